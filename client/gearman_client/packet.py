@@ -1,0 +1,230 @@
+"""The packet codec: bytes in, packets out, and back. Pure: no socket, no clock; shared by client, worker and job server.
+
+A packet is 12 bytes of header (magic, type, body length, big-endian) and a body: arguments joined by single zero
+bytes, the last one without a terminator. On a connection whose first byte of a unit is not zero, the unit is a line of
+the text protocol. The numbering is that of the official protocol text; where gearmand differs, its behaviour counts.
+"""
+
+from enum import IntEnum
+from struct import Struct
+from typing import Final
+
+from gearman_client.errors import ProtocolError
+
+REQUEST_MAGIC: Final = b"\0REQ"
+RESPONSE_MAGIC: Final = b"\0RES"
+HEADER: Final = Struct(">4sII")
+HEADER_BYTES: Final = HEADER.size
+DEFAULT_MAX_BODY_BYTES: Final = 256 * 1024 * 1024
+MAX_LINE_BYTES: Final = 8192
+
+
+class PacketType(IntEnum):
+    """Packet types by number; TEXT_LINE is ours and never on the wire as a binary header."""
+
+    TEXT_LINE = 0
+    CAN_DO = 1
+    CANT_DO = 2
+    RESET_ABILITIES = 3
+    PRE_SLEEP = 4
+    NOOP = 6
+    SUBMIT_JOB = 7
+    JOB_CREATED = 8
+    GRAB_JOB = 9
+    NO_JOB = 10
+    JOB_ASSIGN = 11
+    WORK_STATUS = 12
+    WORK_COMPLETE = 13
+    WORK_FAIL = 14
+    GET_STATUS = 15
+    ECHO_REQ = 16
+    ECHO_RES = 17
+    SUBMIT_JOB_BG = 18
+    ERROR = 19
+    STATUS_RES = 20
+    SUBMIT_JOB_HIGH = 21
+    SET_CLIENT_ID = 22
+    CAN_DO_TIMEOUT = 23
+    ALL_YOURS = 24
+    WORK_EXCEPTION = 25
+    OPTION_REQ = 26
+    OPTION_RES = 27
+    WORK_DATA = 28
+    WORK_WARNING = 29
+    GRAB_JOB_UNIQ = 30
+    JOB_ASSIGN_UNIQ = 31
+    SUBMIT_JOB_HIGH_BG = 32
+    SUBMIT_JOB_LOW = 33
+    SUBMIT_JOB_LOW_BG = 34
+    SUBMIT_JOB_SCHED = 35
+    SUBMIT_JOB_EPOCH = 36
+    SUBMIT_REDUCE_JOB = 37
+    SUBMIT_REDUCE_JOB_BACKGROUND = 38
+    GRAB_JOB_ALL = 39
+    JOB_ASSIGN_ALL = 40
+    GET_STATUS_UNIQUE = 41
+    STATUS_RES_UNIQUE = 42
+
+
+_T = PacketType
+
+#: How many arguments a packet of each type carries.
+ARGUMENT_COUNTS: Final[dict[int, int]] = {
+    _T.CAN_DO: 1,
+    _T.CANT_DO: 1,
+    _T.RESET_ABILITIES: 0,
+    _T.PRE_SLEEP: 0,
+    _T.NOOP: 0,
+    _T.SUBMIT_JOB: 3,
+    _T.JOB_CREATED: 1,
+    _T.GRAB_JOB: 0,
+    _T.NO_JOB: 0,
+    _T.JOB_ASSIGN: 3,
+    _T.WORK_STATUS: 3,
+    _T.WORK_COMPLETE: 2,
+    _T.WORK_FAIL: 1,
+    _T.GET_STATUS: 1,
+    _T.ECHO_REQ: 1,
+    _T.ECHO_RES: 1,
+    _T.SUBMIT_JOB_BG: 3,
+    _T.ERROR: 2,
+    _T.STATUS_RES: 5,
+    _T.SUBMIT_JOB_HIGH: 3,
+    _T.SET_CLIENT_ID: 1,
+    _T.CAN_DO_TIMEOUT: 2,
+    _T.ALL_YOURS: 0,
+    _T.WORK_EXCEPTION: 2,
+    _T.OPTION_REQ: 1,
+    _T.OPTION_RES: 1,
+    _T.WORK_DATA: 2,
+    _T.WORK_WARNING: 2,
+    _T.GRAB_JOB_UNIQ: 0,
+    _T.JOB_ASSIGN_UNIQ: 4,
+    _T.SUBMIT_JOB_HIGH_BG: 3,
+    _T.SUBMIT_JOB_LOW: 3,
+    _T.SUBMIT_JOB_LOW_BG: 3,
+    _T.SUBMIT_JOB_SCHED: 8,
+    _T.SUBMIT_JOB_EPOCH: 4,
+    _T.SUBMIT_REDUCE_JOB: 5,
+    _T.SUBMIT_REDUCE_JOB_BACKGROUND: 5,
+    _T.GRAB_JOB_ALL: 0,
+    _T.JOB_ASSIGN_ALL: 5,
+    _T.GET_STATUS_UNIQUE: 1,
+    _T.STATUS_RES_UNIQUE: 6,
+}
+
+#: (type, body). A negative type says that the header carried the other direction's magic. Type 0 is a text line,
+#: its body the line without its line feed.
+Packet = tuple[int, bytes]
+
+
+def encode_request(packet_type: int, *arguments: bytes) -> bytes:
+    """One packet towards the job server."""
+    body = b"\0".join(arguments)
+    return HEADER.pack(REQUEST_MAGIC, packet_type, len(body)) + body
+
+
+def encode_response(packet_type: int, *arguments: bytes) -> bytes:
+    """One packet from the job server."""
+    body = b"\0".join(arguments)
+    return HEADER.pack(RESPONSE_MAGIC, packet_type, len(body)) + body
+
+
+def split_arguments(packet_type: int, body: bytes) -> list[bytes]:
+    """The arguments of a packet, searched strictly inside its announced body.
+
+    Raises:
+        ProtocolError: the body holds fewer arguments than the type has, or the type is unknown.
+    """
+    count = ARGUMENT_COUNTS.get(packet_type)
+    if count is None:
+        raise ProtocolError(f"unknown packet type {packet_type}")
+    if count == 0:
+        return []
+    arguments = body.split(b"\0", count - 1)
+    if len(arguments) != count:
+        name = PacketType(packet_type).name
+        raise ProtocolError(f"{name} takes {count} arguments, its body holds {len(arguments)}")
+    return arguments
+
+
+class PacketParser:
+    """Cuts a byte stream into packets, however the bytes arrive.
+
+    `feed` returns the packets that are complete; "need more bytes" is an empty list. A stream that can't be the
+    protocol sets `violation`, and nothing after it is parsed: the packets before it were still returned.
+    Memory is taken only as bytes arrive, whatever length a header announces.
+    """
+
+    __slots__ = ("_accepts_text", "_magic", "_max_body_bytes", "_needed", "_other_magic", "_pending", "violation")
+
+    def __init__(
+        self, magic: bytes, *, max_body_bytes: int = DEFAULT_MAX_BODY_BYTES, accepts_text: bool = False
+    ) -> None:
+        self._magic = magic
+        self._other_magic = RESPONSE_MAGIC if magic == REQUEST_MAGIC else REQUEST_MAGIC
+        self._max_body_bytes = max_body_bytes
+        self._accepts_text = accepts_text
+        self._pending = bytearray()
+        self._needed = 0  # bytes that `_pending` must hold before parsing it again is worth while
+        self.violation: ProtocolError | None = None
+
+    @property
+    def pending_bytes(self) -> int:
+        """How many bytes of an incomplete packet are held."""
+        return len(self._pending)
+
+    def feed(self, data: bytes) -> list[Packet]:
+        """Take in what was read; return every packet that is now complete, in order."""
+        if self.violation is not None:
+            return []
+        pending = self._pending
+        if pending:
+            pending += data
+            if len(pending) < self._needed:
+                return []
+            data = bytes(pending)
+            pending.clear()
+        packets: list[Packet] = []
+        consumed = self._parse(data, packets)
+        if consumed < len(data) and self.violation is None:
+            pending += data[consumed:]
+        return packets
+
+    def _parse(self, data: bytes, packets: list[Packet]) -> int:
+        """Append the complete packets of `data`; return how many bytes they took."""
+        at, end = 0, len(data)
+        unpack, magic = HEADER.unpack_from, self._magic
+        while at < end:
+            if data[at] != 0 and self._accepts_text:
+                stop = data.find(b"\n", at, at + MAX_LINE_BYTES)
+                if stop < 0:
+                    if end - at >= MAX_LINE_BYTES:
+                        self.violation = ProtocolError(f"a text line is longer than {MAX_LINE_BYTES} bytes")
+                    self._needed = 0
+                    return at
+                packets.append((0, data[at:stop]))
+                at = stop + 1
+                continue
+            if end - at < HEADER_BYTES:
+                self._needed = HEADER_BYTES
+                return at
+            found, packet_type, length = unpack(data, at)
+            body_at = at + HEADER_BYTES
+            if found != magic:
+                if found != self._other_magic:
+                    self.violation = ProtocolError("a packet starts with neither magic of the protocol")
+                    return at
+                packet_type = -packet_type
+            if length > self._max_body_bytes:
+                self.violation = ProtocolError(
+                    f"a packet announces {length} bytes, the limit is {self._max_body_bytes}"
+                )
+                return at
+            stop = body_at + length
+            if stop > end:
+                self._needed = HEADER_BYTES + length
+                return at
+            packets.append((packet_type, data[body_at:stop]))
+            at = stop
+        return at
