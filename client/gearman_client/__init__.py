@@ -1,3 +1,62 @@
 """Gearman from Python: packet codec, client, worker and administration, with the standard library alone."""
 
+from gearman_client.address import DEFAULT_PORT, Address, parse_address, parse_addresses
+from gearman_client.admin import AdminClient, connect_admin
+from gearman_client.admin_tables import ConnectedWorker, FunctionStatus, PriorityStatus, ShownJob
+from gearman_client.client import Client, Priority
+from gearman_client.errors import (
+    AddressError,
+    AdminError,
+    ArgumentError,
+    ConnectionLost,
+    CouldNotConnect,
+    GearmanError,
+    JobAnswered,
+    JobException,
+    JobFailed,
+    ProtocolError,
+    ServerError,
+    Timeout,
+)
+from gearman_client.foreground import JobCallbacks
+from gearman_client.job_status import JobHandle, JobStatus
+from gearman_client.observer import WorkerObserver
+from gearman_client.worker import Worker
+from gearman_client.worker_job import WorkerJob
+from gearman_client.worker_settings import WorkerSettings
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Address",
+    "AddressError",
+    "AdminClient",
+    "AdminError",
+    "ArgumentError",
+    "Client",
+    "ConnectedWorker",
+    "ConnectionLost",
+    "CouldNotConnect",
+    "DEFAULT_PORT",
+    "FunctionStatus",
+    "GearmanError",
+    "JobAnswered",
+    "JobCallbacks",
+    "JobException",
+    "JobFailed",
+    "JobHandle",
+    "JobStatus",
+    "Priority",
+    "PriorityStatus",
+    "ProtocolError",
+    "ServerError",
+    "ShownJob",
+    "Timeout",
+    "Worker",
+    "WorkerJob",
+    "WorkerObserver",
+    "WorkerSettings",
+    "connect_admin",
+    "parse_address",
+    "parse_addresses",
+]

@@ -1,4 +1,7 @@
-"""Every exception of the client library. `GearmanError` is the base of all."""
+"""Every exception of the client library. `GearmanError` is the base of all.
+
+The names are Gearman's own words (job failed, connection lost), as its users know them from other languages.
+"""
 
 
 class GearmanError(Exception):
@@ -7,3 +10,57 @@ class GearmanError(Exception):
 
 class ProtocolError(GearmanError):
     """The peer sent something that is not the Gearman protocol."""
+
+
+class ArgumentError(GearmanError, ValueError):
+    """A value handed to this library can't be sent over the protocol."""
+
+
+class AddressError(ArgumentError):
+    """A text is not the address of a job server."""
+
+
+class CouldNotConnect(GearmanError):
+    """No connection to a job server could be opened; the message names the address and the remedy."""
+
+
+class ConnectionLost(GearmanError):
+    """The connection to the job server ended before the answer was there."""
+
+
+class Timeout(GearmanError):
+    """The answer did not come in the time allowed."""
+
+
+class ServerError(GearmanError):
+    """The job server refused a request with an ERROR packet."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"{code}: {text}")
+        self.code = code
+        self.text = text
+
+
+class JobFailed(GearmanError):
+    """The worker answered WORK_FAIL, or the job server gave the job up."""
+
+
+class JobException(GearmanError):
+    """The worker answered WORK_EXCEPTION; `data` is what it sent."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data.decode("utf-8", "replace"))
+        self.data = data
+
+
+class JobAnswered(GearmanError):
+    """A worker answered the same job a second time."""
+
+
+class AdminError(GearmanError):
+    """The job server answered an administration command with ERR, or with something that can't be its answer."""
+
+    def __init__(self, code: str, text: str = "") -> None:
+        super().__init__(f"{code} {text}".rstrip())
+        self.code = code
+        self.text = text

@@ -1,4 +1,4 @@
-"""The packet codec: bytes in, packets out, and back. Pure: no socket, no clock; shared by client, worker and job server.
+"""The packet codec: bytes in, packets out, and back. Pure; shared by client, worker and job server.
 
 A packet is 12 bytes of header (magic, type, body length, big-endian) and a body: arguments joined by single zero
 bytes, the last one without a terminator. On a connection whose first byte of a unit is not zero, the unit is a line of
@@ -186,45 +186,56 @@ class PacketParser:
             data = bytes(pending)
             pending.clear()
         packets: list[Packet] = []
-        consumed = self._parse(data, packets)
-        if consumed < len(data) and self.violation is None:
-            pending += data[consumed:]
+        at, end = 0, len(data)
+        unpack, magic, max_body_bytes = HEADER.unpack_from, self._magic, self._max_body_bytes
+        while at < end:
+            # The hot path: a whole packet of the expected direction. Whatever else there can be is looked at after it.
+            if end - at >= HEADER_BYTES:
+                found, packet_type, length = unpack(data, at)
+                stop = at + HEADER_BYTES + length
+                if found == magic and stop <= end and packet_type and length <= max_body_bytes:
+                    packets.append((packet_type, data[at + HEADER_BYTES : stop]))
+                    at = stop
+                    continue
+            stop = self._take_other(data, at, packets)
+            if stop == at:
+                if self.violation is None:
+                    pending += data[at:]
+                break
+            at = stop
         return packets
 
-    def _parse(self, data: bytes, packets: list[Packet]) -> int:
-        """Append the complete packets of `data`; return how many bytes they took."""
-        at, end = 0, len(data)
-        unpack, magic = HEADER.unpack_from, self._magic
-        while at < end:
-            if data[at] != 0 and self._accepts_text:
-                stop = data.find(b"\n", at, at + MAX_LINE_BYTES)
-                if stop < 0:
-                    if end - at >= MAX_LINE_BYTES:
-                        self.violation = ProtocolError(f"a text line is longer than {MAX_LINE_BYTES} bytes")
-                    self._needed = 0
-                    return at
-                packets.append((0, data[at:stop]))
-                at = stop + 1
-                continue
-            if end - at < HEADER_BYTES:
-                self._needed = HEADER_BYTES
-                return at
-            found, packet_type, length = unpack(data, at)
-            body_at = at + HEADER_BYTES
-            if found != magic:
-                if found != self._other_magic:
-                    self.violation = ProtocolError("a packet starts with neither magic of the protocol")
-                    return at
-                packet_type = -packet_type
-            if length > self._max_body_bytes:
-                self.violation = ProtocolError(
-                    f"a packet announces {length} bytes, the limit is {self._max_body_bytes}"
-                )
-                return at
-            stop = body_at + length
-            if stop > end:
-                self._needed = HEADER_BYTES + length
-                return at
-            packets.append((packet_type, data[body_at:stop]))
-            at = stop
+    def _take_other(self, data: bytes, at: int, packets: list[Packet]) -> int:
+        """Take what is no plain packet: a text line, the other direction's magic, something incomplete or invalid.
+
+        Returns where it ends; `at` itself when more bytes are needed or the stream can't be the protocol.
+        """
+        if data[at] != 0 and self._accepts_text:
+            return self._take_line(data, at, packets)
+        if len(data) - at < HEADER_BYTES:
+            self._needed = HEADER_BYTES
+            return at
+        found, packet_type, length = HEADER.unpack_from(data, at)
+        stop: int = at + HEADER_BYTES + length
+        if found not in (self._magic, self._other_magic):
+            self.violation = ProtocolError("a packet starts with neither magic of the protocol")
+        elif packet_type == PacketType.TEXT_LINE:
+            self.violation = ProtocolError("a packet is of type 0, which there is none of")
+        elif length > self._max_body_bytes:
+            self.violation = ProtocolError(f"a packet announces {length} bytes, the limit is {self._max_body_bytes}")
+        elif stop > len(data):
+            self._needed = HEADER_BYTES + length
+        else:
+            packets.append((packet_type if found == self._magic else -packet_type, data[at + HEADER_BYTES : stop]))
+            return stop
+        return at
+
+    def _take_line(self, data: bytes, at: int, packets: list[Packet]) -> int:
+        stop = data.find(b"\n", at, at + MAX_LINE_BYTES)
+        if stop >= 0:
+            packets.append((int(PacketType.TEXT_LINE), data[at:stop]))
+            return stop + 1
+        if len(data) - at >= MAX_LINE_BYTES:
+            self.violation = ProtocolError(f"a text line is longer than {MAX_LINE_BYTES} bytes")
+        self._needed = 0
         return at

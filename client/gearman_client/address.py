@@ -1,0 +1,71 @@
+"""Where a job server listens, and how users write it. Pure: resolves no name, opens nothing."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from gearman_client.errors import AddressError
+
+DEFAULT_PORT: Final = 4730
+DEFAULT_HOST: Final = "127.0.0.1"
+MAX_PORT: Final = 65535
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """Host name or IP address (an IPv6 one without brackets), and TCP port."""
+
+    host: str = DEFAULT_HOST
+    port: int = DEFAULT_PORT
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """`host`, `host:port`, `[::1]` or `[::1]:port`; the port defaults to 4730.
+
+    Raises:
+        AddressError: the text is none of these.
+    """
+    text = text.strip()
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise AddressError(f"{text!r} is not an address: write an IPv6 address as [::1] or [::1]:{DEFAULT_PORT}")
+        port_text = rest[1:] if rest else None
+    else:
+        if text.count(":") > 1:
+            raise AddressError(
+                f"{text!r} is not an address: put an IPv6 address in brackets, as in [::1]:{DEFAULT_PORT}"
+            )
+        host, colon, after = text.partition(":")
+        port_text = after if colon else None
+    if not host or any(character.isspace() or character in "/@\0" for character in host):
+        raise AddressError(f"{text!r} is not an address: expected host or host:port")
+    return Address(host, DEFAULT_PORT if port_text is None else _parse_port(port_text, text))
+
+
+def _parse_port(port_text: str, text: str) -> int:
+    if not (port_text.isascii() and port_text.isdigit() and len(port_text) <= 5 and 0 < int(port_text) <= MAX_PORT):
+        raise AddressError(f"{text!r} is not an address: the port must be a number from 1 to {MAX_PORT}")
+    return int(port_text)
+
+
+def parse_addresses(servers: "str | Address | Iterable[str | Address]") -> tuple[Address, ...]:
+    """One address or several, as text (commas separate several in one text) or as `Address`; repeated ones count once.
+
+    Raises:
+        AddressError: one of them is no address, or there is none at all.
+    """
+    if isinstance(servers, str | Address):
+        servers = [servers]
+    found: dict[Address, None] = {}
+    for server in servers:
+        if isinstance(server, Address):
+            found[server] = None
+        else:
+            found.update((parse_address(part), None) for part in server.split(",") if part.strip())
+    if not found:
+        raise AddressError("no job server given: name at least one as host:port")
+    return tuple(found)

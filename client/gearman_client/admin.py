@@ -1,0 +1,262 @@
+"""The administration client: the text commands, on a socket that is handed to it.
+
+The socket needs `sendall`, `recv`, `settimeout` and `close`, so one of gevent's will do. Answers are parsed strictly
+and have a largest size; after anything but a whole answer the connection is closed: the rest can't be told apart.
+"""
+
+import socket
+from time import monotonic
+from types import TracebackType
+from typing import Final, Protocol
+
+from gearman_client.address import Address, parse_address
+from gearman_client.admin_tables import (
+    ConnectedWorker,
+    FunctionStatus,
+    PriorityStatus,
+    ShownJob,
+    parse_connected_worker,
+    parse_function_status,
+    parse_priority_status,
+    parse_shown_job,
+)
+from gearman_client.connecting import connect
+from gearman_client.errors import AdminError, ArgumentError, ConnectionLost, Timeout
+from gearman_client.packet import MAX_LINE_BYTES, PacketType, encode_request
+from gearman_client.text import to_argument, to_text
+
+DEFAULT_MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
+RECEIVE_BYTES: Final = 64 * 1024
+
+#: These answer with lines up to a single dot; everything else answers with one line.
+_TABLES: Final = frozenset({"status", "prioritystatus", "workers", "show"})
+
+
+class AdminSocket(Protocol):
+    """What AdminClient needs of a socket."""
+
+    def sendall(self, data: bytes, /) -> object: ...
+    def recv(self, size: int, /) -> bytes: ...
+    def settimeout(self, timeout_s: float | None, /) -> None: ...
+    def close(self) -> object: ...
+
+
+class AdminClient:
+    """One administration connection; `timeout_s` is for a whole answer. A context manager.
+
+    Every command raises AdminError when the server refuses it or answers what can't be parsed, Timeout when the answer
+    is not complete in time, and ConnectionLost when the connection is gone.
+    """
+
+    def __init__(
+        self,
+        sock: AdminSocket,
+        *,
+        timeout_s: float = 10.0,
+        max_response_bytes: int = DEFAULT_MAX_RESPONSE_BYTES,
+    ) -> None:
+        self._socket = sock
+        self._timeout_s = timeout_s
+        self._max_response_bytes = max_response_bytes
+        self._received = bytearray()
+        self._closed = False
+
+    def __enter__(self) -> "AdminClient":
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _value: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def status(self) -> list[FunctionStatus]:
+        """Every function the server knows: its jobs, how many of them are running, its workers."""
+        return [parse_function_status(line) for line in self._table("status")]
+
+    def priority_status(self) -> list[PriorityStatus]:
+        """Every function: jobs waiting in its three queues, and its workers."""
+        return [parse_priority_status(line) for line in self._table("prioritystatus")]
+
+    def workers(self) -> list[ConnectedWorker]:
+        """Every connection of the server, clients and this one included."""
+        return [parse_connected_worker(line) for line in self._table("workers")]
+
+    def show_jobs(self) -> list[ShownJob]:
+        """Every job of the server."""
+        return [parse_shown_job(line) for line in self._table("show jobs")]
+
+    def show_unique_jobs(self) -> list[str]:
+        """The unique id of every job, "" for those without."""
+        return [to_text(line) for line in self._table("show unique jobs")]
+
+    def version(self) -> str:
+        """The server's version."""
+        return self._value("version")
+
+    def verbose(self) -> str:
+        """The server's log level."""
+        return self._value("verbose")
+
+    def getpid(self) -> int:
+        """The server's process id."""
+        text = self._value("getpid")
+        if not (text.isascii() and text.isdigit()):
+            raise self._unexpected("getpid", text)
+        return int(text)
+
+    def max_queue(self, function: str, *limits: int) -> None:
+        """Limit the function's jobs: one number for all priorities, or three (high, normal, low); none: no limit."""
+        if len(limits) not in (0, 1, 3):
+            raise ArgumentError("maxqueue takes no number, one, or three (high, normal, low)")
+        self._value(" ".join(["maxqueue", _word(function), *map(str, limits)]))
+
+    def create_function(self, function: str) -> None:
+        """Make the function known to the server."""
+        # gearmand cuts two bytes off the end of this line, taking them for CR LF.
+        self._value(f"create function {_word(function)}\r")
+
+    def drop_function(self, function: str) -> None:
+        """Make the server forget the function."""
+        self._value(f"drop function {_word(function)}")
+
+    def cancel_job(self, handle: str) -> None:
+        """Fail the job for its clients and take it out of its queue."""
+        self._value(f"cancel job {_word(handle)}")
+
+    def fail_job(self, handle: str, reason: str) -> None:
+        """Our own server only: end one attempt at a running job, as if its worker had failed it."""
+        self._value(f"fail job {_word(handle)} {_word(reason)}")
+
+    def set_client_id(self, client_id: str) -> None:
+        """Name this connection in the answer to `workers`; there is no reply."""
+        packet = encode_request(PacketType.SET_CLIENT_ID, to_argument(client_id, "client id"))
+        self._send(packet, monotonic() + self._timeout_s)
+
+    def command(self, line: str) -> bytes:
+        """Send any text command and return the answer's bytes, terminator included."""
+        request = line.encode("utf-8", "surrogateescape") + b"\n"
+        if b"\n" in request[:-1] or len(request) > MAX_LINE_BYTES or not request.strip() or request.startswith(b"\0"):
+            raise ArgumentError(f"a command is one line of at most {MAX_LINE_BYTES} bytes")
+        deadline = monotonic() + self._timeout_s
+        self._send(request, deadline)
+        return self._answer(is_table=line.split(" ", 1)[0].rstrip("\r").lower() in _TABLES, deadline=deadline)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._closed = True
+        self._socket.close()
+
+    def _value(self, line: str) -> str:
+        """What stands behind OK."""
+        answer = to_text(self.command(line)).rstrip("\r\n")
+        word, _, rest = answer.partition(" ")
+        if word == "ERR":
+            raise _refusal(rest)
+        if word != "OK":
+            raise self._unexpected(line, answer)
+        return rest
+
+    def _table(self, line: str) -> list[bytes]:
+        answer = self.command(line)
+        if _is_error(answer):
+            raise _refusal(to_text(answer[4:]).rstrip("\r\n"))
+        return answer.split(b"\n")[:-2]
+
+    def _answer(self, *, is_table: bool, deadline: float) -> bytes:
+        received = self._received
+        searched = 0
+        while True:
+            end = _end_of_answer(received, searched, is_table=is_table)
+            if end > 0:
+                answer = bytes(received[:end])
+                del received[:end]
+                return answer
+            searched = len(received)
+            received += self._receive(deadline)
+            if received.startswith(b"\0"):
+                raise self._unexpected("a text command", "a binary packet")
+            if len(received) > self._max_response_bytes:
+                self.close()
+                raise AdminError("TOO_LONG", f"the answer has more than {self._max_response_bytes} bytes")
+
+    def _send(self, data: bytes, deadline: float) -> None:
+        self._check_open()
+        try:
+            self._socket.settimeout(max(0.001, deadline - monotonic()))
+            self._socket.sendall(data)
+        except TimeoutError as error:
+            raise self._too_late() from error
+        except OSError as error:
+            raise self._lost(str(error)) from error
+
+    def _receive(self, deadline: float) -> bytes:
+        left_s = deadline - monotonic()
+        if left_s <= 0:
+            raise self._too_late()
+        try:
+            self._socket.settimeout(left_s)
+            data = self._socket.recv(RECEIVE_BYTES)
+        except TimeoutError as error:
+            raise self._too_late() from error
+        except OSError as error:
+            raise self._lost(str(error)) from error
+        if not data:
+            raise self._lost("closed by the job server")
+        return data
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ConnectionLost("the administration connection is closed")
+
+    def _too_late(self) -> Timeout:
+        self.close()
+        return Timeout(f"the job server did not answer within {self._timeout_s:g} s")
+
+    def _lost(self, reason: str) -> ConnectionLost:
+        self.close()
+        return ConnectionLost(f"administration connection lost: {reason}")
+
+    def _unexpected(self, line: str, answer: str) -> AdminError:
+        self.close()
+        return AdminError("UNEXPECTED_ANSWER", f"to {line!r}: {answer[:200]!r}")
+
+
+def connect_admin(address: Address | str, timeout_s: float = 10.0) -> AdminClient:
+    """A blocking administration connection.
+
+    Raises:
+        CouldNotConnect: the server can't be reached.
+        AddressError: `address` is none.
+    """
+    where = parse_address(address) if isinstance(address, str) else address
+    sock: socket.socket = connect(where, timeout_s)
+    return AdminClient(sock, timeout_s=timeout_s)
+
+
+def _end_of_answer(received: bytearray, searched: int, *, is_table: bool) -> int:
+    """How many bytes the answer at the start of `received` has; 0: more are needed."""
+    end = received.find(b"\n") + 1
+    if end == 0 or not is_table or received.startswith(b".\n") or _is_error(received[:end]):
+        return end
+    # The terminator may have been cut in two by the last read.
+    last_line = received.find(b"\n.\n", max(0, searched - 2))
+    return 0 if last_line < 0 else last_line + 3
+
+
+def _is_error(answer: bytes | bytearray) -> bool:
+    """Errors alone end with CR LF: a unique id could begin with ERR as well."""
+    return answer.startswith(b"ERR ") and answer.endswith(b"\r\n") and answer.count(b"\n") == 1
+
+
+def _refusal(text: str) -> AdminError:
+    """gearmand writes sentences behind the code with + for a blank."""
+    code, _, rest = text.partition(" ")
+    if code.isupper():
+        return AdminError(code, rest.replace("+", " "))
+    return AdminError(text)
+
+
+def _word(value: str) -> str:
+    if not value or any(character.isspace() or character == "\0" for character in value):
+        raise ArgumentError(f"{value!r} can't be part of a text command: it must not be empty or hold a blank")
+    return value

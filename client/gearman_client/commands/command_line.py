@@ -1,0 +1,76 @@
+"""What both commands share: usage errors, the job server to use, and how an interrupted command ends."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from typing import Final, NoReturn
+
+from gearman_client.address import DEFAULT_PORT, Address, parse_address, parse_addresses
+from gearman_client.errors import AddressError, GearmanError
+
+DEFAULT_HOST: Final = "localhost"
+#: Where users name their job servers; the first one that is set counts.
+SERVER_VARIABLES: Final = ("GEARMAN_SERVERS", "GEARMAN_SERVER")
+
+
+class ExitCode(IntEnum):
+    """How a command ends."""
+
+    SUCCESS = 0
+    FAILURE = 1
+    INTERRUPTED = 130
+
+
+class UsageError(Exception):
+    """The command line makes no sense; the message says why."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises UsageError instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}\n{self.format_usage().rstrip()}")
+
+
+def add_server_options(parser: "argparse._ActionsContainer", *, long_names: bool) -> None:
+    """-h and -p; `server_addresses` understands them."""
+    host, port = (["-h", "--host"], ["-p", "--port"]) if long_names else (["-h"], ["-p"])
+    parser.add_argument(*host, dest="host", metavar="HOST", help=f"job server host (default {DEFAULT_HOST})")
+    parser.add_argument(*port, dest="port", metavar="PORT", help=f"job server port (default {DEFAULT_PORT})")
+
+
+def server_addresses(host: str | None, port: str | None, environment: Mapping[str, str]) -> tuple[Address, ...]:
+    """Where the options point; without any, what the environment names; else this machine.
+
+    Raises:
+        AddressError: they are no addresses.
+    """
+    if host is None and port is None:
+        named = next((environment[name] for name in SERVER_VARIABLES if environment.get(name)), DEFAULT_HOST)
+        return parse_addresses(named)
+    host = DEFAULT_HOST if host is None else host
+    is_bare_ipv6 = host.count(":") > 1 and not host.startswith("[")
+    address = Address(host) if is_bare_ipv6 else parse_address(host)
+    return (address if port is None else parse_address(f"{Address(address.host, 0)}".rpartition(":")[0] + f":{port}"),)
+
+
+def run(name: str, body: Callable[[], int]) -> int:
+    """Run a command's body; every way it can end becomes an exit code and at most one line on standard error."""
+    try:
+        code = body()
+        sys.stdout.flush()
+    except (GearmanError, UsageError, AddressError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return ExitCode.FAILURE
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader has enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.FAILURE
+    except OSError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return ExitCode.FAILURE
+    return code

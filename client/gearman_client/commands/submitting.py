@@ -1,0 +1,181 @@
+"""The client side of the `gearman` command: where workloads come from, and what is printed about their jobs."""
+
+import sys
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Literal
+
+from gearman_client.address import Address
+from gearman_client.client import Client, Priority
+from gearman_client.commands.command_line import ExitCode, UsageError
+from gearman_client.errors import GearmanError, JobException, JobFailed
+from gearman_client.packet import DEFAULT_MAX_BODY_BYTES
+from gearman_client.text import to_body
+
+Lines = Literal["keep", "strip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What the command line asks for. `lines`: a job per line of input, with its newline kept or stripped."""
+
+    functions: Sequence[str]
+    workloads: Sequence[str]
+    lines: Lines | None
+    no_input: bool
+    unique: str | None
+    priority: Priority
+    background: bool
+    prefix: bool
+    verbose: bool
+    timeout_s: float | None
+
+
+class Output:
+    """Standard output and error as bytes, a chunk at a time: several functions may be answering at once."""
+
+    def __init__(self, *, prefix: bool) -> None:
+        self._prefix = prefix
+        self._lock = threading.Lock()
+
+    def result(self, function: str, data: bytes) -> None:
+        """A piece of a result."""
+        self._write(sys.stdout.buffer, function, data)
+
+    def complaint(self, function: str, data: bytes) -> None:
+        """A warning, or why a job failed."""
+        self._write(sys.stderr.buffer, function, data)
+
+    def progress(self, function: str, numerator: int, denominator: int) -> None:
+        """How far a job is."""
+        percent = numerator * 100 // denominator if denominator else 0
+        self._write(sys.stdout.buffer, function, b"%d%% Complete\n" % percent)
+
+    def created(self, handle: str) -> None:
+        """A job was accepted."""
+        self._write(sys.stdout.buffer, "", b"Task created: %s\n" % to_body(handle))
+
+    def _write(self, stream: BinaryIO, function: str, data: bytes) -> None:
+        if function and self._prefix:
+            data = to_body(f"{function}: ") + data
+        with self._lock:
+            stream.write(data)
+            stream.flush()
+
+
+def submit_all(servers: Sequence[Address], submission: Submission) -> int:
+    """Run one workload after the other, each with all functions at once; returns the exit code."""
+    output = Output(prefix=submission.prefix)
+    submitters = [_Submitter(_client(servers, submission), each, submission, output) for each in submission.functions]
+    failed = False
+    try:
+        for workload in _workloads(submission):
+            failed |= not _run_round(submitters, workload)
+    finally:
+        for submitter in submitters:
+            submitter.client.close()
+    return ExitCode.FAILURE if failed else ExitCode.SUCCESS
+
+
+def _client(servers: Sequence[Address], submission: Submission) -> Client:
+    if submission.timeout_s is None:
+        return Client(servers)
+    return Client(servers, connect_timeout_s=submission.timeout_s, reply_timeout_s=submission.timeout_s)
+
+
+class _Submitter:
+    """Submits for one function, on connections of its own."""
+
+    def __init__(self, client: Client, function: str, submission: Submission, output: Output) -> None:
+        self.client = client
+        self.error: BaseException | None = None
+        self.succeeded = False
+        self._function = function
+        self._submission = submission
+        self._output = output
+
+    def run(self, workload: bytes) -> None:
+        """Submit the workload; `succeeded` or `error` say what became of it."""
+        self.error, self.succeeded = None, False
+        try:
+            if self._submission.background:
+                self._submit_background(workload)
+            else:
+                self._submit(workload)
+            self.succeeded = True
+        except JobException as error:
+            self._output.complaint(self._function, error.data)
+            self._output.complaint(self._function, b"Job failed\n")
+        except JobFailed:
+            self._output.complaint(self._function, b"Job failed\n")
+        except (GearmanError, OSError) as error:
+            self.error = error
+
+    def _submit_background(self, workload: bytes) -> None:
+        submission = self._submission
+        handle = self.client.submit_background(
+            self._function, workload, unique=_unique(submission), priority=submission.priority
+        )
+        if submission.verbose:
+            self._output.created(handle)
+
+    def _submit(self, workload: bytes) -> None:
+        submission, output, function = self._submission, self._output, self._function
+        result = self.client.submit(
+            function,
+            workload,
+            unique=_unique(submission),
+            priority=submission.priority,
+            timeout_s=submission.timeout_s,
+            on_created=output.created if submission.verbose else _ignore,
+            on_data=lambda data: output.result(function, data),
+            on_warning=lambda data: output.complaint(function, data),
+            on_status=lambda numerator, denominator: output.progress(function, numerator, denominator),
+        )
+        output.result(function, result)
+
+
+def _run_round(submitters: Sequence[_Submitter], workload: bytes) -> bool:
+    """One workload with every function; True if all jobs succeeded. The first error that is no failed job is raised."""
+    if len(submitters) == 1:
+        submitters[0].run(workload)
+    else:
+        # Daemons, so that Ctrl-C ends the command while jobs are still being waited for.
+        threads = [threading.Thread(target=each.run, args=(workload,), daemon=True) for each in submitters]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    for submitter in submitters:
+        if submitter.error is not None:
+            raise submitter.error
+    return all(submitter.succeeded for submitter in submitters)
+
+
+def _workloads(submission: Submission) -> Iterator[bytes]:
+    if submission.workloads:
+        yield from map(to_body, submission.workloads)
+    elif submission.no_input:
+        yield b""
+    elif submission.lines is None:
+        yield _bounded(sys.stdin.buffer.read(DEFAULT_MAX_BODY_BYTES + 1))
+    else:
+        while line := _bounded(sys.stdin.buffer.readline(DEFAULT_MAX_BODY_BYTES + 1)):
+            yield line.removesuffix(b"\n") if submission.lines == "strip" else line
+
+
+def _bounded(data: bytes) -> bytes:
+    if len(data) > DEFAULT_MAX_BODY_BYTES:
+        raise UsageError(f"a workload has more than {DEFAULT_MAX_BODY_BYTES} bytes")
+    return data
+
+
+def _unique(submission: Submission) -> str:
+    """As in the well-known tool, a job without an id of its own gets a fresh one."""
+    return str(uuid.uuid4()) if submission.unique is None else submission.unique
+
+
+def _ignore(_handle: str) -> None:
+    pass

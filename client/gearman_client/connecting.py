@@ -1,0 +1,139 @@
+"""Opening a TCP connection without blocking on it: one attempt tries every address of a host name in turn.
+
+Only the name lookup itself blocks (the standard library has no other). Nothing Gearman is spoken here.
+"""
+
+import contextlib
+import errno
+import os
+import select
+import socket
+from collections import deque
+from time import monotonic
+from typing import Final
+
+from gearman_client.address import Address
+from gearman_client.errors import CouldNotConnect
+
+_UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EAGAIN, errno.EINTR})
+_Candidate = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
+
+
+class ConnectAttempt:
+    """One try to reach a job server. Watch `fileno` for writability, call `advance` then and at `deadline`.
+
+    Raises:
+        CouldNotConnect: from the constructor and from `advance`: no address of the host answered.
+    """
+
+    def __init__(self, address: Address, timeout_s: float, now: float) -> None:
+        self._address = address
+        self._candidates = _resolve(address)
+        # An address that swallows packets must not eat the time of the next one.
+        self._share_s = timeout_s / len(self._candidates)
+        self._socket: socket.socket | None = None
+        self._connected = False
+        self._reason = ""
+        self.deadline = now
+        self._start_next(now)
+
+    def fileno(self) -> int:
+        """The descriptor of the socket that is connecting now; it changes when `advance` moves to the next address."""
+        return -1 if self._socket is None else self._socket.fileno()
+
+    def advance(self, now: float) -> socket.socket | None:
+        """The connected socket, which is the caller's from then on, or None while the attempt is under way."""
+        if not self._connected:
+            self._look(now)
+        if not self._connected:
+            return None
+        sock, self._socket = self._socket, None
+        return sock
+
+    def close(self) -> None:
+        """Give up."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _look(self, now: float) -> None:
+        sock = self._socket
+        if sock is None:
+            raise self._failed()
+        if not _is_writable(sock):
+            if now >= self.deadline:
+                self._next("no answer", now)
+            return
+        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
+            self._next(os.strerror(error), now)
+        else:
+            self._settle(sock, now)
+
+    def _settle(self, sock: socket.socket, now: float) -> None:
+        # A connect to a free port of this very machine can end in a connection of the socket with itself.
+        if sock.getsockname() == sock.getpeername():
+            self._next(os.strerror(errno.ECONNREFUSED), now)
+        else:
+            self._connected = True
+
+    def _next(self, reason: str, now: float) -> None:
+        self._reason = reason
+        self.close()
+        self._start_next(now)
+
+    def _start_next(self, now: float) -> None:
+        while self._candidates:
+            family, where = self._candidates.popleft()
+            self.deadline = now + self._share_s
+            try:
+                self._socket = socket.socket(family, socket.SOCK_STREAM)
+                self._socket.setblocking(False)
+                error = self._socket.connect_ex(where)
+            except OSError as failure:
+                error = failure.errno or errno.EIO
+            if error == 0 or error in _UNDER_WAY:
+                return
+            self._reason = os.strerror(error)
+            self.close()
+        raise self._failed()
+
+    def _failed(self) -> CouldNotConnect:
+        return CouldNotConnect(
+            f"could not connect to {self._address}: {self._reason}; "
+            "check that a job server runs there and that host and port are right"
+        )
+
+
+def connect(address: Address, timeout_s: float) -> socket.socket:
+    """A connected socket, or CouldNotConnect within `timeout_s` (name lookup not counted)."""
+    attempt = ConnectAttempt(address, timeout_s, monotonic())
+    try:
+        while True:
+            sock = attempt.advance(monotonic())
+            if sock is not None:
+                return sock
+            poll = select.poll()
+            poll.register(attempt.fileno(), select.POLLOUT)
+            poll.poll(max(0.0, attempt.deadline - monotonic()) * 1000 + 1)
+    finally:
+        attempt.close()
+
+
+def _resolve(address: Address) -> deque[_Candidate]:
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise CouldNotConnect(
+            f"could not connect to {address}: the host name can't be resolved ({reason}); check its spelling"
+        ) from error
+    return deque((family, where) for family, _, _, _, where in found)
+
+
+def _is_writable(sock: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLOUT)
+    with contextlib.suppress(InterruptedError):
+        return bool(poll.poll(0))
+    return False

@@ -1,0 +1,196 @@
+"""One TCP connection to a job server: bytes out without ever blocking on a full socket, packets in.
+
+Client and Worker are built on it. It knows nothing of jobs and never reconnects: once it has raised ConnectionLost it
+is finished. The socket itself blocks, with the kernel's receive timeout, so that waiting for an answer costs one system
+call; what must not block says so per call.
+"""
+
+import _socket
+import contextlib
+import select
+import socket
+import struct
+from time import monotonic
+from typing import Final
+
+from gearman_client.address import Address
+from gearman_client.errors import ConnectionLost, Timeout
+from gearman_client.packet import DEFAULT_MAX_BODY_BYTES, RESPONSE_MAGIC, Packet, PacketParser
+
+#: Small enough that malloc serves it from the heap (a mapping per read costs more than the read).
+RECEIVE_BYTES: Final = 64 * 1024
+#: Once a read came back full there is a big packet under way.
+BIG_RECEIVE_BYTES: Final = 1024 * 1024
+#: What arrives while we send is kept until it is asked for, but not without a limit.
+MAX_INBOX_BYTES: Final = 2 * DEFAULT_MAX_BODY_BYTES
+
+_TIMEVAL: Final = struct.Struct("ll")
+
+
+class Connection:
+    """A connected socket, the bytes still to be sent, and the packets not taken yet.
+
+    Every method that does I/O raises ConnectionLost once the peer is gone, broke the protocol, or took no byte for
+    `stall_s` seconds.
+    """
+
+    __slots__ = (
+        "_inbox",
+        "_inbox_bytes",
+        "_kernel_waits",
+        "_outgoing",
+        "_parser",
+        "_receive_bytes",
+        "_socket",
+        "_stall_s",
+        "address",
+    )
+
+    def __init__(self, sock: socket.socket, address: Address, *, stall_s: float = 10.0) -> None:
+        self.address = address
+        self._socket = sock
+        self._stall_s = stall_s
+        self._outgoing: list[bytes | memoryview] = []
+        self._parser = PacketParser(RESPONSE_MAGIC)
+        self._inbox: list[Packet] = []
+        self._inbox_bytes = 0
+        self._receive_bytes = RECEIVE_BYTES
+        self._kernel_waits = _recv_waits_in_the_kernel()
+        self._prepare()
+
+    def _prepare(self) -> None:
+        sock = self._socket
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setblocking(self._kernel_waits)
+        if self._kernel_waits:
+            seconds = max(self._stall_s, 0.001)
+            timeval = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1_000_000))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+
+    def fileno(self) -> int:
+        """The socket's descriptor; -1 once closed."""
+        return self._socket.fileno()
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How many bytes wait to be sent."""
+        return sum(map(len, self._outgoing))
+
+    def queue(self, packet: bytes) -> None:
+        """Add a packet to what the next `flush` or `try_flush` sends."""
+        self._outgoing.append(packet)
+
+    def try_flush(self) -> bool:
+        """Send what the kernel takes at once; True when nothing is left."""
+        outgoing = self._outgoing
+        while outgoing:
+            data = outgoing[0]
+            if len(outgoing) > 1 and isinstance(data, bytes):
+                data = b"".join(outgoing)
+                outgoing[:] = [data]
+            try:
+                sent = self._socket.send(data, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                raise self._lost(error.strerror or str(error)) from error
+            if sent == len(data):
+                del outgoing[0]
+            else:
+                outgoing[0] = memoryview(data)[sent:]
+        return True
+
+    def flush(self) -> None:
+        """Send everything. Reads meanwhile: a peer that writes before it reads again would block us both for ever."""
+        if self.try_flush():
+            return
+        unsent_bytes, deadline = self.unsent_bytes, monotonic() + self._stall_s
+        while not self.try_flush():
+            if self.unsent_bytes < unsent_bytes:
+                unsent_bytes, deadline = self.unsent_bytes, monotonic() + self._stall_s
+            events = self._wait(select.POLLIN | select.POLLOUT, deadline - monotonic())
+            if not events:
+                raise self._lost(f"the peer took no data for {self._stall_s:g} s")
+            if events & ~select.POLLOUT:
+                self._fill_inbox()
+
+    def receive(self) -> list[Packet]:
+        """Wait for bytes and return the packets that are complete, which may be none.
+
+        Raises:
+            Timeout: no byte came for `stall_s` seconds.
+        """
+        if self._inbox:
+            packets, self._inbox, self._inbox_bytes = self._inbox, [], 0
+            return packets
+        if not self._kernel_waits and not self.wait_readable(self._stall_s):
+            raise Timeout(f"{self.address} sent nothing for {self._stall_s:g} s")
+        return self._read()
+
+    def wait_readable(self, timeout_s: float | None) -> bool:
+        """Wait until `receive` has something to say (the end of the connection included); False when time ran out."""
+        return bool(self._inbox) or bool(self._wait(select.POLLIN, timeout_s))
+
+    def finish_sending(self) -> None:
+        """Tell the peer that nothing more comes; it still reads what was sent."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
+
+    def read_to_end(self, deadline: float) -> None:
+        """Throw away what still comes, until the peer closes or `deadline` (monotonic).
+
+        Closing with unread bytes makes the kernel send RST, and an RST makes the peer forget what it has not read yet.
+        """
+        with contextlib.suppress(OSError):
+            while self._wait(select.POLLIN, deadline - monotonic()) and self._socket.recv(BIG_RECEIVE_BYTES):
+                pass
+
+    def close(self) -> None:
+        """Close the socket; what was not sent is forgotten."""
+        self._outgoing.clear()
+        self._socket.close()
+
+    def _read(self) -> list[Packet]:
+        parser = self._parser
+        if parser.violation is not None:
+            raise self._lost(str(parser.violation)) from parser.violation
+        try:
+            data = self._socket.recv(self._receive_bytes)
+        except BlockingIOError as error:
+            raise Timeout(f"{self.address} sent nothing for {self._stall_s:g} s") from error
+        except OSError as error:
+            raise self._lost(error.strerror or str(error)) from error
+        if not data:
+            raise self._lost("closed by the job server")
+        self._receive_bytes = BIG_RECEIVE_BYTES if len(data) >= RECEIVE_BYTES else RECEIVE_BYTES
+        packets = parser.feed(data)
+        if not packets and parser.violation is not None:
+            raise self._lost(str(parser.violation)) from parser.violation
+        return packets
+
+    def _fill_inbox(self) -> None:
+        packets = self._read()
+        self._inbox += packets
+        self._inbox_bytes += sum(len(body) for _, body in packets)
+        if self._inbox_bytes > MAX_INBOX_BYTES:
+            raise self._lost(f"the peer sent more than {MAX_INBOX_BYTES} bytes unasked")
+
+    def _wait(self, events: int, timeout_s: float | None) -> int:
+        """The events that are there, 0 when time ran out."""
+        descriptor = self._socket.fileno()
+        if descriptor < 0:
+            raise self._lost("already closed")
+        poll = select.poll()
+        poll.register(descriptor, events)
+        ready = poll.poll(None if timeout_s is None else max(0.0, timeout_s) * 1000)
+        return ready[0][1] if ready else 0
+
+    def _lost(self, reason: str) -> ConnectionLost:
+        return ConnectionLost(f"connection to {self.address} lost: {reason}")
+
+
+def _recv_waits_in_the_kernel() -> bool:
+    """Whether a blocking `recv` is the kernel's, which knows SO_RCVTIMEO; that of a patched socket (gevent) is not."""
+    return socket.socket.recv is _socket.socket.recv

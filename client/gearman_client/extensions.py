@@ -1,0 +1,14 @@
+"""The names and numbers of our extensions of the Gearman protocol, shared by client library and job server.
+
+Each is switched on by its own OPTION_REQ on a connection and uses packet numbers from 1000 up, so that standard clients
+and workers never meet one. Constants only; docs/protocol-extensions.md says what they mean on the wire.
+"""
+
+from typing import Final
+
+#: OPTION_REQ name: this worker wants to be told the attempt number of each job it is assigned.
+JOB_ATTEMPT_OPTION: Final = b"job-attempt"
+
+#: Answers GRAB_JOB_UNIQ once `job-attempt` is on: handle, function, unique, attempt (decimal text, from 1), workload.
+JOB_ASSIGN_ATTEMPT: Final = 1000
+JOB_ASSIGN_ATTEMPT_ARGUMENTS: Final = 5

@@ -1,0 +1,347 @@
+"""A worker's tie to one job server: connects, greets, grabs, sleeps, and comes back after a loss.
+
+The Worker decides which link to ask and when; a link never waits except for the answer to its own grab. Its states are
+in link_state.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import inf
+from time import monotonic
+from typing import Final
+
+from gearman_client.address import Address
+from gearman_client.connecting import ConnectAttempt
+from gearman_client.connection import Connection
+from gearman_client.errors import ConnectionLost, CouldNotConnect, ProtocolError, Timeout
+from gearman_client.extensions import JOB_ASSIGN_ATTEMPT, JOB_ASSIGN_ATTEMPT_ARGUMENTS, JOB_ATTEMPT_OPTION
+from gearman_client.link_state import LinkEvent, LinkState, next_state
+from gearman_client.observer import WorkerObserver
+from gearman_client.packet import PacketType, encode_request, split_arguments
+from gearman_client.readiness import Readiness
+from gearman_client.text import to_argument, to_text
+from gearman_client.worker_job import WorkerJob
+from gearman_client.worker_settings import WorkerSettings
+
+#: Progress and data that a slow server has not taken: beyond this the job waits for the server.
+MAX_UNSENT_BYTES: Final = 1024 * 1024
+#: ERROR and NOOP packets may precede the answer to a grab, but not without end.
+MAX_PACKETS_BEFORE_REPLY: Final = 1000
+
+_PRE_SLEEP: Final = encode_request(PacketType.PRE_SLEEP)
+_PROBE: Final = b"greeting"
+
+
+@dataclass(slots=True)
+class LinkContext:
+    """What all links of one worker share."""
+
+    settings: WorkerSettings
+    observer: WorkerObserver
+    readiness: Readiness
+    functions: dict[bytes, str] = field(default_factory=dict)
+
+
+class ServerLink:
+    """One job server of a worker. `due_at` says when `tick` wants to be called (monotonic; infinite: never)."""
+
+    def __init__(self, address: Address, context: LinkContext) -> None:
+        self.address = address
+        self.connection: Connection | None = None
+        self.state = LinkState.DOWN
+        self.server_is_ours = False
+        self.due_at = 0.0
+        self._context = context
+        self._attempt: ConnectAttempt | None = None
+        self._failures = 0  # connections and attempts that ended early, one after the other
+        self._up_since = 0.0
+        self._assigned: WorkerJob | None = None
+        self._unconfirmed: list[bytes] = []  # handles whose answers no later reply of the server has confirmed
+        self._grab = encode_request(PacketType.GRAB_JOB_UNIQ if context.settings.grab_unique else PacketType.GRAB_JOB)
+        self._handlers: Final[dict[int, Callable[[bytes], None]]] = {
+            PacketType.NO_JOB: self._on_no_job,
+            PacketType.NOOP: self._on_noop,
+            PacketType.JOB_ASSIGN: self._on_assign,
+            PacketType.JOB_ASSIGN_UNIQ: self._on_assign_unique,
+            PacketType.JOB_ASSIGN_ALL: self._on_assign_all,
+            JOB_ASSIGN_ATTEMPT: self._on_assign_attempt,
+            PacketType.OPTION_RES: self._on_option,
+            PacketType.ECHO_RES: self._on_greeted,
+            PacketType.ERROR: self._on_error,
+        }
+
+    # Connecting
+
+    def tick(self, now: float) -> None:
+        """Do what is due: connect, or give up an attempt or a greeting that takes too long."""
+        if now < self.due_at:
+            return
+        if self.state is LinkState.DOWN:
+            self._connect(now)
+        elif self.state is LinkState.CONNECTING:
+            self._go_on_connecting(now)
+        elif self.state is LinkState.GREETING:
+            self._lose(f"no answer for {self._context.settings.reply_timeout_s:g} s")
+
+    def on_ready(self) -> None:
+        """The descriptor that readiness watches for this link can be read, or its connection is established."""
+        if self.state is LinkState.CONNECTING:
+            self._go_on_connecting(monotonic())
+        elif self.connection is not None:
+            self._guard(self._receive)
+
+    def _connect(self, now: float) -> None:
+        self._to(LinkEvent.CONNECT)
+        try:
+            self._attempt = ConnectAttempt(self.address, self._context.settings.connect_timeout_s, now)
+        except CouldNotConnect as error:
+            self._unreachable(str(error), now)
+            return
+        self._go_on_connecting(now)
+
+    def _go_on_connecting(self, now: float) -> None:
+        attempt = self._attempt
+        if attempt is None:
+            return
+        self._context.readiness.forget(self)
+        try:
+            sock = attempt.advance(now)
+        except CouldNotConnect as error:
+            self._unreachable(str(error), now)
+            return
+        if sock is None:
+            self.due_at = attempt.deadline
+            self._context.readiness.watch_writable(self, attempt.fileno())
+            return
+        self._attempt = None
+        try:
+            self.connection = Connection(sock, self.address, stall_s=self._context.settings.reply_timeout_s)
+        except OSError as error:  # reset between its opening and our first look at it
+            sock.close()
+            self._unreachable(error.strerror or str(error), now)
+            return
+        self._guard(self._greet)
+
+    def _greet(self, connection: Connection) -> None:
+        settings = self._context.settings
+        self._to(LinkEvent.CONNECTED)
+        self._up_since = monotonic()
+        self.due_at = self._up_since + settings.reply_timeout_s
+        self._context.readiness.watch_readable(self, connection.fileno())
+        if settings.client_id:
+            connection.queue(encode_request(PacketType.SET_CLIENT_ID, to_argument(settings.client_id, "client id")))
+        if settings.job_attempt and settings.grab_unique:
+            connection.queue(encode_request(PacketType.OPTION_REQ, JOB_ATTEMPT_OPTION))
+        else:
+            connection.queue(encode_request(PacketType.ECHO_REQ, _PROBE))
+        for function in self._context.functions:
+            connection.queue(encode_request(PacketType.CAN_DO, function))
+        connection.flush()
+
+    # Registering
+
+    def can_do(self, function: bytes) -> None:
+        """Register one more function, and ask again: a server does not wake a sleeping worker for that."""
+        if self._send(encode_request(PacketType.CAN_DO, function)):
+            self._to(LinkEvent.WAKE)
+
+    def cant_do(self, function: bytes) -> None:
+        """Take a function back."""
+        self._send(encode_request(PacketType.CANT_DO, function))
+
+    def _send(self, packet: bytes) -> bool:
+        connection = self.connection
+        if connection is None:
+            return False  # the greeting of the next connection says it
+        connection.queue(packet)
+        self._guard(Connection.flush)
+        return self.connection is connection
+
+    # Working
+
+    def grab(self) -> WorkerJob | None:
+        """Send the pending answers and a grab in one write and wait for the reply. None: no job there, or link lost."""
+        connection = self.connection
+        if connection is None:
+            return None
+        self._to(LinkEvent.GRAB)
+        connection.queue(self._grab)
+        self._guard(self._await_reply)
+        job, self._assigned = self._assigned, None
+        return job
+
+    def answer(self, connection: Connection | None, handle: bytes, packet: bytes) -> None:
+        """Queue a job's final answer for the next write, if the connection that assigned the job is still the same."""
+        if connection is None or connection is not self.connection:
+            self._context.observer.result_lost(self.address, to_text(handle))
+            return
+        connection.queue(packet)
+        self._unconfirmed.append(handle)
+
+    def tell(self, connection: Connection | None, packet: bytes) -> None:
+        """Send what a running job reports, at once as far as the server takes it."""
+        if connection is None or connection is not self.connection:
+            return
+        connection.queue(packet)
+        self._guard(_send_some)
+
+    def flush(self) -> None:
+        """Send everything that waits."""
+        self._guard(Connection.flush)
+
+    def begin_close(self) -> None:
+        """Send everything that waits, then say that nothing more comes."""
+        self.flush()
+        if self.connection is not None:
+            self.connection.finish_sending()
+
+    def close(self, deadline: float) -> None:
+        """Let the server read it all (until `deadline`, monotonic), then close for good."""
+        self._context.readiness.forget(self)
+        if self._attempt is not None:
+            self._attempt.close()
+            self._attempt = None
+        if self.connection is not None:
+            self.connection.read_to_end(deadline)
+            self.connection.close()
+            self.connection = None
+        self.state = next_state(self.state, LinkEvent.LOST)
+        self.due_at = inf
+
+    # Receiving
+
+    def _await_reply(self, connection: Connection) -> None:
+        connection.flush()
+        packets = 0
+        while self.state is LinkState.GRABBING:
+            packets += self._receive(connection)
+            if packets > MAX_PACKETS_BEFORE_REPLY:
+                raise ProtocolError("the server sends everything but the answer to a grab")
+        connection.try_flush()  # PRE_SLEEP
+
+    def _receive(self, connection: Connection) -> int:
+        packets = connection.receive()
+        for packet_type, body in packets:
+            handler = self._handlers.get(packet_type)
+            if handler is None:
+                raise ProtocolError(f"a worker does not expect packet type {packet_type}")
+            handler(body)
+        return len(packets)
+
+    def _on_no_job(self, _body: bytes) -> None:
+        self._to(LinkEvent.NO_JOB)
+        self._unconfirmed.clear()
+        if self.connection is not None:
+            self.connection.queue(_PRE_SLEEP)
+
+    def _on_noop(self, _body: bytes) -> None:
+        self._to(LinkEvent.WAKE)
+
+    def _on_assign(self, body: bytes) -> None:
+        handle, function, workload = split_arguments(PacketType.JOB_ASSIGN, body)
+        self._assign(handle, function, b"", workload)
+
+    def _on_assign_unique(self, body: bytes) -> None:
+        handle, function, unique, workload = split_arguments(PacketType.JOB_ASSIGN_UNIQ, body)
+        self._assign(handle, function, unique, workload)
+
+    def _on_assign_all(self, body: bytes) -> None:
+        handle, function, unique, _reducer, workload = split_arguments(PacketType.JOB_ASSIGN_ALL, body)
+        self._assign(handle, function, unique, workload)
+
+    def _on_assign_attempt(self, body: bytes) -> None:
+        arguments = body.split(b"\0", JOB_ASSIGN_ATTEMPT_ARGUMENTS - 1)
+        if len(arguments) != JOB_ASSIGN_ATTEMPT_ARGUMENTS:
+            raise ProtocolError(f"JOB_ASSIGN_ATTEMPT takes {JOB_ASSIGN_ATTEMPT_ARGUMENTS} arguments")
+        handle, function, unique, attempt, workload = arguments
+        if not attempt.isdigit() or len(attempt) > 9:
+            raise ProtocolError("JOB_ASSIGN_ATTEMPT: the attempt is not a number")
+        self._assign(handle, function, unique, workload).attempt = int(attempt)
+
+    def _assign(self, handle: bytes, function: bytes, unique: bytes, workload: bytes) -> WorkerJob:
+        self._to(LinkEvent.ASSIGNED)
+        self._unconfirmed.clear()
+        name = self._context.functions.get(function) or to_text(function)
+        self._assigned = WorkerJob(self, handle, name, to_text(unique), workload)
+        return self._assigned
+
+    def _on_option(self, body: bytes) -> None:
+        self.server_is_ours = body == JOB_ATTEMPT_OPTION
+        self._on_greeted(body)
+
+    def _on_greeted(self, _body: bytes) -> None:
+        self._to(LinkEvent.GREETED)
+        self.due_at = inf
+        self._context.observer.connected(self.address)
+
+    def _on_error(self, body: bytes) -> None:
+        """During the greeting: the option is unknown, so this is another server. Later: about an answer of ours."""
+        if self.state is LinkState.GREETING:
+            self._on_greeted(body)
+            return
+        code, _, text = body.partition(b"\0")
+        self._context.observer.server_error(self.address, to_text(code), to_text(text))
+
+    # Losing
+
+    def _guard(self, action: Callable[[Connection], object]) -> None:
+        """Run `action` on the connection, if there is one; whatever ends the connection ends only this link."""
+        connection = self.connection
+        if connection is None:
+            return
+        try:
+            action(connection)
+        except (ConnectionLost, ProtocolError, Timeout) as error:
+            self._lose(str(error))
+
+    def _lose(self, reason: str) -> None:
+        was_up = self.state > LinkState.GREETING
+        now = monotonic()
+        self._forget_connection()
+        settings = self._context.settings
+        if was_up and now - self._up_since >= settings.max_backoff_s:
+            self._failures = 0
+        # What stood is tried again at once; a server that keeps hanging up is treated like one that is down.
+        self.due_at = now if was_up and self._failures == 0 else now + self._backoff_s()
+        self._failures += 1
+        if was_up:
+            self._context.observer.disconnected(self.address, reason)
+        else:
+            self._context.observer.unreachable(self.address, reason)
+        self._report_lost_results()
+
+    def _unreachable(self, reason: str, now: float) -> None:
+        self._forget_connection()
+        self._failures += 1
+        self.due_at = now + self._backoff_s()
+        self._context.observer.unreachable(self.address, reason)
+
+    def _forget_connection(self) -> None:
+        self._to(LinkEvent.LOST)
+        self._context.readiness.forget(self)
+        self._attempt = None
+        self._assigned = None
+        self.server_is_ours = False
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    def _report_lost_results(self) -> None:
+        handles, self._unconfirmed = self._unconfirmed, []
+        for handle in handles:
+            self._context.observer.result_lost(self.address, to_text(handle))
+
+    def _backoff_s(self) -> float:
+        settings = self._context.settings
+        doublings = min(max(self._failures, 1) - 1, 30)
+        pause_s = min(settings.max_backoff_s, settings.first_backoff_s * float(2**doublings))
+        return pause_s * random.uniform(0.5, 1.0)  # so that a hundred workers do not come back in one instant
+
+    def _to(self, event: LinkEvent) -> None:
+        self.state = next_state(self.state, event)
+
+
+def _send_some(connection: Connection) -> None:
+    if not connection.try_flush() and connection.unsent_bytes > MAX_UNSENT_BYTES:
+        connection.flush()

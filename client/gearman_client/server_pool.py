@@ -1,0 +1,146 @@
+"""The job servers of a client: which one to ask, in what order, and the connection to each.
+
+A server that can't be reached is passed over at once, and left out for a moment as long as another one answers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Final
+from zlib import crc32
+
+from gearman_client.address import Address
+from gearman_client.connecting import connect
+from gearman_client.connection import Connection
+from gearman_client.errors import ConnectionLost, CouldNotConnect, ProtocolError, Timeout
+from gearman_client.packet import Packet, PacketType, encode_request
+
+#: How long a server that could not be reached is tried last.
+DEAD_S: Final = 1.0
+
+_EXCEPTIONS: Final = encode_request(PacketType.OPTION_REQ, b"exceptions")
+_OPTION_ANSWERS: Final = frozenset({PacketType.OPTION_RES, PacketType.ERROR})
+
+
+@dataclass(eq=False, slots=True)
+class PooledServer:
+    """One job server, with a connection while there is one."""
+
+    address: Address
+    connection: Connection | None = None
+    dead_until: float = 0.0
+
+    def drop(self) -> None:
+        """Close the connection: what is still under way on it must not meet the next request."""
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """Times in seconds; `exceptions` asks each server for WORK_EXCEPTION packets."""
+
+    connect_timeout_s: float
+    reply_timeout_s: float
+    exceptions: bool
+
+
+class ServerPool:
+    """Connects on demand and keeps each connection for the next request."""
+
+    def __init__(self, addresses: Sequence[Address], settings: PoolSettings) -> None:
+        self.servers = tuple(PooledServer(address) for address in addresses)
+        self._settings = settings
+
+    def choose(self, unique: bytes) -> tuple[PooledServer, Connection]:
+        """The first server that answers; with a unique id the same one for the same id, so that equal jobs meet.
+
+        Raises:
+            CouldNotConnect: none does.
+        """
+        failures = []
+        for server in self._in_order(unique):
+            try:
+                return server, self.connection(server)
+            except CouldNotConnect as error:
+                failures.append(str(error))
+        raise CouldNotConnect("; ".join(failures))
+
+    def connection(self, server: PooledServer) -> Connection:
+        """The connection to one server, opened if need be.
+
+        Raises:
+            CouldNotConnect: it can't be reached.
+        """
+        if server.connection is not None and not _is_usable(server.connection):
+            server.drop()
+        if server.connection is None:
+            try:
+                server.connection = self._open(server.address)
+            except CouldNotConnect:
+                server.dead_until = monotonic() + DEAD_S
+                raise
+            server.dead_until = 0.0
+        return server.connection
+
+    def close(self) -> None:
+        """Close all connections."""
+        for server in self.servers:
+            server.drop()
+
+    def _in_order(self, unique: bytes) -> list[PooledServer]:
+        start = crc32(unique) % len(self.servers) if unique else 0
+        servers = self.servers[start:] + self.servers[:start]
+        now = monotonic()
+        return sorted(servers, key=lambda server: server.dead_until > now)
+
+    def _open(self, address: Address) -> Connection:
+        settings = self._settings
+        sock = connect(address, settings.connect_timeout_s)
+        try:
+            connection = Connection(sock, address, stall_s=settings.reply_timeout_s)
+            if settings.exceptions:
+                self._ask_for_exceptions(connection)
+        except (ConnectionLost, OSError, ProtocolError, Timeout) as error:
+            sock.close()
+            raise CouldNotConnect(
+                f"could not connect to {address}: something listens there but it does not answer like a job server "
+                f"({error}); check host and port"
+            ) from error
+        except BaseException:
+            sock.close()
+            raise
+        return connection
+
+    def _ask_for_exceptions(self, connection: Connection) -> None:
+        """Wait for the answer (a server may refuse): it also proves that the server is alive, not just its machine."""
+        connection.queue(_EXCEPTIONS)
+        connection.flush()
+        deadline = monotonic() + self._settings.connect_timeout_s
+        packets = next_packets(connection, deadline)
+        if packets[0][0] not in _OPTION_ANSWERS:
+            raise ProtocolError(f"packet type {packets[0][0]} does not answer OPTION_REQ")
+
+
+def next_packets(connection: Connection, deadline: float) -> list[Packet]:
+    """At least one packet.
+
+    Raises:
+        Timeout: none was complete before `deadline` (monotonic; may be infinite).
+    """
+    while True:
+        left_s = deadline - monotonic()
+        if left_s <= 0 or not connection.wait_readable(None if left_s == float("inf") else left_s):
+            raise Timeout(f"no answer from {connection.address} in the time allowed")
+        packets = connection.receive()
+        if packets:
+            return packets
+
+
+def _is_usable(connection: Connection) -> bool:
+    """Whether an idle connection still stands: nothing is under way on it, so whatever can be read is its end."""
+    try:
+        return not connection.wait_readable(0)
+    except ConnectionLost:
+        return False

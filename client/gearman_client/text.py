@@ -1,0 +1,46 @@
+"""How text becomes arguments of packets: UTF-8, with undecodable bytes surviving the way there and back."""
+
+from gearman_client.errors import ArgumentError
+
+_ENCODING = "utf-8"
+_ERRORS = "surrogateescape"
+
+
+def to_text(data: bytes) -> str:
+    """A function name, unique id or handle as the peer spelled it."""
+    return data.decode(_ENCODING, _ERRORS)
+
+
+def to_argument(value: str, what: str) -> bytes:
+    """A function name, unique id, handle or client id; `what` names it in the message.
+
+    Raises:
+        ArgumentError: it holds a zero byte, which separates arguments, or can't be encoded.
+    """
+    try:
+        data = value.encode(_ENCODING, _ERRORS)
+    except UnicodeEncodeError as error:
+        raise ArgumentError(f"the {what} {value!r} can't be encoded as UTF-8") from error
+    if b"\0" in data:
+        raise ArgumentError(f"the {what} {value!r} holds a zero byte")
+    return data
+
+
+def to_function(name: str) -> bytes:
+    """A function name, which must not be empty."""
+    if not name:
+        raise ArgumentError("a function name must not be empty")
+    return to_argument(name, "function name")
+
+
+def to_body(value: "bytes | bytearray | memoryview | str | None") -> bytes:
+    """A workload or result: bytes as they are, text as UTF-8, None as nothing."""
+    if isinstance(value, bytes):
+        return value
+    if value is None:
+        return b""
+    if isinstance(value, str):
+        return value.encode(_ENCODING, _ERRORS)
+    if isinstance(value, bytearray | memoryview):
+        return bytes(value)
+    raise ArgumentError(f"expected bytes or str, not {type(value).__name__}")

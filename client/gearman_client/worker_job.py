@@ -1,0 +1,109 @@
+"""One job in a worker's hands, and the answers the worker can give."""
+
+from typing import TYPE_CHECKING
+
+from gearman_client.address import Address
+from gearman_client.errors import JobAnswered
+from gearman_client.packet import PacketType, encode_request
+from gearman_client.text import to_body, to_text
+
+if TYPE_CHECKING:
+    from gearman_client.connection import Connection
+    from gearman_client.server_link import ServerLink
+
+#: Plain integers: an enum member costs a lookup of its own on the path of every job.
+_WORK_STATUS, _WORK_COMPLETE, _WORK_FAIL = (
+    int(PacketType.WORK_STATUS),
+    int(PacketType.WORK_COMPLETE),
+    int(PacketType.WORK_FAIL),
+)
+_WORK_EXCEPTION, _WORK_DATA, _WORK_WARNING = (
+    int(PacketType.WORK_EXCEPTION),
+    int(PacketType.WORK_DATA),
+    int(PacketType.WORK_WARNING),
+)
+
+
+class WorkerJob:
+    """A job assigned to this worker.
+
+    `complete`, `fail` and `exception` end it; the answer leaves with the next grab, in one write, or with the worker's
+    `flush` or `close`. `status`, `data` and `warning` leave at once. If the connection is gone meanwhile all of them do
+    nothing: the server runs the job again.
+    """
+
+    __slots__ = ("_connection", "_handle", "_link", "answered", "attempt", "function", "unique", "workload")
+
+    def __init__(self, link: "ServerLink", handle: bytes, function: str, unique: str, workload: bytes) -> None:
+        self._link = link
+        self._connection: Connection | None = link.connection
+        self._handle = handle
+        self.function = function
+        self.unique = unique
+        self.workload = workload
+        self.attempt: int | None = None
+        self.answered = False
+
+    @property
+    def handle(self) -> str:
+        """The server's name for the job."""
+        return to_text(self._handle)
+
+    @property
+    def server(self) -> Address:
+        """The job server that assigned it."""
+        return self._link.address
+
+    @property
+    def server_is_ours(self) -> bool:
+        """Whether that server knows our extensions of the protocol."""
+        return self._link.server_is_ours
+
+    def complete(self, result: bytes | bytearray | memoryview | str | None = None) -> None:
+        """The job is done; `result` goes to its clients."""
+        self._answer(encode_request(_WORK_COMPLETE, self._handle, to_body(result)))
+
+    def fail(self) -> None:
+        """The job failed."""
+        self._answer(encode_request(_WORK_FAIL, self._handle))
+
+    def exception(self, data: bytes | str) -> None:
+        """The job failed, and `data` says why to clients that asked for exceptions.
+
+        gearmand gives other clients a substitute on which some wait for ever; see `fail_because`.
+        """
+        self._answer(encode_request(_WORK_EXCEPTION, self._handle, to_body(data)))
+
+    def fail_because(self, reason: bytes | str) -> None:
+        """The job failed, told in the way that every client of this server understands.
+
+        Our own server takes an exception; towards any other the reason is a warning, then the job fails.
+        """
+        if self.server_is_ours:
+            self.exception(reason)
+        else:
+            warning = encode_request(_WORK_WARNING, self._handle, to_body(reason))
+            self._answer(warning + encode_request(_WORK_FAIL, self._handle))
+
+    def status(self, numerator: int, denominator: int) -> None:
+        """Progress: `numerator` of `denominator`."""
+        self._tell(encode_request(_WORK_STATUS, self._handle, b"%d" % numerator, b"%d" % denominator))
+
+    def data(self, data: bytes | str) -> None:
+        """A part of the result, ahead of the rest."""
+        self._tell(encode_request(_WORK_DATA, self._handle, to_body(data)))
+
+    def warning(self, data: bytes | str) -> None:
+        """A warning for the job's clients."""
+        self._tell(encode_request(_WORK_WARNING, self._handle, to_body(data)))
+
+    def _answer(self, packet: bytes) -> None:
+        if self.answered:
+            raise JobAnswered(f"job {self.handle} has been answered already")
+        self.answered = True
+        self._link.answer(self._connection, self._handle, packet)
+
+    def _tell(self, packet: bytes) -> None:
+        if self.answered:
+            raise JobAnswered(f"job {self.handle} has been answered already")
+        self._link.tell(self._connection, packet)

@@ -1,0 +1,24 @@
+"""How a worker behaves towards its job servers. Values only, immutable; the defaults suit production."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """Times in seconds.
+
+    client_id: what SET_CLIENT_ID tells the server, "" for none.
+    grab_unique: ask with GRAB_JOB_UNIQ, so that jobs come with their unique id.
+    job_attempt: ask for the attempt number of jobs; a server that does not know this extension says so once.
+    connect_timeout_s: for one attempt to connect.
+    reply_timeout_s: a server that sent no byte of an answer, or took no byte of ours, for so long counts as lost.
+    first_backoff_s, max_backoff_s: the pause between attempts to connect doubles from one to the other, with jitter.
+    """
+
+    client_id: str = ""
+    grab_unique: bool = True
+    job_attempt: bool = True
+    connect_timeout_s: float = 5.0
+    reply_timeout_s: float = 10.0
+    first_backoff_s: float = 0.05
+    max_backoff_s: float = 2.0

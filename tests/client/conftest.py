@@ -1,0 +1,308 @@
+"""Real peers for the client library: Debian's gearmand on its own port, and a scripted peer for what it can't do."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gearman_client import Address, Worker, WorkerObserver, WorkerSettings
+from gearman_client.packet import REQUEST_MAGIC, Packet, PacketParser, PacketType, encode_response
+
+DEADLINE_S = 10.0
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> Any:
+    """Poll `condition` until it is true; only for what raises no event."""
+    deadline = time.monotonic() + DEADLINE_S
+    pause = threading.Event()
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        pause.wait(0.005)
+    raise AssertionError(f"{what}: not within {DEADLINE_S} s")
+
+
+class Gearmand:
+    """One gearmand process; `kill` and `start` keep its port."""
+
+    def __init__(self, executable: str, folder: Path) -> None:
+        self._executable = executable
+        self._folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.address = Address("127.0.0.1", self.port)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self._folder / "gearmand.log").open("ab") as log:
+            where = ["-p", str(self.port), "-L", "127.0.0.1", "-P", str(self._folder / "gearmand.pid")]
+            self.process = subprocess.Popen(
+                [self._executable, *where, "-l", "stderr", "-t", "1", "--config-file", ""], stderr=log
+            )
+        wait_for(self._answers, "gearmand answers")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def pause(self) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        assert self.process is not None
+        os.kill(self.process.pid, signal.SIGCONT)
+
+    def ask(self, line: str) -> str:
+        with socket.create_connection(("127.0.0.1", self.port), DEADLINE_S) as admin:
+            admin.sendall(line.encode() + b"\n")
+            received = b""
+            while not received.endswith((b".\n", b"\r\n")) and not received.startswith(b"OK "):
+                received += admin.recv(65536)
+        return received.decode()
+
+    def registered(self, function: str) -> bool:
+        """Whether a worker offers the function."""
+        return any(line.startswith(f"{function}\t") and line[-2:] != "\t0" for line in self.ask("status").splitlines())
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, "gearmand ended at its start"
+        with contextlib.suppress(OSError):
+            return self.ask("getpid") == f"OK {self.process.pid}\n"
+        return False
+
+
+@pytest.fixture
+def start_gearmand() -> Iterator[Callable[[], Gearmand]]:
+    """Start as many gearmands as wanted."""
+    executable = shutil.which("gearmand", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if executable is None:
+        pytest.skip("gearmand is not installed (Debian: apt-get install gearman-job-server)")
+    started: list[Gearmand] = []
+    with tempfile.TemporaryDirectory() as folder:
+
+        def start() -> Gearmand:
+            own = Path(folder) / str(len(started))
+            own.mkdir()
+            gearmand = Gearmand(executable, own)
+            started.append(gearmand)
+            gearmand.start()
+            return gearmand
+
+        yield start
+        for gearmand in started:
+            gearmand.kill()
+
+
+@pytest.fixture
+def gearmand(start_gearmand: Callable[[], Gearmand]) -> Gearmand:
+    """One running gearmand."""
+    return start_gearmand()
+
+
+class Peer:
+    """The server's end of one connection, driven by the test."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        sock.settimeout(DEADLINE_S)
+        self._parser = PacketParser(REQUEST_MAGIC)
+        self._packets: list[Packet] = []
+
+    def next(self) -> Packet:
+        """The next packet the client library sent."""
+        while not self._packets:
+            data = self.socket.recv(65536)
+            if not data:
+                raise AssertionError("the connection ended instead of a packet")
+            self._packets += self._parser.feed(data)
+        return self._packets.pop(0)
+
+    def expect(self, packet_type: int, *arguments: bytes) -> None:
+        assert self.next() == (packet_type, b"\0".join(arguments))
+
+    def read_once(self) -> list[Packet]:
+        """All packets that one recv brings: what was sent in one write."""
+        assert not self._packets
+        return self._parser.feed(self.socket.recv(1024 * 1024))
+
+    def send(self, packet_type: int, *arguments: bytes) -> None:
+        self.socket.sendall(encode_response(packet_type, *arguments))
+
+    def read_to_end(self) -> list[Packet]:
+        """Everything until the client library closes its sending side."""
+        with contextlib.suppress(ConnectionResetError):
+            while data := self.socket.recv(65536):
+                self._packets += self._parser.feed(data)
+        packets, self._packets = self._packets, []
+        return packets
+
+    def greet(self, *functions: bytes, ours: bool = False) -> None:
+        """Play the server's part up to the worker's first grab, which has then arrived."""
+        self.expect(PacketType.OPTION_REQ, b"job-attempt")
+        for function in functions:
+            self.expect(PacketType.CAN_DO, function)
+        if ours:
+            self.send(PacketType.OPTION_RES, b"job-attempt")
+        else:
+            self.send(PacketType.ERROR, b"UNKNOWN_OPTION", b"Server does not recognize given option")
+        self.expect(PacketType.GRAB_JOB_UNIQ)
+
+    def put_to_sleep(self) -> None:
+        self.send(PacketType.NO_JOB)
+        self.expect(PacketType.PRE_SLEEP)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class ScriptedServer:
+    """Listens; the test accepts and plays the server."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(DEADLINE_S)
+        self.address = Address("127.0.0.1", self._listener.getsockname()[1])
+        self.peers: list[Peer] = []
+
+    def accept(self) -> Peer:
+        sock, _ = self._listener.accept()
+        self.peers.append(Peer(sock))
+        return self.peers[-1]
+
+    def stop_listening(self) -> None:
+        self._listener.close()
+
+    def listen_again(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self.address.port))
+        self._listener.settimeout(DEADLINE_S)
+
+    def close(self) -> None:
+        self._listener.close()
+        for peer in self.peers:
+            peer.close()
+
+
+@pytest.fixture
+def start_scripted_server() -> Iterator[Callable[[], ScriptedServer]]:
+    """As many scripted servers as wanted."""
+    with contextlib.ExitStack() as stack:
+
+        def start() -> ScriptedServer:
+            server = ScriptedServer()
+            stack.callback(server.close)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def scripted_server(start_scripted_server: Callable[[], ScriptedServer]) -> ScriptedServer:
+    """A listening socket whose connections the test plays itself."""
+    return start_scripted_server()
+
+
+class RecordingObserver(WorkerObserver):
+    """Keeps what it is told: (event, *details)."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+
+    def connected(self, address: Address) -> None:
+        self.events.append(("connected", address))
+
+    def disconnected(self, address: Address, reason: str) -> None:
+        self.events.append(("disconnected", address, reason))
+
+    def unreachable(self, address: Address, reason: str) -> None:
+        self.events.append(("unreachable", address, reason))
+
+    def result_lost(self, address: Address, handle: str) -> None:
+        self.events.append(("result_lost", address, handle))
+
+    def server_error(self, address: Address, code: str, text: str) -> None:
+        self.events.append(("server_error", address, code, text))
+
+    def named(self, name: str) -> list[tuple[Any, ...]]:
+        return [event for event in list(self.events) if event[0] == name]
+
+
+@pytest.fixture
+def observer() -> RecordingObserver:
+    """Records what a worker reports."""
+    return RecordingObserver()
+
+
+@pytest.fixture
+def in_thread() -> Iterator[Callable[..., "Future[Any]"]]:
+    """Run a call in a thread of its own; its future gives the result or the exception."""
+    threads: list[threading.Thread] = []
+
+    def start(call: Callable[..., Any], *arguments: Any, **named: Any) -> "Future[Any]":
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(call(*arguments, **named))
+            except BaseException as error:  # noqa: BLE001 - handed to the test by the future
+                future.set_exception(error)
+
+        thread = threading.Thread(target=run, daemon=True)
+        threads.append(thread)
+        thread.start()
+        return future
+
+    yield start
+    for thread in threads:
+        thread.join(DEADLINE_S)
+        assert not thread.is_alive(), "a call of the test never returned"
+
+
+class RunningWorker:
+    """A worker whose `work` runs in a thread until the test ends."""
+
+    def __init__(self, worker: Worker, done: "Future[Any]") -> None:
+        self.worker = worker
+        self.done = done
+
+
+@pytest.fixture
+def start_worker(in_thread: Callable[..., "Future[Any]"]) -> Iterator[Callable[..., RunningWorker]]:
+    """Start workers: start_worker(servers, {function: callback}, settings=…, observer=…)."""
+    running: list[RunningWorker] = []
+
+    def start(servers: Any, callbacks: dict[str, Any], **options: Any) -> RunningWorker:
+        worker = Worker(servers, options.pop("settings", WorkerSettings()), **options)
+        for function, callback in callbacks.items():
+            worker.register(function, callback)
+        running.append(RunningWorker(worker, in_thread(worker.work)))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.worker.stop()
+    for each in running:
+        each.done.result(DEADLINE_S)
+        each.worker.close()
+
+
+@pytest.fixture(name="wait_for")
+def wait_for_fixture() -> Callable[[Callable[[], Any], str], Any]:
+    """Poll a condition with a deadline: wait_for(condition, what)."""
+    return wait_for

@@ -1,0 +1,285 @@
+"""The client against Debian's gearmand, and a scripted server for what gearmand does not do."""
+
+import time
+from typing import Any
+from zlib import crc32
+
+import pytest
+
+from gearman_client import (
+    ArgumentError,
+    Client,
+    ConnectionLost,
+    CouldNotConnect,
+    JobException,
+    JobFailed,
+    JobHandle,
+    JobStatus,
+    ProtocolError,
+    ServerError,
+    Timeout,
+    Worker,
+)
+from gearman_client.packet import PacketType
+
+T = PacketType
+
+
+@pytest.fixture
+def client(gearmand: Any) -> Any:
+    """A client of one gearmand that waits for at most ten seconds."""
+    with Client(gearmand.address, timeout_s=10) as client:
+        yield client
+
+
+def test_a_foreground_job_returns_the_result_and_reports_on_the_way(
+    client: Any, start_worker: Any, gearmand: Any
+) -> None:
+    def talk(job: Any) -> bytes:
+        job.status(1, 4)
+        job.data(b"chunk")
+        job.warning(b"careful")
+        return job.workload.upper() + b"\0" + job.unique.encode()
+
+    start_worker(gearmand.address, {"talk": talk})
+    heard: list[Any] = []
+    result = client.submit(
+        "talk",
+        "workload",
+        unique="u1",
+        on_created=lambda handle: heard.append(("created", handle[:2], handle.server)),
+        on_status=lambda numerator, denominator: heard.append(("status", numerator, denominator)),
+        on_data=lambda data: heard.append(("data", data)),
+        on_warning=lambda data: heard.append(("warning", data)),
+    )
+    assert result == b"WORKLOAD\0u1"
+    assert heard == [("created", "H:", gearmand.address), ("status", 1, 4), ("data", b"chunk"), ("warning", b"careful")]
+
+
+def test_a_failed_job_raises_and_the_client_goes_on(client: Any, start_worker: Any, gearmand: Any) -> None:
+    start_worker(gearmand.address, {"bad": lambda job: job.fail(), "good": lambda job: b"ok"})
+    with pytest.raises(JobFailed, match="H:"):
+        client.submit("bad", b"")
+    assert client.submit("good", b"") == b"ok"
+
+
+def test_an_exception_of_the_worker_arrives_with_its_data(client: Any, start_worker: Any, gearmand: Any) -> None:
+    start_worker(gearmand.address, {"raise": lambda job: job.exception(b"boom\0\xff"), "good": lambda job: b"ok"})
+    heard: list[bytes] = []
+    with pytest.raises(JobException, match="boom") as raised:
+        client.submit("raise", b"", on_exception=heard.append)
+    assert [raised.value.data] == heard == [b"boom\0\xff"]
+    assert client.submit("good", b"") == b"ok"
+
+
+def test_without_exceptions_gearmands_substitute_for_one_is_a_failure(start_worker: Any, gearmand: Any) -> None:
+    start_worker(gearmand.address, {"raise": lambda job: job.exception(b"boom")})
+    with Client(gearmand.address, timeout_s=10, exceptions=False) as client, pytest.raises(JobFailed):
+        client.submit("raise", b"")
+
+
+def test_the_three_priorities_are_served_in_their_order(client: Any, start_worker: Any, gearmand: Any) -> None:
+    for priority in ("low", "normal", "high"):
+        client.submit_background("order", priority, priority=priority)
+    seen: list[bytes] = []
+    with Worker(gearmand.address) as worker:
+        worker.register("order", lambda job: seen.append(job.workload))
+        worker.work(max_jobs=3)
+    assert seen == [b"high", b"normal", b"low"]
+
+
+def test_equal_unique_ids_are_one_job_and_none_is_a_job_of_its_own(client: Any, gearmand: Any) -> None:
+    handles = [client.submit_background("f", b"", unique="same") for _ in range(3)]
+    assert len(set(handles)) == 1
+    handles = [client.submit_background("f", b"same workload") for _ in range(3)]
+    assert len(set(handles)) == 3
+
+
+def test_status_follows_a_job_from_queued_to_running_to_unknown(client: Any, gearmand: Any) -> None:
+    handle = client.submit_background("f", b"", unique="u")
+    assert client.status(handle) == JobStatus(known=True, running=False, numerator=0, denominator=0)
+    with Worker(gearmand.address) as worker:
+        worker.register("f")
+        job = worker.grab(10)
+        job.status(3, 10)
+        assert client.status(str(handle)) == JobStatus(known=True, running=True, numerator=3, denominator=10)
+        assert client.status_unique("u") == JobStatus(True, True, 3, 10, waiting_clients=0)
+        job.complete()
+    assert client.status(handle).known is False
+    assert client.status_unique("u").known is False
+
+
+def test_a_job_without_worker_times_out_and_is_abandoned(client: Any, gearmand: Any, wait_for: Any) -> None:
+    started = time.monotonic()
+    with pytest.raises(Timeout, match=str(gearmand.port)):
+        client.submit("nobody", b"", timeout_s=0.2)
+    assert 0.2 <= time.monotonic() - started < 5
+    # The third column says that nobody waits for the job any more.
+    wait_for(lambda: "\t0\t1\t0\n" in gearmand.ask("show jobs"), "the job is abandoned")
+    assert client.echo(b"still\0fine") == b"still\0fine"
+
+
+def test_a_full_queue_is_the_servers_refusal_by_code_and_text(client: Any, gearmand: Any) -> None:
+    client.submit_background("f", b"1")
+    gearmand.ask("maxqueue f 1")
+    for submit in (client.submit, client.submit_background):
+        with pytest.raises(ServerError, match="Job queue is full") as refusal:
+            submit("f", b"2")
+        assert refusal.value.code == "QUEUE_ERROR"
+    assert client.echo() == b"ping"
+
+
+def test_an_exception_in_a_callback_reaches_the_caller_and_leaves_nothing_on_the_connection(
+    client: Any, start_worker: Any, gearmand: Any
+) -> None:
+    start_worker(gearmand.address, {"f": lambda job: job.data(b"x") or b"result of f", "g": lambda job: b"result of g"})
+
+    def refuse(_data: bytes) -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        client.submit("f", b"", on_data=refuse)
+    assert client.submit("g", b"") == b"result of g"
+
+
+def test_a_restarted_server_is_found_again_without_an_error(client: Any, gearmand: Any) -> None:
+    assert client.echo() == b"ping"
+    gearmand.kill()
+    gearmand.start()
+    assert client.echo() == b"ping"
+
+
+def test_a_server_that_is_down_is_passed_over_at_once(start_gearmand: Any) -> None:
+    down, up = start_gearmand(), start_gearmand()
+    with Client([down.address, up.address]) as client:
+        assert client.ping() == (down.address, up.address)
+        down.kill()
+        started = time.monotonic()
+        assert client.submit_background("f", b"").server == up.address
+        assert client.ping() == (up.address,)
+        assert time.monotonic() - started < 2
+
+
+def test_no_server_at_all_names_every_address_and_the_remedy(start_gearmand: Any) -> None:
+    servers = [start_gearmand(), start_gearmand()]
+    for server in servers:
+        server.kill()
+    with Client([server.address for server in servers]) as client:
+        with pytest.raises(CouldNotConnect, match="check that a job server runs there") as failure:
+            client.submit("f", b"")
+        assert all(str(server.port) in str(failure.value) for server in servers)
+        with pytest.raises(CouldNotConnect):
+            client.status("H:x:1")
+        assert client.ping() == ()
+
+
+def test_a_unique_id_chooses_its_server_by_crc32(start_gearmand: Any) -> None:
+    servers = [start_gearmand().address for _ in range(2)]
+    with Client(servers) as client:
+        for unique in ("a", "b", "c", "d"):
+            handle = client.submit_background("f", b"", unique=unique)
+            assert handle.server == servers[crc32(unique.encode()) % 2]
+            assert client.status_unique(unique).known
+
+
+def test_a_handle_is_asked_for_at_the_server_that_gave_it_and_a_foreign_one_at_all(start_gearmand: Any) -> None:
+    first, second = start_gearmand(), start_gearmand()
+    with Client([first.address, second.address]) as client, Client(second.address) as other:
+        mine = client.submit_background("f", b"")
+        # Two servers on one machine give out the same handles.
+        elsewhere = other.submit_background("f", b"")
+        assert mine == elsewhere
+        assert isinstance(mine, JobHandle)
+        with Worker(second.address) as worker:
+            worker.register("f")
+            job = worker.grab(10)
+            assert client.status(elsewhere).running
+            assert not client.status(mine).running
+            job.complete()
+            worker.flush()
+        foreign = other.submit_background("g", b"")
+        assert client.status(str(foreign)).known
+
+
+def test_names_and_priorities_that_cannot_be_sent_are_refused_before_anything_is(client: Any) -> None:
+    with pytest.raises(ArgumentError, match="zero byte"):
+        client.submit("a\0b", b"")
+    with pytest.raises(ArgumentError, match="zero byte"):
+        client.submit_background("f", b"", unique="a\0b")
+    with pytest.raises(ArgumentError, match="must not be empty"):
+        client.submit("", b"")
+    with pytest.raises(ArgumentError, match="expected high, normal or low"):
+        client.submit("f", b"", priority="urgent")
+    with pytest.raises(ArgumentError, match="expected bytes or str, not int"):
+        client.submit("f", 7)
+
+
+def accept_client(server: Any) -> Any:
+    peer = server.accept()
+    peer.expect(T.OPTION_REQ, b"exceptions")
+    peer.send(T.OPTION_RES, b"exceptions")
+    return peer
+
+
+def test_a_connection_lost_under_a_job_is_an_error_not_silence(scripted_server: Any, in_thread: Any) -> None:
+    with Client(scripted_server.address) as client:
+        answer = in_thread(client.submit, "f", b"w", unique="u")
+        peer = accept_client(scripted_server)
+        peer.expect(T.SUBMIT_JOB, b"f", b"u", b"w")
+        peer.send(T.JOB_CREATED, b"H:x:1")
+        peer.close()
+        with pytest.raises(ConnectionLost, match=str(scripted_server.address.port)):
+            answer.result(10)
+
+
+def test_a_server_that_accepts_and_never_answers_is_passed_over(start_scripted_server: Any, in_thread: Any) -> None:
+    silent, lively = start_scripted_server(), start_scripted_server()
+    with Client([silent.address, lively.address], connect_timeout_s=0.2) as client:
+        answer = in_thread(client.submit_background, "f", b"")
+        peer = accept_client(lively)
+        peer.expect(T.SUBMIT_JOB_BG, b"f", b"", b"")
+        peer.send(T.JOB_CREATED, b"H:x:1")
+        assert answer.result(10).server == lively.address
+
+
+def test_something_else_on_the_port_is_called_just_that(scripted_server: Any, in_thread: Any) -> None:
+    with Client(scripted_server.address) as client:
+        answer = in_thread(client.submit, "f", b"")
+        scripted_server.accept().socket.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+        with pytest.raises(CouldNotConnect, match="does not answer like a job server"):
+            answer.result(10)
+
+
+def test_a_server_without_exceptions_is_used_all_the_same(scripted_server: Any, in_thread: Any) -> None:
+    with Client(scripted_server.address) as client:
+        answer = in_thread(client.submit, "f", b"")
+        peer = scripted_server.accept()
+        peer.expect(T.OPTION_REQ, b"exceptions")
+        peer.send(T.ERROR, b"UNKNOWN_OPTION", b"")
+        peer.expect(T.SUBMIT_JOB, b"f", b"", b"")
+        peer.send(T.JOB_CREATED, b"H:x:1")
+        peer.send(T.WORK_COMPLETE, b"H:y:9", b"of another job")
+        peer.send(T.WORK_STATUS, b"H:x:1", b"-7", b"many")
+        peer.send(T.WORK_COMPLETE, b"H:x:1", b"mine")
+        assert answer.result(10) == b"mine"
+
+
+def test_a_job_that_the_server_never_acknowledges_times_out(scripted_server: Any, in_thread: Any) -> None:
+    with Client(scripted_server.address, reply_timeout_s=0.2) as client:
+        for submit in (client.submit, client.submit_background):
+            answer = in_thread(submit, "f", b"")
+            peer = accept_client(scripted_server)
+            with pytest.raises(Timeout):
+                answer.result(10)
+            peer.next()
+            assert peer.read_to_end() == []  # the client let go of the connection
+
+
+def test_an_answer_that_does_not_fit_the_question_is_a_protocol_error(scripted_server: Any, in_thread: Any) -> None:
+    with Client(scripted_server.address) as client:
+        answer = in_thread(client.status, "H:x:1")
+        peer = accept_client(scripted_server)
+        peer.expect(T.GET_STATUS, b"H:x:1")
+        peer.send(T.NOOP)
+        with pytest.raises(ProtocolError, match="STATUS_RES"):
+            answer.result(10)

@@ -1,0 +1,142 @@
+"""One connection against a peer that is slow, stops, breaks off or talks nonsense; and how a connection comes about."""
+
+import socket
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import Any
+
+import pytest
+
+from gearman_client import Address, ConnectionLost, CouldNotConnect, Timeout
+from gearman_client.connecting import ConnectAttempt, connect
+from gearman_client.connection import Connection
+from gearman_client.packet import PacketType, encode_request, encode_response
+
+BIG = 8 * 1024 * 1024
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Connection, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(10)
+    connection = Connection(ours, Address("box"), stall_s=0.2)
+    yield connection, theirs
+    connection.close()
+    theirs.close()
+
+
+def test_two_peers_that_write_before_they_read_do_not_block_each_other(
+    pair: tuple[Connection, socket.socket], in_thread: Callable[..., Any]
+) -> None:
+    connection, peer = pair
+    theirs = encode_response(PacketType.ECHO_RES, b"t" * BIG)
+    ours = encode_request(PacketType.ECHO_REQ, b"o" * BIG)
+
+    def write_then_read() -> int:
+        peer.settimeout(None)
+        peer.sendall(theirs)
+        received = 0
+        while received < len(ours):
+            received += len(peer.recv(1024 * 1024))
+        return received
+
+    other_side = in_thread(write_then_read)
+    connection.queue(ours)
+    connection.flush()
+    assert other_side.result(10) == len(ours)
+    packets = []
+    while not packets:
+        packets = connection.receive()
+    assert packets == [(PacketType.ECHO_RES, b"t" * BIG)]
+
+
+def test_a_peer_that_takes_no_byte_is_given_up_after_the_stall_time(pair: tuple[Connection, socket.socket]) -> None:
+    connection, _ = pair
+    connection.queue(bytes(BIG))
+    started = monotonic()
+    with pytest.raises(ConnectionLost, match="took no data"):
+        connection.flush()
+    assert 0.2 <= monotonic() - started < 5
+
+
+def test_what_a_full_socket_does_not_take_waits_and_keeps_its_order(pair: tuple[Connection, socket.socket]) -> None:
+    connection, peer = pair
+    connection.queue(b"a" * BIG)
+    assert not connection.try_flush()
+    connection.queue(b"b" * 10)
+    assert connection.unsent_bytes > 10
+    received = bytearray()
+    while len(received) < BIG + 10:
+        connection.try_flush()
+        received += peer.recv(1024 * 1024)
+    assert received == b"a" * BIG + b"b" * 10
+    assert connection.unsent_bytes == 0
+
+
+def test_a_silent_peer_is_a_timeout_not_a_loss(pair: tuple[Connection, socket.socket]) -> None:
+    connection, peer = pair
+    with pytest.raises(Timeout, match="box:4730 sent nothing"):
+        connection.receive()
+    peer.sendall(encode_response(PacketType.NOOP))
+    assert connection.receive() == [(PacketType.NOOP, b"")]
+
+
+def test_a_connection_cut_in_the_middle_of_a_packet_is_lost(pair: tuple[Connection, socket.socket]) -> None:
+    connection, peer = pair
+    peer.sendall(encode_response(PacketType.JOB_ASSIGN, b"H:1", b"f", b"xyz")[:-2])
+    peer.close()
+    assert connection.receive() == []
+    with pytest.raises(ConnectionLost, match="closed by the job server"):
+        connection.receive()
+
+
+def test_the_packets_before_garbage_are_taken_and_then_the_connection_is_lost(
+    pair: tuple[Connection, socket.socket],
+) -> None:
+    connection, peer = pair
+    peer.sendall(encode_response(PacketType.NOOP) + b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    assert connection.receive() == [(PacketType.NOOP, b"")]
+    with pytest.raises(ConnectionLost, match="magic"):
+        connection.receive()
+
+
+def test_a_closed_connection_says_so_instead_of_waiting(pair: tuple[Connection, socket.socket]) -> None:
+    connection, _ = pair
+    connection.close()
+    with pytest.raises(ConnectionLost, match="already closed"):
+        connection.wait_readable(1)
+
+
+def test_a_refused_connection_names_the_address_and_the_remedy() -> None:
+    with socket.socket() as bound:  # bound and not listening: nobody else can answer there
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
+        with pytest.raises(CouldNotConnect, match=rf"127\.0\.0\.1:{port}.*refused.*check that a job server runs there"):
+            connect(Address("127.0.0.1", port), 1)
+
+
+def test_a_host_name_that_does_not_exist_is_called_just_that() -> None:
+    with pytest.raises(CouldNotConnect, match=r"no\.such\.host\.invalid:4730.*can't be resolved"):
+        connect(Address("no.such.host.invalid"), 1)
+
+
+def test_every_address_of_a_host_is_tried() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # not on ::1, which localhost may name first
+        sock = connect(Address("localhost", listener.getsockname()[1]), 5)
+        assert sock.getpeername() == listener.getsockname()
+        sock.close()
+
+
+def test_an_attempt_that_gets_no_answer_ends_at_its_deadline() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address = Address(*listener.getsockname())
+        waiting = [ConnectAttempt(address, 5, monotonic()) for _ in range(4)]  # fill the backlog
+        attempt = ConnectAttempt(address, 5.0, now=100.0)
+        assert attempt.deadline == 105.0
+        assert attempt.advance(104.9) is None
+        with pytest.raises(CouldNotConnect, match="no answer"):
+            attempt.advance(105.0)
+        for each in waiting:
+            each.close()

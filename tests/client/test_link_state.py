@@ -1,0 +1,42 @@
+"""The transition table of a worker's tie to one server."""
+
+from itertools import product
+
+import pytest
+
+from gearman_client import ProtocolError
+from gearman_client.link_state import TRANSITIONS, LinkEvent, LinkState, next_state
+
+
+def test_the_way_from_down_to_a_job_and_to_sleep_and_back() -> None:
+    state = LinkState.DOWN
+    for event, following in [
+        (LinkEvent.CONNECT, LinkState.CONNECTING),
+        (LinkEvent.CONNECTED, LinkState.GREETING),
+        (LinkEvent.GREETED, LinkState.READY),
+        (LinkEvent.GRAB, LinkState.GRABBING),
+        (LinkEvent.ASSIGNED, LinkState.READY),
+        (LinkEvent.GRAB, LinkState.GRABBING),
+        (LinkEvent.NO_JOB, LinkState.ASLEEP),
+        (LinkEvent.WAKE, LinkState.READY),
+    ]:
+        state = next_state(state, event)
+        assert state is following
+
+
+@pytest.mark.parametrize("state", list(LinkState))
+def test_every_state_can_lose_its_connection(state: LinkState) -> None:
+    assert next_state(state, LinkEvent.LOST) is LinkState.DOWN
+
+
+@pytest.mark.parametrize(
+    ("state", "event"), [pair for pair in product(LinkState, LinkEvent) if pair not in TRANSITIONS], ids=str
+)
+def test_an_event_that_the_state_does_not_allow_raises_and_names_both(state: LinkState, event: LinkEvent) -> None:
+    with pytest.raises(ProtocolError, match=f"{event.name}.*{state.name}"):
+        next_state(state, event)
+
+
+@pytest.mark.parametrize("state", [state for state in LinkState if state is not LinkState.GRABBING])
+def test_a_job_is_only_taken_when_it_was_asked_for(state: LinkState) -> None:
+    assert (state, LinkEvent.ASSIGNED) not in TRANSITIONS

@@ -1,0 +1,151 @@
+"""The codec, as properties: whatever is sent comes out again, however the bytes are cut."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gearman_client import ProtocolError
+from gearman_client.packet import (
+    ARGUMENT_COUNTS,
+    HEADER,
+    HEADER_BYTES,
+    MAX_LINE_BYTES,
+    REQUEST_MAGIC,
+    RESPONSE_MAGIC,
+    PacketParser,
+    PacketType,
+    encode_request,
+    encode_response,
+    split_arguments,
+)
+
+types_with_arguments = st.sampled_from(sorted(kind for kind, count in ARGUMENT_COUNTS.items() if count))
+leading = st.binary(max_size=20).map(lambda data: data.replace(b"\0", b"0"))
+
+
+@st.composite
+def packets(draw: st.DrawFn) -> tuple[int, list[bytes]]:
+    kind = draw(st.sampled_from(sorted(ARGUMENT_COUNTS)))
+    count = ARGUMENT_COUNTS[kind]
+    arguments = [draw(leading) for _ in range(count - 1)]
+    if count:
+        arguments.append(draw(st.binary(max_size=40)))
+    return int(kind), arguments
+
+
+def feed_in_pieces(parser: PacketParser, data: bytes, cuts: list[int]) -> list[tuple[int, bytes]]:
+    found = []
+    for start, stop in zip([0, *cuts], [*cuts, len(data)], strict=True):
+        found += parser.feed(data[start:stop])
+    return found
+
+
+@given(st.lists(packets(), max_size=6), st.data())
+def test_packets_come_out_as_they_were_sent_however_the_bytes_are_cut(
+    sent: list[tuple[int, list[bytes]]], data: st.DataObject
+) -> None:
+    stream = b"".join(encode_request(kind, *arguments) for kind, arguments in sent)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    parser = PacketParser(REQUEST_MAGIC)
+    found = feed_in_pieces(parser, stream, cuts)
+    assert [(kind, split_arguments(kind, body)) for kind, body in found] == sent
+    assert parser.pending_bytes == 0
+    assert parser.violation is None
+
+
+@given(packets())
+def test_every_split_of_a_packet_in_two_gives_the_packet_once_it_is_complete(packet: tuple[int, list[bytes]]) -> None:
+    kind, arguments = packet
+    stream = encode_response(kind, *arguments)
+    for cut in range(1, len(stream)):
+        parser = PacketParser(RESPONSE_MAGIC)
+        assert parser.feed(stream[:cut]) == []
+        assert parser.feed(stream[cut:]) == [(kind, b"\0".join(arguments))]
+
+
+@given(st.lists(packets(), min_size=1, max_size=4))
+def test_byte_by_byte_is_the_same_as_all_at_once(sent: list[tuple[int, list[bytes]]]) -> None:
+    stream = b"".join(encode_response(kind, *arguments) for kind, arguments in sent)
+    slow, fast = PacketParser(RESPONSE_MAGIC), PacketParser(RESPONSE_MAGIC)
+    assert [packet for byte in stream for packet in slow.feed(bytes([byte]))] == fast.feed(stream)
+
+
+@given(st.lists(st.one_of(packets(), st.text("abc xyz", max_size=12)), max_size=6), st.data())
+def test_text_lines_and_packets_may_alternate_on_one_connection(sent: list[object], data: st.DataObject) -> None:
+    stream, expected = b"", []
+    for unit in sent:
+        if isinstance(unit, str):
+            stream += unit.encode() + b"\n"
+            expected.append((0, unit.encode()))
+        else:
+            kind, arguments = unit  # type: ignore[misc]
+            stream += encode_request(kind, *arguments)
+            expected.append((kind, b"\0".join(arguments)))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
+    parser = PacketParser(REQUEST_MAGIC, accepts_text=True)
+    assert feed_in_pieces(parser, stream, cuts) == expected
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_garbage_never_raises_and_never_parses_behind_a_violation(garbage: bytes, accepts_text: bool) -> None:
+    parser = PacketParser(REQUEST_MAGIC, accepts_text=accepts_text)
+    parser.feed(garbage)
+    if parser.violation is not None:
+        assert parser.feed(encode_request(PacketType.ECHO_REQ, b"x")) == []
+
+
+@given(types_with_arguments, st.binary(max_size=60))
+def test_arguments_are_split_inside_the_body_only(kind: int, body: bytes) -> None:
+    count = ARGUMENT_COUNTS[kind]
+    if body.count(b"\0") < count - 1:
+        with pytest.raises(ProtocolError, match="arguments"):
+            split_arguments(kind, body)
+    else:
+        arguments = split_arguments(kind, body)
+        assert len(arguments) == count
+        assert b"\0".join(arguments) == body
+
+
+def test_the_last_argument_may_hold_zero_bytes() -> None:
+    assert split_arguments(PacketType.WORK_COMPLETE, b"H:1\0a\0b\0") == [b"H:1", b"a\0b\0"]
+
+
+def test_an_unknown_type_has_no_arguments() -> None:
+    with pytest.raises(ProtocolError, match="unknown packet type 4711"):
+        split_arguments(4711, b"")
+
+
+def test_the_packet_before_a_violation_is_still_returned() -> None:
+    parser = PacketParser(RESPONSE_MAGIC)
+    assert parser.feed(encode_response(PacketType.NOOP) + b"\0BAD" + bytes(8)) == [(PacketType.NOOP, b"")]
+    assert parser.violation is not None
+
+
+def test_the_other_directions_magic_gives_a_negative_type() -> None:
+    assert PacketParser(RESPONSE_MAGIC).feed(encode_request(PacketType.NOOP)) == [(-PacketType.NOOP, b"")]
+
+
+def test_a_body_above_the_limit_is_a_violation_before_a_byte_of_it_is_stored() -> None:
+    parser = PacketParser(REQUEST_MAGIC, max_body_bytes=100)
+    assert parser.feed(HEADER.pack(REQUEST_MAGIC, PacketType.ECHO_REQ, 101)) == []
+    assert "101" in str(parser.violation)
+    assert parser.pending_bytes <= HEADER_BYTES
+
+
+def test_a_header_that_announces_much_takes_no_memory_until_bytes_come() -> None:
+    parser = PacketParser(REQUEST_MAGIC)
+    parser.feed(HEADER.pack(REQUEST_MAGIC, PacketType.ECHO_REQ, 200 * 1024 * 1024))
+    assert parser.pending_bytes == HEADER_BYTES
+
+
+def test_an_endless_text_line_is_a_violation() -> None:
+    parser = PacketParser(REQUEST_MAGIC, accepts_text=True)
+    assert parser.feed(b"x" * MAX_LINE_BYTES) == []
+    assert parser.violation is not None
+
+
+def test_the_wire_transcript_of_the_reference_is_met_byte_for_byte() -> None:
+    assert encode_request(PacketType.SUBMIT_JOB, b"reverse", b"u1", b"test") == (
+        bytes.fromhex("00524551 00000007 0000000f") + b"reverse\0u1\0test"
+    )
+    assert encode_response(PacketType.NOOP) == bytes.fromhex("00524553 00000006 00000000")

@@ -1,0 +1,532 @@
+"""The worker against a scripted server: what leaves in one write, odd answers, lost and stalled connections."""
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from gearman_client import ArgumentError, JobAnswered, Worker, WorkerSettings
+from gearman_client.extensions import JOB_ASSIGN_ATTEMPT
+from gearman_client.packet import PacketType, encode_response
+
+T = PacketType
+IMPATIENT = WorkerSettings(reply_timeout_s=0.3)
+
+
+@pytest.fixture
+def worker(scripted_server: Any, observer: Any) -> Any:
+    """A worker for function f that gives a silent server up after 0.3 s."""
+    with Worker(scripted_server.address, IMPATIENT, observer=observer) as worker:
+        worker.register("f")
+        yield worker
+        scripted_server.close()  # else the worker's close gives the server its second to read the last answers
+
+
+def test_a_connection_starts_with_client_id_option_and_functions_before_the_first_grab(
+    scripted_server: Any, in_thread: Any
+) -> None:
+    with Worker(scripted_server.address, WorkerSettings(client_id="gm:m/pool/1")) as worker:
+        worker.register("a")
+        worker.register("b")
+        grabbed = in_thread(worker.grab)
+        peer = scripted_server.accept()
+        peer.expect(T.SET_CLIENT_ID, b"gm:m/pool/1")
+        peer.greet(b"a", b"b")
+        peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"a", b"u", b"w\0w")
+        job = grabbed.result(10)
+        assert (job.handle, job.function, job.unique, job.workload) == ("H:x:1", "a", "u", b"w\0w")
+        assert (job.attempt, job.server_is_ours, job.server) == (None, False, scripted_server.address)
+
+
+def test_a_result_and_the_next_grab_arrive_in_one_read(worker: Any, scripted_server: Any, in_thread: Any) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
+    grabbed.result(10).complete(b"done")
+    grabbed = in_thread(worker.grab)
+    assert peer.read_once() == [(T.WORK_COMPLETE, b"H:x:1\0done"), (T.GRAB_JOB_UNIQ, b"")]
+    peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:2", b"f", b"", b"")
+    assert grabbed.result(10).handle == "H:x:2"
+
+
+def test_our_own_server_is_recognised_and_its_attempt_number_is_read(
+    worker: Any, scripted_server: Any, in_thread: Any
+) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f", ours=True)
+    peer.send(JOB_ASSIGN_ATTEMPT, b"H:x:1", b"f", b"u", b"3", b"work\0load")
+    job = grabbed.result(10)
+    assert (job.attempt, job.unique, job.workload, job.server_is_ours) == (3, "u", b"work\0load", True)
+    job.fail_because("no")
+    worker.flush()
+    peer.expect(T.WORK_EXCEPTION, b"H:x:1", b"no")
+
+
+def test_towards_a_foreign_server_the_reason_of_a_failure_is_a_warning(
+    worker: Any, scripted_server: Any, in_thread: Any
+) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    peer.send(T.JOB_ASSIGN, b"H:x:1", b"f", b"")
+    grabbed.result(10).fail_because("no")
+    worker.flush()
+    peer.expect(T.WORK_WARNING, b"H:x:1", b"no")
+    peer.expect(T.WORK_FAIL, b"H:x:1")
+
+
+def test_without_the_option_a_worker_greets_with_an_echo(scripted_server: Any, in_thread: Any) -> None:
+    with Worker(scripted_server.address, WorkerSettings(job_attempt=False, grab_unique=False)) as worker:
+        worker.register("f")
+        in_thread(worker.grab, 0.5)
+        peer = scripted_server.accept()
+        kind, probe = peer.next()
+        assert kind == T.ECHO_REQ
+        peer.expect(T.CAN_DO, b"f")
+        peer.send(T.ECHO_RES, probe)
+        peer.expect(T.GRAB_JOB)
+        peer.put_to_sleep()
+
+
+def test_an_error_packet_before_the_answer_to_a_grab_is_reported_and_tolerated(
+    worker: Any, scripted_server: Any, in_thread: Any, observer: Any
+) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    late = encode_response(T.ERROR, b"JOB_NOT_FOUND", b"Job given in work result not found")
+    peer.socket.sendall(late + late + encode_response(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"x"))
+    assert grabbed.result(10).workload == b"x"
+    assert [event[2] for event in observer.named("server_error")] == ["JOB_NOT_FOUND"] * 2
+
+
+def test_an_error_packet_while_asleep_does_not_end_the_sleep(worker: Any, scripted_server: Any, in_thread: Any) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    peer.put_to_sleep()
+    peer.send(T.ERROR, b"JOB_NOT_FOUND", b"")
+    peer.send(T.NOOP)
+    peer.expect(T.GRAB_JOB_UNIQ)
+    peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
+    assert grabbed.result(10).handle == "H:x:1"
+
+
+def test_a_noop_that_comes_with_the_job_does_no_harm(worker: Any, scripted_server: Any, in_thread: Any) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    noop = encode_response(T.NOOP)
+    peer.socket.sendall(noop + encode_response(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"") + noop)
+    assert grabbed.result(10).handle == "H:x:1"
+
+
+def test_a_connection_cut_in_the_middle_of_an_assignment_is_opened_again_at_once(
+    worker: Any, scripted_server: Any, in_thread: Any, observer: Any
+) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    peer.socket.sendall(encode_response(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"12345")[:-3])
+    peer.close()
+    again = scripted_server.accept()
+    again.greet(b"f")
+    again.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"12345")
+    assert grabbed.result(10).workload == b"12345"
+    assert [event[0] for event in observer.events] == ["connected", "disconnected", "connected"]
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        encode_response(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f"),
+        encode_response(JOB_ASSIGN_ATTEMPT, b"H:x:1", b"f", b"", b"many", b""),
+        encode_response(4711),
+        encode_response(T.JOB_CREATED, b"H:x:1"),
+        encode_response(T.NOOP) * 2000,
+    ],
+    ids=["garbage", "too few arguments", "no number", "unknown type", "not for workers", "anything but an answer"],
+)
+def test_a_server_that_talks_nonsense_loses_its_connection_and_is_tried_again(
+    worker: Any, scripted_server: Any, in_thread: Any, observer: Any, nonsense: bytes
+) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    peer.socket.sendall(nonsense)
+    again = scripted_server.accept()
+    again.greet(b"f")
+    again.send(T.JOB_ASSIGN_UNIQ, b"H:x:2", b"f", b"", b"")
+    assert grabbed.result(10).handle == "H:x:2"
+    assert len(observer.named("disconnected")) == 1
+
+
+def test_a_job_nobody_asked_for_is_not_taken(worker: Any, scripted_server: Any, in_thread: Any, observer: Any) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    peer.put_to_sleep()
+    peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
+    again = scripted_server.accept()  # the server sees the end of the first connection and requeues the job
+    again.greet(b"f")
+    worker.stop()
+    again.send(T.NO_JOB)
+    assert grabbed.result(10) is None
+    assert "ASSIGNED is not expected while ASLEEP" in observer.named("disconnected")[0][2]
+
+
+def test_a_server_that_stalls_with_a_grab_is_given_up_after_the_reply_timeout(
+    worker: Any, scripted_server: Any, in_thread: Any, observer: Any
+) -> None:
+    grabbed = in_thread(worker.grab, 0.5)
+    scripted_server.accept().greet(b"f")
+    assert grabbed.result(10) is None
+    assert "sent nothing for 0.3 s" in observer.named("disconnected")[0][2]
+
+
+def test_a_server_that_accepts_and_never_answers_does_not_keep_the_worker_from_the_other_one(
+    start_scripted_server: Any, in_thread: Any, observer: Any
+) -> None:
+    silent, lively = start_scripted_server(), start_scripted_server()
+    with Worker([silent.address, lively.address], observer=observer) as worker:
+        worker.register("f")
+        grabbed = in_thread(worker.grab)
+        mute = silent.accept()
+        peer = lively.accept()
+        peer.greet(b"f")
+        for number in range(3):
+            peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:%d" % number, b"f", b"", b"")
+            grabbed.result(5).complete(b"")
+            grabbed = in_thread(worker.grab)
+            peer.expect(T.WORK_COMPLETE, b"H:x:%d" % number, b"")
+            peer.expect(T.GRAB_JOB_UNIQ)
+        peer.put_to_sleep()
+        worker.stop()
+        assert grabbed.result(5) is None
+        mute.close()
+
+
+def test_a_connection_lost_is_no_disturbance_for_the_other_server(
+    start_scripted_server: Any, in_thread: Any, observer: Any
+) -> None:
+    first, second = start_scripted_server(), start_scripted_server()
+    with Worker([first.address, second.address], observer=observer) as worker:
+        worker.register("f")
+        grabbed = in_thread(worker.grab)
+        peers = [first.accept(), second.accept()]
+        for peer in peers:
+            peer.greet(b"f")
+            peer.put_to_sleep()
+        first.stop_listening()
+        peers[0].close()
+        peers[1].send(T.NOOP)
+        peers[1].expect(T.GRAB_JOB_UNIQ)
+        peers[1].send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
+        assert grabbed.result(10).server == second.address
+    assert [event[1] for event in observer.named("disconnected")] == [first.address]
+
+
+def test_with_two_busy_servers_the_worker_moves_on_after_a_hundred_jobs(
+    start_scripted_server: Any, in_thread: Any
+) -> None:
+    servers = {server.address: server for server in (start_scripted_server(), start_scripted_server())}
+    with Worker(list(servers)) as worker:
+        worker.register("f")
+        served: list[Any] = []
+
+        def serve(server: Any) -> None:
+            peer = server.accept()
+            peer.greet(b"f")
+            while True:
+                peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
+                if peer.next()[0] != T.WORK_COMPLETE or peer.next()[0] != T.GRAB_JOB_UNIQ:
+                    return
+
+        def ignore_the_end(server: Any) -> None:
+            with pytest.raises(AssertionError, match="the connection ended"):
+                serve(server)
+
+        threads = [in_thread(ignore_the_end, server) for server in servers.values()]
+        deadline = time.monotonic() + 10
+        while len(served) < 1000 and time.monotonic() < deadline:
+            job = worker.grab(1)
+            served.append(job.server)
+            job.complete()
+        assert {served.count(address) > 300 for address in servers} == {True}
+        turns = [a for a, b in itertools.pairwise(served) if a != b]
+        assert len(turns) >= 8
+        worker.close()
+        for thread in threads:
+            thread.result(10)
+
+
+def test_an_interrupt_descriptor_ends_the_wait_and_an_idle_grab(
+    worker: Any, scripted_server: Any, in_thread: Any
+) -> None:
+    reader, writer = os.pipe()
+    worker.interrupt_on(reader)
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    peer.put_to_sleep()
+    os.close(writer)  # the manager died
+    assert grabbed.result(10) is None
+    assert worker.grab() is None
+    os.close(reader)
+
+
+def test_an_interrupt_is_seen_before_the_next_job_is_asked_for(
+    worker: Any, scripted_server: Any, in_thread: Any
+) -> None:
+    reader, writer = os.pipe()
+    worker.interrupt_on(reader)
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
+    grabbed.result(10).complete(b"r")
+    os.write(writer, b"!")
+    assert worker.grab() is None
+    assert peer.read_once() == [(T.WORK_COMPLETE, b"H:x:1\0r")]
+    os.read(reader, 1)
+    grabbed = in_thread(worker.grab)  # it can be read no more: the worker goes on
+    peer.expect(T.GRAB_JOB_UNIQ)
+    peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:2", b"f", b"", b"")
+    assert grabbed.result(10).handle == "H:x:2"
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_grab_without_a_job_returns_when_its_time_is_over(worker: Any, scripted_server: Any, in_thread: Any) -> None:
+    started = time.monotonic()
+    grabbed = in_thread(worker.grab, 0.2)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    peer.put_to_sleep()
+    assert grabbed.result(10) is None
+    assert 0.2 <= time.monotonic() - started < 5
+
+
+def test_a_job_that_was_asked_for_before_stop_is_returned_and_its_answer_is_sent(
+    worker: Any, scripted_server: Any, in_thread: Any
+) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")  # the grab has arrived
+    worker.stop()
+    peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
+    grabbed.result(10).complete(b"r")
+    assert worker.grab() is None
+    peer.expect(T.WORK_COMPLETE, b"H:x:1", b"r")
+
+
+def test_stop_wakes_an_idle_worker_and_no_further_grab_is_sent(
+    worker: Any, scripted_server: Any, in_thread: Any
+) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    peer.put_to_sleep()
+    worker.stop()
+    assert grabbed.result(10) is None
+    assert worker.grab() is None
+    closing = in_thread(worker.close)
+    assert peer.read_to_end() == []
+    peer.close()
+    closing.result(10)
+
+
+def test_stop_before_a_connection_stands_returns_at_once(worker: Any, scripted_server: Any) -> None:
+    worker.stop()
+    assert worker.grab() is None
+
+
+def test_stop_may_be_called_from_a_signal_handler_while_the_worker_sleeps(
+    worker: Any, scripted_server: Any, in_thread: Any
+) -> None:
+    def play() -> None:
+        peer = scripted_server.accept()
+        peer.greet(b"f")
+        peer.put_to_sleep()
+        os.kill(os.getpid(), signal.SIGUSR2)
+
+    before = signal.signal(signal.SIGUSR2, lambda _number, _frame: worker.stop())
+    try:
+        playing = in_thread(play)
+        assert worker.grab() is None
+        playing.result(10)
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_close_sends_the_pending_result_and_waits_until_the_server_has_read_it(
+    worker: Any, scripted_server: Any, in_thread: Any
+) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    result = bytes(4 * 1024 * 1024)
+    peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
+    grabbed.result(10).complete(result)
+    closing = in_thread(worker.close)
+    peer.send(T.NOOP)  # unread bytes at a close would make the kernel send RST
+    assert peer.read_to_end() == [(T.WORK_COMPLETE, b"H:x:1\0" + result)]
+    assert not closing.done()
+    peer.close()
+    closing.result(10)
+
+
+def test_close_does_not_wait_for_ever_for_a_server_that_keeps_its_end_open(
+    worker: Any, scripted_server: Any, in_thread: Any
+) -> None:
+    grabbed = in_thread(worker.grab, 0)
+    scripted_server.accept()
+    grabbed.result(10)
+    started = time.monotonic()
+    worker.close()
+    assert time.monotonic() - started < 5
+    worker.close()  # and may be repeated
+
+
+def test_a_result_whose_connection_is_gone_is_dropped_and_reported(
+    worker: Any, scripted_server: Any, in_thread: Any, observer: Any
+) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
+    job = grabbed.result(10)
+    peer.close()
+    grabbed = in_thread(worker.grab)  # notices the end of the connection and connects again
+    again = scripted_server.accept()
+    again.greet(b"f")
+    job.status(1, 2)
+    job.complete(b"too late")
+    again.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
+    grabbed.result(10).complete(b"second time")
+    worker.flush()
+    again.expect(T.WORK_COMPLETE, b"H:x:1", b"second time")
+    assert observer.named("result_lost") == [("result_lost", scripted_server.address, "H:x:1")]
+
+
+def test_a_result_that_no_reply_confirmed_is_reported_when_the_connection_ends(
+    worker: Any, scripted_server: Any, in_thread: Any, observer: Any
+) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
+    grabbed.result(10).complete(b"confirmed by the next assignment")
+    grabbed = in_thread(worker.grab)
+    peer.expect(T.WORK_COMPLETE, b"H:x:1", b"confirmed by the next assignment")
+    peer.expect(T.GRAB_JOB_UNIQ)
+    peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:2", b"f", b"", b"")
+    grabbed.result(10).complete(b"sent, but never confirmed")
+    grabbed = in_thread(worker.grab)
+    peer.expect(T.WORK_COMPLETE, b"H:x:2", b"sent, but never confirmed")
+    peer.close()
+    again = scripted_server.accept()
+    again.greet(b"f")
+    again.send(T.JOB_ASSIGN_UNIQ, b"H:x:3", b"f", b"", b"")
+    grabbed.result(10)
+    assert [event[2] for event in observer.named("result_lost")] == ["H:x:2"]
+
+
+def test_progress_and_data_leave_at_once(worker: Any, scripted_server: Any, in_thread: Any) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
+    job = grabbed.result(10)
+    job.status(1, 10)
+    peer.expect(T.WORK_STATUS, b"H:x:1", b"1", b"10")
+    job.data(b"a\0b")
+    peer.expect(T.WORK_DATA, b"H:x:1", b"a\0b")
+    job.warning("careful")
+    peer.expect(T.WORK_WARNING, b"H:x:1", b"careful")
+    job.exception(b"boom")
+    worker.flush()
+    peer.expect(T.WORK_EXCEPTION, b"H:x:1", b"boom")
+
+
+def test_a_job_that_reports_to_a_server_that_reads_nothing_is_held_up_for_a_bounded_time_only(
+    worker: Any, scripted_server: Any, in_thread: Any, observer: Any
+) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
+    job = grabbed.result(10)
+    started = time.monotonic()
+    for _ in range(64):
+        job.data(bytes(512 * 1024))
+    job.complete(b"")
+    assert time.monotonic() - started < 5
+    assert "took no data for 0.3 s" in observer.named("disconnected")[0][2]
+    assert [event[2] for event in observer.named("result_lost")] == ["H:x:1"]
+
+
+def test_a_job_is_answered_once(worker: Any, scripted_server: Any, in_thread: Any) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
+    job = grabbed.result(10)
+    job.complete("text")
+    for again in (job.complete, job.fail, lambda: job.data(b""), lambda: job.status(1, 1)):
+        with pytest.raises(JobAnswered, match="H:x:1"):
+            again()
+
+
+def test_a_function_registered_while_asleep_is_announced_and_asked_for(
+    worker: Any, scripted_server: Any, in_thread: Any
+) -> None:
+    grabbed = in_thread(worker.grab, 0.2)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    peer.put_to_sleep()
+    assert grabbed.result(10) is None
+    worker.register("g")
+    worker.register("g")
+    grabbed = in_thread(worker.grab)
+    peer.expect(T.CAN_DO, b"g")
+    peer.expect(T.GRAB_JOB_UNIQ)
+    peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"g", b"", b"")
+    assert grabbed.result(10).function == "g"
+    worker.unregister("g")
+    worker.unregister("never registered")
+    peer.expect(T.CANT_DO, b"g")
+
+
+def test_names_that_the_protocol_cannot_carry_are_refused(worker: Any, scripted_server: Any) -> None:
+    with pytest.raises(ArgumentError, match="must not be empty"):
+        worker.register("")
+    with pytest.raises(ArgumentError, match="zero byte"):
+        worker.register("a\0b")
+    with pytest.raises(ArgumentError, match="client id"):
+        Worker(scripted_server.address, WorkerSettings(client_id="a\0b"))
+
+
+def test_a_server_that_hangs_up_again_and_again_is_not_hammered(
+    scripted_server: Any, in_thread: Callable[..., Any], observer: Any
+) -> None:
+    settings = WorkerSettings(first_backoff_s=0.1, max_backoff_s=0.2)
+    with Worker(scripted_server.address, settings, observer=observer) as worker:
+        worker.register("f")
+        grabbed = in_thread(worker.grab)
+        started = time.monotonic()
+        for _ in range(6):
+            peer = scripted_server.accept()
+            peer.greet(b"f")
+            peer.close()
+        # The first time at once, then after at least half of 0.1, 0.1 … seconds.
+        assert time.monotonic() - started >= 0.2
+        worker.stop()
+        assert grabbed.result(10) is None
