@@ -1,0 +1,51 @@
+"""The configuration of the manager: files to a typed, immutable `Config`, and from there to what runs.
+
+`load` reads, `lay_out` decides. Only the supervisor and the command line import this: it is too heavy for a worker.
+"""
+
+from .address import reachable
+from .file import load, written_run_dir
+from .layout import FoundFunction, Layout, lay_out
+from .models import (
+    Config,
+    Control,
+    Defaults,
+    Function,
+    JobServer,
+    Limits,
+    Log,
+    Pool,
+    Scale,
+    Server,
+)
+from .problem import ConfigError, Place, Problem
+from .resolve import ResolvedFunction, ResolvedPool, ResolvedScale
+from .unavailable import unavailable_keys
+from .units import WorkerCount
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Control",
+    "Defaults",
+    "FoundFunction",
+    "Function",
+    "JobServer",
+    "Layout",
+    "Limits",
+    "Log",
+    "Place",
+    "Pool",
+    "Problem",
+    "ResolvedFunction",
+    "ResolvedPool",
+    "ResolvedScale",
+    "Scale",
+    "Server",
+    "WorkerCount",
+    "lay_out",
+    "load",
+    "reachable",
+    "unavailable_keys",
+    "written_run_dir",
+]

@@ -1,0 +1,43 @@
+"""Job servers' addresses as a configuration writes them: `HOST:PORT`, `[IPv6]:PORT`, a host or a port alone. Pure."""
+
+import re
+
+from gearman_client.address import DEFAULT_HOST, DEFAULT_PORT, MAX_PORT, Address
+
+from .units import shown
+
+_HELP = "an address such as 127.0.0.1:4730, jobs.example.com:4730 or [::1]:4730 is expected"
+_PATTERN = re.compile(
+    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+))?(?::(?P<port>[0-9]{1,5}))?", re.A
+)
+_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+
+
+def reachable(listening: Address) -> Address:
+    """The address under which a process on this machine reaches a server that listens on this one."""
+    return Address(_EVERY_ADDRESS.get(listening.host, listening.host), listening.port)
+
+
+def parse_address(value: object) -> Address:
+    """Where a job server is, written as `value`; a missing host is 127.0.0.1, a missing port 4730."""
+    return _parse(value, lowest_port=1)
+
+
+def parse_listen_address(value: object) -> Address:
+    """Where a job server is to listen; port 0 means any free one."""
+    return _parse(value, lowest_port=0)
+
+
+def _parse(value: object, lowest_port: int) -> Address:
+    if isinstance(value, Address):
+        return value
+    text = f":{value}" if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(text, str) and text.isascii() and text.isdecimal():
+        text = f":{text}"
+    match = _PATTERN.fullmatch(text) if isinstance(text, str) and text else None
+    if match is None:
+        raise ValueError(f"{_HELP}, not {shown(value)}")
+    port = int(match["port"] or DEFAULT_PORT)
+    if not lowest_port <= port <= MAX_PORT:
+        raise ValueError(f"a port is a number from {lowest_port} to {MAX_PORT}, not {port}")
+    return Address(match["ipv6"] or match["host"] or DEFAULT_HOST, port)

@@ -1,0 +1,156 @@
+"""Rules between keys: impossible combinations that no single value gives away.
+
+Each rule looks at a configuration whose values are valid. Keys that were refused already are `broken`: rules that
+depend on them are not asked, so that one mistake is reported once. Pure.
+"""
+
+from collections.abc import Iterator
+
+from .models import Config, Defaults, FunctionKeys, Pool, PoolKeys
+from .problem import Places, Problem
+from .units import WorkerCount
+
+EVERY_OTHER_FUNCTION = "*"
+
+_ONLY_WITH_COMMAND = ("env", "cwd", "user", "stop_signal")
+_ONLY_WITHOUT_COMMAND = ("max_jobs", "preload", "concurrency")
+_NAME_FUNCTIONS = "name the functions whose queue it follows, as in functions: [legacy_report]"
+
+
+def check(config: Config, places: Places, broken: frozenset[str] = frozenset()) -> list[Problem]:
+    """Everything that is wrong between the keys of a configuration."""
+    return list(_Rules(config, places, broken).all())
+
+
+def registered_name(name: str, prefix: str) -> str:
+    """The name under which a Python function is registered; a pool may name it with the prefix or without."""
+    return name if name.startswith(prefix) else prefix + name
+
+
+def functions_of(name: str, pool: Pool) -> tuple[str, ...]:
+    """The functions a pool names: without a list the one of its own name, or none for a program."""
+    if pool.functions is not None:
+        return pool.functions
+    return () if pool.command is not None else (name,)
+
+
+def range_problem(key: str, keys: PoolKeys, written: tuple[str, str], places: Places) -> Problem:
+    """`min` above `max`, shown at the one that the pool sets itself, with the place of the other."""
+    minimum, maximum = written
+    if keys.min is not None:
+        own, other, text = "min", "max", f"{minimum} is more than max, which is {maximum}"
+    else:
+        own, other, text = "max", "min", f"{maximum} is less than min, which is {minimum}"
+    other_key = f"{key}.{other}" if getattr(keys, other) is not None else f"defaults.{other}"
+    where = f" at {places.find(other_key)}" if other_key in places else ""
+    return places.problem(f"{key}.{own}", f"{text}{where}: lower min or raise max")
+
+
+class _Rules:
+    def __init__(self, config: Config, places: Places, broken: frozenset[str]) -> None:
+        self._config = config
+        self._defaults = config.defaults
+        self._places = places
+        self._broken = broken
+
+    def all(self) -> Iterator[Problem]:
+        yield from self._job_servers()
+        yield from self._pool_keys("defaults", self._defaults, Defaults())
+        yield from self._backoff("defaults", self._defaults)
+        for name, pool in self._config.pools.items():
+            yield from self._pool_keys(f"pools.{name}", pool, self._defaults)
+            if not self._broken & {f"pools.{name}.command", f"pools.{name}.functions"}:
+                yield from self._pool(f"pools.{name}", pool)
+        for name, function in self._config.functions.items():
+            yield from self._backoff(f"functions.{name}", function)
+        yield from self._functions_in_two_pools()
+
+    def _intact(self, section: str, *names: str) -> bool:
+        return not any(f"{where}.{name}" in self._broken for name in names for where in (section, "defaults"))
+
+    def _job_servers(self) -> Iterator[Problem]:
+        if self._config.server is None and not self._config.servers and not self._broken & {"server", "servers"}:
+            message = "a job server is missing: write server: for the bundled one, or servers: [HOST:PORT] for others"
+            yield self._places.problem("", message)
+        seen: set[str] = set()
+        for index, server in enumerate(self._config.servers):
+            address = str(server.address)
+            if address in seen:
+                message = f"{address} is named twice: every job server once is enough"
+                yield self._places.problem("servers", message, at=f"servers[{index}]")
+            seen.add(address)
+
+    def _pool_keys(self, key: str, keys: PoolKeys, defaults: Defaults) -> Iterator[Problem]:
+        minimum, maximum = keys.min or defaults.min, keys.max or defaults.max
+        own_range = keys.min is not None or keys.max is not None
+        if minimum and maximum and own_range and self._intact(key, "min", "max") and _is_above(minimum, maximum):
+            yield range_problem(key, keys, (str(minimum), str(maximum)), self._places)
+        idle = keys.scale.idle if keys.scale is not None else None
+        if idle is not None and (minimum is None or minimum.number > 0) and self._intact(key, "min"):
+            message = f"idle needs min: 0; here min is {minimum or 1}, so the last worker stays"
+            yield self._places.problem(f"{key}.scale.idle", message)
+
+    def _pool(self, key: str, pool: Pool) -> Iterator[Problem]:
+        refused = _ONLY_WITHOUT_COMMAND if pool.command is not None else _ONLY_WITH_COMMAND
+        for name in refused:
+            if getattr(pool, name) is not None:
+                yield self._places.problem(f"{key}.{name}", _wrong_kind(pool))
+        if pool.command is None:
+            return
+        if pool.functions is None:
+            yield from self._fixed_size(key, pool)
+        elif EVERY_OTHER_FUNCTION in pool.functions:
+            message = "'*' is for Python functions: name the functions that the program serves"
+            yield self._places.problem(f"{key}.functions", message)
+
+    def _fixed_size(self, key: str, pool: Pool) -> Iterator[Problem]:
+        """A program whose functions nobody named has no queue to follow."""
+        minimum = pool.min or self._defaults.min
+        if not self._intact(key, "min", "max", "scale"):
+            return
+        if pool.max is not None and str(pool.max) != str(minimum or 1):
+            message = f"a program scales only with functions: {_NAME_FUNCTIONS}, or leave max out"
+            yield self._places.problem(f"{key}.max", message)
+        elif pool.scale is not None:
+            message = f"a program scales only with functions: {_NAME_FUNCTIONS}"
+            yield self._places.problem(f"{key}.scale", message)
+        elif minimum is not None and minimum.number == 0:
+            message = f"0 workers would never become more: {_NAME_FUNCTIONS}, or write min: 1"
+            yield self._places.problem(f"{key}.min", message)
+
+    def _backoff(self, key: str, keys: FunctionKeys) -> Iterator[Problem]:
+        if keys.backoff is not None and keys.max_backoff is not None and keys.max_backoff < keys.backoff:
+            message = f"max_backoff is less than backoff (at {self._places.find(f'{key}.backoff')}): raise it"
+            yield self._places.problem(f"{key}.max_backoff", message)
+
+    def _functions_in_two_pools(self) -> Iterator[Problem]:
+        owners: dict[str, str] = {}
+        for name, pool in self._config.pools.items():
+            key = f"pools.{name}.functions"
+            if key in self._broken:
+                continue
+            for index, function in enumerate(functions_of(name, pool)):
+                own_name = pool.command is not None or function == EVERY_OTHER_FUNCTION
+                registered = function if own_name else registered_name(function, self._config.prefix)
+                owner = owners.setdefault(registered, name)
+                if owner != name:
+                    yield self._in_two_pools(function, owner, key, index)
+
+    def _in_two_pools(self, function: str, owner: str, key: str, index: int) -> Problem:
+        what = "'*'" if function == EVERY_OTHER_FUNCTION else function
+        first = self._places.find(f"pools.{owner}.functions")
+        message = (
+            f"{what} is in the pool {owner} already (at {first}): a function belongs to one pool, take it out of one"
+        )
+        return self._places.problem(key, message, at=f"{key}[{index}]")
+
+
+def _is_above(minimum: WorkerCount, maximum: WorkerCount) -> bool:
+    """Counts that differ in kind (4 and 2/core) can be compared on the machine only: layout.py does."""
+    return minimum.per_core == maximum.per_core and minimum.number > maximum.number
+
+
+def _wrong_kind(pool: Pool) -> str:
+    if pool.command is None:
+        return "the key is for programs only: it needs a command in the same pool"
+    return "the key is for Python functions: it can't stand beside a command"

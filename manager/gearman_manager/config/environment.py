@@ -1,0 +1,36 @@
+"""Environment variables in texts of a configuration: `${NAME}`, `${NAME:-default}`, and `$$` for a dollar sign.
+
+Pure: the environment is handed in. A dollar sign before anything else stays as it is.
+"""
+
+import re
+from collections.abc import Mapping
+
+_PATTERN = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<bad>\{))")
+
+
+class ExpansionError(ValueError):
+    """A variable that is not set, or that is not written as allowed."""
+
+
+def expand(text: str, environ: Mapping[str, str]) -> str:
+    """`text` with its variables replaced. As in a shell, the default also stands in for an empty variable."""
+    if "$" not in text:
+        return text
+
+    def replacement(match: re.Match[str]) -> str:
+        if match["dollar"]:
+            return "$"
+        if match["bad"]:
+            raise ExpansionError(
+                "'${' starts a variable: write ${NAME} or ${NAME:-default}, or $${ for the text itself"
+            )
+        name, default = match["name"], match["default"]
+        value = environ.get(name)
+        if value is None and default is None:
+            raise ExpansionError(
+                f"the environment variable {name} is not set: set it, or give a default with ${{{name}:-default}}"
+            )
+        return value or default or ""
+
+    return _PATTERN.sub(replacement, text)

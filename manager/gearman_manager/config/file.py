@@ -1,0 +1,203 @@
+"""Reads a configuration from its files: the only part of this package that touches the disk.
+
+Everything wrong with a configuration comes out as one `ConfigError`, in the order of the files.
+"""
+
+import fnmatch
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from .document import Entry, read_document
+from .merge import PATH_KEYS, SQLITE, PathKey, anchor_paths, merge, paths_of
+from .models import Config
+from .problem import ConfigError, Place, Problem
+from .validation import validated
+
+# A configuration written by people is far smaller; a log or an image named by mistake is not.
+MAX_FILE_BYTES = 4 << 20
+MAX_INCLUDED_FILES = 1000
+DEFAULT_WORKERS_DIR = "workers"
+
+_WILDCARDS = "*?["
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Config:
+    """The configuration in the file at `path` and in those it includes.
+
+    `environ` holds the variables that `${NAME}` stands for. Raises `ConfigError` with everything that is wrong.
+    """
+    reader = _Reader(path, environ)
+    tree = reader.read_all()
+    if not reader.main_is_read:
+        raise ConfigError(reader.problems)
+    tree = anchor_paths(_with_workers_dir(tree), reader.folders)
+    config, problems = validated(tree, reader.problems)
+    problems += _missing_paths(tree)
+    if problems or config is None:
+        raise ConfigError(_in_file_order(problems, list(reader.folders)))
+    return config
+
+
+def written_run_dir(path: Path, environ: Mapping[str, str]) -> str | None:
+    """The `run_dir` in a configuration that is otherwise broken, so that a running manager can still be found."""
+    reader = _Reader(path, environ)
+    tree = anchor_paths(reader.read_all(), reader.folders)
+    found = paths_of(tree, PathKey(("run_dir",)))
+    return found[0][1] if found else None
+
+
+class _Reader:
+    """Reads the main file and the included ones; gathers what is wrong with them as files and as YAML."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
+        self.problems: list[Problem] = []
+        self.folders: dict[str, str] = {}
+        self.main_is_read = False
+        self._path = path
+        self._environ = environ
+
+    def read_all(self) -> Entry:
+        main = self._read(self._path, Place(str(self._path), 0), "")
+        if main is None:
+            return Entry({}, Place(str(self._path), 0))
+        self.main_is_read = True
+        include = main.value.get("include") if isinstance(main.value, dict) else None
+        for path, place in self._included(include):
+            other = self._read(path, place, "include")
+            if other is None:
+                continue
+            nested = other.value.pop("include", None) if isinstance(other.value, dict) else None
+            if nested is not None:
+                self._report(nested.place, "include", "only the main file can include others")
+            main = merge(main, other, self.problems)
+        return main
+
+    def _included(self, include: Entry | None) -> list[tuple[Path, Place]]:
+        """The files that the `include` entry stands for, without repetition, in the order of its patterns."""
+        if include is None:
+            return []
+        entries = include.value if isinstance(include.value, list) else [include]
+        found: dict[Path, Place] = {}
+        for entry in entries:
+            if isinstance(entry.value, str) and entry.value:
+                for path in self._matching(entry.value, entry.place):
+                    found.setdefault(path, entry.place)
+        if len(found) > MAX_INCLUDED_FILES:
+            self._report(include.place, "include", f"{len(found)} files fit, at most {MAX_INCLUDED_FILES} are read")
+        own = self._path.absolute()
+        return [(path, place) for path, place in found.items() if path.absolute() != own][:MAX_INCLUDED_FILES]
+
+    def _matching(self, pattern: str, place: Place) -> list[Path]:
+        """The files for one pattern. Only its last part may hold wildcards; that none fits is no mistake."""
+        path = self._path.parent / pattern
+        if not any(sign in path.name for sign in _WILDCARDS):
+            return [path]
+        if any(sign in str(Path(pattern).parent) for sign in _WILDCARDS):
+            self._report(place, "include", f"only file names can hold wildcards, as in conf.d/*.yaml, not {pattern!r}")
+            return []
+        try:
+            names = os.listdir(path.parent)
+        except OSError as error:
+            self._report(place, "include", _unreadable(error, "folder", path.parent))
+            return []
+        fitting = sorted(name for name in names if not name.startswith(".") and fnmatch.fnmatchcase(name, path.name))
+        return [path.parent / name for name in fitting]
+
+    def _read(self, path: Path, place: Place, key: str) -> Entry | None:
+        """The tree of one file, or None where there is nothing usable. `place` is where the file is named."""
+        file = str(path)
+        self.folders[file] = str(path.absolute().parent)
+        try:
+            with path.open("rb") as stream:
+                content = stream.read(MAX_FILE_BYTES + 1)
+        except OSError as error:
+            self._report(place, key, _unreadable(error, "file", path if key else None))
+            return None
+        if len(content) > MAX_FILE_BYTES:
+            self._report(Place(file, 0), "", f"more than {MAX_FILE_BYTES >> 20} MiB: this is no configuration")
+            return None
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            self._report(Place(file, line), "", "the text is not UTF-8: save the file in this encoding")
+            return None
+        entry, problems = read_document(text, file, self._environ)
+        self.problems += problems
+        return entry if entry.value or not problems else None
+
+    def _report(self, place: Place, key: str, message: str) -> None:
+        self.problems.append(Problem(place.file, place.line, key, message))
+
+
+def _with_workers_dir(tree: Entry) -> Entry:
+    """Adds the default folder of modules, unless only programs are run and there is no such folder."""
+    if not isinstance(tree.value, dict) or "workers_dir" in tree.value:
+        return tree
+    folder = Path(tree.place.file).parent / DEFAULT_WORKERS_DIR
+    entries: list[Entry] = [Entry(DEFAULT_WORKERS_DIR, tree.place)]
+    if not folder.is_dir() and _runs_programs_only(tree.value):
+        entries = []
+    return Entry({**tree.value, "workers_dir": Entry(entries, tree.place)}, tree.place)
+
+
+def _runs_programs_only(sections: Mapping[str, Entry]) -> bool:
+    pools = sections["pools"].value if "pools" in sections else None
+    if not isinstance(pools, dict) or not pools:
+        return False
+    return all(isinstance(pool.value, dict) and "command" in pool.value for pool in pools.values())
+
+
+def _missing_paths(tree: Entry) -> list[Problem]:
+    """Folders and files that are named but can't be read."""
+    problems = []
+    for path_key in PATH_KEYS:
+        for key, path, place in paths_of(tree, path_key):
+            message = _path_message(path, path_key)
+            if message:
+                problems.append(Problem(place.file, place.line, key, message))
+    return problems
+
+
+def _path_message(path: str, path_key: PathKey) -> str:
+    if path_key.kind == "folder":
+        return _tried(os.listdir, "folder", Path(path))
+    if path_key.kind == "file":
+        return _tried(_open_and_close, "file", Path(path))
+    if path_key.kind == "folder around" or (path_key.kind == "store" and path.startswith(SQLITE)):
+        return _tried(os.listdir, "folder", Path(path.removeprefix(SQLITE)).parent)
+    return ""
+
+
+def _tried(action: Callable[[Path], object], what: str, path: Path) -> str:
+    try:
+        action(path)
+    except OSError as error:
+        return _unreadable(error, what, path)
+    return ""
+
+
+def _open_and_close(path: Path) -> None:
+    with path.open("rb"):
+        pass
+
+
+def _unreadable(error: OSError, what: str, path: Path | None) -> str:
+    """Why a file or folder can't be read, and the remedy. Without `path` it is the one that the message starts with."""
+    name = f"the {what} {path}" if path is not None else f"the {what}"
+    if isinstance(error, FileNotFoundError):
+        return f"{name} does not exist: create it, or correct its name"
+    if isinstance(error, PermissionError):
+        return f"{name} can't be read: allow this user to, or run as another one"
+    if isinstance(error, NotADirectoryError):
+        return f"{name} can't be read: a folder is expected where a file stands"
+    if isinstance(error, IsADirectoryError):
+        return f"{name} can't be read: it is a folder, name a file in it"
+    return f"{name} can't be read: {(error.strerror or 'input/output error').lower()}"
+
+
+def _in_file_order(problems: Iterable[Problem], files: list[str]) -> list[Problem]:
+    """By file and line, each only once: an alias or an include can lead to the same mistake twice."""
+    unique = dict.fromkeys(problems)
+    return sorted(unique, key=lambda problem: (files.index(problem.file), problem.line))

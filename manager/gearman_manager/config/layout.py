@@ -1,0 +1,268 @@
+"""What runs: which pool serves which function, given a configuration and what discovery found in the modules.
+
+Pure and total: a mistake costs the function or pool it concerns, the others are laid out all the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+from pydantic import ValidationError
+
+from .checks import EVERY_OTHER_FUNCTION, functions_of, range_problem
+from .models import Config, Function, Pool
+from .problem import Problem
+from .resolve import (
+    FunctionIdentity,
+    ResolvedFunction,
+    ResolvedPool,
+    resolve_function,
+    resolve_pool,
+    worker_range,
+)
+from .wording import message_for, nearest_name, place_of_error
+
+# A list of names in a message is there to choose from, not to scroll through.
+_NAMES_SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFunction:
+    """A function that discovery found: the name in the code, where it is defined, the options of its decorator."""
+
+    name: str
+    file: str
+    line: int
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The pools and functions that can run, by name, and what is wrong with the others."""
+
+    pools: Mapping[str, ResolvedPool]
+    functions: Mapping[str, ResolvedFunction]
+    problems: tuple[Problem, ...]
+
+    @property
+    def can_start(self) -> bool:
+        """False where a problem is one of the configuration as a whole, for exit code 78."""
+        return not any(problem.fatal for problem in self.problems)
+
+
+def lay_out(config: Config, found: Sequence[FoundFunction], cores: int, unloaded: Sequence[str] = ()) -> Layout:
+    """Decides what runs on a machine with `cores` cores.
+
+    `unloaded` are the files of modules that could not be loaded: while there are any, a name that nobody defines may
+    stand in one of them, and is no reason not to start.
+    """
+    plan = _Plan(config, cores, tuple(unloaded))
+    plan.take_functions(found)
+    for name, pool in config.pools.items():
+        plan.assign(name, pool)
+    plan.assign_the_rest()
+    plan.check_function_keys()
+    return plan.layout()
+
+
+class _Plan:
+    """A layout in the making."""
+
+    def __init__(self, config: Config, cores: int, unloaded: tuple[str, ...]) -> None:
+        self._config = config
+        self._cores = cores
+        self._unloaded = unloaded
+        self._problems: list[Problem] = []
+        self._excluded: dict[str, str] = {}
+        self._refused: set[str] = set()
+        self._found: dict[str, FoundFunction] = {}
+        self._options: dict[str, Function] = {}
+        self._owner: dict[str, str] = {}
+        self._pools: dict[str, Pool] = dict(config.pools)
+        self._served: dict[str, list[str]] = {}
+
+    def take_functions(self, found: Sequence[FoundFunction]) -> None:
+        """Keeps each function that is defined once, wanted and well described, under its registered name."""
+        by_name: dict[str, list[FoundFunction]] = {}
+        for function in found:
+            by_name.setdefault(function.name, []).append(function)
+        for name, definitions in by_name.items():
+            key = self._excluding_key(name)
+            if key:
+                self._excluded[name] = key
+            elif len(definitions) > 1:
+                self._report_definitions(name, definitions)
+            else:
+                self._take(definitions[0])
+        self._check_include_patterns(by_name)
+
+    def assign(self, name: str, pool: Pool) -> None:
+        """Gives a pool of the configuration the functions it names."""
+        self._served[name] = []
+        for index, function in enumerate(functions_of(name, pool)):
+            if function == EVERY_OTHER_FUNCTION:
+                continue
+            # A pool that names no function means the one of its own name: then that is what to correct.
+            key = f"pools.{name}.functions" if pool.functions is not None else f"pools.{name}"
+            if pool.command is not None:
+                self._assign_to_program(name, function)
+            elif (registered := self._registered(function)) is None:
+                self._report_unknown(function, key, f"{key}[{index}]")
+            elif registered not in self._owner:
+                self._own(registered, name)
+
+    def assign_the_rest(self) -> None:
+        """Gives what no pool names to the pool of '*', or to a pool of its own."""
+        pools = self._config.pools.items()
+        rest = next((name for name, pool in pools if EVERY_OTHER_FUNCTION in functions_of(name, pool)), "")
+        for registered, function in self._found.items():
+            if registered in self._owner:
+                continue
+            own = rest or registered
+            if not rest and own in self._pools:
+                message = (
+                    f"no pool names the function, and the pool {own} serves others: "
+                    f"add it to pools.{own}.functions ({self._config.place(f'pools.{own}')}) or to another pool"
+                )
+                self._problems.append(Problem(function.file, function.line, function.name, message, fatal=False))
+                continue
+            self._pools.setdefault(own, Pool())
+            self._own(registered, own)
+
+    def check_function_keys(self) -> None:
+        """Reports entries under `functions` for functions that nobody serves."""
+        for name in self._config.functions:
+            if self._registered(name) is None and name not in self._owner:
+                self._report_unknown(name, f"functions.{name}", f"functions.{name}")
+
+    def layout(self) -> Layout:
+        """What came out, pools in the order of the configuration."""
+        pools = {name: pool for name in self._served if (pool := self._resolved_pool(name)) is not None}
+        functions = {name: self._resolved_function(name) for name in sorted(self._owner) if self._owner[name] in pools}
+        self._check_global_limit(pools)
+        return Layout(pools, functions, tuple(dict.fromkeys(self._problems)))
+
+    def _excluding_key(self, name: str) -> str:
+        """The key that leaves a function out, if one does. Patterns fit with the prefix or without."""
+        names = (name, self._config.prefix + name)
+
+        def fits(patterns: tuple[str, ...]) -> bool:
+            return any(fnmatchcase(each, pattern) for pattern in patterns for each in names)
+
+        if fits(self._config.exclude_functions):
+            return "exclude_functions"
+        include = self._config.include_functions
+        return "include_functions" if include is not None and not fits(include) else ""
+
+    def _check_include_patterns(self, names: Mapping[str, object]) -> None:
+        for index, pattern in enumerate(self._config.include_functions or ()):
+            if not any(fnmatchcase(each, pattern) for name in names for each in (name, self._config.prefix + name)):
+                message = f"no function fits {pattern!r}; {self._known(list(names))}"
+                self._report("include_functions", message, at=f"include_functions[{index}]", fatal=not self._unloaded)
+
+    def _take(self, function: FoundFunction) -> None:
+        try:
+            options = Function.model_validate(dict(function.options))
+        except ValidationError as failure:
+            self._refused.add(function.name)
+            for error in failure.errors(include_url=False):
+                # The section's name in front lets unknown options be worded as those of a function.
+                location = ("functions", function.name, *place_of_error(error))
+                message = message_for({**error, "loc": location})
+                key = ".".join(str(part) for part in location[1:])
+                self._problems.append(Problem(function.file, function.line, key, message, fatal=False))
+            return
+        registered = self._config.prefix + function.name
+        self._found[registered] = function
+        self._options[registered] = options
+
+    def _registered(self, name: str) -> str | None:
+        """The registered name of a Python function that is named with the prefix or without."""
+        with_prefix = self._config.prefix + name
+        return with_prefix if with_prefix in self._found else name if name in self._found else None
+
+    def _own(self, registered: str, pool: str) -> None:
+        self._owner[registered] = pool
+        self._served.setdefault(pool, []).append(registered)
+
+    def _assign_to_program(self, pool: str, function: str) -> None:
+        """A program brings its functions along; the same name in a module would be served by two kinds of code."""
+        if function in self._owner:
+            return
+        found = self._found.pop(function, None)
+        if found is not None:
+            place = self._config.place(f"pools.{pool}.functions")
+            message = (
+                f"the command of the pool {pool} ({place}) serves the function too and keeps it: "
+                "take it out of one of them, or name it in exclude_functions"
+            )
+            self._problems.append(Problem(found.file, found.line, found.name, message, fatal=False))
+        self._own(function, pool)
+
+    def _resolved_pool(self, name: str) -> ResolvedPool | None:
+        pool, functions = self._pools[name], tuple(sorted(set(self._served[name])))
+        if not functions and pool.command is None:
+            return None
+        minimum, maximum = worker_range(pool, self._config.defaults, self._cores)
+        if minimum > maximum:
+            keys = pool if pool.min is not None or pool.max is not None else self._config.defaults
+            key = f"pools.{name}" if keys is pool else "defaults"
+            written = (str(minimum), f"{maximum} with {self._cores} cores")
+            self._problems.append(range_problem(key, keys, written, self._config.places))
+            return None
+        return resolve_pool(name, pool, self._config.defaults, functions, self._cores)
+
+    def _resolved_function(self, registered: str) -> ResolvedFunction:
+        found = self._found.get(registered)
+        module_name = found.name if found is not None else registered
+        explicit = self._config.functions.get(registered) or self._config.functions.get(module_name)
+        identity = FunctionIdentity(registered, module_name, self._owner[registered])
+        if found is not None:
+            identity = FunctionIdentity(registered, module_name, self._owner[registered], found.file, found.line)
+        decorated = self._options.get(registered, Function()) if found is not None else Function()
+        return resolve_function(identity, explicit or Function(), decorated, self._config.defaults)
+
+    def _check_global_limit(self, pools: Mapping[str, ResolvedPool]) -> None:
+        limit, needed = self._config.limits.max_workers, sum(pool.min for pool in pools.values())
+        if limit is not None and needed > limit:
+            self._report(
+                "limits.max_workers", f"{limit} is less than the min of all pools together, {needed}: raise it"
+            )
+
+    def _report_definitions(self, name: str, definitions: Sequence[FoundFunction]) -> None:
+        self._refused.add(name)
+        first = definitions[0]
+        for other in definitions[1:]:
+            message = (
+                f"the function is defined twice, at {first.file}:{first.line} too, and runs in neither version: "
+                "rename one of them, or leave one out of workers_dir"
+            )
+            self._problems.append(Problem(other.file, other.line, name, message, fatal=False))
+
+    def _report_unknown(self, name: str, key: str, at: str) -> None:
+        if name.removeprefix(self._config.prefix) in self._excluded or name in self._excluded:
+            excluding = self._excluded.get(name) or self._excluded[name.removeprefix(self._config.prefix)]
+            message = f"the function {name} is left out by {excluding} ({self._config.place(excluding)})"
+            self._report(key, f"{message}: change one of them", at=at)
+            return
+        if name in self._refused or name.removeprefix(self._config.prefix) in self._refused:
+            return  # It exists, and what is wrong with it has been said.
+        known = [function.name for function in self._found.values()]
+        nearest = nearest_name(name, known)
+        suggestion = f"did you mean {nearest}? " if nearest else ""
+        self._report(
+            key,
+            f"no module defines the function {name}; {suggestion}{self._known(known)}",
+            at=at,
+            fatal=not self._unloaded,
+        )
+
+    def _known(self, names: Sequence[str]) -> str:
+        shown = sorted(names)[:_NAMES_SHOWN]
+        more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+        text = f"known are {', '.join(shown)}{more}" if shown else "no function is known"
+        failed = ", ".join(self._unloaded[:_NAMES_SHOWN])
+        return f"{text} (could not be loaded: {failed})" if failed else text
+
+    def _report(self, key: str, message: str, *, at: str = "", fatal: bool = True) -> None:
+        self._problems.append(self._config.places.problem(key, message, at=at, fatal=fatal))

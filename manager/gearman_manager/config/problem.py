@@ -1,0 +1,68 @@
+"""What is wrong with a configuration, and where: the one form in which every part of this package reports.
+
+Pure: places are handed in, nothing here reads a file.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """A line of a file. Line 0 stands for the file as a whole."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake: its place, its key and a message that says what is wrong and what is allowed.
+
+    `fatal` problems keep a manager from starting. The others cost a single function or pool; the rest can run.
+    """
+
+    file: str
+    line: int
+    key: str
+    message: str
+    fatal: bool = True
+
+    def __str__(self) -> str:
+        parts = [str(Place(self.file, self.line)), self.key, self.message]
+        return ": ".join(part for part in parts if part)
+
+
+class ConfigError(Exception):
+    """A configuration that can't be used. `problems` holds everything that is wrong with it, in file order."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class Places:
+    """Where each key of a configuration stands, by its dotted name (`pools.email.min`, `pools.email.functions[0]`)."""
+
+    def __init__(self, main_file: str = "", places: Mapping[str, Place] | None = None) -> None:
+        self.main_file = main_file
+        self._places = dict(places or {})
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
+    def find(self, key: str) -> Place:
+        """The place of `key`, or of the nearest key around it that was written down."""
+        while key:
+            if key in self._places:
+                return self._places[key]
+            key = key[: max(key.rfind("."), key.rfind("["), 0)]
+        return Place(self.main_file, 1 if self._places else 0)
+
+    def problem(self, key: str, message: str, *, at: str = "", fatal: bool = True) -> Problem:
+        """A problem with `key`; `at` names the entry whose line is shown when that is another one (a list's item)."""
+        file, line = self.find(at or key)
+        return Problem(file, line, key, message, fatal)

@@ -1,0 +1,200 @@
+"""What a pool or a function comes to: its own keys, else the decorator's, else `defaults`, else what is built in.
+
+Results are plain frozen values with units in their names. A limit that is switched off (0) is None here. Pure.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from .models import Defaults, FunctionKeys, Pool, PoolKeys, Scale
+
+T = TypeVar("T")
+
+BUILT_IN_POOL_KEYS: Mapping[str, object] = {
+    "min": 1,
+    "stop_timeout": "30s",
+    "nice": 0,
+    "preload": True,
+    "concurrency": 1,
+    "stop_signal": "TERM",
+    "scale": {"target_wait": "2s", "cooldown": "30s"},
+}
+BUILT_IN_FUNCTION_KEYS: Mapping[str, object] = {
+    "retries": 0,
+    "crash_retries": 3,
+    "backoff": "10s",
+    "max_backoff": "10m",
+}
+# A pool that says nothing may grow a little: one slow job should not keep all others waiting.
+BUILT_IN_MAX = 4
+# How long the last worker of a pool with `min: 0` stays without a job.
+BUILT_IN_IDLE_S = 60.0
+
+_BUILT_IN_POOL = PoolKeys.model_validate(BUILT_IN_POOL_KEYS)
+_BUILT_IN_FUNCTION = FunctionKeys.model_validate(BUILT_IN_FUNCTION_KEYS)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedScale:
+    """Exactly one of the three policies is set."""
+
+    target_wait_s: float | None
+    backlog_per_worker: int | None
+    utilisation: float | None
+    cooldown_s: float
+    idle_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedPool:
+    """A pool as it runs. `functions` are the names registered with the job servers."""
+
+    name: str
+    functions: tuple[str, ...]
+    command: tuple[str, ...] | None
+    min: int
+    max: int
+    scale: ResolvedScale
+    max_jobs: int | None
+    max_lifetime_s: float | None
+    max_memory_bytes: int | None
+    stop_timeout_s: float
+    nice: int
+    preload: bool
+    concurrency: int
+    watch: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str | None
+    user: str | None
+    stop_signal: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedFunction:
+    """A function as it is served. `name` is registered with the job servers, `module_name` is the name in the code.
+
+    A function of a command pool has no file: its program brings it along.
+    """
+
+    name: str
+    module_name: str
+    pool: str
+    file: str
+    line: int
+    timeout_s: float | None
+    retries: int
+    crash_retries: int
+    backoff_s: float
+    max_backoff_s: float
+    keep_result_s: float | None
+    max_queue: int | None
+    max_running: int | None
+    rate: str | None
+    settings: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionIdentity:
+    """Whose keys are resolved: see `ResolvedFunction`."""
+
+    name: str
+    module_name: str
+    pool: str
+    file: str = ""
+    line: int = 0
+
+
+def resolve_pool(name: str, pool: Pool, defaults: Defaults, functions: tuple[str, ...], cores: int) -> ResolvedPool:
+    """The pool with every key filled in."""
+    layers: tuple[PoolKeys, ...] = (pool, defaults, _BUILT_IN_POOL)
+    minimum, maximum = worker_range(pool, defaults, cores)
+    command = pool.command
+    return ResolvedPool(
+        name=name,
+        functions=functions,
+        command=command,
+        min=minimum,
+        max=maximum,
+        scale=_scale(layers, minimum),
+        max_jobs=_limit(*(layer.max_jobs for layer in layers)),
+        max_lifetime_s=_limit(*(layer.max_lifetime for layer in layers)),
+        max_memory_bytes=_limit(*(layer.max_memory for layer in layers)),
+        stop_timeout_s=_first(*(layer.stop_timeout for layer in layers)),
+        nice=_first(*(layer.nice for layer in layers)),
+        preload=_first(*(layer.preload for layer in layers)),
+        concurrency=_first(*(layer.concurrency for layer in layers)),
+        watch=_first(*(layer.watch for layer in layers), ()),
+        env={**(defaults.env or {}), **(pool.env or {})} if command else {},
+        cwd=_optional(*(layer.cwd for layer in layers)) if command else None,
+        user=_optional(*(layer.user for layer in layers)) if command else None,
+        stop_signal=_first(*(layer.stop_signal for layer in layers)),
+    )
+
+
+def worker_range(pool: Pool, defaults: Defaults, cores: int) -> tuple[int, int]:
+    """`min` and `max` of a pool on a machine with `cores` cores."""
+    minimum = _first(pool.min, defaults.min, _BUILT_IN_POOL.min).resolve(cores)
+    if pool.command is not None and pool.functions is None and pool.max is None:
+        # Nobody knows its queue, so it can't scale: an inherited `max` does not concern it.
+        return minimum, max(minimum, 1)
+    maximum = _optional(pool.max, defaults.max)
+    return minimum, max(minimum, BUILT_IN_MAX) if maximum is None else maximum.resolve(cores)
+
+
+def resolve_function(
+    identity: FunctionIdentity, explicit: FunctionKeys, decorated: FunctionKeys, defaults: Defaults
+) -> ResolvedFunction:
+    """The function with every key filled in: the file wins over the decorator, the decorator over `defaults`."""
+    layers: tuple[FunctionKeys, ...] = (explicit, decorated, defaults, _BUILT_IN_FUNCTION)
+    settings: dict[str, object] = {}
+    for layer in reversed(layers):
+        settings.update(layer.settings or {})
+    backoff_s = _first(*(layer.backoff for layer in layers))
+    return ResolvedFunction(
+        name=identity.name,
+        module_name=identity.module_name,
+        pool=identity.pool,
+        file=identity.file,
+        line=identity.line,
+        timeout_s=_limit(*(layer.timeout for layer in layers)),
+        retries=_first(*(layer.retries for layer in layers)),
+        crash_retries=_first(*(layer.crash_retries for layer in layers)),
+        backoff_s=backoff_s,
+        max_backoff_s=max(backoff_s, _first(*(layer.max_backoff for layer in layers))),
+        keep_result_s=_limit(*(layer.keep_result for layer in layers)),
+        max_queue=_limit(*(layer.max_queue for layer in layers)),
+        max_running=_limit(*(layer.max_running for layer in layers)),
+        rate=_optional(*(layer.rate for layer in layers)),
+        settings=settings,
+    )
+
+
+def _scale(layers: tuple[PoolKeys, ...], minimum: int) -> ResolvedScale:
+    """The policy comes whole from the nearest layer that names one; `cooldown` and `idle` each on their own."""
+    scales = tuple(layer.scale or Scale() for layer in layers)
+    policy = next(s for s in scales if (s.target_wait, s.backlog_per_worker, s.utilisation) != (None, None, None))
+    idle_s = _first(*(scale.idle for scale in scales), BUILT_IN_IDLE_S)
+    return ResolvedScale(
+        target_wait_s=policy.target_wait,
+        backlog_per_worker=policy.backlog_per_worker,
+        utilisation=policy.utilisation,
+        cooldown_s=_first(*(scale.cooldown for scale in scales)),
+        idle_s=idle_s if minimum == 0 else None,
+    )
+
+
+def _optional(*values: T | None) -> T | None:
+    return next((value for value in values if value is not None), None)
+
+
+def _first(*values: T | None) -> T:
+    value = _optional(*values)
+    if value is None:
+        raise LookupError("a key has no built-in value")
+    return value
+
+
+def _limit(*values: T | None) -> T | None:
+    """The first value that is written; 0 switches a limit off, also an inherited one."""
+    return _optional(*values) or None

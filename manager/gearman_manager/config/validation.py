@@ -1,0 +1,87 @@
+"""A tree of entries to a `Config`, or to everything that is wrong with it at once. Pure.
+
+Pydantic stops at a section's first stage: while a value is wrong, rules between values are not asked. So what is wrong
+is noted and taken out, and the rest is tried again until all of it has been looked at.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from .checks import check
+from .document import Entry, places_of
+from .models import Config, placed
+from .problem import Places, Problem
+from .wording import Location, dotted, message_for, nearest_name, place_of_error, section_at
+
+# Each round removes at least one entry; more rounds than that only repeat what was said.
+_MAX_ROUNDS = 20
+
+
+def validated(tree: Entry, earlier: Sequence[Problem] = ()) -> tuple[Config | None, list[Problem]]:
+    """The configuration in `tree`, or all its problems.
+
+    `earlier` are those found while reading: they come first, and what only follows from them is left out.
+    """
+    places = places_of(tree)
+    data = tree.plain()
+    problems = list(earlier)
+    broken = {key for problem in earlier for key in _affected(tuple(problem.key.split(".")))}
+    config = None
+    for _ in range(_MAX_ROUNDS):
+        try:
+            config = Config.model_validate(data)
+            break
+        except ValidationError as failure:
+            for error in failure.errors(include_url=False):
+                location = place_of_error(error)
+                problem = _problem(location, message_for(error), places)
+                if not any(_follows(problem, cause) for cause in earlier):
+                    problems.append(problem)
+                broken |= _affected(_meant(location) if error["type"] == "extra_forbidden" else location)
+                _take_out(data, location)
+    if config is not None:
+        problems += check(config, places, frozenset(broken))
+    if problems or config is None:
+        return None, problems
+    return placed(config, places), []
+
+
+def _problem(location: Location, message: str, places: Places) -> Problem:
+    """List items are shown under the list's key, in their own line."""
+    key = dotted(location)
+    keys = [part for part in location if isinstance(part, str)]
+    return places.problem(dotted(tuple(keys)), message, at=key)
+
+
+def _follows(problem: Problem, cause: Problem) -> bool:
+    """A value that could not be read is missing now, which is no second mistake."""
+    same_line = (problem.file, problem.line) == (cause.file, cause.line)
+    return same_line and f"{problem.key}.".startswith(f"{cause.key}.")
+
+
+def _affected(location: Location) -> set[str]:
+    """The keys about which rules can't be asked any more. A file that can't be read may hold a job server."""
+    parts = [str(part) for part in location]
+    if parts[0] in ("", "include"):
+        return {"server"}
+    return {".".join(parts[:length]) for length in (1, 2, 3)}
+
+
+def _meant(location: Location) -> Location:
+    """An unknown key stands for the known one that was probably meant."""
+    nearest = nearest_name(str(location[-1]), list(section_at(location[:-1]).model_fields))
+    return (*location[:-1], nearest or location[-1])
+
+
+def _take_out(data: Any, location: Location) -> None:
+    """Removes what is wrong. A list goes as a whole, so that the places of its other items stay right."""
+    for part in location[:-1]:
+        if isinstance(part, str) and isinstance(data, dict) and isinstance(data.get(part), (dict, list)):
+            if isinstance(data[part], list):
+                del data[part]
+                return
+            data = data[part]
+    if isinstance(data, dict):
+        data.pop(location[-1], None)

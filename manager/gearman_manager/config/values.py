@@ -1,0 +1,266 @@
+"""The types of single values in the configuration models: each checks, converts and explains itself.
+
+They use plain validators, so that none of pydantic's own wording reaches a user. Pure.
+"""
+
+import math
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
+
+from gearman_client.address import Address
+
+from . import units
+from .address import parse_address, parse_listen_address
+from .units import WorkerCount, shown
+
+STOP_SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL")
+LOG_FORMATS = ("text", "json")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+STORES = ("memory", "sqlite:///FILE", "postgresql+psycopg://HOST/NAME", "mysql+pymysql://HOST/NAME")
+
+# Gearman itself has no limit; SQL stores of other servers declare 255 columns, and a blank breaks the text protocol.
+MAX_FUNCTION_NAME_BYTES = 255
+
+
+def _duration(value: object) -> float:
+    return units.parse_duration_s(value)
+
+
+def _positive_duration(value: object) -> float:
+    seconds = units.parse_duration_s(value)
+    if seconds <= 0:
+        raise ValueError("a duration above 0 is expected, such as 500ms or 30s")
+    return seconds
+
+
+def _size(value: object) -> int:
+    return units.parse_size_bytes(value)
+
+
+def _minimum_workers(value: object) -> WorkerCount:
+    return value if isinstance(value, WorkerCount) else units.parse_worker_count(value, 0)
+
+
+def _maximum_workers(value: object) -> WorkerCount:
+    return value if isinstance(value, WorkerCount) else units.parse_worker_count(value, 1)
+
+
+def _whole(minimum: int, maximum: int) -> Callable[[object], int]:
+    allowed = f"from {minimum} up" if maximum >= 10**9 else f"from {minimum} to {maximum}"
+
+    def whole(value: object) -> int:
+        # Text is a number too when it came from a quoted "${VARIABLE}".
+        if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]{1,18}", value):
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
+            raise ValueError(f"a whole number {allowed} is expected, not {shown(value)}")
+        return value
+
+    return whole
+
+
+def _number(value: object) -> float:
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}(\.[0-9]{1,18})?", value):
+        return float(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"a number is expected, not {shown(value)}")
+    return float(value)
+
+
+def _positive_number(value: object) -> float:
+    number = _number(value)
+    if number <= 0:
+        raise ValueError(f"a number above 0 is expected, not {shown(value)}")
+    return number
+
+
+def _share(value: object) -> float:
+    number = _number(value)
+    if not 0 < number <= 1:
+        raise ValueError(f"a share above 0 and up to 1 is expected, such as 0.7, not {shown(value)}")
+    return number
+
+
+def _flag(value: object) -> bool:
+    words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+    if isinstance(value, str) and value.lower() in words:
+        return words[value.lower()]
+    if not isinstance(value, bool):
+        raise ValueError(f"true or false is expected, not {shown(value)}")
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        quotes = " (put it in quotes)" if isinstance(value, (int, float)) else ""
+        raise ValueError(f"text is expected, not {shown(value)}{quotes}")
+    if not value or "\0" in value:
+        raise ValueError("text without zero bytes is expected" if value else "text is expected, not an empty one")
+    return value
+
+
+def _name_or_id(value: object) -> str:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else _text(value)
+
+
+def _variable(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if value == "" and isinstance(value, str) else _text(value)
+
+
+def _function_name(value: object) -> str:
+    name = _text(value)
+    if not name.isprintable() or " " in name:
+        raise ValueError(f"a function's name holds no blanks and no control characters: {shown(name)}")
+    if len(name.encode()) > MAX_FUNCTION_NAME_BYTES:
+        raise ValueError(f"a function's name has at most {MAX_FUNCTION_NAME_BYTES} bytes")
+    return name
+
+
+def _pool_name(value: object) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", value):
+        raise ValueError("a pool's name consists of up to 64 letters, digits, '_', '-' and '.'")
+    return value
+
+
+def _prefix(value: object) -> str:
+    return value if value == "" and isinstance(value, str) else _function_name(value)
+
+
+def _stop_signal(value: object) -> str:
+    name = value.upper().removeprefix("SIG") if isinstance(value, str) else ""
+    if name not in STOP_SIGNALS:
+        raise ValueError(f"one of {', '.join(STOP_SIGNALS)} is expected, not {shown(value)}")
+    return f"SIG{name}"
+
+
+def _choice(choices: tuple[str, ...]) -> Callable[[object], str]:
+    def choice(value: object) -> str:
+        if not isinstance(value, str) or value.lower() not in choices:
+            raise ValueError(f"one of {', '.join(choices)} is expected, not {shown(value)}")
+        return value.lower()
+
+    return choice
+
+
+def _command(value: object) -> tuple[str, ...]:
+    if isinstance(value, (list, tuple)):
+        words = tuple(_variable(word) for word in value)
+    else:
+        line = _text(value)
+        try:
+            words = tuple(shlex.split(line))
+        except ValueError as error:
+            raise ValueError(f"a command line can't be read: {str(error).lower()}") from error
+    if not words or not words[0]:
+        raise ValueError("a program and its arguments are expected, such as php worker.php")
+    return words
+
+
+def _store(value: object) -> str:
+    if value == "memory":
+        return "memory"
+    # A store's URL can hold a password: messages show no more of it than its scheme.
+    scheme, separator, rest = value.partition("://") if isinstance(value, str) else (shown(value), "", "")
+    allowed = tuple(store.partition("://")[0] for store in STORES[1:])
+    if not separator or scheme not in allowed:
+        written = f"{scheme}://" if separator else "this"
+        raise ValueError(f"one of {', '.join(STORES)} is expected, {written} is not one of them")
+    if scheme == "sqlite" and (rest in ("", "/") or ":memory:" in rest):
+        raise ValueError("sqlite:/// needs a file, as in sqlite:///jobs.db; to keep jobs in memory only write memory")
+    return f"{scheme}://{rest}"
+
+
+def _mapping(value: object) -> object:
+    """Refuses what is no mapping. A key with nothing under it counts as an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) and not hasattr(value, "model_fields_set"):
+        raise ValueError(f"a mapping (lines of 'key: value') is expected, not {shown(value)}")
+    return value
+
+
+def _free_mapping(value: object) -> Mapping[str, object]:
+    mapping = _mapping(value)
+    return dict(mapping) if isinstance(mapping, Mapping) else {}
+
+
+def _several(value: object) -> object:
+    """One entry may be written without the list around it."""
+    if isinstance(value, (str, int, Mapping)) and not isinstance(value, bool):
+        return [value]
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"one entry or a list of them is expected, not {shown(value)}")
+    return value
+
+
+def _at_least_one(value: object) -> object:
+    entries = _several(value)
+    if not entries:
+        raise ValueError("at least one entry is expected, not an empty list")
+    return entries
+
+
+def _schema(kind: str, **details: object) -> WithJsonSchema:
+    return WithJsonSchema({"type": kind, **details})
+
+
+_ZERO: dict[str, object] = {"type": "integer", "const": 0}
+_UNLIMITED = 10**18
+
+Duration = Annotated[
+    float,
+    PlainValidator(_duration),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": units.DURATION_PATTERN}, _ZERO]}),
+]
+PositiveDuration = Annotated[
+    float, PlainValidator(_positive_duration), _schema("string", pattern=units.DURATION_PATTERN)
+]
+Size = Annotated[
+    int, PlainValidator(_size), WithJsonSchema({"anyOf": [{"type": "string", "pattern": units.SIZE_PATTERN}, _ZERO]})
+]
+_WORKERS: dict[str, object] = {"type": "string", "pattern": units.WORKER_COUNT_PATTERN}
+MinimumWorkers = Annotated[
+    WorkerCount,
+    PlainValidator(_minimum_workers),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, _WORKERS]}),
+]
+MaximumWorkers = Annotated[
+    WorkerCount,
+    PlainValidator(_maximum_workers),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, _WORKERS]}),
+]
+Natural = Annotated[int, PlainValidator(_whole(0, _UNLIMITED)), _schema("integer", minimum=0)]
+Positive = Annotated[int, PlainValidator(_whole(1, _UNLIMITED)), _schema("integer", minimum=1)]
+Niceness = Annotated[int, PlainValidator(_whole(-20, 19)), _schema("integer", minimum=-20, maximum=19)]
+PositiveNumber = Annotated[float, PlainValidator(_positive_number), _schema("number", exclusiveMinimum=0)]
+Share = Annotated[float, PlainValidator(_share), _schema("number", exclusiveMinimum=0, maximum=1)]
+Flag = Annotated[bool, PlainValidator(_flag), _schema("boolean")]
+Text = Annotated[str, PlainValidator(_text), _schema("string", minLength=1)]
+NameOrId = Annotated[str, PlainValidator(_name_or_id), WithJsonSchema({"type": ["string", "integer"]})]
+Variable = Annotated[str, PlainValidator(_variable), WithJsonSchema({"type": ["string", "integer"]})]
+FunctionName = Annotated[str, PlainValidator(_function_name), _schema("string", minLength=1)]
+PoolName = Annotated[str, PlainValidator(_pool_name), _schema("string")]
+Prefix = Annotated[str, PlainValidator(_prefix), _schema("string")]
+StopSignal = Annotated[str, PlainValidator(_stop_signal), _schema("string")]
+LogFormat = Annotated[str, PlainValidator(_choice(LOG_FORMATS)), _schema("string", enum=list(LOG_FORMATS))]
+LogLevel = Annotated[str, PlainValidator(_choice(LOG_LEVELS)), _schema("string", enum=list(LOG_LEVELS))]
+Store = Annotated[str, PlainValidator(_store), _schema("string")]
+Command = Annotated[
+    tuple[str, ...],
+    PlainValidator(_command),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+]
+_ADDRESS_SCHEMA = WithJsonSchema({"type": ["string", "integer"]})
+ServerAddress = Annotated[Address, PlainValidator(parse_address), _ADDRESS_SCHEMA]
+ListenAddress = Annotated[Address, PlainValidator(parse_listen_address), _ADDRESS_SCHEMA]
+FreeMapping = Annotated[Mapping[str, Any], PlainValidator(_free_mapping), _schema("object")]
+
+is_mapping = BeforeValidator(_mapping)
+one_or_several = BeforeValidator(_several)
+at_least_one = BeforeValidator(_at_least_one)

@@ -1,0 +1,363 @@
+"""What runs: pools and functions from a configuration and from what was found in the modules."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from gearman_manager.config import Config, FoundFunction, Layout, lay_out, unavailable_keys
+
+Read = Callable[..., Config]
+
+CORES = 2
+
+
+def found(*names: str, **options: object) -> list[FoundFunction]:
+    return [FoundFunction(name, f"workers/{name}.py", 3, options) for name in names]
+
+
+@pytest.fixture
+def laid_out(read: Read) -> Callable[..., Layout]:
+    """The layout of a configuration, the line `server:` in front of it."""
+
+    def laid_out(text: str, functions: Sequence[FoundFunction], unloaded: Sequence[str] = ()) -> Layout:
+        return lay_out(read(f"server:\n{text}"), functions, CORES, unloaded)
+
+    return laid_out
+
+
+LaidOut = Callable[..., Layout]
+
+
+def served(layout: Layout) -> dict[str, tuple[str, ...]]:
+    return {name: pool.functions for name, pool in layout.pools.items()}
+
+
+def problems(layout: Layout) -> list[str]:
+    return [str(problem) for problem in layout.problems]
+
+
+@pytest.mark.parametrize(
+    ("pools", "functions", "expected"),
+    [
+        ("{}", "a b", {"a": ("a",), "b": ("b",)}),
+        ("{p: {functions: [b, a]}}", "a b", {"p": ("a", "b")}),
+        ("{p: {functions: [a]}}", "a b", {"p": ("a",), "b": ("b",)}),
+        ("{p: {functions: [a]}, rest: {functions: '*'}}", "a b c", {"p": ("a",), "rest": ("b", "c")}),
+        ("{rest: {functions: ['*', a]}}", "a b", {"rest": ("a", "b")}),
+        ("{rest: {functions: '*'}}", "", {}),
+        ("{a: {max: 9}}", "a b", {"a": ("a",), "b": ("b",)}),
+        ("{p: {functions: [a, a]}}", "a", {"p": ("a",)}),
+        ("{p: {command: php}}", "a", {"p": (), "a": ("a",)}),
+        ("{p: {command: php, functions: [z, y]}}", "", {"p": ("y", "z")}),
+    ],
+)
+def test_every_function_runs_in_one_pool(laid_out: LaidOut, pools: str, functions: str, expected: object) -> None:
+    layout = laid_out(f"pools: {pools}", found(*functions.split()))
+    assert served(layout) == expected
+    assert {name: (function.pool,) for name, function in layout.functions.items()} == {
+        name: (pool,) for pool, names in served(layout).items() for name in names
+    }
+    assert problems(layout) == []
+    assert layout.can_start
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{}", (1, 4)),
+        ("{min: 6}", (6, 6)),
+        ("{max: 3}", (1, 3)),
+        ("{max: 2/core}", (1, 4)),
+        ("{min: 1/core, max: 10}", (2, 10)),
+        ("{min: 0}", (0, 4)),
+        ("{command: php}", (1, 1)),
+        ("{command: php, min: 2}", (2, 2)),
+        ("{command: php, min: 2, functions: [x]}", (2, 4)),
+    ],
+)
+def test_a_pool_without_min_or_max_gets_the_built_in_ones(
+    laid_out: LaidOut, text: str, expected: tuple[int, int]
+) -> None:
+    pool = laid_out(f"pools: {{a: {text}}}", found("a")).pools["a"]
+    assert (pool.min, pool.max) == expected
+
+
+def test_an_inherited_max_does_not_make_a_program_scale_whose_functions_nobody_named(laid_out: LaidOut) -> None:
+    pool = laid_out("defaults: {max: 8}\npools: {p: {command: php}}", []).pools["p"]
+    assert (pool.min, pool.max) == (1, 1)
+
+
+def test_a_pool_key_comes_from_the_pool_else_from_defaults_else_is_built_in(laid_out: LaidOut) -> None:
+    text = "defaults: {nice: 5, stop_timeout: 1m, max_jobs: 100, max_lifetime: 1h}\npools: {a: {nice: 7, max_jobs: 0}}"
+    pool = laid_out(text, found("a")).pools["a"]
+    assert (pool.nice, pool.stop_timeout_s, pool.concurrency) == (7, 60.0, 1)
+    assert (pool.max_jobs, pool.max_lifetime_s, pool.max_memory_bytes) == (None, 3600.0, None)
+
+
+def test_a_pool_of_its_own_takes_the_defaults(laid_out: LaidOut) -> None:
+    assert laid_out("defaults: {max: 9, preload: false}", found("a")).pools["a"].max == 9
+
+
+@pytest.mark.parametrize(
+    ("defaults", "pool", "policy", "cooldown_s"),
+    [
+        ("{}", "{}", (2.0, None, None), 30.0),
+        ("{backlog_per_worker: 5, cooldown: 10s}", "{}", (None, 5, None), 10.0),
+        ("{backlog_per_worker: 5, cooldown: 10s}", "{utilisation: 0.5}", (None, None, 0.5), 10.0),
+        ("{backlog_per_worker: 5, cooldown: 10s}", "{cooldown: 0}", (None, 5, None), 0.0),
+    ],
+)
+def test_a_pool_scales_by_one_policy_that_of_the_nearest_section(
+    laid_out: LaidOut, defaults: str, pool: str, policy: tuple[object, ...], cooldown_s: float
+) -> None:
+    layout = laid_out(f"defaults: {{scale: {defaults}}}\npools: {{a: {{scale: {pool}}}}}", found("a"))
+    scale = layout.pools["a"].scale
+    assert (scale.target_wait_s, scale.backlog_per_worker, scale.utilisation) == policy
+    assert scale.cooldown_s == cooldown_s
+
+
+@pytest.mark.parametrize(
+    ("pool", "idle_s"), [("{min: 0}", 60.0), ("{min: 0, scale: {idle: 5m}}", 300.0), ("{min: 1}", None)]
+)
+def test_only_a_pool_that_can_go_to_zero_is_idle_for_a_time(laid_out: LaidOut, pool: str, idle_s: object) -> None:
+    assert laid_out(f"pools: {{a: {pool}}}", found("a")).pools["a"].scale.idle_s == idle_s
+
+
+def test_programs_get_their_environment_folder_and_user_and_python_pools_do_not(laid_out: LaidOut) -> None:
+    text = "defaults: {env: {A: '1', B: '2'}, user: www}\npools: {p: {command: php x.php, env: {B: '3'}}}"
+    layout = laid_out(text, found("a"))
+    program, python = layout.pools["p"], layout.pools["a"]
+    assert (program.command, program.env, program.user) == (("php", "x.php"), {"A": "1", "B": "3"}, "www")
+    assert (python.command, python.env, python.user) == (None, {}, None)
+
+
+@pytest.mark.parametrize(
+    ("defaults", "decorator", "explicit", "timeout_s"),
+    [
+        ("", {}, "", None),
+        ("timeout: 1s", {}, "", 1.0),
+        ("timeout: 1s", {"timeout": "2s"}, "", 2.0),
+        ("timeout: 1s", {"timeout": "2s"}, "timeout: 3s", 3.0),
+        ("timeout: 1s", {"timeout": "2s"}, "timeout: 0", None),
+        ("timeout: 1s", {"timeout": None}, "", 1.0),
+    ],
+)
+def test_the_file_wins_over_the_decorator_and_the_decorator_over_defaults(
+    laid_out: LaidOut, defaults: str, decorator: dict[str, object], explicit: str, timeout_s: object
+) -> None:
+    text = f"defaults: {{{defaults}}}\nfunctions: {{a: {{{explicit}}}}}"
+    assert laid_out(text, found("a", **decorator)).functions["a"].timeout_s == timeout_s
+
+
+def test_a_function_has_every_key_filled_in_and_knows_its_file(laid_out: LaidOut) -> None:
+    function = laid_out("", found("a")).functions["a"]
+    assert (function.file, function.line, function.pool, function.module_name) == ("workers/a.py", 3, "a", "a")
+    assert (function.retries, function.crash_retries, function.backoff_s, function.max_backoff_s) == (0, 3, 10.0, 600.0)
+    assert (function.keep_result_s, function.max_queue, function.max_running, function.rate) == (None, None, None, None)
+
+
+def test_a_long_backoff_lifts_the_built_in_longest_one(laid_out: LaidOut) -> None:
+    assert laid_out("functions: {a: {backoff: 1h}}", found("a")).functions["a"].max_backoff_s == 3600.0
+
+
+def test_settings_are_put_together_key_by_key(laid_out: LaidOut) -> None:
+    text = "defaults: {settings: {a: 1, b: 1}}\nfunctions: {f: {settings: {b: 3}}}"
+    layout = laid_out(text, found("f", settings={"b": 2, "c": 2}))
+    assert layout.functions["f"].settings == {"a": 1, "b": 3, "c": 2}
+
+
+def test_a_function_of_a_program_has_policies_but_no_file(laid_out: LaidOut) -> None:
+    layout = laid_out("pools: {p: {command: php, functions: [x]}}\nfunctions: {x: {timeout: 5s}}", [])
+    function = layout.functions["x"]
+    assert (function.pool, function.file, function.timeout_s) == ("p", "", 5.0)
+
+
+def test_the_prefix_goes_before_registered_names_and_may_be_written_or_not(laid_out: LaidOut) -> None:
+    text = "prefix: acme.\npools: {p: {functions: [a, acme.b]}}\nfunctions: {a: {timeout: 1s}, acme.b: {timeout: 2s}}"
+    layout = laid_out(text, found("a", "b", "c"))
+    assert served(layout) == {"p": ("acme.a", "acme.b"), "acme.c": ("acme.c",)}
+    assert [(name, f.module_name, f.timeout_s) for name, f in layout.functions.items()] == [
+        ("acme.a", "a", 1.0),
+        ("acme.b", "b", 2.0),
+        ("acme.c", "c", None),
+    ]
+    assert problems(layout) == []
+
+
+def test_a_program_registers_its_names_itself_so_they_get_no_prefix(laid_out: LaidOut) -> None:
+    assert served(laid_out("prefix: acme.\npools: {p: {command: php, functions: [x]}}", [])) == {"p": ("x",)}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("include_functions: [send_*]", ["send_a", "send_b"]),
+        ("exclude_functions: send_*", ["other"]),
+        ("include_functions: [send_*]\nexclude_functions: ['*_b']", ["send_a"]),
+        ("prefix: x.\nexclude_functions: x.send_*", ["x.other"]),
+    ],
+)
+def test_functions_are_included_and_excluded_by_globs(laid_out: LaidOut, text: str, expected: list[str]) -> None:
+    assert sorted(laid_out(text, found("send_a", "send_b", "other")).functions) == expected
+
+
+def test_a_pool_that_names_an_unknown_function_runs_the_others_and_is_no_start(laid_out: LaidOut) -> None:
+    layout = laid_out("pools:\n  p:\n    functions: [a,\n      send_mail]\n", found("a", "send_email"))
+    assert problems(layout) == [
+        "config.yaml:5: pools.p.functions: no module defines the function send_mail; "
+        "did you mean send_email? known are a, send_email"
+    ]
+    assert served(layout) == {"p": ("a",), "send_email": ("send_email",)}
+    assert not layout.can_start
+
+
+def test_a_pool_without_functions_needs_one_of_its_name(laid_out: LaidOut) -> None:
+    layout = laid_out("pools:\n  email: {max: 3}\n", found("a"))
+    assert problems(layout) == ["config.yaml:3: pools.email: no module defines the function email; known are a"]
+    assert served(layout) == {"a": ("a",)}
+
+
+def test_a_module_that_could_not_be_loaded_is_no_reason_not_to_start(laid_out: LaidOut) -> None:
+    text = "pools: {p: {functions: [send_email]}}\nfunctions: {send_email: {timeout: 3s}}"
+    layout = laid_out(text, found("a"), ["workers/email.py"])
+    end = "no module defines the function send_email; known are a (could not be loaded: workers/email.py)"
+    assert problems(layout) == [
+        f"config.yaml:2: pools.p.functions: {end}",
+        f"config.yaml:3: functions.send_email: {end}",
+    ]
+    assert layout.can_start
+    assert served(layout) == {"a": ("a",)}
+
+
+def test_keys_for_a_function_that_nobody_serves(laid_out: LaidOut) -> None:
+    layout = laid_out("functions:\n  revers: {timeout: 3s}\n", found("reverse"))
+    assert problems(layout) == [
+        "config.yaml:3: functions.revers: no module defines the function revers; "
+        "did you mean reverse? known are reverse"
+    ]
+
+
+def test_no_module_at_all(laid_out: LaidOut) -> None:
+    layout = laid_out("pools: {p: {functions: [a]}}", [])
+    assert problems(layout) == [
+        "config.yaml:2: pools.p.functions: no module defines the function a; no function is known"
+    ]
+
+
+def test_a_long_list_of_known_functions_is_cut(laid_out: LaidOut) -> None:
+    layout = laid_out("pools: {p: {functions: [zzz]}}", found(*(f"f{number:02}" for number in range(20))))
+    assert problems(layout)[0].endswith("f10, f11 and 8 more")
+
+
+def test_a_pool_that_names_what_is_left_out(laid_out: LaidOut) -> None:
+    layout = laid_out("exclude_functions: a\npools: {p: {functions: [a]}}", found("a", "b"))
+    assert problems(layout) == [
+        "config.yaml:3: pools.p.functions: the function a is left out by exclude_functions (config.yaml:2): "
+        "change one of them"
+    ]
+    assert served(layout) == {"b": ("b",)}
+
+
+def test_a_glob_that_includes_nothing(laid_out: LaidOut) -> None:
+    layout = laid_out("include_functions: [a, 'x*']", found("a", "b"))
+    assert problems(layout) == ["config.yaml:2: include_functions: no function fits 'x*'; known are a, b"]
+
+
+def test_two_files_that_define_one_function_run_neither_and_the_others_run(laid_out: LaidOut) -> None:
+    twice = [FoundFunction("a", "workers/a.py", 3), FoundFunction("a", "more/b.py", 7)]
+    layout = laid_out("pools: {p: {functions: [a, c]}}\nfunctions: {a: {timeout: 1s}}", [*twice, *found("c")])
+    assert problems(layout) == [
+        "more/b.py:7: a: the function is defined twice, at workers/a.py:3 too, and runs in neither version: "
+        "rename one of them, or leave one out of workers_dir"
+    ]
+    assert served(layout) == {"p": ("c",)}
+    assert layout.can_start
+
+
+def test_a_function_of_a_module_and_of_a_program_runs_in_the_program(laid_out: LaidOut) -> None:
+    layout = laid_out("pools: {p: {command: php, functions: [a]}}", found("a", "b"))
+    assert problems(layout) == [
+        "workers/a.py:3: a: the command of the pool p (config.yaml:2) serves the function too and keeps it: "
+        "take it out of one of them, or name it in exclude_functions"
+    ]
+    assert served(layout) == {"p": ("a",), "b": ("b",)}
+    assert layout.functions["a"].file == ""
+    assert layout.can_start
+
+
+def test_a_function_whose_own_pool_would_have_the_name_of_another(laid_out: LaidOut) -> None:
+    layout = laid_out("pools:\n  email: {functions: [send]}\n", found("send", "email"))
+    assert problems(layout) == [
+        "workers/email.py:3: email: no pool names the function, and the pool email serves others: "
+        "add it to pools.email.functions (config.yaml:3) or to another pool"
+    ]
+    assert served(layout) == {"email": ("send",)}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            {"timeout": 30},
+            "a.timeout: a duration needs a unit: write 30s (allowed: 500ms, 30s, 5m, 1h or 7d), not 30",
+        ),
+        ({"retries": "x"}, "a.retries: a whole number from 0 up is expected, not 'x'"),
+        (
+            {"max": 3},
+            "a.max: the key belongs to processes, not to jobs: write it under pools, or in defaults",
+        ),
+    ],
+)
+def test_a_decorator_with_bad_options_costs_its_function_only(
+    laid_out: LaidOut, options: dict[str, object], expected: str
+) -> None:
+    layout = laid_out("pools: {p: {functions: [a, b]}}", [*found("a", **options), *found("b")])
+    assert problems(layout) == [f"workers/a.py:3: {expected}"]
+    assert served(layout) == {"p": ("b",)}
+    assert layout.can_start
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "pools:\n  a: {min: 3/core, max: 5}\n",
+            "config.yaml:3: pools.a.min: 6 is more than max, which is 5 with 2 cores at config.yaml:3: "
+            "lower min or raise max",
+        ),
+        (
+            "defaults: {min: 3, max: 1/core}\n",
+            "config.yaml:2: defaults.min: 3 is more than max, which is 2 with 2 cores at config.yaml:2: "
+            "lower min or raise max",
+        ),
+        (
+            "limits: {max_workers: 1}\npools:\n  a: {min: 2}\n",
+            "config.yaml:2: limits.max_workers: 1 is less than the min of all pools together, 2: raise it",
+        ),
+    ],
+)
+def test_counts_that_only_this_machine_makes_impossible(laid_out: LaidOut, text: str, expected: str) -> None:
+    layout = laid_out(text, found("a"))
+    assert problems(layout) == [expected]
+    assert not layout.can_start
+
+
+def test_keys_that_have_no_effect_yet_are_named_with_their_places(read: Read) -> None:
+    text = (
+        "server:\ndefaults: {keep_result: 1d, timeout: 1s}\nfunctions:\n  f:\n    retries: 3\n    rate: 5/s\n"
+        "schedules: {nightly: {}}\n"
+    )
+    keys = unavailable_keys(read(text), found("g", retries=3, timeout="1s"))
+    end = "the key is valid but not available yet in this version: it has no effect"
+    assert [str(key) for key in keys] == [
+        f"config.yaml:7: schedules: {end}",
+        f"config.yaml:2: defaults.keep_result: {end}",
+        f"config.yaml:5: functions.f.retries: {end}",
+        f"config.yaml:6: functions.f.rate: {end}",
+        f"workers/g.py:3: g.retries: {end}",
+    ]
+    assert not any(key.fatal for key in keys)
+
+
+def test_a_configuration_of_what_there_is_names_none(read: Read) -> None:
+    assert unavailable_keys(read("server:\ndefaults: {timeout: 1s}\nschedules:\n"), found("g")) == ()

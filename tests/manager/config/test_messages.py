@@ -1,0 +1,265 @@
+"""The table of mistakes: for each the exact message, its line and its key. A user reads these and nothing else."""
+
+from collections.abc import Callable
+
+import pytest
+
+from gearman_manager.config import Config
+from gearman_manager.config.models import Function, Pool
+
+Messages = Callable[..., list[str]]
+
+POOL_KEYS = ", ".join(Pool.model_fields)
+FUNCTION_KEYS = ", ".join(Function.model_fields)
+TOP_KEYS = ", ".join(Config.model_fields)
+DURATIONS = "500ms, 30s, 5m, 1h or 7d"
+
+POOL = [
+    ("min: many", "min: a whole number from 0 up, or a number per core such as 2/core, is expected, not 'many'"),
+    ("min: -1", "min: a whole number from 0 up, or a number per core such as 2/core, is expected, not -1"),
+    ("max: 0", "max: a whole number from 1 up, or a number per core such as 2/core, is expected, not 0"),
+    ("max: 2/cores", "max: a whole number from 1 up, or a number per core such as 2/core, is expected, not '2/cores'"),
+    ("max: 1.5", "max: a whole number from 1 up, or a number per core such as 2/core, is expected, not 1.5"),
+    ("max: 1000000", "max: 1000000 is too many, at most 100000 is allowed"),
+    ("max_jobs: many", "max_jobs: a whole number from 0 up is expected, not 'many'"),
+    ("max_jobs: true", "max_jobs: a whole number from 0 up is expected, not true"),
+    ("nice: 20", "nice: a whole number from -20 to 19 is expected, not 20"),
+    ("concurrency: 0", "concurrency: a whole number from 1 up is expected, not 0"),
+    ("max_lifetime: 30", f"max_lifetime: a duration needs a unit: write 30s (allowed: {DURATIONS}), not 30"),
+    ("stop_timeout: soon", f"stop_timeout: a duration such as {DURATIONS} is expected, not 'soon'"),
+    ("max_memory: 300", "max_memory: a size needs a unit: write 300MB (allowed: 300MB or 1GiB), not 300"),
+    ("max_memory: [1GB]", "max_memory: a size such as 300MB or 1GiB is expected, not a list"),
+    ("preload: maybe", "preload: true or false is expected, not 'maybe'"),
+    ("functions: []", "functions: at least one entry is expected, not an empty list"),
+    ("functions: true", "functions: one entry or a list of them is expected, not true"),
+    ("functions: [a b]", "functions: a function's name holds no blanks and no control characters: 'a b'"),
+    ("functions: [[a]]", "functions: text is expected, not a list"),
+    (f"functions: {'x' * 256}", "functions: a function's name has at most 255 bytes"),
+    ("watch: {a: b}", "watch: text is expected, not a mapping"),
+    ("command: ''", "command: text is expected, not an empty one"),
+    ('command: "php \'x"', "command: a command line can't be read: no closing quotation"),
+    ("command: []", "command: a program and its arguments are expected, such as php worker.php"),
+    ("scale: fast", "scale: a mapping (lines of 'key: value') is expected, not 'fast'"),
+    ("scale: {target_wait: 0}", "scale.target_wait: a duration above 0 is expected, such as 500ms or 30s"),
+    ("scale: {utilisation: 70}", "scale.utilisation: a share above 0 and up to 1 is expected, such as 0.7, not 70"),
+    ("scale: {utilisation: high}", "scale.utilisation: a number is expected, not 'high'"),
+    ("scale: {backlog_per_worker: 0}", "scale.backlog_per_worker: a whole number from 1 up is expected, not 0"),
+    (
+        "scale: {target_wait: 1s, utilisation: 0.7}",
+        "scale: only one of target_wait, backlog_per_worker, utilisation is allowed, not target_wait and utilisation",
+    ),
+    (
+        "scale: {target: 1s}",
+        "scale.target: unknown key, did you mean target_wait? "
+        "Allowed here: target_wait, backlog_per_worker, utilisation, cooldown, idle",
+    ),
+    ("scale: {idle: 5m}", "scale.idle: idle needs min: 0; here min is 1, so the last worker stays"),
+    ("max_memry: 1GB", f"max_memry: unknown key, did you mean max_memory? Allowed here: {POOL_KEYS}"),
+    ("xyz: 1", f"xyz: unknown key. Allowed here: {POOL_KEYS}"),
+    ("xyz:", f"xyz: unknown key. Allowed here: {POOL_KEYS}"),
+    ("timeout: 5s", "timeout: the key belongs to jobs, not to processes: write it under functions, or in defaults"),
+    ("cooldown: 5s", "cooldown: the key belongs in scale, as in scale: {cooldown: …}"),
+    ("env: {A: b}", "env: the key is for programs only: it needs a command in the same pool"),
+    ("cwd: /", "cwd: the key is for programs only: it needs a command in the same pool"),
+    ("user: www", "user: the key is for programs only: it needs a command in the same pool"),
+    ("stop_signal: INT", "stop_signal: the key is for programs only: it needs a command in the same pool"),
+    (
+        "stop_signal: STOP",
+        "stop_signal: one of TERM, INT, QUIT, HUP, USR1, USR2, WINCH, KILL is expected, not 'STOP'",
+    ),
+]
+
+PROGRAM = [
+    ("preload: true", "preload: the key is for Python functions: it can't stand beside a command"),
+    ("max_jobs: 5", "max_jobs: the key is for Python functions: it can't stand beside a command"),
+    ("env: {A: 1.10}", "env.A: text is expected, not 1.1 (put it in quotes)"),
+    ("env: {A: yes}", "env.A: text is expected, not true (put it in quotes)"),
+    ("functions: '*'", "functions: '*' is for Python functions: name the functions that the program serves"),
+    (
+        "max: 4",
+        "max: a program scales only with functions: name the functions whose queue it follows, "
+        "as in functions: [legacy_report], or leave max out",
+    ),
+    (
+        "scale: {cooldown: 5s}",
+        "scale: a program scales only with functions: name the functions whose queue it follows, "
+        "as in functions: [legacy_report]",
+    ),
+    (
+        "min: 0",
+        "min: 0 workers would never become more: name the functions whose queue it follows, "
+        "as in functions: [legacy_report], or write min: 1",
+    ),
+]
+
+FUNCTION = [
+    ("timeout: 30", f"timeout: a duration needs a unit: write 30s (allowed: {DURATIONS}), not 30"),
+    ("retries: -1", "retries: a whole number from 0 up is expected, not -1"),
+    ("rate: 5", "rate: text is expected, not 5 (put it in quotes)"),
+    ("settings: [a]", "settings: a mapping (lines of 'key: value') is expected, not a list"),
+    ("max: 5", "max: the key belongs to processes, not to jobs: write it under pools, or in defaults"),
+    ("timout: 5s", f"timout: unknown key, did you mean timeout? Allowed here: {FUNCTION_KEYS}"),
+]
+
+TOP = [
+    ("servrs: [a]", f"servrs: unknown key, did you mean servers? Allowed here: {TOP_KEYS}"),
+    ("timeout: 5s", "timeout: the key belongs in a pool or a function, or in defaults for all of them"),
+    ("pools: [a]", "pools: a mapping (lines of 'key: value') is expected, not a list"),
+    ("pools: {a: 5}", "pools.a: a mapping (lines of 'key: value') is expected, not 5"),
+    ("pools: {a/b: {}}", "pools.a/b: a pool's name consists of up to 64 letters, digits, '_', '-' and '.'"),
+    ("functions: {a b: {}}", "functions.a b: a function's name holds no blanks and no control characters: 'a b'"),
+    ("defaults: {functions: [a]}", "defaults.functions: the key belongs in a pool, not in defaults"),
+    (
+        "defaults: {min: 5, max: 2}",
+        "defaults.min: 5 is more than max, which is 2 at config.yaml:2: lower min or raise max",
+    ),
+    ("prefix: a b", "prefix: a function's name holds no blanks and no control characters: 'a b'"),
+    ("include_functions: []", "include_functions: at least one entry is expected, not an empty list"),
+    ("limits: {max_workers: 0}", "limits.max_workers: a whole number from 1 up is expected, not 0"),
+    ("limits: {max_load: 0}", "limits.max_load: a number above 0 is expected, not 0"),
+    ("limits: {max_load: .inf}", "limits.max_load: a number is expected, not '.inf'"),
+    ("log: {level: loud}", "log.level: one of debug, info, warning, error is expected, not 'loud'"),
+    ("log: {format: xml}", "log.format: one of text, json is expected, not 'xml'"),
+    ("log: text", "log: a mapping (lines of 'key: value') is expected, not 'text'"),
+    ("user: true", "user: text is expected, not true (put it in quotes)"),
+    ("exit_when_failing: 1", "exit_when_failing: true or false is expected, not 1"),
+    ("control: {listen: 70000}", "control.listen: a port is a number from 0 to 65535, not 70000"),
+    ("servers: [a, 'a:4730']", "servers: a:4730 is named twice: every job server once is enough"),
+    ("servers: [{tls: yes}]", "servers.address: address is missing"),
+    (
+        "servers: [{address: a, key_file: config.yaml}]",
+        "servers: certificate_file and key_file belong together: name both or neither",
+    ),
+    ("servers: [{address: a, tls: no, ca_file: config.yaml}]", "servers: ca_file needs TLS: leave tls: false out"),
+    (
+        "servers: ['a b']",
+        "servers.address: an address such as 127.0.0.1:4730, jobs.example.com:4730 or [::1]:4730 is expected, "
+        "not 'a b'",
+    ),
+]
+
+STORES = "memory, sqlite:///FILE, postgresql+psycopg://HOST/NAME, mysql+pymysql://HOST/NAME"
+SERVER = [
+    ("listen: 127.0.0.1:99999", "listen: a port is a number from 0 to 65535, not 99999"),
+    ("store: redis://u:secret@h", f"store: one of {STORES} is expected, redis:// is not one of them"),
+    ("store: u:secret@h", f"store: one of {STORES} is expected, this is not one of them"),
+    (
+        "store: 'sqlite:///:memory:'",
+        "store: sqlite:/// needs a file, as in sqlite:///jobs.db; to keep jobs in memory only write memory",
+    ),
+    (
+        "store: 'sqlite:///'",
+        "store: sqlite:/// needs a file, as in sqlite:///jobs.db; to keep jobs in memory only write memory",
+    ),
+    ("port: 4730", "port: unknown key. Allowed here: listen, store"),
+]
+
+
+@pytest.mark.parametrize(("line", "expected"), POOL)
+def test_mistakes_in_a_pool(messages: Messages, line: str, expected: str) -> None:
+    text = f"server:\npools:\n  email:\n    {line}\n"
+    assert messages(text) == [f"config.yaml:4: pools.email.{expected}"]
+
+
+@pytest.mark.parametrize(("line", "expected"), PROGRAM)
+def test_mistakes_in_a_pool_of_a_program(messages: Messages, line: str, expected: str) -> None:
+    text = f"server:\npools:\n  legacy:\n    command: php worker.php\n    {line}\n"
+    assert messages(text) == [f"config.yaml:5: pools.legacy.{expected}"]
+
+
+@pytest.mark.parametrize(("line", "expected"), FUNCTION)
+def test_mistakes_in_a_function(messages: Messages, line: str, expected: str) -> None:
+    text = f"server:\nfunctions:\n  f:\n    {line}\n"
+    assert messages(text) == [f"config.yaml:4: functions.f.{expected}"]
+
+
+@pytest.mark.parametrize(("line", "expected"), SERVER)
+def test_mistakes_in_the_server(messages: Messages, line: str, expected: str) -> None:
+    assert messages(f"server:\n  {line}\n") == [f"config.yaml:2: server.{expected}"]
+
+
+@pytest.mark.parametrize(("line", "expected"), TOP)
+def test_mistakes_elsewhere(messages: Messages, line: str, expected: str) -> None:
+    assert messages(f"server:\n{line}\n") == [f"config.yaml:2: {expected}"]
+
+
+@pytest.mark.parametrize(
+    ("pool", "expected"),
+    [
+        ("{min: 8, max: 4}", "pools.a.min: 8 is more than max, which is 4 at config.yaml:4: lower min or raise max"),
+        ("{min: 8}", "pools.a.min: 8 is more than max, which is 6 at config.yaml:2: lower min or raise max"),
+        ("{max: 1}", "pools.a.max: 1 is less than min, which is 2 at config.yaml:2: lower min or raise max"),
+        (
+            "{min: 3/core, max: 2/core}",
+            "pools.a.min: 3/core is more than max, which is 2/core at config.yaml:4: lower min or raise max",
+        ),
+    ],
+)
+def test_min_above_max_names_the_place_of_the_other(messages: Messages, pool: str, expected: str) -> None:
+    assert messages(f"server:\ndefaults: {{min: 2, max: 6}}\npools:\n  a: {pool}\n") == [f"config.yaml:4: {expected}"]
+
+
+def test_a_retry_that_may_not_wait_as_long_as_its_backoff(messages: Messages) -> None:
+    expected = "config.yaml:4: functions.f.max_backoff: max_backoff is less than backoff (at config.yaml:3): raise it"
+    assert messages("server:\nfunctions:\n  f: {backoff: 1m,\n      max_backoff: 10s}\n") == [expected]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "what", "line"),
+    [
+        ("{functions: [x, y]}", "{functions: [y]}", "y", 3),
+        ("{functions: '*'}", "{functions: ['*']}", "'*'", 3),
+        ("{functions: [second]}", "{max: 3}", "second", 3),
+        ("{functions: [p.x]}", "{functions: [x]}", "x", 3),
+        ("{functions: [x], command: php}", "{functions: [x], command: perl}", "x", 3),
+    ],
+)
+def test_a_function_in_two_pools_names_both_places(
+    messages: Messages, first: str, second: str, what: str, line: int
+) -> None:
+    expected = (
+        f"config.yaml:4: pools.second.functions: {what} is in the pool first already (at config.yaml:{line}): "
+        "a function belongs to one pool, take it out of one"
+    )
+    assert messages(f"server:\npools:\n  first: {first}\n  second: {second}\nprefix: p.\n") == [expected]
+
+
+def test_all_mistakes_of_all_files_are_reported_at_once_and_in_order(messages: Messages) -> None:
+    text = (
+        "include: more.yaml\n"
+        "server: {listen: 99999}\n"
+        "pools:\n"
+        "  a: {min: 3, max: 2, max_memry: 1GB}\n"
+        "  b:\n"
+        "    functions: [x,\n"
+        "      'y y']\n"
+        "    max: 2\n"
+        "    max: 3\n"
+        "functions: {f: {timeout: '${GONE}'}}\n"
+    )
+    found = messages(text, {}, {"more.yaml": "pools:\n  c: {functions: [a], scale: {idle: 5}}\nlog: {level: loud}\n"})
+    assert [message.split(": ")[:2] for message in found] == [
+        ["config.yaml:2", "server.listen"],
+        ["config.yaml:4", "pools.a.max_memry"],
+        ["config.yaml:4", "pools.a.min"],
+        ["config.yaml:7", "pools.b.functions"],
+        ["config.yaml:9", "pools.b.max"],
+        ["config.yaml:10", "functions.f.timeout"],
+        ["more.yaml:2", "pools.c.scale.idle"],
+        ["more.yaml:2", "pools.c.functions"],
+        ["more.yaml:3", "log.level"],
+    ]
+
+
+def test_one_mistake_is_not_reported_again_for_what_follows_from_it(messages: Messages) -> None:
+    assert len(messages("servrs: [a]\n")) == 1
+    assert len(messages("server:\npools:\n  a: {min: none, scale: {idle: 5m}}\n")) == 1
+    assert len(messages("server:\npools:\n  a: {functons: [x], max: 2}\n  b: {functions: [a]}\n")) == 1
+
+
+@pytest.mark.parametrize("text", ["server: {listen: 99999}\n", "pools: {a: {min: x, foo: 1}}\n", "servers: [{}]\n"])
+def test_no_words_of_the_validating_library_reach_the_user(messages: Messages, text: str) -> None:
+    for message in messages(text):
+        assert "Input" not in message
+        assert "type=" not in message
+        assert "pydantic" not in message

@@ -1,0 +1,182 @@
+"""The models: every key there is, what it becomes, and the promises about the keys as a whole."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from gearman_client import Address
+from gearman_manager.config import Config, WorkerCount
+from gearman_manager.config.models import Defaults, Function, Pool, Section
+
+EVERY_KEY = """
+include: [conf.d/*.yaml]
+server:
+  listen: 0.0.0.0:4731
+  store: sqlite:///jobs.db
+servers:
+  - 10.0.0.1
+  - address: jobs.example.com:4732
+    tls: true
+    ca_file: tls/ca.pem
+    certificate_file: tls/own.pem
+    key_file: tls/own.key
+workers_dir: [workers]
+include_functions: ["send_*", "legacy_*"]
+exclude_functions: ["*_test"]
+prefix: acme.
+defaults: {min: 1, max: 4, timeout: 5m, max_lifetime: 1h, scale: {cooldown: 20s}}
+pools:
+  email:
+    functions: [send_email]
+    min: 0
+    max: 2/core
+    scale: {backlog_per_worker: 10, cooldown: 10s, idle: 5m}
+    max_jobs: 1000
+    max_lifetime: 1h
+    max_memory: 300MB
+    stop_timeout: 1m
+    nice: 5
+    preload: false
+    concurrency: 4
+    watch: [templates/*.html]
+  legacy:
+    functions: [legacy_report]
+    command: php 'my worker.php'
+    env: {MODE: production, PORT: 80}
+    cwd: workers
+    user: www-data
+    stop_signal: INT
+functions:
+  send_email:
+    timeout: 30s
+    retries: 5
+    crash_retries: 2
+    backoff: 10s
+    max_backoff: 1h
+    keep_result: 1d
+    max_queue: 1000
+    max_running: 10
+    rate: 10/s
+    settings: {smtp_host: 127.0.0.1, smtp_port: 25}
+schedules: {nightly: {}}
+limits: {max_workers: 100, min_free_memory: 1GiB, max_load: 8}
+run_dir: run
+log: {file: manager.log, format: json, level: debug}
+user: gearman
+group: 1000
+exit_when_failing: yes
+control: {listen: 127.0.0.1:4800}
+"""
+
+
+@pytest.fixture
+def full(read: Callable[..., Config], folder: Path) -> Config:
+    """A configuration in which every key is written."""
+    for name in ("ca.pem", "own.pem", "own.key"):
+        (folder / "tls").mkdir(exist_ok=True)
+        (folder / "tls" / name).touch()
+    return read(EVERY_KEY, {}, {"conf.d/README": "no YAML file"})
+
+
+def unwritten(section: Section) -> Iterator[str]:
+    return (key for key in type(section).model_fields if key not in section.model_fields_set)
+
+
+def test_every_key_is_accepted(full: Config) -> None:
+    assert full.server is not None
+    sections: list[Section] = [full, full.server, full.servers[1], full.limits, full.log, full.control]
+    sections.append(full.functions["send_email"])
+    assert [list(unwritten(section)) for section in sections] == [[]] * len(sections)
+    pools = full.pools["email"].model_fields_set | full.pools["legacy"].model_fields_set
+    assert pools == set(Pool.model_fields)
+
+
+def test_values_have_the_types_that_the_program_works_with(full: Config) -> None:
+    email, legacy = full.pools["email"], full.pools["legacy"]
+    assert email.scale is not None
+    assert (email.min, email.max) == (WorkerCount(0), WorkerCount(2, per_core=True))
+    assert (email.scale.idle, email.max_memory, email.preload) == (300.0, 300_000_000, False)
+    assert legacy.command == ("php", "my worker.php")
+    assert (legacy.env, legacy.stop_signal) == ({"MODE": "production", "PORT": "80"}, "SIGINT")
+    assert full.functions["send_email"].settings == {"smtp_host": "127.0.0.1", "smtp_port": 25}
+    assert (full.user, full.group, full.exit_when_failing) == ("gearman", "1000", True)
+
+
+def test_relative_paths_start_at_the_folder_of_the_file(full: Config, folder: Path) -> None:
+    assert full.server is not None
+    assert full.workers_dir == (f"{folder}/workers",)
+    assert full.server.store == f"sqlite:///{folder}/jobs.db"
+    assert full.servers[1].ca_file == f"{folder}/tls/ca.pem"
+    assert full.pools["email"].watch == (f"{folder}/templates/*.html",)
+    assert full.pools["legacy"].cwd == f"{folder}/workers"
+    assert (full.run_dir, full.log.file) == (f"{folder}/run", f"{folder}/manager.log")
+
+
+def test_no_key_stands_in_both_pools_and_functions() -> None:
+    assert not set(Pool.model_fields) & set(Function.model_fields)
+
+
+def test_defaults_hold_every_pool_and_function_key_but_what_names_the_work() -> None:
+    keys = set(Pool.model_fields) | set(Function.model_fields)
+    assert set(Defaults.model_fields) == keys - {"functions", "command"}
+
+
+def test_every_key_is_described_in_the_schema() -> None:
+    schema = Config.model_json_schema()
+    sections = [schema, *schema["$defs"].values()]
+    assert [
+        (section["title"], key)
+        for section in sections
+        for key, value in section["properties"].items()
+        if not value.get("description")
+    ] == []
+
+
+def test_a_configuration_does_not_change(full: Config) -> None:
+    with pytest.raises(ValidationError):
+        full.prefix = "other"
+
+
+def test_an_empty_section_is_as_good_as_none_but_server_asks_for_the_bundled_one(read: Callable[..., Config]) -> None:
+    config = read("server:\nlog:\npools:\n  email:\n    min:\ndefaults:\n")
+    assert config.listen == Address("127.0.0.1", 4730)
+    assert config.log.level == "info"
+    assert config.pools["email"].min is None
+
+
+@pytest.mark.parametrize(
+    ("text", "servers"),
+    [
+        ("server:", ["127.0.0.1:4730"]),
+        ("server: {listen: 0.0.0.0:4731}", ["127.0.0.1:4731"]),
+        ('server: {listen: "[::]:4731"}', ["[::1]:4731"]),
+        ("server: {listen: 4731}", ["127.0.0.1:4731"]),
+        ("servers: jobs.example.com", ["jobs.example.com:4730"]),
+        ('servers: ["[2001:db8::1]:4731", 10.0.0.1:4732]', ["[2001:db8::1]:4731", "10.0.0.1:4732"]),
+        ("server:\nservers: [10.0.0.1]", ["10.0.0.1:4730"]),
+    ],
+)
+def test_workers_connect_to_the_servers_named_or_else_to_the_bundled_one(
+    read: Callable[..., Config], text: str, servers: list[str]
+) -> None:
+    assert [str(server.address) for server in read(text).job_servers] == servers
+
+
+@pytest.mark.parametrize(
+    ("server", "uses_tls"),
+    [("{address: a}", False), ("{address: a, tls: yes}", True), ("{address: a, ca_file: config.yaml}", True)],
+)
+def test_tls_is_spoken_when_asked_for_or_when_a_file_is_named(
+    read: Callable[..., Config], server: str, uses_tls: bool
+) -> None:
+    assert read(f"servers: [{server}]").servers[0].uses_tls is uses_tls
+
+
+def test_the_place_of_a_key_is_that_of_its_line_or_of_the_key_around_it(full: Config) -> None:
+    lines = EVERY_KEY.splitlines()
+    assert full.place("pools.email.functions") == ("config.yaml", lines.index("    functions: [send_email]") + 1)
+    assert full.place("pools.email.user") == ("config.yaml", lines.index("  email:") + 1)
+    assert full.place("pools.email.functions[0]").line == full.place("pools.email.functions").line
+    assert full.place("nothing.of.this") == ("config.yaml", 1)
