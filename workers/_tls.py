@@ -1,0 +1,18 @@
+"""What a module needs to speak TLS as a client: the certificates it trusts."""
+
+import functools
+import ssl
+
+from _settings import SettingsError
+
+
+@functools.cache
+def client_context(ca_file: str | None) -> ssl.SSLContext:
+    """Checks certificates and host names, against `ca_file` where there is one, else against the machine's own list.
+
+    Reading that list takes some 20 ms, so each worker does it once.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:
+        raise SettingsError(f"the file of certificates {ca_file} can't be used: {error.strerror}") from error
