@@ -1,0 +1,110 @@
+"""What `check` and `functions` do: load all as a run would, in a zygote, and say what was found."""
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from gearman_manager import exit_codes
+from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out, unavailable_keys
+from gearman_manager.generations import Code
+from gearman_manager.scoreboard import Scoreboard
+from gearman_manager.zygote_process import Inherited, ZygoteProcess
+
+
+class _Nobody:
+    """Hears of no worker: a check forks none."""
+
+    def spawned(self, name: str, pid: int, pidfd: int) -> None:
+        """Never called."""
+
+    def spawn_failed(self, name: str, reason: str) -> None:
+        """Never called."""
+
+    def exited(self, pid: int, status: int) -> None:
+        """Never called."""
+
+    def zygote_gone(self, zygote: ZygoteProcess, status: int | None) -> None:
+        """Its report, or that there is none, is all that counts."""
+
+
+def load_code(config: Config) -> Code:
+    """Import the modules in a zygote of their own.
+
+    Raises:
+        ConfigError: the zygote ended or took too long.
+    """
+    lifeline_read, lifeline_write = os.pipe2(os.O_CLOEXEC)
+    doorbell = os.eventfd(0, os.EFD_CLOEXEC)
+    try:
+        inherited = Inherited(Scoreboard.create(1), lifeline_read, doorbell)
+        zygote = ZygoteProcess(inherited, "WARNING", _Nobody())
+        report = zygote.load(config.workers_dir)
+        lines = zygote.output.last_lines
+        zygote.kill()
+    finally:
+        for descriptor in (lifeline_read, lifeline_write, doorbell):
+            with suppress(OSError):
+                os.close(descriptor)
+    if report is None:
+        words = lines[-1] if lines else "it ended, or took too long, without a word"
+        raise ConfigError([Problem(config.places.main_file, 0, "workers_dir", f"the modules could not be loaded: {words}")])
+    return Code.from_report(report)
+
+
+def check(config: Config) -> int:
+    """Print what would run and what is wrong; returns the exit code."""
+    code = load_code(config)
+    layout = lay_out(config, code.found, len(os.sched_getaffinity(0)), [error.file for error in code.errors])
+    console = Console()
+    console.print(_pools(layout))
+    problems = [*code.errors, *layout.problems]
+    _print_problems(problems)
+    for notice in unavailable_keys(config, code.found):
+        click.echo(str(notice), err=True)
+    if problems:
+        return exit_codes.CONFIGURATION
+    click.echo(f"{config.places.main_file}: fine, {len(layout.functions)} functions in {len(layout.pools)} pools")
+    return exit_codes.OK
+
+
+def functions(config: Config, *, as_json: bool) -> int:
+    """Print what was discovered; returns the exit code."""
+    code = load_code(config)
+    layout = lay_out(config, code.found, len(os.sched_getaffinity(0)), [error.file for error in code.errors])
+    rows = [
+        {"name": name, "pool": f.pool, "file": f.file, "line": f.line, "options": _options(code, f.file, f.module_name)}
+        for name, f in sorted(layout.functions.items())
+    ]
+    if as_json:
+        errors = [{"file": error.file, "line": error.line, "message": error.message} for error in code.errors]
+        click.echo(json.dumps({"functions": rows, "errors": errors}, indent=2))
+    else:
+        table = Table("function", "pool", "file", "options", box=None)
+        for name, f in sorted(layout.functions.items()):
+            options = ", ".join(f"{key}: {value}" for key, value in _options(code, f.file, f.module_name).items())
+            table.add_row(name, f.pool, f"{f.file}:{f.line}", options)
+        Console().print(table)
+        _print_problems(code.errors)
+    return exit_codes.CONFIGURATION if code.errors else exit_codes.OK
+
+
+def _pools(layout: Layout) -> Table:
+    table = Table("pool", "workers", "functions", box=None)
+    for name, pool in sorted(layout.pools.items()):
+        size = str(pool.min) if pool.min == pool.max else f"{pool.min}..{pool.max}"
+        table.add_row(name, size, ", ".join(pool.functions))
+    return table
+
+
+def _options(code: Code, file: str, name: str) -> dict[str, object]:
+    return next((dict(found.options) for found in code.found if (found.file, found.name) == (file, name)), {})
+
+
+def _print_problems(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        click.echo(str(problem), err=True)

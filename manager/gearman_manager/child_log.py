@@ -1,0 +1,67 @@
+"""How the manager's Python children log: one record a line on standard error, which the supervisor reads.
+
+A record line starts with the record separator of RFC 7464 and holds a JSON object; everything else that a child writes
+is what user code printed. Writing never fails: when the supervisor is gone the lines go nowhere, the job goes on.
+"""
+
+import io
+import json
+import logging
+import os
+import sys
+from typing import Any, Final
+
+RECORD_MARK: Final = "\x1e"
+MAX_TEXT_CHARACTERS: Final = 16_000
+FIELDS: Final = ("function", "handle")
+
+
+class _Pipe(io.FileIO):
+    """The pipe to the supervisor; turns to /dev/null once nobody reads it any more."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            os.dup2(null, self.fileno(), inheritable=True)
+            os.close(null)
+            return len(data)
+
+
+class RecordHandler(logging.Handler):
+    """Writes each record as one marked JSON line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(RECORD_MARK + json.dumps(self._fields(record), ensure_ascii=False) + "\n")
+        except (OSError, ValueError):  # user code may have closed sys.stderr
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
+        """A line that can't be written is lost; the job is worth more."""
+
+    def _fields(self, record: logging.LogRecord) -> dict[str, object]:
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + logging.Formatter().formatException(record.exc_info)
+        fields: dict[str, object] = {"level": record.levelname, "message": text[:MAX_TEXT_CHARACTERS]}
+        return fields | {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
+
+
+def redirect_output(descriptor: int) -> None:
+    """Let standard output and standard error go to this descriptor, line by line."""
+    os.dup2(descriptor, 1, inheritable=True)
+    os.dup2(descriptor, 2, inheritable=True)
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        raw = _Pipe(number, "w", closefd=False)
+        stream = io.TextIOWrapper(
+            io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
+        )
+        setattr(sys, name, stream)
+
+
+def set_up(level: str) -> None:
+    """Send every logger's records to the supervisor."""
+    logging.root.handlers[:] = [RecordHandler()]
+    logging.root.setLevel(level)

@@ -1,0 +1,65 @@
+"""The command line's way to a running manager: HTTP over its control socket, with the standard library."""
+
+import http.client
+import json
+import os
+import select
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+from gearman_manager.errors import ManagerError
+
+TIMEOUT_S: Final = 10.0
+
+
+class NotRunning(ManagerError):
+    """No manager answers on the control socket."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(TIMEOUT_S)
+        self.sock.connect(str(self._path))
+
+
+def request(path: Path, method: str, resource: str) -> Any:
+    """Ask the manager behind a control socket; returns what its JSON answer holds.
+
+    Raises:
+        NotRunning: nobody listens there.
+        ManagerError: no permission, no answer in time, or the manager refused.
+    """
+    connection = _UnixConnection(path)
+    try:
+        connection.request(method, resource)
+        response = connection.getresponse()
+        body = response.read()
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise NotRunning(f"no manager runs with this configuration (nobody listens on {path})") from error
+    except PermissionError as error:
+        raise ManagerError(f"{path} belongs to another user: ask as the user who runs the manager") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise ManagerError(f"the manager does not answer on {path}: {error}") from error
+    finally:
+        connection.close()
+    if response.status >= 400:
+        raise ManagerError(f"the manager refused: {response.status} {body.decode(errors='replace').strip()}")
+    return json.loads(body)
+
+
+def wait_until_gone(pid: int, timeout_s: float) -> bool:
+    """Wait for the end of a process that is not our child; False when it still lives."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([pidfd], [], [], timeout_s)[0])
+    finally:
+        os.close(pidfd)

@@ -1,0 +1,96 @@
+"""The job as a worker function sees it: what was submitted, and the ways to report back while it runs."""
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from gearman_client import WorkerJob
+
+
+class Job:
+    """One call of a function.
+
+    Attributes:
+        settings: the `settings` of the function in the configuration.
+        log: a logger whose lines carry the function and the handle.
+    """
+
+    __slots__ = ("_assigned", "log", "settings")
+
+    def __init__(self, assigned: WorkerJob, settings: Mapping[str, Any], log: logging.Logger) -> None:
+        self._assigned = assigned
+        self.settings = settings
+        self.log = logging.LoggerAdapter(log, {"function": assigned.function, "handle": assigned.handle})
+
+    @property
+    def workload(self) -> bytes:
+        """The bytes that the client submitted."""
+        return self._assigned.workload
+
+    @property
+    def handle(self) -> str:
+        """The job server's name for this job."""
+        return self._assigned.handle
+
+    @property
+    def unique(self) -> str:
+        """The client's unique key, empty when it gave none."""
+        return self._assigned.unique
+
+    @property
+    def function(self) -> str:
+        """The name under which the function is registered, prefix included."""
+        return self._assigned.function
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, from 1. A foreign job server doesn't tell: there it is always 1."""
+        return self._assigned.attempt or 1
+
+    def json(self) -> Any:
+        """The workload read as JSON.
+
+        Raises:
+            ValueError: it is not JSON; the text says where.
+        """
+        try:
+            return json.loads(self.workload)
+        except ValueError as error:
+            raise ValueError(f"the workload is not JSON: {error}") from error
+
+    def status(self, numerator: int, denominator: int) -> None:
+        """Report progress: `numerator` of `denominator` done (WORK_STATUS)."""
+        self._assigned.status(numerator, denominator)
+
+    def data(self, data: bytes) -> None:
+        """Send a piece of the result before the end (WORK_DATA)."""
+        self._assigned.data(data)
+
+    def warning(self, data: bytes) -> None:
+        """Send a warning to the client (WORK_WARNING); the job goes on."""
+        self._assigned.warning(data)
+
+
+def encode_result(result: object) -> bytes:
+    """What a function returned, as the bytes of WORK_COMPLETE.
+
+    Bytes stay, text becomes UTF-8, None is empty, everything else becomes JSON.
+
+    Raises:
+        TypeError: the value is nothing that JSON can hold.
+    """
+    if isinstance(result, bytes):
+        return result
+    if result is None:
+        return b""
+    if isinstance(result, str):
+        return result.encode()
+    if isinstance(result, (bytearray, memoryview)):
+        return bytes(result)
+    try:
+        return json.dumps(result, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(
+            f"the function returned {type(result).__name__}, which is neither bytes, text, None nor JSON: {error}"
+        ) from error

@@ -1,0 +1,113 @@
+"""What our children write, read from their pipes and put into the log line by line with its pool and pid.
+
+Lines of our own Python children that start with the record mark are log records (see `child_log`); everything else is
+what user code printed. A line is bounded; reading is one event-loop callback a pipe, no greenlet.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+from gearman_manager.child_log import RECORD_MARK
+
+_READ_BYTES: Final = 65536
+MAX_LINE_BYTES: Final = 65536
+_MARK: Final = RECORD_MARK.encode()
+_LEVELS: Final = logging.getLevelNamesMapping()
+
+Extra = dict[str, Any]
+
+
+class ChildOutput:
+    """The reading end of one child's output."""
+
+    def __init__(self, loop: Any, logger: str, extra: Extra) -> None:
+        self._log = logging.getLogger(logger)
+        self.extra = extra
+        self._pending = b""
+        self.last_lines: list[str] = []
+        self._read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._read_end, False)
+        self._watcher = loop.io(self._read_end, 1)
+        self._watcher.start(self._readable)
+
+    def handed_over(self) -> None:
+        """The child has the writing end now: drop ours, so that its death ends the pipe."""
+        if self.write_end >= 0:
+            os.close(self.write_end)
+            self.write_end = -1
+
+    def close(self) -> None:
+        """Take what is still there, then stop reading."""
+        self.handed_over()
+        if self._read_end < 0:
+            return
+        while self._read_once():
+            pass
+        if self._pending:
+            self._line(self._pending)
+            self._pending = b""
+        self._close_read_end()
+
+    def _readable(self) -> None:
+        self._read_once()
+
+    def _read_once(self) -> bool:
+        """Read what is there; False when there is nothing (more)."""
+        if self._read_end < 0:
+            return False
+        try:
+            data = os.read(self._read_end, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._close_read_end()
+            return False
+        *lines, self._pending = (self._pending + data).split(b"\n")
+        for line in lines:
+            self._line(line)
+        if len(self._pending) > MAX_LINE_BYTES:
+            self._line(self._pending)
+            self._pending = b""
+        return True
+
+    def _close_read_end(self) -> None:
+        if self._read_end < 0:
+            return
+        self._watcher.stop()
+        self._watcher.close()
+        os.close(self._read_end)
+        self._read_end = -1
+
+    def _line(self, line: bytes) -> None:
+        record = _record(line)
+        if record is None:
+            text = line.decode(errors="backslashreplace").rstrip("\r")
+            self._log.info("%s", text, extra=self.extra)
+        else:
+            text = str(record["message"])
+            fields = {name: record[name] for name in ("function", "handle") if name in record}
+            self._log.log(_LEVELS.get(str(record["level"]), logging.INFO), "%s", text, extra=self.extra | fields)
+        self.last_lines = [*self.last_lines[-9:], text[:1000]]
+
+
+def _record(line: bytes) -> Extra | None:
+    """The record in a marked line, or in the job server's JSON log; None for anything else."""
+    if not line.startswith((_MARK, b"{")):
+        return None
+    try:
+        record = json.loads(line.removeprefix(_MARK))
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or "level" not in record or "message" not in record:
+        return None
+    return record
+
+
+def watch_readable(loop: Any, descriptor: int, callback: Callable[[], None]) -> Any:
+    """Start an event-loop watcher that calls back, in the hub, while the descriptor is readable."""
+    watcher = loop.io(descriptor, 1)
+    watcher.start(callback)
+    return watcher

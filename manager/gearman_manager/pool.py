@@ -1,0 +1,206 @@
+"""One pool's workers and what should become of them next. Pure: no process, no clock, no socket.
+
+The supervisor feeds it events and asks `plan` what to do. Whether a worker is busy is not an event (a message per job
+would cost too much) but read from the scoreboard and handed to `plan`.
+"""
+
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final
+
+from gearman_manager.errors import UnexpectedEvent
+
+
+class WorkerState(Enum):
+    """Where a worker is in its life."""
+
+    ORDERED = "ordered"  # the zygote was asked to fork it
+    STARTING = "starting"  # it has a pid, and no job server knows it yet
+    READY = "ready"  # registered: idle or busy
+    DRAINING = "draining"  # finishes its job, takes no other
+    STOPPING = "stopping"  # killed, not gone yet
+    DEAD = "dead"
+
+
+class WorkerEvent(Enum):
+    """What can happen to a worker."""
+
+    FORKED = "forked"
+    REGISTERED = "registered"
+    DRAIN = "drain"
+    KILL = "kill"
+    EXITED = "exited"
+
+
+_S, _E = WorkerState, WorkerEvent
+
+TRANSITIONS: Final[dict[tuple[WorkerState, WorkerEvent], WorkerState]] = {
+    (_S.ORDERED, _E.FORKED): _S.STARTING,
+    (_S.ORDERED, _E.DRAIN): _S.DRAINING,  # told as soon as it has a pid
+    (_S.ORDERED, _E.EXITED): _S.DEAD,  # the fork failed, or the zygote died before it
+    (_S.STARTING, _E.REGISTERED): _S.READY,
+    (_S.STARTING, _E.DRAIN): _S.DRAINING,
+    (_S.STARTING, _E.KILL): _S.STOPPING,
+    (_S.STARTING, _E.EXITED): _S.DEAD,
+    (_S.READY, _E.DRAIN): _S.DRAINING,
+    (_S.READY, _E.KILL): _S.STOPPING,
+    (_S.READY, _E.EXITED): _S.DEAD,
+    (_S.DRAINING, _E.FORKED): _S.DRAINING,
+    (_S.DRAINING, _E.REGISTERED): _S.DRAINING,  # it was on its way when it was told
+    (_S.DRAINING, _E.DRAIN): _S.DRAINING,
+    (_S.DRAINING, _E.KILL): _S.STOPPING,
+    (_S.DRAINING, _E.EXITED): _S.DEAD,
+    (_S.STOPPING, _E.REGISTERED): _S.STOPPING,
+    (_S.STOPPING, _E.DRAIN): _S.STOPPING,
+    (_S.STOPPING, _E.KILL): _S.STOPPING,
+    (_S.STOPPING, _E.EXITED): _S.DEAD,
+}
+
+BUSY_LOOK_S: Final = 0.2  # that a worker became idle is no event: look again this much later
+_SERVING: Final = frozenset({_S.ORDERED, _S.STARTING, _S.READY})
+
+
+def transition(state: WorkerState, event: WorkerEvent) -> WorkerState:
+    """The state after an event.
+
+    Raises:
+        UnexpectedEvent: the state does not allow it; nothing was changed.
+    """
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        raise UnexpectedEvent(f"a worker that is {state.value} can't be {event.value}") from None
+
+
+@dataclass(slots=True)
+class PoolWorker:
+    """A worker as its pool sees it. Times are monotonic seconds."""
+
+    name: str
+    generation: int
+    ordered_at: float
+    state: WorkerState = WorkerState.ORDERED
+    ready_at: float | None = None
+
+    @property
+    def serving(self) -> bool:
+        """It counts towards the pool's size."""
+        return self.state in _SERVING
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now, and when to ask again at the latest."""
+
+    spawn: int = 0
+    drain: tuple[str, ...] = ()
+    again_at: float | None = None
+
+
+@dataclass(slots=True)
+class CrashBackoff:
+    """How long to wait before a crashed worker is replaced.
+
+    A crash now and then is replaced at once. Workers that die before they register, or more crashes in the window
+    than the pool has workers (at least `FREE_CRASHES`), double the delay with each; a quiet window resets it.
+    """
+
+    WINDOW_S: Final = 10.0
+    FREE_CRASHES: Final = 5
+    FIRST_DELAY_S: Final = 0.5
+    MAX_DELAY_S: Final = 30.0
+
+    consecutive: int = 0
+    not_before: float = 0.0
+    _recent: deque[float] = field(default_factory=deque)
+
+    def crashed(self, now: float, *, registered: bool, workers: int, jitter: float) -> None:
+        """Note a crash; `jitter` is a random number from 0 to 1."""
+        if self._recent and now - self._recent[-1] > max(self.WINDOW_S, 2 * self._delay_s()):
+            self.consecutive = 0
+        while self._recent and now - self._recent[0] > self.WINDOW_S:
+            self._recent.popleft()
+        self._recent.append(now)
+        if len(self._recent) > max(self.FREE_CRASHES, workers) or not registered:
+            self.consecutive += 1
+            self.not_before = now + self._delay_s() * (0.75 + 0.5 * jitter)
+
+    def _delay_s(self) -> float:
+        """Nothing after the first; then doubling."""
+        if self.consecutive <= 1:
+            return 0.0
+        return float(min(self.FIRST_DELAY_S * 2 ** min(self.consecutive - 2, 16), self.MAX_DELAY_S))
+
+
+class Pool:
+    """The workers of one pool."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.workers: dict[str, PoolWorker] = {}
+        self.target = 0
+        self.generation = 0
+        self.crashes = CrashBackoff()
+        self.last_error = ""
+        self._last_serial = 0
+
+    @property
+    def failing(self) -> bool:
+        """Its workers keep dying, and none is registered."""
+        registered = any(worker.state is WorkerState.READY for worker in self.workers.values())
+        return self.crashes.consecutive > 0 and not registered
+
+    def new_worker(self, now: float) -> PoolWorker:
+        """A worker with the next serial number, not reused in a run."""
+        self._last_serial += 1
+        worker = PoolWorker(f"{self.name}/{self._last_serial}", self.generation, now)
+        self.workers[worker.name] = worker
+        return worker
+
+    def event(self, name: str, event: WorkerEvent, now: float) -> PoolWorker:
+        """Apply an event to a worker; a dead one is forgotten."""
+        worker = self.workers[name]
+        worker.state = transition(worker.state, event)
+        if event is WorkerEvent.REGISTERED:
+            worker.ready_at = now
+        if worker.state is WorkerState.DEAD:
+            del self.workers[name]
+        return worker
+
+    def plan(self, now: float, busy: Collection[str]) -> Plan:
+        """What brings the pool to its target: never a busy worker retired for it, capacity kept while reloading."""
+        serving = [worker for worker in self.workers.values() if worker.serving]
+        fresh = [worker for worker in serving if worker.generation == self.generation]
+        stale = [worker for worker in serving if worker.generation != self.generation]
+        pending = sum(worker.state is not WorkerState.READY for worker in fresh)
+        if stale:
+            return self._replace(now, stale, len(serving), pending, busy)
+        if len(serving) < self.target:
+            return self._spawn(now, self.target - len(serving))
+        surplus = len(serving) - self.target
+        drain = self._surplus(fresh, surplus, busy)
+        return Plan(drain=drain, again_at=now + BUSY_LOOK_S if len(drain) < surplus else None)
+
+    def _replace(self, now: float, stale: list[PoolWorker], size: int, pending: int, busy: Collection[str]) -> Plan:
+        """Reload: some new workers first, and an old one goes for each that is registered."""
+        step = max(1, self.target // 8)
+        surplus = size - pending - self.target
+        if surplus > 0:
+            order = sorted(stale, key=lambda worker: (worker.name in busy, worker.ordered_at))
+            return Plan(drain=tuple(worker.name for worker in order[:surplus]))
+        if pending < step:
+            return self._spawn(now, self.target + step - size)
+        return Plan()
+
+    def _spawn(self, now: float, count: int) -> Plan:
+        if now < self.crashes.not_before:
+            return Plan(again_at=self.crashes.not_before)
+        return Plan(spawn=max(count, 0))
+
+    def _surplus(self, fresh: list[PoolWorker], count: int, busy: Collection[str]) -> tuple[str, ...]:
+        """Whom to retire: those that are not even registered first, then idle ones, the youngest before the oldest."""
+        idle = [worker for worker in fresh if worker.name not in busy]
+        idle.sort(key=lambda worker: (worker.state is WorkerState.READY, -worker.ordered_at))
+        return tuple(worker.name for worker in idle[: max(count, 0)])

@@ -1,0 +1,127 @@
+"""Processes as the kernel sees them: starting one by exec, hearing of its end, reading how it ended.
+
+The supervisor uses neither gevent.subprocess nor gevent's child watchers (they stole exit statuses). It is a child
+subreaper: when a zygote is killed its workers become the supervisor's own children, and stay alive.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+import psutil
+
+_PR_SET_CHILD_SUBREAPER: Final = 36
+TITLE: Final = "gearman-manager"
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process that we started, and the descriptor by which the kernel tells of its end."""
+
+    pid: int
+    pidfd: int
+
+
+def become_subreaper() -> None:
+    """Adopt orphaned descendants. There is no wrapper for this call in the standard library or psutil."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def start(
+    arguments: Sequence[str], descriptors: Sequence[int], output: int, environment: Mapping[str, str] | None = None
+) -> Child:
+    """Exec a program in a session of its own, with these descriptors inherited and `output` as its output.
+
+    Raises:
+        OSError: it can't be started.
+    """
+    popen = subprocess.Popen(  # the plain one: we reap by pidfd, and never call its wait or poll
+        list(arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        pass_fds=list(descriptors),
+        start_new_session=True,
+        env=None if environment is None else dict(environment),
+    )
+    popen.returncode = 0  # tells Popen not to reap or to complain when it is collected
+    return Child(popen.pid, os.pidfd_open(popen.pid))
+
+
+def exit_status(pidfd: int) -> int | None:
+    """Reap the process behind a pidfd if it has ended and is our child.
+
+    Returns its exit code, or minus the signal that ended it; None when somebody else reaps it, or it still runs.
+    """
+    try:
+        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+    except ChildProcessError:
+        return None
+    if result is None:
+        return None
+    return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+
+
+def reap_strangers(known: set[int]) -> None:
+    """Collect zombies that fell to us as subreaper or as PID 1 and that nobody else waits for."""
+    while True:
+        try:
+            result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if result is None or result.si_pid in known:
+            return  # one of ours: its pidfd will tell; the strangers behind it come with the next pass
+        with suppress(ChildProcessError):
+            os.waitid(os.P_PID, result.si_pid, os.WEXITED | os.WNOHANG)
+
+
+def stray_children(known: set[int]) -> list[int]:
+    """Workers that a zygote forked and died before it could tell us of: ours by name, adopted, and not known."""
+    strays = []
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            title = " ".join(child.cmdline())
+            if child.pid not in known and title.startswith((f"{TITLE}: worker", f"{TITLE}: zygote")):
+                strays.append(child.pid)
+    return strays
+
+
+def send_signal(pidfd: int, number: signal.Signals) -> None:
+    """Signal the process behind a pidfd; that it is gone already is no error."""
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, number)
+
+
+def kill_session(leader_pid: int) -> None:
+    """Kill what is left of a dead worker's session, so that nothing it started stays behind."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader_pid, signal.SIGKILL)
+
+
+def describe_status(status: int | None) -> str:
+    """An exit status in words: `exit status 3`, `killed by SIGKILL`."""
+    if status is None:
+        return "for an unknown reason"
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"
+
+
+def private_bytes(pid: int) -> int | None:
+    """Memory that only this process has, in bytes; None when it is gone."""
+    try:
+        memory = psutil.Process(pid).memory_full_info()
+    except psutil.Error:
+        return None
+    return int(memory.uss)

@@ -1,0 +1,82 @@
+"""The run folder: pid file, lock and control socket of one manager. Private to its user."""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from gearman_manager.errors import StartError
+
+_PID_FILE: Final = "gearman-manager.pid"
+_SOCKET: Final = "control.sock"
+_MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of unix(7), less its zero byte
+
+
+def default_run_folder(config_file: Path) -> Path:
+    """`$XDG_RUNTIME_DIR` or the temporary folder, then one folder for each user and configuration file."""
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    digest = hashlib.blake2b(str(config_file.resolve()).encode(), digest_size=8).hexdigest()
+    return Path(base) / f"gearman-manager-{os.getuid()}" / digest
+
+
+class RunFolder:
+    """Where a manager can be found while it runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    @property
+    def socket(self) -> Path:
+        """The control socket."""
+        return self.path / _SOCKET
+
+    @property
+    def pid_file(self) -> Path:
+        """Decimal process number and a line feed."""
+        return self.path / _PID_FILE
+
+    def read_pid(self) -> int | None:
+        """The manager's process number, as its pid file has it."""
+        try:
+            return int(self.pid_file.read_text())
+        except (OSError, ValueError):
+            return None
+
+    def acquire(self) -> None:
+        """Make the folder, and be the only manager in it until the process ends.
+
+        Raises:
+            StartError: it can't be made, belongs to somebody else, or another manager holds it.
+        """
+        if len(os.fsencode(self.socket)) > _MAX_SOCKET_PATH_BYTES:
+            raise StartError(f"run_dir {self.path} is too long for a socket in it; choose a shorter path")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path.mkdir(exist_ok=True, mode=0o700)
+            if self.path.stat().st_uid != os.getuid():
+                raise StartError(f"run_dir {self.path} belongs to another user; choose another run_dir")
+            self.path.chmod(0o700)
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.pid_file.write_text(f"{os.getpid()}\n")
+        except BlockingIOError as error:
+            holder = self.read_pid()
+            raise StartError(
+                f"another manager (pid {holder}) holds {self.path}; stop it with `gearman-manager -c FILE stop`, "
+                "or give this one a run_dir of its own"
+            ) from error
+        except OSError as error:
+            raise StartError(f"run_dir {self.path} can't be used: {error.strerror}; choose another run_dir") from error
+
+    def release(self) -> None:
+        """Leave nothing behind but the empty folder and its lock file."""
+        for file in (self.pid_file, self.socket):
+            with suppress(OSError):
+                file.unlink()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

@@ -1,0 +1,159 @@
+"""The bundled job server as the supervisor sees it: started, watched, started again when it dies, stopped last."""
+
+import json
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import gevent
+import gevent.event
+import gevent.socket
+
+from gearman_client import Address
+from gearman_manager import process
+from gearman_manager.errors import StartError
+from gearman_manager.output import ChildOutput
+
+_log = logging.getLogger("server")
+READY_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 5.0
+_FIRST_RESTART_S: Final = 0.05
+_MAX_RESTART_S: Final = 10.0
+_QUIET_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How to run it."""
+
+    listen: Address  # port 0: any free one, kept over restarts
+    store: str
+    log_level: str
+
+
+class BundledServer:
+    """Keeps one `gearman-server` process alive."""
+
+    def __init__(self, options: ServerOptions, changed: Callable[[], None]) -> None:
+        self._options = options
+        self._changed = changed
+        self.address = options.listen  # with the real port once it was ready
+        self._child: process.Child | None = None
+        self._output: ChildOutput | None = None
+        self._lifeline: Any = None
+        self._ended = gevent.event.Event()
+        self._status: int | None = None
+        self._stopping = False
+        self._keeper: gevent.Greenlet[[], None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Its process number while it lives."""
+        return self._child.pid if self._child else None
+
+    def start(self) -> None:
+        """Start it and wait until it listens; from then on it is kept alive.
+
+        Raises:
+            StartError: it ended before it listened; the text is what it said.
+        """
+        if not self._launch():
+            raise StartError(self._last_words())
+        self._keeper = gevent.spawn(self._keep)
+
+    def stop(self) -> None:
+        """End it: nothing that we supervise needs it any more."""
+        self._stopping = True
+        if self._child is not None:
+            process.send_signal(self._child.pidfd, signal.SIGTERM)
+            if not self._ended.wait(STOP_TIMEOUT_S) and self._child is not None:
+                process.send_signal(self._child.pidfd, signal.SIGKILL)
+                self._ended.wait(STOP_TIMEOUT_S)
+        if self._keeper is not None:
+            self._keeper.kill()
+
+    def _launch(self) -> bool:
+        """One process, until it listens (True) or has ended (False)."""
+        loop = gevent.get_hub().loop
+        self._ended.clear()
+        self._output = ChildOutput(loop, "server", {})
+        ours, theirs = socket.socketpair()
+        with theirs:
+            child = process.start(self._command(theirs.fileno()), [theirs.fileno()], self._output.write_end)
+        self._child = child
+        self._output.handed_over()
+        self._output.extra["pid"] = child.pid
+        self._lifeline = gevent.socket.socket(fileno=ours.detach())
+        watcher = loop.io(child.pidfd, 1)
+        watcher.start(self._gone, watcher)
+        return self._wait_until_ready()
+
+    def _command(self, supervised: int) -> list[str]:
+        options = self._options
+        return [
+            *(sys.executable, "-P", "-m", "gearman_server"),
+            *("--listen", self.address.host, "--port", str(self.address.port)),
+            *("--store", options.store, "--verbose", options.log_level, "--log-format", "json"),
+            *("--log-file", "stderr", "--supervised-fd", str(supervised)),
+        ]
+
+    def _wait_until_ready(self) -> bool:
+        line = b""
+        self._lifeline.settimeout(READY_TIMEOUT_S)
+        try:
+            while not line.endswith(b"\n"):
+                data = self._lifeline.recv(4096)
+                if not data:
+                    self._ended.wait(STOP_TIMEOUT_S)
+                    return False
+                line += data
+        except OSError:
+            if self._child is not None:
+                process.send_signal(self._child.pidfd, signal.SIGKILL)
+            self._ended.wait(STOP_TIMEOUT_S)
+            return False
+        listening = json.loads(line)["listening"]
+        self.address = Address(self.address.host, int(listening[0].rpartition(":")[2]))
+        return True
+
+    def _gone(self, watcher: Any) -> None:
+        """In the hub: the process ended."""
+        watcher.stop()
+        watcher.close()
+        if self._child is None:
+            return
+        self._status = process.exit_status(self._child.pidfd)
+        os.close(self._child.pidfd)
+        self._child = None
+        if self._output is not None:
+            self._output.close()
+        self._ended.set()
+
+    def _keep(self) -> None:
+        """Start it again whenever it dies, at once and then ever more slowly while it keeps dying."""
+        delay_s = _FIRST_RESTART_S
+        loop = gevent.get_hub().loop
+        while True:
+            started = loop.now()
+            self._ended.wait()
+            self._lifeline.close()
+            if self._stopping:
+                return
+            _log.error("the job server ended (%s); starting it again", process.describe_status(self._status))
+            if loop.now() - started > _QUIET_S:
+                delay_s = _FIRST_RESTART_S
+            else:
+                gevent.sleep(delay_s * random.uniform(0.75, 1.25))
+                delay_s = min(delay_s * 2, _MAX_RESTART_S)
+            if self._launch():
+                self._changed()
+
+    def _last_words(self) -> str:
+        lines = self._output.last_lines if self._output else []
+        return lines[-1] if lines else f"the job server ended ({process.describe_status(self._status)}) without a word"

@@ -1,0 +1,288 @@
+"""The supervisor: puts the parts together, starts them in order, reacts to what happens, stops them in order.
+
+It never imports user code. Its main greenlet sleeps until something happened (a death, a registration, a queue's
+change, a signal, a control request) or a deadline is due, then brings the pools nearer to what they should be.
+"""
+
+import json
+import logging
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import gevent
+import gevent.event
+
+from gearman_client import parse_address
+from gearman_manager import log, process, status
+from gearman_manager.config import Config, ConfigError, Layout, Problem, ResolvedPool, load, reachable
+from gearman_manager.control import Commands, ControlServer
+from gearman_manager.errors import ManagerError, StartError
+from gearman_manager.generations import Accepted, Generations
+from gearman_manager.output import watch_readable
+from gearman_manager.queues import Queues
+from gearman_manager.run_folder import RunFolder
+from gearman_manager.scaling import Scaling
+from gearman_manager.scoreboard import Scoreboard
+from gearman_manager.server_process import BundledServer, ServerOptions
+from gearman_manager.source_watch import SourceWatch
+from gearman_manager.workforce import PoolOrder, Workforce
+from gearman_manager.zygote_process import Inherited
+
+_log = logging.getLogger("manager")
+_LONGEST_SLEEP_S: Final = 60.0
+_ZYGOTE_STOP_S: Final = 2.0
+
+
+class Supervisor:
+    """One manager, from its start to its end."""
+
+    def __init__(self, config_file: Path, config: Config, run_folder: RunFolder) -> None:
+        self._config_file = config_file
+        self._config = config
+        self._run_folder = run_folder
+        self._since = time.time()
+        self._awake = gevent.event.Event()
+        self._stopping = False
+        self._reloads: list[bool] = []  # wishes that wait; True rereads the configuration too
+        self._lifeline_read, self._lifeline_write = os.pipe2(os.O_CLOEXEC)
+        self._doorbell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        scoreboard = Scoreboard.create()
+        self._name = f"{socket.gethostname().replace('/', '-').replace(' ', '-')}-{run_folder.path.name[:8]}"
+        self._workforce = Workforce(self._name, scoreboard, self._awake.set)
+        inherited = Inherited(scoreboard, self._lifeline_read, self._doorbell)
+        cores = len(os.sched_getaffinity(0))
+        self._generations = Generations(inherited, self._workforce, cores, self._arrange)
+        self._scaling = Scaling(self._workforce)
+        self._server: BundledServer | None = None
+        self._server_start: gevent.Greenlet[[], None] = gevent.Greenlet()
+        self._queues: Queues | None = None
+        self._watch: SourceWatch | None = None
+        self._control: ControlServer | None = None
+
+    def run(self) -> int:
+        """Work until asked to stop; returns the exit code.
+
+        Raises:
+            StartError: a port, a socket or a folder stands in the way.
+            ConfigError: configuration and code do not fit.
+        """
+        self._run_folder.acquire()
+        hub = gevent.get_hub()
+        hub.NOT_ERROR = (*hub.NOT_ERROR, ManagerError, ConfigError)  # told to the user, not printed with a traceback
+        process.become_subreaper()
+        _raise_file_limit()
+        self._install_signals()
+        try:
+            self._start()
+            self._serve()
+        finally:
+            self._finish()
+        return 0
+
+    # What others may ask for; each only notes the wish
+
+    def stop(self) -> None:
+        """Finish running jobs, then end. Asked again: don't wait for them."""
+        if self._stopping:
+            _log.warning("asked again: not waiting for running jobs any longer")
+            self._workforce.kill_all()
+        else:
+            _log.info("stopping: running jobs are finished, no new ones taken")
+            self._stopping = True
+            self._workforce.stop(time.monotonic())
+        self._awake.set()
+
+    def reload(self, *, reread: bool = True) -> None:
+        """Load the code anew, and the configuration before it when `reread`."""
+        self._reloads.append(reread)
+        if len(self._reloads) == 1:
+            gevent.spawn(self._reload_all)
+
+    def report(self) -> status.Report:
+        """What `status --json` prints."""
+        return status.report(self._since, self._generations, self._workforce, self._queues)
+
+    # Start
+
+    def _start(self) -> None:
+        watch_readable(gevent.get_hub().loop, self._doorbell, self._rang)
+        # Both take most of a second on a cold machine, so they start together; a failure of either ends the start.
+        self._server_start = gevent.spawn(self._start_server)
+        code_start = gevent.spawn(self._generations.load_first, self._config)
+        gevent.joinall([self._server_start, code_start], raise_error=True)
+        commands = Commands(status=self.report, stop=self.stop, reload=self.reload)
+        self._control = ControlServer(self._run_folder.socket, commands)
+        _log.info("%s runs, pid %d, control socket %s", self._name, os.getpid(), self._run_folder.socket)
+
+    def _start_server(self) -> None:
+        """The bundled job server, if there is to be one; what must know its address comes after it."""
+        section = self._config.server
+        if section is not None:
+            # Every connection that opens and closes is the server's INFO: too much between the manager's own lines.
+            level = {"info": "NOTICE"}.get(self._config.log.level, self._config.log.level.upper())
+            options = ServerOptions(section.listen, section.store, level)
+            self._server = BundledServer(options, self._server_is_back)
+            try:
+                self._server.start()
+            except StartError as error:
+                place = self._config.place("server.listen")
+                raise StartError(f"{error}; {place}: server.listen says where it listens") from error
+            _log.info("job server on %s", self._server.address, extra={"pid": self._server.pid})
+
+    def _addresses(self) -> list[str]:
+        """The job servers that workers connect to."""
+        if self._server is not None and not self._config.servers:
+            return [str(reachable(self._server.address))]
+        return [str(server.address) for server in self._config.job_servers]
+
+    # Running
+
+    def _serve(self) -> None:
+        """The main greenlet's life."""
+        self._follow_config()
+        while not (self._stopping and not self._workforce.live):
+            self._awake.clear()
+            deadline = self._reconcile(time.monotonic())
+            timeout_s = _LONGEST_SLEEP_S if deadline is None else max(0.0, deadline - time.monotonic())
+            self._awake.wait(min(timeout_s, _LONGEST_SLEEP_S))
+
+    def _reconcile(self, now: float) -> float | None:
+        deadlines = []
+        if not self._stopping:
+            deadlines.append(self._scaling.update(now, self._queues))
+        deadlines.append(self._workforce.reconcile(now, self._generations.zygote))
+        known = self._workforce.pids() | {pid for pid in self._own_pids() if pid}
+        process.reap_strangers(known)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def _own_pids(self) -> Sequence[int | None]:
+        zygote = self._generations.zygote
+        return (zygote.pid if zygote else None, self._server.pid if self._server else None)
+
+    def _rang(self) -> None:
+        """In the hub: a worker registered."""
+        os.eventfd_read(self._doorbell)
+        self._workforce.doorbell()
+
+    def _server_is_back(self) -> None:
+        if self._queues is not None:
+            self._queues.ask_now()
+
+    # Code and configuration
+
+    def _arrange(self, accepted: Accepted) -> None:
+        """A generation takes over: tell everybody what runs now."""
+        self._server_start.get()  # only then its port is known
+        addresses = tuple(self._addresses())
+        pools = {name: pool for name, pool in accepted.layout.pools.items() if pool.command is None}
+        orders = {name: _order(pool, accepted.layout, addresses) for name, pool in pools.items()}
+        self._workforce.arrange(orders, accepted.number)
+        self._scaling.arrange(pools)
+        self._awake.set()
+
+    def _follow_config(self) -> None:
+        """Watch the servers and folders that the configuration names."""
+        if self._queues is not None:
+            self._queues.close()
+        if self._watch is not None:
+            self._watch.close()
+        addresses = [parse_address(text) for text in self._addresses()]
+        self._queues = Queues(addresses, f"gm:{self._name}", self._awake.set)
+        self._watch = SourceWatch([Path(folder) for folder in self._config.workers_dir], self._source_changed)
+
+    def _source_changed(self) -> None:
+        self.reload(reread=False)
+
+    def _reload_all(self) -> None:
+        """Carry out the wishes to reload; those that come meanwhile are one more reload."""
+        while self._reloads and not self._stopping:
+            reread = any(self._reloads)
+            waiting = len(self._reloads)
+            self._reload(reread)
+            del self._reloads[:waiting]
+
+    def _reload(self, reread: bool) -> None:
+        config = self._config
+        if reread:
+            try:
+                config = load(self._config_file, os.environ)
+            except ConfigError as error:
+                self._refuse(error.problems)
+                return
+            if config.server != self._config.server:
+                _log.warning("the section `server` changed: restart the manager for that; the rest is taken over")
+        _log.info("reloading")
+        if self._generations.reload(config) and reread:
+            self._config = config
+            log.set_up(config.log.level.upper(), config.log.format, Path(config.log.file) if config.log.file else None)
+            self._follow_config()
+
+    def _refuse(self, problems: Sequence[Problem]) -> None:
+        self._generations.errors = problems
+        for problem in problems:
+            _log.error("%s", problem)
+        _log.error("the new configuration is not used: the old one goes on until this is mended")
+
+    # End
+
+    def _finish(self) -> None:
+        """End everything in order: workers are gone, then the zygote, the server last."""
+        for part in (self._watch, self._queues, self._control):
+            if part is not None:
+                part.close()
+        self._workforce.kill_all()
+        zygote = self._generations.zygote
+        self._generations.stop()
+        if zygote is not None and not _wait_until(lambda: not zygote.alive, _ZYGOTE_STOP_S):
+            zygote.kill()
+        if self._server is not None:
+            self._server.stop()
+        self._run_folder.release()
+        _log.info("stopped")
+
+    def _install_signals(self) -> None:
+        gevent.signal_handler(signal.SIGTERM, self.stop)
+        gevent.signal_handler(signal.SIGINT, self.stop)
+        gevent.signal_handler(signal.SIGHUP, self.reload)
+        gevent.signal_handler(signal.SIGUSR1, _log.info, "reopening the log")  # the handler reopens a moved file itself
+        gevent.signal_handler(signal.SIGUSR2, self._dump)
+
+    def _dump(self) -> None:
+        _log.info("state: %s", json.dumps(self.report()))
+
+
+def _order(pool: ResolvedPool, layout: Layout, addresses: tuple[str, ...]) -> PoolOrder:
+    functions: list[dict[str, Any]] = []
+    for name in pool.functions:
+        function = layout.functions[name]
+        functions.append(
+            {
+                "registered": name,
+                "name": function.module_name,
+                "file": function.file,
+                "timeout_s": function.timeout_s,
+                "settings": dict(function.settings),
+            }
+        )
+    return PoolOrder(tuple(functions), addresses, pool.stop_timeout_s, pool.max_jobs, pool.nice)
+
+
+def _raise_file_limit() -> None:
+    """Each worker takes two descriptors here; take what we may have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        gevent.sleep(0.01)
+    return True

@@ -1,0 +1,216 @@
+"""A worker process: registers its functions, grabs jobs, runs them one at a time, answers. Forked by the zygote.
+
+Blocking and single-threaded. It tells the supervisor what it does by its slot of the scoreboard, and ends when the
+supervisor asks for it (SIGTERM) or is gone (end of file on the lifeline): after the current job, never in it.
+"""
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+from setproctitle import setproctitle
+
+from gearman_client import Address, Worker, WorkerJob, WorkerObserver, WorkerSettings, parse_address
+from gearman_manager.channel import Message
+from gearman_manager.discovery import LoadedFunction
+from gearman_manager.errors import JobTimeout
+from gearman_manager.job import Job, encode_result
+from gearman_manager.scoreboard import Scoreboard, SlotWriter
+
+Functions = dict[tuple[str, str], LoadedFunction]  # by file and name
+_log = logging.getLogger("worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What every process of this manager holds: the scoreboard, the lifeline's read end, the supervisor's doorbell."""
+
+    scoreboard: Scoreboard
+    lifeline: int
+    doorbell: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedFunction:
+    """One function that a worker is to serve."""
+
+    registered: str  # the name towards Gearman, prefix included
+    name: str
+    file: str
+    timeout_s: float | None
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """All that the supervisor says about a worker to be."""
+
+    name: str  # POOL/N
+    slot: int
+    client_id: str
+    servers: tuple[str, ...]
+    functions: tuple[OrderedFunction, ...]
+    max_jobs: int | None
+    nice: int
+
+    @classmethod
+    def from_message(cls, message: Message) -> "Order":
+        """Read it from the supervisor's message."""
+        return cls(
+            name=message["name"],
+            slot=message["slot"],
+            client_id=message["client_id"],
+            servers=tuple(message["servers"]),
+            functions=tuple(OrderedFunction(**function) for function in message["functions"]),
+            max_jobs=message["max_jobs"],
+            nice=message["nice"],
+        )
+
+
+class _Routine:
+    """A function made ready to be called again and again: with a class, its one object of this process."""
+
+    def __init__(self, ordered: OrderedFunction, loaded: LoadedFunction, index: int) -> None:
+        self.index = index
+        self.registered = ordered.registered
+        self.timeout_s = ordered.timeout_s
+        self.settings = ordered.settings
+        self.log = logging.getLogger(ordered.name)
+        self._object = loaded.target() if isinstance(loaded.target, type) else None
+        self.call = loaded.target if self._object is None else self._object.run
+        if hasattr(self._object, "setup"):
+            self._object.setup(ordered.settings)  # type: ignore[union-attr]
+
+    def teardown(self) -> None:
+        """Let the object close what it opened."""
+        if hasattr(self._object, "teardown"):
+            try:
+                self._object.teardown()  # type: ignore[union-attr]
+            except Exception:
+                self.log.exception("teardown failed")
+
+
+class WorkerProcess(WorkerObserver):
+    """The life of one worker, from its first connection to its last answer."""
+
+    def __init__(self, order: Order, functions: Functions, shared: Shared) -> None:
+        self._order = order
+        self._shared = shared
+        self._slot = SlotWriter(shared.scoreboard, order.slot)
+        self._slot.claim(os.getpid())
+        self._in_user_code = False
+        self._announced = False
+        self._server_index = {parse_address(text): index for index, text in enumerate(order.servers)}
+        self._routines = {
+            ordered.registered: _Routine(ordered, functions[ordered.file, ordered.name], index)
+            for index, ordered in enumerate(order.functions)
+        }
+        settings = WorkerSettings(client_id=order.client_id)
+        self._gearman = Worker([parse_address(text) for text in order.servers], settings, observer=self)
+        self._gearman.interrupt_on(shared.lifeline)
+        for registered in self._routines:
+            self._gearman.register(registered)
+
+    def run(self) -> None:
+        """Serve until asked to stop, until the supervisor is gone or until `max_jobs` are done."""
+        signal.signal(signal.SIGTERM, lambda *_: self._gearman.stop())
+        signal.signal(signal.SIGALRM, self._time_is_up)
+        remaining = self._order.max_jobs
+        while remaining is None or remaining > 0:
+            assigned = self._gearman.grab()
+            if assigned is None:
+                break
+            self._serve(assigned)
+            remaining = None if remaining is None else remaining - 1
+        self._slot.leave()
+        self._gearman.close()
+        for routine in self._routines.values():
+            routine.teardown()
+
+    def connected(self, address: Address) -> None:
+        """Registered with a server: the first time, the supervisor is told."""
+        _log.debug("registered with %s", address)
+        if not self._announced:
+            self._announced = True
+            self._slot.idle()
+            os.eventfd_write(self._shared.doorbell, 1)
+
+    def disconnected(self, address: Address, reason: str) -> None:
+        """A server went away; the client library keeps trying to come back."""
+        _log.info("job server %s: %s; trying again", address, reason)
+
+    def _serve(self, assigned: WorkerJob) -> None:
+        routine = self._routines[assigned.function]
+        now_ns = time.monotonic_ns()
+        deadline_ns = now_ns + int(routine.timeout_s * 1e9) if routine.timeout_s else 0
+        self._slot.begin(self._server_index[assigned.server], routine.index, assigned.handle, now_ns, deadline_ns)
+        failed = False
+        job = Job(assigned, routine.settings, routine.log)
+        try:
+            result = self._call(routine, job)
+            assigned.complete(encode_result(result))
+        except BaseException as error:  # noqa: BLE001 (user code may raise anything: the job fails, the worker goes on)
+            failed = True
+            self._fail(assigned, job, error)
+        self._slot.end(time.monotonic_ns(), failed=failed)
+
+    def _call(self, routine: _Routine, job: Job) -> object:
+        """Run user code under its time limit."""
+        if routine.timeout_s is None:
+            return routine.call(job)
+        self._in_user_code = True
+        signal.setitimer(signal.ITIMER_REAL, routine.timeout_s)
+        try:
+            return routine.call(job)
+        except JobTimeout:
+            raise JobTimeout(f"{job.function} took longer than its timeout of {routine.timeout_s:g} s") from None
+        finally:
+            self._in_user_code = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _time_is_up(self, _number: int, _frame: FrameType | None) -> None:
+        if self._in_user_code:
+            raise JobTimeout
+
+    def _fail(self, assigned: WorkerJob, job: Job, error: BaseException) -> None:
+        text = f"{type(error).__name__}: {error}"
+        self._slot.error(text)
+        job.log.error("the job failed: %s", text, exc_info=error if not isinstance(error, JobTimeout) else None)
+        if assigned.server_is_ours:
+            assigned.exception(text.encode(errors="replace"))
+        else:
+            # Clients of gearmand hang on what it substitutes for an exception (protocol defect 8).
+            assigned.warning(text.encode(errors="replace"))
+            assigned.fail()
+
+
+def main(order: Order, functions: Functions, shared: Shared) -> int:
+    """Be the worker of this order, in a process that was just forked. Returns the exit code."""
+    os.setsid()
+    if order.nice:
+        os.nice(order.nice)
+    names = ",".join(function.registered for function in order.functions)
+    setproctitle(f"gearman-manager: worker {order.name} {names}")
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # not yet serving: nothing to finish
+    try:
+        process = WorkerProcess(order, functions, shared)
+    except Exception as error:  # noqa: BLE001 (setup is user code)
+        SlotWriter(shared.scoreboard, order.slot).error(f"{type(error).__name__}: {error}")
+        _log.error("the worker can't start: %s: %s", type(error).__name__, error, exc_info=True)
+        return 1
+    process.run()
+    return 0
+
+
+def flush_output() -> None:
+    """Write out what user code printed last."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()

@@ -1,0 +1,167 @@
+"""The supervisor's side of a zygote: starts it, sends it orders, passes on what it reports and that it died."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import gevent
+import gevent.event
+import gevent.lock
+import gevent.socket
+
+from gearman_manager import channel, process
+from gearman_manager.output import ChildOutput
+from gearman_manager.scoreboard import Scoreboard
+
+_log = logging.getLogger("zygote")
+LOAD_TIMEOUT_S: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """The descriptors that every Python child of this supervisor gets."""
+
+    scoreboard: Scoreboard
+    lifeline: int  # its read end
+    doorbell: int
+
+
+class ZygoteEvents(Protocol):
+    """Whoever wants to hear from zygotes."""
+
+    def spawned(self, name: str, pid: int, pidfd: int) -> None:
+        """The worker was forked; the pidfd is the listener's to close."""
+
+    def spawn_failed(self, name: str, reason: str) -> None:
+        """The fork failed."""
+
+    def exited(self, pid: int, status: int) -> None:
+        """A worker was reaped; status as in `process.exit_status`."""
+
+    def zygote_gone(self, zygote: "ZygoteProcess", status: int | None) -> None:
+        """The zygote died, asked for or not. Its workers live on."""
+
+
+class ZygoteProcess:
+    """One zygote, from its exec to its end."""
+
+    def __init__(self, inherited: Inherited, log_level: str, events: ZygoteEvents) -> None:
+        self._events = events
+        self._loaded: gevent.event.AsyncResult[channel.Message | None] = gevent.event.AsyncResult()
+        self._sending = gevent.lock.RLock()
+        self._outstanding: set[str] = set()
+        self._dismissed = False
+        loop = gevent.get_hub().loop
+        self.output = ChildOutput(loop, "zygote", {})
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._child = self._exec(theirs.fileno(), inherited, log_level)
+        self.output.handed_over()
+        self.output.extra["pid"] = self._child.pid
+        self._sock = gevent.socket.socket(fileno=ours.detach())
+        self._watcher = loop.io(self._child.pidfd, 1)
+        self._watcher.start(self._ended)
+        self._receiver = gevent.spawn(self._receive)
+        self.alive = True
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._child.pid
+
+    def load(self, folders: Sequence[str]) -> channel.Message | None:
+        """Let it import the modules of these folders; returns its report, None when it died or took too long."""
+        self._send({"type": "load", "folders": list(folders)})
+        try:
+            report: channel.Message | None = self._loaded.get(timeout=LOAD_TIMEOUT_S)
+        except gevent.Timeout:
+            return None
+        return report
+
+    def spawn(self, order: channel.Message, log_pipe: int) -> None:
+        """Have a worker forked, its output on this pipe. The answer comes as an event."""
+        self._outstanding.add(order["name"])
+        self._send({"type": "spawn"} | order, (log_pipe,))
+
+    def dismiss(self) -> None:
+        """Let it end once it has answered every order; its workers live on as the supervisor's own children."""
+        if not self._dismissed:
+            self._dismissed = True
+            self._leave_when_done()
+
+    def kill(self) -> None:
+        """End it now."""
+        if self.alive:
+            process.send_signal(self._child.pidfd, signal.SIGKILL)
+
+    def _leave_when_done(self) -> None:
+        if self._dismissed and not self._outstanding and self.alive:
+            with suppress(OSError):  # it may have died in this moment
+                self._sock.shutdown(socket.SHUT_WR)
+
+    def _exec(self, sock: int, inherited: Inherited, log_level: str) -> process.Child:
+        numbers = {
+            "--channel": sock,
+            "--scoreboard": inherited.scoreboard.descriptor,
+            "--lifeline": inherited.lifeline,
+            "--doorbell": inherited.doorbell,
+        }
+        options = [text for name, number in numbers.items() for text in (name, str(number))]
+        # -P: a file in the working directory must not shadow a library.
+        arguments = [sys.executable, "-P", "-m", "gearman_manager.zygote", *options, "--log-level", log_level]
+        return process.start(arguments, list(numbers.values()), self.output.write_end)
+
+    def _send(self, message: channel.Message, descriptors: tuple[int, ...] = ()) -> None:
+        try:
+            with self._sending:
+                channel.send(self._sock, message, descriptors)
+        except OSError as error:
+            _log.warning("can't talk to the zygote: %s", error, extra={"pid": self.pid})
+
+    def _receive(self) -> None:
+        reader = channel.FrameReader()
+        while True:
+            try:
+                messages = channel.receive(self._sock, reader)
+            except OSError:
+                return
+            if messages is None:
+                return
+            for message in messages:
+                self._dispatch(message)
+
+    def _dispatch(self, message: channel.Message) -> None:
+        kind = message["type"]
+        if kind == "loaded":
+            self._loaded.set(message)
+        elif kind == "spawned":
+            self._outstanding.discard(message["name"])
+            self._events.spawned(message["name"], message["pid"], message["descriptors"][0])
+        elif kind == "spawn_failed":
+            self._outstanding.discard(message["name"])
+            self._events.spawn_failed(message["name"], message["error"])
+        elif kind == "exited":
+            self._events.exited(message["pid"], message["status"])
+        self._leave_when_done()
+
+    def _ended(self) -> None:
+        """In the hub: the process is gone. What it still said is read before anybody hears of its end."""
+        self._watcher.stop()
+        gevent.spawn(self._finish)
+
+    def _finish(self) -> None:
+        self._receiver.join(timeout=1)
+        self.alive = False
+        status = process.exit_status(self._child.pidfd)
+        self._watcher.close()
+        os.close(self._child.pidfd)
+        self._sock.close()
+        self.output.close()
+        self._loaded.set(None)
+        self._events.zygote_gone(self, status)

@@ -1,0 +1,173 @@
+"""Fixtures that run the real manager on a free port, with its own folder, and see to it that nothing is left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import psutil
+import pytest
+
+from gearman_client import Client
+
+BIN = Path(sys.executable).parent
+DEADLINE_S = 30.0
+
+NAP = """
+import os
+import time
+
+
+def nap(job):
+    time.sleep(float(job.workload or b"0.1"))
+    return str(os.getpid())
+"""
+
+
+def eventually(condition: Callable[[], Any], what: str, within_s: float = DEADLINE_S) -> Any:
+    """Wait until the condition holds, looking often; fail with what was waited for. Returns what it returned."""
+    deadline = time.monotonic() + within_s
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() >= deadline:
+            pytest.fail(f"not within {within_s} s: {what}")
+        time.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """A process that is there and no zombie."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+class RunningManager:
+    """A `gearman-manager` process in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.workers_dir = folder / "workers"
+        self.config_file = folder / "config.yaml"
+        self.log_file = folder / "manager.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.address = ""
+
+    def write_module(self, name: str, source: str) -> Path:
+        """Put a module into the workers folder, by renaming so that nobody reads half of it."""
+        self.workers_dir.mkdir(exist_ok=True)
+        file = self.workers_dir / name
+        fresh = file.with_suffix(".fresh")
+        fresh.write_text(dedent(source))
+        fresh.rename(file)
+        return file
+
+    def start(self, config: str) -> "RunningManager":
+        """Start it and wait until every pool has its workers registered."""
+        self.workers_dir.mkdir(exist_ok=True)
+        self.config_file.write_text(f"run_dir: run\nserver: {{listen: 127.0.0.1:0}}\n{dedent(config)}")
+        self.launch()
+        eventually(self.settled, "all workers registered")
+        (self.address,) = self.status()["servers"]
+        return self
+
+    def launch(self) -> None:
+        """Start the process, and do not wait."""
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                [BIN / "gearman-manager", "-c", self.config_file], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+
+    def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run one of its commands."""
+        command = [BIN / "gearman-manager", "-c", self.config_file, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=check)
+
+    def status(self) -> dict[str, Any]:
+        """What `status --json` prints."""
+        report: dict[str, Any] = json.loads(self.command("status", "--json").stdout)
+        return report
+
+    def try_status(self) -> dict[str, Any] | None:
+        """The same, None while nobody answers."""
+        result = self.command("status", "--json", check=False)
+        return json.loads(result.stdout) if result.returncode == 0 else None
+
+    def settled(self) -> bool:
+        """Every pool has as many registered workers as it wants, and the job servers answer."""
+        if self.process is not None and self.process.poll() is not None:
+            pytest.fail(f"the manager ended with {self.process.returncode}:\n{self.log()}")
+        report = self.try_status()
+        if report is None or not report["servers"] or not all(server["up"] for server in report["servers"].values()):
+            return False
+        return all(
+            len(pool["workers"]) == pool["target"] > 0
+            and all(worker["state"] in ("idle", "busy") for worker in pool["workers"])
+            for pool in report["pools"].values()
+        )
+
+    def workers(self, pool: str) -> list[dict[str, Any]]:
+        """The pool's workers, as `status` has them."""
+        workers: list[dict[str, Any]] = self.status()["pools"][pool]["workers"]
+        return workers
+
+    def client(self, **options: Any) -> Client:
+        """A client of the bundled server."""
+        return Client([self.address], **options)
+
+    def pid_of(self, title: str) -> int:
+        """The one child, of whatever depth, whose process title starts so."""
+        assert self.process is not None
+        family = psutil.Process(self.process.pid).children(recursive=True)
+        (pid,) = [child.pid for child in family if " ".join(child.cmdline()).startswith(title)]
+        return pid
+
+    def family(self) -> list[int]:
+        """The manager and everything below it."""
+        assert self.process is not None
+        return [self.process.pid, *(p.pid for p in psutil.Process(self.process.pid).children(recursive=True))]
+
+    def log(self) -> str:
+        """Everything it logged so far."""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
+
+    def stop(self, number: signal.Signals = signal.SIGTERM, within_s: float = DEADLINE_S) -> int:
+        """Ask it to stop; returns its exit code."""
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(within_s)
+
+    def destroy(self) -> None:
+        """Whatever is left goes."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        family = self.family()
+        for pid in family:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.process.wait(DEADLINE_S)
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[RunningManager]:
+    """A manager to be started; it and its children are gone after the test."""
+    running = RunningManager(tmp_path)
+    yield running
+    running.destroy()
+
+
+@pytest.fixture
+def napping(manager: RunningManager) -> RunningManager:
+    """A folder with the function `nap`, which sleeps for as many seconds as its workload says and answers its pid."""
+    manager.write_module("nap.py", NAP)
+    return manager

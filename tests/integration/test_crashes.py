@@ -1,0 +1,200 @@
+"""kill -9 on every kind of process, at the worst moment: the job is done all the same, and everything comes back."""
+
+import os
+import signal
+import socket
+import statistics
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from gearman_client import GearmanError
+
+from .conftest import RunningManager, alive, eventually
+
+POOL = "pools: {nap: {functions: [nap], min: 4, max: 4}}\n"
+
+
+class Submitted:
+    """A foreground job in a thread of its own."""
+
+    def __init__(self, manager: RunningManager, seconds: float) -> None:
+        self.answer: bytes | None = None
+        self.error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, args=(manager, seconds))
+        self._thread.start()
+
+    def _run(self, manager: RunningManager, seconds: float) -> None:
+        try:
+            with manager.client() as client:
+                self.answer = client.submit("nap", str(seconds))
+        except GearmanError as error:
+            self.error = error
+
+    def result(self) -> bytes | None:
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        if self.error is not None:
+            raise self.error
+        return self.answer
+
+
+def busy_worker(manager: RunningManager) -> dict[str, Any]:
+    busy = eventually(lambda: [w for w in manager.workers("nap") if w["jobs"]], "a worker has the job")
+    worker: dict[str, Any] = busy[0]
+    return worker
+
+
+def test_a_job_whose_worker_was_killed_is_run_by_another_and_the_worker_replaced(napping: RunningManager) -> None:
+    manager = napping.start(POOL)
+    job = Submitted(manager, 0.5)
+    victim = busy_worker(manager)
+    os.kill(victim["pid"], signal.SIGKILL)
+    assert job.result() not in (None, str(victim["pid"]).encode())
+    eventually(manager.settled, "a replacement registered")
+    assert victim["pid"] not in [worker["pid"] for worker in manager.workers("nap")]
+    status = manager.status()
+    assert f"{victim['name']} pid {victim['pid']}: killed by SIGKILL" in status["pools"]["nap"]["last_error"]
+    assert victim["jobs"][0]["handle"] in manager.log()
+
+
+def test_a_killed_worker_is_replaced_at_once(napping: RunningManager) -> None:
+    """The bar is 50 ms in the median, from kill to registration; the test leaves a busy machine ten times that."""
+    manager = napping.start(POOL)
+    host, _, port = manager.address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as admin:
+        delays = [_replacement_delay_s(manager, admin) for _ in range(5)]
+    assert statistics.median(delays) < 0.5, delays
+
+
+def _replacement_delay_s(manager: RunningManager, admin: socket.socket) -> float:
+    victim = manager.workers("nap")[0]
+    before = _client_ids(admin)
+    killed_at = time.monotonic()
+    os.kill(victim["pid"], signal.SIGKILL)
+    eventually(lambda: _client_ids(admin) - before, "a new worker is known to the server")
+    return time.monotonic() - killed_at
+
+
+def _client_ids(admin: socket.socket) -> set[bytes]:
+    """The workers that have registered the function, by their ids."""
+    admin.sendall(b"workers\n")
+    answer = b""
+    while not answer.endswith(b"\n.\n"):
+        answer += admin.recv(65536)
+    return {line.split()[2] for line in answer.splitlines() if line.endswith(b" : nap")}
+
+
+def test_workers_outlive_a_killed_zygote_and_a_new_one_takes_over(napping: RunningManager) -> None:
+    manager = napping.start(POOL)
+    before = {worker["pid"] for worker in manager.workers("nap")}
+    job = Submitted(manager, 1.0)
+    busy = busy_worker(manager)
+    zygote = manager.pid_of("gearman-manager: zygote")
+    os.kill(zygote, signal.SIGKILL)
+    assert job.result() == str(busy["pid"]).encode()
+    assert {worker["pid"] for worker in manager.workers("nap")} == before
+    eventually(lambda: "takes over generation 1" in manager.log(), "a new zygote")
+    os.kill(busy["pid"], signal.SIGKILL)
+    eventually(lambda: busy["pid"] not in {w["pid"] for w in manager.workers("nap")}, "the death is noticed")
+    eventually(manager.settled, "the new zygote forks a replacement")
+    assert "killed by SIGKILL" in manager.status()["pools"]["nap"]["last_error"]
+
+
+def test_a_killed_job_server_comes_back_on_its_port_and_the_workers_reconnect(napping: RunningManager) -> None:
+    manager = napping.start(POOL)
+    before = {worker["pid"] for worker in manager.workers("nap")}
+    os.kill(manager.pid_of("gearman-server: "), signal.SIGKILL)
+    eventually(lambda: "starting it again" in manager.log(), "the death is noticed")
+
+    def answered() -> bytes | None:
+        try:
+            with manager.client(timeout_s=5) as client:
+                return client.submit("nap", "0")
+        except GearmanError:
+            return None
+
+    assert int(eventually(answered, "a job is answered again")) in before
+    assert {worker["pid"] for worker in manager.workers("nap")} == before
+
+
+def test_when_the_supervisor_is_killed_jobs_end_nothing_stays_and_the_port_is_free(napping: RunningManager) -> None:
+    manager = napping.start(POOL)
+    host, _, port = manager.address.rpartition(":")
+    job = Submitted(manager, 1.0)
+    worker = busy_worker(manager)
+    family = manager.family()
+    assert manager.process is not None
+    manager.process.kill()
+    manager.process.wait()
+    eventually(lambda: _can_bind(host, int(port)), "the port is free while the job still runs", within_s=2)
+    assert alive(worker["pid"])
+    assert job.result() == str(worker["pid"]).encode()
+    eventually(lambda: not any(alive(pid) for pid in family), "no process is left")
+
+
+def _can_bind(host: str, port: int) -> bool:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((host, port))
+            sock.listen()
+        except OSError:
+            return False
+        return True
+
+
+def test_a_pool_that_keeps_dying_is_tried_ever_more_slowly_and_its_neighbour_serves(napping: RunningManager) -> None:
+    napping.write_module(
+        "doomed.py",
+        """
+        class doomed:
+            def setup(self, settings):
+                raise RuntimeError("no database at all")
+            def run(self, job):
+                pass
+        """,
+    )
+    manager = napping
+    manager.config_file.write_text("run_dir: run\nserver: {listen: 127.0.0.1:0}\n")
+    manager.launch()
+    pool = eventually(
+        lambda: (report := manager.try_status()) and report["pools"]["doomed"]["failing"] and report["pools"]["doomed"],
+        "the pool is marked as failing",
+    )
+    eventually(lambda: "replaced in " in manager.log(), "a replacement has to wait")
+    assert "no database at all" in pool["last_error"]
+    (manager.address,) = manager.status()["servers"]
+    with manager.client(timeout_s=10) as client:
+        assert client.submit("nap", "0")
+
+
+def test_what_a_killed_worker_had_started_is_gone_too(manager: RunningManager) -> None:
+    manager.write_module(
+        "child.py",
+        """
+        import subprocess
+        import time
+
+        def child(job):
+            process = subprocess.Popen(["sleep", "600"])
+            job.data(str(process.pid).encode())
+            time.sleep(600)
+        """,
+    )
+    manager.start("functions: {child: {crash_retries: 0}}\n")
+    pids: list[int] = []
+    with manager.client() as client:
+        thread = threading.Thread(target=_submit_quietly, args=(client, pids))
+        thread.daemon = True
+        thread.start()
+        eventually(lambda: pids, "the child's pid")
+        os.kill(manager.workers("child")[0]["pid"], signal.SIGKILL)
+        eventually(lambda: not alive(pids[0]), "the worker's child is gone")
+
+
+def _submit_quietly(client: Any, pids: list[int]) -> None:
+    with pytest.raises(GearmanError):
+        client.submit("child", b"", on_data=lambda data: pids.append(int(data)))

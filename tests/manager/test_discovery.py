@@ -1,0 +1,161 @@
+"""What discovery finds in a folder of modules, and what it says of those that can't be used."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from gearman_manager.discovery import Discovery, content_hashes, load_all
+
+
+@pytest.fixture
+def discover(tmp_path: Path) -> Iterator[Callable[..., Discovery]]:
+    """Write these files and load the folder; the interpreter is as before afterwards."""
+    before = (sys.path[:], sys.path_hooks[:], set(sys.modules), sys.dont_write_bytecode)
+
+    def load(**files: str) -> Discovery:
+        for name, source in files.items():
+            file = tmp_path / (name.replace("__", "/") + ".py")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(dedent(source))
+        return load_all([tmp_path])
+
+    yield load
+    sys.path[:], sys.path_hooks[:] = before[0], before[1]
+    sys.dont_write_bytecode = before[3]
+    sys.path_importer_cache.clear()
+    for name in set(sys.modules) - before[2]:
+        if name.startswith("gearman_workers") or name in ("shared_things",):
+            del sys.modules[name]
+
+
+def the_error(found: Discovery) -> str:
+    (error,) = found.errors
+    return str(error)
+
+
+def test_the_function_named_like_the_file_is_found(discover: Callable[..., Discovery]) -> None:
+    (function,) = discover(reverse="import os\n\ndef helper(): ...\n\ndef reverse(job): ...\n").functions
+    assert (function.name, function.line) == ("reverse", 5)
+
+
+def test_in_a_folder_the_files_own_name_counts(discover: Callable[..., Discovery]) -> None:
+    assert [f.name for f in discover(a__b="def b(job): ...\n").functions] == ["b"]
+
+
+def test_decorated_functions_and_classes_are_found_with_their_options(discover: Callable[..., Discovery]) -> None:
+    found = discover(
+        images="""
+        from gearman_manager import function
+
+        @function(timeout="30s", retries=3)
+        def thumbnail(job): ...
+
+        @function
+        def crop(job): ...
+
+        @function(name="images.rotate")
+        class Rotate:
+            def run(self, job): ...
+
+        def images(job): ...
+        """
+    )
+    assert found.errors == []
+    assert {f.name: f.options for f in found.functions} == {
+        "thumbnail": {"timeout": "30s", "retries": 3},
+        "crop": {},
+        "images.rotate": {},
+    }
+
+
+def test_files_and_folders_with_an_underscore_are_helpers_and_import_plainly(
+    discover: Callable[..., Discovery],
+) -> None:
+    found = discover(
+        _internal__tools="def tools(job): ...\n",
+        shared_things="from gearman_manager import function\nVALUE = 7\n@function\ndef shared(job): ...\n",
+        user="import shared_things\nfrom shared_things import shared\ndef user(job): return shared_things.VALUE\n",
+    )
+    assert found.errors == []
+    assert [f.name for f in found.functions] == ["shared", "user"]
+
+
+def test_a_file_named_like_a_library_hides_nothing(discover: Callable[..., Discovery]) -> None:
+    found = discover(email="def email(job):\n    import email.message\n    return email.message.Message\n")
+    (function,) = found.functions
+    assert function.target(None).__module__ == "email.message"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("def other(job): ...\n", "broken.py:1: holds no function: define a function or class named 'broken'"),
+        ("x = 1\n\ndef broken(job:\n", "broken.py:3: syntax error"),
+        ("import os\nraise RuntimeError('no database')\n", "broken.py:2: RuntimeError: no database"),
+        ("import does_not_exist_at_all\n", "broken.py:1: ModuleNotFoundError: No module named"),
+        ("import sys\nsys.exit(3)\n", "broken.py:2: SystemExit: 3"),
+        ("raise KeyboardInterrupt\n", "broken.py:1: KeyboardInterrupt"),
+        ("class broken: ...\n", "broken.py:1: the class broken serves 'broken' and needs a method run"),
+        ("async def broken(job): ...\n", "broken.py:1: 'broken' is an async function"),
+        ("x = '\0'\n", "broken.py:"),
+        (
+            "from gearman_manager import function\n@function(settings={1, 2})\ndef broken(job): ...\n",
+            "broken.py:2: the options of 'broken' must be plain values",
+        ),
+    ],
+)
+def test_a_broken_module_is_named_with_its_line_and_does_not_stop_the_others(
+    discover: Callable[..., Discovery], source: str, expected: str
+) -> None:
+    found = discover(broken=source, fine="def fine(job): ...\n")
+    assert expected in the_error(found)
+    assert [f.name for f in found.functions] == ["fine"]
+
+
+def test_the_line_of_an_error_deep_inside_a_library_is_that_of_the_module(discover: Callable[..., Discovery]) -> None:
+    assert "broken.py:3: " in the_error(discover(broken="import json\n\njson.loads('{')\n"))
+
+
+def test_two_saves_within_a_second_are_both_seen(discover: Callable[..., Discovery], tmp_path: Path) -> None:
+    """Neither the module nor a helper that it imports is taken from bytecode."""
+    program = """
+import sys
+from pathlib import Path
+from gearman_manager.discovery import load_all
+(function,) = load_all([Path(sys.argv[1])]).functions
+print(function.target(None))
+"""
+    answers = []
+    for number in (1, 2):
+        (tmp_path / "_part.py").write_text(f"VALUE = {number}\n")
+        (tmp_path / "whole.py").write_text("import _part\ndef whole(job): return _part.VALUE\n")
+        for file in ("_part.py", "whole.py"):
+            os.utime(tmp_path / file, (1_000_000, 1_000_000))
+        result = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True
+        )
+        answers.append(result.stdout.strip())
+    assert answers == ["1", "2"]
+
+
+def test_a_folder_that_is_not_there_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    before = sys.path[:], sys.path_hooks[:]
+    found = load_all([tmp_path / "nowhere"])
+    sys.path[:], sys.path_hooks[:] = before
+    assert "nowhere" in the_error(found)
+    assert "workers_dir" in the_error(found)
+
+
+def test_hashes_change_with_the_content_of_helpers_too(tmp_path: Path) -> None:
+    (tmp_path / "_helper.py").write_text("A = 1\n")
+    (tmp_path / "notes.txt").write_text("ignored")
+    before = content_hashes([tmp_path])
+    (tmp_path / "_helper.py").write_text("A = 2\n")
+    after = content_hashes([tmp_path])
+    assert before.keys() == after.keys() == {str(tmp_path / "_helper.py")}
+    assert before != after

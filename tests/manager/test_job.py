@@ -1,0 +1,38 @@
+"""What a worker function may return, and what becomes of it."""
+
+from typing import Any
+
+import pytest
+
+from gearman_manager.job import encode_result
+
+
+@pytest.mark.parametrize(
+    ("returned", "sent"),
+    [
+        (b"\0bytes", b"\0bytes"),
+        (bytearray(b"ab"), b"ab"),
+        (memoryview(b"ab"), b"ab"),
+        ("grüße", "grüße".encode()),
+        (None, b""),
+        ("", b""),
+        (7, b"7"),
+        (True, b"true"),
+        ({"ä": [1, None]}, '{"ä": [1, null]}'.encode()),
+    ],
+)
+def test_what_a_function_returns_becomes_the_result(returned: Any, sent: bytes) -> None:
+    assert encode_result(returned) == sent
+
+
+@pytest.mark.parametrize("returned", [object(), {1, 2}, {"a": b"bytes"}, float])
+def test_what_json_can_not_hold_is_refused_and_named(returned: Any) -> None:
+    with pytest.raises(TypeError, match=type(returned).__name__):
+        encode_result(returned)
+
+
+def test_endless_structures_are_refused() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    with pytest.raises(TypeError, match="list"):
+        encode_result(endless)

@@ -1,0 +1,158 @@
+"""A pool's decisions: tables of what it plans, and the life of a worker as a state machine."""
+
+import itertools
+
+import pytest
+
+from gearman_manager.errors import UnexpectedEvent
+from gearman_manager.pool import (
+    TRANSITIONS,
+    CrashBackoff,
+    Plan,
+    Pool,
+    WorkerEvent,
+    WorkerState,
+    transition,
+)
+
+
+def pool_with(ready: int, *, target: int, generation: int = 1) -> Pool:
+    pool = Pool("p")
+    pool.generation = generation
+    pool.target = target
+    for number in range(ready):
+        name = pool.new_worker(float(number)).name
+        pool.event(name, WorkerEvent.FORKED, 0.0)
+        pool.event(name, WorkerEvent.REGISTERED, 0.0)
+    return pool
+
+
+def carry_out(pool: Pool, plan: Plan, *, register: bool = True) -> None:
+    """Do what the plan says, with workers that leave at once when told."""
+    for name in plan.drain:
+        pool.event(name, WorkerEvent.DRAIN, 0.0)
+        pool.event(name, WorkerEvent.EXITED, 0.0)
+    for _ in range(plan.spawn):
+        worker = pool.new_worker(100.0)
+        pool.event(worker.name, WorkerEvent.FORKED, 0.0)
+        if register:
+            pool.event(worker.name, WorkerEvent.REGISTERED, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("state", "event"),
+    [pair for pair in itertools.product(WorkerState, WorkerEvent) if pair not in TRANSITIONS],
+)
+def test_an_event_that_a_state_does_not_allow_is_an_error(state: WorkerState, event: WorkerEvent) -> None:
+    with pytest.raises(UnexpectedEvent, match=state.value):
+        transition(state, event)
+
+
+def test_every_living_state_can_end() -> None:
+    for state in set(WorkerState) - {WorkerState.DEAD}:
+        assert transition(state, WorkerEvent.EXITED) is WorkerState.DEAD
+
+
+def test_it_spawns_up_to_its_target() -> None:
+    assert pool_with(1, target=4).plan(0.0, busy=()).spawn == 3
+
+
+def test_workers_that_are_on_their_way_count() -> None:
+    pool = pool_with(0, target=3)
+    pool.new_worker(0.0)
+    pool.new_worker(0.0)
+    assert pool.plan(0.0, busy=()).spawn == 1
+
+
+def test_only_idle_workers_are_retired_the_youngest_first() -> None:
+    pool = pool_with(4, target=2)
+    assert pool.plan(0.0, busy={"p/4"}).drain == ("p/3", "p/2")
+
+
+def test_a_busy_worker_is_never_retired_but_looked_at_again() -> None:
+    plan = pool_with(2, target=0).plan(10.0, busy={"p/1", "p/2"})
+    assert plan.drain == ()
+    assert plan.again_at is not None
+    assert plan.again_at > 10.0
+
+
+def test_serial_numbers_are_not_reused() -> None:
+    pool = pool_with(2, target=0)
+    carry_out(pool, pool.plan(0.0, busy=()))
+    assert pool.new_worker(0.0).name == "p/3"
+
+
+def test_a_reload_replaces_all_workers_and_never_falls_below_the_target() -> None:
+    pool = pool_with(5, target=5)
+    pool.generation = 2
+    for _ in range(50):
+        carry_out(pool, pool.plan(0.0, busy=()))
+        ready = sum(worker.state is WorkerState.READY for worker in pool.workers.values())
+        assert 5 <= ready <= 6
+    assert {worker.generation for worker in pool.workers.values()} == {2}
+    assert len(pool.workers) == 5
+
+
+def test_a_reload_waits_for_the_new_worker_before_an_old_one_goes() -> None:
+    pool = pool_with(2, target=2)
+    pool.generation = 2
+    plan = pool.plan(0.0, busy=())
+    assert (plan.spawn, plan.drain) == (1, ())
+    carry_out(pool, plan, register=False)
+    assert pool.plan(0.0, busy=()) == Plan()
+
+
+def test_a_reload_lets_idle_workers_go_before_busy_ones() -> None:
+    pool = pool_with(2, target=2)
+    pool.generation = 2
+    carry_out(pool, pool.plan(0.0, busy={"p/1"}))
+    assert pool.plan(0.0, busy={"p/1"}).drain == ("p/2",)
+
+
+def test_a_removed_pool_lets_its_old_workers_go() -> None:
+    pool = pool_with(3, target=0)
+    pool.generation = 2
+    assert len(pool.plan(0.0, busy=()).drain) == 3
+
+
+def test_a_crash_now_and_then_is_replaced_at_once() -> None:
+    backoff = CrashBackoff()
+    for moment in (0.0, 20.0, 40.0, 60.0):
+        backoff.crashed(moment, registered=True, workers=4, jitter=0.5)
+        assert backoff.not_before <= moment
+
+
+def test_workers_that_never_register_are_replaced_ever_more_slowly_up_to_a_bound() -> None:
+    backoff = CrashBackoff()
+    delays = []
+    now = 0.0
+    for _ in range(12):
+        backoff.crashed(now, registered=False, workers=1, jitter=0.5)
+        delays.append(backoff.not_before - now)
+        now = max(now, backoff.not_before)
+    assert delays[0] == 0.0
+    assert delays[1:5] == pytest.approx([0.5, 1.0, 2.0, 4.0])
+    assert delays[-1] == pytest.approx(backoff.MAX_DELAY_S)
+
+
+def test_many_crashes_in_a_short_time_slow_down_even_registered_workers() -> None:
+    backoff = CrashBackoff()
+    for number in range(20):
+        backoff.crashed(number * 0.1, registered=True, workers=4, jitter=0.5)
+    assert backoff.not_before > 2.0
+
+
+def test_after_a_quiet_time_the_back_off_starts_anew() -> None:
+    backoff = CrashBackoff()
+    for number in range(5):
+        backoff.crashed(float(number), registered=False, workers=1, jitter=0.5)
+    backoff.crashed(500.0, registered=False, workers=1, jitter=0.5)
+    assert backoff.not_before == 500.0
+
+
+def test_nothing_is_spawned_while_the_back_off_lasts() -> None:
+    pool = pool_with(0, target=2)
+    pool.crashes.consecutive = 3
+    pool.crashes.not_before = 7.0
+    assert pool.plan(5.0, busy=()) == Plan(again_at=7.0)
+    assert pool.plan(7.0, busy=()).spawn == 2

@@ -1,0 +1,80 @@
+"""The scoreboard: what one process writes the other reads whole, over exec, and a killed writer leaves it readable."""
+
+import os
+import signal
+import subprocess
+import sys
+
+from gearman_manager.scoreboard import Scoreboard, SlotState, SlotWriter
+
+
+def test_a_job_is_seen_while_it_runs_and_counted_when_it_ended() -> None:
+    board = Scoreboard.create(4)
+    slot = SlotWriter(board, 2)
+    slot.claim(77)
+    assert board.read(2).state is SlotState.STARTING
+    slot.begin(server=1, function=3, handle="H:box:12", now_ns=1000, deadline_ns=9000)
+    view = board.read(2)
+    assert (view.pid, view.state, view.server, view.function) == (77, SlotState.BUSY, 1, 3)
+    assert (view.handle, view.start_ns, view.deadline_ns) == ("H:box:12", 1000, 9000)
+    slot.end(4000, failed=False)
+    slot.begin(0, 0, "H:box:13", 5000, 0)
+    slot.end(5500, failed=True)
+    slot.error("it broke")
+    view = board.read(2)
+    assert (view.pid, view.state, view.handle) == (77, SlotState.IDLE, "")
+    assert (view.done, view.failed, view.busy_ns, view.last_error) == (1, 1, 3500, "it broke")
+
+
+def test_slots_do_not_touch_their_neighbours() -> None:
+    board = Scoreboard.create(3)
+    middle = SlotWriter(board, 1)
+    middle.claim(5)
+    middle.begin(255, 65535, "h" * 200, 2**63, 2**63)
+    middle.error("é" * 1000)
+    empty = Scoreboard.create(1).read(0)
+    assert board.read(0) == empty
+    assert board.read(2) == empty
+    assert len(board.read(1).handle) == 64
+
+
+def test_a_cleared_slot_is_free_again() -> None:
+    board = Scoreboard.create(1)
+    SlotWriter(board, 0).claim(9)
+    board.clear(0)
+    assert board.read(0).state is SlotState.FREE
+
+
+def test_it_is_passed_through_exec_and_read_whole_while_it_is_written_and_after_a_kill() -> None:
+    board = Scoreboard.create(1)
+    program = """
+import sys
+from gearman_manager.scoreboard import Scoreboard, SlotWriter
+slot = SlotWriter(Scoreboard.open(int(sys.argv[1])), 0)
+slot.claim(1)
+print("ready", flush=True)
+number = 0
+while True:
+    number += 1
+    slot.begin(number % 200, number % 60000, f"H:{number}", number, number)
+    slot.end(number, failed=False)
+"""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", program, str(board.descriptor)], pass_fds=[board.descriptor], stdout=subprocess.PIPE
+    )
+    try:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"ready\n"
+        busy = 0
+        while busy < 2000:
+            view = board.read(0)
+            if view.state is SlotState.BUSY:
+                busy += 1
+                assert view.handle == f"H:{view.start_ns}"
+                assert view.start_ns == view.deadline_ns
+                assert view.server == view.start_ns % 200
+    finally:
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close() if writer.stdout else None
+    assert board.read(0).pid == 1
