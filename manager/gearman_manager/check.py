@@ -52,7 +52,8 @@ def load_code(config: Config) -> Code:
                 os.close(descriptor)
     if report is None:
         words = lines[-1] if lines else "it ended, or took too long, without a word"
-        raise ConfigError([Problem(config.places.main_file, 0, "workers_dir", f"the modules could not be loaded: {words}")])
+        message = f"the modules could not be loaded: {words}"
+        raise ConfigError([Problem(config.places.main_file, 0, "workers_dir", message)])
     return Code.from_report(report)
 
 

@@ -3,9 +3,12 @@
 import json
 import logging
 from collections.abc import Mapping
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
 
 from gearman_client import WorkerJob
+
+_NOTHING_INTERRUPTS: Final = nullcontext()
 
 
 class Job:
@@ -16,10 +19,17 @@ class Job:
         log: a logger whose lines carry the function and the handle.
     """
 
-    __slots__ = ("_assigned", "log", "settings")
+    __slots__ = ("_assigned", "_uninterrupted", "log", "settings")
 
-    def __init__(self, assigned: WorkerJob, settings: Mapping[str, Any], log: logging.Logger) -> None:
+    def __init__(
+        self,
+        assigned: WorkerJob,
+        settings: Mapping[str, Any],
+        log: logging.Logger,
+        uninterrupted: AbstractContextManager[None] = _NOTHING_INTERRUPTS,
+    ) -> None:
         self._assigned = assigned
+        self._uninterrupted = uninterrupted  # within it no time limit cuts a packet in two
         self.settings = settings
         self.log = logging.LoggerAdapter(log, {"function": assigned.function, "handle": assigned.handle})
 
@@ -61,15 +71,18 @@ class Job:
 
     def status(self, numerator: int, denominator: int) -> None:
         """Report progress: `numerator` of `denominator` done (WORK_STATUS)."""
-        self._assigned.status(numerator, denominator)
+        with self._uninterrupted:
+            self._assigned.status(numerator, denominator)
 
     def data(self, data: bytes) -> None:
         """Send a piece of the result before the end (WORK_DATA)."""
-        self._assigned.data(data)
+        with self._uninterrupted:
+            self._assigned.data(data)
 
     def warning(self, data: bytes) -> None:
         """Send a warning to the client (WORK_WARNING); the job goes on."""
-        self._assigned.warning(data)
+        with self._uninterrupted:
+            self._assigned.warning(data)
 
 
 def encode_result(result: object) -> bytes:

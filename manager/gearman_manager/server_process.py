@@ -100,6 +100,8 @@ class BundledServer:
             *(sys.executable, "-P", "-m", "gearman_server"),
             *("--listen", self.address.host, "--port", str(self.address.port)),
             *("--store", options.store, "--verbose", options.log_level, "--log-format", "json"),
+            # What `crash_retries: 3` means for every function, until the server knows them one by one.
+            *("--job-retries", "4"),
             *("--log-file", "stderr", "--supervised-fd", str(supervised)),
         ]
 

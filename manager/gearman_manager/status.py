@@ -31,7 +31,10 @@ def report(since: float, generations: Generations, workforce: Workforce, queues:
         "servers": {str(server.address): _server(server.up, server.since) for server in queues.servers}
         if queues
         else {},
-        "errors": [{"file": p.file, "line": p.line, "message": p.message} for p in generations.errors],
+        "errors": [
+            {"file": p.file, "line": p.line, "message": f"{p.key}: {p.message}" if p.key else p.message}
+            for p in generations.errors
+        ],
     }
 
 

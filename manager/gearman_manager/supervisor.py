@@ -131,8 +131,11 @@ class Supervisor:
             try:
                 self._server.start()
             except StartError as error:
+                # Behind the semicolon the server names its own options; whoever runs a manager has the configuration.
+                reason = str(error).partition("; ")[0].removeprefix("gearman-server: ")
                 place = self._config.place("server.listen")
-                raise StartError(f"{error}; {place}: server.listen says where it listens") from error
+                remedy = f"stop that, or choose another address for the bundled server: {place}: server.listen"
+                raise StartError(f"the job server can't start: {reason}; {remedy}") from error
             _log.info("job server on %s", self._server.address, extra={"pid": self._server.pid})
 
     def _addresses(self) -> list[str]:

@@ -10,9 +10,8 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from setproctitle import setproctitle
@@ -23,6 +22,7 @@ from gearman_manager.discovery import LoadedFunction
 from gearman_manager.errors import JobTimeout
 from gearman_manager.job import Job, encode_result
 from gearman_manager.scoreboard import Scoreboard, SlotWriter
+from gearman_manager.time_limit import TimeLimit
 
 Functions = dict[tuple[str, str], LoadedFunction]  # by file and name
 _log = logging.getLogger("worker")
@@ -105,7 +105,7 @@ class WorkerProcess(WorkerObserver):
         self._shared = shared
         self._slot = SlotWriter(shared.scoreboard, order.slot)
         self._slot.claim(os.getpid())
-        self._in_user_code = False
+        self._limit = TimeLimit()
         self._announced = False
         self._server_index = {parse_address(text): index for index, text in enumerate(order.servers)}
         self._routines = {
@@ -121,7 +121,6 @@ class WorkerProcess(WorkerObserver):
     def run(self) -> None:
         """Serve until asked to stop, until the supervisor is gone or until `max_jobs` are done."""
         signal.signal(signal.SIGTERM, lambda *_: self._gearman.stop())
-        signal.signal(signal.SIGALRM, self._time_is_up)
         remaining = self._order.max_jobs
         while remaining is None or remaining > 0:
             assigned = self._gearman.grab()
@@ -146,13 +145,25 @@ class WorkerProcess(WorkerObserver):
         """A server went away; the client library keeps trying to come back."""
         _log.info("job server %s: %s; trying again", address, reason)
 
+    def result_lost(self, address: Address, handle: str) -> None:
+        """The answer did not reach its server, or nobody knows: the server will run the job again."""
+        _log.warning("the answer to %s may be lost with its connection to %s", handle, address)
+
+    def server_error(self, address: Address, code: str, text: str) -> None:
+        """An answer came too late, for instance."""
+        _log.warning("job server %s says %s: %s", address, code, text)
+
     def _serve(self, assigned: WorkerJob) -> None:
-        routine = self._routines[assigned.function]
+        routine = self._routines.get(assigned.function)
+        if routine is None:
+            _log.error("%s assigned a job of %s, which is not registered", assigned.server, assigned.function)
+            assigned.fail()
+            return
         now_ns = time.monotonic_ns()
         deadline_ns = now_ns + int(routine.timeout_s * 1e9) if routine.timeout_s else 0
         self._slot.begin(self._server_index[assigned.server], routine.index, assigned.handle, now_ns, deadline_ns)
         failed = False
-        job = Job(assigned, routine.settings, routine.log)
+        job = Job(assigned, routine.settings, routine.log, self._limit if routine.timeout_s else nullcontext())
         try:
             result = self._call(routine, job)
             assigned.complete(encode_result(result))
@@ -165,30 +176,16 @@ class WorkerProcess(WorkerObserver):
         """Run user code under its time limit."""
         if routine.timeout_s is None:
             return routine.call(job)
-        self._in_user_code = True
-        signal.setitimer(signal.ITIMER_REAL, routine.timeout_s)
         try:
-            return routine.call(job)
+            return self._limit.call(lambda: routine.call(job), routine.timeout_s)
         except JobTimeout:
             raise JobTimeout(f"{job.function} took longer than its timeout of {routine.timeout_s:g} s") from None
-        finally:
-            self._in_user_code = False
-            signal.setitimer(signal.ITIMER_REAL, 0)
-
-    def _time_is_up(self, _number: int, _frame: FrameType | None) -> None:
-        if self._in_user_code:
-            raise JobTimeout
 
     def _fail(self, assigned: WorkerJob, job: Job, error: BaseException) -> None:
         text = f"{type(error).__name__}: {error}"
         self._slot.error(text)
         job.log.error("the job failed: %s", text, exc_info=error if not isinstance(error, JobTimeout) else None)
-        if assigned.server_is_ours:
-            assigned.exception(text.encode(errors="replace"))
-        else:
-            # Clients of gearmand hang on what it substitutes for an exception (protocol defect 8).
-            assigned.warning(text.encode(errors="replace"))
-            assigned.fail()
+        assigned.fail_because(text.encode(errors="replace"))
 
 
 def main(order: Order, functions: Functions, shared: Shared) -> int:

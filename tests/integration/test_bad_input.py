@@ -56,7 +56,10 @@ def test_all_mistakes_of_a_file_are_named_at_once(tmp_path: Path, command: tuple
     ("text", "parts"),
     [
         ("pools: {a: {functions: [nope]}}\n", ("config.yaml:1: pools.a.functions", "nope", "nap")),
-        ("pools: {a: {functions: [nap]}, b: {functions: [nap]}}\n", ("pools.b.functions", "nap is in the pool a already")),
+        (
+            "pools: {a: {functions: [nap]}, b: {functions: [nap]}}\n",
+            ("pools.b.functions", "nap is in the pool a already"),
+        ),
         ("workers_dir: missing\n", ("missing", "workers_dir")),
     ],
 )
@@ -119,7 +122,8 @@ def test_a_taken_port_says_by_what_and_how_to_choose_another(tmp_path: Path) -> 
         port = taken.getsockname()[1]
         configured(tmp_path, f"run_dir: run\nserver:\n  listen: 127.0.0.1:{port}\n", nap="def nap(job): ...\n")
         result = run(tmp_path)
-    assert_message(result, 1, f"port {port} on 127.0.0.1 is taken by", f"pid {os.getpid()}", "config.yaml:3: server.listen")
+    place = "config.yaml:3: server.listen"
+    assert_message(result, 1, f"port {port} on 127.0.0.1 is taken by", f"pid {os.getpid()}", place)
     assert "-p PORT" not in result.stderr
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gearman_client import GearmanError
+from gearman_client import GearmanError, JobFailed
 
 from .conftest import RunningManager, alive, eventually
 
@@ -169,6 +169,25 @@ def test_a_pool_that_keeps_dying_is_tried_ever_more_slowly_and_its_neighbour_ser
     (manager.address,) = manager.status()["servers"]
     with manager.client(timeout_s=10) as client:
         assert client.submit("nap", "0")
+
+
+def test_a_job_that_kills_its_worker_fails_after_four_attempts(manager: RunningManager) -> None:
+    manager.write_module(
+        "poison.py",
+        """
+        import os
+        import signal
+
+        def poison(job):
+            print(f"attempt {job.attempt}")
+            os.kill(os.getpid(), signal.SIGKILL)
+        """,
+    )
+    manager.start("pools: {poison: {functions: [poison], min: 2, max: 2}}\n")
+    with manager.client(timeout_s=30) as client, pytest.raises(JobFailed):
+        client.submit("poison", b"")
+    attempts = [line.rpartition(": ")[2] for line in manager.log().splitlines() if ": attempt " in line]
+    assert attempts == ["attempt 1", "attempt 2", "attempt 3", "attempt 4"]
 
 
 def test_what_a_killed_worker_had_started_is_gone_too(manager: RunningManager) -> None:
