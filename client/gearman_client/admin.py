@@ -108,7 +108,8 @@ class AdminClient:
         """Limit the function's jobs: one number for all priorities, or three (high, normal, low); none: no limit."""
         if len(limits) not in (0, 1, 3):
             raise ArgumentError("maxqueue takes no number, one, or three (high, normal, low)")
-        self._value(" ".join(["maxqueue", _word(function), *map(str, limits)]))
+        # 0 is "no limit" everywhere; without any number some servers take the limit off, and others show it.
+        self._value(" ".join(["maxqueue", _word(function), *map(str, limits or (0,))]))
 
     def create_function(self, function: str) -> None:
         """Make the function known to the server."""

@@ -3,7 +3,6 @@
 Only the name lookup itself blocks (the standard library has no other). Nothing Gearman is spoken here.
 """
 
-import contextlib
 import errno
 import os
 import select
@@ -134,6 +133,4 @@ def _resolve(address: Address) -> deque[_Candidate]:
 def _is_writable(sock: socket.socket) -> bool:
     poll = select.poll()
     poll.register(sock.fileno(), select.POLLOUT)
-    with contextlib.suppress(InterruptedError):
-        return bool(poll.poll(0))
-    return False
+    return bool(poll.poll(0))
