@@ -274,6 +274,15 @@ def in_thread() -> Iterator[Callable[..., "Future[Any]"]]:
         assert not thread.is_alive(), "a call of the test never returned"
 
 
+@pytest.fixture
+def worker(scripted_server: ScriptedServer, observer: RecordingObserver) -> Iterator[Worker]:
+    """A worker for function f that gives a silent server up after 0.3 s."""
+    with Worker(scripted_server.address, WorkerSettings(reply_timeout_s=0.3), observer=observer) as worker:
+        worker.register("f")
+        yield worker
+        scripted_server.close()  # else the worker's close gives the server its second to read the last answers
+
+
 class RunningWorker:
     """A worker whose `work` runs in a thread until the test ends."""
 
