@@ -1,0 +1,27 @@
+"""The load generator: compiled when needed, run, its line of figures read. Knows nothing of servers but their port."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+BUILD = FOLDER / "build"
+STALLED_AFTER_S = 120
+
+
+def build(name: str) -> Path:
+    """The program compiled from `name`.c, compiled anew when the source is newer."""
+    source, program = FOLDER / f"{name}.c", BUILD / name
+    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+        BUILD.mkdir(exist_ok=True)
+        subprocess.run(["cc", "-O2", "-o", str(program), str(source)], check=True)
+    return program
+
+
+def gearload(port: int, arguments: str) -> dict[str, float]:
+    """Run `gearload 127.0.0.1 PORT ARGUMENTS`; its figures by name."""
+    command = [str(build("gearload")), "127.0.0.1", str(port), *arguments.split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=STALLED_AFTER_S, check=True)
+    figures = dict(word.split("=", 1) for word in done.stdout.split())
+    return {name: float(value) for name, value in figures.items() if name != "mode"}

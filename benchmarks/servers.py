@@ -1,0 +1,79 @@
+"""The job servers that are compared: each started fresh on a free port, its CPU time read, and stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+START_DEADLINE_S = 10
+_CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running job server."""
+
+    port: int
+    pid: int
+
+    def cpu_s(self) -> float:
+        """CPU seconds it has used so far, in user mode and in the kernel, all threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS_PER_S
+
+
+def ours(port: int) -> list[str]:
+    """The command of our server."""
+    return [str(Path(sys.executable).with_name("gearman-server")), "-L", "127.0.0.1", "-p", str(port)]
+
+
+def gearmand(port: int) -> list[str]:
+    """The command of gearmand as Debian installs it, with its own defaults, in memory."""
+    program = shutil.which("gearmand", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise SystemExit("benchmarks: gearmand is not installed (apt install gearman-job-server)")
+    return [program, "-L", "127.0.0.1", "-p", str(port), "--log-file", "none"]
+
+
+COMMANDS = {"gearman-server": ours, "gearmand": gearmand}
+
+
+@contextlib.contextmanager
+def fresh_server(name: str) -> Iterator[Server]:
+    """A server that has done nothing yet."""
+    port = _free_port()
+    process = subprocess.Popen(COMMANDS[name](port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_until_listening(port)
+        yield Server(port, process.pid)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_listening(port: int) -> None:
+    deadline = time.monotonic() + START_DEADLINE_S
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return

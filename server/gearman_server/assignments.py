@@ -1,0 +1,177 @@
+"""What workers say about themselves, and how they are given jobs: CAN_DO*, CANT_DO, PRE_SLEEP, GRAB_JOB*. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from gearman_client.packet import PacketType
+from gearman_server.errors import MalformedPacketError
+from gearman_server.events import FunctionRegistered, FunctionUnregistered, JobAssigned
+from gearman_server.job import PRIORITIES, Job, JobState
+from gearman_server.replies import NO_JOB, NOOP, job_assign, job_assign_all, job_assign_attempt, job_assign_unique
+
+if TYPE_CHECKING:
+    from gearman_server.function import Function
+    from gearman_server.job_table import JobTable
+    from gearman_server.session import Session
+    from gearman_server.submissions import Handler
+    from gearman_server.timeouts import JobTimeouts
+
+MAX_CLIENT_ID_BYTES: Final = 127
+MIN_TIMEOUT_MS: Final = 1000
+MAX_TIMEOUT_MS: Final = 2**31
+_RUNNING: Final = JobState.RUNNING
+
+
+class Assignments:
+    """Handlers of the worker's requests other than results."""
+
+    def __init__(self, table: JobTable, timeouts: JobTimeouts) -> None:
+        self._table = table
+        self._timeouts = timeouts
+        self._is_assigning = True
+
+    def handlers(self) -> dict[int, Handler]:
+        """By packet type."""
+        return {
+            PacketType.CAN_DO: self._can_do,
+            PacketType.CAN_DO_TIMEOUT: self._can_do_timeout,
+            PacketType.CANT_DO: self._cant_do,
+            PacketType.RESET_ABILITIES: self._reset_abilities,
+            PacketType.SET_CLIENT_ID: _set_client_id,
+            PacketType.PRE_SLEEP: self._pre_sleep,
+            PacketType.GRAB_JOB: self._grab,
+            PacketType.GRAB_JOB_UNIQ: self._grab_unique,
+            PacketType.GRAB_JOB_ALL: self._grab_all,
+        }
+
+    def stop(self) -> None:
+        """From now on nobody is given a job: the server is ending."""
+        self._is_assigning = False
+
+    # --- registration
+
+    def _can_do(self, session: Session, body: bytes, _now: float) -> None:
+        self._register(session, body, None)
+
+    def _can_do_timeout(self, session: Session, body: bytes, _now: float) -> None:
+        name, separator, digits = body.partition(b"\0")
+        if not separator:
+            raise MalformedPacketError("CAN_DO_TIMEOUT takes function and milliseconds")
+        self._register(session, name, _timeout_s(digits))
+
+    def _register(self, session: Session, name: bytes, timeout_s: float | None) -> None:
+        function = self._table.function(name)
+        # The last registration wins, and only the first one counts: gearmand would list the function twice.
+        session.timeouts_s.pop(function, None)
+        if timeout_s is not None:
+            session.timeouts_s[function] = timeout_s
+        if session in function.workers:
+            return
+        function.workers.add(session)
+        session.functions.append(function)
+        if session.sleeping:
+            function.sleepers[session] = None
+        self._table.events.emit(FunctionRegistered(session.identity, session.client_id, name))
+
+    def _cant_do(self, session: Session, body: bytes, _now: float) -> None:
+        function = self._table.functions.get(body)
+        if function is not None and session in function.workers:
+            session.functions.remove(function)
+            self._unregister(session, function)
+
+    def _reset_abilities(self, session: Session, _body: bytes, _now: float) -> None:
+        self.forget_abilities(session)
+
+    def forget_abilities(self, session: Session) -> None:
+        """Unregister it from everything; what it was running goes back to the queues."""
+        functions, session.functions = session.functions, []
+        for function in functions:
+            self._unregister(session, function)
+
+    def _unregister(self, session: Session, function: Function) -> None:
+        function.workers.discard(session)
+        function.sleepers.pop(session, None)
+        session.timeouts_s.pop(function, None)
+        for job in [job for job in session.assigned.values() if job.function is function]:
+            self._table.lose_worker(job, "its worker gave the function up")
+        self._table.events.emit(FunctionUnregistered(session.identity, session.client_id, function.name))
+
+    # --- sleeping and grabbing
+
+    def _pre_sleep(self, session: Session, _body: bytes, _now: float) -> None:
+        if self._is_assigning and any(function.has_waiting_job() for function in session.functions):
+            session.reply(NOOP)
+            return
+        session.sleeping = True
+        for function in session.functions:
+            function.sleepers[session] = None
+
+    def _grab(self, session: Session, _body: bytes, now: float) -> None:
+        job = self._take(session, now)
+        session.reply(NO_JOB if job is None else job_assign(job))
+
+    def _grab_unique(self, session: Session, _body: bytes, now: float) -> None:
+        self._grab_with(session, job_assign_unique, now)
+
+    def _grab_all(self, session: Session, _body: bytes, now: float) -> None:
+        self._grab_with(session, job_assign_all, now)
+
+    def _grab_with(self, session: Session, encode: Callable[[Job], bytes], now: float) -> None:
+        job = self._take(session, now)
+        if job is None:
+            session.reply(NO_JOB)
+        elif session.wants_attempt:
+            session.reply(job_assign_attempt(job))
+        else:
+            session.reply(encode(job))
+
+    def _take(self, session: Session, now: float) -> Job | None:
+        """The next job for this worker, now assigned to it.
+
+        A high job of any of its functions comes before a normal one of any other; within a priority the function that
+        was served longest ago comes first.
+        """
+        if session.sleeping:
+            self._table.rouse(session)
+        functions = session.functions
+        for priority in PRIORITIES:
+            for function in functions:
+                queue = function.queues[priority]
+                if queue:
+                    job = queue.take() if self._is_assigning else None
+                    if job is not None:
+                        if len(functions) > 1:
+                            functions.remove(function)
+                            functions.append(function)
+                        self._assign(session, job, now)
+                        return job
+        return None
+
+    def _assign(self, session: Session, job: Job, now: float) -> None:
+        job.state = _RUNNING
+        job.worker = session
+        session.assigned[job.handle] = job
+        function = job.function
+        function.running += 1
+        if session.timeouts_s:
+            timeout_s = session.timeouts_s.get(function)
+            if timeout_s is not None:
+                self._timeouts.start(job, now + timeout_s)
+        if self._table.events.wants_jobs:
+            self._table.events.emit(JobAssigned(job.handle, function.name, session.identity))
+
+
+def _set_client_id(session: Session, body: bytes, _now: float) -> None:
+    # Cut as in gearmand; a line feed in it would forge a line of the text command `workers`.
+    session.client_id = body[:MAX_CLIENT_ID_BYTES].translate(None, b"\0\r\n")
+
+
+def _timeout_s(digits: bytes) -> float | None:
+    """Seconds of a CAN_DO_TIMEOUT: what is no positive number means none, and less than a second counts as one."""
+    text = digits.strip()
+    if not text.isdigit():
+        return None
+    milliseconds = MAX_TIMEOUT_MS if len(text) > len(str(MAX_TIMEOUT_MS)) else min(int(text), MAX_TIMEOUT_MS)
+    return max(milliseconds, MIN_TIMEOUT_MS) / 1000 if milliseconds > 0 else None

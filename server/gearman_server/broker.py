@@ -1,0 +1,157 @@
+"""The broker: packets in, replies in the sessions' out-buffers. The whole job server but for the bytes' way in and out.
+
+Pure: no socket, no clock, no gevent. Whoever drives it hands it packets and the monotonic time, sends what is in the
+out-buffers of the sessions in `touched`, and calls `tick` when it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from gearman_client.packet import Packet
+from gearman_server.admin import AdminCommands, ServerFacts
+from gearman_server.assignments import Assignments
+from gearman_server.errors import MalformedPacketError, RefusedError
+from gearman_server.events import ConnectionClosed, ConnectionOpened, EventStream, RequestRefused
+from gearman_server.job import Job
+from gearman_server.job_table import BrokerSettings, JobTable
+from gearman_server.queries import Queries
+from gearman_server.replies import error
+from gearman_server.results import Results
+from gearman_server.session import Identity, Session
+from gearman_server.store import Store
+from gearman_server.submissions import Handler, Submissions
+from gearman_server.timeouts import JobTimeouts
+
+_LAST_STANDARD_TYPE: Final = 42
+
+
+class Broker:
+    """All jobs, functions and sessions, and what each packet does to them."""
+
+    def __init__(self, store: Store, settings: BrokerSettings, facts: ServerFacts) -> None:
+        self.events = EventStream()
+        self.sessions: set[Session] = set()
+        self.table = JobTable(store, settings, self.events)
+        self._settings = settings
+        self._timeouts = JobTimeouts()
+        self._assignments = Assignments(self.table, self._timeouts)
+        self._admin = AdminCommands(self.table, self.sessions, facts)
+        self._submissions = Submissions(self.table).handlers()
+        self._handlers: dict[int, Handler] = {
+            **self._submissions,
+            **self._assignments.handlers(),
+            **Results(self.table).handlers(),
+            **Queries(self.table).handlers(),
+            0: self._text_line,
+        }
+
+    @property
+    def touched(self) -> set[Session]:
+        """Sessions for which packets were left by somebody else's request. The driver clears it."""
+        return self.table.touched
+
+    @property
+    def has_running_jobs(self) -> bool:
+        """Whether any worker holds a job."""
+        return any(function.running for function in self.table.functions.values())
+
+    # --- connections
+
+    def connect(self, identity: Identity, number: int = 0) -> Session:
+        """A connection was accepted."""
+        session = Session(identity, number, wants_exceptions=self._settings.exceptions)
+        self.sessions.add(session)
+        self.events.emit(ConnectionOpened(identity))
+        return session
+
+    def disconnect(self, session: Session, reason: str) -> None:
+        """The connection ended: its jobs go back to their queues, and what it alone waited for is abandoned."""
+        if session not in self.sessions:
+            return
+        self.sessions.discard(session)
+        session.close()
+        self.table.stop_listening(session)
+        # Newest first, as in gearmand. Out of the sleepers first, or requeueing would wake the dead.
+        self.table.rouse(session)
+        for job in reversed(list(session.assigned.values())):
+            self.table.lose_worker(job, "its worker's connection ended")
+        self._assignments.forget_abilities(session)
+        self.events.emit(ConnectionClosed(session.identity, session.client_id, reason))
+
+    # --- requests
+
+    def receive(self, session: Session, packets: Iterable[Packet], now: float) -> None:
+        """Carry out what a connection asked for, in order. Malformed input ends that connection and no other."""
+        if session.ending is not None:
+            return
+        handlers = self._handlers
+        for packet_type, body in packets:
+            handler = handlers.get(packet_type)
+            try:
+                if handler is not None:
+                    handler(session, body, now)
+                else:
+                    _refuse_type(packet_type)
+            except RefusedError as refused:
+                self._refuse(session, refused.code, refused.text)
+            except MalformedPacketError as malformed:
+                self.end_for_violation(session, b"INVALID_PACKET", str(malformed))
+            if session.ending is not None:
+                return
+
+    def end_for_violation(self, session: Session, code: bytes, text: str) -> None:
+        """What the peer sends is not the protocol: an ERROR, then its connection is closed."""
+        if session.ending is None:
+            self._refuse(session, code, text.encode())
+            session.end(f"sent what is not the protocol: {text}")
+
+    def _refuse(self, session: Session, code: bytes, text: bytes) -> None:
+        session.reply(error(code, text))
+        self.events.emit(RequestRefused(session.identity, code, text))
+
+    def _text_line(self, session: Session, line: bytes, _now: float) -> None:
+        answer = self._admin.execute(line)
+        if answer is None:
+            session.end("sent a text command of too many words")
+        else:
+            session.reply(answer)
+
+    # --- time, store, end
+
+    @property
+    def next_due(self) -> float | None:
+        """When `tick` has something to do; None when nothing is pending."""
+        return self._timeouts.next_due
+
+    def tick(self, now: float) -> float | None:
+        """Do what is due. Returns when to call again, None when nothing is pending."""
+        for job in self._timeouts.take_due(now):
+            self.table.lose_worker(job, "its worker overran the timeout")
+        return self._timeouts.next_due
+
+    def inserts_written(self, jobs: Iterable[Job]) -> None:
+        """The store has committed these inserts: their submitters are told."""
+        self.table.durability.inserts_written(jobs)
+
+    def inserts_failed(self, jobs: Iterable[Job]) -> None:
+        """The store could not commit these inserts: their submitters get QUEUE_ERROR."""
+        self.table.durability.inserts_failed(jobs)
+
+    def stop_assigning(self) -> None:
+        """The server is ending: running jobs are finished, no other is started, and submissions are refused."""
+        self._assignments.stop()
+        self._handlers.update(dict.fromkeys(self._submissions, _refuse_submission))
+
+
+def _refuse_type(packet_type: int) -> None:
+    if -_LAST_STANDARD_TYPE <= packet_type < 0:
+        raise RefusedError(b"INVALID_MAGIC", b"Request magic expected")
+    if 0 < packet_type <= _LAST_STANDARD_TYPE:
+        raise RefusedError(b"INVALID_COMMAND", b"Command not expected")
+    raise MalformedPacketError(f"unknown packet type {abs(packet_type)}")
+
+
+def _refuse_submission(_session: Session, _body: bytes, _now: float) -> None:
+    raise RefusedError(b"QUEUE_ERROR", b"The server is shutting down")

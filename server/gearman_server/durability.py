@@ -1,0 +1,82 @@
+"""Which acknowledgements wait for the store, and what its verdict does to jobs and submitters. Pure.
+
+The rules (group commit): a job is runnable at once; its JOB_CREATED waits for its insert; one that ends before leaves
+without it; submissions that coalesce onto a job being inserted share its outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from gearman_server.job import Job, JobState
+from gearman_server.replies import error, job_created
+
+if TYPE_CHECKING:
+    from gearman_server.job_table import JobTable
+    from gearman_server.session import Session, WithheldReply
+    from gearman_server.store import Store
+
+_NOT_STORED: Final = error(b"QUEUE_ERROR", b"The job could not be stored")
+
+
+class JobRecord:
+    """A job's row in the store: being inserted while replies wait for it, then written."""
+
+    __slots__ = ("is_written", "waiting")
+
+    def __init__(self) -> None:
+        self.is_written = False
+        self.waiting: list[WithheldReply] = []
+
+
+class Durability:
+    """Acknowledges background submissions when the store allows it."""
+
+    def __init__(self, store: Store, table: JobTable) -> None:
+        self._store = store
+        self._table = table
+        self.is_durable = store.is_durable
+
+    def acknowledge(self, session: Session, job: Job) -> None:
+        """Answer a background submission: JOB_CREATED, as soon as the job's row is committed."""
+        record = job.record
+        if record is None:
+            record = job.record = JobRecord()
+            self._store.insert(job)
+        if record.is_written:
+            session.reply(job_created(job.handle))
+        else:
+            record.waiting.append(session.withhold())
+
+    def inserts_written(self, jobs: Iterable[Job]) -> None:
+        """These inserts are committed. A job that has ended in the meantime has no record any more."""
+        for job in jobs:
+            if job.record is not None:
+                job.record.is_written = True
+                self._release(job.record, job_created(job.handle))
+
+    def inserts_failed(self, jobs: Iterable[Job]) -> None:
+        """These inserts will not be committed. A running job goes on in memory, a queued one was never promised."""
+        for job in jobs:
+            record, job.record = job.record, None
+            if record is None:
+                continue
+            self._release(record, _NOT_STORED)
+            if job.state is JobState.QUEUED:
+                job.background = False
+                if not job.is_wanted:
+                    self._table.drop(job, "could not be stored")
+
+    def job_ended(self, job: Job) -> None:
+        """Whoever still waits for the insert gets JOB_CREATED without it, and the row goes (or is never written)."""
+        record, job.record = job.record, None
+        if record is not None:
+            self._release(record, job_created(job.handle))
+            self._store.delete(job)
+
+    def _release(self, record: JobRecord, packet: bytes) -> None:
+        for gap in record.waiting:
+            gap.release(packet)
+            self._table.touched.add(gap.session)
+        record.waiting.clear()

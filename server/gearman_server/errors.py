@@ -1,0 +1,28 @@
+"""Every exception of the job server. `ServerError` is the base of all."""
+
+from gearman_client.errors import GearmanError
+
+
+class ServerError(GearmanError):
+    """Base of everything the server raises."""
+
+
+class UsageError(ServerError):
+    """The command line can't be carried out; the message is one line that names the option and the remedy."""
+
+
+class StartError(ServerError):
+    """The server can't start; the message is one line that says why and what would help."""
+
+
+class MalformedPacketError(ServerError):
+    """A packet's body does not hold what its type demands: the connection is closed after an ERROR."""
+
+
+class RefusedError(ServerError):
+    """A request is answered with an ERROR packet; the connection goes on."""
+
+    def __init__(self, code: bytes, text: bytes) -> None:
+        super().__init__(text.decode())
+        self.code = code
+        self.text = text

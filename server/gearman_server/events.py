@@ -1,0 +1,124 @@
+"""The broker's event stream: what happened, as typed values, for the log, metrics and whoever watches. Pure.
+
+Events of every job are the hot path: they are only made when somebody subscribed to them, which `wants_jobs` tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, TypeAlias
+
+from gearman_server.session import Identity
+
+
+class ConnectionOpened(NamedTuple):
+    """A peer connected."""
+
+    identity: Identity
+
+
+class ConnectionClosed(NamedTuple):
+    """A connection ended, and why."""
+
+    identity: Identity
+    client_id: bytes
+    reason: str
+
+
+class FunctionRegistered(NamedTuple):
+    """A worker said that it can do a function."""
+
+    identity: Identity
+    client_id: bytes
+    function: bytes
+
+
+class FunctionUnregistered(NamedTuple):
+    """A worker said that it no longer does a function."""
+
+    identity: Identity
+    client_id: bytes
+    function: bytes
+
+
+class RequestRefused(NamedTuple):
+    """A request was answered with an ERROR packet."""
+
+    identity: Identity
+    code: bytes
+    text: bytes
+
+
+class JobQueued(NamedTuple):
+    """A job was accepted."""
+
+    handle: bytes
+    function: bytes
+
+
+class JobAssigned(NamedTuple):
+    """A job was given to a worker."""
+
+    handle: bytes
+    function: bytes
+    worker: Identity
+
+
+class JobEnded(NamedTuple):
+    """A worker ended a job; `how` is the name of the packet."""
+
+    handle: bytes
+    function: bytes
+    how: str
+
+
+class JobRequeued(NamedTuple):
+    """A job went back to its queue because its worker was lost under it, gave it up, or overran its timeout."""
+
+    handle: bytes
+    function: bytes
+    reason: str
+    requeues: int
+
+
+class JobDropped(NamedTuple):
+    """A job will not run (again): cancelled, abandoned by its clients, or out of attempts."""
+
+    handle: bytes
+    function: bytes
+    reason: str
+
+
+Event: TypeAlias = (
+    ConnectionOpened
+    | ConnectionClosed
+    | FunctionRegistered
+    | FunctionUnregistered
+    | RequestRefused
+    | JobQueued
+    | JobAssigned
+    | JobEnded
+    | JobRequeued
+    | JobDropped
+)
+
+EVERY_JOB: Final = (JobQueued, JobAssigned, JobEnded)
+
+
+class EventStream:
+    """Hands each event to those who subscribed to its type, in the order of their subscription."""
+
+    def __init__(self) -> None:
+        self._subscribers: dict[type[Event], list[Callable[[Event], None]]] = {}
+        self.wants_jobs = False
+
+    def subscribe(self, receive: Callable[[Event], None], *types: type[Event]) -> None:
+        """Have `receive` called with every event of these types. It must not raise, and not call the broker."""
+        for event_type in types:
+            self._subscribers.setdefault(event_type, []).append(receive)
+        self.wants_jobs = any(event_type in self._subscribers for event_type in EVERY_JOB)
+
+    def emit(self, event: Event) -> None:
+        """Tell the subscribers."""
+        for receive in self._subscribers.get(type(event), ()):
+            receive(event)

@@ -1,0 +1,105 @@
+"""A function: its three queues, the workers registered for it, the sleepers among them, its limits. Pure."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gearman_server.job import Job, JobState
+
+if TYPE_CHECKING:
+    from gearman_server.job import CoalescingKey
+    from gearman_server.session import Session
+
+
+class JobQueue(deque[Job]):
+    """Waiting jobs of one function and priority, in order.
+
+    A job that is cancelled or abandoned while it waits stays in place as a tombstone, because taking it out of the
+    middle would cost a walk; the queue is compacted before tombstones can outnumber the living.
+    A deque itself rather than a class holding one: `append` and the test for emptiness stay at C speed.
+    """
+
+    tombstones = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait here."""
+        return len(self) - self.tombstones
+
+    def take(self) -> Job | None:
+        """The job that has waited longest, taken out of the queue."""
+        while self:
+            job = self.popleft()
+            if job.state is JobState.QUEUED:
+                return job
+            self.tombstones -= 1
+        return None
+
+    def drop_tombstones_at_head(self) -> None:
+        """After this the queue is empty, or its first job is alive."""
+        while self and self[0].state is not JobState.QUEUED:
+            self.popleft()
+            self.tombstones -= 1
+
+    def bury(self) -> None:
+        """One of the jobs in here has just ended."""
+        self.tombstones += 1
+        if self.tombstones * 2 > len(self):
+            living = [job for job in self if job.state is JobState.QUEUED]
+            self.clear()
+            self.extend(living)
+            self.tombstones = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """How many jobs a function may have before a submission of each priority is refused; 0 = no limit."""
+
+    high: int = 0
+    normal: int = 0
+    low: int = 0
+
+    def of(self, priority: int) -> int:
+        """The limit for submissions of one priority."""
+        return (self.high, self.normal, self.low)[priority]
+
+
+class Function:
+    """One function name and everything the server knows under it."""
+
+    __slots__ = ("by_key", "limits", "name", "queues", "running", "sleepers", "workers")
+
+    def __init__(self, name: bytes) -> None:
+        self.name = name
+        self.queues = (JobQueue(), JobQueue(), JobQueue())
+        self.running = 0
+        self.by_key: dict[CoalescingKey, Job] = {}
+        self.workers: set[Session] = set()
+        #: Registered workers that wait for a NOOP, the one that has slept longest first.
+        self.sleepers: OrderedDict[Session, None] = OrderedDict()
+        self.limits: QueueLimits | None = None
+
+    @property
+    def waiting(self) -> int:
+        """How many of its jobs wait for a worker."""
+        return sum(queue.waiting for queue in self.queues)
+
+    @property
+    def total(self) -> int:
+        """How many jobs it has, waiting and running."""
+        return self.waiting + self.running
+
+    def has_waiting_job(self) -> bool:
+        """Whether a worker that grabbed now would be given a job."""
+        for queue in self.queues:
+            queue.drop_tombstones_at_head()
+            if queue:
+                return True
+        return False
+
+    def is_full_for(self, priority: int) -> bool:
+        """Whether its limit refuses one more job of that priority."""
+        limit = self.limits.of(priority) if self.limits is not None else 0
+        return 0 < limit <= self.total

@@ -1,0 +1,87 @@
+"""A job and its states. Pure data: who may do what with it is decided by the modules that own it.
+
+There can be millions of these at once, so every slot counts: what is rare or can be derived is not stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gearman_server.durability import JobRecord
+    from gearman_server.function import Function
+    from gearman_server.session import Session
+
+HIGH: Final = 0
+NORMAL: Final = 1
+LOW: Final = 2
+PRIORITIES: Final = (HIGH, NORMAL, LOW)
+
+#: What `coalescing_key` gives: jobs of one function with equal keys are one job.
+CoalescingKey = bytes | tuple[bytes, bytes]
+
+
+class JobState(Enum):
+    """Where a job is. QUEUED -> RUNNING -> ENDED; a lost worker leads from RUNNING back to QUEUED."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    #: A worker still has it, but it was cancelled: nobody hears of its outcome, and it is never run again.
+    CANCELLED = "cancelled"
+    ENDED = "ended"
+
+
+class Job:
+    """One call of a function, from its submission to its end."""
+
+    __slots__ = (
+        "background",
+        "deadline",
+        "function",
+        "handle",
+        "listeners",
+        "priority",
+        "progress",
+        "record",
+        "reducer",
+        "requeues",
+        "state",
+        "unique",
+        "worker",
+        "workload",
+    )
+
+    def __init__(self, handle: bytes, function: Function, unique: bytes, workload: bytes, priority: int) -> None:
+        self.handle = handle
+        self.function = function
+        self.unique = unique
+        self.workload = workload
+        self.priority = priority
+        self.state = JobState.QUEUED
+        #: Some submission asked for it in the background: it runs whether or not a client waits for it.
+        self.background = False
+        #: The sessions that are told of its progress and its end; one that submitted it twice is here twice.
+        self.listeners: Sequence[Session] = ()
+        self.worker: Session | None = None
+        self.requeues = 0
+        #: Numerator and denominator as the worker sent them.
+        self.progress: tuple[bytes, bytes] | None = None
+        self.reducer: bytes | None = None
+        #: When its worker loses it (monotonic seconds), if the worker registered with a timeout.
+        self.deadline: float | None = None
+        #: Its row in a durable store; None while it lives in memory alone.
+        self.record: JobRecord | None = None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it is worth running (again): somebody waits for it, or it was promised to run."""
+        return self.state is not JobState.CANCELLED and (self.background or bool(self.listeners))
+
+
+def coalescing_key(unique: bytes, workload: bytes) -> CoalescingKey | None:
+    """What makes two submissions to one function the same job, None when nothing does. `-` stands for the workload."""
+    if unique != b"-":
+        return unique or None
+    return (unique, workload) if workload else None

@@ -1,0 +1,212 @@
+"""Every job and function the server knows, and what can become of a job: queued, requeued, ended, dropped.
+
+Pure, and ignorant of packets' arguments: the request handlers (submissions, work, queries, admin) call this, and it
+keeps the indexes true to each other.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gearman_client.packet import PacketType
+from gearman_server.durability import Durability
+from gearman_server.errors import RefusedError
+from gearman_server.events import EventStream, JobDropped, JobRequeued
+from gearman_server.function import Function
+from gearman_server.job import Job, JobState, coalescing_key
+from gearman_server.replies import MAX_HANDLE_BYTES, NOOP, forwarded
+
+if TYPE_CHECKING:
+    from gearman_server.session import Session
+    from gearman_server.store import Store
+
+MAX_FUNCTION_BYTES: Final = 8192
+
+# A name with a line feed or a TAB in it would forge lines of the `status` table, which monitoring parses.
+_UNPRINTABLE: Final = re.compile(rb"[\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSettings:
+    """What the operator decides about jobs."""
+
+    handle_prefix: bytes = b"H:localhost"
+    #: How many attempts a job gets before a lost worker is its last one; None = no limit.
+    job_retries: int | None = None
+    #: How many sleeping workers one job wakes; 0 = all.
+    worker_wakeup: int = 0
+    #: Whether every connection gets WORK_EXCEPTION without asking.
+    exceptions: bool = False
+
+
+class JobTable:
+    """Jobs by handle, functions by name, and the transitions of a job's life."""
+
+    def __init__(self, store: Store, settings: BrokerSettings, events: EventStream) -> None:
+        self.functions: dict[bytes, Function] = {}
+        self.jobs: dict[bytes, Job] = {}
+        #: Sessions for which packets have been left since the listener last looked.
+        self.touched: set[Session] = set()
+        self.events = events
+        self.durability = Durability(store, self)
+        self._next_number = store.next_number
+        self._handle_format = cut_handle_prefix(settings.handle_prefix).replace(b"%", b"%%") + b":%d"
+        self._job_retries = settings.job_retries
+        self._worker_wakeup = settings.worker_wakeup
+
+    # --- functions
+
+    def function(self, name: bytes) -> Function:
+        """The function of that name; it comes into existence when first named."""
+        function = self.functions.get(name)
+        if function is None:
+            _check_function_name(name)
+            function = self.functions[name] = Function(name)
+        return function
+
+    def drop_function(self, function: Function) -> None:
+        """Forget a function, cancelling what waits for it. It must have no workers and no running job."""
+        for queue in function.queues:
+            for job in list(queue):
+                if job.state is JobState.QUEUED:
+                    self.drop(job, "its function was dropped")
+        del self.functions[function.name]
+
+    # --- a job's life
+
+    def create(self, function: Function, unique: bytes, workload: bytes, priority: int) -> Job:
+        """A new job at the tail of its queue. The caller answers the submitter, then wakes workers."""
+        handle = self._handle_format % self._next_number()
+        job = self.jobs[handle] = Job(handle, function, unique, workload, priority)
+        function.queues[priority].append(job)
+        if unique:
+            key = coalescing_key(unique, workload)
+            if key is not None:
+                function.by_key[key] = job
+        return job
+
+    def listen(self, session: Session, job: Job) -> None:
+        """Have the session told of the job's progress and end."""
+        job.listeners = [*job.listeners, session] if job.listeners else (session,)
+        session.listening.add(job)
+
+    def wake(self, function: Function) -> None:
+        """A job of the function entered its queue: NOOP to sleepers, the one that has slept longest first."""
+        if self._worker_wakeup:
+            for _ in range(min(self._worker_wakeup, len(function.sleepers))):
+                self._wake_worker(next(iter(function.sleepers)))
+        else:
+            for worker in list(function.sleepers):
+                self._wake_worker(worker)
+
+    def _wake_worker(self, worker: Session) -> None:
+        self.rouse(worker)
+        worker.reply(NOOP)
+        self.touched.add(worker)
+
+    def rouse(self, worker: Session) -> None:
+        """The worker no longer sleeps: it gets no NOOP before its next PRE_SLEEP."""
+        worker.sleeping = False
+        for function in worker.functions:
+            function.sleepers.pop(worker, None)
+
+    def tell(self, job: Job, packet: bytes) -> None:
+        """One packet to everybody who listens to the job, in the order in which they came."""
+        touched = self.touched
+        for listener in job.listeners:
+            listener.reply(packet)
+            touched.add(listener)
+
+    def end(self, job: Job) -> None:
+        """The job is over: out of every index. Its worker, if it had one, has been taken care of by the caller."""
+        job.state = JobState.ENDED
+        del self.jobs[job.handle]
+        if job.unique:
+            self._forget_key(job)
+        if job.listeners:
+            for listener in job.listeners:
+                listener.listening.discard(job)
+            job.listeners = ()
+        if job.record is not None:
+            self.durability.job_ended(job)
+
+    def release_worker(self, job: Job) -> None:
+        """The job no longer belongs to the worker that had it."""
+        if job.worker is not None:
+            job.worker.assigned.pop(job.handle, None)
+            job.worker = None
+            job.deadline = None
+            job.function.running -= 1
+
+    def lose_worker(self, job: Job, reason: str) -> None:
+        """The worker was lost under the job: back to the tail of its queue, unless it has had its attempts."""
+        self.release_worker(job)
+        if not job.is_wanted:
+            self._discard(job, "abandoned")
+            return
+        job.requeues += 1
+        if self._job_retries is not None and job.requeues >= self._job_retries:
+            self.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
+            self._discard(job, f"{reason}, and it has had its {job.requeues} attempts")
+            return
+        job.state = JobState.QUEUED
+        job.progress = None
+        job.function.queues[job.priority].append(job)
+        self.events.emit(JobRequeued(job.handle, job.function.name, reason, job.requeues))
+        self.wake(job.function)
+
+    def _discard(self, job: Job, reason: str) -> None:
+        self.end(job)
+        self.events.emit(JobDropped(job.handle, job.function.name, reason))
+
+    def drop(self, job: Job, reason: str) -> None:
+        """A queued job is not going to run: those who listen get WORK_FAIL."""
+        self.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
+        self._discard(job, reason)
+        job.workload = b""  # the tombstone in the queue must not keep it
+        job.function.queues[job.priority].bury()
+
+    def cancel(self, job: Job) -> None:
+        """Cancel it. A running one stays with its worker, who is not told, but nobody hears of its outcome."""
+        if job.state is JobState.QUEUED:
+            self.drop(job, "cancelled")
+            return
+        self.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
+        for listener in job.listeners:
+            listener.listening.discard(job)
+        job.listeners = ()
+        job.state = JobState.CANCELLED
+        self._forget_key(job)
+        if job.record is not None:
+            self.durability.job_ended(job)
+        self.events.emit(JobDropped(job.handle, job.function.name, "cancelled while it ran"))
+
+    def stop_listening(self, session: Session) -> None:
+        """The session is gone. A queued job that nobody else wants goes with it; a running one goes on."""
+        for job in session.listening:
+            job.listeners = [listener for listener in job.listeners if listener is not session]
+            if job.state is JobState.QUEUED and not job.is_wanted:
+                self.drop(job, "abandoned by its clients")
+        session.listening.clear()
+
+    def _forget_key(self, job: Job) -> None:
+        key = coalescing_key(job.unique, job.workload)
+        # A job that was cancelled while it ran has given up its key, and another job may have it by now.
+        if key is not None and job.function.by_key.get(key) is job:
+            del job.function.by_key[key]
+
+
+def cut_handle_prefix(prefix: bytes) -> bytes:
+    """The prefix, cut so that a handle stays within the protocol's bound with any 64-bit number behind it."""
+    return prefix.replace(b"\0", b"")[: MAX_HANDLE_BYTES - 1 - len(":") - len(str(2**63))]
+
+
+def _check_function_name(name: bytes) -> None:
+    if not name:
+        raise RefusedError(b"INVALID_FUNCTION_NAME", b"The function name is empty")
+    if len(name) > MAX_FUNCTION_BYTES:
+        raise RefusedError(b"ARGUMENT_TOO_LARGE", b"Function name too large")
+    if _UNPRINTABLE.search(name):
+        raise RefusedError(b"INVALID_FUNCTION_NAME", b"The function name holds a control character")

@@ -1,0 +1,101 @@
+"""The WORK_* packets: progress, data and end of a job, from the worker that has it to clients that wait. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gearman_client.packet import PacketType
+from gearman_server.errors import MalformedPacketError, RefusedError
+from gearman_server.events import JobEnded
+from gearman_server.replies import forwarded
+
+if TYPE_CHECKING:
+    from gearman_server.job import Job
+    from gearman_server.job_table import JobTable
+    from gearman_server.session import Session
+    from gearman_server.submissions import Handler
+
+_WORK_COMPLETE: Final = int(PacketType.WORK_COMPLETE)
+
+# The texts are gearmand's.
+_NOT_FOUND: Final = b"Job given in work result not found"
+_NO_SUCH_JOB: Final = b"Job does not exist on server"
+_NO_JOB_FOR_EXCEPTION: Final = b"An exception was received for a job that does not exist"
+
+
+class Results:
+    """Handlers of the WORK_* packets. They are accepted from the connection that holds the job alone."""
+
+    def __init__(self, table: JobTable) -> None:
+        self._table = table
+
+    def handlers(self) -> dict[int, Handler]:
+        """By packet type."""
+        return {
+            PacketType.WORK_COMPLETE: self._complete,
+            PacketType.WORK_FAIL: self._fail,
+            PacketType.WORK_EXCEPTION: self._exception,
+            PacketType.WORK_STATUS: self._status,
+            PacketType.WORK_DATA: self._data,
+            PacketType.WORK_WARNING: self._warning,
+        }
+
+    def _complete(self, session: Session, body: bytes, _now: float) -> None:
+        at = body.find(b"\0")
+        if at < 0:
+            raise MalformedPacketError("WORK_COMPLETE takes handle and result")
+        job = session.assigned.get(body[:at])
+        if job is None:
+            raise RefusedError(b"JOB_NOT_FOUND", _NOT_FOUND)
+        if job.listeners:
+            self._table.tell(job, forwarded(_WORK_COMPLETE, body))
+        self._end(job, "WORK_COMPLETE")
+
+    def _fail(self, session: Session, body: bytes, _now: float) -> None:
+        job = session.assigned.get(body.partition(b"\0")[0])
+        if job is None:
+            raise RefusedError(b"JOB_NOT_FOUND", _NOT_FOUND)
+        self._table.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
+        self._end(job, "WORK_FAIL")
+
+    def _exception(self, session: Session, body: bytes, _now: float) -> None:
+        """An exception ends the job. Who did not ask for exceptions gets a plain WORK_FAIL."""
+        job = _assigned_job(session, body, _NO_JOB_FOR_EXCEPTION)
+        exception = forwarded(PacketType.WORK_EXCEPTION, body)
+        failure = forwarded(PacketType.WORK_FAIL, job.handle)
+        for listener in job.listeners:
+            listener.reply(exception if listener.wants_exceptions else failure)
+            self._table.touched.add(listener)
+        self._end(job, "WORK_EXCEPTION")
+
+    def _status(self, session: Session, body: bytes, _now: float) -> None:
+        arguments = body.split(b"\0", 2)
+        if len(arguments) != 3:
+            raise MalformedPacketError("WORK_STATUS takes handle, numerator and denominator")
+        job = _assigned_job(session, body, _NOT_FOUND)
+        job.progress = (arguments[1], arguments[2])
+        self._table.tell(job, forwarded(PacketType.WORK_STATUS, body))
+
+    def _data(self, session: Session, body: bytes, _now: float) -> None:
+        job = _assigned_job(session, body, _NO_SUCH_JOB)
+        self._table.tell(job, forwarded(PacketType.WORK_DATA, body))
+
+    def _warning(self, session: Session, body: bytes, _now: float) -> None:
+        job = _assigned_job(session, body, _NO_SUCH_JOB)
+        self._table.tell(job, forwarded(PacketType.WORK_WARNING, body))
+
+    def _end(self, job: Job, how: str) -> None:
+        self._table.release_worker(job)
+        self._table.end(job)
+        if self._table.events.wants_jobs:
+            self._table.events.emit(JobEnded(job.handle, job.function.name, how))
+
+
+def _assigned_job(session: Session, body: bytes, not_found: bytes) -> Job:
+    at = body.find(b"\0")
+    if at < 0:
+        raise MalformedPacketError("the packet takes a handle and more, its body holds one argument")
+    job = session.assigned.get(body[:at])
+    if job is None:
+        raise RefusedError(b"JOB_NOT_FOUND", not_found)
+    return job

@@ -1,0 +1,134 @@
+"""One connection's protocol state: who it is, what it can do, which jobs it holds or listens to, what waits to be sent.
+
+Pure: the listener moves the bytes. Replies that must not leave before a batch is committed are withheld here, and
+whatever comes behind them on this connection waits too, so that a client sees its replies in order.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gearman_server.function import Function
+    from gearman_server.job import Job
+
+#: What a withheld reply counts towards the bound of its connection, beside the packets behind it.
+WITHHELD_REPLY_BYTES = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who is at the other end, as far as the transport knows. Every decision on access is handed this."""
+
+    address: str
+    port: int = 0
+    unix_uid: int | None = None
+    tls_subject: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
+
+
+class WithheldReply:
+    """A gap in a connection's replies, to be filled when a batch is committed, and the packets that wait behind it."""
+
+    __slots__ = ("behind", "packet", "session")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.packet: bytes | None = None
+        self.behind: list[bytes] = []
+
+    def release(self, packet: bytes) -> None:
+        """Fill the gap: the reply leaves as soon as those before it have."""
+        self.packet = packet
+        self.session.send_released()
+
+
+class Session:
+    """The server's side of one connection."""
+
+    __slots__ = (
+        "_withheld",
+        "assigned",
+        "client_id",
+        "ending",
+        "functions",
+        "identity",
+        "listening",
+        "number",
+        "out",
+        "reply",
+        "sleeping",
+        "timeouts_s",
+        "wants_attempt",
+        "wants_exceptions",
+        "withheld_bytes",
+    )
+
+    def __init__(self, identity: Identity, number: int = 0, *, wants_exceptions: bool = False) -> None:
+        self.identity = identity
+        #: Shown by the text command `workers`; means nothing else.
+        self.number = number
+        self.client_id = b"-"
+        self.wants_exceptions = wants_exceptions
+        self.wants_attempt = False
+        #: What it can do, the function served longest ago first.
+        self.functions: list[Function] = []
+        self.timeouts_s: dict[Function, float] = {}
+        self.sleeping = False
+        #: Jobs it is running, by handle, in the order of their assignment.
+        self.assigned: dict[bytes, Job] = {}
+        #: Jobs of which it is told the progress and the end.
+        self.listening: set[Job] = set()
+        #: Why the connection is to be closed after what is in `out` has been sent.
+        self.ending: str | None = None
+        #: Packets that may be sent now.
+        self.out: list[bytes] = []
+        #: Sends one packet. It is the list's own method while nothing is withheld, so that withholding costs a
+        #: server without a durable store nothing at all.
+        self.reply: Callable[[bytes], None] = self.out.append
+        self._withheld: deque[WithheldReply] = deque()
+        self.withheld_bytes = 0
+
+    def withhold(self) -> WithheldReply:
+        """Leave a gap for a reply that is not allowed to leave yet."""
+        gap = WithheldReply(self)
+        self._withheld.append(gap)
+        self.withheld_bytes += WITHHELD_REPLY_BYTES
+        self.reply = self._reply_behind
+        return gap
+
+    def _reply_behind(self, packet: bytes) -> None:
+        self._withheld[-1].behind.append(packet)
+        self.withheld_bytes += len(packet)
+
+    def send_released(self) -> None:
+        """Move to `out` what no longer waits for a gap before it."""
+        withheld = self._withheld
+        while withheld and withheld[0].packet is not None:
+            gap = withheld.popleft()
+            self.out.append(gap.packet or b"")
+            self.out += gap.behind
+            self.withheld_bytes -= WITHHELD_REPLY_BYTES + sum(map(len, gap.behind))
+        if not withheld:
+            self.reply = self.out.append
+
+    def end(self, reason: str) -> None:
+        """Ask the listener to close the connection once its replies are sent."""
+        self.ending = self.ending or reason
+
+    def close(self) -> None:
+        """The connection is gone: nothing is kept for it, and whatever is still sent to it vanishes."""
+        self.ending = self.ending or "closed"
+        self._withheld.clear()
+        self.withheld_bytes = 0
+        self.out.clear()
+        self.reply = _vanish
+
+
+def _vanish(_packet: bytes) -> None:
+    """Where packets for a closed connection go."""

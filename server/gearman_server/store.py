@@ -1,0 +1,52 @@
+"""The seam for durable jobs: what the broker asks of a store, and the store that keeps nothing.
+
+A durable store batches. `insert` and `delete` only note what is to be written; when the batch with an insert has been
+committed, or could not be, the store's owner tells the broker (`Broker.inserts_written`, `Broker.inserts_failed`), on
+the loop's own thread. Nothing here waits, and the broker never does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gearman_server.job import Job
+
+
+class Store(Protocol):
+    """Where background jobs are kept."""
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether `insert` and `delete` do anything; asked once, at the start."""
+
+    def next_number(self) -> int:
+        """The number of a new handle. No number ever comes twice, not even after a restart."""
+
+    def insert(self, job: Job) -> None:
+        """Add the job to the next batch."""
+
+    def delete(self, job: Job) -> None:
+        """The job has ended: take its insert back if no batch has taken it yet, else delete its row in the next one."""
+
+
+class MemoryStore:
+    """Keeps nothing: jobs live as long as the server. Numbers start at `first_number`, which comes from the time."""
+
+    __slots__ = ("_number",)
+
+    is_durable = False
+
+    def __init__(self, first_number: int = 1) -> None:
+        self._number = first_number - 1
+
+    def next_number(self) -> int:
+        """The next number."""
+        self._number += 1
+        return self._number
+
+    def insert(self, job: Job) -> None:
+        """Nothing to do."""
+
+    def delete(self, job: Job) -> None:
+        """Nothing to do."""

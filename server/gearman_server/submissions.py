@@ -1,0 +1,126 @@
+"""The SUBMIT_* requests: a new job, or one more who wants a job that exists. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from gearman_client.packet import PacketType
+from gearman_server.errors import MalformedPacketError, RefusedError
+from gearman_server.events import JobQueued
+from gearman_server.job import HIGH, LOW, NORMAL, coalescing_key
+from gearman_server.replies import job_created
+
+if TYPE_CHECKING:
+    from gearman_server.function import Function
+    from gearman_server.job import Job
+    from gearman_server.job_table import JobTable
+    from gearman_server.session import Session
+
+#: A request handler: the session that asks, the packet's body, and the monotonic time in seconds.
+Handler = Callable[["Session", bytes, float], None]
+
+MAX_UNIQUE_BYTES: Final = 64
+
+
+class Submissions:
+    """Handlers of the SUBMIT_* packets."""
+
+    def __init__(self, table: JobTable) -> None:
+        self._table = table
+        self._functions = table.functions
+        self._is_durable = table.durability.is_durable
+
+    def handlers(self) -> dict[int, Handler]:
+        """By packet type."""
+        return {
+            PacketType.SUBMIT_JOB: self._foreground(NORMAL),
+            PacketType.SUBMIT_JOB_HIGH: self._foreground(HIGH),
+            PacketType.SUBMIT_JOB_LOW: self._foreground(LOW),
+            PacketType.SUBMIT_JOB_BG: self._background(NORMAL),
+            PacketType.SUBMIT_JOB_HIGH_BG: self._background(HIGH),
+            PacketType.SUBMIT_JOB_LOW_BG: self._background(LOW),
+            PacketType.SUBMIT_REDUCE_JOB: self._submit_reduce,
+            PacketType.SUBMIT_REDUCE_JOB_BACKGROUND: self._submit_reduce_background,
+        }
+
+    def _foreground(self, priority: int) -> Handler:
+        def submit_foreground(session: Session, body: bytes, _now: float) -> None:
+            job, is_new = self._find_or_create(body, priority)
+            self._attach(session, job, is_new)
+
+        return submit_foreground
+
+    def _background(self, priority: int) -> Handler:
+        def submit_background(session: Session, body: bytes, _now: float) -> None:
+            job, is_new = self._find_or_create(body, priority)
+            self._promise(session, job, is_new)
+
+        return submit_background
+
+    def _submit_reduce(self, session: Session, body: bytes, _now: float) -> None:
+        job, is_new = self._find_or_create_reduce(body)
+        self._attach(session, job, is_new)
+
+    def _submit_reduce_background(self, session: Session, body: bytes, _now: float) -> None:
+        job, is_new = self._find_or_create_reduce(body)
+        self._promise(session, job, is_new)
+
+    def _find_or_create_reduce(self, body: bytes) -> tuple[Job, bool]:
+        # The server only carries the reducer. The fourth string is read and thrown away, as gearmand does.
+        try:
+            name, unique, reducer, _aggregator, workload = body.split(b"\0", 4)
+        except ValueError:
+            raise MalformedPacketError("a reduce job takes function, unique, reducer, one more and workload") from None
+        if len(reducer) > MAX_UNIQUE_BYTES:
+            raise RefusedError(b"ARGUMENT_TOO_LARGE", b"Reducer value too large")
+        job, is_new = self._find_or_create(b"\0".join((name, unique, workload)), NORMAL)
+        if is_new:
+            job.reducer = reducer
+        return job, is_new
+
+    def _find_or_create(self, body: bytes, priority: int) -> tuple[Job, bool]:
+        """The job that is meant, and whether it is new."""
+        try:
+            name, unique, workload = body.split(b"\0", 2)
+        except ValueError:
+            raise MalformedPacketError("a submission takes function, unique and workload") from None
+        function = self._functions.get(name) or self._table.function(name)
+        if unique:
+            known = _known_job(function, unique, workload)
+            if known is not None:
+                return known, False
+        if function.limits is not None and function.is_full_for(priority):
+            raise RefusedError(b"QUEUE_ERROR", b"Job queue is full")
+        return self._table.create(function, unique, workload, priority), True
+
+    def _attach(self, session: Session, job: Job, is_new: bool) -> None:
+        """The submitter waits for the outcome."""
+        self._table.listen(session, job)
+        session.reply(job_created(job.handle))
+        if is_new:
+            self._announce(job)
+
+    def _promise(self, session: Session, job: Job, is_new: bool) -> None:
+        """The submitter doesn't wait: the job runs even if every client leaves."""
+        job.background = True
+        if self._is_durable:
+            self._table.durability.acknowledge(session, job)
+        else:
+            session.reply(job_created(job.handle))
+        if is_new:
+            self._announce(job)
+
+    def _announce(self, job: Job) -> None:
+        # After the reply: a submitter that is a worker too sees JOB_CREATED before the NOOP.
+        if job.function.sleepers:
+            self._table.wake(job.function)
+        if self._table.events.wants_jobs:
+            self._table.events.emit(JobQueued(job.handle, job.function.name))
+
+
+def _known_job(function: Function, unique: bytes, workload: bytes) -> Job | None:
+    if len(unique) > MAX_UNIQUE_BYTES:
+        raise RefusedError(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
+    key = coalescing_key(unique, workload)
+    return function.by_key.get(key) if key is not None else None

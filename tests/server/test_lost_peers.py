@@ -1,0 +1,163 @@
+"""What becomes of jobs when a worker or a client goes away, or an operator cancels them."""
+
+import pytest
+
+from gearman_client.packet import PacketType
+
+
+def status_of(peer, handle):
+    [(_, body)] = peer.ask(PacketType.GET_STATUS, handle)
+    return body.split(b"\0")[1:]
+
+
+def test_a_lost_workers_jobs_go_to_the_tail_newest_first_and_are_finished_by_another(broker):
+    client, lost, other = broker.peer(), broker.worker(b"f"), broker.worker(b"f")
+    first, second, waiting = (client.submit(b"f") for _ in range(3))
+    lost.grab()
+    lost.grab()
+    lost.send(PacketType.WORK_STATUS, first, b"1", b"2")
+    other.send(PacketType.PRE_SLEEP)
+    other.take()
+    client.take()
+    lost.leave()
+    assert status_of(client, first) == [b"1", b"0", b"0", b"0"]
+    assert [other.grab(), other.grab(), other.grab()] == [waiting, second, first]
+    assert broker.status(b"f") == (3, 3, 1)
+
+
+def test_a_requeued_job_wakes_sleepers_but_not_the_worker_that_is_gone(broker):
+    client, lost, sleeper = broker.peer(), broker.worker(b"f"), broker.worker(b"f")
+    client.submit(b"f")
+    lost.grab()
+    lost.send(PacketType.PRE_SLEEP)
+    sleeper.send(PacketType.PRE_SLEEP)
+    lost.leave()
+    assert sleeper.take() == [(PacketType.NOOP, b"")]
+    assert broker.status(b"f") == (1, 0, 1)
+
+
+@pytest.mark.parametrize(("job_retries", "attempts"), [(0, 1), (1, 1), (2, 2), (5, 5)])
+def test_job_retries_bounds_the_attempts_and_then_the_client_hears_of_the_failure(make_broker, job_retries, attempts):
+    broker = make_broker(job_retries=job_retries)
+    client = broker.peer()
+    handle = client.submit(b"f")
+    for attempt in range(attempts):
+        assert client.take() == []
+        worker = broker.worker(b"f")
+        assert worker.grab() == handle, f"attempt {attempt}"
+        worker.leave()
+    assert client.take() == [(PacketType.WORK_FAIL, handle)]
+    assert broker.status(b"f") == (0, 0, 0)
+
+
+def test_without_job_retries_a_job_is_tried_for_ever(broker):
+    client = broker.peer()
+    handle = client.submit(b"f")
+    for _ in range(300):
+        worker = broker.worker(b"f")
+        assert worker.grab() == handle
+        worker.leave()
+    assert client.take() == []
+
+
+def test_a_queued_foreground_job_goes_with_its_last_client_at_once(broker):
+    one, two = broker.peer(), broker.peer()
+    one.submit(b"f", unique=b"u")
+    two.submit(b"f", unique=b"u")
+    one.leave()
+    assert broker.status(b"f") == (1, 0, 0)
+    two.leave()
+    assert broker.status(b"f") == (0, 0, 0)
+    assert broker.worker(b"f").grab() is None
+
+
+@pytest.mark.parametrize("kinds", [("SUBMIT_JOB_BG", "SUBMIT_JOB"), ("SUBMIT_JOB", "SUBMIT_JOB_BG")])
+def test_a_job_that_anybody_submitted_in_the_background_survives_its_clients(broker, kinds):
+    client = broker.peer()
+    handles = {client.submit(b"f", unique=b"u", kind=kind) for kind in kinds}
+    client.leave()
+    assert {broker.worker(b"f").grab()} == handles
+
+
+def test_a_submission_after_an_abandoned_one_gets_a_job_of_its_own(broker):
+    gone, client, worker = broker.peer(), broker.peer(), broker.worker(b"f")
+    first = gone.submit(b"f", unique=b"u")
+    gone.leave()
+    second = client.submit(b"f", unique=b"u")
+    assert second != first
+    assert [worker.grab(), worker.grab()] == [second, None]
+
+
+def test_a_running_job_goes_on_without_clients_and_can_be_joined_again(broker):
+    gone, client, worker = broker.peer(), broker.peer(), broker.worker(b"f")
+    handle = gone.submit(b"f", unique=b"u")
+    worker.grab()
+    gone.leave()
+    assert worker.ask(PacketType.WORK_DATA, handle, b"nobody listens") == []
+    assert client.submit(b"f", unique=b"u") == handle
+    worker.send(PacketType.WORK_COMPLETE, handle, b"r")
+    assert client.take() == [(PacketType.WORK_COMPLETE, handle + b"\0r")]
+
+
+def test_a_running_job_without_clients_is_not_run_again_when_its_worker_is_lost(broker):
+    gone, worker = broker.peer(), broker.worker(b"f")
+    gone.submit(b"f")
+    worker.grab()
+    gone.leave()
+    worker.leave()
+    assert broker.status(b"f") == (0, 0, 0)
+
+
+def test_many_abandoned_jobs_leave_nothing_behind(broker):
+    keeper = broker.peer()
+    kept = keeper.submit(b"f")
+    for _ in range(2000):
+        client = broker.peer()
+        client.submit(b"f", b"x" * 100)
+        client.leave()
+    assert broker.status(b"f") == (1, 0, 0)
+    assert sum(len(queue) for queue in broker.broker.table.functions[b"f"].queues) <= 3
+    assert len(broker.broker.table.jobs) == 1
+    assert broker.worker(b"f").grab() == kept
+
+
+# --- cancelling
+
+
+def test_cancelling_a_queued_job_removes_it_and_tells_its_clients(broker):
+    client = broker.peer()
+    handle, next_one = client.submit(b"f", unique=b"u"), client.submit(b"f")
+    operator = broker.peer()
+    assert operator.text(b"cancel job " + handle) == b"OK\r\n"
+    assert client.take() == [(PacketType.WORK_FAIL, handle)]
+    assert operator.text(b"cancel job " + handle) == b"ERR UNKNOWN_JOB\r\n"
+    assert broker.status(b"f") == (1, 0, 0)
+    assert client.submit(b"f", unique=b"u") not in (handle, next_one)
+    assert broker.worker(b"f").grab() == next_one
+
+
+def test_the_result_of_a_job_cancelled_while_it_ran_interests_nobody(broker):
+    client, worker, operator = broker.peer(), broker.worker(b"f"), broker.peer()
+    handle = client.submit(b"f", unique=b"u")
+    worker.grab()
+    assert operator.text(b"cancel job " + handle) == b"OK\r\n"
+    assert client.take() == [(PacketType.WORK_FAIL, handle)]
+    assert operator.text(b"cancel job " + handle) == b"ERR UNKNOWN_JOB\r\n"
+    fresh = client.submit(b"f", unique=b"u")
+    assert fresh != handle
+    assert worker.ask(PacketType.WORK_COMPLETE, handle, b"late") == []
+    assert client.take() == []
+    assert broker.status(b"f") == (1, 0, 1)
+    assert worker.grab() == fresh
+    worker.send(PacketType.WORK_COMPLETE, fresh, b"r")
+    assert client.take() == [(PacketType.WORK_COMPLETE, fresh + b"\0r")]
+
+
+def test_a_job_cancelled_while_it_ran_is_not_requeued(broker):
+    client, worker, operator = broker.peer(), broker.worker(b"f"), broker.peer()
+    handle = client.submit(b"f", kind="SUBMIT_JOB_BG")
+    worker.grab()
+    operator.text(b"cancel job " + handle)
+    worker.leave()
+    assert broker.status(b"f") == (0, 0, 0)
+    assert operator.text(b"show jobs") == b".\n"

@@ -1,0 +1,127 @@
+"""Other people's tools and libraries against our server: gearman-tools, PHP (libgearman) and Perl."""
+
+import shutil
+import subprocess
+
+import pytest
+
+DEADLINE_S = 30
+
+
+@pytest.fixture
+def run(server):
+    """Runs a program against the server and gives its completed process."""
+
+    def run_program(*command, **options):
+        program = shutil.which(command[0])
+        assert program, f"{command[0]} is not installed (CONTRIBUTING.md lists the peers)"
+        return subprocess.run(
+            [program, *command[1:]], capture_output=True, text=True, timeout=DEADLINE_S, check=False, **options
+        )
+
+    return run_program
+
+
+@pytest.fixture
+def gearman_worker(server):
+    """A worker of Debian's `gearman` tool that reverses lines."""
+    program = shutil.which("gearman")
+    assert program
+    worker = subprocess.Popen([program, "-p", str(server.port), "-w", "-f", "reverse", "--", "rev"])
+    yield worker
+    worker.kill()
+    worker.wait()
+
+
+def test_gearman_gets_its_answer_from_a_gearman_worker(server, run, gearman_worker):
+    done = run("gearman", "-p", str(server.port), "-f", "reverse", "Rasmus")
+    assert (done.stdout.strip(), done.returncode) == ("sumsaR", 0)
+
+
+def test_a_client_started_before_any_worker_is_answered_when_one_comes(server, run, until):
+    client = subprocess.Popen(
+        ["gearman", "-p", str(server.port), "-f", "reverse", "Rasmus"], stdout=subprocess.PIPE, text=True
+    )
+    until(lambda: server.text(b"status") == b"reverse\t1\t0\t0\n.\n")
+    run("gearman", "-p", str(server.port), "-w", "-c", "1", "-f", "reverse", "--", "rev")
+    assert client.communicate(timeout=DEADLINE_S)[0].strip() == "sumsaR"
+
+
+def test_gearman_background_jobs_and_priorities(server, run):
+    for flag in ("-b", "-I", "-L"):
+        assert run("gearman", "-p", str(server.port), "-b", flag, "-f", "f", "x").returncode == 0
+    assert server.text(b"prioritystatus") == b"f\t1\t1\t1\t0\n.\n"
+
+
+def test_gearadmin_reads_every_table(server, run, gearman_worker, until):
+    until(lambda: b"reverse\t0\t0\t1" in server.text(b"status"))
+
+    def gearadmin(*options):
+        done = run("gearadmin", "-p", str(server.port), *options)
+        assert done.returncode == 0
+        return done.stdout
+
+    assert gearadmin("--status") == "reverse\t0\t0\t1\n.\n"
+    assert gearadmin("--getpid") == f"{server.pid}\n"
+    assert gearadmin("--server-version").startswith("0.")
+    assert gearadmin("--server-verbose") == "ERROR\n"
+    assert " : reverse" in gearadmin("--workers")
+    assert gearadmin("--create-function", "made").strip() == "OK"
+    assert "made\t0\t0\t0\n" in gearadmin("--status")
+    assert gearadmin("--drop-function", "made").strip() == "OK"
+    assert gearadmin("--show-jobs") == ".\n"
+    assert gearadmin("--show-unique-jobs") == ".\n"
+    assert "reverse\t0\t0\t0\t1" in gearadmin("--priority-status")
+
+
+def test_gearadmin_cancels_a_job(server, run):
+    peer = server.peer()
+    handle = peer.ask(18, b"f", b"", b"")[1].decode()
+    assert run("gearadmin", "-p", str(server.port), "--cancel-job", handle).stdout.strip() == "OK"
+    assert "UNKNOWN_JOB" in run("gearadmin", "-p", str(server.port), "--cancel-job", handle).stderr
+
+
+def test_php_gets_its_answer(server, run, gearman_worker):
+    script = (
+        f'$c = new GearmanClient(); $c->addServer("127.0.0.1", {server.port}); '
+        'echo $c->doNormal("reverse", "Rasmus"), " ", $c->doHighBackground("later", "x");'
+    )
+    answer, handle = run("php", "-r", script).stdout.split()
+    assert answer == "sumsaR"
+    assert handle.startswith("H:")
+
+
+def test_a_php_worker_serves(server, run):
+    script = (
+        f'$w = new GearmanWorker(); $w->addServer("127.0.0.1", {server.port}); '
+        '$w->addFunction("upper", function ($job) { $job->sendStatus(1, 2); return strtoupper($job->workload()); }); '
+        "$w->work();"
+    )
+    client = server.peer()
+    handle = client.ask(7, b"upper", b"", b"rasmus")[1]
+    assert run("php", "-r", script).returncode == 0
+    assert client.receive() == (12, handle + b"\0001\0002")
+    assert client.receive() == (13, handle + b"\0RASMUS")
+
+
+def test_perl_gets_its_answer(server, run, gearman_worker):
+    script = (
+        "use Gearman::Client; my $c = Gearman::Client->new; "
+        f'$c->job_servers("127.0.0.1:{server.port}"); print ${{$c->do_task("reverse", "Rasmus")}};'
+    )
+    assert run("perl", "-e", script).stdout.strip() == "sumsaR"
+
+
+def test_a_perl_worker_serves_and_its_failure_arrives(server, run):
+    script = (
+        "use Gearman::Worker; my $w = Gearman::Worker->new; "
+        f'$w->job_servers("127.0.0.1:{server.port}"); '
+        '$w->register_function(f => sub { $_[0]->arg eq "bad" ? die "no" : uc $_[0]->arg }); '
+        "my $n = 0; $w->work(on_complete => sub { $n++ }, on_fail => sub { $n++ }, stop_if => sub { $n >= 2 });"
+    )
+    client = server.peer()
+    good = client.ask(7, b"f", b"", b"good")[1]
+    bad = client.ask(7, b"f", b"", b"bad")[1]
+    run("perl", "-e", script)
+    assert client.receive() == (13, good + b"\0GOOD")
+    assert client.receive()[1].startswith(bad)

@@ -1,0 +1,252 @@
+"""The server as a process: command line, port, signals, its supervisor, its log."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from gearman_client.packet import PacketType
+
+
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_version_is_printed(run_command, flag):
+    shown = run_command(flag)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith("gearman-server 0.")
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_lists_the_options_but_not_the_hidden_ones(run_command, flag):
+    shown = run_command(flag)
+    assert shown.returncode == 0
+    assert "--job-retries" in shown.stdout
+    assert "supervised" not in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--nonsense"], "--nonsense"),
+        (["stray"], "stray"),
+        (["-p", "many"], "--port"),
+        (["-p", "65536"], "--port"),
+        (["-j", "-1"], "--job-retries"),
+        (["--verbose", "loud"], "--verbose"),
+        (["--log-format", "xml"], "--log-format"),
+        (["--store", "sqlite:///x"], "--store"),
+        (["--max-packet-size", "0"], "--max-packet-size"),
+        (["-L", "no.such.host.invalid"], "-L"),
+        (["-p", "0", "-P", "/nonexistent/pid"], "-P"),
+        (["-p"], "-p"),
+        (["-p", "0", "--supervised-fd", "99"], "--supervised-fd"),
+    ],
+)
+def test_a_bad_option_is_one_line_that_names_it_and_exit_1(run_command, options, named):
+    refused = run_command(*options)
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert refused.stderr.startswith("gearman-server: ")
+    assert named in refused.stderr
+    assert refused.stdout == ""
+
+
+def test_check_args_starts_nothing(run_command):
+    assert run_command("--check-args", "-L", "-p", "4730", "-t", "4", "-R", "-vvv").returncode == 0
+    assert run_command("--check-args", "-p", "x").returncode == 1
+
+
+def test_the_port_comes_from_the_environment_unless_it_is_given(run_command):
+    assert run_command("--check-args", GEARMAND_PORT="nonsense").returncode == 1
+    assert run_command("--check-args", "-p", "4731", GEARMAND_PORT="nonsense").returncode == 0
+
+
+def test_the_supervisor_is_told_where_the_server_listens(server):
+    assert server.announced == {"listening": [f"127.0.0.1:{server.port}"], "pid": server.pid}
+
+
+def test_several_addresses_can_be_listened_on(start_server):
+    server = start_server("-L", "127.0.0.1", "-L", "::1")
+    assert [address.rpartition(":")[0] for address in server.announced["listening"]] == ["127.0.0.1", "[::1]"]
+    port = int(server.announced["listening"][1].rpartition(":")[2])
+    with socket.create_connection(("::1", port)) as peer:
+        peer.sendall(b"getpid\n")
+        assert peer.recv(100) == b"OK %d\n" % server.pid
+
+
+@pytest.mark.parametrize("options", [["-L", "-vvv"], ["-vvv", "-L"], []])
+def test_listen_without_an_address_means_this_machine_alone(start_server, options):
+    assert start_server(*options).announced["listening"][0].startswith("127.0.0.1:")
+
+
+def test_the_process_title_names_host_and_port(server):
+    [title] = [part for part in psutil.Process(server.pid).cmdline() if part]
+    assert title == f"gearman-server: 127.0.0.1:{server.port}"
+
+
+def test_a_taken_port_is_one_line_that_says_by_whom_and_how_to_choose_another(run_command, server):
+    refused = run_command("-p", str(server.port))
+    assert refused.returncode == 1
+    assert refused.stderr.count("\n") == 1
+    assert f"pid {server.pid}" in refused.stderr
+    assert f"port {server.port}" in refused.stderr
+    assert "-p PORT" in refused.stderr
+
+
+def test_a_port_that_is_being_left_is_waited_for(start_server, server):
+    port = server.port
+    command = [sys.executable, "-m", "gearman_server", "-p", str(port), "-v"]
+    successor = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert "listens on" in successor.stderr.readline()
+    finally:
+        successor.kill()
+        successor.communicate()
+
+
+def test_a_killed_server_leaves_its_port_free_even_under_connections(start_server, server):
+    peer = server.peer()
+    peer.sync()
+    server.signal(signal.SIGKILL)
+    server.wait()
+    successor = start_server("-p", str(server.port))
+    assert successor.port == server.port
+    successor.peer().sync()
+
+
+def test_handles_do_not_repeat_after_a_restart(start_server):
+    handles = []
+    for _ in range(2):
+        server = start_server()
+        handles += [server.peer().ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"")[1] for _ in range(3)]
+        server.stop()
+    assert len(set(handles)) == 6
+    assert all(len(handle) < 64 and handle.startswith(b"H:") for handle in handles)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_term_and_int_end_the_server_at_once_with_status_0(start_server, tmp_path, number):
+    pid_file = tmp_path / "pid"
+    server = start_server("-P", str(pid_file))
+    worker = server.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    worker.ask(PacketType.SUBMIT_JOB, b"f", b"", b"")
+    worker.ask(PacketType.GRAB_JOB)
+    assert pid_file.read_text() == f"{server.pid}\n"
+    server.signal(number)
+    assert server.wait() == 0
+    assert worker.read_to_end() == b""
+    assert not pid_file.exists()
+
+
+def running_job(server):
+    """A client, the worker that runs its job, and the handle."""
+    client, worker = server.peer(), server.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    handle = client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")[1]
+    worker.ask(PacketType.GRAB_JOB)
+    return client, worker, handle
+
+
+def end_by_usr1(server):
+    server.signal(signal.SIGUSR1)
+
+
+def end_by_loss_of_the_supervisor(server):
+    server.supervisor.close()
+
+
+@pytest.mark.parametrize("end", [end_by_usr1, end_by_loss_of_the_supervisor])
+def test_an_ending_server_finishes_running_jobs_starts_no_other_and_exits_0(server, end):
+    client, worker, handle = running_job(server)
+    bystander = server.peer()
+    bystander.ask(PacketType.SUBMIT_JOB, b"f", b"", b"never run")
+    end(server)
+    assert bystander.read_to_end() == b""
+    with pytest.raises(ConnectionRefusedError):
+        server.peer()
+    assert worker.ask(PacketType.GRAB_JOB) == (PacketType.NO_JOB, b"")
+    worker.send(PacketType.WORK_COMPLETE, handle, b"r" * 1_000_000)
+    assert client.receive() == (PacketType.WORK_COMPLETE, handle + b"\0" + b"r" * 1_000_000)
+    assert server.wait() == 0
+
+
+@pytest.mark.parametrize("end", [end_by_usr1, end_by_loss_of_the_supervisor])
+def test_an_ending_server_without_running_jobs_exits_at_once(server, end):
+    server.peer().sync()
+    end(server)
+    assert server.wait() == 0
+
+
+def test_a_worker_lost_under_an_ending_server_ends_it(server):
+    _client, worker, _handle = running_job(server)
+    server.signal(signal.SIGUSR1)
+    worker.close()
+    assert server.wait() == 0
+
+
+def test_no_descriptor_of_the_server_is_inherited_by_a_program_it_could_start(server):
+    server.peer().sync()
+    folder = f"/proc/{server.pid}/fdinfo"
+    inheritable = []
+    for name in os.listdir(folder):
+        with open(f"{folder}/{name}", encoding="ascii") as file:
+            flags = next(line for line in file if line.startswith("flags:"))
+        if not int(flags.split()[1], 8) & os.O_CLOEXEC and int(name) > 2:
+            inheritable.append(os.readlink(f"/proc/{server.pid}/fd/{name}"))
+    assert inheritable == []
+
+
+# --- the log
+
+
+def test_the_log_shows_who_comes_registers_and_leaves(start_server):
+    server = start_server("-vvv")
+    peer = server.peer()
+    peer.send(PacketType.SET_CLIENT_ID, b"me")
+    peer.send(PacketType.CAN_DO, b"f")
+    peer.close()
+    assert " INFO connection 127.0.0.1:" in server.wait_for_log("opened")
+    assert "(me)" in server.wait_for_log("registered for f")
+    assert "(me)" in server.wait_for_log("ended, closed by the peer")
+
+
+def test_the_json_log_has_one_object_per_line(start_server):
+    server = start_server("--verbose", "INFO", "--log-format", "json")
+    peer = server.peer()
+    peer.send(PacketType.CAN_DO, "fü".encode())
+    entry = json.loads(server.wait_for_log("registered"))
+    assert {"time", "level", "message"} <= entry.keys()
+    assert (entry["level"], entry["event"], entry["function"]) == ("INFO", "FunctionRegistered", "fü")
+
+
+def test_a_dropped_job_is_logged_at_notice(start_server):
+    server = start_server("-v", "--job-retries", "1")
+    _client, worker, handle = running_job(server)
+    worker.close()
+    line = server.wait_for_log("dropped")
+    assert " NOTICE " in line
+    assert handle.decode() in line
+
+
+def test_hup_reopens_the_log(start_server, tmp_path, until):
+    log = tmp_path / "log"
+    server = start_server("-v", "-l", str(log))
+    until(lambda: "listens on" in log.read_text())
+    log.rename(tmp_path / "log.1")
+    server.signal(signal.SIGHUP)
+    until(log.exists)
+    server.signal(signal.SIGTERM)
+    server.wait()
+    assert "ended" in log.read_text()
+
+
+def test_a_log_file_that_cannot_be_opened_is_replaced_by_stderr(start_server):
+    server = start_server("-v", "-l", "/nonexistent/log")
+    assert " WARNING " in server.wait_for_log("/nonexistent/log can't be opened")

@@ -1,0 +1,179 @@
+"""Submissions: what is created, what coalesces, what is refused."""
+
+import pytest
+
+from gearman_client.packet import PacketType
+
+CREATED = PacketType.JOB_CREATED
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "SUBMIT_JOB",
+        "SUBMIT_JOB_BG",
+        "SUBMIT_JOB_HIGH",
+        "SUBMIT_JOB_HIGH_BG",
+        "SUBMIT_JOB_LOW",
+        "SUBMIT_JOB_LOW_BG",
+    ],
+)
+def test_every_submission_is_answered_with_its_handle(broker, kind):
+    client = broker.peer()
+    assert client.ask(PacketType[kind], b"f", b"", b"work") == [(CREATED, b"H:test:1")]
+    assert client.ask(PacketType[kind], b"f", b"", b"work") == [(CREATED, b"H:test:2")]
+    assert broker.status(b"f") == (2, 0, 0)
+
+
+def test_a_workload_may_hold_zero_bytes(broker):
+    broker.peer().submit(b"f", b"a\0b\0\0c")
+    assert broker.worker(b"f").grab_workload() == b"a\0b\0\0c"
+
+
+def test_handles_stay_below_64_bytes_however_long_the_host_is_called(make_broker):
+    client = make_broker(handle_prefix=b"H:" + b"x" * 300).peer()
+    handle = client.submit(b"f")
+    assert handle.startswith(b"H:xxx")
+    assert handle.endswith(b":1")
+    assert len(handle) + len(str(2**63)) - 1 < 64
+
+
+def test_a_percent_sign_in_the_handle_prefix_is_only_a_percent_sign(make_broker):
+    assert make_broker(handle_prefix=b"100%d").peer().submit(b"f") == b"100%d:1"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_same"),
+    [
+        ((b"u", b"a"), (b"u", b"b"), True),
+        ((b"u", b"a"), (b"v", b"a"), False),
+        ((b"", b"a"), (b"", b"a"), False),
+        ((b"-", b"a"), (b"-", b"a"), True),
+        ((b"-", b"a"), (b"-", b"b"), False),
+        ((b"-", b""), (b"-", b""), False),
+        ((b"-", b"u"), (b"u", b"u"), False),
+        ((b"#", b"a"), (b"#", b"b"), True),
+    ],
+)
+def test_submissions_with_the_same_unique_key_are_one_job(broker, first, second, is_same):
+    client = broker.peer()
+    handles = [client.submit(b"f", workload, unique) for unique, workload in (first, second)]
+    assert (handles[0] == handles[1]) is is_same
+    assert broker.worker(b"f").grab_workload() == first[1]
+
+
+def test_different_functions_never_coalesce(broker):
+    client = broker.peer()
+    assert client.submit(b"f", unique=b"u") != client.submit(b"g", unique=b"u")
+
+
+def test_a_unique_key_is_free_again_after_its_job_has_ended(broker):
+    client, worker = broker.peer(), broker.worker(b"f")
+    first = client.submit(b"f", unique=b"u")
+    worker.send(PacketType.WORK_COMPLETE, worker.grab(), b"")
+    assert client.take() == [(PacketType.WORK_COMPLETE, first + b"\0")]
+    assert client.submit(b"f", unique=b"u") != first
+
+
+def test_a_coalesced_submission_does_not_raise_the_priority(broker):
+    client = broker.peer()
+    low = client.submit(b"f", unique=b"u", kind="SUBMIT_JOB_LOW")
+    normal = client.submit(b"f")
+    assert client.submit(b"f", unique=b"u", kind="SUBMIT_JOB_HIGH") == low
+    worker = broker.worker(b"f")
+    assert [worker.grab(), worker.grab()] == [normal, low]
+
+
+def test_every_coalesced_client_gets_the_result_one_that_submitted_twice_gets_it_twice(broker):
+    one, two, worker = broker.peer(), broker.peer(), broker.worker(b"f")
+    handle = one.submit(b"f", unique=b"u")
+    assert two.submit(b"f", unique=b"u") == one.submit(b"f", unique=b"u") == handle
+    worker.grab()
+    worker.send(PacketType.WORK_COMPLETE, handle, b"done")
+    assert one.take() == [(PacketType.WORK_COMPLETE, handle + b"\0done")] * 2
+    assert two.take() == [(PacketType.WORK_COMPLETE, handle + b"\0done")]
+
+
+def test_a_client_can_join_a_running_job_and_hears_of_what_comes_from_then_on(broker):
+    early, late, worker = broker.peer(), broker.peer(), broker.worker(b"f")
+    handle = early.submit(b"f", unique=b"u")
+    worker.grab()
+    worker.send(PacketType.WORK_DATA, handle, b"1")
+    assert late.submit(b"f", unique=b"u") == handle
+    worker.send(PacketType.WORK_DATA, handle, b"2")
+    assert [body for _, body in early.take()] == [handle + b"\0001", handle + b"\0002"]
+    assert [body for _, body in late.take()] == [handle + b"\0002"]
+
+
+def test_a_unique_key_of_65_bytes_is_refused_and_64_are_kept_whole(broker):
+    client = broker.peer()
+    refusal = [(PacketType.ERROR, b"ARGUMENT_TOO_LARGE\0Unique value too large")]
+    assert client.ask(PacketType.SUBMIT_JOB, b"f", b"u" * 65, b"") == refusal
+    assert client.submit(b"f", unique=b"u" * 63 + b"1") != client.submit(b"f", unique=b"u" * 63 + b"2")
+
+
+@pytest.mark.parametrize("name", [b"", b"a\tb", b"a\nb", b"f" * 8193])
+def test_a_function_name_that_would_break_the_status_table_is_refused(broker, name):
+    client = broker.peer()
+    [(packet_type, _)] = client.ask(PacketType.SUBMIT_JOB, name, b"", b"")
+    assert packet_type == PacketType.ERROR
+    assert client.session.ending is None
+    assert client.text(b"status") == b".\n"
+
+
+@pytest.mark.parametrize("body", [b"", b"f", b"f\0u"])
+def test_a_submission_with_too_few_arguments_is_answered_and_ends_the_connection(broker, body):
+    client = broker.peer()
+    client.send(PacketType.SUBMIT_JOB, body)
+    [(packet_type, error)] = client.take()
+    assert (packet_type, error.split(b"\0")[0]) == (PacketType.ERROR, b"INVALID_PACKET")
+    assert client.session.ending is not None
+
+
+def test_nothing_of_a_read_is_carried_out_after_its_malformed_packet(broker):
+    client = broker.peer()
+    packets = [(PacketType.SUBMIT_JOB, b"f"), (PacketType.SUBMIT_JOB_BG, b"f\0\0")]
+    broker.broker.receive(client.session, packets, 0.0)
+    broker.broker.receive(client.session, packets, 0.0)
+    assert len(client.take()) == 1
+    assert broker.status(b"f") == (0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("command", "accepted"),
+    [
+        (b"maxqueue f 3", {"LOW": 3, "NORMAL": 3, "HIGH": 3}),
+        (b"maxqueue f 5 3 2", {"LOW": 2, "NORMAL": 3, "HIGH": 5}),
+        (b"maxqueue f 2 0 1", {"LOW": 1, "NORMAL": 9, "HIGH": 2}),
+    ],
+)
+def test_a_full_queue_refuses_by_priority(make_broker, command, accepted):
+    for priority, limit in accepted.items():
+        client = make_broker().worker(b"f")
+        client.text(command)
+        kind = PacketType["SUBMIT_JOB_BG" if priority == "NORMAL" else f"SUBMIT_JOB_{priority}_BG"]
+        answers = [client.ask(kind, b"f", b"", b"")[0] for _ in range(9)]
+        assert [packet_type for packet_type, _ in answers].count(CREATED) == limit
+        if limit < 9:
+            assert answers[limit] == (PacketType.ERROR, b"QUEUE_ERROR\0Job queue is full")
+
+
+def test_a_full_queue_lets_coalescing_submissions_in(broker):
+    client = broker.worker(b"f")
+    client.text(b"maxqueue f 1")
+    handle = client.submit(b"f", unique=b"u")
+    assert client.submit(b"f", unique=b"u") == handle
+
+
+def test_a_reduce_job_carries_its_reducer_to_those_who_grab_all(broker):
+    client, worker = broker.peer(), broker.worker(b"f")
+    for kind in (PacketType.SUBMIT_REDUCE_JOB, PacketType.SUBMIT_REDUCE_JOB_BACKGROUND):
+        [(_, handle)] = client.ask(kind, b"f", b"", b"sum", b"", b"work")
+        assert worker.ask(PacketType.GRAB_JOB_ALL) == [
+            (PacketType.JOB_ASSIGN_ALL, b"\0".join((handle, b"f", b"", b"sum", b"work")))
+        ]
+
+
+def test_a_submission_of_a_text_kind_that_no_server_supports_is_answered(broker):
+    [(packet_type, body)] = broker.peer().ask(PacketType.SUBMIT_JOB_SCHED, b"f")
+    assert (packet_type, body) == (PacketType.ERROR, b"INVALID_COMMAND\0Command not expected")
