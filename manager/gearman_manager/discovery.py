@@ -10,7 +10,8 @@ import inspect
 import json
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.machinery import FileFinder, SourceFileLoader
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 from gearman_manager.errors import ModuleError
 from gearman_manager.function import Declaration, declaration_of
+from gearman_manager.import_graph import ImportGraph
 
 PACKAGE: Final = "gearman_workers"
 
@@ -41,6 +43,7 @@ class Discovery:
     functions: list[LoadedFunction] = field(default_factory=list)
     errors: list[ModuleError] = field(default_factory=list)
     hashes: dict[str, str] = field(default_factory=dict)
+    needs: dict[str, list[str]] = field(default_factory=dict)  # a module's file → all files it depends on, itself too
 
 
 class _UncachedLoader(SourceFileLoader):
@@ -65,19 +68,19 @@ def source_files(folder: Path) -> Iterator[Path]:
             yield entry
 
 
-def content_hashes(folders: Sequence[Path]) -> dict[str, str]:
-    """File → hash of its content, over all source files. What vanishes or can't be read while looking is left out."""
-    hashes = {}
+def content_hashes(folders: Sequence[Path], files: Iterable[str] = ()) -> dict[str, str]:
+    """File → hash of its content: all source files of the folders, and these files.
+
+    What vanishes or can't be read while looking is left out.
+    """
+    paths = [Path(file) for file in files]
     for folder in folders:
-        try:
-            files = list(source_files(folder))
-        except OSError:
-            continue
-        for file in files:
-            try:
-                hashes[str(file)] = hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
-            except OSError:
-                continue
+        with suppress(OSError):
+            paths += source_files(folder)
+    hashes = {}
+    for path in paths:
+        with suppress(OSError):
+            hashes[str(path)] = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
     return hashes
 
 
@@ -89,25 +92,38 @@ def is_helper(folder: Path, file: Path) -> bool:
 def load_all(folders: Sequence[Path]) -> Discovery:
     """Import every worker module below the folders."""
     found = Discovery()
+    graph = ImportGraph()
+    prepare(folders)
+    with graph.recording():
+        for file, name in _modules(folders, found.errors):
+            try:
+                found.functions += load_file(file, name)
+            except ModuleError as error:
+                found.errors.append(error)
+    found.needs = {file: sorted(graph.files_of(file)) for file in {function.file for function in found.functions}}
+    found.hashes = content_hashes(folders, {file for files in found.needs.values() for file in files})
+    return found
+
+
+def prepare(folders: Sequence[Path]) -> None:
+    """Let modules of these folders be imported: always from source, helpers by their plain names."""
     sys.dont_write_bytecode = True
     for folder in folders:
         _make_importable(folder)
-    found.hashes = content_hashes(folders)
+
+
+def _modules(folders: Sequence[Path], errors: list[ModuleError]) -> Iterator[tuple[Path, str]]:
+    """Every module file and its private name; a folder that can't be read is an error."""
     for number, folder in enumerate(folders):
         try:
             files = [file for file in source_files(folder) if not is_helper(folder, file)]
         except OSError as error:
             remedy = "make the folder readable for this user, or correct workers_dir"
-            found.errors.append(
-                ModuleError(str(folder), 0, f"the workers folder can't be read: {error.strerror}; {remedy}")
-            )
+            message = f"the workers folder can't be read: {error.strerror}; {remedy}"
+            errors.append(ModuleError(str(folder), 0, message))
             continue
         for file in files:
-            try:
-                found.functions += load_file(file, _module_name(number, folder, file))
-            except ModuleError as error:
-                found.errors.append(error)
-    return found
+            yield file, _module_name(number, folder, file)
 
 
 def load_file(file: Path, module_name: str) -> list[LoadedFunction]:

@@ -14,6 +14,7 @@ import gevent
 import gevent.lock
 
 from gearman_manager.config import Config, ConfigError, FoundFunction, Layout, Problem, lay_out, unavailable_keys
+from gearman_manager.orders import CodeFiles
 from gearman_manager.process import describe_status
 from gearman_manager.workforce import Workforce
 from gearman_manager.zygote_process import Inherited, ZygoteProcess
@@ -30,7 +31,7 @@ class Code:
 
     found: tuple[FoundFunction, ...]
     errors: tuple[Problem, ...]
-    hashes: Mapping[str, str]
+    files: CodeFiles
 
     @classmethod
     def from_report(cls, report: Mapping[str, Any]) -> "Code":
@@ -38,7 +39,7 @@ class Code:
         return cls(
             found=tuple(FoundFunction(f["name"], f["file"], f["line"], f["options"]) for f in report["functions"]),
             errors=tuple(Problem(e["file"], e["line"], "", e["message"], fatal=False) for e in report["errors"]),
-            hashes=report["hashes"],
+            files=CodeFiles(report["hashes"], report["needs"]),
         )
 
     def broken_since(self, older: "Code") -> list[Problem]:
@@ -144,7 +145,7 @@ class Generations:
         zygote, code = self._load(current.config)
         if zygote is None:
             return
-        if code.hashes == current.code.hashes:
+        if code.files == current.code.files:
             self.zygote = zygote
             _log.info("a new zygote takes over generation %d", current.number, extra={"pid": zygote.pid})
             self.accepted(current)
@@ -169,7 +170,9 @@ class Generations:
         message = "the modules could not be loaded: the zygote " + (
             f"ended: {words[-1]}" if words else "ended, or took too long, without a word"
         )
-        return None, Code((), (Problem(config.places.main_file, 0, "workers_dir", message, fatal=True),), {})
+        return None, Code(
+            (), (Problem(config.places.main_file, 0, "workers_dir", message, fatal=True),), CodeFiles({}, {})
+        )
 
     def _take_over(self, zygote: ZygoteProcess | None, code: Code, config: Config) -> None:
         """Make this the generation that runs.

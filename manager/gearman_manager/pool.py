@@ -79,10 +79,12 @@ class PoolWorker:
     """A worker as its pool sees it. Times are monotonic seconds."""
 
     name: str
-    generation: int
+    version: str  # of the order by which it runs
     ordered_at: float
     state: WorkerState = WorkerState.ORDERED
     ready_at: float | None = None
+    worn: bool = False  # it reached a limit: to be replaced
+    leaves_alone: bool = False  # it ends by itself after its last job, exactly then
 
     @property
     def serving(self) -> bool:
@@ -141,7 +143,7 @@ class Pool:
         self.name = name
         self.workers: dict[str, PoolWorker] = {}
         self.target = 0
-        self.generation = 0
+        self.version = ""
         self.crashes = CrashBackoff()
         self.last_error = ""
         self._last_serial = 0
@@ -155,7 +157,7 @@ class Pool:
     def new_worker(self, now: float) -> PoolWorker:
         """A worker with the next serial number, not reused in a run."""
         self._last_serial += 1
-        worker = PoolWorker(f"{self.name}/{self._last_serial}", self.generation, now)
+        worker = PoolWorker(f"{self.name}/{self._last_serial}", self.version, now)
         self.workers[worker.name] = worker
         return worker
 
@@ -172,8 +174,8 @@ class Pool:
     def plan(self, now: float, busy: Collection[str]) -> Plan:
         """What brings the pool to its target: never a busy worker retired for it, capacity kept while reloading."""
         serving = [worker for worker in self.workers.values() if worker.serving]
-        fresh = [worker for worker in serving if worker.generation == self.generation]
-        stale = [worker for worker in serving if worker.generation != self.generation]
+        fresh = [worker for worker in serving if worker.version == self.version and not worker.worn]
+        stale = [worker for worker in serving if worker.version != self.version or worker.worn]
         pending = sum(worker.state is not WorkerState.READY for worker in fresh)
         if stale:
             return self._replace(now, stale, len(serving), pending, busy)
@@ -184,11 +186,12 @@ class Pool:
         return Plan(drain=drain, again_at=now + BUSY_LOOK_S if len(drain) < surplus else None)
 
     def _replace(self, now: float, stale: list[PoolWorker], size: int, pending: int, busy: Collection[str]) -> Plan:
-        """Reload: some new workers first, and an old one goes for each that is registered."""
+        """Reload or limits: some new workers first, and an old one goes for each that is registered."""
         step = max(1, self.target // 8)
         surplus = size - pending - self.target
         if surplus > 0:
-            order = sorted(stale, key=lambda worker: (worker.name in busy, worker.ordered_at))
+            leaving = [worker for worker in stale if not worker.leaves_alone]
+            order = sorted(leaving, key=lambda worker: (worker.name in busy, worker.ordered_at))
             return Plan(drain=tuple(worker.name for worker in order[:surplus]))
         if pending < step:
             return self._spawn(now, self.target + step - size)

@@ -19,10 +19,11 @@ _ERROR_BYTES: Final = 320
 _READ_ATTEMPTS: Final = 1000
 
 _SEQUENCE: Final = Struct("=Q")
-# pid, state, server, function, start, deadline, done, failed, busy, handle, last error
-_BODY: Final = Struct(f"=IBBH QQ QQQ {_HANDLE_BYTES}s {_ERROR_BYTES}s")
+# pid, wear, state, server, function, start, deadline, done, failed, busy, handle, last error
+_BODY: Final = Struct(f"=IB BBH QQ QQQ {_HANDLE_BYTES}s {_ERROR_BYTES}s")
 _JOB: Final = Struct(f"=BBH QQ QQQ {_HANDLE_BYTES}s")  # the part of the body that changes with a job
-_JOB_OFFSET: Final = _SEQUENCE.size + 4
+_WEAR_OFFSET: Final = _SEQUENCE.size + 4
+_JOB_OFFSET: Final = _WEAR_OFFSET + 1
 _ERROR_OFFSET: Final = _JOB_OFFSET + _JOB.size
 assert _SEQUENCE.size + _BODY.size <= SLOT_BYTES
 
@@ -37,11 +38,20 @@ class SlotState(IntEnum):
     LEAVING = 4  # it ends on its own accord: whoever sees it gone need not call it a crash
 
 
+class Wear(IntEnum):
+    """Which of its limits a worker has reached, or is about to."""
+
+    NONE = 0
+    LAST_JOBS = 1  # a few more, then it ends by itself
+    MEMORY = 2
+
+
 @dataclass(frozen=True, slots=True)
 class SlotView:
     """A consistent reading of one slot. Times are CLOCK_MONOTONIC in nanoseconds, 0 where there is none."""
 
     pid: int
+    wear: Wear
     state: SlotState
     server: int  # index into the worker's list of job servers
     function: int  # index into the worker's list of functions
@@ -89,9 +99,10 @@ class Scoreboard:
             (after,) = _SEQUENCE.unpack_from(memory, at)
             if before == after and not before & 1:
                 break
-        pid, state, server, function, start, deadline, done, failed, busy, handle, error = body
+        pid, wear, state, server, function, start, deadline, done, failed, busy, handle, error = body
         return SlotView(
             pid=pid,
+            wear=Wear(wear),
             state=SlotState(state),
             server=server,
             function=function,
@@ -118,7 +129,7 @@ class SlotWriter:
 
     def claim(self, pid: int) -> None:
         """Start out: the slot belongs to this process from now on."""
-        body = _BODY.pack(pid, SlotState.STARTING, 0, 0, 0, 0, 0, 0, 0, b"", b"")
+        body = _BODY.pack(pid, Wear.NONE, SlotState.STARTING, 0, 0, 0, 0, 0, 0, 0, b"", b"")
         self._write(_SEQUENCE.size, body)
 
     def idle(self) -> None:
@@ -142,6 +153,10 @@ class SlotWriter:
     def leave(self) -> None:
         """The worker ends on its own accord."""
         self._write_job(SlotState.LEAVING, 0, 0, 0, 0, b"")
+
+    def wear(self, reason: Wear) -> None:
+        """A limit is reached, or near: the supervisor should have a replacement ready."""
+        self._write(_WEAR_OFFSET, bytes([reason]))
 
     def error(self, text: str) -> None:
         """Remember what went wrong last, cut to what fits."""

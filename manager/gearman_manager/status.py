@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from gearman_manager.generations import Generations
+from gearman_manager.live_worker import LiveWorker
 from gearman_manager.pool import Pool, WorkerState
 from gearman_manager.process import private_bytes
 from gearman_manager.queues import Queues
 from gearman_manager.scoreboard import SlotState
-from gearman_manager.workforce import LiveWorker, Workforce
+from gearman_manager.workforce import Workforce
 
 Report = dict[str, Any]
 
@@ -61,7 +62,9 @@ def _worker(live: LiveWorker, workforce: Workforce) -> Report:
     state = live.worker.state.value
     if view.state is SlotState.BUSY:
         for_s = max(0.0, now - view.start_ns / 1e9)
-        jobs.append({"function": live.functions[view.function], "handle": view.handle, "for_s": round(for_s, 3)})
+        jobs.append(
+            {"function": live.order.pool.functions[view.function], "handle": view.handle, "for_s": round(for_s, 3)}
+        )
     if live.worker.state is WorkerState.READY:
         state = "busy" if jobs else "idle"
     return {

@@ -11,27 +11,31 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from glob import glob
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import gevent
 import gevent.event
 
 from gearman_client import parse_address
 from gearman_manager import log, process, status
-from gearman_manager.config import Config, ConfigError, Layout, Problem, ResolvedPool, load, reachable
+from gearman_manager.config import Config, ConfigError, Problem, load, reachable
 from gearman_manager.control import Commands, ControlServer
+from gearman_manager.discovery import content_hashes
 from gearman_manager.errors import ManagerError, StartError
 from gearman_manager.generations import Accepted, Generations
+from gearman_manager.orders import CodeFiles, pool_order
 from gearman_manager.output import watch_readable
+from gearman_manager.overseer import Overseer
 from gearman_manager.queues import Queues
 from gearman_manager.run_folder import RunFolder
 from gearman_manager.scaling import Scaling
 from gearman_manager.scoreboard import Scoreboard
 from gearman_manager.server_process import BundledServer, ServerOptions
 from gearman_manager.source_watch import SourceWatch
-from gearman_manager.workforce import PoolOrder, Workforce
+from gearman_manager.workforce import Workforce
 from gearman_manager.zygote_process import Inherited
 
 _log = logging.getLogger("manager")
@@ -55,6 +59,7 @@ class Supervisor:
         scoreboard = Scoreboard.create()
         self._name = f"{socket.gethostname().replace('/', '-').replace(' ', '-')}-{run_folder.path.name[:8]}"
         self._workforce = Workforce(self._name, scoreboard, self._awake.set)
+        self._workforce.running_jobs = self._running_jobs
         inherited = Inherited(scoreboard, self._lifeline_read, self._doorbell)
         cores = len(os.sched_getaffinity(0))
         self._generations = Generations(inherited, self._workforce, cores, self._arrange)
@@ -63,6 +68,8 @@ class Supervisor:
         self._server_start: gevent.Greenlet[[], None] = gevent.Greenlet()
         self._queues: Queues | None = None
         self._watch: SourceWatch | None = None
+        self._followed: Iterable[str] = ()
+        self._overseer = Overseer(self._workforce, self._awake.set)
         self._control: ControlServer | None = None
 
     def run(self) -> int:
@@ -173,6 +180,12 @@ class Supervisor:
         os.eventfd_read(self._doorbell)
         self._workforce.doorbell()
 
+    def _running_jobs(self, pool: str) -> int:
+        """How many jobs of a pool's functions run, on whatever worker."""
+        if self._queues is None:
+            return 0
+        return sum(self._queues.of(function).running for function in self._workforce.registered(pool))
+
     def _server_is_back(self) -> None:
         if self._queues is not None:
             self._queues.ask_now()
@@ -182,11 +195,17 @@ class Supervisor:
     def _arrange(self, accepted: Accepted) -> None:
         """A generation takes over: tell everybody what runs now."""
         self._server_start.get()  # only then its port is known
-        addresses = tuple(self._addresses())
-        pools = {name: pool for name, pool in accepted.layout.pools.items() if pool.command is None}
-        orders = {name: _order(pool, accepted.layout, addresses) for name, pool in pools.items()}
-        self._workforce.arrange(orders, accepted.number)
-        self._scaling.arrange(pools)
+        addresses = self._addresses()
+        layout = accepted.layout
+        watched = [file for pool in layout.pools.values() for pattern in pool.watch for file in glob(pattern)]
+        files = accepted.code.files
+        code = CodeFiles({**files.hashes, **content_hashes((), watched)}, files.needs)
+        orders = {name: pool_order(pool, layout, addresses, code) for name, pool in layout.pools.items()}
+        self._workforce.arrange(orders)
+        self._scaling.arrange(layout.pools)
+        self._followed = code.hashes.keys()
+        if self._watch is not None:
+            self._watch.follow(self._followed)
         self._awake.set()
 
     def _follow_config(self) -> None:
@@ -198,6 +217,7 @@ class Supervisor:
         addresses = [parse_address(text) for text in self._addresses()]
         self._queues = Queues(addresses, f"gm:{self._name}", self._awake.set)
         self._watch = SourceWatch([Path(folder) for folder in self._config.workers_dir], self._source_changed)
+        self._watch.follow(self._followed)
 
     def _source_changed(self) -> None:
         self.reload(reread=False)
@@ -236,7 +256,7 @@ class Supervisor:
 
     def _finish(self) -> None:
         """End everything in order: workers are gone, then the zygote, the server last."""
-        for part in (self._watch, self._queues, self._control):
+        for part in (self._watch, self._queues, self._control, self._overseer):
             if part is not None:
                 part.close()
         self._workforce.kill_all()
@@ -258,22 +278,6 @@ class Supervisor:
 
     def _dump(self) -> None:
         _log.info("state: %s", json.dumps(self.report()))
-
-
-def _order(pool: ResolvedPool, layout: Layout, addresses: tuple[str, ...]) -> PoolOrder:
-    functions: list[dict[str, Any]] = []
-    for name in pool.functions:
-        function = layout.functions[name]
-        functions.append(
-            {
-                "registered": name,
-                "name": function.module_name,
-                "file": function.file,
-                "timeout_s": function.timeout_s,
-                "settings": dict(function.settings),
-            }
-        )
-    return PoolOrder(tuple(functions), addresses, pool.stop_timeout_s, pool.max_jobs, pool.nice)
 
 
 def _raise_file_limit() -> None:

@@ -21,7 +21,8 @@ from gearman_manager.channel import Message
 from gearman_manager.discovery import LoadedFunction
 from gearman_manager.errors import JobTimeout
 from gearman_manager.job import Job, encode_result
-from gearman_manager.scoreboard import Scoreboard, SlotWriter
+from gearman_manager.memory_gauge import MemoryGauge
+from gearman_manager.scoreboard import Scoreboard, SlotWriter, Wear
 from gearman_manager.time_limit import TimeLimit
 
 Functions = dict[tuple[str, str], LoadedFunction]  # by file and name
@@ -58,6 +59,7 @@ class Order:
     servers: tuple[str, ...]
     functions: tuple[OrderedFunction, ...]
     max_jobs: int | None
+    max_memory_bytes: int | None
     nice: int
 
     @classmethod
@@ -70,6 +72,7 @@ class Order:
             servers=tuple(message["servers"]),
             functions=tuple(OrderedFunction(**function) for function in message["functions"]),
             max_jobs=message["max_jobs"],
+            max_memory_bytes=message["max_memory_bytes"],
             nice=message["nice"],
         )
 
@@ -97,6 +100,41 @@ class _Routine:
                 self.log.exception("teardown failed")
 
 
+class _Limits:
+    """Tells the supervisor, once, that this worker reached a limit: a replacement is registered before it goes."""
+
+    def __init__(self, order: Order, slot: SlotWriter, doorbell: int) -> None:
+        self._slot = slot
+        self._doorbell = doorbell
+        self._jobs = 0
+        self._max_jobs = order.max_jobs
+        # A tenth of its jobs ahead, so that even short jobs leave time to fork a replacement.
+        self._warn_at = order.max_jobs - order.max_jobs // 10 if order.max_jobs else None
+        self._gauge = MemoryGauge(order.max_memory_bytes) if order.max_memory_bytes else None
+        self._told = False
+
+    @property
+    def last_job_done(self) -> bool:
+        """It has run as many jobs as it may."""
+        return self._max_jobs is not None and self._jobs >= self._max_jobs
+
+    def before_job(self) -> None:
+        """A job was assigned."""
+        self._jobs += 1
+        if self._jobs == self._warn_at:
+            self._tell(Wear.LAST_JOBS)
+
+    def after_job(self) -> None:
+        """The job's answer is ready."""
+        if self._gauge is not None and not self._told and self._gauge.is_over(time.monotonic()):
+            self._tell(Wear.MEMORY)
+
+    def _tell(self, wear: Wear) -> None:
+        self._told = True
+        self._slot.wear(wear)
+        os.eventfd_write(self._doorbell, 1)
+
+
 class WorkerProcess(WorkerObserver):
     """The life of one worker, from its first connection to its last answer."""
 
@@ -106,6 +144,7 @@ class WorkerProcess(WorkerObserver):
         self._slot = SlotWriter(shared.scoreboard, order.slot)
         self._slot.claim(os.getpid())
         self._limit = TimeLimit()
+        self._limits = _Limits(order, self._slot, shared.doorbell)
         self._announced = False
         self._server_index = {parse_address(text): index for index, text in enumerate(order.servers)}
         self._routines = {
@@ -121,13 +160,13 @@ class WorkerProcess(WorkerObserver):
     def run(self) -> None:
         """Serve until asked to stop, until the supervisor is gone or until `max_jobs` are done."""
         signal.signal(signal.SIGTERM, lambda *_: self._gearman.stop())
-        remaining = self._order.max_jobs
-        while remaining is None or remaining > 0:
+        while not self._limits.last_job_done:
             assigned = self._gearman.grab()
             if assigned is None:
                 break
+            self._limits.before_job()
             self._serve(assigned)
-            remaining = None if remaining is None else remaining - 1
+            self._limits.after_job()
         self._slot.leave()
         self._gearman.close()
         for routine in self._routines.values():

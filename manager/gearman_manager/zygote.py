@@ -83,6 +83,7 @@ class Zygote:
                 ],
                 "errors": [{"file": e.file, "line": e.line, "message": e.message} for e in found.errors],
                 "hashes": found.hashes,
+                "needs": found.needs,
             },
         )
 

@@ -1,5 +1,6 @@
 """What discovery finds in a folder of modules, and what it says of those that can't be used."""
 
+import json
 import os
 import subprocess
 import sys
@@ -159,3 +160,54 @@ def test_hashes_change_with_the_content_of_helpers_too(tmp_path: Path) -> None:
     after = content_hashes([tmp_path])
     assert before.keys() == after.keys() == {str(tmp_path / "_helper.py")}
     assert before != after
+
+
+def test_what_a_module_depends_on_is_known_and_no_library_counts(tmp_path: Path) -> None:
+    """Statements at the top and inside functions, computed imports, packages, and files outside the folder."""
+    files = {
+        "outside/project/__init__.py": "",
+        "outside/project/models.py": "from . import fields\n",
+        "outside/project/fields.py": "",
+        "workers/_direct.py": "import _indirect\n",
+        "workers/_indirect.py": "",
+        "workers/_late.py": "",
+        "workers/_computed.py": "",
+        "workers/_called.py": "",
+        "workers/one.py": """
+            import json
+            import click
+            import _direct
+            import project.models
+            import importlib
+            __import__("_computed")
+            importlib.import_module("_called")
+            def one(job):
+                import _late
+        """,
+        "workers/two.py": "def two(job): ...\n",
+    }
+    for name, source in files.items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(dedent(source))
+    program = """
+import json, sys
+from pathlib import Path
+from gearman_manager.discovery import load_all
+found = load_all([Path(sys.argv[1])])
+assert not found.errors, found.errors
+print(json.dumps([found.needs, sorted(found.hashes)]))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "workers")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(tmp_path / "outside")},
+    )
+    needs, hashed = json.loads(result.stdout)
+    assert set(needs[str(tmp_path / "workers/one.py")]) == {
+        str(tmp_path / name) for name in files if name != "workers/two.py"
+    }
+    assert needs[str(tmp_path / "workers/two.py")] == [str(tmp_path / "workers/two.py")]
+    assert set(hashed) == {str(tmp_path / name) for name in files}

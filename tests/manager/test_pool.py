@@ -16,9 +16,9 @@ from gearman_manager.pool import (
 )
 
 
-def pool_with(ready: int, *, target: int, generation: int = 1) -> Pool:
+def pool_with(ready: int, *, target: int, version: str = "1") -> Pool:
     pool = Pool("p")
-    pool.generation = generation
+    pool.version = version
     pool.target = target
     for number in range(ready):
         name = pool.new_worker(float(number)).name
@@ -84,18 +84,18 @@ def test_serial_numbers_are_not_reused() -> None:
 
 def test_a_reload_replaces_all_workers_and_never_falls_below_the_target() -> None:
     pool = pool_with(5, target=5)
-    pool.generation = 2
+    pool.version = "2"
     for _ in range(50):
         carry_out(pool, pool.plan(0.0, busy=()))
         ready = sum(worker.state is WorkerState.READY for worker in pool.workers.values())
         assert 5 <= ready <= 6
-    assert {worker.generation for worker in pool.workers.values()} == {2}
+    assert {worker.version for worker in pool.workers.values()} == {"2"}
     assert len(pool.workers) == 5
 
 
 def test_a_reload_waits_for_the_new_worker_before_an_old_one_goes() -> None:
     pool = pool_with(2, target=2)
-    pool.generation = 2
+    pool.version = "2"
     plan = pool.plan(0.0, busy=())
     assert (plan.spawn, plan.drain) == (1, ())
     carry_out(pool, plan, register=False)
@@ -104,14 +104,14 @@ def test_a_reload_waits_for_the_new_worker_before_an_old_one_goes() -> None:
 
 def test_a_reload_lets_idle_workers_go_before_busy_ones() -> None:
     pool = pool_with(2, target=2)
-    pool.generation = 2
+    pool.version = "2"
     carry_out(pool, pool.plan(0.0, busy={"p/1"}))
     assert pool.plan(0.0, busy={"p/1"}).drain == ("p/2",)
 
 
 def test_a_removed_pool_lets_its_old_workers_go() -> None:
     pool = pool_with(3, target=0)
-    pool.generation = 2
+    pool.version = "2"
     assert len(pool.plan(0.0, busy=()).drain) == 3
 
 
@@ -156,3 +156,20 @@ def test_nothing_is_spawned_while_the_back_off_lasts() -> None:
     pool.crashes.not_before = 7.0
     assert pool.plan(5.0, busy=()) == Plan(again_at=7.0)
     assert pool.plan(7.0, busy=()).spawn == 2
+
+
+def test_a_worn_worker_is_replaced_before_it_goes() -> None:
+    pool = pool_with(2, target=2)
+    pool.workers["p/1"].worn = True
+    plan = pool.plan(0.0, busy=())
+    assert (plan.spawn, plan.drain) == (1, ())
+    carry_out(pool, plan)
+    assert pool.plan(0.0, busy=()).drain == ("p/1",)
+
+
+def test_one_that_leaves_by_itself_is_replaced_but_not_sent_away() -> None:
+    pool = pool_with(1, target=1)
+    pool.workers["p/1"].worn = pool.workers["p/1"].leaves_alone = True
+    carry_out(pool, pool.plan(0.0, busy={"p/1"}))
+    assert pool.plan(0.0, busy={"p/1"}) == Plan()
+    assert len(pool.workers) == 2

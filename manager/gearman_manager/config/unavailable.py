@@ -18,14 +18,6 @@ UNAVAILABLE_TOP_KEYS: tuple[str, ...] = (
     "control",
 )
 UNAVAILABLE_POOL_KEYS: tuple[str, ...] = (
-    "command",
-    "env",
-    "cwd",
-    "user",
-    "stop_signal",
-    "watch",
-    "max_lifetime",
-    "max_memory",
     "preload",
     "concurrency",
     "scale.idle",

@@ -1,0 +1,82 @@
+"""How workers ended: brings the kernel's news that one is gone together with its exit status, and says so in the log.
+
+The status comes from whoever reaped the process: the zygote that forked it, in a message before or after the news, or
+the supervisor itself. When nobody can tell, the log says that too, a moment later.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import gevent
+
+from gearman_manager import process
+from gearman_manager.live_worker import LiveWorker
+from gearman_manager.scoreboard import SlotState, SlotView
+
+_log = logging.getLogger("workers")
+_STATUS_WAIT_S: Final = 1.0
+
+
+@dataclass(slots=True)
+class Departure:
+    """A worker that is gone, with the last look at its slot."""
+
+    live: LiveWorker
+    view: SlotView
+    expected: bool
+
+
+class Departures:
+    """Those whose exit status has not been heard yet, and statuses whose process has not been missed yet."""
+
+    def __init__(self) -> None:
+        self._departed: dict[int, Departure] = {}
+        self._statuses: dict[int, int] = {}
+
+    def status_of(self, live: LiveWorker) -> int | None:
+        """The exit status, if it can be had already."""
+        status = process.exit_status(live.pidfd)
+        return self._statuses.pop(live.pid, None) if status is None else status
+
+    def left(self, departure: Departure, status: int | None) -> None:
+        """The kernel says that it is gone."""
+        pid = departure.live.pid
+        if status is not None:
+            _explain(departure, status)
+            return
+        self._departed[pid] = departure
+        gevent.spawn_later(_STATUS_WAIT_S, self._give_up_on, pid, departure)
+
+    def reaped(self, pid: int, status: int, *, still_known: bool) -> None:
+        """The zygote says how a process ended; `still_known`: the kernel has not told us of its end yet."""
+        departure = self._departed.pop(pid, None)
+        if departure is not None:
+            _explain(departure, status)
+        elif still_known:
+            self._statuses[pid] = status
+
+    def _give_up_on(self, pid: int, departure: Departure) -> None:
+        if self._departed.get(pid) is departure:
+            del self._departed[pid]
+            _explain(departure, None)
+
+
+def _explain(departure: Departure, status: int | None) -> None:
+    live, view = departure.live, departure.view
+    how = process.describe_status(status)
+    if live.doom:
+        how = f"{live.doom}, {how}"
+    if departure.expected and not live.doom:
+        jobs = "" if live.is_program else f" after {view.done + view.failed} jobs"
+        _log.info("ended (%s)%s", how, jobs, extra=live.where)
+        return
+    last = view.last_error or (live.output.last_lines[-1] if live.output.last_lines else "")
+    live.pool.last_error = f"{live.name} pid {live.pid}: {how}" + (f": {last}" if last else "")
+    job = {}
+    if view.state is SlotState.BUSY:
+        job = {"function": live.order.pool.functions[view.function], "handle": view.handle}
+    wait_s = live.pool.crashes.not_before - time.monotonic()
+    then = f"in {wait_s:.1f} s" if wait_s > 0 else "now"
+    _log.error("died (%s), replaced %s", how, then, extra=live.where | job)

@@ -1,0 +1,60 @@
+"""Becomes a worker program: sets up what must hold in its process, then execs it. Runs as a script of its own.
+
+Standard library only, and no import of ours: it is run with -I -S. Its last words go to the program's output.
+"""
+
+import ctypes
+import os
+import pwd
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1
+CANNOT_EXECUTE = 126
+NOT_FOUND = 127
+
+
+def main(arguments: list[str]) -> int:
+    """`--parent PID --stop-signal NAME [--nice N] [--user NAME] [--cwd DIR] -- PROGRAM ARGUMENTS…`."""
+    split = arguments.index("--")
+    pairs = arguments[:split]
+    options = dict(zip(pairs[::2], pairs[1::2], strict=True))
+    command = arguments[split + 1 :]
+    try:
+        _prepare(options)
+        os.execvp(command[0], command)
+    except FileNotFoundError as error:
+        return _refuse(command[0], error, NOT_FOUND)
+    except (OSError, KeyError) as error:
+        return _refuse(command[0], error, CANNOT_EXECUTE)
+
+
+def _prepare(options: dict[str, str]) -> None:
+    if "--cwd" in options:
+        os.chdir(options["--cwd"])
+    if (nice := int(options.get("--nice", "0"))) != 0:
+        os.nice(nice)
+    if "--user" in options:
+        _become(options["--user"])
+    # After the change of user, which clears it. With the supervisor gone the program is told to stop by the kernel.
+    number = signal.Signals[options["--stop-signal"]]
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
+    if os.getppid() != int(options["--parent"]):
+        sys.exit(0)  # it went before the kernel could be told
+
+
+def _become(name: str) -> None:
+    user = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+    os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)
+
+
+def _refuse(program: str, error: Exception, code: int) -> int:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    print(f"{program} can't be started: {reason}", file=sys.stderr, flush=True)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,74 @@
+"""What every worker of a pool is told, and the version by which a running worker is known to be out of date.
+
+The version is a digest of all that needs a restart: code, settings, servers, a program's command line. What does not
+(`min`, `max`, `scale`, the limits) is not in it, so changing it touches no running worker. Pure.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gearman_manager.config import Layout, ResolvedPool
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CodeFiles:
+    """What is known of source files: their contents as hashes, and which a function's file depends on."""
+
+    hashes: Mapping[str, str]
+    needs: Mapping[str, Sequence[str]]
+
+    def of(self, files: Sequence[str]) -> dict[str, str]:
+        """The contents that these modules depend on.
+
+        A file of the workers folders that no module is known to need might be anybody's: it counts for all.
+        """
+        attributed = {needed for needs in self.needs.values() for needed in needs}
+        mine = {needed for file in files for needed in self.needs.get(file, [file])}
+        relevant = mine | (self.hashes.keys() - attributed)
+        return {file: self.hashes.get(file, "") for file in sorted(relevant)}
+
+
+@dataclass(frozen=True, slots=True)
+class PoolOrder:
+    """How the workers of one pool are to be run."""
+
+    pool: ResolvedPool
+    functions: tuple[Message, ...]  # for the worker: where each function is found, its limits and settings
+    servers: tuple[str, ...]
+    version: str
+
+    @property
+    def registered(self) -> list[str]:
+        """The functions' names towards Gearman."""
+        return list(self.pool.functions)
+
+
+def pool_order(pool: ResolvedPool, layout: Layout, servers: Sequence[str], code: CodeFiles) -> PoolOrder:
+    """The order for a pool; `code` holds, beside the modules' files, those that its `watch` names."""
+    functions = tuple(_function(layout, name) for name in pool.functions) if pool.command is None else ()
+    contents = code.of([function["file"] for function in functions]) if functions else {}
+    restarting = [
+        functions,
+        list(servers),
+        contents,
+        {file: code.hashes.get(file, "") for file in pool.watch},
+        (pool.command, dict(pool.env), pool.cwd, pool.user, pool.nice, pool.preload, pool.concurrency),
+    ]
+    version = hashlib.blake2b(json.dumps(restarting, sort_keys=True).encode(), digest_size=12).hexdigest()
+    return PoolOrder(pool, functions, tuple(servers), version)
+
+
+def _function(layout: Layout, name: str) -> Message:
+    function = layout.functions[name]
+    return {
+        "registered": name,
+        "name": function.module_name,
+        "file": function.file,
+        "timeout_s": function.timeout_s,
+        "settings": dict(function.settings),
+    }

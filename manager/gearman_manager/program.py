@@ -1,0 +1,53 @@
+"""Workers that are programs in any language: started by an exec wrapper, told the job servers by their environment."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from gearman_manager import exec_wrapper, process
+from gearman_manager.errors import StartError
+from gearman_manager.orders import PoolOrder
+
+_WRAPPER: Final = str(Path(exec_wrapper.__file__).resolve())
+
+
+def environment(order: PoolOrder, name: str, client_id: str) -> Mapping[str, str]:
+    """Ours, the pool's `env`, and what the program needs to know.
+
+    `GEARMAN_SERVERS` is what libgearman reads by itself; a host and a port alone are there for one-server programs.
+    """
+    host, _, port = order.servers[0].rpartition(":")
+    return {
+        **os.environ,
+        "GEARMAN_SERVERS": ",".join(order.servers),
+        "GEARMAN_HOST": host.strip("[]"),
+        "GEARMAN_PORT": port,
+        "GEARMAN_FUNCTIONS": ",".join(order.pool.functions),
+        "GEARMAN_WORKER": name,
+        "GEARMAN_CLIENT_ID": client_id,
+        **order.pool.env,
+    }
+
+
+def start_program(order: PoolOrder, name: str, client_id: str, output: int) -> process.Child:
+    """Start one worker of a command pool.
+
+    Raises:
+        StartError: the wrapper can't be started. What is wrong with the program itself it says on its output.
+    """
+    pool = order.pool
+    if pool.command is None:
+        raise StartError(f"the pool {pool.name} has no command")
+    options = ["--parent", str(os.getpid()), "--stop-signal", pool.stop_signal, "--nice", str(pool.nice)]
+    if pool.user is not None:
+        options += ["--user", pool.user]
+    if pool.cwd is not None:
+        options += ["--cwd", pool.cwd]
+    # -I and -S: the wrapper needs the standard library alone, and starts in a fraction of the time.
+    arguments = [sys.executable, "-I", "-S", _WRAPPER, *options, "--", *pool.command]
+    try:
+        return process.start(arguments, (), output, environment(order, name, client_id))
+    except OSError as error:
+        raise StartError(f"can't start {pool.command[0]}: {error.strerror}") from error
