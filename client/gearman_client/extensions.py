@@ -12,3 +12,10 @@ JOB_ATTEMPT_OPTION: Final = b"job-attempt"
 #: Answers GRAB_JOB_UNIQ once `job-attempt` is on: handle, function, unique, attempt (decimal text, from 1), workload.
 JOB_ASSIGN_ATTEMPT: Final = 1000
 JOB_ASSIGN_ATTEMPT_ARGUMENTS: Final = 5
+
+#: OPTION_REQ name: this connection wants to be told of every change of a function's queue.
+QUEUE_EVENTS_OPTION: Final = b"queue-events"
+
+#: Comes unasked once `queue-events` is on: function, queued, running, workers (decimal text).
+QUEUE_CHANGED: Final = 1001
+QUEUE_CHANGED_ARGUMENTS: Final = 4

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import gevent.socket
-from flask import Flask, jsonify
+from flask import Flask, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from gevent.pywsgi import WSGIServer
 
-from gearman_manager.errors import StartError
+from gearman_manager.errors import ManagerError, StartError
+from gearman_manager.recent_log import RecentLog
 from gearman_manager.status import Report
 
 _log = logging.getLogger("control")
@@ -27,6 +28,10 @@ class Commands:
     status: Callable[[], Report]
     stop: Callable[[], None]
     reload: Callable[[], None]
+    scale: Callable[[str, int, int], None]
+    restart: Callable[[str | None], None]
+    pause: Callable[[str, bool], None]
+    log: RecentLog
 
 
 def make_app(commands: Commands) -> Flask:
@@ -47,6 +52,39 @@ def make_app(commands: Commands) -> Flask:
     def reload() -> ResponseReturnValue:
         commands.reload()
         return jsonify({"reloading": True}), 202
+
+    @app.post("/pools/<name>/scale")
+    def scale(name: str) -> ResponseReturnValue:
+        size = request.get_json()
+        commands.scale(name, int(size["min"]), int(size["max"]))
+        return jsonify(size), 202
+
+    @app.post("/restart")
+    def restart() -> ResponseReturnValue:
+        commands.restart(request.args.get("pool"))
+        return jsonify({"restarting": request.args.get("pool")}), 202
+
+    @app.post("/pools/<name>/pause")
+    def pause(name: str) -> ResponseReturnValue:
+        commands.pause(name, True)
+        return jsonify({"paused": True}), 202
+
+    @app.post("/pools/<name>/resume")
+    def resume(name: str) -> ResponseReturnValue:
+        commands.pause(name, False)
+        return jsonify({"paused": False}), 202
+
+    @app.get("/logs")
+    def logs() -> ResponseReturnValue:
+        subject = request.args.get("of")
+        if "follow" not in request.args:
+            return jsonify(commands.log.lines(subject))
+        lines = (line + "\n" for line in commands.log.follow(subject))
+        return Response(lines, mimetype="text/plain; charset=utf-8")
+
+    @app.errorhandler(ManagerError)
+    def refused(error: ManagerError) -> ResponseReturnValue:
+        return jsonify({"error": str(error)}), 400
 
     return app
 

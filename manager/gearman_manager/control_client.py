@@ -5,6 +5,7 @@ import json
 import os
 import select
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def request(path: Path, method: str, resource: str) -> Any:
+def request(path: Path, method: str, resource: str, body: object = None) -> Any:
     """Ask the manager behind a control socket; returns what its JSON answer holds.
 
     Raises:
@@ -37,20 +38,51 @@ def request(path: Path, method: str, resource: str) -> Any:
     """
     connection = _UnixConnection(path)
     try:
-        connection.request(method, resource)
-        response = connection.getresponse()
-        body = response.read()
+        response = _send(connection, path, method, resource, body)
+        try:
+            answer = json.loads(response.read())
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            raise ManagerError(f"the manager's answer on {path} is cut off: {error}") from error
+    finally:
+        connection.close()
+    if response.status >= 400:
+        raise ManagerError(str(answer.get("error", answer)))
+    return answer
+
+
+def stream(path: Path, resource: str) -> Iterator[str]:
+    """The lines of an answer as they come, until the manager ends.
+
+    Raises:
+        NotRunning, ManagerError: as `request`.
+    """
+    connection = _UnixConnection(path)
+    try:
+        response = _send(connection, path, "GET", resource, None)
+        if connection.sock is not None:
+            connection.sock.settimeout(None)  # the next line comes when it comes
+        for line in response:
+            yield line.decode(errors="replace").rstrip("\n")
+    except (ConnectionError, http.client.HTTPException):
+        return
+    finally:
+        connection.close()
+
+
+def _send(
+    connection: _UnixConnection, path: Path, method: str, resource: str, body: object
+) -> http.client.HTTPResponse:
+    content = None if body is None else json.dumps(body)
+    headers = {} if body is None else {"Content-Type": "application/json"}
+    try:
+        connection.request(method, resource, content, headers)
+        return connection.getresponse()
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise NotRunning(f"no manager runs with this configuration (nobody listens on {path})") from error
     except PermissionError as error:
         raise ManagerError(f"{path} belongs to another user: ask as the user who runs the manager") from error
     except (OSError, http.client.HTTPException) as error:
         raise ManagerError(f"the manager does not answer on {path}: {error}") from error
-    finally:
-        connection.close()
-    if response.status >= 400:
-        raise ManagerError(f"the manager refused: {response.status} {body.decode(errors='replace').strip()}")
-    return json.loads(body)
 
 
 def wait_until_gone(pid: int, timeout_s: float) -> bool:

@@ -95,12 +95,14 @@ def load_all(folders: Sequence[Path]) -> Discovery:
     graph = ImportGraph()
     prepare(folders)
     with graph.recording():
-        for file, name in _modules(folders, found.errors):
+        modules = list(_modules(folders, found.errors))
+        for file, name in modules:
             try:
                 found.functions += load_file(file, name)
             except ModuleError as error:
                 found.errors.append(error)
-    found.needs = {file: sorted(graph.files_of(file)) for file in {function.file for function in found.functions}}
+    # Broken modules too: what is known to be theirs is not taken for anybody's.
+    found.needs = {str(file): sorted(graph.files_of(str(file))) for file, _ in modules}
     found.hashes = content_hashes(folders, {file for files in found.needs.values() for file in files})
     return found
 

@@ -63,10 +63,15 @@ def set_up(level: str, style: str, file: Path | None) -> None:
         handler = logging.StreamHandler(sys.stderr)
     else:
         handler = logging.handlers.WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     for old in logging.root.handlers[:]:
         logging.root.removeHandler(old)
         old.close()
-    logging.root.addHandler(handler)
+    add(handler, style)
     logging.root.setLevel(level)
     logging.getLogger("watchdog").setLevel(max(logging.INFO, logging.root.level))  # its DEBUG tells of every event
+
+
+def add(handler: logging.Handler, style: str) -> None:
+    """Let one more handler have all records, formatted in the same way."""
+    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
+    logging.root.addHandler(handler)

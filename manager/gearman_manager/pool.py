@@ -143,6 +143,7 @@ class Pool:
         self.name = name
         self.workers: dict[str, PoolWorker] = {}
         self.target = 0
+        self.paused = False
         self.version = ""
         self.crashes = CrashBackoff()
         self.last_error = ""
@@ -171,9 +172,16 @@ class Pool:
             del self.workers[name]
         return worker
 
+    def wear_all(self) -> None:
+        """Have every worker replaced, one after the other."""
+        for worker in self.workers.values():
+            worker.worn = True
+
     def plan(self, now: float, busy: Collection[str]) -> Plan:
         """What brings the pool to its target: never a busy worker retired for it, capacity kept while reloading."""
         serving = [worker for worker in self.workers.values() if worker.serving]
+        if self.paused:
+            return Plan(drain=tuple(worker.name for worker in serving))
         fresh = [worker for worker in serving if worker.version == self.version and not worker.worn]
         stale = [worker for worker in serving if worker.version != self.version or worker.worn]
         pending = sum(worker.state is not WorkerState.READY for worker in fresh)

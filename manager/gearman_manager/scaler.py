@@ -1,16 +1,17 @@
 """How many workers a pool should have: three pure steps, demand → share → pace, each a function of its arguments.
 
-Demand says how many workers the work needs, share what of that is this manager's part and what the limits allow, pace
+Demand says how many workers the work needs, share what of that is this manager's part within the pool's bounds, pace
 when the number may change: up at once, down only after the demand has been lower for the whole cooldown.
+`PoolScaler` takes one pool through them; what a manager's pools may have together is shared out in `grant`.
 """
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 UNKNOWN_SERVICE_S: Final = 1.0
-_EWMA_WEIGHT: Final = 0.3
+_WEIGHT_OF_A_JOB: Final = 0.1  # a change of the service time is followed within some twenty jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +20,12 @@ class Work:
 
     queued: int = 0
     running: int = 0
-    service_s: float | None = None  # mean time of a job; None while unknown
-    busy: int = 0  # busy workers of this manager
+    jobs_per_worker: int = 1  # how many one worker runs at once
+    is_late: bool = False  # jobs wait for longer than the service time led to expect
 
 
 class Strategy(Protocol):
-    """The `scale` section of a pool."""
+    """What the `scale` section of a pool says about demand."""
 
     @property
     def target_wait_s(self) -> float | None: ...
@@ -34,63 +35,113 @@ class Strategy(Protocol):
     def utilisation(self) -> float | None: ...
 
 
+class ScaleSettings(Strategy, Protocol):
+    """The whole `scale` section; `idle_s` only where the pool may go to zero."""
+
+    @property
+    def cooldown_s(self) -> float: ...
+    @property
+    def idle_s(self) -> float | None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Who else works on the same functions, and what bounds this manager."""
+    """Who else works on the same functions, and this manager's bounds for the pool."""
 
     minimum: int
     maximum: int
     managers: int = 1
     rank: int = 0  # this manager's place among them, from 0
     foreign_workers: int = 0  # registered workers that belong to no manager
-    headroom: int | None = None  # what the host's guards still allow; None is no limit
 
 
-def demand(work: Work, strategy: Strategy) -> int:
-    """How many workers the work needs, on all machines together."""
-    if strategy.backlog_per_worker:
-        waiting = work.queued / strategy.backlog_per_worker
-    elif strategy.utilisation:
-        return math.ceil((work.queued + work.running) / strategy.utilisation - 1e-9)
+def demand(work: Work, strategy: Strategy, service_s: float | None) -> int:
+    """How many workers the work needs, on all machines together; `service_s` is a job's mean time, None if unknown."""
+    if strategy.utilisation:
+        slots = (work.queued + work.running) / strategy.utilisation
+    elif strategy.backlog_per_worker:
+        slots = max(work.running, work.queued / strategy.backlog_per_worker)
     else:
-        service_s = UNKNOWN_SERVICE_S if work.service_s is None else work.service_s
-        waiting = work.queued * service_s / (strategy.target_wait_s or UNKNOWN_SERVICE_S)
-    return math.ceil(waiting - 1e-9) + work.running
+        slots = work.running + _slots_for_target_wait(work, expected_wait_s(strategy), service_s)
+    # Rounded up against a float's last digit, but a job however short wants somebody to run it.
+    return max(math.ceil(slots / work.jobs_per_worker - 1e-9), min(1, work.queued + work.running))
+
+
+def expected_wait_s(strategy: Strategy) -> float:
+    """The wait that `target_wait` is planned for: half of it, the other half is for jobs longer than their mean."""
+    return (strategy.target_wait_s or UNKNOWN_SERVICE_S) / 2
+
+
+def _slots_for_target_wait(work: Work, wait_s: float, service_s: float | None) -> float:
+    """What is missing for all waiting jobs to be started within the wait.
+
+    In that time a busy worker starts `wait ÷ service` jobs on average and a new one starts one more. To count busy
+    workers as if they did not help (running + queued * service ÷ wait) would feed itself: each new worker
+    is a busy one a moment later, so that every pool would grow to its `max`, whatever the target.
+    But jobs that are late wait behind longer ones, and then nobody who is busy is counted on.
+    """
+    starts = wait_s / max(UNKNOWN_SERVICE_S if service_s is None else service_s, 1e-6)
+    if work.is_late:
+        return work.queued / (starts + 1)
+    return max(0.0, work.queued - work.running * starts) / (starts + 1)
 
 
 def share(needed: int, others: Field) -> int:
-    """This manager's part of the demand: divided evenly, the remainder by rank, then within the limits."""
-    needed = max(0, needed - others.foreign_workers)
-    part, remainder = divmod(needed, max(1, others.managers))
+    """This manager's part of the demand: divided evenly, the remainder by rank, then within the pool's bounds."""
+    part, remainder = divmod(max(0, needed - others.foreign_workers), max(1, others.managers))
     if others.rank < remainder:
         part += 1
-    part = max(others.minimum, min(part, others.maximum))
-    return part if others.headroom is None else min(part, others.headroom)
+    return within(part, others)
+
+
+def within(size: int, bounds: Field) -> int:
+    """The size, at least the pool's `min`, at most its `max`."""
+    return max(bounds.minimum, min(size, bounds.maximum))
 
 
 @dataclass(slots=True)
 class Pace:
-    """The memory of the last step: each size with the moment when it was wanted last, falling from left to right."""
+    """The memory of the last step: each size with the moment until which it was wanted, falling from left to right."""
 
     cooldown_s: float
+    idle_s: float | None = None  # how long the last worker stays when none is wanted; None: as long as any other
     _wanted: deque[tuple[float, int]] = field(default_factory=deque)
+    _needed_until: float | None = None  # when a worker was wanted last; None once the pool may be empty
 
     def size(self, now: float, wanted: int) -> int:
-        """The size to have now: the largest that was wanted within the cooldown.
+        """The size to have now: the largest that was wanted within the cooldown; 0 only after `idle_s` without a wish.
 
         A sliding-window maximum: what a later and larger wish outlives is dropped, so the memory is bounded by the
-        number of different sizes.
+        number of different sizes. A wish holds until the next one, however long nobody asked in between.
         """
-        while self._wanted and self._wanted[-1][1] <= wanted:
-            self._wanted.pop()
-        self._wanted.append((now, wanted))
+        if self._wanted:
+            self._note(now, self._wanted[-1][1])
+        self._note(now, wanted)
         while len(self._wanted) > 1 and self._wanted[0][0] <= now - self.cooldown_s:
             self._wanted.popleft()
-        return self._wanted[0][1]
+        size = self._wanted[0][1]
+        if self.idle_s is None or wanted:
+            return size
+        if self._needed_until is not None and now < self._needed_until + self.idle_s:
+            return max(size, 1)
+        self._wanted.clear()
+        self._wanted.append((now, 0))
+        self._needed_until = None
+        return 0
 
     def next_change(self) -> float | None:
         """When the size may fall next if nothing else happens."""
-        return self._wanted[0][0] + self.cooldown_s if len(self._wanted) > 1 else None
+        moments = [self._wanted[0][0] + self.cooldown_s] if len(self._wanted) > 1 else []
+        if self.idle_s is not None and self._needed_until is not None and self._wanted[-1][1] == 0:
+            moments.append(self._needed_until + self.idle_s)
+        return min(moments, default=None)
+
+    def _note(self, now: float, wanted: int) -> None:
+        while self._wanted and self._wanted[-1][1] <= wanted:
+            self._wanted.pop()
+        self._wanted.append((now, wanted))
+        if wanted:
+            self._needed_until = now
 
 
 @dataclass(slots=True)
@@ -98,14 +149,69 @@ class ServiceTime:
     """Exponentially weighted mean of the time a job takes, from the scoreboard's counters."""
 
     value_s: float | None = None
-    _jobs: int = 0
+    jobs: int = 0  # finished so far
     _busy_ns: int = 0
 
     def update(self, jobs: int, busy_ns: int) -> None:
-        """Take in the totals so far: finished jobs and the time spent in them. Totals that shrank start anew."""
-        new_jobs, new_busy_ns = jobs - self._jobs, busy_ns - self._busy_ns
-        self._jobs, self._busy_ns = jobs, busy_ns
+        """Take in the totals so far: finished jobs and the time spent in them. Totals that shrank start anew.
+
+        Each job weighs the same, however often somebody looks.
+        """
+        new_jobs, new_busy_ns = jobs - self.jobs, busy_ns - self._busy_ns
+        self.jobs, self._busy_ns = jobs, busy_ns
         if new_jobs <= 0 or new_busy_ns < 0:
             return
         mean_s = new_busy_ns / new_jobs / 1e9
-        self.value_s = mean_s if self.value_s is None else self.value_s + _EWMA_WEIGHT * (mean_s - self.value_s)
+        weight = 1 - (1 - _WEIGHT_OF_A_JOB) ** new_jobs
+        self.value_s = mean_s if self.value_s is None else self.value_s + weight * (mean_s - self.value_s)
+
+
+@dataclass(slots=True)
+class Lateness:
+    """Whether the queue moves on as planned: what waits at one moment is to be served within the expected wait."""
+
+    _since: float = 0.0
+    _queued: int = 0  # at that moment; 0 while nothing waits
+    _finished: int = 0
+
+    def is_late(self, now: float, queued: int, finished: int, wait_s: float) -> bool:
+        """Take in the state; `finished` is a count of jobs that only grows."""
+        if not queued or not self._queued or finished - self._finished >= self._queued:
+            self._since, self._queued, self._finished = now, queued, finished
+        return queued > 0 and now >= self._since + wait_s
+
+    def next_change(self, now: float, wait_s: float) -> float | None:
+        """When it will be late if nothing else happens."""
+        at = self._since + wait_s
+        return at if self._queued and now < at else None
+
+
+class PoolScaler:
+    """One pool's way through the three steps, with what is remembered from one look to the next."""
+
+    def __init__(self, settings: ScaleSettings) -> None:
+        self.service = ServiceTime()
+        self.next_change: float | None = None  # when to look again if nothing else happens
+        self._settings = settings
+        self._pace = Pace(settings.cooldown_s, settings.idle_s)
+        self._lateness = Lateness()
+
+    def arrange(self, settings: ScaleSettings) -> None:
+        """Go on with other settings; what was learned and wanted so far is kept."""
+        self._settings = settings
+        self._pace.cooldown_s, self._pace.idle_s = settings.cooldown_s, settings.idle_s
+
+    def size(self, now: float, work: Work, others: Field, *, at_least: int = 0) -> int:
+        """The size to have now.
+
+        `at_least` is the size that the pool must keep while a job server can't be asked: what the others hold is then
+        only a part of the work, a reason to grow but none to shrink.
+        """
+        wait_s = expected_wait_s(self._settings)
+        if self._lateness.is_late(now, work.queued, self.service.jobs, wait_s):
+            work = replace(work, is_late=True)
+        needed = share(demand(work, self._settings, self.service.value_s), others)
+        size = self._pace.size(now, within(max(needed, at_least), others))
+        moments = (self._pace.next_change(), self._lateness.next_change(now, wait_s))
+        self.next_change = min((moment for moment in moments if moment is not None), default=None)
+        return within(size, others)

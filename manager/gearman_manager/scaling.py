@@ -1,80 +1,124 @@
 """Feeds the scaler: from the job servers' queues and the scoreboard to each pool's target.
 
-The decisions themselves are the pure steps of `scaler`; here they get their inputs and the pools their answers.
+The decisions themselves are pure (`scaler`, `neighbours`, `grant`); here they get their inputs and the pools their
+answers.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gearman_manager.config.resolve import ResolvedPool
+from gearman_manager.grant import Room, Wish, grant
+from gearman_manager.neighbours import Company, Neighbours
 from gearman_manager.pool import Pool
 from gearman_manager.queues import Queues
-from gearman_manager.scaler import Field, Pace, ServiceTime, Work, demand, share
+from gearman_manager.scaler import Field, PoolScaler, Work
 from gearman_manager.workforce import Workforce
 
 _log = logging.getLogger("scaler")
+_ALONE = Company()
 
 
 @dataclass(slots=True)
 class _PoolScale:
-    """What the scaler remembers of one pool."""
+    """What is remembered of one pool."""
 
     settings: ResolvedPool
-    pace: Pace
-    service: ServiceTime
+    scaler: PoolScaler
+    neighbours: Neighbours | None = None
+    reason: str = ""  # what the last wish followed from, for the log
 
 
 class Scaling:
     """Keeps every pool's target where its queue wants it."""
 
-    def __init__(self, workforce: Workforce) -> None:
+    def __init__(self, workforce: Workforce, room: Callable[[], Room | None] | None = None) -> None:
+        """`room` says how many more workers the host's guards allow now; None, or a None from it, is no limit."""
         self._workforce = workforce
+        self._room = room
+        self._max_workers: int | None = None
         self._pools: dict[str, _PoolScale] = {}
+        self._held_back = ""
 
-    def arrange(self, pools: Mapping[str, ResolvedPool]) -> None:
-        """Take over the settings of all pools; what is known of a pool that stays is kept."""
+    def arrange(self, pools: Mapping[str, ResolvedPool], max_workers: int | None = None) -> None:
+        """Take over all pools' settings and the cap for all together; what is known of a pool that stays is kept."""
         kept = self._pools
         self._pools = {}
+        self._max_workers = max_workers
         for name, settings in pools.items():
-            service = kept[name].service if name in kept else ServiceTime()
-            self._pools[name] = _PoolScale(settings, Pace(settings.scale.cooldown_s), service)
+            entry = kept.get(name) or _PoolScale(settings, PoolScaler(settings.scale))
+            entry.settings = settings
+            entry.scaler.arrange(settings.scale)
+            self._pools[name] = entry
 
     def update(self, now: float, queues: Queues | None) -> float | None:
-        """Set every pool's target; returns when to look again at the latest.
-
-        While a server can't be reached nobody knows the demand: the pools keep their sizes, within their bounds.
-        """
-        deadlines = []
+        """Set every pool's target; returns when to look again at the latest."""
+        wishes = {}
         for name, entry in self._pools.items():
             pool = self._workforce.pools[name]
-            entry.service.update(*self._workforce.sums(name))
-            field = Field(minimum=entry.settings.min, maximum=entry.settings.max)
-            if queues is None or not queues.reachable:
-                self._set(pool, share(pool.target, field))
-                continue
-            work = self._work(pool, entry, queues)
-            wanted = share(demand(work, entry.settings.scale), field)
-            self._set(pool, entry.pace.size(now, wanted), work)
-            if (change := entry.pace.next_change()) is not None:
-                deadlines.append(change)
-        return min(deadlines, default=None)
+            entry.scaler.service.update(*self._workforce.sums(name))
+            wanted = self._wanted(now, pool, entry, queues)
+            serving = sum(worker.serving for worker in pool.workers.values())
+            minimum = min(wanted, entry.settings.min)
+            wishes[name] = Wish(wanted, minimum, serving, len(pool.workers) - serving)
+        self._carry_out(wishes)
+        moments = [entry.scaler.next_change for entry in self._pools.values()]
+        moments += [entry.neighbours.next_change for entry in self._pools.values() if entry.neighbours]
+        return min((moment for moment in moments if moment is not None), default=None)
 
-    def _work(self, pool: Pool, entry: _PoolScale, queues: Queues) -> Work:
-        waiting = [queues.of(function) for function in self._workforce.registered(pool.name)]
-        return Work(
-            queued=sum(queue.queued for queue in waiting),
-            running=sum(queue.running for queue in waiting),
-            service_s=entry.service.value_s,
-            busy=len(self._workforce.busy(pool)),
-        )
+    def _wanted(self, now: float, pool: Pool, entry: _PoolScale, queues: Queues | None) -> int:
+        """The size that the work asks for.
 
-    def _set(self, pool: Pool, target: int, work: Work | None = None) -> None:
-        if target == pool.target:
-            return
-        if work is None:
-            _log.debug("%d → %d workers, within its bounds", pool.target, target, extra={"pool": pool.name})
-        else:
-            why = (work.queued, work.running)
-            _log.info("%d → %d workers: %d jobs wait, %d run", pool.target, target, *why, extra={"pool": pool.name})
-        pool.target = target
+        While a server can't be reached nobody knows the demand: no pool falls below the size it has.
+        """
+        settings = entry.settings
+        functions = self._workforce.registered(pool.name)
+        waiting = [queues.of(function) for function in functions] if queues is not None else []
+        queued, running = sum(queue.queued for queue in waiting), sum(queue.running for queue in waiting)
+        company = self._company(now, entry, queues, (functions, queued, running))
+        at_least = 0 if queues is not None and queues.reachable else pool.target
+        field = Field(settings.min, settings.max, company.managers, company.rank, company.foreign_workers)
+        work = Work(queued, running, settings.concurrency)
+        entry.reason = f"{queued} jobs wait, {running} run" + _describe(company)
+        return entry.scaler.size(now, work, field, at_least=at_least)
+
+    def _company(
+        self, now: float, entry: _PoolScale, queues: Queues | None, work: tuple[list[str], int, int]
+    ) -> Company:
+        if queues is None:
+            return _ALONE
+        if entry.neighbours is None:
+            entry.neighbours = Neighbours(queues.manager)
+        company = entry.neighbours.company(now, queues.peers, *work)
+        if entry.settings.command is not None:
+            # Programs name their connections as they like, so these may well be the pool's own.
+            return Company(company.managers, company.rank)
+        return company
+
+    def _carry_out(self, wishes: Mapping[str, Wish]) -> None:
+        room = self._room() if self._room is not None else None
+        sizes = grant(wishes, self._max_workers, room)
+        for name, size in sizes.items():
+            self._set(self._workforce.pools[name], size, self._pools[name].reason)
+        self._tell_held_back({name: wish.wanted - sizes[name] for name, wish in wishes.items()}, room)
+
+    def _tell_held_back(self, missing: Mapping[str, int], room: Room | None) -> None:
+        """Say once which guard holds, and when it holds no longer."""
+        names = [name for name, count in missing.items() if count]
+        reason = "" if not names else room.reason if room is not None and room.workers <= 0 else "limits.max_workers"
+        if reason and reason != self._held_back:
+            _log.warning("%s holds: no further workers for %s", reason, ", ".join(names))
+        elif self._held_back and not reason:
+            _log.info("%s holds no longer", self._held_back)
+        self._held_back = reason
+
+    def _set(self, pool: Pool, target: int, reason: str) -> None:
+        if target != pool.target:
+            _log.info("%d → %d workers: %s", pool.target, target, reason, extra={"pool": pool.name})
+            pool.target = target
+
+
+def _describe(company: Company) -> str:
+    others = f", shared by {company.managers} managers" if company.managers > 1 else ""
+    return others + (f", {company.foreign_workers} foreign workers" if company.foreign_workers else "")

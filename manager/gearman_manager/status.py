@@ -3,8 +3,10 @@
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
+from gearman_manager.config import ResolvedPool
 from gearman_manager.generations import Generations
 from gearman_manager.live_worker import LiveWorker
 from gearman_manager.pool import Pool, WorkerState
@@ -16,39 +18,39 @@ from gearman_manager.workforce import Workforce
 Report = dict[str, Any]
 
 
-def report(since: float, generations: Generations, workforce: Workforce, queues: Queues | None) -> Report:
-    """The whole report; `since` is the wall-clock time of the start."""
-    current = generations.current
-    pools = current.layout.pools if current else {}
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """The parts that are reported on. `pools` have the sizes that hold now, those given by hand included."""
+
+    since: float  # wall-clock time of the start
+    generations: Generations
+    workforce: Workforce
+    queues: Queues | None
+    pools: Mapping[str, ResolvedPool]
+
+
+def report(subjects: Subjects) -> Report:
+    """The whole report."""
+    workforce, queues = subjects.workforce, subjects.queues
+    servers = queues.servers if queues else []
     return {
-        "supervisor": {"pid": os.getpid(), "since": since},
-        "pools": {
-            pool.name: _pool(pool, workforce, pools[pool.name].min, pools[pool.name].max)
-            if pool.name in pools
-            else _pool(pool, workforce, 0, 0)
-            for pool in workforce.active
-        },
-        "functions": _functions(generations, queues),
-        "servers": {str(server.address): _server(server.up, server.since) for server in queues.servers}
-        if queues
-        else {},
+        "supervisor": {"pid": os.getpid(), "since": subjects.since},
+        "pools": {pool.name: _pool(pool, workforce, subjects.pools.get(pool.name)) for pool in workforce.active},
+        "functions": _functions(subjects.generations, queues),
+        "servers": {str(server.address): {"up": server.up, "since": server.since} for server in servers},
         "errors": [
             {"file": p.file, "line": p.line, "message": f"{p.key}: {p.message}" if p.key else p.message}
-            for p in generations.errors
+            for p in subjects.generations.errors
         ],
     }
 
 
-def _server(up: bool, since: float) -> Report:
-    return {"up": up, "since": since}
-
-
-def _pool(pool: Pool, workforce: Workforce, minimum: int, maximum: int) -> Report:
+def _pool(pool: Pool, workforce: Workforce, settings: ResolvedPool | None) -> Report:
     return {
-        "min": minimum,
-        "max": maximum,
+        "min": settings.min if settings else 0,
+        "max": settings.max if settings else 0,
         "target": pool.target,
-        "paused": False,
+        "paused": pool.paused,
         "failing": pool.failing,
         "last_error": pool.last_error,
         "workers": [_worker(live, workforce) for live in workforce.of(pool.name)],

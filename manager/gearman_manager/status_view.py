@@ -1,26 +1,46 @@
 """The status report for people: tables on a terminal."""
 
+import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 Report = dict[str, Any]
+WATCH_INTERVAL_S: Final = 1.0
+PIPE_WIDTH: Final = 200
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
 def show(report: Report) -> None:
     """Print it."""
-    console = Console(highlight=False)
+    # Into a file or a pipe nothing is cut to the width of a terminal that is not there.
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    Console(highlight=False, width=width).print(_view(report))
+
+
+def show_live(ask: Callable[[], Report]) -> None:
+    """Show it, anew every second, until Ctrl-C."""
+    with suppress(KeyboardInterrupt), Live(_view(ask()), auto_refresh=False, screen=True) as live:
+        while True:
+            time.sleep(WATCH_INTERVAL_S)
+            live.update(_view(ask()), refresh=True)
+
+
+def _view(report: Report) -> Group:
     since_s = time.time() - report["supervisor"]["since"]
-    console.print(f"manager pid {report['supervisor']['pid']}, running for {duration(since_s)}")
-    for part in (_pools(report), _workers(report), _functions(report), _servers(report)):
-        console.print()
-        console.print(part)
+    parts: list[RenderableType] = [f"manager pid {report['supervisor']['pid']}, running for {duration(since_s)}"]
+    for table in (_pools(report), _workers(report), _functions(report), _servers(report)):
+        parts += ["", table]
     for error in report["errors"]:
         where = f"{error['file']}:{error['line']}" if error["line"] else error["file"]
-        console.print(f"[red]error[/red] {where}: {error['message']}", soft_wrap=True)
+        parts.append(Text.assemble(("error ", "red"), f"{where}: {error['message']}"))
+    return Group(*parts)
 
 
 def duration(seconds: float) -> str:
@@ -35,7 +55,8 @@ def _pools(report: Report) -> Table:
     table = Table("pool", "min", "max", "target", "workers", "busy", "last error", box=None)
     for name, pool in report["pools"].items():
         busy = sum(worker["state"] == "busy" for worker in pool["workers"])
-        error = ("[red]failing[/red] " if pool["failing"] else "") + pool["last_error"]
+        mark = "paused " if pool["paused"] else "failing " if pool["failing"] else ""
+        error = Text.assemble((mark, "red"), pool["last_error"])
         numbers = (pool["min"], pool["max"], pool["target"], len(pool["workers"]), busy)
         table.add_row(name, *(str(number) for number in numbers), error)
     return table

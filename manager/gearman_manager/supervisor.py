@@ -11,7 +11,8 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from glob import glob
 from pathlib import Path
 from typing import Final
@@ -21,15 +22,20 @@ import gevent.event
 
 from gearman_client import parse_address
 from gearman_manager import log, process, status
-from gearman_manager.config import Config, ConfigError, Problem, load, reachable
+from gearman_manager.cgroup import Cgroup, usable_cores
+from gearman_manager.config import Config, ConfigError, Problem, ResolvedPool, load, reachable
 from gearman_manager.control import Commands, ControlServer
 from gearman_manager.discovery import content_hashes
 from gearman_manager.errors import ManagerError, StartError
 from gearman_manager.generations import Accepted, Generations
+from gearman_manager.grant import Room
+from gearman_manager.host_guards import HostGuards
 from gearman_manager.orders import CodeFiles, pool_order
 from gearman_manager.output import watch_readable
 from gearman_manager.overseer import Overseer
+from gearman_manager.pool import Pool
 from gearman_manager.queues import Queues
+from gearman_manager.recent_log import RecentLog
 from gearman_manager.run_folder import RunFolder
 from gearman_manager.scaling import Scaling
 from gearman_manager.scoreboard import Scoreboard
@@ -61,9 +67,12 @@ class Supervisor:
         self._workforce = Workforce(self._name, scoreboard, self._awake.set)
         self._workforce.running_jobs = self._running_jobs
         inherited = Inherited(scoreboard, self._lifeline_read, self._doorbell)
-        cores = len(os.sched_getaffinity(0))
-        self._generations = Generations(inherited, self._workforce, cores, self._arrange)
-        self._scaling = Scaling(self._workforce)
+        self._cgroup = Cgroup.of()
+        self._generations = Generations(inherited, self._workforce, usable_cores(self._cgroup), self._arrange)
+        self._scaling = Scaling(self._workforce, self._room)
+        self._pools: Mapping[str, ResolvedPool] = {}
+        self._sizes: dict[str, tuple[int, int]] = {}  # given by hand
+        self._recent_log = RecentLog()
         self._server: BundledServer | None = None
         self._server_start: gevent.Greenlet[[], None] = gevent.Greenlet()
         self._queues: Queues | None = None
@@ -80,6 +89,7 @@ class Supervisor:
             ConfigError: configuration and code do not fit.
         """
         self._run_folder.acquire()
+        log.add(self._recent_log, self._config.log.format)
         hub = gevent.get_hub()
         hub.NOT_ERROR = (*hub.NOT_ERROR, ManagerError, ConfigError)  # told to the user, not printed with a traceback
         process.become_subreaper()
@@ -111,9 +121,55 @@ class Supervisor:
         if len(self._reloads) == 1:
             gevent.spawn(self._reload_all)
 
+    def scale(self, name: str, minimum: int, maximum: int) -> None:
+        """Give a pool another size until the configuration is loaded anew.
+
+        Raises:
+            ManagerError: there is no such pool, or the sizes are none.
+        """
+        pool = self._pool(name)
+        if not 0 <= minimum <= maximum or maximum < 1:
+            raise ManagerError(
+                f"{minimum}..{maximum} is no size: min from 0 to max, max at least 1 (or pause the pool)"
+            )
+        self._sizes[pool.name] = (minimum, maximum)
+        _log.info("scaled to %d..%d by hand", minimum, maximum, extra={"pool": name})
+        self._arrange_sizes()
+
+    def restart(self, name: str | None) -> None:
+        """Replace the workers of a pool, or of all, one after the other.
+
+        Raises:
+            ManagerError: there is no such pool.
+        """
+        for pool in self._workforce.active if name is None else [self._pool(name)]:
+            _log.info("restarting by hand", extra={"pool": pool.name})
+            pool.wear_all()
+        self._awake.set()
+
+    def pause(self, name: str, paused: bool) -> None:
+        """Let a pool's workers finish and start no others, or go on.
+
+        Raises:
+            ManagerError: there is no such pool.
+        """
+        self._pool(name).paused = paused
+        _log.info("paused by hand" if paused else "resumed by hand", extra={"pool": name})
+        self._awake.set()
+
+    def _pool(self, name: str) -> Pool:
+        for pool in self._workforce.active:
+            if pool.name == name:
+                return pool
+        known = ", ".join(sorted(pool.name for pool in self._workforce.active))
+        raise ManagerError(f"there is no pool {name}; the pools are: {known}")
+
     def report(self) -> status.Report:
         """What `status --json` prints."""
-        return status.report(self._since, self._generations, self._workforce, self._queues)
+        subjects = status.Subjects(
+            self._since, self._generations, self._workforce, self._queues, self._pools_as_sized()
+        )
+        return status.report(subjects)
 
     # Start
 
@@ -123,7 +179,7 @@ class Supervisor:
         self._server_start = gevent.spawn(self._start_server)
         code_start = gevent.spawn(self._generations.load_first, self._config)
         gevent.joinall([self._server_start, code_start], raise_error=True)
-        commands = Commands(status=self.report, stop=self.stop, reload=self.reload)
+        commands = Commands(self.report, self.stop, self.reload, self.scale, self.restart, self.pause, self._recent_log)
         self._control = ControlServer(self._run_folder.socket, commands)
         _log.info("%s runs, pid %d, control socket %s", self._name, os.getpid(), self._run_folder.socket)
 
@@ -180,6 +236,9 @@ class Supervisor:
         os.eventfd_read(self._doorbell)
         self._workforce.doorbell()
 
+    def _room(self) -> Room | None:
+        return HostGuards(self._config.limits, self._cgroup).room()
+
     def _running_jobs(self, pool: str) -> int:
         """How many jobs of a pool's functions run, on whatever worker."""
         if self._queues is None:
@@ -202,11 +261,24 @@ class Supervisor:
         code = CodeFiles({**files.hashes, **content_hashes((), watched)}, files.needs)
         orders = {name: pool_order(pool, layout, addresses, code) for name, pool in layout.pools.items()}
         self._workforce.arrange(orders)
-        self._scaling.arrange(layout.pools)
+        self._pools = layout.pools
+        self._arrange_sizes()
         self._followed = code.hashes.keys()
         if self._watch is not None:
             self._watch.follow(self._followed)
         self._awake.set()
+
+    def _arrange_sizes(self) -> None:
+        self._scaling.arrange(self._pools_as_sized(), self._config.limits.max_workers)
+        self._awake.set()
+
+    def _pools_as_sized(self) -> dict[str, ResolvedPool]:
+        """The pools as configured, but for the sizes given by hand."""
+        pools = dict(self._pools)
+        for name, (minimum, maximum) in self._sizes.items():
+            if name in pools:
+                pools[name] = replace(pools[name], min=minimum, max=maximum)
+        return pools
 
     def _follow_config(self) -> None:
         """Watch the servers and folders that the configuration names."""
@@ -241,9 +313,12 @@ class Supervisor:
             if config.server != self._config.server:
                 _log.warning("the section `server` changed: restart the manager for that; the rest is taken over")
         _log.info("reloading")
+        if reread:
+            self._sizes.clear()  # what was given by hand lasts until the file is read again
         if self._generations.reload(config) and reread:
             self._config = config
             log.set_up(config.log.level.upper(), config.log.format, Path(config.log.file) if config.log.file else None)
+            log.add(self._recent_log, config.log.format)
             self._follow_config()
 
     def _refuse(self, problems: Sequence[Problem]) -> None:

@@ -57,6 +57,16 @@ def test_a_new_module_restarts_nobody(several: RunningManager) -> None:
     assert pids(several, "one", "two", "three") == before
 
 
+def test_a_broken_new_module_restarts_nobody_and_neither_does_mending_it(several: RunningManager) -> None:
+    before = pids(several, "one", "two", "three")
+    several.write_module("four.py", "def four(job: pass\n")
+    eventually(lambda: several.status()["errors"], "the error is noticed")
+    several.write_module("four.py", "def four(job): return b'4'\n")
+    with several.client() as client:
+        assert client.submit("four", b"") == b"4"
+    assert pids(several, "one", "two", "three") == before
+
+
 def reconfigure(manager: RunningManager, old: str, new: str) -> None:
     text = manager.config_file.read_text()
     assert old in text

@@ -173,3 +173,10 @@ def test_one_that_leaves_by_itself_is_replaced_but_not_sent_away() -> None:
     carry_out(pool, pool.plan(0.0, busy={"p/1"}))
     assert pool.plan(0.0, busy={"p/1"}) == Plan()
     assert len(pool.workers) == 2
+
+
+def test_a_paused_pool_lets_all_go_busy_ones_too_and_starts_none() -> None:
+    pool = pool_with(2, target=4)
+    pool.paused = True
+    plan = pool.plan(0.0, busy={"p/1"})
+    assert (plan.spawn, set(plan.drain)) == (0, {"p/1", "p/2"})

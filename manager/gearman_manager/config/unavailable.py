@@ -11,7 +11,6 @@ from .problem import Problem
 
 UNAVAILABLE_TOP_KEYS: tuple[str, ...] = (
     "schedules",
-    "limits",
     "user",
     "group",
     "exit_when_failing",
@@ -20,7 +19,6 @@ UNAVAILABLE_TOP_KEYS: tuple[str, ...] = (
 UNAVAILABLE_POOL_KEYS: tuple[str, ...] = (
     "preload",
     "concurrency",
-    "scale.idle",
 )
 UNAVAILABLE_FUNCTION_KEYS: tuple[str, ...] = (
     "crash_retries",

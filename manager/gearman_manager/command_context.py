@@ -1,0 +1,93 @@
+"""What all commands share: reading the configuration, finding the running manager, mistakes as messages."""
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
+
+import click
+
+from gearman_manager import exit_codes
+from gearman_manager.errors import ManagerError
+
+if TYPE_CHECKING:
+    from gearman_manager.config import Config
+    from gearman_manager.run_folder import RunFolder
+
+_Parameters = ParamSpec("_Parameters")
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """End with a message on standard error."""
+    click.echo(f"gearman-manager: {message}", err=True)
+    sys.exit(code)
+
+
+def mistakes_are_messages(command: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
+    """A user's mistake ends in a message and an exit code, never in a traceback."""
+
+    @wraps(command)
+    def wrapper(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:
+        from gearman_manager.config import ConfigError
+
+        try:
+            command(*args, **kwargs)
+        except ConfigError as error:
+            for problem in error.problems:
+                click.echo(str(problem), err=True)
+            sys.exit(exit_codes.CONFIGURATION)
+        except ManagerError as error:
+            fail(str(error), exit_codes.FAILURE)
+
+    return wrapper
+
+
+def load_config(context: click.Context) -> "Config":
+    """The configuration that `-c` names.
+
+    Raises:
+        ConfigError: everything that is wrong with it.
+    """
+    from gearman_manager.config import load
+
+    config: Config = load(context.obj, os.environ)
+    return config
+
+
+def run_folder(context: click.Context, config: "Config") -> "RunFolder":
+    """Where a manager with this configuration has its pid file and socket."""
+    from gearman_manager.run_folder import RunFolder, default_run_folder
+
+    return RunFolder(Path(config.run_dir) if config.run_dir else default_run_folder(context.obj))
+
+
+def folder_of_running(context: click.Context) -> "RunFolder":
+    """Where the manager runs, also when the file was broken after its start: just then people ask for its status.
+
+    Raises:
+        ConfigError: the file is broken, and no manager runs where it seems to say.
+    """
+    from gearman_manager.config import ConfigError, written_run_dir
+    from gearman_manager.run_folder import RunFolder, default_run_folder
+
+    try:
+        return run_folder(context, load_config(context))
+    except ConfigError:
+        written = written_run_dir(context.obj, os.environ)
+        folder = RunFolder(Path(written) if written else default_run_folder(context.obj))
+        if not folder.socket.exists():
+            raise
+        return folder
+
+
+def ask(context: click.Context, method: str, resource: str, body: object = None) -> Any:
+    """Ask the running manager; returns its answer.
+
+    Raises:
+        NotRunning, ManagerError: there is none, or it refused.
+    """
+    from gearman_manager.control_client import request
+
+    return request(folder_of_running(context).socket, method, resource, body)

@@ -1,0 +1,75 @@
+"""The last lines of the log, kept in memory for `gearman-manager logs`, and handed to those who follow it live."""
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import gevent.queue
+
+KEPT_LINES: Final = 2000
+#: A follower who reads more slowly than the log grows loses the oldest lines, and is told so.
+WAITING_LINES: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A formatted line and whose it is."""
+
+    text: str
+    pool: str | None
+    worker: str | None
+
+    def is_of(self, subject: str | None) -> bool:
+        """Whether it belongs to a POOL or to a POOL/N; None is everybody."""
+        return subject is None or subject in (self.pool, self.worker)
+
+
+class _Follower:
+    def __init__(self, subject: str | None) -> None:
+        self.subject = subject
+        self.lines: gevent.queue.Queue[str] = gevent.queue.Queue()
+        self.lost = 0
+
+    def offer(self, line: Line) -> None:
+        if not line.is_of(self.subject):
+            return
+        if self.lines.qsize() >= WAITING_LINES:
+            self.lines.get_nowait()
+            self.lost += 1
+        self.lines.put_nowait(line.text)
+
+
+class RecentLog(logging.Handler):
+    """A logging handler beside the one that writes the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: deque[Line] = deque(maxlen=KEPT_LINES)
+        self._followers: set[_Follower] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the line and hand it on."""
+        line = Line(self.format(record), getattr(record, "pool", None), getattr(record, "worker", None))
+        self._lines.append(line)
+        for follower in self._followers:
+            follower.offer(line)
+
+    def lines(self, subject: str | None) -> list[str]:
+        """What is kept."""
+        return [line.text for line in self._lines if line.is_of(subject)]
+
+    def follow(self, subject: str | None) -> Iterator[str]:
+        """What is kept, then every line as it comes, until the reader goes."""
+        follower = _Follower(subject)
+        self._followers.add(follower)
+        try:
+            yield from self.lines(subject)
+            while True:
+                yield follower.lines.get()
+                if follower.lost:
+                    yield f"… {follower.lost} lines lost: read faster …"
+                    follower.lost = 0
+        finally:
+            self._followers.discard(follower)

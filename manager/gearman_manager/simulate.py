@@ -1,0 +1,160 @@
+"""What `gearman-manager simulate` does: replay a trace under several policies, print what each would have cost.
+
+The policies are compared on the same virtual clock, ours being the very code that runs in the supervisor.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from gearman_manager.config import Config, Defaults, Pool, ResolvedScale, load
+from gearman_manager.config.resolve import resolve_pool
+from gearman_manager.config.units import format_duration
+from gearman_manager.errors import ManagerError
+from gearman_manager.simulate_engine import Outcome, Policy, simulate
+from gearman_manager.simulate_plot import plot, require_matplotlib
+from gearman_manager.simulate_policies import FixedCount, OneStep, OurScaler
+from gearman_manager.simulate_trace import Arrival, read_trace
+
+_DEFAULT_MAX: Final = 10
+_POLICIES: Final = ("target_wait_s", "backlog_per_worker", "utilisation")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The command's options as given; None is not given."""
+
+    trace: Path
+    config_file: Path | None
+    pool: str | None
+    function: str | None
+    minimum: int | None
+    maximum: int | None
+    target_wait_s: float | None
+    backlog_per_worker: int | None
+    utilisation: float | None
+    cooldown_s: float | None
+    idle_s: float | None
+    spawn_delay_s: float
+    service_mean_s: float | None
+    plot: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The policy to be tried."""
+
+    minimum: int
+    maximum: int
+    scale: ResolvedScale
+
+
+def run(options: Options) -> None:
+    """Read, simulate, print.
+
+    Raises:
+        ManagerError: trace, options or configuration can't be used.
+        ConfigError: the configuration is broken.
+    """
+    if options.plot is not None:
+        require_matplotlib()  # before the work, not after it
+    rules = _rules(options)
+    trace = read_trace(options.trace, function=options.function, service_mean_s=options.service_mean_s)
+    outcomes = compare(trace, rules, options.spawn_delay_s)
+    _show(trace, rules, outcomes, options)
+    if options.plot is not None:
+        plot(outcomes, f"{options.trace.stem}: {describe(rules.scale)}", options.plot)
+        click.echo(f"wrote {options.plot}")
+
+
+def compare(trace: Sequence[Arrival], rules: Rules, spawn_delay_s: float) -> list[Outcome]:
+    """The outcome of each policy: fixed at `max`, fixed at what ours needs on average, one step at a time, ours."""
+    ours = simulate(trace, OurScaler(rules.minimum, rules.maximum, rules.scale, "ours"), spawn_delay_s)
+    average = max(1, round(ours.worker_seconds / ours.samples[-1].at_s))
+    others: list[Policy] = [FixedCount(rules.maximum, f"fixed: {rules.maximum}")]
+    if average != rules.maximum:
+        others.append(FixedCount(average, f"fixed: {average} (our average)"))
+    others.append(OneStep(rules.minimum, rules.maximum))
+    return [*(simulate(trace, policy, spawn_delay_s) for policy in others), ours]
+
+
+def describe(scale: ResolvedScale) -> str:
+    """The policy in the words of the configuration."""
+    if scale.backlog_per_worker is not None:
+        policy = f"backlog_per_worker: {scale.backlog_per_worker}"
+    elif scale.utilisation is not None:
+        policy = f"utilisation: {scale.utilisation:g}"
+    else:
+        policy = f"target_wait: {format_duration(scale.target_wait_s or 0)}"
+    idle = f", idle: {format_duration(scale.idle_s)}" if scale.idle_s is not None else ""
+    return f"{policy}, cooldown: {format_duration(scale.cooldown_s)}{idle}"
+
+
+def _rules(options: Options) -> Rules:
+    """The pool's policy, else the built-in one, changed by what the options say."""
+    if options.config_file is None and options.pool is not None:
+        raise ManagerError("--pool names a pool of a configuration: name the file too: -c config.yaml")
+    base = _of_config(load(options.config_file, os.environ), options.pool) if options.config_file else _built_in()
+    minimum = base.minimum if options.minimum is None else options.minimum
+    maximum = max(minimum, base.maximum) if options.maximum is None else options.maximum
+    if minimum > maximum:
+        raise ManagerError(f"--min {minimum} is more than --max {maximum}")
+    return Rules(minimum, maximum, _scale(base.scale, options, minimum))
+
+
+def _built_in() -> Rules:
+    resolved = resolve_pool("default", Pool(), Defaults(), (), 1)
+    return Rules(resolved.min, _DEFAULT_MAX, resolved.scale)
+
+
+def _of_config(config: Config, name: str | None) -> Rules:
+    if name is None and len(config.pools) == 1:
+        (name,) = config.pools
+    if name is None or name not in config.pools:
+        known = ", ".join(sorted(config.pools)) or "none"
+        wrong = "name a pool with --pool" if name is None else f"there is no pool {name}"
+        raise ManagerError(f"{wrong}; the configuration has: {known}")
+    resolved = resolve_pool(name, config.pools[name], config.defaults, (), len(os.sched_getaffinity(0)))
+    return Rules(resolved.min, resolved.max, resolved.scale)
+
+
+def _scale(base: ResolvedScale, options: Options, minimum: int) -> ResolvedScale:
+    given = [name for name in _POLICIES if getattr(options, name) is not None]
+    if len(given) > 1:
+        raise ManagerError("only one of --target-wait, --backlog-per-worker and --utilisation can be tried at a time")
+    if options.target_wait_s == 0:
+        raise ManagerError("--target-wait must be more than 0")
+    scale = base
+    if given:
+        policy = {name: getattr(options, name) for name in _POLICIES}
+        scale = replace(scale, **policy)
+    if options.cooldown_s is not None:
+        scale = replace(scale, cooldown_s=options.cooldown_s)
+    idle_s = options.idle_s if options.idle_s is not None else scale.idle_s or _default_idle_s()
+    return replace(scale, idle_s=idle_s if minimum == 0 else None)
+
+
+def _default_idle_s() -> float | None:
+    return resolve_pool("default", Pool.model_validate({"min": 0}), Defaults(), (), 1).scale.idle_s
+
+
+def _show(trace: Sequence[Arrival], rules: Rules, outcomes: Sequence[Outcome], options: Options) -> None:
+    console = Console(highlight=False)
+    work_s = sum(job.service_s for job in trace)
+    console.print(f"{options.trace.name}: {len(trace)} jobs in {trace[-1].at_s:.0f} s, {work_s:.0f} s of work")
+    console.print(f"min: {rules.minimum}, max: {rules.maximum}, {describe(rules.scale)}")
+    table = Table(box=None)
+    table.add_column("policy")
+    for heading in ("wait p50", "p95", "max", "worker-seconds", "changes", "started", "peak"):
+        table.add_column(heading, justify="right")
+    for outcome in outcomes:
+        waits = (f"{outcome.wait_s(share):.2f} s" for share in (0.5, 0.95, 1.0))
+        counts = (outcome.changes, outcome.started, outcome.peak)
+        table.add_row(outcome.policy, *waits, f"{outcome.worker_seconds:.0f}", *(str(count) for count in counts))
+    console.print(table)

@@ -1,0 +1,59 @@
+"""The options of `gearman-manager simulate`, kept apart so that the command line itself stays readable.
+
+Only click is imported here, and the parser of durations when there is one to parse.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _duration_s(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
+    """A duration as in the configuration: 500ms, 30s, 5m."""
+    from gearman_manager.config.units import UnitError, parse_duration_s
+
+    try:
+        return None if value is None else parse_duration_s(value)
+    except UnitError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+_FILE: Final = click.Path(path_type=Path, dir_okay=False)
+_WORKERS: Final = click.IntRange(min=0, max=100_000)
+
+_OPTIONS: Final = (
+    click.option("--trace", type=_FILE, required=True, help="CSV of arrival_s,service_s[,function], one row a job."),
+    click.option("-c", "--config", "config_file", type=_FILE, help="The configuration whose pool is tried."),
+    click.option("--pool", help="Which of its pools, if it has several."),
+    click.option("--function", help="Replay only the jobs of this function."),
+    click.option("--min", "minimum", type=_WORKERS, help="Fewest workers. Default: the pool's, or 1."),
+    click.option("--max", "maximum", type=click.IntRange(1, 100_000), help="Most workers. Default: the pool's, or 10."),
+    click.option("--target-wait", "target_wait_s", callback=_duration_s, help="How long a job may wait, as 2s."),
+    click.option("--backlog-per-worker", type=click.IntRange(min=1), help="Or: waiting jobs for each worker."),
+    click.option("--utilisation", type=click.FloatRange(0, 1, min_open=True), help="Or: the share to be kept busy."),
+    click.option("--cooldown", "cooldown_s", callback=_duration_s, help="How long demand is lower before workers go."),
+    click.option("--idle", "idle_s", callback=_duration_s, help="With --min 0: how long the last worker stays."),
+    click.option(
+        "--spawn-delay",
+        "spawn_delay_s",
+        callback=_duration_s,
+        default="50ms",
+        show_default=True,
+        help="A worker's start.",
+    ),
+    click.option(
+        "--service-mean", "service_mean_s", callback=_duration_s, help="Mean for rows without a service time."
+    ),
+    click.option("--plot", type=_FILE, help="Draw queue and workers over time into this picture (needs matplotlib)."),
+)
+
+
+def simulation_options(command: _Command) -> _Command:
+    """All of them."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command

@@ -1,0 +1,72 @@
+"""What the simulation compares: a fixed number of workers, one step every few seconds, and our scaler itself. Pure."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Final
+
+from gearman_manager.scaler import Field, PoolScaler, ScaleSettings, Work
+from gearman_manager.simulate_engine import Decision, PoolState
+
+STEP_INTERVAL_S: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class FixedCount:
+    """What most worker managers do: always the same number."""
+
+    count: int
+    name: str
+
+    def start(self) -> int:
+        """The number."""
+        return self.count
+
+    def decide(self, _now_s: float, _state: PoolState) -> Decision:
+        """The number."""
+        return Decision(self.count)
+
+
+@dataclass(slots=True)
+class OneStep:
+    """As Laravel Horizon scales a queue by default: each three seconds one worker more while jobs wait, or one less."""
+
+    minimum: int
+    maximum: int
+    name: str = f"one step per {STEP_INTERVAL_S:g} s"
+    _size: int = field(init=False)
+    _next_step_s: float = STEP_INTERVAL_S
+
+    def __post_init__(self) -> None:
+        self._size = self.minimum
+
+    def start(self) -> int:
+        """The minimum."""
+        return self.minimum
+
+    def decide(self, now_s: float, state: PoolState) -> Decision:
+        """One step, if it is time for one."""
+        if now_s >= self._next_step_s:
+            step = 1 if state.queued else -1
+            self._size = max(self.minimum, min(self._size + step, self.maximum))
+            self._next_step_s = (math.floor(now_s / STEP_INTERVAL_S) + 1) * STEP_INTERVAL_S
+        is_resting = not state.queued and self._size == self.minimum
+        return Decision(self._size, None if is_resting else self._next_step_s)
+
+
+class OurScaler:
+    """The scaler that runs in the supervisor, fed with what the simulated job server and scoreboard say."""
+
+    def __init__(self, minimum: int, maximum: int, settings: ScaleSettings, name: str) -> None:
+        self.name = name
+        self._field = Field(minimum, maximum)
+        self._scaler = PoolScaler(settings)
+
+    def start(self) -> int:
+        """The minimum."""
+        return self._field.minimum
+
+    def decide(self, now_s: float, state: PoolState) -> Decision:
+        """What the three steps say."""
+        self._scaler.service.update(state.finished, round(state.busy_s * 1e9))
+        size = self._scaler.size(now_s, Work(state.queued, state.running), self._field)
+        return Decision(size, self._scaler.next_change)

@@ -1,0 +1,148 @@
+"""The commands that look into a running manager or change it, as a user types them."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .conftest import BIN, RunningManager, eventually
+
+POOLS = "pools: {nap: {functions: [nap], min: 2, max: 2}}\n"
+
+
+def size(manager: RunningManager) -> int:
+    return len(manager.workers("nap"))
+
+
+def test_scale_gives_a_pool_another_size_until_the_configuration_is_loaded_anew(napping: RunningManager) -> None:
+    manager = napping.start(POOLS)
+    before = {worker["pid"] for worker in manager.workers("nap")}
+    assert "nap: 4..4 workers" in manager.command("scale", "nap", "4").stdout
+    eventually(lambda: manager.settled() and size(manager) == 4, "four workers")
+    assert before < {worker["pid"] for worker in manager.workers("nap")}
+    manager.command("scale", "nap", "1..3")
+    pool = manager.status()["pools"]["nap"]
+    assert (pool["min"], pool["max"]) == (1, 3)
+    manager.command("reload")
+    eventually(lambda: manager.settled() and manager.status()["pools"]["nap"]["min"] == 2, "as configured again")
+
+
+def test_restart_replaces_the_workers_without_a_gap(napping: RunningManager) -> None:
+    manager = napping.start(POOLS)
+    before = {worker["pid"] for worker in manager.workers("nap")}
+    manager.command("restart", "nap")
+    eventually(
+        lambda: manager.settled() and not before & {worker["pid"] for worker in manager.workers("nap")}, "all are new"
+    )
+    assert manager.status()["pools"]["nap"]["last_error"] == ""
+
+
+def test_a_paused_pool_finishes_its_jobs_lets_others_wait_and_goes_on_when_resumed(napping: RunningManager) -> None:
+    manager = napping.start(POOLS)
+    with manager.client() as client:
+        client.submit_background("nap", "1")
+        eventually(lambda: any(worker["jobs"] for worker in manager.workers("nap")), "the job runs")
+        manager.command("pause", "nap")
+        eventually(lambda: size(manager) == 0, "the workers are gone")
+        assert manager.status()["pools"]["nap"]["paused"]
+        assert "after 1 jobs" in manager.log()
+        waiting = client.submit_background("nap", "0")
+        assert client.status(waiting).known
+        manager.command("resume", "nap")
+        eventually(lambda: not client.status(waiting).known, "the waiting job is done")
+    assert not manager.status()["pools"]["nap"]["paused"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("scale", "nope", "3"), "there is no pool nope; the pools are: nap"),
+        (("scale", "nap", "3..1"), "3..1 is no size"),
+        (("pause", "nope"), "there is no pool nope"),
+        (("restart", "nope"), "there is no pool nope"),
+    ],
+)
+def test_a_wrong_name_or_size_is_refused_with_what_would_be_right(
+    napping: RunningManager, arguments: tuple[str, ...], message: str
+) -> None:
+    manager = napping.start(POOLS)
+    result = manager.command(*arguments, check=False)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert manager.command("scale", "nap", "many", check=False).returncode == 2
+
+
+def test_logs_shows_what_one_pool_printed_and_follows(manager: RunningManager) -> None:
+    for name in ("one", "two"):
+        manager.write_module(f"{name}.py", f"def {name}(job): print('said by {name}', job.workload.decode())\n")
+    manager.start("")
+    with manager.client() as client:
+        for name in ("one", "two"):
+            client.submit(name, b"first")
+        eventually(lambda: "said by two first" in manager.command("logs").stdout, "both lines are there")
+        only_one = manager.command("logs", "one").stdout
+        assert "said by one first" in only_one
+        assert "said by two" not in only_one
+        follower = subprocess.Popen(
+            [BIN / "gearman-manager", "-c", manager.config_file, "logs", "-f", "one/1"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert follower.stdout is not None
+            client.submit("one", b"second")
+            for line in follower.stdout:
+                assert "said by two" not in line
+                if "said by one second" in line:
+                    break
+        finally:
+            follower.kill()
+            follower.communicate()
+
+
+def test_status_for_people_names_pools_workers_and_what_is_wrong(napping: RunningManager) -> None:
+    manager = napping.start(POOLS)
+    napping.write_module("broken.py", "1/0\n")
+    eventually(lambda: manager.status()["errors"], "the error is noticed")
+    shown = manager.command("status").stdout
+    for part in ("nap/1", "idle", "up", "broken.py:1", "ZeroDivisionError"):
+        assert part in shown
+
+
+def test_run_calls_a_function_in_the_terminal_with_its_settings(tmp_path: Path) -> None:
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "greet.py").write_text(
+        "class greet:\n"
+        "    def setup(self, settings): self.text = settings['text']\n"
+        "    def run(self, job):\n"
+        "        job.status(1, 2)\n"
+        "        if not job.workload: raise ValueError('nobody there')\n"
+        "        return self.text + job.workload.decode()\n"
+    )
+    (tmp_path / "config.yaml").write_text("server: {}\nfunctions: {greet: {settings: {text: 'Hello '}}}\n")
+
+    def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        command = [BIN / "gearman-manager", "run", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, input=stdin, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    assert (run("greet", "you").stdout, run("greet", stdin="all").stdout) == ("Hello you", "Hello all")
+    assert "status 1/2" in run("greet", "you").stderr
+    failed = run("greet", "")
+    assert failed.returncode == 1
+    assert "ValueError: nobody there" in failed.stderr
+    unknown = run("nope", "")
+    assert unknown.returncode == 1
+    assert "there is no function nope; there are: greet" in unknown.stderr
+    assert "Traceback" not in unknown.stderr
+
+
+def test_schema_is_a_json_schema_that_knows_the_keys(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [BIN / "gearman-manager", "schema"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
+    )
+    schema = json.loads(result.stdout)
+    assert {"pools", "functions", "server", "workers_dir"} <= schema["properties"].keys()

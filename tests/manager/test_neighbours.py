@@ -1,0 +1,76 @@
+"""Who is counted on: managers and foreign workers, from the job servers' lists of connections."""
+
+from gearman_client import ConnectedWorker
+from gearman_manager.neighbours import Company, Neighbours, Peers
+
+
+def peers(*rows: tuple[str, str]) -> Peers:
+    """A server's connections: client id, and the functions in one text."""
+    return Peers.of(ConnectedWorker(9, "127.0.0.1", name, tuple(functions.split())) for name, functions in rows)
+
+
+ALONE = Company()
+BOTH = peers(("gm:a", ""), ("gm:a/mail/1", "mail"), ("gm:b", ""), ("gm:b/mail/1", "mail"), ("-", ""))
+
+
+def test_alone_when_nobody_else_is_there() -> None:
+    neighbours = Neighbours("a")
+    assert neighbours.company(0.0, [], ["mail"], 0, 0) == ALONE
+    assert neighbours.company(0.0, [peers(("gm:a", ""), ("gm:a/mail/1", "mail"), ("-", ""))], ["mail"], 5, 1) == ALONE
+    assert neighbours.next_change is None
+
+
+def test_managers_rank_by_name() -> None:
+    for own, rank in (("a", 0), ("b", 1)):
+        assert Neighbours(own).company(0.0, [BOTH], ["mail"], 0, 0) == Company(managers=2, rank=rank)
+
+
+def test_a_manager_counts_only_where_it_serves_the_pools_functions() -> None:
+    assert Neighbours("a").company(0.0, [BOTH], ["other"], 0, 0) == ALONE
+
+
+def test_managers_on_any_of_the_servers_count_once() -> None:
+    one, two = peers(("gm:c/x/1", "mail")), peers(("gm:c/x/1", "mail"), ("gm:b/x/1", "mail"))
+    assert Neighbours("a").company(0.0, [one, two], ["mail"], 0, 0).managers == 3
+
+
+def test_unlabelled_workers_are_foreign_and_clients_are_not() -> None:
+    server = peers(("-", "mail sms"), ("perl", "mail"), ("-", "sms"), ("-", ""), ("gm:a/mail/1", "mail"))
+    neighbours = Neighbours("a")
+    assert neighbours.company(0.0, [server], ["mail"], 0, 0).foreign_workers == 2
+    assert neighbours.company(0.0, [server, peers(("-", "mail"))], ["mail"], 0, 0).foreign_workers == 2
+    assert neighbours.company(0.0, [server], ["mail", "sms"], 0, 0).foreign_workers == 3
+
+
+def test_a_manager_whose_pool_went_to_zero_is_remembered_while_its_supervisor_is_there() -> None:
+    neighbours = Neighbours("a")
+    neighbours.company(0.0, [BOTH], ["mail"], 0, 0)
+    idle = peers(("gm:a", ""), ("gm:b", ""))
+    assert neighbours.company(500.0, [idle], ["mail"], 0, 0).managers == 2
+    assert neighbours.company(501.0, [peers(("gm:a", ""))], ["mail"], 0, 0).managers == 1
+    assert neighbours.company(502.0, [idle], ["mail"], 0, 0).managers == 1
+
+
+def test_a_manager_that_lets_jobs_wait_is_counted_on_no_longer() -> None:
+    neighbours = Neighbours("b")
+    neighbours.company(0.0, [BOTH], ["mail"], 0, 0)
+    idle = peers(("gm:a", ""), ("gm:b", ""))
+    neighbours.company(100.0, [idle], ["mail"], 0, 0)
+    assert neighbours.company(100.0, [idle], ["mail"], 1, 0) == Company(2, 1)
+    assert neighbours.next_change == 102.0
+    assert neighbours.company(101.9, [idle], ["mail"], 1, 0) == Company(2, 1)
+    assert neighbours.company(102.0, [idle], ["mail"], 1, 0) == ALONE
+    assert neighbours.next_change is None
+    assert neighbours.company(103.0, [BOTH], ["mail"], 1, 0) == Company(2, 1)
+
+
+def test_foreign_workers_that_let_jobs_wait_are_counted_on_no_longer() -> None:
+    neighbours = Neighbours("a")
+    server = peers(("-", "mail"))
+    assert neighbours.company(0.0, [server], ["mail"], 1, 0).foreign_workers == 1
+    assert neighbours.next_change == 2.0
+    assert neighbours.company(1.0, [server], ["mail"], 1, 1).foreign_workers == 1  # it took one
+    assert neighbours.company(1.5, [server], ["mail"], 1, 0).foreign_workers == 1
+    assert neighbours.company(3.5, [server], ["mail"], 1, 0).foreign_workers == 0
+    assert neighbours.next_change is None
+    assert neighbours.company(4.0, [server], ["mail"], 0, 1).foreign_workers == 1

@@ -1,0 +1,163 @@
+"""The conversation with a job server about its queues, byte by byte, without a socket."""
+
+import pytest
+
+from gearman_client import AdminError, ProtocolError
+from gearman_client.extensions import QUEUE_CHANGED, QUEUE_EVENTS_OPTION
+from gearman_client.packet import PacketType, encode_request, encode_response
+from gearman_manager.queue_dialogue import ANSWER_TIMEOUT_S, MAX_ANSWER_BYTES, FunctionQueue, QueueDialogue
+
+OPTION_RES = encode_response(PacketType.OPTION_RES, QUEUE_EVENTS_OPTION)
+UNKNOWN_OPTION = encode_response(PacketType.ERROR, b"UNKNOWN_OPTION", b"Server does not recognize given option")
+STATUS = b"mail\t3\t1\t2\nsms\t0\t0\t0\n.\n"
+WORKERS = b"30 127.0.0.1 gm:a :\n31 127.0.0.1 gm:b/mail/1 : mail\n32 127.0.0.1 - : mail\n.\n"
+MAIL = FunctionQueue(queued=2, running=1, workers=2)
+
+
+def changed(function: bytes, *counts: int) -> bytes:
+    return encode_response(QUEUE_CHANGED, function, *(b"%d" % count for count in counts))
+
+
+def dialogue(option_answer: bytes) -> QueueDialogue:
+    """One that has heard everything at the time 0."""
+    talk = QueueDialogue("gm:a")
+    talk.greet(0.0)
+    assert talk.ask(0.0) == b""
+    talk.feed(option_answer, 0.0)
+    assert talk.ask(0.0) == b"status\n"
+    assert talk.feed(STATUS, 0.0)
+    assert not talk.is_informed
+    assert talk.ask(0.0) == b"workers\n"
+    assert talk.feed(WORKERS, 0.0)
+    assert talk.is_informed
+    return talk
+
+
+def test_the_greeting_names_the_connection_and_asks_for_events() -> None:
+    assert QueueDialogue("gm:a").greet(0.0) == encode_request(PacketType.SET_CLIENT_ID, b"gm:a") + encode_request(
+        PacketType.OPTION_REQ, QUEUE_EVENTS_OPTION
+    )
+    without = QueueDialogue("gm:a", offer_events=False)
+    assert without.greet(0.0) == encode_request(PacketType.SET_CLIENT_ID, b"gm:a")
+    assert without.ask(0.0) == b"status\n"
+
+
+def test_both_tables_are_known_after_the_first_round() -> None:
+    talk = dialogue(UNKNOWN_OPTION)
+    assert talk.functions == {"mail": MAIL, "sms": FunctionQueue()}
+    assert talk.peers.supervisors == {"a"}
+    assert talk.peers.managers == {"mail": {"b"}}
+    assert talk.peers.unlabelled == (frozenset({"mail"}),)
+
+
+def test_a_server_without_events_is_asked_often_while_jobs_wait_and_seldom_otherwise() -> None:
+    talk = dialogue(UNKNOWN_OPTION)
+    assert talk.wakes_at() == pytest.approx(0.1)
+    assert talk.ask(0.1) == b"status\n"
+    talk.feed(b"mail\t1\t1\t2\nsms\t0\t0\t0\n.\n", 0.1)
+    assert talk.functions["mail"] == FunctionQueue(0, 1, 2)
+    assert talk.wakes_at() == pytest.approx(1.0)
+
+
+def test_a_server_with_events_tells_by_itself() -> None:
+    talk = dialogue(OPTION_RES)
+    assert talk.wakes_at() == pytest.approx(1.0)
+    assert talk.feed(changed(b"mail", 9, 1, 2), 0.2)
+    assert talk.functions["mail"] == FunctionQueue(9, 1, 2)
+    assert not talk.feed(changed(b"mail", 9, 1, 2), 0.3)
+    assert talk.feed(changed(b"new", 1, 0, 0), 0.4)
+    assert talk.functions["new"] == FunctionQueue(1, 0, 0)
+    assert talk.wakes_at() == pytest.approx(0.5)  # a function nobody knew: whose workers are there?
+
+
+def test_a_change_that_was_lost_is_found_by_asking() -> None:
+    talk = dialogue(OPTION_RES)
+    questions = []
+    for moment in range(1, 11):
+        questions.append(talk.ask(float(moment)))
+        talk.feed(WORKERS if questions[-1] == b"workers\n" else b"mail\t0\t0\t2\n.\n", float(moment))
+    assert questions == [b"workers\n"] * 9 + [b"status\n"]
+    assert talk.functions == {"mail": FunctionQueue(0, 0, 2)}
+
+
+def test_when_workers_come_or_go_it_soon_asks_whose_they_are() -> None:
+    talk = dialogue(OPTION_RES)
+    talk.feed(changed(b"mail", 2, 1, 3), 0.3)
+    assert talk.wakes_at() == pytest.approx(0.4)
+    assert talk.ask(0.4) == b"workers\n"
+
+
+def test_packets_between_question_and_answer_and_bytes_one_at_a_time() -> None:
+    talk = QueueDialogue("gm:a")
+    talk.greet(0.0)
+    stream = OPTION_RES + changed(b"mail", 2, 1, 2) + changed(b"sms", 0, 0, 0)
+    for number in range(len(stream)):
+        talk.feed(stream[number : number + 1], 0.0)
+    assert talk.is_pushed
+    assert talk.ask(0.0) == b"status\n"
+    for number in range(len(STATUS)):
+        talk.feed(STATUS[number : number + 1], 0.0)
+    assert talk.ask(0.0) == b"workers\n"
+    stream = changed(b"mail", 7, 1, 2) + WORKERS + changed(b"mail", 8, 1, 2)
+    for number in range(len(stream)):
+        talk.feed(stream[number : number + 1], 0.0)
+    assert talk.functions["mail"].queued == 8
+    assert talk.peers.supervisors == {"a"}
+
+
+@pytest.mark.parametrize("answer", [b".\n", b"ERR UNKNOWN_COMMAND Unknown+server+command\r\n", b"what is that\n.\n"])
+def test_a_server_that_lists_no_workers_is_of_use_all_the_same(answer: bytes) -> None:
+    talk = QueueDialogue("gm:a", offer_events=False)
+    talk.greet(0.0)
+    talk.ask(0.0)
+    talk.feed(STATUS, 0.0)
+    talk.ask(0.0)
+    assert talk.feed(answer, 0.0)
+    assert talk.is_informed
+    assert talk.peers.supervisors == frozenset()
+
+
+def test_an_answer_that_does_not_come_is_overdue_even_while_changes_come() -> None:
+    talk = dialogue(OPTION_RES)
+    assert talk.ask(1.0) == b"workers\n"
+    talk.feed(changed(b"mail", 1, 1, 2), 2.0)
+    assert talk.wakes_at() == 1.0 + ANSWER_TIMEOUT_S
+    assert not talk.is_overdue(1.0 + ANSWER_TIMEOUT_S - 0.01)
+    assert talk.is_overdue(1.0 + ANSWER_TIMEOUT_S)
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        b"\0RES\0\0\0\x0a\0\0\0\0",  # NO_JOB
+        b"\0REQ\0\0\x03\xe9\0\0\0\0",
+        b"\0RES\0\0\x03\xe9\xff\xff\xff\xff",
+        b"\0what is this",
+        b"text that nobody asked for\n",
+        encode_response(PacketType.ERROR, b"code", b"text"),
+        changed(b"mail", 1, 2),
+        encode_response(QUEUE_CHANGED, b"mail", b"-1", b"x", b"3"),
+    ],
+)
+def test_what_can_not_be_understood_ends_the_conversation(nonsense: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        dialogue(OPTION_RES).feed(nonsense, 0.5)
+
+
+@pytest.mark.parametrize("answer", [b"mail\t1\t2\n.\n", b"mail\tone\t0\t0\n.\n", b"ERR no\r\n"])
+def test_a_broken_status_ends_the_conversation(answer: bytes) -> None:
+    talk = QueueDialogue("gm:a", offer_events=False)
+    talk.greet(0.0)
+    talk.ask(0.0)
+    with pytest.raises(AdminError):
+        talk.feed(answer, 0.0)
+
+
+def test_an_endless_answer_is_not_kept() -> None:
+    talk = QueueDialogue("gm:a", offer_events=False)
+    talk.greet(0.0)
+    talk.ask(0.0)
+    line = b"mail\t0\t0\t0\n"
+    talk.feed(line * (MAX_ANSWER_BYTES // len(line)), 0.0)
+    with pytest.raises(ProtocolError, match="more than"):
+        talk.feed(line * 2, 0.0)
