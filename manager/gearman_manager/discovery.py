@@ -20,6 +20,8 @@ from typing import Any, Final
 
 from gearman_manager.errors import ModuleError
 from gearman_manager.function import Declaration, declaration_of
+from gearman_manager.hooks import FILE_NAME as HOOKS_FILE
+from gearman_manager.hooks import Hooks
 from gearman_manager.import_graph import ImportGraph
 
 PACKAGE: Final = "gearman_workers"
@@ -42,6 +44,7 @@ class Discovery:
 
     functions: list[LoadedFunction] = field(default_factory=list)
     errors: list[ModuleError] = field(default_factory=list)
+    hooks: Hooks = field(default_factory=Hooks)
     hashes: dict[str, str] = field(default_factory=dict)
     needs: dict[str, list[str]] = field(default_factory=dict)  # a module's file → all files it depends on, itself too
 
@@ -95,6 +98,10 @@ def load_all(folders: Sequence[Path]) -> Discovery:
     graph = ImportGraph()
     prepare(folders)
     with graph.recording():
+        try:
+            found.hooks = _load_hooks(folders)
+        except ModuleError as error:
+            found.errors.append(error)
         modules = list(_modules(folders, found.errors))
         for file, name in modules:
             try:
@@ -134,6 +141,22 @@ def load_file(file: Path, module_name: str) -> list[LoadedFunction]:
     Raises:
         ModuleError: it can't be read, compiled or run, or it holds no function; names file and line.
     """
+    return _functions_of(_execute(file, module_name), file)
+
+
+def _load_hooks(folders: Sequence[Path]) -> Hooks:
+    """Load the hooks before the modules, which may import them by their plain name and must see the same object."""
+    loaded = []
+    for number, folder in enumerate(folders):
+        file = folder / HOOKS_FILE
+        if file.exists():
+            module = _execute(file, f"{PACKAGE}.folder{number}.{file.stem}")
+            sys.modules.setdefault(file.stem, module)
+            loaded.append((file, module))
+    return Hooks.of(loaded)
+
+
+def _execute(file: Path, module_name: str) -> ModuleType:
     module = ModuleType(module_name)
     module.__file__ = str(file)
     try:
@@ -151,7 +174,7 @@ def load_file(file: Path, module_name: str) -> list[LoadedFunction]:
         # A module may raise anything, SystemExit included: none of it may end the zygote.
         del sys.modules[module_name]
         raise ModuleError(str(file), _line_in(file, error), f"{type(error).__name__}: {error}") from error
-    return _functions_of(module, file)
+    return module
 
 
 def _functions_of(module: ModuleType, file: Path) -> list[LoadedFunction]:

@@ -58,6 +58,7 @@ TRANSITIONS: Final[dict[tuple[WorkerState, WorkerEvent], WorkerState]] = {
     (_S.STOPPING, _E.EXITED): _S.DEAD,
 }
 
+HOPELESS_CRASHES: Final = 4  # about two seconds of trying
 BUSY_LOOK_S: Final = 0.2  # that a worker became idle is no event: look again this much later
 _SERVING: Final = frozenset({_S.ORDERED, _S.STARTING, _S.READY})
 
@@ -154,6 +155,11 @@ class Pool:
         """Its workers keep dying, and none is registered."""
         registered = any(worker.state is WorkerState.READY for worker in self.workers.values())
         return self.crashes.consecutive > 0 and not registered
+
+    @property
+    def hopeless(self) -> bool:
+        """It has been failing for a while: time to say so to whoever watches over the manager, if that is wanted."""
+        return self.failing and self.crashes.consecutive >= HOPELESS_CRASHES
 
     def new_worker(self, now: float) -> PoolWorker:
         """A worker with the next serial number, not reused in a run."""

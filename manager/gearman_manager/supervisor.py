@@ -21,7 +21,7 @@ import gevent
 import gevent.event
 
 from gearman_client import parse_address
-from gearman_manager import log, process, status
+from gearman_manager import exit_codes, log, process, status
 from gearman_manager.cgroup import Cgroup, usable_cores
 from gearman_manager.config import Config, ConfigError, Problem, ResolvedPool, load, reachable
 from gearman_manager.control import Commands, ControlServer
@@ -59,6 +59,7 @@ class Supervisor:
         self._since = time.time()
         self._awake = gevent.event.Event()
         self._stopping = False
+        self._gave_up = False
         self._reloads: list[bool] = []  # wishes that wait; True rereads the configuration too
         self._lifeline_read, self._lifeline_write = os.pipe2(os.O_CLOEXEC)
         self._doorbell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -100,7 +101,7 @@ class Supervisor:
             self._serve()
         finally:
             self._finish()
-        return 0
+        return exit_codes.FAILURE if self._gave_up else exit_codes.OK
 
     # What others may ask for; each only notes the wish
 
@@ -222,10 +223,19 @@ class Supervisor:
         deadlines = []
         if not self._stopping:
             deadlines.append(self._scaling.update(now, self._queues))
+            self._give_up_if_hopeless()
         deadlines.append(self._workforce.reconcile(now, self._generations.zygote))
         known = self._workforce.pids() | {pid for pid in self._own_pids() if pid}
         process.reap_strangers(known)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def _give_up_if_hopeless(self) -> None:
+        """With `exit_when_failing`, a pool that can't keep a worker alive ends the manager; others take over."""
+        hopeless = [pool for pool in self._workforce.active if pool.hopeless]
+        if self._config.exit_when_failing and hopeless:
+            _log.critical("can't keep a worker alive: %s", hopeless[0].last_error, extra={"pool": hopeless[0].name})
+            self._gave_up = True
+            self.stop()
 
     def _own_pids(self) -> Sequence[int | None]:
         zygote = self._generations.zygote

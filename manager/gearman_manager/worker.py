@@ -20,6 +20,7 @@ from gearman_client import Address, Worker, WorkerJob, WorkerObserver, WorkerSet
 from gearman_manager.channel import Message
 from gearman_manager.discovery import LoadedFunction
 from gearman_manager.errors import JobTimeout
+from gearman_manager.hooks import Hooks
 from gearman_manager.job import Job, encode_result
 from gearman_manager.memory_gauge import MemoryGauge
 from gearman_manager.scoreboard import Scoreboard, SlotWriter, Wear
@@ -27,6 +28,14 @@ from gearman_manager.time_limit import TimeLimit
 
 Functions = dict[tuple[str, str], LoadedFunction]  # by file and name
 _log = logging.getLogger("worker")
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The user's code, as the zygote loaded it."""
+
+    functions: Functions
+    hooks: Hooks
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +147,7 @@ class _Limits:
 class WorkerProcess(WorkerObserver):
     """The life of one worker, from its first connection to its last answer."""
 
-    def __init__(self, order: Order, functions: Functions, shared: Shared) -> None:
+    def __init__(self, order: Order, code: Code, shared: Shared) -> None:
         self._order = order
         self._shared = shared
         self._slot = SlotWriter(shared.scoreboard, order.slot)
@@ -147,8 +156,10 @@ class WorkerProcess(WorkerObserver):
         self._limits = _Limits(order, self._slot, shared.doorbell)
         self._announced = False
         self._server_index = {parse_address(text): index for index, text in enumerate(order.servers)}
+        self._hooks = code.hooks
+        self._hooks.worker_start()
         self._routines = {
-            ordered.registered: _Routine(ordered, functions[ordered.file, ordered.name], index)
+            ordered.registered: _Routine(ordered, code.functions[ordered.file, ordered.name], index)
             for index, ordered in enumerate(order.functions)
         }
         settings = WorkerSettings(client_id=order.client_id)
@@ -171,6 +182,7 @@ class WorkerProcess(WorkerObserver):
         self._gearman.close()
         for routine in self._routines.values():
             routine.teardown()
+        self._hooks.worker_stop()
 
     def connected(self, address: Address) -> None:
         """Registered with a server: the first time, the supervisor is told."""
@@ -201,15 +213,17 @@ class WorkerProcess(WorkerObserver):
         now_ns = time.monotonic_ns()
         deadline_ns = now_ns + int(routine.timeout_s * 1e9) if routine.timeout_s else 0
         self._slot.begin(self._server_index[assigned.server], routine.index, assigned.handle, now_ns, deadline_ns)
-        failed = False
+        failure: BaseException | None = None
         job = Job(assigned, routine.settings, routine.log, self._limit if routine.timeout_s else nullcontext())
         try:
+            self._hooks.job_start(job)
             result = self._call(routine, job)
             assigned.complete(encode_result(result))
         except BaseException as error:  # noqa: BLE001 (user code may raise anything: the job fails, the worker goes on)
-            failed = True
+            failure = error
             self._fail(assigned, job, error)
-        self._slot.end(time.monotonic_ns(), failed=failed)
+        self._hooks.job_end(job, failure)
+        self._slot.end(time.monotonic_ns(), failed=failure is not None)
 
     def _call(self, routine: _Routine, job: Job) -> object:
         """Run user code under its time limit."""
@@ -227,7 +241,7 @@ class WorkerProcess(WorkerObserver):
         assigned.fail_because(text.encode(errors="replace"))
 
 
-def main(order: Order, functions: Functions, shared: Shared) -> int:
+def main(order: Order, code: Code, shared: Shared) -> int:
     """Be the worker of this order, in a process that was just forked. Returns the exit code."""
     os.setsid()
     if order.nice:
@@ -236,7 +250,7 @@ def main(order: Order, functions: Functions, shared: Shared) -> int:
     setproctitle(f"gearman-manager: worker {order.name} {names}")
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # not yet serving: nothing to finish
     try:
-        process = WorkerProcess(order, functions, shared)
+        process = WorkerProcess(order, code, shared)
     except Exception as error:  # noqa: BLE001 (setup is user code)
         SlotWriter(shared.scoreboard, order.slot).error(f"{type(error).__name__}: {error}")
         _log.error("the worker can't start: %s: %s", type(error).__name__, error, exc_info=True)

@@ -22,6 +22,7 @@ from setproctitle import setproctitle
 
 from gearman_manager import channel, child_log, discovery, worker
 from gearman_manager.errors import ManagerError
+from gearman_manager.hooks import Hooks
 from gearman_manager.scoreboard import Scoreboard
 
 _log = logging.getLogger("zygote")
@@ -35,6 +36,7 @@ class Zygote:
         self._shared = shared
         self._reader = channel.FrameReader()
         self._functions: worker.Functions = {}
+        self._hooks = Hooks()
         self._children: set[int] = set()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -71,6 +73,7 @@ class Zygote:
     def _load(self, folders: Sequence[Path]) -> None:
         found = discovery.load_all(folders)
         self._functions = {(f.file, f.name): f for f in found.functions}
+        self._hooks = found.hooks
         # What is alive now is shared by all workers: collecting or moving it there would only unshare pages.
         gc.collect()
         gc.freeze()
@@ -115,7 +118,7 @@ class Zygote:
             os.close(self._wake_write)
             child_log.redirect_output(log_pipe)
             os.close(log_pipe)
-            status = worker.main(order, self._functions, self._shared)
+            status = worker.main(order, worker.Code(self._functions, self._hooks), self._shared)
         except BaseException:  # noqa: BLE001 (a boundary: below it stands the zygote's own loop)
             _log.critical("the worker %s broke down", order.name, exc_info=True)
         finally:

@@ -13,7 +13,6 @@ UNAVAILABLE_TOP_KEYS: tuple[str, ...] = (
     "schedules",
     "user",
     "group",
-    "exit_when_failing",
     "control",
 )
 UNAVAILABLE_POOL_KEYS: tuple[str, ...] = (
