@@ -53,7 +53,8 @@ class RunFolder:
             StartError: it can't be made, belongs to somebody else, or another manager holds it.
         """
         if len(os.fsencode(self.socket)) > _MAX_SOCKET_PATH_BYTES:
-            raise StartError(f"run_dir {self.path} is too long for a socket in it; choose a shorter path")
+            remedy = "set run_dir in the configuration, or XDG_RUNTIME_DIR, to a shorter path"
+            raise StartError(f"the run folder {self.path} is too long for a socket in it; {remedy}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.path.mkdir(exist_ok=True, mode=0o700)

@@ -52,20 +52,24 @@ class Results:
         self._end(job, "WORK_COMPLETE")
 
     def _fail(self, session: Session, body: bytes, _now: float) -> None:
-        job = session.assigned.get(body.partition(b"\0")[0])
+        handle = body.partition(b"\0")[0]
+        job = session.assigned.get(handle)
         if job is None:
+            if handle and handle == session.excepted_handle:
+                session.excepted_handle = b""
+                return
             raise RefusedError(b"JOB_NOT_FOUND", _NOT_FOUND)
         self._table.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
         self._end(job, "WORK_FAIL")
 
     def _exception(self, session: Session, body: bytes, _now: float) -> None:
-        """An exception ends the job. Who did not ask for exceptions gets a plain WORK_FAIL."""
+        """An exception ends the job. Who did not ask for exceptions gets a plain WORK_FAIL.
+
+        Perl's worker sends a WORK_FAIL behind it, and dies of the ERROR that gearmand answers: one is forgiven.
+        """
         job = _assigned_job(session, body, _NO_JOB_FOR_EXCEPTION)
-        exception = forwarded(PacketType.WORK_EXCEPTION, body)
-        failure = forwarded(PacketType.WORK_FAIL, job.handle)
-        for listener in job.listeners:
-            listener.reply(exception if listener.wants_exceptions else failure)
-            self._table.touched.add(listener)
+        session.excepted_handle = job.handle
+        self._table.tell_exception(job, body[len(job.handle) + 1 :])
         self._end(job, "WORK_EXCEPTION")
 
     def _status(self, session: Session, body: bytes, _now: float) -> None:
@@ -88,7 +92,8 @@ class Results:
         self._table.release_worker(job)
         self._table.end(job)
         if self._table.events.wants_jobs:
-            self._table.events.emit(JobEnded(job.handle, job.function.name, how))
+            ran_s = max(self._table.now - job.since, 0.0)
+            self._table.events.emit(JobEnded(job.handle, job.function.name, how, job.priority, ran_s))
 
 
 def _assigned_job(session: Session, body: bytes, not_found: bytes) -> Job:

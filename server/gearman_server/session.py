@@ -56,6 +56,7 @@ class Session:
         "assigned",
         "client_id",
         "ending",
+        "excepted_handle",
         "functions",
         "identity",
         "listening",
@@ -82,6 +83,8 @@ class Session:
         self.sleeping = False
         #: Jobs it is running, by handle, in the order of their assignment.
         self.assigned: dict[bytes, Job] = {}
+        #: The job that this worker ended last by an exception.
+        self.excepted_handle = b""
         #: Jobs of which it is told the progress and the end.
         self.listening: set[Job] = set()
         #: Why the connection is to be closed after what is in `out` has been sent.

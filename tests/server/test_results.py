@@ -47,6 +47,12 @@ def test_an_exception_goes_to_those_who_asked_for_it_and_is_a_failure_to_the_oth
     worker.send(PacketType.WORK_EXCEPTION, handle, b"why")
     assert curious.take() == [(PacketType.WORK_EXCEPTION, handle + b"\0why")]
     assert client.take() == [(PacketType.WORK_FAIL, handle)]
+
+
+def test_one_failure_behind_an_exception_is_forgiven_because_perls_worker_dies_of_an_error(broker, running):
+    _, worker, handle = running
+    worker.send(PacketType.WORK_EXCEPTION, handle, b"why")
+    assert worker.ask(PacketType.WORK_FAIL, handle) == []
     assert worker.ask(PacketType.WORK_FAIL, handle) == [
         (PacketType.ERROR, b"JOB_NOT_FOUND\0Job given in work result not found")
     ]

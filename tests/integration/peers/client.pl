@@ -1,0 +1,82 @@
+# A client in Perl (Gearman::Client). It prints a transcript that the clients in PHP and C print too, and nothing else:
+# `perl client.pl PORT results|progress|failure|exception`, `perl client.pl PORT background FILE`.
+
+use strict;
+use warnings;
+use Gearman::Client;
+use Time::HiRes qw(sleep);
+
+my ($port, $mode, $file) = @ARGV;
+$| = 1;
+
+sub connected {
+    return Gearman::Client->new(job_servers => ["127.0.0.1:$port"], @_);
+}
+
+sub answer {
+    my ($result) = @_;
+    return defined $result ? $$result : "undefined";
+}
+
+sub results {
+    my $client = connected();
+    print "normal: ", answer($client->do_task("reverse", "Rasmus")), "\n";
+    for my $priority ("high", "low") {
+        print "$priority: ", answer($client->do_task("reverse", "Rasmus", { priority => $priority })), "\n";
+    }
+    my $workload = "\0\x01zero\xff\n" x (1 << 17);
+    my $reversed = answer($client->do_task("reverse", $workload));
+    print "large: ", $reversed eq reverse($workload) ? length($reversed) . " bytes reversed" : "wrong", "\n";
+}
+
+sub progress {
+    my $tasks = connected()->new_task_set;
+    my $on_status = sub { print "$_[0]/$_[1]\n" };
+    my $on_complete = sub { print "complete: ${$_[0]}\n" };
+    $tasks->add_task("slow_reverse", "Rasmus", { on_status => $on_status, on_complete => $on_complete });
+    $tasks->wait;
+    print "all tasks ended\n";
+}
+
+sub failure {
+    my $plain = connected();
+    my $result = $plain->do_task("word_count", "\xff");
+    print "plain: ", defined $result ? $$result : "failed", "\n";
+    print "afterwards: ", answer($plain->do_task("reverse", "Rasmus")), "\n";
+}
+
+sub exception {
+    my $curious = connected(exceptions => 1);
+    my $on_exception = sub { print "exception: $_[0]\n" };
+    my $result = $curious->do_task("word_count", "\xff", { on_exception => $on_exception });
+    print "all tasks ended\n";
+    print "blocking: ", defined $result ? $$result : "exception", "\n";
+}
+
+# The function `gate` reports 3 of 10 and then waits until the file that its workload names is there.
+sub background {
+    my $client = connected();
+    my $handle = $client->dispatch_background("gate", $file);
+    my $status;
+    do {
+        sleep 0.005;
+        $status = $client->get_status($handle);
+    } until ($status->known && $status->running && $status->progress && "@{$status->progress}" eq "3 10");
+    print "running, 3/10\n";
+    open(my $gate, ">", $file) or die "$file: $!";
+    close $gate;
+    do {
+        sleep 0.005;
+        $status = $client->get_status($handle);
+    } while ($status->known);
+    print $status->running ? "running, but unknown\n" : "unknown\n";
+}
+
+my %modes = (
+    results => \&results,
+    progress => \&progress,
+    failure => \&failure,
+    exception => \&exception,
+    background => \&background,
+);
+$modes{$mode}->();

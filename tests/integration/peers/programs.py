@@ -1,0 +1,95 @@
+"""Runs the programs of other people: finds them or skips the test, and gives all that they printed.
+
+A test compares what a program printed as a whole, its standard error included, so that whatever it has to say shows.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+HERE: Final = Path(__file__).parent
+DEADLINE_S: Final = 30.0
+# Without GEARMAN_SERVER(S), which the tools and libgearman read.
+ENVIRONMENT: Final = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+
+Command = list[str]
+
+
+def installed(program: str, package: str) -> str:
+    """The program's path."""
+    path = shutil.which(program)
+    if path is None:
+        pytest.skip(f"missing peer: {program} (Debian: {package})")
+    return path
+
+
+def needed(command: Command, package: str) -> None:
+    """Skip the test unless the command, which looks for a library, succeeds."""
+    if subprocess.run(command, capture_output=True, timeout=DEADLINE_S, check=False).returncode:
+        pytest.skip(f"missing peer: {command[0]} has no Gearman (Debian: {package})")
+
+
+def php(program: str, _folder: Path) -> Command:
+    interpreter = installed("php", "php-cli")
+    needed([interpreter, "-r", 'exit(extension_loaded("gearman") ? 0 : 1);'], "php-gearman")
+    return [interpreter, "-d", "display_errors=stderr", "-d", "error_reporting=-1", str(HERE / f"{program}.php")]
+
+
+def perl(program: str, _folder: Path) -> Command:
+    interpreter = installed("perl", "perl")
+    needed([interpreter, "-MGearman::Client", "-e", "1"], "libgearman-client-perl")
+    return [interpreter, str(HERE / f"{program}.pl")]
+
+
+def compiled(program: str, folder: Path) -> Command:
+    compiler = installed("cc", "gcc")
+    needed([compiler, "-E", "-include", "libgearman/gearman.h", "-x", "c", os.devnull], "libgearman-dev")
+    executable = folder / program
+    if not executable.exists():
+        source = str(HERE / f"{program}.c")
+        command = [compiler, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-o", str(executable), source, "-lgearman"]
+        subprocess.run(command, timeout=DEADLINE_S, check=True)
+    return [str(executable)]
+
+
+# How to run the program `client` or `worker` of this folder; a folder for what has to be compiled is handed in.
+LANGUAGES: Final[dict[str, Callable[[str, Path], Command]]] = {"php": php, "perl": perl, "c": compiled}
+
+
+def run(command: Command, stdin: str | bytes = b"") -> tuple[int, str, str]:
+    """The program's exit code, and what it printed on its two outputs."""
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    try:
+        done = subprocess.run(
+            command, input=data, capture_output=True, env=ENVIRONMENT, timeout=DEADLINE_S, check=False
+        )
+    except subprocess.TimeoutExpired as expired:
+        pytest.fail(f"{command} hangs; it printed {expired.stdout!r} and {expired.stderr!r}")
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+@contextmanager
+def running(command: Command) -> Iterator[subprocess.Popen[str]]:
+    """A program beside the test; if the test fails, what the program printed is told too."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    try:
+        yield process
+    except BaseException as error:
+        process.kill()
+        error.add_note(f"{command} printed {process.communicate(timeout=DEADLINE_S)}")
+        raise
+    finally:
+        process.kill()
+        process.communicate(timeout=DEADLINE_S)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """How a program ended that is about to end, and what it printed."""
+    output, errors = process.communicate(timeout=DEADLINE_S)
+    return process.returncode, output, errors

@@ -1,0 +1,366 @@
+"""Everybody else's Gearman: Debian's tools and job server, and clients and workers in PHP, Perl and C (see peers/).
+
+What a peer prints is compared as a whole, its standard error included, so that whatever it has to say fails the test.
+"""
+
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from signal import SIGTERM
+
+import pytest
+
+from gearman_client import Client, GearmanError, JobException, JobFailed, Timeout
+
+from .conftest import RunningManager, eventually
+from .peers.programs import DEADLINE_S, LANGUAGES, Command, ended, installed, run, running
+
+SAMPLE_WORKERS = Path(__file__).parents[2] / "workers"
+SAMPLE_FUNCTIONS = ("fetch_url", "reverse", "send_email", "slow_reverse", "thumbnail", "word_count")
+GEARMAN, GEARADMIN, GEARMAND = "/usr/bin/gearman", "/usr/bin/gearadmin", "/usr/sbin/gearmand"
+NOT_UTF8 = "the text is not UTF-8: invalid start byte at byte 0"
+# Every byte, and enough of them that no peer gets them in one piece.
+BINARY = bytes(range(256)) * 4096
+TRANSCRIPTS = {
+    "results": "normal: sumsaR\nhigh: sumsaR\nlow: sumsaR\nlarge: 1048576 bytes reversed\n",
+    "progress": "".join(f"{step}/10\n" for step in range(1, 11)) + "complete: sumsaR\nall tasks ended\n",
+    "failure": "plain: failed\nafterwards: sumsaR\n",
+    "exception": f"exception: ValueError: {NOT_UTF8}\nall tasks ended\nblocking: exception\n",
+    "background": "running, 3/10\nunknown\n",
+}
+GATE = '''
+import os
+import time
+
+def gate(job):
+    """Report 3 of 10, and wait until the file that the workload names is there."""
+    job.status(3, 10)
+    while not os.path.exists(job.workload):
+        time.sleep(0.005)
+    return str(os.getpid())
+'''
+
+
+@pytest.fixture(scope="module")
+def peer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Command]:
+    """How to run the program `client` or `worker` in a language; compiled once for the module."""
+    folder = tmp_path_factory.mktemp("compiled")
+    return lambda language, program: LANGUAGES[language](program, folder)
+
+
+def port_of(manager: RunningManager) -> str:
+    return manager.address.rpartition(":")[2]
+
+
+def tool(program: str, manager: RunningManager, *arguments: str) -> Command:
+    """One of Debian's tools, told where the job server is."""
+    package = "gearman-tools"
+    return [installed(program, package), "-h", "127.0.0.1", "-p", port_of(manager), *arguments]
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningManager]:
+    """A manager that serves the sample functions, and `gate`, from the bundled job server."""
+    manager = RunningManager(tmp_path_factory.mktemp("samples"))
+    manager.write_module("gate.py", GATE)
+    try:
+        yield manager.start(f"workers_dir: [{SAMPLE_WORKERS}, workers]\n")
+    finally:
+        manager.destroy()
+
+
+# Debian's tools
+
+
+def test_gearman_prints_the_result(samples: RunningManager) -> None:
+    assert run(tool(GEARMAN, samples, "-f", "reverse", "Rasmus")) == (0, "sumsaR", "")
+
+
+def test_gearman_sends_its_standard_input(samples: RunningManager) -> None:
+    expected = '{"lines": 2, "words": 3, "characters": 14}'
+    assert run(tool(GEARMAN, samples, "-f", "word_count"), "one two\nthree\n") == (0, expected, "")
+
+
+def test_gearman_shows_the_progress_while_it_waits(samples: RunningManager) -> None:
+    # In lines, as on a terminal: into a pipe the tool would write the progress after the result.
+    lines = [installed("stdbuf", "coreutils"), "-oL", *tool(GEARMAN, samples, "-f", "slow_reverse", "Rasmus")]
+    progress = "".join(f"{percent}% Complete\n" for percent in range(10, 101, 10))
+    assert run(lines) == (0, f"{progress}sumsaR", "")
+
+
+def test_gearman_is_told_of_a_failure(samples: RunningManager) -> None:
+    assert run(tool(GEARMAN, samples, "-f", "word_count"), b"\xff") == (1, "", "Job failed\n")
+
+
+def test_gearman_runs_jobs_of_several_functions_at_once(samples: RunningManager) -> None:
+    command = tool(GEARMAN, samples, "-P", "-f", "reverse", "-f", "word_count", "a b")
+    code, output, errors = run(command)
+    assert (code, errors) == (0, "")
+    answers = ("reverse: b a", 'word_count: {"lines": 1, "words": 2, "characters": 3}')
+    assert output in ("".join(answers), "".join(reversed(answers)))
+
+
+def test_gearman_leaves_a_background_job_behind(samples: RunningManager, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    code, output, errors = run(tool(GEARMAN, samples, "-v", "-b", "-f", "gate", str(gate)))
+    assert (code, errors) == (0, "")
+    created = re.fullmatch(r"Task created: (H:.+:[0-9]+)\n", output)
+    assert created, output
+    with samples.client() as client:
+        eventually(lambda: client.status(created[1]).numerator == 3, "the job runs")
+        gate.touch()
+        eventually(lambda: not client.status(created[1]).known, "the job has ended")
+
+
+def test_gearman_as_a_worker_serves_our_client(samples: RunningManager) -> None:
+    # cat, unless the workload says to fail.
+    program = ["sh", "-c", 'text=$(cat); printf %s "$text"; [ "$text" != bad ]']
+    with running(tool(GEARMAN, samples, "-w", "-f", "debian_cat", "--", *program)) as worker:
+        pieces: list[bytes] = []
+        with samples.client(timeout_s=DEADLINE_S) as client:
+            assert client.submit("debian_cat", "good") == b"good"
+            with pytest.raises(JobFailed):
+                client.submit("debian_cat", "bad", on_data=pieces.append)
+            assert client.submit("debian_cat", "good again") == b"good again"
+        assert pieces == [b"bad"]
+        worker.terminate()
+        # What it says about every failed job, with gearmand too.
+        assert ended(worker) == (-SIGTERM, "", "gearman: gearman_worker_work : GEARMAN_UNKNOWN_STATE\n")
+
+
+def test_gearadmin_lists_the_functions(samples: RunningManager) -> None:
+    code, output, errors = run(tool(GEARADMIN, samples, "--status"))
+    assert (code, errors) == (0, "")
+    *lines, dot = output.splitlines()
+    assert dot == "."
+    assert all(re.fullmatch(r"\w+\t\d+\t\d+\t\d+", line) for line in lines), output
+    for function in SAMPLE_FUNCTIONS:
+        assert any(re.fullmatch(rf"{function}\t0\t0\t[1-9]", line) for line in lines), output
+
+
+def test_gearadmin_knows_the_workers_by_manager_pool_and_number(samples: RunningManager) -> None:
+    code, output, errors = run(tool(GEARADMIN, samples, "--workers"))
+    assert (code, errors) == (0, "")
+    *lines, dot = output.splitlines()
+    assert dot == "."
+    matches = [re.fullmatch(r"\d+ 127\.0\.0\.1 gm:([^/ ]+)/(\w+)/\d+ : (\w+)", line) for line in lines]
+    workers = [match.groups() for match in matches if match]
+    (name,) = {manager for manager, _pool, _function in workers}
+    assert {(pool, function) for _manager, pool, function in workers} == {
+        (function, function) for function in (*SAMPLE_FUNCTIONS, "gate")
+    }
+    others = {line.partition(" 127.0.0.1 ")[2] for line, match in zip(lines, matches, strict=True) if not match}
+    assert others == {"- :", f"gm:{name} :"}, output
+
+
+# Clients and workers in other languages
+
+
+@pytest.mark.parametrize("mode", ["results", "progress", "failure", "exception"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_foreign_client_gets_results_progress_and_failures(
+    samples: RunningManager, peer: Callable[[str, str], Command], language: str, mode: str
+) -> None:
+    assert run([*peer(language, "client"), port_of(samples), mode]) == (0, TRANSCRIPTS[mode], "")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_foreign_client_follows_its_background_job(
+    samples: RunningManager, peer: Callable[[str, str], Command], language: str, tmp_path: Path
+) -> None:
+    command = [*peer(language, "client"), port_of(samples), "background", str(tmp_path / "gate")]
+    assert run(command) == (0, TRANSCRIPTS["background"], "")
+
+
+@contextmanager
+def foreign_worker(command: Command, manager: RunningManager, jobs: int) -> Iterator[tuple[Client, str]]:
+    """A worker that serves so many jobs, our client, and the prefix of the worker's functions; it ends silently."""
+    prefix = f"foreign_{os.urandom(4).hex()}"
+    with running([*command, port_of(manager), prefix, str(jobs)]) as worker:
+        with manager.client(timeout_s=DEADLINE_S) as client:
+            yield client, prefix
+        assert ended(worker) == (0, "", "")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_foreign_worker_serves_our_client(
+    samples: RunningManager, peer: Callable[[str, str], Command], language: str
+) -> None:
+    texts = [f"workload {number}" for number in range(20)]
+    with foreign_worker(peer(language, "worker"), samples, jobs=len(texts) + 2) as (client, prefix):
+        assert [client.submit(f"{prefix}_reverse", text) for text in texts] == [text[::-1].encode() for text in texts]
+        for workload in (BINARY, b"\0" * len(BINARY)):
+            assert client.submit(f"{prefix}_reverse", workload) == workload[::-1]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_our_client_hears_a_foreign_workers_progress_data_and_warning(
+    samples: RunningManager, peer: Callable[[str, str], Command], language: str
+) -> None:
+    heard: list[object] = []
+    with foreign_worker(peer(language, "worker"), samples, jobs=1) as (client, prefix):
+        answer = client.submit(
+            f"{prefix}_steps",
+            b"",
+            on_status=lambda numerator, denominator: heard.append((numerator, denominator)),
+            on_data=heard.append,
+            on_warning=heard.append,
+        )
+    assert answer == b"done"
+    assert heard == [(1, 2), b"\0piece", b"careful", (2, 2)]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_foreign_workers_failures_arrive_and_it_goes_on(
+    samples: RunningManager, peer: Callable[[str, str], Command], language: str
+) -> None:
+    with foreign_worker(peer(language, "worker"), samples, jobs=6) as (client, prefix):
+        for _ in range(2):
+            with pytest.raises(JobFailed):
+                client.submit(f"{prefix}_fail", "tea")
+            with pytest.raises(JobException, match=r"\Ano tea\Z"):
+                client.submit(f"{prefix}_throw", "tea")
+            assert client.submit(f"{prefix}_reverse", "tea") == b"aet"
+
+
+def test_a_perl_worker_goes_on_after_its_function_died(
+    samples: RunningManager, peer: Callable[[str, str], Command]
+) -> None:
+    """After an exception it sends WORK_FAIL too, and ends when an ERROR comes instead of its next job."""
+    with running([*peer("perl", "worker"), port_of(samples), "mortal", "3"]) as worker:
+        with samples.client(timeout_s=DEADLINE_S) as client:
+            for _ in range(2):
+                with pytest.raises(JobException, match="no tea"):
+                    client.submit("mortal_die", "tea")
+            assert client.submit("mortal_reverse", "tea") == b"aet"
+        assert ended(worker) == (0, "", "Job 'mortal_die' died: no tea\n" * 2)
+
+
+# Debian's job server instead of ours
+
+
+class Gearmand:
+    """One gearmand; it keeps its port when it is started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.executable = installed(GEARMAND, "gearman-job-server")
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self.address = f"127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        place = ["-L", "127.0.0.1", "-p", str(self.port), "-P", str(self.folder / "gearmand.pid")]
+        with (self.folder / "gearmand.log").open("ab") as log:
+            command = [self.executable, *place, "-l", "stderr", "--config-file", ""]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        eventually(self._answers, "gearmand answers")
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(DEADLINE_S)
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, (self.folder / "gearmand.log").read_text()
+        try:
+            with Client([self.address], timeout_s=5) as client:
+                return client.echo(b"hello") == b"hello"
+        except GearmanError:
+            return False
+
+
+@pytest.fixture
+def gearmand(tmp_path: Path) -> Iterator[Gearmand]:
+    """Debian's job server."""
+    server = Gearmand(tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def guest(manager: RunningManager, gearmand: Gearmand) -> RunningManager:
+    """A manager with one worker for each function, all of them at Debian's job server."""
+    manager.write_module("gate.py", GATE)
+    manager.config_file.write_text(
+        f"run_dir: run\nservers: ['{gearmand.address}']\n"
+        f"workers_dir: [{SAMPLE_WORKERS}, workers]\ndefaults: {{min: 1, max: 1}}\n"
+    )
+    manager.launch()
+    eventually(manager.settled, "all workers registered at gearmand")
+    manager.address = gearmand.address
+    return manager
+
+
+def workers_by_function(manager: RunningManager) -> Mapping[str, int]:
+    """What gearadmin says of the functions that have workers."""
+    code, output, errors = run(tool(GEARADMIN, manager, "--status"))
+    assert (code, errors) == (0, "")
+    columns = [line.split("\t") for line in output.splitlines() if line != "."]
+    return {function: int(workers) for function, _total, _running, workers in columns if workers != "0"}
+
+
+ALL_REGISTERED = dict.fromkeys((*SAMPLE_FUNCTIONS, "gate"), 1)
+
+
+def test_our_workers_answer_jobs_of_gearmand(guest: RunningManager, gearmand: Gearmand) -> None:
+    assert workers_by_function(guest) == ALL_REGISTERED
+    assert run(tool(GEARMAN, guest, "-f", "reverse", "Rasmus")) == (0, "sumsaR", "")
+    with guest.client(timeout_s=DEADLINE_S) as client:
+        assert client.submit("reverse", BINARY) == BINARY[::-1]
+    # A manager that runs no job server of its own has none that it could end.
+    assert guest.stop() == 0
+    assert run(tool(GEARADMIN, guest, "--getpid")) == (0, f"{gearmand.process.pid if gearmand.process else 0}\n", "")
+
+
+def test_a_failed_job_of_ours_keeps_no_client_of_gearmand_waiting(
+    guest: RunningManager, peer: Callable[[str, str], Command]
+) -> None:
+    expected = (1, "", f"ValueError: {NOT_UTF8}Job failed\n")
+    assert run(tool(GEARMAN, guest, "-f", "word_count"), b"\xff") == expected
+    for language in LANGUAGES:
+        assert run([*peer(language, "client"), port_of(guest), "failure"]) == (0, TRANSCRIPTS["failure"], "")
+    with guest.client(timeout_s=DEADLINE_S) as client, pytest.raises(JobFailed):
+        client.submit("word_count", b"\xff")
+
+
+def test_our_workers_survive_a_restart_of_gearmand_and_register_again(
+    guest: RunningManager, gearmand: Gearmand
+) -> None:
+    before = guest.workers("reverse")
+    for _ in range(2):
+        gearmand.kill()
+        gearmand.start()
+        eventually(lambda: workers_by_function(guest) == ALL_REGISTERED, "all workers registered again")
+        assert run(tool(GEARMAN, guest, "-f", "reverse", "Rasmus")) == (0, "sumsaR", "")
+    (after,) = guest.workers("reverse")
+    assert [(after["name"], after["pid"])] == [(worker["name"], worker["pid"]) for worker in before]
+    assert after["done"] == 2
+
+
+def test_a_worker_whose_gearmand_died_under_its_job_serves_the_next_one(
+    guest: RunningManager, gearmand: Gearmand, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    with guest.client() as client:
+        handle = client.submit_background("gate", str(gate))
+        eventually(lambda: client.status(handle).running, "the job runs")
+    (worker,) = guest.workers("gate")
+    gearmand.kill()
+    gearmand.start()
+    with guest.client() as client:
+        # The restarted server knows the function by this job alone, and the worker is still busy with the lost one.
+        with pytest.raises(Timeout):
+            client.submit("gate", str(gate), timeout_s=0.2)
+        gate.touch()
+        assert client.submit("gate", str(gate), timeout_s=DEADLINE_S) == str(worker["pid"]).encode()
