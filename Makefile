@@ -1,8 +1,9 @@
 # Every target does what is missing before it: `make run` and `make test` work on a fresh checkout.
+# Needed: Python 3.11 or newer with its module venv, and make; for `make bench` a C compiler too.
 PYTHON ?= python3
+CONFIG ?= config/config.yaml
 VENV := .venv
 BIN := $(VENV)/bin
-CONFIG ?= config/config.yaml
 
 .PHONY: setup run test lint bench clean
 
@@ -10,12 +11,18 @@ setup: $(VENV)/.installed
 
 # Editable installs of both distributions; done again when what they depend on changes.
 $(VENV)/.installed: pyproject.toml client/pyproject.toml
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ./client -e '.[dev]'
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo '$(PYTHON) is missing or older than Python 3.11; name another one: make PYTHON=python3.11' >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo '$(PYTHON) can make no virtual environments; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	@test -x $(BIN)/pip || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	@echo 'installing into $(VENV); later runs skip this until pyproject.toml changes'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ./client -e '.[dev]'
+	@touch $@
 
+# No shell between make and the manager: Ctrl-C reaches the manager alone, which ends in order.
 run: setup
-	exec $(BIN)/gearman-manager -c $(CONFIG)
+	$(BIN)/gearman-manager -c $(CONFIG)
 
 test: setup
 	$(BIN)/python -m pytest
@@ -27,6 +34,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 bench: setup
+	@command -v cc >/dev/null || { echo 'a C compiler (cc) is needed for the load generator' >&2; exit 1; }
 	$(BIN)/python benchmarks/run.py
 
 clean:

@@ -1,0 +1,76 @@
+"""Looks into the built wheels: what must be in them is there, and nothing else.
+
+Called by `.ci/run` with the wheels' paths. It knows what each distribution promises: packages, types, commands.
+"""
+
+import sys
+import zipfile
+from configparser import ConfigParser
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What one distribution installs."""
+
+    packages: frozenset[str]
+    commands: frozenset[str]
+
+
+PROMISES = {
+    "gearman_manager_client": Promise(frozenset({"gearman_client"}), frozenset({"gearman", "gearadmin"})),
+    "gearman_manager": Promise(
+        frozenset({"gearman_manager", "gearman_server"}), frozenset({"gearman-manager", "gearman-server"})
+    ),
+}
+
+
+def problems_of(wheel: Path) -> list[str]:
+    """What is wrong with one wheel."""
+    name, version, *_ = wheel.name.split("-")
+    promise = PROMISES[name]
+    metadata = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(wheel) as archive:
+        files = archive.namelist()
+        entry_points = archive.read(f"{metadata}/entry_points.txt").decode()
+    problems = []
+    folders = {file.split("/")[0] for file in files} - {metadata}
+    if folders != promise.packages:
+        problems.append(f"it installs {sorted(folders)}, not {sorted(promise.packages)}")
+    if commands(entry_points) != promise.commands:
+        problems.append(f"its commands are {sorted(commands(entry_points))}, not {sorted(promise.commands)}")
+    problems += [f"{package}/py.typed is missing" for package in promise.packages if f"{package}/py.typed" not in files]
+    problems += [f"{file} does not belong there" for file in files if not belongs(file, metadata)]
+    if not any(file.startswith(metadata) and file.endswith("/LICENSE") for file in files):
+        problems.append("the licence is missing")
+    return problems
+
+
+def belongs(file: str, metadata: str) -> bool:
+    """Source of the packages and the wheel's own records: no tests, no bytecode, no data."""
+    if file.startswith(f"{metadata}/"):
+        return True
+    return file.endswith((".py", "/py.typed")) and "test" not in Path(file).name and "/tests/" not in file
+
+
+def commands(entry_points: str) -> set[str]:
+    """The console scripts that are declared."""
+    parser = ConfigParser()
+    parser.read_string(entry_points)
+    return set(parser["console_scripts"])
+
+
+def main(arguments: list[str]) -> int:
+    """Check all of them; returns the exit code."""
+    wheels = [Path(argument) for argument in arguments]
+    problems = [f"{wheel.name}: {problem}" for wheel in wheels for problem in problems_of(wheel)]
+    missing = set(PROMISES) - {wheel.name.split("-")[0] for wheel in wheels}
+    problems += [f"no wheel of {name} was built" for name in sorted(missing)]
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

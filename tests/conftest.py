@@ -1,0 +1,32 @@
+"""For all tests: where CI=true a skipped test is a failed one; all that tests need can be installed there."""
+
+import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+SKIPPING_FAILS = os.environ.get("CI") == "true"
+
+
+def _refuse_skip(report: Any) -> None:
+    if SKIPPING_FAILS and report.skipped:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid} was skipped, and where CI=true nothing may be: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that skips itself, or is skipped by a mark or a fixture."""
+    report = yield
+    _refuse_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A module that is skipped as a whole."""
+    report = yield
+    _refuse_skip(report)
+    return report
