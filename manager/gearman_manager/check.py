@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from gearman_manager import exit_codes
 from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out, unavailable_keys
-from gearman_manager.generations import Code
+from gearman_manager.generations import Code, counted
 from gearman_manager.scoreboard import Scoreboard
+from gearman_manager.status_view import wide_console
 from gearman_manager.zygote_process import Inherited, ZygoteProcess
 
 
@@ -61,15 +61,14 @@ def check(config: Config) -> int:
     """Print what would run and what is wrong; returns the exit code."""
     code = load_code(config)
     layout = lay_out(config, code.found, len(os.sched_getaffinity(0)), [error.file for error in code.errors])
-    console = Console()
-    console.print(_pools(layout))
+    wide_console().print(_pools(layout))
     problems = [*code.errors, *layout.problems]
     _print_problems(problems)
     for notice in unavailable_keys(config, code.found):
         click.echo(str(notice), err=True)
     if problems:
         return exit_codes.CONFIGURATION
-    click.echo(f"{config.places.main_file}: fine, {len(layout.functions)} functions in {len(layout.pools)} pools")
+    click.echo(f"{config.places.main_file}: fine, {counted(layout)}")
     return exit_codes.OK
 
 
@@ -89,7 +88,7 @@ def functions(config: Config, *, as_json: bool) -> int:
         for name, f in sorted(layout.functions.items()):
             options = ", ".join(f"{key}: {value}" for key, value in _options(code, f.file, f.module_name).items())
             table.add_row(name, f.pool, f"{f.file}:{f.line}", options)
-        Console().print(table)
+        wide_console().print(table)
         _print_problems(code.errors)
     return exit_codes.CONFIGURATION if code.errors else exit_codes.OK
 

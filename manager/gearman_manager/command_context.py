@@ -50,17 +50,23 @@ def load_config(context: click.Context) -> "Config":
     Raises:
         ConfigError: everything that is wrong with it.
     """
-    from gearman_manager.config import load
+    from gearman_manager.config import ConfigError, load, unavailable_values
 
     config: Config = load(context.obj, os.environ)
+    if problems := unavailable_values(config):
+        raise ConfigError(problems)
     return config
 
 
 def run_folder(context: click.Context, config: "Config") -> "RunFolder":
     """Where a manager with this configuration has its pid file and socket."""
+    from gearman_manager.privileges import wanted_account
     from gearman_manager.run_folder import RunFolder, default_run_folder
 
-    return RunFolder(Path(config.run_dir) if config.run_dir else default_run_folder(context.obj))
+    if config.run_dir:
+        return RunFolder(Path(config.run_dir))
+    account = wanted_account(config)
+    return RunFolder(default_run_folder(context.obj, account.uid if account else None))
 
 
 def folder_of_running(context: click.Context) -> "RunFolder":

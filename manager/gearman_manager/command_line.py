@@ -50,9 +50,11 @@ def _run(context: click.Context) -> None:
     from setproctitle import setproctitle
 
     from gearman_manager import log
+    from gearman_manager.privileges import become, wanted_account
     from gearman_manager.supervisor import Supervisor
 
     config = load_config(context)
+    become(wanted_account(config))
     setproctitle("gearman-manager: supervisor")
     file = Path(config.log.file) if config.log.file else None
     try:

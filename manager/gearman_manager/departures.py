@@ -5,6 +5,7 @@ the supervisor itself. When nobody can tell, the log says that too, a moment lat
 """
 
 import logging
+import os
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -42,12 +43,13 @@ class Departures:
 
     def left(self, departure: Departure, status: int | None) -> None:
         """The kernel says that it is gone."""
-        pid = departure.live.pid
         if status is not None:
             _explain(departure, status)
             return
+        pid = departure.live.pid
         self._departed[pid] = departure
-        gevent.spawn_later(_STATUS_WAIT_S, self._give_up_on, pid, departure)
+        # Its zygote may be ending too, and leave it to us unreaped: keep a handle on it.
+        gevent.spawn_later(_STATUS_WAIT_S, self._give_up_on, pid, departure, os.dup(departure.live.pidfd))
 
     def reaped(self, pid: int, status: int, *, still_known: bool) -> None:
         """The zygote says how a process ended; `still_known`: the kernel has not told us of its end yet."""
@@ -57,10 +59,11 @@ class Departures:
         elif still_known:
             self._statuses[pid] = status
 
-    def _give_up_on(self, pid: int, departure: Departure) -> None:
+    def _give_up_on(self, pid: int, departure: Departure, pidfd: int) -> None:
         if self._departed.get(pid) is departure:
             del self._departed[pid]
-            _explain(departure, None)
+            _explain(departure, process.exit_status(pidfd))
+        os.close(pidfd)
 
 
 def _explain(departure: Departure, status: int | None) -> None:

@@ -8,6 +8,7 @@ second. One broken module never stops the others.
 import hashlib
 import inspect
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,6 +24,7 @@ from gearman_manager.function import Declaration, declaration_of
 from gearman_manager.hooks import FILE_NAME as HOOKS_FILE
 from gearman_manager.hooks import Hooks
 from gearman_manager.import_graph import ImportGraph
+from gearman_manager.php_functions import php_files
 
 PACKAGE: Final = "gearman_workers"
 
@@ -72,7 +74,7 @@ def source_files(folder: Path) -> Iterator[Path]:
 
 
 def content_hashes(folders: Sequence[Path], files: Iterable[str] = ()) -> dict[str, str]:
-    """File → hash of its content: all source files of the folders, and these files.
+    """File → hash of its content: all source files of the folders, PHP's too, and these files.
 
     What vanishes or can't be read while looking is left out.
     """
@@ -80,6 +82,7 @@ def content_hashes(folders: Sequence[Path], files: Iterable[str] = ()) -> dict[s
     for folder in folders:
         with suppress(OSError):
             paths += source_files(folder)
+            paths += php_files(folder)
     hashes = {}
     for path in paths:
         with suppress(OSError):
@@ -149,7 +152,7 @@ def _load_hooks(folders: Sequence[Path]) -> Hooks:
     loaded = []
     for number, folder in enumerate(folders):
         file = folder / HOOKS_FILE
-        if file.exists():
+        if os.path.exists(file):  # False where Path.exists would raise: in a folder that may not be read
             module = _execute(file, f"{PACKAGE}.folder{number}.{file.stem}")
             sys.modules.setdefault(file.stem, module)
             loaded.append((file, module))

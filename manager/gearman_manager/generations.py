@@ -198,7 +198,7 @@ class Generations:
         self.accepted(self.current)
         if old is not None:
             old.dismiss()
-        _log.info("generation %d: %d functions in %d pools", number, len(layout.functions), len(layout.pools))
+        _log.info("generation %d: %s", number, counted(layout))
 
     def _keep_old(self, zygote: ZygoteProcess | None, code: Code, problems: Sequence[Problem] = ()) -> None:
         self.errors = [*code.errors, *(problem for problem in problems if problem not in code.errors)]
@@ -207,3 +207,9 @@ class Generations:
         _log.error("the new code is not used: the old generation goes on until this is mended")
         if zygote is not None:
             zygote.dismiss()
+
+
+def counted(layout: Layout) -> str:
+    """`6 functions in 2 pools`."""
+    functions, pools = len(layout.functions), len(layout.pools)
+    return f"{functions} function{'s' * (functions != 1)} in {pools} pool{'s' * (pools != 1)}"

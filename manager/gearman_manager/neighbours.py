@@ -1,8 +1,8 @@
 """Who else works on a pool's functions: other managers and foreign workers, as the job servers list them. Pure.
 
 A supervisor's connection (`gm:MANAGER`) says that the manager is there, its workers' (`gm:MANAGER/POOL/N`) which
-functions it serves; workers of other names belong to nobody. A manager whose pool went to zero shows no worker, so it is
-remembered while its supervisor is there, but nobody is counted on who lets jobs wait.
+functions it serves; workers of other names belong to nobody. A manager whose pool went to zero shows no worker, so it
+is remembered while its supervisor is there, but nobody is counted on who lets jobs wait.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -65,22 +65,29 @@ def exit_status(pidfd: int) -> int | None:
         result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
     except ChildProcessError:
         return None
-    if result is None:
-        return None
-    return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+    return None if result is None else _status(result)
 
 
-def reap_strangers(known: set[int]) -> None:
-    """Collect zombies that fell to us as subreaper or as PID 1 and that nobody else waits for."""
+def reap_strangers(known: set[int]) -> list[tuple[int, int]]:
+    """Collect zombies that fell to us as subreaper or as PID 1 and that nobody else waits for.
+
+    Returns their pids and exit statuses: a zygote that ends may leave us a worker that it has not reaped yet.
+    """
+    reaped: list[tuple[int, int]] = []
     while True:
         try:
-            result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            waiting = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if waiting is None or waiting.si_pid in known:
+                return reaped  # one of ours: its pidfd will tell; the strangers behind it come with the next pass
+            result = os.waitid(os.P_PID, waiting.si_pid, os.WEXITED | os.WNOHANG)
         except ChildProcessError:
-            return
-        if result is None or result.si_pid in known:
-            return  # one of ours: its pidfd will tell; the strangers behind it come with the next pass
-        with suppress(ChildProcessError):
-            os.waitid(os.P_PID, result.si_pid, os.WEXITED | os.WNOHANG)
+            return reaped
+        if result is not None:
+            reaped.append((result.si_pid, _status(result)))
+
+
+def _status(result: os.waitid_result) -> int:
+    return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
 
 
 def stray_children(known: set[int]) -> list[int]:

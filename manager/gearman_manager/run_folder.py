@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Final
 
 from gearman_manager.errors import StartError
+from gearman_manager.policies import FILE_NAME as POLICIES_FILE
 
 _PID_FILE: Final = "gearman-manager.pid"
 _SOCKET: Final = "control.sock"
 _MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of unix(7), less its zero byte
 
 
-def default_run_folder(config_file: Path) -> Path:
+def default_run_folder(config_file: Path, uid: int | None = None) -> Path:
     """`$XDG_RUNTIME_DIR` or the temporary folder, then one folder for each user and configuration file."""
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     digest = hashlib.blake2b(str(config_file.resolve()).encode(), digest_size=8).hexdigest()
-    return Path(base) / f"gearman-manager-{os.getuid()}" / digest
+    return Path(base) / f"gearman-manager-{os.getuid() if uid is None else uid}" / digest
 
 
 class RunFolder:
@@ -75,7 +76,7 @@ class RunFolder:
 
     def release(self) -> None:
         """Leave nothing behind but the empty folder and its lock file."""
-        for file in (self.pid_file, self.socket):
+        for file in (self.pid_file, self.socket, self.path / POLICIES_FILE):
             with suppress(OSError):
                 file.unlink()
         if self._lock is not None:

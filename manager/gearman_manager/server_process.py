@@ -7,8 +7,9 @@ import random
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import gevent
@@ -19,6 +20,7 @@ from gearman_client import Address
 from gearman_manager import process
 from gearman_manager.errors import StartError
 from gearman_manager.output import ChildOutput
+from gearman_manager.policies import write_policies
 
 _log = logging.getLogger("server")
 READY_TIMEOUT_S: Final = 30.0
@@ -35,6 +37,7 @@ class ServerOptions:
     listen: Address  # port 0: any free one, kept over restarts
     store: str
     log_level: str
+    policies: Path
 
 
 class BundledServer:
@@ -66,6 +69,16 @@ class BundledServer:
         if not self._launch():
             raise StartError(self._last_words())
         self._keeper = gevent.spawn(self._keep)
+
+    def use_policies(self, policies: Mapping[str, Mapping[str, object]]) -> None:
+        """Have it treat the functions' jobs by these rules from now on."""
+        try:
+            changed = write_policies(self._options.policies, policies)
+        except OSError as error:
+            _log.error("the job server keeps its old policies: %s can't be written: %s", error.filename, error.strerror)
+            return
+        if changed and self._child is not None:
+            process.send_signal(self._child.pidfd, signal.SIGHUP)
 
     def stop(self) -> None:
         """End it: nothing that we supervise needs it any more."""
@@ -100,8 +113,7 @@ class BundledServer:
             *(sys.executable, "-P", "-m", "gearman_server"),
             *("--listen", self.address.host, "--port", str(self.address.port)),
             *("--store", options.store, "--verbose", options.log_level, "--log-format", "json"),
-            # What `crash_retries: 3` means for every function, until the server knows them one by one.
-            *("--job-retries", "4"),
+            *("--policies", str(options.policies)),
             *("--log-file", "stderr", "--supervised-fd", str(supervised)),
         ]
 

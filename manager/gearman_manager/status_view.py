@@ -19,9 +19,12 @@ _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"))
 
 def show(report: Report) -> None:
     """Print it."""
-    # Into a file or a pipe nothing is cut to the width of a terminal that is not there.
-    width = None if sys.stdout.isatty() else PIPE_WIDTH
-    Console(highlight=False, width=width).print(_view(report))
+    wide_console().print(_view(report))
+
+
+def wide_console() -> Console:
+    """A console that cuts nothing to the width of a terminal that is not there."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def show_live(ask: Callable[[], Report]) -> None:

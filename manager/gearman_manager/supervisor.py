@@ -21,7 +21,7 @@ import gevent
 import gevent.event
 
 from gearman_client import parse_address
-from gearman_manager import exit_codes, log, process, status
+from gearman_manager import exit_codes, log, policies, process, status
 from gearman_manager.cgroup import Cgroup, usable_cores
 from gearman_manager.config import Config, ConfigError, Problem, ResolvedPool, load, reachable
 from gearman_manager.control import Commands, ControlServer
@@ -190,7 +190,9 @@ class Supervisor:
         if section is not None:
             # Every connection that opens and closes is the server's INFO: too much between the manager's own lines.
             level = {"info": "NOTICE"}.get(self._config.log.level, self._config.log.level.upper())
-            options = ServerOptions(section.listen, section.store, level)
+            file = self._run_folder.path / policies.FILE_NAME
+            policies.write_policies(file, {})
+            options = ServerOptions(section.listen, section.store, level, file)
             self._server = BundledServer(options, self._server_is_back)
             try:
                 self._server.start()
@@ -226,7 +228,8 @@ class Supervisor:
             self._give_up_if_hopeless()
         deadlines.append(self._workforce.reconcile(now, self._generations.zygote))
         known = self._workforce.pids() | {pid for pid in self._own_pids() if pid}
-        process.reap_strangers(known)
+        for pid, ended in process.reap_strangers(known):
+            self._workforce.exited(pid, ended)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def _give_up_if_hopeless(self) -> None:
@@ -270,6 +273,8 @@ class Supervisor:
         files = accepted.code.files
         code = CodeFiles({**files.hashes, **content_hashes((), watched)}, files.needs)
         orders = {name: pool_order(pool, layout, addresses, code) for name, pool in layout.pools.items()}
+        if self._server is not None:
+            self._server.use_policies(policies.policies_of(layout.functions))
         self._workforce.arrange(orders)
         self._pools = layout.pools
         self._arrange_sizes()

@@ -296,7 +296,6 @@ class Workforce:
         left_alone = registered and status == 0 if live.is_program else view.state is SlotState.LEAVING
         live.watcher.stop()
         live.watcher.close()
-        os.close(live.pidfd)
         process.kill_session(live.pid)
         totals = self._totals[live.pool.name]
         totals.jobs += view.done + view.failed
@@ -307,6 +306,7 @@ class Workforce:
         else:
             self._crashed(live, registered=registered)
         self._departures.left(Departure(live, view, asked or left_alone), status)
+        os.close(live.pidfd)
         self._wake()
 
     def _crashed(self, live: LiveWorker, *, registered: bool) -> None:

@@ -23,6 +23,7 @@ from setproctitle import setproctitle
 from gearman_manager import channel, child_log, discovery, worker
 from gearman_manager.errors import ManagerError
 from gearman_manager.hooks import Hooks
+from gearman_manager.php_functions import find_php_functions
 from gearman_manager.scoreboard import Scoreboard
 
 _log = logging.getLogger("zygote")
@@ -73,6 +74,8 @@ class Zygote:
     def _load(self, folders: Sequence[Path]) -> None:
         found = discovery.load_all(folders)
         self._functions = {(f.file, f.name): f for f in found.functions}
+        php = find_php_functions(folders)  # only found: programs of their own serve them
+        included = {file for files in php.needs.values() for file in files}
         self._hooks = found.hooks
         # What is alive now is shared by all workers: collecting or moving it there would only unshare pages.
         gc.collect()
@@ -82,11 +85,14 @@ class Zygote:
             {
                 "type": "loaded",
                 "functions": [
-                    {"name": f.name, "file": f.file, "line": f.line, "options": f.options} for f in found.functions
+                    *({"name": f.name, "file": f.file, "line": f.line, "options": f.options} for f in found.functions),
+                    *({"name": f.name, "file": f.file, "line": f.line, "options": {}} for f in php.functions),
                 ],
-                "errors": [{"file": e.file, "line": e.line, "message": e.message} for e in found.errors],
-                "hashes": found.hashes,
-                "needs": found.needs,
+                "errors": [
+                    {"file": e.file, "line": e.line, "message": e.message} for e in [*found.errors, *php.errors]
+                ],
+                "hashes": found.hashes | discovery.content_hashes((), included),
+                "needs": found.needs | php.needs,
             },
         )
 

@@ -43,7 +43,7 @@ def served(gearmand: Any, start_worker: Any) -> Any:
         "unique": lambda job: job.unique,
         "talk": talk,
         "bad": lambda job: job.fail(),
-        "raise": lambda job: job.exception(b"boom\n"),
+        "raise": lambda job: job.exception(b"boom"),
     }
     start_worker(gearmand.address, callbacks)
     return gearmand

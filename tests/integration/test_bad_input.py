@@ -182,7 +182,7 @@ def test_check_and_functions_list_what_would_run(tmp_path: Path) -> None:
     checked = run(tmp_path, "check")
     assert checked.returncode == 0, checked.stderr
     assert "2..3" in checked.stdout
-    assert "2 functions in 1 pools" in checked.stdout
+    assert "2 functions in 1 pool" in checked.stdout
     listed = run(tmp_path, "functions")
     assert "timeout: 5s" in listed.stdout
     assert shutil.which("gearman-manager") is None or listed.returncode == 0

@@ -106,7 +106,7 @@ class _Submitter:
                 self._submit(workload)
             self.succeeded = True
         except JobException as error:
-            self._output.complaint(self._function, error.data)
+            self._output.complaint(self._function, error.data.removesuffix(b"\n") + b"\n")
             self._output.complaint(self._function, b"Job failed\n")
         except JobFailed:
             self._output.complaint(self._function, b"Job failed\n")

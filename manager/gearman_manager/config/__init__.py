@@ -20,7 +20,7 @@ from .models import (
 )
 from .problem import ConfigError, Place, Problem
 from .resolve import ResolvedFunction, ResolvedPool, ResolvedScale
-from .unavailable import unavailable_keys
+from .unavailable import unavailable_keys, unavailable_values
 from .units import WorkerCount
 
 __all__ = [
@@ -47,5 +47,6 @@ __all__ = [
     "load",
     "reachable",
     "unavailable_keys",
+    "unavailable_values",
     "written_run_dir",
 ]

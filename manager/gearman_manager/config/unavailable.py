@@ -11,8 +11,6 @@ from .problem import Problem
 
 UNAVAILABLE_TOP_KEYS: tuple[str, ...] = (
     "schedules",
-    "user",
-    "group",
     "control",
 )
 UNAVAILABLE_POOL_KEYS: tuple[str, ...] = (
@@ -20,7 +18,6 @@ UNAVAILABLE_POOL_KEYS: tuple[str, ...] = (
     "concurrency",
 )
 UNAVAILABLE_FUNCTION_KEYS: tuple[str, ...] = (
-    "crash_retries",
     "retries",
     "backoff",
     "max_backoff",
@@ -36,6 +33,19 @@ _MESSAGE = "the key is valid but not available yet in this version: it has no ef
 def unavailable_keys(config: Config, found: Sequence[FoundFunction] = ()) -> tuple[Problem, ...]:
     """One problem, none of them fatal, for each such key in the configuration or in a decorator in `found`."""
     return (*_in_file(config), *_in_decorators(found))
+
+
+def unavailable_values(config: Config) -> tuple[Problem, ...]:
+    """One fatal problem for each value with which a manager of this version can't run as the file says."""
+    problems = []
+    if config.server is not None and config.server.store != "memory":
+        message = f"{config.server.store.partition(':')[0]} is not available yet in this version, memory is"
+        problems.append(config.places.problem("server.store", message))
+    for index, server in enumerate(config.servers):
+        if server.uses_tls:
+            message = "connections with TLS are not available yet in this version"
+            problems.append(config.places.problem(f"servers[{index}]", message))
+    return tuple(problems)
 
 
 def _in_file(config: Config) -> Iterator[Problem]:

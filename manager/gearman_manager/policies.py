@@ -1,0 +1,36 @@
+"""The function keys that the job server enforces: written to a file for the bundled one, defaults filled in."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from gearman_manager.config import ResolvedFunction
+
+FILE_NAME: Final = "policies.yaml"
+
+
+def policies_of(functions: Mapping[str, ResolvedFunction]) -> dict[str, dict[str, object]]:
+    """What the server is to know of each function, by the keys of its `--policies` file."""
+    policies: dict[str, dict[str, object]] = {}
+    for name, function in functions.items():
+        policies[name] = {"crash_retries": function.crash_retries}
+        if function.timeout_s is not None:
+            policies[name]["timeout"] = f"{max(1, round(function.timeout_s * 1000))}ms"
+    return policies
+
+
+def write_policies(file: Path, policies: Mapping[str, Mapping[str, object]]) -> bool:
+    """Write the file, as JSON, which is YAML too; nobody reads half of it. False: it said so already.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    text = json.dumps({"functions": policies}, indent=1, sort_keys=True)
+    if file.exists() and file.read_text() == text:
+        return False
+    fresh = file.with_suffix(".fresh")
+    fresh.write_text(text)
+    os.replace(fresh, file)
+    return True

@@ -1,0 +1,46 @@
+"""Running as another user: taken on for good, or refused with a message."""
+
+import os
+import pwd
+import subprocess
+import sys
+
+import pytest
+
+from gearman_manager.config import Config
+from gearman_manager.errors import StartError
+from gearman_manager.privileges import wanted_account
+
+
+def test_nobody_named_is_nobody_wanted() -> None:
+    assert wanted_account(Config()) is None
+
+
+@pytest.mark.parametrize("key", ["user", "group"])
+def test_an_unknown_name_is_refused_with_its_place(key: str) -> None:
+    with pytest.raises(StartError, match=f"{key}: there is no {key} no-such-name"):
+        wanted_account(Config.model_validate({key: "no-such-name"}))
+
+
+def test_root_becomes_the_user_and_others_are_told_that_they_can_not() -> None:
+    """In a process of its own, which has imported all it needs before it changes."""
+    program = """
+import os, sys
+from gearman_manager.config import Config
+from gearman_manager.errors import StartError
+from gearman_manager.privileges import become, wanted_account
+if os.getuid() == 0:
+    become(wanted_account(Config.model_validate({"user": "nobody"})))
+    print(os.getuid(), os.getgroups(), os.environ["HOME"])
+try:
+    become(wanted_account(Config.model_validate({"user": "root"})))
+    print("became root")
+except StartError as error:
+    print(error)
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    *became, refused = result.stdout.splitlines()
+    if os.getuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        assert became == [f"{nobody.pw_uid} [{nobody.pw_gid}] {nobody.pw_dir}"]
+    assert refused.startswith("only root can change the user")
