@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.machinery import FileFinder, SourceFileLoader
@@ -25,6 +25,7 @@ from gearman_manager.hooks import FILE_NAME as HOOKS_FILE
 from gearman_manager.hooks import Hooks
 from gearman_manager.import_graph import ImportGraph
 from gearman_manager.php_functions import php_files
+from gearman_manager.residue import Residue
 
 PACKAGE: Final = "gearman_workers"
 
@@ -49,6 +50,7 @@ class Discovery:
     hooks: Hooks = field(default_factory=Hooks)
     hashes: dict[str, str] = field(default_factory=dict)
     needs: dict[str, list[str]] = field(default_factory=dict)  # a module's file → all files it depends on, itself too
+    tainted: dict[str, str] = field(default_factory=dict)  # a module's file → what it left that no fork survives
 
 
 class _UncachedLoader(SourceFileLoader):
@@ -95,8 +97,8 @@ def is_helper(folder: Path, file: Path) -> bool:
     return any(part.startswith("_") for part in file.relative_to(folder).parts)
 
 
-def load_all(folders: Sequence[Path]) -> Discovery:
-    """Import every worker module below the folders."""
+def load_all(folders: Sequence[Path], without: Collection[str] = ()) -> Discovery:
+    """Import every worker module below the folders, but for the files named in `without`."""
     found = Discovery()
     graph = ImportGraph()
     prepare(folders)
@@ -107,10 +109,15 @@ def load_all(folders: Sequence[Path]) -> Discovery:
             found.errors.append(error)
         modules = list(_modules(folders, found.errors))
         for file, name in modules:
+            if str(file) in without:
+                continue
+            before = Residue.now()
             try:
                 found.functions += load_file(file, name)
             except ModuleError as error:
                 found.errors.append(error)
+            if left := Residue.now().since(before):
+                found.tainted[str(file)] = left
     # Broken modules too: what is known to be theirs is not taken for anybody's.
     found.needs = {str(file): sorted(graph.files_of(str(file))) for file, _ in modules}
     found.hashes = content_hashes(folders, {file for files in found.needs.values() for file in files})
@@ -145,6 +152,15 @@ def load_file(file: Path, module_name: str) -> list[LoadedFunction]:
         ModuleError: it can't be read, compiled or run, or it holds no function; names file and line.
     """
     return _functions_of(_execute(file, module_name), file)
+
+
+def load_late(file: str) -> list[LoadedFunction]:
+    """Import a module in the process that will run it, instead of in the zygote before the fork.
+
+    Raises:
+        ModuleError: as `load_file`.
+    """
+    return load_file(Path(file), f"{PACKAGE}.late.{Path(file).stem}")
 
 
 def _load_hooks(folders: Sequence[Path]) -> Hooks:

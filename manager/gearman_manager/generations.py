@@ -6,7 +6,7 @@ no worker notices.
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ import gevent.lock
 
 from gearman_manager.config import Config, ConfigError, FoundFunction, Layout, Problem, lay_out, unavailable_keys
 from gearman_manager.orders import CodeFiles
+from gearman_manager.php_bridge import is_php_file
 from gearman_manager.process import describe_status
 from gearman_manager.workforce import Workforce
 from gearman_manager.zygote_process import Inherited, ZygoteProcess
@@ -160,19 +161,39 @@ class Generations:
 
     def _load(self, config: Config) -> tuple[ZygoteProcess | None, Code]:
         """A zygote with the modules loaded, or none with the reason among the errors."""
+        zygote, report = self._start_zygote(config, ())
+        if report is None:
+            return None, self._not_loaded(config, zygote)
+        code = Code.from_report(report)
+        late = self._imported_after_fork(config, code, report["tainted"])
+        if late:
+            zygote.kill()  # what was left behind in it may not let it end by itself
+            zygote, report = self._start_zygote(config, late)
+            if report is None:
+                return None, self._not_loaded(config, zygote)
+        return zygote, code
+
+    def _start_zygote(self, config: Config, without: Collection[str]) -> tuple[ZygoteProcess, Mapping[str, Any] | None]:
         self._born_at = time.monotonic()
         zygote = ZygoteProcess(self.inherited, config.log.level.upper(), self)
-        report = zygote.load(config.workers_dir)
-        if report is not None:
-            return zygote, Code.from_report(report)
+        return zygote, zygote.load(config.workers_dir, without)
+
+    def _imported_after_fork(self, config: Config, code: Code, tainted: Mapping[str, str]) -> set[str]:
+        """The files that the zygote has to leave out: what no fork survives, and what is not to be shared."""
+        for file, left in tainted.items():
+            _log.warning("%s leaves %s behind when it is imported: each worker imports it for itself", file, left)
+        layout = lay_out(config, code.found, self.cores, [error.file for error in code.errors])
+        preloaded = {f.file for f in layout.functions.values() if layout.pools[f.pool].preload}
+        others = {f.file for f in layout.functions.values() if not layout.pools[f.pool].preload}
+        return tainted.keys() | {file for file in others - preloaded if not is_php_file(file)}
+
+    def _not_loaded(self, config: Config, zygote: ZygoteProcess) -> Code:
         zygote.kill()
         words = zygote.output.last_lines
-        message = "the modules could not be loaded: the zygote " + (
-            f"ended: {words[-1]}" if words else "ended, or took too long, without a word"
-        )
-        return None, Code(
-            (), (Problem(config.places.main_file, 0, "workers_dir", message, fatal=True),), CodeFiles({}, {})
-        )
+        reason = f"ended: {words[-1]}" if words else "ended, or took too long, without a word"
+        message = f"the modules could not be loaded: the zygote {reason}"
+        problem = Problem(config.places.main_file, 0, "workers_dir", message, fatal=True)
+        return Code((), (problem,), CodeFiles({}, {}))
 
     def _take_over(self, zygote: ZygoteProcess | None, code: Code, config: Config) -> None:
         """Make this the generation that runs.

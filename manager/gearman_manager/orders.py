@@ -7,10 +7,11 @@ The version is a digest of all that needs a restart: code, settings, servers, a 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gearman_manager.config import Layout, ResolvedPool
+from gearman_manager.php_bridge import COMMAND, is_php_file
 
 Message = dict[str, Any]
 
@@ -25,12 +26,14 @@ class CodeFiles:
     def of(self, files: Sequence[str]) -> dict[str, str]:
         """The contents that these modules depend on.
 
-        A file of the workers folders that no module is known to need might be anybody's: it counts for all.
+        A file of the workers folders that no module is known to need might be anybody's: it counts for all of its
+        language.
         """
         attributed = {needed for needs in self.needs.values() for needed in needs}
         mine = {needed for file in files for needed in self.needs.get(file, [file])}
-        relevant = mine | (self.hashes.keys() - attributed)
-        return {file: self.hashes.get(file, "") for file in sorted(relevant)}
+        languages = {is_php_file(file) for file in files}
+        anybodys = {file for file in self.hashes.keys() - attributed if is_php_file(file) in languages}
+        return {file: self.hashes.get(file, "") for file in sorted(mine | anybodys)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ def pool_order(pool: ResolvedPool, layout: Layout, servers: Sequence[str], code:
     """The order for a pool; `code` holds, beside the modules' files, those that its `watch` names."""
     functions = tuple(_function(layout, name) for name in pool.functions) if pool.command is None else ()
     contents = code.of([function["file"] for function in functions]) if functions else {}
+    if functions and all(is_php_file(function["file"]) for function in functions):
+        pool = replace(pool, command=COMMAND)
     restarting = [
         functions,
         list(servers),

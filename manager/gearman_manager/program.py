@@ -1,6 +1,7 @@
 """Workers that are programs in any language: started by an exec wrapper, told the job servers by their environment."""
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Final
 from gearman_manager import exec_wrapper, process
 from gearman_manager.errors import StartError
 from gearman_manager.orders import PoolOrder
+from gearman_manager.php_bridge import COMMAND, MISSING, ORDER_VARIABLE, bridge_order
 
 _WRAPPER: Final = str(Path(exec_wrapper.__file__).resolve())
 
@@ -28,7 +30,23 @@ def environment(order: PoolOrder, name: str, client_id: str) -> Mapping[str, str
         "GEARMAN_WORKER": name,
         "GEARMAN_CLIENT_ID": client_id,
         **order.pool.env,
+        **_for_the_bridge(order, name, client_id),
     }
+
+
+def _for_the_bridge(order: PoolOrder, name: str, client_id: str) -> Mapping[str, str]:
+    """What a worker of PHP functions must know beside that. Limits come only here: a change restarts nobody."""
+    if not order.functions:
+        return {}
+    worker = {
+        "worker": name,
+        "client_id": client_id,
+        "servers": list(order.servers),
+        "max_jobs": order.pool.max_jobs,
+        "max_memory_bytes": order.pool.max_memory_bytes,
+        "page_bytes": os.sysconf("SC_PAGE_SIZE"),
+    }
+    return {ORDER_VARIABLE: bridge_order(order.functions, worker)}
 
 
 def start_program(order: PoolOrder, name: str, client_id: str, output: int) -> process.Child:
@@ -40,6 +58,8 @@ def start_program(order: PoolOrder, name: str, client_id: str, output: int) -> p
     pool = order.pool
     if pool.command is None:
         raise StartError(f"the pool {pool.name} has no command")
+    if pool.command == COMMAND and shutil.which(COMMAND[0]) is None:
+        raise StartError(MISSING)
     options = ["--parent", str(os.getpid()), "--stop-signal", pool.stop_signal, "--nice", str(pool.nice)]
     if pool.user is not None:
         options += ["--user", pool.user]

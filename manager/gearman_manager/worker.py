@@ -18,8 +18,8 @@ from setproctitle import setproctitle
 
 from gearman_client import Address, Worker, WorkerJob, WorkerObserver, WorkerSettings, parse_address
 from gearman_manager.channel import Message
-from gearman_manager.discovery import LoadedFunction
-from gearman_manager.errors import JobTimeout
+from gearman_manager.discovery import LoadedFunction, load_late
+from gearman_manager.errors import JobTimeout, ModuleError
 from gearman_manager.hooks import Hooks
 from gearman_manager.job import Job, encode_result
 from gearman_manager.memory_gauge import MemoryGauge
@@ -36,6 +36,19 @@ class Code:
 
     functions: Functions
     hooks: Hooks
+
+    def function(self, ordered: "OrderedFunction") -> LoadedFunction:
+        """A function; its module is imported now if the zygote left it out.
+
+        Raises:
+            ModuleError: that import fails.
+        """
+        key = ordered.file, ordered.name
+        if key not in self.functions:
+            self.functions.update({(f.file, f.name): f for f in load_late(ordered.file)})
+        if key not in self.functions:
+            raise ModuleError(ordered.file, 1, f"holds no function {ordered.name!r} any more")
+        return self.functions[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +172,7 @@ class WorkerProcess(WorkerObserver):
         self._hooks = code.hooks
         self._hooks.worker_start()
         self._routines = {
-            ordered.registered: _Routine(ordered, code.functions[ordered.file, ordered.name], index)
+            ordered.registered: _Routine(ordered, code.function(ordered), index)
             for index, ordered in enumerate(order.functions)
         }
         settings = WorkerSettings(client_id=order.client_id)

@@ -65,14 +65,14 @@ class Zygote:
 
     def _handle(self, message: channel.Message) -> None:
         if message["type"] == "load":
-            self._load([Path(folder) for folder in message["folders"]])
+            self._load([Path(folder) for folder in message["folders"]], message["without"])
         elif message["type"] == "spawn":
             self._spawn(message)
         else:
             raise ManagerError(f"the zygote does not know the message {message['type']!r}")
 
-    def _load(self, folders: Sequence[Path]) -> None:
-        found = discovery.load_all(folders)
+    def _load(self, folders: Sequence[Path], without: Sequence[str]) -> None:
+        found = discovery.load_all(folders, without)
         self._functions = {(f.file, f.name): f for f in found.functions}
         php = find_php_functions(folders)  # only found: programs of their own serve them
         included = {file for files in php.needs.values() for file in files}
@@ -93,6 +93,7 @@ class Zygote:
                 ],
                 "hashes": found.hashes | discovery.content_hashes((), included),
                 "needs": found.needs | php.needs,
+                "tainted": found.tainted,
             },
         )
 
@@ -170,4 +171,6 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    worker.flush_output()
+    os._exit(code)  # a thread that a module started must not keep it alive

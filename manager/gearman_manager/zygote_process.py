@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -75,9 +75,12 @@ class ZygoteProcess:
         """Its process number."""
         return self._child.pid
 
-    def load(self, folders: Sequence[str]) -> channel.Message | None:
-        """Let it import the modules of these folders; returns its report, None when it died or took too long."""
-        self._send({"type": "load", "folders": list(folders)})
+    def load(self, folders: Sequence[str], without: Collection[str] = ()) -> channel.Message | None:
+        """Let it import the modules of these folders, but for some files.
+
+        Returns its report, None when it died or took too long.
+        """
+        self._send({"type": "load", "folders": list(folders), "without": list(without)})
         try:
             report: channel.Message | None = self._loaded.get(timeout=LOAD_TIMEOUT_S)
         except gevent.Timeout:

@@ -9,6 +9,8 @@ from fnmatch import fnmatchcase
 
 from pydantic import ValidationError
 
+from gearman_manager.php_bridge import is_php_file
+
 from .checks import EVERY_OTHER_FUNCTION, functions_of, range_problem
 from .models import Config, Function, Pool
 from .problem import Problem
@@ -203,6 +205,8 @@ class _Plan:
         pool, functions = self._pools[name], tuple(sorted(set(self._served[name])))
         if not functions and pool.command is None:
             return None
+        if self._mixes_languages(name, functions):
+            return None
         minimum, maximum = worker_range(pool, self._config.defaults, self._cores)
         if minimum > maximum:
             keys = pool if pool.min is not None or pool.max is not None else self._config.defaults
@@ -211,6 +215,20 @@ class _Plan:
             self._problems.append(range_problem(key, keys, written, self._config.places))
             return None
         return resolve_pool(name, pool, self._config.defaults, functions, self._cores)
+
+    def _mixes_languages(self, name: str, functions: Sequence[str]) -> bool:
+        """A worker runs either Python or PHP."""
+        found = [self._found[function] for function in functions if function in self._found]
+        php = [function.name for function in found if is_php_file(function.file)]
+        if not php or len(php) == len(found):
+            return False
+        python = [function.name for function in found if not is_php_file(function.file)]
+        message = (
+            f"a pool serves functions of one language: {self._listed(php)} in PHP, {self._listed(python)} in Python; "
+            "name either in a pool of their own"
+        )
+        self._report(f"pools.{name}.functions", message)
+        return True
 
     def _resolved_function(self, registered: str) -> ResolvedFunction:
         found = self._found.get(registered)
@@ -258,11 +276,14 @@ class _Plan:
         )
 
     def _known(self, names: Sequence[str]) -> str:
-        shown = sorted(names)[:_NAMES_SHOWN]
-        more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-        text = f"known are {', '.join(shown)}{more}" if shown else "no function is known"
+        text = f"known are {self._listed(names)}" if names else "no function is known"
         failed = ", ".join(self._unloaded[:_NAMES_SHOWN])
         return f"{text} (could not be loaded: {failed})" if failed else text
+
+    @staticmethod
+    def _listed(names: Sequence[str]) -> str:
+        shown = sorted(names)[:_NAMES_SHOWN]
+        return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")
 
     def _report(self, key: str, message: str, *, at: str = "", fatal: bool = True) -> None:
         self._problems.append(self._config.places.problem(key, message, at=at, fatal=fatal))

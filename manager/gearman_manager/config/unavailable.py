@@ -14,7 +14,6 @@ UNAVAILABLE_TOP_KEYS: tuple[str, ...] = (
     "control",
 )
 UNAVAILABLE_POOL_KEYS: tuple[str, ...] = (
-    "preload",
     "concurrency",
 )
 UNAVAILABLE_FUNCTION_KEYS: tuple[str, ...] = (

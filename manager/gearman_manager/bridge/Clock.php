@@ -1,0 +1,12 @@
+<?php
+/** Seconds on the monotonic clock, the same in all processes of this machine. */
+
+namespace GearmanBridge;
+
+final class Clock
+{
+    public static function now(): float
+    {
+        return \hrtime(true) / 1e9;
+    }
+}

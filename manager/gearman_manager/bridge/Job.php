@@ -1,0 +1,164 @@
+<?php
+/**
+ * What a function is handed: a GearmanJob as PHP's extension has it, with our attempt number and settings beside.
+ *
+ * Its methods talk to the job server; while they do, no timeout may cut them off, or half a packet would go out.
+ */
+
+namespace GearmanBridge;
+
+final class Job extends \GearmanJob
+{
+    /** @var array<string, mixed> the function's `settings` of the configuration. */
+    public $settings;
+    /** @var int|null 1 for the first attempt; null where the job server does not tell. */
+    public $attempt;
+    /** @var bool the server has been told how the job ended. */
+    public $answered = false;
+
+    /** @var Connection */
+    private $connection;
+    /** @var TimeLimit */
+    private $limit;
+    /** @var string */
+    private $handle;
+    /** @var string */
+    private $function;
+    /** @var string */
+    private $unique;
+    /** @var string */
+    private $workload;
+    /** @var int */
+    private $code = \GEARMAN_SUCCESS;
+
+    /**
+     * @param string[] $arguments as Connection::grab returns them
+     * @param array<string, mixed> $settings
+     */
+    public function __construct(array $arguments, array $settings, Connection $connection, TimeLimit $limit)
+    {
+        [$this->handle, $this->function, $this->unique, $attempt, $this->workload] = $arguments;
+        $this->attempt = $attempt === '' ? null : (int) $attempt;
+        $this->settings = $settings;
+        $this->connection = $connection;
+        $this->limit = $limit;
+    }
+
+    public function __destruct()
+    {
+    }
+
+    public function workload(): string
+    {
+        return $this->workload;
+    }
+
+    public function workloadSize(): int
+    {
+        return \strlen($this->workload);
+    }
+
+    public function handle(): string
+    {
+        return $this->handle;
+    }
+
+    public function unique(): string
+    {
+        return $this->unique;
+    }
+
+    public function functionName(): string
+    {
+        return $this->function;
+    }
+
+    public function setReturn($code): bool
+    {
+        $this->code = (int) $code;
+        return true;
+    }
+
+    public function returnCode(): int
+    {
+        return $this->code;
+    }
+
+    public function sendStatus($numerator, $denominator): bool
+    {
+        return $this->tell(Connection::WORK_STATUS, (string) (int) $numerator, (string) (int) $denominator);
+    }
+
+    public function sendData($data): bool
+    {
+        return $this->tell(Connection::WORK_DATA, (string) $data);
+    }
+
+    public function sendWarning($warning): bool
+    {
+        return $this->tell(Connection::WORK_WARNING, (string) $warning);
+    }
+
+    public function sendComplete($result): bool
+    {
+        return $this->answer(Connection::WORK_COMPLETE, (string) $result) && $this->flush();
+    }
+
+    public function sendException($exception): bool
+    {
+        return $this->answer(Connection::WORK_EXCEPTION, (string) $exception) && $this->flush();
+    }
+
+    public function sendFail(): bool
+    {
+        return $this->answer(Connection::WORK_FAIL) && $this->flush();
+    }
+
+    /** The job is done; leaves with the next packets. */
+    public function complete(string $result): void
+    {
+        $this->answer(Connection::WORK_COMPLETE, $result);
+    }
+
+    /** The job failed. Other servers' clients would wait for ever after an exception: they get a warning instead. */
+    public function fail(string $reason): void
+    {
+        if ($this->connection->is_ours) {
+            $this->answer(Connection::WORK_EXCEPTION, $reason);
+        } elseif (!$this->answered) {
+            $this->connection->queue(Connection::WORK_WARNING, $this->handle, $reason);
+            $this->answer(Connection::WORK_FAIL);
+        }
+    }
+
+    private function answer(int $type, string ...$arguments): bool
+    {
+        if ($this->answered) {
+            return false;
+        }
+        $this->answered = true;
+        $this->connection->queue($type, $this->handle, ...$arguments);
+        return true;
+    }
+
+    private function tell(int $type, string ...$arguments): bool
+    {
+        if ($this->answered) {
+            return false;
+        }
+        $this->connection->queue($type, $this->handle, ...$arguments);
+        return $this->flush();
+    }
+
+    private function flush(): bool
+    {
+        return $this->limit->suspended(function (): bool {
+            try {
+                $this->connection->flush();
+                return true;
+            } catch (ConnectionLost $error) {
+                return false; // as the extension does; the worker notices when the job has ended
+            }
+        });
+    }
+}

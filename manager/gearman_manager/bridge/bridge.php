@@ -1,0 +1,101 @@
+<?php
+/**
+ * Serves PHP functions as Gearman workers. Started by gearman-manager, once for each worker process.
+ *
+ * What to serve comes as JSON in the environment (GEARMAN_BRIDGE). It speaks Gearman itself: PHP's extension can neither
+ * be woken up by a signal nor keep the worker's name over a reconnection. Exit codes: 0 told to stop or worn out,
+ * 1 can't start, 255 a fatal error.
+ */
+
+namespace GearmanBridge;
+
+foreach (['gearman_job', 'Clock', 'Connection', 'Definition', 'Functions', 'Log', 'TimeLimit', 'Job', 'Worker'] as $name) {
+    require __DIR__ . "/$name.php";
+}
+
+function main(): int
+{
+    $order = \json_decode((string) \getenv('GEARMAN_BRIDGE'), true);
+    if (!\is_array($order)) {
+        \fwrite(\STDERR, "bridge.php is started by gearman-manager only\n");
+        return 2;
+    }
+    \putenv('GEARMAN_BRIDGE');
+    unset($_ENV['GEARMAN_BRIDGE'], $_SERVER['GEARMAN_BRIDGE']);
+    set_up_reporting();
+    $functions = new Functions($order['functions']);
+    $limit = new TimeLimit();
+    $worker = new Worker($order, $functions, $limit);
+    @\cli_set_process_title("gearman-manager: worker {$order['worker']} " . \implode(',', $functions->names()));
+    handle_signals($worker, $functions->have_timeouts() ? $limit : null, $order['worker']);
+    $is_running = true;
+    $reserve = \str_repeat('x', 1 << 18); // for reporting that the memory is used up
+    $own_pid = \getmypid(); // what a function forks runs this too, and must not speak for us
+    \register_shutdown_function(function () use (&$is_running, &$reserve, $worker, $own_pid): void {
+        $reserve = null;
+        if ($is_running && \getmypid() === $own_pid) {
+            ended_early($worker);
+        }
+    });
+    $exit_code = load($functions) ? 0 : 1;
+    if ($exit_code === 0) {
+        $worker->run();
+    }
+    $is_running = false;
+    return $exit_code;
+}
+
+/** All that PHP itself has to say becomes our log lines. */
+function set_up_reporting(): void
+{
+    \error_reporting(\E_ALL);
+    \ini_set('display_errors', '0');
+    \ini_set('log_errors', '0');
+    \set_error_handler([Log::class, 'php_message']);
+}
+
+function handle_signals(Worker $worker, ?TimeLimit $limit, string $name): void
+{
+    if (!\function_exists('pcntl_async_signals') || !\function_exists('posix_kill')) {
+        Log::write('WARNING', "PHP's extensions pcntl and posix are missing: running jobs are cut off when the worker "
+            . 'stops, and timeouts are left to the job server');
+        return;
+    }
+    if ($limit !== null) {
+        $limit->start($name);
+    }
+    \pcntl_async_signals(true);
+    \pcntl_signal(\SIGTERM, function () use ($worker): void {
+        $worker->stopping = true;
+    });
+}
+
+function load(Functions $functions): bool
+{
+    try {
+        $functions->load();
+        return true;
+    } catch (\Throwable $error) {
+        $kind = \get_class($error);
+        Log::write('ERROR', "{$error->getFile()}:{$error->getLine()}: the worker can't start: $kind: {$error->getMessage()}");
+        return false;
+    }
+}
+
+/** In the shutdown handler, in the middle of loading or of a job. */
+function ended_early(Worker $worker): void
+{
+    \ini_set('memory_limit', '-1');
+    $error = \error_get_last();
+    $fatal = \E_ERROR | \E_PARSE | \E_CORE_ERROR | \E_COMPILE_ERROR | \E_USER_ERROR | \E_RECOVERABLE_ERROR;
+    if ($error !== null && ($error['type'] & $fatal)) {
+        $reason = "fatal error: {$error['message']}";
+        Log::write('ERROR', "{$error['file']}:{$error['line']}: $reason");
+    } else {
+        $reason = 'the PHP code ended the worker process (exit or die)';
+        Log::write('ERROR', $reason);
+    }
+    $worker->broke_down($reason);
+}
+
+exit(main());

@@ -1,0 +1,109 @@
+"""Finds GearmanManager's PHP functions in the workers folders: a file NAME.php directly in a folder serves NAME.
+
+Nothing of the files is run: PHP itself reads them as text (`bridge/inspect.php`), one process for all of them, and says
+which can't be parsed, which hold no function, and what they include. Runs in the zygote, and never in the supervisor,
+which must not wait for a process.
+"""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from gearman_manager.errors import ModuleError
+from gearman_manager.php_bridge import INSPECTION, INTERPRETER, MISSING, is_php_file
+
+_TIMEOUT_S: Final = 30.0
+#: So many files are handed to one PHP process: a command line has a limit.
+_FILES_AT_ONCE: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class PhpFunction:
+    """A function by its file's name; `line` is where it is defined, 1 when PHP could not be asked."""
+
+    name: str
+    file: str
+    line: int
+
+
+@dataclass(slots=True)
+class PhpFunctions:
+    """What the folders hold of PHP; `needs` as in `discovery.Discovery`."""
+
+    functions: list[PhpFunction] = field(default_factory=list)
+    errors: list[ModuleError] = field(default_factory=list)
+    needs: dict[str, list[str]] = field(default_factory=dict)
+
+
+def php_files(folder: Path) -> Iterator[Path]:
+    """The PHP files directly in a folder, helpers included; what lies deeper is theirs to include.
+
+    Raises:
+        OSError: the folder can't be read.
+    """
+    for entry in sorted(folder.iterdir()):
+        if is_php_file(entry.name) and not entry.name.startswith(".") and entry.is_file():
+            yield entry
+
+
+def find_php_functions(folders: Sequence[Path]) -> PhpFunctions:
+    """The functions of all folders. A folder that can't be read is another part's error."""
+    found = PhpFunctions()
+    files = [str(file) for folder in folders for file in _functions_files(folder)]
+    for start in range(0, len(files), _FILES_AT_ONCE):
+        _inspect(files[start : start + _FILES_AT_ONCE], found)
+    return found
+
+
+def _functions_files(folder: Path) -> list[Path]:
+    try:
+        return [file for file in php_files(folder) if not file.name.startswith("_")]
+    except OSError:
+        return []
+
+
+def _inspect(files: Sequence[str], found: PhpFunctions) -> None:
+    try:
+        report = _report(files)
+    except ModuleError as error:
+        # The functions stay: their pools say what is wrong too, and a PHP that comes back serves them.
+        found.functions += [PhpFunction(Path(file).stem, file, 1) for file in files]
+        found.errors += [ModuleError(file, 0, error.message) for file in files]
+        return
+    for file in files:
+        about = report[file]
+        found.needs[file] = sorted({file, *about["includes"]})
+        if about["error"] is not None:
+            found.errors.append(ModuleError(file, about["line"], about["error"]))
+        else:
+            found.functions.append(PhpFunction(Path(file).stem, file, about["line"]))
+
+
+def _report(files: Sequence[str]) -> dict[str, Any]:
+    """What PHP says of each file.
+
+    Raises:
+        ModuleError: it is not there, too old, or broken.
+    """
+    if shutil.which(INTERPRETER) is None:
+        raise ModuleError(files[0], 0, MISSING)
+    try:
+        done = subprocess.run(
+            [*INSPECTION, *files],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+        )
+        report: dict[str, Any] = json.loads(done.stdout)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ModuleError(files[0], 0, f"{INTERPRETER} can't be asked about the file: {error}") from error
+    except ValueError as error:
+        words = done.stderr.decode(errors="backslashreplace").strip().splitlines()
+        reason = words[-1] if words else f"it ended with {done.returncode}"
+        raise ModuleError(files[0], 0, f"{INTERPRETER} can't be asked about the file: {reason}") from error
+    return report
