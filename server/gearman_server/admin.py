@@ -10,16 +10,20 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gearman_server.access import is_same_origin
 from gearman_server.errors import RefusedError
+from gearman_server.events import ShutdownRequested
 from gearman_server.function import Function, QueueLimits
 from gearman_server.job import Job, JobState
 
 if TYPE_CHECKING:
-    from gearman_server.job_table import JobTable
+    from gearman_server.job_table import BrokerSettings, JobTable
     from gearman_server.session import Session
 
 MAX_WORDS: Final = 5
 OK: Final = b"OK\r\n"
+#: What servers that knew `shutdown` answered.
+SHUTTING_DOWN: Final = b"OK\n"
 _UNKNOWN_SERVER_COMMAND: Final = b"ERR UNKNOWN_COMMAND Unknown+server+command%s\r\n"
 _INCOMPLETE: Final = b"ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+%s\r\n"
 _UNKNOWN_SHOW: Final = b"ERR UNKNOWN_SHOW_ARGUMENTS\r\n"
@@ -27,8 +31,14 @@ _UNKNOWN_ERROR: Final = b"ERR UNKNOWN_ERROR\r\n"
 _UNKNOWN_JOB: Final = b"ERR UNKNOWN_JOB\r\n"
 _NO_FUNCTION: Final = b"ERR function not found\r\n"
 _FUNCTION_IN_USE: Final = b"ERR there are still connected workers or executing clients\r\n"
+_NOT_RUNNING: Final = b"ERR JOB_NOT_RUNNING No+worker+has+this+job\r\n"
+_NOT_AN_ADMINISTRATOR: Final = (
+    b"ERR NOT_ALLOWED Not+from+this+address:+the+operator+says+who+may+with+--admin-allow\r\n"
+)
+_NOT_THE_WORKERS_ADDRESS: Final = b"ERR NOT_ALLOWED Only+from+the+address+of+the+worker+that+has+the+job\r\n"
 
-Command = Callable[[list[bytes]], bytes]
+#: What carries out a command: the session that asks, and the words of its line.
+Command = Callable[["Session", list[bytes]], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +53,9 @@ class ServerFacts:
 class AdminCommands:
     """Carries out text commands."""
 
-    def __init__(self, table: JobTable, sessions: set[Session], facts: ServerFacts) -> None:
+    def __init__(self, table: JobTable, sessions: set[Session], facts: ServerFacts, settings: BrokerSettings) -> None:
         self._table = table
+        self._allowed = settings.admin_allow
         self._sessions = sessions
         self._facts = facts
         self._commands: dict[bytes, Command] = {
@@ -56,46 +67,56 @@ class AdminCommands:
             b"getpid": self._getpid,
             b"maxqueue": self._max_queue,
             b"show": self._show,
-            b"cancel": self._cancel,
-            b"create": self._create,
-            b"drop": self._drop,
+            b"cancel": self._for_administrators(self._cancel),
+            b"create": self._for_administrators(self._create),
+            b"drop": self._for_administrators(self._drop),
+            b"fail": self._fail,
         }
+        if settings.allow_shutdown:  # else it is unknown, as in gearmand since 2016
+            self._commands[b"shutdown"] = self._for_administrators(self._shutdown)
 
-    def execute(self, line: bytes) -> bytes | None:
+    def execute(self, session: Session, line: bytes) -> bytes | None:
         """The answer to one line (without its line feed); None when the connection is to be closed without one."""
         words = split_words(line)
-        if len(words) > MAX_WORDS:
+        name = words[0].lower()
+        if len(words) > MAX_WORDS and name != b"fail":  # which ends with a sentence
             return None
-        command = self._commands.get(words[0].lower())
-        return command(words) if command is not None else _UNKNOWN_SERVER_COMMAND % words[0]
+        command = self._commands.get(name)
+        return command(session, words) if command is not None else _UNKNOWN_SERVER_COMMAND % words[0]
+
+    def _for_administrators(self, command: Command) -> Command:
+        def execute_if_allowed(session: Session, words: list[bytes]) -> bytes:
+            return command(session, words) if self._allowed.allows(session.identity) else _NOT_AN_ADMINISTRATOR
+
+        return execute_if_allowed
 
     # --- facts
 
-    def _version(self, _words: list[bytes]) -> bytes:
+    def _version(self, _session: Session, _words: list[bytes]) -> bytes:
         return b"OK %s\n" % self._facts.version.encode()
 
-    def _verbose(self, _words: list[bytes]) -> bytes:
+    def _verbose(self, _session: Session, _words: list[bytes]) -> bytes:
         return b"OK %s\n" % self._facts.verbosity.encode()
 
-    def _getpid(self, _words: list[bytes]) -> bytes:
+    def _getpid(self, _session: Session, _words: list[bytes]) -> bytes:
         return b"OK %d\n" % self._facts.pid
 
     # --- tables
 
-    def _status(self, _words: list[bytes]) -> bytes:
+    def _status(self, _session: Session, _words: list[bytes]) -> bytes:
         return _table(
             b"%s\t%d\t%d\t%d\n" % (function.name, function.total, function.running, len(function.workers))
             for function in self._table.functions.values()
         )
 
-    def _priority_status(self, _words: list[bytes]) -> bytes:
+    def _priority_status(self, _session: Session, _words: list[bytes]) -> bytes:
         return _table(_priority_line(function) for function in self._table.functions.values())
 
-    def _workers(self, _words: list[bytes]) -> bytes:
+    def _workers(self, _session: Session, _words: list[bytes]) -> bytes:
         sessions = sorted(self._sessions, key=lambda session: session.number)
         return _table(_worker_line(session) for session in sessions)
 
-    def _show(self, words: list[bytes]) -> bytes:
+    def _show(self, _session: Session, words: list[bytes]) -> bytes:
         arguments = [word.lower() for word in words[1:]]
         if not arguments:
             return _UNKNOWN_SERVER_COMMAND % words[0]
@@ -107,7 +128,7 @@ class AdminCommands:
 
     # --- changes
 
-    def _cancel(self, words: list[bytes]) -> bytes:
+    def _cancel(self, _session: Session, words: list[bytes]) -> bytes:
         if len(words) < 3:
             return _UNKNOWN_SERVER_COMMAND % words[0]
         if words[1].lower() != b"job":
@@ -118,7 +139,21 @@ class AdminCommands:
         self._table.cancel(job)
         return OK
 
-    def _create(self, words: list[bytes]) -> bytes:
+    def _fail(self, session: Session, words: list[bytes]) -> bytes:
+        """Ours: whoever watches over a worker, on its machine, says that its attempt at a job has failed."""
+        if len(words) < 4 or words[1].lower() != b"job":
+            return _INCOMPLETE % words[0]
+        job = self._table.jobs.get(words[2])
+        if job is None:
+            return _UNKNOWN_JOB
+        if job.worker is None:
+            return _NOT_RUNNING
+        if not is_same_origin(session.identity, job.worker.identity):
+            return _NOT_THE_WORKERS_ADDRESS
+        self._table.fail_attempt(job, b" ".join(words[3:]))
+        return OK
+
+    def _create(self, _session: Session, words: list[bytes]) -> bytes:
         if len(words) != 3 or words[1].lower() != b"function":
             return _INCOMPLETE % words[0]
         try:
@@ -127,7 +162,7 @@ class AdminCommands:
             return b"ERR CREATE_FUNCTION %s\r\n" % words[2]
         return OK
 
-    def _drop(self, words: list[bytes]) -> bytes:
+    def _drop(self, _session: Session, words: list[bytes]) -> bytes:
         if len(words) != 3 or words[1].lower() != b"function":
             return _INCOMPLETE % words[0]
         function = self._table.functions.get(words[2])
@@ -138,18 +173,28 @@ class AdminCommands:
         self._table.drop_function(function)
         return OK
 
-    def _max_queue(self, words: list[bytes]) -> bytes:
+    def _max_queue(self, session: Session, words: list[bytes]) -> bytes:
         """Sets the limits of a function; without numbers reads them back (gearmand would reset them)."""
         if len(words) < 2:
             return _INCOMPLETE % words[0]
-        function = self._table.functions.get(words[1])
         if len(words) == 2:
+            function = self._table.functions.get(words[1])
             limits = (function.limits if function is not None else None) or QueueLimits()
             return b"%s\t%d\t%d\t%d\n.\n" % (words[1], limits.high, limits.normal, limits.low)
+        return self._for_administrators(self._limit_queue)(session, words)
+
+    def _limit_queue(self, _session: Session, words: list[bytes]) -> bytes:
+        function = self._table.functions.get(words[1])
         if function is not None:
             numbers = [_limit(word) for word in words[2:]]
             function.limits = QueueLimits(*(numbers if len(numbers) > 1 else numbers * 3))
         return OK
+
+    def _shutdown(self, session: Session, words: list[bytes]) -> bytes:
+        if len(words) > 1 and words[1].lower() != b"graceful":
+            return _INCOMPLETE % words[0]
+        self._table.events.emit(ShutdownRequested(session.identity, len(words) > 1))
+        return SHUTTING_DOWN
 
 
 def split_words(line: bytes) -> list[bytes]:
@@ -165,7 +210,9 @@ def _table(lines: Iterable[bytes]) -> bytes:
 
 
 def _priority_line(function: Function) -> bytes:
-    high, normal, low = (queue.waiting for queue in function.queues)
+    high, normal, low = (
+        queue.waiting + delayed for queue, delayed in zip(function.queues, function.delayed, strict=True)
+    )
     return b"%s\t%d\t%d\t%d\t%d\n" % (function.name, high, normal, low, len(function.workers))
 
 

@@ -9,14 +9,15 @@ from gearman_client.packet import PacketType
 from gearman_server.errors import MalformedPacketError
 from gearman_server.events import FunctionRegistered, FunctionUnregistered, JobAssigned
 from gearman_server.job import PRIORITIES, Job, JobState
+from gearman_server.policies import TIMEOUT_GRACE_S
 from gearman_server.replies import NO_JOB, NOOP, job_assign, job_assign_all, job_assign_attempt, job_assign_unique
+from gearman_server.timeouts import JobTimeouts, Overrun
 
 if TYPE_CHECKING:
     from gearman_server.function import Function
     from gearman_server.job_table import JobTable
     from gearman_server.session import Session
     from gearman_server.submissions import Handler
-    from gearman_server.timeouts import JobTimeouts
 
 MAX_CLIENT_ID_BYTES: Final = 127
 MIN_TIMEOUT_MS: Final = 1000
@@ -155,12 +156,22 @@ class Assignments:
         session.assigned[job.handle] = job
         function = job.function
         function.running += 1
-        if session.timeouts_s:
-            timeout_s = session.timeouts_s.get(function)
-            if timeout_s is not None:
-                self._timeouts.start(job, now + timeout_s)
+        if session.timeouts_s or function.policy.timeout_s is not None:
+            self._start_timeout(session, job, now)
         if self._table.events.wants_jobs:
-            self._table.events.emit(JobAssigned(job.handle, function.name, session.identity))
+            waited_s, job.since = now - job.since, now
+            self._table.events.emit(
+                JobAssigned(job.handle, function.name, session.identity, job.priority, max(waited_s, 0.0))
+            )
+
+    def _start_timeout(self, session: Session, job: Job, now: float) -> None:
+        """Whichever limit comes first: the one that the worker announced, or the policy's, after some grace."""
+        announced_s = session.timeouts_s.get(job.function)
+        limit_s = job.function.policy.timeout_s
+        if limit_s is not None and (announced_s is None or limit_s + TIMEOUT_GRACE_S < announced_s):
+            self._timeouts.start(job, now + limit_s + TIMEOUT_GRACE_S, Overrun.POLICY)
+        elif announced_s is not None:
+            self._timeouts.start(job, now + announced_s, Overrun.ANNOUNCED)
 
 
 def _set_client_id(session: Session, body: bytes, _now: float) -> None:

@@ -1,28 +1,41 @@
 """The broker: packets in, replies in the sessions' out-buffers. The whole job server but for the bytes' way in and out.
 
 Pure: no socket, no clock, no gevent. Whoever drives it hands it packets and the monotonic time, sends what is in the
-out-buffers of the sessions in `touched`, and calls `tick` when it says.
+out-buffers of the sessions in `touched`, and calls `tick` when it says. The wall clock, which it is handed as well,
+counts only for times that people wrote.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from gearman_client.packet import Packet
 from gearman_server.admin import AdminCommands, ServerFacts
+from gearman_server.agenda import Agenda
 from gearman_server.assignments import Assignments
 from gearman_server.errors import MalformedPacketError, RefusedError
-from gearman_server.events import ConnectionClosed, ConnectionOpened, EventStream, RequestRefused
+from gearman_server.events import (
+    OVERRAN,
+    TIMEOUT,
+    ConnectionClosed,
+    ConnectionOpened,
+    Event,
+    EventStream,
+    JobDue,
+    RequestRefused,
+)
 from gearman_server.job import Job
 from gearman_server.job_table import BrokerSettings, JobTable
+from gearman_server.policies import FunctionPolicy
 from gearman_server.queries import Queries
+from gearman_server.queue_events import QueueEvents
 from gearman_server.replies import error
 from gearman_server.results import Results
 from gearman_server.session import Identity, Session
 from gearman_server.store import Store
 from gearman_server.submissions import Handler, Submissions
-from gearman_server.timeouts import JobTimeouts
+from gearman_server.timeouts import JobTimeouts, Overrun
 
 _LAST_STANDARD_TYPE: Final = 42
 
@@ -30,20 +43,25 @@ _LAST_STANDARD_TYPE: Final = 42
 class Broker:
     """All jobs, functions and sessions, and what each packet does to them."""
 
-    def __init__(self, store: Store, settings: BrokerSettings, facts: ServerFacts) -> None:
+    def __init__(
+        self, store: Store, settings: BrokerSettings, facts: ServerFacts, unix_time: Callable[[], float]
+    ) -> None:
         self.events = EventStream()
         self.sessions: set[Session] = set()
-        self.table = JobTable(store, settings, self.events)
+        self._agenda = Agenda()
+        self.table = JobTable(store, settings, self.events, self._agenda, unix_time)
         self._settings = settings
-        self._timeouts = JobTimeouts()
+        self._timeouts = JobTimeouts(self.table.jobs)
+        self._queue_events = QueueEvents(self.table, self._agenda)
         self._assignments = Assignments(self.table, self._timeouts)
-        self._admin = AdminCommands(self.table, self.sessions, facts)
+        self.events.subscribe(self._note_change, JobDue)
+        self._admin = AdminCommands(self.table, self.sessions, facts, settings)
         self._submissions = Submissions(self.table).handlers()
         self._handlers: dict[int, Handler] = {
             **self._submissions,
             **self._assignments.handlers(),
             **Results(self.table).handlers(),
-            **Queries(self.table).handlers(),
+            **Queries(self.table, self._queue_events).handlers(),
             0: self._text_line,
         }
 
@@ -78,6 +96,8 @@ class Broker:
         for job in reversed(list(session.assigned.values())):
             self.table.lose_worker(job, "its worker's connection ended")
         self._assignments.forget_abilities(session)
+        self._queue_events.unsubscribe(session)
+        self._note_change()
         self.events.emit(ConnectionClosed(session.identity, session.client_id, reason))
 
     # --- requests
@@ -86,6 +106,7 @@ class Broker:
         """Carry out what a connection asked for, in order. Malformed input ends that connection and no other."""
         if session.ending is not None:
             return
+        self.table.now = now
         handlers = self._handlers
         for packet_type, body in packets:
             handler = handlers.get(packet_type)
@@ -99,7 +120,9 @@ class Broker:
             except MalformedPacketError as malformed:
                 self.end_for_violation(session, b"INVALID_PACKET", str(malformed))
             if session.ending is not None:
-                return
+                break
+        if self._queue_events.subscribers:
+            self._queue_events.note_change()
 
     def end_for_violation(self, session: Session, code: bytes, text: str) -> None:
         """What the peer sends is not the protocol: an ERROR, then its connection is closed."""
@@ -112,7 +135,7 @@ class Broker:
         self.events.emit(RequestRefused(session.identity, code, text))
 
     def _text_line(self, session: Session, line: bytes, _now: float) -> None:
-        answer = self._admin.execute(line)
+        answer = self._admin.execute(session, line)
         if answer is None:
             session.end("sent a text command of too many words")
         else:
@@ -123,13 +146,31 @@ class Broker:
     @property
     def next_due(self) -> float | None:
         """When `tick` has something to do; None when nothing is pending."""
-        return self._timeouts.next_due
+        timeout, agenda = self._timeouts.next_due, self._agenda.next_due
+        if timeout is None or (agenda is not None and agenda < timeout):
+            return agenda
+        return timeout
 
     def tick(self, now: float) -> float | None:
         """Do what is due. Returns when to call again, None when nothing is pending."""
-        for job in self._timeouts.take_due(now):
-            self.table.lose_worker(job, "its worker overran the timeout")
-        return self._timeouts.next_due
+        self.table.now = now
+        for job, overrun in self._timeouts.take_due(now):
+            if overrun is Overrun.POLICY:
+                self.table.fail_attempt(job, TIMEOUT)
+            else:
+                self.table.lose_worker(job, OVERRAN)
+            self._note_change()
+        self._agenda.run_due(now)
+        return self.next_due
+
+    def _note_change(self, _cause: Event | None = None) -> None:
+        """Queues may have changed other than by a request."""
+        if self._queue_events.subscribers:
+            self._queue_events.note_change()
+
+    def use_policies(self, by_function: Mapping[bytes, FunctionPolicy]) -> None:
+        """The rules for functions, by their name, that the operator has written: the old ones are forgotten."""
+        self.table.use_policies(by_function)
 
     def inserts_written(self, jobs: Iterable[Job]) -> None:
         """The store has committed these inserts: their submitters are told."""
@@ -138,6 +179,7 @@ class Broker:
     def inserts_failed(self, jobs: Iterable[Job]) -> None:
         """The store could not commit these inserts: their submitters get QUEUE_ERROR."""
         self.table.durability.inserts_failed(jobs)
+        self._note_change()
 
     def stop_assigning(self) -> None:
         """The server is ending: running jobs are finished, no other is started, and submissions are refused."""

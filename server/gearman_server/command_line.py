@@ -11,19 +11,29 @@ from typing import Any, Final, NoReturn
 import click
 
 from gearman_server import __version__
-from gearman_server.errors import ServerError, UsageError
+from gearman_server.access import AccessList
+from gearman_server.config_file import with_config_file
+from gearman_server.errors import PolicyFileError, ServerError, UsageError
 from gearman_server.job_table import BrokerSettings
+from gearman_server.life import ProcessSettings, run
+from gearman_server.listen_options import allowed, port_settings, tls_settings
 from gearman_server.listener import ListenerSettings
 from gearman_server.log import LogSettings
-from gearman_server.options import DEFAULT_ADDRESS, PARAMETERS
-from gearman_server.server import ServerSettings, default_handle_prefix, run
-from gearman_server.sockets import ListenSettings
+from gearman_server.machine import this_machine
+from gearman_server.options import PARAMETERS
+from gearman_server.policy_loading import read_policies
+from gearman_server.server import Server, ServerSettings, default_handle_prefix
 
 EXIT_OK: Final = 0
 EXIT_FAILURE: Final = 1
 
 _VERBOSITY_BY_COUNT: Final = ("ERROR", "NOTICE", "INFO", "DEBUG")
-_NO_EFFECT: Final = {"threads": "-t", "round_robin": "-R"}
+_NO_EFFECT: Final = {
+    "threads": "-t",
+    "round_robin": "-R",
+    "hashtable_buckets": "--hashtable-buckets",
+    "coredump": "--coredump",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -41,42 +51,54 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         command.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except click.ClickException as refused:
         _fail(f"{refused.format_message()} (gearman-server --help lists the options)")
+    except PolicyFileError as failure:
+        _fail(*failure.problems)
     except ServerError as failure:
         _fail(str(failure))
     sys.exit(EXIT_OK)
 
 
-def _start(**options: Any) -> None:
-    settings = settings_of(options)
+def _start(**given: Any) -> None:
+    options = with_config_file(click.get_current_context(), given)
+    settings, process = settings_of(options), process_settings_of(options)
     if not options["check_args"]:
-        run(settings)
+        run(Server(settings=settings), process)
 
 
 def settings_of(options: dict[str, Any]) -> ServerSettings:
-    """The settings that the parsed options mean.
+    """What the parsed options say about the server.
 
     Raises:
         UsageError: options that can't be carried out.
     """
+    if options["queue_type"] not in (None, "builtin"):
+        raise UsageError(f"-q {options['queue_type']}: durable jobs are kept with --store URL instead")
     if options["store"] != "memory":
         raise UsageError("--store: the only store of this version is memory")
     return ServerSettings(
-        listen=ListenSettings(
-            addresses=options["listen"] or (DEFAULT_ADDRESS,),
-            port=options["port"],
-            backlog=options["backlog"],
-            keepalive=options["keepalive"],
-        ),
+        ports=port_settings(options),
+        tls=tls_settings(options),
         bounds=ListenerSettings(
             max_packet_bytes=options["max_packet_size"],
             max_backlog_bytes=options["max_backlog_per_connection"],
+            allowed=allowed(options),
         ),
         broker=_broker_settings(options),
+        policies=read_policies(options["policies"]) if options["policies"] is not None else None,
+    )
+
+
+def process_settings_of(options: dict[str, Any]) -> ProcessSettings:
+    """What the parsed options say about the process."""
+    return ProcessSettings(
         log=LogSettings(
-            file=options["log_file"],
+            file="none" if options["daemon"] and options["log_file"] == "stderr" else options["log_file"],
             level=options["verbose"] or _VERBOSITY_BY_COUNT[min(options["verbosity"], 3)],
             format=options["log_format"],
+            syslog=options["syslog"],
         ),
+        daemon=options["daemon"],
+        user=options["user"],
         pid_file=options["pid_file"],
         file_descriptors=options["file_descriptors"],
         supervised_fd=options["supervised_fd"],
@@ -91,7 +113,18 @@ def _broker_settings(options: dict[str, Any]) -> BrokerSettings:
         job_retries=options["job_retries"],
         worker_wakeup=options["worker_wakeup"],
         exceptions=options["exceptions"],
+        admin_allow=_administrators(options["admin_allow"]),
+        allow_shutdown=options["allow_shutdown"],
     )
+
+
+def _administrators(networks: Sequence[str]) -> AccessList:
+    if not networks:
+        return this_machine()
+    try:
+        return AccessList.of(networks)
+    except ValueError as failure:
+        raise UsageError(f"--admin-allow: {failure}; write an address or a network such as 10.0.0.0/8") from failure
 
 
 def _version_option() -> click.Option:
@@ -109,6 +142,7 @@ def _end_before_the_loop_runs(_number: int, _frame: FrameType | None) -> NoRetur
     sys.exit(EXIT_OK)
 
 
-def _fail(message: str) -> NoReturn:
-    print(f"gearman-server: {' '.join(message.split())}", file=sys.stderr)
+def _fail(*messages: str) -> NoReturn:
+    for message in messages:
+        print(f"gearman-server: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(EXIT_FAILURE)

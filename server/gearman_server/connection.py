@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gearman_client.packet import REQUEST_MAGIC, PacketParser
 from gearman_server.log import logger
@@ -33,8 +33,27 @@ _READABLE: Final = 1
 _WRITABLE: Final = 2
 
 
+class Transport(Protocol):
+    """A connected, non-blocking stream: a socket, or TLS over one. `recv` leaves nothing behind that it has read."""
+
+    def recv(self, size: int, /) -> bytes:
+        """What has arrived; b"" at the end. BlockingIOError when there is nothing."""
+
+    def send(self, data: bytes | memoryview, /) -> int:
+        """How many bytes were taken. BlockingIOError when none can be; the same bytes are then tried again."""
+
+    def fileno(self) -> int:
+        """What the event loop watches."""
+
+    def shutdown(self, how: int, /) -> None:
+        """As of a socket."""
+
+    def close(self) -> None:
+        """As of a socket."""
+
+
 class Connection:
-    """One accepted socket and its session."""
+    """One accepted stream and its session."""
 
     __slots__ = (
         "_feed",
@@ -53,7 +72,7 @@ class Connection:
         "session",
     )
 
-    def __init__(self, connected: socket.socket, session: Session, listener: Listener) -> None:
+    def __init__(self, connected: Transport, session: Session, listener: Listener) -> None:
         self.session = session
         self.is_closed = False
         self._listener = listener
@@ -69,7 +88,7 @@ class Connection:
         self._linger_timer: Any = None
         self._write_watcher: Any = None
         self._read_watcher: Any = listener.loop.io(connected.fileno(), _READABLE)
-        self._read_watcher.start(self._on_readable)
+        self._read_watcher.start(self.on_readable)
 
     @property
     def has_unsent(self) -> bool:
@@ -78,7 +97,8 @@ class Connection:
 
     # --- reading
 
-    def _on_readable(self) -> None:
+    def on_readable(self) -> None:
+        """Read once, and have all of it carried out."""
         try:
             data = self._receive(READ_BYTES)
             if data:

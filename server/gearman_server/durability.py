@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
-from gearman_server.job import Job, JobState
+from gearman_server.job import Job
 from gearman_server.replies import error, job_created
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Durability:
             if record is None:
                 continue
             self._release(record, _NOT_STORED)
-            if job.state is JobState.QUEUED:
+            if job.is_waiting:
                 job.background = False
                 if not job.is_wanted:
                     self._table.drop(job, "could not be stored")

@@ -1,5 +1,7 @@
 """Every exception of the job server. `ServerError` is the base of all."""
 
+from collections.abc import Iterable
+
 from gearman_client.errors import GearmanError
 
 
@@ -26,3 +28,11 @@ class RefusedError(ServerError):
         super().__init__(text.decode())
         self.code = code
         self.text = text
+
+
+class PolicyFileError(ServerError):
+    """A policies file can't be used. `problems` holds one line for each thing that is wrong with it."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))

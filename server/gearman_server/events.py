@@ -54,6 +54,22 @@ class JobQueued(NamedTuple):
 
     handle: bytes
     function: bytes
+    priority: int
+
+
+class JobCoalesced(NamedTuple):
+    """One more submission of a job that there is already."""
+
+    handle: bytes
+    function: bytes
+    priority: int
+
+
+class JobDue(NamedTuple):
+    """The time that a job had to wait for has come: it entered its queue."""
+
+    handle: bytes
+    function: bytes
 
 
 class JobAssigned(NamedTuple):
@@ -62,6 +78,8 @@ class JobAssigned(NamedTuple):
     handle: bytes
     function: bytes
     worker: Identity
+    priority: int
+    waited_s: float
 
 
 class JobEnded(NamedTuple):
@@ -70,6 +88,17 @@ class JobEnded(NamedTuple):
     handle: bytes
     function: bytes
     how: str
+    priority: int
+    ran_s: float
+
+
+class JobFailed(NamedTuple):
+    """An attempt was ended from outside: the worker's supervisor, or the server's own timer, called it failed."""
+
+    handle: bytes
+    function: bytes
+    reason: bytes
+    priority: int
 
 
 class JobRequeued(NamedTuple):
@@ -79,6 +108,7 @@ class JobRequeued(NamedTuple):
     function: bytes
     reason: str
     requeues: int
+    priority: int
 
 
 class JobDropped(NamedTuple):
@@ -87,6 +117,14 @@ class JobDropped(NamedTuple):
     handle: bytes
     function: bytes
     reason: str
+    priority: int
+
+
+class ShutdownRequested(NamedTuple):
+    """An administrator sent the text command `shutdown`; whoever runs the server ends it once the answer has left."""
+
+    identity: Identity
+    is_graceful: bool
 
 
 Event: TypeAlias = (
@@ -96,13 +134,22 @@ Event: TypeAlias = (
     | FunctionUnregistered
     | RequestRefused
     | JobQueued
+    | JobDue
+    | JobCoalesced
     | JobAssigned
     | JobEnded
+    | JobFailed
     | JobRequeued
     | JobDropped
+    | ShutdownRequested
 )
 
-EVERY_JOB: Final = (JobQueued, JobAssigned, JobEnded)
+EVERY_JOB: Final = (JobQueued, JobCoalesced, JobAssigned, JobEnded)
+
+#: The reason of a JobRequeued whose worker kept it longer than it had announced.
+OVERRAN: Final = "its worker overran the timeout"
+#: The reason of a JobFailed whose attempt took too long.
+TIMEOUT: Final = b"timeout"
 
 
 class EventStream:

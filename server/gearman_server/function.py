@@ -10,6 +10,7 @@ from gearman_server.job import Job, JobState
 
 if TYPE_CHECKING:
     from gearman_server.job import CoalescingKey
+    from gearman_server.policies import FunctionPolicy
     from gearman_server.session import Session
 
 
@@ -69,11 +70,14 @@ class QueueLimits:
 class Function:
     """One function name and everything the server knows under it."""
 
-    __slots__ = ("by_key", "limits", "name", "queues", "running", "sleepers", "workers")
+    __slots__ = ("by_key", "delayed", "limits", "name", "policy", "queues", "running", "sleepers", "workers")
 
-    def __init__(self, name: bytes) -> None:
+    def __init__(self, name: bytes, policy: FunctionPolicy) -> None:
         self.name = name
+        self.policy = policy
         self.queues = (JobQueue(), JobQueue(), JobQueue())
+        #: How many jobs of each priority wait for their time, outside the queues.
+        self.delayed = [0, 0, 0]
         self.running = 0
         self.by_key: dict[CoalescingKey, Job] = {}
         self.workers: set[Session] = set()
@@ -82,9 +86,15 @@ class Function:
         self.limits: QueueLimits | None = None
 
     @property
+    def queued(self) -> int:
+        """How many of its jobs a worker could be given now."""
+        high, normal, low = self.queues
+        return high.waiting + normal.waiting + low.waiting
+
+    @property
     def waiting(self) -> int:
-        """How many of its jobs wait for a worker."""
-        return sum(queue.waiting for queue in self.queues)
+        """How many of its jobs wait, for a worker or for their time."""
+        return self.queued + sum(self.delayed)
 
     @property
     def total(self) -> int:

@@ -26,11 +26,16 @@ CoalescingKey = bytes | tuple[bytes, bytes]
 class JobState(Enum):
     """Where a job is. QUEUED -> RUNNING -> ENDED; a lost worker leads from RUNNING back to QUEUED."""
 
+    #: Its time has not come: it is in no queue yet.
+    DELAYED = "delayed"
     QUEUED = "queued"
     RUNNING = "running"
     #: A worker still has it, but it was cancelled: nobody hears of its outcome, and it is never run again.
     CANCELLED = "cancelled"
     ENDED = "ended"
+
+
+_WAITING: Final = (JobState.QUEUED, JobState.DELAYED)
 
 
 class Job:
@@ -47,6 +52,8 @@ class Job:
         "record",
         "reducer",
         "requeues",
+        "run_at",
+        "since",
         "state",
         "unique",
         "worker",
@@ -66,13 +73,22 @@ class Job:
         self.listeners: Sequence[Session] = ()
         self.worker: Session | None = None
         self.requeues = 0
+        #: When it got into its queue or to its worker (monotonic seconds); kept only while somebody wants to know.
+        self.since = 0.0
         #: Numerator and denominator as the worker sent them.
         self.progress: tuple[bytes, bytes] | None = None
         self.reducer: bytes | None = None
+        #: Before this time (Unix seconds) it is not run; None = it never had to wait.
+        self.run_at: int | None = None
         #: When its worker loses it (monotonic seconds), if the worker registered with a timeout.
         self.deadline: float | None = None
         #: Its row in a durable store; None while it lives in memory alone.
         self.record: JobRecord | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has yet to be given to a worker, now or again."""
+        return self.state in _WAITING
 
     @property
     def is_wanted(self) -> bool:

@@ -7,18 +7,23 @@ keeps the indexes true to each other.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from gearman_client.packet import PacketType
+from gearman_server.access import THIS_MACHINE, AccessList
 from gearman_server.durability import Durability
 from gearman_server.errors import RefusedError
-from gearman_server.events import EventStream, JobDropped, JobRequeued
+from gearman_server.events import EventStream, JobDropped, JobDue, JobFailed, JobRequeued
 from gearman_server.function import Function
 from gearman_server.job import Job, JobState, coalescing_key
+from gearman_server.policies import FunctionPolicy, Policies
 from gearman_server.replies import MAX_HANDLE_BYTES, NOOP, forwarded
+from gearman_server.schedule import Schedule
 
 if TYPE_CHECKING:
+    from gearman_server.agenda import Agenda
     from gearman_server.session import Session
     from gearman_server.store import Store
 
@@ -39,21 +44,35 @@ class BrokerSettings:
     worker_wakeup: int = 0
     #: Whether every connection gets WORK_EXCEPTION without asking.
     exceptions: bool = False
+    #: Who may change things by text command.
+    admin_allow: AccessList = THIS_MACHINE
+    #: Whether the text command `shutdown` is known.
+    allow_shutdown: bool = False
 
 
 class JobTable:
     """Jobs by handle, functions by name, and the transitions of a job's life."""
 
-    def __init__(self, store: Store, settings: BrokerSettings, events: EventStream) -> None:
+    def __init__(
+        self,
+        store: Store,
+        settings: BrokerSettings,
+        events: EventStream,
+        agenda: Agenda,
+        unix_time: Callable[[], float],
+    ) -> None:
         self.functions: dict[bytes, Function] = {}
         self.jobs: dict[bytes, Job] = {}
         #: Sessions for which packets have been left since the listener last looked.
         self.touched: set[Session] = set()
+        #: The monotonic time as last handed to the broker.
+        self.now = 0.0
         self.events = events
         self.durability = Durability(store, self)
+        self.schedule = Schedule(agenda, unix_time, self._release_delayed)
         self._next_number = store.next_number
         self._handle_format = cut_handle_prefix(settings.handle_prefix).replace(b"%", b"%%") + b":%d"
-        self._job_retries = settings.job_retries
+        self._policies = Policies(settings.job_retries)
         self._worker_wakeup = settings.worker_wakeup
 
     # --- functions
@@ -63,29 +82,61 @@ class JobTable:
         function = self.functions.get(name)
         if function is None:
             _check_function_name(name)
-            function = self.functions[name] = Function(name)
+            function = self.functions[name] = Function(name, self._policies.of(name))
         return function
+
+    def use_policies(self, by_function: Mapping[bytes, FunctionPolicy]) -> None:
+        """From now on these rules hold. A job that is running keeps the deadline it was given."""
+        self._policies = replace(self._policies, by_function=by_function)
+        for function in self.functions.values():
+            function.policy = self._policies.of(function.name)
 
     def drop_function(self, function: Function) -> None:
         """Forget a function, cancelling what waits for it. It must have no workers and no running job."""
-        for queue in function.queues:
-            for job in list(queue):
-                if job.state is JobState.QUEUED:
-                    self.drop(job, "its function was dropped")
+        waiting = [job for queue in function.queues for job in queue if job.state is JobState.QUEUED]
+        if any(function.delayed):
+            waiting += [job for job in self.jobs.values() if job.function is function and job.state is JobState.DELAYED]
+        for job in waiting:
+            self.drop(job, "its function was dropped")
         del self.functions[function.name]
 
     # --- a job's life
 
-    def create(self, function: Function, unique: bytes, workload: bytes, priority: int) -> Job:
-        """A new job at the tail of its queue. The caller answers the submitter, then wakes workers."""
+    def create(self, function: Function, unique: bytes, workload: bytes, priority: int, *, is_due: bool = True) -> Job:
+        """A new job at the tail of its queue. The caller answers the submitter, then wakes workers.
+
+        One that is not due is in no queue: the caller has it `delay`ed.
+        """
         handle = self._handle_format % self._next_number()
         job = self.jobs[handle] = Job(handle, function, unique, workload, priority)
-        function.queues[priority].append(job)
+        if self.events.wants_jobs:
+            job.since = self.now
+        if is_due:
+            function.queues[priority].append(job)
         if unique:
             key = coalescing_key(unique, workload)
             if key is not None:
                 function.by_key[key] = job
         return job
+
+    def delay(self, job: Job, run_at: int, now: float) -> None:
+        """The job, which is in no queue, enters its queue at that time (Unix seconds)."""
+        job.state = JobState.DELAYED
+        job.run_at = run_at
+        job.function.delayed[job.priority] += 1
+        self.schedule.add(job, run_at, now)
+
+    def _release_delayed(self, job: Job) -> None:
+        """The job's time has come."""
+        job.function.delayed[job.priority] -= 1
+        self._enqueue(job)
+        self.events.emit(JobDue(job.handle, job.function.name))
+
+    def _enqueue(self, job: Job) -> None:
+        job.state = JobState.QUEUED
+        job.since = self.now
+        job.function.queues[job.priority].append(job)
+        self.wake(job.function)
 
     def listen(self, session: Session, job: Job) -> None:
         """Have the session told of the job's progress and end."""
@@ -140,6 +191,21 @@ class JobTable:
             job.deadline = None
             job.function.running -= 1
 
+    def tell_exception(self, job: Job, reason: bytes) -> None:
+        """Everybody who listens hears that the job failed; who did not ask for exceptions gets a plain WORK_FAIL."""
+        exception = forwarded(PacketType.WORK_EXCEPTION, job.handle + b"\0" + reason)
+        failure = forwarded(PacketType.WORK_FAIL, job.handle)
+        for listener in job.listeners:
+            listener.reply(exception if listener.wants_exceptions else failure)
+            self.touched.add(listener)
+
+    def fail_attempt(self, job: Job, reason: bytes) -> None:
+        """A running job is taken from its worker, who is not told: this attempt counts as failed."""
+        self.release_worker(job)
+        self.tell_exception(job, reason)
+        self.end(job)
+        self.events.emit(JobFailed(job.handle, job.function.name, reason, job.priority))
+
     def lose_worker(self, job: Job, reason: str) -> None:
         """The worker was lost under the job: back to the tail of its queue, unless it has had its attempts."""
         self.release_worker(job)
@@ -147,30 +213,34 @@ class JobTable:
             self._discard(job, "abandoned")
             return
         job.requeues += 1
-        if self._job_retries is not None and job.requeues >= self._job_retries:
+        crash_retries = job.function.policy.crash_retries
+        if crash_retries is not None and job.requeues > crash_retries:
             self.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
             self._discard(job, f"{reason}, and it has had its {job.requeues} attempts")
             return
-        job.state = JobState.QUEUED
         job.progress = None
-        job.function.queues[job.priority].append(job)
-        self.events.emit(JobRequeued(job.handle, job.function.name, reason, job.requeues))
-        self.wake(job.function)
+        self.events.emit(JobRequeued(job.handle, job.function.name, reason, job.requeues, job.priority))
+        self._enqueue(job)
 
     def _discard(self, job: Job, reason: str) -> None:
         self.end(job)
-        self.events.emit(JobDropped(job.handle, job.function.name, reason))
+        self.events.emit(JobDropped(job.handle, job.function.name, reason, job.priority))
 
     def drop(self, job: Job, reason: str) -> None:
-        """A queued job is not going to run: those who listen get WORK_FAIL."""
+        """A waiting job is not going to run: those who listen get WORK_FAIL."""
+        was_delayed = job.state is JobState.DELAYED
         self.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
         self._discard(job, reason)
         job.workload = b""  # the tombstone in the queue must not keep it
-        job.function.queues[job.priority].bury()
+        if was_delayed:
+            job.function.delayed[job.priority] -= 1
+            self.schedule.note_dropped()
+        else:
+            job.function.queues[job.priority].bury()
 
     def cancel(self, job: Job) -> None:
         """Cancel it. A running one stays with its worker, who is not told, but nobody hears of its outcome."""
-        if job.state is JobState.QUEUED:
+        if job.is_waiting:
             self.drop(job, "cancelled")
             return
         self.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
@@ -181,13 +251,13 @@ class JobTable:
         self._forget_key(job)
         if job.record is not None:
             self.durability.job_ended(job)
-        self.events.emit(JobDropped(job.handle, job.function.name, "cancelled while it ran"))
+        self.events.emit(JobDropped(job.handle, job.function.name, "cancelled while it ran", job.priority))
 
     def stop_listening(self, session: Session) -> None:
         """The session is gone. A queued job that nobody else wants goes with it; a running one goes on."""
         for job in session.listening:
             job.listeners = [listener for listener in job.listeners if listener is not session]
-            if job.state is JobState.QUEUED and not job.is_wanted:
+            if job.is_waiting and not job.is_wanted:
                 self.drop(job, "abandoned by its clients")
         session.listening.clear()
 

@@ -1,39 +1,55 @@
-"""The edge: listening sockets, connections, the clock and the event loop around the broker.
+"""The edge: connections, the clock and the event loop around the broker. Who comes in is the acceptor's business.
 
 Everything runs in callbacks of gevent's loop. The broker is called only from here, and nothing here decides about jobs.
 """
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gearman_client.errors import ProtocolError
 from gearman_client.packet import DEFAULT_MAX_BODY_BYTES, Packet
+from gearman_server.acceptor import Acceptor
+from gearman_server.access import AccessList
 from gearman_server.broker import Broker
-from gearman_server.connection import Connection
+from gearman_server.connection import Connection, Transport
 from gearman_server.log import logger
 from gearman_server.session import Identity, Session
 
-ACCEPTS_PER_PASS: Final = 64
-#: How long new connections wait when this process has no descriptor left for them.
-NO_DESCRIPTORS_PAUSE_S: Final = 0.1
-DEFAULT_MAX_BACKLOG_BYTES: Final = 256 * 1024 * 1024
+if TYPE_CHECKING:
+    from gearman_server.tls import TlsContext
 
-_READABLE: Final = 1
-_OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+DEFAULT_MAX_BACKLOG_BYTES: Final = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class ListenerSettings:
-    """Bounds of a connection."""
+    """Bounds of a connection, and who may have one."""
 
     max_packet_bytes: int = DEFAULT_MAX_BODY_BYTES
     max_backlog_bytes: int = DEFAULT_MAX_BACKLOG_BYTES
+    #: None: everybody.
+    allowed: AccessList | None = None
+
+
+class Endpoint(Protocol):
+    """What the listener knows of whoever has a session: a connection, or an HTTP request."""
+
+    session: Session
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether the peer has yet to read something that is ready for it."""
+
+    def flush(self) -> None:
+        """Send what is in the session's out-buffer."""
+
+    def close(self, reason: str) -> None:
+        """End it, and have the listener forget it."""
 
 
 class Listener:
@@ -44,75 +60,35 @@ class Listener:
         self.loop = loop
         self._broker = broker
         self._touched = broker.touched
-        self._connections: dict[Session, Connection] = {}
-        self._sockets: list[socket.socket] = []
-        self._accept_watchers: list[Any] = []
-        self._is_paused = False
-        self._said_no_descriptors = False
+        self._connections: dict[Session, Endpoint] = {}
+        self._acceptor = Acceptor(loop, settings.allowed, self.adopt)
         self._when_idle: Callable[[], None] | None = None
         # Runs once per loop pass, before the loop would wait: everything dispatched in this pass leaves together.
         self._pass_watcher = loop.prepare()
         self._pass_watcher.start(self._end_pass)
+        self._nudge_timer = loop.timer(0)
         self._tick_timer = loop.timer(0)
         self._tick_due: float | None = None
 
-    def listen(self, sockets: Sequence[socket.socket]) -> None:
-        """Accept connections on these bound and listening sockets."""
-        for listening in sockets:
-            listening.setblocking(False)
-            watcher = self.loop.io(listening.fileno(), _READABLE)
-            watcher.start(self._on_acceptable, listening)
-            self._sockets.append(listening)
-            self._accept_watchers.append(watcher)
+    def listen(self, sockets: Sequence[socket.socket], tls: TlsContext | None = None) -> None:
+        """Accept connections on these bound and listening sockets, encrypted ones when there is a TLS context."""
+        self._acceptor.listen(sockets, tls)
 
-    # --- accepting
+    def adopt(self, stream: Transport, identity: Identity) -> Connection:
+        """A connection was accepted and its peer is known: from now on the broker knows it."""
+        session = self._broker.connect(identity, stream.fileno())
+        connection = self._connections[session] = Connection(stream, session, self)
+        return connection
 
-    def _on_acceptable(self, listening: socket.socket) -> None:
-        for _ in range(ACCEPTS_PER_PASS):
-            try:
-                connected, address = listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as failure:
-                self._accept_failed(failure)
-                return
-            self._said_no_descriptors = False
-            try:
-                self._open(connected, address)
-            except Exception as failure:  # noqa: BLE001 - the loop's boundary: the next connection is accepted
-                logger.error("connection from %s lost while it was accepted: %s", address, failure)
-                connected.close()
-
-    def _open(self, connected: socket.socket, address: Any) -> None:
-        connected.setblocking(False)
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        session = self._broker.connect(Identity(address[0], address[1]), connected.fileno())
-        self._connections[session] = Connection(connected, session, self)
-
-    def _accept_failed(self, failure: OSError) -> None:
-        if failure.errno not in _OUT_OF_RESOURCES:
-            logger.error("accepting a connection failed: %s", failure)
-            return
-        if not self._said_no_descriptors:
-            self._said_no_descriptors = True
-            logger.error("no more connections can be accepted for now, they wait: %s", failure.strerror)
-        if not self._is_paused:
-            self._is_paused = True
-            for watcher in self._accept_watchers:
-                watcher.stop()
-            timer = self.loop.timer(NO_DESCRIPTORS_PAUSE_S)
-            timer.start(self._accept_again, timer)
-
-    def _accept_again(self, timer: Any) -> None:
-        timer.close()
-        self._is_paused = False
-        for watcher, listening in zip(self._accept_watchers, self._sockets, strict=True):
-            watcher.start(self._on_acceptable, listening)
+    def register(self, endpoint: Endpoint, identity: Identity, number: int) -> Session:
+        """Somebody else than a connection wants a session with the broker."""
+        session = self._broker.connect(identity, number)
+        self._connections[session] = endpoint
+        return session
 
     # --- what connections call
 
-    def dispatch(self, connection: Connection, packets: list[Packet]) -> None:
+    def dispatch(self, connection: Endpoint, packets: list[Packet]) -> None:
         """Have the broker carry out what was read."""
         session = connection.session
         self._broker.receive(session, packets, monotonic())
@@ -123,10 +99,15 @@ class Listener:
         self._broker.end_for_violation(connection.session, b"INVALID_PACKET", str(violation))
         self._touched.add(connection.session)
 
-    def forget(self, connection: Connection, reason: str) -> None:
+    def forget(self, connection: Endpoint, reason: str) -> None:
         """The connection has no session any more."""
         if self._connections.pop(connection.session, None) is not None:
+            self._broker.table.now = monotonic()  # from when on its jobs wait again
             self._broker.disconnect(connection.session, reason)
+
+    def flush_soon(self) -> None:
+        """For callers in a greenlet: it runs after the pass has ended, and replies would wait for the next event."""
+        self._nudge_timer.start(_nothing)
 
     # --- once per loop pass
 
@@ -168,13 +149,7 @@ class Listener:
 
     def close_listeners(self) -> None:
         """Accept no more connections; the port is free from now on."""
-        for watcher in self._accept_watchers:
-            watcher.stop()
-            watcher.close()
-        for listening in self._sockets:
-            listening.close()
-        self._accept_watchers.clear()
-        self._sockets.clear()
+        self._acceptor.close()
 
     def finish(self, when_idle: Callable[[], None]) -> None:
         """Start no more jobs; drop who neither runs a job nor waits for a running one; call back when none runs."""
@@ -185,6 +160,7 @@ class Listener:
             if not session.assigned and not any(job.worker is not None for job in session.listening):
                 connection.close("the server is ending")
         self._when_idle = when_idle
+        self.flush_soon()
 
     def close(self) -> None:
         """Close everything at once."""
@@ -193,3 +169,8 @@ class Listener:
             connection.close("the server is ending")
         self._pass_watcher.stop()
         self._tick_timer.stop()
+        self._nudge_timer.stop()
+
+
+def _nothing() -> None:
+    """What a timer calls that only has to wake the loop."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -22,12 +21,17 @@ from gearman_server.events import (
     FunctionRegistered,
     FunctionUnregistered,
     JobAssigned,
+    JobCoalesced,
     JobDropped,
+    JobDue,
     JobEnded,
+    JobFailed,
     JobQueued,
     JobRequeued,
     RequestRefused,
+    ShutdownRequested,
 )
+from gearman_server.log_handlers import FileHandler, LineHandler, SyslogHandler
 
 NOTICE: Final = 25
 ALERT: Final = 60
@@ -56,6 +60,7 @@ class LogSettings:
     file: str = "stderr"
     level: str = "ERROR"
     format: str = "text"
+    syslog: bool = False
 
 
 class TextFormatter(logging.Formatter):
@@ -83,53 +88,80 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
-class ReopeningFileHandler(logging.FileHandler):
-    """A log file that is opened anew, by name, when it was rotated away."""
-
-    def reopen(self) -> None:
-        """Go on in the file that has the name now; when it can't be opened, in the old one."""
-        self.acquire()
-        try:
-            opened = self._open()
-        except OSError as failure:
-            logger.error("the log file %s can't be reopened, the old one goes on: %s", self.baseFilename, failure)
-        else:
-            old, self.stream = self.stream, opened
-            if old is not None:
-                old.close()
-        finally:
-            self.release()
-
-
 def configure(settings: LogSettings) -> None:
     """Set the log up. A file that can't be opened makes it fall back to stderr, with a warning, as in gearmand."""
     logging.raiseExceptions = False  # a log that can't be written must not write about itself
     logger.setLevel(LEVELS[settings.level])
     logger.propagate = False
-    handler, problem = _handler(settings.file)
-    handler.setFormatter(JsonFormatter() if settings.format == "json" else TextFormatter())
-    logger.handlers[:] = [handler]
-    if problem is not None:
-        logger.warning("the log goes to stderr: %s", problem)
+    problems: list[str] = []
+    handlers = [_handler(settings.file, problems)]
+    handlers[0].setFormatter(JsonFormatter() if settings.format == "json" else TextFormatter())
+    if settings.syslog:
+        try:
+            handlers.append(SyslogHandler())
+        except OSError as failure:
+            problems.append(f"--syslog has no effect, the system's log can't be reached: {failure.strerror}")
+    logger.handlers[:] = handlers
+    for problem in problems:
+        logger.warning("%s", problem)
 
 
-def _handler(file: str) -> tuple[logging.Handler, str | None]:
+def _handler(file: str, problems: list[str]) -> logging.Handler:
     if file == "none":
-        return logging.NullHandler(), None
+        return logging.NullHandler()
     if file != "stderr":
         try:
-            return ReopeningFileHandler(file, encoding="utf-8"), None
+            return FileHandler(file)
         except OSError as failure:
-            return logging.StreamHandler(sys.stderr), f"{file} can't be opened: {failure.strerror}"
-    return logging.StreamHandler(sys.stderr), None
+            problems.append(f"the log goes to stderr: {file} can't be opened: {failure.strerror}")
+    return LineHandler.to_stderr()
+
+
+class SeldomLog:
+    """Logs a kind of event at most once per interval, then with how many it passed over since."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._next = float("-inf")
+        self._passed_over = 0
+
+    def warning(self, message: str, *arguments: object) -> None:
+        """Log it as a WARNING, or count it."""
+        self._log(logging.WARNING, message, arguments)
+
+    def error(self, message: str, *arguments: object) -> None:
+        """Log it as an ERROR, or count it."""
+        self._log(logging.ERROR, message, arguments)
+
+    def _log(self, level: int, message: str, arguments: tuple[object, ...]) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            self._passed_over += 1
+            return
+        self._next = now + self._interval_s
+        if self._passed_over:
+            message, arguments = message + " (and %d times more before this)", (*arguments, self._passed_over)
+            self._passed_over = 0
+        logger.log(level, message, *arguments)
+
+
+def level_name() -> str:
+    """The level that is logged from, by gearmand's name."""
+    level = logger.getEffectiveLevel()
+    return LEVEL_NAMES.get(level, logging.getLevelName(level))
 
 
 def reopen() -> None:
     """The log file was rotated."""
     for handler in logger.handlers:
-        if isinstance(handler, ReopeningFileHandler):
+        if isinstance(handler, FileHandler):
             logger.log(NOTICE, "reopening the log file")
-            handler.reopen()
+            try:
+                handler.reopen()
+            except OSError as failure:
+                logger.error(
+                    "the log file %s can't be reopened, the old one goes on: %s", handler.path, failure.strerror
+                )
 
 
 def log_events(events: EventStream) -> None:
@@ -140,10 +172,10 @@ def log_events(events: EventStream) -> None:
 
 
 _LEVELS_OF_EVENTS: Final[tuple[tuple[int, tuple[type[Event], ...]], ...]] = (
-    (logging.WARNING, (RequestRefused, JobRequeued)),
-    (NOTICE, (JobDropped,)),
+    (logging.WARNING, (RequestRefused, JobRequeued, JobFailed)),
+    (NOTICE, (JobDropped, ShutdownRequested)),
     (logging.INFO, (ConnectionOpened, ConnectionClosed, FunctionRegistered, FunctionUnregistered)),
-    (logging.DEBUG, EVERY_JOB),
+    (logging.DEBUG, (*EVERY_JOB, JobDue)),
 )
 
 
@@ -174,8 +206,12 @@ _MESSAGES: Final[dict[type[Event], str]] = {
     FunctionUnregistered: "connection {identity} ({client_id}): no longer registered for {function}",
     RequestRefused: "connection {identity}: refused with {code}: {text}",
     JobQueued: "job {handle} of {function}: queued",
+    JobCoalesced: "job {handle} of {function}: submitted once more",
+    JobDue: "job {handle} of {function}: its time has come, queued",
     JobAssigned: "job {handle} of {function}: assigned to {worker}",
     JobEnded: "job {handle} of {function}: ended with {how}",
+    JobFailed: "job {handle} of {function}: taken from its worker, this attempt has failed: {reason}",
     JobRequeued: "job {handle} of {function}: back in its queue for the {requeues}. time, {reason}",
     JobDropped: "job {handle} of {function}: dropped, {reason}",
+    ShutdownRequested: "connection {identity}: the command shutdown",
 }

@@ -1,67 +1,38 @@
-"""gearmand's options as a click command's parameters: names, ranges and help texts. No behaviour."""
+"""gearmand's options as a click command's parameters: names, ranges and help texts. No behaviour.
+
+Those about addresses, TLS, HTTP and metrics are in `listen_options`.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import click
 
+from gearman_server.listen_options import LISTEN_OPTIONS, option
 from gearman_server.listener import DEFAULT_MAX_BACKLOG_BYTES
 from gearman_server.log import LEVELS
 
-DEFAULT_ADDRESS: Final = "127.0.0.1"
-DEFAULT_PORT: Final = 4730
-DEFAULT_LISTEN_BACKLOG: Final = 1024
+DEFAULT_CONFIG_FILE: Final = "/etc/gearmand.conf"
 
 _MIB: Final = 1024 * 1024
 _PROTOCOL_MAX_BYTES: Final = 2**32 - 1
 
 
-def _option(*names: str, **attributes: Any) -> click.Option:
-    return click.Option(names, **attributes)
-
-
-_WHERE: Final = (
-    _option(
-        "-L",
-        "--listen",
-        multiple=True,
-        is_flag=False,
-        flag_value=DEFAULT_ADDRESS,
-        metavar="[ADDRESS]",
-        help=f"Address or name to listen on; may be repeated.  [default: {DEFAULT_ADDRESS}]",
-    ),
-    _option(
-        "-p",
-        "--port",
-        type=click.IntRange(0, 65535),
-        default=DEFAULT_PORT,
-        envvar="GEARMAND_PORT",
-        show_default=True,
-        metavar="PORT",
-        help="Port to listen on; 0 = any free one.",
-    ),
-    _option(
-        "-b",
-        "--backlog",
-        type=click.IntRange(1),
-        default=DEFAULT_LISTEN_BACKLOG,
-        show_default=True,
-        metavar="N",
-        help="Connections that may wait to be accepted.",
-    ),
-    _option("--keepalive", is_flag=True, help="TCP keepalive on the listening sockets; connections always have it."),
-)
-
 _JOBS: Final = (
-    _option(
+    option(
         "-j",
         "--job-retries",
-        type=click.IntRange(0, 255),
+        type=click.IntRange(-1, 255),
         metavar="N",
-        help="Attempts a job gets before the loss of its worker makes it fail.  [default: no limit]",
+        help="Attempts a job gets before the loss of its worker makes it fail; -1 = no limit.  [default: -1]",
     ),
-    _option(
+    option(
+        "--policies",
+        metavar="FILE",
+        help="YAML file with a `functions:` mapping: timeout and crash_retries by function. Reread on SIGHUP.",
+    ),
+    option(
         "-w",
         "--worker-wakeup",
         type=click.IntRange(0),
@@ -69,12 +40,13 @@ _JOBS: Final = (
         metavar="N",
         help="Sleeping workers woken for each job; 0 = all.  [default: 0]",
     ),
-    _option("-R", "--round-robin", is_flag=True, help="Accepted; functions are always served in turn."),
-    _option("--exceptions", is_flag=True, help="Send WORK_EXCEPTION to every client, asked for or not."),
-    _option(
+    option("-R", "--round-robin", is_flag=True, help="Accepted; functions are always served in turn."),
+    option("--exceptions", is_flag=True, help="Send WORK_EXCEPTION to every client, asked for or not."),
+    option(
         "--job-handle-prefix", metavar="TEXT", help="What handles start with.  [default: H: and this machine's name]"
     ),
-    _option(
+    option("-q", "--queue-type", metavar="TYPE", help="Accepted as `builtin`, in memory; durable is --store."),
+    option(
         "--store",
         default="memory",
         envvar="GEARMAN_STORE_URL",
@@ -85,8 +57,19 @@ _JOBS: Final = (
     ),
 )
 
+_ADMINISTRATION: Final = (
+    option(
+        "--admin-allow",
+        multiple=True,
+        metavar="CIDR",
+        help="Network or address whose text commands may change something (cancel, create, drop, maxqueue, shutdown);"
+        " may be repeated.  [default: this machine]",
+    ),
+    option("--allow-shutdown", is_flag=True, help="Know the text command `shutdown`; without this it is unknown."),
+)
+
 _BOUNDS: Final = (
-    _option(
+    option(
         "--max-packet-size",
         type=click.IntRange(1, _PROTOCOL_MAX_BYTES),
         default=256 * _MIB,
@@ -94,7 +77,7 @@ _BOUNDS: Final = (
         metavar="BYTES",
         help="Bigger packets are refused and their connection is closed.",
     ),
-    _option(
+    option(
         "--max-backlog-per-connection",
         type=click.IntRange(1),
         default=DEFAULT_MAX_BACKLOG_BYTES,
@@ -102,14 +85,15 @@ _BOUNDS: Final = (
         metavar="BYTES",
         help="A peer that leaves more than this unread is dropped.",
     ),
-    _option(
+    option(
         "-f", "--file-descriptors", type=click.IntRange(1), metavar="N", help="Open files, so connections, at most."
     ),
-    _option("-t", "--threads", type=click.IntRange(0), metavar="N", help="Accepted; there is one event loop."),
+    option("-t", "--threads", type=click.IntRange(0), metavar="N", help="Accepted; there is one event loop."),
+    option("--hashtable-buckets", type=click.IntRange(1), hidden=True),
 )
 
 _PROCESS: Final = (
-    _option(
+    option(
         "-l",
         "--log-file",
         default="stderr",
@@ -117,14 +101,23 @@ _PROCESS: Final = (
         metavar="FILE",
         help="Where the log goes; `stderr` and `none` are special.",
     ),
-    _option(
+    option(
         "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True, help="Form of the log."
     ),
-    _option("--verbose", type=click.Choice(list(LEVELS)), help="How much is logged.  [default: ERROR]"),
-    _option("-v", "verbosity", count=True, help="Log more: -v NOTICE, -vv INFO, -vvv DEBUG."),
-    _option("-P", "--pid-file", metavar="FILE", help="Write the process id there."),
-    _option("--check-args", is_flag=True, hidden=True),
-    _option("--supervised-fd", type=click.IntRange(0), hidden=True),
+    option("--verbose", type=click.Choice(list(LEVELS)), help="How much is logged.  [default: ERROR]"),
+    option("-v", "verbosity", count=True, help="Log more: -v NOTICE, -vv INFO, -vvv DEBUG."),
+    option("-P", "--pid-file", metavar="FILE", help="Write the process id there."),
+    option("--syslog", is_flag=True, help="Log to the system's log as well."),
+    option("-d", "--daemon", is_flag=True, help="Go to the background; the command ends once the server is ready."),
+    option("-u", "--user", metavar="USER", help="Run as this user; the ports are taken before. Needs root."),
+    option(
+        "--config-file",
+        metavar="FILE",
+        help=f"Options to be read first, in the command line's words; '' = none.  [default: {DEFAULT_CONFIG_FILE}]",
+    ),
+    option("--check-args", is_flag=True, help="Check the options, start nothing."),
+    option("--coredump", is_flag=True, hidden=True),
+    option("--supervised-fd", type=click.IntRange(0), hidden=True),
 )
 
-PARAMETERS: Final[list[click.Parameter]] = [*_WHERE, *_JOBS, *_BOUNDS, *_PROCESS]
+PARAMETERS: Final[list[click.Parameter]] = [*LISTEN_OPTIONS, *_JOBS, *_ADMINISTRATION, *_BOUNDS, *_PROCESS]

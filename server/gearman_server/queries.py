@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from gearman_client.extensions import JOB_ATTEMPT_OPTION
+from gearman_client.extensions import JOB_ATTEMPT_OPTION, QUEUE_EVENTS_OPTION
 from gearman_client.packet import PacketType, encode_response
 from gearman_server.errors import RefusedError
 from gearman_server.job import Job
 
 if TYPE_CHECKING:
     from gearman_server.job_table import JobTable
+    from gearman_server.queue_events import QueueEvents
     from gearman_server.session import Session
     from gearman_server.submissions import Handler
 
@@ -22,8 +23,9 @@ _MAX_PROGRESS: Final = 2**32 - 1
 class Queries:
     """Handlers of requests that only ask, or that set how this connection is answered."""
 
-    def __init__(self, table: JobTable) -> None:
+    def __init__(self, table: JobTable, queue_events: QueueEvents) -> None:
         self._table = table
+        self._queue_events = queue_events
 
     def handlers(self) -> dict[int, Handler]:
         """By packet type."""
@@ -31,7 +33,7 @@ class Queries:
             PacketType.GET_STATUS: self._get_status,
             PacketType.GET_STATUS_UNIQUE: self._get_status_unique,
             PacketType.ECHO_REQ: _echo,
-            PacketType.OPTION_REQ: _set_option,
+            PacketType.OPTION_REQ: self._set_option,
             # gearmand answers an ERROR; the packet is a promise to the server that needs no reply at all.
             PacketType.ALL_YOURS: _tolerate,
         }
@@ -46,6 +48,18 @@ class Queries:
         job = self._find_by_unique(unique)
         listeners = len(job.listeners) if job is not None else 0
         session.reply(encode_response(PacketType.STATUS_RES_UNIQUE, unique, *_status_arguments(job), b"%d" % listeners))
+
+    def _set_option(self, session: Session, body: bytes, _now: float) -> None:
+        option = body.lower()
+        if option == b"exceptions":
+            session.wants_exceptions = True
+        elif option == JOB_ATTEMPT_OPTION:
+            session.wants_attempt = True
+        elif option != QUEUE_EVENTS_OPTION:
+            raise RefusedError(b"UNKNOWN_OPTION", b"Server does not recognize given option")
+        session.reply(encode_response(PacketType.OPTION_RES, body))  # as the client spelled it
+        if option == QUEUE_EVENTS_OPTION:
+            self._queue_events.subscribe(session)
 
     def _find_by_unique(self, unique: bytes) -> Job | None:
         """Any job of that unique key: the request names no function."""
@@ -74,17 +88,6 @@ def _as_number(text: bytes) -> bytes:
 
 def _echo(session: Session, body: bytes, _now: float) -> None:
     session.reply(encode_response(PacketType.ECHO_RES, body))
-
-
-def _set_option(session: Session, body: bytes, _now: float) -> None:
-    option = body.lower()
-    if option == b"exceptions":
-        session.wants_exceptions = True
-    elif option == JOB_ATTEMPT_OPTION:
-        session.wants_attempt = True
-    else:
-        raise RefusedError(b"UNKNOWN_OPTION", b"Server does not recognize given option")
-    session.reply(encode_response(PacketType.OPTION_RES, body))  # as the client spelled it
 
 
 def _tolerate(_session: Session, _body: bytes, _now: float) -> None:

@@ -1,54 +1,57 @@
-"""The job server as a running process: built from its settings, serving until a signal or its supervisor ends it."""
+"""The job server as an object: a broker, its store and its listening sockets, on the event loop of whoever starts it.
+
+`Server("127.0.0.1:0").start()` embeds it in any gevent program. What belongs to a process of its own (signals, pid
+file, log, descriptor limit) is in `life`.
+"""
 
 from __future__ import annotations
 
-import fcntl
-import gc
-import json
 import os
 import platform
-import resource
-import signal
 import socket
 import time
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
 
 import gevent
-from gevent.event import Event
-from setproctitle import setproctitle
 
 from gearman_server import __version__, log
 from gearman_server.admin import ServerFacts
 from gearman_server.broker import Broker
 from gearman_server.errors import StartError
+from gearman_server.events import Event, ShutdownRequested
+from gearman_server.http_ports import open_http_ports
 from gearman_server.job_table import BrokerSettings
 from gearman_server.listener import Listener, ListenerSettings
-from gearman_server.log import NOTICE, LogSettings, logger
-from gearman_server.sockets import ListenSettings, describe_address, open_sockets
+from gearman_server.log import NOTICE, logger
+from gearman_server.policies import PolicyFile
+from gearman_server.policy_loading import reread_policies, use_policies
+from gearman_server.ports import Ports, PortSettings
+from gearman_server.sockets import ListenSettings
 from gearman_server.store import MemoryStore
+from gearman_server.tls import TlsContext, TlsSettings
+from gearman_server.unix_sockets import UNIX_PREFIX
 
-#: How long running jobs get to end after the supervisor is gone.
-ORPHANED_PATIENCE_S: Final = 10.0
+if TYPE_CHECKING:
+    from gearman_server.http_port import HttpPort
 
-# Jobs are in no cycles, and a collection looks at every one there is: with Python's defaults a growing queue of a
-# million jobs stops the server for 60 ms at a time, with these for 6 ms (99.9th percentile of a submission, measured).
-_GARBAGE_THRESHOLDS: Final = (2_000, 10, 10_000)
+#: How long an HTTP answer may take to leave once no job is running any more.
+HTTP_DRAIN_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Everything the command line decides."""
+    """What a server does, wherever it runs."""
 
-    listen: ListenSettings = field(default_factory=ListenSettings)
+    ports: PortSettings = field(default_factory=lambda: PortSettings(ListenSettings()))
+    #: For the TLS port; where there is none the job port itself speaks TLS, but for Unix sockets.
+    tls: TlsSettings | None = None
     bounds: ListenerSettings = field(default_factory=ListenerSettings)
     broker: BrokerSettings = field(default_factory=BrokerSettings)
-    log: LogSettings = field(default_factory=LogSettings)
-    pid_file: str | None = None
-    file_descriptors: int | None = None
-    supervised_fd: int | None = None
-    #: Options that were given and do nothing here.
-    without_effect: tuple[str, ...] = ()
+    #: The rules for functions; `reload` reads the file again.
+    policies: PolicyFile | None = None
 
 
 def default_handle_prefix() -> bytes:
@@ -56,142 +59,156 @@ def default_handle_prefix() -> bytes:
     return b"H:" + platform.node().encode("utf-8", "replace")
 
 
-def run(settings: ServerSettings) -> None:
-    """Serve until told to end.
+class Server:
+    """A job server on this thread's gevent loop.
 
-    Raises:
-        StartError: it can't start.
+    `Server("127.0.0.1:0", "unix:/run/gearman.sock")` listens there; without addresses, where `settings.listen` says.
+    It can be started once. As a context manager it is started and stopped.
     """
-    _limit_descriptors(settings.file_descriptors)
-    sockets = open_sockets(settings.listen)
-    addresses = [describe_address(listening) for listening in sockets]
-    log.configure(settings.log)
-    setproctitle(f"gearman-server: {', '.join(addresses)}")
-    _write_pid_file(settings.pid_file)
-    try:
-        _serve(settings, sockets, addresses)
-    finally:
-        _remove_pid_file(settings.pid_file)
 
+    def __init__(self, *addresses: str, settings: ServerSettings | None = None) -> None:
+        settings = settings or ServerSettings(broker=BrokerSettings(handle_prefix=default_handle_prefix()))
+        if addresses:
+            jobs = replace(settings.ports.jobs, addresses=addresses)
+            settings = replace(settings, ports=replace(settings.ports, jobs=jobs))
+        self._settings = settings
+        self._ports = Ports(settings.ports)
+        self._tls: TlsContext | None = None
+        self._broker: Broker | None = None
+        self._listener: Listener | None = None
+        self._http_ports: list[HttpPort] = []
+        self._shutdown_timer: object = None  # a timer that nobody holds is collected
 
-def _serve(settings: ServerSettings, sockets: list[socket.socket], addresses: list[str]) -> None:
-    facts = ServerFacts(__version__, os.getpid(), settings.log.level)
-    broker = Broker(MemoryStore(_first_handle_number()), settings.broker, facts)
-    log.log_events(broker.events)
-    loop = gevent.get_hub().loop
-    listener = Listener(broker, loop, settings.bounds)
-    listener.listen(sockets)
-    life = Life(listener, loop)
-    if settings.supervised_fd is not None:
-        life.obey_supervisor(settings.supervised_fd, addresses)
-    logger.log(NOTICE, "gearman-server %s listens on %s", __version__, ", ".join(addresses))
-    for option in settings.without_effect:
-        logger.log(NOTICE, "the option %s is accepted, and has no effect here", option)
-    gc.set_threshold(*_GARBAGE_THRESHOLDS)
-    gc.freeze()
-    life.wait()
-    listener.close()
-    logger.log(NOTICE, "gearman-server ended: %s", life.end_reason)
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it takes jobs, such as `127.0.0.1:4730`, `[::1]:4730` or `unix:/run/gearman.sock`."""
+        return self.addresses_by_purpose.get("jobs", ())
+
+    @property
+    def addresses_by_purpose(self) -> Mapping[str, tuple[str, ...]]:
+        """All that it listens on: `jobs`, and what there is of `tls`, `http` and `metrics`."""
+        if not self._ports.addresses:
+            raise StartError("the server has no address before it is started")
+        return self._ports.addresses
+
+    @property
+    def address(self) -> str:
+        """The first of its addresses."""
+        return self.addresses[0]
+
+    @property
+    def port(self) -> int:
+        """The TCP port of the first of its addresses that has one."""
+        ports = [address.rpartition(":")[2] for address in self.addresses if not address.startswith(UNIX_PREFIX)]
+        if not ports:
+            raise StartError("the server listens on no TCP port")
+        return int(ports[0])
+
+    def describe_addresses(self) -> str:
+        """All that it listens on, in one line."""
+        return self._ports.describe()
+
+    # --- life
+
+    def open(self, inherited: Mapping[str, Sequence[socket.socket]] | None = None) -> None:
+        """Take the ports and read the certificates, without serving yet: connections wait until `start`.
+
+        It may be left out. Sockets that the process was started with stand in for the ports of their purpose.
+
+        Raises:
+            StartError: it can't start; the message is one line that says why.
+        """
+        if not self._ports.sockets:
+            if self._settings.tls is not None:
+                self._tls = TlsContext(self._settings.tls)
+            self._ports.open(inherited or {})
+
+    def start(self) -> None:
+        """Serve, until `stop`. Returns as soon as connections are accepted.
+
+        Raises:
+            StartError: it can't start, or was started before.
+        """
+        if self._listener is not None:
+            raise StartError("a server can be started once; make another")
+        self.open()
+        facts = ServerFacts(__version__, os.getpid(), log.level_name())
+        broker = self._broker = Broker(MemoryStore(_first_handle_number()), self._settings.broker, facts, time.time)
+        log.log_events(broker.events)
+        if self._settings.policies is not None:
+            use_policies(broker, self._settings.policies)
+        self._listener = Listener(broker, gevent.get_hub().loop, self._settings.bounds)
+        self._listen(self._listener)
+        self._http_ports = open_http_ports(broker, self._listener, self._ports.sockets, self._settings.bounds.allowed)
+        logger.log(NOTICE, "gearman-server %s listens on %s", __version__, self.describe_addresses())
+
+    def _listen(self, listener: Listener) -> None:
+        sockets = self._ports.sockets
+        is_tls_apart = "tls" in sockets
+        for listening in sockets.get("jobs", ()):
+            is_plain = is_tls_apart or listening.family == socket.AF_UNIX
+            listener.listen([listening], None if is_plain else self._tls)
+        listener.listen(sockets.get("tls", ()), self._tls)
+        if self._settings.bounds.allowed is None:
+            is_main_plain = is_tls_apart or self._tls is None
+            self._ports.warn_if_open_to_all(["jobs", "http"] if is_main_plain else ["http"])
+
+    def on_shutdown_command(self, react: Callable[[bool], None]) -> None:
+        """Have `react` called, once the answer has left, when an administrator sends `shutdown`: whether gracefully.
+
+        Without this such a command changes nothing. The server must have been started.
+        """
+        if self._broker is None:
+            raise StartError("the server is not started")
+        loop = gevent.get_hub().loop
+
+        def react_later(event: Event) -> None:
+            if isinstance(event, ShutdownRequested):
+                timer = self._shutdown_timer = loop.timer(0)  # what is due leaves before timers have their turn
+                timer.start(react, event.is_graceful)
+
+        self._broker.events.subscribe(react_later, ShutdownRequested)
+
+    def finish(self, when_idle: Callable[[], None]) -> None:
+        """Accept nothing more, start no more jobs, and call back, in the loop, once no job is running."""
+        if self._listener is None:
+            when_idle()
+        else:
+            for port in self._http_ports:
+                port.close_listeners()
+            self._listener.finish(lambda: gevent.spawn(self._drain_http, when_idle))
+
+    def _drain_http(self, when_idle: Callable[[], None]) -> None:
+        """The last answers are still being written; who merely keeps its connection open is not waited for."""
+        for port in self._http_ports:
+            port.drain(HTTP_DRAIN_S)
+        when_idle()
+
+    def reload(self) -> None:
+        """Read again what may change while it runs: certificates, and the rules for functions."""
+        if self._tls is not None:
+            self._tls.reload()
+        if self._broker is not None and self._settings.policies is not None:
+            reread_policies(self._broker, self._settings.policies.path)
+
+    def stop(self) -> None:
+        """Close every connection and port at once. Stopping twice does nothing."""
+        if self._listener is not None:
+            self._listener.close()
+        for port in self._http_ports:
+            port.close()
+        self._ports.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
 
 def _first_handle_number() -> int:
     """Microseconds since 1970: no restarted server can have been counted that far, so no handle comes twice."""
     return time.time_ns() // 1000
-
-
-class Life:
-    """What ends the server: signals, and the supervisor's end of the socket."""
-
-    def __init__(self, listener: Listener, loop: Any) -> None:
-        self._listener = listener
-        self._loop = loop
-        self._ended = Event()
-        self.end_reason = ""
-        # The watchers must be kept: a collected one watches nothing.
-        self._watchers: list[Any] = []
-        for number, react in (
-            (signal.SIGTERM, self._end_now),
-            (signal.SIGINT, self._end_now),
-            (signal.SIGUSR1, self._end_gracefully),
-            (signal.SIGHUP, log.reopen),
-        ):
-            watcher = loop.signal(number)
-            watcher.start(react)
-            self._watchers.append(watcher)
-
-    def wait(self) -> None:
-        """Return when the server is to end."""
-        self._ended.wait()
-
-    def _end(self, reason: str) -> None:
-        self.end_reason = self.end_reason or reason
-        self._ended.set()
-
-    def _end_now(self) -> None:
-        self._end("signal")
-
-    def _end_gracefully(self) -> None:
-        logger.log(NOTICE, "ending gracefully: running jobs are finished, no other is started")
-        self._listener.finish(lambda: self._end("graceful, no job is running any more"))
-
-    def obey_supervisor(self, descriptor: int, addresses: list[str]) -> None:
-        """Tell the supervisor where we listen, and end when it is gone: its end of the socket closes with it."""
-        try:
-            fcntl.fcntl(descriptor, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
-            os.set_blocking(descriptor, False)
-        except OSError as failure:
-            raise StartError(f"--supervised-fd {descriptor} is no open descriptor: {failure.strerror}") from failure
-        watcher = self._loop.io(descriptor, 1)
-        watcher.start(self._on_supervisor, descriptor, watcher)
-        self._watchers.append(watcher)
-        line = json.dumps({"listening": addresses, "pid": os.getpid()}) + "\n"
-        try:
-            os.write(descriptor, line.encode())
-        except OSError as failure:
-            logger.warning("the supervisor can't be told where we listen: %s", failure.strerror)
-
-    def _on_supervisor(self, descriptor: int, watcher: Any) -> None:
-        try:
-            if os.read(descriptor, 4096):
-                return
-        except BlockingIOError:
-            return
-        except OSError:
-            pass  # as good as the end of file
-        watcher.stop()
-        logger.log(NOTICE, "the supervisor is gone: running jobs get %g s", ORPHANED_PATIENCE_S)
-        self._listener.finish(lambda: self._end("the supervisor is gone, and no job is running any more"))
-        timer = self._loop.timer(ORPHANED_PATIENCE_S)
-        timer.start(self._end, "the supervisor is gone, and its jobs took too long")
-        self._watchers.append(timer)
-
-
-def _limit_descriptors(wanted: int | None) -> None:
-    """Raise the soft limit on open files: to what `-f` says, or as far as this process may."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    limits = (wanted, max(hard, wanted)) if wanted is not None else (hard, hard)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    except (OSError, ValueError) as failure:
-        if wanted is not None:
-            raise StartError(f"-f {wanted} is more open files than this process may have ({hard})") from failure
-
-
-def _write_pid_file(path: str | None) -> None:
-    if path is None:
-        return
-    try:
-        with open(path, "w", encoding="ascii") as file:
-            file.write(f"{os.getpid()}\n")
-    except OSError as failure:
-        raise StartError(
-            f"the pid file {path} can't be written: {failure.strerror}; choose another with -P"
-        ) from failure
-
-
-def _remove_pid_file(path: str | None) -> None:
-    if path is not None:
-        try:
-            os.unlink(path)
-        except OSError as failure:
-            logger.warning("the pid file %s can't be removed: %s", path, failure.strerror)

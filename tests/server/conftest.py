@@ -21,6 +21,7 @@ from gearman_client.packet import (
     PacketType,
     encode_request,
 )
+from gearman_server.access import EVERYBODY
 from gearman_server.admin import ServerFacts
 from gearman_server.broker import Broker
 from gearman_server.job import Job
@@ -29,6 +30,8 @@ from gearman_server.session import Identity, Session
 from gearman_server.store import MemoryStore, Store
 
 DEADLINE_S = 20.0
+#: What the wall clock of a broker without sockets says at its start.
+UNIX_TIME = 1_700_000_000.0
 FACTS = ServerFacts(version="1.2.3", pid=4242, verbosity="INFO")
 
 Received = tuple[int, bytes]
@@ -46,9 +49,9 @@ def decode(packets: bytes) -> list[Received]:
 class Peer:
     """One session of a broker: sends requests, takes what the broker left for it."""
 
-    def __init__(self, harness: BrokerHarness) -> None:
+    def __init__(self, harness: BrokerHarness, identity: Identity) -> None:
         self._harness = harness
-        self.session: Session = harness.broker.connect(Identity("192.0.2.1", 50000), number=harness.next_number())
+        self.session: Session = harness.broker.connect(identity, number=harness.next_number())
 
     def send(self, packet_type: int, *arguments: bytes) -> None:
         self._harness.broker.receive(self.session, [(packet_type, b"\0".join(arguments))], self._harness.now)
@@ -141,22 +144,24 @@ class BrokerHarness:
     """A broker with a hand-moved clock."""
 
     def __init__(self, settings: BrokerSettings, store: Store) -> None:
-        self.broker = Broker(store, settings, FACTS)
         self.now = 1000.0
+        self.unix_time = UNIX_TIME
+        self.broker = Broker(store, settings, FACTS, lambda: self.unix_time)
         self._numbers = 0
 
     def next_number(self) -> int:
         self._numbers += 1
         return self._numbers
 
-    def peer(self) -> Peer:
-        return Peer(self)
+    def peer(self, address: str = "192.0.2.1", unix_uid: int | None = None) -> Peer:
+        return Peer(self, Identity(address, 50000, unix_uid))
 
     def worker(self, *functions: bytes) -> Peer:
         return self.peer().can_do(*functions)
 
     def advance(self, seconds: float) -> float | None:
         self.now += seconds
+        self.unix_time += seconds
         return self.broker.tick(self.now)
 
     def status(self, function: bytes) -> tuple[int, int, int]:
@@ -175,6 +180,7 @@ def make_broker() -> Callable[..., BrokerHarness]:
 
     def make(store: Store | None = None, **settings: object) -> BrokerHarness:
         settings.setdefault("handle_prefix", b"H:test")
+        settings.setdefault("admin_allow", EVERYBODY)
         return BrokerHarness(BrokerSettings(**settings), store if store is not None else MemoryStore())  # type: ignore[arg-type]
 
     return make

@@ -10,10 +10,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gearman_client.packet import PacketType
+from gearman_server.policies import TIMEOUT_GRACE_S, FunctionPolicy
 
 FUNCTIONS = [b"f", b"g"]
 UNIQUES = [b"", b"u", b"v"]
 PRIORITIES = {"": 1, "_HIGH": 0, "_LOW": 2}
+#: `f` may be tried for ever; a job of `g` has one further attempt, and five seconds for each.
+TIMEOUT_S = {b"g": 5}
+CRASH_RETRIES = {b"g": 1}
+#: Within this time every sleeper that there is work for has been woken.
+WAKING_S = 0.1
 
 
 @dataclass(eq=False)
@@ -23,34 +29,46 @@ class ModelJob:
     function: bytes
     unique: bytes
     priority: int
+    order: int
     is_background: bool = False
     listeners: list = field(default_factory=list)
     worker: object = None
-    order: int = 0
+    crashes: int = 0
+    is_cancelled: bool = False
+    #: Unix seconds before which it is not run.
+    run_at: float = 0.0
+    #: When the server ends its attempt.
+    deadline: float | None = None
+
+    @property
+    def is_wanted(self):
+        return not self.is_cancelled and (self.is_background or bool(self.listeners))
 
 
 class BrokerHistory(RuleBasedStateMachine):
-    """Clients submit and leave, workers grab, finish, fail and die, an operator cancels."""
+    """Clients submit and leave; workers grab, sleep, finish, fail, give up and die; supervisors and operators step in."""
 
     new_broker = None  # set by the test: a function that makes a broker harness
 
     @initialize()
     def start(self):
         self.harness = type(self).new_broker()
+        self.harness.broker.use_policies({b"g": FunctionPolicy(timeout_s=TIMEOUT_S[b"g"], crash_retries=1)})
+        self.operator = self.harness.peer()
+        self.watcher = self.harness.peer()
+        self.watcher.ask(PacketType.OPTION_REQ, b"queue-events")
+        self.told: dict[bytes, bytes] = {}
         self.jobs: dict[bytes, ModelJob] = {}
         self.clients: list = []
         self.workers: dict = {}
+        self.sleepers: set = set()
         self.order = 0
 
-    # --- rules
+    # --- clients
 
     @rule()
     def client_comes(self):
         self.clients.append(self.harness.peer())
-
-    @rule(functions=st.sets(st.sampled_from(FUNCTIONS), min_size=1))
-    def worker_comes(self, functions):
-        self.workers[self.harness.worker(*sorted(functions))] = functions
 
     @precondition(lambda self: self.clients)
     @rule(
@@ -63,77 +81,40 @@ class BrokerHistory(RuleBasedStateMachine):
     def submit(self, data, function, unique, priority, is_background):
         client = data.draw(st.sampled_from(self.clients))
         handle = client.submit(function, b"w", unique, f"SUBMIT_JOB{priority}{'_BG' if is_background else ''}")
-        known = [
-            (name, job)
-            for name, job in self.jobs.items()
-            if unique and (job.function, job.unique) == (function, unique)
-        ]
-        if known:
-            [(expected, job)] = known
-            assert handle == expected
-        else:
-            assert handle not in self.jobs
-            self.order += 1
-            job = self.jobs[handle] = ModelJob(function, unique, PRIORITIES[priority], order=self.order)
+        job = self.created(handle, function, unique, PRIORITIES[priority])
         if is_background:
             job.is_background = True
         else:
             job.listeners.append(client)
 
-    @precondition(lambda self: self.workers)
-    @rule(data=st.data())
-    def grab(self, data):
-        worker = data.draw(st.sampled_from(list(self.workers)))
-        handle = worker.grab()
-        waiting = [job for job in self.jobs.values() if job.worker is None and job.function in self.workers[worker]]
-        if handle is None:
-            assert waiting == []
-            return
-        job = self.jobs[handle]
-        assert job in waiting
-        best = min(other.priority for other in waiting)
-        assert job.priority == best
-        same_queue = [other for other in waiting if (other.priority, other.function) == (best, job.function)]
-        assert job.order == min(other.order for other in same_queue)
-        job.worker = worker
+    @precondition(lambda self: self.clients)
+    @rule(
+        data=st.data(),
+        function=st.sampled_from(FUNCTIONS),
+        unique=st.sampled_from(UNIQUES),
+        seconds=st.integers(min_value=-5, max_value=20),
+    )
+    def submit_for_later(self, data, function, unique, seconds):
+        client = data.draw(st.sampled_from(self.clients))
+        run_at = int(self.harness.unix_time) + seconds
+        [(_, handle)] = client.ask(PacketType.SUBMIT_JOB_EPOCH, function, unique, b"%d" % run_at, b"w")
+        self.created(handle, function, unique, 1, run_at).is_background = True
 
-    def running(self, data):
-        """Any running job: handle and job."""
-        running = [(handle, job) for handle, job in self.jobs.items() if job.worker is not None]
-        return data.draw(st.sampled_from(running)) if running else None
-
-    @rule(data=st.data(), how=st.sampled_from(["WORK_COMPLETE", "WORK_FAIL"]))
-    def end(self, data, how):
-        found = self.running(data)
-        if found is None:
-            return
-        handle, job = found
-        result = [b"r"] if how == "WORK_COMPLETE" else []
-        assert job.worker.ask(PacketType[how], handle, *result) == []
-        self.expect(job, (PacketType[how], b"\0".join([handle, *result])))
-        del self.jobs[handle]
-
-    @rule(data=st.data())
-    def report(self, data):
-        found = self.running(data)
-        if found is None:
-            return
-        handle, job = found
-        job.worker.send(PacketType.WORK_DATA, handle, b"d")
-        self.expect(job, (PacketType.WORK_DATA, handle + b"\0d"))
-
-    @precondition(lambda self: self.workers)
-    @rule(data=st.data())
-    def worker_dies(self, data):
-        worker = data.draw(st.sampled_from(list(self.workers)))
-        del self.workers[worker]
-        lost = [job for job in self.jobs.values() if job.worker is worker]
-        worker.leave()
-        # Newest assignment first to the tail: within one queue the model can't tell them apart, so it asks.
-        for job in lost:
-            job.worker = None
-        self.forget_unwanted()
-        self.read_order()
+    def created(self, handle, function, unique, priority, run_at=0.0):
+        """The job that was submitted: a new one, or the one that has its unique key."""
+        known = [
+            (name, job)
+            for name, job in self.jobs.items()
+            if unique and (job.function, job.unique) == (function, unique) and not job.is_cancelled
+        ]
+        if known:
+            [(expected, job)] = known
+            assert handle == expected
+            return job
+        assert handle not in self.jobs
+        self.order += 1
+        job = self.jobs[handle] = ModelJob(function, unique, priority, self.order, run_at=run_at)
+        return job
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
@@ -145,26 +126,161 @@ class BrokerHistory(RuleBasedStateMachine):
             job.listeners = [listener for listener in job.listeners if listener is not client]
         self.forget_unwanted()
 
+    # --- workers
+
+    @rule(functions=st.sets(st.sampled_from(FUNCTIONS), min_size=1))
+    def worker_comes(self, functions):
+        self.workers[self.harness.worker(*sorted(functions))] = set(functions)
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def grab(self, data):
+        worker = self.any_worker(data)
+        self.sleepers.discard(worker)
+        handle = worker.grab()
+        runnable = self.runnable(self.workers[worker])
+        if handle is None:
+            assert runnable == []
+            return
+        job = self.jobs[handle]
+        assert job in runnable
+        best = min(other.priority for other in runnable)
+        assert job.priority == best
+        same_queue = [other for other in runnable if (other.priority, other.function) == (best, job.function)]
+        assert job.order == min(other.order for other in same_queue)
+        job.worker = worker
+        if job.function in TIMEOUT_S:
+            job.deadline = self.harness.now + TIMEOUT_S[job.function] + TIMEOUT_GRACE_S
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def sleep(self, data):
+        worker = self.any_worker(data)
+        if self.runnable(self.workers[worker]):
+            assert worker.ask(PacketType.PRE_SLEEP) == [(PacketType.NOOP, b"")]
+        else:
+            assert worker.ask(PacketType.PRE_SLEEP) == []
+            self.sleepers.add(worker)
+
+    @rule(data=st.data(), how=st.sampled_from(["WORK_COMPLETE", "WORK_FAIL", "WORK_EXCEPTION"]))
+    def end(self, data, how):
+        found = self.running(data)
+        if found is None:
+            return
+        handle, job = found
+        result = [] if how == "WORK_FAIL" else [b"r"]
+        assert job.worker.ask(PacketType[how], handle, *result) == []
+        told = [handle, *result] if how == "WORK_COMPLETE" else [handle]
+        self.expect(job, (PacketType["WORK_FAIL" if how == "WORK_EXCEPTION" else how], b"\0".join(told)))
+        del self.jobs[handle]
+
+    @rule(data=st.data())
+    def report(self, data):
+        found = self.running(data)
+        if found is None:
+            return
+        handle, job = found
+        job.worker.send(PacketType.WORK_DATA, handle, b"d")
+        self.expect(job, (PacketType.WORK_DATA, handle + b"\0d"))
+
+    @rule(data=st.data())
+    def a_stranger_answers(self, data):
+        found = self.running(data)
+        if found is not None:
+            [(packet_type, _)] = self.operator.ask(PacketType.WORK_COMPLETE, found[0], b"forged")
+            assert packet_type == PacketType.ERROR
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data())
+    def worker_dies(self, data):
+        worker = self.any_worker(data)
+        functions = self.workers.pop(worker)
+        self.sleepers.discard(worker)
+        worker.leave()
+        self.lost(worker, functions)
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data(), function=st.sampled_from(FUNCTIONS))
+    def worker_gives_up(self, data, function):
+        worker = self.any_worker(data)
+        self.workers[worker].discard(function)
+        assert all(packet == (PacketType.NOOP, b"") for packet in worker.ask(PacketType.CANT_DO, function))
+        self.lost(worker, {function})
+
+    def lost(self, worker, functions):
+        """The jobs of these functions that the worker had go back to their queues, or have had their attempts."""
+        for handle, job in list(self.jobs.items()):
+            if job.worker is worker and job.function in functions:
+                self.requeue(handle, job)
+        self.forget_unwanted()
+        self.read_order()
+
+    def requeue(self, handle, job):
+        job.worker = job.deadline = None
+        job.crashes += 1
+        if job.crashes > CRASH_RETRIES.get(job.function, 10**9) and job.is_wanted:
+            self.expect(self.jobs.pop(handle), (PacketType.WORK_FAIL, handle))
+
+    # --- from outside
+
+    @rule(seconds=st.sampled_from([0.01, 1, 3, 8]))
+    def time_passes(self, seconds):
+        self.harness.advance(seconds)
+        self.harness.advance(0)
+        for handle, job in list(self.jobs.items()):
+            if job.deadline is not None and job.deadline <= self.harness.now:
+                self.expect(self.jobs.pop(handle), (PacketType.WORK_FAIL, handle))
+        self.read_order()
+
+    @rule(data=st.data())
+    def supervisor_fails_a_job(self, data):
+        found = self.running(data)
+        if found is None:
+            return
+        handle, job = found
+        assert self.operator.text(b"fail job " + handle + b" timeout") == b"OK\r\n"
+        self.expect(job, (PacketType.WORK_FAIL, handle))
+        del self.jobs[handle]
+        [(packet_type, _)] = job.worker.ask(PacketType.WORK_COMPLETE, handle, b"late")
+        assert packet_type == PacketType.ERROR
+
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
-    def cancel_queued(self, data):
-        queued = [handle for handle, job in self.jobs.items() if job.worker is None]
-        if not queued:
-            return
-        handle = data.draw(st.sampled_from(queued))
-        assert self.harness.peer().text(b"cancel job " + handle) == b"OK\r\n"
-        self.expect(self.jobs.pop(handle), (PacketType.WORK_FAIL, handle))
+    def operator_cancels(self, data):
+        handle = data.draw(st.sampled_from(sorted(self.jobs)))
+        job = self.jobs[handle]
+        expected = b"ERR UNKNOWN_JOB\r\n" if job.is_cancelled else b"OK\r\n"
+        assert self.operator.text(b"cancel job " + handle) == expected
+        self.expect(job, (PacketType.WORK_FAIL, handle))
+        if job.worker is None:
+            del self.jobs[handle]
+        job.is_cancelled, job.listeners = True, []
 
     # --- the model
 
+    def any_worker(self, data):
+        return data.draw(st.sampled_from(list(self.workers)))
+
+    def running(self, data):
+        """Any running job: handle and job."""
+        running = [(handle, job) for handle, job in self.jobs.items() if job.worker is not None]
+        return data.draw(st.sampled_from(running)) if running else None
+
+    def runnable(self, functions):
+        """Jobs that a worker with these functions could be given."""
+        return [job for job in self.waiting() if job.function in functions and job.run_at <= self.harness.unix_time]
+
+    def waiting(self):
+        return [job for job in self.jobs.values() if job.worker is None]
+
     def forget_unwanted(self):
-        """Queued jobs that nobody waits for and nobody was promised are gone."""
+        """Jobs that wait, and that nobody waits for and nobody was promised, are gone."""
         for handle, job in list(self.jobs.items()):
-            if job.worker is None and not job.is_background and not job.listeners:
+            if job.worker is None and not job.is_wanted:
                 del self.jobs[handle]
 
     def read_order(self):
-        """Take over the order in which requeued jobs wait."""
+        """Take over the order in which jobs wait that came to their queues together."""
         for function in self.harness.broker.table.functions.values():
             for queue in function.queues:
                 for job in queue:
@@ -178,6 +294,30 @@ class BrokerHistory(RuleBasedStateMachine):
             assert client.take() == [packet] * job.listeners.count(client)
 
     # --- invariants
+
+    @invariant()
+    def a_noop_goes_to_sleepers_only_and_once(self):
+        for worker in self.workers:
+            packets = worker.take()
+            assert packets in ([], [(PacketType.NOOP, b"")])
+            if packets:
+                assert worker in self.sleepers
+                self.sleepers.discard(worker)
+
+    @invariant()
+    def nobody_sleeps_for_long_beside_work(self):
+        idle = [worker for worker in self.sleepers if self.runnable(self.workers[worker])]
+        if not idle:
+            return
+        deadlines = [job.deadline for job in self.jobs.values() if job.deadline is not None]
+        times = [job.run_at for job in self.jobs.values()]
+        if any(self.harness.now < deadline <= self.harness.now + 2 * WAKING_S for deadline in deadlines):
+            return
+        if any(self.harness.unix_time < time <= self.harness.unix_time + 2 * WAKING_S for time in times):
+            return
+        self.harness.advance(WAKING_S)
+        self.a_noop_goes_to_sleepers_only_and_once()
+        assert not any(worker in self.sleepers for worker in idle)
 
     @invariant()
     def status_agrees(self):
@@ -198,9 +338,24 @@ class BrokerHistory(RuleBasedStateMachine):
         for function in table.functions.values():
             keyed = {job.handle for job in function.by_key.values()}
             assert keyed == {
-                handle for handle, job in self.jobs.items() if job.function == function.name and job.unique
+                handle
+                for handle, job in self.jobs.items()
+                if job.function == function.name and job.unique and not job.is_cancelled
             }
             assert all(len(queue) <= 2 * queue.waiting + 1 for queue in function.queues)
+
+    def teardown(self):
+        """In the end, whoever listens to the queues has been told how they are."""
+        if not hasattr(self, "harness"):
+            return
+        self.harness.advance(0.001)
+        self.harness.advance(WAKING_S)
+        for _, body in self.watcher.take():
+            name, _, numbers = body.partition(b"\0")
+            self.told[name] = numbers
+        for name, function in self.harness.broker.table.functions.items():
+            expected = b"%d\0%d\0%d" % (function.queued, function.running, len(function.workers))
+            assert self.told[name] == expected
 
 
 @pytest.mark.timeout(300)
@@ -209,7 +364,7 @@ def test_the_broker_keeps_every_promise_in_random_histories(make_broker):
     case = BrokerHistory.TestCase
     case.settings = settings(
         max_examples=150,
-        stateful_step_count=40,
+        stateful_step_count=50,
         deadline=None,
         derandomize=True,
         suppress_health_check=list(HealthCheck),

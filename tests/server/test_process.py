@@ -35,7 +35,7 @@ def test_help_lists_the_options_but_not_the_hidden_ones(run_command, flag):
         (["stray"], "stray"),
         (["-p", "many"], "--port"),
         (["-p", "65536"], "--port"),
-        (["-j", "-1"], "--job-retries"),
+        (["-j", "-2"], "--job-retries"),
         (["--verbose", "loud"], "--verbose"),
         (["--log-format", "xml"], "--log-format"),
         (["--store", "sqlite:///x"], "--store"),

@@ -174,6 +174,26 @@ def test_a_reduce_job_carries_its_reducer_to_those_who_grab_all(broker):
         ]
 
 
+def test_a_reduce_job_as_the_protocols_text_has_it_is_understood_too(broker):
+    client, worker = broker.peer(), broker.worker(b"f")
+    [(_, handle)] = client.ask(PacketType.SUBMIT_REDUCE_JOB, b"f", b"u", b"sum", b"work")
+    assert worker.ask(PacketType.GRAB_JOB_ALL) == [
+        (PacketType.JOB_ASSIGN_ALL, b"\0".join((handle, b"f", b"u", b"sum", b"work")))
+    ]
+
+
+@pytest.mark.parametrize("kind", [PacketType.SUBMIT_REDUCE_JOB, PacketType.SUBMIT_REDUCE_JOB_BACKGROUND])
+def test_a_reduce_job_is_checked_like_any_other(broker, kind):
+    client = broker.peer()
+    too_long = [(PacketType.ERROR, b"ARGUMENT_TOO_LARGE\0Unique value too large")]
+    assert client.ask(kind, b"f", b"u" * 65, b"sum", b"", b"work") == too_long
+    assert client.ask(kind, b"f", b"u", b"s" * 65, b"", b"work") == [
+        (PacketType.ERROR, b"ARGUMENT_TOO_LARGE\0Reducer value too large")
+    ]
+    assert client.ask(kind, b"f", b"u", b"sum")[0][1].startswith(b"INVALID_PACKET\0")
+    assert client.session.ending is not None
+
+
 def test_a_submission_of_a_text_kind_that_no_server_supports_is_answered(broker):
     [(packet_type, body)] = broker.peer().ask(PacketType.SUBMIT_JOB_SCHED, b"f")
     assert (packet_type, body) == (PacketType.ERROR, b"INVALID_COMMAND\0Command not expected")

@@ -1,0 +1,34 @@
+"""What the broker has to do at a time, whatever it is: the few things that are no job's own deadline. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+
+#: Something to be done; it is handed the monotonic time.
+Act = Callable[[float], None]
+
+
+class Agenda:
+    """Things to do, by the monotonic time at which they are due. Whoever adds one makes sure not to add it twice."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Act]] = []
+        self._serial = count()  # of equally due things the one that was added first comes first
+        #: When the first is due; None when there is nothing to do.
+        self.next_due: float | None = None
+
+    def add(self, due: float, act: Act) -> None:
+        """Have `act` called once `due` has come. A time in the past means as soon as possible."""
+        heappush(self._heap, (due, next(self._serial), act))
+        self.next_due = self._heap[0][0]
+
+    def run_due(self, now: float) -> None:
+        """Do what is due. What is added meanwhile has its turn at the next call."""
+        due = []
+        while self._heap and self._heap[0][0] <= now:
+            due.append(heappop(self._heap)[2])
+        for act in due:
+            act(now)
+        self.next_due = self._heap[0][0] if self._heap else None

@@ -1,0 +1,50 @@
+"""What becomes of a function's jobs that do not end well: the rules. Pure; `policy_file` reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Final
+
+#: How long after its limit the server itself ends an attempt: the worker and its supervisor come first.
+TIMEOUT_GRACE_S: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionPolicy:
+    """The rules for the jobs of one function."""
+
+    #: Longest time of one attempt in seconds; None = no limit.
+    timeout_s: float | None = None
+    #: Further attempts after the worker was lost under the job; None = no limit.
+    crash_retries: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """The rules for every function."""
+
+    #: gearmand's `--job-retries`: attempts in all, for functions that nothing else is written for; None = no limit.
+    job_retries: int | None = None
+    by_function: Mapping[bytes, FunctionPolicy] = field(default_factory=lambda: MappingProxyType({}))
+
+    def of(self, name: bytes) -> FunctionPolicy:
+        """The rules for one function. What is written for it wins over `--job-retries`."""
+        crash_retries = None if self.job_retries is None else max(self.job_retries - 1, 0)
+        written = self.by_function.get(name)
+        if written is None:
+            return FunctionPolicy(crash_retries=crash_retries)
+        if written.crash_retries is None:
+            return replace(written, crash_retries=crash_retries)
+        return written
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """What a policies file says."""
+
+    path: str
+    by_function: Mapping[bytes, FunctionPolicy]
+    #: Keys that have no effect yet: one line each, for the log.
+    notices: tuple[str, ...] = ()

@@ -1,0 +1,83 @@
+"""The extension `queue-events`: functions' counts, pushed to the connections that asked for them. Pure.
+
+Nothing on the way of a job knows of this. While somebody listens, every request makes it look at all functions soon,
+once for all requests of the next moments, and tell what differs from what was told last.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gearman_client.extensions import QUEUE_CHANGED
+from gearman_client.packet import encode_response
+
+if TYPE_CHECKING:
+    from gearman_server.agenda import Agenda
+    from gearman_server.job_table import JobTable
+    from gearman_server.session import Session
+
+#: A function's changes within this time are told at once.
+COALESCING_S: Final = 0.02
+#: A look at very many functions costs more than that allows: then less often, so that it stays at 5 % of the time.
+_PAUSE_PER_FUNCTION_S: Final = 20e-6
+
+#: Queued, running and workers of a function.
+_Counts = tuple[int, int, int]
+_GONE: Final[_Counts] = (0, 0, 0)
+
+
+class QueueEvents:
+    """Who listens, and what they were told."""
+
+    def __init__(self, table: JobTable, agenda: Agenda) -> None:
+        self._table = table
+        self._agenda = agenda
+        self.subscribers: set[Session] = set()
+        self._told: dict[bytes, _Counts] = {}
+        self._is_look_due = False
+        self._next_look = 0.0
+
+    def subscribe(self, session: Session) -> None:
+        """Tell the session of every function now, and of every change from now on."""
+        if session in self.subscribers:
+            return
+        counts = self._counts()
+        if not self.subscribers:
+            self._told = counts
+        self.subscribers.add(session)
+        for name, count in counts.items():
+            session.reply(_queue_changed(name, count))
+
+    def unsubscribe(self, session: Session) -> None:
+        """The session is gone."""
+        self.subscribers.discard(session)
+
+    def note_change(self) -> None:
+        """Something may have changed. Called only while somebody listens."""
+        if not self._is_look_due:
+            self._is_look_due = True
+            self._agenda.add(self._next_look, self._look)
+
+    def _look(self, now: float) -> None:
+        self._is_look_due = False
+        self._next_look = now + max(COALESCING_S, _PAUSE_PER_FUNCTION_S * len(self._table.functions))
+        if not self.subscribers:
+            return
+        told, self._told = self._told, self._counts()
+        packets = [_queue_changed(name, count) for name, count in self._told.items() if told.get(name) != count]
+        packets += [_queue_changed(name, _GONE) for name in told.keys() - self._told.keys()]
+        if packets:
+            data = b"".join(packets)
+            for session in self.subscribers:
+                session.reply(data)
+            self._table.touched |= self.subscribers
+
+    def _counts(self) -> dict[bytes, _Counts]:
+        return {
+            name: (function.queued, function.running, len(function.workers))
+            for name, function in self._table.functions.items()
+        }
+
+
+def _queue_changed(name: bytes, counts: _Counts) -> bytes:
+    return encode_response(QUEUE_CHANGED, name, *(b"%d" % count for count in counts))

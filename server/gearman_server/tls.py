@@ -1,0 +1,258 @@
+"""TLS without sockets of its own: certificates loaded and reloaded, and a stream that a connection reads and writes
+as it would a non-blocking socket. Decrypting and encrypting happen in the same event-loop callbacks; nothing waits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gearman_server.errors import StartError
+from gearman_server.log import NOTICE, logger
+
+#: What is encrypted at a time: a big result must not be doubled in memory before the socket takes it.
+ENCRYPT_BYTES: Final = 1 << 17
+_DECRYPT_BYTES: Final = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """PEM files, and whether clients must show a certificate signed by the CA."""
+
+    certificate: str
+    #: None: in the certificate's file.
+    key: str | None = None
+    ca_file: str | None = None
+    verify: bool = False
+
+
+class TlsContext:
+    """The context that new connections get; it is replaced when the certificates are read again."""
+
+    def __init__(self, settings: TlsSettings) -> None:
+        """Raises StartError when a file can't be used."""
+        self._settings = settings
+        self.context = _load(settings)
+
+    def reload(self) -> None:
+        """Read the files again. When they can't be used the old ones stay, and the log says so."""
+        try:
+            self.context = _load(self._settings)
+        except StartError as failure:
+            logger.error("the old TLS certificates stay in use: %s", failure)
+        else:
+            logger.log(NOTICE, "the TLS certificates were read again")
+
+
+def _load(settings: TlsSettings) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    # A client that sends its job and closes, without reading the session tickets, would reset the connection and
+    # with it destroy what it sent.
+    context.num_tickets = 0
+    _check_readable("--ssl-certificate", settings.certificate)
+    _check_readable("--ssl-key", settings.key)
+    _check_readable("--ssl-ca-file", settings.ca_file)
+    try:
+        # Without a password function an encrypted key would make OpenSSL ask for one on the terminal.
+        context.load_cert_chain(settings.certificate, settings.key, password=lambda: "")
+    except (OSError, ValueError) as failure:
+        key = settings.key or settings.certificate
+        raise StartError(
+            f"--ssl-certificate {settings.certificate} and --ssl-key {key} can't be used: {_explain(failure)}; "
+            "give PEM files that belong together, the key without a password"
+        ) from failure
+    if settings.ca_file is not None:
+        _trust(context, settings.ca_file, settings.verify)
+    return context
+
+
+def _trust(context: ssl.SSLContext, ca_file: str, verify: bool) -> None:
+    try:
+        context.load_verify_locations(ca_file)
+    except (OSError, ValueError) as failure:
+        raise StartError(
+            f"--ssl-ca-file {ca_file} can't be used: {_explain(failure)}; give a PEM file of CA certificates"
+        ) from failure
+    # Who shows a certificate unasked is known by its subject, and refused when it is a bad one.
+    context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_OPTIONAL
+
+
+def _check_readable(option: str, path: str | None) -> None:
+    if path is None:
+        return
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as failure:
+        raise StartError(f"{option} {path} can't be read: {failure.strerror}; give a readable PEM file") from failure
+
+
+def _explain(failure: Exception) -> str:
+    return (isinstance(failure, ssl.SSLError) and failure.reason) or str(failure)
+
+
+class TlsStream:
+    """The encrypted stream over one connected, non-blocking socket."""
+
+    __slots__ = ("_accepted_bytes", "_ciphertext", "_incoming", "_is_ended", "_outgoing", "_socket", "_tls")
+
+    def __init__(self, connected: socket.socket, context: ssl.SSLContext) -> None:
+        self._socket = connected
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        # What is encrypted and the socket has yet to take, and how many bytes of the last `send` are in it.
+        self._ciphertext = memoryview(b"")
+        self._accepted_bytes = 0
+        self._is_ended = False
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether the socket has yet to take something."""
+        return bool(self._ciphertext)
+
+    @property
+    def subject(self) -> str | None:
+        """The verified client certificate's subject, such as `O=Example,CN=worker 1`; None without one."""
+        certificate: dict[str, Any] | None = self._tls.getpeercert()
+        if not certificate:
+            return None
+        names = [pair for part in certificate.get("subject", ()) for pair in part]
+        return ",".join(f"{_SHORT_NAMES.get(name, name)}={value}" for name, value in names)
+
+    def shake_hands(self) -> bool:
+        """Go on with the handshake; whether it is complete and sent.
+
+        Raises:
+            OSError: it failed.
+        """
+        if self._fill(_DECRYPT_BYTES):
+            raise ConnectionResetError("the peer closed the connection")
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._send_control()
+            return False
+        except ssl.SSLError:
+            self._send_control()  # the alert that says why
+            raise
+        self._send_control()
+        return not self._ciphertext
+
+    # --- what a connection calls, with the meaning it has for a socket
+
+    def recv(self, size: int) -> bytes:
+        """Everything that one read of `size` bytes yields decrypted; nothing decrypted is left behind.
+
+        Raises:
+            BlockingIOError: nothing yet.
+        """
+        is_closed = self._fill(size)
+        data = self._decrypt()
+        self._send_control()
+        if data or is_closed or self._is_ended:
+            return data
+        raise BlockingIOError
+
+    def send(self, data: bytes | memoryview) -> int:
+        """Encrypt and send the start of `data`; how many of its bytes.
+
+        After BlockingIOError the next call's data must start with the same bytes, as a connection's backlog does: some
+        may be encrypted already, and are counted once the socket has taken them.
+        """
+        self._push()
+        if self._accepted_bytes:
+            return self._count_accepted()
+        self._accepted_bytes = self._tls.write(memoryview(data)[:ENCRYPT_BYTES])
+        self._ciphertext = memoryview(self._outgoing.read())
+        self._push()
+        return self._count_accepted()
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._socket.fileno()
+
+    def shutdown(self, how: int) -> None:
+        """Say that nothing more is sent."""
+        self._say_goodbye()
+        self._socket.shutdown(how)
+
+    def close(self) -> None:
+        """Close the socket, after a last word to the peer if there is room for it."""
+        self._say_goodbye()
+        self._socket.close()
+
+    # --- inside
+
+    def _fill(self, size: int) -> bool:
+        """Read once from the socket; whether the peer has closed."""
+        try:
+            data = self._socket.recv(size)
+        except (BlockingIOError, InterruptedError):
+            return False
+        if data:
+            self._incoming.write(data)
+        return not data
+
+    def _decrypt(self) -> bytes:
+        pieces: list[bytes] = []
+        while not self._is_ended:
+            try:
+                piece = self._tls.read(_DECRYPT_BYTES)
+            except ssl.SSLWantReadError:
+                break
+            except ssl.SSLZeroReturnError:
+                piece = b""
+            if piece:
+                pieces.append(piece)
+            else:
+                self._end_input()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _end_input(self) -> None:
+        """The peer has said that it sends no more: from now on the socket is readable, and `recv` returns nothing."""
+        self._is_ended = True
+        with contextlib.suppress(OSError):  # the peer may be gone altogether
+            self._socket.shutdown(socket.SHUT_RD)
+
+    def _push(self) -> None:
+        """Have the socket take what is encrypted, all of it.
+
+        Raises:
+            BlockingIOError: some of it is still to be taken.
+        """
+        while self._ciphertext:
+            sent = self._socket.send(self._ciphertext)
+            self._ciphertext = self._ciphertext[sent:]
+
+    def _count_accepted(self) -> int:
+        accepted, self._accepted_bytes = self._accepted_bytes, 0
+        return accepted
+
+    def _send_control(self) -> None:
+        """Send what TLS itself has to say; what the socket doesn't take leaves before the next data."""
+        if self._outgoing.pending:
+            self._ciphertext = memoryview(bytes(self._ciphertext) + self._outgoing.read())
+        if self._ciphertext:
+            with contextlib.suppress(BlockingIOError, InterruptedError):
+                self._push()
+
+    def _say_goodbye(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._tls.unwrap()  # raises that the peer's own last word has not come: it is not waited for
+        with contextlib.suppress(OSError):
+            self._send_control()
+
+
+_SHORT_NAMES: Final = {
+    "commonName": "CN",
+    "organizationName": "O",
+    "organizationalUnitName": "OU",
+    "countryName": "C",
+    "stateOrProvinceName": "ST",
+    "localityName": "L",
+}

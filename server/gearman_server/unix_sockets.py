@@ -1,0 +1,78 @@
+"""Unix listening sockets: bound with their mode, the file of a dead predecessor replaced, a living one's never."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from typing import Final
+
+from gearman_server.errors import StartError
+from gearman_server.log import logger
+
+UNIX_PREFIX: Final = "unix:"
+
+# Where a hung predecessor doesn't answer, this start must not hang with it.
+_PROBE_TIMEOUT_S: Final = 1.0
+
+
+def open_unix_socket(path: str, mode: int, backlog: int) -> socket.socket:
+    """A listening Unix socket at `path`, whose file has `mode` before anybody can connect.
+
+    Raises:
+        StartError: the path can't be used, or another server listens there.
+    """
+    _make_room(path)
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listening.bind(path)
+        os.chmod(path, mode)
+        listening.listen(backlog)
+    except OSError as failure:
+        listening.close()
+        raise StartError(
+            f"can't listen on unix:{path}: {failure.strerror or failure}; choose another path with -L unix:PATH"
+        ) from failure
+    return listening
+
+
+def remove_socket_file(path: str) -> None:
+    """Remove the file of a closed listening socket, unless a successor listens there by now."""
+    try:
+        if _is_socket(path) and not _is_served(path):
+            os.unlink(path)
+    except OSError as failure:
+        logger.warning("the socket file %s can't be removed: %s", path, failure.strerror)
+
+
+def _make_room(path: str) -> None:
+    try:
+        if not _is_socket(path):
+            return  # nothing there, or something that bind will refuse to replace
+        if _is_served(path):
+            raise StartError(
+                f"another server listens on unix:{path}; stop that, or choose another path with -L unix:PATH"
+            )
+        os.unlink(path)
+    except OSError as failure:
+        raise StartError(
+            f"the old socket file {path} can't be replaced: {failure.strerror}; remove it, or choose another path"
+        ) from failure
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def _is_served(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_TIMEOUT_S)
+        try:
+            probe.connect(path)
+        except OSError as failure:
+            return failure.errno not in (errno.ECONNREFUSED, errno.ENOENT)
+    return True

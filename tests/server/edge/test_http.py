@@ -1,0 +1,304 @@
+"""Jobs by HTTP: what a request means, and what is answered in every case."""
+
+import http.client
+import signal
+import socket
+
+import pytest
+
+from gearman_client.packet import PacketType
+
+DEADLINE_S = 6
+NAMES = {PacketType.WORK_FAIL: "WORK_FAIL", PacketType.WORK_EXCEPTION: "WORK_EXCEPTION"}
+
+
+class Http:
+    """One HTTP connection to the server's HTTP port."""
+
+    def __init__(self, server):
+        self.port = int(server.announced["http"][0].rpartition(":")[2])
+        self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
+
+    def send(self, method, path, body=None, **headers):
+        self.connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+
+    def answer(self):
+        """Status, the interesting headers, body."""
+        response = self.connection.getresponse()
+        body = response.read()
+        return response.status, response.headers, body
+
+    def ask(self, method, path, body=None, **headers):
+        self.send(method, path, body, **headers)
+        return self.answer()
+
+    def raw(self, request):
+        """Everything that the server answers to these bytes."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S) as stream:
+            stream.sendall(request)
+            answer = b""
+            while data := stream.recv(65536):
+                answer += data
+            return answer
+
+
+@pytest.fixture
+def web(start_server):
+    """A server with an HTTP port."""
+    return start_server("-r", "http", "--http-port", "0", "--max-packet-size", "1000000")
+
+
+@pytest.fixture
+def http_peer(web):
+    """A connection to the HTTP port."""
+    peer = Http(web)
+    yield peer
+    peer.connection.close()
+
+
+@pytest.fixture
+def worker(web):
+    """A Gearman worker that can do `reverse`."""
+    peer = web.peer()
+    peer.send(PacketType.CAN_DO, b"reverse")
+    peer.sync()
+    return peer
+
+
+def take_job(worker):
+    """The worker's next job: handle, unique, workload."""
+    worker.send(PacketType.PRE_SLEEP)
+    assert worker.receive() == (PacketType.NOOP, b"")
+    packet_type, body = worker.ask(PacketType.GRAB_JOB_UNIQ)
+    assert packet_type == PacketType.JOB_ASSIGN_UNIQ
+    handle, _function, unique, workload = body.split(b"\0", 3)
+    return handle, unique, workload
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_a_posted_workload_is_answered_with_the_result(http_peer, worker, method):
+    http_peer.send(method, "/reverse", b"ab\0cd")
+    handle, unique, workload = take_job(worker)
+    assert (unique, workload) == (b"-", b"ab\0cd")
+    worker.send(PacketType.WORK_COMPLETE, handle, b"dc\0ba")
+    status, headers, body = http_peer.answer()
+    assert (status, body) == (200, b"dc\0ba")
+    assert headers["X-Gearman-Job-Handle"] == handle.decode()
+    assert headers["X-Gearman-Command"] == "WORK_COMPLETE"
+    assert headers["Content-Type"] == "application/octet-stream"
+
+
+def test_get_submits_an_empty_workload_and_the_path_is_decoded(web, http_peer):
+    peer = web.peer()
+    peer.send(PacketType.CAN_DO, "grüße/alle".encode())
+    peer.sync()
+    http_peer.send("GET", "//gr%C3%BC%C3%9Fe/alle?ignored=1")
+    handle, _unique, workload = take_job(peer)
+    assert workload == b""
+    peer.send(PacketType.WORK_COMPLETE, handle, b"")
+    status, headers, body = http_peer.answer()
+    assert (status, headers["Content-Length"], body) == (200, "0", b"")
+
+
+def test_head_is_answered_like_get_without_the_body(http_peer, worker):
+    http_peer.send("HEAD", "/reverse")
+    handle, _, _ = take_job(worker)
+    worker.send(PacketType.WORK_COMPLETE, handle, b"result")
+    status, headers, body = http_peer.answer()
+    assert (status, headers["Content-Length"], body) == (200, "6", b"")
+    assert headers["X-Gearman-Command"] == "WORK_COMPLETE"
+
+
+def test_head_of_the_root_tells_that_the_server_is_there(http_peer):
+    assert http_peer.ask("HEAD", "/")[0] == 200
+
+
+def test_several_requests_use_one_connection(http_peer, worker):
+    for number in range(3):
+        http_peer.send("POST", "/reverse", b"%d" % number)
+        connected = http_peer.connection.sock
+        handle, _, workload = take_job(worker)
+        worker.send(PacketType.WORK_COMPLETE, handle, workload)
+        assert http_peer.answer()[2] == b"%d" % number
+        assert http_peer.connection.sock is connected
+
+
+def test_data_comes_before_the_result_and_progress_is_left_out(http_peer, worker):
+    http_peer.send("POST", "/reverse", b"w")
+    handle, _, _ = take_job(worker)
+    worker.send(PacketType.WORK_DATA, handle, b"one ")
+    worker.send(PacketType.WORK_STATUS, handle, b"1", b"2")
+    worker.send(PacketType.WORK_WARNING, handle, b"careful")
+    worker.send(PacketType.WORK_DATA, handle, b"two ")
+    worker.send(PacketType.WORK_COMPLETE, handle, b"three")
+    status, headers, body = http_peer.answer()
+    assert (status, headers["X-Gearman-Command"], body) == (200, "WORK_COMPLETE", b"one two three")
+
+
+@pytest.mark.parametrize(
+    ("packet_type", "arguments", "body"),
+    [(PacketType.WORK_FAIL, (), b"the job failed\n"), (PacketType.WORK_EXCEPTION, (b"it broke",), b"it broke")],
+)
+def test_a_failed_job_is_502_and_says_how_it_failed(http_peer, worker, packet_type, arguments, body):
+    http_peer.send("POST", "/reverse", b"w")
+    handle, _, _ = take_job(worker)
+    worker.send(packet_type, handle, *arguments)
+    status, headers, answered = http_peer.answer()
+    assert (status, answered) == (502, body)
+    assert headers["X-Gearman-Command"] == NAMES[packet_type]
+    assert headers["X-Gearman-Job-Handle"] == handle.decode()
+
+
+def test_a_background_job_is_accepted_at_once_and_survives_the_connection(web, http_peer):
+    status, headers, body = http_peer.ask("POST", "/later", b"w", X_Gearman_Background="true")
+    assert (status, headers["X-Gearman-Command"], body) == (200, "JOB_CREATED", b"")
+    http_peer.connection.close()
+    worker = web.peer()
+    worker.send(PacketType.CAN_DO, b"later")
+    assert worker.ask(PacketType.GRAB_JOB)[1].split(b"\0")[0] == headers["X-Gearman-Job-Handle"].encode()
+
+
+def test_priority_and_unique_key_are_headers(web, http_peer):
+    for name, value in (("low", "l"), ("normal", "n"), ("high", "h")):
+        headers = {"X-Gearman-Priority": name, "X-Gearman-Unique": value, "X-Gearman-Background": "TRUE"}
+        http_peer.connection.request("POST", "/f", b"w", headers)
+        assert http_peer.answer()[0] == 200
+    worker = web.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    assert [worker.ask(PacketType.GRAB_JOB_UNIQ)[1].split(b"\0")[2] for _ in range(3)] == [b"h", b"n", b"l"]
+
+
+def test_identical_workloads_are_one_job_unless_the_unique_key_is_empty(web, http_peer):
+    def handle(**headers):
+        return http_peer.ask("POST", "/f", b"w", X_Gearman_Background="true", **headers)[1]["X-Gearman-Job-Handle"]
+
+    assert handle() == handle()
+    assert handle(X_Gearman_Unique="") != handle(X_Gearman_Unique="")
+
+
+def test_a_caller_that_goes_abandons_its_job(web, http_peer, until):
+    http_peer.send("POST", "/f", b"w")
+    until(lambda: web.text(b"status") == b"f\t1\t0\t0\n.\n")
+    http_peer.connection.close()
+    until(lambda: web.text(b"status") == b"f\t0\t0\t0\n.\n")
+
+
+def test_a_chunked_body_is_read(http_peer, worker):
+    http_peer.connection.request("POST", "/reverse", iter([b"ab", b"", b"cd"]), encode_chunked=True)
+    handle, _, workload = take_job(worker)
+    assert workload == b"abcd"
+    worker.send(PacketType.WORK_COMPLETE, handle, b"")
+    assert http_peer.answer()[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/", {}, 404),
+        ("POST", "///", {}, 404),
+        ("DELETE", "/f", {}, 405),
+        ("TRACE", "/f", {}, 405),
+        ("BREW", "/f", {}, 501),
+        ("GET", "/f", {"X_Gearman_Priority": "urgent"}, 400),
+        ("GET", "/f", {"X_Gearman_Background": "maybe"}, 400),
+        ("GET", "/f", {"X_Gearman_Unique": "u" * 65}, 400),
+        ("GET", "/%00", {}, 400),
+        ("GET", "/a%0Ab", {}, 400),
+        ("POST", "/f", {"Transfer_Encoding": "gzip"}, 501),
+    ],
+)
+def test_a_request_that_means_nothing_is_refused_with_a_reason(http_peer, method, path, headers, status):
+    answered, given, body = http_peer.ask(method, path, **headers)
+    assert answered == status
+    assert body.endswith(b"\n")
+    assert given["Content-Type"].startswith("text/plain")
+
+
+def test_405_names_the_methods_that_are_allowed(http_peer):
+    assert http_peer.ask("DELETE", "/f")[1]["Allow"] == "GET, HEAD, POST, PUT"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (b"POST /f HTTP/1.1\r\nHost: x\r\n\r\n", 411),
+        (b"POST /f HTTP/1.1\r\nHost: x\r\nContent-Length: 1000001\r\n\r\n", 413),
+        (
+            b"POST /f HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            + b"f4241\r\n"
+            + b"x" * 1_000_001
+            + b"\r\n0\r\n\r\n",
+            413,
+        ),
+        (b"POST /f HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n", 400),
+        (b"POST /f HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nabcdef", 400),
+        (b"POST /f HTTP/1.1\r\nContent-Length: +5\r\n\r\nabcde", 400),
+        (b"GET /f\r\n\r\n", 400),
+        (b"GET /f HTTP/3.0\r\n\r\n", 400),
+        (b"\x16\x03\x01\x02\x00 nonsense\r\n\r\n", 400),
+        (b"GET /f HTTP/1.1\r\n" + b"a: b\r\n" * 200 + b"\r\n", 400),
+        (b"GET /f HTTP/1.1\r\na: " + b"b" * 70_000 + b"\r\n\r\n", 400),
+    ],
+    ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else str(value),
+)
+def test_what_is_no_proper_request_is_answered_closed_and_leaves_no_traceback(web, http_peer, request_bytes, status):
+    answer = http_peer.raw(request_bytes)
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert web.text(b"status") == b".\n"
+    web.process.terminate()
+    assert b"Traceback" not in web.process.communicate(timeout=DEADLINE_S)[1]
+
+
+def test_a_full_queue_is_503_and_says_so(web, http_peer):
+    http_peer.ask("POST", "/f", b"1", X_Gearman_Background="true")
+    web.text(b"maxqueue f 1")
+    status, headers, body = http_peer.ask("POST", "/f", b"2", X_Gearman_Background="true")
+    assert (status, headers["X-Gearman-Command"], headers["Retry-After"]) == (503, "ERROR", "1")
+    assert b"Job queue is full" in body
+
+
+def test_http_1_0_is_answered_and_closed(http_peer, web):
+    answer = http_peer.raw(b"POST /f HTTP/1.0\r\nContent-Length: 1\r\nX-Gearman-Background: true\r\n\r\nx")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+def test_a_graceful_end_waits_for_the_answer_of_a_running_job(web, http_peer, worker):
+    http_peer.send("POST", "/reverse", b"w")
+    handle, _, _ = take_job(worker)
+    web.signal(signal.SIGUSR1)
+    worker.send(PacketType.WORK_COMPLETE, handle, b"r" * 900_000)
+    assert http_peer.answer()[2] == b"r" * 900_000
+    assert web.wait() == 0
+
+
+def test_a_graceful_end_answers_who_waits_for_a_job_that_will_not_start(web, http_peer, until):
+    http_peer.send("POST", "/f", b"w")
+    until(lambda: web.text(b"status") == b"f\t1\t0\t0\n.\n")
+    web.signal(signal.SIGUSR1)
+    assert http_peer.answer()[0] == 503
+    assert web.wait() == 0
+
+
+def test_http_peers_are_listed_among_the_connections(web, http_peer, until):
+    http_peer.send("POST", "/f", b"w")
+    until(lambda: b" 127.0.0.1 http :" in web.text(b"workers"))
+
+
+def test_an_unknown_protocol_is_refused(run_command):
+    refused = run_command("-p", "0", "-r", "gopher")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "--protocol" in refused.stderr
+
+
+def test_a_taken_http_port_is_named_with_its_option(run_command, web):
+    port = Http(web).port
+    refused = run_command("-p", "0", "-r", "http", "--http-port", str(port))
+    assert refused.returncode == 1
+    assert "--http-port" in refused.stderr
+
+
+def test_allow_holds_for_http_too(start_server):
+    server = start_server("-r", "http", "--http-port", "0", "--allow", "192.0.2.1")
+    with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
+        Http(server).ask("HEAD", "/")

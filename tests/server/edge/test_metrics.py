@@ -1,0 +1,133 @@
+"""The metrics port: what is counted, in Prometheus' format, and that jobs never come in there."""
+
+import urllib.error
+import urllib.request
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from gearman_client.packet import PacketType
+
+DEADLINE_S = 6
+
+
+class Page:
+    """What the metrics port answers."""
+
+    def __init__(self, server):
+        self._base = f"http://{server.announced['metrics'][0]}"
+
+    def get(self, path, method="GET"):
+        request = urllib.request.Request(self._base + path, method=method)
+        with urllib.request.urlopen(request, timeout=DEADLINE_S) as response:
+            return response.status, response.headers, response.read().decode()
+
+    def samples(self):
+        """Every sample's value, by name and labels' values."""
+        families = text_string_to_metric_families(self.get("/metrics")[2])
+        return {
+            (sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples
+        }
+
+
+@pytest.fixture
+def measured(start_server):
+    """A server with a metrics port."""
+    return start_server("--metrics-listen", "127.0.0.1:0", "--job-retries", "2")
+
+
+@pytest.fixture
+def page(measured):
+    """Its metrics."""
+    return Page(measured)
+
+
+def counted(samples, function, priority="normal"):
+    """The counters of a function that are not zero."""
+    names = ("submitted", "coalesced", "started", "completed", "failed", "timed_out", "retried", "dropped")
+    found = {name: samples.get((f"gearman_jobs_{name}_total", function, priority), 0) for name in names}
+    return {name: count for name, count in found.items() if count}
+
+
+def test_the_life_of_jobs_is_counted_by_function_and_priority(measured, page):
+    client, worker = measured.peer(), measured.peer()
+    for kind in (PacketType.SUBMIT_JOB_HIGH, PacketType.SUBMIT_JOB_HIGH, PacketType.SUBMIT_JOB):
+        client.ask(kind, b"f", b"u" if kind == PacketType.SUBMIT_JOB_HIGH else b"", b"w")
+    worker.send(PacketType.CAN_DO, b"f")
+    worker.sync()
+    samples = page.samples()
+    assert counted(samples, "f", "high") == {"submitted": 1, "coalesced": 1}
+    assert samples["gearman_jobs_queued", "f", "high"] == 1
+    assert samples["gearman_oldest_queued_job_age_seconds", "f", "high"] > 0
+    assert samples["gearman_oldest_queued_job_age_seconds", "f", "low"] == 0
+    assert samples["gearman_workers", "f"] == 1
+    assert samples["gearman_connections",] == 2
+    handle = worker.ask(PacketType.GRAB_JOB)[1].split(b"\0")[0]
+    assert page.samples()["gearman_jobs_running", "f"] == 1
+    worker.send(PacketType.WORK_COMPLETE, handle, b"r")
+    worker.send(PacketType.WORK_FAIL, worker.ask(PacketType.GRAB_JOB)[1].split(b"\0")[0])
+    worker.sync()
+    samples = page.samples()
+    assert counted(samples, "f", "high") == {"submitted": 1, "coalesced": 1, "started": 1, "completed": 1}
+    assert counted(samples, "f") == {"submitted": 1, "started": 1, "failed": 1}
+    assert samples["gearman_job_waited_seconds_count", "f", "high"] == 1
+    assert samples["gearman_job_ran_seconds_count", "f", "normal"] == 1
+    assert 0 < samples["gearman_job_waited_seconds_sum", "f", "high"] < DEADLINE_S
+    assert samples["gearman_jobs_queued", "f", "high"] == samples["gearman_jobs_running", "f"] == 0
+
+
+def test_a_lost_worker_counts_as_a_retry_and_the_last_one_as_a_drop(measured, page, until):
+    client = measured.peer()
+    client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")
+    for name in ("retried", "dropped"):
+        worker = measured.peer()
+        worker.send(PacketType.CAN_DO, b"f")
+        worker.ask(PacketType.GRAB_JOB)
+        worker.close()
+        until(lambda name=name: name in counted(page.samples(), "f"))
+    assert counted(page.samples(), "f") == {"submitted": 1, "started": 2, "retried": 1, "dropped": 1}
+
+
+def test_an_overrun_is_counted(measured, page, until):
+    client, worker = measured.peer(), measured.peer()
+    client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")
+    worker.send(PacketType.CAN_DO_TIMEOUT, b"f", b"1000")
+    worker.ask(PacketType.GRAB_JOB)
+    until(lambda: counted(page.samples(), "f").get("timed_out") == 1)
+
+
+def test_a_dropped_function_takes_its_counts_with_it(measured, page):
+    measured.peer().ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
+    assert counted(page.samples(), "f") == {"submitted": 1}
+    measured.text(b"drop function f")
+    assert not any("f" in labels for labels in page.samples())
+
+
+def test_a_function_of_any_bytes_makes_a_page_that_can_be_parsed(measured, page):
+    measured.peer().ask(PacketType.SUBMIT_JOB_BG, b'a"b\\c\xff', b"", b"w")
+    assert page.samples()["gearman_jobs_submitted_total", 'a"b\\c\\xff', "normal"] == 1
+
+
+def test_the_process_is_measured_too(page):
+    assert page.samples()["process_resident_memory_bytes",] > 1_000_000
+
+
+def test_healthz_says_that_the_server_answers(page):
+    assert page.get("/healthz")[::2] == (200, "ok\n")
+    assert page.get("/healthz", "HEAD")[::2] == (200, "")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/f", 404), ("POST", "/f", 404), ("POST", "/metrics", 405)]
+)
+def test_no_job_comes_in_by_the_metrics_port(measured, page, method, path, status):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        page.get(path, method)
+    assert refused.value.code == status
+    assert measured.text(b"status") == b".\n"
+
+
+def test_metrics_need_a_port(run_command):
+    refused = run_command("-p", "0", "--metrics-listen", "127.0.0.1")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "--metrics-listen" in refused.stderr

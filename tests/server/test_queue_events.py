@@ -1,0 +1,122 @@
+"""The extension `queue-events`: the counts of every function at once, then of each that changes, coalesced."""
+
+import time
+
+import pytest
+
+from gearman_client.packet import PacketType
+
+QUEUE_CHANGED = 1001
+COALESCING_S = 0.02
+
+
+def changed(function, queued, running, workers):
+    return (QUEUE_CHANGED, b"%s\0%d\0%d\0%d" % (function, queued, running, workers))
+
+
+@pytest.fixture
+def watcher(broker):
+    """A connection that listens to the queues of an empty server."""
+    peer = broker.peer()
+    assert peer.ask(PacketType.OPTION_REQ, b"Queue-Events") == [(PacketType.OPTION_RES, b"Queue-Events")]
+    return peer
+
+
+def test_who_asks_is_told_every_function_at_once(broker):
+    client = broker.peer()
+    broker.worker(b"f").send(PacketType.CAN_DO, b"g")
+    client.submit(b"g")
+    client.submit(b"g")
+    broker.worker(b"g").grab()
+    answers = broker.peer().ask(PacketType.OPTION_REQ, b"queue-events")
+    assert answers == [(PacketType.OPTION_RES, b"queue-events"), changed(b"f", 0, 0, 1), changed(b"g", 1, 1, 2)]
+
+
+def test_a_change_is_told_by_the_next_tick(broker, watcher):
+    client, worker = broker.peer(), broker.worker(b"f")
+    client.submit(b"f")
+    worker.grab()
+    assert watcher.take() == []
+    broker.advance(0)
+    assert watcher.take() == [changed(b"f", 0, 1, 1)]
+    assert watcher.session in broker.broker.touched
+
+
+def test_changes_within_20_ms_are_told_once(broker, watcher):
+    client = broker.peer()
+    client.submit(b"f")
+    broker.advance(0)
+    assert watcher.take() == [changed(b"f", 1, 0, 0)]
+    for _ in range(9):
+        client.submit(b"f")
+        assert broker.broker.next_due == pytest.approx(1000 + COALESCING_S)
+    broker.advance(COALESCING_S - 0.001)
+    assert watcher.take() == []
+    broker.advance(0.001)
+    assert watcher.take() == [changed(b"f", 10, 0, 0)]
+
+
+def test_only_functions_that_changed_are_told(broker, watcher):
+    client = broker.peer()
+    for function in (b"f", b"g"):
+        client.submit(function)
+    broker.advance(0)
+    watcher.take()
+    client.submit(b"g")
+    broker.advance(1)
+    assert watcher.take() == [changed(b"g", 2, 0, 0)]
+
+
+def test_a_quiet_server_has_nothing_to_do(broker, watcher):
+    broker.peer().submit(b"f")
+    broker.advance(0)
+    assert broker.advance(1) is None
+
+
+def test_a_lost_worker_and_an_overrun_timeout_are_changes(broker, watcher):
+    client, slow, lost = broker.peer(), broker.peer(), broker.worker(b"f")
+    slow.send(PacketType.CAN_DO_TIMEOUT, b"f", b"1000")
+    client.submit(b"f")
+    slow.grab()
+    broker.advance(0)
+    assert watcher.take() == [changed(b"f", 0, 1, 2)]
+    lost.leave()
+    broker.advance(0.5)
+    assert watcher.take() == [changed(b"f", 0, 1, 1)]
+    broker.advance(1)
+    broker.advance(0)
+    assert watcher.take() == [changed(b"f", 1, 0, 1)]
+
+
+def test_a_dropped_function_is_told_as_empty(broker, watcher):
+    broker.peer().submit(b"f")
+    broker.advance(0)
+    watcher.take()
+    assert broker.peer().text(b"drop function f") == b"OK\r\n"
+    broker.advance(1)
+    assert watcher.take() == [changed(b"f", 0, 0, 0)]
+
+
+def test_asking_twice_tells_nothing_twice(broker, watcher):
+    assert watcher.ask(PacketType.OPTION_REQ, b"queue-events") == [(PacketType.OPTION_RES, b"queue-events")]
+    broker.peer().submit(b"f")
+    broker.advance(0)
+    assert watcher.take() == [changed(b"f", 1, 0, 0)]
+
+
+def test_without_a_listener_nothing_is_scheduled(broker, watcher):
+    watcher.leave()
+    broker.advance(1)
+    broker.peer().submit(b"f")
+    assert broker.broker.next_due is None
+
+
+def test_on_a_real_server_a_change_comes_by_itself_and_soon(server):
+    watcher, client = server.peer(), server.peer()
+    assert watcher.ask(PacketType.OPTION_REQ, b"queue-events")[0] == PacketType.OPTION_RES
+    started = time.monotonic()
+    client.ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
+    assert watcher.receive() == changed(b"f", 1, 0, 0)
+    client.ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
+    assert watcher.receive() == changed(b"f", 2, 0, 0)
+    assert time.monotonic() - started >= COALESCING_S
