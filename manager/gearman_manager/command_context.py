@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec
 
 import click
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gearman_manager.run_folder import RunFolder
 
 _Parameters = ParamSpec("_Parameters")
+#: The context's key for what the command line says against the configuration file.
+OVERRIDES: Final = "gearman_manager.overrides"
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -44,18 +46,31 @@ def mistakes_are_messages(command: Callable[_Parameters, None]) -> Callable[_Par
     return wrapper
 
 
+def config_source(context: click.Context) -> "Callable[[], Config]":
+    """What reads the configuration that `-c` names, as often as it is called; the command line's overrides included.
+
+    It raises ConfigError with everything that is wrong with the file.
+    """
+    file, overrides = context.obj, context.find_root().meta.get(OVERRIDES)
+
+    def load_again() -> "Config":
+        from gearman_manager.config import ConfigError, load, unavailable_values
+
+        config: Config = load(file, os.environ)
+        if problems := unavailable_values(config):
+            raise ConfigError(problems)
+        return config if overrides is None else overrides.apply(config)
+
+    return load_again
+
+
 def load_config(context: click.Context) -> "Config":
     """The configuration that `-c` names.
 
     Raises:
         ConfigError: everything that is wrong with it.
     """
-    from gearman_manager.config import ConfigError, load, unavailable_values
-
-    config: Config = load(context.obj, os.environ)
-    if problems := unavailable_values(config):
-        raise ConfigError(problems)
-    return config
+    return config_source(context)()
 
 
 def run_folder(context: click.Context, config: "Config") -> "RunFolder":

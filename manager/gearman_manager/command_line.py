@@ -11,7 +11,9 @@ import click
 
 from gearman_manager import __version__, exit_codes
 from gearman_manager.command_context import (
+    OVERRIDES,
     ask,
+    config_source,
     fail,
     folder_of_running,
     load_config,
@@ -19,11 +21,17 @@ from gearman_manager.command_context import (
     run_folder,
 )
 from gearman_manager.errors import ManagerError
+from gearman_manager.gearmanmanager_options import (
+    gearmanmanager_options,
+    import_ini,
+    overrides_of,
+    written_pid_file,
+)
 from gearman_manager.live_commands import COMMANDS
 from gearman_manager.simulate_options import simulation_options
 
 
-@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "-H", "--help"]})
 @click.option(
     "-c",
     "--config",
@@ -32,28 +40,36 @@ from gearman_manager.simulate_options import simulation_options
     show_default=True,
     help="The configuration file.",
 )
+@gearmanmanager_options
 @click.version_option(__version__, "-V", "--version", prog_name="gearman-manager")
 @click.pass_context
 @mistakes_are_messages
-def main(context: click.Context, config: Path) -> None:
+def main(context: click.Context, /, config: Path, **letters: Any) -> None:
     """Keep pools of Gearman workers alive, scaled with the queue, with the job server in the box.
 
     Without a command it runs in the foreground until Ctrl-C or SIGTERM: running jobs are finished first.
     A new folder to start with is made by `gearman-manager init DIR`.
     """
     context.obj = config
+    context.meta[OVERRIDES] = overrides_of(letters)
+    if letters["dump"]:
+        from gearman_manager.config_dump import dump
+
+        click.echo(dump(load_config(context)), nl=False)
+        context.exit()
     if context.invoked_subcommand is None:
-        _run(context)
+        _run(context, letters["pid_file"])
 
 
-def _run(context: click.Context) -> None:
+def _run(context: click.Context, pid_file: Path | None) -> None:
     from setproctitle import setproctitle
 
     from gearman_manager import log
     from gearman_manager.privileges import become, wanted_account
     from gearman_manager.supervisor import Supervisor
 
-    config = load_config(context)
+    source = config_source(context)
+    config = source()
     become(wanted_account(config))
     setproctitle("gearman-manager: supervisor")
     file = Path(config.log.file) if config.log.file else None
@@ -61,7 +77,8 @@ def _run(context: click.Context) -> None:
         log.set_up(config.log.level.upper(), config.log.format, file)
     except OSError as error:
         raise ManagerError(f"the log file {file} can't be opened: {error.strerror}; correct log.file") from error
-    sys.exit(Supervisor(context.obj, config, run_folder(context, config)).run())
+    with written_pid_file(pid_file):
+        sys.exit(Supervisor(source, config, run_folder(context, config)).run())
 
 
 @main.command()
@@ -178,5 +195,5 @@ def schema() -> None:
     click.echo(json.dumps(Config.model_json_schema(), indent=2))
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, import_ini):
     main.add_command(command)

@@ -117,7 +117,7 @@ class Pace:
         if self._wanted:
             self._note(now, self._wanted[-1][1])
         self._note(now, wanted)
-        while len(self._wanted) > 1 and self._wanted[0][0] <= now - self.cooldown_s:
+        while len(self._wanted) > 1 and self._wanted[0][0] + self.cooldown_s <= now:
             self._wanted.popleft()
         size = self._wanted[0][1]
         if self.idle_s is None or wanted:

@@ -27,6 +27,7 @@ class _PoolScale:
     settings: ResolvedPool
     scaler: PoolScaler
     neighbours: Neighbours | None = None
+    managers: int = 1
     reason: str = ""  # what the last wish followed from, for the log
 
 
@@ -91,6 +92,9 @@ class Scaling:
         if entry.neighbours is None:
             entry.neighbours = Neighbours(queues.manager)
         company = entry.neighbours.company(now, queues.peers, *work)
+        if company.managers != entry.managers:
+            entry.managers = company.managers
+            _log.info("%d managers serve its functions", company.managers, extra={"pool": entry.settings.name})
         if entry.settings.command is not None:
             # Programs name their connections as they like, so these may well be the pool's own.
             return Company(company.managers, company.rank)

@@ -149,12 +149,12 @@ def _show(trace: Sequence[Arrival], rules: Rules, outcomes: Sequence[Outcome], o
     work_s = sum(job.service_s for job in trace)
     console.print(f"{options.trace.name}: {len(trace)} jobs in {trace[-1].at_s:.0f} s, {work_s:.0f} s of work")
     console.print(f"min: {rules.minimum}, max: {rules.maximum}, {describe(rules.scale)}")
-    table = Table(box=None)
-    table.add_column("policy")
-    for heading in ("wait p50", "p95", "max", "worker-seconds", "changes", "started", "peak"):
-        table.add_column(heading, justify="right")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    table.add_column("policy", no_wrap=True)
+    for heading in ("wait p50", "p95", "max", "worker-seconds", "changes", "peak"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for outcome in outcomes:
         waits = (f"{outcome.wait_s(share):.2f} s" for share in (0.5, 0.95, 1.0))
-        counts = (outcome.changes, outcome.started, outcome.peak)
-        table.add_row(outcome.policy, *waits, f"{outcome.worker_seconds:.0f}", *(str(count) for count in counts))
+        counts = (round(outcome.worker_seconds), outcome.changes, outcome.peak)
+        table.add_row(outcome.policy, *waits, *(str(count) for count in counts))
     console.print(table)

@@ -91,6 +91,7 @@ class _Simulation:
     def __init__(self, trace: Sequence[Arrival], policy: Policy, spawn_delay_s: float) -> None:
         self._policy = policy
         self._spawn_delay_s = spawn_delay_s
+        # In order, so it is a heap already.
         self._events: list[tuple[float, int, float]] = [(job.at_s, _Kind.ARRIVAL, job.service_s) for job in trace]
         self._end_s = trace[-1].at_s + AFTERMATH_S
         self._waiting: deque[tuple[float, float]] = deque()  # arrival and service time
@@ -103,8 +104,7 @@ class _Simulation:
         self._outcome = Outcome(policy.name, peak=self._idle)
 
     def run(self) -> Outcome:
-        self._events.append((0.0, _Kind.LOOK, 0.0))
-        self._look_at_s = 0.0
+        self._look_by(0.0)
         while self._events and (self._events[0][0] <= self._end_s or self._waiting or self._state.running):
             at_s, kind, service_s = heapq.heappop(self._events)
             self._advance(at_s)

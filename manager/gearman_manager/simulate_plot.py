@@ -44,7 +44,7 @@ def plot(outcomes: Sequence[Outcome], title: str, file: Path) -> None:
         worker_axes.step(times, [sample.workers for sample in outcome.samples], **style)
     queue_axes.set(ylabel="jobs waiting", title=title, yscale="symlog", ylim=(0, None))
     worker_axes.set(ylabel="workers", xlabel="seconds", ylim=(0, None))
-    worker_axes.legend(loc="upper right", fontsize="small")
+    queue_axes.legend(loc="upper right", fontsize="small")
     for axes in (queue_axes, worker_axes):
         axes.grid(alpha=0.25)
     try:

@@ -12,7 +12,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from glob import glob
 from pathlib import Path
 from typing import Final
@@ -22,8 +21,9 @@ import gevent.event
 
 from gearman_client import parse_address
 from gearman_manager import exit_codes, log, policies, process, status
+from gearman_manager.by_hand import ByHand
 from gearman_manager.cgroup import Cgroup, usable_cores
-from gearman_manager.config import Config, ConfigError, Problem, ResolvedPool, load, reachable
+from gearman_manager.config import Config, ConfigError, Problem, ResolvedPool, reachable
 from gearman_manager.control import Commands, ControlServer
 from gearman_manager.discovery import content_hashes
 from gearman_manager.errors import ManagerError, StartError
@@ -33,7 +33,6 @@ from gearman_manager.host_guards import HostGuards
 from gearman_manager.orders import CodeFiles, pool_order
 from gearman_manager.output import watch_readable
 from gearman_manager.overseer import Overseer
-from gearman_manager.pool import Pool
 from gearman_manager.queues import Queues
 from gearman_manager.recent_log import RecentLog
 from gearman_manager.run_folder import RunFolder
@@ -52,8 +51,8 @@ _ZYGOTE_STOP_S: Final = 2.0
 class Supervisor:
     """One manager, from its start to its end."""
 
-    def __init__(self, config_file: Path, config: Config, run_folder: RunFolder) -> None:
-        self._config_file = config_file
+    def __init__(self, load: Callable[[], Config], config: Config, run_folder: RunFolder) -> None:
+        self._load = load  # the configuration once more, for a reload
         self._config = config
         self._run_folder = run_folder
         self._since = time.time()
@@ -72,7 +71,7 @@ class Supervisor:
         self._generations = Generations(inherited, self._workforce, usable_cores(self._cgroup), self._arrange)
         self._scaling = Scaling(self._workforce, self._room)
         self._pools: Mapping[str, ResolvedPool] = {}
-        self._sizes: dict[str, tuple[int, int]] = {}  # given by hand
+        self._by_hand = ByHand(self._workforce, self._arrange_sizes)
         self._recent_log = RecentLog()
         self._server: BundledServer | None = None
         self._server_start: gevent.Greenlet[[], None] = gevent.Greenlet()
@@ -122,53 +121,10 @@ class Supervisor:
         if len(self._reloads) == 1:
             gevent.spawn(self._reload_all)
 
-    def scale(self, name: str, minimum: int, maximum: int) -> None:
-        """Give a pool another size until the configuration is loaded anew.
-
-        Raises:
-            ManagerError: there is no such pool, or the sizes are none.
-        """
-        pool = self._pool(name)
-        if not 0 <= minimum <= maximum or maximum < 1:
-            raise ManagerError(
-                f"{minimum}..{maximum} is no size: min from 0 to max, max at least 1 (or pause the pool)"
-            )
-        self._sizes[pool.name] = (minimum, maximum)
-        _log.info("scaled to %d..%d by hand", minimum, maximum, extra={"pool": name})
-        self._arrange_sizes()
-
-    def restart(self, name: str | None) -> None:
-        """Replace the workers of a pool, or of all, one after the other.
-
-        Raises:
-            ManagerError: there is no such pool.
-        """
-        for pool in self._workforce.active if name is None else [self._pool(name)]:
-            _log.info("restarting by hand", extra={"pool": pool.name})
-            pool.wear_all()
-        self._awake.set()
-
-    def pause(self, name: str, paused: bool) -> None:
-        """Let a pool's workers finish and start no others, or go on.
-
-        Raises:
-            ManagerError: there is no such pool.
-        """
-        self._pool(name).paused = paused
-        _log.info("paused by hand" if paused else "resumed by hand", extra={"pool": name})
-        self._awake.set()
-
-    def _pool(self, name: str) -> Pool:
-        for pool in self._workforce.active:
-            if pool.name == name:
-                return pool
-        known = ", ".join(sorted(pool.name for pool in self._workforce.active))
-        raise ManagerError(f"there is no pool {name}; the pools are: {known}")
-
     def report(self) -> status.Report:
         """What `status --json` prints."""
         subjects = status.Subjects(
-            self._since, self._generations, self._workforce, self._queues, self._pools_as_sized()
+            self._since, self._generations, self._workforce, self._queues, self._by_hand.sized(self._pools)
         )
         return status.report(subjects)
 
@@ -180,7 +136,9 @@ class Supervisor:
         self._server_start = gevent.spawn(self._start_server)
         code_start = gevent.spawn(self._generations.load_first, self._config)
         gevent.joinall([self._server_start, code_start], raise_error=True)
-        commands = Commands(self.report, self.stop, self.reload, self.scale, self.restart, self.pause, self._recent_log)
+        commands = Commands(
+            self.report, self.stop, self.reload, by_hand.scale, by_hand.restart, by_hand.pause, self._recent_log
+        )
         self._control = ControlServer(self._run_folder.socket, commands)
         _log.info("%s runs, pid %d, control socket %s", self._name, os.getpid(), self._run_folder.socket)
 
@@ -284,16 +242,8 @@ class Supervisor:
         self._awake.set()
 
     def _arrange_sizes(self) -> None:
-        self._scaling.arrange(self._pools_as_sized(), self._config.limits.max_workers)
+        self._scaling.arrange(self._by_hand.sized(self._pools), self._config.limits.max_workers)
         self._awake.set()
-
-    def _pools_as_sized(self) -> dict[str, ResolvedPool]:
-        """The pools as configured, but for the sizes given by hand."""
-        pools = dict(self._pools)
-        for name, (minimum, maximum) in self._sizes.items():
-            if name in pools:
-                pools[name] = replace(pools[name], min=minimum, max=maximum)
-        return pools
 
     def _follow_config(self) -> None:
         """Watch the servers and folders that the configuration names."""
@@ -321,7 +271,7 @@ class Supervisor:
         config = self._config
         if reread:
             try:
-                config = load(self._config_file, os.environ)
+                config = self._load()
             except ConfigError as error:
                 self._refuse(error.problems)
                 return
@@ -329,7 +279,7 @@ class Supervisor:
                 _log.warning("the section `server` changed: restart the manager for that; the rest is taken over")
         _log.info("reloading")
         if reread:
-            self._sizes.clear()  # what was given by hand lasts until the file is read again
+            self._by_hand.forget_sizes()
         if self._generations.reload(config) and reread:
             self._config = config
             log.set_up(config.log.level.upper(), config.log.format, Path(config.log.file) if config.log.file else None)

@@ -1,0 +1,205 @@
+"""Turns GearmanManager's ini file into our YAML: keys with a twin become it, of all others a comment says why not.
+
+The numbers of processes stay what they were, so nothing surprises on the first day; the comments say what to loosen.
+Pure but for `read_ini`.
+"""
+
+import re
+from pathlib import Path
+from typing import Final
+
+from gearman_manager.config import ConfigError, Problem
+from gearman_manager.imported_yaml import ALL, FunctionNumbers, Settings, yaml_lines
+from gearman_manager.ini_file import IniEntry, IniSection, parse_ini
+
+_GLOBAL: Final = "gearmanmanager"
+_MAX_FILE_BYTES: Final = 1 << 20
+_DEFAULT_LIFETIME_S: Final = 3600
+_DEFAULT_STOP_S: Final = 60
+
+#: Keys that need no line in our file, or have no twin, and why.
+_GLOBAL_NOTES: Final = {
+    "auto_update": "changed files are always noticed, and only the workers they concern restart",
+    "worker_restart_splay": "lifetimes are spread by themselves",
+    "worker_initial_spawn_splay": "workers start at once: the job server does not mind",
+    "prefix": "functions and classes whose names end with the file's name are found with any prefix or namespace",
+    "pid_file": "the pid file is gearman-manager.pid in run_dir; or start with -P FILE",
+    "daemon": "start it from systemd, or as a service of your system",
+}
+_FUNCTION_NOTES: Final = {
+    "priority": "workers ask for all their functions alike: give what is urgent a pool of its own",
+}
+_GLOBAL_KEYS: Final = frozenset(
+    {
+        *("worker_dir", "include", "exclude", "count", "dedicated_count", "max_worker_lifetime", "timeout"),
+        *("max_runs_per_worker", "log_file", "user", "host", "verbose", "graceful_shutdown_wait_time"),
+    }
+)
+_FUNCTION_KEYS: Final = frozenset({"count", "dedicated_count", "dedicated_only", "timeout"})
+
+
+def read_ini(path: Path) -> str:
+    """The YAML for an ini file.
+
+    Raises:
+        ConfigError: it can't be read, is no ini file, or holds values that make no sense.
+    """
+    if path.suffix == ".php":
+        message = "a PHP file can't be imported, it would have to be run: write its array as an ini file first"
+        raise ConfigError([Problem(str(path), 0, "", message)])
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigError([Problem(str(path), 0, "", f"can't be read: {error.strerror}")]) from error
+    if len(content) > _MAX_FILE_BYTES:
+        raise ConfigError([Problem(str(path), 0, "", "more than 1 MiB: this is no configuration")])
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Problem(str(path), line, "", "the text is not UTF-8: save it in this encoding")]) from error
+    return import_ini(text, str(path))
+
+
+def import_ini(text: str, file: str) -> str:
+    """The YAML for the text of an ini file; `file` is its name in messages.
+
+    Raises:
+        ConfigError: everything that is wrong with it.
+    """
+    sections = parse_ini(text, file)
+    whole = next((section for section in sections if section.name.lower() == _GLOBAL), None)
+    if whole is None:
+        raise ConfigError([Problem(file, 0, "", "the section [GearmanManager] is missing: is this its ini file?")])
+    reader = _Reader(file)
+    settings = reader.settings(whole, [section for section in sections if section is not whole])
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return "\n".join(yaml_lines(settings, reader.notes, file)) + "\n"
+
+
+class _Reader:
+    """Reads the sections; gathers what is wrong and what has no twin."""
+
+    def __init__(self, file: str) -> None:
+        self.problems: list[Problem] = []
+        self.notes: list[str] = []
+        self._file = file
+
+    def settings(self, whole: IniSection, others: list[IniSection]) -> Settings:
+        """Everything, in our terms."""
+        self._note_keys(whole, _GLOBAL_KEYS, _GLOBAL_NOTES)
+        include = _listed(whole.text("include"))
+        settings = Settings(
+            workers_dir=_listed(whole.text("worker_dir")) or ["./workers"],
+            servers=list(dict.fromkeys(map(_server, _listed(whole.text("host")) or ["127.0.0.1"]))),
+            include=[] if "*" in include else include,
+            exclude=_listed(whole.text("exclude")),
+            defaults={},
+            all_count=self._number(whole, "count") or 0,
+            functions=[],
+            user=whole.text("user"),
+        )
+        self._defaults(whole, settings)
+        self._log(whole, settings)
+        dedicated = self._number(whole, "dedicated_count")
+        for section in others:
+            if self._is_served(section, settings):
+                settings.functions.append(self._function(section, settings.all_count, dedicated))
+        if settings.all_count and dedicated:
+            self.notes.append(
+                f"[GearmanManager] dedicated_count = {dedicated}: a function belongs to one pool, so those without a "
+                f"section share the pool {ALL}; name a function in a pool of its own to give it workers of its own"
+            )
+        return settings
+
+    def _defaults(self, whole: IniSection, settings: Settings) -> None:
+        own = self._number(whole, "dedicated_count") or 1
+        lifetime_s = self._number(whole, "max_worker_lifetime") or _DEFAULT_LIFETIME_S
+        stop_s = self._number(whole, "graceful_shutdown_wait_time") or _DEFAULT_STOP_S
+        settings.defaults = {"min": str(own), "max": str(own)}
+        settings.defaults |= {"max_lifetime": f"{lifetime_s}s", "stop_timeout": f"{stop_s}s"}
+        if timeout_s := self._number(whole, "timeout"):
+            settings.defaults["timeout"] = f"{timeout_s}s"
+        if max_jobs := self._number(whole, "max_runs_per_worker"):
+            settings.defaults["max_jobs"] = str(max_jobs)
+
+    def _log(self, whole: IniSection, settings: Settings) -> None:
+        log_file, verbose = whole.text("log_file"), whole.text("verbose")
+        if log_file == "syslog":
+            self.notes.append("[GearmanManager] log_file = syslog: lines go to standard error, for the journal to take")
+        elif log_file is not None:
+            settings.log["file"] = log_file
+        if verbose is not None:
+            settings.log["level"] = "debug" if verbose.count("v") >= 3 or verbose in ("4", "5") else "info"
+
+    def _function(self, section: IniSection, all_count: int, dedicated: int | None) -> FunctionNumbers:
+        """GearmanManager counts processes that can do the function, those of `count` included."""
+        self._note_keys(section, _FUNCTION_KEYS, _FUNCTION_NOTES)
+        timeout_s = self._number(section, "timeout")
+        own = self._number(section, "dedicated_count")
+        if section.text("dedicated_only") not in (None, "0"):
+            if not own:
+                line = section.entries["dedicated_only"].line
+                self._wrong(line, f"{section.name}.dedicated_only", "needs a dedicated_count of 1 or more beside it")
+            return FunctionNumbers(section.name, own or 1, own or 1, timeout_s)
+        least = max(self._number(section, "count") or 1, all_count)
+        able = max(least, all_count + (own or dedicated or 0))
+        if not all_count:
+            return FunctionNumbers(section.name, able, able, timeout_s)
+        if own is None and able == all_count + (dedicated or 0):
+            return FunctionNumbers(section.name, 0, 0, timeout_s)  # nothing of its own was asked for
+        return FunctionNumbers(section.name, able - all_count, able, timeout_s)
+
+    def _is_served(self, section: IniSection, settings: Settings) -> bool:
+        """Ours refuses keys for functions that do not run; GearmanManager did not mind them."""
+        name = section.name
+        if ":" in name:
+            self.notes.append(
+                f"[{name}] (line {section.line}) is for one machine alone: write {_contents(section)} "
+                "into that machine's own file"
+            )
+            return False
+        left_out = name in settings.exclude or (settings.include and name not in settings.include)
+        if left_out:
+            self.notes.append(f"[{name}] (line {section.line}): the function is left out by include or exclude")
+        return not left_out
+
+    def _note_keys(self, section: IniSection, known: frozenset[str], notes: dict[str, str]) -> None:
+        for key, entry in section.entries.items():
+            if key in notes:
+                self.notes.append(f"[{section.name}] {_written(entry)}: {notes[key]}")
+            elif key not in known:
+                self.notes.append(f"[{section.name}] {_written(entry)}: no key of GearmanManager that is known here")
+
+    def _number(self, section: IniSection, key: str) -> int | None:
+        text = section.text(key)
+        if text is None:
+            return None
+        if not re.fullmatch(r"[0-9]{1,9}", text):
+            line = section.entries[key].line
+            self._wrong(line, f"{section.name}.{key}", f"a whole number is expected, not {text!r}")
+            return None
+        return int(text)
+
+    def _wrong(self, line: int, key: str, message: str) -> None:
+        problem = Problem(self._file, line, key, message)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+
+def _listed(text: str | None) -> list[str]:
+    return [part for part in (piece.strip() for piece in (text or "").split(",")) if part]
+
+
+def _server(host: str) -> str:
+    return host if ":" in host else f"{host}:4730"
+
+
+def _written(entry: IniEntry) -> str:
+    return f"{entry.key} = {entry.text} (line {entry.line})"
+
+
+def _contents(section: IniSection) -> str:
+    return ", ".join(f"{key} = {entry.text}" for key, entry in section.entries.items()) or "nothing"

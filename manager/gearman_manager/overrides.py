@@ -1,0 +1,51 @@
+"""What the command line says against the configuration file, kept so that a reload of the file keeps it too."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gearman_manager.config import Config, Pool
+
+EVERY_OTHER: str = "*"
+_POOL_OF_ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """None, or empty, is what the command line does not mention. A limit of 0 is none."""
+
+    workers_dir: tuple[str, ...] = ()
+    user: str | None = None
+    log_file: str | None = None
+    log_level: str | None = None
+    timeout_s: float | None = None
+    max_jobs: int | None = None
+    max_lifetime_s: float | None = None
+    all_workers: int | None = None
+
+    def apply(self, config: Config) -> Config:
+        """The configuration as it is to run. Pools and functions with keys of their own keep them."""
+        defaults = _written(timeout=self.timeout_s, max_jobs=self.max_jobs, max_lifetime=self.max_lifetime_s)
+        log = _written(file=self.log_file, level=self.log_level)
+        changed: dict[str, object] = _written(user=self.user)
+        if self.workers_dir:
+            changed["workers_dir"] = self.workers_dir
+        if defaults:
+            changed["defaults"] = config.defaults.model_copy(update=defaults)
+        if log:
+            changed["log"] = config.log.model_copy(update=log)
+        if self.all_workers is not None:
+            changed["pools"] = _with_pool_of_all(config.pools, self.all_workers)
+        return config.model_copy(update=changed) if changed else config
+
+
+def _written(**values: object) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _with_pool_of_all(pools: Mapping[str, Pool], workers: int) -> dict[str, Pool]:
+    """So many workers in the pool of all functions that no other pool names, which is made if need be."""
+    name = next((name for name, pool in pools.items() if EVERY_OTHER in (pool.functions or ())), _POOL_OF_ALL)
+    size = Pool.model_validate({"functions": [EVERY_OTHER], "min": workers, "max": workers})
+    if name in pools:
+        size = pools[name].model_copy(update={"min": size.min, "max": size.max, "functions": size.functions})
+    return {**pools, name: size}
