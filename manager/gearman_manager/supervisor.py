@@ -136,8 +136,9 @@ class Supervisor:
         self._server_start = gevent.spawn(self._start_server)
         code_start = gevent.spawn(self._generations.load_first, self._config)
         gevent.joinall([self._server_start, code_start], raise_error=True)
+        hand = self._by_hand
         commands = Commands(
-            self.report, self.stop, self.reload, by_hand.scale, by_hand.restart, by_hand.pause, self._recent_log
+            self.report, self.stop, self.reload, hand.scale, hand.restart, hand.pause, self._recent_log
         )
         self._control = ControlServer(self._run_folder.socket, commands)
         _log.info("%s runs, pid %d, control socket %s", self._name, os.getpid(), self._run_folder.socket)
