@@ -4,6 +4,7 @@ It never imports user code. Its main greenlet sleeps until something happened (a
 change, a signal, a control request) or a deadline is due, then brings the pools nearer to what they should be.
 """
 
+import hashlib
 import json
 import logging
 import os
@@ -63,7 +64,7 @@ class Supervisor:
         self._lifeline_read, self._lifeline_write = os.pipe2(os.O_CLOEXEC)
         self._doorbell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         scoreboard = Scoreboard.create()
-        self._name = f"{socket.gethostname().replace('/', '-').replace(' ', '-')}-{run_folder.path.name[:8]}"
+        self._name = _name(run_folder)
         self._workforce = Workforce(self._name, scoreboard, self._awake.set)
         self._workforce.running_jobs = self._running_jobs
         inherited = Inherited(scoreboard, self._lifeline_read, self._doorbell)
@@ -137,9 +138,7 @@ class Supervisor:
         code_start = gevent.spawn(self._generations.load_first, self._config)
         gevent.joinall([self._server_start, code_start], raise_error=True)
         hand = self._by_hand
-        commands = Commands(
-            self.report, self.stop, self.reload, hand.scale, hand.restart, hand.pause, self._recent_log
-        )
+        commands = Commands(self.report, self.stop, self.reload, hand.scale, hand.restart, hand.pause, self._recent_log)
         self._control = ControlServer(self._run_folder.socket, commands)
         _log.info("%s runs, pid %d, control socket %s", self._name, os.getpid(), self._run_folder.socket)
 
@@ -319,6 +318,13 @@ class Supervisor:
 
     def _dump(self) -> None:
         _log.info("state: %s", json.dumps(self.report()))
+
+
+def _name(run_folder: RunFolder) -> str:
+    """The manager's name in client ids: this host's, and what tells its managers apart."""
+    host = socket.gethostname().replace("/", "-").replace(" ", "-")
+    digest = hashlib.blake2b(str(run_folder.path.resolve()).encode(), digest_size=4).hexdigest()
+    return f"{host}-{digest}"
 
 
 def _raise_file_limit() -> None:

@@ -165,7 +165,7 @@ def test_pace_is_the_maximum_over_the_cooldown_window(steps: list[tuple[float, i
         if held:
             held.append((now, held[-1][1]))
         held.append((now, wanted))
-        assert pace.size(now, wanted) == max(size for until, size in held if until > now - 7.0)
+        assert pace.size(now, wanted) == max(size for until, size in held if until + 7.0 > now)
 
 
 def test_the_last_worker_of_a_pool_with_min_0_stays_for_idle_and_the_first_job_brings_it_back() -> None:

@@ -91,8 +91,10 @@ final class Connection
         if ($this->stream !== null) {
             @\fclose($this->stream);
         }
+        if ($this->stream !== null || $this->retry_at === 0.0) { // once: further failures are no news
+            Log::write('INFO', "job server {$this->address}: $reason; trying again");
+        }
         $this->stream = null;
-        Log::write('INFO', "job server {$this->address}: $reason; trying again");
         $this->retry_at = Clock::now() + $this->retry_s * (0.5 + \mt_rand() / \mt_getrandmax());
         $this->retry_s = \min($this->retry_s * 2, self::MAX_RETRY_S);
     }

@@ -48,6 +48,7 @@ function main(): int
 /** All that PHP itself has to say becomes our log lines. */
 function set_up_reporting(): void
 {
+    \ignore_user_abort(true); // output that nobody reads any more must not end a job
     \error_reporting(\E_ALL);
     \ini_set('display_errors', '0');
     \ini_set('log_errors', '0');

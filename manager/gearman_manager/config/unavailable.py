@@ -13,9 +13,7 @@ UNAVAILABLE_TOP_KEYS: tuple[str, ...] = (
     "schedules",
     "control",
 )
-UNAVAILABLE_POOL_KEYS: tuple[str, ...] = (
-    "concurrency",
-)
+UNAVAILABLE_POOL_KEYS: tuple[str, ...] = ("concurrency",)
 UNAVAILABLE_FUNCTION_KEYS: tuple[str, ...] = (
     "retries",
     "backoff",
