@@ -28,7 +28,7 @@ from gearman_manager.gearmanmanager_options import (
     written_pid_file,
 )
 from gearman_manager.live_commands import COMMANDS
-from gearman_manager.simulate_options import simulation_options
+from gearman_manager.simulation.options import simulation_options
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "-H", "--help"]})
@@ -150,7 +150,7 @@ def simulate(context: click.Context, /, **options: Any) -> None:
     Nothing is started: it runs on a virtual clock. With -c and --pool the policy is that of a pool of a configuration;
     the other options change it.
     """
-    from gearman_manager import simulate as simulation
+    from gearman_manager.simulation import run as simulation
 
     if context.find_root().get_parameter_source("config") is not click.core.ParameterSource.DEFAULT:
         options["config_file"] = options["config_file"] or context.obj

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearman_manager.config import ResolvedScale
-from gearman_manager.simulate_engine import SPAWN_DELAY_S, Decision, Outcome, PoolState, simulate
-from gearman_manager.simulate_policies import FixedCount, OneStep, OurScaler
-from gearman_manager.simulate_trace import Arrival, TraceError, read_trace
+from gearman_manager.simulation.engine import SPAWN_DELAY_S, Decision, Outcome, PoolState, simulate
+from gearman_manager.simulation.policies import FixedCount, OneStep, OurScaler
+from gearman_manager.simulation.trace import Arrival, TraceError, read_trace
 
 ROOT = Path(__file__).parents[2]
 TRACES = ROOT / "benchmarks" / "traces"

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gearman_manager.errors import ManagerError
-from gearman_manager.simulate_engine import Outcome
+from gearman_manager.simulation.engine import Outcome
 
 _INCHES: Final = (9.0, 5.5)
 _DOTS_PER_INCH: Final = 100

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gearman_manager.scaler import Field, PoolScaler, ScaleSettings, Work
-from gearman_manager.simulate_engine import Decision, PoolState
+from gearman_manager.simulation.engine import Decision, PoolState
 
 STEP_INTERVAL_S: Final = 3.0
 

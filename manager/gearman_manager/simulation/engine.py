@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Protocol
 
-from gearman_manager.simulate_trace import Arrival
+from gearman_manager.simulation.trace import Arrival
 
 SPAWN_DELAY_S: Final = 0.05
 LOOK_INTERVAL_S: Final = 0.05  # changes that follow each other are told together, as `queues` does
