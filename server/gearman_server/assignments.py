@@ -103,6 +103,8 @@ class Assignments:
 
     def _pre_sleep(self, session: Session, _body: bytes, _now: float) -> None:
         if self._is_assigning and any(function.has_waiting_job() for function in session.functions):
+            if session.sleeping:  # it has learnt a function since, and must not be woken a second time
+                self._table.rouse(session)
             session.reply(NOOP)
             return
         session.sleeping = True

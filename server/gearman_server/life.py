@@ -60,6 +60,7 @@ def run(server: Server, settings: ProcessSettings) -> None:
     user = find_user(settings.user) if settings.user is not None else None
     _limit_descriptors(settings.file_descriptors)
     server.open(inherited_sockets())
+    gevent.get_hub()  # now: who becomes another user may not be able to load what gevent still needs
     if user is not None:
         become(user, server.addresses)
     log.configure(settings.log)

@@ -143,6 +143,12 @@ class TlsStream:
         self._send_control()
         return not self._ciphertext
 
+    def acknowledge_at_once(self) -> None:
+        """The end of a handshake has no answer: a client with Nagle's algorithm would hold its first request back
+        until the kernel acknowledges it, 40 ms later."""
+        if hasattr(socket, "TCP_QUICKACK") and self._socket.family != socket.AF_UNIX:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
     # --- what a connection calls, with the meaning it has for a socket
 
     def recv(self, size: int) -> bytes:

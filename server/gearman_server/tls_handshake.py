@@ -42,6 +42,7 @@ class Handshake:
     def _advance(self) -> None:
         try:
             if not self.stream.shake_hands():
+                self.stream.acknowledge_at_once()
                 self._watch_writable()
                 return
             self.identity = replace(self.identity, tls_subject=self.stream.subject)

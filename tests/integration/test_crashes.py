@@ -189,8 +189,12 @@ def test_a_job_that_kills_its_worker_fails_after_crash_retries_further_attempts(
     manager.start(f"pools: {{poison: {{functions: [poison], min: 2, max: 2}}}}\n{functions}")
     with manager.client(timeout_s=30) as client, pytest.raises(JobFailed):
         client.submit("poison", b"")
-    made = [line.rpartition(": attempt ")[2] for line in manager.log().splitlines() if ": attempt " in line]
-    assert sorted(made) == [str(number + 1) for number in range(attempts)]
+
+    def made() -> list[str]:
+        return sorted(line.rpartition(": attempt ")[2] for line in manager.log().splitlines() if ": attempt " in line)
+
+    eventually(lambda: len(made()) >= attempts, "what the last worker printed is in the log")
+    assert made() == [str(number + 1) for number in range(attempts)]
 
 
 def test_what_a_killed_worker_had_started_is_gone_too(manager: RunningManager) -> None:

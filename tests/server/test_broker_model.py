@@ -45,8 +45,12 @@ class ModelJob:
         return not self.is_cancelled and (self.is_background or bool(self.listeners))
 
 
+def some_job_runs(history):
+    return any(job.worker for job in history.jobs.values())
+
+
 class BrokerHistory(RuleBasedStateMachine):
-    """Clients submit and leave; workers grab, sleep, finish, fail, give up and die; supervisors and operators step in."""
+    """Clients submit and leave; workers grab, sleep, answer, give up and die; supervisors and operators step in."""
 
     new_broker = None  # set by the test: a function that makes a broker harness
 
@@ -59,8 +63,8 @@ class BrokerHistory(RuleBasedStateMachine):
         self.watcher.ask(PacketType.OPTION_REQ, b"queue-events")
         self.told: dict[bytes, bytes] = {}
         self.jobs: dict[bytes, ModelJob] = {}
-        self.clients: list = []
-        self.workers: dict = {}
+        self.clients = [self.harness.peer() for _ in range(2)]
+        self.workers = {self.harness.worker(*FUNCTIONS): set(FUNCTIONS) for _ in range(2)}
         self.sleepers: set = set()
         self.order = 0
 
@@ -155,40 +159,38 @@ class BrokerHistory(RuleBasedStateMachine):
     @precondition(lambda self: self.workers)
     @rule(data=st.data())
     def sleep(self, data):
-        worker = self.any_worker(data)
+        self.put_to_sleep(self.any_worker(data))
+
+    def put_to_sleep(self, worker):
         if self.runnable(self.workers[worker]):
             assert worker.ask(PacketType.PRE_SLEEP) == [(PacketType.NOOP, b"")]
+            self.sleepers.discard(worker)
         else:
             assert worker.ask(PacketType.PRE_SLEEP) == []
             self.sleepers.add(worker)
 
+    @precondition(some_job_runs)
     @rule(data=st.data(), how=st.sampled_from(["WORK_COMPLETE", "WORK_FAIL", "WORK_EXCEPTION"]))
     def end(self, data, how):
-        found = self.running(data)
-        if found is None:
-            return
-        handle, job = found
+        handle, job = self.running(data)
         result = [] if how == "WORK_FAIL" else [b"r"]
         assert job.worker.ask(PacketType[how], handle, *result) == []
         told = [handle, *result] if how == "WORK_COMPLETE" else [handle]
         self.expect(job, (PacketType["WORK_FAIL" if how == "WORK_EXCEPTION" else how], b"\0".join(told)))
         del self.jobs[handle]
 
+    @precondition(some_job_runs)
     @rule(data=st.data())
     def report(self, data):
-        found = self.running(data)
-        if found is None:
-            return
-        handle, job = found
+        handle, job = self.running(data)
         job.worker.send(PacketType.WORK_DATA, handle, b"d")
         self.expect(job, (PacketType.WORK_DATA, handle + b"\0d"))
 
+    @precondition(some_job_runs)
     @rule(data=st.data())
     def a_stranger_answers(self, data):
-        found = self.running(data)
-        if found is not None:
-            [(packet_type, _)] = self.operator.ask(PacketType.WORK_COMPLETE, found[0], b"forged")
-            assert packet_type == PacketType.ERROR
+        [(packet_type, _)] = self.operator.ask(PacketType.WORK_COMPLETE, self.running(data)[0], b"forged")
+        assert packet_type == PacketType.ERROR
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data())
@@ -204,8 +206,16 @@ class BrokerHistory(RuleBasedStateMachine):
     def worker_gives_up(self, data, function):
         worker = self.any_worker(data)
         self.workers[worker].discard(function)
-        assert all(packet == (PacketType.NOOP, b"") for packet in worker.ask(PacketType.CANT_DO, function))
+        assert worker.ask(PacketType.CANT_DO, function) == []
         self.lost(worker, {function})
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data(), function=st.sampled_from(FUNCTIONS))
+    def worker_learns(self, data, function):
+        worker = self.any_worker(data)
+        self.workers[worker].add(function)
+        assert worker.ask(PacketType.CAN_DO, function) == []
+        self.put_to_sleep(worker)  # CAN_DO itself wakes nobody for what waits already
 
     def lost(self, worker, functions):
         """The jobs of these functions that the worker had go back to their queues, or have had their attempts."""
@@ -232,12 +242,10 @@ class BrokerHistory(RuleBasedStateMachine):
                 self.expect(self.jobs.pop(handle), (PacketType.WORK_FAIL, handle))
         self.read_order()
 
+    @precondition(some_job_runs)
     @rule(data=st.data())
     def supervisor_fails_a_job(self, data):
-        found = self.running(data)
-        if found is None:
-            return
-        handle, job = found
+        handle, job = self.running(data)
         assert self.operator.text(b"fail job " + handle + b" timeout") == b"OK\r\n"
         self.expect(job, (PacketType.WORK_FAIL, handle))
         del self.jobs[handle]
@@ -263,8 +271,7 @@ class BrokerHistory(RuleBasedStateMachine):
 
     def running(self, data):
         """Any running job: handle and job."""
-        running = [(handle, job) for handle, job in self.jobs.items() if job.worker is not None]
-        return data.draw(st.sampled_from(running)) if running else None
+        return data.draw(st.sampled_from([(handle, job) for handle, job in self.jobs.items() if job.worker]))
 
     def runnable(self, functions):
         """Jobs that a worker with these functions could be given."""
@@ -302,6 +309,7 @@ class BrokerHistory(RuleBasedStateMachine):
             assert packets in ([], [(PacketType.NOOP, b"")])
             if packets:
                 assert worker in self.sleepers
+                assert self.runnable(self.workers[worker]), "woken for nothing"
                 self.sleepers.discard(worker)
 
     @invariant()
@@ -363,7 +371,7 @@ def test_the_broker_keeps_every_promise_in_random_histories(make_broker):
     BrokerHistory.new_broker = staticmethod(make_broker)
     case = BrokerHistory.TestCase
     case.settings = settings(
-        max_examples=150,
+        max_examples=800,
         stateful_step_count=50,
         deadline=None,
         derandomize=True,
