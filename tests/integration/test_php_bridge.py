@@ -1,0 +1,380 @@
+"""GearmanManager's PHP functions in the workers folder, served by the bridge through a real manager and a real PHP."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gearman_client import Client, JobException, JobFailed, connect_admin
+
+from .conftest import BIN, RunningManager, alive, eventually
+
+SAMPLES = Path(__file__).parent / "gearmanmanager" / "workers"
+
+NAP = """<?php
+function nap($job) {
+    $until = hrtime(true) + (float) $job->workload() * 1e9;
+    while (hrtime(true) < $until) {
+        usleep(10000);
+    }
+    return getmypid();
+}
+"""
+
+STUCK = """<?php
+function stuck($job) {
+    if ($job->workload() === 'yes') {
+        pcntl_sigprocmask(SIG_BLOCK, [SIGALRM, SIGTERM]);
+        while (true) {
+            usleep(100000);
+        }
+    }
+    return 'free';
+}
+"""
+
+GROW = """<?php
+function grow($job) {
+    static $kept = [];
+    $kept[] = str_repeat('x', (int) $job->workload() << 20);
+    return getmypid();
+}
+"""
+
+WHO = "<?php\nfunction who($job) { return getmypid(); }\n"
+
+MISBEHAVIOUR = """<?php
+function misbehave($job, &$log) {
+    $log[] = 'before it happens';
+    switch ($job->workload()) {
+        case 'throw': throw new DomainException('no such customer');
+        case 'error': return intdiv(1, 0);
+        case 'exit': exit(0);
+        case 'memory': ini_set('memory_limit', '32M'); return strlen(str_repeat('x', 1 << 26));
+        case 'return code': return $job->setReturn(GEARMAN_WORK_FAIL) ? 'sorry' : '';
+        case 'unserialisable': return [NAN];
+    }
+    return 'fine';
+}
+"""
+
+pytestmark = pytest.mark.usefixtures("_php")
+
+
+@pytest.fixture(scope="module")
+def _php() -> None:
+    """PHP is there, with what its Debian package brings along."""
+    check = ["-r", "exit(extension_loaded('pcntl') && extension_loaded('posix') ? 0 : 1);"]
+    interpreter = shutil.which("php")
+    if interpreter is None or subprocess.run([interpreter, *check], check=False).returncode != 0:
+        pytest.skip("missing peer: php with pcntl")
+
+
+@pytest.fixture
+def gearmand(tmp_path: Path) -> Iterator[str]:
+    """Debian's job server on a free port; its address."""
+    program = shutil.which("gearmand")
+    if program is None:
+        pytest.skip("missing peer: gearmand")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [program, "-L", "127.0.0.1", "-p", str(port), "-l", str(tmp_path / "gearmand.log")]
+    server = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    yield f"127.0.0.1:{port}"
+    server.kill()
+    server.wait()
+
+
+@pytest.fixture
+def samples(manager: RunningManager) -> RunningManager:
+    """The three sample functions, a Python module beside them."""
+    shutil.copytree(SAMPLES, manager.workers_dir)
+    manager.write_module("greet.py", "def greet(job): return b'hello from Python'\n")
+    return manager
+
+
+def exception_of(client: Client, function: str, workload: str | bytes) -> str:
+    """Submit a job that fails; the exception that its client is told."""
+    with pytest.raises(JobException) as failure:
+        client.submit(function, workload)
+    return str(failure.value)
+
+
+def pids(manager: RunningManager, *pools: str) -> set[int]:
+    return {worker["pid"] for pool in pools for worker in manager.workers(pool)}
+
+
+def replaced(manager: RunningManager, before: set[int], *pools: str) -> None:
+    eventually(lambda: manager.settled() and not before & pids(manager, *pools), f"the workers of {pools} are replaced")
+
+
+def test_the_samples_are_served_beside_python_functions(samples: RunningManager) -> None:
+    samples.start("prefix: shop.\nfunctions: {Invoice: {settings: {currency: CHF}}}\n")
+    invoice = json.dumps([{"pieces": 2, "price": "1.50"}, {"pieces": 1, "price": "0.99"}])
+    with samples.client(timeout_s=20) as client:
+        assert client.submit("shop.greet", b"") == b"hello from Python"
+        assert client.submit("shop.slug", b"Hello, World!") == b"hello-world"
+        rows: list[bytes] = []
+        assert client.submit("shop.csv_columns", b"b\na,b\n1,2\n3,4", on_data=rows.append) == b"2"
+        assert rows == [b"2\n", b"4\n"]
+        steps: list[tuple[int, int]] = []
+        total = client.submit("shop.Invoice", invoice, on_status=lambda done, of: steps.append((done, of)))
+        assert json.loads(total) == {"total": "3.99", "currency": "CHF"}
+        assert steps == [(1, 2), (2, 2)]
+        assert "nothing is left of the title '!!'" in exception_of(client, "shop.slug", b"!!")
+        with pytest.raises(JobFailed):
+            client.submit("shop.csv_columns", b"x\na,b\n1,2")
+    eventually(lambda: "the header has no such column: x" in samples.log(), "its log lines are in our log")
+    (line,) = [line for line in samples.log().splitlines() if "made hello-world" in line]
+    assert "shop.slug H:" in line
+    assert "[lines] => 2" in samples.log()
+
+
+def test_include_and_exclude_choose_among_php_functions_too(samples: RunningManager) -> None:
+    samples.start("include_functions: ['*s*', Inv*]\nexclude_functions: [csv_*]\n")
+    assert sorted(samples.status()["functions"]) == ["Invoice", "slug"]
+
+
+def test_a_php_worker_names_itself_as_ours_do(samples: RunningManager) -> None:
+    samples.start("include_functions: [slug]\n")
+    assert samples.pid_of("gearman-manager: worker slug/1 slug") in pids(samples, "slug")
+    with connect_admin(samples.address) as admin:
+        (client_id,) = [worker.client_id for worker in admin.workers() if worker.functions]
+    assert client_id.startswith("gm:")
+    assert client_id.endswith("/slug/1")
+
+
+@pytest.mark.parametrize(
+    ("workload", "reason"),
+    [
+        ("throw", "DomainException: no such customer"),
+        ("error", "DivisionByZeroError: Division by zero"),
+        ("exit", "the PHP code ended the worker process (exit or die)"),
+        ("memory", "fatal error: Allowed memory size"),
+        ("return code", "sorry"),
+        ("unserialisable", "the result can't be sent: no text, and nothing that JSON can hold: Inf and NaN"),
+    ],
+)
+def test_a_failure_reaches_client_and_log_and_the_pool_goes_on(
+    manager: RunningManager, workload: str, reason: str
+) -> None:
+    file = manager.write_module("misbehave.php", MISBEHAVIOUR)
+    manager.start("defaults: {min: 1, max: 1}\n")
+    with manager.client(timeout_s=20) as client:
+        assert reason in exception_of(client, "misbehave", workload)
+        assert client.submit("misbehave", b"") == b"fine"
+    if workload in ("throw", "error", "memory"):
+        eventually(lambda: f"{file}:" in manager.log(), "the log names the place")
+
+
+def test_php_warnings_are_log_lines_with_their_place(manager: RunningManager) -> None:
+    file = manager.write_module(
+        "warned.php", "<?php\nfunction warned($job) {\n    return $job->workload() . $gone;\n}\n"
+    )
+    manager.start("defaults: {min: 1, max: 1}\n")
+    with manager.client(timeout_s=20) as client:
+        assert client.submit("warned", b"x") == b"x"
+    eventually(lambda: f"{file}:3: Undefined variable $gone" in manager.log(), "the warning is in the log")
+
+
+def test_a_timeout_ends_the_function_and_the_worker_goes_on(manager: RunningManager) -> None:
+    manager.write_module("nap.php", NAP)
+    manager.start("defaults: {min: 1, max: 1}\nfunctions: {nap: {timeout: 300ms}}\n")
+    with manager.client(timeout_s=20) as client:
+        before = client.submit("nap", b"0.01")
+        assert exception_of(client, "nap", b"30") == "JobTimeout: nap took longer than its timeout of 0.3 s"
+        assert client.submit("nap", b"0.01") == before
+
+
+def test_a_job_that_blocks_every_signal_is_ended_with_its_worker(manager: RunningManager) -> None:
+    manager.write_module("stuck.php", STUCK)
+    manager.start("defaults: {min: 1, max: 1}\nfunctions: {stuck: {timeout: 300ms}}\n")
+    before = pids(manager, "stuck")
+    with manager.client(timeout_s=20) as client:
+        assert exception_of(client, "stuck", b"yes") == "timeout"
+        replaced(manager, before, "stuck")
+        assert client.submit("stuck", b"") == b"free"
+    assert "did not react to its timeout: the worker is killed" in manager.log()
+
+
+def test_a_stop_lets_the_running_job_finish_and_leaves_no_process(manager: RunningManager) -> None:
+    manager.write_module("nap.php", NAP)
+    manager.start("defaults: {min: 2, max: 2, timeout: 1m}\n")
+    family = manager.family()
+    with manager.client(timeout_s=20) as client:
+        job = client.submit_background("nap", b"0.5")
+        eventually(lambda: manager.status()["functions"]["nap"]["running"] == 1, "the job runs")
+        assert manager.stop() == 0
+    assert "may be lost" not in manager.log()
+    assert job
+    assert not any(alive(pid) for pid in family)
+
+
+def test_max_jobs_is_exact_and_costs_no_job(manager: RunningManager) -> None:
+    manager.write_module("who.php", WHO)
+    manager.start("pools: {who: {min: 1, max: 1, max_jobs: 3}}\n")
+    with manager.client(timeout_s=20) as client:
+        answers = [client.submit("who", b"") for _ in range(7)]
+    assert answers[0] == answers[1] == answers[2] != answers[3] == answers[4] == answers[5] != answers[6]
+
+
+def test_a_worker_that_has_grown_too_large_is_replaced(manager: RunningManager) -> None:
+    manager.write_module("grow.php", GROW)
+    manager.start("pools: {grow: {min: 1, max: 1, max_memory: 64MB}}\n")
+    with manager.client(timeout_s=20) as client:
+        first = client.submit("grow", b"")
+        assert client.submit("grow", b"100") == first
+        assert client.submit("grow", b"") != first
+
+
+def test_a_changed_file_restarts_its_own_pool_alone(samples: RunningManager) -> None:
+    samples.start("defaults: {min: 1, max: 1}\n")
+    others = pids(samples, "greet", "Invoice", "csv_columns")
+    before = pids(samples, "slug")
+    samples.write_module("slug.php", "<?php\nfunction slug($job) { return 'new'; }\n")
+    replaced(samples, before, "slug")
+    assert pids(samples, "greet", "Invoice", "csv_columns") == others
+    with samples.client(timeout_s=20) as client:
+        assert client.submit("slug", b"") == b"new"
+
+
+def test_a_changed_include_restarts_who_includes_it(samples: RunningManager) -> None:
+    samples.start("defaults: {min: 1, max: 1}\n")
+    others, before = pids(samples, "greet", "slug", "csv_columns"), pids(samples, "Invoice")
+    money = samples.workers_dir / "lib" / "money.php"
+    money.write_text(money.read_text().replace("'.', ''", "',', ''"))
+    replaced(samples, before, "Invoice")
+    assert pids(samples, "greet", "slug", "csv_columns") == others
+    with samples.client(timeout_s=20) as client:
+        assert json.loads(client.submit("Invoice", b'[{"pieces": 1, "price": "2.5"}]'))["total"] == "2,50"
+
+
+def test_files_come_and_go_live(manager: RunningManager) -> None:
+    manager.write_module("who.php", WHO)
+    manager.start("defaults: {min: 1, max: 1}\n")
+    file = manager.write_module("nap.php", NAP)
+    with manager.client(timeout_s=20) as client:
+        assert client.submit("nap", b"0")
+    file.unlink()
+    eventually(lambda: sorted(manager.status()["functions"]) == ["who"], "the function is gone")
+
+
+@pytest.mark.parametrize(
+    ("source", "place", "message"),
+    [
+        ("<?php\nfunction who($job) {\n    return 1 +;\n}\n", 3, "syntax error"),
+        ("<?php\n$x = 'no function at all';\n", 1, "holds no function: define function who($job, &$log)"),
+        ("<?php\n\nclass Who {}\n", 3, "needs a method run($job, &$log)"),
+    ],
+)
+def test_broken_code_is_reported_by_place_and_the_old_goes_on(
+    manager: RunningManager, source: str, place: int, message: str
+) -> None:
+    file = manager.write_module("who.php", WHO)
+    manager.start("defaults: {min: 1, max: 1}\n")
+    before = pids(manager, "who")
+    manager.write_module("who.php", source)
+    error = eventually(lambda: manager.status()["errors"], "the error is in the status")[0]
+    assert (error["file"], error["line"]) == (str(file), place)
+    assert message in error["message"]
+    assert pids(manager, "who") == before
+    result = manager.command("check", check=False)
+    assert result.returncode == 78
+    assert f"{file}:{place}: " in result.stderr
+
+
+def test_code_that_breaks_when_it_is_loaded_leaves_the_old_workers_serving(manager: RunningManager) -> None:
+    manager.write_module("who.php", WHO)
+    manager.start("defaults: {min: 1, max: 1}\n")
+    file = manager.write_module("who.php", "<?php\nfunction who($job) { return 'new'; }\nmissing_function();\n")
+    pool = eventually(
+        lambda: (report := manager.status()["pools"]["who"])["last_error"] and report, "the pool says what is wrong"
+    )
+    assert "exit status 1" in pool["last_error"]
+    assert f"{file}:3: the worker can't start: Error: Call to undefined function missing_function()" in manager.log()
+    with manager.client(timeout_s=20) as client:
+        assert client.submit("who", b"").isdigit()
+
+
+def test_a_pool_of_php_and_python_is_refused_with_place_and_remedy(samples: RunningManager) -> None:
+    samples.config_file.write_text(
+        "run_dir: run\nserver: {listen: '127.0.0.1:0'}\npools:\n  mixed:\n    functions: ['*']\n"
+    )
+    result = samples.command("check", check=False)
+    assert result.returncode == 78
+    assert f"{samples.config_file}:5: pools.mixed.functions: a pool serves functions of one language: " in result.stderr
+    assert "csv_columns, slug in PHP, greet in Python; name either in a pool of their own" in result.stderr
+
+
+def test_without_php_the_pool_says_what_is_missing(
+    manager: RunningManager, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    manager.write_module("who.php", WHO)
+    manager.write_module("fine.py", "def fine(job): return b'ok'\n")
+    manager.config_file.write_text("run_dir: run\nserver: {listen: '127.0.0.1:0'}\n")
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing-here"))
+    manager.launch()
+    pool = eventually(
+        lambda: (report := manager.try_status()) and (pool := report["pools"].get("who", {})).get("failing") and pool,
+        "the pool is failing",
+    )
+    assert "PHP functions need the program php, which is not on the PATH: install PHP" in pool["last_error"]
+    (manager.address,) = manager.status()["servers"]
+    with manager.client(timeout_s=20) as client:
+        assert client.submit("fine", b"") == b"ok"
+    assert manager.command("check", check=False).returncode == 78
+
+
+def test_workers_come_back_under_their_name_when_the_job_server_was_away(manager: RunningManager) -> None:
+    manager.write_module("who.php", WHO)
+    manager.start("defaults: {min: 1, max: 1}\n")
+    before = pids(manager, "who")
+    os.kill(manager.pid_of("gearman-server"), signal.SIGKILL)
+    eventually(lambda: "trying again" in manager.log(), "the worker notices")
+    eventually(manager.settled, "the server is back")
+
+    def named() -> bool:
+        with connect_admin(manager.address) as admin:
+            return any(w.functions and w.client_id.endswith("/who/1") for w in admin.workers())
+
+    eventually(named, "the worker is back under its name")
+    with manager.client(timeout_s=20) as client:
+        assert {int(client.submit("who", b""))} == before
+
+
+def test_a_foreign_server_is_served_too_and_told_of_failures_as_its_clients_understand(
+    manager: RunningManager, gearmand: str
+) -> None:
+    manager.write_module("misbehave.php", MISBEHAVIOUR)
+    manager.config_file.write_text(f"run_dir: run\nservers: ['{gearmand}']\n")
+    manager.launch()
+    eventually(manager.settled, "the worker is registered")
+    warnings: list[bytes] = []
+    with Client([gearmand], timeout_s=20) as client:
+        assert client.submit("misbehave", b"") == b"fine"
+        with pytest.raises(JobFailed):
+            client.submit("misbehave", b"throw", on_warning=warnings.append)
+    assert warnings == [b"DomainException: no such customer"]
+
+
+def test_letters_hold_over_a_reload_and_the_pid_file_is_there_while_the_manager_runs(manager: RunningManager) -> None:
+    shutil.copytree(SAMPLES, manager.folder / "php")
+    manager.workers_dir.mkdir()
+    manager.config_file.write_text("run_dir: run\nserver: {listen: '127.0.0.1:0'}\n")
+    pid_file = manager.folder / "gm.pid"
+    command = [BIN / "gearman-manager", "-c", manager.config_file, "-w", manager.folder / "php"]
+    command += ["-P", pid_file, "-l", manager.log_file]
+    manager.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    eventually(manager.settled, "all workers are registered")
+    assert pid_file.read_text() == f"{manager.process.pid}\n"
+    manager.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "generation 2: 3 functions" in manager.log(), "it is reloaded, with the same folder")
+    assert manager.stop() == 0
+    assert not pid_file.exists()
