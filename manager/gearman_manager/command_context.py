@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _Parameters = ParamSpec("_Parameters")
 #: The context's key for what the command line says against the configuration file.
-OVERRIDES: Final = "gearman_manager.overrides"
+OVERRIDES: Final = "gearman_manager.migration.overrides"
 
 
 def fail(message: str, code: int) -> NoReturn:

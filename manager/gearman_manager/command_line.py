@@ -21,13 +21,13 @@ from gearman_manager.command_context import (
     run_folder,
 )
 from gearman_manager.errors import ManagerError
-from gearman_manager.gearmanmanager_options import (
+from gearman_manager.live_commands import COMMANDS
+from gearman_manager.migration.options import (
     gearmanmanager_options,
     import_ini,
     overrides_of,
     written_pid_file,
 )
-from gearman_manager.live_commands import COMMANDS
 from gearman_manager.simulation.options import simulation_options
 
 
@@ -53,7 +53,7 @@ def main(context: click.Context, /, config: Path, **letters: Any) -> None:
     context.obj = config
     context.meta[OVERRIDES] = overrides_of(letters)
     if letters["dump"]:
-        from gearman_manager.config_dump import dump
+        from gearman_manager.migration.config_dump import dump
 
         click.echo(dump(load_config(context)), nl=False)
         context.exit()

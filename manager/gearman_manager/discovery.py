@@ -19,12 +19,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from gearman_manager.bridge.functions import php_files
 from gearman_manager.errors import ModuleError
 from gearman_manager.function import Declaration, declaration_of
 from gearman_manager.hooks import FILE_NAME as HOOKS_FILE
 from gearman_manager.hooks import Hooks
 from gearman_manager.import_graph import ImportGraph
-from gearman_manager.php_functions import php_files
 from gearman_manager.residue import Residue
 
 PACKAGE: Final = "gearman_workers"

@@ -13,9 +13,9 @@ from typing import Any, Final
 import gevent
 import gevent.lock
 
+from gearman_manager.bridge.order import is_php_file
 from gearman_manager.config import Config, ConfigError, FoundFunction, Layout, Problem, lay_out, unavailable_keys
 from gearman_manager.orders import CodeFiles
-from gearman_manager.php_bridge import is_php_file
 from gearman_manager.process import describe_status
 from gearman_manager.workforce import Workforce
 from gearman_manager.zygote_process import Inherited, ZygoteProcess

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gearman_manager.bridge.order import COMMAND, is_php_file
 from gearman_manager.config import Layout, ResolvedPool
-from gearman_manager.php_bridge import COMMAND, is_php_file
 
 Message = dict[str, Any]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from gearman_manager import exec_wrapper, process
+from gearman_manager.bridge.order import COMMAND, MISSING, ORDER_VARIABLE, bridge_order
 from gearman_manager.errors import StartError
 from gearman_manager.orders import PoolOrder
-from gearman_manager.php_bridge import COMMAND, MISSING, ORDER_VARIABLE, bridge_order
 
 _WRAPPER: Final = str(Path(exec_wrapper.__file__).resolve())
 

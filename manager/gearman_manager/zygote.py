@@ -21,9 +21,9 @@ from typing import Any, NoReturn
 from setproctitle import setproctitle
 
 from gearman_manager import channel, child_log, discovery, worker
+from gearman_manager.bridge.functions import find_php_functions
 from gearman_manager.errors import ManagerError
 from gearman_manager.hooks import Hooks
-from gearman_manager.php_functions import find_php_functions
 from gearman_manager.scoreboard import Scoreboard
 
 _log = logging.getLogger("zygote")

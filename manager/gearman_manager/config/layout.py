@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 
 from pydantic import ValidationError
 
-from gearman_manager.php_bridge import is_php_file
+from gearman_manager.bridge.order import is_php_file
 
 from .checks import EVERY_OTHER_FUNCTION, functions_of, range_problem
 from .models import Config, Function, Pool

@@ -1,6 +1,6 @@
 """How PHP functions run: as a program of ours, the bridge, started like the workers of any command pool.
 
-Here is what the rest of the manager must know of that; what the bridge does is in `bridge/`. Pure.
+Here is what the rest of the manager must know of that; what the bridge does is in the PHP files beside this one. Pure.
 """
 
 import json
@@ -14,7 +14,7 @@ MISSING: Final = (
     "install PHP 7.4 or newer (its command-line version)"
 )
 _SUFFIX: Final = ".php"
-_FOLDER: Final = PurePath(__file__).parent / "bridge"
+_FOLDER: Final = PurePath(__file__).parent
 INSPECTION: Final = (INTERPRETER, str(_FOLDER / "inspect.php"))
 COMMAND: Final = (INTERPRETER, str(_FOLDER / "bridge.php"))
 #: The environment variable by which a worker of the bridge is told all that it must know.

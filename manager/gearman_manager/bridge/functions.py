@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from gearman_manager.bridge.order import INSPECTION, INTERPRETER, MISSING, is_php_file
 from gearman_manager.errors import ModuleError
-from gearman_manager.php_bridge import INSPECTION, INTERPRETER, MISSING, is_php_file
 
 _TIMEOUT_S: Final = 30.0
 #: So many files are handed to one PHP process: a command line has a limit.

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from gearman_manager.config import ConfigError, Problem
-from gearman_manager.imported_yaml import ALL, FunctionNumbers, Settings, yaml_lines
-from gearman_manager.ini_file import IniEntry, IniSection, parse_ini
+from gearman_manager.migration.imported_yaml import ALL, FunctionNumbers, Settings, yaml_lines
+from gearman_manager.migration.ini_file import IniEntry, IniSection, parse_ini
 
 _GLOBAL: Final = "gearmanmanager"
 _MAX_FILE_BYTES: Final = 1 << 20

@@ -16,7 +16,7 @@ from gearman_manager.command_context import mistakes_are_messages
 from gearman_manager.errors import StartError
 
 if TYPE_CHECKING:
-    from gearman_manager.overrides import Overrides
+    from gearman_manager.migration.overrides import Overrides
 
 #: From so many -v on GearmanManager logged more than what happens to workers and their jobs.
 _DEBUG_FROM: Final = 4
@@ -74,7 +74,7 @@ def overrides_of(letters: Mapping[str, Any]) -> "Overrides | None":
         values["log_level"] = "debug" if letters["verbosity"] >= _DEBUG_FROM else "info"
     if not values:
         return None
-    from gearman_manager.overrides import Overrides
+    from gearman_manager.migration.overrides import Overrides
 
     return Overrides(**values)
 
@@ -110,6 +110,6 @@ def import_ini(file: Path) -> None:
 
     Write it beside the ini file: relative paths start at the configuration's folder.
     """
-    from gearman_manager.import_ini import read_ini
+    from gearman_manager.migration.import_ini import read_ini
 
     sys.stdout.write(read_ini(file))
