@@ -71,7 +71,9 @@ def send(sock: socket.socket, message: Message, descriptors: tuple[int, ...] = (
 def receive(sock: socket.socket, reader: FrameReader) -> list[Message] | None:
     """Read once; None means that the other side is gone."""
     # Not socket.recv_fds: it drops its flags, and what comes along must be close-on-exec from the start.
-    data, ancillary, _, _ = sock.recvmsg(_READ_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, flags, _ = sock.recvmsg(_READ_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
+    if flags & socket.MSG_CTRUNC:
+        raise ManagerError("a descriptor was lost on the way: this process has too many open files")
     if not data:
         return None
     descriptors = array("i")

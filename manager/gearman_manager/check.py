@@ -3,14 +3,15 @@
 import json
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 
 import click
 from rich.table import Table
 
 from gearman_manager import exit_codes
+from gearman_manager.cgroup import Cgroup, usable_cores
+from gearman_manager.code_loading import Code, CodeLoader
 from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out, unavailable_keys
-from gearman_manager.generations import Code, counted
+from gearman_manager.generations import counted
 from gearman_manager.scoreboard import Scoreboard
 from gearman_manager.status_view import wide_console
 from gearman_manager.zygote_process import Inherited, ZygoteProcess
@@ -33,34 +34,31 @@ class _Nobody:
 
 
 def load_code(config: Config) -> Code:
-    """Import the modules in a zygote of their own.
+    """Import the modules in a zygote of their own, as a run would.
 
     Raises:
-        ConfigError: the zygote ended or took too long.
+        ConfigError: nothing could be loaded.
+        StartError: no process can be started.
     """
     lifeline_read, lifeline_write = os.pipe2(os.O_CLOEXEC)
     doorbell = os.eventfd(0, os.EFD_CLOEXEC)
+    inherited = Inherited(Scoreboard.create(1), lifeline_read, doorbell)
+    loader = CodeLoader(lambda: ZygoteProcess(inherited, "WARNING", _Nobody()), usable_cores(Cgroup.of()))
     try:
-        inherited = Inherited(Scoreboard.create(1), lifeline_read, doorbell)
-        zygote = ZygoteProcess(inherited, "WARNING", _Nobody())
-        report = zygote.load(config.workers_dir)
-        lines = zygote.output.last_lines
+        zygote, code = loader.load(config)
+        if zygote is None:
+            raise ConfigError(code.errors)
         zygote.kill()
     finally:
         for descriptor in (lifeline_read, lifeline_write, doorbell):
-            with suppress(OSError):
-                os.close(descriptor)
-    if report is None:
-        words = lines[-1] if lines else "it ended, or took too long, without a word"
-        message = f"the modules could not be loaded: {words}"
-        raise ConfigError([Problem(config.places.main_file, 0, "workers_dir", message)])
-    return Code.from_report(report)
+            os.close(descriptor)
+    return code
 
 
 def check(config: Config) -> int:
     """Print what would run and what is wrong; returns the exit code."""
     code = load_code(config)
-    layout = lay_out(config, code.found, len(os.sched_getaffinity(0)), [error.file for error in code.errors])
+    layout = lay_out(config, code.found, usable_cores(Cgroup.of()), [error.file for error in code.errors])
     wide_console().print(_pools(layout))
     problems = [*code.errors, *layout.problems]
     _print_problems(problems)
@@ -75,7 +73,7 @@ def check(config: Config) -> int:
 def functions(config: Config, *, as_json: bool) -> int:
     """Print what was discovered; returns the exit code."""
     code = load_code(config)
-    layout = lay_out(config, code.found, len(os.sched_getaffinity(0)), [error.file for error in code.errors])
+    layout = lay_out(config, code.found, usable_cores(Cgroup.of()), [error.file for error in code.errors])
     rows = [
         {"name": name, "pool": f.pool, "file": f.file, "line": f.line, "options": _options(code, f.file, f.module_name)}
         for name, f in sorted(layout.functions.items())

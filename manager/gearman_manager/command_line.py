@@ -3,8 +3,10 @@
 Heavy parts are imported by the command that needs them, so that `--help` and `status` answer at once.
 """
 
+import signal
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -62,6 +64,8 @@ def main(context: click.Context, /, config: Path, **letters: Any) -> None:
 
 
 def _run(context: click.Context, pid_file: Path | None) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end_at_once)
     from setproctitle import setproctitle
 
     from gearman_manager import log
@@ -79,6 +83,11 @@ def _run(context: click.Context, pid_file: Path | None) -> None:
         raise ManagerError(f"the log file {file} can't be opened: {error.strerror}; correct log.file") from error
     with written_pid_file(pid_file):
         sys.exit(Supervisor(source, config, run_folder(context, config)).run())
+
+
+def _end_at_once(_number: int, _frame: FrameType | None) -> None:
+    """Until the supervisor has handlers of its own there is nothing to finish."""
+    sys.exit(exit_codes.OK)
 
 
 @main.command()

@@ -60,18 +60,24 @@ class _UncachedLoader(SourceFileLoader):
         raise OSError("bytecode files are not used for worker modules")
 
 
-def source_files(folder: Path) -> Iterator[Path]:
+def source_files(folder: Path, seen: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
     """The Python files below a folder, helpers included, in a stable order.
+
+    Links are followed, but not in circles; what is no regular file is none of ours.
 
     Raises:
         OSError: the folder, or one below it, can't be read.
     """
+    status = folder.stat()
+    identity = (status.st_dev, status.st_ino)
+    if identity in seen:
+        return
     for entry in sorted(folder.iterdir()):
         if entry.name.startswith(".") or entry.name == "__pycache__":
             continue
         if entry.is_dir():
-            yield from source_files(entry)
-        elif entry.suffix == ".py":
+            yield from source_files(entry, seen | {identity})
+        elif entry.suffix == ".py" and entry.is_file():
             yield entry
 
 
@@ -88,6 +94,8 @@ def content_hashes(folders: Sequence[Path], files: Iterable[str] = ()) -> dict[s
     hashes = {}
     for path in paths:
         with suppress(OSError):
+            if not path.is_file():
+                continue
             hashes[str(path)] = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
     return hashes
 
@@ -97,8 +105,13 @@ def is_helper(folder: Path, file: Path) -> bool:
     return any(part.startswith("_") for part in file.relative_to(folder).parts)
 
 
-def load_all(folders: Sequence[Path], without: Collection[str] = ()) -> Discovery:
-    """Import every worker module below the folders, but for the files named in `without`."""
+def load_all(
+    folders: Sequence[Path], without: Collection[str] = (), starting: Callable[[Path], None] = lambda _file: None
+) -> Discovery:
+    """Import every worker module below the folders, but for the files named in `without`.
+
+    `starting` is called before each import, so that one that ends the process can be named.
+    """
     found = Discovery()
     graph = ImportGraph()
     prepare(folders)
@@ -111,6 +124,7 @@ def load_all(folders: Sequence[Path], without: Collection[str] = ()) -> Discover
         for file, name in modules:
             if str(file) in without:
                 continue
+            starting(file)
             before = Residue.now()
             try:
                 found.functions += load_file(file, name)

@@ -6,16 +6,16 @@ no worker notices.
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import gevent
 import gevent.lock
 
-from gearman_manager.bridge.order import is_php_file
-from gearman_manager.config import Config, ConfigError, FoundFunction, Layout, Problem, lay_out, unavailable_keys
-from gearman_manager.orders import CodeFiles
+from gearman_manager.code_loading import Code, CodeLoader
+from gearman_manager.config import Config, ConfigError, Layout, Problem, unavailable_keys
+from gearman_manager.errors import StartError
 from gearman_manager.process import describe_status
 from gearman_manager.workforce import Workforce
 from gearman_manager.zygote_process import Inherited, ZygoteProcess
@@ -24,29 +24,6 @@ _log = logging.getLogger("reload")
 _FIRST_RETRY_S: Final = 0.05
 _MAX_RETRY_S: Final = 30.0
 _QUIET_S: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """What a zygote found when it loaded the modules."""
-
-    found: tuple[FoundFunction, ...]
-    errors: tuple[Problem, ...]
-    files: CodeFiles
-
-    @classmethod
-    def from_report(cls, report: Mapping[str, Any]) -> "Code":
-        """Read the zygote's message."""
-        return cls(
-            found=tuple(FoundFunction(f["name"], f["file"], f["line"], f["options"]) for f in report["functions"]),
-            errors=tuple(Problem(e["file"], e["line"], "", e["message"], fatal=False) for e in report["errors"]),
-            files=CodeFiles(report["hashes"], report["needs"]),
-        )
-
-    def broken_since(self, older: "Code") -> list[Problem]:
-        """The errors in files that the older code could still serve functions from."""
-        served = {function.file for function in older.found}
-        return [error for error in self.errors if error.file in served]
 
 
 @dataclass(slots=True)
@@ -59,30 +36,33 @@ class Accepted:
     layout: Layout
 
 
-@dataclass(slots=True)
 class Generations:
     """Starts zygotes and decides whether their code takes over. Implements `ZygoteEvents`."""
 
-    inherited: Inherited
-    workforce: Workforce
-    cores: int
-    accepted: Callable[[Accepted], None]  # called for each generation that takes over, before its workers start
-    zygote: ZygoteProcess | None = None
-    current: Accepted | None = None
-    errors: Sequence[Problem] = ()
-    _config: Config | None = None
-    _stopping: bool = False
-    _busy: gevent.lock.RLock = field(default_factory=gevent.lock.RLock)
-    _retry_s: float = _FIRST_RETRY_S
-    _born_at: float = 0.0
+    def __init__(
+        self, inherited: Inherited, workforce: Workforce, cores: int, accepted: Callable[[Accepted], None]
+    ) -> None:
+        """`accepted` is called for each generation that takes over, before its workers start."""
+        self.zygote: ZygoteProcess | None = None
+        self.current: Accepted | None = None
+        self.errors: Sequence[Problem] = ()
+        self._inherited = inherited
+        self._workforce = workforce
+        self._accepted = accepted
+        self._loader = CodeLoader(self._start_zygote, cores)
+        self._log_level = "INFO"
+        self._stopping = False
+        self._busy = gevent.lock.RLock()
+        self._retry_s = _FIRST_RETRY_S
+        self._born_at = 0.0
 
     def load_first(self, config: Config) -> None:
         """Load the code for the first time. Modules that can't be loaded are noted, the others run.
 
         Raises:
             ConfigError: configuration and code do not fit.
+            StartError: no process can be started.
         """
-        self._config = config
         with self._busy:
             zygote, code = self._load(config)
             self._take_over(zygote, code, config)
@@ -90,7 +70,12 @@ class Generations:
     def reload(self, config: Config) -> bool:
         """Load anew; the old generation stays, and says why, when the new one is broken."""
         with self._busy:
-            zygote, code = self._load(config)
+            try:
+                zygote, code = self._load(config)
+            except StartError as error:
+                self.errors = [Problem(config.places.main_file, 0, "", str(error), fatal=False)]
+                _log.error("not reloaded: %s", error)
+                return False
             broken = code.broken_since(self.current.code) if self.current else []
             if zygote is None or broken:
                 self._keep_old(zygote, code)
@@ -103,29 +88,35 @@ class Generations:
             return True
 
     def stop(self) -> None:
-        """No workers are left to fork."""
+        """No workers are left to fork, or are to be forked."""
         self._stopping = True
+        self._loader.give_up()
         if self.zygote is not None:
             self.zygote.dismiss()
 
+    def kill_zygote(self) -> None:
+        """It does not answer: orders that it did not carry out are void then."""
+        if self.zygote is not None:
+            self.zygote.kill()
+
     def spawned(self, name: str, pid: int, pidfd: int) -> None:
         """Passed on."""
-        self.workforce.spawned(name, pid, pidfd)
+        self._workforce.spawned(name, pid, pidfd)
 
     def spawn_failed(self, name: str, reason: str) -> None:
         """Passed on."""
-        self.workforce.spawn_failed(name, reason)
+        self._workforce.spawn_failed(name, reason)
 
     def exited(self, pid: int, status: int) -> None:
         """Passed on."""
-        self.workforce.exited(pid, status)
+        self._workforce.exited(pid, status)
 
     def zygote_gone(self, zygote: ZygoteProcess, status: int | None) -> None:
         """A dismissed one has ended, or the current one died and needs a successor."""
         if zygote is not self.zygote:
             return
         self.zygote = None
-        self.workforce.zygote_lost()
+        self._workforce.zygote_lost()
         if not self._stopping:
             _log.error("the zygote died (%s); its workers go on, a new one starts", describe_status(status))
             gevent.spawn(self._succeed)
@@ -137,7 +128,10 @@ class Generations:
         while self.zygote is None and not self._stopping:
             with self._busy:
                 if self.zygote is None and self.current is not None:
-                    self._try_to_succeed(self.current)
+                    try:
+                        self._try_to_succeed(self.current)
+                    except StartError as error:
+                        _log.error("%s; trying again", error)
             if self.zygote is None:
                 gevent.sleep(self._retry_s)
                 self._retry_s = min(self._retry_s * 2, _MAX_RETRY_S)
@@ -149,7 +143,7 @@ class Generations:
         if code.files == current.code.files:
             self.zygote = zygote
             _log.info("a new zygote takes over generation %d", current.number, extra={"pid": zygote.pid})
-            self.accepted(current)
+            self._accepted(current)
             return
         broken = code.broken_since(current.code)
         try:
@@ -160,40 +154,12 @@ class Generations:
             self._keep_old(zygote, code, error.problems)
 
     def _load(self, config: Config) -> tuple[ZygoteProcess | None, Code]:
-        """A zygote with the modules loaded, or none with the reason among the errors."""
-        zygote, report = self._start_zygote(config, ())
-        if report is None:
-            return None, self._not_loaded(config, zygote)
-        code = Code.from_report(report)
-        late = self._imported_after_fork(config, code, report["tainted"])
-        if late:
-            zygote.kill()  # what was left behind in it may not let it end by itself
-            zygote, report = self._start_zygote(config, late)
-            if report is None:
-                return None, self._not_loaded(config, zygote)
-        return zygote, code
-
-    def _start_zygote(self, config: Config, without: Collection[str]) -> tuple[ZygoteProcess, Mapping[str, Any] | None]:
         self._born_at = time.monotonic()
-        zygote = ZygoteProcess(self.inherited, config.log.level.upper(), self)
-        return zygote, zygote.load(config.workers_dir, without)
+        self._log_level = config.log.level.upper()
+        return self._loader.load(config)
 
-    def _imported_after_fork(self, config: Config, code: Code, tainted: Mapping[str, str]) -> set[str]:
-        """The files that the zygote has to leave out: what no fork survives, and what is not to be shared."""
-        for file, left in tainted.items():
-            _log.warning("%s leaves %s behind when it is imported: each worker imports it for itself", file, left)
-        layout = lay_out(config, code.found, self.cores, [error.file for error in code.errors])
-        preloaded = {f.file for f in layout.functions.values() if layout.pools[f.pool].preload}
-        others = {f.file for f in layout.functions.values() if not layout.pools[f.pool].preload}
-        return tainted.keys() | {file for file in others - preloaded if not is_php_file(file)}
-
-    def _not_loaded(self, config: Config, zygote: ZygoteProcess) -> Code:
-        zygote.kill()
-        words = zygote.output.last_lines
-        reason = f"ended: {words[-1]}" if words else "ended, or took too long, without a word"
-        message = f"the modules could not be loaded: the zygote {reason}"
-        problem = Problem(config.places.main_file, 0, "workers_dir", message, fatal=True)
-        return Code((), (problem,), CodeFiles({}, {}))
+    def _start_zygote(self) -> ZygoteProcess:
+        return ZygoteProcess(self._inherited, self._log_level, self)
 
     def _take_over(self, zygote: ZygoteProcess | None, code: Code, config: Config) -> None:
         """Make this the generation that runs.
@@ -201,7 +167,7 @@ class Generations:
         Raises:
             ConfigError: configuration and code do not fit; nothing was changed but the new zygote's life.
         """
-        layout = lay_out(config, code.found, self.cores, [error.file for error in code.errors])
+        layout = self._loader.lay_out(config, code)
         problems = [*code.errors, *layout.problems]
         fatal = [problem for problem in problems if problem.fatal]
         if zygote is None or fatal:
@@ -216,7 +182,10 @@ class Generations:
             _log.error("%s", problem)
         for notice in unavailable_keys(config, code.found):
             _log.warning("%s", notice)
-        self.accepted(self.current)
+        if not layout.pools:
+            folders = ", ".join(config.workers_dir)
+            _log.warning("there is nothing to run: put a module into %s, as hello.py with def hello(job)", folders)
+        self._accepted(self.current)
         if old is not None:
             old.dismiss()
         _log.info("generation %d: %s", number, counted(layout))

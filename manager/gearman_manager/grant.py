@@ -37,7 +37,7 @@ def grant(wishes: Mapping[str, Wish], cap: int | None, room: Room | None) -> dic
     if cap is not None:
         minima = {name: min(wish.minimum, wish.wanted) for name, wish in wishes.items()}
         sizes = _fill(minima, sizes, cap - sum(minima.values()))
-        limits.append(cap - sum(max(wish.serving + wish.leaving, wish.minimum) for wish in wishes.values()))
+        limits.append(cap - sum(max(wish.serving, wish.minimum) + wish.leaving for wish in wishes.values()))
     if limits:
         present = {name: min(sizes[name], max(wish.minimum, wish.serving)) for name, wish in wishes.items()}
         sizes = _fill(present, sizes, min(limits))

@@ -102,7 +102,7 @@ def encode_result(result: object) -> bytes:
     if isinstance(result, (bytearray, memoryview)):
         return bytes(result)
     try:
-        return json.dumps(result, ensure_ascii=False).encode()
+        return json.dumps(result, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(
             f"the function returned {type(result).__name__}, which is neither bytes, text, None nor JSON: {error}"

@@ -14,6 +14,7 @@ from gearman_manager.child_log import RECORD_MARK
 
 _READ_BYTES: Final = 65536
 MAX_LINE_BYTES: Final = 65536
+LAST_READS: Final = 4  # a pipe holds 64 KiB
 _MARK: Final = RECORD_MARK.encode()
 _LEVELS: Final = logging.getLevelNamesMapping()
 
@@ -23,9 +24,11 @@ Extra = dict[str, Any]
 class ChildOutput:
     """The reading end of one child's output."""
 
-    def __init__(self, loop: Any, logger: str, extra: Extra) -> None:
+    def __init__(self, loop: Any, logger: str, extra: Extra, *, logs_json: bool = False) -> None:
+        """`logs_json`: every JSON line of it is a log record, as the bundled server writes them."""
         self._log = logging.getLogger(logger)
         self.extra = extra
+        self._starts = (_MARK, b"{") if logs_json else (_MARK,)
         self._pending = b""
         self.last_lines: list[str] = []
         self._read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
@@ -44,8 +47,10 @@ class ChildOutput:
         self.handed_over()
         if self._read_end < 0:
             return
-        while self._read_once():
-            pass
+        # Not to the end: what the child had started may write into the pipe for ever.
+        for _ in range(LAST_READS):
+            if not self._read_once():
+                break
         if self._pending:
             self._line(self._pending)
             self._pending = b""
@@ -82,7 +87,7 @@ class ChildOutput:
         self._read_end = -1
 
     def _line(self, line: bytes) -> None:
-        record = _record(line)
+        record = _record(line) if line.startswith(self._starts) else None
         if record is None:
             text = line.decode(errors="backslashreplace").rstrip("\r")
             self._log.info("%s", text, extra=self.extra)
@@ -94,12 +99,10 @@ class ChildOutput:
 
 
 def _record(line: bytes) -> Extra | None:
-    """The record in a marked line, or in the job server's JSON log; None for anything else."""
-    if not line.startswith((_MARK, b"{")):
-        return None
+    """The record in a line that should hold one; None when it holds none."""
     try:
         record = json.loads(line.removeprefix(_MARK))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(record, dict) or "level" not in record or "message" not in record:
         return None

@@ -114,6 +114,7 @@ class CrashBackoff:
     FREE_CRASHES: Final = 5
     FIRST_DELAY_S: Final = 0.5
     MAX_DELAY_S: Final = 30.0
+    MAX_DELAY_REGISTERED_S: Final = 2.0  # for workers that do register, and then die of their jobs
 
     consecutive: int = 0
     not_before: float = 0.0
@@ -128,7 +129,8 @@ class CrashBackoff:
         self._recent.append(now)
         if len(self._recent) > max(self.FREE_CRASHES, workers) or not registered:
             self.consecutive += 1
-            self.not_before = now + self._delay_s() * (0.75 + 0.5 * jitter)
+            longest_s = self.MAX_DELAY_REGISTERED_S if registered else self.MAX_DELAY_S
+            self.not_before = now + min(self._delay_s(), longest_s) * (0.75 + 0.5 * jitter)
 
     def _delay_s(self) -> float:
         """Nothing after the first; then doubling."""
@@ -178,8 +180,15 @@ class Pool:
             del self.workers[name]
         return worker
 
+    def take_version(self, version: str) -> None:
+        """What its workers are to be from now on; another version deserves a new chance after crashes."""
+        if version != self.version:
+            self.version = version
+            self.crashes = CrashBackoff()
+
     def wear_all(self) -> None:
-        """Have every worker replaced, one after the other."""
+        """Have every worker replaced, one after the other, whatever crashed before."""
+        self.crashes = CrashBackoff()
         for worker in self.workers.values():
             worker.worn = True
 

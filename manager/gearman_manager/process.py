@@ -52,8 +52,14 @@ def start(
         start_new_session=True,
         env=None if environment is None else dict(environment),
     )
+    try:
+        child = Child(popen.pid, os.pidfd_open(popen.pid))
+    except OSError:
+        popen.kill()
+        popen.wait()
+        raise
     popen.returncode = 0  # tells Popen not to reap or to complain when it is collected
-    return Child(popen.pid, os.pidfd_open(popen.pid))
+    return child
 
 
 def exit_status(pidfd: int) -> int | None:
@@ -99,6 +105,13 @@ def stray_children(known: set[int]) -> list[int]:
             if child.pid not in known and title.startswith((f"{TITLE}: worker", f"{TITLE}: zygote")):
                 strays.append(child.pid)
     return strays
+
+
+def kill_descendants() -> None:
+    """Kill whatever is still below this process, at its very end."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            child.kill()
 
 
 def send_signal(pidfd: int, number: signal.Signals) -> None:

@@ -7,6 +7,7 @@ import random
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,11 @@ class BundledServer:
         Raises:
             StartError: it ended before it listened; the text is what it said.
         """
-        if not self._launch():
+        try:
+            listens = self._launch()
+        except OSError as error:
+            raise StartError(f"the job server can't be started: {error.strerror}") from error
+        if not listens:
             raise StartError(self._last_words())
         self._keeper = gevent.spawn(self._keep)
 
@@ -92,13 +97,24 @@ class BundledServer:
             self._keeper.kill()
 
     def _launch(self) -> bool:
-        """One process, until it listens (True) or has ended (False)."""
+        """One process, until it listens (True) or has ended (False).
+
+        Raises:
+            OSError: it could not even be started.
+        """
         loop = gevent.get_hub().loop
-        self._ended.clear()
-        self._output = ChildOutput(loop, "server", {})
         ours, theirs = socket.socketpair()
         with theirs:
-            child = process.start(self._command(theirs.fileno()), [theirs.fileno()], self._output.write_end)
+            try:
+                self._output = ChildOutput(loop, "server", {}, logs_json=True)
+                command = self._command(theirs.fileno())
+                child = process.start(command, [theirs.fileno()], self._output.write_end)
+            except OSError:
+                ours.close()
+                if self._output is not None:
+                    self._output.close()
+                raise
+        self._ended.clear()
         self._child = child
         self._output.handed_over()
         self._output.extra["pid"] = child.pid
@@ -152,21 +168,24 @@ class BundledServer:
     def _keep(self) -> None:
         """Start it again whenever it dies, at once and then ever more slowly while it keeps dying."""
         delay_s = _FIRST_RESTART_S
-        loop = gevent.get_hub().loop
+        started = time.monotonic()
         while True:
-            started = loop.now()
             self._ended.wait()
-            self._lifeline.close()
             if self._stopping:
                 return
-            _log.error("the job server ended (%s); starting it again", process.describe_status(self._status))
-            if loop.now() - started > _QUIET_S:
+            if time.monotonic() - started > _QUIET_S:
                 delay_s = _FIRST_RESTART_S
-            else:
-                gevent.sleep(delay_s * random.uniform(0.75, 1.25))
-                delay_s = min(delay_s * 2, _MAX_RESTART_S)
-            if self._launch():
-                self._changed()
+            how = process.describe_status(self._status)
+            _log.error("the job server ended (%s); starting it again in %.2f s", how, delay_s)
+            gevent.sleep(delay_s * random.uniform(0.75, 1.25))
+            delay_s = min(delay_s * 2, _MAX_RESTART_S)
+            started = time.monotonic()
+            try:
+                self._lifeline.close()
+                if self._launch():
+                    self._changed()
+            except OSError as error:
+                _log.error("the job server can't be started: %s", error.strerror)
 
     def _last_words(self) -> str:
         lines = self._output.last_lines if self._output else []

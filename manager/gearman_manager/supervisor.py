@@ -47,6 +47,7 @@ from gearman_manager.zygote_process import Inherited
 _log = logging.getLogger("manager")
 _LONGEST_SLEEP_S: Final = 60.0
 _ZYGOTE_STOP_S: Final = 2.0
+_RETRY_S: Final = 1.0
 
 
 class Supervisor:
@@ -67,6 +68,7 @@ class Supervisor:
         self._name = _name(run_folder)
         self._workforce = Workforce(self._name, scoreboard, self._awake.set)
         self._workforce.running_jobs = self._running_jobs
+        self._workforce.kill_zygote = lambda: self._generations.kill_zygote()
         inherited = Inherited(scoreboard, self._lifeline_read, self._doorbell)
         self._cgroup = Cgroup.of()
         self._generations = Generations(inherited, self._workforce, usable_cores(self._cgroup), self._arrange)
@@ -99,6 +101,9 @@ class Supervisor:
         try:
             self._start()
             self._serve()
+        except (ManagerError, ConfigError):
+            if not self._stopping:  # what a stop interrupted is no failure
+                raise
         finally:
             self._finish()
         return exit_codes.FAILURE if self._gave_up else exit_codes.OK
@@ -114,6 +119,9 @@ class Supervisor:
             _log.info("stopping: running jobs are finished, no new ones taken")
             self._stopping = True
             self._workforce.stop(time.monotonic())
+            if self._watch is None:  # still starting: don't wait for an import that takes its time
+                self._generations.stop()
+                self._server_start.kill(block=False)
         self._awake.set()
 
     def reload(self, *, reread: bool = True) -> None:
@@ -157,10 +165,15 @@ class Supervisor:
             except StartError as error:
                 # Behind the semicolon the server names its own options; whoever runs a manager has the configuration.
                 reason = str(error).partition("; ")[0].removeprefix("gearman-server: ")
-                place = self._config.place("server.listen")
-                remedy = f"stop that, or choose another address for the bundled server: {place}: server.listen"
-                raise StartError(f"the job server can't start: {reason}; {remedy}") from error
+                raise StartError(f"the job server can't start: {reason}{self._remedy(reason)}") from error
             _log.info("job server on %s", self._server.address, extra={"pid": self._server.pid})
+
+    def _remedy(self, reason: str) -> str:
+        """What to do when the bundled server can't start."""
+        choose = f"choose another address for the bundled server: {self._config.place('server.listen')}: server.listen"
+        if " is taken by " in reason:
+            return f"; stop that, or {choose}"
+        return f"; {choose}" if "can't listen" in reason else ""
 
     def _addresses(self) -> list[str]:
         """The job servers that workers connect to."""
@@ -175,7 +188,12 @@ class Supervisor:
         self._follow_config()
         while not (self._stopping and not self._workforce.live):
             self._awake.clear()
-            deadline = self._reconcile(time.monotonic())
+            now = time.monotonic()
+            try:
+                deadline = self._reconcile(now)
+            except Exception:  # noqa: BLE001 (the loop's boundary: everything that runs depends on it going on)
+                _log.exception("looking after the pools failed; trying again")
+                deadline = now + _RETRY_S
             timeout_s = _LONGEST_SLEEP_S if deadline is None else max(0.0, deadline - time.monotonic())
             self._awake.wait(min(timeout_s, _LONGEST_SLEEP_S))
 
@@ -264,27 +282,42 @@ class Supervisor:
         while self._reloads and not self._stopping:
             reread = any(self._reloads)
             waiting = len(self._reloads)
-            self._reload(reread)
-            del self._reloads[:waiting]
+            try:
+                self._reload(reread)
+            except Exception:  # noqa: BLE001 (the loop's boundary: the next reload may do better)
+                _log.exception("the reload failed")
+            finally:
+                del self._reloads[:waiting]
 
     def _reload(self, reread: bool) -> None:
         config = self._config
         if reread:
             try:
                 config = self._load()
+                self._log_to(config)
             except ConfigError as error:
                 self._refuse(error.problems)
                 return
             if config.server != self._config.server:
                 _log.warning("the section `server` changed: restart the manager for that; the rest is taken over")
-        _log.info("reloading")
-        if reread:
             self._by_hand.forget_sizes()
+        _log.info("reloading")
         if self._generations.reload(config) and reread:
             self._config = config
-            log.set_up(config.log.level.upper(), config.log.format, Path(config.log.file) if config.log.file else None)
-            log.add(self._recent_log, config.log.format)
             self._follow_config()
+
+    def _log_to(self, config: Config) -> None:
+        """Write the log where the configuration says.
+
+        Raises:
+            ConfigError: that file can't be opened; the log goes on where it was.
+        """
+        try:
+            log.set_up(config.log.level.upper(), config.log.format, Path(config.log.file) if config.log.file else None)
+        except OSError as error:
+            message = f"the file can't be opened: {error.strerror}"
+            raise ConfigError([config.places.problem("log.file", message)]) from error
+        log.add(self._recent_log, config.log.format)
 
     def _refuse(self, problems: Sequence[Problem]) -> None:
         self._generations.errors = problems
@@ -295,7 +328,7 @@ class Supervisor:
     # End
 
     def _finish(self) -> None:
-        """End everything in order: workers are gone, then the zygote, the server last."""
+        """End everything in order: workers are gone, then the zygote, the server last. Then nothing of ours is left."""
         for part in (self._watch, self._queues, self._control, self._overseer):
             if part is not None:
                 part.close()
@@ -306,8 +339,11 @@ class Supervisor:
             zygote.kill()
         if self._server is not None:
             self._server.stop()
+        process.kill_descendants()
         self._run_folder.release()
         _log.info("stopped")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # a last Ctrl-C must not turn a clean end into a crash
 
     def _install_signals(self) -> None:
         gevent.signal_handler(signal.SIGTERM, self.stop)

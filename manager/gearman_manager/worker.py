@@ -164,7 +164,8 @@ class WorkerProcess(WorkerObserver):
         self._order = order
         self._shared = shared
         self._slot = SlotWriter(shared.scoreboard, order.slot)
-        self._slot.claim(os.getpid())
+        self._pid = os.getpid()
+        self._slot.claim(self._pid)
         self._limit = TimeLimit()
         self._limits = _Limits(order, self._slot, shared.doorbell)
         self._announced = False
@@ -231,12 +232,19 @@ class WorkerProcess(WorkerObserver):
         try:
             self._hooks.job_start(job)
             result = self._call(routine, job)
+            self._end_if_a_copy()
             assigned.complete(encode_result(result))
         except BaseException as error:  # noqa: BLE001 (user code may raise anything: the job fails, the worker goes on)
+            self._end_if_a_copy()
             failure = error
             self._fail(assigned, job, error)
         self._hooks.job_end(job, failure)
         self._slot.end(time.monotonic_ns(), failed=failure is not None)
+
+    def _end_if_a_copy(self) -> None:
+        """A job that forked, and came back in the child too, must not leave a second worker on our connections."""
+        if os.getpid() != self._pid:
+            os._exit(0)
 
     def _call(self, routine: _Routine, job: Job) -> object:
         """Run user code under its time limit."""
@@ -248,10 +256,18 @@ class WorkerProcess(WorkerObserver):
             raise JobTimeout(f"{job.function} took longer than its timeout of {routine.timeout_s:g} s") from None
 
     def _fail(self, assigned: WorkerJob, job: Job, error: BaseException) -> None:
-        text = f"{type(error).__name__}: {error}"
+        text = _describe(error)
         self._slot.error(text)
         job.log.error("the job failed: %s", text, exc_info=error if not isinstance(error, JobTimeout) else None)
         assigned.fail_because(text.encode(errors="replace"))
+
+
+def _describe(error: BaseException) -> str:
+    """Its type and text; user code may have made even the text raise."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 (user code)
+        return type(error).__name__
 
 
 def main(order: Order, code: Code, shared: Shared) -> int:

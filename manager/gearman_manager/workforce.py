@@ -29,6 +29,7 @@ from gearman_manager.zygote_process import ZygoteProcess
 _log = logging.getLogger("workers")
 #: A program that has lived so long counts as registered: nobody else can tell.
 PROGRAM_START_S: Final = 1.0
+ORDER_TIMEOUT_S: Final = 30.0
 #: The share of `max_lifetime` over which the workers of a pool are spread, so that no two go together.
 _LIFETIME_SPREAD: Final = 0.2
 _GOLDEN_RATIO: Final = 0.6180339887498949
@@ -40,6 +41,7 @@ class Workforce:
     def __init__(self, manager: str, scoreboard: Scoreboard, wake: Callable[[], None]) -> None:
         self.pools: dict[str, Pool] = {}
         self.live: dict[str, LiveWorker] = {}
+        self.kill_zygote: Callable[[], None] = lambda: None
         self.running_jobs: Callable[[str], int] = lambda _pool: 0  # of a program pool, as the job servers know
         self._totals: dict[str, Totals] = {}
         self._orders: dict[str, PoolOrder] = {}
@@ -58,7 +60,7 @@ class Workforce:
             self._totals.setdefault(name, Totals())
         for name, pool in self.pools.items():
             if name in orders:
-                pool.version = orders[name].version
+                pool.take_version(orders[name].version)
             else:
                 pool.target = 0
         self._orders = dict(orders)
@@ -66,6 +68,7 @@ class Workforce:
     def reconcile(self, now: float, zygote: ZygoteProcess | None) -> float | None:
         """Bring every pool nearer to its target; returns when to look again at the latest."""
         deadlines = self._retire_expired(now)
+        self._give_up_on_zygote(now)
         for pool in list(self.pools.values()):
             plan = pool.plan(now, self.busy(pool))
             for name in plan.drain:
@@ -174,8 +177,14 @@ class Workforce:
         order = self._orders[pool.name]
         if order.pool.command is None and zygote is None:
             return  # its successor is on its way
+        extra: dict[str, object] = {"pool": pool.name}
+        try:
+            output = ChildOutput(gevent.get_hub().loop, pool.name, extra)
+        except OSError as error:
+            self._can_not_start(pool, f"can't start a worker: {error.strerror}", now)
+            return
         worker = pool.new_worker(now)
-        output = ChildOutput(gevent.get_hub().loop, pool.name, {"pool": pool.name, "worker": worker.name})
+        extra["worker"] = worker.name
         live = LiveWorker(worker, pool, order, self._slots.take(), output, now)
         live.expires_at = _expiry(order, worker.name, now)
         self.live[worker.name] = live
@@ -184,6 +193,12 @@ class Workforce:
         else:
             self._start_program(live)
         output.handed_over()
+
+    def _can_not_start(self, pool: Pool, reason: str, now: float) -> None:
+        """The system refuses: try again, ever more slowly."""
+        pool.last_error = reason
+        _log.error("%s; trying again", reason, extra={"pool": pool.name})
+        pool.crashes.crashed(now, registered=False, workers=len(pool.workers), jitter=random.random())
 
     def _message(self, live: LiveWorker) -> dict[str, object]:
         pool = live.order.pool
@@ -257,6 +272,12 @@ class Workforce:
                 coming.append(live.expires_at)
         return coming
 
+    def _give_up_on_zygote(self, now: float) -> None:
+        """One that does not carry out an order for so long hangs: its successor will."""
+        if any(not live.pid and live.started_at + ORDER_TIMEOUT_S < now for live in self.live.values()):
+            _log.error("the zygote has not forked a worker for %g s: it is replaced", ORDER_TIMEOUT_S)
+            self.kill_zygote()
+
     def _drain(self, live: LiveWorker, kill_at: float | None) -> None:
         now = time.monotonic()
         live.pool.event(live.name, WorkerEvent.DRAIN, now)
@@ -274,7 +295,9 @@ class Workforce:
 
     def _kill(self, live: LiveWorker) -> None:
         live.kill_at = None
-        if live.pid:
+        if not live.pid:
+            self.kill_zygote()  # it does not fork what it was asked for, nor say that it can't
+        else:
             live.pool.event(live.name, WorkerEvent.KILL, time.monotonic())
             process.send_signal(live.pidfd, signal.SIGKILL)
 
@@ -319,9 +342,9 @@ class Workforce:
         self._wake()
 
     def _discard(self, live: LiveWorker) -> None:
-        live.output.close()
-        self._slots.give_back(live.slot)
         del self.live[live.name]
+        self._slots.give_back(live.slot)
+        live.output.close()
 
 
 def _expiry(order: PoolOrder, name: str, now: float) -> float | None:

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from setproctitle import setproctitle
@@ -72,7 +73,7 @@ class Zygote:
             raise ManagerError(f"the zygote does not know the message {message['type']!r}")
 
     def _load(self, folders: Sequence[Path], without: Sequence[str]) -> None:
-        found = discovery.load_all(folders, without)
+        found = discovery.load_all(folders, without, self._starting)
         self._functions = {(f.file, f.name): f for f in found.functions}
         php = find_php_functions(folders)  # only found: programs of their own serve them
         included = {file for files in php.needs.values() for file in files}
@@ -96,6 +97,9 @@ class Zygote:
                 "tainted": found.tainted,
             },
         )
+
+    def _starting(self, file: Path) -> None:
+        channel.send(self._sock, {"type": "loading", "file": str(file)})
 
     def _spawn(self, message: channel.Message) -> None:
         (log_pipe,) = message["descriptors"]
@@ -153,6 +157,10 @@ def _arguments(argv: Sequence[str]) -> Any:
     return parser.parse_args(argv)
 
 
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    """A handler for signals that are meant for the supervisor."""
+
+
 def main(argv: Sequence[str]) -> int:
     """Entry point of the exec: the numbers are inherited descriptors."""
     arguments = _arguments(argv)
@@ -162,7 +170,7 @@ def main(argv: Sequence[str]) -> int:
     child_log.redirect_output(1)
     child_log.set_up(arguments.log_level)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, _do_nothing)  # not SIG_IGN: what workers start would inherit that through exec
     shared = worker.Shared(Scoreboard.open(arguments.scoreboard), arguments.lifeline, arguments.doorbell)
     # The supervisor may go away while we answer: the same as the end of the channel.
     with suppress(BrokenPipeError, ConnectionResetError):

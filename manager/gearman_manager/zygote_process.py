@@ -16,11 +16,13 @@ import gevent.lock
 import gevent.socket
 
 from gearman_manager import channel, process
+from gearman_manager.errors import StartError
 from gearman_manager.output import ChildOutput
 from gearman_manager.scoreboard import Scoreboard
 
 _log = logging.getLogger("zygote")
 LOAD_TIMEOUT_S: Final = 60.0
+END_TIMEOUT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,23 @@ class ZygoteProcess:
         self._outstanding: set[str] = set()
         self._dismissed = False
         loop = gevent.get_hub().loop
-        self.output = ChildOutput(loop, "zygote", {})
-        ours, theirs = socket.socketpair()
+        self.loading = ""  # the module that it was importing last
+        self.status: int | None = None  # once it has ended
+        self.took_too_long = False
+        self._gone = gevent.event.Event()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise StartError(f"a zygote can't be started: {error.strerror}") from error
         with theirs:
-            self._child = self._exec(theirs.fileno(), inherited, log_level)
+            try:
+                self.output = ChildOutput(loop, "zygote", {})
+                self._child = self._exec(theirs.fileno(), inherited, log_level)
+            except OSError as error:
+                ours.close()
+                if hasattr(self, "output"):
+                    self.output.close()
+                raise StartError(f"a zygote can't be started: {error.strerror}") from error
         self.output.handed_over()
         self.output.extra["pid"] = self._child.pid
         self._sock = gevent.socket.socket(fileno=ours.detach())
@@ -84,8 +99,13 @@ class ZygoteProcess:
         try:
             report: channel.Message | None = self._loaded.get(timeout=LOAD_TIMEOUT_S)
         except gevent.Timeout:
+            self.took_too_long = True
             return None
         return report
+
+    def wait_for_end(self) -> None:
+        """Wait until it is gone, so that `status` says how it ended."""
+        self._gone.wait(END_TIMEOUT_S)
 
     def spawn(self, order: channel.Message, log_pipe: int) -> None:
         """Have a worker forked, its output on this pipe. The answer comes as an event."""
@@ -129,19 +149,20 @@ class ZygoteProcess:
 
     def _receive(self) -> None:
         reader = channel.FrameReader()
-        while True:
-            try:
-                messages = channel.receive(self._sock, reader)
-            except OSError:
-                return
-            if messages is None:
-                return
-            for message in messages:
-                self._dispatch(message)
+        try:
+            while (messages := channel.receive(self._sock, reader)) is not None:
+                for message in messages:
+                    self._dispatch(message)
+        except Exception:  # noqa: BLE001 (the loop's boundary: a zygote that nobody understands is replaced)
+            if self.alive:
+                _log.exception("what the zygote says can't be understood: it is replaced", extra={"pid": self.pid})
+                self.kill()
 
     def _dispatch(self, message: channel.Message) -> None:
         kind = message["type"]
-        if kind == "loaded":
+        if kind == "loading":
+            self.loading = message["file"]
+        elif kind == "loaded":
             self._loaded.set(message)
         elif kind == "spawned":
             self._outstanding.discard(message["name"])
@@ -161,10 +182,11 @@ class ZygoteProcess:
     def _finish(self) -> None:
         self._receiver.join(timeout=1)
         self.alive = False
-        status = process.exit_status(self._child.pidfd)
+        status = self.status = process.exit_status(self._child.pidfd)
         self._watcher.close()
         os.close(self._child.pidfd)
         self._sock.close()
         self.output.close()
         self._loaded.set(None)
+        self._gone.set()
         self._events.zygote_gone(self, status)
