@@ -1,7 +1,7 @@
 """What the pools may have together, under the global cap and in the room that the host has."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gearman_manager.grant import Room, Wish, grant
@@ -35,6 +35,7 @@ WISHES = st.builds(
 )
 
 
+@example({name: Wish(0, 0, 0) for name in "ab"} | {"c": Wish(2, 1, 0, 1)}, 1, None)  # its leaver counts beside its min
 @given(st.dictionaries(st.sampled_from("abcdef"), WISHES), st.integers(0, 60), st.none() | st.integers(-5, 40))
 def test_the_cap_and_the_bounds_always_hold(wishes: dict[str, Wish], spare: int, room: int | None) -> None:
     cap = sum(wish.minimum for wish in wishes.values()) + spare
