@@ -23,6 +23,7 @@ from gearman_server import log
 from gearman_server.daemon import detach
 from gearman_server.errors import StartError
 from gearman_server.log import NOTICE, LogSettings, logger
+from gearman_server.memory import FreedMemory
 from gearman_server.pid_file import PidFile
 from gearman_server.privileges import become, find_user
 from gearman_server.server import Server
@@ -76,13 +77,15 @@ def run(server: Server, settings: ProcessSettings) -> None:
 
 def _serve(server: Server, settings: ProcessSettings, say_ready: Callable[[], None] | None) -> None:
     server.start()
-    life = Life(server, gevent.get_hub().loop)
+    loop = gevent.get_hub().loop
+    life = Life(server, loop)
     if settings.supervised_fd is not None:
         life.obey_supervisor(settings.supervised_fd)
     for option in settings.without_effect:
         logger.log(NOTICE, "the option %s is accepted, and has no effect here", option)
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
     gc.freeze()
+    freed_memory = FreedMemory(loop)  # noqa: F841 - kept as long as the server runs
     if say_ready is not None:
         say_ready()
     notify("READY=1")
