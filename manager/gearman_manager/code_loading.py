@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from gearman_manager.bridge.order import is_php_file
 from gearman_manager.config import Config, FoundFunction, Layout, Problem, lay_out
+from gearman_manager.errors import StartError
 from gearman_manager.orders import CodeFiles
 from gearman_manager.process import describe_status
 from gearman_manager.zygote_process import LOAD_TIMEOUT_S, ZygoteProcess
@@ -54,9 +55,11 @@ class CodeLoader:
         self._start = start
         self._cores = cores
         self._zygote: ZygoteProcess | None = None
+        self._given_up = False
 
     def give_up(self) -> None:
-        """The manager is to stop: end the zygote that is loading."""
+        """The manager is to stop: end the zygote that is loading, and start no other."""
+        self._given_up = True
         if self._zygote is not None:
             self._zygote.kill()
 
@@ -71,6 +74,8 @@ class CodeLoader:
         code = Code((), (), CodeFiles({}, {}))
         while True:
             zygote, report = self._try(config, left_out | culprits.keys())
+            if self._given_up:
+                raise StartError("stopped while the modules were being loaded")
             if report is None:
                 problem = _blame(config, zygote)
                 if not zygote.loading or len(culprits) >= MAX_CULPRITS:

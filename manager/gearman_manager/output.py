@@ -45,8 +45,6 @@ class ChildOutput:
     def close(self) -> None:
         """Take what is still there, then stop reading."""
         self.handed_over()
-        if self._read_end < 0:
-            return
         # Not to the end: what the child had started may write into the pipe for ever.
         for _ in range(LAST_READS):
             if not self._read_once():

@@ -99,17 +99,25 @@ def _status(result: os.waitid_result) -> int:
 def stray_children(known: set[int]) -> list[int]:
     """Workers that a zygote forked and died before it could tell us of: ours by name, adopted, and not known."""
     strays = []
-    for child in psutil.Process().children():
-        with suppress(psutil.Error):
+    for child in _children(recursive=False):
+        with suppress(psutil.Error, OSError):
             title = " ".join(child.cmdline())
             if child.pid not in known and title.startswith((f"{TITLE}: worker", f"{TITLE}: zygote")):
                 strays.append(child.pid)
     return strays
 
 
+def _children(*, recursive: bool) -> list[psutil.Process]:
+    """The processes below this one; none where they can't be looked up, for want of descriptors, say."""
+    try:
+        return psutil.Process().children(recursive=recursive)
+    except (psutil.Error, OSError):
+        return []
+
+
 def kill_descendants() -> None:
     """Kill whatever is still below this process, at its very end."""
-    for child in psutil.Process().children(recursive=True):
+    for child in _children(recursive=True):
         with suppress(psutil.Error):
             child.kill()
 
@@ -142,6 +150,6 @@ def private_bytes(pid: int) -> int | None:
     """Memory that only this process has, in bytes; None when it is gone."""
     try:
         memory = psutil.Process(pid).memory_full_info()
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return None
     return int(memory.uss)

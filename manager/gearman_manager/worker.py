@@ -266,7 +266,7 @@ def _describe(error: BaseException) -> str:
     """Its type and text; user code may have made even the text raise."""
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 (user code)
+    except BaseException:  # noqa: BLE001 (user code)
         return type(error).__name__
 
 

@@ -30,6 +30,7 @@ _log = logging.getLogger("workers")
 #: A program that has lived so long counts as registered: nobody else can tell.
 PROGRAM_START_S: Final = 1.0
 ORDER_TIMEOUT_S: Final = 30.0
+SYSTEM_RETRY_S: Final = 1.0
 #: The share of `max_lifetime` over which the workers of a pool are spread, so that no two go together.
 _LIFETIME_SPREAD: Final = 0.2
 _GOLDEN_RATIO: Final = 0.6180339887498949
@@ -195,10 +196,11 @@ class Workforce:
         output.handed_over()
 
     def _can_not_start(self, pool: Pool, reason: str, now: float) -> None:
-        """The system refuses: try again, ever more slowly."""
+        """The system refuses: no fault of the pool's; try again a little later."""
         pool.last_error = reason
         _log.error("%s; trying again", reason, extra={"pool": pool.name})
-        pool.crashes.crashed(now, registered=False, workers=len(pool.workers), jitter=random.random())
+        pool.crashes.not_before = now + SYSTEM_RETRY_S
+        self._wake()  # to plan anew: the plan that is being carried out knows no time to look again
 
     def _message(self, live: LiveWorker) -> dict[str, object]:
         pool = live.order.pool

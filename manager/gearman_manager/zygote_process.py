@@ -153,6 +153,8 @@ class ZygoteProcess:
             while (messages := channel.receive(self._sock, reader)) is not None:
                 for message in messages:
                     self._dispatch(message)
+        except OSError:
+            return  # it died; its pidfd tells
         except Exception:  # noqa: BLE001 (the loop's boundary: a zygote that nobody understands is replaced)
             if self.alive:
                 _log.exception("what the zygote says can't be understood: it is replaced", extra={"pid": self.pid})

@@ -211,3 +211,38 @@ print(json.dumps([found.needs, sorted(found.hashes)]))
     }
     assert needs[str(tmp_path / "workers/two.py")] == [str(tmp_path / "workers/two.py")]
     assert set(hashed) == {str(tmp_path / name) for name in files}
+
+
+FOUND = """
+import json, sys
+from pathlib import Path
+from gearman_manager.discovery import content_hashes, load_all
+folder = Path(sys.argv[1])
+found = load_all([folder])
+print(json.dumps([[f.name for f in found.functions], list(map(str, found.errors)), sorted(content_hashes([folder]))]))
+"""
+
+
+def found_below(folder: Path) -> list[list[str]]:
+    """Names, errors and hashed files; in a process, because a discovery that hangs can't be interrupted otherwise."""
+    result = subprocess.run(
+        [sys.executable, "-c", FOUND, str(folder)], capture_output=True, text=True, check=True, timeout=10
+    )
+    answer: list[list[str]] = json.loads(result.stdout)
+    return answer
+
+
+def test_what_is_no_regular_file_is_no_module_and_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text("def one(job): ...\n")
+    (tmp_path / "link.py").symlink_to("link.py")
+    os.mkfifo(tmp_path / "pipe.py")
+    assert found_below(tmp_path) == [["one"], [], [str(tmp_path / "one.py")]]
+
+
+@pytest.mark.parametrize("target", [".", ".."])
+def test_folders_linked_in_a_circle_are_read_once(tmp_path: Path, target: str) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "one.py").write_text("def one(job): ...\n")
+    (inner / "loop").symlink_to(target)
+    assert found_below(tmp_path) == [["one"], [], [str(inner / "one.py")]]

@@ -1,0 +1,362 @@
+"""Hostile or unlucky code, files and systems: the manager goes on, says what is wrong, and leaves nothing behind."""
+
+import os
+import re
+import resource
+import signal
+import time
+
+import psutil
+import pytest
+
+from gearman_client import JobException, JobFailed
+
+from .conftest import RunningManager, alive, eventually
+
+WITHIN_S = 9.0
+WORKER, ZYGOTE, SERVER = "gearman-manager: worker ", "gearman-manager: zygote", "gearman-server: "
+NO_JOB_SERVER = "run_dir: run\nservers: ['127.0.0.1:1']\n"
+
+
+def titled(manager: RunningManager, title: str) -> list[int]:
+    """The processes below the supervisor whose titles start so; zombies have none."""
+    found = []
+    for pid in manager.family()[1:]:
+        try:
+            if " ".join(psutil.Process(pid).cmdline()).startswith(title):
+                found.append(pid)
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def end_without_a_trace(manager: RunningManager, *others: int) -> None:
+    """It stops with 0, no process is left, and nothing of what happened was a surprise to it."""
+    pids = [*manager.family(), *others]
+    assert manager.stop(within_s=WITHIN_S) == 0
+    eventually(lambda: not any(alive(pid) for pid in pids), "no process is left", WITHIN_S)
+    assert "Traceback" not in manager.log()
+
+
+def launch(manager: RunningManager, config: str = NO_JOB_SERVER) -> None:
+    """Start without waiting, with a log of its own."""
+    manager.workers_dir.mkdir(exist_ok=True)
+    manager.config_file.write_text(config)
+    manager.log_file.unlink(missing_ok=True)
+    manager.launch()
+
+
+# What jobs do
+
+
+@pytest.mark.parametrize("output", ["None", "subprocess.DEVNULL"], ids=["into the log", "silently"])
+def test_a_flood_from_another_session_outlives_its_worker_and_hinders_nobody(
+    manager: RunningManager, output: str
+) -> None:
+    manager.write_module(
+        "flood.py",
+        f"""
+        import subprocess
+        import time
+        from pathlib import Path
+
+        def flood(job):
+            flooding = subprocess.Popen(["yes"], start_new_session=True, stdout={output})
+            Path(job.workload.decode()).write_text(f"{{flooding.pid}}\\n")
+            time.sleep(600)
+        """,
+    )
+    manager.start("functions: {flood: {crash_retries: 0}}\npools: {flood: {min: 1, max: 1, functions: [flood]}}\n")
+    pid_file = manager.folder / "yes.pid"
+    with manager.client() as client:
+        client.submit_background("flood", str(pid_file))
+    eventually(lambda: pid_file.exists() and pid_file.read_text().endswith("\n"), "`yes` runs")
+    (victim,) = titled(manager, WORKER)
+    os.kill(victim, signal.SIGKILL)
+    eventually(lambda: manager.settled() and titled(manager, WORKER) != [victim], "a replacement serves", WITHIN_S)
+    end_without_a_trace(manager, int(pid_file.read_text()))
+
+
+@pytest.mark.parametrize("mark", ["", "\\x1e"], ids=["as text", "as a record"])
+def test_output_that_no_parser_survives_is_only_text(manager: RunningManager, mark: str) -> None:
+    manager.write_module(
+        "deep.py",
+        f"""
+        import os
+        import signal
+
+        def deep(job):
+            os.write(1, b'{mark}' + b'{{"a":' * 8000)
+            os.kill(os.getpid(), signal.SIGKILL)
+        """,
+    )
+    manager.start("functions: {deep: {crash_retries: 0}}\n")
+    with manager.client(timeout_s=WITHIN_S) as client, pytest.raises(JobFailed):
+        client.submit("deep", b"")
+    eventually(lambda: '{"a":{"a":' in manager.log(), "it is in the log", WITHIN_S)
+    eventually(manager.settled, "a replacement serves", WITHIN_S)
+    end_without_a_trace(manager)
+
+
+def test_a_printed_line_that_looks_like_a_record_is_logged_as_the_workers_text(manager: RunningManager) -> None:
+    forged = '{"level": "CRITICAL", "message": "forged"}'
+    manager.write_module("forge.py", f"def forge(job):\n    print({forged!r})\n")
+    manager.start("")
+    with manager.client(timeout_s=WITHIN_S) as client:
+        client.submit("forge", b"")
+    eventually(lambda: "forged" in manager.log(), "it is in the log", WITHIN_S)
+    (line,) = [line for line in manager.log().splitlines() if "forged" in line]
+    assert re.search(rf" INFO +forge/1 pid \d+: {re.escape(forged)}$", line)
+    end_without_a_trace(manager)
+
+
+@pytest.mark.parametrize("text", ["raise RuntimeError", "raise SystemExit", "return 7"])
+def test_an_exception_without_a_text_fails_its_job_by_its_type_and_nothing_else(
+    manager: RunningManager, text: str
+) -> None:
+    manager.write_module(
+        "mute.py",
+        f"""
+        class Speechless(Exception):
+            def __str__(self):
+                {text}
+
+        def mute(job):
+            raise Speechless
+        """,
+    )
+    manager.start("pools: {mute: {functions: [mute], min: 1, max: 1}}\n")
+    before = titled(manager, WORKER)
+    with manager.client(timeout_s=WITHIN_S) as client, pytest.raises(JobException) as failure:
+        client.submit("mute", b"")
+    assert "Speechless" in str(failure.value)
+    assert titled(manager, WORKER) == before
+
+
+def test_a_result_that_json_can_not_hold_is_a_failure_with_the_reason(manager: RunningManager) -> None:
+    manager.write_module("nothing.py", "def nothing(job):\n    return float('nan')\n")
+    manager.start("")
+    with manager.client(timeout_s=WITHIN_S) as client, pytest.raises(JobException) as failure:
+        client.submit("nothing", b"")
+    assert "float" in str(failure.value)
+    assert "JSON" in str(failure.value)
+
+
+def test_what_a_job_starts_ignores_no_signal(manager: RunningManager) -> None:
+    manager.write_module(
+        "ignored.py",
+        """
+        import subprocess
+
+        def ignored(job):
+            return subprocess.run(["cat", "/proc/self/status"], capture_output=True, check=True).stdout
+        """,
+    )
+    manager.start("")
+    with manager.client(timeout_s=WITHIN_S) as client:
+        status = client.submit("ignored", b"").decode()
+    mask = int(dict(line.split(":\t", 1) for line in status.splitlines())["SigIgn"], 16)
+    wanted = (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGCHLD)
+    assert [number.name for number in wanted if mask >> (number - 1) & 1] == []
+
+
+@pytest.mark.parametrize("child", ["pass", "raise RuntimeError", "raise SystemExit(3)"])
+def test_a_job_that_forks_and_comes_back_twice_has_one_answer_and_leaves_no_second_worker(
+    manager: RunningManager, child: str
+) -> None:
+    manager.write_module(
+        "twice.py",
+        f"""
+        import os
+
+        def twice(job):
+            if os.fork() == 0:
+                {child}
+            return str(os.getpid())
+        """,
+    )
+    manager.start("pools: {twice: {functions: [twice], min: 1, max: 1}}\n")
+    (worker,) = titled(manager, WORKER)
+    with manager.client(timeout_s=WITHIN_S) as client:
+        assert [int(client.submit("twice", b"")) for _ in range(10)] == [worker] * 10
+    eventually(lambda: titled(manager, WORKER) == [worker], "no copy of the worker is left", WITHIN_S)
+    assert manager.workers("twice")[0]["done"] == 10
+    end_without_a_trace(manager)
+
+
+# What files do
+
+
+@pytest.mark.parametrize(
+    ("end", "how"),
+    [("os._exit(4)", "exit status 4"), ("os.kill(os.getpid(), 9)", "killed by SIGKILL")],
+)
+def test_a_module_that_ends_its_process_is_named_and_left_out_until_it_is_mended(
+    manager: RunningManager, end: str, how: str
+) -> None:
+    file = manager.write_module("deadly.py", f"import os\n{end}\n\ndef deadly(job): ...\n")
+    manager.write_module("good.py", "def good(job): return b'good'\n")
+    manager.start("")
+    with manager.client(timeout_s=WITHIN_S) as client:
+        assert client.submit("good", b"") == b"good"
+        (error,) = manager.status()["errors"]
+        assert error["file"] == str(file)
+        assert how in error["message"]
+        checked = manager.command("check", check=False)
+        assert checked.returncode == 78
+        assert str(file) in checked.stderr
+        assert how in checked.stderr
+        manager.write_module("deadly.py", "def deadly(job): return b'mended'\n")
+        assert client.submit("deadly", b"") == b"mended"
+        assert client.submit("good", b"") == b"good"
+    eventually(lambda: manager.status()["errors"] == [], "the error is gone", WITHIN_S)
+    end_without_a_trace(manager)
+
+
+def test_a_mended_setup_is_tried_at_once_however_often_the_old_one_failed(manager: RunningManager) -> None:
+    source = "class unlucky:\n    def setup(self, settings):\n        {}\n    def run(self, job): return b'mended'\n"
+    manager.write_module("unlucky.py", source.format("raise RuntimeError('no database')"))
+    launch(manager, "run_dir: run\nserver: {listen: 127.0.0.1:0}\n")
+    eventually(lambda: re.search(r"replaced in [3-9]\.", manager.log()), "more than 3 s of back-off", WITHIN_S)
+    (manager.address,) = manager.status()["servers"]
+    manager.write_module("unlucky.py", source.format("pass"))
+    saved = time.monotonic()
+    with manager.client(timeout_s=WITHIN_S) as client:
+        assert client.submit("unlucky", b"") == b"mended"
+    assert time.monotonic() - saved < 3
+
+
+def test_a_fifo_and_a_circle_of_links_among_the_modules_stop_nothing(napping: RunningManager) -> None:
+    manager = napping
+    os.mkfifo(manager.workers_dir / "pipe.py")
+    (manager.workers_dir / "loop").symlink_to("../workers")
+    (manager.workers_dir / "nowhere.py").symlink_to("nowhere.py")
+    launch(manager, "run_dir: run\nserver: {listen: 127.0.0.1:0}\n")
+    eventually(manager.settled, "all workers registered", WITHIN_S)
+    status = manager.status()
+    assert status["errors"] == []
+    assert list(status["functions"]) == ["nap"]
+    end_without_a_trace(manager)
+
+
+def test_an_empty_folder_is_answered_with_what_belongs_there(manager: RunningManager) -> None:
+    launch(manager)
+    where = str(manager.workers_dir)
+    (warning,) = eventually(
+        lambda: [line for line in manager.log().splitlines() if " WARNING " in line and where in line],
+        "a warning that names the folder",
+        WITHIN_S,
+    )
+    assert "def " in warning
+    assert ".py" in warning
+    end_without_a_trace(manager)
+
+
+def test_a_log_file_that_can_not_be_written_is_refused_and_the_next_reload_works(napping: RunningManager) -> None:
+    manager = napping.start("")
+    assert manager.process is not None
+    config = manager.config_file.read_text()
+    manager.config_file.write_text(f"{config}log: {{file: {manager.folder}}}\n")
+    manager.process.send_signal(signal.SIGHUP)
+    (error,) = eventually(lambda: manager.status()["errors"], "status says what is wrong", WITHIN_S)
+    assert error["file"] == str(manager.config_file)
+    assert "log.file" in error["message"]
+    good = manager.folder / "good.log"
+    manager.config_file.write_text(f"{config}log: {{file: {good}}}\npools: {{nap: {{functions: [nap], min: 3}}}}\n")
+    manager.process.send_signal(signal.SIGHUP)
+    eventually(lambda: len(manager.workers("nap")) == 3 and manager.settled(), "it is taken over", WITHIN_S)
+    assert manager.status()["errors"] == []
+    end_without_a_trace(manager)
+    assert "stopped" in good.read_text()
+
+
+# What the system and its operator do
+
+
+def test_a_zygote_that_hangs_does_not_hold_up_the_second_request_to_stop(napping: RunningManager) -> None:
+    manager = napping.start("pools: {nap: {functions: [nap], min: 2, max: 2}}\n")
+    pids = manager.family()
+    (zygote,) = titled(manager, ZYGOTE)
+    os.kill(zygote, signal.SIGSTOP)
+    os.kill(titled(manager, WORKER)[0], signal.SIGKILL)
+    eventually(
+        lambda: None in [worker["pid"] for worker in manager.workers("nap")], "a replacement is ordered", WITHIN_S
+    )
+    assert manager.process is not None
+    manager.process.send_signal(signal.SIGTERM)
+    eventually(lambda: ": stopping" in manager.log(), "it stops", WITHIN_S)
+    assert manager.stop(within_s=WITHIN_S) == 0
+    eventually(lambda: not any(alive(pid) for pid in pids), "no process is left", WITHIN_S)
+    assert "Traceback" not in manager.log()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_import_that_takes_for_ever_does_not_hold_up_a_stop(manager: RunningManager, number: signal.Signals) -> None:
+    started = manager.folder / "importing"
+    manager.write_module("endless.py", f"import time\nopen({str(started)!r}, 'w').close()\ntime.sleep(45)\n")
+    launch(manager, "run_dir: run\nserver: {listen: 127.0.0.1:0}\n")
+    eventually(started.exists, "the import has begun", WITHIN_S)
+    pids = manager.family()
+    assert manager.stop(number, within_s=5) == 0
+    eventually(lambda: not any(alive(pid) for pid in pids), "no process is left", WITHIN_S)
+    assert "Traceback" not in manager.log()
+
+
+@pytest.mark.parametrize("spare", [-100, 0, 1, 2])
+@pytest.mark.parametrize("victim", [WORKER, ZYGOTE, SERVER], ids=["worker", "zygote", "server"])
+def test_without_file_descriptors_it_waits_and_with_them_it_is_whole_again(
+    napping: RunningManager, victim: str, spare: int
+) -> None:
+    manager = napping.start("pools: {nap: {functions: [nap], min: 2, max: 2}}\n")
+    assert manager.process is not None
+    supervisor = psutil.Process(manager.process.pid)
+    before, killed = supervisor.num_fds(), titled(manager, victim)
+    soft, hard = resource.prlimit(supervisor.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(supervisor.pid, resource.RLIMIT_NOFILE, (max(before + spare, 3), hard))
+    os.kill(killed[0], signal.SIGKILL)
+    eventually(
+        lambda: "oo many open files" in manager.log() or set(titled(manager, victim)) - set(killed),
+        "it met the limit, or came through below it",
+        WITHIN_S,
+    )
+    resource.prlimit(supervisor.pid, resource.RLIMIT_NOFILE, (soft, hard))
+    eventually(lambda: len(titled(manager, victim)) == len(killed), "there are as many as before", WITHIN_S)
+    # Whoever replaces a worker now has to be in order itself.
+    replaced = titled(manager, WORKER)[0]
+    os.kill(replaced, signal.SIGKILL)
+    eventually(lambda: replaced not in titled(manager, WORKER) and manager.settled(), "two workers serve", WITHIN_S)
+    eventually(lambda: supervisor.num_fds() <= before, "no descriptor was lost", WITHIN_S)
+    end_without_a_trace(manager)
+
+
+def test_replaced_workers_leave_no_descriptors_behind(napping: RunningManager) -> None:
+    manager = napping.start("pools: {nap: {functions: [nap], min: 1, max: 1, max_jobs: 1}}\n")
+    assert manager.process is not None
+    supervisor = psutil.Process(manager.process.pid)
+    before = supervisor.num_fds()
+    with manager.client(timeout_s=WITHIN_S) as client:
+        assert len({client.submit("nap", "0") for _ in range(40)}) == 40
+    eventually(lambda: manager.settled() and supervisor.num_fds() <= before, "as few as before", WITHIN_S)
+
+
+@pytest.mark.parametrize("moment", ["stopping", "stopped"])
+def test_a_second_interrupt_at_the_very_end_changes_no_clean_end(manager: RunningManager, moment: str) -> None:
+    for _ in range(5):
+        launch(manager)
+        assert manager.process is not None
+        eventually(lambda: ": generation 1: " in manager.log(), "it runs", WITHIN_S)
+        manager.process.send_signal(signal.SIGINT)
+        eventually(lambda: f": {moment}" in manager.log(), f"it says {moment}", WITHIN_S)
+        assert manager.stop(signal.SIGINT, within_s=WITHIN_S) == 0, manager.log()
+        assert "Traceback" not in manager.log()
+
+
+def test_interrupts_without_end_are_one_clean_end(manager: RunningManager) -> None:
+    launch(manager)
+    assert manager.process is not None
+    eventually(lambda: ": generation 1: " in manager.log(), "it runs", WITHIN_S)
+    deadline = time.monotonic() + WITHIN_S
+    while manager.process.poll() is None and time.monotonic() < deadline:
+        manager.process.send_signal(signal.SIGINT)
+    assert manager.process.returncode == 0, manager.log()
+    assert "Traceback" not in manager.log()
