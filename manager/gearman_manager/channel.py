@@ -6,6 +6,7 @@ frame is a defect and raises.
 """
 
 import json
+import os
 import socket
 from array import array
 from collections import deque
@@ -46,6 +47,11 @@ class FrameReader:
             messages.append(message)
         return messages
 
+    def close(self) -> None:
+        """Close descriptors whose messages never came to their end."""
+        while self._descriptors:
+            os.close(self._descriptors.popleft())
+
     def _next_body(self) -> bytes | None:
         if len(self._pending) < _LENGTH.size:
             return None
@@ -72,12 +78,12 @@ def receive(sock: socket.socket, reader: FrameReader) -> list[Message] | None:
     """Read once; None means that the other side is gone."""
     # Not socket.recv_fds: it drops its flags, and what comes along must be close-on-exec from the start.
     data, ancillary, flags, _ = sock.recvmsg(_READ_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
-    if flags & socket.MSG_CTRUNC:
-        raise ManagerError("a descriptor was lost on the way: this process has too many open files")
-    if not data:
-        return None
     descriptors = array("i")
     for level, kind, content in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             descriptors.frombytes(content[: len(content) - len(content) % descriptors.itemsize])
-    return reader.feed(data, list(descriptors))
+    if flags & socket.MSG_CTRUNC:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise ManagerError("a descriptor was lost on the way: this process has too many open files")
+    return reader.feed(data, list(descriptors)) if data else None

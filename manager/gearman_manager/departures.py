@@ -42,14 +42,15 @@ class Departures:
         return self._statuses.pop(live.pid, None) if status is None else status
 
     def left(self, departure: Departure, status: int | None) -> None:
-        """The kernel says that it is gone."""
+        """The kernel says that it is gone. Its pidfd is closed here, once it is of no more use."""
         if status is not None:
+            os.close(departure.live.pidfd)
             _explain(departure, status)
             return
         pid = departure.live.pid
         self._departed[pid] = departure
         # Its zygote may be ending too, and leave it to us unreaped: keep a handle on it.
-        gevent.spawn_later(_STATUS_WAIT_S, self._give_up_on, pid, departure, os.dup(departure.live.pidfd))
+        gevent.spawn_later(_STATUS_WAIT_S, self._give_up_on, pid, departure)
 
     def reaped(self, pid: int, status: int, *, still_known: bool) -> None:
         """The zygote says how a process ended; `still_known`: the kernel has not told us of its end yet."""
@@ -59,11 +60,11 @@ class Departures:
         elif still_known:
             self._statuses[pid] = status
 
-    def _give_up_on(self, pid: int, departure: Departure, pidfd: int) -> None:
+    def _give_up_on(self, pid: int, departure: Departure) -> None:
         if self._departed.get(pid) is departure:
             del self._departed[pid]
-            _explain(departure, process.exit_status(pidfd))
-        os.close(pidfd)
+            _explain(departure, process.exit_status(departure.live.pidfd))
+        os.close(departure.live.pidfd)
 
 
 def _explain(departure: Departure, status: int | None) -> None:

@@ -148,11 +148,18 @@ class Workforce:
 
     def spawned(self, name: str, pid: int, pidfd: int) -> None:
         """The zygote forked it."""
-        self._born(self.live[name], process.Child(pid, pidfd))
+        live = self.live.get(name)
+        if live is None:  # the order was void by then
+            process.send_signal(pidfd, signal.SIGKILL)
+            os.close(pidfd)
+            return
+        self._born(live, process.Child(pid, pidfd))
 
     def spawn_failed(self, name: str, reason: str) -> None:
         """The fork failed: too many processes, or no memory."""
-        live = self.live[name]
+        live = self.live.get(name)
+        if live is None:
+            return
         live.pool.last_error = f"can't fork: {reason}"
         _log.error("can't fork a worker: %s; trying again", reason, extra={"pool": live.pool.name})
         self._crashed(live, registered=False)
@@ -331,7 +338,6 @@ class Workforce:
         else:
             self._crashed(live, registered=registered)
         self._departures.left(Departure(live, view, asked or left_alone), status)
-        os.close(live.pidfd)
         self._wake()
 
     def _crashed(self, live: LiveWorker, *, registered: bool) -> None:

@@ -159,6 +159,8 @@ class ZygoteProcess:
             if self.alive:
                 _log.exception("what the zygote says can't be understood: it is replaced", extra={"pid": self.pid})
                 self.kill()
+        finally:
+            reader.close()
 
     def _dispatch(self, message: channel.Message) -> None:
         kind = message["type"]

@@ -71,10 +71,15 @@ def test_a_flood_from_another_session_outlives_its_worker_and_hinders_nobody(
     with manager.client() as client:
         client.submit_background("flood", str(pid_file))
     eventually(lambda: pid_file.exists() and pid_file.read_text().endswith("\n"), "`yes` runs")
-    (victim,) = titled(manager, WORKER)
-    os.kill(victim, signal.SIGKILL)
-    eventually(lambda: manager.settled() and titled(manager, WORKER) != [victim], "a replacement serves", WITHIN_S)
-    end_without_a_trace(manager, int(pid_file.read_text()))
+    flooding = psutil.Process(int(pid_file.read_text()))
+    try:
+        (victim,) = titled(manager, WORKER)
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: manager.settled() and titled(manager, WORKER) != [victim], "a replacement serves", WITHIN_S)
+        end_without_a_trace(manager, flooding.pid)
+    finally:
+        if flooding.is_running():
+            flooding.kill()
 
 
 @pytest.mark.parametrize("mark", ["", "\\x1e"], ids=["as text", "as a record"])
@@ -209,7 +214,39 @@ def test_a_module_that_ends_its_process_is_named_and_left_out_until_it_is_mended
         manager.write_module("deadly.py", "def deadly(job): return b'mended'\n")
         assert client.submit("deadly", b"") == b"mended"
         assert client.submit("good", b"") == b"good"
-    eventually(lambda: manager.status()["errors"] == [], "the error is gone", WITHIN_S)
+        eventually(lambda: manager.status()["errors"] == [], "the error is gone", WITHIN_S)
+        manager.write_module("deadly.py", f"import os\n{end}\n\ndef deadly(job): ...\n")
+        (error,) = eventually(lambda: manager.status()["errors"], "it is named again", WITHIN_S)
+        assert how in error["message"]
+        assert client.submit("deadly", b"") == b"mended"
+    end_without_a_trace(manager)
+
+
+def test_a_zygote_that_dies_while_new_code_is_loaded_costs_no_module(napping: RunningManager) -> None:
+    manager = napping.start("")
+    begun, go = manager.folder / "begun", manager.folder / "go"
+    (zygote,) = titled(manager, ZYGOTE)
+    manager.write_module(
+        "patient.py",
+        f"""
+        import time
+        from pathlib import Path
+
+        Path({str(begun)!r}).touch()
+        while not Path({str(go)!r}).exists():
+            time.sleep(0.01)
+
+        def patient(job):
+            return b"here"
+        """,
+    )
+    eventually(begun.exists, "the new code is being loaded", WITHIN_S)
+    os.kill(zygote, signal.SIGKILL)
+    eventually(lambda: "the zygote died" in manager.log(), "the death is noticed", WITHIN_S)
+    go.touch()
+    with manager.client(timeout_s=WITHIN_S) as client:
+        assert client.submit("patient", b"") == b"here"
+    assert manager.status()["errors"] == []
     end_without_a_trace(manager)
 
 
