@@ -16,12 +16,15 @@ class Promise:
 
     packages: frozenset[str]
     commands: frozenset[str]
+    others: frozenset[str] = frozenset()
 
 
 PROMISES = {
     "gearman_manager_client": Promise(frozenset({"gearman_client"}), frozenset({"gearman", "gearadmin"})),
     "gearman_manager": Promise(
-        frozenset({"gearman_manager", "gearman_server"}), frozenset({"gearman-manager", "gearman-server"})
+        frozenset({"gearman_manager", "gearman_server"}),
+        frozenset({"gearman-manager", "gearman-server"}),
+        frozenset({"gearman_manager/bridge/bridge.php"}),
     ),
 }
 
@@ -41,6 +44,7 @@ def problems_of(wheel: Path) -> list[str]:
     if commands(entry_points) != promise.commands:
         problems.append(f"its commands are {sorted(commands(entry_points))}, not {sorted(promise.commands)}")
     problems += [f"{package}/py.typed is missing" for package in promise.packages if f"{package}/py.typed" not in files]
+    problems += [f"{bridge} is missing" for bridge in promise.others if bridge not in files]
     problems += [f"{file} does not belong there" for file in files if not belongs(file, metadata)]
     if not any(file.startswith(metadata) and file.endswith("/LICENSE") for file in files):
         problems.append("the licence is missing")
@@ -48,8 +52,10 @@ def problems_of(wheel: Path) -> list[str]:
 
 
 def belongs(file: str, metadata: str) -> bool:
-    """Source of the packages and the wheel's own records: no tests, no bytecode, no data."""
+    """Source of the packages, the PHP bridge and the wheel's own records: no tests, no bytecode, no data."""
     if file.startswith(f"{metadata}/"):
+        return True
+    if file.startswith("gearman_manager/bridge/") and file.endswith(".php"):
         return True
     return file.endswith((".py", "/py.typed")) and "test" not in Path(file).name and "/tests/" not in file
 

@@ -51,6 +51,7 @@ class Generations:
         self._accepted = accepted
         self._loader = CodeLoader(self._start_zygote, cores)
         self._log_level = "INFO"
+        self._alive: set[ZygoteProcess] = set()  # the current one, one that loads, and those that were dismissed
         self._stopping = False
         self._busy = gevent.lock.RLock()
         self._retry_s = _FIRST_RETRY_S
@@ -94,6 +95,11 @@ class Generations:
         if self.zygote is not None:
             self.zygote.dismiss()
 
+    @property
+    def pids(self) -> set[int]:
+        """Every zygote that lives, whether it loads, serves or leaves."""
+        return {zygote.pid for zygote in self._alive}
+
     def kill_zygote(self) -> None:
         """It does not answer: orders that it did not carry out are void then."""
         if self.zygote is not None:
@@ -113,10 +119,11 @@ class Generations:
 
     def zygote_gone(self, zygote: ZygoteProcess, status: int | None) -> None:
         """A dismissed one has ended, or the current one died and needs a successor."""
+        self._alive.discard(zygote)
         if zygote is not self.zygote:
             return
         self.zygote = None
-        self._workforce.zygote_lost()
+        self._workforce.zygote_lost(self.pids)
         if not self._stopping:
             _log.error("the zygote died (%s); its workers go on, a new one starts", describe_status(status))
             gevent.spawn(self._succeed)
@@ -159,7 +166,9 @@ class Generations:
         return self._loader.load(config)
 
     def _start_zygote(self) -> ZygoteProcess:
-        return ZygoteProcess(self._inherited, self._log_level, self)
+        zygote = ZygoteProcess(self._inherited, self._log_level, self)
+        self._alive.add(zygote)
+        return zygote
 
     def _take_over(self, zygote: ZygoteProcess | None, code: Code, config: Config) -> None:
         """Make this the generation that runs.

@@ -203,7 +203,7 @@ class Supervisor:
             deadlines.append(self._scaling.update(now, self._queues))
             self._give_up_if_hopeless()
         deadlines.append(self._workforce.reconcile(now, self._generations.zygote))
-        known = self._workforce.pids() | {pid for pid in self._own_pids() if pid}
+        known = self._own_pids()
         for pid, ended in process.reap_strangers(known):
             self._workforce.exited(pid, ended)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
@@ -216,9 +216,10 @@ class Supervisor:
             self._gave_up = True
             self.stop()
 
-    def _own_pids(self) -> Sequence[int | None]:
-        zygote = self._generations.zygote
-        return (zygote.pid if zygote else None, self._server.pid if self._server else None)
+    def _own_pids(self) -> set[int]:
+        """Everything that somebody waits for."""
+        server = self._server.pid if self._server else None
+        return self._workforce.pids() | self._generations.pids | ({server} if server else set())
 
     def _rang(self) -> None:
         """In the hub: a worker registered."""

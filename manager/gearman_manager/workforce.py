@@ -164,9 +164,9 @@ class Workforce:
         _log.error("can't fork a worker: %s; trying again", reason, extra={"pool": live.pool.name})
         self._crashed(live, registered=False)
 
-    def zygote_lost(self) -> None:
+    def zygote_lost(self, others: set[int]) -> None:
         """Orders that the zygote did not report before it died are void, and so is what it forked for them."""
-        for pid in process.stray_children(self.pids()):
+        for pid in process.stray_children(self.pids() | others):
             process.kill_session(pid)
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
