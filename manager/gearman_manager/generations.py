@@ -88,6 +88,10 @@ class Generations:
                 return False
             return True
 
+    def expect_end(self) -> None:
+        """The manager is stopping: a zygote that dies from now on needs no successor."""
+        self._stopping = True
+
     def stop(self) -> None:
         """No workers are left to fork, or are to be forked."""
         self._stopping = True

@@ -118,6 +118,7 @@ class Supervisor:
         else:
             _log.info("stopping: running jobs are finished, no new ones taken")
             self._stopping = True
+            self._generations.expect_end()
             self._workforce.stop(time.monotonic())
             if self._watch is None:  # still starting: don't wait for an import that takes its time
                 self._generations.stop()
