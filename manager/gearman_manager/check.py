@@ -11,6 +11,7 @@ from gearman_manager import exit_codes
 from gearman_manager.cgroup import Cgroup, usable_cores
 from gearman_manager.code_loading import Code, CodeLoader
 from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out, unavailable_keys
+from gearman_manager.errors import ManagerError
 from gearman_manager.generations import counted
 from gearman_manager.scoreboard import Scoreboard
 from gearman_manager.status_view import wide_console
@@ -53,6 +54,24 @@ def load_code(config: Config) -> Code:
         for descriptor in (lifeline_read, lifeline_write, doorbell):
             os.close(descriptor)
     return code
+
+
+def all_problems(error: ConfigError) -> list[Problem]:
+    """What is wrong with a file, and with what its intact part asks of the modules: all that can be known at once."""
+    problems = list(error.problems)
+    if error.rest is None or any(problem.key.startswith("workers_dir") for problem in problems):
+        return problems
+    try:
+        code = load_code(error.rest)
+    except (ConfigError, ManagerError):
+        return problems
+    layout = lay_out(error.rest, code.found, usable_cores(Cgroup.of()), [broken.file for broken in code.errors])
+    for problem in layout.problems:
+        # What is said already, or only follows from what was taken out, is no further mistake.
+        follows = any(f"{earlier.key}.".startswith(f"{problem.key}.") for earlier in error.problems)
+        if problem.fatal and problem.key in error.rest.places and not follows:
+            problems.append(problem)
+    return problems
 
 
 def check(config: Config) -> int:

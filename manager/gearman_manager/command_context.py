@@ -37,7 +37,9 @@ def mistakes_are_messages(command: Callable[_Parameters, None]) -> Callable[_Par
         try:
             command(*args, **kwargs)
         except ConfigError as error:
-            for problem in error.problems:
+            from gearman_manager.check import all_problems
+
+            for problem in all_problems(error):
                 click.echo(str(problem), err=True)
             sys.exit(exit_codes.CONFIGURATION)
         except ManagerError as error:

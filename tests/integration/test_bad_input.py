@@ -52,6 +52,15 @@ def test_all_mistakes_of_a_file_are_named_at_once(tmp_path: Path, command: tuple
     assert_message(result, 78, *places, "workers_dir", "30s")
 
 
+@pytest.mark.parametrize("command", [(), ("check",)])
+def test_what_the_modules_lack_is_named_beside_the_files_own_mistakes(tmp_path: Path, command: tuple[str, ...]) -> None:
+    text = "server: {listen: '127.0.0.1:0'}\ndefaults: {timeout: 30}\npools:\n  x: {functions: [nosuch]}\n"
+    configured(tmp_path, text + "  y: {functions: 7}\n", nap="def nap(job): ...\n")
+    result = run(tmp_path, *command)
+    assert_message(result, 78, "config.yaml:2: defaults.timeout", "config.yaml:4: pools.x.functions", "nosuch")
+    assert len(result.stderr.splitlines()) == 3, result.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "parts"),
     [

@@ -35,7 +35,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     config, problems = validated(tree, reader.problems)
     problems += _missing_paths(tree)
     if problems or config is None:
-        raise ConfigError(_in_file_order(problems, list(reader.folders)))
+        raise ConfigError(_in_file_order(problems, list(reader.folders)), config)
     return config
 
 

@@ -5,7 +5,10 @@ Pure: places are handed in, nothing here reads a file.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from .models import Config
 
 
 class Place(NamedTuple):
@@ -37,10 +40,14 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A configuration that can't be used. `problems` holds everything that is wrong with it, in file order."""
+    """A configuration that can't be used. `problems` holds everything that is wrong with it, in file order.
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    `rest` is the configuration without what is wrong, where there is one: good for finding further mistakes only.
+    """
+
+    def __init__(self, problems: Iterable[Problem], rest: "Config | None" = None) -> None:
         self.problems = tuple(problems)
+        self.rest = rest
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 

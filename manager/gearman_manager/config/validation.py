@@ -20,7 +20,7 @@ _MAX_ROUNDS = 20
 
 
 def validated(tree: Entry, earlier: Sequence[Problem] = ()) -> tuple[Config | None, list[Problem]]:
-    """The configuration in `tree`, or all its problems.
+    """The configuration in `tree` and all its problems; with any, it is only what is left without them.
 
     `earlier` are those found while reading: they come first, and what only follows from them is left out.
     """
@@ -43,9 +43,7 @@ def validated(tree: Entry, earlier: Sequence[Problem] = ()) -> tuple[Config | No
                 _take_out(data, location)
     if config is not None:
         problems += check(config, places, frozenset(broken))
-    if problems or config is None:
-        return None, problems
-    return placed(config, places), []
+    return (None if config is None else placed(config, places)), problems
 
 
 def _problem(location: Location, message: str, places: Places) -> Problem:
@@ -84,4 +82,5 @@ def _take_out(data: Any, location: Location) -> None:
                 return
             data = data[part]
     if isinstance(data, dict):
-        data.pop(location[-1], None)
+        # A single value where several may stand is item 0 of a list that nobody wrote.
+        data.pop(location[-2] if location[-1] == 0 and 0 not in data else location[-1], None)
