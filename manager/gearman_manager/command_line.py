@@ -195,13 +195,17 @@ def run(context: click.Context, function: str, workload: str | None) -> None:
 
 
 @main.command()
-def schema() -> None:
+@click.option("--markdown", is_flag=True, help="Print tables of all keys instead, for people.")
+def schema(markdown: bool) -> None:
     """Print the JSON schema of the configuration file, for editors that check and complete it."""
     import json
 
-    from gearman_manager.config import Config
+    from gearman_manager.config import reference
 
-    click.echo(json.dumps(Config.model_json_schema(), indent=2))
+    if markdown:
+        click.echo("\n".join(f"## {name}\n\n{table}" for name, table in reference.tables().items()))
+    else:
+        click.echo(json.dumps(reference.json_schema(), indent=2))
 
 
 for command in (*COMMANDS, import_ini):

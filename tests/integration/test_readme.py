@@ -26,14 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
 
-from gearman_manager.config.models import Config, Function, Limits, Log, Pool, Scale, Server
-from gearman_manager.config.unavailable import (
-    UNAVAILABLE_FUNCTION_KEYS,
-    UNAVAILABLE_POOL_KEYS,
-    UNAVAILABLE_TOP_KEYS,
-)
+from gearman_manager.config import reference
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 30.0
@@ -334,27 +328,10 @@ def test_every_link_of_the_pages_leads_somewhere() -> None:
     assert not broken
 
 
-SECTIONS: tuple[tuple[str, type[BaseModel], tuple[str, ...]], ...] = (
-    ("Top level", Config, UNAVAILABLE_TOP_KEYS),
-    ("server", Server, ()),
-    ("pools", Pool, UNAVAILABLE_POOL_KEYS),
-    ("scale", Scale, tuple(key.removeprefix("scale.") for key in UNAVAILABLE_POOL_KEYS if key.startswith("scale."))),
-    ("functions", Function, UNAVAILABLE_FUNCTION_KEYS),
-    ("limits", Limits, ()),
-    ("log", Log, ()),
-)
-
-
-@pytest.mark.parametrize(("heading", "section", "unavailable"), SECTIONS)
-def test_the_configuration_page_names_every_key_and_says_which_have_no_effect_yet(
-    heading: str, section: type[BaseModel], unavailable: tuple[str, ...]
-) -> None:
-    text = (ROOT / "docs/configuration.md").read_text()
-    (part,) = re.findall(rf"^##+ {heading}\n(.*?)(?=^##|\Z)", text, re.M | re.S)
-    rows = [line.split("|")[1:4] for line in part.splitlines() if line.startswith("| `")]
-    named = {key: "*(not yet)*" in row[2] for row in rows for key in re.findall(r"`(\w+)`", row[0])}
-    assert set(named) == set(section.model_fields)
-    assert {key for key, not_yet in named.items() if not_yet} == set(unavailable) & set(section.model_fields)
+def test_the_configuration_page_is_what_the_models_say() -> None:
+    page = (ROOT / "docs/configuration.md").read_text()
+    assert reference.with_tables(page) == page, "run `make docs`"
+    assert set(re.findall(r"<!-- keys of (\w+)", page)) == set(reference.SECTIONS)
 
 
 def test_a_difference_between_page_and_output_is_noticed(reader: Reader) -> None:

@@ -5,19 +5,10 @@
 
 from .address import reachable
 from .file import load, written_run_dir
+from .function_keys import Function
 from .layout import FoundFunction, Layout, lay_out
-from .models import (
-    Config,
-    Control,
-    Defaults,
-    Function,
-    JobServer,
-    Limits,
-    Log,
-    Pool,
-    Scale,
-    Server,
-)
+from .models import Config, Control, Defaults, JobServer, Limits, Log, Server
+from .pool_keys import Pool, Scale
 from .problem import ConfigError, Place, Problem
 from .resolve import ResolvedFunction, ResolvedPool, ResolvedScale
 from .unavailable import unavailable_keys, unavailable_values

@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from gearman_manager.bridge.order import is_php_file
 
 from .checks import EVERY_OTHER_FUNCTION, functions_of, range_problem
-from .models import Config, Function, Pool
+from .function_keys import Function
+from .models import Config
+from .pool_keys import Pool
 from .problem import Problem
 from .resolve import (
     FunctionIdentity,

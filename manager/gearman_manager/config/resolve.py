@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from .models import Defaults, FunctionKeys, Pool, PoolKeys, Scale
+from .function_keys import FunctionKeys
+from .models import Defaults
+from .pool_keys import Pool, PoolKeys, Scale
 
 T = TypeVar("T")
 

@@ -6,8 +6,9 @@ One table; a key that becomes available leaves it. A key inside a section is wri
 from collections.abc import Iterator, Sequence
 
 from .layout import FoundFunction
-from .models import Config, Section
+from .models import Config
 from .problem import Problem
+from .section import Section
 
 UNAVAILABLE_TOP_KEYS: tuple[str, ...] = (
     "schedules",

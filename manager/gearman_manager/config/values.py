@@ -9,7 +9,9 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
+from pydantic import BeforeValidator, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from gearman_client.address import Address
 
@@ -21,6 +23,9 @@ STOP_SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL")
 LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 STORES = ("memory", "sqlite:///FILE", "postgresql+psycopg://HOST/NAME", "mysql+pymysql://HOST/NAME")
+
+#: The keyword of the JSON schema that names a kind of value as the documentation does; editors ignore it.
+KIND = "x-kind"
 
 # Gearman itself has no limit; SQL stores of other servers declare 255 columns, and a blank breaks the text protocol.
 MAX_FUNCTION_NAME_BYTES = 255
@@ -206,61 +211,81 @@ def _at_least_one(value: object) -> object:
     return entries
 
 
-def _schema(kind: str, **details: object) -> WithJsonSchema:
-    return WithJsonSchema({"type": kind, **details})
+def _schema(kind: str, *forms: dict[str, object]) -> WithJsonSchema:
+    """What editors check a value against: one of `forms`; `kind` is its name in the documentation."""
+    schema = forms[0] if len(forms) == 1 else {"anyOf": list(forms)}
+    return WithJsonSchema({**schema, KIND: kind})
 
 
 _ZERO: dict[str, object] = {"type": "integer", "const": 0}
+_STRING: dict[str, object] = {"type": "string"}
+_TEXT: dict[str, object] = {"type": "string", "minLength": 1}
+_DURATION: dict[str, object] = {"type": "string", "pattern": units.DURATION_PATTERN}
+_SIZE: dict[str, object] = {"type": "string", "pattern": units.SIZE_PATTERN}
+_WORKERS: dict[str, object] = {"type": "string", "pattern": units.WORKER_COUNT_PATTERN}
+_STRING_OR_NUMBER: dict[str, object] = {"type": ["string", "integer"]}
+ADDRESS_SCHEMA: dict[str, object] = {**_STRING_OR_NUMBER, KIND: "address"}
 _UNLIMITED = 10**18
 
-Duration = Annotated[
-    float,
-    PlainValidator(_duration),
-    WithJsonSchema({"anyOf": [{"type": "string", "pattern": units.DURATION_PATTERN}, _ZERO]}),
-]
-PositiveDuration = Annotated[
-    float, PlainValidator(_positive_duration), _schema("string", pattern=units.DURATION_PATTERN)
-]
-Size = Annotated[
-    int, PlainValidator(_size), WithJsonSchema({"anyOf": [{"type": "string", "pattern": units.SIZE_PATTERN}, _ZERO]})
-]
-_WORKERS: dict[str, object] = {"type": "string", "pattern": units.WORKER_COUNT_PATTERN}
+
+def _whole_schema(minimum: int) -> dict[str, object]:
+    return {"type": "integer", "minimum": minimum}
+
+
+Duration = Annotated[float, PlainValidator(_duration), _schema("duration", _DURATION, _ZERO)]
+PositiveDuration = Annotated[float, PlainValidator(_positive_duration), _schema("duration", _DURATION)]
+Size = Annotated[int, PlainValidator(_size), _schema("size", _SIZE, _ZERO)]
 MinimumWorkers = Annotated[
-    WorkerCount,
-    PlainValidator(_minimum_workers),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 0}, _WORKERS]}),
+    WorkerCount, PlainValidator(_minimum_workers), _schema("workers", _whole_schema(0), _WORKERS)
 ]
 MaximumWorkers = Annotated[
-    WorkerCount,
-    PlainValidator(_maximum_workers),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, _WORKERS]}),
+    WorkerCount, PlainValidator(_maximum_workers), _schema("workers", _whole_schema(1), _WORKERS)
 ]
-Natural = Annotated[int, PlainValidator(_whole(0, _UNLIMITED)), _schema("integer", minimum=0)]
-Positive = Annotated[int, PlainValidator(_whole(1, _UNLIMITED)), _schema("integer", minimum=1)]
-Niceness = Annotated[int, PlainValidator(_whole(-20, 19)), _schema("integer", minimum=-20, maximum=19)]
-PositiveNumber = Annotated[float, PlainValidator(_positive_number), _schema("number", exclusiveMinimum=0)]
-Share = Annotated[float, PlainValidator(_share), _schema("number", exclusiveMinimum=0, maximum=1)]
-Flag = Annotated[bool, PlainValidator(_flag), _schema("boolean")]
-Text = Annotated[str, PlainValidator(_text), _schema("string", minLength=1)]
-NameOrId = Annotated[str, PlainValidator(_name_or_id), WithJsonSchema({"type": ["string", "integer"]})]
-Variable = Annotated[str, PlainValidator(_variable), WithJsonSchema({"type": ["string", "integer"]})]
-FunctionName = Annotated[str, PlainValidator(_function_name), _schema("string", minLength=1)]
-PoolName = Annotated[str, PlainValidator(_pool_name), _schema("string")]
-Prefix = Annotated[str, PlainValidator(_prefix), _schema("string")]
-StopSignal = Annotated[str, PlainValidator(_stop_signal), _schema("string")]
-LogFormat = Annotated[str, PlainValidator(_choice(LOG_FORMATS)), _schema("string", enum=list(LOG_FORMATS))]
-LogLevel = Annotated[str, PlainValidator(_choice(LOG_LEVELS)), _schema("string", enum=list(LOG_LEVELS))]
-Store = Annotated[str, PlainValidator(_store), _schema("string")]
+Natural = Annotated[int, PlainValidator(_whole(0, _UNLIMITED)), _schema("number", _whole_schema(0))]
+Positive = Annotated[int, PlainValidator(_whole(1, _UNLIMITED)), _schema("number", _whole_schema(1))]
+Niceness = Annotated[
+    int, PlainValidator(_whole(-20, 19)), _schema("number, -20 to 19", {**_whole_schema(-20), "maximum": 19})
+]
+PositiveNumber = Annotated[
+    float, PlainValidator(_positive_number), _schema("number", {"type": "number", "exclusiveMinimum": 0})
+]
+Share = Annotated[
+    float, PlainValidator(_share), _schema("number, 0 to 1", {"type": "number", "exclusiveMinimum": 0, "maximum": 1})
+]
+Flag = Annotated[bool, PlainValidator(_flag), _schema("`true` or `false`", {"type": "boolean"})]
+Text = Annotated[str, PlainValidator(_text), _schema("text", _TEXT)]
+FilePath = Annotated[str, PlainValidator(_text), _schema("path", _TEXT)]
+Glob = Annotated[str, PlainValidator(_text), _schema("glob", _TEXT)]
+NameOrId = Annotated[str, PlainValidator(_name_or_id), _schema("name or number", _STRING_OR_NUMBER)]
+Variable = Annotated[str, PlainValidator(_variable), _schema("text", _STRING_OR_NUMBER)]
+FunctionName = Annotated[str, PlainValidator(_function_name), _schema("function", _TEXT)]
+PoolName = Annotated[str, PlainValidator(_pool_name), _schema("name", _STRING)]
+Prefix = Annotated[str, PlainValidator(_prefix), _schema("text", _STRING)]
+StopSignal = Annotated[str, PlainValidator(_stop_signal), _schema("signal", _STRING)]
+LogFormat = Annotated[
+    str, PlainValidator(_choice(LOG_FORMATS)), _schema("word", {**_STRING, "enum": list(LOG_FORMATS)})
+]
+LogLevel = Annotated[str, PlainValidator(_choice(LOG_LEVELS)), _schema("word", {**_STRING, "enum": list(LOG_LEVELS)})]
+Store = Annotated[str, PlainValidator(_store), _schema("URL", _STRING)]
 Command = Annotated[
     tuple[str, ...],
     PlainValidator(_command),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
+    _schema("command line", _STRING, {"type": "array", "items": {"type": "string"}}),
 ]
-_ADDRESS_SCHEMA = WithJsonSchema({"type": ["string", "integer"]})
-ServerAddress = Annotated[Address, PlainValidator(parse_address), _ADDRESS_SCHEMA]
-ListenAddress = Annotated[Address, PlainValidator(parse_listen_address), _ADDRESS_SCHEMA]
-FreeMapping = Annotated[Mapping[str, Any], PlainValidator(_free_mapping), _schema("object")]
+ServerAddress = Annotated[Address, PlainValidator(parse_address), WithJsonSchema(ADDRESS_SCHEMA)]
+ListenAddress = Annotated[Address, PlainValidator(parse_listen_address), WithJsonSchema(ADDRESS_SCHEMA)]
+FreeMapping = Annotated[Mapping[str, Any], PlainValidator(_free_mapping), _schema("mapping", {"type": "object"})]
+
+
+class _Several(BeforeValidator):
+    """A validator for lists; its JSON schema says that one entry may stand alone."""
+
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core_schema)
+        lists = [form for form in schema.get("anyOf", [schema]) if form.get("type") == "array"]
+        return {"anyOf": [*(form["items"] for form in lists), *schema.get("anyOf", [schema])]}
+
 
 is_mapping = BeforeValidator(_mapping)
-one_or_several = BeforeValidator(_several)
-at_least_one = BeforeValidator(_at_least_one)
+one_or_several = _Several(_several)
+at_least_one = _Several(_at_least_one)

@@ -7,21 +7,10 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .models import (
-    Config,
-    Control,
-    Defaults,
-    Function,
-    FunctionKeys,
-    JobServer,
-    Limits,
-    Log,
-    Pool,
-    PoolKeys,
-    Scale,
-    Section,
-    Server,
-)
+from .function_keys import Function, FunctionKeys
+from .models import Config, Control, Defaults, JobServer, Limits, Log, Server
+from .pool_keys import Pool, PoolKeys, Scale
+from .section import Section
 from .units import shown
 
 Location = tuple[str | int, ...]

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gearman_manager.config import Config
-from gearman_manager.config.models import Function, Pool
+from gearman_manager.config import Config, Function, Pool
 
 Messages = Callable[..., list[str]]
 

@@ -7,8 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from gearman_client import Address
-from gearman_manager.config import Config, WorkerCount
-from gearman_manager.config.models import Defaults, Function, Pool, Section
+from gearman_manager.config import Config, Defaults, Function, Pool, WorkerCount
+from gearman_manager.config.reference import json_schema, tables
+from gearman_manager.config.section import Section
 
 EVERY_KEY = """
 include: [conf.d/*.yaml]
@@ -124,14 +125,37 @@ def test_defaults_hold_every_pool_and_function_key_but_what_names_the_work() -> 
 
 
 def test_every_key_is_described_in_the_schema() -> None:
-    schema = Config.model_json_schema()
-    sections = [schema, *schema["$defs"].values()]
+    schema = json_schema()
+    sections = [form for section in (schema, *schema["$defs"].values()) for form in section.get("anyOf", [section])]
     assert [
         (section["title"], key)
         for section in sections
-        for key, value in section["properties"].items()
+        for key, value in section.get("properties", {}).items()
         if not value.get("description")
     ] == []
+
+
+def test_the_schema_takes_what_the_file_may_hold_one_entry_without_its_list_a_server_as_text_and_variables() -> None:
+    schema = json_schema()
+    workers_dir = schema["properties"]["workers_dir"]["anyOf"]
+    assert [form["type"] for form in workers_dir] == ["string", "array", "string"]
+    assert {"pattern": r"\$\{", "type": "string"} in schema["$defs"]["Log"]["properties"]["level"]["anyOf"]
+    assert schema["$defs"]["JobServer"]["anyOf"][0]["type"] == ["string", "integer"]
+
+
+@pytest.mark.parametrize(
+    ("section", "row"),
+    [
+        ("Config", "| `workers_dir` | list: path | `[workers]` |"),
+        ("Server", "| `listen` | address | `127.0.0.1:4730` |"),
+        ("Pool", "| `min` | workers | `1` | Workers that always run. For example `2/core`. |"),
+        ("Pool", "| `scale` | [keys](#scale) | `target_wait: 2s` |"),
+        ("Scale", "| `cooldown` | duration | `30s` |"),
+        ("Function", "| `crash_retries` | number | `3` |"),
+    ],
+)
+def test_the_tables_of_the_documentation_name_type_default_meaning_and_example(section: str, row: str) -> None:
+    assert row in tables()[section]
 
 
 def test_a_configuration_does_not_change(full: Config) -> None:

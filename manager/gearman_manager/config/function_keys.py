@@ -1,0 +1,55 @@
+"""The keys of functions: how one of their jobs is treated. Pure."""
+
+from pydantic import Field
+
+from . import values as v
+from .section import Section, shown_default
+
+
+class FunctionKeys(Section):
+    """What functions and `defaults` share: how one job is treated."""
+
+    timeout: v.Duration | None = Field(
+        default=None,
+        description="Longest time a job may run.",
+        examples=["30s"],
+        json_schema_extra=shown_default("0: no limit"),
+    )
+    retries: v.Natural | None = Field(default=None, description="Further attempts after a failure or a timeout.")
+    crash_retries: v.Natural | None = Field(
+        default=None,
+        description=(
+            "Further attempts after the worker was lost under the job. The job server that the manager "
+            "starts enforces it."
+        ),
+    )
+    backoff: v.Duration | None = Field(
+        default=None, description="Wait before the first retry; doubled for each further one."
+    )
+    max_backoff: v.Duration | None = Field(default=None, description="Longest wait before a retry.")
+    keep_result: v.Duration | None = Field(
+        default=None,
+        description="How long the result of a background job can be asked for.",
+        examples=["1d"],
+        json_schema_extra=shown_default("0: not at all"),
+    )
+    max_queue: v.Natural | None = Field(
+        default=None,
+        description="Refuse further jobs when so many wait.",
+        json_schema_extra=shown_default("0: no limit"),
+    )
+    max_running: v.Natural | None = Field(
+        default=None,
+        description="Most jobs that run at once, everywhere.",
+        json_schema_extra=shown_default("0: no limit"),
+    )
+    rate: v.Text | None = Field(default=None, description="Most jobs started in a time.", examples=["10/s"])
+    settings: v.FreeMapping | None = Field(
+        default=None,
+        description="Handed to the function's code as `job.settings`; merged key by key.",
+        examples=[{"smtp_host": "127.0.0.1"}],
+    )
+
+
+class Function(FunctionKeys):
+    """How the jobs of one function are treated."""

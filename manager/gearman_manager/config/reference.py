@@ -1,0 +1,145 @@
+"""The reference of the configuration, from the models: the JSON schema for editors, the tables for the documentation.
+
+`make docs` runs this module on docs/configuration.md: each table between `<!-- keys of NAME -->` and `<!-- end -->` is
+made anew, what stands around them is written by hand.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .models import Config
+from .resolve import BUILT_IN_FUNCTION_KEYS, BUILT_IN_POOL_KEYS
+from .section import DEFAULT_IN_WORDS
+from .unavailable import UNAVAILABLE_FUNCTION_KEYS, UNAVAILABLE_POOL_KEYS, UNAVAILABLE_TOP_KEYS
+from .values import KIND
+
+#: The sections that have a table, each under a heading of this name in lower case.
+SECTIONS = ("Config", "Server", "JobServer", "Pool", "Scale", "Limits", "Function", "Log", "Control")
+
+#: Where a section of the configuration is described: the heading of its table.
+_ANCHORS = {"JobServer": "servers", "Pool": "pools", "Function": "functions", "Defaults": "pools"}
+_BUILT_IN: Mapping[str, object] = {**BUILT_IN_POOL_KEYS, **BUILT_IN_FUNCTION_KEYS}
+_BUILT_IN_OF: Mapping[str, object] = {"Scale": BUILT_IN_POOL_KEYS["scale"]}
+_NOT_YET = {
+    "Config": UNAVAILABLE_TOP_KEYS,
+    "Pool": UNAVAILABLE_POOL_KEYS,
+    "Scale": tuple(key.removeprefix("scale.") for key in UNAVAILABLE_POOL_KEYS if key.startswith("scale.")),
+    "Function": UNAVAILABLE_FUNCTION_KEYS,
+}
+_MARKED = re.compile(r"(<!-- keys of (\w+)[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
+
+Schema = Mapping[str, Any]
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a configuration file, for editors that check and complete it."""
+    schema = Config.model_json_schema()
+    for section in (schema, *schema["$defs"].values()):
+        for form in section.get("anyOf", [section]):
+            form["properties"] = {key: _with_variables(value) for key, value in form.get("properties", {}).items()}
+    return schema
+
+
+def tables() -> dict[str, str]:
+    """The tables of keys in Markdown, by the section's name."""
+    whole = Config.model_json_schema()
+    return {name: _table(name, whole if name == "Config" else whole["$defs"][name]) for name in SECTIONS}
+
+
+def with_tables(page: str) -> str:
+    """A page with its tables made anew.
+
+    Raises:
+        KeyError: a marker names no section.
+    """
+    made = tables()
+    return _MARKED.sub(lambda match: match[1] + made[match[2]] + match[3], page)
+
+
+def _table(name: str, section: Schema) -> str:
+    rows = (_row(name, key, value) for key, value in _properties(section).items())
+    return "\n".join(("| key | type | default | meaning |", "|---|---|---|---|", *rows, ""))
+
+
+def _properties(section: Schema) -> Schema:
+    """The keys of a section; one that may be written shorter has its mapping among several forms."""
+    forms = section.get("anyOf", [section])
+    properties: Schema = next(form["properties"] for form in forms if "properties" in form)
+    return properties
+
+
+def _row(section: str, key: str, schema: Schema) -> str:
+    not_yet = "*(not yet)* " if key in _NOT_YET.get(section, ()) else ""
+    examples = [f"`{_yaml(example)}`" for example in schema.get("examples", ())]
+    meaning = f"{not_yet}{schema['description']}{' For example ' + ', '.join(examples) + '.' if examples else ''}"
+    return f"| `{key}` | {_kind(schema)} | {_default(section, key, schema)} | {meaning} |"
+
+
+def _kind(schema: Schema) -> str:
+    """What a key holds, in the words of the page's first section."""
+    if KIND in schema:
+        return str(schema[KIND])
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[keys](#{_ANCHORS.get(name, name.lower())})"
+    if "anyOf" in schema:
+        forms = [form for form in schema["anyOf"] if form.get("type") != "null"]
+        several = [form for form in forms if form.get("type") == "array"]
+        return _kind((several or forms)[0])
+    if schema.get("type") == "array":
+        return f"list: {_kind(schema['items'])}"
+    return f"name: {_kind(schema['additionalProperties'])}"
+
+
+def _default(section: str, key: str, schema: Schema) -> str:
+    if DEFAULT_IN_WORDS in schema:
+        return str(schema[DEFAULT_IN_WORDS])
+    built_in = _BUILT_IN_OF.get(section, _BUILT_IN)
+    value = built_in.get(key) if isinstance(built_in, Mapping) and section != "Config" else None
+    value = schema.get("default") if value is None else value
+    is_nothing = value in (None, "", [], {}) or (isinstance(value, Mapping) and "host" not in value)
+    return "" if is_nothing else f"`{_yaml(value)}`"
+
+
+def _yaml(value: object) -> str:
+    """A value as one writes it in YAML, on one line."""
+    if isinstance(value, Mapping) and value.keys() == {"host", "port"}:
+        return f"{value['host']}:{value['port']}"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_yaml(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(f'"{entry}"' if str(entry).startswith("*") else _yaml(entry) for entry in value) + "]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _with_variables(schema: Any) -> Any:
+    """A key's schema that lets `${NAME}` stand for any single value, as the reader of the file does."""
+    if not isinstance(schema, Mapping):
+        return schema
+    if "anyOf" in schema:
+        return {**schema, "anyOf": [*schema["anyOf"], _VARIABLE]}
+    if "$ref" in schema or schema.get("type") in ("array", "object"):
+        return schema
+    outer = {key: schema[key] for key in schema if key in _ANNOTATIONS}
+    return {**outer, "anyOf": [{key: schema[key] for key in schema if key not in _ANNOTATIONS}, _VARIABLE]}
+
+
+_VARIABLE = {"type": "string", "pattern": r"\$\{"}
+_ANNOTATIONS = ("default", "description", "examples", "title")
+
+
+def _remade(paths: list[str]) -> Iterator[str]:
+    for path in paths:
+        page = Path(path).read_text()
+        if (made := with_tables(page)) != page:
+            Path(path).write_text(made)
+            yield f"{path}: tables made anew"
+
+
+if __name__ == "__main__":
+    for line in _remade(sys.argv[1:]):
+        print(line)

@@ -1,0 +1,30 @@
+"""What every section of the configuration is: frozen, closed to unknown keys, empty where nothing is written. Pure."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic.config import JsonDict
+
+#: The keyword of the JSON schema that holds a default in words; editors ignore what they do not know.
+DEFAULT_IN_WORDS = "x-default"
+
+
+def shown_default(text: str) -> JsonDict:
+    """For `json_schema_extra`: a default in words, where the value alone would not tell. See `reference.py`."""
+    return {DEFAULT_IN_WORDS: text}
+
+
+class Section(BaseModel):
+    """Base of all sections. A key with nothing after its colon counts as not written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    present_when_empty: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_not_written(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        known = cls.model_fields.keys() - cls.present_when_empty
+        return {key: value for key, value in data.items() if value is not None or key not in known}
