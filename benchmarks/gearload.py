@@ -7,7 +7,8 @@ from pathlib import Path
 
 FOLDER = Path(__file__).parent
 BUILD = FOLDER / "build"
-STALLED_AFTER_S = 120
+#: gearmand needs more than two minutes to drain a million jobs.
+STALLED_AFTER_S = 600
 
 
 def build(name: str) -> Path:

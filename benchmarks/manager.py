@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 import psutil
+from scope import Scope
 
 from gearman_client import Address, AdminClient, CouldNotConnect, connect_admin
 
@@ -47,16 +48,18 @@ class Figures:
     replaced_ms: float
 
 
-def report(rounds: int) -> Iterator[str]:
-    """The table, line by line."""
-    measured = [_round() for _ in range(rounds)]
+def report(scope: Scope) -> Iterator[str]:
+    """The table, line by line. It is one measurement: its rows can't be chosen."""
+    if scope.rows:
+        return
+    measured = [_round() for _ in range(scope.rounds)]
     rows = (
         (f"{WORKERS} workers registered after the start, s", median(f.registered_s for f in measured), 2.0),
         ("memory of one worker (PSS, median of all), MB", median(f.pss_mb for f in measured), 5.0),
         (f"idle supervisor with {WORKERS} workers, % of a core", median(f.supervisor_percent for f in measured), 1.0),
         (f"killed worker replaced (median of {KILLS}), ms", median(f.replaced_ms for f in measured), 50.0),
     )
-    yield f"manager, medians of {rounds} rounds"
+    yield f"manager, medians of {scope.rounds} rounds"
     yield f"{'':52} {'ours':>8} {'bar':>6}"
     for name, value, bar in rows:
         yield f"{name:52} {value:8.2f} {bar:6.1f}{'' if value <= bar else '  missed'}"

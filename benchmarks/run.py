@@ -1,4 +1,4 @@
-"""`make bench`: runs every subject and prints its tables. One module per subject, each with `report(rounds)`."""
+"""`make bench`: runs every subject and prints its tables. One module per subject, each with `report(scope)`."""
 
 from __future__ import annotations
 
@@ -6,30 +6,53 @@ import argparse
 import os
 import platform
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import backlog
 import job_server
 import manager
+from scope import Scope
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Something that can be measured: the lines of its section, and how many measurements are sensible."""
+
+    report: Callable[[Scope], Iterator[str]]
+    rounds: int = 5
+
 
 #: What can be measured, by name. A new subject is a module beside this file and a line here.
-SUBJECTS = {"job_server": job_server.report, "manager": manager.report}
+SUBJECTS = {
+    "job_server": Subject(job_server.report),
+    "backlog": Subject(backlog.report, rounds=1),
+    "manager": Subject(manager.report),
+}
 
 
 def main() -> None:
-    """Measure what was asked for."""
+    """Measure what was asked for, and print each line as soon as it is known."""
     parser = argparse.ArgumentParser(description="Runnable comparisons; see benchmarks/README.md.")
     parser.add_argument("subjects", nargs="*", help=f"what to measure: {', '.join(SUBJECTS)} (default: all)")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements per figure, of which the median counts")
+    parser.add_argument("--rounds", type=int, help="measurements per figure, of which the median counts")
+    parser.add_argument("--rows", action="append", default=[], metavar="TEXT", help="only rows with this in their name")
     options = parser.parse_args()
     unknown = set(options.subjects) - SUBJECTS.keys()
-    if unknown or options.rounds < 1:
-        parser.error(f"unknown subject {', '.join(unknown)}" if unknown else "--rounds must be at least 1")
+    if unknown:
+        parser.error(f"unknown subject {', '.join(unknown)}")
+    if options.rounds is not None and options.rounds < 1:
+        parser.error("--rounds must be at least 1")
     print(f"{date.today()}, {_machine()}, Python {platform.python_version()}", flush=True)
     for name in options.subjects or SUBJECTS:
-        print("", *SUBJECTS[name](options.rounds), sep="\n", flush=True)
+        subject = SUBJECTS[name]
+        print(flush=True)
+        for line in subject.report(Scope(options.rounds or subject.rounds, tuple(options.rows))):
+            print(line, flush=True)
 
 
 def _machine() -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 START_DEADLINE_S = 10
 _CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Server:
         """CPU seconds it has used so far, in user mode and in the kernel, all threads."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS_PER_S
+
+    def resident_bytes(self) -> int:
+        """Memory it has in use."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE_BYTES
 
 
 def ours(port: int) -> list[str]:
