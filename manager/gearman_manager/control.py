@@ -7,18 +7,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import gevent.socket
 from flask import Flask, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from gevent.pywsgi import WSGIServer
 
+from gearman_manager.control_port import ControlPort
 from gearman_manager.errors import ManagerError, StartError
 from gearman_manager.recent_log import RecentLog
 from gearman_manager.status import Report
 
 _log = logging.getLogger("control")
+_MAX_BODY_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ def make_app(commands: Commands) -> Flask:
     """The API's routes."""
     app = Flask("gearman_manager.control", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
 
     @app.get("/status")
     def status() -> ResponseReturnValue:
@@ -90,7 +93,7 @@ def make_app(commands: Commands) -> Flask:
 
 
 class ControlServer:
-    """Serves the API until it is closed."""
+    """Serves the API on its socket, and where the configuration says so on a TCP address, until it is closed."""
 
     def __init__(self, path: Path, commands: Commands) -> None:
         with suppress(FileNotFoundError):
@@ -107,9 +110,12 @@ class ControlServer:
             os.umask(mask)
         listener.listen(16)
         errors: Any = _log
-        self._server = WSGIServer(listener, make_app(commands), log=None, error_log=errors)
+        app = make_app(commands)
+        self.port = ControlPort(app)
+        self._server = WSGIServer(listener, app, log=None, error_log=errors)
         self._server.start()
 
     def close(self) -> None:
         """Stop serving; requests under way get a second."""
+        self.port.close()
         self._server.stop(timeout=1)

@@ -149,6 +149,7 @@ class Supervisor:
         hand = self._by_hand
         commands = Commands(self.report, self.stop, self.reload, hand.scale, hand.restart, hand.pause, self._recent_log)
         self._control = ControlServer(self._run_folder.socket, commands)
+        self._control.port.use(self._config)
         _log.info("%s runs, pid %d, control socket %s", self._name, os.getpid(), self._run_folder.socket)
 
     def _start_server(self) -> None:
@@ -297,8 +298,13 @@ class Supervisor:
             try:
                 config = self._load()
                 self._log_to(config)
+                if self._control is not None:
+                    self._control.port.use(config)
             except ConfigError as error:
                 self._refuse(error.problems)
+                return
+            except StartError as error:
+                self._refuse([config.places.problem("control.listen", str(error))])
                 return
             if config.server != self._config.server:
                 _log.warning("the section `server` changed: restart the manager for that; the rest is taken over")

@@ -57,6 +57,7 @@ class _Rules:
 
     def all(self) -> Iterator[Problem]:
         yield from self._job_servers()
+        yield from self._control()
         yield from self._pool_keys("defaults", self._defaults, Defaults())
         yield from self._backoff("defaults", self._defaults)
         for name, pool in self._config.pools.items():
@@ -81,6 +82,20 @@ class _Rules:
                 message = f"{address} is named twice: every job server once is enough"
                 yield self._places.problem("servers", message, at=f"servers[{index}]")
             seen.add(address)
+
+    def _control(self) -> Iterator[Problem]:
+        control = self._config.control
+        tokens = [key for key in ("token", "token_file") if getattr(control, key) is not None]
+        if control.listen is not None and not tokens and not self._broken & {"control.token", "control.token_file"}:
+            message = (
+                "a TCP address needs a token, on this machine too: every user can reach it. Set control.token_file"
+            )
+            yield self._places.problem("control.listen", message)
+        if len(tokens) > 1:
+            yield self._places.problem("control.token_file", "only one of token and token_file is allowed")
+        if control.listen is None and tokens and "control.listen" not in self._broken:
+            message = "only control.listen needs a token: add an address, such as 127.0.0.1:4731, or leave it out"
+            yield self._places.problem(f"control.{tokens[0]}", message)
 
     def _pool_keys(self, key: str, keys: PoolKeys, defaults: Defaults) -> Iterator[Problem]:
         minimum, maximum = keys.min or defaults.min, keys.max or defaults.max

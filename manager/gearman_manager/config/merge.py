@@ -29,6 +29,7 @@ PATH_KEYS = (
     PathKey(("workers_dir",), "folder"),
     PathKey(("run_dir",)),
     PathKey(("log", "file"), "folder around"),
+    PathKey(("control", "token_file"), "file"),
     PathKey(("server", "store"), "store"),
     PathKey(("servers", "*", "ca_file"), "file"),
     PathKey(("servers", "*", "certificate_file"), "file"),

@@ -114,9 +114,22 @@ class Log(Section):
 
 
 class Control(Section):
-    """The control API, beside its socket in the run folder."""
+    """The control API on a TCP address, beside its socket in the run folder."""
 
-    listen: v.ListenAddress | None = Field(default=None, description="Serve it on this TCP address too.")
+    listen: v.ControlAddress | None = Field(
+        default=None,
+        description="Serve the control API on this TCP address too; it needs a token.",
+        examples=["127.0.0.1:4731"],
+    )
+    token: v.Token | None = Field(
+        default=None,
+        repr=False,
+        description="What a request on that address must show: 16 characters or more, better from the environment.",
+        examples=["${CONTROL_TOKEN}"],
+    )
+    token_file: v.FilePath | None = Field(
+        default=None, description="A file that holds the token, instead of `token`; read again by a reload."
+    )
 
 
 class Config(Section):
@@ -174,7 +187,9 @@ class Config(Section):
     exit_when_failing: v.Flag = Field(
         default=False, description="End with exit code 1 when a pool can't keep a worker alive."
     )
-    control: Annotated[Control, v.is_mapping] = Field(default=Control(), description="The control API.")
+    control: Annotated[Control, v.is_mapping] = Field(
+        default=Control(), description="The control API on a TCP address too."
+    )
 
     _places: Places = PrivateAttr(default_factory=Places)
 

@@ -10,10 +10,7 @@ from .models import Config
 from .problem import Problem
 from .section import Section
 
-UNAVAILABLE_TOP_KEYS: tuple[str, ...] = (
-    "schedules",
-    "control",
-)
+UNAVAILABLE_TOP_KEYS: tuple[str, ...] = ("schedules",)
 UNAVAILABLE_POOL_KEYS: tuple[str, ...] = ("concurrency",)
 UNAVAILABLE_FUNCTION_KEYS: tuple[str, ...] = (
     "retries",

@@ -133,6 +133,21 @@ def _pool_name(value: object) -> str:
     return value
 
 
+def _control_address(value: object) -> Address:
+    address = parse_listen_address(value)
+    if not re.fullmatch(r"(.*:)?[0-9]+", str(value)) or str(value).endswith("]"):
+        raise ValueError(f"a port is missing: {address.host}:4731, or another that is free")
+    return address
+
+
+def parse_token(value: object) -> str:
+    """The secret of the control API's TCP address."""
+    # Never shown: what is refused here may be nearly the right one.
+    if not isinstance(value, str) or not re.fullmatch(r"[!-~]{16,512}", value):
+        raise ValueError("16 to 512 characters are expected, without blanks, as `openssl rand -hex 16` prints them")
+    return value
+
+
 def _prefix(value: object) -> str:
     return value if value == "" and isinstance(value, str) else _function_name(value)
 
@@ -274,6 +289,8 @@ Command = Annotated[
 ]
 ServerAddress = Annotated[Address, PlainValidator(parse_address), WithJsonSchema(ADDRESS_SCHEMA)]
 ListenAddress = Annotated[Address, PlainValidator(parse_listen_address), WithJsonSchema(ADDRESS_SCHEMA)]
+ControlAddress = Annotated[Address, PlainValidator(_control_address), WithJsonSchema(ADDRESS_SCHEMA)]
+Token = Annotated[str, PlainValidator(parse_token), _schema("text", {**_STRING, "minLength": 16})]
 FreeMapping = Annotated[Mapping[str, Any], PlainValidator(_free_mapping), _schema("mapping", {"type": "object"})]
 
 

@@ -123,6 +123,24 @@ TOP = [
     ("user: true", "user: text is expected, not true (put it in quotes)"),
     ("exit_when_failing: 1", "exit_when_failing: true or false is expected, not 1"),
     ("control: {listen: 70000}", "control.listen: a port is a number from 0 to 65535, not 70000"),
+    ("control: {listen: 10.0.0.1}", "control.listen: a port is missing: 10.0.0.1:4731, or another that is free"),
+    (
+        "control: {listen: 127.0.0.1:4731}",
+        "control.listen: a TCP address needs a token, on this machine too: every user can reach it. "
+        "Set control.token_file",
+    ),
+    (
+        "control: {token: abc}",
+        "control.token: 16 to 512 characters are expected, without blanks, as `openssl rand -hex 16` prints them",
+    ),
+    (
+        "control: {token: 0123456789abcdef}",
+        "control.token: only control.listen needs a token: add an address, such as 127.0.0.1:4731, or leave it out",
+    ),
+    (
+        "control: {listen: 4731, token: 0123456789abcdef, token_file: config.yaml}",
+        "control.token_file: only one of token and token_file is allowed",
+    ),
     ("servers: [a, 'a:4730']", "servers: a:4730 is named twice: every job server once is enough"),
     ("servers: [{tls: yes}]", "servers.address: address is missing"),
     (

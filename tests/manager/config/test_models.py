@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from gearman_client import Address
-from gearman_manager.config import Config, Defaults, Function, Pool, WorkerCount
+from gearman_manager.config import Config, Control, Defaults, Function, Pool, WorkerCount
 from gearman_manager.config.reference import json_schema, tables
 from gearman_manager.config.section import Section
 
@@ -68,7 +68,7 @@ log: {file: manager.log, format: json, level: debug}
 user: gearman
 group: 1000
 exit_when_failing: yes
-control: {listen: 127.0.0.1:4800}
+control: {listen: 127.0.0.1:4800, token: 0123456789abcdef}
 """
 
 
@@ -87,11 +87,12 @@ def unwritten(section: Section) -> Iterator[str]:
 
 def test_every_key_is_accepted(full: Config) -> None:
     assert full.server is not None
-    sections: list[Section] = [full, full.server, full.servers[1], full.limits, full.log, full.control]
+    sections: list[Section] = [full, full.server, full.servers[1], full.limits, full.log]
     sections.append(full.functions["send_email"])
     assert [list(unwritten(section)) for section in sections] == [[]] * len(sections)
     pools = full.pools["email"].model_fields_set | full.pools["legacy"].model_fields_set
     assert pools == set(Pool.model_fields)
+    assert full.control.model_fields_set | {"token_file"} == set(Control.model_fields)
 
 
 def test_values_have_the_types_that_the_program_works_with(full: Config) -> None:
