@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from gearman_manager.config import ResolvedFunction
+from gearman_manager.config.units import format_duration
 
 FILE_NAME: Final = "policies.yaml"
 
@@ -15,9 +16,14 @@ def policies_of(functions: Mapping[str, ResolvedFunction]) -> dict[str, dict[str
     """What the server is to know of each function, by the keys of its `--policies` file."""
     policies: dict[str, dict[str, object]] = {}
     for name, function in functions.items():
-        policies[name] = {"crash_retries": function.crash_retries}
+        policies[name] = {
+            "retries": function.retries,
+            "crash_retries": function.crash_retries,
+            "backoff": format_duration(function.backoff_s),
+            "max_backoff": format_duration(function.max_backoff_s),
+        }
         if function.timeout_s is not None:
-            policies[name]["timeout"] = f"{max(1, round(function.timeout_s * 1000))}ms"
+            policies[name]["timeout"] = format_duration(max(0.001, function.timeout_s))
     return policies
 
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.access import is_same_origin
+from gearman_server.attempts import Failure
 from gearman_server.errors import RefusedError
 from gearman_server.events import ShutdownRequested
 from gearman_server.function import Function, QueueLimits
 from gearman_server.job import Job, JobState
 
 if TYPE_CHECKING:
+    from gearman_server.attempts import Attempts
     from gearman_server.job_table import BrokerSettings, JobTable
     from gearman_server.session import Session
 
@@ -53,8 +55,16 @@ class ServerFacts:
 class AdminCommands:
     """Carries out text commands."""
 
-    def __init__(self, table: JobTable, sessions: set[Session], facts: ServerFacts, settings: BrokerSettings) -> None:
+    def __init__(
+        self,
+        table: JobTable,
+        attempts: Attempts,
+        sessions: set[Session],
+        facts: ServerFacts,
+        settings: BrokerSettings,
+    ) -> None:
         self._table = table
+        self._attempts = attempts
         self._allowed = settings.admin_allow
         self._sessions = sessions
         self._facts = facts
@@ -150,7 +160,7 @@ class AdminCommands:
             return _NOT_RUNNING
         if not is_same_origin(session.identity, job.worker.identity):
             return _NOT_THE_WORKERS_ADDRESS
-        self._table.fail_attempt(job, b" ".join(words[3:]))
+        self._attempts.fail(job, Failure(None, b" ".join(words[3:])))
         return OK
 
     def _create(self, _session: Session, words: list[bytes]) -> bytes:

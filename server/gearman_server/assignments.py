@@ -14,6 +14,7 @@ from gearman_server.replies import NO_JOB, NOOP, job_assign, job_assign_all, job
 from gearman_server.timeouts import JobTimeouts, Overrun
 
 if TYPE_CHECKING:
+    from gearman_server.attempts import Attempts
     from gearman_server.function import Function
     from gearman_server.job_table import JobTable
     from gearman_server.session import Session
@@ -28,8 +29,9 @@ _RUNNING: Final = JobState.RUNNING
 class Assignments:
     """Handlers of the worker's requests other than results."""
 
-    def __init__(self, table: JobTable, timeouts: JobTimeouts) -> None:
+    def __init__(self, table: JobTable, attempts: Attempts, timeouts: JobTimeouts) -> None:
         self._table = table
+        self._attempts = attempts
         self._timeouts = timeouts
         self._is_assigning = True
 
@@ -96,7 +98,7 @@ class Assignments:
         function.sleepers.pop(session, None)
         session.timeouts_s.pop(function, None)
         for job in [job for job in session.assigned.values() if job.function is function]:
-            self._table.lose_worker(job, "its worker gave the function up")
+            self._attempts.lose_worker(job, "its worker gave the function up")
         self._table.events.emit(FunctionUnregistered(session.identity, session.client_id, function.name))
 
     # --- sleeping and grabbing
@@ -160,8 +162,8 @@ class Assignments:
         function.running += 1
         if session.timeouts_s or function.policy.timeout_s is not None:
             self._start_timeout(session, job, now)
+        waited_s, job.since = now - job.since, now
         if self._table.events.wants_jobs:
-            waited_s, job.since = now - job.since, now
             self._table.events.emit(
                 JobAssigned(job.handle, function.name, session.identity, job.priority, max(waited_s, 0.0))
             )

@@ -14,6 +14,7 @@ from gearman_client.packet import Packet
 from gearman_server.admin import AdminCommands, ServerFacts
 from gearman_server.agenda import Agenda
 from gearman_server.assignments import Assignments
+from gearman_server.attempts import Attempts, Failure
 from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.events import (
     OVERRAN,
@@ -44,8 +45,14 @@ class Broker:
     """All jobs, functions and sessions, and what each packet does to them."""
 
     def __init__(
-        self, store: Store, settings: BrokerSettings, facts: ServerFacts, unix_time: Callable[[], float]
+        self,
+        store: Store,
+        settings: BrokerSettings,
+        facts: ServerFacts,
+        unix_time: Callable[[], float],
+        random: Callable[[], float],
     ) -> None:
+        """`unix_time` is the wall clock, `random` gives numbers from 0 to 1."""
         self.events = EventStream()
         self.sessions: set[Session] = set()
         self._agenda = Agenda()
@@ -53,14 +60,15 @@ class Broker:
         self._settings = settings
         self._timeouts = JobTimeouts(self.table.jobs)
         self._queue_events = QueueEvents(self.table, self._agenda)
-        self._assignments = Assignments(self.table, self._timeouts)
+        self._attempts = Attempts(self.table, unix_time, random)
+        self._assignments = Assignments(self.table, self._attempts, self._timeouts)
         self.events.subscribe(self._note_change, JobDue)
-        self._admin = AdminCommands(self.table, self.sessions, facts, settings)
+        self._admin = AdminCommands(self.table, self._attempts, self.sessions, facts, settings)
         self._submissions = Submissions(self.table).handlers()
         self._handlers: dict[int, Handler] = {
             **self._submissions,
             **self._assignments.handlers(),
-            **Results(self.table).handlers(),
+            **Results(self.table, self._attempts).handlers(),
             **Queries(self.table, self._queue_events).handlers(),
             0: self._text_line,
         }
@@ -94,7 +102,7 @@ class Broker:
         # Newest first, as in gearmand. Out of the sleepers first, or requeueing would wake the dead.
         self.table.rouse(session)
         for job in reversed(list(session.assigned.values())):
-            self.table.lose_worker(job, "its worker's connection ended")
+            self._attempts.lose_worker(job, "its worker's connection ended")
         self._assignments.forget_abilities(session)
         self._queue_events.unsubscribe(session)
         self._note_change()
@@ -156,9 +164,9 @@ class Broker:
         self.table.now = now
         for job, overrun in self._timeouts.take_due(now):
             if overrun is Overrun.POLICY:
-                self.table.fail_attempt(job, TIMEOUT)
+                self._attempts.fail(job, Failure(None, TIMEOUT))
             else:
-                self.table.lose_worker(job, OVERRAN)
+                self._attempts.lose_worker(job, OVERRAN)
             self._note_change()
         self._agenda.run_due(now)
         return self.next_due

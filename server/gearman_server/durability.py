@@ -68,6 +68,10 @@ class Durability:
                 if not job.is_wanted:
                     self._table.drop(job, "could not be stored")
 
+    def job_changed(self, job: Job) -> None:
+        """An attempt came to nothing: its count and the time of the next one are written some time; nobody waits."""
+        self._store.update(job)
+
     def job_ended(self, job: Job) -> None:
         """Whoever still waits for the insert gets JOB_CREATED without it, and the row goes (or is never written)."""
         record, job.record = job.record, None

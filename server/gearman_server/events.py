@@ -93,11 +93,23 @@ class JobEnded(NamedTuple):
 
 
 class JobFailed(NamedTuple):
-    """An attempt was ended from outside: the worker's supervisor, or the server's own timer, called it failed."""
+    """A job's last attempt was ended from outside: the worker's supervisor, or the server's own timer, called it
+    failed."""
 
     handle: bytes
     function: bytes
     reason: bytes
+    priority: int
+
+
+class AttemptFailed(NamedTuple):
+    """An attempt failed, and the job will have another one in so many seconds; `attempts` are over."""
+
+    handle: bytes
+    function: bytes
+    reason: bytes
+    attempts: int
+    wait_s: float
     priority: int
 
 
@@ -139,6 +151,7 @@ Event: TypeAlias = (
     | JobAssigned
     | JobEnded
     | JobFailed
+    | AttemptFailed
     | JobRequeued
     | JobDropped
     | ShutdownRequested
@@ -148,7 +161,7 @@ EVERY_JOB: Final = (JobQueued, JobCoalesced, JobAssigned, JobEnded)
 
 #: The reason of a JobRequeued whose worker kept it longer than it had announced.
 OVERRAN: Final = "its worker overran the timeout"
-#: The reason of a JobFailed whose attempt took too long.
+#: The reason of a JobFailed or AttemptFailed whose attempt took too long.
 TIMEOUT: Final = b"timeout"
 
 

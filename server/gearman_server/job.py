@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from gearman_server.durability import JobRecord
     from gearman_server.function import Function
+    from gearman_server.history import JobHistory
     from gearman_server.session import Session
 
 HIGH: Final = 0
@@ -24,9 +25,10 @@ CoalescingKey = bytes | tuple[bytes, bytes]
 
 
 class JobState(Enum):
-    """Where a job is. QUEUED -> RUNNING -> ENDED; a lost worker leads from RUNNING back to QUEUED."""
+    """Where a job is. QUEUED -> RUNNING -> ENDED; an attempt that came to nothing leads from RUNNING back to QUEUED, a
+    failed one by way of DELAYED."""
 
-    #: Its time has not come: it is in no queue yet.
+    #: Its time, or that of its next attempt, has not come: it is in no queue yet.
     DELAYED = "delayed"
     QUEUED = "queued"
     RUNNING = "running"
@@ -46,15 +48,16 @@ class Job:
         "deadline",
         "function",
         "handle",
+        "history",
         "listeners",
         "priority",
         "progress",
         "record",
         "reducer",
-        "requeues",
         "run_at",
         "since",
         "state",
+        "submitted",
         "unique",
         "worker",
         "workload",
@@ -72,8 +75,10 @@ class Job:
         #: The sessions that are told of its progress and its end; one that submitted it twice is here twice.
         self.listeners: Sequence[Session] = ()
         self.worker: Session | None = None
-        self.requeues = 0
-        #: When it got into its queue or to its worker (monotonic seconds); kept only while somebody wants to know.
+        #: Its attempts that came to nothing; None while there are none.
+        self.history: JobHistory | None = None
+        #: When it was submitted, and when it got into its queue or to its worker (monotonic seconds).
+        self.submitted = 0.0
         self.since = 0.0
         #: Numerator and denominator as the worker sent them.
         self.progress: tuple[bytes, bytes] | None = None
@@ -84,6 +89,16 @@ class Job:
         self.deadline: float | None = None
         #: Its row in a durable store; None while it lives in memory alone.
         self.record: JobRecord | None = None
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, or the next one will be, from 1."""
+        return 1 if self.history is None else self.history.attempts + 1
+
+    @property
+    def requeues(self) -> int:
+        """How often a worker was lost under it."""
+        return 0 if self.history is None else self.history.losses
 
     @property
     def is_waiting(self) -> bool:

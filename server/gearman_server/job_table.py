@@ -15,11 +15,12 @@ from gearman_client.packet import PacketType
 from gearman_server.access import THIS_MACHINE, AccessList
 from gearman_server.durability import Durability
 from gearman_server.errors import RefusedError
-from gearman_server.events import EventStream, JobDropped, JobDue, JobFailed, JobRequeued
+from gearman_server.events import EventStream, JobDropped, JobDue
 from gearman_server.function import Function
 from gearman_server.job import Job, JobState, coalescing_key
 from gearman_server.policies import FunctionPolicy, Policies
 from gearman_server.replies import MAX_HANDLE_BYTES, NOOP, forwarded
+from gearman_server.retry_timer import RetryTimer
 from gearman_server.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class JobTable:
         self.events = events
         self.durability = Durability(store, self)
         self.schedule = Schedule(agenda, unix_time, self._release_delayed)
+        self._retry_timer = RetryTimer(agenda, self._release_delayed)
         self._next_number = store.next_number
         self._handle_format = cut_handle_prefix(settings.handle_prefix).replace(b"%", b"%%") + b":%d"
         self._policies = Policies(settings.job_retries)
@@ -109,8 +111,7 @@ class JobTable:
         """
         handle = self._handle_format % self._next_number()
         job = self.jobs[handle] = Job(handle, function, unique, workload, priority)
-        if self.events.wants_jobs:
-            job.since = self.now
+        job.submitted = job.since = self.now
         if is_due:
             function.queues[priority].append(job)
         if unique:
@@ -129,8 +130,22 @@ class JobTable:
     def _release_delayed(self, job: Job) -> None:
         """The job's time has come."""
         job.function.delayed[job.priority] -= 1
+        if job.history is not None:
+            job.history.not_before = None
         self._enqueue(job)
         self.events.emit(JobDue(job.handle, job.function.name))
+
+    def put_back(self, job: Job, wait_s: float = 0.0) -> None:
+        """A job that no worker has any longer is to have another attempt, at the tail of its queue, after that wait."""
+        job.progress = None
+        if wait_s > 0:
+            job.state = JobState.DELAYED
+            job.function.delayed[job.priority] += 1
+            self._retry_timer.add(job, self.now + wait_s)
+        else:
+            self._enqueue(job)
+        if job.record is not None:
+            self.durability.job_changed(job)
 
     def _enqueue(self, job: Job) -> None:
         job.state = JobState.QUEUED
@@ -191,37 +206,6 @@ class JobTable:
             job.deadline = None
             job.function.running -= 1
 
-    def tell_exception(self, job: Job, reason: bytes) -> None:
-        """Everybody who listens hears that the job failed; who did not ask for exceptions gets a plain WORK_FAIL."""
-        exception = forwarded(PacketType.WORK_EXCEPTION, job.handle + b"\0" + reason)
-        failure = forwarded(PacketType.WORK_FAIL, job.handle)
-        for listener in job.listeners:
-            listener.reply(exception if listener.wants_exceptions else failure)
-            self.touched.add(listener)
-
-    def fail_attempt(self, job: Job, reason: bytes) -> None:
-        """A running job is taken from its worker, who is not told: this attempt counts as failed."""
-        self.release_worker(job)
-        self.tell_exception(job, reason)
-        self.end(job)
-        self.events.emit(JobFailed(job.handle, job.function.name, reason, job.priority))
-
-    def lose_worker(self, job: Job, reason: str) -> None:
-        """The worker was lost under the job: back to the tail of its queue, unless it has had its attempts."""
-        self.release_worker(job)
-        if not job.is_wanted:
-            self._discard(job, "abandoned")
-            return
-        job.requeues += 1
-        crash_retries = job.function.policy.crash_retries
-        if crash_retries is not None and job.requeues > crash_retries:
-            self.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
-            self._discard(job, f"{reason}, and it has had its {job.requeues} attempts")
-            return
-        job.progress = None
-        self.events.emit(JobRequeued(job.handle, job.function.name, reason, job.requeues, job.priority))
-        self._enqueue(job)
-
     def _discard(self, job: Job, reason: str) -> None:
         self.end(job)
         self.events.emit(JobDropped(job.handle, job.function.name, reason, job.priority))
@@ -234,7 +218,8 @@ class JobTable:
         job.workload = b""  # the tombstone in the queue must not keep it
         if was_delayed:
             job.function.delayed[job.priority] -= 1
-            self.schedule.note_dropped()
+            awaits_retry = job.history is not None and job.history.not_before is not None
+            (self._retry_timer if awaits_retry else self.schedule).note_dropped()
         else:
             job.function.queues[job.priority].bury()
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from gearman_server.events import (
     EVERY_JOB,
+    AttemptFailed,
     ConnectionClosed,
     ConnectionOpened,
     Event,
@@ -172,7 +173,7 @@ def log_events(events: EventStream) -> None:
 
 
 _LEVELS_OF_EVENTS: Final[tuple[tuple[int, tuple[type[Event], ...]], ...]] = (
-    (logging.WARNING, (RequestRefused, JobRequeued, JobFailed)),
+    (logging.WARNING, (RequestRefused, JobRequeued, JobFailed, AttemptFailed)),
     (NOTICE, (JobDropped, ShutdownRequested)),
     (logging.INFO, (ConnectionOpened, ConnectionClosed, FunctionRegistered, FunctionUnregistered)),
     (logging.DEBUG, (*EVERY_JOB, JobDue)),
@@ -211,6 +212,7 @@ _MESSAGES: Final[dict[type[Event], str]] = {
     JobAssigned: "job {handle} of {function}: assigned to {worker}",
     JobEnded: "job {handle} of {function}: ended with {how}",
     JobFailed: "job {handle} of {function}: taken from its worker, this attempt has failed: {reason}",
+    AttemptFailed: "job {handle} of {function}: attempt {attempts} failed, the next follows in {wait_s} s: {reason}",
     JobRequeued: "job {handle} of {function}: back in its queue for the {requeues}. time, {reason}",
     JobDropped: "job {handle} of {function}: dropped, {reason}",
     ShutdownRequested: "connection {identity}: the command shutdown",

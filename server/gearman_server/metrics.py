@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 from gearman_server.events import (
     OVERRAN,
     TIMEOUT,
+    AttemptFailed,
     Event,
     JobAssigned,
     JobCoalesced,
@@ -44,7 +45,7 @@ _COUNTERS: Final = {
     "completed": "Jobs that ended with a result.",
     "failed": "Jobs whose worker, or its supervisor, said that they failed.",
     "timed_out": "Attempts that took longer than they may.",
-    "retried": "Jobs back in their queue because their worker was lost under them.",
+    "retried": "Attempts that came to nothing and were followed by another: failed, or the worker was lost.",
     "dropped": "Jobs cancelled, abandoned by their clients, or out of attempts.",
 }
 _LABELS: Final = ("function", "priority")
@@ -108,6 +109,7 @@ class Metrics(Collector):
             JobAssigned: self._on_assigned,
             JobEnded: self._on_ended,
             JobFailed: self._on_failed,
+            AttemptFailed: self._on_attempt_failed,
             JobRequeued: self._on_requeued,
             JobDropped: self._on_dropped,
         }
@@ -156,6 +158,12 @@ class Metrics(Collector):
     def _on_failed(self, event: JobFailed) -> None:
         counts = self._of(event.function, event.priority)
         counts.failed += 1
+        if event.reason == TIMEOUT:
+            counts.timed_out += 1
+
+    def _on_attempt_failed(self, event: AttemptFailed) -> None:
+        counts = self._of(event.function, event.priority)
+        counts.retried += 1
         if event.reason == TIMEOUT:
             counts.timed_out += 1
 

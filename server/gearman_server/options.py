@@ -30,7 +30,7 @@ _JOBS: Final = (
     option(
         "--policies",
         metavar="FILE",
-        help="YAML file with a `functions:` mapping: timeout and crash_retries by function. Reread on SIGHUP.",
+        help="YAML file with a `functions:` mapping: what becomes of each function's jobs. Reread on SIGHUP.",
     ),
     option(
         "-w",

@@ -10,6 +10,9 @@ from typing import Final
 #: How long after its limit the server itself ends an attempt: the worker and its supervisor come first.
 TIMEOUT_GRACE_S: Final = 2.0
 
+DEFAULT_BACKOFF_S: Final = 10.0
+DEFAULT_MAX_BACKOFF_S: Final = 600.0
+
 
 @dataclass(frozen=True, slots=True)
 class FunctionPolicy:
@@ -17,8 +20,13 @@ class FunctionPolicy:
 
     #: Longest time of one attempt in seconds; None = no limit.
     timeout_s: float | None = None
+    #: Further attempts after one that failed or took too long.
+    retries: int = 0
     #: Further attempts after the worker was lost under the job; None = no limit.
     crash_retries: int | None = None
+    #: The wait before the first retry, in seconds; doubled for each further one, up to the longest wait.
+    backoff_s: float = DEFAULT_BACKOFF_S
+    max_backoff_s: float = DEFAULT_MAX_BACKOFF_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from gearman_server.errors import PolicyFileError
-from gearman_server.policies import FunctionPolicy, PolicyFile
+from gearman_server.policies import DEFAULT_BACKOFF_S, DEFAULT_MAX_BACKOFF_S, FunctionPolicy, PolicyFile
 
 #: A file written by people is far smaller; a log or an image named by mistake is not.
 MAX_FILE_BYTES: Final = 4 << 20
@@ -55,10 +55,10 @@ class _FunctionKeys(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     timeout: Annotated[float, BeforeValidator(_duration_s)] = 0.0
+    retries: Annotated[int, BeforeValidator(_whole)] = 0
     crash_retries: Annotated[int | None, BeforeValidator(_whole)] = None
-    retries: object = None
-    backoff: object = None
-    max_backoff: object = None
+    backoff: Annotated[float, BeforeValidator(_duration_s)] = DEFAULT_BACKOFF_S
+    max_backoff: Annotated[float, BeforeValidator(_duration_s)] = DEFAULT_MAX_BACKOFF_S
     keep_result: object = None
     max_queue: object = None
     max_running: object = None
@@ -66,7 +66,7 @@ class _FunctionKeys(BaseModel):
     settings: object = None  # of the worker's code, no concern of the server's
 
 
-_NOT_AVAILABLE_YET: Final = ("retries", "backoff", "max_backoff", "keep_result", "max_queue", "max_running", "rate")
+_NOT_AVAILABLE_YET: Final = ("keep_result", "max_queue", "max_running", "rate")
 
 
 def read_policies(path: str) -> PolicyFile:
@@ -142,7 +142,7 @@ class _Reader:
             return FunctionPolicy()
         for key in written.model_fields_set.intersection(_NOT_AVAILABLE_YET):
             self.notices.append(f"{self._where(keys[key][0])}: functions.{name}.{key}: not available yet, no effect")
-        return FunctionPolicy(timeout_s=written.timeout or None, crash_retries=written.crash_retries)
+        return _policy(written)
 
     def _mapping(self, node: yaml.Node | None, key: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
         """The nodes of keys and values, by the text of the keys. Nothing at all counts as an empty mapping."""
@@ -168,6 +168,16 @@ class _Reader:
     def _report(self, node: yaml.Node, key: str, message: str) -> None:
         problem = ": ".join(part for part in (self._where(node), key, message) if part)
         self._problems.append((node.start_mark.line, problem))
+
+
+def _policy(written: _FunctionKeys) -> FunctionPolicy:
+    return FunctionPolicy(
+        timeout_s=written.timeout or None,
+        retries=written.retries,
+        crash_retries=written.crash_retries,
+        backoff_s=written.backoff,
+        max_backoff_s=max(written.backoff, written.max_backoff),
+    )
 
 
 def _is_null(node: yaml.Node) -> bool:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gearman_client.packet import PacketType
+from gearman_server.attempts import Failure
 from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.events import JobEnded
 from gearman_server.replies import forwarded
 
 if TYPE_CHECKING:
+    from gearman_server.attempts import Attempts
     from gearman_server.job import Job
     from gearman_server.job_table import JobTable
     from gearman_server.session import Session
     from gearman_server.submissions import Handler
 
 _WORK_COMPLETE: Final = int(PacketType.WORK_COMPLETE)
+
+_FAILED: Final = Failure("WORK_FAIL")
 
 # The texts are gearmand's.
 _NOT_FOUND: Final = b"Job given in work result not found"
@@ -26,8 +30,9 @@ _NO_JOB_FOR_EXCEPTION: Final = b"An exception was received for a job that does n
 class Results:
     """Handlers of the WORK_* packets. They are accepted from the connection that holds the job alone."""
 
-    def __init__(self, table: JobTable) -> None:
+    def __init__(self, table: JobTable, attempts: Attempts) -> None:
         self._table = table
+        self._attempts = attempts
 
     def handlers(self) -> dict[int, Handler]:
         """By packet type."""
@@ -49,7 +54,11 @@ class Results:
             raise RefusedError(b"JOB_NOT_FOUND", _NOT_FOUND)
         if job.listeners:
             self._table.tell(job, forwarded(_WORK_COMPLETE, body))
-        self._end(job, "WORK_COMPLETE")
+        self._table.release_worker(job)
+        self._table.end(job)
+        if self._table.events.wants_jobs:
+            ran_s = max(self._table.now - job.since, 0.0)
+            self._table.events.emit(JobEnded(job.handle, job.function.name, "WORK_COMPLETE", job.priority, ran_s))
 
     def _fail(self, session: Session, body: bytes, _now: float) -> None:
         handle = body.partition(b"\0")[0]
@@ -59,18 +68,16 @@ class Results:
                 session.excepted_handle = b""
                 return
             raise RefusedError(b"JOB_NOT_FOUND", _NOT_FOUND)
-        self._table.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
-        self._end(job, "WORK_FAIL")
+        self._attempts.fail(job, _FAILED)
 
     def _exception(self, session: Session, body: bytes, _now: float) -> None:
-        """An exception ends the job. Who did not ask for exceptions gets a plain WORK_FAIL.
+        """An exception ends the attempt. Who did not ask for exceptions gets a plain WORK_FAIL.
 
         Perl's worker sends a WORK_FAIL behind it, and dies of the ERROR that gearmand answers: one is forgiven.
         """
         job = _assigned_job(session, body, _NO_JOB_FOR_EXCEPTION)
         session.excepted_handle = job.handle
-        self._table.tell_exception(job, body[len(job.handle) + 1 :])
-        self._end(job, "WORK_EXCEPTION")
+        self._attempts.fail(job, Failure("WORK_EXCEPTION", body[len(job.handle) + 1 :]))
 
     def _status(self, session: Session, body: bytes, _now: float) -> None:
         arguments = body.split(b"\0", 2)
@@ -87,13 +94,6 @@ class Results:
     def _warning(self, session: Session, body: bytes, _now: float) -> None:
         job = _assigned_job(session, body, _NO_SUCH_JOB)
         self._table.tell(job, forwarded(PacketType.WORK_WARNING, body))
-
-    def _end(self, job: Job, how: str) -> None:
-        self._table.release_worker(job)
-        self._table.end(job)
-        if self._table.events.wants_jobs:
-            ran_s = max(self._table.now - job.since, 0.0)
-            self._table.events.emit(JobEnded(job.handle, job.function.name, how, job.priority, ran_s))
 
 
 def _assigned_job(session: Session, body: bytes, not_found: bytes) -> Job:

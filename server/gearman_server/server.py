@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import random
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -133,7 +134,9 @@ class Server:
             raise StartError("a server can be started once; make another")
         self.open()
         facts = ServerFacts(__version__, os.getpid(), log.level_name())
-        broker = self._broker = Broker(MemoryStore(_first_handle_number()), self._settings.broker, facts, time.time)
+        broker = self._broker = Broker(
+            MemoryStore(_first_handle_number()), self._settings.broker, facts, time.time, random.random
+        )
         log.log_events(broker.events)
         if self._settings.policies is not None:
             use_policies(broker, self._settings.policies)

@@ -26,6 +26,11 @@ class Store(Protocol):
     def insert(self, job: Job) -> None:
         """Add the job to the next batch."""
 
+    def update(self, job: Job) -> None:
+        """The job's attempts (`job.history`) or the time of its next one (`job.history.not_before`, Unix seconds) have
+        changed: write that into its row in some later batch, unless it ends before; nobody waits for it. A job whose
+        insert is in no batch yet is inserted as it is then."""
+
     def delete(self, job: Job) -> None:
         """The job has ended: take its insert back if no batch has taken it yet, else delete its row in the next one."""
 
@@ -46,6 +51,9 @@ class MemoryStore:
         return self._number
 
     def insert(self, job: Job) -> None:
+        """Nothing to do."""
+
+    def update(self, job: Job) -> None:
         """Nothing to do."""
 
     def delete(self, job: Job) -> None:

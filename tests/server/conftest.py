@@ -109,6 +109,7 @@ class BatchStore:
         self.rows: dict[bytes, bytes] = {}
         self.batch: list[Job] = []
         self.in_flight: list[Job] = []
+        self.updates: list[tuple[bytes, int]] = []
         self._deletes: list[bytes] = []
         self._number = 0
 
@@ -118,6 +119,9 @@ class BatchStore:
 
     def insert(self, job: Job) -> None:
         self.batch.append(job)
+
+    def update(self, job: Job) -> None:
+        self.updates.append((job.handle, job.attempt))
 
     def delete(self, job: Job) -> None:
         if job in self.batch:
@@ -146,7 +150,9 @@ class BrokerHarness:
     def __init__(self, settings: BrokerSettings, store: Store) -> None:
         self.now = 1000.0
         self.unix_time = UNIX_TIME
-        self.broker = Broker(store, settings, FACTS, lambda: self.unix_time)
+        #: What the broker takes for chance: waits are neither shortened nor stretched.
+        self.chance = 0.5
+        self.broker = Broker(store, settings, FACTS, lambda: self.unix_time, lambda: self.chance)
         self._numbers = 0
 
     def next_number(self) -> int:

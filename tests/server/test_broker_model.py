@@ -15,11 +15,17 @@ from gearman_server.policies import TIMEOUT_GRACE_S, FunctionPolicy
 FUNCTIONS = [b"f", b"g"]
 UNIQUES = [b"", b"u", b"v"]
 PRIORITIES = {"": 1, "_HIGH": 0, "_LOW": 2}
-#: `f` may be tried for ever; a job of `g` has one further attempt, and five seconds for each.
+#: A lost worker costs a job of `f` nothing, and when it fails it is over; a job of `g` has one further attempt after a
+#: loss and two after failures, the latter after a wait, and five seconds for each.
 TIMEOUT_S = {b"g": 5}
 CRASH_RETRIES = {b"g": 1}
+RETRIES = {b"g": 2}
+BACKOFF_S = 2
 #: Within this time every sleeper that there is work for has been woken.
 WAKING_S = 0.1
+POLICY = FunctionPolicy(
+    timeout_s=TIMEOUT_S[b"g"], retries=RETRIES[b"g"], crash_retries=CRASH_RETRIES[b"g"], backoff_s=BACKOFF_S
+)
 
 
 @dataclass(eq=False)
@@ -34,6 +40,9 @@ class ModelJob:
     listeners: list = field(default_factory=list)
     worker: object = None
     crashes: int = 0
+    failures: int = 0
+    #: Monotonic seconds before which a failed job is not tried again.
+    not_before: float = 0.0
     is_cancelled: bool = False
     #: Unix seconds before which it is not run.
     run_at: float = 0.0
@@ -57,7 +66,7 @@ class BrokerHistory(RuleBasedStateMachine):
     @initialize()
     def start(self):
         self.harness = type(self).new_broker()
-        self.harness.broker.use_policies({b"g": FunctionPolicy(timeout_s=TIMEOUT_S[b"g"], crash_retries=1)})
+        self.harness.broker.use_policies({b"g": POLICY})
         self.operator = self.harness.peer()
         self.watcher = self.harness.peer()
         self.watcher.ask(PacketType.OPTION_REQ, b"queue-events")
@@ -175,9 +184,20 @@ class BrokerHistory(RuleBasedStateMachine):
         handle, job = self.running(data)
         result = [] if how == "WORK_FAIL" else [b"r"]
         assert job.worker.ask(PacketType[how], handle, *result) == []
-        told = [handle, *result] if how == "WORK_COMPLETE" else [handle]
-        self.expect(job, (PacketType["WORK_FAIL" if how == "WORK_EXCEPTION" else how], b"\0".join(told)))
-        del self.jobs[handle]
+        if how == "WORK_COMPLETE":
+            self.expect(job, (PacketType.WORK_COMPLETE, handle + b"\0r"))
+            del self.jobs[handle]
+        else:
+            self.failed(handle, job)
+
+    def failed(self, handle, job):
+        """It has another attempt after a wait, or whoever listens is told."""
+        job.worker = job.deadline = None
+        job.failures += 1
+        if job.is_wanted and job.failures <= RETRIES.get(job.function, 0):
+            job.not_before = self.harness.now + BACKOFF_S * 2 ** (job.failures - 1)
+        else:
+            self.expect(self.jobs.pop(handle), (PacketType.WORK_FAIL, handle))
 
     @precondition(some_job_runs)
     @rule(data=st.data())
@@ -239,7 +259,7 @@ class BrokerHistory(RuleBasedStateMachine):
         self.harness.advance(0)
         for handle, job in list(self.jobs.items()):
             if job.deadline is not None and job.deadline <= self.harness.now:
-                self.expect(self.jobs.pop(handle), (PacketType.WORK_FAIL, handle))
+                self.failed(handle, job)
         self.read_order()
 
     @precondition(some_job_runs)
@@ -247,9 +267,9 @@ class BrokerHistory(RuleBasedStateMachine):
     def supervisor_fails_a_job(self, data):
         handle, job = self.running(data)
         assert self.operator.text(b"fail job " + handle + b" timeout") == b"OK\r\n"
-        self.expect(job, (PacketType.WORK_FAIL, handle))
-        del self.jobs[handle]
-        [(packet_type, _)] = job.worker.ask(PacketType.WORK_COMPLETE, handle, b"late")
+        worker = job.worker
+        self.failed(handle, job)
+        [(packet_type, _)] = worker.ask(PacketType.WORK_COMPLETE, handle, b"late")
         assert packet_type == PacketType.ERROR
 
     @precondition(lambda self: self.jobs)
@@ -275,7 +295,11 @@ class BrokerHistory(RuleBasedStateMachine):
 
     def runnable(self, functions):
         """Jobs that a worker with these functions could be given."""
-        return [job for job in self.waiting() if job.function in functions and job.run_at <= self.harness.unix_time]
+        return [
+            job
+            for job in self.waiting()
+            if job.function in functions and job.run_at <= self.harness.unix_time and job.not_before <= self.harness.now
+        ]
 
     def waiting(self):
         return [job for job in self.jobs.values() if job.worker is None]
@@ -320,6 +344,8 @@ class BrokerHistory(RuleBasedStateMachine):
         deadlines = [job.deadline for job in self.jobs.values() if job.deadline is not None]
         times = [job.run_at for job in self.jobs.values()]
         if any(self.harness.now < deadline <= self.harness.now + 2 * WAKING_S for deadline in deadlines):
+            return
+        if any(self.harness.now < job.not_before <= self.harness.now + 2 * WAKING_S for job in self.jobs.values()):
             return
         if any(self.harness.unix_time < time <= self.harness.unix_time + 2 * WAKING_S for time in times):
             return

@@ -66,9 +66,9 @@ def test_a_file_may_say_nothing(written, text):
 
 
 def test_keys_that_have_no_effect_yet_are_named(written):
-    path = written("functions:\n  f:\n    settings: {a: 1}\n    retries: 3\n    rate: 10/s\n")
+    path = written("functions:\n  f:\n    settings: {a: 1}\n    keep_result: 1h\n    rate: 10/s\n")
     assert sorted(read_policies(str(path)).notices) == [
-        f"{path}:4: functions.f.retries: not available yet, no effect",
+        f"{path}:4: functions.f.keep_result: not available yet, no effect",
         f"{path}:5: functions.f.rate: not available yet, no effect",
     ]
 
@@ -247,9 +247,9 @@ def test_a_file_that_is_not_there_stops_the_start(run_command, tmp_path):
 
 
 def test_a_timeout_acts_on_a_worker_that_nobody_supervises(start_server, written):
-    path = written("functions:\n  f: {timeout: 100ms, retries: 1}\n")
+    path = written("functions:\n  f: {timeout: 100ms, keep_result: 1h}\n")
     server = start_server("--policies", str(path), "-v")
-    server.wait_for_log(f"{path}:2: functions.f.retries: not available yet")
+    server.wait_for_log(f"{path}:2: functions.f.keep_result: not available yet")
     client, worker = server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"f")
     handle = client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")[1]

@@ -15,7 +15,9 @@ class FunctionKeys(Section):
         examples=["30s"],
         json_schema_extra=shown_default("0: no limit"),
     )
-    retries: v.Natural | None = Field(default=None, description="Further attempts after a failure or a timeout.")
+    retries: v.Natural | None = Field(
+        default=None, description="Further attempts after one that failed or took too long."
+    )
     crash_retries: v.Natural | None = Field(
         default=None,
         description=(
@@ -24,7 +26,7 @@ class FunctionKeys(Section):
         ),
     )
     backoff: v.Duration | None = Field(
-        default=None, description="Wait before the first retry; doubled for each further one."
+        default=None, description="Wait before the first retry, give or take a fifth; doubled for each further one."
     )
     max_backoff: v.Duration | None = Field(default=None, description="Longest wait before a retry.")
     keep_result: v.Duration | None = Field(

@@ -13,9 +13,6 @@ from .section import Section
 UNAVAILABLE_TOP_KEYS: tuple[str, ...] = ("schedules",)
 UNAVAILABLE_POOL_KEYS: tuple[str, ...] = ("concurrency",)
 UNAVAILABLE_FUNCTION_KEYS: tuple[str, ...] = (
-    "retries",
-    "backoff",
-    "max_backoff",
     "keep_result",
     "max_queue",
     "max_running",

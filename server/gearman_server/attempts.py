@@ -1,0 +1,124 @@
+"""What becomes of a job whose attempt did not end well: tried again, now or later, or given up. Pure.
+
+The one place where a function's `retries` and `crash_retries` are applied, whoever said that the attempt is over: the
+worker, its supervisor, the server's own timer, or the end of a connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from gearman_client.packet import PacketType
+from gearman_server.events import AttemptFailed, JobDropped, JobEnded, JobFailed, JobRequeued
+from gearman_server.history import JobHistory
+from gearman_server.replies import forwarded
+
+if TYPE_CHECKING:
+    from gearman_server.job import Job
+    from gearman_server.job_table import JobTable
+
+#: A wait before a retry is this much shorter or longer than it was reckoned, so that jobs that failed together do not
+#: come back together.
+JITTER: Final = 0.2
+#: Beyond so many doublings any wait has reached any limit.
+_MAX_DOUBLINGS: Final = 64
+#: What is kept of a failure's text, and of its traceback.
+MAX_ERROR_BYTES: Final = 4 * 1024
+MAX_TRACEBACK_BYTES: Final = 32 * 1024
+
+
+class Failure(NamedTuple):
+    """How an attempt failed."""
+
+    #: The name of the worker's packet; None when the attempt was ended from outside.
+    how: str | None
+    #: What clients that asked for exceptions are told; None: there is nothing to tell but the failure.
+    reason: bytes | None = None
+
+
+class Attempts:
+    """Ends attempts."""
+
+    def __init__(self, table: JobTable, unix_time: Callable[[], float], random: Callable[[], float]) -> None:
+        self._table = table
+        self._unix_time = unix_time
+        self._random = random
+
+    def fail(self, job: Job, failure: Failure) -> None:
+        """This attempt has failed. Those who listen are told once no other follows."""
+        started = job.since
+        self._table.release_worker(job)
+        history = _history(job, started)
+        history.failures += 1
+        history.error = (failure.reason or b"")[:MAX_ERROR_BYTES]
+        if job.is_wanted and history.failures <= job.function.policy.retries:
+            self._retry(job, history, failure)
+            return
+        if failure.reason is None:
+            self._table.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
+        else:
+            self._tell_exception(job, failure.reason)
+        self._table.end(job)
+        self._note_end(job, failure, started)
+
+    def lose_worker(self, job: Job, reason: str) -> None:
+        """The worker was lost under the job: back to the tail of its queue, unless it has had its attempts."""
+        started = job.since
+        self._table.release_worker(job)
+        if not job.is_wanted:
+            self._drop(job, "abandoned")
+            return
+        history = _history(job, started)
+        history.losses += 1
+        history.error = reason.encode()
+        crash_retries = job.function.policy.crash_retries
+        if crash_retries is not None and history.losses > crash_retries:
+            self._table.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
+            self._drop(job, f"{reason}, and it has had its {history.losses} attempts")
+            return
+        self._table.events.emit(JobRequeued(job.handle, job.function.name, reason, history.losses, job.priority))
+        self._table.put_back(job)
+
+    def _retry(self, job: Job, history: JobHistory, failure: Failure) -> None:
+        wait_s = self._wait_s(job, history.failures)
+        reason = failure.reason or b""
+        self._table.events.emit(
+            AttemptFailed(job.handle, job.function.name, reason, history.attempts, round(wait_s, 3), job.priority)
+        )
+        if wait_s > 0:
+            history.not_before = self._unix_time() + wait_s
+        self._table.put_back(job, wait_s)
+
+    def _wait_s(self, job: Job, failures: int) -> float:
+        policy = job.function.policy
+        wait_s = min(policy.backoff_s * 2.0 ** min(failures - 1, _MAX_DOUBLINGS), policy.max_backoff_s)
+        return wait_s * (1 + JITTER * (2 * self._random() - 1))
+
+    def _tell_exception(self, job: Job, reason: bytes) -> None:
+        """Everybody who listens hears that the job failed; who did not ask for exceptions gets a plain WORK_FAIL."""
+        exception = forwarded(PacketType.WORK_EXCEPTION, job.handle + b"\0" + reason)
+        failure = forwarded(PacketType.WORK_FAIL, job.handle)
+        for listener in job.listeners:
+            listener.reply(exception if listener.wants_exceptions else failure)
+            self._table.touched.add(listener)
+
+    def _note_end(self, job: Job, failure: Failure, started: float) -> None:
+        events = self._table.events
+        if failure.how is None:
+            events.emit(JobFailed(job.handle, job.function.name, failure.reason or b"", job.priority))
+        elif events.wants_jobs:
+            ran_s = max(self._table.now - started, 0.0)
+            events.emit(JobEnded(job.handle, job.function.name, failure.how, job.priority, ran_s))
+
+    def _drop(self, job: Job, reason: str) -> None:
+        self._table.end(job)
+        self._table.events.emit(JobDropped(job.handle, job.function.name, reason, job.priority))
+
+
+def _history(job: Job, started: float) -> JobHistory:
+    history = job.history
+    if history is None:
+        history = job.history = JobHistory(started)
+    history.last_started = started
+    return history
