@@ -7,6 +7,7 @@ from dataclasses import replace
 from gearman_manager.config import ResolvedPool
 from gearman_manager.errors import ManagerError
 from gearman_manager.pool import Pool
+from gearman_manager.pool_state import PoolState
 from gearman_manager.workforce import Workforce
 
 _log = logging.getLogger("manager")
@@ -39,20 +40,22 @@ class ByHand:
         """Replace the workers of a pool, or of all, one after the other.
 
         Raises:
-            ManagerError: there is no such pool.
+            ManagerError: there is no such pool, or it is on its way out.
         """
-        for pool in self._workforce.active if name is None else [self._pool(name)]:
+        wanted = [pool for pool in self._workforce.active if pool.state is not PoolState.RETIRING]
+        for pool in wanted if name is None else [self._pool(name)]:
+            pool.restart()
             _log.info("restarting by hand", extra={"pool": pool.name})
-            pool.wear_all()
         self._changed()
 
     def pause(self, name: str, paused: bool) -> None:
         """Let a pool's workers finish and start no others, or go on.
 
         Raises:
-            ManagerError: there is no such pool.
+            ManagerError: there is no such pool, or it is on its way out.
         """
-        self._pool(name).paused = paused
+        pool = self._pool(name)
+        (pool.pause if paused else pool.resume)()
         _log.info("paused by hand" if paused else "resumed by hand", extra={"pool": name})
         self._changed()
 

@@ -7,10 +7,10 @@ what user code printed. A line is bounded; reading is one event-loop callback a 
 import json
 import logging
 import os
-from collections.abc import Callable
 from typing import Any, Final
 
 from gearman_manager.child_log import RECORD_MARK
+from gearman_manager.loop_boundary import watch_readable
 
 _READ_BYTES: Final = 65536
 MAX_LINE_BYTES: Final = 65536
@@ -33,8 +33,7 @@ class ChildOutput:
         self.last_lines: list[str] = []
         self._read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._read_end, False)
-        self._watcher = loop.io(self._read_end, 1)
-        self._watcher.start(self._readable)
+        self._watcher = watch_readable(loop, self._read_end, self._readable)
 
     def handed_over(self) -> None:
         """The child has the writing end now: drop ours, so that its death ends the pipe."""
@@ -105,10 +104,3 @@ def _record(line: bytes) -> Extra | None:
     if not isinstance(record, dict) or "level" not in record or "message" not in record:
         return None
     return record
-
-
-def watch_readable(loop: Any, descriptor: int, callback: Callable[[], None]) -> Any:
-    """Start an event-loop watcher that calls back, in the hub, while the descriptor is readable."""
-    watcher = loop.io(descriptor, 1)
-    watcher.start(callback)
-    return watcher

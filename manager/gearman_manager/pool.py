@@ -1,16 +1,19 @@
 """One pool's workers and what should become of them next. Pure: no process, no clock, no socket.
 
-The supervisor feeds it events and asks `plan` what to do. Whether a worker is busy is not an event (a message per job
-would cost too much) but read from the scoreboard and handed to `plan`.
+The supervisor feeds it events and asks `plan` what to do. The pool's own states and transitions are in `pool_state`,
+its workers' here. Whether a worker is busy is not an event (a message per job would cost too much) but read from the
+scoreboard and handed to `plan`.
 """
 
-from collections import deque
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from gearman_manager import pool_state
+from gearman_manager.crash_backoff import CrashBackoff
 from gearman_manager.errors import UnexpectedEvent
+from gearman_manager.pool_state import PoolEvent, PoolState
 
 
 class WorkerState(Enum):
@@ -102,66 +105,74 @@ class Plan:
     again_at: float | None = None
 
 
-@dataclass(slots=True)
-class CrashBackoff:
-    """How long to wait before a crashed worker is replaced.
-
-    A crash now and then is replaced at once. Workers that die before they register, or more crashes in the window
-    than the pool has workers (at least `FREE_CRASHES`), double the delay with each; a quiet window resets it.
-    """
-
-    WINDOW_S: Final = 10.0
-    FREE_CRASHES: Final = 5
-    FIRST_DELAY_S: Final = 0.5
-    MAX_DELAY_S: Final = 30.0
-    MAX_DELAY_REGISTERED_S: Final = 2.0  # for workers that do register, and then die of their jobs
-
-    consecutive: int = 0
-    not_before: float = 0.0
-    _recent: deque[float] = field(default_factory=deque)
-
-    def crashed(self, now: float, *, registered: bool, workers: int, jitter: float) -> None:
-        """Note a crash; `jitter` is a random number from 0 to 1."""
-        if self._recent and now - self._recent[-1] > max(self.WINDOW_S, 2 * self._delay_s()):
-            self.consecutive = 0
-        while self._recent and now - self._recent[0] > self.WINDOW_S:
-            self._recent.popleft()
-        self._recent.append(now)
-        if len(self._recent) > max(self.FREE_CRASHES, workers) or not registered:
-            self.consecutive += 1
-            longest_s = self.MAX_DELAY_REGISTERED_S if registered else self.MAX_DELAY_S
-            self.not_before = now + min(self._delay_s(), longest_s) * (0.75 + 0.5 * jitter)
-
-    def _delay_s(self) -> float:
-        """Nothing after the first; then doubling."""
-        if self.consecutive <= 1:
-            return 0.0
-        return float(min(self.FIRST_DELAY_S * 2 ** min(self.consecutive - 2, 16), self.MAX_DELAY_S))
-
-
 class Pool:
-    """The workers of one pool."""
+    """The workers of one pool. Whatever happens to it is looked up in the table of `pool_state`.
+
+    Every method that stands for an event raises `UnexpectedEvent` where the state does not allow it, and then has
+    changed nothing.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.workers: dict[str, PoolWorker] = {}
         self.target = 0
-        self.paused = False
         self.version = ""
         self.crashes = CrashBackoff()
         self.last_error = ""
+        self._state = PoolState.ABSENT
         self._last_serial = 0
 
     @property
-    def failing(self) -> bool:
-        """Its workers keep dying, and none is registered."""
-        registered = any(worker.state is WorkerState.READY for worker in self.workers.values())
-        return self.crashes.consecutive > 0 and not registered
+    def state(self) -> PoolState:
+        """Where it is in its life."""
+        return self._state
 
     @property
     def hopeless(self) -> bool:
         """It has been failing for a while: time to say so to whoever watches over the manager, if that is wanted."""
-        return self.failing and self.crashes.consecutive >= HOPELESS_CRASHES
+        return self._state is PoolState.FAILING and self.crashes.consecutive >= HOPELESS_CRASHES
+
+    # What others decide about it
+
+    def arrange(self, version: str) -> None:
+        """The configuration names it; `version` is what its workers are to be from now on."""
+        if self._state in pool_state.UNARRANGED:
+            self._happen(PoolEvent.ARRANGED)
+        if version != self.version:
+            self._happen(PoolEvent.RENEWED)
+            self.version = version
+            self.crashes = CrashBackoff()
+
+    def remove(self) -> None:
+        """The configuration names it no more."""
+        self._happen(PoolEvent.REMOVED)
+        self.target = 0
+        if not self.workers:
+            self._happen(PoolEvent.EMPTIED)
+
+    def restart(self) -> None:
+        """Have every worker replaced, one after the other, whatever crashed before."""
+        self._happen(PoolEvent.RENEWED)
+        self.crashes = CrashBackoff()
+        for worker in self.workers.values():
+            worker.worn = True
+
+    def pause(self) -> None:
+        """Let all workers leave, and start none."""
+        self._happen(PoolEvent.PAUSED)
+
+    def resume(self) -> None:
+        """Go on; after a pause with a new chance, whatever crashed before."""
+        if self._state is PoolState.PAUSED:
+            self.crashes = CrashBackoff()
+        self._happen(PoolEvent.RESUMED)
+
+    def stop(self) -> None:
+        """The manager ends."""
+        self._happen(PoolEvent.STOPPED)
+        self.target = 0
+
+    # What happens to it
 
     def new_worker(self, now: float) -> PoolWorker:
         """A worker with the next serial number, not reused in a run."""
@@ -176,26 +187,49 @@ class Pool:
         worker.state = transition(worker.state, event)
         if event is WorkerEvent.REGISTERED:
             worker.ready_at = now
+            self._happen(PoolEvent.REGISTERED)
         if worker.state is WorkerState.DEAD:
             del self.workers[name]
+            if not self.workers:
+                self._happen(PoolEvent.EMPTIED)
         return worker
 
-    def take_version(self, version: str) -> None:
-        """What its workers are to be from now on; another version deserves a new chance after crashes."""
-        if version != self.version:
-            self.version = version
-            self.crashes = CrashBackoff()
+    def crashed(self, name: str, now: float, *, registered: bool, jitter: float) -> None:
+        """A worker died that nobody asked to; `jitter` is a random number from 0 to 1."""
+        self.event(name, WorkerEvent.EXITED, now)
+        self.crashes.crashed(now, registered=registered, workers=len(self.workers) + 1, jitter=jitter)
+        if self.crashes.consecutive:
+            self._fall_back()
 
-    def wear_all(self) -> None:
-        """Have every worker replaced, one after the other, whatever crashed before."""
+    def refused(self, reason: str, until: float) -> None:
+        """The system lets no worker be started: not before this moment again."""
+        self._fall_back()
+        self.last_error = reason
+        self.crashes.refused(until)
+
+    def tick(self, now: float) -> float | None:
+        """What time brings; returns when to call again."""
+        if self._state is not PoolState.BACKING_OFF:
+            return None
+        if now < self.crashes.calm_at:
+            return self.crashes.calm_at
+        self._happen(PoolEvent.CALMED)
         self.crashes = CrashBackoff()
-        for worker in self.workers.values():
-            worker.worn = True
+        return None
+
+    def _fall_back(self) -> None:
+        serves = any(worker.state is WorkerState.READY for worker in self.workers.values())
+        self._happen(PoolEvent.SLOWED if serves else PoolEvent.FAILED)
+
+    def _happen(self, event: PoolEvent) -> None:
+        self._state = pool_state.transition(self._state, event)
+
+    # What to do
 
     def plan(self, now: float, busy: Collection[str]) -> Plan:
         """What brings the pool to its target: never a busy worker retired for it, capacity kept while reloading."""
         serving = [worker for worker in self.workers.values() if worker.serving]
-        if self.paused:
+        if self._state in pool_state.LEAVING:
             return Plan(drain=tuple(worker.name for worker in serving))
         fresh = [worker for worker in serving if worker.version == self.version and not worker.worn]
         stale = [worker for worker in serving if worker.version != self.version or worker.worn]

@@ -10,6 +10,7 @@ from gearman_manager.config import ResolvedPool
 from gearman_manager.generations import Generations
 from gearman_manager.live_worker import LiveWorker
 from gearman_manager.pool import Pool, WorkerState
+from gearman_manager.pool_state import PoolState
 from gearman_manager.process import private_bytes
 from gearman_manager.queues import Queues
 from gearman_manager.scoreboard import SlotState
@@ -50,8 +51,9 @@ def _pool(pool: Pool, workforce: Workforce, settings: ResolvedPool | None) -> Re
         "min": settings.min if settings else 0,
         "max": settings.max if settings else 0,
         "target": pool.target,
-        "paused": pool.paused,
-        "failing": pool.failing,
+        "state": pool.state.value,
+        "paused": pool.state is PoolState.PAUSED,
+        "failing": pool.state is PoolState.FAILING,
         "last_error": pool.last_error,
         "workers": [_worker(live, workforce) for live in workforce.of(pool.name)],
     }

@@ -58,7 +58,7 @@ def _pools(report: Report) -> Table:
     table = Table("pool", "min", "max", "target", "workers", "busy", "last error", box=None)
     for name, pool in report["pools"].items():
         busy = sum(worker["state"] == "busy" for worker in pool["workers"])
-        mark = "paused " if pool["paused"] else "failing " if pool["failing"] else ""
+        mark = "" if pool["state"] == "running" else pool["state"] + " "
         error = Text.assemble((mark, "red"), pool["last_error"])
         numbers = (pool["min"], pool["max"], pool["target"], len(pool["workers"]), busy)
         table.add_row(name, *(str(number) for number in numbers), error)

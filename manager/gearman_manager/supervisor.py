@@ -21,7 +21,7 @@ import gevent
 import gevent.event
 
 from gearman_client import parse_address
-from gearman_manager import exit_codes, log, policies, process, status
+from gearman_manager import exit_codes, log, loop_boundary, policies, process, status
 from gearman_manager.by_hand import ByHand
 from gearman_manager.cgroup import Cgroup, usable_cores
 from gearman_manager.config import Config, ConfigError, Problem, ResolvedPool, reachable
@@ -32,7 +32,6 @@ from gearman_manager.generations import Accepted, Generations
 from gearman_manager.grant import Room
 from gearman_manager.host_guards import HostGuards
 from gearman_manager.orders import CodeFiles, pool_order
-from gearman_manager.output import watch_readable
 from gearman_manager.overseer import Overseer
 from gearman_manager.queues import Queues
 from gearman_manager.recent_log import RecentLog
@@ -93,8 +92,7 @@ class Supervisor:
         """
         self._run_folder.acquire()
         log.add(self._recent_log, self._config.log.format)
-        hub = gevent.get_hub()
-        hub.NOT_ERROR = (*hub.NOT_ERROR, ManagerError, ConfigError)  # told to the user, not printed with a traceback
+        loop_boundary.log_uncaught(gevent.get_hub(), (StartError, ConfigError))
         process.become_subreaper()
         _raise_file_limit()
         self._install_signals()
@@ -141,7 +139,7 @@ class Supervisor:
     # Start
 
     def _start(self) -> None:
-        watch_readable(gevent.get_hub().loop, self._doorbell, self._rang)
+        loop_boundary.watch_readable(gevent.get_hub().loop, self._doorbell, self._rang)
         # Both take most of a second on a cold machine, so they start together; a failure of either ends the start.
         self._server_start = gevent.spawn(self._start_server)
         code_start = gevent.spawn(self._generations.load_first, self._config)

@@ -22,6 +22,7 @@ from gearman_manager.live_worker import LiveWorker, Slots, Totals
 from gearman_manager.orders import PoolOrder
 from gearman_manager.output import ChildOutput
 from gearman_manager.pool import Pool, WorkerEvent, WorkerState
+from gearman_manager.pool_state import PoolState
 from gearman_manager.program import start_program
 from gearman_manager.scoreboard import Scoreboard, SlotState, SlotView, Wear
 from gearman_manager.zygote_process import ZygoteProcess
@@ -56,14 +57,13 @@ class Workforce:
 
     def arrange(self, orders: Mapping[str, PoolOrder]) -> None:
         """Take over a new arrangement of pools; workers whose order's version changed are replaced one by one."""
-        for name in orders:
-            self.pools.setdefault(name, Pool(name))
+        if self._stopping:
+            return  # code that was being loaded when the stop came
+        for name in self._orders.keys() - orders.keys():
+            self.pools[name].remove()
+        for name, order in orders.items():
             self._totals.setdefault(name, Totals())
-        for name, pool in self.pools.items():
-            if name in orders:
-                pool.take_version(orders[name].version)
-            else:
-                pool.target = 0
+            self.pools.setdefault(name, Pool(name)).arrange(order.version)
         self._orders = dict(orders)
 
     def reconcile(self, now: float, zygote: ZygoteProcess | None) -> float | None:
@@ -71,21 +71,23 @@ class Workforce:
         deadlines = self._retire_expired(now)
         self._give_up_on_zygote(now)
         for pool in list(self.pools.values()):
+            calm_at = pool.tick(now)
             plan = pool.plan(now, self.busy(pool))
             for name in plan.drain:
                 self._drain(self.live[name], None)
-            for _ in range(0 if self._stopping else plan.spawn):
-                self._start(pool, zygote, now)
-            if plan.again_at is not None:
-                deadlines.append(plan.again_at)
+            for _ in range(plan.spawn):
+                if not self._start(pool, zygote, now):
+                    break
+            deadlines += [moment for moment in (calm_at, plan.again_at) if moment is not None]
         deadlines += self._kill_overdue(now)
         return min(deadlines, default=None)
 
     def stop(self, now: float) -> None:
         """Let every worker finish its job within its pool's stop_timeout; no new ones."""
         self._stopping = True
+        for pool in self.active:
+            pool.stop()
         for live in list(self.live.values()):
-            live.pool.target = 0
             self._drain(live, now + live.order.pool.stop_timeout_s)
 
     def kill_all(self) -> None:
@@ -103,7 +105,7 @@ class Workforce:
     @property
     def active(self) -> list[Pool]:
         """The pools that are arranged, and those that still have workers to lose."""
-        return [pool for pool in self.pools.values() if pool.name in self._orders or pool.workers]
+        return [pool for pool in self.pools.values() if pool.state is not PoolState.ABSENT]
 
     def view(self, live: LiveWorker) -> SlotView:
         """What the worker says about itself."""
@@ -181,19 +183,26 @@ class Workforce:
 
     # Start
 
-    def _start(self, pool: Pool, zygote: ZygoteProcess | None, now: float) -> None:
+    def _start(self, pool: Pool, zygote: ZygoteProcess | None, now: float) -> bool:
+        """Have one more worker started; False where none can be now."""
         order = self._orders[pool.name]
         if order.pool.command is None and zygote is None:
-            return  # its successor is on its way
+            return False  # its successor is on its way
         extra: dict[str, object] = {"pool": pool.name}
         try:
             output = ChildOutput(gevent.get_hub().loop, pool.name, extra)
         except OSError as error:
             self._can_not_start(pool, f"can't start a worker: {error.strerror}", now)
-            return
+            return False
+        try:
+            slot = self._slots.take()
+        except StartError as error:
+            output.close()
+            self._can_not_start(pool, str(error), now)
+            return False
         worker = pool.new_worker(now)
         extra["worker"] = worker.name
-        live = LiveWorker(worker, pool, order, self._slots.take(), output, now)
+        live = LiveWorker(worker, pool, order, slot, output, now)
         live.expires_at = _expiry(order, worker.name, now)
         self.live[worker.name] = live
         if zygote is not None and order.pool.command is None:
@@ -201,12 +210,12 @@ class Workforce:
         else:
             self._start_program(live)
         output.handed_over()
+        return worker.name in self.live
 
     def _can_not_start(self, pool: Pool, reason: str, now: float) -> None:
         """The system refuses: no fault of the pool's; try again a little later."""
-        pool.last_error = reason
         _log.error("%s; trying again", reason, extra={"pool": pool.name})
-        pool.crashes.not_before = now + SYSTEM_RETRY_S
+        pool.refused(reason, now + SYSTEM_RETRY_S)
         self._wake()  # to plan anew: the plan that is being carried out knows no time to look again
 
     def _message(self, live: LiveWorker) -> dict[str, object]:
@@ -321,13 +330,13 @@ class Workforce:
 
     def _gone(self, live: LiveWorker) -> None:
         """In the hub: the kernel says that the worker has ended."""
+        live.watcher.stop()
+        live.watcher.close()
         view = self.view(live)
         status = self._departures.status_of(live)
         asked = live.worker.state in (WorkerState.DRAINING, WorkerState.STOPPING)
         registered = live.worker.ready_at is not None or view.state in (SlotState.IDLE, SlotState.BUSY)
         left_alone = registered and status == 0 if live.is_program else view.state is SlotState.LEAVING
-        live.watcher.stop()
-        live.watcher.close()
         process.kill_session(live.pid)
         totals = self._totals[live.pool.name]
         totals.jobs += view.done + view.failed
@@ -342,10 +351,7 @@ class Workforce:
 
     def _crashed(self, live: LiveWorker, *, registered: bool) -> None:
         """Count it, so that the next one may have to wait."""
-        now = time.monotonic()
-        pool = live.pool
-        pool.event(live.name, WorkerEvent.EXITED, now)
-        pool.crashes.crashed(now, registered=registered, workers=len(pool.workers) + 1, jitter=random.random())
+        live.pool.crashed(live.name, time.monotonic(), registered=registered, jitter=random.random())
         self._discard(live)
         self._wake()
 

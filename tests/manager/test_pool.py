@@ -7,7 +7,6 @@ import pytest
 from gearman_manager.errors import UnexpectedEvent
 from gearman_manager.pool import (
     TRANSITIONS,
-    CrashBackoff,
     Plan,
     Pool,
     WorkerEvent,
@@ -18,7 +17,7 @@ from gearman_manager.pool import (
 
 def pool_with(ready: int, *, target: int, version: str = "1") -> Pool:
     pool = Pool("p")
-    pool.version = version
+    pool.arrange(version)
     pool.target = target
     for number in range(ready):
         name = pool.new_worker(float(number)).name
@@ -84,7 +83,7 @@ def test_serial_numbers_are_not_reused() -> None:
 
 def test_a_reload_replaces_all_workers_and_never_falls_below_the_target() -> None:
     pool = pool_with(5, target=5)
-    pool.version = "2"
+    pool.arrange("2")
     for _ in range(50):
         carry_out(pool, pool.plan(0.0, busy=()))
         ready = sum(worker.state is WorkerState.READY for worker in pool.workers.values())
@@ -95,7 +94,7 @@ def test_a_reload_replaces_all_workers_and_never_falls_below_the_target() -> Non
 
 def test_a_reload_waits_for_the_new_worker_before_an_old_one_goes() -> None:
     pool = pool_with(2, target=2)
-    pool.version = "2"
+    pool.arrange("2")
     plan = pool.plan(0.0, busy=())
     assert (plan.spawn, plan.drain) == (1, ())
     carry_out(pool, plan, register=False)
@@ -104,50 +103,16 @@ def test_a_reload_waits_for_the_new_worker_before_an_old_one_goes() -> None:
 
 def test_a_reload_lets_idle_workers_go_before_busy_ones() -> None:
     pool = pool_with(2, target=2)
-    pool.version = "2"
+    pool.arrange("2")
     carry_out(pool, pool.plan(0.0, busy={"p/1"}))
     assert pool.plan(0.0, busy={"p/1"}).drain == ("p/2",)
 
 
-def test_a_removed_pool_lets_its_old_workers_go() -> None:
-    pool = pool_with(3, target=0)
-    pool.version = "2"
-    assert len(pool.plan(0.0, busy=()).drain) == 3
-
-
-def test_a_crash_now_and_then_is_replaced_at_once() -> None:
-    backoff = CrashBackoff()
-    for moment in (0.0, 20.0, 40.0, 60.0):
-        backoff.crashed(moment, registered=True, workers=4, jitter=0.5)
-        assert backoff.not_before <= moment
-
-
-def test_workers_that_never_register_are_replaced_ever_more_slowly_up_to_a_bound() -> None:
-    backoff = CrashBackoff()
-    delays = []
-    now = 0.0
-    for _ in range(12):
-        backoff.crashed(now, registered=False, workers=1, jitter=0.5)
-        delays.append(backoff.not_before - now)
-        now = max(now, backoff.not_before)
-    assert delays[0] == 0.0
-    assert delays[1:5] == pytest.approx([0.5, 1.0, 2.0, 4.0])
-    assert delays[-1] == pytest.approx(backoff.MAX_DELAY_S)
-
-
-def test_many_crashes_in_a_short_time_slow_down_even_registered_workers() -> None:
-    backoff = CrashBackoff()
-    for number in range(20):
-        backoff.crashed(number * 0.1, registered=True, workers=4, jitter=0.5)
-    assert backoff.not_before > 2.0
-
-
-def test_after_a_quiet_time_the_back_off_starts_anew() -> None:
-    backoff = CrashBackoff()
-    for number in range(5):
-        backoff.crashed(float(number), registered=False, workers=1, jitter=0.5)
-    backoff.crashed(500.0, registered=False, workers=1, jitter=0.5)
-    assert backoff.not_before == 500.0
+def test_a_removed_pool_lets_all_its_workers_go() -> None:
+    pool = pool_with(3, target=3)
+    pool.remove()
+    plan = pool.plan(0.0, busy={"p/1"})
+    assert (plan.spawn, len(plan.drain)) == (0, 3)
 
 
 def test_nothing_is_spawned_while_the_back_off_lasts() -> None:
@@ -177,6 +142,6 @@ def test_one_that_leaves_by_itself_is_replaced_but_not_sent_away() -> None:
 
 def test_a_paused_pool_lets_all_go_busy_ones_too_and_starts_none() -> None:
     pool = pool_with(2, target=4)
-    pool.paused = True
+    pool.pause()
     plan = pool.plan(0.0, busy={"p/1"})
     assert (plan.spawn, set(plan.drain)) == (0, {"p/1", "p/2"})

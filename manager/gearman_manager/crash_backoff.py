@@ -1,0 +1,52 @@
+"""How long a pool waits before it replaces a worker that crashed, and when its crashes are forgotten. Pure."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+
+@dataclass(slots=True)
+class CrashBackoff:
+    """How long to wait before a crashed worker is replaced.
+
+    A crash now and then is replaced at once. Workers that die before they register, or more crashes in the window
+    than the pool has workers (at least `FREE_CRASHES`), double the delay with each; a quiet window resets it.
+    """
+
+    WINDOW_S: Final = 10.0
+    FREE_CRASHES: Final = 5
+    FIRST_DELAY_S: Final = 0.5
+    MAX_DELAY_S: Final = 30.0
+    MAX_DELAY_REGISTERED_S: Final = 2.0  # for workers that do register, and then die of their jobs
+
+    consecutive: int = 0
+    not_before: float = 0.0
+    _recent: deque[float] = field(default_factory=deque)
+
+    def crashed(self, now: float, *, registered: bool, workers: int, jitter: float) -> None:
+        """Note a crash; `jitter` is a random number from 0 to 1."""
+        if self._recent and now - self._recent[-1] > max(self.WINDOW_S, 2 * self._delay_s()):
+            self.consecutive = 0
+        while self._recent and now - self._recent[0] > self.WINDOW_S:
+            self._recent.popleft()
+        self._recent.append(now)
+        if len(self._recent) > max(self.FREE_CRASHES, workers) or not registered:
+            self.consecutive += 1
+            longest_s = self.MAX_DELAY_REGISTERED_S if registered else self.MAX_DELAY_S
+            self.not_before = now + min(self._delay_s(), longest_s) * (0.75 + 0.5 * jitter)
+
+    def refused(self, until: float) -> None:
+        """The system lets nothing be started: no fault of the pool's, so this counts as no crash."""
+        self.not_before = max(self.not_before, until)
+
+    @property
+    def calm_at(self) -> float:
+        """When its crashes are forgotten, if no other comes before."""
+        last = self._recent[-1] if self._recent else 0.0
+        return max(self.not_before, last + max(self.WINDOW_S, 2 * self._delay_s()))
+
+    def _delay_s(self) -> float:
+        """Nothing after the first; then doubling."""
+        if self.consecutive <= 1:
+            return 0.0
+        return float(min(self.FIRST_DELAY_S * 2 ** min(self.consecutive - 2, 16), self.MAX_DELAY_S))
