@@ -1,6 +1,7 @@
 """A job and its states. Pure data: who may do what with it is decided by the modules that own it.
 
-There can be millions of these at once, so every slot counts: what is rare or can be derived is not stored.
+There can be millions of these at once, so every slot counts: what few jobs have is in an object of its own, and what
+can be derived is not stored.
 """
 
 from __future__ import annotations
@@ -40,21 +41,36 @@ class JobState(Enum):
 _WAITING: Final = (JobState.QUEUED, JobState.DELAYED)
 
 
+class JobExtras:
+    """What few jobs have, or only while they run."""
+
+    __slots__ = ("deadline", "progress", "reducer", "run_at")
+
+    def __init__(self) -> None:
+        #: Numerator and denominator as the worker sent them.
+        self.progress: tuple[bytes, bytes] | None = None
+        self.reducer: bytes | None = None
+        #: Before this time (Unix seconds) it is not run; None = it never had to wait.
+        self.run_at: int | None = None
+        #: When its worker loses it (monotonic seconds), if there is a limit.
+        self.deadline: float | None = None
+
+
+_NO_EXTRAS: Final = JobExtras()
+
+
 class Job:
     """One call of a function, from its submission to its end."""
 
     __slots__ = (
         "background",
-        "deadline",
+        "extras",
         "function",
         "handle",
         "history",
         "listeners",
         "priority",
-        "progress",
         "record",
-        "reducer",
-        "run_at",
         "since",
         "state",
         "submitted",
@@ -80,13 +96,8 @@ class Job:
         #: When it was submitted, and when it got into its queue or to its worker (monotonic seconds).
         self.submitted = 0.0
         self.since = 0.0
-        #: Numerator and denominator as the worker sent them.
-        self.progress: tuple[bytes, bytes] | None = None
-        self.reducer: bytes | None = None
-        #: Before this time (Unix seconds) it is not run; None = it never had to wait.
-        self.run_at: int | None = None
-        #: When its worker loses it (monotonic seconds), if the worker registered with a timeout.
-        self.deadline: float | None = None
+        #: What few jobs have: read by way of `rare`, written by way of `with_extras`.
+        self.extras: JobExtras | None = None
         #: Its row in a durable store; None while it lives in memory alone.
         self.record: JobRecord | None = None
 
@@ -99,6 +110,17 @@ class Job:
     def requeues(self) -> int:
         """How often a worker was lost under it."""
         return 0 if self.history is None else self.history.losses
+
+    @property
+    def rare(self) -> JobExtras:
+        """What few jobs have, to be read."""
+        return self.extras or _NO_EXTRAS
+
+    def with_extras(self) -> JobExtras:
+        """What few jobs have, to be written."""
+        if self.extras is None:
+            self.extras = JobExtras()
+        return self.extras
 
     @property
     def is_waiting(self) -> bool:

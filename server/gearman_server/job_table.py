@@ -123,7 +123,7 @@ class JobTable:
     def delay(self, job: Job, run_at: int, now: float) -> None:
         """The job, which is in no queue, enters its queue at that time (Unix seconds)."""
         job.state = JobState.DELAYED
-        job.run_at = run_at
+        job.with_extras().run_at = run_at
         job.function.delayed[job.priority] += 1
         self.schedule.add(job, run_at, now)
 
@@ -137,7 +137,8 @@ class JobTable:
 
     def put_back(self, job: Job, wait_s: float = 0.0) -> None:
         """A job that no worker has any longer is to have another attempt, at the tail of its queue, after that wait."""
-        job.progress = None
+        if job.extras is not None:
+            job.extras.progress = None
         if wait_s > 0:
             job.state = JobState.DELAYED
             job.function.delayed[job.priority] += 1
@@ -203,7 +204,8 @@ class JobTable:
         if job.worker is not None:
             job.worker.assigned.pop(job.handle, None)
             job.worker = None
-            job.deadline = None
+            if job.extras is not None:
+                job.extras.deadline = None
             job.function.running -= 1
 
     def _discard(self, job: Job, reason: str) -> None:

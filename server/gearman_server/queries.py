@@ -76,7 +76,7 @@ def _status_arguments(job: Job | None) -> tuple[bytes, bytes, bytes, bytes]:
     if job is None:
         return b"0", b"0", b"0", b"0"
     running = b"0" if job.worker is None else b"1"
-    numerator, denominator = job.progress or (b"0", b"0")
+    numerator, denominator = job.rare.progress or (b"0", b"0")
     return b"1", running, _as_number(numerator), _as_number(denominator)
 
 

@@ -44,11 +44,10 @@ def job_assign_unique(job: Job) -> bytes:
 
 def job_assign_all(job: Job) -> bytes:
     """JOB_ASSIGN_ALL, or JOB_ASSIGN_UNIQ when the job has no reducer."""
-    if job.reducer is None:
+    reducer = job.rare.reducer
+    if reducer is None:
         return job_assign_unique(job)
-    return encode_response(
-        PacketType.JOB_ASSIGN_ALL, job.handle, job.function.name, job.unique, job.reducer, job.workload
-    )
+    return encode_response(PacketType.JOB_ASSIGN_ALL, job.handle, job.function.name, job.unique, reducer, job.workload)
 
 
 def job_assign_attempt(job: Job) -> bytes:

@@ -84,7 +84,7 @@ class Results:
         if len(arguments) != 3:
             raise MalformedPacketError("WORK_STATUS takes handle, numerator and denominator")
         job = _assigned_job(session, body, _NOT_FOUND)
-        job.progress = (arguments[1], arguments[2])
+        job.with_extras().progress = (arguments[1], arguments[2])
         self._table.tell(job, forwarded(PacketType.WORK_STATUS, body))
 
     def _data(self, session: Session, body: bytes, _now: float) -> None:

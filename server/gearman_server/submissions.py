@@ -97,7 +97,7 @@ class Submissions:
             raise RefusedError(b"ARGUMENT_TOO_LARGE", b"Reducer value too large")
         job, is_new = self._find_or_create(b"\0".join((name, unique, arguments[-1])), NORMAL)
         if is_new:
-            job.reducer = reducer
+            job.with_extras().reducer = reducer
         return job, is_new
 
     def _find_or_create(self, body: bytes, priority: int, *, is_due: bool = True) -> tuple[Job, bool]:

@@ -39,7 +39,7 @@ class JobTimeouts:
 
     def start(self, job: Job, deadline: float, overrun: Overrun) -> None:
         """From now on the job is due at `deadline`, and only then."""
-        job.deadline = deadline
+        job.with_extras().deadline = deadline
         heappush(self._heap, (deadline, next(self._serial), job.handle, overrun))
         if len(self._heap) > self._sweep_above:
             self._heap = [entry for entry in self._heap if self._live(entry[2], entry[0]) is not None]
@@ -53,11 +53,11 @@ class JobTimeouts:
             deadline, _, handle, overrun = heappop(self._heap)
             job = self._live(handle, deadline)
             if job is not None:
-                job.deadline = None
+                job.with_extras().deadline = None
                 yield job, overrun
         self.next_due = self._heap[0][0] if self._heap else None
 
     def _live(self, handle: bytes, deadline: float) -> Job | None:
         """The job, unless it has ended or was given to another worker meanwhile."""
         job = self._jobs.get(handle)
-        return job if job is not None and job.deadline == deadline else None
+        return job if job is not None and job.rare.deadline == deadline else None
