@@ -44,10 +44,12 @@ class Connection:
         "_socket",
         "_stall_s",
         "address",
+        "sent_bytes",
     )
 
     def __init__(self, sock: socket.socket, address: Address, *, stall_s: float = 10.0) -> None:
         self.address = address
+        self.sent_bytes = 0  # that the kernel took, so far
         self._socket = sock
         self._stall_s = stall_s
         self._outgoing: list[bytes | memoryview] = []
@@ -96,6 +98,7 @@ class Connection:
                 return False
             except OSError as error:
                 raise self._lost(error.strerror or str(error)) from error
+            self.sent_bytes += sent
             if sent == len(data):
                 del outgoing[0]
             else:
@@ -129,6 +132,19 @@ class Connection:
             raise Timeout(f"{self.address} sent nothing for {self._stall_s:g} s")
         return self._read()
 
+    def try_receive(self) -> list[Packet]:
+        """The packets that are complete in what has come already, which may be none; never waits."""
+        if self._inbox:
+            return self.receive()
+        try:
+            return self._read(socket.MSG_DONTWAIT)
+        except Timeout:
+            return []
+
+    def wait_writable(self, timeout_s: float) -> bool:
+        """Wait until `try_flush` can send something; False when time ran out."""
+        return bool(self._wait(select.POLLOUT, timeout_s))
+
     def wait_readable(self, timeout_s: float | None) -> bool:
         """Wait until `receive` has something to say (the end of the connection included); False when time ran out."""
         return bool(self._inbox) or bool(self._wait(select.POLLIN, timeout_s))
@@ -152,12 +168,12 @@ class Connection:
         self._outgoing.clear()
         self._socket.close()
 
-    def _read(self) -> list[Packet]:
+    def _read(self, flags: int = 0) -> list[Packet]:
         parser = self._parser
         if parser.violation is not None:
             raise self._lost(str(parser.violation)) from parser.violation
         try:
-            data = self._socket.recv(self._receive_bytes)
+            data = self._socket.recv(self._receive_bytes, flags)
         except BlockingIOError as error:
             raise Timeout(f"{self.address} sent nothing for {self._stall_s:g} s") from error
         except OSError as error:

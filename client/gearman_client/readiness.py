@@ -1,10 +1,14 @@
 """What a worker waits for all at once: its servers, its own wake-up pipe, and descriptors its owner wants heard."""
 
 import select
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from gearman_client.server_link import ServerLink
+
+class Listener(Protocol):
+    """Whoever stands behind a descriptor."""
+
+    def on_ready(self) -> None:
+        """What is watched for has happened."""
 
 
 class Readiness:
@@ -12,42 +16,53 @@ class Readiness:
 
     def __init__(self) -> None:
         self._poll = select.poll()
-        self._links: dict[int, ServerLink] = {}
-        self._descriptors: dict[ServerLink, int] = {}
+        self._listeners: dict[int, Listener] = {}
+        self._descriptors: dict[Listener, int] = {}
+        self._interrupts: list[int] = []
         self.interrupted = False
 
-    def watch_readable(self, link: "ServerLink", descriptor: int) -> None:
-        """Report `link` when `descriptor` can be read."""
-        self._watch(link, descriptor, select.POLLIN)
+    def watch_readable(self, listener: Listener, descriptor: int) -> None:
+        """Report `listener` when `descriptor` can be read."""
+        self._watch(listener, descriptor, select.POLLIN)
 
-    def watch_writable(self, link: "ServerLink", descriptor: int) -> None:
-        """Report `link` when `descriptor` can be written."""
-        self._watch(link, descriptor, select.POLLOUT)
+    def watch_writable(self, listener: Listener, descriptor: int) -> None:
+        """Report `listener` when `descriptor` can be written."""
+        self._watch(listener, descriptor, select.POLLOUT)
+
+    def watch_both(self, listener: Listener, descriptor: int) -> None:
+        """Report `listener` when `descriptor` can be read or written."""
+        self._watch(listener, descriptor, select.POLLIN | select.POLLOUT)
 
     def watch_interrupt(self, descriptor: int) -> None:
         """Set `interrupted` while `descriptor` can be read."""
+        self._interrupts.append(descriptor)
         self._poll.register(descriptor, select.POLLIN)
 
-    def forget(self, link: "ServerLink") -> None:
-        """Stop watching for `link`; its descriptor must still be open."""
-        descriptor = self._descriptors.pop(link, None)
+    def forget_interrupts(self) -> None:
+        """They have been heard: watched any longer they would end every wait at once."""
+        while self._interrupts:
+            self._poll.unregister(self._interrupts.pop())
+
+    def forget(self, listener: Listener) -> None:
+        """Stop watching for `listener`; its descriptor must still be open."""
+        descriptor = self._descriptors.pop(listener, None)
         if descriptor is not None:
-            del self._links[descriptor]
+            del self._listeners[descriptor]
             self._poll.unregister(descriptor)
 
-    def wait(self, timeout_s: float | None) -> "list[ServerLink]":
-        """The links that have something, after at most `timeout_s` (None: however long it takes)."""
+    def wait(self, timeout_s: float | None) -> list[Listener]:
+        """Those that have something, after at most `timeout_s` (None: however long it takes)."""
         # Rounded up: the last fraction of a millisecond must not become a busy loop.
         events = self._poll.poll(None if timeout_s is None else timeout_s * 1000 + (timeout_s > 0))
         if not events:
             self.interrupted = False
             return []
-        links = [self._links.get(descriptor) for descriptor, _ in events]
-        self.interrupted = None in links
-        return [link for link in links if link is not None]
+        listeners = [self._listeners.get(descriptor) for descriptor, _ in events]
+        self.interrupted = None in listeners
+        return [listener for listener in listeners if listener is not None]
 
-    def _watch(self, link: "ServerLink", descriptor: int, events: int) -> None:
-        self.forget(link)
-        self._links[descriptor] = link
-        self._descriptors[link] = descriptor
+    def _watch(self, listener: Listener, descriptor: int, events: int) -> None:
+        self.forget(listener)
+        self._listeners[descriptor] = listener
+        self._descriptors[listener] = descriptor
         self._poll.register(descriptor, events)

@@ -5,7 +5,7 @@ in link_state.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
@@ -18,7 +18,7 @@ from gearman_client.errors import ConnectionLost, CouldNotConnect, ProtocolError
 from gearman_client.extensions import JOB_ASSIGN_ATTEMPT, JOB_ASSIGN_ATTEMPT_ARGUMENTS, JOB_ATTEMPT_OPTION
 from gearman_client.link_state import LinkEvent, LinkState, next_state
 from gearman_client.observer import WorkerObserver
-from gearman_client.packet import PacketType, encode_request, split_arguments
+from gearman_client.packet import Packet, PacketType, encode_request, split_arguments
 from gearman_client.readiness import Readiness
 from gearman_client.text import to_argument, to_text
 from gearman_client.worker_job import WorkerJob
@@ -222,17 +222,24 @@ class ServerLink:
 
     def _receive(self, connection: Connection) -> int:
         packets = connection.receive()
+        self._handle(packets)
+        return len(packets)
+
+    def _handle(self, packets: Sequence[Packet]) -> None:
         for packet_type, body in packets:
             handler = self._handlers.get(packet_type)
             if handler is None:
                 raise ProtocolError(f"a worker does not expect packet type {packet_type}")
             handler(body)
-        return len(packets)
+
+    def _replied(self, event: LinkEvent) -> None:
+        """A grab is answered, so the server has read what was sent before it."""
+        self._to(event)
+        self._unconfirmed.clear()
 
     def _on_no_job(self, _body: bytes) -> None:
-        self._to(LinkEvent.NO_JOB)
-        self._unconfirmed.clear()
-        if self.connection is not None:
+        self._replied(LinkEvent.NO_JOB)
+        if self.connection is not None and self.state is LinkState.ASLEEP:
             self.connection.queue(_PRE_SLEEP)
 
     def _on_noop(self, _body: bytes) -> None:
@@ -260,8 +267,7 @@ class ServerLink:
         self._assign(handle, function, unique, workload).attempt = int(attempt)
 
     def _assign(self, handle: bytes, function: bytes, unique: bytes, workload: bytes) -> WorkerJob:
-        self._to(LinkEvent.ASSIGNED)
-        self._unconfirmed.clear()
+        self._replied(LinkEvent.ASSIGNED)
         name = self._context.functions.get(function) or to_text(function)
         self._assigned = WorkerJob(self, handle, name, to_text(unique), workload)
         return self._assigned

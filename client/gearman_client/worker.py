@@ -4,38 +4,31 @@ A process that runs jobs creates one after its last fork; no threads. What one s
 business of its ServerLink; here is decided whom to ask, for how long to wait, and when to stop.
 """
 
-import contextlib
 import logging
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import inf
 from time import monotonic
-from types import TracebackType
 from typing import Final
 
-from gearman_client.address import Address, parse_addresses
+from gearman_client.base_worker import BaseWorker, Servers
 from gearman_client.link_state import LinkState
 from gearman_client.observer import WorkerObserver
-from gearman_client.readiness import Readiness
-from gearman_client.server_link import LinkContext, ServerLink
-from gearman_client.text import to_argument, to_function
+from gearman_client.server_link import ServerLink
+from gearman_client.text import to_function
 from gearman_client.worker_job import WorkerJob
 from gearman_client.worker_settings import WorkerSettings
 
 #: With several servers, ask the next one after so many jobs or so long with one, so that none starves.
 TURN_JOBS: Final = 100
 TURN_S: Final = 0.1
-#: How long `close` lets the servers read the last answers.
-GOODBYE_S: Final = 1.0
 
 JobCallback = Callable[[WorkerJob], bytes | str | None]
-Servers = str | Address | Iterable[str | Address]
 
 logger = logging.getLogger(__name__)
 _DEFAULT_SETTINGS: Final = WorkerSettings()
 
 
-class Worker:
+class Worker(BaseWorker[ServerLink]):
     """Serves every job server in `servers` at once; connects and reconnects by itself inside `grab`.
 
     Raises:
@@ -50,36 +43,18 @@ class Worker:
         *,
         observer: WorkerObserver | None = None,
     ) -> None:
-        to_argument(settings.client_id, "client id")
-        self._readiness = Readiness()
-        self._context = LinkContext(settings, observer or WorkerObserver(), self._readiness)
-        self._links = tuple(ServerLink(address, self._context) for address in parse_addresses(servers))
+        super().__init__(servers, settings, observer, ServerLink)
         self._callbacks: dict[str, JobCallback] = {}
-        self._stopping = False
         self._current = 0
         self._turn_jobs = 0
         self._turn_ends_at = 0.0
-        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._readiness.watch_interrupt(self._wake_reader)
-
-    def __enter__(self) -> "Worker":
-        return self
-
-    def __exit__(
-        self, _type: type[BaseException] | None, _value: BaseException | None, _traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def register(self, function: str, callback: JobCallback | None = None) -> None:
         """Offer `function` to all servers. `work` calls `callback` with each job; `grab` alone needs none."""
-        name = to_function(function)
+        self._offer(function)
         if callback is not None:
             self._callbacks[function] = callback
-        if name in self._context.functions:
-            return
-        self._context.functions[name] = function
-        for link in self._links:
-            link.can_do(name)
 
     def unregister(self, function: str) -> None:
         """Offer `function` no longer. A job of it that is running and unanswered is requeued by the server."""
@@ -88,24 +63,6 @@ class Worker:
         if self._context.functions.pop(name, None) is not None:
             for link in self._links:
                 link.cant_do(name)
-
-    def interrupt_on(self, descriptor: int) -> None:
-        """Make `grab` return None as long as `descriptor` can be read (or its other end is closed)."""
-        self._readiness.watch_interrupt(descriptor)
-
-    def stop(self) -> None:
-        """Grab no more: `grab` returns None from now on, `work` returns. Safe in a signal handler.
-
-        A grab that is on its way is answered first, and the job it may bring is returned by `grab` as ever.
-        """
-        self._stopping = True
-        with contextlib.suppress(OSError):  # full: it is awake already; closed: nothing to wake
-            os.write(self._wake_writer, b"\0")
-
-    @property
-    def stopping(self) -> bool:
-        """Whether `stop` or `close` was called."""
-        return self._stopping
 
     def grab(self, timeout_s: float | None = None) -> WorkerJob | None:
         """Send the answers that are pending, and get the next job.
@@ -153,25 +110,6 @@ class Worker:
             self.flush()
         return jobs
 
-    def flush(self) -> None:
-        """Send the pending answers now, without grabbing."""
-        for link in self._links:
-            link.flush()
-
-    def close(self) -> None:
-        """Send the pending answers, wait up to a second until the servers have read them, and disconnect. Final."""
-        self._stopping = True
-        for link in self._links:
-            link.begin_close()
-        deadline = monotonic() + GOODBYE_S
-        for link in self._links:
-            link.close(deadline)
-        reader, self._wake_reader = self._wake_reader, -1
-        writer, self._wake_writer = self._wake_writer, -1
-        for descriptor in (reader, writer):
-            if descriptor >= 0:
-                os.close(descriptor)
-
     def _run(self, job: WorkerJob) -> None:
         callback = self._callbacks.get(job.function)
         if callback is None:
@@ -185,15 +123,6 @@ class Worker:
             logger.exception("job %s of %s failed", job.handle, job.function)
             if not job.answered:
                 job.fail_because(f"{type(error).__name__}: {error}")
-
-    def _serve(self, wait_s: float | None) -> None:
-        """Take in what arrived and do what is due."""
-        for link in self._readiness.wait(wait_s):
-            link.on_ready()
-        now = monotonic()
-        for link in self._links:
-            if link.due_at <= now:
-                link.tick(now)
 
     def _choose_link(self) -> ServerLink | None:
         """A link worth asking: the current one until its turn is over, then the next one round."""
@@ -217,7 +146,3 @@ class Worker:
             for other in self._links:
                 if other is not link:
                     other.flush()
-
-    def _time_to_wait(self, now: float, deadline: float) -> float | None:
-        until = min(deadline, *(link.due_at for link in self._links))
-        return None if until == inf else max(0.0, until - now)

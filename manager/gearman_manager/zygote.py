@@ -26,6 +26,7 @@ from gearman_manager.bridge.functions import find_php_functions
 from gearman_manager.errors import ManagerError
 from gearman_manager.hooks import Hooks
 from gearman_manager.scoreboard import Scoreboard
+from gearman_manager.worker_order import Code, Functions, Order, Shared
 
 _log = logging.getLogger("zygote")
 
@@ -33,11 +34,11 @@ _log = logging.getLogger("zygote")
 class Zygote:
     """Serves one supervisor over its channel until that ends."""
 
-    def __init__(self, sock: socket.socket, shared: worker.Shared) -> None:
+    def __init__(self, sock: socket.socket, shared: Shared) -> None:
         self._sock = sock
         self._shared = shared
         self._reader = channel.FrameReader()
-        self._functions: worker.Functions = {}
+        self._functions: Functions = {}
         self._hooks = Hooks()
         self._children: set[int] = set()
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -103,7 +104,7 @@ class Zygote:
 
     def _spawn(self, message: channel.Message) -> None:
         (log_pipe,) = message["descriptors"]
-        order = worker.Order.from_message(message)
+        order = Order.from_message(message)
         try:
             pid = os.fork()
         except OSError as error:
@@ -118,7 +119,7 @@ class Zygote:
         channel.send(self._sock, {"type": "spawned", "name": order.name, "pid": pid}, (pidfd,))
         os.close(pidfd)
 
-    def _become_worker(self, order: "worker.Order", log_pipe: int) -> NoReturn:
+    def _become_worker(self, order: Order, log_pipe: int) -> NoReturn:
         """The child's side of the fork; never returns into the zygote's loop."""
         status = 1
         try:
@@ -129,7 +130,7 @@ class Zygote:
             os.close(self._wake_write)
             child_log.redirect_output(log_pipe)
             os.close(log_pipe)
-            status = worker.main(order, worker.Code(self._functions, self._hooks), self._shared)
+            status = worker.main(order, Code(self._functions, self._hooks), self._shared)
         except BaseException:  # noqa: BLE001 (a boundary: below it stands the zygote's own loop)
             _log.critical("the worker %s broke down", order.name, exc_info=True)
         finally:
@@ -171,7 +172,7 @@ def main(argv: Sequence[str]) -> int:
     child_log.set_up(arguments.log_level)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, _do_nothing)  # not SIG_IGN: what workers start would inherit that through exec
-    shared = worker.Shared(Scoreboard.open(arguments.scoreboard), arguments.lifeline, arguments.doorbell)
+    shared = Shared(Scoreboard.open(arguments.scoreboard), arguments.lifeline, arguments.doorbell)
     # The supervisor may go away while we answer: the same as the end of the channel.
     with suppress(BrokenPipeError, ConnectionResetError):
         Zygote(socket.socket(fileno=arguments.channel), shared).run()

@@ -1,0 +1,118 @@
+"""What every kind of worker has: its links, its functions, its way to be stopped. How jobs are got is the kinds' own.
+
+A process that runs jobs creates its worker after its last fork; no threads. What one server does or fails to do is the
+business of its ServerLink.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
+from time import monotonic
+from types import TracebackType
+from typing import Final, Generic, Self, TypeVar
+
+from gearman_client.address import Address, parse_addresses
+from gearman_client.observer import WorkerObserver
+from gearman_client.readiness import Readiness
+from gearman_client.server_link import LinkContext, ServerLink
+from gearman_client.text import to_argument, to_function
+from gearman_client.worker_settings import WorkerSettings
+
+#: How long `close` lets the servers read the last answers.
+GOODBYE_S: Final = 1.0
+
+Servers = str | Address | Iterable[str | Address]
+Link = TypeVar("Link", bound=ServerLink)
+
+
+class BaseWorker(Generic[Link]):
+    """Holds a link to every job server in `servers`; they connect and reconnect by themselves while jobs are asked for.
+
+    Raises:
+        AddressError: `servers` is no list of addresses.
+        ArgumentError: the client id can't be sent.
+    """
+
+    def __init__(
+        self,
+        servers: Servers,
+        settings: WorkerSettings,
+        observer: WorkerObserver | None,
+        new_link: Callable[[Address, LinkContext], Link],
+    ) -> None:
+        to_argument(settings.client_id, "client id")
+        self._readiness = Readiness()
+        self._context = LinkContext(settings, observer or WorkerObserver(), self._readiness)
+        self._links: Sequence[Link] = tuple(new_link(address, self._context) for address in parse_addresses(servers))
+        self._stopping = False
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _value: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _offer(self, function: str) -> None:
+        name = to_function(function)
+        if name in self._context.functions:
+            return
+        self._context.functions[name] = function
+        for link in self._links:
+            link.can_do(name)
+
+    def interrupt_on(self, descriptor: int) -> None:
+        """Take it for a call of `stop` while `descriptor` can be read (or its other end is closed)."""
+        self._readiness.watch_interrupt(descriptor)
+
+    def stop(self) -> None:
+        """Grab no more, and end the wait for jobs. Safe in a signal handler.
+
+        A grab that is on its way is answered first, and the job it may bring is handed out as ever.
+        """
+        self._stopping = True
+        self._ring()
+
+    def _ring(self) -> None:
+        with contextlib.suppress(OSError):  # full: it is awake already; closed: nothing to wake
+            os.write(self._wake_writer, b"\0")
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` or `close` was called."""
+        return self._stopping
+
+    def flush(self) -> None:
+        """Send the pending answers now, without grabbing."""
+        for link in self._links:
+            link.flush()
+
+    def close(self) -> None:
+        """Send the pending answers, wait up to a second until the servers have read them, and disconnect. Final."""
+        self._stopping = True
+        for link in self._links:
+            link.begin_close()
+        deadline = monotonic() + GOODBYE_S
+        for link in self._links:
+            link.close(deadline)
+        reader, self._wake_reader = self._wake_reader, -1
+        writer, self._wake_writer = self._wake_writer, -1
+        for descriptor in (reader, writer):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def _serve(self, wait_s: float | None) -> None:
+        """Take in what arrived and do what is due."""
+        for listener in self._readiness.wait(wait_s):
+            listener.on_ready()
+        now = monotonic()
+        for link in self._links:
+            if link.due_at <= now:
+                link.tick(now)
+
+    def _time_to_wait(self, now: float, deadline: float) -> float | None:
+        until = min(deadline, *(link.due_at for link in self._links))
+        return None if until == inf else max(0.0, until - now)

@@ -1,0 +1,114 @@
+"""A function made ready to be called again and again, and one call of it: hooks, time limit, answer.
+
+Shared by workers of every kind; how a time limit interrupts is theirs to say.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from types import TracebackType
+from typing import Protocol, TypeVar
+
+from gearman_client import WorkerJob
+from gearman_manager.discovery import LoadedFunction
+from gearman_manager.errors import JobTimeout
+from gearman_manager.hooks import Hooks
+from gearman_manager.job import Job, encode_result
+from gearman_manager.worker_order import Code, OrderedFunction
+
+_Result = TypeVar("_Result")
+
+
+class Limit(Protocol):
+    """Interrupts user code. Suspended within `with limit:`, for our own code that user code calls."""
+
+    def call(self, function: Callable[[], _Result], timeout_s: float) -> _Result:
+        """Run user code for at most so many seconds, then raise JobTimeout in it."""
+
+    def __enter__(self) -> None: ...
+    def __exit__(
+        self, _type: type[BaseException] | None, _value: BaseException | None, _traceback: TracebackType | None, /
+    ) -> None: ...
+
+
+class Routine:
+    """A function made ready to be called again and again: with a class, its one object of this process."""
+
+    def __init__(self, ordered: OrderedFunction, loaded: LoadedFunction, index: int) -> None:
+        self.index = index
+        self.registered = ordered.registered
+        self.timeout_s = ordered.timeout_s
+        self.settings = ordered.settings
+        self.log = logging.getLogger(ordered.name)
+        self._object = loaded.target() if isinstance(loaded.target, type) else None
+        self.call = loaded.target if self._object is None else self._object.run
+        if hasattr(self._object, "setup"):
+            self._object.setup(ordered.settings)  # type: ignore[union-attr]
+
+    def teardown(self) -> None:
+        """Let the object close what it opened."""
+        if hasattr(self._object, "teardown"):
+            try:
+                self._object.teardown()  # type: ignore[union-attr]
+            except Exception:
+                self.log.exception("teardown failed")
+
+
+def make_routines(functions: Iterable[OrderedFunction], code: Code) -> dict[str, Routine]:
+    """Those of a worker, by registered name. What setup raises is the caller's.
+
+    Raises:
+        ModuleError: a module that is imported only now can't be.
+    """
+    return {
+        ordered.registered: Routine(ordered, code.function(ordered), index) for index, ordered in enumerate(functions)
+    }
+
+
+def run_job(assigned: WorkerJob, routine: Routine, hooks: Hooks, limit: Limit) -> str | None:
+    """Run a job and answer it; whatever user code raises fails it. Returns why it failed, None if it did not."""
+    pid = os.getpid()
+    failure: BaseException | None = None
+    job = Job(assigned, routine.settings, routine.log, limit if routine.timeout_s else nullcontext())
+    try:
+        hooks.job_start(job)
+        result = _call(routine, job, limit)
+        _end_if_a_copy(pid)
+        assigned.complete(encode_result(result))
+    except BaseException as error:  # noqa: BLE001 (user code may raise anything: the job fails, the worker goes on)
+        _end_if_a_copy(pid)
+        failure = error
+        _fail(assigned, job, error)
+    hooks.job_end(job, failure)
+    return None if failure is None else describe(failure)
+
+
+def _end_if_a_copy(pid: int) -> None:
+    """A job that forked, and came back in the child too, must not leave a second worker on our connections."""
+    if os.getpid() != pid:
+        os._exit(0)
+
+
+def _call(routine: Routine, job: Job, limit: Limit) -> object:
+    """Run user code under its time limit."""
+    if routine.timeout_s is None:
+        return routine.call(job)
+    try:
+        return limit.call(lambda: routine.call(job), routine.timeout_s)
+    except JobTimeout:
+        raise JobTimeout(f"{job.function} took longer than its timeout of {routine.timeout_s:g} s") from None
+
+
+def _fail(assigned: WorkerJob, job: Job, error: BaseException) -> None:
+    text = describe(error)
+    job.log.error("the job failed: %s", text, exc_info=error if not isinstance(error, JobTimeout) else None)
+    assigned.fail_because(text.encode(errors="replace"))
+
+
+def describe(error: BaseException) -> str:
+    """Its type and text; user code may have made even the text raise."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except BaseException:  # noqa: BLE001 (user code)
+        return type(error).__name__
