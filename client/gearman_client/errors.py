@@ -3,6 +3,8 @@
 The names are Gearman's own words (job failed, connection lost), as its users know them from other languages.
 """
 
+from collections.abc import Sequence
+
 
 class GearmanError(Exception):
     """Base of everything this library raises."""
@@ -39,6 +41,14 @@ class ServerError(GearmanError):
         super().__init__(f"{code}: {text}")
         self.code = code
         self.text = text
+
+
+class PartlyRefused(ServerError):
+    """Of many jobs submitted at once the server refused at least one; `accepted` are the handles of those it took."""
+
+    def __init__(self, code: str, text: str, accepted: Sequence[str]) -> None:
+        super().__init__(code, text)
+        self.accepted = accepted
 
 
 class JobFailed(GearmanError):

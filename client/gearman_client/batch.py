@@ -1,0 +1,73 @@
+"""Many background jobs over one connection: submitted without waiting for each answer before the next job.
+
+A round trip for each job is what limits a client that submits one at a time; here it is paid once for each portion.
+"""
+
+from collections.abc import Iterable, Iterator
+from time import monotonic
+from typing import Final
+
+from gearman_client.connection import Connection
+from gearman_client.errors import PartlyRefused, ProtocolError, ServerError
+from gearman_client.foreground import server_error
+from gearman_client.job_status import JobHandle
+from gearman_client.packet import PacketType
+from gearman_client.server_pool import next_packets
+from gearman_client.text import to_text
+
+#: Jobs that are under way at once: enough that the round trip no longer counts, few enough to fit into any buffer.
+PORTION_JOBS: Final = 200
+PORTION_BYTES: Final = 256 * 1024
+
+
+def submit_all(connection: Connection, packets: Iterable[bytes], reply_timeout_s: float) -> list[JobHandle]:
+    """Submit every packet; returns the handles in the same order.
+
+    Raises:
+        PartlyRefused: the server refused some; what follows the portion with the refusal was not submitted.
+        Timeout, ConnectionLost, ProtocolError: what was under way may be accepted or not.
+    """
+    accepted: list[JobHandle] = []
+    for portion in _portions(packets):
+        for packet in portion:
+            connection.queue(packet)
+        connection.flush()
+        refusal = _take_answers(connection, len(portion), monotonic() + reply_timeout_s, accepted)
+        if refusal is not None:
+            raise PartlyRefused(refusal.code, refusal.text, accepted)
+    return accepted
+
+
+def _take_answers(
+    connection: Connection, expected: int, deadline: float, accepted: list[JobHandle]
+) -> ServerError | None:
+    """Every answer to a portion, so that nothing of it is left on the connection; the first refusal, if any."""
+    refusal = None
+    address = connection.address
+    while expected > 0:
+        for packet_type, body in next_packets(connection, deadline):
+            expected -= 1
+            if packet_type == PacketType.JOB_CREATED:
+                accepted.append(JobHandle(to_text(body), address))
+            elif packet_type == PacketType.ERROR:
+                refusal = refusal or server_error(body)
+            else:
+                raise ProtocolError(f"{address} answered a submission with packet type {packet_type}")
+    return refusal
+
+
+def _portions(packets: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """As many as may be under way at once; a packet that is too big for that goes alone."""
+    portion: list[bytes] = []
+    size_bytes = 0
+    for packet in packets:
+        if portion and size_bytes + len(packet) > PORTION_BYTES:
+            yield portion
+            portion, size_bytes = [], 0
+        portion.append(packet)
+        size_bytes += len(packet)
+        if len(portion) == PORTION_JOBS:
+            yield portion
+            portion, size_bytes = [], 0
+    if portion:
+        yield portion

@@ -1,0 +1,92 @@
+"""Many background jobs at once: in order, in portions, from a generator, refused in part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from gearman_client import ArgumentError, Client, ConnectionLost, PartlyRefused, ProtocolError
+from gearman_client.batch import PORTION_BYTES, PORTION_JOBS
+from gearman_client.packet import PacketType
+
+T = PacketType
+
+
+def test_every_job_arrives_once_in_order_and_each_handle_is_its_own(gearmand: Any, start_worker: Any) -> None:
+    seen: list[bytes] = []
+    workloads = [str(number) for number in range(3 * PORTION_JOBS + 7)]
+    with Client(gearmand.address) as client:
+        handles = client.submit_background_many("keep", workloads)
+        assert len(set(handles)) == len(workloads)
+        assert client.status(handles[-1]).known
+        start_worker(gearmand.address, {"keep": lambda job: seen.append(job.workload)})
+        client.submit("keep", "last", timeout_s=20)
+        assert seen == [*(workload.encode() for workload in workloads), b"last"]
+        assert client.submit_background_many("keep", []) == []
+
+
+def test_big_workloads_go_in_portions_of_bytes_and_only_a_portion_is_taken_from_a_generator(
+    scripted_server: Any, in_thread: Any
+) -> None:
+    taken: list[int] = []
+
+    def workloads() -> Iterator[bytes]:
+        for number in range(5):
+            taken.append(number)
+            yield bytes(PORTION_BYTES // 2 - 100)
+
+    with Client(scripted_server.address, exceptions=False) as client:
+        submitting = in_thread(client.submit_background_many, "f", workloads())
+        peer = scripted_server.accept()
+        for first, jobs in ((0, 2), (2, 2), (4, 1)):
+            for _ in range(jobs):
+                assert peer.next()[0] == T.SUBMIT_JOB_BG
+            assert len(taken) <= first + 3
+            for number in range(jobs):
+                peer.send(T.JOB_CREATED, b"H:a:%d" % (first + number))
+        assert submitting.result(10) == [f"H:a:{number}" for number in range(5)]
+
+
+def test_a_refusal_names_those_that_were_taken_and_leaves_the_connection_clean(
+    scripted_server: Any, in_thread: Any
+) -> None:
+    with Client(scripted_server.address, exceptions=False) as client:
+        submitting = in_thread(client.submit_background_many, "f", [b"1", b"2", b"3"])
+        peer = scripted_server.accept()
+        for _ in range(3):
+            peer.next()
+        peer.send(T.JOB_CREATED, b"H:a:1")
+        peer.send(T.ERROR, b"QUEUE_FULL", b"no more")
+        peer.send(T.JOB_CREATED, b"H:a:3")
+        with pytest.raises(PartlyRefused, match="QUEUE_FULL: no more") as refused:
+            submitting.result(10)
+        assert refused.value.accepted == ["H:a:1", "H:a:3"]
+        again = in_thread(client.echo, b"still there")
+        peer.expect(T.ECHO_REQ, b"still there")
+        peer.send(T.ECHO_RES, b"still there")
+        assert again.result(10) == b"still there"
+
+
+@pytest.mark.parametrize("answer", [None, (T.NO_JOB,)])
+def test_a_server_that_goes_away_or_answers_something_else_ends_it(
+    scripted_server: Any, in_thread: Any, answer: tuple[Any, ...] | None
+) -> None:
+    with Client(scripted_server.address, exceptions=False) as client:
+        submitting = in_thread(client.submit_background_many, "f", [b"1", b"2"])
+        peer = scripted_server.accept()
+        peer.next()
+        if answer is None:
+            peer.close()
+        else:
+            peer.send(*answer)
+        with pytest.raises((ConnectionLost, ProtocolError)):
+            submitting.result(10)
+
+
+def test_a_workload_that_is_none_leaves_no_half_sent_portion(gearmand: Any) -> None:
+    with Client(gearmand.address) as client:
+        with pytest.raises(ArgumentError):
+            client.submit_background_many("f", [b"1", 2])  # type: ignore[list-item]
+        assert client.echo() == b"ping"
