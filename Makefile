@@ -4,8 +4,9 @@ PYTHON ?= python3
 CONFIG ?= config/config.yaml
 VENV := .venv
 BIN := $(VENV)/bin
+NODE_PEERS := gearmanode@0.9.2 winston@3.19.0 abraxas@2.1.10
 
-.PHONY: setup run test lint docs bench clean
+.PHONY: setup run test lint docs bench peers clean
 
 setup: $(VENV)/.installed
 
@@ -26,6 +27,11 @@ run: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# The Node libraries that tests talk to. Nothing else needs them, and without them these tests skip.
+peers: setup
+	@command -v npm >/dev/null || { echo 'npm is needed; on Debian and Ubuntu: apt-get install nodejs npm' >&2; exit 1; }
+	npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix $(VENV)/peers $(NODE_PEERS)
 
 lint: setup
 	$(BIN)/ruff check .

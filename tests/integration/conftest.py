@@ -17,7 +17,10 @@ from gearman_client import Client
 from gearman_manager.control_client import request
 from gearman_manager.errors import ManagerError
 
+from .peers.programs import LANGUAGES, Command
+
 BIN = Path(sys.executable).parent
+SAMPLE_WORKERS = Path(__file__).parents[2] / "workers"
 DEADLINE_S = 30.0
 
 NAP = """
@@ -29,6 +32,18 @@ def nap(job):
     time.sleep(float(job.workload or b"0.1"))
     return str(os.getpid())
 """
+
+GATE = '''
+import os
+import time
+
+def gate(job):
+    """Report 3 of 10, and wait until the file that the workload names is there."""
+    job.status(3, 10)
+    while not os.path.exists(job.workload):
+        time.sleep(0.005)
+    return str(os.getpid())
+'''
 
 
 def eventually(condition: Callable[[], Any], what: str, within_s: float = DEADLINE_S) -> Any:
@@ -181,3 +196,26 @@ def napping(manager: RunningManager) -> RunningManager:
     """A folder with the function `nap`, which sleeps for as many seconds as its workload says and answers its pid."""
     manager.write_module("nap.py", NAP)
     return manager
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningManager]:
+    """A manager that serves the sample functions, and `gate`, from the bundled job server."""
+    manager = RunningManager(tmp_path_factory.mktemp("samples"))
+    manager.write_module("gate.py", GATE)
+    try:
+        yield manager.start(f"workers_dir: [{SAMPLE_WORKERS}, workers]\n")
+    finally:
+        manager.destroy()
+
+
+def port_of(manager: RunningManager) -> str:
+    """The port of the job server, as text."""
+    return manager.address.rpartition(":")[2]
+
+
+@pytest.fixture(scope="module")
+def peer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Command]:
+    """How to run the program `client` or `worker` in a language; compiled once for the module."""
+    folder = tmp_path_factory.mktemp("compiled")
+    return lambda language, program: LANGUAGES[language](program, folder)

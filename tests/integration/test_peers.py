@@ -1,76 +1,31 @@
-"""Everybody else's Gearman: Debian's tools and job server, and clients and workers in PHP, Perl and C (see peers/).
+"""Debian's Gearman: its tools at our job server, and its job server in place of ours.
 
 What a peer prints is compared as a whole, its standard error included, so that whatever it has to say fails the test.
 """
 
-import os
 import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGTERM
 
 import pytest
 
-from gearman_client import Client, GearmanError, JobException, JobFailed, Timeout
+from gearman_client import Client, GearmanError, JobFailed, Timeout
 
-from .conftest import RunningManager, eventually
+from .conftest import GATE, SAMPLE_WORKERS, RunningManager, eventually, port_of
 from .peers.programs import DEADLINE_S, LANGUAGES, Command, ended, installed, run, running
+from .peers.transcripts import BINARY, CANNOT, NOT_UTF8, TRANSCRIPTS
 
-SAMPLE_WORKERS = Path(__file__).parents[2] / "workers"
 SAMPLE_FUNCTIONS = ("fetch_url", "reverse", "send_email", "slow_reverse", "thumbnail", "word_count")
 GEARMAN, GEARADMIN, GEARMAND = "/usr/bin/gearman", "/usr/bin/gearadmin", "/usr/sbin/gearmand"
-NOT_UTF8 = "the text is not UTF-8: invalid start byte at byte 0"
-# Every byte, and enough of them that no peer gets them in one piece.
-BINARY = bytes(range(256)) * 4096
-TRANSCRIPTS = {
-    "results": "normal: sumsaR\nhigh: sumsaR\nlow: sumsaR\nlarge: 1048576 bytes reversed\n",
-    "progress": "".join(f"{step}/10\n" for step in range(1, 11)) + "complete: sumsaR\nall tasks ended\n",
-    "failure": "plain: failed\nafterwards: sumsaR\n",
-    "exception": f"exception: ValueError: {NOT_UTF8}\nall tasks ended\nblocking: exception\n",
-    "background": "running, 3/10\nunknown\n",
-}
-GATE = '''
-import os
-import time
-
-def gate(job):
-    """Report 3 of 10, and wait until the file that the workload names is there."""
-    job.status(3, 10)
-    while not os.path.exists(job.workload):
-        time.sleep(0.005)
-    return str(os.getpid())
-'''
-
-
-@pytest.fixture(scope="module")
-def peer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Command]:
-    """How to run the program `client` or `worker` in a language; compiled once for the module."""
-    folder = tmp_path_factory.mktemp("compiled")
-    return lambda language, program: LANGUAGES[language](program, folder)
-
-
-def port_of(manager: RunningManager) -> str:
-    return manager.address.rpartition(":")[2]
 
 
 def tool(program: str, manager: RunningManager, *arguments: str) -> Command:
     """One of Debian's tools, told where the job server is."""
     package = "gearman-tools"
     return [installed(program, package), "-h", "127.0.0.1", "-p", port_of(manager), *arguments]
-
-
-@pytest.fixture(scope="module")
-def samples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningManager]:
-    """A manager that serves the sample functions, and `gate`, from the bundled job server."""
-    manager = RunningManager(tmp_path_factory.mktemp("samples"))
-    manager.write_module("gate.py", GATE)
-    try:
-        yield manager.start(f"workers_dir: [{SAMPLE_WORKERS}, workers]\n")
-    finally:
-        manager.destroy()
 
 
 # Debian's tools
@@ -155,89 +110,6 @@ def test_gearadmin_knows_the_workers_by_manager_pool_and_number(samples: Running
     }
     others = {line.partition(" 127.0.0.1 ")[2] for line, match in zip(lines, matches, strict=True) if not match}
     assert others == {"- :", f"gm:{name} :"}, output
-
-
-# Clients and workers in other languages
-
-
-@pytest.mark.parametrize("mode", ["results", "progress", "failure", "exception"])
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_a_foreign_client_gets_results_progress_and_failures(
-    samples: RunningManager, peer: Callable[[str, str], Command], language: str, mode: str
-) -> None:
-    assert run([*peer(language, "client"), port_of(samples), mode]) == (0, TRANSCRIPTS[mode], "")
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_a_foreign_client_follows_its_background_job(
-    samples: RunningManager, peer: Callable[[str, str], Command], language: str, tmp_path: Path
-) -> None:
-    command = [*peer(language, "client"), port_of(samples), "background", str(tmp_path / "gate")]
-    assert run(command) == (0, TRANSCRIPTS["background"], "")
-
-
-@contextmanager
-def foreign_worker(command: Command, manager: RunningManager, jobs: int) -> Iterator[tuple[Client, str]]:
-    """A worker that serves so many jobs, our client, and the prefix of the worker's functions; it ends silently."""
-    prefix = f"foreign_{os.urandom(4).hex()}"
-    with running([*command, port_of(manager), prefix, str(jobs)]) as worker:
-        with manager.client(timeout_s=DEADLINE_S) as client:
-            yield client, prefix
-        assert ended(worker) == (0, "", "")
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_a_foreign_worker_serves_our_client(
-    samples: RunningManager, peer: Callable[[str, str], Command], language: str
-) -> None:
-    texts = [f"workload {number}" for number in range(20)]
-    with foreign_worker(peer(language, "worker"), samples, jobs=len(texts) + 2) as (client, prefix):
-        assert [client.submit(f"{prefix}_reverse", text) for text in texts] == [text[::-1].encode() for text in texts]
-        for workload in (BINARY, b"\0" * len(BINARY)):
-            assert client.submit(f"{prefix}_reverse", workload) == workload[::-1]
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_our_client_hears_a_foreign_workers_progress_data_and_warning(
-    samples: RunningManager, peer: Callable[[str, str], Command], language: str
-) -> None:
-    heard: list[object] = []
-    with foreign_worker(peer(language, "worker"), samples, jobs=1) as (client, prefix):
-        answer = client.submit(
-            f"{prefix}_steps",
-            b"",
-            on_status=lambda numerator, denominator: heard.append((numerator, denominator)),
-            on_data=heard.append,
-            on_warning=heard.append,
-        )
-    assert answer == b"done"
-    assert heard == [(1, 2), b"\0piece", b"careful", (2, 2)]
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_a_foreign_workers_failures_arrive_and_it_goes_on(
-    samples: RunningManager, peer: Callable[[str, str], Command], language: str
-) -> None:
-    with foreign_worker(peer(language, "worker"), samples, jobs=6) as (client, prefix):
-        for _ in range(2):
-            with pytest.raises(JobFailed):
-                client.submit(f"{prefix}_fail", "tea")
-            with pytest.raises(JobException, match=r"\Ano tea\Z"):
-                client.submit(f"{prefix}_throw", "tea")
-            assert client.submit(f"{prefix}_reverse", "tea") == b"aet"
-
-
-def test_a_perl_worker_goes_on_after_its_function_died(
-    samples: RunningManager, peer: Callable[[str, str], Command]
-) -> None:
-    """After an exception it sends WORK_FAIL too, and ends when an ERROR comes instead of its next job."""
-    with running([*peer("perl", "worker"), port_of(samples), "mortal", "3"]) as worker:
-        with samples.client(timeout_s=DEADLINE_S) as client:
-            for _ in range(2):
-                with pytest.raises(JobException, match="no tea"):
-                    client.submit("mortal_die", "tea")
-            assert client.submit("mortal_reverse", "tea") == b"aet"
-        assert ended(worker) == (0, "", "Job 'mortal_die' died: no tea\n" * 2)
 
 
 # Debian's job server instead of ours
@@ -329,7 +201,8 @@ def test_a_failed_job_of_ours_keeps_no_client_of_gearmand_waiting(
     expected = (1, "", f"ValueError: {NOT_UTF8}Job failed\n")
     assert run(tool(GEARMAN, guest, "-f", "word_count"), b"\xff") == expected
     for language in LANGUAGES:
-        assert run([*peer(language, "client"), port_of(guest), "failure"]) == (0, TRANSCRIPTS["failure"], "")
+        if (language, "failure") not in CANNOT:
+            assert run([*peer(language, "client"), port_of(guest), "failure"]) == (0, TRANSCRIPTS["failure"], "")
     with guest.client(timeout_s=DEADLINE_S) as client, pytest.raises(JobFailed):
         client.submit("word_count", b"\xff")
 

@@ -1,6 +1,7 @@
 /*
  * A client in C (libgearman). It prints a transcript that the clients in PHP and Perl print too, and nothing else:
- * `client PORT results|progress|failure|exception`, `client PORT background FILE`.
+ * `client PORT results|text [FUNCTION]`, `client PORT progress|failure|exception`, `client PORT background FILE`,
+ * `client PORT queue FUNCTION`.
  */
 #include <libgearman/gearman.h>
 
@@ -26,11 +27,11 @@ static gearman_client_st *connected(int port)
     return client;
 }
 
-static void print_answer(gearman_client_st *client, const char *name, do_function *run)
+static void print_answer(gearman_client_st *client, const char *name, const char *function, do_function *run)
 {
     size_t size = 0;
     gearman_return_t code;
-    char *result = run(client, "reverse", NULL, "Rasmus", strlen("Rasmus"), &size, &code);
+    char *result = run(client, function, NULL, "Rasmus", strlen("Rasmus"), &size, &code);
     if (code == GEARMAN_SUCCESS)
         printf("%s: %.*s\n", name, (int)size, result);
     else
@@ -48,14 +49,14 @@ static int is_reversed(const char *result, size_t size)
     return 1;
 }
 
-static void print_large_answer(gearman_client_st *client)
+static void print_large_answer(gearman_client_st *client, const char *function)
 {
     static char workload[LARGE_SIZE];
     for (size_t at = 0; at < LARGE_SIZE; at++)
         workload[at] = piece[at % PIECE_SIZE];
     size_t size = 0;
     gearman_return_t code;
-    char *result = gearman_client_do(client, "reverse", NULL, workload, LARGE_SIZE, &size, &code);
+    char *result = gearman_client_do(client, function, NULL, workload, LARGE_SIZE, &size, &code);
     if (code == GEARMAN_SUCCESS && is_reversed(result, size))
         printf("large: %zu bytes reversed\n", size);
     else
@@ -63,13 +64,20 @@ static void print_large_answer(gearman_client_st *client)
     free(result);
 }
 
-static void results(int port)
+static void text(int port, const char *function)
 {
     gearman_client_st *client = connected(port);
-    print_answer(client, "normal", gearman_client_do);
-    print_answer(client, "high", gearman_client_do_high);
-    print_answer(client, "low", gearman_client_do_low);
-    print_large_answer(client);
+    print_answer(client, "normal", function, gearman_client_do);
+    print_answer(client, "high", function, gearman_client_do_high);
+    print_answer(client, "low", function, gearman_client_do_low);
+    gearman_client_free(client);
+}
+
+static void results(int port, const char *function)
+{
+    text(port, function);
+    gearman_client_st *client = connected(port);
+    print_large_answer(client, function);
     gearman_client_free(client);
 }
 
@@ -123,7 +131,7 @@ static void failure(int port)
     gearman_client_st *plain = connected(port);
     gearman_return_t code = failing_job(plain);
     printf("plain: %s\n", code == GEARMAN_WORK_FAIL ? "failed" : gearman_strerror(code));
-    print_answer(plain, "afterwards", gearman_client_do);
+    print_answer(plain, "afterwards", "reverse", gearman_client_do);
     gearman_client_free(plain);
 }
 
@@ -163,6 +171,33 @@ static void background(int port, const char *file)
     gearman_client_free(client);
 }
 
+typedef gearman_return_t background_function(gearman_client_st *, const char *, const char *, const void *, size_t, char *);
+
+static void print_submission(gearman_client_st *client, const char *function, const char *name,
+                             background_function *submit, char *handle)
+{
+    char unique[128];
+    snprintf(unique, sizeof unique, "%s %s", function, name);
+    gearman_job_handle_t before;
+    memcpy(before, handle, sizeof before);
+    if (gearman_failed(submit(client, function, unique, name, strlen(name), handle)))
+        puts(gearman_client_error(client));
+    if (strcmp(name, "normal") == 0)
+        printf("normal: %s\n", strcmp(handle, before) == 0 ? "coalesced" : "created");
+}
+
+/* Four submissions that are three jobs, one in each queue. */
+static void queue(int port, const char *function)
+{
+    gearman_client_st *client = connected(port);
+    gearman_job_handle_t normal = "", other = "";
+    print_submission(client, function, "low", gearman_client_do_low_background, other);
+    print_submission(client, function, "normal", gearman_client_do_background, normal);
+    print_submission(client, function, "high", gearman_client_do_high_background, other);
+    print_submission(client, function, "normal", gearman_client_do_background, normal);
+    gearman_client_free(client);
+}
+
 int main(int count, char **arguments)
 {
     if (count < 3)
@@ -170,7 +205,11 @@ int main(int count, char **arguments)
     int port = atoi(arguments[1]);
     const char *mode = arguments[2];
     if (strcmp(mode, "results") == 0)
-        results(port);
+        results(port, count == 4 ? arguments[3] : "reverse");
+    else if (strcmp(mode, "text") == 0 && count == 4)
+        text(port, arguments[3]);
+    else if (strcmp(mode, "queue") == 0 && count == 4)
+        queue(port, arguments[3]);
     else if (strcmp(mode, "progress") == 0)
         progress(port);
     else if (strcmp(mode, "failure") == 0)

@@ -1,6 +1,7 @@
 <?php
 // A client in PHP (libgearman underneath). It prints a transcript that the clients in Perl and C print too, and nothing
-// else: `php client.php PORT results|progress|failure|exception`, `php client.php PORT background FILE`.
+// else: `php client.php PORT results|text [FUNCTION]`, `php client.php PORT progress|failure|exception`,
+// `php client.php PORT background FILE`, `php client.php PORT queue FUNCTION`.
 
 [, $port, $mode] = $argv;
 
@@ -16,14 +17,20 @@ function answer(GearmanClient $client, string $result): string
     return $client->returnCode() === GEARMAN_SUCCESS ? $result : "return code {$client->returnCode()}, {$client->error()}";
 }
 
-function results(int $port): void
+function text(int $port, string $function = 'reverse'): void
 {
     $client = connected($port);
-    echo 'normal: ', answer($client, $client->doNormal('reverse', 'Rasmus')), "\n";
-    echo 'high: ', answer($client, $client->doHigh('reverse', 'Rasmus')), "\n";
-    echo 'low: ', answer($client, $client->doLow('reverse', 'Rasmus')), "\n";
+    echo 'normal: ', answer($client, $client->doNormal($function, 'Rasmus')), "\n";
+    echo 'high: ', answer($client, $client->doHigh($function, 'Rasmus')), "\n";
+    echo 'low: ', answer($client, $client->doLow($function, 'Rasmus')), "\n";
+}
+
+function results(int $port, string $function = 'reverse'): void
+{
+    text($port, $function);
+    $client = connected($port);
     $workload = str_repeat("\0\x01zero\xff\n", 1 << 17);
-    $reversed = $client->doNormal('reverse', $workload);
+    $reversed = $client->doNormal($function, $workload);
     echo 'large: ', $reversed === strrev($workload) ? strlen($reversed) . ' bytes reversed' : 'wrong', "\n";
 }
 
@@ -79,6 +86,20 @@ function background(int $port, string $file): void
         $status = $client->jobStatus($handle);
     } while ($status[0]);
     echo $status === [false, false, 0, 0] ? "unknown\n" : json_encode($status) . "\n";
+}
+
+// Four submissions that are three jobs, one in each queue.
+function queue(int $port, string $function): void
+{
+    $client = connected($port);
+    $handles = [
+        $client->doLowBackground($function, 'low', "$function low"),
+        $client->doBackground($function, 'normal', "$function normal"),
+        $client->doHighBackground($function, 'high', "$function high"),
+        $client->doBackground($function, 'normal', "$function normal"),
+    ];
+    echo "normal: created\n";
+    echo 'normal: ', $handles[3] === $handles[1] ? 'coalesced' : 'created', "\n";
 }
 
 $mode((int) $port, ...array_slice($argv, 3));

@@ -1,12 +1,13 @@
 # A client in Perl (Gearman::Client). It prints a transcript that the clients in PHP and C print too, and nothing else:
-# `perl client.pl PORT results|progress|failure|exception`, `perl client.pl PORT background FILE`.
+# `perl client.pl PORT results|text [FUNCTION]`, `perl client.pl PORT progress|failure|exception`,
+# `perl client.pl PORT background FILE`, `perl client.pl PORT queue FUNCTION`.
 
 use strict;
 use warnings;
 use Gearman::Client;
 use Time::HiRes qw(sleep);
 
-my ($port, $mode, $file) = @ARGV;
+my ($port, $mode, $subject) = @ARGV;
 $| = 1;
 
 sub connected {
@@ -18,14 +19,20 @@ sub answer {
     return defined $result ? $$result : "undefined";
 }
 
-sub results {
+sub text {
     my $client = connected();
-    print "normal: ", answer($client->do_task("reverse", "Rasmus")), "\n";
+    my $function = $subject // "reverse";
+    print "normal: ", answer($client->do_task($function, "Rasmus")), "\n";
     for my $priority ("high", "low") {
-        print "$priority: ", answer($client->do_task("reverse", "Rasmus", { priority => $priority })), "\n";
+        print "$priority: ", answer($client->do_task($function, "Rasmus", { priority => $priority })), "\n";
     }
+}
+
+sub results {
+    text();
+    my $client = connected();
     my $workload = "\0\x01zero\xff\n" x (1 << 17);
-    my $reversed = answer($client->do_task("reverse", $workload));
+    my $reversed = answer($client->do_task($subject // "reverse", $workload));
     print "large: ", $reversed eq reverse($workload) ? length($reversed) . " bytes reversed" : "wrong", "\n";
 }
 
@@ -56,14 +63,14 @@ sub exception {
 # The function `gate` reports 3 of 10 and then waits until the file that its workload names is there.
 sub background {
     my $client = connected();
-    my $handle = $client->dispatch_background("gate", $file);
+    my $handle = $client->dispatch_background("gate", $subject);
     my $status;
     do {
         sleep 0.005;
         $status = $client->get_status($handle);
     } until ($status->known && $status->running && $status->progress && "@{$status->progress}" eq "3 10");
     print "running, 3/10\n";
-    open(my $gate, ">", $file) or die "$file: $!";
+    open(my $gate, ">", $subject) or die "$subject: $!";
     close $gate;
     do {
         sleep 0.005;
@@ -72,8 +79,23 @@ sub background {
     print $status->running ? "running, but unknown\n" : "unknown\n";
 }
 
+# Four submissions that are three jobs, one in each queue.
+sub queue {
+    my $client = connected();
+    my %handles;
+    for my $name ("low", "normal", "high", "normal") {
+        my %options = (uniq => "$subject $name", $name eq "normal" ? () : (priority => $name));
+        my $handle = $client->dispatch_background($subject, $name, \%options);
+        my $state = ($handles{$name} //= "") eq $handle ? "coalesced" : "created";
+        print "normal: $state\n" if $name eq "normal";
+        $handles{$name} = $handle;
+    }
+}
+
 my %modes = (
     results => \&results,
+    text => \&text,
+    queue => \&queue,
     progress => \&progress,
     failure => \&failure,
     exception => \&exception,

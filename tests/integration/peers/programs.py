@@ -6,6 +6,7 @@ A test compares what a program printed as a whole, its standard error included, 
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +16,13 @@ import pytest
 
 HERE: Final = Path(__file__).parent
 DEADLINE_S: Final = 30.0
+NODE_FOLDER: Final = Path(sys.prefix) / "peers"
 # Without GEARMAN_SERVER(S), which the tools and libgearman read.
-ENVIRONMENT: Final = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+ENVIRONMENT: Final = {
+    "PATH": os.environ["PATH"],
+    "LC_ALL": "C.UTF-8",
+    "NODE_PATH": str(NODE_FOLDER / "node_modules"),
+}
 
 Command = list[str]
 
@@ -58,8 +64,37 @@ def compiled(program: str, folder: Path) -> Command:
     return [str(executable)]
 
 
-# How to run the program `client` or `worker` of this folder; a folder for what has to be compiled is handed in.
-LANGUAGES: Final[dict[str, Callable[[str, Path], Command]]] = {"php": php, "perl": perl, "c": compiled}
+def from_pypi(module: str) -> Callable[[str, Path], Command]:
+    """A library that the extra `dev` brings."""
+
+    def python(program: str, _folder: Path) -> Command:
+        return [sys.executable, str(HERE / module / f"{program}.py")]
+
+    return python
+
+
+def from_npm(package: str) -> Callable[[str, Path], Command]:
+    """A library that `make peers` installs, into NODE_FOLDER."""
+
+    def node(program: str, _folder: Path) -> Command:
+        interpreter = installed("node", "nodejs")
+        if not (NODE_FOLDER / "node_modules" / package).is_dir():
+            pytest.skip(f"missing peer: {package} is not in {NODE_FOLDER} (make peers)")
+        return [interpreter, str(HERE / package / f"{program}.js")]
+
+    return node
+
+
+# How to run the program `client` or `worker`; a folder for what has to be compiled is handed in.
+LANGUAGES: Final[dict[str, Callable[[str, Path], Command]]] = {
+    "php": php,
+    "perl": perl,
+    "c": compiled,
+    "gear": from_pypi("gear"),
+    "python3_gearman": from_pypi("python3_gearman"),
+    "gearmanode": from_npm("gearmanode"),
+    "abraxas": from_npm("abraxas"),
+}
 
 
 def run(command: Command, stdin: str | bytes = b"") -> tuple[int, str, str]:
