@@ -22,6 +22,8 @@ def policies_of(functions: Mapping[str, ResolvedFunction]) -> dict[str, dict[str
             "backoff": format_duration(function.backoff_s),
             "max_backoff": format_duration(function.max_backoff_s),
         }
+        limits = {"max_queue": function.max_queue, "max_running": function.max_running, "rate": function.rate}
+        policies[name] |= {key: limit for key, limit in limits.items() if limit is not None}
         if function.timeout_s is not None:
             policies[name]["timeout"] = format_duration(max(0.001, function.timeout_s))
     return policies

@@ -4,13 +4,14 @@ It names the connection, asks for pushed queue changes (our own server has them;
 polled), and asks `status` and `workers` in turn, one question at a time, so that a late answer shows a stalled server.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from math import inf
 from typing import Final
 
-from gearman_client import AdminError, ConnectedWorker, ProtocolError
+from gearman_client import AdminError, ConnectedWorker, FunctionStatus, ProtocolError
 from gearman_client.admin_tables import parse_connected_worker, parse_function_status
 from gearman_client.extensions import QUEUE_CHANGED, QUEUE_CHANGED_ARGUMENTS, QUEUE_EVENTS_OPTION
 from gearman_client.packet import HEADER, HEADER_BYTES, RESPONSE_MAGIC, PacketType, encode_request, split_arguments
@@ -178,10 +179,17 @@ class QueueDialogue:
         before, self.functions = self.functions, {}
         for line in answer.split(b"\n")[:-2]:
             row = parse_function_status(line)
-            queue = FunctionQueue(max(0, row.total - row.running), row.running, row.workers)
+            queue = FunctionQueue(self._queued(row, before), row.running, row.workers)
             self.functions[row.function] = queue
             self._note_workers(before.get(row.function), queue, now)
         return self.functions != before
+
+    def _queued(self, row: FunctionStatus, before: Mapping[str, FunctionQueue]) -> int:
+        """Jobs that could be started. `status` counts those too that wait for their time or for a limit of their
+        function; a server that pushes has told of the others alone."""
+        queued = max(0, row.total - row.running)
+        told = before.get(row.function) if self.is_pushed else None
+        return queued if told is None else min(queued, told.queued)
 
     def _workers(self, answer: bytes) -> bool:
         if self._last_answers.get(_Question.WORKERS) == answer:

@@ -12,6 +12,7 @@ from gearman_manager.config.resolve import ResolvedPool
 from gearman_manager.grant import Room, Wish, grant
 from gearman_manager.neighbours import Company, Neighbours
 from gearman_manager.pool import Pool
+from gearman_manager.queue_dialogue import FunctionQueue
 from gearman_manager.queues import Queues
 from gearman_manager.scaler import Field, PoolScaler, Work
 from gearman_manager.workforce import Workforce
@@ -39,11 +40,19 @@ class Scaling:
         self._workforce = workforce
         self._room = room
         self._max_workers: int | None = None
+        self._max_running: Mapping[str, int] = {}
         self._pools: dict[str, _PoolScale] = {}
         self._held_back = ""
 
-    def arrange(self, pools: Mapping[str, ResolvedPool], max_workers: int | None = None) -> None:
-        """Take over all pools' settings and the cap for all together; what is known of a pool that stays is kept."""
+    def arrange(
+        self,
+        pools: Mapping[str, ResolvedPool],
+        max_workers: int | None = None,
+        max_running: Mapping[str, int] | None = None,
+    ) -> None:
+        """Take over all pools' settings, the cap for all together, and the functions' `max_running`; what is known of
+        a pool that stays is kept."""
+        self._max_running = max_running or {}
         kept = self._pools
         self._pools = {}
         self._max_workers = max_workers
@@ -76,13 +85,19 @@ class Scaling:
         settings = entry.settings
         functions = self._workforce.registered(pool.name)
         waiting = [queues.of(function) for function in functions] if queues is not None else []
-        queued, running = sum(queue.queued for queue in waiting), sum(queue.running for queue in waiting)
+        running = sum(queue.running for queue in waiting)
+        queued = sum(map(self._startable, functions, waiting))
         company = self._company(now, entry, queues, (functions, queued, running))
         at_least = 0 if queues is not None and queues.reachable else pool.target
         field = Field(settings.min, settings.max, company.managers, company.rank, company.foreign_workers)
         work = Work(queued, running, settings.concurrency)
         entry.reason = f"{queued} jobs wait, {running} run" + _describe(company)
         return entry.scaler.size(now, work, field, at_least=at_least)
+
+    def _startable(self, function: str, queue: FunctionQueue) -> int:
+        """The jobs that further workers could take: our job server tells no others, those without policies tell all."""
+        limit = self._max_running.get(function)
+        return queue.queued if limit is None else min(queue.queued, max(0, limit - queue.running))
 
     def _company(
         self, now: float, entry: _PoolScale, queues: Queues | None, work: tuple[list[str], int, int]

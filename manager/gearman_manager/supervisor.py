@@ -73,6 +73,7 @@ class Supervisor:
         self._generations = Generations(inherited, self._workforce, usable_cores(self._cgroup), self._arrange)
         self._scaling = Scaling(self._workforce, self._room)
         self._pools: Mapping[str, ResolvedPool] = {}
+        self._max_running: Mapping[str, int] = {}
         self._by_hand = ByHand(self._workforce, self._arrange_sizes)
         self._recent_log = RecentLog()
         self._server: BundledServer | None = None
@@ -254,6 +255,7 @@ class Supervisor:
             self._server.use_policies(policies.policies_of(layout.functions))
         self._workforce.arrange(orders)
         self._pools = layout.pools
+        self._max_running = {f.name: f.max_running for f in layout.functions.values() if f.max_running is not None}
         self._arrange_sizes()
         self._followed = code.hashes.keys()
         if self._watch is not None:
@@ -261,7 +263,8 @@ class Supervisor:
         self._awake.set()
 
     def _arrange_sizes(self) -> None:
-        self._scaling.arrange(self._by_hand.sized(self._pools), self._config.limits.max_workers)
+        sizes, limits = self._by_hand.sized(self._pools), self._config.limits
+        self._scaling.arrange(sizes, limits.max_workers, self._max_running)
         self._awake.set()
 
     def _follow_config(self) -> None:

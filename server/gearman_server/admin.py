@@ -184,7 +184,7 @@ class AdminCommands:
         return OK
 
     def _max_queue(self, session: Session, words: list[bytes]) -> bytes:
-        """Sets the limits of a function; without numbers reads them back (gearmand would reset them)."""
+        """Sets the operator's limits of a function; without numbers reads them back (gearmand would reset them)."""
         if len(words) < 2:
             return _INCOMPLETE % words[0]
         if len(words) == 2:
@@ -197,7 +197,8 @@ class AdminCommands:
         function = self._table.functions.get(words[1])
         if function is not None:
             numbers = [_limit(word) for word in words[2:]]
-            function.limits = QueueLimits(*(numbers if len(numbers) > 1 else numbers * 3))
+            limits = QueueLimits(*(numbers if len(numbers) > 1 else numbers * 3))
+            function.limit_queue(limits.high, limits.normal, limits.low)
         return OK
 
     def _shutdown(self, session: Session, words: list[bytes]) -> bytes:

@@ -103,8 +103,8 @@ class Assignments:
 
     # --- sleeping and grabbing
 
-    def _pre_sleep(self, session: Session, _body: bytes, _now: float) -> None:
-        if self._is_assigning and any(function.has_waiting_job() for function in session.functions):
+    def _pre_sleep(self, session: Session, _body: bytes, now: float) -> None:
+        if self._is_assigning and any(function.has_job_for_a_worker(now) for function in session.functions):
             if session.sleeping:  # it has learnt a function since, and must not be woken a second time
                 self._table.rouse(session)
             session.reply(NOOP)
@@ -112,6 +112,8 @@ class Assignments:
         session.sleeping = True
         for function in session.functions:
             function.sleepers[session] = None
+            if function.throttle is not None and self._is_assigning:
+                self._table.throttling.wake(function)  # not now: when its rate allows the next start
 
     def _grab(self, session: Session, _body: bytes, now: float) -> None:
         job = self._take(session, now)
@@ -144,7 +146,7 @@ class Assignments:
         for priority in PRIORITIES:
             for function in functions:
                 queue = function.queues[priority]
-                if queue:
+                if queue and (function.throttle is None or function.throttle.admits(function.running, now)):
                     job = queue.take() if self._is_assigning else None
                     if job is not None:
                         if len(functions) > 1:
@@ -160,6 +162,8 @@ class Assignments:
         session.assigned[job.handle] = job
         function = job.function
         function.running += 1
+        if function.throttle is not None:
+            function.throttle.note_start(now)
         if session.timeouts_s or function.policy.timeout_s is not None:
             self._start_timeout(session, job, now)
         waited_s, job.since = now - job.since, now

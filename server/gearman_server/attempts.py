@@ -119,6 +119,6 @@ class Attempts:
 def _history(job: Job, started: float) -> JobHistory:
     history = job.history
     if history is None:
-        history = job.history = JobHistory(started)
+        history = job.with_extras().history = JobHistory(started)
     history.last_started = started
     return history

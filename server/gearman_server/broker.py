@@ -58,6 +58,7 @@ class Broker:
         self._agenda = Agenda()
         self.table = JobTable(store, settings, self.events, self._agenda, unix_time)
         self._settings = settings
+        self._freed = self.table.throttling.freed
         self._timeouts = JobTimeouts(self.table.jobs)
         self._queue_events = QueueEvents(self.table, self._agenda)
         self._attempts = Attempts(self.table, unix_time, random)
@@ -104,6 +105,7 @@ class Broker:
         for job in reversed(list(session.assigned.values())):
             self._attempts.lose_worker(job, "its worker's connection ended")
         self._assignments.forget_abilities(session)
+        self.table.throttling.wake_freed()
         self._queue_events.unsubscribe(session)
         self._note_change()
         self.events.emit(ConnectionClosed(session.identity, session.client_id, reason))
@@ -129,6 +131,8 @@ class Broker:
                 self.end_for_violation(session, b"INVALID_PACKET", str(malformed))
             if session.ending is not None:
                 break
+        if self._freed:
+            self.table.throttling.wake_freed()
         if self._queue_events.subscribers:
             self._queue_events.note_change()
 
@@ -169,6 +173,7 @@ class Broker:
                 self._attempts.lose_worker(job, OVERRAN)
             self._note_change()
         self._agenda.run_due(now)
+        self.table.throttling.wake_freed()
         return self.next_due
 
     def _note_change(self, _cause: Event | None = None) -> None:
@@ -179,6 +184,7 @@ class Broker:
     def use_policies(self, by_function: Mapping[bytes, FunctionPolicy]) -> None:
         """The rules for functions, by their name, that the operator has written: the old ones are forgotten."""
         self.table.use_policies(by_function)
+        self._note_change()
 
     def inserts_written(self, jobs: Iterable[Job]) -> None:
         """The store has committed these inserts: their submitters are told."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gearman_server.job import Job, JobState
+from gearman_server.throttle import Throttle
 
 if TYPE_CHECKING:
     from gearman_server.job import CoalescingKey
@@ -56,11 +57,13 @@ class JobQueue(deque[Job]):
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """How many jobs a function may have before a submission of each priority is refused; 0 = no limit."""
+    """When a submission is refused: the operator's limits by priority on all jobs, running ones too, and the policy's
+    on those that wait. 0 = no limit."""
 
     high: int = 0
     normal: int = 0
     low: int = 0
+    waiting: int = 0
 
     def of(self, priority: int) -> int:
         """The limit for submissions of one priority."""
@@ -70,11 +73,21 @@ class QueueLimits:
 class Function:
     """One function name and everything the server knows under it."""
 
-    __slots__ = ("by_key", "delayed", "limits", "name", "policy", "queues", "running", "sleepers", "workers")
+    __slots__ = (
+        "by_key",
+        "delayed",
+        "limits",
+        "name",
+        "policy",
+        "queues",
+        "running",
+        "sleepers",
+        "throttle",
+        "workers",
+    )
 
     def __init__(self, name: bytes, policy: FunctionPolicy) -> None:
         self.name = name
-        self.policy = policy
         self.queues = (JobQueue(), JobQueue(), JobQueue())
         #: How many jobs of each priority wait for their time, outside the queues.
         self.delayed = [0, 0, 0]
@@ -83,13 +96,35 @@ class Function:
         self.workers: set[Session] = set()
         #: Registered workers that wait for a NOOP, the one that has slept longest first.
         self.sleepers: OrderedDict[Session, None] = OrderedDict()
+        #: None while no submission is refused.
         self.limits: QueueLimits | None = None
+        #: None while any job may be started at any time.
+        self.throttle: Throttle | None = None
+        self.use_policy(policy)
+
+    def use_policy(self, policy: FunctionPolicy) -> None:
+        """From now on these rules hold."""
+        self.policy = policy
+        limited = policy.max_running is not None or policy.rate is not None
+        self.throttle = Throttle(policy.max_running, policy.rate, self.throttle) if limited else None
+        self._limit(replace(self.limits or QueueLimits(), waiting=policy.max_queue or 0))
+
+    def limit_queue(self, high: int, normal: int, low: int) -> None:
+        """The operator's limits; the policy's goes on holding beside them."""
+        self._limit(replace(self.limits or QueueLimits(), high=high, normal=normal, low=low))
+
+    def _limit(self, limits: QueueLimits) -> None:
+        self.limits = limits if limits != QueueLimits() else None
 
     @property
     def queued(self) -> int:
-        """How many of its jobs a worker could be given now."""
+        """How many of its jobs are in its queues."""
         high, normal, low = self.queues
         return high.waiting + normal.waiting + low.waiting
+
+    def startable(self, now: float) -> int:
+        """How many of its jobs workers that asked now would be given."""
+        return self.queued if self.throttle is None else self.throttle.room(self.running, self.queued, now)
 
     @property
     def waiting(self) -> int:
@@ -101,8 +136,10 @@ class Function:
         """How many jobs it has, waiting and running."""
         return self.waiting + self.running
 
-    def has_waiting_job(self) -> bool:
+    def has_job_for_a_worker(self, now: float) -> bool:
         """Whether a worker that grabbed now would be given a job."""
+        if self.throttle is not None and not self.throttle.admits(self.running, now):
+            return False
         for queue in self.queues:
             queue.drop_tombstones_at_head()
             if queue:
@@ -111,5 +148,5 @@ class Function:
 
     def is_full_for(self, priority: int) -> bool:
         """Whether its limit refuses one more job of that priority."""
-        limit = self.limits.of(priority) if self.limits is not None else 0
-        return 0 < limit <= self.total
+        limits = self.limits or QueueLimits()
+        return 0 < limits.of(priority) <= self.total or 0 < limits.waiting <= self.waiting

@@ -44,7 +44,7 @@ _WAITING: Final = (JobState.QUEUED, JobState.DELAYED)
 class JobExtras:
     """What few jobs have, or only while they run."""
 
-    __slots__ = ("deadline", "progress", "reducer", "run_at")
+    __slots__ = ("deadline", "history", "progress", "reducer", "run_at")
 
     def __init__(self) -> None:
         #: Numerator and denominator as the worker sent them.
@@ -54,6 +54,8 @@ class JobExtras:
         self.run_at: int | None = None
         #: When its worker loses it (monotonic seconds), if there is a limit.
         self.deadline: float | None = None
+        #: Its attempts that came to nothing; None while there are none.
+        self.history: JobHistory | None = None
 
 
 _NO_EXTRAS: Final = JobExtras()
@@ -67,7 +69,6 @@ class Job:
         "extras",
         "function",
         "handle",
-        "history",
         "listeners",
         "priority",
         "record",
@@ -91,8 +92,6 @@ class Job:
         #: The sessions that are told of its progress and its end; one that submitted it twice is here twice.
         self.listeners: Sequence[Session] = ()
         self.worker: Session | None = None
-        #: Its attempts that came to nothing; None while there are none.
-        self.history: JobHistory | None = None
         #: When it was submitted, and when it got into its queue or to its worker (monotonic seconds).
         self.submitted = 0.0
         self.since = 0.0
@@ -102,14 +101,21 @@ class Job:
         self.record: JobRecord | None = None
 
     @property
+    def history(self) -> JobHistory | None:
+        """Its attempts that came to nothing; None while there are none."""
+        return None if self.extras is None else self.extras.history
+
+    @property
     def attempt(self) -> int:
         """Which attempt this is, or the next one will be, from 1."""
-        return 1 if self.history is None else self.history.attempts + 1
+        history = self.history
+        return 1 if history is None else history.attempts + 1
 
     @property
     def requeues(self) -> int:
         """How often a worker was lost under it."""
-        return 0 if self.history is None else self.history.losses
+        history = self.history
+        return 0 if history is None else history.losses
 
     @property
     def rare(self) -> JobExtras:

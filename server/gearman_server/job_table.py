@@ -22,6 +22,7 @@ from gearman_server.policies import FunctionPolicy, Policies
 from gearman_server.replies import MAX_HANDLE_BYTES, NOOP, forwarded
 from gearman_server.retry_timer import RetryTimer
 from gearman_server.schedule import Schedule
+from gearman_server.throttling import Throttling
 
 if TYPE_CHECKING:
     from gearman_server.agenda import Agenda
@@ -72,6 +73,7 @@ class JobTable:
         self.durability = Durability(store, self)
         self.schedule = Schedule(agenda, unix_time, self._release_delayed)
         self._retry_timer = RetryTimer(agenda, self._release_delayed)
+        self.throttling = Throttling(self, agenda)
         self._next_number = store.next_number
         self._handle_format = cut_handle_prefix(settings.handle_prefix).replace(b"%", b"%%") + b":%d"
         self._policies = Policies(settings.job_retries)
@@ -91,7 +93,9 @@ class JobTable:
         """From now on these rules hold. A job that is running keeps the deadline it was given."""
         self._policies = replace(self._policies, by_function=by_function)
         for function in self.functions.values():
-            function.policy = self._policies.of(function.name)
+            function.use_policy(self._policies.of(function.name))
+            if function.sleepers and function.startable(self.now):
+                self.wake(function)
 
     def drop_function(self, function: Function) -> None:
         """Forget a function, cancelling what waits for it. It must have no workers and no running job."""
@@ -161,14 +165,17 @@ class JobTable:
 
     def wake(self, function: Function) -> None:
         """A job of the function entered its queue: NOOP to sleepers, the one that has slept longest first."""
-        if self._worker_wakeup:
+        if function.throttle is not None:
+            self.throttling.wake(function)
+        elif self._worker_wakeup:
             for _ in range(min(self._worker_wakeup, len(function.sleepers))):
-                self._wake_worker(next(iter(function.sleepers)))
+                self.wake_worker(next(iter(function.sleepers)))
         else:
             for worker in list(function.sleepers):
-                self._wake_worker(worker)
+                self.wake_worker(worker)
 
-    def _wake_worker(self, worker: Session) -> None:
+    def wake_worker(self, worker: Session) -> None:
+        """NOOP to a sleeper."""
         self.rouse(worker)
         worker.reply(NOOP)
         self.touched.add(worker)
@@ -206,7 +213,10 @@ class JobTable:
             job.worker = None
             if job.extras is not None:
                 job.extras.deadline = None
-            job.function.running -= 1
+            function = job.function
+            function.running -= 1
+            if function.throttle is not None:
+                self.throttling.freed.add(function)
 
     def _discard(self, job: Job, reason: str) -> None:
         self.end(job)

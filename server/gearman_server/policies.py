@@ -15,6 +15,14 @@ DEFAULT_MAX_BACKOFF_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """So many jobs started, at most, in any stretch of that time."""
+
+    count: int
+    per_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionPolicy:
     """The rules for the jobs of one function."""
 
@@ -27,6 +35,12 @@ class FunctionPolicy:
     #: The wait before the first retry, in seconds; doubled for each further one, up to the longest wait.
     backoff_s: float = DEFAULT_BACKOFF_S
     max_backoff_s: float = DEFAULT_MAX_BACKOFF_S
+    #: Submissions are refused while so many jobs wait; None = no limit.
+    max_queue: int | None = None
+    #: Jobs that run at once, on all workers together; None = no limit.
+    max_running: int | None = None
+    #: How often a job is started; None = as often as workers ask.
+    rate: Rate | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from gearman_server.errors import PolicyFileError
-from gearman_server.policies import DEFAULT_BACKOFF_S, DEFAULT_MAX_BACKOFF_S, FunctionPolicy, PolicyFile
+from gearman_server.policies import DEFAULT_BACKOFF_S, DEFAULT_MAX_BACKOFF_S, FunctionPolicy, PolicyFile, Rate
 
 #: A file written by people is far smaller; a log or an image named by mistake is not.
 MAX_FILE_BYTES: Final = 4 << 20
@@ -24,6 +24,11 @@ MAX_FILE_BYTES: Final = 4 << 20
 _MILLISECONDS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _MAX_DURATION_S: Final = 3650 * 86400.0
 _DURATION_HELP: Final = "a duration such as 500ms, 30s, 5m, 1h or 7d is expected"
+#: The time of each of these starts is kept.
+MAX_RATE_COUNT: Final = 100_000
+_RATE_HELP: Final = (
+    f"a rate from 1 to {MAX_RATE_COUNT} in a second, minute, hour or day, such as 5/s or 100/m, is expected"
+)
 
 #: What a key's value is before it is validated: the text of a scalar, or what stands there instead of one.
 _Value: TypeAlias = str | list[object] | dict[str, object]
@@ -49,6 +54,13 @@ def _whole(value: object) -> int:
     return int(value)
 
 
+def _rate(value: object) -> Rate:
+    match = re.fullmatch(r"([0-9]{1,18})/(s|m|h|d)", value) if isinstance(value, str) else None
+    if match is None or not 0 < int(match[1]) <= MAX_RATE_COUNT:
+        raise ValueError(f"{_RATE_HELP}, not {_shown(value)}")
+    return Rate(int(match[1]), _MILLISECONDS[match[2]] / 1000)
+
+
 class _FunctionKeys(BaseModel):
     """What can be written for a function."""
 
@@ -60,13 +72,13 @@ class _FunctionKeys(BaseModel):
     backoff: Annotated[float, BeforeValidator(_duration_s)] = DEFAULT_BACKOFF_S
     max_backoff: Annotated[float, BeforeValidator(_duration_s)] = DEFAULT_MAX_BACKOFF_S
     keep_result: object = None
-    max_queue: object = None
-    max_running: object = None
-    rate: object = None
+    max_queue: Annotated[int, BeforeValidator(_whole)] = 0
+    max_running: Annotated[int, BeforeValidator(_whole)] = 0
+    rate: Annotated[Rate | None, BeforeValidator(_rate)] = None
     settings: object = None  # of the worker's code, no concern of the server's
 
 
-_NOT_AVAILABLE_YET: Final = ("keep_result", "max_queue", "max_running", "rate")
+_NOT_AVAILABLE_YET: Final = ("keep_result",)
 
 
 def read_policies(path: str) -> PolicyFile:
@@ -177,6 +189,9 @@ def _policy(written: _FunctionKeys) -> FunctionPolicy:
         crash_retries=written.crash_retries,
         backoff_s=written.backoff,
         max_backoff_s=max(written.backoff, written.max_backoff),
+        max_queue=written.max_queue or None,
+        max_running=written.max_running or None,
+        rate=written.rate,
     )
 
 

@@ -36,12 +36,13 @@ class QueueEvents:
         self._told: dict[bytes, _Counts] = {}
         self._is_look_due = False
         self._next_look = 0.0
+        self._next_opening: float | None = None
 
     def subscribe(self, session: Session) -> None:
         """Tell the session of every function now, and of every change from now on."""
         if session in self.subscribers:
             return
-        counts = self._counts()
+        counts = self._counts(self._table.now)  # what changes with time alone is planned by the look that follows
         if not self.subscribers:
             self._told = counts
         self.subscribers.add(session)
@@ -63,7 +64,8 @@ class QueueEvents:
         self._next_look = now + max(COALESCING_S, _PAUSE_PER_FUNCTION_S * len(self._table.functions))
         if not self.subscribers:
             return
-        told, self._told = self._told, self._counts()
+        self._plan_openings(now)
+        told, self._told = self._told, self._counts(now)
         packets = [_queue_changed(name, count) for name, count in self._told.items() if told.get(name) != count]
         packets += [_queue_changed(name, _GONE) for name in told.keys() - self._told.keys()]
         if packets:
@@ -72,9 +74,26 @@ class QueueEvents:
                 session.reply(data)
             self._table.touched |= self.subscribers
 
-    def _counts(self) -> dict[bytes, _Counts]:
+    def _plan_openings(self, now: float) -> None:
+        """Where a rate lets jobs wait, their number changes without any request."""
+        openings = (
+            function.throttle.opens_at(function.running, now)
+            for function in self._table.functions.values()
+            if function.throttle is not None and function.queued
+        )
+        opening = min((at for at in openings if at is not None), default=None)
+        if opening is not None and (self._next_opening is None or opening < self._next_opening):
+            self._next_opening = opening
+            self._agenda.add(opening, self._open)
+
+    def _open(self, now: float) -> None:
+        if self._next_opening is not None and now >= self._next_opening:
+            self._next_opening = None
+            self.note_change()
+
+    def _counts(self, now: float) -> dict[bytes, _Counts]:
         return {
-            name: (function.queued, function.running, len(function.workers))
+            name: (function.startable(now), function.running, len(function.workers))
             for name, function in self._table.functions.items()
         }
 

@@ -52,7 +52,7 @@ def job_assign_all(job: Job) -> bytes:
 
 def job_assign_attempt(job: Job) -> bytes:
     """Our own assignment, with the number of the attempt (docs/protocol-extensions.md)."""
-    attempt = b"1" if job.history is None else b"%d" % job.attempt
+    attempt = b"1" if job.extras is None else b"%d" % job.attempt
     return encode_response(JOB_ASSIGN_ATTEMPT, job.handle, job.function.name, job.unique, attempt, job.workload)
 
 

@@ -193,6 +193,8 @@ class Server:
             self._tls.reload()
         if self._broker is not None and self._settings.policies is not None:
             reread_policies(self._broker, self._settings.policies.path)
+            if self._listener is not None:
+                self._listener.flush_soon()  # a limit that was raised has woken workers
 
     def stop(self) -> None:
         """Close every connection and port at once. Stopping twice does nothing."""

@@ -1,10 +1,12 @@
 """What stands for functions in a configuration, enforced by the job server that the manager starts."""
 
+import time
+
 import pytest
 
-from gearman_client import JobException
+from gearman_client import JobException, ServerError, connect_admin
 
-from .conftest import RunningManager
+from .conftest import RunningManager, eventually
 
 FLAKY = """
 from gearman_manager import function
@@ -41,3 +43,40 @@ def test_a_function_that_takes_too_long_is_tried_again(manager: RunningManager) 
     manager.start("functions: {slow_once: {timeout: 100ms, retries: 1, backoff: 50ms}}\n")
     with manager.client(timeout_s=30) as client:
         assert client.submit("slow_once", b"") == b"2"
+
+
+def test_no_workers_are_started_for_jobs_that_may_not_run(napping: RunningManager) -> None:
+    manager = napping.start(
+        "pools: {nap: {functions: [nap], min: 1, max: 10, scale: {target_wait: 100ms}}}\n"
+        "functions: {nap: {max_running: 2}}\n"
+    )
+    with manager.client(timeout_s=30) as client:
+        for _ in range(15):
+            client.submit_background("nap", "0.2")
+        client.submit("nap", "0")
+    assert len(manager.workers("nap")) == 2
+    assert "→ 3 workers" not in manager.log()
+
+
+def test_jobs_that_wait_for_their_rate_are_no_reason_to_grow(napping: RunningManager) -> None:
+    manager = napping.start(
+        "pools: {nap: {functions: [nap], min: 1, max: 10, scale: {backlog_per_worker: 1}}}\n"
+        "functions: {nap: {rate: 2/s}}\n"
+    )
+    with manager.client(timeout_s=30) as client:
+        for _ in range(5):
+            client.submit_background("nap", "0")
+        started = time.monotonic()
+        client.submit("nap", "0")
+    assert time.monotonic() - started > 1
+    assert "→ 3 workers" not in manager.log()
+
+
+def test_a_full_queue_refuses(napping: RunningManager) -> None:
+    manager = napping.start("functions: {nap: {max_queue: 1}}\npools: {nap: {max: 1}}\n")
+    with manager.client(timeout_s=30) as client, connect_admin(manager.address) as admin:
+        client.submit_background("nap", "1")
+        eventually(lambda: [row.running for row in admin.status()] == [1], "it runs")
+        client.submit_background("nap", "1")
+        with pytest.raises(ServerError, match="QUEUE_ERROR"):
+            client.submit_background("nap", "1")

@@ -70,6 +70,14 @@ def test_a_server_with_events_tells_by_itself() -> None:
     assert talk.wakes_at() == pytest.approx(0.5)  # a function nobody knew: whose workers are there?
 
 
+def test_jobs_that_status_counts_and_that_could_not_be_started_are_not_taken_for_waiting() -> None:
+    talk = dialogue(OPTION_RES)
+    talk.feed(changed(b"mail", 0, 1, 2), 0.2)  # its rate is used up, say
+    assert talk.ask(10.0) == b"status\n"
+    talk.feed(STATUS, 10.0)
+    assert talk.functions["mail"] == FunctionQueue(0, 1, 2)
+
+
 def test_a_change_that_was_lost_is_found_by_asking() -> None:
     talk = dialogue(OPTION_RES)
     questions = []

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gearman_client.packet import PacketType
-from gearman_server.policies import TIMEOUT_GRACE_S, FunctionPolicy
+from gearman_server.policies import TIMEOUT_GRACE_S, FunctionPolicy, Rate
+from gearman_server.throttling import PATIENCE_S
 
-FUNCTIONS = [b"f", b"g"]
+FUNCTIONS = [b"f", b"g", b"h"]
 UNIQUES = [b"", b"u", b"v"]
 PRIORITIES = {"": 1, "_HIGH": 0, "_LOW": 2}
 #: A lost worker costs a job of `f` nothing, and when it fails it is over; a job of `g` has one further attempt after a
@@ -23,9 +24,15 @@ RETRIES = {b"g": 2}
 BACKOFF_S = 2
 #: Within this time every sleeper that there is work for has been woken.
 WAKING_S = 0.1
-POLICY = FunctionPolicy(
-    timeout_s=TIMEOUT_S[b"g"], retries=RETRIES[b"g"], crash_retries=CRASH_RETRIES[b"g"], backoff_s=BACKOFF_S
-)
+#: Of `h` two jobs may run at once, and three may be started within ten seconds.
+MAX_RUNNING = {b"h": 2}
+RATE = {b"h": Rate(3, 10.0)}
+POLICIES = {
+    b"g": FunctionPolicy(
+        timeout_s=TIMEOUT_S[b"g"], retries=RETRIES[b"g"], crash_retries=CRASH_RETRIES[b"g"], backoff_s=BACKOFF_S
+    ),
+    b"h": FunctionPolicy(max_running=MAX_RUNNING[b"h"], rate=RATE[b"h"]),
+}
 
 
 @dataclass(eq=False)
@@ -66,7 +73,8 @@ class BrokerHistory(RuleBasedStateMachine):
     @initialize()
     def start(self):
         self.harness = type(self).new_broker()
-        self.harness.broker.use_policies({b"g": POLICY})
+        self.harness.broker.use_policies(POLICIES)
+        self.starts: dict[bytes, list[float]] = {function: [] for function in FUNCTIONS}
         self.operator = self.harness.peer()
         self.watcher = self.harness.peer()
         self.watcher.ask(PacketType.OPTION_REQ, b"queue-events")
@@ -162,6 +170,7 @@ class BrokerHistory(RuleBasedStateMachine):
         same_queue = [other for other in runnable if (other.priority, other.function) == (best, job.function)]
         assert job.order == min(other.order for other in same_queue)
         job.worker = worker
+        self.starts[job.function].append(self.harness.now)
         if job.function in TIMEOUT_S:
             job.deadline = self.harness.now + TIMEOUT_S[job.function] + TIMEOUT_GRACE_S
 
@@ -295,11 +304,21 @@ class BrokerHistory(RuleBasedStateMachine):
 
     def runnable(self, functions):
         """Jobs that a worker with these functions could be given."""
+        admitted = {function for function in functions if self.admits(function)}
+        now, unix_time = self.harness.now, self.harness.unix_time
         return [
             job
             for job in self.waiting()
-            if job.function in functions and job.run_at <= self.harness.unix_time and job.not_before <= self.harness.now
+            if job.function in admitted and job.run_at <= unix_time and job.not_before <= now
         ]
+
+    def admits(self, function):
+        """Whether the limits of the function let one more job start."""
+        running = sum(job.worker is not None for job in self.jobs.values() if job.function == function)
+        rate = RATE.get(function)
+        return running < MAX_RUNNING.get(function, 10**9) and (
+            rate is None or sum(self.harness.now < start + rate.per_s for start in self.starts[function]) < rate.count
+        )
 
     def waiting(self):
         return [job for job in self.jobs.values() if job.worker is None]
@@ -339,19 +358,25 @@ class BrokerHistory(RuleBasedStateMachine):
     @invariant()
     def nobody_sleeps_for_long_beside_work(self):
         idle = [worker for worker in self.sleepers if self.runnable(self.workers[worker])]
-        if not idle:
+        if not idle or self.something_is_due_within(2 * (WAKING_S + PATIENCE_S * len(idle))):
             return
-        deadlines = [job.deadline for job in self.jobs.values() if job.deadline is not None]
-        times = [job.run_at for job in self.jobs.values()]
-        if any(self.harness.now < deadline <= self.harness.now + 2 * WAKING_S for deadline in deadlines):
-            return
-        if any(self.harness.now < job.not_before <= self.harness.now + 2 * WAKING_S for job in self.jobs.values()):
-            return
-        if any(self.harness.unix_time < time <= self.harness.unix_time + 2 * WAKING_S for time in times):
-            return
+        unlimited = [worker for worker in idle if self.runnable(self.workers[worker] - RATE.keys())]
         self.harness.advance(WAKING_S)
         self.a_noop_goes_to_sleepers_only_and_once()
+        assert not any(worker in self.sleepers for worker in unlimited)
+        for _ in idle:  # where jobs may start one by one, workers are woken one by one
+            self.harness.advance(PATIENCE_S)
+            self.a_noop_goes_to_sleepers_only_and_once()
         assert not any(worker in self.sleepers for worker in idle)
+
+    def something_is_due_within(self, seconds):
+        """Whether time alone will change what can be run, or by whom."""
+        now, unix_time = self.harness.now, self.harness.unix_time
+        times = [job.deadline for job in self.jobs.values() if job.deadline is not None]
+        times += [job.not_before for job in self.jobs.values()]
+        times += [start + RATE[function].per_s for function in RATE for start in self.starts[function]]
+        times += [job.run_at - unix_time + now for job in self.jobs.values()]
+        return any(now < time <= now + seconds for time in times)
 
     @invariant()
     def status_agrees(self):
@@ -360,6 +385,14 @@ class BrokerHistory(RuleBasedStateMachine):
             running = sum(job.worker is not None for job in jobs)
             workers = sum(function in functions for functions in self.workers.values())
             assert self.harness.status(function) == (len(jobs), running, workers)
+
+    @invariant()
+    def limits_are_kept(self):
+        for function, limit in MAX_RUNNING.items():
+            assert sum(job.worker is not None for job in self.jobs.values() if job.function == function) <= limit
+        for function, rate in RATE.items():
+            recent = [start for start in self.starts[function] if self.harness.now < start + rate.per_s]
+            assert len(recent) <= rate.count
 
     @invariant()
     def nobody_is_told_anything_else(self):
@@ -388,7 +421,7 @@ class BrokerHistory(RuleBasedStateMachine):
             name, _, numbers = body.partition(b"\0")
             self.told[name] = numbers
         for name, function in self.harness.broker.table.functions.items():
-            expected = b"%d\0%d\0%d" % (function.queued, function.running, len(function.workers))
+            expected = b"%d\0%d\0%d" % (function.startable(self.harness.now), function.running, len(function.workers))
             assert self.told[name] == expected
 
 

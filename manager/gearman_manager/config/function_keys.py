@@ -37,15 +37,22 @@ class FunctionKeys(Section):
     )
     max_queue: v.Natural | None = Field(
         default=None,
-        description="Refuse further jobs when so many wait.",
+        description="Refuse further jobs while so many wait.",
         json_schema_extra=shown_default("0: no limit"),
     )
     max_running: v.Natural | None = Field(
         default=None,
-        description="Most jobs that run at once, everywhere.",
+        description="Most jobs that run at once, on all workers of all machines together.",
         json_schema_extra=shown_default("0: no limit"),
     )
-    rate: v.Text | None = Field(default=None, description="Most jobs started in a time.", examples=["10/s"])
+    rate: v.Rate | None = Field(
+        default=None,
+        description=(
+            "Most jobs started within a second, minute, hour or day, wherever it begins; after a pause all of them "
+            "may start at once."
+        ),
+        examples=["100/m"],
+    )
     settings: v.FreeMapping | None = Field(
         default=None,
         description="Handed to the function's code as `job.settings`; merged key by key.",

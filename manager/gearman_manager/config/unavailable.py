@@ -12,12 +12,7 @@ from .section import Section
 
 UNAVAILABLE_TOP_KEYS: tuple[str, ...] = ("schedules",)
 UNAVAILABLE_POOL_KEYS: tuple[str, ...] = ("concurrency",)
-UNAVAILABLE_FUNCTION_KEYS: tuple[str, ...] = (
-    "keep_result",
-    "max_queue",
-    "max_running",
-    "rate",
-)
+UNAVAILABLE_FUNCTION_KEYS: tuple[str, ...] = ("keep_result",)
 
 _MESSAGE = "the key is valid but not available yet in this version: it has no effect"
 

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 DURATION_PATTERN = r"^([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)$"
 SIZE_PATTERN = r"^([0-9]+(?:\.[0-9]+)?)([kKMGT]?B|[KMGT]iB)$"
 WORKER_COUNT_PATTERN = r"^([0-9]+)(/core)?$"
+RATE_PATTERN = r"^([0-9]+)/(s|m|h|d)$"
 
 # Beyond these a clock or a file offset overflows, and nobody means it.
 MAX_DURATION_S = 3650 * 86400.0
 MAX_SIZE_BYTES = 1 << 60
 MAX_WORKERS = 100_000
+# The job server keeps the time of each of these starts.
+MAX_RATE_COUNT = 100_000
 
 _DURATION_HELP = "500ms, 30s, 5m, 1h or 7d"
 _SIZE_HELP = "300MB or 1GiB"
@@ -108,6 +111,17 @@ def parse_worker_count(value: object, minimum: int = 0) -> WorkerCount:
     if number > MAX_WORKERS:
         raise UnitError(f"{shown(value)} is too many, at most {MAX_WORKERS} is allowed")
     return WorkerCount(number, per_core=bool(match[2]))
+
+
+def check_rate(value: object) -> str:
+    """A rate such as `5/s` or `100/m`, as it was written."""
+    match = re.fullmatch(RATE_PATTERN, value) if isinstance(value, str) else None
+    if match is None or not 0 < _whole(match[1]) <= MAX_RATE_COUNT:
+        raise UnitError(
+            f"a rate from 1 to {MAX_RATE_COUNT} in a second, minute, hour or day, such as 5/s or 100/m, is expected,"
+            f" not {shown(value)}"
+        )
+    return match[0]
 
 
 def format_duration(seconds: float) -> str:

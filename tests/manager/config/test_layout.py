@@ -344,17 +344,16 @@ def test_counts_that_only_this_machine_makes_impossible(laid_out: LaidOut, text:
 
 def test_keys_that_have_no_effect_yet_are_named_with_their_places(read: Read) -> None:
     text = (
-        "server:\ndefaults: {keep_result: 1d, timeout: 1s}\nfunctions:\n  f:\n    max_queue: 3\n    rate: 5/s\n"
+        "server:\ndefaults: {keep_result: 1d, timeout: 1s}\nfunctions:\n  f:\n    keep_result: 3h\n"
         "schedules: {nightly: {}}\n"
     )
-    keys = unavailable_keys(read(text), found("g", max_queue=3, timeout="1s"))
+    keys = unavailable_keys(read(text), found("g", keep_result="1h", timeout="1s"))
     end = "the key is valid but not available yet in this version: it has no effect"
     assert [str(key) for key in keys] == [
-        f"config.yaml:7: schedules: {end}",
+        f"config.yaml:6: schedules: {end}",
         f"config.yaml:2: defaults.keep_result: {end}",
-        f"config.yaml:5: functions.f.max_queue: {end}",
-        f"config.yaml:6: functions.f.rate: {end}",
-        f"workers/g.py:3: g.max_queue: {end}",
+        f"config.yaml:5: functions.f.keep_result: {end}",
+        f"workers/g.py:3: g.keep_result: {end}",
     ]
     assert not any(key.fatal for key in keys)
 

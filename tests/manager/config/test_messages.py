@@ -94,7 +94,10 @@ PROGRAM = [
 FUNCTION = [
     ("timeout: 30", f"timeout: a duration needs a unit: write 30s (allowed: {DURATIONS}), not 30"),
     ("retries: -1", "retries: a whole number from 0 up is expected, not -1"),
-    ("rate: 5", "rate: text is expected, not 5 (put it in quotes)"),
+    (
+        "rate: 5",
+        "rate: a rate from 1 to 100000 in a second, minute, hour or day, such as 5/s or 100/m, is expected, not 5",
+    ),
     ("settings: [a]", "settings: a mapping (lines of 'key: value') is expected, not a list"),
     ("max: 5", "max: the key belongs to processes, not to jobs: write it under pools, or in defaults"),
     ("timout: 5s", f"timout: unknown key, did you mean timeout? Allowed here: {FUNCTION_KEYS}"),
