@@ -120,8 +120,10 @@ def connect(address: Address, timeout_s: float) -> socket.socket:
 
 
 def _resolve(address: Address) -> deque[_Candidate]:
+    # As bytes: text would import the codec for international names, 2 MB in every worker, which ASCII does not need.
+    host = address.host.encode() if address.host.isascii() else address.host
     try:
-        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise CouldNotConnect(

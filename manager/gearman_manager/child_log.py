@@ -15,6 +15,8 @@ RECORD_MARK: Final = "\x1e"
 MAX_TEXT_CHARACTERS: Final = 16_000
 FIELDS: Final = ("function", "handle")
 
+_streams: dict[str, io.TextIOWrapper] = {}
+
 
 class _Pipe(io.FileIO):
     """The pipe to the supervisor; turns to /dev/null once nobody reads it any more."""
@@ -50,15 +52,22 @@ class RecordHandler(logging.Handler):
 
 
 def redirect_output(descriptor: int) -> None:
-    """Let standard output and standard error go to this descriptor, line by line."""
+    """Let standard output and standard error go to this descriptor, line by line.
+
+    The streams of an earlier call go on, where user code has not put others in their place: to make them anew would
+    cost every worker half a megabyte of its own.
+    """
     os.dup2(descriptor, 1, inheritable=True)
     os.dup2(descriptor, 2, inheritable=True)
     for name, number in (("stdout", 1), ("stderr", 2)):
+        if _streams.get(name) is getattr(sys, name) and not _streams[name].closed:
+            continue
         raw = _Pipe(number, "w", closefd=False)
         stream = io.TextIOWrapper(
             io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
         )
         setattr(sys, name, stream)
+        _streams[name] = stream
 
 
 def set_up(level: str) -> None:

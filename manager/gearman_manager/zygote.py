@@ -79,6 +79,7 @@ class Zygote:
         php = find_php_functions(folders)  # only found: programs of their own serve them
         included = {file for files in php.needs.values() for file in files}
         self._hooks = found.hooks
+        worker.flush_output()  # half a line that a module printed is not every worker's
         # What is alive now is shared by all workers: collecting or moving it there would only unshare pages.
         gc.collect()
         gc.freeze()

@@ -1,6 +1,8 @@
 """One connection against a peer that is slow, stops, breaks off or talks nonsense; and how a connection comes about."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any
@@ -140,3 +142,15 @@ def test_an_attempt_that_gets_no_answer_ends_at_its_deadline() -> None:
             attempt.advance(105.0)
         for each in waiting:
             each.close()
+
+
+def test_an_ascii_host_is_looked_up_without_the_codec_for_international_names() -> None:
+    program = (
+        "import sys\n"
+        "from gearman_client import Client, CouldNotConnect\n"
+        "for host in ('127.0.0.1', 'localhost', '[::1]'):\n"
+        "    try: Client(f'{host}:1').echo()\n"
+        "    except CouldNotConnect: pass\n"
+        "sys.exit('encodings.idna' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=30, check=False).returncode == 0

@@ -1,0 +1,37 @@
+"""What a worker costs beside the zygote, and the output streams that it shares with it."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from .conftest import RunningManager, eventually
+
+MAX_PRIVATE_BYTES = 4_000_000
+
+
+def test_a_worker_that_waits_has_little_memory_of_its_own(napping: RunningManager) -> None:
+    manager = napping.start("pools: {nap: {min: 5, max: 5}}\n")
+    private_bytes = [worker["private_bytes"] for worker in manager.workers("nap")]
+    assert median(private_bytes) < MAX_PRIVATE_BYTES
+
+
+def test_what_a_module_printed_while_it_was_loaded_is_not_printed_by_its_workers_again(manager: RunningManager) -> None:
+    manager.write_module("half.py", "print('half a line', end='')\ndef half(job): print('said by', job.workload)\n")
+    manager.start("pools: {half: {min: 2, max: 2}}\n")
+    with manager.client() as client:
+        client.submit("half", b"one", timeout_s=20)
+    eventually(lambda: "said by b'one'" in manager.log(), "the worker's line")
+    manager.stop()
+    assert manager.log().count("half a line") == 1  # the zygote's, told at its end
+
+
+def test_a_module_that_puts_other_streams_in_place_or_closes_them_leaves_its_workers_theirs(
+    manager: RunningManager,
+) -> None:
+    manager.write_module("quiet.py", "import io, sys\nsys.stdout = io.StringIO()\ndef quiet(job): print('not lost')\n")
+    manager.write_module("shut.py", "import sys\nsys.stderr.close()\ndef shut(job): print('heard', file=sys.stderr)\n")
+    manager.start("")
+    with manager.client() as client:
+        for name, said in (("quiet", "not lost"), ("shut", "heard")):
+            client.submit(name, b"", timeout_s=20)
+            eventually(lambda said=said: said in manager.log(), said)
