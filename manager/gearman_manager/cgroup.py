@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 CGROUPS: Final = Path("/sys/fs/cgroup")
+_V1_COUNTERS: Final = "memory.oom_control"
 _UNLIMITED_BYTES: Final = 1 << 60  # version 1 writes "no limit" as a number near 2⁶³
 
 
@@ -32,8 +33,18 @@ class Cgroup:
             limit = _number(folder / "memory.max") or _number(folder / "memory.limit_in_bytes")
             used = _number(folder / "memory.current") or _number(folder / "memory.usage_in_bytes")
             if limit is not None and used is not None and limit < _UNLIMITED_BYTES:
-                free.append(limit - used + _inactive_file_bytes(folder))
+                free.append(limit - used + (count_in(folder / "memory.stat", "inactive_file") or 0))
         return max(0, min(free)) if free else None
+
+    def oom_kills(self) -> int | None:
+        """How many processes of the innermost group the out-of-memory killer has killed; None where nobody counts.
+
+        See `oom_kill` in the kernel's documentation of both versions: in memory.events and memory.oom_control.
+        """
+        counts = (
+            count_in(folder / file, "oom_kill") for folder in self.folders for file in ("memory.events", _V1_COUNTERS)
+        )
+        return next((count for count in counts if count is not None), None)
 
     def cores(self) -> float | None:
         """How many processors' worth of time it may use; None without a limit."""
@@ -74,9 +85,10 @@ def _number(file: Path) -> int | None:
     return int(text) if text.isdecimal() else None
 
 
-def _inactive_file_bytes(folder: Path) -> int:
+def count_in(file: Path, name: str) -> int | None:
+    """The number beside a name, in a file with one such pair a line."""
     try:
-        lines = (folder / "memory.stat").read_text().splitlines()
+        lines = file.read_text().splitlines()
     except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)
+        return None
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{name} ")), None)

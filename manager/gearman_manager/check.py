@@ -9,7 +9,7 @@ from rich.table import Table
 
 from gearman_manager import exit_codes
 from gearman_manager.cgroup import Cgroup, usable_cores
-from gearman_manager.code_loading import Code, CodeLoader
+from gearman_manager.code_loading import Code, CodeLoader, Host
 from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out, unavailable_keys
 from gearman_manager.errors import ManagerError
 from gearman_manager.generations import counted
@@ -44,7 +44,7 @@ def load_code(config: Config) -> Code:
     lifeline_read, lifeline_write = os.pipe2(os.O_CLOEXEC)
     doorbell = os.eventfd(0, os.EFD_CLOEXEC)
     inherited = Inherited(Scoreboard.create(1), lifeline_read, doorbell)
-    loader = CodeLoader(lambda: ZygoteProcess(inherited, "WARNING", _Nobody()), usable_cores(Cgroup.of()))
+    loader = CodeLoader(lambda: ZygoteProcess(inherited, "WARNING", _Nobody()), Host(usable_cores(Cgroup.of())))
     try:
         zygote, code = loader.load(config)
         if zygote is None:

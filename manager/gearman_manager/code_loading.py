@@ -18,6 +18,14 @@ MAX_CULPRITS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
+class Host:
+    """What is to be known of the machine: its processors, and how it puts the end of a process into words."""
+
+    cores: int
+    describe: Callable[[int | None], str] = describe_status
+
+
+@dataclass(frozen=True, slots=True)
 class Code:
     """What a zygote found when it loaded the modules."""
 
@@ -51,9 +59,9 @@ class Code:
 class CodeLoader:
     """Starts zygotes until one has loaded all that can be loaded."""
 
-    def __init__(self, start: Callable[[], ZygoteProcess], cores: int) -> None:
+    def __init__(self, start: Callable[[], ZygoteProcess], host: Host) -> None:
         self._start = start
-        self._cores = cores
+        self._host = host
         self._zygote: ZygoteProcess | None = None
         self._given_up = False
 
@@ -77,7 +85,7 @@ class CodeLoader:
             if self._given_up:
                 raise StartError("stopped while the modules were being loaded")
             if report is None:
-                problem = _blame(config, zygote)
+                problem = _blame(config, zygote, self._host.describe(zygote.status))
                 if not zygote.loading or len(culprits) >= MAX_CULPRITS:
                     return None, Code((), (problem,), CodeFiles({}, {}))
                 culprits[zygote.loading] = problem
@@ -112,12 +120,12 @@ class CodeLoader:
 
     def lay_out(self, config: Config, code: Code) -> Layout:
         """What runs with this code."""
-        return lay_out(config, code.found, self._cores, [error.file for error in code.errors])
+        return lay_out(config, code.found, self._host.cores, [error.file for error in code.errors])
 
 
-def _blame(config: Config, zygote: ZygoteProcess) -> Problem:
+def _blame(config: Config, zygote: ZygoteProcess, end: str) -> Problem:
     """Why there is no report: the module that was being imported, as far as that is known."""
-    how = f"ended its process ({describe_status(zygote.status)})"
+    how = f"ended its process ({end})"
     if zygote.took_too_long:
         how = f"was not done after {LOAD_TIMEOUT_S:g} s"
     if zygote.loading:

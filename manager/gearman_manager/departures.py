@@ -14,10 +14,14 @@ import gevent
 
 from gearman_manager import process
 from gearman_manager.live_worker import LiveWorker
+from gearman_manager.oom import OomKills
 from gearman_manager.scoreboard import SlotState, SlotView
 
 _log = logging.getLogger("workers")
 _STATUS_WAIT_S: Final = 1.0
+#: What of its output stands in `last_error`.
+LAST_LINES: Final = 3
+LAST_LINE_CHARACTERS: Final = 300
 
 
 @dataclass(slots=True)
@@ -32,7 +36,8 @@ class Departure:
 class Departures:
     """Those whose exit status has not been heard yet, and statuses whose process has not been missed yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, oom_kills: OomKills) -> None:
+        self._oom_kills = oom_kills
         self._departed: dict[int, Departure] = {}
         self._statuses: dict[int, int] = {}
 
@@ -45,7 +50,7 @@ class Departures:
         """The kernel says that it is gone. Its pidfd is closed here, once it is of no more use."""
         if status is not None:
             os.close(departure.live.pidfd)
-            _explain(departure, status)
+            self._explain(departure, status)
             return
         pid = departure.live.pid
         self._departed[pid] = departure
@@ -56,31 +61,36 @@ class Departures:
         """The zygote says how a process ended; `still_known`: the kernel has not told us of its end yet."""
         departure = self._departed.pop(pid, None)
         if departure is not None:
-            _explain(departure, status)
+            self._explain(departure, status)
         elif still_known:
             self._statuses[pid] = status
 
     def _give_up_on(self, pid: int, departure: Departure) -> None:
         if self._departed.get(pid) is departure:
             del self._departed[pid]
-            _explain(departure, process.exit_status(departure.live.pidfd))
+            self._explain(departure, process.exit_status(departure.live.pidfd))
         os.close(departure.live.pidfd)
 
+    def _explain(self, departure: Departure, status: int | None) -> None:
+        live, view = departure.live, departure.view
+        if departure.expected and not live.doom:
+            jobs = "" if live.is_program else f" after {view.done + view.failed} jobs"
+            _log.info("ended (%s)%s", process.describe_status(status), jobs, extra=live.where)
+            return
+        how = f"{live.doom}, {process.describe_status(status)}" if live.doom else self._oom_kills.describe(status)
+        last = _last_words(departure)
+        live.pool.last_error = f"{live.name} pid {live.pid}: {how}" + (f": {last}" if last else "")
+        job = {}
+        if view.state is SlotState.BUSY:
+            job = {"function": live.order.pool.functions[view.function], "handle": view.handle}
+        wait_s = live.pool.crashes.not_before - time.monotonic()
+        then = f"in {wait_s:.1f} s" if wait_s > 0 else "now"
+        _log.error("died (%s), replaced %s", how, then, extra=live.where | job)
 
-def _explain(departure: Departure, status: int | None) -> None:
-    live, view = departure.live, departure.view
-    how = process.describe_status(status)
-    if live.doom:
-        how = f"{live.doom}, {how}"
-    if departure.expected and not live.doom:
-        jobs = "" if live.is_program else f" after {view.done + view.failed} jobs"
-        _log.info("ended (%s)%s", how, jobs, extra=live.where)
-        return
-    last = view.last_error or (live.output.last_lines[-1] if live.output.last_lines else "")
-    live.pool.last_error = f"{live.name} pid {live.pid}: {how}" + (f": {last}" if last else "")
-    job = {}
-    if view.state is SlotState.BUSY:
-        job = {"function": live.order.pool.functions[view.function], "handle": view.handle}
-    wait_s = live.pool.crashes.not_before - time.monotonic()
-    then = f"in {wait_s:.1f} s" if wait_s > 0 else "now"
-    _log.error("died (%s), replaced %s", how, then, extra=live.where | job)
+
+def _last_words(departure: Departure) -> str:
+    """Why it could not start, as it noted itself; otherwise the last lines that it wrote."""
+    if departure.view.state is SlotState.STARTING and departure.view.last_error:
+        return departure.view.last_error
+    lines = "\n".join(departure.live.output.last_lines).splitlines()
+    return " | ".join(line.strip()[:LAST_LINE_CHARACTERS] for line in lines[-LAST_LINES:])

@@ -13,10 +13,9 @@ from typing import Final
 import gevent
 import gevent.lock
 
-from gearman_manager.code_loading import Code, CodeLoader
+from gearman_manager.code_loading import Code, CodeLoader, Host
 from gearman_manager.config import Config, ConfigError, Layout, Problem, unavailable_keys
 from gearman_manager.errors import StartError
-from gearman_manager.process import describe_status
 from gearman_manager.workforce import Workforce
 from gearman_manager.zygote_process import Inherited, ZygoteProcess
 
@@ -40,7 +39,7 @@ class Generations:
     """Starts zygotes and decides whether their code takes over. Implements `ZygoteEvents`."""
 
     def __init__(
-        self, inherited: Inherited, workforce: Workforce, cores: int, accepted: Callable[[Accepted], None]
+        self, inherited: Inherited, workforce: Workforce, host: Host, accepted: Callable[[Accepted], None]
     ) -> None:
         """`accepted` is called for each generation that takes over, before its workers start."""
         self.zygote: ZygoteProcess | None = None
@@ -49,7 +48,8 @@ class Generations:
         self._inherited = inherited
         self._workforce = workforce
         self._accepted = accepted
-        self._loader = CodeLoader(self._start_zygote, cores)
+        self._loader = CodeLoader(self._start_zygote, host)
+        self._describe = host.describe
         self._log_level = "INFO"
         self._alive: set[ZygoteProcess] = set()  # the current one, one that loads, and those that were dismissed
         self._stopping = False
@@ -129,7 +129,7 @@ class Generations:
         self.zygote = None
         self._workforce.zygote_lost(self.pids)
         if not self._stopping:
-            _log.error("the zygote died (%s); its workers go on, a new one starts", describe_status(status))
+            _log.error("the zygote died (%s); its workers go on, a new one starts", self._describe(status))
             gevent.spawn(self._succeed)
 
     def _succeed(self) -> None:

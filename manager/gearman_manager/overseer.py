@@ -19,6 +19,7 @@ from gearman_client import AdminClient, AdminError, GearmanError, parse_address
 from gearman_manager import process
 from gearman_manager.live_worker import LiveWorker
 from gearman_manager.memory_gauge import private_bytes_of
+from gearman_manager.oom import OomKills
 from gearman_manager.scoreboard import SlotState, SlotView
 from gearman_manager.workforce import Workforce
 
@@ -34,9 +35,10 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 class Overseer:
     """Walks the scoreboard a few times a second: some microseconds a worker."""
 
-    def __init__(self, workforce: Workforce, wake: Callable[[], None]) -> None:
+    def __init__(self, workforce: Workforce, wake: Callable[[], None], oom_kills: OomKills) -> None:
         self._workforce = workforce
         self._wake = wake
+        self._oom_kills = oom_kills
         self._memory_at = 0.0
         self._greenlet = gevent.spawn(self._run)
 
@@ -51,6 +53,7 @@ class Overseer:
             memory_too = now_ns / 1e9 >= self._memory_at + MEMORY_INTERVAL_S
             if memory_too:
                 self._memory_at = now_ns / 1e9
+                self._oom_kills.look()
             for live in list(self._workforce.live.values()):
                 if live.pid and not live.is_program and not live.doom:
                     self._look_at(live, now_ns, memory_too=memory_too)

@@ -44,9 +44,13 @@ class ServerOptions:
 class BundledServer:
     """Keeps one `gearman-server` process alive."""
 
-    def __init__(self, options: ServerOptions, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, options: ServerOptions, changed: Callable[[], None], describe: Callable[[int | None], str]
+    ) -> None:
+        """`changed` is called when it is back; `describe` puts an exit status into words."""
         self._options = options
         self._changed = changed
+        self._describe = describe
         self.address = options.listen  # with the real port once it was ready
         self._child: process.Child | None = None
         self._output: ChildOutput | None = None
@@ -175,7 +179,7 @@ class BundledServer:
                 return
             if time.monotonic() - started > _QUIET_S:
                 delay_s = _FIRST_RESTART_S
-            how = process.describe_status(self._status)
+            how = self._describe(self._status)
             _log.error("the job server ended (%s); starting it again in %.2f s", how, delay_s)
             gevent.sleep(delay_s * random.uniform(0.75, 1.25))
             delay_s = min(delay_s * 2, _MAX_RESTART_S)
@@ -189,4 +193,4 @@ class BundledServer:
 
     def _last_words(self) -> str:
         lines = self._output.last_lines if self._output else []
-        return lines[-1] if lines else f"the job server ended ({process.describe_status(self._status)}) without a word"
+        return lines[-1] if lines else f"the job server ended ({self._describe(self._status)}) without a word"

@@ -24,6 +24,7 @@ from gearman_client import parse_address
 from gearman_manager import exit_codes, log, loop_boundary, policies, process, status
 from gearman_manager.by_hand import ByHand
 from gearman_manager.cgroup import Cgroup, usable_cores
+from gearman_manager.code_loading import Host
 from gearman_manager.config import Config, ConfigError, Problem, ResolvedPool, reachable
 from gearman_manager.control import Commands, ControlServer
 from gearman_manager.discovery import content_hashes
@@ -31,6 +32,7 @@ from gearman_manager.errors import ManagerError, StartError
 from gearman_manager.generations import Accepted, Generations
 from gearman_manager.grant import Room
 from gearman_manager.host_guards import HostGuards
+from gearman_manager.oom import OomKills
 from gearman_manager.orders import CodeFiles, pool_order
 from gearman_manager.overseer import Overseer
 from gearman_manager.queues import Queues
@@ -65,12 +67,14 @@ class Supervisor:
         self._doorbell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         scoreboard = Scoreboard.create()
         self._name = _name(run_folder)
-        self._workforce = Workforce(self._name, scoreboard, self._awake.set)
+        self._cgroup = Cgroup.of()
+        self._oom_kills = OomKills(self._cgroup)
+        self._workforce = Workforce(self._name, scoreboard, self._awake.set, self._oom_kills)
         self._workforce.running_jobs = self._running_jobs
         self._workforce.kill_zygote = lambda: self._generations.kill_zygote()
         inherited = Inherited(scoreboard, self._lifeline_read, self._doorbell)
-        self._cgroup = Cgroup.of()
-        self._generations = Generations(inherited, self._workforce, usable_cores(self._cgroup), self._arrange)
+        host = Host(usable_cores(self._cgroup), self._oom_kills.describe)
+        self._generations = Generations(inherited, self._workforce, host, self._arrange)
         self._scaling = Scaling(self._workforce, self._room)
         self._pools: Mapping[str, ResolvedPool] = {}
         self._max_running: Mapping[str, int] = {}
@@ -81,7 +85,7 @@ class Supervisor:
         self._queues: Queues | None = None
         self._watch: SourceWatch | None = None
         self._followed: Iterable[str] = ()
-        self._overseer = Overseer(self._workforce, self._awake.set)
+        self._overseer = Overseer(self._workforce, self._awake.set, self._oom_kills)
         self._control: ControlServer | None = None
 
     def run(self) -> int:
@@ -160,7 +164,7 @@ class Supervisor:
             file = self._run_folder.path / policies.FILE_NAME
             policies.write_policies(file, {})
             options = ServerOptions(section.listen, section.store, level, file)
-            self._server = BundledServer(options, self._server_is_back)
+            self._server = BundledServer(options, self._server_is_back, self._oom_kills.describe)
             try:
                 self._server.start()
             except StartError as error:

@@ -19,6 +19,7 @@ from gearman_manager import process
 from gearman_manager.departures import Departure, Departures
 from gearman_manager.errors import StartError
 from gearman_manager.live_worker import LiveWorker, Slots, Totals
+from gearman_manager.oom import OomKills
 from gearman_manager.orders import PoolOrder
 from gearman_manager.output import ChildOutput
 from gearman_manager.pool import Pool, WorkerEvent, WorkerState
@@ -40,7 +41,7 @@ _GOLDEN_RATIO: Final = 0.6180339887498949
 class Workforce:
     """The process table of the workers. Implements `ZygoteEvents` but for the zygote's own end."""
 
-    def __init__(self, manager: str, scoreboard: Scoreboard, wake: Callable[[], None]) -> None:
+    def __init__(self, manager: str, scoreboard: Scoreboard, wake: Callable[[], None], oom_kills: OomKills) -> None:
         self.pools: dict[str, Pool] = {}
         self.live: dict[str, LiveWorker] = {}
         self.kill_zygote: Callable[[], None] = lambda: None
@@ -50,7 +51,7 @@ class Workforce:
         self._manager = manager
         self._slots = Slots(scoreboard)
         self._wake = wake
-        self._departures = Departures()
+        self._departures = Departures(oom_kills)
         self._stopping = False
 
     # What should be

@@ -1,6 +1,8 @@
 """Fixtures that run the real manager on a free port, with its own folder, and see to it that nothing is left behind."""
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -74,7 +76,6 @@ class RunningManager:
         self.workers_dir = folder / "workers"
         self.config_file = folder / "config.yaml"
         self.log_file = folder / "manager.log"
-        self.run_dir = "run"
         self.program: list[str | Path] = [BIN / "gearman-manager"]  # what is started; for faults something around it
         self.environment: dict[str, str] = {}  # beside this process's
         self.process: subprocess.Popen[bytes] | None = None
@@ -92,7 +93,7 @@ class RunningManager:
     def start(self, config: str) -> "RunningManager":
         """Start it and wait until every pool has its workers registered."""
         self.workers_dir.mkdir(exist_ok=True)
-        self.config_file.write_text(f"run_dir: {self.run_dir}\nserver: {{listen: 127.0.0.1:0}}\n{dedent(config)}")
+        self.config_file.write_text(f"run_dir: run\nserver: {{listen: 127.0.0.1:0}}\n{dedent(config)}")
         self.launch()
         eventually(self.settled, "all workers registered")
         (self.address,) = self.status()["servers"]
@@ -115,15 +116,20 @@ class RunningManager:
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=check)
 
     def status(self) -> dict[str, Any]:
-        """What `status --json` prints, asked for in the same way but without a process each time."""
-        report: dict[str, Any] = request(self.folder / self.run_dir / "control.sock", "GET", "/status")
+        """What `status --json` prints; where the run folder is known asked for without a process each time."""
+        run_dir = re.search(r"^run_dir: (\S+)", self.config_file.read_text(), re.MULTILINE)
+        report: dict[str, Any]
+        if run_dir is None:
+            report = json.loads(self.command("status", "--json").stdout)
+        else:
+            report = request(self.folder / run_dir[1] / "control.sock", "GET", "/status")
         return report
 
     def try_status(self) -> dict[str, Any] | None:
         """The same, None while nobody answers."""
         try:
             return self.status()
-        except ManagerError:
+        except (ManagerError, subprocess.CalledProcessError):
             return None
 
     def settled(self) -> bool:

@@ -22,7 +22,6 @@ POOL_OF_TEN = "pools: {nap: {functions: [nap], min: 1, max: 10, scale: {target_w
 def start(manager: RunningManager, config: str, *, name: str = "run") -> RunningManager:
     """Start a manager whose pools may be empty and whose server may be somebody else's; wait until servers answer."""
     manager.workers_dir.mkdir(exist_ok=True)
-    manager.run_dir = name
     manager.config_file.write_text(f"run_dir: {name}\n{config}")
     manager.launch()
     report = eventually(lambda: _report_with_servers(manager), f"the job server answers\n{manager.log()}")

@@ -91,3 +91,13 @@ def test_a_quota_of_processor_time_counts_as_cores(tmp_path: Path) -> None:
 def test_without_any_limit_all_of_the_machine_counts() -> None:
     assert Cgroup(()).free_memory_bytes() is None
     assert usable_cores(Cgroup(())) == len(os.sched_getaffinity(0))
+
+
+def test_kills_for_want_of_memory_are_counted_in_the_innermost_group_of_either_version(tmp_path: Path) -> None:
+    inner, outer = tmp_path / "inner", tmp_path
+    inner.mkdir()
+    assert Cgroup((inner, outer)).oom_kills() is None
+    (outer / "memory.events").write_text("low 0\nhigh 0\nmax 7\noom 3\noom_kill 2\noom_group_kill 0\n")
+    assert Cgroup((inner, outer)).oom_kills() == 2
+    (inner / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 5\n")
+    assert Cgroup((inner, outer)).oom_kills() == 5

@@ -1,0 +1,49 @@
+"""Real control groups for tests, of the version that this machine has; and a manager that is started inside one."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from gearman_manager.cgroup import CGROUPS
+
+from .conftest import BIN, RunningManager
+
+
+@contextmanager
+def limited_group(controller: str, limits: dict[str, str]) -> Iterator[Path]:
+    """A group with a limit, which is given by the name of its file in version 1 and in version 2."""
+    for root, (file, value) in zip((CGROUPS / controller, CGROUPS), limits.items(), strict=True):
+        folder = root / f"gearman-manager-test-{uuid.uuid4().hex}"
+        try:
+            folder.mkdir()
+            (folder / file).write_text(value)
+        except OSError:
+            if folder.is_dir():
+                folder.rmdir()
+            continue
+        try:
+            yield folder
+        finally:
+            remove(folder)
+        return
+    pytest.skip(f"this machine lets nobody make a control group for {controller}")
+
+
+def remove(folder: Path) -> None:
+    """The kernel lets a group go when its last process is reaped."""
+    for _ in range(100_000):
+        try:
+            folder.rmdir()
+            return
+        except OSError:
+            os.sched_yield()
+
+
+def start_inside(manager: RunningManager, group: Path) -> None:
+    """Have the manager started in this group, with everything below it."""
+    join = f'echo $$ > {group}/cgroup.procs && exec "$@"'
+    manager.program = ["sh", "-c", join, "sh", BIN / "gearman-manager"]
