@@ -164,6 +164,8 @@ class Assignments:
         function.running += 1
         if function.throttle is not None:
             function.throttle.note_start(now)
+        if job.record is not None:
+            self._table.durability.job_changed(job)
         if session.timeouts_s or function.policy.timeout_s is not None:
             self._start_timeout(session, job, now)
         waited_s, job.since = now - job.since, now

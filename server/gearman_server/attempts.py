@@ -71,14 +71,23 @@ class Attempts:
             return
         history = _history(job, started)
         history.losses += 1
+        if self._may_run_again(job, history, reason):
+            self._table.put_back(job)
+
+    def lose_server(self, job: Job) -> bool:
+        """A job is back from the store that was running when the server ended. False: that was its last attempt."""
+        return self._may_run_again(job, _history(job, job.since), "the server ended under it")
+
+    def _may_run_again(self, job: Job, history: JobHistory, reason: str) -> bool:
+        """The worker was lost, and that is counted. Gives the job up if it was once too often."""
         history.error = reason.encode()
         crash_retries = job.function.policy.crash_retries
         if crash_retries is not None and history.losses > crash_retries:
             self._table.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
             self._drop(job, f"{reason}, and it has had its {history.losses} attempts")
-            return
+            return False
         self._table.events.emit(JobRequeued(job.handle, job.function.name, reason, history.losses, job.priority))
-        self._table.put_back(job)
+        return True
 
     def _retry(self, job: Job, history: JobHistory, failure: Failure) -> None:
         wait_s = self._wait_s(job, history.failures)

@@ -25,12 +25,16 @@ from gearman_server.events import (
     EventStream,
     JobDue,
     RequestRefused,
+    StoreFailed,
+    StoreLost,
+    StoreRecovered,
 )
 from gearman_server.job import Job
 from gearman_server.job_table import BrokerSettings, JobTable
 from gearman_server.policies import FunctionPolicy
 from gearman_server.queries import Queries
 from gearman_server.queue_events import QueueEvents
+from gearman_server.replay import Replay, Unread
 from gearman_server.replies import error
 from gearman_server.results import Results
 from gearman_server.session import Identity, Session
@@ -59,6 +63,7 @@ class Broker:
         self.table = JobTable(store, settings, self.events, self._agenda, unix_time)
         self._settings = settings
         self._freed = self.table.throttling.freed
+        self._replay: Replay | None = None
         self._timeouts = JobTimeouts(self.table.jobs)
         self._queue_events = QueueEvents(self.table, self._agenda)
         self._attempts = Attempts(self.table, unix_time, random)
@@ -100,6 +105,8 @@ class Broker:
         self.sessions.discard(session)
         session.close()
         self.table.stop_listening(session)
+        if self._replay is not None:
+            self._replay.forget(session)
         # Newest first, as in gearmand. Out of the sleepers first, or requeueing would wake the dead.
         self.table.rouse(session)
         for job in reversed(list(session.assigned.values())):
@@ -116,6 +123,8 @@ class Broker:
         """Carry out what a connection asked for, in order. Malformed input ends that connection and no other."""
         if session.ending is not None:
             return
+        if self._replay is not None:
+            packets = self._replay.admit(session, packets)
         self.table.now = now
         handlers = self._handlers
         for packet_type, body in packets:
@@ -194,6 +203,31 @@ class Broker:
         """The store could not commit these inserts: their submitters get QUEUE_ERROR."""
         self.table.durability.inserts_failed(jobs)
         self._note_change()
+
+    def start_replay(self, unread: Unread) -> Replay:
+        """Jobs of an earlier run are about to come back: until they have, requests may have to wait for the store."""
+        self._replay = self.table.replay = Replay(self.table, self._attempts, unread, self.receive)
+        return self._replay
+
+    def end_replay(self, now: float) -> None:
+        """They all have."""
+        replay, self._replay, self.table.replay = self._replay, None, None
+        if replay is not None:
+            replay.end(now)
+
+    def store_troubled(self, reason: str) -> None:
+        """The store can't be written: background submissions are refused until it can."""
+        self.table.durability.trouble = reason
+        self.events.emit(StoreFailed(reason))
+
+    def store_recovered(self) -> None:
+        """The store can be written again."""
+        self.table.durability.trouble = None
+        self.events.emit(StoreRecovered())
+
+    def store_lost(self, reason: str) -> None:
+        """The store belongs to somebody else: whoever runs this server ends it."""
+        self.events.emit(StoreLost(reason))
 
     def stop_assigning(self) -> None:
         """The server is ending: running jobs are finished, no other is started, and submissions are refused."""

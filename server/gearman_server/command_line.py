@@ -23,6 +23,7 @@ from gearman_server.machine import this_machine
 from gearman_server.options import PARAMETERS
 from gearman_server.policy_loading import read_policies
 from gearman_server.server import Server, ServerSettings, default_handle_prefix
+from gearman_server.stores.settings import MEMORY, StoreSettings, read_url_file
 
 EXIT_OK: Final = 0
 EXIT_FAILURE: Final = 1
@@ -73,8 +74,6 @@ def settings_of(options: dict[str, Any]) -> ServerSettings:
     """
     if options["queue_type"] not in (None, "builtin"):
         raise UsageError(f"-q {options['queue_type']}: durable jobs are kept with --store URL instead")
-    if options["store"] != "memory":
-        raise UsageError("--store: the only store of this version is memory")
     return ServerSettings(
         ports=port_settings(options),
         tls=tls_settings(options),
@@ -84,6 +83,7 @@ def settings_of(options: dict[str, Any]) -> ServerSettings:
             allowed=allowed(options),
         ),
         broker=_broker_settings(options),
+        store=_store_settings(options),
         policies=read_policies(options["policies"]) if options["policies"] is not None else None,
     )
 
@@ -116,6 +116,17 @@ def _broker_settings(options: dict[str, Any]) -> BrokerSettings:
         admin_allow=_administrators(options["admin_allow"]),
         allow_shutdown=options["allow_shutdown"],
     )
+
+
+def _store_settings(options: dict[str, Any]) -> StoreSettings | None:
+    file = options["store_url_file"]
+    url = read_url_file(file) if file is not None else options["store"]
+    if url == MEMORY:
+        return None
+    from gearman_server.stores.url import parse_url  # SQL is loaded only where there is a store for it
+
+    parse_url(url)
+    return StoreSettings(url, options["store_timeout"])
 
 
 def _administrators(networks: Sequence[str]) -> AccessList:

@@ -21,13 +21,17 @@ _NOT_STORED: Final = error(b"QUEUE_ERROR", b"The job could not be stored")
 
 
 class JobRecord:
-    """A job's row in the store: being inserted while replies wait for it, then written."""
+    """A job's row in the store: being inserted, while replies wait for it, then written."""
 
     __slots__ = ("is_written", "waiting")
 
-    def __init__(self) -> None:
-        self.is_written = False
+    def __init__(self, *, is_written: bool = False) -> None:
+        self.is_written = is_written
         self.waiting: list[WithheldReply] = []
+
+
+#: Shared by all jobs whose row is written: there can be millions, and nothing more is to be known of their rows.
+WRITTEN: Final = JobRecord(is_written=True)
 
 
 class Durability:
@@ -37,6 +41,8 @@ class Durability:
         self._store = store
         self._table = table
         self.is_durable = store.is_durable
+        #: Why the store can't be written now, in a sentence; None while it can.
+        self.trouble: str | None = None
 
     def acknowledge(self, session: Session, job: Job) -> None:
         """Answer a background submission: JOB_CREATED, as soon as the job's row is committed."""
@@ -52,9 +58,10 @@ class Durability:
     def inserts_written(self, jobs: Iterable[Job]) -> None:
         """These inserts are committed. A job that has ended in the meantime has no record any more."""
         for job in jobs:
-            if job.record is not None:
-                job.record.is_written = True
-                self._release(job.record, job_created(job.handle))
+            record = job.record
+            if record is not None:
+                job.record = WRITTEN
+                self._release(record, job_created(job.handle))
 
     def inserts_failed(self, jobs: Iterable[Job]) -> None:
         """These inserts will not be committed. A running job goes on in memory, a queued one was never promised."""
@@ -69,7 +76,7 @@ class Durability:
                     self._table.drop(job, "could not be stored")
 
     def job_changed(self, job: Job) -> None:
-        """An attempt came to nothing: its count and the time of the next one are written some time; nobody waits."""
+        """A job was given to a worker, or an attempt came to nothing: that is written some time; nobody waits."""
         self._store.update(job)
 
     def job_ended(self, job: Job) -> None:

@@ -17,6 +17,21 @@ class StartError(ServerError):
     """The server can't start; the message is one line that says why and what would help."""
 
 
+class StoreError(ServerError):
+    """The store can't be read or written now; the message is one line that says why."""
+
+    def __init__(self, reason: str, *, is_lost: bool = False, is_about_data: bool = False) -> None:
+        super().__init__(reason)
+        #: The connection is gone: another one may work.
+        self.is_lost = is_lost
+        #: What was to be written is the reason, or may be: less of it can work.
+        self.is_about_data = is_about_data
+
+
+class OwnershipLostError(StoreError):
+    """Another server has owned the store in the meantime: what this one knows about its jobs no longer holds."""
+
+
 class MalformedPacketError(ServerError):
     """A packet's body does not hold what its type demands: the connection is closed after an ERROR."""
 

@@ -139,6 +139,22 @@ class ShutdownRequested(NamedTuple):
     is_graceful: bool
 
 
+class StoreFailed(NamedTuple):
+    """The durable store can't be written: background submissions get an ERROR until it can."""
+
+    reason: str
+
+
+class StoreRecovered(NamedTuple):
+    """The durable store is well again."""
+
+
+class StoreLost(NamedTuple):
+    """The store belongs to another server: whoever runs this one ends it."""
+
+    reason: str
+
+
 Event: TypeAlias = (
     ConnectionOpened
     | ConnectionClosed
@@ -155,6 +171,9 @@ Event: TypeAlias = (
     | JobRequeued
     | JobDropped
     | ShutdownRequested
+    | StoreFailed
+    | StoreRecovered
+    | StoreLost
 )
 
 EVERY_JOB: Final = (JobQueued, JobCoalesced, JobAssigned, JobEnded)

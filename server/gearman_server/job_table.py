@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 from gearman_client.packet import PacketType
 from gearman_server.access import THIS_MACHINE, AccessList
-from gearman_server.durability import Durability
+from gearman_server.durability import WRITTEN, Durability
 from gearman_server.errors import RefusedError
 from gearman_server.events import EventStream, JobDropped, JobDue
 from gearman_server.function import Function
+from gearman_server.history import JobHistory
 from gearman_server.job import Job, JobState, coalescing_key
 from gearman_server.policies import FunctionPolicy, Policies
 from gearman_server.replies import MAX_HANDLE_BYTES, NOOP, forwarded
@@ -26,6 +27,7 @@ from gearman_server.throttling import Throttling
 
 if TYPE_CHECKING:
     from gearman_server.agenda import Agenda
+    from gearman_server.replay import Replay, StoredJob
     from gearman_server.session import Session
     from gearman_server.store import Store
 
@@ -67,10 +69,13 @@ class JobTable:
         self.jobs: dict[bytes, Job] = {}
         #: Sessions for which packets have been left since the listener last looked.
         self.touched: set[Session] = set()
+        #: The return of stored jobs, while it goes on.
+        self.replay: Replay | None = None
         #: The monotonic time as last handed to the broker.
         self.now = 0.0
         self.events = events
         self.durability = Durability(store, self)
+        self._unix_time = unix_time
         self.schedule = Schedule(agenda, unix_time, self._release_delayed)
         self._retry_timer = RetryTimer(agenda, self._release_delayed)
         self.throttling = Throttling(self, agenda)
@@ -87,6 +92,8 @@ class JobTable:
         if function is None:
             _check_function_name(name)
             function = self.functions[name] = Function(name, self._policies.of(name))
+            if self.replay is not None:
+                self.replay.prepare(function)
         return function
 
     def use_policies(self, by_function: Mapping[bytes, FunctionPolicy]) -> None:
@@ -123,6 +130,41 @@ class JobTable:
             if key is not None:
                 function.by_key[key] = job
         return job
+
+    def restore(self, stored: StoredJob, now: float) -> Job:
+        """A job of an earlier run, which is in the store. It is in no queue yet, unless it has to wait for its time.
+
+        Raises:
+            RefusedError: its function's name can't be used.
+        """
+        function = self.function(stored.function)
+        job = self.jobs[stored.handle] = Job(stored.handle, function, stored.unique, stored.workload, stored.priority)
+        job.background = True
+        job.record = WRITTEN
+        if stored.reducer is not None:
+            job.with_extras().reducer = stored.reducer
+        job.since, job.submitted = now, now - max(0.0, self._unix_time() - stored.submitted_at)
+        if stored.failures or stored.requeues:
+            history = job.with_extras().history = JobHistory(job.submitted)
+            history.failures, history.losses = stored.failures, stored.requeues
+            history.error = stored.error or b""
+        key = coalescing_key(job.unique, job.workload)
+        if key is not None:
+            function.by_key.setdefault(key, job)
+        self._delay_restored(job, stored.run_at, now)
+        return job
+
+    def _delay_restored(self, job: Job, run_at: float | None, now: float) -> None:
+        wait_s = run_at - self._unix_time() if run_at is not None else 0.0
+        if run_at is None or wait_s <= 0:
+            return
+        if job.history is None:
+            self.delay(job, int(run_at), now)
+        else:
+            job.history.not_before = run_at
+            job.state = JobState.DELAYED
+            job.function.delayed[job.priority] += 1
+            self._retry_timer.add(job, now + wait_s)
 
     def delay(self, job: Job, run_at: int, now: float) -> None:
         """The job, which is in no queue, enters its queue at that time (Unix seconds)."""

@@ -93,6 +93,8 @@ def _serve(server: Server, settings: ProcessSettings, say_ready: Callable[[], No
     notify("STOPPING=1")
     server.stop()
     logger.log(NOTICE, "gearman-server ended: %s", life.end_reason)
+    if life.failure is not None:
+        raise StartError(life.failure)
 
 
 class Life:
@@ -103,6 +105,8 @@ class Life:
         self._loop = loop
         self._ended = Event()
         self.end_reason = ""
+        #: Why it could not go on; None: it was told to end.
+        self.failure: str | None = None
         # The watchers must be kept: a collected one watches nothing.
         self._watchers: list[Any] = []
         for number, react in (
@@ -115,6 +119,7 @@ class Life:
             watcher.start(react)
             self._watchers.append(watcher)
         server.on_shutdown_command(self._on_shutdown_command)
+        server.on_store_lost(self._fail)
 
     def _on_shutdown_command(self, is_graceful: bool) -> None:
         if is_graceful:
@@ -129,6 +134,10 @@ class Life:
     def _end(self, reason: str) -> None:
         self.end_reason = self.end_reason or reason
         self._ended.set()
+
+    def _fail(self, reason: str) -> None:
+        self.failure = reason
+        self._end(reason)
 
     def _end_now(self) -> None:
         self._end("signal")

@@ -31,6 +31,9 @@ from gearman_server.events import (
     JobRequeued,
     RequestRefused,
     ShutdownRequested,
+    StoreFailed,
+    StoreLost,
+    StoreRecovered,
 )
 from gearman_server.log_handlers import FileHandler, LineHandler, SyslogHandler
 
@@ -173,8 +176,9 @@ def log_events(events: EventStream) -> None:
 
 
 _LEVELS_OF_EVENTS: Final[tuple[tuple[int, tuple[type[Event], ...]], ...]] = (
+    (logging.ERROR, (StoreFailed, StoreLost)),
     (logging.WARNING, (RequestRefused, JobRequeued, JobFailed, AttemptFailed)),
-    (NOTICE, (JobDropped, ShutdownRequested)),
+    (NOTICE, (JobDropped, ShutdownRequested, StoreRecovered)),
     (logging.INFO, (ConnectionOpened, ConnectionClosed, FunctionRegistered, FunctionUnregistered)),
     (logging.DEBUG, (*EVERY_JOB, JobDue)),
 )
@@ -216,4 +220,7 @@ _MESSAGES: Final[dict[type[Event], str]] = {
     JobRequeued: "job {handle} of {function}: back in its queue for the {requeues}. time, {reason}",
     JobDropped: "job {handle} of {function}: dropped, {reason}",
     ShutdownRequested: "connection {identity}: the command shutdown",
+    StoreFailed: "{reason}; background jobs are refused until it can be written again",
+    StoreRecovered: "the store can be written again",
+    StoreLost: "{reason}: this server ends",
 }

@@ -53,7 +53,20 @@ _JOBS: Final = (
         show_default=True,
         show_envvar=False,
         metavar="URL",
-        help="Where background jobs are kept.",
+        help="Where background jobs are kept: memory, sqlite:///FILE, postgresql+psycopg://… or mysql+pymysql://….",
+    ),
+    option(
+        "--store-url-file",
+        metavar="FILE",
+        help="Read that URL from a file, so that no list of processes shows a password in it.",
+    ),
+    option(
+        "--store-timeout",
+        type=click.FloatRange(0.1, 3600),
+        default=5.0,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long a submitter waits at most for its job to be stored.",
     ),
 )
 

@@ -22,7 +22,7 @@ from gearman_server import __version__, log
 from gearman_server.admin import ServerFacts
 from gearman_server.broker import Broker
 from gearman_server.errors import StartError
-from gearman_server.events import Event, ShutdownRequested
+from gearman_server.events import Event, ShutdownRequested, StoreLost
 from gearman_server.http_ports import open_http_ports
 from gearman_server.job_table import BrokerSettings
 from gearman_server.listener import Listener, ListenerSettings
@@ -31,12 +31,14 @@ from gearman_server.policies import PolicyFile
 from gearman_server.policy_loading import reread_policies, use_policies
 from gearman_server.ports import Ports, PortSettings
 from gearman_server.sockets import ListenSettings
-from gearman_server.store import MemoryStore
+from gearman_server.store import MemoryStore, Store
+from gearman_server.stores.settings import StoreSettings
 from gearman_server.tls import TlsContext, TlsSettings
 from gearman_server.unix_sockets import UNIX_PREFIX
 
 if TYPE_CHECKING:
     from gearman_server.http_port import HttpPort
+    from gearman_server.stores.sql_store import SqlStore
 
 #: How long an HTTP answer may take to leave once no job is running any more.
 HTTP_DRAIN_S: Final = 1.0
@@ -51,6 +53,8 @@ class ServerSettings:
     tls: TlsSettings | None = None
     bounds: ListenerSettings = field(default_factory=ListenerSettings)
     broker: BrokerSettings = field(default_factory=BrokerSettings)
+    #: Where background jobs are kept; None: in memory.
+    store: StoreSettings | None = None
     #: The rules for functions; `reload` reads the file again.
     policies: PolicyFile | None = None
 
@@ -76,6 +80,7 @@ class Server:
         self._ports = Ports(settings.ports)
         self._tls: TlsContext | None = None
         self._broker: Broker | None = None
+        self._store: SqlStore | None = None
         self._listener: Listener | None = None
         self._http_ports: list[HttpPort] = []
         self._shutdown_timer: object = None  # a timer that nobody holds is collected
@@ -134,16 +139,27 @@ class Server:
             raise StartError("a server can be started once; make another")
         self.open()
         facts = ServerFacts(__version__, os.getpid(), log.level_name())
-        broker = self._broker = Broker(
-            MemoryStore(_first_handle_number()), self._settings.broker, facts, time.time, random.random
-        )
+        loop = gevent.get_hub().loop
+        store = self._open_store()
+        broker = self._broker = Broker(store, self._settings.broker, facts, time.time, random.random)
         log.log_events(broker.events)
         if self._settings.policies is not None:
             use_policies(broker, self._settings.policies)
-        self._listener = Listener(broker, gevent.get_hub().loop, self._settings.bounds)
+        self._listener = Listener(broker, loop, self._settings.bounds)
+        if self._store is not None:
+            self._store.start(broker, loop)
         self._listen(self._listener)
         self._http_ports = open_http_ports(broker, self._listener, self._ports.sockets, self._settings.bounds.allowed)
         logger.log(NOTICE, "gearman-server %s listens on %s", __version__, self.describe_addresses())
+
+    def _open_store(self) -> Store:
+        if self._settings.store is None:
+            return MemoryStore(_first_handle_number())
+        from gearman_server.stores.sql_store import SqlStore
+
+        self._store = SqlStore(self._settings.store)
+        self._store.open()
+        return self._store
 
     def _listen(self, listener: Listener) -> None:
         sockets = self._ports.sockets
@@ -171,6 +187,18 @@ class Server:
                 timer.start(react, event.is_graceful)
 
         self._broker.events.subscribe(react_later, ShutdownRequested)
+
+    def on_store_lost(self, react: Callable[[str], None]) -> None:
+        """Have `react` called with the reason when another server has taken the store: what this one knows of its jobs
+        no longer holds, and it has to end. The server must have been started."""
+        if self._broker is None:
+            raise StartError("the server is not started")
+
+        def react_to(event: Event) -> None:
+            if isinstance(event, StoreLost):
+                react(event.reason)
+
+        self._broker.events.subscribe(react_to, StoreLost)
 
     def finish(self, when_idle: Callable[[], None]) -> None:
         """Accept nothing more, start no more jobs, and call back, in the loop, once no job is running."""
@@ -203,6 +231,9 @@ class Server:
         for port in self._http_ports:
             port.close()
         self._ports.close()
+        if self._store is not None:
+            self._store.close()
+            self._store = None
 
     def __enter__(self) -> Self:
         self.start()

@@ -27,9 +27,9 @@ class Store(Protocol):
         """Add the job to the next batch."""
 
     def update(self, job: Job) -> None:
-        """The job's attempts (`job.history`) or the time of its next one (`job.history.not_before`, Unix seconds) have
-        changed: write that into its row in some later batch, unless it ends before; nobody waits for it. A job whose
-        insert is in no batch yet is inserted as it is then."""
+        """The job was given to a worker, or its attempts (`job.history`) or the time of its next one
+        (`job.history.not_before`, Unix seconds) have changed: write that into its row in some later batch, unless it
+        ends before; nobody waits for it. A job whose insert is in no batch yet is inserted as it is then."""
 
     def delete(self, job: Job) -> None:
         """The job has ended: take its insert back if no batch has taken it yet, else delete its row in the next one."""

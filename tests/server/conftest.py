@@ -280,7 +280,8 @@ class ServerProcess:
         self.port = int(self.announced["listening"][0].rpartition(":")[2])
         self._peers: list[WirePeer] = []
         self._log = ""
-        self._passed: list[str] = []
+        #: Lines of the log that were not what was waited for.
+        self.passed: list[str] = []
 
     @property
     def pid(self) -> int:
@@ -309,13 +310,13 @@ class ServerProcess:
                 if text in line:
                     self._log = "\n".join([*lines[index + 1 :], self._log])
                     return line
-                self._passed.append(line)
+                self.passed.append(line)
             ready, _, _ = select.select([self.process.stderr], [], [], deadline - time.monotonic())
             data = os.read(self.process.stderr.fileno(), 65536) if ready else b""
             if not data:
                 break
             self._log += data.decode()
-        raise AssertionError(f"no log line with {text!r}; the log says:\n{self._passed}")
+        raise AssertionError(f"no log line with {text!r}; the log says:\n{self.passed}")
 
     def wait(self) -> int:
         """The exit status."""

@@ -1,0 +1,216 @@
+"""What differs between SQLite, PostgreSQL and MySQL: how they are reached, asked for many rows at once, and owned.
+
+Statements are written for the driver as they are, and with many rows each: a statement per row holds the interpreter's
+lock twice as long, and the lock is what the server's loop needs (measured).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import URL
+
+from gearman_server.stores.rows import COLUMNS, Row
+
+JOBS: Final = "gearman_jobs"
+_COLUMN_LIST: Final = ", ".join(COLUMNS)
+#: Bytes of rows in one statement: far below MySQL's max_allowed_packet, and no copy of a whole batch.
+STATEMENT_BYTES: Final = 4 << 20
+_MAX_ROWS: Final = 512
+#: What a row of MySQL has beside its workload, escaped, with the statement around it.
+_OTHER_COLUMNS_BYTES: Final = 20_000
+
+
+class Backend(Protocol):
+    """One kind of database."""
+
+    def connect_options(self, timeout_s: float) -> dict[str, Any]:
+        """What the driver's `connect` is given, so that no call waits much longer than the time."""
+
+    def prepare(self, driver_connection: Any) -> None:
+        """A connection was opened: settings that are not the database's defaults."""
+
+    def insert(self, connection: Connection, rows: Sequence[Row]) -> None:
+        """Add rows to the table of jobs."""
+
+    def refuses(self, driver_connection: Any, row: Row) -> bool:
+        """Whether the row is too big for the database, so that an attempt would cost the connection."""
+
+    def own(self, connection: Connection) -> bool:
+        """Become the store's only owner, for as long as the connection (or this process) lives; False: another is."""
+
+    def disown(self) -> None:
+        """Give it up, where the end of the connection does not."""
+
+    def break_off(self, driver_connection: Any) -> None:
+        """From another thread: have a call that waits for the database fail now."""
+
+
+def backend_of(url: URL) -> Backend:
+    """The kind of database that a URL names."""
+    if url.drivername == "sqlite":
+        return Sqlite(Path(url.database or ""))
+    return PostgreSql() if url.drivername.startswith("postgresql") else MySql()
+
+
+class _ManyValues:
+    """INSERT with a list of VALUES: statements of 1, 2, 4 … rows, so that few texts serve every number of rows."""
+
+    def __init__(self, placeholder: str) -> None:
+        self.statement_bytes = STATEMENT_BYTES
+        values = f"({', '.join([placeholder] * len(COLUMNS))})"
+        self._texts = {
+            1 << power: f"INSERT INTO {JOBS} ({_COLUMN_LIST}) VALUES {', '.join([values] * (1 << power))}"
+            for power in range(_MAX_ROWS.bit_length())
+        }
+
+    def insert(self, connection: Connection, rows: Sequence[Row]) -> None:
+        for chunk in _chunks(rows, self.statement_bytes):
+            at = 0
+            while at < len(chunk):
+                count = 1 << min(len(chunk) - at, _MAX_ROWS).bit_length() - 1
+                arguments = tuple([value for row in chunk[at : at + count] for value in row])
+                connection.exec_driver_sql(self._texts[count], arguments)
+                at += count
+
+    def refuses(self, driver_connection: Any, row: Row) -> bool:
+        return False
+
+
+def _chunks(rows: Sequence[Row], statement_bytes: int) -> Iterator[Sequence[Row]]:
+    """Rows whose workloads make up one statement's bytes at most; one row can have more."""
+    start = size_bytes = 0
+    for at, row in enumerate(rows):
+        row_bytes = len(row[-1])
+        if size_bytes and size_bytes + row_bytes > statement_bytes:
+            yield rows[start:at]
+            start, size_bytes = at, 0
+        size_bytes += row_bytes
+    yield rows[start:]
+
+
+class Sqlite(_ManyValues):
+    """A file in WAL mode. A second file beside it holds the owner's lock: closing a descriptor of the database itself
+    would give SQLite's own locks up."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("?")
+        self._lock_path = path.with_name(path.name + "-owner")
+        self._lock: int | None = None
+
+    def connect_options(self, timeout_s: float) -> dict[str, Any]:
+        return {"timeout": timeout_s, "check_same_thread": False, "cached_statements": 256}
+
+    def prepare(self, driver_connection: Any) -> None:
+        # FULL: a commit is on the disk when it returns. Checkpoints are rarer than by default, and the log is cut again
+        # after a burst.
+        for pragma in ("synchronous=FULL", "wal_autocheckpoint=4000", "journal_size_limit=67108864"):
+            driver_connection.execute(f"PRAGMA {pragma}").close()
+        driver_connection.execute("PRAGMA journal_mode=WAL").close()
+
+    def own(self, connection: Connection) -> bool:
+        if self._lock is None:
+            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(descriptor)
+                return False
+            self._lock = descriptor
+        return True
+
+    def disown(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def break_off(self, driver_connection: Any) -> None:
+        driver_connection.interrupt()
+
+
+class PostgreSql:
+    """Rows go as one array for each column; the owner holds an advisory lock."""
+
+    _TYPES: Final = ("bigint", *["smallint"] * 2, *["integer"] * 2, *["float8"] * 2, *["bytea"] * 6)
+    _INSERT: Final = (
+        f"INSERT INTO {JOBS} ({_COLUMN_LIST}) SELECT * FROM unnest({', '.join(f'%s::{type}[]' for type in _TYPES)})"
+    )
+
+    def connect_options(self, timeout_s: float) -> dict[str, Any]:
+        seconds = max(2, int(timeout_s))
+        return {
+            "connect_timeout": seconds,
+            "application_name": "gearman-server",
+            "keepalives_idle": 30,
+            "tcp_user_timeout": seconds * 1000,
+        }
+
+    def prepare(self, driver_connection: Any) -> None:
+        pass
+
+    def insert(self, connection: Connection, rows: Sequence[Row]) -> None:
+        for chunk in _chunks(rows, STATEMENT_BYTES):
+            connection.exec_driver_sql(self._INSERT, tuple(list(column) for column in zip(*chunk, strict=True)))
+
+    def refuses(self, driver_connection: Any, row: Row) -> bool:
+        return False
+
+    def own(self, connection: Connection) -> bool:
+        schema = connection.execute(text("SELECT current_schema()")).scalar()
+        key = int.from_bytes(hashlib.sha256(f"gearman-server {schema}".encode()).digest()[:7])
+        return bool(connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar())
+
+    def disown(self) -> None:
+        pass
+
+    def break_off(self, driver_connection: Any) -> None:
+        _shut_down(driver_connection.fileno())
+
+
+class MySql(_ManyValues):
+    """MySQL and MariaDB; the owner holds a lock made by GET_LOCK."""
+
+    def __init__(self) -> None:
+        super().__init__("%s")
+        self._packet_bytes = 1 << 20
+
+    def connect_options(self, timeout_s: float) -> dict[str, Any]:
+        return {"connect_timeout": max(1, int(timeout_s)), "read_timeout": timeout_s, "write_timeout": timeout_s}
+
+    def prepare(self, driver_connection: Any) -> None:
+        with driver_connection.cursor() as cursor:
+            # READ COMMITTED: a delete of many rows locks no gaps between them.
+            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            cursor.execute("SELECT @@max_allowed_packet")
+            self._packet_bytes = int(cursor.fetchone()[0])
+        self.statement_bytes = min(STATEMENT_BYTES, self._packet_bytes // 4)  # escaping can double it
+
+    def refuses(self, driver_connection: Any, row: Row) -> bool:
+        """A packet above the server's bound ends the connection, and with it everything else that is written."""
+        room_bytes = self._packet_bytes - _OTHER_COLUMNS_BYTES
+        return len(row[-1]) * 2 > room_bytes and len(driver_connection.escape(row[-1])) > room_bytes
+
+    def own(self, connection: Connection) -> bool:
+        database = connection.execute(text("SELECT DATABASE()")).scalar()
+        name = "gearman-server " + hashlib.sha256(str(database).encode()).hexdigest()[:32]
+        return connection.execute(text("SELECT GET_LOCK(:name, 0)"), {"name": name}).scalar() == 1
+
+    def disown(self) -> None:
+        pass
+
+    def break_off(self, driver_connection: Any) -> None:
+        _shut_down(driver_connection._sock.fileno())
+
+
+def _shut_down(descriptor: int) -> None:
+    """Whoever waits for the socket sees its end. The descriptor stays with its owner."""
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as duplicate:
+        duplicate.shutdown(socket.SHUT_RDWR)

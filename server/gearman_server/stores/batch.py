@@ -1,0 +1,44 @@
+"""What is to be written in one transaction: it accumulates on the loop's thread and is left alone once handed over.
+
+Its order when written: deletes, inserts, updates. So a job whose insert failed may be inserted anew beside the delete
+that makes sure of the failure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gearman_server.job import Job
+
+
+class Batch:
+    """Changes to the rows of a store."""
+
+    __slots__ = ("deletes", "inserts", "since", "updates")
+
+    def __init__(self) -> None:
+        #: Dictionaries for their order and for taking something back.
+        self.inserts: dict[Job, None] = {}
+        self.updates: dict[Job, None] = {}
+        #: Row ids.
+        self.deletes: list[int] = []
+        #: When its first insert came (monotonic seconds).
+        self.since: float | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self.inserts or self.deletes or self.updates)
+
+    def take_back(self, failed: Batch) -> None:
+        """An earlier batch could not be written: what nobody waits for is written with this one.
+
+        Its inserts are not: their submitters are told so. Whether they were committed is not always known, as when
+        the connection broke in the middle, so their rows are deleted.
+        """
+        self.deletes[:0] = [*failed.deletes, *map(row_id, failed.inserts)]
+        self.updates = {job: None for job in (*failed.updates, *self.updates) if job.record is not None}
+
+
+def row_id(job: Job) -> int:
+    """A row's own number is the one in the job's handle, which never comes twice."""
+    return int(job.handle.rpartition(b":")[2])

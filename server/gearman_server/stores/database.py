@@ -1,0 +1,281 @@
+"""A connection to the store's database and what is written through it. Knows transactions, not threads nor the loop.
+
+Whoever has a `Database` uses it from one thread at a time; only `break_off` may be called from any.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.pool import NullPool
+
+from gearman_server.errors import OwnershipLostError, StartError, StoreError
+from gearman_server.job import Job
+from gearman_server.stores.backends import JOBS, Backend, backend_of
+from gearman_server.stores.batch import Batch, row_id
+from gearman_server.stores.migrations import migrate, read_meta, write_meta
+from gearman_server.stores.reading import StoredRows
+from gearman_server.stores.reasons import reason_of
+from gearman_server.stores.rows import LOST, OWNER, RUNNING, changes_of, row_of, state_of
+from gearman_server.stores.url import shown
+
+#: How long a second server waits for the first one to end.
+OWNER_PATIENCE_S: Final = 15.0
+_OWNER_LOOKS_S: Final = 0.1
+#: Numbers that are reserved at once: so many that handles go on for hours while the database is away.
+NUMBERS_RESERVED: Final = 1_000_000_000
+#: Ids in one statement.
+_MAX_IDS: Final = 2000
+
+_COUNT_LOSSES: Final = text(
+    f"UPDATE {JOBS} SET state = {LOST}, requeues = requeues + 1 WHERE state = {RUNNING} AND owner = {OWNER}"
+)
+_CHANGE: Final = text(
+    f"UPDATE {JOBS} SET state = :state, run_at = :run_at, requeues = :requeues, failures = :failures,"
+    " last_error = :last_error WHERE id = :id"
+)
+_EXTRAS: Final = {"psycopg": "postgresql", "pymysql": "mysql"}
+
+
+class Database:
+    """The database of a store, owned by this server once it is open."""
+
+    def __init__(self, url: URL, timeout_s: float) -> None:
+        self.name = shown(url)
+        self._backend = backend_of(url)
+        self._engine = _engine(url, self._backend, timeout_s)
+        self._connection: Connection | None = None
+        #: How often the store has been owned by a server, this time included.
+        self._epoch = 0
+
+    # --- start and end
+
+    def open(self) -> None:
+        """Own it and bring its schema up to date.
+
+        Raises:
+            StartError: it can't be reached or written, or another server owns it.
+        """
+        try:
+            connection = self._connection = self._engine.connect()
+            self._wait_to_own(connection)
+            migrate(connection, self.name)
+            self._epoch = int(read_meta(connection, "epoch") or 0) + 1
+            write_meta(connection, "epoch", str(self._epoch))
+            write_meta(connection, "owner", _this_process())
+            # Counted before anything is served: a job that ends its server at once must run out of attempts too.
+            connection.execute(_COUNT_LOSSES)
+            connection.commit()
+        except (DBAPIError, OSError) as failure:
+            raise StartError(f"the store {self.name} can't be used: {reason_of(failure)}") from failure
+
+    def _wait_to_own(self, connection: Connection) -> None:
+        deadline = time.monotonic() + OWNER_PATIENCE_S
+        while not self._backend.own(connection):
+            connection.rollback()
+            if time.monotonic() > deadline:
+                raise StartError(f"the store {self.name} belongs to another gearman-server: {_holder(connection)}")
+            time.sleep(_OWNER_LOOKS_S)
+        connection.commit()
+
+    def close(self) -> None:
+        """Give it up."""
+        self._drop_connection()
+        self._backend.disown()
+        self._engine.dispose()
+
+    def break_off(self) -> None:
+        """From another thread: whatever waits for the database fails now."""
+        connection = self._connection
+        with contextlib.suppress(Exception):  # it may be closing just now
+            if connection is not None:
+                self._backend.break_off(connection.connection.driver_connection)
+
+    def _drop_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with contextlib.suppress(DBAPIError):
+                connection.invalidate()
+            with contextlib.suppress(DBAPIError):
+                connection.close()
+
+    def _connected(self) -> Connection:
+        """The connection; a new one when the old one is gone, and then only if nobody else has owned the store."""
+        if self._connection is None:
+            connection = self._connection = self._engine.connect()
+            if not self._backend.own(connection):
+                raise StoreError(f"another session owns it: {_holder(connection)}", is_lost=True)
+            if int(read_meta(connection, "epoch") or 0) != self._epoch:
+                raise OwnershipLostError("another gearman-server has owned the store in the meantime")
+            connection.commit()
+        return self._connection
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """One transaction, all of it or nothing. A connection that failed is not used again.
+
+        Raises:
+            StoreError: it could not be committed, or nobody knows whether it was.
+        """
+        try:
+            connection = self._connected()
+            with connection.begin():
+                yield connection
+        except DBAPIError as failure:
+            is_lost = self._connection is None or failure.connection_invalidated
+            is_about_data = not is_lost and not isinstance(failure, OperationalError)
+            self._drop_connection()
+            raise StoreError(reason_of(failure), is_lost=is_lost, is_about_data=is_about_data) from failure
+        except StoreError:
+            self._drop_connection()
+            raise
+
+    def stored_rows(self, end: int) -> StoredRows:
+        """The jobs with ids below `end`, on a connection of their own that another thread can use."""
+        return StoredRows(self._engine, self._backend, end)
+
+    # --- writing
+
+    def reserve_numbers(self) -> range:
+        """Numbers that nobody else is ever given.
+
+        Raises:
+            StoreError: they could not be reserved.
+        """
+        with self._transaction() as connection:
+            first = int(read_meta(connection, "next_number") or 1)
+            write_meta(connection, "next_number", str(first + NUMBERS_RESERVED))
+        return range(first, first + NUMBERS_RESERVED)
+
+    def return_numbers(self, unused: range) -> None:
+        """The rest of what was reserved last.
+
+        Raises:
+            StoreError: it is lost then, which does no harm.
+        """
+        with self._transaction() as connection:
+            if int(read_meta(connection, "next_number") or 1) == unused.stop:
+                write_meta(connection, "next_number", str(unused.start))
+
+    def write(self, batch: Batch, *, is_repeated: bool) -> Sequence[Job]:
+        """Commit a batch. Returns the jobs whose insert the database refuses for what they hold.
+
+        Raises:
+            StoreError: nothing of it, or only a part without inserts, is known to be committed.
+        """
+        if not batch:
+            self._probe()
+        inserts = list(batch.inserts)
+        deletes = [*map(row_id, inserts), *batch.deletes] if is_repeated else batch.deletes
+        try:
+            return self._write(deletes, inserts, batch.updates)
+        except StoreError as failure:
+            if not failure.is_about_data or not inserts:
+                raise
+            self._write(deletes, (), batch.updates)
+            return list(self._insert_in_parts(inserts))
+
+    def _write(self, deletes: Sequence[int], inserts: Sequence[Job], updates: Iterable[Job]) -> Sequence[Job]:
+        refused: list[Job] = []
+        with self._transaction() as connection:
+            _delete(connection, deletes)
+            if inserts:
+                refused = self._insert(connection, inserts)
+            if updates:
+                _update(connection, updates)
+        return refused
+
+    def _insert(self, connection: Connection, jobs: Sequence[Job]) -> list[Job]:
+        now, unix_now = time.monotonic(), time.time()
+        driver = connection.connection.driver_connection
+        rows = [row_of(job, now, unix_now) for job in jobs]
+        refused = [at for at, row in enumerate(rows) if self._backend.refuses(driver, row)]
+        for at in reversed(refused):
+            del rows[at]
+        self._backend.insert(connection, rows)
+        return [jobs[at] for at in refused]
+
+    def _insert_in_parts(self, jobs: Sequence[Job]) -> Iterator[Job]:
+        """Halve until those that can't be stored stand alone, so that they alone are refused."""
+        try:
+            yield from self._write((), jobs, ())
+        except StoreError as failure:
+            if not failure.is_about_data:
+                raise
+            if len(jobs) == 1:
+                yield jobs[0]
+            else:
+                half = len(jobs) // 2
+                yield from self._insert_in_parts(jobs[:half])
+                yield from self._insert_in_parts(jobs[half:])
+
+    def _probe(self) -> None:
+        """Commit something that changes nothing: can it be written?"""
+        with self._transaction() as connection:
+            write_meta(connection, "owner", _this_process())
+
+
+def _delete(connection: Connection, ids: Sequence[int]) -> None:
+    for listed in _lists(ids):
+        connection.exec_driver_sql(f"DELETE FROM {JOBS} WHERE id IN ({listed})")
+
+
+def _update(connection: Connection, jobs: Iterable[Job]) -> None:
+    """Most were just given to a worker for the first time: their rows change in the same way, in one statement."""
+    by_state: dict[int, list[int]] = defaultdict(list)
+    changes = []
+    for job in jobs:
+        if job.history is None:
+            by_state[state_of(job)].append(row_id(job))
+        else:
+            changes.append(changes_of(job))
+    for state, ids in by_state.items():
+        for listed in _lists(ids):
+            connection.exec_driver_sql(f"UPDATE {JOBS} SET state = {state} WHERE id IN ({listed})")
+    if changes:
+        connection.execute(_CHANGE, changes)
+
+
+def _lists(ids: Sequence[int]) -> Iterator[str]:
+    """Ids for a statement's text: they are numbers of our own, and so nothing has to be bound."""
+    for at in range(0, len(ids), _MAX_IDS):
+        yield ",".join(map(str, ids[at : at + _MAX_IDS]))
+
+
+def _engine(url: URL, backend: Backend, timeout_s: float) -> Engine:
+    try:
+        engine = create_engine(
+            url, poolclass=NullPool, pool_reset_on_return=None, connect_args=backend.connect_options(timeout_s)
+        )
+    except ModuleNotFoundError as missing:
+        extra = _EXTRAS.get(missing.name or "", "")
+        raise StartError(
+            f"the store {shown(url)} needs the Python package {missing.name}: pip install 'gearman-manager[{extra}]'"
+        ) from missing
+
+    @event.listens_for(engine, "connect")
+    def prepare(driver_connection: Any, _record: Any) -> None:
+        backend.prepare(driver_connection)
+
+    return engine
+
+
+def _holder(connection: Connection) -> str:
+    try:
+        return read_meta(connection, "owner") or "one that is just starting"
+    except DBAPIError:
+        return "one that is just starting"
+
+
+def _this_process() -> str:
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
+    return f"process {os.getpid()} on {platform.node()[:128]}, since {since}"

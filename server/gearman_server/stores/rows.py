@@ -1,0 +1,112 @@
+"""A job as a row and back. The columns are those of the table `gearman_jobs`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from gearman_server.job import PRIORITIES, JobState
+from gearman_server.replay import StoredJob
+from gearman_server.stores.batch import row_id
+
+if TYPE_CHECKING:
+    from gearman_server.job import Job
+
+QUEUED: Final = 0
+RUNNING: Final = 1
+#: It was running when the server ended; its attempt is counted.
+LOST: Final = 2
+
+#: The server whose rows these are. There is one server to a store; the column is there for the day of several.
+OWNER: Final = 1
+
+#: What an insert writes, in this order. `owner` and `lease_until` have defaults.
+COLUMNS: Final = (
+    "id",
+    "state",
+    "priority",
+    "requeues",
+    "failures",
+    "run_at",
+    "submitted_at",
+    "handle",
+    "function_name",
+    "unique_key",
+    "reducer",
+    "last_error",
+    "workload",
+)
+
+Row = tuple[int, int, int, int, int, float | None, float, bytes, bytes, bytes, bytes | None, bytes | None, bytes]
+
+
+def row_of(job: Job, now: float, unix_now: float) -> Row:
+    """What is inserted for a job, as it is now: by the monotonic clock, and by the wall's."""
+    history = job.history
+    return (
+        row_id(job),
+        state_of(job),
+        job.priority,
+        job.requeues,
+        history.failures if history is not None else 0,
+        run_at_of(job),
+        unix_now - (now - job.submitted),
+        job.handle,
+        job.function.name,
+        job.unique,
+        job.rare.reducer,
+        history.error if history is not None else None,
+        job.workload,
+    )
+
+
+def state_of(job: Job) -> int:
+    """Whether a worker has it."""
+    return RUNNING if job.state is JobState.RUNNING else QUEUED
+
+
+def changes_of(job: Job) -> dict[str, Any]:
+    """What may have changed in the row of a job with attempts that came to nothing."""
+    history = job.history
+    return {
+        "id": row_id(job),
+        "state": state_of(job),
+        "run_at": run_at_of(job),
+        "requeues": job.requeues,
+        "failures": history.failures if history is not None else 0,
+        "last_error": history.error if history is not None else None,
+    }
+
+
+def run_at_of(job: Job) -> float | None:
+    """The Unix time before which the job must not run: that of its next attempt, or that of the first one."""
+    if job.history is not None and job.history.not_before is not None:
+        return job.history.not_before
+    return job.rare.run_at
+
+
+def stored_job(values: Sequence[Any]) -> StoredJob:
+    """A job from the values of `COLUMNS`, whatever types the driver gives for bytes.
+
+    Raises:
+        ValueError: the row can't be a job's.
+    """
+    number, state, priority, requeues, failures, run_at, submitted_at, *texts = values
+    handle, function, unique, reducer, error, workload = [None if text is None else bytes(text) for text in texts]
+    if priority not in PRIORITIES or not handle or not function or unique is None or workload is None:
+        raise ValueError("it is no job")
+    return StoredJob(
+        number,
+        state == LOST,
+        priority,
+        requeues,
+        failures,
+        run_at,
+        submitted_at,
+        handle,
+        function,
+        unique,
+        error,
+        reducer,
+        workload,
+    )

@@ -1,0 +1,37 @@
+"""What an operator decides about a durable store. Imports no SQL: a server without such a store loads none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from gearman_server.errors import UsageError
+
+#: The URL of no store at all: jobs live as long as the server.
+MEMORY: Final = "memory"
+DEFAULT_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Where jobs are kept, and how long a submitter may have to wait for that."""
+
+    url: str
+    timeout_s: float = DEFAULT_TIMEOUT_S
+
+
+def read_url_file(path: str) -> str:
+    """The URL in a file, for a password that nobody else should see.
+
+    Raises:
+        UsageError: the file can't be read.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as failure:
+        reason = failure.strerror if isinstance(failure, OSError) else "it is no text"
+        raise UsageError(f"--store-url-file {path} can't be read: {reason}") from failure
+    if not text:
+        raise UsageError(f"--store-url-file {path} is empty: it holds the URL of the store")
+    return text

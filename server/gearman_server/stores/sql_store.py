@@ -1,0 +1,247 @@
+"""The durable store as the broker sees it: changes accumulate here, on the loop's thread, and are written in batches.
+
+A batch is handed to the writer at the end of the loop's pass when an insert is in it, and else after a short delay:
+nobody waits for anything but inserts. One batch is on its way at a time; what comes meanwhile makes up the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from gearman_server.errors import OwnershipLostError, RefusedError, StartError, StoreError
+from gearman_server.log import logger
+from gearman_server.stores.batch import Batch, row_id
+from gearman_server.stores.database import Database
+from gearman_server.stores.loading import Loading
+from gearman_server.stores.settings import StoreSettings
+from gearman_server.stores.url import parse_url
+from gearman_server.stores.writer import Order, Outcome, Writer
+
+if TYPE_CHECKING:
+    from gearman_server.broker import Broker
+    from gearman_server.job import Job
+
+#: How long a change for which nobody waits may stay unwritten.
+LAZY_DELAY_S: Final = 0.03
+#: While the store is in trouble, how often it is asked whether it is well again.
+PROBE_EVERY_S: Final = 0.5
+#: How long the end of the server may wait for the store.
+CLOSE_PATIENCE_S: Final = 2.0
+#: More numbers are reserved when fewer than these are left.
+_FEW_NUMBERS: Final = 500_000_000
+#: How many looks at the clock there are while a batch may become overdue.
+_LOOKS: Final = 20
+
+
+class SqlStore:
+    """A `Store` in an SQL database."""
+
+    is_durable = True
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._timeout_s = settings.timeout_s
+        self._database = Database(parse_url(settings.url), settings.timeout_s)
+        self._number = self._numbers_end = 0
+        self._reserved: range | None = None
+        self._loading: Loading | None = None
+        self._is_started = False
+        self._open = Batch()
+        # What the writer has; None when it is idle.
+        self._in_flight: Batch | None = None
+        # Whether what the writer has takes too long: its submitters were told that it failed.
+        self._is_overdue = False
+        self._is_in_trouble = False
+
+    # --- life
+
+    def open(self) -> None:
+        """Own the database, bring its schema up to date, and reserve numbers. Blocks.
+
+        Raises:
+            StartError: it can't be used.
+        """
+        self._database.open()
+        try:
+            numbers = self._database.reserve_numbers()
+            pages = self._database.stored_rows(numbers.start)
+            if pages.are_there():
+                self._loading = Loading(pages, self._database.stored_rows(numbers.start), self._timeout_s)
+        except StoreError as failure:
+            raise StartError(f"the store {self._database.name} can't be used: {failure}") from failure
+        self._number, self._numbers_end = numbers.start, numbers.stop
+
+    def start(self, broker: Broker, loop: Any) -> None:
+        """From now on what accumulates is written."""
+        self._is_started = True
+        self._broker = broker
+        self._writer = Writer(self._database, loop, self._on_outcome)
+        self._pass_watcher = loop.prepare()
+        self._pass_watcher.start(self._end_pass)
+        self._lazy_timer = loop.timer(LAZY_DELAY_S)
+        self._probe_timer = loop.timer(PROBE_EVERY_S)
+        self._overdue_timer = loop.timer(self._timeout_s / _LOOKS, self._timeout_s / _LOOKS)
+        self._nudge_timer = loop.timer(0)
+        self._watchers = (
+            self._pass_watcher,
+            self._lazy_timer,
+            self._probe_timer,
+            self._overdue_timer,
+            self._nudge_timer,
+        )
+        if self._loading is not None:
+            self._loading.start(broker, loop)
+
+    def close(self) -> None:
+        """Write what is left, give unused numbers back, and give the database up. Blocks, but not for long."""
+        if not self._is_started or self._stop_writing():
+            self._database.close()
+
+    def _stop_writing(self) -> bool:
+        for watcher in self._watchers:
+            watcher.stop()
+        if self._loading is not None:
+            self._loading.stop()
+        if not self._writer.stop(CLOSE_PATIENCE_S):
+            logger.error("the store %s does not answer: what was done last is not written", self._database.name)
+            return False
+        try:
+            if self._open:
+                self._database.write(self._open, is_repeated=False)
+            self._database.return_numbers(range(self._number, self._numbers_end))
+        except StoreError as failure:
+            logger.error("the store %s: what was done last is not written: %s", self._database.name, failure)
+        return True
+
+    # --- what the broker calls
+
+    def next_number(self) -> int:
+        """The number of a new handle."""
+        number = self._number
+        if number == self._numbers_end:
+            if self._reserved is None:
+                raise RefusedError(b"QUEUE_ERROR", b"The store gives no numbers for handles")
+            number, self._numbers_end = self._reserved.start, self._reserved.stop
+            self._reserved = None
+        self._number = number + 1
+        return number
+
+    def insert(self, job: Job) -> None:
+        """Add the job to the next batch."""
+        batch = self._open
+        if batch.since is None:
+            batch.since = monotonic()
+        batch.inserts[job] = None
+
+    def update(self, job: Job) -> None:
+        """Have the job's state, attempts and time written with the next batch."""
+        if job not in self._open.inserts:
+            self._open.updates[job] = None
+
+    def delete(self, job: Job) -> None:
+        """The job has ended: take its insert back if no batch has taken it yet, else delete its row in the next one."""
+        batch = self._open
+        if job in batch.inserts:
+            del batch.inserts[job]
+        else:
+            batch.updates.pop(job, None)
+            batch.deletes.append(row_id(job))
+
+    # --- handing over
+
+    def _end_pass(self) -> None:
+        batch = self._open
+        if self._writer.is_busy:
+            if self._is_overdue and batch.inserts:
+                self._fail(self._take_inserts())
+        elif batch.inserts:
+            self._hand_over()
+        elif batch and not self._is_in_trouble and not self._lazy_timer.active:
+            self._lazy_timer.start(self._hand_over_if_idle)
+
+    def _hand_over_if_idle(self) -> None:
+        if not self._writer.is_busy:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        batch, self._open = self._open, Batch()
+        self._in_flight = batch
+        now = monotonic()
+        # Once it is known that the database is away, nobody has to wait for it to come back.
+        deadline = now if self._is_in_trouble or batch.since is None else batch.since + self._timeout_s
+        wants_numbers = self._reserved is None and self._numbers_end - self._number < _FEW_NUMBERS
+        self._writer.write(Order(batch, deadline, wants_numbers))
+        if not self._overdue_timer.active:
+            self._overdue_timer.start(self._look_at_the_clock)
+
+    def _take_inserts(self) -> list[Job]:
+        jobs = list(self._open.inserts)
+        self._open.inserts.clear()
+        self._open.since = None
+        return jobs
+
+    def _fail(self, jobs: Iterable[Job]) -> None:
+        self._broker.inserts_failed(jobs)
+        self._nudge_timer.start(_nothing)  # this may be the end of the pass, and replies would wait for the next event
+
+    def _look_at_the_clock(self) -> None:
+        """Nobody waits longer than the timeout. What the writer has may still be committed: it is undone then."""
+        batch = self._in_flight
+        if batch is None:
+            self._overdue_timer.stop()
+            return
+        too_old = monotonic() - self._timeout_s * (1 - 1 / _LOOKS)
+        if self._is_overdue or (batch.since or monotonic()) > too_old:
+            return
+        self._is_overdue = True
+        self._troubled(StoreError(f"no answer within {self._timeout_s:g} s"))
+        jobs = [*batch.inserts, *self._take_inserts()]
+        self._open.deletes += map(row_id, batch.inserts)
+        self._fail(jobs)
+        self._database.break_off()
+
+    # --- what became of a batch
+
+    def _on_outcome(self, outcome: Outcome) -> None:
+        batch, self._in_flight = outcome.batch, None
+        is_overdue, self._is_overdue = self._is_overdue, False
+        if outcome.numbers is not None:
+            self._reserved = outcome.numbers
+        if outcome.failure is not None:
+            self._open.take_back(batch)
+            self._troubled(outcome.failure)
+            if not is_overdue:
+                self._broker.inserts_failed(batch.inserts)
+            return
+        self._recovered()
+        if not is_overdue:
+            if outcome.refused:
+                self._broker.inserts_failed(outcome.refused)
+                for job in outcome.refused:
+                    del batch.inserts[job]
+            self._broker.inserts_written(batch.inserts)
+
+    def _troubled(self, failure: StoreError) -> None:
+        if isinstance(failure, OwnershipLostError):
+            self._broker.store_lost(str(failure))
+        if not self._is_in_trouble:
+            self._is_in_trouble = True
+            self._broker.store_troubled(f"the store {self._database.name} fails: {failure}")
+        self._probe_timer.stop()
+        self._probe_timer.start(self._probe)
+
+    def _probe(self) -> None:
+        """Try to write what is left, or nothing at all: what the store answers is an outcome like any other."""
+        if not self._writer.is_busy:
+            self._hand_over()
+
+    def _recovered(self) -> None:
+        if self._is_in_trouble:
+            self._is_in_trouble = False
+            self._probe_timer.stop()
+            self._broker.store_recovered()
+
+
+def _nothing() -> None:
+    """What a timer calls that only has to wake the loop."""

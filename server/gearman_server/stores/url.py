@@ -1,0 +1,38 @@
+"""Where jobs are kept, as a URL, and how it is shown: a password in it never reaches a message or a log."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from gearman_server.errors import UsageError
+
+#: What a URL may start with.
+SCHEMES: Final = ("sqlite", "postgresql+psycopg", "mysql+pymysql")
+
+_EXPECTED: Final = "write memory, sqlite:///FILE, postgresql+psycopg://… or mysql+pymysql://…"
+
+
+def parse_url(text: str) -> URL:
+    """The database's URL.
+
+    Raises:
+        UsageError: it is none that we know.
+    """
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        # The text itself may be all password.
+        raise UsageError(f"--store: that is no URL of a store: {_EXPECTED}") from None
+    if url.drivername not in SCHEMES:
+        raise UsageError(f"--store: {url.drivername}:// is no store: {_EXPECTED}")
+    if url.drivername == "sqlite" and (not url.database or url.database == ":memory:"):
+        raise UsageError("--store: sqlite:/// needs a file, as in sqlite:///jobs.db; without one there is `memory`")
+    return url
+
+
+def shown(url: URL) -> str:
+    """The URL as it may be shown: neither a password nor what stands behind the `?`, where one could be too."""
+    return url.set(query={}).render_as_string(hide_password=True)

@@ -1,0 +1,106 @@
+"""Writes batches on a thread of its own, one at a time, each as a whole.
+
+It repeats a batch whose connection broke, until the batch's time is up; every other failure is reported at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from gearman_server.errors import OwnershipLostError, StoreError
+from gearman_server.stores.thread import Delivery, NativeThread, native_sleep
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gearman_server.job import Job
+    from gearman_server.stores.batch import Batch
+    from gearman_server.stores.database import Database
+
+_FIRST_PAUSE_S: Final = 0.02
+_MAX_PAUSE_S: Final = 0.5
+
+
+class Order(NamedTuple):
+    """What the writer is to do next."""
+
+    batch: Batch
+    #: Until when a broken connection is tried again (monotonic seconds).
+    deadline: float
+    #: Numbers for handles run out: reserve some beside it.
+    wants_numbers: bool = False
+
+
+class Outcome(NamedTuple):
+    """What became of it."""
+
+    batch: Batch
+    #: Jobs that the database refuses for what they hold.
+    refused: Sequence[Job] = ()
+    failure: StoreError | None = None
+    numbers: range | None = None
+
+
+class Writer:
+    """Writes batches; `report` is called with each outcome, on the loop's thread."""
+
+    def __init__(self, database: Database, loop: Any, report: Callable[[Outcome], None]) -> None:
+        self._database = database
+        self._report = report
+        self._thread = NativeThread(loop)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a batch is being written."""
+        return self._thread.is_busy
+
+    def write(self, order: Order) -> None:
+        """Hand a batch over. The writer must not be busy."""
+        self._thread.run(partial(self._carry_out, order))
+
+    def stop(self, patience_s: float) -> bool:
+        """Let it finish what it has, and end; blocks. False: the database does not answer, not even then."""
+        if self._thread.stop(patience_s):
+            return True
+        self._database.break_off()
+        return self._thread.stop(patience_s)
+
+    # --- on the writer's thread
+
+    def _carry_out(self, order: Order) -> Delivery:
+        return partial(self._report, self._outcome(order))
+
+    def _outcome(self, order: Order) -> Outcome:
+        try:
+            refused = self._write(order)
+        except StoreError as failure:
+            return Outcome(order.batch, failure=failure)
+        except Exception as failure:  # noqa: BLE001 - the thread's boundary: it must not die
+            reason = f"internal error: {type(failure).__name__}: {failure}"
+            return Outcome(order.batch, failure=StoreError(reason))
+        return Outcome(order.batch, refused, numbers=self._numbers() if order.wants_numbers else None)
+
+    def _numbers(self) -> range | None:
+        """More numbers; there is time to try again."""
+        try:
+            return self._database.reserve_numbers()
+        except StoreError:
+            return None
+
+    def _write(self, order: Order) -> Sequence[Job]:
+        pause_s = _FIRST_PAUSE_S
+        is_repeated = False
+        while True:
+            try:
+                return self._database.write(order.batch, is_repeated=is_repeated)
+            except OwnershipLostError:
+                raise
+            except StoreError as failure:
+                if not failure.is_lost or time.monotonic() + pause_s > order.deadline:
+                    raise
+            is_repeated = True
+            native_sleep(pause_s)
+            pause_s = min(pause_s * 2, _MAX_PAUSE_S)

@@ -1,0 +1,88 @@
+"""What the tests of the durable stores share: a database of its own for each test, and servers that keep jobs in it."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.pool import NullPool
+
+POSTGRESQL = os.environ.get("GEARMAN_TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/test")
+MYSQL = os.environ.get("GEARMAN_TEST_MYSQL_URL", "mysql+pymysql://root@127.0.0.1:3306/test")
+
+
+class StoreDatabase:
+    """A database that nobody else uses: its URL for a server, and a way to look into it."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url.render_as_string(hide_password=False)
+        self.kind = url.get_backend_name()
+        self._engine = create_engine(url, poolclass=NullPool)
+
+    def connect(self) -> Connection:
+        return self._engine.connect()
+
+    def rows(self, columns: str = "*") -> list[tuple[object, ...]]:
+        with self.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(f"SELECT {columns} FROM gearman_jobs ORDER BY id"))]
+
+    def execute(self, statement: str) -> None:
+        with self.connect() as connection, connection.begin():
+            connection.execute(text(statement))
+
+
+def _administered(url: str, variable: str) -> Connection:
+    try:
+        return create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT").connect()
+    except OperationalError as failure:
+        pytest.skip(f"{variable}: no database there: {failure.orig}")
+
+
+def _sqlite(folder: Path) -> Iterator[StoreDatabase]:
+    yield StoreDatabase(make_url(f"sqlite:///{folder / 'jobs.db'}"))
+
+
+def _postgresql(_folder: Path) -> Iterator[StoreDatabase]:
+    schema = f"gearman_{uuid.uuid4().hex}"
+    with _administered(POSTGRESQL, "GEARMAN_TEST_POSTGRESQL_URL") as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+        yield StoreDatabase(make_url(POSTGRESQL).update_query_dict({"options": f"-csearch_path={schema}"}))
+        connection.execute(text("SET client_min_messages TO error"))
+        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+
+
+def _mysql(_folder: Path) -> Iterator[StoreDatabase]:
+    name = f"gearman_{uuid.uuid4().hex}"
+    with _administered(MYSQL, "GEARMAN_TEST_MYSQL_URL") as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+        yield StoreDatabase(make_url(MYSQL).set(database=name))
+        connection.execute(text(f"DROP DATABASE {name}"))
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreDatabase]:
+    """An empty database: SQLite, or with the mark `in_every_database` each kind in turn."""
+    yield from getattr(request, "param", _sqlite)(tmp_path)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Starting a server takes a while, so only tests of what could differ between databases run with all of them."""
+    if "database" in metafunc.fixturenames and metafunc.definition.get_closest_marker("in_every_database"):
+        makers = {"sqlite": _sqlite, "postgresql": _postgresql, "mysql": _mysql}
+        metafunc.parametrize("database", makers.values(), ids=makers, indirect=True)
+
+
+@pytest.fixture
+def start_durable(start_server: Callable[..., object]) -> Callable[..., object]:
+    """Starts real servers over a database: `start_durable(database)`."""
+
+    def start(database: StoreDatabase, *options: str) -> object:
+        return start_server("--store", database.url, "--job-handle-prefix", "H:test", "--verbose", "NOTICE", *options)
+
+    return start

@@ -1,0 +1,110 @@
+"""Group commit with a store that does not answer: another process holds SQLite's lock."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import pytest
+from sqlalchemy import text
+
+from gearman_client.packet import PacketType
+
+BACKGROUND = PacketType.SUBMIT_JOB_BG
+CREATED = PacketType.JOB_CREATED
+
+
+@pytest.fixture
+def locked(database):
+    """`with locked():` nobody else can write to the database."""
+
+    @contextlib.contextmanager
+    def lock():
+        with database.connect() as connection:
+            connection.execute(text("BEGIN IMMEDIATE"))
+            yield
+            connection.rollback()
+
+    return lock
+
+
+def take_job(worker):
+    packet_type, body = worker.ask(PacketType.GRAB_JOB)
+    assert packet_type == PacketType.JOB_ASSIGN
+    return body.split(b"\0")[0]
+
+
+def test_only_who_waits_for_the_store_is_held_up_and_jobs_run_at_once(database, locked, start_durable, until):
+    server = start_durable(database)
+    client, other, worker = server.peer(), server.peer(), server.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    with locked():
+        client.send(BACKGROUND, b"f", b"", b"in the batch that is being written")
+        other.sync()  # the batch is on its way now
+        client.send(BACKGROUND, b"f", b"", b"in the next batch")
+        client.send(BACKGROUND, b"f", b"", b"not run")
+        other.send(PacketType.SUBMIT_JOB_HIGH, b"f", b"", b"foreground")
+        handle = other.receive()[1]
+        assert take_job(worker) == handle
+        worker.send(PacketType.WORK_COMPLETE, handle, b"r")
+        assert other.receive() == (PacketType.WORK_COMPLETE, handle + b"\0r")
+        ended = [take_job(worker), take_job(worker)]
+        for handle in ended:
+            worker.send(PacketType.WORK_COMPLETE, handle, b"r")
+        # Jobs that have ended are acknowledged without a commit.
+        assert [client.receive(), client.receive()] == [(CREATED, handle) for handle in ended]
+    packet_type, left = client.receive()
+    assert packet_type == CREATED
+    until(lambda: database.rows("handle") == [(left,)])
+
+
+def test_a_submitter_waits_no_longer_than_the_timeout_and_the_store_recovers_by_itself(
+    database, locked, start_durable, until
+):
+    server = start_durable(database, "--store-timeout", "0.4")
+    client = server.peer()
+    stored = client.ask(BACKGROUND, b"f", b"", b"before")[1]
+    with locked():
+        for _ in range(3):
+            started = time.monotonic()
+            packet_type, body = client.ask(BACKGROUND, b"f", b"", b"refused")
+            assert (packet_type, body.split(b"\0")[0]) == (PacketType.ERROR, b"QUEUE_ERROR")
+            assert time.monotonic() - started < 2.0
+    assert "no answer within 0.4 s" in server.wait_for_log("background jobs are refused")
+    server.wait_for_log("NOTICE the store can be written again")
+    packet_type, after = client.ask(BACKGROUND, b"f", b"", b"after")
+    assert packet_type == CREATED
+    until(lambda: database.rows("handle") == [(stored,), (after,)])
+    assert server.text(b"status") == b"f\t2\t0\t0\n.\n"
+    server.process.terminate()
+    server.wait_for_log("gearman-server ended")
+    assert not [line for line in server.passed if "background jobs are refused" in line]  # it was said once
+
+
+def test_completions_are_written_within_50_ms_though_nobody_waits_for_them(database, start_durable, until):
+    server = start_durable(database)
+    client, worker = server.peer(), server.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    delays = []
+    for _ in range(5):
+        assert client.ask(BACKGROUND, b"f", b"", b"w")[0] == CREATED
+        worker.send(PacketType.WORK_COMPLETE, take_job(worker), b"r")
+        worker.sync()
+        ended = time.monotonic()
+        until(lambda: database.rows("id") == [])
+        delays.append(time.monotonic() - ended)
+    assert min(delays) < 0.1  # with the time to look, on a busy machine
+
+
+def test_a_job_that_is_done_before_the_next_batch_is_never_marked_as_running(database, locked, start_durable, until):
+    server = start_durable(database)
+    client, worker = server.peer(), server.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    kept = client.ask(BACKGROUND, b"f", b"", b"kept")[1]
+    assert take_job(worker) == kept
+    until(lambda: database.rows("state") == [(1,)])
+    # A foreground job that becomes a background job is stored as what it is: running.
+    handle = client.ask(PacketType.SUBMIT_JOB, b"f", b"u", b"w")[1]
+    assert take_job(worker) == handle
+    assert server.peer().ask(BACKGROUND, b"f", b"u", b"w") == (CREATED, handle)
+    assert database.rows("handle, state") == [(kept, 1), (handle, 1)]

@@ -1,0 +1,197 @@
+"""Jobs that were acknowledged come back after the server was killed, whole and in their order, in every database."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from gearman_client.packet import PacketType
+
+BACKGROUND = PacketType.SUBMIT_JOB_BG
+BYTES = bytes(range(256))
+
+
+def submit(peer, function=b"f", unique=b"", workload=b"w", kind=BACKGROUND):
+    packet_type, handle = peer.ask(kind, function, unique, workload)
+    assert packet_type == PacketType.JOB_CREATED
+    return handle
+
+
+def grab(peer, kind=PacketType.GRAB_JOB_UNIQ):
+    """Handle, function, unique, workload; None when there is no job."""
+    packet_type, body = peer.ask(kind)
+    return None if packet_type == PacketType.NO_JOB else tuple(body.split(b"\0", 3))
+
+
+def worker_of(server, *functions):
+    worker = server.peer()
+    for function in functions:
+        worker.send(PacketType.CAN_DO, function)
+    return worker
+
+
+def grab_all(worker):
+    """Every job, each completed before the next."""
+    jobs = []
+    while (job := grab(worker)) is not None:
+        jobs.append(job)
+        worker.send(PacketType.WORK_COMPLETE, job[0], b"")
+    return jobs
+
+
+@pytest.fixture
+def crash(start_durable, database):
+    """Kills a server without a warning, and starts another on the same database once the jobs are back."""
+
+    def again(server, *options):
+        server.process.kill()
+        server.process.wait()
+        successor = start_durable(database, *options)
+        successor.wait_for_log("jobs are back from the store")
+        return successor
+
+    return again
+
+
+@pytest.mark.in_every_database
+def test_acknowledged_jobs_come_back_byte_for_byte(database, start_durable, crash):
+    server = start_durable(database)
+    client = server.peer()
+    long_name, long_unique = b"n" * 8192, b"u" * 64
+    sent = [
+        (b"f", b"", BYTES),
+        (b"f", b"u1", b""),
+        (b"f", b"-", b"the key is this \0 text"),
+        (b"f", b"\xff\xfe'\"\\%s", b"'quoted' \\ %s {} :name ?"),
+        (long_name, long_unique, b"x" * 100_000),
+    ]
+    handles = [submit(client, *job) for job in sent]
+    server = crash(server)
+    jobs = grab_all(worker_of(server, b"f")) + grab_all(worker_of(server, long_name))
+    assert jobs == [(handle, *job) for handle, job in zip(handles, sent, strict=True)]
+
+
+def test_priorities_and_the_order_of_submission_survive(database, start_durable, crash):
+    server = start_durable(database)
+    client = server.peer()
+    kinds = [PacketType.SUBMIT_JOB_LOW_BG, BACKGROUND, PacketType.SUBMIT_JOB_HIGH_BG]
+    for number in range(30):
+        submit(client, workload=b"%d" % number, kind=kinds[number % 3])
+    server = crash(server)
+    workloads = [int(job[3]) for job in grab_all(worker_of(server, b"f"))]
+    assert workloads == [*range(2, 30, 3), *range(1, 30, 3), *range(0, 30, 3)]
+
+
+@pytest.mark.in_every_database
+def test_reducers_and_the_time_to_run_at_survive(database, start_durable, crash):
+    server = start_durable(database)
+    client = server.peer()
+    packet_type, reduced = client.ask(PacketType.SUBMIT_REDUCE_JOB_BACKGROUND, b"f", b"u", b"sum", b"", b"w")
+    assert packet_type == PacketType.JOB_CREATED
+    later, soon = int(time.time()) + 3600, int(time.time()) + 1
+    client.ask(PacketType.SUBMIT_JOB_EPOCH, b"f", b"later", b"%d" % later, b"w")
+    _, due_soon = client.ask(PacketType.SUBMIT_JOB_EPOCH, b"f", b"soon", b"%d" % soon, b"w")
+    server = crash(server)
+    worker = worker_of(server, b"f")
+    assert worker.ask(PacketType.GRAB_JOB_ALL) == (PacketType.JOB_ASSIGN_ALL, reduced + b"\0f\0u\0sum\0w")
+    worker.send(PacketType.PRE_SLEEP)
+    assert worker.receive() == (PacketType.NOOP, b"")
+    assert time.time() >= soon
+    assert grab(worker) == (due_soon, b"f", b"soon", b"w")
+    assert grab(worker) is None
+    assert server.text(b"show unique jobs").splitlines().count(b"later") == 1
+
+
+def test_jobs_that_have_ended_do_not_come_back(database, start_durable, crash, until):
+    server = start_durable(database)
+    client, worker = server.peer(), worker_of(server, b"f")
+    ended = [submit(client, workload=b"%d" % number) for number in range(5)]
+    for handle in ended[:3]:
+        assert grab(worker)[0] == handle
+    worker.send(PacketType.WORK_COMPLETE, ended[0], b"r")
+    worker.send(PacketType.WORK_FAIL, ended[1])
+    worker.send(PacketType.WORK_EXCEPTION, ended[2], b"e")
+    worker.sync()
+    assert server.text(b"cancel job " + ended[3]) == b"OK\r\n"
+    until(lambda: len(database.rows("id")) == 1)
+    server = crash(server)
+    assert [job[0] for job in grab_all(worker_of(server, b"f"))] == ended[4:]
+
+
+@pytest.mark.in_every_database
+def test_a_job_that_was_running_comes_back_in_its_place_with_its_attempt_counted(database, start_durable, crash, until):
+    server = start_durable(database)
+    client, worker = server.peer(), worker_of(server, b"f")
+    first, second = submit(client, workload=b"1"), submit(client, workload=b"2")
+    assert grab(worker)[0] == first
+    until(lambda: database.rows("state") == [(1,), (0,)])
+    server = crash(server)
+    assert server.text(b"show jobs") == first + b"\t1\t0\t1\n" + second + b"\t0\t0\t1\n.\n"
+    worker = worker_of(server, b"f")
+    assert [grab(worker)[0], grab(worker)[0]] == [first, second]
+    until(lambda: database.rows("state, requeues") == [(1, 1), (1, 0)])
+
+
+def test_a_job_that_takes_servers_down_with_it_runs_out_of_attempts(database, start_durable, crash, until):
+    server = start_durable(database)
+    submit(server.peer())
+    for losses in range(2):
+        assert grab(worker_of(server, b"f")) is not None
+        until(lambda: database.rows("state, requeues") == [(1, losses)])  # noqa: B023 - called at once
+        server = crash(server, "--job-retries", "2")
+    assert grab(worker_of(server, b"f")) is None
+    until(lambda: database.rows() == [])
+
+
+@pytest.mark.in_every_database
+def test_a_unique_key_of_an_earlier_run_still_stands_for_its_job(database, start_durable, crash):
+    server = start_durable(database)
+    client = server.peer()
+    keyed, by_workload = submit(client, unique=b"u"), submit(client, unique=b"-", workload=b"same")
+    server = crash(server)
+    client = server.peer()
+    assert submit(client, unique=b"u", workload=b"other") == keyed
+    assert submit(client, unique=b"-", workload=b"same") == by_workload
+    assert submit(client, unique=b"-", workload=b"another") not in (keyed, by_workload)
+    assert client.ask(PacketType.GET_STATUS, keyed)[1] == keyed + b"\0001\0000\0000\0000"
+
+
+def test_handles_never_come_twice(database, start_durable, crash):
+    handles = []
+    server = start_durable(database)
+    for round_ in range(3):
+        client = server.peer()
+        handles += [submit(client, workload=b"%d" % round_) for _ in range(20)]
+        _, handle = client.ask(PacketType.SUBMIT_JOB, b"g", b"", b"")
+        handles.append(handle)
+        server = crash(server)
+    assert len(set(handles)) == len(handles)
+
+
+def test_a_server_that_ends_in_order_writes_everything_and_wastes_no_numbers(database, start_durable):
+    server = start_durable(database)
+    client, worker = server.peer(), worker_of(server, b"f")
+    first, second = submit(client), submit(client)
+    assert grab(worker)[0] == first
+    worker.send(PacketType.WORK_COMPLETE, first, b"r")
+    worker.sync()
+    server.process.terminate()
+    assert server.wait() == 0
+    assert [handle for (handle,) in database.rows("handle")] == [second]
+    server = start_durable(database)
+    assert submit(server.peer()) == b"H:test:3"
+
+
+def test_a_row_that_is_no_job_is_set_aside_with_its_number_in_the_log(database, start_durable, crash):
+    server = start_durable(database)
+    client = server.peer()
+    handles = [submit(client, workload=b"%d" % number) for number in range(3)]
+    database.execute("UPDATE gearman_jobs SET handle = function_name WHERE id = 2")
+    database.execute("UPDATE gearman_jobs SET function_name = unique_key WHERE id = 2")
+    server.process.kill()
+    server = start_durable(database)
+    assert "row 2 is set aside" in server.wait_for_log("set aside")
+    server.wait_for_log("jobs are back")
+    assert [job[0] for job in grab_all(worker_of(server, b"f"))] == [handles[0], handles[2]]
+    assert (2,) in database.rows("id")

@@ -1,0 +1,277 @@
+"""The return of stored jobs: order, unique keys and handles while some of them are still unread."""
+
+import pytest
+
+from gearman_client.packet import PacketType
+from gearman_server.replay import StoredJob
+
+ASSIGNED = PacketType.JOB_ASSIGN
+CREATED = PacketType.JOB_CREATED
+
+
+def stored(number, priority=1, unique=b"", workload=None, **changes):
+    fields = {
+        "id": number,
+        "was_running": False,
+        "priority": priority,
+        "requeues": 0,
+        "failures": 0,
+        "run_at": None,
+        "submitted_at": 0.0,
+        "handle": b"H:old:%d" % number,
+        "function": b"f",
+        "unique": unique,
+        "error": None,
+        "reducer": None,
+        "workload": b"old %d" % number if workload is None else workload,
+    }
+    return StoredJob(**{**fields, **changes})
+
+
+class Replayed:
+    """A broker over a durable store whose rows the test hands over."""
+
+    def __init__(self, make_broker, batch_store) -> None:
+        self.harness = make_broker(store=batch_store)
+        self.store = batch_store
+        self.questions = []
+        self.replay = self.harness.broker.start_replay(self)
+
+    def look_up(self, wanted, answer) -> None:
+        self.questions.append((wanted, answer))
+
+    def answer(self, *rows) -> None:
+        """The answer to the oldest question."""
+        _, answer = self.questions.pop(0)
+        answer(rows, self.harness.now)
+
+    def load(self, *rows):
+        return list(self.replay.load(rows, self.harness.now))
+
+    def read_to(self, priority) -> None:
+        """All rows of higher priorities have been read."""
+        for _ in range(priority):
+            self.replay.end_of_priority()
+
+    def end(self) -> None:
+        self.replay.end_of_priority()
+        self.harness.broker.end_replay(self.harness.now)
+
+    def commit(self) -> None:
+        self.store.start_commit()
+        self.harness.broker.inserts_written(self.store.write())
+
+
+@pytest.fixture
+def replayed(make_broker, batch_store):
+    return Replayed(make_broker, batch_store)
+
+
+def submit(peer, workload, unique=b"", kind=PacketType.SUBMIT_JOB):
+    return peer.ask(kind, b"f", unique, workload)
+
+
+def workloads(worker):
+    taken = []
+    while (workload := worker.grab_workload()) is not None:
+        taken.append(workload)
+    return taken
+
+
+def test_jobs_that_were_read_are_served_while_others_are_unread(replayed):
+    worker = replayed.harness.worker(b"f")
+    worker.send(PacketType.PRE_SLEEP)
+    replayed.read_to(1)
+    replayed.load(stored(1))
+    assert worker.take() == [(PacketType.NOOP, b"")]
+    assert worker.grab() == b"H:old:1"
+
+
+def test_new_jobs_queue_behind_the_unread_ones_of_their_priority(replayed):
+    client, worker = replayed.harness.peer(), replayed.harness.worker(b"f")
+    replayed.read_to(1)
+    replayed.load(stored(1))
+    submit(client, b"new low", kind=PacketType.SUBMIT_JOB_LOW)
+    submit(client, b"new normal")
+    submit(client, b"new high", kind=PacketType.SUBMIT_JOB_HIGH)
+    # High ones have all been read: what is new may run at once.
+    assert workloads(worker) == [b"new high", b"old 1"]
+    worker.send(PacketType.PRE_SLEEP)
+    replayed.load(stored(2))
+    assert worker.take() == [(PacketType.NOOP, b"")]
+    assert workloads(worker) == [b"old 2"]
+    replayed.replay.end_of_priority()
+    assert workloads(worker) == [b"new normal"]
+    replayed.load(stored(3, priority=2))
+    assert workloads(worker) == [b"old 3"]
+    worker.send(PacketType.PRE_SLEEP)
+    replayed.end()
+    assert worker.take() == [(PacketType.NOOP, b"")]
+    assert workloads(worker) == [b"new low"]
+    assert replayed.harness.status(b"f") == (6, 6, 1)
+
+
+def test_counts_are_right_while_jobs_come_back(replayed):
+    client = replayed.harness.peer()
+    replayed.read_to(1)
+    replayed.load(stored(1), stored(2), stored(3))
+    submit(client, b"new")
+    assert replayed.harness.status(b"f") == (4, 0, 0)
+    assert client.text(b"cancel job H:old:2") == b"OK\r\n"
+    assert replayed.harness.status(b"f") == (3, 0, 0)
+    replayed.end()
+    replayed.end()
+    assert replayed.harness.status(b"f") == (3, 0, 0)
+    assert workloads(replayed.harness.worker(b"f")) == [b"old 1", b"old 3", b"new"]
+
+
+def test_a_unique_key_that_is_not_in_memory_is_looked_up_and_only_that_connection_waits(replayed):
+    client, other = replayed.harness.peer(), replayed.harness.peer()
+    replayed.read_to(1)
+    assert submit(client, b"w", unique=b"u") == []
+    assert client.ask(PacketType.ECHO_REQ, b"behind") == []
+    assert other.ask(PacketType.ECHO_REQ, b"not held up") == [(PacketType.ECHO_RES, b"not held up")]
+    assert submit(other, b"no key")[0][0] == CREATED
+    replayed.answer(stored(7, unique=b"u"))
+    assert client.take() == [(CREATED, b"H:old:7"), (PacketType.ECHO_RES, b"behind")]
+    assert client.session.withheld_bytes == 0
+    # It takes its place when its turn comes.
+    replayed.load(stored(5), stored(7, unique=b"u"), stored(8))
+    assert workloads(replayed.harness.worker(b"f")) == [b"old 5", b"old 7", b"old 8"]
+
+
+def test_a_unique_key_that_is_nowhere_makes_a_new_job(replayed):
+    client = replayed.harness.peer()
+    submit(client, b"w", unique=b"u")
+    replayed.answer()
+    [(packet_type, handle)] = client.take()
+    assert packet_type == CREATED
+    # From now on it is in memory.
+    assert submit(client, b"w", unique=b"u") == [(CREATED, handle)]
+    assert replayed.questions == []
+
+
+def test_many_requests_are_one_question(replayed):
+    client = replayed.harness.peer()
+    requests = [(PacketType.SUBMIT_JOB, b"f\0u%d\0w" % number) for number in range(10)]
+    replayed.harness.broker.receive(client.session, requests, replayed.harness.now)
+    assert [len(wanted) for wanted, _ in replayed.questions] == [10]
+    replayed.answer()
+    assert [packet_type for packet_type, _ in client.take()] == [CREATED] * 10
+
+
+def test_requests_that_come_while_a_connection_waits_keep_their_order(replayed):
+    client = replayed.harness.peer()
+    submit(client, b"1", unique=b"u1")
+    submit(client, b"2", unique=b"u2")
+    client.send(PacketType.ECHO_REQ, b"last")
+    replayed.answer()
+    assert [packet_type for packet_type, _ in client.take()] == [CREATED]
+    replayed.answer()
+    assert [packet_type for packet_type, _ in client.take()] == [CREATED, PacketType.ECHO_RES]
+
+
+def test_a_job_that_has_ended_does_not_rise_again_by_a_late_answer(replayed):
+    client, worker = replayed.harness.peer(), replayed.harness.worker(b"f")
+    replayed.read_to(1)
+    submit(client, b"w", unique=b"u")
+    replayed.load(stored(1, unique=b"u"))
+    worker.send(PacketType.WORK_COMPLETE, worker.grab(), b"r")
+    replayed.answer(stored(1, unique=b"u"))
+    [(packet_type, handle)] = client.take()
+    assert (packet_type, handle) != (CREATED, b"H:old:1")
+
+
+def test_a_job_that_was_looked_up_and_cancelled_stays_cancelled_when_its_turn_comes(replayed):
+    client = replayed.harness.peer()
+    replayed.read_to(1)
+    assert client.text(b"cancel job H:old:3") == b""
+    replayed.answer(stored(3))
+    assert b"".join(client.session.out) == b"OK\r\n"
+    assert replayed.harness.status(b"f") == (0, 0, 0)
+    replayed.load(stored(2), stored(3), stored(4))
+    assert replayed.harness.status(b"f") == (2, 0, 0)
+    assert workloads(replayed.harness.worker(b"f")) == [b"old 2", b"old 4"]
+
+
+def test_the_status_of_an_unread_job_is_known(replayed):
+    client = replayed.harness.peer()
+    assert client.ask(PacketType.GET_STATUS, b"H:old:9") == []
+    replayed.answer(stored(9))
+    assert client.take() == [(PacketType.STATUS_RES, b"H:old:9\0001\0000\0000\0000")]
+    assert client.ask(PacketType.GET_STATUS_UNIQUE, b"u") == []
+    replayed.answer(stored(10, unique=b"u"))
+    assert client.take() == [(PacketType.STATUS_RES_UNIQUE, b"u\0001\0000\0000\0000\0000")]
+
+
+def test_a_delayed_job_that_was_looked_up_waits_for_its_time_once(replayed):
+    client, worker = replayed.harness.peer(), replayed.harness.worker(b"f")
+    row = stored(1, unique=b"u", run_at=replayed.harness.unix_time + 10)
+    submit(client, b"w", unique=b"u", kind=PacketType.SUBMIT_JOB_BG)
+    replayed.answer(row)
+    assert client.take() == [(CREATED, b"H:old:1")]
+    replayed.read_to(1)
+    replayed.load(row)
+    replayed.end()
+    replayed.end()
+    assert worker.grab() is None
+    replayed.harness.advance(10)
+    assert worker.grab() == b"H:old:1"
+    assert worker.grab() is None
+
+
+def test_a_retry_keeps_its_time_and_its_count(replayed):
+    worker = replayed.harness.worker(b"f")
+    replayed.read_to(1)
+    replayed.load(stored(1, failures=1, requeues=1, error=b"e", run_at=replayed.harness.unix_time + 2.5))
+    replayed.end()
+    replayed.end()
+    assert worker.grab() is None
+    replayed.harness.advance(2.6)
+    assert worker.grab() == b"H:old:1"
+    assert replayed.harness.broker.table.jobs[b"H:old:1"].attempt == 3
+
+
+def test_what_the_store_can_not_be_asked_is_refused_and_nothing_else(replayed):
+    client = replayed.harness.peer()
+    submit(client, b"w", unique=b"u")
+    client.send(PacketType.ECHO_REQ, b"behind")
+    _, answer = replayed.questions.pop()
+    answer(None, replayed.harness.now)
+    assert client.take() == [
+        (PacketType.ERROR, b"QUEUE_ERROR\0The store can't be asked for the job"),
+        (PacketType.ECHO_RES, b"behind"),
+    ]
+
+
+def test_the_end_of_the_replay_answers_whoever_still_waits(replayed):
+    client = replayed.harness.peer()
+    submit(client, b"w", unique=b"u")
+    for _ in range(3):
+        replayed.replay.end_of_priority()
+    replayed.harness.broker.end_replay(replayed.harness.now)
+    assert [packet_type for packet_type, _ in client.take()] == [CREATED]
+    replayed.answer(stored(1, unique=b"u"))  # too late, and without effect
+    assert replayed.harness.status(b"f") == (1, 0, 0)
+
+
+def test_a_connection_that_leaves_while_it_waits_changes_nothing(replayed):
+    client = replayed.harness.peer()
+    submit(client, b"w", unique=b"u")
+    client.leave()
+    replayed.answer()
+    assert replayed.harness.status(b"f") == (0, 0, 0)
+
+
+def test_what_waits_for_the_store_counts_towards_the_bound_of_its_connection(replayed):
+    client = replayed.harness.peer()
+    submit(client, b"x" * 5000, unique=b"u")
+    assert 5000 < client.session.withheld_bytes < 6000
+    replayed.answer()
+    assert client.session.withheld_bytes == 0
+
+
+def test_a_row_whose_function_has_no_valid_name_is_reported_and_the_others_are_served(replayed):
+    replayed.read_to(1)
+    assert replayed.load(stored(1, function=b"a\nb"), stored(2)) == [(1, "The function name holds a control character")]
+    assert workloads(replayed.harness.worker(b"f")) == [b"old 2"]
