@@ -3,10 +3,8 @@
 Heavy parts are imported by the command that needs them, so that `--help` and `status` answer at once.
 """
 
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -22,13 +20,11 @@ from gearman_manager.command_context import (
     mistakes_are_messages,
     run_folder,
 )
-from gearman_manager.errors import ManagerError
 from gearman_manager.live_commands import COMMANDS
 from gearman_manager.migration.options import (
     gearmanmanager_options,
     import_ini,
     overrides_of,
-    written_pid_file,
 )
 from gearman_manager.simulation.options import simulation_options
 
@@ -60,34 +56,14 @@ def main(context: click.Context, /, config: Path, **letters: Any) -> None:
         click.echo(dump(load_config(context)), nl=False)
         context.exit()
     if context.invoked_subcommand is None:
-        _run(context, letters["pid_file"])
+        _run(context, daemon=letters["daemon"], pid_file=letters["pid_file"])
 
 
-def _run(context: click.Context, pid_file: Path | None) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _end_at_once)
-    from setproctitle import setproctitle
+def _run(context: click.Context, *, daemon: bool, pid_file: Path | None) -> None:
+    from gearman_manager import start
 
-    from gearman_manager import log
-    from gearman_manager.privileges import become, wanted_account
-    from gearman_manager.supervisor import Supervisor
-
-    source = config_source(context)
-    config = source()
-    become(wanted_account(config))
-    setproctitle("gearman-manager: supervisor")
-    file = Path(config.log.file) if config.log.file else None
-    try:
-        log.set_up(config.log.level.upper(), config.log.format, file)
-    except OSError as error:
-        raise ManagerError(f"the log file {file} can't be opened: {error.strerror}; correct log.file") from error
-    with written_pid_file(pid_file):
-        sys.exit(Supervisor(source, config, run_folder(context, config)).run())
-
-
-def _end_at_once(_number: int, _frame: FrameType | None) -> None:
-    """Until the supervisor has handlers of its own there is nothing to finish."""
-    sys.exit(exit_codes.OK)
+    wishes = start.Wishes(daemon, pid_file)
+    sys.exit(start.run(config_source(context), lambda config: run_folder(context, config), wishes))
 
 
 @main.command()

@@ -1,16 +1,19 @@
-"""The manager's log: one line an event, readable on a terminal, JSON when asked; to standard error or a file.
+"""The manager's log: one line an event, readable on a terminal, JSON when asked. `log_destinations` says where to.
 
 A line names pool, worker, pid, function and handle where it has them: they travel as `extra` of the logging call.
 """
 
 import json
 import logging
-import logging.handlers
-import sys
 import time
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from gearman_manager.log_destinations import LogFile, SystemLog, destination, is_first_process
+
+if TYPE_CHECKING:
+    from gearman_manager.config import Log
+
+_log = logging.getLogger("manager")
 FIELDS: Final = ("pool", "worker", "pid", "function", "handle")
 
 
@@ -24,6 +27,11 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line; further lines (a traceback) are indented below it."""
+        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        return f"{moment}.{int(record.msecs):03d} {record.levelname:<7} {self.body(record)}"
+
+    def body(self, record: logging.LogRecord) -> str:
+        """All but time and level."""
         fields = fields_of(record)
         where = str(fields.get("worker") or fields.get("pool") or record.name)
         if "pid" in fields:
@@ -31,12 +39,18 @@ class TextFormatter(logging.Formatter):
         for name in ("function", "handle"):
             if name in fields:
                 where += f" {fields[name]}"
-        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         text = text.replace("\n", "\n    ")
-        return f"{moment}.{int(record.msecs):03d} {record.levelname:<7} {where}: {text}"
+        return f"{where}: {text}"
+
+
+class SystemLogFormatter(TextFormatter):
+    """`email/3 pid 812 send_email H:box:7: text`: the system's log has time and level of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self.body(record)
 
 
 class JsonFormatter(logging.Formatter):
@@ -52,26 +66,40 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line | fields_of(record) | {"message": text}, ensure_ascii=False, default=str)
 
 
-def set_up(level: str, style: str, file: Path | None) -> None:
-    """Send all records to the file (reopened when it was moved away), or to standard error.
+def style_of(settings: "Log") -> str:
+    """`text` or `json`: as configured; else text for people, JSON for a container's runtime."""
+    if settings.format is not None:
+        return settings.format
+    return "json" if settings.file is None and is_first_process() else "text"
+
+
+def set_up(settings: "Log") -> None:
+    """Send all records to where the configuration says.
 
     Raises:
-        OSError: the file can't be opened.
+        OSError: the file can't be opened, or there is no system's log. The log goes on where it was.
     """
-    handler: logging.Handler
-    if file is None:
-        handler = logging.StreamHandler(sys.stderr)
-    else:
-        handler = logging.handlers.WatchedFileHandler(file, encoding="utf-8", errors="backslashreplace")
+    handler = destination(settings.file)
     for old in logging.root.handlers[:]:
         logging.root.removeHandler(old)
         old.close()
-    add(handler, style)
-    logging.root.setLevel(level)
+    add(handler, settings)
+    logging.root.setLevel(settings.level.upper())
     logging.getLogger("watchdog").setLevel(max(logging.INFO, logging.root.level))  # its DEBUG tells of every event
 
 
-def add(handler: logging.Handler, style: str) -> None:
+def add(handler: logging.Handler, settings: "Log") -> None:
     """Let one more handler have all records, formatted in the same way."""
-    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
+    if style_of(settings) == "json":
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(SystemLogFormatter() if isinstance(handler, SystemLog) else TextFormatter())
     logging.root.addHandler(handler)
+
+
+def reopen() -> None:
+    """The log file was rotated: go on in the one that has its name now, also when nothing is to be written yet."""
+    for handler in logging.root.handlers:
+        if isinstance(handler, LogFile):
+            handler.reopen()
+    _log.info("reopened the log")

@@ -1,9 +1,14 @@
-"""Becoming the user that the configuration names, when root started the manager."""
+"""Becoming the user that the configuration names, when root started the manager.
+
+What that user could not make itself, below /var/log and /run, is made for it before.
+"""
 
 import grp
 import os
 import pwd
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from gearman_manager.config import Config
 from gearman_manager.errors import StartError
@@ -45,7 +50,35 @@ def become(account: Account | None) -> None:
         os.setuid(account.uid)
     except PermissionError as error:
         raise StartError("only root can change the user: start it as root, or leave out `user` and `group`") from error
-    os.environ["HOME"] = pwd.getpwuid(account.uid).pw_dir
+    os.environ["HOME"] = _home(account.uid)
+    os.environ.pop("XDG_RUNTIME_DIR", None)  # root's, closed to others
+
+
+def prepare_paths(config: Config, account: Account | None) -> None:
+    """Make the log file and the run folder that are not there yet, for the account to own. Others are left alone.
+
+    What can't be made is no error here: whoever opens it says so.
+    """
+    if account is None or os.getuid() != 0:
+        return
+    if config.log.file is not None:
+        with suppress(OSError):
+            # Never through a link, and never one that is there: its folder may belong to that user.
+            log = os.open(config.log.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            os.fchown(log, account.uid, account.gid)
+            os.close(log)
+    if config.run_dir is not None:
+        with suppress(OSError):
+            Path(config.run_dir).parent.mkdir(parents=True, exist_ok=True)
+            os.mkdir(config.run_dir, 0o700)
+            os.chown(config.run_dir, account.uid, account.gid, follow_symlinks=False)
+
+
+def _home(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_dir
+    except KeyError:
+        return "/"
 
 
 def _user(config: Config) -> pwd.struct_passwd:

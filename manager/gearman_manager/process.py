@@ -92,6 +92,14 @@ def reap_strangers(known: set[int]) -> list[tuple[int, int]]:
             reaped.append((result.si_pid, _status(result)))
 
 
+def a_child_has_ended() -> bool:
+    """There is a zombie of ours that nobody has reaped yet."""
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
+
+
 def _status(result: os.waitid_result) -> int:
     return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
 

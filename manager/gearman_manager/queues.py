@@ -44,6 +44,11 @@ class ServerWatch:
         self._greenlet = gevent.spawn(self._run)
 
     @property
+    def answers(self) -> bool | None:
+        """Whether it can be reached; None: not known yet."""
+        return self.up if self.since else None
+
+    @property
     def functions(self) -> Mapping[str, FunctionQueue]:
         """Every function that the server knows; none while it is down."""
         return self._heard.functions if self._heard is not None and self.up else {}

@@ -17,8 +17,11 @@ _MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of unix(7), less its zero byte
 
 
 def default_run_folder(config_file: Path, uid: int | None = None) -> Path:
-    """`$XDG_RUNTIME_DIR` or the temporary folder, then one folder for each user and configuration file."""
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    """`$XDG_RUNTIME_DIR` or the temporary folder, then one folder for each user and configuration file.
+
+    With a user named in the configuration it is always the temporary folder: the variable is that of whoever asks.
+    """
+    base = (os.environ.get("XDG_RUNTIME_DIR") if uid is None else None) or tempfile.gettempdir()
     digest = hashlib.blake2b(str(config_file.resolve()).encode(), digest_size=8).hexdigest()
     return Path(base) / f"gearman-manager-{os.getuid() if uid is None else uid}" / digest
 
@@ -59,8 +62,7 @@ class RunFolder:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.path.mkdir(exist_ok=True, mode=0o700)
-            if self.path.stat().st_uid != os.getuid():
-                raise StartError(f"run_dir {self.path} belongs to another user; choose another run_dir")
+            self._refuse_strangers()
             self.path.chmod(0o700)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,11 +70,26 @@ class RunFolder:
         except BlockingIOError as error:
             holder = self.read_pid()
             raise StartError(
-                f"another manager (pid {holder}) holds {self.path}; stop it with `gearman-manager -c FILE stop`, "
-                "or give this one a run_dir of its own"
+                f"another manager (pid {holder or 'not written yet'}) holds {self.path}; "
+                "stop it with `gearman-manager -c FILE stop`, or give this one a run_dir of its own"
             ) from error
         except OSError as error:
             raise StartError(f"run_dir {self.path} can't be used: {error.strerror}; choose another run_dir") from error
+
+    def _refuse_strangers(self) -> None:
+        """Nobody else may put another folder in this one's place: not where anybody can make folders, at least.
+
+        Raises:
+            StartError: the folder, or the one around it in the temporary folder, belongs to another user.
+        """
+        shared = self.path.parent.parent == Path(tempfile.gettempdir())
+        for folder in (self.path, self.path.parent) if shared else (self.path,):
+            owner = folder.stat().st_uid
+            if owner != os.getuid():
+                raise StartError(
+                    f"the run folder {folder} belongs to another user (uid {owner}, this is {os.getuid()}): "
+                    "give it to this one with chown, or choose another run_dir"
+                )
 
     def release(self) -> None:
         """Leave nothing behind but the empty folder and its lock file."""

@@ -34,6 +34,7 @@ from gearman_manager.grant import Room
 from gearman_manager.host_guards import HostGuards
 from gearman_manager.oom import OomKills
 from gearman_manager.orders import CodeFiles, pool_order
+from gearman_manager.orphans import Orphans
 from gearman_manager.overseer import Overseer
 from gearman_manager.queues import Queues
 from gearman_manager.recent_log import RecentLog
@@ -41,7 +42,9 @@ from gearman_manager.run_folder import RunFolder
 from gearman_manager.scaling import Scaling
 from gearman_manager.scoreboard import Scoreboard
 from gearman_manager.server_process import BundledServer, ServerOptions
+from gearman_manager.service import Service
 from gearman_manager.source_watch import SourceWatch
+from gearman_manager.standing import Standing, standing_of
 from gearman_manager.workforce import Workforce
 from gearman_manager.zygote_process import Inherited
 
@@ -54,8 +57,9 @@ _RETRY_S: Final = 1.0
 class Supervisor:
     """One manager, from its start to its end."""
 
-    def __init__(self, load: Callable[[], Config], config: Config, run_folder: RunFolder) -> None:
+    def __init__(self, load: Callable[[], Config], config: Config, run_folder: RunFolder, service: Service) -> None:
         self._load = load  # the configuration once more, for a reload
+        self._service = service
         self._config = config
         self._run_folder = run_folder
         self._since = time.time()
@@ -87,6 +91,7 @@ class Supervisor:
         self._followed: Iterable[str] = ()
         self._overseer = Overseer(self._workforce, self._awake.set, self._oom_kills)
         self._control: ControlServer | None = None
+        self._orphans: Orphans | None = None
 
     def run(self) -> int:
         """Work until asked to stop; returns the exit code.
@@ -96,7 +101,7 @@ class Supervisor:
             ConfigError: configuration and code do not fit.
         """
         self._run_folder.acquire()
-        log.add(self._recent_log, self._config.log.format)
+        log.add(self._recent_log, self._config.log)
         loop_boundary.log_uncaught(gevent.get_hub(), (StartError, ConfigError))
         process.become_subreaper()
         _raise_file_limit()
@@ -121,6 +126,7 @@ class Supervisor:
         else:
             _log.info("stopping: running jobs are finished, no new ones taken")
             self._stopping = True
+            self._service.stopping(max((pool.stop_timeout_s for pool in self._pools.values()), default=0.0))
             self._generations.expect_end()
             self._workforce.stop(time.monotonic())
             if self._watch is None:  # still starting: don't wait for an import that takes its time
@@ -144,6 +150,7 @@ class Supervisor:
     # Start
 
     def _start(self) -> None:
+        self._orphans = Orphans(gevent.get_hub().loop, self._reap)
         loop_boundary.watch_readable(gevent.get_hub().loop, self._doorbell, self._rang)
         # Both take most of a second on a cold machine, so they start together; a failure of either ends the start.
         self._server_start = gevent.spawn(self._start_server)
@@ -199,6 +206,7 @@ class Supervisor:
             except Exception:  # noqa: BLE001 (the loop's boundary: everything that runs depends on it going on)
                 _log.exception("looking after the pools failed; trying again")
                 deadline = now + _RETRY_S
+            deadline = _earlier(deadline, self._service.pulse(now, self._standing))
             timeout_s = _LONGEST_SLEEP_S if deadline is None else max(0.0, deadline - time.monotonic())
             self._awake.wait(min(timeout_s, _LONGEST_SLEEP_S))
 
@@ -208,10 +216,12 @@ class Supervisor:
             deadlines.append(self._scaling.update(now, self._queues))
             self._give_up_if_hopeless()
         deadlines.append(self._workforce.reconcile(now, self._generations.zygote))
-        known = self._own_pids()
-        for pid, ended in process.reap_strangers(known):
-            self._workforce.exited(pid, ended)
+        self._reap()
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def _reap(self) -> None:
+        for pid, ended in process.reap_strangers(self._own_pids()):
+            self._workforce.exited(pid, ended)
 
     def _give_up_if_hopeless(self) -> None:
         """With `exit_when_failing`, a pool that can't keep a worker alive ends the manager; others take over."""
@@ -225,6 +235,13 @@ class Supervisor:
         """Everything that somebody waits for."""
         server = self._server.pid if self._server else None
         return self._workforce.pids() | self._generations.pids | ({server} if server else set())
+
+    def _standing(self) -> Standing:
+        sized = self._by_hand.sized(self._pools)
+        pools = [(pool, sized[pool.name].min) for pool in self._workforce.active if pool.name in sized]
+        busy = {pool.name: len(self._workforce.busy(pool)) for pool, _ in pools}
+        servers = self._queues.servers if self._queues is not None else []
+        return standing_of(pools, busy, {str(server.address): server.answers for server in servers})
 
     def _rang(self) -> None:
         """In the hub: a worker registered."""
@@ -290,12 +307,16 @@ class Supervisor:
         while self._reloads and not self._stopping:
             reread = any(self._reloads)
             waiting = len(self._reloads)
+            if reread:
+                self._service.reloading()
             try:
                 self._reload(reread)
             except Exception:  # noqa: BLE001 (the loop's boundary: the next reload may do better)
                 _log.exception("the reload failed")
             finally:
                 del self._reloads[:waiting]
+                if reread:
+                    self._service.reloaded()
 
     def _reload(self, reread: bool) -> None:
         config = self._config
@@ -326,11 +347,11 @@ class Supervisor:
             ConfigError: that file can't be opened; the log goes on where it was.
         """
         try:
-            log.set_up(config.log.level.upper(), config.log.format, Path(config.log.file) if config.log.file else None)
+            log.set_up(config.log)
         except OSError as error:
-            message = f"the file can't be opened: {error.strerror}"
+            message = f"it can't be opened: {error.strerror}"
             raise ConfigError([config.places.problem("log.file", message)]) from error
-        log.add(self._recent_log, config.log.format)
+        log.add(self._recent_log, config.log)
 
     def _refuse(self, problems: Sequence[Problem]) -> None:
         self._generations.errors = problems
@@ -342,7 +363,7 @@ class Supervisor:
 
     def _finish(self) -> None:
         """End everything in order: workers are gone, then the zygote, the server last. Then nothing of ours is left."""
-        for part in (self._watch, self._queues, self._control, self._overseer):
+        for part in (self._watch, self._queues, self._control, self._overseer, self._orphans):
             if part is not None:
                 part.close()
         self._workforce.kill_all()
@@ -362,7 +383,7 @@ class Supervisor:
         gevent.signal_handler(signal.SIGTERM, self.stop)
         gevent.signal_handler(signal.SIGINT, self.stop)
         gevent.signal_handler(signal.SIGHUP, self.reload)
-        gevent.signal_handler(signal.SIGUSR1, _log.info, "reopening the log")  # the handler reopens a moved file itself
+        gevent.signal_handler(signal.SIGUSR1, log.reopen)
         gevent.signal_handler(signal.SIGUSR2, self._dump)
 
     def _dump(self) -> None:
@@ -380,6 +401,10 @@ def _raise_file_limit() -> None:
     """Each worker takes two descriptors here; take what we may have."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _earlier(first: float | None, second: float | None) -> float | None:
+    return min((moment for moment in (first, second) if moment is not None), default=None)
 
 
 def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:

@@ -217,7 +217,7 @@ def test_workers_for_all_resize_the_pool_that_has_the_rest_already(folder: Path)
     ("letters", "message"),
     [
         (["-w", "nowhere"], "the folder nowhere does not exist"),
-        (["-l", "syslog"], "not available: syslog"),
+        (["--servers", "127.0.0.1:http"], "127.0.0.1:http"),
         (["-D", "0"], "0 is not in the range"),
         (["-x", "soon"], "'soon' is not a valid float"),
     ],

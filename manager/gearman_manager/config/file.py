@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from .document import Entry, read_document
-from .merge import PATH_KEYS, SQLITE, PathKey, anchor_paths, merge, paths_of
+from .merge import PATH_KEYS, SQLITE, SYSLOG, PathKey, anchor_paths, merge, paths_of
 from .models import Config
 from .problem import ConfigError, Place, Problem
 from .validation import validated
@@ -165,7 +165,8 @@ def _path_message(path: str, path_key: PathKey) -> str:
         return _tried(os.listdir, "folder", Path(path))
     if path_key.kind == "file":
         return _tried(_open_and_close, "file", Path(path))
-    if path_key.kind == "folder around" or (path_key.kind == "store" and path.startswith(SQLITE)):
+    is_log_file = path_key.kind == "log" and path != SYSLOG
+    if is_log_file or (path_key.kind == "store" and path.startswith(SQLITE)):
         return _tried(os.listdir, "folder", Path(path.removeprefix(SQLITE)).parent)
     return ""
 

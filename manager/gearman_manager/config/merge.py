@@ -11,13 +11,14 @@ from .document import Entry
 from .problem import Place, Problem
 
 SQLITE = "sqlite:///"
+SYSLOG = "syslog"
 
 
 @dataclass(frozen=True, slots=True)
 class PathKey:
     """A key that holds a path. `kind` says what has to be there: a folder, a file, or the folder around a file.
 
-    A `store` is a URL, which holds a path where it names SQLite.
+    A `store` is a URL, which holds a path where it names SQLite; a `log` is a file, or the word `syslog`.
     """
 
     key: tuple[str, ...]
@@ -28,7 +29,7 @@ class PathKey:
 PATH_KEYS = (
     PathKey(("workers_dir",), "folder"),
     PathKey(("run_dir",)),
-    PathKey(("log", "file"), "folder around"),
+    PathKey(("log", "file"), "log"),
     PathKey(("control", "token_file"), "file"),
     PathKey(("server", "store"), "store"),
     PathKey(("servers", "*", "ca_file"), "file"),
@@ -73,8 +74,12 @@ def anchor_paths(tree: Entry, folders: Mapping[str, str]) -> Entry:
         path = _absolute(str(entry.value).removeprefix(SQLITE), folders[entry.place.file])
         return Entry(SQLITE + path, entry.place)
 
+    def absolute_log(entry: Entry) -> Entry:
+        return entry if entry.value == SYSLOG else absolute(entry)
+
+    changes = {"store": absolute_store, "log": absolute_log}
     for path in PATH_KEYS:
-        tree = _change(tree, path.key, absolute_store if path.kind == "store" else absolute)
+        tree = _change(tree, path.key, changes.get(path.kind, absolute))
     return tree
 
 

@@ -104,11 +104,13 @@ class Log(Section):
 
     file: v.FilePath | None = Field(
         default=None,
-        description="A file; it is opened again when it was moved away.",
-        json_schema_extra=shown_default("standard error"),
+        description="A file, opened anew when it was moved away; or `syslog`, the system's log (`./syslog` is a file).",
+        json_schema_extra=shown_default("standard error; standard output as process 1 of a container"),
     )
-    format: v.LogFormat = Field(
-        default="text", description="`text`, to be read by people, or `json`: one object per line."
+    format: v.LogFormat | None = Field(
+        default=None,
+        description="`text`, to be read by people, or `json`: one object per line.",
+        json_schema_extra=shown_default("`text`; `json` as process 1 of a container, on its standard output"),
     )
     level: v.LogLevel = Field(default="info", description="`debug`, `info`, `warning` or `error`.")
 

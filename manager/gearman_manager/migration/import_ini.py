@@ -127,9 +127,7 @@ class _Reader:
 
     def _log(self, whole: IniSection, settings: Settings) -> None:
         log_file, verbose = whole.text("log_file"), whole.text("verbose")
-        if log_file == "syslog":
-            self.notes.append("[GearmanManager] log_file = syslog: lines go to standard error, for the journal to take")
-        elif log_file is not None:
+        if log_file is not None:
             settings.log["file"] = log_file
         if verbose is not None:
             settings.log["level"] = "debug" if verbose.count("v") >= 3 or verbose in ("4", "5") else "info"

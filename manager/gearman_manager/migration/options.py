@@ -3,23 +3,22 @@
 A letter overrides the configuration file, as it did there. `-h` is not among them: here it asks for help.
 """
 
-import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from gearman_manager.command_context import mistakes_are_messages
-from gearman_manager.errors import StartError
 
 if TYPE_CHECKING:
+    from gearman_manager.config import JobServer
     from gearman_manager.migration.overrides import Overrides
 
 #: From so many -v on GearmanManager logged more than what happens to workers and their jobs.
 _DEBUG_FROM: Final = 4
+_SYSLOG: Final = "syslog"
 _SECONDS: Final = click.FloatRange(min=0)
 
 
@@ -32,14 +31,33 @@ def _folders(_context: click.Context, _parameter: click.Parameter, value: str | 
 
 
 def _log_file(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    if value == "syslog":
-        raise click.BadParameter("not available: syslog; without -l the lines go to standard error, for the journal")
-    return str(Path(value).absolute()) if value is not None else None
+    return str(Path(value).absolute()) if value not in (None, _SYSLOG) else value
+
+
+def _job_servers(_context: click.Context, _parameter: click.Parameter, value: str | None) -> "tuple[JobServer, ...]":
+    if value is None:
+        return ()
+    from gearman_manager.config import JobServer
+    from gearman_manager.config.address import parse_address
+
+    try:
+        return tuple(JobServer(address=parse_address(part.strip())) for part in value.split(","))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
 
 
 _OPTIONS: Final = (
     click.option("-w", "workers_dir", metavar="DIR[,DIR…]", callback=_folders, help="Folders of function modules."),
-    click.option("-l", "log_file", metavar="FILE", callback=_log_file, help="Log into this file."),
+    click.option("-d", "daemon", is_flag=True, help="Run in the background; return once the manager is up, or failed."),
+    click.option(
+        "-l", "log_file", metavar="FILE", callback=_log_file, help="Log into this file; syslog is the system's log."
+    ),
+    click.option(
+        "--servers",
+        metavar="HOST[:PORT][,…]",
+        callback=_job_servers,
+        help="Connect to these job servers instead of the configured ones.",
+    ),
     click.option("-v", "verbosity", count=True, help="Log more: -v is info, -vvvv is debug."),
     click.option(
         "-P", "pid_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the process id into this file."
@@ -57,7 +75,9 @@ _OPTIONS: Final = (
     click.option("-a", "auto_update", is_flag=True, help="Nothing: changed code is always noticed."),
     click.option("-p", "php_prefix", metavar="PREFIX", help="Nothing: PHP functions are found with any prefix."),
 )
-_OVERRIDES: Final = (*("workers_dir", "log_file", "user", "timeout_s", "max_lifetime_s", "max_jobs", "all_workers"),)
+_OVERRIDES: Final = (
+    *("workers_dir", "log_file", "servers", "user", "timeout_s", "max_lifetime_s", "max_jobs", "all_workers"),
+)
 
 
 def gearmanmanager_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -77,29 +97,6 @@ def overrides_of(letters: Mapping[str, Any]) -> "Overrides | None":
     from gearman_manager.migration.overrides import Overrides
 
     return Overrides(**values)
-
-
-@contextmanager
-def written_pid_file(path: Path | None) -> Iterator[None]:
-    """The process id in a file, for as long as the block lasts.
-
-    Raises:
-        StartError: the file can't be written.
-    """
-    if path is None:
-        yield
-        return
-    own = f"{os.getpid()}\n"
-    try:
-        path.write_text(own)
-    except OSError as error:
-        raise StartError(f"the pid file {path} can't be written: {error.strerror}; choose another one") from error
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # it may be another manager's by now, or out of the reach of the user we became
-            if path.read_text() == own:
-                path.unlink()
 
 
 @click.command("import-ini")

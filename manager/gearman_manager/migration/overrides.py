@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gearman_manager.config import Config, Pool
+from gearman_manager.config import Config, JobServer, Pool
 
 EVERY_OTHER: str = "*"
 _POOL_OF_ALL = "all"
@@ -17,6 +17,7 @@ class Overrides:
     user: str | None = None
     log_file: str | None = None
     log_level: str | None = None
+    servers: tuple[JobServer, ...] = ()
     timeout_s: float | None = None
     max_jobs: int | None = None
     max_lifetime_s: float | None = None
@@ -29,6 +30,8 @@ class Overrides:
         changed: dict[str, object] = _written(user=self.user)
         if self.workers_dir:
             changed["workers_dir"] = self.workers_dir
+        if self.servers:
+            changed |= {"servers": self.servers, "server": None}
         if defaults:
             changed["defaults"] = config.defaults.model_copy(update=defaults)
         if log:

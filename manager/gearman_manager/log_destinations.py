@@ -1,0 +1,93 @@
+"""Where log lines go: standard streams, a file that may be rotated, the system's log. What to log is decided elsewhere.
+
+A line that can't be written never stops the manager; those that were lost are counted and told.
+"""
+
+import logging
+import logging.handlers
+import os
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+#: Instead of a file's name; `config.merge` knows it too.
+SYSLOG: Final = "syslog"
+SYSLOG_ADDRESS: Final = "/dev/log"
+_NAME: Final = "gearman-manager"
+
+
+def is_first_process() -> bool:
+    """We are process 1: a container's only service, whose log its runtime reads from standard output."""
+    return os.getpid() == 1
+
+
+def destination(file: str | None) -> logging.Handler:
+    """The handler for `log.file`.
+
+    Raises:
+        OSError: the file can't be opened, or there is no system's log.
+    """
+    if file == SYSLOG:
+        return SystemLog()
+    if file is not None:
+        return LogFile(Path(file))
+    return logging.StreamHandler(sys.stdout if is_first_process() else sys.stderr)
+
+
+class LogFile(logging.handlers.WatchedFileHandler):
+    """A file that is opened anew, by name, with the first line after it was moved away."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError when it can't be opened."""
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
+        self._lost = 0
+        self._reason = ""
+
+    def reopen(self) -> None:
+        """The file was rotated. That it can't be opened is told with the next line that can be written."""
+        with suppress(OSError):
+            self.reopenIfNeeded()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, or count it: a full disk, or a folder that this user may not write to."""
+        before = self._lost
+        try:
+            super().emit(record)
+        except OSError:
+            self.handleError(record)
+        if before and self._lost == before:
+            self._lost = 0
+            text = f"{before} log lines were lost: {self._reason}"
+            self.emit(logging.LogRecord(record.name, logging.ERROR, "", 0, text, None, None))
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
+        """Called within the handling of what went wrong."""
+        self._lost += 1
+        self._reason = str(sys.exc_info()[1])
+
+
+class SystemLog(logging.handlers.SysLogHandler):
+    """The system's log, by datagrams that are not waited for: one that hangs must not hang the manager."""
+
+    def __init__(self, address: str = SYSLOG_ADDRESS) -> None:
+        """Raises OSError when there is none."""
+        super().__init__(address, facility=self.LOG_DAEMON)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send the record; what the system's log does not take at once is lost."""
+        priority = self.encodePriority(self.facility, self.mapPriority(record.levelname))
+        line = f"<{priority}>{_NAME}[{os.getpid()}]: {self.format(record)}".encode("utf-8", "backslashreplace")
+        try:
+            self._send(line)
+        except BlockingIOError:
+            pass
+        except OSError:  # it was restarted: a new socket has the old name
+            with suppress(OSError):
+                self.createSocket()
+                self._send(line)
+
+    def _send(self, line: bytes) -> None:
+        connected: socket.socket = self.socket  # type: ignore[attr-defined]
+        connected.send(line, socket.MSG_DONTWAIT)

@@ -1,0 +1,40 @@
+"""Running our commands as another user where checkout or Python lie in a folder that only root may enter.
+
+In a mount namespace of its own, such folders are covered by ones that everybody may enter, with only what is needed.
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+NEEDED = (Path(sys.base_prefix), CHECKOUT, Path(sys.prefix))
+_OTHERS_MAY_ENTER = 0o001
+
+
+def prelude(stash: Path) -> list[str]:
+    """Shell lines that open the way to what is needed; to be run by root in a mount namespace of its own."""
+    lines = ["mount --make-rprivate /"]
+    for number, closed in enumerate(sorted(set(_closed(NEEDED)))):
+        kept = shlex.quote(str(stash / f"kept-{number}"))
+        lines += [f"mkdir -p {kept}", f"mount --rbind {closed} {kept}", f"mount -t tmpfs -o mode=755 none {closed}"]
+        for needed in NEEDED:
+            if needed.is_relative_to(closed):
+                lines += [f"mkdir -p {needed}", f"mount --rbind {kept}/{needed.relative_to(closed)} {needed}"]
+    return lines
+
+
+def passable(command: Iterable[str | Path], stash: Path) -> list[str | Path]:
+    """The command, to be run by root, where whom it becomes can read our code."""
+    return ["unshare", "--mount", "sh", "-ec", "\n".join([*prelude(stash), 'exec "$@"']), "sh", *command]
+
+
+def _closed(paths: Iterable[Path]) -> Iterable[Path]:
+    """The outermost folder on the way to each path that others may not enter."""
+    for path in paths:
+        for folder in reversed(path.parents):
+            if not os.stat(folder).st_mode & _OTHERS_MAY_ENTER:
+                yield folder
+                break
