@@ -52,6 +52,7 @@ class Assignments:
     def stop(self) -> None:
         """From now on nobody is given a job: the server is ending."""
         self._is_assigning = False
+        self._table.wake_up.stop()
 
     # --- registration
 
@@ -106,7 +107,7 @@ class Assignments:
     def _pre_sleep(self, session: Session, _body: bytes, now: float) -> None:
         if self._is_assigning and any(function.has_job_for_a_worker(now) for function in session.functions):
             if session.sleeping:  # it has learnt a function since, and must not be woken a second time
-                self._table.rouse(session)
+                self._table.wake_up.rouse(session)
             session.reply(NOOP)
             return
         session.sleeping = True
@@ -141,7 +142,7 @@ class Assignments:
         was served longest ago comes first.
         """
         if session.sleeping:
-            self._table.rouse(session)
+            self._table.wake_up.rouse(session)
         functions = session.functions
         for priority in PRIORITIES:
             for function in functions:

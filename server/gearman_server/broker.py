@@ -108,7 +108,7 @@ class Broker:
         if self._replay is not None:
             self._replay.forget(session)
         # Newest first, as in gearmand. Out of the sleepers first, or requeueing would wake the dead.
-        self.table.rouse(session)
+        self.table.wake_up.rouse(session)
         for job in reversed(list(session.assigned.values())):
             self._attempts.lose_worker(job, "its worker's connection ended")
         self._assignments.forget_abilities(session)

@@ -20,10 +20,11 @@ from gearman_server.function import Function
 from gearman_server.history import JobHistory
 from gearman_server.job import Job, JobState, coalescing_key
 from gearman_server.policies import FunctionPolicy, Policies
-from gearman_server.replies import MAX_HANDLE_BYTES, NOOP, forwarded
+from gearman_server.replies import MAX_HANDLE_BYTES, forwarded
 from gearman_server.retry_timer import RetryTimer
 from gearman_server.schedule import Schedule
 from gearman_server.throttling import Throttling
+from gearman_server.wake_up import WakeUp
 
 if TYPE_CHECKING:
     from gearman_server.agenda import Agenda
@@ -44,7 +45,7 @@ class BrokerSettings:
     handle_prefix: bytes = b"H:localhost"
     #: How many attempts a job gets before a lost worker is its last one; None = no limit.
     job_retries: int | None = None
-    #: How many sleeping workers one job wakes; 0 = all.
+    #: How many sleeping workers one job wakes at once; 0 = all, as long as it waits.
     worker_wakeup: int = 0
     #: Whether every connection gets WORK_EXCEPTION without asking.
     exceptions: bool = False
@@ -82,7 +83,7 @@ class JobTable:
         self._next_number = store.next_number
         self._handle_format = cut_handle_prefix(settings.handle_prefix).replace(b"%", b"%%") + b":%d"
         self._policies = Policies(settings.job_retries)
-        self._worker_wakeup = settings.worker_wakeup
+        self.wake_up = WakeUp(agenda, self.touched, settings.worker_wakeup)
 
     # --- functions
 
@@ -206,27 +207,11 @@ class JobTable:
         session.listening.add(job)
 
     def wake(self, function: Function) -> None:
-        """A job of the function entered its queue: NOOP to sleepers, the one that has slept longest first."""
-        if function.throttle is not None:
-            self.throttling.wake(function)
-        elif self._worker_wakeup:
-            for _ in range(min(self._worker_wakeup, len(function.sleepers))):
-                self.wake_worker(next(iter(function.sleepers)))
+        """A job of the function entered its queue: sleepers hear of it."""
+        if function.throttle is None:
+            self.wake_up.wake(function, self.now)
         else:
-            for worker in list(function.sleepers):
-                self.wake_worker(worker)
-
-    def wake_worker(self, worker: Session) -> None:
-        """NOOP to a sleeper."""
-        self.rouse(worker)
-        worker.reply(NOOP)
-        self.touched.add(worker)
-
-    def rouse(self, worker: Session) -> None:
-        """The worker no longer sleeps: it gets no NOOP before its next PRE_SLEEP."""
-        worker.sleeping = False
-        for function in worker.functions:
-            function.sleepers.pop(worker, None)
+            self.throttling.wake(function)
 
     def tell(self, job: Job, packet: bytes) -> None:
         """One packet to everybody who listens to the job, in the order in which they came."""

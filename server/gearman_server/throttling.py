@@ -38,8 +38,7 @@ class Throttling:
         if throttle is None or not function.sleepers:
             return
         count = min(function.startable(now), len(function.sleepers))
-        for _ in range(count):
-            self._table.wake_worker(next(iter(function.sleepers)))
+        self._table.wake_up.wake_sleepers(function, count)
         if function.sleepers and function.queued:
             at = now + PATIENCE_S if count else throttle.opens_at(function.running, now)
             if at is not None:

@@ -111,19 +111,6 @@ def test_a_sleeper_that_learns_a_function_is_woken_for_it(broker):
     assert worker.take() == NOOP
 
 
-def test_all_sleepers_are_woken_by_default_and_n_per_job_with_worker_wakeup(make_broker):
-    for worker_wakeup, woken in ((0, [3, 3]), (1, [1, 2]), (2, [2, 3]), (9, [3, 3])):
-        broker = make_broker(worker_wakeup=worker_wakeup)
-        client, workers = broker.peer(), [broker.worker(b"f") for _ in range(3)]
-        for worker in workers:
-            worker.send(PacketType.PRE_SLEEP)
-        counts = []
-        for _ in range(2):
-            client.submit(b"f")
-            counts.append(sum(bool(worker.session.out) for worker in workers))
-        assert counts == woken
-
-
 def test_a_submitter_that_sleeps_itself_sees_job_created_before_its_noop(broker):
     both = broker.worker(b"f")
     both.send(PacketType.PRE_SLEEP)

@@ -361,7 +361,8 @@ class BrokerHistory(RuleBasedStateMachine):
         if not idle or self.something_is_due_within(2 * (WAKING_S + PATIENCE_S * len(idle))):
             return
         unlimited = [worker for worker in idle if self.runnable(self.workers[worker] - RATE.keys())]
-        self.harness.advance(WAKING_S)
+        for _ in range(10):
+            self.harness.advance(WAKING_S / 10)
         self.a_noop_goes_to_sleepers_only_and_once()
         assert not any(worker in self.sleepers for worker in unlimited)
         for _ in idle:  # where jobs may start one by one, workers are woken one by one

@@ -100,11 +100,15 @@ class Conversation:
         self.said: dict[str, list[str]] = {}
         self.count = 0
 
-    def step(self, name: str, who: str, packet_type: str | int, *arguments: bytes) -> None:
-        """One packet; `{2}` in an argument stands for the second handle of the conversation."""
+    def step(self, name: str, who: str, packet_type: str | int, *arguments: bytes, wakes: tuple[str, ...] = ()) -> None:
+        """One packet; `{2}` in an argument stands for the second handle of the conversation.
+
+        Those whom it wakes are waited for: sleepers need not hear of a job all at once.
+        """
         number = PacketType[packet_type] if isinstance(packet_type, str) else packet_type
         self._send(who, encode_request(number, *map(self._filled, arguments)))
-        self._note(name, self._hear(who))
+        woken = [f"{peer}: {self._decoded(self._talker(peer).read_until(_NOOP, DEADLINE_S), list)}" for peer in wakes]
+        self._note(name, woken + self._hear(who))
 
     def text(self, name: str, who: str, line: bytes) -> None:
         """One text command."""

@@ -20,7 +20,7 @@ def sleeping(talk):
     for worker in ("worker", "worker 2"):
         talk.step(f"can do {worker}", worker, "CAN_DO", b"f")
         talk.step(f"sleep {worker}", worker, "PRE_SLEEP")
-    talk.step("submit", "client", "SUBMIT_JOB_BG", b"f", b"", b"1")
+    talk.step("submit", "client", "SUBMIT_JOB_BG", b"f", b"", b"1", wakes=("worker", "worker 2"))
     talk.step("submit again", "client", "SUBMIT_JOB_BG", b"f", b"", b"2")
     talk.step("grab 1", "worker", "GRAB_JOB")
     talk.step("grab 2", "worker 2", "GRAB_JOB")

@@ -1,0 +1,117 @@
+"""Who is woken for a job: one sleeper, more while the job waits on, and exactly N with `--worker-wakeup N`."""
+
+import pytest
+
+from gearman_client.packet import PacketType
+from gearman_server.wake_up import STAGE_S
+
+NOOP = (PacketType.NOOP, b"")
+WAKE_UP_OF_2000_S = 11 * STAGE_S  # 1 + 2 + 4 + ... + 1024
+
+
+def asleep(broker, count, *functions):
+    workers = [broker.worker(*functions) for _ in range(count)]
+    for worker in workers:
+        worker.send(PacketType.PRE_SLEEP)
+    return workers
+
+
+def woken(workers):
+    """Those who got a NOOP since this was last asked; nobody gets two."""
+    answers = [worker.take() for worker in workers]
+    assert all(answer in ([], [NOOP]) for answer in answers)
+    return [worker for worker, answer in zip(workers, answers, strict=True) if answer]
+
+
+def pass_time(broker, seconds):
+    """Call the broker whenever it has something to do until then, as the listener does."""
+    until = broker.now + seconds
+    while (due := broker.broker.next_due) is not None and due < until:
+        broker.advance(due - broker.now)
+    broker.advance(until - broker.now)
+
+
+def test_a_job_that_is_grabbed_at_once_wakes_one_of_2000_sleepers(broker):
+    client, workers = broker.peer(), asleep(broker, 2000, b"f")
+    for worker in workers[:10]:
+        handle = client.submit(b"f")
+        assert woken(workers) == [worker]
+        assert worker.grab() == handle
+        pass_time(broker, STAGE_S)
+        worker.send(PacketType.WORK_COMPLETE, handle, b"")
+        assert worker.grab() is None
+        assert worker.ask(PacketType.PRE_SLEEP) == []
+        client.take()
+    pass_time(broker, 1)
+    assert woken(workers) == []
+    assert broker.broker.next_due is None
+
+
+def test_all_sleepers_are_woken_within_milliseconds_while_the_job_waits_on(broker):
+    workers = asleep(broker, 2000, b"f")
+    broker.peer().submit(b"f")
+    assert woken(workers) == workers[:1]
+    pass_time(broker, STAGE_S)
+    assert woken(workers) == workers[1:3]
+    pass_time(broker, STAGE_S)
+    assert woken(workers) == workers[3:7]
+    pass_time(broker, WAKE_UP_OF_2000_S)
+    assert woken(workers) == workers[7:]
+    assert broker.broker.next_due is None
+
+
+def test_as_many_sleepers_are_woken_at_once_as_jobs_wait(broker):
+    client, workers = broker.peer(), asleep(broker, 20, b"f")
+    for _ in range(15):
+        client.submit(b"f")
+    assert woken(workers) == workers[:15]
+
+
+def test_a_requeued_job_wakes_another_sleeper(broker):
+    client, lost, other = broker.peer(), *asleep(broker, 2, b"f")
+    handle = client.submit(b"f")
+    assert woken([lost]) == [lost]
+    assert lost.grab() == handle
+    pass_time(broker, STAGE_S)
+    assert woken([other]) == []
+    lost.leave()
+    assert woken([other]) == [other]
+    assert other.grab() == handle
+
+
+def test_a_job_whose_woken_worker_left_wakes_the_next(broker):
+    client, lost, other = broker.peer(), *asleep(broker, 2, b"f")
+    client.submit(b"f")
+    lost.leave()
+    pass_time(broker, STAGE_S)
+    assert woken([other]) == [other]
+
+
+def test_nobody_is_woken_for_a_job_that_was_cancelled_meanwhile(broker):
+    workers = asleep(broker, 3, b"f")
+    handle = broker.peer().submit(b"f", kind="SUBMIT_JOB_BG")
+    assert woken(workers) == workers[:1]
+    broker.peer().text(b"cancel job " + handle)
+    pass_time(broker, 1)
+    assert woken(workers) == []
+
+
+def test_a_server_that_is_ending_wakes_nobody(broker):
+    workers = asleep(broker, 3, b"f")
+    broker.peer().submit(b"f")
+    assert woken(workers) == workers[:1]
+    broker.broker.stop_assigning()
+    pass_time(broker, 1)
+    assert woken(workers) == []
+    assert broker.broker.next_due is None
+
+
+@pytest.mark.parametrize(("worker_wakeup", "counts"), [(1, [1, 1]), (2, [2, 1]), (9, [3, 0])])
+def test_worker_wakeup_says_how_many_are_woken_for_each_job_at_once_and_no_more(make_broker, worker_wakeup, counts):
+    broker = make_broker(worker_wakeup=worker_wakeup)
+    client, workers = broker.peer(), asleep(broker, 3, b"f")
+    for count in counts:
+        client.submit(b"f")
+        assert len(woken(workers)) == count
+        pass_time(broker, 1)
+        assert woken(workers) == []
