@@ -112,7 +112,9 @@ class BundledServer:
             try:
                 self._output = ChildOutput(loop, "server", {}, logs_json=True)
                 command = self._command(theirs.fileno())
-                child = process.start(command, [theirs.fileno()], self._output.write_end)
+                # Not on the command line: the URL of a store can hold a password, and anybody can list processes.
+                environment = {**os.environ, "GEARMAN_STORE_URL": self._options.store}
+                child = process.start(command, [theirs.fileno()], self._output.write_end, environment)
             except OSError:
                 ours.close()
                 if self._output is not None:
@@ -132,7 +134,7 @@ class BundledServer:
         return [
             *(sys.executable, "-P", "-m", "gearman_server"),
             *("--listen", self.address.host, "--port", str(self.address.port)),
-            *("--store", options.store, "--verbose", options.log_level, "--log-format", "json"),
+            *("--verbose", options.log_level, "--log-format", "json"),
             *("--policies", str(options.policies)),
             *("--log-file", "stderr", "--supervised-fd", str(supervised)),
         ]

@@ -183,6 +183,8 @@ class Supervisor:
     def _remedy(self, reason: str) -> str:
         """What to do when the bundled server can't start."""
         choose = f"choose another address for the bundled server: {self._config.place('server.listen')}: server.listen"
+        if reason.startswith("the store "):
+            return f"; it is chosen by {self._config.place('server.store')}: server.store"
         if " is taken by " in reason:
             return f"; stop that, or {choose}"
         return f"; {choose}" if "can't listen" in reason else ""

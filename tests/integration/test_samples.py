@@ -127,6 +127,8 @@ def started_sample(folder: Path, config_file: Path) -> Iterator[RunningManager]:
         patch.setenv("XDG_RUNTIME_DIR", run_folder)
         # The system chooses a free port.
         patch.setenv("GEARMAN_PORT", "0")
+        # A store has one owner, and others may run the sample at the same time.
+        patch.setenv("GEARMAN_STORE_URL", f"sqlite:///{folder / 'jobs.db'}")
         try:
             manager.launch()
             eventually(manager.settled, f"all workers of {config_file.name} registered")

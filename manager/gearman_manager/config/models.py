@@ -36,7 +36,9 @@ class Server(Section):
     store: v.Store = Field(
         default="memory",
         description=(
-            "Where waiting background jobs are kept. In this version only `memory`: they end with the job server."
+            "Where background jobs are kept: `memory`, where they end with the job server, or a database: "
+            "`sqlite:///FILE`, `postgresql+psycopg://…` or `mysql+pymysql://…`. See "
+            "[durable jobs](job-server.md#durable-jobs)."
         ),
     )
 

@@ -25,9 +25,6 @@ def unavailable_keys(config: Config, found: Sequence[FoundFunction] = ()) -> tup
 def unavailable_values(config: Config) -> tuple[Problem, ...]:
     """One fatal problem for each value with which a manager of this version can't run as the file says."""
     problems = []
-    if config.server is not None and config.server.store != "memory":
-        message = f"{config.server.store.partition(':')[0]} is not available yet in this version, memory is"
-        problems.append(config.places.problem("server.store", message))
     for index, server in enumerate(config.servers):
         if server.uses_tls:
             message = "connections with TLS are not available yet in this version"

@@ -1,0 +1,60 @@
+"""Background jobs of a manager whose bundled server keeps them in a file: whatever is killed, they run."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from gearman_client import Client
+
+from .conftest import RunningManager, eventually
+
+MODULE = """
+import os
+import time
+
+def note(job):
+    time.sleep(0.05)
+    with open(job.settings["journal"], "a") as journal:
+        journal.write(job.workload.decode() + "\\n")
+"""
+
+
+@pytest.fixture
+def durable(manager: RunningManager) -> RunningManager:
+    """A manager with a store in its folder, and a function that notes what it has done."""
+    manager.write_module("note.py", MODULE)
+    manager.config_file.write_text(
+        "run_dir: run\n"
+        "server: {listen: '127.0.0.1:0', store: 'sqlite:///jobs.db'}\n"
+        f"functions: {{note: {{settings: {{journal: {manager.folder / 'journal'}}}}}}}\n"
+    )
+    manager.launch()
+    eventually(manager.settled, "all workers registered")
+    (manager.address,) = manager.status()["servers"]
+    return manager
+
+
+def journal(manager: RunningManager) -> set[str]:
+    file: Path = manager.folder / "journal"
+    return set(file.read_text().split()) if file.exists() else set()
+
+
+def submit(client: Client, numbers: range) -> None:
+    for number in numbers:
+        client.submit_background("note", str(number))
+
+
+def test_jobs_survive_the_death_of_their_server_and_of_everything(durable: RunningManager) -> None:
+    with durable.client() as client:
+        submit(client, range(20))
+    os.kill(durable.pid_of("gearman-server"), signal.SIGKILL)
+    eventually(lambda: journal(durable) >= {str(number) for number in range(20)}, "all jobs are done", within_s=30)
+    with durable.client() as client:
+        submit(client, range(20, 40))
+    durable.destroy()
+    durable.launch()
+    eventually(lambda: journal(durable) >= {str(number) for number in range(40)}, "all jobs are done", within_s=30)
+    assert durable.stop() == 0
+    assert (durable.folder / "jobs.db").exists()
