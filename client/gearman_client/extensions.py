@@ -13,6 +13,14 @@ JOB_ATTEMPT_OPTION: Final = b"job-attempt"
 JOB_ASSIGN_ATTEMPT: Final = 1000
 JOB_ASSIGN_ATTEMPT_ARGUMENTS: Final = 5
 
+#: OPTION_REQ name: this worker wants to say more of a failure than WORK_EXCEPTION can.
+JOB_FAILURE_OPTION: Final = b"job-failure"
+
+#: A worker's answer once `job-failure` is on: handle, verdict, wait in milliseconds (decimal text, or empty), attempts
+#: (decimal text, or empty), reason, traceback.
+WORK_FAILURE: Final = 1002
+WORK_FAILURE_ARGUMENTS: Final = 6
+
 #: OPTION_REQ name: this connection wants to be told of every change of a function's queue.
 QUEUE_EVENTS_OPTION: Final = b"queue-events"
 

@@ -15,7 +15,12 @@ from gearman_client.address import Address
 from gearman_client.connecting import ConnectAttempt
 from gearman_client.connection import Connection
 from gearman_client.errors import ConnectionLost, CouldNotConnect, ProtocolError, Timeout
-from gearman_client.extensions import JOB_ASSIGN_ATTEMPT, JOB_ASSIGN_ATTEMPT_ARGUMENTS, JOB_ATTEMPT_OPTION
+from gearman_client.extensions import (
+    JOB_ASSIGN_ATTEMPT,
+    JOB_ASSIGN_ATTEMPT_ARGUMENTS,
+    JOB_ATTEMPT_OPTION,
+    JOB_FAILURE_OPTION,
+)
 from gearman_client.link_state import LinkEvent, LinkState, next_state
 from gearman_client.observer import WorkerObserver
 from gearman_client.packet import Packet, PacketType, encode_request, split_arguments
@@ -51,6 +56,7 @@ class ServerLink:
         self.connection: Connection | None = None
         self.state = LinkState.DOWN
         self.server_is_ours = False
+        self.takes_failures = False
         self.due_at = 0.0
         self._context = context
         self._attempt: ConnectAttempt | None = None
@@ -273,8 +279,13 @@ class ServerLink:
         return self._assigned
 
     def _on_option(self, body: bytes) -> None:
+        if body == JOB_FAILURE_OPTION:
+            self.takes_failures = True
+            return
         self.server_is_ours = body == JOB_ATTEMPT_OPTION
         self._on_greeted(body)
+        if self.server_is_ours and self.connection is not None:
+            self.connection.queue(encode_request(PacketType.OPTION_REQ, JOB_FAILURE_OPTION))
 
     def _on_greeted(self, _body: bytes) -> None:
         self._to(LinkEvent.GREETED)
@@ -328,7 +339,7 @@ class ServerLink:
         self._context.readiness.forget(self)
         self._attempt = None
         self._assigned = None
-        self.server_is_ours = False
+        self.server_is_ours = self.takes_failures = False
         if self.connection is not None:
             self.connection.close()
             self.connection = None

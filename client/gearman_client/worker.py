@@ -5,6 +5,7 @@ business of its ServerLink; here is decided whom to ask, for how long to wait, a
 """
 
 import logging
+import traceback
 from collections.abc import Callable
 from math import inf
 from time import monotonic
@@ -122,7 +123,7 @@ class Worker(BaseWorker[ServerLink]):
         except Exception as error:
             logger.exception("job %s of %s failed", job.handle, job.function)
             if not job.answered:
-                job.fail_because(f"{type(error).__name__}: {error}")
+                job.fail_because(f"{type(error).__name__}: {error}", trace=traceback.format_exc())
 
     def _choose_link(self) -> ServerLink | None:
         """A link worth asking: the current one until its turn is over, then the next one round."""

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from gearman_client.address import Address
 from gearman_client.errors import JobAnswered
+from gearman_client.extensions import WORK_FAILURE
 from gearman_client.packet import PacketType, encode_request
 from gearman_client.text import to_body, to_text
 
@@ -74,16 +75,55 @@ class WorkerJob:
         """
         self._answer(encode_request(_WORK_EXCEPTION, self._handle, to_body(data)))
 
-    def fail_because(self, reason: bytes | str) -> None:
+    def fail_because(self, reason: bytes | str, *, trace: bytes | str = b"") -> None:
         """The job failed, told in the way that every client of this server understands.
 
-        Our own server takes an exception; towards any other the reason is a warning, then the job fails.
+        Our own server takes an exception, and keeps the traceback if the job fails for good; towards any other the
+        reason is a warning, then the job fails.
         """
-        if self.server_is_ours:
+        if trace and self._link.takes_failures:
+            self._fail(b"fail", reason, trace)
+        elif self.server_is_ours:
             self.exception(reason)
         else:
             warning = encode_request(_WORK_WARNING, self._handle, to_body(reason))
             self._answer(warning + encode_request(_WORK_FAIL, self._handle))
+
+    def retry(
+        self,
+        reason: bytes | str,
+        *,
+        after_s: float | None = None,
+        attempts: int | None = None,
+        trace: bytes | str = b"",
+    ) -> bool:
+        """This attempt failed and another is to follow, in so many seconds (None: in the function's `backoff`).
+
+        With so many attempts in all (None: any number) it counts as any other failure. Returns False if this server
+        is none of ours and can't be told: then the job has failed.
+        """
+        wait = b"" if after_s is None else b"%d" % round(after_s * 1000)
+        most = b"" if attempts is None else b"%d" % attempts
+        return self._decide(b"retry", reason, trace, wait, most)
+
+    def reject(self, reason: bytes | str, *, trace: bytes | str = b"") -> bool:
+        """The job failed, and no other attempt is to follow. Returns False as `retry` does."""
+        return self._decide(b"reject", reason, trace)
+
+    def _decide(
+        self, verdict: bytes, reason: bytes | str, trace: bytes | str, wait: bytes = b"", most: bytes = b""
+    ) -> bool:
+        if not self._link.takes_failures:
+            self.fail_because(reason)
+            return False
+        self._fail(verdict, reason, trace, wait, most)
+        return True
+
+    def _fail(
+        self, verdict: bytes, reason: bytes | str, trace: bytes | str, wait: bytes = b"", most: bytes = b""
+    ) -> None:
+        text = to_body(reason).replace(b"\0", b" ")
+        self._answer(encode_request(WORK_FAILURE, self._handle, verdict, wait, most, text, to_body(trace)))
 
     def status(self, numerator: int, denominator: int) -> None:
         """Progress: `numerator` of `denominator`."""

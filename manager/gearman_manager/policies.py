@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from gearman_manager.config import ResolvedFunction
-from gearman_manager.config.units import format_duration
+from gearman_manager.units import format_duration
 
 FILE_NAME: Final = "policies.yaml"
 

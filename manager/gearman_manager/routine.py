@@ -5,19 +5,22 @@ Shared by workers of every kind; how a time limit interrupts is theirs to say.
 
 import logging
 import os
+import traceback
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from types import TracebackType
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from gearman_client import WorkerJob
 from gearman_manager.discovery import LoadedFunction
 from gearman_manager.errors import JobTimeout
+from gearman_manager.fate import Reject, Retry
 from gearman_manager.hooks import Hooks
 from gearman_manager.job import Job, encode_result
 from gearman_manager.worker_order import Code, OrderedFunction
 
 _Result = TypeVar("_Result")
+MAX_TRACE_BYTES: Final = 32 * 1024
 
 
 class Limit(Protocol):
@@ -101,9 +104,29 @@ def _call(routine: Routine, job: Job, limit: Limit) -> object:
 
 
 def _fail(assigned: WorkerJob, job: Job, error: BaseException) -> None:
-    text = describe(error)
-    job.log.error("the job failed: %s", text, exc_info=error if not isinstance(error, JobTimeout) else None)
-    assigned.fail_because(text.encode(errors="replace"))
+    text = describe(error).encode(errors="replace")
+    if isinstance(error, Retry):
+        job.log.warning("the job is to be tried again: %s", error)
+        told = assigned.retry(text, after_s=error.after_s, attempts=error.attempts, trace=_trace(error))
+    elif isinstance(error, Reject):
+        job.log.error("the job is rejected: %s", error)
+        told = assigned.reject(text, trace=_trace(error))
+    else:
+        is_plain = not isinstance(error, JobTimeout)
+        job.log.error("the job failed: %s", describe(error), exc_info=error if is_plain else None)
+        assigned.fail_because(text, trace=_trace(error))
+        return
+    if not told:
+        job.log.warning("%s is no job server of ours and can't be told: the job has failed", assigned.server)
+
+
+def _trace(error: BaseException) -> bytes:
+    """Its traceback, for those who look for the reason later; the end of one that is endless."""
+    try:
+        text = "".join(traceback.format_exception(error))
+    except BaseException:  # noqa: BLE001 (user code)
+        return b""
+    return text.encode(errors="replace")[-MAX_TRACE_BYTES:]
 
 
 def describe(error: BaseException) -> str:

@@ -7,6 +7,7 @@ worker, its supervisor, the server's own timer, or the end of a connection.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gearman_client.packet import PacketType
@@ -28,6 +29,17 @@ MAX_ERROR_BYTES: Final = 4 * 1024
 MAX_TRACEBACK_BYTES: Final = 32 * 1024
 
 
+class Verdict(Enum):
+    """What is to become of the job, as far as the worker says."""
+
+    #: What its function's policy says.
+    FAIL = b"fail"
+    #: Another attempt, even if the policy has none left.
+    RETRY = b"retry"
+    #: No other attempt, even if the policy has some left.
+    REJECT = b"reject"
+
+
 class Failure(NamedTuple):
     """How an attempt failed."""
 
@@ -35,6 +47,11 @@ class Failure(NamedTuple):
     how: str | None
     #: What clients that asked for exceptions are told; None: there is nothing to tell but the failure.
     reason: bytes | None = None
+    traceback: bytes = b""
+    verdict: Verdict = Verdict.FAIL
+    #: With RETRY: the wait in seconds, and how many attempts there may be in all; None: the policy's wait, any number.
+    wait_s: float | None = None
+    most_attempts: int | None = None
 
 
 class Attempts:
@@ -52,7 +69,8 @@ class Attempts:
         history = _history(job, started)
         history.failures += 1
         history.error = (failure.reason or b"")[:MAX_ERROR_BYTES]
-        if job.is_wanted and history.failures <= job.function.policy.retries:
+        history.traceback = failure.traceback[-MAX_TRACEBACK_BYTES:]
+        if job.is_wanted and _is_followed(job, history, failure):
             self._retry(job, history, failure)
             return
         if failure.reason is None:
@@ -80,7 +98,7 @@ class Attempts:
 
     def _may_run_again(self, job: Job, history: JobHistory, reason: str) -> bool:
         """The worker was lost, and that is counted. Gives the job up if it was once too often."""
-        history.error = reason.encode()
+        history.error, history.traceback = reason.encode(), b""
         crash_retries = job.function.policy.crash_retries
         if crash_retries is not None and history.losses > crash_retries:
             self._table.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
@@ -90,7 +108,7 @@ class Attempts:
         return True
 
     def _retry(self, job: Job, history: JobHistory, failure: Failure) -> None:
-        wait_s = self._wait_s(job, history.failures)
+        wait_s = self._wait_s(job, history.failures) if failure.wait_s is None else failure.wait_s
         reason = failure.reason or b""
         self._table.events.emit(
             AttemptFailed(job.handle, job.function.name, reason, history.attempts, round(wait_s, 3), job.priority)
@@ -123,6 +141,15 @@ class Attempts:
     def _drop(self, job: Job, reason: str) -> None:
         self._table.end(job)
         self._table.events.emit(JobDropped(job.handle, job.function.name, reason, job.priority))
+
+
+def _is_followed(job: Job, history: JobHistory, failure: Failure) -> bool:
+    """Whether another attempt follows the one that has just been counted."""
+    if failure.verdict is Verdict.REJECT:
+        return False
+    if failure.verdict is Verdict.RETRY and (failure.most_attempts is None or history.attempts < failure.most_attempts):
+        return True
+    return history.failures <= job.function.policy.retries
 
 
 def _history(job: Job, started: float) -> JobHistory:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from gearman_client.extensions import JOB_ATTEMPT_OPTION, QUEUE_EVENTS_OPTION
+from gearman_client.extensions import JOB_ATTEMPT_OPTION, JOB_FAILURE_OPTION, QUEUE_EVENTS_OPTION
 from gearman_client.packet import PacketType, encode_response
 from gearman_server.errors import RefusedError
 from gearman_server.job import Job
@@ -55,7 +55,7 @@ class Queries:
             session.wants_exceptions = True
         elif option == JOB_ATTEMPT_OPTION:
             session.wants_attempt = True
-        elif option != QUEUE_EVENTS_OPTION:
+        elif option not in (QUEUE_EVENTS_OPTION, JOB_FAILURE_OPTION):  # the latter only asks whether it is known
             raise RefusedError(b"UNKNOWN_OPTION", b"Server does not recognize given option")
         session.reply(encode_response(PacketType.OPTION_RES, body))  # as the client spelled it
         if option == QUEUE_EVENTS_OPTION:

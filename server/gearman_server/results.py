@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gearman_client.extensions import WORK_FAILURE, WORK_FAILURE_ARGUMENTS
 from gearman_client.packet import PacketType
-from gearman_server.attempts import Failure
+from gearman_server.attempts import Failure, Verdict
 from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.events import JobEnded
 from gearman_server.replies import forwarded
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 _WORK_COMPLETE: Final = int(PacketType.WORK_COMPLETE)
 
+#: Ten years: what is longer was not meant.
+MAX_WAIT_S: Final = 3650 * 86400.0
 _FAILED: Final = Failure("WORK_FAIL")
 
 # The texts are gearmand's.
@@ -40,6 +43,7 @@ class Results:
             PacketType.WORK_COMPLETE: self._complete,
             PacketType.WORK_FAIL: self._fail,
             PacketType.WORK_EXCEPTION: self._exception,
+            WORK_FAILURE: self._failure,
             PacketType.WORK_STATUS: self._status,
             PacketType.WORK_DATA: self._data,
             PacketType.WORK_WARNING: self._warning,
@@ -79,6 +83,17 @@ class Results:
         session.excepted_handle = job.handle
         self._attempts.fail(job, Failure("WORK_EXCEPTION", body[len(job.handle) + 1 :]))
 
+    def _failure(self, session: Session, body: bytes, _now: float) -> None:
+        """Ours: a failure with its traceback, and what the worker wants to become of the job."""
+        arguments = body.split(b"\0", WORK_FAILURE_ARGUMENTS - 1)
+        if len(arguments) != WORK_FAILURE_ARGUMENTS:
+            raise MalformedPacketError("WORK_FAILURE takes handle, verdict, wait, attempts, reason and traceback")
+        _, verdict, wait, attempts, reason, traceback = arguments
+        failure = Failure(
+            "WORK_FAILURE", reason, traceback, _verdict(verdict), _wait_s(wait), _number(attempts, "attempts")
+        )
+        self._attempts.fail(_assigned_job(session, body, _NO_JOB_FOR_EXCEPTION), failure)
+
     def _status(self, session: Session, body: bytes, _now: float) -> None:
         arguments = body.split(b"\0", 2)
         if len(arguments) != 3:
@@ -94,6 +109,25 @@ class Results:
     def _warning(self, session: Session, body: bytes, _now: float) -> None:
         job = _assigned_job(session, body, _NO_SUCH_JOB)
         self._table.tell(job, forwarded(PacketType.WORK_WARNING, body))
+
+
+def _verdict(name: bytes) -> Verdict:
+    try:
+        return Verdict(name)
+    except ValueError:
+        raise MalformedPacketError("a verdict is fail, retry or reject") from None
+
+
+def _wait_s(digits: bytes) -> float | None:
+    milliseconds = _number(digits, "wait")
+    return None if milliseconds is None else min(milliseconds / 1000, MAX_WAIT_S)
+
+
+def _number(digits: bytes, what: str) -> int | None:
+    """A whole number; nothing stands for None."""
+    if digits and not (digits.isdigit() and len(digits) <= 18):
+        raise MalformedPacketError(f"{what} is a whole number or nothing")
+    return int(digits) if digits else None
 
 
 def _assigned_job(session: Session, body: bytes, not_found: bytes) -> Job:

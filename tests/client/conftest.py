@@ -160,6 +160,8 @@ class Peer:
             self.expect(PacketType.CAN_DO, function)
         if ours:
             self.send(PacketType.OPTION_RES, b"job-attempt")
+            self.expect(PacketType.OPTION_REQ, b"job-failure")
+            self.send(PacketType.OPTION_RES, b"job-failure")
         else:
             self.send(PacketType.ERROR, b"UNKNOWN_OPTION", b"Server does not recognize given option")
         self.expect(PacketType.GRAB_JOB_UNIQ)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gearman_client import ArgumentError, JobAnswered, Worker, WorkerSettings
-from gearman_client.extensions import JOB_ASSIGN_ATTEMPT
+from gearman_client.extensions import JOB_ASSIGN_ATTEMPT, WORK_FAILURE
 from gearman_client.packet import PacketType, encode_response
 
 T = PacketType
@@ -67,6 +67,53 @@ def test_towards_a_foreign_server_the_reason_of_a_failure_is_a_warning(
     worker.flush()
     peer.expect(T.WORK_WARNING, b"H:x:1", b"no")
     peer.expect(T.WORK_FAIL, b"H:x:1")
+
+
+def test_our_own_server_is_told_the_traceback_and_what_is_to_become_of_the_job(
+    worker: Any, scripted_server: Any, in_thread: Any
+) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f", ours=True)
+    answers: list[Callable[[Any], Any]] = [
+        lambda job: job.fail_because("no\0way", trace="where"),
+        lambda job: job.retry("later", after_s=1.5, attempts=9, trace=b"where"),
+        lambda job: job.retry("later"),
+        lambda job: job.reject("never"),
+    ]
+    expected = [
+        (b"fail", b"", b"", b"no way", b"where"),
+        (b"retry", b"1500", b"9", b"later", b"where"),
+        (b"retry", b"", b"", b"later", b""),
+        (b"reject", b"", b"", b"never", b""),
+    ]
+    for answer, arguments in zip(answers, expected, strict=True):
+        peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
+        assert answer(grabbed.result(10)) in (None, True)
+        grabbed = in_thread(worker.grab)
+        peer.expect(WORK_FAILURE, b"H:x:1", *arguments)
+        peer.expect(T.GRAB_JOB_UNIQ)
+    worker.stop()
+    peer.send(T.NO_JOB)
+    assert grabbed.result(10) is None
+
+
+def test_towards_a_foreign_server_the_wish_for_another_attempt_is_a_failure(
+    worker: Any, scripted_server: Any, in_thread: Any
+) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    for method in ("retry", "reject"):
+        peer.send(T.JOB_ASSIGN, b"H:x:1", b"f", b"")
+        assert getattr(grabbed.result(10), method)("why", trace="where") is False
+        grabbed = in_thread(worker.grab)
+        peer.expect(T.WORK_WARNING, b"H:x:1", b"why")
+        peer.expect(T.WORK_FAIL, b"H:x:1")
+        peer.expect(T.GRAB_JOB_UNIQ)
+    worker.stop()
+    peer.send(T.NO_JOB)
+    assert grabbed.result(10) is None
 
 
 def test_without_the_option_a_worker_greets_with_an_echo(scripted_server: Any, in_thread: Any) -> None:

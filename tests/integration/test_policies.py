@@ -80,3 +80,26 @@ def test_a_full_queue_refuses(napping: RunningManager) -> None:
         client.submit_background("nap", "1")
         with pytest.raises(ServerError, match="QUEUE_ERROR"):
             client.submit_background("nap", "1")
+
+
+def test_a_function_decides_that_its_job_is_tried_later_or_never_again(manager: RunningManager) -> None:
+    manager.write_module(
+        "picky.py",
+        """
+        from gearman_manager import Reject, Retry, function
+
+        @function(retries=3)
+        def picky(job):
+            if job.workload == b"bad":
+                raise Reject("nobody wants this")
+            if job.attempt < 6:
+                raise Retry("not yet", after="10ms")
+            return str(job.attempt)
+        """,
+    )
+    manager.start("functions: {picky: {backoff: 1h}}\n")
+    with manager.client(timeout_s=30) as client:
+        assert client.submit("picky", b"") == b"6"
+        with pytest.raises(JobException, match="Reject: nobody wants this"):
+            client.submit("picky", b"bad")
+    assert "the job is to be tried again: not yet" in manager.log()

@@ -3,6 +3,7 @@
 `load` reads, `lay_out` decides. Only the supervisor and the command line import this: it is too heavy for a worker.
 """
 
+from ..units import WorkerCount
 from .address import reachable
 from .file import load, written_run_dir
 from .function_keys import Function
@@ -12,7 +13,6 @@ from .pool_keys import Pool, Scale
 from .problem import ConfigError, Place, Problem
 from .resolve import ResolvedFunction, ResolvedPool, ResolvedScale
 from .unavailable import unavailable_keys, unavailable_values
-from .units import WorkerCount
 
 __all__ = [
     "Config",

@@ -4,7 +4,7 @@ import re
 
 from gearman_client.address import DEFAULT_HOST, DEFAULT_PORT, MAX_PORT, Address
 
-from .units import shown
+from ..units import shown
 
 _HELP = "an address such as 127.0.0.1:4730, jobs.example.com:4730 or [::1]:4730 is expected"
 _PATTERN = re.compile(

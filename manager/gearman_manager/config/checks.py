@@ -6,11 +6,11 @@ depend on them are not asked, so that one mistake is reported once. Pure.
 
 from collections.abc import Iterator
 
+from ..units import WorkerCount
 from .function_keys import FunctionKeys
 from .models import Config, Defaults
 from .pool_keys import Pool, PoolKeys
 from .problem import Places, Problem
-from .units import WorkerCount
 
 EVERY_OTHER_FUNCTION = "*"
 

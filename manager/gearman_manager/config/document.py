@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import yaml
 
+from ..units import shown
 from .environment import ExpansionError, expand
 from .problem import Place, Places, Problem
-from .units import shown
 
 # Aliases can make a small file an endless one, so what comes out of it has a bound.
 MAX_ENTRIES = 100_000

@@ -15,9 +15,9 @@ from pydantic_core import CoreSchema
 
 from gearman_client.address import Address
 
-from . import units
+from .. import units
+from ..units import WorkerCount, shown
 from .address import parse_address, parse_listen_address
-from .units import WorkerCount, shown
 
 STOP_SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL")
 LOG_FORMATS = ("text", "json")

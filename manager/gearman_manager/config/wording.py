@@ -7,11 +7,11 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..units import shown
 from .function_keys import Function, FunctionKeys
 from .models import Config, Control, Defaults, JobServer, Limits, Log, Server
 from .pool_keys import Pool, PoolKeys, Scale
 from .section import Section
-from .units import shown
 
 Location = tuple[str | int, ...]
 

@@ -15,12 +15,12 @@ from rich.table import Table
 
 from gearman_manager.config import Config, Defaults, Pool, ResolvedScale, load
 from gearman_manager.config.resolve import resolve_pool
-from gearman_manager.config.units import format_duration
 from gearman_manager.errors import ManagerError
 from gearman_manager.simulation.engine import Outcome, Policy, simulate
 from gearman_manager.simulation.plot import plot, require_matplotlib
 from gearman_manager.simulation.policies import FixedCount, OneStep, OurScaler
 from gearman_manager.simulation.trace import Arrival, read_trace
+from gearman_manager.units import format_duration
 
 _DEFAULT_MAX: Final = 10
 _POLICIES: Final = ("target_wait_s", "backlog_per_worker", "utilisation")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearman_manager.config.units import (
+from gearman_manager.units import (
     MAX_DURATION_S,
     MAX_SIZE_BYTES,
     UnitError,
