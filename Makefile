@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NODE_PEERS := gearmanode@0.9.2 winston@3.19.0 abraxas@2.1.10
 
-.PHONY: setup run test lint docs bench peers clean
+.PHONY: setup run test soak lint docs bench peers clean
 
 setup: $(VENV)/.installed
 
@@ -32,6 +32,10 @@ test: setup
 peers: setup
 	@command -v npm >/dev/null || { echo 'npm is needed; on Debian and Ubuntu: apt-get install nodejs npm' >&2; exit 1; }
 	npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix $(VENV)/peers $(NODE_PEERS)
+
+# What takes too long for every day: hundreds of kills with each kind of database.
+soak: setup
+	GEARMAN_KILL_ROUNDS=300 $(BIN)/python -m pytest tests/server/stores/test_kills.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -180,6 +180,7 @@ class Replay:
 
     def load(self, rows: Iterable[StoredJob], now: float) -> Iterator[tuple[int, str]]:
         """The next rows of the priority that is being read. Yields ids of rows that can't be used, and why."""
+        self._table.now = now
         functions: set[Function] = set()
         for row in rows:
             self._progress.last_id = row.id
@@ -213,8 +214,9 @@ class Replay:
         self._progress.loaded += 1
         return None if row.was_running and not self._attempts.lose_server(job) else job
 
-    def end_of_priority(self) -> bool:
-        """All rows of the priority have been read: new jobs follow. Returns whether that was the last priority."""
+    def end_of_priority(self, now: float) -> None:
+        """All rows of the priority have been read: new jobs follow."""
+        self._table.now = now
         priority = self._progress.priority
         self._progress.priority, self._progress.last_id = priority + 1, -1
         for function in self._table.functions.values():
@@ -226,7 +228,6 @@ class Replay:
             function.queues = (high, normal, low)
             if function.sleepers and queues[priority]:
                 self._table.wake(function)
-        return priority == PRIORITIES[-1]
 
     def _is_unread(self, row: StoredJob) -> bool:
         """Whether the row's turn has not come. One that was read may have ended since, and must not rise again."""

@@ -51,10 +51,10 @@ class Replayed:
     def read_to(self, priority) -> None:
         """All rows of higher priorities have been read."""
         for _ in range(priority):
-            self.replay.end_of_priority()
+            self.replay.end_of_priority(self.harness.now)
 
     def end(self) -> None:
-        self.replay.end_of_priority()
+        self.replay.end_of_priority(self.harness.now)
         self.harness.broker.end_replay(self.harness.now)
 
     def commit(self) -> None:
@@ -100,7 +100,7 @@ def test_new_jobs_queue_behind_the_unread_ones_of_their_priority(replayed):
     replayed.load(stored(2))
     assert worker.take() == [(PacketType.NOOP, b"")]
     assert workloads(worker) == [b"old 2"]
-    replayed.replay.end_of_priority()
+    replayed.replay.end_of_priority(replayed.harness.now)
     assert workloads(worker) == [b"new normal"]
     replayed.load(stored(3, priority=2))
     assert workloads(worker) == [b"old 3"]
@@ -248,7 +248,7 @@ def test_the_end_of_the_replay_answers_whoever_still_waits(replayed):
     client = replayed.harness.peer()
     submit(client, b"w", unique=b"u")
     for _ in range(3):
-        replayed.replay.end_of_priority()
+        replayed.replay.end_of_priority(replayed.harness.now)
     replayed.harness.broker.end_replay(replayed.harness.now)
     assert [packet_type for packet_type, _ in client.take()] == [CREATED]
     replayed.answer(stored(1, unique=b"u"))  # too late, and without effect

@@ -94,7 +94,7 @@ class Loading:
         for row_id, reason in (*page.unreadable, *self._replay.load(page.jobs, monotonic())):
             logger.error("the store's row %d is set aside, and its job is not run: %s", row_id, reason)
         if page.last_id is None:
-            self._replay.end_of_priority()
+            self._replay.end_of_priority(monotonic())
             if priority == PRIORITIES[-1]:
                 self._end()
 

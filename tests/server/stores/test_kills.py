@@ -1,0 +1,157 @@
+"""kill -9 at random moments, of the server, of a worker, of both: every acknowledged job runs, and twice only what was
+under way when something was killed.
+
+Four submitters and two workers never stop. `GEARMAN_KILL_ROUNDS` asks for more rounds (`make soak`).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request
+
+ROUNDS = {"sqlite": 20, "postgresql": 5, "mysql": 5}
+SUBMITTERS = 4
+WORKERS = 2
+IN_FLIGHT = 5
+#: How long after a job is done the server may not have written that yet: 50 ms, and what a busy machine adds.
+UNSETTLED_S = 0.5
+DEADLINE_S = 30.0
+
+
+class Submitter(threading.Thread):
+    """Submits background jobs, some at once, and notes which were acknowledged under which handle."""
+
+    def __init__(self, number: int, port: int) -> None:
+        super().__init__()
+        self._number, self._port = number, port
+        self._sent = 0
+        self.acknowledged: dict[bytes, bytes] = {}
+        self.errors: list[bytes] = []
+        self.is_told_to_stop = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self.is_told_to_stop.is_set():
+            try:
+                self._converse()
+            except OSError:
+                self.is_told_to_stop.wait(0.005)
+
+    def _converse(self) -> None:
+        parser = PacketParser(RESPONSE_MAGIC)
+        with socket.create_connection(("127.0.0.1", self._port), timeout=DEADLINE_S) as connection:
+            while not self.is_told_to_stop.is_set():
+                workloads = [b"%d-%d" % (self._number, self._sent + at) for at in range(IN_FLIGHT)]
+                self._sent += IN_FLIGHT
+                connection.sendall(
+                    b"".join(encode_request(PacketType.SUBMIT_JOB_BG, b"f", b"", workload) for workload in workloads)
+                )
+                answers: list[tuple[int, bytes]] = []
+                while len(answers) < IN_FLIGHT:
+                    data = connection.recv(65536)
+                    if not data:
+                        raise ConnectionResetError
+                    for answer in parser.feed(data):
+                        self._note(workloads[len(answers)], *answer)
+                        answers.append(answer)
+                self.is_told_to_stop.wait(0.01)
+
+    def _note(self, workload: bytes, packet_type: int, body: bytes) -> None:
+        if packet_type == PacketType.JOB_CREATED:
+            self.acknowledged[workload] = body
+        else:
+            self.errors.append(body)
+
+
+class Scene:
+    """The server, those who work with it, and the kills so far."""
+
+    def __init__(self, start_server, folder: Path, port: int) -> None:
+        self._start_server = start_server
+        self._journal = folder / "journal"
+        self._port = port
+        self.kills: list[float] = []
+        self.server = start_server()
+        self._workers = [self._worker() for _ in range(WORKERS)]
+        self.submitters = [Submitter(number, port) for number in range(SUBMITTERS)]
+
+    def _worker(self) -> subprocess.Popen[bytes]:
+        program = Path(__file__).with_name("killed_worker.py")
+        return subprocess.Popen([sys.executable, str(program), str(self._port), str(self._journal)])
+
+    def kill_server(self) -> None:
+        self.kills.append(time.monotonic())
+        self.server.process.kill()
+        self.server.stop()
+        self.server = self._start_server()
+        self.kills.append(time.monotonic())  # in between nothing could settle
+
+    def kill_worker(self) -> None:
+        self.kills.append(time.monotonic())
+        self._workers[0].kill()
+        self._workers[0].wait()
+        self._workers = [*self._workers[1:], self._worker()]
+
+    def kill_both(self) -> None:
+        self._workers[0].kill()
+        self.kill_server()
+        self.kill_worker()
+
+    def runs(self) -> dict[bytes, list[float]]:
+        """When each job ran."""
+        runs = defaultdict(list)
+        if self._journal.exists():
+            for line in self._journal.read_bytes().splitlines():
+                workload, at = line.split()
+                runs[workload].append(float(at))
+        return runs
+
+    def stop_submitters(self) -> None:
+        for submitter in self.submitters:
+            submitter.is_told_to_stop.set()
+        for submitter in self.submitters:
+            submitter.join(DEADLINE_S)
+
+    def stop(self) -> None:
+        self.stop_submitters()
+        for worker in self._workers:
+            worker.kill()
+            worker.wait()
+
+
+@pytest.fixture
+def scene(database, start_durable, tmp_path, free_port):
+    opened = Scene(lambda: start_durable(database, "-p", str(free_port)), tmp_path, free_port)
+    yield opened
+    opened.stop()
+
+
+@pytest.mark.in_every_database
+@pytest.mark.timeout(3600 if "GEARMAN_KILL_ROUNDS" in os.environ else 120)
+def test_every_acknowledged_job_runs_whatever_is_killed(scene, database, until):
+    dice = random.Random()
+    kills = (scene.kill_server, scene.kill_worker, scene.kill_both)
+    for round_ in range(int(os.environ.get("GEARMAN_KILL_ROUNDS", ROUNDS[database.kind]))):
+        time.sleep(dice.uniform(0.02, 0.25))
+        kills[round_ % len(kills)]()
+    scene.stop_submitters()
+    acknowledged = {workload: handle for one in scene.submitters for workload, handle in one.acknowledged.items()}
+    assert len(acknowledged) > 100
+    assert [one.errors for one in scene.submitters] == [[]] * SUBMITTERS
+    assert len(set(acknowledged.values())) == len(acknowledged), "a handle came twice"
+    until(lambda: acknowledged.keys() <= scene.runs().keys())
+    until(lambda: database.rows("id") == [])
+    for workload, times in scene.runs().items():
+        for at in times[:-1]:
+            assert any(kill - UNSETTLED_S < at < kill + UNSETTLED_S for kill in scene.kills), (workload, times)
