@@ -13,6 +13,7 @@ from typing import Any, Final
 
 RECORD_MARK: Final = "\x1e"
 MAX_TEXT_CHARACTERS: Final = 16_000
+STREAMS: Final = (("stdout", 1), ("stderr", 2))
 FIELDS: Final = ("function", "handle")
 
 _streams: dict[str, io.TextIOWrapper] = {}
@@ -37,7 +38,7 @@ class RecordHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             sys.stderr.write(RECORD_MARK + json.dumps(self._fields(record), ensure_ascii=False) + "\n")
-        except (OSError, ValueError):  # user code may have closed sys.stderr
+        except Exception:  # noqa: BLE001 (user code may have closed sys.stderr, or put anything in its place)
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
@@ -59,15 +60,18 @@ def redirect_output(descriptor: int) -> None:
     """
     os.dup2(descriptor, 1, inheritable=True)
     os.dup2(descriptor, 2, inheritable=True)
-    for name, number in (("stdout", 1), ("stderr", 2)):
+    for name, number in STREAMS:
         if _streams.get(name) is getattr(sys, name) and not _streams[name].closed:
             continue
-        raw = _Pipe(number, "w", closefd=False)
-        stream = io.TextIOWrapper(
-            io.BufferedWriter(raw), encoding="utf-8", errors="backslashreplace", line_buffering=True
-        )
-        setattr(sys, name, stream)
-        _streams[name] = stream
+        open_stream(name, number)
+
+
+def open_stream(name: str, number: int) -> None:
+    """Make `sys.stdout` or `sys.stderr` anew, over the pipe that is open as this descriptor."""
+    raw = io.BufferedWriter(_Pipe(number, "w", closefd=False))
+    stream = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    setattr(sys, name, stream)
+    _streams[name] = stream
 
 
 def set_up(level: str) -> None:

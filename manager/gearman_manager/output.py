@@ -7,13 +7,16 @@ what user code printed. A line is bounded; reading is one event-loop callback a 
 import json
 import logging
 import os
+import time
 from typing import Any, Final
 
 from gearman_manager.child_log import RECORD_MARK
 from gearman_manager.loop_boundary import watch_readable
+from gearman_manager.output_budget import WINDOW_S, OutputBudget
 
 _READ_BYTES: Final = 65536
 MAX_LINE_BYTES: Final = 65536
+MAX_REMEMBERED: Final = 1000
 LAST_READS: Final = 4  # a pipe holds 64 KiB
 _MARK: Final = RECORD_MARK.encode()
 _LEVELS: Final = logging.getLevelNamesMapping()
@@ -24,8 +27,13 @@ Extra = dict[str, Any]
 class ChildOutput:
     """The reading end of one child's output."""
 
-    def __init__(self, loop: Any, logger: str, extra: Extra, *, logs_json: bool = False) -> None:
+    def __init__(
+        self, loop: Any, logger: str, extra: Extra, budget: OutputBudget | None = None, *, logs_json: bool = False
+    ) -> None:
         """`logs_json`: every JSON line of it is a log record, as the bundled server writes them."""
+        self._loop = loop
+        self._budget = budget or OutputBudget()
+        self._account_timer: Any = None
         self._log = logging.getLogger(logger)
         self.extra = extra
         self._starts = (_MARK, b"{") if logs_json else (_MARK,)
@@ -51,6 +59,7 @@ class ChildOutput:
         if self._pending:
             self._line(self._pending)
             self._pending = b""
+        self._give_account()
         self._close_read_end()
 
     def _readable(self) -> None:
@@ -67,13 +76,41 @@ class ChildOutput:
         if not data:
             self._close_read_end()
             return False
-        *lines, self._pending = (self._pending + data).split(b"\n")
-        for line in lines:
-            self._line(line)
+        self._budget.begin(time.monotonic())
+        if self._budget.is_spent:
+            self._drop(data)
+        else:
+            *lines, self._pending = (self._pending + data).split(b"\n")
+            for line in lines:
+                self._line(line)
         if len(self._pending) > MAX_LINE_BYTES:
             self._line(self._pending)
             self._pending = b""
         return True
+
+    def _drop(self, data: bytes) -> None:
+        """Count whole lines without looking at each, but for the last: that may be its writer's very last."""
+        complete, newline, rest = data.rpartition(b"\n")
+        if not newline:
+            self._pending += rest
+            return
+        self._count_dropped(complete.count(b"\n") + 1, len(self._pending) + len(complete) + 1)
+        self._pending = rest
+        self._remember(complete[complete.rfind(b"\n") + 1 :][:MAX_REMEMBERED].decode(errors="backslashreplace"))
+
+    def _count_dropped(self, lines: int, size_bytes: int) -> None:
+        if self._budget.drop(lines, size_bytes):
+            self._account_timer = self._loop.timer(WINDOW_S)
+            self._account_timer.start(self._give_account)
+
+    def _give_account(self) -> None:
+        """Say how much was dropped, once a second while it goes on."""
+        if self._account_timer is not None:
+            self._account_timer.stop()
+            self._account_timer.close()
+            self._account_timer = None
+        if account := self._budget.account():
+            self._log.warning("%s", account, extra=self.extra)
 
     def _close_read_end(self) -> None:
         if self._read_end < 0:
@@ -84,6 +121,10 @@ class ChildOutput:
         self._read_end = -1
 
     def _line(self, line: bytes) -> None:
+        if not self._budget.take(len(line)):
+            self._count_dropped(1, len(line) + 1)
+            self._remember(line[:MAX_REMEMBERED].decode(errors="backslashreplace"))
+            return
         record = _record(line) if line.startswith(self._starts) else None
         if record is None:
             text = line.decode(errors="backslashreplace").rstrip("\r")
@@ -92,7 +133,10 @@ class ChildOutput:
             text = str(record["message"])
             fields = {name: record[name] for name in ("function", "handle") if name in record}
             self._log.log(_LEVELS.get(str(record["level"]), logging.INFO), "%s", text, extra=self.extra | fields)
-        self.last_lines = [*self.last_lines[-9:], text[:1000]]
+        self._remember(text[:MAX_REMEMBERED])
+
+    def _remember(self, text: str) -> None:
+        self.last_lines = [*self.last_lines[-9:], text]
 
 
 def _record(line: bytes) -> Extra | None:

@@ -9,6 +9,7 @@ from typing import Final
 import gevent.queue
 
 KEPT_LINES: Final = 2000
+KEPT_CHARACTERS: Final = 4000  # of each
 #: A follower who reads more slowly than the log grows loses the oldest lines, and is told so.
 WAITING_LINES: Final = 1000
 
@@ -51,7 +52,10 @@ class RecentLog(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the line and hand it on."""
-        line = Line(self.format(record), getattr(record, "pool", None), getattr(record, "worker", None))
+        text = self.format(record)
+        if len(text) > KEPT_CHARACTERS:
+            text = text[:KEPT_CHARACTERS] + f" … {len(text) - KEPT_CHARACTERS} more characters in the log"
+        line = Line(text, getattr(record, "pool", None), getattr(record, "worker", None))
         self._lines.append(line)
         for follower in self._followers:
             follower.offer(line)

@@ -44,6 +44,7 @@ class Wear(IntEnum):
     NONE = 0
     LAST_JOBS = 1  # a few more, then it ends by itself
     MEMORY = 2
+    DESCRIPTORS = 3  # it can open no more files
 
 
 @dataclass(frozen=True, slots=True)

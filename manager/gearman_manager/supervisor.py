@@ -276,6 +276,7 @@ class Supervisor:
         orders = {name: pool_order(pool, layout, addresses, code) for name, pool in layout.pools.items()}
         if self._server is not None:
             self._server.use_policies(policies.policies_of(layout.functions))
+        self._workforce.max_output_bytes = accepted.config.log.max_output
         self._workforce.arrange(orders)
         self._pools = layout.pools
         self._max_running = {f.name: f.max_running for f in layout.functions.values() if f.max_running is not None}

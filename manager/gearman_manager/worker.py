@@ -17,6 +17,7 @@ from gearman_client import Worker, WorkerJob, WorkerSettings
 from gearman_manager.routine import describe, run_job
 from gearman_manager.scoreboard import SlotWriter
 from gearman_manager.serving import Serving
+from gearman_manager.surroundings import Surroundings
 from gearman_manager.time_limit import TimeLimit
 from gearman_manager.worker_order import Code, Order, Shared
 
@@ -29,6 +30,7 @@ class WorkerProcess(Serving):
     def __init__(self, order: Order, code: Code, shared: Shared) -> None:
         super().__init__(order, code, shared)
         self._limit = TimeLimit()
+        self._surroundings = Surroundings()
         self._gearman = Worker(self._server_index, WorkerSettings(client_id=order.client_id), observer=self)
         self._gearman.interrupt_on(shared.lifeline)
         for registered in self._routines:
@@ -42,23 +44,27 @@ class WorkerProcess(Serving):
             if assigned is None:
                 break
             self._limits.before_job()
-            self._serve(assigned)
-            self._limits.after_job()
+            failed = self._serve(assigned)
+            self._limits.after_job(failed=failed)
         self._slot.leave()
         self._gearman.close()
         self._tear_down()
 
-    def _serve(self, assigned: WorkerJob) -> None:
+    def _serve(self, assigned: WorkerJob) -> bool:
+        """Run a job; returns whether it failed."""
         routine = self._routine_of(assigned)
         if routine is None:
-            return
+            return True
         now_ns = time.monotonic_ns()
         deadline_ns = now_ns + int(routine.timeout_s * 1e9) if routine.timeout_s else 0
         self._slot.begin(self._server_index[assigned.server], routine.index, assigned.handle, now_ns, deadline_ns)
         failure = run_job(assigned, routine, self._hooks, self._limit)
         if failure is not None:
             self._slot.error(failure)
-        self._slot.end(time.monotonic_ns(), failed=failure is not None)
+        ended_ns = time.monotonic_ns()
+        self._slot.end(ended_ns, failed=failure is not None)
+        self._surroundings.restore(ended_ns)
+        return failure is not None
 
 
 def main(order: Order, code: Code, shared: Shared) -> int:

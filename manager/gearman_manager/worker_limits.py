@@ -1,5 +1,9 @@
-"""A worker's limits, in jobs and in memory: near one of them the supervisor is told, so that a replacement is there."""
+"""A worker's limits, in jobs, in memory and in open files: near one of them the supervisor is told.
 
+So a replacement is there before this worker goes.
+"""
+
+import errno
 import os
 import time
 
@@ -32,12 +36,25 @@ class WorkerLimits:
         if self._jobs == self._warn_at:
             self._tell(Wear.LAST_JOBS)
 
-    def after_job(self) -> None:
+    def after_job(self, *, failed: bool = False) -> None:
         """The job's answer is ready."""
-        if self._gauge is not None and not self._told and self._gauge.is_over(time.monotonic()):
+        if self._told:
+            return
+        if self._gauge is not None and self._gauge.is_over(time.monotonic()):
             self._tell(Wear.MEMORY)
+        elif failed and not _can_open():
+            self._tell(Wear.DESCRIPTORS)
 
     def _tell(self, wear: Wear) -> None:
         self._told = True
         self._slot.wear(wear)
         os.eventfd_write(self._doorbell, 1)
+
+
+def _can_open() -> bool:
+    """Whether this process may have one more descriptor."""
+    try:
+        os.close(os.dup(0))
+    except OSError as error:
+        return error.errno not in (errno.EMFILE, errno.ENFILE)
+    return True

@@ -22,6 +22,7 @@ from gearman_manager.live_worker import LiveWorker, Slots, Totals
 from gearman_manager.oom import OomKills
 from gearman_manager.orders import PoolOrder
 from gearman_manager.output import ChildOutput
+from gearman_manager.output_budget import DEFAULT_BYTES, OutputBudget
 from gearman_manager.pool import Pool, WorkerEvent, WorkerState
 from gearman_manager.pool_state import PoolState
 from gearman_manager.program import start_program
@@ -35,6 +36,11 @@ ORDER_TIMEOUT_S: Final = 30.0
 SYSTEM_RETRY_S: Final = 1.0
 #: The share of `max_lifetime` over which the workers of a pool are spread, so that no two go together.
 _LIFETIME_SPREAD: Final = 0.2
+_WORN: Final = {
+    Wear.LAST_JOBS: "has reached its max_jobs",
+    Wear.MEMORY: "has reached its max_memory",
+    Wear.DESCRIPTORS: "has used up its file descriptors",
+}
 _GOLDEN_RATIO: Final = 0.6180339887498949
 
 
@@ -46,6 +52,7 @@ class Workforce:
         self.live: dict[str, LiveWorker] = {}
         self.kill_zygote: Callable[[], None] = lambda: None
         self.running_jobs: Callable[[str], int] = lambda _pool: 0  # of a program pool, as the job servers know
+        self.max_output_bytes = DEFAULT_BYTES  # that a worker's output may add to the log in a second
         self._totals: dict[str, Totals] = {}
         self._orders: dict[str, PoolOrder] = {}
         self._manager = manager
@@ -191,7 +198,8 @@ class Workforce:
             return False  # its successor is on its way
         extra: dict[str, object] = {"pool": pool.name}
         try:
-            output = ChildOutput(gevent.get_hub().loop, pool.name, extra)
+            budget = OutputBudget(self.max_output_bytes)
+            output = ChildOutput(gevent.get_hub().loop, pool.name, extra, budget)
         except OSError as error:
             self._can_not_start(pool, f"can't start a worker: {error.strerror}", now)
             return False
@@ -273,8 +281,7 @@ class Workforce:
         if view.wear is not Wear.NONE and not live.worker.worn:
             live.worker.worn = True
             live.worker.leaves_alone = view.wear is Wear.LAST_JOBS
-            reason = "max_jobs" if view.wear is Wear.LAST_JOBS else "max_memory"
-            _log.info("has reached its %s, a replacement is started", reason, extra=live.where)
+            _log.info("%s, a replacement is started", _WORN[view.wear], extra=live.where)
 
     # End
 

@@ -13,6 +13,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from gearman_client.address import Address
+from gearman_manager.output_budget import DEFAULT_BYTES
 
 from . import values as v
 from .address import parse_address, reachable
@@ -115,6 +116,12 @@ class Log(Section):
         json_schema_extra=shown_default("`text`; `json` as process 1 of a container, on its standard output"),
     )
     level: v.LogLevel = Field(default="info", description="`debug`, `info`, `warning` or `error`.")
+    max_output: v.Size = Field(
+        default=DEFAULT_BYTES,
+        description="What the output of one worker may add to the log in a second; the rest is dropped, and counted "
+        "there.",
+        json_schema_extra=shown_default("1MB"),
+    )
 
 
 class Control(Section):

@@ -64,7 +64,7 @@ functions:
 schedules: {nightly: {}}
 limits: {max_workers: 100, min_free_memory: 1GiB, max_load: 8}
 run_dir: run
-log: {file: manager.log, format: json, level: debug}
+log: {file: manager.log, format: json, level: debug, max_output: 200KB}
 user: gearman
 group: 1000
 exit_when_failing: yes
