@@ -4,6 +4,8 @@ PYTHON ?= python3
 CONFIG ?= config/config.yaml
 VENV := .venv
 BIN := $(VENV)/bin
+# Processes that run the tests: most tests wait for something, so more than there are processors.
+TESTERS ?= 4
 NODE_PEERS := gearmanode@0.9.2 winston@3.19.0 abraxas@2.1.10
 
 .PHONY: setup run test soak lint docs bench peers clean
@@ -26,7 +28,7 @@ run: setup
 	$(BIN)/gearman-manager -c $(CONFIG)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 # The Node libraries that tests talk to. Nothing else needs them, and without them these tests skip.
 peers: setup
