@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+from contextlib import suppress
 from typing import Any, Final
 
 RECORD_MARK: Final = "\x1e"
@@ -78,3 +79,10 @@ def set_up(level: str) -> None:
     """Send every logger's records to the supervisor."""
     logging.root.handlers[:] = [RecordHandler()]
     logging.root.setLevel(level)
+
+
+def flush_output() -> None:
+    """Write out what user code printed last."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()

@@ -114,8 +114,9 @@ class CodeLoader:
         for file, left in tainted.items():
             _log.warning("%s leaves %s behind when it is imported: each worker imports it for itself", file, left)
         layout = self.lay_out(config, code)
-        preloaded = {f.file for f in layout.functions.values() if layout.pools[f.pool].preload}
-        others = {f.file for f in layout.functions.values() if not layout.pools[f.pool].preload}
+        forked = {name for name, pool in layout.pools.items() if pool.preload and pool.concurrency == 1}
+        preloaded = {f.file for f in layout.functions.values() if f.pool in forked}
+        others = {f.file for f in layout.functions.values() if f.pool not in forked}
         return tainted.keys() | {file for file in others - preloaded if not is_php_file(file)}
 
     def lay_out(self, config: Config, code: Code) -> Layout:

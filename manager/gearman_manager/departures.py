@@ -7,6 +7,7 @@ the supervisor itself. When nobody can tell, the log says that too, a moment lat
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +31,7 @@ class Departure:
 
     live: LiveWorker
     view: SlotView
+    jobs: Sequence[SlotView]  # that it was running
     expected: bool
 
 
@@ -80,12 +82,15 @@ class Departures:
         how = f"{live.doom}, {process.describe_status(status)}" if live.doom else self._oom_kills.describe(status)
         last = _last_words(departure)
         live.pool.last_error = f"{live.name} pid {live.pid}: {how}" + (f": {last}" if last else "")
-        job = {}
-        if view.state is SlotState.BUSY:
-            job = {"function": live.order.pool.functions[view.function], "handle": view.handle}
+        job, under = {}, ""
+        if len(departure.jobs) == 1:
+            (running,) = departure.jobs
+            job = {"function": live.order.pool.functions[running.function], "handle": running.handle}
+        elif departure.jobs:
+            under = f" with {len(departure.jobs)} jobs"
         wait_s = live.pool.crashes.not_before - time.monotonic()
         then = f"in {wait_s:.1f} s" if wait_s > 0 else "now"
-        _log.error("died (%s), replaced %s", how, then, extra=live.where | job)
+        _log.error("died (%s)%s, replaced %s", how, under, then, extra=live.where | job)
 
 
 def _last_words(departure: Departure) -> str:

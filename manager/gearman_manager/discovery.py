@@ -117,7 +117,7 @@ def load_all(
     prepare(folders)
     with graph.recording():
         try:
-            found.hooks = _load_hooks(folders)
+            found.hooks = load_hooks(folders)
         except ModuleError as error:
             found.errors.append(error)
         modules = list(_modules(folders, found.errors))
@@ -177,7 +177,7 @@ def load_late(file: str) -> list[LoadedFunction]:
     return load_file(Path(file), f"{PACKAGE}.late.{Path(file).stem}")
 
 
-def _load_hooks(folders: Sequence[Path]) -> Hooks:
+def load_hooks(folders: Sequence[Path]) -> Hooks:
     """Load the hooks before the modules, which may import them by their plain name and must see the same object."""
     loaded = []
     for number, folder in enumerate(folders):

@@ -69,5 +69,5 @@ class Hooks:
             return
         try:
             hooks[name](*arguments)
-        except Exception:  # noqa: BLE001 (user code, at a boundary)
+        except BaseException:  # noqa: BLE001 (user code, at a boundary: the answer stands)
             _log.exception("the hook %s failed", name)

@@ -1,5 +1,6 @@
 """A worker's process as the supervisor holds it, and the scoreboard's slots that such processes take."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +18,7 @@ class LiveWorker:
     worker: PoolWorker
     pool: Pool
     order: PoolOrder
-    slot: int  # a program has one too, and never writes to it
+    slots: tuple[int, ...]  # its own, and one for each place; a program never writes to them
     output: ChildOutput
     started_at: float
     expires_at: float | None = None  # by `max_lifetime`
@@ -31,6 +32,11 @@ class LiveWorker:
     def name(self) -> str:
         """POOL/N."""
         return self.worker.name
+
+    @property
+    def slot(self) -> int:
+        """Its own slot."""
+        return self.slots[0]
 
     @property
     def is_program(self) -> bool:
@@ -51,23 +57,27 @@ class Slots:
     _free: list[int] = field(default_factory=list)
     _used: int = 0
 
-    def take(self) -> int:
-        """A slot for a worker to be.
+    def take(self, count: int) -> tuple[int, ...]:
+        """Slots for a worker to be.
 
         Raises:
-            StartError: all are taken.
+            StartError: too few are free.
         """
-        if self._free:
-            return self._free.pop()
-        if self._used >= self.scoreboard.slots:
-            raise StartError(f"the scoreboard holds {self.scoreboard.slots} workers; run fewer")
+        if len(self._free) + self.scoreboard.slots - self._used < count:
+            raise StartError(
+                f"the scoreboard holds {self.scoreboard.slots} workers and concurrent jobs: lower max or concurrency"
+            )
+        return tuple(self._free.pop() if self._free else self._next() for _ in range(count))
+
+    def _next(self) -> int:
         self._used += 1
         return self._used - 1
 
-    def give_back(self, slot: int) -> None:
-        """Its worker is gone."""
-        self.scoreboard.clear(slot)
-        self._free.append(slot)
+    def give_back(self, slots: Iterable[int]) -> None:
+        """Their worker is gone."""
+        for slot in slots:
+            self.scoreboard.clear(slot)
+            self._free.append(slot)
 
 
 @dataclass(slots=True)

@@ -44,6 +44,13 @@ class PoolOrder:
     functions: tuple[Message, ...]  # for the worker: where each function is found, its limits and settings
     servers: tuple[str, ...]
     version: str
+    folders: tuple[str, ...] = ()  # the workers folders, for workers that load the code themselves
+    log_level: str = "INFO"
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Its workers run several jobs at once."""
+        return self.pool.concurrency > 1
 
     @property
     def registered(self) -> list[str]:
@@ -51,21 +58,30 @@ class PoolOrder:
         return list(self.pool.functions)
 
 
-def pool_order(pool: ResolvedPool, layout: Layout, servers: Sequence[str], code: CodeFiles) -> PoolOrder:
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What is the same for all pools."""
+
+    servers: Sequence[str]
+    folders: Sequence[str]
+    log_level: str
+
+
+def pool_order(pool: ResolvedPool, layout: Layout, around: Surroundings, code: CodeFiles) -> PoolOrder:
     """The order for a pool; `code` holds, beside the modules' files, those that its `watch` names."""
     functions = tuple(_function(layout, name) for name in pool.functions) if pool.command is None else ()
     contents = code.of([function["file"] for function in functions]) if functions else {}
     if functions and all(is_php_file(function["file"]) for function in functions):
-        pool = replace(pool, command=COMMAND)
+        pool = replace(pool, command=COMMAND, concurrency=1)
     restarting = [
         functions,
-        list(servers),
+        list(around.servers),
         contents,
         {file: code.hashes.get(file, "") for file in pool.watch},
         (pool.command, dict(pool.env), pool.cwd, pool.user, pool.nice, pool.preload, pool.concurrency),
     ]
     version = hashlib.blake2b(json.dumps(restarting, sort_keys=True).encode(), digest_size=12).hexdigest()
-    return PoolOrder(pool, functions, tuple(servers), version)
+    return PoolOrder(pool, functions, tuple(around.servers), version, tuple(around.folders), around.log_level)
 
 
 def _function(layout: Layout, name: str) -> Message:

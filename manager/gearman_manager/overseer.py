@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import gevent
@@ -59,23 +59,26 @@ class Overseer:
                     self._look_at(live, now_ns, memory_too=memory_too)
 
     def _look_at(self, live: LiveWorker, now_ns: int, *, memory_too: bool) -> None:
-        view = self._workforce.view(live)
-        if view.state is not SlotState.BUSY:
+        if self._workforce.view(live).state is not SlotState.BUSY:
             return
-        if view.deadline_ns and now_ns > view.deadline_ns + GRACE_S * 1e9:
-            self._end_overdue(live, view)
+        jobs = self._workforce.jobs(live)
+        if _overdue(jobs, now_ns):
+            self._end_overdue(live, now_ns)
         elif memory_too and self._is_far_too_large(live):
             limit = live.order.pool.max_memory_bytes
-            self._kill(live, view, f"took more than {HARD_MEMORY_FACTOR:g} times its max_memory of {limit} bytes")
+            reason = f"took more than {HARD_MEMORY_FACTOR:g} times its max_memory of {limit} bytes"
+            self._kill(live, jobs[0] if len(jobs) == 1 else None, reason)
 
-    def _end_overdue(self, live: LiveWorker, overdue: SlotView) -> None:
+    def _end_overdue(self, live: LiveWorker, now_ns: int) -> None:
         process.send_signal(live.pidfd, signal.SIGSTOP)
-        view = self._workforce.view(live)
-        if (view.state, view.handle, view.start_ns) != (overdue.state, overdue.handle, overdue.start_ns):
+        overdue = _overdue(self._workforce.jobs(live), now_ns)
+        if not overdue:
             process.send_signal(live.pidfd, signal.SIGCONT)  # it ended in this very moment
             return
         live.doom = "did not react to its timeout"
-        gevent.spawn(self._fail_and_kill, live, view)
+        # Of several, the one that keeps the others from going on; they are innocent, and run again elsewhere.
+        active = self._workforce.active_job(live)
+        gevent.spawn(self._fail_and_kill, live, active if active in overdue else overdue[0])
 
     def _fail_and_kill(self, live: LiveWorker, view: SlotView) -> None:
         try:
@@ -85,8 +88,8 @@ class Overseer:
         if self._workforce.live.get(live.name) is live:
             self._kill(live, view, live.doom)
 
-    def _kill(self, live: LiveWorker, view: SlotView, reason: str) -> None:
-        job = {"function": live.order.pool.functions[view.function], "handle": view.handle}
+    def _kill(self, live: LiveWorker, view: SlotView | None, reason: str) -> None:
+        job = {"function": live.order.pool.functions[view.function], "handle": view.handle} if view else {}
         _log.error("%s: killed", reason, extra=live.where | job)
         self._workforce.kill(live, reason)
         self._wake()
@@ -103,6 +106,12 @@ class Overseer:
             return private_bytes_of(live.pid) >= limit_bytes * HARD_MEMORY_FACTOR
         except (OSError, IndexError):
             return False  # it is gone
+
+
+def _overdue(jobs: Iterable[SlotView], now_ns: int) -> list[SlotView]:
+    """The jobs that had their time and the grace after it, the longest overdue first."""
+    overdue = [job for job in jobs if job.deadline_ns and now_ns > job.deadline_ns + GRACE_S * 1e9]
+    return sorted(overdue, key=lambda job: job.deadline_ns)
 
 
 def _fail_job(server: str, handle: str) -> None:

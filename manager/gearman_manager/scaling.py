@@ -89,7 +89,9 @@ class Scaling:
         queued = sum(map(self._startable, functions, waiting))
         company = self._company(now, entry, queues, (functions, queued, running))
         at_least = 0 if queues is not None and queues.reachable else pool.target
-        field = Field(settings.min, settings.max, company.managers, company.rank, company.foreign_workers)
+        # A worker of nobody's runs one job at a time, one of this pool as many as it has places.
+        foreign_workers = company.foreign_workers // settings.concurrency
+        field = Field(settings.min, settings.max, company.managers, company.rank, foreign_workers)
         work = Work(queued, running, settings.concurrency)
         entry.reason = f"{queued} jobs wait, {running} run" + _describe(company)
         return entry.scaler.size(now, work, field, at_least=at_least)

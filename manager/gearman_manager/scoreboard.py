@@ -1,8 +1,9 @@
 """What every worker is doing, in one memory that all processes map: no message and no system call per job.
 
-The supervisor creates a memfd and passes its descriptor through exec; each running job has one fixed slot. A slot has
-one writer, the worker, and is guarded by a sequence counter that is odd while it is being written: a reader that sees
-it odd, or changed, reads again. (`multiprocessing.shared_memory` would be unlinked by whoever exits first.)
+The supervisor creates a memfd and passes its descriptor through exec. A worker has one fixed slot, which holds its job
+too; one that runs several at once has a further slot for each place. A slot has one writer, the worker, and is guarded
+by a sequence counter that is odd while it is being written: a reader that sees it odd, or changed, reads again.
+(`multiprocessing.shared_memory` would be unlinked by whoever exits first.)
 """
 
 import mmap
@@ -13,19 +14,25 @@ from struct import Struct
 from typing import Final
 
 SLOT_BYTES: Final = 512
-DEFAULT_SLOTS: Final = 16384
+DEFAULT_SLOTS: Final = 65536
 _HANDLE_BYTES: Final = 64
 _ERROR_BYTES: Final = 320
 _READ_ATTEMPTS: Final = 1000
 
 _SEQUENCE: Final = Struct("=Q")
-# pid, wear, state, server, function, start, deadline, done, failed, busy, handle, last error
-_BODY: Final = Struct(f"=IB BBH QQ QQQ {_HANDLE_BYTES}s {_ERROR_BYTES}s")
-_JOB: Final = Struct(f"=BBH QQ QQQ {_HANDLE_BYTES}s")  # the part of the body that changes with a job
+# pid, wear, state, server, function, running, start, deadline, done, failed, busy, handle, last error
+_BODY: Final = Struct(f"=IB BBHH QQ QQQ {_HANDLE_BYTES}s {_ERROR_BYTES}s")
+_JOB: Final = Struct(f"=BBHH QQ QQQ {_HANDLE_BYTES}s")  # the part of the body that changes with a job
 _WEAR_OFFSET: Final = _SEQUENCE.size + 4
 _JOB_OFFSET: Final = _WEAR_OFFSET + 1
 _ERROR_OFFSET: Final = _JOB_OFFSET + _JOB.size
-assert _SEQUENCE.size + _BODY.size <= SLOT_BYTES
+_ACTIVE: Final = Struct("=H")
+_ACTIVE_OFFSET: Final = SLOT_BYTES - _ACTIVE.size  # behind the body: written far more often, and not guarded
+assert _SEQUENCE.size + _BODY.size <= _ACTIVE_OFFSET
+
+
+_JobNumbers = tuple[int, int, int, int]  # server, function, start, deadline
+_NO_JOB: Final[_JobNumbers] = (0, 0, 0, 0)
 
 
 class SlotState(IntEnum):
@@ -56,6 +63,7 @@ class SlotView:
     state: SlotState
     server: int  # index into the worker's list of job servers
     function: int  # index into the worker's list of functions
+    running: int  # how many jobs the worker has now
     start_ns: int
     deadline_ns: int
     done: int
@@ -100,13 +108,14 @@ class Scoreboard:
             (after,) = _SEQUENCE.unpack_from(memory, at)
             if before == after and not before & 1:
                 break
-        pid, wear, state, server, function, start, deadline, done, failed, busy, handle, error = body
+        pid, wear, state, server, function, running, start, deadline, done, failed, busy, handle, error = body
         return SlotView(
             pid=pid,
             wear=Wear(wear),
             state=SlotState(state),
             server=server,
             function=function,
+            running=running,
             start_ns=start,
             deadline_ns=deadline,
             done=done,
@@ -115,6 +124,11 @@ class Scoreboard:
             handle=handle.rstrip(b"\0").decode(errors="replace"),
             last_error=error.rstrip(b"\0").decode(errors="replace"),
         )
+
+    def active_place(self, index: int) -> int:
+        """Which of its places, from 1, has the processor in a worker that runs several jobs at once; 0 is none."""
+        (place,) = _ACTIVE.unpack_from(self.memory, index * SLOT_BYTES + _ACTIVE_OFFSET)
+        return int(place)
 
 
 class SlotWriter:
@@ -130,30 +144,47 @@ class SlotWriter:
 
     def claim(self, pid: int) -> None:
         """Start out: the slot belongs to this process from now on."""
-        body = _BODY.pack(pid, Wear.NONE, SlotState.STARTING, 0, 0, 0, 0, 0, 0, 0, b"", b"")
+        body = _BODY.pack(pid, Wear.NONE, SlotState.STARTING, 0, 0, 0, 0, 0, 0, 0, 0, b"", b"")
         self._write(_SEQUENCE.size, body)
 
     def idle(self) -> None:
         """Registered, no job."""
-        self._write_job(SlotState.IDLE, 0, 0, 0, 0, b"")
+        self._write_job(SlotState.IDLE)
 
     def begin(self, server: int, function: int, handle: str, now_ns: int, deadline_ns: int) -> None:
         """A job starts."""
         self._start_ns = now_ns
-        self._write_job(SlotState.BUSY, server, function, now_ns, deadline_ns, handle.encode()[:_HANDLE_BYTES])
+        job = (server, function, now_ns, deadline_ns)
+        self._write_job(SlotState.BUSY, 1, job, handle.encode()[:_HANDLE_BYTES])
 
     def end(self, now_ns: int, *, failed: bool) -> None:
         """The job ended; the slot shows an idle worker."""
-        self._busy_ns += now_ns - self._start_ns
+        self.count(now_ns - self._start_ns, failed=failed)
+        self.idle()
+
+    def count(self, busy_ns: int, *, failed: bool) -> None:
+        """A job ended after so long; the slot shows that with the next change of its state."""
+        self._busy_ns += busy_ns
         if failed:
             self._failed += 1
         else:
             self._done += 1
-        self.idle()
+
+    def serve(self, running: int) -> None:
+        """A worker that runs several jobs at once has so many now; each has a slot of its own."""
+        self._write_job(SlotState.BUSY if running else SlotState.IDLE, running)
+
+    def activate(self, place: int) -> None:
+        """The job at this place, from 1, has the processor now; 0 is none."""
+        _ACTIVE.pack_into(self._memory, self._at + _ACTIVE_OFFSET, place)
+
+    def free(self) -> None:
+        """A place without a job."""
+        self._write_job(SlotState.FREE)
 
     def leave(self) -> None:
         """The worker ends on its own accord."""
-        self._write_job(SlotState.LEAVING, 0, 0, 0, 0, b"")
+        self._write_job(SlotState.LEAVING)
 
     def wear(self, reason: Wear) -> None:
         """A limit is reached, or near: the supervisor should have a replacement ready."""
@@ -164,9 +195,10 @@ class SlotWriter:
         encoded = text.encode(errors="replace")[:_ERROR_BYTES]
         self._write(_ERROR_OFFSET, encoded.ljust(_ERROR_BYTES, b"\0"))
 
-    def _write_job(self, state: int, server: int, function: int, start: int, deadline: int, handle: bytes) -> None:
-        body = _JOB.pack(state, server, function, start, deadline, self._done, self._failed, self._busy_ns, handle)
-        self._write(_JOB_OFFSET, body)
+    def _write_job(self, state: int, running: int = 0, job: _JobNumbers = _NO_JOB, handle: bytes = b"") -> None:
+        server, function, start_ns, deadline_ns = job
+        counters = (self._done, self._failed, self._busy_ns)
+        self._write(_JOB_OFFSET, _JOB.pack(state, server, function, running, start_ns, deadline_ns, *counters, handle))
 
     def _write(self, offset: int, data: bytes) -> None:
         memory, at = self._memory, self._at

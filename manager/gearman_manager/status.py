@@ -13,7 +13,7 @@ from gearman_manager.pool import Pool, WorkerState
 from gearman_manager.pool_state import PoolState
 from gearman_manager.process import private_bytes
 from gearman_manager.queues import Queues
-from gearman_manager.scoreboard import SlotState
+from gearman_manager.scoreboard import SlotView
 from gearman_manager.workforce import Workforce
 
 Report = dict[str, Any]
@@ -62,13 +62,8 @@ def _pool(pool: Pool, workforce: Workforce, settings: ResolvedPool | None) -> Re
 def _worker(live: LiveWorker, workforce: Workforce) -> Report:
     view = workforce.view(live)
     now = time.monotonic()
-    jobs = []
+    jobs = [_job(job, live, now) for job in workforce.jobs(live)]
     state = live.worker.state.value
-    if view.state is SlotState.BUSY:
-        for_s = max(0.0, now - view.start_ns / 1e9)
-        jobs.append(
-            {"function": live.order.pool.functions[view.function], "handle": view.handle, "for_s": round(for_s, 3)}
-        )
     if live.worker.state is WorkerState.READY:
         state = "busy" if jobs else "idle"
     return {
@@ -81,6 +76,11 @@ def _worker(live: LiveWorker, workforce: Workforce) -> Report:
         "private_bytes": private_bytes(live.pid) if live.pid else None,
         "age_s": round(now - live.started_at, 3),
     }
+
+
+def _job(view: SlotView, live: LiveWorker, now: float) -> Report:
+    for_s = max(0.0, now - view.start_ns / 1e9)
+    return {"function": live.order.pool.functions[view.function], "handle": view.handle, "for_s": round(for_s, 3)}
 
 
 def _functions(generations: Generations, queues: Queues | None) -> Mapping[str, Report]:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from rich.text import Text
 Report = dict[str, Any]
 WATCH_INTERVAL_S: Final = 1.0
 PIPE_WIDTH: Final = 200
+JOBS_SHOWN: Final = 10
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
@@ -69,19 +70,28 @@ def _workers(report: Report) -> Table:
     table = Table("worker", "pid", "state", "job", "for", "done", "failed", "memory", "age", box=None)
     for pool in report["pools"].values():
         for worker in pool["workers"]:
-            job = worker["jobs"][0] if worker["jobs"] else None
+            jobs = _jobs(worker["jobs"])
             table.add_row(
                 worker["name"],
                 str(worker["pid"] or "-"),
                 worker["state"],
-                f"{job['function']} {job['handle']}" if job else "-",
-                duration(job["for_s"]) if job else "-",
+                *jobs[0],
                 str(worker["done"]),
                 str(worker["failed"]),
                 f"{worker['private_bytes'] / 1e6:.1f} MB" if worker["private_bytes"] else "-",
                 duration(worker["age_s"]),
             )
+            for job, running in jobs[1:]:
+                table.add_row("", "", "", job, running)
     return table
+
+
+def _jobs(jobs: Sequence[Report]) -> list[tuple[str, str]]:
+    """A worker's jobs and for how long they run, each for a line of its own; of very many those that run longest."""
+    lines = [(f"{job['function']} {job['handle']}", duration(job["for_s"])) for job in jobs[:JOBS_SHOWN]]
+    if len(jobs) > JOBS_SHOWN:
+        lines.append((f"and {len(jobs) - JOBS_SHOWN} more", ""))
+    return lines or [("-", "-")]
 
 
 def _functions(report: Report) -> Table:

@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from glob import glob
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,7 @@ from gearman_manager import exit_codes, log, loop_boundary, policies, process, s
 from gearman_manager.by_hand import ByHand
 from gearman_manager.cgroup import Cgroup, usable_cores
 from gearman_manager.code_loading import Host
+from gearman_manager.concurrent_start import start_concurrent_worker
 from gearman_manager.config import Config, ConfigError, Problem, ResolvedPool, reachable
 from gearman_manager.control import Commands, ControlServer
 from gearman_manager.discovery import content_hashes
@@ -33,7 +35,7 @@ from gearman_manager.generations import Accepted, Generations
 from gearman_manager.grant import Room
 from gearman_manager.host_guards import HostGuards
 from gearman_manager.oom import OomKills
-from gearman_manager.orders import CodeFiles, pool_order
+from gearman_manager.orders import CodeFiles, Surroundings, pool_order
 from gearman_manager.orphans import Orphans
 from gearman_manager.overseer import Overseer
 from gearman_manager.queues import Queues
@@ -77,6 +79,7 @@ class Supervisor:
         self._workforce.running_jobs = self._running_jobs
         self._workforce.kill_zygote = lambda: self._generations.kill_zygote()
         inherited = Inherited(scoreboard, self._lifeline_read, self._doorbell)
+        self._workforce.start_concurrent = partial(start_concurrent_worker, inherited)
         host = Host(usable_cores(self._cgroup), self._oom_kills.describe)
         self._generations = Generations(inherited, self._workforce, host, self._arrange)
         self._scaling = Scaling(self._workforce, self._room)
@@ -268,12 +271,12 @@ class Supervisor:
     def _arrange(self, accepted: Accepted) -> None:
         """A generation takes over: tell everybody what runs now."""
         self._server_start.get()  # only then its port is known
-        addresses = self._addresses()
-        layout = accepted.layout
+        layout, config = accepted.layout, accepted.config
+        around = Surroundings(self._addresses(), config.workers_dir, config.log.level.upper())
         watched = [file for pool in layout.pools.values() for pattern in pool.watch for file in glob(pattern)]
         files = accepted.code.files
         code = CodeFiles({**files.hashes, **content_hashes((), watched)}, files.needs)
-        orders = {name: pool_order(pool, layout, addresses, code) for name, pool in layout.pools.items()}
+        orders = {name: pool_order(pool, layout, around, code) for name, pool in layout.pools.items()}
         if self._server is not None:
             self._server.use_policies(policies.policies_of(layout.functions))
         self._workforce.max_output_bytes = accepted.config.log.max_output

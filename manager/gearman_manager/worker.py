@@ -7,9 +7,7 @@ supervisor asks for it (SIGTERM) or is gone (end of file on the lifeline): after
 import logging
 import os
 import signal
-import sys
 import time
-from contextlib import suppress
 
 from setproctitle import setproctitle
 
@@ -82,10 +80,3 @@ def main(order: Order, code: Code, shared: Shared) -> int:
         return 1
     process.run()
     return 0
-
-
-def flush_output() -> None:
-    """Write out what user code printed last."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):
-            stream.flush()

@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import gevent
 
@@ -51,6 +51,7 @@ class Workforce:
         self.pools: dict[str, Pool] = {}
         self.live: dict[str, LiveWorker] = {}
         self.kill_zygote: Callable[[], None] = lambda: None
+        self.start_concurrent: Callable[[dict[str, Any], int], process.Child]
         self.running_jobs: Callable[[str], int] = lambda _pool: 0  # of a program pool, as the job servers know
         self.max_output_bytes = DEFAULT_BYTES  # that a worker's output may add to the log in a second
         self._totals: dict[str, Totals] = {}
@@ -119,15 +120,31 @@ class Workforce:
         """What the worker says about itself."""
         return self._slots.scoreboard.read(live.slot)
 
-    def busy(self, pool: Pool) -> set[str]:
-        """The names of the pool's workers that have a job.
+    def jobs(self, live: LiveWorker) -> list[SlotView]:
+        """What it runs now: each job's slot, the longest running first."""
+        read = self._slots.scoreboard.read
+        views = (read(slot) for slot in (live.slots[1:] or live.slots))
+        return sorted((view for view in views if view.state is SlotState.BUSY), key=lambda view: view.start_ns)
 
-        Of programs nobody knows which: while any job of theirs runs, all of them count as busy.
+    def active_job(self, live: LiveWorker) -> SlotView | None:
+        """Of a worker with several jobs, the one that has the processor."""
+        place = self._slots.scoreboard.active_place(live.slot)
+        return self._slots.scoreboard.read(live.slots[place]) if 0 < place < len(live.slots) else None
+
+    def busy(self, pool: Pool) -> set[str]:
+        """The names of the pool's workers that have a job, and so are not to be sent away as superfluous.
+
+        Of those that run several at once the least busy may go, once the others have room: waiting for one without a
+        job could take for ever. Of programs nobody knows which: while any of them has one, all do.
         """
         order = self._orders.get(pool.name)
         if order is not None and order.pool.command is not None:
             return set(pool.workers) if self.running_jobs(pool.name) else set()
-        return {name for name in pool.workers if self.view(self.live[name]).state is SlotState.BUSY}
+        running = {name: self.view(self.live[name]).running for name in pool.workers}
+        if order is None or not order.is_concurrent:
+            return {name for name, count in running.items() if count}
+        least = min(running.values(), default=0)
+        return {name for name, count in running.items() if count > least or count >= order.pool.concurrency}
 
     def of(self, pool: str) -> Iterable[LiveWorker]:
         """The pool's workers, oldest first."""
@@ -194,7 +211,8 @@ class Workforce:
     def _start(self, pool: Pool, zygote: ZygoteProcess | None, now: float) -> bool:
         """Have one more worker started; False where none can be now."""
         order = self._orders[pool.name]
-        if order.pool.command is None and zygote is None:
+        needs_zygote = order.pool.command is None and not order.is_concurrent
+        if needs_zygote and zygote is None:
             return False  # its successor is on its way
         extra: dict[str, object] = {"pool": pool.name}
         try:
@@ -204,20 +222,20 @@ class Workforce:
             self._can_not_start(pool, f"can't start a worker: {error.strerror}", now)
             return False
         try:
-            slot = self._slots.take()
+            slots = self._slots.take(1 + order.pool.concurrency if order.is_concurrent else 1)
         except StartError as error:
             output.close()
             self._can_not_start(pool, str(error), now)
             return False
         worker = pool.new_worker(now)
         extra["worker"] = worker.name
-        live = LiveWorker(worker, pool, order, slot, output, now)
+        live = LiveWorker(worker, pool, order, slots, output, now)
         live.expires_at = _expiry(order, worker.name, now)
         self.live[worker.name] = live
-        if zygote is not None and order.pool.command is None:
+        if zygote is not None and needs_zygote:
             zygote.spawn(self._message(live), output.write_end)
         else:
-            self._start_program(live)
+            self._start_by_exec(live)
         output.handed_over()
         return worker.name in self.live
 
@@ -227,7 +245,7 @@ class Workforce:
         pool.refused(reason, now + SYSTEM_RETRY_S)
         self._wake()  # to plan anew: the plan that is being carried out knows no time to look again
 
-    def _message(self, live: LiveWorker) -> dict[str, object]:
+    def _message(self, live: LiveWorker) -> dict[str, Any]:
         pool = live.order.pool
         return {
             "name": live.name,
@@ -240,16 +258,28 @@ class Workforce:
             "nice": pool.nice,
         }
 
-    def _start_program(self, live: LiveWorker) -> None:
+    def _start_by_exec(self, live: LiveWorker) -> None:
         try:
-            child = start_program(live.order, live.name, self._client_id(live), live.output.write_end)
+            if live.order.is_concurrent:
+                child = self.start_concurrent(self._concurrent_message(live), live.output.write_end)
+            else:
+                child = start_program(live.order, live.name, self._client_id(live), live.output.write_end)
         except StartError as error:
             live.pool.last_error = str(error)
             _log.error("%s; trying again", error, extra={"pool": live.pool.name})
             self._crashed(live, registered=False)
             return
         self._born(live, child)
-        gevent.spawn_later(PROGRAM_START_S, self._program_lives, live)
+        if live.is_program:
+            gevent.spawn_later(PROGRAM_START_S, self._program_lives, live)
+
+    def _concurrent_message(self, live: LiveWorker) -> dict[str, Any]:
+        """What a worker must know beside the order when it loads the code itself and has several places."""
+        return self._message(live) | {
+            "place_slots": live.slots[1:],
+            "folders": live.order.folders,
+            "log_level": live.order.log_level,
+        }
 
     def _program_lives(self, live: LiveWorker) -> None:
         if self.live.get(live.name) is live and live.worker.state is WorkerState.STARTING:
@@ -331,8 +361,9 @@ class Workforce:
         """Kill those whose time to stop is over; returns the deadlines that are still to come."""
         for live in list(self.live.values()):
             if live.kill_at is not None and live.kill_at <= now:
-                handle = {"handle": self.view(live).handle or None}
-                _log.warning("did not stop in time, killed; its job goes back to the queue", extra=live.where | handle)
+                jobs = self.jobs(live)
+                handle = {"handle": jobs[0].handle if len(jobs) == 1 else None}
+                _log.warning("did not stop in time, killed; %s", _go_back(len(jobs)), extra=live.where | handle)
                 self._kill(live)
         return [live.kill_at for live in self.live.values() if live.kill_at is not None]
 
@@ -340,7 +371,7 @@ class Workforce:
         """In the hub: the kernel says that the worker has ended."""
         live.watcher.stop()
         live.watcher.close()
-        view = self.view(live)
+        view, jobs = self.view(live), self.jobs(live)
         status = self._departures.status_of(live)
         asked = live.worker.state in (WorkerState.DRAINING, WorkerState.STOPPING)
         registered = live.worker.ready_at is not None or view.state in (SlotState.IDLE, SlotState.BUSY)
@@ -354,7 +385,7 @@ class Workforce:
             self._discard(live)
         else:
             self._crashed(live, registered=registered)
-        self._departures.left(Departure(live, view, asked or left_alone), status)
+        self._departures.left(Departure(live, view, jobs, asked or left_alone), status)
         self._wake()
 
     def _crashed(self, live: LiveWorker, *, registered: bool) -> None:
@@ -365,8 +396,12 @@ class Workforce:
 
     def _discard(self, live: LiveWorker) -> None:
         del self.live[live.name]
-        self._slots.give_back(live.slot)
+        self._slots.give_back(live.slots)
         live.output.close()
+
+
+def _go_back(jobs: int) -> str:
+    return "its job goes back to the queue" if jobs == 1 else f"its {jobs} jobs go back to the queue"
 
 
 def _expiry(order: PoolOrder, name: str, now: float) -> float | None:

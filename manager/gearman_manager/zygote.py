@@ -79,7 +79,7 @@ class Zygote:
         php = find_php_functions(folders)  # only found: programs of their own serve them
         included = {file for files in php.needs.values() for file in files}
         self._hooks = found.hooks
-        worker.flush_output()  # half a line that a module printed is not every worker's
+        child_log.flush_output()  # half a line that a module printed is not every worker's
         # What is alive now is shared by all workers: collecting or moving it there would only unshare pages.
         gc.collect()
         gc.freeze()
@@ -135,7 +135,7 @@ class Zygote:
         except BaseException:  # noqa: BLE001 (a boundary: below it stands the zygote's own loop)
             _log.critical("the worker %s broke down", order.name, exc_info=True)
         finally:
-            worker.flush_output()
+            child_log.flush_output()
             os._exit(status)
 
     def _reap(self) -> None:
@@ -182,5 +182,5 @@ def main(argv: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     code = main(sys.argv[1:])
-    worker.flush_output()
+    child_log.flush_output()
     os._exit(code)  # a thread that a module started must not keep it alive

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+from gearman_manager.places import Places
 from gearman_manager.scoreboard import Scoreboard, SlotState, SlotWriter
 
 
@@ -49,6 +50,7 @@ def test_it_is_passed_through_exec_and_read_whole_while_it_is_written_and_after_
     board = Scoreboard.create(1)
     program = """
 import sys
+from gearman_manager.places import Places
 from gearman_manager.scoreboard import Scoreboard, SlotWriter
 slot = SlotWriter(Scoreboard.open(int(sys.argv[1])), 0)
 slot.claim(1)
@@ -78,3 +80,24 @@ while True:
         writer.wait()
         writer.stdout.close() if writer.stdout else None
     assert board.read(0).pid == 1
+
+
+def test_a_worker_of_several_jobs_shows_how_many_it_has_and_which_has_the_processor() -> None:
+    board = Scoreboard.create(3)
+    own = SlotWriter(board, 0)
+    own.claim(7)
+    places = Places(board, (1, 2), own)
+    first = places.take(0, 4, "H:1", None)
+    second = places.take(1, 5, "H:2", 2.0)
+    assert (places.free, board.read(0).state, board.read(0).running) == (0, SlotState.BUSY, 2)
+    views = {board.read(slot).handle: board.read(slot) for slot in (1, 2)}
+    assert (views["H:1"].function, views["H:1"].deadline_ns) == (4, 0)
+    assert views["H:2"].deadline_ns - views["H:2"].start_ns == 2_000_000_000
+    own.activate(second.number)
+    assert board.active_place(0) == second.number
+    places.give_back(first, failed=True)
+    places.give_back(second, failed=False)
+    view = board.read(0)
+    assert (view.state, view.running, view.done, view.failed) == (SlotState.IDLE, 0, 1, 1)
+    assert {board.read(slot).state for slot in (1, 2)} == {SlotState.FREE}
+    assert board.active_place(0) == second.number  # written apart from the rest

@@ -207,7 +207,7 @@ class _Plan:
         pool, functions = self._pools[name], tuple(sorted(set(self._served[name])))
         if not functions and pool.command is None:
             return None
-        if self._mixes_languages(name, functions):
+        if self._mixes_languages(name, functions) or self._is_concurrent_php(name, functions):
             return None
         minimum, maximum = worker_range(pool, self._config.defaults, self._cores)
         if minimum > maximum:
@@ -217,6 +217,17 @@ class _Plan:
             self._problems.append(range_problem(key, keys, written, self._config.places))
             return None
         return resolve_pool(name, pool, self._config.defaults, functions, self._cores)
+
+    def _is_concurrent_php(self, name: str, functions: Sequence[str]) -> bool:
+        """Only Python has greenlets."""
+        in_php = any(is_php_file(self._found[function].file) for function in functions if function in self._found)
+        if not in_php or (self._pools[name].concurrency or 1) == 1:
+            return False
+        self._report(
+            f"pools.{name}.concurrency",
+            "the key is for Python functions, and this pool's are in PHP: leave it out, and raise max instead",
+        )
+        return True
 
     def _mixes_languages(self, name: str, functions: Sequence[str]) -> bool:
         """A worker runs either Python or PHP."""

@@ -93,7 +93,7 @@ class PoolKeys(Section):
     preload: v.Flag | None = Field(
         default=None, description="Import the modules once, before the fork; `false`: in each worker, after it."
     )
-    concurrency: v.Positive | None = Field(
+    concurrency: v.Concurrency | None = Field(
         default=None,
         description="Jobs that one worker runs at once, in greenlets; above 1 only for code that waits a lot.",
     )

@@ -125,7 +125,7 @@ def resolve_pool(name: str, pool: Pool, defaults: Defaults, functions: tuple[str
         stop_timeout_s=_first(*(layer.stop_timeout for layer in layers)),
         nice=_first(*(layer.nice for layer in layers)),
         preload=_first(*(layer.preload for layer in layers)),
-        concurrency=_first(*(layer.concurrency for layer in layers)),
+        concurrency=1 if command else _first(*(layer.concurrency for layer in layers)),
         watch=_first(*(layer.watch for layer in layers), ()),
         env={**(defaults.env or {}), **(pool.env or {})} if command else {},
         cwd=_optional(*(layer.cwd for layer in layers)) if command else None,

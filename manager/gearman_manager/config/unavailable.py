@@ -11,7 +11,7 @@ from .problem import Problem
 from .section import Section
 
 UNAVAILABLE_TOP_KEYS: tuple[str, ...] = ("schedules",)
-UNAVAILABLE_POOL_KEYS: tuple[str, ...] = ("concurrency",)
+UNAVAILABLE_POOL_KEYS: tuple[str, ...] = ()
 UNAVAILABLE_FUNCTION_KEYS: tuple[str, ...] = ("keep_result",)
 
 _MESSAGE = "the key is valid but not available yet in this version: it has no effect"

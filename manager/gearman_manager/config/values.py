@@ -263,6 +263,13 @@ MaximumWorkers = Annotated[
 ]
 Natural = Annotated[int, PlainValidator(_whole(0, _UNLIMITED)), _schema("number", _whole_schema(0))]
 Positive = Annotated[int, PlainValidator(_whole(1, _UNLIMITED)), _schema("number", _whole_schema(1))]
+#: Each job is a greenlet with a slot of the scoreboard; whoever needs more is served better by more processes.
+MAX_CONCURRENCY = 1000
+Concurrency = Annotated[
+    int,
+    PlainValidator(_whole(1, MAX_CONCURRENCY)),
+    _schema(f"number, 1 to {MAX_CONCURRENCY}", {**_whole_schema(1), "maximum": MAX_CONCURRENCY}),
+]
 Niceness = Annotated[
     int, PlainValidator(_whole(-20, 19)), _schema("number, -20 to 19", {**_whole_schema(-20), "maximum": 19})
 ]

@@ -342,6 +342,17 @@ def test_counts_that_only_this_machine_makes_impossible(laid_out: LaidOut, text:
     assert not layout.can_start
 
 
+def test_concurrency_is_for_python_and_an_inherited_one_concerns_nobody_else(laid_out: LaidOut) -> None:
+    php = [FoundFunction("report", "workers/report.php", 1, {})]
+    layout = laid_out("pools:\n  p: {functions: [report], concurrency: 2}\n", php)
+    assert problems(layout) == [
+        "config.yaml:3: pools.p.concurrency: the key is for Python functions, and this pool's are in PHP: "
+        "leave it out, and raise max instead"
+    ]
+    inherited = laid_out("defaults: {concurrency: 5}\npools: {c: {command: x, functions: [y]}, a: {}}\n", found("a"))
+    assert (inherited.pools["a"].concurrency, inherited.pools["c"].concurrency) == (5, 1)
+
+
 def test_keys_that_have_no_effect_yet_are_named_with_their_places(read: Read) -> None:
     text = (
         "server:\ndefaults: {keep_result: 1d, timeout: 1s}\nfunctions:\n  f:\n    keep_result: 3h\n"

@@ -23,7 +23,8 @@ POOL = [
     ("max_jobs: many", "max_jobs: a whole number from 0 up is expected, not 'many'"),
     ("max_jobs: true", "max_jobs: a whole number from 0 up is expected, not true"),
     ("nice: 20", "nice: a whole number from -20 to 19 is expected, not 20"),
-    ("concurrency: 0", "concurrency: a whole number from 1 up is expected, not 0"),
+    ("concurrency: 0", "concurrency: a whole number from 1 to 1000 is expected, not 0"),
+    ("concurrency: 1001", "concurrency: a whole number from 1 to 1000 is expected, not 1001"),
     ("max_lifetime: 30", f"max_lifetime: a duration needs a unit: write 30s (allowed: {DURATIONS}), not 30"),
     ("stop_timeout: soon", f"stop_timeout: a duration such as {DURATIONS} is expected, not 'soon'"),
     ("max_memory: 300", "max_memory: a size needs a unit: write 300MB (allowed: 300MB or 1GiB), not 300"),
@@ -70,6 +71,7 @@ POOL = [
 
 PROGRAM = [
     ("preload: true", "preload: the key is for Python functions: it can't stand beside a command"),
+    ("concurrency: 2", "concurrency: the key is for Python functions: it can't stand beside a command"),
     ("max_jobs: 5", "max_jobs: the key is for Python functions: it can't stand beside a command"),
     ("env: {A: 1.10}", "env.A: text is expected, not 1.1 (put it in quotes)"),
     ("env: {A: yes}", "env.A: text is expected, not true (put it in quotes)"),

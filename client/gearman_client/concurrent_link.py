@@ -1,0 +1,166 @@
+"""A tie to one job server that holds several jobs at once, and never waits for an answer: it is told when one is there.
+
+Several grabs may be under way, each for a free place of the worker. A server that has jobs is asked for ever more of
+them together (twice as many after each answer that brought one), a server that has none by a single grab: so neither a
+long way to the server nor a hundred free places cost anything. What jobs report may be sent from any greenlet;
+everything else, reading above all, belongs to whoever drives the worker.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from time import monotonic
+from typing import Final
+
+from gearman_client.address import Address
+from gearman_client.connection import Connection
+from gearman_client.errors import ConnectionLost
+from gearman_client.link_state import LinkEvent, LinkState
+from gearman_client.server_link import MAX_UNSENT_BYTES, LinkContext, ServerLink
+from gearman_client.worker_job import WorkerJob
+
+MAX_ASKED: Final = 1024
+#: A job that waits for a slow server looks so often whether the connection is still the same.
+_LOOK_S: Final = 0.5
+
+
+class ConcurrentLink(ServerLink):
+    """One job server of a worker with several places. `wake` ends the wait of whoever drives that worker."""
+
+    def __init__(self, address: Address, context: LinkContext, wake: Callable[[], None]) -> None:
+        super().__init__(address, context)
+        self._wake = wake
+        self._arrived: list[WorkerJob] = []
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        """What holds for one connection."""
+        self._asked: deque[int] = deque()  # for each grab under way: how many answers went before it
+        self._answers = self._confirmed = 0
+        self._at_once = 1  # grabs that may be under way together
+        self._broken = ""  # what a job found out when it sent something
+        self._watches_for_room = False
+        self._sent_bytes = 0
+        self._reply_by = self._room_by = inf  # the server counts as lost when it is silent for longer
+
+    @property
+    def asked(self) -> int:
+        """How many grabs are under way: as many jobs may come."""
+        return len(self._asked)
+
+    @property
+    def wants_to_be_asked(self) -> bool:
+        """It may have a job beyond those that are asked for."""
+        if self.state is LinkState.GRABBING:
+            return len(self._asked) < self._at_once
+        return self.state is LinkState.READY
+
+    def ask(self, now: float) -> None:
+        """Queue one grab for the next `push`."""
+        connection = self.connection
+        if connection is None:
+            return
+        if not self._asked:
+            self._to(LinkEvent.GRAB)
+            self._reply_by = now + self._context.settings.reply_timeout_s
+        connection.queue(self._grab)
+        self._asked.append(self._answers)
+
+    def take(self) -> list[WorkerJob]:
+        """The jobs that came since the last time."""
+        jobs, self._arrived = self._arrived, []
+        return jobs
+
+    def push(self, now: float) -> None:
+        """Send what the server takes now; have its taking the rest watched for."""
+        if self._broken:
+            self._lose(self._broken)
+        elif self.state >= LinkState.READY:
+            self._guard(self._push)
+        if self.state >= LinkState.READY:
+            self._note_silence(now)
+
+    def on_ready(self) -> None:
+        """Bytes came, or the server takes some again, or its connection is established."""
+        if self.state is LinkState.CONNECTING:
+            super().on_ready()
+        else:
+            self._guard(lambda connection: self._handle(connection.try_receive()))
+
+    def tick(self, now: float) -> None:
+        """Do what is due; a server that answers no grab, or takes no byte, for too long counts as lost."""
+        if self.state < LinkState.READY:
+            super().tick(now)
+        elif now >= self.due_at:
+            self._lose(f"no answer for {self._context.settings.reply_timeout_s:g} s")
+
+    # Called by jobs, in greenlets of their own
+
+    def answer(self, connection: Connection | None, handle: bytes, packet: bytes) -> None:
+        """Queue a job's final answer for the next `push`."""
+        if connection is not None and connection is self.connection:
+            self._answers += 1
+        super().answer(connection, handle, packet)
+
+    def tell(self, connection: Connection | None, packet: bytes) -> None:
+        """Send what a running job reports, at once as far as the server takes it; wait while too much is unsent."""
+        if connection is None or connection is not self.connection:
+            return
+        connection.queue(packet)
+        try:
+            if not connection.try_flush():
+                self._wake()
+                self._wait_for_room(connection)
+        except ConnectionLost as error:
+            # Whoever drives the worker may be waiting for this very connection, so it is closed there alone.
+            if connection is self.connection:
+                self._broken = str(error)
+                self._wake()
+
+    def _wait_for_room(self, connection: Connection) -> None:
+        while connection is self.connection and not self._broken and connection.unsent_bytes > MAX_UNSENT_BYTES:
+            if connection.wait_writable(_LOOK_S):
+                connection.try_flush()
+
+    # Sending and receiving
+
+    def _push(self, connection: Connection) -> None:
+        needs_room = not connection.try_flush()
+        if needs_room is not self._watches_for_room:
+            self._watches_for_room = needs_room
+            readiness = self._context.readiness
+            (readiness.watch_both if needs_room else readiness.watch_readable)(self, connection.fileno())
+
+    def _note_silence(self, now: float) -> None:
+        """Set `due_at` to when the server counts as lost if it stays as it is."""
+        connection = self.connection
+        if connection is None or not self._watches_for_room:
+            self._room_by = inf
+        elif self._room_by == inf or connection.sent_bytes != self._sent_bytes:
+            self._sent_bytes = connection.sent_bytes
+            self._room_by = now + self._context.settings.reply_timeout_s
+        self.due_at = min(self._reply_by, self._room_by)
+
+    def _replied(self, event: LinkEvent) -> None:
+        """One grab is answered, so the server has read what was sent before it; others may still be under way."""
+        self._to(event)
+        answers = self._asked.popleft()
+        del self._unconfirmed[: answers - self._confirmed]
+        self._confirmed = answers
+        self._at_once = 1 if event is LinkEvent.NO_JOB else min(self._at_once * 2, MAX_ASKED)
+        self._reply_by = inf
+        if self._asked:
+            self._to(LinkEvent.WAKE)
+            self._to(LinkEvent.GRAB)
+            self._reply_by = monotonic() + self._context.settings.reply_timeout_s
+
+    def _assign(self, handle: bytes, function: bytes, unique: bytes, workload: bytes) -> WorkerJob:
+        job = super()._assign(handle, function, unique, workload)
+        self._assigned = None
+        self._arrived.append(job)
+        return job
+
+    def _forget_connection(self) -> None:
+        super()._forget_connection()
+        self._arrived.clear()  # the server gives them to somebody else
+        self._start_anew()

@@ -1,0 +1,110 @@
+"""Time limits of jobs that run side by side: JobTimeout, raised in the greenlet of the job whose time is up.
+
+The event loop delivers it to a job that waits for something, as they all do most of the time. A job that computes and
+lets nobody else run is reached by a signal (SIGALRM) instead, a moment later, and never in our own code that it calls.
+"""
+
+import signal
+from collections.abc import Callable
+from math import inf
+from time import monotonic
+from types import FrameType, TracebackType
+from typing import Final, TypeVar
+
+import gevent
+
+from gearman_manager.errors import JobTimeout
+
+_Result = TypeVar("_Result")
+#: How long after the limit the loop is taken to be blocked, and how often that is looked at again.
+BLOCKED_S: Final = 0.1
+
+
+class GreenletLimits:
+    """One per process: it owns SIGALRM and the real-time interval timer."""
+
+    def __init__(self) -> None:
+        self._running: dict[object, GreenletLimit] = {}
+        self._alarm_at = inf
+        signal.signal(signal.SIGALRM, self._alarm)
+
+    def begin(self, limit: "GreenletLimit") -> None:
+        """The current greenlet runs user code under this limit."""
+        self._running[gevent.getcurrent()] = limit
+        self._arm(limit.deadline + BLOCKED_S)
+
+    def end(self) -> None:
+        """The current greenlet has left user code."""
+        self._running.pop(gevent.getcurrent(), None)
+
+    def _arm(self, at: float) -> None:
+        """Have the alarm ring at this moment, if it is not to ring earlier anyway."""
+        if at < self._alarm_at:
+            self._alarm_at = at
+            signal.setitimer(signal.ITIMER_REAL, max(at - monotonic(), 0.001))
+
+    def _alarm(self, _number: int, _frame: FrameType | None) -> None:
+        """In whichever greenlet has the processor: the loop's own, unless a job keeps it."""
+        self._alarm_at = inf
+        now = monotonic()
+        # Those past their limit are looked at again and again: the one that blocks the others may be one of them.
+        waiting = [limit.deadline for limit in self._running.values() if not limit.is_raised]
+        if waiting:
+            self._arm(max(min(waiting), now) + BLOCKED_S)
+        limit = self._running.get(gevent.getcurrent())
+        if limit is not None and now >= limit.deadline:
+            limit.interrupt()
+
+
+class GreenletLimit:
+    """The limit of one job. Suspended within `with limit:`, for our own code that user code calls."""
+
+    __slots__ = ("_limits", "_suspended", "deadline", "is_raised")
+
+    def __init__(self, limits: GreenletLimits) -> None:
+        self._limits = limits
+        self._suspended = False
+        self.deadline = inf
+        self.is_raised = False
+
+    def call(self, function: Callable[[], _Result], timeout_s: float) -> _Result:
+        """Run user code for at most so many seconds, in the current greenlet.
+
+        Raises:
+            JobTimeout: it took longer.
+        """
+        self.deadline = monotonic() + timeout_s
+        timer = gevent.get_hub().loop.timer(timeout_s)
+        timer.start(self._expire, gevent.getcurrent(), update=True)
+        self._limits.begin(self)
+        try:
+            return function()
+        finally:
+            self.is_raised = True
+            self._limits.end()
+            timer.stop()
+            timer.close()
+
+    def interrupt(self) -> None:
+        """By the alarm, in the job's greenlet.
+
+        Raises:
+            JobTimeout: once, and not while suspended.
+        """
+        if not self.is_raised and not self._suspended:
+            self.is_raised = True
+            raise JobTimeout
+
+    def _expire(self, runner: "gevent.Greenlet[..., object]") -> None:
+        """By the loop, while the job waits."""
+        if not self.is_raised:
+            self.is_raised = True
+            runner.throw(JobTimeout)
+
+    def __enter__(self) -> None:
+        self._suspended = True
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _value: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self._suspended = False

@@ -1,0 +1,254 @@
+"""The worker that holds several jobs at once: how many it asks for, whom, when it sleeps, what losses mean."""
+
+import os
+import queue
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from gearman_client import Client, WorkerJob, WorkerSettings
+from gearman_client.concurrent_worker import ConcurrentWorker
+from gearman_client.packet import PacketType
+
+T = PacketType
+SOON_S = 10.0
+
+
+class Crew:
+    """Drives a worker in a thread, with so many places; a job keeps its place until it is finished here."""
+
+    def __init__(self, worker: ConcurrentWorker, places: int, in_thread: Any) -> None:
+        self.worker = worker
+        self.came: queue.Queue[WorkerJob] = queue.Queue()
+        self._places = places
+        self._taken = 0
+        self.end = in_thread(self._run)
+
+    def _run(self) -> None:
+        while not self.worker.stopping or self._taken or self.worker.asked:
+            for job in self.worker.take(self._places - self._taken):
+                self._taken += 1
+                self.came.put(job)
+        self.worker.close()
+
+    def next(self) -> WorkerJob:
+        return self.came.get(timeout=SOON_S)
+
+    def finish(self, job: WorkerJob, result: bytes = b"") -> None:
+        job.complete(result)
+        self._taken -= 1
+        self.worker.wake()
+
+
+@pytest.fixture
+def start_crew(observer: Any, in_thread: Any) -> Iterator[Callable[..., Crew]]:
+    crews: list[Crew] = []
+
+    def start(servers: Any, places: int, **settings: Any) -> Crew:
+        worker = ConcurrentWorker(servers, WorkerSettings(**settings), observer=observer)
+        worker.register("f")
+        crews.append(Crew(worker, places, in_thread))
+        return crews[-1]
+
+    yield start
+    for crew in crews:
+        crew.worker.stop()
+
+
+def assign(peer: Any, *numbers: int) -> None:
+    for number in numbers:
+        peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:%d" % number, b"f", b"", b"")
+
+
+def grabs(peer: Any, count: int) -> None:
+    for _ in range(count):
+        peer.expect(T.GRAB_JOB_UNIQ)
+
+
+def end(crew: Crew, peer: Any) -> None:
+    """Let it end at once: the server closes the connection as soon as it has read to the end."""
+    crew.worker.stop()
+    peer.read_to_end()
+    peer.close()
+    crew.end.result(SOON_S)
+
+
+def test_it_asks_for_twice_as_many_with_each_job_but_never_for_more_than_it_has_places(
+    scripted_server: Any, start_crew: Any
+) -> None:
+    crew = start_crew(scripted_server.address, 5)
+    peer = scripted_server.accept()
+    peer.greet(b"f")  # the first grab, alone
+    assign(peer, 1)
+    grabs(peer, 2)
+    assign(peer, 2, 3)
+    grabs(peer, 2)  # the last two places
+    assign(peer, 4, 5)
+    held = [crew.next() for _ in range(5)]
+    assert [job.handle for job in held] == [f"H:x:{number}" for number in range(1, 6)]
+    crew.finish(held[2], b"third")
+    assert peer.read_once() == [(T.WORK_COMPLETE, b"H:x:3\0third"), (T.GRAB_JOB_UNIQ, b"")]  # nothing came before it
+    peer.send(T.NO_JOB)
+    peer.expect(T.PRE_SLEEP)
+    for job in (held[0], held[1], held[3], held[4]):
+        crew.finish(job)
+    end(crew, peer)
+
+
+def test_it_sleeps_when_the_last_of_its_grabs_finds_nothing_and_asks_again_when_woken(
+    scripted_server: Any, start_crew: Any
+) -> None:
+    crew = start_crew(scripted_server.address, 10)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    assign(peer, 1)
+    grabs(peer, 2)
+    peer.send(T.NO_JOB)
+    assign(peer, 2)  # came between the two
+    grabs(peer, 2)
+    peer.send(T.NO_JOB)
+    peer.send(T.NO_JOB)
+    peer.expect(T.PRE_SLEEP)
+    crew.finish(crew.next(), b"late")  # an answer does not wake a server that has said it has nothing
+    peer.expect(T.WORK_COMPLETE, b"H:x:1", b"late")
+    peer.send(T.NOOP)
+    grabs(peer, 1)
+    peer.send(T.NO_JOB)
+    peer.expect(T.PRE_SLEEP)
+    crew.finish(crew.next())
+    end(crew, peer)
+
+
+def test_several_servers_share_the_places(start_scripted_server: Any, start_crew: Any) -> None:
+    servers = [start_scripted_server(), start_scripted_server()]
+    crew = start_crew([server.address for server in servers], 2)
+    peers = [server.accept() for server in servers]
+    for peer in peers:
+        peer.greet(b"f")  # a grab for each of the two places
+    assign(peers[0], 1)
+    first = crew.next()
+    peers[1].send(T.NO_JOB)
+    peers[1].expect(T.PRE_SLEEP)
+    grabs(peers[0], 1)  # the place that the other server had no job for
+    assign(peers[0], 2)
+    second = crew.next()
+    assert [first.server, second.server] == [servers[0].address] * 2
+    peers[1].send(T.NOOP)
+    crew.finish(first)
+    crew.finish(second)
+    assert sorted(peer.next()[0] for peer in peers) == [T.WORK_COMPLETE, T.GRAB_JOB_UNIQ]  # one each, and in turn
+    crew.worker.stop()
+    for peer in peers:
+        peer.close()
+    crew.end.result(SOON_S)
+
+
+def test_a_server_that_does_not_answer_keeps_the_others_from_nothing_and_is_given_up(
+    start_scripted_server: Any, start_crew: Any, observer: Any, wait_for: Any
+) -> None:
+    stalled, sound = start_scripted_server(), start_scripted_server()
+    crew = start_crew([stalled.address, sound.address], 4, reply_timeout_s=0.5)
+    silent, peer = stalled.accept(), sound.accept()
+    silent.greet(b"f")  # and no answer to the grab
+    peer.greet(b"f")
+    for number in range(1, 6):
+        assign(peer, number)
+        crew.finish(crew.next())
+    lost = ("disconnected", stalled.address, "no answer for 0.5 s")
+    wait_for(lambda: lost in observer.events, "the silent server is given up")
+    crew.worker.stop()
+    silent.close()
+    peer.close()
+    crew.end.result(SOON_S)
+
+
+def test_after_stop_a_job_that_was_asked_for_is_still_run_and_answered(scripted_server: Any, start_crew: Any) -> None:
+    crew = start_crew(scripted_server.address, 3)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    crew.worker.stop()
+    assert not crew.end.done()
+    assign(peer, 1)
+    crew.finish(crew.next(), b"done")
+    assert peer.read_to_end() == [(T.WORK_COMPLETE, b"H:x:1\0done")]
+    peer.close()
+    crew.end.result(SOON_S)
+
+
+def test_the_end_of_an_interrupt_descriptor_stops_it(scripted_server: Any, observer: Any, in_thread: Any) -> None:
+    reader, writer = os.pipe()
+    worker = ConcurrentWorker(scripted_server.address, observer=observer)
+    worker.register("f")
+    worker.interrupt_on(reader)
+    crew = Crew(worker, 2, in_thread)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    assign(peer, 1)
+    job = crew.next()
+    grabs(peer, 1)
+    os.close(writer)
+    peer.send(T.NO_JOB)
+    peer.expect(T.PRE_SLEEP)
+    crew.finish(job)
+    peer.expect(T.WORK_COMPLETE, b"H:x:1", b"")
+    peer.close()
+    crew.end.result(SOON_S)
+    os.close(reader)
+
+
+def test_jobs_of_a_lost_connection_are_reported_and_their_answers_go_nowhere(
+    scripted_server: Any, start_crew: Any, observer: Any
+) -> None:
+    crew = start_crew(scripted_server.address, 3)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    assign(peer, 1)
+    grabs(peer, 2)
+    assign(peer, 2)
+    first, second = crew.next(), crew.next()
+    crew.finish(first)  # no reply has confirmed this one
+    peer.expect(T.WORK_COMPLETE, b"H:x:1", b"")
+    peer.close()
+    again = scripted_server.accept()
+    again.greet(b"f")
+    crew.finish(second)
+    again.send(T.NO_JOB)
+    again.expect(T.PRE_SLEEP)
+    assert {event[2] for event in observer.named("result_lost")} == {"H:x:1", "H:x:2"}
+    end(crew, again)
+
+
+def test_progress_leaves_at_once_while_other_jobs_wait(scripted_server: Any, start_crew: Any) -> None:
+    crew = start_crew(scripted_server.address, 2)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    assign(peer, 1)
+    grabs(peer, 1)
+    assign(peer, 2)
+    first, second = crew.next(), crew.next()
+    first.status(1, 2)
+    peer.expect(T.WORK_STATUS, b"H:x:1", b"1", b"2")
+    second.data(b"part")
+    peer.expect(T.WORK_DATA, b"H:x:2", b"part")
+    crew.finish(first)
+    crew.finish(second)
+    peer.expect(T.WORK_COMPLETE, b"H:x:1", b"")
+    crew.worker.stop()
+    peer.close()
+    crew.end.result(SOON_S)
+
+
+def test_gearmand_gives_it_several_jobs_over_one_connection(gearmand: Any, start_crew: Any, wait_for: Any) -> None:
+    crew = start_crew(gearmand.address, 3)
+    wait_for(lambda: gearmand.registered("f"), "it is registered")
+    with Client(gearmand.address) as client:
+        for number in range(5):
+            client.submit_background("f", b"%d" % number)
+    held = [crew.next() for _ in range(3)]
+    wait_for(lambda: "f\t5\t3\t1\n" in gearmand.ask("status"), "three of five run, on one worker")
+    for job in held:
+        crew.finish(job)
+    for _ in range(2):
+        crew.finish(crew.next())
+    wait_for(lambda: "f\t0\t0\t1\n" in gearmand.ask("status"), "all are done")
