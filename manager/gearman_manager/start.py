@@ -13,12 +13,15 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from setproctitle import setproctitle
+
 from gearman_manager import exit_codes
 from gearman_manager.config import Config
 from gearman_manager.errors import StartError
 from gearman_manager.log_destinations import SYSLOG, SYSLOG_ADDRESS
 from gearman_manager.pid_file import PidFile
 from gearman_manager.privileges import become, prepare_paths, wanted_account
+from gearman_manager.process import TITLE
 from gearman_manager.run_folder import RunFolder
 
 
@@ -41,6 +44,7 @@ def run(source: Callable[[], Config], folder_of: Callable[[Config], RunFolder], 
     config = load()
     say_up = _in_background() if wishes.daemon else _nothing
     folder = folder_of(config)
+    setproctitle(f"{TITLE}: supervisor")  # before the pid file: by this title scripts know whose number it is
     pid_file = _pid_file(wishes.pid_file, folder)
     try:
         return _run(load, config, folder, say_up)
@@ -53,13 +57,10 @@ def _run(load: Callable[[], Config], config: Config, folder: RunFolder, say_up: 
     account = wanted_account(config)
     prepare_paths(config, account)
     become(account)
-    from setproctitle import setproctitle
-
     from gearman_manager.service import Service
     from gearman_manager.service_manager import ServiceManager
     from gearman_manager.supervisor import Supervisor
 
-    setproctitle("gearman-manager: supervisor")
     _set_up_log(config)
     return Supervisor(load, config, folder, Service(ServiceManager(os.environ), say_up)).run()
 

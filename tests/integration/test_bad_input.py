@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from gearman_manager.run_folder import default_run_folder
-
 from .conftest import BIN, RunningManager, eventually
 
 MISTAKES = """\
@@ -172,7 +170,6 @@ def test_init_makes_a_folder_in_which_the_manager_works_at_once(tmp_path: Path) 
     again = run(tmp_path, "init", "new")
     assert_message(again, 1, "exists already")
     manager = RunningManager(tmp_path / "new")
-    manager.run_dir = str(default_run_folder(manager.config_file))
     os.environ["GEARMAN_PORT"] = str(port)
     try:
         manager.launch()

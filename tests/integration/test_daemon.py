@@ -22,6 +22,8 @@ HELLO = "def hello(job):\n    return 'hello'\n"
 class Daemon(RunningManager):
     """A manager that is started with `-d`."""
 
+    run_dir = "run"
+
     def prepare(self, config: str = CONFIG) -> "Daemon":
         """A module and a configuration."""
         self.write_module("hello.py", HELLO)
