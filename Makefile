@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 TESTERS ?= 4
 NODE_PEERS := gearmanode@0.9.2 winston@3.19.0 abraxas@2.1.10
 
-.PHONY: setup run test soak lint docs bench peers clean
+.PHONY: setup run test soak soak-workers soak-kills lint docs bench peers clean
 
 setup: $(VENV)/.installed
 
@@ -35,8 +35,14 @@ peers: setup
 	@command -v npm >/dev/null || { echo 'npm is needed; on Debian and Ubuntu: apt-get install nodejs npm' >&2; exit 1; }
 	npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix $(VENV)/peers $(NODE_PEERS)
 
-# What takes too long for every day: hundreds of kills with each kind of database.
-soak: setup
+# What takes too long for every day. A thousand workers on this machine: minutes.
+soak: soak-workers soak-kills
+
+soak-workers: setup
+	$(BIN)/python benchmarks/soak.py
+
+# Hundreds of kills with each kind of database: an hour.
+soak-kills: setup
 	GEARMAN_KILL_ROUNDS=300 $(BIN)/python -m pytest tests/server/stores/test_kills.py
 
 lint: setup
@@ -49,9 +55,14 @@ lint: setup
 docs: setup
 	$(BIN)/python -m gearman_manager.config.reference docs/configuration.md
 
-bench: setup
+bench: setup $(VENV)/.bench
 	@command -v cc >/dev/null || { echo 'a C compiler (cc) is needed for the load generator' >&2; exit 1; }
 	$(BIN)/python benchmarks/run.py
+
+# What the benchmarks compare with; nothing else needs it.
+$(VENV)/.bench: pyproject.toml | setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
 
 clean:
 	rm -rf $(VENV) dist benchmarks/build

@@ -1,133 +1,91 @@
-"""The manager: how fast a hundred workers are registered, what each of them costs, what the idle supervisor costs.
+"""A hundred workers: how fast they are there, what they cost, how fast a killed one is replaced; beside supervisord and
+celery. And what the supervisor costs while two hundred workers wait.
 
-Everything is seen from outside: the workers by what the job server says, the memory by what the kernel says.
+Everything is seen from outside: the workers by what the job server says, memory and processor time by what the kernel
+says.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
-import psutil
+from herds import HERDS, WORKERS, Herd, our_manager
+from running_manager import cores_used, total_pss_mb, wait_until
 from scope import Scope
 
-from gearman_client import Address, AdminClient, CouldNotConnect, connect_admin
-
-WORKERS = 100
+IDLE_WORKERS = 200
 IDLE_S = 10.0
 KILLS = 15
-DEADLINE_S = 30.0
-
-_CONFIG = """
-run_dir: run
-server: {{listen: "127.0.0.1:{port}"}}
-log: {{file: manager.log}}
-pools: {{reverse: {{functions: [reverse], min: {workers}, max: {workers}}}}}
-"""
-#: The sample modules are beside it, so that what they import (Pillow above all) is in the zygote as in real life.
-_SAMPLES = Path(__file__).parent.parent / "workers"
+SETTLE_S = 2.0
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One round."""
+    """One herd in one round."""
 
-    registered_s: float
-    pss_mb: float
-    supervisor_percent: float
+    ready_s: float
+    worker_mb: float
+    total_mb: float
     replaced_ms: float
+
+
+def measure(name: str) -> Figures:
+    """Start a herd, weigh it, kill some of it."""
+    with HERDS[name]() as herd:
+        wait_until(lambda: len(herd.ready()) >= WORKERS, f"{name}: {WORKERS} workers")
+        ready_s = time.monotonic() - herd.started
+        time.sleep(SETTLE_S)
+        worker_mb = median(worker.memory_full_info().pss / 1e6 for worker in herd.workers())
+        return Figures(ready_s, worker_mb, total_pss_mb(herd.family()), _replaced_ms(herd))
 
 
 def report(scope: Scope) -> Iterator[str]:
     """The table, line by line. It is one measurement: its rows can't be chosen."""
     if scope.rows:
         return
-    measured = [_round() for _ in range(scope.rounds)]
-    rows = (
-        (f"{WORKERS} workers registered after the start, s", median(f.registered_s for f in measured), 2.0),
-        ("memory of one worker (PSS, median of all), MB", median(f.pss_mb for f in measured), 5.0),
-        (f"idle supervisor with {WORKERS} workers, % of a core", median(f.supervisor_percent for f in measured), 1.0),
-        (f"killed worker replaced (median of {KILLS}), ms", median(f.replaced_ms for f in measured), 50.0),
-    )
-    yield f"manager, medians of {scope.rounds} rounds"
-    yield f"{'':52} {'ours':>8} {'bar':>6}"
-    for name, value, bar in rows:
-        yield f"{name:52} {value:8.2f} {bar:6.1f}{'' if value <= bar else '  missed'}"
+    rounds = [{name: measure(name) for name in HERDS} for _ in range(scope.rounds)]
+    idle_percent = median(_idle_percent() for _ in range(scope.rounds))
+    yield f"{WORKERS} workers beside Debian's supervisord and celery's prefork pool, medians of {scope.rounds} rounds"
+    yield ""
+    yield f"| | {' | '.join(HERDS)} | bar | |"
+    yield f"|---|{'--:|' * len(HERDS)}--:|---|"
+    for title, figure, bar in (
+        (f"{WORKERS} workers ready after the start, s", "ready_s", 1.5),
+        ("memory of one worker (PSS, median of all), MB", "worker_mb", 4.0),
+        ("memory of all processes but the broker (PSS), MB", "total_mb", None),
+        (f"killed worker replaced (median of {KILLS}), ms", "replaced_ms", 50.0),
+    ):
+        values = [median(getattr(figures[name], figure) for figures in rounds) for name in HERDS]
+        yield _row(title, values, bar)
+    yield _row(f"idle supervisor with {IDLE_WORKERS} workers, % of a core", [idle_percent], 0.5)
 
 
-def _round() -> Figures:
-    with _manager() as (process, address, started):
-        registered_s = _wait_for_workers(address, started)
-        supervisor = psutil.Process(process.pid)
-        workers = [child for child in supervisor.children(recursive=True) if ": worker " in " ".join(child.cmdline())]
-        pss_mb = median(worker.memory_full_info().pss / 1e6 for worker in workers)
-        percent = _cpu_percent(supervisor)
-        replaced_ms = _replacement_ms(address, [worker.pid for worker in workers[:KILLS]])
-    return Figures(registered_s, pss_mb, percent, replaced_ms)
+def _row(title: str, values: list[float], bar: float | None) -> str:
+    shown = [f"{value:.2f}" for value in values] + [""] * (len(HERDS) - len(values))
+    verdict = " | " if bar is None else f"≤ {bar:g} | {'ok' if values[0] <= bar else 'MISSED'}"
+    return f"| {title} | {' | '.join(shown)} | {verdict} |"
 
 
-@contextmanager
-def _manager() -> Iterator[tuple[subprocess.Popen[bytes], Address, float]]:
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = Address("127.0.0.1", probe.getsockname()[1])
-        probe.close()
-        (Path(folder) / "workers").symlink_to(_SAMPLES)
-        config = Path(folder) / "config.yaml"
-        config.write_text(_CONFIG.format(port=address.port, workers=WORKERS))
-        started = time.monotonic()
-        process = subprocess.Popen([Path(sys.executable).with_name("gearman-manager"), "-c", config])
-        try:
-            yield process, address, started
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(DEADLINE_S)
-
-
-def _wait_for_workers(address: Address, started: float) -> float:
-    while time.monotonic() < started + DEADLINE_S:
-        try:
-            with connect_admin(address, timeout_s=5) as admin:
-                while len(_client_ids(admin)) < WORKERS and time.monotonic() < started + DEADLINE_S:
-                    time.sleep(0.005)
-                return time.monotonic() - started
-        except CouldNotConnect:
-            time.sleep(0.005)
-    raise SystemExit(f"the manager's workers were not registered within {DEADLINE_S:g} s")
-
-
-def _client_ids(admin: AdminClient) -> set[str]:
-    return {worker.client_id for worker in admin.workers() if "reverse" in worker.functions}
-
-
-def _cpu_percent(process: psutil.Process) -> float:
-    time.sleep(2)  # let the start settle
-    before, began = process.cpu_times(), time.monotonic()
-    time.sleep(IDLE_S)
-    after = process.cpu_times()
-    used_s = after.user + after.system - before.user - before.system
-    return 100 * used_s / (time.monotonic() - began)
-
-
-def _replacement_ms(address: Address, pids: list[int]) -> float:
+def _replaced_ms(herd: Herd) -> float:
+    """From the kill to the moment at which another worker is ready."""
     delays = []
-    with connect_admin(address, timeout_s=5) as admin:
-        for pid in pids:
-            before = _client_ids(admin)
-            killed = time.monotonic()
-            os.kill(pid, signal.SIGKILL)
-            while not _client_ids(admin) - before:
-                if time.monotonic() > killed + DEADLINE_S:
-                    raise SystemExit(f"worker {pid} was not replaced within {DEADLINE_S:g} s")
-            delays.append((time.monotonic() - killed) * 1000)
+    for worker in herd.workers()[:KILLS]:
+        wait_until(lambda: len(herd.ready()) >= WORKERS, "all workers are back")
+        before = herd.ready()
+        killed = time.monotonic()
+        os.kill(worker.pid, signal.SIGKILL)
+        wait_until(lambda before=before: herd.ready() - before, "a killed worker is replaced", every_s=0.0)
+        delays.append((time.monotonic() - killed) * 1000)
     return median(delays)
+
+
+def _idle_percent() -> float:
+    with our_manager(IDLE_WORKERS) as herd:
+        wait_until(lambda: len(herd.ready()) >= IDLE_WORKERS, f"{IDLE_WORKERS} workers")
+        time.sleep(SETTLE_S)
+        return 100 * cores_used(herd.top, IDLE_S)

@@ -13,9 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import background
 import backlog
 import job_server
 import manager
+import reload
 from scope import Scope
 
 
@@ -31,7 +33,9 @@ class Subject:
 SUBJECTS = {
     "job_server": Subject(job_server.report),
     "backlog": Subject(backlog.report, rounds=1),
-    "manager": Subject(manager.report),
+    "manager": Subject(manager.report, rounds=3),
+    "reload": Subject(reload.report, rounds=3),
+    "background": Subject(background.report, rounds=3),
 }
 
 

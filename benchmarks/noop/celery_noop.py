@@ -1,0 +1,21 @@
+"""The job for celery. Settings from its optimisation guide: prefetch many short tasks, store no results, no events."""
+
+import os
+
+import noop_counter
+from celery import Celery
+
+app = Celery("noop", broker=os.environ["NOOP_REDIS"])
+app.conf.update(
+    task_ignore_result=True,
+    worker_prefetch_multiplier=1000,
+    worker_disable_rate_limits=True,
+    worker_send_task_events=False,
+    broker_connection_retry_on_startup=True,
+)
+
+
+@app.task
+def noop() -> None:
+    """Do nothing."""
+    noop_counter.count()

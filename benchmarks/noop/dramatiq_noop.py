@@ -1,0 +1,15 @@
+"""The job for dramatiq."""
+
+import os
+
+import dramatiq
+import noop_counter
+from dramatiq.brokers.redis import RedisBroker
+
+dramatiq.set_broker(RedisBroker(url=os.environ["NOOP_REDIS"]))
+
+
+@dramatiq.actor
+def noop() -> None:
+    """Do nothing."""
+    noop_counter.count()

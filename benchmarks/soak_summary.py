@@ -1,0 +1,29 @@
+"""What a soak found out: figures to print, and everything that should not have happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+_SHOWN_ERRORS = 20
+
+
+@dataclass
+class Summary:
+    """Filled while a soak runs."""
+
+    figures: dict[str, str] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+
+    def expect(self, name: str, found: object, wanted: object) -> None:
+        """A figure with only one right value."""
+        self.figures[name] = f"{found}" if found == wanted else f"{found} instead of {wanted}"
+        if found != wanted:
+            self.errors.append(f"{name}: {found} instead of {wanted}")
+
+    def lines(self) -> list[str]:
+        """To be printed."""
+        shown = [f"  {name:48} {value}" for name, value in self.figures.items()]
+        shown += [f"  ERROR {error}" for error in self.errors[:_SHOWN_ERRORS]]
+        if len(self.errors) > _SHOWN_ERRORS:
+            shown.append(f"  ... and {len(self.errors) - _SHOWN_ERRORS} more errors")
+        return shown
