@@ -19,6 +19,7 @@ import gevent.socket
 
 from gearman_client import Address
 from gearman_manager import process
+from gearman_manager.config.models import DeadLetters
 from gearman_manager.errors import StartError
 from gearman_manager.output import ChildOutput
 from gearman_manager.policies import write_policies
@@ -39,6 +40,7 @@ class ServerOptions:
     store: str
     log_level: str
     policies: Path
+    dead_letters: DeadLetters
 
 
 class BundledServer:
@@ -136,6 +138,9 @@ class BundledServer:
             *("--listen", self.address.host, "--port", str(self.address.port)),
             *("--verbose", options.log_level, "--log-format", "json"),
             *("--policies", str(options.policies)),
+            *("--dead-letters", str(options.dead_letters.max_count)),
+            *("--dead-letters-size", str(options.dead_letters.max_size)),
+            *("--dead-letters-age", str(options.dead_letters.max_age)),
             *("--log-file", "stderr", "--supervised-fd", str(supervised)),
         ]
 

@@ -173,7 +173,7 @@ class Supervisor:
             level = {"info": "NOTICE"}.get(self._config.log.level, self._config.log.level.upper())
             file = self._run_folder.path / policies.FILE_NAME
             policies.write_policies(file, {})
-            options = ServerOptions(section.listen, section.store, level, file)
+            options = ServerOptions(section.listen, section.store, level, file, section.dead_letters)
             self._server = BundledServer(options, self._server_is_back, self._oom_kills.describe)
             try:
                 self._server.start()

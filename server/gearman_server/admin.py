@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from gearman_server.access import is_same_origin
 from gearman_server.attempts import Failure
+from gearman_server.dead_commands import DeadCommands
 from gearman_server.errors import RefusedError
 from gearman_server.events import ShutdownRequested
 from gearman_server.function import Function, QueueLimits
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from gearman_server.session import Session
 
 MAX_WORDS: Final = 5
+#: Ours: sentences, conditions and many handles.
+_LONG_COMMANDS: Final = (b"fail", b"dead", b"jobs")
 OK: Final = b"OK\r\n"
 #: What servers that knew `shutdown` answered.
 SHUTTING_DOWN: Final = b"OK\n"
@@ -81,6 +84,7 @@ class AdminCommands:
             b"create": self._for_administrators(self._create),
             b"drop": self._for_administrators(self._drop),
             b"fail": self._fail,
+            b"dead": DeadCommands(table, settings.admin_allow).execute,
         }
         if settings.allow_shutdown:  # else it is unknown, as in gearmand since 2016
             self._commands[b"shutdown"] = self._for_administrators(self._shutdown)
@@ -89,7 +93,7 @@ class AdminCommands:
         """The answer to one line (without its line feed); None when the connection is to be closed without one."""
         words = split_words(line)
         name = words[0].lower()
-        if len(words) > MAX_WORDS and name != b"fail":  # which ends with a sentence
+        if len(words) > MAX_WORDS and name not in _LONG_COMMANDS:
             return None
         command = self._commands.get(name)
         return command(session, words) if command is not None else _UNKNOWN_SERVER_COMMAND % words[0]

@@ -77,6 +77,8 @@ class Attempts:
             self._table.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
         else:
             self._tell_exception(job, failure.reason)
+        if job.background and job.is_wanted:
+            self._table.dead_letters.bury(job, self._table.now)
         self._table.end(job)
         self._note_end(job, failure, started)
 
@@ -102,6 +104,8 @@ class Attempts:
         crash_retries = job.function.policy.crash_retries
         if crash_retries is not None and history.losses > crash_retries:
             self._table.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
+            if job.background:
+                self._table.dead_letters.bury(job, self._table.now)
             self._drop(job, f"{reason}, and it has had its {history.losses} attempts")
             return False
         self._table.events.emit(JobRequeued(job.handle, job.function.name, reason, history.losses, job.priority))

@@ -15,6 +15,7 @@ from gearman_server.admin import AdminCommands, ServerFacts
 from gearman_server.agenda import Agenda
 from gearman_server.assignments import Assignments
 from gearman_server.attempts import Attempts, Failure
+from gearman_server.dead_letters import DeadLetter
 from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.events import (
     OVERRAN,
@@ -214,6 +215,10 @@ class Broker:
         replay, self._replay, self.table.replay = self._replay, None, None
         if replay is not None:
             replay.end(now)
+
+    def restore_dead(self, letters: Iterable[DeadLetter], now: float) -> None:
+        """The store's letters of jobs that failed for good in an earlier run, the oldest first."""
+        self.table.dead_letters.restore(letters, now)
 
     def store_troubled(self, reason: str) -> None:
         """The store can't be written: background submissions are refused until it can."""

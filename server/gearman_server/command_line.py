@@ -13,6 +13,7 @@ import click
 from gearman_server import __version__
 from gearman_server.access import AccessList
 from gearman_server.config_file import with_config_file
+from gearman_server.dead_letters import DeadLetterBounds
 from gearman_server.errors import PolicyFileError, ServerError, UsageError
 from gearman_server.job_table import BrokerSettings
 from gearman_server.life import ProcessSettings, run
@@ -115,6 +116,9 @@ def _broker_settings(options: dict[str, Any]) -> BrokerSettings:
         exceptions=options["exceptions"],
         admin_allow=_administrators(options["admin_allow"]),
         allow_shutdown=options["allow_shutdown"],
+        dead_letters=DeadLetterBounds(
+            options["dead_letters"], options["dead_letters_size"], options["dead_letters_age"]
+        ),
     )
 
 

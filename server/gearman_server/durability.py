@@ -13,6 +13,7 @@ from gearman_server.job import Job
 from gearman_server.replies import error, job_created
 
 if TYPE_CHECKING:
+    from gearman_server.dead_letters import DeadLetter
     from gearman_server.job_table import JobTable
     from gearman_server.session import Session, WithheldReply
     from gearman_server.store import Store
@@ -41,6 +42,8 @@ class Durability:
         self._store = store
         self._table = table
         self.is_durable = store.is_durable
+        #: Dead jobs that were queued again and are not written yet, with their letters.
+        self._revived: dict[Job, DeadLetter] = {}
         #: Why the store can't be written now, in a sentence; None while it can.
         self.trouble: str | None = None
 
@@ -55,12 +58,19 @@ class Durability:
         else:
             record.waiting.append(session.withhold())
 
+    def store_revived(self, job: Job, letter: DeadLetter) -> None:
+        """A dead job is queued again: it is written, or its letter is kept after all."""
+        job.record = JobRecord()
+        self._revived[job] = letter
+        self._store.insert(job)
+
     def inserts_written(self, jobs: Iterable[Job]) -> None:
         """These inserts are committed. A job that has ended in the meantime has no record any more."""
         for job in jobs:
             record = job.record
             if record is not None:
                 job.record = WRITTEN
+                self._revived.pop(job, None)
                 self._release(record, job_created(job.handle))
 
     def inserts_failed(self, jobs: Iterable[Job]) -> None:
@@ -72,8 +82,11 @@ class Durability:
             self._release(record, _NOT_STORED)
             if job.is_waiting:
                 job.background = False
+                letter = self._revived.pop(job, None)
                 if not job.is_wanted:
                     self._table.drop(job, "could not be stored")
+                if letter is not None:
+                    self._table.dead_letters.put(letter, self._table.now)
 
     def job_changed(self, job: Job) -> None:
         """A job was given to a worker, or an attempt came to nothing: that is written some time; nobody waits."""
@@ -85,6 +98,8 @@ class Durability:
         if record is not None:
             self._release(record, job_created(job.handle))
             self._store.delete(job)
+            if self._revived:
+                self._revived.pop(job, None)
 
     def _release(self, record: JobRecord, packet: bytes) -> None:
         for gap in record.waiting:

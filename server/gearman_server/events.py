@@ -132,6 +132,31 @@ class JobDropped(NamedTuple):
     priority: int
 
 
+class JobBuried(NamedTuple):
+    """A background job failed for good; its dead letter is kept."""
+
+    handle: bytes
+    function: bytes
+    error: bytes
+    attempts: int
+    priority: int
+
+
+class JobRevived(NamedTuple):
+    """A dead job was queued again."""
+
+    handle: bytes
+    function: bytes
+    priority: int
+
+
+class LettersForgotten(NamedTuple):
+    """Dead letters are no longer kept."""
+
+    letters: int
+    reason: str
+
+
 class ShutdownRequested(NamedTuple):
     """An administrator sent the text command `shutdown`; whoever runs the server ends it once the answer has left."""
 
@@ -170,6 +195,9 @@ Event: TypeAlias = (
     | AttemptFailed
     | JobRequeued
     | JobDropped
+    | JobBuried
+    | JobRevived
+    | LettersForgotten
     | ShutdownRequested
     | StoreFailed
     | StoreRecovered

@@ -20,6 +20,7 @@ HIGH: Final = 0
 NORMAL: Final = 1
 LOW: Final = 2
 PRIORITIES: Final = (HIGH, NORMAL, LOW)
+PRIORITY_NAMES: Final = ("high", "normal", "low")
 
 #: What `coalescing_key` gives: jobs of one function with equal keys are one job.
 CoalescingKey = bytes | tuple[bytes, bytes]

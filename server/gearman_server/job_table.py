@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Final
 
 from gearman_client.packet import PacketType
 from gearman_server.access import THIS_MACHINE, AccessList
+from gearman_server.dead_letters import DEFAULT_BOUNDS, DeadLetterBounds, DeadLetters
 from gearman_server.durability import WRITTEN, Durability
 from gearman_server.errors import RefusedError
-from gearman_server.events import EventStream, JobDropped, JobDue
+from gearman_server.events import EventStream, JobDropped, JobDue, JobRevived
 from gearman_server.function import Function
 from gearman_server.history import JobHistory
 from gearman_server.job import Job, JobState, coalescing_key
@@ -28,6 +29,7 @@ from gearman_server.wake_up import WakeUp
 
 if TYPE_CHECKING:
     from gearman_server.agenda import Agenda
+    from gearman_server.dead_letters import DeadLetter
     from gearman_server.replay import Replay, StoredJob
     from gearman_server.session import Session
     from gearman_server.store import Store
@@ -53,6 +55,8 @@ class BrokerSettings:
     admin_allow: AccessList = THIS_MACHINE
     #: Whether the text command `shutdown` is known.
     allow_shutdown: bool = False
+    #: How many jobs that failed for good are kept.
+    dead_letters: DeadLetterBounds = DEFAULT_BOUNDS
 
 
 class JobTable:
@@ -75,8 +79,10 @@ class JobTable:
         #: The monotonic time as last handed to the broker.
         self.now = 0.0
         self.events = events
+        self.agenda = agenda
         self.durability = Durability(store, self)
-        self._unix_time = unix_time
+        self.unix_time = unix_time
+        self.dead_letters = DeadLetters(store, settings.dead_letters, agenda, events, unix_time)
         self.schedule = Schedule(agenda, unix_time, self._release_delayed)
         self._retry_timer = RetryTimer(agenda, self._release_delayed)
         self.throttling = Throttling(self, agenda)
@@ -144,7 +150,7 @@ class JobTable:
         job.record = WRITTEN
         if stored.reducer is not None:
             job.with_extras().reducer = stored.reducer
-        job.since, job.submitted = now, now - max(0.0, self._unix_time() - stored.submitted_at)
+        job.since, job.submitted = now, now - max(0.0, self.unix_time() - stored.submitted_at)
         if stored.failures or stored.requeues:
             history = job.with_extras().history = JobHistory(job.submitted)
             history.failures, history.losses = stored.failures, stored.requeues
@@ -155,8 +161,32 @@ class JobTable:
         self._delay_restored(job, stored.run_at, now)
         return job
 
+    def revive(self, letter: DeadLetter) -> bool:
+        """A dead job is queued again, under its handle, as if nothing had been tried yet.
+
+        False: another job has its handle or its unique key now, so the letter stays.
+        """
+        function = self.function(letter.function)
+        key = coalescing_key(letter.unique, letter.workload)
+        if letter.handle in self.jobs or key in function.by_key:
+            return False
+        job = Job(letter.handle, function, letter.unique, letter.workload, letter.priority)
+        self.jobs[letter.handle] = job
+        job.background = True
+        job.submitted = self.now - max(0.0, self.unix_time() - letter.submitted_at)
+        if letter.reducer is not None:
+            job.with_extras().reducer = letter.reducer
+        if key is not None:
+            function.by_key[key] = job
+        if self.durability.is_durable:
+            self.durability.store_revived(job, letter)
+        self.dead_letters.take(letter.handle)
+        self._enqueue(job)
+        self.events.emit(JobRevived(job.handle, function.name, job.priority))
+        return True
+
     def _delay_restored(self, job: Job, run_at: float | None, now: float) -> None:
-        wait_s = run_at - self._unix_time() if run_at is not None else 0.0
+        wait_s = run_at - self.unix_time() if run_at is not None else 0.0
         if run_at is None or wait_s <= 0:
             return
         if job.history is None:

@@ -22,6 +22,7 @@ from gearman_server.events import (
     FunctionRegistered,
     FunctionUnregistered,
     JobAssigned,
+    JobBuried,
     JobCoalesced,
     JobDropped,
     JobDue,
@@ -29,6 +30,8 @@ from gearman_server.events import (
     JobFailed,
     JobQueued,
     JobRequeued,
+    JobRevived,
+    LettersForgotten,
     RequestRefused,
     ShutdownRequested,
     StoreFailed,
@@ -178,8 +181,11 @@ def log_events(events: EventStream) -> None:
 _LEVELS_OF_EVENTS: Final[tuple[tuple[int, tuple[type[Event], ...]], ...]] = (
     (logging.ERROR, (StoreFailed, StoreLost)),
     (logging.WARNING, (RequestRefused, JobRequeued, JobFailed, AttemptFailed)),
-    (NOTICE, (JobDropped, ShutdownRequested, StoreRecovered)),
-    (logging.INFO, (ConnectionOpened, ConnectionClosed, FunctionRegistered, FunctionUnregistered)),
+    (NOTICE, (JobDropped, LettersForgotten, ShutdownRequested, StoreRecovered)),
+    (
+        logging.INFO,
+        (ConnectionOpened, ConnectionClosed, FunctionRegistered, FunctionUnregistered, JobBuried, JobRevived),
+    ),
     (logging.DEBUG, (*EVERY_JOB, JobDue)),
 )
 
@@ -220,6 +226,9 @@ _MESSAGES: Final[dict[type[Event], str]] = {
     JobRequeued: "job {handle} of {function}: back in its queue for the {requeues}. time, {reason}",
     JobDropped: "job {handle} of {function}: dropped, {reason}",
     ShutdownRequested: "connection {identity}: the command shutdown",
+    JobBuried: "job {handle} of {function}: kept as a dead letter after {attempts} attempts: {error}",
+    JobRevived: "job {handle} of {function}: a dead letter, queued again",
+    LettersForgotten: "{letters} dead letters are forgotten: {reason}",
     StoreFailed: "{reason}; background jobs are refused until it can be written again",
     StoreRecovered: "the store can be written again",
     StoreLost: "{reason}: this server ends",

@@ -28,13 +28,12 @@ from gearman_server.events import (
     JobQueued,
     JobRequeued,
 )
-from gearman_server.job import PRIORITIES, JobState
+from gearman_server.job import PRIORITIES, PRIORITY_NAMES, JobState
 
 if TYPE_CHECKING:
     from gearman_server.broker import Broker
     from gearman_server.function import Function, JobQueue
 
-PRIORITY_NAMES: Final = ("high", "normal", "low")
 #: Upper bounds of the histograms' buckets, in seconds.
 BUCKETS_S: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
 
@@ -187,6 +186,8 @@ class Metrics(Collector):
         yield from self._counters()
         yield from self._histograms()
         yield from _queue_gauges(functions.values())
+        letters = self._broker.table.dead_letters.by_handle
+        yield _gauge("gearman_dead_letters", "Background jobs that failed for good and are kept.", len(letters))
         yield _gauge("gearman_connections", "Open connections.", len(self._broker.sessions))
 
     def _counters(self) -> Iterator[Metric]:

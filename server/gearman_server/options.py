@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from gearman_server.dead_letters import DEFAULT_BOUNDS
 from gearman_server.listen_options import LISTEN_OPTIONS, option
 from gearman_server.listener import DEFAULT_MAX_BACKLOG_BYTES
 from gearman_server.log import LEVELS
@@ -42,6 +43,30 @@ _JOBS: Final = (
     ),
     option("-R", "--round-robin", is_flag=True, help="Accepted; functions are always served in turn."),
     option("--exceptions", is_flag=True, help="Send WORK_EXCEPTION to every client, asked for or not."),
+    option(
+        "--dead-letters",
+        type=click.IntRange(0),
+        default=DEFAULT_BOUNDS.max_count,
+        show_default=True,
+        metavar="N",
+        help="Background jobs that failed for good and are kept; 0 = none.",
+    ),
+    option(
+        "--dead-letters-size",
+        type=click.IntRange(0),
+        default=DEFAULT_BOUNDS.max_bytes,
+        show_default=True,
+        metavar="BYTES",
+        help="What they may take in memory, about.",
+    ),
+    option(
+        "--dead-letters-age",
+        type=click.FloatRange(0),
+        default=DEFAULT_BOUNDS.max_age_s,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long they are kept.",
+    ),
     option(
         "--job-handle-prefix", metavar="TEXT", help="What handles start with.  [default: H: and this machine's name]"
     ),

@@ -7,9 +7,11 @@ the loop's own thread. Nothing here waits, and the broker never does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from gearman_server.dead_letters import DeadLetter
     from gearman_server.job import Job
 
 
@@ -34,6 +36,15 @@ class Store(Protocol):
     def delete(self, job: Job) -> None:
         """The job has ended: take its insert back if no batch has taken it yet, else delete its row in the next one."""
 
+    def bury(self, letter: DeadLetter) -> None:
+        """A job failed for good: keep its letter, written in the same transaction as the delete of its row, which is
+        asked for next. A letter of the same handle is replaced. The letters are handed back at the start, the oldest
+        first, by `Broker.restore_dead`."""
+
+    def forget_dead(self, handles: Sequence[bytes]) -> None:
+        """These letters are kept no longer. If one of the jobs is inserted anew, that is asked for before, and written
+        in the same transaction."""
+
 
 class MemoryStore:
     """Keeps nothing: jobs live as long as the server. Numbers start at `first_number`, which comes from the time."""
@@ -57,4 +68,10 @@ class MemoryStore:
         """Nothing to do."""
 
     def delete(self, job: Job) -> None:
+        """Nothing to do."""
+
+    def bury(self, letter: DeadLetter) -> None:
+        """Nothing to do."""
+
+    def forget_dead(self, handles: Sequence[bytes]) -> None:
         """Nothing to do."""

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -24,6 +24,7 @@ from gearman_client.packet import (
 from gearman_server.access import EVERYBODY
 from gearman_server.admin import ServerFacts
 from gearman_server.broker import Broker
+from gearman_server.dead_letters import DeadLetter
 from gearman_server.job import Job
 from gearman_server.job_table import BrokerSettings
 from gearman_server.session import Identity, Session
@@ -110,6 +111,7 @@ class BatchStore:
         self.batch: list[Job] = []
         self.in_flight: list[Job] = []
         self.updates: list[tuple[bytes, int]] = []
+        self.letters: dict[bytes, DeadLetter] = {}
         self._deletes: list[bytes] = []
         self._number = 0
 
@@ -122,6 +124,13 @@ class BatchStore:
 
     def update(self, job: Job) -> None:
         self.updates.append((job.handle, job.attempt))
+
+    def bury(self, letter: DeadLetter) -> None:
+        self.letters[letter.handle] = letter
+
+    def forget_dead(self, handles: Sequence[bytes]) -> None:
+        for handle in handles:
+            self.letters.pop(handle, None)
 
     def delete(self, job: Job) -> None:
         if job in self.batch:
@@ -235,7 +244,9 @@ class WirePeer:
     def text(self, line: bytes) -> bytes:
         """The answer to a text command: up to the line `.` of a table, or one line."""
         self.socket.sendall(line + b"\n")
-        is_table = line.split(b" ")[0] in (b"status", b"workers", b"prioritystatus", b"show")
+        words = line.split(b" ")
+        is_table = words[0] in (b"status", b"workers", b"prioritystatus", b"show")
+        is_table = is_table or (words[0] in (b"dead", b"jobs") and words[1] in (b"list", b"show"))
         answer = b""
         while not (answer == b".\n" or answer.endswith(b"\n.\n") if is_table else answer.endswith(b"\n")):
             data = self.socket.recv(65536)

@@ -27,6 +27,22 @@ class Defaults(PoolKeys, FunctionKeys):
     """Values for every pool and every function that does not set its own."""
 
 
+class DeadLetters(Section):
+    """Background jobs that failed for good: how many the bundled job server keeps, and for how long."""
+
+    max_count: v.Natural = Field(
+        default=10_000,
+        description="How many are kept, the newest; 0 is none.",
+        json_schema_extra=shown_default("`10000`"),
+    )
+    max_size: v.Size = Field(
+        default=64 << 20, description="What they may take in memory, about.", json_schema_extra=shown_default("`64MiB`")
+    )
+    max_age: v.PositiveDuration = Field(
+        default=7 * 86400.0, description="How long they are kept.", json_schema_extra=shown_default("`7d`")
+    )
+
+
 class Server(Section):
     """The bundled job server."""
 
@@ -41,6 +57,10 @@ class Server(Section):
             "`sqlite:///FILE`, `postgresql+psycopg://…` or `mysql+pymysql://…`. See "
             "[durable jobs](job-server.md#durable-jobs)."
         ),
+    )
+    dead_letters: Annotated[DeadLetters, v.is_mapping] = Field(
+        default=DeadLetters(),
+        description="Background jobs that failed for good: how many are kept, and for how long.",
     )
 
 

@@ -18,10 +18,16 @@ from .unavailable import UNAVAILABLE_FUNCTION_KEYS, UNAVAILABLE_POOL_KEYS, UNAVA
 from .values import KIND
 
 #: The sections that have a table, each under a heading of this name in lower case.
-SECTIONS = ("Config", "Server", "JobServer", "Pool", "Scale", "Limits", "Function", "Log", "Control")
+SECTIONS = ("Config", "Server", "DeadLetters", "JobServer", "Pool", "Scale", "Limits", "Function", "Log", "Control")
 
 #: Where a section of the configuration is described: the heading of its table.
-_ANCHORS = {"JobServer": "servers", "Pool": "pools", "Function": "functions", "Defaults": "pools"}
+_ANCHORS = {
+    "DeadLetters": "dead_letters",
+    "JobServer": "servers",
+    "Pool": "pools",
+    "Function": "functions",
+    "Defaults": "pools",
+}
 _BUILT_IN: Mapping[str, object] = {**BUILT_IN_POOL_KEYS, **BUILT_IN_FUNCTION_KEYS}
 _BUILT_IN_OF: Mapping[str, object] = {"Scale": BUILT_IN_POOL_KEYS["scale"]}
 _NOT_YET = {

@@ -6,7 +6,7 @@ nobody waits for anything but inserts. One batch is on its way at a time; what c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +21,7 @@ from gearman_server.stores.writer import Order, Outcome, Writer
 
 if TYPE_CHECKING:
     from gearman_server.broker import Broker
+    from gearman_server.dead_letters import DeadLetter
     from gearman_server.job import Job
 
 #: How long a change for which nobody waits may stay unwritten.
@@ -149,6 +150,12 @@ class SqlStore:
             batch.deletes.append(row_id(job))
 
     # --- handing over
+
+    def bury(self, letter: DeadLetter) -> None:
+        """Letters are kept in memory alone."""
+
+    def forget_dead(self, handles: Sequence[bytes]) -> None:
+        """Letters are kept in memory alone."""
 
     def _end_pass(self) -> None:
         batch = self._open
