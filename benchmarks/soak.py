@@ -1,6 +1,6 @@
 """`make soak`: runs every soak and prints its summary; exit code 1 if anything went wrong. One module per soak.
 
-A soak has `run()`, which returns a `Summary`. A new one is a module beside this file and a line in SOAKS.
+A soak has `run(small)`, which returns a `Summary`. A new one is a module beside this file and a line in SOAKS.
 """
 
 from __future__ import annotations

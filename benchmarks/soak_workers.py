@@ -41,8 +41,9 @@ class Size:
 SMALL = Size(workers=20, jobs=2000, foreground_jobs=200)
 
 
-def run(size: Size = Size()) -> Summary:
+def run(small: bool) -> Summary:
     """The whole soak."""
+    size = SMALL if small else Size()
     summary = Summary()
     workers = size.workers // POOLS
     pools = "".join(f"  soak{number}: {{min: {workers}, max: {workers}}}\n" for number in range(POOLS))

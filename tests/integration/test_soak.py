@@ -22,7 +22,7 @@ def test_what_should_not_have_happened_is_told_and_fails_the_run() -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(SOAK.parent)!r})\n"
         "import soak, soak_summary\n"
-        "def broken():\n"
+        "def broken(small):\n"
         "    summary = soak_summary.Summary()\n"
         "    summary.expect('jobs failed', 3, 0)\n"
         "    return summary\n"
