@@ -220,8 +220,13 @@ class Broker:
         """The store's letters of jobs that failed for good in an earlier run, the oldest first."""
         self.table.dead_letters.restore(letters, now)
 
+    @property
+    def store_trouble(self) -> str | None:
+        """Why the store can't be written, in a sentence; None while it can, and where there is none."""
+        return self.table.durability.trouble
+
     def store_troubled(self, reason: str) -> None:
-        """The store can't be written: background submissions are refused until it can."""
+        """The store can't be used: background submissions are refused until it can."""
         self.table.durability.trouble = reason
         self.events.emit(StoreFailed(reason))
 

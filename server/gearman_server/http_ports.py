@@ -43,5 +43,5 @@ def _metrics_port(broker: Broker, listener: Listener, allowed: AccessList | None
     from gearman_server.metrics import Metrics
     from gearman_server.metrics_port import MetricsApplication
 
-    application = MetricsApplication(Metrics(broker).registry())
+    application = MetricsApplication(Metrics(broker).registry(), lambda: broker.store_trouble)
     return HttpPort(application, listener.loop, HttpSettings(allowed, max_connections=32))

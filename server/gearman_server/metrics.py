@@ -27,6 +27,7 @@ from gearman_server.events import (
     JobFailed,
     JobQueued,
     JobRequeued,
+    StoreFailed,
 )
 from gearman_server.job import PRIORITIES, PRIORITY_NAMES, JobState
 
@@ -102,6 +103,7 @@ class Metrics(Collector):
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._counts: tuple[dict[bytes, JobCounts], ...] = tuple({} for _ in PRIORITIES)
+        self._store_failures = 0
         reactions: dict[type[Event], Any] = {
             JobQueued: self._on_queued,
             JobCoalesced: self._on_coalesced,
@@ -111,6 +113,7 @@ class Metrics(Collector):
             AttemptFailed: self._on_attempt_failed,
             JobRequeued: self._on_requeued,
             JobDropped: self._on_dropped,
+            StoreFailed: self._on_store_failed,
         }
         for event_type, react in reactions.items():
             broker.events.subscribe(react, event_type)
@@ -175,6 +178,9 @@ class Metrics(Collector):
     def _on_dropped(self, event: JobDropped) -> None:
         self._of(event.function, event.priority).dropped += 1
 
+    def _on_store_failed(self, _event: StoreFailed) -> None:
+        self._store_failures += 1
+
     # --- reading
 
     def collect(self) -> Iterator[Metric]:
@@ -189,6 +195,12 @@ class Metrics(Collector):
         letters = self._broker.table.dead_letters.by_handle
         yield _gauge("gearman_dead_letters", "Background jobs that failed for good and are kept.", len(letters))
         yield _gauge("gearman_connections", "Open connections.", len(self._broker.sessions))
+        yield _gauge(
+            "gearman_store_up", "Whether background jobs can be stored.", int(self._broker.store_trouble is None)
+        )
+        family = CounterMetricFamily("gearman_store_failures", "How often the store went out of order.")
+        family.add_metric((), self._store_failures)
+        yield family
 
     def _counters(self) -> Iterator[Metric]:
         for name, help_text in _COUNTERS.items():

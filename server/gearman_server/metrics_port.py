@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
@@ -12,8 +12,10 @@ from gearman_server.http_port import Environ, StartResponse, answer
 class MetricsApplication:
     """Answers GET and HEAD."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, trouble: Callable[[], str | None]) -> None:
+        """`trouble` says what keeps the server from taking background jobs, None when nothing does."""
         self._registry = registry
+        self._trouble = trouble
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """One request."""
@@ -25,6 +27,9 @@ class MetricsApplication:
             environ["gearman.connection"].refuse_body()
             return answer(start_response, "405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
         if path == "/healthz":
+            trouble = self._trouble()
+            if trouble is not None:
+                return answer(start_response, "503 Service Unavailable", f"{trouble}\n".encode(), is_head=is_head)
             return answer(start_response, "200 OK", b"ok\n", is_head=is_head)
         content_type = ("Content-Type", CONTENT_TYPE_LATEST)
         return answer(start_response, "200 OK", generate_latest(self._registry), content_type, is_head=is_head)

@@ -148,7 +148,7 @@ class PostgreSql:
         seconds = max(2, int(timeout_s))
         return {
             "connect_timeout": seconds,
-            "application_name": "gearman-server",
+            "fallback_application_name": "gearman-server",
             "keepalives_idle": 30,
             "tcp_user_timeout": seconds * 1000,
         }

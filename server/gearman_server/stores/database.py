@@ -72,9 +72,8 @@ class Database:
             self._epoch = int(read_meta(connection, "epoch") or 0) + 1
             write_meta(connection, "epoch", str(self._epoch))
             write_meta(connection, "owner", _this_process())
-            # Counted before anything is served: a job that ends its server at once must run out of attempts too.
-            connection.execute(_COUNT_LOSSES)
             connection.commit()
+            _count_losses(connection)
         except (DBAPIError, OSError) as failure:
             raise StartError(f"the store {self.name} can't be used: {reason_of(failure)}") from failure
 
@@ -222,6 +221,20 @@ class Database:
         """Commit something that changes nothing: can it be written?"""
         with self._transaction() as connection:
             write_meta(connection, "owner", _this_process())
+
+
+def _count_losses(connection: Connection) -> None:
+    """Before anything is served: a job that ends its server at once must run out of attempts too.
+
+    A database with a broken page can refuse; such jobs are counted when they are read, as long as they are read.
+    """
+    try:
+        connection.execute(_COUNT_LOSSES)
+        connection.commit()
+    except DBAPIError as failure:
+        if failure.connection_invalidated:
+            raise
+        connection.rollback()
 
 
 def _delete(connection: Connection, ids: Sequence[int]) -> None:

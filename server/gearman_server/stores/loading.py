@@ -6,7 +6,7 @@ up. Memory is bounded by two pages beside the jobs themselves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -37,12 +37,17 @@ class _Question(NamedTuple):
 class Loading:
     """The replay of a store from its start to its end."""
 
-    def __init__(self, pages: StoredRows, look_ups: StoredRows, timeout_s: float) -> None:
+    def __init__(
+        self, pages: StoredRows, look_ups: StoredRows, timeout_s: float, report: Callable[[StoreError], None]
+    ) -> None:
+        """`report` is told when rows can't be read now; they are tried again."""
         self._pages = pages
         self._look_ups = look_ups
         self._timeout_s = timeout_s
+        self._report = report
         self._questions: list[_Question] = []
         self._has_ended = False
+        self._set_aside_rows: set[str] = set()
 
     def start(self, broker: Broker, loop: Any) -> None:
         """Begin to read."""
@@ -81,7 +86,7 @@ class Loading:
 
     def _retry_page(self, priority: int, after_id: int, failure: StoreError) -> None:
         if not self._has_ended:
-            self._broker.store_troubled(f"the store's jobs can't be read: {failure}")
+            self._report(failure)
             self._page_timer.start(self._read_page, priority, after_id)
 
     def _take_page(self, priority: int, page: Page) -> None:
@@ -91,12 +96,19 @@ class Loading:
             self._read_page(priority, page.last_id)  # while the loop takes this one in
         elif priority != PRIORITIES[-1]:
             self._read_page(priority + 1, -1)
-        for row_id, reason in (*page.unreadable, *self._replay.load(page.jobs, monotonic())):
-            logger.error("the store's row %d is set aside, and its job is not run: %s", row_id, reason)
+        for problem in page.unreadable:
+            self._set_aside(*problem)
+        for row_id, reason in self._replay.load(page.jobs, monotonic()):
+            self._set_aside(f"row {row_id}", reason)
         if page.last_id is None:
             self._replay.end_of_priority(monotonic())
             if priority == PRIORITIES[-1]:
                 self._end()
+
+    def _set_aside(self, rows: str, reason: str) -> None:
+        if rows not in self._set_aside_rows:  # each priority meets with them
+            self._set_aside_rows.add(rows)
+            logger.error("set aside, and not run: the store's %s: %s", rows, reason)
 
     def _end(self) -> None:
         self.stop()

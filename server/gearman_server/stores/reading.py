@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Engine, LargeBinary, and_, column, or_, select, table
+from sqlalchemy import Connection, Engine, LargeBinary, Select, and_, column, or_, select, table
 from sqlalchemy.engine import Row
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql import ColumnElement
@@ -18,11 +18,14 @@ from sqlalchemy.sql import ColumnElement
 from gearman_server.errors import StoreError
 from gearman_server.replay import StoredJob, Wanted
 from gearman_server.stores.backends import JOBS, Backend
-from gearman_server.stores.reasons import reason_of
+from gearman_server.stores.reasons import is_locked, reason_of
 from gearman_server.stores.rows import COLUMNS, OWNER, stored_job
 
 #: Rows in a page: what the loop takes in at once, in about a millisecond.
 PAGE_ROWS: Final = 500
+#: Bytes of workloads after which a page ends early.
+PAGE_BYTES: Final = 8 << 20
+_ROWS_AT_ONCE: Final = 50
 _KEYS_PER_QUERY: Final = 500
 _WORKLOADS_PER_QUERY: Final = 20
 
@@ -37,23 +40,13 @@ class Page(NamedTuple):
     """Some rows."""
 
     jobs: Sequence[StoredJob]
-    #: The ids of rows that are there but are no jobs, and why.
-    unreadable: Sequence[tuple[int, str]]
+    #: Rows that can't be used: which, and why.
+    unreadable: Sequence[tuple[str, str]]
     #: The last of the ids; None: there are no more rows.
     last_id: int | None
 
 
 END: Final = Page((), (), None)
-
-
-def _page(rows: Sequence[Row[Any]]) -> Page:
-    jobs, unreadable = [], []
-    for row in rows:
-        try:
-            jobs.append(stored_job(row))
-        except (ValueError, TypeError) as failure:
-            unreadable.append((int(row[0]), str(failure)))
-    return Page(jobs, unreadable, int(rows[-1][0]))
 
 
 class StoredRows:
@@ -62,6 +55,7 @@ class StoredRows:
     def __init__(self, engine: Engine, backend: Backend, end: int) -> None:
         self._engine = engine
         self._backend = backend
+        self._end = end
         self._mine = and_(_jobs.c.owner == OWNER, _jobs.c.id < end)
         self._connection: Connection | None = None
 
@@ -71,14 +65,81 @@ class StoredRows:
         Raises:
             StoreError: they can't be read now.
         """
-        query = (
-            select(*_columns)
+        if after_id >= self._end - 1:
+            return END
+        try:
+            return _page(self._fetch(self._after(priority, after_id).limit(PAGE_ROWS), PAGE_BYTES))
+        except StoreError as failure:
+            if failure.is_lost:
+                raise
+            return self._one_by_one(priority, after_id)
+
+    def _after(self, priority: int, after_id: int, *columns: Any) -> Select[Any]:
+        return (
+            select(*columns or _columns)
             .where(self._mine, _jobs.c.priority == priority, _jobs.c.id > after_id)
             .order_by(_jobs.c.id)
-            .limit(PAGE_ROWS)
         )
-        rows = self._fetch(query)
-        return _page(rows) if rows else END
+
+    # --- around what is broken
+
+    def _one_by_one(self, priority: int, after_id: int) -> Page:
+        """A page that can't be read as a whole: its rows alone, so that only what is broken stays out."""
+        try:
+            ids = [row[0] for row in self._fetch(self._ids_from(after_id + 1).limit(PAGE_ROWS))]
+        except StoreError as failure:
+            if failure.is_lost:
+                raise
+            first = self._first_id_from(after_id + 1)
+            if first is None:
+                return self._gap(after_id, str(failure))
+            ids = [first] if first < self._end else []
+        return self._rows(ids, priority) if ids else END
+
+    def _rows(self, ids: Sequence[int], priority: int) -> Page:
+        """Rows by their ids, as far as they are of that priority or broken."""
+        jobs: list[StoredJob] = []
+        unreadable: list[tuple[str, str]] = []
+        for number in ids:
+            try:
+                page = _page(self._fetch(select(*_columns).where(self._mine, _jobs.c.id == number)))
+            except StoreError as failure:
+                if failure.is_lost:
+                    raise
+                unreadable.append((f"row {number}", str(failure)))
+            else:
+                jobs += [job for job in page.jobs if job.priority == priority]
+                unreadable += page.unreadable
+        return Page(jobs, unreadable, ids[-1])
+
+    def _gap(self, after_id: int, reason: str) -> Page:
+        """Not even the id that comes next can be read: where can it be, behind what is broken?"""
+        broken, step, first = after_id + 1, 1, None
+        while first is None and broken < self._end:
+            step *= 2
+            first = self._first_id_from(after_id + step)
+            broken = after_id + step if first is None else broken
+        sound = after_id + step
+        while first is not None and sound - broken > 1:
+            middle = (broken + sound) // 2
+            found = self._first_id_from(middle)
+            broken, sound, first = (middle, sound, first) if found is None else (broken, middle, found)
+        last_id = (first if first is not None else self._end) - 1
+        return Page((), ((f"rows {after_id + 1} to {last_id}, as far as there are any", reason),), last_id)
+
+    def _first_id_from(self, number: int) -> int | None:
+        """The first id from that number on, or the end of all; None where something broken comes before it."""
+        try:
+            rows = self._fetch(self._ids_from(number).limit(1))
+        except StoreError as failure:
+            if failure.is_lost:
+                raise
+            return None
+        return int(rows[0][0]) if rows else self._end
+
+    def _ids_from(self, number: int) -> Select[Any]:
+        """Of all priorities: whose turn it is can't be asked of a row that is broken."""
+        return select(_jobs.c.id).where(_jobs.c.id >= number, _jobs.c.id < self._end).order_by(_jobs.c.id)
 
     def look_up(self, wanted: Sequence[Wanted]) -> list[StoredJob]:
         """Those of the jobs that there are.
@@ -93,22 +154,38 @@ class StoredRows:
         return list(found.values())
 
     def are_there(self) -> bool:
-        """Whether there is any.
+        """Whether there is any, or something that can't be read.
 
         Raises:
-            StoreError: they can't be read now.
+            StoreError: nothing can be read now.
         """
-        return bool(self._fetch(select(_jobs.c.id).where(self._mine).limit(1)))
-
-    def _fetch(self, query: Any) -> Sequence[Row[Any]]:
         try:
+            return bool(self._fetch(select(_jobs.c.id).where(self._mine).limit(1)))
+        except StoreError as failure:
+            if failure.is_lost:
+                raise
+            return True
+
+    def _fetch(self, query: Select[Any], max_bytes: int | None = None) -> list[Row[Any]]:
+        """The rows, but no more once their workloads have so many bytes."""
+        try:
+            is_connected = False
             if self._connection is None:
-                self._connection = self._engine.connect()
-            rows = self._connection.execute(query).all()
+                self._connection = self._engine.connect().execution_options(yield_per=_ROWS_AT_ONCE)
+            is_connected = True
+            rows = []
+            size_bytes = 0
+            with self._connection.execute(query) as result:
+                for row in result:
+                    rows.append(row)
+                    size_bytes += len(row[-1]) if max_bytes is not None else 0
+                    if max_bytes is not None and size_bytes > max_bytes:
+                        break
             self._connection.rollback()  # an open transaction would keep old versions of rows alive
         except DBAPIError as failure:
             self.close()
-            raise StoreError(reason_of(failure), is_lost=True) from failure
+            is_lost = not is_connected or failure.connection_invalidated or is_locked(failure)
+            raise StoreError(reason_of(failure), is_lost=is_lost) from failure
         return rows
 
     def break_off(self) -> None:
@@ -122,7 +199,18 @@ class StoredRows:
         """Let the connection go."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.close()
+            with contextlib.suppress(DBAPIError):
+                connection.close()
+
+
+def _page(rows: Sequence[Row[Any]]) -> Page:
+    jobs, unreadable = [], []
+    for row in rows:
+        try:
+            jobs.append(stored_job(row))
+        except (ValueError, TypeError) as failure:
+            unreadable.append((f"row {row[0]}", str(failure)))
+    return Page(jobs, unreadable, int(rows[-1][0]) if rows else None)
 
 
 def _conditions(wanted: Sequence[Wanted]) -> Iterator[ColumnElement[bool]]:

@@ -12,3 +12,8 @@ def reason_of(failure: BaseException) -> str:
         return f"{cause.strerror}: {cause.filename}" if cause.filename else cause.strerror
     words = cause.args[-1] if cause.args and isinstance(cause.args[-1], str) else str(cause)
     return " ".join(words.split()) or type(cause).__name__
+
+
+def is_locked(failure: DBAPIError) -> bool:
+    """Whether SQLite waited for another process in vain: the same may work at the next attempt."""
+    return getattr(failure.orig, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))

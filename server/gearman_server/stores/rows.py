@@ -97,9 +97,9 @@ def stored_job(values: Sequence[Any]) -> StoredJob:
         raise ValueError("it is no job")
     return StoredJob(
         number,
-        state == LOST,
+        state in (RUNNING, LOST),
         priority,
-        requeues,
+        requeues + (state == RUNNING),
         failures,
         run_at,
         submitted_at,

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 LAZY_DELAY_S: Final = 0.03
 #: While the store is in trouble, how often it is asked whether it is well again.
 PROBE_EVERY_S: Final = 0.5
+#: A store is well again when nothing has failed for so long.
+WELL_AFTER_S: Final = 1.0
 #: How long the end of the server may wait for the store.
 CLOSE_PATIENCE_S: Final = 2.0
 #: More numbers are reserved when fewer than these are left.
@@ -54,6 +56,7 @@ class SqlStore:
         # Whether what the writer has takes too long: its submitters were told that it failed.
         self._is_overdue = False
         self._is_in_trouble = False
+        self._failed_at = 0.0
 
     # --- life
 
@@ -68,7 +71,9 @@ class SqlStore:
             numbers = self._database.reserve_numbers()
             pages = self._database.stored_rows(numbers.start)
             if pages.are_there():
-                self._loading = Loading(pages, self._database.stored_rows(numbers.start), self._timeout_s)
+                self._loading = Loading(
+                    pages, self._database.stored_rows(numbers.start), self._timeout_s, self._troubled
+                )
         except StoreError as failure:
             raise StartError(f"the store {self._database.name} can't be used: {failure}") from failure
         self._number, self._numbers_end = numbers.start, numbers.stop
@@ -221,7 +226,7 @@ class SqlStore:
             if not is_overdue:
                 self._broker.inserts_failed(batch.inserts)
             return
-        self._recovered()
+        self._succeeded()
         if not is_overdue:
             if outcome.refused:
                 self._broker.inserts_failed(outcome.refused)
@@ -232,6 +237,7 @@ class SqlStore:
     def _troubled(self, failure: StoreError) -> None:
         if isinstance(failure, OwnershipLostError):
             self._broker.store_lost(str(failure))
+        self._failed_at = monotonic()
         if not self._is_in_trouble:
             self._is_in_trouble = True
             self._broker.store_troubled(f"the store {self._database.name} fails: {failure}")
@@ -243,11 +249,17 @@ class SqlStore:
         if not self._writer.is_busy:
             self._hand_over()
 
-    def _recovered(self) -> None:
-        if self._is_in_trouble:
-            self._is_in_trouble = False
-            self._probe_timer.stop()
-            self._broker.store_recovered()
+    def _succeeded(self) -> None:
+        """Something was written. On a full disk some batches find room and others don't: that is no recovery yet."""
+        if not self._is_in_trouble:
+            return
+        if monotonic() - self._failed_at < WELL_AFTER_S:
+            if not self._probe_timer.active:
+                self._probe_timer.start(self._probe)
+            return
+        self._is_in_trouble = False
+        self._probe_timer.stop()
+        self._broker.store_recovered()
 
 
 def _nothing() -> None:

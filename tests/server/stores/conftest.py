@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
 POSTGRESQL = os.environ.get("GEARMAN_TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/test")
@@ -36,6 +37,23 @@ class StoreDatabase:
         with self.connect() as connection, connection.begin():
             connection.execute(text(statement))
 
+    def terminate_others(self) -> int:
+        """End every other connection to it; how many there were."""
+        with self.connect() as connection:
+            if self.kind == "postgresql":
+                others = "application_name = current_schema() AND pid <> pg_backend_pid()"
+                ended = connection.execute(
+                    text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
+                )
+                return len(ended.all())
+            others = connection.execute(
+                text("SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
+            ).all()
+            for (number,) in others:
+                with contextlib.suppress(DBAPIError):  # it has just ended
+                    connection.execute(text(f"KILL {number}"))
+            return len(others)
+
 
 def _administered(url: str, variable: str) -> Connection:
     try:
@@ -52,7 +70,9 @@ def _postgresql(_folder: Path) -> Iterator[StoreDatabase]:
     schema = f"gearman_{uuid.uuid4().hex}"
     with _administered(POSTGRESQL, "GEARMAN_TEST_POSTGRESQL_URL") as connection:
         connection.execute(text(f"CREATE SCHEMA {schema}"))
-        yield StoreDatabase(make_url(POSTGRESQL).update_query_dict({"options": f"-csearch_path={schema}"}))
+        yield StoreDatabase(
+            make_url(POSTGRESQL).update_query_dict({"options": f"-csearch_path={schema}", "application_name": schema})
+        )
         connection.execute(text("SET client_min_messages TO error"))
         connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
 
@@ -65,6 +85,9 @@ def _mysql(_folder: Path) -> Iterator[StoreDatabase]:
         connection.execute(text(f"DROP DATABASE {name}"))
 
 
+_MAKERS = {"sqlite": _sqlite, "postgresql": _postgresql, "mysql": _mysql}
+
+
 @pytest.fixture
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreDatabase]:
     """An empty database: SQLite, or with the mark `in_every_database` each kind in turn."""
@@ -74,8 +97,14 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreDa
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Starting a server takes a while, so only tests of what could differ between databases run with all of them."""
     if "database" in metafunc.fixturenames and metafunc.definition.get_closest_marker("in_every_database"):
-        makers = {"sqlite": _sqlite, "postgresql": _postgresql, "mysql": _mysql}
-        metafunc.parametrize("database", makers.values(), ids=makers, indirect=True)
+        metafunc.parametrize("database", _MAKERS.values(), ids=_MAKERS, indirect=True)
+
+
+@pytest.fixture
+def database_of(tmp_path: Path) -> Iterator[Callable[[str], StoreDatabase]]:
+    """Makes a database of a kind: `database_of("mysql")`."""
+    with contextlib.ExitStack() as stack:
+        yield lambda kind: stack.enter_context(contextlib.contextmanager(_MAKERS[kind])(tmp_path))
 
 
 @pytest.fixture

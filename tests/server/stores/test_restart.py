@@ -191,7 +191,7 @@ def test_a_row_that_is_no_job_is_set_aside_with_its_number_in_the_log(database, 
     database.execute("UPDATE gearman_jobs SET function_name = unique_key WHERE id = 2")
     server.process.kill()
     server = start_durable(database)
-    assert "row 2 is set aside" in server.wait_for_log("set aside")
+    assert "row 2: it is no job" in server.wait_for_log("set aside")
     server.wait_for_log("jobs are back")
     assert [job[0] for job in grab_all(worker_of(server, b"f"))] == [handles[0], handles[2]]
     assert (2,) in database.rows("id")

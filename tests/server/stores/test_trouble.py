@@ -1,0 +1,252 @@
+"""A store in trouble, under load: submitters hear of it in time, what was acknowledged stays, and the rest goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import resource
+import socket
+import threading
+import time
+
+import pytest
+from sqlalchemy import make_url, text
+
+from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request
+
+BACKGROUND = PacketType.SUBMIT_JOB_BG
+CREATED = PacketType.JOB_CREATED
+TIMEOUT_S = 0.6
+
+
+class Load(threading.Thread):
+    """A client that submits background jobs all the time, one after the other."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self._is_told_to_stop = threading.Event()
+        self.acknowledged: set[bytes] = set()
+        self.refused = 0
+        self.slowest_s = 0.0
+        self.start()
+
+    def run(self) -> None:
+        parser = PacketParser(RESPONSE_MAGIC)
+        with self._connection:
+            while not self._is_told_to_stop.is_set():
+                started = time.monotonic()
+                self._connection.sendall(encode_request(BACKGROUND, b"f", b"", b"w"))
+                answers: list[tuple[int, bytes]] = []
+                while not answers:
+                    answers = parser.feed(self._connection.recv(65536))
+                self.slowest_s = max(self.slowest_s, time.monotonic() - started)
+                ((packet_type, body),) = answers
+                if packet_type == CREATED:
+                    self.acknowledged.add(body)
+                else:
+                    assert body.startswith(b"QUEUE_ERROR\0")
+                    self.refused += 1
+                    self._is_told_to_stop.wait(0.01)
+
+    def stop(self) -> None:
+        self._is_told_to_stop.set()
+        self.join(30)
+
+
+@pytest.fixture
+def put_under_load():
+    """`put_under_load(server)`: three clients who never stop until the test is over."""
+    loads: list[Load] = []
+
+    def put(server) -> list[Load]:
+        loads.extend(Load(server.port) for _ in range(3))
+        return loads
+
+    yield put
+    for load in loads:
+        load.stop()
+
+
+def stop(loads) -> set[bytes]:
+    """All that was acknowledged."""
+    for load in loads:
+        load.stop()
+    return set().union(*(load.acknowledged for load in loads))
+
+
+def foreground_job_works(server) -> None:
+    client, worker = server.peer(), server.peer()
+    worker.send(PacketType.CAN_DO, b"g")
+    _, handle = client.ask(PacketType.SUBMIT_JOB, b"g", b"", b"w")
+    assert worker.ask(PacketType.GRAB_JOB)[0] == PacketType.JOB_ASSIGN
+    worker.send(PacketType.WORK_COMPLETE, handle, b"r")
+    assert client.receive() == (PacketType.WORK_COMPLETE, handle + b"\0r")
+
+
+def page(server, path):
+    host, _, port = server.announced["metrics"][0].rpartition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=10)
+    with contextlib.closing(connection):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+
+
+def stored(database) -> set[bytes]:
+    return {bytes(handle) for (handle,) in database.rows("handle")}
+
+
+def test_a_disk_that_takes_no_more_refuses_background_jobs_until_it_does(
+    database, start_durable, put_under_load, until
+):
+    server = start_durable(database, "--metrics-listen", "127.0.0.1:0")
+    loads = put_under_load(server)
+    until(lambda: all(load.acknowledged for load in loads))
+    assert page(server, "/healthz") == (200, "ok\n")
+    # No file of the server may grow beyond this: writes fail, as on a full disk.
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    until(lambda: all(load.refused > 3 for load in loads))
+    foreground_job_works(server)
+    status, reason = page(server, "/healthz")
+    assert status == 503
+    assert "jobs.db fails: " in reason
+    assert "\ngearman_store_up 0.0\n" in page(server, "/metrics")[1]
+    resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    server.wait_for_log("background jobs are refused")
+    server.wait_for_log("NOTICE the store can be written again")
+    assert not [line for line in server.passed if "refused until" in line]
+    assert page(server, "/healthz") == (200, "ok\n")
+    assert "\ngearman_store_failures_total 1.0\n" in page(server, "/metrics")[1]
+    acknowledged = stop(loads)
+    until(lambda: stored(database) == acknowledged)
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_terminated_connections_are_opened_again_and_nobody_is_refused(
+    kind, database_of, start_durable, put_under_load, until
+):
+    database = database_of(kind)
+    server = start_durable(database)
+    loads = put_under_load(server)
+    until(lambda: all(load.acknowledged for load in loads))
+    for _ in range(5):
+        before = sum(len(load.acknowledged) for load in loads)
+        until(lambda: database.terminate_others() > 0)
+        until(lambda: sum(len(load.acknowledged) for load in loads) > before + 20)  # noqa: B023 - called at once
+    acknowledged = stop(loads)
+    assert [load.refused for load in loads] == [0, 0, 0]
+    until(lambda: stored(database) == acknowledged)
+
+
+class Proxy:
+    """A way to a database that can be cut or stalled."""
+
+    def __init__(self, port: int) -> None:
+        self._target = port
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self._flows = threading.Event()
+        self._flows.set()
+        self._is_cut = False
+        self._sockets: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listening.accept()
+                if self._is_cut:
+                    near.close()
+                    continue
+                far = socket.create_connection(("127.0.0.1", self._target))
+                self._sockets += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
+
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self._flows.wait()
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        """Every connection ends, and no other comes about."""
+        self._is_cut = True
+        for end in self._sockets:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def stall(self) -> None:
+        """Nothing comes through any more, and nothing ends."""
+        self._flows.clear()
+
+    def heal(self) -> None:
+        self._is_cut = False
+        self._flows.set()
+
+    def close(self) -> None:
+        self.cut()
+        self._flows.set()
+        self._listening.close()
+        for end in self._sockets:
+            end.close()
+
+
+@pytest.mark.parametrize("fault", ["cut", "stall"])
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_a_database_that_is_away_costs_submitters_the_timeout_at_most(
+    kind, fault, database_of, start_server, put_under_load, until
+):
+    database = database_of(kind)
+    url = make_url(database.url)
+    proxy = Proxy(url.port or {"postgresql": 5432, "mysql": 3306}[kind])
+    away = url.set(host="127.0.0.1", port=proxy.port).render_as_string(hide_password=False)
+    with contextlib.closing(proxy):
+        server = start_server("--store", away, "--store-timeout", str(TIMEOUT_S), "--verbose", "NOTICE")
+        loads = put_under_load(server)
+        until(lambda: all(load.acknowledged for load in loads))
+        getattr(proxy, fault)()
+        until(lambda: all(load.refused > 3 for load in loads))
+        foreground_job_works(server)
+        proxy.heal()
+        server.wait_for_log("background jobs are refused")
+        server.wait_for_log("NOTICE the store can be written again")
+        before = sum(len(load.acknowledged) for load in loads)
+        until(lambda: sum(len(load.acknowledged) for load in loads) > before + 20)
+        acknowledged = stop(loads)
+        # What was refused is gone, or goes, whether or not it had been committed.
+        until(lambda: stored(database) == acknowledged)
+        assert max(load.slowest_s for load in loads) < TIMEOUT_S + 1.5  # a busy machine's
+
+
+def test_a_broken_page_costs_its_own_rows_and_no_other(database, start_durable, until):
+    server = start_durable(database)
+    client = server.peer()
+    handles = [client.ask(BACKGROUND, b"f", b"", b"%04d" % number + b"x" * 200)[1] for number in range(100)]
+    server.process.terminate()
+    server.wait()
+    with database.connect() as connection:
+        connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    path = make_url(database.url).database
+    with open(path, "rb") as file:
+        content = file.read()
+    at = content.index(b"0050" + b"x" * 200) // 4096 * 4096
+    broken = {handle for number, handle in enumerate(handles) if b"%04dxxx" % number in content[at : at + 4096]}
+    assert 5 < len(broken) < 50
+    with open(path, "r+b") as file:
+        file.seek(at)
+        file.write(b"\xff" * 200)
+    server = start_durable(database)
+    assert "malformed" in server.wait_for_log("set aside, and not run: the store's rows ")
+    server.wait_for_log("jobs are back")
+    worker = server.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    served = []
+    while (answer := worker.ask(PacketType.GRAB_JOB))[0] == PacketType.JOB_ASSIGN:
+        served.append(answer[1].split(b"\0")[0])
+    assert served == [handle for handle in handles if handle not in broken]
+    assert server.peer().ask(BACKGROUND, b"f", b"", b"new")[0] == CREATED
