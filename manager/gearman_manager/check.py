@@ -30,6 +30,9 @@ class _Nobody:
     def exited(self, pid: int, status: int) -> None:
         """Never called."""
 
+    def stopped(self, pid: int) -> None:
+        """Never called."""
+
     def zygote_gone(self, zygote: ZygoteProcess, status: int | None) -> None:
         """Its report, or that there is none, is all that counts."""
 

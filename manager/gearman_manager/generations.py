@@ -13,6 +13,7 @@ from typing import Final
 import gevent
 import gevent.lock
 
+from gearman_manager import process
 from gearman_manager.code_loading import Code, CodeLoader, Host
 from gearman_manager.config import Config, ConfigError, Layout, Problem, unavailable_keys
 from gearman_manager.errors import StartError
@@ -120,6 +121,11 @@ class Generations:
     def exited(self, pid: int, status: int) -> None:
         """Passed on."""
         self._workforce.exited(pid, status)
+
+    def stopped(self, pid: int) -> None:
+        """Passed on."""
+        if process.is_stopped(pid):
+            self._workforce.stopped(pid)
 
     def zygote_gone(self, zygote: ZygoteProcess, status: int | None) -> None:
         """A dismissed one has ended, or the current one died and needs a successor."""

@@ -8,7 +8,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from gearman_manager.log_destinations import LogFile, SystemLog, destination, is_first_process
+from gearman_manager.log_destinations import CountingHandler, LogFile, SystemLog, destination, is_first_process
 
 if TYPE_CHECKING:
     from gearman_manager.config import Log
@@ -95,6 +95,12 @@ def add(handler: logging.Handler, settings: "Log") -> None:
     else:
         handler.setFormatter(SystemLogFormatter() if isinstance(handler, SystemLog) else TextFormatter())
     logging.root.addHandler(handler)
+
+
+def problems() -> dict[str, str]:
+    """Why lines of the log are being lost, by the file or stream that does not take them."""
+    handlers = [handler for handler in logging.root.handlers if isinstance(handler, CountingHandler)]
+    return {getattr(handler, "baseFilename", "log"): handler.problem for handler in handlers if handler.problem}
 
 
 def reopen() -> None:

@@ -10,7 +10,12 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, TextIO
+
+if TYPE_CHECKING:
+    StreamHandler = logging.StreamHandler[TextIO]
+else:
+    StreamHandler = logging.StreamHandler
 
 #: Instead of a file's name; `config.merge` knows it too.
 SYSLOG: Final = "syslog"
@@ -33,25 +38,22 @@ def destination(file: str | None) -> logging.Handler:
         return SystemLog()
     if file is not None:
         return LogFile(Path(file))
-    return logging.StreamHandler(sys.stdout if is_first_process() else sys.stderr)
+    return LogStream(sys.stdout if is_first_process() else sys.stderr)
 
 
-class LogFile(logging.handlers.WatchedFileHandler):
-    """A file that is opened anew, by name, with the first line after it was moved away."""
+class CountingHandler(StreamHandler):
+    """A stream that may refuse lines: a full disk, a reader that went away. They are counted, and told afterwards."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises OSError when it can't be opened."""
-        super().__init__(path, encoding="utf-8", errors="backslashreplace")
-        self._lost = 0
-        self._reason = ""
+    _lost = 0
+    _reason = ""
 
-    def reopen(self) -> None:
-        """The file was rotated. That it can't be opened is told with the next line that can be written."""
-        with suppress(OSError):
-            self.reopenIfNeeded()
+    @property
+    def problem(self) -> str:
+        """Why lines are being lost, while they are."""
+        return f"log lines are lost: {self._reason}" if self._lost else ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record, or count it: a full disk, or a folder that this user may not write to."""
+        """Write the record, or count it."""
         before = self._lost
         try:
             super().emit(record)
@@ -66,6 +68,23 @@ class LogFile(logging.handlers.WatchedFileHandler):
         """Called within the handling of what went wrong."""
         self._lost += 1
         self._reason = str(sys.exc_info()[1])
+
+
+class LogStream(CountingHandler):
+    """Standard output or standard error."""
+
+
+class LogFile(CountingHandler, logging.handlers.WatchedFileHandler):
+    """A file that is opened anew, by name, with the first line after it was moved away."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises OSError when it can't be opened."""
+        logging.handlers.WatchedFileHandler.__init__(self, path, encoding="utf-8", errors="backslashreplace")
+
+    def reopen(self) -> None:
+        """The file was rotated. That it can't be opened is told with the next line that can be written."""
+        with suppress(OSError):
+            self.reopenIfNeeded()
 
 
 class SystemLog(logging.handlers.SysLogHandler):

@@ -100,6 +100,23 @@ def a_child_has_ended() -> bool:
         return False
 
 
+def stopped_children() -> list[int]:
+    """Children that somebody stopped (SIGSTOP and its like) since the last call, and that still stand still."""
+    pids = []
+    with suppress(ChildProcessError):
+        while (result := os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG)) is not None:
+            pids.append(result.si_pid)
+    return [pid for pid in pids if is_stopped(pid)]
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether the process stands still until it gets SIGCONT."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except (psutil.Error, OSError):
+        return False
+
+
 def _status(result: os.waitid_result) -> int:
     return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
 

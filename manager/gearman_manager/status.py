@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gearman_manager import log
 from gearman_manager.config import ResolvedPool
 from gearman_manager.generations import Generations
 from gearman_manager.live_worker import LiveWorker
@@ -42,7 +43,8 @@ def report(subjects: Subjects) -> Report:
         "errors": [
             {"file": p.file, "line": p.line, "message": f"{p.key}: {p.message}" if p.key else p.message}
             for p in subjects.generations.errors
-        ],
+        ]
+        + [{"file": file, "line": 0, "message": message} for file, message in log.problems().items()],
     }
 
 

@@ -227,6 +227,8 @@ class Supervisor:
     def _reap(self) -> None:
         for pid, ended in process.reap_strangers(self._own_pids()):
             self._workforce.exited(pid, ended)
+        for pid in process.stopped_children():
+            self._workforce.stopped(pid)
 
     def _give_up_if_hopeless(self) -> None:
         """With `exit_when_failing`, a pool that can't keep a worker alive ends the manager; others take over."""

@@ -206,6 +206,15 @@ class Workforce:
         """The zygote reaped a worker. Comes before or after the pidfd told of its end."""
         self._departures.reaped(pid, status, still_known=any(live.pid == pid for live in self.live.values()))
 
+    def stopped(self, pid: int) -> None:
+        """Somebody stopped this process, and not we: another takes its place, for it may stay so for ever."""
+        for live in self.live.values():
+            if live.pid == pid and not live.doom and not live.worker.worn:
+                live.worker.worn = True
+                then = "a replacement is started; after kill -CONT it finishes its job and leaves"
+                _log.warning("stopped by a signal from outside, %s", then, extra=live.where)
+                self._wake()
+
     # Start
 
     def _start(self, pool: Pool, zygote: ZygoteProcess | None, now: float) -> bool:

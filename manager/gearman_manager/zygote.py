@@ -139,12 +139,17 @@ class Zygote:
             os._exit(status)
 
     def _reap(self) -> None:
-        """Collect children that ended and report how. A fork does not inherit children, so all of them are ours."""
+        """Collect children that ended and report how. A fork does not inherit children, so all of them are ours.
+
+        That one was stopped is reported too: nothing else would tell the supervisor.
+        """
         while self._children:
-            result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG)
+            result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WSTOPPED | os.WNOHANG)
             if result is None:
                 return
-            if result.si_pid in self._children:
+            if result.si_code == os.CLD_STOPPED:
+                channel.send(self._sock, {"type": "stopped", "pid": result.si_pid})
+            elif result.si_pid in self._children:
                 self._children.discard(result.si_pid)
                 signalled = result.si_code != os.CLD_EXITED
                 status = -result.si_status if signalled else result.si_status

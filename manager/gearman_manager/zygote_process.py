@@ -46,6 +46,9 @@ class ZygoteEvents(Protocol):
     def exited(self, pid: int, status: int) -> None:
         """A worker was reaped; status as in `process.exit_status`."""
 
+    def stopped(self, pid: int) -> None:
+        """Somebody sent a worker SIGSTOP, perhaps ourselves."""
+
     def zygote_gone(self, zygote: "ZygoteProcess", status: int | None) -> None:
         """The zygote died, asked for or not. Its workers live on."""
 
@@ -176,6 +179,8 @@ class ZygoteProcess:
             self._events.spawn_failed(message["name"], message["error"])
         elif kind == "exited":
             self._events.exited(message["pid"], message["status"])
+        elif kind == "stopped":
+            self._events.stopped(message["pid"])
         self._leave_when_done()
 
     def _ended(self) -> None:

@@ -1,0 +1,91 @@
+"""Nobody takes the log's lines: a full disk under it, or a reader that went away. Jobs do not care."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from . import neighbour
+from .conftest import RunningManager, eventually
+
+POOLS = "pools: {nap: {functions: [nap], min: 1, max: 1}}\n"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own with a megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", folder], check=False).returncode != 0:
+        pytest.skip("only root may mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def replace_a_worker(manager: RunningManager) -> None:
+    """The manager still reacts: a killed worker is replaced, and works."""
+    (before,) = [worker["pid"] for worker in manager.workers("nap")]
+    os.kill(before, signal.SIGKILL)
+    with manager.client(timeout_s=20) as client:
+        eventually(lambda: int(client.submit("nap", "0")) != before, "another worker answers")
+
+
+def fill(filler: Path) -> None:
+    """Write until nothing more goes onto this disk."""
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+
+
+def test_a_full_disk_under_the_log_costs_lines_and_says_how_many_when_there_is_room_again(
+    napping: RunningManager, small_disk: Path
+) -> None:
+    manager, log, filler = napping, small_disk / "manager.log", small_disk / "filler"
+    manager.write_module("neighbour.py", neighbour.MODULE)
+    manager.write_module("talk.py", "def talk(job): print('t' * int(job.workload))\n")
+    manager.start(f"log: {{file: {log}}}\n{POOLS}")
+    with neighbour.undisturbed(manager):
+        fill(filler)
+        with manager.client(timeout_s=20) as client:
+            client.submit("talk", "8000")  # more than what is left of the log's last page
+        (error,) = eventually(lambda: manager.status()["errors"], "status says that lines are lost")
+        replace_a_worker(manager)
+        assert error["file"] == str(log)
+        assert "No space left on device" in error["message"]
+        filler.unlink()
+        replace_a_worker(manager)
+        eventually(lambda: "log lines were lost: [Errno 28] No space left" in log.read_text(), "it says so")
+        assert manager.status()["errors"] == []
+    assert manager.stop() == 0
+    assert "stopped" in log.read_text()
+    assert manager.log() == ""
+
+
+@pytest.mark.parametrize("stream", ["standard error", "both"])
+def test_when_the_reader_of_the_log_goes_away_the_manager_works_on_and_ends_cleanly(
+    napping: RunningManager, stream: str
+) -> None:
+    """`gearman-manager -c config.yaml 2>&1 | head -1`."""
+    manager = napping
+    manager.write_module("neighbour.py", neighbour.MODULE)
+    manager.config_file.write_text(f"run_dir: run\nserver: {{listen: 127.0.0.1:0}}\n{POOLS}")
+    read_end, write_end = os.pipe()
+    manager.process = subprocess.Popen(
+        [*manager.program, "-c", manager.config_file],
+        stdin=subprocess.DEVNULL,
+        stdout=write_end if stream == "both" else subprocess.DEVNULL,
+        stderr=write_end,
+    )
+    os.close(write_end)
+    with open(read_end, "rb", buffering=0) as reader:
+        assert reader.readline()
+    eventually(manager.settled, "all workers registered")
+    (manager.address,) = manager.status()["servers"]
+    with neighbour.undisturbed(manager):
+        replace_a_worker(manager)
+        assert "killed by SIGKILL" in manager.command("logs").stdout
+    assert manager.stop() == 0
