@@ -117,6 +117,8 @@ def _pools(layout: Layout) -> Table:
     table = Table("pool", "workers", "functions", box=None)
     for name, pool in sorted(layout.pools.items()):
         size = str(pool.min) if pool.min == pool.max else f"{pool.min}..{pool.max}"
+        if pool.concurrency > 1:
+            size += f", {pool.concurrency} jobs each"
         table.add_row(name, size, ", ".join(pool.functions))
     return table
 

@@ -14,6 +14,7 @@ import os
 import signal
 from argparse import ArgumentParser
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -87,12 +88,25 @@ class ConcurrentWorkerProcess(Serving):
         current = gevent.getcurrent()
         self._place_of[current] = place.number
         self._slot.activate(place.number)
-        failure = run_job(assigned, routine, self._hooks, GreenletLimit(self._time_limits))
+        limit = GreenletLimit(self._time_limits, partial(self._give_up, assigned, routine, place))
+        failure = run_job(assigned, routine, self._hooks, limit)
         del self._place_of[current]
         if failure is not None:
             self._slot.error(failure)
         self._places.give_back(place, failed=failure is not None)
-        self._limits.after_job()
+        self._limits.after_job(failed=failure is not None)
+        self._gearman.wake()
+
+    def _give_up(self, assigned: WorkerJob, routine: Routine, place: Place) -> None:
+        """A job goes on in spite of its timeout. To end it takes the end of the process, once the others are done."""
+        if assigned.answered:
+            return  # it ended in this very moment
+        text = f"JobTimeout: {assigned.function} goes on in spite of its timeout of {routine.timeout_s:g} s"
+        routine.log.error("%s", text, extra={"function": assigned.function, "handle": assigned.handle})
+        assigned.fail_because(text)
+        self._slot.error(text)
+        self._places.give_up(place)
+        self._limits.has_stuck_job()
         self._gearman.wake()
 
     def _switched(self, _event: str, greenlets: tuple[object, object]) -> None:

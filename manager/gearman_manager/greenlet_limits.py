@@ -2,6 +2,7 @@
 
 The event loop delivers it to a job that waits for something, as they all do most of the time. A job that computes and
 lets nobody else run is reached by a signal (SIGALRM) instead, a moment later, and never in our own code that it calls.
+One that does not end after that is given up: it can't be ended, but the others need not suffer for it.
 """
 
 import signal
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from math import inf
 from time import monotonic
 from types import FrameType, TracebackType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import gevent
 
@@ -18,6 +19,8 @@ from gearman_manager.errors import JobTimeout
 _Result = TypeVar("_Result")
 #: How long after the limit the loop is taken to be blocked, and how often that is looked at again.
 BLOCKED_S: Final = 0.1
+#: What a function has for cleaning up after JobTimeout.
+CLEAN_UP_S: Final = 1.0
 
 
 class GreenletLimits:
@@ -36,6 +39,9 @@ class GreenletLimits:
     def end(self) -> None:
         """The current greenlet has left user code."""
         self._running.pop(gevent.getcurrent(), None)
+        if not self._running:
+            self._alarm_at = inf
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _arm(self, at: float) -> None:
         """Have the alarm ring at this moment, if it is not to ring earlier anyway."""
@@ -59,10 +65,13 @@ class GreenletLimits:
 class GreenletLimit:
     """The limit of one job. Suspended within `with limit:`, for our own code that user code calls."""
 
-    __slots__ = ("_limits", "_suspended", "deadline", "is_raised")
+    __slots__ = ("_give_up", "_limits", "_suspended", "_timers", "deadline", "is_raised")
 
-    def __init__(self, limits: GreenletLimits) -> None:
+    def __init__(self, limits: GreenletLimits, give_up: Callable[[], None]) -> None:
+        """`give_up` is called, in a greenlet of its own, when the job goes on in spite of JobTimeout."""
         self._limits = limits
+        self._give_up = give_up
+        self._timers: list[Any] = []
         self._suspended = False
         self.deadline = inf
         self.is_raised = False
@@ -74,16 +83,16 @@ class GreenletLimit:
             JobTimeout: it took longer.
         """
         self.deadline = monotonic() + timeout_s
-        timer = gevent.get_hub().loop.timer(timeout_s)
-        timer.start(self._expire, gevent.getcurrent(), update=True)
+        self._start_timer(timeout_s, self._expire, gevent.getcurrent())
         self._limits.begin(self)
         try:
             return function()
         finally:
             self.is_raised = True
             self._limits.end()
-            timer.stop()
-            timer.close()
+            for timer in self._timers:
+                timer.stop()
+                timer.close()
 
     def interrupt(self) -> None:
         """By the alarm, in the job's greenlet.
@@ -96,10 +105,16 @@ class GreenletLimit:
             raise JobTimeout
 
     def _expire(self, runner: "gevent.Greenlet[..., object]") -> None:
-        """By the loop, while the job waits."""
+        """By the loop, while the job waits; or after it gave way again, when the alarm was first."""
+        self._start_timer(CLEAN_UP_S, gevent.spawn, self._give_up)
         if not self.is_raised:
             self.is_raised = True
             runner.throw(JobTimeout)
+
+    def _start_timer(self, after_s: float, callback: Callable[..., object], *arguments: object) -> None:
+        timer = gevent.get_hub().loop.timer(after_s)
+        timer.start(callback, *arguments, update=True)
+        self._timers.append(timer)
 
     def __enter__(self) -> None:
         self._suspended = True

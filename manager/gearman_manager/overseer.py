@@ -26,6 +26,8 @@ from gearman_manager.workforce import Workforce
 _log = logging.getLogger("workers")
 INTERVAL_S: Final = 0.25
 GRACE_S: Final = 1.0  # what a function has for cleaning up after JobTimeout
+#: What a worker of several jobs has besides, to give up a job that does not end: it need not lose the others for it.
+GIVE_UP_S: Final = 0.5
 MEMORY_INTERVAL_S: Final = 1.0
 HARD_MEMORY_FACTOR: Final = 1.5  # of max_memory, in the middle of a job
 _SERVER_TIMEOUT_S: Final = 1.0
@@ -62,7 +64,7 @@ class Overseer:
         if self._workforce.view(live).state is not SlotState.BUSY:
             return
         jobs = self._workforce.jobs(live)
-        if _overdue(jobs, now_ns):
+        if _overdue(live, jobs, now_ns):
             self._end_overdue(live, now_ns)
         elif memory_too and self._is_far_too_large(live):
             limit = live.order.pool.max_memory_bytes
@@ -71,7 +73,7 @@ class Overseer:
 
     def _end_overdue(self, live: LiveWorker, now_ns: int) -> None:
         process.send_signal(live.pidfd, signal.SIGSTOP)
-        overdue = _overdue(self._workforce.jobs(live), now_ns)
+        overdue = _overdue(live, self._workforce.jobs(live), now_ns)
         if not overdue:
             process.send_signal(live.pidfd, signal.SIGCONT)  # it ended in this very moment
             return
@@ -108,9 +110,10 @@ class Overseer:
             return False  # it is gone
 
 
-def _overdue(jobs: Iterable[SlotView], now_ns: int) -> list[SlotView]:
+def _overdue(live: LiveWorker, jobs: Iterable[SlotView], now_ns: int) -> list[SlotView]:
     """The jobs that had their time and the grace after it, the longest overdue first."""
-    overdue = [job for job in jobs if job.deadline_ns and now_ns > job.deadline_ns + GRACE_S * 1e9]
+    grace_ns = (GRACE_S + GIVE_UP_S * live.order.is_concurrent) * 1e9
+    overdue = [job for job in jobs if job.deadline_ns and now_ns > job.deadline_ns + grace_ns]
     return sorted(overdue, key=lambda job: job.deadline_ns)
 
 

@@ -14,6 +14,7 @@ class Place:
     number: int  # from 1
     slot: SlotWriter
     start_ns: int = 0
+    is_given_up: bool = False
 
 
 class Places:
@@ -42,8 +43,18 @@ class Places:
 
     def give_back(self, place: Place, *, failed: bool) -> None:
         """Its job has ended."""
+        if not place.is_given_up:
+            self._end(place, failed=failed)
+        place.is_given_up = False
+        self._free.append(place)
+
+    def give_up(self, place: Place) -> None:
+        """Its job has failed, and does not end: the place is neither free nor waited for."""
+        self._end(place, failed=True)
+        place.is_given_up = True
+
+    def _end(self, place: Place, *, failed: bool) -> None:
         self._own_slot.count(time.monotonic_ns() - place.start_ns, failed=failed)
         self.taken -= 1
         self._own_slot.serve(self.taken)
         place.slot.free()
-        self._free.append(place)

@@ -78,11 +78,13 @@ def run_job(assigned: WorkerJob, routine: Routine, hooks: Hooks, limit: Limit) -
         hooks.job_start(job)
         result = _call(routine, job, limit)
         _end_if_a_copy(pid)
-        assigned.complete(encode_result(result))
+        if not assigned.answered:  # or else it was given up meanwhile
+            assigned.complete(encode_result(result))
     except BaseException as error:  # noqa: BLE001 (user code may raise anything: the job fails, the worker goes on)
         _end_if_a_copy(pid)
         failure = error
-        _fail(assigned, job, error)
+        if not assigned.answered:
+            _fail(assigned, job, error)
     hooks.job_end(job, failure)
     return None if failure is None else describe(failure)
 

@@ -52,6 +52,7 @@ class Wear(IntEnum):
     LAST_JOBS = 1  # a few more, then it ends by itself
     MEMORY = 2
     DESCRIPTORS = 3  # it can open no more files
+    STUCK_JOB = 4  # one of several jobs can't be ended
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,11 @@ class WorkerLimits:
         elif failed and not _can_open():
             self._tell(Wear.DESCRIPTORS)
 
+    def has_stuck_job(self) -> None:
+        """One of its jobs can't be ended."""
+        if not self._told:
+            self._tell(Wear.STUCK_JOB)
+
     def _tell(self, wear: Wear) -> None:
         self._told = True
         self._slot.wear(wear)

@@ -40,6 +40,7 @@ _WORN: Final = {
     Wear.LAST_JOBS: "has reached its max_jobs",
     Wear.MEMORY: "has reached its max_memory",
     Wear.DESCRIPTORS: "has used up its file descriptors",
+    Wear.STUCK_JOB: "has a job that does not end",
 }
 _GOLDEN_RATIO: Final = 0.6180339887498949
 

@@ -75,6 +75,15 @@ def late(job):
 
 
 @function(timeout="500ms")
+def swallow(job):
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:
+            pass
+
+
+@function(timeout="500ms")
 def compute(job):
     while True:
         pass
@@ -167,6 +176,11 @@ def results(manager: RunningManager, *jobs: tuple[str, bytes | str]) -> list[byt
 
 def running(manager: RunningManager, pool: str = "crowd") -> list[dict[str, Any]]:
     return [job for worker in manager.workers(pool) for job in worker["jobs"]]
+
+
+def draining(manager: RunningManager) -> list[int]:
+    """How many jobs each worker has that is to end after them."""
+    return [len(worker["jobs"]) for worker in manager.workers("crowd") if worker["state"] == "draining"]
 
 
 @pytest.fixture(scope="module")
@@ -382,6 +396,24 @@ def test_a_job_that_blocks_the_whole_loop_fails_alone_and_the_others_run_again(m
     assert "did not react to its timeout" in manager.status()["pools"]["hang"]["last_error"]
 
 
+def test_a_job_that_swallows_its_timeout_is_given_up_and_its_worker_replaced_once_the_others_are_done(
+    manager: RunningManager, tmp_path: Path
+) -> None:
+    manager.write_module("crowd.py", MODULE)
+    manager.start(f"pools: {{crowd: {{functions: ['*'], concurrency: {PLACES}, min: 1, max: 1}}}}\n")
+    (worker,) = manager.workers("crowd")
+    gate = tmp_path / "gate"
+    with at_once(manager, ("wait_for_file", str(gate)), ("swallow", "")) as (other, swallowing):
+        with pytest.raises((JobException, JobFailed), match="goes on in spite of its timeout"):
+            swallowing.result(20)
+        eventually(lambda: "has a job that does not end" in manager.log(), "a replacement is on its way")
+        eventually(lambda: len(manager.workers("crowd")) == 2, "it is there")
+        gate.touch()
+        assert other.result(20).decode() == f"{worker['pid']} 1"
+    eventually(lambda: not alive(worker["pid"]), "the worker is gone")
+    assert manager.status()["pools"]["crowd"]["last_error"] == ""
+
+
 def test_the_jobs_of_a_killed_worker_run_again(manager: RunningManager, tmp_path: Path) -> None:
     manager.write_module("crowd.py", MODULE)
     manager.start(f"pools: {{crowd: {{functions: ['*'], concurrency: {PLACES}, min: 1, max: 1}}}}\n")
@@ -456,7 +488,9 @@ def test_a_reload_has_the_new_worker_there_before_the_old_one_finishes_its_jobs(
     eventually(manager.settled, "one worker is left")
 
 
-def test_the_number_of_workers_follows_the_places_that_are_needed(manager: RunningManager, tmp_path: Path) -> None:
+def test_workers_follow_the_places_that_are_needed_and_the_least_busy_goes_first(
+    manager: RunningManager, tmp_path: Path
+) -> None:
     manager.write_module("crowd.py", MODULE)
     manager.start(
         f"defaults: {{scale: {{utilisation: 0.9}}}}\n"
@@ -466,5 +500,8 @@ def test_the_number_of_workers_follows_the_places_that_are_needed(manager: Runni
     with at_once(manager, *[("wait_for_file", str(gate))] * 5) as futures:
         eventually(lambda: len(running(manager)) == 5, "all five run")
         assert len(manager.workers("crowd")) == 2
+        manager.command("scale", "crowd", "1")
+        eventually(lambda: len(draining(manager)) == 1, "the less busy one takes no more")
+        assert draining(manager) == [2]
         gate.touch()
         assert len({future.result(20) for future in futures}) == 2
