@@ -21,6 +21,20 @@ _Parameters = ParamSpec("_Parameters")
 OVERRIDES: Final = "gearman_manager.migration.overrides"
 
 
+def _use_config(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        context.obj = value
+
+
+def takes_config(command: click.Command) -> None:
+    """Let `-c` stand behind a command's name too."""
+    text = "The configuration file; -c may also stand before the command's name.  [default: config.yaml]"
+    kind = click.Path(path_type=Path)
+    command.params.append(
+        click.Option(["-c", "--config"], type=kind, expose_value=False, is_eager=True, callback=_use_config, help=text)
+    )
+
+
 def fail(message: str, code: int) -> NoReturn:
     """End with a message on standard error."""
     click.echo(f"gearman-manager: {message}", err=True)

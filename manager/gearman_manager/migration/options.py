@@ -47,7 +47,13 @@ def _job_servers(_context: click.Context, _parameter: click.Parameter, value: st
 
 
 _OPTIONS: Final = (
-    click.option("-w", "workers_dir", metavar="DIR[,DIR…]", callback=_folders, help="Folders of function modules."),
+    click.option(
+        "-w",
+        "workers_dir",
+        metavar="DIR[,DIR…]",
+        callback=_folders,
+        help="Folders of modules, instead of the configured ones.",
+    ),
     click.option("-d", "daemon", is_flag=True, help="Run in the background; return once the manager is up, or failed."),
     click.option(
         "-l", "log_file", metavar="FILE", callback=_log_file, help="Log into this file; syslog is the system's log."
@@ -58,22 +64,26 @@ _OPTIONS: Final = (
         callback=_job_servers,
         help="Connect to these job servers instead of the configured ones.",
     ),
-    click.option("-v", "verbosity", count=True, help="Log more: -v is info, -vvvv is debug."),
+    click.option("-v", "verbosity", count=True, help="Log level info; four times, as -vvvv, debug."),
     click.option(
         "-P", "pid_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the process id into this file."
     ),
-    click.option("-u", "user", metavar="USER", help="Run as this user, when started by root."),
+    click.option("-u", "user", metavar="USER", help="Run as this user; only root can start it so."),
     click.option(
         "-t", "timeout_s", type=_SECONDS, metavar="SECONDS", help="Longest time one job may run; 0: no limit."
     ),
-    click.option("-x", "max_lifetime_s", type=_SECONDS, metavar="SECONDS", help="Replace a worker after this time."),
-    click.option("-r", "max_jobs", type=click.IntRange(min=0), metavar="N", help="Replace a worker after N jobs."),
+    click.option(
+        "-x", "max_lifetime_s", type=_SECONDS, metavar="SECONDS", help="Replace a worker after this time; 0: never."
+    ),
+    click.option(
+        "-r", "max_jobs", type=click.IntRange(min=0), metavar="N", help="Replace a worker after N jobs; 0: never."
+    ),
     click.option(
         "-D", "all_workers", type=click.IntRange(min=1), metavar="N", help="N workers for all functions without a pool."
     ),
-    click.option("-Z", "dump", is_flag=True, help="Print the configuration as it would run, and end."),
-    click.option("-a", "auto_update", is_flag=True, help="Nothing: changed code is always noticed."),
-    click.option("-p", "php_prefix", metavar="PREFIX", help="Nothing: PHP functions are found with any prefix."),
+    click.option("-Z", "dump", is_flag=True, help="Print the configuration as it would run, as YAML, and end."),
+    click.option("-a", "auto_update", is_flag=True, help="Without effect: changed code is always noticed."),
+    click.option("-p", "php_prefix", metavar="PREFIX", help="Without effect: PHP functions are found with any prefix."),
 )
 _OVERRIDES: Final = (
     *("workers_dir", "log_file", "servers", "user", "timeout_s", "max_lifetime_s", "max_jobs", "all_workers"),
@@ -99,13 +109,17 @@ def overrides_of(letters: Mapping[str, Any]) -> "Overrides | None":
     return Overrides(**values)
 
 
-@click.command("import-ini")
+@click.command("import-ini", short_help="Turn GearmanManager's ini file into our YAML.")
 @click.argument("file", type=click.Path(path_type=Path))
 @mistakes_are_messages
 def import_ini(file: Path) -> None:
     """Print our YAML for GearmanManager's ini FILE, with a comment for whatever has no twin.
 
     Write it beside the ini file: relative paths start at the configuration's folder.
+
+    \b
+    Example:
+      gearman-manager import-ini config.ini > config.yaml
     """
     from gearman_manager.migration.import_ini import read_ini
 

@@ -1,0 +1,101 @@
+"""The command line as people meet it: help that can be acted on, and a shell that completes names."""
+
+import os
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from gearman_manager.command_line import main
+
+from .conftest import BIN, RunningManager
+
+PREFIX = f"{BIN}:/usr/bin:/bin"
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [BIN / "gearman-manager", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+def help_of(*command: str) -> str:
+    """What `--help` prints."""
+    return CliRunner().invoke(main, [*command, "--help"], prog_name="gearman-manager").output
+
+
+def test_the_overview_says_in_a_whole_sentence_what_each_command_does() -> None:
+    lines = help_of().partition("Commands:\n")[2].splitlines()
+    overview = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
+    assert {"check", "status", "logs", "init", "import-ini"} < overview.keys()
+    for name, sentence in overview.items():
+        assert re.fullmatch(r"[A-Z].*[^.]\.", sentence), name
+        told = help_of(name)
+        assert "Usage: gearman-manager " + name in told
+        assert len(told.split("Options:")[0].split()) > 12, f"{name} --help says hardly more than its name"
+
+
+def test_the_configuration_may_be_named_before_or_behind_the_command(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.yaml").write_text("server: {}\nworkers_dir: .\n")
+    for arguments in (("-c", "elsewhere.yaml", "check"), ("check", "-c", "elsewhere.yaml")):
+        assert "elsewhere.yaml: fine" in run(tmp_path, *arguments).stdout
+    status = run(tmp_path, "status", "-c", "elsewhere.yaml")
+    assert (status.returncode, "no manager runs with this configuration" in status.stderr) == (1, True)
+
+
+class Bash:
+    """A bash in which completion was switched on as the documentation says."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def complete(self, line: str) -> set[str]:
+        """What a TAB at the end of the line offers."""
+        program, *_ = words = line.split(" ")
+        name = program.replace("-", "_")
+        script = f"""
+            eval "$(_{name.upper()}_COMPLETE=bash_source {program})"
+            COMP_WORDS=({" ".join(shlex.quote(word) for word in words)}) COMP_CWORD={len(words) - 1}
+            _{name}_completion {program}
+            printf '%s\\n' "${{COMPREPLY[@]}}"
+        """
+        result = subprocess.run(
+            ["bash", "-c", script],
+            cwd=self._folder,
+            env={**os.environ, "PATH": PREFIX},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        # Where it offers nothing of its own, bash may say that it can't complete outside of a line that is typed.
+        assert "Traceback" not in result.stderr
+        return set(result.stdout.split())
+
+
+@pytest.fixture
+def bash(tmp_path: Path) -> Bash:
+    """One in the test's folder."""
+    return Bash(tmp_path)
+
+
+def test_bash_completes_commands_options_and_without_a_manager_what_the_files_name(bash: Bash, tmp_path: Path) -> None:
+    (tmp_path / "workers").mkdir()
+    for name in ("resize.py", "_helper.py"):
+        (tmp_path / "workers" / name).write_text("1 / 0  # nobody imports it\n")
+    (tmp_path / "my.yaml").write_text("server: {}\npools: {mails: {functions: [send, bounce], max: 2}}\n")
+    assert bash.complete("gearman-manager re") == {"restart", "resume", "reload"}
+    assert bash.complete("gearman-manager -c my.yaml scale ") == {"mails", "resize"}
+    assert bash.complete("gearman-manager logs -c my.yaml ma") == {"mails"}
+    assert bash.complete("gearman-manager -c my.yaml run ") == {"send", "bounce", "resize"}
+    assert bash.complete("gearman-manager -c nowhere.yaml pause ") == set()
+    assert bash.complete("gearman-server --store-") == {"--store-url-file", "--store-timeout"}
+
+
+def test_bash_completes_what_the_running_manager_knows(bash: Bash, napping: RunningManager) -> None:
+    napping.start("pools: {rest: {functions: ['*'], min: 2, max: 2}}\n")
+    assert bash.complete("gearman-manager pause ") == {"rest"}
+    assert bash.complete("gearman-manager logs re") == {"rest", "rest/1", "rest/2"}
+    assert bash.complete("gearman-manager run n") == {"nap"}
