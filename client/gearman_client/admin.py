@@ -30,6 +30,9 @@ RECEIVE_BYTES: Final = 64 * 1024
 
 #: These answer with lines up to a single dot; everything else answers with one line.
 _TABLES: Final = frozenset({"status", "prioritystatus", "workers", "show"})
+#: Of our own server's two families of commands, these do.
+_TABLE_FAMILIES: Final = frozenset({"jobs", "dead"})
+_FAMILY_TABLES: Final = frozenset({"list", "show"})
 
 
 class AdminSocket(Protocol):
@@ -140,7 +143,7 @@ class AdminClient:
             raise ArgumentError(f"a command is one line of at most {MAX_LINE_BYTES} bytes")
         deadline = monotonic() + self._timeout_s
         self._send(request, deadline)
-        return self._answer(is_table=line.split(" ", 1)[0].rstrip("\r").lower() in _TABLES, deadline=deadline)
+        return self._answer(is_table=_is_table(line), deadline=deadline)
 
     def close(self) -> None:
         """Close the socket."""
@@ -232,6 +235,11 @@ def connect_admin(address: Address | str, timeout_s: float = 10.0) -> AdminClien
     where = parse_address(address) if isinstance(address, str) else address
     sock: socket.socket = connect(where, timeout_s)
     return AdminClient(sock, timeout_s=timeout_s)
+
+
+def _is_table(line: str) -> bool:
+    first, second, *_ = [*line.rstrip("\r").lower().split(" ", 2), ""]
+    return first in _TABLES or (first in _TABLE_FAMILIES and second in _FAMILY_TABLES)
 
 
 def _end_of_answer(received: bytearray, searched: int, *, is_table: bool) -> int:

@@ -17,6 +17,7 @@ from gearman_server.errors import RefusedError
 from gearman_server.events import ShutdownRequested
 from gearman_server.function import Function, QueueLimits
 from gearman_server.job import Job, JobState
+from gearman_server.job_commands import JobCommands
 
 if TYPE_CHECKING:
     from gearman_server.attempts import Attempts
@@ -85,6 +86,7 @@ class AdminCommands:
             b"drop": self._for_administrators(self._drop),
             b"fail": self._fail,
             b"dead": DeadCommands(table, settings.admin_allow).execute,
+            b"jobs": JobCommands(table, settings.admin_allow).execute,
         }
         if settings.allow_shutdown:  # else it is unknown, as in gearmand since 2016
             self._commands[b"shutdown"] = self._for_administrators(self._shutdown)

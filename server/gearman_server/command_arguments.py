@@ -22,6 +22,11 @@ class CommandError(Exception):
         self.answer = b"ERR %s %s\r\n" % (code, text.replace(b" ", b"+"))
 
 
+NOT_ALLOWED: Final = CommandError(
+    b"NOT_ALLOWED", b"Not from this address: the operator says who may with --admin-allow"
+)
+
+
 @dataclass(slots=True)
 class Arguments:
     """What was said."""

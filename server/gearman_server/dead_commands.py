@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.chores import Chores
-from gearman_server.command_arguments import Arguments, CommandError, parse_arguments
+from gearman_server.command_arguments import NOT_ALLOWED, Arguments, CommandError, parse_arguments
+from gearman_server.command_tables import PREVIEW_BYTES, SHOWN_BYTES, page, table
 from gearman_server.job import PRIORITY_NAMES
-from gearman_server.listings import Listings, UnknownCursorError
+from gearman_server.listings import Listings
 from gearman_server.printable import printable
 
 if TYPE_CHECKING:
@@ -18,15 +19,8 @@ if TYPE_CHECKING:
     from gearman_server.job_table import JobTable
     from gearman_server.session import Session
 
-#: How much of a workload, and of an error, a list shows, and how much of it all the view of one job.
-PREVIEW_BYTES: Final = 64
+#: How much of an error a list shows.
 ERROR_BYTES: Final = 200
-SHOWN_BYTES: Final = 64 * 1024
-
-UNKNOWN_CURSOR: Final = CommandError(b"UNKNOWN_CURSOR", b"begin again without after=")
-NOT_ALLOWED: Final = CommandError(
-    b"NOT_ALLOWED", b"Not from this address: the operator says who may with --admin-allow"
-)
 _SELECTION: Final = (b"function", b"older")
 
 
@@ -110,33 +104,6 @@ class DeadCommands:
             return (function is None or letter.function == function) and letter.died_at <= died_before
 
         return matches
-
-
-def page(
-    listings: Listings,
-    arguments: Arguments,
-    handles: Iterable[bytes],
-    line: Callable[[bytes], bytes | None],
-    now: float,
-) -> bytes:
-    """A page of a list as an answer; the line `next`, a TAB and a cursor says that there is more."""
-    if arguments.names:
-        raise CommandError(b"INVALID_ARGUMENTS", b"a list takes conditions such as function=NAME")
-    try:
-        if arguments.after is None:
-            lines, cursor = listings.begin(handles, line, arguments.limit, now)
-        else:
-            lines, cursor = listings.go_on(arguments.after, line, arguments.limit, now)
-    except UnknownCursorError:
-        raise UNKNOWN_CURSOR from None
-    if cursor is not None:
-        lines.append(b"next\t%s\n" % cursor)
-    return b"".join(lines) + b".\n"
-
-
-def table(fields: dict[str, bytes]) -> bytes:
-    """One job: a line for each field."""
-    return b"".join(b"%s\t%s\n" % (name.encode(), value) for name, value in fields.items()) + b".\n"
 
 
 def _line(letter: DeadLetter) -> bytes:

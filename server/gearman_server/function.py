@@ -48,6 +48,7 @@ class JobQueue(deque[Job]):
     def bury(self) -> None:
         """One of the jobs in here has just ended."""
         self.tombstones += 1
+        self.drop_tombstones_at_head()  # where a purge begins: otherwise it would compact half a million at once
         if self.tombstones * 2 > len(self):
             living = [job for job in self if job.state is JobState.QUEUED]
             self.clear()

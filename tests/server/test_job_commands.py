@@ -1,0 +1,190 @@
+"""`jobs list|show|purge`: the queue itself, as an operator sees it."""
+
+import pytest
+
+from gearman_client.packet import PacketType, encode_request
+from gearman_server.access import THIS_MACHINE
+from gearman_server.listings import MAX_LINES
+from gearman_server.policies import FunctionPolicy
+
+
+def rows_of(broker, conditions=b""):
+    """The rows of `jobs list`, all pages together."""
+    rows, after = [], b""
+    operator = broker.peer()
+    while True:
+        answer = operator.text(b"jobs list " + conditions + after)
+        assert answer.endswith(b".\n")
+        page = [line.split(b"\t") for line in answer.split(b"\n")[:-2]]
+        rows += [row for row in page if len(row) > 2]
+        if not page or len(page[-1]) != 2:
+            return rows
+        after = b" after=" + page[-1][1]
+
+
+def handles_of(broker, conditions=b""):
+    return [row[0] for row in rows_of(broker, conditions)]
+
+
+def submit(broker, function=b"f", workload=b"w", unique=b"", kind="SUBMIT_JOB_BG"):
+    return broker.peer().submit(function, workload, unique, kind)
+
+
+def test_a_list_shows_state_attempt_age_and_a_preview(make_broker):
+    broker = make_broker()
+    broker.broker.use_policies({b"f": FunctionPolicy(retries=1, backoff_s=100)})
+    running = submit(broker, workload=b"\x00\x01" + b"x" * 100, unique=b"u\t1")
+    worker = broker.worker(b"f")
+    failed = submit(broker)
+    broker.advance(10)
+    assert [worker.grab(), worker.grab()] == [running, failed]
+    worker.send(PacketType.WORK_FAIL, failed)
+    cancelled = submit(broker, b"g")
+    worker.can_do(b"g").grab()
+    broker.peer().text(b"cancel job " + cancelled)
+    client = broker.peer()
+    waiting = client.submit(b"g", kind="SUBMIT_JOB_HIGH")
+    broker.advance(5)
+    preview = b"\\x00\\x01" + b"x" * 62
+    assert rows_of(broker) == [
+        [running, b"f", b"running", b"normal", b"1", b"15.000", b"5.000", b"102", b"1", b"u\\x091", preview],
+        [failed, b"f", b"delayed", b"normal", b"2", b"15.000", b"5.000", b"1", b"1", b"", b"w"],
+        [cancelled, b"g", b"cancelled", b"normal", b"1", b"5.000", b"5.000", b"1", b"1", b"", b"w"],
+        [waiting, b"g", b"waiting", b"high", b"1", b"5.000", b"5.000", b"0", b"0", b"", b""],
+    ]
+    assert handles_of(broker, b"state=running") == [running]
+    assert handles_of(broker, b"function=g state=waiting") == [waiting]
+    assert handles_of(broker, b"older=10") == [running, failed]
+
+
+def test_one_job_is_shown_with_all_that_is_known(make_broker):
+    broker = make_broker()
+    broker.broker.use_policies({b"f": FunctionPolicy(retries=1, backoff_s=0)})
+    client, worker = broker.peer(), broker.worker(b"f")
+    worker.send(PacketType.SET_CLIENT_ID, b"gm:box/f/1")
+    handle = client.submit(b"f", b"a\\b", b"u", "SUBMIT_JOB_LOW")
+    worker.grab()
+    worker.send(PacketType.WORK_EXCEPTION, handle, b"boom")
+    broker.advance(2)
+    worker.grab()
+    worker.send(PacketType.WORK_STATUS, handle, b"1", b"3")
+    lines = broker.peer().text(b"jobs show " + handle).split(b"\n")
+    assert lines[-2:] == [b".", b""]
+    assert dict(line.split(b"\t") for line in lines[:-2]) == {
+        b"handle": handle,
+        b"function": b"f",
+        b"unique": b"u",
+        b"priority": b"low",
+        b"state": b"running",
+        b"background": b"0",
+        b"clients": b"1",
+        b"attempt": b"2",
+        b"failures": b"1",
+        b"losses": b"0",
+        b"submitted": b"%.3f" % (broker.unix_time - 2),
+        b"since": b"%.3f" % broker.unix_time,
+        b"not_before": b"",
+        b"worker": b"gm:box/f/1",
+        b"address": b"192.0.2.1:50000",
+        b"progress": b"1/3",
+        b"error": b"boom",
+        b"traceback": b"",
+        b"bytes": b"3",
+        b"workload": b"a\\x5cb",
+    }
+
+
+@pytest.mark.parametrize("wait", ["epoch", "retry"])
+def test_a_job_that_waits_says_until_when(make_broker, wait):
+    broker = make_broker()
+    broker.broker.use_policies({b"f": FunctionPolicy(retries=1, backoff_s=50)})
+    if wait == "epoch":
+        at = int(broker.unix_time) + 50
+        [(_, handle)] = broker.peer().ask(PacketType.SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % at, b"w")
+    else:
+        handle = submit(broker)
+        worker = broker.worker(b"f")
+        worker.grab()
+        worker.send(PacketType.WORK_FAIL, handle)
+    assert b"\nnot_before\t%.3f\n" % (broker.unix_time + 50) in broker.peer().text(b"jobs show " + handle)
+
+
+def test_purging_cancels_what_waits_for_a_function_and_nothing_else(make_broker):
+    broker = make_broker()
+    broker.broker.use_policies({b"f": FunctionPolicy(retries=1, backoff_s=100)})
+    worker = broker.worker(b"f")
+    running, failed = submit(broker), submit(broker)
+    assert [worker.grab(), worker.grab()] == [running, failed]
+    worker.send(PacketType.WORK_FAIL, failed)
+    client = broker.peer()
+    waiting = client.submit(b"f")
+    epoch = b"%d" % (broker.unix_time + 100)
+    client.ask(PacketType.SUBMIT_JOB_EPOCH, b"f", b"", epoch, b"w")
+    other = submit(broker, b"g")
+    assert broker.peer().text(b"jobs purge function=f") == b"OK 3\n"
+    assert client.take() == [(PacketType.WORK_FAIL, waiting)]
+    assert handles_of(broker) == [running, other]
+    assert broker.status(b"f") == (1, 1, 1)
+    broker.advance(200)
+    assert worker.grab() is None
+
+
+def test_purging_may_spare_what_is_young(broker):
+    submit(broker)
+    broker.advance(100)
+    young = submit(broker)
+    assert broker.peer().text(b"jobs purge function=f older=50") == b"OK 1\n"
+    assert handles_of(broker) == [young]
+
+
+def test_very_many_are_purged_a_few_at_a_time(broker):
+    for _ in range(1300):
+        submit(broker)
+    operator = broker.peer()
+    assert operator.text(b"jobs purge function=f") == b""
+    late = submit(broker)
+    assert 0 < broker.status(b"f")[0] < 1300
+    while broker.broker.next_due is not None and broker.broker.next_due <= broker.now:
+        broker.advance(0)
+    assert b"".join(operator.session.out) == b"OK 1300\n"
+    assert handles_of(broker) == [late]
+
+
+def test_only_administrators_purge(make_broker):
+    broker = make_broker(admin_allow=THIS_MACHINE)
+    submit(broker)
+    assert broker.peer().text(b"jobs purge function=f").startswith(b"ERR NOT_ALLOWED ")
+    assert broker.peer("::1").text(b"jobs purge function=f") == b"OK 1\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"jobs", b"INVALID_ARGUMENTS"),
+        (b"jobs eat", b"INVALID_ARGUMENTS"),
+        (b"jobs list state=sleeping", b"INVALID_ARGUMENTS"),
+        (b"jobs list f", b"INVALID_ARGUMENTS"),
+        (b"jobs list after=7.1", b"UNKNOWN_CURSOR"),
+        (b"jobs show H:x:1", b"UNKNOWN_JOB"),
+        (b"jobs purge", b"INVALID_ARGUMENTS"),
+        (b"jobs purge f", b"INVALID_ARGUMENTS"),
+        (b"jobs purge function=f f", b"INVALID_ARGUMENTS"),
+        (b"jobs purge function=f limit=1", b"INVALID_ARGUMENTS"),
+    ],
+)
+def test_mistakes_are_named(broker, line, code):
+    assert broker.peer().text(line).startswith(b"ERR " + code + b" ")
+
+
+def test_a_page_of_a_long_queue_is_bounded(start_server):
+    server = start_server()
+    client = server.peer()
+    submission = encode_request(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
+    for _ in range(10):
+        client.socket.sendall(submission * 1000)
+        for _ in range(1000):
+            client.receive()
+    operator = server.peer()
+    assert operator.text(b"jobs list limit=1000000").count(b"\n") == MAX_LINES + 2
+    assert operator.text(b"jobs list function=none").startswith(b"next\t")
+    assert operator.text(b"jobs purge function=f") == b"OK 10000\n"
