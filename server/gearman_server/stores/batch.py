@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gearman_server.dead_letters import DeadLetter
     from gearman_server.job import Job
 
 
 class Batch:
     """Changes to the rows of a store."""
 
-    __slots__ = ("deletes", "inserts", "since", "updates")
+    __slots__ = ("deletes", "forgotten", "inserts", "letters", "since", "updates")
 
     def __init__(self) -> None:
         #: Dictionaries for their order and for taking something back.
@@ -23,11 +24,14 @@ class Batch:
         self.updates: dict[Job, None] = {}
         #: Row ids.
         self.deletes: list[int] = []
+        #: Letters of jobs that failed for good, by handle, and handles of those that are kept no longer.
+        self.letters: dict[bytes, DeadLetter] = {}
+        self.forgotten: list[bytes] = []
         #: When its first insert came (monotonic seconds).
         self.since: float | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.inserts or self.deletes or self.updates)
+        return bool(self.inserts or self.deletes or self.updates or self.letters or self.forgotten)
 
     def take_back(self, failed: Batch) -> None:
         """An earlier batch could not be written: what nobody waits for is written with this one.
@@ -37,8 +41,20 @@ class Batch:
         """
         self.deletes[:0] = [*failed.deletes, *map(row_id, failed.inserts)]
         self.updates = {job: None for job in (*failed.updates, *self.updates) if job.record is not None}
+        # A job that was to be tried again, and could not be stored: its letter stays in the store.
+        not_inserted = {job.handle for job in failed.inserts}
+        self.letters = {
+            **{handle: letter for handle, letter in failed.letters.items() if handle not in self.forgotten},
+            **self.letters,
+        }
+        self.forgotten[:0] = [handle for handle in failed.forgotten if handle not in not_inserted]
 
 
 def row_id(job: Job) -> int:
     """A row's own number is the one in the job's handle, which never comes twice."""
-    return int(job.handle.rpartition(b":")[2])
+    return number_of(job.handle)
+
+
+def number_of(handle: bytes) -> int:
+    """The number in a handle of ours."""
+    return int(handle.rpartition(b":")[2])

@@ -9,23 +9,25 @@ import contextlib
 import os
 import platform
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
+from gearman_server.dead_letters import DeadLetter
 from gearman_server.errors import OwnershipLostError, StartError, StoreError
 from gearman_server.job import Job
-from gearman_server.stores.backends import JOBS, Backend, backend_of
+from gearman_server.stores.backends import Backend, backend_of
 from gearman_server.stores.batch import Batch, row_id
+from gearman_server.stores.changes import change, count_losses, delete_jobs
+from gearman_server.stores.letters import read_letters
 from gearman_server.stores.migrations import migrate, read_meta, write_meta
 from gearman_server.stores.reading import StoredRows
 from gearman_server.stores.reasons import reason_of
-from gearman_server.stores.rows import LOST, OWNER, RUNNING, changes_of, row_of, state_of
+from gearman_server.stores.rows import row_of
 from gearman_server.stores.url import shown
 
 #: How long a second server waits for the first one to end.
@@ -33,16 +35,7 @@ OWNER_PATIENCE_S: Final = 15.0
 _OWNER_LOOKS_S: Final = 0.1
 #: Numbers that are reserved at once: so many that handles go on for hours while the database is away.
 NUMBERS_RESERVED: Final = 1_000_000_000
-#: Ids in one statement.
-_MAX_IDS: Final = 2000
 
-_COUNT_LOSSES: Final = text(
-    f"UPDATE {JOBS} SET state = {LOST}, requeues = requeues + 1 WHERE state = {RUNNING} AND owner = {OWNER}"
-)
-_CHANGE: Final = text(
-    f"UPDATE {JOBS} SET state = :state, run_at = :run_at, requeues = :requeues, failures = :failures,"
-    " last_error = :last_error WHERE id = :id"
-)
 _EXTRAS: Final = {"psycopg": "postgresql", "pymysql": "mysql"}
 
 
@@ -73,7 +66,7 @@ class Database:
             write_meta(connection, "epoch", str(self._epoch))
             write_meta(connection, "owner", _this_process())
             connection.commit()
-            _count_losses(connection)
+            count_losses(connection)
         except (DBAPIError, OSError) as failure:
             raise StartError(f"the store {self.name} can't be used: {reason_of(failure)}") from failure
 
@@ -165,6 +158,15 @@ class Database:
             if int(read_meta(connection, "next_number") or 1) == unused.stop:
                 write_meta(connection, "next_number", str(unused.start))
 
+    def letters(self) -> list[DeadLetter]:
+        """The letters of jobs that failed for good, the oldest first.
+
+        Raises:
+            StoreError: they can't be read.
+        """
+        with self._transaction() as connection:
+            return read_letters(connection)
+
     def write(self, batch: Batch, *, is_repeated: bool) -> Sequence[Job]:
         """Commit a batch. Returns the jobs whose insert the database refuses for what they hold.
 
@@ -176,21 +178,22 @@ class Database:
         inserts = list(batch.inserts)
         deletes = [*map(row_id, inserts), *batch.deletes] if is_repeated else batch.deletes
         try:
-            return self._write(deletes, inserts, batch.updates)
+            return self._write(deletes, inserts, batch)
         except StoreError as failure:
             if not failure.is_about_data or not inserts:
                 raise
-            self._write(deletes, (), batch.updates)
+            self._write(deletes, (), batch)
             return list(self._insert_in_parts(inserts))
 
-    def _write(self, deletes: Sequence[int], inserts: Sequence[Job], updates: Iterable[Job]) -> Sequence[Job]:
+    def _write(self, deletes: Sequence[int], inserts: Sequence[Job], others: Batch | None = None) -> Sequence[Job]:
+        """One transaction: rows that go and come, and what else a batch changes."""
         refused: list[Job] = []
         with self._transaction() as connection:
-            _delete(connection, deletes)
+            delete_jobs(connection, deletes)
             if inserts:
                 refused = self._insert(connection, inserts)
-            if updates:
-                _update(connection, updates)
+            if others is not None:
+                change(connection, others)
         return refused
 
     def _insert(self, connection: Connection, jobs: Sequence[Job]) -> list[Job]:
@@ -206,7 +209,7 @@ class Database:
     def _insert_in_parts(self, jobs: Sequence[Job]) -> Iterator[Job]:
         """Halve until those that can't be stored stand alone, so that they alone are refused."""
         try:
-            yield from self._write((), jobs, ())
+            yield from self._write((), jobs)
         except StoreError as failure:
             if not failure.is_about_data:
                 raise
@@ -221,47 +224,6 @@ class Database:
         """Commit something that changes nothing: can it be written?"""
         with self._transaction() as connection:
             write_meta(connection, "owner", _this_process())
-
-
-def _count_losses(connection: Connection) -> None:
-    """Before anything is served: a job that ends its server at once must run out of attempts too.
-
-    A database with a broken page can refuse; such jobs are counted when they are read, as long as they are read.
-    """
-    try:
-        connection.execute(_COUNT_LOSSES)
-        connection.commit()
-    except DBAPIError as failure:
-        if failure.connection_invalidated:
-            raise
-        connection.rollback()
-
-
-def _delete(connection: Connection, ids: Sequence[int]) -> None:
-    for listed in _lists(ids):
-        connection.exec_driver_sql(f"DELETE FROM {JOBS} WHERE id IN ({listed})")
-
-
-def _update(connection: Connection, jobs: Iterable[Job]) -> None:
-    """Most were just given to a worker for the first time: their rows change in the same way, in one statement."""
-    by_state: dict[int, list[int]] = defaultdict(list)
-    changes = []
-    for job in jobs:
-        if job.history is None:
-            by_state[state_of(job)].append(row_id(job))
-        else:
-            changes.append(changes_of(job))
-    for state, ids in by_state.items():
-        for listed in _lists(ids):
-            connection.exec_driver_sql(f"UPDATE {JOBS} SET state = {state} WHERE id IN ({listed})")
-    if changes:
-        connection.execute(_CHANGE, changes)
-
-
-def _lists(ids: Sequence[int]) -> Iterator[str]:
-    """Ids for a statement's text: they are numbers of our own, and so nothing has to be bound."""
-    for at in range(0, len(ids), _MAX_IDS):
-        yield ",".join(map(str, ids[at : at + _MAX_IDS]))
 
 
 def _engine(url: URL, backend: Backend, timeout_s: float) -> Engine:

@@ -75,7 +75,31 @@ def _create_jobs(connection: Connection) -> None:
     ).create(connection, checkfirst=True)
 
 
-STEPS: Final[tuple[Callable[[Connection], None], ...]] = (_create_jobs,)
+def _create_dead(connection: Connection) -> None:
+    """Version 2: letters of jobs that failed for good."""
+    Table(
+        "gearman_dead",
+        MetaData(),
+        Column("id", _id(), primary_key=True, autoincrement=False),
+        Column("priority", SmallInteger(), nullable=False),
+        Column("failures", Integer(), nullable=False),
+        Column("losses", Integer(), nullable=False),
+        Column("submitted_at", _seconds(), nullable=False),
+        Column("first_started_at", _seconds(), nullable=False),
+        Column("last_started_at", _seconds(), nullable=False),
+        Column("died_at", _seconds(), nullable=False),
+        Column("handle", _bytes(64), nullable=False),
+        Column("function_name", _bytes(8192), nullable=False),
+        Column("unique_key", _bytes(64), nullable=False),
+        Column("reducer", _bytes(64)),
+        Column("error", _workload(), nullable=False),
+        Column("traceback", _workload(), nullable=False),
+        Column("workload", _workload(), nullable=False),
+        mysql_engine="InnoDB",
+    ).create(connection, checkfirst=True)
+
+
+STEPS: Final[tuple[Callable[[Connection], None], ...]] = (_create_jobs, _create_dead)
 
 
 def migrate(connection: Connection, name: str) -> None:

@@ -50,6 +50,7 @@ class SqlStore:
         self._reserved: range | None = None
         self._loading: Loading | None = None
         self._is_started = False
+        self._letters: list[DeadLetter] = []
         self._open = Batch()
         # What the writer has; None when it is idle.
         self._in_flight: Batch | None = None
@@ -77,6 +78,14 @@ class SqlStore:
         except StoreError as failure:
             raise StartError(f"the store {self._database.name} can't be used: {failure}") from failure
         self._number, self._numbers_end = numbers.start, numbers.stop
+        self._letters = self._read_letters()
+
+    def _read_letters(self) -> list[DeadLetter]:
+        try:
+            return self._database.letters()
+        except StoreError as failure:
+            logger.error("the store %s: the dead letters can't be read: %s", self._database.name, failure)
+            return []
 
     def start(self, broker: Broker, loop: Any) -> None:
         """From now on what accumulates is written."""
@@ -96,6 +105,8 @@ class SqlStore:
             self._overdue_timer,
             self._nudge_timer,
         )
+        broker.restore_dead(self._letters, monotonic())
+        self._letters = []
         if self._loading is not None:
             self._loading.start(broker, loop)
 
@@ -154,13 +165,17 @@ class SqlStore:
             batch.updates.pop(job, None)
             batch.deletes.append(row_id(job))
 
-    # --- handing over
-
     def bury(self, letter: DeadLetter) -> None:
-        """Letters are kept in memory alone."""
+        """Have the letter written with the delete of its job's row, which is asked for next."""
+        self._open.letters[letter.handle] = letter
 
     def forget_dead(self, handles: Sequence[bytes]) -> None:
-        """Letters are kept in memory alone."""
+        """These letters are kept no longer."""
+        for handle in handles:
+            self._open.letters.pop(handle, None)
+        self._open.forgotten += handles
+
+    # --- handing over
 
     def _end_pass(self) -> None:
         batch = self._open

@@ -1,8 +1,12 @@
 """Who owns a store, what its URL may be, and how passwords stay hidden."""
 
+import contextlib
 import re
+import sqlite3
+from pathlib import Path
 
 import pytest
+from sqlalchemy import make_url
 
 from gearman_client.packet import PacketType
 from gearman_server.errors import OwnershipLostError, StartError, StoreError, UsageError
@@ -107,3 +111,27 @@ def test_a_failed_write_says_why_and_leaves_nothing(database, open_database):
     batch.deletes.append(1)
     with pytest.raises(StoreError, match="no such table: gearman_jobs"):
         opened.write(batch, is_repeated=False)
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_date(database, start_durable):
+    written = (Path(__file__).parent / "version_1.sql").read_text()
+    with contextlib.closing(sqlite3.connect(make_url(database.url).database)) as connection:
+        connection.executescript(written)
+    server = start_durable(database)
+    server.wait_for_log("5 jobs are back from the store")
+    worker = server.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    assigned = [worker.ask(PacketType.GRAB_JOB_ALL) for _ in range(4)]
+    assert [body for _, body in assigned] == [
+        b"H:old:2\0f\0key\0first",
+        b"H:old:1\0f\0\0plain\0\xff",
+        b"H:old:5\0f\0\0sum\0reduced",
+        b"H:old:3\0f\0-\0",
+    ]
+    assert b"H:old:2\t1\t0\t1" in server.text(b"show jobs").splitlines()  # it was running
+    # A job of the present version is among them.
+    assert server.peer().ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"new") == (
+        PacketType.JOB_CREATED,
+        b"H:test:1000000001",
+    )
+    assert database.rows("COUNT(*)") == [(6,)]

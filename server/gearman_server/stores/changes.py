@@ -1,0 +1,77 @@
+"""Statements that change rows beside inserts: deletes, marks, attempts, dead letters. Transactions are the caller's."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from gearman_server.job import Job
+from gearman_server.stores.backends import JOBS
+from gearman_server.stores.batch import Batch, row_id
+from gearman_server.stores.letters import forget_letters, write_letters
+from gearman_server.stores.rows import LOST, OWNER, RUNNING, changes_of, state_of
+
+#: Ids in one statement.
+_MAX_IDS: Final = 2000
+_COUNT_LOSSES: Final = text(
+    f"UPDATE {JOBS} SET state = {LOST}, requeues = requeues + 1 WHERE state = {RUNNING} AND owner = {OWNER}"
+)
+_CHANGE: Final = text(
+    f"UPDATE {JOBS} SET state = :state, run_at = :run_at, requeues = :requeues, failures = :failures,"
+    " last_error = :last_error WHERE id = :id"
+)
+
+
+def count_losses(connection: Connection) -> None:
+    """Before anything is served: a job that ends its server at once must run out of attempts too.
+
+    A database with a broken page can refuse; such jobs are counted when they are read, as long as they are read.
+    """
+    try:
+        connection.execute(_COUNT_LOSSES)
+        connection.commit()
+    except DBAPIError as failure:
+        if failure.connection_invalidated:
+            raise
+        connection.rollback()
+
+
+def delete_jobs(connection: Connection, ids: Sequence[int]) -> None:
+    for listed in _lists(ids):
+        connection.exec_driver_sql(f"DELETE FROM {JOBS} WHERE id IN ({listed})")
+
+
+def change(connection: Connection, batch: Batch) -> None:
+    """What a batch changes beside rows that go and come."""
+    if batch.updates:
+        _update(connection, batch.updates)
+    if batch.forgotten:
+        forget_letters(connection, batch.forgotten)
+    if batch.letters:
+        write_letters(connection, batch.letters.values())
+
+
+def _update(connection: Connection, jobs: Iterable[Job]) -> None:
+    """Most were just given to a worker for the first time: their rows change in the same way, in one statement."""
+    by_state: dict[int, list[int]] = defaultdict(list)
+    changes = []
+    for job in jobs:
+        if job.history is None:
+            by_state[state_of(job)].append(row_id(job))
+        else:
+            changes.append(changes_of(job))
+    for state, ids in by_state.items():
+        for listed in _lists(ids):
+            connection.exec_driver_sql(f"UPDATE {JOBS} SET state = {state} WHERE id IN ({listed})")
+    if changes:
+        connection.execute(_CHANGE, changes)
+
+
+def _lists(ids: Sequence[int]) -> Iterator[str]:
+    """Ids for a statement's text: they are numbers of our own, and so nothing has to be bound."""
+    for at in range(0, len(ids), _MAX_IDS):
+        yield ",".join(map(str, ids[at : at + _MAX_IDS]))

@@ -1,0 +1,74 @@
+"""Dead letters in the table `gearman_dead`. They are few and rarely written: nothing in here has to be fast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Connection, LargeBinary, column, delete, insert, select, table
+
+from gearman_server.dead_letters import DeadLetter
+from gearman_server.stores.batch import number_of
+
+_BYTES: Final = ("handle", "function_name", "unique_key", "reducer", "error", "traceback", "workload")
+_NUMBERS: Final = ("priority", "failures", "losses", "submitted_at", "first_started_at", "last_started_at", "died_at")
+_dead: Final = table(
+    "gearman_dead",
+    column("id", BigInteger()),
+    *(column(name) for name in _NUMBERS),
+    *(column(name, LargeBinary()) for name in _BYTES),
+)
+#: Ids in one statement.
+_MAX_IDS: Final = 500
+
+
+def write_letters(connection: Connection, letters: Iterable[DeadLetter]) -> None:
+    """Add letters; they replace those of the same handle."""
+    rows = [_row(letter) for letter in letters]
+    _delete(connection, [row["id"] for row in rows])
+    if rows:
+        connection.execute(insert(_dead), rows)
+
+
+def forget_letters(connection: Connection, handles: Iterable[bytes]) -> None:
+    """Remove letters, those that there are."""
+    _delete(connection, [number_of(handle) for handle in handles])
+
+
+def read_letters(connection: Connection) -> list[DeadLetter]:
+    """All letters, the oldest first."""
+    rows = connection.execute(select(_dead).order_by(_dead.c.died_at, _dead.c.id)).mappings()
+    return [_letter(dict(row)) for row in rows]
+
+
+def _delete(connection: Connection, ids: list[int]) -> None:
+    for at in range(0, len(ids), _MAX_IDS):
+        connection.execute(delete(_dead).where(_dead.c.id.in_(ids[at : at + _MAX_IDS])))
+
+
+def _row(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "id": number_of(letter.handle),
+        **{name: getattr(letter, name) for name in _NUMBERS},
+        "handle": letter.handle,
+        "function_name": letter.function,
+        "unique_key": letter.unique,
+        "reducer": letter.reducer,
+        "error": letter.error,
+        "traceback": letter.traceback,
+        "workload": letter.workload,
+    }
+
+
+def _letter(row: dict[str, Any]) -> DeadLetter:
+    texts = {name: None if row[name] is None else bytes(row[name]) for name in _BYTES}
+    return DeadLetter(
+        handle=texts["handle"] or b"",
+        function=texts["function_name"] or b"",
+        unique=texts["unique_key"] or b"",
+        reducer=texts["reducer"],
+        error=texts["error"] or b"",
+        traceback=texts["traceback"] or b"",
+        workload=texts["workload"] or b"",
+        **{name: row[name] for name in _NUMBERS},
+    )
