@@ -37,7 +37,7 @@ def show_live(ask: Callable[[], Report]) -> None:
 
 
 def _view(report: Report) -> Group:
-    since_s = time.time() - report["supervisor"]["since"]
+    since_s = _since_s(report["supervisor"]["since"])
     parts: list[RenderableType] = [f"manager pid {report['supervisor']['pid']}, running for {duration(since_s)}"]
     for table in (_pools(report), _workers(report), _functions(report), _servers(report)):
         parts += ["", table]
@@ -45,6 +45,11 @@ def _view(report: Report) -> Group:
         where = f"{error['file']}:{error['line']}" if error["line"] else error["file"]
         parts.append(Text.assemble(("error ", "red"), f"{where}: {error['message']}"))
     return Group(*parts)
+
+
+def _since_s(moment: float) -> float:
+    """How long ago that was; the clock may have been set meanwhile."""
+    return max(0.0, time.time() - moment)
 
 
 def duration(seconds: float) -> str:
@@ -105,6 +110,6 @@ def _functions(report: Report) -> Table:
 def _servers(report: Report) -> Table:
     table = Table("job server", "state", "for", box=None)
     for address, server in report["servers"].items():
-        since = duration(time.time() - server["since"]) if server["since"] else "-"
+        since = duration(_since_s(server["since"])) if server["since"] else "-"
         table.add_row(address, "up" if server["up"] else "[red]down[/red]", since)
     return table
