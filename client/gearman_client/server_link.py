@@ -268,14 +268,18 @@ class ServerLink:
         if len(arguments) != JOB_ASSIGN_ATTEMPT_ARGUMENTS:
             raise ProtocolError(f"JOB_ASSIGN_ATTEMPT takes {JOB_ASSIGN_ATTEMPT_ARGUMENTS} arguments")
         handle, function, unique, attempt, workload = arguments
+        job = self._assign(handle, function, unique, workload)
+        if attempt == b"1":
+            job.attempt = 1
+            return
         if not attempt.isdigit() or len(attempt) > 9:
             raise ProtocolError("JOB_ASSIGN_ATTEMPT: the attempt is not a number")
-        self._assign(handle, function, unique, workload).attempt = int(attempt)
+        job.attempt = int(attempt)
 
     def _assign(self, handle: bytes, function: bytes, unique: bytes, workload: bytes) -> WorkerJob:
         self._replied(LinkEvent.ASSIGNED)
         name = self._context.functions.get(function) or to_text(function)
-        self._assigned = WorkerJob(self, handle, name, to_text(unique), workload)
+        self._assigned = WorkerJob(self, handle, name, unique, workload)
         return self._assigned
 
     def _on_option(self, body: bytes) -> None:

@@ -22,6 +22,8 @@ from gearman_client.worker_settings import WorkerSettings
 #: With several servers, ask the next one after so many jobs or so long with one, so that none starves.
 TURN_JOBS: Final = 100
 TURN_S: Final = 0.1
+#: With a single server, look at everything else so often while it has jobs.
+LOOK_INTERVAL_S: Final = 0.001
 
 JobCallback = Callable[[WorkerJob], bytes | str | None]
 
@@ -49,6 +51,7 @@ class Worker(BaseWorker[ServerLink]):
         self._current = 0
         self._turn_jobs = 0
         self._turn_ends_at = 0.0
+        self._looked_at = 0.0
         self._readiness.watch_interrupt(self._wake_reader)
 
     def register(self, function: str, callback: JobCallback | None = None) -> None:
@@ -68,14 +71,18 @@ class Worker(BaseWorker[ServerLink]):
     def grab(self, timeout_s: float | None = None) -> WorkerJob | None:
         """Send the answers that are pending, and get the next job.
 
-        Returns None once `timeout_s` has passed, after `stop`, and while an interrupt descriptor can be read; the
-        pending answers have been sent then, too. A grab that is on its way is always awaited, for at most
-        `reply_timeout_s` of the settings, so that no assigned job is dropped.
+        Returns None once `timeout_s` has passed, after `stop`, and while an interrupt descriptor can be read (which is
+        looked at once a millisecond, so not after each of the shortest jobs); the pending answers have been sent then,
+        too. A grab that is on its way is always awaited, for at most `reply_timeout_s` of the settings, so that no
+        assigned job is dropped.
         """
-        deadline = inf if timeout_s is None else monotonic() + timeout_s
+        now = monotonic()
+        deadline = inf if timeout_s is None else now + timeout_s
         wait_s: float | None = 0.0
         while True:
-            self._serve(wait_s)
+            if wait_s != 0.0 or not self._looked_just_now(now):
+                self._serve(wait_s)
+                self._looked_at = now
             if self._stopping or self._readiness.interrupted:
                 break
             link = self._choose_link()
@@ -84,7 +91,7 @@ class Worker(BaseWorker[ServerLink]):
                 job = link.grab()
                 if job is not None:
                     return job
-                wait_s = 0.0
+                wait_s, now = 0.0, monotonic()
                 continue
             self.flush()
             now = monotonic()
@@ -124,6 +131,18 @@ class Worker(BaseWorker[ServerLink]):
             logger.exception("job %s of %s failed", job.handle, job.function)
             if not job.answered:
                 job.fail_because(f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+
+    def _looked_just_now(self, now: float) -> bool:
+        """Whether a look at all descriptors would tell nothing new: a system call for each job of the shortest ones.
+
+        A single server's packets are read by its own grab; what else there is, interrupts above all, waits so long.
+        """
+        return (
+            now < self._looked_at + LOOK_INTERVAL_S
+            and len(self._links) == 1
+            and not self._readiness.interrupted
+            and self._links[0].state is LinkState.READY
+        )
 
     def _choose_link(self) -> ServerLink | None:
         """A link worth asking: the current one until its turn is over, then the next one round."""

@@ -33,14 +33,14 @@ class WorkerJob:
     nothing: the server runs the job again.
     """
 
-    __slots__ = ("_connection", "_handle", "_link", "answered", "attempt", "function", "unique", "workload")
+    __slots__ = ("_connection", "_link", "_unique", "answered", "attempt", "function", "handle_bytes", "workload")
 
-    def __init__(self, link: "ServerLink", handle: bytes, function: str, unique: str, workload: bytes) -> None:
+    def __init__(self, link: "ServerLink", handle: bytes, function: str, unique: bytes, workload: bytes) -> None:
         self._link = link
         self._connection: Connection | None = link.connection
-        self._handle = handle
+        self.handle_bytes = handle
         self.function = function
-        self.unique = unique
+        self._unique = unique
         self.workload = workload
         self.attempt: int | None = None
         self.answered = False
@@ -48,7 +48,12 @@ class WorkerJob:
     @property
     def handle(self) -> str:
         """The server's name for the job."""
-        return to_text(self._handle)
+        return to_text(self.handle_bytes)
+
+    @property
+    def unique(self) -> str:
+        """The client's unique id, empty when it gave none."""
+        return to_text(self._unique)
 
     @property
     def server(self) -> Address:
@@ -62,18 +67,18 @@ class WorkerJob:
 
     def complete(self, result: bytes | bytearray | memoryview | str | None = None) -> None:
         """The job is done; `result` goes to its clients."""
-        self._answer(encode_request(_WORK_COMPLETE, self._handle, to_body(result)))
+        self._answer(encode_request(_WORK_COMPLETE, self.handle_bytes, to_body(result)))
 
     def fail(self) -> None:
         """The job failed."""
-        self._answer(encode_request(_WORK_FAIL, self._handle))
+        self._answer(encode_request(_WORK_FAIL, self.handle_bytes))
 
     def exception(self, data: bytes | str) -> None:
         """The job failed, and `data` says why to clients that asked for exceptions.
 
         gearmand gives other clients a substitute on which some wait for ever; see `fail_because`.
         """
-        self._answer(encode_request(_WORK_EXCEPTION, self._handle, to_body(data)))
+        self._answer(encode_request(_WORK_EXCEPTION, self.handle_bytes, to_body(data)))
 
     def fail_because(self, reason: bytes | str, *, trace: bytes | str = b"") -> None:
         """The job failed, told in the way that every client of this server understands.
@@ -86,8 +91,8 @@ class WorkerJob:
         elif self.server_is_ours:
             self.exception(reason)
         else:
-            warning = encode_request(_WORK_WARNING, self._handle, to_body(reason))
-            self._answer(warning + encode_request(_WORK_FAIL, self._handle))
+            warning = encode_request(_WORK_WARNING, self.handle_bytes, to_body(reason))
+            self._answer(warning + encode_request(_WORK_FAIL, self.handle_bytes))
 
     def retry(
         self,
@@ -123,25 +128,25 @@ class WorkerJob:
         self, verdict: bytes, reason: bytes | str, trace: bytes | str, wait: bytes = b"", most: bytes = b""
     ) -> None:
         text = to_body(reason).replace(b"\0", b" ")
-        self._answer(encode_request(WORK_FAILURE, self._handle, verdict, wait, most, text, to_body(trace)))
+        self._answer(encode_request(WORK_FAILURE, self.handle_bytes, verdict, wait, most, text, to_body(trace)))
 
     def status(self, numerator: int, denominator: int) -> None:
         """Progress: `numerator` of `denominator`."""
-        self._tell(encode_request(_WORK_STATUS, self._handle, b"%d" % numerator, b"%d" % denominator))
+        self._tell(encode_request(_WORK_STATUS, self.handle_bytes, b"%d" % numerator, b"%d" % denominator))
 
     def data(self, data: bytes | str) -> None:
         """A part of the result, ahead of the rest."""
-        self._tell(encode_request(_WORK_DATA, self._handle, to_body(data)))
+        self._tell(encode_request(_WORK_DATA, self.handle_bytes, to_body(data)))
 
     def warning(self, data: bytes | str) -> None:
         """A warning for the job's clients."""
-        self._tell(encode_request(_WORK_WARNING, self._handle, to_body(data)))
+        self._tell(encode_request(_WORK_WARNING, self.handle_bytes, to_body(data)))
 
     def _answer(self, packet: bytes) -> None:
         if self.answered:
             raise JobAnswered(f"job {self.handle} has been answered already")
         self.answered = True
-        self._link.answer(self._connection, self._handle, packet)
+        self._link.answer(self._connection, self.handle_bytes, packet)
 
     def _tell(self, packet: bytes) -> None:
         if self.answered:

@@ -80,7 +80,7 @@ class ConcurrentWorkerProcess(Serving):
             return
         self._limits.before_job()
         server = self._server_index[assigned.server]
-        place = self._places.take(server, routine.index, assigned.handle, routine.timeout_s)
+        place = self._places.take(server, routine.index, assigned.handle_bytes, routine.timeout_s)
         gevent.spawn(self._serve, assigned, routine, place)
 
     def _serve(self, assigned: WorkerJob, routine: Routine, place: Place) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from gearman_client import WorkerJob
 
-_NOTHING_INTERRUPTS: Final = nullcontext()
+NOTHING_INTERRUPTS: Final = nullcontext()
 
 
 class Job:
@@ -16,22 +16,28 @@ class Job:
 
     Attributes:
         settings: the `settings` of the function in the configuration.
-        log: a logger whose lines carry the function and the handle.
     """
 
-    __slots__ = ("_assigned", "_uninterrupted", "log", "settings")
+    __slots__ = ("_assigned", "_log", "_uninterrupted", "settings")
 
     def __init__(
         self,
         assigned: WorkerJob,
         settings: Mapping[str, Any],
         log: logging.Logger,
-        uninterrupted: AbstractContextManager[None] = _NOTHING_INTERRUPTS,
+        uninterrupted: AbstractContextManager[None] = NOTHING_INTERRUPTS,
     ) -> None:
         self._assigned = assigned
         self._uninterrupted = uninterrupted  # within it no time limit cuts a packet in two
         self.settings = settings
-        self.log = logging.LoggerAdapter(log, {"function": assigned.function, "handle": assigned.handle})
+        self._log: logging.Logger | logging.LoggerAdapter[logging.Logger] = log
+
+    @property
+    def log(self) -> "logging.LoggerAdapter[logging.Logger]":
+        """A logger whose lines carry the function and the handle; made when the job first asks for it."""
+        if not isinstance(self._log, logging.LoggerAdapter):
+            self._log = logging.LoggerAdapter(self._log, {"function": self.function, "handle": self.handle})
+        return self._log
 
     @property
     def workload(self) -> bytes:

@@ -31,7 +31,7 @@ class Places:
         """How many jobs more could run now."""
         return len(self._free)
 
-    def take(self, server: int, function: int, handle: str, timeout_s: float | None) -> Place:
+    def take(self, server: int, function: int, handle: bytes, timeout_s: float | None) -> Place:
         """A job starts; there must be a free place."""
         place = self._free.pop()
         place.start_ns = time.monotonic_ns()

@@ -7,7 +7,6 @@ import logging
 import os
 import traceback
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
 from types import TracebackType
 from typing import Final, Protocol, TypeVar
 
@@ -16,7 +15,7 @@ from gearman_manager.discovery import LoadedFunction
 from gearman_manager.errors import JobTimeout
 from gearman_manager.fate import Reject, Retry
 from gearman_manager.hooks import Hooks
-from gearman_manager.job import Job, encode_result
+from gearman_manager.job import NOTHING_INTERRUPTS, Job, encode_result
 from gearman_manager.worker_order import Code, OrderedFunction
 
 _Result = TypeVar("_Result")
@@ -44,6 +43,7 @@ class Routine:
         self.timeout_s = ordered.timeout_s
         self.settings = ordered.settings
         self.log = logging.getLogger(ordered.name)
+        self.pid = os.getpid()
         self._object = loaded.target() if isinstance(loaded.target, type) else None
         self.call = loaded.target if self._object is None else self._object.run
         if hasattr(self._object, "setup"):
@@ -71,17 +71,16 @@ def make_routines(functions: Iterable[OrderedFunction], code: Code) -> dict[str,
 
 def run_job(assigned: WorkerJob, routine: Routine, hooks: Hooks, limit: Limit) -> str | None:
     """Run a job and answer it; whatever user code raises fails it. Returns why it failed, None if it did not."""
-    pid = os.getpid()
     failure: BaseException | None = None
-    job = Job(assigned, routine.settings, routine.log, limit if routine.timeout_s else nullcontext())
+    job = Job(assigned, routine.settings, routine.log, limit if routine.timeout_s else NOTHING_INTERRUPTS)
     try:
         hooks.job_start(job)
         result = _call(routine, job, limit)
-        _end_if_a_copy(pid)
+        _end_if_a_copy(routine.pid)
         if not assigned.answered:  # or else it was given up meanwhile
             assigned.complete(encode_result(result))
     except BaseException as error:  # noqa: BLE001 (user code may raise anything: the job fails, the worker goes on)
-        _end_if_a_copy(pid)
+        _end_if_a_copy(routine.pid)
         failure = error
         if not assigned.answered:
             _fail(assigned, job, error)

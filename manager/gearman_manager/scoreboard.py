@@ -45,6 +45,10 @@ class SlotState(IntEnum):
     LEAVING = 4  # it ends on its own accord: whoever sees it gone need not call it a crash
 
 
+#: Plain integers: an enum member costs a lookup of its own on the path of every job.
+_FREE, _IDLE, _BUSY = int(SlotState.FREE), int(SlotState.IDLE), int(SlotState.BUSY)
+
+
 class Wear(IntEnum):
     """Which of its limits a worker has reached, or is about to."""
 
@@ -150,13 +154,12 @@ class SlotWriter:
 
     def idle(self) -> None:
         """Registered, no job."""
-        self._write_job(SlotState.IDLE)
+        self._write_job(_IDLE)
 
-    def begin(self, server: int, function: int, handle: str, now_ns: int, deadline_ns: int) -> None:
-        """A job starts."""
+    def begin(self, server: int, function: int, handle: bytes, now_ns: int, deadline_ns: int) -> None:
+        """A job starts. A handle that is too long is cut."""
         self._start_ns = now_ns
-        job = (server, function, now_ns, deadline_ns)
-        self._write_job(SlotState.BUSY, 1, job, handle.encode()[:_HANDLE_BYTES])
+        self._write_job(_BUSY, 1, (server, function, now_ns, deadline_ns), handle)
 
     def end(self, now_ns: int, *, failed: bool) -> None:
         """The job ended; the slot shows an idle worker."""
@@ -173,7 +176,7 @@ class SlotWriter:
 
     def serve(self, running: int) -> None:
         """A worker that runs several jobs at once has so many now; each has a slot of its own."""
-        self._write_job(SlotState.BUSY if running else SlotState.IDLE, running)
+        self._write_job(_BUSY if running else _IDLE, running)
 
     def activate(self, place: int) -> None:
         """The job at this place, from 1, has the processor now; 0 is none."""
@@ -181,7 +184,7 @@ class SlotWriter:
 
     def free(self) -> None:
         """A place without a job."""
-        self._write_job(SlotState.FREE)
+        self._write_job(_FREE)
 
     def leave(self) -> None:
         """The worker ends on its own accord."""
@@ -198,8 +201,12 @@ class SlotWriter:
 
     def _write_job(self, state: int, running: int = 0, job: _JobNumbers = _NO_JOB, handle: bytes = b"") -> None:
         server, function, start_ns, deadline_ns = job
-        counters = (self._done, self._failed, self._busy_ns)
-        self._write(_JOB_OFFSET, _JOB.pack(state, server, function, running, start_ns, deadline_ns, *counters, handle))
+        memory, at, done, failed, busy_ns = self._memory, self._at, self._done, self._failed, self._busy_ns
+        numbers = (state, server, function, running, start_ns, deadline_ns, done, failed, busy_ns)
+        _SEQUENCE.pack_into(memory, at, self._sequence + 1)
+        _JOB.pack_into(memory, at + _JOB_OFFSET, *numbers, handle)
+        self._sequence += 2
+        _SEQUENCE.pack_into(memory, at, self._sequence)
 
     def _write(self, offset: int, data: bytes) -> None:
         memory, at = self._memory, self._at

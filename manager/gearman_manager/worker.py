@@ -55,7 +55,7 @@ class WorkerProcess(Serving):
             return True
         now_ns = time.monotonic_ns()
         deadline_ns = now_ns + int(routine.timeout_s * 1e9) if routine.timeout_s else 0
-        self._slot.begin(self._server_index[assigned.server], routine.index, assigned.handle, now_ns, deadline_ns)
+        self._slot.begin(self._server_index[assigned.server], routine.index, assigned.handle_bytes, now_ns, deadline_ns)
         failure = run_job(assigned, routine, self._hooks, self._limit)
         if failure is not None:
             self._slot.error(failure)

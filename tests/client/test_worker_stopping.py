@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from gearman_client.packet import PacketType
+from gearman_client.worker import LOOK_INTERVAL_S
 
 T = PacketType
 
@@ -25,7 +26,7 @@ def test_an_interrupt_descriptor_ends_the_wait_and_an_idle_grab(
     os.close(reader)
 
 
-def test_an_interrupt_is_seen_before_the_next_job_is_asked_for(
+def test_an_interrupt_is_seen_within_a_millisecond_before_the_next_job_is_asked_for(
     worker: Any, scripted_server: Any, in_thread: Any
 ) -> None:
     reader, writer = os.pipe()
@@ -36,6 +37,7 @@ def test_an_interrupt_is_seen_before_the_next_job_is_asked_for(
     peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
     grabbed.result(10).complete(b"r")
     os.write(writer, b"!")
+    time.sleep(LOOK_INTERVAL_S)
     assert worker.grab() is None
     assert peer.read_once() == [(T.WORK_COMPLETE, b"H:x:1\0r")]
     os.read(reader, 1)

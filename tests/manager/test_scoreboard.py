@@ -14,12 +14,12 @@ def test_a_job_is_seen_while_it_runs_and_counted_when_it_ended() -> None:
     slot = SlotWriter(board, 2)
     slot.claim(77)
     assert board.read(2).state is SlotState.STARTING
-    slot.begin(server=1, function=3, handle="H:box:12", now_ns=1000, deadline_ns=9000)
+    slot.begin(server=1, function=3, handle=b"H:box:12", now_ns=1000, deadline_ns=9000)
     view = board.read(2)
     assert (view.pid, view.state, view.server, view.function) == (77, SlotState.BUSY, 1, 3)
     assert (view.handle, view.start_ns, view.deadline_ns) == ("H:box:12", 1000, 9000)
     slot.end(4000, failed=False)
-    slot.begin(0, 0, "H:box:13", 5000, 0)
+    slot.begin(0, 0, b"H:box:13", 5000, 0)
     slot.end(5500, failed=True)
     slot.error("it broke")
     view = board.read(2)
@@ -31,7 +31,7 @@ def test_slots_do_not_touch_their_neighbours() -> None:
     board = Scoreboard.create(3)
     middle = SlotWriter(board, 1)
     middle.claim(5)
-    middle.begin(255, 65535, "h" * 200, 2**63, 2**63)
+    middle.begin(255, 65535, b"h" * 200, 2**63, 2**63)
     middle.error("é" * 1000)
     empty = Scoreboard.create(1).read(0)
     assert board.read(0) == empty
@@ -58,7 +58,7 @@ print("ready", flush=True)
 number = 0
 while True:
     number += 1
-    slot.begin(number % 200, number % 60000, f"H:{number}", number, number)
+    slot.begin(number % 200, number % 60000, b"H:%d" % number, number, number)
     slot.end(number, failed=False)
 """
     writer = subprocess.Popen(
@@ -87,8 +87,8 @@ def test_a_worker_of_several_jobs_shows_how_many_it_has_and_which_has_the_proces
     own = SlotWriter(board, 0)
     own.claim(7)
     places = Places(board, (1, 2), own)
-    first = places.take(0, 4, "H:1", None)
-    second = places.take(1, 5, "H:2", 2.0)
+    first = places.take(0, 4, b"H:1", None)
+    second = places.take(1, 5, b"H:2", 2.0)
     assert (places.free, board.read(0).state, board.read(0).running) == (0, SlotState.BUSY, 2)
     views = {board.read(slot).handle: board.read(slot) for slot in (1, 2)}
     assert (views["H:1"].function, views["H:1"].deadline_ns) == (4, 0)
