@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearman_manager.config import ResolvedScale
+from gearman_manager.scaler import Field
 from gearman_manager.simulation.engine import SPAWN_DELAY_S, Decision, Outcome, PoolState, simulate
 from gearman_manager.simulation.policies import FixedCount, OneStep, OurScaler
 from gearman_manager.simulation.trace import Arrival, TraceError, read_trace
@@ -22,8 +23,8 @@ BIN = Path(sys.executable).parent
 WAIT_2S = ResolvedScale(2.0, None, None, cooldown_s=30.0, idle_s=None)
 
 
-def ours(minimum: int = 1, maximum: int = 10, scale: ResolvedScale = WAIT_2S) -> OurScaler:
-    return OurScaler(minimum, maximum, scale, "ours")
+def ours(minimum: int = 1, maximum: int = 10, scale: ResolvedScale = WAIT_2S, *, concurrency: int = 1) -> OurScaler:
+    return OurScaler(Field(minimum, maximum), scale, "ours", concurrency)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -129,18 +130,28 @@ def test_a_worker_on_its_way_that_is_not_wanted_any_more_never_serves() -> None:
     assert outcome.worker_seconds == pytest.approx(60.5)
 
 
+def test_a_worker_of_several_places_serves_as_many_jobs_at_once_and_goes_when_they_are_done() -> None:
+    trace = [Arrival(0.0, 20.0), Arrival(0.0, 10.0), Arrival(0.0, 10.0), Arrival(0.0, 10.0), Arrival(0.0, 1.0)]
+    outcome = simulate(trace, Script({0.0: 2, 5.0: 1}), concurrency=2)
+    assert outcome.waits_s == [0.0, 0.0, 0.0, 0.0, 1.0]  # the longest took the place of the shortest
+    assert (outcome.peak, outcome.started, outcome.changes) == (2, 0, 1)
+    # Two of the four places went with their jobs at 10.
+    assert outcome.worker_seconds == pytest.approx(2 * 10 + 50)
+
+
 TRACE = st.lists(st.builds(Arrival, st.floats(0, 100), st.floats(0, 10)), min_size=1, max_size=60).map(sorted)
 
 
-@given(TRACE, st.integers(0, 3), st.integers(0, 8), st.sampled_from([0.0, SPAWN_DELAY_S, 2.0]))
+@given(TRACE, st.integers(0, 3), st.integers(0, 8), st.sampled_from([0.0, SPAWN_DELAY_S, 2.0]), st.sampled_from([1, 3]))
 def test_every_job_is_served_within_the_bounds_and_twice_the_same(
-    trace: list[Arrival], minimum: int, more: int, spawn_delay_s: float
+    trace: list[Arrival], minimum: int, more: int, spawn_delay_s: float, concurrency: int
 ) -> None:
     maximum = max(1, minimum + more)
     scale = ResolvedScale(2.0, None, None, cooldown_s=5.0, idle_s=10.0 if minimum == 0 else None)
 
     def run() -> Outcome:
-        return simulate(trace, ours(minimum, maximum, scale), spawn_delay_s)
+        policy = ours(minimum, maximum, scale, concurrency=concurrency)
+        return simulate(trace, policy, spawn_delay_s, concurrency=concurrency)
 
     outcome = run()
     assert outcome == run()
@@ -148,7 +159,7 @@ def test_every_job_is_served_within_the_bounds_and_twice_the_same(
     assert minimum <= outcome.peak <= maximum
     assert all(first.at_s <= second.at_s for first, second in pairwise(outcome.samples))
     assert outcome.samples[-1].workers == minimum
-    assert outcome.worker_seconds >= sum(job.service_s for job in trace) - 1e-6
+    assert outcome.worker_seconds * concurrency >= sum(job.service_s for job in trace) - 1e-6
 
 
 # Policies
@@ -237,7 +248,7 @@ def test_the_command_compares_the_policies_in_a_table() -> None:
 def test_the_policy_comes_from_a_pool_of_the_configuration_and_options_change_it(tmp_path: Path) -> None:
     pools = {
         "a": {"functions": ["a"], "min": 0, "max": 7, "scale": {"backlog_per_worker": 5, "idle": "5m"}},
-        "b": {"functions": ["b"], "max": 3},
+        "b": {"functions": ["b"], "max": 3, "concurrency": 20},
     }
     (tmp_path / "config.yaml").write_text(json.dumps({"servers": ["127.0.0.1:1"], "pools": pools}))
     (tmp_path / "workers").mkdir()
@@ -246,7 +257,7 @@ def test_the_policy_comes_from_a_pool_of_the_configuration_and_options_change_it
     chosen = command(*simulation, "-c", "config.yaml", "--pool", "a", folder=tmp_path)
     assert "min: 0, max: 7, backlog_per_worker: 5, cooldown: 30s, idle: 5m" in chosen.stdout
     before = command("-c", "config.yaml", *simulation, "--pool", "b", "--utilisation", "0.5", folder=tmp_path)
-    assert "min: 1, max: 3, utilisation: 0.5, cooldown: 30s" in before.stdout
+    assert "min: 1, max: 3, concurrency: 20, utilisation: 0.5, cooldown: 30s" in before.stdout
     unnamed = command(*simulation, "-c", "config.yaml", folder=tmp_path)
     assert (unnamed.returncode, unnamed.stderr) == (
         1,

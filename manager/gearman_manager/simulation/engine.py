@@ -1,7 +1,8 @@
 """One pool on a virtual clock: jobs arrive as in the trace, workers take a while to start, a policy says how many.
 
 Pure and deterministic: the same trace and policy give the same outcome. What a policy is told, and when, is what a
-supervisor learns from a job server that pushes its queue changes.
+supervisor learns from a job server that pushes its queue changes. Inside, places are counted: a worker has one, or as
+many as the jobs it runs at once; of one that is to go each place goes when its job is done.
 """
 
 import heapq
@@ -82,26 +83,29 @@ class _Kind(IntEnum):
     LOOK = 3
 
 
-def simulate(trace: Sequence[Arrival], policy: Policy, spawn_delay_s: float = SPAWN_DELAY_S) -> Outcome:
-    """Run the trace to its end."""
-    return _Simulation(trace, policy, spawn_delay_s).run()
+def simulate(
+    trace: Sequence[Arrival], policy: Policy, spawn_delay_s: float = SPAWN_DELAY_S, *, concurrency: int = 1
+) -> Outcome:
+    """Run the trace to its end, with workers of so many places."""
+    return _Simulation(trace, policy, spawn_delay_s, concurrency).run()
 
 
 class _Simulation:
-    def __init__(self, trace: Sequence[Arrival], policy: Policy, spawn_delay_s: float) -> None:
+    def __init__(self, trace: Sequence[Arrival], policy: Policy, spawn_delay_s: float, concurrency: int) -> None:
+        self._concurrency = concurrency
         self._policy = policy
         self._spawn_delay_s = spawn_delay_s
         # In order, so it is a heap already.
         self._events: list[tuple[float, int, float]] = [(job.at_s, _Kind.ARRIVAL, job.service_s) for job in trace]
         self._end_s = trace[-1].at_s + AFTERMATH_S
         self._waiting: deque[tuple[float, float]] = deque()  # arrival and service time
-        self._target = self._idle = policy.start()
+        self._target = self._idle = policy.start() * concurrency
         self._starting = self._given_up = 0  # workers on their way; those among the READY events that were sent away
-        self._state = PoolState(workers=self._idle)
+        self._state = PoolState(workers=policy.start())
         self._now_s = 0.0
         self._look_at_s: float | None = None
         self._looked_at_s = -LOOK_INTERVAL_S
-        self._outcome = Outcome(policy.name, peak=self._idle)
+        self._outcome = Outcome(policy.name, peak=policy.start())
 
     def run(self) -> Outcome:
         self._look_by(0.0)
@@ -148,9 +152,10 @@ class _Simulation:
     def _look(self) -> None:
         self._looked_at_s, self._look_at_s = self._now_s, None
         decision = self._policy.decide(self._now_s, self._state)
-        if decision.size != self._target:
+        target = decision.size * self._concurrency
+        if target != self._target:
             self._outcome.changes += 1
-            self._target = decision.size
+            self._target = target
             self._start_missing()
             self._send_away()
             self._sample()
@@ -167,9 +172,9 @@ class _Simulation:
         for _ in range(missing):
             heapq.heappush(self._events, (self._now_s + self._spawn_delay_s, _Kind.READY, 0.0))
         self._starting += missing
-        self._outcome.started += missing
-        self._state.workers = self._count()
-        self._outcome.peak = max(self._outcome.peak, self._count())
+        self._outcome.started += self._workers(missing)
+        self._state.workers = self._workers(self._count())
+        self._outcome.peak = max(self._outcome.peak, self._state.workers)
 
     def _send_away(self) -> None:
         """Too many: those on their way first, then idle ones; a busy one finishes its job."""
@@ -178,7 +183,10 @@ class _Simulation:
         self._starting -= not_ready
         self._given_up += not_ready
         self._idle -= min(surplus - not_ready, self._idle)
-        self._state.workers = self._count()
+        self._state.workers = self._workers(self._count())
+
+    def _workers(self, places: int) -> int:
+        return -(-places // self._concurrency)
 
     def _count(self) -> int:
         return self._idle + self._starting + self._state.running

@@ -56,9 +56,10 @@ class OneStep:
 class OurScaler:
     """The scaler that runs in the supervisor, fed with what the simulated job server and scoreboard say."""
 
-    def __init__(self, minimum: int, maximum: int, settings: ScaleSettings, name: str) -> None:
+    def __init__(self, bounds: Field, settings: ScaleSettings, name: str, concurrency: int = 1) -> None:
         self.name = name
-        self._field = Field(minimum, maximum)
+        self._field = bounds
+        self._concurrency = concurrency
         self._scaler = PoolScaler(settings)
 
     def start(self) -> int:
@@ -68,5 +69,5 @@ class OurScaler:
     def decide(self, now_s: float, state: PoolState) -> Decision:
         """What the three steps say."""
         self._scaler.service.update(state.finished, round(state.busy_s * 1e9))
-        size = self._scaler.size(now_s, Work(state.queued, state.running), self._field)
+        size = self._scaler.size(now_s, Work(state.queued, state.running, self._concurrency), self._field)
         return Decision(size, self._scaler.next_change)

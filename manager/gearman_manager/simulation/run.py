@@ -6,6 +6,7 @@ The policies are compared on the same virtual clock, ours being the very code th
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from rich.table import Table
 from gearman_manager.config import Config, Defaults, Pool, ResolvedScale, load
 from gearman_manager.config.resolve import resolve_pool
 from gearman_manager.errors import ManagerError
+from gearman_manager.scaler import Field
 from gearman_manager.simulation.engine import Outcome, Policy, simulate
 from gearman_manager.simulation.plot import plot, require_matplotlib
 from gearman_manager.simulation.policies import FixedCount, OneStep, OurScaler
@@ -36,6 +38,7 @@ class Options:
     function: str | None
     minimum: int | None
     maximum: int | None
+    concurrency: int | None
     target_wait_s: float | None
     backlog_per_worker: int | None
     utilisation: float | None
@@ -53,6 +56,7 @@ class Rules:
     minimum: int
     maximum: int
     scale: ResolvedScale
+    concurrency: int = 1
 
 
 def run(options: Options) -> None:
@@ -75,13 +79,15 @@ def run(options: Options) -> None:
 
 def compare(trace: Sequence[Arrival], rules: Rules, spawn_delay_s: float) -> list[Outcome]:
     """The outcome of each policy: fixed at `max`, fixed at what ours needs on average, one step at a time, ours."""
-    ours = simulate(trace, OurScaler(rules.minimum, rules.maximum, rules.scale, "ours"), spawn_delay_s)
+    bounds = Field(rules.minimum, rules.maximum)
+    replay = partial(simulate, trace, spawn_delay_s=spawn_delay_s, concurrency=rules.concurrency)
+    ours = replay(OurScaler(bounds, rules.scale, "ours", rules.concurrency))
     average = max(1, round(ours.worker_seconds / ours.samples[-1].at_s))
     others: list[Policy] = [FixedCount(rules.maximum, f"fixed: {rules.maximum}")]
     if average != rules.maximum:
         others.append(FixedCount(average, f"fixed: {average} (our average)"))
     others.append(OneStep(rules.minimum, rules.maximum))
-    return [*(simulate(trace, policy, spawn_delay_s) for policy in others), ours]
+    return [*(replay(policy) for policy in others), ours]
 
 
 def describe(scale: ResolvedScale) -> str:
@@ -105,7 +111,8 @@ def _rules(options: Options) -> Rules:
     maximum = max(minimum, base.maximum) if options.maximum is None else options.maximum
     if minimum > maximum:
         raise ManagerError(f"--min {minimum} is more than --max {maximum}")
-    return Rules(minimum, maximum, _scale(base.scale, options, minimum))
+    concurrency = options.concurrency or base.concurrency
+    return Rules(minimum, maximum, _scale(base.scale, options, minimum), concurrency)
 
 
 def _built_in() -> Rules:
@@ -121,7 +128,7 @@ def _of_config(config: Config, name: str | None) -> Rules:
         wrong = "name a pool with --pool" if name is None else f"there is no pool {name}"
         raise ManagerError(f"{wrong}; the configuration has: {known}")
     resolved = resolve_pool(name, config.pools[name], config.defaults, (), len(os.sched_getaffinity(0)))
-    return Rules(resolved.min, resolved.max, resolved.scale)
+    return Rules(resolved.min, resolved.max, resolved.scale, resolved.concurrency)
 
 
 def _scale(base: ResolvedScale, options: Options, minimum: int) -> ResolvedScale:
@@ -148,7 +155,8 @@ def _show(trace: Sequence[Arrival], rules: Rules, outcomes: Sequence[Outcome], o
     console = Console(highlight=False)
     work_s = sum(job.service_s for job in trace)
     console.print(f"{options.trace.name}: {len(trace)} jobs in {trace[-1].at_s:.0f} s, {work_s:.0f} s of work")
-    console.print(f"min: {rules.minimum}, max: {rules.maximum}, {describe(rules.scale)}")
+    places = f", concurrency: {rules.concurrency}" if rules.concurrency > 1 else ""
+    console.print(f"min: {rules.minimum}, max: {rules.maximum}{places}, {describe(rules.scale)}")
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("policy", no_wrap=True)
     for heading in ("wait p50", "p95", "max", "worker-seconds", "changes", "peak"):
