@@ -119,12 +119,14 @@ def folder_of_running(context: click.Context) -> "RunFolder":
         return folder
 
 
-def ask(context: click.Context, method: str, resource: str, body: object = None) -> Any:
+def ask(
+    context: click.Context, method: str, resource: str, body: object = None, *, timeout_s: float | None = None
+) -> Any:
     """Ask the running manager; returns its answer.
 
     Raises:
         NotRunning, ManagerError: there is none, or it refused.
     """
-    from gearman_manager.control_client import request
+    from gearman_manager.control_client import TIMEOUT_S, request
 
-    return request(folder_of_running(context).socket, method, resource, body)
+    return request(folder_of_running(context).socket, method, resource, body, timeout_s or TIMEOUT_S)

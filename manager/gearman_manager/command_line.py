@@ -21,6 +21,7 @@ from gearman_manager.command_context import (
     run_folder,
     takes_config,
 )
+from gearman_manager.job_commands import GROUPS
 from gearman_manager.live_commands import COMMANDS
 from gearman_manager.migration.options import (
     gearmanmanager_options,
@@ -235,7 +236,7 @@ def schema(markdown: bool) -> None:
 
 main.commands = {
     command.name or "": command
-    for command in (init, check, functions, run, status, *COMMANDS, stop, simulate, schema, import_ini)
+    for command in (init, check, functions, run, status, *COMMANDS, *GROUPS, stop, simulate, schema, import_ini)
 }
-for command in (check, functions, run, status, *COMMANDS, stop):
+for command in (check, functions, run, status, *COMMANDS, *(c for g in GROUPS for c in g.commands.values()), stop):
     takes_config(command)

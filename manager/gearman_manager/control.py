@@ -14,9 +14,11 @@ from flask import Flask, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from gevent.pywsgi import WSGIServer
 
+from gearman_manager.control_jobs import job_routes
 from gearman_manager.control_port import ControlPort
 from gearman_manager.errors import ManagerError, StartError
 from gearman_manager.recent_log import RecentLog
+from gearman_manager.server_jobs import ServerJobs
 from gearman_manager.status import Report
 
 _log = logging.getLogger("control")
@@ -25,7 +27,8 @@ _MAX_BODY_BYTES: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """What the API can ask of the supervisor. Each only notes the wish and returns at once."""
+    """What the API can ask of the supervisor. Each only notes the wish and returns at once, but `jobs`, who asks the
+    job servers."""
 
     status: Callable[[], Report]
     stop: Callable[[], None]
@@ -34,6 +37,7 @@ class Commands:
     restart: Callable[[str | None], None]
     pause: Callable[[str, bool], None]
     log: RecentLog
+    jobs: ServerJobs
 
 
 def make_app(commands: Commands) -> Flask:
@@ -84,6 +88,8 @@ def make_app(commands: Commands) -> Flask:
             return jsonify(commands.log.lines(subject))
         lines = (line + "\n" for line in commands.log.follow(subject))
         return Response(lines, mimetype="text/plain; charset=utf-8")
+
+    app.register_blueprint(job_routes(commands.jobs))
 
     @app.errorhandler(ManagerError)
     def refused(error: ManagerError) -> ResponseReturnValue:

@@ -19,24 +19,24 @@ class NotRunning(ManagerError):
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT_S)
+    def __init__(self, path: Path, timeout_s: float = TIMEOUT_S) -> None:
+        super().__init__("localhost", timeout=timeout_s)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(TIMEOUT_S)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
 
 
-def request(path: Path, method: str, resource: str, body: object = None) -> Any:
+def request(path: Path, method: str, resource: str, body: object = None, timeout_s: float = TIMEOUT_S) -> Any:
     """Ask the manager behind a control socket; returns what its JSON answer holds.
 
     Raises:
         NotRunning: nobody listens there.
         ManagerError: no permission, no answer in time, or the manager refused.
     """
-    connection = _UnixConnection(path)
+    connection = _UnixConnection(path, timeout_s)
     try:
         response = _send(connection, path, method, resource, body)
         try:

@@ -43,6 +43,7 @@ from gearman_manager.recent_log import RecentLog
 from gearman_manager.run_folder import RunFolder
 from gearman_manager.scaling import Scaling
 from gearman_manager.scoreboard import Scoreboard
+from gearman_manager.server_jobs import ServerJobs
 from gearman_manager.server_process import BundledServer, ServerOptions
 from gearman_manager.service import Service
 from gearman_manager.source_watch import SourceWatch
@@ -160,7 +161,16 @@ class Supervisor:
         code_start = gevent.spawn(self._generations.load_first, self._config)
         gevent.joinall([self._server_start, code_start], raise_error=True)
         hand = self._by_hand
-        commands = Commands(self.report, self.stop, self.reload, hand.scale, hand.restart, hand.pause, self._recent_log)
+        commands = Commands(
+            status=self.report,
+            stop=self.stop,
+            reload=self.reload,
+            scale=hand.scale,
+            restart=hand.restart,
+            pause=hand.pause,
+            log=self._recent_log,
+            jobs=ServerJobs(self._addresses),
+        )
         self._control = ControlServer(self._run_folder.socket, commands)
         self._control.port.use(self._config)
         _log.info("%s runs, pid %d, control socket %s", self._name, os.getpid(), self._run_folder.socket)

@@ -1,0 +1,164 @@
+"""Jobs and dead letters of the job servers, asked for by their text commands: what the control API passes on.
+
+Only our own job server knows these commands; of another one it is said so.
+"""
+
+import base64
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import quote
+
+import gevent.socket
+
+from gearman_client import AdminClient, AdminError, GearmanError, parse_address
+from gearman_manager.errors import ManagerError
+
+CONNECT_TIMEOUT_S: Final = 2.0
+ANSWER_TIMEOUT_S: Final = 8.0
+#: A million jobs take a few seconds.
+CHANGE_TIMEOUT_S: Final = 280.0
+
+Row = dict[str, Any]
+
+_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "jobs": (
+        *("handle", "function", "state", "priority", "attempt", "age_s", "for_s", "bytes", "background", "unique"),
+        "preview",
+    ),
+    "dead": ("handle", "function", "priority", "attempts", "died", "bytes", "unique", "error", "preview"),
+}
+_WHOLE: Final = frozenset({"attempt", "attempts", "bytes", "failures", "losses", "clients"})
+_SECONDS: Final = frozenset(
+    {"age_s", "for_s", "died", "submitted", "since", "first_attempt", "last_attempt", "not_before"}
+)
+_ESCAPE: Final = re.compile(rb"\\x([0-9a-f]{2})")
+
+
+class ServerJobs:
+    """Asks the job servers, in their order."""
+
+    def __init__(self, addresses: Callable[[], Sequence[str]]) -> None:
+        self._addresses = addresses
+
+    def page(self, family: str, conditions: Mapping[str, str]) -> dict[str, Any]:
+        """A page of `jobs` or of `dead` letters, and where the next one begins: `next` is None after the last server's
+        last. `conditions` are those of the text command, and the `server` to begin with.
+
+        Raises:
+            ManagerError: that server does not know the command, or refuses it.
+        """
+        addresses = list(self._addresses())
+        server = conditions.get("server") or addresses[0]
+        if server not in addresses:
+            raise ManagerError(f"{server} is none of the job servers: {', '.join(addresses)}")
+        words = [f"{name}={quote(value)}" for name, value in conditions.items() if name != "server" and value]
+        with self._connected(server) as admin:
+            lines = _table(admin.command(" ".join([family, "list", *words])))
+        cells = [line.split(b"\t") for line in lines]
+        cursor = cells.pop()[1].decode() if cells and len(cells[-1]) == 2 else None
+        rows = [{**_row(zip(_COLUMNS[family], row, strict=True)), "server": server} for row in cells]
+        return {"jobs": rows, "next": _next(addresses, server, cursor)}
+
+    def show(self, family: str, handle: str) -> Row:
+        """All that is known of one job or dead letter.
+
+        Raises:
+            ManagerError: no server has it.
+        """
+        for server, admin in self._each():
+            answer = admin.command(f"{family} show {_word(handle)}")
+            if not answer.startswith(b"ERR UNKNOWN_JOB"):
+                pairs = (line.split(b"\t", 1) for line in _table(answer))
+                return {**_row((name.decode(), value) for name, value in pairs), "server": server}
+        raise ManagerError(f"there is no {'dead letter' if family == 'dead' else 'job'} {handle}")
+
+    def cancel(self, handles: Sequence[str]) -> int:
+        """Cancel jobs; returns how many there were."""
+        cancelled = 0
+        for _, admin in self._each():
+            for handle in handles:
+                cancelled += admin.command(f"cancel job {_word(handle)}").startswith(b"OK")
+        return cancelled
+
+    def change(self, command: str, arguments: Sequence[str]) -> int:
+        """`jobs purge`, `dead retry` or `dead drop`, on every server; returns how many jobs were concerned."""
+        changed = 0
+        for _, admin in self._each(CHANGE_TIMEOUT_S):
+            answer = admin.command(" ".join([command, *arguments]))
+            if not answer.startswith(b"OK "):
+                raise _refused(answer)
+            changed += int(answer.split()[1])
+        return changed
+
+    def _each(self, timeout_s: float = ANSWER_TIMEOUT_S) -> Iterator[tuple[str, AdminClient]]:
+        for server in self._addresses():
+            with self._connected(server, timeout_s) as admin:
+                yield server, admin
+
+    @contextmanager
+    def _connected(self, server: str, timeout_s: float = ANSWER_TIMEOUT_S) -> Iterator[AdminClient]:
+        address = parse_address(server)
+        try:
+            sock = gevent.socket.create_connection((address.host, address.port), CONNECT_TIMEOUT_S)
+            with AdminClient(sock, timeout_s=timeout_s) as admin:
+                yield admin
+        except AdminError as error:
+            if error.code == "UNKNOWN_COMMAND":
+                raise ManagerError(f"{server} is no gearman-server: it can't be asked for its jobs") from error
+            raise ManagerError(f"the job server {server} says: {error}") from error
+        except (OSError, GearmanError) as error:
+            raise ManagerError(f"the job server {server} can't be asked: {error}") from error
+
+
+def conditions_of(function: str | None, older_s: float | None) -> list[str]:
+    """The words of a text command that choose jobs."""
+    words = [f"function={quote(function)}"] if function is not None else []
+    return words if older_s is None else [*words, f"older={older_s:g}"]
+
+
+def _word(handle: str) -> str:
+    if not handle.isprintable() or " " in handle:
+        raise ManagerError(f"{handle!r} is no handle of a job")
+    return handle
+
+
+def _next(addresses: Sequence[str], server: str, cursor: str | None) -> dict[str, str] | None:
+    if cursor is not None:
+        return {"server": server, "after": cursor}
+    following = addresses[addresses.index(server) + 1 :]
+    return {"server": following[0]} if following else None
+
+
+def _table(answer: bytes) -> list[bytes]:
+    if answer.startswith(b"ERR "):
+        raise _refused(answer)
+    return answer.split(b"\n")[:-2]
+
+
+def _refused(answer: bytes) -> AdminError:
+    code, _, text = answer.removeprefix(b"ERR ").decode(errors="replace").strip().partition(" ")
+    return AdminError(code, text.replace("+", " "))
+
+
+def _row(cells: Any) -> Row:
+    row: Row = {}
+    for name, cell in cells:
+        if name in _WHOLE:
+            row[name] = int(cell)
+        elif name in _SECONDS:
+            row[name] = float(cell) if cell else None
+        elif name == "background":
+            row[name] = cell == b"1"
+        elif name in ("preview", "workload"):
+            row[name] = cell.decode(errors="replace")  # escaped, as it is for people
+        else:
+            row[name] = _unescaped(cell).decode(errors="replace")
+        if name == "workload":
+            row["workload_base64"] = base64.b64encode(_unescaped(cell)).decode()
+    return row
+
+
+def _unescaped(cell: bytes) -> bytes:
+    return _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), cell)

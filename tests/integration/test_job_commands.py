@@ -1,0 +1,105 @@
+"""`gearman-manager jobs` and `dead`: an operator looks into the queue, and deals with what failed."""
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from gearman_client import connect_admin
+
+from .conftest import RunningManager, eventually
+
+PICKY = """
+def picky(job):
+    if job.workload != b"good":
+        raise ValueError(f"I don't like {job.workload!r}")
+    return b"fine"
+"""
+
+
+@pytest.fixture
+def busy(napping: RunningManager) -> RunningManager:
+    """One worker that sleeps on its first job, and a function that fails."""
+    napping.write_module("picky.py", PICKY)
+    napping.start("defaults: {min: 1, max: 1}\n")
+    return napping
+
+
+def listed(manager: RunningManager, *arguments: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(manager.command(*arguments, "--json").stdout)
+    return rows
+
+
+def test_the_queue_can_be_listed_shown_cancelled_and_purged(busy: RunningManager) -> None:
+    with busy.client() as client:
+        running = client.submit_background("nap", "60")
+        waiting = [client.submit_background("nap", b"\x1b[31m[bold]" + b"x" * 100) for _ in range(3)]
+    eventually(lambda: listed(busy, "jobs", "list", "--state", "running"), "the first one runs")
+    rows = listed(busy, "jobs", "list", "nap")
+    assert [row["handle"] for row in rows] == [running, *waiting]
+    assert [row["state"] for row in rows] == ["running", "waiting", "waiting", "waiting"]
+    assert rows[0]["server"] == busy.address
+    table = busy.command("jobs", "list").stdout
+    assert "\\x1b[31m[bold]xxxx" in table
+    assert "\x1b" not in table
+    assert listed(busy, "jobs", "list", "--older", "1h") == []
+    assert len(listed(busy, "jobs", "list", "--limit", "2")) == 2
+    assert "there may be more" in busy.command("jobs", "list", "--limit", "2").stderr
+
+    shown = busy.command("jobs", "show", running).stdout
+    assert "state: running" in shown
+    assert "/nap/1" in shown
+    one = json.loads(busy.command("jobs", "show", waiting[0], "--json").stdout)
+    assert base64.b64decode(one["workload_base64"]) == b"\x1b[31m[bold]" + b"x" * 100
+
+    assert busy.command("jobs", "cancel", waiting[0]).stdout == "1 cancelled\n"
+    again = busy.command("jobs", "cancel", waiting[0], check=False)
+    assert (again.returncode, "0 of 1 cancelled" in again.stderr) == (1, True)
+    asked = busy.command("jobs", "purge", "nap", check=False)  # nobody answers
+    assert asked.returncode == 1
+    assert len(listed(busy, "jobs", "list", "--state", "waiting")) == 2
+    assert busy.command("jobs", "purge", "nap", "--yes").stdout == "2 cancelled\n"
+    assert [row["handle"] for row in listed(busy, "jobs", "list")] == [running]
+
+
+def test_what_failed_can_be_looked_at_tried_again_and_dropped(busy: RunningManager) -> None:
+    with busy.client() as client, connect_admin(busy.address) as admin:
+        handles = [client.submit_background("picky", workload) for workload in (b"bad", b"worse", b"worst")]
+        eventually(lambda: len(admin.command("dead list").splitlines()) == 4, "all three failed")
+    rows = listed(busy, "dead", "list", "picky")
+    assert [row["handle"] for row in rows] == handles
+    assert rows[0]["error"] == "ValueError: I don't like b'bad'"
+    assert "I don't like b'worse'" in busy.command("dead", "list").stdout
+    shown = busy.command("dead", "show", handles[0]).stdout
+    assert "failures: 1" in shown
+    assert 'raise ValueError(f"I don\'t like {job.workload!r}")' in shown  # its traceback
+
+    busy.write_module("picky.py", PICKY.replace('!= b"good"', '== b"worst"'))
+    eventually(lambda: "the new code" in busy.log() or "reloading" in busy.log(), "the mended code is noticed")
+    eventually(busy.settled, "the mended code runs")
+    assert busy.command("dead", "retry", handles[0]).stdout == "1 queued again\n"
+    eventually(lambda: listed(busy, "jobs", "list") == [], "it ran")
+    assert [row["handle"] for row in listed(busy, "dead", "list")] == handles[1:]
+    assert busy.command("dead", "drop", handles[2]).stdout == "1 dropped\n"
+    missing = busy.command("dead", "retry", handles[2], check=False)
+    assert (missing.returncode, "is not there" in missing.stderr) == (1, True)
+    assert busy.command("dead", "retry", "--function", "picky").stdout == "1 queued again\n"
+    eventually(lambda: listed(busy, "dead", "list") == [], "none is left")
+    assert busy.command("dead", "drop", "--all", "--yes").stdout == "0 dropped\n"
+
+
+MISTAKES = [
+    (("jobs", "show", "H:none:1"), 1, "there is no job H:none:1"),
+    (("dead", "show", "H:none:1"), 1, "there is no dead letter H:none:1"),
+    (("dead", "retry"), 2, "name handles, or choose by --function and --older, or --all"),
+    (("dead", "drop", "--all", "--older", "1h"), 2, "--all takes no other condition"),
+    (("jobs", "list", "--older", "10"), 2, "a duration needs a unit: write 10s"),
+]
+
+
+def test_mistakes_get_a_message(busy: RunningManager) -> None:
+    for arguments, code, message in MISTAKES:
+        result = busy.command(*arguments, check=False)
+        assert result.returncode == code
+        assert message in result.stderr
