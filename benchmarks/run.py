@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import background
 import backlog
+import durable
 import job_server
 import manager
 import reload
@@ -32,6 +33,7 @@ class Subject:
 #: What can be measured, by name. A new subject is a module beside this file and a line here.
 SUBJECTS = {
     "job_server": Subject(job_server.report),
+    "durable": Subject(durable.report, rounds=3),
     "backlog": Subject(backlog.report, rounds=1),
     "manager": Subject(manager.report, rounds=3),
     "reload": Subject(reload.report, rounds=3),

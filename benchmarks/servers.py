@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,8 +54,15 @@ COMMANDS = {"gearman-server": ours, "gearmand": gearmand}
 @contextlib.contextmanager
 def fresh_server(name: str) -> Iterator[Server]:
     """A server that has done nothing yet."""
+    with started(COMMANDS[name]) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def started(command: Callable[[int], list[str]]) -> Iterator[Server]:
+    """The server that a command starts on a port; it is killed at the end."""
     port = _free_port()
-    process = subprocess.Popen(COMMANDS[name](port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command(port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         _wait_until_listening(port)
         yield Server(port, process.pid)

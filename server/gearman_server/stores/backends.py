@@ -12,16 +12,19 @@ import hashlib
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL
 
-from gearman_server.stores.rows import COLUMNS, Row
+from gearman_server.stores.rows import FULL, PLAIN, Layout, Row
+
+if TYPE_CHECKING:
+    from gearman_server.job import Job
 
 JOBS: Final = "gearman_jobs"
-_COLUMN_LIST: Final = ", ".join(COLUMNS)
 #: Bytes of rows in one statement: far below MySQL's max_allowed_packet, and no copy of a whole batch.
 STATEMENT_BYTES: Final = 4 << 20
 _MAX_ROWS: Final = 512
@@ -38,11 +41,11 @@ class Backend(Protocol):
     def prepare(self, driver_connection: Any) -> None:
         """A connection was opened: settings that are not the database's defaults."""
 
-    def insert(self, connection: Connection, rows: Sequence[Row]) -> None:
+    def insert(self, connection: Connection, layout: Layout, rows: Sequence[Row]) -> None:
         """Add rows to the table of jobs."""
 
-    def refuses(self, driver_connection: Any, row: Row) -> bool:
-        """Whether the row is too big for the database, so that an attempt would cost the connection."""
+    def refused(self, driver_connection: Any, jobs: Sequence[Job]) -> list[Job]:
+        """Those too big for the database, so that an attempt would cost the connection."""
 
     def own(self, connection: Connection) -> bool:
         """Become the store's only owner, for as long as the connection (or this process) lives; False: another is."""
@@ -66,27 +69,34 @@ class _ManyValues:
 
     def __init__(self, placeholder: str) -> None:
         self.statement_bytes = STATEMENT_BYTES
-        values = f"({', '.join([placeholder] * len(COLUMNS))})"
-        self._texts = {
-            1 << power: f"INSERT INTO {JOBS} ({_COLUMN_LIST}) VALUES {', '.join([values] * (1 << power))}"
-            for power in range(_MAX_ROWS.bit_length())
-        }
+        self._texts = {layout: _texts(layout, placeholder) for layout in (FULL, PLAIN)}
 
-    def insert(self, connection: Connection, rows: Sequence[Row]) -> None:
+    def insert(self, connection: Connection, layout: Layout, rows: Sequence[Row]) -> None:
+        texts = self._texts[layout]
         for chunk in _chunks(rows, self.statement_bytes):
             at = 0
             while at < len(chunk):
                 count = 1 << min(len(chunk) - at, _MAX_ROWS).bit_length() - 1
-                arguments = tuple([value for row in chunk[at : at + count] for value in row])
-                connection.exec_driver_sql(self._texts[count], arguments)
+                values = tuple(chain.from_iterable(chunk[at : at + count]))
+                connection.exec_driver_sql(texts[count], values)
                 at += count
 
-    def refuses(self, driver_connection: Any, row: Row) -> bool:
-        return False
+    def refused(self, driver_connection: Any, jobs: Sequence[Job]) -> list[Job]:
+        return []
+
+
+def _texts(layout: Layout, placeholder: str) -> dict[int, str]:
+    """The statements by their number of rows."""
+    values = f"({', '.join([*['0'] * len(layout.zeros), *[placeholder] * len(layout.columns)])})"
+    head = f"INSERT INTO {JOBS} ({', '.join(layout.zeros + layout.columns)}) VALUES "
+    return {1 << power: head + ", ".join([values] * (1 << power)) for power in range(_MAX_ROWS.bit_length())}
 
 
 def _chunks(rows: Sequence[Row], statement_bytes: int) -> Iterator[Sequence[Row]]:
     """Rows whose workloads make up one statement's bytes at most; one row can have more."""
+    if sum([len(row[-1]) for row in rows]) <= statement_bytes:
+        yield rows
+        return
     start = size_bytes = 0
     for at, row in enumerate(rows):
         row_bytes = len(row[-1])
@@ -139,10 +149,20 @@ class Sqlite(_ManyValues):
 class PostgreSql:
     """Rows go as one array for each column; the owner holds an advisory lock."""
 
-    _TYPES: Final = ("bigint", *["smallint"] * 2, *["integer"] * 2, *["float8"] * 2, *["bytea"] * 6)
-    _INSERT: Final = (
-        f"INSERT INTO {JOBS} ({_COLUMN_LIST}) SELECT * FROM unnest({', '.join(f'%s::{type}[]' for type in _TYPES)})"
-    )
+    _TYPES: Final = {
+        **dict.fromkeys(("state", "priority"), "smallint"),
+        **dict.fromkeys(("requeues", "failures"), "integer"),
+        **dict.fromkeys(("run_at", "submitted_at"), "float8"),
+        "id": "bigint",
+    }
+
+    def __init__(self) -> None:
+        self._texts = {layout: self._text(layout) for layout in (FULL, PLAIN)}
+
+    def _text(self, layout: Layout) -> str:
+        arrays = ", ".join(f"%s::{self._TYPES.get(column, 'bytea')}[]" for column in layout.columns)
+        names = ", ".join(layout.zeros + layout.columns)
+        return f"INSERT INTO {JOBS} ({names}) SELECT {'0, ' * len(layout.zeros)}given.* FROM unnest({arrays}) AS given"
 
     def connect_options(self, timeout_s: float) -> dict[str, Any]:
         seconds = max(2, int(timeout_s))
@@ -156,12 +176,13 @@ class PostgreSql:
     def prepare(self, driver_connection: Any) -> None:
         pass
 
-    def insert(self, connection: Connection, rows: Sequence[Row]) -> None:
+    def insert(self, connection: Connection, layout: Layout, rows: Sequence[Row]) -> None:
         for chunk in _chunks(rows, STATEMENT_BYTES):
-            connection.exec_driver_sql(self._INSERT, tuple(list(column) for column in zip(*chunk, strict=True)))
+            values = tuple(list(column) for column in zip(*chunk, strict=True))
+            connection.exec_driver_sql(self._texts[layout], values)
 
-    def refuses(self, driver_connection: Any, row: Row) -> bool:
-        return False
+    def refused(self, driver_connection: Any, jobs: Sequence[Job]) -> list[Job]:
+        return []
 
     def own(self, connection: Connection) -> bool:
         schema = connection.execute(text("SELECT current_schema()")).scalar()
@@ -193,10 +214,11 @@ class MySql(_ManyValues):
             self._packet_bytes = int(cursor.fetchone()[0])
         self.statement_bytes = min(STATEMENT_BYTES, self._packet_bytes // 4)  # escaping can double it
 
-    def refuses(self, driver_connection: Any, row: Row) -> bool:
+    def refused(self, driver_connection: Any, jobs: Sequence[Job]) -> list[Job]:
         """A packet above the server's bound ends the connection, and with it everything else that is written."""
         room_bytes = self._packet_bytes - _OTHER_COLUMNS_BYTES
-        return len(row[-1]) * 2 > room_bytes and len(driver_connection.escape(row[-1])) > room_bytes
+        big = [job for job in jobs if len(job.workload) * 2 > room_bytes]
+        return [job for job in big if len(driver_connection.escape(job.workload)) > room_bytes]
 
     def own(self, connection: Connection) -> bool:
         database = connection.execute(text("SELECT DATABASE()")).scalar()

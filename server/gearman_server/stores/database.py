@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from gearman_server.dead_letters import DeadLetter
 from gearman_server.errors import OwnershipLostError, StartError, StoreError
-from gearman_server.job import Job
+from gearman_server.job import Job, JobState
 from gearman_server.stores.backends import Backend, backend_of
 from gearman_server.stores.batch import Batch, row_id
 from gearman_server.stores.changes import change, count_losses, delete_jobs
@@ -27,7 +27,7 @@ from gearman_server.stores.letters import read_letters
 from gearman_server.stores.migrations import migrate, read_meta, write_meta
 from gearman_server.stores.reading import StoredRows
 from gearman_server.stores.reasons import reason_of
-from gearman_server.stores.rows import row_of
+from gearman_server.stores.rows import FULL, PLAIN, plain_rows, row_of
 from gearman_server.stores.url import shown
 
 #: How long a second server waits for the first one to end.
@@ -197,14 +197,18 @@ class Database:
         return refused
 
     def _insert(self, connection: Connection, jobs: Sequence[Job]) -> list[Job]:
-        now, unix_now = time.monotonic(), time.time()
-        driver = connection.connection.driver_connection
-        rows = [row_of(job, now, unix_now) for job in jobs]
-        refused = [at for at, row in enumerate(rows) if self._backend.refuses(driver, row)]
-        for at in reversed(refused):
-            del rows[at]
-        self._backend.insert(connection, rows)
-        return [jobs[at] for at in refused]
+        offset_s = time.time() - time.monotonic()
+        refused = self._backend.refused(connection.connection.driver_connection, jobs)
+        if refused:
+            jobs = [job for job in jobs if job not in refused]
+        plain = [job for job in jobs if job.extras is None and job.state is JobState.QUEUED]
+        if plain:
+            self._backend.insert(connection, PLAIN, plain_rows(plain, offset_s))
+        if len(plain) < len(jobs):
+            are_plain = set(plain)
+            rows = [row_of(job, offset_s) for job in jobs if job not in are_plain]
+            self._backend.insert(connection, FULL, rows)
+        return refused
 
     def _insert_in_parts(self, jobs: Sequence[Job]) -> Iterator[Job]:
         """Halve until those that can't be stored stand alone, so that they alone are refused."""
