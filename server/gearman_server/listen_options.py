@@ -10,6 +10,7 @@ import click
 
 from gearman_server.access import AccessList
 from gearman_server.errors import UsageError
+from gearman_server.parameter_types import Port, WholeNumber
 from gearman_server.ports import PortSettings
 from gearman_server.sockets import KeepaliveSettings, ListenSettings, split_address
 from gearman_server.tls import TlsSettings
@@ -20,7 +21,7 @@ DEFAULT_PORT: Final = 4730
 DEFAULT_HTTP_PORT: Final = 8080
 DEFAULT_LISTEN_BACKLOG: Final = 1024
 
-_PORT: Final = click.IntRange(0, 65535)
+_PORT: Final = Port()
 
 
 def option(*names: str, **attributes: Any) -> click.Option:
@@ -47,7 +48,7 @@ _WHERE: Final = (
         envvar="GEARMAND_PORT",
         show_default=True,
         metavar="PORT",
-        help="Port to listen on; 0 = any free one.",
+        help="Port to listen on, a number or a service's name; 0 = any free one.",
     ),
     option(
         "--socket-mode",
@@ -65,16 +66,16 @@ _WHERE: Final = (
     option(
         "-b",
         "--backlog",
-        type=click.IntRange(1),
+        type=WholeNumber(1),
         default=DEFAULT_LISTEN_BACKLOG,
         show_default=True,
         metavar="N",
         help="Connections that may wait to be accepted.",
     ),
     option("--keepalive", is_flag=True, help="TCP keepalive on the listening sockets; connections always have it."),
-    option("--keepalive-idle", type=click.IntRange(-1), metavar="SECONDS", help="Silence before the first probe."),
-    option("--keepalive-interval", type=click.IntRange(-1), metavar="SECONDS", help="Time between probes."),
-    option("--keepalive-count", type=click.IntRange(-1), metavar="N", help="Lost probes that end a connection."),
+    option("--keepalive-idle", type=WholeNumber(-1), metavar="SECONDS", help="Silence before the first probe."),
+    option("--keepalive-interval", type=WholeNumber(-1), metavar="SECONDS", help="Time between probes."),
+    option("--keepalive-count", type=WholeNumber(-1), metavar="N", help="Lost probes that end a connection."),
 )
 
 _TLS_OPTIONS: Final = (

@@ -96,7 +96,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(settings: LogSettings) -> None:
-    """Set the log up. A file that can't be opened makes it fall back to stderr, with a warning, as in gearmand."""
+    """Set the log up. A file that can't be opened makes it fall back to stderr and say so, as in gearmand."""
     logging.raiseExceptions = False  # a log that can't be written must not write about itself
     logger.setLevel(LEVELS[settings.level])
     logger.propagate = False
@@ -110,7 +110,7 @@ def configure(settings: LogSettings) -> None:
             problems.append(f"--syslog has no effect, the system's log can't be reached: {failure.strerror}")
     logger.handlers[:] = handlers
     for problem in problems:
-        logger.warning("%s", problem)
+        logger.error("%s", problem)
 
 
 def _handler(file: str, problems: list[str]) -> logging.Handler:

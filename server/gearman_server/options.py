@@ -13,6 +13,7 @@ from gearman_server.dead_letters import DEFAULT_BOUNDS
 from gearman_server.listen_options import LISTEN_OPTIONS, option
 from gearman_server.listener import DEFAULT_MAX_BACKLOG_BYTES
 from gearman_server.log import LEVELS
+from gearman_server.parameter_types import WholeNumber
 
 DEFAULT_CONFIG_FILE: Final = "/etc/gearmand.conf"
 
@@ -24,7 +25,7 @@ _JOBS: Final = (
     option(
         "-j",
         "--job-retries",
-        type=click.IntRange(-1, 255),
+        type=WholeNumber(-1, 255),
         metavar="N",
         help="Attempts a job gets before the loss of its worker makes it fail; -1 = no limit.  [default: -1]",
     ),
@@ -36,7 +37,7 @@ _JOBS: Final = (
     option(
         "-w",
         "--worker-wakeup",
-        type=click.IntRange(0),
+        type=WholeNumber(0),
         default=0,
         metavar="N",
         help="Sleeping workers woken for each job; 0 = all.  [default: 0]",
@@ -45,7 +46,7 @@ _JOBS: Final = (
     option("--exceptions", is_flag=True, help="Send WORK_EXCEPTION to every client, asked for or not."),
     option(
         "--dead-letters",
-        type=click.IntRange(0),
+        type=WholeNumber(0),
         default=DEFAULT_BOUNDS.max_count,
         show_default=True,
         metavar="N",
@@ -53,7 +54,7 @@ _JOBS: Final = (
     ),
     option(
         "--dead-letters-size",
-        type=click.IntRange(0),
+        type=WholeNumber(0),
         default=DEFAULT_BOUNDS.max_bytes,
         show_default=True,
         metavar="BYTES",
@@ -109,7 +110,7 @@ _ADMINISTRATION: Final = (
 _BOUNDS: Final = (
     option(
         "--max-packet-size",
-        type=click.IntRange(1, _PROTOCOL_MAX_BYTES),
+        type=WholeNumber(1, _PROTOCOL_MAX_BYTES),
         default=256 * _MIB,
         show_default=True,
         metavar="BYTES",
@@ -117,17 +118,15 @@ _BOUNDS: Final = (
     ),
     option(
         "--max-backlog-per-connection",
-        type=click.IntRange(1),
+        type=WholeNumber(1),
         default=DEFAULT_MAX_BACKLOG_BYTES,
         show_default=True,
         metavar="BYTES",
         help="A peer that leaves more than this unread is dropped.",
     ),
-    option(
-        "-f", "--file-descriptors", type=click.IntRange(1), metavar="N", help="Open files, so connections, at most."
-    ),
-    option("-t", "--threads", type=click.IntRange(0), metavar="N", help="Accepted; there is one event loop."),
-    option("--hashtable-buckets", type=click.IntRange(1), hidden=True),
+    option("-f", "--file-descriptors", type=WholeNumber(1), metavar="N", help="Open files, so connections, at most."),
+    option("-t", "--threads", type=WholeNumber(0), metavar="N", help="Accepted; there is one event loop."),
+    option("--hashtable-buckets", type=WholeNumber(1), hidden=True),
 )
 
 _PROCESS: Final = (
@@ -155,7 +154,7 @@ _PROCESS: Final = (
     ),
     option("--check-args", is_flag=True, help="Check the options, start nothing."),
     option("--coredump", is_flag=True, hidden=True),
-    option("--supervised-fd", type=click.IntRange(0), hidden=True),
+    option("--supervised-fd", type=WholeNumber(0), hidden=True),
 )
 
 PARAMETERS: Final[list[click.Parameter]] = [*LISTEN_OPTIONS, *_JOBS, *_ADMINISTRATION, *_BOUNDS, *_PROCESS]

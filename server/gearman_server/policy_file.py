@@ -100,7 +100,9 @@ def _composed(path: str) -> yaml.Node | None:
         with Path(path).open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as failure:
-        raise PolicyFileError([f"{path}: the file can't be read: {failure.strerror}"]) from failure
+        raise PolicyFileError(
+            [f"{path}: the file of --policies can't be read: {failure.strerror}; name another"]
+        ) from failure
     if len(content) > MAX_FILE_BYTES:
         raise PolicyFileError([f"{path}: more than {MAX_FILE_BYTES >> 20} MiB: these are no policies"])
     try:

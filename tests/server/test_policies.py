@@ -257,7 +257,7 @@ def test_a_broken_file_stops_the_start_with_every_problem_on_its_line(run_comman
 def test_a_file_that_is_not_there_stops_the_start(run_command, tmp_path):
     ended = run_command("-p", "0", "--policies", str(tmp_path / "none.yaml"))
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
-    assert "none.yaml: the file can't be read: No such file" in ended.stderr
+    assert "none.yaml: the file of --policies can't be read: No such file" in ended.stderr
 
 
 def test_a_timeout_acts_on_a_worker_that_nobody_supervises(start_server, written):

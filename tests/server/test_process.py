@@ -11,6 +11,9 @@ import psutil
 import pytest
 
 from gearman_client.packet import PacketType
+from gearman_server.parameter_types import Port
+
+DEADLINE_S = 20
 
 
 @pytest.mark.parametrize("flag", ["-V", "--version"])
@@ -35,6 +38,8 @@ def test_help_lists_the_options_but_not_the_hidden_ones(run_command, flag):
         (["stray"], "stray"),
         (["-p", "many"], "--port"),
         (["-p", "65536"], "--port"),
+        (["-p", "no-such-service"], "neither a port number nor a service"),
+        (["-t", "many"], "'many' is not a valid whole number"),
         (["-j", "-2"], "--job-retries"),
         (["--verbose", "loud"], "--verbose"),
         (["--log-format", "xml"], "--log-format"),
@@ -54,6 +59,20 @@ def test_a_bad_option_is_one_line_that_names_it_and_exit_1(run_command, options,
     assert refused.stderr.startswith("gearman-server: ")
     assert named in refused.stderr
     assert refused.stdout == ""
+
+
+def test_a_port_can_be_named_as_a_service():
+    assert Port().convert("http-alt", None, None) == 8080
+
+
+def test_a_port_that_only_root_may_take_is_one_line_with_the_remedy():
+    without_the_right = ["setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service"]
+    command = [*(without_the_right if os.geteuid() == 0 else []), sys.executable, "-m", "gearman_server", "-p", "1"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        "gearman-server: port 1 on 127.0.0.1 needs more rights than this user has; choose one above 1023 with -p PORT\n"
+    )
 
 
 def test_check_args_starts_nothing(run_command):
@@ -249,5 +268,5 @@ def test_hup_reopens_the_log(start_server, tmp_path, until):
 
 
 def test_a_log_file_that_cannot_be_opened_is_replaced_by_stderr(start_server):
-    server = start_server("-v", "-l", "/nonexistent/log")
-    assert " WARNING " in server.wait_for_log("/nonexistent/log can't be opened")
+    server = start_server("-l", "/nonexistent/log")
+    assert " ERROR " in server.wait_for_log("/nonexistent/log can't be opened")

@@ -1,0 +1,32 @@
+"""What an option's value can be, beside click's own types, in words that say what would be right."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Final
+
+import click
+
+_MAX_PORT: Final = 65535
+
+
+class WholeNumber(click.IntRange):
+    """A whole number within a range."""
+
+    name = "whole number"
+
+
+class Port(WholeNumber):
+    """A port's number, or the name that /etc/services has for it."""
+
+    def __init__(self) -> None:
+        super().__init__(0, _MAX_PORT)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        text = str(value)
+        if text.lstrip("-").isdigit():
+            return super().convert(text, param, ctx)
+        try:
+            return socket.getservbyname(text, "tcp")
+        except (OSError, ValueError):
+            self.fail(f"{text!r} is neither a port number nor a service in /etc/services.", param, ctx)
