@@ -25,7 +25,7 @@ class Port(WholeNumber):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         text = str(value)
         if text.lstrip("-").isdigit():
-            return super().convert(text, param, ctx)
+            return super().convert(value, param, ctx)
         try:
             return socket.getservbyname(text, "tcp")
         except (OSError, ValueError):
