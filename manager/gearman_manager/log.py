@@ -8,7 +8,14 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from gearman_manager.log_destinations import CountingHandler, LogFile, SystemLog, destination, is_first_process
+from gearman_manager.log_destinations import (
+    CountingHandler,
+    LogFile,
+    LogStream,
+    SystemLog,
+    destination,
+    is_first_process,
+)
 
 if TYPE_CHECKING:
     from gearman_manager.config import Log
@@ -53,6 +60,17 @@ class SystemLogFormatter(TextFormatter):
         return self.body(record)
 
 
+class JournalFormatter(TextFormatter):
+    """The same, each line with its priority in front as sd-daemon(3) has it; the journal keeps time and lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        mark = f"<{next(priority for level, priority in _PRIORITIES if record.levelno >= level)}>"
+        return mark + self.body(record).replace("\n", f"\n{mark}")
+
+
+_PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
+
+
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time (RFC 3339, UTC), level, logger, message and the fields."""
 
@@ -90,11 +108,18 @@ def set_up(settings: "Log") -> None:
 
 def add(handler: logging.Handler, settings: "Log") -> None:
     """Let one more handler have all records, formatted in the same way."""
-    if style_of(settings) == "json":
-        handler.setFormatter(JsonFormatter())
-    else:
-        handler.setFormatter(SystemLogFormatter() if isinstance(handler, SystemLog) else TextFormatter())
+    handler.setFormatter(_formatter(handler, settings))
     logging.root.addHandler(handler)
+
+
+def _formatter(handler: logging.Handler, settings: "Log") -> logging.Formatter:
+    if style_of(settings) == "json":
+        return JsonFormatter()
+    if isinstance(handler, SystemLog):
+        return SystemLogFormatter()
+    if settings.format is None and isinstance(handler, LogStream) and handler.is_journal:
+        return JournalFormatter()
+    return TextFormatter()
 
 
 def problems() -> dict[str, str]:

@@ -10,7 +10,9 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO, cast
+
+from gearman_manager.patient_stream import PatientStream
 
 if TYPE_CHECKING:
     StreamHandler = logging.StreamHandler[TextIO]
@@ -71,7 +73,25 @@ class CountingHandler(StreamHandler):
 
 
 class LogStream(CountingHandler):
-    """Standard output or standard error."""
+    """Standard output or standard error. A reader that is behind costs lines, not the manager's time."""
+
+    def __init__(self, stream: TextIO) -> None:
+        stream.flush()
+        self._patient = PatientStream(stream.fileno())
+        super().__init__(cast(TextIO, self._patient))
+
+    def close(self) -> None:
+        """Give its descriptor back."""
+        self._patient.close()
+        super().close()
+
+    @property
+    def is_journal(self) -> bool:
+        """systemd's journal reads it: `$JOURNAL_STREAM` names its device and inode (systemd.exec(5))."""
+        with suppress(OSError, ValueError):
+            stream = os.fstat(self._patient.fileno())
+            return os.environ.get("JOURNAL_STREAM") == f"{stream.st_dev}:{stream.st_ino}"
+        return False
 
 
 class LogFile(CountingHandler, logging.handlers.WatchedFileHandler):

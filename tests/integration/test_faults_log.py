@@ -2,7 +2,9 @@
 
 import os
 import signal
+import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -89,3 +91,47 @@ def test_when_the_reader_of_the_log_goes_away_the_manager_works_on_and_ends_clea
         replace_a_worker(manager)
         assert "killed by SIGKILL" in manager.command("logs").stdout
     assert manager.stop() == 0
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "terminal"])
+def test_a_reader_that_stops_reading_costs_lines_and_says_how_many_when_it_goes_on(
+    napping: RunningManager, kind: str
+) -> None:
+    """A terminal with Ctrl-S, a pager, a container's runtime that hangs."""
+    manager = napping
+    manager.write_module("talk.py", "def talk(job):\n    for _ in range(400): print('t' * 5000)\n")
+    manager.config_file.write_text(f"run_dir: run\nserver: {{listen: 127.0.0.1:0}}\n{POOLS}")
+    ours, theirs = ENDS[kind]()
+    manager.process = subprocess.Popen([*manager.program, "-c", manager.config_file], stderr=theirs)
+    os.close(theirs)
+    eventually(manager.settled, "it serves")
+    (manager.address,) = manager.status()["servers"]
+    with manager.client(timeout_s=20) as client:
+        client.submit("talk", b"")  # two megabytes
+        eventually(lambda: manager.status()["errors"], "status says that lines are lost")
+        assert "nobody read them in time" in manager.status()["errors"][0]["message"]
+        replace_a_worker(manager)
+    said = bytearray()
+    reading = threading.Thread(target=read_all, args=(ours, said))
+    reading.start()
+    os.kill(manager.process.pid, signal.SIGUSR1)
+    eventually(lambda: b"log lines were lost: nobody read them in time" in said, "it says how many are missing")
+    assert manager.stop() == 0
+    reading.join(20)
+    os.close(ours)
+    assert said.rstrip().endswith(b"manager: stopped")
+
+
+def read_all(descriptor: int, said: bytearray) -> None:
+    """To the end, which for a terminal is an error."""
+    with suppress(OSError):
+        while data := os.read(descriptor, 65536):
+            said += data
+
+
+def socket_ends() -> tuple[int, int]:
+    one, other = socket.socketpair()
+    return one.detach(), other.detach()
+
+
+ENDS = {"pipe": os.pipe, "socket": socket_ends, "terminal": os.openpty}

@@ -169,3 +169,22 @@ def test_after_a_rotation_lines_go_to_the_new_file_also_when_it_can_be_opened_on
     eventually(lambda: log.exists() and "log lines were lost: " in log.read_text(), "it says how many are missing")
     assert napping.log() == ""
     assert napping.stop() == 0
+
+
+def test_the_journal_gets_a_priority_with_each_line_and_no_time(napping: RunningManager) -> None:
+    napping.config_file.write_text(CONFIG + "workers_dir: [workers, missing]\n")
+    (napping.folder / "missing").mkdir()
+    (napping.folder / "missing" / "broken.py").write_text("1 / 0\n")
+    journal, stream = socket.socketpair()
+    there = os.fstat(stream.fileno())
+    command = [BIN / "gearman-manager", "-c", napping.config_file]
+    environment = os.environ | {"JOURNAL_STREAM": f"{there.st_dev}:{there.st_ino}"}
+    napping.process = subprocess.Popen(command, stderr=stream, env=environment)
+    stream.close()
+    eventually(napping.settled, "it serves")
+    assert napping.stop() == 0
+    lines = b"".join(iter(lambda: journal.recv(65536), b"")).decode().splitlines()
+    journal.close()
+    assert lines[-1] == "<6>manager: stopped"
+    assert all(line[0] + line[2] == "<>" for line in lines)
+    assert any(line.startswith("<3>") and "broken.py:1: ZeroDivisionError" in line for line in lines)
