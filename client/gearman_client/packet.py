@@ -15,6 +15,7 @@ REQUEST_MAGIC: Final = b"\0REQ"
 RESPONSE_MAGIC: Final = b"\0RES"
 HEADER: Final = Struct(">4sII")
 HEADER_BYTES: Final = HEADER.size
+_unpack_header: Final = HEADER.unpack_from
 DEFAULT_MAX_BODY_BYTES: Final = 256 * 1024 * 1024
 MAX_LINE_BYTES: Final = 8192
 
@@ -187,23 +188,30 @@ class PacketParser:
             pending.clear()
         packets: list[Packet] = []
         at, end = 0, len(data)
-        unpack, magic, max_body_bytes = HEADER.unpack_from, self._magic, self._max_body_bytes
-        while at < end:
-            # The hot path: a whole packet of the expected direction. Whatever else there can be is looked at after it.
-            if end - at >= HEADER_BYTES:
+        last_header, unpack, magic, max_body_bytes = (
+            end - HEADER_BYTES,
+            _unpack_header,
+            self._magic,
+            self._max_body_bytes,
+        )
+        while True:
+            # The hot path: whole packets of the expected direction. Whatever else there can be is looked at after it.
+            while at <= last_header:
                 found, packet_type, length = unpack(data, at)
-                stop = at + HEADER_BYTES + length
-                if found == magic and stop <= end and packet_type and length <= max_body_bytes:
-                    packets.append((packet_type, data[at + HEADER_BYTES : stop]))
-                    at = stop
-                    continue
+                start = at + HEADER_BYTES
+                stop = start + length
+                if stop > end or found != magic or length > max_body_bytes or not packet_type:
+                    break
+                packets.append((packet_type, data[start:stop]))
+                at = stop
+            if at == end:
+                return packets
             stop = self._take_other(data, at, packets)
             if stop == at:
                 if self.violation is None:
                     pending += data[at:]
-                break
+                return packets
             at = stop
-        return packets
 
     def _take_other(self, data: bytes, at: int, packets: list[Packet]) -> int:
         """Take what is no plain packet: a text line, the other direction's magic, something incomplete or invalid.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from gearman_client.packet import PacketType
 from gearman_server.errors import MalformedPacketError
 from gearman_server.events import FunctionRegistered, FunctionUnregistered, JobAssigned
-from gearman_server.job import PRIORITIES, Job, JobState
+from gearman_server.job import PRIORITIES, RUNNING, Job
 from gearman_server.policies import TIMEOUT_GRACE_S
 from gearman_server.replies import NO_JOB, NOOP, job_assign, job_assign_all, job_assign_attempt, job_assign_unique
 from gearman_server.timeouts import JobTimeouts, Overrun
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 MAX_CLIENT_ID_BYTES: Final = 127
 MIN_TIMEOUT_MS: Final = 1000
 MAX_TIMEOUT_MS: Final = 2**31
-_RUNNING: Final = JobState.RUNNING
 
 
 class Assignments:
@@ -158,7 +157,7 @@ class Assignments:
         return None
 
     def _assign(self, session: Session, job: Job, now: float) -> None:
-        job.state = _RUNNING
+        job.state = RUNNING
         job.worker = session
         session.assigned[job.handle] = job
         function = job.function
@@ -169,11 +168,11 @@ class Assignments:
             self._table.durability.job_changed(job)
         if session.timeouts_s or function.policy.timeout_s is not None:
             self._start_timeout(session, job, now)
-        waited_s, job.since = now - job.since, now
+        if function.counts is not None:
+            function.counts[job.priority].note_start(now - job.since)
+        job.since = now
         if self._table.events.wants_jobs:
-            self._table.events.emit(
-                JobAssigned(job.handle, function.name, session.identity, job.priority, max(waited_s, 0.0))
-            )
+            self._table.events.emit(JobAssigned(job.handle, function.name, session.identity))
 
     def _start_timeout(self, session: Session, job: Job, now: float) -> None:
         """Whichever limit comes first: the one that the worker announced, or the policy's, after some grace."""

@@ -138,9 +138,11 @@ class Attempts:
         events = self._table.events
         if failure.how is None:
             events.emit(JobFailed(job.handle, job.function.name, failure.reason or b"", job.priority))
-        elif events.wants_jobs:
-            ran_s = max(self._table.now - started, 0.0)
-            events.emit(JobEnded(job.handle, job.function.name, failure.how, job.priority, ran_s))
+            return
+        if job.function.counts is not None:
+            job.function.counts[job.priority].note_failure(self._table.now - started)
+        if events.wants_jobs:
+            events.emit(JobEnded(job.handle, job.function.name, failure.how))
 
     def _drop(self, job: Job, reason: str) -> None:
         self._table.end(job)

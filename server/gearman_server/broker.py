@@ -79,6 +79,7 @@ class Broker:
             **Queries(self.table, self._queue_events).handlers(),
             0: self._text_line,
         }
+        self._find_handler = self._handlers.get
 
     @property
     def touched(self) -> set[Session]:
@@ -127,9 +128,9 @@ class Broker:
         if self._replay is not None:
             packets = self._replay.admit(session, packets)
         self.table.now = now
-        handlers = self._handlers
+        find_handler = self._find_handler
         for packet_type, body in packets:
-            handler = handlers.get(packet_type)
+            handler = find_handler(packet_type)
             try:
                 if handler is not None:
                     handler(session, body, now)

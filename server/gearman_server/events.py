@@ -54,7 +54,6 @@ class JobQueued(NamedTuple):
 
     handle: bytes
     function: bytes
-    priority: int
 
 
 class JobCoalesced(NamedTuple):
@@ -62,7 +61,6 @@ class JobCoalesced(NamedTuple):
 
     handle: bytes
     function: bytes
-    priority: int
 
 
 class JobDue(NamedTuple):
@@ -78,8 +76,6 @@ class JobAssigned(NamedTuple):
     handle: bytes
     function: bytes
     worker: Identity
-    priority: int
-    waited_s: float
 
 
 class JobEnded(NamedTuple):
@@ -88,8 +84,6 @@ class JobEnded(NamedTuple):
     handle: bytes
     function: bytes
     how: str
-    priority: int
-    ran_s: float
 
 
 class JobFailed(NamedTuple):

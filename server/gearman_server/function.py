@@ -6,11 +6,12 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gearman_server.job import Job, JobState
+from gearman_server.job import QUEUED, Job
 from gearman_server.throttle import Throttle
 
 if TYPE_CHECKING:
     from gearman_server.job import CoalescingKey
+    from gearman_server.job_counts import FunctionCounts
     from gearman_server.policies import FunctionPolicy
     from gearman_server.session import Session
 
@@ -34,14 +35,14 @@ class JobQueue(deque[Job]):
         """The job that has waited longest, taken out of the queue."""
         while self:
             job = self.popleft()
-            if job.state is JobState.QUEUED:
+            if job.state is QUEUED:
                 return job
             self.tombstones -= 1
         return None
 
     def drop_tombstones_at_head(self) -> None:
         """After this the queue is empty, or its first job is alive."""
-        while self and self[0].state is not JobState.QUEUED:
+        while self and self[0].state is not QUEUED:
             self.popleft()
             self.tombstones -= 1
 
@@ -50,7 +51,7 @@ class JobQueue(deque[Job]):
         self.tombstones += 1
         self.drop_tombstones_at_head()  # where a purge begins: otherwise it would compact half a million at once
         if self.tombstones * 2 > len(self):
-            living = [job for job in self if job.state is JobState.QUEUED]
+            living = [job for job in self if job.state is QUEUED]
             self.clear()
             self.extend(living)
             self.tombstones = 0
@@ -76,6 +77,7 @@ class Function:
 
     __slots__ = (
         "by_key",
+        "counts",
         "delayed",
         "limits",
         "name",
@@ -101,6 +103,8 @@ class Function:
         self.limits: QueueLimits | None = None
         #: None while any job may be started at any time.
         self.throttle: Throttle | None = None
+        #: None while nobody reads them.
+        self.counts: FunctionCounts | None = None
         self.use_policy(policy)
 
     def use_policy(self, policy: FunctionPolicy) -> None:

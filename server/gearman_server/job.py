@@ -39,6 +39,11 @@ class JobState(Enum):
     ENDED = "ended"
 
 
+# A look-up in an enum costs as much as ten in a module, and there are three for every job.
+QUEUED: Final = JobState.QUEUED
+RUNNING: Final = JobState.RUNNING
+ENDED: Final = JobState.ENDED
+
 _WAITING: Final = (JobState.QUEUED, JobState.DELAYED)
 
 
@@ -81,21 +86,22 @@ class Job:
         "workload",
     )
 
-    def __init__(self, handle: bytes, function: Function, unique: bytes, workload: bytes, priority: int) -> None:
+    def __init__(
+        self, handle: bytes, function: Function, unique: bytes, workload: bytes, priority: int, now: float
+    ) -> None:
         self.handle = handle
         self.function = function
         self.unique = unique
         self.workload = workload
         self.priority = priority
-        self.state = JobState.QUEUED
+        self.state = QUEUED
         #: Some submission asked for it in the background: it runs whether or not a client waits for it.
         self.background = False
         #: The sessions that are told of its progress and its end; one that submitted it twice is here twice.
         self.listeners: Sequence[Session] = ()
         self.worker: Session | None = None
         #: When it was submitted, and when it got into its queue or to its worker (monotonic seconds).
-        self.submitted = 0.0
-        self.since = 0.0
+        self.submitted = self.since = now
         #: What few jobs have: read by way of `rare`, written by way of `with_extras`.
         self.extras: JobExtras | None = None
         #: Its row in a durable store; None while it lives in memory alone.

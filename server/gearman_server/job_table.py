@@ -19,7 +19,8 @@ from gearman_server.errors import RefusedError
 from gearman_server.events import EventStream, JobDropped, JobDue, JobRevived
 from gearman_server.function import Function
 from gearman_server.history import JobHistory
-from gearman_server.job import Job, JobState, coalescing_key
+from gearman_server.job import ENDED, QUEUED, Job, JobState, coalescing_key
+from gearman_server.job_counts import no_counts
 from gearman_server.policies import FunctionPolicy, Policies
 from gearman_server.replies import MAX_HANDLE_BYTES, forwarded
 from gearman_server.retry_timer import RetryTimer
@@ -89,6 +90,7 @@ class JobTable:
         self._next_number = store.next_number
         self._handle_format = cut_handle_prefix(settings.handle_prefix).replace(b"%", b"%%") + b":%d"
         self._policies = Policies(settings.job_retries)
+        self._counts_jobs = False
         self.wake_up = WakeUp(agenda, self.touched, settings.worker_wakeup)
 
     # --- functions
@@ -99,9 +101,17 @@ class JobTable:
         if function is None:
             _check_function_name(name)
             function = self.functions[name] = Function(name, self._policies.of(name))
+            if self._counts_jobs:
+                function.counts = no_counts()
             if self.replay is not None:
                 self.replay.prepare(function)
         return function
+
+    def count_jobs(self) -> None:
+        """From now on it is counted what becomes of jobs (`Function.counts`)."""
+        self._counts_jobs = True
+        for function in self.functions.values():
+            function.counts = function.counts or no_counts()
 
     def use_policies(self, by_function: Mapping[bytes, FunctionPolicy]) -> None:
         """From now on these rules hold. A job that is running keeps the deadline it was given."""
@@ -113,7 +123,7 @@ class JobTable:
 
     def drop_function(self, function: Function) -> None:
         """Forget a function, cancelling what waits for it. It must have no workers and no running job."""
-        waiting = [job for queue in function.queues for job in queue if job.state is JobState.QUEUED]
+        waiting = [job for queue in function.queues for job in queue if job.state is QUEUED]
         if any(function.delayed):
             waiting += [job for job in self.jobs.values() if job.function is function and job.state is JobState.DELAYED]
         for job in waiting:
@@ -128,12 +138,11 @@ class JobTable:
         One that is not due is in no queue: the caller has it `delay`ed.
         """
         handle = self._handle_format % self._next_number()
-        job = self.jobs[handle] = Job(handle, function, unique, workload, priority)
-        job.submitted = job.since = self.now
+        job = self.jobs[handle] = Job(handle, function, unique, workload, priority, self.now)
         if is_due:
             function.queues[priority].append(job)
         if unique:
-            key = coalescing_key(unique, workload)
+            key = unique if unique != b"-" else coalescing_key(unique, workload)
             if key is not None:
                 function.by_key[key] = job
         return job
@@ -145,12 +154,14 @@ class JobTable:
             RefusedError: its function's name can't be used.
         """
         function = self.function(stored.function)
-        job = self.jobs[stored.handle] = Job(stored.handle, function, stored.unique, stored.workload, stored.priority)
+        job = self.jobs[stored.handle] = Job(
+            stored.handle, function, stored.unique, stored.workload, stored.priority, now
+        )
         job.background = True
         job.record = WRITTEN
         if stored.reducer is not None:
             job.with_extras().reducer = stored.reducer
-        job.since, job.submitted = now, now - max(0.0, self.unix_time() - stored.submitted_at)
+        job.submitted = now - max(0.0, self.unix_time() - stored.submitted_at)
         if stored.failures or stored.requeues:
             history = job.with_extras().history = JobHistory(job.submitted)
             history.failures, history.losses = stored.failures, stored.requeues
@@ -170,7 +181,7 @@ class JobTable:
         key = coalescing_key(letter.unique, letter.workload)
         if letter.handle in self.jobs or key in function.by_key:
             return False
-        job = Job(letter.handle, function, letter.unique, letter.workload, letter.priority)
+        job = Job(letter.handle, function, letter.unique, letter.workload, letter.priority, self.now)
         self.jobs[letter.handle] = job
         job.background = True
         job.submitted = self.now - max(0.0, self.unix_time() - letter.submitted_at)
@@ -226,7 +237,7 @@ class JobTable:
             self.durability.job_changed(job)
 
     def _enqueue(self, job: Job) -> None:
-        job.state = JobState.QUEUED
+        job.state = QUEUED
         job.since = self.now
         job.function.queues[job.priority].append(job)
         self.wake(job.function)
@@ -252,7 +263,7 @@ class JobTable:
 
     def end(self, job: Job) -> None:
         """The job is over: out of every index. Its worker, if it had one, has been taken care of by the caller."""
-        job.state = JobState.ENDED
+        job.state = ENDED
         del self.jobs[job.handle]
         if job.unique:
             self._forget_key(job)

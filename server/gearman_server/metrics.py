@@ -1,13 +1,13 @@
-"""Counts what becomes of jobs, by function and priority, from the broker's event stream; Prometheus reads the counts.
+"""What became of jobs, by function and priority, for Prometheus.
 
-Counting is on the path of every job, so a counter is a slot and a histogram a list; what the queues hold now is looked
-up only when somebody reads. Nothing here decides anything.
+What happens to every job the broker counts itself (`job_counts`); what is rare is counted here, from its event stream;
+what the queues hold now is looked up when somebody reads. Nothing here decides anything.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from itertools import accumulate
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,25 +20,19 @@ from gearman_server.events import (
     TIMEOUT,
     AttemptFailed,
     Event,
-    JobAssigned,
-    JobCoalesced,
     JobDropped,
-    JobEnded,
     JobFailed,
-    JobQueued,
     JobRequeued,
     StoreFailed,
 )
-from gearman_server.job import PRIORITIES, PRIORITY_NAMES, JobState
+from gearman_server.job import PRIORITY_NAMES, QUEUED
+from gearman_server.job_counts import BUCKETS_S, Durations, JobCounts
 
 if TYPE_CHECKING:
     from gearman_server.broker import Broker
     from gearman_server.function import Function, JobQueue
 
-#: Upper bounds of the histograms' buckets, in seconds.
-BUCKETS_S: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
-
-_COUNTERS: Final = {
+_HELP_BY_COUNTER: Final = {
     "submitted": "Jobs accepted.",
     "coalesced": "Submissions that found their job already there.",
     "started": "Jobs given to a worker, again after a retry.",
@@ -51,64 +45,15 @@ _COUNTERS: Final = {
 _LABELS: Final = ("function", "priority")
 
 
-class Durations:
-    """A histogram of seconds."""
-
-    __slots__ = ("counts", "sum_s")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(BUCKETS_S) + 1)
-        self.sum_s = 0.0
-
-    def add(self, duration_s: float) -> None:
-        """Count one."""
-        self.counts[bisect_left(BUCKETS_S, duration_s)] += 1
-        self.sum_s += duration_s
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Cumulated, by upper bound, as Prometheus wants them."""
-        bounds = [*map(str, BUCKETS_S), "+Inf"]
-        totals = []
-        total = 0
-        for count in self.counts:
-            total += count
-            totals.append(float(total))
-        return list(zip(bounds, totals, strict=True))
-
-
-class JobCounts:
-    """What became of the jobs of one function and priority."""
-
-    __slots__ = (*_COUNTERS, "ran", "waited")
-
-    def __init__(self) -> None:
-        for name in _COUNTERS:
-            setattr(self, name, 0)
-        self.waited = Durations()
-        self.ran = Durations()
-
-    submitted: int
-    coalesced: int
-    started: int
-    completed: int
-    failed: int
-    timed_out: int
-    retried: int
-    dropped: int
-
-
 class Metrics(Collector):
-    """Subscribes to the broker's events, and is what a Prometheus registry collects from."""
+    """What a Prometheus registry collects from."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._counts: tuple[dict[bytes, JobCounts], ...] = tuple({} for _ in PRIORITIES)
+        self._functions = broker.table.functions
         self._store_failures = 0
+        broker.table.count_jobs()
         reactions: dict[type[Event], Any] = {
-            JobQueued: self._on_queued,
-            JobCoalesced: self._on_coalesced,
-            JobAssigned: self._on_assigned,
-            JobEnded: self._on_ended,
             JobFailed: self._on_failed,
             AttemptFailed: self._on_attempt_failed,
             JobRequeued: self._on_requeued,
@@ -126,36 +71,11 @@ class Metrics(Collector):
         PlatformCollector(registry=registry)
         return registry
 
-    # --- counting. Events of every job are unpacked: reading their fields by name costs twice as much.
+    # --- counting what is rare
 
-    def _of(self, function: bytes, priority: int) -> JobCounts:
-        try:
-            return self._counts[priority][function]
-        except KeyError:
-            counts = self._counts[priority][function] = JobCounts()
-            return counts
-
-    def _on_queued(self, event: JobQueued) -> None:
-        _, function, priority = event
-        self._of(function, priority).submitted += 1
-
-    def _on_coalesced(self, event: JobCoalesced) -> None:
-        self._of(event.function, event.priority).coalesced += 1
-
-    def _on_assigned(self, event: JobAssigned) -> None:
-        _, function, _, priority, waited_s = event
-        counts = self._of(function, priority)
-        counts.started += 1
-        counts.waited.add(waited_s)
-
-    def _on_ended(self, event: JobEnded) -> None:
-        _, function, how, priority, ran_s = event
-        counts = self._of(function, priority)
-        if how == "WORK_COMPLETE":
-            counts.completed += 1
-        else:
-            counts.failed += 1
-        counts.ran.add(ran_s)
+    def _of(self, name: bytes, priority: int) -> JobCounts:
+        function = self._functions.get(name)
+        return function.counts[priority] if function is not None and function.counts is not None else JobCounts()
 
     def _on_failed(self, event: JobFailed) -> None:
         counts = self._of(event.function, event.priority)
@@ -185,13 +105,9 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Everything, as it is now. A function that was dropped takes its counts with it."""
-        functions = self._broker.table.functions
-        for by_function in self._counts:
-            for name in by_function.keys() - functions.keys():
-                del by_function[name]
         yield from self._counters()
         yield from self._histograms()
-        yield from _queue_gauges(functions.values())
+        yield from _queue_gauges(self._functions.values())
         letters = self._broker.table.dead_letters.by_handle
         yield _gauge("gearman_dead_letters", "Background jobs that failed for good and are kept.", len(letters))
         yield _gauge("gearman_connections", "Open connections.", len(self._broker.sessions))
@@ -203,7 +119,7 @@ class Metrics(Collector):
         yield family
 
     def _counters(self) -> Iterator[Metric]:
-        for name, help_text in _COUNTERS.items():
+        for name, help_text in _HELP_BY_COUNTER.items():
             family = CounterMetricFamily(f"gearman_jobs_{name}", help_text, labels=_LABELS)
             for labels, counts in self._labelled():
                 family.add_metric(labels, getattr(counts, name))
@@ -214,13 +130,20 @@ class Metrics(Collector):
             family = HistogramMetricFamily(f"gearman_job_{name}_seconds", help_text, labels=_LABELS)
             for labels, counts in self._labelled():
                 durations: Durations = getattr(counts, name)
-                family.add_metric(labels, durations.buckets(), durations.sum_s)
+                family.add_metric(labels, _buckets(durations), durations.sum_s)
             yield family
 
     def _labelled(self) -> Iterator[tuple[tuple[str, str], JobCounts]]:
-        for priority, by_function in zip(PRIORITY_NAMES, self._counts, strict=True):
-            for name, counts in by_function.items():
-                yield (_text(name), priority), counts
+        for function in self._functions.values():
+            for priority, counts in zip(PRIORITY_NAMES, function.counts or (), strict=False):
+                if counts.is_used:
+                    yield (_text(function.name), priority), counts
+
+
+def _buckets(durations: Durations) -> list[tuple[str, float]]:
+    """Cumulated, by upper bound, as Prometheus wants them."""
+    bounds = [*map(str, BUCKETS_S), "+Inf"]
+    return list(zip(bounds, map(float, accumulate(durations.counts)), strict=True))
 
 
 def _queue_gauges(functions: Iterable[Function]) -> Iterator[Metric]:
@@ -242,7 +165,7 @@ def _queue_gauges(functions: Iterable[Function]) -> Iterator[Metric]:
 
 
 def _oldest_age_s(queue: JobQueue, now: float) -> float:
-    first = next((job for job in queue if job.state is JobState.QUEUED), None)
+    first = next((job for job in queue if job.state is QUEUED), None)
     return max(0.0, now - first.since) if first is not None else 0.0
 
 

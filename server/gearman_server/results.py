@@ -49,7 +49,7 @@ class Results:
             PacketType.WORK_WARNING: self._warning,
         }
 
-    def _complete(self, session: Session, body: bytes, _now: float) -> None:
+    def _complete(self, session: Session, body: bytes, now: float) -> None:
         at = body.find(b"\0")
         if at < 0:
             raise MalformedPacketError("WORK_COMPLETE takes handle and result")
@@ -60,9 +60,10 @@ class Results:
             self._table.tell(job, forwarded(_WORK_COMPLETE, body))
         self._table.release_worker(job)
         self._table.end(job)
+        if job.function.counts is not None:
+            job.function.counts[job.priority].note_completion(now - job.since)
         if self._table.events.wants_jobs:
-            ran_s = max(self._table.now - job.since, 0.0)
-            self._table.events.emit(JobEnded(job.handle, job.function.name, "WORK_COMPLETE", job.priority, ran_s))
+            self._table.events.emit(JobEnded(job.handle, job.function.name, "WORK_COMPLETE"))
 
     def _fail(self, session: Session, body: bytes, _now: float) -> None:
         handle = body.partition(b"\0")[0]

@@ -8,6 +8,7 @@ the loop's own thread. Nothing here waits, and the broker never does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -49,17 +50,12 @@ class Store(Protocol):
 class MemoryStore:
     """Keeps nothing: jobs live as long as the server. Numbers start at `first_number`, which comes from the time."""
 
-    __slots__ = ("_number",)
+    __slots__ = ("next_number",)
 
     is_durable = False
 
     def __init__(self, first_number: int = 1) -> None:
-        self._number = first_number - 1
-
-    def next_number(self) -> int:
-        """The next number."""
-        self._number += 1
-        return self._number
+        self.next_number = count(first_number).__next__
 
     def insert(self, job: Job) -> None:
         """Nothing to do."""

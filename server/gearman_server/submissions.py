@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Final
 from gearman_client.packet import PacketType
 from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.events import JobCoalesced, JobQueued
-from gearman_server.job import HIGH, LOW, NORMAL, JobState, coalescing_key
+from gearman_server.job import HIGH, LOW, NORMAL, QUEUED, coalescing_key
 from gearman_server.replies import job_created
 
 if TYPE_CHECKING:
-    from gearman_server.function import Function
     from gearman_server.job import Job
     from gearman_server.job_table import JobTable
     from gearman_server.session import Session
@@ -108,7 +107,10 @@ class Submissions:
             raise MalformedPacketError("a submission takes function, unique and workload") from None
         function = self._functions.get(name) or self._table.function(name)
         if unique:
-            known = _known_job(function, unique, workload)
+            if len(unique) > MAX_UNIQUE_BYTES:
+                raise RefusedError(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
+            key = unique if unique != b"-" else coalescing_key(unique, workload)
+            known = function.by_key.get(key) if key is not None else None
             if known is not None:
                 return known, False
         if function.limits is not None and function.is_full_for(priority):
@@ -137,22 +139,20 @@ class Submissions:
             self._note_coalesced(job)
 
     def _announce(self, job: Job) -> None:
+        function = job.function
         # After the reply: a submitter that is a worker too sees JOB_CREATED before the NOOP.
-        if job.function.sleepers and job.state is JobState.QUEUED:
-            self._table.wake(job.function)
+        if function.sleepers and job.state is QUEUED:
+            self._table.wake(function)
+        if function.counts is not None:
+            function.counts[job.priority].submitted += 1
         if self._table.events.wants_jobs:
-            self._table.events.emit(JobQueued(job.handle, job.function.name, job.priority))
+            self._table.events.emit(JobQueued(job.handle, function.name))
 
     def _note_coalesced(self, job: Job) -> None:
+        if job.function.counts is not None:
+            job.function.counts[job.priority].coalesced += 1
         if self._table.events.wants_jobs:
-            self._table.events.emit(JobCoalesced(job.handle, job.function.name, job.priority))
-
-
-def _known_job(function: Function, unique: bytes, workload: bytes) -> Job | None:
-    if len(unique) > MAX_UNIQUE_BYTES:
-        raise RefusedError(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
-    key = coalescing_key(unique, workload)
-    return function.by_key.get(key) if key is not None else None
+            self._table.events.emit(JobCoalesced(job.handle, job.function.name))
 
 
 def _unix_seconds(text: bytes) -> int:
