@@ -27,7 +27,7 @@ from gearman_server.memory import FreedMemory
 from gearman_server.pid_file import PidFile
 from gearman_server.privileges import become, find_user
 from gearman_server.server import Server
-from gearman_server.systemd import inherited_sockets, notify
+from gearman_server.systemd import inherited_sockets, notify, watchdog_interval_s
 
 #: How long running jobs get to end after the supervisor is gone.
 ORPHANED_PATIENCE_S: Final = 10.0
@@ -89,6 +89,7 @@ def _serve(server: Server, settings: ProcessSettings, say_ready: Callable[[], No
     if say_ready is not None:
         say_ready()
     notify("READY=1")
+    life.reassure_service_manager()
     life.wait()
     notify("STOPPING=1")
     server.stop()
@@ -130,6 +131,14 @@ class Life:
     def wait(self) -> None:
         """Return when the server is to end."""
         self._ended.wait()
+
+    def reassure_service_manager(self) -> None:
+        """Tell it that the loop goes round, if it wants to hear that."""
+        interval_s = watchdog_interval_s()
+        if interval_s is not None:
+            timer = self._loop.timer(0.0, interval_s)
+            timer.start(notify, "WATCHDOG=1")
+            self._watchers.append(timer)
 
     def _end(self, reason: str) -> None:
         self.end_reason = self.end_reason or reason

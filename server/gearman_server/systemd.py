@@ -44,8 +44,15 @@ def _listening(descriptor: int) -> socket.socket:
     raise StartError(f"LISTEN_FDS: descriptor {descriptor} is no listening stream socket; use ListenStream=")
 
 
+def watchdog_interval_s() -> float | None:
+    """How often the service manager is to hear `WATCHDOG=1`: twice in the time after which it ends us. None: never."""
+    microseconds, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    is_ours = microseconds.isdecimal() and int(microseconds) > 0 and pid in ("", str(os.getpid()))
+    return int(microseconds) / 2e6 if is_ours else None
+
+
 def notify(state: str) -> None:
-    """Tell the service manager: `READY=1`, `RELOADING=1`, `STOPPING=1`. It is not waited for."""
+    """Tell the service manager: `READY=1`, `RELOADING=1`, `STOPPING=1`, `WATCHDOG=1`. It is not waited for."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return

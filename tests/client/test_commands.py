@@ -153,7 +153,7 @@ def test_a_wrong_command_line_is_exit_code_one_with_the_reason(arguments: list[s
 
 
 def test_help_is_no_error() -> None:
-    for name, option in (("gearman", "-H"), ("gearadmin", "--help")):
+    for name, option in (("gearman", "-H"), ("gearman", "--help"), ("gearadmin", "--help")):
         done = run(name, option)
         assert (done.returncode, done.stderr) == (0, b"")
         assert f"usage: {name}".encode() in done.stdout

@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     both.add_argument("-t", dest="timeout_ms", type=_milliseconds, metavar="MS", help="give up after so long")
     both.add_argument("-n", dest="lines", action="store_true", help="one job (worker: WORK_DATA packet) per line")
     both.add_argument("-N", dest="stripped_lines", action="store_true", help="like -n, without the newline")
-    both.add_argument("-H", dest="help", action="store_true", help="print this help")
+    both.add_argument("-H", "--help", dest="help", action="store_true", help="print this help")
     _add_client_options(parser.add_argument_group("client"))
     worker = parser.add_argument_group("worker")
     worker.add_argument("-w", dest="work", action="store_true", help="work: COMMAND gets the workload on its input")

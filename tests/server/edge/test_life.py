@@ -190,6 +190,25 @@ def test_the_service_manager_hears_of_ready_reloading_and_stopping(service_manag
         process.wait()
 
 
+def test_the_service_manager_hears_that_the_loop_goes_round_for_as_long_as_it_does(service_manager):
+    told, path = service_manager
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gearman_server", "-p", "0"],
+        env={**os.environ, "NOTIFY_SOCKET": path, "WATCHDOG_USEC": "400000"},
+    )
+    try:
+        assert told.recv(1000) == b"READY=1"
+        for _ in range(2):
+            assert told.recv(1000) == b"WATCHDOG=1"
+        process.send_signal(signal.SIGSTOP)  # a loop that hangs
+        told.settimeout(0.4)
+        with pytest.raises(TimeoutError):
+            list(iter(lambda: told.recv(1000), b""))
+    finally:
+        process.kill()
+        process.wait()
+
+
 def activated(sockets, names, *options):
     """A server started as systemd starts one: descriptors from 3 on, and the environment that tells of them."""
     ours, theirs = socket.socketpair()
