@@ -29,11 +29,12 @@ from gearman_client.concurrent_worker import ConcurrentWorker
 from gearman_manager import child_log, discovery
 from gearman_manager.errors import ManagerError
 from gearman_manager.greenlet_limits import GreenletLimit, GreenletLimits
+from gearman_manager.lifeline import ends_with_supervisor
 from gearman_manager.places import Place, Places
 from gearman_manager.routine import Routine, describe, run_job
 from gearman_manager.scoreboard import Scoreboard, SlotWriter
 from gearman_manager.serving import Serving
-from gearman_manager.worker_order import Code, Order, Shared
+from gearman_manager.worker_order import CLIENT_ID_VARIABLE, Code, Order, Shared
 
 _log = logging.getLogger("worker")
 
@@ -129,6 +130,7 @@ def _prepare_process(order: Order) -> None:
     if order.nice:
         os.nice(order.nice)
     setproctitle(order.title)
+    os.environ[CLIENT_ID_VARIABLE] = order.client_id
     os.fork = os.forkpty = _refuse_fork
     Hub.SYSTEM_ERROR = ()  # a greenlet that a job left behind must not end the worker, whatever it raises
 
@@ -140,9 +142,10 @@ def _do_nothing(_number: int, _frame: FrameType | None) -> None:
 def _serve(order: Order, message: Mapping[str, Any], shared: Shared) -> int:
     folders = [Path(folder) for folder in message["folders"]]
     try:
-        discovery.prepare(folders)
-        code = Code({}, discovery.load_hooks(folders))
-        process = ConcurrentWorkerProcess(order, code, shared, message["place_slots"])
+        with ends_with_supervisor(shared.lifeline):
+            discovery.prepare(folders)
+            code = Code({}, discovery.load_hooks(folders))
+            process = ConcurrentWorkerProcess(order, code, shared, message["place_slots"])
     except Exception as error:  # noqa: BLE001 (setup is user code)
         SlotWriter(shared.scoreboard, order.slot).error(describe(error))
         _log.error("the worker can't start: %s", describe(error), exc_info=True)

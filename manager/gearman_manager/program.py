@@ -11,6 +11,7 @@ from gearman_manager import exec_wrapper, process
 from gearman_manager.bridge.order import COMMAND, MISSING, ORDER_VARIABLE, bridge_order
 from gearman_manager.errors import StartError
 from gearman_manager.orders import PoolOrder
+from gearman_manager.worker_order import CLIENT_ID_VARIABLE
 
 _WRAPPER: Final = str(Path(exec_wrapper.__file__).resolve())
 
@@ -28,7 +29,7 @@ def environment(order: PoolOrder, name: str, client_id: str) -> Mapping[str, str
         "GEARMAN_PORT": port,
         "GEARMAN_FUNCTIONS": ",".join(order.pool.functions),
         "GEARMAN_WORKER": name,
-        "GEARMAN_CLIENT_ID": client_id,
+        CLIENT_ID_VARIABLE: client_id,
         **order.pool.env,
         **_for_the_bridge(order, name, client_id),
     }

@@ -12,12 +12,13 @@ import time
 from setproctitle import setproctitle
 
 from gearman_client import Worker, WorkerJob, WorkerSettings
+from gearman_manager.lifeline import ends_with_supervisor
 from gearman_manager.routine import describe, run_job
 from gearman_manager.scoreboard import SlotWriter
 from gearman_manager.serving import Serving
 from gearman_manager.surroundings import Surroundings
 from gearman_manager.time_limit import TimeLimit
-from gearman_manager.worker_order import Code, Order, Shared
+from gearman_manager.worker_order import CLIENT_ID_VARIABLE, Code, Order, Shared
 
 _log = logging.getLogger("worker")
 
@@ -71,9 +72,11 @@ def main(order: Order, code: Code, shared: Shared) -> int:
     if order.nice:
         os.nice(order.nice)
     setproctitle(order.title)
+    os.environ[CLIENT_ID_VARIABLE] = order.client_id  # by this the supervisor knows what it left behind
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # not yet serving: nothing to finish
     try:
-        process = WorkerProcess(order, code, shared)
+        with ends_with_supervisor(shared.lifeline):
+            process = WorkerProcess(order, code, shared)
     except Exception as error:  # noqa: BLE001 (setup is user code)
         SlotWriter(shared.scoreboard, order.slot).error(describe(error))
         _log.error("the worker can't start: %s", describe(error), exc_info=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gearman_manager.channel import Message
 from gearman_manager.discovery import LoadedFunction, load_late
@@ -10,6 +10,8 @@ from gearman_manager.errors import ModuleError
 from gearman_manager.hooks import Hooks
 from gearman_manager.scoreboard import Scoreboard
 
+#: In the environment of every worker, and so of all that it starts.
+CLIENT_ID_VARIABLE: Final = "GEARMAN_CLIENT_ID"
 Functions = dict[tuple[str, str], LoadedFunction]  # by file and name
 
 

@@ -27,6 +27,7 @@ from gearman_manager.pool import Pool, WorkerEvent, WorkerState
 from gearman_manager.pool_state import PoolState
 from gearman_manager.program import start_program
 from gearman_manager.scoreboard import Scoreboard, SlotState, SlotView, Wear
+from gearman_manager.strays import Strays
 from gearman_manager.zygote_process import ZygoteProcess
 
 _log = logging.getLogger("workers")
@@ -61,6 +62,7 @@ class Workforce:
         self._slots = Slots(scoreboard)
         self._wake = wake
         self._departures = Departures(oom_kills)
+        self._strays = Strays(self.pids)
         self._stopping = False
 
     # What should be
@@ -387,6 +389,7 @@ class Workforce:
         registered = live.worker.ready_at is not None or view.state in (SlotState.IDLE, SlotState.BUSY)
         left_alone = registered and status == 0 if live.is_program else view.state is SlotState.LEAVING
         process.kill_session(live.pid)
+        self._strays.left_by(self._client_id(live))
         totals = self._totals[live.pool.name]
         totals.jobs += view.done + view.failed
         totals.busy_ns += view.busy_ns

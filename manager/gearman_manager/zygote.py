@@ -25,6 +25,7 @@ from gearman_manager import channel, child_log, discovery, worker
 from gearman_manager.bridge.functions import find_php_functions
 from gearman_manager.errors import ManagerError
 from gearman_manager.hooks import Hooks
+from gearman_manager.lifeline import ends_with_supervisor
 from gearman_manager.scoreboard import Scoreboard
 from gearman_manager.worker_order import Code, Functions, Order, Shared
 
@@ -74,7 +75,8 @@ class Zygote:
             raise ManagerError(f"the zygote does not know the message {message['type']!r}")
 
     def _load(self, folders: Sequence[Path], without: Sequence[str]) -> None:
-        found = discovery.load_all(folders, without, self._starting)
+        with ends_with_supervisor(self._shared.lifeline):
+            found = discovery.load_all(folders, without, self._starting)
         self._functions = {(f.file, f.name): f for f in found.functions}
         php = find_php_functions(folders)  # only found: programs of their own serve them
         included = {file for files in php.needs.values() for file in files}

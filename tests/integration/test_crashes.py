@@ -6,8 +6,10 @@ import socket
 import statistics
 import threading
 import time
+from textwrap import dedent
 from typing import Any
 
+import psutil
 import pytest
 
 from gearman_client import GearmanError, JobFailed
@@ -146,6 +148,37 @@ def _can_bind(host: str, port: int) -> bool:
         return True
 
 
+HANGS = {
+    "an import": "import time\nopen({file!r}, 'w').close()\ntime.sleep(60)\n\ndef stuck(job): ...\n",
+    "a busy import": "open({file!r}, 'w').close()\nwhile True: pass\n\ndef stuck(job): ...\n",
+    "a worker's setup": """
+        import time
+
+        class stuck:
+            def setup(self, settings):
+                open({file!r}, 'w').close()
+                time.sleep(60)
+            def run(self, job): ...
+        """,
+}
+
+
+@pytest.mark.parametrize("where", HANGS)
+def test_user_code_that_never_comes_back_does_not_outlive_a_killed_supervisor(
+    manager: RunningManager, where: str
+) -> None:
+    begun = manager.folder / "begun"
+    manager.write_module("stuck.py", dedent(HANGS[where]).format(file=str(begun)))
+    manager.config_file.write_text("run_dir: run\nservers: ['127.0.0.1:1']\n")
+    manager.launch()
+    eventually(begun.exists, "it has begun")
+    family = manager.family()
+    assert manager.process is not None
+    manager.process.kill()
+    manager.process.wait()
+    eventually(lambda: not any(alive(pid) for pid in family), "no process is left", within_s=5)
+
+
 def test_a_pool_that_keeps_dying_is_tried_ever_more_slowly_and_its_neighbour_serves(napping: RunningManager) -> None:
     napping.write_module(
         "doomed.py",
@@ -197,16 +230,26 @@ def test_a_job_that_kills_its_worker_fails_after_crash_retries_further_attempts(
     assert made() == [str(number + 1) for number in range(attempts)]
 
 
-def test_what_a_killed_worker_had_started_is_gone_too(manager: RunningManager) -> None:
+STARTS = {
+    "a child": 'subprocess.Popen(["sleep", "600"]).pid',
+    "one in its own session": 'subprocess.Popen(["sleep", "600"], start_new_session=True).pid',
+    "a daemon with a child": 'subprocess.check_output(["setsid", "--fork", "sh", "-c", DAEMON])',
+}
+
+
+@pytest.mark.parametrize("what", STARTS)
+def test_what_a_killed_worker_had_started_is_gone_too(manager: RunningManager, what: str) -> None:
     manager.write_module(
         "child.py",
-        """
+        f"""
         import subprocess
         import time
 
+        DAEMON = "sleep 600 >/dev/null 2>&1 & echo $$; exec sleep 600 >/dev/null 2>&1"
+
         def child(job):
-            process = subprocess.Popen(["sleep", "600"])
-            job.data(str(process.pid).encode())
+            pid = {STARTS[what]}
+            job.data(b"%d" % int(pid))
             time.sleep(600)
         """,
     )
@@ -217,8 +260,11 @@ def test_what_a_killed_worker_had_started_is_gone_too(manager: RunningManager) -
         thread.daemon = True
         thread.start()
         eventually(lambda: pids, "the child's pid")
+        below = [child.pid for child in psutil.Process(pids[0]).children()]
         os.kill(manager.workers("child")[0]["pid"], signal.SIGKILL)
-        eventually(lambda: not alive(pids[0]), "the worker's child is gone")
+        eventually(
+            lambda: not any(alive(pid) for pid in [*pids, *below]), "the worker's child is gone, and its children"
+        )
 
 
 def _submit_quietly(client: Any, pids: list[int]) -> None:

@@ -61,7 +61,7 @@ def test_a_flood_from_another_session_outlives_its_worker_and_hinders_nobody(
         from pathlib import Path
 
         def flood(job):
-            flooding = subprocess.Popen(["yes"], start_new_session=True, stdout={output})
+            flooding = subprocess.Popen(["yes"], start_new_session=True, env={{}}, stdout={output})
             Path(job.workload.decode()).write_text(f"{{flooding.pid}}\\n")
             time.sleep(600)
         """,
