@@ -27,7 +27,7 @@ NOOP = Path(__file__).parent / "noop"
 sys.path.insert(0, str(NOOP))
 import noop_counter  # noqa: E402
 
-JOBS = 10_000
+JOBS = 20_000
 WARM_UP_JOBS = 200
 AT_LEAST_RATIO = 8.0
 OURS = "ours"
@@ -53,8 +53,8 @@ class Figures:
 
 
 @contextmanager
-def _manager() -> Iterator[Running]:
-    with manager("pools: {noop: {min: 2, max: 2}}\n", {"noop.py": _MODULE}) as running:
+def _manager(more: str = "") -> Iterator[Running]:
+    with manager(f"pools: {{noop: {{min: 2, max: 2{more}}}}}\n", {"noop.py": _MODULE}) as running:
         running.wait_for_control()
         yield Running(str(running.address), (running.process.pid,))
 
@@ -83,8 +83,14 @@ class System:
 
 
 SYSTEMS = (
-    System(OURS, "ours", _manager, "bundled server in memory, `submit_background_many`"),
-    System(f"{OURS}, one by one", "one_by_one", _manager, "the same, a round trip for each job"),
+    System(
+        OURS,
+        "ours",
+        partial(_manager, ", concurrency: 32"),
+        "bundled server in memory, `concurrency: 32`, `submit_background_many`",
+    ),
+    System(f"{OURS}, one job at a time", "ours", _manager, "the same without `concurrency`"),
+    System(f"{OURS}, submitted one by one", "one_by_one", _manager, "and with a round trip for each submission"),
     System(
         "celery",
         "celery",

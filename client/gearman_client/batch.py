@@ -3,7 +3,7 @@
 A round trip for each job is what limits a client that submits one at a time; here it is paid once for each portion.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import Final
 
@@ -11,13 +11,20 @@ from gearman_client.connection import Connection
 from gearman_client.errors import PartlyRefused, ProtocolError, ServerError
 from gearman_client.foreground import server_error
 from gearman_client.job_status import JobHandle
-from gearman_client.packet import PacketType
+from gearman_client.packet import HEADER, REQUEST_MAGIC, PacketType
 from gearman_client.server_pool import next_packets
 from gearman_client.text import to_text
 
 #: Jobs that are under way at once: enough that the round trip no longer counts, few enough to fit into any buffer.
 PORTION_JOBS: Final = 200
 PORTION_BYTES: Final = 256 * 1024
+
+
+def submission_encoder(packet_type: int, function: bytes) -> Callable[[bytes], bytes]:
+    """Makes the packets of jobs that differ in their workload alone; none has a unique id."""
+    start = function + b"\0\0"
+    pack, length = HEADER.pack, len(start)
+    return lambda workload: pack(REQUEST_MAGIC, packet_type, length + len(workload)) + start + workload
 
 
 def submit_all(connection: Connection, packets: Iterable[bytes], reply_timeout_s: float) -> list[JobHandle]:

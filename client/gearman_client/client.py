@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Final, Literal, Unpack
 
 from gearman_client.address import Address, parse_addresses
-from gearman_client.batch import submit_all
+from gearman_client.batch import submission_encoder, submit_all
 from gearman_client.connection import Connection
 from gearman_client.errors import (
     ArgumentError,
@@ -142,7 +142,8 @@ class Client:
             ConnectionLost, Timeout: it is not known which jobs of the last portion (at most 200) the server has.
             CouldNotConnect, ArgumentError: as `submit`.
         """
-        packets = (_submission(_BACKGROUND, function, workload, None, priority)[0] for workload in workloads)
+        encode = submission_encoder(_packet_type(_BACKGROUND, priority), to_function(function))
+        packets = (encode(to_body(workload)) for workload in workloads)
         server, connection = self._pool.choose(b"")
         with _conversation(server):
             return submit_all(connection, packets, self._reply_timeout_s)
@@ -231,11 +232,16 @@ def _conversation(server: PooledServer) -> Iterator[None]:
 def _submission(
     types: dict[str, PacketType], function: str, workload: bytes | str, unique: str | None, priority: str
 ) -> tuple[bytes, bytes]:
+    packet_type = _packet_type(types, priority)
+    unique_id = to_argument(unique or "", "unique id")
+    return encode_request(packet_type, to_function(function), unique_id, to_body(workload)), unique_id
+
+
+def _packet_type(types: dict[str, PacketType], priority: str) -> PacketType:
     packet_type = types.get(priority)
     if packet_type is None:
         raise ArgumentError(f"priority {priority!r}: expected high, normal or low")
-    unique_id = to_argument(unique or "", "unique id")
-    return encode_request(packet_type, to_function(function), unique_id, to_body(workload)), unique_id
+    return packet_type
 
 
 def _to_status(arguments: list[bytes]) -> JobStatus:

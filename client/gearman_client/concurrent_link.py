@@ -143,15 +143,14 @@ class ConcurrentLink(ServerLink):
 
     def _replied(self, event: LinkEvent) -> None:
         """One grab is answered, so the server has read what was sent before it; others may still be under way."""
-        self._to(event)
+        if len(self._asked) <= 1:
+            self._to(event)  # with others under way it stays as it is
         answers = self._asked.popleft()
         del self._unconfirmed[: answers - self._confirmed]
         self._confirmed = answers
         self._at_once = 1 if event is LinkEvent.NO_JOB else min(self._at_once * 2, MAX_ASKED)
         self._reply_by = inf
         if self._asked:
-            self._to(LinkEvent.WAKE)
-            self._to(LinkEvent.GRAB)
             self._reply_by = monotonic() + self._context.settings.reply_timeout_s
 
     def _assign(self, handle: bytes, function: bytes, unique: bytes, workload: bytes) -> WorkerJob:

@@ -18,7 +18,7 @@ class Place:
 
 
 class Places:
-    """All places of this worker; its own slot shows how many are taken."""
+    """All places of this worker; its own slot says how many are taken, as of the last `show`."""
 
     def __init__(self, scoreboard: Scoreboard, slots: Sequence[int], own_slot: SlotWriter) -> None:
         self._own_slot = own_slot
@@ -38,8 +38,11 @@ class Places:
         deadline_ns = place.start_ns + int(timeout_s * 1e9) if timeout_s else 0
         place.slot.begin(server, function, handle, place.start_ns, deadline_ns)
         self.taken += 1
-        self._own_slot.serve(self.taken)
         return place
+
+    def show(self) -> None:
+        """Have the worker's own slot say how many are taken and how many jobs are done: once for many jobs."""
+        self._own_slot.serve(self.taken)
 
     def give_back(self, place: Place, *, failed: bool) -> None:
         """Its job has ended."""
@@ -56,5 +59,4 @@ class Places:
     def _end(self, place: Place, *, failed: bool) -> None:
         self._own_slot.count(time.monotonic_ns() - place.start_ns, failed=failed)
         self.taken -= 1
-        self._own_slot.serve(self.taken)
         place.slot.free()

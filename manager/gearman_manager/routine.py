@@ -69,10 +69,12 @@ def make_routines(functions: Iterable[OrderedFunction], code: Code) -> dict[str,
     }
 
 
-def run_job(assigned: WorkerJob, routine: Routine, hooks: Hooks, limit: Limit) -> str | None:
+def run_job(assigned: WorkerJob, routine: Routine, hooks: Hooks, limit: Limit | None) -> str | None:
     """Run a job and answer it; whatever user code raises fails it. Returns why it failed, None if it did not."""
     failure: BaseException | None = None
-    job = Job(assigned, routine.settings, routine.log, limit if routine.timeout_s else NOTHING_INTERRUPTS)
+    if routine.timeout_s is None:
+        limit = None
+    job = Job(assigned, routine.settings, routine.log, limit or NOTHING_INTERRUPTS)
     try:
         hooks.job_start(job)
         result = _call(routine, job, limit)
@@ -94,9 +96,9 @@ def _end_if_a_copy(pid: int) -> None:
         os._exit(0)
 
 
-def _call(routine: Routine, job: Job, limit: Limit) -> object:
+def _call(routine: Routine, job: Job, limit: Limit | None) -> object:
     """Run user code under its time limit."""
-    if routine.timeout_s is None:
+    if routine.timeout_s is None or limit is None:
         return routine.call(job)
     try:
         return limit.call(lambda: routine.call(job), routine.timeout_s)

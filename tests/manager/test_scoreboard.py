@@ -89,6 +89,7 @@ def test_a_worker_of_several_jobs_shows_how_many_it_has_and_which_has_the_proces
     places = Places(board, (1, 2), own)
     first = places.take(0, 4, b"H:1", None)
     second = places.take(1, 5, b"H:2", 2.0)
+    places.show()
     assert (places.free, board.read(0).state, board.read(0).running) == (0, SlotState.BUSY, 2)
     views = {board.read(slot).handle: board.read(slot) for slot in (1, 2)}
     assert (views["H:1"].function, views["H:1"].deadline_ns) == (4, 0)
@@ -97,6 +98,7 @@ def test_a_worker_of_several_jobs_shows_how_many_it_has_and_which_has_the_proces
     assert board.active_place(0) == second.number
     places.give_back(first, failed=True)
     places.give_back(second, failed=False)
+    places.show()
     view = board.read(0)
     assert (view.state, view.running, view.done, view.failed) == (SlotState.IDLE, 0, 1, 1)
     assert {board.read(slot).state for slot in (1, 2)} == {SlotState.FREE}

@@ -95,7 +95,10 @@ class PoolKeys(Section):
     )
     concurrency: v.Concurrency | None = Field(
         default=None,
-        description="Jobs that one worker runs at once, in greenlets; above 1 only for code that waits a lot.",
+        description=(
+            "Jobs that one worker runs at once, in greenlets; above 1 only for code that waits a lot, "
+            "or for great numbers of jobs of well below a millisecond."
+        ),
     )
     watch: Annotated[tuple[v.Glob, ...] | None, v.one_or_several] = Field(
         default=None, description="Further files whose change restarts the workers.", examples=[["templates/*.html"]]
