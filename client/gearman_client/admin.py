@@ -29,7 +29,7 @@ DEFAULT_MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 RECEIVE_BYTES: Final = 64 * 1024
 
 #: These answer with lines up to a single dot; everything else answers with one line.
-_TABLES: Final = frozenset({"status", "prioritystatus", "workers", "show"})
+_TABLES: Final = frozenset({"status", "prioritystatus", "workers", "show", "policies"})
 #: Of our own server's two families of commands, these do.
 _TABLE_FAMILIES: Final = frozenset({"jobs", "dead"})
 _FAMILY_TABLES: Final = frozenset({"list", "show"})

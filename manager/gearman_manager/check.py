@@ -10,9 +10,10 @@ from rich.table import Table
 from gearman_manager import exit_codes
 from gearman_manager.cgroup import Cgroup, usable_cores
 from gearman_manager.code_loading import Code, CodeLoader, Host
-from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out, unavailable_keys
+from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out, reachable, unavailable_keys
 from gearman_manager.errors import ManagerError
 from gearman_manager.generations import counted
+from gearman_manager.promise_check import promises_at
 from gearman_manager.scoreboard import Scoreboard
 from gearman_manager.status_view import wide_console
 from gearman_manager.zygote_process import Inherited, ZygoteProcess
@@ -86,10 +87,18 @@ def check(config: Config) -> int:
     _print_problems(problems)
     for notice in unavailable_keys(config, code.found):
         click.echo(str(notice), err=True)
+    for sentence in promises_at(_foreign_servers(config), layout.functions):
+        click.echo(sentence, err=True)
     if problems:
         return exit_codes.CONFIGURATION
     click.echo(f"{config.places.main_file}: fine, {counted(layout)}")
     return exit_codes.OK
+
+
+def _foreign_servers(config: Config) -> list[str]:
+    """Job servers that this manager would not start itself."""
+    own = reachable(config.server.listen) if config.server is not None else None
+    return [str(server.address) for server in config.servers if server.address != own]
 
 
 def functions(config: Config, *, as_json: bool) -> int:

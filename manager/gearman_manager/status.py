@@ -13,7 +13,7 @@ from gearman_manager.live_worker import LiveWorker
 from gearman_manager.pool import Pool, WorkerState
 from gearman_manager.pool_state import PoolState
 from gearman_manager.process import private_bytes
-from gearman_manager.queues import Queues
+from gearman_manager.queues import Queues, ServerWatch
 from gearman_manager.scoreboard import SlotView
 from gearman_manager.workforce import Workforce
 
@@ -29,6 +29,7 @@ class Subjects:
     workforce: Workforce
     queues: Queues | None
     pools: Mapping[str, ResolvedPool]
+    broken_promises: Mapping[str, list[str]]  # by job server
 
 
 def report(subjects: Subjects) -> Report:
@@ -39,13 +40,17 @@ def report(subjects: Subjects) -> Report:
         "supervisor": {"pid": os.getpid(), "since": subjects.since},
         "pools": {pool.name: _pool(pool, workforce, subjects.pools.get(pool.name)) for pool in workforce.active},
         "functions": _functions(subjects.generations, queues),
-        "servers": {str(server.address): {"up": server.up, "since": server.since} for server in servers},
+        "servers": {str(server.address): _server(server, subjects.broken_promises) for server in servers},
         "errors": [
             {"file": p.file, "line": p.line, "message": f"{p.key}: {p.message}" if p.key else p.message}
             for p in subjects.generations.errors
         ]
         + [{"file": file, "line": 0, "message": message} for file, message in log.problems().items()],
     }
+
+
+def _server(server: ServerWatch, broken_promises: Mapping[str, list[str]]) -> Report:
+    return {"up": server.up, "since": server.since, "notices": broken_promises.get(str(server.address), [])}
 
 
 def _pool(pool: Pool, workforce: Workforce, settings: ResolvedPool | None) -> Report:

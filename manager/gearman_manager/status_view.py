@@ -112,4 +112,6 @@ def _servers(report: Report) -> Table:
     for address, server in report["servers"].items():
         since = duration(_since_s(server["since"])) if server["since"] else "-"
         table.add_row(address, "up" if server["up"] else "[red]down[/red]", since)
+        for notice in server["notices"]:
+            table.add_row("", Text(notice))
     return table

@@ -38,6 +38,7 @@ from gearman_manager.oom import OomKills
 from gearman_manager.orders import CodeFiles, Surroundings, pool_order
 from gearman_manager.orphans import Orphans
 from gearman_manager.overseer import Overseer
+from gearman_manager.promise_check import PromiseCheck
 from gearman_manager.queues import Queues
 from gearman_manager.recent_log import RecentLog
 from gearman_manager.run_folder import RunFolder
@@ -84,6 +85,7 @@ class Supervisor:
         host = Host(usable_cores(self._cgroup), self._oom_kills.describe)
         self._generations = Generations(inherited, self._workforce, host, self._arrange)
         self._scaling = Scaling(self._workforce, self._room)
+        self._promises = PromiseCheck()
         self._pools: Mapping[str, ResolvedPool] = {}
         self._max_running: Mapping[str, int] = {}
         self._by_hand = ByHand(self._workforce, self._arrange_sizes)
@@ -147,7 +149,12 @@ class Supervisor:
     def report(self) -> status.Report:
         """What `status --json` prints."""
         subjects = status.Subjects(
-            self._since, self._generations, self._workforce, self._queues, self._by_hand.sized(self._pools)
+            self._since,
+            self._generations,
+            self._workforce,
+            self._queues,
+            self._by_hand.sized(self._pools),
+            self._promises.broken,
         )
         return status.report(subjects)
 
@@ -292,6 +299,8 @@ class Supervisor:
         if self._server is not None:
             self._server.use_policies(policies.policies_of(layout.functions))
         self._workforce.max_output_bytes = accepted.config.log.max_output
+        own = str(reachable(self._server.address)) if self._server is not None else None
+        self._promises.watch([server for server in self._addresses() if server != own], layout.functions)
         self._workforce.arrange(orders)
         self._pools = layout.pools
         self._max_running = {f.name: f.max_running for f in layout.functions.values() if f.max_running is not None}
@@ -381,7 +390,7 @@ class Supervisor:
 
     def _finish(self) -> None:
         """End everything in order: workers are gone, then the zygote, the server last. Then nothing of ours is left."""
-        for part in (self._watch, self._queues, self._control, self._overseer, self._orphans):
+        for part in (self._watch, self._queues, self._promises, self._control, self._overseer, self._orphans):
             if part is not None:
                 part.close()
         self._workforce.kill_all()

@@ -18,6 +18,7 @@ from gearman_server.events import ShutdownRequested
 from gearman_server.function import Function, QueueLimits
 from gearman_server.job import Job, JobState
 from gearman_server.job_commands import JobCommands
+from gearman_server.policy_commands import policy_table
 
 if TYPE_CHECKING:
     from gearman_server.attempts import Attempts
@@ -85,6 +86,7 @@ class AdminCommands:
             b"create": self._for_administrators(self._create),
             b"drop": self._for_administrators(self._drop),
             b"fail": self._fail,
+            b"policies": lambda _session, _words: policy_table(table.policies),
             b"dead": DeadCommands(table, settings.admin_allow).execute,
             b"jobs": JobCommands(table, settings.admin_allow).execute,
         }

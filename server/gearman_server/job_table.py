@@ -89,7 +89,7 @@ class JobTable:
         self.throttling = Throttling(self, agenda)
         self._next_number = store.next_number
         self._handle_format = cut_handle_prefix(settings.handle_prefix).replace(b"%", b"%%") + b":%d"
-        self._policies = Policies(settings.job_retries)
+        self.policies = Policies(settings.job_retries)
         self._counts_jobs = False
         self.wake_up = WakeUp(agenda, self.touched, settings.worker_wakeup)
 
@@ -100,7 +100,7 @@ class JobTable:
         function = self.functions.get(name)
         if function is None:
             _check_function_name(name)
-            function = self.functions[name] = Function(name, self._policies.of(name))
+            function = self.functions[name] = Function(name, self.policies.of(name))
             if self._counts_jobs:
                 function.counts = no_counts()
             if self.replay is not None:
@@ -115,9 +115,9 @@ class JobTable:
 
     def use_policies(self, by_function: Mapping[bytes, FunctionPolicy]) -> None:
         """From now on these rules hold. A job that is running keeps the deadline it was given."""
-        self._policies = replace(self._policies, by_function=by_function)
+        self.policies = replace(self.policies, by_function=by_function)
         for function in self.functions.values():
-            function.use_policy(self._policies.of(function.name))
+            function.use_policy(self.policies.of(function.name))
             if function.sleepers and function.startable(self.now):
                 self.wake(function)
 

@@ -51,14 +51,18 @@ class Policies:
     job_retries: int | None = None
     by_function: Mapping[bytes, FunctionPolicy] = field(default_factory=lambda: MappingProxyType({}))
 
+    @property
+    def default(self) -> FunctionPolicy:
+        """The rules for functions of which nothing is written."""
+        return FunctionPolicy(crash_retries=None if self.job_retries is None else max(self.job_retries - 1, 0))
+
     def of(self, name: bytes) -> FunctionPolicy:
         """The rules for one function. What is written for it wins over `--job-retries`."""
-        crash_retries = None if self.job_retries is None else max(self.job_retries - 1, 0)
         written = self.by_function.get(name)
         if written is None:
-            return FunctionPolicy(crash_retries=crash_retries)
+            return self.default
         if written.crash_retries is None:
-            return replace(written, crash_retries=crash_retries)
+            return replace(written, crash_retries=self.default.crash_retries)
         return written
 
 

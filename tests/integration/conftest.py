@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -225,3 +227,19 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Comma
     """How to run the program `client` or `worker` in a language; compiled once for the module."""
     folder = tmp_path_factory.mktemp("compiled")
     return lambda language, program: LANGUAGES[language](program, folder)
+
+
+@pytest.fixture
+def gearmand(tmp_path: Path) -> Iterator[str]:
+    """The address of a job server that is not ours."""
+    executable = shutil.which("gearmand", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if executable is None:
+        pytest.skip("gearmand is not installed (Debian: apt-get install gearman-job-server)")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    where = ["-p", str(port), "-L", "127.0.0.1", "-P", tmp_path / "gearmand.pid", "-l", "stderr", "--config-file", ""]
+    with (tmp_path / "gearmand.log").open("wb") as log:
+        process = subprocess.Popen([executable, *where], stderr=log)
+    yield f"127.0.0.1:{port}"
+    process.kill()
+    process.wait()

@@ -103,3 +103,25 @@ def test_a_function_decides_that_its_job_is_tried_later_or_never_again(manager: 
         with pytest.raises(JobException, match="Reject: nobody wants this"):
             client.submit("picky", b"bad")
     assert "the job is to be tried again: not yet" in manager.log()
+
+
+def test_on_a_foreign_job_server_check_and_status_say_which_keys_can_not_hold(
+    napping: RunningManager, gearmand: str
+) -> None:
+    napping.config_file.write_text(
+        f"run_dir: run\nservers: ['{gearmand}']\nfunctions: {{nap: {{max_running: 2, timeout: 1m}}}}\n"
+    )
+    sentence = "functions.nap.max_running: 2 can't hold: this job server is no gearman-server and has no policies"
+    checked = napping.command("check")
+    assert checked.stderr == f"{gearmand}: {sentence}\n"
+    napping.launch()
+    eventually(napping.settled, "it runs")
+    eventually(lambda: napping.status()["servers"][gearmand]["notices"] == [sentence], "status says so too")
+    assert sentence in napping.command("status").stdout
+    assert f"job server {gearmand}: {sentence}" in napping.log()
+
+
+def test_check_says_when_a_server_can_not_be_asked(napping: RunningManager) -> None:
+    napping.config_file.write_text("servers: ['127.0.0.1:1']\nfunctions: {nap: {rate: 1/s}}\n")
+    checked = napping.command("check")
+    assert "127.0.0.1:1: can't be asked, so whether the functions' keys hold there is open: " in checked.stderr

@@ -2,13 +2,10 @@
 
 import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -162,22 +159,6 @@ def test_a_server_that_stalls_stalls_nobody_and_the_pool_keeps_its_size(napping:
     finally:
         os.kill(server, signal.SIGCONT)
     eventually(lambda: len(manager.workers("nap")) == 1, "it answers again, and three were too many")
-
-
-@pytest.fixture
-def gearmand(tmp_path: Path) -> Iterator[str]:
-    """The address of a job server that is not ours."""
-    executable = shutil.which("gearmand", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if executable is None:
-        pytest.skip("gearmand is not installed (Debian: apt-get install gearman-job-server)")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    where = ["-p", str(port), "-L", "127.0.0.1", "-P", tmp_path / "gearmand.pid", "-l", "stderr", "--config-file", ""]
-    with (tmp_path / "gearmand.log").open("wb") as log:
-        process = subprocess.Popen([executable, *where], stderr=log)
-    yield f"127.0.0.1:{port}"
-    process.kill()
-    process.wait()
 
 
 def test_with_gearmand_the_queues_are_asked_for_and_foreign_workers_are_counted(

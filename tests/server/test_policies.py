@@ -297,3 +297,13 @@ def test_sighup_rereads_the_file_and_a_broken_one_changes_nothing(start_server, 
     server.wait_for_log("back in its queue")
     lose_worker()
     assert client.receive() == (PacketType.WORK_FAIL, handle)
+
+
+def test_the_policies_can_be_asked_for(make_broker):
+    broker = make_broker(job_retries=3)
+    assert broker.peer().text(b"policies") == b"*\t-\t0\t2\t10\t600\t-\t-\t-\n.\n"
+    policy = FunctionPolicy(timeout_s=0.5, retries=1, crash_retries=0, max_queue=7, max_running=2, rate=Rate(5, 60))
+    broker.broker.use_policies({b"a b": policy, b"g": FunctionPolicy()})
+    assert broker.peer().text(b"policies") == (
+        b"*\t-\t0\t2\t10\t600\t-\t-\t-\na b\t0.5\t1\t0\t10\t600\t7\t2\t5/60\ng\t-\t0\t2\t10\t600\t-\t-\t-\n.\n"
+    )
