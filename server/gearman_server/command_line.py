@@ -10,7 +10,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from gearman_server import __version__
+from gearman_server import __version__, import_command
 from gearman_server.access import AccessList
 from gearman_server.config_file import with_config_file
 from gearman_server.dead_letters import DeadLetterBounds
@@ -23,8 +23,9 @@ from gearman_server.log import LogSettings
 from gearman_server.machine import this_machine
 from gearman_server.options import PARAMETERS
 from gearman_server.policy_loading import read_policies
+from gearman_server.queue_options import WITHOUT_EFFECT, store_url
 from gearman_server.server import Server, ServerSettings, default_handle_prefix
-from gearman_server.stores.settings import MEMORY, StoreSettings, read_url_file
+from gearman_server.stores.settings import MEMORY, StoreSettings
 
 EXIT_OK: Final = 0
 EXIT_FAILURE: Final = 1
@@ -35,6 +36,7 @@ _NO_EFFECT: Final = {
     "round_robin": "-R",
     "hashtable_buckets": "--hashtable-buckets",
     "coredump": "--coredump",
+    **WITHOUT_EFFECT,
 }
 
 
@@ -42,15 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit: 0 after a clean end, 1 after any error."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end_before_the_loop_runs)
-    command = click.Command(
-        "gearman-server",
-        params=[*PARAMETERS, _version_option()],
-        callback=_start,
-        help="A Gearman job server. Serves until SIGTERM or SIGINT; SIGUSR1 lets running jobs end first.",
-        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    )
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    is_import = words[:1] == [import_command.NAME]
+    command = import_command.command() if is_import else _server_command()
     try:
-        command.main(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        command.main(args=words[1:] if is_import else words, standalone_mode=False)
     except click.ClickException as refused:
         _fail(f"{refused.format_message()} (gearman-server --help lists the options)")
     except PolicyFileError as failure:
@@ -58,6 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except ServerError as failure:
         _fail(str(failure))
     sys.exit(EXIT_OK)
+
+
+def _server_command() -> click.Command:
+    return click.Command(
+        "gearman-server",
+        params=[*PARAMETERS, _version_option()],
+        callback=_start,
+        help="A Gearman job server. Serves until SIGTERM or SIGINT; SIGUSR1 lets running jobs end first."
+        " `gearman-server import --help`: taking over the jobs of gearmand's persistent queue.",
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
 
 
 def _start(**given: Any) -> None:
@@ -73,8 +82,6 @@ def settings_of(options: dict[str, Any]) -> ServerSettings:
     Raises:
         UsageError: options that can't be carried out.
     """
-    if options["queue_type"] not in (None, "builtin"):
-        raise UsageError(f"-q {options['queue_type']}: durable jobs are kept with --store URL instead")
     return ServerSettings(
         ports=port_settings(options),
         tls=tls_settings(options),
@@ -123,8 +130,7 @@ def _broker_settings(options: dict[str, Any]) -> BrokerSettings:
 
 
 def _store_settings(options: dict[str, Any]) -> StoreSettings | None:
-    file = options["store_url_file"]
-    url = read_url_file(file) if file is not None else options["store"]
+    url = store_url(options)
     if url == MEMORY:
         return None
     from gearman_server.stores.url import parse_url  # SQL is loaded only where there is a store for it

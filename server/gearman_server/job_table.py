@@ -99,7 +99,7 @@ class JobTable:
         """The function of that name; it comes into existence when first named."""
         function = self.functions.get(name)
         if function is None:
-            _check_function_name(name)
+            check_function_name(name)
             function = self.functions[name] = Function(name, self.policies.of(name))
             if self._counts_jobs:
                 function.counts = no_counts()
@@ -338,7 +338,12 @@ def cut_handle_prefix(prefix: bytes) -> bytes:
     return prefix.replace(b"\0", b"")[: MAX_HANDLE_BYTES - 1 - len(":") - len(str(2**63))]
 
 
-def _check_function_name(name: bytes) -> None:
+def check_function_name(name: bytes) -> None:
+    """Whether a function can have that name.
+
+    Raises:
+        RefusedError: it can't.
+    """
     if not name:
         raise RefusedError(b"INVALID_FUNCTION_NAME", b"The function name is empty")
     if len(name) > MAX_FUNCTION_BYTES:

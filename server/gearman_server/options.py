@@ -14,6 +14,7 @@ from gearman_server.listen_options import LISTEN_OPTIONS, option
 from gearman_server.listener import DEFAULT_MAX_BACKLOG_BYTES
 from gearman_server.log import LEVELS
 from gearman_server.parameter_types import WholeNumber
+from gearman_server.queue_options import QUEUE_OPTIONS
 
 DEFAULT_CONFIG_FILE: Final = "/etc/gearmand.conf"
 
@@ -71,7 +72,6 @@ _JOBS: Final = (
     option(
         "--job-handle-prefix", metavar="TEXT", help="What handles start with.  [default: H: and this machine's name]"
     ),
-    option("-q", "--queue-type", metavar="TYPE", help="Accepted as `builtin`, in memory; durable is --store."),
     option(
         "--store",
         default="memory",
@@ -157,4 +157,11 @@ _PROCESS: Final = (
     option("--supervised-fd", type=WholeNumber(0), hidden=True),
 )
 
-PARAMETERS: Final[list[click.Parameter]] = [*LISTEN_OPTIONS, *_JOBS, *_ADMINISTRATION, *_BOUNDS, *_PROCESS]
+PARAMETERS: Final[list[click.Parameter]] = [
+    *LISTEN_OPTIONS,
+    *_JOBS,
+    *QUEUE_OPTIONS,
+    *_ADMINISTRATION,
+    *_BOUNDS,
+    *_PROCESS,
+]

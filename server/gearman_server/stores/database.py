@@ -9,7 +9,7 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
@@ -27,7 +27,7 @@ from gearman_server.stores.letters import read_letters
 from gearman_server.stores.migrations import migrate, read_meta, write_meta
 from gearman_server.stores.reading import StoredRows
 from gearman_server.stores.reasons import reason_of
-from gearman_server.stores.rows import FULL, PLAIN, plain_rows, row_of
+from gearman_server.stores.rows import FULL, PLAIN, Row, plain_rows, row_of
 from gearman_server.stores.url import shown
 
 #: How long a second server waits for the first one to end.
@@ -209,6 +209,17 @@ class Database:
             rows = [row_of(job, offset_s) for job in jobs if job not in are_plain]
             self._backend.insert(connection, FULL, rows)
         return refused
+
+    def insert_rows(self, chunks: Iterable[Sequence[Row]]) -> None:
+        """Commit rows of another origin, all or none.
+
+        Raises:
+            StoreError: none is committed.
+        """
+        with self._transaction() as connection:
+            for rows in chunks:
+                if rows:
+                    self._backend.insert(connection, FULL, rows)
 
     def _insert_in_parts(self, jobs: Sequence[Job]) -> Iterator[Job]:
         """Halve until those that can't be stored stand alone, so that they alone are refused."""

@@ -15,8 +15,8 @@ SCHEMES: Final = ("sqlite", "postgresql+psycopg", "mysql+pymysql")
 _EXPECTED: Final = "write memory, sqlite:///FILE, postgresql+psycopg://… or mysql+pymysql://…"
 
 
-def parse_url(text: str) -> URL:
-    """The database's URL.
+def parse_url(text: str, option: str = "--store") -> URL:
+    """The database's URL; `option` is where it was written.
 
     Raises:
         UsageError: it is none that we know.
@@ -25,11 +25,11 @@ def parse_url(text: str) -> URL:
         url = make_url(text)
     except (ArgumentError, ValueError):
         # The text itself may be all password.
-        raise UsageError(f"--store: that is no URL of a store: {_EXPECTED}") from None
+        raise UsageError(f"{option}: that is no URL of a store: {_EXPECTED}") from None
     if url.drivername not in SCHEMES:
-        raise UsageError(f"--store: {url.drivername}:// is no store: {_EXPECTED}")
+        raise UsageError(f"{option}: {url.drivername}:// is no store: {_EXPECTED}")
     if url.drivername == "sqlite" and (not url.database or url.database == ":memory:"):
-        raise UsageError("--store: sqlite:/// needs a file, as in sqlite:///jobs.db; without one there is `memory`")
+        raise UsageError(f"{option}: sqlite:/// needs a file, as in sqlite:///jobs.db; without one there is `memory`")
     return url
 
 

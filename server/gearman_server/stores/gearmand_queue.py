@@ -1,0 +1,102 @@
+"""gearmand's own table of jobs, as its plugins libsqlite3, MySQL, Postgres and libdrizzle make it: read and emptied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import Engine, and_, column, create_engine, delete, inspect, or_, select, table, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, NoSuchTableError
+from sqlalchemy.pool import NullPool
+
+from gearman_server.errors import StartError
+from gearman_server.stores.reasons import reason_of
+from gearman_server.stores.url import shown
+
+_DEFAULT_TABLES: Final = {"sqlite": "gearman_queue", "mysql": "gearman_queue", "postgresql": "queue"}
+_ROWS_AT_ONCE: Final = 500
+_KEYS_PER_DELETE: Final = 200
+
+
+class QueuedJob(NamedTuple):
+    """A row of gearmand's. `key` is what it is deleted by."""
+
+    key: tuple[Any, Any]
+    unique: bytes
+    function: bytes
+    priority: int
+    workload: bytes
+    run_at: int
+
+
+class GearmandQueue:
+    """The table of a gearmand that does not run."""
+
+    def __init__(self, url: URL, table_name: str | None) -> None:
+        self._url = url
+        self._table_name = table_name or _DEFAULT_TABLES[url.get_backend_name()]
+        self._engine: Engine = create_engine(url, poolclass=NullPool)
+        #: For messages.
+        self.name = f"{shown(url)}, table {self._table_name}"
+
+    def jobs(self) -> Iterator[QueuedJob]:
+        """All rows, in the table's order, which is nearly that of submission.
+
+        Raises:
+            StartError: they can't be read.
+        """
+        try:
+            with self._engine.connect() as connection:
+                columns = {found["name"] for found in inspect(connection).get_columns(self._table_name)}
+                has_time = "when_to_run" in columns  # tables of old versions have none
+                source = table(self._table_name, *map(column, columns))
+                query = select(
+                    source.c.unique_key,
+                    source.c.function_name,
+                    source.c.priority,
+                    source.c.data,
+                    *([source.c.when_to_run] if has_time else []),
+                )
+                if self._url.get_backend_name() == "sqlite":
+                    query = query.order_by(text("rowid"))
+                for row in connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query):
+                    yield _queued_job(row)
+        except (DBAPIError, NoSuchTableError) as failure:
+            raise StartError(f"{self.name}: can't be read: {reason_of(failure)}") from failure
+
+    def remove(self, keys: Sequence[tuple[Any, Any]]) -> None:
+        """Take rows out.
+
+        Raises:
+            StartError: it can't be written.
+        """
+        source = table(self._table_name, column("unique_key"), column("function_name"))
+        try:
+            with self._engine.begin() as connection:
+                for at in range(0, len(keys), _KEYS_PER_DELETE):
+                    chunk = keys[at : at + _KEYS_PER_DELETE]
+                    matches = [
+                        and_(source.c.unique_key == unique, source.c.function_name == name) for unique, name in chunk
+                    ]
+                    connection.execute(delete(source).where(or_(*matches)))
+        except DBAPIError as failure:
+            reason = reason_of(failure)
+            raise StartError(
+                f"{self.name}: the jobs are taken over, but their rows can't be deleted: {reason}"
+            ) from failure
+
+
+def _queued_job(row: Sequence[Any]) -> QueuedJob:
+    unique, function, priority, workload = row[:4]
+    run_at = row[4] if len(row) > 4 else 0
+    return QueuedJob(
+        (unique, function), _bytes(unique), _bytes(function), int(priority), _bytes(workload), int(run_at or 0)
+    )
+
+
+def _bytes(found: Any) -> bytes:
+    """gearmand writes an empty workload as NULL (SQLite), and names as text."""
+    if found is None:
+        return b""
+    return found.encode("utf-8", "surrogateescape") if isinstance(found, str) else bytes(found)

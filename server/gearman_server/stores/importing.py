@@ -1,0 +1,72 @@
+"""Jobs of another server's table become rows of our store. The store is owned meanwhile: no server of ours may run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final
+
+from sqlalchemy.engine import URL
+
+from gearman_server.errors import RefusedError, StartError, StoreError
+from gearman_server.job import PRIORITIES
+from gearman_server.job_table import check_function_name
+from gearman_server.stores.database import Database
+from gearman_server.stores.gearmand_queue import GearmandQueue, QueuedJob
+from gearman_server.stores.rows import QUEUED, Row
+from gearman_server.stores.settings import DEFAULT_TIMEOUT_S
+
+_ROWS_AT_ONCE: Final = 500
+
+
+def import_jobs(queue: GearmandQueue, target: URL, handle_prefix: bytes, *, keeps: bool) -> tuple[int, list[str]]:
+    """Commit all jobs of a queue to a store, then take them out of the queue unless it `keeps` them.
+
+    Returns how many they are, and why others were left.
+
+    Raises:
+        StartError: the store or the queue can't be used; nothing has been taken over, unless the text says so.
+    """
+    database = Database(target, DEFAULT_TIMEOUT_S)
+    database.open()
+    try:
+        numbers = database.reserve_numbers()
+        left: list[str] = []
+        keys: list[tuple[Any, Any]] = []
+        database.insert_rows(_chunks(queue.jobs(), numbers.start, handle_prefix, left, keys))
+        database.return_numbers(range(numbers.start + len(keys), numbers.stop))
+    except StoreError as failure:
+        raise StartError(f"the store {database.name} can't be written: {failure}; nothing is taken over") from failure
+    finally:
+        database.close()
+    if not keeps:
+        queue.remove(keys)
+    return len(keys), left
+
+
+def _chunks(
+    jobs: Iterator[QueuedJob], number: int, handle_prefix: bytes, left: list[str], keys: list[tuple[Any, Any]]
+) -> Iterator[list[Row]]:
+    """Rows, some at a time. Notes the keys of those it has given, and why it left others out."""
+    now = time.time()
+    while chunk := list(islice(jobs, _ROWS_AT_ONCE)):
+        rows = []
+        for job in chunk:
+            try:
+                rows.append(_row(job, number + len(keys), handle_prefix, now))
+            except RefusedError as refused:
+                left.append(f"a job of {job.function!r} with the unique key {job.unique!r}: {refused}")
+            else:
+                keys.append(job.key)
+        yield rows
+
+
+def _row(job: QueuedJob, number: int, handle_prefix: bytes, now: float) -> Row:
+    check_function_name(job.function)
+    if job.priority not in PRIORITIES:
+        raise RefusedError(b"", f"its priority is {job.priority}".encode())
+    run_at = float(job.run_at) if job.run_at > 0 else None
+    handle = b"%b:%d" % (handle_prefix, number)
+    texts = (handle, job.function, job.unique, None, None, job.workload)
+    return (number, QUEUED, job.priority, 0, 0, run_at, now, *texts)

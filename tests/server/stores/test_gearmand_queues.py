@@ -1,0 +1,186 @@
+"""gearmand's options choose our stores, and `import` takes over what a real gearmand has left in its tables."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import socket
+import sqlite3
+import subprocess
+
+import pytest
+from sqlalchemy import make_url
+
+from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request
+from gearman_server.command_line import settings_of
+from gearman_server.options import PARAMETERS
+
+LATER = b"2000000000"
+#: Kind, and the arguments of the submission; unique keys that gearmand can tell apart in its tables.
+SUBMITTED = (
+    (PacketType.SUBMIT_JOB_LOW_BG, b"f", b"low", b"1"),
+    (PacketType.SUBMIT_JOB_BG, b"f", b"normal", b"\0binary\xff"),
+    (PacketType.SUBMIT_JOB_HIGH_BG, b"f", b"high", b"3"),
+    (PacketType.SUBMIT_JOB_BG, b"f", b"", b"no key"),
+    (PacketType.SUBMIT_JOB_EPOCH, b"f", b"later", LATER, b"in 2033"),
+)
+
+
+@pytest.fixture
+def gearmand(free_port):
+    """Runs a gearmand with options, submits background jobs to it, and kills it."""
+    program = shutil.which("gearmand", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+    if program is None:
+        pytest.skip("gearmand is not installed (Debian: gearman-job-server)")
+
+    def run(options, jobs=SUBMITTED):
+        command = [program, "-L", "127.0.0.1", "-p", str(free_port), "-l", "none", *options]
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+            try:
+                submit(_connect(free_port, process), jobs)
+            finally:
+                process.kill()
+
+    return run
+
+
+def submit(connection, jobs):
+    """Submit jobs; each is acknowledged."""
+    parser = PacketParser(RESPONSE_MAGIC)
+    with contextlib.closing(connection):
+        for job in jobs:
+            connection.sendall(encode_request(*job))
+            answers = []
+            while not answers:
+                answers = parser.feed(connection.recv(65536))
+            assert [packet_type for packet_type, _ in answers] == [PacketType.JOB_CREATED], answers
+
+
+def _connect(port, process):
+    while process.poll() is None:
+        with contextlib.suppress(ConnectionRefusedError):
+            return socket.create_connection(("127.0.0.1", port), timeout=20)
+    raise AssertionError(process.stderr.read())
+
+
+def queue_options(database):
+    """gearmand's own words for the database."""
+    url = make_url(database.url)
+    if database.kind == "sqlite":
+        return ["-q", "libsqlite3", f"--libsqlite3-db={url.database}"]
+    if database.kind == "mysql":
+        port = url.port or 3306
+        password = [f"--mysql-password={url.password}"] if url.password else []
+        where = [f"--mysql-host={url.host}", f"--mysql-port={port}", f"--mysql-db={url.database}"]
+        return ["-q", "MySQL", *where, f"--mysql-user={url.username}", *password]
+    words = {"host": url.host, "port": url.port or 5432, "user": url.username, "dbname": url.database, **url.query}
+    if url.password:
+        words["password"] = url.password
+    # It looks for its table in all schemas, and makes none where another test has one.
+    table = f"--libpq-table={make_url(database.url).query['application_name']}"
+    return [
+        "-q",
+        "Postgres",
+        table,
+        "--libpq-conninfo=" + " ".join(f"{name}='{value}'" for name, value in words.items()),
+    ]
+
+
+@pytest.mark.in_every_database
+def test_the_jobs_of_a_real_gearmand_are_taken_over(database, gearmand, run_command, start_server):
+    options = queue_options(database)
+    gearmand(options)
+    table = [f"--table={option.partition('=')[2]}" for option in options if option.startswith("--libpq-table=")]
+    command = ["import", *table, "--from", database.url, "--store", database.url, "--job-handle-prefix", "H:test"]
+    done = run_command(*command)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("5 jobs are taken over from ")
+    # They are gone from gearmand's table.
+    assert run_command(*command).stdout.startswith("0 jobs are taken over from ")
+    # The same words that started gearmand start our server, over the same database.
+    server = start_server(*options, "--verbose", "NOTICE")
+    server.wait_for_log("5 jobs are back from the store")
+    worker = server.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    assigned = []
+    while (answer := worker.ask(PacketType.GRAB_JOB_UNIQ))[0] == PacketType.JOB_ASSIGN_UNIQ:
+        assigned.append(tuple(answer[1].split(b"\0", 3)[2:]))
+    assert assigned[0] == (b"high", b"3")
+    assert set(assigned[1:3]) == {(b"normal", b"\0binary\xff"), (b"", b"no key")}
+    assert assigned[3:] == [(b"low", b"1")]
+    assert b"later" in server.text(b"show unique jobs")
+
+
+def test_an_empty_workload_that_stops_gearmand_is_no_obstacle(database, gearmand, run_command):
+    gearmand(queue_options(database), [(PacketType.SUBMIT_JOB_BG, b"f", b"u", b"")])
+    done = run_command("import", "--from", database.url, "--store", database.url, "--keep")
+    assert done.stdout.startswith("1 jobs are taken over")
+    assert database.rows("workload") == [(b"",)]
+    with contextlib.closing(sqlite3.connect(make_url(database.url).database)) as connection:
+        assert connection.execute("SELECT COUNT(*) FROM gearman_queue").fetchone() == (1,)
+
+
+def test_a_row_that_can_be_no_job_is_left_and_named(database, gearmand, run_command):
+    gearmand(queue_options(database), [(PacketType.SUBMIT_JOB_BG, b"a\tb", b"u", b"w"), *SUBMITTED[:1]])
+    done = run_command("import", "--from", database.url, "--store", database.url)
+    assert done.returncode == 0
+    assert "a job of b'a\\tb' with the unique key b'u': The function name holds a control character" in done.stderr
+    assert done.stdout.startswith("1 jobs are taken over")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--from", "sqlite:///{folder}/none.db", "--store", "sqlite:///{folder}/jobs.db"], "gearman_queue"),
+        (["--from", "redis://h", "--store", "memory"], "import needs --store URL"),
+        (["--from", "redis://h", "--store", "sqlite:///{folder}/jobs.db"], "--from: redis:// is no store"),
+        (["--store", "sqlite:///{folder}/jobs.db"], "--from"),
+    ],
+)
+def test_what_can_not_be_imported_is_one_line(words, message, run_command, tmp_path):
+    done = run_command("import", *(word.format(folder=tmp_path) for word in words))
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "url"),
+    [
+        ("-q builtin", None),
+        ("-q libsqlite3 --libsqlite3-db=/q/jobs.db", "sqlite:////q/jobs.db"),
+        ("-q MySQL --mysql-db=d --mysql-user=u --mysql-password=p", "mysql+pymysql://u:p@localhost:3306/d"),
+        ("-q mysql --mysql-host=h --mysql-port=3307 --mysql-db=d", "mysql+pymysql://h:3307/d"),
+        ("-q libdrizzle --libdrizzle-user=u", "mysql+pymysql://u@localhost:3306/gearman"),
+        ("-q libdrizzle --libdrizzle-uds=/s", "mysql+pymysql://localhost:3306/gearman?unix_socket=%2Fs"),
+        (
+            "-q Postgres --libpq-conninfo=host=h+port=5433+dbname=d+user=u+sslmode=require",
+            "postgresql+psycopg://u@h:5433/d?sslmode=require",
+        ),
+    ],
+)
+def test_gearmands_options_choose_a_store(words, url):
+    import click
+
+    arguments = [word.replace("+", " ") for word in words.split()]
+    given = click.Command("c", params=PARAMETERS).make_context("c", arguments).params
+    store = settings_of(given).store
+    assert (store and store.url) == url
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["-q", "libsqlite3"], "--libsqlite3-db"),
+        (["-q", "mysql"], "--mysql-db"),
+        (["-q", "mysql", "--mysql-db", "d", "--mysql-port", "x"], "--mysql-port"),
+        (["-q", "redis"], "-q redis"),
+        (["-q", "postgres", "--libpq-conninfo", "nonsense"], "--libpq-conninfo"),
+        (["-q", "libsqlite3", "--libsqlite3-db", "f", "--store", "sqlite:///g"], "-q and --store"),
+    ],
+)
+def test_queues_that_can_not_be_are_refused(words, message, run_command):
+    done = run_command(*words, "--check-args")
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
