@@ -20,7 +20,7 @@ from gearman_manager import process
 from gearman_manager.live_worker import LiveWorker
 from gearman_manager.memory_gauge import private_bytes_of
 from gearman_manager.oom import OomKills
-from gearman_manager.scoreboard import SlotState, SlotView
+from gearman_manager.scoreboard import SlotView
 from gearman_manager.workforce import Workforce
 
 _log = logging.getLogger("workers")
@@ -61,7 +61,7 @@ class Overseer:
                     self._look_at(live, now_ns, memory_too=memory_too)
 
     def _look_at(self, live: LiveWorker, now_ns: int, *, memory_too: bool) -> None:
-        if self._workforce.view(live).state is not SlotState.BUSY:
+        if not self._workforce.has_job(live):
             return
         jobs = self._workforce.jobs(live)
         if _overdue(live, jobs, now_ns):

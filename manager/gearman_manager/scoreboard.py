@@ -130,6 +130,10 @@ class Scoreboard:
             last_error=error.rstrip(b"\0").decode(errors="replace"),
         )
 
+    def is_busy(self, index: int) -> bool:
+        """Whether the owner of a slot has a job: a single byte, for those who look at all slots again and again."""
+        return self.memory[index * SLOT_BYTES + _JOB_OFFSET] == _BUSY
+
     def active_place(self, index: int) -> int:
         """Which of its places, from 1, has the processor in a worker that runs several jobs at once; 0 is none."""
         (place,) = _ACTIVE.unpack_from(self.memory, index * SLOT_BYTES + _ACTIVE_OFFSET)

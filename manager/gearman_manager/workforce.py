@@ -123,6 +123,10 @@ class Workforce:
         """What the worker says about itself."""
         return self._slots.scoreboard.read(live.slot)
 
+    def has_job(self, live: LiveWorker) -> bool:
+        """Whether it runs anything; cheaper than `view`."""
+        return self._slots.scoreboard.is_busy(live.slot)
+
     def jobs(self, live: LiveWorker) -> list[SlotView]:
         """What it runs now: each job's slot, the longest running first."""
         read = self._slots.scoreboard.read

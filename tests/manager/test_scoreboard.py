@@ -39,6 +39,17 @@ def test_slots_do_not_touch_their_neighbours() -> None:
     assert len(board.read(1).handle) == 64
 
 
+def test_a_slot_is_busy_from_the_beginning_of_a_job_to_its_end() -> None:
+    board = Scoreboard.create(2)
+    slot = SlotWriter(board, 1)
+    slot.claim(9)
+    assert not board.is_busy(1)
+    slot.begin(0, 0, b"H:box:1", 5, 0)
+    assert (board.is_busy(0), board.is_busy(1)) == (False, True)
+    slot.end(9, failed=False)
+    assert not board.is_busy(1)
+
+
 def test_a_cleared_slot_is_free_again() -> None:
     board = Scoreboard.create(1)
     SlotWriter(board, 0).claim(9)
