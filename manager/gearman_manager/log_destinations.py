@@ -112,6 +112,8 @@ class SystemLog(logging.handlers.SysLogHandler):
 
     def __init__(self, address: str = SYSLOG_ADDRESS) -> None:
         """Raises OSError when there is none."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
+            probe.connect(address)  # the handler itself would wait for one in silence
         super().__init__(address, facility=self.LOG_DAEMON)
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -82,10 +82,12 @@ class RunFolder:
         Raises:
             StartError: the folder, or the one around it in the temporary folder, belongs to another user.
         """
-        shared = self.path.parent.parent == Path(tempfile.gettempdir())
-        for folder in (self.path, self.path.parent) if shared else (self.path,):
+        trusted = {self.path: {os.getuid()}}
+        if self.path.parent.parent == Path(tempfile.gettempdir()):
+            trusted[self.path.parent] = {os.getuid(), 0}
+        for folder, owners in trusted.items():
             owner = folder.stat().st_uid
-            if owner != os.getuid():
+            if owner not in owners:
                 raise StartError(
                     f"the run folder {folder} belongs to another user (uid {owner}, this is {os.getuid()}): "
                     "give it to this one with chown, or choose another run_dir"

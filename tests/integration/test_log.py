@@ -101,6 +101,32 @@ def test_as_process_1_json_is_for_its_standard_output_and_gives_way_to_a_written
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{style}\n"
 
 
+def with_devices(folder: Path, *command: str | Path) -> list[str | Path]:
+    """The command where /dev holds little more than what is in the folder, which may be a system's log."""
+    script = f"""
+        for name in null zero full random urandom; do
+            touch {folder}/$name
+            mount --bind /dev/$name {folder}/$name
+        done
+        mount --rbind {folder} /dev
+        exec "$@"
+    """
+    return ["unshare", "--mount", "sh", "-ec", script, "sh", *command]
+
+
+@needs_root
+def test_without_a_systems_log_a_daemon_names_the_remedy(napping: RunningManager, tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    napping.config_file.write_text(CONFIG)
+    command = with_devices(tmp_path / "dev", BIN / "gearman-manager", "-c", napping.config_file, "-d")
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert refused.returncode == 1
+    expected = (
+        "there is no system's log (/dev/log: No such file or directory): name a file with -l FILE, or in log.file"
+    )
+    assert refused.stderr == f"gearman-manager: {expected}\n"
+
+
 @needs_root
 def test_the_systems_log_gets_lines_with_their_priority_and_the_manager_outlives_it(
     napping: RunningManager, tmp_path: Path
@@ -117,11 +143,8 @@ def test_the_systems_log_gets_lines_with_their_priority_and_the_manager_outlives
             heard.append(syslog.recv(65536).decode())
         return next(line for line in heard if text in line)
 
-    devices = " ".join(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom"))
-    namespace = f"for d in {devices}; do touch {device}/${{d#/dev/}}; mount --bind $d {device}/${{d#/dev/}}; done\n"
-    namespace += f'mount --rbind {device} /dev\nexec "$@"'
     napping.config_file.write_text(CONFIG + "log: {file: syslog}\npools: {nap: {min: 1, max: 1}}\n")
-    napping.program = ["unshare", "--mount", "sh", "-ec", namespace, "sh", BIN / "gearman-manager"]
+    napping.program = with_devices(device, BIN / "gearman-manager")
     napping.launch()
     eventually(napping.settled, "it serves")
     assert napping.process is not None
