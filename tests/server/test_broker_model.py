@@ -80,6 +80,7 @@ class BrokerHistory(RuleBasedStateMachine):
         self.watcher.ask(PacketType.OPTION_REQ, b"queue-events")
         self.told: dict[bytes, bytes] = {}
         self.jobs: dict[bytes, ModelJob] = {}
+        self.dead: dict[bytes, ModelJob] = {}
         self.clients = [self.harness.peer() for _ in range(2)]
         self.workers = {self.harness.worker(*FUNCTIONS): set(FUNCTIONS) for _ in range(2)}
         self.sleepers: set = set()
@@ -206,7 +207,14 @@ class BrokerHistory(RuleBasedStateMachine):
         if job.is_wanted and job.failures <= RETRIES.get(job.function, 0):
             job.not_before = self.harness.now + BACKOFF_S * 2 ** (job.failures - 1)
         else:
-            self.expect(self.jobs.pop(handle), (PacketType.WORK_FAIL, handle))
+            self.expect(job, (PacketType.WORK_FAIL, handle))
+            self.gone_for_good(handle)
+
+    def gone_for_good(self, handle):
+        """A job will not be tried again: a background job that was not cancelled is kept as a dead letter."""
+        job = self.jobs.pop(handle)
+        if job.is_background and not job.is_cancelled:
+            self.dead[handle] = job
 
     @precondition(some_job_runs)
     @rule(data=st.data())
@@ -258,7 +266,8 @@ class BrokerHistory(RuleBasedStateMachine):
         job.worker = job.deadline = None
         job.crashes += 1
         if job.crashes > CRASH_RETRIES.get(job.function, 10**9) and job.is_wanted:
-            self.expect(self.jobs.pop(handle), (PacketType.WORK_FAIL, handle))
+            self.expect(job, (PacketType.WORK_FAIL, handle))
+            self.gone_for_good(handle)
 
     # --- from outside
 
@@ -292,6 +301,32 @@ class BrokerHistory(RuleBasedStateMachine):
         if job.worker is None:
             del self.jobs[handle]
         job.is_cancelled, job.listeners = True, []
+
+    @rule(function=st.sampled_from(FUNCTIONS))
+    def operator_purges(self, function):
+        waiting = {h: job for h, job in self.jobs.items() if job.worker is None and job.function == function}
+        assert self.operator.text(b"jobs purge function=" + function) == b"OK %d\n" % len(waiting)
+        told = [client.take() for client in self.clients]
+        for client, packets in zip(self.clients, told, strict=True):
+            expected = [handle for handle, job in waiting.items() for one in job.listeners if one is client]
+            assert sorted(packets) == sorted((PacketType.WORK_FAIL, handle) for handle in expected)
+        for handle in waiting:
+            del self.jobs[handle]
+
+    @precondition(lambda self: self.dead)
+    @rule(data=st.data())
+    def operator_retries_a_dead_job(self, data):
+        handle = data.draw(st.sampled_from(sorted(self.dead)))
+        job = self.dead[handle]
+        taken = any(
+            job.unique and (other.function, other.unique) == (job.function, job.unique) and not other.is_cancelled
+            for other in self.jobs.values()
+        )
+        assert self.operator.text(b"dead retry " + handle) == b"OK %d\n" % (not taken)
+        if not taken:
+            del self.dead[handle]
+            self.order += 1
+            self.jobs[handle] = ModelJob(job.function, job.unique, job.priority, self.order, is_background=True)
 
     # --- the model
 
@@ -403,6 +438,7 @@ class BrokerHistory(RuleBasedStateMachine):
     def indexes_agree(self):
         table = self.harness.broker.table
         assert table.jobs.keys() == self.jobs.keys()
+        assert table.dead_letters.by_handle.keys() == self.dead.keys()
         for function in table.functions.values():
             keyed = {job.handle for job in function.by_key.values()}
             assert keyed == {
