@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.chores import Chores
+from gearman_server.comebacks import revive
 from gearman_server.command_arguments import NOT_ALLOWED, Arguments, CommandError, parse_arguments
 from gearman_server.command_tables import PREVIEW_BYTES, SHOWN_BYTES, page, table
 from gearman_server.job import PRIORITY_NAMES
@@ -73,7 +74,7 @@ class DeadCommands:
 
     def _revive(self, handle: bytes) -> bool:
         letter = self._letters.by_handle.get(handle)
-        return letter is not None and self._table.revive(letter)
+        return letter is not None and revive(self._table, letter)
 
     def _drop(self, session: Session, words: list[bytes]) -> bytes:
         return self._change(session, words, lambda handle: self._letters.take(handle) is not None)

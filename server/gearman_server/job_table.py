@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Final
 from gearman_client.packet import PacketType
 from gearman_server.access import THIS_MACHINE, AccessList
 from gearman_server.dead_letters import DEFAULT_BOUNDS, DeadLetterBounds, DeadLetters
-from gearman_server.durability import WRITTEN, Durability
+from gearman_server.durability import Durability
 from gearman_server.errors import RefusedError
-from gearman_server.events import EventStream, JobDropped, JobDue, JobRevived
+from gearman_server.events import EventStream, JobDropped, JobDue
 from gearman_server.function import Function
-from gearman_server.history import JobHistory
 from gearman_server.job import ENDED, QUEUED, Job, JobState, coalescing_key
 from gearman_server.job_counts import no_counts
 from gearman_server.policies import FunctionPolicy, Policies
@@ -30,8 +29,7 @@ from gearman_server.wake_up import WakeUp
 
 if TYPE_CHECKING:
     from gearman_server.agenda import Agenda
-    from gearman_server.dead_letters import DeadLetter
-    from gearman_server.replay import Replay, StoredJob
+    from gearman_server.replay import Replay
     from gearman_server.session import Session
     from gearman_server.store import Store
 
@@ -147,67 +145,6 @@ class JobTable:
                 function.by_key[key] = job
         return job
 
-    def restore(self, stored: StoredJob, now: float) -> Job:
-        """A job of an earlier run, which is in the store. It is in no queue yet, unless it has to wait for its time.
-
-        Raises:
-            RefusedError: its function's name can't be used.
-        """
-        function = self.function(stored.function)
-        job = self.jobs[stored.handle] = Job(
-            stored.handle, function, stored.unique, stored.workload, stored.priority, now
-        )
-        job.background = True
-        job.record = WRITTEN
-        if stored.reducer is not None:
-            job.with_extras().reducer = stored.reducer
-        job.submitted = now - max(0.0, self.unix_time() - stored.submitted_at)
-        if stored.failures or stored.requeues:
-            history = job.with_extras().history = JobHistory(job.submitted)
-            history.failures, history.losses = stored.failures, stored.requeues
-            history.error = stored.error or b""
-        key = coalescing_key(job.unique, job.workload)
-        if key is not None:
-            function.by_key.setdefault(key, job)
-        self._delay_restored(job, stored.run_at, now)
-        return job
-
-    def revive(self, letter: DeadLetter) -> bool:
-        """A dead job is queued again, under its handle, as if nothing had been tried yet.
-
-        False: another job has its handle or its unique key now, so the letter stays.
-        """
-        function = self.function(letter.function)
-        key = coalescing_key(letter.unique, letter.workload)
-        if letter.handle in self.jobs or key in function.by_key:
-            return False
-        job = Job(letter.handle, function, letter.unique, letter.workload, letter.priority, self.now)
-        self.jobs[letter.handle] = job
-        job.background = True
-        job.submitted = self.now - max(0.0, self.unix_time() - letter.submitted_at)
-        if letter.reducer is not None:
-            job.with_extras().reducer = letter.reducer
-        if key is not None:
-            function.by_key[key] = job
-        if self.durability.is_durable:
-            self.durability.store_revived(job, letter)
-        self.dead_letters.take(letter.handle)
-        self._enqueue(job)
-        self.events.emit(JobRevived(job.handle, function.name, job.priority))
-        return True
-
-    def _delay_restored(self, job: Job, run_at: float | None, now: float) -> None:
-        wait_s = run_at - self.unix_time() if run_at is not None else 0.0
-        if run_at is None or wait_s <= 0:
-            return
-        if job.history is None:
-            self.delay(job, int(run_at), now)
-        else:
-            job.history.not_before = run_at
-            job.state = JobState.DELAYED
-            job.function.delayed[job.priority] += 1
-            self._retry_timer.add(job, now + wait_s)
-
     def delay(self, job: Job, run_at: int, now: float) -> None:
         """The job, which is in no queue, enters its queue at that time (Unix seconds)."""
         job.state = JobState.DELAYED
@@ -220,7 +157,7 @@ class JobTable:
         job.function.delayed[job.priority] -= 1
         if job.history is not None:
             job.history.not_before = None
-        self._enqueue(job)
+        self.enqueue(job)
         self.events.emit(JobDue(job.handle, job.function.name))
 
     def put_back(self, job: Job, wait_s: float = 0.0) -> None:
@@ -228,15 +165,20 @@ class JobTable:
         if job.extras is not None:
             job.extras.progress = None
         if wait_s > 0:
-            job.state = JobState.DELAYED
-            job.function.delayed[job.priority] += 1
-            self._retry_timer.add(job, self.now + wait_s)
+            self.await_retry(job, self.now + wait_s)
         else:
-            self._enqueue(job)
+            self.enqueue(job)
         if job.record is not None:
             self.durability.job_changed(job)
 
-    def _enqueue(self, job: Job) -> None:
+    def await_retry(self, job: Job, due: float) -> None:
+        """The job, which is in no queue, enters its queue at that time (monotonic seconds)."""
+        job.state = JobState.DELAYED
+        job.function.delayed[job.priority] += 1
+        self._retry_timer.add(job, due)
+
+    def enqueue(self, job: Job) -> None:
+        """The job, which is in no queue, goes to the tail of its own."""
         job.state = QUEUED
         job.since = self.now
         job.function.queues[job.priority].append(job)

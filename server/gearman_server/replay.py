@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gearman_client.packet import Packet, PacketType
+from gearman_server.comebacks import restore
 from gearman_server.errors import RefusedError
 from gearman_server.function import JobQueue
 from gearman_server.job import PRIORITIES, Job, JobState, coalescing_key
@@ -210,7 +211,7 @@ class Replay:
         """The job in memory, in no queue yet; None when it has had its attempts."""
         if row.handle in self._table.jobs:
             raise RefusedError(b"", b"its handle belongs to another job")
-        job = self._table.restore(row, now)
+        job = restore(self._table, row, now)
         self._progress.loaded += 1
         return None if row.was_running and not self._attempts.lose_server(job) else job
 
