@@ -205,12 +205,9 @@ class SlotWriter:
 
     def _write_job(self, state: int, running: int = 0, job: _JobNumbers = _NO_JOB, handle: bytes = b"") -> None:
         server, function, start_ns, deadline_ns = job
-        memory, at, done, failed, busy_ns = self._memory, self._at, self._done, self._failed, self._busy_ns
-        numbers = (state, server, function, running, start_ns, deadline_ns, done, failed, busy_ns)
-        _SEQUENCE.pack_into(memory, at, self._sequence + 1)
-        _JOB.pack_into(memory, at + _JOB_OFFSET, *numbers, handle)
-        self._sequence += 2
-        _SEQUENCE.pack_into(memory, at, self._sequence)
+        counters = (self._done, self._failed, self._busy_ns)
+        # Copied as one piece, not packed in place: whoever is stopped in between must leave nothing half-written.
+        self._write(_JOB_OFFSET, _JOB.pack(state, server, function, running, start_ns, deadline_ns, *counters, handle))
 
     def _write(self, offset: int, data: bytes) -> None:
         memory, at = self._memory, self._at
