@@ -19,6 +19,7 @@ import durable
 import job_server
 import manager
 import reload
+import tls
 from scope import Scope
 
 
@@ -33,6 +34,7 @@ class Subject:
 #: What can be measured, by name. A new subject is a module beside this file and a line here.
 SUBJECTS = {
     "job_server": Subject(job_server.report),
+    "tls": Subject(tls.report, rounds=3),
     "durable": Subject(durable.report, rounds=3),
     "backlog": Subject(backlog.report, rounds=1),
     "manager": Subject(manager.report, rounds=3),

@@ -213,10 +213,12 @@ class TlsStream:
                 break
             except ssl.SSLZeroReturnError:
                 piece = b""
-            if piece:
-                pieces.append(piece)
-            else:
+            if not piece:
                 self._end_input()
+                break
+            pieces.append(piece)
+            if not self._tls.pending() and not self._incoming.pending:
+                break  # trying in vain would cost as much as decrypting a small packet
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _end_input(self) -> None:
