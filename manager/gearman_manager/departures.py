@@ -97,5 +97,5 @@ def _last_words(departure: Departure) -> str:
     """Why it could not start, as it noted itself; otherwise the last lines that it wrote."""
     if departure.view.state is SlotState.STARTING and departure.view.last_error:
         return departure.view.last_error
-    lines = "\n".join(departure.live.output.last_lines).splitlines()
-    return " | ".join(line.strip()[:LAST_LINE_CHARACTERS] for line in lines[-LAST_LINES:])
+    lines = departure.live.output.last_lines[-LAST_LINES:]
+    return " | ".join(line.strip()[:LAST_LINE_CHARACTERS] for line in lines)

@@ -16,7 +16,8 @@ from gearman_manager.output_budget import WINDOW_S, OutputBudget
 
 _READ_BYTES: Final = 65536
 MAX_LINE_BYTES: Final = 65536
-MAX_REMEMBERED: Final = 1000
+LAST_LINES: Final = 10
+MAX_REMEMBERED: Final = 1000  # characters of each
 LAST_READS: Final = 4  # a pipe holds 64 KiB
 _MARK: Final = RECORD_MARK.encode()
 _LEVELS: Final = logging.getLevelNamesMapping()
@@ -96,7 +97,7 @@ class ChildOutput:
             return
         self._count_dropped(complete.count(b"\n") + 1, len(self._pending) + len(complete) + 1)
         self._pending = rest
-        self._remember(complete[complete.rfind(b"\n") + 1 :][:MAX_REMEMBERED].decode(errors="backslashreplace"))
+        self._remember(complete[complete.rfind(b"\n") + 1 :].decode(errors="backslashreplace"))
 
     def _count_dropped(self, lines: int, size_bytes: int) -> None:
         if self._budget.drop(lines, size_bytes):
@@ -123,7 +124,7 @@ class ChildOutput:
     def _line(self, line: bytes) -> None:
         if not self._budget.take(len(line)):
             self._count_dropped(1, len(line) + 1)
-            self._remember(line[:MAX_REMEMBERED].decode(errors="backslashreplace"))
+            self._remember(line.decode(errors="backslashreplace"))
             return
         record = _record(line) if line.startswith(self._starts) else None
         if record is None:
@@ -133,10 +134,12 @@ class ChildOutput:
             text = str(record["message"])
             fields = {name: record[name] for name in ("function", "handle") if name in record}
             self._log.log(_LEVELS.get(str(record["level"]), logging.INFO), "%s", text, extra=self.extra | fields)
-        self._remember(text[:MAX_REMEMBERED])
+        self._remember(text)
 
     def _remember(self, text: str) -> None:
-        self.last_lines = [*self.last_lines[-9:], text]
+        """Keep the last lines, be they of one record: why a process ended stands at the end of its traceback."""
+        lines = [line[:MAX_REMEMBERED] for line in text.splitlines()[-LAST_LINES:]]
+        self.last_lines = [*self.last_lines, *lines][-LAST_LINES:]
 
 
 def _record(line: bytes) -> Extra | None:

@@ -77,7 +77,7 @@ def main(order: Order, code: Code, shared: Shared) -> int:
     try:
         with ends_with_supervisor(shared.lifeline):
             process = WorkerProcess(order, code, shared)
-    except Exception as error:  # noqa: BLE001 (setup is user code)
+    except BaseException as error:  # noqa: BLE001 (setup is user code)
         SlotWriter(shared.scoreboard, order.slot).error(describe(error))
         _log.error("the worker can't start: %s", describe(error), exc_info=True)
         return 1

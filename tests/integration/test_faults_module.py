@@ -60,6 +60,17 @@ MODULES = {
                 job.log.warning("logged %s", job.workload.decode())
             return str(os.getpid())
         """,
+    "twice": """
+        import os
+        import sys
+
+        ENDS = {b"return": lambda: None, b"exit": sys.exit, b"_exit": lambda: os._exit(0)}
+
+        def twice(job):
+            if os.fork() == 0:
+                ENDS[job.workload]()
+            return str(os.getpid())
+        """,
     "leave": """
         import asyncio
         import os
@@ -190,6 +201,12 @@ def test_whatever_a_job_raises_fails_that_job_alone(
     with pytest.raises(JobException, match=text):
         client.submit("leave", raised)
     assert client.submit("leave", b"") == worker
+
+
+@pytest.mark.parametrize("end", ["return", "exit", "_exit"])
+def test_a_job_that_forks_has_one_answer(hostile: RunningManager, client: Client, end: str) -> None:
+    answers = {client.submit("twice", end) for _ in range(5)}
+    assert answers == {str(hostile.workers("twice")[0]["pid"]).encode()}
 
 
 def test_a_job_that_swallows_its_timeout_fails_all_the_same_and_its_worker_is_replaced(

@@ -5,16 +5,19 @@ import re
 import resource
 import signal
 import time
+from contextlib import nullcontext
 
 import psutil
 import pytest
 
 from gearman_client import JobException, JobFailed
 
+from . import neighbour
 from .conftest import RunningManager, alive, eventually
 
 WITHIN_S = 9.0
 WORKER, ZYGOTE, SERVER = "gearman-manager: worker ", "gearman-manager: zygote", "gearman-server: "
+NAPPING = f"{WORKER}nap/"
 NO_JOB_SERVER = "run_dir: run\nservers: ['127.0.0.1:1']\n"
 
 
@@ -340,13 +343,21 @@ def test_an_import_that_takes_for_ever_does_not_hold_up_a_stop(manager: RunningM
 
 
 @pytest.mark.parametrize("spare", [-100, 0, 1, 2])
-@pytest.mark.parametrize("victim", [WORKER, ZYGOTE, SERVER], ids=["worker", "zygote", "server"])
+@pytest.mark.parametrize("victim", [NAPPING, ZYGOTE, SERVER], ids=["worker", "zygote", "server"])
 def test_without_file_descriptors_it_waits_and_with_them_it_is_whole_again(
     napping: RunningManager, victim: str, spare: int
 ) -> None:
+    napping.write_module("neighbour.py", neighbour.MODULE)
     manager = napping.start("pools: {nap: {functions: [nap], min: 2, max: 2}}\n")
     assert manager.process is not None
     supervisor = psutil.Process(manager.process.pid)
+    with nullcontext() if victim == SERVER else neighbour.undisturbed(manager):
+        exhaust_descriptors(manager, supervisor, victim, spare)
+    end_without_a_trace(manager)
+
+
+def exhaust_descriptors(manager: RunningManager, supervisor: psutil.Process, victim: str, spare: int) -> None:
+    """Kill something while the supervisor has no descriptors left, and see it come back when there are some."""
     before, killed = supervisor.num_fds(), titled(manager, victim)
     soft, hard = resource.prlimit(supervisor.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(supervisor.pid, resource.RLIMIT_NOFILE, (max(before + spare, 3), hard))
@@ -359,11 +370,10 @@ def test_without_file_descriptors_it_waits_and_with_them_it_is_whole_again(
     resource.prlimit(supervisor.pid, resource.RLIMIT_NOFILE, (soft, hard))
     eventually(lambda: len(titled(manager, victim)) == len(killed), "there are as many as before", WITHIN_S)
     # Whoever replaces a worker now has to be in order itself.
-    replaced = titled(manager, WORKER)[0]
+    replaced = titled(manager, NAPPING)[0]
     os.kill(replaced, signal.SIGKILL)
-    eventually(lambda: replaced not in titled(manager, WORKER) and manager.settled(), "two workers serve", WITHIN_S)
+    eventually(lambda: replaced not in titled(manager, NAPPING) and manager.settled(), "two workers serve", WITHIN_S)
     eventually(lambda: supervisor.num_fds() <= before, "no descriptor was lost", WITHIN_S)
-    end_without_a_trace(manager)
 
 
 def test_replaced_workers_leave_no_descriptors_behind(napping: RunningManager) -> None:
