@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -45,9 +46,10 @@ class Daemon(RunningManager):
     def destroy(self) -> None:
         if not self.pid_file.exists():
             return
-        leader = psutil.Process(self.pid)
-        for process in [leader, *leader.children(recursive=True)]:
-            process.kill()
+        with suppress(psutil.NoSuchProcess):
+            leader = psutil.Process(self.pid)
+            for process in [leader, *leader.children(recursive=True)]:
+                process.kill()
 
 
 @pytest.fixture
@@ -124,9 +126,8 @@ def test_one_that_is_killed_while_it_starts_is_no_success(daemon: Daemon) -> Non
     said = waiting.communicate(timeout=30)[1]
     assert (waiting.returncode, "ended before it was up: killed by SIGKILL" in said) == (1, True)
     for pid in pids[1:]:  # the zygote is in the middle of an import
-        with_pid = psutil.Process(pid) if alive(pid) else None
-        if with_pid is not None:
-            with_pid.kill()
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).kill()
     daemon.pid_file.unlink()
 
 
