@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from gearman_manager.config import ResolvedFunction
+from gearman_manager.config import Config, Function, ResolvedFunction
+from gearman_manager.config.resolve import FunctionIdentity, resolve_function
 from gearman_manager.units import format_duration
 
 FILE_NAME: Final = "policies.yaml"
@@ -27,6 +28,19 @@ def policies_of(functions: Mapping[str, ResolvedFunction]) -> dict[str, dict[str
         if function.timeout_s is not None:
             policies[name]["timeout"] = format_duration(max(0.001, function.timeout_s))
     return policies
+
+
+def provisional_policies(config: Config) -> dict[str, dict[str, object]]:
+    """What the file alone says, for the moments before the modules are loaded: stored jobs and other people's workers
+    may be there at once. A function may be named with the prefix or without."""
+    resolved = {
+        registered: resolve_function(
+            FunctionIdentity(registered, name, pool=""), written, decorated=Function(), defaults=config.defaults
+        )
+        for name, written in config.functions.items()
+        for registered in {name, config.prefix + name}
+    }
+    return policies_of(resolved)
 
 
 def write_policies(file: Path, policies: Mapping[str, Mapping[str, object]]) -> bool:

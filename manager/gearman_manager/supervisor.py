@@ -189,7 +189,7 @@ class Supervisor:
             # Every connection that opens and closes is the server's INFO: too much between the manager's own lines.
             level = {"info": "NOTICE"}.get(self._config.log.level, self._config.log.level.upper())
             file = self._run_folder.path / policies.FILE_NAME
-            policies.write_policies(file, {})
+            policies.write_policies(file, policies.provisional_policies(self._config))
             options = ServerOptions(section.listen, section.store, level, file, section.dead_letters)
             self._server = BundledServer(options, self._server_is_back, self._oom_kills.describe)
             try:

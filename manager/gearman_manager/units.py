@@ -114,7 +114,9 @@ def parse_worker_count(value: object, minimum: int = 0) -> WorkerCount:
 
 
 def check_rate(value: object) -> str:
-    """A rate such as `5/s` or `100/m`, as it was written."""
+    """A rate such as `5/s` or `100/m`, as it was written; empty for 0, which is no limit."""
+    if value in (0, "0") and not isinstance(value, bool):
+        return ""
     match = re.fullmatch(RATE_PATTERN, value) if isinstance(value, str) else None
     if match is None or not 0 < _whole(match[1]) <= MAX_RATE_COUNT:
         raise UnitError(

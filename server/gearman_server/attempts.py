@@ -113,9 +113,10 @@ class Attempts:
 
     def _retry(self, job: Job, history: JobHistory, failure: Failure) -> None:
         wait_s = self._wait_s(job, history.failures) if failure.wait_s is None else failure.wait_s
-        reason = failure.reason or b""
         self._table.events.emit(
-            AttemptFailed(job.handle, job.function.name, reason, history.attempts, round(wait_s, 3), job.priority)
+            AttemptFailed(
+                job.handle, job.function.name, history.error, history.attempts, round(wait_s, 3), job.priority
+            )
         )
         if wait_s > 0:
             history.not_before = self._unix_time() + wait_s

@@ -54,7 +54,9 @@ def _whole(value: object) -> int:
     return int(value)
 
 
-def _rate(value: object) -> Rate:
+def _rate(value: object) -> Rate | None:
+    if value == "0":
+        return None
     match = re.fullmatch(r"([0-9]{1,18})/(s|m|h|d)", value) if isinstance(value, str) else None
     if match is None or not 0 < int(match[1]) <= MAX_RATE_COUNT:
         raise ValueError(f"{_RATE_HELP}, not {_shown(value)}")

@@ -52,6 +52,7 @@ class FunctionKeys(Section):
             "may start at once."
         ),
         examples=["100/m"],
+        json_schema_extra=shown_default("0: no limit"),
     )
     settings: v.FreeMapping | None = Field(
         default=None,

@@ -167,7 +167,7 @@ def resolve_function(
         keep_result_s=_limit(*(layer.keep_result for layer in layers)),
         max_queue=_limit(*(layer.max_queue for layer in layers)),
         max_running=_limit(*(layer.max_running for layer in layers)),
-        rate=_optional(*(layer.rate for layer in layers)),
+        rate=_limit(*(layer.rate for layer in layers)),
         settings=settings,
     )
 

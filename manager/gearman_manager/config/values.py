@@ -253,7 +253,7 @@ def _whole_schema(minimum: int) -> dict[str, object]:
 
 Duration = Annotated[float, PlainValidator(_duration), _schema("duration", _DURATION, _ZERO)]
 PositiveDuration = Annotated[float, PlainValidator(_positive_duration), _schema("duration", _DURATION)]
-Rate = Annotated[str, PlainValidator(_rate), _schema("rate", {"type": "string", "pattern": units.RATE_PATTERN})]
+Rate = Annotated[str, PlainValidator(_rate), _schema("rate", {"type": "string", "pattern": units.RATE_PATTERN}, _ZERO)]
 Size = Annotated[int, PlainValidator(_size), _schema("size", _SIZE, _ZERO)]
 MinimumWorkers = Annotated[
     WorkerCount, PlainValidator(_minimum_workers), _schema("workers", _whole_schema(0), _WORKERS)
