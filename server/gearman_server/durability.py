@@ -66,12 +66,19 @@ class Durability:
 
     def inserts_written(self, jobs: Iterable[Job]) -> None:
         """These inserts are committed. A job that has ended in the meantime has no record any more."""
+        sessions = set()
         for job in jobs:
             record = job.record
             if record is not None:
                 job.record = WRITTEN
-                self._revived.pop(job, None)
-                self._release(record, job_created(job.handle))
+                packet = job_created(job.handle)
+                for gap in record.waiting:
+                    gap.packet = packet
+                    sessions.add(gap.session)
+        for job in list(self._revived):
+            if job.record is WRITTEN:
+                del self._revived[job]
+        self._send(sessions)
 
     def inserts_failed(self, jobs: Iterable[Job]) -> None:
         """These inserts will not be committed. A running job goes on in memory, a queued one was never promised."""
@@ -103,6 +110,10 @@ class Durability:
 
     def _release(self, record: JobRecord, packet: bytes) -> None:
         for gap in record.waiting:
-            gap.release(packet)
-            self._table.touched.add(gap.session)
-        record.waiting.clear()
+            gap.packet = packet
+        self._send({gap.session for gap in record.waiting})
+
+    def _send(self, sessions: set[Session]) -> None:
+        for session in sessions:
+            session.send_released()
+        self._table.touched.update(sessions)

@@ -162,6 +162,8 @@ class Replay:
         self._admits_all = False
         self._progress = _Progress()
         self._parked: dict[Session, _Parked] = {}
+        # Functions and priorities that have rows at all; None: not known yet.
+        self._stored: frozenset[tuple[bytes, int]] | None = None
         # Jobs that are in memory before their row's turn, by the row's id; they stay in here until it comes.
         self._ahead: dict[int, Job] = {}
 
@@ -173,11 +175,23 @@ class Replay:
     # --- rows in
 
     def prepare(self, function: Function) -> None:
-        """A function came into existence: its queues are those of a replay."""
+        """A function came into existence: its queues are those of a replay, as far as it may have unread jobs."""
         high, normal, low = (
-            JobQueue() if priority < self._progress.priority else ReplayQueue() for priority in PRIORITIES
+            ReplayQueue() if self._may_be_unread(function.name, priority) else JobQueue() for priority in PRIORITIES
         )
         function.queues = (high, normal, low)
+
+    def _may_be_unread(self, name: bytes, priority: int) -> bool:
+        return priority >= self._progress.priority and (self._stored is None or (name, priority) in self._stored)
+
+    def note_stored(self, stored: Iterable[tuple[bytes, int]], now: float) -> None:
+        """These functions and priorities have rows, and no other has: who has none waits for nothing."""
+        self._table.now = now
+        self._stored = frozenset(stored)
+        for function in self._table.functions.values():
+            for priority in PRIORITIES:
+                if not self._may_be_unread(function.name, priority):
+                    self._end_queue(function, priority)
 
     def load(self, rows: Iterable[StoredJob], now: float) -> Iterator[tuple[int, str]]:
         """The next rows of the priority that is being read. Yields ids of rows that can't be used, and why."""
@@ -221,10 +235,14 @@ class Replay:
         priority = self._progress.priority
         self._progress.priority, self._progress.last_id = priority + 1, -1
         for function in self._table.functions.values():
-            queues = list(function.queues)
-            queue = queues[priority]
-            if isinstance(queue, ReplayQueue):
-                queues[priority] = queue.as_read()
+            self._end_queue(function, priority)
+
+    def _end_queue(self, function: Function, priority: int) -> None:
+        """Nothing that is unread belongs in front of what has been submitted since."""
+        queues = list(function.queues)
+        queue = queues[priority]
+        if isinstance(queue, ReplayQueue):
+            queues[priority] = queue.as_read()
             high, normal, low = queues
             function.queues = (high, normal, low)
             if function.sleepers and queues[priority]:
@@ -340,5 +358,7 @@ class Replay:
         key = coalescing_key(unique, workload)
         function = self._table.functions.get(name)
         if key is None or (function is not None and key in function.by_key):
+            return None
+        if not any(self._may_be_unread(name, priority) for priority in PRIORITIES):
             return None
         return Wanted(unique=unique, function=name, workload=workload if unique == b"-" else None)

@@ -39,8 +39,9 @@ class WithheldReply:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        #: What fills the gap; None: it is not allowed to leave yet. After it was set `Session.send_released` is called.
         self.packet: bytes | None = None
-        self.behind: list[bytes] = []
+        self.behind: list[bytes] | None = None
 
     def release(self, packet: bytes) -> None:
         """Fill the gap: the reply leaves as soon as those before it have."""
@@ -100,25 +101,34 @@ class Session:
     def withhold(self) -> WithheldReply:
         """Leave a gap for a reply that is not allowed to leave yet."""
         gap = WithheldReply(self)
+        if not self._withheld:
+            self.reply = self._reply_behind
         self._withheld.append(gap)
         self.withheld_bytes += WITHHELD_REPLY_BYTES
-        self.reply = self._reply_behind
         return gap
 
     def _reply_behind(self, packet: bytes) -> None:
-        self._withheld[-1].behind.append(packet)
+        gap = self._withheld[-1]
+        if gap.behind is None:
+            gap.behind = [packet]
+        else:
+            gap.behind.append(packet)
         self.withheld_bytes += len(packet)
 
     def send_released(self) -> None:
         """Move to `out` what no longer waits for a gap before it."""
-        withheld = self._withheld
-        while withheld and withheld[0].packet is not None:
-            gap = withheld.popleft()
-            self.out.append(gap.packet or b"")
-            self.out += gap.behind
-            self.withheld_bytes -= WITHHELD_REPLY_BYTES + sum(map(len, gap.behind))
-        if not withheld:
-            self.reply = self.out.append
+        withheld, out = self._withheld, self.out
+        while withheld:
+            packet = withheld[0].packet
+            if packet is None:
+                return
+            behind = withheld.popleft().behind
+            out.append(packet)
+            self.withheld_bytes -= WITHHELD_REPLY_BYTES
+            if behind is not None:
+                out += behind
+                self.withheld_bytes -= sum(map(len, behind))
+        self.reply = out.append
 
     def end(self, reason: str) -> None:
         """Ask the listener to close the connection once its replies are sent."""

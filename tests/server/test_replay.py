@@ -275,3 +275,24 @@ def test_a_row_whose_function_has_no_valid_name_is_reported_and_the_others_are_s
     replayed.read_to(1)
     assert replayed.load(stored(1, function=b"a\nb"), stored(2)) == [(1, "The function name holds a control character")]
     assert workloads(replayed.harness.worker(b"f")) == [b"old 2"]
+
+
+def test_a_function_without_stored_jobs_waits_for_nothing(replayed):
+    client = replayed.harness.peer()
+    worker = replayed.harness.worker(b"g")
+    worker.send(PacketType.PRE_SLEEP)
+    assert client.ask(PacketType.SUBMIT_JOB, b"g", b"", b"early")[0][0] == CREATED
+    worker.take()
+    assert worker.grab() is None  # nobody knows yet
+    worker.send(PacketType.PRE_SLEEP)
+    replayed.replay.note_stored({(b"f", 1), (b"g", 2)}, replayed.harness.now)
+    assert worker.take() == [(PacketType.NOOP, b"")]
+    assert worker.grab_workload() == b"early"
+    client.ask(PacketType.SUBMIT_JOB, b"h", b"key", b"new function, no question")
+    assert replayed.harness.worker(b"h").grab_workload() == b"new function, no question"
+    assert replayed.questions == []
+    # Those that have some do wait.
+    submit(client, b"behind")
+    client.ask(PacketType.SUBMIT_JOB_LOW, b"g", b"", b"behind low")
+    assert worker.grab() is None
+    assert replayed.harness.worker(b"f").grab() is None

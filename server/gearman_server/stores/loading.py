@@ -59,6 +59,7 @@ class Loading:
         self._page_timer = loop.timer(RETRY_S)
         self._look_up_timer = loop.timer(RETRY_S)
         self._read_page(PRIORITIES[0], -1)
+        self._look_up_thread.run(self._stored)
 
     def stop(self) -> None:
         """Read no more. Blocks, but not for long."""
@@ -122,6 +123,18 @@ class Loading:
         """Have `answer` called with those jobs, as they are in the store now."""
         self._questions.append(_Question(wanted, answer, monotonic() + self._timeout_s))
         self._ask()
+
+    def _stored(self) -> Delivery:
+        """On the thread: which functions have rows."""
+        try:
+            return partial(self._note_stored, self._look_ups.functions())
+        except StoreError:
+            return self._ask  # they all count as having some, then
+
+    def _note_stored(self, stored: frozenset[tuple[bytes, int]]) -> None:
+        if not self._has_ended:
+            self._replay.note_stored(stored, monotonic())
+            self._ask()
 
     def _ask(self) -> None:
         if self._questions and not self._look_up_thread.is_busy:

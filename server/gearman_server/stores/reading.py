@@ -36,6 +36,10 @@ _jobs: Final = table(
 _columns: Final = [_jobs.c[name] for name in COLUMNS]
 
 
+AnyRow = Row[*tuple[Any, ...]]
+AnySelect = Select[*tuple[Any, ...]]
+
+
 class Page(NamedTuple):
     """Some rows."""
 
@@ -74,7 +78,7 @@ class StoredRows:
                 raise
             return self._one_by_one(priority, after_id)
 
-    def _after(self, priority: int, after_id: int, *columns: Any) -> Select[Any]:
+    def _after(self, priority: int, after_id: int, *columns: Any) -> AnySelect:
         return (
             select(*columns or _columns)
             .where(self._mine, _jobs.c.priority == priority, _jobs.c.id > after_id)
@@ -137,7 +141,7 @@ class StoredRows:
             return None
         return int(rows[0][0]) if rows else self._end
 
-    def _ids_from(self, number: int) -> Select[Any]:
+    def _ids_from(self, number: int) -> AnySelect:
         """Of all priorities: whose turn it is can't be asked of a row that is broken."""
         return select(_jobs.c.id).where(_jobs.c.id >= number, _jobs.c.id < self._end).order_by(_jobs.c.id)
 
@@ -153,6 +157,15 @@ class StoredRows:
                 found[job.id] = job
         return list(found.values())
 
+    def functions(self) -> frozenset[tuple[bytes, int]]:
+        """The functions that have rows, with the priorities of these.
+
+        Raises:
+            StoreError: they can't be read now.
+        """
+        query = select(_jobs.c.function_name, _jobs.c.priority).where(self._mine).distinct()
+        return frozenset((bytes(row[0]), int(row[1])) for row in self._fetch(query))
+
     def are_there(self) -> bool:
         """Whether there is any, or something that can't be read.
 
@@ -166,7 +179,7 @@ class StoredRows:
                 raise
             return True
 
-    def _fetch(self, query: Select[Any], max_bytes: int | None = None) -> list[Row[Any]]:
+    def _fetch(self, query: AnySelect, max_bytes: int | None = None) -> list[AnyRow]:
         """The rows, but no more once their workloads have so many bytes."""
         try:
             is_connected = False
@@ -203,7 +216,7 @@ class StoredRows:
                 connection.close()
 
 
-def _page(rows: Sequence[Row[Any]]) -> Page:
+def _page(rows: Sequence[AnyRow]) -> Page:
     jobs, unreadable = [], []
     for row in rows:
         try:

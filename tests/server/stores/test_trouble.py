@@ -250,3 +250,14 @@ def test_a_broken_page_costs_its_own_rows_and_no_other(database, start_durable, 
         served.append(answer[1].split(b"\0")[0])
     assert served == [handle for handle in handles if handle not in broken]
     assert server.peer().ask(BACKGROUND, b"f", b"", b"new")[0] == CREATED
+
+
+def test_a_server_whose_store_was_taken_by_another_ends(database_of, start_durable):
+    database = database_of("postgresql")
+    server = start_durable(database)
+    # As if another server had owned it while this one's connection was lost.
+    database.execute("UPDATE gearman_store SET content = '17' WHERE name = 'epoch'")
+    database.terminate_others()
+    server.peer().send(BACKGROUND, b"f", b"", b"w")
+    assert "another gearman-server has owned the store" in server.wait_for_log("this server ends")
+    assert server.wait() == 1
