@@ -213,6 +213,10 @@ def test_workers_for_all_resize_the_pool_that_has_the_rest_already(folder: Path)
     assert "8" in dump(overridden)
 
 
+def test_the_systems_log_stays_the_systems_log(folder: Path) -> None:
+    assert loaded(folder, "[GearmanManager]\nlog_file = syslog\n").log.file == "syslog"
+
+
 @pytest.mark.parametrize(
     ("letters", "message"),
     [

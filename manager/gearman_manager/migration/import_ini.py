@@ -24,7 +24,7 @@ _GLOBAL_NOTES: Final = {
     "worker_initial_spawn_splay": "workers start at once: the job server does not mind",
     "prefix": "functions and classes whose names end with the file's name are found with any prefix or namespace",
     "pid_file": "the pid file is gearman-manager.pid in run_dir; or start with -P FILE",
-    "daemon": "start it from systemd, or as a service of your system",
+    "daemon": "start it with -d, or with the files for systemd and SysV in init",
 }
 _FUNCTION_NOTES: Final = {
     "priority": "workers ask for all their functions alike: give what is urgent a pool of its own",

@@ -202,6 +202,14 @@ def test_paths_in_an_included_file_start_at_its_folder(read: Read, folder: Path)
     assert config.log.file == f"{folder}/conf.d/a.log"
 
 
+@pytest.mark.parametrize(("written", "place"), [("syslog", "syslog"), ("./syslog", "{folder}/syslog")])
+def test_a_log_that_is_called_syslog_is_the_systems_and_a_path_is_a_file(
+    read: Read, folder: Path, written: str, place: str
+) -> None:
+    config = read(f"{SERVER}log: {{file: {written}}}\n")
+    assert config.log.file == place.format(folder=folder)
+
+
 def test_a_key_set_in_two_files_names_both_places(messages: Messages) -> None:
     files = {"conf.d/a.yaml": "\nlog: {level: debug}\npools:\n  a: {functions: [y]}\n"}
     assert messages(
