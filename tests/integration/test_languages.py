@@ -5,6 +5,7 @@ What a peer prints is compared as a whole, its standard error included, so that 
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from gearman_client.packet import PacketType
 from gearman_server import __version__
 
 from ..server.conftest import ServerProcess
-from .conftest import RunningManager, port_of
+from .conftest import RunningManager, eventually, port_of
 from .peers.programs import DEADLINE_S, LANGUAGES, Command, ended, run, running
 from .peers.transcripts import BINARY, CANNOT, TRANSCRIPTS
 
@@ -63,6 +64,28 @@ def test_a_foreign_clients_unique_keys_and_priorities_are_kept(
         worker.register(function, lambda job: workloads.append(job.workload))
         worker.work(max_jobs=3)
     assert workloads == [b"high", b"normal", b"low"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_foreign_client_and_ours_share_a_job_in_the_foreground(
+    samples: RunningManager, peer: Callable[[str, str], Command], language: str
+) -> None:
+    function = f"join_{language}"
+    unique = f"{function} shared"
+    with (
+        ThreadPoolExecutor(1) as background,
+        samples.client(timeout_s=DEADLINE_S) as client,
+        samples.client() as observer,
+        Worker(samples.address) as worker,
+    ):
+        ours = background.submit(client.submit, function, "ours", unique=unique)
+        eventually(lambda: observer.status_unique(unique).waiting_clients == 1, "our client waits")
+        with running([*peer(language, "client"), port_of(samples), "join", function]) as theirs:
+            eventually(lambda: observer.status_unique(unique).waiting_clients == 2, "both wait for one job")
+            worker.register(function, lambda job: job.workload[::-1])
+            assert worker.work(max_jobs=1) == 1
+            assert ended(theirs) == (0, "joined: sruo\n", "")
+        assert ours.result(DEADLINE_S) == b"sruo"
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 /*
  * A client in C (libgearman). It prints a transcript that the clients in PHP and Perl print too, and nothing else:
  * `client PORT results|text [FUNCTION]`, `client PORT progress|failure|exception`, `client PORT background FILE`,
- * `client PORT queue FUNCTION`.
+ * `client PORT queue|join FUNCTION`.
  */
 #include <libgearman/gearman.h>
 
@@ -27,16 +27,22 @@ static gearman_client_st *connected(int port)
     return client;
 }
 
-static void print_answer(gearman_client_st *client, const char *name, const char *function, do_function *run)
+static void print_shared_answer(gearman_client_st *client, const char *name, const char *function, const char *unique,
+                                do_function *run)
 {
     size_t size = 0;
     gearman_return_t code;
-    char *result = run(client, function, NULL, "Rasmus", strlen("Rasmus"), &size, &code);
+    char *result = run(client, function, unique, "Rasmus", strlen("Rasmus"), &size, &code);
     if (code == GEARMAN_SUCCESS)
         printf("%s: %.*s\n", name, (int)size, result);
     else
         printf("%s: %s\n", name, gearman_strerror(code));
     free(result);
+}
+
+static void print_answer(gearman_client_st *client, const char *name, const char *function, do_function *run)
+{
+    print_shared_answer(client, name, function, NULL, run);
 }
 
 static int is_reversed(const char *result, size_t size)
@@ -198,6 +204,16 @@ static void queue(int port, const char *function)
     gearman_client_free(client);
 }
 
+/* A job in the foreground, which others wait for too. */
+static void join(int port, const char *function)
+{
+    char unique[128];
+    snprintf(unique, sizeof unique, "%s shared", function);
+    gearman_client_st *client = connected(port);
+    print_shared_answer(client, "joined", function, unique, gearman_client_do);
+    gearman_client_free(client);
+}
+
 int main(int count, char **arguments)
 {
     if (count < 3)
@@ -208,6 +224,8 @@ int main(int count, char **arguments)
         results(port, count == 4 ? arguments[3] : "reverse");
     else if (strcmp(mode, "text") == 0 && count == 4)
         text(port, arguments[3]);
+    else if (strcmp(mode, "join") == 0 && count == 4)
+        join(port, arguments[3]);
     else if (strcmp(mode, "queue") == 0 && count == 4)
         queue(port, arguments[3]);
     else if (strcmp(mode, "progress") == 0)

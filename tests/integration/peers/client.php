@@ -1,7 +1,7 @@
 <?php
 // A client in PHP (libgearman underneath). It prints a transcript that the clients in Perl and C print too, and nothing
 // else: `php client.php PORT results|text [FUNCTION]`, `php client.php PORT progress|failure|exception`,
-// `php client.php PORT background FILE`, `php client.php PORT queue FUNCTION`.
+// `php client.php PORT background FILE`, `php client.php PORT queue|join FUNCTION`.
 
 [, $port, $mode] = $argv;
 
@@ -102,4 +102,11 @@ function queue(int $port, string $function): void
     echo 'normal: ', $handles[3] === $handles[1] ? 'coalesced' : 'created', "\n";
 }
 
-$mode((int) $port, ...array_slice($argv, 3));
+// A job in the foreground, which others wait for too.
+function join_in(int $port, string $function): void
+{
+    $client = connected($port);
+    echo 'joined: ', answer($client, $client->doNormal($function, 'mine', "$function shared")), "\n";
+}
+
+($mode === 'join' ? 'join_in' : $mode)((int) $port, ...array_slice($argv, 3));

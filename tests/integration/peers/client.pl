@@ -1,6 +1,6 @@
 # A client in Perl (Gearman::Client). It prints a transcript that the clients in PHP and C print too, and nothing else:
 # `perl client.pl PORT results|text [FUNCTION]`, `perl client.pl PORT progress|failure|exception`,
-# `perl client.pl PORT background FILE`, `perl client.pl PORT queue FUNCTION`.
+# `perl client.pl PORT background FILE`, `perl client.pl PORT queue|join FUNCTION`.
 
 use strict;
 use warnings;
@@ -92,7 +92,13 @@ sub queue {
     }
 }
 
+# A job in the foreground, which others wait for too.
+sub join_in {
+    print "joined: ", answer(connected()->do_task($subject, "mine", { uniq => "$subject shared" })), "\n";
+}
+
 my %modes = (
+    join => \&join_in,
     results => \&results,
     text => \&text,
     queue => \&queue,

@@ -1,6 +1,6 @@
 // A client with abraxas, from npm. It prints a transcript that the other languages' clients print too, and nothing else:
 // `node client.js PORT results|text [FUNCTION]`, `node client.js PORT progress|exception`,
-// `node client.js PORT background FILE`, `node client.js PORT queue|admin FUNCTION`. The library gives progress
+// `node client.js PORT background FILE`, `node client.js PORT queue|join|admin FUNCTION`. The library gives progress
 // as a fraction, and always asks for exceptions.
 "use strict";
 
@@ -75,6 +75,11 @@ async function queue(name) {
     }
 }
 
+// A job in the foreground, which others wait for too.
+async function join(name) {
+    console.log(`joined: ${await answer(name, "mine", { uniqueid: `${name} shared` })}`);
+}
+
 // What the server says of the function and of this connection.
 async function admin(name) {
     client.setClientId("abraxas");
@@ -84,7 +89,7 @@ async function admin(name) {
     console.log("connections:", connections.filter((one) => one.clientid === "abraxas").length);
 }
 
-const modes = { results, text, progress, exception, background, queue, admin };
+const modes = { results, text, progress, exception, background, queue, join, admin };
 client.once("connect", async () => {
     await modes[mode](subject);
     client.disconnect();

@@ -1,7 +1,7 @@
 """A client with gear, from PyPI. It prints a transcript that the other languages' clients print too, and nothing else.
 
 `client.py PORT results|text [FUNCTION]`, `client.py PORT progress|failure|exception`, `client.py PORT background FILE`,
-`client.py PORT queue|admin FUNCTION`.
+`client.py PORT queue|join|admin FUNCTION`.
 """
 
 import sys
@@ -130,6 +130,13 @@ def queue(client: Client, function: str) -> None:
             print("normal:", "created" if len(handles) == 2 else "coalesced")
 
 
+def join(client: Client, function: str) -> None:
+    """A job in the foreground, which others wait for too."""
+    job = Job(function, b"mine", f"{function} shared".encode())
+    client.submitJob(job)
+    print("joined:", job.result().decode())
+
+
 def admin(client: Client, function: str) -> None:
     """What the server says of the function, whose one queued job is cancelled, and of its worker."""
 
@@ -146,7 +153,7 @@ def admin(client: Client, function: str) -> None:
     print("version:", *ask(gear.VersionAdminRequest())[0])
 
 
-MODES = {mode.__name__: mode for mode in (results, text, progress, failure, exception, background, queue, admin)}
+MODES = {mode.__name__: mode for mode in (results, text, progress, failure, exception, background, queue, join, admin)}
 
 if __name__ == "__main__":
     connected = Client()

@@ -1,6 +1,6 @@
 // A client with gearmanode, from npm. It prints a transcript that the other languages' clients print too, and nothing
 // else: `node client.js PORT results|text [FUNCTION]`, `node client.js PORT progress|failure|exception`,
-// `node client.js PORT background FILE`, `node client.js PORT queue FUNCTION`.
+// `node client.js PORT background FILE`, `node client.js PORT queue|join FUNCTION`.
 "use strict";
 
 const fs = require("fs");
@@ -89,4 +89,9 @@ async function queue(name) {
     }
 }
 
-({ results, text, progress, failure, exception, background, queue })[mode](subject).then(() => client.close());
+// A job in the foreground, which others wait for too.
+async function join(name) {
+    console.log("joined:", await answer(name, "mine", { unique: `${name} shared` }));
+}
+
+({ results, text, progress, failure, exception, background, queue, join })[mode](subject).then(() => client.close());

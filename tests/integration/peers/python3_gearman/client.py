@@ -1,8 +1,8 @@
 """A client with python3-gearman, from PyPI. It prints a transcript that the other languages' clients print too.
 
 `client.py PORT text [FUNCTION]`, `client.py PORT progress|failure`, `client.py PORT background FILE`,
-`client.py PORT queue|admin FUNCTION`. The library takes a workload for text and counts its characters as bytes, so that
-only ASCII arrives as it was sent; and it can't ask for exceptions.
+`client.py PORT queue|join|admin FUNCTION`. The library takes a workload for text and counts its characters as bytes, so
+that only ASCII arrives as it was sent; and it can't ask for exceptions.
 """
 
 import sys
@@ -88,6 +88,12 @@ def queue(function: str) -> None:
             print("normal:", "created" if len(handles) == 2 else "coalesced")
 
 
+def join(function: str) -> None:
+    """A job in the foreground, which others wait for too."""
+    request = GearmanClient(SERVERS).submit_job(function, "mine", f"{function} shared", poll_timeout=DEADLINE_S)
+    print("joined:", request.result)
+
+
 def admin(function: str) -> None:
     """What the server says of the function and of its worker. Of `maxqueue` it understands no server's answer."""
     client = GearmanAdminClient(SERVERS)
@@ -98,7 +104,7 @@ def admin(function: str) -> None:
     print("version:", client.get_version())
 
 
-MODES = {mode.__name__: mode for mode in (results, text, progress, failure, background, queue, admin)}
+MODES = {mode.__name__: mode for mode in (results, text, progress, failure, background, queue, join, admin)}
 
 if __name__ == "__main__":
     MODES[sys.argv[2]](*sys.argv[3:])
