@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from sys import getsizeof
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from gearman_client.packet import PacketType
 from gearman_server.access import THIS_MACHINE, AccessList
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
     from gearman_server.store import Store
 
 MAX_FUNCTION_BYTES: Final = 8192
+
+#: An index of less is left as it is; a growing dictionary takes up to 120 bytes for each of its keys.
+_SMALL_INDEX_BYTES: Final = 1 << 20
+_SPARSE_BYTES_PER_JOB: Final = 256
+
+Key = TypeVar("Key")
 
 # A name with a line feed or a TAB in it would forge lines of the `status` table, which monitoring parses.
 _UNPRINTABLE: Final = re.compile(rb"[\x00-\x1f\x7f]")
@@ -127,6 +134,12 @@ class JobTable:
         for job in waiting:
             self.drop(job, "its function was dropped")
         del self.functions[function.name]
+
+    def shrink(self) -> None:
+        """Make indexes smaller that are large for what is in them: a dictionary keeps its size when it is emptied."""
+        _shrink(self.jobs)
+        for function in self.functions.values():
+            _shrink(function.by_key)
 
     # --- a job's life
 
@@ -273,6 +286,14 @@ class JobTable:
         # A job that was cancelled while it ran has given up its key, and another job may have it by now.
         if key is not None and job.function.by_key.get(key) is job:
             del job.function.by_key[key]
+
+
+def _shrink(index: dict[Key, Job]) -> None:
+    if getsizeof(index) <= max(_SMALL_INDEX_BYTES, len(index) * _SPARSE_BYTES_PER_JOB):
+        return
+    kept = dict(index)
+    index.clear()
+    index.update(kept)
 
 
 def cut_handle_prefix(prefix: bytes) -> bytes:

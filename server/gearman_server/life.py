@@ -85,7 +85,7 @@ def _serve(server: Server, settings: ProcessSettings, say_ready: Callable[[], No
         logger.log(NOTICE, "the option %s is accepted, and has no effect here", option)
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
     gc.freeze()
-    freed_memory = FreedMemory(loop)  # noqa: F841 - kept as long as the server runs
+    freed_memory = FreedMemory(loop, server.shrink)  # noqa: F841 - kept as long as the server runs
     if say_ready is not None:
         say_ready()
     notify("READY=1")

@@ -1,4 +1,5 @@
-"""Gives memory back to the system after a large backlog: glibc keeps what was freed in the middle of its heap.
+"""Gives memory back to the system after a large backlog: glibc keeps what was freed in the middle of its heap, and a
+dictionary what its largest size took.
 
 Without this a server that once held 20,000 jobs of 10 kB stays 217 MB larger for good; with it 2 MB (measured).
 """
@@ -23,7 +24,9 @@ _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 class FreedMemory:
     """Looks from time to time whether there is something to give back. It must be kept: its timer goes with it."""
 
-    def __init__(self, loop: Any) -> None:
+    def __init__(self, loop: Any, shrink: Callable[[], None]) -> None:
+        """`shrink` has the server let go of what it no longer needs."""
+        self._shrink = shrink
         self._trim = _find_trim()
         self._enough_bytes = _resident_bytes() + WORTH_BYTES
         self._not_before = 0.0
@@ -35,6 +38,7 @@ class FreedMemory:
         started = monotonic()
         if self._trim is None or started < self._not_before or _resident_bytes() < self._enough_bytes:
             return
+        self._shrink()
         self._trim(0)
         ended = monotonic()
         self._not_before = ended + (ended - started) / _LARGEST_SHARE

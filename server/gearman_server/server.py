@@ -224,6 +224,11 @@ class Server:
             if self._listener is not None:
                 self._listener.flush_soon()  # a limit that was raised has woken workers
 
+    def shrink(self) -> None:
+        """Let go of memory that only a larger backlog needed."""
+        if self._broker is not None:
+            self._broker.table.shrink()
+
     def stop(self) -> None:
         """Close every connection and port at once. Stopping twice does nothing."""
         if self._listener is not None:
