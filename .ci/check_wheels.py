@@ -9,6 +9,9 @@ from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
 
+#: For systemd, SysV init and logrotate; pip puts them below the environment's folder.
+SERVICE_FILES = "share/gearman-manager/init/"
+
 
 @dataclass(frozen=True)
 class Promise:
@@ -24,7 +27,7 @@ PROMISES = {
     "gearman_manager": Promise(
         frozenset({"gearman_manager", "gearman_server"}),
         frozenset({"gearman-manager", "gearman-server"}),
-        frozenset({"gearman_manager/bridge/bridge.php"}),
+        frozenset({"gearman_manager/bridge/bridge.php", f"{SERVICE_FILES}gearman-manager.service"}),
     ),
 }
 
@@ -35,16 +38,16 @@ def problems_of(wheel: Path) -> list[str]:
     promise = PROMISES[name]
     metadata = f"{name}-{version}.dist-info"
     with zipfile.ZipFile(wheel) as archive:
-        files = archive.namelist()
+        files = [file.removeprefix(f"{name}-{version}.data/data/") for file in archive.namelist()]
         entry_points = archive.read(f"{metadata}/entry_points.txt").decode()
     problems = []
-    folders = {file.split("/")[0] for file in files} - {metadata}
+    folders = {file.split("/")[0] for file in files if not file.startswith(SERVICE_FILES)} - {metadata}
     if folders != promise.packages:
         problems.append(f"it installs {sorted(folders)}, not {sorted(promise.packages)}")
     if commands(entry_points) != promise.commands:
         problems.append(f"its commands are {sorted(commands(entry_points))}, not {sorted(promise.commands)}")
     problems += [f"{package}/py.typed is missing" for package in promise.packages if f"{package}/py.typed" not in files]
-    problems += [f"{bridge} is missing" for bridge in promise.others if bridge not in files]
+    problems += [f"{file} is missing" for file in promise.others if file not in files]
     problems += [f"{file} does not belong there" for file in files if not belongs(file, metadata)]
     if not any(file.startswith(metadata) and file.endswith("/LICENSE") for file in files):
         problems.append("the licence is missing")
@@ -52,8 +55,8 @@ def problems_of(wheel: Path) -> list[str]:
 
 
 def belongs(file: str, metadata: str) -> bool:
-    """Source of the packages, the PHP bridge and the wheel's own records: no tests, no bytecode, no data."""
-    if file.startswith(f"{metadata}/"):
+    """Source of the packages, the PHP bridge, service files, the wheel's own records: no tests, no bytecode."""
+    if file.startswith((f"{metadata}/", SERVICE_FILES)):
         return True
     if file.startswith("gearman_manager/bridge/") and file.endswith(".php"):
         return True
