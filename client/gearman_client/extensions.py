@@ -24,6 +24,6 @@ WORK_FAILURE_ARGUMENTS: Final = 6
 #: OPTION_REQ name: this connection wants to be told of every change of a function's queue.
 QUEUE_EVENTS_OPTION: Final = b"queue-events"
 
-#: Comes unasked once `queue-events` is on: function, queued, running, workers (decimal text).
+#: Comes unasked once `queue-events` is on: function, queued, running, workers, waiting (decimal text).
 QUEUE_CHANGED: Final = 1001
-QUEUE_CHANGED_ARGUMENTS: Final = 4
+QUEUE_CHANGED_ARGUMENTS: Final = 5

@@ -11,7 +11,7 @@ from enum import Enum
 from math import inf
 from typing import Final
 
-from gearman_client import AdminError, ConnectedWorker, FunctionStatus, ProtocolError
+from gearman_client import AdminError, ConnectedWorker, ProtocolError
 from gearman_client.admin_tables import parse_connected_worker, parse_function_status
 from gearman_client.extensions import QUEUE_CHANGED, QUEUE_CHANGED_ARGUMENTS, QUEUE_EVENTS_OPTION
 from gearman_client.packet import HEADER, HEADER_BYTES, RESPONSE_MAGIC, PacketType, encode_request, split_arguments
@@ -29,11 +29,13 @@ MAX_PACKET_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class FunctionQueue:
-    """One function's jobs that wait, jobs that run, and workers."""
+    """One function's jobs that could be started, jobs that run, and workers. `waiting` counts those jobs too whose time
+    has not come, and those that a limit of the function holds back."""
 
     queued: int = 0
     running: int = 0
     workers: int = 0
+    waiting: int = 0
 
 
 class _Question(Enum):
@@ -179,17 +181,16 @@ class QueueDialogue:
         before, self.functions = self.functions, {}
         for line in answer.split(b"\n")[:-2]:
             row = parse_function_status(line)
-            queue = FunctionQueue(self._queued(row, before), row.running, row.workers)
+            waiting = max(0, row.total - row.running)
+            queue = FunctionQueue(self._queued(row.function, waiting, before), row.running, row.workers, waiting)
             self.functions[row.function] = queue
             self._note_workers(before.get(row.function), queue, now)
         return self.functions != before
 
-    def _queued(self, row: FunctionStatus, before: Mapping[str, FunctionQueue]) -> int:
-        """Jobs that could be started. `status` counts those too that wait for their time or for a limit of their
-        function; a server that pushes has told of the others alone."""
-        queued = max(0, row.total - row.running)
-        told = before.get(row.function) if self.is_pushed else None
-        return queued if told is None else min(queued, told.queued)
+    def _queued(self, function: str, waiting: int, before: Mapping[str, FunctionQueue]) -> int:
+        """Jobs that could be started. `status` tells of all that wait; a server that pushes has told which of them."""
+        told = before.get(function) if self.is_pushed else None
+        return waiting if told is None else min(waiting, told.queued)
 
     def _workers(self, answer: bytes) -> bool:
         if self._last_answers.get(_Question.WORKERS) == answer:

@@ -178,6 +178,7 @@ class Queues:
             queued=sum(entry.queued for entry in entries),
             running=sum(entry.running for entry in entries),
             workers=max((entry.workers for entry in entries), default=0),
+            waiting=sum(entry.waiting for entry in entries),
         )
 
     def _changed(self) -> None:

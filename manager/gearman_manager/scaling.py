@@ -5,7 +5,8 @@ answers.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gearman_manager.config.resolve import ResolvedPool
@@ -91,10 +92,19 @@ class Scaling:
         at_least = 0 if queues is not None and queues.reachable else pool.target
         # A worker of nobody's runs one job at a time, one of this pool as many as it has places.
         foreign_workers = company.foreign_workers // settings.concurrency
-        field = Field(settings.min, settings.max, company.managers, company.rank, foreign_workers)
+        maximum = self._useful_maximum(settings, functions)
+        field = Field(settings.min, maximum, company.managers, company.rank, foreign_workers)
         work = Work(queued, running, settings.concurrency)
         entry.reason = f"{queued} jobs wait, {running} run" + _describe(company)
         return entry.scaler.size(now, work, field, at_least=at_least)
+
+    def _useful_maximum(self, settings: ResolvedPool, functions: Sequence[str]) -> int:
+        """The pool's `max`, or as many workers as all its functions' jobs that may run at once can keep busy."""
+        limits = [self._max_running.get(function) for function in functions]
+        if not functions or any(limit is None for limit in limits):
+            return settings.max
+        places = sum(limit for limit in limits if limit is not None)
+        return max(settings.min, min(settings.max, math.ceil(places / settings.concurrency)))
 
     def _startable(self, function: str, queue: FunctionQueue) -> int:
         """The jobs that further workers could take: our job server tells no others, those without policies tell all."""

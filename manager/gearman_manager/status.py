@@ -99,7 +99,7 @@ def _functions(generations: Generations, queues: Queues | None) -> Mapping[str, 
         result[name] = {
             "pool": function.pool,
             "file": function.file,
-            "queued": queue.queued if queue else None,
+            "queued": queue.waiting if queue else None,
             "running": queue.running if queue else None,
             "workers": queue.workers if queue else None,
         }

@@ -21,9 +21,9 @@ COALESCING_S: Final = 0.02
 #: A look at very many functions costs more than that allows: then less often, so that it stays at 5 % of the time.
 _PAUSE_PER_FUNCTION_S: Final = 20e-6
 
-#: Queued, running and workers of a function.
-_Counts = tuple[int, int, int]
-_GONE: Final[_Counts] = (0, 0, 0)
+#: Jobs of a function that could be started, running ones, workers, and all that wait.
+_Counts = tuple[int, int, int, int]
+_GONE: Final[_Counts] = (0, 0, 0, 0)
 
 
 class QueueEvents:
@@ -93,7 +93,7 @@ class QueueEvents:
 
     def _counts(self, now: float) -> dict[bytes, _Counts]:
         return {
-            name: (function.startable(now), function.running, len(function.workers))
+            name: (function.startable(now), function.running, len(function.workers), function.waiting)
             for name, function in self._table.functions.items()
         }
 

@@ -47,7 +47,7 @@ def test_a_function_that_takes_too_long_is_tried_again(manager: RunningManager) 
 
 def test_no_workers_are_started_for_jobs_that_may_not_run(napping: RunningManager) -> None:
     manager = napping.start(
-        "pools: {nap: {functions: [nap], min: 1, max: 10, scale: {target_wait: 100ms}}}\n"
+        "pools: {nap: {functions: [nap], min: 1, max: 10, scale: {utilisation: 0.5}}}\n"
         "functions: {nap: {max_running: 2}}\n"
     )
     with manager.client(timeout_s=30) as client:

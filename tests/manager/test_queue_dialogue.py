@@ -11,11 +11,12 @@ OPTION_RES = encode_response(PacketType.OPTION_RES, QUEUE_EVENTS_OPTION)
 UNKNOWN_OPTION = encode_response(PacketType.ERROR, b"UNKNOWN_OPTION", b"Server does not recognize given option")
 STATUS = b"mail\t3\t1\t2\nsms\t0\t0\t0\n.\n"
 WORKERS = b"30 127.0.0.1 gm:a :\n31 127.0.0.1 gm:b/mail/1 : mail\n32 127.0.0.1 - : mail\n.\n"
-MAIL = FunctionQueue(queued=2, running=1, workers=2)
+MAIL = FunctionQueue(queued=2, running=1, workers=2, waiting=2)
 
 
 def changed(function: bytes, *counts: int) -> bytes:
-    return encode_response(QUEUE_CHANGED, function, *(b"%d" % count for count in counts))
+    waiting = counts[:1] if len(counts) == 3 else ()  # all that waits can be started, unless it is said otherwise
+    return encode_response(QUEUE_CHANGED, function, *(b"%d" % count for count in (*counts, *waiting)))
 
 
 def dialogue(option_answer: bytes) -> QueueDialogue:
@@ -55,7 +56,7 @@ def test_a_server_without_events_is_asked_often_while_jobs_wait_and_seldom_other
     assert talk.wakes_at() == pytest.approx(0.1)
     assert talk.ask(0.1) == b"status\n"
     talk.feed(b"mail\t1\t1\t2\nsms\t0\t0\t0\n.\n", 0.1)
-    assert talk.functions["mail"] == FunctionQueue(0, 1, 2)
+    assert talk.functions["mail"] == FunctionQueue(0, 1, 2, 0)
     assert talk.wakes_at() == pytest.approx(1.0)
 
 
@@ -63,19 +64,19 @@ def test_a_server_with_events_tells_by_itself() -> None:
     talk = dialogue(OPTION_RES)
     assert talk.wakes_at() == pytest.approx(1.0)
     assert talk.feed(changed(b"mail", 9, 1, 2), 0.2)
-    assert talk.functions["mail"] == FunctionQueue(9, 1, 2)
+    assert talk.functions["mail"] == FunctionQueue(9, 1, 2, 9)
     assert not talk.feed(changed(b"mail", 9, 1, 2), 0.3)
     assert talk.feed(changed(b"new", 1, 0, 0), 0.4)
-    assert talk.functions["new"] == FunctionQueue(1, 0, 0)
+    assert talk.functions["new"] == FunctionQueue(1, 0, 0, 1)
     assert talk.wakes_at() == pytest.approx(0.5)  # a function nobody knew: whose workers are there?
 
 
 def test_jobs_that_status_counts_and_that_could_not_be_started_are_not_taken_for_waiting() -> None:
     talk = dialogue(OPTION_RES)
-    talk.feed(changed(b"mail", 0, 1, 2), 0.2)  # its rate is used up, say
+    talk.feed(changed(b"mail", 0, 1, 2, 2), 0.2)  # its rate is used up, say
     assert talk.ask(10.0) == b"status\n"
     talk.feed(STATUS, 10.0)
-    assert talk.functions["mail"] == FunctionQueue(0, 1, 2)
+    assert talk.functions["mail"] == FunctionQueue(0, 1, 2, waiting=2)
 
 
 def test_a_change_that_was_lost_is_found_by_asking() -> None:
@@ -85,7 +86,7 @@ def test_a_change_that_was_lost_is_found_by_asking() -> None:
         questions.append(talk.ask(float(moment)))
         talk.feed(WORKERS if questions[-1] == b"workers\n" else b"mail\t0\t0\t2\n.\n", float(moment))
     assert questions == [b"workers\n"] * 9 + [b"status\n"]
-    assert talk.functions == {"mail": FunctionQueue(0, 0, 2)}
+    assert talk.functions == {"mail": FunctionQueue(0, 0, 2, 0)}
 
 
 def test_when_workers_come_or_go_it_soon_asks_whose_they_are() -> None:

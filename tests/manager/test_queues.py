@@ -21,7 +21,8 @@ UNKNOWN_OPTION = encode_response(PacketType.ERROR, b"UNKNOWN_OPTION", b"unknown"
 
 
 def changed(function: bytes, *counts: int) -> bytes:
-    return encode_response(QUEUE_CHANGED, function, *(b"%d" % count for count in counts))
+    waiting = counts[:1] if len(counts) == 3 else ()  # all that waits can be started, unless it is said otherwise
+    return encode_response(QUEUE_CHANGED, function, *(b"%d" % count for count in (*counts, *waiting)))
 
 
 class ScriptedServer:
@@ -126,7 +127,7 @@ def test_a_pushed_change_is_told_at_once(server: ScriptedServer, follow: Callabl
     following = follow(server.address)
     following.until(lambda: following.queues.reachable, "the server answers")
     assert following.queues.servers[0].is_pushed
-    assert following.queues.of("mail") == FunctionQueue(queued=1, running=0, workers=1)
+    assert following.queues.of("mail") == FunctionQueue(queued=1, running=0, workers=1, waiting=1)
     pushed_at = time.monotonic()
     server.push(changed(b"mail", 7, 1, 1))
     following.until(lambda: following.queues.of("mail").queued == 7, "the change")
@@ -154,7 +155,7 @@ def test_a_server_that_does_not_know_events_is_asked(server: ScriptedServer, fol
     following.until(lambda: following.queues.reachable, "the server answers")
     assert not following.queues.servers[0].is_pushed
     server.answers[b"status"] = b"mail\t9\t2\t3\n.\n"
-    following.until(lambda: following.queues.of("mail") == FunctionQueue(7, 2, 3), "the change")
+    following.until(lambda: following.queues.of("mail") == FunctionQueue(7, 2, 3, 7), "the change")
 
 
 @pytest.mark.parametrize("answer", [None, b""])
@@ -178,13 +179,13 @@ def test_a_silent_server_counts_as_down_and_the_others_go_on(
     try:
         following = follow(server.address, other.address)
         following.until(lambda: following.queues.reachable, "both answer")
-        assert following.queues.of("mail") == FunctionQueue(queued=2, running=0, workers=1)
+        assert following.queues.of("mail") == FunctionQueue(queued=2, running=0, workers=1, waiting=2)
         silent_at = time.monotonic()
         server.is_silent = True
         following.until(lambda: not following.queues.reachable, "the silent one counts as down")
         assert time.monotonic() - silent_at < ANSWER_TIMEOUT_S + 3 * IDLE_INTERVAL_S
         assert [watch.up for watch in following.queues.servers] == [False, True]
-        assert following.queues.of("mail") == FunctionQueue(queued=1, running=0, workers=1)
+        assert following.queues.of("mail") == FunctionQueue(queued=1, running=0, workers=1, waiting=1)
         other.push(changed(b"mail", 5, 1, 1))
         following.until(lambda: following.queues.of("mail").queued == 5, "the other one's change")
         server.is_silent = False

@@ -458,7 +458,8 @@ class BrokerHistory(RuleBasedStateMachine):
             name, _, numbers = body.partition(b"\0")
             self.told[name] = numbers
         for name, function in self.harness.broker.table.functions.items():
-            expected = b"%d\0%d\0%d" % (function.startable(self.harness.now), function.running, len(function.workers))
+            counts = (function.startable(self.harness.now), function.running, len(function.workers), function.waiting)
+            expected = b"\0".join(b"%d" % count for count in counts)
             assert self.told[name] == expected
 
 

@@ -202,10 +202,10 @@ def test_queue_events_count_it_when_it_is_due(broker, submit_in):
     watcher.ask(PacketType.OPTION_REQ, b"queue-events")
     submit_in(5)
     broker.advance(0.1)
-    assert watcher.take() == [(1001, b"f\x000\x000\x000")]
+    assert watcher.take() == [(1001, b"f\x000\x000\x000\x001")]
     broker.advance(5)
     broker.advance(0.1)
-    assert watcher.take() == [(1001, b"f\x001\x000\x000")]
+    assert watcher.take() == [(1001, b"f\x001\x000\x000\x001")]
 
 
 def test_a_sleeping_worker_of_a_real_server_is_woken_on_the_second(server):

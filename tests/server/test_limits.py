@@ -230,11 +230,11 @@ def test_what_may_not_be_started_is_not_told_as_waiting_to_who_scales_by_it(brok
         broker.advance(0.05)
         return [body for _, body in watcher.take()][-1:]
 
-    assert told() == [b"f\x002\x000\x001"]
+    assert told() == [b"f\x002\x000\x001\x009"]
     worker.grab(), worker.grab()
-    assert told() == [b"f\x000\x002\x001"]
+    assert told() == [b"f\x000\x002\x001\x007"]
     broker.advance(10)
-    assert told() == [b"f\x001\x002\x001"]  # two tokens, one place
+    assert told() == [b"f\x001\x002\x001\x007"]  # two tokens, one place
     assert broker.status(b"f") == (9, 2, 1)
 
 

@@ -10,8 +10,9 @@ QUEUE_CHANGED = 1001
 COALESCING_S = 0.02
 
 
-def changed(function, queued, running, workers):
-    return (QUEUE_CHANGED, b"%s\0%d\0%d\0%d" % (function, queued, running, workers))
+def changed(function, queued, running, workers, waiting=None):
+    waiting = queued if waiting is None else waiting
+    return (QUEUE_CHANGED, b"%s\0%d\0%d\0%d\0%d" % (function, queued, running, workers, waiting))
 
 
 @pytest.fixture
