@@ -210,6 +210,8 @@ class MySql(_ManyValues):
         with driver_connection.cursor() as cursor:
             # READ COMMITTED: a delete of many rows locks no gaps between them.
             cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            # Else a name that is too long would be cut in silence.
+            cursor.execute("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
             cursor.execute("SELECT @@max_allowed_packet")
             self._packet_bytes = int(cursor.fetchone()[0])
         self.statement_bytes = min(STATEMENT_BYTES, self._packet_bytes // 4)  # escaping can double it

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Engine, LargeBinary, Select, and_, column, or_, select, table
 from sqlalchemy.engine import Row
@@ -20,6 +20,11 @@ from gearman_server.replay import StoredJob, Wanted
 from gearman_server.stores.backends import JOBS, Backend
 from gearman_server.stores.reasons import is_locked, reason_of
 from gearman_server.stores.rows import COLUMNS, OWNER, stored_job
+
+if TYPE_CHECKING:
+    AnyRow = Row[*tuple[Any, ...]]
+    AnySelect = Select[*tuple[Any, ...]]
+
 
 #: Rows in a page: what the loop takes in at once, in about a millisecond.
 PAGE_ROWS: Final = 500
@@ -34,10 +39,6 @@ _jobs: Final = table(
     JOBS, *(column(name, LargeBinary()) if name in _BYTES else column(name) for name in COLUMNS), column("owner")
 )
 _columns: Final = [_jobs.c[name] for name in COLUMNS]
-
-
-AnyRow = Row[*tuple[Any, ...]]
-AnySelect = Select[*tuple[Any, ...]]
 
 
 class Page(NamedTuple):
