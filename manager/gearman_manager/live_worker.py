@@ -21,6 +21,7 @@ class LiveWorker:
     slots: tuple[int, ...]  # its own, and one for each place; a program never writes to them
     output: ChildOutput
     started_at: float
+    client_id: str = ""  # what it calls itself towards job servers
     expires_at: float | None = None  # by `max_lifetime`
     pid: int = 0
     pidfd: int = -1
@@ -42,6 +43,30 @@ class LiveWorker:
     def is_program(self) -> bool:
         """A command pool's worker: it has no scoreboard, and nobody knows when it has registered."""
         return self.order.pool.command is not None
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """Its order, as a zygote is told."""
+        pool = self.order.pool
+        return {
+            "name": self.name,
+            "slot": self.slot,
+            "client_id": self.client_id,
+            "servers": list(self.order.servers),
+            "functions": list(self.order.functions),
+            "max_jobs": pool.max_jobs,
+            "max_memory_bytes": pool.max_memory_bytes,
+            "nice": pool.nice,
+        }
+
+    @property
+    def concurrent_message(self) -> dict[str, Any]:
+        """What it must know beside that when it loads the code itself and has several places."""
+        return self.message | {
+            "place_slots": self.slots[1:],
+            "folders": self.order.folders,
+            "log_level": self.order.log_level,
+        }
 
     @property
     def where(self) -> dict[str, Any]:

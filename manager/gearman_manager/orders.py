@@ -8,11 +8,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from gearman_manager.bridge.order import COMMAND, is_php_file
 from gearman_manager.config import Layout, ResolvedPool
 
+#: The share of `max_lifetime` over which the workers of a pool are spread, so that no two go together.
+LIFETIME_SPREAD: Final = 0.2
+_GOLDEN_RATIO: Final = 0.6180339887498949  # its multiples are spread most evenly, however many there are
 Message = dict[str, Any]
 
 
@@ -56,6 +59,14 @@ class PoolOrder:
     def registered(self) -> list[str]:
         """The functions' names towards Gearman."""
         return list(self.pool.functions)
+
+    def expiry(self, name: str, now: float) -> float | None:
+        """When the lifetime of worker POOL/N ends: up to a fifth early, each of a pool at a moment of its own."""
+        lifetime_s = self.pool.max_lifetime_s
+        if lifetime_s is None:
+            return None
+        serial = int(name.rpartition("/")[2])
+        return now + lifetime_s * (1 - LIFETIME_SPREAD * (serial * _GOLDEN_RATIO % 1))
 
 
 @dataclass(frozen=True, slots=True)

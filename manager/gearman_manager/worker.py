@@ -12,11 +12,11 @@ import time
 from setproctitle import setproctitle
 
 from gearman_client import Worker, WorkerJob, WorkerSettings
+from gearman_manager.aftermath import Aftermath
 from gearman_manager.lifeline import ends_with_supervisor
 from gearman_manager.routine import describe, run_job
 from gearman_manager.scoreboard import SlotWriter
 from gearman_manager.serving import Serving
-from gearman_manager.surroundings import Surroundings
 from gearman_manager.time_limit import TimeLimit
 from gearman_manager.worker_order import CLIENT_ID_VARIABLE, Code, Order, Shared
 
@@ -29,7 +29,7 @@ class WorkerProcess(Serving):
     def __init__(self, order: Order, code: Code, shared: Shared) -> None:
         super().__init__(order, code, shared)
         self._limit = TimeLimit()
-        self._surroundings = Surroundings()
+        self._aftermath = Aftermath()
         self._gearman = Worker(self._server_index, WorkerSettings(client_id=order.client_id), observer=self)
         self._gearman.interrupt_on(shared.lifeline)
         for registered in self._routines:
@@ -62,7 +62,7 @@ class WorkerProcess(Serving):
             self._slot.error(failure)
         ended_ns = time.monotonic_ns()
         self._slot.end(ended_ns, failed=failure is not None)
-        self._surroundings.restore(ended_ns)
+        self._aftermath.clear_up(ended_ns)
         return failure is not None
 
 

@@ -35,15 +35,12 @@ _log = logging.getLogger("workers")
 PROGRAM_START_S: Final = 1.0
 ORDER_TIMEOUT_S: Final = 30.0
 SYSTEM_RETRY_S: Final = 1.0
-#: The share of `max_lifetime` over which the workers of a pool are spread, so that no two go together.
-_LIFETIME_SPREAD: Final = 0.2
 _WORN: Final = {
     Wear.LAST_JOBS: "has reached its max_jobs",
     Wear.MEMORY: "has reached its max_memory",
     Wear.DESCRIPTORS: "has used up its file descriptors",
     Wear.STUCK_JOB: "has a job that does not end",
 }
-_GOLDEN_RATIO: Final = 0.6180339887498949
 
 
 class Workforce:
@@ -246,10 +243,11 @@ class Workforce:
         worker = pool.new_worker(now)
         extra["worker"] = worker.name
         live = LiveWorker(worker, pool, order, slots, output, now)
-        live.expires_at = _expiry(order, worker.name, now)
+        live.client_id = f"gm:{self._manager}/{worker.name}"
+        live.expires_at = order.expiry(worker.name, now)
         self.live[worker.name] = live
         if zygote is not None and needs_zygote:
-            zygote.spawn(self._message(live), output.write_end)
+            zygote.spawn(live.message, output.write_end)
         else:
             self._start_by_exec(live)
         output.handed_over()
@@ -261,25 +259,12 @@ class Workforce:
         pool.refused(reason, now + SYSTEM_RETRY_S)
         self._wake()  # to plan anew: the plan that is being carried out knows no time to look again
 
-    def _message(self, live: LiveWorker) -> dict[str, Any]:
-        pool = live.order.pool
-        return {
-            "name": live.name,
-            "slot": live.slot,
-            "client_id": self._client_id(live),
-            "servers": list(live.order.servers),
-            "functions": list(live.order.functions),
-            "max_jobs": pool.max_jobs,
-            "max_memory_bytes": pool.max_memory_bytes,
-            "nice": pool.nice,
-        }
-
     def _start_by_exec(self, live: LiveWorker) -> None:
         try:
             if live.order.is_concurrent:
-                child = self.start_concurrent(self._concurrent_message(live), live.output.write_end)
+                child = self.start_concurrent(live.concurrent_message, live.output.write_end)
             else:
-                child = start_program(live.order, live.name, self._client_id(live), live.output.write_end)
+                child = start_program(live.order, live.name, live.client_id, live.output.write_end)
         except StartError as error:
             live.pool.last_error = str(error)
             _log.error("%s; trying again", error, extra={"pool": live.pool.name})
@@ -289,21 +274,10 @@ class Workforce:
         if live.is_program:
             gevent.spawn_later(PROGRAM_START_S, self._program_lives, live)
 
-    def _concurrent_message(self, live: LiveWorker) -> dict[str, Any]:
-        """What a worker must know beside the order when it loads the code itself and has several places."""
-        return self._message(live) | {
-            "place_slots": live.slots[1:],
-            "folders": live.order.folders,
-            "log_level": live.order.log_level,
-        }
-
     def _program_lives(self, live: LiveWorker) -> None:
         if self.live.get(live.name) is live and live.worker.state is WorkerState.STARTING:
             live.pool.event(live.name, WorkerEvent.REGISTERED, time.monotonic())
             self._wake()
-
-    def _client_id(self, live: LiveWorker) -> str:
-        return f"gm:{self._manager}/{live.name}"
 
     def _born(self, live: LiveWorker, child: process.Child) -> None:
         live.pid, live.pidfd = child.pid, child.pidfd
@@ -393,7 +367,7 @@ class Workforce:
         registered = live.worker.ready_at is not None or view.state in (SlotState.IDLE, SlotState.BUSY)
         left_alone = registered and status == 0 if live.is_program else view.state is SlotState.LEAVING
         process.kill_session(live.pid)
-        self._strays.left_by(self._client_id(live))
+        self._strays.left_by(live.client_id)
         totals = self._totals[live.pool.name]
         totals.jobs += view.done + view.failed
         totals.busy_ns += view.busy_ns
@@ -419,13 +393,3 @@ class Workforce:
 
 def _go_back(jobs: int) -> str:
     return "its job goes back to the queue" if jobs == 1 else f"its {jobs} jobs go back to the queue"
-
-
-def _expiry(order: PoolOrder, name: str, now: float) -> float | None:
-    """When its lifetime ends: up to a fifth early, each worker of a pool at a moment of its own."""
-    lifetime_s = order.pool.max_lifetime_s
-    if lifetime_s is None:
-        return None
-    serial = int(name.rpartition("/")[2])
-    early = _LIFETIME_SPREAD * (serial * _GOLDEN_RATIO % 1)
-    return now + lifetime_s * (1 - early)

@@ -1,4 +1,4 @@
-"""Hostile or unlucky code, files and systems: the manager goes on, says what is wrong, and leaves nothing behind."""
+"""Hostile or unlucky jobs, and a hostile system: the manager goes on, says what is wrong, and leaves nothing."""
 
 import os
 import re
@@ -14,40 +14,7 @@ from gearman_client import JobException, JobFailed
 
 from . import neighbour
 from .conftest import RunningManager, alive, eventually
-
-WITHIN_S = 9.0
-WORKER, ZYGOTE, SERVER = "gearman-manager: worker ", "gearman-manager: zygote", "gearman-server: "
-NAPPING = f"{WORKER}nap/"
-NO_JOB_SERVER = "run_dir: run\nservers: ['127.0.0.1:1']\n"
-
-
-def titled(manager: RunningManager, title: str) -> list[int]:
-    """The processes below the supervisor whose titles start so; zombies have none."""
-    found = []
-    for pid in manager.family()[1:]:
-        try:
-            if " ".join(psutil.Process(pid).cmdline()).startswith(title):
-                found.append(pid)
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
-def end_without_a_trace(manager: RunningManager, *others: int) -> None:
-    """It stops with 0, no process is left, and nothing of what happened was a surprise to it."""
-    pids = [*manager.family(), *others]
-    assert manager.stop(within_s=WITHIN_S) == 0
-    eventually(lambda: not any(alive(pid) for pid in pids), "no process is left", WITHIN_S)
-    assert "Traceback" not in manager.log()
-
-
-def launch(manager: RunningManager, config: str = NO_JOB_SERVER) -> None:
-    """Start without waiting, with a log of its own."""
-    manager.workers_dir.mkdir(exist_ok=True)
-    manager.config_file.write_text(config)
-    manager.log_file.unlink(missing_ok=True)
-    manager.launch()
-
+from .observing import NAPPING, SERVER, WITHIN_S, WORKER, ZYGOTE, end_without_a_trace, launch, titled
 
 # What jobs do
 
@@ -190,124 +157,6 @@ def test_a_job_that_forks_and_comes_back_twice_has_one_answer_and_leaves_no_seco
     eventually(lambda: titled(manager, WORKER) == [worker], "no copy of the worker is left", WITHIN_S)
     assert manager.workers("twice")[0]["done"] == 10
     end_without_a_trace(manager)
-
-
-# What files do
-
-
-@pytest.mark.parametrize(
-    ("end", "how"),
-    [("os._exit(4)", "exit status 4"), ("os.kill(os.getpid(), 9)", "killed by SIGKILL")],
-)
-def test_a_module_that_ends_its_process_is_named_and_left_out_until_it_is_mended(
-    manager: RunningManager, end: str, how: str
-) -> None:
-    file = manager.write_module("deadly.py", f"import os\n{end}\n\ndef deadly(job): ...\n")
-    manager.write_module("good.py", "def good(job): return b'good'\n")
-    manager.start("")
-    with manager.client(timeout_s=WITHIN_S) as client:
-        assert client.submit("good", b"") == b"good"
-        (error,) = manager.status()["errors"]
-        assert error["file"] == str(file)
-        assert how in error["message"]
-        checked = manager.command("check", check=False)
-        assert checked.returncode == 78
-        assert str(file) in checked.stderr
-        assert how in checked.stderr
-        manager.write_module("deadly.py", "def deadly(job): return b'mended'\n")
-        assert client.submit("deadly", b"") == b"mended"
-        assert client.submit("good", b"") == b"good"
-        eventually(lambda: manager.status()["errors"] == [], "the error is gone", WITHIN_S)
-        manager.write_module("deadly.py", f"import os\n{end}\n\ndef deadly(job): ...\n")
-        (error,) = eventually(lambda: manager.status()["errors"], "it is named again", WITHIN_S)
-        assert how in error["message"]
-        assert client.submit("deadly", b"") == b"mended"
-    end_without_a_trace(manager)
-
-
-def test_a_zygote_that_dies_while_new_code_is_loaded_costs_no_module(napping: RunningManager) -> None:
-    manager = napping.start("")
-    begun, go = manager.folder / "begun", manager.folder / "go"
-    (zygote,) = titled(manager, ZYGOTE)
-    manager.write_module(
-        "patient.py",
-        f"""
-        import time
-        from pathlib import Path
-
-        Path({str(begun)!r}).touch()
-        while not Path({str(go)!r}).exists():
-            time.sleep(0.01)
-
-        def patient(job):
-            return b"here"
-        """,
-    )
-    eventually(begun.exists, "the new code is being loaded", WITHIN_S)
-    os.kill(zygote, signal.SIGKILL)
-    eventually(lambda: "the zygote died" in manager.log(), "the death is noticed", WITHIN_S)
-    go.touch()
-    with manager.client(timeout_s=WITHIN_S) as client:
-        assert client.submit("patient", b"") == b"here"
-    assert manager.status()["errors"] == []
-    end_without_a_trace(manager)
-
-
-def test_a_mended_setup_is_tried_at_once_however_often_the_old_one_failed(manager: RunningManager) -> None:
-    source = "class unlucky:\n    def setup(self, settings):\n        {}\n    def run(self, job): return b'mended'\n"
-    manager.write_module("unlucky.py", source.format("raise RuntimeError('no database')"))
-    launch(manager, "run_dir: run\nserver: {listen: 127.0.0.1:0}\n")
-    eventually(lambda: re.search(r"replaced in [3-9]\.", manager.log()), "more than 3 s of back-off", WITHIN_S)
-    (manager.address,) = manager.status()["servers"]
-    manager.write_module("unlucky.py", source.format("pass"))
-    saved = time.monotonic()
-    with manager.client(timeout_s=WITHIN_S) as client:
-        assert client.submit("unlucky", b"") == b"mended"
-    assert time.monotonic() - saved < 3
-
-
-def test_a_fifo_and_a_circle_of_links_among_the_modules_stop_nothing(napping: RunningManager) -> None:
-    manager = napping
-    os.mkfifo(manager.workers_dir / "pipe.py")
-    (manager.workers_dir / "loop").symlink_to("../workers")
-    (manager.workers_dir / "nowhere.py").symlink_to("nowhere.py")
-    launch(manager, "run_dir: run\nserver: {listen: 127.0.0.1:0}\n")
-    eventually(manager.settled, "all workers registered", WITHIN_S)
-    status = manager.status()
-    assert status["errors"] == []
-    assert list(status["functions"]) == ["nap"]
-    end_without_a_trace(manager)
-
-
-def test_an_empty_folder_is_answered_with_what_belongs_there(manager: RunningManager) -> None:
-    launch(manager)
-    where = str(manager.workers_dir)
-    (warning,) = eventually(
-        lambda: [line for line in manager.log().splitlines() if " WARNING " in line and where in line],
-        "a warning that names the folder",
-        WITHIN_S,
-    )
-    assert "def " in warning
-    assert ".py" in warning
-    end_without_a_trace(manager)
-
-
-def test_a_log_file_that_can_not_be_written_is_refused_and_the_next_reload_works(napping: RunningManager) -> None:
-    manager = napping.start("")
-    assert manager.process is not None
-    config = manager.config_file.read_text()
-    manager.config_file.write_text(f"{config}log: {{file: {manager.folder}}}\n")
-    manager.process.send_signal(signal.SIGHUP)
-    (error,) = eventually(lambda: manager.status()["errors"], "status says what is wrong", WITHIN_S)
-    assert error["file"] == str(manager.config_file)
-    assert "log.file" in error["message"]
-    good = manager.folder / "good.log"
-    manager.config_file.write_text(f"{config}log: {{file: {good}}}\npools: {{nap: {{functions: [nap], min: 3}}}}\n")
-    manager.process.send_signal(signal.SIGHUP)
-    eventually(lambda: len(manager.workers("nap")) == 3 and manager.settled(), "it is taken over", WITHIN_S)
-    assert manager.status()["errors"] == []
-    end_without_a_trace(manager)
-    assert "stopped" in good.read_text()
 
 
 # What the system and its operator do

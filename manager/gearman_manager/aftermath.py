@@ -1,4 +1,4 @@
-"""What user code finds in its process beside its job: the working directory, standard output and standard error.
+"""What a job may leave changed in its process: the working directory, standard output and standard error.
 
 A job may change directory, close its output or put another file in its place. The next job of the worker finds
 everything as the worker's setup left it. Not for workers that run several jobs at once: they share all this.
@@ -17,7 +17,7 @@ LOOK_INTERVAL_NS: Final = 1_000_000
 _SPARE_FROM: Final = 100  # out of the way of code that counts on small numbers
 
 
-class Surroundings:
+class Aftermath:
     """Noted once, put back after each job."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Surroundings:
         self._outputs = [(number, *_spare(number)) for _, number in STREAMS]
         self._looked_ns = 0
 
-    def restore(self, now_ns: int) -> None:
+    def clear_up(self, now_ns: int) -> None:
         """A job is done."""
         if self._folder >= 0:
             with suppress(OSError):
