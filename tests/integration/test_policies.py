@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from gearman_client import JobException, ServerError, connect_admin
+from gearman_client import Client, JobException, JobFailed, ServerError, connect_admin
 
 from .conftest import RunningManager, eventually
 
@@ -108,6 +108,7 @@ def test_a_function_decides_that_its_job_is_tried_later_or_never_again(manager: 
 def test_on_a_foreign_job_server_check_and_status_say_which_keys_can_not_hold(
     napping: RunningManager, gearmand: str
 ) -> None:
+    napping.write_module("later.py", "from gearman_manager import Retry\ndef later(job):\n    raise Retry('busy')\n")
     napping.config_file.write_text(
         f"run_dir: run\nservers: ['{gearmand}']\nfunctions: {{nap: {{max_running: 2, timeout: 1m}}}}\n"
     )
@@ -119,6 +120,9 @@ def test_on_a_foreign_job_server_check_and_status_say_which_keys_can_not_hold(
     eventually(lambda: napping.status()["servers"][gearmand]["notices"] == [sentence], "status says so too")
     assert sentence in napping.command("status").stdout
     assert f"job server {gearmand}: {sentence}" in napping.log()
+    with Client([gearmand], timeout_s=20) as client, pytest.raises(JobFailed):
+        client.submit("later", b"")
+    assert f"{gearmand} is no job server of ours and can't be told: the job has failed" in napping.log()
 
 
 def test_check_says_when_a_server_can_not_be_asked(napping: RunningManager) -> None:
