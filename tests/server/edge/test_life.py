@@ -114,7 +114,7 @@ def test_options_of_gearmand_are_accepted(run_command, options):
 
 
 def test_another_queue_type_is_refused_with_the_remedy(run_command):
-    refused = run_command("--check-args", "-q", "libsqlite3")
+    refused = run_command("--check-args", "-q", "libmemcached")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "--store" in refused.stderr
 
