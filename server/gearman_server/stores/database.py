@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from gearman_server.dead_letters import DeadLetter
 from gearman_server.errors import OwnershipLostError, StartError, StoreError
-from gearman_server.job import Job, JobState
+from gearman_server.job import NORMAL, Job, JobState
 from gearman_server.stores.backends import Backend, backend_of
 from gearman_server.stores.batch import Batch, row_id
 from gearman_server.stores.changes import change, count_losses, delete_jobs
@@ -27,7 +27,7 @@ from gearman_server.stores.letters import read_letters
 from gearman_server.stores.migrations import migrate, read_meta, write_meta
 from gearman_server.stores.reading import StoredRows
 from gearman_server.stores.reasons import reason_of
-from gearman_server.stores.rows import FULL, PLAIN, Row, plain_rows, row_of
+from gearman_server.stores.rows import FULL, PLAIN, QUEUED, Row, plain_rows, row_of
 from gearman_server.stores.url import shown
 
 #: How long a second server waits for the first one to end.
@@ -35,6 +35,10 @@ OWNER_PATIENCE_S: Final = 15.0
 _OWNER_LOOKS_S: Final = 0.1
 #: Numbers that are reserved at once: so many that handles go on for hours while the database is away.
 NUMBERS_RESERVED: Final = 1_000_000_000
+
+#: What asks a store in trouble whether it is well again.
+_PROBE_ID: Final = -1
+_PROBE_BYTES: Final = 1 << 16
 
 _EXTRAS: Final = {"psycopg": "postgresql", "pymysql": "mysql"}
 
@@ -236,9 +240,27 @@ class Database:
                 yield from self._insert_in_parts(jobs[half:])
 
     def _probe(self) -> None:
-        """Commit something that changes nothing: can it be written?"""
+        """Commit a row of some size and take it away again: is there room? No reader ever sees a row of this id."""
+        row: Row = (
+            _PROBE_ID,
+            QUEUED,
+            NORMAL,
+            0,
+            0,
+            None,
+            0.0,
+            b"probe",
+            b"probe",
+            b"",
+            None,
+            None,
+            bytes(_PROBE_BYTES),
+        )
         with self._transaction() as connection:
-            write_meta(connection, "owner", _this_process())
+            delete_jobs(connection, [_PROBE_ID])
+            self._backend.insert(connection, FULL, [row])
+        with self._transaction() as connection:
+            delete_jobs(connection, [_PROBE_ID])
 
 
 def _engine(url: URL, backend: Backend, timeout_s: float) -> Engine:
