@@ -19,7 +19,7 @@ import pytest
 from gearman_client import Address, Worker, WorkerObserver, WorkerSettings
 from gearman_client.packet import REQUEST_MAGIC, Packet, PacketParser, PacketType, encode_response
 
-DEADLINE_S = 10.0
+DEADLINE_S = 20.0
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> Any:

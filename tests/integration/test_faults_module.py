@@ -149,7 +149,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningManager
 @pytest.fixture
 def client(hostile: RunningManager) -> Iterator[Client]:
     """A client, while the neighbour is called all the time; at the end nothing has surprised the manager."""
-    with neighbour.undisturbed(hostile), hostile.client(timeout_s=20) as client:
+    with neighbour.undisturbed(hostile), hostile.client(timeout_s=60) as client:
         yield client
     assert hostile.process is not None
     assert hostile.process.poll() is None

@@ -14,7 +14,7 @@ from gearman_client import JobException, JobFailed
 
 from . import neighbour
 from .conftest import RunningManager, alive, eventually
-from .observing import NAPPING, SERVER, WITHIN_S, WORKER, ZYGOTE, end_without_a_trace, launch, titled
+from .observing import NAPPING, SERVER, STOPS_WITHIN_S, WITHIN_S, WORKER, ZYGOTE, end_without_a_trace, launch, titled
 
 # What jobs do
 
@@ -174,7 +174,7 @@ def test_a_zygote_that_hangs_does_not_hold_up_the_second_request_to_stop(napping
     assert manager.process is not None
     manager.process.send_signal(signal.SIGTERM)
     eventually(lambda: ": stopping" in manager.log(), "it stops", WITHIN_S)
-    assert manager.stop(within_s=WITHIN_S) == 0
+    assert manager.stop(within_s=STOPS_WITHIN_S) == 0
     eventually(lambda: not any(alive(pid) for pid in pids), "no process is left", WITHIN_S)
     assert "Traceback" not in manager.log()
 
@@ -186,7 +186,7 @@ def test_an_import_that_takes_for_ever_does_not_hold_up_a_stop(manager: RunningM
     launch(manager, "run_dir: run\nserver: {listen: 127.0.0.1:0}\n")
     eventually(started.exists, "the import has begun", WITHIN_S)
     pids = manager.family()
-    assert manager.stop(number, within_s=5) == 0
+    assert manager.stop(number, within_s=STOPS_WITHIN_S) == 0
     eventually(lambda: not any(alive(pid) for pid in pids), "no process is left", WITHIN_S)
     assert "Traceback" not in manager.log()
 
@@ -243,7 +243,7 @@ def test_a_second_interrupt_at_the_very_end_changes_no_clean_end(manager: Runnin
         eventually(lambda: ": generation 1: " in manager.log(), "it runs", WITHIN_S)
         manager.process.send_signal(signal.SIGINT)
         eventually(lambda: f": {moment}" in manager.log(), f"it says {moment}", WITHIN_S)
-        assert manager.stop(signal.SIGINT, within_s=WITHIN_S) == 0, manager.log()
+        assert manager.stop(signal.SIGINT, within_s=STOPS_WITHIN_S) == 0, manager.log()
         assert "Traceback" not in manager.log()
 
 

@@ -33,7 +33,7 @@ def listed(manager: RunningManager, *arguments: str) -> list[dict[str, Any]]:
 
 def test_the_queue_can_be_listed_shown_cancelled_and_purged(busy: RunningManager) -> None:
     with busy.client() as client:
-        running = client.submit_background("nap", "60")
+        running = client.submit_background("nap", "600")
         waiting = [client.submit_background("nap", b"\x1b[31m[bold]" + b"x" * 100) for _ in range(3)]
     eventually(lambda: listed(busy, "jobs", "list", "--state", "running"), "the first one runs")
     rows = listed(busy, "jobs", "list", "nap")

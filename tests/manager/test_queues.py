@@ -15,7 +15,7 @@ from gearman_client.packet import REQUEST_MAGIC, PacketParser, PacketType, encod
 from gearman_manager.queue_dialogue import ANSWER_TIMEOUT_S, IDLE_INTERVAL_S, FunctionQueue
 from gearman_manager.queues import Queues
 
-DEADLINE_S = 10.0
+DEADLINE_S = 20.0
 OPTION_RES = encode_response(PacketType.OPTION_RES, QUEUE_EVENTS_OPTION)
 UNKNOWN_OPTION = encode_response(PacketType.ERROR, b"UNKNOWN_OPTION", b"unknown")
 

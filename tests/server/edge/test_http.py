@@ -8,7 +8,7 @@ import pytest
 
 from gearman_client.packet import PacketType
 
-DEADLINE_S = 6
+DEADLINE_S = 20
 NAMES = {PacketType.WORK_FAIL: "WORK_FAIL", PacketType.WORK_EXCEPTION: "WORK_EXCEPTION"}
 
 

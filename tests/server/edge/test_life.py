@@ -12,7 +12,7 @@ import pytest
 
 from gearman_client.packet import PacketType
 
-DEADLINE_S = 15
+DEADLINE_S = 25
 
 
 # --- the background

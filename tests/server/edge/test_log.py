@@ -9,7 +9,7 @@ import pytest
 from gearman_client.packet import PacketType
 from gearman_server.log_handlers import PIPE_BYTES, FileHandler, LineHandler, SyslogHandler
 
-DEADLINE_S = 15
+DEADLINE_S = 25
 
 
 def record(text):

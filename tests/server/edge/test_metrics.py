@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gearman_client.packet import PacketType
 
-DEADLINE_S = 6
+DEADLINE_S = 20
 
 
 class Page:
