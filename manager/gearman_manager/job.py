@@ -7,7 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 from gearman_client import WorkerJob
+from gearman_client.packet import DEFAULT_MAX_BODY_BYTES
 
+#: A job server takes no longer packet; it would close the connection, and have the job run again and again.
+MAX_RESULT_BYTES: Final = DEFAULT_MAX_BODY_BYTES - 1024
 NOTHING_INTERRUPTS: Final = nullcontext()
 
 
@@ -81,7 +84,13 @@ class Job:
             self._assigned.status(numerator, denominator)
 
     def data(self, data: bytes) -> None:
-        """Send a piece of the result before the end (WORK_DATA)."""
+        """Send a piece of the result before the end (WORK_DATA).
+
+        Raises:
+            ValueError: it is longer than a packet may be.
+        """
+        if len(data) > MAX_RESULT_BYTES:
+            raise ValueError(f"the data has {len(data)} bytes, the limit is {MAX_RESULT_BYTES}: send it in pieces")
         with self._uninterrupted:
             self._assigned.data(data)
 
@@ -98,7 +107,16 @@ def encode_result(result: object) -> bytes:
 
     Raises:
         TypeError: the value is nothing that JSON can hold.
+        ValueError: it is longer than a packet may be.
     """
+    encoded = _encoded(result)
+    if len(encoded) > MAX_RESULT_BYTES:
+        remedy = "put it where the client can fetch it, and return where that is"
+        raise ValueError(f"the result has {len(encoded)} bytes, the limit is {MAX_RESULT_BYTES}: {remedy}")
+    return encoded
+
+
+def _encoded(result: object) -> bytes:
     if isinstance(result, bytes):
         return result
     if result is None:

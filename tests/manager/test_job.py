@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gearman_manager.job import encode_result
+from gearman_manager.job import MAX_RESULT_BYTES, encode_result
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,9 @@ def test_endless_structures_are_refused() -> None:
     endless.append(endless)
     with pytest.raises(TypeError, match="list"):
         encode_result(endless)
+
+
+def test_a_result_that_no_packet_can_hold_is_refused_with_the_limit() -> None:
+    assert len(encode_result(bytes(MAX_RESULT_BYTES))) == MAX_RESULT_BYTES
+    with pytest.raises(ValueError, match=f"{MAX_RESULT_BYTES + 1} bytes, the limit is {MAX_RESULT_BYTES}"):
+        encode_result(bytes(MAX_RESULT_BYTES + 1))
