@@ -91,8 +91,11 @@ def cancel(context: click.Context, handles: tuple[str, ...]) -> None:
 def purge(context: click.Context, function: str, older: float | None, yes: bool) -> None:
     """Cancel all jobs that wait for FUNCTION, for a worker, for their time or for a retry. Asks first."""
     body = {"function": function, "older": older}
-    age = "" if older is None else " and are that old"
-    _confirm(f"Cancel all jobs that wait for {function}{age}? They will not run", yes=yes)
+    if not yes:
+        waiting = ask(context, "GET", "/status")["functions"].get(function, {}).get("queued")
+        count = "the" if waiting is None else str(waiting)
+        age = "" if older is None else " (those that are old enough)"
+        _confirm(f"Cancel {count} jobs that wait for {function}{age}? They will not run", yes=yes)
     answer = ask(context, "POST", "/jobs/purge", body, timeout_s=CHANGE_TIMEOUT_S)
     click.echo(f"{answer['cancelled']} cancelled")
 
