@@ -18,6 +18,7 @@ import backlog
 import durable
 import job_server
 import manager
+import metrics_cost
 import reload
 import tls
 from scope import Scope
@@ -35,6 +36,7 @@ class Subject:
 SUBJECTS = {
     "job_server": Subject(job_server.report),
     "tls": Subject(tls.report, rounds=3),
+    "metrics": Subject(metrics_cost.report),
     "durable": Subject(durable.report, rounds=3),
     "backlog": Subject(backlog.report, rounds=1),
     "manager": Subject(manager.report, rounds=3),

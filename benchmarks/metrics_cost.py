@@ -1,0 +1,35 @@
+"""What counting for Prometheus costs our server: CPU per job with `--metrics-listen` and without."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import median
+
+from gearload import gearload
+from scope import Scope
+from servers import ours, started
+
+ROWS = ("submit -n 200000 -c 4 -d 100", "echo -n 50000 -c 8 -w 8 -d 16")
+_OPTIONS = ("--metrics-listen", "127.0.0.1:0")
+
+
+def report(scope: Scope) -> Iterator[str]:
+    """The subject's section of the report."""
+    rows = [row for row in ROWS if scope.wants(f"metrics: {row}")]
+    if not rows:
+        return
+    yield f"What metrics cost gearman-server, medians of {scope.rounds} rounds"
+    yield ""
+    yield "| gearload | CPU µs/job with metrics | without | more |"
+    yield "|---|--:|--:|--:|"
+    for row in rows:
+        rounds = [(_cpu_us_per_job(row), _cpu_us_per_job(row, *_OPTIONS)) for _ in range(scope.rounds)]
+        without, with_metrics = (median(figures) for figures in zip(*rounds, strict=True))
+        yield f"| {row} | {with_metrics:.1f} | {without:.1f} | {with_metrics - without:.1f} |"
+
+
+def _cpu_us_per_job(row: str, *options: str) -> float:
+    with started(lambda port: [*ours(port), *options]) as server:
+        before_s = server.cpu_s()
+        jobs = gearload(server.port, row)["jobs"]
+        return (server.cpu_s() - before_s) * 1e6 / jobs
