@@ -61,7 +61,8 @@ class StoredRows:
         self._engine = engine
         self._backend = backend
         self._end = end
-        self._mine = and_(_jobs.c.owner == OWNER, _jobs.c.id >= 0, _jobs.c.id < end)
+        # No lower bound here: SQLite would begin each page at this one instead of at the page's own.
+        self._mine = and_(_jobs.c.owner == OWNER, _jobs.c.id < end)
         self._connection: Connection | None = None
 
     def page(self, priority: int, after_id: int) -> Page:
