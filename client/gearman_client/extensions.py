@@ -21,6 +21,17 @@ JOB_FAILURE_OPTION: Final = b"job-failure"
 WORK_FAILURE: Final = 1002
 WORK_FAILURE_ARGUMENTS: Final = 6
 
+#: OPTION_REQ name: this client wants to ask for results of background jobs.
+JOB_RESULT_OPTION: Final = b"job-result"
+
+#: A client's request: handle, milliseconds to wait (decimal text; empty: until the job ends).
+GET_RESULT: Final = 1003
+
+#: Its answer: handle, state, numerator, denominator, ended at, expires at (Unix seconds), how many bytes of data and
+#: warnings are not kept, result or reason.
+RESULT: Final = 1004
+RESULT_ARGUMENTS: Final = 8
+
 #: OPTION_REQ name: this connection wants to be told of every change of a function's queue.
 QUEUE_EVENTS_OPTION: Final = b"queue-events"
 

@@ -12,7 +12,17 @@ from gearman_manager.units import format_duration
 
 COMMAND: Final = "policies"
 #: The columns of its answer, behind the function's name.
-_KEYS: Final = ("timeout", "retries", "crash_retries", "backoff", "max_backoff", "max_queue", "max_running", "rate")
+_KEYS: Final = (
+    "timeout",
+    "retries",
+    "crash_retries",
+    "backoff",
+    "max_backoff",
+    "max_queue",
+    "max_running",
+    "rate",
+    "keep_result",
+)
 _WINDOWS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 #: More are counted, not listed.
 MAX_LISTED: Final = 20
@@ -44,6 +54,7 @@ def _of_function(name: str, function: ResolvedFunction, there: Mapping[str, Rule
 def _wanted(function: ResolvedFunction) -> Rules:
     """What a job server would have to enforce, beyond what any does, in the words of its answer."""
     wanted: dict[str, float | None] = {"max_queue": function.max_queue, "max_running": function.max_running}
+    wanted["keep_result"] = function.keep_result_s
     if function.retries:
         wanted |= {"retries": function.retries, "backoff": function.backoff_s, "max_backoff": function.max_backoff_s}
     if function.crash_retries != BUILT_IN_FUNCTION_KEYS["crash_retries"]:
@@ -65,7 +76,7 @@ def _rules(answer: bytes) -> dict[str, Rules]:
 def _shown(key: str, value: str) -> str:
     if value == "-":
         return "no limit" if key in ("timeout", "crash_retries", "max_queue", "max_running", "rate") else "none"
-    if key in ("timeout", "backoff", "max_backoff"):
+    if key in ("timeout", "backoff", "max_backoff", "keep_result"):
         return format_duration(float(value))
     if key == "rate":
         count, _, window = value.partition("/")

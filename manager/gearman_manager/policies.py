@@ -25,6 +25,8 @@ def policies_of(functions: Mapping[str, ResolvedFunction]) -> dict[str, dict[str
         }
         limits = {"max_queue": function.max_queue, "max_running": function.max_running, "rate": function.rate}
         policies[name] |= {key: limit for key, limit in limits.items() if limit is not None}
+        if function.keep_result_s is not None:
+            policies[name]["keep_result"] = format_duration(max(0.001, function.keep_result_s))
         if function.timeout_s is not None:
             policies[name]["timeout"] = format_duration(max(0.001, function.timeout_s))
     return policies

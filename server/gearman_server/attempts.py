@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gearman_client.packet import PacketType
 from gearman_server.events import AttemptFailed, JobDropped, JobEnded, JobFailed, JobRequeued
 from gearman_server.history import JobHistory
+from gearman_server.kept_results import Ending
 from gearman_server.replies import forwarded
 
 if TYPE_CHECKING:
@@ -79,6 +80,9 @@ class Attempts:
             self._tell_exception(job, failure.reason)
         if job.background and job.is_wanted:
             self._table.dead_letters.bury(job, self._table.now)
+        if job.function.keep_result_s is not None:
+            ending = Ending.FAILED if failure.reason is None else Ending.EXCEPTION
+            self._table.results.end(job, ending, failure.reason or b"")
         self._table.end(job)
         self._note_end(job, failure, started)
 
@@ -146,6 +150,8 @@ class Attempts:
             events.emit(JobEnded(job.handle, job.function.name, failure.how))
 
     def _drop(self, job: Job, reason: str) -> None:
+        if job.function.keep_result_s is not None:
+            self._table.results.end(job, Ending.FAILED, reason.encode())
         self._table.end(job)
         self._table.events.emit(JobDropped(job.handle, job.function.name, reason, job.priority))
 

@@ -32,6 +32,7 @@ from gearman_server.events import (
 )
 from gearman_server.job import Job
 from gearman_server.job_table import BrokerSettings, JobTable
+from gearman_server.kept_results import KeptResult
 from gearman_server.policies import FunctionPolicy
 from gearman_server.queries import Queries
 from gearman_server.queue_events import QueueEvents
@@ -116,6 +117,7 @@ class Broker:
         self._assignments.forget_abilities(session)
         self.table.throttling.wake_freed()
         self._queue_events.unsubscribe(session)
+        self.table.results.forget(session)
         self._note_change()
         self.events.emit(ConnectionClosed(session.identity, session.client_id, reason))
 
@@ -220,6 +222,10 @@ class Broker:
     def restore_dead(self, letters: Iterable[DeadLetter], now: float) -> None:
         """The store's letters of jobs that failed for good in an earlier run, the oldest first."""
         self.table.dead_letters.restore(letters, now)
+
+    def restore_results(self, results: Iterable[KeptResult], now: float) -> None:
+        """The store's results of jobs that ended in an earlier run, in the order of their ends."""
+        self.table.results.kept.restore(results, now)
 
     @property
     def store_trouble(self) -> str | None:

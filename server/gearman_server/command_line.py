@@ -16,6 +16,7 @@ from gearman_server.config_file import with_config_file
 from gearman_server.dead_letters import DeadLetterBounds
 from gearman_server.errors import PolicyFileError, ServerError, UsageError
 from gearman_server.job_table import BrokerSettings
+from gearman_server.kept_results import ResultBounds
 from gearman_server.life import ProcessSettings, run
 from gearman_server.listen_options import allowed, port_settings, tls_settings
 from gearman_server.listener import ListenerSettings
@@ -126,6 +127,7 @@ def _broker_settings(options: dict[str, Any]) -> BrokerSettings:
         dead_letters=DeadLetterBounds(
             options["dead_letters"], options["dead_letters_size"], options["dead_letters_age"]
         ),
+        results=ResultBounds(options["results"], options["results_size"], options["result_data"]),
     )
 
 

@@ -151,6 +151,12 @@ class LettersForgotten(NamedTuple):
     reason: str
 
 
+class ResultsForgotten(NamedTuple):
+    """There are too many results of background jobs: so many are not kept as long as they should be."""
+
+    results: int
+
+
 class ShutdownRequested(NamedTuple):
     """An administrator sent the text command `shutdown`; whoever runs the server ends it once the answer has left."""
 
@@ -192,6 +198,7 @@ Event: TypeAlias = (
     | JobBuried
     | JobRevived
     | LettersForgotten
+    | ResultsForgotten
     | ShutdownRequested
     | StoreFailed
     | StoreRecovered

@@ -79,6 +79,7 @@ class Function:
         "by_key",
         "counts",
         "delayed",
+        "keep_result_s",
         "limits",
         "name",
         "policy",
@@ -110,6 +111,8 @@ class Function:
     def use_policy(self, policy: FunctionPolicy) -> None:
         """From now on these rules hold."""
         self.policy = policy
+        #: How long results of background jobs are kept; None: not at all.
+        self.keep_result_s = policy.keep_result_s
         limited = policy.max_running is not None or policy.rate is not None
         self.throttle = Throttle(policy.max_running, policy.rate, self.throttle) if limited else None
         self._limit(replace(self.limits or QueueLimits(), waiting=policy.max_queue or 0))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gearman_server.durability import JobRecord
     from gearman_server.function import Function
     from gearman_server.history import JobHistory
+    from gearman_server.result_keeping import Recording
     from gearman_server.session import Session
 
 HIGH: Final = 0
@@ -50,11 +51,13 @@ _WAITING: Final = (JobState.QUEUED, JobState.DELAYED)
 class JobExtras:
     """What few jobs have, or only while they run."""
 
-    __slots__ = ("deadline", "history", "progress", "reducer", "run_at")
+    __slots__ = ("deadline", "history", "progress", "recording", "reducer", "run_at")
 
     def __init__(self) -> None:
         #: Numerator and denominator as the worker sent them.
         self.progress: tuple[bytes, bytes] | None = None
+        #: What its worker said on the way, where the result is to be kept.
+        self.recording: Recording | None = None
         self.reducer: bytes | None = None
         #: Before this time (Unix seconds) it is not run; None = it never had to wait.
         self.run_at: int | None = None

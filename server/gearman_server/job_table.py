@@ -21,8 +21,11 @@ from gearman_server.events import EventStream, JobDropped, JobDue
 from gearman_server.function import Function
 from gearman_server.job import ENDED, QUEUED, Job, JobState, coalescing_key
 from gearman_server.job_counts import no_counts
+from gearman_server.kept_results import DEFAULT_BOUNDS as DEFAULT_RESULT_BOUNDS
+from gearman_server.kept_results import Ending, ResultBounds
 from gearman_server.policies import FunctionPolicy, Policies
 from gearman_server.replies import MAX_HANDLE_BYTES, forwarded
+from gearman_server.result_keeping import ResultKeeping
 from gearman_server.retry_timer import RetryTimer
 from gearman_server.schedule import Schedule
 from gearman_server.throttling import Throttling
@@ -63,6 +66,8 @@ class BrokerSettings:
     allow_shutdown: bool = False
     #: How many jobs that failed for good are kept.
     dead_letters: DeadLetterBounds = DEFAULT_BOUNDS
+    #: How many results of background jobs are kept.
+    results: ResultBounds = DEFAULT_RESULT_BOUNDS
 
 
 class JobTable:
@@ -89,6 +94,7 @@ class JobTable:
         self.durability = Durability(store, self)
         self.unix_time = unix_time
         self.dead_letters = DeadLetters(store, settings.dead_letters, agenda, events, unix_time)
+        self.results = ResultKeeping(self, store, settings.results, agenda, events, unix_time)
         self.schedule = Schedule(agenda, unix_time, self._release_delayed)
         self._retry_timer = RetryTimer(agenda, self._release_delayed)
         self.throttling = Throttling(self, agenda)
@@ -125,6 +131,7 @@ class JobTable:
             function.use_policy(self.policies.of(function.name))
             if function.sleepers and function.startable(self.now):
                 self.wake(function)
+        self.results.note_policies()
 
     def drop_function(self, function: Function) -> None:
         """Forget a function, cancelling what waits for it. It must have no workers and no running job."""
@@ -176,7 +183,7 @@ class JobTable:
     def put_back(self, job: Job, wait_s: float = 0.0) -> None:
         """A job that no worker has any longer is to have another attempt, at the tail of its queue, after that wait."""
         if job.extras is not None:
-            job.extras.progress = None
+            job.extras.progress = job.extras.recording = None
         if wait_s > 0:
             self.await_retry(job, self.now + wait_s)
         else:
@@ -248,6 +255,8 @@ class JobTable:
     def drop(self, job: Job, reason: str) -> None:
         """A waiting job is not going to run: those who listen get WORK_FAIL."""
         was_delayed = job.state is JobState.DELAYED
+        if job.function.keep_result_s is not None:
+            self.results.end(job, Ending.FAILED, reason.encode())
         self.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
         self._discard(job, reason)
         job.workload = b""  # the tombstone in the queue must not keep it
@@ -267,6 +276,8 @@ class JobTable:
         for listener in job.listeners:
             listener.listening.discard(job)
         job.listeners = ()
+        if job.function.keep_result_s is not None and job.state is not JobState.CANCELLED:
+            self.results.end(job, Ending.FAILED, b"cancelled while it ran")
         job.state = JobState.CANCELLED
         self._forget_key(job)
         if job.record is not None:

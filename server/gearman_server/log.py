@@ -33,6 +33,7 @@ from gearman_server.events import (
     JobRevived,
     LettersForgotten,
     RequestRefused,
+    ResultsForgotten,
     ShutdownRequested,
     StoreFailed,
     StoreLost,
@@ -181,7 +182,7 @@ def log_events(events: EventStream) -> None:
 _LEVELS_OF_EVENTS: Final[tuple[tuple[int, tuple[type[Event], ...]], ...]] = (
     (logging.ERROR, (StoreFailed, StoreLost)),
     (logging.WARNING, (RequestRefused, JobRequeued, JobFailed, AttemptFailed)),
-    (NOTICE, (JobDropped, LettersForgotten, ShutdownRequested, StoreRecovered)),
+    (NOTICE, (JobDropped, LettersForgotten, ResultsForgotten, ShutdownRequested, StoreRecovered)),
     (
         logging.INFO,
         (ConnectionOpened, ConnectionClosed, FunctionRegistered, FunctionUnregistered, JobBuried, JobRevived),
@@ -228,6 +229,7 @@ _MESSAGES: Final[dict[type[Event], str]] = {
     ShutdownRequested: "connection {identity}: the command shutdown",
     JobBuried: "job {handle} of {function}: kept as a dead letter after {attempts} attempts: {error}",
     JobRevived: "job {handle} of {function}: a dead letter, queued again",
+    ResultsForgotten: "{results} results are forgotten before their time: there are too many",
     LettersForgotten: "{letters} dead letters are forgotten: {reason}",
     StoreFailed: "{reason}; background jobs are refused until it can be written again",
     StoreRecovered: "the store can be written again",

@@ -110,6 +110,9 @@ class Metrics(Collector):
         yield from _queue_gauges(self._functions.values())
         letters = self._broker.table.dead_letters.by_handle
         yield _gauge("gearman_dead_letters", "Background jobs that failed for good and are kept.", len(letters))
+        kept = self._broker.table.results.kept
+        yield _gauge("gearman_results", "Results of background jobs that are kept.", len(kept.by_handle))
+        yield _gauge("gearman_results_bytes", "What they take in memory, about.", kept.size_bytes)
         yield _gauge("gearman_connections", "Open connections.", len(self._broker.sessions))
         yield _gauge(
             "gearman_store_up", "Whether background jobs can be stored.", int(self._broker.store_trouble is None)

@@ -10,6 +10,7 @@ from typing import Final
 import click
 
 from gearman_server.dead_letters import DEFAULT_BOUNDS
+from gearman_server.kept_results import DEFAULT_BOUNDS as DEFAULT_RESULT_BOUNDS
 from gearman_server.listen_options import LISTEN_OPTIONS, option
 from gearman_server.listener import DEFAULT_MAX_BACKLOG_BYTES
 from gearman_server.log import LEVELS
@@ -68,6 +69,30 @@ _JOBS: Final = (
         show_default=True,
         metavar="SECONDS",
         help="How long they are kept.",
+    ),
+    option(
+        "--results",
+        type=WholeNumber(0),
+        default=DEFAULT_RESULT_BOUNDS.max_count,
+        show_default=True,
+        metavar="N",
+        help="Results of background jobs that are kept, for functions with keep_result; 0 = none.",
+    ),
+    option(
+        "--results-size",
+        type=WholeNumber(0),
+        default=DEFAULT_RESULT_BOUNDS.max_bytes,
+        show_default=True,
+        metavar="BYTES",
+        help="What they may take in memory, about.",
+    ),
+    option(
+        "--result-data",
+        type=WholeNumber(0),
+        default=DEFAULT_RESULT_BOUNDS.max_report_bytes,
+        show_default=True,
+        metavar="BYTES",
+        help="Data and warnings on the way that are kept of each of these jobs.",
     ),
     option(
         "--job-handle-prefix", metavar="TEXT", help="What handles start with.  [default: H: and this machine's name]"

@@ -41,6 +41,8 @@ class FunctionPolicy:
     max_running: int | None = None
     #: How often a job is started; None = as often as workers ask.
     rate: Rate | None = None
+    #: How long the result of a background job can be asked for, in seconds; None = not at all.
+    keep_result_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,5 +74,3 @@ class PolicyFile:
 
     path: str
     by_function: Mapping[bytes, FunctionPolicy]
-    #: Keys that have no effect yet: one line each, for the log.
-    notices: tuple[str, ...] = ()

@@ -31,6 +31,7 @@ def _line(name: bytes, policy: FunctionPolicy) -> bytes:
         policy.max_queue,
         policy.max_running,
         None if rate is None else f"{rate.count}/{rate.per_s:g}",
+        policy.keep_result_s,
     )
     return b"\t".join([name, *map(_shown, values)]) + b"\n"
 

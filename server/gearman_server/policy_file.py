@@ -73,14 +73,11 @@ class _FunctionKeys(BaseModel):
     crash_retries: Annotated[int | None, BeforeValidator(_whole)] = None
     backoff: Annotated[float, BeforeValidator(_duration_s)] = DEFAULT_BACKOFF_S
     max_backoff: Annotated[float, BeforeValidator(_duration_s)] = DEFAULT_MAX_BACKOFF_S
-    keep_result: object = None
+    keep_result: Annotated[float, BeforeValidator(_duration_s)] = 0.0
     max_queue: Annotated[int, BeforeValidator(_whole)] = 0
     max_running: Annotated[int, BeforeValidator(_whole)] = 0
     rate: Annotated[Rate | None, BeforeValidator(_rate)] = None
     settings: object = None  # of the worker's code, no concern of the server's
-
-
-_NOT_AVAILABLE_YET: Final = ("keep_result",)
 
 
 def read_policies(path: str) -> PolicyFile:
@@ -93,7 +90,7 @@ def read_policies(path: str) -> PolicyFile:
     policies = reader.policies(_composed(path))
     if reader.problems:
         raise PolicyFileError(reader.problems)
-    return PolicyFile(path, policies, tuple(reader.notices))
+    return PolicyFile(path, policies)
 
 
 def _composed(path: str) -> yaml.Node | None:
@@ -127,7 +124,6 @@ class _Reader:
 
     def __init__(self, path: str) -> None:
         self._problems: list[tuple[int, str]] = []
-        self.notices: list[str] = []
         self._path = path
 
     @property
@@ -156,8 +152,6 @@ class _Reader:
                 message = _unknown(key) if error["type"] == "extra_forbidden" else str(error["ctx"]["error"])
                 self._report(keys[key][0], f"functions.{name}.{key}", message)
             return FunctionPolicy()
-        for key in written.model_fields_set.intersection(_NOT_AVAILABLE_YET):
-            self.notices.append(f"{self._where(keys[key][0])}: functions.{name}.{key}: not available yet, no effect")
         return _policy(written)
 
     def _mapping(self, node: yaml.Node | None, key: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
@@ -196,6 +190,7 @@ def _policy(written: _FunctionKeys) -> FunctionPolicy:
         max_queue=written.max_queue or None,
         max_running=written.max_running or None,
         rate=written.rate,
+        keep_result_s=written.keep_result or None,
     )
 
 

@@ -30,8 +30,6 @@ def read_policies(path: str) -> PolicyFile:
 def use_policies(broker: Broker, file: PolicyFile) -> None:
     """From now on the broker follows what the file says."""
     broker.use_policies(file.by_function)
-    for notice in file.notices:
-        logger.log(NOTICE, "%s", notice)
 
 
 def reread_policies(broker: Broker, path: str) -> None:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from gearman_client.extensions import JOB_ATTEMPT_OPTION, JOB_FAILURE_OPTION, QUEUE_EVENTS_OPTION
+from gearman_client.extensions import (
+    GET_RESULT,
+    JOB_ATTEMPT_OPTION,
+    JOB_FAILURE_OPTION,
+    JOB_RESULT_OPTION,
+    QUEUE_EVENTS_OPTION,
+)
 from gearman_client.packet import PacketType, encode_response
 from gearman_server.errors import RefusedError
 from gearman_server.job import Job
@@ -18,6 +24,8 @@ if TYPE_CHECKING:
 
 _LEADING_DIGITS: Final = re.compile(rb"\s*\+?(\d{1,20})")
 _MAX_PROGRESS: Final = 2**32 - 1
+#: They only ask whether the packets behind them are known.
+_QUESTIONS: Final = (JOB_FAILURE_OPTION, JOB_RESULT_OPTION)
 
 
 class Queries:
@@ -32,6 +40,7 @@ class Queries:
         return {
             PacketType.GET_STATUS: self._get_status,
             PacketType.GET_STATUS_UNIQUE: self._get_status_unique,
+            GET_RESULT: self._table.results.get,
             PacketType.ECHO_REQ: _echo,
             PacketType.OPTION_REQ: self._set_option,
             # gearmand answers an ERROR; the packet is a promise to the server that needs no reply at all.
@@ -55,7 +64,7 @@ class Queries:
             session.wants_exceptions = True
         elif option == JOB_ATTEMPT_OPTION:
             session.wants_attempt = True
-        elif option not in (QUEUE_EVENTS_OPTION, JOB_FAILURE_OPTION):  # the latter only asks whether it is known
+        elif option != QUEUE_EVENTS_OPTION and option not in _QUESTIONS:
             raise RefusedError(b"UNKNOWN_OPTION", b"Server does not recognize given option")
         session.reply(encode_response(PacketType.OPTION_RES, body))  # as the client spelled it
         if option == QUEUE_EVENTS_OPTION:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from gearman_client.extensions import GET_RESULT
 from gearman_client.packet import Packet, PacketType
 from gearman_server.comebacks import restore
 from gearman_server.errors import RefusedError
@@ -336,6 +337,9 @@ class Replay:
         packet_type, body = packet
         if packet_type in _WITH_UNIQUE:
             return self._wanted_by_submission(packet_type, body)
+        if packet_type == GET_RESULT:
+            handle = body.partition(b"\0")[0]
+            return self._wanted_handle(handle) if self._table.results.kept.get(handle) is None else None
         if packet_type == PacketType.GET_STATUS:
             return self._wanted_handle(body.partition(b"\0")[0])
         if packet_type == PacketType.GET_STATUS_UNIQUE:

@@ -9,6 +9,7 @@ from gearman_client.packet import PacketType
 from gearman_server.attempts import Failure, Verdict
 from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.events import JobEnded
+from gearman_server.kept_results import Ending
 from gearman_server.replies import forwarded
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Results:
         if job.listeners:
             self._table.tell(job, forwarded(_WORK_COMPLETE, body))
         self._table.release_worker(job)
+        if job.function.keep_result_s is not None:
+            self._table.results.end(job, Ending.COMPLETE, body[at + 1 :])
         self._table.end(job)
         if job.function.counts is not None:
             job.function.counts[job.priority].note_completion(now - job.since)
@@ -101,15 +104,23 @@ class Results:
             raise MalformedPacketError("WORK_STATUS takes handle, numerator and denominator")
         job = _assigned_job(session, body, _NOT_FOUND)
         job.with_extras().progress = (arguments[1], arguments[2])
-        self._table.tell(job, forwarded(PacketType.WORK_STATUS, body))
+        packet = forwarded(PacketType.WORK_STATUS, body)
+        self._table.tell(job, packet)
+        if job.function.keep_result_s is not None:
+            self._table.results.pass_on(job, packet)
 
     def _data(self, session: Session, body: bytes, _now: float) -> None:
         job = _assigned_job(session, body, _NO_SUCH_JOB)
-        self._table.tell(job, forwarded(PacketType.WORK_DATA, body))
+        self._report(job, forwarded(PacketType.WORK_DATA, body))
 
     def _warning(self, session: Session, body: bytes, _now: float) -> None:
         job = _assigned_job(session, body, _NO_SUCH_JOB)
-        self._table.tell(job, forwarded(PacketType.WORK_WARNING, body))
+        self._report(job, forwarded(PacketType.WORK_WARNING, body))
+
+    def _report(self, job: Job, packet: bytes) -> None:
+        self._table.tell(job, packet)
+        if job.function.keep_result_s is not None:
+            self._table.results.report(job, packet)
 
 
 def _verdict(name: bytes) -> Verdict:

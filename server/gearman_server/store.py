@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from gearman_server.dead_letters import DeadLetter
     from gearman_server.job import Job
+    from gearman_server.kept_results import KeptResult
 
 
 class Store(Protocol):
@@ -46,6 +47,14 @@ class Store(Protocol):
         """These letters are kept no longer. If one of the jobs is inserted anew, that is asked for before, and written
         in the same transaction."""
 
+    def keep(self, result: KeptResult) -> None:
+        """A job has ended, and its result is to be kept: written in the same transaction as the delete of its row,
+        which is asked for next. A result of the same handle is replaced. The results are handed back at the start, in
+        the order of their ends, by `Broker.restore_results`."""
+
+    def forget_results(self, handles: Sequence[bytes]) -> None:
+        """These results are kept no longer."""
+
 
 class MemoryStore:
     """Keeps nothing: jobs live as long as the server. Numbers start at `first_number`, which comes from the time."""
@@ -70,4 +79,10 @@ class MemoryStore:
         """Nothing to do."""
 
     def forget_dead(self, handles: Sequence[bytes]) -> None:
+        """Nothing to do."""
+
+    def keep(self, result: KeptResult) -> None:
+        """Nothing to do."""
+
+    def forget_results(self, handles: Sequence[bytes]) -> None:
         """Nothing to do."""

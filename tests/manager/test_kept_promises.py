@@ -27,7 +27,15 @@ PLAIN = ResolvedFunction(
     settings={},
 )
 DEMANDING = replace(
-    PLAIN, retries=3, crash_retries=1, backoff_s=30, max_backoff_s=60, max_queue=5, max_running=2, rate="100/m"
+    PLAIN,
+    retries=3,
+    crash_retries=1,
+    backoff_s=30,
+    max_backoff_s=60,
+    max_queue=5,
+    max_running=2,
+    rate="100/m",
+    keep_result_s=3600,
 )
 
 
@@ -40,6 +48,7 @@ def test_a_foreign_server_keeps_none() -> None:
     assert broken_promises({"f": DEMANDING}, None) == [
         f"functions.f.max_queue: 5 {FOREIGN}",
         f"functions.f.max_running: 2 {FOREIGN}",
+        f"functions.f.keep_result: 1h {FOREIGN}",
         f"functions.f.retries: 3 {FOREIGN}",
         f"functions.f.backoff: 30s {FOREIGN}",
         f"functions.f.max_backoff: 1m {FOREIGN}",
@@ -53,13 +62,14 @@ def test_a_programs_timeout_is_the_servers_business() -> None:
 
 
 def test_an_independent_server_keeps_what_it_was_told_itself() -> None:
-    same = NOTHING + b"f\t-\t3\t1\t30\t60\t5\t2\t100/60\n.\n"
+    same = NOTHING + b"f\t-\t3\t1\t30\t60\t5\t2\t100/60\t3600\n.\n"
     assert broken_promises({"f": DEMANDING}, same) == []
     other = NOTHING + b"f\t-\t3\t1\t30\t60\t-\t7\t100/3600\n.\n"
     says = "does not hold: this job server's own policies say"
     assert broken_promises({"f": DEMANDING}, other) == [
         f"functions.f.max_queue: 5 {says} no limit",
         f"functions.f.max_running: 2 {says} 7",
+        f"functions.f.keep_result: 1h {says} none",
         f"functions.f.rate: 100/m {says} 100/h",
     ]
 

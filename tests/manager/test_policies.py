@@ -16,7 +16,8 @@ server:
 prefix: acme.
 defaults: {rate: 5/s, retries: 1}
 functions:
-  mail: {timeout: 1.5s, retries: 4, backoff: 30s, max_backoff: 2m, crash_retries: 0, max_queue: 10, max_running: 2}
+  mail: {timeout: 1.5s, retries: 4, backoff: 30s, max_backoff: 2m, crash_retries: 0, max_queue: 10, max_running: 2,
+    keep_result: 1d}
   free: {rate: 0, retries: 0}
 """
 MAIL = FunctionPolicy(
@@ -28,6 +29,7 @@ MAIL = FunctionPolicy(
     max_queue=10,
     max_running=2,
     rate=Rate(5, 1),
+    keep_result_s=86400,
 )
 FREE = FunctionPolicy(crash_retries=3)
 

@@ -27,6 +27,7 @@ from gearman_server.broker import Broker
 from gearman_server.dead_letters import DeadLetter
 from gearman_server.job import Job
 from gearman_server.job_table import BrokerSettings
+from gearman_server.kept_results import KeptResult
 from gearman_server.session import Identity, Session
 from gearman_server.store import MemoryStore, Store
 
@@ -112,6 +113,7 @@ class BatchStore:
         self.in_flight: list[Job] = []
         self.updates: list[tuple[bytes, int]] = []
         self.letters: dict[bytes, DeadLetter] = {}
+        self.results: dict[bytes, KeptResult] = {}
         self._deletes: list[bytes] = []
         self._number = 0
 
@@ -131,6 +133,13 @@ class BatchStore:
     def forget_dead(self, handles: Sequence[bytes]) -> None:
         for handle in handles:
             self.letters.pop(handle, None)
+
+    def keep(self, result: KeptResult) -> None:
+        self.results[result.handle] = result
+
+    def forget_results(self, handles: Sequence[bytes]) -> None:
+        for handle in handles:
+            self.results.pop(handle, None)
 
     def delete(self, job: Job) -> None:
         if job in self.batch:

@@ -57,15 +57,20 @@ def test_what_a_file_can_say(written):
         b"g": FunctionPolicy(),
         b"h": FunctionPolicy(),
     }
-    assert file.notices == ()
 
 
 def test_every_key_of_a_function_can_be_written(written):
-    keys = "retries: 5, backoff: 1m, max_backoff: 1h, max_queue: 100, max_running: 3, rate: 100/m, keep_result: 0"
+    keys = "retries: 5, backoff: 1m, max_backoff: 1h, max_queue: 100, max_running: 3, rate: 100/m, keep_result: 2h"
     file = read_policies(str(written(f"functions: {{f: {{{keys}}}, g: {{max_backoff: 1s, max_running: 0}}}}")))
     assert file.by_function == {
         b"f": FunctionPolicy(
-            retries=5, backoff_s=60, max_backoff_s=3600, max_queue=100, max_running=3, rate=Rate(100, 60)
+            retries=5,
+            backoff_s=60,
+            max_backoff_s=3600,
+            max_queue=100,
+            max_running=3,
+            rate=Rate(100, 60),
+            keep_result_s=7200,
         ),
         b"g": FunctionPolicy(backoff_s=10, max_backoff_s=10),  # the first wait is no longer than any other
     }
@@ -74,11 +79,6 @@ def test_every_key_of_a_function_can_be_written(written):
 @pytest.mark.parametrize("text", ["", "functions:\n", "functions: {}\n", "---\n"])
 def test_a_file_may_say_nothing(written, text):
     assert read_policies(str(written(text))).by_function == {}
-
-
-def test_keys_that_have_no_effect_yet_are_named(written):
-    path = written("functions:\n  f:\n    settings: {a: 1}\n    keep_result: 1h\n")
-    assert read_policies(str(path)).notices == (f"{path}:4: functions.f.keep_result: not available yet, no effect",)
 
 
 @pytest.mark.parametrize(
@@ -261,9 +261,8 @@ def test_a_file_that_is_not_there_stops_the_start(run_command, tmp_path):
 
 
 def test_a_timeout_acts_on_a_worker_that_nobody_supervises(start_server, written):
-    path = written("functions:\n  f: {timeout: 100ms, keep_result: 1h}\n")
+    path = written("functions:\n  f: {timeout: 100ms}\n")
     server = start_server("--policies", str(path), "-v")
-    server.wait_for_log(f"{path}:2: functions.f.keep_result: not available yet")
     client, worker = server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"f")
     handle = client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")[1]
@@ -301,9 +300,13 @@ def test_sighup_rereads_the_file_and_a_broken_one_changes_nothing(start_server, 
 
 def test_the_policies_can_be_asked_for(make_broker):
     broker = make_broker(job_retries=3)
-    assert broker.peer().text(b"policies") == b"*\t-\t0\t2\t10\t600\t-\t-\t-\n.\n"
-    policy = FunctionPolicy(timeout_s=0.5, retries=1, crash_retries=0, max_queue=7, max_running=2, rate=Rate(5, 60))
+    assert broker.peer().text(b"policies") == b"*\t-\t0\t2\t10\t600\t-\t-\t-\t-\n.\n"
+    policy = FunctionPolicy(
+        timeout_s=0.5, retries=1, crash_retries=0, max_queue=7, max_running=2, rate=Rate(5, 60), keep_result_s=3600
+    )
     broker.broker.use_policies({b"a b": policy, b"g": FunctionPolicy()})
     assert broker.peer().text(b"policies") == (
-        b"*\t-\t0\t2\t10\t600\t-\t-\t-\na b\t0.5\t1\t0\t10\t600\t7\t2\t5/60\ng\t-\t0\t2\t10\t600\t-\t-\t-\n.\n"
+        b"*\t-\t0\t2\t10\t600\t-\t-\t-\t-\n"
+        b"a b\t0.5\t1\t0\t10\t600\t7\t2\t5/60\t3600\n"
+        b"g\t-\t0\t2\t10\t600\t-\t-\t-\t-\n.\n"
     )

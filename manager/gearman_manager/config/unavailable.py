@@ -12,7 +12,7 @@ from .section import Section
 
 UNAVAILABLE_TOP_KEYS: tuple[str, ...] = ("schedules",)
 UNAVAILABLE_POOL_KEYS: tuple[str, ...] = ()
-UNAVAILABLE_FUNCTION_KEYS: tuple[str, ...] = ("keep_result",)
+UNAVAILABLE_FUNCTION_KEYS: tuple[str, ...] = ()
 
 _MESSAGE = "the key is valid but not available yet in this version: it has no effect"
 

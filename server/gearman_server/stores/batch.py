@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gearman_server.dead_letters import DeadLetter
     from gearman_server.job import Job
+    from gearman_server.kept_results import KeptResult
 
 
 class Batch:
     """Changes to the rows of a store."""
 
-    __slots__ = ("deletes", "forgotten", "inserts", "letters", "since", "updates")
+    __slots__ = ("deletes", "forgotten", "inserts", "letters", "outdated", "results", "since", "updates")
 
     def __init__(self) -> None:
         #: Dictionaries for their order and for taking something back.
@@ -27,11 +28,16 @@ class Batch:
         #: Letters of jobs that failed for good, by handle, and handles of those that are kept no longer.
         self.letters: dict[bytes, DeadLetter] = {}
         self.forgotten: list[bytes] = []
+        #: Results of background jobs, by handle, and handles of those that are kept no longer.
+        self.results: dict[bytes, KeptResult] = {}
+        self.outdated: list[bytes] = []
         #: When its first insert came (monotonic seconds).
         self.since: float | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.inserts or self.deletes or self.updates or self.letters or self.forgotten)
+        return bool(self.inserts or self.deletes or self.updates or self.letters or self.forgotten) or bool(
+            self.results or self.outdated
+        )
 
     def take_back(self, failed: Batch) -> None:
         """An earlier batch could not be written: what nobody waits for is written with this one.
@@ -47,6 +53,11 @@ class Batch:
             **{handle: letter for handle, letter in failed.letters.items() if handle not in self.forgotten},
             **self.letters,
         }
+        self.results = {
+            **{handle: result for handle, result in failed.results.items() if handle not in self.outdated},
+            **self.results,
+        }
+        self.outdated[:0] = failed.outdated
         self.forgotten[:0] = [handle for handle in failed.forgotten if handle not in not_inserted]
 
 

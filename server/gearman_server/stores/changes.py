@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from gearman_server.job import Job
 from gearman_server.stores.backends import JOBS
 from gearman_server.stores.batch import Batch, row_id
+from gearman_server.stores.kept import delete_results, write_results
 from gearman_server.stores.letters import forget_letters, write_letters
 from gearman_server.stores.rows import LOST, OWNER, RUNNING, changes_of, state_of
 
@@ -53,6 +54,10 @@ def change(connection: Connection, batch: Batch) -> None:
         forget_letters(connection, batch.forgotten)
     if batch.letters:
         write_letters(connection, batch.letters.values())
+    if batch.outdated:
+        delete_results(connection, batch.outdated)
+    if batch.results:
+        write_results(connection, batch.results.values())
 
 
 def _update(connection: Connection, jobs: Iterable[Job]) -> None:

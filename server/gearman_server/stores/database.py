@@ -20,9 +20,11 @@ from sqlalchemy.pool import NullPool
 from gearman_server.dead_letters import DeadLetter
 from gearman_server.errors import OwnershipLostError, StartError, StoreError
 from gearman_server.job import NORMAL, Job, JobState
+from gearman_server.kept_results import KeptResult
 from gearman_server.stores.backends import Backend, backend_of
 from gearman_server.stores.batch import Batch, row_id
 from gearman_server.stores.changes import change, count_losses, delete_jobs
+from gearman_server.stores.kept import read_results
 from gearman_server.stores.letters import read_letters
 from gearman_server.stores.migrations import migrate, read_meta, write_meta
 from gearman_server.stores.reading import StoredRows
@@ -170,6 +172,15 @@ class Database:
         """
         with self._transaction() as connection:
             return read_letters(connection)
+
+    def results(self) -> list[KeptResult]:
+        """The results of background jobs, in the order of their ends.
+
+        Raises:
+            StoreError: they can't be read.
+        """
+        with self._transaction() as connection:
+            return read_results(connection)
 
     def write(self, batch: Batch, *, is_repeated: bool) -> Sequence[Job]:
         """Commit a batch. Returns the jobs whose insert the database refuses for what they hold.

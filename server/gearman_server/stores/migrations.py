@@ -99,7 +99,27 @@ def _create_dead(connection: Connection) -> None:
     ).create(connection, checkfirst=True)
 
 
-STEPS: Final[tuple[Callable[[Connection], None], ...]] = (_create_jobs, _create_dead)
+def _create_results(connection: Connection) -> None:
+    """Version 3: results of background jobs."""
+    Table(
+        "gearman_results",
+        MetaData(),
+        Column("id", _id(), primary_key=True, autoincrement=False),
+        Column("ended_at", _seconds(), nullable=False),
+        Column("expires_at", _seconds(), nullable=False),
+        Column("lost_bytes", BigInteger(), nullable=False),
+        Column("handle", _bytes(64), nullable=False),
+        Column("function_name", _bytes(8192), nullable=False),
+        Column("ending", _bytes(16), nullable=False),
+        Column("numerator", _workload(), nullable=False),
+        Column("denominator", _workload(), nullable=False),
+        Column("content", _workload(), nullable=False),
+        Column("reports", _workload(), nullable=False),
+        mysql_engine="InnoDB",
+    ).create(connection, checkfirst=True)
+
+
+STEPS: Final[tuple[Callable[[Connection], None], ...]] = (_create_jobs, _create_dead, _create_results)
 
 
 def migrate(connection: Connection, name: str) -> None:

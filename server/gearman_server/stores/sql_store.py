@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gearman_server.broker import Broker
     from gearman_server.dead_letters import DeadLetter
     from gearman_server.job import Job
+    from gearman_server.kept_results import KeptResult
 
 #: How long a change for which nobody waits may stay unwritten.
 LAZY_DELAY_S: Final = 0.03
@@ -51,6 +52,7 @@ class SqlStore:
         self._loading: Loading | None = None
         self._is_started = False
         self._letters: list[DeadLetter] = []
+        self._results: list[KeptResult] = []
         self._open = Batch()
         # What the writer has; None when it is idle.
         self._in_flight: Batch | None = None
@@ -79,12 +81,20 @@ class SqlStore:
             raise StartError(f"the store {self._database.name} can't be used: {failure}") from failure
         self._number, self._numbers_end = numbers.start, numbers.stop
         self._letters = self._read_letters()
+        self._results = self._read_results()
 
     def _read_letters(self) -> list[DeadLetter]:
         try:
             return self._database.letters()
         except StoreError as failure:
             logger.error("the store %s: the dead letters can't be read: %s", self._database.name, failure)
+            return []
+
+    def _read_results(self) -> list[KeptResult]:
+        try:
+            return self._database.results()
+        except StoreError as failure:
+            logger.error("the store %s: the kept results can't be read: %s", self._database.name, failure)
             return []
 
     def start(self, broker: Broker, loop: Any) -> None:
@@ -106,7 +116,8 @@ class SqlStore:
             self._nudge_timer,
         )
         broker.restore_dead(self._letters, monotonic())
-        self._letters = []
+        broker.restore_results(self._results, monotonic())
+        self._letters, self._results = [], []
         if self._loading is not None:
             self._loading.start(broker, loop)
 
@@ -174,6 +185,16 @@ class SqlStore:
         for handle in handles:
             self._open.letters.pop(handle, None)
         self._open.forgotten += handles
+
+    def keep(self, result: KeptResult) -> None:
+        """Have the result written with the delete of its job's row, which is asked for next."""
+        self._open.results[result.handle] = result
+
+    def forget_results(self, handles: Sequence[bytes]) -> None:
+        """These results are kept no longer."""
+        for handle in handles:
+            self._open.results.pop(handle, None)
+        self._open.outdated += handles
 
     # --- handing over
 

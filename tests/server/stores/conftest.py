@@ -29,9 +29,9 @@ class StoreDatabase:
     def connect(self) -> Connection:
         return self._engine.connect()
 
-    def rows(self, columns: str = "*") -> list[tuple[object, ...]]:
+    def rows(self, columns: str = "*", table: str = "gearman_jobs ORDER BY id") -> list[tuple[object, ...]]:
         with self.connect() as connection:
-            return [tuple(row) for row in connection.execute(text(f"SELECT {columns} FROM gearman_jobs ORDER BY id"))]
+            return [tuple(row) for row in connection.execute(text(f"SELECT {columns} FROM {table}"))]
 
     def execute(self, statement: str) -> None:
         with self.connect() as connection, connection.begin():

@@ -1,0 +1,73 @@
+"""Results of background jobs over a durable store."""
+
+import pytest
+
+from gearman_client.extensions import GET_RESULT, RESULT
+from gearman_client.packet import PacketType
+
+FUNCTIONS = "functions:\n  f: {keep_result: 1h}\n"
+ALL_BYTES = bytes(range(256))
+
+
+@pytest.fixture
+def start_keeping(start_durable, tmp_path):
+    """Starts a server over a database that keeps results of `f`."""
+
+    def start(database, functions=FUNCTIONS):
+        path = tmp_path / "policies.yaml"
+        path.write_text(functions)
+        return start_durable(database, "--policies", str(path))
+
+    return start
+
+
+def run_one(server):
+    """A background job is done, with data on the way; its handle."""
+    client, worker = server.peer(), server.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    _, handle = client.ask(PacketType.SUBMIT_JOB_BG, b"f", b"u", b"w")
+    assert worker.ask(PacketType.GRAB_JOB)[0] == PacketType.JOB_ASSIGN
+    worker.send(PacketType.WORK_DATA, handle, b"part" + ALL_BYTES)
+    worker.send(PacketType.WORK_STATUS, handle, b"3", b"4")
+    worker.send(PacketType.WORK_COMPLETE, handle, ALL_BYTES)
+    worker.sync()
+    return handle
+
+
+def expect_result(peer, handle):
+    assert peer.ask(GET_RESULT, handle, b"0") == (PacketType.WORK_DATA, handle + b"\0part" + ALL_BYTES)
+    packet_type, body = peer.receive()
+    assert packet_type == RESULT
+    _, state, numerator, denominator, _, _, lost, content = body.split(b"\0", 7)
+    assert (state, numerator, denominator, lost, content) == (b"complete", b"3", b"4", b"0", ALL_BYTES)
+
+
+@pytest.mark.in_every_database
+def test_a_result_outlives_the_server_and_a_killed_one_too(database, start_keeping, until):
+    server = start_keeping(database)
+    handle = run_one(server)
+    until(lambda: database.rows("handle", "gearman_jobs") == [] and len(database.rows("id", "gearman_results")) == 1)
+    server.process.kill()
+    server = start_keeping(database)
+    expect_result(server.peer(), handle)
+    server.stop()
+    database.execute("UPDATE gearman_results SET expires_at = expires_at - 7200")
+    server = start_keeping(database)
+    assert server.peer().ask(GET_RESULT, handle, b"0")[1].split(b"\0")[1] == b"unknown"
+    until(lambda: database.rows("id", "gearman_results") == [])
+
+
+def test_who_asks_for_a_job_that_is_still_in_the_store_waits_for_it(database, start_keeping):
+    server = start_keeping(database)
+    _, handle = server.peer().ask(PacketType.SUBMIT_JOB_BG, b"f", b"u", b"w")
+    server.process.kill()
+    server = start_keeping(database)
+    client, worker = server.peer(), server.peer()
+    client.send(GET_RESULT, handle, b"")
+    worker.send(PacketType.CAN_DO, b"f")
+    worker.send(PacketType.GRAB_JOB)
+    while worker.receive()[0] != PacketType.JOB_ASSIGN:
+        worker.send(PacketType.GRAB_JOB)
+    worker.send(PacketType.WORK_COMPLETE, handle, b"done")
+    packet_type, body = client.receive()
+    assert (packet_type, body.split(b"\0", 7)[1::6]) == (RESULT, [b"complete", b"done"])

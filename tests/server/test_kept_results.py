@@ -1,0 +1,284 @@
+"""`keep_result`: what became of a background job can be asked for, now or when it is there."""
+
+import pytest
+
+from gearman_client.extensions import GET_RESULT, JOB_RESULT_OPTION, RESULT
+from gearman_client.packet import PacketType
+from gearman_server.kept_results import ResultBounds
+from gearman_server.policies import FunctionPolicy
+from gearman_server.result_waits import MAX_WAITS
+
+KEEP_S = 3600
+ENDED = 1_700_000_000
+
+
+@pytest.fixture
+def keeping(make_broker):
+    """A broker that keeps the results of `f` for an hour."""
+
+    def make(store=None, policy=None, **bounds):
+        broker = make_broker(store=store, results=ResultBounds(**bounds))
+        broker.broker.use_policies({b"f": policy or FunctionPolicy(keep_result_s=KEEP_S)})
+        return broker
+
+    return make
+
+
+def submit(broker, function=b"f", unique=b""):
+    return broker.peer().submit(function, b"w", unique, kind="SUBMIT_JOB_BG")
+
+
+def run(broker, handle, *packets, result=b"result", function=b"f"):
+    """A worker takes the job, sends what is asked, and completes it."""
+    worker = broker.worker(function)
+    assert worker.grab() == handle
+    for packet_type, *arguments in packets:
+        worker.send(packet_type, handle, *arguments)
+    if result is not None:
+        worker.send(PacketType.WORK_COMPLETE, handle, result)
+    return worker
+
+
+def ask(client, handle, wait_ms=b"0"):
+    return client.ask(GET_RESULT, handle, wait_ms)
+
+
+def answer(handle, state, content=b"", ended=True, progress=(b"0", b"0"), lost=b"0"):
+    times = (b"%d" % ENDED, b"%d" % (ENDED + KEEP_S)) if ended else (b"0", b"0")
+    return (RESULT, b"\0".join((handle, state, *progress, *times, lost, content)))
+
+
+def test_the_option_says_that_results_are_kept_here(broker):
+    [(packet_type, name)] = broker.peer().ask(PacketType.OPTION_REQ, JOB_RESULT_OPTION)
+    assert (packet_type, name) == (PacketType.OPTION_RES, JOB_RESULT_OPTION)
+
+
+def test_the_result_can_be_asked_for_until_its_time_is_over(keeping):
+    broker = keeping()
+    handle = submit(broker)
+    run(broker, handle, result=b"re\0sult")
+    client = broker.peer()
+    broker.advance(KEEP_S - 1)
+    assert ask(client, handle) == [answer(handle, b"complete", b"re\0sult")]
+    broker.advance(2)
+    assert ask(client, handle) == [answer(handle, b"unknown", ended=False)]
+    assert broker.broker.table.results.kept.by_handle == {}
+    assert broker.broker.table.results.kept.size_bytes == 0
+
+
+def test_what_came_on_the_way_comes_before_the_result(keeping):
+    broker = keeping()
+    handle = submit(broker)
+    run(
+        broker,
+        handle,
+        (PacketType.WORK_DATA, b"one"),
+        (PacketType.WORK_STATUS, b"3", b"7"),
+        (PacketType.WORK_WARNING, b"two"),
+    )
+    assert ask(broker.peer(), handle) == [
+        (PacketType.WORK_DATA, handle + b"\0one"),
+        (PacketType.WORK_WARNING, handle + b"\0two"),
+        answer(handle, b"complete", b"result", progress=(b"3", b"7")),
+    ]
+
+
+def test_an_unfinished_job_is_told_as_such_at_once(keeping):
+    broker = keeping()
+    handle = submit(broker)
+    client = broker.peer()
+    assert ask(client, handle) == [answer(handle, b"waiting", ended=False)]
+    run(broker, handle, (PacketType.WORK_STATUS, b"1", b"2"), result=None)
+    assert ask(client, handle) == [answer(handle, b"running", ended=False, progress=(b"1", b"2"))]
+
+
+def test_who_waits_is_told_what_the_worker_says_and_then_the_result_while_others_are_served(keeping):
+    broker = keeping()
+    handle = submit(broker)
+    worker = run(broker, handle, (PacketType.WORK_DATA, b"early"), (PacketType.WORK_STATUS, b"1", b"2"), result=None)
+    client = broker.peer()
+    assert ask(client, handle, b"") == [
+        (PacketType.WORK_DATA, handle + b"\0early"),
+        (PacketType.WORK_STATUS, handle + b"\x001\x002"),
+    ]
+    assert client.ask(PacketType.ECHO_REQ, b"x") == [(PacketType.ECHO_RES, b"x")]
+    worker.send(PacketType.WORK_WARNING, handle, b"late")
+    worker.send(PacketType.WORK_STATUS, handle, b"2", b"2")
+    assert client.take() == [
+        (PacketType.WORK_WARNING, handle + b"\0late"),
+        (PacketType.WORK_STATUS, handle + b"\x002\x002"),
+    ]
+    worker.send(PacketType.WORK_COMPLETE, handle, b"r")
+    assert client.take() == [answer(handle, b"complete", b"r", progress=(b"2", b"2"))]
+
+
+def test_a_wait_ends_with_its_time(keeping):
+    broker = keeping()
+    handle = submit(broker)
+    client = broker.peer()
+    assert ask(client, handle, b"2500") == []
+    broker.advance(2.4)
+    assert client.take() == []
+    broker.advance(0.2)
+    assert client.take() == [answer(handle, b"waiting", ended=False)]
+    run(broker, handle)
+    assert client.take() == []
+
+
+def test_who_leaves_waits_for_nothing_and_is_forgotten(keeping):
+    broker = keeping()
+    handle = submit(broker)
+    client, other = broker.peer(), broker.peer()
+    ask(client, handle, b"")
+    ask(other, handle, b"60000")
+    client.leave()
+    worker = run(broker, handle, result=None)
+    other.leave()
+    worker.send(PacketType.WORK_COMPLETE, handle, b"r")
+    assert worker.take() == []
+    assert list(broker.broker.table.results._waits._by_session) == []
+
+
+def test_a_connection_can_wait_for_a_bounded_number_of_results(keeping):
+    broker = keeping()
+    handle = submit(broker)
+    client = broker.peer()
+    for _ in range(MAX_WAITS):
+        assert ask(client, handle, b"60000") == []
+    [(packet_type, error)] = ask(client, handle, b"60000")
+    assert (packet_type, error.split(b"\0")[0]) == (PacketType.ERROR, b"TOO_MANY_WAITS")
+    run(broker, handle)
+    assert client.take() == [answer(handle, b"complete", b"result")] * MAX_WAITS
+    assert len(broker.broker.table.results._waits._deadlines) <= MAX_WAITS // 2
+
+
+@pytest.mark.parametrize(
+    ("packet", "state", "content"),
+    [
+        ((PacketType.WORK_FAIL,), b"failed", b""),
+        ((PacketType.WORK_EXCEPTION, b"boom"), b"exception", b"boom"),
+    ],
+)
+def test_a_failure_is_kept_with_its_reason(keeping, packet, state, content):
+    broker = keeping()
+    handle = submit(broker)
+    client = broker.peer()
+    ask(client, handle, b"")
+    run(broker, handle, packet, result=None)
+    assert client.take() == [answer(handle, state, content)]
+    assert ask(client, handle) == [answer(handle, state, content)]
+
+
+def test_only_the_last_attempt_counts(keeping):
+    broker = keeping(policy=FunctionPolicy(keep_result_s=KEEP_S, retries=1, backoff_s=0))
+    handle = submit(broker)
+    run(broker, handle, (PacketType.WORK_DATA, b"first"), (PacketType.WORK_FAIL,), result=None)
+    run(broker, handle, (PacketType.WORK_DATA, b"second"))
+    assert ask(broker.peer(), handle) == [
+        (PacketType.WORK_DATA, handle + b"\0second"),
+        answer(handle, b"complete", b"result"),
+    ]
+
+
+def test_a_lost_worker_is_the_reason_once_no_attempt_is_left(keeping):
+    broker = keeping(policy=FunctionPolicy(keep_result_s=KEEP_S, crash_retries=0))
+    handle = submit(broker)
+    run(broker, handle, result=None).leave()
+    [(_, body)] = ask(broker.peer(), handle)
+    assert body.split(b"\0")[1] == b"failed"
+    assert b"its worker's connection ended" in body
+
+
+@pytest.mark.parametrize("is_running", [False, True])
+def test_a_cancelled_job_has_failed(keeping, is_running):
+    broker = keeping()
+    handle = submit(broker)
+    worker = run(broker, handle, result=None) if is_running else None
+    client = broker.peer()
+    ask(client, handle, b"")
+    assert broker.peer().text(b"cancel job " + handle) == b"OK\r\n"
+    [(_, body)] = client.take()
+    assert body.split(b"\0")[1] == b"failed"
+    assert b"cancelled" in body
+    if worker is not None:
+        worker.send(PacketType.WORK_COMPLETE, handle, b"too late")
+    assert ask(client, handle) == [(RESULT, body)]
+
+
+def test_foreground_jobs_and_functions_without_the_key_keep_nothing(keeping):
+    broker = keeping()
+    foreground, client = broker.peer().submit(b"f"), broker.peer()
+    other = submit(broker, b"g")
+    assert ask(client, foreground, b"") == [answer(foreground, b"not-kept", ended=False)]
+    assert ask(client, other, b"") == [answer(other, b"not-kept", ended=False)]
+    run(broker, foreground)
+    run(broker, other, function=b"g")
+    assert broker.broker.table.results.kept.by_handle == {}
+    assert ask(client, other) == [answer(other, b"unknown", ended=False)]
+
+
+def test_who_waits_hears_when_results_are_no_longer_to_be_kept(keeping):
+    broker = keeping()
+    handle = submit(broker)
+    client = broker.peer()
+    ask(client, handle, b"")
+    broker.broker.use_policies({})
+    assert client.take() == [answer(handle, b"not-kept", ended=False)]
+
+
+def test_data_is_kept_to_a_bound_and_what_is_lost_is_counted(keeping):
+    broker = keeping(max_report_bytes=100)
+    handle = submit(broker)
+    reports = [(PacketType.WORK_DATA, b"x" * 60)] * 3
+    run(broker, handle, *reports)
+    [(_, data), (_, body)] = ask(broker.peer(), handle)
+    assert data == handle + b"\0" + b"x" * 60
+    assert body.split(b"\0")[6] == b"%d" % (2 * (12 + len(handle) + 61))
+
+
+def test_too_many_results_drive_out_the_oldest(keeping):
+    broker = keeping(max_count=2)
+    handles = [submit(broker) for _ in range(3)]
+    for handle in handles:
+        run(broker, handle)
+    assert list(broker.broker.table.results.kept.by_handle) == handles[1:]
+
+
+def test_results_take_no_more_than_their_room_and_a_huge_one_drives_out_no_other(keeping):
+    broker = keeping(max_bytes=20_000)
+    handles = [submit(broker) for _ in range(8)]
+    run(broker, handles[0])
+    run(broker, handles[1], result=b"x" * 10_000)
+    client = broker.peer()
+    assert ask(client, handles[1]) == [answer(handles[1], b"too-large")]
+    assert ask(client, handles[0]) == [answer(handles[0], b"complete", b"result")]
+    for handle in handles[2:]:
+        run(broker, handle, result=b"x" * 4000)
+    kept = broker.broker.table.results.kept
+    assert kept.size_bytes <= 20_000
+    assert list(kept.by_handle)[-1] == handles[-1]
+    assert handles[0] not in kept.by_handle
+
+
+@pytest.mark.parametrize("body", [b"H:test:1", b"H:test:1\0soon", b"H:test:1\0-1", b"H:test:1\x009999999999999"])
+def test_a_request_that_makes_no_sense_ends_the_connection(broker, body):
+    client = broker.peer()
+    [(packet_type, error)] = client.ask(GET_RESULT, body)
+    assert (packet_type, error.split(b"\0")[0]) == (PacketType.ERROR, b"INVALID_PACKET")
+    assert client.session.ending is not None
+
+
+def test_a_durable_store_keeps_the_result_before_the_row_goes_and_hands_it_back(keeping, batch_store):
+    broker = keeping(store=batch_store)
+    client = broker.peer()
+    client.send(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
+    batch_store.start_commit()
+    broker.broker.inserts_written(batch_store.write())
+    [(_, handle)] = client.take()
+    run(broker, handle)
+    assert list(batch_store.results) == [handle]
+    again = keeping()
+    again.broker.restore_results(batch_store.results.values(), again.now)
+    assert ask(again.peer(), handle) == [answer(handle, b"complete", b"result")]
+    broker.advance(KEEP_S + 1)
+    assert batch_store.results == {}
