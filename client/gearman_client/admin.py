@@ -30,8 +30,8 @@ RECEIVE_BYTES: Final = 64 * 1024
 
 #: These answer with lines up to a single dot; everything else answers with one line.
 _TABLES: Final = frozenset({"status", "prioritystatus", "workers", "show", "policies"})
-#: Of our own server's two families of commands, these do.
-_TABLE_FAMILIES: Final = frozenset({"jobs", "dead"})
+#: Of our own server's families of commands, these do.
+_TABLE_FAMILIES: Final = frozenset({"jobs", "dead", "schedules"})
 _FAMILY_TABLES: Final = frozenset({"list", "show"})
 
 

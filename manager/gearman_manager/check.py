@@ -10,7 +10,7 @@ from rich.table import Table
 from gearman_manager import exit_codes
 from gearman_manager.cgroup import Cgroup, usable_cores
 from gearman_manager.code_loading import Code, CodeLoader, Host
-from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out, reachable, unavailable_keys
+from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out, reachable
 from gearman_manager.errors import ManagerError
 from gearman_manager.generations import counted
 from gearman_manager.promise_check import promises_at
@@ -85,8 +85,6 @@ def check(config: Config) -> int:
     wide_console().print(_pools(layout))
     problems = [*code.errors, *layout.problems]
     _print_problems(problems)
-    for notice in unavailable_keys(config, code.found):
-        click.echo(str(notice), err=True)
     for sentence in promises_at(_foreign_servers(config), layout.functions):
         click.echo(sentence, err=True)
     if problems:

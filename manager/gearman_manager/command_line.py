@@ -28,6 +28,7 @@ from gearman_manager.migration.options import (
     import_ini,
     overrides_of,
 )
+from gearman_manager.schedule_commands import schedules, trigger
 from gearman_manager.simulation.options import simulation_options
 
 
@@ -236,7 +237,30 @@ def schema(markdown: bool) -> None:
 
 main.commands = {
     command.name or "": command
-    for command in (init, check, functions, run, status, *COMMANDS, *GROUPS, stop, simulate, schema, import_ini)
+    for command in (
+        init,
+        check,
+        functions,
+        run,
+        status,
+        *COMMANDS,
+        *GROUPS,
+        schedules,
+        stop,
+        simulate,
+        schema,
+        import_ini,
+    )
 }
-for command in (check, functions, run, status, *COMMANDS, *(c for g in GROUPS for c in g.commands.values()), stop):
+for command in (
+    check,
+    functions,
+    run,
+    status,
+    *COMMANDS,
+    *(c for g in GROUPS for c in g.commands.values()),
+    schedules,
+    trigger,
+    stop,
+):
     takes_config(command)

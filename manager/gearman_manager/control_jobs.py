@@ -1,4 +1,4 @@
-"""The control API's routes for the jobs and the dead letters of the job servers."""
+"""The control API's routes for the jobs, the dead letters and the schedules of the job servers."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,7 +13,7 @@ _CONDITIONS: Final = ("server", "function", "state", "older", "limit", "after")
 
 
 def job_routes(jobs: ServerJobs) -> Blueprint:
-    """`/jobs` and `/dead`."""
+    """`/jobs`, `/dead` and `/schedules`."""
     routes = Blueprint("jobs", __name__)
 
     @routes.get("/<any(jobs, dead):family>")
@@ -43,6 +43,17 @@ def job_routes(jobs: ServerJobs) -> Blueprint:
         if not chosen and body.get("all") is not True:
             raise ManagerError('handles, function, older or "all": true is expected')
         return jsonify({"changed": jobs.change(f"dead {what}", chosen or ["all"])})
+
+    @routes.get("/schedules")
+    def schedules() -> ResponseReturnValue:
+        return jsonify(jobs.schedules())
+
+    @routes.post("/schedules/trigger")
+    def trigger() -> ResponseReturnValue:
+        name = _body().get("name")
+        if not isinstance(name, str) or not name:
+            raise ManagerError("name: the name of a schedule is expected")
+        return jsonify({"handle": jobs.trigger(name)})
 
     return routes
 

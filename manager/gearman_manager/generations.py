@@ -15,7 +15,7 @@ import gevent.lock
 
 from gearman_manager import process
 from gearman_manager.code_loading import Code, CodeLoader, Host
-from gearman_manager.config import Config, ConfigError, Layout, Problem, unavailable_keys
+from gearman_manager.config import Config, ConfigError, Layout, Problem
 from gearman_manager.errors import StartError
 from gearman_manager.workforce import Workforce
 from gearman_manager.zygote_process import Inherited, ZygoteProcess
@@ -199,8 +199,6 @@ class Generations:
         self.errors = problems
         for problem in problems:
             _log.error("%s", problem)
-        for notice in unavailable_keys(config, code.found):
-            _log.warning("%s", notice)
         if not layout.pools:
             folders = ", ".join(config.workers_dir)
             _log.warning("there is nothing to run: put a module into %s, as hello.py with def hello(job)", folders)

@@ -1,12 +1,12 @@
-"""The function keys that the job server enforces: written to a file for the bundled one, defaults filled in."""
+"""What the bundled job server is told in a file: the functions' keys that it enforces, and the schedules."""
 
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from gearman_manager.config import Config, Function, ResolvedFunction
+from gearman_manager.config import Config, Function, ResolvedFunction, Schedule
 from gearman_manager.config.resolve import FunctionIdentity, resolve_function
 from gearman_manager.units import format_duration
 
@@ -45,13 +45,26 @@ def provisional_policies(config: Config) -> dict[str, dict[str, object]]:
     return policies_of(resolved)
 
 
-def write_policies(file: Path, policies: Mapping[str, Mapping[str, object]]) -> bool:
+def schedules_of(schedules: Mapping[str, Schedule]) -> dict[str, dict[str, Any]]:
+    """What the job server is told, by the keys of its `--policies` file."""
+    told: dict[str, dict[str, Any]] = {}
+    for name, schedule in schedules.items():
+        keys = {key: value for key in Schedule.model_fields if (value := getattr(schedule, key)) is not None}
+        if schedule.every is not None:
+            keys["every"] = format_duration(schedule.every)
+        told[name] = keys
+    return told
+
+
+def write_policies(
+    file: Path, functions: Mapping[str, Mapping[str, object]], schedules: Mapping[str, Mapping[str, object]]
+) -> bool:
     """Write the file, as JSON, which is YAML too; nobody reads half of it. False: it said so already.
 
     Raises:
         OSError: it can't be written.
     """
-    text = json.dumps({"functions": policies}, indent=1, sort_keys=True)
+    text = json.dumps({"functions": functions, "schedules": schedules}, indent=1, sort_keys=True)
     if file.exists() and file.read_text() == text:
         return False
     fresh = file.with_suffix(".fresh")

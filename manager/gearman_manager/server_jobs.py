@@ -1,4 +1,4 @@
-"""Jobs and dead letters of the job servers, asked for by their text commands: what the control API passes on.
+"""Jobs, dead letters and schedules of the job servers, asked for by their text commands, for the control API.
 
 Only our own job server knows these commands; of another one it is said so.
 """
@@ -28,10 +28,11 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         "preview",
     ),
     "dead": ("handle", "function", "priority", "attempts", "died", "bytes", "unique", "error", "preview"),
+    "schedules": ("schedule", "function", "next", "last_run", "timing", "priority", "missed", "unique"),
 }
 _WHOLE: Final = frozenset({"attempt", "attempts", "bytes", "failures", "losses", "clients"})
 _SECONDS: Final = frozenset(
-    {"age_s", "for_s", "died", "submitted", "since", "first_attempt", "last_attempt", "not_before"}
+    {"age_s", "for_s", "died", "submitted", "since", "first_attempt", "last_attempt", "not_before", "next", "last_run"}
 )
 _ESCAPE: Final = re.compile(rb"\\x([0-9a-f]{2})")
 
@@ -91,6 +92,31 @@ class ServerJobs:
                 raise _refused(answer)
             changed += int(answer.split()[1])
         return changed
+
+    def schedules(self) -> list[Row]:
+        """The schedules of all job servers that have some."""
+        rows: list[Row] = []
+        for server, admin in self._each():
+            answer = admin.command("schedules list")
+            if answer.startswith(b"ERR UNKNOWN_COMMAND"):
+                continue  # a server of others has none
+            cells = (line.split(b"\t") for line in _table(answer))
+            rows += [{**_row(zip(_COLUMNS["schedules"], row, strict=True)), "server": server} for row in cells]
+        return rows
+
+    def trigger(self, name: str) -> str:
+        """Submit a schedule's job now; returns its handle.
+
+        Raises:
+            ManagerError: no server has such a schedule, or it can't be submitted.
+        """
+        for _, admin in self._each():
+            answer = admin.command(f"schedules trigger {_word(name)}")
+            if answer.startswith(b"OK "):
+                return answer.split()[1].decode()
+            if not answer.startswith((b"ERR UNKNOWN_SCHEDULE", b"ERR UNKNOWN_COMMAND")):
+                raise _refused(answer)
+        raise ManagerError(f"there is no schedule {name}; `gearman-manager schedules` lists those that there are")
 
     def _each(self, timeout_s: float = ANSWER_TIMEOUT_S) -> Iterator[tuple[str, AdminClient]]:
         for server in self._addresses():

@@ -81,10 +81,12 @@ class BundledServer:
             raise StartError(self._last_words())
         self._keeper = gevent.spawn(self._keep)
 
-    def use_policies(self, policies: Mapping[str, Mapping[str, object]]) -> None:
-        """Have it treat the functions' jobs by these rules from now on."""
+    def use_policies(
+        self, functions: Mapping[str, Mapping[str, object]], schedules: Mapping[str, Mapping[str, object]]
+    ) -> None:
+        """Have it treat the functions' jobs by these rules, and submit jobs by these schedules, from now on."""
         try:
-            changed = write_policies(self._options.policies, policies)
+            changed = write_policies(self._options.policies, functions, schedules)
         except OSError as error:
             _log.error("the job server keeps its old policies: %s can't be written: %s", error.filename, error.strerror)
             return

@@ -189,7 +189,10 @@ class Supervisor:
             # Every connection that opens and closes is the server's INFO: too much between the manager's own lines.
             level = {"info": "NOTICE"}.get(self._config.log.level, self._config.log.level.upper())
             file = self._run_folder.path / policies.FILE_NAME
-            policies.write_policies(file, policies.provisional_policies(self._config))
+            # The schedules at once: one that were missing in the file would begin anew.
+            config = self._config
+            schedules = policies.schedules_of(config.schedules)
+            policies.write_policies(file, policies.provisional_policies(config), schedules)
             options = ServerOptions(section.listen, section.store, level, file, section.dead_letters)
             self._server = BundledServer(options, self._server_is_back, self._oom_kills.describe)
             try:
@@ -297,7 +300,7 @@ class Supervisor:
         code = CodeFiles({**files.hashes, **content_hashes((), watched)}, files.needs)
         orders = {name: pool_order(pool, layout, around, code) for name, pool in layout.pools.items()}
         if self._server is not None:
-            self._server.use_policies(policies.policies_of(layout.functions))
+            self._server.use_policies(policies.policies_of(layout.functions), policies.schedules_of(config.schedules))
         self._workforce.max_output_bytes = accepted.config.log.max_output
         own = str(reachable(self._server.address)) if self._server is not None else None
         self._promises.watch([server for server in self._addresses() if server != own], layout.functions)

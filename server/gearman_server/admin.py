@@ -93,6 +93,10 @@ class AdminCommands:
         if settings.allow_shutdown:  # else it is unknown, as in gearmand since 2016
             self._commands[b"shutdown"] = self._for_administrators(self._shutdown)
 
+    def add(self, name: bytes, command: Command) -> None:
+        """Know one more command."""
+        self._commands[name] = command
+
     def execute(self, session: Session, line: bytes) -> bytes | None:
         """The answer to one line (without its line feed); None when the connection is to be closed without one."""
         words = split_words(line)

@@ -39,6 +39,9 @@ from gearman_server.queue_events import QueueEvents
 from gearman_server.replay import Replay, Unread
 from gearman_server.replies import error
 from gearman_server.results import Results
+from gearman_server.schedule_commands import ScheduleCommands
+from gearman_server.schedule_rules import ScheduleMark, ScheduleRule
+from gearman_server.scheduler import Scheduler
 from gearman_server.session import Identity, Session
 from gearman_server.store import Store
 from gearman_server.submissions import Handler, Submissions
@@ -71,8 +74,11 @@ class Broker:
         self._attempts = Attempts(self.table, unix_time, random)
         self._assignments = Assignments(self.table, self._attempts, self._timeouts)
         self.events.subscribe(self._note_change, JobDue)
+        submissions = Submissions(self.table)
+        self._submissions = submissions.handlers()
+        self.scheduler = Scheduler(self.table, store, submissions.submit_scheduled)
         self._admin = AdminCommands(self.table, self._attempts, self.sessions, facts, settings)
-        self._submissions = Submissions(self.table).handlers()
+        self._admin.add(b"schedules", ScheduleCommands(self.scheduler, settings.admin_allow).execute)
         self._handlers: dict[int, Handler] = {
             **self._submissions,
             **self._assignments.handlers(),
@@ -199,12 +205,24 @@ class Broker:
         self.table.use_policies(by_function)
         self._note_change()
 
+    def restore_schedules(self, marks: Mapping[str, ScheduleMark]) -> None:
+        """How far the schedules have come, as the store knows; before `use_schedules`."""
+        self.scheduler.restore(marks)
+
+    def use_schedules(self, rules: Iterable[ScheduleRule], now: float) -> None:
+        """The jobs to be submitted by the clock: the old rules are forgotten."""
+        self.table.now = now
+        self.scheduler.use(rules, now)
+
     def inserts_written(self, jobs: Iterable[Job]) -> None:
         """The store has committed these inserts: their submitters are told."""
         self.table.durability.inserts_written(jobs)
+        self.scheduler.inserts_written()
 
     def inserts_failed(self, jobs: Iterable[Job]) -> None:
         """The store could not commit these inserts: their submitters get QUEUE_ERROR."""
+        jobs = list(jobs)
+        self.scheduler.inserts_failing(jobs)
         self.table.durability.inserts_failed(jobs)
         self._note_change()
 
@@ -249,6 +267,7 @@ class Broker:
     def stop_assigning(self) -> None:
         """The server is ending: running jobs are finished, no other is started, and submissions are refused."""
         self._assignments.stop()
+        self.scheduler.stop()
         self._handlers.update(dict.fromkeys(self._submissions, _refuse_submission))
 
 

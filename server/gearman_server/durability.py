@@ -58,6 +58,12 @@ class Durability:
         else:
             record.waiting.append(session.withhold())
 
+    def store_unasked(self, job: Job) -> None:
+        """A background job that no client submitted: there is nobody to be told what becomes of its insert."""
+        if job.record is None:
+            job.record = JobRecord()
+            self._store.insert(job)
+
     def store_revived(self, job: Job, letter: DeadLetter) -> None:
         """A dead job is queued again: it is written, or its letter is kept after all."""
         job.record = JobRecord()

@@ -157,6 +157,37 @@ class ResultsForgotten(NamedTuple):
     results: int
 
 
+class ScheduleRan(NamedTuple):
+    """A schedule's job was submitted."""
+
+    name: str
+    function: bytes
+    handle: bytes
+
+
+class ScheduleSkipped(NamedTuple):
+    """Runs of a schedule were missed, since that time (Unix seconds), and are not made up for."""
+
+    name: str
+    function: bytes
+    since: float
+
+
+class ScheduleRefused(NamedTuple):
+    """A schedule's job could not be submitted: this run is left out."""
+
+    name: str
+    function: bytes
+    reason: bytes
+
+
+class ScheduleClockSet(NamedTuple):
+    """A schedule has run at a time (Unix seconds) that is far in the future now: it begins anew."""
+
+    name: str
+    until: float
+
+
 class ShutdownRequested(NamedTuple):
     """An administrator sent the text command `shutdown`; whoever runs the server ends it once the answer has left."""
 
@@ -199,6 +230,10 @@ Event: TypeAlias = (
     | JobRevived
     | LettersForgotten
     | ResultsForgotten
+    | ScheduleRan
+    | ScheduleSkipped
+    | ScheduleRefused
+    | ScheduleClockSet
     | ShutdownRequested
     | StoreFailed
     | StoreRecovered

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gearman_server.schedule_rules import ScheduleRule
 
 #: How long after its limit the server itself ends an attempt: the worker and its supervisor come first.
 TIMEOUT_GRACE_S: Final = 2.0
@@ -74,3 +77,4 @@ class PolicyFile:
 
     path: str
     by_function: Mapping[bytes, FunctionPolicy]
+    schedules: tuple[ScheduleRule, ...] = ()

@@ -1,4 +1,4 @@
-"""Reads a policies file: YAML with a `functions:` mapping, by the same keys as in the manager's configuration.
+"""Reads a policies file: YAML with the mappings `functions:` and `schedules:`, by the manager's own keys.
 
 All that is wrong with a file comes out at once, each by file, line and key. The rules themselves are in `policies`.
 """
@@ -6,61 +6,28 @@ All that is wrong with a file comes out at once, each by file, line and key. The
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from gearman_server import policy_values as v
 from gearman_server.errors import PolicyFileError
 from gearman_server.policies import DEFAULT_BACKOFF_S, DEFAULT_MAX_BACKOFF_S, FunctionPolicy, PolicyFile, Rate
+from gearman_server.schedule_keys import NAME_HELP, ScheduleKeys, is_name, rule_of, workload_of
+from gearman_server.schedule_rules import ScheduleRule
 
 #: A file written by people is far smaller; a log or an image named by mistake is not.
 MAX_FILE_BYTES: Final = 4 << 20
 
-_MILLISECONDS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_MAX_DURATION_S: Final = 3650 * 86400.0
-_DURATION_HELP: Final = "a duration such as 500ms, 30s, 5m, 1h or 7d is expected"
-#: The time of each of these starts is kept.
-MAX_RATE_COUNT: Final = 100_000
-_RATE_HELP: Final = (
-    f"a rate from 1 to {MAX_RATE_COUNT} in a second, minute, hour or day, such as 5/s or 100/m, is expected"
-)
-
 #: What a key's value is before it is validated: the text of a scalar, or what stands there instead of one.
 _Value: TypeAlias = str | list[object] | dict[str, object]
-
-
-def _duration_s(value: object) -> float:
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
-    if match is not None:
-        seconds = float(match[1]) * _MILLISECONDS[match[2]] / 1000
-        if seconds > _MAX_DURATION_S:
-            raise ValueError(f"{_shown(value)} is too long, at most 3650d is allowed")
-        return seconds
-    if isinstance(value, str) and re.fullmatch(r"0+(\.0*)?", value):  # only a zero is clear without a unit
-        return 0.0
-    if isinstance(value, str) and re.fullmatch(r"[0-9]+(\.[0-9]+)?", value):
-        raise ValueError(f"a duration needs a unit: write {value}s, if seconds are meant")
-    raise ValueError(f"{_DURATION_HELP}, not {_shown(value)}")
-
-
-def _whole(value: object) -> int:
-    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,18}", value):
-        raise ValueError(f"a whole number from 0 up is expected, not {_shown(value)}")
-    return int(value)
-
-
-def _rate(value: object) -> Rate | None:
-    if value == "0":
-        return None
-    match = re.fullmatch(r"([0-9]{1,18})/(s|m|h|d)", value) if isinstance(value, str) else None
-    if match is None or not 0 < int(match[1]) <= MAX_RATE_COUNT:
-        raise ValueError(f"{_RATE_HELP}, not {_shown(value)}")
-    return Rate(int(match[1]), _MILLISECONDS[match[2]] / 1000)
+#: The nodes of keys and values, by the text of the keys.
+_Keys: TypeAlias = Mapping[str, tuple[yaml.Node, yaml.Node]]
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class _FunctionKeys(BaseModel):
@@ -68,15 +35,15 @@ class _FunctionKeys(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    timeout: Annotated[float, BeforeValidator(_duration_s)] = 0.0
-    retries: Annotated[int, BeforeValidator(_whole)] = 0
-    crash_retries: Annotated[int | None, BeforeValidator(_whole)] = None
-    backoff: Annotated[float, BeforeValidator(_duration_s)] = DEFAULT_BACKOFF_S
-    max_backoff: Annotated[float, BeforeValidator(_duration_s)] = DEFAULT_MAX_BACKOFF_S
-    keep_result: Annotated[float, BeforeValidator(_duration_s)] = 0.0
-    max_queue: Annotated[int, BeforeValidator(_whole)] = 0
-    max_running: Annotated[int, BeforeValidator(_whole)] = 0
-    rate: Annotated[Rate | None, BeforeValidator(_rate)] = None
+    timeout: Annotated[float, BeforeValidator(v.duration_s)] = 0.0
+    retries: Annotated[int, BeforeValidator(v.whole)] = 0
+    crash_retries: Annotated[int | None, BeforeValidator(v.whole)] = None
+    backoff: Annotated[float, BeforeValidator(v.duration_s)] = DEFAULT_BACKOFF_S
+    max_backoff: Annotated[float, BeforeValidator(v.duration_s)] = DEFAULT_MAX_BACKOFF_S
+    keep_result: Annotated[float, BeforeValidator(v.duration_s)] = 0.0
+    max_queue: Annotated[int, BeforeValidator(v.whole)] = 0
+    max_running: Annotated[int, BeforeValidator(v.whole)] = 0
+    rate: Annotated[Rate | None, BeforeValidator(v.rate)] = None
     settings: object = None  # of the worker's code, no concern of the server's
 
 
@@ -87,10 +54,10 @@ def read_policies(path: str) -> PolicyFile:
         PolicyFileError: with everything that is wrong with it.
     """
     reader = _Reader(path)
-    policies = reader.policies(_composed(path))
+    reader.read(_composed(path))
     if reader.problems:
         raise PolicyFileError(reader.problems)
-    return PolicyFile(path, policies)
+    return PolicyFile(path, reader.policies, tuple(reader.schedules))
 
 
 def _composed(path: str) -> yaml.Node | None:
@@ -124,6 +91,8 @@ class _Reader:
 
     def __init__(self, path: str) -> None:
         self._problems: list[tuple[int, str]] = []
+        self.policies: dict[bytes, FunctionPolicy] = {}
+        self.schedules: list[ScheduleRule] = []
         self._path = path
 
     @property
@@ -131,28 +100,63 @@ class _Reader:
         """What is wrong, in the order of the lines."""
         return [problem for _, problem in sorted(self._problems, key=itemgetter(0))]
 
-    def policies(self, top: yaml.Node | None) -> dict[bytes, FunctionPolicy]:
-        """All there are in the file. Without the key `functions`, or with nothing behind it, there are none."""
-        policies: dict[bytes, FunctionPolicy] = {}
+    def read(self, top: yaml.Node | None) -> None:
+        """All there is in the file. Without a key, or with nothing behind it, there is nothing of its kind."""
         for key_node, value_node in self._mapping(top, "").values():
-            if key_node.value != "functions":
-                self._report(key_node, key_node.value, "unknown key. Allowed here: functions")
-                continue
-            for name, (_, keys_node) in self._mapping(value_node, "functions").items():
-                policies[name.encode()] = self._policy(name, self._mapping(keys_node, f"functions.{name}"))
-        return policies
+            if key_node.value == "functions":
+                for name, (_, keys_node) in self._mapping(value_node, "functions").items():
+                    self._read_function(name, self._mapping(keys_node, f"functions.{name}"))
+            elif key_node.value == "schedules":
+                for name, (name_node, keys_node) in self._mapping(value_node, "schedules").items():
+                    self._read_schedule(name, name_node, self._mapping(keys_node, f"schedules.{name}"))
+            else:
+                self._report(key_node, key_node.value, "unknown key. Allowed here: functions, schedules")
 
-    def _policy(self, name: str, keys: Mapping[str, tuple[yaml.Node, yaml.Node]]) -> FunctionPolicy:
+    def _read_function(self, name: str, keys: _Keys) -> None:
         values = {key: _value(value_node) for key, (_, value_node) in keys.items() if not _is_null(value_node)}
+        written = self._validated(_FunctionKeys, f"functions.{name}", None, keys, values)
+        if written is not None:
+            self.policies[name.encode()] = _policy(written)
+
+    def _read_schedule(self, name: str, name_node: yaml.Node, keys: _Keys) -> None:
+        if not is_name(name):
+            self._report(name_node, f"schedules.{name}", NAME_HELP)
+        values: dict[str, object] = {}
+        for key, (key_node, value_node) in keys.items():
+            if _is_null(value_node):
+                continue
+            try:
+                values[key] = workload_of(value_node) if key == "workload" else _value(value_node)
+            except ValueError as error:
+                self._report(key_node, f"schedules.{name}.{key}", str(error))
+        written = self._validated(ScheduleKeys, f"schedules.{name}", name_node, keys, values)
+        if written is not None:
+            self.schedules.append(rule_of(name, written))
+
+    def _validated(
+        self,
+        model: type[_Model],
+        section: str,
+        section_node: yaml.Node | None,
+        keys: _Keys,
+        values: Mapping[str, object],
+    ) -> _Model | None:
+        """The keys as a model; None: something is wrong with them, and reported."""
         try:
-            written = _FunctionKeys.model_validate(values)
+            return model.model_validate(values)
         except ValidationError as failure:
             for error in failure.errors(include_url=False):
-                key = str(error["loc"][0])
-                message = _unknown(key) if error["type"] == "extra_forbidden" else str(error["ctx"]["error"])
-                self._report(keys[key][0], f"functions.{name}.{key}", message)
-            return FunctionPolicy()
-        return _policy(written)
+                key = str(error["loc"][0]) if error["loc"] else ""
+                node = keys[key][0] if key in keys else section_node
+                assert node is not None  # only schedules have keys that must be there
+                where = f"{section}.{key}" if key else section
+                if error["type"] == "extra_forbidden":
+                    self._report(node, where, _unknown(key, model))
+                elif error["type"] == "missing":
+                    self._report(node, where, "the key is missing")
+                else:
+                    self._report(node, where, str(error["ctx"]["error"]))
+            return None
 
     def _mapping(self, node: yaml.Node | None, key: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
         """The nodes of keys and values, by the text of the keys. Nothing at all counts as an empty mapping."""
@@ -204,13 +208,7 @@ def _value(node: yaml.Node) -> _Value:
     return {} if isinstance(node, yaml.MappingNode) else []
 
 
-def _unknown(key: str) -> str:
-    known = list(_FunctionKeys.model_fields)
+def _unknown(key: str, model: type[BaseModel]) -> str:
+    known = list(model.model_fields)
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
     return f"unknown key{f', did you mean {nearest[0]}?' if nearest else '.'} Allowed here: {', '.join(known)}"
-
-
-def _shown(value: object) -> str:
-    if not isinstance(value, str):
-        return "a list" if isinstance(value, list) else "a mapping"
-    return repr(value if len(value) <= 40 else value[:37] + "...")

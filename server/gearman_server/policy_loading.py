@@ -27,12 +27,13 @@ def read_policies(path: str) -> PolicyFile:
     return policy_file.read_policies(os.path.abspath(path))
 
 
-def use_policies(broker: Broker, file: PolicyFile) -> None:
-    """From now on the broker follows what the file says."""
+def use_policies(broker: Broker, file: PolicyFile, now: float) -> None:
+    """From now on, which is `now` (monotonic seconds), the broker follows what the file says."""
     broker.use_policies(file.by_function)
+    broker.use_schedules(file.schedules, now)
 
 
-def reread_policies(broker: Broker, path: str) -> None:
+def reread_policies(broker: Broker, path: str, now: float) -> None:
     """Read the file anew. With anything wrong in it, what held before goes on."""
     try:
         file = read_policies(path)
@@ -40,5 +41,6 @@ def reread_policies(broker: Broker, path: str) -> None:
         for problem in failure.problems:
             logger.error("the policies stay as they were: %s", problem)
     else:
-        use_policies(broker, file)
-        logger.log(NOTICE, "policies read again from %s, for %d functions", path, len(file.by_function))
+        use_policies(broker, file, now)
+        functions, schedules = len(file.by_function), len(file.schedules)
+        logger.log(NOTICE, "policies read again from %s, for %d functions, %d schedules", path, functions, schedules)

@@ -143,8 +143,10 @@ class Server:
         store = self._open_store()
         broker = self._broker = Broker(store, self._settings.broker, facts, time.time, random.random)
         log.log_events(broker.events)
+        if self._store is not None:
+            broker.restore_schedules(self._store.schedule_marks)
         if self._settings.policies is not None:
-            use_policies(broker, self._settings.policies)
+            use_policies(broker, self._settings.policies, time.monotonic())
         self._listener = Listener(broker, loop, self._settings.bounds)
         if self._store is not None:
             self._store.start(broker, loop)
@@ -220,7 +222,7 @@ class Server:
         if self._tls is not None:
             self._tls.reload()
         if self._broker is not None and self._settings.policies is not None:
-            reread_policies(self._broker, self._settings.policies.path)
+            reread_policies(self._broker, self._settings.policies.path, time.monotonic())
             if self._listener is not None:
                 self._listener.flush_soon()  # a limit that was raised has woken workers
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gearman_server.dead_letters import DeadLetter
     from gearman_server.job import Job
     from gearman_server.kept_results import KeptResult
+    from gearman_server.schedule_rules import ScheduleMark
 
 
 class Store(Protocol):
@@ -55,6 +56,13 @@ class Store(Protocol):
     def forget_results(self, handles: Sequence[bytes]) -> None:
         """These results are kept no longer."""
 
+    def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
+        """A schedule has come so far: write that in the same transaction as the insert asked for just before, if one
+        was. The marks are handed back at the start by `Broker.restore_schedules`."""
+
+    def forget_schedules(self, names: Sequence[str]) -> None:
+        """There are no such schedules any more."""
+
 
 class MemoryStore:
     """Keeps nothing: jobs live as long as the server. Numbers start at `first_number`, which comes from the time."""
@@ -85,4 +93,10 @@ class MemoryStore:
         """Nothing to do."""
 
     def forget_results(self, handles: Sequence[bytes]) -> None:
+        """Nothing to do."""
+
+    def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
+        """Nothing to do."""
+
+    def forget_schedules(self, names: Sequence[str]) -> None:
         """Nothing to do."""

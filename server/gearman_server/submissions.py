@@ -15,6 +15,7 @@ from gearman_server.replies import job_created
 if TYPE_CHECKING:
     from gearman_server.job import Job
     from gearman_server.job_table import JobTable
+    from gearman_server.schedule_rules import ScheduleRule
     from gearman_server.session import Session
 
 #: A request handler: the session that asks, the packet's body, and the monotonic time in seconds.
@@ -137,6 +138,22 @@ class Submissions:
             self._announce(job)
         else:
             self._note_coalesced(job)
+
+    def submit_scheduled(self, rule: ScheduleRule) -> Job:
+        """A background job that no client asked for.
+
+        Raises:
+            RefusedError: the function's queue is full, or its name can't be used.
+        """
+        job, is_new = self._find_or_create(b"\0".join((rule.function, rule.unique, rule.workload)), rule.priority)
+        job.background = True
+        if self._is_durable:
+            self._table.durability.store_unasked(job)
+        if is_new:
+            self._announce(job)
+        else:
+            self._note_coalesced(job)
+        return job
 
     def _announce(self, job: Job) -> None:
         function = job.function

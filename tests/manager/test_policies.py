@@ -45,8 +45,8 @@ def read(tmp_path: Path) -> Callable[..., dict[bytes, FunctionPolicy]]:
         config = load(file, {})
         policies = policies_of(lay_out(config, found, 2).functions) if found else provisional_policies(config)
         written = tmp_path / "policies.yaml"
-        assert write_policies(written, policies)
-        assert not write_policies(written, policies)
+        assert write_policies(written, policies, {})
+        assert not write_policies(written, policies, {})
         return dict(read_policies(str(written)).by_function)
 
     return read

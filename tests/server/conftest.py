@@ -28,6 +28,7 @@ from gearman_server.dead_letters import DeadLetter
 from gearman_server.job import Job
 from gearman_server.job_table import BrokerSettings
 from gearman_server.kept_results import KeptResult
+from gearman_server.schedule_rules import ScheduleMark
 from gearman_server.session import Identity, Session
 from gearman_server.store import MemoryStore, Store
 
@@ -114,6 +115,7 @@ class BatchStore:
         self.updates: list[tuple[bytes, int]] = []
         self.letters: dict[bytes, DeadLetter] = {}
         self.results: dict[bytes, KeptResult] = {}
+        self.marks: dict[str, ScheduleMark] = {}
         self._deletes: list[bytes] = []
         self._number = 0
 
@@ -140,6 +142,13 @@ class BatchStore:
     def forget_results(self, handles: Sequence[bytes]) -> None:
         for handle in handles:
             self.results.pop(handle, None)
+
+    def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
+        self.marks[name] = mark
+
+    def forget_schedules(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.marks.pop(name, None)
 
     def delete(self, job: Job) -> None:
         if job in self.batch:

@@ -12,7 +12,8 @@ from .models import Config, Control, Defaults, JobServer, Limits, Log, Server
 from .pool_keys import Pool, Scale
 from .problem import ConfigError, Place, Problem
 from .resolve import ResolvedFunction, ResolvedPool, ResolvedScale
-from .unavailable import unavailable_keys, unavailable_values
+from .schedule_keys import Schedule
+from .unavailable import unavailable_values
 
 __all__ = [
     "Config",
@@ -32,12 +33,12 @@ __all__ = [
     "ResolvedPool",
     "ResolvedScale",
     "Scale",
+    "Schedule",
     "Server",
     "WorkerCount",
     "lay_out",
     "load",
     "reachable",
-    "unavailable_keys",
     "unavailable_values",
     "written_run_dir",
 ]

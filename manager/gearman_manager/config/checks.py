@@ -58,6 +58,7 @@ class _Rules:
     def all(self) -> Iterator[Problem]:
         yield from self._job_servers()
         yield from self._control()
+        yield from self._schedules()
         yield from self._pool_keys("defaults", self._defaults, Defaults())
         yield from self._backoff("defaults", self._defaults)
         for name, pool in self._config.pools.items():
@@ -96,6 +97,20 @@ class _Rules:
         if control.listen is None and tokens and "control.listen" not in self._broken:
             message = "only control.listen needs a token: add an address, such as 127.0.0.1:4731, or leave it out"
             yield self._places.problem(f"control.{tokens[0]}", message)
+
+    def _schedules(self) -> Iterator[Problem]:
+        if self._config.schedules and self._config.server is None and "server" not in self._broken:
+            message = "the bundled job server keeps them: add server:, or give another gearman-server a --policies file"
+            yield self._places.problem("schedules", message)
+        for name, schedule in self._config.schedules.items():
+            key = f"schedules.{name}"
+            if self._broken & {f"{key}.cron", f"{key}.every"}:
+                continue
+            if (schedule.cron is None) == (schedule.every is None):
+                yield self._places.problem(key, "one of cron and every is expected: when the job is to be submitted")
+            elif schedule.every is not None and schedule.time_zone is not None:
+                message = "time_zone belongs to cron: every counts seconds, which are the same everywhere"
+                yield self._places.problem(f"{key}.time_zone", message)
 
     def _pool_keys(self, key: str, keys: PoolKeys, defaults: Defaults) -> Iterator[Problem]:
         minimum, maximum = keys.min or defaults.min, keys.max or defaults.max

@@ -20,6 +20,7 @@ from .address import parse_address, reachable
 from .function_keys import Function, FunctionKeys
 from .pool_keys import Pool, PoolKeys
 from .problem import Place, Places
+from .schedule_keys import Schedule
 from .section import Section, shown_default
 
 
@@ -205,7 +206,9 @@ class Config(Section):
     functions: Annotated[Mapping[v.FunctionName, Annotated[Function, v.is_mapping]], v.is_mapping] = Field(
         default={}, description="How the jobs of a function are treated, by the function's name."
     )
-    schedules: v.FreeMapping = Field(default={}, description="Jobs submitted by the clock.")
+    schedules: Annotated[Mapping[v.ScheduleName, Annotated[Schedule, v.is_mapping]], v.is_mapping] = Field(
+        default={}, description="Jobs that the bundled job server submits by the clock, by the schedule's name."
+    )
     limits: Annotated[Limits, v.is_mapping] = Field(default=Limits(), description="What all pools together may take.")
     run_dir: v.FilePath | None = Field(
         default=None,

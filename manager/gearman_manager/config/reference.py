@@ -14,11 +14,22 @@ from typing import Any
 from .models import Config
 from .resolve import BUILT_IN_FUNCTION_KEYS, BUILT_IN_POOL_KEYS
 from .section import DEFAULT_IN_WORDS
-from .unavailable import UNAVAILABLE_FUNCTION_KEYS, UNAVAILABLE_POOL_KEYS, UNAVAILABLE_TOP_KEYS
 from .values import KIND
 
 #: The sections that have a table, each under a heading of this name in lower case.
-SECTIONS = ("Config", "Server", "DeadLetters", "JobServer", "Pool", "Scale", "Limits", "Function", "Log", "Control")
+SECTIONS = (
+    "Config",
+    "Server",
+    "DeadLetters",
+    "JobServer",
+    "Pool",
+    "Scale",
+    "Limits",
+    "Function",
+    "Schedule",
+    "Log",
+    "Control",
+)
 
 #: Where a section of the configuration is described: the heading of its table.
 _ANCHORS = {
@@ -26,16 +37,11 @@ _ANCHORS = {
     "JobServer": "servers",
     "Pool": "pools",
     "Function": "functions",
+    "Schedule": "schedules",
     "Defaults": "pools",
 }
 _BUILT_IN: Mapping[str, object] = {**BUILT_IN_POOL_KEYS, **BUILT_IN_FUNCTION_KEYS}
 _BUILT_IN_OF: Mapping[str, object] = {"Scale": BUILT_IN_POOL_KEYS["scale"]}
-_NOT_YET = {
-    "Config": UNAVAILABLE_TOP_KEYS,
-    "Pool": UNAVAILABLE_POOL_KEYS,
-    "Scale": tuple(key.removeprefix("scale.") for key in UNAVAILABLE_POOL_KEYS if key.startswith("scale.")),
-    "Function": UNAVAILABLE_FUNCTION_KEYS,
-}
 _MARKED = re.compile(r"(<!-- keys of (\w+)[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
 
 Schema = Mapping[str, Any]
@@ -79,9 +85,8 @@ def _properties(section: Schema) -> Schema:
 
 
 def _row(section: str, key: str, schema: Schema) -> str:
-    not_yet = "*(not yet)* " if key in _NOT_YET.get(section, ()) else ""
     examples = [f"`{_yaml(example)}`" for example in schema.get("examples", ())]
-    meaning = f"{not_yet}{schema['description']}{' For example ' + ', '.join(examples) + '.' if examples else ''}"
+    meaning = f"{schema['description']}{' For example ' + ', '.join(examples) + '.' if examples else ''}"
     return f"| `{key}` | {_kind(schema)} | {_default(section, key, schema)} | {meaning} |"
 
 

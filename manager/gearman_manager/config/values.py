@@ -103,7 +103,8 @@ def _flag(value: object) -> bool:
     return value
 
 
-def _text(value: object) -> str:
+def parse_text(value: object) -> str:
+    """Text that is not empty."""
     if not isinstance(value, str):
         quotes = " (put it in quotes)" if isinstance(value, (int, float)) else ""
         raise ValueError(f"text is expected, not {shown(value)}{quotes}")
@@ -113,17 +114,17 @@ def _text(value: object) -> str:
 
 
 def _name_or_id(value: object) -> str:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else _text(value)
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else parse_text(value)
 
 
 def _variable(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return value if value == "" and isinstance(value, str) else _text(value)
+    return value if value == "" and isinstance(value, str) else parse_text(value)
 
 
 def _function_name(value: object) -> str:
-    name = _text(value)
+    name = parse_text(value)
     if not name.isprintable() or " " in name:
         raise ValueError(f"a function's name holds no blanks and no control characters: {shown(name)}")
     if len(name.encode()) > MAX_FUNCTION_NAME_BYTES:
@@ -131,10 +132,13 @@ def _function_name(value: object) -> str:
     return name
 
 
-def _pool_name(value: object) -> str:
-    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", value):
-        raise ValueError("a pool's name consists of up to 64 letters, digits, '_', '-' and '.'")
-    return value
+def _name_of(what: str) -> Callable[[object], str]:
+    def name(value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", value):
+            raise ValueError(f"a {what}'s name consists of up to 64 letters, digits, '_', '-' and '.'")
+        return value
+
+    return name
 
 
 def _control_address(value: object) -> Address:
@@ -163,20 +167,22 @@ def _stop_signal(value: object) -> str:
     return f"SIG{name}"
 
 
-def _choice(choices: tuple[str, ...]) -> Callable[[object], str]:
-    def choice(value: object) -> str:
+def choice(choices: tuple[str, ...]) -> Callable[[object], str]:
+    """Makes a validator for one of some words."""
+
+    def chosen(value: object) -> str:
         if not isinstance(value, str) or value.lower() not in choices:
             raise ValueError(f"one of {', '.join(choices)} is expected, not {shown(value)}")
         return value.lower()
 
-    return choice
+    return chosen
 
 
 def _command(value: object) -> tuple[str, ...]:
     if isinstance(value, (list, tuple)):
         words = tuple(_variable(word) for word in value)
     else:
-        line = _text(value)
+        line = parse_text(value)
         try:
             words = tuple(shlex.split(line))
         except ValueError as error:
@@ -230,10 +236,10 @@ def _at_least_one(value: object) -> object:
     return entries
 
 
-def _schema(kind: str, *forms: dict[str, object]) -> WithJsonSchema:
+def schema(kind: str, *forms: dict[str, object]) -> WithJsonSchema:
     """What editors check a value against: one of `forms`; `kind` is its name in the documentation."""
-    schema = forms[0] if len(forms) == 1 else {"anyOf": list(forms)}
-    return WithJsonSchema({**schema, KIND: kind})
+    form = forms[0] if len(forms) == 1 else {"anyOf": list(forms)}
+    return WithJsonSchema({**form, KIND: kind})
 
 
 _ZERO: dict[str, object] = {"type": "integer", "const": 0}
@@ -251,59 +257,54 @@ def _whole_schema(minimum: int) -> dict[str, object]:
     return {"type": "integer", "minimum": minimum}
 
 
-Duration = Annotated[float, PlainValidator(_duration), _schema("duration", _DURATION, _ZERO)]
-PositiveDuration = Annotated[float, PlainValidator(_positive_duration), _schema("duration", _DURATION)]
-Rate = Annotated[str, PlainValidator(_rate), _schema("rate", {"type": "string", "pattern": units.RATE_PATTERN}, _ZERO)]
-Size = Annotated[int, PlainValidator(_size), _schema("size", _SIZE, _ZERO)]
-MinimumWorkers = Annotated[
-    WorkerCount, PlainValidator(_minimum_workers), _schema("workers", _whole_schema(0), _WORKERS)
-]
-MaximumWorkers = Annotated[
-    WorkerCount, PlainValidator(_maximum_workers), _schema("workers", _whole_schema(1), _WORKERS)
-]
-Natural = Annotated[int, PlainValidator(_whole(0, _UNLIMITED)), _schema("number", _whole_schema(0))]
-Positive = Annotated[int, PlainValidator(_whole(1, _UNLIMITED)), _schema("number", _whole_schema(1))]
+Duration = Annotated[float, PlainValidator(_duration), schema("duration", _DURATION, _ZERO)]
+PositiveDuration = Annotated[float, PlainValidator(_positive_duration), schema("duration", _DURATION)]
+Rate = Annotated[str, PlainValidator(_rate), schema("rate", {"type": "string", "pattern": units.RATE_PATTERN}, _ZERO)]
+Size = Annotated[int, PlainValidator(_size), schema("size", _SIZE, _ZERO)]
+MinimumWorkers = Annotated[WorkerCount, PlainValidator(_minimum_workers), schema("workers", _whole_schema(0), _WORKERS)]
+MaximumWorkers = Annotated[WorkerCount, PlainValidator(_maximum_workers), schema("workers", _whole_schema(1), _WORKERS)]
+Natural = Annotated[int, PlainValidator(_whole(0, _UNLIMITED)), schema("number", _whole_schema(0))]
+Positive = Annotated[int, PlainValidator(_whole(1, _UNLIMITED)), schema("number", _whole_schema(1))]
 #: Each job is a greenlet with a slot of the scoreboard; whoever needs more is served better by more processes.
 MAX_CONCURRENCY = 1000
 Concurrency = Annotated[
     int,
     PlainValidator(_whole(1, MAX_CONCURRENCY)),
-    _schema(f"number, 1 to {MAX_CONCURRENCY}", {**_whole_schema(1), "maximum": MAX_CONCURRENCY}),
+    schema(f"number, 1 to {MAX_CONCURRENCY}", {**_whole_schema(1), "maximum": MAX_CONCURRENCY}),
 ]
 Niceness = Annotated[
-    int, PlainValidator(_whole(-20, 19)), _schema("number, -20 to 19", {**_whole_schema(-20), "maximum": 19})
+    int, PlainValidator(_whole(-20, 19)), schema("number, -20 to 19", {**_whole_schema(-20), "maximum": 19})
 ]
 PositiveNumber = Annotated[
-    float, PlainValidator(_positive_number), _schema("number", {"type": "number", "exclusiveMinimum": 0})
+    float, PlainValidator(_positive_number), schema("number", {"type": "number", "exclusiveMinimum": 0})
 ]
 Share = Annotated[
-    float, PlainValidator(_share), _schema("number, 0 to 1", {"type": "number", "exclusiveMinimum": 0, "maximum": 1})
+    float, PlainValidator(_share), schema("number, 0 to 1", {"type": "number", "exclusiveMinimum": 0, "maximum": 1})
 ]
-Flag = Annotated[bool, PlainValidator(_flag), _schema("`true` or `false`", {"type": "boolean"})]
-Text = Annotated[str, PlainValidator(_text), _schema("text", _TEXT)]
-FilePath = Annotated[str, PlainValidator(_text), _schema("path", _TEXT)]
-Glob = Annotated[str, PlainValidator(_text), _schema("glob", _TEXT)]
-NameOrId = Annotated[str, PlainValidator(_name_or_id), _schema("name or number", _STRING_OR_NUMBER)]
-Variable = Annotated[str, PlainValidator(_variable), _schema("text", _STRING_OR_NUMBER)]
-FunctionName = Annotated[str, PlainValidator(_function_name), _schema("function", _TEXT)]
-PoolName = Annotated[str, PlainValidator(_pool_name), _schema("name", _STRING)]
-Prefix = Annotated[str, PlainValidator(_prefix), _schema("text", _STRING)]
-StopSignal = Annotated[str, PlainValidator(_stop_signal), _schema("signal", _STRING)]
-LogFormat = Annotated[
-    str, PlainValidator(_choice(LOG_FORMATS)), _schema("word", {**_STRING, "enum": list(LOG_FORMATS)})
-]
-LogLevel = Annotated[str, PlainValidator(_choice(LOG_LEVELS)), _schema("word", {**_STRING, "enum": list(LOG_LEVELS)})]
-Store = Annotated[str, PlainValidator(_store), _schema("URL", _STRING)]
+Flag = Annotated[bool, PlainValidator(_flag), schema("`true` or `false`", {"type": "boolean"})]
+Text = Annotated[str, PlainValidator(parse_text), schema("text", _TEXT)]
+FilePath = Annotated[str, PlainValidator(parse_text), schema("path", _TEXT)]
+Glob = Annotated[str, PlainValidator(parse_text), schema("glob", _TEXT)]
+NameOrId = Annotated[str, PlainValidator(_name_or_id), schema("name or number", _STRING_OR_NUMBER)]
+Variable = Annotated[str, PlainValidator(_variable), schema("text", _STRING_OR_NUMBER)]
+FunctionName = Annotated[str, PlainValidator(_function_name), schema("function", _TEXT)]
+ScheduleName = Annotated[str, PlainValidator(_name_of("schedule")), schema("name", _STRING)]
+PoolName = Annotated[str, PlainValidator(_name_of("pool")), schema("name", _STRING)]
+Prefix = Annotated[str, PlainValidator(_prefix), schema("text", _STRING)]
+StopSignal = Annotated[str, PlainValidator(_stop_signal), schema("signal", _STRING)]
+LogFormat = Annotated[str, PlainValidator(choice(LOG_FORMATS)), schema("word", {**_STRING, "enum": list(LOG_FORMATS)})]
+LogLevel = Annotated[str, PlainValidator(choice(LOG_LEVELS)), schema("word", {**_STRING, "enum": list(LOG_LEVELS)})]
+Store = Annotated[str, PlainValidator(_store), schema("URL", _STRING)]
 Command = Annotated[
     tuple[str, ...],
     PlainValidator(_command),
-    _schema("command line", _STRING, {"type": "array", "items": {"type": "string"}}),
+    schema("command line", _STRING, {"type": "array", "items": {"type": "string"}}),
 ]
 ServerAddress = Annotated[Address, PlainValidator(parse_address), WithJsonSchema(ADDRESS_SCHEMA)]
 ListenAddress = Annotated[Address, PlainValidator(parse_listen_address), WithJsonSchema(ADDRESS_SCHEMA)]
 ControlAddress = Annotated[Address, PlainValidator(_control_address), WithJsonSchema(ADDRESS_SCHEMA)]
-Token = Annotated[str, PlainValidator(parse_token), _schema("text", {**_STRING, "minLength": 16})]
-FreeMapping = Annotated[Mapping[str, Any], PlainValidator(_free_mapping), _schema("mapping", {"type": "object"})]
+Token = Annotated[str, PlainValidator(parse_token), schema("text", {**_STRING, "minLength": 16})]
+FreeMapping = Annotated[Mapping[str, Any], PlainValidator(_free_mapping), schema("mapping", {"type": "object"})]
 
 
 class _Several(BeforeValidator):

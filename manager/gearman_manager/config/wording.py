@@ -11,6 +11,7 @@ from ..units import shown
 from .function_keys import Function, FunctionKeys
 from .models import Config, Control, Defaults, JobServer, Limits, Log, Server
 from .pool_keys import Pool, PoolKeys, Scale
+from .schedule_keys import Schedule
 from .section import Section
 
 Location = tuple[str | int, ...]
@@ -23,7 +24,7 @@ _TOP: Mapping[str, type[Section]] = {
     "log": Log,
     "control": Control,
 }
-_NAMED: Mapping[str, type[Section]] = {"pools": Pool, "functions": Function}
+_NAMED: Mapping[str, type[Section]] = {"pools": Pool, "functions": Function, "schedules": Schedule}
 
 
 def dotted(location: Location) -> str:

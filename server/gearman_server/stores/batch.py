@@ -12,12 +12,13 @@ if TYPE_CHECKING:
     from gearman_server.dead_letters import DeadLetter
     from gearman_server.job import Job
     from gearman_server.kept_results import KeptResult
+    from gearman_server.schedule_rules import ScheduleMark
 
 
 class Batch:
     """Changes to the rows of a store."""
 
-    __slots__ = ("deletes", "forgotten", "inserts", "letters", "outdated", "results", "since", "updates")
+    __slots__ = ("deletes", "forgotten", "inserts", "letters", "marks", "outdated", "results", "since", "updates")
 
     def __init__(self) -> None:
         #: Dictionaries for their order and for taking something back.
@@ -31,13 +32,15 @@ class Batch:
         #: Results of background jobs, by handle, and handles of those that are kept no longer.
         self.results: dict[bytes, KeptResult] = {}
         self.outdated: list[bytes] = []
+        #: How far schedules have come, by their names; None: there is no such schedule any more.
+        self.marks: dict[str, ScheduleMark | None] = {}
         #: When its first insert came (monotonic seconds).
         self.since: float | None = None
 
     def __bool__(self) -> bool:
-        return bool(self.inserts or self.deletes or self.updates or self.letters or self.forgotten) or bool(
-            self.results or self.outdated
-        )
+        if self.inserts or self.deletes or self.updates:
+            return True
+        return bool(self.letters or self.forgotten or self.results or self.outdated or self.marks)
 
     def take_back(self, failed: Batch) -> None:
         """An earlier batch could not be written: what nobody waits for is written with this one.
@@ -47,6 +50,8 @@ class Batch:
         """
         self.deletes[:0] = [*failed.deletes, *map(row_id, failed.inserts)]
         self.updates = {job: None for job in (*failed.updates, *self.updates) if job.record is not None}
+        # Marks of jobs that were not inserted are set back by whoever made them.
+        self.marks = {**failed.marks, **self.marks}
         # A job that was to be tried again, and could not be stored: its letter stays in the store.
         not_inserted = {job.handle for job in failed.inserts}
         self.letters = {

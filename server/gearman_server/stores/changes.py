@@ -15,6 +15,7 @@ from gearman_server.stores.batch import Batch, row_id
 from gearman_server.stores.kept import delete_results, write_results
 from gearman_server.stores.letters import forget_letters, write_letters
 from gearman_server.stores.rows import LOST, OWNER, RUNNING, changes_of, state_of
+from gearman_server.stores.schedules import write_marks
 
 #: Ids in one statement.
 _MAX_IDS: Final = 2000
@@ -58,6 +59,8 @@ def change(connection: Connection, batch: Batch) -> None:
         delete_results(connection, batch.outdated)
     if batch.results:
         write_results(connection, batch.results.values())
+    if batch.marks:
+        write_marks(connection, batch.marks)
 
 
 def _update(connection: Connection, jobs: Iterable[Job]) -> None:

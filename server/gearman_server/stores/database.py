@@ -21,6 +21,7 @@ from gearman_server.dead_letters import DeadLetter
 from gearman_server.errors import OwnershipLostError, StartError, StoreError
 from gearman_server.job import NORMAL, Job, JobState
 from gearman_server.kept_results import KeptResult
+from gearman_server.schedule_rules import ScheduleMark
 from gearman_server.stores.backends import Backend, backend_of
 from gearman_server.stores.batch import Batch, row_id
 from gearman_server.stores.changes import change, count_losses, delete_jobs
@@ -30,6 +31,7 @@ from gearman_server.stores.migrations import migrate, read_meta, write_meta
 from gearman_server.stores.reading import StoredRows
 from gearman_server.stores.reasons import reason_of
 from gearman_server.stores.rows import FULL, PLAIN, QUEUED, Row, plain_rows, row_of
+from gearman_server.stores.schedules import read_marks
 from gearman_server.stores.url import shown
 
 #: How long a second server waits for the first one to end.
@@ -181,6 +183,15 @@ class Database:
         """
         with self._transaction() as connection:
             return read_results(connection)
+
+    def schedule_marks(self) -> dict[str, ScheduleMark]:
+        """How far the schedules have come.
+
+        Raises:
+            StoreError: it can't be read.
+        """
+        with self._transaction() as connection:
+            return read_marks(connection)
 
     def write(self, batch: Batch, *, is_repeated: bool) -> Sequence[Job]:
         """Commit a batch. Returns the jobs whose insert the database refuses for what they hold.

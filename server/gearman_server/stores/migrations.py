@@ -119,7 +119,26 @@ def _create_results(connection: Connection) -> None:
     ).create(connection, checkfirst=True)
 
 
-STEPS: Final[tuple[Callable[[Connection], None], ...]] = (_create_jobs, _create_dead, _create_results)
+def _create_schedules(connection: Connection) -> None:
+    """Version 4: how far the schedules have come."""
+    Table(
+        "gearman_schedules",
+        MetaData(),
+        Column("name", String(64), primary_key=True),
+        Column("timing", String(400), nullable=False),
+        Column("handled_until", _seconds(), nullable=False),
+        Column("last_run", _seconds()),
+        mysql_engine="InnoDB",
+        mysql_collate="utf8mb4_bin",
+    ).create(connection, checkfirst=True)
+
+
+STEPS: Final[tuple[Callable[[Connection], None], ...]] = (
+    _create_jobs,
+    _create_dead,
+    _create_results,
+    _create_schedules,
+)
 
 
 def migrate(connection: Connection, name: str) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gearman_server.dead_letters import DeadLetter
     from gearman_server.job import Job
     from gearman_server.kept_results import KeptResult
+    from gearman_server.schedule_rules import ScheduleMark
 
 #: How long a change for which nobody waits may stay unwritten.
 LAZY_DELAY_S: Final = 0.03
@@ -53,6 +54,8 @@ class SqlStore:
         self._is_started = False
         self._letters: list[DeadLetter] = []
         self._results: list[KeptResult] = []
+        #: How far the schedules have come, as read by `open`.
+        self.schedule_marks: dict[str, ScheduleMark] = {}
         self._open = Batch()
         # What the writer has; None when it is idle.
         self._in_flight: Batch | None = None
@@ -82,6 +85,7 @@ class SqlStore:
         self._number, self._numbers_end = numbers.start, numbers.stop
         self._letters = self._read_letters()
         self._results = self._read_results()
+        self.schedule_marks = self._read_marks()
 
     def _read_letters(self) -> list[DeadLetter]:
         try:
@@ -96,6 +100,12 @@ class SqlStore:
         except StoreError as failure:
             logger.error("the store %s: the kept results can't be read: %s", self._database.name, failure)
             return []
+
+    def _read_marks(self) -> dict[str, ScheduleMark]:
+        try:
+            return self._database.schedule_marks()
+        except StoreError as failure:
+            raise StartError(f"the store {self._database.name} can't be used: {failure}") from failure
 
     def start(self, broker: Broker, loop: Any) -> None:
         """From now on what accumulates is written."""
@@ -195,6 +205,14 @@ class SqlStore:
         for handle in handles:
             self._open.results.pop(handle, None)
         self._open.outdated += handles
+
+    def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
+        """Have the mark written with the insert that was asked for just before, if one was."""
+        self._open.marks[name] = mark
+
+    def forget_schedules(self, names: Sequence[str]) -> None:
+        """There are no such schedules any more."""
+        self._open.marks.update(dict.fromkeys(names))
 
     # --- handing over
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from gearman_manager.config import Config, FoundFunction, Layout, lay_out, unavailable_keys
+from gearman_manager.config import Config, FoundFunction, Layout, lay_out
 
 Read = Callable[..., Config]
 
@@ -351,20 +351,3 @@ def test_concurrency_is_for_python_and_an_inherited_one_concerns_nobody_else(lai
     ]
     inherited = laid_out("defaults: {concurrency: 5}\npools: {c: {command: x, functions: [y]}, a: {}}\n", found("a"))
     assert (inherited.pools["a"].concurrency, inherited.pools["c"].concurrency) == (5, 1)
-
-
-def test_keys_that_have_no_effect_yet_are_named_with_their_places(read: Read) -> None:
-    text = (
-        "server:\ndefaults: {keep_result: 1d, timeout: 1s}\nfunctions:\n  f:\n    keep_result: 3h\n"
-        "schedules: {nightly: {}}\n"
-    )
-    keys = unavailable_keys(read(text), found("g", keep_result="1h", timeout="1s"))
-    end = "the key is valid but not available yet in this version: it has no effect"
-    assert [str(key) for key in keys] == [
-        f"config.yaml:6: schedules: {end}",
-    ]
-    assert not any(key.fatal for key in keys)
-
-
-def test_a_configuration_of_what_there_is_names_none(read: Read) -> None:
-    assert unavailable_keys(read("server:\ndefaults: {timeout: 1s}\nschedules:\n"), found("g")) == ()

@@ -62,7 +62,16 @@ functions:
     max_running: 10
     rate: 10/s
     settings: {smtp_host: 127.0.0.1, smtp_port: 25}
-schedules: {nightly: {}}
+schedules:
+  nightly:
+    cron: 30 3 * * *
+    time_zone: Europe/Berlin
+    function: send_email
+    workload: {to: all}
+    unique: nightly
+    priority: low
+    missed: skip
+  often: {every: 10m, function: send_email}
 limits: {max_workers: 100, min_free_memory: 1GiB, max_load: 8}
 run_dir: run
 log: {file: manager.log, format: json, level: debug, max_output: 200KB}

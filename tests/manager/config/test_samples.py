@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gearman_manager.config import FoundFunction, lay_out, load, unavailable_keys
+from gearman_manager.config import FoundFunction, lay_out, load
 
 ROOT = Path(__file__).parents[3]
 SAMPLES = sorted((ROOT / "config").glob("*.yaml"))
@@ -22,7 +22,6 @@ def test_each_sample_loads_without_any_variable_and_runs_every_function(path: Pa
     layout = lay_out(config, FOUND, cores=2)
     assert layout.problems == ()
     assert tuple(layout.functions) == FUNCTIONS
-    assert unavailable_keys(config) == ()
     assert str(config.listen) == "127.0.0.1:4730"
     assert config.workers_dir == (str(ROOT / "workers"),)
 

@@ -1,0 +1,64 @@
+"""Schedules over a durable store: what was due is due once, whatever happens to the server."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from gearman_client.packet import PacketType
+
+HOURLY = "schedules:\n  tick: {every: 1h, function: f, workload: w}\n"
+
+
+@pytest.fixture
+def start_scheduled(start_durable, tmp_path):
+    """Starts a server over a database, with schedules."""
+
+    def start(database, schedules=HOURLY):
+        path = tmp_path / "policies.yaml"
+        path.write_text(schedules)
+        return start_durable(database, "--policies", str(path), "--verbose", "INFO")
+
+    return start
+
+
+@pytest.mark.in_every_database
+def test_a_run_that_was_missed_while_the_server_was_down_is_made_up_for_once(database, start_scheduled, until):
+    server = start_scheduled(database)
+    until(lambda: len(database.rows("name", "gearman_schedules")) == 1)
+    server.stop()
+    database.execute("UPDATE gearman_schedules SET handled_until = handled_until - 7200")
+    server = start_scheduled(database)
+    server.wait_for_log("schedule tick: job H:test:")
+    until(lambda: len(database.rows("id")) == 1)
+    server.stop()
+    [(handled_until, last_run)] = database.rows("handled_until, last_run", "gearman_schedules")
+    assert 0 <= time.time() - handled_until < 60
+    assert last_run == handled_until
+    server = start_scheduled(database)
+    worker = server.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    server.wait_for_log("1 jobs are back from the store")
+    assert worker.ask(PacketType.GRAB_JOB)[0] == PacketType.JOB_ASSIGN
+    assert worker.ask(PacketType.GRAB_JOB)[0] == PacketType.NO_JOB
+
+
+def test_a_killed_server_has_done_both_the_job_and_its_mark_or_neither(database, start_scheduled):
+    every_second = "schedules:\n  tick: {every: 1s, function: f}\n"
+    for _ in range(4):
+        server = start_scheduled(database, every_second)
+        server.wait_for_log("schedule tick: job H:test:")
+        server.process.kill()
+        server.process.wait()
+    due_seconds = [int(submitted_at) for (submitted_at,) in database.rows("submitted_at")]
+    assert len(due_seconds) == len(set(due_seconds))
+    [(last_run,)] = database.rows("last_run", "gearman_schedules")
+    assert (int(last_run) if last_run is not None else None) == max(due_seconds, default=None)
+
+
+def test_a_triggered_schedule_is_stored_like_any_other_job(database, start_scheduled, until):
+    server = start_scheduled(database)
+    answer = server.text(b"schedules trigger tick")
+    assert answer.startswith(b"OK H:test:")
+    until(lambda: [handle for (handle,) in database.rows("handle")] == [answer.split()[1]])

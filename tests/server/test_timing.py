@@ -1,0 +1,93 @@
+"""When schedules are due: cron expressions on the clocks of a time zone, and even distances."""
+
+from datetime import datetime
+
+import pytest
+
+from gearman_server.timing import Every, parse_cron
+
+
+def due_times(expression, zone, since, until):
+    """All between two times, on the zone's clocks."""
+    cron = parse_cron(expression, zone)
+    unix_time, end = datetime.fromisoformat(since).timestamp(), datetime.fromisoformat(until).timestamp()
+    times = []
+    while (unix_time := cron.next_after(unix_time)) < end:
+        times.append(datetime.fromtimestamp(unix_time, cron.zone).strftime("%d. %H:%M%z"))
+    return times
+
+
+@pytest.mark.parametrize(
+    ("expression", "since", "until", "expected"),
+    [
+        pytest.param(
+            "30 2 * * *",
+            "2026-03-28T12:00Z",
+            "2026-03-30T12:00Z",
+            ["29. 03:00+0200", "30. 02:30+0200"],
+            id="an hour that is left out in spring comes right after the gap",
+        ),
+        pytest.param(
+            "30 2 * * *",
+            "2026-10-24T12:00Z",
+            "2026-10-26T12:00Z",
+            ["25. 02:30+0200", "26. 02:30+0100"],
+            id="an hour that comes twice in autumn counts once",
+        ),
+        pytest.param(
+            "*/30 * * * *",
+            "2026-10-24T23:59Z",
+            "2026-10-25T02:00Z",
+            ["25. 02:00+0200", "25. 02:30+0200", "25. 02:00+0100", "25. 02:30+0100"],
+            id="what runs every half hour goes on evenly in autumn",
+        ),
+        pytest.param(
+            "*/30 * * * *",
+            "2026-03-29T00:10Z",
+            "2026-03-29T01:40Z",
+            ["29. 01:30+0100", "29. 03:00+0200", "29. 03:30+0200"],
+            id="what runs every half hour goes on evenly in spring",
+        ),
+        pytest.param(
+            "0 0 31 * *",
+            "2026-01-31T00:00Z",
+            "2026-08-01T00:00Z",
+            ["31. 00:00+0200", "31. 00:00+0200", "31. 00:00+0200"],
+            id="months without a 31st have none",
+        ),
+    ],
+)
+def test_cron_follows_the_clocks_of_its_zone(expression, since, until, expected):
+    assert due_times(expression, "Europe/Berlin", since, until) == expected
+
+
+def test_the_29th_of_february_waits_for_a_leap_year():
+    leap = parse_cron("0 0 29 2 *").next_after(datetime.fromisoformat("2026-11-21T00:00Z").timestamp())
+    assert leap == datetime.fromisoformat("2028-02-29T00:00Z").timestamp()
+
+
+def test_the_next_due_time_is_never_the_one_asked_from():
+    cron = parse_cron("*/5 * * * *")
+    assert [cron.next_after(time) for time in (300.0, 300.4, 299.9, 599.999)] == [600.0, 600.0, 300.0, 600.0]
+    assert [Every(10).next_after(time) for time in (300.0, 300.4, 299.9)] == [310.0, 310.0, 300.0]
+
+
+def test_even_distances_do_not_depend_on_the_start():
+    assert {Every(600).next_after(time) for time in (1200.0, 1234.5, 1799.9)} == {1800.0}
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone", "message"),
+    [
+        ("* * * *", "UTC", "has five fields"),
+        ("* * * * * *", "UTC", "has five fields"),
+        ("61 * * * *", "UTC", "bad minute"),
+        ("0 0 31 2 *", "UTC", "bad day-of-month"),
+        ("@daily", "UTC", "has five fields"),
+        ("* * * * *", "Europe/Nowhere", "there is no time zone 'Europe/Nowhere'"),
+        ("* * * * *", "../../etc/passwd", "there is no time zone"),
+    ],
+)
+def test_what_is_no_cron_expression_is_said_to_be_none(expression, zone, message):
+    with pytest.raises(ValueError, match=message):
+        parse_cron(expression, zone)
