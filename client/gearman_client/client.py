@@ -5,8 +5,9 @@ A program that submits from several threads gives each a client of its own.
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from math import inf
-from time import monotonic
+from time import monotonic, time
 from types import TracebackType
 from typing import Final, Literal, Unpack
 
@@ -19,13 +20,18 @@ from gearman_client.errors import (
     CouldNotConnect,
     JobException,
     JobFailed,
+    NotSupported,
     ProtocolError,
+    ResultUnknown,
     ServerError,
     Timeout,
 )
+from gearman_client.extensions import JOB_RESULT_OPTION
 from gearman_client.foreground import ForegroundJob, JobCallbacks, server_error
 from gearman_client.job_status import JobHandle, JobStatus, to_number
+from gearman_client.kept_result import KeptAnswer, ask_for_result
 from gearman_client.packet import PacketType, encode_request, split_arguments
+from gearman_client.run_time import run_time
 from gearman_client.server_pool import PooledServer, PoolSettings, ServerPool, next_packets
 from gearman_client.text import to_argument, to_body, to_function, to_text
 
@@ -117,14 +123,28 @@ class Client:
             return job.result
 
     def submit_background(
-        self, function: str, workload: bytes | str, *, unique: str | None = None, priority: Priority = "normal"
+        self,
+        function: str,
+        workload: bytes | str,
+        *,
+        unique: str | None = None,
+        priority: Priority = "normal",
+        at: datetime | float | None = None,
+        delay: timedelta | float | None = None,
     ) -> JobHandle:
         """Leave a job with the server and return its handle, a `str` that also knows its server.
+
+        at: not to be run before this time, a datetime (without a zone: local time) or Unix seconds; `delay`: not for so
+            long (seconds). The protocol has whole seconds, so parts are rounded up, and normal priority alone.
 
         Raises:
             ServerError, Timeout, ConnectionLost, CouldNotConnect, ArgumentError: as `submit`.
         """
-        packet, unique_id = _submission(_BACKGROUND, function, workload, unique, priority)
+        run_at = run_time(at, delay, time())
+        if run_at is None:
+            packet, unique_id = _submission(_BACKGROUND, function, workload, unique, priority)
+        else:
+            packet, unique_id = _delayed_submission(function, workload, unique, priority, run_at)
         server, connection = self._pool.choose(unique_id)
         (handle,) = self._ask(server, connection, packet, PacketType.JOB_CREATED)
         return JobHandle(to_text(handle), server.address)
@@ -148,6 +168,63 @@ class Client:
         with _conversation(server):
             return submit_all(connection, packets, self._reply_timeout_s)
 
+    def result(self, handle: str, *, timeout_s: float | None = None, **callbacks: Unpack[JobCallbacks]) -> bytes:
+        """The result of a background job whose function has `keep_result`; waits for it if need be.
+
+        timeout_s: 0 does not wait; None: as long as the client's `timeout_s` says. When the time is over the job goes
+            on, and can be asked for again. What the worker says on the way goes to the callbacks, as with `submit`. A
+            handle from elsewhere is looked for at every server.
+
+        Raises:
+            JobFailed, JobException: the job has failed.
+            Timeout: there is no result yet.
+            ResultUnknown: its time is over, or there was no such job.
+            ResultNotKept: the function has no `keep_result`, or the result was too large.
+            NotSupported: the job server is no gearman-server.
+            CouldNotConnect, ConnectionLost: no server could be asked; the connection broke.
+        """
+        argument = to_argument(handle, "handle")
+        wait_s = self._timeout_s if timeout_s is None else timeout_s
+        servers = self._home_of(handle)
+        server = servers[0] if len(servers) == 1 else self._find_holder(servers, argument)
+        if server is None:
+            raise ResultUnknown(f"job {handle}: no server has a result, it has expired or there was no such job")
+        return self._ask_for_result(server, argument, wait_s, callbacks).result_of(handle)
+
+    def _find_holder(self, servers: list[PooledServer], handle: bytes) -> PooledServer | None:
+        """The server that knows the job; None when all say that they don't."""
+        failure = None
+        for server in servers:
+            try:
+                if self._ask_for_result(server, handle, 0, {}).is_known:
+                    return server
+            except (ConnectionLost, CouldNotConnect, NotSupported, Timeout) as error:
+                failure = error
+        if failure is not None:
+            raise failure
+        return None
+
+    def _ask_for_result(
+        self, server: PooledServer, handle: bytes, wait_s: float | None, callbacks: JobCallbacks
+    ) -> KeptAnswer:
+        connection = self._pool.connection(server)
+        if not server.tells_results:
+            option = encode_request(PacketType.OPTION_REQ, JOB_RESULT_OPTION)
+            try:
+                self._ask(server, connection, option, PacketType.OPTION_RES)
+            except ServerError as error:
+                raise NotSupported(
+                    f"{server.address} keeps no results of background jobs: gearman-server does"
+                ) from error
+            server.tells_results = True
+        with _conversation(server):
+            return ask_for_result(connection, handle, wait_s, self._reply_timeout_s, callbacks)
+
+    def _home_of(self, handle: str) -> list[PooledServer]:
+        """The server that gave the handle; all of them when that is not known."""
+        home = getattr(handle, "server", None)
+        return [server for server in self._pool.servers if server.address == home] or list(self._pool.servers)
+
     def status(self, handle: str) -> JobStatus:
         """How the job is doing. A handle from elsewhere is asked for at every server that can be reached.
 
@@ -155,9 +232,7 @@ class Client:
             CouldNotConnect, ConnectionLost, Timeout: no server could be asked.
         """
         packet = encode_request(PacketType.GET_STATUS, to_argument(handle, "handle"))
-        home = getattr(handle, "server", None)
-        servers = [server for server in self._pool.servers if server.address == home] or list(self._pool.servers)
-        return self._find_status(servers, packet, PacketType.STATUS_RES)
+        return self._find_status(self._home_of(handle), packet, PacketType.STATUS_RES)
 
     def status_unique(self, unique: str) -> JobStatus:
         """How the job with this unique id is doing, and how many clients wait for it; any function's job counts.
@@ -235,6 +310,16 @@ def _submission(
     packet_type = _packet_type(types, priority)
     unique_id = to_argument(unique or "", "unique id")
     return encode_request(packet_type, to_function(function), unique_id, to_body(workload)), unique_id
+
+
+def _delayed_submission(
+    function: str, workload: bytes | str, unique: str | None, priority: str, run_at: int
+) -> tuple[bytes, bytes]:
+    if priority != "normal":
+        raise ArgumentError(f"priority {priority!r}: the protocol knows delayed jobs of normal priority alone")
+    unique_id = to_argument(unique or "", "unique id")
+    arguments = to_function(function), unique_id, b"%d" % run_at, to_body(workload)
+    return encode_request(PacketType.SUBMIT_JOB_EPOCH, *arguments), unique_id
 
 
 def _packet_type(types: dict[str, PacketType], priority: str) -> PacketType:

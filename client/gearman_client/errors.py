@@ -63,6 +63,18 @@ class JobException(GearmanError):
         self.data = data
 
 
+class ResultUnknown(GearmanError):
+    """The server has no result of that job: its time is over, or there was no such job."""
+
+
+class ResultNotKept(GearmanError):
+    """The server knows the job, and does not keep its result: the function has no `keep_result`, or it is too large."""
+
+
+class NotSupported(GearmanError):
+    """The job server does not have what was asked for; the message says what, and who has it."""
+
+
 class JobAnswered(GearmanError):
     """A worker answered the same job a second time."""
 

@@ -29,10 +29,13 @@ class PooledServer:
     address: Address
     connection: Connection | None = None
     dead_until: float = 0.0
+    #: It has said, on this connection, that it can be asked for results.
+    tells_results: bool = False
 
     def drop(self) -> None:
         """Close the connection: what is still under way on it must not meet the next request."""
         connection, self.connection = self.connection, None
+        self.tells_results = False
         if connection is not None:
             connection.close()
 

@@ -15,6 +15,7 @@ from gearman_client import (
     JobFailed,
     JobHandle,
     JobStatus,
+    NotSupported,
     ProtocolError,
     ServerError,
     Timeout,
@@ -283,3 +284,10 @@ def test_an_answer_that_does_not_fit_the_question_is_a_protocol_error(scripted_s
         peer.send(T.NOOP)
         with pytest.raises(ProtocolError, match="STATUS_RES"):
             answer.result(10)
+
+
+def test_a_server_that_keeps_no_results_is_named_and_goes_on_being_useful(client: Any, gearmand: Any) -> None:
+    handle = client.submit_background("f", b"w")
+    with pytest.raises(NotSupported, match=f"{gearmand.address} keeps no results of background jobs"):
+        client.result(handle, timeout_s=0)
+    assert client.status(handle).known

@@ -8,8 +8,10 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 
 from gearman_client.commands.command_line import ExitCode, Parser, UsageError, add_server_options, run, server_addresses
+from gearman_client.commands.fetching import fetch
 from gearman_client.commands.submitting import Lines, Submission, submit_all
 from gearman_client.commands.working import WorkOptions, work
 
@@ -25,8 +27,14 @@ def _run(arguments: list[str]) -> int:
     if options.help:
         parser.print_help()
         return ExitCode.SUCCESS
+    if options.result is not None:
+        return _fetch(options)
     if not options.functions:
         raise UsageError(f"no function given, name one with -f\n{parser.format_usage().rstrip()}")
+    if options.timeout_ms == 0:
+        raise UsageError("-t 0: expected a number of milliseconds above 0")
+    if (options.at is not None or options.delay_s is not None) and not options.background:
+        raise UsageError("--at and --delay are for background jobs: add -b")
     servers = server_addresses(options.host, options.port, os.environ)
     timeout_s = None if options.timeout_ms is None else options.timeout_ms / 1000
     lines: Lines | None = "strip" if options.stripped_lines else "keep" if options.lines else None
@@ -43,8 +51,17 @@ def _run(arguments: list[str]) -> int:
         prefix=options.prefix,
         verbose=options.verbose,
         timeout_s=timeout_s,
+        at=options.at,
+        delay_s=options.delay_s,
     )
     return submit_all(servers, submission)
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    if options.functions or options.work or options.words:
+        raise UsageError("--result asks for a job that there is: leave out -f, -w and data")
+    servers = server_addresses(options.host, options.port, os.environ)
+    return fetch(servers, options.result, None if options.timeout_ms is None else options.timeout_ms / 1000)
 
 
 def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
@@ -80,6 +97,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_client_options(client: "argparse._ArgumentGroup") -> None:
     client.add_argument("-b", dest="background", action="store_true", help="background: do not wait for results")
+    client.add_argument("--delay", dest="delay_s", type=_seconds, metavar="SECONDS", help="with -b: not before then")
+    client.add_argument("--at", type=_time, metavar="TIME", help="with -b: not before 2030-01-31T12:00")
+    client.add_argument("--result", metavar="HANDLE", help="wait for a background job's kept result (-t 0: don't wait)")
     client.add_argument("-I", dest="high", action="store_true", help="high priority")
     client.add_argument("-L", dest="low", action="store_true", help="low priority")
     client.add_argument("-P", dest="prefix", action="store_true", help="write the function's name before its output")
@@ -90,9 +110,27 @@ def _add_client_options(client: "argparse._ArgumentGroup") -> None:
 
 def _milliseconds(text: str) -> int:
     value = int(text)
-    if value <= 0:
+    if value < 0:
         raise argparse.ArgumentTypeError(f"{text}: expected a number of milliseconds above 0")
     return value
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: expected seconds from 0 up")
+    return value
+
+
+def _time(text: str) -> datetime | float:
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: expected a time such as 2030-01-31T12:00, or Unix seconds") from None
 
 
 def _count(text: str) -> int:

@@ -5,6 +5,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import BinaryIO, Literal
 
 from gearman_client.address import Address
@@ -31,6 +32,8 @@ class Submission:
     prefix: bool
     verbose: bool
     timeout_s: float | None
+    at: datetime | float | None = None
+    delay_s: float | None = None
 
 
 class Output:
@@ -116,7 +119,12 @@ class _Submitter:
     def _submit_background(self, workload: bytes) -> None:
         submission = self._submission
         handle = self.client.submit_background(
-            self._function, workload, unique=_unique(submission), priority=submission.priority
+            self._function,
+            workload,
+            unique=_unique(submission),
+            priority=submission.priority,
+            at=submission.at,
+            delay=submission.delay_s,
         )
         if submission.verbose:
             self._output.created(handle)

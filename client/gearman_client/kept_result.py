@@ -1,0 +1,138 @@
+"""The kept result of a background job as its client asks for it: what is said on the way, and how it ended.
+
+It talks over one connection and decides nothing about servers; docs/protocol-extensions.md has the packets.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, inf
+from time import monotonic
+from typing import Final
+
+from gearman_client.connection import Connection
+from gearman_client.errors import JobException, JobFailed, ProtocolError, ResultNotKept, ResultUnknown, Timeout
+from gearman_client.extensions import GET_RESULT, RESULT, RESULT_ARGUMENTS
+from gearman_client.foreground import JobCallbacks, server_error
+from gearman_client.job_status import to_number
+from gearman_client.packet import PacketType, encode_request
+from gearman_client.server_pool import next_packets
+from gearman_client.text import to_text
+
+#: The longest wait that the request can say; what is longer waits for ever.
+_MAX_WAIT_MS: Final = 10**12 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """What the server says of a job. `state` is one of the words of the protocol's extension."""
+
+    state: str
+    numerator: int
+    denominator: int
+    content: bytes
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the server knows the job at all."""
+        return self.state != "unknown"
+
+    def result_of(self, handle: str) -> bytes:
+        """The result.
+
+        Raises:
+            JobFailed, JobException, ResultUnknown, ResultNotKept, Timeout: there is none, as `Client.result` says.
+        """
+        if self.state == "complete":
+            return self.content
+        if self.state == "failed":
+            reason = to_text(self.content)
+            raise JobFailed(f"job {handle} failed" + (f": {reason}" if reason else ""))
+        if self.state == "exception":
+            raise JobException(self.content)
+        if self.state == "unknown":
+            raise ResultUnknown(f"job {handle}: the server has no result, it has expired or there was no such job")
+        if self.state == "too-large":
+            raise ResultNotKept(f"job {handle} is complete, and its result was too large to be kept")
+        if self.state == "not-kept":
+            raise ResultNotKept(f"job {handle}: its result is not kept, its function has no keep_result at the server")
+        raise Timeout(f"job {handle} has no result yet, it is {self.state}")
+
+
+def ask_for_result(
+    connection: Connection, handle: bytes, wait_s: float | None, reply_timeout_s: float, callbacks: JobCallbacks
+) -> KeptAnswer:
+    """Ask once, and pass on what comes before the answer. `wait_s`: None waits until the job ends, 0 does not.
+
+    Raises:
+        Timeout: the server itself does not answer.
+        ServerError, ConnectionLost, ProtocolError: as with any request.
+    """
+    wait_ms = None if wait_s is None else ceil(max(0.0, wait_s) * 1000)
+    if wait_ms is None or wait_ms > _MAX_WAIT_MS:
+        wait, deadline = b"", inf
+    else:
+        wait, deadline = b"%d" % wait_ms, monotonic() + wait_ms / 1000 + reply_timeout_s
+    connection.queue(encode_request(GET_RESULT, handle, wait))
+    connection.flush()
+    conversation = _Conversation(handle, callbacks)
+    while conversation.answer is None:
+        for packet_type, body in next_packets(connection, deadline):
+            conversation.take(packet_type, body)
+    return conversation.answer
+
+
+class _Conversation:
+    """Packets in, callbacks and in the end the answer."""
+
+    def __init__(self, handle: bytes, callbacks: JobCallbacks) -> None:
+        self.answer: KeptAnswer | None = None
+        self._handle = handle
+        self._callbacks = callbacks
+        self._told: tuple[int, int] | None = None
+        self._handlers: Final[dict[int, Callable[[bytes], None]]] = {
+            PacketType.WORK_STATUS: self._on_status,
+            PacketType.WORK_DATA: self._on_data,
+            PacketType.WORK_WARNING: self._on_warning,
+            RESULT: self._on_result,
+        }
+
+    def take(self, packet_type: int, body: bytes) -> None:
+        if packet_type == PacketType.ERROR:
+            raise server_error(body)
+        handler = self._handlers.get(packet_type)
+        if handler is None:
+            raise ProtocolError(f"a client that asks for a result does not expect packet type {packet_type}")
+        if body.partition(b"\0")[0] == self._handle:
+            handler(body[len(self._handle) + 1 :])
+
+    def _on_status(self, arguments: bytes) -> None:
+        numerator, _, denominator = arguments.partition(b"\0")
+        self._tell_progress(to_number(numerator), to_number(denominator))
+
+    def _tell_progress(self, numerator: int, denominator: int) -> None:
+        heard = self._callbacks.get("on_status")
+        if heard is not None and self._told != (numerator, denominator):
+            heard(numerator, denominator)
+        self._told = (numerator, denominator)
+
+    def _on_data(self, data: bytes) -> None:
+        heard = self._callbacks.get("on_data")
+        if heard is not None:
+            heard(data)
+
+    def _on_warning(self, data: bytes) -> None:
+        heard = self._callbacks.get("on_warning")
+        if heard is not None:
+            heard(data)
+
+    def _on_result(self, arguments: bytes) -> None:
+        parts = arguments.split(b"\0", RESULT_ARGUMENTS - 2)
+        if len(parts) != RESULT_ARGUMENTS - 1:
+            raise ProtocolError("the server's RESULT has too few arguments")
+        answer = KeptAnswer(to_text(parts[0]), to_number(parts[1]), to_number(parts[2]), parts[-1])
+        if answer.denominator:
+            self._tell_progress(answer.numerator, answer.denominator)
+        heard = self._callbacks.get("on_exception")
+        if answer.state == "exception" and heard is not None:
+            heard(answer.content)
+        self.answer = answer

@@ -1,0 +1,48 @@
+"""When a delayed job is to run."""
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gearman_client import ArgumentError, Client
+from gearman_client.run_time import run_time
+
+NOW = 1_700_000_000.25
+
+
+@pytest.mark.parametrize(
+    ("at", "delay", "expected"),
+    [
+        (None, None, None),
+        (None, 0, None),
+        (None, timedelta(0), None),
+        (None, 0.5, 1_700_000_001),
+        (None, 1, 1_700_000_002),
+        (None, timedelta(minutes=1), 1_700_000_061),
+        (1_800_000_000, None, 1_800_000_000),
+        (1_800_000_000.001, None, 1_800_000_001),
+        (datetime(2030, 1, 1, tzinfo=UTC), None, 1_893_456_000),
+        (0, None, 0),
+    ],
+)
+def test_parts_of_a_second_are_rounded_up(at, delay, expected):
+    assert run_time(at, delay, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("at", "delay"), [(1, 1), (None, -1), (None, math.nan), (None, math.inf), (math.nan, None), (1e300, None)]
+)
+def test_what_is_no_time_is_refused(at, delay):
+    with pytest.raises(ArgumentError):
+        run_time(at, delay, NOW)
+
+
+def test_a_time_without_a_zone_is_local():
+    local = datetime(2030, 1, 1, 12)
+    assert run_time(local, None, NOW) == int(local.astimezone().timestamp())
+
+
+def test_delayed_jobs_have_normal_priority_alone():
+    with Client("127.0.0.1:1") as client, pytest.raises(ArgumentError, match="normal priority"):
+        client.submit_background("f", b"", priority="high", delay=1)

@@ -1,0 +1,185 @@
+"""The client library and the `gearman` command ask a real server for results, and leave jobs for later."""
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from gearman_client import Client, JobException, JobFailed, ResultNotKept, ResultUnknown, Timeout, Worker
+from gearman_client.packet import PacketType
+
+POLICIES = "functions:\n  f: {keep_result: 1h}\n  brief: {keep_result: 50ms}\n"
+#: By how much a job may start late.
+EXACT_S = 0.05
+
+
+@pytest.fixture
+def keeping(start_server, tmp_path):
+    """A server that keeps the results of `f`, for a moment those of `brief`, and none of others."""
+    path = tmp_path / "policies.yaml"
+    path.write_text(POLICIES)
+    return start_server("--policies", str(path))
+
+
+@pytest.fixture
+def client(keeping):
+    """Its client, which waits for ten seconds."""
+    with Client(f"127.0.0.1:{keeping.port}", timeout_s=10) as client:
+        yield client
+
+
+@pytest.fixture
+def worker(keeping):
+    """A raw worker for all functions."""
+    peer = keeping.peer()
+    for function in (b"f", b"brief", b"plain"):
+        peer.send(PacketType.CAN_DO, function)
+    peer.sync()
+    return peer
+
+
+def grab(worker):
+    packet_type, body = worker.ask(PacketType.GRAB_JOB)
+    assert packet_type == PacketType.JOB_ASSIGN
+    return body.split(b"\0")[0]
+
+
+def command(server, *arguments):
+    return [sys.executable, "-m", "gearman_client.commands.gearman", "-p", str(server.port), *arguments]
+
+
+def run(server, *arguments):
+    return subprocess.run(command(server, *arguments), capture_output=True, timeout=20, check=False)
+
+
+def test_a_result_that_is_there_comes_at_once_with_what_was_said_on_the_way(client, worker):
+    handle = client.submit_background("f", b"w")
+    name = grab(worker)
+    worker.send(PacketType.WORK_DATA, name, b"part")
+    worker.send(PacketType.WORK_WARNING, name, b"careful")
+    worker.send(PacketType.WORK_STATUS, name, b"3", b"4")
+    worker.send(PacketType.WORK_COMPLETE, name, b"done\0\0")
+    worker.sync()
+    heard = []
+    result = client.result(
+        str(handle),
+        timeout_s=0,
+        on_data=heard.append,
+        on_warning=heard.append,
+        on_status=lambda done, of: heard.append((done, of)),
+    )
+    assert result == b"done\0\0"
+    assert heard == [b"part", b"careful", (3, 4)]
+    assert client.result(handle) == b"done\0\0"
+    assert client.echo(b"still in step") == b"still in step"
+
+
+def test_a_client_waits_for_the_result_and_hears_of_progress_once(client, worker):
+    handle = client.submit_background("f", b"w")
+    name = grab(worker)
+    heard = []
+
+    def report(done, of):
+        heard.append((done, of))
+        if done == 1:
+            worker.send(PacketType.WORK_STATUS, name, b"2", b"2")
+            worker.send(PacketType.WORK_COMPLETE, name, b"done")
+
+    worker.send(PacketType.WORK_STATUS, name, b"1", b"2")
+    assert client.result(handle, on_status=report) == b"done"
+    assert heard == [(1, 2), (2, 2)]
+
+
+def test_a_wait_that_was_too_short_leaves_the_connection_in_step(client, worker):
+    handle = client.submit_background("f", b"w")
+    for timeout_s in (0, 0.05):
+        with pytest.raises(Timeout, match="it is waiting"):
+            client.result(handle, timeout_s=timeout_s)
+    worker.send(PacketType.WORK_COMPLETE, grab(worker), b"done")
+    assert client.result(handle) == b"done"
+
+
+def test_each_way_to_have_no_result_is_an_error_of_its_own(client, worker):
+    with pytest.raises(ResultUnknown, match="expired or there was no such job"):
+        client.result("H:nowhere:1")
+    plain = client.submit_background("plain", b"w")
+    with pytest.raises(ResultNotKept, match="keep_result"):
+        client.result(plain)
+    worker.send(PacketType.WORK_COMPLETE, grab(worker), b"")
+    failed = client.submit_background("f", b"w")
+    worker.send(PacketType.WORK_FAIL, grab(worker))
+    with pytest.raises(JobFailed, match=f"{failed} failed"):
+        client.result(failed)
+    raised = client.submit_background("f", b"w")
+    worker.send(PacketType.WORK_EXCEPTION, grab(worker), b"boom")
+    with pytest.raises(JobException, match="boom"):
+        client.result(raised)
+
+
+def test_a_result_is_gone_when_its_time_is_over(client, worker, until):
+    handle = client.submit_background("brief", b"w")
+    worker.send(PacketType.WORK_COMPLETE, grab(worker), b"done")
+    worker.sync()
+
+    def is_gone():
+        try:
+            client.result(handle, timeout_s=0)
+        except ResultUnknown:
+            return True
+        return False
+
+    until(is_gone)
+
+
+def test_a_handle_from_elsewhere_is_looked_for_at_every_server(keeping, start_server, client, worker):
+    other = start_server()
+    handle = client.submit_background("f", b"w")
+    worker.send(PacketType.WORK_COMPLETE, grab(worker), b"done")
+    worker.sync()
+    with Client([f"127.0.0.1:{other.port}", f"127.0.0.1:{keeping.port}"]) as both:
+        assert both.result(str(handle), timeout_s=5) == b"done"
+        with pytest.raises(ResultUnknown, match="no server has a result"):
+            both.result("H:nowhere:1")
+
+
+def test_the_command_prints_a_result_as_that_of_a_foreground_job(keeping, client, worker):
+    handle = client.submit_background("f", b"w")
+    name = grab(worker)
+    worker.send(PacketType.WORK_DATA, name, b"part\n")
+    worker.send(PacketType.WORK_STATUS, name, b"1", b"2")
+    worker.sync()
+    early = run(keeping, "--result", handle, "-t", "0")
+    assert (early.returncode, early.stderr.count(b"it is running")) == (1, 1)
+    with subprocess.Popen(command(keeping, "--result", handle), stdout=subprocess.PIPE) as waiting:
+        assert waiting.stdout.readline() == b"part\n"
+        assert waiting.stdout.readline() == b"50% Complete\n"
+        worker.send(PacketType.WORK_COMPLETE, name, b"done")
+        assert waiting.stdout.read() == b"done"
+    assert waiting.returncode == 0
+    assert run(keeping, "--result", "H:nowhere:1").returncode == 1
+    usage = run(keeping, "--result", handle, "-f", "f")
+    assert (usage.returncode, usage.stdout) == (1, b"")
+
+
+def test_a_delayed_job_starts_at_its_second(keeping, client):
+    with Worker(f"127.0.0.1:{keeping.port}") as worker:
+        worker.register("f")
+        assert worker.grab(timeout_s=0.01) is None
+        due = int(time.time()) + 1
+        client.submit_background("f", b"w", at=due)
+        assert worker.grab(timeout_s=10) is not None
+        assert due <= time.time() < due + EXACT_S
+
+
+def test_the_command_leaves_a_job_for_later_which_is_listed_and_cancelled(keeping):
+    answer = run(keeping, "-b", "-v", "-f", "f", "--delay", "3600", "later")
+    handle = re.fullmatch(rb"Task created: (\S+)\n", answer.stdout)[1]
+    assert keeping.text(b"jobs list state=delayed").startswith(handle + b"\tf\tdelayed\t")
+    assert keeping.text(b"cancel job " + handle) == b"OK\r\n"
+    assert keeping.text(b"jobs list") == b".\n"
+    assert run(keeping, "-b", "-f", "f", "--at", "2100-01-01T12:00", "w").returncode == 0
+    assert keeping.text(b"jobs list").count(b"\tdelayed\t") == 1
+    refused = run(keeping, "-f", "f", "--delay", "1", "w")
+    assert (refused.returncode, refused.stderr) == (1, b"gearman: --at and --delay are for background jobs: add -b\n")
