@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,8 +41,11 @@ def _job_port(listener: Listener, allowed: AccessList | None) -> HttpPort:
 def _metrics_port(broker: Broker, listener: Listener, allowed: AccessList | None) -> HttpPort:
     """Counting costs something for each job, so it is done only where somebody can read the counts."""
     from gearman_server.http_port import HttpPort, HttpSettings
+    from gearman_server.http_results import page_of
     from gearman_server.metrics import Metrics
     from gearman_server.metrics_port import MetricsApplication
 
-    application = MetricsApplication(Metrics(broker).registry(), lambda: broker.store_trouble)
+    application = MetricsApplication(
+        Metrics(broker).registry(), lambda: broker.store_trouble, partial(page_of, broker.table)
+    )
     return HttpPort(application, listener.loop, HttpSettings(allowed, max_connections=32))
