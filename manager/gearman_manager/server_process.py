@@ -19,7 +19,7 @@ import gevent.socket
 
 from gearman_client import Address
 from gearman_manager import process
-from gearman_manager.config.models import DeadLetters
+from gearman_manager.config.models import DeadLetters, KeptResults
 from gearman_manager.errors import StartError
 from gearman_manager.output import ChildOutput
 from gearman_manager.policies import write_policies
@@ -41,6 +41,7 @@ class ServerOptions:
     log_level: str
     policies: Path
     dead_letters: DeadLetters
+    results: KeptResults
 
 
 class BundledServer:
@@ -143,6 +144,9 @@ class BundledServer:
             *("--dead-letters", str(options.dead_letters.max_count)),
             *("--dead-letters-size", str(options.dead_letters.max_size)),
             *("--dead-letters-age", str(options.dead_letters.max_age)),
+            *("--results", str(options.results.max_count)),
+            *("--results-size", str(options.results.max_size)),
+            *("--result-data", str(options.results.max_data)),
             *("--log-file", "stderr", "--supervised-fd", str(supervised)),
         ]
 

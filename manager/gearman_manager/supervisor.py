@@ -193,7 +193,7 @@ class Supervisor:
             config = self._config
             schedules = policies.schedules_of(config.schedules)
             policies.write_policies(file, policies.provisional_policies(config), schedules)
-            options = ServerOptions(section.listen, section.store, level, file, section.dead_letters)
+            options = ServerOptions(section.listen, section.store, level, file, section.dead_letters, section.results)
             self._server = BundledServer(options, self._server_is_back, self._oom_kills.describe)
             try:
                 self._server.start()

@@ -44,6 +44,24 @@ class DeadLetters(Section):
     )
 
 
+class KeptResults(Section):
+    """Results of background jobs, for functions with `keep_result`: how much the bundled job server keeps."""
+
+    max_count: v.Natural = Field(
+        default=100_000,
+        description="How many are kept, the newest; 0 is none.",
+        json_schema_extra=shown_default("`100000`"),
+    )
+    max_size: v.Size = Field(
+        default=64 << 20, description="What they may take in memory, about.", json_schema_extra=shown_default("`64MiB`")
+    )
+    max_data: v.Size = Field(
+        default=1 << 20,
+        description="How much of the data and warnings is kept that one job reports on the way.",
+        json_schema_extra=shown_default("`1MiB`"),
+    )
+
+
 class Server(Section):
     """The bundled job server."""
 
@@ -62,6 +80,10 @@ class Server(Section):
     dead_letters: Annotated[DeadLetters, v.is_mapping] = Field(
         default=DeadLetters(),
         description="Background jobs that failed for good: how many are kept, and for how long.",
+    )
+    results: Annotated[KeptResults, v.is_mapping] = Field(
+        default=KeptResults(),
+        description="Results of background jobs, for functions with `keep_result`: how much is kept.",
     )
 
 

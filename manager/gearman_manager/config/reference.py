@@ -21,6 +21,7 @@ SECTIONS = (
     "Config",
     "Server",
     "DeadLetters",
+    "KeptResults",
     "JobServer",
     "Pool",
     "Scale",
@@ -34,6 +35,7 @@ SECTIONS = (
 #: Where a section of the configuration is described: the heading of its table.
 _ANCHORS = {
     "DeadLetters": "dead_letters",
+    "KeptResults": "results",
     "JobServer": "servers",
     "Pool": "pools",
     "Function": "functions",

@@ -173,7 +173,7 @@ SERVER = [
         "store: 'sqlite:///'",
         "store: sqlite:/// needs a file, as in sqlite:///jobs.db; to keep jobs in memory only write memory",
     ),
-    ("port: 4730", "port: unknown key. Allowed here: listen, store, dead_letters"),
+    ("port: 4730", "port: unknown key. Allowed here: listen, store, dead_letters, results"),
 ]
 
 

@@ -17,6 +17,7 @@ server:
   listen: 0.0.0.0:4731
   store: sqlite:///jobs.db
   dead_letters: {max_count: 100, max_size: 5MB, max_age: 1d}
+  results: {max_count: 100, max_size: 5MB, max_data: 1kB}
 servers:
   - 10.0.0.1
   - address: jobs.example.com:4732
@@ -97,7 +98,15 @@ def unwritten(section: Section) -> Iterator[str]:
 
 def test_every_key_is_accepted(full: Config) -> None:
     assert full.server is not None
-    sections: list[Section] = [full, full.server, full.server.dead_letters, full.servers[1], full.limits, full.log]
+    sections: list[Section] = [
+        full,
+        full.server,
+        full.server.dead_letters,
+        full.server.results,
+        full.servers[1],
+        full.limits,
+        full.log,
+    ]
     sections.append(full.functions["send_email"])
     assert [list(unwritten(section)) for section in sections] == [[]] * len(sections)
     pools = full.pools["email"].model_fields_set | full.pools["legacy"].model_fields_set
