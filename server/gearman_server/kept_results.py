@@ -79,6 +79,16 @@ class ResultBounds:
 DEFAULT_BOUNDS: Final = ResultBounds()
 
 
+def fitting(result: KeptResult, room_bytes: int) -> KeptResult:
+    """As much of a result as has room: without its reports, or the state alone."""
+    if len(result.reports) + len(result.content) > room_bytes:
+        result = replace(result, reports=b"", lost_bytes=result.lost_bytes + len(result.reports))
+    if len(result.content) > room_bytes:
+        cut = Ending.TOO_LARGE if result.ending is Ending.COMPLETE else result.ending
+        result = replace(result, ending=cut, content=b"")
+    return result
+
+
 class KeptResults:
     """The results, by handle, in the order in which their jobs ended."""
 
@@ -115,12 +125,7 @@ class KeptResults:
 
     def put(self, result: KeptResult, now: float) -> KeptResult:
         """Keep it, instead of an earlier one of the same handle. Returns it as it is kept."""
-        largest = self.bounds.max_bytes // _LARGEST_PART
-        if len(result.reports) + len(result.content) > largest:
-            result = replace(result, reports=b"", lost_bytes=result.lost_bytes + len(result.reports))
-        if len(result.content) > largest:
-            cut = Ending.TOO_LARGE if result.ending is Ending.COMPLETE else result.ending
-            result = replace(result, ending=cut, content=b"")
+        result = fitting(result, self.bounds.max_bytes // _LARGEST_PART)
         self._store.keep(result)
         self._add(result)
         self._forget_what_is_too_much(now)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from gearman_server.store import Store
 
 _NOTHING: Final = b"0"
+_MAX_NUMBER_BYTES: Final = 40
 #: What is longer was not meant; clients that wait for ever send nothing.
 _MAX_WAIT_DIGITS: Final = 12
 _STATES: Final = {JobState.QUEUED: b"waiting", JobState.DELAYED: b"delayed", RUNNING: b"running"}
@@ -92,7 +93,7 @@ class ResultKeeping:
 
     def _result(self, job: Job, ending: Ending, content: bytes, keep_s: float) -> KeptResult:
         recording = job.rare.recording or Recording()
-        numerator, denominator = job.rare.progress or (_NOTHING, _NOTHING)
+        numerator, denominator = (_short(part) for part in job.rare.progress or (_NOTHING, _NOTHING))
         ended_at = self._unix_time()
         return KeptResult(
             handle=job.handle,
@@ -163,6 +164,11 @@ class ResultKeeping:
                 for session in self._waits.end(handle):
                     session.reply(_answer(handle, b"not-kept"))
                     self._table.touched.add(session)
+
+
+def _short(number: bytes) -> bytes:
+    """Workers may send anything as progress; what is longer is no number."""
+    return number if len(number) <= _MAX_NUMBER_BYTES else _NOTHING
 
 
 def _answer(handle: bytes, state: bytes, *rest: bytes) -> bytes:

@@ -47,6 +47,9 @@ class Backend(Protocol):
     def refused(self, driver_connection: Any, jobs: Sequence[Job]) -> list[Job]:
         """Those too big for the database, so that an attempt would cost the connection."""
 
+    def room_bytes(self) -> int | None:
+        """What the texts of one row may have; None: there is no bound that matters."""
+
     def own(self, connection: Connection) -> bool:
         """Become the store's only owner, for as long as the connection (or this process) lives; False: another is."""
 
@@ -83,6 +86,9 @@ class _ManyValues:
 
     def refused(self, driver_connection: Any, jobs: Sequence[Job]) -> list[Job]:
         return []
+
+    def room_bytes(self) -> int | None:
+        return None
 
 
 def _texts(layout: Layout, placeholder: str) -> dict[int, str]:
@@ -184,6 +190,9 @@ class PostgreSql:
     def refused(self, driver_connection: Any, jobs: Sequence[Job]) -> list[Job]:
         return []
 
+    def room_bytes(self) -> int | None:
+        return None
+
     def own(self, connection: Connection) -> bool:
         schema = connection.execute(text("SELECT current_schema()")).scalar()
         key = int.from_bytes(hashlib.sha256(f"gearman-server {schema}".encode()).digest()[:7])
@@ -221,6 +230,9 @@ class MySql(_ManyValues):
         room_bytes = self._packet_bytes - _OTHER_COLUMNS_BYTES
         big = [job for job in jobs if len(job.workload) * 2 > room_bytes]
         return [job for job in big if len(driver_connection.escape(job.workload)) > room_bytes]
+
+    def room_bytes(self) -> int | None:
+        return (self._packet_bytes - _OTHER_COLUMNS_BYTES) // 2  # escaping can double it
 
     def own(self, connection: Connection) -> bool:
         database = connection.execute(text("SELECT DATABASE()")).scalar()

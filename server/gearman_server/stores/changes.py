@@ -47,8 +47,8 @@ def delete_jobs(connection: Connection, ids: Sequence[int]) -> None:
         connection.exec_driver_sql(f"DELETE FROM {JOBS} WHERE id IN ({listed})")
 
 
-def change(connection: Connection, batch: Batch) -> None:
-    """What a batch changes beside rows that go and come."""
+def change(connection: Connection, batch: Batch, room_bytes: int | None = None) -> None:
+    """What a batch changes beside rows that go and come; a result has so much room."""
     if batch.updates:
         _update(connection, batch.updates)
     if batch.forgotten:
@@ -58,7 +58,7 @@ def change(connection: Connection, batch: Batch) -> None:
     if batch.outdated:
         delete_results(connection, batch.outdated)
     if batch.results:
-        write_results(connection, batch.results.values())
+        write_results(connection, batch.results.values(), room_bytes)
     if batch.marks:
         write_marks(connection, batch.marks)
 

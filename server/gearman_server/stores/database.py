@@ -219,7 +219,7 @@ class Database:
             if inserts:
                 refused = self._insert(connection, inserts)
             if others is not None:
-                change(connection, others)
+                change(connection, others, self._backend.room_bytes())
         return refused
 
     def _insert(self, connection: Connection, jobs: Sequence[Job]) -> list[Job]:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import BigInteger, Connection, LargeBinary, column, delete, insert, select, table
 
-from gearman_server.kept_results import Ending, KeptResult
+from gearman_server.kept_results import Ending, KeptResult, fitting
 from gearman_server.stores.batch import number_of
 
 _BYTES: Final = ("handle", "function_name", "ending", "content", "reports", "numerator", "denominator")
@@ -22,9 +22,9 @@ _results: Final = table(
 _MAX_IDS: Final = 500
 
 
-def write_results(connection: Connection, results: Iterable[KeptResult]) -> None:
-    """Add results; they replace those of the same handle."""
-    rows = [_row(result) for result in results]
+def write_results(connection: Connection, results: Iterable[KeptResult], room_bytes: int | None = None) -> None:
+    """Add results; they replace those of the same handle. Of what has no room in a row the state alone is written."""
+    rows = [_row(result if room_bytes is None else fitting(result, room_bytes)) for result in results]
     _delete(connection, [row["id"] for row in rows])
     if rows:
         connection.execute(insert(_results), rows)

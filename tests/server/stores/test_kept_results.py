@@ -71,3 +71,21 @@ def test_who_asks_for_a_job_that_is_still_in_the_store_waits_for_it(database, st
     worker.send(PacketType.WORK_COMPLETE, handle, b"done")
     packet_type, body = client.receive()
     assert (packet_type, body.split(b"\0", 7)[1::6]) == (RESULT, [b"complete", b"done"])
+
+
+def test_a_result_that_mysql_takes_in_no_packet_keeps_its_state_and_the_store_stays_well(database_of, start_keeping):
+    database = database_of("mysql")
+    [(packet_bytes,)] = database.rows("@@max_allowed_packet", "DUAL")
+    server = start_keeping(database)
+    client, worker = server.peer(), server.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    _, handle = client.ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
+    worker.ask(PacketType.GRAB_JOB)
+    worker.send(PacketType.WORK_COMPLETE, handle, b"\0" * (packet_bytes * 3 // 4))
+    worker.sync()
+    next_handle = run_one(server)
+    assert client.ask(PacketType.SUBMIT_JOB_BG, b"g", b"", b"w")[0] == PacketType.JOB_CREATED
+    server.stop()
+    server = start_keeping(database)
+    assert server.peer().ask(GET_RESULT, handle, b"0")[1].split(b"\0")[1] == b"too-large"
+    expect_result(server.peer(), next_handle)
