@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from .certificates import Certificates
+
 SKIPPING_FAILS = os.environ.get("CI") == "true"
 
 
@@ -30,3 +32,9 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _refuse_skip(report)
     return report
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Fresh certificates; the CA has signed the server's and the client's."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))

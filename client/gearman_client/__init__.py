@@ -25,6 +25,7 @@ from gearman_client.errors import (
 from gearman_client.foreground import JobCallbacks
 from gearman_client.job_status import JobHandle, JobStatus
 from gearman_client.observer import WorkerObserver
+from gearman_client.tls import Tls
 from gearman_client.worker import Worker
 from gearman_client.worker_job import WorkerJob
 from gearman_client.worker_settings import WorkerSettings
@@ -60,6 +61,7 @@ __all__ = [
     "ServerError",
     "ShownJob",
     "Timeout",
+    "Tls",
     "Worker",
     "WorkerJob",
     "WorkerObserver",

@@ -1,10 +1,11 @@
 """Where a job server listens, and how users write it. Pure: resolves no name, opens nothing."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gearman_client.errors import AddressError
+from gearman_client.tls import Tls
 
 DEFAULT_PORT: Final = 4730
 DEFAULT_HOST: Final = "127.0.0.1"
@@ -13,10 +14,14 @@ MAX_PORT: Final = 65535
 
 @dataclass(frozen=True, slots=True, order=True)
 class Address:
-    """Host name or IP address (an IPv6 one without brackets), and TCP port."""
+    """Host name or IP address (an IPv6 one without brackets), and TCP port.
+
+    tls: how to encrypt the connection, None for not at all. Two addresses are equal whatever it says.
+    """
 
     host: str = DEFAULT_HOST
     port: int = DEFAULT_PORT
+    tls: Tls | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -52,8 +57,10 @@ def _parse_port(port_text: str, text: str) -> int:
     return int(port_text)
 
 
-def parse_addresses(servers: "str | Address | Iterable[str | Address]") -> tuple[Address, ...]:
+def parse_addresses(servers: "str | Address | Iterable[str | Address]", tls: Tls | None = None) -> tuple[Address, ...]:
     """One address or several, as text (commas separate several in one text) or as `Address`; repeated ones count once.
+
+    `tls` is for those that have none of their own.
 
     Raises:
         AddressError: one of them is no address, or there is none at all.
@@ -68,4 +75,4 @@ def parse_addresses(servers: "str | Address | Iterable[str | Address]") -> tuple
             found.update((parse_address(part), None) for part in server.split(",") if part.strip())
     if not found:
         raise AddressError("no job server given: name at least one as host:port")
-    return tuple(found)
+    return tuple(found) if tls is None else tuple(replace(address, tls=address.tls or tls) for address in found)

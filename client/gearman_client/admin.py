@@ -4,7 +4,7 @@ The socket needs `sendall`, `recv`, `settimeout` and `close`, so one of gevent's
 and have a largest size; after anything but a whole answer the connection is closed: the rest can't be told apart.
 """
 
-import socket
+from dataclasses import replace
 from time import monotonic
 from types import TracebackType
 from typing import Final, Protocol
@@ -24,6 +24,7 @@ from gearman_client.connecting import connect
 from gearman_client.errors import AdminError, ArgumentError, ConnectionLost, Timeout
 from gearman_client.packet import MAX_LINE_BYTES, PacketType, encode_request
 from gearman_client.text import to_argument, to_text
+from gearman_client.tls import Tls
 
 DEFAULT_MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 RECEIVE_BYTES: Final = 64 * 1024
@@ -225,16 +226,15 @@ class AdminClient:
         return AdminError("UNEXPECTED_ANSWER", f"to {line!r}: {answer[:200]!r}")
 
 
-def connect_admin(address: Address | str, timeout_s: float = 10.0) -> AdminClient:
-    """A blocking administration connection.
+def connect_admin(address: Address | str, timeout_s: float = 10.0, *, tls: Tls | None = None) -> AdminClient:
+    """A blocking administration connection, by TLS if `tls` is given or the address has one of its own.
 
     Raises:
         CouldNotConnect: the server can't be reached.
         AddressError: `address` is none.
     """
     where = parse_address(address) if isinstance(address, str) else address
-    sock: socket.socket = connect(where, timeout_s)
-    return AdminClient(sock, timeout_s=timeout_s)
+    return AdminClient(connect(replace(where, tls=where.tls or tls), timeout_s), timeout_s=timeout_s)
 
 
 def _is_table(line: str) -> bool:

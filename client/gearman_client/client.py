@@ -34,6 +34,7 @@ from gearman_client.packet import PacketType, encode_request, split_arguments
 from gearman_client.run_time import run_time
 from gearman_client.server_pool import PooledServer, PoolSettings, ServerPool, next_packets
 from gearman_client.text import to_argument, to_body, to_function, to_text
+from gearman_client.tls import Tls
 
 Priority = Literal["high", "normal", "low"]
 
@@ -57,6 +58,7 @@ class Client:
     connect_timeout_s: for one server to accept a connection and to answer the first question.
     reply_timeout_s: for the server's own answers (a job accepted, a status).
     exceptions: ask for the data of WORK_EXCEPTION; without it such jobs just fail.
+    tls: for servers that speak TLS; an `Address` may have one of its own.
 
     Raises:
         AddressError: `servers` is no list of addresses.
@@ -70,10 +72,12 @@ class Client:
         connect_timeout_s: float = 5.0,
         reply_timeout_s: float = 30.0,
         exceptions: bool = True,
+        tls: Tls | None = None,
     ) -> None:
         self._timeout_s = timeout_s
         self._reply_timeout_s = reply_timeout_s
-        self._pool = ServerPool(parse_addresses(servers), PoolSettings(connect_timeout_s, reply_timeout_s, exceptions))
+        settings = PoolSettings(connect_timeout_s, reply_timeout_s, exceptions)
+        self._pool = ServerPool(parse_addresses(servers, tls), settings)
 
     def __enter__(self) -> "Client":
         return self

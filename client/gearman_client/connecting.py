@@ -1,4 +1,4 @@
-"""Opening a TCP connection without blocking on it: one attempt tries every address of a host name in turn.
+"""Opening a connection without blocking on it: one attempt tries every address of a host name in turn.
 
 Only the name lookup itself blocks (the standard library has no other). Nothing Gearman is spoken here.
 """
@@ -13,24 +13,28 @@ from typing import Final
 
 from gearman_client.address import Address
 from gearman_client.errors import CouldNotConnect
+from gearman_client.tls_stream import TlsStream, context_of
 
 _UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EAGAIN, errno.EINTR})
 _Candidate = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 
 
 class ConnectAttempt:
-    """One try to reach a job server. Watch `fileno` for writability, call `advance` then and at `deadline`.
+    """One try to reach a job server. Watch `fileno` for `events`, call `advance` then and at `deadline`.
 
     Raises:
-        CouldNotConnect: from the constructor and from `advance`: no address of the host answered.
+        CouldNotConnect: from the constructor and from `advance`: no address of the host answered, or a file of
+            its TLS can't be used.
     """
 
     def __init__(self, address: Address, timeout_s: float, now: float) -> None:
         self._address = address
+        self._tls_context = context_of(address)
         self._candidates = _resolve(address)
         # An address that swallows packets must not eat the time of the next one.
         self._share_s = timeout_s / len(self._candidates)
         self._socket: socket.socket | None = None
+        self._stream: TlsStream | None = None
         self._connected = False
         self._reason = ""
         self.deadline = now
@@ -40,25 +44,34 @@ class ConnectAttempt:
         """The descriptor of the socket that is connecting now; it changes when `advance` moves to the next address."""
         return -1 if self._socket is None else self._socket.fileno()
 
-    def advance(self, now: float) -> socket.socket | None:
-        """The connected socket, which is the caller's from then on, or None while the attempt is under way."""
+    @property
+    def events(self) -> int:
+        """What `poll` should watch for: POLLOUT until the socket is connected, POLLIN in the handshake of TLS."""
+        return select.POLLOUT if self._stream is None or self._stream.waits_for_room else select.POLLIN
+
+    def advance(self, now: float) -> socket.socket | TlsStream | None:
+        """The connection, which is the caller's from then on, or None while the attempt is under way."""
         if not self._connected:
             self._look(now)
         if not self._connected:
             return None
-        sock, self._socket = self._socket, None
-        return sock
+        connected = self._stream or self._socket
+        self._socket = self._stream = None
+        return connected
 
     def close(self) -> None:
         """Give up."""
         if self._socket is not None:
             self._socket.close()
-            self._socket = None
+            self._socket = self._stream = None
 
     def _look(self, now: float) -> None:
         sock = self._socket
         if sock is None:
             raise self._failed()
+        if self._stream is not None:
+            self._shake_hands(self._stream, now)
+            return
         if not _is_writable(sock):
             if now >= self.deadline:
                 self._next("no answer", now)
@@ -73,8 +86,20 @@ class ConnectAttempt:
         # A connect to a free port of this very machine can end in a connection of the socket with itself.
         if sock.getsockname() == sock.getpeername():
             self._next(os.strerror(errno.ECONNREFUSED), now)
-        else:
+        elif self._tls_context is None:
             self._connected = True
+        else:
+            self._stream = TlsStream(sock, self._tls_context, self._address.host)
+            self._shake_hands(self._stream, now)
+
+    def _shake_hands(self, stream: TlsStream, now: float) -> None:
+        try:
+            self._connected = stream.shake_hands(socket.MSG_DONTWAIT)
+        except OSError as error:
+            self._next(error.strerror or str(error), now)
+            return
+        if not self._connected and now >= self.deadline:
+            self._next("no answer to the TLS handshake", now)
 
     def _next(self, reason: str, now: float) -> None:
         self._reason = reason
@@ -98,14 +123,15 @@ class ConnectAttempt:
         raise self._failed()
 
     def _failed(self) -> CouldNotConnect:
+        what = "host and port" if self._tls_context is None else "host, port and certificates"
         return CouldNotConnect(
             f"could not connect to {self._address}: {self._reason}; "
-            "check that a job server runs there and that host and port are right"
+            f"check that a job server runs there and that {what} are right"
         )
 
 
-def connect(address: Address, timeout_s: float) -> socket.socket:
-    """A connected socket, or CouldNotConnect within `timeout_s` (name lookup not counted)."""
+def connect(address: Address, timeout_s: float) -> socket.socket | TlsStream:
+    """A connection, or CouldNotConnect within `timeout_s` (name lookup not counted)."""
     attempt = ConnectAttempt(address, timeout_s, monotonic())
     try:
         while True:
@@ -113,7 +139,7 @@ def connect(address: Address, timeout_s: float) -> socket.socket:
             if sock is not None:
                 return sock
             poll = select.poll()
-            poll.register(attempt.fileno(), select.POLLOUT)
+            poll.register(attempt.fileno(), attempt.events)
             poll.poll(max(0.0, attempt.deadline - monotonic()) * 1000 + 1)
     finally:
         attempt.close()

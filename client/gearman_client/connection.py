@@ -1,4 +1,4 @@
-"""One TCP connection to a job server: bytes out without ever blocking on a full socket, packets in.
+"""One connection to a job server, TCP or TLS over it: bytes out without ever blocking on a full socket, packets in.
 
 Client and Worker are built on it. It knows nothing of jobs and never reconnects: once it has raised ConnectionLost it
 is finished. The socket itself blocks, with the kernel's receive timeout, so that waiting for an answer costs one system
@@ -10,12 +10,14 @@ import contextlib
 import select
 import socket
 import struct
+from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
 from gearman_client.address import Address
 from gearman_client.errors import ConnectionLost, Timeout
 from gearman_client.packet import DEFAULT_MAX_BODY_BYTES, RESPONSE_MAGIC, Packet, PacketParser
+from gearman_client.tls_stream import PartOfRecord, TlsStream
 
 #: Small enough that malloc serves it from the heap (a mapping per read costs more than the read).
 RECEIVE_BYTES: Final = 64 * 1024
@@ -41,16 +43,18 @@ class Connection:
         "_outgoing",
         "_parser",
         "_receive_bytes",
+        "_recv",
         "_socket",
         "_stall_s",
         "address",
         "sent_bytes",
     )
 
-    def __init__(self, sock: socket.socket, address: Address, *, stall_s: float = 10.0) -> None:
+    def __init__(self, sock: socket.socket | TlsStream, address: Address, *, stall_s: float = 10.0) -> None:
         self.address = address
         self.sent_bytes = 0  # that the kernel took, so far
         self._socket = sock
+        self._recv: Callable[[int, int], bytes] = sock.recv_once if isinstance(sock, TlsStream) else sock.recv
         self._stall_s = stall_s
         self._outgoing: list[bytes | memoryview] = []
         self._parser = PacketParser(RESPONSE_MAGIC)
@@ -61,7 +65,7 @@ class Connection:
         self._prepare()
 
     def _prepare(self) -> None:
-        sock = self._socket
+        sock = self._socket.below if isinstance(self._socket, TlsStream) else self._socket
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -149,6 +153,17 @@ class Connection:
         """Wait until `receive` has something to say (the end of the connection included); False when time ran out."""
         return bool(self._inbox) or bool(self._wait(select.POLLIN, timeout_s))
 
+    def is_quiet(self) -> bool:
+        """Whether nothing has come, not even the end; what TLS says for its own purposes is nothing.
+
+        Raises:
+            ConnectionLost: it is the end.
+        """
+        if not self.wait_readable(0):
+            return True
+        is_tls = isinstance(self._socket, TlsStream)
+        return is_tls and not self.try_receive() and not self._parser.pending_bytes
+
     def finish_sending(self) -> None:
         """Tell the peer that nothing more comes; it still reads what was sent."""
         with contextlib.suppress(OSError):
@@ -160,8 +175,15 @@ class Connection:
         Closing with unread bytes makes the kernel send RST, and an RST makes the peer forget what it has not read yet.
         """
         with contextlib.suppress(OSError):
-            while self._wait(select.POLLIN, deadline - monotonic()) and self._socket.recv(BIG_RECEIVE_BYTES):
+            while self._wait(select.POLLIN, deadline - monotonic()) and self._discard():
                 pass
+
+    def _discard(self) -> bool:
+        """Read something and forget it; False at the end."""
+        try:
+            return bool(self._recv(BIG_RECEIVE_BYTES, 0))
+        except PartOfRecord:
+            return True
 
     def close(self) -> None:
         """Close the socket; what was not sent is forgotten."""
@@ -173,7 +195,9 @@ class Connection:
         if parser.violation is not None:
             raise self._lost(str(parser.violation)) from parser.violation
         try:
-            data = self._socket.recv(self._receive_bytes, flags)
+            data = self._recv(self._receive_bytes, flags)
+        except PartOfRecord:
+            return []
         except BlockingIOError as error:
             raise Timeout(f"{self.address} sent nothing for {self._stall_s:g} s") from error
         except OSError as error:

@@ -23,15 +23,18 @@ class Readiness:
 
     def watch_readable(self, listener: Listener, descriptor: int) -> None:
         """Report `listener` when `descriptor` can be read."""
-        self._watch(listener, descriptor, select.POLLIN)
-
-    def watch_writable(self, listener: Listener, descriptor: int) -> None:
-        """Report `listener` when `descriptor` can be written."""
-        self._watch(listener, descriptor, select.POLLOUT)
+        self.watch(listener, descriptor, select.POLLIN)
 
     def watch_both(self, listener: Listener, descriptor: int) -> None:
         """Report `listener` when `descriptor` can be read or written."""
-        self._watch(listener, descriptor, select.POLLIN | select.POLLOUT)
+        self.watch(listener, descriptor, select.POLLIN | select.POLLOUT)
+
+    def watch(self, listener: Listener, descriptor: int, events: int) -> None:
+        """Report `listener` when one of `events` (those of `poll`) is there."""
+        self.forget(listener)
+        self._listeners[descriptor] = listener
+        self._descriptors[listener] = descriptor
+        self._poll.register(descriptor, events)
 
     def watch_interrupt(self, descriptor: int) -> None:
         """Set `interrupted` while `descriptor` can be read."""
@@ -60,9 +63,3 @@ class Readiness:
         listeners = [self._listeners.get(descriptor) for descriptor, _ in events]
         self.interrupted = None in listeners
         return [listener for listener in listeners if listener is not None]
-
-    def _watch(self, listener: Listener, descriptor: int, events: int) -> None:
-        self.forget(listener)
-        self._listeners[descriptor] = listener
-        self._descriptors[listener] = descriptor
-        self._poll.register(descriptor, events)

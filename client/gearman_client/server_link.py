@@ -118,7 +118,7 @@ class ServerLink:
             return
         if sock is None:
             self.due_at = attempt.deadline
-            self._context.readiness.watch_writable(self, attempt.fileno())
+            self._context.readiness.watch(self, attempt.fileno(), attempt.events)
             return
         self._attempt = None
         try:

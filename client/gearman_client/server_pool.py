@@ -142,8 +142,8 @@ def next_packets(connection: Connection, deadline: float) -> list[Packet]:
 
 
 def _is_usable(connection: Connection) -> bool:
-    """Whether an idle connection still stands: nothing is under way on it, so whatever can be read is its end."""
+    """Whether an idle connection still stands: nothing is under way on it, so what can be read is its end."""
     try:
-        return not connection.wait_readable(0)
+        return connection.is_quiet()
     except ConnectionLost:
         return False

@@ -11,11 +11,13 @@ from math import inf
 from time import monotonic
 from typing import Final
 
+from gearman_client.address import parse_addresses
 from gearman_client.base_worker import BaseWorker, Servers
 from gearman_client.link_state import LinkState
 from gearman_client.observer import WorkerObserver
 from gearman_client.server_link import ServerLink
 from gearman_client.text import to_function
+from gearman_client.tls import Tls
 from gearman_client.worker_job import WorkerJob
 from gearman_client.worker_settings import WorkerSettings
 
@@ -34,6 +36,8 @@ _DEFAULT_SETTINGS: Final = WorkerSettings()
 class Worker(BaseWorker[ServerLink]):
     """Serves every job server in `servers` at once; connects and reconnects by itself inside `grab`.
 
+    tls: for servers that speak TLS; an `Address` may have one of its own.
+
     Raises:
         AddressError: `servers` is no list of addresses.
         ArgumentError: the client id can't be sent.
@@ -45,8 +49,9 @@ class Worker(BaseWorker[ServerLink]):
         settings: WorkerSettings = _DEFAULT_SETTINGS,
         *,
         observer: WorkerObserver | None = None,
+        tls: Tls | None = None,
     ) -> None:
-        super().__init__(servers, settings, observer, ServerLink)
+        super().__init__(parse_addresses(servers, tls), settings, observer, ServerLink)
         self._callbacks: dict[str, JobCallback] = {}
         self._current = 0
         self._turn_jobs = 0

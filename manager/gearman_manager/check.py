@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 from rich.table import Table
 
+from gearman_client import Address
 from gearman_manager import exit_codes
 from gearman_manager.cgroup import Cgroup, usable_cores
 from gearman_manager.code_loading import Code, CodeLoader, Host
@@ -15,6 +16,7 @@ from gearman_manager.errors import ManagerError
 from gearman_manager.generations import counted
 from gearman_manager.promise_check import promises_at
 from gearman_manager.scoreboard import Scoreboard
+from gearman_manager.server_trust import pools_without_tls, tls_problems
 from gearman_manager.status_view import wide_console
 from gearman_manager.zygote_process import Inherited, ZygoteProcess
 
@@ -83,8 +85,10 @@ def check(config: Config) -> int:
     code = load_code(config)
     layout = lay_out(config, code.found, usable_cores(Cgroup.of()), [error.file for error in code.errors])
     wide_console().print(_pools(layout))
-    problems = [*code.errors, *layout.problems]
+    problems = [*code.errors, *layout.problems, *tls_problems(config)]
     _print_problems(problems)
+    for notice in pools_without_tls(config, layout):
+        click.echo(str(notice), err=True)
     for sentence in promises_at(_foreign_servers(config), layout.functions):
         click.echo(sentence, err=True)
     if problems:
@@ -93,10 +97,10 @@ def check(config: Config) -> int:
     return exit_codes.OK
 
 
-def _foreign_servers(config: Config) -> list[str]:
+def _foreign_servers(config: Config) -> list[Address]:
     """Job servers that this manager would not start itself."""
     own = reachable(config.server.listen) if config.server is not None else None
-    return [str(server.address) for server in config.servers if server.address != own]
+    return [server.reached_by for server in config.servers if server.address != own]
 
 
 def functions(config: Config, *, as_json: bool) -> int:

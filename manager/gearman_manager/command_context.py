@@ -70,11 +70,9 @@ def config_source(context: click.Context) -> "Callable[[], Config]":
     file, overrides = context.obj, context.find_root().meta.get(OVERRIDES)
 
     def load_again() -> "Config":
-        from gearman_manager.config import ConfigError, load, unavailable_values
+        from gearman_manager.config import load
 
         config: Config = load(file, os.environ)
-        if problems := unavailable_values(config):
-            raise ConfigError(problems)
         return config if overrides is None else overrides.apply(config)
 
     return load_again

@@ -17,6 +17,7 @@ from gearman_manager import process
 from gearman_manager.code_loading import Code, CodeLoader, Host
 from gearman_manager.config import Config, ConfigError, Layout, Problem
 from gearman_manager.errors import StartError
+from gearman_manager.server_trust import pools_without_tls, tls_problems
 from gearman_manager.workforce import Workforce
 from gearman_manager.zygote_process import Inherited, ZygoteProcess
 
@@ -187,7 +188,7 @@ class Generations:
             ConfigError: configuration and code do not fit; nothing was changed but the new zygote's life.
         """
         layout = self._loader.lay_out(config, code)
-        problems = [*code.errors, *layout.problems]
+        problems = [*code.errors, *layout.problems, *tls_problems(config)]
         fatal = [problem for problem in problems if problem.fatal]
         if zygote is None or fatal:
             if zygote is not None:
@@ -199,6 +200,8 @@ class Generations:
         self.errors = problems
         for problem in problems:
             _log.error("%s", problem)
+        for notice in pools_without_tls(config, layout):
+            _log.warning("%s", notice)
         if not layout.pools:
             folders = ", ".join(config.workers_dir)
             _log.warning("there is nothing to run: put a module into %s, as hello.py with def hello(job)", folders)

@@ -9,6 +9,7 @@ from gearman_manager.orders import PoolOrder
 from gearman_manager.output import ChildOutput
 from gearman_manager.pool import Pool, PoolWorker
 from gearman_manager.scoreboard import Scoreboard
+from gearman_manager.server_order import to_order
 
 
 @dataclass(slots=True)
@@ -52,7 +53,7 @@ class LiveWorker:
             "name": self.name,
             "slot": self.slot,
             "client_id": self.client_id,
-            "servers": list(self.order.servers),
+            "servers": [to_order(server) for server in self.order.servers],
             "functions": list(self.order.functions),
             "max_jobs": pool.max_jobs,
             "max_memory_bytes": pool.max_memory_bytes,

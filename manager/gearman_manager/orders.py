@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from gearman_client import Address
 from gearman_manager.bridge.order import COMMAND, is_php_file
 from gearman_manager.config import Layout, ResolvedPool
+from gearman_manager.server_order import to_order
 
 #: The share of `max_lifetime` over which the workers of a pool are spread, so that no two go together.
 LIFETIME_SPREAD: Final = 0.2
@@ -45,7 +47,7 @@ class PoolOrder:
 
     pool: ResolvedPool
     functions: tuple[Message, ...]  # for the worker: where each function is found, its limits and settings
-    servers: tuple[str, ...]
+    servers: tuple[Address, ...]
     version: str
     folders: tuple[str, ...] = ()  # the workers folders, for workers that load the code themselves
     log_level: str = "INFO"
@@ -73,7 +75,7 @@ class PoolOrder:
 class Surroundings:
     """What is the same for all pools."""
 
-    servers: Sequence[str]
+    servers: Sequence[Address]
     folders: Sequence[str]
     log_level: str
 
@@ -86,7 +88,7 @@ def pool_order(pool: ResolvedPool, layout: Layout, around: Surroundings, code: C
         pool = replace(pool, command=COMMAND, concurrency=1)
     restarting = [
         functions,
-        list(around.servers),
+        [to_order(server) for server in around.servers],
         contents,
         {file: code.hashes.get(file, "") for file in pool.watch},
         (pool.command, dict(pool.env), pool.cwd, pool.user, pool.nice, pool.preload, pool.concurrency),

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 import gevent
-import gevent.socket
 
-from gearman_client import AdminClient, AdminError, GearmanError, parse_address
+from gearman_client import Address, AdminClient, AdminError, GearmanError
 from gearman_manager import process
 from gearman_manager.live_worker import LiveWorker
 from gearman_manager.memory_gauge import private_bytes_of
 from gearman_manager.oom import OomKills
 from gearman_manager.scoreboard import SlotView
+from gearman_manager.server_connection import connect_to
 from gearman_manager.workforce import Workforce
 
 _log = logging.getLogger("workers")
@@ -117,13 +117,9 @@ def _overdue(live: LiveWorker, jobs: Iterable[SlotView], now_ns: int) -> list[Sl
     return sorted(overdue, key=lambda job: job.deadline_ns)
 
 
-def _fail_job(server: str, handle: str) -> None:
+def _fail_job(server: Address, handle: str) -> None:
     """End the job at its server as a timeout does; a foreign server can only cancel it."""
-    address = parse_address(server)
-    sock = gevent.socket.create_connection((address.host, address.port), _SERVER_TIMEOUT_S)
-    with sock:
-        sock.settimeout(_SERVER_TIMEOUT_S)
-        admin = AdminClient(sock)
+    with AdminClient(connect_to(server, _SERVER_TIMEOUT_S), timeout_s=_SERVER_TIMEOUT_S) as admin:
         try:
             admin.fail_job(handle, "timeout")
         except AdminError:

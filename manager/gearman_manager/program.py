@@ -21,12 +21,12 @@ def environment(order: PoolOrder, name: str, client_id: str) -> Mapping[str, str
 
     `GEARMAN_SERVERS` is what libgearman reads by itself; a host and a port alone are there for one-server programs.
     """
-    host, _, port = order.servers[0].rpartition(":")
+    first = order.servers[0]
     return {
         **os.environ,
-        "GEARMAN_SERVERS": ",".join(order.servers),
-        "GEARMAN_HOST": host.strip("[]"),
-        "GEARMAN_PORT": port,
+        "GEARMAN_SERVERS": ",".join(map(str, order.servers)),
+        "GEARMAN_HOST": first.host,
+        "GEARMAN_PORT": str(first.port),
         "GEARMAN_FUNCTIONS": ",".join(order.pool.functions),
         "GEARMAN_WORKER": name,
         CLIENT_ID_VARIABLE: client_id,
@@ -42,7 +42,7 @@ def _for_the_bridge(order: PoolOrder, name: str, client_id: str) -> Mapping[str,
     worker = {
         "worker": name,
         "client_id": client_id,
-        "servers": list(order.servers),
+        "servers": list(map(str, order.servers)),
         "max_jobs": order.pool.max_jobs,
         "max_memory_bytes": order.pool.max_memory_bytes,
         "page_bytes": os.sysconf("SC_PAGE_SIZE"),

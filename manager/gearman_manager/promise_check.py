@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import gevent
 import gevent.event
-import gevent.socket
 
-from gearman_client import AdminClient, GearmanError, parse_address
+from gearman_client import Address, AdminClient, GearmanError
 from gearman_manager.config import ResolvedFunction
 from gearman_manager.kept_promises import COMMAND, broken_promises
+from gearman_manager.server_connection import connect_to
 
 _log = logging.getLogger("policies")
 ASK_TIMEOUT_S: Final = 2.0
@@ -22,20 +22,18 @@ RETRY_S: Final = 5.0
 Functions = Mapping[str, ResolvedFunction]
 
 
-def ask_policies(server: str) -> bytes | None:
+def ask_policies(server: Address) -> bytes | None:
     """A job server's answer to `policies`; None if it has no such command.
 
     Raises:
         OSError, GearmanError: it can't be asked.
     """
-    address = parse_address(server)
-    sock = gevent.socket.create_connection((address.host, address.port), ASK_TIMEOUT_S)
-    with AdminClient(sock, timeout_s=ASK_TIMEOUT_S) as admin:
+    with AdminClient(connect_to(server, ASK_TIMEOUT_S), timeout_s=ASK_TIMEOUT_S) as admin:
         answer = admin.command(COMMAND)
     return None if answer.startswith(b"ERR ") else answer
 
 
-def promises_at(servers: Sequence[str], functions: Functions) -> list[str]:
+def promises_at(servers: Sequence[Address], functions: Functions) -> list[str]:
     """For `check`: what does not hold, and which servers could not be asked, one sentence each."""
     sentences = []
     for server in servers:
@@ -52,15 +50,16 @@ class PromiseCheck:
     def __init__(self) -> None:
         #: By server.
         self.broken: dict[str, list[str]] = {}
-        self._servers: Sequence[str] = ()
+        self._servers: Sequence[Address] = ()
         self._functions: Functions = {}
         self._look = gevent.event.Event()
         self._greenlet: Any = None
 
-    def watch(self, servers: Sequence[str], functions: Functions) -> None:
+    def watch(self, servers: Sequence[Address], functions: Functions) -> None:
         """From now on these servers and functions; those that are gone are forgotten."""
         self._servers, self._functions = servers, functions
-        self.broken = {server: found for server, found in self.broken.items() if server in servers}
+        names = {str(server) for server in servers}
+        self.broken = {name: found for name, found in self.broken.items() if name in names}
         if servers and self._greenlet is None:
             self._greenlet = gevent.spawn(self._run)
         self._look.set()
@@ -76,13 +75,13 @@ class PromiseCheck:
             complete = [self._ask(server) for server in self._servers]
             self._look.wait(ASK_AGAIN_S if all(complete) else RETRY_S)
 
-    def _ask(self, server: str) -> bool:
+    def _ask(self, server: Address) -> bool:
         try:
             found = broken_promises(self._functions, ask_policies(server))
         except (OSError, GearmanError):
             return False  # the queues' watch says so
         for sentence in found:
-            if sentence not in self.broken.get(server, ()):
+            if sentence not in self.broken.get(str(server), ()):
                 _log.warning("job server %s: %s", server, sentence)
-        self.broken[server] = found
+        self.broken[str(server)] = found
         return True

@@ -4,6 +4,7 @@ What is said is `queue_dialogue`'s business; here are the sockets, the waiting a
 `gm:MANAGER`, by which managers on the same servers count each other.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,12 +12,12 @@ from typing import Any, Final
 
 import gevent
 import gevent.event
-import gevent.socket
 
 from gearman_client import Address, GearmanError, Timeout
 from gearman_client.errors import ConnectionLost
 from gearman_manager.neighbours import PREFIX, Peers
 from gearman_manager.queue_dialogue import ANSWER_TIMEOUT_S, FunctionQueue, QueueDialogue
+from gearman_manager.server_connection import connect_to
 
 _log = logging.getLogger("queues")
 CONNECT_TIMEOUT_S: Final = 2.0
@@ -76,8 +77,7 @@ class ServerWatch:
         while True:
             was_up = False
             try:
-                sock = gevent.socket.create_connection((self.address.host, self.address.port), CONNECT_TIMEOUT_S)
-                with sock:
+                with contextlib.closing(connect_to(self.address, CONNECT_TIMEOUT_S)) as sock:
                     self._converse(sock)
             except (OSError, GearmanError) as error:
                 was_up = self.up

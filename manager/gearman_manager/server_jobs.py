@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import quote
 
-import gevent.socket
-
-from gearman_client import AdminClient, AdminError, GearmanError, parse_address
+from gearman_client import Address, AdminClient, AdminError, GearmanError
 from gearman_manager.errors import ManagerError
+from gearman_manager.server_connection import connect_to
 
 CONNECT_TIMEOUT_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 8.0
@@ -40,7 +39,7 @@ _ESCAPE: Final = re.compile(rb"\\x([0-9a-f]{2})")
 class ServerJobs:
     """Asks the job servers, in their order."""
 
-    def __init__(self, addresses: Callable[[], Sequence[str]]) -> None:
+    def __init__(self, addresses: Callable[[], Sequence[Address]]) -> None:
         self._addresses = addresses
 
     def page(self, family: str, conditions: Mapping[str, str]) -> dict[str, Any]:
@@ -50,7 +49,7 @@ class ServerJobs:
         Raises:
             ManagerError: that server does not know the command, or refuses it.
         """
-        addresses = list(self._addresses())
+        addresses = list(self._by_name())
         server = conditions.get("server") or addresses[0]
         if server not in addresses:
             raise ManagerError(f"{server} is none of the job servers: {', '.join(addresses)}")
@@ -118,17 +117,19 @@ class ServerJobs:
                 raise _refused(answer)
         raise ManagerError(f"there is no schedule {name}; `gearman-manager schedules` lists those that there are")
 
+    def _by_name(self) -> dict[str, Address]:
+        return {str(address): address for address in self._addresses()}
+
     def _each(self, timeout_s: float = ANSWER_TIMEOUT_S) -> Iterator[tuple[str, AdminClient]]:
-        for server in self._addresses():
+        for server in self._by_name():
             with self._connected(server, timeout_s) as admin:
                 yield server, admin
 
     @contextmanager
     def _connected(self, server: str, timeout_s: float = ANSWER_TIMEOUT_S) -> Iterator[AdminClient]:
-        address = parse_address(server)
         try:
-            sock = gevent.socket.create_connection((address.host, address.port), CONNECT_TIMEOUT_S)
-            with AdminClient(sock, timeout_s=timeout_s) as admin:
+            connection = connect_to(self._by_name()[server], CONNECT_TIMEOUT_S)
+            with AdminClient(connection, timeout_s=timeout_s) as admin:
                 yield admin
         except AdminError as error:
             if error.code == "UNKNOWN_COMMAND":

@@ -6,7 +6,7 @@ They differ in how they get jobs and how many they run at once: `worker` one, `c
 import logging
 import os
 
-from gearman_client import Address, WorkerJob, WorkerObserver, parse_address
+from gearman_client import Address, WorkerJob, WorkerObserver
 from gearman_manager.routine import Routine, make_routines
 from gearman_manager.scoreboard import SlotWriter
 from gearman_manager.worker_limits import WorkerLimits
@@ -25,7 +25,7 @@ class Serving(WorkerObserver):
         self._slot.claim(os.getpid())
         self._limits = WorkerLimits(order, self._slot, shared.doorbell)
         self._announced = False
-        self._server_index = {parse_address(text): index for index, text in enumerate(order.servers)}
+        self._server_index = {address: index for index, address in enumerate(order.servers)}
         self._hooks = code.hooks
         self._hooks.worker_start()
         self._routines = make_routines(order.functions, code)

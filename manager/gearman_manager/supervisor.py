@@ -21,7 +21,7 @@ from typing import Final
 import gevent
 import gevent.event
 
-from gearman_client import parse_address
+from gearman_client import Address
 from gearman_manager import exit_codes, log, loop_boundary, policies, process, status
 from gearman_manager.by_hand import ByHand
 from gearman_manager.cgroup import Cgroup, usable_cores
@@ -212,11 +212,11 @@ class Supervisor:
             return f"; stop that, or {choose}"
         return f"; {choose}" if "can't listen" in reason else ""
 
-    def _addresses(self) -> list[str]:
+    def _addresses(self) -> list[Address]:
         """The job servers that workers connect to."""
         if self._server is not None and not self._config.servers:
-            return [str(reachable(self._server.address))]
-        return [str(server.address) for server in self._config.job_servers]
+            return [reachable(self._server.address)]
+        return [server.reached_by for server in self._config.job_servers]
 
     # Running
 
@@ -302,7 +302,7 @@ class Supervisor:
         if self._server is not None:
             self._server.use_policies(policies.policies_of(layout.functions), policies.schedules_of(config.schedules))
         self._workforce.max_output_bytes = accepted.config.log.max_output
-        own = str(reachable(self._server.address)) if self._server is not None else None
+        own = reachable(self._server.address) if self._server is not None else None
         self._promises.watch([server for server in self._addresses() if server != own], layout.functions)
         self._workforce.arrange(orders)
         self._pools = layout.pools
@@ -324,8 +324,7 @@ class Supervisor:
             self._queues.close()
         if self._watch is not None:
             self._watch.close()
-        addresses = [parse_address(text) for text in self._addresses()]
-        self._queues = Queues(addresses, f"gm:{self._name}", self._awake.set)
+        self._queues = Queues(self._addresses(), f"gm:{self._name}", self._awake.set)
         self._watch = SourceWatch([Path(folder) for folder in self._config.workers_dir], self._source_changed)
         self._watch.follow(self._followed)
 

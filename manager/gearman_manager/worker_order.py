@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from gearman_client import Address
 from gearman_manager.channel import Message
 from gearman_manager.discovery import LoadedFunction, load_late
 from gearman_manager.errors import ModuleError
 from gearman_manager.hooks import Hooks
 from gearman_manager.scoreboard import Scoreboard
+from gearman_manager.server_order import from_order
 
 #: In the environment of every worker, and so of all that it starts.
 CLIENT_ID_VARIABLE: Final = "GEARMAN_CLIENT_ID"
@@ -63,7 +65,7 @@ class Order:
     name: str  # POOL/N
     slot: int
     client_id: str
-    servers: tuple[str, ...]
+    servers: tuple[Address, ...]
     functions: tuple[OrderedFunction, ...]
     max_jobs: int | None
     max_memory_bytes: int | None
@@ -76,7 +78,7 @@ class Order:
             name=message["name"],
             slot=message["slot"],
             client_id=message["client_id"],
-            servers=tuple(message["servers"]),
+            servers=tuple(map(from_order, message["servers"])),
             functions=tuple(OrderedFunction(**function) for function in message["functions"]),
             max_jobs=message["max_jobs"],
             max_memory_bytes=message["max_memory_bytes"],

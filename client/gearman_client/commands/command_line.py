@@ -9,6 +9,7 @@ from typing import Final, NoReturn
 
 from gearman_client.address import DEFAULT_PORT, Address, parse_address, parse_addresses
 from gearman_client.errors import AddressError, GearmanError
+from gearman_client.tls import Tls
 
 DEFAULT_HOST: Final = "localhost"
 #: Where users name their job servers; the first one that is set counts.
@@ -35,18 +36,37 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_server_options(parser: "argparse._ActionsContainer", *, long_names: bool) -> None:
-    """-h and -p; `server_addresses` understands them."""
+    """-h, -p and TLS; `server_addresses` understands them."""
     host, port = (["-h", "--host"], ["-p", "--port"]) if long_names else (["-h"], ["-p"])
     parser.add_argument(*host, dest="host", metavar="HOST", help=f"job server host (default {DEFAULT_HOST})")
     parser.add_argument(*port, dest="port", metavar="PORT", help=f"job server port (default {DEFAULT_PORT})")
+    parser.add_argument("--ssl", action="store_true", help="speak TLS; so it is with each of the files below")
+    parser.add_argument(
+        "--ssl-ca-file", metavar="FILE", help="who may sign the server's certificate (default: whom this system trusts)"
+    )
+    parser.add_argument("--ssl-certificate", metavar="FILE", help="our own certificate")
+    parser.add_argument("--ssl-key", metavar="FILE", help="its key (default: in the certificate's file)")
 
 
-def server_addresses(host: str | None, port: str | None, environment: Mapping[str, str]) -> tuple[Address, ...]:
-    """Where the options point; without any, what the environment names; else this machine.
+def server_addresses(options: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Address, ...]:
+    """The job servers, with TLS as the options say.
 
     Raises:
         AddressError: they are no addresses.
+        UsageError: a key without its certificate.
     """
+    return parse_addresses(_named(options.host, options.port, environment), _tls(options))
+
+
+def _tls(options: argparse.Namespace) -> Tls | None:
+    tls = Tls(options.ssl_ca_file, options.ssl_certificate, options.ssl_key)
+    if tls.key_file is not None and tls.certificate_file is None:
+        raise UsageError("--ssl-key needs --ssl-certificate")
+    return tls if options.ssl or tls != Tls() else None
+
+
+def _named(host: str | None, port: str | None, environment: Mapping[str, str]) -> tuple[Address, ...]:
+    """Where the options point; without any, what the environment names; else this machine."""
     if host is None and port is None:
         named = next((environment[name] for name in SERVER_VARIABLES if environment.get(name)), DEFAULT_HOST)
         return parse_addresses(named)

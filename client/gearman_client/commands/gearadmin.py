@@ -46,7 +46,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return ExitCode.SUCCESS
     if not options.actions:
         raise UsageError(f"nothing to do\n{parser.format_usage().rstrip()}")
-    (server, *_) = server_addresses(options.host, options.port, os.environ)
+    (server, *_) = server_addresses(options, os.environ)
     failed = False
     with connect_admin(server, CONNECT_TIMEOUT_S) as client:
         for option, value in options.actions:

@@ -35,7 +35,7 @@ def _run(arguments: list[str]) -> int:
         raise UsageError("-t 0: expected a number of milliseconds above 0")
     if (options.at is not None or options.delay_s is not None) and not options.background:
         raise UsageError("--at and --delay are for background jobs: add -b")
-    servers = server_addresses(options.host, options.port, os.environ)
+    servers = server_addresses(options, os.environ)
     timeout_s = None if options.timeout_ms is None else options.timeout_ms / 1000
     lines: Lines | None = "strip" if options.stripped_lines else "keep" if options.lines else None
     if options.work:
@@ -60,7 +60,7 @@ def _run(arguments: list[str]) -> int:
 def _fetch(options: argparse.Namespace) -> int:
     if options.functions or options.work or options.words:
         raise UsageError("--result asks for a job that there is: leave out -f, -w and data")
-    servers = server_addresses(options.host, options.port, os.environ)
+    servers = server_addresses(options, os.environ)
     return fetch(servers, options.result, None if options.timeout_ms is None else options.timeout_ms / 1000)
 
 

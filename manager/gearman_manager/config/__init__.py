@@ -13,7 +13,6 @@ from .pool_keys import Pool, Scale
 from .problem import ConfigError, Place, Problem
 from .resolve import ResolvedFunction, ResolvedPool, ResolvedScale
 from .schedule_keys import Schedule
-from .unavailable import unavailable_values
 
 __all__ = [
     "Config",
@@ -39,6 +38,5 @@ __all__ = [
     "lay_out",
     "load",
     "reachable",
-    "unavailable_values",
     "written_run_dir",
 ]

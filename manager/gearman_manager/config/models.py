@@ -6,6 +6,7 @@ makes the documentation's tables from them. Pure.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import Field, GetJsonSchemaHandler, PrivateAttr, model_validator
@@ -13,6 +14,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from gearman_client.address import Address
+from gearman_client.tls import Tls
 from gearman_manager.output_budget import DEFAULT_BYTES
 
 from . import values as v
@@ -68,6 +70,7 @@ class Server(Section):
     listen: v.ListenAddress = Field(
         default=parse_address("127.0.0.1:4730"),
         description="Where it listens for clients and workers; port 0 is any free one.",
+        json_schema_extra={"default": "127.0.0.1:4730"},  # as one writes it, not as its parts
     )
     store: v.Store = Field(
         default="memory",
@@ -129,6 +132,12 @@ class JobServer(Section):
     @property
     def uses_tls(self) -> bool:
         return self.tls is True or self.ca_file is not None or self.certificate_file is not None
+
+    @property
+    def reached_by(self) -> Address:
+        """The address with its TLS."""
+        tls = Tls(self.ca_file, self.certificate_file, self.key_file) if self.uses_tls else None
+        return replace(self.address, tls=tls)
 
 
 class Limits(Section):

@@ -114,14 +114,12 @@ def _default(section: str, key: str, schema: Schema) -> str:
     built_in = _BUILT_IN_OF.get(section, _BUILT_IN)
     value = built_in.get(key) if isinstance(built_in, Mapping) and section != "Config" else None
     value = schema.get("default") if value is None else value
-    is_nothing = value in (None, "", [], {}) or (isinstance(value, Mapping) and "host" not in value)
+    is_nothing = value in (None, "", [], {}) or isinstance(value, Mapping)
     return "" if is_nothing else f"`{_yaml(value)}`"
 
 
 def _yaml(value: object) -> str:
     """A value as one writes it in YAML, on one line."""
-    if isinstance(value, Mapping) and value.keys() == {"host", "port"}:
-        return f"{value['host']}:{value['port']}"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_yaml(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, list):

@@ -1,16 +1,17 @@
-"""What the tests of the server's edge share: certificates, TLS and Unix peers, and what a command said."""
+"""What the tests of the server's edge share: TLS and Unix peers, and what a command said."""
 
 from __future__ import annotations
 
 import socket
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from gearman_client.packet import RESPONSE_MAGIC, PacketParser, encode_request
+
+from ...certificates import Certificates
 
 DEADLINE_S = 20.0
 
@@ -53,43 +54,6 @@ class StreamPeer:
         while not (answer == b".\n" or answer.endswith(b"\n.\n")) and (data := self.socket.recv(65536)):
             answer += data
         return answer
-
-
-class Certificates:
-    """A CA, a server's certificate and a client's, made by openssl."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.ca = self._make("ca", "/CN=Test CA", "-x509", "-addext", "basicConstraints=critical,CA:TRUE")
-        self.server = self.signed("server", "/CN=localhost")
-        self.client = self.signed("client", "/O=Example/CN=worker 1")
-        self.stranger = self._make("stranger", "/CN=stranger", "-x509")
-
-    def key(self, certificate: Path) -> Path:
-        return certificate.with_suffix(".key")
-
-    def signed(self, name: str, subject: str) -> Path:
-        ca = ["-CA", str(self.ca), "-CAkey", str(self.key(self.ca))]
-        return self._make(name, subject, "-x509", *ca, "-addext", "subjectAltName=DNS:localhost")
-
-    def _make(self, name: str, subject: str, *options: str) -> Path:
-        path = self._folder / f"{name}.pem"
-        subprocess.run(
-            [
-                *("openssl", "req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-                *("-days", "2", "-subj", subject, "-keyout", str(self.key(path)), "-out", str(path), *options),
-            ],
-            check=True,
-            capture_output=True,
-            timeout=DEADLINE_S,
-        )
-        return path
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Fresh certificates; the CA has signed the server's and the client's."""
-    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture

@@ -1,0 +1,15 @@
+"""The supervisor's connections to job servers: gevent's sockets, with TLS where the configuration asks for it."""
+
+import gevent.socket
+
+from gearman_client import Address
+from gearman_client.tls_stream import TlsStream, secured
+
+
+def connect_to(server: Address, timeout_s: float) -> gevent.socket.socket | TlsStream:
+    """A connection that is ready to be spoken on.
+
+    Raises:
+        OSError, GearmanError: none is there within `timeout_s` (for each step), or none that is trusted.
+    """
+    return secured(gevent.socket.create_connection((server.host, server.port), timeout_s), server)
