@@ -294,6 +294,7 @@ class Supervisor:
         """A generation takes over: tell everybody what runs now."""
         self._server_start.get()  # only then its port is known
         layout, config = accepted.layout, accepted.config
+        self._config = config
         around = Surroundings(self._addresses(), config.workers_dir, config.log.level.upper())
         watched = [file for pool in layout.pools.values() for pattern in pool.watch for file in glob(pattern)]
         files = accepted.code.files
@@ -366,7 +367,6 @@ class Supervisor:
             self._by_hand.forget_sizes()
         _log.info("reloading")
         if self._generations.reload(config) and reread:
-            self._config = config
             self._follow_config()
 
     def _log_to(self, config: Config) -> None:
