@@ -39,6 +39,12 @@ def workers_at(address: str, function: str = "nap") -> int:
         return sum(row.workers for row in admin.status() if row.function == function)
 
 
+def jobs_at(address: str, function: str = "nap") -> tuple[int, int]:
+    """How many jobs the job server has, and how many of them run."""
+    with connect_admin(address) as admin:
+        return next((row.total, row.running) for row in admin.status() if row.function == function)
+
+
 def sizes(manager: RunningManager) -> list[int]:
     """All targets of the pool so far, in order."""
     return [int(number) for number in re.findall(r"nap: \d+ → (\d+) workers", manager.log())]
@@ -86,8 +92,9 @@ def test_a_busy_worker_is_never_retired(napping: RunningManager) -> None:
         eventually(lambda: sum(bool(w["jobs"]) for w in manager.workers("nap")) == 3, "three run")
         for _ in range(40):
             client.submit_background("nap", "0.01")
-        eventually(lambda: sum(not w["jobs"] for w in manager.workers("nap")) == 1, "a fourth served the short ones")
+        eventually(lambda: jobs_at(manager.address) == (3, 3), "a fourth served the short ones")
         eventually(lambda: workers_at(manager.address) == 3, "it goes when the cooldown is over")
+        assert jobs_at(manager.address) == (3, 3)
     assert sum(bool(worker["jobs"]) for worker in manager.workers("nap")) == 3
 
 
