@@ -16,6 +16,7 @@ from gearman_client.packet import PacketType
 from gearman_server.access import THIS_MACHINE, AccessList
 from gearman_server.dead_letters import DEFAULT_BOUNDS, DeadLetterBounds, DeadLetters
 from gearman_server.durability import Durability
+from gearman_server.epoch_timer import EpochTimer
 from gearman_server.errors import RefusedError
 from gearman_server.events import EventStream, JobDropped, JobDue
 from gearman_server.function import Function
@@ -27,7 +28,6 @@ from gearman_server.policies import FunctionPolicy, Policies
 from gearman_server.replies import MAX_HANDLE_BYTES, forwarded
 from gearman_server.result_keeping import ResultKeeping
 from gearman_server.retry_timer import RetryTimer
-from gearman_server.schedule import Schedule
 from gearman_server.throttling import Throttling
 from gearman_server.wake_up import WakeUp
 
@@ -95,7 +95,7 @@ class JobTable:
         self.unix_time = unix_time
         self.dead_letters = DeadLetters(store, settings.dead_letters, agenda, events, unix_time)
         self.results = ResultKeeping(self, store, settings.results, agenda, events, unix_time)
-        self.schedule = Schedule(agenda, unix_time, self._release_delayed)
+        self.epoch_timer = EpochTimer(agenda, unix_time, self._release_delayed)
         self._retry_timer = RetryTimer(agenda, self._release_delayed)
         self.throttling = Throttling(self, agenda)
         self._next_number = store.next_number
@@ -170,7 +170,7 @@ class JobTable:
         job.state = JobState.DELAYED
         job.with_extras().run_at = run_at
         job.function.delayed[job.priority] += 1
-        self.schedule.add(job, run_at, now)
+        self.epoch_timer.add(job, run_at, now)
 
     def _release_delayed(self, job: Job) -> None:
         """The job's time has come."""
@@ -263,7 +263,7 @@ class JobTable:
         if was_delayed:
             job.function.delayed[job.priority] -= 1
             awaits_retry = job.history is not None and job.history.not_before is not None
-            (self._retry_timer if awaits_retry else self.schedule).note_dropped()
+            (self._retry_timer if awaits_retry else self.epoch_timer).note_dropped()
         else:
             job.function.queues[job.priority].bury()
 

@@ -210,9 +210,13 @@ def _write_event(level: int, event: Event) -> None:
 
 def describe(event: Event) -> tuple[str, dict[str, object]]:
     """An event as a line for people, and as fields for machines."""
-    fields = {name: _plain(value) for name, value in event._asdict().items()}
+    fields = {name: _moment(value) if name in _MOMENTS else _plain(value) for name, value in event._asdict().items()}
     fields = {"event": type(event).__name__, **fields}
     return _MESSAGES[type(event)].format_map(fields), fields
+
+
+def _moment(unix_time: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(unix_time))
 
 
 def _plain(value: object) -> object:
@@ -223,6 +227,8 @@ def _plain(value: object) -> object:
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
+#: Fields that hold Unix seconds.
+_MOMENTS: Final = frozenset({"since", "until"})
 _MESSAGES: Final[dict[type[Event], str]] = {
     ConnectionOpened: "connection {identity}: opened",
     ConnectionClosed: "connection {identity} ({client_id}): ended, {reason}",
@@ -243,9 +249,9 @@ _MESSAGES: Final[dict[type[Event], str]] = {
     JobRevived: "job {handle} of {function}: a dead letter, queued again",
     ResultsForgotten: "{results} results are forgotten before their time: there are too many",
     ScheduleRan: "schedule {name}: job {handle} of {function} is submitted",
-    ScheduleSkipped: "schedule {name}: runs of {function} were missed since {since}, and are left out",
+    ScheduleSkipped: "schedule {name}: runs of {function} were missed since {since} UTC, and are left out",
     ScheduleRefused: "schedule {name}: {function} can't be submitted, this run is left out: {reason}",
-    ScheduleClockSet: "schedule {name}: it has run at {until}, far in the future: the clock was set; it begins anew",
+    ScheduleClockSet: "schedule {name}: it has run at {until} UTC, in the future: the clock was set; it begins anew",
     LettersForgotten: "{letters} dead letters are forgotten: {reason}",
     StoreFailed: "{reason}; background jobs are refused until it can be written again",
     StoreRecovered: "the store can be written again",

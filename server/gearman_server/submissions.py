@@ -69,7 +69,7 @@ class Submissions:
         except ValueError:
             raise MalformedPacketError("an epoch job takes function, unique, Unix seconds and workload") from None
         run_at = _unix_seconds(seconds)
-        is_due = not self._table.schedule.is_future(run_at)
+        is_due = not self._table.epoch_timer.is_future(run_at)
         job, is_new = self._find_or_create(b"\0".join((name, unique, workload)), NORMAL, is_due=is_due)
         if is_new and not is_due:
             self._table.delay(job, run_at, now)

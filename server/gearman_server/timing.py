@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: More often than that is a worker's loop, not a schedule.
 SHORTEST_INTERVAL_S: Final = 1.0
 DEFAULT_ZONE: Final = "UTC"
-_MAX_EXPRESSION_BYTES: Final = 256
+_MAX_EXPRESSION_CHARACTERS: Final = 256
 
 
 class Timing(Protocol):
@@ -77,7 +77,7 @@ def parse_cron(expression: str, zone_name: str = DEFAULT_ZONE) -> Cron:
     """
     zone = parse_zone(zone_name)
     words = expression.split()
-    if len(words) != 5 or len(expression) > _MAX_EXPRESSION_BYTES:
+    if len(words) != 5 or len(expression) > _MAX_EXPRESSION_CHARACTERS:
         raise ValueError(
             f"a cron expression has five fields (minute, hour, day, month, weekday), as 30 3 * * *, not {expression!r}"
         )

@@ -139,7 +139,7 @@ def test_many_jobs_taken_back_leave_nothing_behind(broker, submit_in):
     client = broker.peer()
     for number in range(500):
         client.text(b"cancel job " + submit_in(1000 + number))
-    assert len(broker.broker.table.schedule._heap) <= 1
+    assert len(broker.broker.table.epoch_timer._delayed._heap) <= 1
 
 
 def test_a_lost_worker_does_not_make_it_wait_again(broker, submit_in):

@@ -15,10 +15,12 @@ from .section import Section, shown_default
 PRIORITIES = ("high", "normal", "low")
 MISSED = ("run_once", "skip")
 _MAX_UNIQUE_BYTES = 64
+#: The job server's bound.
+_MAX_EXPRESSION_CHARACTERS = 256
 
 
 def _cron(value: object) -> str:
-    if not isinstance(value, str) or len(value.split()) != 5:
+    if not isinstance(value, str) or len(value.split()) != 5 or len(value) > _MAX_EXPRESSION_CHARACTERS:
         raise ValueError(
             f"a cron expression has five fields (minute, hour, day, month, weekday), as 30 3 * * *, not {shown(value)}"
         )

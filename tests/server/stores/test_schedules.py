@@ -62,3 +62,16 @@ def test_a_triggered_schedule_is_stored_like_any_other_job(database, start_sched
     answer = server.text(b"schedules trigger tick")
     assert answer.startswith(b"OK H:test:")
     until(lambda: [handle for (handle,) in database.rows("handle")] == [answer.split()[1]])
+
+
+def test_runs_that_were_missed_and_are_left_out_stand_in_the_log(database, start_scheduled, until):
+    skipping = HOURLY.replace("}", ", missed: skip}")
+    server = start_scheduled(database, skipping)
+    until(lambda: len(database.rows("name", "gearman_schedules")) == 1)
+    server.stop()
+    database.execute("UPDATE gearman_schedules SET handled_until = handled_until - 86400")
+    server = start_scheduled(database, skipping)
+    day = time.strftime("%Y-%m-%d", time.gmtime(time.time() - 86400 + 3600))
+    line = server.wait_for_log("schedule tick: runs of f were missed since 2")
+    assert f"since {day} " in line
+    assert database.rows("id") == []
