@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,7 @@ import gevent.socket
 
 from gearman_client import Address
 from gearman_manager import process
-from gearman_manager.config.models import DeadLetters, KeptResults
+from gearman_manager.config.models import Server
 from gearman_manager.errors import StartError
 from gearman_manager.output import ChildOutput
 from gearman_manager.policies import write_policies
@@ -36,12 +36,9 @@ _QUIET_S: Final = 30.0
 class ServerOptions:
     """How to run it."""
 
-    listen: Address  # port 0: any free one, kept over restarts
-    store: str
+    section: Server  # the configuration's; a free port (0) is kept over restarts
     log_level: str
     policies: Path
-    dead_letters: DeadLetters
-    results: KeptResults
 
 
 class BundledServer:
@@ -54,7 +51,8 @@ class BundledServer:
         self._options = options
         self._changed = changed
         self._describe = describe
-        self.address = options.listen  # with the real port once it was ready
+        self.address = options.section.listen  # with the real port once it was ready, as the next one
+        self.metrics_address = options.section.metrics_listen
         self._child: process.Child | None = None
         self._output: ChildOutput | None = None
         self._lifeline: Any = None
@@ -118,7 +116,7 @@ class BundledServer:
                 self._output = ChildOutput(loop, "server", {}, logs_json=True)
                 command = self._command(theirs.fileno())
                 # Not on the command line: the URL of a store can hold a password, and anybody can list processes.
-                environment = {**os.environ, "GEARMAN_STORE_URL": self._options.store}
+                environment = {**os.environ, "GEARMAN_STORE_URL": self._options.section.store}
                 child = process.start(command, [theirs.fileno()], self._output.write_end, environment)
             except OSError:
                 ours.close()
@@ -136,17 +134,20 @@ class BundledServer:
 
     def _command(self, supervised: int) -> list[str]:
         options = self._options
+        dead_letters, results = options.section.dead_letters, options.section.results
+        metrics = () if self.metrics_address is None else ("--metrics-listen", str(self.metrics_address))
         return [
             *(sys.executable, "-P", "-m", "gearman_server"),
             *("--listen", self.address.host, "--port", str(self.address.port)),
+            *metrics,
             *("--verbose", options.log_level, "--log-format", "json"),
             *("--policies", str(options.policies)),
-            *("--dead-letters", str(options.dead_letters.max_count)),
-            *("--dead-letters-size", str(options.dead_letters.max_size)),
-            *("--dead-letters-age", str(options.dead_letters.max_age)),
-            *("--results", str(options.results.max_count)),
-            *("--results-size", str(options.results.max_size)),
-            *("--result-data", str(options.results.max_data)),
+            *("--dead-letters", str(dead_letters.max_count)),
+            *("--dead-letters-size", str(dead_letters.max_size)),
+            *("--dead-letters-age", str(dead_letters.max_age)),
+            *("--results", str(results.max_count)),
+            *("--results-size", str(results.max_size)),
+            *("--result-data", str(results.max_data)),
             *("--log-file", "stderr", "--supervised-fd", str(supervised)),
         ]
 
@@ -165,8 +166,10 @@ class BundledServer:
                 process.send_signal(self._child.pidfd, signal.SIGKILL)
             self._ended.wait(STOP_TIMEOUT_S)
             return False
-        listening = json.loads(line)["listening"]
-        self.address = Address(self.address.host, int(listening[0].rpartition(":")[2]))
+        ready = json.loads(line)
+        self.address = _with_real_port(self.address, ready["listening"])
+        if self.metrics_address is not None:
+            self.metrics_address = _with_real_port(self.metrics_address, ready["metrics"])
         return True
 
     def _gone(self, watcher: Any) -> None:
@@ -207,3 +210,7 @@ class BundledServer:
     def _last_words(self) -> str:
         lines = self._output.last_lines if self._output else []
         return lines[-1] if lines else f"the job server ended ({self._describe(self._status)}) without a word"
+
+
+def _with_real_port(address: Address, listening: Sequence[str]) -> Address:
+    return Address(address.host, int(listening[0].rpartition(":")[2]))

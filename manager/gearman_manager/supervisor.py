@@ -193,24 +193,27 @@ class Supervisor:
             config = self._config
             schedules = policies.schedules_of(config.schedules)
             policies.write_policies(file, policies.provisional_policies(config), schedules)
-            options = ServerOptions(section.listen, section.store, level, file, section.dead_letters, section.results)
+            options = ServerOptions(section, level, file)
             self._server = BundledServer(options, self._server_is_back, self._oom_kills.describe)
             try:
                 self._server.start()
             except StartError as error:
                 # Behind the semicolon the server names its own options; whoever runs a manager has the configuration.
-                reason = str(error).partition("; ")[0].removeprefix("gearman-server: ")
-                raise StartError(f"the job server can't start: {reason}{self._remedy(reason)}") from error
-            _log.info("job server on %s", self._server.address, extra={"pid": self._server.pid})
+                reason, _, option = str(error).removeprefix("gearman-server: ").partition("; ")
+                key = "server.metrics_listen" if "--metrics-listen" in option else "server.listen"
+                raise StartError(f"the job server can't start: {reason}{self._remedy(reason, key)}") from error
+            metrics = self._server.metrics_address
+            also = f", metrics on {metrics}" if metrics is not None else ""
+            _log.info("job server on %s%s", self._server.address, also, extra={"pid": self._server.pid})
 
-    def _remedy(self, reason: str) -> str:
-        """What to do when the bundled server can't start."""
-        choose = f"choose another address for the bundled server: {self._config.place('server.listen')}: server.listen"
+    def _remedy(self, reason: str, key: str) -> str:
+        """What to do when the bundled server can't start; `key` names the address that was in question."""
+        choose = f"choose another address for the bundled server: {self._config.place(key)}: {key}"
         if reason.startswith("the store "):
             return f"; it is chosen by {self._config.place('server.store')}: server.store"
         if " is taken by " in reason:
             return f"; stop that, or {choose}"
-        return f"; {choose}" if "can't listen" in reason else ""
+        return f"; {choose}" if "can't listen" in reason or "needs more rights" in reason else ""
 
     def _addresses(self) -> list[Address]:
         """The job servers that workers connect to."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import click
@@ -166,7 +167,7 @@ def tls_settings(options: dict[str, Any]) -> TlsSettings | None:
 def _tls(options: dict[str, Any], jobs: ListenSettings) -> ListenSettings | None:
     if options["ssl_port"] is None:
         return None
-    return _beside(jobs, _hosts(jobs.addresses), options["ssl_port"], "--ssl-port")
+    return replace(jobs, addresses=_hosts(jobs.addresses), port=options["ssl_port"], port_option="--ssl-port")
 
 
 def _http(options: dict[str, Any], jobs: ListenSettings) -> ListenSettings | None:
@@ -176,7 +177,11 @@ def _http(options: dict[str, Any], jobs: ListenSettings) -> ListenSettings | Non
     addresses = options["http_listen"]
     if protocol is None and not addresses:
         return None
-    return _beside(jobs, addresses or _hosts(jobs.addresses), options["http_port"], "--http-port")
+    if addresses:
+        jobs = replace(jobs, address_option="--http-listen")
+    return replace(
+        jobs, addresses=addresses or _hosts(jobs.addresses), port=options["http_port"], port_option="--http-port"
+    )
 
 
 def _metrics(options: dict[str, Any], jobs: ListenSettings) -> ListenSettings | None:
@@ -185,7 +190,8 @@ def _metrics(options: dict[str, Any], jobs: ListenSettings) -> ListenSettings | 
         return None
     if split_address(address)[1] is None:
         raise UsageError(f"--metrics-listen {address}: the port is missing; write HOST:PORT, or [IPV6]:PORT")
-    return _beside(jobs, (address,), 0, "--metrics-listen HOST:PORT")
+    remedy = "--metrics-listen HOST:PORT"
+    return replace(jobs, addresses=(address,), port_option=remedy, address_option=remedy)
 
 
 def allowed(options: dict[str, Any]) -> AccessList | None:
@@ -200,10 +206,6 @@ def allowed(options: dict[str, Any]) -> AccessList | None:
         return AccessList.of(options["allow"])
     except ValueError as failure:
         raise UsageError(f"--allow: {failure}; write an address or a network such as 10.0.0.0/8") from failure
-
-
-def _beside(jobs: ListenSettings, addresses: Sequence[str], port: int, port_option: str) -> ListenSettings:
-    return ListenSettings(addresses, port, port_option, jobs.backlog, jobs.keepalive, jobs.socket_mode)
 
 
 def _hosts(addresses: Sequence[str]) -> Sequence[str]:

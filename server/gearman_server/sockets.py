@@ -44,8 +44,9 @@ class ListenSettings:
     addresses: Sequence[str] = ("127.0.0.1",)
     #: For addresses that name none.
     port: int = 4730
-    #: The option that a message names as the remedy.
+    #: The options that a message names as the remedy, for the port and for the address.
     port_option: str = "-p PORT"
+    address_option: str = "-L"
     backlog: int = 32
     keepalive: KeepaliveSettings = KeepaliveSettings()
     #: Access to Unix sockets.
@@ -68,7 +69,7 @@ def open_sockets(settings: ListenSettings) -> list[socket.socket]:
                 opened.append(open_unix_socket(path, settings.socket_mode, settings.backlog))
                 continue
             host, own_port = split_address(address)
-            for family, where in _resolve(host, port if own_port is None else own_port):
+            for family, where in _resolve(host, port if own_port is None else own_port, settings.address_option):
                 opened.append(_open_patiently(family, where, settings, deadline))
                 if own_port is None:
                     port = port or opened[-1].getsockname()[1]
@@ -122,12 +123,12 @@ def split_address(address: str) -> tuple[str, int | None]:
     return host, int(digits)
 
 
-def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
+def _resolve(host: str, port: int, option: str) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as failure:
         raise StartError(
-            f"can't listen on {host}: {getattr(failure, 'strerror', None) or failure}; choose another with -L"
+            f"can't listen on {host}: {getattr(failure, 'strerror', None) or failure}; choose another with {option}"
         ) from failure
     places = {(family, (str(where[0]), int(where[1]))) for family, _, _, _, where in found}
     return sorted(places)
@@ -141,7 +142,7 @@ def _open_patiently(
             return _open(family, where, settings)
         except OSError as failure:
             if failure.errno != errno.EADDRINUSE or monotonic() >= deadline:
-                raise StartError(_explain(where, failure, settings.port_option)) from failure
+                raise StartError(_explain(where, failure, settings)) from failure
         gevent.sleep(_PORT_IN_USE_RETRY_S)
 
 
@@ -173,13 +174,14 @@ def _set_keepalive(listening: socket.socket, keepalive: KeepaliveSettings) -> No
             listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), figure)
 
 
-def _explain(where: tuple[str, int], failure: OSError, option: str) -> str:
+def _explain(where: tuple[str, int], failure: OSError, settings: ListenSettings) -> str:
     host, port = where
+    by_port, by_address = settings.port_option, settings.address_option
     if failure.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is taken by {_holder(port)}; stop that, or choose another port with {option}"
+        return f"port {port} on {host} is taken by {_holder(port)}; stop that, or choose another port with {by_port}"
     if failure.errno == errno.EACCES:
-        return f"port {port} on {host} needs more rights than this user has; choose one above 1023 with {option}"
-    return f"can't listen on {host} port {port}: {failure.strerror}; choose another address with -L"
+        return f"port {port} on {host} needs more rights than this user has; choose one above 1023 with {by_port}"
+    return f"can't listen on {host} port {port}: {failure.strerror}; choose another address with {by_address}"
 
 
 def _holder(port: int) -> str:

@@ -18,6 +18,17 @@ def reachable(listening: Address) -> Address:
     return Address(_EVERY_ADDRESS.get(listening.host, listening.host), listening.port)
 
 
+def overlap(first: Address, second: Address) -> bool:
+    """Whether nobody can listen on both. Port 0 is a free one each time."""
+    if first.port != second.port or first.port == 0:
+        return False
+    return first.host == second.host or _includes(first.host, second.host) or _includes(second.host, first.host)
+
+
+def _includes(every: str, host: str) -> bool:
+    return every in _EVERY_ADDRESS and (":" in every) == (":" in host)
+
+
 def parse_address(value: object) -> Address:
     """Where a job server is, written as `value`; a missing host is 127.0.0.1, a missing port 4730."""
     return _parse(value, lowest_port=1)

@@ -6,7 +6,10 @@ depend on them are not asked, so that one mistake is reported once. Pure.
 
 from collections.abc import Iterator
 
+from gearman_client.address import Address
+
 from ..units import WorkerCount
+from .address import overlap
 from .function_keys import FunctionKeys
 from .models import Config, Defaults
 from .pool_keys import Pool, PoolKeys
@@ -58,6 +61,7 @@ class _Rules:
     def all(self) -> Iterator[Problem]:
         yield from self._job_servers()
         yield from self._control()
+        yield from self._listening()
         yield from self._schedules()
         yield from self._pool_keys("defaults", self._defaults, Defaults())
         yield from self._backoff("defaults", self._defaults)
@@ -97,6 +101,25 @@ class _Rules:
         if control.listen is None and tokens and "control.listen" not in self._broken:
             message = "only control.listen needs a token: add an address, such as 127.0.0.1:4731, or leave it out"
             yield self._places.problem(f"control.{tokens[0]}", message)
+
+    def _listening(self) -> Iterator[Problem]:
+        """Two keys that name one address: only the first of them could have it."""
+        server, control = self._config.server, self._config.control
+        written = {
+            "server.listen": server.listen if server is not None else None,
+            "server.metrics_listen": server.metrics_listen if server is not None else None,
+            "control.listen": control.listen,
+        }
+        taken: dict[str, Address] = {}
+        for key, address in written.items():
+            if address is None or key in self._broken:
+                continue
+            for other, its_address in taken.items():
+                if overlap(address, its_address):
+                    at = f" (at {self._places.find(other)})" if other in self._places else ""
+                    message = f"{other} is {its_address} already{at}: choose another port"
+                    yield self._places.problem(key, message)
+            taken[key] = address
 
     def _schedules(self) -> Iterator[Problem]:
         if self._config.schedules and self._config.server is None and "server" not in self._broken:

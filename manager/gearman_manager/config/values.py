@@ -141,11 +141,16 @@ def _name_of(what: str) -> Callable[[object], str]:
     return name
 
 
-def _control_address(value: object) -> Address:
-    address = parse_listen_address(value)
-    if not re.fullmatch(r"(.*:)?[0-9]+", str(value)) or str(value).endswith("]"):
-        raise ValueError(f"a port is missing: {address.host}:4731, or another that is free")
-    return address
+def _address_with_port(example: int) -> Callable[[object], Address]:
+    """Makes a validator for where to listen that takes no port for granted, least of all the job server's."""
+
+    def address_with_port(value: object) -> Address:
+        address = parse_listen_address(value)
+        if not re.fullmatch(r"(.*:)?[0-9]+", str(value)):
+            raise ValueError(f"a port is missing: {Address(address.host, example)}, or another that is free")
+        return address
+
+    return address_with_port
 
 
 def parse_token(value: object) -> str:
@@ -302,7 +307,8 @@ Command = Annotated[
 ]
 ServerAddress = Annotated[Address, PlainValidator(parse_address), WithJsonSchema(ADDRESS_SCHEMA)]
 ListenAddress = Annotated[Address, PlainValidator(parse_listen_address), WithJsonSchema(ADDRESS_SCHEMA)]
-ControlAddress = Annotated[Address, PlainValidator(_control_address), WithJsonSchema(ADDRESS_SCHEMA)]
+ControlAddress = Annotated[Address, PlainValidator(_address_with_port(4731)), WithJsonSchema(ADDRESS_SCHEMA)]
+MetricsAddress = Annotated[Address, PlainValidator(_address_with_port(4732)), WithJsonSchema(ADDRESS_SCHEMA)]
 Token = Annotated[str, PlainValidator(parse_token), schema("text", {**_STRING, "minLength": 16})]
 FreeMapping = Annotated[Mapping[str, Any], PlainValidator(_free_mapping), schema("mapping", {"type": "object"})]
 

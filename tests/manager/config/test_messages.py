@@ -173,7 +173,15 @@ SERVER = [
         "store: 'sqlite:///'",
         "store: sqlite:/// needs a file, as in sqlite:///jobs.db; to keep jobs in memory only write memory",
     ),
-    ("port: 4730", "port: unknown key. Allowed here: listen, store, dead_letters, results"),
+    ("metrics_listen: 127.0.0.1", "metrics_listen: a port is missing: 127.0.0.1:4732, or another that is free"),
+    ('metrics_listen: "[::1]"', "metrics_listen: a port is missing: [::1]:4732, or another that is free"),
+    ("metrics_listen: 70000", "metrics_listen: a port is a number from 0 to 65535, not 70000"),
+    (
+        "metrics_listen: a b:1",
+        "metrics_listen: an address such as 127.0.0.1:4730, jobs.example.com:4730 or [::1]:4730 is expected, "
+        "not 'a b:1'",
+    ),
+    ("port: 4730", "port: unknown key. Allowed here: listen, metrics_listen, store, dead_letters, results"),
 ]
 
 
@@ -219,6 +227,49 @@ def test_mistakes_elsewhere(messages: Messages, line: str, expected: str) -> Non
 )
 def test_min_above_max_names_the_place_of_the_other(messages: Messages, pool: str, expected: str) -> None:
     assert messages(f"server:\ndefaults: {{min: 2, max: 6}}\npools:\n  a: {pool}\n") == [f"config.yaml:4: {expected}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("server:\n  metrics_listen: 4730\n", "2: server.metrics_listen: server.listen is 127.0.0.1:4730 already"),
+        (
+            "server:\n  listen: jobs:80\n  metrics_listen: jobs:80\n",
+            "3: server.metrics_listen: server.listen is jobs:80 already (at config.yaml:2)",
+        ),
+        (
+            "server:\n  listen: 0.0.0.0:80\n  metrics_listen: 10.0.0.1:80\n",
+            "3: server.metrics_listen: server.listen is 0.0.0.0:80 already (at config.yaml:2)",
+        ),
+        (
+            "server:\n  listen: '[::1]:80'\n  metrics_listen: '[::]:80'\n",
+            "3: server.metrics_listen: server.listen is [::1]:80 already (at config.yaml:2)",
+        ),
+        (
+            "server: {metrics_listen: 4732}\ncontrol: {listen: 4732, token: 0123456789abcdef}\n",
+            "2: control.listen: server.metrics_listen is 127.0.0.1:4732 already (at config.yaml:1)",
+        ),
+        (
+            "server: {listen: 4731}\ncontrol: {listen: 4731, token: 0123456789abcdef}\n",
+            "2: control.listen: server.listen is 127.0.0.1:4731 already (at config.yaml:1)",
+        ),
+    ],
+)
+def test_one_address_for_two_keys_names_both(messages: Messages, text: str, expected: str) -> None:
+    assert messages(text) == [f"config.yaml:{expected}: choose another port"]
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "{listen: 0, metrics_listen: 0}",
+        "{listen: 127.0.0.1:80, metrics_listen: 127.0.0.2:80}",
+        "{listen: 0.0.0.0:80, metrics_listen: '[::1]:80'}",
+        "{listen: 127.0.0.1:80, metrics_listen: '[::]:80'}",
+    ],
+)
+def test_addresses_that_can_both_be_listened_on(messages: Messages, section: str) -> None:
+    assert messages(f"server: {section}\n") == []
 
 
 def test_a_retry_that_may_not_wait_as_long_as_its_backoff(messages: Messages) -> None:
@@ -275,6 +326,7 @@ def test_all_mistakes_of_all_files_are_reported_at_once_and_in_order(messages: M
 
 def test_one_mistake_is_not_reported_again_for_what_follows_from_it(messages: Messages) -> None:
     assert len(messages("servrs: [a]\n")) == 1
+    assert len(messages("server: {listen: x y, metrics_listen: 4730}\n")) == 1
     assert len(messages("server:\npools:\n  a: {min: none, scale: {idle: 5m}}\n")) == 1
     assert len(messages("server:\npools:\n  a: {functons: [x], max: 2}\n  b: {functions: [a]}\n")) == 1
 

@@ -15,6 +15,7 @@ EVERY_KEY = """
 include: [conf.d/*.yaml]
 server:
   listen: 0.0.0.0:4731
+  metrics_listen: 0.0.0.0:4732
   store: sqlite:///jobs.db
   dead_letters: {max_count: 100, max_size: 5MB, max_age: 1d}
   results: {max_count: 100, max_size: 5MB, max_data: 1kB}

@@ -131,3 +131,11 @@ def test_metrics_need_a_port(run_command):
     refused = run_command("-p", "0", "--metrics-listen", "127.0.0.1")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "--metrics-listen" in refused.stderr
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
+def test_an_address_that_is_not_this_machines_names_the_option_that_chose_it(run_command, host):
+    refused = run_command("-p", "0", "--metrics-listen", f"{host}:0")
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert f"can't listen on {host}" in refused.stderr
+    assert "with --metrics-listen" in refused.stderr
