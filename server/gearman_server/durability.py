@@ -6,7 +6,7 @@ without it; submissions that coalesce onto a job being inserted share its outcom
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.job import Job
@@ -42,8 +42,8 @@ class Durability:
         self._store = store
         self._table = table
         self.is_durable = store.is_durable
-        #: Dead jobs that were queued again and are not written yet, with their letters.
-        self._revived: dict[Job, DeadLetter] = {}
+        # Who else is to be told whether a job could be stored, until that is known.
+        self._told_later: dict[Job, list[Callable[[bool], None]]] = {}
         #: Why the store can't be written now, in a sentence; None while it can.
         self.trouble: str | None = None
 
@@ -67,8 +67,17 @@ class Durability:
     def store_revived(self, job: Job, letter: DeadLetter) -> None:
         """A dead job is queued again: it is written, or its letter is kept after all."""
         job.record = JobRecord()
-        self._revived[job] = letter
         self._store.insert(job)
+
+        def keep_letter(is_stored: bool) -> None:
+            if not is_stored:
+                self._table.dead_letters.put(letter, self._table.now)
+
+        self.when_known(job, keep_letter)
+
+    def when_known(self, job: Job, tell: Callable[[bool], None]) -> None:
+        """Have `tell` called with whether the job, which is being inserted, was; True too if it ended before."""
+        self._told_later.setdefault(job, []).append(tell)
 
     def inserts_written(self, jobs: Iterable[Job]) -> None:
         """These inserts are committed. A job that has ended in the meantime has no record any more."""
@@ -81,9 +90,8 @@ class Durability:
                 for gap in record.waiting:
                     gap.packet = packet
                     sessions.add(gap.session)
-        for job in list(self._revived):
-            if job.record is WRITTEN:
-                del self._revived[job]
+        for job in [job for job in self._told_later if job.record is WRITTEN]:
+            self._tell_later(job, is_stored=True)
         self._send(sessions)
 
     def inserts_failed(self, jobs: Iterable[Job]) -> None:
@@ -95,11 +103,9 @@ class Durability:
             self._release(record, _NOT_STORED)
             if job.is_waiting:
                 job.background = False
-                letter = self._revived.pop(job, None)
                 if not job.is_wanted:
                     self._table.drop(job, "could not be stored")
-                if letter is not None:
-                    self._table.dead_letters.put(letter, self._table.now)
+            self._tell_later(job, is_stored=False)
 
     def job_changed(self, job: Job) -> None:
         """A job was given to a worker, or an attempt came to nothing: that is written some time; nobody waits."""
@@ -111,8 +117,25 @@ class Durability:
         if record is not None:
             self._release(record, job_created(job.handle))
             self._store.delete(job)
-            if self._revived:
-                self._revived.pop(job, None)
+            if self._told_later:
+                self._tell_later(job, is_stored=True)
+
+    def answer(self, session: Session, job: Job, stored: bytes, not_stored: bytes) -> bytes:
+        """What a text command that submitted the job answers: one of the two; empty if it follows later."""
+        if job.record is None or job.record.is_written:
+            return stored
+        gap = session.withhold()
+
+        def fill(is_stored: bool) -> None:
+            gap.packet = stored if is_stored else not_stored
+            self._send({session})
+
+        self.when_known(job, fill)
+        return b""
+
+    def _tell_later(self, job: Job, *, is_stored: bool) -> None:
+        for tell in self._told_later.pop(job, ()):
+            tell(is_stored)
 
     def _release(self, record: JobRecord, packet: bytes) -> None:
         for gap in record.waiting:

@@ -1,8 +1,12 @@
-"""The text commands `schedules list` and `schedules trigger NAME`: jobs that are submitted by the clock. Pure."""
+"""The text commands `schedules list` and `schedules trigger NAME`: jobs that are submitted by the clock. Pure.
+
+The answer that a job was submitted waits for the store, as a client's JOB_CREATED does: whoever reads a handle can rely
+on it.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gearman_server.command_arguments import NOT_ALLOWED, CommandError
 from gearman_server.errors import RefusedError
@@ -15,6 +19,9 @@ if TYPE_CHECKING:
     from gearman_server.session import Session
 
 
+_NOT_STORED: Final = CommandError(b"QUEUE_ERROR", b"The job could not be stored, try again later")
+
+
 class ScheduleCommands:
     """Carries them out."""
 
@@ -23,7 +30,7 @@ class ScheduleCommands:
         self._allowed = allowed
 
     def execute(self, session: Session, words: list[bytes]) -> bytes:
-        """The answer to one line."""
+        """The answer to one line; empty if it follows later."""
         try:
             if [word.lower() for word in words[1:]] == [b"list"]:
                 return b"".join(map(_line, self._scheduler)) + b".\n"
@@ -42,7 +49,7 @@ class ScheduleCommands:
             raise CommandError(refused.code, refused.text) from refused
         if job is None:
             raise CommandError(b"UNKNOWN_SCHEDULE", b"There is no such schedule")
-        return b"OK %s\n" % job.handle
+        return self._scheduler.durability.answer(session, job, b"OK %s\n" % job.handle, _NOT_STORED.answer)
 
 
 def _line(scheduled: Scheduled) -> bytes:

@@ -15,6 +15,7 @@ from gearman_server.events import ScheduleClockSet, ScheduleRan, ScheduleRefused
 from gearman_server.schedule_rules import Missed, ScheduleMark, ScheduleRule
 
 if TYPE_CHECKING:
+    from gearman_server.durability import Durability
     from gearman_server.job import Job
     from gearman_server.job_table import JobTable
     from gearman_server.store import Store
@@ -52,12 +53,17 @@ class Scheduler:
         self._submit = submit
         self._marks: dict[str, ScheduleMark] = {}
         self._scheduled: dict[str, Scheduled] = {}
-        # Jobs whose insert is not written yet, with the mark from before them.
-        self._unwritten: dict[Job, tuple[str, ScheduleMark]] = {}
+        # Jobs whose insert is not written yet, with the marks, by the schedule's name, from before them.
+        self._unwritten: dict[Job, dict[str, ScheduleMark]] = {}
         self._next_look: float | None = None
 
     def __iter__(self) -> Iterator[Scheduled]:
         return iter(self._scheduled.values())
+
+    @property
+    def durability(self) -> Durability:
+        """What knows whether a job that was submitted is stored."""
+        return self._table.durability
 
     def restore(self, marks: Mapping[str, ScheduleMark]) -> None:
         """What an earlier run has stored; to be called before `use`."""
@@ -106,12 +112,18 @@ class Scheduler:
     def inserts_failing(self, jobs: Iterable[Job]) -> None:
         """These jobs can't be stored, and are about to be dropped: what was due is due still. Those that run go on."""
         for job in jobs:
-            name, mark = self._unwritten.pop(job, ("", None))
-            scheduled = self._scheduled.get(name)
             is_dropped = job.record is not None and job.is_waiting and not job.listeners
-            if scheduled is not None and mark is not None and is_dropped:
-                self._set(scheduled, mark)
-                self._plan(self._table.now + PATIENCE_S)
+            for name, mark in self._unwritten.pop(job, {}).items():
+                if is_dropped and name in self._scheduled:
+                    self._set_back(self._scheduled[name], mark)
+                    self._plan(self._table.now + PATIENCE_S)
+
+    def _set_back(self, scheduled: Scheduled, mark: ScheduleMark) -> None:
+        """If a later run can't be stored either, it goes back as far."""
+        self._set(scheduled, mark)
+        for earlier in self._unwritten.values():
+            if scheduled.rule.name in earlier:
+                earlier[scheduled.rule.name] = mark
 
     # --- the clock
 
@@ -159,7 +171,7 @@ class Scheduler:
         job = self._submit(rule)
         self._set(scheduled, mark)
         if job.record is not None and not job.record.is_written:
-            self._unwritten[job] = (rule.name, earlier)
+            self._unwritten.setdefault(job, {}).setdefault(rule.name, earlier)
         self._table.events.emit(ScheduleRan(rule.name, rule.function, job.handle))
         return job
 

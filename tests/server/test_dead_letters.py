@@ -387,6 +387,20 @@ def test_a_dead_job_that_can_not_be_stored_again_is_a_letter_again(durable, batc
     assert durable.status(b"f") == (0, 0, 1)
 
 
+def test_the_letter_of_a_job_that_runs_though_it_could_not_be_stored_again_is_kept(durable, batch_store):
+    handle = kill_durably(durable)
+    durable.commit()
+    durable.peer().text(b"dead retry " + handle)
+    worker = durable.worker(b"f")
+    assert worker.grab() == handle
+    batch_store.start_commit()
+    failed, batch_store.in_flight = batch_store.in_flight, []
+    durable.broker.inserts_failed(failed)
+    # Were the server killed now, nothing else would be left of the job.
+    assert (listed(durable), list(batch_store.letters)) == ([handle], [handle])
+    assert worker.ask(PacketType.WORK_COMPLETE, handle, b"r") == []
+
+
 def test_nothing_is_tried_again_while_the_store_is_in_trouble(durable):
     handle = kill_durably(durable)
     durable.broker.store_troubled("no space left")

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gearman_client.packet import PacketType
 from gearman_server.access import AccessList
 from gearman_server.errors import PolicyFileError
 from gearman_server.job import HIGH, NORMAL
@@ -36,6 +37,17 @@ def queued(broker, function=b"f"):
 
 def listed(broker):
     return [line.split(b"\t") for line in broker.peer().text(b"schedules list").split(b"\n")[:-2]]
+
+
+def trigger(peer):
+    return peer.text(b"schedules trigger tick")
+
+
+def fail(broker, batch_store):
+    """The batch can't be written."""
+    batch_store.start_commit()
+    failed, batch_store.in_flight = batch_store.in_flight, []
+    broker.broker.inserts_failed(failed)
 
 
 # --- when
@@ -199,9 +211,7 @@ def test_a_run_whose_insert_fails_is_due_still(scheduled, batch_store):
     broker = scheduled(store=batch_store)
     before = batch_store.marks["tick"]
     broker.advance(60)
-    batch_store.start_commit()
-    failed, batch_store.in_flight = batch_store.in_flight, []
-    broker.broker.inserts_failed(failed)
+    fail(broker, batch_store)
     assert (queued(broker), batch_store.marks["tick"]) == (0, before)
     broker.advance(1)
     assert queued(broker) == 1
@@ -209,6 +219,30 @@ def test_a_run_whose_insert_fails_is_due_still(scheduled, batch_store):
     broker.broker.inserts_written(batch_store.write())
     broker.advance(30)
     assert queued(broker) == 1
+
+
+def test_two_runs_whose_inserts_fail_together_are_set_back_to_before_the_first(scheduled, batch_store):
+    broker = scheduled(store=batch_store)
+    before = batch_store.marks["tick"]
+    broker.advance(60)
+    trigger(broker.peer())
+    assert queued(broker) == 2
+    fail(broker, batch_store)
+    assert (queued(broker), batch_store.marks["tick"]) == (0, before)
+    broker.advance(1)
+    assert queued(broker) == 1
+
+
+def test_runs_that_share_a_job_are_all_set_back_when_it_can_not_be_stored(scheduled, batch_store):
+    broker = scheduled(store=batch_store)
+    rules = [ScheduleRule(name, Every(60), b"f", unique=b"once") for name in ("tick", "tock")]
+    use(broker, *rules)
+    before = dict(batch_store.marks)
+    broker.advance(60)
+    trigger(broker.peer())
+    assert queued(broker) == 1
+    fail(broker, batch_store)
+    assert (queued(broker), batch_store.marks) == (0, before)
 
 
 def test_a_run_that_was_done_before_its_insert_failed_is_not_repeated(scheduled, batch_store):
@@ -241,6 +275,56 @@ def test_a_schedule_can_be_triggered_now_and_keeps_its_time(scheduled):
     assert listed(broker)[0][2:4] == [b"1800000060.000", b"1800000010.000"]
     broker.advance(50)
     assert queued(broker) == 2
+
+
+def test_who_triggers_a_schedule_hears_of_it_once_the_job_is_stored(scheduled, batch_store):
+    broker = scheduled(store=batch_store)
+    operator, other = broker.peer(), broker.peer()
+    assert trigger(operator) == b""
+    assert operator.text(b"version") == b""  # in its turn
+    assert other.text(b"version") == b"OK 1.2.3\n"
+    assert queued(broker) == 1
+    batch_store.start_commit()
+    broker.broker.inserts_written(batch_store.write())
+    assert b"".join(operator.session.out) == b"OK H:test:1\nOK 1.2.3\n"
+    assert operator.session in broker.broker.touched
+    assert list(batch_store.rows) == [b"H:test:1"]
+
+
+def test_who_triggers_a_schedule_is_told_when_the_job_can_not_be_stored(scheduled, batch_store):
+    broker = scheduled(store=batch_store)
+    operator = broker.peer()
+    trigger(operator)
+    fail(broker, batch_store)
+    assert b"".join(operator.session.out).startswith(b"ERR QUEUE_ERROR The+job+could+not+be+stored")
+    assert queued(broker) == 0
+
+
+def test_a_triggered_job_that_ends_before_it_is_stored_is_answered_at_once(scheduled, batch_store):
+    broker = scheduled(store=batch_store)
+    operator, worker = broker.peer(), broker.worker(b"f")
+    trigger(operator)
+    worker.send(PacketType.WORK_COMPLETE, worker.grab(), b"")
+    assert b"".join(operator.session.out) == b"OK H:test:1\n"
+
+
+def test_a_triggered_job_that_is_stored_already_is_answered_at_once(scheduled, batch_store):
+    broker = scheduled(store=batch_store, unique=b"once")
+    broker.advance(60)
+    batch_store.start_commit()
+    broker.broker.inserts_written(batch_store.write())
+    assert trigger(broker.peer()) == b"OK H:test:1\n"
+
+
+def test_who_triggers_a_schedule_and_leaves_changes_nothing(scheduled, batch_store):
+    broker = scheduled(store=batch_store)
+    operator = broker.peer()
+    trigger(operator)
+    operator.leave()
+    batch_store.start_commit()
+    broker.broker.inserts_written(batch_store.write())
+    assert operator.session.out == []
+    assert queued(broker) == 1
 
 
 def test_only_administrators_trigger_and_only_what_there_is(make_broker):

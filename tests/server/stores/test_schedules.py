@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from sqlalchemy import text
 
 from gearman_client.packet import PacketType
 
@@ -15,10 +16,10 @@ HOURLY = "schedules:\n  tick: {every: 1h, function: f, workload: w}\n"
 def start_scheduled(start_durable, tmp_path):
     """Starts a server over a database, with schedules."""
 
-    def start(database, schedules=HOURLY):
+    def start(database, schedules=HOURLY, options=()):
         path = tmp_path / "policies.yaml"
         path.write_text(schedules)
-        return start_durable(database, "--policies", str(path), "--verbose", "INFO")
+        return start_durable(database, "--policies", str(path), "--verbose", "INFO", *options)
 
     return start
 
@@ -57,11 +58,26 @@ def test_a_killed_server_has_done_both_the_job_and_its_mark_or_neither(database,
     assert (int(last_run) if last_run is not None else None) == max(due_seconds, default=None)
 
 
-def test_a_triggered_schedule_is_stored_like_any_other_job(database, start_scheduled, until):
+@pytest.mark.in_every_database
+def test_a_triggered_schedule_is_answered_when_its_job_is_stored(database, start_scheduled):
     server = start_scheduled(database)
     answer = server.text(b"schedules trigger tick")
+    server.process.kill()
     assert answer.startswith(b"OK H:test:")
-    until(lambda: [handle for (handle,) in database.rows("handle")] == [answer.split()[1]])
+    assert [bytes(handle) for (handle,) in database.rows("handle")] == [answer.split()[1]]
+
+
+def test_a_schedule_is_not_triggered_while_the_store_takes_nothing(database, start_scheduled, until):
+    server = start_scheduled(database, options=("--store-timeout", "0.4"))
+    until(lambda: len(database.rows("name", "gearman_schedules")) == 1)
+    with database.connect() as connection:
+        connection.execute(text("BEGIN IMMEDIATE"))  # nobody else can write now
+        for _ in range(2):
+            assert server.text(b"schedules trigger tick").startswith(b"ERR QUEUE_ERROR ")
+    server.wait_for_log("the store can be written again")
+    until(lambda: database.rows("id") == [])
+    assert server.text(b"schedules trigger tick").startswith(b"OK ")
+    assert len(database.rows("id")) == 1
 
 
 def test_runs_that_were_missed_and_are_left_out_stand_in_the_log(database, start_scheduled, until):
