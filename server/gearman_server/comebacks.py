@@ -21,7 +21,7 @@ def restore(table: JobTable, stored: StoredJob, now: float) -> Job:
     Raises:
         RefusedError: its function's name can't be used.
     """
-    function = table.function(stored.function)
+    function = table.function(stored.function, is_promised=True)
     job = Job(stored.handle, function, stored.unique, stored.workload, stored.priority, now)
     table.jobs[stored.handle] = job
     job.record = WRITTEN
@@ -42,7 +42,7 @@ def revive(table: JobTable, letter: DeadLetter) -> bool:
 
     False: another job has its handle or its unique key now, so the letter stays.
     """
-    function = table.function(letter.function)
+    function = table.function(letter.function, is_promised=True)
     key = coalescing_key(letter.unique, letter.workload)
     if letter.handle in table.jobs or key in function.by_key:
         return False

@@ -41,6 +41,12 @@ class FunctionUnregistered(NamedTuple):
     function: bytes
 
 
+class FunctionsForgotten(NamedTuple):
+    """There are very many functions: so many that had no job and no worker are no longer known."""
+
+    functions: int
+
+
 class RequestRefused(NamedTuple):
     """A request was answered with an ERROR packet."""
 
@@ -216,6 +222,7 @@ Event: TypeAlias = (
     | ConnectionClosed
     | FunctionRegistered
     | FunctionUnregistered
+    | FunctionsForgotten
     | RequestRefused
     | JobQueued
     | JobDue

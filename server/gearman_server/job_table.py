@@ -20,6 +20,7 @@ from gearman_server.epoch_timer import EpochTimer
 from gearman_server.errors import RefusedError
 from gearman_server.events import EventStream, JobDropped, JobDue
 from gearman_server.function import Function
+from gearman_server.function_bound import FunctionBound
 from gearman_server.job import ENDED, QUEUED, Job, JobState, coalescing_key
 from gearman_server.job_counts import no_counts
 from gearman_server.kept_results import DEFAULT_BOUNDS as DEFAULT_RESULT_BOUNDS
@@ -102,15 +103,22 @@ class JobTable:
         self._handle_format = cut_handle_prefix(settings.handle_prefix).replace(b"%", b"%%") + b":%d"
         self.policies = Policies(settings.job_retries)
         self._counts_jobs = False
+        self._function_bound = FunctionBound(self)
         self.wake_up = WakeUp(agenda, self.touched, settings.worker_wakeup)
 
     # --- functions
 
-    def function(self, name: bytes) -> Function:
-        """The function of that name; it comes into existence when first named."""
+    def function(self, name: bytes, *, is_promised: bool = False) -> Function:
+        """The function of that name; it comes into existence when first named.
+
+        Raises:
+            RefusedError: no function can have that name, or there are too many; not where jobs are `is_promised`.
+        """
         function = self.functions.get(name)
         if function is None:
             check_function_name(name)
+            if not is_promised:
+                self._function_bound.make_room_for(name)
             function = self.functions[name] = Function(name, self.policies.of(name))
             if self._counts_jobs:
                 function.counts = no_counts()

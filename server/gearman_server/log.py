@@ -20,6 +20,7 @@ from gearman_server.events import (
     Event,
     EventStream,
     FunctionRegistered,
+    FunctionsForgotten,
     FunctionUnregistered,
     JobAssigned,
     JobBuried,
@@ -186,7 +187,18 @@ def log_events(events: EventStream) -> None:
 _LEVELS_OF_EVENTS: Final[tuple[tuple[int, tuple[type[Event], ...]], ...]] = (
     (logging.ERROR, (StoreFailed, StoreLost)),
     (logging.WARNING, (RequestRefused, JobRequeued, JobFailed, AttemptFailed, ScheduleRefused, ScheduleClockSet)),
-    (NOTICE, (JobDropped, LettersForgotten, ResultsForgotten, ScheduleSkipped, ShutdownRequested, StoreRecovered)),
+    (
+        NOTICE,
+        (
+            FunctionsForgotten,
+            JobDropped,
+            LettersForgotten,
+            ResultsForgotten,
+            ScheduleSkipped,
+            ShutdownRequested,
+            StoreRecovered,
+        ),
+    ),
     (
         logging.INFO,
         (
@@ -234,6 +246,7 @@ _MESSAGES: Final[dict[type[Event], str]] = {
     ConnectionClosed: "connection {identity} ({client_id}): ended, {reason}",
     FunctionRegistered: "connection {identity} ({client_id}): registered for {function}",
     FunctionUnregistered: "connection {identity} ({client_id}): no longer registered for {function}",
+    FunctionsForgotten: "{functions} functions without jobs and workers are forgotten: there were very many",
     RequestRefused: "connection {identity}: refused with {code}: {text}",
     JobQueued: "job {handle} of {function}: queued",
     JobCoalesced: "job {handle} of {function}: submitted once more",

@@ -3,6 +3,7 @@
 import pytest
 
 from gearman_client.packet import PacketType
+from gearman_server import function_bound
 from gearman_server.replay import StoredJob
 
 ASSIGNED = PacketType.JOB_ASSIGN
@@ -296,3 +297,28 @@ def test_a_function_without_stored_jobs_waits_for_nothing(replayed):
     client.ask(PacketType.SUBMIT_JOB_LOW, b"g", b"", b"behind low")
     assert worker.grab() is None
     assert replayed.harness.worker(b"f").grab() is None
+
+
+def test_jobs_find_room_however_many_functions_there_are(monkeypatch, make_broker, batch_store):
+    monkeypatch.setattr(function_bound, "MANY_FUNCTIONS", 1)
+    monkeypatch.setattr(function_bound, "MAX_FUNCTIONS", 1)
+    replayed = Replayed(make_broker, batch_store)
+    worker = replayed.harness.worker(b"other")
+    replayed.read_to(1)
+    assert replayed.load(stored(1)) == []
+    assert worker.ask(PacketType.CAN_DO, b"new")[0][0] == PacketType.ERROR
+    assert replayed.harness.status(b"f") == (1, 0, 0)
+
+
+def test_a_function_whose_jobs_are_behind_unread_ones_is_not_forgotten(monkeypatch, make_broker, batch_store):
+    monkeypatch.setattr(function_bound, "MANY_FUNCTIONS", 1)
+    replayed = Replayed(make_broker, batch_store)
+    client = replayed.harness.peer()
+    replayed.read_to(1)
+    assert submit(client, b"behind")[0][0] == CREATED
+    assert client.text(b"create function other") == b"OK\r\n"
+    replayed.end()
+    replayed.end()
+    assert client.text(b"create function third") == b"OK\r\n"
+    assert client.text(b"status") == b"f\t1\t0\t0\nthird\t0\t0\t0\n.\n"
+    assert workloads(replayed.harness.worker(b"f")) == [b"behind"]
