@@ -11,7 +11,7 @@ from gearman_client import Address
 from gearman_manager import exit_codes
 from gearman_manager.cgroup import Cgroup, usable_cores
 from gearman_manager.code_loading import Code, CodeLoader, Host
-from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out, reachable
+from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out
 from gearman_manager.errors import ManagerError
 from gearman_manager.generations import counted
 from gearman_manager.promise_check import promises_at
@@ -99,8 +99,7 @@ def check(config: Config) -> int:
 
 def _foreign_servers(config: Config) -> list[Address]:
     """Job servers that this manager would not start itself."""
-    own = reachable(config.server.listen) if config.server is not None else None
-    return [server.reached_by for server in config.servers if server.address != own]
+    return [server.reached_by for server in config.servers if server.address not in config.own_addresses]
 
 
 def functions(config: Config, *, as_json: bool) -> int:

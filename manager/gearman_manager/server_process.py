@@ -51,7 +51,7 @@ class BundledServer:
         self._options = options
         self._changed = changed
         self._describe = describe
-        self.address = options.section.listen  # with the real port once it was ready, as the next one
+        self.addresses = options.section.listen  # with the real port once it was ready, as the next one
         self.metrics_address = options.section.metrics_listen
         self._child: process.Child | None = None
         self._output: ChildOutput | None = None
@@ -60,6 +60,11 @@ class BundledServer:
         self._status: int | None = None
         self._stopping = False
         self._keeper: gevent.Greenlet[[], None] | None = None
+
+    @property
+    def address(self) -> Address:
+        """The first one, where our own workers connect."""
+        return self.addresses[0]
 
     @property
     def pid(self) -> int | None:
@@ -135,10 +140,12 @@ class BundledServer:
     def _command(self, supervised: int) -> list[str]:
         options = self._options
         dead_letters, results = options.section.dead_letters, options.section.results
+        first, *others = self.addresses
         metrics = () if self.metrics_address is None else ("--metrics-listen", str(self.metrics_address))
         return [
             *(sys.executable, "-P", "-m", "gearman_server"),
-            *("--listen", self.address.host, "--port", str(self.address.port)),
+            *("--listen", first.host, "--port", str(first.port)),
+            *(word for address in others for word in ("--listen", str(address))),
             *metrics,
             *("--verbose", options.log_level, "--log-format", "json"),
             *("--policies", str(options.policies)),
@@ -167,7 +174,7 @@ class BundledServer:
             self._ended.wait(STOP_TIMEOUT_S)
             return False
         ready = json.loads(line)
-        self.address = _with_real_port(self.address, ready["listening"])
+        self.addresses = (_with_real_port(self.address, ready["listening"]), *self.addresses[1:])
         if self.metrics_address is not None:
             self.metrics_address = _with_real_port(self.metrics_address, ready["metrics"])
         return True

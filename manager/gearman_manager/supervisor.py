@@ -204,7 +204,8 @@ class Supervisor:
                 raise StartError(f"the job server can't start: {reason}{self._remedy(reason, key)}") from error
             metrics = self._server.metrics_address
             also = f", metrics on {metrics}" if metrics is not None else ""
-            _log.info("job server on %s%s", self._server.address, also, extra={"pid": self._server.pid})
+            addresses = ", ".join(map(str, self._server.addresses))
+            _log.info("job server on %s%s", addresses, also, extra={"pid": self._server.pid})
 
     def _remedy(self, reason: str, key: str) -> str:
         """What to do when the bundled server can't start; `key` names the address that was in question."""
@@ -306,8 +307,8 @@ class Supervisor:
         if self._server is not None:
             self._server.use_policies(policies.policies_of(layout.functions), policies.schedules_of(config.schedules))
         self._workforce.max_output_bytes = accepted.config.log.max_output
-        own = reachable(self._server.address) if self._server is not None else None
-        self._promises.watch([server for server in self._addresses() if server != own], layout.functions)
+        own = set(map(reachable, self._server.addresses)) if self._server is not None else ()
+        self._promises.watch([server for server in self._addresses() if server not in own], layout.functions)
         self._workforce.arrange(orders)
         self._pools = layout.pools
         self._max_running = {f.name: f.max_running for f in layout.functions.values() if f.max_running is not None}

@@ -5,6 +5,7 @@ depend on them are not asked, so that one mistake is reported once. Pure.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from gearman_client.address import Address
 
@@ -49,6 +50,14 @@ def range_problem(key: str, keys: PoolKeys, written: tuple[str, str], places: Pl
     other_key = f"{key}.{other}" if getattr(keys, other) is not None else f"defaults.{other}"
     where = f" at {places.find(other_key)}" if other_key in places else ""
     return places.problem(f"{key}.{own}", f"{text}{where}: lower min or raise max")
+
+
+class _Listening(NamedTuple):
+    """An address that somebody is to listen on: its key, and the entry of a list where it stands."""
+
+    key: str
+    entry: str
+    address: Address
 
 
 class _Rules:
@@ -103,23 +112,34 @@ class _Rules:
             yield self._places.problem(f"control.{tokens[0]}", message)
 
     def _listening(self) -> Iterator[Problem]:
-        """Two keys that name one address: only the first of them could have it."""
+        """Addresses of which only one can be listened on."""
+        taken: list[_Listening] = []
+        for one in self._listened_on():
+            rival = next((other for other in taken if overlap(one.address, other.address)), None)
+            if rival is not None:
+                yield self._places.problem(one.key, self._in_the_way(one, rival), at=one.entry)
+            elif one.key == "server.listen" and taken and one.address.port == 0:
+                message = "only the port of the first address can be any free one: choose one, such as 4730"
+                yield self._places.problem(one.key, message, at=one.entry)
+            taken.append(one)
+
+    def _listened_on(self) -> Iterator[_Listening]:
         server, control = self._config.server, self._config.control
-        written = {
-            "server.listen": server.listen if server is not None else None,
-            "server.metrics_listen": server.metrics_listen if server is not None else None,
-            "control.listen": control.listen,
-        }
-        taken: dict[str, Address] = {}
-        for key, address in written.items():
-            if address is None or key in self._broken:
-                continue
-            for other, its_address in taken.items():
-                if overlap(address, its_address):
-                    at = f" (at {self._places.find(other)})" if other in self._places else ""
-                    message = f"{other} is {its_address} already{at}: choose another port"
-                    yield self._places.problem(key, message)
-            taken[key] = address
+        if server is not None and "server.listen" not in self._broken:
+            for index, address in enumerate(server.listen):
+                yield _Listening("server.listen", f"server.listen[{index}]", address)
+        for key, other in (
+            ("server.metrics_listen", server.metrics_listen if server is not None else None),
+            ("control.listen", control.listen),
+        ):
+            if other is not None and key not in self._broken:
+                yield _Listening(key, key, other)
+
+    def _in_the_way(self, one: _Listening, rival: _Listening) -> str:
+        if one.key == rival.key:
+            return f"{one.address} can't be listened on beside {rival.address}: one of them is enough"
+        at = f" (at {self._places.find(rival.entry)})" if rival.key in self._places else ""
+        return f"{rival.key} is {rival.address} already{at}: choose another port"
 
     def _schedules(self) -> Iterator[Problem]:
         if self._config.schedules and self._config.server is None and "server" not in self._broken:

@@ -67,9 +67,13 @@ class KeptResults(Section):
 class Server(Section):
     """The bundled job server."""
 
-    listen: v.ListenAddress = Field(
-        default=parse_address("127.0.0.1:4730"),
-        description="Where it listens for clients and workers; port 0 is any free one.",
+    listen: Annotated[tuple[v.ListenAddress, ...], v.at_least_one] = Field(
+        default=(parse_address("127.0.0.1:4730"),),
+        description=(
+            "Where it listens for clients and workers. Our own workers use the first address, whose port can be 0: any "
+            "free one."
+        ),
+        examples=[["127.0.0.1:4730", "10.0.0.5:4730"]],
         json_schema_extra={"default": "127.0.0.1:4730"},  # as one writes it, not as its parts
     )
     metrics_listen: v.MetricsAddress | None = Field(
@@ -281,12 +285,12 @@ class Config(Section):
         """The job servers that the workers connect to."""
         if self.servers or self.server is None:
             return self.servers
-        return (JobServer(address=reachable(self.server.listen)),)
+        return (JobServer(address=self.own_addresses[0]),)
 
     @property
-    def listen(self) -> Address | None:
-        """Where the bundled job server listens, if there is one."""
-        return self.server.listen if self.server is not None else None
+    def own_addresses(self) -> tuple[Address, ...]:
+        """Under which addresses the bundled job server is reached from this machine, the first one first."""
+        return tuple(map(reachable, self.server.listen)) if self.server is not None else ()
 
 
 def placed(config: Config, places: Places) -> Config:

@@ -59,7 +59,7 @@ def test_a_value_is_plain_yaml_with_variables_replaced(read: Read, text: str, va
 def test_variables_are_replaced_in_numbers_addresses_and_keys(read: Read) -> None:
     text = "server: {listen: '127.0.0.1:${PORT:-4730}'}\npools: {'${NAME}': {functions: [f], max: '${MAX}'}}\n"
     config = read(text, {"PORT": "4731", "NAME": "email", "MAX": "8"})
-    assert str(config.listen) == "127.0.0.1:4731"
+    assert str(config.own_addresses[0]) == "127.0.0.1:4731"
     assert str(config.pools["email"].max) == "8"
 
 

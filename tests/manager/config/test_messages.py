@@ -162,6 +162,7 @@ TOP = [
 
 STORES = "memory, sqlite:///FILE, postgresql+psycopg://HOST/NAME, mysql+pymysql://HOST/NAME"
 SERVER = [
+    ("listen: []", "listen: at least one entry is expected, not an empty list"),
     ("listen: 127.0.0.1:99999", "listen: a port is a number from 0 to 65535, not 99999"),
     ("store: redis://u:secret@h", f"store: one of {STORES} is expected, redis:// is not one of them"),
     ("store: u:secret@h", f"store: one of {STORES} is expected, this is not one of them"),
@@ -246,6 +247,10 @@ def test_min_above_max_names_the_place_of_the_other(messages: Messages, pool: st
             "3: server.metrics_listen: server.listen is [::1]:80 already (at config.yaml:2)",
         ),
         (
+            "server:\n  listen:\n  - 127.0.0.1:80\n  - 10.0.0.1:80\n  metrics_listen: 10.0.0.1:80\n",
+            "5: server.metrics_listen: server.listen is 10.0.0.1:80 already (at config.yaml:4)",
+        ),
+        (
             "server: {metrics_listen: 4732}\ncontrol: {listen: 4732, token: 0123456789abcdef}\n",
             "2: control.listen: server.metrics_listen is 127.0.0.1:4732 already (at config.yaml:1)",
         ),
@@ -260,10 +265,25 @@ def test_one_address_for_two_keys_names_both(messages: Messages, text: str, expe
 
 
 @pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        ("10.0.0.1:80", "10.0.0.1:80 can't be listened on beside 0.0.0.0:80: one of them is enough"),
+        ("0.0.0.0:80", "0.0.0.0:80 can't be listened on beside 0.0.0.0:80: one of them is enough"),
+        ("127.0.0.1:0", "only the port of the first address can be any free one: choose one, such as 4730"),
+        ("[::1]:99999", "a port is a number from 0 to 65535, not 99999"),
+    ],
+)
+def test_mistakes_among_several_addresses(messages: Messages, second: str, expected: str) -> None:
+    text = f"server:\n  listen:\n  - 0.0.0.0:80\n  - '{second}'\n"
+    assert messages(text) == [f"config.yaml:4: server.listen: {expected}"]
+
+
+@pytest.mark.parametrize(
     "section",
     [
         "{listen: 0, metrics_listen: 0}",
-        "{listen: 127.0.0.1:80, metrics_listen: 127.0.0.2:80}",
+        "{listen: [0, 80]}",
+        "{listen: [127.0.0.1:80, '[::1]:80'], metrics_listen: 127.0.0.2:80}",
         "{listen: 0.0.0.0:80, metrics_listen: '[::1]:80'}",
         "{listen: 127.0.0.1:80, metrics_listen: '[::]:80'}",
     ],

@@ -14,7 +14,7 @@ from gearman_manager.config.section import Section
 EVERY_KEY = """
 include: [conf.d/*.yaml]
 server:
-  listen: 0.0.0.0:4731
+  listen: [0.0.0.0:4731, "[::]:4731"]
   metrics_listen: 0.0.0.0:4732
   store: sqlite:///jobs.db
   dead_letters: {max_count: 100, max_size: 5MB, max_age: 1d}
@@ -168,7 +168,7 @@ def test_the_schema_takes_what_the_file_may_hold_one_entry_without_its_list_a_se
     ("section", "row"),
     [
         ("Config", "| `workers_dir` | list: path | `[workers]` |"),
-        ("Server", "| `listen` | address | `127.0.0.1:4730` |"),
+        ("Server", "| `listen` | list: address | `127.0.0.1:4730` |"),
         ("Pool", "| `min` | workers | `1` | Workers that always run. For example `2/core`. |"),
         ("Pool", "| `scale` | [keys](#scale) | `target_wait: 2s` |"),
         ("Scale", "| `cooldown` | duration | `30s` |"),
@@ -186,7 +186,7 @@ def test_a_configuration_does_not_change(full: Config) -> None:
 
 def test_an_empty_section_is_as_good_as_none_but_server_asks_for_the_bundled_one(read: Callable[..., Config]) -> None:
     config = read("server:\nlog:\npools:\n  email:\n    min:\ndefaults:\n")
-    assert config.listen == Address("127.0.0.1", 4730)
+    assert config.own_addresses == (Address("127.0.0.1", 4730),)
     assert config.log.level == "info"
     assert config.pools["email"].min is None
 
@@ -198,6 +198,7 @@ def test_an_empty_section_is_as_good_as_none_but_server_asks_for_the_bundled_one
         ("server: {listen: 0.0.0.0:4731}", ["127.0.0.1:4731"]),
         ('server: {listen: "[::]:4731"}', ["[::1]:4731"]),
         ("server: {listen: 4731}", ["127.0.0.1:4731"]),
+        ('server: {listen: [0.0.0.0:4731, "[::]:4731"]}', ["127.0.0.1:4731"]),
         ("servers: jobs.example.com", ["jobs.example.com:4730"]),
         ('servers: ["[2001:db8::1]:4731", 10.0.0.1:4732]', ["[2001:db8::1]:4731", "10.0.0.1:4732"]),
         ("server:\nservers: [10.0.0.1]", ["10.0.0.1:4730"]),

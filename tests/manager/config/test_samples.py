@@ -22,13 +22,13 @@ def test_each_sample_loads_without_any_variable_and_runs_every_function(path: Pa
     layout = lay_out(config, FOUND, cores=2)
     assert layout.problems == ()
     assert tuple(layout.functions) == FUNCTIONS
-    assert str(config.listen) == "127.0.0.1:4730"
+    assert str(config.own_addresses[0]) == "127.0.0.1:4730"
     assert config.workers_dir == (str(ROOT / "workers"),)
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
 def test_another_port_needs_a_variable_only(path: Path) -> None:
-    assert str(load(path, {"GEARMAN_PORT": "4731"}).listen) == "127.0.0.1:4731"
+    assert str(load(path, {"GEARMAN_PORT": "4731"}).own_addresses[0]) == "127.0.0.1:4731"
 
 
 def test_the_sample_autoscales_mails_and_thumbnails_and_takes_the_mail_server_from_the_environment() -> None:
