@@ -13,6 +13,8 @@ from gearman_client.packet import PacketType
 from gearman_server.policies import TIMEOUT_GRACE_S, FunctionPolicy, Rate
 from gearman_server.throttling import PATIENCE_S
 
+from .result_model import ResultModel
+
 FUNCTIONS = [b"f", b"g", b"h"]
 UNIQUES = [b"", b"u", b"v"]
 PRIORITIES = {"": 1, "_HIGH": 0, "_LOW": 2}
@@ -22,14 +24,21 @@ TIMEOUT_S = {b"g": 5}
 CRASH_RETRIES = {b"g": 1}
 RETRIES = {b"g": 2}
 BACKOFF_S = 2
+#: What becomes of background jobs of these can be asked for so long.
+KEEP_S = {b"f": 20, b"g": 7}
 #: Within this time every sleeper that there is work for has been woken.
 WAKING_S = 0.1
 #: Of `h` two jobs may run at once, and three may be started within ten seconds.
 MAX_RUNNING = {b"h": 2}
 RATE = {b"h": Rate(3, 10.0)}
 POLICIES = {
+    b"f": FunctionPolicy(keep_result_s=KEEP_S[b"f"]),
     b"g": FunctionPolicy(
-        timeout_s=TIMEOUT_S[b"g"], retries=RETRIES[b"g"], crash_retries=CRASH_RETRIES[b"g"], backoff_s=BACKOFF_S
+        timeout_s=TIMEOUT_S[b"g"],
+        retries=RETRIES[b"g"],
+        crash_retries=CRASH_RETRIES[b"g"],
+        backoff_s=BACKOFF_S,
+        keep_result_s=KEEP_S[b"g"],
     ),
     b"h": FunctionPolicy(max_running=MAX_RUNNING[b"h"], rate=RATE[b"h"]),
 }
@@ -55,6 +64,8 @@ class ModelJob:
     run_at: float = 0.0
     #: When the server ends its attempt.
     deadline: float | None = None
+    #: What the worker has sent in this attempt that is kept with the result.
+    reports: int = 0
 
     @property
     def is_wanted(self):
@@ -81,6 +92,7 @@ class BrokerHistory(RuleBasedStateMachine):
         self.told: dict[bytes, bytes] = {}
         self.jobs: dict[bytes, ModelJob] = {}
         self.dead: dict[bytes, ModelJob] = {}
+        self.results = ResultModel(self.harness, KEEP_S)
         self.clients = [self.harness.peer() for _ in range(2)]
         self.workers = {self.harness.worker(*FUNCTIONS): set(FUNCTIONS) for _ in range(2)}
         self.sleepers: set = set()
@@ -152,12 +164,17 @@ class BrokerHistory(RuleBasedStateMachine):
 
     @rule(functions=st.sets(st.sampled_from(FUNCTIONS), min_size=1))
     def worker_comes(self, functions):
+        self.worker_comes_for(functions)
+
+    def worker_comes_for(self, functions):
         self.workers[self.harness.worker(*sorted(functions))] = set(functions)
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data())
     def grab(self, data):
-        worker = self.any_worker(data)
+        self.have_grab(self.any_worker(data))
+
+    def have_grab(self, worker):
         self.sleepers.discard(worker)
         handle = worker.grab()
         runnable = self.runnable(self.workers[worker])
@@ -191,37 +208,65 @@ class BrokerHistory(RuleBasedStateMachine):
     @precondition(some_job_runs)
     @rule(data=st.data(), how=st.sampled_from(["WORK_COMPLETE", "WORK_FAIL", "WORK_EXCEPTION"]))
     def end(self, data, how):
-        handle, job = self.running(data)
+        self.have_end(*self.running(data), how)
+
+    def have_end(self, handle, job, how):
         result = [] if how == "WORK_FAIL" else [b"r"]
         assert job.worker.ask(PacketType[how], handle, *result) == []
         if how == "WORK_COMPLETE":
             self.expect(job, (PacketType.WORK_COMPLETE, handle + b"\0r"))
+            self.results.keep(handle, job, b"complete", b"r")
             del self.jobs[handle]
         else:
-            self.failed(handle, job)
+            self.failed(handle, job, *((b"failed",) if how == "WORK_FAIL" else (b"exception", b"r")))
 
-    def failed(self, handle, job):
+    def failed(self, handle, job, state, reason=b""):
         """It has another attempt after a wait, or whoever listens is told."""
         job.worker = job.deadline = None
         job.failures += 1
         if job.is_wanted and job.failures <= RETRIES.get(job.function, 0):
             job.not_before = self.harness.now + BACKOFF_S * 2 ** (job.failures - 1)
+            job.reports = 0
         else:
             self.expect(job, (PacketType.WORK_FAIL, handle))
-            self.gone_for_good(handle)
+            self.gone_for_good(handle, state, reason)
 
-    def gone_for_good(self, handle):
+    def gone_for_good(self, handle, state, reason):
         """A job will not be tried again: a background job that was not cancelled is kept as a dead letter."""
         job = self.jobs.pop(handle)
+        self.results.keep(handle, job, state, reason)
         if job.is_background and not job.is_cancelled:
             self.dead[handle] = job
 
     @precondition(some_job_runs)
     @rule(data=st.data())
     def report(self, data):
-        handle, job = self.running(data)
+        self.have_report(*self.running(data))
+
+    def have_report(self, handle, job):
         job.worker.send(PacketType.WORK_DATA, handle, b"d")
-        self.expect(job, (PacketType.WORK_DATA, handle + b"\0d"))
+        data = (PacketType.WORK_DATA, handle + b"\0d")
+        self.expect(job, data)
+        self.results.report(handle, job, data)
+
+    @precondition(lambda self: self.workers)
+    @rule(
+        data=st.data(),
+        reports=st.integers(min_value=0, max_value=2),
+        how=st.sampled_from(["WORK_COMPLETE", "WORK_FAIL", "WORK_EXCEPTION", "a death"]),
+    )
+    def attempt(self, data, reports, how):
+        """All that a worker does with a job; histories of single steps hardly ever come to a last attempt."""
+        worker = self.any_worker(data)
+        self.have_grab(worker)
+        for handle, job in [(handle, job) for handle, job in self.jobs.items() if job.worker is worker][-1:]:
+            for _ in range(reports):
+                self.have_report(handle, job)
+            if how == "a death":
+                self.have_die(worker)
+                self.worker_comes_for(set(FUNCTIONS))
+            else:
+                self.have_end(handle, job, how)
 
     @precondition(some_job_runs)
     @rule(data=st.data())
@@ -232,11 +277,13 @@ class BrokerHistory(RuleBasedStateMachine):
     @precondition(lambda self: self.workers)
     @rule(data=st.data())
     def worker_dies(self, data):
-        worker = self.any_worker(data)
+        self.have_die(self.any_worker(data))
+
+    def have_die(self, worker):
         functions = self.workers.pop(worker)
         self.sleepers.discard(worker)
         worker.leave()
-        self.lost(worker, functions)
+        self.lost(worker, functions, has_left=True)
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data(), function=st.sampled_from(FUNCTIONS))
@@ -244,7 +291,7 @@ class BrokerHistory(RuleBasedStateMachine):
         worker = self.any_worker(data)
         self.workers[worker].discard(function)
         assert worker.ask(PacketType.CANT_DO, function) == []
-        self.lost(worker, {function})
+        self.lost(worker, {function}, has_left=False)
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data(), function=st.sampled_from(FUNCTIONS))
@@ -254,20 +301,23 @@ class BrokerHistory(RuleBasedStateMachine):
         assert worker.ask(PacketType.CAN_DO, function) == []
         self.put_to_sleep(worker)  # CAN_DO itself wakes nobody for what waits already
 
-    def lost(self, worker, functions):
+    def lost(self, worker, functions, *, has_left):
         """The jobs of these functions that the worker had go back to their queues, or have had their attempts."""
         for handle, job in list(self.jobs.items()):
             if job.worker is worker and job.function in functions:
-                self.requeue(handle, job)
+                self.requeue(handle, job, has_left=has_left)
         self.forget_unwanted()
         self.read_order()
 
-    def requeue(self, handle, job):
+    def requeue(self, handle, job, *, has_left):
         job.worker = job.deadline = None
         job.crashes += 1
         if job.crashes > CRASH_RETRIES.get(job.function, 10**9) and job.is_wanted:
             self.expect(job, (PacketType.WORK_FAIL, handle))
-            self.gone_for_good(handle)
+            reason = b"its worker's connection ended" if has_left else b"its worker gave the function up"
+            reason += b", and it has had its %d attempts" % job.crashes
+            self.gone_for_good(handle, b"failed", reason)
+        job.reports = 0
 
     # --- from outside
 
@@ -277,7 +327,7 @@ class BrokerHistory(RuleBasedStateMachine):
         self.harness.advance(0)
         for handle, job in list(self.jobs.items()):
             if job.deadline is not None and job.deadline <= self.harness.now:
-                self.failed(handle, job)
+                self.failed(handle, job, b"exception", b"timeout")
         self.read_order()
 
     @precondition(some_job_runs)
@@ -286,7 +336,7 @@ class BrokerHistory(RuleBasedStateMachine):
         handle, job = self.running(data)
         assert self.operator.text(b"fail job " + handle + b" timeout") == b"OK\r\n"
         worker = job.worker
-        self.failed(handle, job)
+        self.failed(handle, job, b"exception", b"timeout")
         self.take_noops()  # this made room for another job, and its worker may be asleep beside the one it had
         [(packet_type, _)] = worker.ask(PacketType.WORK_COMPLETE, handle, b"late")
         assert packet_type == PacketType.ERROR
@@ -299,6 +349,7 @@ class BrokerHistory(RuleBasedStateMachine):
         expected = b"ERR UNKNOWN_JOB\r\n" if job.is_cancelled else b"OK\r\n"
         assert self.operator.text(b"cancel job " + handle) == expected
         self.expect(job, (PacketType.WORK_FAIL, handle))
+        self.results.keep(handle, job, b"failed", b"cancelled" if job.worker is None else b"cancelled while it ran")
         if job.worker is None:
             del self.jobs[handle]
         job.is_cancelled, job.listeners = True, []
@@ -312,7 +363,16 @@ class BrokerHistory(RuleBasedStateMachine):
             expected = [handle for handle, job in waiting.items() for one in job.listeners if one is client]
             assert sorted(packets) == sorted((PacketType.WORK_FAIL, handle) for handle in expected)
         for handle in waiting:
-            del self.jobs[handle]
+            self.results.keep(handle, self.jobs.pop(handle), b"failed", b"purged")
+
+    # --- results
+
+    @rule(data=st.data(), waits=st.booleans())
+    def somebody_asks_for_a_result(self, data, waits):
+        handle = data.draw(st.sampled_from([b"H:never:1", *sorted(self.jobs), *sorted(self.results.kept)]))
+        self.results.ask(handle, self.jobs.get(handle), waits=waits)
+
+    # --- dead letters
 
     @precondition(lambda self: self.dead)
     @rule(data=st.data())
@@ -437,6 +497,11 @@ class BrokerHistory(RuleBasedStateMachine):
     @invariant()
     def nobody_is_told_anything_else(self):
         assert all(client.session.out == [] for client in self.clients)
+        assert all(asker.session.out == [] for asker in self.results.askers)
+
+    @invariant()
+    def every_background_job_that_has_ended_has_one_result_until_its_time_is_over(self):
+        self.results.compare()
 
     @invariant()
     def indexes_agree(self):

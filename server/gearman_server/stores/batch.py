@@ -50,10 +50,8 @@ class Batch:
         """
         self.deletes[:0] = [*failed.deletes, *map(row_id, failed.inserts)]
         self.updates = {job: None for job in (*failed.updates, *self.updates) if job.record is not None}
-        # Marks of jobs that were not inserted are set back by whoever made them.
+        # Marks and letters of jobs that were not inserted are set back by whoever made them.
         self.marks = {**failed.marks, **self.marks}
-        # A job that was to be tried again, and could not be stored: its letter stays in the store.
-        not_inserted = {job.handle for job in failed.inserts}
         self.letters = {
             **{handle: letter for handle, letter in failed.letters.items() if handle not in self.forgotten},
             **self.letters,
@@ -63,7 +61,7 @@ class Batch:
             **self.results,
         }
         self.outdated[:0] = failed.outdated
-        self.forgotten[:0] = [handle for handle in failed.forgotten if handle not in not_inserted]
+        self.forgotten[:0] = failed.forgotten
 
 
 def row_id(job: Job) -> int:

@@ -1,0 +1,89 @@
+"""What a model of the broker knows of kept results: one for each background job that has ended, until it expires."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gearman_client.extensions import GET_RESULT, RESULT
+from gearman_client.packet import PacketType, encode_response
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """What became of a background job, as those are told who ask."""
+
+    state: bytes
+    content: bytes
+    reports: int
+    ended_at: float
+    expires_at: float
+
+    def packet(self, handle):
+        times = (b"%d" % self.ended_at, b"%d" % self.expires_at)
+        return (RESULT, b"\0".join((handle, self.state, b"0", b"0", *times, b"0", self.content)))
+
+
+class ResultModel:
+    """The results, and who waits for which."""
+
+    def __init__(self, harness, keep_s) -> None:
+        self._harness = harness
+        #: By function.
+        self._keep_s = keep_s
+        self.kept: dict[bytes, ModelResult] = {}
+        self.askers: dict[object, bytes] = {}
+
+    def keep(self, handle, job, state, content=b""):
+        """A job has ended: its result is kept, once, and those who wait for it are told."""
+        keep_s = self._keep_s.get(job.function)
+        if keep_s is None or not job.is_background or job.is_cancelled:
+            return
+        ended_at = self._harness.unix_time
+        self.kept[handle] = ModelResult(state, content, job.reports, ended_at, ended_at + keep_s)
+        for asker in [asker for asker, wanted in self.askers.items() if wanted == handle]:
+            del self.askers[asker]
+            assert asker.take() == [self.kept[handle].packet(handle)]
+
+    def report(self, handle, job, data):
+        """A worker has sent data."""
+        job.reports += job.is_background
+        for asker, wanted in self.askers.items():
+            assert asker.take() == ([data] if wanted == handle else [])
+
+    def ask(self, handle, job, *, waits):
+        """Somebody asks, who may wait if it has not ended; `job` is what the model knows of it."""
+        asker = self._harness.peer()
+        told = asker.ask(GET_RESULT, handle, b"" if waits else b"0")
+        reports = [(PacketType.WORK_DATA, handle + b"\0d")]
+        if job is None or job.is_cancelled:
+            result = self._current.get(handle)
+            if result is None:
+                assert [body.split(b"\0")[1] for _, body in told] == [b"unknown"]
+            else:
+                assert told == [*(reports * result.reports), result.packet(handle)]
+        elif job.function not in self._keep_s or not job.is_background:
+            assert [body.split(b"\0")[1] for _, body in told] == [b"not-kept"]
+        elif waits:
+            assert told == reports * job.reports
+            self.askers[asker] = handle
+        else:
+            [(_, body)] = told
+            assert body.split(b"\0")[1] in ([b"running"] if job.worker else [b"waiting", b"delayed"])
+
+    @property
+    def _current(self):
+        now = self._harness.unix_time
+        return {handle: result for handle, result in self.kept.items() if result.expires_at > now}
+
+    def compare(self):
+        """The broker has the same results."""
+        self.kept = self._current
+        by_handle = self._harness.broker.table.results.kept.by_handle
+        now = self._harness.unix_time
+        results = {handle: result for handle, result in by_handle.items() if result.expires_at > now}
+        assert results.keys() == self.kept.keys()
+        for handle, result in results.items():
+            model = self.kept[handle]
+            assert (result.ending.value, result.content) == (model.state, model.content)
+            assert (result.ended_at, result.expires_at) == (model.ended_at, model.expires_at)
+            assert result.reports == encode_response(PacketType.WORK_DATA, handle, b"d") * model.reports

@@ -1,0 +1,277 @@
+"""What a store writes, by random histories in which batches fail: in the end it holds what the broker knows, each once.
+
+The broker, the store and the SQLite file are real. Batches are written when the history says, and it says how that
+ends: well, badly, or so that nobody knows (committed, and reported as failed).
+"""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from gearman_client.packet import PacketType
+from gearman_server.durability import WRITTEN
+from gearman_server.errors import StoreError
+from gearman_server.job import JobState
+from gearman_server.policies import FunctionPolicy
+from gearman_server.schedule_rules import ScheduleRule
+from gearman_server.stores import sql_store
+from gearman_server.stores.settings import StoreSettings
+from gearman_server.stores.sql_store import WELL_AFTER_S, SqlStore
+from gearman_server.stores.writer import Outcome
+from gearman_server.timing import Every
+
+KEEP_S = 5.0
+TIMEOUT_S = 3.0
+POLICIES = {
+    b"f": FunctionPolicy(keep_result_s=KEEP_S, retries=1, backoff_s=0.0, crash_retries=1),
+    b"g": FunctionPolicy(crash_retries=0),
+}
+FUNCTIONS = sorted(POLICIES)
+
+
+class HandTimer:
+    """A timer, or the end of a loop's pass, that comes when the test calls it."""
+
+    def __init__(self) -> None:
+        self._callback = None
+
+    @property
+    def active(self):
+        return self._callback is not None
+
+    def start(self, callback, *arguments):
+        self._callback = lambda: callback(*arguments)
+
+    def stop(self):
+        self._callback = None
+
+    def fire(self):
+        if self._callback is not None:
+            self._callback()
+
+    def fire_once(self):
+        callback = self._callback
+        self.stop()
+        if callback is not None:
+            callback()
+
+
+class HandLoop:
+    """Hands out the store's watchers: the end of a pass, then the timers in the order in which it makes them."""
+
+    def __init__(self) -> None:
+        self.pass_end, self.timers = HandTimer(), []
+
+    def prepare(self):
+        return self.pass_end
+
+    def timer(self, *_seconds):
+        self.timers.append(HandTimer())
+        return self.timers[-1]
+
+
+class HandWriter:
+    """Writes what it was handed when the test says, and reports what the test says."""
+
+    def __init__(self, database, _loop, report) -> None:
+        self._database, self._report = database, report
+        self.order = None
+
+    @property
+    def is_busy(self):
+        return self.order is not None
+
+    def write(self, order):
+        assert self.order is None
+        self.order = order
+
+    def end(self, how):
+        order, self.order = self.order, None
+        if how != "fails":
+            refused = self._database.write(order.batch, is_repeated=False)
+            assert refused == [], "a row was written twice"
+        failure = None if how == "succeeds" else StoreError("no space left")
+        self._report(Outcome(order.batch, failure=failure))
+
+    def stop(self, _patience_s):
+        return True
+
+
+class StoreHistory(RuleBasedStateMachine):
+    """Jobs come, run, end well or badly, are tried again; a schedule is triggered; results expire; batches fail."""
+
+    make_broker = folder = monkeypatch = None  # set by the test
+    number = count()
+
+    @initialize()
+    def start(self):
+        self.store = SqlStore(StoreSettings(f"sqlite:///{self.folder}/{next(self.number)}.db", TIMEOUT_S))
+        self.store.open()
+        self.harness = type(self).make_broker(store=self.store)
+        self.monkeypatch.setattr(sql_store, "monotonic", lambda: self.harness.now)
+        broker = self.harness.broker
+        broker.use_policies(POLICIES)
+        broker.use_schedules([ScheduleRule("tick", Every(4.0), b"g")], self.harness.now)
+        self.loop = HandLoop()
+        self.monkeypatch.setattr(sql_store, "Writer", HandWriter)
+        self.store.start(broker, self.loop)
+        self.lazy, self.probe, self.overdue, _ = self.loop.timers
+        self.writer = self.store._writer
+        self.operator = self.harness.peer()
+        self.workers = [self.harness.worker(*FUNCTIONS) for _ in range(2)]
+        self.waiting = []
+        self.promised = set()
+
+    @property
+    def table(self):
+        return self.harness.broker.table
+
+    # --- jobs
+
+    @rule(function=st.sampled_from(FUNCTIONS), unique=st.sampled_from([b"", b"u"]))
+    def submit(self, function, unique):
+        client = self.harness.peer()
+        client.send(PacketType.SUBMIT_JOB_BG, function, unique, b"w")
+        self.waiting.append(client)
+
+    @rule(worker=st.integers(0, 1))
+    def grab(self, worker):
+        self.workers[worker].ask(PacketType.GRAB_JOB)
+
+    @rule(worker=st.integers(0, 1), how=st.sampled_from(["WORK_COMPLETE", "WORK_FAIL", "WORK_EXCEPTION"]))
+    def work(self, worker, how):
+        """End the job that the worker has, or else the next one."""
+        assigned = self.workers[worker].session.assigned
+        if not assigned:
+            self.grab(worker)
+        for handle in list(assigned)[:1]:
+            arguments = [] if how == "WORK_FAIL" else [b"r"]
+            assert self.workers[worker].ask(PacketType[how], handle, *arguments) == []
+
+    @rule(worker=st.integers(0, 1))
+    def worker_dies(self, worker):
+        self.workers[worker].leave()
+        self.workers[worker] = self.harness.worker(*FUNCTIONS)
+
+    @rule(worker=st.integers(0, 1), how=st.sampled_from(["succeeds", "fails"]))
+    def grab_what_is_stored(self, worker, how):
+        """The row is marked in a batch of its own."""
+        self.a_batch_is_written("succeeds")
+        self.grab(worker)
+        self.a_batch_is_written(how)
+
+    # --- the operator
+
+    @precondition(lambda self: self.table.jobs)
+    @rule(data=st.data())
+    def cancel(self, data):
+        handle = data.draw(st.sampled_from(sorted(self.table.jobs)))
+        self.operator.send(0, b"cancel job " + handle)
+
+    @precondition(lambda self: self.table.dead_letters.by_handle)
+    @rule(data=st.data(), what=st.sampled_from([b"retry", b"retry", b"drop"]))
+    def deal_with_a_letter(self, data, what):
+        handle = data.draw(st.sampled_from(sorted(self.table.dead_letters.by_handle)))
+        self.operator.send(0, b"dead %s %s" % (what, handle))
+
+    @rule()
+    def trigger(self):
+        self.operator.send(0, b"schedules trigger tick")
+
+    @rule(seconds=st.sampled_from([0.1, 1.1, 4.0]))
+    def time_passes(self, seconds):
+        self.harness.advance(seconds)
+
+    # --- the store
+
+    @rule()
+    def a_batch_is_handed_over(self):
+        """At the end of a pass, or a little later."""
+        self.loop.pass_end.fire()
+        self.lazy.fire_once()
+        self.probe.fire_once()
+
+    @rule(how=st.sampled_from(["succeeds", "fails", "is lost"]))
+    def a_batch_is_written(self, how):
+        self.a_batch_is_handed_over()
+        if self.writer.is_busy:
+            self.writer.end(how)
+            self.take_answers()
+
+    @rule(how=st.sampled_from(["succeeds", "fails"]))
+    def a_batch_takes_too_long(self, how):
+        self.a_batch_is_handed_over()
+        if self.writer.is_busy:
+            self.harness.advance(TIMEOUT_S)
+            self.overdue.fire()
+            self.take_answers()
+            self.submit(b"g", b"")
+            self.writer.end(how)
+
+    def take_answers(self):
+        for client in list(self.waiting):
+            for packet_type, body in client.take():
+                self.waiting.remove(client)
+                if packet_type == PacketType.JOB_CREATED and body in self.table.jobs:
+                    self.promised.add(self.table.jobs[body])
+
+    # --- the end
+
+    def teardown(self):
+        if not hasattr(self, "writer"):
+            return
+        try:
+            self.settle()
+            self.take_answers()
+            assert self.waiting == [], "somebody was never answered"
+            self.compare()
+        finally:
+            self.store.close()
+
+    def settle(self):
+        """The store is well again, and everything is written."""
+        for _ in range(10):
+            if self.writer.is_busy:
+                self.writer.end("succeeds")
+            self.a_batch_is_handed_over()
+            if self.harness.broker.store_trouble is not None:
+                self.harness.now += WELL_AFTER_S  # its clock alone: nothing else becomes due
+        assert self.harness.broker.store_trouble is None
+        assert not self.writer.is_busy
+        assert not self.store._open
+
+    def compare(self):
+        database = self.store._database
+        with database._transaction() as connection:
+            rows = connection.exec_driver_sql("SELECT handle, state, requeues, failures FROM gearman_jobs").all()
+        stored = [job for job in self.table.jobs.values() if job.record is not None]
+        assert all(job.record is WRITTEN for job in stored)
+        assert sorted(map(tuple, rows)) == sorted(
+            (job.handle, int(job.state is JobState.RUNNING), job.requeues, job.history.failures if job.history else 0)
+            for job in stored
+        )
+        promised = {job for job in self.promised if self.table.jobs.get(job.handle) is job}
+        assert {job for job in promised if job.state is not JobState.CANCELLED} <= set(stored)
+        assert {letter.handle: letter for letter in database.letters()} == self.table.dead_letters.by_handle
+        assert {result.handle: result for result in database.results()} == self.table.results.kept.by_handle
+        assert database.schedule_marks() == {one.rule.name: one.mark for one in self.harness.broker.scheduler}
+
+
+@pytest.mark.timeout(300)
+def test_the_store_holds_in_the_end_what_the_broker_knows_whatever_failed(make_broker, tmp_path, monkeypatch):
+    StoreHistory.make_broker = staticmethod(make_broker)
+    StoreHistory.folder, StoreHistory.monkeypatch = tmp_path, monkeypatch
+    case = StoreHistory.TestCase
+    case.settings = settings(
+        max_examples=300,
+        stateful_step_count=40,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    case("runTest").runTest()
