@@ -292,13 +292,17 @@ class WirePeer:
 class ServerProcess:
     """A real `gearman-server` on a free port."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, **environment: str) -> None:
         self.supervisor, inherited = socket.socketpair()
         command = [sys.executable, "-m", "gearman_server", "--supervised-fd", str(inherited.fileno()), *options]
         if not {"-p", "--port"} & set(options):
             command += ["-p", "0"]
         self.process = subprocess.Popen(
-            command, pass_fds=[inherited.fileno()], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            command,
+            pass_fds=[inherited.fileno()],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environment},
         )
         inherited.close()
         self.supervisor.settimeout(DEADLINE_S)
@@ -367,11 +371,11 @@ class ServerProcess:
 
 @pytest.fixture
 def start_server() -> Iterator[Callable[..., ServerProcess]]:
-    """Starts real servers: `start_server("--job-retries", "2")`. They are gone after the test."""
+    """Starts real servers: `start_server("--job-retries", "2", LANG="C")`. They are gone after the test."""
     servers: list[ServerProcess] = []
 
-    def start(*options: str) -> ServerProcess:
-        server = ServerProcess(*options)
+    def start(*options: str, **environment: str) -> ServerProcess:
+        server = ServerProcess(*options, **environment)
         servers.append(server)
         return server
 

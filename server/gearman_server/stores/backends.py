@@ -20,6 +20,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL
 
 from gearman_server.stores.rows import FULL, PLAIN, Layout, Row
+from gearman_server.stores.sqlite_files import obstacle_of
 
 if TYPE_CHECKING:
     from gearman_server.job import Job
@@ -55,6 +56,9 @@ class Backend(Protocol):
 
     def disown(self) -> None:
         """Give it up, where the end of the connection does not."""
+
+    def obstacle(self) -> str | None:
+        """What stands in the way of every use, as far as that can be seen from outside."""
 
     def break_off(self, driver_connection: Any) -> None:
         """From another thread: have a call that waits for the database fail now."""
@@ -119,6 +123,7 @@ class Sqlite(_ManyValues):
 
     def __init__(self, path: Path) -> None:
         super().__init__("?")
+        self._path = path
         self._lock_path = path.with_name(path.name + "-owner")
         self._lock: int | None = None
 
@@ -147,6 +152,9 @@ class Sqlite(_ManyValues):
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def obstacle(self) -> str | None:
+        return obstacle_of(self._path)
 
     def break_off(self, driver_connection: Any) -> None:
         driver_connection.interrupt()
@@ -201,6 +209,9 @@ class PostgreSql:
     def disown(self) -> None:
         pass
 
+    def obstacle(self) -> str | None:
+        return None
+
     def break_off(self, driver_connection: Any) -> None:
         _shut_down(driver_connection.fileno())
 
@@ -241,6 +252,9 @@ class MySql(_ManyValues):
 
     def disown(self) -> None:
         pass
+
+    def obstacle(self) -> str | None:
+        return None
 
     def break_off(self, driver_connection: Any) -> None:
         _shut_down(driver_connection._sock.fileno())

@@ -76,7 +76,7 @@ class Database:
             connection.commit()
             count_losses(connection)
         except (DBAPIError, OSError) as failure:
-            raise StartError(f"the store {self.name} can't be used: {reason_of(failure)}") from failure
+            raise StartError(f"the store {self.name} can't be used: {self._reason_of(failure)}") from failure
 
     def _wait_to_own(self, connection: Connection) -> None:
         deadline = time.monotonic() + OWNER_PATIENCE_S
@@ -134,10 +134,14 @@ class Database:
             is_lost = self._connection is None or failure.connection_invalidated
             is_about_data = not is_lost and not isinstance(failure, OperationalError)
             self._drop_connection()
-            raise StoreError(reason_of(failure), is_lost=is_lost, is_about_data=is_about_data) from failure
+            raise StoreError(self._reason_of(failure), is_lost=is_lost, is_about_data=is_about_data) from failure
         except StoreError:
             self._drop_connection()
             raise
+
+    def _reason_of(self, failure: DBAPIError | OSError) -> str:
+        obstacle = self._backend.obstacle() if isinstance(failure, OperationalError) else None
+        return f"{reason_of(failure)}: {obstacle}" if obstacle is not None else reason_of(failure)
 
     def stored_rows(self, end: int) -> StoredRows:
         """The jobs with ids below `end`, on a connection of their own that another thread can use."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -108,10 +110,61 @@ def database_of(tmp_path: Path) -> Iterator[Callable[[str], StoreDatabase]]:
 
 
 @pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of its own, with 48 MiB; of them SQLite's log takes 16 at most."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "small", folder], check=False).returncode != 0:
+        pytest.skip("only root may mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture
+def database_in() -> Callable[[Path], StoreDatabase]:
+    """Names a SQLite database in a folder: `database_in(tmp_path)`."""
+    return lambda folder: next(_sqlite(folder))
+
+
+class Disk:
+    """What a server is started with, so that its disk can be watched and broken (`disk.c`)."""
+
+    def __init__(self, library: Path, folder: Path) -> None:
+        self._flushes = folder / "flushes"
+        #: While it exists nothing in its folder can be written by the server.
+        self.read_only = folder / "read-only"
+        self.environment = {
+            "LD_PRELOAD": str(library),
+            "DISK_FLUSHES": str(self._flushes),
+            "DISK_READ_ONLY": str(self.read_only),
+        }
+
+    @property
+    def flushes(self) -> int:
+        """How often the server has had something flushed."""
+        return self._flushes.stat().st_size
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Disk:
+    """The disk under the test's folder: `start_durable(database, **disk.environment)`."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("a C compiler is missing (Debian: gcc)")
+    library = tmp_path / "disk.so"
+    source = Path(__file__).with_name("disk.c")
+    flags = ["-shared", "-fPIC", "-std=gnu11", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([compiler, *flags, "-o", library, source, "-ldl"], timeout=60, check=True)
+    (tmp_path / "watched").mkdir()
+    return Disk(library, tmp_path / "watched")
+
+
+@pytest.fixture
 def start_durable(start_server: Callable[..., object]) -> Callable[..., object]:
     """Starts real servers over a database: `start_durable(database)`."""
 
-    def start(database: StoreDatabase, *options: str) -> object:
-        return start_server("--store", database.url, "--job-handle-prefix", "H:test", "--verbose", "NOTICE", *options)
+    def start(database: StoreDatabase, *options: str, **environment: str) -> object:
+        always = ("--store", database.url, "--job-handle-prefix", "H:test", "--verbose", "NOTICE")
+        return start_server(*always, *options, **environment)
 
     return start

@@ -1,8 +1,11 @@
 """Who owns a store, what its URL may be, and how passwords stay hidden."""
 
 import contextlib
+import os
 import re
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,7 +76,53 @@ def test_a_store_of_a_newer_version_is_left_alone(database, open_database):
 def test_a_file_that_can_not_be_used_is_one_line(run_command, tmp_path):
     done = run_command("--store", f"sqlite:///{tmp_path}/none/jobs.db", "-p", "0")
     assert done.returncode == 1
-    assert re.fullmatch(r"gearman-server: the store sqlite:///\S+ can't be used: .*\n", done.stderr)
+    line = rf"gearman-server: the store sqlite:///\S+ can't be used: .*: there is no folder {tmp_path}/none\n"
+    assert re.fullmatch(line, done.stderr)
+
+
+@pytest.fixture
+def read_only_folder(tmp_path):
+    """A folder that can be written, and the same one where it can't."""
+    writable, read_only = tmp_path / "writable", tmp_path / "read-only"
+    writable.mkdir()
+    read_only.mkdir()
+    if subprocess.run(["mount", "--bind", "-o", "ro", writable, read_only], check=False).returncode != 0:
+        pytest.skip("only root may mount a file system")
+    yield writable, read_only
+    subprocess.run(["umount", "--lazy", read_only], check=True)
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_read_only_disk_is_named_at_the_start(read_only_folder, database_in, start_durable, run_command, is_there):
+    writable, read_only = read_only_folder
+    if is_there:
+        start_durable(database_in(writable)).stop()
+    done = run_command("--store", f"sqlite:///{read_only}/jobs.db", "-p", "0")
+    assert done.returncode == 1
+    expected = (
+        rf"gearman-server: the store sqlite:///\S+/jobs.db can't be used: .*{'R' if is_there else 'r'}ead-only .*\n"
+    )
+    assert re.fullmatch(expected, done.stderr)
+    assert str(read_only) in done.stderr.partition("can't be used")[2]
+
+
+@pytest.mark.parametrize("what", ["jobs.db", "jobs.db-wal", "jobs.db-shm", "jobs.db-owner", ""])
+def test_what_this_user_may_not_write_is_named_at_the_start(tmp_path, database_in, start_durable, what):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    if what:
+        server = start_durable(database_in(folder))
+        server.peer().ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
+        server.process.kill()
+        server.process.wait()
+    (folder / what).chmod(0o555)
+    # Root may write everything, unless that is taken away.
+    without_power = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.getuid() == 0 else []
+    command = [sys.executable, "-m", "gearman_server", "--store", f"sqlite:///{folder}/jobs.db", "-p", "0"]
+    done = subprocess.run([*without_power, *command], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    line = rf"gearman-server: the store sqlite:///\S+ can't be used: .*: (this user may not write .*)?{folder / what}\n"
+    assert re.fullmatch(line, done.stderr)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,15 @@ def stored(database) -> set[bytes]:
     return {bytes(handle) for (handle,) in database.rows("handle")}
 
 
+def fill(filler) -> None:
+    """Write until nothing more goes onto this disk."""
+    with filler.open("wb", buffering=0) as file:
+        for size_bytes in (1 << 20, 1 << 12):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(size_bytes))
+
+
 def test_a_disk_that_takes_no_more_refuses_background_jobs_until_it_does(
     database, start_durable, put_under_load, until
 ):
@@ -120,6 +129,73 @@ def test_a_disk_that_takes_no_more_refuses_background_jobs_until_it_does(
     assert "\ngearman_store_failures_total 1.0\n" in page(server, "/metrics")[1]
     acknowledged = stop(loads)
     until(lambda: stored(database) == acknowledged)
+
+
+class Outage:
+    """A server with a job that waits, and what is to hold while its store can't be written, after that, and after it
+    was killed."""
+
+    def __init__(self, server, database, loads, until) -> None:
+        self._server, self._database, self._loads, self._until = server, database, loads, until
+        until(lambda: all(load.acknowledged for load in loads))
+        packet_type, self._waiting = server.peer().ask(BACKGROUND, b"waits", b"", b"w")
+        assert packet_type == CREATED
+
+    def begins(self, reason: str) -> None:
+        """Submitters are refused, and nothing else."""
+        self._until(lambda: all(load.refused > 3 for load in self._loads))
+        foreground_job_works(self._server)
+        worker = self._server.peer()
+        worker.send(PacketType.CAN_DO, b"waits")
+        assert worker.ask(PacketType.GRAB_JOB) == (PacketType.JOB_ASSIGN, self._waiting + b"\0waits\0w")
+        worker.send(PacketType.WORK_COMPLETE, self._waiting, b"r")
+        worker.sync()
+        status, text = page(self._server, "/healthz")
+        assert (status, text.count(reason)) == (503, 1), text
+        assert reason in self._server.wait_for_log("background jobs are refused")
+
+    def ends(self) -> set[bytes]:
+        """Without a restart. Returns what was acknowledged, before and since."""
+        self._server.wait_for_log("NOTICE the store can be written again")
+        assert not [line for line in self._server.passed if "refused until" in line]
+        assert page(self._server, "/healthz") == (200, "ok\n")
+        before = sum(len(load.acknowledged) for load in self._loads)
+        self._until(lambda: sum(len(load.acknowledged) for load in self._loads) > before + 20)
+        acknowledged = stop(self._loads)
+        # What was refused is gone, and so is the job that was done meanwhile.
+        self._until(lambda: stored(self._database) == acknowledged)
+        self._server.process.kill()
+        self._server.process.wait()
+        return acknowledged
+
+
+def test_a_full_disk_refuses_background_jobs_until_there_is_room(
+    small_disk, database_in, start_durable, put_under_load, until
+):
+    database, filler = database_in(small_disk), small_disk / "filler"
+    server = start_durable(database, "--metrics-listen", "127.0.0.1:0")
+    outage = Outage(server, database, put_under_load(server), until)
+    fill(filler)
+    outage.begins("database or disk is full")
+    filler.unlink()
+    acknowledged = outage.ends()
+    server = start_durable(database)
+    server.wait_for_log(f"{len(acknowledged)} jobs are back")
+    assert server.text(b"status") == b"f\t%d\t0\t0\n.\n" % len(acknowledged)
+
+
+def test_a_disk_that_became_read_only_refuses_background_jobs_until_it_can_be_written(
+    disk, database_in, start_durable, put_under_load, until
+):
+    database = database_in(disk.read_only.parent)
+    server = start_durable(database, "--metrics-listen", "127.0.0.1:0", **disk.environment)
+    outage = Outage(server, database, put_under_load(server), until)
+    disk.read_only.touch()
+    outage.begins("disk I/O error")
+    disk.read_only.unlink()
+    acknowledged = outage.ends()
+    server = start_durable(database)
+    server.wait_for_log(f"{len(acknowledged)} jobs are back")
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "mysql"])
