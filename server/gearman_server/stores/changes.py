@@ -48,13 +48,13 @@ def delete_jobs(connection: Connection, ids: Sequence[int]) -> None:
 
 
 def change(connection: Connection, batch: Batch, room_bytes: int | None = None) -> None:
-    """What a batch changes beside rows that go and come; a result has so much room."""
+    """What a batch changes beside rows that go and come; a result's and a letter's texts have so much room."""
     if batch.updates:
         _update(connection, batch.updates)
     if batch.forgotten:
         forget_letters(connection, batch.forgotten)
     if batch.letters:
-        write_letters(connection, batch.letters.values())
+        write_letters(connection, batch.letters.values(), room_bytes)
     if batch.outdated:
         delete_results(connection, batch.outdated)
     if batch.results:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import BigInteger, Connection, LargeBinary, column, delete, insert, select, table
@@ -20,11 +21,14 @@ _dead: Final = table(
 )
 #: Ids in one statement.
 _MAX_IDS: Final = 500
+#: So much of an error there is always room for.
+_ERROR_BYTES: Final = 1000
 
 
-def write_letters(connection: Connection, letters: Iterable[DeadLetter]) -> None:
-    """Add letters; they replace those of the same handle."""
-    rows = [_row(letter) for letter in letters]
+def write_letters(connection: Connection, letters: Iterable[DeadLetter], room_bytes: int | None = None) -> None:
+    """Add letters; they replace those of the same handle. Beside a workload that takes up a row's room nearly nothing
+    of the error and the traceback is written."""
+    rows = [_row(letter if room_bytes is None else _fitting(letter, room_bytes)) for letter in letters]
     _delete(connection, [row["id"] for row in rows])
     if rows:
         connection.execute(insert(_dead), rows)
@@ -44,6 +48,13 @@ def read_letters(connection: Connection) -> list[DeadLetter]:
 def _delete(connection: Connection, ids: list[int]) -> None:
     for at in range(0, len(ids), _MAX_IDS):
         connection.execute(delete(_dead).where(_dead.c.id.in_(ids[at : at + _MAX_IDS])))
+
+
+def _fitting(letter: DeadLetter, room_bytes: int) -> DeadLetter:
+    left_bytes = max(0, room_bytes - len(letter.workload))
+    error = letter.error[: max(_ERROR_BYTES, left_bytes)]
+    begin = max(0, len(letter.traceback) - max(0, left_bytes - len(error)))
+    return replace(letter, error=error, traceback=letter.traceback[begin:])
 
 
 def _row(letter: DeadLetter) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gearman_client.extensions import JOB_FAILURE_OPTION, WORK_FAILURE
 from gearman_client.packet import PacketType
 
 
@@ -35,6 +36,27 @@ def test_letters_survive_until_they_are_dropped_or_tried_again(database, start_d
     worker = server.peer()
     worker.send(PacketType.CAN_DO, b"f")
     assert worker.ask(PacketType.GRAB_JOB_UNIQ)[1] == handles[1] + b"\0f\0u1\0\0\xff1"
+
+
+def test_a_letter_that_mysql_takes_in_no_packet_loses_its_traceback_and_the_store_stays_well(
+    database_of, start_durable, until
+):
+    database = database_of("mysql")
+    [(packet_bytes,)] = database.rows("@@max_allowed_packet", "DUAL")
+    server = start_durable(database)
+    client, worker = server.peer(), server.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    assert worker.ask(PacketType.OPTION_REQ, JOB_FAILURE_OPTION)[0] == PacketType.OPTION_RES
+    workload = b"x" * (packet_bytes // 2 - 10_100)  # as large as a job can be there: the driver doubles it
+    packet_type, handle = client.ask(PacketType.SUBMIT_JOB_BG, b"f", b"", workload)
+    assert packet_type == PacketType.JOB_CREATED
+    assert worker.ask(PacketType.GRAB_JOB)[0] == PacketType.JOB_ASSIGN
+    worker.send(WORK_FAILURE, handle, b"fail", b"", b"", b"e" * 4096, b"t" * 32_768)
+    worker.sync()
+    until(lambda: database.rows("id") == [])
+    assert database.rows("handle, LENGTH(workload)", "gearman_dead") == [(handle, len(workload))]
+    assert database.rows("LENGTH(error) >= 1000, LENGTH(traceback)", "gearman_dead") == [(1, 0)]
+    assert client.ask(PacketType.SUBMIT_JOB_BG, b"g", b"", b"w")[0] == PacketType.JOB_CREATED
 
 
 def test_a_letter_and_the_delete_of_its_row_are_one_transaction(database, start_durable, until):
