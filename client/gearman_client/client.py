@@ -182,7 +182,8 @@ class Client:
         Raises:
             JobFailed, JobException: the job has failed.
             Timeout: there is no result yet.
-            ResultUnknown: its time is over, or there was no such job.
+            ResultExpired: it was kept, and its time is over.
+            ResultUnknown: there was no such job, or it is long over.
             ResultNotKept: the function has no `keep_result`, or the result was too large.
             NotSupported: the job server is no gearman-server.
             CouldNotConnect, ConnectionLost: no server could be asked; the connection broke.
@@ -192,7 +193,7 @@ class Client:
         servers = self._home_of(handle)
         server = servers[0] if len(servers) == 1 else self._find_holder(servers, argument)
         if server is None:
-            raise ResultUnknown(f"job {handle}: no server has a result, it has expired or there was no such job")
+            raise ResultUnknown(f"job {handle}: no server has a result, there was no such job or it is long over")
         return self._ask_for_result(server, argument, wait_s, callbacks).result_of(handle)
 
     def _find_holder(self, servers: list[PooledServer], handle: bytes) -> PooledServer | None:

@@ -64,7 +64,11 @@ class JobException(GearmanError):
 
 
 class ResultUnknown(GearmanError):
-    """The server has no result of that job: its time is over, or there was no such job."""
+    """The server has no result of that job: there was no such job, or it is long over."""
+
+
+class ResultExpired(ResultUnknown):
+    """The result was kept, and is gone: its time is over, or newer ones needed the room."""
 
 
 class ResultNotKept(GearmanError):

@@ -10,7 +10,16 @@ from time import monotonic
 from typing import Final
 
 from gearman_client.connection import Connection
-from gearman_client.errors import JobException, JobFailed, ProtocolError, ResultNotKept, ResultUnknown, Timeout
+from gearman_client.errors import (
+    GearmanError,
+    JobException,
+    JobFailed,
+    ProtocolError,
+    ResultExpired,
+    ResultNotKept,
+    ResultUnknown,
+    Timeout,
+)
 from gearman_client.extensions import GET_RESULT, RESULT, RESULT_ARGUMENTS
 from gearman_client.foreground import JobCallbacks, server_error
 from gearman_client.job_status import to_number
@@ -20,6 +29,13 @@ from gearman_client.text import to_text
 
 #: The longest wait that the request can say; what is longer waits for ever.
 _MAX_WAIT_MS: Final = 10**12 - 1
+#: The states of jobs that neither failed nor go on, and of which there is no result.
+_WITHOUT: Final[dict[str, tuple[type[GearmanError], str]]] = {
+    "unknown": (ResultUnknown, "the server has no result, there was no such job or it is long over"),
+    "expired": (ResultExpired, "its result has expired, or newer results needed the room"),
+    "too-large": (ResultNotKept, "it is complete, and its result was too large to be kept"),
+    "not-kept": (ResultNotKept, "its result is not kept, its function has no keep_result at the server"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +56,8 @@ class KeptAnswer:
         """The result.
 
         Raises:
-            JobFailed, JobException, ResultUnknown, ResultNotKept, Timeout: there is none, as `Client.result` says.
+            JobFailed, JobException, ResultExpired, ResultUnknown, ResultNotKept, Timeout: there is none, as
+                `Client.result` says.
         """
         if self.state == "complete":
             return self.content
@@ -49,12 +66,9 @@ class KeptAnswer:
             raise JobFailed(f"job {handle} failed" + (f": {reason}" if reason else ""))
         if self.state == "exception":
             raise JobException(self.content)
-        if self.state == "unknown":
-            raise ResultUnknown(f"job {handle}: the server has no result, it has expired or there was no such job")
-        if self.state == "too-large":
-            raise ResultNotKept(f"job {handle} is complete, and its result was too large to be kept")
-        if self.state == "not-kept":
-            raise ResultNotKept(f"job {handle}: its result is not kept, its function has no keep_result at the server")
+        if self.state in _WITHOUT:
+            error, text = _WITHOUT[self.state]
+            raise error(f"job {handle}: {text}")
         raise Timeout(f"job {handle} has no result yet, it is {self.state}")
 
 

@@ -25,7 +25,8 @@ _BYTES: Final = "application/octet-stream"
 _TEXT: Final = "text/plain; charset=utf-8"
 _STATES: Final = {JobState.QUEUED: "waiting", JobState.DELAYED: "delayed", JobState.RUNNING: "running"}
 _REPORTS: Final = {int(PacketType.WORK_DATA): "data", int(PacketType.WORK_WARNING): "warning"}
-_UNKNOWN: Final = b"no result of such a job is kept: it has expired, or there was no such job\n"
+_UNKNOWN: Final = b"no result of such a job is kept: there was no such job, or it is long over\n"
+_EXPIRED: Final = b"this job's result has expired: its time is over, or newer results needed the room\n"
 _NOT_KEPT: Final = b"this job's result will not be kept: its function has no keep_result, or it is a foreground job\n"
 _UNREAD: Final = b"stored jobs are still being read, and this may be one of them\n"
 
@@ -50,6 +51,8 @@ def page_of(table: JobTable, path: str, query: str, accept: str) -> Page:
     if result is not None:
         is_raw = "raw" in parse_qs(query, keep_blank_values=True) or _wants_bytes(accept)
         return _raw(result) if is_raw else Page("200 OK", _encoded(_finished(result)), _JSON)
+    if table.results.kept.has_expired(handle):
+        return Page("410 Gone", _EXPIRED)
     if table.replay is not None:
         return Page("503 Service Unavailable", _UNREAD)
     return Page("404 Not Found", _UNKNOWN)

@@ -28,6 +28,8 @@ _TELL_EVERY_S: Final = 60.0
 #: One result may take this part of the room; a larger one would drive out all others.
 _LARGEST_PART: Final = 4
 _FEW: Final = 1000
+#: Of so many results that are gone it is still known that they were here: a megabyte's worth.
+MAX_EXPIRED: Final = 10_000
 
 
 class Ending(Enum):
@@ -110,6 +112,8 @@ class KeptResults:
         # When each expires; entries of results that are gone stay until there are too many of them.
         self._expiries: list[tuple[float, bytes]] = []
         self._next_look: float | None = None
+        # Handles whose results are gone, the first to go first.
+        self._expired: dict[bytes, None] = {}
         self._forgotten = 0
         self._told_at: float | None = None
 
@@ -122,6 +126,10 @@ class KeptResults:
         """The result, unless its time is over."""
         result = self._results.get(handle)
         return result if result is not None and result.expires_at > self._unix_time() else None
+
+    def has_expired(self, handle: bytes) -> bool:
+        """Whether there was a result, as far as that is still known: its time is over, or it had to make room."""
+        return handle in self._expired or (handle in self._results and self.get(handle) is None)
 
     def put(self, result: KeptResult, now: float) -> KeptResult:
         """Keep it, instead of an earlier one of the same handle. Returns it as it is kept."""
@@ -142,6 +150,7 @@ class KeptResults:
 
     def _add(self, result: KeptResult) -> None:
         self._remove(result.handle)
+        self._expired.pop(result.handle, None)
         self._results[result.handle] = result
         self.size_bytes += result.size_bytes
         heappush(self._expiries, (result.expires_at, result.handle))
@@ -160,8 +169,14 @@ class KeptResults:
             gone.append(next(iter(self._results)))
             self._remove(gone[-1])
         if gone:
-            self._store.forget_results(gone)
+            self._note_gone(gone)
             self._tell_forgotten(len(gone), now)
+
+    def _note_gone(self, handles: list[bytes]) -> None:
+        self._store.forget_results(handles)
+        self._expired.update(dict.fromkeys(handles))
+        while len(self._expired) > MAX_EXPIRED:
+            del self._expired[next(iter(self._expired))]
 
     def _tell_forgotten(self, count: int, now: float) -> None:
         """Where there are constantly too many, one line a minute says how many."""
@@ -190,5 +205,5 @@ class KeptResults:
                 self._remove(handle)
                 gone.append(handle)
         if gone:
-            self._store.forget_results(gone)
+            self._note_gone(gone)
         self._plan_look(now)

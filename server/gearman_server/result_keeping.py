@@ -134,7 +134,7 @@ class ResultKeeping:
     def _answer_now(self, session: Session, handle: bytes) -> None:
         result = self.kept.get(handle)
         if result is None:
-            session.reply(_answer(handle, b"unknown"))
+            session.reply(_answer(handle, b"expired" if self.kept.has_expired(handle) else b"unknown"))
             return
         if result.reports:
             session.reply(result.reports)

@@ -31,6 +31,7 @@ class ResultModel:
         #: By function.
         self._keep_s = keep_s
         self.kept: dict[bytes, ModelResult] = {}
+        self._expired: set[bytes] = set()
         self.askers: dict[object, bytes] = {}
 
     def keep(self, handle, job, state, content=b""):
@@ -58,7 +59,8 @@ class ResultModel:
         if job is None or job.is_cancelled:
             result = self._current.get(handle)
             if result is None:
-                assert [body.split(b"\0")[1] for _, body in told] == [b"unknown"]
+                state = b"expired" if handle in self._expired | self.kept.keys() else b"unknown"
+                assert [body.split(b"\0")[1] for _, body in told] == [state]
             else:
                 assert told == [*(reports * result.reports), result.packet(handle)]
         elif job.function not in self._keep_s or not job.is_background:
@@ -71,12 +73,19 @@ class ResultModel:
             assert body.split(b"\0")[1] in ([b"running"] if job.worker else [b"waiting", b"delayed"])
 
     @property
+    def known(self):
+        """The handles of those that there are, or were."""
+        return sorted(self._expired | self.kept.keys())
+
+    @property
     def _current(self):
         now = self._harness.unix_time
         return {handle: result for handle, result in self.kept.items() if result.expires_at > now}
 
     def compare(self):
         """The broker has the same results."""
+        gone = self.kept.keys() - self._current.keys()
+        self._expired = (self._expired | gone) - self._current.keys()
         self.kept = self._current
         by_handle = self._harness.broker.table.results.kept.by_handle
         now = self._harness.unix_time

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gearman_client import Client, JobException, JobFailed, ResultNotKept, ResultUnknown, Timeout, Worker
+from gearman_client import Client, JobException, JobFailed, ResultExpired, ResultNotKept, ResultUnknown, Timeout, Worker
 from gearman_client.packet import PacketType
 
 POLICIES = "functions:\n  f: {keep_result: 1h}\n  brief: {keep_result: 50ms}\n"
@@ -102,8 +102,9 @@ def test_a_wait_that_was_too_short_leaves_the_connection_in_step(client, worker)
 
 
 def test_each_way_to_have_no_result_is_an_error_of_its_own(client, worker):
-    with pytest.raises(ResultUnknown, match="expired or there was no such job"):
+    with pytest.raises(ResultUnknown, match="there was no such job") as unknown:
         client.result("H:nowhere:1")
+    assert not isinstance(unknown.value, ResultExpired)
     plain = client.submit_background("plain", b"w")
     with pytest.raises(ResultNotKept, match="keep_result"):
         client.result(plain)
@@ -126,11 +127,28 @@ def test_a_result_is_gone_when_its_time_is_over(client, worker, until):
     def is_gone():
         try:
             client.result(handle, timeout_s=0)
-        except ResultUnknown:
-            return True
+        except ResultExpired as expired:
+            return "its result has expired" in str(expired)
         return False
 
     until(is_gone)
+
+
+def test_the_option_bounds_what_is_kept_of_a_jobs_data(start_server, tmp_path):
+    (tmp_path / "policies.yaml").write_text(POLICIES)
+    server = start_server("--policies", str(tmp_path / "policies.yaml"), "--result-data", "100")
+    worker = server.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    with Client(f"127.0.0.1:{server.port}") as client:
+        handle = client.submit_background("f", b"w")
+        name = grab(worker)
+        for number in range(3):
+            worker.send(PacketType.WORK_DATA, name, b"%d" % number * 60)
+        worker.send(PacketType.WORK_COMPLETE, name, b"done")
+        worker.sync()
+        heard = []
+        assert client.result(handle, timeout_s=10, on_data=heard.append) == b"done"
+        assert heard == [b"0" * 60]
 
 
 def test_a_handle_from_elsewhere_is_looked_for_at_every_server(keeping, start_server, client, worker):

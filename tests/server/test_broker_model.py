@@ -369,7 +369,7 @@ class BrokerHistory(RuleBasedStateMachine):
 
     @rule(data=st.data(), waits=st.booleans())
     def somebody_asks_for_a_result(self, data, waits):
-        handle = data.draw(st.sampled_from([b"H:never:1", *sorted(self.jobs), *sorted(self.results.kept)]))
+        handle = data.draw(st.sampled_from([b"H:never:1", *sorted(self.jobs), *self.results.known]))
         self.results.ask(handle, self.jobs.get(handle), waits=waits)
 
     # --- dead letters

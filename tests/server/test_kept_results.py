@@ -4,6 +4,7 @@ import pytest
 
 from gearman_client.extensions import GET_RESULT, JOB_RESULT_OPTION, RESULT
 from gearman_client.packet import PacketType
+from gearman_server import kept_results
 from gearman_server.kept_results import ResultBounds
 from gearman_server.policies import FunctionPolicy
 from gearman_server.result_waits import MAX_WAITS
@@ -60,8 +61,11 @@ def test_the_result_can_be_asked_for_until_its_time_is_over(keeping):
     client = broker.peer()
     broker.advance(KEEP_S - 1)
     assert ask(client, handle) == [answer(handle, b"complete", b"re\0sult")]
-    broker.advance(2)
-    assert ask(client, handle) == [answer(handle, b"unknown", ended=False)]
+    broker.unix_time += 2
+    assert ask(client, handle) == [answer(handle, b"expired", ended=False)]
+    broker.advance(1)
+    assert ask(client, handle) == [answer(handle, b"expired", ended=False)]
+    assert ask(client, b"H:never:1") == [answer(b"H:never:1", b"unknown", ended=False)]
     assert broker.broker.table.results.kept.by_handle == {}
     assert broker.broker.table.results.kept.size_bytes == 0
 
@@ -242,6 +246,34 @@ def test_too_many_results_drive_out_the_oldest(keeping):
     for handle in handles:
         run(broker, handle)
     assert list(broker.broker.table.results.kept.by_handle) == handles[1:]
+    assert ask(broker.peer(), handles[0]) == [answer(handles[0], b"expired", ended=False)]
+
+
+def test_of_results_that_are_gone_a_bounded_number_is_known_and_the_last_ones(keeping, monkeypatch):
+    monkeypatch.setattr(kept_results, "MAX_EXPIRED", 2)
+    broker = keeping(max_count=1)
+    handles = [submit(broker) for _ in range(4)]
+    for handle in handles:
+        run(broker, handle)
+    states = [ask(broker.peer(), handle)[0][1].split(b"\0")[1] for handle in handles]
+    assert states == [b"unknown", b"expired", b"expired", b"complete"]
+
+
+def test_a_job_that_is_tried_again_has_its_new_result_for_its_whole_time(keeping):
+    broker = keeping()
+    handle = submit(broker)
+    run(broker, handle, (PacketType.WORK_FAIL,), result=None)
+    broker.advance(KEEP_S + 1)
+    assert broker.peer().text(b"dead retry " + handle) == b"OK 1\n"
+    run(broker, handle, (PacketType.WORK_FAIL,), result=None)
+    broker.advance(KEEP_S / 2)
+    assert broker.peer().text(b"dead retry " + handle) == b"OK 1\n"
+    run(broker, handle)
+    broker.advance(KEEP_S / 2 + 1)  # that of the second failure would be over
+    [(_, body)] = ask(broker.peer(), handle)
+    assert body.split(b"\0")[1] == b"complete"
+    broker.advance(KEEP_S / 2)
+    assert ask(broker.peer(), handle) == [answer(handle, b"expired", ended=False)]
 
 
 def test_results_take_no_more_than_their_room_and_a_huge_one_drives_out_no_other(keeping):

@@ -114,8 +114,19 @@ def test_where_there_is_no_result_the_state_says_why(keeping, get, worker, state
 def test_what_is_unknown_or_not_kept_is_404_and_says_which(keeping, get):
     for handle in ("H:nowhere:1", "", "a/b", "\xff"):
         status, _, body = get(handle)
-        assert (status, b"expired, or there was no such job" in body) == (404, True)
+        assert (status, b"there was no such job" in body) == (404, True)
     assert b"has no keep_result" in get(submit(keeping, b"plain"))[2]
+
+
+def test_a_result_that_is_gone_is_410(keeping, get, worker):
+    handles = [submit(keeping) for _ in range(6)]  # more than --results-size has room for
+    for handle in handles:
+        worker.ask(PacketType.GRAB_JOB)
+        end(worker, PacketType.WORK_COMPLETE, handle, b"r")
+    for query in ("", "?raw"):
+        status, _, body = get(handles[0], query)
+        assert (status, b"has expired" in body) == (410, True)
+    assert get(handles[-1], "?raw")[::2] == (200, b"r")
 
 
 def test_the_port_is_for_reading_alone(keeping, get):

@@ -53,8 +53,21 @@ def test_a_result_outlives_the_server_and_a_killed_one_too(database, start_keepi
     server.stop()
     database.execute("UPDATE gearman_results SET expires_at = expires_at - 7200")
     server = start_keeping(database)
-    assert server.peer().ask(GET_RESULT, handle, b"0")[1].split(b"\0")[1] == b"unknown"
+    assert server.peer().ask(GET_RESULT, handle, b"0")[1].split(b"\0")[1] == b"expired"
     until(lambda: database.rows("id", "gearman_results") == [])
+
+
+def test_a_result_and_the_delete_of_its_row_are_one_transaction(database, start_keeping, until):
+    server = start_keeping(database)
+    # The result can't be written: then its row must not go either.
+    database.execute("CREATE TRIGGER refuse BEFORE INSERT ON gearman_results BEGIN SELECT RAISE(ABORT, 'no'); END")
+    handle = run_one(server)
+    server.wait_for_log("fails: no")
+    assert database.rows("handle") == [(handle,)]
+    database.execute("DROP TRIGGER refuse")
+    until(lambda: database.rows("handle") == [])
+    server.process.kill()
+    expect_result(start_keeping(database).peer(), handle)
 
 
 def test_who_asks_for_a_job_that_is_still_in_the_store_waits_for_it(database, start_keeping):
