@@ -15,15 +15,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from gearman_client.packet import PacketType
 from gearman_server.durability import WRITTEN
-from gearman_server.errors import StoreError
 from gearman_server.job import JobState
 from gearman_server.policies import FunctionPolicy
 from gearman_server.schedule_rules import ScheduleRule
 from gearman_server.stores import sql_store
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.stores.sql_store import WELL_AFTER_S, SqlStore
-from gearman_server.stores.writer import Outcome
 from gearman_server.timing import Every
+
+from .by_hand import HandLoop, HandWriter
 
 KEEP_S = 5.0
 TIMEOUT_S = 3.0
@@ -32,74 +32,6 @@ POLICIES = {
     b"g": FunctionPolicy(crash_retries=0),
 }
 FUNCTIONS = sorted(POLICIES)
-
-
-class HandTimer:
-    """A timer, or the end of a loop's pass, that comes when the test calls it."""
-
-    def __init__(self) -> None:
-        self._callback = None
-
-    @property
-    def active(self):
-        return self._callback is not None
-
-    def start(self, callback, *arguments):
-        self._callback = lambda: callback(*arguments)
-
-    def stop(self):
-        self._callback = None
-
-    def fire(self):
-        if self._callback is not None:
-            self._callback()
-
-    def fire_once(self):
-        callback = self._callback
-        self.stop()
-        if callback is not None:
-            callback()
-
-
-class HandLoop:
-    """Hands out the store's watchers: the end of a pass, then the timers in the order in which it makes them."""
-
-    def __init__(self) -> None:
-        self.pass_end, self.timers = HandTimer(), []
-
-    def prepare(self):
-        return self.pass_end
-
-    def timer(self, *_seconds):
-        self.timers.append(HandTimer())
-        return self.timers[-1]
-
-
-class HandWriter:
-    """Writes what it was handed when the test says, and reports what the test says."""
-
-    def __init__(self, database, _loop, report) -> None:
-        self._database, self._report = database, report
-        self.order = None
-
-    @property
-    def is_busy(self):
-        return self.order is not None
-
-    def write(self, order):
-        assert self.order is None
-        self.order = order
-
-    def end(self, how):
-        order, self.order = self.order, None
-        if how != "fails":
-            refused = self._database.write(order.batch, is_repeated=False)
-            assert refused == [], "a row was written twice"
-        failure = None if how == "succeeds" else StoreError("no space left")
-        self._report(Outcome(order.batch, failure=failure))
-
-    def stop(self, _patience_s):
-        return True
 
 
 class StoreHistory(RuleBasedStateMachine):

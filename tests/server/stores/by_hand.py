@@ -1,0 +1,109 @@
+"""An event loop, a writer and a thread for a store that do nothing but at the word of the test."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from gearman_server.errors import StoreError
+from gearman_server.stores.writer import Outcome
+
+
+class HandTimer:
+    """A timer, or the end of a loop's pass, that comes when the test calls it."""
+
+    def __init__(self) -> None:
+        self._callback = None
+
+    @property
+    def active(self):
+        return self._callback is not None
+
+    def start(self, callback, *arguments):
+        self._callback = lambda: callback(*arguments)
+
+    def stop(self):
+        self._callback = None
+
+    def fire(self):
+        if self._callback is not None:
+            self._callback()
+
+    def fire_once(self):
+        callback = self._callback
+        self.stop()
+        if callback is not None:
+            callback()
+
+
+class HandLoop:
+    """Hands out the store's watchers: the end of a pass, then the timers in the order in which it makes them."""
+
+    def __init__(self) -> None:
+        self.pass_end, self.timers = HandTimer(), []
+
+    def prepare(self):
+        return self.pass_end
+
+    def timer(self, *_seconds):
+        self.timers.append(HandTimer())
+        return self.timers[-1]
+
+
+class HandWriter:
+    """Writes what it was handed when the test says, and reports what the test says."""
+
+    def __init__(self, database, _loop, report) -> None:
+        self._database, self._report = database, report
+        self.order = None
+
+    @property
+    def is_busy(self):
+        return self.order is not None
+
+    def write(self, order):
+        assert self.order is None
+        self.order = order
+
+    def end(self, how):
+        order, self.order = self.order, None
+        if how != "fails":
+            refused = self._database.write(order.batch, is_repeated=False)
+            assert refused == [], "a row was written twice"
+        failure = None if how == "succeeds" else StoreError("no space left")
+        self._report(Outcome(order.batch, failure=failure))
+
+    def stop(self, _patience_s):
+        return True
+
+
+class HandThread:
+    """One of `HandThreads`."""
+
+    def __init__(self, calls) -> None:
+        self._calls = calls
+        self.is_busy = False
+
+    def run(self, call):
+        assert not self.is_busy
+        self.is_busy = True
+        self._calls.append((self, call))
+
+    def stop(self, _patience_s):
+        return not self.is_busy
+
+
+class HandThreads:
+    """The threads of `Loading`: their calls are carried out by `run_all`, the one that came first at first."""
+
+    def __init__(self) -> None:
+        self._calls: deque = deque()
+
+    def make(self, _loop):
+        return HandThread(self._calls)
+
+    def run_all(self):
+        while self._calls:
+            thread, call = self._calls.popleft()
+            deliver = call()
+            thread.is_busy = False
+            deliver()

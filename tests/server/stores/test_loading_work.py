@@ -1,0 +1,107 @@
+"""How much work the return of stored jobs is. It is counted, not timed: four times the jobs are four times the work."""
+
+from __future__ import annotations
+
+import sys
+from itertools import count
+
+import pytest
+from sqlalchemy import event
+
+from gearman_server.stores import loading, reading, sql_store
+from gearman_server.stores.settings import StoreSettings
+from gearman_server.stores.sql_store import SqlStore
+
+from .by_hand import HandLoop, HandThreads, HandWriter
+
+FEW = 1500
+FUNCTIONS = 50
+#: A page has as few rows, so that what is done anew for each page shows too.
+PAGE_ROWS = 10
+#: Of SQLite's own instructions every so many is counted.
+SAMPLE = 20
+
+
+def row(number, unix_time):
+    """Jobs of all kinds: with a unique key, for later, tried before, running when their server ended."""
+    return (
+        number,
+        int(number % 11 == 0),
+        number % 3,
+        int(number % 7 == 0),
+        int(number % 5 == 0),
+        unix_time + 3600 if number % 6 == 0 else None,
+        unix_time - 60,
+        b"H:test:%d" % number,
+        b"f%d" % (number % FUNCTIONS),
+        b"u%d" % number if number % 2 else b"",
+        None,
+        b"boom" if number % 5 == 0 else None,
+        b"w" * 50,
+    )
+
+
+class Work:
+    """Counts what SQLite and Python do while it is entered."""
+
+    def __init__(self, engine) -> None:
+        self.sqlite = self.python = 0
+        event.listen(engine, "connect", self._watch)
+
+    def _watch(self, driver_connection, _record):
+        driver_connection.set_progress_handler(self._note_instructions, SAMPLE)
+
+    def _note_instructions(self):
+        self.sqlite += 1
+
+    def _note_line(self, _frame, what, _argument):
+        self.python += what == "line"
+        return self._note_line
+
+    def __enter__(self):
+        self._tracer = sys.gettrace()
+        sys.settrace(self._note_line)
+        return self
+
+    def __exit__(self, *_error):
+        sys.settrace(self._tracer)
+
+
+@pytest.fixture
+def load(make_broker, tmp_path, monkeypatch):
+    """Has a server find so many jobs in its store: `load(1000)`; the work that it was to take them in."""
+    monkeypatch.setattr(sql_store, "Writer", HandWriter)
+    threads = HandThreads()
+    monkeypatch.setattr(loading, "NativeThread", threads.make)
+    monkeypatch.setattr(reading, "PAGE_ROWS", PAGE_ROWS)
+    numbers = count()
+
+    def load(jobs):
+        url = f"sqlite:///{tmp_path}/{next(numbers)}.db"
+        earlier = SqlStore(StoreSettings(url))
+        earlier.open()
+        unix_time = make_broker().unix_time
+        earlier._database.insert_rows([[row(number, unix_time) for number in range(1, jobs + 1)]])
+        earlier._database.close()
+        store = SqlStore(StoreSettings(url))
+        work = Work(store._database._engine)
+        store.open()
+        broker = make_broker(store=store)
+        with work:
+            store.start(broker.broker, HandLoop())
+            threads.run_all()
+        assert len(broker.broker.table.jobs) == jobs
+        assert broker.broker.table.replay is None
+        store.close()
+        return work
+
+    return load
+
+
+def test_four_times_the_jobs_are_four_times_the_work(load):
+    few, many = load(FEW), load(4 * FEW)
+    # Each is one step at least; the square would be sixteen times.
+    assert few.sqlite * SAMPLE > FEW
+    assert few.python > FEW
+    assert many.sqlite < 5 * few.sqlite
+    assert many.python < 5 * few.python
