@@ -6,6 +6,7 @@ of every change, and hands back at the start what it has.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -108,12 +109,14 @@ class KeptResults:
         self._agenda = agenda
         self._events = events
         self._unix_time = unix_time
-        self._results: dict[bytes, KeptResult] = {}
+        # Both lose their first entries all the time, once they are full: a plain dictionary would look for its first
+        # one behind all the gaps of those before it, 36 µs with the default bounds (measured).
+        self._results: OrderedDict[bytes, KeptResult] = OrderedDict()
+        # Handles whose results are gone.
+        self._expired: OrderedDict[bytes, None] = OrderedDict()
         # When each expires; entries of results that are gone stay until there are too many of them.
         self._expiries: list[tuple[float, bytes]] = []
         self._next_look: float | None = None
-        # Handles whose results are gone, the first to go first.
-        self._expired: dict[bytes, None] = {}
         self._forgotten = 0
         self._told_at: float | None = None
 
@@ -176,7 +179,7 @@ class KeptResults:
         self._store.forget_results(handles)
         self._expired.update(dict.fromkeys(handles))
         while len(self._expired) > MAX_EXPIRED:
-            del self._expired[next(iter(self._expired))]
+            self._expired.popitem(last=False)
 
     def _tell_forgotten(self, count: int, now: float) -> None:
         """Where there are constantly too many, one line a minute says how many."""
