@@ -80,13 +80,16 @@ class _ManyValues:
 
     def insert(self, connection: Connection, layout: Layout, rows: Sequence[Row]) -> None:
         texts = self._texts[layout]
-        for chunk in _chunks(rows, self.statement_bytes):
+        for chunk in _chunks(rows, self._sizes(layout, rows), self.statement_bytes):
             at = 0
             while at < len(chunk):
                 count = 1 << min(len(chunk) - at, _MAX_ROWS).bit_length() - 1
                 values = tuple(chain.from_iterable(chunk[at : at + count]))
                 connection.exec_driver_sql(texts[count], values)
                 at += count
+
+    def _sizes(self, _layout: Layout, rows: Sequence[Row]) -> list[int]:
+        return _workload_sizes(rows)
 
     def refused(self, driver_connection: Any, jobs: Sequence[Job]) -> list[Job]:
         return []
@@ -102,14 +105,17 @@ def _texts(layout: Layout, placeholder: str) -> dict[int, str]:
     return {1 << power: head + ", ".join([values] * (1 << power)) for power in range(_MAX_ROWS.bit_length())}
 
 
-def _chunks(rows: Sequence[Row], statement_bytes: int) -> Iterator[Sequence[Row]]:
-    """Rows whose workloads make up one statement's bytes at most; one row can have more."""
-    if sum([len(row[-1]) for row in rows]) <= statement_bytes:
+def _workload_sizes(rows: Sequence[Row]) -> list[int]:
+    return [len(row[-1]) for row in rows]
+
+
+def _chunks(rows: Sequence[Row], sizes: Sequence[int], statement_bytes: int) -> Iterator[Sequence[Row]]:
+    """Rows whose sizes make up one statement's bytes at most; one row can have more."""
+    if sum(sizes) <= statement_bytes:
         yield rows
         return
     start = size_bytes = 0
-    for at, row in enumerate(rows):
-        row_bytes = len(row[-1])
+    for at, row_bytes in enumerate(sizes):
         if size_bytes and size_bytes + row_bytes > statement_bytes:
             yield rows[start:at]
             start, size_bytes = at, 0
@@ -191,7 +197,7 @@ class PostgreSql:
         pass
 
     def insert(self, connection: Connection, layout: Layout, rows: Sequence[Row]) -> None:
-        for chunk in _chunks(rows, STATEMENT_BYTES):
+        for chunk in _chunks(rows, _workload_sizes(rows), STATEMENT_BYTES):
             values = tuple(list(column) for column in zip(*chunk, strict=True))
             connection.exec_driver_sql(self._texts[layout], values)
 
@@ -235,6 +241,14 @@ class MySql(_ManyValues):
             cursor.execute("SELECT @@max_allowed_packet")
             self._packet_bytes = int(cursor.fetchone()[0])
         self.statement_bytes = min(STATEMENT_BYTES, self._packet_bytes // 4)  # escaping can double it
+
+    def _sizes(self, layout: Layout, rows: Sequence[Row]) -> list[int]:
+        """With the names of functions, which can be long: a statement must fit into a packet."""
+        name = layout.columns.index("function_name")
+        if layout is PLAIN:
+            return [len(row[name]) + len(row[-1]) for row in rows]
+        error = layout.columns.index("last_error")
+        return [len(row[name]) + len(row[error] or b"") + len(row[-1]) for row in rows]
 
     def refused(self, driver_connection: Any, jobs: Sequence[Job]) -> list[Job]:
         """A packet above the server's bound ends the connection, and with it everything else that is written."""

@@ -6,12 +6,13 @@ import re
 import sqlite3
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
 
-from gearman_client.packet import PacketType
+from gearman_client.packet import PacketType, encode_request
 from gearman_server.errors import OwnershipLostError, StartError, StoreError, UsageError
 from gearman_server.stores import database as database_module
 from gearman_server.stores.batch import Batch
@@ -55,6 +56,16 @@ def test_a_large_job_that_the_database_refuses_is_refused_alone(database, start_
     kinds = [client.receive()[0] for _ in packets]
     refused = PacketType.ERROR if database.kind == "mysql" else PacketType.JOB_CREATED
     assert kinds == [PacketType.JOB_CREATED, refused, PacketType.JOB_CREATED]
+
+
+def test_many_jobs_with_long_names_are_stored_in_statements_that_mysql_takes(database_of, start_durable):
+    server = start_durable(database_of("mysql"))
+    client = server.peer()
+    long = [encode_request(PacketType.SUBMIT_JOB_BG, b"%04d" % n + b"f" * 8188, b"", b"w" * 8190) for n in range(1600)]
+    sending = threading.Thread(target=client.socket.sendall, args=(b"".join(long),))
+    sending.start()
+    assert {client.receive()[0] for _ in long} == {PacketType.JOB_CREATED}
+    sending.join()
 
 
 def test_a_server_that_lost_its_store_to_another_one_ends(database, start_durable, open_database):
