@@ -200,7 +200,7 @@ def test_the_store_holds_in_the_end_what_the_broker_knows_whatever_failed(make_b
     StoreHistory.folder, StoreHistory.monkeypatch = tmp_path, monkeypatch
     case = StoreHistory.TestCase
     case.settings = settings(
-        max_examples=300,
+        max_examples=200,
         stateful_step_count=40,
         deadline=None,
         derandomize=True,

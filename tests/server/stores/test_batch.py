@@ -1,0 +1,80 @@
+"""A batch that could not be written is taken back into the next one: what came later wins, and nothing is lost."""
+
+from dataclasses import replace
+
+import pytest
+
+from gearman_server.dead_letters import DeadLetter
+from gearman_server.kept_results import Ending, KeptResult
+from gearman_server.schedule_rules import ScheduleMark
+from gearman_server.stores.batch import Batch
+
+HANDLE = b"H:test:1"
+RESULT = KeptResult(HANDLE, b"f", Ending.COMPLETE, b"old", b"", 0, b"0", b"0", 1.0, 2.0)
+LETTER = DeadLetter(HANDLE, b"f", b"", b"old", 1, None, 1, 0, 1.0, 1.0, 1.0, 1.0, b"e", b"")
+MARK = ScheduleMark("every 1 s", 1.0, None)
+
+
+@pytest.fixture
+def batches():
+    """The batch that failed, and the next one."""
+    return Batch(), Batch()
+
+
+@pytest.mark.parametrize(("kept", "gone", "old"), [("results", "outdated", RESULT), ("letters", "forgotten", LETTER)])
+class TestKept:
+    """Results and letters: `kept` by handle, and handles of those that are `gone`; these go first when written."""
+
+    def test_what_failed_is_written_with_the_next_batch(self, batches, kept, gone, old):
+        failed, following = batches
+        getattr(failed, kept)[HANDLE] = old
+        getattr(failed, gone).append(b"H:test:2")
+        following.take_back(failed)
+        assert getattr(following, kept) == {HANDLE: old}
+        assert getattr(following, gone) == [b"H:test:2"]
+
+    def test_a_later_one_of_the_same_job_stands(self, batches, kept, gone, old):
+        failed, following = batches
+        new = replace(old, function=b"new")
+        getattr(failed, kept)[HANDLE] = old
+        getattr(following, kept)[HANDLE] = new
+        following.take_back(failed)
+        assert getattr(following, kept) == {HANDLE: new}
+        assert getattr(following, gone) == []
+
+    def test_what_has_gone_since_does_not_come_back(self, batches, kept, gone, old):
+        failed, following = batches
+        getattr(failed, kept)[HANDLE] = old
+        getattr(following, gone).append(HANDLE)
+        following.take_back(failed)
+        assert getattr(following, kept) == {}
+        assert getattr(following, gone) == [HANDLE]  # nobody knows whether it was written
+
+    def test_what_came_anew_since_is_there(self, batches, kept, gone, old):
+        failed, following = batches
+        getattr(failed, gone).append(HANDLE)
+        getattr(following, kept)[HANDLE] = old
+        following.take_back(failed)
+        assert getattr(following, gone) == [HANDLE]
+        assert getattr(following, kept) == {HANDLE: old}
+
+
+@pytest.mark.parametrize("later", [None, MARK._replace(handled_until=2.0)])
+def test_of_two_marks_the_later_stands(batches, later):
+    failed, following = batches
+    failed.marks = {"tick": MARK, "tock": MARK}
+    following.marks = {"tick": later}
+    following.take_back(failed)
+    assert following.marks == {"tick": later, "tock": MARK}
+
+
+def test_a_batch_that_holds_one_thing_of_any_kind_is_to_be_written():
+    for name in ("deletes", "forgotten", "outdated"):
+        batch = Batch()
+        getattr(batch, name).append(1)
+        assert batch
+    for name in ("inserts", "updates", "letters", "results", "marks"):
+        batch = Batch()
+        getattr(batch, name)["key"] = None
+        assert batch
+    assert not Batch()
