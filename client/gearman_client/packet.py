@@ -177,23 +177,24 @@ class PacketParser:
 
     def feed(self, data: bytes) -> list[Packet]:
         """Take in what was read; return every packet that is now complete, in order."""
-        if self.violation is not None:
-            return []
         pending = self._pending
-        if pending:
+        if pending or self.violation is not None:
+            if self.violation is not None:
+                return []
             pending += data
             if len(pending) < self._needed:
                 return []
             data = bytes(pending)
             pending.clear()
-        packets: list[Packet] = []
         at, end = 0, len(data)
-        last_header, unpack, magic, max_body_bytes = (
-            end - HEADER_BYTES,
-            _unpack_header,
-            self._magic,
-            self._max_body_bytes,
-        )
+        unpack, magic, max_body_bytes = _unpack_header, self._magic, self._max_body_bytes
+        if end >= HEADER_BYTES:
+            # What most reads of a server are: one whole packet.
+            found, packet_type, length = unpack(data)
+            if length + HEADER_BYTES == end and found == magic and length <= max_body_bytes and packet_type:
+                return [(packet_type, data[HEADER_BYTES:])]
+        packets: list[Packet] = []
+        last_header = end - HEADER_BYTES
         while True:
             # The hot path: whole packets of the expected direction. Whatever else there can be is looked at after it.
             while at <= last_header:

@@ -10,7 +10,7 @@ from gearman_server.errors import MalformedPacketError
 from gearman_server.events import FunctionRegistered, FunctionUnregistered, JobAssigned
 from gearman_server.job import PRIORITIES, RUNNING, Job
 from gearman_server.policies import TIMEOUT_GRACE_S
-from gearman_server.replies import NO_JOB, NOOP, job_assign, job_assign_all, job_assign_attempt, job_assign_unique
+from gearman_server.replies import NO_JOB, job_assign, job_assign_all, job_assign_attempt, job_assign_unique
 from gearman_server.timeouts import JobTimeouts, Overrun
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class Assignments:
         self._attempts = attempts
         self._timeouts = timeouts
         self._is_assigning = True
+        #: Workers whose GRAB_JOB found nothing and is not answered yet, in the order of their asking.
+        self.asking: list[Session] = []
 
     def handlers(self) -> dict[int, Handler]:
         """By packet type."""
@@ -96,6 +98,7 @@ class Assignments:
     def _unregister(self, session: Session, function: Function) -> None:
         function.workers.discard(session)
         function.sleepers.pop(session, None)
+        function.woken.discard(session)
         session.timeouts_s.pop(function, None)
         for job in [job for job in session.assigned.values() if job.function is function]:
             self._attempts.lose_worker(job, "its worker gave the function up")
@@ -104,11 +107,12 @@ class Assignments:
     # --- sleeping and grabbing
 
     def _pre_sleep(self, session: Session, _body: bytes, now: float) -> None:
-        if self._is_assigning and any(function.has_job_for_a_worker(now) for function in session.functions):
-            if session.sleeping:  # it has learnt a function since, and must not be woken a second time
-                self._table.wake_up.rouse(session)
-            session.reply(NOOP)
-            return
+        if session.woken_for is not None:
+            self._table.wake_up.rouse(session)  # it did not ask for a job
+        for function in session.functions:
+            if self._is_assigning and function.has_job_for_a_worker(now):
+                self._table.wake_up.wake_worker(session, function)
+                return
         session.sleeping = True
         for function in session.functions:
             function.sleepers[session] = None
@@ -116,23 +120,34 @@ class Assignments:
                 self._table.throttling.wake(function)  # not now: when its rate allows the next start
 
     def _grab(self, session: Session, _body: bytes, now: float) -> None:
-        job = self._take(session, now)
-        session.reply(NO_JOB if job is None else job_assign(job))
+        self._grab_with(session, job_assign, now)
 
     def _grab_unique(self, session: Session, _body: bytes, now: float) -> None:
-        self._grab_with(session, job_assign_unique, now)
+        self._grab_with(session, job_assign_attempt if session.wants_attempt else job_assign_unique, now)
 
     def _grab_all(self, session: Session, _body: bytes, now: float) -> None:
-        self._grab_with(session, job_assign_all, now)
+        self._grab_with(session, job_assign_attempt if session.wants_attempt else job_assign_all, now)
 
     def _grab_with(self, session: Session, encode: Callable[[Job], bytes], now: float) -> None:
         job = self._take(session, now)
-        if job is None:
-            session.reply(NO_JOB)
-        elif session.wants_attempt:
-            session.reply(job_assign_attempt(job))
-        else:
+        if job is not None:
             session.reply(encode(job))
+        else:
+            session.asking = encode
+            self.asking.append(session)
+
+    def answer_asking(self, now: float) -> None:
+        """Those who asked and found nothing get what has come since, or NO_JOB."""
+        asking, self.asking = self.asking, []
+        for session in asking:
+            if session.asking is not None:
+                self.answer(session, now)
+
+    def answer(self, session: Session, now: float) -> None:
+        """This one now: its next reply must not overtake this."""
+        encode, session.asking = session.asking, None
+        job = self._take(session, now)
+        session.reply(NO_JOB if job is None or encode is None else encode(job))
 
     def _take(self, session: Session, now: float) -> Job | None:
         """The next job for this worker, now assigned to it.
@@ -140,7 +155,7 @@ class Assignments:
         A high job of any of its functions comes before a normal one of any other; within a priority the function that
         was served longest ago comes first.
         """
-        if session.sleeping:
+        if session.sleeping or session.woken_for is not None:
             self._table.wake_up.rouse(session)
         functions = session.functions
         for priority in PRIORITIES:

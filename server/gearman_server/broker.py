@@ -1,7 +1,8 @@
 """The broker: packets in, replies in the sessions' out-buffers. The whole job server but for the bytes' way in and out.
 
-Pure: no socket, no clock, no gevent. Whoever drives it hands it packets and the monotonic time, sends what is in the
-out-buffers of the sessions in `touched`, and calls `tick` when it says. The wall clock, which it is handed as well,
+Pure: no socket, no clock, no gevent. Whoever drives it hands it packets and the monotonic time, calls `settle` when all
+that has arrived is carried out, sends what is in the out-buffers of the sessions in `touched`, and calls `tick` when it
+says. The wall clock, which it is handed as well,
 counts only for times that people wrote.
 """
 
@@ -138,6 +139,8 @@ class Broker:
         self.table.now = now
         find_handler = self._find_handler
         for packet_type, body in packets:
+            if session.asking is not None:
+                self._assignments.answer(session, now)
             handler = find_handler(packet_type)
             try:
                 if handler is not None:
@@ -154,6 +157,14 @@ class Broker:
             self.table.throttling.wake_freed()
         if self._queue_events.subscribers:
             self._queue_events.note_change()
+
+    def settle(self) -> None:
+        """All that has arrived is carried out: who asked for a job and found none is given one that has come since, or
+        told that there is none, and sleepers are woken for the jobs that are left."""
+        if self._assignments.asking:
+            self._assignments.answer_asking(self.table.now)
+        if self.table.wake_up.due:
+            self.table.wake_up.settle(self.table.now)
 
     def end_for_violation(self, session: Session, code: bytes, text: str) -> None:
         """What the peer sends is not the protocol: an ERROR, then its connection is closed."""

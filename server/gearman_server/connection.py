@@ -11,7 +11,7 @@ import socket
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from gearman_client.packet import REQUEST_MAGIC, PacketParser
+from gearman_client.packet import REQUEST_MAGIC, Packet, PacketParser
 from gearman_server.log import logger
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Connection:
     """One accepted stream and its session."""
 
     __slots__ = (
+        "_dispatch",
         "_feed",
         "_linger_bytes",
         "_linger_timer",
@@ -81,6 +82,7 @@ class Connection:
         self._send = connected.send
         self._parser = PacketParser(REQUEST_MAGIC, max_body_bytes=listener.settings.max_packet_bytes, accepts_text=True)
         self._feed = self._parser.feed
+        self._dispatch = listener.dispatch
         # What the socket did not take at once.
         self._waiting: deque[bytes | memoryview] = deque()
         self._waiting_bytes = 0
@@ -102,7 +104,13 @@ class Connection:
         try:
             data = self._receive(READ_BYTES)
             if data:
-                self._take_in(data)
+                packets = self._feed(data)
+                if len(packets) <= PACKETS_PER_CHECK:
+                    self._dispatch(self, packets)
+                else:
+                    self._dispatch_in_parts(packets)
+                if self._parser.violation is not None and not self.is_closed:
+                    self._listener.violation(self, self._parser.violation)
             else:
                 self._on_end_of_file()
         except (BlockingIOError, InterruptedError):
@@ -113,19 +121,13 @@ class Connection:
             logger.exception("connection %s: internal error, the connection is closed", self.session.identity)
             self.close("internal error")
 
-    def _take_in(self, data: bytes) -> None:
-        packets = self._feed(data)
-        if len(packets) <= PACKETS_PER_CHECK:
-            self._listener.dispatch(self, packets)
-        else:
-            for at in range(0, len(packets), PACKETS_PER_CHECK):
-                self._listener.dispatch(self, packets[at : at + PACKETS_PER_CHECK])
-                if sum(map(len, self.session.out)) > JOIN_BYTES:
-                    self.flush()
-                if self.is_closed:
-                    return
-        if self._parser.violation is not None and not self.is_closed:
-            self._listener.violation(self, self._parser.violation)
+    def _dispatch_in_parts(self, packets: list[Packet]) -> None:
+        for at in range(0, len(packets), PACKETS_PER_CHECK):
+            self._dispatch(self, packets[at : at + PACKETS_PER_CHECK])
+            if sum(map(len, self.session.out)) > JOIN_BYTES:
+                self.flush()
+            if self.is_closed:
+                return
 
     def _on_end_of_file(self) -> None:
         """The peer sends no more. Its jobs are requeued now, but it may still be reading a long answer."""
@@ -139,16 +141,16 @@ class Connection:
 
     def flush(self) -> None:
         """Send what the session has to say; what the socket doesn't take waits for it to become writable."""
-        out = self.session.out
-        if self._waiting or len(out) != 1:
-            self._flush_several(out)
-        else:
-            data = out[0]
-            out.clear()
-            self._send_or_wait(data)
-        if self._waiting_bytes or self.session.withheld_bytes:
+        session = self.session
+        out = session.out
+        if out:
+            if len(out) == 1 and not self._waiting:
+                self._send_or_wait(out.pop())
+            else:
+                self._flush_several(out)
+        if self._waiting_bytes or session.withheld_bytes:
             self._drop_if_over_bound()
-        if self.session.ending is not None and not self._waiting:
+        if session.ending is not None and not self._waiting:
             self._end()
 
     def _flush_several(self, out: list[bytes]) -> None:

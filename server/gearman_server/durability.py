@@ -47,22 +47,21 @@ class Durability:
         #: Why the store can't be written now, in a sentence; None while it can.
         self.trouble: str | None = None
 
-    def acknowledge(self, session: Session, job: Job) -> None:
-        """Answer a background submission: JOB_CREATED, as soon as the job's row is committed."""
+    def acknowledge(self, session: Session | None, job: Job) -> None:
+        """Answer a background submission: JOB_CREATED, as soon as the job's row is committed.
+
+        A job that a schedule submitted has no session: nobody is told what becomes of its insert.
+        """
         record = job.record
         if record is None:
             record = job.record = JobRecord()
             self._store.insert(job)
+        if session is None:
+            return
         if record.is_written:
             session.reply(job_created(job.handle))
         else:
             record.waiting.append(session.withhold())
-
-    def store_unasked(self, job: Job) -> None:
-        """A background job that no client submitted: there is nobody to be told what becomes of its insert."""
-        if job.record is None:
-            job.record = JobRecord()
-            self._store.insert(job)
 
     def store_revived(self, job: Job, letter: DeadLetter) -> None:
         """A dead job is queued again: it is written, or its letter is kept after all."""

@@ -87,6 +87,7 @@ class Function:
         "running",
         "sleepers",
         "throttle",
+        "woken",
         "workers",
     )
 
@@ -100,6 +101,8 @@ class Function:
         self.workers: set[Session] = set()
         #: Registered workers that wait for a NOOP, the one that has slept longest first.
         self.sleepers: OrderedDict[Session, None] = OrderedDict()
+        #: Workers that were woken for a job of this function and have yet to ask for it.
+        self.woken: set[Session] = set()
         #: None while no submission is refused.
         self.limits: QueueLimits | None = None
         #: None while any job may be started at any time.
@@ -130,6 +133,13 @@ class Function:
         high, normal, low = self.queues
         return high.waiting + normal.waiting + low.waiting
 
+    @property
+    def waiting_since(self) -> float | None:
+        """When the job was queued that has been in its queue for longest (monotonic seconds); None: all are empty."""
+        for queue in self.queues:
+            queue.drop_tombstones_at_head()
+        return min((queue[0].since for queue in self.queues if queue), default=None)
+
     def startable(self, now: float) -> int:
         """How many of its jobs workers that asked now would be given."""
         return self.queued if self.throttle is None else self.throttle.room(self.running, self.queued, now)
@@ -149,9 +159,10 @@ class Function:
         if self.throttle is not None and not self.throttle.admits(self.running, now):
             return False
         for queue in self.queues:
-            queue.drop_tombstones_at_head()
             if queue:
-                return True
+                queue.drop_tombstones_at_head()
+                if queue:
+                    return True
         return False
 
     def is_full_for(self, priority: int) -> bool:

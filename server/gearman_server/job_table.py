@@ -34,6 +34,7 @@ from gearman_server.wake_up import WakeUp
 
 if TYPE_CHECKING:
     from gearman_server.agenda import Agenda
+    from gearman_server.job import CoalescingKey
     from gearman_server.replay import Replay
     from gearman_server.session import Session
     from gearman_server.store import Store
@@ -158,19 +159,17 @@ class JobTable:
 
     # --- a job's life
 
-    def create(self, function: Function, unique: bytes, workload: bytes, priority: int, *, is_due: bool = True) -> Job:
-        """A new job at the tail of its queue. The caller answers the submitter, then wakes workers.
+    def create(
+        self, function: Function, unique: bytes, workload: bytes, priority: int, key: CoalescingKey | None
+    ) -> Job:
+        """A new job, in no queue yet: the caller appends it to its own or has it `delay`ed, answers, and wakes workers.
 
-        One that is not due is in no queue: the caller has it `delay`ed.
+        `key` is its `coalescing_key`, which no other job of the function has.
         """
         handle = self._handle_format % self._next_number()
         job = self.jobs[handle] = Job(handle, function, unique, workload, priority, self.now)
-        if is_due:
-            function.queues[priority].append(job)
-        if unique:
-            key = unique if unique != b"-" else coalescing_key(unique, workload)
-            if key is not None:
-                function.by_key[key] = job
+        if key is not None:
+            function.by_key[key] = job
         return job
 
     def delay(self, job: Job, run_at: int, now: float) -> None:
@@ -219,8 +218,10 @@ class JobTable:
 
     def wake(self, function: Function) -> None:
         """A job of the function entered its queue: sleepers hear of it."""
+        if not function.sleepers:
+            return
         if function.throttle is None:
-            self.wake_up.wake(function, self.now)
+            self.wake_up.wake(function)
         else:
             self.throttling.wake(function)
 

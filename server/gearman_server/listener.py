@@ -59,7 +59,10 @@ class Listener:
         self.settings = settings
         self.loop = loop
         self._broker = broker
+        self._receive = broker.receive
         self._touched = broker.touched
+        #: Who has made requests in this loop pass.
+        self._asked: list[Endpoint] = []
         self._connections: dict[Session, Endpoint] = {}
         self._acceptor = Acceptor(loop, settings.allowed, self.adopt)
         self._when_idle: Callable[[], None] | None = None
@@ -90,14 +93,13 @@ class Listener:
 
     def dispatch(self, connection: Endpoint, packets: list[Packet]) -> None:
         """Have the broker carry out what was read."""
-        session = connection.session
-        self._broker.receive(session, packets, monotonic())
-        self._touched.add(session)
+        self._receive(connection.session, packets, monotonic())
+        self._asked.append(connection)
 
     def violation(self, connection: Connection, violation: ProtocolError) -> None:
         """What the peer sends can't be the protocol."""
         self._broker.end_for_violation(connection.session, b"INVALID_PACKET", str(violation))
-        self._touched.add(connection.session)
+        self._asked.append(connection)
 
     def forget(self, connection: Endpoint, reason: str) -> None:
         """The connection has no session any more."""
@@ -112,16 +114,22 @@ class Listener:
     # --- once per loop pass
 
     def _end_pass(self) -> None:
-        touched = self._touched
-        while touched:
-            session = touched.pop()
-            connection = self._connections.get(session)
-            if connection is not None:
+        touched, connections = self._touched, self._connections
+        self._broker.settle()
+        while touched or self._asked:
+            # Answers first, in the order of the requests: by the time the others are told, who asked is at work again.
+            endpoints = self._asked + [connections[session] for session in touched if session in connections]
+            touched.clear()
+            self._asked = []
+            for endpoint in endpoints:
                 try:
-                    connection.flush()
+                    endpoint.flush()
                 except Exception:  # noqa: BLE001 - the loop's boundary
-                    logger.exception("connection %s: internal error, the connection is closed", session.identity)
-                    connection.close("internal error")
+                    logger.exception(
+                        "connection %s: internal error, the connection is closed", endpoint.session.identity
+                    )
+                    endpoint.close("internal error")
+            self._broker.settle()  # who could not be told may have left a job behind
         if self._broker.next_due != self._tick_due:
             self._arm_tick()
         if self._when_idle is not None and self._is_idle():

@@ -54,6 +54,7 @@ class Session:
 
     __slots__ = (
         "_withheld",
+        "asking",
         "assigned",
         "client_id",
         "ending",
@@ -69,6 +70,7 @@ class Session:
         "wants_attempt",
         "wants_exceptions",
         "withheld_bytes",
+        "woken_for",
     )
 
     def __init__(self, identity: Identity, number: int = 0, *, wants_exceptions: bool = False) -> None:
@@ -82,6 +84,10 @@ class Session:
         self.functions: list[Function] = []
         self.timeouts_s: dict[Function, float] = {}
         self.sleeping = False
+        #: The function for whose job it was sent a NOOP, until it asks for a job.
+        self.woken_for: Function | None = None
+        #: How the job is to be encoded for which it has asked; None: it has its answer.
+        self.asking: Callable[[Job], bytes] | None = None
         #: Jobs it is running, by handle, in the order of their assignment.
         self.assigned: dict[bytes, Job] = {}
         #: The job that this worker ended last by an exception.

@@ -61,6 +61,7 @@ class Peer:
 
     def take(self) -> list[Received]:
         """The packets that may leave now; they are gone from the out-buffer afterwards."""
+        self._harness.broker.settle()
         data = b"".join(self.session.out)
         self.session.out.clear()
         return decode(data)

@@ -106,6 +106,121 @@ def test_a_server_that_is_ending_wakes_nobody(broker):
     assert broker.broker.next_due is None
 
 
+def together(broker, *requests):
+    """Requests of several sessions that arrive in one pass of the loop."""
+    for peer, packet_type, *arguments in requests:
+        peer.send(packet_type, *arguments)
+
+
+def test_a_job_that_a_busy_worker_takes_in_the_same_pass_wakes_nobody(broker):
+    client, busy, *sleepers = broker.peer(), broker.worker(b"f"), *asleep(broker, 3, b"f")
+    together(broker, (client, PacketType.SUBMIT_JOB, b"f", b"", b"w"), (busy, PacketType.GRAB_JOB))
+    assert [packet_type for packet_type, _ in busy.take()] == [PacketType.JOB_ASSIGN]
+    assert woken(sleepers) == []
+    pass_time(broker, 1)
+    assert woken(sleepers) == []
+
+
+def test_who_asked_in_vain_gets_the_job_that_arrives_in_the_same_pass(broker):
+    client, early, late, *sleepers = broker.peer(), broker.worker(b"f"), broker.worker(b"f"), *asleep(broker, 3, b"f")
+    together(
+        broker,
+        (early, PacketType.GRAB_JOB),
+        (late, PacketType.GRAB_JOB_UNIQ),
+        (client, PacketType.SUBMIT_JOB, b"f", b"", b"w"),
+    )
+    assert [packet_type for packet_type, _ in early.take()] == [PacketType.JOB_ASSIGN]
+    assert late.take() == [(PacketType.NO_JOB, b"")]
+    assert woken(sleepers) == []
+
+
+def test_an_answer_that_was_put_off_is_overtaken_by_no_other(broker):
+    client, worker = broker.peer(), broker.worker(b"f")
+    together(
+        broker,
+        (worker, PacketType.GRAB_JOB),
+        (worker, PacketType.ECHO_REQ, b"x"),
+        (client, PacketType.SUBMIT_JOB, b"f", b"", b"w"),
+        (worker, PacketType.PRE_SLEEP),
+        (worker, PacketType.GRAB_JOB),
+    )
+    assert [packet_type for packet_type, _ in worker.take()] == [
+        PacketType.NO_JOB,
+        PacketType.ECHO_RES,
+        PacketType.NOOP,
+        PacketType.JOB_ASSIGN,
+    ]
+
+
+def test_who_leaves_before_the_answer_takes_no_job_along(broker):
+    client, lost, sleeper = broker.peer(), broker.worker(b"f"), *asleep(broker, 1, b"f")
+    together(broker, (lost, PacketType.GRAB_JOB), (client, PacketType.SUBMIT_JOB, b"f", b"", b"w"))
+    lost.leave()
+    assert woken([sleeper]) == [sleeper]
+    assert sleeper.grab() is not None
+    assert broker.status(b"f") == (1, 1, 1)
+
+
+def test_nobody_is_woken_beside_a_worker_that_is_on_its_way(broker):
+    client, first, busy, *others = (
+        broker.peer(),
+        *asleep(broker, 1, b"f"),
+        broker.worker(b"f"),
+        *asleep(broker, 3, b"f"),
+    )
+    client.submit(b"f")
+    assert woken([first, *others]) == [first]
+    assert busy.grab() is not None
+    client.submit(b"f")
+    assert woken(others) == []  # `first` comes for this one
+    assert first.grab() is not None
+    pass_time(broker, 1)
+    assert woken(others) == []
+
+
+def test_a_worker_that_never_comes_holds_one_job_up_and_no_second(broker):
+    client, stuck, busy, *others = (
+        broker.peer(),
+        *asleep(broker, 1, b"f"),
+        broker.worker(b"f"),
+        *asleep(broker, 5, b"f"),
+    )
+    client.submit(b"f")
+    assert woken([stuck, *others]) == [stuck]
+    assert busy.grab() is not None
+    client.submit(b"f")
+    assert woken(others) == []
+    pass_time(broker, STAGE_S)
+    assert woken(others) == others[:2]
+    assert others[0].grab() is not None
+    assert others[1].grab() is None
+    client.submit(b"f")
+    assert woken(others) == [others[2]]
+
+
+@pytest.mark.parametrize("leave", ["CANT_DO", "RESET_ABILITIES"])
+def test_who_gives_the_function_up_is_no_longer_on_its_way(broker, leave):
+    client, lost, busy, other = broker.peer(), *asleep(broker, 1, b"f"), broker.worker(b"f"), *asleep(broker, 1, b"f")
+    client.submit(b"f")
+    assert woken([lost]) == [lost]
+    assert busy.grab() is not None
+    lost.send(PacketType[leave], *([b"f"] if leave == "CANT_DO" else []))
+    client.submit(b"f")
+    assert woken([other]) == [other]
+
+
+def test_many_short_jobs_after_each_other_are_not_taken_for_one_that_waits(broker):
+    client, *workers = broker.peer(), *asleep(broker, 20, b"f")
+    for _ in range(20):
+        client.submit(b"f")
+        [worker] = woken(workers)
+        pass_time(broker, STAGE_S / 2)
+        handle = worker.grab()
+        worker.send(PacketType.WORK_COMPLETE, handle, b"")
+        worker.send(PacketType.PRE_SLEEP)
+        client.take()
+
+
 @pytest.mark.parametrize(("worker_wakeup", "counts"), [(1, [1, 1]), (2, [2, 1]), (9, [3, 0])])
 def test_worker_wakeup_says_how_many_are_woken_for_each_job_at_once_and_no_more(make_broker, worker_wakeup, counts):
     broker = make_broker(worker_wakeup=worker_wakeup)
