@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import time
 
 import pytest
@@ -79,6 +80,25 @@ def test_a_submitter_waits_no_longer_than_the_timeout_and_the_store_recovers_by_
     server.process.terminate()
     server.wait_for_log("gearman-server ended")
     assert not [line for line in server.passed if "background jobs are refused" in line]  # it was said once
+
+
+def test_a_background_job_by_http_is_answered_when_it_is_stored(database, locked, start_durable):
+    server = start_durable(database, "--store-timeout", "0.4", "-r", "http", "--http-port", "0")
+    connection = http.client.HTTPConnection(server.announced["http"][0], timeout=20)
+
+    def post():
+        connection.request("POST", "/f", b"w", {"X-Gearman-Background": "true", "X-Gearman-Unique": ""})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, answer.getheader("X-Gearman-Job-Handle")
+
+    with contextlib.closing(connection):
+        with locked():
+            assert [post()[0], post()[0]] == [503, 503]
+        server.wait_for_log("NOTICE the store can be written again")
+        status, handle = post()
+    server.process.kill()
+    assert (status, database.rows("handle")) == (200, [(handle.encode(),)])
 
 
 def test_completions_are_written_within_50_ms_though_nobody_waits_for_them(database, start_durable, until):
