@@ -226,6 +226,11 @@ class Server:
             if self._listener is not None:
                 self._listener.flush_soon()  # a limit that was raised has woken workers
 
+    @property
+    def job_count(self) -> int:
+        """How many jobs there are, waiting and running."""
+        return len(self._broker.table.jobs) if self._broker is not None else 0
+
     def shrink(self) -> None:
         """Let go of memory that only a larger backlog needed."""
         if self._broker is not None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gearman_client.packet import PacketType
 from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.events import JobCoalesced, JobQueued
-from gearman_server.job import HIGH, LOW, NORMAL, QUEUED, coalescing_key
+from gearman_server.job import HIGH, LOW, NORMAL, PRIORITIES, QUEUED, coalescing_key
 from gearman_server.replies import job_created
 
 if TYPE_CHECKING:
@@ -19,11 +19,25 @@ if TYPE_CHECKING:
     from gearman_server.session import Session
 
 #: A request handler: the session that asks, the packet's body, and the monotonic time in seconds.
-Handler = Callable[["Session", bytes, float], None]
+Handler = Callable[["Session", bytes, float], object]
 
 MAX_UNIQUE_BYTES: Final = 64
 _UNIX_SECONDS: Final = re.compile(rb"[+-]?[0-9]{1,19}")
 _MAX_UNIX_SECONDS: Final = 2**63 - 1
+
+
+class Submit(Protocol):
+    """Carries out a submission."""
+
+    def __call__(
+        self, session: Session | None, body: bytes, now: float, run_at: int | None = None, reducer: bytes | None = None
+    ) -> Job:
+        """The body is that of a SUBMIT_JOB; a schedule has no session. A job of a later time has Unix seconds.
+
+        Raises:
+            MalformedPacketError: the body is none.
+            RefusedError: the queue is full, or a name can't be used.
+        """
 
 
 class Submissions:
@@ -31,46 +45,41 @@ class Submissions:
 
     def __init__(self, table: JobTable) -> None:
         self._table = table
-        self._functions = table.functions
-        self._is_durable = table.durability.is_durable
         self._events = table.events
+        self._is_durable = table.durability.is_durable
+        self._foreground = [self._submitter(priority, background=False) for priority in PRIORITIES]
+        self._background = [self._submitter(priority, background=True) for priority in PRIORITIES]
 
     def handlers(self) -> dict[int, Handler]:
         """By packet type."""
         return {
-            PacketType.SUBMIT_JOB: self._plain(NORMAL, background=False),
-            PacketType.SUBMIT_JOB_HIGH: self._plain(HIGH, background=False),
-            PacketType.SUBMIT_JOB_LOW: self._plain(LOW, background=False),
-            PacketType.SUBMIT_JOB_BG: self._plain(NORMAL, background=True),
-            PacketType.SUBMIT_JOB_HIGH_BG: self._plain(HIGH, background=True),
-            PacketType.SUBMIT_JOB_LOW_BG: self._plain(LOW, background=True),
-            PacketType.SUBMIT_JOB_EPOCH: self._epoch,
-            PacketType.SUBMIT_REDUCE_JOB: self._reduce(background=False),
-            PacketType.SUBMIT_REDUCE_JOB_BACKGROUND: self._reduce(background=True),
+            PacketType.SUBMIT_JOB: self._foreground[NORMAL],
+            PacketType.SUBMIT_JOB_HIGH: self._foreground[HIGH],
+            PacketType.SUBMIT_JOB_LOW: self._foreground[LOW],
+            PacketType.SUBMIT_JOB_BG: self._background[NORMAL],
+            PacketType.SUBMIT_JOB_HIGH_BG: self._background[HIGH],
+            PacketType.SUBMIT_JOB_LOW_BG: self._background[LOW],
+            PacketType.SUBMIT_JOB_EPOCH: self._submit_epoch,
+            PacketType.SUBMIT_REDUCE_JOB: self._submit_reduce,
+            PacketType.SUBMIT_REDUCE_JOB_BACKGROUND: self._submit_reduce_background,
         }
 
-    def _plain(self, priority: int, *, background: bool) -> Handler:
-        submit = self._submit
-
-        def submit_plain(session: Session, body: bytes, _now: float) -> None:
-            submit(session, body, priority, background)
-
-        return submit_plain
-
-    def _epoch(self, session: Session, body: bytes, _now: float) -> None:
+    def _submit_epoch(self, session: Session, body: bytes, now: float) -> None:
         """A background job that is not run before its time."""
         try:
             name, unique, seconds, workload = body.split(b"\0", 3)
         except ValueError:
             raise MalformedPacketError("an epoch job takes function, unique, Unix seconds and workload") from None
-        self._submit(session, b"\0".join((name, unique, workload)), NORMAL, True, run_at=_unix_seconds(seconds))
+        plain = b"\0".join((name, unique, workload))
+        self._background[NORMAL](session, plain, now, run_at=_unix_seconds(seconds))
 
-    def _reduce(self, *, background: bool) -> Handler:
-        def submit_reduce(session: Session, body: bytes, _now: float) -> None:
-            plain, reducer = _split_reduce(body)
-            self._submit(session, plain, NORMAL, background, reducer=reducer)
+    def _submit_reduce(self, session: Session, body: bytes, now: float) -> None:
+        plain, reducer = _split_reduce(body)
+        self._foreground[NORMAL](session, plain, now, reducer=reducer)
 
-        return submit_reduce
+    def _submit_reduce_background(self, session: Session, body: bytes, now: float) -> None:
+        plain, reducer = _split_reduce(body)
+        self._background[NORMAL](session, plain, now, reducer=reducer)
 
     def submit_scheduled(self, rule: ScheduleRule) -> Job:
         """A background job that no client asked for.
@@ -78,53 +87,53 @@ class Submissions:
         Raises:
             RefusedError: the function's queue is full, or its name can't be used.
         """
-        return self._submit(None, b"\0".join((rule.function, rule.unique, rule.workload)), rule.priority, True)
+        plain = b"\0".join((rule.function, rule.unique, rule.workload))
+        return self._background[rule.priority](None, plain, self._table.now)
 
-    def _submit(
-        self,
-        session: Session | None,
-        body: bytes,
-        priority: int,
-        background: bool,
-        run_at: int | None = None,
-        reducer: bytes | None = None,
-    ) -> Job:
-        """The job that is meant, a new one or one that is known, promised to its submitter.
+    def _submitter(self, priority: int, *, background: bool) -> Submit:
+        """What carries out a submission of a kind: the job that is meant, a new one or one that is known, is promised.
 
-        One long function: split into four, a submission took a fifth longer.
+        The hottest path of all: split into methods it took a quarter longer.
         """
-        try:
-            name, unique, workload = body.split(b"\0", 2)
-        except ValueError:
-            raise MalformedPacketError("a submission takes function, unique and workload") from None
-        table = self._table
-        function = self._functions.get(name) or table.function(name)
-        key = None
-        if unique:
-            if len(unique) > MAX_UNIQUE_BYTES:
-                raise RefusedError(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
-            key = unique if unique != b"-" else coalescing_key(unique, workload)
-            known = function.by_key.get(key) if key is not None else None
-            if known is not None:
-                self._coalesce(session, known, background=background)
-                return known
-        if function.limits is not None and function.is_full_for(priority):
-            raise RefusedError(b"QUEUE_ERROR", b"Job queue is full")
-        job = table.create(function, unique, workload, priority, key)
-        job.background = background
-        if reducer is not None:
-            job.with_extras().reducer = reducer
-        if run_at is not None and table.epoch_timer.is_future(run_at):
-            table.delay(job, run_at, table.now)
-        else:
-            function.queues[priority].append(job)
-        if background and not self._is_durable and session is not None:
-            session.reply(job_created(job.handle))
-        else:
-            self._promise(session, job, background=background)
-        if function.sleepers or function.counts is not None or self._events.wants_jobs:
-            self._announce(job)
-        return job
+        table, events, functions, create = self._table, self._events, self._table.functions, self._table.create
+        is_answered_at_once = background and not self._is_durable
+
+        def submit(
+            session: Session | None, body: bytes, now: float, run_at: int | None = None, reducer: bytes | None = None
+        ) -> Job:
+            try:
+                name, unique, workload = body.split(b"\0", 2)
+            except ValueError:
+                raise MalformedPacketError("a submission takes function, unique and workload") from None
+            function = functions.get(name) or table.function(name)
+            key = None
+            if unique:
+                if len(unique) > MAX_UNIQUE_BYTES:
+                    raise RefusedError(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
+                key = unique if unique != b"-" else coalescing_key(unique, workload)
+                known = function.by_key.get(key) if key is not None else None
+                if known is not None:
+                    self._coalesce(session, known, background=background)
+                    return known
+            if function.limits is not None and function.is_full_for(priority):
+                raise RefusedError(b"QUEUE_ERROR", b"Job queue is full")
+            job = create(function, unique, workload, priority, key)
+            job.background = background
+            if reducer is not None:
+                job.with_extras().reducer = reducer
+            if run_at is not None and table.epoch_timer.is_future(run_at):
+                table.delay(job, run_at, now)
+            else:
+                function.queues[priority].append(job)
+            if is_answered_at_once and session is not None:
+                session.reply(job_created(job.handle))
+            else:
+                self._promise(session, job, background=background)
+            if function.sleepers or function.counts is not None or events.wants_jobs:
+                self._announce(job)
+            return job
+
+        return submit
 
     def _coalesce(self, session: Session | None, job: Job, *, background: bool) -> None:
         """One more wants a job that is known. If any wants it in the background, it runs even if all clients leave."""

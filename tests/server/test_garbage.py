@@ -1,0 +1,93 @@
+"""Cyclic garbage is collected when there is little to look at, and some day in any case."""
+
+import gc
+import weakref
+
+import gevent
+import pytest
+
+from gearman_server import garbage
+from gearman_server.garbage import WORTH_CONTAINERS, GarbageCollection
+
+PATIENCE_S = 20
+
+
+class Ring:
+    def __init__(self):
+        self.itself = self
+
+
+class Jobs:
+    """Counts how often it was asked for their number."""
+
+    def __init__(self, number):
+        self.number = number
+        self.looks = 0
+
+    def __call__(self):
+        self.looks += 1
+        return self.number
+
+
+@pytest.fixture
+def collect_for(monkeypatch):
+    """Takes Python's collector over, with looks in quick succession, as if there were so many jobs."""
+    collections = []
+    monkeypatch.setattr(garbage, "LOOK_EVERY_S", 0.01)
+
+    def start(number):
+        jobs = Jobs(number)
+        collections.append(GarbageCollection(gevent.get_hub().loop, jobs))
+        return jobs
+
+    yield start
+    for collection in collections:
+        collection.close()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
+
+
+def leave_garbage():
+    rings = [Ring() for _ in range(WORTH_CONTAINERS)]
+    return weakref.ref(rings[0])
+
+
+def wait_until(condition):
+    with gevent.Timeout(PATIENCE_S):
+        while not condition():
+            gevent.sleep(0.01)
+
+
+def test_garbage_goes_while_there_are_few_jobs(collect_for):
+    collect_for(10)
+    ring = leave_garbage()
+    assert ring() is not None
+    wait_until(lambda: ring() is None)
+
+
+def test_with_many_jobs_it_waits_until_they_are_fewer(collect_for):
+    jobs = collect_for(1_000_000)
+    ring = leave_garbage()
+    wait_until(lambda: jobs.looks >= 3)
+    assert ring() is not None
+    jobs.number = 0
+    wait_until(lambda: ring() is None)
+
+
+def test_it_does_not_wait_for_ever(collect_for, monkeypatch):
+    monkeypatch.setattr(garbage, "LONGEST_S", 0.05)
+    collect_for(1_000_000)
+    ring = leave_garbage()
+    wait_until(lambda: ring() is None)
+
+
+def test_without_garbage_the_collector_does_not_run(collect_for, monkeypatch):
+    looks, runs = [], []
+    monkeypatch.setattr(garbage, "monotonic", lambda: looks.append(None) or 0.0)
+    collect_for(0)
+    gc.callbacks.append(lambda phase, _info: runs.append(phase))
+    try:
+        wait_until(lambda: len(looks) > 5)
+    finally:
+        gc.callbacks.pop()
+    assert runs == []
