@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Final
 
 from gearman_server.events import (
@@ -181,7 +181,8 @@ def log_events(events: EventStream) -> None:
     """Write the broker's events into the log. Those of a level that isn't logged are not even subscribed to."""
     for level, types in _LEVELS_OF_EVENTS:
         if logger.isEnabledFor(level):
-            events.subscribe(partial(_write_event, level), *types)
+            for event_type in types:
+                events.subscribe(EventLog(level), event_type)
 
 
 _LEVELS_OF_EVENTS: Final[tuple[tuple[int, tuple[type[Event], ...]], ...]] = (
@@ -215,9 +216,36 @@ _LEVELS_OF_EVENTS: Final[tuple[tuple[int, tuple[type[Event], ...]], ...]] = (
 )
 
 
-def _write_event(level: int, event: Event) -> None:
-    message, fields = describe(event)
-    logger.log(level, "%s", message, extra={"fields": fields})
+#: Lines about one kind of event within a second: any client can cause such events, as often as it likes. Whoever has
+#: DEBUG logged follows single jobs, and gets every line.
+MOST_LINES_A_SECOND: Final = 1000
+
+
+class EventLog:
+    """Writes events of one kind; those above the bound are counted, and the next line says how many."""
+
+    def __init__(self, level: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._level = level
+        self._clock = clock
+        self._second = 0
+        self._lines = 0
+        self._left_out = 0
+
+    def __call__(self, event: Event) -> None:
+        """Write it, or count it."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._lines = second, 0
+        if self._lines >= MOST_LINES_A_SECOND and self._level > logging.DEBUG:
+            self._left_out += 1
+            return
+        self._lines += 1
+        message, fields = describe(event)
+        if self._left_out:
+            message = f"{message} (and {self._left_out} more lines of this kind before it, left out)"
+            fields["left_out"] = self._left_out
+            self._left_out = 0
+        logger.log(self._level, "%s", message, extra={"fields": fields})
 
 
 def describe(event: Event) -> tuple[str, dict[str, object]]:
