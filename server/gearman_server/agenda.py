@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
@@ -26,9 +27,13 @@ class Agenda:
 
     def run_due(self, now: float) -> None:
         """Do what is due. What is added meanwhile has its turn at the next call."""
-        due = []
+        due: deque[tuple[float, int, Act]] = deque()
         while self._heap and self._heap[0][0] <= now:
-            due.append(heappop(self._heap)[2])
-        for act in due:
-            act(now)
-        self.next_due = self._heap[0][0] if self._heap else None
+            due.append(heappop(self._heap))
+        try:
+            while due:
+                due.popleft()[2](now)
+        finally:
+            for entry in due:  # one that raises must not take the others along
+                heappush(self._heap, entry)
+            self.next_due = self._heap[0][0] if self._heap else None

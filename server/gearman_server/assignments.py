@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -34,7 +35,7 @@ class Assignments:
         self._timeouts = timeouts
         self._is_assigning = True
         #: Workers whose GRAB_JOB found nothing and is not answered yet, in the order of their asking.
-        self.asking: list[Session] = []
+        self.asking: deque[Session] = deque()
 
     def handlers(self) -> dict[int, Handler]:
         """By packet type."""
@@ -116,7 +117,8 @@ class Assignments:
         session.sleeping = True
         for function in session.functions:
             function.sleepers[session] = None
-            if function.throttle is not None and self._is_assigning:
+        for function in session.functions:
+            if function.throttle is not None and self._is_assigning and session.sleeping:
                 self._table.throttling.wake(function)  # not now: when its rate allows the next start
 
     def _grab(self, session: Session, _body: bytes, now: float) -> None:
@@ -138,16 +140,15 @@ class Assignments:
 
     def answer_asking(self, now: float) -> None:
         """Those who asked and found nothing get what has come since, or NO_JOB."""
-        asking, self.asking = self.asking, []
-        for session in asking:
-            if session.asking is not None:
-                self.answer(session, now)
+        while self.asking:
+            self.answer(self.asking.popleft(), now)
 
     def answer(self, session: Session, now: float) -> None:
-        """This one now: its next reply must not overtake this."""
+        """This one now, if it waits for an answer: its next reply must not overtake this. Who is to go gets no job."""
         encode, session.asking = session.asking, None
-        job = self._take(session, now)
-        session.reply(NO_JOB if job is None or encode is None else encode(job))
+        if encode is not None:
+            job = self._take(session, now) if session.ending is None else None
+            session.reply(NO_JOB if job is None else encode(job))
 
     def _take(self, session: Session, now: float) -> Job | None:
         """The next job for this worker, now assigned to it.

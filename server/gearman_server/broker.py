@@ -163,14 +163,16 @@ class Broker:
         told that there is none, and sleepers are woken for the jobs that are left."""
         if self._assignments.asking:
             self._assignments.answer_asking(self.table.now)
+            self._note_change()
         if self.table.wake_up.due:
             self.table.wake_up.settle(self.table.now)
 
     def end_for_violation(self, session: Session, code: bytes, text: str) -> None:
         """What the peer sends is not the protocol: an ERROR, then its connection is closed."""
         if session.ending is None:
-            self._refuse(session, code, text.encode())
             session.end(f"sent what is not the protocol: {text}")
+            self._assignments.answer(session, self.table.now)
+            self._refuse(session, code, text.encode())
 
     def _refuse(self, session: Session, code: bytes, text: bytes) -> None:
         session.reply(error(code, text))
@@ -239,7 +241,9 @@ class Broker:
 
     def start_replay(self, unread: Unread) -> Replay:
         """Jobs of an earlier run are about to come back: until they have, requests may have to wait for the store."""
-        self._replay = self.table.replay = Replay(self.table, self._attempts, unread, self.receive)
+        self._replay = self.table.replay = Replay(
+            self.table, self._attempts, unread, self.receive, self._assignments.answer
+        )
         return self._replay
 
     def end_replay(self, now: float) -> None:

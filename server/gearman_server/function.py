@@ -31,6 +31,11 @@ class JobQueue(deque[Job]):
         """How many jobs wait here."""
         return len(self) - self.tombstones
 
+    @property
+    def takeable(self) -> int:
+        """How many of them can be taken now: all, but while stored jobs come back."""
+        return max(0, len(self) - self.tombstones)
+
     def take(self) -> Job | None:
         """The job that has waited longest, taken out of the queue."""
         while self:
@@ -142,7 +147,13 @@ class Function:
 
     def startable(self, now: float) -> int:
         """How many of its jobs workers that asked now would be given."""
-        return self.queued if self.throttle is None else self.throttle.room(self.running, self.queued, now)
+        return self.takeable if self.throttle is None else self.throttle.room(self.running, self.takeable, now)
+
+    @property
+    def takeable(self) -> int:
+        """How many of its jobs could be taken from its queues now, were there no throttle."""
+        high, normal, low = self.queues
+        return high.takeable + normal.takeable + low.takeable
 
     @property
     def waiting(self) -> int:

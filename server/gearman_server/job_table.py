@@ -138,8 +138,8 @@ class JobTable:
         self.policies = replace(self.policies, by_function=by_function)
         for function in self.functions.values():
             function.use_policy(self.policies.of(function.name))
-            if function.sleepers and function.startable(self.now):
-                self.wake(function)
+            if function.takeable:
+                self.wake(function, function.takeable)  # the looks that a throttle had planned ended with it
         self.results.note_policies()
 
     def drop_function(self, function: Function) -> None:
@@ -216,12 +216,12 @@ class JobTable:
         job.listeners = [*job.listeners, session] if job.listeners else (session,)
         session.listening.add(job)
 
-    def wake(self, function: Function) -> None:
-        """A job of the function entered its queue: sleepers hear of it."""
+    def wake(self, function: Function, jobs: int = 1) -> None:
+        """Jobs of the function entered its queue: sleepers hear of them."""
         if not function.sleepers:
             return
         if function.throttle is None:
-            self.wake_up.wake(function)
+            self.wake_up.wake(function, jobs)
         else:
             self.throttling.wake(function)
 

@@ -7,6 +7,7 @@ or a handle which is not in memory waits, and with it its connection alone, unti
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -154,11 +155,13 @@ class Replay:
         attempts: Attempts,
         unread: Unread,
         carry_out: Callable[[Session, list[Packet], float], None],
+        answer_grab: Callable[[Session, float], None],
     ) -> None:
         self._table = table
         self._attempts = attempts
         self._unread = unread
         self._carry_out = carry_out
+        self._answer_grab = answer_grab
         # While packets are carried out for which the store has been asked.
         self._admits_all = False
         self._progress = _Progress()
@@ -197,7 +200,7 @@ class Replay:
     def load(self, rows: Iterable[StoredJob], now: float) -> Iterator[tuple[int, str]]:
         """The next rows of the priority that is being read. Yields ids of rows that can't be used, and why."""
         self._table.now = now
-        functions: set[Function] = set()
+        returned: Counter[Function] = Counter()
         for row in rows:
             self._progress.last_id = row.id
             job = self._ahead.pop(row.id, None)
@@ -210,10 +213,9 @@ class Replay:
                 continue
             if job is not None and job.state is not JobState.DELAYED:
                 self._take_place(job, is_new=is_new)
-                functions.add(job.function)
-        for function in functions:
-            if function.sleepers:
-                self._table.wake(function)
+                returned[job.function] += 1
+        for function, jobs in returned.items():
+            self._table.wake(function, jobs)
 
     def _take_place(self, job: Job, *, is_new: bool) -> None:
         queue = job.function.queues[job.priority]
@@ -246,8 +248,8 @@ class Replay:
             queues[priority] = queue.as_read()
             high, normal, low = queues
             function.queues = (high, normal, low)
-            if function.sleepers and queues[priority]:
-                self._table.wake(function)
+            if queues[priority]:
+                self._table.wake(function, queues[priority].waiting)
 
     def _is_unread(self, row: StoredJob) -> bool:
         """Whether the row's turn has not come. One that was read may have ended since, and must not rise again."""
@@ -311,6 +313,7 @@ class Replay:
         session.withheld_bytes -= parked.size_bytes
         for packet in parked.packets[: parked.asked]:
             if found is None and self._wants(packet) is not None:
+                self._answer_grab(session, now)  # no reply overtakes another
                 session.reply(_NOT_READABLE)
             else:
                 self._resume(session, [packet], now)

@@ -40,16 +40,16 @@ class WakeUp:
         self._staged: set[Function] = set()
         self._is_stopped = False
 
-    def wake(self, function: Function) -> None:
-        """A job of the function, which has sleepers, entered its queue."""
-        self.due[function] = self.due.get(function, 0) + 1
+    def wake(self, function: Function, jobs: int) -> None:
+        """So many jobs of the function, which has sleepers, entered its queue."""
+        self.due[function] = self.due.get(function, 0) + jobs
 
     def settle(self, now: float) -> None:
         """Wake sleepers for the jobs that are still there."""
         due = list(self.due.items())
         self.due.clear()
         for function, jobs in due:
-            waiting = function.queued
+            waiting = function.takeable
             if self._worker_wakeup:
                 self.wake_sleepers(function, self._worker_wakeup * min(jobs, waiting))
                 continue
@@ -89,13 +89,14 @@ class WakeUp:
     def _next_stage(self, function: Function, woken: int, now: float) -> None:
         """Wake more than at the stage before, and have this looked at again, unless nothing waits any more."""
         since = function.waiting_since
-        if self._is_stopped or not function.sleepers or since is None:
+        is_throttled = function.throttle is not None  # since then: `Throttling` sees to its jobs
+        if self._is_stopped or is_throttled or not function.sleepers or since is None:
             self._staged.discard(function)
             return
         if now < since + STAGE_S:  # it is another job
             self._agenda.add(since + STAGE_S, partial(self._next_stage, function, 1))
             return
         function.woken.clear()  # they have had their time
-        to_wake = max(2 * woken, function.startable(now))
+        to_wake = min(max(2 * woken, function.takeable), len(function.sleepers))
         self.wake_sleepers(function, to_wake)
         self._agenda.add(now + STAGE_S, partial(self._next_stage, function, to_wake))

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from itertools import count
 
 import gevent
 import pytest
@@ -91,3 +92,20 @@ def test_without_garbage_the_collector_does_not_run(collect_for, monkeypatch):
     finally:
         gc.callbacks.pop()
     assert runs == []
+
+
+def test_what_takes_long_is_done_seldom(collect_for, monkeypatch):
+    """Each look at the clock is a second after the last: a collection takes one, and may be a hundredth of the time."""
+    seconds, runs = count(), []
+    monkeypatch.setattr(garbage, "monotonic", lambda: float(next(seconds)))
+    collect_for(0)
+    gc.callbacks.append(lambda phase, _info: runs.append(next(seconds)) if phase == "start" else None)
+    try:
+        rings = leave_garbage()
+        wait_until(lambda: rings() is None)
+        rings = leave_garbage()
+        wait_until(lambda: rings() is None)
+    finally:
+        gc.callbacks.pop()
+    first, second = runs
+    assert second - first >= 100

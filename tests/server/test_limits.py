@@ -193,6 +193,20 @@ def test_sleepers_are_woken_when_the_rate_allows_the_next_and_not_before(broker_
     assert worker.grab() is not None
 
 
+def test_a_reload_forgets_nobody_who_waits_for_the_rate(broker_with):
+    broker = broker_with(rate=Rate(1, 10))
+    worker = broker.worker(b"f")
+    handle, _ = submit(broker, 2)
+    assert worker.grab() == handle
+    worker.send(PacketType.WORK_COMPLETE, handle, b"")
+    assert worker.ask(PacketType.PRE_SLEEP) == []
+    broker.broker.use_policies({b"f": FunctionPolicy(rate=Rate(1, 10))})
+    broker.advance(9)
+    assert worker.take() == []
+    broker.advance(1)
+    assert worker.take() == [(PacketType.NOOP, b"")]
+
+
 def test_what_comes_while_the_rate_is_used_up_wakes_nobody_yet(broker_with):
     broker = broker_with(rate=Rate(1, 10))
     worker = broker.worker(b"f")

@@ -121,3 +121,13 @@ def test_on_a_real_server_a_change_comes_by_itself_and_soon(server):
     client.ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
     assert watcher.receive() == changed(b"f", 2, 0, 0)
     assert time.monotonic() - started >= COALESCING_S
+
+
+def test_a_job_that_is_given_out_at_the_end_of_the_pass_is_told_as_running(broker, watcher):
+    client, worker = broker.peer(), broker.worker(b"f")
+    worker.send(PacketType.GRAB_JOB)
+    client.send(PacketType.SUBMIT_JOB, b"f", b"", b"w")
+    broker.advance(0)  # the timer's turn comes before the end of the pass
+    assert [packet_type for packet_type, _ in worker.take()] == [PacketType.JOB_ASSIGN]
+    broker.advance(COALESCING_S)
+    assert watcher.take()[-1] == changed(b"f", 0, 1, 1)

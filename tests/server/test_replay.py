@@ -1,9 +1,12 @@
 """The return of stored jobs: order, unique keys and handles while some of them are still unread."""
 
+from functools import partial
+
 import pytest
 
 from gearman_client.packet import PacketType
 from gearman_server import function_bound
+from gearman_server.policies import FunctionPolicy
 from gearman_server.replay import StoredJob
 
 ASSIGNED = PacketType.JOB_ASSIGN
@@ -322,3 +325,38 @@ def test_a_function_whose_jobs_are_behind_unread_ones_is_not_forgotten(monkeypat
     assert client.text(b"create function third") == b"OK\r\n"
     assert client.text(b"status") == b"f\t1\t0\t0\nthird\t0\t0\t0\n.\n"
     assert workloads(replayed.harness.worker(b"f")) == [b"behind"]
+
+
+def test_no_reply_overtakes_the_answer_to_a_grab(replayed):
+    peer = replayed.harness.worker(b"f")
+    requests = [
+        (PacketType.SUBMIT_JOB, b"f\0u1\0w"),
+        (PacketType.GRAB_JOB, b""),
+        (PacketType.SUBMIT_JOB, b"f\0u2\0w"),
+    ]
+    replayed.harness.broker.receive(peer.session, requests, replayed.harness.now)
+    _, answer = replayed.questions.pop(0)
+    answer(None, replayed.harness.now)  # the store can't be asked
+    assert [packet_type for packet_type, _ in peer.take()] == [PacketType.ERROR, PacketType.NO_JOB, PacketType.ERROR]
+
+
+def test_a_throttled_function_wakes_nobody_for_jobs_that_must_wait_for_older_ones(replayed):
+    harness = replayed.harness
+    harness.broker.use_policies({b"f": FunctionPolicy(max_running=1)})
+    worker = harness.worker(b"f", b"g")
+    submit(harness.peer(), b"new", kind=PacketType.SUBMIT_JOB_BG)
+    assert worker.ask(PacketType.PRE_SLEEP) == []
+    assert worker.session.sleeping
+    replayed.read_to(1)
+    replayed.end()
+    assert worker.take() == [(PacketType.NOOP, b"")]
+
+
+def test_with_worker_wakeup_each_job_that_comes_back_wakes_so_many(make_broker, batch_store):
+    replayed = Replayed(partial(make_broker, worker_wakeup=1), batch_store)
+    workers = [replayed.harness.worker(b"f") for _ in range(5)]
+    for worker in workers:
+        worker.send(PacketType.PRE_SLEEP)
+    replayed.read_to(1)
+    replayed.load(stored(1), stored(2), stored(3))
+    assert [worker.take() != [] for worker in workers] == [True] * 3 + [False] * 2

@@ -3,6 +3,8 @@
 import pytest
 
 from gearman_client.packet import PacketType
+from gearman_server.agenda import Agenda
+from gearman_server.policies import FunctionPolicy
 from gearman_server.wake_up import STAGE_S
 
 NOOP = (PacketType.NOOP, b"")
@@ -219,6 +221,58 @@ def test_many_short_jobs_after_each_other_are_not_taken_for_one_that_waits(broke
         worker.send(PacketType.WORK_COMPLETE, handle, b"")
         worker.send(PacketType.PRE_SLEEP)
         client.take()
+
+
+def test_sleepers_that_come_back_in_vain_again_and_again_break_nothing(broker):
+    client, *odd = broker.peer(), *asleep(broker, 2, b"f")
+    client.submit(b"f")
+    for _ in range(100):
+        for worker in odd:
+            worker.take()
+            for request in (PacketType.RESET_ABILITIES, PacketType.PRE_SLEEP):
+                worker.send(request)
+            worker.send(PacketType.CAN_DO, b"f")
+        broker.advance(STAGE_S)
+    for worker in odd:
+        worker.leave()
+    stuck, other = asleep(broker, 2, b"f")
+    client.submit(b"f")
+    pass_time(broker, 1)
+    assert woken([stuck, other]) == [stuck, other]
+
+
+def test_a_function_that_is_throttled_meanwhile_wakes_nobody_in_vain(broker):
+    client, busy, *workers = broker.peer(), broker.worker(b"f"), *asleep(broker, 20, b"f")
+    for _ in range(2):
+        client.submit(b"f", kind="SUBMIT_JOB_BG")
+    assert len(woken(workers)) == 2
+    assert busy.grab() is not None
+    broker.broker.use_policies({b"f": FunctionPolicy(max_running=1)})
+    pass_time(broker, 1)
+    assert woken(workers) == []
+    assert broker.broker.next_due is None
+
+
+def test_who_asks_and_then_sends_nonsense_takes_no_job_along(broker):
+    client, worker = broker.peer(), broker.worker(b"f")
+    worker.send(PacketType.GRAB_JOB)
+    client.send(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
+    broker.broker.end_for_violation(worker.session, b"INVALID_PACKET", "nonsense")
+    assert [packet_type for packet_type, _ in worker.take()] == [PacketType.NO_JOB, PacketType.ERROR]
+    assert broker.status(b"f") == (1, 0, 1)
+
+
+def test_one_thing_that_fails_takes_no_other_along():
+    agenda, done = Agenda(), []
+    agenda.add(1.0, lambda _now: done.append("first"))
+    agenda.add(2.0, lambda _now: 1 / 0)
+    agenda.add(3.0, lambda _now: done.append("last"))
+    with pytest.raises(ZeroDivisionError):
+        agenda.run_due(5.0)
+    assert agenda.next_due == 3.0
+    agenda.run_due(5.0)
+    assert done == ["first", "last"]
+    assert agenda.next_due is None
 
 
 @pytest.mark.parametrize(("worker_wakeup", "counts"), [(1, [1, 1]), (2, [2, 1]), (9, [3, 0])])
