@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -29,13 +28,16 @@ MAX_TIMEOUT_MS: Final = 2**31
 class Assignments:
     """Handlers of the worker's requests other than results."""
 
-    def __init__(self, table: JobTable, attempts: Attempts, timeouts: JobTimeouts) -> None:
+    def __init__(self, table: JobTable, attempts: Attempts, timeouts: JobTimeouts, patience_s: float) -> None:
+        """A worker that has just finished a job waits so long for the next before it is told that there is none."""
         self._table = table
         self._attempts = attempts
         self._timeouts = timeouts
         self._is_assigning = True
+        self._patience_s = patience_s
+        self._is_look_planned = False
         #: Workers whose GRAB_JOB found nothing and is not answered yet, in the order of their asking.
-        self.asking: deque[Session] = deque()
+        self.asking: dict[Session, None] = {}
 
     def handlers(self) -> dict[int, Handler]:
         """By packet type."""
@@ -136,19 +138,43 @@ class Assignments:
             session.reply(encode(job))
         else:
             session.asking = encode
-            self.asking.append(session)
+            self.asking[session] = None
 
-    def answer_asking(self, now: float) -> None:
-        """Those who asked and found nothing get what has come since, or NO_JOB."""
-        while self.asking:
-            self.answer(self.asking.popleft(), now)
+    def answer_asking(self, now: float) -> bool:
+        """Those who asked and found nothing get what has come since, or NO_JOB. Returns whether any got a job.
+
+        Who has just finished a job is not sent to sleep at once: the client that has its result now often has another
+        job, and one round trip with it replaces three with NO_JOB, PRE_SLEEP, NOOP and GRAB_JOB.
+        """
+        has_assigned = False
+        for session in list(self.asking):
+            if self._answer(session, now, may_wait=self._is_assigning and now < session.done_at + self._patience_s):
+                has_assigned = True
+        if self.asking and not self._is_look_planned:
+            self._is_look_planned = True
+            self._table.agenda.add(now + self._patience_s, self._note_look)
+        return has_assigned
+
+    def _note_look(self, _now: float) -> None:
+        """It is time for `answer_asking`, which follows whatever was done."""
+        self._is_look_planned = False
 
     def answer(self, session: Session, now: float) -> None:
         """This one now, if it waits for an answer: its next reply must not overtake this. Who is to go gets no job."""
-        encode, session.asking = session.asking, None
+        if session.asking is not None:
+            self._answer(session, now, may_wait=False)
+
+    def _answer(self, session: Session, now: float, *, may_wait: bool) -> bool:
+        encode = session.asking
+        job = self._take(session, now) if session.ending is None else None
+        if job is None and may_wait and session.ending is None:
+            return False
+        session.asking = None
+        del self.asking[session]
         if encode is not None:
-            job = self._take(session, now) if session.ending is None else None
             session.reply(NO_JOB if job is None else encode(job))
+            self._table.touched.add(session)
+        return job is not None
 
     def _take(self, session: Session, now: float) -> Job | None:
         """The next job for this worker, now assigned to it.

@@ -73,7 +73,7 @@ class Broker:
         self._timeouts = JobTimeouts(self.table.jobs)
         self._queue_events = QueueEvents(self.table, self._agenda)
         self._attempts = Attempts(self.table, unix_time, random)
-        self._assignments = Assignments(self.table, self._attempts, self._timeouts)
+        self._assignments = Assignments(self.table, self._attempts, self._timeouts, settings.grab_patience_s)
         self.events.subscribe(self._note_change, JobDue)
         submissions = Submissions(self.table)
         self._submissions = submissions.handlers()
@@ -161,8 +161,7 @@ class Broker:
     def settle(self) -> None:
         """All that has arrived is carried out: who asked for a job and found none is given one that has come since, or
         told that there is none, and sleepers are woken for the jobs that are left."""
-        if self._assignments.asking:
-            self._assignments.answer_asking(self.table.now)
+        if self._assignments.asking and self._assignments.answer_asking(self.table.now):
             self._note_change()
         if self.table.wake_up.due:
             self.table.wake_up.settle(self.table.now)

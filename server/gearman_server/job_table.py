@@ -58,6 +58,8 @@ class BrokerSettings:
     handle_prefix: bytes = b"H:localhost"
     #: How many attempts a job gets before a lost worker is its last one; None = no limit.
     job_retries: int | None = None
+    #: How long a worker that has just finished a job waits for the next before it is told that there is none.
+    grab_patience_s: float = 0.001
     #: How many sleeping workers one job wakes at once; 0 = all, as long as it waits.
     worker_wakeup: int = 0
     #: Whether every connection gets WORK_EXCEPTION without asking.
@@ -247,8 +249,10 @@ class JobTable:
 
     def release_worker(self, job: Job) -> None:
         """The job no longer belongs to the worker that had it."""
-        if job.worker is not None:
-            job.worker.assigned.pop(job.handle, None)
+        worker = job.worker
+        if worker is not None:
+            worker.assigned.pop(job.handle, None)
+            worker.done_at = self.now
             job.worker = None
             if job.extras is not None:
                 job.extras.deadline = None

@@ -57,6 +57,7 @@ class Session:
         "asking",
         "assigned",
         "client_id",
+        "done_at",
         "ending",
         "excepted_handle",
         "functions",
@@ -86,6 +87,8 @@ class Session:
         self.sleeping = False
         #: The function for whose job it was sent a NOOP, until it asks for a job.
         self.woken_for: Function | None = None
+        #: When it last was freed of a job (monotonic seconds).
+        self.done_at = float("-inf")
         #: How the job is to be encoded for which it has asked; None: it has its answer.
         self.asking: Callable[[Job], bytes] | None = None
         #: Jobs it is running, by handle, in the order of their assignment.

@@ -215,6 +215,7 @@ def make_broker() -> Callable[..., BrokerHarness]:
     def make(store: Store | None = None, **settings: object) -> BrokerHarness:
         settings.setdefault("handle_prefix", b"H:test")
         settings.setdefault("admin_allow", EVERYBODY)
+        settings.setdefault("grab_patience_s", 0.0)  # the clock stands still
         return BrokerHarness(BrokerSettings(**settings), store if store is not None else MemoryStore())  # type: ignore[arg-type]
 
     return make

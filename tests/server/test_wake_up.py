@@ -7,6 +7,7 @@ from gearman_server.agenda import Agenda
 from gearman_server.policies import FunctionPolicy
 from gearman_server.wake_up import STAGE_S
 
+PATIENCE_S = 0.001
 NOOP = (PacketType.NOOP, b"")
 WAKE_UP_OF_2000_S = 11 * STAGE_S  # 1 + 2 + 4 + ... + 1024
 
@@ -273,6 +274,79 @@ def test_one_thing_that_fails_takes_no_other_along():
     agenda.run_due(5.0)
     assert done == ["first", "last"]
     assert agenda.next_due is None
+
+
+@pytest.fixture
+def patient(make_broker):
+    """A broker whose workers wait a moment for the next job before they hear that there is none."""
+    return make_broker(grab_patience_s=PATIENCE_S)
+
+
+def just_finished(broker):
+    """A worker that has finished a job, and asked for the next in vain."""
+    client, worker = broker.peer(), broker.worker(b"f")
+    client.submit(b"f")
+    worker.send(PacketType.WORK_COMPLETE, worker.grab(), b"")
+    worker.send(PacketType.GRAB_JOB)
+    client.take()
+    return client, worker
+
+
+def test_who_has_just_finished_a_job_gets_the_next_one_instead_of_a_no_job(patient):
+    client, worker = just_finished(patient)
+    [sleeper] = asleep(patient, 1, b"f")
+    assert worker.take() == []
+    patient.advance(PATIENCE_S / 2)
+    assert worker.take() == []
+    handle = client.submit(b"f")
+    assert worker.session in patient.broker.touched
+    assert worker.take()[0][1].startswith(handle)
+    assert woken([sleeper]) == []
+    pass_time(patient, 1)
+    assert worker.take() == []
+    assert patient.broker.next_due is None
+
+
+def test_when_no_job_comes_it_hears_so_a_moment_later(patient):
+    _, worker = just_finished(patient)
+    assert worker.take() == []
+    patient.broker.touched.clear()
+    pass_time(patient, PATIENCE_S)
+    assert worker.take() == [(PacketType.NO_JOB, b"")]
+    assert worker.session in patient.broker.touched
+    assert patient.broker.next_due is None
+
+
+def test_who_has_not_just_finished_a_job_hears_at_once_that_there_is_none(patient):
+    _, worker = just_finished(patient)
+    pass_time(patient, PATIENCE_S)
+    worker.take()
+    assert worker.ask(PacketType.GRAB_JOB) == [(PacketType.NO_JOB, b"")]
+
+
+def test_who_does_not_wait_for_the_answer_gets_it_before_any_other(patient):
+    _, worker = just_finished(patient)
+    assert worker.take() == []
+    assert worker.ask(PacketType.ECHO_REQ, b"x") == [(PacketType.NO_JOB, b""), (PacketType.ECHO_RES, b"x")]
+    pass_time(patient, 1)
+    assert worker.take() == []
+
+
+def test_a_server_that_is_ending_lets_nobody_wait_for_a_job(patient):
+    _, worker = just_finished(patient)
+    assert worker.take() == []
+    patient.broker.stop_assigning()
+    assert worker.take() == [(PacketType.NO_JOB, b"")]
+
+
+def test_who_leaves_while_it_waits_leaves_nothing_behind(patient):
+    client, worker = just_finished(patient)
+    assert worker.take() == []
+    worker.leave()
+    handle = client.submit(b"f")
+    pass_time(patient, 1)
+    assert patient.broker.next_due is None
+    assert patient.worker(b"f").grab() == handle
 
 
 @pytest.mark.parametrize(("worker_wakeup", "counts"), [(1, [1, 1]), (2, [2, 1]), (9, [3, 0])])
