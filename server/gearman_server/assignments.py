@@ -165,11 +165,11 @@ class Assignments:
             self._answer(session, now, may_wait=False)
 
     def _answer(self, session: Session, now: float, *, may_wait: bool) -> bool:
-        encode = session.asking
-        job = self._take(session, now) if session.ending is None else None
-        if job is None and may_wait and session.ending is None:
+        is_ending = session.ending is not None
+        job = None if is_ending else self._take(session, now)
+        if job is None and may_wait and not is_ending:
             return False
-        session.asking = None
+        encode, session.asking = session.asking, None
         del self.asking[session]
         if encode is not None:
             session.reply(NO_JOB if job is None else encode(job))

@@ -2,8 +2,7 @@
 
 Pure: no socket, no clock, no gevent. Whoever drives it hands it packets and the monotonic time, calls `settle` when all
 that has arrived is carried out, sends what is in the out-buffers of the sessions in `touched`, and calls `tick` when it
-says. The wall clock, which it is handed as well,
-counts only for times that people wrote.
+says. The wall clock, which it is handed as well, counts only for times that people wrote.
 """
 
 from __future__ import annotations

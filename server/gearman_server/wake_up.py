@@ -3,7 +3,7 @@
 gearmand wakes every sleeper of the function for every job: with 2,000 of them, one job costs it 2,000 each of NOOP,
 GRAB_JOB, NO_JOB and PRE_SLEEP. Here they are woken as well, but only as long as the job is there for them to take, so
 nobody can tell it from a slow network. A worker that was woken and never grabs holds a job up for some milliseconds.
-With `--worker-wakeup N` exactly N sleepers are woken for each job, as in gearmand.
+With `--worker-wakeup N` exactly N sleepers are woken, as in gearmand, for each job that is still there.
 
 Nobody is woken in vain if it can be helped. Whoever drives the broker calls `settle` when it has carried out all that
 has arrived: a job that a busy worker has taken by then, when it asked for its next one, needs no sleeper, and neither
