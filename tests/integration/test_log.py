@@ -74,9 +74,11 @@ def test_as_process_1_it_reaps_orphans_that_it_never_knew_and_logs_json_to_stand
             os.mkfifo(fifo)
         with manager.client() as client:
             client.submit("orphans", json.dumps([str(fifo) for fifo in fifos]))
+        # Opening one waits for its reader: until then a child may still be a copy of the shell, by that name.
+        writers = [fifo.open("wb") for fifo in fifos]
         assert len(orphans()) == len(fifos)
         for left in (3, 2, 1, 0):  # one after the other: nothing else happens meanwhile that could wake the manager
-            fifos[left].write_bytes(b"")
+            writers[left].close()
             eventually(lambda left=left: len(orphans()) == left, "the one that ended is reaped", within_s=5)
         out, err = container.stop()
     finally:
