@@ -11,28 +11,35 @@ from typing import TYPE_CHECKING, Final
 
 from gearman_server.job import Job
 from gearman_server.replies import error, job_created
+from gearman_server.session import WithheldReply
 
 if TYPE_CHECKING:
     from gearman_server.dead_letters import DeadLetter
     from gearman_server.job_table import JobTable
-    from gearman_server.session import Session, WithheldReply
+    from gearman_server.session import Session
     from gearman_server.store import Store
 
 _NOT_STORED: Final = error(b"QUEUE_ERROR", b"The job could not be stored")
 
 
-class JobRecord:
-    """A job's row in the store: being inserted, while replies wait for it, then written."""
+class JobRecord(WithheldReply):
+    """A job's row in the store, and while it is being inserted the reply that waits for it.
 
-    __slots__ = ("is_written", "waiting")
+    Both in one object: there is one for every durable job.
+    """
 
-    def __init__(self, *, is_written: bool = False) -> None:
-        self.is_written = is_written
-        self.waiting: list[WithheldReply] = []
+    __slots__ = ("others",)
+
+    def __init__(self, session: Session | None = None) -> None:
+        self.session = session
+        self.packet = None
+        self.behind = None
+        #: Replies to those who submitted the same job meanwhile.
+        self.others: list[WithheldReply] | None = None
 
 
 #: Shared by all jobs whose row is written: there can be millions, and nothing more is to be known of their rows.
-WRITTEN: Final = JobRecord(is_written=True)
+WRITTEN: Final = JobRecord()
 
 
 class Durability:
@@ -40,6 +47,7 @@ class Durability:
 
     def __init__(self, store: Store, table: JobTable) -> None:
         self._store = store
+        self._insert = store.insert
         self._table = table
         self.is_durable = store.is_durable
         # Who else is to be told whether a job could be stored, until that is known.
@@ -54,14 +62,17 @@ class Durability:
         """
         record = job.record
         if record is None:
-            record = job.record = JobRecord()
-            self._store.insert(job)
-        if session is None:
-            return
-        if record.is_written:
-            session.reply(job_created(job.handle))
-        else:
-            record.waiting.append(session.withhold())
+            record = job.record = JobRecord(session)
+            self._insert(job)
+            if session is not None:
+                session.leave_gap(record)
+        elif session is not None:
+            if record is WRITTEN:
+                session.reply(job_created(job.handle))
+            elif record.others is None:
+                record.others = [session.withhold()]
+            else:
+                record.others.append(session.withhold())
 
     def store_revived(self, job: Job, letter: DeadLetter) -> None:
         """A dead job is queued again: it is written, or its letter is kept after all."""
@@ -80,14 +91,15 @@ class Durability:
 
     def inserts_written(self, jobs: Iterable[Job]) -> None:
         """These inserts are committed. A job that has ended in the meantime has no record any more."""
-        sessions = set()
+        sessions: set[Session | None] = set()
         for job in jobs:
             record = job.record
             if record is not None:
                 job.record = WRITTEN
-                packet = job_created(job.handle)
-                for gap in record.waiting:
-                    gap.packet = packet
+                record.packet = job_created(job.handle)
+                sessions.add(record.session)
+                for gap in record.others or ():
+                    gap.packet = record.packet
                     sessions.add(gap.session)
         for job in [job for job in self._told_later if job.record is WRITTEN]:
             self._tell_later(job, is_stored=True)
@@ -114,14 +126,15 @@ class Durability:
         """Whoever still waits for the insert gets JOB_CREATED without it, and the row goes (or is never written)."""
         record, job.record = job.record, None
         if record is not None:
-            self._release(record, job_created(job.handle))
+            if record is not WRITTEN:
+                self._release(record, job_created(job.handle))
             self._store.delete(job)
             if self._told_later:
                 self._tell_later(job, is_stored=True)
 
     def answer(self, session: Session, job: Job, stored: bytes, not_stored: bytes) -> bytes:
         """What a text command that submitted the job answers: one of the two; empty if it follows later."""
-        if job.record is None or job.record.is_written:
+        if job.record is None or job.record is WRITTEN:
             return stored
         gap = session.withhold()
 
@@ -137,11 +150,13 @@ class Durability:
             tell(is_stored)
 
     def _release(self, record: JobRecord, packet: bytes) -> None:
-        for gap in record.waiting:
+        replies = (record, *(record.others or ()))
+        for gap in replies:
             gap.packet = packet
-        self._send({gap.session for gap in record.waiting})
+        self._send({gap.session for gap in replies})
 
-    def _send(self, sessions: set[Session]) -> None:
+    def _send(self, sessions: Iterable[Session | None]) -> None:
         for session in sessions:
-            session.send_released()
-        self._table.touched.update(sessions)
+            if session is not None:
+                session.send_released()
+                self._table.touched.add(session)

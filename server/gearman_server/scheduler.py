@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
+from gearman_server.durability import WRITTEN
 from gearman_server.errors import RefusedError
 from gearman_server.events import ScheduleClockSet, ScheduleRan, ScheduleRefused, ScheduleSkipped
 from gearman_server.schedule_rules import Missed, ScheduleMark, ScheduleRule
@@ -106,7 +107,7 @@ class Scheduler:
 
     def inserts_written(self) -> None:
         """Inserts were committed, and the marks beside them."""
-        for job in [job for job in self._unwritten if job.record is None or job.record.is_written]:
+        for job in [job for job in self._unwritten if job.record is None or job.record is WRITTEN]:
             del self._unwritten[job]
 
     def inserts_failing(self, jobs: Iterable[Job]) -> None:
@@ -170,7 +171,7 @@ class Scheduler:
         rule, earlier = scheduled.rule, scheduled.mark
         job = self._submit(rule)
         self._set(scheduled, mark)
-        if job.record is not None and not job.record.is_written:
+        if job.record is not None and job.record is not WRITTEN:
             self._unwritten.setdefault(job, {}).setdefault(rule.name, earlier)
         self._table.events.emit(ScheduleRan(rule.name, rule.function, job.handle))
         return job

@@ -37,7 +37,8 @@ class WithheldReply:
 
     __slots__ = ("behind", "packet", "session")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session | None) -> None:
+        #: None: nobody waits.
         self.session = session
         #: What fills the gap; None: it is not allowed to leave yet. After it was set `Session.send_released` is called.
         self.packet: bytes | None = None
@@ -46,7 +47,8 @@ class WithheldReply:
     def release(self, packet: bytes) -> None:
         """Fill the gap: the reply leaves as soon as those before it have."""
         self.packet = packet
-        self.session.send_released()
+        if self.session is not None:
+            self.session.send_released()
 
 
 class Session:
@@ -110,11 +112,15 @@ class Session:
     def withhold(self) -> WithheldReply:
         """Leave a gap for a reply that is not allowed to leave yet."""
         gap = WithheldReply(self)
+        self.leave_gap(gap)
+        return gap
+
+    def leave_gap(self, gap: WithheldReply) -> None:
+        """Leave this one, which was made for the session."""
         if not self._withheld:
             self.reply = self._reply_behind
         self._withheld.append(gap)
         self.withheld_bytes += WITHHELD_REPLY_BYTES
-        return gap
 
     def _reply_behind(self, packet: bytes) -> None:
         gap = self._withheld[-1]
@@ -127,17 +133,22 @@ class Session:
     def send_released(self) -> None:
         """Move to `out` what no longer waits for a gap before it."""
         withheld, out = self._withheld, self.out
-        while withheld:
-            packet = withheld[0].packet
-            if packet is None:
-                return
-            behind = withheld.popleft().behind
-            out.append(packet)
-            self.withheld_bytes -= WITHHELD_REPLY_BYTES
-            if behind is not None:
-                out += behind
-                self.withheld_bytes -= sum(map(len, behind))
-        self.reply = out.append
+        released = size_bytes = 0
+        for gap in withheld:
+            if gap.packet is None:
+                break
+            out.append(gap.packet)
+            released += 1
+            if gap.behind is not None:
+                out += gap.behind
+                size_bytes += sum(map(len, gap.behind))
+        if released == len(withheld):  # mostly: a batch holds all that a client has in flight
+            withheld.clear()
+            self.reply = out.append
+        else:
+            for _ in range(released):
+                withheld.popleft()
+        self.withheld_bytes -= size_bytes + released * WITHHELD_REPLY_BYTES
 
     def end(self, reason: str) -> None:
         """Ask the listener to close the connection once its replies are sent."""

@@ -3,6 +3,7 @@
 import pytest
 
 from gearman_client.packet import PacketType
+from gearman_server.session import Identity, Session, WithheldReply
 
 CREATED = PacketType.JOB_CREATED
 COMPLETE = PacketType.WORK_COMPLETE
@@ -229,3 +230,28 @@ def test_what_waits_behind_a_withheld_reply_is_counted_towards_the_bound_of_the_
     assert 5000 < client.session.withheld_bytes < 6000
     durable.commit()
     assert client.session.withheld_bytes == 0
+
+
+def test_releasing_replies_costs_their_number_whatever_waits_behind_them():
+    session, looks = Session(Identity("127.0.0.1")), []
+
+    class Gap(WithheldReply):
+        """One that notes when it is looked at."""
+
+        @property
+        def packet(self):
+            looks.append(self)
+            return self.filled
+
+        @packet.setter
+        def packet(self, packet):
+            self.filled = packet
+
+    gaps = [Gap(session) for _ in range(500)]
+    for gap in gaps:
+        session.leave_gap(gap)
+    for gap in (gaps[-1], *gaps[:-1]):
+        gap.release(b"%d" % gaps.index(gap))
+    assert session.out == [b"%d" % number for number in range(500)]
+    assert session.withheld_bytes == 0
+    assert len(looks) < 4 * len(gaps)
