@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 class Batch:
     """Changes to the rows of a store."""
 
-    __slots__ = ("deletes", "forgotten", "inserts", "letters", "marks", "outdated", "results", "since", "updates")
+    __slots__ = (
+        "deletes",
+        "forgotten",
+        "inserts",
+        "is_given_up",
+        "letters",
+        "marks",
+        "outdated",
+        "results",
+        "since",
+        "undoes_inserts",
+        "updates",
+    )
 
     def __init__(self) -> None:
         #: Dictionaries for their order and for taking something back.
@@ -36,11 +48,21 @@ class Batch:
         self.marks: dict[str, ScheduleMark | None] = {}
         #: When its first insert came (monotonic seconds).
         self.since: float | None = None
+        #: Whether nobody waits for it any more: it took too long, or the one before it did.
+        self.is_given_up = False
+        #: Whether rows of inserts are among its deletes that failed, as far as anybody knows.
+        self.undoes_inserts = False
 
     def __bool__(self) -> bool:
         if self.inserts or self.deletes or self.updates:
             return True
         return bool(self.letters or self.forgotten or self.results or self.outdated or self.marks)
+
+    @property
+    def has_inserts_alone(self) -> bool:
+        """Whether nothing else is in it."""
+        others = self.deletes or self.updates or self.letters or self.forgotten
+        return bool(self.inserts) and not (others or self.results or self.outdated or self.marks)
 
     def take_back(self, failed: Batch) -> None:
         """An earlier batch could not be written: what nobody waits for is written with this one.
@@ -49,6 +71,7 @@ class Batch:
         the connection broke in the middle, so their rows are deleted.
         """
         self.deletes[:0] = [*failed.deletes, *map(row_id, failed.inserts)]
+        self.undoes_inserts |= failed.undoes_inserts or bool(failed.inserts)
         self.updates = {job: None for job in (*failed.updates, *self.updates) if job.record is not None}
         # Marks and letters of jobs that were not inserted are set back by whoever made them.
         self.marks = {**failed.marks, **self.marks}

@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from gearman_server.dead_letters import DeadLetter
 from gearman_server.errors import OwnershipLostError, StartError, StoreError
-from gearman_server.job import NORMAL, Job, JobState
+from gearman_server.job import NORMAL, Job
 from gearman_server.kept_results import KeptResult
 from gearman_server.schedule_rules import ScheduleMark
 from gearman_server.stores.backends import Backend, backend_of
@@ -30,7 +30,7 @@ from gearman_server.stores.letters import read_letters
 from gearman_server.stores.migrations import migrate, read_meta, write_meta
 from gearman_server.stores.reading import StoredRows
 from gearman_server.stores.reasons import reason_of
-from gearman_server.stores.rows import FULL, PLAIN, QUEUED, Row, plain_rows, row_of
+from gearman_server.stores.rows import FULL, QUEUED, Row, plain_of, row_of
 from gearman_server.stores.schedules import read_marks
 from gearman_server.stores.url import shown
 
@@ -121,15 +121,19 @@ class Database:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        """One transaction, all of it or nothing. A connection that failed is not used again.
+        """One transaction, all of it or nothing.
 
         Raises:
             StoreError: it could not be committed, or nobody knows whether it was.
         """
+        with self._in_use() as connection, connection.begin():
+            yield connection
+
+    @contextlib.contextmanager
+    def _in_use(self) -> Iterator[Connection]:
+        """The connection; one that failed is not used again."""
         try:
-            connection = self._connected()
-            with connection.begin():
-                yield connection
+            yield self._connected()
         except DBAPIError as failure:
             is_lost = self._connection is None or failure.connection_invalidated
             is_about_data = not is_lost and not isinstance(failure, OperationalError)
@@ -218,6 +222,8 @@ class Database:
     def _write(self, deletes: Sequence[int], inserts: Sequence[Job], others: Batch | None = None) -> Sequence[Job]:
         """One transaction: rows that go and come, and what else a batch changes."""
         refused: list[Job] = []
+        if not deletes and (others is None or others.has_inserts_alone) and self._insert_alone(inserts):
+            return refused
         with self._transaction() as connection:
             delete_jobs(connection, deletes)
             if inserts:
@@ -226,14 +232,22 @@ class Database:
                 change(connection, others, self._backend.room_bytes())
         return refused
 
+    def _insert_alone(self, jobs: Sequence[Job]) -> bool:
+        """In no transaction but that of one statement. False: these need one."""
+        if len(plain_of(jobs)) < len(jobs) or not self._backend.is_atomic(jobs):
+            return False
+        with self._in_use() as connection:
+            self._backend.insert_plain(connection, jobs, _offset_s())
+        return True
+
     def _insert(self, connection: Connection, jobs: Sequence[Job]) -> list[Job]:
-        offset_s = time.time() - time.monotonic()
+        offset_s = _offset_s()
         refused = self._backend.refused(connection.connection.driver_connection, jobs)
         if refused:
             jobs = [job for job in jobs if job not in refused]
-        plain = [job for job in jobs if job.extras is None and job.state is JobState.QUEUED]
+        plain = plain_of(jobs)
         if plain:
-            self._backend.insert(connection, PLAIN, plain_rows(plain, offset_s))
+            self._backend.insert_plain(connection, plain, offset_s)
         if len(plain) < len(jobs):
             are_plain = set(plain)
             rows = [row_of(job, offset_s) for job in jobs if job not in are_plain]
@@ -304,12 +318,20 @@ def _engine(url: URL, backend: Backend, timeout_s: float) -> Engine:
     def prepare(driver_connection: Any, _record: Any) -> None:
         backend.prepare(driver_connection)
 
+    event.listen(engine, "begin", backend.begin)
     return engine
+
+
+def _offset_s() -> float:
+    """What the wall clock is ahead of the monotonic one."""
+    return time.time() - time.monotonic()
 
 
 def _holder(connection: Connection) -> str:
     try:
-        return read_meta(connection, "owner") or "one that is just starting"
+        connection.rollback()
+        with connection.begin():  # which ends here: it is the owner who has to write
+            return read_meta(connection, "owner") or "one that is just starting"
     except DBAPIError:
         return "one that is just starting"
 

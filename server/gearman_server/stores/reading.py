@@ -17,7 +17,7 @@ from sqlalchemy.sql import ColumnElement
 
 from gearman_server.errors import StoreError
 from gearman_server.replay import StoredJob, Wanted
-from gearman_server.stores.backends import JOBS, Backend
+from gearman_server.stores.backends import JOBS, ONLY_READS, Backend
 from gearman_server.stores.reasons import is_locked, reason_of
 from gearman_server.stores.rows import COLUMNS, OWNER, stored_job
 
@@ -186,7 +186,9 @@ class StoredRows:
         try:
             is_connected = False
             if self._connection is None:
-                self._connection = self._engine.connect().execution_options(yield_per=_ROWS_AT_ONCE)
+                self._connection = self._engine.connect().execution_options(
+                    yield_per=_ROWS_AT_ONCE, **{ONLY_READS: True}
+                )
             is_connected = True
             rows = []
             size_bytes = 0

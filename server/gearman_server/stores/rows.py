@@ -58,8 +58,13 @@ PLAIN: Final = Layout(
 Row = tuple[Any, ...]
 
 
+def plain_of(jobs: Iterable[Job]) -> list[Job]:
+    """The plain ones: those that wait for their first attempt, and have nothing that few jobs have."""
+    return [job for job in jobs if job.extras is None and job.state is JobState.QUEUED]
+
+
 def plain_rows(jobs: Iterable[Job], offset_s: float) -> list[Row]:
-    """What is inserted for jobs that have no extras, and wait. The hot path.
+    """What is inserted for plain jobs. The hot path.
 
     `offset_s` is what the wall clock is ahead of the monotonic one.
     """

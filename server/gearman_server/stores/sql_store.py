@@ -1,11 +1,15 @@
 """The durable store as the broker sees it: changes accumulate here, on the loop's thread, and are written in batches.
 
 A batch is handed to the writer at the end of the loop's pass when an insert is in it, and else after a short delay:
-nobody waits for anything but inserts. One batch is on its way at a time; what comes meanwhile makes up the next one.
+nobody waits for anything but inserts. What comes while a batch is written makes up the next one. That one goes to the
+writer ahead of time once it has as many inserts and nothing else: then the writer need not wait for the loop, and
+whatever becomes of the batch before, nothing in this one depends on it. Behind a batch that undoes inserts nothing is
+handed over, for their jobs may be inserted anew.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -57,10 +61,8 @@ class SqlStore:
         #: How far the schedules have come, as read by `open`.
         self.schedule_marks: dict[str, ScheduleMark] = {}
         self._open = Batch()
-        # What the writer has; None when it is idle.
-        self._in_flight: Batch | None = None
-        # Whether what the writer has takes too long: its submitters were told that it failed.
-        self._is_overdue = False
+        # What the writer has, the oldest first: the one that it writes, and at most one that waits behind.
+        self._in_flight: deque[Batch] = deque()
         self._is_in_trouble = False
         self._failed_at = 0.0
 
@@ -182,6 +184,8 @@ class SqlStore:
         batch = self._open
         if job in batch.inserts:
             del batch.inserts[job]
+            if not batch.inserts:
+                batch.since = None
         else:
             batch.updates.pop(job, None)
             batch.deletes.append(row_id(job))
@@ -218,25 +222,35 @@ class SqlStore:
 
     def _end_pass(self) -> None:
         batch = self._open
-        if self._writer.is_busy:
-            if self._is_overdue and batch.inserts:
+        if self._in_flight:
+            if batch.inserts and self._in_flight[0].is_given_up:
                 self._fail(self._take_inserts())
+            elif self._may_wait_behind(batch):
+                self._hand_over()
         elif batch.inserts:
             self._hand_over()
         elif batch and not self._is_in_trouble and not self._lazy_timer.active:
             self._lazy_timer.start(self._hand_over_if_idle)
 
+    def _may_wait_behind(self, batch: Batch) -> bool:
+        """Whether it can be handed over while another is being written."""
+        if len(self._in_flight) > 1 or self._is_in_trouble or not batch.has_inserts_alone:
+            return False
+        before = self._in_flight[0]
+        return not before.undoes_inserts and len(batch.inserts) >= len(before.inserts)
+
     def _hand_over_if_idle(self) -> None:
-        if not self._writer.is_busy:
+        if not self._in_flight:
             self._hand_over()
 
     def _hand_over(self) -> None:
         batch, self._open = self._open, Batch()
-        self._in_flight = batch
+        self._in_flight.append(batch)
         now = monotonic()
         # Once it is known that the database is away, nobody has to wait for it to come back.
         deadline = now if self._is_in_trouble or batch.since is None else batch.since + self._timeout_s
-        wants_numbers = self._reserved is None and self._numbers_end - self._number < _FEW_NUMBERS
+        has_few = self._reserved is None and self._numbers_end - self._number < _FEW_NUMBERS
+        wants_numbers = has_few and len(self._in_flight) == 1
         self._writer.write(Order(batch, deadline, wants_numbers))
         if not self._overdue_timer.active:
             self._overdue_timer.start(self._look_at_the_clock)
@@ -253,35 +267,37 @@ class SqlStore:
 
     def _look_at_the_clock(self) -> None:
         """Nobody waits longer than the timeout. What the writer has may still be committed: it is undone then."""
-        batch = self._in_flight
-        if batch is None:
+        if not self._in_flight:
             self._overdue_timer.stop()
             return
         too_old = monotonic() - self._timeout_s * (1 - 1 / _LOOKS)
-        if self._is_overdue or (batch.since or monotonic()) > too_old:
+        waiting = [batch.since for batch in (*self._in_flight, self._open) if batch.since is not None]
+        if self._in_flight[0].is_given_up or not waiting or min(waiting) > too_old:
             return
-        self._is_overdue = True
         self._troubled(StoreError(f"no answer within {self._timeout_s:g} s"))
-        jobs = [*batch.inserts, *self._take_inserts()]
-        self._open.deletes += map(row_id, batch.inserts)
-        self._fail(jobs)
+        jobs: list[Job] = []
+        for batch in self._in_flight:
+            batch.is_given_up = True
+            jobs += batch.inserts
+        self._open.deletes += map(row_id, jobs)
+        self._open.undoes_inserts |= bool(jobs)
+        self._fail([*jobs, *self._take_inserts()])
         self._database.break_off()
 
     # --- what became of a batch
 
     def _on_outcome(self, outcome: Outcome) -> None:
-        batch, self._in_flight = outcome.batch, None
-        is_overdue, self._is_overdue = self._is_overdue, False
+        batch = self._in_flight.popleft()
         if outcome.numbers is not None:
             self._reserved = outcome.numbers
         if outcome.failure is not None:
             self._open.take_back(batch)
             self._troubled(outcome.failure)
-            if not is_overdue:
+            if not batch.is_given_up:
                 self._broker.inserts_failed(batch.inserts)
             return
         self._succeeded()
-        if not is_overdue:
+        if not batch.is_given_up:
             if outcome.refused:
                 self._broker.inserts_failed(outcome.refused)
                 for job in outcome.refused:
@@ -300,8 +316,7 @@ class SqlStore:
 
     def _probe(self) -> None:
         """Try to write what is left, or nothing at all: what the store answers is an outcome like any other."""
-        if not self._writer.is_busy:
-            self._hand_over()
+        self._hand_over_if_idle()
 
     def _succeeded(self) -> None:
         """Something was written. On a full disk some batches find room and others don't: that is no recovery yet."""

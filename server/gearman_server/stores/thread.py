@@ -1,4 +1,4 @@
-"""A native thread for calls that block, one at a time; results are delivered on the loop's thread.
+"""A native thread for calls that block, one after the other; results are delivered on the loop's thread.
 
 Native even where the program that embeds the server is monkey-patched.
 """
@@ -6,13 +6,18 @@ Native even where the program that embeds the server is monkey-patched.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gevent.monkey import get_original
 
+if TYPE_CHECKING:
+    from queue import SimpleQueue
+
 _start_thread: Final = get_original("_thread", "start_new_thread")
 _new_lock: Final = get_original("_thread", "allocate_lock")
+_new_queue: Final = get_original("queue", "SimpleQueue")
 #: As `time.sleep`, for calls on such a thread.
 native_sleep: Final = get_original("time", "sleep")
 
@@ -24,48 +29,53 @@ class NativeThread:
     """Runs calls that the loop hands over. A call returns what is to be done on the loop, and must not raise."""
 
     def __init__(self, loop: Any) -> None:
-        self._call: Callable[[], Delivery] | None = None
-        self._delivery: Delivery | None = None
-        self._wake = _new_lock()
-        self._wake.acquire()
+        # None: there will be no more.
+        self._calls: SimpleQueue[Callable[[], Delivery] | None] = _new_queue()
+        self._deliveries: deque[Delivery] = deque()
+        self._undelivered = 0
         self._ended = _new_lock()
         self._ended.acquire()
         self._done: Any = loop.async_()
         self._done.start(self._deliver)
-        #: Whether a call is being carried out, or its result has yet to be delivered.
-        self.is_busy = False
         _start_thread(self._run, ())
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call has yet to be carried out, or its result to be delivered."""
+        return self._undelivered > 0
+
     def run(self, call: Callable[[], Delivery]) -> None:
-        """Hand a call over. The thread must not be busy."""
-        self.is_busy = True
-        self._call = call
-        self._wake.release()
+        """Hand a call over: it begins when those before it have ended. The caller bounds their number."""
+        self._undelivered += 1
+        self._calls.put(call)
 
     def stop(self, patience_s: float) -> bool:
-        """Let it finish its call, deliver the result, and end. Blocks; False: it takes longer, and goes on alone."""
+        """Let it finish its calls, deliver the results, and end. Blocks; False: it takes longer, and goes on alone."""
         deadline = time.monotonic() + patience_s
-        while self.is_busy and self._delivery is None and time.monotonic() < deadline:
+        while self._undelivered > len(self._deliveries) and time.monotonic() < deadline:
             native_sleep(0.001)
         self._deliver()
         self._done.stop()
         if self.is_busy:
             return False
-        self._wake.release()
+        self._calls.put(None)
         return bool(self._ended.acquire(timeout=patience_s))
 
     def _deliver(self) -> None:
-        delivery, self._delivery = self._delivery, None
-        if delivery is not None:
-            self.is_busy = False
-            delivery()
+        while self._deliveries:
+            self._undelivered -= 1
+            deliver = self._deliveries.popleft()
+            try:
+                deliver()
+            except BaseException:
+                self._done.send()  # for those behind it
+                raise
 
     def _run(self) -> None:
         while True:
-            self._wake.acquire()
-            call, self._call = self._call, None
+            call = self._calls.get()
             if call is None:
                 break
-            self._delivery = call()
+            self._deliveries.append(call())
             self._done.send()
         self._ended.release()

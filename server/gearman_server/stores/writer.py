@@ -35,9 +35,8 @@ class Order(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of it."""
+    """What became of the batch that was handed over first, of those whose outcome is not known yet."""
 
-    batch: Batch
     #: Jobs that the database refuses for what they hold.
     refused: Sequence[Job] = ()
     failure: StoreError | None = None
@@ -52,13 +51,8 @@ class Writer:
         self._report = report
         self._thread = NativeThread(loop)
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether a batch is being written."""
-        return self._thread.is_busy
-
     def write(self, order: Order) -> None:
-        """Hand a batch over. The writer must not be busy."""
+        """Hand a batch over: it is written after those before it, whatever becomes of these."""
         self._thread.run(partial(self._carry_out, order))
 
     def stop(self, patience_s: float) -> bool:
@@ -74,14 +68,16 @@ class Writer:
         return partial(self._report, self._outcome(order))
 
     def _outcome(self, order: Order) -> Outcome:
+        if order.batch.is_given_up:
+            return Outcome(failure=StoreError("given up before it was written"))
         try:
             refused = self._write(order)
         except StoreError as failure:
-            return Outcome(order.batch, failure=failure)
+            return Outcome(failure=failure)
         except Exception as failure:  # noqa: BLE001 - the thread's boundary: it must not die
             reason = f"internal error: {type(failure).__name__}: {failure}"
-            return Outcome(order.batch, failure=StoreError(reason))
-        return Outcome(order.batch, refused, numbers=self._numbers() if order.wants_numbers else None)
+            return Outcome(failure=StoreError(reason))
+        return Outcome(refused, numbers=self._numbers() if order.wants_numbers else None)
 
     def _numbers(self) -> range | None:
         """More numbers; there is time to try again."""

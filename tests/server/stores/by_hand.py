@@ -54,23 +54,23 @@ class HandWriter:
 
     def __init__(self, database, _loop, report) -> None:
         self._database, self._report = database, report
-        self.order = None
+        self.orders = []
 
     @property
     def is_busy(self):
-        return self.order is not None
+        return bool(self.orders)
 
     def write(self, order):
-        assert self.order is None
-        self.order = order
+        assert len(self.orders) < 2, "nothing is without a bound"
+        self.orders.append(order)
 
     def end(self, how):
-        order, self.order = self.order, None
+        order = self.orders.pop(0)
         if how != "fails":
             refused = self._database.write(order.batch, is_repeated=False)
             assert refused == [], "a row was written twice"
         failure = None if how == "succeeds" else StoreError("no space left")
-        self._report(Outcome(order.batch, failure=failure))
+        self._report(Outcome(failure=failure))
 
     def stop(self, _patience_s):
         return True

@@ -111,10 +111,10 @@ def database_of(tmp_path: Path) -> Iterator[Callable[[str], StoreDatabase]]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk of its own, with 48 MiB; of them SQLite's log takes 16 at most."""
+    """A folder on a disk of its own, with 64 MiB; of them SQLite's log takes 32 at most."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "small", folder], check=False).returncode != 0:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "small", folder], check=False).returncode != 0:
         pytest.skip("only root may mount a file system")
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)

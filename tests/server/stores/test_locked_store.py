@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import re
 import time
 
 import pytest
@@ -128,3 +129,14 @@ def test_a_job_that_is_done_before_the_next_batch_is_never_marked_as_running(dat
     assert take_job(worker) == handle
     assert server.peer().ask(BACKGROUND, b"f", b"u", b"w") == (CREATED, handle)
     assert database.rows("handle, state") == [(kept, 1), (handle, 1)]
+
+
+def test_a_start_waits_for_somebody_elses_lock_as_long_as_it_may(database, locked, start_durable, run_command):
+    start_durable(database).stop()
+    with locked():
+        started = time.monotonic()
+        done = run_command("--store", database.url, "--store-timeout", "3", "-p", "0")
+        waited_s = time.monotonic() - started
+    assert done.returncode == 1
+    assert re.search("can't be used: database is locked", done.stderr)
+    assert waited_s >= 3

@@ -1,0 +1,182 @@
+"""When a batch is handed to the writer: one is written, and one more may wait behind it."""
+
+import gevent
+import gevent.event
+import pytest
+
+from gearman_client.packet import PacketType
+from gearman_server.stores import sql_store
+from gearman_server.stores.settings import StoreSettings
+from gearman_server.stores.sql_store import WELL_AFTER_S, SqlStore
+from gearman_server.stores.writer import Writer
+
+from .by_hand import HandLoop, HandWriter
+
+TIMEOUT_S = 3.0
+NOT_STORED = [(PacketType.ERROR, b"QUEUE_ERROR\0The job could not be stored")]
+
+
+class Handing:
+    """A broker over a real SQLite file; the loop's passes and the writer go on at the word of the test."""
+
+    def __init__(self, store, harness) -> None:
+        self.loop, self.harness = HandLoop(), harness
+        self.store = store
+        store.start(harness.broker, self.loop)
+        self.lazy, self.probe, self.overdue, _nudge = self.loop.timers
+        self.writer = store._writer
+        self.client = harness.peer()
+
+    def submit(self, jobs=1, unique=b""):
+        """Clients of their own, who are handed their answers later; then the pass ends."""
+        clients = [self.harness.peer() for _ in range(jobs)]
+        for client in clients:
+            client.send(PacketType.SUBMIT_JOB_BG, b"f", unique, b"w")
+        self.loop.pass_end.fire()
+        return clients
+
+    @property
+    def sizes(self):
+        """How many inserts there are in each batch that the writer has."""
+        return [len(order.batch.inserts) for order in self.writer.orders]
+
+
+@pytest.fixture
+def handing(make_broker, tmp_path, monkeypatch):
+    store = SqlStore(StoreSettings(f"sqlite:///{tmp_path}/jobs.db", TIMEOUT_S))
+    store.open()
+    harness = make_broker(store=store)
+    monkeypatch.setattr(sql_store, "Writer", HandWriter)
+    monkeypatch.setattr(sql_store, "monotonic", lambda: harness.now)
+    yield Handing(store, harness)
+    store.close()
+
+
+def answers(clients):
+    return [client.take() for client in clients]
+
+
+def test_what_comes_while_a_batch_is_written_waits_behind_it_once_it_is_as_large(handing):
+    first = handing.submit(2)
+    assert handing.sizes == [2]
+    second = handing.submit(1)
+    assert handing.sizes == [2]
+    second += handing.submit(1)
+    assert handing.sizes == [2, 2]
+    third = handing.submit(5)
+    assert handing.sizes == [2, 2]
+    handing.writer.end("succeeds")
+    assert [[kind for kind, _ in answer] for answer in answers(first)] == [[PacketType.JOB_CREATED]] * 2
+    assert answers(second + third) == [[]] * 7
+    handing.loop.pass_end.fire()
+    assert handing.sizes == [2, 5]
+
+
+def test_a_batch_that_failed_takes_nothing_with_it_that_waited_behind(handing):
+    [first], [second] = handing.submit(), handing.submit()
+    assert handing.sizes == [1, 1]
+    handing.writer.end("fails")
+    handing.writer.end("succeeds")
+    assert first.take() == NOT_STORED
+    assert [kind for kind, _ in second.take()] == [PacketType.JOB_CREATED]
+
+
+def test_what_depends_on_the_batch_before_waits_for_its_outcome(handing):
+    handing.submit()
+    worker = handing.harness.worker(b"f")
+    worker.send(PacketType.WORK_COMPLETE, worker.grab(), b"r")
+    handing.submit(2)
+    assert handing.sizes == [1]  # with the delete of a row that is just being inserted
+
+
+def test_nothing_is_handed_over_behind_a_batch_while_the_store_is_in_trouble(handing):
+    handing.submit()
+    handing.writer.end("fails")
+    handing.submit()
+    handing.submit()
+    assert handing.sizes == [1]
+
+
+def test_both_are_given_up_when_the_older_takes_too_long(handing):
+    clients = handing.submit() + handing.submit() + handing.submit()
+    assert handing.sizes == [1, 1]
+    handing.harness.advance(TIMEOUT_S)
+    handing.overdue.fire()
+    assert answers(clients) == [NOT_STORED] * 3
+    handing.writer.end("succeeds")
+    [late] = handing.submit()
+    assert late.take() == NOT_STORED  # the other is still on its way
+    handing.writer.end("succeeds")
+    handing.probe.fire_once()
+    [undone] = handing.writer.orders
+    assert len(undone.batch.deletes) == 2
+
+
+def test_an_insert_behind_something_for_which_nobody_waits_is_not_kept_waiting_longer_either(handing):
+    handing.submit()
+    handing.writer.end("succeeds")
+    worker = handing.harness.worker(b"f")
+    worker.send(PacketType.WORK_COMPLETE, worker.grab(), b"r")
+    handing.loop.pass_end.fire()
+    handing.lazy.fire_once()
+    assert handing.sizes == [0]
+    clients = handing.submit() + handing.submit()
+    handing.harness.advance(TIMEOUT_S)
+    handing.overdue.fire()
+    assert answers(clients) == [NOT_STORED] * 2
+
+
+def test_a_job_that_is_inserted_anew_waits_for_the_delete_of_its_first_row(handing):
+    handing.submit(unique=b"u")
+    handing.submit()
+    handing.harness.worker(b"f").grab()
+    handing.writer.end("fails")  # the job with the key runs on in memory
+    handing.harness.advance(WELL_AFTER_S)
+    handing.writer.end("succeeds")  # and the store is well again, as far as anybody knows
+    handing.probe.fire_once()
+    handing.loop.pass_end.fire()
+    handing.lazy.fire_once()
+    [undoing] = handing.writer.orders
+    assert len(undoing.batch.deletes) == 1
+    [again] = handing.submit(unique=b"u")
+    assert handing.writer.orders == [undoing]
+    handing.writer.end("fails")
+    assert again.take() == []
+    handing.loop.pass_end.fire()
+    handing.writer.end("succeeds")
+    [(kind, handle)] = again.take()
+    assert kind == PacketType.JOB_CREATED
+    with handing.store._database._transaction() as connection:
+        stored = connection.exec_driver_sql("SELECT handle FROM gearman_jobs").scalars().all()
+    assert handle in stored
+
+
+def test_a_batch_whose_only_job_ended_at_once_is_as_young_as_its_next_job(handing):
+    handing.submit()
+    worker = handing.harness.worker(b"f")
+    worker.grab()
+    handing.client.send(PacketType.SUBMIT_JOB_HIGH_BG, b"f", b"", b"ends at once")
+    worker.send(PacketType.WORK_COMPLETE, worker.grab(), b"r")
+    handing.writer.end("succeeds")
+    handing.harness.advance(100 * TIMEOUT_S)
+    handing.submit()
+    [order] = handing.writer.orders
+    assert order.deadline == handing.harness.now + TIMEOUT_S
+
+
+def test_a_batch_that_was_given_up_before_it_began_is_not_written(handing):
+    database, outcomes, is_known = handing.store._database, [], gevent.event.Event()
+
+    def report(outcome):
+        outcomes.append(outcome)
+        is_known.set()
+
+    handing.submit()
+    [order] = handing.writer.orders
+    order.batch.is_given_up = True
+    writer = Writer(database, gevent.get_hub().loop, report)
+    writer.write(order)
+    assert is_known.wait(20)
+    assert writer.stop(20)
+    assert [outcome.failure is not None for outcome in outcomes] == [True]
+    assert not database.stored_rows(1 << 62).are_there()

@@ -1,0 +1,119 @@
+"""How SQLite takes plain jobs in: by one statement that is a transaction, whatever the jobs have in common."""
+
+import tempfile
+from itertools import count
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gearman_server.function import Function
+from gearman_server.job import PRIORITIES, Job
+from gearman_server.policies import FunctionPolicy
+from gearman_server.stores.batch import Batch
+from gearman_server.stores.database import Database
+from gearman_server.stores.sqlite_insert import MAX_ROWS
+from gearman_server.stores.url import parse_url
+
+FUNCTIONS = [Function(name, FunctionPolicy()) for name in (b"f", b"g", b"\xff" * 8192)]
+numbers = count(1)
+
+
+@pytest.fixture(scope="module")
+def database():
+    with tempfile.TemporaryDirectory() as folder:
+        opened = Database(parse_url(f"sqlite:///{Path(folder) / 'jobs.db'}"), timeout_s=5.0)
+        opened.open()
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def statements(database):
+    """What the driver has been told since."""
+    driver_connection = database._connected().connection.driver_connection
+    told = []
+    driver_connection.set_trace_callback(told.append)
+    yield told
+    driver_connection.set_trace_callback(None)
+
+
+def a_job(function=FUNCTIONS[0], unique=b"", workload=b"w", priority=1, prefix=b"H:test"):
+    return Job(b"%s:%d" % (prefix, next(numbers)), function, unique, workload, priority, now=float(next(numbers)))
+
+
+def batch_of(jobs):
+    batch = Batch()
+    batch.inserts = dict.fromkeys(jobs)
+    return batch
+
+
+def stored(database, jobs):
+    """As rows that are read back, by their ids."""
+    rows = {}
+    first = min(int(job.handle.rpartition(b":")[2]) for job in jobs)
+    pages = database.stored_rows(end=1 << 62)
+    for priority in PRIORITIES:
+        last_id = first - 1
+        while last_id is not None:
+            page = pages.page(priority, last_id)
+            rows.update((job.handle, job) for job in page.jobs)
+            last_id = page.last_id
+    pages.close()
+    return rows
+
+
+jobs_of_all_kinds = st.builds(
+    a_job,
+    st.sampled_from(FUNCTIONS),
+    st.sampled_from([b"", b"-", b"\0\xff", b"u" * 64]),
+    st.binary(max_size=20),
+    st.sampled_from(PRIORITIES),
+    st.sampled_from([b"H:test", b"H:caf\xc3", b"H:1:2"]),
+)
+
+
+@given(
+    st.one_of(
+        st.lists(jobs_of_all_kinds, min_size=1), st.integers(1, 2 * MAX_ROWS).map(lambda n: [a_job() for _ in range(n)])
+    )
+)
+def test_what_was_given_is_what_is_stored(database, jobs):
+    assert database.write(batch_of(jobs), is_repeated=False) == []
+    rows = stored(database, jobs)
+    offset_s = rows[jobs[0].handle].submitted_at - jobs[0].submitted
+    for job in jobs:
+        row = rows.pop(job.handle)
+        assert (row.function, row.unique, row.workload) == (job.function.name, job.unique, job.workload)
+        assert (row.priority, row.was_running, row.requeues, row.failures) == (job.priority, False, 0, 0)
+        assert row.submitted_at == pytest.approx(offset_s + job.submitted, abs=1e-3)
+    assert rows == {}
+
+
+@pytest.mark.parametrize("number", [1, 5, MAX_ROWS])
+def test_a_batch_of_plain_jobs_is_one_statement_and_that_a_transaction(database, statements, number):
+    database.write(batch_of([a_job() for _ in range(number)]), is_repeated=False)
+    assert [statement.split()[0] for statement in statements] == ["INSERT"]
+
+
+@pytest.mark.parametrize(
+    "jobs", [[a_job() for _ in range(MAX_ROWS + 1)], [a_job(workload=b"w" * (3 << 20)) for _ in range(2)]]
+)
+def test_several_statements_are_one_transaction(database, statements, jobs):
+    database.write(batch_of(jobs), is_repeated=False)
+    assert [statement.split()[0] for statement in statements] == ["BEGIN", "INSERT", "INSERT", "COMMIT"]
+
+
+def test_what_else_a_batch_changes_is_in_the_same_transaction(database, statements):
+    batch = batch_of([a_job()])
+    batch.deletes.append(next(numbers))
+    database.write(batch, is_repeated=False)
+    assert [statement.split()[0] for statement in statements] == ["BEGIN", "DELETE", "INSERT", "COMMIT"]
+
+
+def test_one_that_can_not_be_stored_is_refused_alone(database):
+    jobs = [a_job() for _ in range(5)]
+    database.write(batch_of(jobs[2:3]), is_repeated=False)
+    assert database.write(batch_of(jobs), is_repeated=False) == [jobs[2]]
+    assert set(stored(database, jobs)) == {job.handle for job in jobs}

@@ -1,0 +1,74 @@
+"""The native thread: calls in their order, results on the loop's thread, and an end that forgets none."""
+
+import threading
+import time
+
+import gevent
+import gevent.event
+import pytest
+
+from gearman_server.stores.thread import NativeThread
+
+DEADLINE_S = 20.0
+
+
+@pytest.fixture
+def thread():
+    return NativeThread(gevent.get_hub().loop)
+
+
+def test_calls_are_carried_out_in_their_order_and_delivered_on_the_loops_thread(thread):
+    seen, delivered = [], gevent.event.Event()
+
+    def call(number):
+        caller = threading.get_ident()
+
+        def deliver():
+            seen.append((number, caller != threading.get_ident(), thread.is_busy))
+            if number == 2:
+                delivered.set()
+
+        return deliver
+
+    for number in range(3):
+        thread.run(lambda number=number: call(number))
+    assert thread.is_busy
+    assert delivered.wait(DEADLINE_S)
+    assert seen == [(0, True, True), (1, True, True), (2, True, False)]
+    assert thread.stop(DEADLINE_S)
+
+
+def test_its_end_delivers_what_was_handed_over(thread):
+    seen = []
+    for number in range(3):
+        thread.run(lambda number=number: lambda: seen.append(number))
+    assert thread.stop(DEADLINE_S)
+    assert seen == [0, 1, 2]
+
+
+def test_a_call_that_takes_longer_is_left_alone_at_the_end(thread):
+    may_end = threading.Event()
+    thread.run(lambda: may_end.wait(DEADLINE_S) and list)
+    assert not thread.stop(0.05)
+    may_end.set()
+    assert thread.stop(DEADLINE_S)
+
+
+def test_a_delivery_that_fails_holds_up_none_behind_it(thread):
+    delivered, reported = gevent.event.Event(), []
+
+    def fail():
+        raise ValueError("a bug")
+
+    hub = gevent.get_hub()
+    report, hub.handle_error = hub.handle_error, lambda *error: reported.append(error)
+    try:
+        thread.run(lambda: fail)
+        thread.run(lambda: delivered.set)
+        while len(thread._deliveries) < 2:
+            time.sleep(0.001)  # both are reported at once
+        assert delivered.wait(DEADLINE_S)
+    finally:
+        hub.handle_error = report
+    assert len(reported) == 1
+    assert thread.stop(DEADLINE_S)
