@@ -209,7 +209,7 @@ def test_a_stop_lets_the_running_job_finish_and_leaves_no_process(manager: Runni
     manager.start("defaults: {min: 2, max: 2, timeout: 1m}\n")
     family = manager.family()
     with manager.client(timeout_s=20) as client:
-        job = client.submit_background("nap", b"0.5")
+        job = client.submit_background("nap", b"2")
         eventually(lambda: manager.status()["functions"]["nap"]["running"] == 1, "the job runs")
         assert manager.stop() == 0
     assert "may be lost" not in manager.log()

@@ -85,24 +85,29 @@ def launch(manager: RunningManager) -> None:
     eventually(manager.settled, "all workers registered")
 
 
-@pytest.mark.parametrize("concurrency", ["", "pools: {nap: {concurrency: 4, max: 1}}\n"])
+@pytest.mark.parametrize("concurrency", ["", "pools: {gate: {concurrency: 4, max: 1}}\n"])
 def test_jobs_run_and_the_pool_follows_the_queue_over_tls(
-    manager: RunningManager, certificates: Certificates, start_tls_server: Callable[..., TlsServer], concurrency: str
+    manager: RunningManager,
+    certificates: Certificates,
+    start_tls_server: Callable[..., TlsServer],
+    tmp_path: Path,
+    concurrency: str,
 ) -> None:
-    server = start_tls_server()
-    manager.write_module("nap.py", NAP)
+    server, gate = start_tls_server(), tmp_path / "gate"
+    manager.write_module("gate.py", GATE)
     manager.write_module("turn.py", "def turn(job):\n    return job.workload[::-1]\n")
-    pools = concurrency or "pools: {nap: {min: 1, max: 3}}\n"
+    pools = concurrency or "pools: {gate: {min: 1, max: 3}}\n"
     write_config(manager, server.address, f"ca_file: {certificates.ca}", pools)
     launch(manager)
     with Client(server.address, tls=Tls(str(certificates.ca))) as client:
         workload = os.urandom(1 << 20) * 3
         assert client.submit("turn", workload, timeout_s=DEADLINE_S) == workload[::-1]
-        client.submit_background_many("nap", [b"0.5"] * 8)
+        client.submit_background_many("gate", [os.fsencode(gate)] * 8)
         if not concurrency:
-            eventually(lambda: len(manager.workers("nap")) == 3, "the pool grows with its queue")
-        assert "nap" in manager.command("jobs", "list").stdout
-        assert client.submit("nap", b"0", timeout_s=DEADLINE_S)
+            eventually(lambda: len(manager.workers("gate")) == 3, "the pool grows with its queue")
+        assert manager.command("jobs", "list").stdout.count(" gate ") == 8
+        gate.touch()
+        assert client.submit("gate", os.fsencode(gate), timeout_s=DEADLINE_S)
     assert "tells of its queues" in manager.log()
     assert manager.stop() == 0
 
