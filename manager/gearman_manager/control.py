@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,9 @@ import gevent.socket
 from flask import Flask, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from gevent.pywsgi import WSGIServer
+from werkzeug.exceptions import HTTPException
 
+from gearman_manager.control_body import json_body
 from gearman_manager.control_jobs import job_routes
 from gearman_manager.control_port import ControlPort
 from gearman_manager.errors import ManagerError, StartError
@@ -45,6 +47,7 @@ def make_app(commands: Commands) -> Flask:
     app = Flask("gearman_manager.control", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
+    app.url_map.merge_slashes = False  # an empty name is no redirection
 
     @app.get("/status")
     def status() -> ResponseReturnValue:
@@ -60,23 +63,23 @@ def make_app(commands: Commands) -> Flask:
         commands.reload()
         return jsonify({"reloading": True}), 202
 
-    @app.post("/pools/<name>/scale")
+    @app.post("/pools/<path:name>/scale")
     def scale(name: str) -> ResponseReturnValue:
-        size = request.get_json()
-        commands.scale(name, int(size["min"]), int(size["max"]))
-        return jsonify(size), 202
+        low, high = _size(json_body("min", "max"))
+        commands.scale(name, low, high)
+        return jsonify({"min": low, "max": high}), 202
 
     @app.post("/restart")
     def restart() -> ResponseReturnValue:
         commands.restart(request.args.get("pool"))
         return jsonify({"restarting": request.args.get("pool")}), 202
 
-    @app.post("/pools/<name>/pause")
+    @app.post("/pools/<path:name>/pause")
     def pause(name: str) -> ResponseReturnValue:
         commands.pause(name, True)
         return jsonify({"paused": True}), 202
 
-    @app.post("/pools/<name>/resume")
+    @app.post("/pools/<path:name>/resume")
     def resume(name: str) -> ResponseReturnValue:
         commands.pause(name, False)
         return jsonify({"paused": False}), 202
@@ -90,12 +93,28 @@ def make_app(commands: Commands) -> Flask:
         return Response(lines, mimetype="text/plain; charset=utf-8")
 
     app.register_blueprint(job_routes(commands.jobs))
+    _tell_why(app)
+    return app
+
+
+def _tell_why(app: Flask) -> None:
+    """Every refusal is JSON with an `error`."""
 
     @app.errorhandler(ManagerError)
     def refused(error: ManagerError) -> ResponseReturnValue:
         return jsonify({"error": str(error)}), 400
 
-    return app
+    @app.errorhandler(HTTPException)
+    def impossible(error: HTTPException) -> ResponseReturnValue:
+        why = "; the manager's log has the reason" if error.code == 500 else ""
+        return jsonify({"error": f"{request.method} {request.path}: {error.code} {error.name}{why}"}), error.code or 500
+
+
+def _size(body: Mapping[str, Any]) -> tuple[int, int]:
+    low, high = body.get("min"), body.get("max")
+    if not isinstance(low, int) or not isinstance(high, int):
+        raise ManagerError(f"min and max, two whole numbers, are expected, not {low!r} and {high!r}")
+    return low, high
 
 
 class ControlServer:

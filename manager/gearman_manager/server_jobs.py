@@ -67,40 +67,56 @@ class ServerJobs:
         Raises:
             ManagerError: no server has it.
         """
-        for server, admin in self._each():
-            answer = admin.command(f"{family} show {_word(handle)}")
-            if not answer.startswith(b"ERR UNKNOWN_JOB"):
-                pairs = (line.split(b"\t", 1) for line in _table(answer))
-                return {**_row((name.decode(), value) for name, value in pairs), "server": server}
+        command = f"{family} show {_word(handle)}"
+        for server in self._by_name():
+            with self._connected(server) as admin:
+                answer = admin.command(command)
+                if not answer.startswith(b"ERR UNKNOWN_JOB"):
+                    pairs = (line.split(b"\t", 1) for line in _table(answer))
+                    return {**_row((name.decode(), value) for name, value in pairs), "server": server}
         raise ManagerError(f"there is no {'dead letter' if family == 'dead' else 'job'} {handle}")
 
     def cancel(self, handles: Sequence[str]) -> int:
-        """Cancel jobs; returns how many there were."""
+        """Cancel jobs; returns how many there were.
+
+        Raises:
+            ManagerError: a server refused, as it does when commands from here may not change anything.
+        """
         cancelled = 0
-        for _, admin in self._each():
-            for handle in handles:
-                cancelled += admin.command(f"cancel job {_word(handle)}").startswith(b"OK")
+        for server in self._by_name():
+            with self._connected(server) as admin:
+                for handle in handles:
+                    answer = admin.command(f"cancel job {_word(handle)}")
+                    if answer.startswith(b"ERR NOT_ALLOWED"):
+                        raise _refused(answer)
+                    cancelled += answer.startswith(b"OK")
         return cancelled
 
     def change(self, command: str, arguments: Sequence[str]) -> int:
-        """`jobs purge`, `dead retry` or `dead drop`, on every server; returns how many jobs were concerned."""
+        """`jobs purge`, `dead retry` or `dead drop`, on every server; returns how many jobs were concerned.
+
+        Raises:
+            ManagerError: a server does not know the command, or refuses it.
+        """
         changed = 0
-        for _, admin in self._each(CHANGE_TIMEOUT_S):
-            answer = admin.command(" ".join([command, *arguments]))
-            if not answer.startswith(b"OK "):
-                raise _refused(answer)
-            changed += int(answer.split()[1])
+        for server in self._by_name():
+            with self._connected(server, CHANGE_TIMEOUT_S) as admin:
+                answer = admin.command(" ".join([command, *arguments]))
+                if not answer.startswith(b"OK "):
+                    raise _refused(answer)
+                changed += int(answer.split()[1])
         return changed
 
     def schedules(self) -> list[Row]:
         """The schedules of all job servers that have some."""
         rows: list[Row] = []
-        for server, admin in self._each():
-            answer = admin.command("schedules list")
-            if answer.startswith(b"ERR UNKNOWN_COMMAND"):
-                continue  # a server of others has none
-            cells = (line.split(b"\t") for line in _table(answer))
-            rows += [{**_row(zip(_COLUMNS["schedules"], row, strict=True)), "server": server} for row in cells]
+        for server in self._by_name():
+            with self._connected(server) as admin:
+                answer = admin.command("schedules list")
+                if answer.startswith(b"ERR UNKNOWN_COMMAND"):
+                    continue  # a server of others has none
+                cells = (line.split(b"\t") for line in _table(answer))
+                rows += [{**_row(zip(_COLUMNS["schedules"], row, strict=True)), "server": server} for row in cells]
         return rows
 
     def trigger(self, name: str) -> str:
@@ -109,24 +125,22 @@ class ServerJobs:
         Raises:
             ManagerError: no server has such a schedule, or it can't be submitted.
         """
-        for _, admin in self._each():
-            answer = admin.command(f"schedules trigger {_word(name)}")
-            if answer.startswith(b"OK "):
-                return answer.split()[1].decode()
-            if not answer.startswith((b"ERR UNKNOWN_SCHEDULE", b"ERR UNKNOWN_COMMAND")):
-                raise _refused(answer)
+        command = f"schedules trigger {_word(name, 'name of a schedule')}"
+        for server in self._by_name():
+            with self._connected(server) as admin:
+                answer = admin.command(command)
+                if answer.startswith(b"OK "):
+                    return answer.split()[1].decode()
+                if not answer.startswith((b"ERR UNKNOWN_SCHEDULE", b"ERR UNKNOWN_COMMAND")):
+                    raise _refused(answer)
         raise ManagerError(f"there is no schedule {name}; `gearman-manager schedules` lists those that there are")
 
     def _by_name(self) -> dict[str, Address]:
         return {str(address): address for address in self._addresses()}
 
-    def _each(self, timeout_s: float = ANSWER_TIMEOUT_S) -> Iterator[tuple[str, AdminClient]]:
-        for server in self._by_name():
-            with self._connected(server, timeout_s) as admin:
-                yield server, admin
-
     @contextmanager
     def _connected(self, server: str, timeout_s: float = ANSWER_TIMEOUT_S) -> Iterator[AdminClient]:
+        """Asks one server. What goes wrong meanwhile, its refusals included, is a ManagerError that names it."""
         try:
             connection = connect_to(self._by_name()[server], CONNECT_TIMEOUT_S)
             with AdminClient(connection, timeout_s=timeout_s) as admin:
@@ -145,10 +159,10 @@ def conditions_of(function: str | None, older_s: float | None) -> list[str]:
     return words if older_s is None else [*words, f"older={older_s:g}"]
 
 
-def _word(handle: str) -> str:
-    if not handle.isprintable() or " " in handle:
-        raise ManagerError(f"{handle!r} is no handle of a job")
-    return handle
+def _word(word: str, what: str = "handle of a job") -> str:
+    if not word.isprintable() or " " in word or not word:
+        raise ManagerError(f"{word!r} is no {what}")
+    return word
 
 
 def _next(addresses: Sequence[str], server: str, cursor: str | None) -> dict[str, str] | None:

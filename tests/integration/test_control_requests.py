@@ -1,0 +1,122 @@
+"""What a program gets that talks to the control API, above all when its request makes no sense: JSON, and why."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import BIN, RunningManager, eventually
+
+
+class Api:
+    """The control socket, as `curl --unix-socket` talks to it."""
+
+    def __init__(self, manager: RunningManager) -> None:
+        self._path = manager.folder / "run" / "control.sock"
+
+    def ask(self, method: str, resource: str, body: str | None = None) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection("localhost", timeout=30)
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.connect(str(self._path))
+        headers = {} if body is None else {"Content-Type": "application/x-www-form-urlencoded"}  # as curl -d
+        connection.request(method, resource, body, headers)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        connection.close()
+        return response.status, answer
+
+
+@pytest.fixture
+def api(napping: RunningManager) -> Api:
+    """The API of a manager with one pool, `nap`."""
+    napping.start("pools: {nap: {functions: [nap], min: 1, max: 1}}\n")
+    return Api(napping)
+
+
+#: Method, resource, body; the answer's status, and a part of its `error`.
+MISTAKES = [
+    ("GET", "/nope", None, 404, "GET /nope: 404 Not Found"),
+    ("GET", "/reload", None, 405, "GET /reload: 405 Method Not Allowed"),
+    ("GET", "/jobs/", None, 400, "'' is no handle of a job"),
+    ("GET", "/jobs?functon=nap", None, 400, "functon: there is no such condition; there are server, function"),
+    ("GET", "/jobs?limit=-1", None, 400, "limit= takes a whole number"),
+    ("POST", "/jobs/cancel", "[]", 400, "a JSON object is expected as the body, with handles"),
+    ("POST", "/jobs/cancel", '{"handles": "H:box:1"}', 400, "handles: a list of job handles is expected"),
+    ("POST", "/jobs/purge", '{"function": "nap", "oldr": 60}', 400, "oldr: there is no such key"),
+    ("POST", "/jobs/purge", '{"function": "nap", "older": -1}', 400, "a number of seconds from 0 up is expected"),
+    ("POST", "/dead/drop", '{"function": "nap", "older": NaN}', 400, "a number of seconds from 0 up is expected"),
+    ("POST", "/dead/drop", '{"all": true, "function": "nap"}', 400, '"all": true alone is expected'),
+    ("POST", "/dead/drop", '{"handles": ["H:box:1"], "function": "nap"}', 400, "either handles, or function"),
+    ("POST", "/pools/nap/scale", '{"min": 2}', 400, "min and max, two whole numbers, are expected, not 2 and None"),
+    ("POST", "/pools/a/b/pause", None, 400, "there is no pool a/b; the pools are: nap"),
+    ("POST", "/pools//pause", None, 404, "404 Not Found"),
+    ("POST", "/schedules/trigger", '{"name": "a b"}', 400, "'a b' is no name of a schedule"),
+]
+
+
+def test_every_refusal_is_json_and_says_why(api: Api, napping: RunningManager) -> None:
+    for method, resource, body, status, message in MISTAKES:
+        answered, answer = api.ask(method, resource, body)
+        assert (answered, message in answer["error"]) == (status, True), (resource, body, answer)
+    assert "Traceback" not in napping.log()
+    assert [worker["state"] for worker in napping.workers("nap")] == ["idle"]
+
+
+def test_a_body_is_json_whatever_the_type_that_curl_gives_it(api: Api, napping: RunningManager) -> None:
+    assert api.ask("POST", "/pools/nap/scale", '{"min": 2, "max": 3}') == (202, {"min": 2, "max": 3})
+    assert api.ask("POST", "/jobs/purge", '{"function": "nap", "older": null}') == (200, {"cancelled": 0})
+    eventually(napping.settled, "two workers")
+
+
+def start_with_servers(manager: RunningManager, address: str) -> None:
+    """A manager whose job server is not its own."""
+    manager.config_file.write_text(f"run_dir: run\nservers: [{address}]\n")
+    manager.launch()
+    eventually(manager.settled, "the worker is registered")
+
+
+#: What only our job server knows.
+OF_OURS = [
+    ("jobs", "list"),
+    ("jobs", "show", "H:none:1"),
+    ("jobs", "purge", "nap", "--yes"),
+    ("dead", "list"),
+    ("dead", "show", "H:none:1"),
+    ("dead", "retry", "--all"),
+    ("dead", "drop", "--all", "--yes"),
+]
+
+
+def test_of_a_job_server_that_is_not_ours_it_is_said_so(napping: RunningManager, gearmand: str) -> None:
+    start_with_servers(napping, gearmand)
+    for command in OF_OURS:
+        refused = napping.command(*command, check=False)
+        assert f"{gearmand} is no gearman-server: it can't be asked for its jobs" in refused.stderr, command
+        assert refused.returncode == 1
+    assert "Traceback" not in napping.log()
+
+
+@pytest.fixture
+def closed_server(tmp_path: Path) -> Iterator[str]:
+    """The address of a gearman-server that lets no text command from here change anything."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    program = [BIN / "gearman-server", "-p", str(port), "--admin-allow", "192.0.2.1", "--config-file", ""]
+    with (tmp_path / "server.log").open("wb") as log, subprocess.Popen(program, stderr=log) as server:
+        yield f"127.0.0.1:{port}"
+        server.kill()
+
+
+def test_what_a_job_server_does_not_allow_is_said(napping: RunningManager, closed_server: str) -> None:
+    start_with_servers(napping, closed_server)
+    for command in (("jobs", "cancel", "H:none:1"), ("jobs", "purge", "nap", "--yes"), ("dead", "retry", "--all")):
+        refused = napping.command(*command, check=False)
+        assert f"the job server {closed_server} says: NOT_ALLOWED" in refused.stderr, (command, refused.stderr)
+        assert refused.returncode == 1
