@@ -1,5 +1,6 @@
 """What all commands share: reading the configuration, finding the running manager, mistakes as messages."""
 
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 _Parameters = ParamSpec("_Parameters")
 #: The context's key for what the command line says against the configuration file.
 OVERRIDES: Final = "gearman_manager.migration.overrides"
+
+#: Of a disk that is full for what the output is redirected to.
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def _use_config(context: click.Context, _parameter: click.Parameter, value: Path | None) -> None:
@@ -58,6 +62,10 @@ def mistakes_are_messages(command: Callable[_Parameters, None]) -> Callable[_Par
             sys.exit(exit_codes.CONFIGURATION)
         except ManagerError as error:
             fail(str(error), exit_codes.FAILURE)
+        except OSError as error:
+            if error.errno not in _NO_ROOM:
+                raise
+            fail(f"the output can't be written: {error.strerror}", exit_codes.FAILURE)
 
     return wrapper
 

@@ -1,6 +1,7 @@
 """The commands `jobs` and `dead`: what waits and runs on the job servers, and what failed for good."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -10,11 +11,14 @@ import click
 from gearman_manager.command_context import ask, mistakes_are_messages
 from gearman_manager.completion import functions
 from gearman_manager.errors import ManagerError
-from gearman_manager.units import UnitError, parse_duration_s
+from gearman_manager.units import UnitError, format_duration, parse_duration_s
 
 #: A change of very many jobs takes its time.
 CHANGE_TIMEOUT_S: Final = 300.0
 _PAGE_LINES: Final = 1000
+#: A question before a change counts so many, and then says "or more".
+_COUNTED: Final = 10_000
+_WAITING: Final = frozenset({"waiting", "delayed"})
 
 Row = dict[str, Any]
 Show = Callable[[Sequence[Row]], None]
@@ -92,10 +96,11 @@ def purge(context: click.Context, function: str, older: float | None, yes: bool)
     """Cancel all jobs that wait for FUNCTION, for a worker, for their time or for a retry. Asks first."""
     body = {"function": function, "older": older}
     if not yes:
-        waiting = ask(context, "GET", "/status")["functions"].get(function, {}).get("queued")
-        count = "the" if waiting is None else str(waiting)
-        age = "" if older is None else " (those that are old enough)"
-        _confirm(f"Cancel {count} jobs that wait for {function}{age}? They will not run", yes=yes)
+        count = _count(context, "jobs", body, states=_WAITING)
+        if count == "0":
+            click.echo(f"0 cancelled: nothing{_that(older)} waits for {function}")
+            return
+        _confirm(f"Cancel {count} jobs{_that(older)} that wait for {function}? They will not run")
     answer = ask(context, "POST", "/jobs/purge", body, timeout_s=CHANGE_TIMEOUT_S)
     click.echo(f"{answer['cancelled']} cancelled")
 
@@ -158,13 +163,26 @@ def retry(context: click.Context, /, **choice: Any) -> None:
 def drop(context: click.Context, /, yes: bool, **choice: Any) -> None:
     """Forget dead jobs, by HANDLE or by conditions. Asks first where conditions choose."""
     body = _choice(**choice)
-    if "handles" not in body:
-        _confirm("Forget all dead jobs that fit", yes=yes)
+    if "handles" not in body and not yes:
+        count = _count(context, "dead", body)
+        if count != "0":
+            function = f" of {body['function']}" if "function" in body else ""
+            _confirm(f"Forget {count} dead jobs{function}{_that(body.get('older'))}? They can't be tried again then")
     _change(context, "drop", body, "dropped")
 
 
 def _list(context: click.Context, family: str, conditions: dict[str, Any], limit: int, show: Show | None) -> None:
     """All pages of all servers, up to the limit."""
+    rows, there_may_be_more = _rows(context, family, conditions, limit)
+    if show is None:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    show(rows)
+    if there_may_be_more:
+        click.echo(f"there may be more: --limit {limit} was reached", err=True)
+
+
+def _rows(context: click.Context, family: str, conditions: dict[str, Any], limit: int) -> tuple[list[Row], bool]:
     chosen = {name: value for name, value in conditions.items() if value is not None}
     rows: list[Row] = []
     position: dict[str, str] | None = {}
@@ -173,12 +191,19 @@ def _list(context: click.Context, family: str, conditions: dict[str, Any], limit
         answer = ask(context, "GET", f"/{family}?{urlencode(query)}")
         rows += answer["jobs"]
         position = answer["next"]
-    if show is None:
-        click.echo(json.dumps(rows, indent=2))
-        return
-    show(rows)
-    if position is not None:
-        click.echo(f"there may be more: --limit {limit} was reached", err=True)
+    return rows, position is not None
+
+
+def _count(context: click.Context, family: str, choice: dict[str, Any], states: frozenset[str] | None = None) -> str:
+    """How many a change concerns, for the question before it: beyond a bound no more than that they are many."""
+    conditions = {name: value for name, value in choice.items() if name != "all"}
+    rows, there_may_be_more = _rows(context, family, conditions, _COUNTED)
+    count = sum(states is None or row["state"] in states for row in rows)
+    return f"{count} or more" if there_may_be_more else str(count)
+
+
+def _that(older: float | None) -> str:
+    return "" if older is None else f" at least {format_duration(older)} old"
 
 
 def _show(context: click.Context, family: str, handle: str, *, as_json: bool) -> None:
@@ -206,13 +231,17 @@ def _change(context: click.Context, what: str, body: dict[str, Any], done: str) 
     missing = len(body.get("handles", ())) - changed
     if missing > 0:
         reason = "is not there" if what == "drop" else "is not there, or its unique key belongs to another job now"
-        raise ManagerError(f"{changed} {done}; of the others each {reason}")
+        raise ManagerError(f"{changed} of {changed + missing} {done}: each of the others {reason}")
     click.echo(f"{changed} {done}")
 
 
-def _confirm(question: str, *, yes: bool) -> None:
-    if not yes:
+def _confirm(question: str) -> None:
+    try:
         click.confirm(question, abort=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise ManagerError("nothing is changed: nobody here says yes, as --yes would") from None
 
 
 GROUPS = (jobs, dead)

@@ -68,6 +68,15 @@ def _preview(row: Row) -> Text:
 
 
 def _value(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if name in _TIMES and isinstance(value, (int, float)):
-        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+        return _clock(value)
     return printed(str(value))
+
+
+def _clock(unix_time: float) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_time))
+    except (OSError, OverflowError, ValueError):  # a client may ask for a year that no calendar of ours has
+        return f"{unix_time:.0f} (Unix seconds)"

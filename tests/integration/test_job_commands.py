@@ -2,13 +2,16 @@
 
 import base64
 import json
+import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gearman_client import connect_admin
 
-from .conftest import RunningManager, eventually
+from .conftest import BIN, RunningManager, eventually
 
 PICKY = """
 def picky(job):
@@ -56,10 +59,12 @@ def test_the_queue_can_be_listed_shown_cancelled_and_purged(busy: RunningManager
     assert busy.command("jobs", "cancel", waiting[0]).stdout == "1 cancelled\n"
     again = busy.command("jobs", "cancel", waiting[0], check=False)
     assert (again.returncode, "0 of 1 cancelled" in again.stderr) == (1, True)
-    eventually(lambda: busy.status()["functions"]["nap"]["queued"] == 2, "the manager knows that two wait")
     asked = busy.command("jobs", "purge", "nap", check=False)  # nobody answers
     assert (asked.returncode, "Cancel 2 jobs that wait for nap? They will not run [y/N]:" in asked.stdout) == (1, True)
+    assert "nothing is changed: nobody here says yes, as --yes would" in asked.stderr
     assert len(listed(busy, "jobs", "list", "--state", "waiting")) == 2
+    nothing = busy.command("jobs", "purge", "nap", "--older", "1d")  # so there is nothing to ask
+    assert nothing.stdout == "0 cancelled: nothing at least 1d old waits for nap\n"
     assert busy.command("jobs", "purge", "nap", "--yes").stdout == "2 cancelled\n"
     assert [row["handle"] for row in listed(busy, "jobs", "list")] == [running]
 
@@ -84,15 +89,37 @@ def test_what_failed_can_be_looked_at_tried_again_and_dropped(busy: RunningManag
     assert [row["handle"] for row in listed(busy, "dead", "list")] == handles[1:]
     assert busy.command("dead", "drop", handles[2]).stdout == "1 dropped\n"
     missing = busy.command("dead", "retry", handles[2], check=False)
-    assert (missing.returncode, "is not there" in missing.stderr) == (1, True)
+    assert (missing.returncode, "0 of 1 queued again: each of the others is not there" in missing.stderr) == (1, True)
+    asked = busy.command("dead", "drop", "--function", "picky", check=False)
+    assert "Forget 1 dead jobs of picky? They can't be tried again then [y/N]:" in asked.stdout
+    assert (asked.returncode, "as --yes would" in asked.stderr) == (1, True)
     assert busy.command("dead", "retry", "--function", "picky").stdout == "1 queued again\n"
     eventually(lambda: listed(busy, "dead", "list") == [], "none is left")
     assert busy.command("dead", "drop", "--all", "--yes").stdout == "0 dropped\n"
+    assert busy.command("dead", "drop", "--all").stdout == "0 dropped\n"  # nothing to ask
+
+
+def test_a_job_for_a_year_that_no_calendar_has_can_be_shown(busy: RunningManager) -> None:
+    with busy.client() as client:
+        handle = client.submit_background("nap", "0", delay=10**17)
+    shown = busy.command("jobs", "show", handle).stdout
+    assert re.search(r"^not_before: 1\d{17} \(Unix seconds\)$", shown, re.MULTILINE), shown
+    assert "\nbackground: yes\n" in shown
+
+
+def test_output_to_a_full_disk_is_a_message(busy: RunningManager) -> None:
+    command = [BIN / "gearman-manager", "-c", busy.config_file, "jobs", "list"]
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    message = "gearman-manager: the output can't be written: No space left on device\n"
+    assert (result.returncode, result.stderr) == (1, message)
 
 
 MISTAKES = [
     (("jobs", "show", "H:none:1"), 1, "there is no job H:none:1"),
     (("dead", "show", "H:none:1"), 1, "there is no dead letter H:none:1"),
+    (("jobs", "show", ""), 1, "'' is no handle of a job"),
+    (("dead", "show", ""), 1, "'' is no handle of a job"),
     (("dead", "retry"), 2, "name handles, or choose by --function and --older, or --all"),
     (("dead", "drop", "--all", "--older", "1h"), 2, "--all takes no other condition"),
     (("jobs", "list", "--older", "10"), 2, "a duration needs a unit: write 10s"),
