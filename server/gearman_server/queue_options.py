@@ -127,16 +127,23 @@ def _postgresql(options: Mapping[str, Any]) -> str:
     except ImportError:
         raise UsageError("-q postgres needs psycopg: pip install 'gearman-manager[postgresql]'") from None
     try:
-        given = {name: str(value) for name, value in conninfo_to_dict(options["libpq_conninfo"] or "").items()}
+        given: dict[str, Any] = {
+            name: str(value) for name, value in conninfo_to_dict(options["libpq_conninfo"] or "").items()
+        }
     except ProgrammingError as failure:
         raise UsageError(f"--libpq-conninfo: {' '.join(str(failure).split())}") from None
-    port = given.pop("port", None)
+    host, port = given.pop("host", None), given.pop("port", None)
+    if host is not None and port is not None and "," in port:  # one for each of several hosts
+        given["host"] = tuple(map(":".join, zip(host.split(","), port.split(","), strict=False)))
+        host = port = None
+    if port is not None and not port.isdigit():
+        raise UsageError(f"--libpq-conninfo: port {port}: that is no port")
     url = URL.create(
         "postgresql+psycopg",
         username=given.pop("user", None),
         password=given.pop("password", None) or os.environ.get(_PASSWORD_VARIABLE),
-        host=given.pop("host", None),
-        port=int(port) if port is not None and port.isdigit() else None,
+        host=host,
+        port=None if port is None else int(port),
         database=given.pop("dbname", None),
         query=given,
     )

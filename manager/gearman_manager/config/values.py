@@ -24,6 +24,9 @@ LOG_FORMATS = ("text", "json")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 STORES = ("memory", "sqlite:///FILE", "postgresql+psycopg://HOST/NAME", "mysql+pymysql://HOST/NAME")
 
+#: What follows the scheme: perhaps a user, a host, and a database.
+_NAMES_DATABASE = re.compile(r"(?:.*@)?[^/?]*/[^?]")
+
 #: The keyword of the JSON schema that names a kind of value as the documentation does; editors ignore it.
 KIND = "x-kind"
 
@@ -208,6 +211,8 @@ def _store(value: object) -> str:
         raise ValueError(f"one of {', '.join(STORES)} is expected, {written} is not one of them")
     if scheme == "sqlite" and (rest in ("", "/") or ":memory:" in rest):
         raise ValueError("sqlite:/// needs a file, as in sqlite:///jobs.db; to keep jobs in memory only write memory")
+    if scheme == "mysql+pymysql" and not _NAMES_DATABASE.match(rest):
+        raise ValueError("mysql+pymysql:// needs a database, as in mysql+pymysql://USER@HOST/DATABASE")
     return f"{scheme}://{rest}"
 
 

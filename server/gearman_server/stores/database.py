@@ -12,10 +12,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.pool import NullPool
 
 from gearman_server.dead_letters import DeadLetter
 from gearman_server.errors import OwnershipLostError, StartError, StoreError
@@ -25,6 +24,7 @@ from gearman_server.schedule_rules import ScheduleMark
 from gearman_server.stores.backends import Backend, backend_of
 from gearman_server.stores.batch import Batch, row_id
 from gearman_server.stores.changes import change, count_losses, delete_jobs
+from gearman_server.stores.engine import connect, make_engine
 from gearman_server.stores.kept import read_results
 from gearman_server.stores.letters import read_letters
 from gearman_server.stores.migrations import migrate, read_meta, write_meta
@@ -44,7 +44,7 @@ NUMBERS_RESERVED: Final = 1_000_000_000
 _PROBE_ID: Final = -1
 _PROBE_BYTES: Final = 1 << 16
 
-_EXTRAS: Final = {"psycopg": "postgresql", "pymysql": "mysql"}
+_THE_STORE: Final = "the store"
 
 
 class Database:
@@ -67,7 +67,7 @@ class Database:
             StartError: it can't be reached or written, or another server owns it.
         """
         try:
-            connection = self._connection = self._engine.connect()
+            connection = self._connection = connect(self._engine, _THE_STORE)
             self._wait_to_own(connection)
             migrate(connection, self.name)
             self._epoch = int(read_meta(connection, "epoch") or 0) + 1
@@ -304,15 +304,7 @@ class Database:
 
 
 def _engine(url: URL, backend: Backend, timeout_s: float) -> Engine:
-    try:
-        engine = create_engine(
-            url, poolclass=NullPool, pool_reset_on_return=None, connect_args=backend.connect_options(timeout_s)
-        )
-    except ModuleNotFoundError as missing:
-        extra = _EXTRAS.get(missing.name or "", "")
-        raise StartError(
-            f"the store {shown(url)} needs the Python package {missing.name}: pip install 'gearman-manager[{extra}]'"
-        ) from missing
+    engine = make_engine(url, _THE_STORE, pool_reset_on_return=None, connect_args=backend.connect_options(timeout_s))
 
     @event.listens_for(engine, "connect")
     def prepare(driver_connection: Any, _record: Any) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Engine, and_, column, create_engine, delete, inspect, or_, select, table, text
+from sqlalchemy import ColumnClause, Connection, Engine, and_, column, delete, inspect, or_, select, table, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, NoSuchTableError
-from sqlalchemy.pool import NullPool
 
 from gearman_server.errors import StartError
+from gearman_server.stores.engine import connect, make_engine
 from gearman_server.stores.reasons import reason_of
 from gearman_server.stores.url import shown
 
 _DEFAULT_TABLES: Final = {"sqlite": "gearman_queue", "mysql": "gearman_queue", "postgresql": "queue"}
+_THE_QUEUE: Final = "gearmand's database"
+#: Beside the time, which tables of old versions do not have.
+_COLUMNS: Final = ("unique_key", "function_name", "priority", "data")
 _ROWS_AT_ONCE: Final = 500
 _KEYS_PER_DELETE: Final = 200
 
@@ -36,9 +40,30 @@ class GearmandQueue:
     def __init__(self, url: URL, table_name: str | None) -> None:
         self._url = url
         self._table_name = table_name or _DEFAULT_TABLES[url.get_backend_name()]
-        self._engine: Engine = create_engine(url, poolclass=NullPool)
+        self._engine: Engine = make_engine(url, _THE_QUEUE)
         #: For messages.
         self.name = f"{shown(url)}, table {self._table_name}"
+
+    def check(self) -> None:
+        """Is it there, and gearmand's?
+
+        Raises:
+            StartError: no.
+        """
+        if self._url.get_backend_name() == "sqlite" and not Path(self._url.database or "").exists():
+            raise StartError(f"{self.name}: can't be read: there is no such file")  # SQLite would make it
+        try:
+            with connect(self._engine, _THE_QUEUE) as connection:
+                missing = [name for name in _COLUMNS if name not in self._columns(connection)]
+        except NoSuchTableError as failure:
+            raise StartError(f"{self.name}: can't be read: there is no such table; --table names another") from failure
+        except DBAPIError as failure:
+            raise StartError(f"{self.name}: can't be read: {reason_of(failure)}") from failure
+        if missing:
+            raise StartError(f"{self.name}: is no table of gearmand's: it has no column {missing[0]}")
+
+    def _columns(self, connection: Connection) -> set[str]:
+        return {found["name"] for found in inspect(connection).get_columns(self._table_name)}
 
     def jobs(self) -> Iterator[QueuedJob]:
         """All rows, in the table's order, which is nearly that of submission.
@@ -48,16 +73,9 @@ class GearmandQueue:
         """
         try:
             with self._engine.connect() as connection:
-                columns = {found["name"] for found in inspect(connection).get_columns(self._table_name)}
-                has_time = "when_to_run" in columns  # tables of old versions have none
-                source = table(self._table_name, *map(column, columns))
-                query = select(
-                    source.c.unique_key,
-                    source.c.function_name,
-                    source.c.priority,
-                    source.c.data,
-                    *([source.c.when_to_run] if has_time else []),
-                )
+                time = ["when_to_run"] if "when_to_run" in self._columns(connection) else []
+                columns: list[ColumnClause[Any]] = [column(name) for name in (*_COLUMNS, *time)]
+                query = select(*columns).select_from(table(self._table_name, *columns))
                 if self._url.get_backend_name() == "sqlite":
                     query = query.order_by(text("rowid"))
                 for row in connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query):

@@ -28,6 +28,7 @@ def import_jobs(queue: GearmandQueue, target: URL, handle_prefix: bytes, *, keep
     Raises:
         StartError: the store or the queue can't be used; nothing has been taken over, unless the text says so.
     """
+    queue.check()  # before a store is made for nothing
     database = Database(target, DEFAULT_TIMEOUT_S)
     database.open()
     try:

@@ -12,7 +12,7 @@ from gearman_server.errors import UsageError
 #: What a URL may start with.
 SCHEMES: Final = ("sqlite", "postgresql+psycopg", "mysql+pymysql")
 
-_EXPECTED: Final = "write memory, sqlite:///FILE, postgresql+psycopg://… or mysql+pymysql://…"
+_EXPECTED: Final = "sqlite:///FILE, postgresql+psycopg://… or mysql+pymysql://…"
 
 
 def parse_url(text: str, option: str = "--store") -> URL:
@@ -21,15 +21,18 @@ def parse_url(text: str, option: str = "--store") -> URL:
     Raises:
         UsageError: it is none that we know.
     """
+    expected = f"write {'memory, ' if option == '--store' else ''}{_EXPECTED}"
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
         # The text itself may be all password.
-        raise UsageError(f"{option}: that is no URL of a store: {_EXPECTED}") from None
+        raise UsageError(f"{option}: that is no URL of a store: {expected}") from None
     if url.drivername not in SCHEMES:
-        raise UsageError(f"{option}: {url.drivername}:// is no store: {_EXPECTED}")
+        raise UsageError(f"{option}: {url.drivername}:// is no store: {expected}")
     if url.drivername == "sqlite" and (not url.database or url.database == ":memory:"):
         raise UsageError(f"{option}: sqlite:/// needs a file, as in sqlite:///jobs.db; without one there is `memory`")
+    if url.get_backend_name() == "mysql" and not url.database:
+        raise UsageError(f"{option}: {url.drivername}:// needs a database, as in {url.drivername}://USER@HOST/DATABASE")
     return url
 
 

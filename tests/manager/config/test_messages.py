@@ -174,6 +174,10 @@ SERVER = [
         "store: 'sqlite:///'",
         "store: sqlite:/// needs a file, as in sqlite:///jobs.db; to keep jobs in memory only write memory",
     ),
+    (
+        "store: mysql+pymysql://u:secret@h?charset=utf8",
+        "store: mysql+pymysql:// needs a database, as in mysql+pymysql://USER@HOST/DATABASE",
+    ),
     ("metrics_listen: 127.0.0.1", "metrics_listen: a port is missing: 127.0.0.1:4732, or another that is free"),
     ('metrics_listen: "[::1]"', "metrics_listen: a port is missing: [::1]:4732, or another that is free"),
     ("metrics_listen: 70000", "metrics_listen: a port is a number from 0 to 65535, not 70000"),

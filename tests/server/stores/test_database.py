@@ -141,6 +141,11 @@ def test_what_this_user_may_not_write_is_named_at_the_start(tmp_path, database_i
     [
         ("sqlite://", "needs a file"),
         ("sqlite:///:memory:", "needs a file"),
+        (
+            "mysql+pymysql://u:secret@h",
+            r"mysql\+pymysql:// needs a database, as in mysql\+pymysql://USER@HOST/DATABASE",
+        ),
+        ("mysql+pymysql://u:secret@h/?charset=utf8", "needs a database"),
         ("oracle://u:secret@h/d", "oracle:// is no store"),
         ("secret", "that is no URL"),
     ],
@@ -195,3 +200,22 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(database, start_durab
         b"H:test:1000000001",
     )
     assert database.rows("COUNT(*)") == [(6,)]
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("sqlite:///{folder}/jobs.db?foo=secret", "foo"),
+        ("mysql+pymysql://u:secret@127.0.0.1:1/d?foo=secret&charset=utf8", "foo, charset"),
+        ("mysql+pymysql://u:secret@127.0.0.1:1/d?connect_timeout=secret", "connect_timeout"),
+        ("mysql+pymysql://u:secret@127.0.0.1:1/d?charset=secret", "charset"),
+    ],
+)
+@pytest.mark.parametrize("command", [("--store",), ("import", "--store", "sqlite:///{folder}/ours.db", "--from")])
+def test_what_the_driver_does_not_take_is_named_without_its_value(url, words, command, run_command, tmp_path):
+    (tmp_path / "jobs.db").touch()
+    refused = run_command(*(word.format(folder=tmp_path) for word in (*command, url)), "--job-handle-prefix", "H:test")
+    assert refused.returncode == 1
+    assert f"the driver does not take what stands behind the ? of the URL ({words}): correct it" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert "secret" not in refused.stderr

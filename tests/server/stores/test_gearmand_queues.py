@@ -7,6 +7,7 @@ import shutil
 import socket
 import sqlite3
 import subprocess
+import sys
 
 import pytest
 from sqlalchemy import make_url
@@ -131,17 +132,47 @@ def test_a_row_that_can_be_no_job_is_left_and_named(database, gearmand, run_comm
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--from", "sqlite:///{folder}/none.db", "--store", "sqlite:///{folder}/jobs.db"], "gearman_queue"),
+        (
+            ["--from", "sqlite:///{folder}/none.db", "--store", "sqlite:///{folder}/jobs.db"],
+            "none.db, table gearman_queue: can't be read: there is no such file",
+        ),
+        (
+            ["--from", "sqlite:///{folder}/other.db", "--store", "sqlite:///{folder}/jobs.db"],
+            "other.db, table gearman_queue: can't be read: there is no such table; --table names another",
+        ),
+        (
+            ["--from", "sqlite:///{folder}/other.db", "--table", "notes", "--store", "sqlite:///{folder}/jobs.db"],
+            "other.db, table notes: is no table of gearmand's: it has no column unique_key",
+        ),
+        (
+            ["--from", "memory", "--store", "sqlite:///{folder}/jobs.db"],
+            "--from: that is no URL of a store: write sqlite:///FILE",
+        ),
         (["--from", "redis://h", "--store", "memory"], "import needs --store URL"),
         (["--from", "redis://h", "--store", "sqlite:///{folder}/jobs.db"], "--from: redis:// is no store"),
         (["--store", "sqlite:///{folder}/jobs.db"], "--from"),
     ],
 )
 def test_what_can_not_be_imported_is_one_line(words, message, run_command, tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE notes (text)")
     done = run_command("import", *(word.format(folder=tmp_path) for word in words))
     assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["other.db"]  # nothing was made on the way
+
+
+@pytest.mark.parametrize(("driver", "extra"), [("psycopg", "postgresql"), ("pymysql", "mysql")])
+def test_an_import_without_the_driver_says_what_to_install(driver, extra, tmp_path):
+    source = f"{extra}+{driver}://u@127.0.0.1:1/d"
+    arguments = ["import", "--from", source, "--store", f"sqlite:///{tmp_path}/jobs.db"]
+    without = f"import sys; sys.modules[{driver!r}] = None; from gearman_server.command_line import main"
+    program = [sys.executable, "-c", f"{without}; main({arguments!r})"]
+    done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    needed = f"needs the Python package {driver}: pip install 'gearman-manager[{extra}]'"
+    assert done.stderr == f"gearman-server: gearmand's database {source} {needed}\n"
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize(
@@ -157,6 +188,7 @@ def test_what_can_not_be_imported_is_one_line(words, message, run_command, tmp_p
             "-q Postgres --libpq-conninfo=host=h+port=5433+dbname=d+user=u+sslmode=require",
             "postgresql+psycopg://u@h:5433/d?sslmode=require",
         ),
+        ("-q Postgres --libpq-conninfo=host=a,b+port=1,2+dbname=d", "postgresql+psycopg:///d?host=a%3A1&host=b%3A2"),
     ],
 )
 def test_gearmands_options_choose_a_store(words, url):
@@ -176,6 +208,7 @@ def test_gearmands_options_choose_a_store(words, url):
         (["-q", "mysql", "--mysql-db", "d", "--mysql-port", "x"], "--mysql-port"),
         (["-q", "redis"], "-q redis"),
         (["-q", "postgres", "--libpq-conninfo", "nonsense"], "--libpq-conninfo"),
+        (["-q", "postgres", "--libpq-conninfo", "host=h port=x"], "--libpq-conninfo: port x: that is no port"),
         (["-q", "libsqlite3", "--libsqlite3-db", "f", "--store", "sqlite:///g"], "-q and --store"),
     ],
 )
