@@ -58,8 +58,10 @@ def _run(arguments: list[str]) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    if options.functions or options.work or options.words:
-        raise UsageError("--result asks for a job that there is: leave out -f, -w and data")
+    if options.functions or options.work or options.background or options.words:
+        raise UsageError("--result asks for a job that there is: leave out -f, -w, -b and data")
+    if not options.result:
+        raise UsageError("--result: a job's handle is expected, as H:box:1, which `gearman -b -v` prints")
     servers = server_addresses(options, os.environ)
     return fetch(servers, options.result, None if options.timeout_ms is None else options.timeout_ms / 1000)
 
@@ -109,14 +111,17 @@ def _add_client_options(client: "argparse._ArgumentGroup") -> None:
 
 
 def _milliseconds(text: str) -> int:
-    value = int(text)
-    if value < 0:
+    value = _whole(text)
+    if value is None or value < 0:
         raise argparse.ArgumentTypeError(f"{text}: expected a number of milliseconds above 0")
     return value
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text}: expected seconds from 0 up")
     return value
@@ -134,10 +139,17 @@ def _time(text: str) -> datetime | float:
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value <= 0:
+    value = _whole(text)
+    if value is None or value <= 0:
         raise argparse.ArgumentTypeError(f"{text}: expected a number above 0")
     return value
+
+
+def _whole(text: str) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
 
 
 if __name__ == "__main__":
