@@ -21,6 +21,7 @@ _TEXTS: Final = ("error", "traceback", "workload")
 def show_jobs(rows: Sequence[Row]) -> None:
     """Those that wait or run."""
     table = Table("handle", "function", "state", "for", "age", "attempt", "priority", "unique", "workload", box=None)
+    table.columns[0].no_wrap = True  # a handle is there to be copied
     for row in rows:
         kind = "" if row["background"] else " (a client waits)"
         times = (duration(row["for_s"]), duration(row["age_s"]))
@@ -32,6 +33,7 @@ def show_jobs(rows: Sequence[Row]) -> None:
 def show_dead(rows: Sequence[Row]) -> None:
     """Those that failed for good."""
     table = Table("handle", "function", "died", "attempts", "error", "unique", "workload", box=None)
+    table.columns[0].no_wrap = True
     now = time.time()
     for row in rows:
         ago = duration(max(0.0, now - row["died"])) + " ago"

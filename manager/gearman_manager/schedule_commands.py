@@ -46,6 +46,8 @@ def _show(rows: list[dict[str, Any]]) -> None:
     from gearman_manager.status_view import duration, wide_console
 
     table = Table("schedule", "function", "next", "in", "last", "when", "missed", "unique", box=None)
+    for column in (table.columns[2], table.columns[4]):
+        column.min_width = len("2030-01-31")  # on a narrow terminal the date, and below it the time
     now = time.time()
     for row in rows:
         last = "never" if row["last_run"] is None else _clock(row["last_run"])

@@ -13,7 +13,8 @@ from rich.text import Text
 
 Report = dict[str, Any]
 WATCH_INTERVAL_S: Final = 1.0
-PIPE_WIDTH: Final = 200
+#: Wider than any line: who reads a pipe wants all of a job, on one line.
+PIPE_WIDTH: Final = 20_000
 JOBS_SHOWN: Final = 10
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"))
 

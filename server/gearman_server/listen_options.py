@@ -109,7 +109,9 @@ _HTTP_OPTIONS: Final = (
         metavar="ADDRESS",
         help="Address for HTTP, HOST or HOST:PORT; may be repeated.  [default: those of -L]",
     ),
-    option("--metrics-listen", metavar="HOST:PORT", help="Serve /metrics for Prometheus, and /healthz, there."),
+    option(
+        "--metrics-listen", metavar="HOST:PORT", help="Serve /metrics for Prometheus, /healthz and /jobs/HANDLE there."
+    ),
 )
 
 LISTEN_OPTIONS: Final = (*_WHERE, *_TLS_OPTIONS, *_HTTP_OPTIONS)

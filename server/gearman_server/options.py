@@ -34,7 +34,8 @@ _JOBS: Final = (
     option(
         "--policies",
         metavar="FILE",
-        help="YAML file with a `functions:` mapping: what becomes of each function's jobs. Reread on SIGHUP.",
+        help="YAML file: what becomes of each function's jobs (`functions:`), and jobs that are submitted by the clock"
+        " (`schedules:`). Reread on SIGHUP.",
     ),
     option(
         "-w",
@@ -126,7 +127,8 @@ _ADMINISTRATION: Final = (
         "--admin-allow",
         multiple=True,
         metavar="CIDR",
-        help="Network or address whose text commands may change something (cancel, create, drop, maxqueue, shutdown);"
+        help="Network or address whose text commands may change something (cancel, create, drop, maxqueue, dead retry,"
+        " dead drop, jobs purge, shutdown);"
         " may be repeated.  [default: this machine]",
     ),
     option("--allow-shutdown", is_flag=True, help="Know the text command `shutdown`; without this it is unknown."),

@@ -2,8 +2,13 @@
 
 import base64
 import json
+import os
+import pty
 import re
 import subprocess
+import termios
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +136,41 @@ def test_mistakes_get_a_message(busy: RunningManager) -> None:
         result = busy.command(*arguments, check=False)
         assert result.returncode == code
         assert message in result.stderr
+
+
+def test_a_pipe_gets_a_job_on_one_line_with_nothing_cut(busy: RunningManager) -> None:
+    unique, text = "u" * 60, "x" * 100
+    with busy.client() as client, connect_admin(busy.address) as admin:
+        handle = client.submit_background("picky", text, unique=unique)
+        eventually(lambda: handle.encode() in admin.command("dead list"), "it failed")
+    _header, line = busy.command("dead", "list").stdout.splitlines()
+    assert f" ValueError: I don't like b'{text}'  {unique}  {text[:64]} …" in line
+
+
+def on_a_terminal(command: Sequence[str | Path], columns: int) -> str:
+    """What a command prints on a terminal so wide."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (24, columns))
+    with subprocess.Popen(command, stdout=slave, stderr=slave, stdin=slave) as process, open(master, "rb", 0) as screen:
+        os.close(slave)
+        printed = b""
+        with suppress(OSError):  # EIO is a terminal's end
+            while piece := screen.read(65536):
+                printed += piece
+        assert process.wait(60) == 0
+    return re.sub(r"\x1b\[[0-9;]*m", "", printed.decode())
+
+
+def test_on_a_narrow_terminal_handles_and_times_stay_readable(busy: RunningManager) -> None:
+    schedule = "schedules: {a_long_name: {cron: 0 0 29 2 *, time_zone: Europe/Berlin, function: a_long_function}}\n"
+    busy.config_file.write_text(busy.config_file.read_text() + schedule)
+    busy.command("reload")
+    eventually(lambda: "a_long_name" in busy.command("schedules").stdout, "the schedule is known")
+    with busy.client() as client:
+        handle = client.submit_background("nap", "x" * 100, unique="u" * 60, delay=600)
+        client.submit_background("nap", "600")
+    command = [BIN / "gearman-manager", "-c", busy.config_file]
+    assert handle in on_a_terminal([*command, "jobs", "list"], 60)
+    busy.command("schedules", "trigger", "a_long_name")
+    shown = on_a_terminal([*command, "schedules"], 80)
+    assert re.search(r" \d{4}-\d\d-\d\d .* \d{4}-\d\d-\d\d ", shown), shown  # of the next run, and of the last
