@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import click
 from rich.table import Table
@@ -91,10 +91,23 @@ def check(config: Config) -> int:
         click.echo(str(notice), err=True)
     for sentence in promises_at(_foreign_servers(config), layout.functions):
         click.echo(sentence, err=True)
+    if not code.errors:
+        _print_problems(list(_unserved_schedules(config, layout)))
     if problems:
         return exit_codes.CONFIGURATION
     click.echo(f"{config.places.main_file}: fine, {counted(layout)}")
     return exit_codes.OK
+
+
+def _unserved_schedules(config: Config, layout: Layout) -> Iterator[Problem]:
+    """No mistakes, for workers elsewhere may serve them; but with a slip of the pen their jobs would wait for ever."""
+    if any(not pool.functions for pool in layout.pools.values()):
+        return  # a program that registers who knows what
+    served = {function for pool in layout.pools.values() for function in pool.functions}
+    for name, schedule in config.schedules.items():
+        if schedule.function not in served:
+            text = f"no pool here serves {schedule.function}: unless workers elsewhere do, correct the name"
+            yield config.places.problem(f"schedules.{name}.function", text, fatal=False)
 
 
 def _foreign_servers(config: Config) -> list[Address]:

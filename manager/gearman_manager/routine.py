@@ -133,8 +133,9 @@ def _trace(error: BaseException) -> bytes:
 
 
 def describe(error: BaseException) -> str:
-    """Its type and text; user code may have made even the text raise."""
+    """Its type, and its text if it has one; user code may have made even the text raise."""
     try:
-        return f"{type(error).__name__}: {error}"
+        text = str(error)
+        return f"{type(error).__name__}: {text}" if text else type(error).__name__
     except BaseException:  # noqa: BLE001 (user code)
         return type(error).__name__

@@ -130,3 +130,11 @@ def test_check_says_when_a_server_can_not_be_asked(napping: RunningManager) -> N
     napping.config_file.write_text("servers: ['127.0.0.1:1']\nfunctions: {nap: {rate: 1/s}}\n")
     checked = napping.command("check")
     assert "127.0.0.1:1: can't be asked, so whether the functions' keys hold there is open: " in checked.stderr
+
+
+def test_a_failure_without_a_text_is_called_by_its_type_alone(manager: RunningManager) -> None:
+    manager.write_module("later.py", "from gearman_manager import Retry\ndef later(job): raise Retry(attempts=1)\n")
+    manager.start("")
+    with manager.client(timeout_s=30) as client, pytest.raises(JobException) as failed:
+        client.submit("later", b"")
+    assert failed.value.data.splitlines()[0] == b"Retry"

@@ -45,3 +45,14 @@ def test_changed_schedules_are_taken_over_by_a_reload(napping: RunningManager) -
     napping.config_file.write_text(napping.config_file.read_text().replace("{a: {every: 1h", "{b: {every: 2h"))
     napping.command("reload")
     eventually(lambda: [row["schedule"] for row in listed(napping)] == ["b"], "the changed one is taken over")
+
+
+def test_check_tells_of_a_schedule_whose_function_nobody_here_serves(napping: RunningManager) -> None:
+    napping.workers_dir.mkdir(exist_ok=True)
+    text = "server: {}\nschedules:\n  right: {every: 1h, function: nap}\n  slip: {every: 1h, function: nip}\n"
+    napping.config_file.write_text(text)
+    checked = napping.command("check")  # exit code 0: workers elsewhere may serve it
+    place = f"{napping.config_file}:4: schedules.slip.function"
+    assert checked.stderr == f"{place}: no pool here serves nip: unless workers elsewhere do, correct the name\n"
+    napping.config_file.write_text(text + "pools: {others: {command: cat, min: 1, max: 1}}\n")
+    assert napping.command("check").stderr == ""  # a program may register any name
