@@ -87,8 +87,12 @@ def make_app(commands: Commands) -> Flask:
     @app.get("/logs")
     def logs() -> ResponseReturnValue:
         subject = request.args.get("of")
+        said = commands.log.lines(subject)
+        pools = commands.status()["pools"]
+        if subject is not None and not said and subject.partition("/")[0] not in pools:
+            raise ManagerError(f"{subject} has logged nothing; the pools are: {', '.join(pools)}")
         if "follow" not in request.args:
-            return jsonify(commands.log.lines(subject))
+            return jsonify(said)
         lines = (line + "\n" for line in commands.log.follow(subject))
         return Response(lines, mimetype="text/plain; charset=utf-8")
 

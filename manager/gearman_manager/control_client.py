@@ -59,6 +59,8 @@ def stream(path: Path, resource: str) -> Iterator[str]:
     connection = _UnixConnection(path)
     try:
         response = _send(connection, path, "GET", resource, None)
+        if response.status >= 400:
+            raise ManagerError(str(json.loads(response.read())["error"]))
         if connection.sock is not None:
             connection.sock.settimeout(None)  # the next line comes when it comes
         for line in response:

@@ -61,6 +61,8 @@ def test_a_paused_pool_finishes_its_jobs_lets_others_wait_and_goes_on_when_resum
         (("scale", "nap", "3..1"), "3..1 is no size"),
         (("pause", "nope"), "there is no pool nope"),
         (("restart", "nope"), "there is no pool nope"),
+        (("logs", "nope"), "nope has logged nothing; the pools are: nap"),
+        (("logs", "nope/1", "-f"), "nope/1 has logged nothing; the pools are: nap"),
     ],
 )
 def test_a_wrong_name_or_size_is_refused_with_what_would_be_right(
