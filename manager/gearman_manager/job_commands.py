@@ -173,31 +173,40 @@ def drop(context: click.Context, /, yes: bool, **choice: Any) -> None:
 
 def _list(context: click.Context, family: str, conditions: dict[str, Any], limit: int, show: Show | None) -> None:
     """All pages of all servers, up to the limit."""
-    rows, there_may_be_more = _rows(context, family, conditions, limit)
+    rows, there_may_be_more, missing = _rows(context, family, conditions, limit)
     if show is None:
         click.echo(json.dumps(rows, indent=2))
-        return
-    show(rows)
-    if there_may_be_more:
-        click.echo(f"there may be more: --limit {limit} was reached", err=True)
+    else:
+        show(rows)
+        if there_may_be_more:
+            click.echo(f"there may be more: --limit {limit} was reached", err=True)
+    if missing:
+        raise ManagerError("; ".join(missing))
 
 
-def _rows(context: click.Context, family: str, conditions: dict[str, Any], limit: int) -> tuple[list[Row], bool]:
+def _rows(
+    context: click.Context, family: str, conditions: dict[str, Any], limit: int
+) -> tuple[list[Row], bool, list[str]]:
+    """Those of all servers up to the limit, whether there may be more, and why some servers' are missing."""
     chosen = {name: value for name, value in conditions.items() if value is not None}
     rows: list[Row] = []
+    missing: list[str] = []
     position: dict[str, str] | None = {}
     while position is not None and len(rows) < limit:
         query = {**chosen, **position, "limit": min(limit - len(rows), _PAGE_LINES)}
         answer = ask(context, "GET", f"/{family}?{urlencode(query)}")
         rows += answer["jobs"]
+        missing += [answer["missing"]] if "missing" in answer else []
         position = answer["next"]
-    return rows, position is not None
+    return rows, position is not None, missing
 
 
 def _count(context: click.Context, family: str, choice: dict[str, Any], states: frozenset[str] | None = None) -> str:
     """How many a change concerns, for the question before it: beyond a bound no more than that they are many."""
     conditions = {name: value for name, value in choice.items() if name != "all"}
-    rows, there_may_be_more = _rows(context, family, conditions, _COUNTED)
+    rows, there_may_be_more, missing = _rows(context, family, conditions, _COUNTED)
+    if missing:
+        raise ManagerError("; ".join(missing))  # the change would reach some of the jobs only
     count = sum(states is None or row["state"] in states for row in rows)
     return f"{count} or more" if there_may_be_more else str(count)
 

@@ -36,6 +36,10 @@ _SECONDS: Final = frozenset(
 _ESCAPE: Final = re.compile(rb"\\x([0-9a-f]{2})")
 
 
+class _CanNotBeAsked(ManagerError):
+    """A job server does not answer, or is not ours. Others may be asked all the same."""
+
+
 class ServerJobs:
     """Asks the job servers, in their order."""
 
@@ -44,18 +48,24 @@ class ServerJobs:
 
     def page(self, family: str, conditions: Mapping[str, str]) -> dict[str, Any]:
         """A page of `jobs` or of `dead` letters, and where the next one begins: `next` is None after the last server's
-        last. `conditions` are those of the text command, and the `server` to begin with.
+        last. `conditions` are those of the text command, and the `server` to begin with. Where one of several servers
+        can't be asked its page is empty, and `missing` says why.
 
         Raises:
-            ManagerError: that server does not know the command, or refuses it.
+            ManagerError: the only server can't be asked, or one refuses the conditions.
         """
         addresses = list(self._by_name())
         server = conditions.get("server") or addresses[0]
         if server not in addresses:
             raise ManagerError(f"{server} is none of the job servers: {', '.join(addresses)}")
         words = [f"{name}={quote(value)}" for name, value in conditions.items() if name != "server" and value]
-        with self._connected(server) as admin:
-            lines = _table(admin.command(" ".join([family, "list", *words])))
+        try:
+            with self._connected(server) as admin:
+                lines = _table(admin.command(" ".join([family, "list", *words])))
+        except _CanNotBeAsked as error:
+            if not addresses[1:]:
+                raise
+            return {"jobs": [], "next": _next(addresses, server, None), "missing": str(error)}
         cells = [line.split(b"\t") for line in lines]
         cursor = cells.pop()[1].decode() if cells and len(cells[-1]) == 2 else None
         rows = [{**_row(zip(_COLUMNS[family], row, strict=True)), "server": server} for row in cells]
@@ -65,16 +75,23 @@ class ServerJobs:
         """All that is known of one job or dead letter.
 
         Raises:
-            ManagerError: no server has it.
+            ManagerError: no server that can be asked has it.
         """
         command = f"{family} show {_word(handle)}"
+        missing = []
         for server in self._by_name():
-            with self._connected(server) as admin:
-                answer = admin.command(command)
-                if not answer.startswith(b"ERR UNKNOWN_JOB"):
-                    pairs = (line.split(b"\t", 1) for line in _table(answer))
-                    return {**_row((name.decode(), value) for name, value in pairs), "server": server}
-        raise ManagerError(f"there is no {'dead letter' if family == 'dead' else 'job'} {handle}")
+            try:
+                with self._connected(server) as admin:
+                    answer = admin.command(command)
+                    if not answer.startswith(b"ERR UNKNOWN_JOB"):
+                        pairs = (line.split(b"\t", 1) for line in _table(answer))
+                        return {**_row((name.decode(), value) for name, value in pairs), "server": server}
+            except _CanNotBeAsked as error:
+                missing.append(str(error))
+        if len(missing) == len(self._by_name()):
+            raise ManagerError("; ".join(missing))
+        what = "dead letter" if family == "dead" else "job"
+        raise ManagerError("; ".join([f"there is no {what} {handle}", *missing]))
 
     def cancel(self, handles: Sequence[str]) -> int:
         """Cancel jobs; returns how many there were.
@@ -147,10 +164,10 @@ class ServerJobs:
                 yield admin
         except AdminError as error:
             if error.code == "UNKNOWN_COMMAND":
-                raise ManagerError(f"{server} is no gearman-server: it can't be asked for its jobs") from error
+                raise _CanNotBeAsked(f"{server} is no gearman-server: it can't be asked for its jobs") from error
             raise ManagerError(f"the job server {server} says: {error}") from error
         except (OSError, GearmanError) as error:
-            raise ManagerError(f"the job server {server} can't be asked: {error}") from error
+            raise _CanNotBeAsked(f"the job server {server} can't be asked: {error}") from error
 
 
 def conditions_of(function: str | None, older_s: float | None) -> list[str]:
