@@ -41,7 +41,7 @@ soak: soak-workers soak-kills
 soak-workers: setup
 	$(BIN)/python benchmarks/soak.py
 
-# Hundreds of kills with each kind of database: an hour.
+# Hundreds of kills with each kind of database: minutes too.
 soak-kills: setup
 	GEARMAN_KILL_ROUNDS=300 $(BIN)/python -m pytest tests/server/stores/test_kills.py
 
