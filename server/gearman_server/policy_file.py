@@ -115,8 +115,12 @@ class _Reader:
     def _read_function(self, name: str, keys: _Keys) -> None:
         values = {key: _value(value_node) for key, (_, value_node) in keys.items() if not _is_null(value_node)}
         written = self._validated(_FunctionKeys, f"functions.{name}", None, keys, values)
-        if written is not None:
-            self.policies[name.encode()] = _policy(written)
+        if written is None:
+            return
+        if {"backoff", "max_backoff"} <= keys.keys() and written.max_backoff < written.backoff:
+            where = f"functions.{name}.max_backoff"
+            self._report(keys["max_backoff"][0], where, "max_backoff is less than backoff: raise it")
+        self.policies[name.encode()] = _policy(written)
 
     def _read_schedule(self, name: str, name_node: yaml.Node, keys: _Keys) -> None:
         if not is_name(name):

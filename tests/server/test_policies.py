@@ -87,6 +87,10 @@ def test_a_file_may_say_nothing(written, text):
         ("functions: {f: {timeout: 30}}", ["1: functions.f.timeout: a duration needs a unit: write 30s"]),
         ("functions: {f: {timeout: soon}}", ["1: functions.f.timeout: a duration such as 500ms"]),
         ("functions: {f: {timeout: [1s]}}", ["1: functions.f.timeout: a duration such as 500ms"]),
+        (
+            "functions:\n  f: {backoff: 1h,\n    max_backoff: 1m}",
+            ["3: functions.f.max_backoff: max_backoff is less than backoff: raise it"],
+        ),
         ("functions: {f: {timeout: 9999d}}", ["1: functions.f.timeout: '9999d' is too long"]),
         ("functions: {f: {crash_retries: -1}}", ["1: functions.f.crash_retries: a whole number from 0 up is expected"]),
         (
