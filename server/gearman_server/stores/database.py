@@ -20,6 +20,7 @@ from gearman_server.dead_letters import DeadLetter
 from gearman_server.errors import OwnershipLostError, StartError, StoreError
 from gearman_server.job import NORMAL, Job
 from gearman_server.kept_results import KeptResult
+from gearman_server.log import NOTICE, logger
 from gearman_server.schedule_rules import ScheduleMark
 from gearman_server.stores.backends import Backend, backend_of
 from gearman_server.stores.batch import Batch, row_id
@@ -80,8 +81,13 @@ class Database:
 
     def _wait_to_own(self, connection: Connection) -> None:
         deadline = time.monotonic() + OWNER_PATIENCE_S
+        is_told = False
         while not self._backend.own(connection):
             connection.rollback()
+            if not is_told:
+                is_told = True
+                text = "the store %s belongs to another gearman-server (%s): waiting %d s at most for its end"
+                logger.log(NOTICE, text, self.name, _holder(connection), OWNER_PATIENCE_S)
             if time.monotonic() > deadline:
                 raise StartError(f"the store {self.name} belongs to another gearman-server: {_holder(connection)}")
             time.sleep(_OWNER_LOOKS_S)

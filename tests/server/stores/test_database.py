@@ -37,10 +37,14 @@ def open_database(monkeypatch):
 
 
 @pytest.mark.in_every_database
-def test_a_store_has_one_owner_who_is_named_to_others(database, start_durable, open_database):
+def test_a_store_has_one_owner_who_is_named_to_others(database, start_durable, open_database, caplog):
+    caplog.set_level("INFO", logger="gearman_server")
     server = start_durable(database)
     with pytest.raises(StartError, match=f"belongs to another gearman-server: process {server.pid} on "):
         open_database(database)
+    (told,) = caplog.messages  # at once, and once
+    assert f"belongs to another gearman-server (process {server.pid} on " in told
+    assert told.endswith("s at most for its end")
     server.process.kill()
     server.process.wait()
     open_database(database)
