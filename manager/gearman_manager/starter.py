@@ -10,6 +10,7 @@ _CONFIG: Final = """\
 
 server:                          # the bundled job server; leave the section out to use only external ones
   listen: 127.0.0.1:${GEARMAN_PORT:-4730}
+  # store: sqlite:///jobs.db     # keep background jobs in this file; without it they end with the job server
 
 workers_dir: [workers]           # every module in here is loaded; the file's name is the function's
 
@@ -25,7 +26,7 @@ defaults: {min: 1, max: 4, timeout: 5m}
 #     scale: {target_wait: 2s}   # so many workers that no job waits longer than this
 #
 # functions:
-#   hello: {timeout: 10s, settings: {greeting: Hello}}
+#   hello: {timeout: 10s, retries: 3, settings: {greeting: Hello}}
 """
 
 _MODULE: Final = '''\

@@ -99,3 +99,15 @@ def test_bash_completes_what_the_running_manager_knows(bash: Bash, napping: Runn
     assert bash.complete("gearman-manager pause ") == {"rest"}
     assert bash.complete("gearman-manager logs re") == {"rest", "rest/1", "rest/2"}
     assert bash.complete("gearman-manager run n") == {"nap"}
+
+
+def test_what_is_commented_out_in_a_first_configuration_is_right(tmp_path: Path) -> None:
+    assert run(tmp_path, "init", ".").returncode == 0
+    file = tmp_path / "config.yaml"
+    text = file.read_text()
+    assert "\n  # store: sqlite:///jobs.db " in text
+    file.write_text(re.sub(r"^( *)# ?(?=store:|pools:|functions:|  )", r"\1", text, flags=re.MULTILINE))
+    assert "\n    max: 10\n" in file.read_text()
+    checked = run(tmp_path, "check")
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert re.search(r"^ greeting +2\.\.10 +hello", checked.stdout, re.MULTILINE), checked.stdout
