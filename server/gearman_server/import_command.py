@@ -12,6 +12,7 @@ import click
 from gearman_server.errors import UsageError
 from gearman_server.job_table import cut_handle_prefix
 from gearman_server.listen_options import option
+from gearman_server.parameter_types import Word
 from gearman_server.server import default_handle_prefix
 from gearman_server.stores.settings import MEMORY, read_url_file
 
@@ -35,7 +36,12 @@ _PARAMETERS: Final[list[click.Parameter]] = [
         help="Our store, as for the server, which must not run meanwhile.  [$GEARMAN_STORE_URL]",
     ),
     option("--store-url-file", metavar="FILE", help="Read that URL from a file."),
-    option("--job-handle-prefix", metavar="TEXT", help="What the jobs' handles start with, as for the server."),
+    option(
+        "--job-handle-prefix",
+        type=Word(),
+        metavar="TEXT",
+        help="What the jobs' handles start with, as for the server.",
+    ),
     option("--keep", is_flag=True, help="Leave the rows in gearmand's table."),
 ]
 

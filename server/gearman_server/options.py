@@ -14,7 +14,7 @@ from gearman_server.kept_results import DEFAULT_BOUNDS as DEFAULT_RESULT_BOUNDS
 from gearman_server.listen_options import LISTEN_OPTIONS, option
 from gearman_server.listener import DEFAULT_MAX_BACKLOG_BYTES
 from gearman_server.log import LEVELS
-from gearman_server.parameter_types import WholeNumber
+from gearman_server.parameter_types import WholeNumber, Word
 from gearman_server.queue_options import QUEUE_OPTIONS
 
 DEFAULT_CONFIG_FILE: Final = "/etc/gearmand.conf"
@@ -96,7 +96,10 @@ _JOBS: Final = (
         help="Data and warnings on the way that are kept of each of these jobs.",
     ),
     option(
-        "--job-handle-prefix", metavar="TEXT", help="What handles start with.  [default: H: and this machine's name]"
+        "--job-handle-prefix",
+        type=Word(),
+        metavar="TEXT",
+        help="What handles start with.  [default: H: and this machine's name]",
     ),
     option(
         "--store",

@@ -16,6 +16,21 @@ class WholeNumber(click.IntRange):
     name = "whole number"
 
 
+class Word(click.ParamType[str]):
+    """Text that text commands can hold as one word."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text itself."""
+        text = str(value)
+        if " " in text or not text.isprintable():
+            self.fail(
+                f"{text!r} holds a blank, or what does not print: text commands could not name a job.", param, ctx
+            )
+        return text
+
+
 class Port(WholeNumber):
     """A port's number, or the name that /etc/services has for it."""
 

@@ -43,6 +43,8 @@ def test_help_lists_the_options_but_not_the_hidden_ones(run_command, flag):
         (["-j", "-2"], "--job-retries"),
         (["--verbose", "loud"], "--verbose"),
         (["--log-format", "xml"], "--log-format"),
+        (["--job-handle-prefix", "H:my box"], "--job-handle-prefix': 'H:my box' holds a blank"),
+        (["import", "--from", "sqlite:///q", "--job-handle-prefix", "H:my box"], "'H:my box' holds a blank"),
         (["--store", "sqlite://"], "--store"),
         (["--store-url-file", "/nonexistent/url"], "--store-url-file"),
         (["--max-packet-size", "0"], "--max-packet-size"),
