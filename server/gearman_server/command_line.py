@@ -24,7 +24,7 @@ from gearman_server.log import LogSettings
 from gearman_server.machine import this_machine
 from gearman_server.options import PARAMETERS
 from gearman_server.policy_loading import read_policies
-from gearman_server.queue_options import WITHOUT_EFFECT, store_url
+from gearman_server.queue_options import WITHOUT_EFFECT, idle_options, store_url
 from gearman_server.server import Server, ServerSettings, default_handle_prefix
 from gearman_server.stores.settings import MEMORY, StoreSettings
 
@@ -73,6 +73,7 @@ def _server_command() -> click.Command:
 def _start(**given: Any) -> None:
     options = with_config_file(click.get_current_context(), given)
     settings, process = settings_of(options), process_settings_of(options)
+    _say(*idle_options(options))
     if not options["check_args"]:
         run(Server(settings=settings), process)
 
@@ -166,6 +167,10 @@ def _end_before_the_loop_runs(_number: int, _frame: FrameType | None) -> NoRetur
 
 
 def _fail(*messages: str) -> NoReturn:
+    _say(*messages)
+    sys.exit(EXIT_FAILURE)
+
+
+def _say(*messages: str) -> None:
     for message in messages:
         print(f"gearman-server: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(EXIT_FAILURE)

@@ -6,7 +6,7 @@ gearmand's own tables are left alone: `gearman-server import` takes their rows o
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gearman_server.errors import UsageError
@@ -72,6 +72,16 @@ def store_url(options: Mapping[str, Any]) -> str:
         known = ", ".join(_CHOICES)
         raise UsageError(f"-q {options['queue_type']}: there is no such store here: builtin, {known}, or --store URL")
     return choose(options)
+
+
+def idle_options(options: Mapping[str, Any]) -> Iterator[str]:
+    """A sentence for each queue that has options, though `-q` does not choose it. gearmand is silent about that."""
+    chosen = (options["queue_type"] or "").lower()
+    for queue, names in _OPTIONS.items():
+        idle = next((name for name in names if options[name]), None)
+        if idle is not None and queue != chosen:
+            option_name = "--" + idle.replace("_", "-")
+            yield f"{option_name} has no effect without -q {queue}: no job is kept there"
 
 
 def _absolute(url: str) -> str:
@@ -151,3 +161,11 @@ def _postgresql(options: Mapping[str, Any]) -> str:
 
 
 _CHOICES: Final = {"libsqlite3": _sqlite, "mysql": _mysql, "libdrizzle": _drizzle, "postgres": _postgresql}
+
+#: The options that say where a queue is.
+_OPTIONS: Final = {
+    "libsqlite3": ("libsqlite3_db",),
+    "mysql": ("mysql_db", "mysql_host"),
+    "libdrizzle": ("libdrizzle_db", "libdrizzle_host", "libdrizzle_uds"),
+    "postgres": ("libpq_conninfo",),
+}

@@ -217,3 +217,21 @@ def test_queues_that_can_not_be_are_refused(words, message, run_command):
     assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--libsqlite3-db", "f"], "--libsqlite3-db has no effect without -q libsqlite3: no job is kept there"),
+        (["--mysql-host", "h"], "--mysql-host has no effect without -q mysql: no job is kept there"),
+        (
+            ["-q", "libsqlite3", "--libsqlite3-db", "f", "--libpq-conninfo", "host=h"],
+            "--libpq-conninfo has no effect without -q postgres: no job is kept there",
+        ),
+        (["-q", "libsqlite3", "--libsqlite3-db", "f"], None),
+    ],
+)
+def test_a_queue_that_no_option_chooses_is_named(words, said, run_command):
+    done = run_command(*words, "--check-args")
+    assert done.returncode == 0
+    assert done.stderr == (f"gearman-server: {said}\n" if said else "")
