@@ -168,8 +168,9 @@ class Replay:
         self._parked: dict[Session, _Parked] = {}
         # Functions and priorities that have rows at all; None: not known yet.
         self._stored: frozenset[tuple[bytes, int]] | None = None
-        # Jobs that are in memory before their row's turn, by the row's id; they stay in here until it comes.
-        self._ahead: dict[int, Job] = {}
+        # What was in memory before its row's turn, by the row's id, until that comes. None: no place in the queue is
+        # kept for it, for it had to wait for its time and enters the queue by itself, or has had its attempts.
+        self._ahead: dict[int, Job | None] = {}
 
     @property
     def loaded(self) -> int:
@@ -203,11 +204,9 @@ class Replay:
         returned: Counter[Function] = Counter()
         for row in rows:
             self._progress.last_id = row.id
-            job = self._ahead.pop(row.id, None)
+            is_new = row.id not in self._ahead
             try:
-                is_new = job is None
-                if job is None:
-                    job = self._restore(row, now)
+                job = self._restore(row, now) if is_new else self._ahead.pop(row.id)
             except RefusedError as refused:
                 yield row.id, str(refused)
                 continue
@@ -329,10 +328,11 @@ class Replay:
             job = self._restore(row, now)
         except RefusedError:
             return  # its turn will tell
-        if job is not None:
-            self._ahead[row.id] = job
+        self._ahead[row.id] = None
+        if job is not None and job.state is JobState.QUEUED:
             queue = job.function.queues[job.priority]
-            if job.state is JobState.QUEUED and isinstance(queue, ReplayQueue):
+            if isinstance(queue, ReplayQueue):
+                self._ahead[row.id] = job
                 queue.ahead += 1
 
     def _wants(self, packet: Packet) -> Wanted | None:

@@ -224,6 +224,41 @@ def test_a_delayed_job_that_was_looked_up_waits_for_its_time_once(replayed):
     assert worker.grab() is None
 
 
+@pytest.mark.parametrize("end", ["runs", "is cancelled"])
+def test_a_delayed_job_that_was_looked_up_has_one_place_though_its_time_comes_before_its_turn(replayed, end):
+    client, worker = replayed.harness.peer(), replayed.harness.worker(b"f")
+    row = stored(2, unique=b"u", run_at=replayed.harness.unix_time + 10)
+    replayed.read_to(1)
+    submit(client, b"w", unique=b"u", kind=PacketType.SUBMIT_JOB_BG)
+    replayed.answer(row)
+    if end == "runs":
+        replayed.harness.advance(10)
+    else:
+        client.text(b"cancel job H:old:2")
+    replayed.load(stored(1), row, stored(3))
+    replayed.end()
+    replayed.end()
+    waiting = [b"old 1", b"old 3"] + ([b"old 2"] if end == "runs" else [])
+    assert replayed.harness.status(b"f") == (len(waiting), 0, 1)
+    assert workloads(worker) == waiting
+    assert replayed.harness.status(b"f") == (len(waiting), len(waiting), 1)
+
+
+def test_a_job_that_was_looked_up_and_has_had_its_attempts_does_not_rise_again_when_its_turn_comes(replayed):
+    client = replayed.harness.peer()
+    replayed.harness.broker.use_policies({b"f": FunctionPolicy(crash_retries=0)})
+    row = stored(2, was_running=True, requeues=1)
+    replayed.read_to(1)
+    client.send(PacketType.GET_STATUS, b"H:old:2")
+    replayed.answer(row)
+    assert list(replayed.store.letters) == [b"H:old:2"]
+    client.send(0, b"dead drop H:old:2")
+    replayed.answer()
+    assert replayed.store.letters == {}
+    replayed.load(row)
+    assert replayed.store.letters == {}
+
+
 def test_a_retry_keeps_its_time_and_its_count(replayed):
     worker = replayed.harness.worker(b"f")
     replayed.read_to(1)
