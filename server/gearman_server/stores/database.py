@@ -9,12 +9,12 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
 from gearman_server.dead_letters import DeadLetter
 from gearman_server.errors import OwnershipLostError, StartError, StoreError
@@ -46,6 +46,9 @@ _PROBE_ID: Final = -1
 _PROBE_BYTES: Final = 1 << 16
 
 _THE_STORE: Final = "the store"
+
+#: Adds rows; returns the jobs that are refused.
+Insert = Callable[[Connection, Sequence[Job]], list[Job]]
 
 
 class Database:
@@ -142,9 +145,8 @@ class Database:
             yield self._connected()
         except DBAPIError as failure:
             is_lost = self._connection is None or failure.connection_invalidated
-            is_about_data = not is_lost and not isinstance(failure, OperationalError)
             self._drop_connection()
-            raise StoreError(self._reason_of(failure), is_lost=is_lost, is_about_data=is_about_data) from failure
+            raise StoreError(self._reason_of(failure), is_lost=is_lost, is_about_data=_is_about_data(failure)) from failure
         except StoreError:
             self._drop_connection()
             raise
@@ -211,31 +213,27 @@ class Database:
         """Commit a batch. Returns the jobs whose insert the database refuses for what they hold.
 
         Raises:
-            StoreError: nothing of it, or only a part without inserts, is known to be committed.
+            StoreError: nothing of it is known to be committed.
         """
         if not batch:
             self._probe()
         inserts = list(batch.inserts)
         deletes = [*map(row_id, inserts), *batch.deletes] if is_repeated else batch.deletes
         try:
-            return self._write(deletes, inserts, batch)
+            if not deletes and batch.has_inserts_alone and self._insert_alone(inserts):
+                return []
+            return self._write(deletes, inserts, batch, self._insert)
         except StoreError as failure:
             if not failure.is_about_data or not inserts:
                 raise
-            self._write(deletes, (), batch)
-            return list(self._insert_in_parts(inserts))
+            return self._write(deletes, inserts, batch, self._insert_in_parts)
 
-    def _write(self, deletes: Sequence[int], inserts: Sequence[Job], others: Batch | None = None) -> Sequence[Job]:
+    def _write(self, deletes: Sequence[int], inserts: Sequence[Job], batch: Batch, insert: Insert) -> list[Job]:
         """One transaction: rows that go and come, and what else a batch changes."""
-        refused: list[Job] = []
-        if not deletes and (others is None or others.has_inserts_alone) and self._insert_alone(inserts):
-            return refused
         with self._transaction() as connection:
             delete_jobs(connection, deletes)
-            if inserts:
-                refused = self._insert(connection, inserts)
-            if others is not None:
-                change(connection, others, self._backend.room_bytes())
+            refused = insert(connection, inserts) if inserts else []
+            change(connection, batch, self._backend.room_bytes())
         return refused
 
     def _insert_alone(self, jobs: Sequence[Job]) -> bool:
@@ -260,6 +258,19 @@ class Database:
             self._backend.insert(connection, FULL, rows)
         return refused
 
+    def _insert_in_parts(self, connection: Connection, jobs: Sequence[Job]) -> list[Job]:
+        """Halve until those that can't be stored stand alone, so that they alone are refused."""
+        try:
+            with connection.begin_nested():
+                return self._insert(connection, jobs)
+        except DBAPIError as failure:
+            if not _is_about_data(failure):
+                raise
+        if len(jobs) == 1:
+            return list(jobs)
+        half = len(jobs) // 2
+        return [*self._insert_in_parts(connection, jobs[:half]), *self._insert_in_parts(connection, jobs[half:])]
+
     def insert_rows(self, chunks: Iterable[Sequence[Row]]) -> None:
         """Commit rows of another origin, all or none.
 
@@ -270,20 +281,6 @@ class Database:
             for rows in chunks:
                 if rows:
                     self._backend.insert(connection, FULL, rows)
-
-    def _insert_in_parts(self, jobs: Sequence[Job]) -> Iterator[Job]:
-        """Halve until those that can't be stored stand alone, so that they alone are refused."""
-        try:
-            yield from self._write((), jobs)
-        except StoreError as failure:
-            if not failure.is_about_data:
-                raise
-            if len(jobs) == 1:
-                yield jobs[0]
-            else:
-                half = len(jobs) // 2
-                yield from self._insert_in_parts(jobs[:half])
-                yield from self._insert_in_parts(jobs[half:])
 
     def _probe(self) -> None:
         """Commit a row of some size and take it away again: is there room? No reader ever sees a row of this id."""
@@ -318,6 +315,11 @@ def _engine(url: URL, backend: Backend, timeout_s: float) -> Engine:
 
     event.listen(engine, "begin", backend.begin)
     return engine
+
+
+def _is_about_data(failure: DBAPIError) -> bool:
+    """Not where it is about the database, as with one that has become read-only: none of the jobs could be stored."""
+    return isinstance(failure, DataError | IntegrityError) and not failure.connection_invalidated
 
 
 def _offset_s() -> float:

@@ -72,6 +72,23 @@ def test_many_jobs_with_long_names_are_stored_in_statements_that_mysql_takes(dat
     sending.join()
 
 
+def test_a_postgresql_that_has_become_read_only_is_trouble_and_not_the_fault_of_the_jobs(database_of, start_durable):
+    database = database_of("postgresql")
+    server = start_durable(database)
+    client = server.peer()
+    assert client.ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")[0] == PacketType.JOB_CREATED
+    database.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN RAISE SQLSTATE ''25006'' USING MESSAGE = ''read-only transaction''; END'"
+    )
+    database.execute("CREATE TRIGGER refuse BEFORE INSERT ON gearman_jobs EXECUTE FUNCTION refuse()")
+    assert client.ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")[0] == PacketType.ERROR
+    assert "read-only transaction" in server.wait_for_log("background jobs are refused")
+    database.execute("DROP TRIGGER refuse ON gearman_jobs")
+    server.wait_for_log("NOTICE the store can be written again")
+    assert client.ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")[0] == PacketType.JOB_CREATED
+
+
 def test_a_server_that_lost_its_store_to_another_one_ends(database, start_durable, open_database):
     server = open_database(database)
     server.break_off()

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import event
 
 from gearman_server.function import Function
 from gearman_server.job import PRIORITIES, Job
 from gearman_server.policies import FunctionPolicy
+from gearman_server.schedule_rules import ScheduleMark
 from gearman_server.stores.batch import Batch
 from gearman_server.stores.database import Database
 from gearman_server.stores.sqlite_insert import MAX_ROWS
@@ -31,12 +33,17 @@ def database():
 
 @pytest.fixture
 def statements(database):
-    """What the driver has been told since."""
-    driver_connection = database._connected().connection.driver_connection
+    """What the driver has been told since, on this connection and later ones."""
     told = []
-    driver_connection.set_trace_callback(told.append)
+
+    def trace(driver_connection, _record=None):
+        driver_connection.set_trace_callback(told.append)
+
+    trace(database._connected().connection.driver_connection)
+    event.listen(database._engine, "connect", trace)
     yield told
-    driver_connection.set_trace_callback(None)
+    event.remove(database._engine, "connect", trace)
+    database._drop_connection()
 
 
 def a_job(function=FUNCTIONS[0], unique=b"", workload=b"w", priority=1, prefix=b"H:test"):
@@ -117,3 +124,16 @@ def test_one_that_can_not_be_stored_is_refused_alone(database):
     database.write(batch_of(jobs[2:3]), is_repeated=False)
     assert database.write(batch_of(jobs), is_repeated=False) == [jobs[2]]
     assert set(stored(database, jobs)) == {job.handle for job in jobs}
+
+
+def test_a_batch_of_which_one_job_is_refused_is_still_one_transaction(database, statements):
+    jobs = [a_job() for _ in range(3)]
+    database.write(batch_of(jobs[:1]), is_repeated=False)
+    batch = batch_of(jobs)
+    batch.marks["tick"] = ScheduleMark("every 1 s", 1.0, None)
+    statements.clear()
+    assert database.write(batch, is_repeated=False) == jobs[:1]
+    transactions = "\n".join(statements).split("BEGIN IMMEDIATE")
+    assert len([one for one in transactions if "INSERT" in one and "COMMIT" in one]) == 1
+    assert set(stored(database, jobs)) == {job.handle for job in jobs}
+    assert database.schedule_marks() == batch.marks
