@@ -70,6 +70,8 @@ class DeadCommands:
     def _retry(self, session: Session, words: list[bytes]) -> bytes:
         if self._table.durability.trouble is not None:
             raise CommandError(b"QUEUE_ERROR", b"The store can't be written now")
+        if self._table.replay is not None:  # a unique key that is taken may be among what is unread
+            raise CommandError(b"QUEUE_ERROR", b"Jobs are still coming back from the store")
         return self._change(session, words, self._revive)
 
     def _revive(self, handle: bytes) -> bool:

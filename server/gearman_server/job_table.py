@@ -146,9 +146,10 @@ class JobTable:
 
     def drop_function(self, function: Function) -> None:
         """Forget a function, cancelling what waits for it. It must have no workers and no running job."""
-        waiting = [job for queue in function.queues for job in queue if job.state is QUEUED]
-        if any(function.delayed):
-            waiting += [job for job in self.jobs.values() if job.function is function and job.state is JobState.DELAYED]
+        if any(function.delayed) or self.replay is not None:  # some are in no queue, or behind what is unread
+            waiting = [job for job in self.jobs.values() if job.function is function and job.is_waiting]
+        else:
+            waiting = [job for queue in function.queues for job in queue if job.state is QUEUED]
         for job in waiting:
             self.drop(job, "its function was dropped")
         del self.functions[function.name]

@@ -395,3 +395,31 @@ def test_with_worker_wakeup_each_job_that_comes_back_wakes_so_many(make_broker, 
     replayed.read_to(1)
     replayed.load(stored(1), stored(2), stored(3))
     assert [worker.take() != [] for worker in workers] == [True] * 3 + [False] * 2
+
+
+def test_a_dead_job_is_queued_again_only_when_it_is_known_whose_its_unique_key_is(replayed):
+    operator, worker = replayed.harness.peer(), replayed.harness.worker(b"f")
+    client = replayed.harness.peer()
+    submit(client, b"w", unique=b"u", kind=PacketType.SUBMIT_JOB_BG)
+    replayed.answer()
+    replayed.read_to(2)
+    worker.send(PacketType.WORK_FAIL, worker.grab())
+    [handle] = replayed.store.letters
+    operator.send(0, b"dead retry " + handle)
+    replayed.answer()
+    assert b"".join(operator.session.out).startswith(b"ERR QUEUE_ERROR ")
+    replayed.load(stored(5, priority=2, unique=b"u"))
+    replayed.replay.end_of_priority(replayed.harness.now)
+    replayed.harness.broker.end_replay(replayed.harness.now)
+    assert replayed.harness.peer().text(b"dead retry " + handle) == b"OK 0\n"
+    assert replayed.harness.status(b"f") == (1, 0, 1)
+
+
+def test_a_function_that_is_dropped_meanwhile_takes_those_behind_unread_jobs_with_it(replayed):
+    client = replayed.harness.peer()
+    replayed.read_to(1)
+    submit(client, b"new")
+    [(_, handle)] = submit(client, b"newer")
+    assert replayed.harness.peer().text(b"drop function f") == b"OK\r\n"
+    assert client.take()[-1] == (PacketType.WORK_FAIL, handle)
+    assert replayed.harness.broker.table.jobs == {}
