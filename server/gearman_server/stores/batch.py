@@ -28,7 +28,7 @@ class Batch:
         "outdated",
         "results",
         "since",
-        "undoes_inserts",
+        "undone",
         "updates",
     )
 
@@ -50,8 +50,8 @@ class Batch:
         self.since: float | None = None
         #: Whether nobody waits for it any more: it took too long, or the one before it did.
         self.is_given_up = False
-        #: Whether rows of inserts are among its deletes that failed, as far as anybody knows.
-        self.undoes_inserts = False
+        #: How many of its deletes are of rows whose insert failed, as far as anybody knows.
+        self.undone = 0
 
     def __bool__(self) -> bool:
         if self.inserts or self.deletes or self.updates:
@@ -71,7 +71,7 @@ class Batch:
         the connection broke in the middle, so their rows are deleted.
         """
         self.deletes[:0] = [*failed.deletes, *map(row_id, failed.inserts)]
-        self.undoes_inserts |= failed.undoes_inserts or bool(failed.inserts)
+        self.undone += failed.undone + len(failed.inserts)
         self.updates = {job: None for job in (*failed.updates, *self.updates) if job.record is not None}
         # Marks and letters of jobs that were not inserted are set back by whoever made them.
         self.marks = {**failed.marks, **self.marks}

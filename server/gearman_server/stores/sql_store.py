@@ -40,6 +40,9 @@ WELL_AFTER_S: Final = 1.0
 CLOSE_PATIENCE_S: Final = 2.0
 #: More numbers are reserved when fewer than these are left.
 _FEW_NUMBERS: Final = 500_000_000
+#: While the store is in trouble and so many inserts that failed are still to be undone, none is tried: what would have to
+#: be undone would grow as long as the trouble lasts, and take the longer to be written when it is over.
+MAX_UNDONE: Final = 10_000
 #: How many looks at the clock there are while a batch may become overdue.
 _LOOKS: Final = 20
 
@@ -227,6 +230,8 @@ class SqlStore:
                 self._fail(self._take_inserts())
             elif self._may_wait_behind(batch):
                 self._hand_over()
+        elif batch.inserts and self._is_in_trouble and batch.undone > MAX_UNDONE:
+            self._fail(self._take_inserts())
         elif batch.inserts:
             self._hand_over()
         elif batch and not self._is_in_trouble and not self._lazy_timer.active:
@@ -237,7 +242,7 @@ class SqlStore:
         if len(self._in_flight) > 1 or self._is_in_trouble or not batch.has_inserts_alone:
             return False
         before = self._in_flight[0]
-        return not before.undoes_inserts and len(batch.inserts) >= len(before.inserts)
+        return not before.undone and len(batch.inserts) >= len(before.inserts)
 
     def _hand_over_if_idle(self) -> None:
         if not self._in_flight:
@@ -280,7 +285,7 @@ class SqlStore:
             batch.is_given_up = True
             jobs += batch.inserts
         self._open.deletes += map(row_id, jobs)
-        self._open.undoes_inserts |= bool(jobs)
+        self._open.undone += len(jobs)
         self._fail([*jobs, *self._take_inserts()])
         self._database.break_off()
 

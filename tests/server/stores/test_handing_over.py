@@ -97,6 +97,25 @@ def test_nothing_is_handed_over_behind_a_batch_while_the_store_is_in_trouble(han
     assert handing.sizes == [1]
 
 
+def test_what_has_to_be_undone_has_a_bound_however_long_the_trouble_lasts(handing, monkeypatch):
+    monkeypatch.setattr(sql_store, "MAX_UNDONE", 3)
+    for _ in range(4):
+        [client] = handing.submit()
+        handing.writer.end("fails")
+        assert client.take() == NOT_STORED
+    for _ in range(3):
+        assert answers(handing.submit(2)) == [NOT_STORED] * 2
+        assert handing.sizes == []
+        handing.probe.fire_once()
+        assert len(handing.writer.orders[0].batch.deletes) == 4
+        handing.writer.end("fails")
+    handing.probe.fire_once()
+    handing.writer.end("succeeds")
+    [client] = handing.submit()
+    handing.writer.end("succeeds")
+    assert [kind for kind, _ in client.take()] == [PacketType.JOB_CREATED]
+
+
 def test_both_are_given_up_when_the_older_takes_too_long(handing):
     clients = handing.submit() + handing.submit() + handing.submit()
     assert handing.sizes == [1, 1]

@@ -46,6 +46,7 @@ class StoreHistory(RuleBasedStateMachine):
         self.store.open()
         self.harness = type(self).make_broker(store=self.store)
         self.monkeypatch.setattr(sql_store, "monotonic", lambda: self.harness.now)
+        self.monkeypatch.setattr(sql_store, "MAX_UNDONE", 2)
         broker = self.harness.broker
         broker.use_policies(POLICIES)
         broker.use_schedules([ScheduleRule("tick", Every(4.0), b"g")], self.harness.now)
