@@ -1,4 +1,5 @@
-"""What is to be written in one transaction: it accumulates on the loop's thread and is left alone once handed over.
+"""What is to be written in one transaction: it accumulates on the loop's thread and is left alone once handed over. Of
+very many deletes the writer carries most out ahead, and takes them out.
 
 Its order when written: deletes, inserts, updates. So a job whose insert failed may be inserted anew beside the delete
 that makes sure of the failure.

@@ -23,7 +23,7 @@ from gearman_server.kept_results import KeptResult
 from gearman_server.log import NOTICE, logger
 from gearman_server.schedule_rules import ScheduleMark
 from gearman_server.stores.backends import Backend, backend_of
-from gearman_server.stores.batch import Batch, row_id
+from gearman_server.stores.batch import Batch, number_of, row_id
 from gearman_server.stores.changes import change, count_losses, delete_jobs
 from gearman_server.stores.engine import connect, make_engine
 from gearman_server.stores.kept import read_results
@@ -46,6 +46,9 @@ _PROBE_ID: Final = -1
 _PROBE_BYTES: Final = 1 << 16
 
 _THE_STORE: Final = "the store"
+
+#: Rows that go in one transaction: more would take so long that submitters might give up waiting behind them.
+DELETES_AT_ONCE: Final = 20_000
 
 #: Adds rows; returns the jobs that are refused.
 Insert = Callable[[Connection, Sequence[Job]], list[Job]]
@@ -213,10 +216,11 @@ class Database:
         """Commit a batch. Returns the jobs whose insert the database refuses for what they hold.
 
         Raises:
-            StoreError: nothing of it is known to be committed.
+            StoreError: nothing of what the batch still holds is known to be committed.
         """
         if not batch:
             self._probe()
+        self._delete_ahead(batch)
         inserts = list(batch.inserts)
         deletes = [*map(row_id, inserts), *batch.deletes] if is_repeated else batch.deletes
         try:
@@ -227,6 +231,21 @@ class Database:
             if not failure.is_about_data or not inserts:
                 raise
             return self._write(deletes, inserts, batch, self._insert_in_parts)
+
+    def _delete_ahead(self, batch: Batch) -> None:
+        """Of very many rows most go before the rest of the batch, and out of it: a batch that was broken off for its
+        length has less to do when it is repeated, or it would be broken off for ever. Not those whose letters or
+        results have to be there from the same moment on.
+        """
+        if len(batch.deletes) <= DELETES_AT_ONCE:
+            return
+        kept = {number_of(handle) for handle in (*batch.letters, *batch.results)}
+        last = [number for number in batch.deletes if number in kept]
+        batch.deletes = [*last, *(number for number in batch.deletes if number not in kept)]
+        while len(batch.deletes) - len(last) > DELETES_AT_ONCE:
+            with self._transaction() as connection:
+                delete_jobs(connection, batch.deletes[-DELETES_AT_ONCE:])
+            del batch.deletes[-DELETES_AT_ONCE:]
 
     def _write(self, deletes: Sequence[int], inserts: Sequence[Job], batch: Batch, insert: Insert) -> list[Job]:
         """One transaction: rows that go and come, and what else a batch changes."""

@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 
 from gearman_client.packet import PacketType, encode_request
 from gearman_server.errors import OwnershipLostError, StartError, StoreError, UsageError
+from gearman_server.kept_results import Ending, KeptResult
 from gearman_server.stores import database as database_module
 from gearman_server.stores.batch import Batch
 from gearman_server.stores.database import Database
@@ -197,6 +198,32 @@ def test_a_failed_write_says_why_and_leaves_nothing(database, open_database):
     batch.deletes.append(1)
     with pytest.raises(StoreError, match="no such table: gearman_jobs"):
         opened.write(batch, is_repeated=False)
+
+
+def test_of_very_many_rows_that_go_none_has_to_go_twice_when_the_batch_is_broken_off(
+    database, open_database, monkeypatch
+):
+    monkeypatch.setattr(database_module, "DELETES_AT_ONCE", 10)
+    opened = open_database(database)
+    database.execute(
+        "WITH RECURSIVE some(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM some WHERE id < 35)"
+        " INSERT INTO gearman_jobs (id, state, priority, requeues, failures, submitted_at, handle, function_name,"
+        " unique_key, workload) SELECT id, 0, 1, 0, 0, 0, 'h', 'f', '', '' FROM some"
+    )
+    batch = Batch()
+    batch.deletes = list(range(1, 36))
+    batch.results[b"H:test:34"] = KeptResult(b"H:test:34", b"f", Ending.COMPLETE, b"r", b"", 0, b"0", b"0", 1.0, 2.0)
+    database.execute("ALTER TABLE gearman_results RENAME TO away")  # what the rest of the batch fails of
+    with pytest.raises(StoreError):
+        opened.write(batch, is_repeated=False)
+    left = {number for (number,) in database.rows("id")}
+    assert 34 in left  # until its result is there
+    assert set(batch.deletes) == left
+    assert len(left) <= 11
+    database.execute("ALTER TABLE away RENAME TO gearman_results")
+    assert opened.write(batch, is_repeated=False) == []
+    assert database.rows("id") == []
+    assert list(batch.results.values()) == opened.results()
 
 
 def test_a_file_of_the_first_version_is_brought_up_to_date(database, start_durable):
