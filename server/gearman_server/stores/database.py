@@ -148,8 +148,9 @@ class Database:
             yield self._connected()
         except DBAPIError as failure:
             is_lost = self._connection is None or failure.connection_invalidated
+            is_about_data = not is_lost and _is_about_data(failure)
             self._drop_connection()
-            raise StoreError(self._reason_of(failure), is_lost=is_lost, is_about_data=_is_about_data(failure)) from failure
+            raise StoreError(self._reason_of(failure), is_lost=is_lost, is_about_data=is_about_data) from failure
         except StoreError:
             self._drop_connection()
             raise

@@ -1,7 +1,7 @@
 """Brings the jobs of an earlier run back while the server serves: threads read, the replay takes rows in on the loop.
 
 One thread reads pages, always one ahead; another finds what requests ask for meanwhile, so that neither holds the other
-up. Memory is bounded by two pages beside the jobs themselves.
+up. Memory is bounded by two pages beside the jobs themselves. A database that has stopped to answer is asked anew.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 #: After rows could not be read, how long until the next attempt.
 RETRY_S: Final = 0.25
 _STOP_PATIENCE_S: Final = 2.0
+#: How many looks at the clock there are while a request may have to wait for its answer.
+_LOOKS: Final = 20
+#: A read is broken off after so many timeouts, and then after twice as many: it may go through very many rows.
+_PATIENCE: Final = 4
 
 
 class _Question(NamedTuple):
@@ -32,6 +36,28 @@ class _Question(NamedTuple):
     wanted: Sequence[Wanted]
     answer: Answer
     deadline: float
+
+
+class _Reader:
+    """A thread that reads, and since when it has been at it."""
+
+    def __init__(self, rows: StoredRows, thread: NativeThread, patience_s: float) -> None:
+        self.rows = rows
+        self.thread = thread
+        self._patience_s = patience_s
+        self._since = monotonic()
+
+    def run(self, call: Callable[[], Delivery]) -> None:
+        """Hand a read over."""
+        self._since = monotonic()
+        self.thread.run(call)
+
+    def break_off_if_stuck(self, now: float) -> None:
+        """A connection can stay silent for ever, but nobody knows: the next read gets twice the time."""
+        if self.thread.is_busy and now - self._since > self._patience_s:
+            self._since = now
+            self._patience_s *= 2
+            self.rows.break_off()
 
 
 class Loading:
@@ -45,6 +71,8 @@ class Loading:
         self._look_ups = look_ups
         self._timeout_s = timeout_s
         self._report = report
+        # Those for which the thread is searching, and those that it is to be asked next.
+        self._asked: list[_Question] = []
         self._questions: list[_Question] = []
         self._has_ended = False
         self._set_aside_rows: set[str] = set()
@@ -54,12 +82,15 @@ class Loading:
         self._started = monotonic()
         self._broker = broker
         self._replay = broker.start_replay(self)
-        self._page_thread = NativeThread(loop)
-        self._look_up_thread = NativeThread(loop)
+        patience_s = _PATIENCE * self._timeout_s
+        self._page_reader = _Reader(self._pages, NativeThread(loop), patience_s)
+        self._look_up_reader = _Reader(self._look_ups, NativeThread(loop), patience_s)
         self._page_timer = loop.timer(RETRY_S)
         self._look_up_timer = loop.timer(RETRY_S)
+        self._clock_timer = loop.timer(self._timeout_s / _LOOKS, self._timeout_s / _LOOKS)
+        self._clock_timer.start(self._look_at_the_clock)
         self._read_page(PRIORITIES[0], -1)
-        self._look_up_thread.run(self._stored)
+        self._look_up_reader.run(self._stored)
 
     def stop(self) -> None:
         """Read no more. Blocks, but not for long."""
@@ -67,16 +98,29 @@ class Loading:
             self._has_ended = True
             self._page_timer.stop()
             self._look_up_timer.stop()
-            for thread, rows in ((self._page_thread, self._pages), (self._look_up_thread, self._look_ups)):
-                if thread.is_busy:
-                    rows.break_off()
-                if thread.stop(_STOP_PATIENCE_S):
-                    rows.close()
+            self._clock_timer.stop()
+            for reader in (self._page_reader, self._look_up_reader):
+                if reader.thread.is_busy:
+                    reader.rows.break_off()
+                if reader.thread.stop(_STOP_PATIENCE_S):
+                    reader.rows.close()
+
+    def _look_at_the_clock(self) -> None:
+        """Nobody waits longer than the timeout, and a silent database holds the replay up no longer than it must."""
+        now = monotonic()
+        overdue = [question for question in (*self._asked, *self._questions) if question.deadline <= now]
+        if overdue:
+            self._asked = [question for question in self._asked if question.deadline > now]
+            self._questions = [question for question in self._questions if question.deadline > now]
+        for question in overdue:
+            question.answer(None, now)
+        self._page_reader.break_off_if_stuck(now)
+        self._look_up_reader.break_off_if_stuck(now)
 
     # --- pages
 
     def _read_page(self, priority: int, after_id: int) -> None:
-        self._page_thread.run(partial(self._page, priority, after_id))
+        self._page_reader.run(partial(self._page, priority, after_id))
 
     def _page(self, priority: int, after_id: int) -> Delivery:
         """On the thread."""
@@ -137,33 +181,29 @@ class Loading:
             self._ask()
 
     def _ask(self) -> None:
-        if self._questions and not self._look_up_thread.is_busy:
-            questions, self._questions = self._questions, []
-            self._look_up_thread.run(partial(self._answers, questions))
+        if self._questions and not self._look_up_reader.thread.is_busy:
+            self._asked, self._questions = self._questions, []
+            wanted = [want for question in self._asked for want in question.wanted]
+            self._look_up_reader.run(partial(self._find, wanted))
 
-    def _answers(self, questions: list[_Question]) -> Delivery:
+    def _find(self, wanted: list[Wanted]) -> Delivery:
         """On the thread: one search for all."""
         try:
-            found = self._look_ups.look_up([want for question in questions for want in question.wanted])
+            return partial(self._tell, self._look_ups.look_up(wanted))
         except StoreError:
-            return partial(self._ask_again, questions)
-        return partial(self._tell, questions, found)
+            return self._ask_again
 
-    def _ask_again(self, questions: list[_Question]) -> None:
+    def _ask_again(self) -> None:
         """The store can't be read. It is tried again, for as long as somebody may be kept waiting."""
-        if self._has_ended:
-            return
-        now = monotonic()
-        self._questions[:0] = [question for question in questions if question.deadline > now]
-        self._look_up_timer.start(self._ask)
-        for question in questions:
-            if question.deadline <= now:
-                question.answer(None, now)
+        if not self._has_ended:
+            self._questions[:0], self._asked = self._asked, []
+            self._look_up_timer.start(self._ask)
 
-    def _tell(self, questions: list[_Question], found: list[StoredJob]) -> None:
+    def _tell(self, found: list[StoredJob]) -> None:
         if self._has_ended:
             return
+        asked, self._asked = self._asked, []
         self._ask()
         now = monotonic()
-        for question in questions:
+        for question in asked:
             question.answer(found, now)

@@ -15,5 +15,6 @@ def reason_of(failure: BaseException) -> str:
 
 
 def is_locked(failure: DBAPIError) -> bool:
-    """Whether SQLite waited for another process in vain: the same may work at the next attempt."""
-    return getattr(failure.orig, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+    """Whether SQLite waited for another process in vain, or was broken off: the same may work at the next attempt."""
+    name = getattr(failure.orig, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_INTERRUPT"))

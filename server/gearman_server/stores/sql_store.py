@@ -40,8 +40,8 @@ WELL_AFTER_S: Final = 1.0
 CLOSE_PATIENCE_S: Final = 2.0
 #: More numbers are reserved when fewer than these are left.
 _FEW_NUMBERS: Final = 500_000_000
-#: While the store is in trouble and so many inserts that failed are still to be undone, none is tried: what would have to
-#: be undone would grow as long as the trouble lasts, and take the longer to be written when it is over.
+#: While the store is in trouble and so many inserts that failed are still to be undone, none is tried: what has to be
+#: undone would grow as long as the trouble lasts, and take the longer to be written when it is over.
 MAX_UNDONE: Final = 10_000
 #: How many looks at the clock there are while a batch may become overdue.
 _LOOKS: Final = 20
