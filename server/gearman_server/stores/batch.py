@@ -41,10 +41,10 @@ class Batch:
         self.deletes: list[int] = []
         #: Letters of jobs that failed for good, by handle, and handles of those that are kept no longer.
         self.letters: dict[bytes, DeadLetter] = {}
-        self.forgotten: list[bytes] = []
+        self.forgotten: dict[bytes, None] = {}
         #: Results of background jobs, by handle, and handles of those that are kept no longer.
         self.results: dict[bytes, KeptResult] = {}
-        self.outdated: list[bytes] = []
+        self.outdated: dict[bytes, None] = {}
         #: How far schedules have come, by their names; None: there is no such schedule any more.
         self.marks: dict[str, ScheduleMark | None] = {}
         #: When its first insert came (monotonic seconds).
@@ -84,8 +84,8 @@ class Batch:
             **{handle: result for handle, result in failed.results.items() if handle not in self.outdated},
             **self.results,
         }
-        self.outdated[:0] = failed.outdated
-        self.forgotten[:0] = failed.forgotten
+        self.outdated = {**failed.outdated, **self.outdated}
+        self.forgotten = {**failed.forgotten, **self.forgotten}
 
 
 def row_id(job: Job) -> int:

@@ -43,6 +43,8 @@ _FEW_NUMBERS: Final = 500_000_000
 #: While the store is in trouble and so many inserts that failed are still to be undone, none is tried: what has to be
 #: undone would grow as long as the trouble lasts, and take the longer to be written when it is over.
 MAX_UNDONE: Final = 10_000
+#: While the store is in trouble, how many letters, and results, that are kept no longer are remembered at least.
+MAX_GONE: Final = 100_000
 #: How many looks at the clock there are while a batch may become overdue.
 _LOOKS: Final = 20
 
@@ -201,7 +203,8 @@ class SqlStore:
         """These letters are kept no longer."""
         for handle in handles:
             self._open.letters.pop(handle, None)
-        self._open.forgotten += handles
+        self._open.forgotten.update(dict.fromkeys(handles))
+        self._bound(self._open.forgotten)
 
     def keep(self, result: KeptResult) -> None:
         """Have the result written with the delete of its job's row, which is asked for next."""
@@ -211,7 +214,15 @@ class SqlStore:
         """These results are kept no longer."""
         for handle in handles:
             self._open.results.pop(handle, None)
-        self._open.outdated += handles
+        self._open.outdated.update(dict.fromkeys(handles))
+        self._bound(self._open.outdated)
+
+    def _bound(self, gone: dict[bytes, None]) -> None:
+        """In a long trouble letters and results come and go that were never written. The rows of those that are passed
+        over here, if there are any, come back at the next start, and go then by their age or the bounds."""
+        if self._is_in_trouble and len(gone) > 2 * MAX_GONE:
+            for handle in list(gone)[:-MAX_GONE]:
+                del gone[handle]
 
     def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
         """Have the mark written with the insert that was asked for just before, if one was."""

@@ -6,6 +6,7 @@ import pytest
 
 from gearman_client.packet import PacketType
 from gearman_server.stores import sql_store
+from gearman_server.stores.batch import Batch
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.stores.sql_store import WELL_AFTER_S, SqlStore
 from gearman_server.stores.writer import Writer
@@ -114,6 +115,44 @@ def test_what_has_to_be_undone_has_a_bound_however_long_the_trouble_lasts(handin
     [client] = handing.submit()
     handing.writer.end("succeeds")
     assert [kind for kind, _ in client.take()] == [PacketType.JOB_CREATED]
+
+
+@pytest.mark.parametrize(("forget", "gone"), [("forget_results", "outdated"), ("forget_dead", "forgotten")])
+def test_what_is_kept_no_longer_has_a_bound_while_the_store_is_in_trouble(handing, monkeypatch, forget, gone):
+    monkeypatch.setattr(sql_store, "MAX_GONE", 3)
+    handles, more = ([b"H:test:%d" % number for number in numbers] for numbers in (range(20), range(20, 30)))
+    getattr(handing.store, forget)(handles)
+    assert list(getattr(handing.store._open, gone)) == handles  # all at once is no trouble
+    handing.submit()
+    handing.writer.end("fails")
+    for handle in more:
+        getattr(handing.store, forget)([handle])
+    left = list(getattr(handing.store._open, gone))
+    assert len(left) <= 6
+    assert left[-3:] == more[-3:]
+
+
+def test_taking_a_batch_back_costs_what_is_in_it():
+    looks = []
+
+    class Handle(bytes):
+        """One that notes when it is compared."""
+
+        __hash__ = bytes.__hash__
+
+        def __eq__(self, other):
+            looks.append(other)
+            return super().__eq__(other)
+
+    failed, batch = Batch(), Batch()
+    for number in range(500):
+        failed.results[b"H:test:%d" % number] = failed.letters[b"H:test:%d" % number] = object()
+    gone = [Handle(b"H:test:%d" % number) for number in range(400, 900)]
+    batch.outdated.update(dict.fromkeys(gone))
+    batch.forgotten.update(dict.fromkeys(gone))
+    batch.take_back(failed)
+    assert len(batch.results) == len(batch.letters) == 400
+    assert len(looks) < 4 * len(gone)
 
 
 def test_both_are_given_up_when_the_older_takes_too_long(handing):
