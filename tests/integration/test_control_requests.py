@@ -130,20 +130,21 @@ def is_up(manager: RunningManager, server: str) -> bool:
 
 
 def test_a_job_server_that_does_not_answer_hides_no_job_of_another(napping: RunningManager, closed_server: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as probe:  # which nobody accepts from, once it is closed
-        silent = f"127.0.0.1:{probe.getsockname()[1]}"
-    napping.config_file.write_text(f"run_dir: run\nservers: ['{silent}', '{closed_server}']\n")
-    napping.launch()
-    eventually(lambda: is_up(napping, closed_server), "the other one answers")
-    with Client([closed_server]) as client:
-        handle = client.submit_background("elsewhere", b"")
-    reason = f"the job server {silent} can't be asked: "
-    listed = napping.command("jobs", "list", check=False)
-    assert handle in listed.stdout
-    assert (listed.returncode, reason in listed.stderr) == (1, True)
-    assert f"server: {closed_server}" in napping.command("jobs", "show", handle).stdout
-    unknown = napping.command("jobs", "show", "H:none:1", check=False)
-    assert f"there is no job H:none:1; {reason}" in unknown.stderr
-    status, page = Api(napping).ask("GET", "/jobs")
-    assert (status, page["jobs"], page["next"]) == (200, [], {"server": closed_server})
-    assert page["missing"].startswith(reason)
+    with socket.socket() as held:  # it is bound and does not listen: nobody else gets the port meanwhile
+        held.bind(("127.0.0.1", 0))
+        silent = f"127.0.0.1:{held.getsockname()[1]}"
+        napping.config_file.write_text(f"run_dir: run\nservers: ['{silent}', '{closed_server}']\n")
+        napping.launch()
+        eventually(lambda: is_up(napping, closed_server), "the other one answers")
+        with Client([closed_server]) as client:
+            handle = client.submit_background("elsewhere", b"")
+        reason = f"the job server {silent} can't be asked: "
+        listed = napping.command("jobs", "list", check=False)
+        assert handle in listed.stdout
+        assert (listed.returncode, reason in listed.stderr) == (1, True)
+        assert f"server: {closed_server}" in napping.command("jobs", "show", handle).stdout
+        unknown = napping.command("jobs", "show", "H:none:1", check=False)
+        assert f"there is no job H:none:1; {reason}" in unknown.stderr
+        status, page = Api(napping).ask("GET", "/jobs")
+        assert (status, page["jobs"], page["next"]) == (200, [], {"server": closed_server})
+        assert page["missing"].startswith(reason)
