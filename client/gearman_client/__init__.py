@@ -1,9 +1,11 @@
 """Gearman from Python: packet codec, client, worker and administration, with the standard library alone."""
 
 from gearman_client.address import DEFAULT_PORT, Address, parse_address, parse_addresses
-from gearman_client.admin import AdminClient, connect_admin
-from gearman_client.admin_tables import ConnectedWorker, FunctionStatus, PriorityStatus, ShownJob
-from gearman_client.client import Client, Priority
+from gearman_client.admin.admin import AdminClient, connect_admin
+from gearman_client.admin.admin_tables import ConnectedWorker, FunctionStatus, PriorityStatus, ShownJob
+from gearman_client.client.client import Client, Priority
+from gearman_client.client.foreground import JobCallbacks
+from gearman_client.client.job_status import JobHandle, JobStatus
 from gearman_client.errors import (
     AddressError,
     AdminError,
@@ -23,13 +25,11 @@ from gearman_client.errors import (
     ServerError,
     Timeout,
 )
-from gearman_client.foreground import JobCallbacks
-from gearman_client.job_status import JobHandle, JobStatus
-from gearman_client.observer import WorkerObserver
 from gearman_client.tls import Tls
-from gearman_client.worker import Worker
-from gearman_client.worker_job import WorkerJob
-from gearman_client.worker_settings import WorkerSettings
+from gearman_client.worker.observer import WorkerObserver
+from gearman_client.worker.worker import Worker
+from gearman_client.worker.worker_job import WorkerJob
+from gearman_client.worker.worker_settings import WorkerSettings
 
 __version__ = "0.1.0"
 

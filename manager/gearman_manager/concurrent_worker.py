@@ -4,7 +4,7 @@ Started by exec, not forked from a zygote: what waits must give way to the other
 patched (gevent.monkey) before anything else is imported, in an interpreter in which nobody holds the blocking originals
 yet. So it imports its modules for itself; one process stands for many jobs.
 
-The main greenlet gets the jobs over one connection to each job server (`gearman_client.concurrent_worker` says why one)
+The main greenlet gets the jobs over one connection to each job server (`gearman_client.worker.concurrent_worker` says why one)
 and starts a greenlet for each; that answers. Ends as `worker` does: after the jobs that run, never in them.
 """
 
@@ -25,7 +25,7 @@ from greenlet import settrace  # type: ignore[import-untyped]
 from setproctitle import setproctitle
 
 from gearman_client import WorkerJob, WorkerSettings
-from gearman_client.concurrent_worker import ConcurrentWorker
+from gearman_client.worker.concurrent_worker import ConcurrentWorker
 from gearman_manager import child_log, discovery
 from gearman_manager.errors import ManagerError
 from gearman_manager.greenlet_limits import GreenletLimit, GreenletLimits

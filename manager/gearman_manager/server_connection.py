@@ -3,7 +3,7 @@
 import gevent.socket
 
 from gearman_client import Address
-from gearman_client.tls_stream import TlsStream, secured
+from gearman_client.connection.tls_stream import TlsStream, secured
 
 
 def connect_to(server: Address, timeout_s: float) -> gevent.socket.socket | TlsStream:

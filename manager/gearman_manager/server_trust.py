@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from gearman_client.tls_stream import load_context
+from gearman_client.connection.tls_stream import load_context
 from gearman_manager.bridge.order import is_php_file
 from gearman_manager.config import Config, Layout, Problem
 

@@ -23,7 +23,7 @@ from gearman_client import (
     WorkerSettings,
     connect_admin,
 )
-from gearman_client.admin_tables import parse_connected_worker
+from gearman_client.admin.admin_tables import parse_connected_worker
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gearman_client import ArgumentError, Client, ConnectionLost, PartlyRefused, ProtocolError
-from gearman_client.batch import PORTION_BYTES, PORTION_JOBS
+from gearman_client.client.batch import PORTION_BYTES, PORTION_JOBS
 from gearman_client.packet import PacketType
 
 T = PacketType

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from gearman_client import Client, WorkerJob, WorkerSettings
-from gearman_client.concurrent_worker import ConcurrentWorker
 from gearman_client.packet import PacketType
+from gearman_client.worker.concurrent_worker import ConcurrentWorker
 
 T = PacketType
 SOON_S = 10.0

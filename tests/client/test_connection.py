@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from gearman_client import Address, ConnectionLost, CouldNotConnect, Timeout
-from gearman_client.connecting import ConnectAttempt, connect
-from gearman_client.connection import Connection
+from gearman_client.connection.connecting import ConnectAttempt, connect
+from gearman_client.connection.connection import Connection
 from gearman_client.packet import PacketType, encode_request, encode_response
 
 BIG = 8 * 1024 * 1024

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from gearman_client import ProtocolError
-from gearman_client.link_state import TRANSITIONS, LinkEvent, LinkState, next_state
+from gearman_client.worker.link_state import TRANSITIONS, LinkEvent, LinkState, next_state
 
 
 def test_the_way_from_down_to_a_job_and_to_sleep_and_back() -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from gearman_client import ArgumentError, Client
-from gearman_client.run_time import run_time
+from gearman_client.client.run_time import run_time
 
 NOW = 1_700_000_000.25
 

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from gearman_client.packet import PacketType
-from gearman_client.worker import LOOK_INTERVAL_S
+from gearman_client.worker.worker import LOOK_INTERVAL_S
 
 T = PacketType
 

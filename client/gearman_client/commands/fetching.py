@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gearman_client.address import Address
-from gearman_client.client import Client
+from gearman_client.client.client import Client
 from gearman_client.commands.command_line import ExitCode
 from gearman_client.commands.submitting import Output
 from gearman_client.errors import JobException, JobFailed

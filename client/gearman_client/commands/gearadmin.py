@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from gearman_client.admin import AdminClient, connect_admin
+from gearman_client.admin.admin import AdminClient, connect_admin
 from gearman_client.commands.command_line import ExitCode, Parser, UsageError, add_server_options, run, server_addresses
 from gearman_client.errors import AdminError
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import BinaryIO, Literal
 
 from gearman_client.address import Address
-from gearman_client.client import Client, Priority
+from gearman_client.client.client import Client, Priority
 from gearman_client.commands.command_line import ExitCode, UsageError
 from gearman_client.errors import GearmanError, JobException, JobFailed
 from gearman_client.packet import DEFAULT_MAX_BODY_BYTES

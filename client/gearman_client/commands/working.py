@@ -12,10 +12,10 @@ from gearman_client.address import Address
 from gearman_client.commands.command_line import ExitCode, UsageError
 from gearman_client.commands.submitting import Lines
 from gearman_client.errors import CouldNotConnect, Timeout
-from gearman_client.observer import WorkerObserver
 from gearman_client.packet import DEFAULT_MAX_BODY_BYTES
-from gearman_client.worker import Worker
-from gearman_client.worker_job import WorkerJob
+from gearman_client.worker.observer import WorkerObserver
+from gearman_client.worker.worker import Worker
+from gearman_client.worker.worker_job import WorkerJob
 
 
 @dataclass(frozen=True, slots=True)

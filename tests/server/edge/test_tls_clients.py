@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gearman_client import Address, Client, CouldNotConnect, Tls, Worker, WorkerObserver, WorkerSettings, connect_admin
-from gearman_client.concurrent_worker import ConcurrentWorker
+from gearman_client.worker.concurrent_worker import ConcurrentWorker
 
 DEADLINE_S = 20
 MIB = 1 << 20

@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
 from gearman_client.address import Address, parse_addresses
-from gearman_client.observer import WorkerObserver
-from gearman_client.readiness import Readiness
-from gearman_client.server_link import LinkContext, ServerLink
 from gearman_client.text import to_argument, to_function
-from gearman_client.worker_settings import WorkerSettings
+from gearman_client.worker.observer import WorkerObserver
+from gearman_client.worker.readiness import Readiness
+from gearman_client.worker.server_link import LinkContext, ServerLink
+from gearman_client.worker.worker_settings import WorkerSettings
 
 #: How long `close` lets the servers read the last answers.
 GOODBYE_S: Final = 1.0

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import Final
 
-from gearman_client.connection import Connection
+from gearman_client.client.foreground import server_error
+from gearman_client.client.job_status import JobHandle
+from gearman_client.client.server_pool import next_packets
+from gearman_client.connection.connection import Connection
 from gearman_client.errors import PartlyRefused, ProtocolError, ServerError
-from gearman_client.foreground import server_error
-from gearman_client.job_status import JobHandle
 from gearman_client.packet import HEADER, REQUEST_MAGIC, PacketType
-from gearman_client.server_pool import next_packets
 from gearman_client.text import to_text
 
 #: Jobs that are under way at once: enough that the round trip no longer counts, few enough to fit into any buffer.

@@ -9,8 +9,8 @@ from gearman_client.packet import PacketType, encode_request
 from gearman_client.text import to_body, to_text
 
 if TYPE_CHECKING:
-    from gearman_client.connection import Connection
-    from gearman_client.server_link import ServerLink
+    from gearman_client.connection.connection import Connection
+    from gearman_client.worker.server_link import ServerLink
 
 #: Plain integers: an enum member costs a lookup of its own on the path of every job.
 _WORK_STATUS, _WORK_COMPLETE, _WORK_FAIL = (

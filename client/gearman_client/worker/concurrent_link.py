@@ -13,11 +13,11 @@ from time import monotonic
 from typing import Final
 
 from gearman_client.address import Address
-from gearman_client.connection import Connection
+from gearman_client.connection.connection import Connection
 from gearman_client.errors import ConnectionLost
-from gearman_client.link_state import LinkEvent, LinkState
-from gearman_client.server_link import MAX_UNSENT_BYTES, LinkContext, ServerLink
-from gearman_client.worker_job import WorkerJob
+from gearman_client.worker.link_state import LinkEvent, LinkState
+from gearman_client.worker.server_link import MAX_UNSENT_BYTES, LinkContext, ServerLink
+from gearman_client.worker.worker_job import WorkerJob
 
 MAX_ASKED: Final = 1024
 #: A job that waits for a slow server looks so often whether the connection is still the same.

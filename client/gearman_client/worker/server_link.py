@@ -12,8 +12,8 @@ from time import monotonic
 from typing import Final
 
 from gearman_client.address import Address
-from gearman_client.connecting import ConnectAttempt
-from gearman_client.connection import Connection
+from gearman_client.connection.connecting import ConnectAttempt
+from gearman_client.connection.connection import Connection
 from gearman_client.errors import ConnectionLost, CouldNotConnect, ProtocolError, Timeout
 from gearman_client.extensions import (
     JOB_ASSIGN_ATTEMPT,
@@ -21,13 +21,13 @@ from gearman_client.extensions import (
     JOB_ATTEMPT_OPTION,
     JOB_FAILURE_OPTION,
 )
-from gearman_client.link_state import LinkEvent, LinkState, next_state
-from gearman_client.observer import WorkerObserver
 from gearman_client.packet import Packet, PacketType, encode_request, split_arguments
-from gearman_client.readiness import Readiness
 from gearman_client.text import to_argument, to_text
-from gearman_client.worker_job import WorkerJob
-from gearman_client.worker_settings import WorkerSettings
+from gearman_client.worker.link_state import LinkEvent, LinkState, next_state
+from gearman_client.worker.observer import WorkerObserver
+from gearman_client.worker.readiness import Readiness
+from gearman_client.worker.worker_job import WorkerJob
+from gearman_client.worker.worker_settings import WorkerSettings
 
 #: Progress and data that a slow server has not taken: beyond this the job waits for the server.
 MAX_UNSENT_BYTES: Final = 1024 * 1024

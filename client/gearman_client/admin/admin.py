@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Final, Protocol
 
 from gearman_client.address import Address, parse_address
-from gearman_client.admin_tables import (
+from gearman_client.admin.admin_tables import (
     ConnectedWorker,
     FunctionStatus,
     PriorityStatus,
@@ -20,7 +20,7 @@ from gearman_client.admin_tables import (
     parse_priority_status,
     parse_shown_job,
 )
-from gearman_client.connecting import connect
+from gearman_client.connection.connecting import connect
 from gearman_client.errors import AdminError, ArgumentError, ConnectionLost, Timeout
 from gearman_client.packet import MAX_LINE_BYTES, PacketType, encode_request
 from gearman_client.text import to_argument, to_text

@@ -12,8 +12,8 @@ from time import monotonic
 from typing import Final
 
 from gearman_client.address import Address
+from gearman_client.connection.tls_stream import TlsStream, context_of
 from gearman_client.errors import CouldNotConnect
-from gearman_client.tls_stream import TlsStream, context_of
 
 _UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EAGAIN, errno.EINTR})
 _Candidate = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]

@@ -12,14 +12,14 @@ from time import monotonic
 from typing import Final
 
 from gearman_client.address import parse_addresses
-from gearman_client.base_worker import BaseWorker, Servers
-from gearman_client.link_state import LinkState
-from gearman_client.observer import WorkerObserver
-from gearman_client.server_link import ServerLink
 from gearman_client.text import to_function
 from gearman_client.tls import Tls
-from gearman_client.worker_job import WorkerJob
-from gearman_client.worker_settings import WorkerSettings
+from gearman_client.worker.base_worker import BaseWorker, Servers
+from gearman_client.worker.link_state import LinkState
+from gearman_client.worker.observer import WorkerObserver
+from gearman_client.worker.server_link import ServerLink
+from gearman_client.worker.worker_job import WorkerJob
+from gearman_client.worker.worker_settings import WorkerSettings
 
 #: With several servers, ask the next one after so many jobs or so long with one, so that none starves.
 TURN_JOBS: Final = 100

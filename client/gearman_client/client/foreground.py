@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Final, TypedDict
 
 from gearman_client.address import Address
+from gearman_client.client.job_status import JobHandle, to_number
 from gearman_client.errors import JobException, JobFailed, ProtocolError, ServerError
-from gearman_client.job_status import JobHandle, to_number
 from gearman_client.packet import PacketType, split_arguments
 from gearman_client.text import to_text
 

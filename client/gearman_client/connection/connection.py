@@ -15,9 +15,9 @@ from time import monotonic
 from typing import Final
 
 from gearman_client.address import Address
+from gearman_client.connection.tls_stream import PartOfRecord, TlsStream
 from gearman_client.errors import ConnectionLost, Timeout
 from gearman_client.packet import DEFAULT_MAX_BODY_BYTES, RESPONSE_MAGIC, Packet, PacketParser
-from gearman_client.tls_stream import PartOfRecord, TlsStream
 
 #: Small enough that malloc serves it from the heap (a mapping per read costs more than the read).
 RECEIVE_BYTES: Final = 64 * 1024

@@ -9,7 +9,10 @@ from math import ceil, inf
 from time import monotonic
 from typing import Final
 
-from gearman_client.connection import Connection
+from gearman_client.client.foreground import JobCallbacks, server_error
+from gearman_client.client.job_status import to_number
+from gearman_client.client.server_pool import next_packets
+from gearman_client.connection.connection import Connection
 from gearman_client.errors import (
     GearmanError,
     JobException,
@@ -21,10 +24,7 @@ from gearman_client.errors import (
     Timeout,
 )
 from gearman_client.extensions import GET_RESULT, RESULT, RESULT_ARGUMENTS
-from gearman_client.foreground import JobCallbacks, server_error
-from gearman_client.job_status import to_number
 from gearman_client.packet import PacketType, encode_request
-from gearman_client.server_pool import next_packets
 from gearman_client.text import to_text
 
 #: The longest wait that the request can say; what is longer waits for ever.

@@ -10,8 +10,8 @@ from typing import Final
 from zlib import crc32
 
 from gearman_client.address import Address
-from gearman_client.connecting import connect
-from gearman_client.connection import Connection
+from gearman_client.connection.connecting import connect
+from gearman_client.connection.connection import Connection
 from gearman_client.errors import ConnectionLost, CouldNotConnect, ProtocolError, Timeout
 from gearman_client.packet import Packet, PacketType, encode_request
 

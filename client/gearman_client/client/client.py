@@ -12,8 +12,13 @@ from types import TracebackType
 from typing import Final, Literal, Unpack
 
 from gearman_client.address import Address, parse_addresses
-from gearman_client.batch import submission_encoder, submit_all
-from gearman_client.connection import Connection
+from gearman_client.client.batch import submission_encoder, submit_all
+from gearman_client.client.foreground import ForegroundJob, JobCallbacks, server_error
+from gearman_client.client.job_status import JobHandle, JobStatus, to_number
+from gearman_client.client.kept_result import KeptAnswer, ask_for_result
+from gearman_client.client.run_time import run_time
+from gearman_client.client.server_pool import PooledServer, PoolSettings, ServerPool, next_packets
+from gearman_client.connection.connection import Connection
 from gearman_client.errors import (
     ArgumentError,
     ConnectionLost,
@@ -27,12 +32,7 @@ from gearman_client.errors import (
     Timeout,
 )
 from gearman_client.extensions import JOB_RESULT_OPTION
-from gearman_client.foreground import ForegroundJob, JobCallbacks, server_error
-from gearman_client.job_status import JobHandle, JobStatus, to_number
-from gearman_client.kept_result import KeptAnswer, ask_for_result
 from gearman_client.packet import PacketType, encode_request, split_arguments
-from gearman_client.run_time import run_time
-from gearman_client.server_pool import PooledServer, PoolSettings, ServerPool, next_packets
 from gearman_client.text import to_argument, to_body, to_function, to_text
 from gearman_client.tls import Tls
 

@@ -1,0 +1,15 @@
+"""The administration client: text commands of a job server, and their tables as values.
+
+In: a command such as `status`. Out: a list of rows (`tables.py`), or the lines as they came.
+Open `admin.py` first.
+"""
+
+from gearman_client.admin.admin import (
+    DEFAULT_MAX_RESPONSE_BYTES,
+    RECEIVE_BYTES,
+    AdminClient,
+    AdminSocket,
+    connect_admin,
+)
+
+__all__ = ["AdminClient", "AdminSocket", "DEFAULT_MAX_RESPONSE_BYTES", "RECEIVE_BYTES", "connect_admin"]

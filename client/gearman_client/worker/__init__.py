@@ -1,0 +1,11 @@
+"""Workers: functions are registered, jobs grabbed, answers sent back, over one link to each job server.
+
+In: a callback for each function. Out: its answers as packets, and to the `WorkerObserver` the fate of the connections.
+Open `worker.py` first (one job at a time); `concurrent_worker.py` holds several jobs, `link_state.py` has the table of
+a link's states.
+"""
+
+from gearman_client.worker.concurrent_worker import ConcurrentWorker
+from gearman_client.worker.worker import LOOK_INTERVAL_S, TURN_JOBS, TURN_S, JobCallback, Worker, logger
+
+__all__ = ["ConcurrentWorker", "JobCallback", "LOOK_INTERVAL_S", "TURN_JOBS", "TURN_S", "Worker", "logger"]
