@@ -1,5 +1,5 @@
 """`python -m gearman_server` is `gearman-server`."""
 
-from gearman_server.command_line import main
+from gearman_server.command.command_line import main
 
 main()

@@ -11,13 +11,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from gearman_client.packet import Packet
-from gearman_server.admin import AdminCommands, ServerFacts
-from gearman_server.agenda import Agenda
-from gearman_server.assignments import Assignments
-from gearman_server.attempts import Attempts, Failure
-from gearman_server.dead_letters import DeadLetter
 from gearman_server.errors import MalformedPacketError, RefusedError
-from gearman_server.events import (
+from gearman_server.jobs.agenda import Agenda
+from gearman_server.jobs.attempts import Attempts, Failure
+from gearman_server.jobs.dead_letters import DeadLetter
+from gearman_server.jobs.events import (
     OVERRAN,
     TIMEOUT,
     ConnectionClosed,
@@ -30,22 +28,24 @@ from gearman_server.events import (
     StoreLost,
     StoreRecovered,
 )
-from gearman_server.job import Job
-from gearman_server.job_table import BrokerSettings, JobTable
-from gearman_server.kept_results import KeptResult
-from gearman_server.policies import FunctionPolicy
-from gearman_server.queries import Queries
-from gearman_server.queue_events import QueueEvents
-from gearman_server.replay import Replay, Unread
-from gearman_server.replies import error
-from gearman_server.results import Results
-from gearman_server.schedule_commands import ScheduleCommands
-from gearman_server.schedule_rules import ScheduleMark, ScheduleRule
-from gearman_server.scheduler import Scheduler
-from gearman_server.session import Identity, Session
-from gearman_server.store import Store
-from gearman_server.submissions import Handler, Submissions
-from gearman_server.timeouts import JobTimeouts, Overrun
+from gearman_server.jobs.job import Job
+from gearman_server.jobs.job_table import BrokerSettings, JobTable
+from gearman_server.jobs.kept_results import KeptResult
+from gearman_server.jobs.policies import FunctionPolicy
+from gearman_server.jobs.replies import error
+from gearman_server.jobs.schedule_rules import ScheduleMark, ScheduleRule
+from gearman_server.jobs.session import Identity, Session
+from gearman_server.jobs.store import Store
+from gearman_server.jobs.timeouts import JobTimeouts, Overrun
+from gearman_server.requests.assignments import Assignments
+from gearman_server.requests.queries import Queries
+from gearman_server.requests.queue_events import QueueEvents
+from gearman_server.requests.replay import Replay, Unread
+from gearman_server.requests.results import Results
+from gearman_server.requests.scheduler import Scheduler
+from gearman_server.requests.submissions import Handler, Submissions
+from gearman_server.text_commands.admin import AdminCommands, ServerFacts
+from gearman_server.text_commands.schedule_commands import ScheduleCommands
 
 _LAST_STANDARD_TYPE: Final = 42
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gearman_server.events import (
+from gearman_server.jobs.events import (
     EVERY_JOB,
     AttemptFailed,
     ConnectionClosed,
@@ -44,7 +44,7 @@ from gearman_server.events import (
     StoreLost,
     StoreRecovered,
 )
-from gearman_server.log_handlers import FileHandler, LineHandler, SyslogHandler
+from gearman_server.process.log_handlers import FileHandler, LineHandler, SyslogHandler
 
 NOTICE: Final = 25
 ALERT: Final = 60

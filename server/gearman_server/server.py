@@ -19,25 +19,25 @@ from typing import TYPE_CHECKING, Final, Self
 import gevent
 
 from gearman_server import __version__, log
-from gearman_server.admin import ServerFacts
 from gearman_server.broker import Broker
+from gearman_server.edge.listener import Listener, ListenerSettings
+from gearman_server.edge.ports import Ports, PortSettings
+from gearman_server.edge.sockets import ListenSettings
+from gearman_server.edge.tls import TlsContext, TlsSettings
+from gearman_server.edge.unix_sockets import UNIX_PREFIX
 from gearman_server.errors import StartError
-from gearman_server.events import Event, ShutdownRequested, StoreLost
-from gearman_server.http_ports import open_http_ports
-from gearman_server.job_table import BrokerSettings
-from gearman_server.listener import Listener, ListenerSettings
+from gearman_server.http.http_ports import open_http_ports
+from gearman_server.jobs.events import Event, ShutdownRequested, StoreLost
+from gearman_server.jobs.job_table import BrokerSettings
+from gearman_server.jobs.policies import PolicyFile
+from gearman_server.jobs.store import MemoryStore, Store
 from gearman_server.log import NOTICE, logger
-from gearman_server.policies import PolicyFile
-from gearman_server.policy_loading import reread_policies, use_policies
-from gearman_server.ports import Ports, PortSettings
-from gearman_server.sockets import ListenSettings
-from gearman_server.store import MemoryStore, Store
+from gearman_server.policy_file.policy_loading import reread_policies, use_policies
 from gearman_server.stores.settings import StoreSettings
-from gearman_server.tls import TlsContext, TlsSettings
-from gearman_server.unix_sockets import UNIX_PREFIX
+from gearman_server.text_commands.admin import ServerFacts
 
 if TYPE_CHECKING:
-    from gearman_server.http_port import HttpPort
+    from gearman_server.http.http_port import HttpPort
     from gearman_server.stores.sql_store import SqlStore
 
 #: How long an HTTP answer may take to leave once no job is running any more.

@@ -21,16 +21,16 @@ from gearman_client.packet import (
     PacketType,
     encode_request,
 )
-from gearman_server.access import EVERYBODY
-from gearman_server.admin import ServerFacts
 from gearman_server.broker import Broker
-from gearman_server.dead_letters import DeadLetter
-from gearman_server.job import Job
-from gearman_server.job_table import BrokerSettings
-from gearman_server.kept_results import KeptResult
-from gearman_server.schedule_rules import ScheduleMark
-from gearman_server.session import Identity, Session
-from gearman_server.store import MemoryStore, Store
+from gearman_server.jobs.access import EVERYBODY
+from gearman_server.jobs.dead_letters import DeadLetter
+from gearman_server.jobs.job import Job
+from gearman_server.jobs.job_table import BrokerSettings
+from gearman_server.jobs.kept_results import KeptResult
+from gearman_server.jobs.schedule_rules import ScheduleMark
+from gearman_server.jobs.session import Identity, Session
+from gearman_server.jobs.store import MemoryStore, Store
+from gearman_server.text_commands.admin import ServerFacts
 
 DEADLINE_S = 20.0
 #: What the wall clock of a broker without sockets says at its start.

@@ -3,8 +3,8 @@
 import pytest
 
 from gearman_client.packet import PacketType
-from gearman_server.access import EVERYBODY, THIS_MACHINE, AccessList, is_same_origin
-from gearman_server.session import Identity
+from gearman_server.jobs.access import EVERYBODY, THIS_MACHINE, AccessList, is_same_origin
+from gearman_server.jobs.session import Identity
 
 REFUSED = b"ERR NOT_ALLOWED Not+from+this+address:+the+operator+says+who+may+with+--admin-allow\r\n"
 

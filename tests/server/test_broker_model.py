@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gearman_client.packet import PacketType
-from gearman_server.policies import TIMEOUT_GRACE_S, FunctionPolicy, Rate
-from gearman_server.throttling import PATIENCE_S
+from gearman_server.jobs.policies import TIMEOUT_GRACE_S, FunctionPolicy, Rate
+from gearman_server.jobs.throttling import PATIENCE_S
 
 from .result_model import ResultModel
 

@@ -4,10 +4,10 @@ import pytest
 
 from gearman_client.extensions import WORK_FAILURE
 from gearman_client.packet import PacketType
-from gearman_server.access import THIS_MACHINE
-from gearman_server.dead_letters import DeadLetterBounds
-from gearman_server.listings import MAX_LOOKS, PATIENCE_S
-from gearman_server.policies import FunctionPolicy
+from gearman_server.jobs.access import THIS_MACHINE
+from gearman_server.jobs.dead_letters import DeadLetterBounds
+from gearman_server.jobs.policies import FunctionPolicy
+from gearman_server.text_commands.listings import MAX_LOOKS, PATIENCE_S
 
 
 def kill(broker, function=b"f", workload=b"w", unique=b"", error=b"boom"):

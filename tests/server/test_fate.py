@@ -4,7 +4,7 @@ import pytest
 
 from gearman_client.extensions import WORK_FAILURE
 from gearman_client.packet import PacketType
-from gearman_server.policies import FunctionPolicy
+from gearman_server.jobs.policies import FunctionPolicy
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import time
 import pytest
 
 from gearman_client.packet import PacketType
-from gearman_server import function_bound
-from gearman_server.events import FunctionsForgotten
-from gearman_server.function_bound import MANY_FUNCTIONS, MAX_FUNCTIONS
-from gearman_server.policies import FunctionPolicy
+from gearman_server.jobs import function_bound
+from gearman_server.jobs.events import FunctionsForgotten
+from gearman_server.jobs.function_bound import MANY_FUNCTIONS, MAX_FUNCTIONS
+from gearman_server.jobs.policies import FunctionPolicy
 
 from .conftest import DEADLINE_S
 

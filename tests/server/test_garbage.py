@@ -7,8 +7,8 @@ from itertools import count
 import gevent
 import pytest
 
-from gearman_server import garbage
-from gearman_server.garbage import WORTH_CONTAINERS, GarbageCollection
+from gearman_server.process import garbage
+from gearman_server.process.garbage import WORTH_CONTAINERS, GarbageCollection
 
 PATIENCE_S = 20
 

@@ -3,9 +3,9 @@
 import pytest
 
 from gearman_client.packet import PacketType, encode_request
-from gearman_server.access import THIS_MACHINE
-from gearman_server.listings import MAX_LINES
-from gearman_server.policies import FunctionPolicy
+from gearman_server.jobs.access import THIS_MACHINE
+from gearman_server.jobs.policies import FunctionPolicy
+from gearman_server.text_commands.listings import MAX_LINES
 
 
 def rows_of(broker, conditions=b""):

@@ -4,10 +4,10 @@ import pytest
 
 from gearman_client.extensions import GET_RESULT, JOB_RESULT_OPTION, RESULT
 from gearman_client.packet import PacketType
-from gearman_server import kept_results
-from gearman_server.kept_results import ResultBounds
-from gearman_server.policies import FunctionPolicy
-from gearman_server.result_waits import MAX_WAITS
+from gearman_server.jobs import kept_results
+from gearman_server.jobs.kept_results import ResultBounds
+from gearman_server.jobs.policies import FunctionPolicy
+from gearman_server.jobs.result_waits import MAX_WAITS
 
 KEEP_S = 3600
 ENDED = 1_700_000_000

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from gearman_client.packet import PacketType
-from gearman_server.policies import FunctionPolicy, Rate
+from gearman_server.jobs.policies import FunctionPolicy, Rate
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from gevent import socket
 
 from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request
-from gearman_server.listener import Listener, ListenerSettings
+from gearman_server.edge.listener import Listener, ListenerSettings
 
 DEADLINE_S = 20
 BOUND_BYTES = 100_000

@@ -7,8 +7,8 @@ import pytest
 
 from gearman_client.packet import PacketType
 from gearman_server.errors import PolicyFileError
-from gearman_server.policies import FunctionPolicy, Rate
-from gearman_server.policy_file import read_policies
+from gearman_server.jobs.policies import FunctionPolicy, Rate
+from gearman_server.policy_file.policy_file import read_policies
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from gearman_client.packet import PacketType
-from gearman_server.parameter_types import Port
+from gearman_server.command.parameter_types import Port
 
 DEADLINE_S = 20
 

@@ -5,9 +5,9 @@ from functools import partial
 import pytest
 
 from gearman_client.packet import PacketType
-from gearman_server import function_bound
-from gearman_server.policies import FunctionPolicy
-from gearman_server.replay import StoredJob
+from gearman_server.jobs import function_bound
+from gearman_server.jobs.policies import FunctionPolicy
+from gearman_server.requests.replay import StoredJob
 
 ASSIGNED = PacketType.JOB_ASSIGN
 CREATED = PacketType.JOB_CREATED

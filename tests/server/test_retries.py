@@ -6,7 +6,7 @@ import pytest
 
 from gearman_client.extensions import JOB_ASSIGN_ATTEMPT
 from gearman_client.packet import PacketType
-from gearman_server.policies import FunctionPolicy
+from gearman_server.jobs.policies import FunctionPolicy
 
 
 @pytest.fixture

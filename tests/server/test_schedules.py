@@ -3,13 +3,13 @@
 import pytest
 
 from gearman_client.packet import PacketType
-from gearman_server.access import AccessList
 from gearman_server.errors import PolicyFileError
-from gearman_server.job import HIGH, NORMAL
-from gearman_server.policies import FunctionPolicy
-from gearman_server.policy_file import read_policies
-from gearman_server.schedule_rules import Missed, ScheduleRule
-from gearman_server.timing import Every, parse_cron
+from gearman_server.jobs.access import AccessList
+from gearman_server.jobs.job import HIGH, NORMAL
+from gearman_server.jobs.policies import FunctionPolicy
+from gearman_server.jobs.schedule_rules import Missed, ScheduleRule
+from gearman_server.jobs.timing import Every, parse_cron
+from gearman_server.policy_file.policy_file import read_policies
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from gearman_server.timing import Every, parse_cron
+from gearman_server.jobs.timing import Every, parse_cron
 
 
 def due_times(expression, zone, since, until):

@@ -3,9 +3,9 @@
 import pytest
 
 from gearman_client.packet import PacketType
-from gearman_server.agenda import Agenda
-from gearman_server.policies import FunctionPolicy
-from gearman_server.wake_up import STAGE_S
+from gearman_server.jobs.agenda import Agenda
+from gearman_server.jobs.policies import FunctionPolicy
+from gearman_server.jobs.wake_up import STAGE_S
 
 PATIENCE_S = 0.001
 NOOP = (PacketType.NOOP, b"")

@@ -3,7 +3,7 @@
 import pytest
 
 from gearman_client.packet import PacketType
-from gearman_server.session import Identity, Session, WithheldReply
+from gearman_server.jobs.session import Identity, Session, WithheldReply
 
 CREATED = PacketType.JOB_CREATED
 COMPLETE = PacketType.WORK_COMPLETE

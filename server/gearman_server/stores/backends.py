@@ -26,7 +26,7 @@ from gearman_server.stores.sqlite_files import obstacle_of
 from gearman_server.stores.sqlite_insert import MAX_ROWS, bindable, plain_insert
 
 if TYPE_CHECKING:
-    from gearman_server.job import Job
+    from gearman_server.jobs.job import Job
 
 JOBS: Final = "gearman_jobs"
 #: Bytes of rows in one statement: far below MySQL's max_allowed_packet, and no copy of a whole batch.

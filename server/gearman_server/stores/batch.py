@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gearman_server.dead_letters import DeadLetter
-    from gearman_server.job import Job
-    from gearman_server.kept_results import KeptResult
-    from gearman_server.schedule_rules import ScheduleMark
+    from gearman_server.jobs.dead_letters import DeadLetter
+    from gearman_server.jobs.job import Job
+    from gearman_server.jobs.kept_results import KeptResult
+    from gearman_server.jobs.schedule_rules import ScheduleMark
 
 
 class Batch:

@@ -9,7 +9,7 @@ from typing import Final
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
-from gearman_server.job import Job
+from gearman_server.jobs.job import Job
 from gearman_server.stores.backends import JOBS
 from gearman_server.stores.batch import Batch, row_id
 from gearman_server.stores.kept import delete_results, write_results

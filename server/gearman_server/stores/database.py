@@ -16,12 +16,12 @@ from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
-from gearman_server.dead_letters import DeadLetter
 from gearman_server.errors import OwnershipLostError, StartError, StoreError
-from gearman_server.job import NORMAL, Job
-from gearman_server.kept_results import KeptResult
+from gearman_server.jobs.dead_letters import DeadLetter
+from gearman_server.jobs.job import NORMAL, Job
+from gearman_server.jobs.kept_results import KeptResult
+from gearman_server.jobs.schedule_rules import ScheduleMark
 from gearman_server.log import NOTICE, logger
-from gearman_server.schedule_rules import ScheduleMark
 from gearman_server.stores.backends import Backend, backend_of
 from gearman_server.stores.batch import Batch, number_of, row_id
 from gearman_server.stores.changes import change, count_losses, delete_jobs

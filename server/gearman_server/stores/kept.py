@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import BigInteger, Connection, LargeBinary, column, delete, insert, select, table
 
-from gearman_server.kept_results import Ending, KeptResult, fitting
+from gearman_server.jobs.kept_results import Ending, KeptResult, fitting
 from gearman_server.stores.batch import number_of
 
 _BYTES: Final = ("handle", "function_name", "ending", "content", "reports", "numerator", "denominator")

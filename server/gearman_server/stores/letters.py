@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from sqlalchemy import BigInteger, Connection, LargeBinary, column, delete, insert, select, table
 
-from gearman_server.dead_letters import DeadLetter
+from gearman_server.jobs.dead_letters import DeadLetter
 from gearman_server.stores.batch import number_of
 
 _BYTES: Final = ("handle", "function_name", "unique_key", "reducer", "error", "traceback", "workload")

@@ -12,13 +12,13 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gearman_server.errors import StoreError
-from gearman_server.job import PRIORITIES
+from gearman_server.jobs.job import PRIORITIES
 from gearman_server.log import NOTICE, logger
 from gearman_server.stores.thread import Delivery, NativeThread
 
 if TYPE_CHECKING:
     from gearman_server.broker import Broker
-    from gearman_server.replay import Answer, StoredJob, Wanted
+    from gearman_server.requests.replay import Answer, StoredJob, Wanted
     from gearman_server.stores.reading import Page, StoredRows
 
 #: After rows could not be read, how long until the next attempt.

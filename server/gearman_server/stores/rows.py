@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gearman_server.job import PRIORITIES, JobState
-from gearman_server.replay import StoredJob
+from gearman_server.jobs.job import PRIORITIES, JobState
+from gearman_server.requests.replay import StoredJob
 from gearman_server.stores.batch import row_id
 
 if TYPE_CHECKING:
-    from gearman_server.job import Job
+    from gearman_server.jobs.job import Job
 
 QUEUED: Final = 0
 RUNNING: Final = 1

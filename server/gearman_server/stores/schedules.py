@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection, column, delete, insert, select, table
 
-from gearman_server.schedule_rules import ScheduleMark
+from gearman_server.jobs.schedule_rules import ScheduleMark
 
 _schedules: Final = table(
     "gearman_schedules", column("name"), column("timing"), column("handled_until"), column("last_run")

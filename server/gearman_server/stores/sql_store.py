@@ -25,10 +25,10 @@ from gearman_server.stores.writer import Order, Outcome, Writer
 
 if TYPE_CHECKING:
     from gearman_server.broker import Broker
-    from gearman_server.dead_letters import DeadLetter
-    from gearman_server.job import Job
-    from gearman_server.kept_results import KeptResult
-    from gearman_server.schedule_rules import ScheduleMark
+    from gearman_server.jobs.dead_letters import DeadLetter
+    from gearman_server.jobs.job import Job
+    from gearman_server.jobs.kept_results import KeptResult
+    from gearman_server.jobs.schedule_rules import ScheduleMark
 
 #: How long a change for which nobody waits may stay unwritten.
 LAZY_DELAY_S: Final = 0.03

@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from gearman_server.job import Job
+    from gearman_server.jobs.job import Job
 
 #: Rows of a statement: no more than a fifth of them is empty.
 _SIZES: Final = (1, 2, 3, *(quarters << power for power in range(7) for quarters in (4, 5, 6, 7)), 512)

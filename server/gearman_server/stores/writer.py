@@ -16,7 +16,7 @@ from gearman_server.stores.thread import Delivery, NativeThread, native_sleep
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gearman_server.job import Job
+    from gearman_server.jobs.job import Job
     from gearman_server.stores.batch import Batch
     from gearman_server.stores.database import Database
 

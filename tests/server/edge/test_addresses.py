@@ -8,8 +8,8 @@ import pytest
 
 from gearman_client.packet import PacketType
 from gearman_server import Server
+from gearman_server.edge.sockets import split_address
 from gearman_server.errors import StartError
-from gearman_server.sockets import split_address
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import socket
 import pytest
 
 from gearman_client.packet import PacketType
-from gearman_server.events import JobQueued, RequestRefused
+from gearman_server.jobs.events import JobQueued, RequestRefused
+from gearman_server.jobs.session import Identity
 from gearman_server.log import MOST_LINES_A_SECOND, EventLog
-from gearman_server.log_handlers import PIPE_BYTES, FileHandler, LineHandler, SyslogHandler
-from gearman_server.session import Identity
+from gearman_server.process.log_handlers import PIPE_BYTES, FileHandler, LineHandler, SyslogHandler
 
 DEADLINE_S = 25
 

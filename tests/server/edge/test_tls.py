@@ -12,9 +12,9 @@ import pytest
 
 from gearman_client.packet import PacketType, encode_request
 from gearman_server import Server, ServerSettings
-from gearman_server.ports import PortSettings
-from gearman_server.sockets import ListenSettings
-from gearman_server.tls import TlsContext, TlsSettings, TlsStream
+from gearman_server.edge.ports import PortSettings
+from gearman_server.edge.sockets import ListenSettings
+from gearman_server.edge.tls import TlsContext, TlsSettings, TlsStream
 
 DEADLINE_S = 20
 MIB = 1 << 20
@@ -184,7 +184,7 @@ def test_silent_and_garbled_handshakes_block_nobody(start_server, tls_options, c
 
 
 def test_a_handshake_that_never_ends_is_closed(certificates, monkeypatch):
-    monkeypatch.setattr("gearman_server.tls_handshake.HANDSHAKE_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("gearman_server.edge.tls_handshake.HANDSHAKE_TIMEOUT_S", 0.05)
     jobs = ListenSettings(["127.0.0.1"], 0)
     with (
         Server(settings=ServerSettings(PortSettings(jobs), TlsSettings(*own(certificates)))) as server,

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from gearman_server.dead_letters import DeadLetter
-from gearman_server.kept_results import Ending, KeptResult
-from gearman_server.schedule_rules import ScheduleMark
+from gearman_server.jobs.dead_letters import DeadLetter
+from gearman_server.jobs.kept_results import Ending, KeptResult
+from gearman_server.jobs.schedule_rules import ScheduleMark
 from gearman_server.stores.batch import Batch
 
 HANDLE = b"H:test:1"

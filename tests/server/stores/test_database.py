@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 
 from gearman_client.packet import PacketType, encode_request
 from gearman_server.errors import OwnershipLostError, StartError, StoreError, UsageError
-from gearman_server.kept_results import Ending, KeptResult
+from gearman_server.jobs.kept_results import Ending, KeptResult
 from gearman_server.stores import database as database_module
 from gearman_server.stores.batch import Batch
 from gearman_server.stores.database import Database

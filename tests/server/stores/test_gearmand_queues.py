@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import make_url
 
 from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request
-from gearman_server.command_line import settings_of
-from gearman_server.options import PARAMETERS
+from gearman_server.command.command_line import settings_of
+from gearman_server.command.options import PARAMETERS
 
 LATER = b"2000000000"
 #: Kind, and the arguments of the submission; unique keys that gearmand can tell apart in its tables.
@@ -167,7 +167,7 @@ def test_what_can_not_be_imported_is_one_line(words, message, run_command, tmp_p
 def test_an_import_without_the_driver_says_what_to_install(driver, extra, tmp_path):
     source = f"{extra}+{driver}://u@127.0.0.1:1/d"
     arguments = ["import", "--from", source, "--store", f"sqlite:///{tmp_path}/jobs.db"]
-    without = f"import sys; sys.modules[{driver!r}] = None; from gearman_server.command_line import main"
+    without = f"import sys; sys.modules[{driver!r}] = None; from gearman_server.command.command_line import main"
     program = [sys.executable, "-c", f"{without}; main({arguments!r})"]
     done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
     needed = f"needs the Python package {driver}: pip install 'gearman-manager[{extra}]'"

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event
 
-from gearman_server.function import Function
-from gearman_server.job import PRIORITIES, Job
-from gearman_server.policies import FunctionPolicy
-from gearman_server.schedule_rules import ScheduleMark
+from gearman_server.jobs.function import Function
+from gearman_server.jobs.job import PRIORITIES, Job
+from gearman_server.jobs.policies import FunctionPolicy
+from gearman_server.jobs.schedule_rules import ScheduleMark
 from gearman_server.stores.batch import Batch
 from gearman_server.stores.database import Database
 from gearman_server.stores.sqlite_insert import MAX_ROWS

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from gearman_client.packet import PacketType
-from gearman_server.durability import WRITTEN
-from gearman_server.job import JobState
-from gearman_server.policies import FunctionPolicy
-from gearman_server.schedule_rules import ScheduleRule
+from gearman_server.jobs.durability import WRITTEN
+from gearman_server.jobs.job import JobState
+from gearman_server.jobs.policies import FunctionPolicy
+from gearman_server.jobs.schedule_rules import ScheduleRule
+from gearman_server.jobs.timing import Every
 from gearman_server.stores import database as database_module
 from gearman_server.stores import sql_store
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.stores.sql_store import WELL_AFTER_S, SqlStore
-from gearman_server.timing import Every
 
 from .by_hand import HandLoop, HandWriter
 

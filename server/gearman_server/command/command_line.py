@@ -1,0 +1,177 @@
+"""The `gearman-server` command: options into settings, errors into one line and gearmand's exit codes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+import click
+
+from gearman_server import __version__
+from gearman_server.command import import_command
+from gearman_server.command.config_file import with_config_file
+from gearman_server.command.listen_options import allowed, port_settings, tls_settings
+from gearman_server.command.options import PARAMETERS
+from gearman_server.command.queue_options import WITHOUT_EFFECT, idle_options, store_url
+from gearman_server.edge.listener import ListenerSettings
+from gearman_server.edge.machine import this_machine
+from gearman_server.errors import PolicyFileError, ServerError, UsageError
+from gearman_server.jobs.access import AccessList
+from gearman_server.jobs.dead_letters import DeadLetterBounds
+from gearman_server.jobs.job_table import BrokerSettings
+from gearman_server.jobs.kept_results import ResultBounds
+from gearman_server.log import LogSettings
+from gearman_server.policy_file.policy_loading import read_policies
+from gearman_server.process.life import ProcessSettings, run
+from gearman_server.server import Server, ServerSettings, default_handle_prefix
+from gearman_server.stores.settings import MEMORY, StoreSettings
+
+EXIT_OK: Final = 0
+EXIT_FAILURE: Final = 1
+
+_VERBOSITY_BY_COUNT: Final = ("ERROR", "NOTICE", "INFO", "DEBUG")
+_NO_EFFECT: Final = {
+    "threads": "-t",
+    "round_robin": "-R",
+    "hashtable_buckets": "--hashtable-buckets",
+    "coredump": "--coredump",
+    **WITHOUT_EFFECT,
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit: 0 after a clean end, 1 after any error."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end_before_the_loop_runs)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    is_import = words[:1] == [import_command.NAME]
+    command = import_command.command() if is_import else _server_command()
+    try:
+        command.main(args=words[1:] if is_import else words, standalone_mode=False)
+    except click.ClickException as refused:
+        _fail(f"{refused.format_message()} (gearman-server --help lists the options)")
+    except PolicyFileError as failure:
+        _fail(*failure.problems)
+    except ServerError as failure:
+        _fail(str(failure))
+    sys.exit(EXIT_OK)
+
+
+def _server_command() -> click.Command:
+    return click.Command(
+        "gearman-server",
+        params=[*PARAMETERS, _version_option()],
+        callback=_start,
+        help="A Gearman job server. Serves until SIGTERM or SIGINT; SIGUSR1 lets running jobs end first."
+        " `gearman-server import --help`: taking over the jobs of gearmand's persistent queue.",
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
+
+
+def _start(**given: Any) -> None:
+    options = with_config_file(click.get_current_context(), given)
+    settings, process = settings_of(options), process_settings_of(options)
+    _say(*idle_options(options))
+    if not options["check_args"]:
+        run(Server(settings=settings), process)
+
+
+def settings_of(options: dict[str, Any]) -> ServerSettings:
+    """What the parsed options say about the server.
+
+    Raises:
+        UsageError: options that can't be carried out.
+    """
+    return ServerSettings(
+        ports=port_settings(options),
+        tls=tls_settings(options),
+        bounds=ListenerSettings(
+            max_packet_bytes=options["max_packet_size"],
+            max_backlog_bytes=options["max_backlog_per_connection"],
+            allowed=allowed(options),
+        ),
+        broker=_broker_settings(options),
+        store=_store_settings(options),
+        policies=read_policies(options["policies"]) if options["policies"] is not None else None,
+    )
+
+
+def process_settings_of(options: dict[str, Any]) -> ProcessSettings:
+    """What the parsed options say about the process."""
+    return ProcessSettings(
+        log=LogSettings(
+            file="none" if options["daemon"] and options["log_file"] == "stderr" else options["log_file"],
+            level=options["verbose"] or _VERBOSITY_BY_COUNT[min(options["verbosity"], 3)],
+            format=options["log_format"],
+            syslog=options["syslog"],
+        ),
+        daemon=options["daemon"],
+        user=options["user"],
+        pid_file=options["pid_file"],
+        file_descriptors=options["file_descriptors"],
+        supervised_fd=options["supervised_fd"],
+        without_effect=tuple(name for option, name in _NO_EFFECT.items() if options[option] not in (None, False)),
+    )
+
+
+def _broker_settings(options: dict[str, Any]) -> BrokerSettings:
+    prefix = options["job_handle_prefix"]
+    return BrokerSettings(
+        handle_prefix=prefix.encode() if prefix else default_handle_prefix(),
+        job_retries=options["job_retries"],
+        worker_wakeup=options["worker_wakeup"],
+        exceptions=options["exceptions"],
+        admin_allow=_administrators(options["admin_allow"]),
+        allow_shutdown=options["allow_shutdown"],
+        dead_letters=DeadLetterBounds(
+            options["dead_letters"], options["dead_letters_size"], options["dead_letters_age"]
+        ),
+        results=ResultBounds(options["results"], options["results_size"], options["result_data"]),
+    )
+
+
+def _store_settings(options: dict[str, Any]) -> StoreSettings | None:
+    url = store_url(options)
+    if url == MEMORY:
+        return None
+    from gearman_server.stores.url import parse_url  # SQL is loaded only where there is a store for it
+
+    parse_url(url)
+    return StoreSettings(url, options["store_timeout"])
+
+
+def _administrators(networks: Sequence[str]) -> AccessList:
+    if not networks:
+        return this_machine()
+    try:
+        return AccessList.of(networks)
+    except ValueError as failure:
+        raise UsageError(f"--admin-allow: {failure}; write an address or a network such as 10.0.0.0/8") from failure
+
+
+def _version_option() -> click.Option:
+    def show(context: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:
+        if is_asked:
+            click.echo(f"gearman-server {__version__}")
+            context.exit(EXIT_OK)
+
+    return click.Option(
+        ["-V", "--version"], is_flag=True, is_eager=True, expose_value=False, callback=show, help="Show the version."
+    )
+
+
+def _end_before_the_loop_runs(_number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(EXIT_OK)
+
+
+def _fail(*messages: str) -> NoReturn:
+    _say(*messages)
+    sys.exit(EXIT_FAILURE)
+
+
+def _say(*messages: str) -> None:
+    for message in messages:
+        print(f"gearman-server: {' '.join(message.split())}", file=sys.stderr)

@@ -1,0 +1,184 @@
+"""The edge: connections, the clock and the event loop around the broker. Who comes in is the acceptor's business.
+
+Everything runs in callbacks of gevent's loop. The broker is called only from here, and nothing here decides about jobs.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from gearman_client.errors import ProtocolError
+from gearman_client.packet import DEFAULT_MAX_BODY_BYTES, Packet
+from gearman_server.broker import Broker
+from gearman_server.edge.acceptor import Acceptor
+from gearman_server.edge.connection import Connection, Transport
+from gearman_server.jobs.access import AccessList
+from gearman_server.jobs.session import Identity, Session
+from gearman_server.log import logger
+
+if TYPE_CHECKING:
+    from gearman_server.edge.tls import TlsContext
+
+DEFAULT_MAX_BACKLOG_BYTES: Final = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSettings:
+    """Bounds of a connection, and who may have one."""
+
+    max_packet_bytes: int = DEFAULT_MAX_BODY_BYTES
+    max_backlog_bytes: int = DEFAULT_MAX_BACKLOG_BYTES
+    #: None: everybody.
+    allowed: AccessList | None = None
+
+
+class Endpoint(Protocol):
+    """What the listener knows of whoever has a session: a connection, or an HTTP request."""
+
+    session: Session
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether the peer has yet to read something that is ready for it."""
+
+    def flush(self) -> None:
+        """Send what is in the session's out-buffer."""
+
+    def close(self, reason: str) -> None:
+        """End it, and have the listener forget it."""
+
+
+class Listener:
+    """Accepts connections, feeds the broker and sends what it leaves behind."""
+
+    def __init__(self, broker: Broker, loop: Any, settings: ListenerSettings) -> None:
+        self.settings = settings
+        self.loop = loop
+        self._broker = broker
+        self._receive = broker.receive
+        self._touched = broker.touched
+        #: Who has made requests in this loop pass.
+        self._asked: list[Endpoint] = []
+        self._connections: dict[Session, Endpoint] = {}
+        self._acceptor = Acceptor(loop, settings.allowed, self.adopt)
+        self._when_idle: Callable[[], None] | None = None
+        # Runs once per loop pass, before the loop would wait: everything dispatched in this pass leaves together.
+        self._pass_watcher = loop.prepare()
+        self._pass_watcher.start(self._end_pass)
+        self._nudge_timer = loop.timer(0)
+        self._tick_timer = loop.timer(0)
+        self._tick_due: float | None = None
+
+    def listen(self, sockets: Sequence[socket.socket], tls: TlsContext | None = None) -> None:
+        """Accept connections on these bound and listening sockets, encrypted ones when there is a TLS context."""
+        self._acceptor.listen(sockets, tls)
+
+    def adopt(self, stream: Transport, identity: Identity) -> Connection:
+        """A connection was accepted and its peer is known: from now on the broker knows it."""
+        session = self._broker.connect(identity, stream.fileno())
+        connection = self._connections[session] = Connection(stream, session, self)
+        return connection
+
+    def register(self, endpoint: Endpoint, identity: Identity, number: int) -> Session:
+        """Somebody else than a connection wants a session with the broker."""
+        session = self._broker.connect(identity, number)
+        self._connections[session] = endpoint
+        return session
+
+    # --- what connections call
+
+    def dispatch(self, connection: Endpoint, packets: list[Packet]) -> None:
+        """Have the broker carry out what was read."""
+        self._receive(connection.session, packets, monotonic())
+        self._asked.append(connection)
+
+    def violation(self, connection: Connection, violation: ProtocolError) -> None:
+        """What the peer sends can't be the protocol."""
+        self._broker.end_for_violation(connection.session, b"INVALID_PACKET", str(violation))
+        self._asked.append(connection)
+
+    def forget(self, connection: Endpoint, reason: str) -> None:
+        """The connection has no session any more."""
+        if self._connections.pop(connection.session, None) is not None:
+            self._broker.table.now = monotonic()  # from when on its jobs wait again
+            self._broker.disconnect(connection.session, reason)
+
+    def flush_soon(self) -> None:
+        """For callers in a greenlet: it runs after the pass has ended, and replies would wait for the next event."""
+        self._nudge_timer.start(_nothing)
+
+    # --- once per loop pass
+
+    def _end_pass(self) -> None:
+        touched, connections = self._touched, self._connections
+        self._broker.settle()
+        while touched or self._asked:
+            # Answers first, in the order of the requests: by the time the others are told, who asked is at work again.
+            endpoints = self._asked + [connections[session] for session in touched if session in connections]
+            touched.clear()
+            self._asked = []
+            for endpoint in endpoints:
+                try:
+                    endpoint.flush()
+                except Exception:  # noqa: BLE001 - the loop's boundary
+                    logger.exception(
+                        "connection %s: internal error, the connection is closed", endpoint.session.identity
+                    )
+                    endpoint.close("internal error")
+            self._broker.settle()  # who could not be told may have left a job behind
+        if self._broker.next_due != self._tick_due:
+            self._arm_tick()
+        if self._when_idle is not None and self._is_idle():
+            when_idle, self._when_idle = self._when_idle, None
+            when_idle()
+
+    def _is_idle(self) -> bool:
+        """Whether no job runs and everything is sent."""
+        unsent = any(connection.has_unsent for connection in self._connections.values())
+        return not unsent and not self._broker.has_running_jobs
+
+    def _arm_tick(self) -> None:
+        self._tick_due = self._broker.next_due
+        self._tick_timer.stop()
+        if self._tick_due is not None:
+            self._tick_timer.close()
+            self._tick_timer = self.loop.timer(max(0.0, self._tick_due - monotonic()))
+            self._tick_timer.start(self._on_tick)
+
+    def _on_tick(self) -> None:
+        self._tick_due = None
+        self._broker.tick(monotonic())
+
+    # --- the end
+
+    def close_listeners(self) -> None:
+        """Accept no more connections; the port is free from now on."""
+        self._acceptor.close()
+
+    def finish(self, when_idle: Callable[[], None]) -> None:
+        """Start no more jobs; drop who neither runs a job nor waits for a running one; call back when none runs."""
+        self._end_pass()
+        self.close_listeners()
+        self._broker.stop_assigning()
+        for session, connection in list(self._connections.items()):
+            if not session.assigned and not any(job.worker is not None for job in session.listening):
+                connection.close("the server is ending")
+        self._when_idle = when_idle
+        self.flush_soon()
+
+    def close(self) -> None:
+        """Close everything at once."""
+        self.close_listeners()
+        for connection in list(self._connections.values()):
+            connection.close("the server is ending")
+        self._pass_watcher.stop()
+        self._tick_timer.stop()
+        self._nudge_timer.stop()
+
+
+def _nothing() -> None:
+    """What a timer calls that only has to wake the loop."""

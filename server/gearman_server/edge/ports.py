@@ -1,0 +1,88 @@
+"""All listening sockets of one server, by what is spoken there: taken together, described, warned about, and closed."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gearman_server.edge.sockets import (
+    ListenSettings,
+    close_sockets,
+    describe_address,
+    is_reachable_from_elsewhere,
+    open_sockets,
+)
+from gearman_server.log import logger
+
+#: What can be spoken, in the order in which it is announced; `jobs` is Gearman's own protocol.
+PURPOSES: Final = ("jobs", "tls", "http", "metrics")
+_NAMES: Final = {"jobs": "", "tls": " (TLS)", "http": " (HTTP)", "metrics": " (metrics)"}
+
+
+@dataclass(frozen=True, slots=True)
+class PortSettings:
+    """Where to listen; what is None is not served."""
+
+    jobs: ListenSettings
+    tls: ListenSettings | None = None
+    http: ListenSettings | None = None
+    metrics: ListenSettings | None = None
+
+
+class Ports:
+    """Taken by `open`, given back by `close`."""
+
+    def __init__(self, settings: PortSettings) -> None:
+        self._settings = settings
+        self.sockets: dict[str, list[socket.socket]] = {}
+        #: By purpose, such as `127.0.0.1:4730`, `[::1]:4730` or `unix:/run/gearman.sock`.
+        self.addresses: dict[str, tuple[str, ...]] = {}
+        self._inherited: Mapping[str, Sequence[socket.socket]] = {}
+
+    def open(self, inherited: Mapping[str, Sequence[socket.socket]]) -> None:
+        """Take every port. Sockets that the process was started with stand in for those of their purpose.
+
+        Raises:
+            StartError: one of them can't be had; none is kept then.
+        """
+        self._inherited = inherited
+        try:
+            for purpose in PURPOSES:
+                settings: ListenSettings | None = getattr(self._settings, purpose)
+                sockets = inherited.get(purpose) or (open_sockets(settings) if settings is not None else ())
+                if sockets:
+                    self.sockets[purpose] = list(sockets)
+                    self.addresses[purpose] = tuple(map(describe_address, sockets))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close them all, and remove the files of Unix sockets that are ours. Closing twice does nothing."""
+        for purpose, sockets in self.sockets.items():
+            is_ours = purpose not in self._inherited
+            close_sockets(sockets, self.addresses[purpose] if is_ours else ())
+        self.sockets.clear()
+
+    def describe(self) -> str:
+        """All of them in one line."""
+        return ", ".join(
+            f"{address}{_NAMES[purpose]}" for purpose, addresses in self.addresses.items() for address in addresses
+        )
+
+    def warn_if_open_to_all(self, purposes: Sequence[str]) -> None:
+        """Say it once when, for these purposes, any machine that reaches this one may send jobs."""
+        reachable = [
+            describe_address(listening)
+            for purpose in purposes
+            for listening in self.sockets.get(purpose, ())
+            if is_reachable_from_elsewhere(listening)
+        ]
+        if reachable:
+            logger.warning(
+                "whoever reaches %s can send and take jobs, unencrypted: say who may connect with --allow CIDR, "
+                "or have clients show certificates with --ssl and --ssl-verify",
+                ", ".join(reachable),
+            )

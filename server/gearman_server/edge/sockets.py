@@ -1,0 +1,195 @@
+"""Bound, listening sockets: addresses read and resolved, a port that is being left waited for, who has it named.
+
+Every descriptor is close-on-exec (Python's default), so that no child of anybody keeps the port.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from time import monotonic
+from typing import Final
+
+import gevent
+import psutil
+
+from gearman_server.edge.unix_sockets import UNIX_PREFIX, open_unix_socket, remove_socket_file
+from gearman_server.errors import StartError
+
+#: How long a predecessor gets to leave the port.
+PORT_IN_USE_PATIENCE_S: Final = 2.0
+_PORT_IN_USE_RETRY_S: Final = 0.05
+_MAX_PORT: Final = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class KeepaliveSettings:
+    """TCP's probes of idle peers. Connections always have them; None leaves a figure to the system."""
+
+    on_listening: bool = False
+    idle_s: int | None = None
+    interval_s: int | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSettings:
+    """Where to listen."""
+
+    #: `HOST`, `HOST:PORT`, `[IPV6]:PORT` or `unix:PATH`.
+    addresses: Sequence[str] = ("127.0.0.1",)
+    #: For addresses that name none.
+    port: int = 4730
+    #: The options that a message names as the remedy, for the port and for the address.
+    port_option: str = "-p PORT"
+    address_option: str = "-L"
+    backlog: int = 32
+    keepalive: KeepaliveSettings = KeepaliveSettings()
+    #: Access to Unix sockets.
+    socket_mode: int = 0o660
+
+
+def open_sockets(settings: ListenSettings) -> list[socket.socket]:
+    """One listening socket per address, a name may have several; with port 0 all of them get the same free one.
+
+    Raises:
+        StartError: an address can't be used or its port is taken.
+    """
+    opened: list[socket.socket] = []
+    port = settings.port
+    deadline = monotonic() + PORT_IN_USE_PATIENCE_S
+    try:
+        for address in settings.addresses:
+            if address.startswith(UNIX_PREFIX):
+                path = address.removeprefix(UNIX_PREFIX)
+                opened.append(open_unix_socket(path, settings.socket_mode, settings.backlog))
+                continue
+            host, own_port = split_address(address)
+            for family, where in _resolve(host, port if own_port is None else own_port, settings.address_option):
+                opened.append(_open_patiently(family, where, settings, deadline))
+                if own_port is None:
+                    port = port or opened[-1].getsockname()[1]
+    except StartError:
+        close_sockets(opened, [describe_address(listening) for listening in opened])
+        raise
+    return opened
+
+
+def close_sockets(sockets: Iterable[socket.socket], addresses: Iterable[str]) -> None:
+    """Close what `open_sockets` opened, as far as it is open, and remove the files of its Unix sockets."""
+    for listening in sockets:
+        listening.close()
+    for address in addresses:
+        if address.startswith(UNIX_PREFIX):
+            remove_socket_file(address.removeprefix(UNIX_PREFIX))
+
+
+def describe_address(listening: socket.socket) -> str:
+    """`127.0.0.1:4730`, `[::1]:4730` or `unix:/run/gearman.sock`."""
+    if listening.family == socket.AF_UNIX:
+        return f"{UNIX_PREFIX}{listening.getsockname()}"
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def is_reachable_from_elsewhere(listening: socket.socket) -> bool:
+    """Whether other machines can connect to it."""
+    if listening.family == socket.AF_UNIX:
+        return False
+    return not ip_address(listening.getsockname()[0].partition("%")[0]).is_loopback
+
+
+def split_address(address: str) -> tuple[str, int | None]:
+    """Host and port, None where the address names no port. Several colons without brackets are an IPv6 address.
+
+    Raises:
+        StartError: what stands behind the colon is no port.
+    """
+    if address.startswith("["):
+        host, _, rest = address[1:].partition("]")
+        colon, digits = rest[:1], rest[1:]
+    elif address.count(":") == 1:
+        host, colon, digits = address.partition(":")
+    else:
+        host, colon, digits = address, "", ""
+    if not colon:
+        return host, None
+    if not digits.isascii() or not digits.isdigit() or int(digits) > _MAX_PORT:
+        raise StartError(f"can't listen on {address}: {digits!r} is no port; write HOST:PORT, PORT up to {_MAX_PORT}")
+    return host, int(digits)
+
+
+def _resolve(host: str, port: int, option: str) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as failure:
+        raise StartError(
+            f"can't listen on {host}: {getattr(failure, 'strerror', None) or failure}; choose another with {option}"
+        ) from failure
+    places = {(family, (str(where[0]), int(where[1]))) for family, _, _, _, where in found}
+    return sorted(places)
+
+
+def _open_patiently(
+    family: socket.AddressFamily, where: tuple[str, int], settings: ListenSettings, deadline: float
+) -> socket.socket:
+    while True:
+        try:
+            return _open(family, where, settings)
+        except OSError as failure:
+            if failure.errno != errno.EADDRINUSE or monotonic() >= deadline:
+                raise StartError(_explain(where, failure, settings)) from failure
+        gevent.sleep(_PORT_IN_USE_RETRY_S)
+
+
+def _open(family: socket.AddressFamily, where: tuple[str, int], settings: ListenSettings) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _set_keepalive(listening, settings.keepalive)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(where)
+        listening.listen(settings.backlog)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def _set_keepalive(listening: socket.socket, keepalive: KeepaliveSettings) -> None:
+    """Set once here: accepted connections inherit the figures."""
+    if keepalive.on_listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, figure in (
+        ("TCP_KEEPIDLE", keepalive.idle_s),
+        ("TCP_KEEPINTVL", keepalive.interval_s),
+        ("TCP_KEEPCNT", keepalive.count),
+    ):
+        if figure is not None and hasattr(socket, name):
+            listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), figure)
+
+
+def _explain(where: tuple[str, int], failure: OSError, settings: ListenSettings) -> str:
+    host, port = where
+    by_port, by_address = settings.port_option, settings.address_option
+    if failure.errno == errno.EADDRINUSE:
+        return f"port {port} on {host} is taken by {_holder(port)}; stop that, or choose another port with {by_port}"
+    if failure.errno == errno.EACCES:
+        return f"port {port} on {host} needs more rights than this user has; choose one above 1023 with {by_port}"
+    return f"can't listen on {host} port {port}: {failure.strerror}; choose another address with {by_address}"
+
+
+def _holder(port: int) -> str:
+    """Who listens on the port, as far as this user may see."""
+    try:
+        for found in psutil.net_connections(kind="tcp"):
+            if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid:
+                return f"{psutil.Process(found.pid).name()}, pid {found.pid}"
+    except (psutil.Error, OSError):
+        pass
+    return f"another process (this user, {os.geteuid()}, may not see which)"

@@ -1,0 +1,66 @@
+"""One TLS handshake, step by step in event-loop callbacks, within a time limit: a silent peer blocks nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from gearman_server.edge.tls import TlsStream
+from gearman_server.jobs.session import Identity
+
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+
+_READABLE: Final = 1
+_WRITABLE: Final = 2
+
+
+class Handshake:
+    """Drives a stream's handshake and says once how it ended: with None, or with what went wrong."""
+
+    def __init__(
+        self,
+        stream: TlsStream,
+        identity: Identity,
+        loop: Any,
+        ended: Callable[[Handshake, Exception | None], None],
+    ) -> None:
+        self.stream = stream
+        #: With the subject of the client's certificate, once the handshake has ended well.
+        self.identity = identity
+        self._ended: Callable[[Handshake, Exception | None], None] | None = ended
+        self._readable = loop.io(stream.fileno(), _READABLE)
+        self._readable.start(self._advance)
+        self._writable = loop.io(stream.fileno(), _WRITABLE)
+        self._timer = loop.timer(HANDSHAKE_TIMEOUT_S)
+        self._timer.start(self.abort, f"it took longer than {HANDSHAKE_TIMEOUT_S:g} s")
+
+    def abort(self, reason: str) -> None:
+        """End it; the stream is closed by whoever is told."""
+        self._end(ConnectionAbortedError(reason))
+
+    def _advance(self) -> None:
+        try:
+            if not self.stream.shake_hands():
+                self.stream.acknowledge_at_once()
+                self._watch_writable()
+                return
+            self.identity = replace(self.identity, tls_subject=self.stream.subject)
+        except Exception as failure:  # noqa: BLE001 - the loop's boundary: this peer is not let in
+            self._end(failure)
+            return
+        self._end(None)
+
+    def _watch_writable(self) -> None:
+        if self.stream.has_unsent and not self._writable.active:
+            self._writable.start(self._advance)
+        elif not self.stream.has_unsent:
+            self._writable.stop()
+
+    def _end(self, failure: Exception | None) -> None:
+        for watcher in (self._readable, self._writable, self._timer):
+            watcher.stop()
+            watcher.close()
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended(self, failure)

@@ -1,0 +1,58 @@
+"""Who may do what, decided from a connection's identity. Pure: the edge finds out who somebody is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+
+from gearman_server.jobs.session import Identity
+
+_LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
+
+
+@dataclass(frozen=True, slots=True)
+class AccessList:
+    """Networks whose members may do something. Whoever comes over a Unix socket may: its file's mode guards that."""
+
+    networks: tuple[IPv4Network | IPv6Network, ...]
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> AccessList:
+        """From addresses and networks such as `192.0.2.7`, `10.0.0.0/8` and `fd00::/8`.
+
+        Raises:
+            ValueError: one of them is neither.
+        """
+        return cls(tuple(ip_network(text.strip(), strict=False) for text in texts))
+
+    def allows(self, identity: Identity) -> bool:
+        """Whether this peer may."""
+        if identity.unix_uid is not None:
+            return True
+        address = _parsed(identity.address)
+        return address is not None and any(address in network for network in self.networks)
+
+
+#: Loopback alone: what can be said of this machine without asking the system for its other addresses.
+THIS_MACHINE: Final = AccessList.of(_LOOPBACK)
+EVERYBODY: Final = AccessList.of(("0.0.0.0/0", "::/0"))
+
+
+def is_same_origin(one: Identity, other: Identity) -> bool:
+    """Whether two connections come from the same place: the same address, or the same user of a Unix socket."""
+    if one.unix_uid is not None or other.unix_uid is not None:
+        return one.unix_uid == other.unix_uid
+    return one.address == other.address
+
+
+def _parsed(text: str) -> IPv4Address | IPv6Address | None:
+    """The address; an IPv4 peer of an IPv6 socket counts as what it is, and a link's name is no part of an address."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return address

@@ -1,0 +1,191 @@
+"""Background jobs that failed for good: kept for whoever wants to know why, try them again or drop them. Pure.
+
+Bounded by count, size and age: the oldest go first. A durable store is told of every change, and hands back at the
+start what it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gearman_server.jobs.events import JobBuried, LettersForgotten
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.agenda import Agenda
+    from gearman_server.jobs.events import EventStream
+    from gearman_server.jobs.job import Job
+    from gearman_server.jobs.store import Store
+
+#: What a letter takes beside its texts, about.
+_OVERHEAD_BYTES: Final = 600
+#: Nobody minds a letter that is forgotten so much later.
+_LONGEST_SLEEP_S: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A job that will not be run again, unless somebody wants it. Times are Unix seconds."""
+
+    handle: bytes
+    function: bytes
+    unique: bytes
+    workload: bytes
+    priority: int
+    reducer: bytes | None
+    #: Attempts that failed, and attempts whose worker was lost.
+    failures: int
+    losses: int
+    submitted_at: float
+    first_started_at: float
+    last_started_at: float
+    died_at: float
+    error: bytes
+    traceback: bytes
+
+    @property
+    def attempts(self) -> int:
+        """How many there were."""
+        return self.failures + self.losses
+
+    @property
+    def size_bytes(self) -> int:
+        """What it takes in memory, about."""
+        return len(self.workload) + len(self.error) + len(self.traceback) + len(self.unique) + _OVERHEAD_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterBounds:
+    """How many letters are kept, and for how long. None are with a count or a size of 0."""
+
+    max_count: int = 10_000
+    max_bytes: int = 64 * 1024 * 1024
+    max_age_s: float = 7 * 86400.0
+
+
+DEFAULT_BOUNDS: Final = DeadLetterBounds()
+
+
+def letter_of(job: Job, now: float, unix_now: float) -> DeadLetter:
+    """The letter of a job that has just failed for good, by the monotonic clock and the wall's."""
+    history = job.history
+    assert history is not None  # it has failed
+    offset = unix_now - now
+    return DeadLetter(
+        handle=job.handle,
+        function=job.function.name,
+        unique=job.unique,
+        workload=job.workload,
+        priority=job.priority,
+        reducer=job.rare.reducer,
+        failures=history.failures,
+        losses=history.losses,
+        submitted_at=job.submitted + offset,
+        first_started_at=history.first_started + offset,
+        last_started_at=history.last_started + offset,
+        died_at=unix_now,
+        error=history.error,
+        traceback=history.traceback,
+    )
+
+
+class DeadLetters:
+    """The letters, by handle, the oldest first."""
+
+    def __init__(
+        self,
+        store: Store,
+        bounds: DeadLetterBounds,
+        agenda: Agenda,
+        events: EventStream,
+        unix_time: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._bounds = bounds
+        self._agenda = agenda
+        self._events = events
+        self._unix_time = unix_time
+        self._letters: dict[bytes, DeadLetter] = {}
+        self.size_bytes = 0
+        self._is_look_planned = False
+
+    @property
+    def by_handle(self) -> Mapping[bytes, DeadLetter]:
+        """All of them, to be read."""
+        return self._letters
+
+    def bury(self, job: Job, now: float) -> None:
+        """A background job has failed for good."""
+        letter = letter_of(job, now, self._unix_time())
+        self._events.emit(JobBuried(letter.handle, letter.function, letter.error, letter.attempts, letter.priority))
+        self.put(letter, now)
+
+    def put(self, letter: DeadLetter, now: float) -> None:
+        """Keep a letter, if the bounds let it be kept."""
+        if not self._bounds.max_count or letter.size_bytes > self._bounds.max_bytes:
+            self._events.emit(LettersForgotten(1, "there is no room for it"))
+            return
+        self._add(letter)
+        self._store.bury(letter)
+        self._forget_what_is_too_much()
+        self._plan_look(now)
+
+    def restore(self, letters: Iterable[DeadLetter], now: float) -> None:
+        """Letters of an earlier run, the oldest first; they are in the store."""
+        for letter in letters:
+            if letter.handle not in self._letters:
+                self._add(letter)
+        self._letters = dict(sorted(self._letters.items(), key=lambda item: item[1].died_at))
+        self._forget_what_is_too_much()
+        self._plan_look(now)
+
+    def take(self, handle: bytes) -> DeadLetter | None:
+        """The letter, which is kept no longer."""
+        letter = self._remove(handle)
+        if letter is not None:
+            self._store.forget_dead([handle])
+        return letter
+
+    def _add(self, letter: DeadLetter) -> None:
+        self._remove(letter.handle)
+        self._letters[letter.handle] = letter
+        self.size_bytes += letter.size_bytes
+
+    def _remove(self, handle: bytes) -> DeadLetter | None:
+        letter = self._letters.pop(handle, None)
+        if letter is not None:
+            self.size_bytes -= letter.size_bytes
+        return letter
+
+    def _forget_what_is_too_much(self) -> None:
+        gone = []
+        while len(self._letters) > self._bounds.max_count or self.size_bytes > self._bounds.max_bytes:
+            gone.append(next(iter(self._letters)))
+            self._remove(gone[-1])
+        self._tell_forgotten(gone, "there are too many")
+
+    def _tell_forgotten(self, handles: list[bytes], why: str) -> None:
+        if handles:
+            self._store.forget_dead(handles)
+            self._events.emit(LettersForgotten(len(handles), why))
+
+    def _plan_look(self, now: float) -> None:
+        oldest = next(iter(self._letters.values()), None)
+        if oldest is not None and not self._is_look_planned:
+            self._is_look_planned = True
+            remaining_s = oldest.died_at + self._bounds.max_age_s - self._unix_time()
+            self._agenda.add(now + min(max(remaining_s, 0.0), _LONGEST_SLEEP_S), self._look)
+
+    def _look(self, now: float) -> None:
+        self._is_look_planned = False
+        too_old = self._unix_time() - self._bounds.max_age_s
+        gone = []
+        for handle, letter in self._letters.items():
+            if letter.died_at > too_old:
+                break
+            gone.append(handle)
+        for handle in gone:
+            self._remove(handle)
+        self._tell_forgotten(gone, "they are too old")
+        self._plan_look(now)

@@ -1,0 +1,162 @@
+"""Which acknowledgements wait for the store, and what its verdict does to jobs and submitters. Pure.
+
+The rules (group commit): a job is runnable at once; its JOB_CREATED waits for its insert; one that ends before leaves
+without it; submissions that coalesce onto a job being inserted share its outcome.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+from gearman_server.jobs.job import Job
+from gearman_server.jobs.replies import error, job_created
+from gearman_server.jobs.session import WithheldReply
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.dead_letters import DeadLetter
+    from gearman_server.jobs.job_table import JobTable
+    from gearman_server.jobs.session import Session
+    from gearman_server.jobs.store import Store
+
+_NOT_STORED: Final = error(b"QUEUE_ERROR", b"The job could not be stored")
+
+
+class JobRecord(WithheldReply):
+    """A job's row in the store, and while it is being inserted the reply that waits for it.
+
+    Both in one object: there is one for every durable job.
+    """
+
+    __slots__ = ("others",)
+
+    def __init__(self, session: Session | None = None) -> None:
+        self.session = session
+        self.packet = None
+        self.behind = None
+        #: Replies to those who submitted the same job meanwhile.
+        self.others: list[WithheldReply] | None = None
+
+
+#: Shared by all jobs whose row is written: there can be millions, and nothing more is to be known of their rows.
+WRITTEN: Final = JobRecord()
+
+
+class Durability:
+    """Acknowledges background submissions when the store allows it."""
+
+    def __init__(self, store: Store, table: JobTable) -> None:
+        self._store = store
+        self._insert = store.insert
+        self._table = table
+        self.is_durable = store.is_durable
+        # Who else is to be told whether a job could be stored, until that is known.
+        self._told_later: dict[Job, list[Callable[[bool], None]]] = {}
+        #: Why the store can't be written now, in a sentence; None while it can.
+        self.trouble: str | None = None
+
+    def acknowledge(self, session: Session | None, job: Job) -> None:
+        """Answer a background submission: JOB_CREATED, as soon as the job's row is committed.
+
+        A job that a schedule submitted has no session: nobody is told what becomes of its insert.
+        """
+        record = job.record
+        if record is None:
+            record = job.record = JobRecord(session)
+            self._insert(job)
+            if session is not None:
+                session.leave_gap(record)
+        elif session is not None:
+            if record is WRITTEN:
+                session.reply(job_created(job.handle))
+            elif record.others is None:
+                record.others = [session.withhold()]
+            else:
+                record.others.append(session.withhold())
+
+    def store_revived(self, job: Job, letter: DeadLetter) -> None:
+        """A dead job is queued again: it is written, or its letter is kept after all."""
+        job.record = JobRecord()
+        self._store.insert(job)
+
+        def keep_letter(is_stored: bool) -> None:
+            if not is_stored:
+                self._table.dead_letters.put(letter, self._table.now)
+
+        self.when_known(job, keep_letter)
+
+    def when_known(self, job: Job, tell: Callable[[bool], None]) -> None:
+        """Have `tell` called with whether the job, which is being inserted, was; True too if it ended before."""
+        self._told_later.setdefault(job, []).append(tell)
+
+    def inserts_written(self, jobs: Iterable[Job]) -> None:
+        """These inserts are committed. A job that has ended in the meantime has no record any more."""
+        sessions: set[Session | None] = set()
+        for job in jobs:
+            record = job.record
+            if record is not None:
+                job.record = WRITTEN
+                record.packet = job_created(job.handle)
+                sessions.add(record.session)
+                for gap in record.others or ():
+                    gap.packet = record.packet
+                    sessions.add(gap.session)
+        for job in [job for job in self._told_later if job.record is WRITTEN]:
+            self._tell_later(job, is_stored=True)
+        self._send(sessions)
+
+    def inserts_failed(self, jobs: Iterable[Job]) -> None:
+        """These inserts will not be committed. A running job goes on in memory, a queued one was never promised."""
+        for job in jobs:
+            record, job.record = job.record, None
+            if record is None:
+                continue
+            self._release(record, _NOT_STORED)
+            if job.is_waiting:
+                job.background = False
+                if not job.is_wanted:
+                    self._table.drop(job, "could not be stored")
+            self._tell_later(job, is_stored=False)
+
+    def job_changed(self, job: Job) -> None:
+        """A job was given to a worker, or an attempt came to nothing: that is written some time; nobody waits."""
+        self._store.update(job)
+
+    def job_ended(self, job: Job) -> None:
+        """Whoever still waits for the insert gets JOB_CREATED without it, and the row goes (or is never written)."""
+        record, job.record = job.record, None
+        if record is not None:
+            if record is not WRITTEN:
+                self._release(record, job_created(job.handle))
+            self._store.delete(job)
+            if self._told_later:
+                self._tell_later(job, is_stored=True)
+
+    def answer(self, session: Session, job: Job, stored: bytes, not_stored: bytes) -> bytes:
+        """What a text command that submitted the job answers: one of the two; empty if it follows later."""
+        if job.record is None or job.record is WRITTEN:
+            return stored
+        gap = session.withhold()
+
+        def fill(is_stored: bool) -> None:
+            gap.packet = stored if is_stored else not_stored
+            self._send({session})
+
+        self.when_known(job, fill)
+        return b""
+
+    def _tell_later(self, job: Job, *, is_stored: bool) -> None:
+        for tell in self._told_later.pop(job, ()):
+            tell(is_stored)
+
+    def _release(self, record: JobRecord, packet: bytes) -> None:
+        replies = (record, *(record.others or ()))
+        for gap in replies:
+            gap.packet = packet
+        self._send({gap.session for gap in replies})
+
+    def _send(self, sessions: Iterable[Session | None]) -> None:
+        for session in sessions:
+            if session is not None:
+                session.send_released()
+                self._table.touched.add(session)

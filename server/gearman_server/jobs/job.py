@@ -1,0 +1,156 @@
+"""A job and its states. Pure data: who may do what with it is decided by the modules that own it.
+
+There can be millions of these at once, so every slot counts: what few jobs have is in an object of its own, and what
+can be derived is not stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.durability import JobRecord
+    from gearman_server.jobs.function import Function
+    from gearman_server.jobs.history import JobHistory
+    from gearman_server.jobs.result_keeping import Recording
+    from gearman_server.jobs.session import Session
+
+HIGH: Final = 0
+NORMAL: Final = 1
+LOW: Final = 2
+PRIORITIES: Final = (HIGH, NORMAL, LOW)
+PRIORITY_NAMES: Final = ("high", "normal", "low")
+
+#: What `coalescing_key` gives: jobs of one function with equal keys are one job.
+CoalescingKey = bytes | tuple[bytes, bytes]
+
+
+class JobState(Enum):
+    """Where a job is. QUEUED -> RUNNING -> ENDED; an attempt that came to nothing leads from RUNNING back to QUEUED, a
+    failed one by way of DELAYED."""
+
+    #: Its time, or that of its next attempt, has not come: it is in no queue yet.
+    DELAYED = "delayed"
+    QUEUED = "queued"
+    RUNNING = "running"
+    #: A worker still has it, but it was cancelled: nobody hears of its outcome, and it is never run again.
+    CANCELLED = "cancelled"
+    ENDED = "ended"
+
+
+# A look-up in an enum costs as much as ten in a module, and there are three for every job.
+QUEUED: Final = JobState.QUEUED
+RUNNING: Final = JobState.RUNNING
+ENDED: Final = JobState.ENDED
+
+_WAITING: Final = (JobState.QUEUED, JobState.DELAYED)
+
+
+class JobExtras:
+    """What few jobs have, or only while they run."""
+
+    __slots__ = ("deadline", "history", "progress", "recording", "reducer", "run_at")
+
+    def __init__(self) -> None:
+        #: Numerator and denominator as the worker sent them.
+        self.progress: tuple[bytes, bytes] | None = None
+        #: What its worker said on the way, where the result is to be kept.
+        self.recording: Recording | None = None
+        self.reducer: bytes | None = None
+        #: Before this time (Unix seconds) it is not run; None = it never had to wait.
+        self.run_at: int | None = None
+        #: When its worker loses it (monotonic seconds), if there is a limit.
+        self.deadline: float | None = None
+        #: Its attempts that came to nothing; None while there are none.
+        self.history: JobHistory | None = None
+
+
+_NO_EXTRAS: Final = JobExtras()
+
+
+class Job:
+    """One call of a function, from its submission to its end."""
+
+    __slots__ = (
+        "background",
+        "extras",
+        "function",
+        "handle",
+        "listeners",
+        "priority",
+        "record",
+        "since",
+        "state",
+        "submitted",
+        "unique",
+        "worker",
+        "workload",
+    )
+
+    def __init__(
+        self, handle: bytes, function: Function, unique: bytes, workload: bytes, priority: int, now: float
+    ) -> None:
+        self.handle = handle
+        self.function = function
+        self.unique = unique
+        self.workload = workload
+        self.priority = priority
+        self.state = QUEUED
+        #: Some submission asked for it in the background: it runs whether or not a client waits for it.
+        self.background = False
+        #: The sessions that are told of its progress and its end; one that submitted it twice is here twice.
+        self.listeners: Sequence[Session] = ()
+        self.worker: Session | None = None
+        #: When it was submitted, and when it got into its queue or to its worker (monotonic seconds).
+        self.submitted = self.since = now
+        #: What few jobs have: read by way of `rare`, written by way of `with_extras`.
+        self.extras: JobExtras | None = None
+        #: Its row in a durable store; None while it lives in memory alone.
+        self.record: JobRecord | None = None
+
+    @property
+    def history(self) -> JobHistory | None:
+        """Its attempts that came to nothing; None while there are none."""
+        return None if self.extras is None else self.extras.history
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt this is, or the next one will be, from 1."""
+        history = self.history
+        return 1 if history is None else history.attempts + 1
+
+    @property
+    def requeues(self) -> int:
+        """How often a worker was lost under it."""
+        history = self.history
+        return 0 if history is None else history.losses
+
+    @property
+    def rare(self) -> JobExtras:
+        """What few jobs have, to be read."""
+        return self.extras or _NO_EXTRAS
+
+    def with_extras(self) -> JobExtras:
+        """What few jobs have, to be written."""
+        if self.extras is None:
+            self.extras = JobExtras()
+        return self.extras
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has yet to be given to a worker, now or again."""
+        return self.state in _WAITING
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether it is worth running (again): somebody waits for it, or it was promised to run."""
+        return self.state is not JobState.CANCELLED and (self.background or bool(self.listeners))
+
+
+def coalescing_key(unique: bytes, workload: bytes) -> CoalescingKey | None:
+    """What makes two submissions to one function the same job, None when nothing does. `-` stands for the workload."""
+    if unique != b"-":
+        return unique or None
+    return (unique, workload) if workload else None

@@ -1,0 +1,81 @@
+"""What became of the jobs of a function and priority, in numbers. Pure.
+
+Counting is on the path of every job, so it is done in place, with no event in between, and only where somebody reads
+the numbers: elsewhere `Function.counts` is None.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Final, TypeAlias
+
+from gearman_server.jobs.job import PRIORITIES
+
+#: Upper bounds of the histograms' buckets, in seconds.
+BUCKETS_S: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
+COUNTERS: Final = ("submitted", "coalesced", "started", "completed", "failed", "timed_out", "retried", "dropped")
+
+
+class Durations:
+    """A histogram of seconds."""
+
+    __slots__ = ("counts", "sum_s")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(BUCKETS_S) + 1)
+        self.sum_s = 0.0
+
+    def add(self, duration_s: float) -> None:
+        """Count one."""
+        self.counts[bisect_left(BUCKETS_S, duration_s)] += 1
+        self.sum_s += duration_s
+
+
+class JobCounts:
+    """What became of the jobs of one function and priority."""
+
+    __slots__ = (*COUNTERS, "ran", "waited")
+
+    def __init__(self) -> None:
+        for name in COUNTERS:
+            setattr(self, name, 0)
+        self.waited = Durations()
+        self.ran = Durations()
+
+    submitted: int
+    coalesced: int
+    started: int
+    completed: int
+    failed: int
+    timed_out: int
+    retried: int
+    dropped: int
+
+    def note_start(self, waited_s: float) -> None:
+        """A job was given to a worker."""
+        self.started += 1
+        self.waited.add(waited_s)
+
+    def note_completion(self, ran_s: float) -> None:
+        """A job ended with a result."""
+        self.completed += 1
+        self.ran.add(ran_s)
+
+    def note_failure(self, ran_s: float) -> None:
+        """A job's worker said that it failed, and it was its last attempt."""
+        self.failed += 1
+        self.ran.add(ran_s)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there is anything in it."""
+        return any(getattr(self, name) for name in COUNTERS)
+
+
+#: By priority.
+FunctionCounts: TypeAlias = tuple[JobCounts, ...]
+
+
+def no_counts() -> FunctionCounts:
+    """A function's counts before its first job."""
+    return tuple(JobCounts() for _ in PRIORITIES)

@@ -1,0 +1,66 @@
+"""Response packets that are sent often, encoded as cheaply as it goes. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gearman_client.extensions import JOB_ASSIGN_ATTEMPT
+from gearman_client.packet import HEADER, RESPONSE_MAGIC, PacketType, encode_response
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.job import Job
+
+#: The protocol's bound on a handle, with its terminator.
+MAX_HANDLE_BYTES: Final = 64
+
+NO_JOB: Final = encode_response(PacketType.NO_JOB)
+NOOP: Final = encode_response(PacketType.NOOP)
+
+_JOB_CREATED_HEADERS: Final = tuple(
+    HEADER.pack(RESPONSE_MAGIC, PacketType.JOB_CREATED, length) for length in range(MAX_HANDLE_BYTES)
+)
+# Plain integers: an enum member as an argument of `pack` costs a call of its `__index__`.
+_JOB_ASSIGN: Final = int(PacketType.JOB_ASSIGN)
+_JOB_ASSIGN_UNIQ: Final = int(PacketType.JOB_ASSIGN_UNIQ)
+_pack_header: Final = HEADER.pack
+
+
+def job_created(handle: bytes) -> bytes:
+    """JOB_CREATED for a handle of ours, which is always shorter than MAX_HANDLE_BYTES."""
+    return _JOB_CREATED_HEADERS[len(handle)] + handle
+
+
+def job_assign(job: Job) -> bytes:
+    """JOB_ASSIGN, the answer to GRAB_JOB."""
+    body = b"\0".join((job.handle, job.function.name, job.workload))
+    return _pack_header(RESPONSE_MAGIC, _JOB_ASSIGN, len(body)) + body
+
+
+def job_assign_unique(job: Job) -> bytes:
+    """JOB_ASSIGN_UNIQ, the answer to GRAB_JOB_UNIQ, and to GRAB_JOB_ALL for a job without a reducer."""
+    body = b"\0".join((job.handle, job.function.name, job.unique, job.workload))
+    return _pack_header(RESPONSE_MAGIC, _JOB_ASSIGN_UNIQ, len(body)) + body
+
+
+def job_assign_all(job: Job) -> bytes:
+    """JOB_ASSIGN_ALL, or JOB_ASSIGN_UNIQ when the job has no reducer."""
+    reducer = job.rare.reducer
+    if reducer is None:
+        return job_assign_unique(job)
+    return encode_response(PacketType.JOB_ASSIGN_ALL, job.handle, job.function.name, job.unique, reducer, job.workload)
+
+
+def job_assign_attempt(job: Job) -> bytes:
+    """Our own assignment, with the number of the attempt (docs/protocol-extensions.md)."""
+    attempt = b"1" if job.extras is None else b"%d" % job.attempt
+    return encode_response(JOB_ASSIGN_ATTEMPT, job.handle, job.function.name, job.unique, attempt, job.workload)
+
+
+def forwarded(packet_type: int, body: bytes) -> bytes:
+    """A worker's packet on its way to a client, unchanged but for the header."""
+    return _pack_header(RESPONSE_MAGIC, packet_type, len(body)) + body
+
+
+def error(code: bytes, text: bytes) -> bytes:
+    """An ERROR packet."""
+    return encode_response(PacketType.ERROR, code, text)

@@ -1,0 +1,102 @@
+"""The seam for durable jobs: what the broker asks of a store, and the store that keeps nothing.
+
+A durable store batches. `insert` and `delete` only note what is to be written; when the batch with an insert has been
+committed, or could not be, the store's owner tells the broker (`Broker.inserts_written`, `Broker.inserts_failed`), on
+the loop's own thread. Nothing here waits, and the broker never does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.dead_letters import DeadLetter
+    from gearman_server.jobs.job import Job
+    from gearman_server.jobs.kept_results import KeptResult
+    from gearman_server.jobs.schedule_rules import ScheduleMark
+
+
+class Store(Protocol):
+    """Where background jobs are kept."""
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether `insert` and `delete` do anything; asked once, at the start."""
+
+    def next_number(self) -> int:
+        """The number of a new handle. No number ever comes twice, not even after a restart."""
+
+    def insert(self, job: Job) -> None:
+        """Add the job to the next batch."""
+
+    def update(self, job: Job) -> None:
+        """The job was given to a worker, or its attempts (`job.history`) or the time of its next one
+        (`job.history.not_before`, Unix seconds) have changed: write that into its row in some later batch, unless it
+        ends before; nobody waits for it. A job whose insert is in no batch yet is inserted as it is then."""
+
+    def delete(self, job: Job) -> None:
+        """The job has ended: take its insert back if no batch has taken it yet, else delete its row in the next one."""
+
+    def bury(self, letter: DeadLetter) -> None:
+        """A job failed for good: keep its letter, written in the same transaction as the delete of its row, which is
+        asked for next. A letter of the same handle is replaced. The letters are handed back at the start, the oldest
+        first, by `Broker.restore_dead`."""
+
+    def forget_dead(self, handles: Sequence[bytes]) -> None:
+        """These letters are kept no longer. If one of the jobs is inserted anew, that is asked for before, and written
+        in the same transaction."""
+
+    def keep(self, result: KeptResult) -> None:
+        """A job has ended, and its result is to be kept: written in the same transaction as the delete of its row,
+        which is asked for next. A result of the same handle is replaced. The results are handed back at the start, in
+        the order of their ends, by `Broker.restore_results`."""
+
+    def forget_results(self, handles: Sequence[bytes]) -> None:
+        """These results are kept no longer."""
+
+    def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
+        """A schedule has come so far: write that in the same transaction as the insert asked for just before, if one
+        was. The marks are handed back at the start by `Broker.restore_schedules`."""
+
+    def forget_schedules(self, names: Sequence[str]) -> None:
+        """There are no such schedules any more."""
+
+
+class MemoryStore:
+    """Keeps nothing: jobs live as long as the server. Numbers start at `first_number`, which comes from the time."""
+
+    __slots__ = ("next_number",)
+
+    is_durable = False
+
+    def __init__(self, first_number: int = 1) -> None:
+        self.next_number = count(first_number).__next__
+
+    def insert(self, job: Job) -> None:
+        """Nothing to do."""
+
+    def update(self, job: Job) -> None:
+        """Nothing to do."""
+
+    def delete(self, job: Job) -> None:
+        """Nothing to do."""
+
+    def bury(self, letter: DeadLetter) -> None:
+        """Nothing to do."""
+
+    def forget_dead(self, handles: Sequence[bytes]) -> None:
+        """Nothing to do."""
+
+    def keep(self, result: KeptResult) -> None:
+        """Nothing to do."""
+
+    def forget_results(self, handles: Sequence[bytes]) -> None:
+        """Nothing to do."""
+
+    def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
+        """Nothing to do."""
+
+    def forget_schedules(self, names: Sequence[str]) -> None:
+        """Nothing to do."""

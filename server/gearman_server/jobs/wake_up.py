@@ -1,0 +1,102 @@
+"""Which sleepers are woken for a job: one, and while a job waits on, twice as many every few milliseconds. Pure.
+
+gearmand wakes every sleeper of the function for every job: with 2,000 of them, one job costs it 2,000 each of NOOP,
+GRAB_JOB, NO_JOB and PRE_SLEEP. Here they are woken as well, but only as long as the job is there for them to take, so
+nobody can tell it from a slow network. A worker that was woken and never grabs holds a job up for some milliseconds.
+With `--worker-wakeup N` exactly N sleepers are woken, as in gearmand, for each job that is still there.
+
+Nobody is woken in vain if it can be helped. Whoever drives the broker calls `settle` when it has carried out all that
+has arrived: a job that a busy worker has taken by then, when it asked for its next one, needs no sleeper, and neither
+does one for which a worker is on its way.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from gearman_server.jobs.replies import NOOP
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.agenda import Agenda
+    from gearman_server.jobs.function import Function
+    from gearman_server.jobs.session import Session
+
+#: A woken worker on the same network has grabbed its job long before.
+STAGE_S: Final = 0.005
+
+
+class WakeUp:
+    """Sends NOOP to sleepers."""
+
+    def __init__(self, agenda: Agenda, touched: set[Session], worker_wakeup: int) -> None:
+        self._agenda = agenda
+        self._touched = touched
+        self._worker_wakeup = worker_wakeup
+        #: How many jobs of each function have entered their queues since sleepers were last woken.
+        self.due: dict[Function, int] = {}
+        #: Functions for which it is looked, at the next stage, whether a job still waits.
+        self._staged: set[Function] = set()
+        self._is_stopped = False
+
+    def wake(self, function: Function, jobs: int) -> None:
+        """So many jobs of the function, which has sleepers, entered its queue."""
+        self.due[function] = self.due.get(function, 0) + jobs
+
+    def settle(self, now: float) -> None:
+        """Wake sleepers for the jobs that are still there."""
+        due = list(self.due.items())
+        self.due.clear()
+        for function, jobs in due:
+            waiting = function.takeable
+            if self._worker_wakeup:
+                self.wake_sleepers(function, self._worker_wakeup * min(jobs, waiting))
+                continue
+            self.wake_sleepers(function, min(jobs, waiting - len(function.woken)))
+            if waiting and function.sleepers and function not in self._staged:
+                self._staged.add(function)
+                self._agenda.add(now + STAGE_S, partial(self._next_stage, function, 1))
+
+    def stop(self) -> None:
+        """From now on nobody is woken."""
+        self._is_stopped = True
+
+    def wake_sleepers(self, function: Function, count: int) -> None:
+        """NOOP to so many sleepers, the one that has slept longest first."""
+        if count > 0 and not self._is_stopped:
+            for worker in list(islice(function.sleepers, count)):
+                self.wake_worker(worker, function)
+
+    def wake_worker(self, worker: Session, function: Function) -> None:
+        """NOOP to this one."""
+        self.rouse(worker)
+        worker.woken_for = function
+        function.woken.add(worker)
+        worker.reply(NOOP)
+        self._touched.add(worker)
+
+    def rouse(self, worker: Session) -> None:
+        """The worker no longer sleeps, and is on its way to no job: it gets no NOOP before its next PRE_SLEEP."""
+        if worker.sleeping:
+            worker.sleeping = False
+            for function in worker.functions:
+                function.sleepers.pop(worker, None)
+        if worker.woken_for is not None:
+            worker.woken_for.woken.discard(worker)
+            worker.woken_for = None
+
+    def _next_stage(self, function: Function, woken: int, now: float) -> None:
+        """Wake more than at the stage before, and have this looked at again, unless nothing waits any more."""
+        since = function.waiting_since
+        is_throttled = function.throttle is not None  # since then: `Throttling` sees to its jobs
+        if self._is_stopped or is_throttled or not function.sleepers or since is None:
+            self._staged.discard(function)
+            return
+        if now < since + STAGE_S:  # it is another job
+            self._agenda.add(since + STAGE_S, partial(self._next_stage, function, 1))
+            return
+        function.woken.clear()  # they have had their time
+        to_wake = min(max(2 * woken, function.takeable), len(function.sleepers))
+        self.wake_sleepers(function, to_wake)
+        self._agenda.add(now + STAGE_S, partial(self._next_stage, function, to_wake))

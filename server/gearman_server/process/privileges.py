@@ -1,0 +1,44 @@
+"""Giving root's rights up, once the ports are taken and the certificates read."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Iterable
+
+from gearman_server.edge.unix_sockets import UNIX_PREFIX
+from gearman_server.errors import StartError
+
+
+def find_user(name: str) -> pwd.struct_passwd:
+    """The user to become.
+
+    Raises:
+        StartError: there is none of that name, or this process may not become it.
+    """
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError as unknown:
+        raise StartError(f"-u {name}: there is no such user; create it, or name another") from unknown
+    if os.geteuid() not in (0, user.pw_uid):
+        raise StartError(f"-u {name} needs root; start the server as root, or as {name} without -u")
+    return user
+
+
+def become(user: pwd.struct_passwd, addresses: Iterable[str]) -> None:
+    """Run as that user from now on, for good. The files of Unix sockets become the user's, who has to remove them.
+
+    Raises:
+        StartError: the system refuses.
+    """
+    if os.geteuid() == user.pw_uid:
+        return
+    try:
+        for address in addresses:
+            if address.startswith(UNIX_PREFIX):
+                os.chown(address.removeprefix(UNIX_PREFIX), user.pw_uid, user.pw_gid)
+        os.initgroups(user.pw_name, user.pw_gid)
+        os.setgid(user.pw_gid)
+        os.setuid(user.pw_uid)
+    except OSError as failure:
+        raise StartError(f"-u {user.pw_name}: the system refuses: {failure.strerror}") from failure

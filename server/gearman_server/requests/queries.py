@@ -1,0 +1,103 @@
+"""Requests that change no job: GET_STATUS, GET_STATUS_UNIQUE, ECHO_REQ, OPTION_REQ, ALL_YOURS. Pure."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from gearman_client.extensions import (
+    GET_RESULT,
+    JOB_ATTEMPT_OPTION,
+    JOB_FAILURE_OPTION,
+    JOB_RESULT_OPTION,
+    QUEUE_EVENTS_OPTION,
+)
+from gearman_client.packet import PacketType, encode_response
+from gearman_server.errors import RefusedError
+from gearman_server.jobs.job import Job
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.job_table import JobTable
+    from gearman_server.jobs.session import Session
+    from gearman_server.requests.queue_events import QueueEvents
+    from gearman_server.requests.submissions import Handler
+
+_LEADING_DIGITS: Final = re.compile(rb"\s*\+?(\d{1,20})")
+_MAX_PROGRESS: Final = 2**32 - 1
+#: They only ask whether the packets behind them are known.
+_QUESTIONS: Final = (JOB_FAILURE_OPTION, JOB_RESULT_OPTION)
+
+
+class Queries:
+    """Handlers of requests that only ask, or that set how this connection is answered."""
+
+    def __init__(self, table: JobTable, queue_events: QueueEvents) -> None:
+        self._table = table
+        self._queue_events = queue_events
+
+    def handlers(self) -> dict[int, Handler]:
+        """By packet type."""
+        return {
+            PacketType.GET_STATUS: self._get_status,
+            PacketType.GET_STATUS_UNIQUE: self._get_status_unique,
+            GET_RESULT: self._table.results.get,
+            PacketType.ECHO_REQ: _echo,
+            PacketType.OPTION_REQ: self._set_option,
+            # gearmand answers an ERROR; the packet is a promise to the server that needs no reply at all.
+            PacketType.ALL_YOURS: _tolerate,
+        }
+
+    def _get_status(self, session: Session, body: bytes, _now: float) -> None:
+        handle = body.partition(b"\0")[0]
+        job = self._table.jobs.get(handle)
+        session.reply(encode_response(PacketType.STATUS_RES, handle, *_status_arguments(job)))
+
+    def _get_status_unique(self, session: Session, body: bytes, _now: float) -> None:
+        unique = body.partition(b"\0")[0]
+        job = self._find_by_unique(unique)
+        listeners = len(job.listeners) if job is not None else 0
+        session.reply(encode_response(PacketType.STATUS_RES_UNIQUE, unique, *_status_arguments(job), b"%d" % listeners))
+
+    def _set_option(self, session: Session, body: bytes, _now: float) -> None:
+        option = body.lower()
+        if option == b"exceptions":
+            session.wants_exceptions = True
+        elif option == JOB_ATTEMPT_OPTION:
+            session.wants_attempt = True
+        elif option != QUEUE_EVENTS_OPTION and option not in _QUESTIONS:
+            raise RefusedError(b"UNKNOWN_OPTION", b"Server does not recognize given option")
+        session.reply(encode_response(PacketType.OPTION_RES, body))  # as the client spelled it
+        if option == QUEUE_EVENTS_OPTION:
+            self._queue_events.subscribe(session)
+
+    def _find_by_unique(self, unique: bytes) -> Job | None:
+        """Any job of that unique key: the request names no function."""
+        if unique == b"-":
+            return None
+        for function in self._table.functions.values():
+            job = function.by_key.get(unique)
+            if job is not None:
+                return job
+        return None
+
+
+def _status_arguments(job: Job | None) -> tuple[bytes, bytes, bytes, bytes]:
+    if job is None:
+        return b"0", b"0", b"0", b"0"
+    running = b"0" if job.worker is None else b"1"
+    numerator, denominator = job.rare.progress or (b"0", b"0")
+    return b"1", running, _as_number(numerator), _as_number(denominator)
+
+
+def _as_number(text: bytes) -> bytes:
+    """What a worker sent as numerator or denominator, as the number that clients expect: 0 for what is none."""
+    digits = _LEADING_DIGITS.match(text)
+    return b"%d" % min(int(digits[1]), _MAX_PROGRESS) if digits else b"0"
+
+
+def _echo(session: Session, body: bytes, _now: float) -> None:
+    session.reply(encode_response(PacketType.ECHO_RES, body))
+
+
+def _tolerate(_session: Session, _body: bytes, _now: float) -> None:
+    pass

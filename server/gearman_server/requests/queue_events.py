@@ -1,0 +1,102 @@
+"""The extension `queue-events`: functions' counts, pushed to the connections that asked for them. Pure.
+
+Nothing on the way of a job knows of this. While somebody listens, every request makes it look at all functions soon,
+once for all requests of the next moments, and tell what differs from what was told last.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gearman_client.extensions import QUEUE_CHANGED
+from gearman_client.packet import encode_response
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.agenda import Agenda
+    from gearman_server.jobs.job_table import JobTable
+    from gearman_server.jobs.session import Session
+
+#: A function's changes within this time are told at once.
+COALESCING_S: Final = 0.02
+#: A look at very many functions costs more than that allows: then less often, so that it stays at 5 % of the time.
+_PAUSE_PER_FUNCTION_S: Final = 20e-6
+
+#: Jobs of a function that could be started, running ones, workers, and all that wait.
+_Counts = tuple[int, int, int, int]
+_GONE: Final[_Counts] = (0, 0, 0, 0)
+
+
+class QueueEvents:
+    """Who listens, and what they were told."""
+
+    def __init__(self, table: JobTable, agenda: Agenda) -> None:
+        self._table = table
+        self._agenda = agenda
+        self.subscribers: set[Session] = set()
+        self._told: dict[bytes, _Counts] = {}
+        self._is_look_due = False
+        self._next_look = 0.0
+        self._next_opening: float | None = None
+
+    def subscribe(self, session: Session) -> None:
+        """Tell the session of every function now, and of every change from now on."""
+        if session in self.subscribers:
+            return
+        counts = self._counts(self._table.now)  # what changes with time alone is planned by the look that follows
+        if not self.subscribers:
+            self._told = counts
+        self.subscribers.add(session)
+        for name, count in counts.items():
+            session.reply(_queue_changed(name, count))
+
+    def unsubscribe(self, session: Session) -> None:
+        """The session is gone."""
+        self.subscribers.discard(session)
+
+    def note_change(self) -> None:
+        """Something may have changed. Called only while somebody listens."""
+        if not self._is_look_due:
+            self._is_look_due = True
+            self._agenda.add(self._next_look, self._look)
+
+    def _look(self, now: float) -> None:
+        self._is_look_due = False
+        self._next_look = now + max(COALESCING_S, _PAUSE_PER_FUNCTION_S * len(self._table.functions))
+        if not self.subscribers:
+            return
+        self._plan_openings(now)
+        told, self._told = self._told, self._counts(now)
+        packets = [_queue_changed(name, count) for name, count in self._told.items() if told.get(name) != count]
+        packets += [_queue_changed(name, _GONE) for name in told.keys() - self._told.keys()]
+        if packets:
+            data = b"".join(packets)
+            for session in self.subscribers:
+                session.reply(data)
+            self._table.touched |= self.subscribers
+
+    def _plan_openings(self, now: float) -> None:
+        """Where a rate lets jobs wait, their number changes without any request."""
+        openings = (
+            function.throttle.opens_at(function.running, now)
+            for function in self._table.functions.values()
+            if function.throttle is not None and function.queued
+        )
+        opening = min((at for at in openings if at is not None), default=None)
+        if opening is not None and (self._next_opening is None or opening < self._next_opening):
+            self._next_opening = opening
+            self._agenda.add(opening, self._open)
+
+    def _open(self, now: float) -> None:
+        if self._next_opening is not None and now >= self._next_opening:
+            self._next_opening = None
+            self.note_change()
+
+    def _counts(self, now: float) -> dict[bytes, _Counts]:
+        return {
+            name: (function.startable(now), function.running, len(function.workers), function.waiting)
+            for name, function in self._table.functions.items()
+        }
+
+
+def _queue_changed(name: bytes, counts: _Counts) -> bytes:
+    return encode_response(QUEUE_CHANGED, name, *(b"%d" % count for count in counts))

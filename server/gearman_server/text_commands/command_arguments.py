@@ -1,0 +1,89 @@
+"""The words of our own text commands behind their name: handles, and conditions such as `function=a%20b`. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from gearman_server.text_commands.listings import DEFAULT_LINES, MAX_LINES
+
+#: Every condition there is: what it is called, and the commands take those that fit them.
+_ALL: Final = frozenset({b"function", b"older", b"state", b"limit", b"after"})
+
+
+class CommandError(Exception):
+    """A text command can't be carried out; `answer` is the line that says so."""
+
+    def __init__(self, code: bytes, text: bytes) -> None:
+        super().__init__(text.decode())
+        self.answer = b"ERR %s %s\r\n" % (code, text.replace(b" ", b"+"))
+
+
+NOT_ALLOWED: Final = CommandError(
+    b"NOT_ALLOWED", b"Not from this address: the operator says who may with --admin-allow"
+)
+
+
+@dataclass(slots=True)
+class Arguments:
+    """What was said."""
+
+    #: Words without a `=`: handles.
+    names: list[bytes] = field(default_factory=list)
+    function: bytes | None = None
+    state: bytes | None = None
+    #: Age in seconds that jobs must have at least.
+    older_s: float = 0.0
+    limit: int = DEFAULT_LINES
+    #: The cursor of a page.
+    after: bytes | None = None
+
+
+def parse_arguments(words: Iterable[bytes], allowed: Collection[bytes]) -> Arguments:
+    """Read them; of the conditions those in `allowed` may be there.
+
+    Raises:
+        CommandError: one of them is not understood.
+    """
+    arguments = Arguments()
+    for word in words:
+        name, separator, value = word.partition(b"=")
+        if not separator or name not in _ALL:
+            arguments.names.append(word)
+        elif name not in allowed:
+            raise CommandError(b"INVALID_ARGUMENTS", b"%s= has no meaning in this command" % name)
+        else:
+            _set(arguments, name, unquote_to_bytes(value))
+    return arguments
+
+
+def _set(arguments: Arguments, name: bytes, value: bytes) -> None:
+    if name == b"older":
+        arguments.older_s = _seconds(value)
+    elif name == b"limit":
+        arguments.limit = max(1, min(_whole(value), MAX_LINES))
+    elif name == b"function":
+        arguments.function = value
+    elif name == b"state":
+        arguments.state = value
+    else:
+        arguments.after = value
+
+
+def _seconds(text: bytes) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise CommandError(b"INVALID_ARGUMENTS", b"older= takes a number of seconds")
+    return seconds
+
+
+def _whole(text: bytes) -> int:
+    if not text.isdigit() or len(text) > 9:
+        raise CommandError(b"INVALID_ARGUMENTS", b"limit= takes a whole number")
+    return int(text)

@@ -1,0 +1,151 @@
+"""The text commands `jobs list|show|purge`, about jobs that wait or run. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from gearman_server.jobs.job import PRIORITY_NAMES, JobState
+from gearman_server.text_commands.chores import Chores
+from gearman_server.text_commands.command_arguments import NOT_ALLOWED, Arguments, CommandError, parse_arguments
+from gearman_server.text_commands.command_tables import PREVIEW_BYTES, SHOWN_BYTES, page, table
+from gearman_server.text_commands.listings import Listings
+from gearman_server.text_commands.printable import printable
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.access import AccessList
+    from gearman_server.jobs.job import Job
+    from gearman_server.jobs.job_table import JobTable
+    from gearman_server.jobs.session import Session
+
+_STATE_NAMES: Final = {
+    JobState.QUEUED: b"waiting",
+    JobState.DELAYED: b"delayed",
+    JobState.RUNNING: b"running",
+    JobState.CANCELLED: b"cancelled",
+    JobState.ENDED: b"ended",
+}
+#: Why a job that was purged did not run.
+PURGED: Final = "purged"
+
+
+class JobCommands:
+    """Carries them out."""
+
+    def __init__(self, jobs: JobTable, allowed: AccessList) -> None:
+        self._jobs = jobs
+        self._allowed = allowed
+        self._listings = Listings(jobs.agenda)
+        self._chores = Chores(jobs.agenda, jobs.touched)
+        self._commands: dict[bytes, Callable[[Session, list[bytes]], bytes]] = {
+            b"list": self._list,
+            b"show": self._show,
+            b"purge": self._purge,
+        }
+
+    def execute(self, session: Session, words: list[bytes]) -> bytes:
+        """The answer to one line; empty if it follows later."""
+        command = self._commands.get(words[1].lower()) if len(words) > 1 else None
+        try:
+            if command is None:
+                raise CommandError(b"INVALID_ARGUMENTS", b"jobs list, jobs show or jobs purge is expected")
+            return command(session, words[2:])
+        except CommandError as refused:
+            return refused.answer
+
+    def _list(self, _session: Session, words: list[bytes]) -> bytes:
+        arguments = parse_arguments(words, (b"function", b"state", b"older", b"limit", b"after"))
+        if arguments.state is not None and arguments.state not in _STATE_NAMES.values():
+            raise CommandError(b"INVALID_ARGUMENTS", b"state= is waiting, delayed, running or cancelled")
+        matches = self._matcher(arguments)
+        now = self._jobs.now
+
+        def line(handle: bytes) -> bytes | None:
+            job = self._jobs.jobs.get(handle)
+            return _line(job, now) if job is not None and matches(job) else None
+
+        return page(self._listings, arguments, self._jobs.jobs, line, now)
+
+    def _show(self, _session: Session, words: list[bytes]) -> bytes:
+        job = self._jobs.jobs.get(words[0]) if len(words) == 1 else None
+        if job is None:
+            raise CommandError(b"UNKNOWN_JOB", b"There is no such job")
+        return table(_fields(job, self._jobs.unix_time() - self._jobs.now))
+
+    def _purge(self, session: Session, words: list[bytes]) -> bytes:
+        """Cancel what waits for a function, for a worker or for its time. What runs goes on."""
+        if not self._allowed.allows(session.identity):
+            raise NOT_ALLOWED
+        arguments = parse_arguments(words, (b"function", b"older"))
+        if arguments.function is None or arguments.names:
+            raise CommandError(b"INVALID_ARGUMENTS", b"function=NAME is expected")
+        matches = self._matcher(arguments)
+
+        def drop(handle: bytes) -> bool:
+            job = self._jobs.jobs.get(handle)
+            if job is None or not job.is_waiting or not matches(job):
+                return False
+            self._jobs.drop(job, PURGED)
+            return True
+
+        return self._chores.start(session, list(self._jobs.jobs), drop, self._jobs.now)
+
+    def _matcher(self, arguments: Arguments) -> Callable[[Job], bool]:
+        function, state = arguments.function, arguments.state
+        submitted_before = self._jobs.now - arguments.older_s if arguments.older_s else math.inf
+
+        def matches(job: Job) -> bool:
+            return (
+                (function is None or job.function.name == function)
+                and (state is None or _STATE_NAMES[job.state] == state)
+                and job.submitted <= submitted_before
+            )
+
+        return matches
+
+
+def _line(job: Job, now: float) -> bytes:
+    columns = (
+        job.handle,
+        printable(job.function.name),
+        _STATE_NAMES[job.state],
+        PRIORITY_NAMES[job.priority].encode(),
+        b"%d" % job.attempt,
+        b"%.3f" % max(0.0, now - job.submitted),
+        b"%.3f" % max(0.0, now - job.since),
+        b"%d" % len(job.workload),
+        b"%d" % job.background,
+        printable(job.unique),
+        printable(job.workload, PREVIEW_BYTES),
+    )
+    return b"\t".join(columns) + b"\n"
+
+
+def _fields(job: Job, offset: float) -> dict[str, bytes]:
+    """Everything; `offset` is the wall clock's lead over the monotonic one."""
+    history, rare = job.history, job.rare
+    not_before = rare.run_at if history is None or history.not_before is None else history.not_before
+    numerator, denominator = rare.progress or (b"", b"")
+    return {
+        "handle": job.handle,
+        "function": printable(job.function.name),
+        "unique": printable(job.unique),
+        "priority": PRIORITY_NAMES[job.priority].encode(),
+        "state": _STATE_NAMES[job.state],
+        "background": b"%d" % job.background,
+        "clients": b"%d" % len(job.listeners),
+        "attempt": b"%d" % job.attempt,
+        "failures": b"%d" % (0 if history is None else history.failures),
+        "losses": b"%d" % (0 if history is None else history.losses),
+        "submitted": b"%.3f" % (job.submitted + offset),
+        "since": b"%.3f" % (job.since + offset),
+        "not_before": b"" if not_before is None else b"%.3f" % not_before,
+        "worker": b"" if job.worker is None else printable(job.worker.client_id),
+        "address": b"" if job.worker is None else printable(str(job.worker.identity).encode()),
+        "progress": b"" if rare.progress is None else printable(numerator + b"/" + denominator),
+        "error": b"" if history is None else printable(history.error),
+        "traceback": b"" if history is None else printable(history.traceback),
+        "bytes": b"%d" % len(job.workload),
+        "workload": printable(job.workload, SHOWN_BYTES),
+    }

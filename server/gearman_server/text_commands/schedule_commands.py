@@ -1,0 +1,68 @@
+"""The text commands `schedules list` and `schedules trigger NAME`: jobs that are submitted by the clock. Pure.
+
+The answer that a job was submitted waits for the store, as a client's JOB_CREATED does: whoever reads a handle can rely
+on it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gearman_server.errors import RefusedError
+from gearman_server.jobs.job import PRIORITY_NAMES
+from gearman_server.text_commands.command_arguments import NOT_ALLOWED, CommandError
+from gearman_server.text_commands.printable import printable
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.access import AccessList
+    from gearman_server.jobs.session import Session
+    from gearman_server.requests.scheduler import Scheduled, Scheduler
+
+
+_NOT_STORED: Final = CommandError(b"QUEUE_ERROR", b"The job could not be stored, try again later")
+
+
+class ScheduleCommands:
+    """Carries them out."""
+
+    def __init__(self, scheduler: Scheduler, allowed: AccessList) -> None:
+        self._scheduler = scheduler
+        self._allowed = allowed
+
+    def execute(self, session: Session, words: list[bytes]) -> bytes:
+        """The answer to one line; empty if it follows later."""
+        try:
+            if [word.lower() for word in words[1:]] == [b"list"]:
+                return b"".join(map(_line, self._scheduler)) + b".\n"
+            if len(words) == 3 and words[1].lower() == b"trigger":
+                return self._trigger(session, words[2])
+            raise CommandError(b"INVALID_ARGUMENTS", b"schedules list or schedules trigger NAME is expected")
+        except CommandError as refused:
+            return refused.answer
+
+    def _trigger(self, session: Session, name: bytes) -> bytes:
+        if not self._allowed.allows(session.identity):
+            raise NOT_ALLOWED
+        try:
+            job = self._scheduler.trigger(name.decode("utf-8", "replace"))
+        except RefusedError as refused:
+            raise CommandError(refused.code, refused.text) from refused
+        if job is None:
+            raise CommandError(b"UNKNOWN_SCHEDULE", b"There is no such schedule")
+        return self._scheduler.durability.answer(session, job, b"OK %s\n" % job.handle, _NOT_STORED.answer)
+
+
+def _line(scheduled: Scheduled) -> bytes:
+    """Name, function, next due time, last run, timing, priority, what becomes of missed runs, unique key."""
+    rule, last_run = scheduled.rule, scheduled.mark.last_run
+    columns = (
+        rule.name.encode(),
+        printable(rule.function),
+        b"%.3f" % scheduled.next_due,
+        b"" if last_run is None else b"%.3f" % last_run,
+        str(rule.timing).encode(),
+        PRIORITY_NAMES[rule.priority].encode(),
+        rule.missed.value.encode(),
+        printable(rule.unique),
+    )
+    return b"\t".join(columns) + b"\n"
