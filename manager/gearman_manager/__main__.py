@@ -1,6 +1,6 @@
 """`python -m gearman_manager` is the command `gearman-manager`."""
 
-from gearman_manager.command_line import main
+from gearman_manager.command.command_line import main
 
 if __name__ == "__main__":
     main()

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from gearman_client import Client
-from gearman_manager.control_client import request
+from gearman_manager.command.control_client import request
 from gearman_manager.errors import ManagerError
 
 from .peers.programs import LANGUAGES, Command

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gearman_manager.cgroup import CGROUPS
+from gearman_manager.host.cgroup import CGROUPS
 
 from .conftest import BIN, RunningManager
 

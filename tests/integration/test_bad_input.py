@@ -111,7 +111,7 @@ def test_an_unreadable_workers_folder_is_named(tmp_path: Path) -> None:
     (folder / "workers").chmod(0o700)
     nobody = pwd.getpwnam("nobody")
     program = (
-        "import os, sys; from pathlib import Path; from gearman_manager.discovery import load_all;"
+        "import os, sys; from pathlib import Path; from gearman_manager.modules.discovery import load_all;"
         "os.setgroups([]); os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[2]));"
         "print(load_all([Path('workers')]).errors[0])"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from gearman_manager.command_line import main
+from gearman_manager.command.command_line import main
 
 from .conftest import BIN, RunningManager
 

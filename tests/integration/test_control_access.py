@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can become a
 ASK = """
 import os, sys
 from pathlib import Path
-from gearman_manager.control_client import request
+from gearman_manager.command.control_client import request
 from gearman_manager.errors import ManagerError
 os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[1]))
 try:

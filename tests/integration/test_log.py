@@ -97,7 +97,7 @@ def test_as_process_1_it_reaps_orphans_that_it_never_knew_and_logs_json_to_stand
 def test_as_process_1_json_is_for_its_standard_output_and_gives_way_to_a_written_format(
     settings: dict[str, str], style: str
 ) -> None:
-    program = "import sys, json; from gearman_manager.config import Log; from gearman_manager.log import style_of;"
+    program = "import sys, json; from gearman_manager.config import Log; from gearman_manager.logs.log import style_of;"
     program += "print(style_of(Log.model_validate(json.loads(sys.argv[1]))))"
     command = ["unshare", "--pid", "--fork", sys.executable, "-c", program, json.dumps(settings)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{style}\n"

@@ -12,7 +12,7 @@ from .conftest import RunningManager, eventually
 #: Faults that can't be produced from outside: the manager's own code, made to get an event that its table refuses.
 FAULTS = {
     "the main loop": """
-        from gearman_manager import workforce
+        from gearman_manager.pools import workforce
         real = workforce.Workforce.reconcile
         def reconcile(self, now, zygote):
             if self.live and not hasattr(workforce, "done"):
@@ -22,7 +22,7 @@ FAULTS = {
         workforce.Workforce.reconcile = reconcile
         """,
     "a callback": """
-        from gearman_manager import workforce
+        from gearman_manager.pools import workforce
         real = workforce.Workforce.doorbell
         def doorbell(self):
             real(self)
@@ -31,7 +31,7 @@ FAULTS = {
         """,
     "a greenlet": """
         import gevent
-        from gearman_manager import workforce
+        from gearman_manager.pools import workforce
         real = workforce.Workforce.doorbell
         def doorbell(self):
             real(self)
@@ -47,8 +47,8 @@ def test_an_event_that_no_table_allows_is_logged_and_the_manager_goes_on(napping
     script = manager.folder / "faulty.py"
     body = "\n".join(line.removeprefix(" " * 8) for line in FAULTS[where].splitlines())
     script.write_text(
-        "from gearman_manager.command_line import main\n"
-        "from gearman_manager.pool_state import PoolEvent\n"
+        "from gearman_manager.command.command_line import main\n"
+        "from gearman_manager.pools.pool_state import PoolEvent\n"
         f"CALMED = PoolEvent.CALMED\n{body}\nmain()\n"
     )
     manager.program = [sys.executable, script]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from gearman_manager.cgroup import CGROUPS, Cgroup, usable_cores
 from gearman_manager.config import Limits
-from gearman_manager.host_guards import HostGuards, free_memory_bytes
+from gearman_manager.host.cgroup import CGROUPS, Cgroup, usable_cores
+from gearman_manager.scaling.host_guards import HostGuards, free_memory_bytes
 
 LIMIT_BYTES = 64 << 20
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearman_manager import channel
 from gearman_manager.errors import ManagerError
+from gearman_manager.ipc import channel
 
 
 @given(st.lists(st.text(max_size=50), max_size=5), st.integers(1, 40))

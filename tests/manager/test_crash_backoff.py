@@ -2,7 +2,7 @@
 
 import pytest
 
-from gearman_manager.crash_backoff import CrashBackoff
+from gearman_manager.pools.crash_backoff import CrashBackoff
 
 
 def test_a_crash_now_and_then_is_replaced_at_once() -> None:

@@ -10,7 +10,7 @@ from textwrap import dedent
 
 import pytest
 
-from gearman_manager.discovery import Discovery, content_hashes, load_all
+from gearman_manager.modules.discovery import Discovery, content_hashes, load_all
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_two_saves_within_a_second_are_both_seen(discover: Callable[..., Discove
     program = """
 import sys
 from pathlib import Path
-from gearman_manager.discovery import load_all
+from gearman_manager.modules.discovery import load_all
 (function,) = load_all([Path(sys.argv[1])]).functions
 print(function.target(None))
 """
@@ -193,7 +193,7 @@ def test_what_a_module_depends_on_is_known_and_no_library_counts(tmp_path: Path)
     program = """
 import json, sys
 from pathlib import Path
-from gearman_manager.discovery import load_all
+from gearman_manager.modules.discovery import load_all
 found = load_all([Path(sys.argv[1])])
 assert not found.errors, found.errors
 print(json.dumps([found.needs, sorted(found.hashes)]))
@@ -216,7 +216,7 @@ print(json.dumps([found.needs, sorted(found.hashes)]))
 FOUND = """
 import json, sys
 from pathlib import Path
-from gearman_manager.discovery import content_hashes, load_all
+from gearman_manager.modules.discovery import content_hashes, load_all
 folder = Path(sys.argv[1])
 found = load_all([folder])
 print(json.dumps([[f.name for f in found.functions], list(map(str, found.errors)), sorted(content_hashes([folder]))]))

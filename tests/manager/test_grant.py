@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gearman_manager.grant import Room, Wish, grant
+from gearman_manager.scaling.grant import Room, Wish, grant
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ PRELUDE = """
 from gevent import monkey; monkey.patch_all()
 import time
 import gevent
-from gearman_manager import greenlet_limits
+from gearman_manager.worker.worker import greenlet_limits
 from gearman_manager.errors import JobTimeout
-from gearman_manager.greenlet_limits import GreenletLimit, GreenletLimits
+from gearman_manager.worker.greenlet_limits import GreenletLimit, GreenletLimits
 
 greenlet_limits.CLEAN_UP_S = 0.2
 limits = GreenletLimits()

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gearman_manager.config import ResolvedFunction
-from gearman_manager.kept_promises import MAX_LISTED, broken_promises
+from gearman_manager.job_servers.kept_promises import MAX_LISTED, broken_promises
 
 NOTHING = b"*\t-\t0\t-\t10\t600\t-\t-\t-\n"
 FOREIGN = "can't hold: this job server is no gearman-server and has no policies"

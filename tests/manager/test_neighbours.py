@@ -1,7 +1,7 @@
 """Who is counted on: managers and foreign workers, from the job servers' lists of connections."""
 
 from gearman_client import ConnectedWorker
-from gearman_manager.neighbours import Company, Neighbours, Peers
+from gearman_manager.scaling.neighbours import Company, Neighbours, Peers
 
 
 def peers(*rows: tuple[str, str]) -> Peers:

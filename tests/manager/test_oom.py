@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from gearman_manager.cgroup import Cgroup
-from gearman_manager.oom import OomKills
+from gearman_manager.host.cgroup import Cgroup
+from gearman_manager.pools.oom import OomKills
 
 BY_KERNEL = "killed by SIGKILL, by the out-of-memory killer"
 

@@ -1,6 +1,6 @@
 """What of a child's output is logged: so much a second, and an account of the rest."""
 
-from gearman_manager.output_budget import LINE_OVERHEAD_BYTES, OutputBudget
+from gearman_manager.logs.output_budget import LINE_OVERHEAD_BYTES, OutputBudget
 
 
 def test_so_many_bytes_fit_into_a_second_and_as_many_into_the_next() -> None:

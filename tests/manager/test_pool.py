@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from gearman_manager.errors import UnexpectedEvent
-from gearman_manager.pool import (
+from gearman_manager.pools.pool import (
     TRANSITIONS,
     Plan,
     Pool,

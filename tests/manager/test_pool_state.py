@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from gearman_manager import pool_state
 from gearman_manager.errors import UnexpectedEvent
-from gearman_manager.pool import Pool, WorkerEvent
-from gearman_manager.pool_state import LEAVING, TRANSITIONS, PoolEvent, PoolState
+from gearman_manager.pools import pool_state
+from gearman_manager.pools.pool import Pool, WorkerEvent
+from gearman_manager.pools.pool_state import LEAVING, TRANSITIONS, PoolEvent, PoolState
 
 S, E = PoolState, PoolEvent
 Do = Callable[[Pool], object]

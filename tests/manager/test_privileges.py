@@ -9,7 +9,7 @@ import pytest
 
 from gearman_manager.config import Config
 from gearman_manager.errors import StartError
-from gearman_manager.privileges import wanted_account
+from gearman_manager.supervisor.privileges import wanted_account
 
 
 def test_nobody_named_is_nobody_wanted() -> None:
@@ -28,7 +28,7 @@ def test_root_becomes_the_user_and_others_are_told_that_they_can_not() -> None:
 import os, sys
 from gearman_manager.config import Config
 from gearman_manager.errors import StartError
-from gearman_manager.privileges import become, wanted_account
+from gearman_manager.supervisor.privileges import become, wanted_account
 if os.getuid() == 0:
     become(wanted_account(Config.model_validate({"user": "nobody"})))
     print(os.getuid(), os.getgroups(), os.environ["HOME"])

@@ -5,7 +5,7 @@ import pytest
 from gearman_client import AdminError, ProtocolError
 from gearman_client.extensions import QUEUE_CHANGED, QUEUE_EVENTS_OPTION
 from gearman_client.packet import PacketType, encode_request, encode_response
-from gearman_manager.queue_dialogue import ANSWER_TIMEOUT_S, MAX_ANSWER_BYTES, FunctionQueue, QueueDialogue
+from gearman_manager.scaling.queue_dialogue import ANSWER_TIMEOUT_S, MAX_ANSWER_BYTES, FunctionQueue, QueueDialogue
 
 OPTION_RES = encode_response(PacketType.OPTION_RES, QUEUE_EVENTS_OPTION)
 UNKNOWN_OPTION = encode_response(PacketType.ERROR, b"UNKNOWN_OPTION", b"Server does not recognize given option")

@@ -12,8 +12,8 @@ import pytest
 from gearman_client import Address
 from gearman_client.extensions import QUEUE_CHANGED, QUEUE_EVENTS_OPTION
 from gearman_client.packet import REQUEST_MAGIC, PacketParser, PacketType, encode_response
-from gearman_manager.queue_dialogue import ANSWER_TIMEOUT_S, IDLE_INTERVAL_S, FunctionQueue
-from gearman_manager.queues import Queues
+from gearman_manager.scaling.queue_dialogue import ANSWER_TIMEOUT_S, IDLE_INTERVAL_S, FunctionQueue
+from gearman_manager.scaling.queues import Queues
 
 DEADLINE_S = 20.0
 OPTION_RES = encode_response(PacketType.OPTION_RES, QUEUE_EVENTS_OPTION)

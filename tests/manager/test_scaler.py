@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearman_manager.scaler import Field, Lateness, Pace, PoolScaler, ServiceTime, Work, demand, share
+from gearman_manager.scaling.scaler import Field, Lateness, Pace, PoolScaler, ServiceTime, Work, demand, share
 
 
 @dataclass(frozen=True)

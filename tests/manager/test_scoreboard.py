@@ -5,8 +5,8 @@ import signal
 import subprocess
 import sys
 
-from gearman_manager.places import Places
-from gearman_manager.scoreboard import Scoreboard, SlotState, SlotWriter
+from gearman_manager.ipc.scoreboard import Scoreboard, SlotState, SlotWriter
+from gearman_manager.worker.places import Places
 
 
 def test_a_job_is_seen_while_it_runs_and_counted_when_it_ended() -> None:
@@ -61,8 +61,8 @@ def test_it_is_passed_through_exec_and_read_whole_while_it_is_written_and_after_
     board = Scoreboard.create(1)
     program = """
 import sys
-from gearman_manager.places import Places
-from gearman_manager.scoreboard import Scoreboard, SlotWriter
+from gearman_manager.worker.places import Places
+from gearman_manager.ipc.scoreboard import Scoreboard, SlotWriter
 slot = SlotWriter(Scoreboard.open(int(sys.argv[1])), 0)
 slot.claim(1)
 print("ready", flush=True)

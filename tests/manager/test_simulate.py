@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearman_manager.config import ResolvedScale
-from gearman_manager.scaler import Field
+from gearman_manager.scaling.scaler import Field
 from gearman_manager.simulation.engine import SPAWN_DELAY_S, Decision, Outcome, PoolState, simulate
 from gearman_manager.simulation.policies import FixedCount, OneStep, OurScaler
 from gearman_manager.simulation.trace import Arrival, TraceError, read_trace
@@ -292,7 +292,9 @@ def test_the_plot_is_a_picture(tmp_path: Path) -> None:
 
 
 def test_without_matplotlib_the_plot_says_what_to_install(tmp_path: Path) -> None:
-    program = "import sys; sys.modules['matplotlib'] = None; from gearman_manager.command_line import main; main()"
+    program = (
+        "import sys; sys.modules['matplotlib'] = None; from gearman_manager.command.command_line import main; main()"
+    )
     arguments = ("simulate", "--trace", str(TRACES / "burst.csv"), "--plot", str(tmp_path / "x.png"))
     result = subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60, check=False

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gearman_manager.pool import Pool, WorkerEvent
-from gearman_manager.standing import Standing, standing_of
+from gearman_manager.pools.pool import Pool, WorkerEvent
+from gearman_manager.supervisor.standing import Standing, standing_of
 
 SERVERS: dict[str, bool | None] = {"a:4730": True}
 

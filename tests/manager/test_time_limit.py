@@ -9,7 +9,7 @@ import pytest
 PRELUDE = """
 import signal, sys, time
 from gearman_manager.errors import JobTimeout
-from gearman_manager.time_limit import TimeLimit
+from gearman_manager.worker.time_limit import TimeLimit
 
 limit = TimeLimit()
 events = []

@@ -15,7 +15,7 @@ from pydantic_core import CoreSchema
 
 from gearman_client.address import Address
 from gearman_client.tls import Tls
-from gearman_manager.output_budget import DEFAULT_BYTES
+from gearman_manager.logs.output_budget import DEFAULT_BYTES
 
 from . import values as v
 from .address import parse_address, reachable

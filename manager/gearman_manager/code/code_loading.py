@@ -1,0 +1,137 @@
+"""Has a zygote load the modules, and does not give up when one of them ends it: that one is left out, and named."""
+
+import logging
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from gearman_manager.bridge.order import is_php_file
+from gearman_manager.config import Config, FoundFunction, Layout, Problem, lay_out
+from gearman_manager.errors import StartError
+from gearman_manager.host.process import describe_status
+from gearman_manager.pools.orders import CodeFiles
+from gearman_manager.pools.zygote_process import LOAD_TIMEOUT_S, ZygoteProcess
+
+_log = logging.getLogger("reload")
+#: Modules that may end their zygote one after the other; beyond that nothing is loaded at all.
+MAX_CULPRITS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What is to be known of the machine: its processors, and how it puts the end of a process into words."""
+
+    cores: int
+    describe: Callable[[int | None], str] = describe_status
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """What a zygote found when it loaded the modules."""
+
+    found: tuple[FoundFunction, ...]
+    errors: tuple[Problem, ...]
+    files: CodeFiles
+
+    @classmethod
+    def from_report(cls, report: Mapping[str, Any]) -> "Code":
+        """Read the zygote's message."""
+        return cls(
+            found=tuple(FoundFunction(f["name"], f["file"], f["line"], f["options"]) for f in report["functions"]),
+            errors=tuple(Problem(e["file"], e["line"], "", e["message"], fatal=False) for e in report["errors"]),
+            files=CodeFiles(report["hashes"], report["needs"]),
+        )
+
+    def broken_since(self, older: "Code") -> list[Problem]:
+        """The errors in files that the older code could still serve functions from."""
+        served = {function.file for function in older.found}
+        return [error for error in self.errors if error.file in served]
+
+    def without(self, culprits: Mapping[str, Problem]) -> "Code":
+        """With the errors of modules that could not even be tried to the end."""
+        if not culprits:
+            return self
+        # They are known to be their own, so that a change of one of them concerns nobody else.
+        files = replace(self.files, needs={**self.files.needs, **{file: [file] for file in culprits}})
+        return replace(self, errors=(*self.errors, *culprits.values()), files=files)
+
+
+class CodeLoader:
+    """Starts zygotes until one has loaded all that can be loaded."""
+
+    def __init__(self, start: Callable[[], ZygoteProcess], host: Host) -> None:
+        self._start = start
+        self._host = host
+        self._zygote: ZygoteProcess | None = None
+        self._given_up = False
+
+    def give_up(self) -> None:
+        """The manager is to stop: end the zygote that is loading, and start no other."""
+        self._given_up = True
+        if self._zygote is not None:
+            self._zygote.kill()
+
+    def load(self, config: Config) -> tuple[ZygoteProcess | None, Code]:
+        """A zygote with the modules loaded, or none with the reason among the errors.
+
+        Raises:
+            StartError: no process can be started.
+        """
+        culprits: dict[str, Problem] = {}
+        left_out: set[str] = set()
+        code = Code((), (), CodeFiles({}, {}))
+        while True:
+            zygote, report = self._try(config, left_out | culprits.keys())
+            if self._given_up:
+                raise StartError("stopped while the modules were being loaded")
+            if report is None:
+                problem = _blame(config, zygote, self._host.describe(zygote.status))
+                if not zygote.loading or len(culprits) >= MAX_CULPRITS:
+                    return None, Code((), (problem,), CodeFiles({}, {}))
+                culprits[zygote.loading] = problem
+                continue
+            if left_out:
+                return zygote, code.without(culprits)
+            code = Code.from_report(report)
+            left_out = self._imported_after_fork(config, code, report["tainted"])
+            if not left_out:
+                return zygote, code.without(culprits)
+            zygote.kill()  # what was left behind in it may not let it end by itself
+
+    def _try(self, config: Config, without: Collection[str]) -> tuple[ZygoteProcess, Mapping[str, Any] | None]:
+        zygote = self._zygote = self._start()
+        try:
+            report = zygote.load(config.workers_dir, without)
+        finally:
+            self._zygote = None
+        if report is None:
+            zygote.kill()
+            zygote.wait_for_end()
+        return zygote, report
+
+    def _imported_after_fork(self, config: Config, code: Code, tainted: Mapping[str, str]) -> set[str]:
+        """The files that the zygote has to leave out: what no fork survives, and what is not to be shared."""
+        for file, left in tainted.items():
+            _log.warning("%s leaves %s behind when it is imported: each worker imports it for itself", file, left)
+        layout = self.lay_out(config, code)
+        forked = {name for name, pool in layout.pools.items() if pool.preload and pool.concurrency == 1}
+        preloaded = {f.file for f in layout.functions.values() if f.pool in forked}
+        others = {f.file for f in layout.functions.values() if f.pool not in forked}
+        return tainted.keys() | {file for file in others - preloaded if not is_php_file(file)}
+
+    def lay_out(self, config: Config, code: Code) -> Layout:
+        """What runs with this code."""
+        return lay_out(config, code.found, self._host.cores, [error.file for error in code.errors])
+
+
+def _blame(config: Config, zygote: ZygoteProcess, end: str) -> Problem:
+    """Why there is no report: the module that was being imported, as far as that is known."""
+    how = f"ended its process ({end})"
+    if zygote.took_too_long:
+        how = f"was not done after {LOAD_TIMEOUT_S:g} s"
+    if zygote.loading:
+        return Problem(zygote.loading, 1, "", f"the import of this module {how}", fatal=False)
+    words = zygote.output.last_lines
+    said = f": {words[-1]}" if words else ""
+    message = f"the modules could not be loaded: the zygote {how}{said}"
+    return Problem(config.places.main_file, 0, "workers_dir", message)

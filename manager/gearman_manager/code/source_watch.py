@@ -1,0 +1,103 @@
+"""Notices when the content of source files changed: kernel events wake it, hashes decide.
+
+Opened and closed files are no change (the zygote's own imports cause those). After the first event it waits until
+nothing has happened for 200 ms, at most for a second, so that several writes are one change.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+import gevent
+import gevent.event
+from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+
+from gearman_manager.modules.discovery import content_hashes
+
+_log = logging.getLogger("reload")
+SETTLE_S: Final = 0.2
+SETTLE_AT_MOST_S: Final = 1.0
+_CHANGES: Final = frozenset({"created", "modified", "moved", "deleted"})
+
+
+class _Forwarder(FileSystemEventHandler):
+    """Runs in watchdog's thread: only rings the event loop's bell."""
+
+    def __init__(self, ring: Callable[[], None], concerns: Callable[[str], bool]) -> None:
+        self._ring = ring
+        self._concerns = concerns
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        paths = (str(event.src_path), str(event.dest_path))
+        if event.event_type in _CHANGES and (event.is_directory or any(map(self._concerns, paths))):
+            self._ring()
+
+
+class SourceWatch:
+    """Calls back, in a greenlet of its own, when source files have other contents than before.
+
+    All below the folders count, and those of `files` that `follow` names: they may lie anywhere.
+    """
+
+    def __init__(self, folders: Sequence[Path], changed: Callable[[], None]) -> None:
+        self._folders = list(folders)
+        self._files: frozenset[str] = frozenset()
+        self._watched: set[str] = set()
+        self._changed = changed
+        self._stirred = gevent.event.Event()
+        self._hashes = content_hashes(self._folders)
+        self._bell = gevent.get_hub().loop.async_()
+        self._bell.start(self._stirred.set)
+        self._observer = Observer()
+        for folder in self._folders:
+            self._watch(folder, recursive=True)
+        self._observer.start()
+        self._greenlet = gevent.spawn(self._run)
+
+    def follow(self, files: Iterable[str]) -> None:
+        """Watch these files too, instead of those named before."""
+        self._files = frozenset(files)
+        self._hashes = content_hashes(self._folders, self._files)
+        for parent in {Path(file).parent for file in self._files}:
+            if not any(parent.is_relative_to(folder) for folder in self._folders):
+                self._watch(parent, recursive=False)
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._greenlet.kill()
+        self._observer.stop()
+        self._bell.stop()
+        self._bell.close()
+
+    def _concerns(self, path: str) -> bool:
+        return path.endswith(".py") or path in self._files
+
+    def _watch(self, folder: Path, *, recursive: bool) -> None:
+        if str(folder) in self._watched:
+            return
+        try:
+            self._observer.schedule(_Forwarder(self._bell.send, self._concerns), str(folder), recursive=recursive)
+            self._watched.add(str(folder))
+        except OSError as error:
+            _log.warning("can't watch %s for changes: %s; a HUP reloads it all the same", folder, error.strerror)
+
+    def _run(self) -> None:
+        while True:
+            self._stirred.wait()
+            self._settle()
+            hashes = content_hashes(self._folders, self._files)
+            if hashes != self._hashes:
+                changed = {file for file, _ in hashes.items() ^ self._hashes.items()}
+                self._hashes = hashes
+                _log.info("%s changed", ", ".join(sorted(changed)[:5]) + (" …" if len(changed) > 5 else ""))
+                self._changed()
+
+    def _settle(self) -> None:
+        at_most = time.monotonic() + SETTLE_AT_MOST_S
+        while self._stirred.is_set() and time.monotonic() < at_most:
+            self._stirred.clear()
+            self._stirred.wait(SETTLE_S)
+        self._stirred.clear()

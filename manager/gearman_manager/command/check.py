@@ -1,0 +1,155 @@
+"""What `check` and `functions` do: load all as a run would, in a zygote, and say what was found."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+
+import click
+from rich.table import Table
+
+from gearman_client import Address
+from gearman_manager import exit_codes
+from gearman_manager.code.code_loading import Code, CodeLoader, Host
+from gearman_manager.code.generations import counted
+from gearman_manager.command.status_view import wide_console
+from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out
+from gearman_manager.errors import ManagerError
+from gearman_manager.host.cgroup import Cgroup, usable_cores
+from gearman_manager.ipc.scoreboard import Scoreboard
+from gearman_manager.job_servers.promise_check import promises_at
+from gearman_manager.job_servers.server_trust import pools_without_tls, tls_problems
+from gearman_manager.pools.zygote_process import Inherited, ZygoteProcess
+
+
+class _Nobody:
+    """Hears of no worker: a check forks none."""
+
+    def spawned(self, name: str, pid: int, pidfd: int) -> None:
+        """Never called."""
+
+    def spawn_failed(self, name: str, reason: str) -> None:
+        """Never called."""
+
+    def exited(self, pid: int, status: int) -> None:
+        """Never called."""
+
+    def stopped(self, pid: int) -> None:
+        """Never called."""
+
+    def zygote_gone(self, zygote: ZygoteProcess, status: int | None) -> None:
+        """Its report, or that there is none, is all that counts."""
+
+
+def load_code(config: Config) -> Code:
+    """Import the modules in a zygote of their own, as a run would.
+
+    Raises:
+        ConfigError: nothing could be loaded.
+        StartError: no process can be started.
+    """
+    lifeline_read, lifeline_write = os.pipe2(os.O_CLOEXEC)
+    doorbell = os.eventfd(0, os.EFD_CLOEXEC)
+    inherited = Inherited(Scoreboard.create(1), lifeline_read, doorbell)
+    loader = CodeLoader(lambda: ZygoteProcess(inherited, "WARNING", _Nobody()), Host(usable_cores(Cgroup.of())))
+    try:
+        zygote, code = loader.load(config)
+        if zygote is None:
+            raise ConfigError(code.errors)
+        zygote.kill()
+    finally:
+        for descriptor in (lifeline_read, lifeline_write, doorbell):
+            os.close(descriptor)
+    return code
+
+
+def all_problems(error: ConfigError) -> list[Problem]:
+    """What is wrong with a file, and with what its intact part asks of the modules: all that can be known at once."""
+    problems = list(error.problems)
+    if error.rest is None or any(problem.key.startswith("workers_dir") for problem in problems):
+        return problems
+    try:
+        code = load_code(error.rest)
+    except (ConfigError, ManagerError):
+        return problems
+    layout = lay_out(error.rest, code.found, usable_cores(Cgroup.of()), [broken.file for broken in code.errors])
+    for problem in layout.problems:
+        # What is said already, or only follows from what was taken out, is no further mistake.
+        follows = any(f"{earlier.key}.".startswith(f"{problem.key}.") for earlier in error.problems)
+        if problem.fatal and problem.key in error.rest.places and not follows:
+            problems.append(problem)
+    return problems
+
+
+def check(config: Config) -> int:
+    """Print what would run and what is wrong; returns the exit code."""
+    code = load_code(config)
+    layout = lay_out(config, code.found, usable_cores(Cgroup.of()), [error.file for error in code.errors])
+    wide_console().print(_pools(layout))
+    problems = [*code.errors, *layout.problems, *tls_problems(config)]
+    _print_problems(problems)
+    for notice in pools_without_tls(config, layout):
+        click.echo(str(notice), err=True)
+    for sentence in promises_at(_foreign_servers(config), layout.functions):
+        click.echo(sentence, err=True)
+    if not code.errors:
+        _print_problems(list(_unserved_schedules(config, layout)))
+    if problems:
+        return exit_codes.CONFIGURATION
+    click.echo(f"{config.places.main_file}: fine, {counted(layout)}")
+    return exit_codes.OK
+
+
+def _unserved_schedules(config: Config, layout: Layout) -> Iterator[Problem]:
+    """No mistakes, for workers elsewhere may serve them; but with a slip of the pen their jobs would wait for ever."""
+    if any(not pool.functions for pool in layout.pools.values()):
+        return  # a program that registers who knows what
+    served = {function for pool in layout.pools.values() for function in pool.functions}
+    for name, schedule in config.schedules.items():
+        if schedule.function not in served:
+            text = f"no pool here serves {schedule.function}: unless workers elsewhere do, correct the name"
+            yield config.places.problem(f"schedules.{name}.function", text, fatal=False)
+
+
+def _foreign_servers(config: Config) -> list[Address]:
+    """Job servers that this manager would not start itself."""
+    return [server.reached_by for server in config.servers if server.address not in config.own_addresses]
+
+
+def functions(config: Config, *, as_json: bool) -> int:
+    """Print what was discovered; returns the exit code."""
+    code = load_code(config)
+    layout = lay_out(config, code.found, usable_cores(Cgroup.of()), [error.file for error in code.errors])
+    rows = [
+        {"name": name, "pool": f.pool, "file": f.file, "line": f.line, "options": _options(code, f.file, f.module_name)}
+        for name, f in sorted(layout.functions.items())
+    ]
+    if as_json:
+        errors = [{"file": error.file, "line": error.line, "message": error.message} for error in code.errors]
+        click.echo(json.dumps({"functions": rows, "errors": errors}, indent=2))
+    else:
+        table = Table("function", "pool", "file", "options", box=None)
+        for name, f in sorted(layout.functions.items()):
+            options = ", ".join(f"{key}: {value}" for key, value in _options(code, f.file, f.module_name).items())
+            table.add_row(name, f.pool, f"{f.file}:{f.line}", options)
+        wide_console().print(table)
+        _print_problems(code.errors)
+    return exit_codes.CONFIGURATION if code.errors else exit_codes.OK
+
+
+def _pools(layout: Layout) -> Table:
+    table = Table("pool", "workers", "functions", box=None)
+    for name, pool in sorted(layout.pools.items()):
+        size = str(pool.min) if pool.min == pool.max else f"{pool.min}..{pool.max}"
+        if pool.concurrency > 1:
+            size += f", {pool.concurrency} jobs each"
+        table.add_row(name, size, ", ".join(pool.functions))
+    return table
+
+
+def _options(code: Code, file: str, name: str) -> dict[str, object]:
+    return next((dict(found.options) for found in code.found if (found.file, found.name) == (file, name)), {})
+
+
+def _print_problems(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        click.echo(str(problem), err=True)

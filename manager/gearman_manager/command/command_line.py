@@ -1,0 +1,267 @@
+"""The command `gearman-manager`: reads the arguments, does what they say, ends with a named exit code.
+
+Heavy parts are imported by the command that needs them, so that `--help` and `status` answer at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gearman_manager import __version__, exit_codes
+from gearman_manager.command import completion
+from gearman_manager.command.command_context import (
+    OVERRIDES,
+    ask,
+    config_source,
+    fail,
+    folder_of_running,
+    load_config,
+    mistakes_are_messages,
+    run_folder,
+    takes_config,
+)
+from gearman_manager.command.job_commands import GROUPS
+from gearman_manager.command.live_commands import COMMANDS
+from gearman_manager.command.schedule_commands import schedules, trigger
+from gearman_manager.migration.options import (
+    gearmanmanager_options,
+    import_ini,
+    overrides_of,
+)
+from gearman_manager.simulation.options import simulation_options
+
+
+class _Commands(click.Group):
+    """Lists its commands in the order in which one meets them, not by the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Commands, invoke_without_command=True, context_settings={"help_option_names": ["-h", "-H", "--help"]})
+@click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    default=Path("config.yaml"),
+    show_default=True,
+    help="The configuration file.",
+)
+@gearmanmanager_options
+@click.version_option(__version__, "-V", "--version", prog_name="gearman-manager")
+@click.pass_context
+@mistakes_are_messages
+def main(context: click.Context, /, config: Path, **letters: Any) -> None:
+    """Keep pools of Gearman workers alive, scaled with the queue, with the job server in the box.
+
+    Without a command it runs in the foreground until Ctrl-C or SIGTERM: running jobs are finished first.
+
+    \b
+    Examples:
+      gearman-manager init hello          makes a folder to start with
+      gearman-manager -c config.yaml      runs what a configuration says
+      gearman-manager check               says what would run, or what is wrong
+      gearman-manager status --watch      what runs now
+
+    `gearman-manager COMMAND --help` tells more about a command. The one-letter options are those of GearmanManager;
+    each wins over the configuration file.
+    """
+    context.obj = config
+    context.meta[OVERRIDES] = overrides_of(letters)
+    if letters["dump"]:
+        from gearman_manager.migration.config_dump import dump
+
+        click.echo(dump(load_config(context)), nl=False)
+        context.exit()
+    if context.invoked_subcommand is None:
+        _run(context, daemon=letters["daemon"], pid_file=letters["pid_file"])
+
+
+def _run(context: click.Context, *, daemon: bool, pid_file: Path | None) -> None:
+    from gearman_manager.command import start
+
+    wishes = start.Wishes(daemon, pid_file)
+    sys.exit(start.run(config_source(context), lambda config: run_folder(context, config), wishes))
+
+
+@main.command(short_help="Say what would run, or what is wrong.")
+@click.pass_context
+@mistakes_are_messages
+def check(context: click.Context) -> None:
+    """Load the configuration and every module as a run would, and print what would run.
+
+    Mistakes are named with file and line, all at once, and the command ends with 78. Nothing is started: it may be used
+    beside a running manager, for instance before `gearman-manager reload`.
+    """
+    from gearman_manager.command import check as checking
+
+    sys.exit(checking.check(load_config(context)))
+
+
+@main.command(short_help="List the functions, their files and options.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for other programs.")
+@click.pass_context
+@mistakes_are_messages
+def functions(context: click.Context, as_json: bool) -> None:
+    """List the functions that the modules hold: their names, pools, files and options.
+
+    Modules that can't be loaded are named with file and line, and the command ends with 78. No manager has to run.
+    """
+    from gearman_manager.command import check as checking
+
+    sys.exit(checking.functions(load_config(context), as_json=as_json))
+
+
+@main.command(short_help="Show what runs: pools, workers, jobs, queues.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for other programs.")
+@click.option("--watch", is_flag=True, help="Go on, once a second, until Ctrl-C.")
+@click.pass_context
+@mistakes_are_messages
+def status(context: click.Context, as_json: bool, watch: bool) -> None:
+    """Show what the running manager's pools, workers, functions and job servers do, and what is wrong.
+
+    The manager is found by its configuration: give the same -c as for its start, as the same user or as root.
+    """
+    import json
+
+    from gearman_manager.command.status_view import show, show_live
+
+    if as_json:
+        click.echo(json.dumps(ask(context, "GET", "/status"), indent=2))
+    elif watch:
+        show_live(lambda: ask(context, "GET", "/status"))
+    else:
+        show(ask(context, "GET", "/status"))
+
+
+@main.command(short_help="Stop the manager; running jobs are finished.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    default=60.0,
+    show_default=True,
+    help="How long to wait for the end; after that the command ends with 1, and the manager goes on finishing.",
+)
+@click.pass_context
+@mistakes_are_messages
+def stop(context: click.Context, timeout: float) -> None:
+    """Stop the running manager, and wait until it has ended.
+
+    Running jobs are finished, for as long as their pool's `stop_timeout` allows; no others are started.
+    """
+    from gearman_manager.command.control_client import wait_until_gone
+
+    folder = folder_of_running(context)
+    pid = folder.read_pid()
+    ask(context, "POST", "/stop")
+    if pid is not None and not wait_until_gone(pid, timeout):
+        fail(f"the manager (pid {pid}) still finishes jobs after {timeout:g} s", exit_codes.FAILURE)
+    click.echo("stopped")
+
+
+@main.command(short_help="Try scaling policies on a recorded load.")
+@simulation_options
+@click.pass_context
+@mistakes_are_messages
+def simulate(context: click.Context, /, **options: Any) -> None:
+    """Replay a trace of arrivals through the scaler and print what each policy would have cost.
+
+    Nothing is started: it runs on a virtual clock. With -c and --pool the policy is that of a pool of a configuration;
+    the other options change it.
+
+    \b
+    Example:
+      gearman-manager simulate --trace arrivals.csv --max 20 --target-wait 2s
+    """
+    from gearman_manager.simulation import run as simulation
+
+    if context.find_root().get_parameter_source("config") is not click.core.ParameterSource.DEFAULT:
+        options["config_file"] = options["config_file"] or context.obj
+    simulation.run(simulation.Options(**options))
+
+
+@main.command(short_help="Write a configuration and a first module.")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=Path())
+@mistakes_are_messages
+def init(folder: Path) -> None:
+    """Write a commented config.yaml and a first module into FOLDER (default: here). Overwrites nothing."""
+    from gearman_manager.command.starter import write_starter
+
+    for file in write_starter(folder):
+        click.echo(f"wrote {file}")
+    click.echo(f"next: cd {folder} && gearman-manager -c config.yaml")
+
+
+@main.command(short_help="Call a function here, without a job server.")
+@click.argument("function", shell_complete=completion.functions)
+@click.argument("workload", required=False)
+@click.pass_context
+@mistakes_are_messages
+def run(context: click.Context, function: str, workload: str | None) -> None:
+    """Call FUNCTION once in this terminal, with no job server: for writing and debugging a module.
+
+    The WORKLOAD comes from the argument, or from standard input. The result goes to standard output, progress, log and
+    traceback to standard error. When the function fails the command ends with 1.
+
+    \b
+    Examples:
+      gearman-manager run reverse Rasmus
+      gearman-manager run thumbnail < order.json
+    """
+    from gearman_manager.command import local_run
+
+    content = sys.stdin.buffer.read() if workload is None else workload.encode()
+    sys.exit(local_run.run(load_config(context), function, content))
+
+
+@main.command(short_help="Print the JSON schema of the configuration.")
+@click.option("--markdown", is_flag=True, help="Print tables of all keys instead, for people.")
+def schema(markdown: bool) -> None:
+    """Print the JSON schema of the configuration file, for editors that check and complete it.
+
+    \b
+    Example: gearman-manager schema > gearman-manager.schema.json, and as the configuration's first line
+      # yaml-language-server: $schema=gearman-manager.schema.json
+    """
+    import json
+
+    from gearman_manager.config import reference
+
+    if markdown:
+        click.echo("\n".join(f"## {name}\n\n{table}" for name, table in reference.tables().items()))
+    else:
+        click.echo(json.dumps(reference.json_schema(), indent=2))
+
+
+main.commands = {
+    command.name or "": command
+    for command in (
+        init,
+        check,
+        functions,
+        run,
+        status,
+        *COMMANDS,
+        *GROUPS,
+        schedules,
+        stop,
+        simulate,
+        schema,
+        import_ini,
+    )
+}
+for command in (
+    check,
+    functions,
+    run,
+    status,
+    *COMMANDS,
+    *(c for g in GROUPS for c in g.commands.values()),
+    schedules,
+    trigger,
+    stop,
+):
+    takes_config(command)

@@ -1,0 +1,69 @@
+"""What the shell completes: names of pools, workers and functions, from the running manager or else from the files.
+
+Called while somebody types: nothing here may fail, print, or import a worker module.
+"""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gearman_manager.command.command_context import ask, load_config
+from gearman_manager.errors import ManagerError
+
+
+def pools(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """For an argument POOL."""
+    running = _status(context)
+    return _starting_with(incomplete, running["pools"] if running else _configured(context)[0])
+
+
+def pools_and_workers(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """For an argument POOL[/N]."""
+    running = _status(context)
+    if not running:
+        return _starting_with(incomplete, _configured(context)[0])
+    workers = (worker["name"] for pool in running["pools"].values() for worker in pool["workers"])
+    return _starting_with(incomplete, [*running["pools"], *workers])
+
+
+def functions(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """For an argument FUNCTION."""
+    running = _status(context)
+    return _starting_with(incomplete, running["functions"] if running else _configured(context)[1])
+
+
+def _starting_with(incomplete: str, names: Iterable[str]) -> list[str]:
+    return sorted({name for name in names if name.startswith(incomplete)})
+
+
+def _status(context: click.Context) -> dict[str, Any]:
+    """What the running manager says; empty when there is none."""
+    from gearman_manager.config import ConfigError
+
+    _know_config(context)
+    with suppress(ManagerError, ConfigError):
+        status: dict[str, Any] = ask(context, "GET", "/status")
+        return status
+    return {}
+
+
+def _configured(context: click.Context) -> tuple[list[str], list[str]]:
+    """Pools and functions that the configuration names, and the functions that its modules are called after."""
+    from gearman_manager.config import ConfigError
+
+    _know_config(context)
+    try:
+        config = load_config(context)
+    except ConfigError:
+        return [], []
+    modules = [path.stem for folder in config.workers_dir for path in Path(folder).rglob("[!_]*.py")]
+    named = [name for pool in config.pools.values() for name in pool.functions or () if name != "*"]
+    return [*config.pools, *modules], [*config.functions, *named, *modules]
+
+
+def _know_config(context: click.Context) -> None:
+    """What the command itself does when it runs, which completion does not get to."""
+    context.obj = context.obj or context.find_root().params["config"]

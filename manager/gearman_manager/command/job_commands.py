@@ -1,0 +1,256 @@
+"""The commands `jobs` and `dead`: what waits and runs on the job servers, and what failed for good."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import click
+
+from gearman_manager.command.command_context import ask, mistakes_are_messages
+from gearman_manager.command.completion import functions
+from gearman_manager.errors import ManagerError
+from gearman_manager.units import UnitError, format_duration, parse_duration_s
+
+#: A change of very many jobs takes its time.
+CHANGE_TIMEOUT_S: Final = 300.0
+_PAGE_LINES: Final = 1000
+#: A question before a change counts so many, and then says "or more".
+_COUNTED: Final = 10_000
+_WAITING: Final = frozenset({"waiting", "delayed"})
+
+Row = dict[str, Any]
+Show = Callable[[Sequence[Row]], None]
+
+
+class _Duration(click.ParamType[float]):
+    """`10m`."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, context: click.Context | None) -> float:
+        try:
+            return value if isinstance(value, float) else parse_duration_s(value)
+        except UnitError as error:
+            self.fail(str(error), param, context)
+
+
+_older = click.option("--older", type=_Duration(), metavar="DURATION", help="Only those of at least this age, as 10m.")
+_limit = click.option(
+    "--limit", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="Lines at most."
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, for other programs.")
+_yes = click.option("--yes", is_flag=True, help="Don't ask.")
+
+
+@click.group(short_help="What waits and runs: list, show, cancel, purge.")
+def jobs() -> None:
+    """Look into the queues of the job servers, and cancel what should not run."""
+
+
+@jobs.command("list", short_help="List jobs that wait or run.")
+@click.argument("function", required=False, shell_complete=functions)
+@click.option("--state", type=click.Choice(["waiting", "delayed", "running", "cancelled"]), help="Only those.")
+@_older
+@_limit
+@_as_json
+@click.pass_context
+@mistakes_are_messages
+def list_jobs(context: click.Context, /, limit: int, as_json: bool, **conditions: Any) -> None:
+    """List the jobs that wait or run, of all functions or of FUNCTION, the oldest first."""
+    from gearman_manager.command.job_view import show_jobs
+
+    _list(context, "jobs", conditions, limit, None if as_json else show_jobs)
+
+
+@jobs.command("show", short_help="Show all that is known of a job.")
+@click.argument("handle")
+@_as_json
+@click.pass_context
+@mistakes_are_messages
+def show_job(context: click.Context, handle: str, as_json: bool) -> None:
+    """Show all that is known of the job HANDLE, its workload included."""
+    _show(context, "jobs", handle, as_json=as_json)
+
+
+@jobs.command(short_help="Cancel single jobs.")
+@click.argument("handles", metavar="HANDLE...", nargs=-1, required=True)
+@click.pass_context
+@mistakes_are_messages
+def cancel(context: click.Context, handles: tuple[str, ...]) -> None:
+    """Cancel jobs. One that runs is not interrupted, but nobody hears of its outcome."""
+    cancelled = ask(context, "POST", "/jobs/cancel", {"handles": list(handles)})["cancelled"]
+    if cancelled < len(handles):
+        raise ManagerError(f"{cancelled} of {len(handles)} cancelled: there are no others of these")
+    click.echo(f"{cancelled} cancelled")
+
+
+@jobs.command(short_help="Cancel all that waits for a function.")
+@click.argument("function", shell_complete=functions)
+@_older
+@_yes
+@click.pass_context
+@mistakes_are_messages
+def purge(context: click.Context, function: str, older: float | None, yes: bool) -> None:
+    """Cancel all jobs that wait for FUNCTION, for a worker, for their time or for a retry. Asks first."""
+    body = {"function": function, "older": older}
+    if not yes:
+        count = _count(context, "jobs", body, states=_WAITING)
+        if count == "0":
+            click.echo(f"0 cancelled: nothing{_that(older)} waits for {function}")
+            return
+        _confirm(f"Cancel {count} jobs{_that(older)} that wait for {function}? They will not run")
+    answer = ask(context, "POST", "/jobs/purge", body, timeout_s=CHANGE_TIMEOUT_S)
+    click.echo(f"{answer['cancelled']} cancelled")
+
+
+@click.group(short_help="What failed for good: list, show, retry, drop.")
+def dead() -> None:
+    """Look at background jobs that failed for good, try them again, or forget them."""
+
+
+@dead.command("list", short_help="List jobs that failed for good.")
+@click.argument("function", required=False, shell_complete=functions)
+@_older
+@_limit
+@_as_json
+@click.pass_context
+@mistakes_are_messages
+def list_dead(context: click.Context, /, limit: int, as_json: bool, **conditions: Any) -> None:
+    """List the jobs that failed for good, of all functions or of FUNCTION, the oldest first."""
+    from gearman_manager.command.job_view import show_dead
+
+    _list(context, "dead", conditions, limit, None if as_json else show_dead)
+
+
+@dead.command("show", short_help="Show why a job failed.")
+@click.argument("handle")
+@_as_json
+@click.pass_context
+@mistakes_are_messages
+def show_letter(context: click.Context, handle: str, as_json: bool) -> None:
+    """Show all that is known of the dead job HANDLE: its last error, the traceback, its workload."""
+    _show(context, "dead", handle, as_json=as_json)
+
+
+def _chosen(command: Callable[..., None]) -> Callable[..., None]:
+    """The ways to choose dead jobs."""
+    for decorate in (
+        click.option("--all", "everything", is_flag=True, help="All of them."),
+        _older,
+        click.option("--function", metavar="NAME", help="Those of this function.", shell_complete=functions),
+        click.argument("handles", metavar="[HANDLE...]", nargs=-1),
+    ):
+        command = decorate(command)
+    return command
+
+
+@dead.command(short_help="Try dead jobs again.")
+@_chosen
+@click.pass_context
+@mistakes_are_messages
+def retry(context: click.Context, /, **choice: Any) -> None:
+    """Queue dead jobs again, by HANDLE or by conditions; their attempts are counted anew."""
+    _change(context, "retry", _choice(**choice), "queued again")
+
+
+@dead.command(short_help="Forget dead jobs.")
+@_chosen
+@_yes
+@click.pass_context
+@mistakes_are_messages
+def drop(context: click.Context, /, yes: bool, **choice: Any) -> None:
+    """Forget dead jobs, by HANDLE or by conditions. Asks first where conditions choose."""
+    body = _choice(**choice)
+    if "handles" not in body and not yes:
+        count = _count(context, "dead", body)
+        if count != "0":
+            function = f" of {body['function']}" if "function" in body else ""
+            _confirm(f"Forget {count} dead jobs{function}{_that(body.get('older'))}? They can't be tried again then")
+    _change(context, "drop", body, "dropped")
+
+
+def _list(context: click.Context, family: str, conditions: dict[str, Any], limit: int, show: Show | None) -> None:
+    """All pages of all servers, up to the limit."""
+    rows, there_may_be_more, missing = _rows(context, family, conditions, limit)
+    if show is None:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        show(rows)
+        if there_may_be_more:
+            click.echo(f"there may be more: --limit {limit} was reached", err=True)
+    if missing:
+        raise ManagerError("; ".join(missing))
+
+
+def _rows(
+    context: click.Context, family: str, conditions: dict[str, Any], limit: int
+) -> tuple[list[Row], bool, list[str]]:
+    """Those of all servers up to the limit, whether there may be more, and why some servers' are missing."""
+    chosen = {name: value for name, value in conditions.items() if value is not None}
+    rows: list[Row] = []
+    missing: list[str] = []
+    position: dict[str, str] | None = {}
+    while position is not None and len(rows) < limit:
+        query = {**chosen, **position, "limit": min(limit - len(rows), _PAGE_LINES)}
+        answer = ask(context, "GET", f"/{family}?{urlencode(query)}")
+        rows += answer["jobs"]
+        missing += [answer["missing"]] if "missing" in answer else []
+        position = answer["next"]
+    return rows, position is not None, missing
+
+
+def _count(context: click.Context, family: str, choice: dict[str, Any], states: frozenset[str] | None = None) -> str:
+    """How many a change concerns, for the question before it: beyond a bound no more than that they are many."""
+    conditions = {name: value for name, value in choice.items() if name != "all"}
+    rows, there_may_be_more, missing = _rows(context, family, conditions, _COUNTED)
+    if missing:
+        raise ManagerError("; ".join(missing))  # the change would reach some of the jobs only
+    count = sum(states is None or row["state"] in states for row in rows)
+    return f"{count} or more" if there_may_be_more else str(count)
+
+
+def _that(older: float | None) -> str:
+    return "" if older is None else f" at least {format_duration(older)} old"
+
+
+def _show(context: click.Context, family: str, handle: str, *, as_json: bool) -> None:
+    from gearman_manager.command.job_view import show_one
+
+    row = ask(context, "GET", f"/{family}/{quote(handle)}")
+    if as_json:
+        click.echo(json.dumps(row, indent=2))
+    else:
+        show_one(row)
+
+
+def _choice(handles: tuple[str, ...], function: str | None, older: float | None, everything: bool) -> dict[str, Any]:
+    conditions = {"function": function, "older": older, "all": everything or None}
+    body = {name: value for name, value in conditions.items() if value is not None}
+    if bool(handles) == bool(body):
+        raise click.UsageError("name handles, or choose by --function and --older, or --all")
+    if everything and len(body) > 1:
+        raise click.UsageError("--all takes no other condition")
+    return {"handles": list(handles)} if handles else body
+
+
+def _change(context: click.Context, what: str, body: dict[str, Any], done: str) -> None:
+    changed = ask(context, "POST", f"/dead/{what}", body, timeout_s=CHANGE_TIMEOUT_S)["changed"]
+    missing = len(body.get("handles", ())) - changed
+    if missing > 0:
+        reason = "is not there" if what == "drop" else "is not there, or its unique key belongs to another job now"
+        raise ManagerError(f"{changed} of {changed + missing} {done}: each of the others {reason}")
+    click.echo(f"{changed} {done}")
+
+
+def _confirm(question: str) -> None:
+    try:
+        click.confirm(question, abort=True)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise ManagerError("nothing is changed: nobody here says yes, as --yes would") from None
+
+
+GROUPS = (jobs, dead)

@@ -1,0 +1,84 @@
+"""Jobs and dead letters for people: tables on a terminal, and all that is known of one."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from gearman_manager.command.status_view import duration, wide_console
+
+Row = dict[str, Any]
+
+_TIMES: Final = frozenset({"submitted", "since", "not_before", "first_attempt", "last_attempt", "died"})
+_HIDDEN: Final = frozenset({"workload_base64"})
+#: What stands on lines of its own, below the rest.
+_TEXTS: Final = ("error", "traceback", "workload")
+
+
+def show_jobs(rows: Sequence[Row]) -> None:
+    """Those that wait or run."""
+    table = Table("handle", "function", "state", "for", "age", "attempt", "priority", "unique", "workload", box=None)
+    table.columns[0].no_wrap = True  # a handle is there to be copied
+    for row in rows:
+        kind = "" if row["background"] else " (a client waits)"
+        times = (duration(row["for_s"]), duration(row["age_s"]))
+        cells = (row["handle"], row["function"], row["state"] + kind, *times, str(row["attempt"]), row["priority"])
+        table.add_row(*map(_cell, cells), _cell(row["unique"]), _preview(row))
+    wide_console().print(table)
+
+
+def show_dead(rows: Sequence[Row]) -> None:
+    """Those that failed for good."""
+    table = Table("handle", "function", "died", "attempts", "error", "unique", "workload", box=None)
+    table.columns[0].no_wrap = True
+    now = time.time()
+    for row in rows:
+        ago = duration(max(0.0, now - row["died"])) + " ago"
+        cells = (row["handle"], row["function"], ago, str(row["attempts"]), row["error"], row["unique"])
+        table.add_row(*map(_cell, cells), _preview(row))
+    wide_console().print(table)
+
+
+def show_one(row: Row) -> None:
+    """Everything about one of them."""
+    for name, value in row.items():
+        if name not in _HIDDEN and name not in _TEXTS and value not in (None, ""):
+            click.echo(f"{name}: {_value(name, value)}")
+    for name in _TEXTS:
+        if row.get(name):
+            # A workload comes escaped; the texts of a failure have lines.
+            text = row[name] if name == "workload" else "\n".join(map(printed, row[name].splitlines()))
+            click.echo(f"\n{name}:\n{text}")
+
+
+def printed(text: str) -> str:
+    """A text that others chose, without what would move the cursor of whoever reads it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _cell(text: str) -> Text:
+    return Text(printed(text))  # a plain string's [brackets] would be taken for styles
+
+
+def _preview(row: Row) -> Text:
+    return Text(row["preview"] + (" …" if row["bytes"] > 64 else ""))
+
+
+def _value(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if name in _TIMES and isinstance(value, (int, float)):
+        return _clock(value)
+    return printed(str(value))
+
+
+def _clock(unix_time: float) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_time))
+    except (OSError, OverflowError, ValueError):  # a client may ask for a year that no calendar of ours has
+        return f"{unix_time:.0f} (Unix seconds)"

@@ -1,0 +1,61 @@
+"""The commands `schedules` and `schedules trigger`: jobs that the job servers submit by the clock."""
+
+import json
+import time
+from typing import Any
+
+import click
+
+from gearman_manager.command.command_context import ask, mistakes_are_messages
+
+
+@click.group("schedules", invoke_without_command=True, short_help="What runs by the clock, and when next.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for other programs.")
+@click.pass_context
+@mistakes_are_messages
+def schedules(context: click.Context, as_json: bool) -> None:
+    """List the jobs that are submitted by the clock: the next run of each, and the last one.
+
+    They are configured under `schedules:`.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    rows = ask(context, "GET", "/schedules")
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    elif rows:
+        _show(rows)
+    else:
+        click.echo("there are no schedules: the configuration's key schedules: makes some", err=True)
+
+
+@schedules.command(short_help="Submit a schedule's job now.")
+@click.argument("name")
+@click.pass_context
+@mistakes_are_messages
+def trigger(context: click.Context, name: str) -> None:
+    """Submit the job of the schedule NAME now. Its next run comes at its time all the same."""
+    answer = ask(context, "POST", "/schedules/trigger", {"name": name})
+    click.echo(answer["handle"])
+
+
+def _show(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from gearman_manager.command.status_view import duration, wide_console
+
+    table = Table("schedule", "function", "next", "in", "last", "when", "missed", "unique", box=None)
+    for column in (table.columns[2], table.columns[4]):
+        column.min_width = len("2030-01-31")  # on a narrow terminal the date, and below it the time
+    now = time.time()
+    for row in rows:
+        last = "never" if row["last_run"] is None else _clock(row["last_run"])
+        due = duration(max(0.0, row["next"] - now))
+        cells = (row["schedule"], row["function"], _clock(row["next"]), due, last, row["timing"], row["missed"])
+        table.add_row(*map(Text, cells), Text(row["unique"]))
+    wide_console().print(table)
+
+
+def _clock(unix_time: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_time))

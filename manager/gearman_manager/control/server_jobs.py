@@ -1,0 +1,222 @@
+"""Jobs, dead letters and schedules of the job servers, asked for by their text commands, for the control API.
+
+Only our own job server knows these commands; of another one it is said so.
+"""
+
+import base64
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+from urllib.parse import quote
+
+from gearman_client import Address, AdminClient, AdminError, GearmanError
+from gearman_manager.errors import ManagerError
+from gearman_manager.job_servers.server_connection import connect_to
+
+CONNECT_TIMEOUT_S: Final = 2.0
+ANSWER_TIMEOUT_S: Final = 8.0
+#: A million jobs take a few seconds.
+CHANGE_TIMEOUT_S: Final = 280.0
+
+Row = dict[str, Any]
+
+_COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
+    "jobs": (
+        *("handle", "function", "state", "priority", "attempt", "age_s", "for_s", "bytes", "background", "unique"),
+        "preview",
+    ),
+    "dead": ("handle", "function", "priority", "attempts", "died", "bytes", "unique", "error", "preview"),
+    "schedules": ("schedule", "function", "next", "last_run", "timing", "priority", "missed", "unique"),
+}
+_WHOLE: Final = frozenset({"attempt", "attempts", "bytes", "failures", "losses", "clients"})
+_SECONDS: Final = frozenset(
+    {"age_s", "for_s", "died", "submitted", "since", "first_attempt", "last_attempt", "not_before", "next", "last_run"}
+)
+_ESCAPE: Final = re.compile(rb"\\x([0-9a-f]{2})")
+
+
+class _CanNotBeAsked(ManagerError):
+    """A job server does not answer, or is not ours. Others may be asked all the same."""
+
+
+class ServerJobs:
+    """Asks the job servers, in their order."""
+
+    def __init__(self, addresses: Callable[[], Sequence[Address]]) -> None:
+        self._addresses = addresses
+
+    def page(self, family: str, conditions: Mapping[str, str]) -> dict[str, Any]:
+        """A page of `jobs` or of `dead` letters, and where the next one begins: `next` is None after the last server's
+        last. `conditions` are those of the text command, and the `server` to begin with. Where one of several servers
+        can't be asked its page is empty, and `missing` says why.
+
+        Raises:
+            ManagerError: the only server can't be asked, or one refuses the conditions.
+        """
+        addresses = list(self._by_name())
+        server = conditions.get("server") or addresses[0]
+        if server not in addresses:
+            raise ManagerError(f"{server} is none of the job servers: {', '.join(addresses)}")
+        words = [f"{name}={quote(value)}" for name, value in conditions.items() if name != "server" and value]
+        try:
+            with self._connected(server) as admin:
+                lines = _table(admin.command(" ".join([family, "list", *words])))
+        except _CanNotBeAsked as error:
+            if not addresses[1:]:
+                raise
+            return {"jobs": [], "next": _next(addresses, server, None), "missing": str(error)}
+        cells = [line.split(b"\t") for line in lines]
+        cursor = cells.pop()[1].decode() if cells and len(cells[-1]) == 2 else None
+        rows = [{**_row(zip(_COLUMNS[family], row, strict=True)), "server": server} for row in cells]
+        return {"jobs": rows, "next": _next(addresses, server, cursor)}
+
+    def show(self, family: str, handle: str) -> Row:
+        """All that is known of one job or dead letter.
+
+        Raises:
+            ManagerError: no server that can be asked has it.
+        """
+        command = f"{family} show {_word(handle)}"
+        missing = []
+        for server in self._by_name():
+            try:
+                with self._connected(server) as admin:
+                    answer = admin.command(command)
+                    if not answer.startswith(b"ERR UNKNOWN_JOB"):
+                        pairs = (line.split(b"\t", 1) for line in _table(answer))
+                        return {**_row((name.decode(), value) for name, value in pairs), "server": server}
+            except _CanNotBeAsked as error:
+                missing.append(str(error))
+        if len(missing) == len(self._by_name()):
+            raise ManagerError("; ".join(missing))
+        what = "dead letter" if family == "dead" else "job"
+        raise ManagerError("; ".join([f"there is no {what} {handle}", *missing]))
+
+    def cancel(self, handles: Sequence[str]) -> int:
+        """Cancel jobs; returns how many there were.
+
+        Raises:
+            ManagerError: a server refused, as it does when commands from here may not change anything.
+        """
+        cancelled = 0
+        for server in self._by_name():
+            with self._connected(server) as admin:
+                for handle in handles:
+                    answer = admin.command(f"cancel job {_word(handle)}")
+                    if answer.startswith(b"ERR NOT_ALLOWED"):
+                        raise _refused(answer)
+                    cancelled += answer.startswith(b"OK")
+        return cancelled
+
+    def change(self, command: str, arguments: Sequence[str]) -> int:
+        """`jobs purge`, `dead retry` or `dead drop`, on every server; returns how many jobs were concerned.
+
+        Raises:
+            ManagerError: a server does not know the command, or refuses it.
+        """
+        changed = 0
+        for server in self._by_name():
+            with self._connected(server, CHANGE_TIMEOUT_S) as admin:
+                answer = admin.command(" ".join([command, *arguments]))
+                if not answer.startswith(b"OK "):
+                    raise _refused(answer)
+                changed += int(answer.split()[1])
+        return changed
+
+    def schedules(self) -> list[Row]:
+        """The schedules of all job servers that have some."""
+        rows: list[Row] = []
+        for server in self._by_name():
+            with self._connected(server) as admin:
+                answer = admin.command("schedules list")
+                if answer.startswith(b"ERR UNKNOWN_COMMAND"):
+                    continue  # a server of others has none
+                cells = (line.split(b"\t") for line in _table(answer))
+                rows += [{**_row(zip(_COLUMNS["schedules"], row, strict=True)), "server": server} for row in cells]
+        return rows
+
+    def trigger(self, name: str) -> str:
+        """Submit a schedule's job now; returns its handle.
+
+        Raises:
+            ManagerError: no server has such a schedule, or it can't be submitted.
+        """
+        command = f"schedules trigger {_word(name, 'name of a schedule')}"
+        for server in self._by_name():
+            with self._connected(server) as admin:
+                answer = admin.command(command)
+                if answer.startswith(b"OK "):
+                    return answer.split()[1].decode()
+                if not answer.startswith((b"ERR UNKNOWN_SCHEDULE", b"ERR UNKNOWN_COMMAND")):
+                    raise _refused(answer)
+        raise ManagerError(f"there is no schedule {name}; `gearman-manager schedules` lists those that there are")
+
+    def _by_name(self) -> dict[str, Address]:
+        return {str(address): address for address in self._addresses()}
+
+    @contextmanager
+    def _connected(self, server: str, timeout_s: float = ANSWER_TIMEOUT_S) -> Iterator[AdminClient]:
+        """Asks one server. What goes wrong meanwhile, its refusals included, is a ManagerError that names it."""
+        try:
+            connection = connect_to(self._by_name()[server], CONNECT_TIMEOUT_S)
+            with AdminClient(connection, timeout_s=timeout_s) as admin:
+                yield admin
+        except AdminError as error:
+            if error.code == "UNKNOWN_COMMAND":
+                raise _CanNotBeAsked(f"{server} is no gearman-server: it can't be asked for its jobs") from error
+            raise ManagerError(f"the job server {server} says: {error}") from error
+        except (OSError, GearmanError) as error:
+            raise _CanNotBeAsked(f"the job server {server} can't be asked: {error}") from error
+
+
+def conditions_of(function: str | None, older_s: float | None) -> list[str]:
+    """The words of a text command that choose jobs."""
+    words = [f"function={quote(function)}"] if function is not None else []
+    return words if older_s is None else [*words, f"older={older_s:g}"]
+
+
+def _word(word: str, what: str = "handle of a job") -> str:
+    if not word.isprintable() or " " in word or not word:
+        raise ManagerError(f"{word!r} is no {what}")
+    return word
+
+
+def _next(addresses: Sequence[str], server: str, cursor: str | None) -> dict[str, str] | None:
+    if cursor is not None:
+        return {"server": server, "after": cursor}
+    following = addresses[addresses.index(server) + 1 :]
+    return {"server": following[0]} if following else None
+
+
+def _table(answer: bytes) -> list[bytes]:
+    if answer.startswith(b"ERR "):
+        raise _refused(answer)
+    return answer.split(b"\n")[:-2]
+
+
+def _refused(answer: bytes) -> AdminError:
+    code, _, text = answer.removeprefix(b"ERR ").decode(errors="replace").strip().partition(" ")
+    return AdminError(code, text.replace("+", " "))
+
+
+def _row(cells: Any) -> Row:
+    row: Row = {}
+    for name, cell in cells:
+        if name in _WHOLE:
+            row[name] = int(cell)
+        elif name in _SECONDS:
+            row[name] = float(cell) if cell else None
+        elif name == "background":
+            row[name] = cell == b"1"
+        elif name in ("preview", "workload"):
+            row[name] = cell.decode(errors="replace")  # escaped, as it is for people
+        else:
+            row[name] = _unescaped(cell).decode(errors="replace")
+        if name == "workload":
+            row["workload_base64"] = base64.b64encode(_unescaped(cell)).decode()
+    return row
+
+
+def _unescaped(cell: bytes) -> bytes:
+    return _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), cell)

@@ -1,0 +1,136 @@
+"""The manager's log: one line an event, readable on a terminal, JSON when asked. `log_destinations` says where to.
+
+A line names pool, worker, pid, function and handle where it has them: they travel as `extra` of the logging call.
+"""
+
+import json
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from gearman_manager.logs.log_destinations import (
+    CountingHandler,
+    LogFile,
+    LogStream,
+    SystemLog,
+    destination,
+    is_first_process,
+)
+
+if TYPE_CHECKING:
+    from gearman_manager.config import Log
+
+_log = logging.getLogger("manager")
+FIELDS: Final = ("pool", "worker", "pid", "function", "handle")
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """The named fields that this record has."""
+    return {name: value for name in FIELDS if (value := getattr(record, name, None)) is not None}
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-01-31 12:00:00.123 INFO    email/3 pid 812 send_email H:box:7: text`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line; further lines (a traceback) are indented below it."""
+        moment = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
+        return f"{moment}.{int(record.msecs):03d} {record.levelname:<7} {self.body(record)}"
+
+    def body(self, record: logging.LogRecord) -> str:
+        """All but time and level."""
+        fields = fields_of(record)
+        where = str(fields.get("worker") or fields.get("pool") or record.name)
+        if "pid" in fields:
+            where += f" pid {fields['pid']}"
+        for name in ("function", "handle"):
+            if name in fields:
+                where += f" {fields[name]}"
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        text = text.replace("\n", "\n    ")
+        return f"{where}: {text}"
+
+
+class SystemLogFormatter(TextFormatter):
+    """`email/3 pid 812 send_email H:box:7: text`: the system's log has time and level of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self.body(record)
+
+
+class JournalFormatter(TextFormatter):
+    """The same, each line with its priority in front as sd-daemon(3) has it; the journal keeps time and lines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        mark = f"<{next(priority for level, priority in _PRIORITIES if record.levelno >= level)}>"
+        return mark + self.body(record).replace("\n", f"\n{mark}")
+
+
+_PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (RFC 3339, UTC), level, logger, message and the fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, whatever the message holds."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        text = record.getMessage()
+        if record.exc_info:
+            text += "\n" + self.formatException(record.exc_info)
+        line = {"time": f"{moment}.{int(record.msecs):03d}Z", "level": record.levelname, "logger": record.name}
+        return json.dumps(line | fields_of(record) | {"message": text}, ensure_ascii=False, default=str)
+
+
+def style_of(settings: "Log") -> str:
+    """`text` or `json`: as configured; else text for people, JSON for a container's runtime."""
+    if settings.format is not None:
+        return settings.format
+    return "json" if settings.file is None and is_first_process() else "text"
+
+
+def set_up(settings: "Log") -> None:
+    """Send all records to where the configuration says.
+
+    Raises:
+        OSError: the file can't be opened, or there is no system's log. The log goes on where it was.
+    """
+    handler = destination(settings.file)
+    for old in logging.root.handlers[:]:
+        logging.root.removeHandler(old)
+        old.close()
+    add(handler, settings)
+    logging.root.setLevel(settings.level.upper())
+    logging.getLogger("watchdog").setLevel(max(logging.INFO, logging.root.level))  # its DEBUG tells of every event
+
+
+def add(handler: logging.Handler, settings: "Log") -> None:
+    """Let one more handler have all records, formatted in the same way."""
+    handler.setFormatter(_formatter(handler, settings))
+    logging.root.addHandler(handler)
+
+
+def _formatter(handler: logging.Handler, settings: "Log") -> logging.Formatter:
+    if style_of(settings) == "json":
+        return JsonFormatter()
+    if isinstance(handler, SystemLog):
+        return SystemLogFormatter()
+    if settings.format is None and isinstance(handler, LogStream) and handler.is_journal:
+        return JournalFormatter()
+    return TextFormatter()
+
+
+def problems() -> dict[str, str]:
+    """Why lines of the log are being lost, by the file or stream that does not take them."""
+    handlers = [handler for handler in logging.root.handlers if isinstance(handler, CountingHandler)]
+    return {getattr(handler, "baseFilename", "log"): handler.problem for handler in handlers if handler.problem}
+
+
+def reopen() -> None:
+    """The log file was rotated: go on in the one that has its name now, also when nothing is to be written yet."""
+    for handler in logging.root.handlers:
+        if isinstance(handler, LogFile):
+            handler.reopen()
+    _log.info("reopened the log")

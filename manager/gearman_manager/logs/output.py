@@ -1,0 +1,153 @@
+"""What our children write, read from their pipes and put into the log line by line with its pool and pid.
+
+Lines of our own Python children that start with the record mark are log records (see `child_log`); everything else is
+what user code printed. A line is bounded; reading is one event-loop callback a pipe, no greenlet.
+"""
+
+import json
+import logging
+import os
+import time
+from typing import Any, Final
+
+from gearman_manager.ipc.child_log import RECORD_MARK
+from gearman_manager.logs.loop_boundary import watch_readable
+from gearman_manager.logs.output_budget import WINDOW_S, OutputBudget
+
+_READ_BYTES: Final = 65536
+MAX_LINE_BYTES: Final = 65536
+LAST_LINES: Final = 10
+MAX_REMEMBERED: Final = 1000  # characters of each
+LAST_READS: Final = 4  # a pipe holds 64 KiB
+_MARK: Final = RECORD_MARK.encode()
+_LEVELS: Final = logging.getLevelNamesMapping()
+
+Extra = dict[str, Any]
+
+
+class ChildOutput:
+    """The reading end of one child's output."""
+
+    def __init__(
+        self, loop: Any, logger: str, extra: Extra, budget: OutputBudget | None = None, *, logs_json: bool = False
+    ) -> None:
+        """`logs_json`: every JSON line of it is a log record, as the bundled server writes them."""
+        self._loop = loop
+        self._budget = budget or OutputBudget()
+        self._account_timer: Any = None
+        self._log = logging.getLogger(logger)
+        self.extra = extra
+        self._starts = (_MARK, b"{") if logs_json else (_MARK,)
+        self._pending = b""
+        self.last_lines: list[str] = []
+        self._read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._read_end, False)
+        self._watcher = watch_readable(loop, self._read_end, self._readable)
+
+    def handed_over(self) -> None:
+        """The child has the writing end now: drop ours, so that its death ends the pipe."""
+        if self.write_end >= 0:
+            os.close(self.write_end)
+            self.write_end = -1
+
+    def close(self) -> None:
+        """Take what is still there, then stop reading."""
+        self.handed_over()
+        # Not to the end: what the child had started may write into the pipe for ever.
+        for _ in range(LAST_READS):
+            if not self._read_once():
+                break
+        if self._pending:
+            self._line(self._pending)
+            self._pending = b""
+        self._give_account()
+        self._close_read_end()
+
+    def _readable(self) -> None:
+        self._read_once()
+
+    def _read_once(self) -> bool:
+        """Read what is there; False when there is nothing (more)."""
+        if self._read_end < 0:
+            return False
+        try:
+            data = os.read(self._read_end, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._close_read_end()
+            return False
+        self._budget.begin(time.monotonic())
+        if self._budget.is_spent:
+            self._drop(data)
+        else:
+            *lines, self._pending = (self._pending + data).split(b"\n")
+            for line in lines:
+                self._line(line)
+        if len(self._pending) > MAX_LINE_BYTES:
+            self._line(self._pending)
+            self._pending = b""
+        return True
+
+    def _drop(self, data: bytes) -> None:
+        """Count whole lines without looking at each, but for the last: that may be its writer's very last."""
+        complete, newline, rest = data.rpartition(b"\n")
+        if not newline:
+            self._pending += rest
+            return
+        self._count_dropped(complete.count(b"\n") + 1, len(self._pending) + len(complete) + 1)
+        self._pending = rest
+        self._remember(complete[complete.rfind(b"\n") + 1 :].decode(errors="backslashreplace"))
+
+    def _count_dropped(self, lines: int, size_bytes: int) -> None:
+        if self._budget.drop(lines, size_bytes):
+            self._account_timer = self._loop.timer(WINDOW_S)
+            self._account_timer.start(self._give_account)
+
+    def _give_account(self) -> None:
+        """Say how much was dropped, once a second while it goes on."""
+        if self._account_timer is not None:
+            self._account_timer.stop()
+            self._account_timer.close()
+            self._account_timer = None
+        if account := self._budget.account():
+            self._log.warning("%s", account, extra=self.extra)
+
+    def _close_read_end(self) -> None:
+        if self._read_end < 0:
+            return
+        self._watcher.stop()
+        self._watcher.close()
+        os.close(self._read_end)
+        self._read_end = -1
+
+    def _line(self, line: bytes) -> None:
+        if not self._budget.take(len(line)):
+            self._count_dropped(1, len(line) + 1)
+            self._remember(line.decode(errors="backslashreplace"))
+            return
+        record = _record(line) if line.startswith(self._starts) else None
+        if record is None:
+            text = line.decode(errors="backslashreplace").rstrip("\r")
+            self._log.info("%s", text, extra=self.extra)
+        else:
+            text = str(record["message"])
+            fields = {name: record[name] for name in ("function", "handle") if name in record}
+            self._log.log(_LEVELS.get(str(record["level"]), logging.INFO), "%s", text, extra=self.extra | fields)
+        self._remember(text)
+
+    def _remember(self, text: str) -> None:
+        """Keep the last lines, be they of one record: why a process ended stands at the end of its traceback."""
+        lines = [line[:MAX_REMEMBERED] for line in text.splitlines()[-LAST_LINES:]]
+        self.last_lines = [*self.last_lines, *lines][-LAST_LINES:]
+
+
+def _record(line: bytes) -> Extra | None:
+    """The record in a line that should hold one; None when it holds none."""
+    try:
+        record = json.loads(line.removeprefix(_MARK))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict) or "level" not in record or "message" not in record:
+        return None
+    return record

@@ -1,0 +1,266 @@
+"""One pool's workers and what should become of them next. Pure: no process, no clock, no socket.
+
+The supervisor feeds it events and asks `plan` what to do. The pool's own states and transitions are in `pool_state`,
+its workers' here. Whether a worker is busy is not an event (a message per job would cost too much) but read from the
+scoreboard and handed to `plan`.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from gearman_manager.errors import UnexpectedEvent
+from gearman_manager.pools import pool_state
+from gearman_manager.pools.crash_backoff import CrashBackoff
+from gearman_manager.pools.pool_state import PoolEvent, PoolState
+
+
+class WorkerState(Enum):
+    """Where a worker is in its life."""
+
+    ORDERED = "ordered"  # the zygote was asked to fork it
+    STARTING = "starting"  # it has a pid, and no job server knows it yet
+    READY = "ready"  # registered: idle or busy
+    DRAINING = "draining"  # finishes its job, takes no other
+    STOPPING = "stopping"  # killed, not gone yet
+    DEAD = "dead"
+
+
+class WorkerEvent(Enum):
+    """What can happen to a worker."""
+
+    FORKED = "forked"
+    REGISTERED = "registered"
+    DRAIN = "drain"
+    KILL = "kill"
+    EXITED = "exited"
+
+
+_S, _E = WorkerState, WorkerEvent
+
+TRANSITIONS: Final[dict[tuple[WorkerState, WorkerEvent], WorkerState]] = {
+    (_S.ORDERED, _E.FORKED): _S.STARTING,
+    (_S.ORDERED, _E.DRAIN): _S.DRAINING,  # told as soon as it has a pid
+    (_S.ORDERED, _E.EXITED): _S.DEAD,  # the fork failed, or the zygote died before it
+    (_S.STARTING, _E.REGISTERED): _S.READY,
+    (_S.STARTING, _E.DRAIN): _S.DRAINING,
+    (_S.STARTING, _E.KILL): _S.STOPPING,
+    (_S.STARTING, _E.EXITED): _S.DEAD,
+    (_S.READY, _E.DRAIN): _S.DRAINING,
+    (_S.READY, _E.KILL): _S.STOPPING,
+    (_S.READY, _E.EXITED): _S.DEAD,
+    (_S.DRAINING, _E.FORKED): _S.DRAINING,
+    (_S.DRAINING, _E.REGISTERED): _S.DRAINING,  # it was on its way when it was told
+    (_S.DRAINING, _E.DRAIN): _S.DRAINING,
+    (_S.DRAINING, _E.KILL): _S.STOPPING,
+    (_S.DRAINING, _E.EXITED): _S.DEAD,
+    (_S.STOPPING, _E.REGISTERED): _S.STOPPING,
+    (_S.STOPPING, _E.DRAIN): _S.STOPPING,
+    (_S.STOPPING, _E.KILL): _S.STOPPING,
+    (_S.STOPPING, _E.EXITED): _S.DEAD,
+}
+
+HOPELESS_CRASHES: Final = 4  # about two seconds of trying
+BUSY_LOOK_S: Final = 0.2  # that a worker became idle is no event: look again this much later
+_SERVING: Final = frozenset({_S.ORDERED, _S.STARTING, _S.READY})
+
+
+def transition(state: WorkerState, event: WorkerEvent) -> WorkerState:
+    """The state after an event.
+
+    Raises:
+        UnexpectedEvent: the state does not allow it; nothing was changed.
+    """
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        raise UnexpectedEvent(f"a worker that is {state.value} can't be {event.value}") from None
+
+
+@dataclass(slots=True)
+class PoolWorker:
+    """A worker as its pool sees it. Times are monotonic seconds."""
+
+    name: str
+    version: str  # of the order by which it runs
+    ordered_at: float
+    state: WorkerState = WorkerState.ORDERED
+    ready_at: float | None = None
+    worn: bool = False  # it reached a limit: to be replaced
+    leaves_alone: bool = False  # it ends by itself after its last job, exactly then
+
+    @property
+    def serving(self) -> bool:
+        """It counts towards the pool's size."""
+        return self.state in _SERVING
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now, and when to ask again at the latest."""
+
+    spawn: int = 0
+    drain: tuple[str, ...] = ()
+    again_at: float | None = None
+
+
+class Pool:
+    """The workers of one pool. Whatever happens to it is looked up in the table of `pool_state`.
+
+    Every method that stands for an event raises `UnexpectedEvent` where the state does not allow it, and then has
+    changed nothing.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.workers: dict[str, PoolWorker] = {}
+        self.target = 0
+        self.version = ""
+        self.crashes = CrashBackoff()
+        self.last_error = ""
+        self._state = PoolState.ABSENT
+        self._last_serial = 0
+
+    @property
+    def state(self) -> PoolState:
+        """Where it is in its life."""
+        return self._state
+
+    @property
+    def hopeless(self) -> bool:
+        """It has been failing for a while: time to say so to whoever watches over the manager, if that is wanted."""
+        return self._state is PoolState.FAILING and self.crashes.consecutive >= HOPELESS_CRASHES
+
+    # What others decide about it
+
+    def arrange(self, version: str) -> None:
+        """The configuration names it; `version` is what its workers are to be from now on."""
+        if self._state in pool_state.UNARRANGED:
+            self._happen(PoolEvent.ARRANGED)
+        if version != self.version:
+            self._happen(PoolEvent.RENEWED)
+            self.version = version
+            self.crashes = CrashBackoff()
+
+    def remove(self) -> None:
+        """The configuration names it no more."""
+        self._happen(PoolEvent.REMOVED)
+        self.target = 0
+        if not self.workers:
+            self._happen(PoolEvent.EMPTIED)
+
+    def restart(self) -> None:
+        """Have every worker replaced, one after the other, whatever crashed before."""
+        self._happen(PoolEvent.RENEWED)
+        self.crashes = CrashBackoff()
+        for worker in self.workers.values():
+            worker.worn = True
+
+    def pause(self) -> None:
+        """Let all workers leave, and start none."""
+        self._happen(PoolEvent.PAUSED)
+
+    def resume(self) -> None:
+        """Go on; after a pause with a new chance, whatever crashed before."""
+        if self._state is PoolState.PAUSED:
+            self.crashes = CrashBackoff()
+        self._happen(PoolEvent.RESUMED)
+
+    def stop(self) -> None:
+        """The manager ends."""
+        self._happen(PoolEvent.STOPPED)
+        self.target = 0
+
+    # What happens to it
+
+    def new_worker(self, now: float) -> PoolWorker:
+        """A worker with the next serial number, not reused in a run."""
+        self._last_serial += 1
+        worker = PoolWorker(f"{self.name}/{self._last_serial}", self.version, now)
+        self.workers[worker.name] = worker
+        return worker
+
+    def event(self, name: str, event: WorkerEvent, now: float) -> PoolWorker:
+        """Apply an event to a worker; a dead one is forgotten."""
+        worker = self.workers[name]
+        worker.state = transition(worker.state, event)
+        if event is WorkerEvent.REGISTERED:
+            worker.ready_at = now
+            self._happen(PoolEvent.REGISTERED)
+        if worker.state is WorkerState.DEAD:
+            del self.workers[name]
+            if not self.workers:
+                self._happen(PoolEvent.EMPTIED)
+        return worker
+
+    def crashed(self, name: str, now: float, *, registered: bool, jitter: float) -> None:
+        """A worker died that nobody asked to; `jitter` is a random number from 0 to 1."""
+        self.event(name, WorkerEvent.EXITED, now)
+        self.crashes.crashed(now, registered=registered, workers=len(self.workers) + 1, jitter=jitter)
+        if self.crashes.consecutive:
+            self._fall_back()
+
+    def refused(self, reason: str, until: float) -> None:
+        """The system lets no worker be started: not before this moment again."""
+        self._fall_back()
+        self.last_error = reason
+        self.crashes.refused(until)
+
+    def tick(self, now: float) -> float | None:
+        """What time brings; returns when to call again."""
+        if self._state is not PoolState.BACKING_OFF:
+            return None
+        if now < self.crashes.calm_at:
+            return self.crashes.calm_at
+        self._happen(PoolEvent.CALMED)
+        self.crashes = CrashBackoff()
+        return None
+
+    def _fall_back(self) -> None:
+        serves = any(worker.state is WorkerState.READY for worker in self.workers.values())
+        self._happen(PoolEvent.SLOWED if serves else PoolEvent.FAILED)
+
+    def _happen(self, event: PoolEvent) -> None:
+        self._state = pool_state.transition(self._state, event)
+
+    # What to do
+
+    def plan(self, now: float, busy: Collection[str]) -> Plan:
+        """What brings the pool to its target: never a busy worker retired for it, capacity kept while reloading."""
+        serving = [worker for worker in self.workers.values() if worker.serving]
+        if self._state in pool_state.LEAVING:
+            return Plan(drain=tuple(worker.name for worker in serving))
+        fresh = [worker for worker in serving if worker.version == self.version and not worker.worn]
+        stale = [worker for worker in serving if worker.version != self.version or worker.worn]
+        pending = sum(worker.state is not WorkerState.READY for worker in fresh)
+        if stale:
+            return self._replace(now, stale, len(serving), pending, busy)
+        if len(serving) < self.target:
+            return self._spawn(now, self.target - len(serving))
+        surplus = len(serving) - self.target
+        drain = self._surplus(fresh, surplus, busy)
+        return Plan(drain=drain, again_at=now + BUSY_LOOK_S if len(drain) < surplus else None)
+
+    def _replace(self, now: float, stale: list[PoolWorker], size: int, pending: int, busy: Collection[str]) -> Plan:
+        """Reload or limits: some new workers first, and an old one goes for each that is registered."""
+        step = max(1, self.target // 8)
+        surplus = size - pending - self.target
+        if surplus > 0:
+            leaving = [worker for worker in stale if not worker.leaves_alone]
+            order = sorted(leaving, key=lambda worker: (worker.name in busy, worker.ordered_at))
+            return Plan(drain=tuple(worker.name for worker in order[:surplus]))
+        if pending < step:
+            return self._spawn(now, self.target + step - size)
+        return Plan()
+
+    def _spawn(self, now: float, count: int) -> Plan:
+        if now < self.crashes.not_before:
+            return Plan(again_at=self.crashes.not_before)
+        return Plan(spawn=max(count, 0))
+
+    def _surplus(self, fresh: list[PoolWorker], count: int, busy: Collection[str]) -> tuple[str, ...]:
+        """Whom to retire: those that are not even registered first, then idle ones, the youngest before the oldest."""
+        idle = [worker for worker in fresh if worker.name not in busy]
+        idle.sort(key=lambda worker: (worker.state is WorkerState.READY, -worker.ordered_at))
+        return tuple(worker.name for worker in idle[: max(count, 0)])

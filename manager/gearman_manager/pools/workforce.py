@@ -1,0 +1,395 @@
+"""All workers of all pools: has them started, hears of their lives, and does what each pool's plan says.
+
+It owns the process table and the scoreboard's slots. What a pool should do is decided in `pool`, how many workers it
+should have in `scaling`; this is where decisions become signals and orders.
+"""
+
+import logging
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+import gevent
+
+from gearman_manager.errors import StartError
+from gearman_manager.host import process
+from gearman_manager.ipc.scoreboard import Scoreboard, SlotState, SlotView, Wear
+from gearman_manager.logs.output import ChildOutput
+from gearman_manager.logs.output_budget import DEFAULT_BYTES, OutputBudget
+from gearman_manager.pools.departures import Departure, Departures
+from gearman_manager.pools.live_worker import LiveWorker, Slots, Totals
+from gearman_manager.pools.oom import OomKills
+from gearman_manager.pools.orders import PoolOrder
+from gearman_manager.pools.pool import Pool, WorkerEvent, WorkerState
+from gearman_manager.pools.pool_state import PoolState
+from gearman_manager.pools.program import start_program
+from gearman_manager.pools.strays import Strays
+from gearman_manager.pools.zygote_process import ZygoteProcess
+
+_log = logging.getLogger("workers")
+#: A program that has lived so long counts as registered: nobody else can tell.
+PROGRAM_START_S: Final = 1.0
+ORDER_TIMEOUT_S: Final = 30.0
+SYSTEM_RETRY_S: Final = 1.0
+_WORN: Final = {
+    Wear.LAST_JOBS: "has reached its max_jobs",
+    Wear.MEMORY: "has reached its max_memory",
+    Wear.DESCRIPTORS: "has used up its file descriptors",
+    Wear.STUCK_JOB: "has a job that does not end",
+}
+
+
+class Workforce:
+    """The process table of the workers. Implements `ZygoteEvents` but for the zygote's own end."""
+
+    def __init__(self, manager: str, scoreboard: Scoreboard, wake: Callable[[], None], oom_kills: OomKills) -> None:
+        self.pools: dict[str, Pool] = {}
+        self.live: dict[str, LiveWorker] = {}
+        self.kill_zygote: Callable[[], None] = lambda: None
+        self.start_concurrent: Callable[[dict[str, Any], int], process.Child]
+        self.running_jobs: Callable[[str], int] = lambda _pool: 0  # of a program pool, as the job servers know
+        self.max_output_bytes = DEFAULT_BYTES  # that a worker's output may add to the log in a second
+        self._totals: dict[str, Totals] = {}
+        self._orders: dict[str, PoolOrder] = {}
+        self._manager = manager
+        self._slots = Slots(scoreboard)
+        self._wake = wake
+        self._departures = Departures(oom_kills)
+        self._strays = Strays(self.pids)
+        self._stopping = False
+
+    # What should be
+
+    def arrange(self, orders: Mapping[str, PoolOrder]) -> None:
+        """Take over a new arrangement of pools; workers whose order's version changed are replaced one by one."""
+        if self._stopping:
+            return  # code that was being loaded when the stop came
+        for name in self._orders.keys() - orders.keys():
+            self.pools[name].remove()
+        for name, order in orders.items():
+            self._totals.setdefault(name, Totals())
+            self.pools.setdefault(name, Pool(name)).arrange(order.version)
+        self._orders = dict(orders)
+
+    def reconcile(self, now: float, zygote: ZygoteProcess | None) -> float | None:
+        """Bring every pool nearer to its target; returns when to look again at the latest."""
+        deadlines = self._retire_expired(now)
+        self._give_up_on_zygote(now)
+        for pool in list(self.pools.values()):
+            calm_at = pool.tick(now)
+            plan = pool.plan(now, self.busy(pool))
+            for name in plan.drain:
+                self._drain(self.live[name], None)
+            for _ in range(plan.spawn):
+                if not self._start(pool, zygote, now):
+                    break
+            deadlines += [moment for moment in (calm_at, plan.again_at) if moment is not None]
+        deadlines += self._kill_overdue(now)
+        return min(deadlines, default=None)
+
+    def stop(self, now: float) -> None:
+        """Let every worker finish its job within its pool's stop_timeout; no new ones."""
+        self._stopping = True
+        for pool in self.active:
+            pool.stop()
+        for live in list(self.live.values()):
+            self._drain(live, now + live.order.pool.stop_timeout_s)
+
+    def kill_all(self) -> None:
+        """Wait for nobody any longer."""
+        for live in list(self.live.values()):
+            self._kill(live)
+
+    def kill(self, live: LiveWorker, reason: str) -> None:
+        """End a worker that broke a limit; it is replaced at once, and its job is the server's business."""
+        live.doom = reason
+        self._kill(live)
+
+    # What is
+
+    @property
+    def active(self) -> list[Pool]:
+        """The pools that are arranged, and those that still have workers to lose."""
+        return [pool for pool in self.pools.values() if pool.state is not PoolState.ABSENT]
+
+    def view(self, live: LiveWorker) -> SlotView:
+        """What the worker says about itself."""
+        return self._slots.scoreboard.read(live.slot)
+
+    def has_job(self, live: LiveWorker) -> bool:
+        """Whether it runs anything; cheaper than `view`."""
+        return self._slots.scoreboard.is_busy(live.slot)
+
+    def jobs(self, live: LiveWorker) -> list[SlotView]:
+        """What it runs now: each job's slot, the longest running first."""
+        read = self._slots.scoreboard.read
+        views = (read(slot) for slot in (live.slots[1:] or live.slots))
+        return sorted((view for view in views if view.state is SlotState.BUSY), key=lambda view: view.start_ns)
+
+    def active_job(self, live: LiveWorker) -> SlotView | None:
+        """Of a worker with several jobs, the one that has the processor."""
+        place = self._slots.scoreboard.active_place(live.slot)
+        return self._slots.scoreboard.read(live.slots[place]) if 0 < place < len(live.slots) else None
+
+    def busy(self, pool: Pool) -> set[str]:
+        """The names of the pool's workers that have a job, and so are not to be sent away as superfluous.
+
+        Of those that run several at once the least busy may go, once the others have room: waiting for one without a
+        job could take for ever. Of programs nobody knows which: while any of them has one, all do.
+        """
+        order = self._orders.get(pool.name)
+        if order is not None and order.pool.command is not None:
+            return set(pool.workers) if self.running_jobs(pool.name) else set()
+        running = {name: self.view(self.live[name]).running for name in pool.workers}
+        if order is None or not order.is_concurrent:
+            return {name for name, count in running.items() if count}
+        least = min(running.values(), default=0)
+        return {name for name, count in running.items() if count > least or count >= order.pool.concurrency}
+
+    def of(self, pool: str) -> Iterable[LiveWorker]:
+        """The pool's workers, oldest first."""
+        return [self.live[name] for name in self.pools[pool].workers]
+
+    def registered(self, pool: str) -> list[str]:
+        """The names, towards Gearman, of the functions that a pool serves."""
+        return self._orders[pool].registered
+
+    def sums(self, pool: str) -> tuple[int, int]:
+        """Finished jobs and nanoseconds spent in them since the pool exists."""
+        totals = self._totals[pool]
+        views = [self.view(live) for live in self.of(pool)]
+        jobs = totals.jobs + sum(view.done + view.failed for view in views)
+        return jobs, totals.busy_ns + sum(view.busy_ns for view in views)
+
+    def pids(self) -> set[int]:
+        """Every process that is waited for here."""
+        return {live.pid for live in self.live.values() if live.pid}
+
+    # What happens
+
+    def doorbell(self) -> None:
+        """Some worker registered for the first time, or reached a limit: find out which."""
+        for live in list(self.live.values()):
+            self._look_at(live)
+        self._wake()
+
+    def spawned(self, name: str, pid: int, pidfd: int) -> None:
+        """The zygote forked it."""
+        live = self.live.get(name)
+        if live is None:  # the order was void by then
+            process.send_signal(pidfd, signal.SIGKILL)
+            os.close(pidfd)
+            return
+        self._born(live, process.Child(pid, pidfd))
+
+    def spawn_failed(self, name: str, reason: str) -> None:
+        """The fork failed: too many processes, or no memory."""
+        live = self.live.get(name)
+        if live is None:
+            return
+        live.pool.last_error = f"can't fork: {reason}"
+        _log.error("can't fork a worker: %s; trying again", reason, extra={"pool": live.pool.name})
+        self._crashed(live, registered=False)
+
+    def zygote_lost(self, others: set[int]) -> None:
+        """Orders that the zygote did not report before it died are void, and so is what it forked for them."""
+        for pid in process.stray_children(self.pids() | others):
+            process.kill_session(pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for live in [live for live in self.live.values() if not live.pid]:
+            live.pool.event(live.name, WorkerEvent.EXITED, time.monotonic())
+            self._discard(live)
+        self._wake()
+
+    def exited(self, pid: int, status: int) -> None:
+        """The zygote reaped a worker. Comes before or after the pidfd told of its end."""
+        self._departures.reaped(pid, status, still_known=any(live.pid == pid for live in self.live.values()))
+
+    def stopped(self, pid: int) -> None:
+        """Somebody stopped this process, and not we: another takes its place, for it may stay so for ever."""
+        for live in self.live.values():
+            if live.pid == pid and not live.doom and not live.worker.worn:
+                live.worker.worn = True
+                then = "a replacement is started; after kill -CONT it finishes its job and leaves"
+                _log.warning("stopped by a signal from outside, %s", then, extra=live.where)
+                self._wake()
+
+    # Start
+
+    def _start(self, pool: Pool, zygote: ZygoteProcess | None, now: float) -> bool:
+        """Have one more worker started; False where none can be now."""
+        order = self._orders[pool.name]
+        needs_zygote = order.pool.command is None and not order.is_concurrent
+        if needs_zygote and zygote is None:
+            return False  # its successor is on its way
+        extra: dict[str, object] = {"pool": pool.name}
+        try:
+            budget = OutputBudget(self.max_output_bytes)
+            output = ChildOutput(gevent.get_hub().loop, pool.name, extra, budget)
+        except OSError as error:
+            self._can_not_start(pool, f"can't start a worker: {error.strerror}", now)
+            return False
+        try:
+            slots = self._slots.take(1 + order.pool.concurrency if order.is_concurrent else 1)
+        except StartError as error:
+            output.close()
+            self._can_not_start(pool, str(error), now)
+            return False
+        worker = pool.new_worker(now)
+        extra["worker"] = worker.name
+        live = LiveWorker(worker, pool, order, slots, output, now)
+        live.client_id = f"gm:{self._manager}/{worker.name}"
+        live.expires_at = order.expiry(worker.name, now)
+        self.live[worker.name] = live
+        if zygote is not None and needs_zygote:
+            zygote.spawn(live.message, output.write_end)
+        else:
+            self._start_by_exec(live)
+        output.handed_over()
+        return worker.name in self.live
+
+    def _can_not_start(self, pool: Pool, reason: str, now: float) -> None:
+        """The system refuses: no fault of the pool's; try again a little later."""
+        _log.error("%s; trying again", reason, extra={"pool": pool.name})
+        pool.refused(reason, now + SYSTEM_RETRY_S)
+        self._wake()  # to plan anew: the plan that is being carried out knows no time to look again
+
+    def _start_by_exec(self, live: LiveWorker) -> None:
+        try:
+            if live.order.is_concurrent:
+                child = self.start_concurrent(live.concurrent_message, live.output.write_end)
+            else:
+                child = start_program(live.order, live.name, live.client_id, live.output.write_end)
+        except StartError as error:
+            live.pool.last_error = str(error)
+            _log.error("%s; trying again", error, extra={"pool": live.pool.name})
+            self._crashed(live, registered=False)
+            return
+        self._born(live, child)
+        if live.is_program:
+            gevent.spawn_later(PROGRAM_START_S, self._program_lives, live)
+
+    def _program_lives(self, live: LiveWorker) -> None:
+        if self.live.get(live.name) is live and live.worker.state is WorkerState.STARTING:
+            live.pool.event(live.name, WorkerEvent.REGISTERED, time.monotonic())
+            self._wake()
+
+    def _born(self, live: LiveWorker, child: process.Child) -> None:
+        live.pid, live.pidfd = child.pid, child.pidfd
+        live.output.extra |= {"pid": child.pid}
+        draining = live.worker.state is WorkerState.DRAINING
+        live.pool.event(live.name, WorkerEvent.FORKED, time.monotonic())
+        live.watcher = gevent.get_hub().loop.io(child.pidfd, 1)
+        live.watcher.start(self._gone, live)
+        if draining:
+            self._tell_to_stop(live)
+        self._look_at(live)  # it may have rung before this message was read
+        self._wake()
+
+    def _look_at(self, live: LiveWorker) -> None:
+        if not live.pid or live.is_program:
+            return
+        view, now = self.view(live), time.monotonic()
+        if live.worker.ready_at is None and view.state in (SlotState.IDLE, SlotState.BUSY):
+            live.pool.event(live.name, WorkerEvent.REGISTERED, now)
+            _log.debug("registered after %.0f ms", (now - live.started_at) * 1000, extra=live.where)
+        if view.wear is not Wear.NONE and not live.worker.worn:
+            live.worker.worn = True
+            live.worker.leaves_alone = view.wear is Wear.LAST_JOBS
+            _log.info("%s, a replacement is started", _WORN[view.wear], extra=live.where)
+
+    # End
+
+    def _retire_expired(self, now: float) -> list[float]:
+        """Mark those whose lifetime is over; returns when the next ones are due."""
+        coming = []
+        for live in self.live.values():
+            if live.expires_at is None or live.worker.worn:
+                continue
+            if live.expires_at <= now:
+                live.worker.worn = True
+                _log.info("has reached its max_lifetime, a replacement is started", extra=live.where)
+            else:
+                coming.append(live.expires_at)
+        return coming
+
+    def _give_up_on_zygote(self, now: float) -> None:
+        """One that does not carry out an order for so long hangs: its successor will."""
+        if any(not live.pid and live.started_at + ORDER_TIMEOUT_S < now for live in self.live.values()):
+            _log.error("the zygote has not forked a worker for %g s: it is replaced", ORDER_TIMEOUT_S)
+            self.kill_zygote()
+
+    def _drain(self, live: LiveWorker, kill_at: float | None) -> None:
+        now = time.monotonic()
+        live.pool.event(live.name, WorkerEvent.DRAIN, now)
+        if kill_at is None and live.is_program:
+            # Whether a program finishes its job and leaves is its own affair: it has as long as at a stop.
+            kill_at = now + live.order.pool.stop_timeout_s
+        if kill_at is not None:
+            live.kill_at = kill_at
+        if live.pid:
+            self._tell_to_stop(live)
+
+    def _tell_to_stop(self, live: LiveWorker) -> None:
+        name = live.order.pool.stop_signal if live.is_program else "SIGTERM"
+        process.send_signal(live.pidfd, signal.Signals[name])
+
+    def _kill(self, live: LiveWorker) -> None:
+        live.kill_at = None
+        if not live.pid:
+            self.kill_zygote()  # it does not fork what it was asked for, nor say that it can't
+        else:
+            live.pool.event(live.name, WorkerEvent.KILL, time.monotonic())
+            process.send_signal(live.pidfd, signal.SIGKILL)
+
+    def _kill_overdue(self, now: float) -> list[float]:
+        """Kill those whose time to stop is over; returns the deadlines that are still to come."""
+        for live in list(self.live.values()):
+            if live.kill_at is not None and live.kill_at <= now:
+                jobs = self.jobs(live)
+                handle = {"handle": jobs[0].handle if len(jobs) == 1 else None}
+                _log.warning("did not stop in time, killed; %s", _go_back(len(jobs)), extra=live.where | handle)
+                self._kill(live)
+        return [live.kill_at for live in self.live.values() if live.kill_at is not None]
+
+    def _gone(self, live: LiveWorker) -> None:
+        """In the hub: the kernel says that the worker has ended."""
+        live.watcher.stop()
+        live.watcher.close()
+        view, jobs = self.view(live), self.jobs(live)
+        status = self._departures.status_of(live)
+        asked = live.worker.state in (WorkerState.DRAINING, WorkerState.STOPPING)
+        registered = live.worker.ready_at is not None or view.state in (SlotState.IDLE, SlotState.BUSY)
+        left_alone = registered and status == 0 if live.is_program else view.state is SlotState.LEAVING
+        process.kill_session(live.pid)
+        self._strays.left_by(live.client_id)
+        totals = self._totals[live.pool.name]
+        totals.jobs += view.done + view.failed
+        totals.busy_ns += view.busy_ns
+        if asked or left_alone:
+            live.pool.event(live.name, WorkerEvent.EXITED, time.monotonic())
+            self._discard(live)
+        else:
+            self._crashed(live, registered=registered)
+        self._departures.left(Departure(live, view, jobs, asked or left_alone), status)
+        self._wake()
+
+    def _crashed(self, live: LiveWorker, *, registered: bool) -> None:
+        """Count it, so that the next one may have to wait."""
+        live.pool.crashed(live.name, time.monotonic(), registered=registered, jitter=random.random())
+        self._discard(live)
+        self._wake()
+
+    def _discard(self, live: LiveWorker) -> None:
+        del self.live[live.name]
+        self._slots.give_back(live.slots)
+        live.output.close()
+
+
+def _go_back(jobs: int) -> str:
+    return "its job goes back to the queue" if jobs == 1 else f"its {jobs} jobs go back to the queue"

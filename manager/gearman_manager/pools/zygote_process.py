@@ -1,0 +1,202 @@
+"""The supervisor's side of a zygote: starts it, sends it orders, passes on what it reports and that it died."""
+
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import gevent
+import gevent.event
+import gevent.lock
+import gevent.socket
+
+from gearman_manager.errors import StartError
+from gearman_manager.host import process
+from gearman_manager.ipc import channel
+from gearman_manager.ipc.scoreboard import Scoreboard
+from gearman_manager.logs.output import ChildOutput
+
+_log = logging.getLogger("zygote")
+LOAD_TIMEOUT_S: Final = 60.0
+END_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """The descriptors that every Python child of this supervisor gets."""
+
+    scoreboard: Scoreboard
+    lifeline: int  # its read end
+    doorbell: int
+
+
+class ZygoteEvents(Protocol):
+    """Whoever wants to hear from zygotes."""
+
+    def spawned(self, name: str, pid: int, pidfd: int) -> None:
+        """The worker was forked; the pidfd is the listener's to close."""
+
+    def spawn_failed(self, name: str, reason: str) -> None:
+        """The fork failed."""
+
+    def exited(self, pid: int, status: int) -> None:
+        """A worker was reaped; status as in `process.exit_status`."""
+
+    def stopped(self, pid: int) -> None:
+        """Somebody sent a worker SIGSTOP, perhaps ourselves."""
+
+    def zygote_gone(self, zygote: "ZygoteProcess", status: int | None) -> None:
+        """The zygote died, asked for or not. Its workers live on."""
+
+
+class ZygoteProcess:
+    """One zygote, from its exec to its end."""
+
+    def __init__(self, inherited: Inherited, log_level: str, events: ZygoteEvents) -> None:
+        self._events = events
+        self._loaded: gevent.event.AsyncResult[channel.Message | None] = gevent.event.AsyncResult()
+        self._sending = gevent.lock.RLock()
+        self._outstanding: set[str] = set()
+        self._dismissed = False
+        loop = gevent.get_hub().loop
+        self.loading = ""  # the module that it was importing last
+        self.status: int | None = None  # once it has ended
+        self.took_too_long = False
+        self._gone = gevent.event.Event()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise StartError(f"a zygote can't be started: {error.strerror}") from error
+        with theirs:
+            try:
+                self.output = ChildOutput(loop, "zygote", {})
+                self._child = self._exec(theirs.fileno(), inherited, log_level)
+            except OSError as error:
+                ours.close()
+                if hasattr(self, "output"):
+                    self.output.close()
+                raise StartError(f"a zygote can't be started: {error.strerror}") from error
+        self.output.handed_over()
+        self.output.extra["pid"] = self._child.pid
+        self._sock = gevent.socket.socket(fileno=ours.detach())
+        self._watcher = loop.io(self._child.pidfd, 1)
+        self._watcher.start(self._ended)
+        self._receiver = gevent.spawn(self._receive)
+        self.alive = True
+
+    @property
+    def pid(self) -> int:
+        """Its process number."""
+        return self._child.pid
+
+    def load(self, folders: Sequence[str], without: Collection[str] = ()) -> channel.Message | None:
+        """Let it import the modules of these folders, but for some files.
+
+        Returns its report, None when it died or took too long.
+        """
+        self._send({"type": "load", "folders": list(folders), "without": list(without)})
+        try:
+            report: channel.Message | None = self._loaded.get(timeout=LOAD_TIMEOUT_S)
+        except gevent.Timeout:
+            self.took_too_long = True
+            return None
+        return report
+
+    def wait_for_end(self) -> None:
+        """Wait until it is gone, so that `status` says how it ended."""
+        self._gone.wait(END_TIMEOUT_S)
+
+    def spawn(self, order: channel.Message, log_pipe: int) -> None:
+        """Have a worker forked, its output on this pipe. The answer comes as an event."""
+        self._outstanding.add(order["name"])
+        self._send({"type": "spawn"} | order, (log_pipe,))
+
+    def dismiss(self) -> None:
+        """Let it end once it has answered every order; its workers live on as the supervisor's own children."""
+        if not self._dismissed:
+            self._dismissed = True
+            self._leave_when_done()
+
+    def kill(self) -> None:
+        """End it now."""
+        if self.alive:
+            process.send_signal(self._child.pidfd, signal.SIGKILL)
+
+    def _leave_when_done(self) -> None:
+        if self._dismissed and not self._outstanding and self.alive:
+            with suppress(OSError):  # it may have died in this moment
+                self._sock.shutdown(socket.SHUT_WR)
+
+    def _exec(self, sock: int, inherited: Inherited, log_level: str) -> process.Child:
+        numbers = {
+            "--channel": sock,
+            "--scoreboard": inherited.scoreboard.descriptor,
+            "--lifeline": inherited.lifeline,
+            "--doorbell": inherited.doorbell,
+        }
+        options = [text for name, number in numbers.items() for text in (name, str(number))]
+        # -P: a file in the working directory must not shadow a library.
+        arguments = [sys.executable, "-P", "-m", "gearman_manager.worker.zygote", *options, "--log-level", log_level]
+        return process.start(arguments, list(numbers.values()), self.output.write_end)
+
+    def _send(self, message: channel.Message, descriptors: tuple[int, ...] = ()) -> None:
+        try:
+            with self._sending:
+                channel.send(self._sock, message, descriptors)
+        except OSError as error:
+            _log.warning("can't talk to the zygote: %s", error, extra={"pid": self.pid})
+
+    def _receive(self) -> None:
+        reader = channel.FrameReader()
+        try:
+            while (messages := channel.receive(self._sock, reader)) is not None:
+                for message in messages:
+                    self._dispatch(message)
+        except OSError:
+            return  # it died; its pidfd tells
+        except Exception:  # noqa: BLE001 (the loop's boundary: a zygote that nobody understands is replaced)
+            if self.alive:
+                _log.exception("what the zygote says can't be understood: it is replaced", extra={"pid": self.pid})
+                self.kill()
+        finally:
+            reader.close()
+
+    def _dispatch(self, message: channel.Message) -> None:
+        kind = message["type"]
+        if kind == "loading":
+            self.loading = message["file"]
+        elif kind == "loaded":
+            self._loaded.set(message)
+        elif kind == "spawned":
+            self._outstanding.discard(message["name"])
+            self._events.spawned(message["name"], message["pid"], message["descriptors"][0])
+        elif kind == "spawn_failed":
+            self._outstanding.discard(message["name"])
+            self._events.spawn_failed(message["name"], message["error"])
+        elif kind == "exited":
+            self._events.exited(message["pid"], message["status"])
+        elif kind == "stopped":
+            self._events.stopped(message["pid"])
+        self._leave_when_done()
+
+    def _ended(self) -> None:
+        """In the hub: the process is gone. What it still said is read before anybody hears of its end."""
+        self._watcher.stop()
+        gevent.spawn(self._finish)
+
+    def _finish(self) -> None:
+        self._receiver.join(timeout=1)
+        self.alive = False
+        status = self.status = process.exit_status(self._child.pidfd)
+        self._watcher.close()
+        os.close(self._child.pidfd)
+        self._sock.close()
+        self.output.close()
+        self._loaded.set(None)
+        self._gone.set()
+        self._events.zygote_gone(self, status)

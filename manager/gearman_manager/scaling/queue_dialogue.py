@@ -1,0 +1,214 @@
+"""The conversation with one job server about its queues: bytes in, what is known out. Pure: no socket, no clock.
+
+It names the connection, asks for pushed queue changes (our own server has them; others answer UNKNOWN_OPTION and are
+polled), and asks `status` and `workers` in turn, one question at a time, so that a late answer shows a stalled server.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from math import inf
+from typing import Final
+
+from gearman_client import AdminError, ConnectedWorker, ProtocolError
+from gearman_client.admin.admin_tables import parse_connected_worker, parse_function_status
+from gearman_client.extensions import QUEUE_CHANGED, QUEUE_CHANGED_ARGUMENTS, QUEUE_EVENTS_OPTION
+from gearman_client.packet import HEADER, HEADER_BYTES, RESPONSE_MAGIC, PacketType, encode_request, split_arguments
+from gearman_client.text import to_argument, to_text
+from gearman_manager.scaling.neighbours import Peers
+
+BUSY_INTERVAL_S: Final = 0.1
+IDLE_INTERVAL_S: Final = 1.0
+#: A server that pushes is asked all the same, so that a lost change can't be lost for ever.
+RECHECK_INTERVAL_S: Final = 10.0
+ANSWER_TIMEOUT_S: Final = 2.0
+MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
+MAX_PACKET_BYTES: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionQueue:
+    """One function's jobs that could be started, jobs that run, and workers. `waiting` counts those jobs too whose time
+    has not come, and those that a limit of the function holds back."""
+
+    queued: int = 0
+    running: int = 0
+    workers: int = 0
+    waiting: int = 0
+
+
+class _Question(Enum):
+    EVENTS = QUEUE_EVENTS_OPTION
+    STATUS = b"status\n"
+    WORKERS = b"workers\n"
+
+
+class QueueDialogue:
+    """One connection's conversation, from its greeting to its loss."""
+
+    def __init__(self, client_id: str, *, offer_events: bool = True) -> None:
+        self.functions: dict[str, FunctionQueue] = {}
+        self.peers = Peers()
+        self.is_informed = False  # both tables were heard
+        self.is_pushed: bool | None = None if offer_events else False
+        self._client_id = client_id
+        self._pending = bytearray()
+        self._question: _Question | None = None
+        self._asked_at = -inf
+        self._status_due = self._workers_due = -inf
+        self._last_answers: dict[_Question, bytes] = {}
+
+    # Asking
+
+    def greet(self, now: float) -> bytes:
+        """What is sent first."""
+        greeting = encode_request(PacketType.SET_CLIENT_ID, to_argument(self._client_id, "client id"))
+        if self.is_pushed is None:
+            self._question, self._asked_at = _Question.EVENTS, now
+            greeting += encode_request(PacketType.OPTION_REQ, QUEUE_EVENTS_OPTION)
+        return greeting
+
+    def ask(self, now: float) -> bytes:
+        """The question that is due, or nothing."""
+        if self._question is not None or now < min(self._status_due, self._workers_due):
+            return b""
+        question = _Question.STATUS if now >= self._status_due else _Question.WORKERS
+        if question is _Question.WORKERS:
+            self._workers_due = now + IDLE_INTERVAL_S
+        self._question, self._asked_at = question, now
+        return question.value
+
+    def wakes_at(self) -> float:
+        """When the next question is due, or the answer to the last one at the latest."""
+        if self._question is not None:
+            return self._asked_at + ANSWER_TIMEOUT_S
+        return min(self._status_due, self._workers_due)
+
+    def is_overdue(self, now: float) -> bool:
+        """The server owes an answer for too long."""
+        return self._question is not None and now >= self._asked_at + ANSWER_TIMEOUT_S
+
+    # Hearing
+
+    def feed(self, data: bytes, now: float) -> bool:
+        """Take in what was read; True when something else is known than before.
+
+        Raises:
+            ProtocolError, AdminError: the server said what can't be understood.
+        """
+        self._pending += data
+        has_changed = False
+        while self._pending:
+            end = self._end_of_packet() if self._pending[0] == 0 else self._end_of_answer()
+            if end == 0:
+                break
+            unit = bytes(self._pending[:end])
+            del self._pending[:end]
+            has_changed |= self._packet(unit, now) if unit[0] == 0 else self._answer(unit, now)
+        return has_changed
+
+    def _end_of_packet(self) -> int:
+        if len(self._pending) < HEADER_BYTES:
+            return 0
+        magic, _, length = HEADER.unpack_from(self._pending)
+        if magic != RESPONSE_MAGIC or length > MAX_PACKET_BYTES:
+            raise ProtocolError("what came is no packet of a job server, or one that was not asked for")
+        end: int = HEADER_BYTES + length
+        return end if len(self._pending) >= end else 0
+
+    def _end_of_answer(self) -> int:
+        if self._question in (None, _Question.EVENTS):
+            raise ProtocolError(f"text that was not asked for: {bytes(self._pending[:80])!r}")
+        if self._pending.startswith(b".\n"):
+            return 2
+        first_line = self._pending.find(b"\n") + 1
+        if self._pending.startswith(b"ERR ") and self._pending[:first_line].endswith(b"\r\n"):
+            return first_line
+        end = self._pending.find(b"\n.\n")
+        if end < 0 and len(self._pending) > MAX_ANSWER_BYTES:
+            raise ProtocolError(f"the answer has more than {MAX_ANSWER_BYTES} bytes")
+        return end + 3 if end >= 0 else 0
+
+    def _packet(self, packet: bytes, now: float) -> bool:
+        _, packet_type, _ = HEADER.unpack_from(packet)
+        body = packet[HEADER_BYTES:]
+        if packet_type == QUEUE_CHANGED:
+            return self._queue_changed(body, now)
+        if packet_type == PacketType.OPTION_RES and self._question is _Question.EVENTS:
+            self.is_pushed = True
+        elif packet_type == PacketType.ERROR and self._question is _Question.EVENTS:
+            self.is_pushed = False
+        elif packet_type == PacketType.ERROR:
+            code, text = split_arguments(packet_type, body)
+            raise ProtocolError(f"the server says {to_text(code)}: {to_text(text)}")
+        else:
+            raise ProtocolError(f"a packet of type {packet_type} was not asked for")
+        self._question = None
+        return False
+
+    def _queue_changed(self, body: bytes, now: float) -> bool:
+        name, *numbers = body.split(b"\0")
+        if len(numbers) != QUEUE_CHANGED_ARGUMENTS - 1 or not all(n.isdigit() and len(n) <= 20 for n in numbers):
+            raise ProtocolError(f"not a queue's state: {body[:80]!r}")
+        function, queue = to_text(name), FunctionQueue(*map(int, numbers))
+        before = self.functions.get(function)
+        self.functions[function] = queue
+        self._note_workers(before, queue, now)
+        return queue != before
+
+    def _answer(self, answer: bytes, now: float) -> bool:
+        question, self._question = self._question, None
+        if question is _Question.STATUS:
+            return self._status(answer, now)
+        has_changed = self._workers(answer) or not self.is_informed
+        self.is_informed = True
+        return has_changed
+
+    def _status(self, answer: bytes, now: float) -> bool:
+        has_changed = self._last_answers.get(_Question.STATUS) != answer
+        if has_changed or self.is_pushed:
+            if answer.startswith(b"ERR "):
+                raise AdminError("ERR", to_text(answer[4:]).strip())
+            has_changed = self._take_status(answer, now)
+            self._last_answers[_Question.STATUS] = answer
+        is_busy = any(queue.queued for queue in self.functions.values())
+        busy_or_idle_s = BUSY_INTERVAL_S if is_busy else IDLE_INTERVAL_S
+        self._status_due = now + (RECHECK_INTERVAL_S if self.is_pushed else busy_or_idle_s)
+        return has_changed
+
+    def _take_status(self, answer: bytes, now: float) -> bool:
+        before, self.functions = self.functions, {}
+        for line in answer.split(b"\n")[:-2]:
+            row = parse_function_status(line)
+            waiting = max(0, row.total - row.running)
+            queue = FunctionQueue(self._queued(row.function, waiting, before), row.running, row.workers, waiting)
+            self.functions[row.function] = queue
+            self._note_workers(before.get(row.function), queue, now)
+        return self.functions != before
+
+    def _queued(self, function: str, waiting: int, before: Mapping[str, FunctionQueue]) -> int:
+        """Jobs that could be started. `status` tells of all that wait; a server that pushes has told which of them."""
+        told = before.get(function) if self.is_pushed else None
+        return waiting if told is None else min(waiting, told.queued)
+
+    def _workers(self, answer: bytes) -> bool:
+        if self._last_answers.get(_Question.WORKERS) == answer:
+            return False
+        self._last_answers[_Question.WORKERS] = answer
+        before, self.peers = self.peers, Peers.of(_connections(answer))
+        return self.peers != before
+
+    def _note_workers(self, before: FunctionQueue | None, now_known: FunctionQueue, now: float) -> None:
+        """Workers came or went: soon ask whose they are."""
+        if before is None or before.workers != now_known.workers:
+            self._workers_due = min(self._workers_due, now + BUSY_INTERVAL_S)
+
+
+def _connections(answer: bytes) -> list[ConnectedWorker]:
+    """The rows of `workers`; a server that does not have the command, or writes it otherwise, tells of nobody."""
+    connections = []
+    for line in answer.split(b"\n")[:-2]:
+        with suppress(AdminError):
+            connections.append(parse_connected_worker(line))
+    return connections

@@ -1,0 +1,103 @@
+"""The run folder: pid file, lock and control socket of one manager. Private to its user."""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from gearman_manager.errors import StartError
+from gearman_manager.job_servers.policies import FILE_NAME as POLICIES_FILE
+
+_PID_FILE: Final = "gearman-manager.pid"
+_SOCKET: Final = "control.sock"
+_MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of unix(7), less its zero byte
+
+
+def default_run_folder(config_file: Path, uid: int | None = None) -> Path:
+    """`$XDG_RUNTIME_DIR` or the temporary folder, then one folder for each user and configuration file.
+
+    With a user named in the configuration it is always the temporary folder: the variable is that of whoever asks.
+    """
+    base = (os.environ.get("XDG_RUNTIME_DIR") if uid is None else None) or tempfile.gettempdir()
+    digest = hashlib.blake2b(str(config_file.resolve()).encode(), digest_size=8).hexdigest()
+    return Path(base) / f"gearman-manager-{os.getuid() if uid is None else uid}" / digest
+
+
+class RunFolder:
+    """Where a manager can be found while it runs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    @property
+    def socket(self) -> Path:
+        """The control socket."""
+        return self.path / _SOCKET
+
+    @property
+    def pid_file(self) -> Path:
+        """Decimal process number and a line feed."""
+        return self.path / _PID_FILE
+
+    def read_pid(self) -> int | None:
+        """The manager's process number, as its pid file has it."""
+        try:
+            return int(self.pid_file.read_text())
+        except (OSError, ValueError):
+            return None
+
+    def acquire(self) -> None:
+        """Make the folder, and be the only manager in it until the process ends.
+
+        Raises:
+            StartError: it can't be made, belongs to somebody else, or another manager holds it.
+        """
+        if len(os.fsencode(self.socket)) > _MAX_SOCKET_PATH_BYTES:
+            remedy = "set run_dir in the configuration, or XDG_RUNTIME_DIR, to a shorter path"
+            raise StartError(f"the run folder {self.path} is too long for a socket in it; {remedy}")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.path.mkdir(exist_ok=True, mode=0o700)
+            self._refuse_strangers()
+            self.path.chmod(0o700)
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.pid_file.write_text(f"{os.getpid()}\n")
+        except BlockingIOError as error:
+            holder = self.read_pid()
+            raise StartError(
+                f"another manager (pid {holder or 'not written yet'}) holds {self.path}; "
+                "stop it with `gearman-manager -c FILE stop`, or give this one a run_dir of its own"
+            ) from error
+        except OSError as error:
+            raise StartError(f"run_dir {self.path} can't be used: {error.strerror}; choose another run_dir") from error
+
+    def _refuse_strangers(self) -> None:
+        """Nobody else may put another folder in this one's place: not where anybody can make folders, at least.
+
+        Raises:
+            StartError: the folder, or the one around it in the temporary folder, belongs to another user.
+        """
+        trusted = {self.path: {os.getuid()}}
+        if self.path.parent.parent == Path(tempfile.gettempdir()):
+            trusted[self.path.parent] = {os.getuid(), 0}
+        for folder, owners in trusted.items():
+            owner = folder.stat().st_uid
+            if owner not in owners:
+                raise StartError(
+                    f"the run folder {folder} belongs to another user (uid {owner}, this is {os.getuid()}): "
+                    "give it to this one with chown, or choose another run_dir"
+                )
+
+    def release(self) -> None:
+        """Leave nothing behind but the empty folder and its lock file."""
+        for file in (self.pid_file, self.socket, self.path / POLICIES_FILE):
+            with suppress(OSError):
+                file.unlink()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

@@ -1,0 +1,183 @@
+"""A worker process that runs several jobs at once, each in a greenlet of its own: for functions that wait a lot.
+
+Started by exec, not forked from a zygote: what waits must give way to the other jobs, so the standard library is
+patched (gevent.monkey) before anything else is imported, in an interpreter in which nobody holds the blocking originals
+yet. So it imports its modules for itself; one process stands for many jobs.
+
+The main greenlet gets the jobs over one connection to each job server (`gearman_client.worker.concurrent_worker` says
+why one) and starts a greenlet for each; that answers. Ends as `worker` does: after the jobs that run, never in them.
+"""
+
+import json
+import logging
+import os
+import signal
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import gevent
+from gevent.hub import Hub
+from greenlet import settrace  # type: ignore[import-untyped]
+from setproctitle import setproctitle
+
+from gearman_client import WorkerJob, WorkerSettings
+from gearman_client.worker.concurrent_worker import ConcurrentWorker
+from gearman_manager.errors import ManagerError
+from gearman_manager.ipc import child_log
+from gearman_manager.ipc.lifeline import ends_with_supervisor
+from gearman_manager.ipc.scoreboard import Scoreboard, SlotWriter
+from gearman_manager.modules import discovery
+from gearman_manager.worker.greenlet_limits import GreenletLimit, GreenletLimits
+from gearman_manager.worker.places import Place, Places
+from gearman_manager.worker.routine import Routine, describe, run_job
+from gearman_manager.worker.serving import Serving
+from gearman_manager.worker.worker_order import CLIENT_ID_VARIABLE, Code, Order, Shared
+
+_log = logging.getLogger("worker")
+
+
+class ConcurrentWorkerProcess(Serving):
+    """The life of one worker with several places, from its first connection to its last answer."""
+
+    def __init__(self, order: Order, code: Code, shared: Shared, place_slots: Sequence[int]) -> None:
+        super().__init__(order, code, shared)
+        self._places = Places(shared.scoreboard, place_slots, self._slot)
+        self._place_of: dict[object, int] = {}
+        self._time_limits = GreenletLimits()
+        self._gearman = ConcurrentWorker(self._server_index, WorkerSettings(client_id=order.client_id), observer=self)
+        self._gearman.interrupt_on(shared.lifeline)
+        for registered in self._routines:
+            self._gearman.register(registered)
+
+    def run(self) -> None:
+        """Serve until asked to stop, until the supervisor is gone or until `max_jobs` are done."""
+        signal.signal(signal.SIGTERM, lambda *_: self._gearman.stop())
+        settrace(self._switched)
+        while not self._is_done:
+            for assigned in self._gearman.take(self._open_places):
+                self._start(assigned)
+            self._places.show()  # before the new jobs run: the first may keep the processor
+        self._slot.leave()
+        self._gearman.close()
+        self._tear_down()
+
+    @property
+    def _is_done(self) -> bool:
+        """Nothing runs, nothing is on its way, and nothing more is to be asked for."""
+        is_last = self._gearman.stopping or self._limits.jobs_left == 0
+        return is_last and not self._places.taken and not self._gearman.asked
+
+    @property
+    def _open_places(self) -> int:
+        left = self._limits.jobs_left
+        return self._places.free if left is None else min(self._places.free, left)
+
+    def _start(self, assigned: WorkerJob) -> None:
+        routine = self._routine_of(assigned)
+        if routine is None:
+            self._gearman.wake()  # its place is still free
+            return
+        self._limits.before_job()
+        server = self._server_index[assigned.server]
+        place = self._places.take(server, routine.index, assigned.handle_bytes, routine.timeout_s)
+        greenlet = gevent.Greenlet(self._serve, assigned, routine, place)
+        self._place_of[greenlet] = place.number
+        greenlet.start()
+
+    def _serve(self, assigned: WorkerJob, routine: Routine, place: Place) -> None:
+        """The life of one job's greenlet."""
+        limit = None
+        if routine.timeout_s is not None:
+            limit = GreenletLimit(self._time_limits, partial(self._give_up, assigned, routine, place))
+        failure = run_job(assigned, routine, self._hooks, limit)
+        del self._place_of[gevent.getcurrent()]
+        if failure is not None:
+            self._slot.error(failure)
+        self._places.give_back(place, failed=failure is not None)
+        self._limits.after_job(failed=failure is not None)
+        self._gearman.wake()
+
+    def _give_up(self, assigned: WorkerJob, routine: Routine, place: Place) -> None:
+        """A job goes on in spite of its timeout. To end it takes the end of the process, once the others are done."""
+        if assigned.answered:
+            return  # it ended in this very moment
+        text = f"JobTimeout: {assigned.function} goes on in spite of its timeout of {routine.timeout_s:g} s"
+        routine.log.error("%s", text, extra={"function": assigned.function, "handle": assigned.handle})
+        assigned.fail_because(text)
+        self._slot.error(text)
+        self._places.give_up(place)
+        self._limits.has_stuck_job()
+        self._gearman.wake()
+
+    def _switched(self, _event: str, greenlets: tuple[object, object]) -> None:
+        """Note which job has the processor: when one keeps it, the supervisor must know which."""
+        self._slot.activate(self._place_of.get(greenlets[1], 0))
+
+
+def _refuse_fork(*_: object) -> NoReturn:
+    raise ManagerError(
+        "a function of a pool with `concurrency` can't fork: the other jobs of its process would run on in the copy, a "
+        "second time; start programs by subprocess, or take the function into a pool of its own without `concurrency`"
+    )
+
+
+def _prepare_process(order: Order) -> None:
+    """What is particular to a process of greenlets."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, _do_nothing)  # not SIG_IGN: what jobs start would inherit that through exec
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # not yet serving: nothing to finish
+    if order.nice:
+        os.nice(order.nice)
+    setproctitle(order.title)
+    os.environ[CLIENT_ID_VARIABLE] = order.client_id
+    os.fork = os.forkpty = _refuse_fork
+    gevent.config.track_greenlet_tree = False  # which greenlet started which: a third of what a short job costs
+    Hub.SYSTEM_ERROR = ()  # a greenlet that a job left behind must not end the worker, whatever it raises
+
+
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    """A handler for signals that are meant for the supervisor."""
+
+
+def _serve(order: Order, message: Mapping[str, Any], shared: Shared) -> int:
+    folders = [Path(folder) for folder in message["folders"]]
+    try:
+        with ends_with_supervisor(shared.lifeline):
+            discovery.prepare(folders)
+            code = Code({}, discovery.load_hooks(folders))
+            process = ConcurrentWorkerProcess(order, code, shared, message["place_slots"])
+    except Exception as error:  # noqa: BLE001 (setup is user code)
+        SlotWriter(shared.scoreboard, order.slot).error(describe(error))
+        _log.error("the worker can't start: %s", describe(error), exc_info=True)
+        return 1
+    process.run()
+    return 0
+
+
+def main(argv: Sequence[str]) -> NoReturn:
+    """Entry point of the exec, patched already: the numbers are inherited descriptors."""
+    parser = ArgumentParser(prog="gearman-manager worker", description="started by the supervisor only")
+    for name in ("order", "scoreboard", "lifeline", "doorbell"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    arguments = parser.parse_args(argv)
+    for descriptor in (arguments.scoreboard, arguments.lifeline, arguments.doorbell):
+        os.set_inheritable(descriptor, False)
+    with open(arguments.order, encoding="utf-8") as file:
+        message = json.load(file)
+    child_log.redirect_output(1)
+    child_log.set_up(message["log_level"])
+    order = Order.from_message(message)
+    _prepare_process(order)
+    status = 1
+    try:
+        shared = Shared(Scoreboard.open(arguments.scoreboard), arguments.lifeline, arguments.doorbell)
+        status = _serve(order, message, shared)
+    except BaseException:  # noqa: BLE001 (the process's boundary)
+        _log.critical("the worker %s broke down", order.name, exc_info=True)
+    finally:
+        child_log.flush_output()
+        os._exit(status)  # threads and greenlets that jobs left behind must not keep it alive

@@ -1,0 +1,85 @@
+"""A worker process: registers its functions, grabs jobs, runs them one at a time, answers. Forked by the zygote.
+
+Blocking and single-threaded. It tells the supervisor what it does by its slot of the scoreboard, and ends when the
+supervisor asks for it (SIGTERM) or is gone (end of file on the lifeline): after the current job, never in it.
+"""
+
+import logging
+import os
+import signal
+import time
+
+from setproctitle import setproctitle
+
+from gearman_client import Worker, WorkerJob, WorkerSettings
+from gearman_manager.ipc.lifeline import ends_with_supervisor
+from gearman_manager.ipc.scoreboard import SlotWriter
+from gearman_manager.worker.aftermath import Aftermath
+from gearman_manager.worker.routine import describe, run_job
+from gearman_manager.worker.serving import Serving
+from gearman_manager.worker.time_limit import TimeLimit
+from gearman_manager.worker.worker_order import CLIENT_ID_VARIABLE, Code, Order, Shared
+
+_log = logging.getLogger("worker")
+
+
+class WorkerProcess(Serving):
+    """The life of one worker, from its first connection to its last answer."""
+
+    def __init__(self, order: Order, code: Code, shared: Shared) -> None:
+        super().__init__(order, code, shared)
+        self._limit = TimeLimit()
+        self._aftermath = Aftermath()
+        self._gearman = Worker(self._server_index, WorkerSettings(client_id=order.client_id), observer=self)
+        self._gearman.interrupt_on(shared.lifeline)
+        for registered in self._routines:
+            self._gearman.register(registered)
+
+    def run(self) -> None:
+        """Serve until asked to stop, until the supervisor is gone or until `max_jobs` are done."""
+        signal.signal(signal.SIGTERM, lambda *_: self._gearman.stop())
+        while self._limits.jobs_left != 0:
+            assigned = self._gearman.grab()
+            if assigned is None:
+                break
+            self._limits.before_job()
+            failed = self._serve(assigned)
+            self._limits.after_job(failed=failed)
+        self._slot.leave()
+        self._gearman.close()
+        self._tear_down()
+
+    def _serve(self, assigned: WorkerJob) -> bool:
+        """Run a job; returns whether it failed."""
+        routine = self._routine_of(assigned)
+        if routine is None:
+            return True
+        now_ns = time.monotonic_ns()
+        deadline_ns = now_ns + int(routine.timeout_s * 1e9) if routine.timeout_s else 0
+        self._slot.begin(self._server_index[assigned.server], routine.index, assigned.handle_bytes, now_ns, deadline_ns)
+        failure = run_job(assigned, routine, self._hooks, self._limit)
+        if failure is not None:
+            self._slot.error(failure)
+        ended_ns = time.monotonic_ns()
+        self._slot.end(ended_ns, failed=failure is not None)
+        self._aftermath.clear_up(ended_ns)
+        return failure is not None
+
+
+def main(order: Order, code: Code, shared: Shared) -> int:
+    """Be the worker of this order, in a process that was just forked. Returns the exit code."""
+    os.setsid()
+    if order.nice:
+        os.nice(order.nice)
+    setproctitle(order.title)
+    os.environ[CLIENT_ID_VARIABLE] = order.client_id  # by this the supervisor knows what it left behind
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # not yet serving: nothing to finish
+    try:
+        with ends_with_supervisor(shared.lifeline):
+            process = WorkerProcess(order, code, shared)
+    except BaseException as error:  # noqa: BLE001 (setup is user code)
+        SlotWriter(shared.scoreboard, order.slot).error(describe(error))
+        _log.error("the worker can't start: %s", describe(error), exc_info=True)
+        return 1
+    process.run()
+    return 0

@@ -1,0 +1,195 @@
+"""The zygote: imports the worker modules once, then forks workers on request. Started by exec; no gevent, no threads.
+
+Because it was started by exec it carries none of the supervisor's greenlets or sockets, and because nothing runs in it
+but this loop a fork is safe and cheap. It opens a pidfd for each child before it can reap it and passes it on, so the
+supervisor hears of a worker's death from the kernel, whatever becomes of this process.
+"""
+
+import argparse
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from setproctitle import setproctitle
+
+from gearman_manager.bridge.functions import find_php_functions
+from gearman_manager.errors import ManagerError
+from gearman_manager.ipc import channel, child_log
+from gearman_manager.ipc.lifeline import ends_with_supervisor
+from gearman_manager.ipc.scoreboard import Scoreboard
+from gearman_manager.modules import discovery
+from gearman_manager.modules.hooks import Hooks
+from gearman_manager.worker import worker
+from gearman_manager.worker.worker_order import Code, Functions, Order, Shared
+
+_log = logging.getLogger("zygote")
+
+
+class Zygote:
+    """Serves one supervisor over its channel until that ends."""
+
+    def __init__(self, sock: socket.socket, shared: Shared) -> None:
+        self._sock = sock
+        self._shared = shared
+        self._reader = channel.FrameReader()
+        self._functions: Functions = {}
+        self._hooks = Hooks()
+        self._children: set[int] = set()
+        self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def run(self) -> None:
+        """Serve until the supervisor closes the channel. Children that still run are left to the supervisor."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # only the wake-up descriptor matters
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        poller = select.poll()
+        poller.register(self._sock, select.POLLIN)
+        poller.register(self._wake_read, select.POLLIN)
+        poller.register(self._shared.lifeline, 0)  # POLLHUP is always reported
+        while True:
+            ready = dict(poller.poll())
+            if self._wake_read in ready:
+                os.read(self._wake_read, 4096)
+                self._reap()
+            if self._shared.lifeline in ready:
+                return
+            if self._sock.fileno() in ready:
+                messages = channel.receive(self._sock, self._reader)
+                if messages is None:
+                    return
+                for message in messages:
+                    self._handle(message)
+
+    def _handle(self, message: channel.Message) -> None:
+        if message["type"] == "load":
+            self._load([Path(folder) for folder in message["folders"]], message["without"])
+        elif message["type"] == "spawn":
+            self._spawn(message)
+        else:
+            raise ManagerError(f"the zygote does not know the message {message['type']!r}")
+
+    def _load(self, folders: Sequence[Path], without: Sequence[str]) -> None:
+        with ends_with_supervisor(self._shared.lifeline):
+            found = discovery.load_all(folders, without, self._starting)
+        self._functions = {(f.file, f.name): f for f in found.functions}
+        php = find_php_functions(folders)  # only found: programs of their own serve them
+        included = {file for files in php.needs.values() for file in files}
+        self._hooks = found.hooks
+        child_log.flush_output()  # half a line that a module printed is not every worker's
+        # What is alive now is shared by all workers: collecting or moving it there would only unshare pages.
+        gc.collect()
+        gc.freeze()
+        channel.send(
+            self._sock,
+            {
+                "type": "loaded",
+                "functions": [
+                    *({"name": f.name, "file": f.file, "line": f.line, "options": f.options} for f in found.functions),
+                    *({"name": f.name, "file": f.file, "line": f.line, "options": {}} for f in php.functions),
+                ],
+                "errors": [
+                    {"file": e.file, "line": e.line, "message": e.message} for e in [*found.errors, *php.errors]
+                ],
+                "hashes": found.hashes | discovery.content_hashes((), included),
+                "needs": found.needs | php.needs,
+                "tainted": found.tainted,
+            },
+        )
+
+    def _starting(self, file: Path) -> None:
+        channel.send(self._sock, {"type": "loading", "file": str(file)})
+
+    def _spawn(self, message: channel.Message) -> None:
+        (log_pipe,) = message["descriptors"]
+        order = Order.from_message(message)
+        try:
+            pid = os.fork()
+        except OSError as error:
+            os.close(log_pipe)
+            channel.send(self._sock, {"type": "spawn_failed", "name": order.name, "error": error.strerror})
+            return
+        if pid == 0:
+            self._become_worker(order, log_pipe)
+        self._children.add(pid)
+        os.close(log_pipe)
+        pidfd = os.pidfd_open(pid)
+        channel.send(self._sock, {"type": "spawned", "name": order.name, "pid": pid}, (pidfd,))
+        os.close(pidfd)
+
+    def _become_worker(self, order: Order, log_pipe: int) -> NoReturn:
+        """The child's side of the fork; never returns into the zygote's loop."""
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._sock.close()
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            child_log.redirect_output(log_pipe)
+            os.close(log_pipe)
+            status = worker.main(order, Code(self._functions, self._hooks), self._shared)
+        except BaseException:  # noqa: BLE001 (a boundary: below it stands the zygote's own loop)
+            _log.critical("the worker %s broke down", order.name, exc_info=True)
+        finally:
+            child_log.flush_output()
+            os._exit(status)
+
+    def _reap(self) -> None:
+        """Collect children that ended and report how. A fork does not inherit children, so all of them are ours.
+
+        That one was stopped is reported too: nothing else would tell the supervisor.
+        """
+        while self._children:
+            result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WSTOPPED | os.WNOHANG)
+            if result is None:
+                return
+            if result.si_code == os.CLD_STOPPED:
+                channel.send(self._sock, {"type": "stopped", "pid": result.si_pid})
+            elif result.si_pid in self._children:
+                self._children.discard(result.si_pid)
+                signalled = result.si_code != os.CLD_EXITED
+                status = -result.si_status if signalled else result.si_status
+                channel.send(self._sock, {"type": "exited", "pid": result.si_pid, "status": status})
+
+
+def _arguments(argv: Sequence[str]) -> Any:
+    parser = argparse.ArgumentParser(prog="gearman-manager zygote", description="started by the supervisor only")
+    for name in ("channel", "scoreboard", "lifeline", "doorbell"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--log-level", default="INFO")
+    return parser.parse_args(argv)
+
+
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    """A handler for signals that are meant for the supervisor."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Entry point of the exec: the numbers are inherited descriptors."""
+    arguments = _arguments(argv)
+    for descriptor in (arguments.channel, arguments.scoreboard, arguments.lifeline, arguments.doorbell):
+        os.set_inheritable(descriptor, False)
+    setproctitle("gearman-manager: zygote")
+    child_log.redirect_output(1)
+    child_log.set_up(arguments.log_level)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, _do_nothing)  # not SIG_IGN: what workers start would inherit that through exec
+    shared = Shared(Scoreboard.open(arguments.scoreboard), arguments.lifeline, arguments.doorbell)
+    # The supervisor may go away while we answer: the same as the end of the channel.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        Zygote(socket.socket(fileno=arguments.channel), shared).run()
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1:])
+    child_log.flush_output()
+    os._exit(code)  # a thread that a module started must not keep it alive
