@@ -2,7 +2,7 @@
 
 from gearman_client.address import DEFAULT_PORT, Address, parse_address, parse_addresses
 from gearman_client.admin.admin import AdminClient, connect_admin
-from gearman_client.admin.admin_tables import ConnectedWorker, FunctionStatus, PriorityStatus, ShownJob
+from gearman_client.admin.tables import ConnectedWorker, FunctionStatus, PriorityStatus, ShownJob
 from gearman_client.client.client import Client, Priority
 from gearman_client.client.foreground import JobCallbacks
 from gearman_client.client.job_status import JobHandle, JobStatus

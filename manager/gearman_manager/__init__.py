@@ -1,9 +1,9 @@
 """A supervisor for pools of Gearman workers. Importing it in a worker module is light: no gevent, no Flask, no SQL."""
 
 from gearman_manager.errors import JobTimeout, ManagerError
-from gearman_manager.fate import Reject, Retry
 from gearman_manager.function import function
 from gearman_manager.job import Job
+from gearman_manager.verdict import Reject, Retry
 
 __version__ = "0.1.0"
 

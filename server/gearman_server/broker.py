@@ -41,9 +41,9 @@ from gearman_server.requests.assignments import Assignments
 from gearman_server.requests.queries import Queries
 from gearman_server.requests.queue_events import QueueEvents
 from gearman_server.requests.replay import Replay, Unread
-from gearman_server.requests.results import Results
 from gearman_server.requests.scheduler import Scheduler
 from gearman_server.requests.submissions import Handler, Submissions
+from gearman_server.requests.work_packets import WorkPackets
 from gearman_server.text_commands.admin import AdminCommands, ServerFacts
 from gearman_server.text_commands.schedule_commands import ScheduleCommands
 
@@ -82,7 +82,7 @@ class Broker:
         self._handlers: dict[int, Handler] = {
             **self._submissions,
             **self._assignments.handlers(),
-            **Results(self.table, self._attempts).handlers(),
+            **WorkPackets(self.table, self._attempts).handlers(),
             **Queries(self.table, self._queue_events).handlers(),
             0: self._text_line,
         }

@@ -26,18 +26,18 @@ from gearman_server.edge.sockets import ListenSettings
 from gearman_server.edge.tls import TlsContext, TlsSettings
 from gearman_server.edge.unix_sockets import UNIX_PREFIX
 from gearman_server.errors import StartError
-from gearman_server.http.http_ports import open_http_ports
+from gearman_server.http.opening import open_http_ports
 from gearman_server.jobs.events import Event, ShutdownRequested, StoreLost
 from gearman_server.jobs.job_table import BrokerSettings
 from gearman_server.jobs.policies import PolicyFile
 from gearman_server.jobs.store import MemoryStore, Store
 from gearman_server.log import NOTICE, logger
-from gearman_server.policy_file.policy_loading import reread_policies, use_policies
+from gearman_server.policy_file.loading import reread_policies, use_policies
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.text_commands.admin import ServerFacts
 
 if TYPE_CHECKING:
-    from gearman_server.http.http_port import HttpPort
+    from gearman_server.http.port import HttpPort
     from gearman_server.stores.sql_store import SqlStore
 
 #: How long an HTTP answer may take to leave once no job is running any more.

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Final, Protocol
 
 from gearman_client.address import Address, parse_address
-from gearman_client.admin.admin_tables import (
+from gearman_client.admin.tables import (
     ConnectedWorker,
     FunctionStatus,
     PriorityStatus,

@@ -9,7 +9,7 @@ from gearman_manager.bridge.order import is_php_file
 from gearman_manager.config import Config, FoundFunction, Layout, Problem, lay_out
 from gearman_manager.errors import StartError
 from gearman_manager.host.process import describe_status
-from gearman_manager.pools.orders import CodeFiles
+from gearman_manager.pools.pool_order import CodeFiles
 from gearman_manager.pools.zygote_process import LOAD_TIMEOUT_S, ZygoteProcess
 
 _log = logging.getLogger("reload")
@@ -26,7 +26,7 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
-class Code:
+class LoadedCode:
     """What a zygote found when it loaded the modules."""
 
     found: tuple[FoundFunction, ...]
@@ -34,7 +34,7 @@ class Code:
     files: CodeFiles
 
     @classmethod
-    def from_report(cls, report: Mapping[str, Any]) -> "Code":
+    def from_report(cls, report: Mapping[str, Any]) -> "LoadedCode":
         """Read the zygote's message."""
         return cls(
             found=tuple(FoundFunction(f["name"], f["file"], f["line"], f["options"]) for f in report["functions"]),
@@ -42,12 +42,12 @@ class Code:
             files=CodeFiles(report["hashes"], report["needs"]),
         )
 
-    def broken_since(self, older: "Code") -> list[Problem]:
+    def broken_since(self, older: "LoadedCode") -> list[Problem]:
         """The errors in files that the older code could still serve functions from."""
         served = {function.file for function in older.found}
         return [error for error in self.errors if error.file in served]
 
-    def without(self, culprits: Mapping[str, Problem]) -> "Code":
+    def without(self, culprits: Mapping[str, Problem]) -> "LoadedCode":
         """With the errors of modules that could not even be tried to the end."""
         if not culprits:
             return self
@@ -71,7 +71,7 @@ class CodeLoader:
         if self._zygote is not None:
             self._zygote.kill()
 
-    def load(self, config: Config) -> tuple[ZygoteProcess | None, Code]:
+    def load(self, config: Config) -> tuple[ZygoteProcess | None, LoadedCode]:
         """A zygote with the modules loaded, or none with the reason among the errors.
 
         Raises:
@@ -79,7 +79,7 @@ class CodeLoader:
         """
         culprits: dict[str, Problem] = {}
         left_out: set[str] = set()
-        code = Code((), (), CodeFiles({}, {}))
+        code = LoadedCode((), (), CodeFiles({}, {}))
         while True:
             zygote, report = self._try(config, left_out | culprits.keys())
             if self._given_up:
@@ -87,12 +87,12 @@ class CodeLoader:
             if report is None:
                 problem = _blame(config, zygote, self._host.describe(zygote.status))
                 if not zygote.loading or len(culprits) >= MAX_CULPRITS:
-                    return None, Code((), (problem,), CodeFiles({}, {}))
+                    return None, LoadedCode((), (problem,), CodeFiles({}, {}))
                 culprits[zygote.loading] = problem
                 continue
             if left_out:
                 return zygote, code.without(culprits)
-            code = Code.from_report(report)
+            code = LoadedCode.from_report(report)
             left_out = self._imported_after_fork(config, code, report["tainted"])
             if not left_out:
                 return zygote, code.without(culprits)
@@ -109,7 +109,7 @@ class CodeLoader:
             zygote.wait_for_end()
         return zygote, report
 
-    def _imported_after_fork(self, config: Config, code: Code, tainted: Mapping[str, str]) -> set[str]:
+    def _imported_after_fork(self, config: Config, code: LoadedCode, tainted: Mapping[str, str]) -> set[str]:
         """The files that the zygote has to leave out: what no fork survives, and what is not to be shared."""
         for file, left in tainted.items():
             _log.warning("%s leaves %s behind when it is imported: each worker imports it for itself", file, left)
@@ -119,7 +119,7 @@ class CodeLoader:
         others = {f.file for f in layout.functions.values() if f.pool not in forked}
         return tainted.keys() | {file for file in others - preloaded if not is_php_file(file)}
 
-    def lay_out(self, config: Config, code: Code) -> Layout:
+    def lay_out(self, config: Config, code: LoadedCode) -> Layout:
         """What runs with this code."""
         return lay_out(config, code.found, self._host.cores, [error.file for error in code.errors])
 

@@ -13,11 +13,11 @@ from typing import Final
 import gevent
 import gevent.lock
 
-from gearman_manager.code.code_loading import Code, CodeLoader, Host
+from gearman_manager.code.code_loading import CodeLoader, Host, LoadedCode
 from gearman_manager.config import Config, ConfigError, Layout, Problem
 from gearman_manager.errors import StartError
 from gearman_manager.host import process
-from gearman_manager.job_servers.server_trust import pools_without_tls, tls_problems
+from gearman_manager.job_servers.tls_checks import pools_without_tls, tls_problems
 from gearman_manager.pools.workforce import Workforce
 from gearman_manager.pools.zygote_process import Inherited, ZygoteProcess
 
@@ -33,7 +33,7 @@ class Accepted:
 
     number: int
     config: Config
-    code: Code
+    code: LoadedCode
     layout: Layout
 
 
@@ -171,7 +171,7 @@ class Generations:
         except ConfigError as error:
             self._keep_old(zygote, code, error.problems)
 
-    def _load(self, config: Config) -> tuple[ZygoteProcess | None, Code]:
+    def _load(self, config: Config) -> tuple[ZygoteProcess | None, LoadedCode]:
         self._born_at = time.monotonic()
         self._log_level = config.log.level.upper()
         return self._loader.load(config)
@@ -181,7 +181,7 @@ class Generations:
         self._alive.add(zygote)
         return zygote
 
-    def _take_over(self, zygote: ZygoteProcess | None, code: Code, config: Config) -> None:
+    def _take_over(self, zygote: ZygoteProcess | None, code: LoadedCode, config: Config) -> None:
         """Make this the generation that runs.
 
         Raises:
@@ -210,7 +210,7 @@ class Generations:
             old.dismiss()
         _log.info("generation %d: %s", number, counted(layout))
 
-    def _keep_old(self, zygote: ZygoteProcess | None, code: Code, problems: Sequence[Problem] = ()) -> None:
+    def _keep_old(self, zygote: ZygoteProcess | None, code: LoadedCode, problems: Sequence[Problem] = ()) -> None:
         self.errors = [*code.errors, *(problem for problem in problems if problem not in code.errors)]
         for problem in self.errors:
             _log.error("%s", problem)

@@ -9,15 +9,15 @@ from rich.table import Table
 
 from gearman_client import Address
 from gearman_manager import exit_codes
-from gearman_manager.code.code_loading import Code, CodeLoader, Host
+from gearman_manager.code.code_loading import CodeLoader, Host, LoadedCode
 from gearman_manager.code.generations import counted
 from gearman_manager.command.status_view import wide_console
 from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out
 from gearman_manager.errors import ManagerError
 from gearman_manager.host.cgroup import Cgroup, usable_cores
 from gearman_manager.ipc.scoreboard import Scoreboard
-from gearman_manager.job_servers.promise_check import promises_at
-from gearman_manager.job_servers.server_trust import pools_without_tls, tls_problems
+from gearman_manager.job_servers.policy_gap_check import gaps_at
+from gearman_manager.job_servers.tls_checks import pools_without_tls, tls_problems
 from gearman_manager.pools.zygote_process import Inherited, ZygoteProcess
 
 
@@ -40,7 +40,7 @@ class _Nobody:
         """Its report, or that there is none, is all that counts."""
 
 
-def load_code(config: Config) -> Code:
+def load_code(config: Config) -> LoadedCode:
     """Import the modules in a zygote of their own, as a run would.
 
     Raises:
@@ -89,7 +89,7 @@ def check(config: Config) -> int:
     _print_problems(problems)
     for notice in pools_without_tls(config, layout):
         click.echo(str(notice), err=True)
-    for sentence in promises_at(_foreign_servers(config), layout.functions):
+    for sentence in gaps_at(_foreign_servers(config), layout.functions):
         click.echo(sentence, err=True)
     if not code.errors:
         _print_problems(list(_unserved_schedules(config, layout)))
@@ -146,7 +146,7 @@ def _pools(layout: Layout) -> Table:
     return table
 
 
-def _options(code: Code, file: str, name: str) -> dict[str, object]:
+def _options(code: LoadedCode, file: str, name: str) -> dict[str, object]:
     return next((dict(found.options) for found in code.found if (found.file, found.name) == (file, name)), {})
 
 

@@ -11,7 +11,7 @@ import click
 
 from gearman_manager import __version__, exit_codes
 from gearman_manager.command import completion
-from gearman_manager.command.command_context import (
+from gearman_manager.command.context import (
     OVERRIDES,
     ask,
     config_source,
@@ -22,8 +22,8 @@ from gearman_manager.command.command_context import (
     run_folder,
     takes_config,
 )
+from gearman_manager.command.control_commands import COMMANDS
 from gearman_manager.command.job_commands import GROUPS
-from gearman_manager.command.live_commands import COMMANDS
 from gearman_manager.command.schedule_commands import schedules, trigger
 from gearman_manager.migration.options import (
     gearmanmanager_options,
@@ -80,10 +80,10 @@ def main(context: click.Context, /, config: Path, **letters: Any) -> None:
 
 
 def _run(context: click.Context, *, daemon: bool, pid_file: Path | None) -> None:
-    from gearman_manager.command import start
+    from gearman_manager.command import launch
 
-    wishes = start.Wishes(daemon, pid_file)
-    sys.exit(start.run(config_source(context), lambda config: run_folder(context, config), wishes))
+    wishes = launch.Wishes(daemon, pid_file)
+    sys.exit(launch.run(config_source(context), lambda config: run_folder(context, config), wishes))
 
 
 @main.command(short_help="Say what would run, or what is wrong.")
@@ -188,7 +188,7 @@ def simulate(context: click.Context, /, **options: Any) -> None:
 @mistakes_are_messages
 def init(folder: Path) -> None:
     """Write a commented config.yaml and a first module into FOLDER (default: here). Overwrites nothing."""
-    from gearman_manager.command.starter import write_starter
+    from gearman_manager.command.new_project import write_starter
 
     for file in write_starter(folder):
         click.echo(f"wrote {file}")
@@ -211,10 +211,10 @@ def run(context: click.Context, function: str, workload: str | None) -> None:
       gearman-manager run reverse Rasmus
       gearman-manager run thumbnail < order.json
     """
-    from gearman_manager.command import local_run
+    from gearman_manager.command import run_function
 
     content = sys.stdin.buffer.read() if workload is None else workload.encode()
-    sys.exit(local_run.run(load_config(context), function, content))
+    sys.exit(run_function.run(load_config(context), function, content))
 
 
 @main.command(short_help="Print the JSON schema of the configuration.")

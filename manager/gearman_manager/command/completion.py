@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from gearman_manager.command.command_context import ask, load_config
+from gearman_manager.command.context import ask, load_config
 from gearman_manager.errors import ManagerError
 
 

@@ -8,8 +8,8 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from gearman_manager.command.command_context import ask, mistakes_are_messages
 from gearman_manager.command.completion import functions
+from gearman_manager.command.context import ask, mistakes_are_messages
 from gearman_manager.errors import ManagerError
 from gearman_manager.units import UnitError, format_duration, parse_duration_s
 

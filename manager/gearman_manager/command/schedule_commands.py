@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from gearman_manager.command.command_context import ask, mistakes_are_messages
+from gearman_manager.command.context import ask, mistakes_are_messages
 
 
 @click.group("schedules", invoke_without_command=True, short_help="What runs by the clock, and when next.")

@@ -14,7 +14,7 @@ from .address import overlap
 from .function_keys import FunctionKeys
 from .models import Config, Defaults
 from .pool_keys import Pool, PoolKeys
-from .problem import Places, Problem
+from .problem import JobSlots, Problem
 
 EVERY_OTHER_FUNCTION = "*"
 
@@ -23,7 +23,7 @@ _ONLY_WITHOUT_COMMAND = ("max_jobs", "preload", "concurrency")
 _NAME_FUNCTIONS = "name the functions whose queue it follows, as in functions: [legacy_report]"
 
 
-def check(config: Config, places: Places, broken: frozenset[str] = frozenset()) -> list[Problem]:
+def check(config: Config, places: JobSlots, broken: frozenset[str] = frozenset()) -> list[Problem]:
     """Everything that is wrong between the keys of a configuration."""
     return list(_Rules(config, places, broken).all())
 
@@ -40,7 +40,7 @@ def functions_of(name: str, pool: Pool) -> tuple[str, ...]:
     return () if pool.command is not None else (name,)
 
 
-def range_problem(key: str, keys: PoolKeys, written: tuple[str, str], places: Places) -> Problem:
+def range_problem(key: str, keys: PoolKeys, written: tuple[str, str], places: JobSlots) -> Problem:
     """`min` above `max`, shown at the one that the pool sets itself, with the place of the other."""
     minimum, maximum = written
     if keys.min is not None:
@@ -61,7 +61,7 @@ class _Listening(NamedTuple):
 
 
 class _Rules:
-    def __init__(self, config: Config, places: Places, broken: frozenset[str]) -> None:
+    def __init__(self, config: Config, places: JobSlots, broken: frozenset[str]) -> None:
         self._config = config
         self._defaults = config.defaults
         self._places = places

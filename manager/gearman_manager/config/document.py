@@ -12,7 +12,7 @@ import yaml
 
 from ..units import shown
 from .environment import ExpansionError, expand
-from .problem import Place, Places, Problem
+from .problem import JobSlots, Place, Problem
 
 # Aliases can make a small file an endless one, so what comes out of it has a bound.
 MAX_ENTRIES = 100_000
@@ -93,9 +93,9 @@ def read_document(text: str, file: str, environ: Mapping[str, str]) -> tuple[Ent
     return entry, builder.problems
 
 
-def places_of(entry: Entry) -> Places:
+def places_of(entry: Entry) -> JobSlots:
     """Where the keys of a tree stand."""
-    return Places(entry.place.file, dict(entry.places()))
+    return JobSlots(entry.place.file, dict(entry.places()))
 
 
 class _Builder:

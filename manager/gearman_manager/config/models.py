@@ -21,7 +21,7 @@ from . import values as v
 from .address import parse_address, reachable
 from .function_keys import Function, FunctionKeys
 from .pool_keys import Pool, PoolKeys
-from .problem import Place, Places
+from .problem import JobSlots, Place
 from .schedule_keys import Schedule
 from .section import Section, shown_default
 
@@ -269,10 +269,10 @@ class Config(Section):
         default=Control(), description="The control API on a TCP address too."
     )
 
-    _places: Places = PrivateAttr(default_factory=Places)
+    _places: JobSlots = PrivateAttr(default_factory=JobSlots)
 
     @property
-    def places(self) -> Places:
+    def places(self) -> JobSlots:
         """Where the keys stand. Empty for a configuration that was not read from a file."""
         return self._places
 
@@ -293,7 +293,7 @@ class Config(Section):
         return tuple(map(reachable, self.server.listen)) if self.server is not None else ()
 
 
-def placed(config: Config, places: Places) -> Config:
+def placed(config: Config, places: JobSlots) -> Config:
     """`config` with the places of its keys: set once, by whoever read the file."""
     config._places = places
     return config

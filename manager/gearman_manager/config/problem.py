@@ -51,7 +51,7 @@ class ConfigError(Exception):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-class Places:
+class JobSlots:
     """Where each key of a configuration stands, by its dotted name (`pools.email.min`, `pools.email.functions[0]`)."""
 
     def __init__(self, main_file: str = "", places: Mapping[str, Place] | None = None) -> None:

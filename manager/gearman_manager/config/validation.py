@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from .checks import check
 from .document import Entry, places_of
 from .models import Config, placed
-from .problem import Places, Problem
+from .problem import JobSlots, Problem
 from .wording import Location, dotted, message_for, nearest_name, place_of_error, section_at
 
 # Each round removes at least one entry; more rounds than that only repeat what was said.
@@ -46,7 +46,7 @@ def validated(tree: Entry, earlier: Sequence[Problem] = ()) -> tuple[Config | No
     return (None if config is None else placed(config, places)), problems
 
 
-def _problem(location: Location, message: str, places: Places) -> Problem:
+def _problem(location: Location, message: str, places: JobSlots) -> Problem:
     """List items are shown under the list's key, in their own line."""
     key = dotted(location)
     keys = [part for part in location if isinstance(part, str)]

@@ -28,7 +28,7 @@ _NAMED: Mapping[str, type[Section]] = {"pools": Pool, "functions": Function, "sc
 
 
 def dotted(location: Location) -> str:
-    """The name of a key, as `Places` knows it."""
+    """The name of a key, as `JobSlots` knows it."""
     key = ""
     for part in location:
         key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else part

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from gearman_client import Address, AdminClient, AdminError, GearmanError
 from gearman_manager.errors import ManagerError
-from gearman_manager.job_servers.server_connection import connect_to
+from gearman_manager.job_servers.connection import connect_to
 
 CONNECT_TIMEOUT_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 8.0

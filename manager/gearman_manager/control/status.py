@@ -29,7 +29,7 @@ class Subjects:
     workforce: Workforce
     queues: Queues | None
     pools: Mapping[str, ResolvedPool]
-    broken_promises: Mapping[str, list[str]]  # by job server
+    policy_gaps: Mapping[str, list[str]]  # by job server
 
 
 def report(subjects: Subjects) -> Report:
@@ -40,7 +40,7 @@ def report(subjects: Subjects) -> Report:
         "supervisor": {"pid": os.getpid(), "since": subjects.since},
         "pools": {pool.name: _pool(pool, workforce, subjects.pools.get(pool.name)) for pool in workforce.active},
         "functions": _functions(subjects.generations, queues),
-        "servers": {str(server.address): _server(server, subjects.broken_promises) for server in servers},
+        "servers": {str(server.address): _server(server, subjects.policy_gaps) for server in servers},
         "errors": [
             {"file": p.file, "line": p.line, "message": f"{p.key}: {p.message}" if p.key else p.message}
             for p in subjects.generations.errors
@@ -49,8 +49,8 @@ def report(subjects: Subjects) -> Report:
     }
 
 
-def _server(server: ServerWatch, broken_promises: Mapping[str, list[str]]) -> Report:
-    return {"up": server.up, "since": server.since, "notices": broken_promises.get(str(server.address), [])}
+def _server(server: ServerWatch, policy_gaps: Mapping[str, list[str]]) -> Report:
+    return {"up": server.up, "since": server.since, "notices": policy_gaps.get(str(server.address), [])}
 
 
 def _pool(pool: Pool, workforce: Workforce, settings: ResolvedPool | None) -> Report:

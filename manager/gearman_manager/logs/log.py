@@ -8,7 +8,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from gearman_manager.logs.log_destinations import (
+from gearman_manager.logs.destinations import (
     CountingHandler,
     LogFile,
     LogStream,

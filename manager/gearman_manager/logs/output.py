@@ -11,8 +11,8 @@ import time
 from typing import Any, Final
 
 from gearman_manager.ipc.child_log import RECORD_MARK
-from gearman_manager.logs.loop_boundary import watch_readable
 from gearman_manager.logs.output_budget import WINDOW_S, OutputBudget
+from gearman_manager.logs.uncaught import watch_readable
 
 _READ_BYTES: Final = 65536
 MAX_LINE_BYTES: Final = 65536

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gearman_manager.command.command_context import mistakes_are_messages
+from gearman_manager.command.context import mistakes_are_messages
 
 if TYPE_CHECKING:
     from gearman_manager.config import JobServer

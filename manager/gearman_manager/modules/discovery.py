@@ -25,7 +25,7 @@ from gearman_manager.function import Declaration, declaration_of
 from gearman_manager.modules.hooks import FILE_NAME as HOOKS_FILE
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.modules.import_graph import ImportGraph
-from gearman_manager.modules.residue import Residue
+from gearman_manager.modules.taint import Taint
 
 PACKAGE: Final = "gearman_workers"
 
@@ -125,12 +125,12 @@ def load_all(
             if str(file) in without:
                 continue
             starting(file)
-            before = Residue.now()
+            before = Taint.now()
             try:
                 found.functions += load_file(file, name)
             except ModuleError as error:
                 found.errors.append(error)
-            if left := Residue.now().since(before):
+            if left := Taint.now().since(before):
                 found.tainted[str(file)] = left
     # Broken modules too: what is known to be theirs is not taken for anybody's.
     found.needs = {str(file): sorted(graph.files_of(str(file))) for file, _ in modules}

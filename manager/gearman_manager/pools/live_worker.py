@@ -7,8 +7,8 @@ from typing import Any
 from gearman_manager.errors import StartError
 from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.logs.output import ChildOutput
-from gearman_manager.pools.orders import PoolOrder
 from gearman_manager.pools.pool import Pool, PoolWorker
+from gearman_manager.pools.pool_order import PoolOrder
 from gearman_manager.worker.server_order import to_order
 
 

@@ -11,8 +11,8 @@ from gearman_manager.bridge.order import COMMAND, MISSING, ORDER_VARIABLE, bridg
 from gearman_manager.errors import StartError
 from gearman_manager.host import process
 from gearman_manager.pools import exec_wrapper
-from gearman_manager.pools.orders import PoolOrder
-from gearman_manager.worker.worker_order import CLIENT_ID_VARIABLE
+from gearman_manager.pools.pool_order import PoolOrder
+from gearman_manager.worker.order import CLIENT_ID_VARIABLE
 
 _WRAPPER: Final = str(Path(exec_wrapper.__file__).resolve())
 

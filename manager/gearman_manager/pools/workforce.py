@@ -20,14 +20,14 @@ from gearman_manager.host import process
 from gearman_manager.ipc.scoreboard import Scoreboard, SlotState, SlotView, Wear
 from gearman_manager.logs.output import ChildOutput
 from gearman_manager.logs.output_budget import DEFAULT_BYTES, OutputBudget
-from gearman_manager.pools.departures import Departure, Departures
+from gearman_manager.pools.exits import Exit, Exits
+from gearman_manager.pools.leftovers import Leftovers
 from gearman_manager.pools.live_worker import LiveWorker, Slots, Totals
 from gearman_manager.pools.oom import OomKills
-from gearman_manager.pools.orders import PoolOrder
 from gearman_manager.pools.pool import Pool, WorkerEvent, WorkerState
+from gearman_manager.pools.pool_order import PoolOrder
 from gearman_manager.pools.pool_state import PoolState
 from gearman_manager.pools.program import start_program
-from gearman_manager.pools.strays import Strays
 from gearman_manager.pools.zygote_process import ZygoteProcess
 
 _log = logging.getLogger("workers")
@@ -58,8 +58,8 @@ class Workforce:
         self._manager = manager
         self._slots = Slots(scoreboard)
         self._wake = wake
-        self._departures = Departures(oom_kills)
-        self._strays = Strays(self.pids)
+        self._departures = Exits(oom_kills)
+        self._strays = Leftovers(self.pids)
         self._stopping = False
 
     # What should be
@@ -376,7 +376,7 @@ class Workforce:
             self._discard(live)
         else:
             self._crashed(live, registered=registered)
-        self._departures.left(Departure(live, view, jobs, asked or left_alone), status)
+        self._departures.left(Exit(live, view, jobs, asked or left_alone), status)
         self._wake()
 
     def _crashed(self, live: LiveWorker, *, registered: bool) -> None:

@@ -9,7 +9,7 @@ import psutil
 
 from gearman_manager.config import Limits
 from gearman_manager.host.cgroup import Cgroup
-from gearman_manager.scaling.grant import Room
+from gearman_manager.scaling.allotment import Room
 
 
 def free_memory_bytes(cgroup: Cgroup) -> int:

@@ -15,7 +15,7 @@ import gevent.event
 
 from gearman_client import Address, GearmanError, Timeout
 from gearman_client.errors import ConnectionLost
-from gearman_manager.job_servers.server_connection import connect_to
+from gearman_manager.job_servers.connection import connect_to
 from gearman_manager.scaling.neighbours import PREFIX, Peers
 from gearman_manager.scaling.queue_dialogue import ANSWER_TIMEOUT_S, FunctionQueue, QueueDialogue
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Final
 
-from gearman_manager.scaling.scaler import Field, PoolScaler, ScaleSettings, Work
+from gearman_manager.scaling.steps import Field, PoolScaler, ScaleSettings, Work
 from gearman_manager.simulation.engine import Decision, PoolState
 
 STEP_INTERVAL_S: Final = 3.0

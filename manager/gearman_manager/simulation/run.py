@@ -17,7 +17,7 @@ from rich.table import Table
 from gearman_manager.config import Config, Defaults, Pool, ResolvedScale, load
 from gearman_manager.config.resolve import resolve_pool
 from gearman_manager.errors import ManagerError
-from gearman_manager.scaling.scaler import Field
+from gearman_manager.scaling.steps import Field
 from gearman_manager.simulation.engine import Outcome, Policy, simulate
 from gearman_manager.simulation.plot import plot, require_matplotlib
 from gearman_manager.simulation.policies import FixedCount, OneStep, OurScaler

@@ -28,33 +28,33 @@ from gearman_manager.code.generations import Accepted, Generations
 from gearman_manager.code.source_watch import SourceWatch
 from gearman_manager.config import Config, ConfigError, Problem, ResolvedPool, reachable
 from gearman_manager.control import status
-from gearman_manager.control.control import Commands, ControlServer
+from gearman_manager.control.server import Commands, ControlServer
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.errors import ManagerError, StartError
 from gearman_manager.host import process
 from gearman_manager.host.cgroup import Cgroup, usable_cores
 from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.job_servers import policies
-from gearman_manager.job_servers.promise_check import PromiseCheck
-from gearman_manager.job_servers.server_process import BundledServer, ServerOptions
-from gearman_manager.logs import log, loop_boundary
+from gearman_manager.job_servers.bundled import BundledServer, ServerOptions
+from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
+from gearman_manager.logs import log, uncaught
 from gearman_manager.logs.recent_log import RecentLog
 from gearman_manager.modules.discovery import content_hashes
 from gearman_manager.pools.concurrent_start import start_concurrent_worker
 from gearman_manager.pools.oom import OomKills
-from gearman_manager.pools.orders import CodeFiles, Surroundings, pool_order
+from gearman_manager.pools.pool_order import CodeFiles, Surroundings, pool_order
 from gearman_manager.pools.workforce import Workforce
 from gearman_manager.pools.zygote_process import Inherited
-from gearman_manager.scaling.grant import Room
+from gearman_manager.scaling.allotment import Room
+from gearman_manager.scaling.autoscaler import Autoscaler
 from gearman_manager.scaling.host_guards import HostGuards
 from gearman_manager.scaling.queues import Queues
-from gearman_manager.scaling.scaling import Scaling
-from gearman_manager.supervisor.by_hand import ByHand
-from gearman_manager.supervisor.orphans import Orphans
-from gearman_manager.supervisor.overseer import Overseer
+from gearman_manager.supervisor.announcer import Announcer
+from gearman_manager.supervisor.health import Health, health_of
+from gearman_manager.supervisor.limit_enforcer import LimitEnforcer
+from gearman_manager.supervisor.operator_changes import OperatorChanges
+from gearman_manager.supervisor.orphan_reaper import OrphanReaper
 from gearman_manager.supervisor.run_folder import RunFolder
-from gearman_manager.supervisor.service import Service
-from gearman_manager.supervisor.standing import Standing, standing_of
 
 _log = logging.getLogger("manager")
 _LONGEST_SLEEP_S: Final = 60.0
@@ -65,7 +65,7 @@ _RETRY_S: Final = 1.0
 class Supervisor:
     """One manager, from its start to its end."""
 
-    def __init__(self, load: Callable[[], Config], config: Config, run_folder: RunFolder, service: Service) -> None:
+    def __init__(self, load: Callable[[], Config], config: Config, run_folder: RunFolder, service: Announcer) -> None:
         self._load = load  # the configuration once more, for a reload
         self._service = service
         self._config = config
@@ -88,20 +88,20 @@ class Supervisor:
         self._workforce.start_concurrent = partial(start_concurrent_worker, inherited)
         host = Host(usable_cores(self._cgroup), self._oom_kills.describe)
         self._generations = Generations(inherited, self._workforce, host, self._arrange)
-        self._scaling = Scaling(self._workforce, self._room)
-        self._promises = PromiseCheck()
+        self._scaling = Autoscaler(self._workforce, self._room)
+        self._promises = PolicyGapCheck()
         self._pools: Mapping[str, ResolvedPool] = {}
         self._max_running: Mapping[str, int] = {}
-        self._by_hand = ByHand(self._workforce, self._arrange_sizes)
+        self._by_hand = OperatorChanges(self._workforce, self._arrange_sizes)
         self._recent_log = RecentLog()
         self._server: BundledServer | None = None
         self._server_start: gevent.Greenlet[[], None] = gevent.Greenlet()
         self._queues: Queues | None = None
         self._watch: SourceWatch | None = None
         self._followed: Iterable[str] = ()
-        self._overseer = Overseer(self._workforce, self._awake.set, self._oom_kills)
+        self._overseer = LimitEnforcer(self._workforce, self._awake.set, self._oom_kills)
         self._control: ControlServer | None = None
-        self._orphans: Orphans | None = None
+        self._orphans: OrphanReaper | None = None
 
     def run(self) -> int:
         """Work until asked to stop; returns the exit code.
@@ -112,7 +112,7 @@ class Supervisor:
         """
         self._run_folder.acquire()
         log.add(self._recent_log, self._config.log)
-        loop_boundary.log_uncaught(gevent.get_hub(), (StartError, ConfigError))
+        uncaught.log_uncaught(gevent.get_hub(), (StartError, ConfigError))
         process.become_subreaper()
         _raise_file_limit()
         self._install_signals()
@@ -165,8 +165,8 @@ class Supervisor:
     # Start
 
     def _start(self) -> None:
-        self._orphans = Orphans(gevent.get_hub().loop, self._reap)
-        loop_boundary.watch_readable(gevent.get_hub().loop, self._doorbell, self._rang)
+        self._orphans = OrphanReaper(gevent.get_hub().loop, self._reap)
+        uncaught.watch_readable(gevent.get_hub().loop, self._doorbell, self._rang)
         # Both take most of a second on a cold machine, so they start together; a failure of either ends the start.
         self._server_start = gevent.spawn(self._start_server)
         code_start = gevent.spawn(self._generations.load_first, self._config)
@@ -271,12 +271,12 @@ class Supervisor:
         server = self._server.pid if self._server else None
         return self._workforce.pids() | self._generations.pids | ({server} if server else set())
 
-    def _standing(self) -> Standing:
+    def _standing(self) -> Health:
         sized = self._by_hand.sized(self._pools)
         pools = [(pool, sized[pool.name].min) for pool in self._workforce.active if pool.name in sized]
         busy = {pool.name: len(self._workforce.busy(pool)) for pool, _ in pools}
         servers = self._queues.servers if self._queues is not None else []
-        return standing_of(pools, busy, {str(server.address): server.answers for server in servers})
+        return health_of(pools, busy, {str(server.address): server.answers for server in servers})
 
     def _rang(self) -> None:
         """In the hub: a worker registered."""

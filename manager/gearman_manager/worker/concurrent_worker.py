@@ -31,23 +31,23 @@ from gearman_manager.ipc import child_log
 from gearman_manager.ipc.lifeline import ends_with_supervisor
 from gearman_manager.ipc.scoreboard import Scoreboard, SlotWriter
 from gearman_manager.modules import discovery
-from gearman_manager.worker.greenlet_limits import GreenletLimit, GreenletLimits
-from gearman_manager.worker.places import Place, Places
-from gearman_manager.worker.routine import Routine, describe, run_job
-from gearman_manager.worker.serving import Serving
-from gearman_manager.worker.worker_order import CLIENT_ID_VARIABLE, Code, Order, Shared
+from gearman_manager.worker.function_call import FunctionCall, describe, run_job
+from gearman_manager.worker.job_slots import JobSlot, JobSlots
+from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order, Shared, UserCode
+from gearman_manager.worker.timeout_in_greenlets import GreenletTimeout, TimeoutsInGreenlets
+from gearman_manager.worker.worker_base import WorkerBase
 
 _log = logging.getLogger("worker")
 
 
-class ConcurrentWorkerProcess(Serving):
+class ConcurrentWorkerProcess(WorkerBase):
     """The life of one worker with several places, from its first connection to its last answer."""
 
-    def __init__(self, order: Order, code: Code, shared: Shared, place_slots: Sequence[int]) -> None:
+    def __init__(self, order: Order, code: UserCode, shared: Shared, place_slots: Sequence[int]) -> None:
         super().__init__(order, code, shared)
-        self._places = Places(shared.scoreboard, place_slots, self._slot)
+        self._places = JobSlots(shared.scoreboard, place_slots, self._slot)
         self._place_of: dict[object, int] = {}
-        self._time_limits = GreenletLimits()
+        self._time_limits = TimeoutsInGreenlets()
         self._gearman = ConcurrentWorker(self._server_index, WorkerSettings(client_id=order.client_id), observer=self)
         self._gearman.interrupt_on(shared.lifeline)
         for registered in self._routines:
@@ -88,11 +88,11 @@ class ConcurrentWorkerProcess(Serving):
         self._place_of[greenlet] = place.number
         greenlet.start()
 
-    def _serve(self, assigned: WorkerJob, routine: Routine, place: Place) -> None:
+    def _serve(self, assigned: WorkerJob, routine: FunctionCall, place: JobSlot) -> None:
         """The life of one job's greenlet."""
         limit = None
         if routine.timeout_s is not None:
-            limit = GreenletLimit(self._time_limits, partial(self._give_up, assigned, routine, place))
+            limit = GreenletTimeout(self._time_limits, partial(self._give_up, assigned, routine, place))
         failure = run_job(assigned, routine, self._hooks, limit)
         del self._place_of[gevent.getcurrent()]
         if failure is not None:
@@ -101,7 +101,7 @@ class ConcurrentWorkerProcess(Serving):
         self._limits.after_job(failed=failure is not None)
         self._gearman.wake()
 
-    def _give_up(self, assigned: WorkerJob, routine: Routine, place: Place) -> None:
+    def _give_up(self, assigned: WorkerJob, routine: FunctionCall, place: JobSlot) -> None:
         """A job goes on in spite of its timeout. To end it takes the end of the process, once the others are done."""
         if assigned.answered:
             return  # it ended in this very moment
@@ -148,7 +148,7 @@ def _serve(order: Order, message: Mapping[str, Any], shared: Shared) -> int:
     try:
         with ends_with_supervisor(shared.lifeline):
             discovery.prepare(folders)
-            code = Code({}, discovery.load_hooks(folders))
+            code = UserCode({}, discovery.load_hooks(folders))
             process = ConcurrentWorkerProcess(order, code, shared, message["place_slots"])
     except Exception as error:  # noqa: BLE001 (setup is user code)
         SlotWriter(shared.scoreboard, order.slot).error(describe(error))

@@ -14,22 +14,22 @@ from setproctitle import setproctitle
 from gearman_client import Worker, WorkerJob, WorkerSettings
 from gearman_manager.ipc.lifeline import ends_with_supervisor
 from gearman_manager.ipc.scoreboard import SlotWriter
-from gearman_manager.worker.aftermath import Aftermath
-from gearman_manager.worker.routine import describe, run_job
-from gearman_manager.worker.serving import Serving
-from gearman_manager.worker.time_limit import TimeLimit
-from gearman_manager.worker.worker_order import CLIENT_ID_VARIABLE, Code, Order, Shared
+from gearman_manager.worker.function_call import describe, run_job
+from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order, Shared, UserCode
+from gearman_manager.worker.process_state import ProcessState
+from gearman_manager.worker.timeout_by_signal import TimeoutBySignal
+from gearman_manager.worker.worker_base import WorkerBase
 
 _log = logging.getLogger("worker")
 
 
-class WorkerProcess(Serving):
+class WorkerProcess(WorkerBase):
     """The life of one worker, from its first connection to its last answer."""
 
-    def __init__(self, order: Order, code: Code, shared: Shared) -> None:
+    def __init__(self, order: Order, code: UserCode, shared: Shared) -> None:
         super().__init__(order, code, shared)
-        self._limit = TimeLimit()
-        self._aftermath = Aftermath()
+        self._limit = TimeoutBySignal()
+        self._aftermath = ProcessState()
         self._gearman = Worker(self._server_index, WorkerSettings(client_id=order.client_id), observer=self)
         self._gearman.interrupt_on(shared.lifeline)
         for registered in self._routines:
@@ -66,7 +66,7 @@ class WorkerProcess(Serving):
         return failure is not None
 
 
-def main(order: Order, code: Code, shared: Shared) -> int:
+def main(order: Order, code: UserCode, shared: Shared) -> int:
     """Be the worker of this order, in a process that was just forked. Returns the exit code."""
     os.setsid()
     if order.nice:

@@ -29,7 +29,7 @@ from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.modules import discovery
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.worker import worker
-from gearman_manager.worker.worker_order import Code, Functions, Order, Shared
+from gearman_manager.worker.order import Functions, Order, Shared, UserCode
 
 _log = logging.getLogger("zygote")
 
@@ -135,7 +135,7 @@ class Zygote:
             os.close(self._wake_write)
             child_log.redirect_output(log_pipe)
             os.close(log_pipe)
-            status = worker.main(order, Code(self._functions, self._hooks), self._shared)
+            status = worker.main(order, UserCode(self._functions, self._hooks), self._shared)
         except BaseException:  # noqa: BLE001 (a boundary: below it stands the zygote's own loop)
             _log.critical("the worker %s broke down", order.name, exc_info=True)
         finally:

@@ -17,15 +17,15 @@ from gearman_server.command.listen_options import allowed, port_settings, tls_se
 from gearman_server.command.options import PARAMETERS
 from gearman_server.command.queue_options import WITHOUT_EFFECT, idle_options, store_url
 from gearman_server.edge.listener import ListenerSettings
-from gearman_server.edge.machine import this_machine
+from gearman_server.edge.own_addresses import this_machine
 from gearman_server.errors import PolicyFileError, ServerError, UsageError
 from gearman_server.jobs.access import AccessList
 from gearman_server.jobs.dead_letters import DeadLetterBounds
 from gearman_server.jobs.job_table import BrokerSettings
 from gearman_server.jobs.kept_results import ResultBounds
 from gearman_server.log import LogSettings
-from gearman_server.policy_file.policy_loading import read_policies
-from gearman_server.process.life import ProcessSettings, run
+from gearman_server.policy_file.loading import read_policies
+from gearman_server.process.main import ProcessSettings, run
 from gearman_server.server import Server, ServerSettings, default_handle_prefix
 from gearman_server.stores.settings import MEMORY, StoreSettings
 

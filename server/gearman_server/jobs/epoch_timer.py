@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from gearman_server.jobs.delay_heap import DelayHeap
+from gearman_server.jobs.delayed_jobs import DelayHeap
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from gearman_client.extensions import GET_RESULT
 from gearman_client.packet import Packet, PacketType
 from gearman_server.errors import RefusedError
-from gearman_server.jobs.comebacks import restore
 from gearman_server.jobs.function import JobQueue
 from gearman_server.jobs.job import PRIORITIES, Job, JobState, coalescing_key
 from gearman_server.jobs.replies import error
+from gearman_server.jobs.restoring import restore
 from gearman_server.jobs.session import WITHHELD_REPLY_BYTES
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from gearman_server.stores.thread import Delivery, NativeThread
 if TYPE_CHECKING:
     from gearman_server.broker import Broker
     from gearman_server.requests.replay import Answer, StoredJob, Wanted
-    from gearman_server.stores.reading import Page, StoredRows
+    from gearman_server.stores.reading import RowPage, StoredRows
 
 #: After rows could not be read, how long until the next attempt.
 RETRY_S: Final = 0.25
@@ -134,7 +134,7 @@ class Loading:
             self._report(failure)
             self._page_timer.start(self._read_page, priority, after_id)
 
-    def _take_page(self, priority: int, page: Page) -> None:
+    def _take_page(self, priority: int, page: RowPage) -> None:
         if self._has_ended:
             return
         if page.last_id is not None:

@@ -41,7 +41,7 @@ _jobs: Final = table(
 _columns: Final = [_jobs.c[name] for name in COLUMNS]
 
 
-class Page(NamedTuple):
+class RowPage(NamedTuple):
     """Some rows."""
 
     jobs: Sequence[StoredJob]
@@ -51,7 +51,7 @@ class Page(NamedTuple):
     last_id: int | None
 
 
-END: Final = Page((), (), None)
+END: Final = RowPage((), (), None)
 
 
 class StoredRows:
@@ -65,7 +65,7 @@ class StoredRows:
         self._mine = and_(_jobs.c.owner == OWNER, _jobs.c.id < end)
         self._connection: Connection | None = None
 
-    def page(self, priority: int, after_id: int) -> Page:
+    def page(self, priority: int, after_id: int) -> RowPage:
         """The next rows of a priority.
 
         Raises:
@@ -89,7 +89,7 @@ class StoredRows:
 
     # --- around what is broken
 
-    def _one_by_one(self, priority: int, after_id: int) -> Page:
+    def _one_by_one(self, priority: int, after_id: int) -> RowPage:
         """A page that can't be read as a whole: its rows alone, so that only what is broken stays out."""
         try:
             ids = [row[0] for row in self._fetch(self._ids_from(after_id + 1).limit(PAGE_ROWS))]
@@ -102,7 +102,7 @@ class StoredRows:
             ids = [first] if first < self._end else []
         return self._rows(ids, priority) if ids else END
 
-    def _rows(self, ids: Sequence[int], priority: int) -> Page:
+    def _rows(self, ids: Sequence[int], priority: int) -> RowPage:
         """Rows by their ids, as far as they are of that priority or broken."""
         jobs: list[StoredJob] = []
         unreadable: list[tuple[str, str]] = []
@@ -116,9 +116,9 @@ class StoredRows:
             else:
                 jobs += [job for job in page.jobs if job.priority == priority]
                 unreadable += page.unreadable
-        return Page(jobs, unreadable, ids[-1])
+        return RowPage(jobs, unreadable, ids[-1])
 
-    def _gap(self, after_id: int, reason: str) -> Page:
+    def _gap(self, after_id: int, reason: str) -> RowPage:
         """Not even the id that comes next can be read: where can it be, behind what is broken?"""
         broken, step, first = after_id + 1, 1, None
         while first is None and broken < self._end:
@@ -131,7 +131,7 @@ class StoredRows:
             found = self._first_id_from(middle)
             broken, sound, first = (middle, sound, first) if found is None else (broken, middle, found)
         last_id = (first if first is not None else self._end) - 1
-        return Page((), ((f"rows {after_id + 1} to {last_id}, as far as there are any", reason),), last_id)
+        return RowPage((), ((f"rows {after_id + 1} to {last_id}, as far as there are any", reason),), last_id)
 
     def _first_id_from(self, number: int) -> int | None:
         """The first id from that number on, or the end of all; None where something broken comes before it."""
@@ -220,14 +220,14 @@ class StoredRows:
                 connection.close()
 
 
-def _page(rows: Sequence[AnyRow]) -> Page:
+def _page(rows: Sequence[AnyRow]) -> RowPage:
     jobs, unreadable = [], []
     for row in rows:
         try:
             jobs.append(stored_job(row))
         except (ValueError, TypeError) as failure:
             unreadable.append((f"row {row[0]}", str(failure)))
-    return Page(jobs, unreadable, int(rows[-1][0]) if rows else None)
+    return RowPage(jobs, unreadable, int(rows[-1][0]) if rows else None)
 
 
 def _conditions(wanted: Sequence[Wanted]) -> Iterator[ColumnElement[bool]]:

@@ -21,7 +21,7 @@ from gearman_server.stores.database import Database
 from gearman_server.stores.loading import Loading
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.stores.url import parse_url
-from gearman_server.stores.writer import Order, Outcome, Writer
+from gearman_server.stores.writer import WriteOrder, WriteOutcome, Writer
 
 if TYPE_CHECKING:
     from gearman_server.broker import Broker
@@ -267,7 +267,7 @@ class SqlStore:
         deadline = now if self._is_in_trouble or batch.since is None else batch.since + self._timeout_s
         has_few = self._reserved is None and self._numbers_end - self._number < _FEW_NUMBERS
         wants_numbers = has_few and len(self._in_flight) == 1
-        self._writer.write(Order(batch, deadline, wants_numbers))
+        self._writer.write(WriteOrder(batch, deadline, wants_numbers))
         if not self._overdue_timer.active:
             self._overdue_timer.start(self._look_at_the_clock)
 
@@ -302,7 +302,7 @@ class SqlStore:
 
     # --- what became of a batch
 
-    def _on_outcome(self, outcome: Outcome) -> None:
+    def _on_outcome(self, outcome: WriteOutcome) -> None:
         batch = self._in_flight.popleft()
         if outcome.numbers is not None:
             self._reserved = outcome.numbers

@@ -24,7 +24,7 @@ _FIRST_PAUSE_S: Final = 0.02
 _MAX_PAUSE_S: Final = 0.5
 
 
-class Order(NamedTuple):
+class WriteOrder(NamedTuple):
     """What the writer is to do next."""
 
     batch: Batch
@@ -34,7 +34,7 @@ class Order(NamedTuple):
     wants_numbers: bool = False
 
 
-class Outcome(NamedTuple):
+class WriteOutcome(NamedTuple):
     """What became of the batch that was handed over first, of those whose outcome is not known yet."""
 
     #: Jobs that the database refuses for what they hold.
@@ -46,12 +46,12 @@ class Outcome(NamedTuple):
 class Writer:
     """Writes batches; `report` is called with each outcome, on the loop's thread."""
 
-    def __init__(self, database: Database, loop: Any, report: Callable[[Outcome], None]) -> None:
+    def __init__(self, database: Database, loop: Any, report: Callable[[WriteOutcome], None]) -> None:
         self._database = database
         self._report = report
         self._thread = NativeThread(loop)
 
-    def write(self, order: Order) -> None:
+    def write(self, order: WriteOrder) -> None:
         """Hand a batch over: it is written after those before it, whatever becomes of these."""
         self._thread.run(partial(self._carry_out, order))
 
@@ -64,20 +64,20 @@ class Writer:
 
     # --- on the writer's thread
 
-    def _carry_out(self, order: Order) -> Delivery:
+    def _carry_out(self, order: WriteOrder) -> Delivery:
         return partial(self._report, self._outcome(order))
 
-    def _outcome(self, order: Order) -> Outcome:
+    def _outcome(self, order: WriteOrder) -> WriteOutcome:
         if order.batch.is_given_up:
-            return Outcome(failure=StoreError("given up before it was written"))
+            return WriteOutcome(failure=StoreError("given up before it was written"))
         try:
             refused = self._write(order)
         except StoreError as failure:
-            return Outcome(failure=failure)
+            return WriteOutcome(failure=failure)
         except Exception as failure:  # noqa: BLE001 - the thread's boundary: it must not die
             reason = f"internal error: {type(failure).__name__}: {failure}"
-            return Outcome(failure=StoreError(reason))
-        return Outcome(refused, numbers=self._numbers() if order.wants_numbers else None)
+            return WriteOutcome(failure=StoreError(reason))
+        return WriteOutcome(refused, numbers=self._numbers() if order.wants_numbers else None)
 
     def _numbers(self) -> range | None:
         """More numbers; there is time to try again."""
@@ -86,7 +86,7 @@ class Writer:
         except StoreError:
             return None
 
-    def _write(self, order: Order) -> Sequence[Job]:
+    def _write(self, order: WriteOrder) -> Sequence[Job]:
         pause_s = _FIRST_PAUSE_S
         is_repeated = False
         while True:

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from gearman_server.jobs.comebacks import revive
 from gearman_server.jobs.job import PRIORITY_NAMES
-from gearman_server.text_commands.chores import Chores
-from gearman_server.text_commands.command_arguments import NOT_ALLOWED, Arguments, CommandError, parse_arguments
-from gearman_server.text_commands.command_tables import PREVIEW_BYTES, SHOWN_BYTES, page, table
+from gearman_server.jobs.restoring import revive
+from gearman_server.text_commands.arguments import NOT_ALLOWED, Arguments, CommandError, parse_arguments
+from gearman_server.text_commands.bulk_changes import BulkChanges
 from gearman_server.text_commands.listings import Listings
 from gearman_server.text_commands.printable import printable
+from gearman_server.text_commands.tables import PREVIEW_BYTES, SHOWN_BYTES, page, table
 
 if TYPE_CHECKING:
     from gearman_server.jobs.access import AccessList
@@ -33,7 +33,7 @@ class DeadCommands:
         self._allowed = allowed
         self._letters: DeadLetters = table.dead_letters
         self._listings = Listings(table.agenda)
-        self._chores = Chores(table.agenda, table.touched)
+        self._chores = BulkChanges(table.agenda, table.touched)
         self._commands: dict[bytes, Callable[[Session, list[bytes]], bytes]] = {
             b"list": self._list,
             b"show": self._show,

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.jobs.job import PRIORITY_NAMES, JobState
-from gearman_server.text_commands.chores import Chores
-from gearman_server.text_commands.command_arguments import NOT_ALLOWED, Arguments, CommandError, parse_arguments
-from gearman_server.text_commands.command_tables import PREVIEW_BYTES, SHOWN_BYTES, page, table
+from gearman_server.text_commands.arguments import NOT_ALLOWED, Arguments, CommandError, parse_arguments
+from gearman_server.text_commands.bulk_changes import BulkChanges
 from gearman_server.text_commands.listings import Listings
 from gearman_server.text_commands.printable import printable
+from gearman_server.text_commands.tables import PREVIEW_BYTES, SHOWN_BYTES, page, table
 
 if TYPE_CHECKING:
     from gearman_server.jobs.access import AccessList
@@ -37,7 +37,7 @@ class JobCommands:
         self._jobs = jobs
         self._allowed = allowed
         self._listings = Listings(jobs.agenda)
-        self._chores = Chores(jobs.agenda, jobs.touched)
+        self._chores = BulkChanges(jobs.agenda, jobs.touched)
         self._commands: dict[bytes, Callable[[Session, list[bytes]], bytes]] = {
             b"list": self._list,
             b"show": self._show,

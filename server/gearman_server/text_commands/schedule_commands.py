@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from gearman_server.errors import RefusedError
 from gearman_server.jobs.job import PRIORITY_NAMES
-from gearman_server.text_commands.command_arguments import NOT_ALLOWED, CommandError
+from gearman_server.text_commands.arguments import NOT_ALLOWED, CommandError
 from gearman_server.text_commands.printable import printable
 
 if TYPE_CHECKING:

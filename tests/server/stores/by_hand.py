@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from gearman_server.errors import StoreError
-from gearman_server.stores.writer import Outcome
+from gearman_server.stores.writer import WriteOutcome
 
 
 class HandTimer:
@@ -70,7 +70,7 @@ class HandWriter:
             refused = self._database.write(order.batch, is_repeated=False)
             assert refused == [], "a row was written twice"
         failure = None if how == "succeeds" else StoreError("no space left")
-        self._report(Outcome(failure=failure))
+        self._report(WriteOutcome(failure=failure))
 
     def stop(self, _patience_s):
         return True

@@ -1,0 +1,129 @@
+"""Commands that change a running manager, or look into it: `scale`, `restart`, `pause`, `resume`, `reload`, `logs`."""
+
+from urllib.parse import quote
+
+import click
+
+from gearman_manager.command.completion import pools, pools_and_workers
+from gearman_manager.command.context import ask, folder_of_running, mistakes_are_messages
+from gearman_manager.command.control_client import stream
+from gearman_manager.errors import ManagerError
+
+
+class _Size(click.ParamType[tuple[int, int]]):
+    """`N` or `MIN..MAX`."""
+
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, context: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        low, dots, high = str(value).partition("..")
+        try:
+            minimum = int(low)
+            return minimum, int(high) if dots else minimum
+        except ValueError:
+            self.fail(f"{value!r} is no size: write a number of workers, as 4, or a range, as 2..8", param, context)
+
+
+@click.command(short_help="Give a pool another size, until a reload.")
+@click.argument("pool", shell_complete=pools)
+@click.argument("size", type=_Size())
+@click.pass_context
+@mistakes_are_messages
+def scale(context: click.Context, pool: str, size: tuple[int, int]) -> None:
+    """Give POOL another SIZE, until the configuration is loaded anew.
+
+    SIZE is a number of workers, or a range within which the pool follows its queue. Workers that are too many finish
+    their jobs before they go.
+
+    \b
+    Examples:
+      gearman-manager scale email 4
+      gearman-manager scale email 2..20
+    """
+    minimum, maximum = size
+    ask(context, "POST", f"/pools/{quote(pool, safe='')}/scale", {"min": minimum, "max": maximum})
+    click.echo(f"{pool}: {minimum}..{maximum} workers")
+
+
+@click.command(short_help="Replace workers, one after the other.")
+@click.argument("pool", required=False, shell_complete=pools)
+@click.pass_context
+@mistakes_are_messages
+def restart(context: click.Context, pool: str | None) -> None:
+    """Replace the workers of POOL, or of all pools, one after the other.
+
+    Each finishes its job, and its successor is there before it goes. For changed code no restart is needed: it is
+    noticed by itself.
+    """
+    ask(context, "POST", "/restart" + (f"?pool={quote(pool)}" if pool else ""))
+    click.echo(f"restarting {pool or 'all pools'}")
+
+
+@click.command(short_help="Let a pool take no further jobs.")
+@click.argument("pool", shell_complete=pools)
+@click.pass_context
+@mistakes_are_messages
+def pause(context: click.Context, pool: str) -> None:
+    """Let POOL's workers finish their jobs and take no others.
+
+    What is submitted waits until `gearman-manager resume POOL`.
+    """
+    ask(context, "POST", f"/pools/{quote(pool, safe='')}/pause")
+    click.echo(f"{pool} is paused")
+
+
+@click.command(short_help="Let a paused pool go on.")
+@click.argument("pool", shell_complete=pools)
+@click.pass_context
+@mistakes_are_messages
+def resume(context: click.Context, pool: str) -> None:
+    """Let a paused POOL go on: it starts workers, and they take the jobs that wait."""
+    ask(context, "POST", f"/pools/{quote(pool, safe='')}/resume")
+    click.echo(f"{pool} goes on")
+
+
+@click.command(short_help="Take over a changed configuration.")
+@click.pass_context
+@mistakes_are_messages
+def reload(context: click.Context) -> None:
+    """Load configuration and code anew, as a SIGHUP does. Running jobs are not touched.
+
+    It returns at once. What is wrong with the new ones is in `status` and in the log; the old ones go on then. For
+    changed code alone this is not needed: it is noticed by itself.
+    """
+    ask(context, "POST", "/reload")
+    click.echo("reloading")
+
+
+@click.command(short_help="Show what workers print and log.")
+@click.argument("subject", metavar="[POOL[/N]]", required=False, shell_complete=pools_and_workers)
+@click.option("-f", "--follow", is_flag=True, help="Go on as lines come, until Ctrl-C.")
+@click.pass_context
+@mistakes_are_messages
+def logs(context: click.Context, subject: str | None, follow: bool) -> None:
+    """Show what the manager and its workers print and log: of all, of one POOL, or of one worker POOL/N.
+
+    The manager keeps the last 2000 lines for this, wherever its log goes.
+
+    \b
+    Examples:
+      gearman-manager logs
+      gearman-manager logs email -f
+      gearman-manager logs email/3
+    """
+    query = f"of={quote(subject)}" if subject else ""
+    if not follow:
+        for line in ask(context, "GET", f"/logs?{query}"):
+            click.echo(line)
+        return
+    try:
+        for line in stream(folder_of_running(context).socket, f"/logs?follow=1&{query}"):
+            click.echo(line)
+    except KeyboardInterrupt:
+        return
+    raise ManagerError("the manager ended")
+
+
+COMMANDS = (scale, restart, pause, resume, reload, logs)

@@ -1,0 +1,115 @@
+"""Running the manager as the command line asks: in the background or not, with a pid file, as another user.
+
+The order matters: what only root may do comes before the user is changed, and nothing that makes threads, greenlets or
+an event loop comes before the fork.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+
+from setproctitle import setproctitle
+
+from gearman_manager import exit_codes
+from gearman_manager.config import Config
+from gearman_manager.errors import StartError
+from gearman_manager.host.process import TITLE
+from gearman_manager.logs.destinations import SYSLOG, SYSLOG_ADDRESS
+from gearman_manager.supervisor.pid_file import PidFile
+from gearman_manager.supervisor.privileges import become, prepare_paths, wanted_account
+from gearman_manager.supervisor.run_folder import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the command line asks for besides the configuration."""
+
+    daemon: bool = False
+    pid_file: Path | None = None
+
+
+def run(source: Callable[[], Config], folder_of: Callable[[Config], RunFolder], wishes: Wishes) -> int:
+    """Work until asked to stop; returns the exit code. As a daemon it returns in the background only.
+
+    Raises:
+        StartError, ConfigError: it can't start; in the background too this is said on the terminal.
+    """
+    _wait_with_signals()
+    load = partial(_for_daemon, source) if wishes.daemon else source
+    config = load()
+    say_up = _in_background() if wishes.daemon else _nothing
+    folder = folder_of(config)
+    setproctitle(f"{TITLE}: supervisor")  # before the pid file: by this title scripts know whose number it is
+    pid_file = _pid_file(wishes.pid_file, folder)
+    try:
+        return _run(load, config, folder, say_up)
+    finally:
+        if pid_file is not None:
+            pid_file.remove()
+
+
+def _run(load: Callable[[], Config], config: Config, folder: RunFolder, say_up: Callable[[], None]) -> int:
+    account = wanted_account(config)
+    prepare_paths(config, account)
+    become(account)
+    from gearman_manager.supervisor.announcer import Announcer
+    from gearman_manager.supervisor.service_manager import ServiceManager
+    from gearman_manager.supervisor.supervisor import Supervisor
+
+    _set_up_log(config)
+    return Supervisor(load, config, folder, Announcer(ServiceManager(os.environ), say_up)).run()
+
+
+def _set_up_log(config: Config) -> None:
+    from gearman_manager.logs import log
+
+    try:
+        log.set_up(config.log)
+    except OSError as error:
+        if config.log.file == SYSLOG:
+            remedy = "name a file with -l FILE, or in log.file"
+            raise StartError(f"there is no system's log ({SYSLOG_ADDRESS}: {error.strerror}): {remedy}") from error
+        reason = f"{config.log.file} can't be opened by user {os.getuid()}: {error.strerror}"
+        raise StartError(f"{config.place('log.file')}: log.file: {reason}; correct log.file") from error
+
+
+def _for_daemon(source: Callable[[], Config]) -> Config:
+    """A daemon has no standard error: without a file its lines go to the system's log."""
+    config = source()
+    if config.log.file is not None:
+        return config
+    return config.model_copy(update={"log": config.log.model_copy(update={"file": SYSLOG})})
+
+
+def _in_background() -> Callable[[], None]:
+    from gearman_manager.supervisor.daemon import detach
+
+    return detach()
+
+
+def _nothing() -> None:
+    """Nobody waits to hear that it is up."""
+
+
+def _pid_file(path: Path | None, folder: RunFolder) -> PidFile | None:
+    """None where it is the run folder's own, which has a lock of its own."""
+    if path is None or path.absolute() == folder.pid_file.absolute():
+        return None
+    return PidFile(path)
+
+
+def _wait_with_signals() -> None:
+    """Until the supervisor has handlers of its own there is nothing to finish, to reopen or to dump."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end_at_once)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _end_at_once(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(exit_codes.OK)

@@ -1,0 +1,87 @@
+"""Asks job servers that this manager did not start whether the functions' keys hold there, for `check` and `status`."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import gevent
+import gevent.event
+
+from gearman_client import Address, AdminClient, GearmanError
+from gearman_manager.config import ResolvedFunction
+from gearman_manager.job_servers.connection import connect_to
+from gearman_manager.job_servers.policy_gaps import COMMAND, policy_gaps
+
+_log = logging.getLogger("policies")
+ASK_TIMEOUT_S: Final = 2.0
+#: Somebody may have written other policies there.
+ASK_AGAIN_S: Final = 60.0
+#: After a server could not be asked.
+RETRY_S: Final = 5.0
+
+Functions = Mapping[str, ResolvedFunction]
+
+
+def ask_policies(server: Address) -> bytes | None:
+    """A job server's answer to `policies`; None if it has no such command.
+
+    Raises:
+        OSError, GearmanError: it can't be asked.
+    """
+    with AdminClient(connect_to(server, ASK_TIMEOUT_S), timeout_s=ASK_TIMEOUT_S) as admin:
+        answer = admin.command(COMMAND)
+    return None if answer.startswith(b"ERR ") else answer
+
+
+def gaps_at(servers: Sequence[Address], functions: Functions) -> list[str]:
+    """For `check`: what does not hold, and which servers could not be asked, one sentence each."""
+    sentences = []
+    for server in servers:
+        try:
+            sentences += [f"{server}: {sentence}" for sentence in policy_gaps(functions, ask_policies(server))]
+        except (OSError, GearmanError) as error:
+            sentences.append(f"{server}: can't be asked, so whether the functions' keys hold there is open: {error}")
+    return sentences
+
+
+class PolicyGapCheck:
+    """Asks while the manager runs; what does not hold is logged when it changes, and stands in `status`."""
+
+    def __init__(self) -> None:
+        #: By server.
+        self.broken: dict[str, list[str]] = {}
+        self._servers: Sequence[Address] = ()
+        self._functions: Functions = {}
+        self._look = gevent.event.Event()
+        self._greenlet: Any = None
+
+    def watch(self, servers: Sequence[Address], functions: Functions) -> None:
+        """From now on these servers and functions; those that are gone are forgotten."""
+        self._servers, self._functions = servers, functions
+        names = {str(server) for server in servers}
+        self.broken = {name: found for name, found in self.broken.items() if name in names}
+        if servers and self._greenlet is None:
+            self._greenlet = gevent.spawn(self._run)
+        self._look.set()
+
+    def close(self) -> None:
+        """Ask no longer."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
+
+    def _run(self) -> None:
+        while True:
+            self._look.clear()
+            complete = [self._ask(server) for server in self._servers]
+            self._look.wait(ASK_AGAIN_S if all(complete) else RETRY_S)
+
+    def _ask(self, server: Address) -> bool:
+        try:
+            found = policy_gaps(self._functions, ask_policies(server))
+        except (OSError, GearmanError):
+            return False  # the queues' watch says so
+        for sentence in found:
+            if sentence not in self.broken.get(str(server), ()):
+                _log.warning("job server %s: %s", server, sentence)
+        self.broken[str(server)] = found
+        return True

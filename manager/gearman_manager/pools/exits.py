@@ -1,0 +1,101 @@
+"""How workers ended: brings the kernel's news that one is gone together with its exit status, and says so in the log.
+
+The status comes from whoever reaped the process: the zygote that forked it, in a message before or after the news, or
+the supervisor itself. When nobody can tell, the log says that too, a moment later.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import gevent
+
+from gearman_manager.host import process
+from gearman_manager.ipc.scoreboard import SlotState, SlotView
+from gearman_manager.pools.live_worker import LiveWorker
+from gearman_manager.pools.oom import OomKills
+
+_log = logging.getLogger("workers")
+_STATUS_WAIT_S: Final = 1.0
+#: What of its output stands in `last_error`.
+LAST_LINES: Final = 3
+LAST_LINE_CHARACTERS: Final = 300
+
+
+@dataclass(slots=True)
+class Exit:
+    """A worker that is gone, with the last look at its slot."""
+
+    live: LiveWorker
+    view: SlotView
+    jobs: Sequence[SlotView]  # that it was running
+    expected: bool
+
+
+class Exits:
+    """Those whose exit status has not been heard yet, and statuses whose process has not been missed yet."""
+
+    def __init__(self, oom_kills: OomKills) -> None:
+        self._oom_kills = oom_kills
+        self._departed: dict[int, Exit] = {}
+        self._statuses: dict[int, int] = {}
+
+    def status_of(self, live: LiveWorker) -> int | None:
+        """The exit status, if it can be had already."""
+        status = process.exit_status(live.pidfd)
+        return self._statuses.pop(live.pid, None) if status is None else status
+
+    def left(self, departure: Exit, status: int | None) -> None:
+        """The kernel says that it is gone. Its pidfd is closed here, once it is of no more use."""
+        if status is not None:
+            os.close(departure.live.pidfd)
+            self._explain(departure, status)
+            return
+        pid = departure.live.pid
+        self._departed[pid] = departure
+        # Its zygote may be ending too, and leave it to us unreaped: keep a handle on it.
+        gevent.spawn_later(_STATUS_WAIT_S, self._give_up_on, pid, departure)
+
+    def reaped(self, pid: int, status: int, *, still_known: bool) -> None:
+        """The zygote says how a process ended; `still_known`: the kernel has not told us of its end yet."""
+        departure = self._departed.pop(pid, None)
+        if departure is not None:
+            self._explain(departure, status)
+        elif still_known:
+            self._statuses[pid] = status
+
+    def _give_up_on(self, pid: int, departure: Exit) -> None:
+        if self._departed.get(pid) is departure:
+            del self._departed[pid]
+            self._explain(departure, process.exit_status(departure.live.pidfd))
+        os.close(departure.live.pidfd)
+
+    def _explain(self, departure: Exit, status: int | None) -> None:
+        live, view = departure.live, departure.view
+        if departure.expected and not live.doom:
+            jobs = "" if live.is_program else f" after {view.done + view.failed} jobs"
+            _log.info("ended (%s)%s", process.describe_status(status), jobs, extra=live.where)
+            return
+        how = f"{live.doom}, {process.describe_status(status)}" if live.doom else self._oom_kills.describe(status)
+        last = _last_words(departure)
+        live.pool.last_error = f"{live.name} pid {live.pid}: {how}" + (f": {last}" if last else "")
+        job, under = {}, ""
+        if len(departure.jobs) == 1:
+            (running,) = departure.jobs
+            job = {"function": live.order.pool.functions[running.function], "handle": running.handle}
+        elif departure.jobs:
+            under = f" with {len(departure.jobs)} jobs"
+        wait_s = live.pool.crashes.not_before - time.monotonic()
+        then = f"in {wait_s:.1f} s" if wait_s > 0 else "now"
+        _log.error("died (%s)%s, replaced %s", how, under, then, extra=live.where | job)
+
+
+def _last_words(departure: Exit) -> str:
+    """Why it could not start, as it noted itself; otherwise the last lines that it wrote."""
+    if departure.view.state is SlotState.STARTING and departure.view.last_error:
+        return departure.view.last_error
+    lines = departure.live.output.last_lines[-LAST_LINES:]
+    return " | ".join(line.strip()[:LAST_LINE_CHARACTERS] for line in lines)

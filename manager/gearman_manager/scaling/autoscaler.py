@@ -1,0 +1,155 @@
+"""Feeds the scaler: from the job servers' queues and the scoreboard to each pool's target.
+
+The decisions themselves are pure (`scaler`, `neighbours`, `grant`); here they get their inputs and the pools their
+answers.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gearman_manager.config.resolve import ResolvedPool
+from gearman_manager.pools.pool import Pool
+from gearman_manager.pools.workforce import Workforce
+from gearman_manager.scaling.allotment import Room, Wish, grant
+from gearman_manager.scaling.neighbours import Company, Neighbours
+from gearman_manager.scaling.queue_dialogue import FunctionQueue
+from gearman_manager.scaling.queues import Queues
+from gearman_manager.scaling.steps import Field, PoolScaler, Work
+
+_log = logging.getLogger("scaler")
+_ALONE = Company()
+
+
+@dataclass(slots=True)
+class _PoolScale:
+    """What is remembered of one pool."""
+
+    settings: ResolvedPool
+    scaler: PoolScaler
+    neighbours: Neighbours | None = None
+    managers: int = 1
+    reason: str = ""  # what the last wish followed from, for the log
+
+
+class Autoscaler:
+    """Keeps every pool's target where its queue wants it."""
+
+    def __init__(self, workforce: Workforce, room: Callable[[], Room | None] | None = None) -> None:
+        """`room` says how many more workers the host's guards allow now; None, or a None from it, is no limit."""
+        self._workforce = workforce
+        self._room = room
+        self._max_workers: int | None = None
+        self._max_running: Mapping[str, int] = {}
+        self._pools: dict[str, _PoolScale] = {}
+        self._held_back = ""
+
+    def arrange(
+        self,
+        pools: Mapping[str, ResolvedPool],
+        max_workers: int | None = None,
+        max_running: Mapping[str, int] | None = None,
+    ) -> None:
+        """Take over all pools' settings, the cap for all together, and the functions' `max_running`; what is known of
+        a pool that stays is kept."""
+        self._max_running = max_running or {}
+        kept = self._pools
+        self._pools = {}
+        self._max_workers = max_workers
+        for name, settings in pools.items():
+            entry = kept.get(name) or _PoolScale(settings, PoolScaler(settings.scale))
+            entry.settings = settings
+            entry.scaler.arrange(settings.scale)
+            self._pools[name] = entry
+
+    def update(self, now: float, queues: Queues | None) -> float | None:
+        """Set every pool's target; returns when to look again at the latest."""
+        wishes = {}
+        for name, entry in self._pools.items():
+            pool = self._workforce.pools[name]
+            entry.scaler.service.update(*self._workforce.sums(name))
+            wanted = self._wanted(now, pool, entry, queues)
+            serving = sum(worker.serving for worker in pool.workers.values())
+            minimum = min(wanted, entry.settings.min)
+            wishes[name] = Wish(wanted, minimum, serving, len(pool.workers) - serving)
+        self._carry_out(wishes)
+        moments = [entry.scaler.next_change for entry in self._pools.values()]
+        moments += [entry.neighbours.next_change for entry in self._pools.values() if entry.neighbours]
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def _wanted(self, now: float, pool: Pool, entry: _PoolScale, queues: Queues | None) -> int:
+        """The size that the work asks for.
+
+        While a server can't be reached nobody knows the demand: no pool falls below the size it has.
+        """
+        settings = entry.settings
+        functions = self._workforce.registered(pool.name)
+        waiting = [queues.of(function) for function in functions] if queues is not None else []
+        running = sum(queue.running for queue in waiting)
+        queued = sum(map(self._startable, functions, waiting))
+        company = self._company(now, entry, queues, (functions, queued, running))
+        at_least = 0 if queues is not None and queues.reachable else pool.target
+        # A worker of nobody's runs one job at a time, one of this pool as many as it has places.
+        foreign_workers = company.foreign_workers // settings.concurrency
+        maximum = self._useful_maximum(settings, functions)
+        field = Field(settings.min, maximum, company.managers, company.rank, foreign_workers)
+        work = Work(queued, running, settings.concurrency)
+        entry.reason = f"{queued} jobs wait, {running} run" + _describe(company)
+        return entry.scaler.size(now, work, field, at_least=at_least)
+
+    def _useful_maximum(self, settings: ResolvedPool, functions: Sequence[str]) -> int:
+        """The pool's `max`, or as many workers as all its functions' jobs that may run at once can keep busy."""
+        limits = [self._max_running.get(function) for function in functions]
+        if not functions or any(limit is None for limit in limits):
+            return settings.max
+        places = sum(limit for limit in limits if limit is not None)
+        return max(settings.min, min(settings.max, math.ceil(places / settings.concurrency)))
+
+    def _startable(self, function: str, queue: FunctionQueue) -> int:
+        """The jobs that further workers could take: our job server tells no others, those without policies tell all."""
+        limit = self._max_running.get(function)
+        return queue.queued if limit is None else min(queue.queued, max(0, limit - queue.running))
+
+    def _company(
+        self, now: float, entry: _PoolScale, queues: Queues | None, work: tuple[list[str], int, int]
+    ) -> Company:
+        if queues is None:
+            return _ALONE
+        if entry.neighbours is None:
+            entry.neighbours = Neighbours(queues.manager)
+        company = entry.neighbours.company(now, queues.peers, *work)
+        if company.managers != entry.managers:
+            entry.managers = company.managers
+            _log.info("%d managers serve its functions", company.managers, extra={"pool": entry.settings.name})
+        if entry.settings.command is not None:
+            # Programs name their connections as they like, so these may well be the pool's own.
+            return Company(company.managers, company.rank)
+        return company
+
+    def _carry_out(self, wishes: Mapping[str, Wish]) -> None:
+        room = self._room() if self._room is not None else None
+        sizes = grant(wishes, self._max_workers, room)
+        for name, size in sizes.items():
+            self._set(self._workforce.pools[name], size, self._pools[name].reason)
+        self._tell_held_back({name: wish.wanted - sizes[name] for name, wish in wishes.items()}, room)
+
+    def _tell_held_back(self, missing: Mapping[str, int], room: Room | None) -> None:
+        """Say once which guard holds, and when it holds no longer."""
+        names = [name for name, count in missing.items() if count]
+        reason = "" if not names else room.reason if room is not None and room.workers <= 0 else "limits.max_workers"
+        if reason and reason != self._held_back:
+            _log.warning("%s holds: no further workers for %s", reason, ", ".join(names))
+        elif self._held_back and not reason:
+            _log.info("%s holds no longer", self._held_back)
+        self._held_back = reason
+
+    def _set(self, pool: Pool, target: int, reason: str) -> None:
+        if target != pool.target:
+            _log.info("%d → %d workers: %s", pool.target, target, reason, extra={"pool": pool.name})
+            pool.target = target
+
+
+def _describe(company: Company) -> str:
+    others = f", shared by {company.managers} managers" if company.managers > 1 else ""
+    return others + (f", {company.foreign_workers} foreign workers" if company.foreign_workers else "")

@@ -1,0 +1,67 @@
+"""How the manager does as a whole: whether it is up, and one line that says so. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gearman_manager.pools.pool import Pool, WorkerState
+from gearman_manager.pools.pool_state import PoolState
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What counts for whoever started the manager."""
+
+    pools: int
+    workers: int  # registered ones
+    busy: int
+    waiting: Sequence[str]  # pools whose `min` workers are not registered yet, and may still be
+    failing: Sequence[str]
+    down: Sequence[str]  # job servers that can't be reached
+    servers: int
+
+    @property
+    def is_up(self) -> bool:
+        """Each pool's `min` workers are registered. A pool that fails, or that no job server can be found for, is not
+        waited for: the others work meanwhile."""
+        return not self.waiting or 0 < self.servers == len(self.down)
+
+    @property
+    def text(self) -> str:
+        """For people who ask the service manager."""
+        parts = [f"{_counted(self.workers, 'worker')} in {_counted(self.pools, 'pool')}, {self.busy} busy"]
+        for what, names in (
+            ("starting", self.waiting),
+            ("failing", self.failing),
+            ("no answer from job server", self.down),
+        ):
+            if names:
+                parts.append(f"{what}: {', '.join(names)}")
+        return "; ".join(parts)
+
+
+def health_of(pools: Iterable[tuple[Pool, int]], busy: Mapping[str, int], servers: Mapping[str, bool | None]) -> Health:
+    """From pools with their `min`, each one's busy workers, and whether each job server answers (None: unknown)."""
+    listed = list(pools)
+    registered = {pool.name: _registered(pool) for pool, _ in listed}
+    waiting = [
+        pool.name
+        for pool, minimum in listed
+        if pool.state is PoolState.RUNNING and registered[pool.name] < min(minimum, pool.target)
+    ]
+    return Health(
+        pools=len(listed),
+        workers=sum(registered.values()),
+        busy=sum(busy.values()),
+        waiting=waiting,
+        failing=[pool.name for pool, _ in listed if pool.state is PoolState.FAILING],
+        down=[address for address, answers in servers.items() if answers is False],
+        servers=len(servers),
+    )
+
+
+def _registered(pool: Pool) -> int:
+    return sum(worker.state is WorkerState.READY for worker in pool.workers.values())
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"

@@ -1,0 +1,126 @@
+"""Looks after running jobs: one that outlived its time limit, or a worker far beyond its memory, is put an end to.
+
+The worker itself comes first: it raises JobTimeout at the limit, and gives way between jobs when its memory is used up.
+Here is what happens when it can't: a second after the limit the process is stopped, looked at again (the job may have
+ended in that very moment), its job server is told, and it is killed.
+"""
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import gevent
+
+from gearman_client import Address, AdminClient, AdminError, GearmanError
+from gearman_manager.host import process
+from gearman_manager.ipc.scoreboard import SlotView
+from gearman_manager.job_servers.connection import connect_to
+from gearman_manager.pools.live_worker import LiveWorker
+from gearman_manager.pools.oom import OomKills
+from gearman_manager.pools.workforce import Workforce
+from gearman_manager.worker.memory_gauge import private_bytes_of
+
+_log = logging.getLogger("workers")
+INTERVAL_S: Final = 0.25
+GRACE_S: Final = 1.0  # what a function has for cleaning up after JobTimeout
+#: What a worker of several jobs has besides, to give up a job that does not end: it need not lose the others for it.
+GIVE_UP_S: Final = 0.5
+MEMORY_INTERVAL_S: Final = 1.0
+HARD_MEMORY_FACTOR: Final = 1.5  # of max_memory, in the middle of a job
+_SERVER_TIMEOUT_S: Final = 1.0
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+class LimitEnforcer:
+    """Walks the scoreboard a few times a second: some microseconds a worker."""
+
+    def __init__(self, workforce: Workforce, wake: Callable[[], None], oom_kills: OomKills) -> None:
+        self._workforce = workforce
+        self._wake = wake
+        self._oom_kills = oom_kills
+        self._memory_at = 0.0
+        self._greenlet = gevent.spawn(self._run)
+
+    def close(self) -> None:
+        """Look after nobody any longer."""
+        self._greenlet.kill()
+
+    def _run(self) -> None:
+        while True:
+            gevent.sleep(INTERVAL_S)
+            now_ns = time.monotonic_ns()
+            memory_too = now_ns / 1e9 >= self._memory_at + MEMORY_INTERVAL_S
+            if memory_too:
+                self._memory_at = now_ns / 1e9
+                self._oom_kills.look()
+            for live in list(self._workforce.live.values()):
+                if live.pid and not live.is_program and not live.doom:
+                    self._look_at(live, now_ns, memory_too=memory_too)
+
+    def _look_at(self, live: LiveWorker, now_ns: int, *, memory_too: bool) -> None:
+        if not self._workforce.has_job(live):
+            return
+        jobs = self._workforce.jobs(live)
+        if _overdue(live, jobs, now_ns):
+            self._end_overdue(live, now_ns)
+        elif memory_too and self._is_far_too_large(live):
+            limit = live.order.pool.max_memory_bytes
+            reason = f"took more than {HARD_MEMORY_FACTOR:g} times its max_memory of {limit} bytes"
+            self._kill(live, jobs[0] if len(jobs) == 1 else None, reason)
+
+    def _end_overdue(self, live: LiveWorker, now_ns: int) -> None:
+        process.send_signal(live.pidfd, signal.SIGSTOP)
+        overdue = _overdue(live, self._workforce.jobs(live), now_ns)
+        if not overdue:
+            process.send_signal(live.pidfd, signal.SIGCONT)  # it ended in this very moment
+            return
+        live.doom = "did not react to its timeout"
+        # Of several, the one that keeps the others from going on; they are innocent, and run again elsewhere.
+        active = self._workforce.active_job(live)
+        gevent.spawn(self._fail_and_kill, live, active if active in overdue else overdue[0])
+
+    def _fail_and_kill(self, live: LiveWorker, view: SlotView) -> None:
+        try:
+            _fail_job(live.order.servers[view.server], view.handle)
+        except (OSError, GearmanError) as error:
+            _log.warning("the job server could not be told that the job failed: %s", error, extra=live.where)
+        if self._workforce.live.get(live.name) is live:
+            self._kill(live, view, live.doom)
+
+    def _kill(self, live: LiveWorker, view: SlotView | None, reason: str) -> None:
+        job = {"function": live.order.pool.functions[view.function], "handle": view.handle} if view else {}
+        _log.error("%s: killed", reason, extra=live.where | job)
+        self._workforce.kill(live, reason)
+        self._wake()
+
+    def _is_far_too_large(self, live: LiveWorker) -> bool:
+        limit_bytes = live.order.pool.max_memory_bytes
+        if not limit_bytes:
+            return False
+        try:
+            with open(f"/proc/{live.pid}/statm", "rb") as statm:
+                fields = statm.read().split()
+            if (int(fields[1]) - int(fields[2])) * _PAGE_BYTES < limit_bytes * HARD_MEMORY_FACTOR:
+                return False
+            return private_bytes_of(live.pid) >= limit_bytes * HARD_MEMORY_FACTOR
+        except (OSError, IndexError):
+            return False  # it is gone
+
+
+def _overdue(live: LiveWorker, jobs: Iterable[SlotView], now_ns: int) -> list[SlotView]:
+    """The jobs that had their time and the grace after it, the longest overdue first."""
+    grace_ns = (GRACE_S + GIVE_UP_S * live.order.is_concurrent) * 1e9
+    overdue = [job for job in jobs if job.deadline_ns and now_ns > job.deadline_ns + grace_ns]
+    return sorted(overdue, key=lambda job: job.deadline_ns)
+
+
+def _fail_job(server: Address, handle: str) -> None:
+    """End the job at its server as a timeout does; a foreign server can only cancel it."""
+    with AdminClient(connect_to(server, _SERVER_TIMEOUT_S), timeout_s=_SERVER_TIMEOUT_S) as admin:
+        try:
+            admin.fail_job(handle, "timeout")
+        except AdminError:
+            admin.cancel_job(handle)

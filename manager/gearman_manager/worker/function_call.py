@@ -1,0 +1,142 @@
+"""A function made ready to be called again and again, and one call of it: hooks, time limit, answer.
+
+Shared by workers of every kind; how a time limit interrupts is theirs to say.
+"""
+
+import logging
+import os
+import traceback
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Final, Protocol, TypeVar
+
+from gearman_client import WorkerJob
+from gearman_manager.errors import JobTimeout
+from gearman_manager.job import NOTHING_INTERRUPTS, Job, encode_result
+from gearman_manager.modules.discovery import LoadedFunction
+from gearman_manager.modules.hooks import Hooks
+from gearman_manager.verdict import Reject, Retry
+from gearman_manager.worker.order import OrderedFunction, UserCode
+
+_Result = TypeVar("_Result")
+MAX_TRACE_BYTES: Final = 32 * 1024
+
+
+class Limit(Protocol):
+    """Interrupts user code. Suspended within `with limit:`, for our own code that user code calls."""
+
+    def call(self, function: Callable[[], _Result], timeout_s: float) -> _Result:
+        """Run user code for at most so many seconds, then raise JobTimeout in it."""
+
+    def __enter__(self) -> None: ...
+    def __exit__(
+        self, _type: type[BaseException] | None, _value: BaseException | None, _traceback: TracebackType | None, /
+    ) -> None: ...
+
+
+class FunctionCall:
+    """A function made ready to be called again and again: with a class, its one object of this process."""
+
+    def __init__(self, ordered: OrderedFunction, loaded: LoadedFunction, index: int) -> None:
+        self.index = index
+        self.registered = ordered.registered
+        self.timeout_s = ordered.timeout_s
+        self.settings = ordered.settings
+        self.log = logging.getLogger(ordered.name)
+        self.pid = os.getpid()
+        self._object = loaded.target() if isinstance(loaded.target, type) else None
+        self.call = loaded.target if self._object is None else self._object.run
+        if hasattr(self._object, "setup"):
+            self._object.setup(ordered.settings)  # type: ignore[union-attr]
+
+    def teardown(self) -> None:
+        """Let the object close what it opened."""
+        if hasattr(self._object, "teardown"):
+            try:
+                self._object.teardown()  # type: ignore[union-attr]
+            except Exception:
+                self.log.exception("teardown failed")
+
+
+def make_routines(functions: Iterable[OrderedFunction], code: UserCode) -> dict[str, FunctionCall]:
+    """Those of a worker, by registered name. What setup raises is the caller's.
+
+    Raises:
+        ModuleError: a module that is imported only now can't be.
+    """
+    return {
+        ordered.registered: FunctionCall(ordered, code.function(ordered), index)
+        for index, ordered in enumerate(functions)
+    }
+
+
+def run_job(assigned: WorkerJob, routine: FunctionCall, hooks: Hooks, limit: Limit | None) -> str | None:
+    """Run a job and answer it; whatever user code raises fails it. Returns why it failed, None if it did not."""
+    failure: BaseException | None = None
+    if routine.timeout_s is None:
+        limit = None
+    job = Job(assigned, routine.settings, routine.log, limit or NOTHING_INTERRUPTS)
+    try:
+        hooks.job_start(job)
+        result = _call(routine, job, limit)
+        _end_if_a_copy(routine.pid)
+        if not assigned.answered:  # or else it was given up meanwhile
+            assigned.complete(encode_result(result))
+    except BaseException as error:  # noqa: BLE001 (user code may raise anything: the job fails, the worker goes on)
+        _end_if_a_copy(routine.pid)
+        failure = error
+        if not assigned.answered:
+            _fail(assigned, job, error)
+    hooks.job_end(job, failure)
+    return None if failure is None else describe(failure)
+
+
+def _end_if_a_copy(pid: int) -> None:
+    """A job that forked, and came back in the child too, must not leave a second worker on our connections."""
+    if os.getpid() != pid:
+        os._exit(0)
+
+
+def _call(routine: FunctionCall, job: Job, limit: Limit | None) -> object:
+    """Run user code under its time limit."""
+    if routine.timeout_s is None or limit is None:
+        return routine.call(job)
+    try:
+        return limit.call(lambda: routine.call(job), routine.timeout_s)
+    except JobTimeout:
+        raise JobTimeout(f"{job.function} took longer than its timeout of {routine.timeout_s:g} s") from None
+
+
+def _fail(assigned: WorkerJob, job: Job, error: BaseException) -> None:
+    text = describe(error).encode(errors="replace")
+    if isinstance(error, Retry):
+        job.log.warning("the job is to be tried again: %s", error)
+        told = assigned.retry(text, after_s=error.after_s, attempts=error.attempts, trace=_trace(error))
+    elif isinstance(error, Reject):
+        job.log.error("the job is rejected: %s", error)
+        told = assigned.reject(text, trace=_trace(error))
+    else:
+        is_plain = not isinstance(error, JobTimeout)
+        job.log.error("the job failed: %s", describe(error), exc_info=error if is_plain else None)
+        assigned.fail_because(text, trace=_trace(error))
+        return
+    if not told:
+        job.log.warning("%s is no job server of ours and can't be told: the job has failed", assigned.server)
+
+
+def _trace(error: BaseException) -> bytes:
+    """Its traceback, for those who look for the reason later; the end of one that is endless."""
+    try:
+        text = "".join(traceback.format_exception(error))
+    except BaseException:  # noqa: BLE001 (user code)
+        return b""
+    return text.encode(errors="replace")[-MAX_TRACE_BYTES:]
+
+
+def describe(error: BaseException) -> str:
+    """Its type, and its text if it has one; user code may have made even the text raise."""
+    try:
+        text = str(error)
+        return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    except BaseException:  # noqa: BLE001 (user code)
+        return type(error).__name__

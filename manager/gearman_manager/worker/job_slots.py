@@ -1,0 +1,62 @@
+"""The places of a worker that runs several jobs at once: which are free, and each job's slot of the scoreboard."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gearman_manager.ipc.scoreboard import Scoreboard, SlotWriter
+
+
+@dataclass(slots=True)
+class JobSlot:
+    """Room for one job."""
+
+    number: int  # from 1
+    slot: SlotWriter
+    start_ns: int = 0
+    is_given_up: bool = False
+
+
+class JobSlots:
+    """All places of this worker; its own slot says how many are taken, as of the last `show`."""
+
+    def __init__(self, scoreboard: Scoreboard, slots: Sequence[int], own_slot: SlotWriter) -> None:
+        self._own_slot = own_slot
+        self._free = [JobSlot(number, SlotWriter(scoreboard, slot)) for number, slot in enumerate(slots, 1)]
+        self._free.reverse()
+        self.taken = 0
+
+    @property
+    def free(self) -> int:
+        """How many jobs more could run now."""
+        return len(self._free)
+
+    def take(self, server: int, function: int, handle: bytes, timeout_s: float | None) -> JobSlot:
+        """A job starts; there must be a free place."""
+        place = self._free.pop()
+        place.start_ns = time.monotonic_ns()
+        deadline_ns = place.start_ns + int(timeout_s * 1e9) if timeout_s else 0
+        place.slot.begin(server, function, handle, place.start_ns, deadline_ns)
+        self.taken += 1
+        return place
+
+    def show(self) -> None:
+        """Have the worker's own slot say how many are taken and how many jobs are done: once for many jobs."""
+        self._own_slot.serve(self.taken)
+
+    def give_back(self, place: JobSlot, *, failed: bool) -> None:
+        """Its job has ended."""
+        if not place.is_given_up:
+            self._end(place, failed=failed)
+        place.is_given_up = False
+        self._free.append(place)
+
+    def give_up(self, place: JobSlot) -> None:
+        """Its job has failed, and does not end: the place is neither free nor waited for."""
+        self._end(place, failed=True)
+        place.is_given_up = True
+
+    def _end(self, place: JobSlot, *, failed: bool) -> None:
+        self._own_slot.count(time.monotonic_ns() - place.start_ns, failed=failed)
+        self.taken -= 1
+        place.slot.free()

@@ -1,0 +1,125 @@
+"""Time limits of jobs that run side by side: JobTimeout, raised in the greenlet of the job whose time is up.
+
+The event loop delivers it to a job that waits for something, as they all do most of the time. A job that computes and
+lets nobody else run is reached by a signal (SIGALRM) instead, a moment later, and never in our own code that it calls.
+One that does not end after that is given up: it can't be ended, but the others need not suffer for it.
+"""
+
+import signal
+from collections.abc import Callable
+from math import inf
+from time import monotonic
+from types import FrameType, TracebackType
+from typing import Any, Final, TypeVar
+
+import gevent
+
+from gearman_manager.errors import JobTimeout
+
+_Result = TypeVar("_Result")
+#: How long after the limit the loop is taken to be blocked, and how often that is looked at again.
+BLOCKED_S: Final = 0.1
+#: What a function has for cleaning up after JobTimeout.
+CLEAN_UP_S: Final = 1.0
+
+
+class TimeoutsInGreenlets:
+    """One per process: it owns SIGALRM and the real-time interval timer."""
+
+    def __init__(self) -> None:
+        self._running: dict[object, GreenletTimeout] = {}
+        self._alarm_at = inf
+        signal.signal(signal.SIGALRM, self._alarm)
+
+    def begin(self, limit: "GreenletTimeout") -> None:
+        """The current greenlet runs user code under this limit."""
+        self._running[gevent.getcurrent()] = limit
+        self._arm(limit.deadline + BLOCKED_S)
+
+    def end(self) -> None:
+        """The current greenlet has left user code."""
+        self._running.pop(gevent.getcurrent(), None)
+        if not self._running:
+            self._alarm_at = inf
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    def _arm(self, at: float) -> None:
+        """Have the alarm ring at this moment, if it is not to ring earlier anyway."""
+        if at < self._alarm_at:
+            self._alarm_at = at
+            signal.setitimer(signal.ITIMER_REAL, max(at - monotonic(), 0.001))
+
+    def _alarm(self, _number: int, _frame: FrameType | None) -> None:
+        """In whichever greenlet has the processor: the loop's own, unless a job keeps it."""
+        self._alarm_at = inf
+        now = monotonic()
+        # Those past their limit are looked at again and again: the one that blocks the others may be one of them.
+        waiting = [limit.deadline for limit in self._running.values() if not limit.is_raised]
+        if waiting:
+            self._arm(max(min(waiting), now) + BLOCKED_S)
+        limit = self._running.get(gevent.getcurrent())
+        if limit is not None and now >= limit.deadline:
+            limit.interrupt()
+
+
+class GreenletTimeout:
+    """The limit of one job. Suspended within `with limit:`, for our own code that user code calls."""
+
+    __slots__ = ("_give_up", "_limits", "_suspended", "_timers", "deadline", "is_raised")
+
+    def __init__(self, limits: TimeoutsInGreenlets, give_up: Callable[[], None]) -> None:
+        """`give_up` is called, in a greenlet of its own, when the job goes on in spite of JobTimeout."""
+        self._limits = limits
+        self._give_up = give_up
+        self._timers: list[Any] = []
+        self._suspended = False
+        self.deadline = inf
+        self.is_raised = False
+
+    def call(self, function: Callable[[], _Result], timeout_s: float) -> _Result:
+        """Run user code for at most so many seconds, in the current greenlet.
+
+        Raises:
+            JobTimeout: it took longer.
+        """
+        self.deadline = monotonic() + timeout_s
+        self._start_timer(timeout_s, self._expire, gevent.getcurrent())
+        self._limits.begin(self)
+        try:
+            return function()
+        finally:
+            self.is_raised = True
+            self._limits.end()
+            for timer in self._timers:
+                timer.stop()
+                timer.close()
+
+    def interrupt(self) -> None:
+        """By the alarm, in the job's greenlet.
+
+        Raises:
+            JobTimeout: once, and not while suspended.
+        """
+        if not self.is_raised and not self._suspended:
+            self.is_raised = True
+            raise JobTimeout
+
+    def _expire(self, runner: "gevent.Greenlet[..., object]") -> None:
+        """By the loop, while the job waits; or after it gave way again, when the alarm was first."""
+        self._start_timer(CLEAN_UP_S, gevent.spawn, self._give_up)
+        if not self.is_raised:
+            self.is_raised = True
+            runner.throw(JobTimeout)
+
+    def _start_timer(self, after_s: float, callback: Callable[..., object], *arguments: object) -> None:
+        timer = gevent.get_hub().loop.timer(after_s)
+        timer.start(callback, *arguments, update=True)
+        self._timers.append(timer)
+
+    def __enter__(self) -> None:
+        self._suspended = True
+
+    def __exit__(
+        self, _type: type[BaseException] | None, _value: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self._suspended = False

@@ -1,0 +1,65 @@
+"""A worker's limits, in jobs, in memory and in open files: near one of them the supervisor is told.
+
+So a replacement is there before this worker goes.
+"""
+
+import errno
+import os
+import time
+
+from gearman_manager.ipc.scoreboard import SlotWriter, Wear
+from gearman_manager.worker.memory_gauge import MemoryGauge
+from gearman_manager.worker.order import Order
+
+
+class WearLimits:
+    """Tells the supervisor, once, that this worker reached a limit: a replacement is registered before it goes."""
+
+    def __init__(self, order: Order, slot: SlotWriter, doorbell: int) -> None:
+        self._slot = slot
+        self._doorbell = doorbell
+        self._jobs = 0
+        self._max_jobs = order.max_jobs
+        # A tenth of its jobs ahead, so that even short jobs leave time to fork a replacement.
+        self._warn_at = order.max_jobs - order.max_jobs // 10 if order.max_jobs else None
+        self._gauge = MemoryGauge(order.max_memory_bytes) if order.max_memory_bytes else None
+        self._told = False
+
+    @property
+    def jobs_left(self) -> int | None:
+        """How many jobs it may still take; None is no limit."""
+        return None if self._max_jobs is None else max(0, self._max_jobs - self._jobs)
+
+    def before_job(self) -> None:
+        """A job was assigned."""
+        self._jobs += 1
+        if self._jobs == self._warn_at:
+            self._tell(Wear.LAST_JOBS)
+
+    def after_job(self, *, failed: bool = False) -> None:
+        """The job's answer is ready."""
+        if self._told:
+            return
+        if self._gauge is not None and self._gauge.is_over(time.monotonic()):
+            self._tell(Wear.MEMORY)
+        elif failed and not _can_open():
+            self._tell(Wear.DESCRIPTORS)
+
+    def has_stuck_job(self) -> None:
+        """One of its jobs can't be ended."""
+        if not self._told:
+            self._tell(Wear.STUCK_JOB)
+
+    def _tell(self, wear: Wear) -> None:
+        self._told = True
+        self._slot.wear(wear)
+        os.eventfd_write(self._doorbell, 1)
+
+
+def _can_open() -> bool:
+    """Whether this process may have one more descriptor."""
+    try:
+        os.close(os.dup(0))
+    except OSError as error:
+        return error.errno not in (errno.EMFILE, errno.ENFILE)
+    return True

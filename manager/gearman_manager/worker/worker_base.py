@@ -1,0 +1,65 @@
+"""What the worker processes of every kind have: functions, hooks, limits, what they hear of their job servers.
+
+They differ in how they get jobs and how many they run at once: `worker` one, `concurrent_worker` several.
+"""
+
+import logging
+import os
+
+from gearman_client import Address, WorkerJob, WorkerObserver
+from gearman_manager.ipc.scoreboard import SlotWriter
+from gearman_manager.worker.function_call import FunctionCall, make_routines
+from gearman_manager.worker.order import Order, Shared, UserCode
+from gearman_manager.worker.wear import WearLimits
+
+_log = logging.getLogger("worker")
+
+
+class WorkerBase(WorkerObserver):
+    """The part of a worker's life that is the same for all."""
+
+    def __init__(self, order: Order, code: UserCode, shared: Shared) -> None:
+        """Run what user code does at the start; what that raises is the caller's."""
+        self._shared = shared
+        self._slot = SlotWriter(shared.scoreboard, order.slot)
+        self._slot.claim(os.getpid())
+        self._limits = WearLimits(order, self._slot, shared.doorbell)
+        self._announced = False
+        self._server_index = {address: index for index, address in enumerate(order.servers)}
+        self._hooks = code.hooks
+        self._hooks.worker_start()
+        self._routines = make_routines(order.functions, code)
+
+    def _routine_of(self, assigned: WorkerJob) -> FunctionCall | None:
+        """What runs this job; None, and the job has failed, if that is nothing of ours."""
+        routine = self._routines.get(assigned.function)
+        if routine is None:
+            _log.error("%s assigned a job of %s, which is not registered", assigned.server, assigned.function)
+            assigned.fail()
+        return routine
+
+    def _tear_down(self) -> None:
+        """The last answer is given."""
+        for routine in self._routines.values():
+            routine.teardown()
+        self._hooks.worker_stop()
+
+    def connected(self, address: Address) -> None:
+        """Registered with a server: the first time, the supervisor is told."""
+        _log.debug("registered with %s", address)
+        if not self._announced:
+            self._announced = True
+            self._slot.idle()
+            os.eventfd_write(self._shared.doorbell, 1)
+
+    def disconnected(self, address: Address, reason: str) -> None:
+        """A server went away; the client library keeps trying to come back."""
+        _log.info("job server %s: %s; trying again", address, reason)
+
+    def result_lost(self, address: Address, handle: str) -> None:
+        """The answer did not reach its server, or nobody knows: the server will run the job again."""
+        _log.warning("the answer to %s may be lost with its connection to %s", handle, address)
+
+    def server_error(self, address: Address, code: str, text: str) -> None:
+        """An answer came too late, for instance."""
+        _log.warning("job server %s says %s: %s", address, code, text)

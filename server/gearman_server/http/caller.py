@@ -1,0 +1,144 @@
+"""One HTTP request's session with the broker: submits a job, and collects what is said about it.
+
+The greenlet of the request waits here; the loop wakes it when packets have come, or when its peer has gone.
+"""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from gevent.event import Event
+
+from gearman_client.packet import RESPONSE_MAGIC, Packet, PacketParser, PacketType
+from gearman_server.errors import ServerError
+from gearman_server.jobs.session import Identity
+
+if TYPE_CHECKING:
+    from gearman_server.edge.listener import Listener
+
+_READABLE: Final = 1
+#: What the peer did wrong, by the ERROR's code; anything else is a trouble of the server's.
+_CALLERS_FAULTS: Final = (b"ARGUMENT_TOO_LARGE", b"INVALID_FUNCTION_NAME", b"INVALID_ARGUMENT", b"INVALID_PACKET")
+
+
+class CallerGoneError(ServerError):
+    """Nobody waits for the answer any more, or the server is ending."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutcome:
+    """How a request ends: an HTTP status, the packet that ended it, the job's handle, and the answer's body."""
+
+    status: str
+    command: str
+    handle: bytes
+    body: bytes = b""
+
+
+class Caller:
+    """A session without a Gearman connection. The listener takes it for one."""
+
+    def __init__(self, listener: Listener, identity: Identity, peer: Any) -> None:
+        self._listener = listener
+        self._peer = peer
+        self._parser = PacketParser(RESPONSE_MAGIC, max_body_bytes=2**32)
+        self._packets: list[Packet] = []
+        self._changed = Event()
+        self._is_closed = False
+        self.session = listener.register(self, identity, peer.fileno())
+        self.session.client_id = b"http"
+        self.session.wants_exceptions = True
+        self._peer_watcher: Any = listener.loop.io(peer.fileno(), _READABLE)
+        self._peer_watcher.start(self._on_peer)
+
+    def call(self, packet: Packet, *, is_background: bool) -> JobOutcome:
+        """Submit the job, and wait until it has ended; for a background job until it was accepted.
+
+        Raises:
+            CallerGoneError: the peer has gone, or the server is ending.
+        """
+        self._listener.dispatch(self, [packet])
+        self._listener.flush_soon()
+        handle, pieces, size_bytes = b"", [], 0
+        while True:
+            packet_type, body = self._next()
+            if packet_type == PacketType.JOB_CREATED:
+                handle = body
+                if is_background:
+                    return JobOutcome("200 OK", "JOB_CREATED", handle)
+            elif packet_type == PacketType.WORK_DATA:
+                pieces.append(body.partition(b"\0")[2])
+                size_bytes += len(pieces[-1])
+                if size_bytes > self._listener.settings.max_backlog_bytes:
+                    return JobOutcome("502 Bad Gateway", "WORK_DATA", handle, b"the result is too large\n")
+            elif packet_type in _ENDINGS:
+                return _ended(packet_type, body, handle, pieces)
+
+    def _next(self) -> Packet:
+        while not self._packets:
+            if self._is_closed:
+                raise CallerGoneError("closed")
+            self._changed.wait()
+            self._changed.clear()
+        return self._packets.pop(0)
+
+    def _on_peer(self) -> None:
+        """The peer has sent something while it should wait: its next request, or the end."""
+        try:
+            is_gone = not self._peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            is_gone = True
+        self._peer_watcher.stop()
+        if is_gone:
+            self.close("closed by the peer")
+
+    # --- what the listener calls
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something is ready for the peer."""
+        return bool(self.session.out or self._packets)
+
+    def flush(self) -> None:
+        """Take what the broker has left."""
+        out = self.session.out
+        if out:
+            self._packets += self._parser.feed(b"".join(out))
+            out.clear()
+            self._changed.set()
+        if self.session.ending is not None:
+            self.close(self.session.ending)
+
+    def close(self, reason: str) -> None:
+        """The session is over: a job that nobody else waits for is abandoned. Closing twice does nothing."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._peer_watcher.stop()
+        self._peer_watcher.close()
+        self._listener.forget(self, reason)
+        self._listener.flush_soon()
+        self._changed.set()
+
+
+_ENDINGS: Final = (
+    PacketType.WORK_COMPLETE,
+    PacketType.WORK_FAIL,
+    PacketType.WORK_EXCEPTION,
+    PacketType.ERROR,
+)
+
+
+def _ended(packet_type: int, body: bytes, handle: bytes, pieces: list[bytes]) -> JobOutcome:
+    command = PacketType(packet_type).name
+    first, _, rest = body.partition(b"\0")
+    if packet_type == PacketType.WORK_COMPLETE:
+        return JobOutcome("200 OK", command, handle, b"".join([*pieces, rest]))
+    if packet_type == PacketType.ERROR:
+        status = "400 Bad Request" if first in _CALLERS_FAULTS else "503 Service Unavailable"
+        return JobOutcome(status, command, handle, first + b": " + rest + b"\n")
+    return JobOutcome("502 Bad Gateway", command, handle, rest or b"the job failed\n")

@@ -1,0 +1,51 @@
+"""Which HTTP ports a server has, each loaded only where it is asked for: most servers have none."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gearman_server.broker import Broker
+    from gearman_server.edge.listener import Listener
+    from gearman_server.http.port import HttpPort
+    from gearman_server.jobs.access import AccessList
+
+
+def open_http_ports(
+    broker: Broker,
+    listener: Listener,
+    sockets: Mapping[str, Sequence[socket.socket]],
+    allowed: AccessList | None,
+) -> list[HttpPort]:
+    """Serve jobs on the sockets for `http`, and metrics on those for `metrics`."""
+    opened = []
+    if "http" in sockets:
+        opened.append(_job_port(listener, allowed))
+        opened[-1].listen(sockets["http"])
+    if "metrics" in sockets:
+        opened.append(_metrics_port(broker, listener, allowed))
+        opened[-1].listen(sockets["metrics"])
+    return opened
+
+
+def _job_port(listener: Listener, allowed: AccessList | None) -> HttpPort:
+    from gearman_server.http.jobs import JobApplication
+    from gearman_server.http.port import HttpPort, HttpSettings
+
+    return HttpPort(JobApplication(listener), listener.loop, HttpSettings(allowed))
+
+
+def _metrics_port(broker: Broker, listener: Listener, allowed: AccessList | None) -> HttpPort:
+    """Counting costs something for each job, so it is done only where somebody can read the counts."""
+    from gearman_server.http.metrics import Metrics
+    from gearman_server.http.metrics_application import MetricsApplication
+    from gearman_server.http.port import HttpPort, HttpSettings
+    from gearman_server.http.results import page_of
+
+    application = MetricsApplication(
+        Metrics(broker).registry(), lambda: broker.store_trouble, partial(page_of, broker.table)
+    )
+    return HttpPort(application, listener.loop, HttpSettings(allowed, max_connections=32))

@@ -1,0 +1,119 @@
+"""`GET /jobs/HANDLE` on the metrics port: what became of a background job, as JSON or as the bare result. Pure.
+
+Read-only, and only what is kept (`keep_result`); whoever may connect to the port may ask for any handle.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import parse_qs
+
+from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType
+from gearman_server.jobs.job import JobState
+from gearman_server.jobs.kept_results import Ending
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.job import Job
+    from gearman_server.jobs.job_table import JobTable
+    from gearman_server.jobs.kept_results import KeptResult
+
+PREFIX: Final = "/jobs/"
+_JSON: Final = "application/json"
+_BYTES: Final = "application/octet-stream"
+_TEXT: Final = "text/plain; charset=utf-8"
+_STATES: Final = {JobState.QUEUED: "waiting", JobState.DELAYED: "delayed", JobState.RUNNING: "running"}
+_REPORTS: Final = {int(PacketType.WORK_DATA): "data", int(PacketType.WORK_WARNING): "warning"}
+_UNKNOWN: Final = b"no result of such a job is kept: there was no such job, or it is long over\n"
+_EXPIRED: Final = b"this job's result has expired: its time is over, or newer results needed the room\n"
+_NOT_KEPT: Final = b"this job's result will not be kept: its function has no keep_result, or it is a foreground job\n"
+_UNREAD: Final = b"stored jobs are still being read, and this may be one of them\n"
+
+
+class HttpAnswer(NamedTuple):
+    """An answer."""
+
+    status: str
+    body: bytes
+    content_type: str = _TEXT
+
+
+def page_of(table: JobTable, path: str, query: str, accept: str) -> HttpAnswer:
+    """The answer to `GET /jobs/HANDLE`. `path` is as WSGI has it: each byte a character."""
+    handle = path.removeprefix(PREFIX).encode("latin-1", "replace")
+    job = table.results.unfinished(handle)
+    if job is not None:
+        if job.function.keep_result_s is None or not job.background:
+            return HttpAnswer("404 Not Found", _NOT_KEPT)
+        return HttpAnswer("202 Accepted", _encoded(_unfinished(job)), _JSON)
+    result = table.results.kept.get(handle)
+    if result is not None:
+        is_raw = "raw" in parse_qs(query, keep_blank_values=True) or _wants_bytes(accept)
+        return _raw(result) if is_raw else HttpAnswer("200 OK", _encoded(_finished(result)), _JSON)
+    if table.results.kept.has_expired(handle):
+        return HttpAnswer("410 Gone", _EXPIRED)
+    if table.replay is not None:
+        return HttpAnswer("503 Service Unavailable", _UNREAD)
+    return HttpAnswer("404 Not Found", _UNKNOWN)
+
+
+def _wants_bytes(accept: str) -> bool:
+    kinds = [kind.partition(";")[0].strip().lower() for kind in accept.split(",")]
+    return _BYTES in kinds and _JSON not in kinds
+
+
+def _raw(result: KeptResult) -> HttpAnswer:
+    if result.ending is Ending.COMPLETE:
+        return HttpAnswer("200 OK", result.content, _BYTES)
+    if result.ending is Ending.TOO_LARGE:
+        return HttpAnswer("410 Gone", b"the job is complete, and its result was too large to be kept\n")
+    return HttpAnswer("410 Gone", b"the job has failed: " + (result.content or b"no reason was given") + b"\n")
+
+
+def _unfinished(job: Job) -> dict[str, Any]:
+    return {
+        "handle": _text(job.handle),
+        "function": _text(job.function.name),
+        "state": _STATES[job.state],
+        "progress": _progress(*(job.rare.progress or (b"0", b"0"))),
+    }
+
+
+def _finished(result: KeptResult) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "handle": _text(result.handle),
+        "function": _text(result.function),
+        "state": _text(result.ending.value),
+        "progress": _progress(result.numerator, result.denominator),
+        "ended_at": round(result.ended_at, 3),
+        "expires_at": round(result.expires_at, 3),
+        "reports": _reports(result.reports),
+        "lost_bytes": result.lost_bytes,
+    }
+    return told | _content("result" if result.ending is Ending.COMPLETE else "reason", result.content)
+
+
+def _reports(packets: bytes) -> list[dict[str, str]]:
+    parsed = PacketParser(RESPONSE_MAGIC).feed(packets)
+    return [{"kind": _REPORTS[kind]} | _content("text", body.partition(b"\0")[2]) for kind, body in parsed]
+
+
+def _content(name: str, content: bytes) -> dict[str, str]:
+    """JSON has no bytes: what is no text is given in base 64, and its name says so."""
+    try:
+        return {name: content.decode()}
+    except UnicodeDecodeError:
+        return {f"{name}_base64": base64.b64encode(content).decode()}
+
+
+def _progress(numerator: bytes, denominator: bytes) -> dict[str, str]:
+    return {"numerator": _text(numerator), "denominator": _text(denominator)}
+
+
+def _text(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")
+
+
+def _encoded(told: dict[str, Any]) -> bytes:
+    return json.dumps(told).encode() + b"\n"

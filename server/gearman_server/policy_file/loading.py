@@ -1,0 +1,46 @@
+"""Brings a policies file into a running broker: at the start, and again when the operator asks for it.
+
+The file's parser is imported when there is a file: its libraries would cost a server that has none memory and time.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from gearman_server.errors import PolicyFileError
+from gearman_server.log import NOTICE, logger
+
+if TYPE_CHECKING:
+    from gearman_server.broker import Broker
+    from gearman_server.jobs.policies import PolicyFile
+
+
+def read_policies(path: str) -> PolicyFile:
+    """The policies in a file. Its path becomes an absolute one: a daemon leaves the folder it was started in.
+
+    Raises:
+        PolicyFileError: with everything that is wrong with it.
+    """
+    from gearman_server.policy_file import file
+
+    return file.read_policies(os.path.abspath(path))
+
+
+def use_policies(broker: Broker, file: PolicyFile, now: float) -> None:
+    """From now on, which is `now` (monotonic seconds), the broker follows what the file says."""
+    broker.use_policies(file.by_function)
+    broker.use_schedules(file.schedules, now)
+
+
+def reread_policies(broker: Broker, path: str, now: float) -> None:
+    """Read the file anew. With anything wrong in it, what held before goes on."""
+    try:
+        file = read_policies(path)
+    except PolicyFileError as failure:
+        for problem in failure.problems:
+            logger.error("the policies stay as they were: %s", problem)
+    else:
+        use_policies(broker, file, now)
+        functions, schedules = len(file.by_function), len(file.schedules)
+        logger.log(NOTICE, "policies read again from %s, for %d functions, %d schedules", path, functions, schedules)

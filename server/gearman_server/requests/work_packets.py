@@ -1,0 +1,152 @@
+"""The WORK_* packets: progress, data and end of a job, from the worker that has it to clients that wait. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gearman_client.extensions import WORK_FAILURE, WORK_FAILURE_ARGUMENTS
+from gearman_client.packet import PacketType
+from gearman_server.errors import MalformedPacketError, RefusedError
+from gearman_server.jobs.attempts import Failure, Verdict
+from gearman_server.jobs.events import JobEnded
+from gearman_server.jobs.kept_results import Ending
+from gearman_server.jobs.replies import forwarded
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.attempts import Attempts
+    from gearman_server.jobs.job import Job
+    from gearman_server.jobs.job_table import JobTable
+    from gearman_server.jobs.session import Session
+    from gearman_server.requests.submissions import Handler
+
+_WORK_COMPLETE: Final = int(PacketType.WORK_COMPLETE)
+
+#: Ten years: what is longer was not meant.
+MAX_WAIT_S: Final = 3650 * 86400.0
+_FAILED: Final = Failure("WORK_FAIL")
+
+# The texts are gearmand's.
+_NOT_FOUND: Final = b"Job given in work result not found"
+_NO_SUCH_JOB: Final = b"Job does not exist on server"
+_NO_JOB_FOR_EXCEPTION: Final = b"An exception was received for a job that does not exist"
+
+
+class WorkPackets:
+    """Handlers of the WORK_* packets. They are accepted from the connection that holds the job alone."""
+
+    def __init__(self, table: JobTable, attempts: Attempts) -> None:
+        self._table = table
+        self._attempts = attempts
+
+    def handlers(self) -> dict[int, Handler]:
+        """By packet type."""
+        return {
+            PacketType.WORK_COMPLETE: self._complete,
+            PacketType.WORK_FAIL: self._fail,
+            PacketType.WORK_EXCEPTION: self._exception,
+            WORK_FAILURE: self._failure,
+            PacketType.WORK_STATUS: self._status,
+            PacketType.WORK_DATA: self._data,
+            PacketType.WORK_WARNING: self._warning,
+        }
+
+    def _complete(self, session: Session, body: bytes, now: float) -> None:
+        at = body.find(b"\0")
+        if at < 0:
+            raise MalformedPacketError("WORK_COMPLETE takes handle and result")
+        job = session.assigned.get(body[:at])
+        if job is None:
+            raise RefusedError(b"JOB_NOT_FOUND", _NOT_FOUND)
+        if job.listeners:
+            self._table.tell(job, forwarded(_WORK_COMPLETE, body))
+        self._table.release_worker(job)
+        if job.function.keep_result_s is not None:
+            self._table.results.end(job, Ending.COMPLETE, body[at + 1 :])
+        self._table.end(job)
+        if job.function.counts is not None:
+            job.function.counts[job.priority].note_completion(now - job.since)
+        if self._table.events.wants_jobs:
+            self._table.events.emit(JobEnded(job.handle, job.function.name, "WORK_COMPLETE"))
+
+    def _fail(self, session: Session, body: bytes, _now: float) -> None:
+        handle = body.partition(b"\0")[0]
+        job = session.assigned.get(handle)
+        if job is None:
+            if handle and handle == session.excepted_handle:
+                session.excepted_handle = b""
+                return
+            raise RefusedError(b"JOB_NOT_FOUND", _NOT_FOUND)
+        self._attempts.fail(job, _FAILED)
+
+    def _exception(self, session: Session, body: bytes, _now: float) -> None:
+        """An exception ends the attempt. Who did not ask for exceptions gets a plain WORK_FAIL.
+
+        Perl's worker sends a WORK_FAIL behind it, and dies of the ERROR that gearmand answers: one is forgiven.
+        """
+        job = _assigned_job(session, body, _NO_JOB_FOR_EXCEPTION)
+        session.excepted_handle = job.handle
+        self._attempts.fail(job, Failure("WORK_EXCEPTION", body[len(job.handle) + 1 :]))
+
+    def _failure(self, session: Session, body: bytes, _now: float) -> None:
+        """Ours: a failure with its traceback, and what the worker wants to become of the job."""
+        arguments = body.split(b"\0", WORK_FAILURE_ARGUMENTS - 1)
+        if len(arguments) != WORK_FAILURE_ARGUMENTS:
+            raise MalformedPacketError("WORK_FAILURE takes handle, verdict, wait, attempts, reason and traceback")
+        _, verdict, wait, attempts, reason, traceback = arguments
+        failure = Failure(
+            "WORK_FAILURE", reason, traceback, _verdict(verdict), _wait_s(wait), _number(attempts, "attempts")
+        )
+        self._attempts.fail(_assigned_job(session, body, _NO_JOB_FOR_EXCEPTION), failure)
+
+    def _status(self, session: Session, body: bytes, _now: float) -> None:
+        arguments = body.split(b"\0", 2)
+        if len(arguments) != 3:
+            raise MalformedPacketError("WORK_STATUS takes handle, numerator and denominator")
+        job = _assigned_job(session, body, _NOT_FOUND)
+        job.with_extras().progress = (arguments[1], arguments[2])
+        packet = forwarded(PacketType.WORK_STATUS, body)
+        self._table.tell(job, packet)
+        if job.function.keep_result_s is not None:
+            self._table.results.pass_on(job, packet)
+
+    def _data(self, session: Session, body: bytes, _now: float) -> None:
+        job = _assigned_job(session, body, _NO_SUCH_JOB)
+        self._report(job, forwarded(PacketType.WORK_DATA, body))
+
+    def _warning(self, session: Session, body: bytes, _now: float) -> None:
+        job = _assigned_job(session, body, _NO_SUCH_JOB)
+        self._report(job, forwarded(PacketType.WORK_WARNING, body))
+
+    def _report(self, job: Job, packet: bytes) -> None:
+        self._table.tell(job, packet)
+        if job.function.keep_result_s is not None:
+            self._table.results.report(job, packet)
+
+
+def _verdict(name: bytes) -> Verdict:
+    try:
+        return Verdict(name)
+    except ValueError:
+        raise MalformedPacketError("a verdict is fail, retry or reject") from None
+
+
+def _wait_s(digits: bytes) -> float | None:
+    milliseconds = _number(digits, "wait")
+    return None if milliseconds is None else min(milliseconds / 1000, MAX_WAIT_S)
+
+
+def _number(digits: bytes, what: str) -> int | None:
+    """A whole number; nothing stands for None."""
+    if digits and not (digits.isdigit() and len(digits) <= 18):
+        raise MalformedPacketError(f"{what} is a whole number or nothing")
+    return int(digits) if digits else None
+
+
+def _assigned_job(session: Session, body: bytes, not_found: bytes) -> Job:
+    at = body.find(b"\0")
+    if at < 0:
+        raise MalformedPacketError("the packet takes a handle and more, its body holds one argument")
+    job = session.assigned.get(body[:at])
+    if job is None:
+        raise RefusedError(b"JOB_NOT_FOUND", not_found)
+    return job

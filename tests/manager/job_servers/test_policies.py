@@ -1,0 +1,83 @@
+"""What the bundled job server is told of the functions."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gearman_manager.config import FoundFunction, lay_out, load
+from gearman_manager.job_servers.policies import policies_of, provisional_policies, write_policies
+from gearman_manager.units import UnitError, check_rate
+from gearman_server.jobs.policies import FunctionPolicy, Rate
+from gearman_server.policy_file.file import read_policies
+
+CONFIG = """
+server:
+prefix: acme.
+defaults: {rate: 5/s, retries: 1}
+functions:
+  mail: {timeout: 1.5s, retries: 4, backoff: 30s, max_backoff: 2m, crash_retries: 0, max_queue: 10, max_running: 2,
+    keep_result: 1d}
+  free: {rate: 0, retries: 0}
+"""
+MAIL = FunctionPolicy(
+    timeout_s=1.5,
+    retries=4,
+    crash_retries=0,
+    backoff_s=30,
+    max_backoff_s=120,
+    max_queue=10,
+    max_running=2,
+    rate=Rate(5, 1),
+    keep_result_s=86400,
+)
+FREE = FunctionPolicy(crash_retries=3)
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., dict[bytes, FunctionPolicy]]:
+    """What the server makes of what the manager writes for a configuration."""
+
+    def read(*found: FoundFunction) -> dict[bytes, FunctionPolicy]:
+        file = tmp_path / "config.yaml"
+        file.write_text(CONFIG)
+        (tmp_path / "workers").mkdir()
+        config = load(file, {})
+        policies = policies_of(lay_out(config, found, 2).functions) if found else provisional_policies(config)
+        written = tmp_path / "policies.yaml"
+        assert write_policies(written, policies, {})
+        assert not write_policies(written, policies, {})
+        return dict(read_policies(str(written)).by_function)
+
+    return read
+
+
+def test_the_server_understands_every_key(read: Callable[..., dict[bytes, FunctionPolicy]]) -> None:
+    found = [FoundFunction(name, f"workers/{name}.py", 1, {}) for name in ("mail", "free", "other")]
+    assert read(*found) == {
+        b"acme.mail": MAIL,
+        b"acme.free": FREE,
+        b"acme.other": FunctionPolicy(retries=1, crash_retries=3, rate=Rate(5, 1)),
+    }
+
+
+def test_before_the_modules_are_loaded_it_is_told_what_the_file_says(
+    read: Callable[..., dict[bytes, FunctionPolicy]],
+) -> None:
+    assert read() == {b"acme.mail": MAIL, b"mail": MAIL, b"acme.free": FREE, b"free": FREE}
+
+
+@pytest.mark.parametrize("rate", ["1/s", "100/m", "100000/d"])
+def test_rates(rate: str) -> None:
+    assert check_rate(rate) == rate
+
+
+@pytest.mark.parametrize("rate", [0, "0"])
+def test_no_rate(rate: object) -> None:
+    assert check_rate(rate) == ""
+
+
+@pytest.mark.parametrize("rate", [5, "5", "0/s", "100001/s", "5/w", "5 / s", "-1/s", [], True, False])
+def test_what_is_no_rate(rate: object) -> None:
+    with pytest.raises(UnitError, match="such as 5/s or 100/m"):
+        check_rate(rate)

@@ -1,0 +1,86 @@
+"""Which function keys hold on job servers that a manager did not start."""
+
+from dataclasses import replace
+
+import pytest
+
+from gearman_manager.config import ResolvedFunction
+from gearman_manager.job_servers.policy_gaps import MAX_LISTED, policy_gaps
+
+NOTHING = b"*\t-\t0\t-\t10\t600\t-\t-\t-\n"
+FOREIGN = "can't hold: this job server is no gearman-server and has no policies"
+PLAIN = ResolvedFunction(
+    name="f",
+    module_name="f",
+    pool="f",
+    file="workers/f.py",
+    line=1,
+    timeout_s=60,
+    retries=0,
+    crash_retries=3,
+    backoff_s=10,
+    max_backoff_s=600,
+    keep_result_s=None,
+    max_queue=None,
+    max_running=None,
+    rate=None,
+    settings={},
+)
+DEMANDING = replace(
+    PLAIN,
+    retries=3,
+    crash_retries=1,
+    backoff_s=30,
+    max_backoff_s=60,
+    max_queue=5,
+    max_running=2,
+    rate="100/m",
+    keep_result_s=3600,
+)
+
+
+@pytest.mark.parametrize("answer", [None, NOTHING + b".\n"])
+def test_what_nobody_wrote_is_no_promise(answer: bytes | None) -> None:
+    assert policy_gaps({"f": PLAIN}, answer) == []
+
+
+def test_a_foreign_server_keeps_none() -> None:
+    assert policy_gaps({"f": DEMANDING}, None) == [
+        f"functions.f.max_queue: 5 {FOREIGN}",
+        f"functions.f.max_running: 2 {FOREIGN}",
+        f"functions.f.keep_result: 1h {FOREIGN}",
+        f"functions.f.retries: 3 {FOREIGN}",
+        f"functions.f.backoff: 30s {FOREIGN}",
+        f"functions.f.max_backoff: 1m {FOREIGN}",
+        f"functions.f.crash_retries: 1 {FOREIGN}",
+        f"functions.f.rate: 100/m {FOREIGN}",
+    ]
+
+
+def test_a_programs_timeout_is_the_servers_business() -> None:
+    assert policy_gaps({"f": replace(PLAIN, file="")}, None) == [f"functions.f.timeout: 1m {FOREIGN}"]
+
+
+def test_an_independent_server_keeps_what_it_was_told_itself() -> None:
+    same = NOTHING + b"f\t-\t3\t1\t30\t60\t5\t2\t100/60\t3600\n.\n"
+    assert policy_gaps({"f": DEMANDING}, same) == []
+    other = NOTHING + b"f\t-\t3\t1\t30\t60\t-\t7\t100/3600\n.\n"
+    says = "does not hold: this job server's own policies say"
+    assert policy_gaps({"f": DEMANDING}, other) == [
+        f"functions.f.max_queue: 5 {says} no limit",
+        f"functions.f.max_running: 2 {says} 7",
+        f"functions.f.keep_result: 1h {says} none",
+        f"functions.f.rate: 100/m {says} 100/h",
+    ]
+
+
+def test_a_function_that_it_has_no_policy_for_has_its_default() -> None:
+    [first, *_] = policy_gaps({"f": replace(PLAIN, retries=3)}, NOTHING + b".\n")
+    assert first == "functions.f.retries: 3 does not hold: this job server's own policies say 0"
+
+
+def test_of_very_many_some_are_listed() -> None:
+    functions = {f"f{number:03}": replace(PLAIN, max_running=1) for number in range(MAX_LISTED + 5)}
+    sentences = policy_gaps(functions, None)
+    assert len(sentences) == MAX_LISTED + 1
+    assert sentences[-1] == "and 5 more"

@@ -1,0 +1,51 @@
+"""What the pools may have together, under the global cap and in the room that the host has."""
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from gearman_manager.scaling.allotment import Room, Wish, grant
+
+
+@pytest.mark.parametrize(
+    ("wishes", "cap", "room", "sizes"),
+    [
+        ({"a": Wish(8, 1, 3), "b": Wish(2, 0, 0)}, None, None, {"a": 8, "b": 2}),
+        ({"a": Wish(8, 1, 1), "b": Wish(2, 1, 1)}, 10, None, {"a": 8, "b": 2}),
+        # Too little for all: the smallest gets the next one, the minima come first.
+        ({"a": Wish(8, 1, 1), "b": Wish(8, 1, 1)}, 6, None, {"a": 3, "b": 3}),
+        ({"a": Wish(8, 4, 4), "b": Wish(8, 0, 0)}, 5, None, {"a": 4, "b": 1}),
+        # Nobody starts before the one whose place it takes has gone.
+        ({"a": Wish(8, 1, 6), "b": Wish(8, 0, 0)}, 6, None, {"a": 3, "b": 0}),
+        ({"a": Wish(8, 1, 3, leaving=1), "b": Wish(8, 0, 0)}, 6, None, {"a": 3, "b": 2}),
+        # The host's room ends nobody and never holds a minimum back.
+        ({"a": Wish(8, 1, 3), "b": Wish(2, 2, 0)}, None, Room(0, "max_load"), {"a": 3, "b": 2}),
+        ({"a": Wish(8, 1, 3), "b": Wish(4, 1, 1)}, None, Room(3, "max_load"), {"a": 4, "b": 3}),
+        ({"a": Wish(1, 1, 3)}, None, Room(0, "max_load"), {"a": 1}),
+        ({"a": Wish(8, 1, 1), "b": Wish(8, 1, 1)}, 6, Room(1, "max_load"), {"a": 2, "b": 1}),
+    ],
+)
+def test_grant(wishes: dict[str, Wish], cap: int | None, room: Room | None, sizes: dict[str, int]) -> None:
+    assert grant(wishes, cap, room) == sizes
+
+
+WISHES = st.builds(
+    lambda minimum, more, serving, leaving: Wish(minimum + more, minimum, serving, leaving),
+    *(st.integers(0, 6), st.integers(0, 30), st.integers(0, 40), st.integers(0, 5)),
+)
+
+
+@example({name: Wish(0, 0, 0) for name in "ab"} | {"c": Wish(2, 1, 0, 1)}, 1, None)  # its leaver counts beside its min
+@given(st.dictionaries(st.sampled_from("abcdef"), WISHES), st.integers(0, 60), st.none() | st.integers(-5, 40))
+def test_the_cap_and_the_bounds_always_hold(wishes: dict[str, Wish], spare: int, room: int | None) -> None:
+    cap = sum(wish.minimum for wish in wishes.values()) + spare
+    sizes = grant(wishes, cap, None if room is None else Room(room, "a guard"))
+    assert sum(sizes.values()) <= cap
+    for name, wish in wishes.items():
+        assert wish.minimum <= sizes[name] <= wish.wanted
+    started = {name: max(0, sizes[name] - wish.serving) for name, wish in wishes.items()}
+    beyond_min = sum(min(count, max(0, sizes[name] - wishes[name].minimum)) for name, count in started.items())
+    assert room is None or beyond_min <= max(0, room)
+    # However many are there now: as soon as those without a place have gone, no more than the cap are there.
+    present = sum(wish.serving + wish.leaving for wish in wishes.values())
+    assert present + sum(started.values()) <= max(cap, present + sum(wish.minimum for wish in wishes.values()))

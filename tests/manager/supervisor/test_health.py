@@ -1,0 +1,72 @@
+"""What counts as up, and the line that says how the manager does."""
+
+import pytest
+
+from gearman_manager.pools.pool import Pool, WorkerEvent
+from gearman_manager.supervisor.health import Health, health_of
+
+SERVERS: dict[str, bool | None] = {"a:4730": True}
+
+
+def pool(name: str, *, target: int, registered: int = 0) -> Pool:
+    """A pool that wants so many workers and has so many."""
+    made = Pool(name)
+    made.arrange("1")
+    made.target = target
+    for _ in range(registered):
+        worker = made.new_worker(0.0)
+        made.event(worker.name, WorkerEvent.FORKED, 0.0)
+        made.event(worker.name, WorkerEvent.REGISTERED, 0.0)
+    return made
+
+
+def standing(*pools: tuple[Pool, int], servers: dict[str, bool | None] = SERVERS, busy: int = 0) -> Health:
+    return health_of(pools, {"any": busy}, servers)
+
+
+def failing() -> Pool:
+    made = pool("bad", target=1)
+    for _ in range(5):
+        worker = made.new_worker(0.0)
+        made.event(worker.name, WorkerEvent.FORKED, 0.0)
+        made.crashed(worker.name, 0.0, registered=False, jitter=0.5)
+    return made
+
+
+def paused() -> Pool:
+    made = pool("paused", target=2)
+    made.pause()
+    return made
+
+
+@pytest.mark.parametrize(
+    ("pools", "servers", "is_up"),
+    [
+        ((), SERVERS, True),
+        (((pool("p", target=2, registered=1), 2),), SERVERS, False),
+        (((pool("p", target=2, registered=2), 2),), SERVERS, True),
+        (((pool("p", target=8, registered=2), 2),), SERVERS, True),  # it grows: that is not waited for
+        (((pool("p", target=1, registered=1), 2),), SERVERS, True),  # limits.max_workers holds
+        (((pool("p", target=0), 0),), SERVERS, True),
+        (((failing(), 1), (pool("p", target=1, registered=1), 1)), SERVERS, True),
+        (((failing(), 1), (pool("p", target=1), 1)), SERVERS, False),
+        (((paused(), 2),), SERVERS, True),
+        (((pool("p", target=1), 1),), {"a:4730": False, "b:4730": False}, True),
+        (((pool("p", target=1), 1),), {"a:4730": False, "b:4730": None}, False),
+        (((pool("p", target=1), 1),), {"a:4730": False, "b:4730": True}, False),
+        (((pool("p", target=1), 1),), {}, False),
+    ],
+)
+def test_it_is_up_once_nothing_that_can_come_is_missing(
+    pools: tuple[tuple[Pool, int], ...], servers: dict[str, bool | None], is_up: bool
+) -> None:
+    assert standing(*pools, servers=servers).is_up is is_up
+
+
+def test_the_text_names_what_is_not_as_it_should_be() -> None:
+    fine = standing((pool("p", target=1, registered=1), 1), busy=1)
+    assert fine.text == "1 worker in 1 pool, 1 busy"
+    not_fine = standing((failing(), 1), (pool("late", target=2), 2), servers={"a:4730": False, "b:4730": True})
+    assert not_fine.text == (
+        "0 workers in 2 pools, 0 busy; starting: late; failing: bad; no answer from job server: a:4730"
+    )

@@ -1,0 +1,31 @@
+"""What a function can raise to decide about its job."""
+
+import pytest
+
+from gearman_manager import Reject, Retry
+from gearman_manager.verdict import DEFAULT_ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    ("after", "seconds"), [(None, None), ("10m", 600), ("250ms", 0.25), (30, 30), (0.5, 0.5), (0, 0)]
+)
+def test_a_wait_is_a_duration_or_a_number_of_seconds(after: str | float | None, seconds: float | None) -> None:
+    assert Retry(after=after).after_s == seconds
+
+
+@pytest.mark.parametrize("after", ["10", "soon", -1, "-1s", float("nan"), float("inf"), "9999d"])
+def test_what_is_no_wait_is_refused(after: str | float) -> None:
+    with pytest.raises(ValueError, match=r"duration|too long"):
+        Retry(after=after)
+
+
+def test_attempts_are_bounded_unless_the_function_wishes_otherwise() -> None:
+    assert Retry().attempts == DEFAULT_ATTEMPTS
+    assert Retry(attempts=None).attempts is None
+    with pytest.raises(ValueError, match="a number from 1 up"):
+        Retry(attempts=0)
+
+
+def test_the_reason_is_their_text() -> None:
+    assert str(Retry("the server is busy", after=1)) == "the server is busy"
+    assert str(Reject("no such customer")) == "no such customer"

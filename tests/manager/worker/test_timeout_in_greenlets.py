@@ -1,0 +1,114 @@
+"""JobTimeout among jobs that run side by side: raised in the one whose time is up, and never in our own code."""
+
+import subprocess
+import sys
+from textwrap import dedent
+
+PRELUDE = """
+from gevent import monkey; monkey.patch_all()
+import time
+import gevent
+from gearman_manager.worker import timeout_in_greenlets
+from gearman_manager.errors import JobTimeout
+from gearman_manager.worker.timeout_in_greenlets import GreenletTimeout, TimeoutsInGreenlets
+
+timeout_in_greenlets.CLEAN_UP_S = 0.2
+limits = TimeoutsInGreenlets()
+given_up = []
+
+def limit(name="job"):
+    return GreenletTimeout(limits, lambda: given_up.append(name))
+
+def compute(seconds):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+def run(name, function, timeout_s):
+    try:
+        return name, limit(name).call(function, timeout_s)
+    except JobTimeout:
+        return name, "interrupted"
+
+def together(*jobs):
+    greenlets = [gevent.spawn(run, *job) for job in jobs]
+    gevent.joinall(greenlets, raise_error=True)
+    return [greenlet.value for greenlet in greenlets]
+"""
+
+
+def run(program: str) -> str:
+    """In a process of its own: the limits own SIGALRM, and the standard library is patched."""
+    source = dedent(PRELUDE) + dedent(program)
+    return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_of_jobs_that_wait_only_the_late_one_is_interrupted() -> None:
+    program = """
+    print(together(("a", lambda: time.sleep(60), 0.1), ("b", lambda: time.sleep(0.3), 10)))
+    """
+    assert run(program) == "[('a', 'interrupted'), ('b', None)]"
+
+
+def test_a_job_that_computes_is_interrupted_too_and_not_the_one_that_it_keeps_waiting() -> None:
+    program = """
+    print(together(("a", lambda: compute(60), 0.2), ("b", lambda: time.sleep(0.05), 10)), given_up)
+    """
+    assert run(program) == "[('a', 'interrupted'), ('b', None)] []"
+
+
+def test_a_job_without_time_left_is_not_interrupted_for_another_that_computes_within_its_own() -> None:
+    program = """
+    print(together(("late", lambda: time.sleep(60), 0.1), ("computes", lambda: compute(0.5), 10)))
+    """
+    assert run(program) == "[('late', 'interrupted'), ('computes', None)]"
+
+
+def test_our_own_code_is_finished_first() -> None:
+    program = """
+    events = []
+    own = limit()
+
+    def user():
+        with own:
+            compute(0.4)
+            events.append("finished")
+        compute(60)
+
+    def job():
+        try:
+            own.call(user, 0.1)
+        except JobTimeout:
+            events.append("interrupted")
+
+    gevent.spawn(job).join()
+    print(events)
+    """
+    assert run(program) == "['finished', 'interrupted']"
+
+
+def test_after_the_call_nothing_is_raised_any_more() -> None:
+    program = """
+    def job():
+        first = run("job", lambda: "result", 0.05)
+        time.sleep(0.1)
+        compute(0.2)
+        return first
+
+    print(gevent.spawn(job).get(), given_up)
+    """
+    assert run(program) == "('job', 'result') []"
+
+
+def test_a_job_that_goes_on_in_spite_of_it_is_given_up_once() -> None:
+    program = """
+    def stubborn():
+        try:
+            time.sleep(60)
+        except JobTimeout:
+            time.sleep(0.5)
+        return "at last"
+
+    print(together(("stubborn", stubborn, 0.1), ("tidy", lambda: time.sleep(60), 0.1)), given_up)
+    """
+    assert run(program) == "[('stubborn', 'at last'), ('tidy', 'interrupted')] ['stubborn']"

@@ -1,0 +1,194 @@
+"""A broker driven without sockets: peers that leave packets and read replies, and a store that commits when told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gearman_client.packet import (
+    RESPONSE_MAGIC,
+    PacketParser,
+    PacketType,
+)
+from gearman_server.broker import Broker
+from gearman_server.jobs.dead_letters import DeadLetter
+from gearman_server.jobs.job import Job
+from gearman_server.jobs.job_table import BrokerSettings
+from gearman_server.jobs.kept_results import KeptResult
+from gearman_server.jobs.schedule_rules import ScheduleMark
+from gearman_server.jobs.session import Identity, Session
+from gearman_server.jobs.store import Store
+from gearman_server.text_commands.admin import ServerFacts
+
+#: What the wall clock of a broker without sockets says at its start.
+UNIX_TIME = 1_700_000_000.0
+FACTS = ServerFacts(version="1.2.3", pid=4242, verbosity="INFO")
+
+Received = tuple[int, bytes]
+
+
+def decode(packets: bytes) -> list[Received]:
+    """The response packets in a byte string, all of it."""
+    parser = PacketParser(RESPONSE_MAGIC)
+    decoded = parser.feed(packets)
+    assert parser.violation is None
+    assert parser.pending_bytes == 0
+    return decoded
+
+
+class Peer:
+    """One session of a broker: sends requests, takes what the broker left for it."""
+
+    def __init__(self, harness: BrokerHarness, identity: Identity) -> None:
+        self._harness = harness
+        self.session: Session = harness.broker.connect(identity, number=harness.next_number())
+
+    def send(self, packet_type: int, *arguments: bytes) -> None:
+        self._harness.broker.receive(self.session, [(packet_type, b"\0".join(arguments))], self._harness.now)
+
+    def take(self) -> list[Received]:
+        """The packets that may leave now; they are gone from the out-buffer afterwards."""
+        self._harness.broker.settle()
+        data = b"".join(self.session.out)
+        self.session.out.clear()
+        return decode(data)
+
+    def ask(self, packet_type: int, *arguments: bytes) -> list[Received]:
+        self.send(packet_type, *arguments)
+        return self.take()
+
+    def text(self, line: bytes) -> bytes:
+        """The answer to a text command, as it is on the wire."""
+        self.send(0, line)
+        answer = b"".join(self.session.out)
+        self.session.out.clear()
+        return answer
+
+    def submit(self, function: bytes, workload: bytes = b"", unique: bytes = b"", kind: str = "SUBMIT_JOB") -> bytes:
+        """Submit, and return the handle."""
+        [(packet_type, handle)] = self.ask(PacketType[kind], function, unique, workload)
+        assert packet_type == PacketType.JOB_CREATED
+        return handle
+
+    def can_do(self, *functions: bytes) -> Peer:
+        for function in functions:
+            self.send(PacketType.CAN_DO, function)
+        return self
+
+    def grab(self) -> bytes | None:
+        """Grab a job; its handle, or None."""
+        [(packet_type, body)] = self.ask(PacketType.GRAB_JOB)
+        if packet_type == PacketType.NO_JOB:
+            return None
+        assert packet_type == PacketType.JOB_ASSIGN
+        return body.split(b"\0")[0]
+
+    def grab_workload(self) -> bytes | None:
+        [(packet_type, body)] = self.ask(PacketType.GRAB_JOB)
+        return None if packet_type == PacketType.NO_JOB else body.split(b"\0", 2)[2]
+
+    def leave(self) -> None:
+        self._harness.broker.disconnect(self.session, "closed by the test")
+
+
+class BatchStore:
+    """Keeps rows in a dictionary, by batches that the test commits or fails."""
+
+    is_durable = True
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, bytes] = {}
+        self.batch: list[Job] = []
+        self.in_flight: list[Job] = []
+        self.updates: list[tuple[bytes, int]] = []
+        self.letters: dict[bytes, DeadLetter] = {}
+        self.results: dict[bytes, KeptResult] = {}
+        self.marks: dict[str, ScheduleMark] = {}
+        self._deletes: list[bytes] = []
+        self._number = 0
+
+    def next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def insert(self, job: Job) -> None:
+        self.batch.append(job)
+
+    def update(self, job: Job) -> None:
+        self.updates.append((job.handle, job.attempt))
+
+    def bury(self, letter: DeadLetter) -> None:
+        self.letters[letter.handle] = letter
+
+    def forget_dead(self, handles: Sequence[bytes]) -> None:
+        for handle in handles:
+            self.letters.pop(handle, None)
+
+    def keep(self, result: KeptResult) -> None:
+        self.results[result.handle] = result
+
+    def forget_results(self, handles: Sequence[bytes]) -> None:
+        for handle in handles:
+            self.results.pop(handle, None)
+
+    def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
+        self.marks[name] = mark
+
+    def forget_schedules(self, names: Sequence[str]) -> None:
+        for name in names:
+            self.marks.pop(name, None)
+
+    def delete(self, job: Job) -> None:
+        if job in self.batch:
+            self.batch.remove(job)
+        else:
+            self._deletes.append(job.handle)
+
+    def start_commit(self) -> None:
+        """The writer takes the batch: from here on an insert can't be taken back."""
+        self.in_flight, self.batch = self.batch, []
+
+    def write(self) -> list[Job]:
+        """The commit has happened; returns the jobs to report."""
+        for job in self.in_flight:
+            self.rows[job.handle] = job.workload
+        for handle in self._deletes:
+            self.rows.pop(handle, None)
+        self._deletes.clear()
+        written, self.in_flight = self.in_flight, []
+        return written
+
+
+class BrokerHarness:
+    """A broker with a hand-moved clock."""
+
+    def __init__(self, settings: BrokerSettings, store: Store) -> None:
+        self.now = 1000.0
+        self.unix_time = UNIX_TIME
+        #: What the broker takes for chance: waits are neither shortened nor stretched.
+        self.chance = 0.5
+        self.broker = Broker(store, settings, FACTS, lambda: self.unix_time, lambda: self.chance)
+        self._numbers = 0
+
+    def next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def peer(self, address: str = "192.0.2.1", unix_uid: int | None = None) -> Peer:
+        return Peer(self, Identity(address, 50000, unix_uid))
+
+    def worker(self, *functions: bytes) -> Peer:
+        return self.peer().can_do(*functions)
+
+    def advance(self, seconds: float) -> float | None:
+        self.now += seconds
+        self.unix_time += seconds
+        return self.broker.tick(self.now)
+
+    def status(self, function: bytes) -> tuple[int, int, int]:
+        """Total, running and workers of a function, as `status` counts them."""
+        for line in self.peer().text(b"status").splitlines():
+            name, *counts = line.split(b"\t")
+            if name == function:
+                total, running, workers = map(int, counts)
+                return total, running, workers
+        return 0, 0, 0

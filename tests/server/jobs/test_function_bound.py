@@ -1,0 +1,132 @@
+"""How many functions there may be: of very many those that nobody uses are forgotten, and beyond a most none is new."""
+
+import time
+
+import pytest
+
+from gearman_client.packet import PacketType
+from gearman_server.jobs import function_bound
+from gearman_server.jobs.events import FunctionsForgotten
+from gearman_server.jobs.function_bound import MANY_FUNCTIONS, MAX_FUNCTIONS
+from gearman_server.jobs.policies import FunctionPolicy
+
+from ..server_process import DEADLINE_S
+
+
+@pytest.fixture
+def small(monkeypatch, make_broker):
+    """A broker for which 10 functions are many, and 20 the most."""
+    monkeypatch.setattr(function_bound, "MANY_FUNCTIONS", 10)
+    monkeypatch.setattr(function_bound, "MAX_FUNCTIONS", 20)
+    return make_broker()
+
+
+def name_functions(broker, count, prefix=b"new"):
+    """Name so many functions that nobody uses."""
+    admin = broker.peer()
+    for number in range(count):
+        assert admin.text(b"create function %s-%d" % (prefix, number)) == b"OK\r\n"
+
+
+def names(broker):
+    return list(broker.broker.table.functions)
+
+
+def is_refused(broker, name):
+    [(packet_type, body)] = broker.peer().ask(PacketType.SUBMIT_JOB_BG, name, b"", b"")
+    if packet_type == PacketType.ERROR:
+        assert body.startswith(b"QUEUE_ERROR\0Too many functions")
+    return packet_type == PacketType.ERROR
+
+
+def test_names_of_jobs_that_are_over_are_kept_while_they_are_few_and_forgotten_beyond(broker):
+    forgotten = []
+    broker.broker.events.subscribe(forgotten.append, FunctionsForgotten)
+    client = broker.peer()
+    for number in range(MANY_FUNCTIONS):
+        client.text(b"cancel job %s" % client.submit(b"f%d" % number))
+    assert len(names(broker)) == MANY_FUNCTIONS
+    client.submit(b"one more")
+    assert names(broker) == [b"one more"]
+    assert forgotten == [FunctionsForgotten(MANY_FUNCTIONS)]
+
+
+def test_what_is_in_use_is_never_forgotten(small):
+    small.broker.use_policies({b"policy": FunctionPolicy(retries=1)})
+    client = small.peer()
+    small.worker(b"worker")
+    small.worker(b"left").leave()
+    client.submit(b"waiting", kind="SUBMIT_JOB_LOW_BG")
+    client.ask(PacketType.SUBMIT_JOB_EPOCH, b"delayed", b"", b"%d" % (small.unix_time + 60), b"")
+    client.text(b"create function limited")
+    client.text(b"maxqueue limited 5")
+    client.text(b"create function policy")
+    used = [b"worker", b"waiting", b"delayed", b"limited", b"policy"]
+    name_functions(small, 10)
+    assert set(used) <= set(names(small))
+    assert not {b"left", b"new-0"} & set(names(small))
+
+
+def test_a_function_that_was_forgotten_comes_back_when_it_is_named(small):
+    worker = small.peer()
+    name_functions(small, 11)
+    assert b"new-0" not in names(small)
+    handle = small.peer().submit(b"new-0")
+    assert worker.can_do(b"new-0").grab() == handle
+
+
+def test_beyond_the_most_that_are_in_use_a_new_name_is_refused_and_known_ones_go_on(small):
+    small.broker.use_policies({b"written": FunctionPolicy(retries=1)})
+    worker = small.worker(*(b"f%d" % number for number in range(20)))
+    assert is_refused(small, b"new")
+    assert worker.ask(PacketType.CAN_DO, b"new")[0][0] == PacketType.ERROR
+    assert small.peer().text(b"create function new").startswith(b"ERR CREATE_FUNCTION")
+    assert not is_refused(small, b"f3")
+    assert not is_refused(small, b"written")
+    assert len(names(small)) == 21
+
+
+def test_once_others_are_no_longer_used_there_is_room_again(small):
+    worker = small.worker(*(b"f%d" % number for number in range(20)))
+    assert is_refused(small, b"new")
+    worker.leave()
+    assert is_refused(small, b"new")  # it is not looked again for every name
+    small.advance(1)
+    assert not is_refused(small, b"new")
+    assert names(small) == [b"new"]
+
+
+def test_a_dead_letter_can_be_tried_again_whatever_there_is(small):
+    worker = small.worker(b"dies")
+    handle = small.peer().submit(b"dies", kind="SUBMIT_JOB_BG")
+    assert worker.grab() == handle
+    worker.send(PacketType.WORK_FAIL, handle)
+    worker.leave()
+    small.peer().text(b"drop function dies")
+    small.worker(*(b"f%d" % number for number in range(20)))
+    assert is_refused(small, b"dies")
+    assert small.peer().text(b"dead retry %s" % handle).startswith(b"OK")
+    assert small.status(b"dies") == (1, 0, 0)
+
+
+def test_a_server_knows_a_hundred_thousand_functions_and_no_more(start_server, tmp_path):
+    policies = tmp_path / "policies.yaml"
+    policies.write_text("functions: {written: {retries: 1}}\n")
+    server = start_server("--policies", str(policies))
+    client, worker = server.peer(), server.peer()
+    for number in range(MAX_FUNCTIONS):
+        worker.send(PacketType.CAN_DO, b"f%d" % number)
+    worker.sync()
+    packet_type, body = client.ask(PacketType.SUBMIT_JOB_BG, b"new", b"", b"")
+    assert (packet_type, body.split(b"\0")) == (
+        PacketType.ERROR,
+        [b"QUEUE_ERROR", b"Too many functions: there are 100000 already"],
+    )
+    assert client.ask(PacketType.SUBMIT_JOB_BG, b"f7", b"", b"")[0] == PacketType.JOB_CREATED
+    assert client.ask(PacketType.SUBMIT_JOB_BG, b"written", b"", b"")[0] == PacketType.JOB_CREATED
+    worker.close()
+    deadline = time.monotonic() + DEADLINE_S
+    while client.ask(PacketType.SUBMIT_JOB_BG, b"new", b"", b"")[0] == PacketType.ERROR:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert sorted(client.text(b"status").splitlines()) == [b".", b"f7\t1\t0\t0", b"new\t1\t0\t0", b"written\t1\t0\t0"]

@@ -1,0 +1,426 @@
+"""Jobs by the clock: each due time once, missed ones as the schedule says, whatever the wall clock does."""
+
+import pytest
+
+from gearman_client.packet import PacketType
+from gearman_server.errors import PolicyFileError
+from gearman_server.jobs.access import AccessList
+from gearman_server.jobs.job import HIGH, NORMAL
+from gearman_server.jobs.policies import FunctionPolicy
+from gearman_server.jobs.schedule_rules import Missed, ScheduleRule
+from gearman_server.jobs.timing import Every, parse_cron
+from gearman_server.policy_file.file import read_policies
+
+
+@pytest.fixture
+def scheduled(make_broker):
+    """Makes a broker with one schedule, `tick` for `f`, and a clock that stands at an even minute."""
+
+    def make(every_s=60.0, store=None, marks=(), **rule):
+        broker = make_broker(store=store)
+        broker.unix_time = 1_800_000_000.0
+        broker.broker.restore_schedules(dict(marks))
+        use(broker, ScheduleRule("tick", Every(every_s), b"f", **rule))
+        return broker
+
+    return make
+
+
+def use(broker, *rules):
+    broker.broker.use_schedules(rules, broker.now)
+    broker.broker.tick(broker.now)
+
+
+def queued(broker, function=b"f"):
+    return broker.status(function)[0]
+
+
+def listed(broker):
+    return [line.split(b"\t") for line in broker.peer().text(b"schedules list").split(b"\n")[:-2]]
+
+
+def trigger(peer):
+    return peer.text(b"schedules trigger tick")
+
+
+def fail(broker, batch_store):
+    """The batch can't be written."""
+    batch_store.start_commit()
+    failed, batch_store.in_flight = batch_store.in_flight, []
+    broker.broker.inserts_failed(failed)
+
+
+# --- when
+
+
+def test_a_job_is_submitted_when_it_is_due_and_not_before(scheduled):
+    broker = scheduled()
+    broker.advance(59.9)
+    assert queued(broker) == 0
+    broker.advance(0.2)
+    assert queued(broker) == 1
+    broker.advance(60)
+    assert queued(broker) == 2
+
+
+def test_the_broker_asks_to_be_called_at_the_due_time(scheduled):
+    broker = scheduled(every_s=30.0)
+    assert broker.broker.next_due == broker.now + 30
+
+
+def test_the_job_is_the_one_that_is_written(scheduled):
+    broker = scheduled(workload=b"[1]", unique=b"u", priority=HIGH)
+    broker.advance(60)
+    worker = broker.worker(b"f")
+    assert worker.grab_workload() == b"[1]"
+    assert broker.peer().text(b"prioritystatus").startswith(b"f\t")
+
+
+def test_a_sleeping_worker_is_woken(scheduled):
+    broker = scheduled()
+    worker = broker.worker(b"f")
+    worker.send(4)  # PRE_SLEEP
+    worker.take()
+    broker.advance(60)
+    assert len(worker.take()) == 1
+
+
+def test_with_a_unique_key_runs_do_not_pile_up(scheduled):
+    broker = scheduled(unique=b"once")
+    for _ in range(5):
+        broker.advance(60)
+    assert queued(broker) == 1
+
+
+def test_a_full_queue_leaves_a_run_out_and_the_next_one_is_tried(scheduled):
+    broker = scheduled()
+    broker.broker.use_policies({b"f": FunctionPolicy(max_queue=1)})
+    broker.advance(60)
+    broker.advance(60)
+    assert queued(broker) == 1
+    broker.worker(b"f").grab()
+    broker.advance(60)
+    assert broker.status(b"f")[:2] == (2, 1)
+
+
+# --- missed runs and clocks that are set
+
+
+@pytest.mark.parametrize(("missed", "expected"), [(Missed.RUN_ONCE, 1), (Missed.SKIP, 0)])
+def test_missed_runs_are_made_up_for_once_or_not_at_all(make_broker, batch_store, scheduled, missed, expected):
+    first = scheduled(every_s=3600.0, store=batch_store)
+    first.advance(3600)
+    later = make_broker()
+    later.unix_time = first.unix_time + 7 * 86400 + 1800  # the server was down for a week and half an hour
+    later.broker.restore_schedules(batch_store.marks)
+    use(later, ScheduleRule("tick", Every(3600), b"f", missed=missed))
+    assert queued(later) == expected
+    later.advance(1700)
+    assert queued(later) == expected
+    later.advance(100)
+    assert queued(later) == expected + 1
+
+
+def test_a_run_that_is_a_little_late_is_not_skipped(scheduled):
+    broker = scheduled(every_s=3600.0, missed=Missed.SKIP)
+    broker.advance(3600 + 50)
+    assert queued(broker) == 1
+
+
+def test_a_clock_that_is_set_back_has_nothing_run_twice(scheduled):
+    broker = scheduled()
+    broker.advance(60)
+    broker.unix_time -= 90
+    for _ in range(2):
+        broker.advance(45)
+    assert queued(broker) == 1
+    broker.advance(60)
+    assert queued(broker) == 2
+
+
+def test_a_clock_that_was_a_year_ahead_does_not_stop_a_schedule_for_a_year(scheduled):
+    broker = scheduled()
+    broker.unix_time += 365 * 86400
+    broker.advance(60)
+    assert queued(broker) == 1
+    broker.unix_time -= 365 * 86400
+    broker.advance(60)
+    broker.advance(60)
+    assert queued(broker) == 2
+
+
+def test_a_clock_that_is_set_forward_is_noticed_within_a_minute(scheduled):
+    broker = scheduled(every_s=86400.0)
+    broker.unix_time += 86400
+    broker.advance(60)
+    assert queued(broker) == 1
+
+
+# --- changes of the rules
+
+
+def test_a_new_schedule_begins_now(scheduled):
+    broker = scheduled(every_s=3600.0)
+    broker.advance(3500)
+    use(broker, ScheduleRule("tick", Every(3600), b"f"), ScheduleRule("other", Every(3600), b"g"))
+    assert queued(broker, b"g") == 0
+    broker.advance(100)
+    assert (queued(broker), queued(broker, b"g")) == (1, 1)
+
+
+def test_a_schedule_with_another_timing_has_missed_nothing(scheduled):
+    broker = scheduled(every_s=86400.0)
+    broker.advance(7200)
+    use(broker, ScheduleRule("tick", Every(3600), b"f"))
+    assert queued(broker) == 0
+
+
+def test_reading_the_same_rules_again_changes_nothing(scheduled):
+    broker = scheduled()
+    broker.advance(30)
+    use(broker, ScheduleRule("tick", Every(60), b"f"))
+    broker.advance(30)
+    assert queued(broker) == 1
+    use(broker, ScheduleRule("tick", Every(60), b"f"))
+    assert queued(broker) == 1
+
+
+def test_a_schedule_that_is_removed_runs_no_more_and_is_forgotten(scheduled, batch_store):
+    broker = scheduled(store=batch_store)
+    assert "tick" in batch_store.marks
+    use(broker)
+    broker.advance(120)
+    assert (queued(broker), batch_store.marks) == (0, {})
+
+
+# --- with a store
+
+
+def test_nothing_is_submitted_while_the_store_fails_and_it_is_made_up_for_after(scheduled, batch_store):
+    broker = scheduled(store=batch_store)
+    broker.broker.store_troubled("the disk is full")
+    broker.advance(60)
+    broker.advance(30)
+    assert queued(broker) == 0
+    broker.broker.store_recovered()
+    broker.advance(1)
+    assert queued(broker) == 1
+
+
+def test_a_run_whose_insert_fails_is_due_still(scheduled, batch_store):
+    broker = scheduled(store=batch_store)
+    before = batch_store.marks["tick"]
+    broker.advance(60)
+    fail(broker, batch_store)
+    assert (queued(broker), batch_store.marks["tick"]) == (0, before)
+    broker.advance(1)
+    assert queued(broker) == 1
+    batch_store.start_commit()
+    broker.broker.inserts_written(batch_store.write())
+    broker.advance(30)
+    assert queued(broker) == 1
+
+
+def test_two_runs_whose_inserts_fail_together_are_set_back_to_before_the_first(scheduled, batch_store):
+    broker = scheduled(store=batch_store)
+    before = batch_store.marks["tick"]
+    broker.advance(60)
+    trigger(broker.peer())
+    assert queued(broker) == 2
+    fail(broker, batch_store)
+    assert (queued(broker), batch_store.marks["tick"]) == (0, before)
+    broker.advance(1)
+    assert queued(broker) == 1
+
+
+def test_runs_that_share_a_job_are_all_set_back_when_it_can_not_be_stored(scheduled, batch_store):
+    broker = scheduled(store=batch_store)
+    rules = [ScheduleRule(name, Every(60), b"f", unique=b"once") for name in ("tick", "tock")]
+    use(broker, *rules)
+    before = dict(batch_store.marks)
+    broker.advance(60)
+    trigger(broker.peer())
+    assert queued(broker) == 1
+    fail(broker, batch_store)
+    assert (queued(broker), batch_store.marks) == (0, before)
+
+
+def test_a_run_that_was_done_before_its_insert_failed_is_not_repeated(scheduled, batch_store):
+    broker = scheduled(store=batch_store)
+    broker.advance(60)
+    worker = broker.worker(b"f")
+    batch_store.start_commit()
+    failed, batch_store.in_flight = batch_store.in_flight, []
+    worker.send(13, worker.grab(), b"")  # WORK_COMPLETE
+    broker.broker.inserts_failed(failed)
+    broker.advance(5)
+    assert queued(broker) == 0
+
+
+# --- by hand
+
+
+def test_schedules_are_listed_with_their_next_run_and_the_last(scheduled):
+    broker = scheduled()
+    assert listed(broker) == [[b"tick", b"f", b"1800000060.000", b"", b"every 60 s", b"normal", b"run_once", b""]]
+    broker.advance(60)
+    assert listed(broker)[0][2:4] == [b"1800000120.000", b"1800000060.000"]
+
+
+def test_a_schedule_can_be_triggered_now_and_keeps_its_time(scheduled):
+    broker = scheduled()
+    broker.advance(10)
+    assert broker.peer().text(b"schedules trigger tick") == b"OK H:test:1\n"
+    assert queued(broker) == 1
+    assert listed(broker)[0][2:4] == [b"1800000060.000", b"1800000010.000"]
+    broker.advance(50)
+    assert queued(broker) == 2
+
+
+def test_who_triggers_a_schedule_hears_of_it_once_the_job_is_stored(scheduled, batch_store):
+    broker = scheduled(store=batch_store)
+    operator, other = broker.peer(), broker.peer()
+    assert trigger(operator) == b""
+    assert operator.text(b"version") == b""  # in its turn
+    assert other.text(b"version") == b"OK 1.2.3\n"
+    assert queued(broker) == 1
+    batch_store.start_commit()
+    broker.broker.inserts_written(batch_store.write())
+    assert b"".join(operator.session.out) == b"OK H:test:1\nOK 1.2.3\n"
+    assert operator.session in broker.broker.touched
+    assert list(batch_store.rows) == [b"H:test:1"]
+
+
+def test_who_triggers_a_schedule_is_told_when_the_job_can_not_be_stored(scheduled, batch_store):
+    broker = scheduled(store=batch_store)
+    operator = broker.peer()
+    trigger(operator)
+    fail(broker, batch_store)
+    assert b"".join(operator.session.out).startswith(b"ERR QUEUE_ERROR The+job+could+not+be+stored")
+    assert queued(broker) == 0
+
+
+def test_a_triggered_job_that_ends_before_it_is_stored_is_answered_at_once(scheduled, batch_store):
+    broker = scheduled(store=batch_store)
+    operator, worker = broker.peer(), broker.worker(b"f")
+    trigger(operator)
+    worker.send(PacketType.WORK_COMPLETE, worker.grab(), b"")
+    assert b"".join(operator.session.out) == b"OK H:test:1\n"
+
+
+def test_a_triggered_job_that_is_stored_already_is_answered_at_once(scheduled, batch_store):
+    broker = scheduled(store=batch_store, unique=b"once")
+    broker.advance(60)
+    batch_store.start_commit()
+    broker.broker.inserts_written(batch_store.write())
+    assert trigger(broker.peer()) == b"OK H:test:1\n"
+
+
+def test_who_triggers_a_schedule_and_leaves_changes_nothing(scheduled, batch_store):
+    broker = scheduled(store=batch_store)
+    operator = broker.peer()
+    trigger(operator)
+    operator.leave()
+    batch_store.start_commit()
+    broker.broker.inserts_written(batch_store.write())
+    assert operator.session.out == []
+    assert queued(broker) == 1
+
+
+def test_only_administrators_trigger_and_only_what_there_is(make_broker):
+    broker = make_broker(admin_allow=AccessList.of(["192.0.2.7"]))
+    use(broker, ScheduleRule("tick", Every(60), b"f"))
+    assert broker.peer("192.0.2.1").text(b"schedules trigger tick").startswith(b"ERR NOT_ALLOWED ")
+    assert broker.peer("192.0.2.7").text(b"schedules trigger tock").startswith(b"ERR UNKNOWN_SCHEDULE ")
+    assert broker.peer("192.0.2.7").text(b"schedules what").startswith(b"ERR INVALID_ARGUMENTS ")
+    assert queued(broker) == 0
+
+
+def test_a_server_that_ends_submits_nothing_more(scheduled):
+    broker = scheduled()
+    broker.broker.stop_assigning()
+    broker.advance(60)
+    assert queued(broker) == 0
+
+
+# --- the file
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text):
+        path = tmp_path / "policies.yaml"
+        path.write_text(text)
+        return read_policies(str(path)).schedules
+
+    return read
+
+
+def test_schedules_are_read_from_the_policies_file(read):
+    assert read(
+        """
+schedules:
+  nightly:
+    cron: "30 3 * * *"
+    time_zone: Europe/Berlin
+    function: clean_up
+    workload: {days: 7, deep: [true, null, 1.5, "x"], since: 2026-01-01}
+    unique: nightly
+    priority: high
+    missed: skip
+  tick: {every: 10m, function: f, workload: plain}
+"""
+    ) == (
+        ScheduleRule(
+            "nightly",
+            parse_cron("30 3 * * *", "Europe/Berlin"),
+            b"clean_up",
+            b'{"days":7,"deep":[true,null,1.5,"x"],"since":"2026-01-01"}',
+            b"nightly",
+            HIGH,
+            Missed.SKIP,
+        ),
+        ScheduleRule("tick", Every(600), b"f", b"plain", b"", NORMAL, Missed.RUN_ONCE),
+    )
+
+
+def test_all_that_is_wrong_with_schedules_is_said_at_once(read, tmp_path):
+    with pytest.raises(PolicyFileError) as refused:
+        read(
+            """schedules:
+  a b: {every: 1m, function: f}
+  both: {every: 1m, cron: "* * * * *", function: f}
+  none: {function: f}
+  nobody: {every: 1m}
+  values: {every: 10ms, function: f, priority: urgent, missed: maybe, colour: red}
+  broken:
+    cron: "61 * * * *"
+    function: f
+  lost: {cron: "* * * * *", time_zone: Moon, function: f}
+  zone: {every: 1m, time_zone: UTC, function: f}
+  bomb:
+    every: 1m
+    function: f
+    workload: &a [&b [1, 2], *b]
+  deep: {every: 1m, function: f, workload: %s}
+"""
+            % ("[" * 60 + "]" * 60)
+        )
+    path = tmp_path / "policies.yaml"
+    lines = [problem.removeprefix(f"{path}:") for problem in refused.value.problems]
+    assert [line.split(": ")[:2] for line in lines] == [
+        ["2", "schedules.a b"],
+        ["3", "schedules.both"],
+        ["4", "schedules.none"],
+        ["5", "schedules.nobody.function"],
+        ["6", "schedules.values.every"],
+        ["6", "schedules.values.priority"],
+        ["6", "schedules.values.missed"],
+        ["6", "schedules.values.colour"],
+        ["8", "schedules.broken.cron"],
+        ["10", "schedules.lost.time_zone"],
+        ["11", "schedules.zone"],
+        ["16", "schedules.deep.workload"],
+    ]
+    assert "bad minute" in lines[8]
+    assert "one of cron and every" in lines[1]
