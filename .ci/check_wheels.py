@@ -3,6 +3,8 @@
 Called by `.ci/run` with the wheels' paths. It knows what each distribution promises: packages, types, commands.
 """
 
+from __future__ import annotations
+
 import sys
 import zipfile
 from configparser import ConfigParser

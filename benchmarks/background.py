@@ -17,23 +17,24 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Final
 
 import psutil
 from private_redis import private_redis
 from running_manager import BIN, manager, wait_until
 from scope import Scope
 
-NOOP = Path(__file__).parent / "noop"
+NOOP: Final = Path(__file__).parent / "noop"
 sys.path.insert(0, str(NOOP))
 import noop_counter  # noqa: E402
 
-JOBS = 20_000
-WARM_UP_JOBS = 200
-AT_LEAST_RATIO = 8.0
-OURS = "ours"
-_DEADLINE_S = 300.0
-_MODULE = "import noop_counter\ndef noop(job): noop_counter.count()\n"
-_QUIET_CELERY = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "ERROR")
+JOBS: Final = 20_000
+WARM_UP_JOBS: Final = 200
+AT_LEAST_RATIO: Final = 8.0
+OURS: Final = "ours"
+_DEADLINE_S: Final = 300.0
+_MODULE: Final = "import noop_counter\ndef noop(job): noop_counter.count()\n"
+_QUIET_CELERY: Final = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "ERROR")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def _on_redis(*programs: tuple[str, ...]) -> Iterator[Running]:
         yield Running(url, (redis_pid, *pids))
 
 
-_RQ_WORKER = ("rq", "worker", "--worker-class", "rq.worker.SimpleWorker", "--quiet", "--url", "URL")
+_RQ_WORKER: Final = ("rq", "worker", "--worker-class", "rq.worker.SimpleWorker", "--quiet", "--url", "URL")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class System:
     settings: str
 
 
-SYSTEMS = (
+SYSTEMS: Final = (
     System(
         OURS,
         "ours",

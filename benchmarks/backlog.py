@@ -6,20 +6,21 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
+from typing import Final
 
 from gearload import gearload
 from scope import Scope
 from servers import COMMANDS, Server, fresh_server
 
 OURS, THEIRS = "gearman-server", "gearmand"
-JOBS = 1_000_000
-WORKLOAD_BYTES = 100
+JOBS: Final = 1_000_000
+WORKLOAD_BYTES: Final = 100
 #: After the last job, before the memory that is kept is read: ours gives memory back within 5 s.
-SETTLE_S = 8.0
+SETTLE_S: Final = 8.0
 
-AT_MOST_BYTES_RATIO = 0.45
-AT_LEAST_DRAIN_RATIO = 3.0
-AT_MOST_KEPT_MB = 80.0
+AT_MOST_BYTES_RATIO: Final = 0.45
+AT_LEAST_DRAIN_RATIO: Final = 3.0
+AT_MOST_KEPT_MB: Final = 80.0
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Final
 
 from gearload import BUILD, gearload
 from scope import Scope
@@ -24,10 +25,10 @@ from servers import Server, gearmand, ours, started
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-POSTGRESQL = os.environ.get("GEARMAN_TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/test")
-MYSQL = os.environ.get("GEARMAN_TEST_MYSQL_URL", "mysql+pymysql://root@127.0.0.1:3306/test")
-MILLION = 1_000_000
-WORKLOAD_BYTES = 100
+POSTGRESQL: Final = os.environ.get("GEARMAN_TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/test")
+MYSQL: Final = os.environ.get("GEARMAN_TEST_MYSQL_URL", "mysql+pymysql://root@127.0.0.1:3306/test")
+MILLION: Final = 1_000_000
+WORKLOAD_BYTES: Final = 100
 
 #: Makes the command that starts a server on a port.
 Command = Callable[[int], list[str]]
@@ -44,15 +45,15 @@ class Row:
     at_least_of_memory: float | None = None
 
 
-ROWS = (
+ROWS: Final = (
     Row("-c 1 -d 1", 3000, 1000, 1.7),
     Row("-c 16 -d 10", 100_000, 2000, 45.0, 0.3),
     Row("-c 4 -d 100", 100_000, 2000, 45.0, 0.3),
 )
-DRAIN = "drain -n 60000 -w 16"
-AT_LEAST_OF_MEMORY_DRAIN = 0.5
-DATABASE_ROW = "submit -n 30000 -c 16 -d 10"
-AT_LEAST_BY_DATABASE = 10_000
+DRAIN: Final = "drain -n 60000 -w 16"
+AT_LEAST_OF_MEMORY_DRAIN: Final = 0.5
+DATABASE_ROW: Final = "submit -n 30000 -c 16 -d 10"
+AT_LEAST_BY_DATABASE: Final = 10_000
 
 
 def report(scope: Scope) -> Iterator[str]:

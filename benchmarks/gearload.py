@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Final
 
-FOLDER = Path(__file__).parent
-BUILD = FOLDER / "build"
+FOLDER: Final = Path(__file__).parent
+BUILD: Final = FOLDER / "build"
 #: gearmand needs more than two minutes to drain a million jobs.
-STALLED_AFTER_S = 600
+STALLED_AFTER_S: Final = 600
 
 
 def build(name: str) -> Path:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import psutil
 from private_redis import private_redis
@@ -24,11 +25,11 @@ from servers import fresh_server
 
 from gearman_client import Address, AdminClient, CouldNotConnect, connect_admin
 
-WORKERS = 100
-FUNCTION = "reverse"
+WORKERS: Final = 100
+FUNCTION: Final = "reverse"
 #: What the samples import (Pillow above all) is in the zygote, as in real life.
-SAMPLES = Path(__file__).parent.parent / "workers"
-_HERE = Path(__file__).parent
+SAMPLES: Final = Path(__file__).parent.parent / "workers"
+_HERE: Final = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def celery() -> Iterator[Herd]:
             yield Herd(top, started, lambda: {str(child.pid) for child in top.children() if _is_alive(child)})
 
 
-HERDS: dict[str, Callable[[], AbstractContextManager[Herd]]] = {
+HERDS: Final[dict[str, Callable[[], AbstractContextManager[Herd]]]] = {
     "ours": our_manager,
     "supervisord": supervisord,
     "celery": celery,

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
+from typing import Final
 
 from gearload import gearload
 from scope import Scope
@@ -24,7 +25,7 @@ class Row:
     before: str | None = None
 
 
-ROWS = (
+ROWS: Final = (
     Row("submit -n 30000 -c 1 -d 1", 1.0, 0.9),
     Row("submit -n 60000 -c 16 -d 1", 1.15, 0.7),
     Row("submit -n 100000 -c 4 -d 100 -u", 4.0, 0.4),
@@ -69,7 +70,7 @@ def compare(row: Row, rounds: int) -> str:
     return _line(row, measured[OURS], measured[THEIRS])
 
 
-_HEAD = (
+_HEAD: Final = (
     "| gearload | jobs/s | gearmand | ratio | bar | CPU µs/job | gearmand | ratio | bar | |",
     "|---|--:|--:|--:|--:|--:|--:|--:|--:|---|",
 )

@@ -13,15 +13,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import median
+from typing import Final
 
 from herds import HERDS, WORKERS, Herd, our_manager
 from running_manager import cores_used, total_pss_mb, wait_until
 from scope import Scope
 
-IDLE_WORKERS = 200
-IDLE_S = 10.0
-KILLS = 15
-SETTLE_S = 2.0
+IDLE_WORKERS: Final = 200
+IDLE_S: Final = 10.0
+KILLS: Final = 15
+SETTLE_S: Final = 2.0
 
 
 @dataclass(frozen=True)

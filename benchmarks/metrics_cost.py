@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from statistics import median
+from typing import Final
 
 from gearload import gearload
 from scope import Scope
 from servers import ours, started
 
-ROWS = ("submit -n 200000 -c 4 -d 100", "echo -n 50000 -c 8 -w 8 -d 16")
-_OPTIONS = ("--metrics-listen", "127.0.0.1:0")
+ROWS: Final = ("submit -n 200000 -c 4 -d 100", "echo -n 50000 -c 8 -w 8 -d 16")
+_OPTIONS: Final = ("--metrics-listen", "127.0.0.1:0")
 
 
 def report(scope: Scope) -> Iterator[str]:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import Final
 
 from background import NOOP, noop_counter
 from running_manager import RunningManager, manager, wait_until
@@ -22,16 +23,16 @@ from scope import Scope
 
 from gearman_client import Client
 
-WORKERS = 50
-JOB_S = 0.02
-BEFORE_S = 3.0
-WINDOW_S = 0.25
-AFTER_S = 1.0
-CLIENTS = 4
-AT_LEAST_PERCENT = 70.0
-_QUEUED_AHEAD = 2000
+WORKERS: Final = 50
+JOB_S: Final = 0.02
+BEFORE_S: Final = 3.0
+WINDOW_S: Final = 0.25
+AFTER_S: Final = 1.0
+CLIENTS: Final = 4
+AT_LEAST_PERCENT: Final = 70.0
+_QUEUED_AHEAD: Final = 2000
 
-_MODULE = """
+_MODULE: Final = """
 import time
 import noop_counter
 

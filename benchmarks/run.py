@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -33,7 +34,7 @@ class Subject:
 
 
 #: What can be measured, by name. A new subject is a module beside this file and a line here.
-SUBJECTS = {
+SUBJECTS: Final = {
     "job_server": Subject(job_server.report),
     "tls": Subject(tls.report, rounds=3),
     "metrics": Subject(metrics_cost.report),

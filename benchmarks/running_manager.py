@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
 from gearman_client import Address
 
-BIN = Path(sys.executable).parent
-DEADLINE_S = 60.0
+BIN: Final = Path(sys.executable).parent
+DEADLINE_S: Final = 60.0
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-START_DEADLINE_S = 10
-_CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+START_DEADLINE_S: Final = 10
+_CLOCK_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def gearmand(port: int) -> list[str]:
     return [program, "-L", "127.0.0.1", "-p", str(port), "--log-file", "none"]
 
 
-COMMANDS = {"gearman-server": ours, "gearmand": gearmand}
+COMMANDS: Final = {"gearman-server": ours, "gearmand": gearmand}
 
 
 @contextlib.contextmanager

@@ -10,12 +10,13 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import soak_workers
 
-SOAKS = {"workers": soak_workers.run}
+SOAKS: Final = {"workers": soak_workers.run}
 
 
 def main() -> int:

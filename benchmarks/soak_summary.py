@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
-_SHOWN_ERRORS = 20
+_SHOWN_ERRORS: Final = 20
 
 
 @dataclass

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import psutil
 from running_manager import RunningManager, manager, total_pss_mb, wait_until
@@ -18,10 +18,10 @@ from soak_summary import Summary
 
 from gearman_client import Client
 
-POOLS = 10
-DEADLINE_S = 300.0
+POOLS: Final = 10
+DEADLINE_S: Final = 300.0
 
-_MODULE = """
+_MODULE: Final = """
 def soak{number}(job):
     if job.workload.startswith(b"progress"):
         job.status(1, 2)
@@ -38,7 +38,7 @@ class Size:
     foreground_jobs: int = 5000
 
 
-SMALL = Size(workers=20, jobs=2000, foreground_jobs=200)
+SMALL: Final = Size(workers=20, jobs=2000, foreground_jobs=200)
 
 
 def run(small: bool) -> Summary:
@@ -115,7 +115,7 @@ def _stop(running: RunningManager, summary: Summary, family: Iterable[psutil.Pro
     summary.errors += bad
 
 
-_BAD_LEVELS = ("WARNING", "ERROR", "CRITICAL")
+_BAD_LEVELS: Final = ("WARNING", "ERROR", "CRITICAL")
 
 
 def _all_workers(running: RunningManager) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Final
 
 from scope import Scope
 from servers import ours, started
@@ -34,7 +35,7 @@ class Row:
         return f"submit -n {self.jobs} -c {self.clients} -d {self.depth}"
 
 
-ROWS = (Row(20_000, 16, 1), Row(100_000, 4, 100))
+ROWS: Final = (Row(20_000, 16, 1), Row(100_000, 4, 100))
 
 
 def report(scope: Scope) -> Iterator[str]:
@@ -76,7 +77,7 @@ def _measure(row: Row, certificate: Path | None, key: Path | None) -> float:
         return (server.cpu_s() - before_s) * 1e6 / row.jobs
 
 
-_REQUEST = encode_request(PacketType.SUBMIT_JOB_BG, b"gearload", b"", b"x" * 16)
+_REQUEST: Final = encode_request(PacketType.SUBMIT_JOB_BG, b"gearload", b"", b"x" * 16)
 
 
 def _connect(port: int, certificate: Path | None) -> socket.socket:

@@ -1,5 +1,7 @@
 """Certificates for the tests of TLS, made by openssl."""
 
+from __future__ import annotations
+
 import subprocess
 from pathlib import Path
 from typing import Final

@@ -1,5 +1,7 @@
 """For all tests: where CI=true a skipped test is a failed one; all that tests need can be installed there."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Generator
 from typing import Any

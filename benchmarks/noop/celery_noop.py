@@ -1,5 +1,7 @@
 """The job for celery. Settings from its optimisation guide: prefetch many short tasks, store no results, no events."""
 
+from __future__ import annotations
+
 import os
 
 import noop_counter

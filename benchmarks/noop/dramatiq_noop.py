@@ -1,5 +1,7 @@
 """The job for dramatiq."""
 
+from __future__ import annotations
+
 import os
 
 import dramatiq

@@ -9,9 +9,10 @@ from __future__ import annotations
 import mmap
 import os
 from pathlib import Path
+from typing import Final
 
-FOLDER_VARIABLE = "NOOP_COUNTS"
-_BYTES = 8
+FOLDER_VARIABLE: Final = "NOOP_COUNTS"
+_BYTES: Final = 8
 
 _counter: memoryview | None = None
 _owner = 0

@@ -1,5 +1,7 @@
 """The job for rq."""
 
+from __future__ import annotations
+
 import noop_counter
 
 

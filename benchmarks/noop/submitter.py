@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-_PORTION_JOBS = 500
+_PORTION_JOBS: Final = 500
 
 Submit = Callable[[int], Any]
 
@@ -60,7 +60,7 @@ def rq(broker: str) -> Submit:
     return submit
 
 
-CLIENTS = {client.__name__: client for client in (ours, one_by_one, celery, dramatiq, rq)}
+CLIENTS: Final = {client.__name__: client for client in (ours, one_by_one, celery, dramatiq, rq)}
 
 
 def main(system: str, broker: str) -> None:

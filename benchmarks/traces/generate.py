@@ -4,12 +4,15 @@ Four shapes of load that a scaler meets: the same all the time, everything at on
 ten minutes), and short spikes out of nothing.
 """
 
+from __future__ import annotations
+
 import math
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
-SEED = 20261121
+SEED: Final = 20261121
 Job = tuple[float, float]  # arrival and service time in seconds
 
 

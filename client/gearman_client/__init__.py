@@ -1,5 +1,7 @@
 """Gearman from Python: packet codec, client, worker and administration, with the standard library alone."""
 
+from __future__ import annotations
+
 from gearman_client.address import DEFAULT_PORT, Address, parse_address, parse_addresses
 from gearman_client.admin.admin import AdminClient, connect_admin
 from gearman_client.admin.tables import ConnectedWorker, FunctionStatus, PriorityStatus, ShownJob

@@ -1,5 +1,7 @@
 """Where a job server listens, and how users write it. Pure: resolves no name, opens nothing."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -57,7 +59,7 @@ def _parse_port(port_text: str, text: str) -> int:
     return int(port_text)
 
 
-def parse_addresses(servers: "str | Address | Iterable[str | Address]", tls: Tls | None = None) -> tuple[Address, ...]:
+def parse_addresses(servers: str | Address | Iterable[str | Address], tls: Tls | None = None) -> tuple[Address, ...]:
     """One address or several, as text (commas separate several in one text) or as `Address`; repeated ones count once.
 
     `tls` is for those that have none of their own.

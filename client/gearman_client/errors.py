@@ -3,6 +3,8 @@
 The names are Gearman's own words (job failed, connection lost), as its users know them from other languages.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 

@@ -4,6 +4,8 @@ Each is switched on by its own OPTION_REQ on a connection and uses packet number
 and workers never meet one. Constants only; docs/protocol-extensions.md says what they mean on the wire.
 """
 
+from __future__ import annotations
+
 from typing import Final
 
 #: OPTION_REQ name: this worker wants to be told the attempt number of each job it is assigned.

@@ -5,6 +5,8 @@ bytes, the last one without a terminator. On a connection whose first byte of a 
 the text protocol. The numbering is that of the official protocol text; where gearmand differs, its behaviour counts.
 """
 
+from __future__ import annotations
+
 from enum import IntEnum
 from struct import Struct
 from typing import Final

@@ -1,9 +1,13 @@
 """How text becomes arguments of packets: UTF-8, with undecodable bytes surviving the way there and back."""
 
+from __future__ import annotations
+
+from typing import Final
+
 from gearman_client.errors import ArgumentError
 
-_ENCODING = "utf-8"
-_ERRORS = "surrogateescape"
+_ENCODING: Final = "utf-8"
+_ERRORS: Final = "surrogateescape"
 
 
 def to_text(data: bytes) -> str:
@@ -33,7 +37,7 @@ def to_function(name: str) -> bytes:
     return to_argument(name, "function name")
 
 
-def to_body(value: "bytes | bytearray | memoryview | str | None") -> bytes:
+def to_body(value: bytes | bytearray | memoryview | str | None) -> bytes:
     """A workload or result: bytes as they are, text as UTF-8, None as nothing."""
     if isinstance(value, bytes):
         return value

@@ -3,6 +3,8 @@
 Reads nothing; tls_stream does.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 

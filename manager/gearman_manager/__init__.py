@@ -1,5 +1,7 @@
 """A supervisor for pools of Gearman workers. Importing it in a worker module is light: no gevent, no Flask, no SQL."""
 
+from __future__ import annotations
+
 from gearman_manager.errors import JobTimeout, ManagerError
 from gearman_manager.function import function
 from gearman_manager.job import Job

@@ -1,5 +1,7 @@
 """What the manager raises. `ManagerError` is the base; what reaches a user is its text, never its traceback."""
 
+from __future__ import annotations
+
 
 class ManagerError(Exception):
     """Base of the manager's own errors; the text names the place and the remedy."""

@@ -1,5 +1,7 @@
 """The exit codes of `gearman-manager`; orchestrators rely on them."""
 
+from __future__ import annotations
+
 from typing import Final
 
 OK: Final = 0

@@ -1,5 +1,7 @@
 """The `@function` decorator of worker modules. It only writes down what was declared; discovery reads it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar

@@ -1,5 +1,7 @@
 """The job as a worker function sees it: what was submitted, and the ways to report back while it runs."""
 
+from __future__ import annotations
+
 import json
 import logging
 from collections.abc import Mapping
@@ -36,7 +38,7 @@ class Job:
         self._log: logging.Logger | logging.LoggerAdapter[logging.Logger] = log
 
     @property
-    def log(self) -> "logging.LoggerAdapter[logging.Logger]":
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
         """A logger whose lines carry the function and the handle; made when the job first asks for it."""
         if not isinstance(self._log, logging.LoggerAdapter):
             self._log = logging.LoggerAdapter(self._log, {"function": self.function, "handle": self.handle})

@@ -3,27 +3,30 @@
 Every refusal is a `UnitError` whose text says what would be right. Pure.
 """
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass
+from typing import Final
 
-DURATION_PATTERN = r"^([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)$"
-SIZE_PATTERN = r"^([0-9]+(?:\.[0-9]+)?)([kKMGT]?B|[KMGT]iB)$"
-WORKER_COUNT_PATTERN = r"^([0-9]+)(/core)?$"
-RATE_PATTERN = r"^([0-9]+)/(s|m|h|d)$"
+DURATION_PATTERN: Final = r"^([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)$"
+SIZE_PATTERN: Final = r"^([0-9]+(?:\.[0-9]+)?)([kKMGT]?B|[KMGT]iB)$"
+WORKER_COUNT_PATTERN: Final = r"^([0-9]+)(/core)?$"
+RATE_PATTERN: Final = r"^([0-9]+)/(s|m|h|d)$"
 
 # Beyond these a clock or a file offset overflows, and nobody means it.
-MAX_DURATION_S = 3650 * 86400.0
-MAX_SIZE_BYTES = 1 << 60
-MAX_WORKERS = 100_000
+MAX_DURATION_S: Final = 3650 * 86400.0
+MAX_SIZE_BYTES: Final = 1 << 60
+MAX_WORKERS: Final = 100_000
 # The job server keeps the time of each of these starts.
-MAX_RATE_COUNT = 100_000
+MAX_RATE_COUNT: Final = 100_000
 
-_DURATION_HELP = "500ms, 30s, 5m, 1h or 7d"
-_SIZE_HELP = "300MB or 1GiB"
+_DURATION_HELP: Final = "500ms, 30s, 5m, 1h or 7d"
+_SIZE_HELP: Final = "300MB or 1GiB"
 
 # Milliseconds, so that what is written as a whole number of them is computed exactly.
-_MILLISECONDS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_BYTES = {
+_MILLISECONDS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_BYTES: Final = {
     "b": 1,
     "kb": 10**3,
     "mb": 10**6,
@@ -34,7 +37,7 @@ _BYTES = {
     "gib": 1 << 30,
     "tib": 1 << 40,
 }
-_SIZE_NAMES = ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "kB", "B")
+_SIZE_NAMES: Final = ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "kB", "B")
 
 
 class UnitError(ValueError):

@@ -1,5 +1,7 @@
 """What a function can raise to decide what becomes of its job. Light: worker modules import it."""
 
+from __future__ import annotations
+
 from typing import Final
 
 from gearman_manager.units import parse_duration_s

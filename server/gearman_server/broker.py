@@ -146,10 +146,10 @@ class Broker:
                     handler(session, body, now)
                 else:
                     _refuse_type(packet_type)
-            except RefusedError as refused:
-                self._refuse(session, refused.code, refused.text)
-            except MalformedPacketError as malformed:
-                self.end_for_violation(session, b"INVALID_PACKET", str(malformed))
+            except RefusedError as error:
+                self._refuse(session, error.code, error.text)
+            except MalformedPacketError as error:
+                self.end_for_violation(session, b"INVALID_PACKET", str(error))
             if session.ending is not None:
                 break
         if self._freed:

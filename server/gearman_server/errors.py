@@ -1,5 +1,7 @@
 """Every exception of the job server. `ServerError` is the base of all."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 
 from gearman_client.errors import GearmanError

@@ -112,8 +112,8 @@ def configure(settings: LogSettings) -> None:
     if settings.syslog:
         try:
             handlers.append(SyslogHandler())
-        except OSError as failure:
-            problems.append(f"--syslog has no effect, the system's log can't be reached: {failure.strerror}")
+        except OSError as error:
+            problems.append(f"--syslog has no effect, the system's log can't be reached: {error.strerror}")
     logger.handlers[:] = handlers
     for problem in problems:
         logger.error("%s", problem)
@@ -125,8 +125,8 @@ def _handler(file: str, problems: list[str]) -> logging.Handler:
     if file != "stderr":
         try:
             return FileHandler(file)
-        except OSError as failure:
-            problems.append(f"the log goes to stderr: {file} can't be opened: {failure.strerror}")
+        except OSError as error:
+            problems.append(f"the log goes to stderr: {file} can't be opened: {error.strerror}")
     return LineHandler.to_stderr()
 
 
@@ -171,10 +171,8 @@ def reopen() -> None:
             logger.log(NOTICE, "reopening the log file")
             try:
                 handler.reopen()
-            except OSError as failure:
-                logger.error(
-                    "the log file %s can't be reopened, the old one goes on: %s", handler.path, failure.strerror
-                )
+            except OSError as error:
+                logger.error("the log file %s can't be reopened, the old one goes on: %s", handler.path, error.strerror)
 
 
 def log_events(events: EventStream) -> None:

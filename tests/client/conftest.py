@@ -1,5 +1,7 @@
 """Real peers for the client library: Debian's gearmand on its own port, and a scripted peer for what it can't do."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil
@@ -252,11 +254,11 @@ def observer() -> RecordingObserver:
 
 
 @pytest.fixture
-def in_thread() -> Iterator[Callable[..., "Future[Any]"]]:
+def in_thread() -> Iterator[Callable[..., Future[Any]]]:
     """Run a call in a thread of its own; its future gives the result or the exception."""
     threads: list[threading.Thread] = []
 
-    def start(call: Callable[..., Any], *arguments: Any, **named: Any) -> "Future[Any]":
+    def start(call: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
         future: Future[Any] = Future()
 
         def run() -> None:
@@ -288,13 +290,13 @@ def worker(scripted_server: ScriptedServer, observer: RecordingObserver) -> Iter
 class RunningWorker:
     """A worker whose `work` runs in a thread until the test ends."""
 
-    def __init__(self, worker: Worker, done: "Future[Any]") -> None:
+    def __init__(self, worker: Worker, done: Future[Any]) -> None:
         self.worker = worker
         self.done = done
 
 
 @pytest.fixture
-def start_worker(in_thread: Callable[..., "Future[Any]"]) -> Iterator[Callable[..., RunningWorker]]:
+def start_worker(in_thread: Callable[..., Future[Any]]) -> Iterator[Callable[..., RunningWorker]]:
     """Start workers: start_worker(servers, {function: callback}, settings=…, observer=…)."""
     running: list[RunningWorker] = []
 

@@ -1,5 +1,7 @@
 """How addresses are written."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client import Address, AddressError, parse_address, parse_addresses

@@ -1,5 +1,7 @@
 """The codec, as properties: whatever is sent comes out again, however the bytes are cut."""
 
+from __future__ import annotations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

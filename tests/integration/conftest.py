@@ -1,5 +1,7 @@
 """Fixtures that run the real manager on a free port, with its own folder, and see to it that nothing is left behind."""
 
+from __future__ import annotations
+
 import json
 import os
 import re
@@ -92,7 +94,7 @@ class RunningManager:
         fresh.rename(file)
         return file
 
-    def start(self, config: str) -> "RunningManager":
+    def start(self, config: str) -> RunningManager:
         """Start it and wait until every pool has its workers registered."""
         self.workers_dir.mkdir(exist_ok=True)
         self.config_file.write_text(f"run_dir: run\nserver: {{listen: 127.0.0.1:0}}\n{dedent(config)}")

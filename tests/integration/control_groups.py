@@ -1,5 +1,7 @@
 """Real control groups for tests, of the version that this machine has; and a manager that is started inside one."""
 
+from __future__ import annotations
+
 import os
 import uuid
 from collections.abc import Iterator

@@ -1,5 +1,7 @@
 """Another pool that has nothing to do with a fault: its jobs are to be answered all the while."""
 
+from __future__ import annotations
+
 import threading
 import time
 from collections.abc import Iterator

@@ -1,5 +1,7 @@
 """Looking at a manager's processes from outside, and at how it ends."""
 
+from __future__ import annotations
+
 import psutil
 
 from .conftest import RunningManager, alive, eventually

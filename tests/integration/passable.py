@@ -3,6 +3,8 @@
 In a mount namespace of its own, such folders are covered by ones that everybody may enter, with only what is needed.
 """
 
+from __future__ import annotations
+
 import os
 import shlex
 import sys

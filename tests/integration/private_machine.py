@@ -3,6 +3,8 @@
 The units in `init/` are tried in it as they are, from where an administrator puts them. Only root can make one.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess

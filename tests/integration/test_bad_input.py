@@ -1,5 +1,7 @@
 """A user's mistakes: a message that names the place and the remedy, a fixed exit code, never a traceback."""
 
+from __future__ import annotations
+
 import os
 import pwd
 import shutil

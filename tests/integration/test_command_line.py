@@ -1,5 +1,7 @@
 """The command line as people meet it: help that can be acted on, and a shell that completes names."""
 
+from __future__ import annotations
+
 import os
 import re
 import shlex

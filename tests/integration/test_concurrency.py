@@ -1,5 +1,7 @@
 """`concurrency: N`: one worker runs several jobs at once. Proven by jobs that wait for each other, not by the clock."""
 
+from __future__ import annotations
+
 import os
 import signal
 import ssl
@@ -158,7 +160,7 @@ def job_start(job):
 
 
 @contextmanager
-def at_once(manager: RunningManager, *jobs: tuple[str, bytes | str]) -> Iterator[list["Future[Any]"]]:
+def at_once(manager: RunningManager, *jobs: tuple[str, bytes | str]) -> Iterator[list[Future[Any]]]:
     """Foreground jobs, each on a connection of its own."""
 
     def submit(function: str, workload: bytes | str) -> bytes:

@@ -1,5 +1,7 @@
 """The commands that look into a running manager or change it, as a user types them."""
 
+from __future__ import annotations
+
 import json
 import subprocess
 from pathlib import Path

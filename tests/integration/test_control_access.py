@@ -1,5 +1,7 @@
 """Who may control a manager: the user who runs it, and root; nobody else, and no other manager in its place."""
 
+from __future__ import annotations
+
 import os
 import pwd
 import subprocess

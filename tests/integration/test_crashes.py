@@ -1,5 +1,7 @@
 """kill -9 on every kind of process, at the worst moment: the job is done all the same, and everything comes back."""
 
+from __future__ import annotations
+
 import os
 import signal
 import socket

@@ -1,5 +1,7 @@
 """The manager in the background: its command's end, its pid file, its user, and what it says when it can't start."""
 
+from __future__ import annotations
+
 import os
 import pwd
 import signal
@@ -25,7 +27,7 @@ class Daemon(RunningManager):
 
     run_dir = "run"
 
-    def prepare(self, config: str = CONFIG) -> "Daemon":
+    def prepare(self, config: str = CONFIG) -> Daemon:
         """A module and a configuration."""
         self.write_module("hello.py", HELLO)
         self.config_file.write_text(config)

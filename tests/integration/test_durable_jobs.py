@@ -1,5 +1,7 @@
 """Background jobs of a manager whose bundled server keeps them in a file: whatever is killed, they run."""
 
+from __future__ import annotations
+
 import os
 import signal
 from pathlib import Path

@@ -1,5 +1,7 @@
 """The wall clock is set while the manager runs: no deadline of ours depends on it. The fault comes from libfaketime."""
 
+from __future__ import annotations
+
 import os
 import signal
 import threading

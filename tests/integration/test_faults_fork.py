@@ -1,5 +1,7 @@
 """No more processes: nothing can be started for a while. What runs works on, and what is missing comes back."""
 
+from __future__ import annotations
+
 import os
 import signal
 from collections.abc import Iterator

@@ -1,5 +1,7 @@
 """Nobody takes the log's lines: a full disk under it, or a reader that went away. Jobs do not care."""
 
+from __future__ import annotations
+
 import os
 import signal
 import socket

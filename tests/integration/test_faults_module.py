@@ -1,5 +1,7 @@
 """Modules that do what no module should: each costs its own job at most, while another pool answers all the time."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterator
 from pathlib import Path

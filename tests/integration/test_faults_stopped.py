@@ -1,5 +1,7 @@
 """A worker that somebody stops with SIGSTOP: another takes its place, its job waits or times out, nobody else minds."""
 
+from __future__ import annotations
+
 import os
 import signal
 import threading

@@ -1,5 +1,7 @@
 """`_hooks.py`: what every function of a folder needs, around the worker's life and around each job."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client import JobException

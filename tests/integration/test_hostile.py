@@ -1,5 +1,7 @@
 """Hostile or unlucky jobs, and a hostile system: the manager goes on, says what is wrong, and leaves nothing."""
 
+from __future__ import annotations
+
 import os
 import re
 import resource

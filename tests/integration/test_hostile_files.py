@@ -1,5 +1,7 @@
 """Hostile or unlucky files: what is wrong with one is said, what can be run runs, and a mended file is taken over."""
 
+from __future__ import annotations
+
 import os
 import re
 import signal

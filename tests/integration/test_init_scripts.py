@@ -1,5 +1,7 @@
 """The SysV script in `init/`, run as an administrator's system runs it."""
 
+from __future__ import annotations
+
 import os
 import re
 import subprocess

@@ -1,5 +1,7 @@
 """`gearman-manager jobs` and `dead`: an operator looks into the queue, and deals with what failed."""
 
+from __future__ import annotations
+
 import base64
 import json
 import os

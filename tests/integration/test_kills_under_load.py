@@ -1,5 +1,7 @@
 """kill -9 at any moment under load: processes are killed at random while jobs come and go, and no job is lost."""
 
+from __future__ import annotations
+
 import os
 import random
 import signal
@@ -46,7 +48,7 @@ class Load:
         self.acknowledged: list[bytes] = []
         self.errors = 0
 
-    def __enter__(self) -> "Load":
+    def __enter__(self) -> Load:
         self._thread.start()
         return self
 

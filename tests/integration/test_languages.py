@@ -3,6 +3,8 @@
 What a peer prints is compared as a whole, its standard error included, so that whatever it has to say fails the test.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor

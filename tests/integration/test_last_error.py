@@ -1,5 +1,7 @@
 """A pool that can't start is marked failing and says why: exit status or signal, and the last lines; others serve."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import pytest

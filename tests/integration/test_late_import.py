@@ -1,5 +1,7 @@
 """Modules that do not survive a fork, or are not to be shared: imported in each worker, after the fork."""
 
+from __future__ import annotations
+
 import pytest
 
 from .conftest import RunningManager, eventually

@@ -1,5 +1,7 @@
 """A worker's limits: it is replaced in time, exactly where the limit is, and a job that hangs is put an end to."""
 
+from __future__ import annotations
+
 import threading
 import time
 

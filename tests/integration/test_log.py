@@ -1,5 +1,7 @@
 """Where log lines go and what they look like: process 1 of a container, the system's log, files that are rotated."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal

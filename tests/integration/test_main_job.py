@@ -1,5 +1,7 @@
 """What the product is for: jobs are answered, the pools follow the queue, and the end is clean."""
 
+from __future__ import annotations
+
 import collections
 import signal
 import subprocess

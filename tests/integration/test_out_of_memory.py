@@ -1,5 +1,7 @@
 """The kernel's out-of-memory killer, in a real control group: who was killed so is said so, and the others work on."""
 
+from __future__ import annotations
+
 import os
 import signal
 from collections.abc import Iterator

@@ -1,5 +1,7 @@
 """GearmanManager's PHP functions in the workers folder, served by the bridge through a real manager and a real PHP."""
 
+from __future__ import annotations
+
 import json
 import os
 import shutil

@@ -1,5 +1,7 @@
 """What stands for functions in a configuration, enforced by the job server that the manager starts."""
 
+from __future__ import annotations
+
 import time
 
 import pytest

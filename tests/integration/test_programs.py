@@ -1,5 +1,7 @@
 """Command pools: any program that is a Gearman worker, started, watched, scaled and stopped like the others."""
 
+from __future__ import annotations
+
 import shutil
 import subprocess
 import sys

@@ -11,6 +11,8 @@ In a page, a block of the language
 In what is expected `...` stands for anything, and any run of blanks for any other.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import shutil

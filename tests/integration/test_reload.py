@@ -1,5 +1,7 @@
 """New code while jobs run: taken over without a failed job, refused when it is broken, and never half of it."""
 
+from __future__ import annotations
+
 import os
 import signal
 import threading

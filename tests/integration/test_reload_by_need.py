@@ -1,5 +1,7 @@
 """A reload restarts the workers whose code or settings changed, and no others."""
 
+from __future__ import annotations
+
 import signal
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """The sample configurations as they are, and the sample functions doing their work: real mails, pictures and pages."""
 
+from __future__ import annotations
+
 import asyncio
 import email
 import email.policy

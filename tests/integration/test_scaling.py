@@ -1,5 +1,7 @@
 """Scaling with real processes: reaction to a burst, going to zero and back, several managers, servers that go away."""
 
+from __future__ import annotations
+
 import os
 import re
 import signal

@@ -1,5 +1,7 @@
 """What a service manager such as systemd is told, on a real notification socket."""
 
+from __future__ import annotations
+
 import os
 import re
 import signal

@@ -1,5 +1,7 @@
 """The units in `init/`, checked by systemd's own tools and run by a real systemd."""
 
+from __future__ import annotations
+
 import os
 import tempfile
 import time

@@ -1,5 +1,7 @@
 """An event that a state does not allow: whoever asked for it is told, and inside the manager it is logged, no more."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal

@@ -1,5 +1,7 @@
 """What a worker function may return, and what becomes of it."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest

@@ -1,5 +1,7 @@
 """Durations, sizes and counts: what is read, what is refused and with which words, and that writing inverts reading."""
 
+from __future__ import annotations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

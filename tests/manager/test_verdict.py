@@ -1,5 +1,7 @@
 """What a function can raise to decide about its job."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_manager import Reject, Retry

@@ -5,6 +5,8 @@ of the command-line tools and client libraries (34, 36) with the client. That si
 by the test of the accepted sockets' options.
 """
 
+from __future__ import annotations
+
 import signal
 import struct
 

@@ -1,5 +1,7 @@
 """`from gearman_server import Server`: the job server inside a gevent program."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 

@@ -1,5 +1,7 @@
 """Other people's tools and libraries against our server: gearman-tools, PHP (libgearman) and Perl."""
 
+from __future__ import annotations
+
 import shutil
 import subprocess
 

@@ -1,5 +1,7 @@
 """Wire transcripts against a real server process."""
 
+from __future__ import annotations
+
 import os
 import socket
 import struct

@@ -4,6 +4,8 @@ In: a command such as `status`. Out: a list of rows (`tables.py`), or the lines 
 Open `admin.py` first.
 """
 
+from __future__ import annotations
+
 from gearman_client.admin.admin import (
     DEFAULT_MAX_RESPONSE_BYTES,
     RECEIVE_BYTES,

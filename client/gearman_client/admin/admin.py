@@ -4,6 +4,8 @@ The socket needs `sendall`, `recv`, `settimeout` and `close`, so one of gevent's
 and have a largest size; after anything but a whole answer the connection is closed: the rest can't be told apart.
 """
 
+from __future__ import annotations
+
 from dataclasses import replace
 from time import monotonic
 from types import TracebackType
@@ -65,7 +67,7 @@ class AdminClient:
         self._received = bytearray()
         self._closed = False
 
-    def __enter__(self) -> "AdminClient":
+    def __enter__(self) -> AdminClient:
         return self
 
     def __exit__(

@@ -1,5 +1,7 @@
 """The rows of the administration tables, parsed strictly. Pure."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from gearman_client.errors import AdminError

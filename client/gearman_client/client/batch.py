@@ -3,6 +3,8 @@
 A round trip for each job is what limits a client that submits one at a time; here it is paid once for each portion.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 from typing import Final

@@ -3,6 +3,8 @@
 A program that submits from several threads gives each a client of its own.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -79,7 +81,7 @@ class Client:
         settings = PoolSettings(connect_timeout_s, reply_timeout_s, exceptions)
         self._pool = ServerPool(parse_addresses(servers, tls), settings)
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Client:
         return self
 
     def __exit__(

@@ -1,5 +1,7 @@
 """One foreground job as its client sees it: packets in, callbacks and in the end the result. Does no I/O itself."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Final, TypedDict
 

@@ -1,5 +1,7 @@
 """What a client gets to know about a job: its handle, and how far it is. Values only."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 from gearman_client.address import Address
@@ -14,7 +16,7 @@ class JobHandle(str):
     __slots__ = ("server",)
     server: Address
 
-    def __new__(cls, handle: str, server: Address) -> "JobHandle":
+    def __new__(cls, handle: str, server: Address) -> JobHandle:
         self = super().__new__(cls, handle)
         self.server = server
         return self

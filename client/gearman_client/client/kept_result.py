@@ -3,6 +3,8 @@
 It talks over one connection and decides nothing about servers; docs/protocol-extensions.md has the packets.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, inf

@@ -1,5 +1,7 @@
 """When a delayed job is to run, as the protocol says it: in whole seconds since 1970. Pure."""
 
+from __future__ import annotations
+
 from datetime import datetime, timedelta
 from math import ceil, isfinite
 from typing import Final

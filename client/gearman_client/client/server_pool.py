@@ -3,6 +3,8 @@
 A server that can't be reached is passed over at once, and left out for a moment as long as another one answers.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic

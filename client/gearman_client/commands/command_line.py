@@ -1,5 +1,7 @@
 """What both commands share: usage errors, the job server to use, and how an interrupted command ends."""
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys
@@ -35,7 +37,7 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}\n{self.format_usage().rstrip()}")
 
 
-def add_server_options(parser: "argparse._ActionsContainer", *, long_names: bool) -> None:
+def add_server_options(parser: argparse._ActionsContainer, *, long_names: bool) -> None:
     """-h, -p and TLS; `server_addresses` understands them."""
     host, port = (["-h", "--host"], ["-p", "--port"]) if long_names else (["-h"], ["-p"])
     parser.add_argument(*host, dest="host", metavar="HOST", help=f"job server host (default {DEFAULT_HOST})")

@@ -1,5 +1,7 @@
 """`gearman --result`: the kept result of a background job, printed as that of a foreground job would be."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from gearman_client.address import Address

@@ -4,6 +4,8 @@ Options and output are those of the tool that comes with gearmand; but actions r
 that is an error ends with exit code 1.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys

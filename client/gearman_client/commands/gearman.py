@@ -4,6 +4,8 @@ Options and output are those of the tool that comes with gearmand, its defects m
 end with exit code 1, a denominator of zero is harmless, -N takes off a newline only where there is one.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import sys
@@ -97,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_client_options(client: "argparse._ArgumentGroup") -> None:
+def _add_client_options(client: argparse._ArgumentGroup) -> None:
     client.add_argument("-b", dest="background", action="store_true", help="background: do not wait for results")
     client.add_argument("--delay", dest="delay_s", type=_seconds, metavar="SECONDS", help="with -b: not before then")
     client.add_argument("--at", type=_time, metavar="TIME", help="with -b: not before 2030-01-31T12:00")

@@ -1,5 +1,7 @@
 """The client side of the `gearman` command: where workloads come from, and what is printed about their jobs."""
 
+from __future__ import annotations
+
 import sys
 import threading
 import uuid

@@ -1,5 +1,7 @@
 """The worker side of the `gearman` command: each job is a run of a program, or a print."""
 
+from __future__ import annotations
+
 import shutil
 import signal
 import subprocess
@@ -97,7 +99,7 @@ def _run_job(job: WorkerJob, options: WorkOptions) -> None:
         _answer(job, output, succeeded=process.returncode == 0)
 
 
-def _read_output(process: "subprocess.Popen[bytes]", job: WorkerJob, options: WorkOptions) -> bytes | None:
+def _read_output(process: subprocess.Popen[bytes], job: WorkerJob, options: WorkOptions) -> bytes | None:
     """What the program printed, except the lines that were sent as they came; None if it was too much."""
     stream = process.stdout
     if stream is None:

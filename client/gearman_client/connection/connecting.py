@@ -3,6 +3,8 @@
 Only the name lookup itself blocks (the standard library has no other). Nothing Gearman is spoken here.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import select

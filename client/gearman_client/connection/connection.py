@@ -5,6 +5,8 @@ is finished. The socket itself blocks, with the kernel's receive timeout, so tha
 call; what must not block says so per call.
 """
 
+from __future__ import annotations
+
 import _socket
 import contextlib
 import select

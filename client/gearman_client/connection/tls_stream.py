@@ -5,6 +5,8 @@ socket stays the caller's: blocking, with the kernel's timeout, or one of gevent
 connection that needs it: it costs every process 2 MB.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os
@@ -31,7 +33,7 @@ class PartOfRecord(BlockingIOError):
 class TlsStream:
     """TLS over `below`, a connected socket. Errors are OSError, as those of a socket."""
 
-    def __init__(self, below: socket.socket, context: "ssl.SSLContext", host: str) -> None:
+    def __init__(self, below: socket.socket, context: ssl.SSLContext, host: str) -> None:
         import ssl
 
         self.below = below
@@ -184,7 +186,7 @@ class TlsStream:
         self._send_encrypted(socket.MSG_DONTWAIT)
 
 
-def context_of(address: Address) -> "ssl.SSLContext | None":
+def context_of(address: Address) -> ssl.SSLContext | None:
     """What an address's TLS needs, None without TLS; files that changed are read again.
 
     Raises:
@@ -198,7 +200,7 @@ def context_of(address: Address) -> "ssl.SSLContext | None":
         raise CouldNotConnect(f"could not connect to {address}: {error}") from error
 
 
-def load_context(tls: Tls) -> "ssl.SSLContext":
+def load_context(tls: Tls) -> ssl.SSLContext:
     """The certificates of a `Tls`, checked.
 
     Raises:
@@ -235,7 +237,7 @@ def _version(file: str) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=16)
-def _load(tls: Tls, _versions: tuple[tuple[int, int], ...]) -> "ssl.SSLContext":
+def _load(tls: Tls, _versions: tuple[tuple[int, int], ...]) -> ssl.SSLContext:
     import ssl
 
     try:
@@ -262,7 +264,7 @@ def _why(error: OSError) -> str:
     return "expected PEM, a key without a password"
 
 
-def _translated(error: "ssl.SSLError") -> OSError:
+def _translated(error: ssl.SSLError) -> OSError:
     """With a reason that a person understands."""
     message = getattr(error, "verify_message", None)
     if message:

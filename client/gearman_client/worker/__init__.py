@@ -5,6 +5,8 @@ Open `worker.py` first (one job at a time); `concurrent_worker.py` holds several
 a link's states.
 """
 
+from __future__ import annotations
+
 from gearman_client.worker.concurrent_worker import ConcurrentWorker
 from gearman_client.worker.worker import LOOK_INTERVAL_S, TURN_JOBS, TURN_S, JobCallback, Worker, logger
 

@@ -4,6 +4,8 @@ A process that runs jobs creates its worker after its last fork; no threads. Wha
 business of its ServerLink.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence

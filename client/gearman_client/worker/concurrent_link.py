@@ -6,6 +6,8 @@ long way to the server nor a hundred free places cost anything. What jobs report
 everything else, reading above all, belongs to whoever drives the worker.
 """
 
+from __future__ import annotations
+
 from collections import deque
 from collections.abc import Callable
 from math import inf
@@ -94,7 +96,7 @@ class ConcurrentLink(ServerLink):
         elif now >= self.due_at:
             self._lose(f"no answer for {self._context.settings.reply_timeout_s:g} s")
 
-    # Called by jobs, in greenlets of their own
+    # --- called by jobs, in greenlets of their own
 
     def answer(self, connection: Connection | None, handle: bytes, packet: bytes) -> None:
         """Queue a job's final answer for the next `push`."""
@@ -122,7 +124,7 @@ class ConcurrentLink(ServerLink):
             if connection.wait_writable(_LOOK_S):
                 connection.try_flush()
 
-    # Sending and receiving
+    # --- sending and receiving
 
     def _push(self, connection: Connection) -> None:
         needs_room = not connection.try_flush()

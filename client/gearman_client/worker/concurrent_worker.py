@@ -8,6 +8,8 @@ It knows no greenlets: it waits by `select.poll`, which is a greenlet's own wher
 greenlet drives it by `take`; the others answer their jobs, and `wake` it.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 from math import inf

@@ -8,6 +8,8 @@ GREETING ends with the answer to our first question, so a server that accepts co
 stalled) is never sent a grab, whose answer all the other servers would have to wait for.
 """
 
+from __future__ import annotations
+
 from enum import IntEnum
 from typing import Final
 

@@ -1,5 +1,7 @@
 """What a worker tells its owner about the world outside its jobs. The default observer keeps silent."""
 
+from __future__ import annotations
+
 from gearman_client.address import Address
 
 

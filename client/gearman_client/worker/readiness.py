@@ -1,5 +1,7 @@
 """What a worker waits for all at once: its servers, its own wake-up pipe, and descriptors its owner wants heard."""
 
+from __future__ import annotations
+
 import select
 from typing import Protocol
 

@@ -4,6 +4,8 @@ The Worker decides which link to ask and when; a link never waits except for the
 in link_state.
 """
 
+from __future__ import annotations
+
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -77,7 +79,7 @@ class ServerLink:
             PacketType.ERROR: self._on_error,
         }
 
-    # Connecting
+    # --- connecting
 
     def tick(self, now: float) -> None:
         """Do what is due: connect, or give up an attempt or a greeting that takes too long."""
@@ -145,7 +147,7 @@ class ServerLink:
             connection.queue(encode_request(PacketType.CAN_DO, function))
         connection.flush()
 
-    # Registering
+    # --- registering
 
     def can_do(self, function: bytes) -> None:
         """Register one more function, and ask again: a server does not wake a sleeping worker for that."""
@@ -164,7 +166,7 @@ class ServerLink:
         self._guard(Connection.flush)
         return self.connection is connection
 
-    # Working
+    # --- working
 
     def grab(self) -> WorkerJob | None:
         """Send the pending answers and a grab in one write and wait for the reply. None: no job there, or link lost."""
@@ -215,7 +217,7 @@ class ServerLink:
         self.state = next_state(self.state, LinkEvent.LOST)
         self.due_at = inf
 
-    # Receiving
+    # --- receiving
 
     def _await_reply(self, connection: Connection) -> None:
         connection.flush()
@@ -304,7 +306,7 @@ class ServerLink:
         code, _, text = body.partition(b"\0")
         self._context.observer.server_error(self.address, to_text(code), to_text(text))
 
-    # Losing
+    # --- losing
 
     def _guard(self, action: Callable[[Connection], object]) -> None:
         """Run `action` on the connection, if there is one; whatever ends the connection ends only this link."""

@@ -4,6 +4,8 @@ A process that runs jobs creates one after its last fork; no threads. What one s
 business of its ServerLink; here is decided whom to ask, for how long to wait, and when to stop.
 """
 
+from __future__ import annotations
+
 import logging
 import traceback
 from collections.abc import Callable

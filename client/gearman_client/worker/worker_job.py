@@ -1,5 +1,7 @@
 """One job in a worker's hands, and the answers the worker can give."""
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING
 
 from gearman_client.address import Address
@@ -35,7 +37,7 @@ class WorkerJob:
 
     __slots__ = ("_connection", "_link", "_unique", "answered", "attempt", "function", "handle_bytes", "workload")
 
-    def __init__(self, link: "ServerLink", handle: bytes, function: str, unique: bytes, workload: bytes) -> None:
+    def __init__(self, link: ServerLink, handle: bytes, function: str, unique: bytes, workload: bytes) -> None:
         self._link = link
         self._connection: Connection | None = link.connection
         self.handle_bytes = handle

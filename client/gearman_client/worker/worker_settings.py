@@ -1,5 +1,7 @@
 """How a worker behaves towards its job servers. Values only, immutable; the defaults suit production."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 
 

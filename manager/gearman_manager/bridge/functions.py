@@ -5,6 +5,8 @@ which can't be parsed, which hold no function, and what they include. Runs in th
 which must not wait for a process.
 """
 
+from __future__ import annotations
+
 import json
 import shutil
 import subprocess

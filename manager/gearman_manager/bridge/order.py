@@ -3,6 +3,8 @@
 Here is what the rest of the manager must know of that; what the bridge does is in the PHP files beside this one. Pure.
 """
 
+from __future__ import annotations
+
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath

@@ -1,5 +1,7 @@
 """Has a zygote load the modules, and does not give up when one of them ends it: that one is left out, and named."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -34,7 +36,7 @@ class LoadedCode:
     files: CodeFiles
 
     @classmethod
-    def from_report(cls, report: Mapping[str, Any]) -> "LoadedCode":
+    def from_report(cls, report: Mapping[str, Any]) -> LoadedCode:
         """Read the zygote's message."""
         return cls(
             found=tuple(FoundFunction(f["name"], f["file"], f["line"], f["options"]) for f in report["functions"]),
@@ -42,12 +44,12 @@ class LoadedCode:
             files=CodeFiles(report["hashes"], report["needs"]),
         )
 
-    def broken_since(self, older: "LoadedCode") -> list[Problem]:
+    def broken_since(self, older: LoadedCode) -> list[Problem]:
         """The errors in files that the older code could still serve functions from."""
         served = {function.file for function in older.found}
         return [error for error in self.errors if error.file in served]
 
-    def without(self, culprits: Mapping[str, Problem]) -> "LoadedCode":
+    def without(self, culprits: Mapping[str, Problem]) -> LoadedCode:
         """With the errors of modules that could not even be tried to the end."""
         if not culprits:
             return self

@@ -4,6 +4,8 @@ A zygote that dies is replaced too; when the files are still the same its succes
 no worker notices.
 """
 
+from __future__ import annotations
+
 import logging
 import time
 from collections.abc import Callable, Sequence

@@ -4,6 +4,8 @@ Opened and closed files are no change (the zygote's own imports cause those). Af
 nothing has happened for 200 ms, at most for a second, so that several writes are one change.
 """
 
+from __future__ import annotations
+
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence

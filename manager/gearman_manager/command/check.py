@@ -1,5 +1,7 @@
 """What `check` and `functions` do: load all as a run would, in a zygote, and say what was found."""
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Iterator, Sequence

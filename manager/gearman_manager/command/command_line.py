@@ -3,6 +3,8 @@
 Heavy parts are imported by the command that needs them, so that `--help` and `status` answer at once.
 """
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
 from typing import Any

@@ -3,6 +3,8 @@
 Called while somebody types: nothing here may fail, print, or import a worker module.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path

@@ -1,5 +1,7 @@
 """What all commands share: reading the configuration, finding the running manager, mistakes as messages."""
 
+from __future__ import annotations
+
 import errno
 import os
 import sys
@@ -70,14 +72,14 @@ def mistakes_are_messages(command: Callable[_Parameters, None]) -> Callable[_Par
     return wrapper
 
 
-def config_source(context: click.Context) -> "Callable[[], Config]":
+def config_source(context: click.Context) -> Callable[[], Config]:
     """What reads the configuration that `-c` names, as often as it is called; the command line's overrides included.
 
     It raises ConfigError with everything that is wrong with the file.
     """
     file, overrides = context.obj, context.find_root().meta.get(OVERRIDES)
 
-    def load_again() -> "Config":
+    def load_again() -> Config:
         from gearman_manager.config import load
 
         config: Config = load(file, os.environ)
@@ -86,7 +88,7 @@ def config_source(context: click.Context) -> "Callable[[], Config]":
     return load_again
 
 
-def load_config(context: click.Context) -> "Config":
+def load_config(context: click.Context) -> Config:
     """The configuration that `-c` names.
 
     Raises:
@@ -95,7 +97,7 @@ def load_config(context: click.Context) -> "Config":
     return config_source(context)()
 
 
-def run_folder(context: click.Context, config: "Config") -> "RunFolder":
+def run_folder(context: click.Context, config: Config) -> RunFolder:
     """Where a manager with this configuration has its pid file and socket."""
     from gearman_manager.supervisor.privileges import wanted_account
     from gearman_manager.supervisor.run_folder import RunFolder, default_run_folder
@@ -106,7 +108,7 @@ def run_folder(context: click.Context, config: "Config") -> "RunFolder":
     return RunFolder(default_run_folder(context.obj, account.uid if account else None))
 
 
-def folder_of_running(context: click.Context) -> "RunFolder":
+def folder_of_running(context: click.Context) -> RunFolder:
     """Where the manager runs, also when the file was broken after its start: just then people ask for its status.
 
     Raises:

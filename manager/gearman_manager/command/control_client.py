@@ -1,5 +1,7 @@
 """The command line's way to a running manager: HTTP over its control socket, with the standard library."""
 
+from __future__ import annotations
+
 import http.client
 import json
 import os

@@ -1,5 +1,8 @@
 """Commands that change a running manager, or look into it: `scale`, `restart`, `pause`, `resume`, `reload`, `logs`."""
 
+from __future__ import annotations
+
+from typing import Final
 from urllib.parse import quote
 
 import click
@@ -126,4 +129,4 @@ def logs(context: click.Context, subject: str | None, follow: bool) -> None:
     raise ManagerError("the manager ended")
 
 
-COMMANDS = (scale, restart, pause, resume, reload, logs)
+COMMANDS: Final = (scale, restart, pause, resume, reload, logs)

@@ -1,5 +1,7 @@
 """The commands `jobs` and `dead`: what waits and runs on the job servers, and what failed for good."""
 
+from __future__ import annotations
+
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -253,4 +255,4 @@ def _confirm(question: str) -> None:
         raise ManagerError("nothing is changed: nobody here says yes, as --yes would") from None
 
 
-GROUPS = (jobs, dead)
+GROUPS: Final = (jobs, dead)

@@ -1,5 +1,7 @@
 """Jobs and dead letters for people: tables on a terminal, and all that is known of one."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Sequence
 from typing import Any, Final

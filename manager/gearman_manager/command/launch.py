@@ -4,6 +4,8 @@ The order matters: what only root may do comes before the user is changed, and n
 an event loop comes before the fork.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import sys

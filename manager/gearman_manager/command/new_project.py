@@ -1,5 +1,7 @@
 """What `init` writes: a commented configuration and a first module, enough for a manager that runs at once."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Final
 

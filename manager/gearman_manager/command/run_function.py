@@ -3,6 +3,8 @@
 For writing and debugging a module: prints and breakpoints work, a traceback is shown whole.
 """
 
+from __future__ import annotations
+
 import logging
 import sys
 import traceback

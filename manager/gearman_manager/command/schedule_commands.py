@@ -1,5 +1,7 @@
 """The commands `schedules` and `schedules trigger`: jobs that the job servers submit by the clock."""
 
+from __future__ import annotations
+
 import json
 import time
 from typing import Any

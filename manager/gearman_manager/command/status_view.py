@@ -1,5 +1,7 @@
 """The status report for people: tables on a terminal."""
 
+from __future__ import annotations
+
 import sys
 import time
 from collections.abc import Callable, Sequence

@@ -3,16 +3,18 @@
 `load` reads, `lay_out` decides. Only the supervisor and the command line import this: it is too heavy for a worker.
 """
 
-from ..units import WorkerCount
-from .address import reachable
-from .file import load, written_run_dir
-from .function_keys import Function
-from .layout import FoundFunction, Layout, lay_out
-from .models import Config, Control, Defaults, JobServer, Limits, Log, Server
-from .pool_keys import Pool, Scale
-from .problem import ConfigError, Place, Problem
-from .resolve import ResolvedFunction, ResolvedPool, ResolvedScale
-from .schedule_keys import Schedule
+from __future__ import annotations
+
+from gearman_manager.config.address import reachable
+from gearman_manager.config.file import load, written_run_dir
+from gearman_manager.config.function_keys import Function
+from gearman_manager.config.layout import FoundFunction, Layout, lay_out
+from gearman_manager.config.models import Config, Control, Defaults, JobServer, Limits, Log, Server
+from gearman_manager.config.pool_keys import Pool, Scale
+from gearman_manager.config.problem import ConfigError, Place, Problem
+from gearman_manager.config.resolve import ResolvedFunction, ResolvedPool, ResolvedScale
+from gearman_manager.config.schedule_keys import Schedule
+from gearman_manager.units import WorkerCount
 
 __all__ = [
     "Config",

@@ -1,16 +1,18 @@
 """Job servers' addresses as a configuration writes them: `HOST:PORT`, `[IPv6]:PORT`, a host or a port alone. Pure."""
 
+from __future__ import annotations
+
 import re
+from typing import Final
 
 from gearman_client.address import DEFAULT_HOST, DEFAULT_PORT, MAX_PORT, Address
+from gearman_manager.units import shown
 
-from ..units import shown
-
-_HELP = "an address such as 127.0.0.1:4730, jobs.example.com:4730 or [::1]:4730 is expected"
-_PATTERN = re.compile(
+_HELP: Final = "an address such as 127.0.0.1:4730, jobs.example.com:4730 or [::1]:4730 is expected"
+_PATTERN: Final = re.compile(
     r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<host>[\w.-]+))?(?::(?P<port>[0-9]{1,5}))?", re.A
 )
-_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def reachable(listening: Address) -> Address:

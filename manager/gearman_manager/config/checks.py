@@ -4,23 +4,24 @@ Each rule looks at a configuration whose values are valid. Keys that were refuse
 depend on them are not asked, so that one mistake is reported once. Pure.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gearman_client.address import Address
+from gearman_manager.config.address import overlap
+from gearman_manager.config.function_keys import FunctionKeys
+from gearman_manager.config.models import Config, Defaults
+from gearman_manager.config.pool_keys import Pool, PoolKeys
+from gearman_manager.config.problem import JobSlots, Problem
+from gearman_manager.units import WorkerCount
 
-from ..units import WorkerCount
-from .address import overlap
-from .function_keys import FunctionKeys
-from .models import Config, Defaults
-from .pool_keys import Pool, PoolKeys
-from .problem import JobSlots, Problem
+EVERY_OTHER_FUNCTION: Final = "*"
 
-EVERY_OTHER_FUNCTION = "*"
-
-_ONLY_WITH_COMMAND = ("env", "cwd", "user", "stop_signal")
-_ONLY_WITHOUT_COMMAND = ("max_jobs", "preload", "concurrency")
-_NAME_FUNCTIONS = "name the functions whose queue it follows, as in functions: [legacy_report]"
+_ONLY_WITH_COMMAND: Final = ("env", "cwd", "user", "stop_signal")
+_ONLY_WITHOUT_COMMAND: Final = ("max_jobs", "preload", "concurrency")
+_NAME_FUNCTIONS: Final = "name the functions whose queue it follows, as in functions: [legacy_report]"
 
 
 def check(config: Config, places: JobSlots, broken: frozenset[str] = frozenset()) -> list[Problem]:

@@ -4,21 +4,24 @@ Only plain YAML: text, numbers, booleans, lists and mappings, no tags that build
 dates, 0644 and 1:30 stay text. Pure: the text is handed in.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import yaml
 
-from ..units import shown
-from .environment import ExpansionError, expand
-from .problem import JobSlots, Place, Problem
+from gearman_manager.config.environment import ExpansionError, expand
+from gearman_manager.config.problem import JobSlots, Place, Problem
+from gearman_manager.units import shown
 
 # Aliases can make a small file an endless one, so what comes out of it has a bound.
-MAX_ENTRIES = 100_000
+MAX_ENTRIES: Final = 100_000
 
-_TAG = "tag:yaml.org,2002:"
-_HINTS = (
+_TAG: Final = "tag:yaml.org,2002:"
+_HINTS: Final = (
     ("cannot start any token", "\t", "indent with blanks, not with tabs"),
     ("", "${", 'inside { } and [ ] a variable needs quotes, as in {port: "${PORT}"}'),
     ("mapping values are not allowed", "", "check the indentation; text that holds ': ' needs quotes"),

@@ -3,10 +3,15 @@
 Pure: the environment is handed in. A dollar sign before anything else stays as it is.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
+from typing import Final
 
-_PATTERN = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<bad>\{))")
+_PATTERN: Final = re.compile(
+    r"\$(?:(?P<dollar>\$)|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|(?P<bad>\{))"
+)
 
 
 class ExpansionError(ValueError):

@@ -3,23 +3,26 @@
 Everything wrong with a configuration comes out as one `ConfigError`, in the order of the files.
 """
 
+from __future__ import annotations
+
 import fnmatch
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Final
 
-from .document import Entry, read_document
-from .merge import PATH_KEYS, SQLITE, SYSLOG, PathKey, anchor_paths, merge, paths_of
-from .models import Config
-from .problem import ConfigError, Place, Problem
-from .validation import validated
+from gearman_manager.config.document import Entry, read_document
+from gearman_manager.config.merge import PATH_KEYS, SQLITE, SYSLOG, PathKey, anchor_paths, merge, paths_of
+from gearman_manager.config.models import Config
+from gearman_manager.config.problem import ConfigError, Place, Problem
+from gearman_manager.config.validation import validated
 
 # A configuration written by people is far smaller; a log or an image named by mistake is not.
-MAX_FILE_BYTES = 4 << 20
-MAX_INCLUDED_FILES = 1000
-DEFAULT_WORKERS_DIR = "workers"
+MAX_FILE_BYTES: Final = 4 << 20
+MAX_INCLUDED_FILES: Final = 1000
+DEFAULT_WORKERS_DIR: Final = "workers"
 
-_WILDCARDS = "*?["
+_WILDCARDS: Final = "*?["
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:

@@ -1,9 +1,11 @@
 """The keys of functions: how one of their jobs is treated. Pure."""
 
+from __future__ import annotations
+
 from pydantic import Field
 
-from . import values as v
-from .section import Section, shown_default
+from gearman_manager.config import values as v
+from gearman_manager.config.section import Section, shown_default
 
 
 class FunctionKeys(Section):

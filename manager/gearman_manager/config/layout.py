@@ -3,20 +3,22 @@
 Pure and total: a mistake costs the function or pool it concerns, the others are laid out all the same.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Final
 
 from pydantic import ValidationError
 
 from gearman_manager.bridge.order import is_php_file
-
-from .checks import EVERY_OTHER_FUNCTION, functions_of, range_problem
-from .function_keys import Function
-from .models import Config
-from .pool_keys import Pool
-from .problem import Problem
-from .resolve import (
+from gearman_manager.config.checks import EVERY_OTHER_FUNCTION, functions_of, range_problem
+from gearman_manager.config.function_keys import Function
+from gearman_manager.config.models import Config
+from gearman_manager.config.pool_keys import Pool
+from gearman_manager.config.problem import Problem
+from gearman_manager.config.resolve import (
     FunctionIdentity,
     ResolvedFunction,
     ResolvedPool,
@@ -24,10 +26,10 @@ from .resolve import (
     resolve_pool,
     worker_range,
 )
-from .wording import message_for, nearest_name, place_of_error
+from gearman_manager.config.wording import message_for, nearest_name, place_of_error
 
 # A list of names in a message is there to choose from, not to scroll through.
-_NAMES_SHOWN = 12
+_NAMES_SHOWN: Final = 12
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,15 +3,18 @@
 Pure: the trees and the folders are handed in.
 """
 
+from __future__ import annotations
+
 import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
-from .document import Entry
-from .problem import Place, Problem
+from gearman_manager.config.document import Entry
+from gearman_manager.config.problem import Place, Problem
 
-SQLITE = "sqlite:///"
-SYSLOG = "syslog"
+SQLITE: Final = "sqlite:///"
+SYSLOG: Final = "syslog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class PathKey:
 
 
 # '*' stands for every entry of a mapping or a list.
-PATH_KEYS = (
+PATH_KEYS: Final = (
     PathKey(("workers_dir",), "folder"),
     PathKey(("run_dir",)),
     PathKey(("log", "file"), "log"),

@@ -5,6 +5,8 @@ not written is None here: `resolve.py` fills in defaults. The descriptions are t
 makes the documentation's tables from them. Pure.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Self
@@ -15,15 +17,14 @@ from pydantic_core import CoreSchema
 
 from gearman_client.address import Address
 from gearman_client.tls import Tls
+from gearman_manager.config import values as v
+from gearman_manager.config.address import parse_address, reachable
+from gearman_manager.config.function_keys import Function, FunctionKeys
+from gearman_manager.config.pool_keys import Pool, PoolKeys
+from gearman_manager.config.problem import JobSlots, Place
+from gearman_manager.config.schedule_keys import Schedule
+from gearman_manager.config.section import Section, shown_default
 from gearman_manager.logs.output_budget import DEFAULT_BYTES
-
-from . import values as v
-from .address import parse_address, reachable
-from .function_keys import Function, FunctionKeys
-from .pool_keys import Pool, PoolKeys
-from .problem import JobSlots, Place
-from .schedule_keys import Schedule
-from .section import Section, shown_default
 
 
 class Defaults(PoolKeys, FunctionKeys):

@@ -1,12 +1,14 @@
 """The keys of pools: processes, how many there are, how they scale, what they may use. Pure."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import Field, model_validator
 
-from . import values as v
-from .section import Section, shown_default
+from gearman_manager.config import values as v
+from gearman_manager.config.section import Section, shown_default
 
 
 class Scale(Section):
@@ -42,7 +44,7 @@ class Scale(Section):
         return self
 
 
-POLICIES = ("target_wait", "backlog_per_worker", "utilisation")
+POLICIES: Final = ("target_wait", "backlog_per_worker", "utilisation")
 
 
 class PoolKeys(Section):

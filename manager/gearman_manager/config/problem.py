@@ -3,12 +3,14 @@
 Pure: places are handed in, nothing here reads a file.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from .models import Config
+    from gearman_manager.config.models import Config
 
 
 class Place(NamedTuple):
@@ -45,7 +47,7 @@ class ConfigError(Exception):
     `rest` is the configuration without what is wrong, where there is one: good for finding further mistakes only.
     """
 
-    def __init__(self, problems: Iterable[Problem], rest: "Config | None" = None) -> None:
+    def __init__(self, problems: Iterable[Problem], rest: Config | None = None) -> None:
         self.problems = tuple(problems)
         self.rest = rest
         super().__init__("\n".join(str(problem) for problem in self.problems))

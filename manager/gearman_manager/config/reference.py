@@ -4,20 +4,22 @@
 made anew, what stands around them is written by hand.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from .models import Config
-from .resolve import BUILT_IN_FUNCTION_KEYS, BUILT_IN_POOL_KEYS
-from .section import DEFAULT_IN_WORDS
-from .values import KIND
+from gearman_manager.config.models import Config
+from gearman_manager.config.resolve import BUILT_IN_FUNCTION_KEYS, BUILT_IN_POOL_KEYS
+from gearman_manager.config.section import DEFAULT_IN_WORDS
+from gearman_manager.config.values import KIND
 
 #: The sections that have a table, each under a heading of this name in lower case.
-SECTIONS = (
+SECTIONS: Final = (
     "Config",
     "Server",
     "DeadLetters",
@@ -33,7 +35,7 @@ SECTIONS = (
 )
 
 #: Where a section of the configuration is described: the heading of its table.
-_ANCHORS = {
+_ANCHORS: Final = {
     "DeadLetters": "dead_letters",
     "KeptResults": "results",
     "JobServer": "servers",
@@ -42,9 +44,9 @@ _ANCHORS = {
     "Schedule": "schedules",
     "Defaults": "pools",
 }
-_BUILT_IN: Mapping[str, object] = {**BUILT_IN_POOL_KEYS, **BUILT_IN_FUNCTION_KEYS}
-_BUILT_IN_OF: Mapping[str, object] = {"Scale": BUILT_IN_POOL_KEYS["scale"]}
-_MARKED = re.compile(r"(<!-- keys of (\w+)[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
+_BUILT_IN: Final[Mapping[str, object]] = {**BUILT_IN_POOL_KEYS, **BUILT_IN_FUNCTION_KEYS}
+_BUILT_IN_OF: Final[Mapping[str, object]] = {"Scale": BUILT_IN_POOL_KEYS["scale"]}
+_MARKED: Final = re.compile(r"(<!-- keys of (\w+)[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
 
 Schema = Mapping[str, Any]
 
@@ -139,8 +141,8 @@ def _with_variables(schema: Any) -> Any:
     return {**outer, "anyOf": [{key: schema[key] for key in schema if key not in _ANNOTATIONS}, _VARIABLE]}
 
 
-_VARIABLE = {"type": "string", "pattern": r"\$\{"}
-_ANNOTATIONS = ("default", "description", "examples", "title")
+_VARIABLE: Final = {"type": "string", "pattern": r"\$\{"}
+_ANNOTATIONS: Final = ("default", "description", "examples", "title")
 
 
 def _remade(paths: list[str]) -> Iterator[str]:

@@ -3,17 +3,19 @@
 Results are plain frozen values with units in their names. A limit that is switched off (0) is None here. Pure.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from .function_keys import FunctionKeys
-from .models import Defaults
-from .pool_keys import Pool, PoolKeys, Scale
+from gearman_manager.config.function_keys import FunctionKeys
+from gearman_manager.config.models import Defaults
+from gearman_manager.config.pool_keys import Pool, PoolKeys, Scale
 
 T = TypeVar("T")
 
-BUILT_IN_POOL_KEYS: Mapping[str, object] = {
+BUILT_IN_POOL_KEYS: Final[Mapping[str, object]] = {
     "min": 1,
     "stop_timeout": "30s",
     "nice": 0,
@@ -22,19 +24,19 @@ BUILT_IN_POOL_KEYS: Mapping[str, object] = {
     "stop_signal": "TERM",
     "scale": {"target_wait": "2s", "cooldown": "30s"},
 }
-BUILT_IN_FUNCTION_KEYS: Mapping[str, object] = {
+BUILT_IN_FUNCTION_KEYS: Final[Mapping[str, object]] = {
     "retries": 0,
     "crash_retries": 3,
     "backoff": "10s",
     "max_backoff": "10m",
 }
 # A pool that says nothing may grow a little: one slow job should not keep all others waiting.
-BUILT_IN_MAX = 4
+BUILT_IN_MAX: Final = 4
 # How long the last worker of a pool with `min: 0` stays without a job.
-BUILT_IN_IDLE_S = 60.0
+BUILT_IN_IDLE_S: Final = 60.0
 
-_BUILT_IN_POOL = PoolKeys.model_validate(BUILT_IN_POOL_KEYS)
-_BUILT_IN_FUNCTION = FunctionKeys.model_validate(BUILT_IN_FUNCTION_KEYS)
+_BUILT_IN_POOL: Final = PoolKeys.model_validate(BUILT_IN_POOL_KEYS)
+_BUILT_IN_FUNCTION: Final = FunctionKeys.model_validate(BUILT_IN_FUNCTION_KEYS)
 
 
 @dataclass(frozen=True, slots=True)

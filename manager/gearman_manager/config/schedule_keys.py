@@ -1,22 +1,24 @@
 """The keys of schedules: jobs that the bundled job server submits by the clock. Pure."""
 
+from __future__ import annotations
+
 import json
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 from pydantic import Field, PlainValidator, WithJsonSchema
 
-from ..units import parse_duration_s, shown
-from . import values as v
-from .section import Section, shown_default
+from gearman_manager.config import values as v
+from gearman_manager.config.section import Section, shown_default
+from gearman_manager.units import parse_duration_s, shown
 
-PRIORITIES = ("high", "normal", "low")
-MISSED = ("run_once", "skip")
-_MAX_UNIQUE_BYTES = 64
+PRIORITIES: Final = ("high", "normal", "low")
+MISSED: Final = ("run_once", "skip")
+_MAX_UNIQUE_BYTES: Final = 64
 #: The job server's bound.
-_MAX_EXPRESSION_CHARACTERS = 256
+_MAX_EXPRESSION_CHARACTERS: Final = 256
 
 
 def _cron(value: object) -> str:

@@ -1,13 +1,15 @@
 """What every section of the configuration is: frozen, closed to unknown keys, empty where nothing is written. Pure."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.config import JsonDict
 
 #: The keyword of the JSON schema that holds a default in words; editors ignore what they do not know.
-DEFAULT_IN_WORDS = "x-default"
+DEFAULT_IN_WORDS: Final = "x-default"
 
 
 def shown_default(text: str) -> JsonDict:

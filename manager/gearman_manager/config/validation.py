@@ -4,19 +4,21 @@ Pydantic stops at a section's first stage: while a value is wrong, rules between
 is noted and taken out, and the rest is tried again until all of it has been looked at.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
-from .checks import check
-from .document import Entry, places_of
-from .models import Config, placed
-from .problem import JobSlots, Problem
-from .wording import Location, dotted, message_for, nearest_name, place_of_error, section_at
+from gearman_manager.config.checks import check
+from gearman_manager.config.document import Entry, places_of
+from gearman_manager.config.models import Config, placed
+from gearman_manager.config.problem import JobSlots, Problem
+from gearman_manager.config.wording import Location, dotted, message_for, nearest_name, place_of_error, section_at
 
 # Each round removes at least one entry; more rounds than that only repeat what was said.
-_MAX_ROUNDS = 20
+_MAX_ROUNDS: Final = 20
 
 
 def validated(tree: Entry, earlier: Sequence[Problem] = ()) -> tuple[Config | None, list[Problem]]:

@@ -3,35 +3,36 @@
 They use plain validators, so that none of pydantic's own wording reaches a user. Pure.
 """
 
+from __future__ import annotations
+
 import math
 import re
 import shlex
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from gearman_client.address import Address
+from gearman_manager import units
+from gearman_manager.config.address import parse_address, parse_listen_address
+from gearman_manager.units import WorkerCount, shown
 
-from .. import units
-from ..units import WorkerCount, shown
-from .address import parse_address, parse_listen_address
-
-STOP_SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL")
-LOG_FORMATS = ("text", "json")
-LOG_LEVELS = ("debug", "info", "warning", "error")
-STORES = ("memory", "sqlite:///FILE", "postgresql+psycopg://HOST/NAME", "mysql+pymysql://HOST/NAME")
+STOP_SIGNALS: Final = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL")
+LOG_FORMATS: Final = ("text", "json")
+LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+STORES: Final = ("memory", "sqlite:///FILE", "postgresql+psycopg://HOST/NAME", "mysql+pymysql://HOST/NAME")
 
 #: What follows the scheme: perhaps a user, a host, and a database.
-_NAMES_DATABASE = re.compile(r"(?:.*@)?[^/?]*/[^?]")
+_NAMES_DATABASE: Final = re.compile(r"(?:.*@)?[^/?]*/[^?]")
 
 #: The keyword of the JSON schema that names a kind of value as the documentation does; editors ignore it.
-KIND = "x-kind"
+KIND: Final = "x-kind"
 
 # Gearman itself has no limit; SQL stores of other servers declare 255 columns, and a blank breaks the text protocol.
-MAX_FUNCTION_NAME_BYTES = 255
+MAX_FUNCTION_NAME_BYTES: Final = 255
 
 
 def _duration(value: object) -> float:
@@ -252,15 +253,15 @@ def schema(kind: str, *forms: dict[str, object]) -> WithJsonSchema:
     return WithJsonSchema({**form, KIND: kind})
 
 
-_ZERO: dict[str, object] = {"type": "integer", "const": 0}
-_STRING: dict[str, object] = {"type": "string"}
-_TEXT: dict[str, object] = {"type": "string", "minLength": 1}
-_DURATION: dict[str, object] = {"type": "string", "pattern": units.DURATION_PATTERN}
-_SIZE: dict[str, object] = {"type": "string", "pattern": units.SIZE_PATTERN}
-_WORKERS: dict[str, object] = {"type": "string", "pattern": units.WORKER_COUNT_PATTERN}
-_STRING_OR_NUMBER: dict[str, object] = {"type": ["string", "integer"]}
-ADDRESS_SCHEMA: dict[str, object] = {**_STRING_OR_NUMBER, KIND: "address"}
-_UNLIMITED = 10**18
+_ZERO: Final[dict[str, object]] = {"type": "integer", "const": 0}
+_STRING: Final[dict[str, object]] = {"type": "string"}
+_TEXT: Final[dict[str, object]] = {"type": "string", "minLength": 1}
+_DURATION: Final[dict[str, object]] = {"type": "string", "pattern": units.DURATION_PATTERN}
+_SIZE: Final[dict[str, object]] = {"type": "string", "pattern": units.SIZE_PATTERN}
+_WORKERS: Final[dict[str, object]] = {"type": "string", "pattern": units.WORKER_COUNT_PATTERN}
+_STRING_OR_NUMBER: Final[dict[str, object]] = {"type": ["string", "integer"]}
+ADDRESS_SCHEMA: Final[dict[str, object]] = {**_STRING_OR_NUMBER, KIND: "address"}
+_UNLIMITED: Final = 10**18
 
 
 def _whole_schema(minimum: int) -> dict[str, object]:
@@ -276,7 +277,7 @@ MaximumWorkers = Annotated[WorkerCount, PlainValidator(_maximum_workers), schema
 Natural = Annotated[int, PlainValidator(_whole(0, _UNLIMITED)), schema("number", _whole_schema(0))]
 Positive = Annotated[int, PlainValidator(_whole(1, _UNLIMITED)), schema("number", _whole_schema(1))]
 #: Each job is a greenlet with a slot of the scoreboard; whoever needs more is served better by more processes.
-MAX_CONCURRENCY = 1000
+MAX_CONCURRENCY: Final = 1000
 Concurrency = Annotated[
     int,
     PlainValidator(_whole(1, MAX_CONCURRENCY)),

@@ -3,20 +3,22 @@
 Pure. The values' own validators word their refusals themselves; here is what is wrong with the keys.
 """
 
+from __future__ import annotations
+
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from ..units import shown
-from .function_keys import Function, FunctionKeys
-from .models import Config, Control, Defaults, JobServer, Limits, Log, Server
-from .pool_keys import Pool, PoolKeys, Scale
-from .schedule_keys import Schedule
-from .section import Section
+from gearman_manager.config.function_keys import Function, FunctionKeys
+from gearman_manager.config.models import Config, Control, Defaults, JobServer, Limits, Log, Server
+from gearman_manager.config.pool_keys import Pool, PoolKeys, Scale
+from gearman_manager.config.schedule_keys import Schedule
+from gearman_manager.config.section import Section
+from gearman_manager.units import shown
 
 Location = tuple[str | int, ...]
 
-_TOP: Mapping[str, type[Section]] = {
+_TOP: Final[Mapping[str, type[Section]]] = {
     "server": Server,
     "servers": JobServer,
     "defaults": Defaults,
@@ -24,7 +26,7 @@ _TOP: Mapping[str, type[Section]] = {
     "log": Log,
     "control": Control,
 }
-_NAMED: Mapping[str, type[Section]] = {"pools": Pool, "functions": Function, "schedules": Schedule}
+_NAMED: Final[Mapping[str, type[Section]]] = {"pools": Pool, "functions": Function, "schedules": Schedule}
 
 
 def dotted(location: Location) -> str:

@@ -1,5 +1,7 @@
 """The body of a request to the control API: a JSON object with known keys, whatever its Content-Type says."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,5 +1,7 @@
 """The control API's routes for the jobs, the dead letters and the schedules of the job servers."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from math import isfinite
 from typing import Any, Final

@@ -1,5 +1,7 @@
 """The control API: HTTP on a Unix socket in the run folder. The command line is one of its clients."""
 
+from __future__ import annotations
+
 import logging
 import os
 import socket

@@ -3,6 +3,8 @@
 Only our own job server knows these commands; of another one it is said so.
 """
 
+from __future__ import annotations
+
 import base64
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence

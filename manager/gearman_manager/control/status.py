@@ -1,5 +1,7 @@
 """The status report: what every pool, worker, function and server is doing, in the shape that other tools read."""
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Mapping

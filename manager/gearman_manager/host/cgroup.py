@@ -1,5 +1,7 @@
 """The limits of the control group that a process is in, its ancestors' included; version 2 and version 1."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ class Cgroup:
     folders: tuple[Path, ...]
 
     @classmethod
-    def of(cls, process: str = "self") -> "Cgroup":
+    def of(cls, process: str = "self") -> Cgroup:
         """That of a process."""
         try:
             lines = Path(f"/proc/{process}/cgroup").read_text().splitlines()

@@ -4,6 +4,8 @@ The supervisor uses neither gevent.subprocess nor gevent's child watchers (they 
 subreaper: when a zygote is killed its workers become the supervisor's own children, and stay alive.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import signal

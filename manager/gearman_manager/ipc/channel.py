@@ -5,6 +5,8 @@ The framing is pure; `send` and `receive` take any socket that can pass descript
 frame is a defect and raises.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import socket

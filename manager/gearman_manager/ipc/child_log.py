@@ -4,6 +4,8 @@ A record line starts with the record separator of RFC 7464 and holds a JSON obje
 is what user code printed. Writing never fails: when the supervisor is gone the lines go nowhere, the job goes on.
 """
 
+from __future__ import annotations
+
 import io
 import json
 import logging

@@ -5,6 +5,8 @@ process by default, whatever it is stuck in. Jobs are not cut off so: a worker t
 (PDEATHSIG would fire for workers whose zygote is replaced.)
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 import select

@@ -6,6 +6,8 @@ by a sequence counter that is odd while it is being written: a reader that sees 
 (`multiprocessing.shared_memory` would be unlinked by whoever exits first.)
 """
 
+from __future__ import annotations
+
 import mmap
 import os
 from dataclasses import dataclass
@@ -87,14 +89,14 @@ class Scoreboard:
         self.memory = mmap.mmap(descriptor, slots * SLOT_BYTES)
 
     @classmethod
-    def create(cls, slots: int = DEFAULT_SLOTS) -> "Scoreboard":
+    def create(cls, slots: int = DEFAULT_SLOTS) -> Scoreboard:
         """Make a new one; untouched slots cost no memory."""
         descriptor = os.memfd_create("gearman-manager-scoreboard", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, slots * SLOT_BYTES)
         return cls(descriptor, slots)
 
     @classmethod
-    def open(cls, descriptor: int) -> "Scoreboard":
+    def open(cls, descriptor: int) -> Scoreboard:
         """Map the one whose descriptor was inherited."""
         return cls(descriptor, os.fstat(descriptor).st_size // SLOT_BYTES)
 

@@ -1,5 +1,7 @@
 """The bundled job server as the supervisor sees it: started, watched, started again when it dies, stopped last."""
 
+from __future__ import annotations
+
 import json
 import logging
 import os

@@ -1,5 +1,7 @@
 """The supervisor's connections to job servers: gevent's sockets, with TLS where the configuration asks for it."""
 
+from __future__ import annotations
+
 import gevent.socket
 
 from gearman_client import Address

@@ -1,5 +1,7 @@
 """What the bundled job server is told in a file: the functions' keys that it enforces, and the schedules."""
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Mapping

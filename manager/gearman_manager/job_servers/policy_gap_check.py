@@ -1,5 +1,7 @@
 """Asks job servers that this manager did not start whether the functions' keys hold there, for `check` and `status`."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final

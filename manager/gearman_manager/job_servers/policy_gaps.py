@@ -3,6 +3,8 @@
 A `gearman-server` says by its text command `policies` which rules it has; any other server has none.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Mapping
 from typing import Final
 

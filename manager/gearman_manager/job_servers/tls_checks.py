@@ -1,16 +1,19 @@
 """What can be known beforehand of the job servers' TLS: whether its files load, and which pools know nothing of it."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from typing import Final
 
 from gearman_client.connection.tls_stream import load_context
 from gearman_manager.bridge.order import is_php_file
 from gearman_manager.config import Config, Layout, Problem
 
-_PROGRAM = (
+_PROGRAM: Final = (
     "the program is told the addresses of the job servers alone: that {server} speaks TLS, and the certificates, "
     "it must know by itself"
 )
-_PHP = "PHP functions can't be served from a job server with TLS, which {server} is: rewrite them in Python"
+_PHP: Final = "PHP functions can't be served from a job server with TLS, which {server} is: rewrite them in Python"
 
 
 def tls_problems(config: Config) -> list[Problem]:

@@ -3,6 +3,8 @@
 A line that can't be written never stops the manager; those that were lost are counted and told.
 """
 
+from __future__ import annotations
+
 import logging
 import logging.handlers
 import os

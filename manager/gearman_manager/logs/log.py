@@ -3,6 +3,8 @@
 A line names pool, worker, pid, function and handle where it has them: they travel as `extra` of the logging call.
 """
 
+from __future__ import annotations
+
 import json
 import logging
 import time
@@ -84,14 +86,14 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line | fields_of(record) | {"message": text}, ensure_ascii=False, default=str)
 
 
-def style_of(settings: "Log") -> str:
+def style_of(settings: Log) -> str:
     """`text` or `json`: as configured; else text for people, JSON for a container's runtime."""
     if settings.format is not None:
         return settings.format
     return "json" if settings.file is None and is_first_process() else "text"
 
 
-def set_up(settings: "Log") -> None:
+def set_up(settings: Log) -> None:
     """Send all records to where the configuration says.
 
     Raises:
@@ -106,13 +108,13 @@ def set_up(settings: "Log") -> None:
     logging.getLogger("watchdog").setLevel(max(logging.INFO, logging.root.level))  # its DEBUG tells of every event
 
 
-def add(handler: logging.Handler, settings: "Log") -> None:
+def add(handler: logging.Handler, settings: Log) -> None:
     """Let one more handler have all records, formatted in the same way."""
     handler.setFormatter(_formatter(handler, settings))
     logging.root.addHandler(handler)
 
 
-def _formatter(handler: logging.Handler, settings: "Log") -> logging.Formatter:
+def _formatter(handler: logging.Handler, settings: Log) -> logging.Formatter:
     if style_of(settings) == "json":
         return JsonFormatter()
     if isinstance(handler, SystemLog):

@@ -4,6 +4,8 @@ Lines of our own Python children that start with the record mark are log records
 what user code printed. A line is bounded; reading is one event-loop callback a pipe, no greenlet.
 """
 
+from __future__ import annotations
+
 import json
 import logging
 import os

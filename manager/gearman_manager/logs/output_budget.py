@@ -3,6 +3,8 @@
 A function that prints without end would otherwise fill the disk, and keep the supervisor busy with its lines.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Final
 

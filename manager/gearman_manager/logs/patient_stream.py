@@ -3,6 +3,8 @@
 The supervisor writes its log between two looks at its workers; a reader that is behind must not stop it.
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 import select

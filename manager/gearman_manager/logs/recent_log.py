@@ -1,5 +1,7 @@
 """The last lines of the log, kept in memory for `gearman-manager logs`, and handed to those who follow it live."""
 
+from __future__ import annotations
+
 import logging
 from collections import deque
 from collections.abc import Iterator

@@ -4,6 +4,8 @@ Without this gevent would print it to standard error, which a manager that logs 
 watcher whose callback raised: the manager would be deaf to whatever that watcher tells.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable
 from types import TracebackType

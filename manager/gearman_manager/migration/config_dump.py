@@ -1,5 +1,7 @@
 """A configuration as YAML that can be loaded again: what was written, with the command line's overrides in it."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from typing import Any, Final
 

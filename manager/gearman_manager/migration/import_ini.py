@@ -4,6 +4,8 @@ The numbers of processes stay what they were, so nothing surprises on the first 
 Pure but for `read_ini`.
 """
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
 from typing import Final

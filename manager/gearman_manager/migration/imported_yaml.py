@@ -3,6 +3,8 @@
 Written by hand, because a dumper keeps no comments. Pure.
 """
 
+from __future__ import annotations
+
 import json
 import re
 from collections.abc import Iterator, Sequence

@@ -3,6 +3,8 @@
 Every value keeps its line, so that messages and notes can name it. Pure.
 """
 
+from __future__ import annotations
+
 import re
 from dataclasses import dataclass, field
 from typing import Final

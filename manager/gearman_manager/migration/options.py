@@ -3,6 +3,8 @@
 A letter overrides the configuration file, as it did there. `-h` is not among them: here it asks for help.
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -34,7 +36,7 @@ def _log_file(_context: click.Context, _parameter: click.Parameter, value: str |
     return str(Path(value).absolute()) if value not in (None, _SYSLOG) else value
 
 
-def _job_servers(_context: click.Context, _parameter: click.Parameter, value: str | None) -> "tuple[JobServer, ...]":
+def _job_servers(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[JobServer, ...]:
     if value is None:
         return ()
     from gearman_manager.config import JobServer
@@ -97,7 +99,7 @@ def gearmanmanager_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def overrides_of(letters: Mapping[str, Any]) -> "Overrides | None":
+def overrides_of(letters: Mapping[str, Any]) -> Overrides | None:
     """What the letters say against the configuration file; None when they say nothing."""
     values = {name: letters[name] for name in _OVERRIDES if letters[name] not in (None, ())}
     if letters["verbosity"]:

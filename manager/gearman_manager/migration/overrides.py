@@ -1,12 +1,15 @@
 """What the command line says against the configuration file, kept so that a reload of the file keeps it too."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from gearman_manager.config import Config, JobServer, Pool
 
-EVERY_OTHER: str = "*"
-_POOL_OF_ALL = "all"
+EVERY_OTHER: Final[str] = "*"
+_POOL_OF_ALL: Final = "all"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ private package, so that a file named `email.py` hides nothing and no stale byte
 second. One broken module never stops the others.
 """
 
+from __future__ import annotations
+
 import hashlib
 import inspect
 import json

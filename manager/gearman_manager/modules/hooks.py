@@ -4,6 +4,8 @@ It may define `worker_start()`, `job_start(job)`, `job_end(job, error)` and `wor
 error trackers and the like. Loaded with the modules; called in the worker process.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ class Hooks:
     found: tuple[dict[str, Hook], ...] = ()
 
     @classmethod
-    def of(cls, modules: Iterable[tuple[Path, object]]) -> "Hooks":
+    def of(cls, modules: Iterable[tuple[Path, object]]) -> Hooks:
         """Take them from loaded `_hooks.py` files.
 
         Raises:

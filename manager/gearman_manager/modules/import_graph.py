@@ -4,6 +4,8 @@ The statements find what is imported only when a function runs; the record finds
 files of the user count: the standard library and what is installed in site-packages do not.
 """
 
+from __future__ import annotations
+
 import ast
 import builtins
 import importlib

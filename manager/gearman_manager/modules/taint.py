@@ -3,6 +3,8 @@
 Looked at in the kernel's own books, so that it does not matter by which library it was made.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ class Taint:
     descriptors: Mapping[str, str]
 
     @classmethod
-    def now(cls) -> "Taint":
+    def now(cls) -> Taint:
         """What is there at this moment."""
         descriptors = {}
         for number in os.listdir("/proc/self/fd"):
@@ -36,7 +38,7 @@ class Taint:
                     descriptors[f"{number} {target}"] = kind
         return cls(frozenset(os.listdir("/proc/self/task")), descriptors)
 
-    def since(self, before: "Taint") -> str:
+    def since(self, before: Taint) -> str:
         """What has come since, in words; empty when nothing has."""
         found = ["a running thread"] if self.threads - before.threads else []
         found += sorted({kind for key, kind in self.descriptors.items() if key not in before.descriptors})

@@ -1,5 +1,7 @@
 """Starts workers that run several jobs at once: by exec, with the standard library patched before all else."""
 
+from __future__ import annotations
+
 import json
 import os
 import sys

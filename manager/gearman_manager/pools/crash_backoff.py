@@ -1,5 +1,7 @@
 """How long a pool waits before it replaces a worker that crashed, and when its crashes are forgotten. Pure."""
 
+from __future__ import annotations
+
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final

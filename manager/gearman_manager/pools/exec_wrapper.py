@@ -3,15 +3,18 @@
 Standard library only, and no import of ours: it is run with -I -S. Its last words go to the program's output.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import pwd
 import signal
 import sys
+from typing import Final
 
-_PR_SET_PDEATHSIG = 1
-CANNOT_EXECUTE = 126
-NOT_FOUND = 127
+_PR_SET_PDEATHSIG: Final = 1
+CANNOT_EXECUTE: Final = 126
+NOT_FOUND: Final = 127
 
 
 def main(arguments: list[str]) -> int:

@@ -4,6 +4,8 @@ The status comes from whoever reaped the process: the zygote that forked it, in 
 the supervisor itself. When nobody can tell, the log says that too, a moment later.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import time

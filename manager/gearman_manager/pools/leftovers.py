@@ -4,6 +4,8 @@ When its parent is gone such a process falls to the supervisor, as subreaper; wh
 What cleared its environment, or was forked without an exec, ends with the manager.
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable
 from typing import Final

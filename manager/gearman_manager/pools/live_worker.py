@@ -1,5 +1,7 @@
 """A worker's process as the supervisor holds it, and the scoreboard's slots that such processes take."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any

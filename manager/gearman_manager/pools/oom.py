@@ -4,6 +4,8 @@ The control group's count is that of its own processes. Where there is none the 
 for a stranger. A count that grew a while ago belongs to a process that nobody asked about, so it is forgotten.
 """
 
+from __future__ import annotations
+
 import signal
 from pathlib import Path
 from typing import Final

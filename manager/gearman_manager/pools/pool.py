@@ -5,6 +5,8 @@ its workers' here. Whether a worker is busy is not an event (a message per job w
 scoreboard and handed to `plan`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
@@ -132,7 +134,7 @@ class Pool:
         """It has been failing for a while: time to say so to whoever watches over the manager, if that is wanted."""
         return self._state is PoolState.FAILING and self.crashes.consecutive >= HOPELESS_CRASHES
 
-    # What others decide about it
+    # --- what others decide about it
 
     def arrange(self, version: str) -> None:
         """The configuration names it; `version` is what its workers are to be from now on."""
@@ -172,7 +174,7 @@ class Pool:
         self._happen(PoolEvent.STOPPED)
         self.target = 0
 
-    # What happens to it
+    # --- what happens to it
 
     def new_worker(self, now: float) -> PoolWorker:
         """A worker with the next serial number, not reused in a run."""
@@ -224,7 +226,7 @@ class Pool:
     def _happen(self, event: PoolEvent) -> None:
         self._state = pool_state.transition(self._state, event)
 
-    # What to do
+    # --- what to do
 
     def plan(self, now: float, busy: Collection[str]) -> Plan:
         """What brings the pool to its target: never a busy worker retired for it, capacity kept while reloading."""

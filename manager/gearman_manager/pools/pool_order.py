@@ -4,6 +4,8 @@ The version is a digest of all that needs a restart: code, settings, servers, a 
 (`min`, `max`, `scale`, the limits) is not in it, so changing it touches no running worker. Pure.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 from collections.abc import Mapping, Sequence

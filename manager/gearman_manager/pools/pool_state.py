@@ -3,6 +3,8 @@
 `pool` asks the table for every change and keeps no flag beside it; what a state means for the workers is decided there.
 """
 
+from __future__ import annotations
+
 from enum import Enum
 from typing import Final
 

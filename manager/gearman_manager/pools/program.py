@@ -1,5 +1,7 @@
 """Workers that are programs in any language: started by an exec wrapper, told the job servers by their environment."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import sys

@@ -4,6 +4,8 @@ It owns the process table and the scoreboard's slots. What a pool should do is d
 should have in `scaling`; this is where decisions become signals and orders.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import random
@@ -62,7 +64,7 @@ class Workforce:
         self._strays = Leftovers(self.pids)
         self._stopping = False
 
-    # What should be
+    # --- what should be
 
     def arrange(self, orders: Mapping[str, PoolOrder]) -> None:
         """Take over a new arrangement of pools; workers whose order's version changed are replaced one by one."""
@@ -109,7 +111,7 @@ class Workforce:
         live.doom = reason
         self._kill(live)
 
-    # What is
+    # --- what is
 
     @property
     def active(self) -> list[Pool]:
@@ -169,7 +171,7 @@ class Workforce:
         """Every process that is waited for here."""
         return {live.pid for live in self.live.values() if live.pid}
 
-    # What happens
+    # --- what happens
 
     def doorbell(self) -> None:
         """Some worker registered for the first time, or reached a limit: find out which."""
@@ -219,7 +221,7 @@ class Workforce:
                 _log.warning("stopped by a signal from outside, %s", then, extra=live.where)
                 self._wake()
 
-    # Start
+    # --- start
 
     def _start(self, pool: Pool, zygote: ZygoteProcess | None, now: float) -> bool:
         """Have one more worker started; False where none can be now."""
@@ -303,7 +305,7 @@ class Workforce:
             live.worker.leaves_alone = view.wear is Wear.LAST_JOBS
             _log.info("%s, a replacement is started", _WORN[view.wear], extra=live.where)
 
-    # End
+    # --- end
 
     def _retire_expired(self, now: float) -> list[float]:
         """Mark those whose lifetime is over; returns when the next ones are due."""

@@ -1,5 +1,7 @@
 """The supervisor's side of a zygote: starts it, sends it orders, passes on what it reports and that it died."""
 
+from __future__ import annotations
+
 import logging
 import os
 import signal
@@ -50,7 +52,7 @@ class ZygoteEvents(Protocol):
     def stopped(self, pid: int) -> None:
         """Somebody sent a worker SIGSTOP, perhaps ourselves."""
 
-    def zygote_gone(self, zygote: "ZygoteProcess", status: int | None) -> None:
+    def zygote_gone(self, zygote: ZygoteProcess, status: int | None) -> None:
         """The zygote died, asked for or not. Its workers live on."""
 
 

@@ -3,6 +3,8 @@
 It comes after the scaler's steps and has no memory, so what is held back today is granted the moment there is room.
 """
 
+from __future__ import annotations
+
 import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -4,10 +4,13 @@ The decisions themselves are pure (`scaler`, `neighbours`, `grant`); here they g
 answers.
 """
 
+from __future__ import annotations
+
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from gearman_manager.config.resolve import ResolvedPool
 from gearman_manager.pools.pool import Pool
@@ -19,7 +22,7 @@ from gearman_manager.scaling.queues import Queues
 from gearman_manager.scaling.steps import Field, PoolScaler, Work
 
 _log = logging.getLogger("scaler")
-_ALONE = Company()
+_ALONE: Final = Company()
 
 
 @dataclass(slots=True)

@@ -3,6 +3,8 @@
 Memory is the cgroup's where that is tighter than the machine. Nothing that runs is stopped for it.
 """
 
+from __future__ import annotations
+
 import os
 
 import psutil

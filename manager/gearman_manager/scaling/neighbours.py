@@ -5,6 +5,8 @@ functions it serves; workers of other names belong to nobody. A manager whose po
 is remembered while its supervisor is there, but nobody is counted on who lets jobs wait.
 """
 
+from __future__ import annotations
+
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -25,7 +27,7 @@ class Peers:
     unlabelled: tuple[frozenset[str], ...] = ()  # the functions of each worker that belongs to no manager
 
     @classmethod
-    def of(cls, connections: Iterable[ConnectedWorker]) -> "Peers":
+    def of(cls, connections: Iterable[ConnectedWorker]) -> Peers:
         """From the answer to the text command `workers`."""
         supervisors: set[str] = set()
         managers: dict[str, set[str]] = {}

@@ -4,6 +4,8 @@ It names the connection, asks for pushed queue changes (our own server has them;
 polled), and asks `status` and `workers` in turn, one question at a time, so that a late answer shows a stalled server.
 """
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -59,7 +61,7 @@ class QueueDialogue:
         self._status_due = self._workers_due = -inf
         self._last_answers: dict[_Question, bytes] = {}
 
-    # Asking
+    # --- asking
 
     def greet(self, now: float) -> bytes:
         """What is sent first."""
@@ -89,7 +91,7 @@ class QueueDialogue:
         """The server owes an answer for too long."""
         return self._question is not None and now >= self._asked_at + ANSWER_TIMEOUT_S
 
-    # Hearing
+    # --- hearing
 
     def feed(self, data: bytes, now: float) -> bool:
         """Take in what was read; True when something else is known than before.

@@ -4,6 +4,8 @@ What is said is `queue_dialogue`'s business; here are the sockets, the waiting a
 `gm:MANAGER`, by which managers on the same servers count each other.
 """
 
+from __future__ import annotations
+
 import contextlib
 import logging
 import time

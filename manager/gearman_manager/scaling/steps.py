@@ -5,6 +5,8 @@ when the number may change: up at once, down only after the demand has been lowe
 `PoolScaler` takes one pool through them; what a manager's pools may have together is shared out in `grant`.
 """
 
+from __future__ import annotations
+
 import math
 from collections import deque
 from dataclasses import dataclass, field, replace

@@ -5,6 +5,8 @@ supervisor learns from a job server that pushes its queue changes. Inside, place
 many as the jobs it runs at once; of one that is to go each place goes when its job is done.
 """
 
+from __future__ import annotations
+
 import heapq
 import math
 from collections import deque

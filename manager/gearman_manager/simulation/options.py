@@ -3,6 +3,8 @@
 Only click is imported here, and the parser of durations when there is one to parse.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar

@@ -1,5 +1,7 @@
 """Draws queue and workers of every policy over time, with matplotlib, which is installed only by those who want it."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final

@@ -1,5 +1,7 @@
 """What the simulation compares: a fixed number of workers, one step every few seconds, and our scaler itself. Pure."""
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, field
 from typing import Final

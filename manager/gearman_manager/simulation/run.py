@@ -3,6 +3,8 @@
 The policies are compared on the same virtual clock, ours being the very code that runs in the supervisor.
 """
 
+from __future__ import annotations
+
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -3,6 +3,8 @@
 The columns are `arrival_s,service_s[,function]`. A bad row is an error that names its line, all of them told at once.
 """
 
+from __future__ import annotations
+
 import csv
 import math
 import random

@@ -3,6 +3,8 @@
 The supervisor's main greenlet calls `pulse` with each pass of its loop, so that one that hangs is noticed.
 """
 
+from __future__ import annotations
+
 import logging
 import time
 from collections.abc import Callable

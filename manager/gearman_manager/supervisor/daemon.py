@@ -3,6 +3,8 @@
 Forks before anything has made a thread, an event loop or a descriptor that the child should not have.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import sys

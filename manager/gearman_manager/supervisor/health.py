@@ -1,5 +1,7 @@
 """How the manager does as a whole: whether it is up, and one line that says so. Pure."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 

@@ -5,6 +5,8 @@ Here is what happens when it can't: a second after the limit the process is stop
 ended in that very moment), its job server is told, and it is killed.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import signal

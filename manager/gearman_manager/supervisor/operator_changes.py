@@ -1,5 +1,7 @@
 """What an operator changed in the running manager: sizes, pauses, restarts. Sizes last until the file is reread."""
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace

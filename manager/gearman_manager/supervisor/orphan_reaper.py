@@ -4,6 +4,8 @@ As process 1 of a container, or as child subreaper, the manager inherits what wo
 never knew these processes, so no pidfd tells of their end: only SIGCHLD does.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """The file of `-P`: locked for as long as its manager lives, which tells it from a stale one for sure."""
 
+from __future__ import annotations
+
 import fcntl
 import os
 from contextlib import suppress
@@ -35,13 +37,13 @@ class PidFile:
     def _lock(self, descriptor: int) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as held:
+        except BlockingIOError as error:
             holder = os.read(descriptor, _MAX_PID_BYTES).decode("ascii", "replace").strip()
             os.close(descriptor)
             raise StartError(
                 f"the pid file {self._path} belongs to a manager that is running, pid {holder or 'not written yet'}; "
                 "stop that, or choose another with -P FILE"
-            ) from held
+            ) from error
 
     def _is_named(self, descriptor: int) -> bool:
         try:

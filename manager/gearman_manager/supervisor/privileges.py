@@ -3,6 +3,8 @@
 What that user could not make itself, below /var/log and /run, is made for it before.
 """
 
+from __future__ import annotations
+
 import grp
 import os
 import pwd

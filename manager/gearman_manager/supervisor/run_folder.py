@@ -1,5 +1,7 @@
 """The run folder: pid file, lock and control socket of one manager. Private to its user."""
 
+from __future__ import annotations
+
 import fcntl
 import hashlib
 import os

@@ -3,6 +3,8 @@
 Its variables are taken out of the environment: what we start must not speak in our name.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import socket

@@ -4,6 +4,8 @@ It never imports user code. Its main greenlet sleeps until something happened (a
 change, a signal, a control request) or a deadline is due, then brings the pools nearer to what they should be.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import logging
@@ -126,7 +128,7 @@ class Supervisor:
             self._finish()
         return exit_codes.FAILURE if self._gave_up else exit_codes.OK
 
-    # What others may ask for; each only notes the wish
+    # --- what others may ask for; each only notes the wish
 
     def stop(self) -> None:
         """Finish running jobs, then end. Asked again: don't wait for them."""
@@ -162,7 +164,7 @@ class Supervisor:
         )
         return status.report(subjects)
 
-    # Start
+    # --- start
 
     def _start(self) -> None:
         self._orphans = OrphanReaper(gevent.get_hub().loop, self._reap)
@@ -226,7 +228,7 @@ class Supervisor:
             return [reachable(self._server.address)]
         return [server.reached_by for server in self._config.job_servers]
 
-    # Running
+    # --- running
 
     def _serve(self) -> None:
         """The main greenlet's life."""
@@ -296,7 +298,7 @@ class Supervisor:
         if self._queues is not None:
             self._queues.ask_now()
 
-    # Code and configuration
+    # --- code and configuration
 
     def _arrange(self, accepted: Accepted) -> None:
         """A generation takes over: tell everybody what runs now."""
@@ -396,7 +398,7 @@ class Supervisor:
             _log.error("%s", problem)
         _log.error("the new configuration is not used: the old one goes on until this is mended")
 
-    # End
+    # --- end
 
     def _finish(self) -> None:
         """End everything in order: workers are gone, then the zygote, the server last. Then nothing of ours is left."""

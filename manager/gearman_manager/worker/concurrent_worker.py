@@ -8,6 +8,8 @@ The main greenlet gets the jobs over one connection to each job server (`gearman
 why one) and starts a greenlet for each; that answers. Ends as `worker` does: after the jobs that run, never in them.
 """
 
+from __future__ import annotations
+
 import json
 import logging
 import os

@@ -3,6 +3,8 @@
 Shared by workers of every kind; how a time limit interrupts is theirs to say.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import traceback

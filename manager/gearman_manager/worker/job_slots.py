@@ -1,5 +1,7 @@
 """The places of a worker that runs several jobs at once: which are free, and each job's slot of the scoreboard."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass

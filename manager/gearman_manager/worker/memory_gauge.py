@@ -4,6 +4,8 @@ Reading smaps_rollup costs half a millisecond, statm a few microseconds: the dif
 and the exact figure is read only when statm says that the limit may be reached, or a second has passed.
 """
 
+from __future__ import annotations
+
 import os
 from typing import Final
 

@@ -1,5 +1,7 @@
 """What a worker process is told and given: its order from the supervisor, the user's code, what all processes share."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,7 +26,7 @@ class UserCode:
     functions: Functions
     hooks: Hooks
 
-    def function(self, ordered: "OrderedFunction") -> LoadedFunction:
+    def function(self, ordered: OrderedFunction) -> LoadedFunction:
         """A function; its module is imported now if the zygote left it out.
 
         Raises:
@@ -72,7 +74,7 @@ class Order:
     nice: int
 
     @classmethod
-    def from_message(cls, message: Message) -> "Order":
+    def from_message(cls, message: Message) -> Order:
         """Read it from the supervisor's message."""
         return cls(
             name=message["name"],

@@ -4,6 +4,8 @@ A job may change directory, close its output or put another file in its place. T
 everything as the worker's setup left it. Not for workers that run several jobs at once: they share all this.
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 import sys

@@ -1,5 +1,7 @@
 """A job server as a worker's order names it: by its address alone, or with the files of its TLS. Pure."""
 
+from __future__ import annotations
+
 from dataclasses import asdict
 from typing import Any
 

@@ -4,6 +4,8 @@ Our own code that user code calls (to report progress, say) must not be cut in t
 break the connection. There the limit is suspended, and raises on the way back.
 """
 
+from __future__ import annotations
+
 import signal
 from collections.abc import Callable
 from types import FrameType, TracebackType

@@ -5,6 +5,8 @@ lets nobody else run is reached by a signal (SIGALRM) instead, a moment later, a
 One that does not end after that is given up: it can't be ended, but the others need not suffer for it.
 """
 
+from __future__ import annotations
+
 import signal
 from collections.abc import Callable
 from math import inf
@@ -31,7 +33,7 @@ class TimeoutsInGreenlets:
         self._alarm_at = inf
         signal.signal(signal.SIGALRM, self._alarm)
 
-    def begin(self, limit: "GreenletTimeout") -> None:
+    def begin(self, limit: GreenletTimeout) -> None:
         """The current greenlet runs user code under this limit."""
         self._running[gevent.getcurrent()] = limit
         self._arm(limit.deadline + BLOCKED_S)
@@ -104,7 +106,7 @@ class GreenletTimeout:
             self.is_raised = True
             raise JobTimeout
 
-    def _expire(self, runner: "gevent.Greenlet[..., object]") -> None:
+    def _expire(self, runner: gevent.Greenlet[..., object]) -> None:
         """By the loop, while the job waits; or after it gave way again, when the alarm was first."""
         self._start_timer(CLEAN_UP_S, gevent.spawn, self._give_up)
         if not self.is_raised:

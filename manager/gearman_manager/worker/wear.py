@@ -3,6 +3,8 @@
 So a replacement is there before this worker goes.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import time

@@ -4,6 +4,8 @@ Blocking and single-threaded. It tells the supervisor what it does by its slot o
 supervisor asks for it (SIGTERM) or is gone (end of file on the lifeline): after the current job, never in it.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 import signal

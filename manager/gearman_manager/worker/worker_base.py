@@ -3,6 +3,8 @@
 They differ in how they get jobs and how many they run at once: `worker` one, `concurrent_worker` several.
 """
 
+from __future__ import annotations
+
 import logging
 import os
 

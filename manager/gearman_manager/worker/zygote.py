@@ -5,6 +5,8 @@ but this loop a fork is safe and cheap. It opens a pidfd for each child before i
 supervisor hears of a worker's death from the kernel, whatever becomes of this process.
 """
 
+from __future__ import annotations
+
 import argparse
 import gc
 import logging

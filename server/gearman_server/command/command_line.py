@@ -51,12 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     command = import_command.command() if is_import else _server_command()
     try:
         command.main(args=words[1:] if is_import else words, standalone_mode=False)
-    except click.ClickException as refused:
-        _fail(f"{refused.format_message()} (gearman-server --help lists the options)")
-    except PolicyFileError as failure:
-        _fail(*failure.problems)
-    except ServerError as failure:
-        _fail(str(failure))
+    except click.ClickException as error:
+        _fail(f"{error.format_message()} (gearman-server --help lists the options)")
+    except PolicyFileError as error:
+        _fail(*error.problems)
+    except ServerError as error:
+        _fail(str(error))
     sys.exit(EXIT_OK)
 
 
@@ -148,8 +148,8 @@ def _administrators(networks: Sequence[str]) -> AccessList:
         return this_machine()
     try:
         return AccessList.of(networks)
-    except ValueError as failure:
-        raise UsageError(f"--admin-allow: {failure}; write an address or a network such as 10.0.0.0/8") from failure
+    except ValueError as error:
+        raise UsageError(f"--admin-allow: {error}; write an address or a network such as 10.0.0.0/8") from error
 
 
 def _version_option() -> click.Option:

@@ -26,8 +26,8 @@ def with_config_file(context: click.Context, options: dict[str, Any]) -> dict[st
         return options
     try:
         given = context.command.make_context("gearman-server", _words(path), allow_extra_args=True)
-    except click.ClickException as refused:
-        raise UsageError(f"--config-file {path}: {refused.format_message()}") from refused
+    except click.ClickException as error:
+        raise UsageError(f"--config-file {path}: {error.format_message()}") from error
     merged = dict(options)
     for name, value in given.params.items():
         if _is_given(given, name) and not _is_given(context, name):
@@ -49,9 +49,9 @@ def _words(path: str) -> list[str]:
     try:
         with open(path, encoding="utf-8") as file:
             lines = file.read().splitlines()
-    except (OSError, UnicodeDecodeError) as failure:
-        reason = failure.strerror if isinstance(failure, OSError) else "it is no text"
-        raise UsageError(f"--config-file {path} can't be read: {reason}; name another, or '' for none") from failure
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UsageError(f"--config-file {path} can't be read: {reason}; name another, or '' for none") from error
     words: list[str] = []
     for line in lines:
         for word in line.split():

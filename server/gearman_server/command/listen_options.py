@@ -206,8 +206,8 @@ def allowed(options: dict[str, Any]) -> AccessList | None:
         return None
     try:
         return AccessList.of(options["allow"])
-    except ValueError as failure:
-        raise UsageError(f"--allow: {failure}; write an address or a network such as 10.0.0.0/8") from failure
+    except ValueError as error:
+        raise UsageError(f"--allow: {error}; write an address or a network such as 10.0.0.0/8") from error
 
 
 def _hosts(addresses: Sequence[str]) -> Sequence[str]:

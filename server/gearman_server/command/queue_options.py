@@ -140,8 +140,8 @@ def _postgresql(options: Mapping[str, Any]) -> str:
         given: dict[str, Any] = {
             name: str(value) for name, value in conninfo_to_dict(options["libpq_conninfo"] or "").items()
         }
-    except ProgrammingError as failure:
-        raise UsageError(f"--libpq-conninfo: {' '.join(str(failure).split())}") from None
+    except ProgrammingError as error:
+        raise UsageError(f"--libpq-conninfo: {' '.join(str(error).split())}") from None
     host, port = given.pop("host", None), given.pop("port", None)
     if host is not None and port is not None and "," in port:  # one for each of several hosts
         given["host"] = tuple(map(":".join, zip(host.split(","), port.split(","), strict=False)))

@@ -85,13 +85,13 @@ class Acceptor:
                 connected, address = listening.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as failure:
-                self._accept_failed(failure)
+            except OSError as error:
+                self._accept_failed(error)
                 return
             try:
                 self._take(connected, address, tls)
-            except Exception as failure:  # noqa: BLE001 - the loop's boundary: the next connection is accepted
-                logger.error("connection from %s lost while it was accepted: %s", address or "unix", failure)
+            except Exception as error:  # noqa: BLE001 - the loop's boundary: the next connection is accepted
+                logger.error("connection from %s lost while it was accepted: %s", address or "unix", error)
                 connected.close()
 
     def _take(self, connected: socket.socket, address: Any, tls: TlsContext | None) -> None:

@@ -115,8 +115,8 @@ class Connection:
                 self._on_end_of_file()
         except (BlockingIOError, InterruptedError):
             return
-        except OSError as failure:
-            self.close(f"lost: {failure.strerror or failure}")
+        except OSError as error:
+            self.close(f"lost: {error.strerror or error}")
         except Exception:  # noqa: BLE001 - the loop's boundary: one connection's trouble is not the server's
             logger.exception("connection %s: internal error, the connection is closed", self.session.identity)
             self.close("internal error")
@@ -181,8 +181,8 @@ class Connection:
             return self._send(data)
         except (BlockingIOError, InterruptedError):
             return 0
-        except OSError as failure:
-            self.close(f"lost: {failure.strerror or failure}")
+        except OSError as error:
+            self.close(f"lost: {error.strerror or error}")
             return len(data)
 
     def _send_waiting(self) -> None:

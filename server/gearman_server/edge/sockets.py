@@ -126,10 +126,10 @@ def split_address(address: str) -> tuple[str, int | None]:
 def _resolve(host: str, port: int, option: str) -> list[tuple[socket.AddressFamily, tuple[str, int]]]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as failure:
+    except (OSError, UnicodeError) as error:
         raise StartError(
-            f"can't listen on {host}: {getattr(failure, 'strerror', None) or failure}; choose another with {option}"
-        ) from failure
+            f"can't listen on {host}: {getattr(error, 'strerror', None) or error}; choose another with {option}"
+        ) from error
     places = {(family, (str(where[0]), int(where[1]))) for family, _, _, _, where in found}
     return sorted(places)
 
@@ -140,9 +140,9 @@ def _open_patiently(
     while True:
         try:
             return _open(family, where, settings)
-        except OSError as failure:
-            if failure.errno != errno.EADDRINUSE or monotonic() >= deadline:
-                raise StartError(_explain(where, failure, settings)) from failure
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or monotonic() >= deadline:
+                raise StartError(_explain(where, error, settings)) from error
         gevent.sleep(_PORT_IN_USE_RETRY_S)
 
 

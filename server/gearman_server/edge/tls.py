@@ -41,8 +41,8 @@ class TlsContext:
         """Read the files again. When they can't be used the old ones stay, and the log says so."""
         try:
             self.context = _load(self._settings)
-        except StartError as failure:
-            logger.error("the old TLS certificates stay in use: %s", failure)
+        except StartError as error:
+            logger.error("the old TLS certificates stay in use: %s", error)
         else:
             logger.log(NOTICE, "the TLS certificates were read again")
 
@@ -59,12 +59,12 @@ def _load(settings: TlsSettings) -> ssl.SSLContext:
     try:
         # Without a password function an encrypted key would make OpenSSL ask for one on the terminal.
         context.load_cert_chain(settings.certificate, settings.key, password=lambda: "")
-    except (OSError, ValueError) as failure:
+    except (OSError, ValueError) as error:
         key = settings.key or settings.certificate
         raise StartError(
-            f"--ssl-certificate {settings.certificate} and --ssl-key {key} can't be used: {_explain(failure)}; "
+            f"--ssl-certificate {settings.certificate} and --ssl-key {key} can't be used: {_explain(error)}; "
             "give PEM files that belong together, the key without a password"
-        ) from failure
+        ) from error
     if settings.ca_file is not None:
         _trust(context, settings.ca_file, settings.verify)
     return context
@@ -73,10 +73,10 @@ def _load(settings: TlsSettings) -> ssl.SSLContext:
 def _trust(context: ssl.SSLContext, ca_file: str, verify: bool) -> None:
     try:
         context.load_verify_locations(ca_file)
-    except (OSError, ValueError) as failure:
+    except (OSError, ValueError) as error:
         raise StartError(
-            f"--ssl-ca-file {ca_file} can't be used: {_explain(failure)}; give a PEM file of CA certificates"
-        ) from failure
+            f"--ssl-ca-file {ca_file} can't be used: {_explain(error)}; give a PEM file of CA certificates"
+        ) from error
     # Who shows a certificate unasked is known by its subject, and refused when it is a bad one.
     context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_OPTIONAL
 
@@ -87,8 +87,8 @@ def _check_readable(option: str, path: str | None) -> None:
     try:
         with open(path, "rb"):
             pass
-    except OSError as failure:
-        raise StartError(f"{option} {path} can't be read: {failure.strerror}; give a readable PEM file") from failure
+    except OSError as error:
+        raise StartError(f"{option} {path} can't be read: {error.strerror}; give a readable PEM file") from error
 
 
 def _explain(failure: Exception) -> str:

@@ -46,8 +46,8 @@ class Handshake:
                 self._watch_writable()
                 return
             self.identity = replace(self.identity, tls_subject=self.stream.subject)
-        except Exception as failure:  # noqa: BLE001 - the loop's boundary: this peer is not let in
-            self._end(failure)
+        except Exception as error:  # noqa: BLE001 - the loop's boundary: this peer is not let in
+            self._end(error)
             return
         self._end(None)
 

@@ -29,11 +29,11 @@ def open_unix_socket(path: str, mode: int, backlog: int) -> socket.socket:
         listening.bind(path)
         os.chmod(path, mode)
         listening.listen(backlog)
-    except OSError as failure:
+    except OSError as error:
         listening.close()
         raise StartError(
-            f"can't listen on unix:{path}: {failure.strerror or failure}; choose another path with -L unix:PATH"
-        ) from failure
+            f"can't listen on unix:{path}: {error.strerror or error}; choose another path with -L unix:PATH"
+        ) from error
     return listening
 
 
@@ -42,8 +42,8 @@ def remove_socket_file(path: str) -> None:
     try:
         if _is_socket(path) and not _is_served(path):
             os.unlink(path)
-    except OSError as failure:
-        logger.warning("the socket file %s can't be removed: %s", path, failure.strerror)
+    except OSError as error:
+        logger.warning("the socket file %s can't be removed: %s", path, error.strerror)
 
 
 def _make_room(path: str) -> None:
@@ -55,10 +55,10 @@ def _make_room(path: str) -> None:
                 f"another server listens on unix:{path}; stop that, or choose another path with -L unix:PATH"
             )
         os.unlink(path)
-    except OSError as failure:
+    except OSError as error:
         raise StartError(
-            f"the old socket file {path} can't be replaced: {failure.strerror}; remove it, or choose another path"
-        ) from failure
+            f"the old socket file {path} can't be replaced: {error.strerror}; remove it, or choose another path"
+        ) from error
 
 
 def _is_socket(path: str) -> bool:
@@ -73,6 +73,6 @@ def _is_served(path: str) -> bool:
         probe.settimeout(_PROBE_TIMEOUT_S)
         try:
             probe.connect(path)
-        except OSError as failure:
-            return failure.errno not in (errno.ECONNREFUSED, errno.ENOENT)
+        except OSError as error:
+            return error.errno not in (errno.ECONNREFUSED, errno.ENOENT)
     return True

@@ -75,10 +75,10 @@ class JobApplication:
                 return answer(start_response, "200 OK", is_head=True)
             submission = read_submission(environ, self._listener.settings.max_packet_bytes)
             outcome = self._run(environ, submission)
-        except BadRequestError as refused:
+        except BadRequestError as error:
             environ["gearman.connection"].refuse_body()
-            text = f"{refused}\n".encode()
-            return answer(start_response, refused.status, text, *refused.headers, is_head=is_head)
+            text = f"{error}\n".encode()
+            return answer(start_response, error.status, text, *error.headers, is_head=is_head)
         except CallerGoneError:
             environ["gearman.connection"].close_connection = True
             return answer(start_response, "503 Service Unavailable", b"the server is ending\n", ("Retry-After", "1"))
@@ -158,8 +158,8 @@ def _read(environ: Environ, max_bytes: int) -> bytes:
             size_bytes += len(piece)
             if size_bytes > max_bytes:
                 raise _too_large(max_bytes)
-    except (OSError, ValueError) as failure:
-        raise BadRequestError("400 Bad Request", "the body is incomplete, or its chunks are malformed") from failure
+    except (OSError, ValueError) as error:
+        raise BadRequestError("400 Bad Request", "the body is incomplete, or its chunks are malformed") from error
     return b"".join(pieces)
 
 

@@ -87,8 +87,8 @@ class HttpPort:
     def _serve(self, connected: Any, identity: Identity) -> None:
         try:
             HttpHandler(connected, (identity.address, identity.port), self._server, identity).handle()
-        except OSError as failure:
-            logger.info("HTTP connection %s: lost: %s", identity, failure.strerror or failure)
+        except OSError as error:
+            logger.info("HTTP connection %s: lost: %s", identity, error.strerror or error)
         except Exception:  # noqa: BLE001 - the loop's boundary
             logger.exception("HTTP connection %s: internal error, the connection is closed", identity)
         finally:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from gearman_server.jobs.function import Function
     from gearman_server.jobs.job import Job
 
 #: What a withheld reply counts towards the bound of its connection, beside the packets behind it.
-WITHHELD_REPLY_BYTES = 128
+WITHHELD_REPLY_BYTES: Final = 128
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,25 +65,25 @@ def _composed(path: str) -> yaml.Node | None:
     try:
         with Path(path).open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
-    except OSError as failure:
+    except OSError as error:
         raise PolicyFileError(
-            [f"{path}: the file of --policies can't be read: {failure.strerror}; name another"]
-        ) from failure
+            [f"{path}: the file of --policies can't be read: {error.strerror}; name another"]
+        ) from error
     if len(content) > MAX_FILE_BYTES:
         raise PolicyFileError([f"{path}: more than {MAX_FILE_BYTES >> 20} MiB: these are no policies"])
     try:
         return yaml.compose(content.decode("utf-8-sig"), Loader=yaml.SafeLoader)
-    except UnicodeDecodeError as failure:
-        line = content.count(b"\n", 0, failure.start) + 1
-        raise PolicyFileError([f"{path}:{line}: the text is not UTF-8: save the file in this encoding"]) from failure
-    except yaml.MarkedYAMLError as failure:
-        mark = failure.problem_mark or failure.context_mark
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise PolicyFileError([f"{path}:{line}: the text is not UTF-8: save the file in this encoding"]) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}" if mark is not None else path
-        raise PolicyFileError([f"{where}: not valid YAML: {failure.problem or failure.context}"]) from failure
-    except yaml.YAMLError as failure:
-        raise PolicyFileError([f"{path}: not valid YAML: {' '.join(str(failure).split())}"]) from failure
-    except RecursionError as failure:
-        raise PolicyFileError([f"{path}: lists or mappings are nested too deeply"]) from failure
+        raise PolicyFileError([f"{where}: not valid YAML: {error.problem or error.context}"]) from error
+    except yaml.YAMLError as error:
+        raise PolicyFileError([f"{path}: not valid YAML: {' '.join(str(error).split())}"]) from error
+    except RecursionError as error:
+        raise PolicyFileError([f"{path}: lists or mappings are nested too deeply"]) from error
 
 
 class _Reader:

@@ -37,8 +37,8 @@ def reread_policies(broker: Broker, path: str, now: float) -> None:
     """Read the file anew. With anything wrong in it, what held before goes on."""
     try:
         file = read_policies(path)
-    except PolicyFileError as failure:
-        for problem in failure.problems:
+    except PolicyFileError as error:
+        for problem in error.problems:
             logger.error("the policies stay as they were: %s", problem)
     else:
         use_policies(broker, file, now)

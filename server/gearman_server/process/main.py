@@ -163,8 +163,8 @@ class ServerProcess:
         try:
             fcntl.fcntl(descriptor, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
             os.set_blocking(descriptor, False)
-        except OSError as failure:
-            raise StartError(f"--supervised-fd {descriptor} is no open descriptor: {failure.strerror}") from failure
+        except OSError as error:
+            raise StartError(f"--supervised-fd {descriptor} is no open descriptor: {error.strerror}") from error
         watcher = self._loop.io(descriptor, 1)
         watcher.start(self._on_supervisor, descriptor, watcher)
         self._watchers.append(watcher)
@@ -172,8 +172,8 @@ class ServerProcess:
         line = json.dumps({"listening": addresses.pop("jobs", ()), "pid": os.getpid(), **addresses}) + "\n"
         try:
             os.write(descriptor, line.encode())
-        except OSError as failure:
-            logger.warning("the supervisor can't be told where we listen: %s", failure.strerror)
+        except OSError as error:
+            logger.warning("the supervisor can't be told where we listen: %s", error.strerror)
 
     def _on_supervisor(self, descriptor: int, watcher: Any) -> None:
         try:
@@ -197,6 +197,6 @@ def _limit_descriptors(wanted: int | None) -> None:
     limits = (wanted, max(hard, wanted)) if wanted is not None else (hard, hard)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    except (OSError, ValueError) as failure:
+    except (OSError, ValueError) as error:
         if wanted is not None:
-            raise StartError(f"-f {wanted} is more open files than this process may have ({hard})") from failure
+            raise StartError(f"-f {wanted} is more open files than this process may have ({hard})") from error

@@ -19,10 +19,10 @@ class PidFile:
             self._descriptor = self._open_locked()
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, f"{os.getpid()}\n".encode())
-        except OSError as failure:
+        except OSError as error:
             raise StartError(
-                f"the pid file {path} can't be written: {failure.strerror}; choose another with -P FILE"
-            ) from failure
+                f"the pid file {path} can't be written: {error.strerror}; choose another with -P FILE"
+            ) from error
 
     def _open_locked(self) -> int:
         while True:
@@ -35,13 +35,13 @@ class PidFile:
     def _lock(self, descriptor: int) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as held:
+        except BlockingIOError as error:
             holder = os.read(descriptor, 32).decode("ascii", "replace").strip()
             os.close(descriptor)
             raise StartError(
                 f"the pid file {self._path} belongs to a server that is running, pid {holder}; "
                 "stop that, or choose another with -P FILE"
-            ) from held
+            ) from error
 
     def _is_named(self, descriptor: int) -> bool:
         try:
@@ -53,6 +53,6 @@ class PidFile:
         """The server has ended."""
         try:
             os.unlink(self._path)
-        except OSError as failure:
-            logger.warning("the pid file %s can't be removed: %s", self._path, failure.strerror)
+        except OSError as error:
+            logger.warning("the pid file %s can't be removed: %s", self._path, error.strerror)
         os.close(self._descriptor)

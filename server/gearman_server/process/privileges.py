@@ -18,8 +18,8 @@ def find_user(name: str) -> pwd.struct_passwd:
     """
     try:
         user = pwd.getpwnam(name)
-    except KeyError as unknown:
-        raise StartError(f"-u {name}: there is no such user; create it, or name another") from unknown
+    except KeyError as error:
+        raise StartError(f"-u {name}: there is no such user; create it, or name another") from error
     if os.geteuid() not in (0, user.pw_uid):
         raise StartError(f"-u {name} needs root; start the server as root, or as {name} without -u")
     return user
@@ -40,5 +40,5 @@ def become(user: pwd.struct_passwd, addresses: Iterable[str]) -> None:
         os.initgroups(user.pw_name, user.pw_gid)
         os.setgid(user.pw_gid)
         os.setuid(user.pw_uid)
-    except OSError as failure:
-        raise StartError(f"-u {user.pw_name}: the system refuses: {failure.strerror}") from failure
+    except OSError as error:
+        raise StartError(f"-u {user.pw_name}: the system refuses: {error.strerror}") from error

@@ -39,8 +39,8 @@ def _listening(descriptor: int) -> socket.socket:
         listening = socket.socket(fileno=descriptor)
         if listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and listening.type == socket.SOCK_STREAM:
             return listening
-    except OSError as failure:
-        raise StartError(f"LISTEN_FDS: descriptor {descriptor} is no socket: {failure.strerror}") from failure
+    except OSError as error:
+        raise StartError(f"LISTEN_FDS: descriptor {descriptor} is no socket: {error.strerror}") from error
     raise StartError(f"LISTEN_FDS: descriptor {descriptor} is no listening stream socket; use ListenStream=")
 
 
@@ -63,5 +63,5 @@ def notify(state: str) -> None:
             told.setblocking(False)
             told.connect("\0" + address[1:] if address.startswith("@") else address)
             told.send(state.encode())
-    except OSError as failure:
-        logger.warning("the service manager can't be told %s: %s", state.partition("\n")[0], failure.strerror)
+    except OSError as error:
+        logger.warning("the service manager can't be told %s: %s", state.partition("\n")[0], error.strerror)

@@ -207,8 +207,8 @@ class Replay:
             is_new = row.id not in self._ahead
             try:
                 job = self._restore(row, now) if is_new else self._ahead.pop(row.id)
-            except RefusedError as refused:
-                yield row.id, str(refused)
+            except RefusedError as error:
+                yield row.id, str(error)
                 continue
             if job is not None and job.state is not JobState.DELAYED:
                 self._take_place(job, is_new=is_new)

@@ -162,8 +162,8 @@ class Scheduler:
             return
         try:
             self._run(scheduled, mark._replace(last_run=unix_time))
-        except RefusedError as refused:
-            self._table.events.emit(ScheduleRefused(rule.name, rule.function, refused.text))
+        except RefusedError as error:
+            self._table.events.emit(ScheduleRefused(rule.name, rule.function, error.text))
             self._set(scheduled, mark)
 
     def _run(self, scheduled: Scheduled, mark: ScheduleMark) -> Job:

@@ -191,8 +191,8 @@ class Sqlite(_ManyValues):
         driver_connection: Any = connection.connection.driver_connection
         try:
             driver_connection.execute(statement, values)
-        except sqlite3.Error as failure:
-            raise _as_sqlalchemys(failure, statement) from failure
+        except sqlite3.Error as error:
+            raise _as_sqlalchemys(error, statement) from error
 
     def is_atomic(self, jobs: Sequence[Job]) -> bool:
         return len(jobs) <= MAX_ROWS and sum([len(job.workload) for job in jobs]) <= self.statement_bytes

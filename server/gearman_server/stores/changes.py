@@ -36,8 +36,8 @@ def count_losses(connection: Connection) -> None:
     try:
         connection.execute(_COUNT_LOSSES)
         connection.commit()
-    except DBAPIError as failure:
-        if failure.connection_invalidated:
+    except DBAPIError as error:
+        if error.connection_invalidated:
             raise
         connection.rollback()
 

@@ -82,8 +82,8 @@ class Database:
             write_meta(connection, "owner", _this_process())
             connection.commit()
             count_losses(connection)
-        except (DBAPIError, OSError) as failure:
-            raise StartError(f"the store {self.name} can't be used: {self._reason_of(failure)}") from failure
+        except (DBAPIError, OSError) as error:
+            raise StartError(f"the store {self.name} can't be used: {self._reason_of(error)}") from error
 
     def _wait_to_own(self, connection: Connection) -> None:
         deadline = time.monotonic() + OWNER_PATIENCE_S
@@ -146,11 +146,11 @@ class Database:
         """The connection; one that failed is not used again."""
         try:
             yield self._connected()
-        except DBAPIError as failure:
-            is_lost = self._connection is None or failure.connection_invalidated
-            is_about_data = not is_lost and _is_about_data(failure)
+        except DBAPIError as error:
+            is_lost = self._connection is None or error.connection_invalidated
+            is_about_data = not is_lost and _is_about_data(error)
             self._drop_connection()
-            raise StoreError(self._reason_of(failure), is_lost=is_lost, is_about_data=is_about_data) from failure
+            raise StoreError(self._reason_of(error), is_lost=is_lost, is_about_data=is_about_data) from error
         except StoreError:
             self._drop_connection()
             raise
@@ -228,8 +228,8 @@ class Database:
             if not deletes and batch.has_inserts_alone and self._insert_alone(inserts):
                 return []
             return self._write(deletes, inserts, batch, self._insert)
-        except StoreError as failure:
-            if not failure.is_about_data or not inserts:
+        except StoreError as error:
+            if not error.is_about_data or not inserts:
                 raise
             return self._write(deletes, inserts, batch, self._insert_in_parts)
 
@@ -283,8 +283,8 @@ class Database:
         try:
             with connection.begin_nested():
                 return self._insert(connection, jobs)
-        except DBAPIError as failure:
-            if not _is_about_data(failure):
+        except DBAPIError as error:
+            if not _is_about_data(error):
                 raise
         if len(jobs) == 1:
             return list(jobs)

@@ -28,15 +28,15 @@ def make_engine(url: URL, what: str, **options: Any) -> Engine:
         with warnings.catch_warnings():
             warnings.simplefilter("error", SAWarning)  # of a word behind the `?` that is passed over
             return create_engine(url, poolclass=NullPool, **options)
-    except ModuleNotFoundError as missing:
-        extra = _EXTRAS.get(missing.name or "", "")
+    except ModuleNotFoundError as error:
+        extra = _EXTRAS.get(error.name or "", "")
         raise StartError(
-            f"{what} {shown(url)} needs the Python package {missing.name}: pip install 'gearman-manager[{extra}]'"
-        ) from missing
-    except _MISTAKES as mistake:
+            f"{what} {shown(url)} needs the Python package {error.name}: pip install 'gearman-manager[{extra}]'"
+        ) from error
+    except _MISTAKES as error:
         if not url.query:
             raise  # the mistake is ours
-        raise _refused(url, what) from mistake
+        raise _refused(url, what) from error
 
 
 def connect(engine: Engine, what: str) -> Connection:
@@ -47,10 +47,10 @@ def connect(engine: Engine, what: str) -> Connection:
     """
     try:
         return engine.connect()
-    except _MISTAKES as mistake:
+    except _MISTAKES as error:
         if not engine.url.query:
             raise  # the mistake is ours
-        raise _refused(engine.url, what) from mistake
+        raise _refused(engine.url, what) from error
 
 
 def _refused(url: URL, what: str) -> StartError:

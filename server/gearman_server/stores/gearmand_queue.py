@@ -55,10 +55,10 @@ class GearmandQueue:
         try:
             with connect(self._engine, _THE_QUEUE) as connection:
                 missing = [name for name in _COLUMNS if name not in self._columns(connection)]
-        except NoSuchTableError as failure:
-            raise StartError(f"{self.name}: can't be read: there is no such table; --table names another") from failure
-        except DBAPIError as failure:
-            raise StartError(f"{self.name}: can't be read: {reason_of(failure)}") from failure
+        except NoSuchTableError as error:
+            raise StartError(f"{self.name}: can't be read: there is no such table; --table names another") from error
+        except DBAPIError as error:
+            raise StartError(f"{self.name}: can't be read: {reason_of(error)}") from error
         if missing:
             raise StartError(f"{self.name}: is no table of gearmand's: it has no column {missing[0]}")
 
@@ -80,8 +80,8 @@ class GearmandQueue:
                     query = query.order_by(text("rowid"))
                 for row in connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query):
                     yield _queued_job(row)
-        except (DBAPIError, NoSuchTableError) as failure:
-            raise StartError(f"{self.name}: can't be read: {reason_of(failure)}") from failure
+        except (DBAPIError, NoSuchTableError) as error:
+            raise StartError(f"{self.name}: can't be read: {reason_of(error)}") from error
 
     def remove(self, keys: Sequence[tuple[Any, Any]]) -> None:
         """Take rows out.
@@ -98,11 +98,11 @@ class GearmandQueue:
                         and_(source.c.unique_key == unique, source.c.function_name == name) for unique, name in chunk
                     ]
                     connection.execute(delete(source).where(or_(*matches)))
-        except DBAPIError as failure:
-            reason = reason_of(failure)
+        except DBAPIError as error:
+            reason = reason_of(error)
             raise StartError(
                 f"{self.name}: the jobs are taken over, but their rows can't be deleted: {reason}"
-            ) from failure
+            ) from error
 
 
 def _queued_job(row: Sequence[Any]) -> QueuedJob:

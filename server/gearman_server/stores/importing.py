@@ -37,8 +37,8 @@ def import_jobs(queue: GearmandQueue, target: URL, handle_prefix: bytes, *, keep
         keys: list[tuple[Any, Any]] = []
         database.insert_rows(_chunks(queue.jobs(), numbers.start, handle_prefix, left, keys))
         database.return_numbers(range(numbers.start + len(keys), numbers.stop))
-    except StoreError as failure:
-        raise StartError(f"the store {database.name} can't be written: {failure}; nothing is taken over") from failure
+    except StoreError as error:
+        raise StartError(f"the store {database.name} can't be written: {error}; nothing is taken over") from error
     finally:
         database.close()
     if not keeps:
@@ -56,8 +56,8 @@ def _chunks(
         for job in chunk:
             try:
                 rows.append(_row(job, number + len(keys), handle_prefix, now))
-            except RefusedError as refused:
-                left.append(f"a job of {job.function!r} with the unique key {job.unique!r}: {refused}")
+            except RefusedError as error:
+                left.append(f"a job of {job.function!r} with the unique key {job.unique!r}: {error}")
             else:
                 keys.append(job.key)
         yield rows

@@ -126,8 +126,8 @@ class Loading:
         """On the thread."""
         try:
             return partial(self._take_page, priority, self._pages.page(priority, after_id))
-        except StoreError as failure:
-            return partial(self._retry_page, priority, after_id, failure)
+        except StoreError as error:
+            return partial(self._retry_page, priority, after_id, error)
 
     def _retry_page(self, priority: int, after_id: int, failure: StoreError) -> None:
         if not self._has_ended:

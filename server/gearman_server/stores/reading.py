@@ -75,8 +75,8 @@ class StoredRows:
             return END
         try:
             return _page(self._fetch(self._after(priority, after_id).limit(PAGE_ROWS), PAGE_BYTES))
-        except StoreError as failure:
-            if failure.is_lost:
+        except StoreError as error:
+            if error.is_lost:
                 raise
             return self._one_by_one(priority, after_id)
 
@@ -93,12 +93,12 @@ class StoredRows:
         """A page that can't be read as a whole: its rows alone, so that only what is broken stays out."""
         try:
             ids = [row[0] for row in self._fetch(self._ids_from(after_id + 1).limit(PAGE_ROWS))]
-        except StoreError as failure:
-            if failure.is_lost:
+        except StoreError as error:
+            if error.is_lost:
                 raise
             first = self._first_id_from(after_id + 1)
             if first is None:
-                return self._gap(after_id, str(failure))
+                return self._gap(after_id, str(error))
             ids = [first] if first < self._end else []
         return self._rows(ids, priority) if ids else END
 
@@ -109,10 +109,10 @@ class StoredRows:
         for number in ids:
             try:
                 page = _page(self._fetch(select(*_columns).where(self._mine, _jobs.c.id == number)))
-            except StoreError as failure:
-                if failure.is_lost:
+            except StoreError as error:
+                if error.is_lost:
                     raise
-                unreadable.append((f"row {number}", str(failure)))
+                unreadable.append((f"row {number}", str(error)))
             else:
                 jobs += [job for job in page.jobs if job.priority == priority]
                 unreadable += page.unreadable
@@ -137,8 +137,8 @@ class StoredRows:
         """The first id from that number on, or the end of all; None where something broken comes before it."""
         try:
             rows = self._fetch(self._ids_from(number).limit(1))
-        except StoreError as failure:
-            if failure.is_lost:
+        except StoreError as error:
+            if error.is_lost:
                 raise
             return None
         return int(rows[0][0]) if rows else self._end
@@ -176,8 +176,8 @@ class StoredRows:
         """
         try:
             return bool(self._fetch(select(_jobs.c.id).where(self._mine).limit(1)))
-        except StoreError as failure:
-            if failure.is_lost:
+        except StoreError as error:
+            if error.is_lost:
                 raise
             return True
 
@@ -199,10 +199,10 @@ class StoredRows:
                     if max_bytes is not None and size_bytes > max_bytes:
                         break
             self._connection.rollback()  # an open transaction would keep old versions of rows alive
-        except DBAPIError as failure:
+        except DBAPIError as error:
             self.close()
-            is_lost = not is_connected or failure.connection_invalidated or is_locked(failure)
-            raise StoreError(reason_of(failure), is_lost=is_lost) from failure
+            is_lost = not is_connected or error.connection_invalidated or is_locked(error)
+            raise StoreError(reason_of(error), is_lost=is_lost) from error
         return rows
 
     def break_off(self) -> None:
@@ -225,8 +225,8 @@ def _page(rows: Sequence[AnyRow]) -> RowPage:
     for row in rows:
         try:
             jobs.append(stored_job(row))
-        except (ValueError, TypeError) as failure:
-            unreadable.append((f"row {row[0]}", str(failure)))
+        except (ValueError, TypeError) as error:
+            unreadable.append((f"row {row[0]}", str(error)))
     return RowPage(jobs, unreadable, int(rows[-1][0]) if rows else None)
 
 

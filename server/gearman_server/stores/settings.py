@@ -29,9 +29,9 @@ def read_url_file(path: str) -> str:
     """
     try:
         text = Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as failure:
-        reason = failure.strerror if isinstance(failure, OSError) else "it is no text"
-        raise UsageError(f"--store-url-file {path} can't be read: {reason}") from failure
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise UsageError(f"--store-url-file {path} can't be read: {reason}") from error
     if not text:
         raise UsageError(f"--store-url-file {path} is empty: it holds the URL of the store")
     return text

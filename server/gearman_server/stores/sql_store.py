@@ -87,8 +87,8 @@ class SqlStore:
                 self._loading = Loading(
                     pages, self._database.stored_rows(numbers.start), self._timeout_s, self._troubled
                 )
-        except StoreError as failure:
-            raise StartError(f"the store {self._database.name} can't be used: {failure}") from failure
+        except StoreError as error:
+            raise StartError(f"the store {self._database.name} can't be used: {error}") from error
         self._number, self._numbers_end = numbers.start, numbers.stop
         self._letters = self._read_letters()
         self._results = self._read_results()
@@ -97,22 +97,22 @@ class SqlStore:
     def _read_letters(self) -> list[DeadLetter]:
         try:
             return self._database.letters()
-        except StoreError as failure:
-            logger.error("the store %s: the dead letters can't be read: %s", self._database.name, failure)
+        except StoreError as error:
+            logger.error("the store %s: the dead letters can't be read: %s", self._database.name, error)
             return []
 
     def _read_results(self) -> list[KeptResult]:
         try:
             return self._database.results()
-        except StoreError as failure:
-            logger.error("the store %s: the kept results can't be read: %s", self._database.name, failure)
+        except StoreError as error:
+            logger.error("the store %s: the kept results can't be read: %s", self._database.name, error)
             return []
 
     def _read_marks(self) -> dict[str, ScheduleMark]:
         try:
             return self._database.schedule_marks()
-        except StoreError as failure:
-            raise StartError(f"the store {self._database.name} can't be used: {failure}") from failure
+        except StoreError as error:
+            raise StartError(f"the store {self._database.name} can't be used: {error}") from error
 
     def start(self, broker: Broker, loop: Any) -> None:
         """From now on what accumulates is written."""
@@ -155,8 +155,8 @@ class SqlStore:
             if self._open:
                 self._database.write(self._open, is_repeated=False)
             self._database.return_numbers(range(self._number, self._numbers_end))
-        except StoreError as failure:
-            logger.error("the store %s: what was done last is not written: %s", self._database.name, failure)
+        except StoreError as error:
+            logger.error("the store %s: what was done last is not written: %s", self._database.name, error)
         return True
 
     # --- what the broker calls

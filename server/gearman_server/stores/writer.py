@@ -72,10 +72,10 @@ class Writer:
             return WriteOutcome(failure=StoreError("given up before it was written"))
         try:
             refused = self._write(order)
-        except StoreError as failure:
-            return WriteOutcome(failure=failure)
-        except Exception as failure:  # noqa: BLE001 - the thread's boundary: it must not die
-            reason = f"internal error: {type(failure).__name__}: {failure}"
+        except StoreError as error:
+            return WriteOutcome(failure=error)
+        except Exception as error:  # noqa: BLE001 - the thread's boundary: it must not die
+            reason = f"internal error: {type(error).__name__}: {error}"
             return WriteOutcome(failure=StoreError(reason))
         return WriteOutcome(refused, numbers=self._numbers() if order.wants_numbers else None)
 
@@ -94,8 +94,8 @@ class Writer:
                 return self._database.write(order.batch, is_repeated=is_repeated)
             except OwnershipLostError:
                 raise
-            except StoreError as failure:
-                if not failure.is_lost or time.monotonic() + pause_s > order.deadline:
+            except StoreError as error:
+                if not error.is_lost or time.monotonic() + pause_s > order.deadline:
                     raise
             is_repeated = True
             native_sleep(pause_s)

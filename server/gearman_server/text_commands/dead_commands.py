@@ -48,8 +48,8 @@ class DeadCommands:
             if command is None:
                 raise CommandError(b"INVALID_ARGUMENTS", b"dead list, dead show, dead retry or dead drop is expected")
             return command(session, words[2:])
-        except CommandError as refused:
-            return refused.answer
+        except CommandError as error:
+            return error.answer
 
     def _list(self, _session: Session, words: list[bytes]) -> bytes:
         arguments = parse_arguments(words, (*_SELECTION, b"limit", b"after"))

@@ -51,8 +51,8 @@ class JobCommands:
             if command is None:
                 raise CommandError(b"INVALID_ARGUMENTS", b"jobs list, jobs show or jobs purge is expected")
             return command(session, words[2:])
-        except CommandError as refused:
-            return refused.answer
+        except CommandError as error:
+            return error.answer
 
     def _list(self, _session: Session, words: list[bytes]) -> bytes:
         arguments = parse_arguments(words, (b"function", b"state", b"older", b"limit", b"after"))

@@ -37,16 +37,16 @@ class ScheduleCommands:
             if len(words) == 3 and words[1].lower() == b"trigger":
                 return self._trigger(session, words[2])
             raise CommandError(b"INVALID_ARGUMENTS", b"schedules list or schedules trigger NAME is expected")
-        except CommandError as refused:
-            return refused.answer
+        except CommandError as error:
+            return error.answer
 
     def _trigger(self, session: Session, name: bytes) -> bytes:
         if not self._allowed.allows(session.identity):
             raise NOT_ALLOWED
         try:
             job = self._scheduler.trigger(name.decode("utf-8", "replace"))
-        except RefusedError as refused:
-            raise CommandError(refused.code, refused.text) from refused
+        except RefusedError as error:
+            raise CommandError(error.code, error.text) from error
         if job is None:
             raise CommandError(b"UNKNOWN_SCHEDULE", b"There is no such schedule")
         return self._scheduler.durability.answer(session, job, b"OK %s\n" % job.handle, _NOT_STORED.answer)

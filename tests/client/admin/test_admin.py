@@ -1,5 +1,7 @@
 """The administration client against Debian's gearmand, and a scripted server for broken answers."""
 
+from __future__ import annotations
+
 import socket
 from collections.abc import Iterator
 from typing import Any

@@ -1,5 +1,7 @@
 """The client against Debian's gearmand, and a scripted server for what gearmand does not do."""
 
+from __future__ import annotations
+
 import time
 from typing import Any
 from zlib import crc32

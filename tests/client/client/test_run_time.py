@@ -1,5 +1,7 @@
 """When a delayed job is to run."""
 
+from __future__ import annotations
+
 import math
 from datetime import UTC, datetime, timedelta
 

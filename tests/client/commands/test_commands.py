@@ -1,5 +1,7 @@
 """The `gearman` and `gearadmin` commands as processes, against Debian's gearmand."""
 
+from __future__ import annotations
+
 import os
 import signal
 import subprocess
@@ -16,7 +18,7 @@ def command(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", f"gearman_client.commands.{name}", *arguments]
 
 
-def run(name: str, *arguments: str, workload: bytes = b"", **environment: str) -> "subprocess.CompletedProcess[bytes]":
+def run(name: str, *arguments: str, workload: bytes = b"", **environment: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
         command(name, *arguments),
         input=workload,
@@ -164,7 +166,7 @@ def test_help_is_no_error() -> None:
         assert f"usage: {name}".encode() in done.stdout
 
 
-def interrupt_when_queued(served: Any, wait_for: Any, *functions: str) -> "tuple[bytes, bytes, int]":
+def interrupt_when_queued(served: Any, wait_for: Any, *functions: str) -> tuple[bytes, bytes, int]:
     options = [word for function in functions for word in ("-f", function)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command("gearman", "-p", str(served.port), *options, "x"), **pipes) as process:  # type: ignore[call-overload]

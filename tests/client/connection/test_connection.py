@@ -1,5 +1,7 @@
 """One connection against a peer that is slow, stops, breaks off or talks nonsense; and how a connection comes about."""
 
+from __future__ import annotations
+
 import socket
 import subprocess
 import sys

@@ -1,5 +1,7 @@
 """The worker that holds several jobs at once: how many it asks for, whom, when it sleeps, what losses mean."""
 
+from __future__ import annotations
+
 import os
 import queue
 from collections.abc import Callable, Iterator

@@ -1,5 +1,7 @@
 """The transition table of a worker's tie to one server."""
 
+from __future__ import annotations
+
 from itertools import product
 
 import pytest

@@ -1,5 +1,7 @@
 """The worker against Debian's gearmand, with Debian's tools as its clients."""
 
+from __future__ import annotations
+
 import shutil
 import signal
 import subprocess
@@ -12,7 +14,7 @@ import pytest
 from gearman_client import Client, JobFailed, Worker, WorkerSettings
 
 
-def run_gearman(gearmand: Any, *arguments: str, workload: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+def run_gearman(gearmand: Any, *arguments: str, workload: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     executable = shutil.which("gearman", path="/usr/bin:/usr/local/bin")
     assert executable is not None, "gearman is not installed (Debian: apt-get install gearman-tools)"
     command = [executable, "-h", "127.0.0.1", "-p", str(gearmand.port), *arguments]

@@ -1,5 +1,7 @@
 """The worker against a scripted server: what leaves in one write, odd answers, lost and stalled connections."""
 
+from __future__ import annotations
+
 import itertools
 import time
 from collections.abc import Callable

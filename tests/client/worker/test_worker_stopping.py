@@ -1,5 +1,7 @@
 """The worker against a scripted server: how a grab ends without a job, how a worker stops, what becomes of answers."""
 
+from __future__ import annotations
+
 import os
 import signal
 import time

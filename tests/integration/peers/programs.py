@@ -3,6 +3,8 @@
 A test compares what a program printed as a whole, its standard error included, so that whatever it has to say shows.
 """
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess

@@ -1,5 +1,7 @@
 """What the clients in this folder print, the same in all languages, and what some of the libraries can't do."""
 
+from __future__ import annotations
+
 from typing import Final
 
 NOT_UTF8: Final = "the text is not UTF-8: invalid start byte at byte 0"

@@ -1,5 +1,7 @@
 """GearmanManager's ini files become YAML that loads; what has no twin is named in a comment; its letters override."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Configurations as a user has them: files in a folder, with a folder of modules beside them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from os import geteuid, seteuid

@@ -1,5 +1,7 @@
 """Reading files: YAML, variables, includes, and what the disk can refuse."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path

@@ -1,5 +1,7 @@
 """What runs: pools and functions from a configuration and from what was found in the modules."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 
 import pytest

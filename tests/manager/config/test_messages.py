@@ -1,5 +1,7 @@
 """The table of mistakes: for each the exact message, its line and its key. A user reads these and nothing else."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import pytest

@@ -1,5 +1,7 @@
 """The models: every key there is, what it becomes, and the promises about the keys as a whole."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

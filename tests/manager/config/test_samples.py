@@ -1,5 +1,7 @@
 """The sample configurations: each loads as it is, says nothing that has no effect, and runs the sample functions."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

@@ -1,5 +1,7 @@
 """The control group's limits: in real groups, of the version that this machine has."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import uuid

@@ -1,5 +1,7 @@
 """The frames between supervisor and zygote: however they arrive, with their descriptors."""
 
+from __future__ import annotations
+
 import os
 import socket
 import threading

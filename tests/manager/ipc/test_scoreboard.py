@@ -1,5 +1,7 @@
 """The scoreboard: what one process writes the other reads whole, over exec, and a killed writer leaves it readable."""
 
+from __future__ import annotations
+
 import os
 import signal
 import subprocess

@@ -1,5 +1,7 @@
 """What the bundled job server is told of the functions."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """Which function keys hold on job servers that a manager did not start."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 
 import pytest

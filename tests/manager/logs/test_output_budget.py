@@ -1,5 +1,7 @@
 """What of a child's output is logged: so much a second, and an account of the rest."""
 
+from __future__ import annotations
+
 from gearman_manager.logs.output_budget import LINE_OVERHEAD_BYTES, OutputBudget
 
 

@@ -1,5 +1,7 @@
 """What discovery finds in a folder of modules, and what it says of those that can't be used."""
 
+from __future__ import annotations
+
 import json
 import os
 import subprocess

@@ -1,5 +1,7 @@
 """The pause before a crashed worker is replaced."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_manager.pools.crash_backoff import CrashBackoff

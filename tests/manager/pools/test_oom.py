@@ -1,5 +1,7 @@
 """Who was killed for want of memory: as many as the kernel counts, and nobody whom it counted long ago."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from gearman_manager.host.cgroup import Cgroup

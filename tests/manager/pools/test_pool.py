@@ -1,5 +1,7 @@
 """A pool's decisions: tables of what it plans, and the life of a worker as a state machine."""
 
+from __future__ import annotations
+
 import itertools
 
 import pytest

@@ -1,5 +1,7 @@
 """A pool's life: every transition of the table is reached by the pool's own methods, every other event is refused."""
 
+from __future__ import annotations
+
 import copy
 import itertools
 from collections.abc import Callable

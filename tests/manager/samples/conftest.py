@@ -1,5 +1,7 @@
 """What the tests of the sample modules share: a recording job, modules loaded by path, real HTTP and SMTP servers."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import importlib.util

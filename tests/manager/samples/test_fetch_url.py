@@ -1,5 +1,7 @@
 """fetch_url against real web servers on 127.0.0.0/8, and against URLs that it must not follow."""
 
+from __future__ import annotations
+
 import base64
 import ipaddress
 import json

@@ -1,5 +1,7 @@
 """send_email against real SMTP servers: plain, STARTTLS, TLS, with login, and ones that refuse."""
 
+from __future__ import annotations
+
 import email
 import email.policy
 import socket

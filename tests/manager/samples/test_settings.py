@@ -1,5 +1,7 @@
 """The values under `settings:`, as the YAML file and environment variables deliver them."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any

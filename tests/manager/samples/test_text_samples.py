@@ -1,5 +1,7 @@
 """reverse, slow_reverse and word_count."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any

@@ -1,5 +1,7 @@
 """thumbnail on real pictures made by Pillow: sizes, orientations, colours, formats, and what it must refuse."""
 
+from __future__ import annotations
+
 import base64
 import io
 import os

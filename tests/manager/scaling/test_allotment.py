@@ -1,5 +1,7 @@
 """What the pools may have together, under the global cap and in the room that the host has."""
 
+from __future__ import annotations
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st

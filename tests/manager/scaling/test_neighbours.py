@@ -1,5 +1,7 @@
 """Who is counted on: managers and foreign workers, from the job servers' lists of connections."""
 
+from __future__ import annotations
+
 from gearman_client import ConnectedWorker
 from gearman_manager.scaling.neighbours import Company, Neighbours, Peers
 

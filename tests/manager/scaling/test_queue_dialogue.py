@@ -1,5 +1,7 @@
 """The conversation with a job server about its queues, byte by byte, without a socket."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client import AdminError, ProtocolError

@@ -1,5 +1,7 @@
 """Following job servers over real sockets: a scripted server pushes, is asked, hangs up, falls silent, comes back."""
 
+from __future__ import annotations
+
 import contextlib
 import socket
 import threading

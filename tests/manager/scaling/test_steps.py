@@ -1,5 +1,7 @@
 """The three steps of the scaler: tables, properties, and ten minutes of steady load on a virtual clock."""
 
+from __future__ import annotations
+
 import random
 from dataclasses import dataclass
 

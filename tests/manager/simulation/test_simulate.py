@@ -1,5 +1,7 @@
 """The simulation: its traces, its virtual clock, its policies, and the command."""
 
+from __future__ import annotations
+
 import json
 import subprocess
 import sys

@@ -1,5 +1,7 @@
 """What counts as up, and the line that says how the manager does."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_manager.pools.pool import Pool, WorkerEvent

@@ -1,5 +1,7 @@
 """Running as another user: taken on for good, or refused with a message."""
 
+from __future__ import annotations
+
 import os
 import pwd
 import subprocess

@@ -1,5 +1,7 @@
 """JobTimeout: raised in user code, never in our own code that user code calls."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 from textwrap import dedent

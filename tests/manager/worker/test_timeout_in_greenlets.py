@@ -1,5 +1,7 @@
 """JobTimeout among jobs that run side by side: raised in the one whose time is up, and never in our own code."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 from textwrap import dedent

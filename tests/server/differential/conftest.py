@@ -4,6 +4,8 @@ Where it may differ stands in DIFFERENCES with the reason, by conversation and s
 peer of the conversation is asked for an echo, and what comes before the echo is what the step made the server say.
 """
 
+from __future__ import annotations
+
 import contextlib
 import re
 import shutil

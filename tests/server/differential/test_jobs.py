@@ -1,5 +1,7 @@
 """Conversations about jobs that clients submit, join, leave and cancel."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.packet import PacketType, encode_request

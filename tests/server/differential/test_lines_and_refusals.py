@@ -1,5 +1,7 @@
 """Conversations of text lines, of odd names, and of packets that are none."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.packet import ARGUMENT_COUNTS, PacketType, encode_request

@@ -1,5 +1,7 @@
 """Conversations with workers: registering, sleeping, grabbing, answering, being lost."""
 
+from __future__ import annotations
+
 import pytest
 
 

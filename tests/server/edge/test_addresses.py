@@ -1,5 +1,7 @@
 """Where the server listens and for whom: Unix sockets, several addresses, `--allow`, the warning about open ports."""
 
+from __future__ import annotations
+
 import os
 import socket
 import stat

@@ -1,5 +1,7 @@
 """The listener in this process, around a broker with a durable store: withheld replies at the edge."""
 
+from __future__ import annotations
+
 import socket as blocking_socket
 
 import gevent

@@ -1,5 +1,7 @@
 """Thousands of connections on a real server: what an idle one costs, and what a job costs where thousands sleep."""
 
+from __future__ import annotations
+
 import resource
 import select
 import socket

@@ -1,5 +1,7 @@
 """Random and mangled bytes, over every kind of port, against a live server while a well-behaved pair keeps working."""
 
+from __future__ import annotations
+
 import random
 import select
 import socket

@@ -1,5 +1,7 @@
 """TLS: on the job port or beside it, client certificates, handshakes that go wrong, certificates that are replaced."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import shutil

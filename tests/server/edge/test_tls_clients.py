@@ -1,5 +1,7 @@
 """The client library over TLS: what it trusts, big workloads, and a worker whose server has no time to lose."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess

@@ -1,5 +1,7 @@
 """Other people's TLS: gear, from PyPI, as client and as worker, each with a certificate of its own."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import ExitStack
 from threading import Event

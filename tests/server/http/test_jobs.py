@@ -1,5 +1,7 @@
 """Jobs by HTTP: what a request means, and what is answered in every case."""
 
+from __future__ import annotations
+
 import http.client
 import signal
 import socket

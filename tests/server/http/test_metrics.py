@@ -1,5 +1,7 @@
 """The metrics port: what is counted, in Prometheus' format, and that jobs never come in there."""
 
+from __future__ import annotations
+
 import urllib.error
 import urllib.request
 

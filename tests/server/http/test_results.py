@@ -1,5 +1,7 @@
 """`GET /jobs/HANDLE` on the metrics port: what became of a background job."""
 
+from __future__ import annotations
+
 import http.client
 import json
 from urllib.parse import quote

@@ -1,5 +1,7 @@
 """The client library and the `gearman` command ask a real server for results, and leave jobs for later."""
 
+from __future__ import annotations
+
 import re
 import subprocess
 import sys

@@ -1,5 +1,7 @@
 """Dead letters: background jobs that failed for good, kept within bounds, shown, tried again and dropped."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.extensions import WORK_FAILURE

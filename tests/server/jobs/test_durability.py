@@ -1,5 +1,7 @@
 """Group commit: which replies wait for the store, and what its verdict does. The store here commits when told."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.packet import PacketType

@@ -1,5 +1,7 @@
 """SUBMIT_JOB_EPOCH: jobs that are not run before their time."""
 
+from __future__ import annotations
+
 import time
 
 import pytest

@@ -1,5 +1,7 @@
 """How many functions there may be: of very many those that nobody uses are forgotten, and beyond a most none is new."""
 
+from __future__ import annotations
+
 import time
 
 import pytest

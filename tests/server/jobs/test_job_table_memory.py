@@ -1,5 +1,7 @@
 """What the broker keeps in memory when a backlog is over."""
 
+from __future__ import annotations
+
 import sys
 
 from gearman_client.packet import PacketType

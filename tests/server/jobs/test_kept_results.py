@@ -1,5 +1,7 @@
 """`keep_result`: what became of a background job can be asked for, now or when it is there."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.extensions import GET_RESULT, JOB_RESULT_OPTION, RESULT

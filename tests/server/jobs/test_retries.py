@@ -1,5 +1,7 @@
 """`retries`, `backoff`, `max_backoff`: a failed job is tried again, later, and only its last failure is told."""
 
+from __future__ import annotations
+
 import time
 
 import pytest

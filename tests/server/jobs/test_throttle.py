@@ -1,5 +1,7 @@
 """`max_queue`, `max_running` and `rate`: what a function may have waiting, running, and started in a time."""
 
+from __future__ import annotations
+
 import contextlib
 import threading
 import time

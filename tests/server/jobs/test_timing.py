@@ -1,5 +1,7 @@
 """When schedules are due: cron expressions on the clocks of a time zone, and even distances."""
 
+from __future__ import annotations
+
 from datetime import datetime
 
 import pytest

@@ -1,5 +1,7 @@
 """Who is woken for a job: one sleeper, more while the job waits on, and exactly N with `--worker-wakeup N`."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.packet import PacketType

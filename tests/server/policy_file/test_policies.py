@@ -1,5 +1,7 @@
 """`--policies`: what a file may say, and what then becomes of jobs that don't end well."""
 
+from __future__ import annotations
+
 import signal
 from pathlib import Path
 

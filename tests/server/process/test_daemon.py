@@ -1,5 +1,7 @@
 """The server as a Unix daemon: background, pid file, configuration file, user, service manager, descriptor limit."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import signal

@@ -1,5 +1,7 @@
 """Cyclic garbage is collected when there is little to look at, and some day in any case."""
 
+from __future__ import annotations
+
 import gc
 import weakref
 from itertools import count

@@ -1,5 +1,7 @@
 """Where the log goes: a pipe that nobody reads, one that is read again, the system's log; and how much may go there."""
 
+from __future__ import annotations
+
 import logging
 import os
 import socket

@@ -1,5 +1,7 @@
 """The server as a process: command line, port, signals, its supervisor, its log."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal

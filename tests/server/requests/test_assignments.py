@@ -1,5 +1,7 @@
 """Registration, sleeping and waking, and which job a worker is given."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.packet import PacketType

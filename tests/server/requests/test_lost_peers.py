@@ -1,5 +1,7 @@
 """What becomes of jobs when a worker or a client goes away, or an operator cancels them."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.packet import PacketType

@@ -1,5 +1,7 @@
 """The extension `queue-events`: the counts of every function at once, then of each that changes, coalesced."""
 
+from __future__ import annotations
+
 import time
 
 import pytest

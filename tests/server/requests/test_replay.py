@@ -1,5 +1,7 @@
 """The return of stored jobs: order, unique keys and handles while some of them are still unread."""
 
+from __future__ import annotations
+
 from functools import partial
 
 import pytest

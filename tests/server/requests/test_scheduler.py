@@ -1,5 +1,7 @@
 """Jobs by the clock: each due time once, missed ones as the schedule says, whatever the wall clock does."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.packet import PacketType

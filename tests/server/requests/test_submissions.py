@@ -1,5 +1,7 @@
 """Submissions: what is created, what coalesces, what is refused."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.packet import PacketType

@@ -1,5 +1,7 @@
 """WORK_FAILURE, the extension by which a worker says why a job failed and whether another attempt is to follow."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.extensions import WORK_FAILURE

@@ -1,5 +1,7 @@
 """WORK_* packets: who is told what, and who may send them."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.packet import PacketType

@@ -1,5 +1,7 @@
 """A batch that could not be written is taken back into the next one: what came later wins, and nothing is lost."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 
 import pytest

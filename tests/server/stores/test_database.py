@@ -1,5 +1,7 @@
 """Who owns a store, what its URL may be, and how passwords stay hidden."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re

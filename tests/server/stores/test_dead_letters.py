@@ -1,5 +1,7 @@
 """Letters of jobs that failed for good survive the server; one whose job is tried again becomes a job once more."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.extensions import JOB_FAILURE_OPTION, WORK_FAILURE

@@ -1,5 +1,7 @@
 """What durability costs: flushes of the disk."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.packet import PacketType, encode_request

@@ -1,5 +1,7 @@
 """When a batch is handed to the writer: one is written, and one more may wait behind it."""
 
+from __future__ import annotations
+
 import gevent
 import gevent.event
 import pytest

@@ -1,5 +1,7 @@
 """Results of background jobs over a durable store."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.extensions import GET_RESULT, RESULT

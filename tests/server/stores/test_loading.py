@@ -1,5 +1,7 @@
 """The return of stored jobs from a database that has fallen silent: nobody waits for ever, and the jobs come back."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.packet import PacketType

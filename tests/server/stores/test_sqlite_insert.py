@@ -1,5 +1,7 @@
 """How SQLite takes plain jobs in: by one statement that is a transaction, whatever the jobs have in common."""
 
+from __future__ import annotations
+
 import tempfile
 from itertools import count
 from pathlib import Path

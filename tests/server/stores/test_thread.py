@@ -1,5 +1,7 @@
 """The native thread: calls in their order, results on the loop's thread, and an end that forgets none."""
 
+from __future__ import annotations
+
 import threading
 import time
 

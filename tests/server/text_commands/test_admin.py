@@ -1,5 +1,7 @@
 """The text commands, byte for byte: monitoring tools parse these answers."""
 
+from __future__ import annotations
+
 import pytest
 
 UNKNOWN = b"ERR UNKNOWN_COMMAND Unknown+server+command%s\r\n"

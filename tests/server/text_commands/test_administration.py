@@ -1,5 +1,7 @@
 """Who may change things by text command, and `shutdown` where it is allowed."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.packet import PacketType

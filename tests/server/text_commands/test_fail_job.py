@@ -1,5 +1,7 @@
 """The text command `fail job HANDLE REASON`: a worker's supervisor ends its attempt at a job."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.packet import PacketType

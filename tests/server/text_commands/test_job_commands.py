@@ -1,5 +1,7 @@
 """`jobs list|show|purge`: the queue itself, as an operator sees it."""
 
+from __future__ import annotations
+
 import pytest
 
 from gearman_client.packet import PacketType, encode_request

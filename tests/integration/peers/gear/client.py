@@ -4,6 +4,8 @@
 `client.py PORT queue|join|admin FUNCTION`.
 """
 
+from __future__ import annotations
+
 import sys
 import time
 from collections.abc import Callable

@@ -2,6 +2,8 @@
 PREFIX_steps, PREFIX_fail and PREFIX_throw, and ends. It prints nothing.
 """
 
+from __future__ import annotations
+
 import sys
 
 import gear

@@ -5,6 +5,8 @@
 that only ASCII arrives as it was sent; and it can't ask for exceptions.
 """
 
+from __future__ import annotations
+
 import sys
 import time
 from pathlib import Path
