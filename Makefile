@@ -4,6 +4,7 @@ PYTHON ?= python3
 CONFIG ?= config/config.yaml
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Processes that run the tests: most tests wait for something, so more than there are processors.
 TESTERS ?= 4
 NODE_PEERS := gearmanode@0.9.2 winston@3.19.0 abraxas@2.1.10
@@ -12,22 +13,29 @@ NODE_PEERS := gearmanode@0.9.2 winston@3.19.0 abraxas@2.1.10
 
 setup: $(VENV)/.installed
 
-# Editable installs of both distributions; done again when what they depend on changes.
+# What running needs, the samples' Pillow included: editable installs of both distributions, done again when what they
+# depend on changes. Python 3.11 puts setuptools into every environment; nothing here needs it.
 $(VENV)/.installed: pyproject.toml client/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo '$(PYTHON) is missing or older than Python 3.11; name another one: make PYTHON=python3.11' >&2; exit 1; }
 	@test -x $(BIN)/pip || $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 		{ echo '$(PYTHON) can make no virtual environments; on Debian and Ubuntu: apt-get install python3-venv' >&2; exit 1; }
-	@test -x $(BIN)/pip || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	@test -x $(BIN)/pip || { rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) && $(BIN)/pip uninstall -qq --yes setuptools; }
 	@echo 'installing into $(VENV); later runs skip this until pyproject.toml changes'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ./client -e '.[dev]'
+	@$(INSTALL) -e ./client -e '.[samples]'
+	@touch $@
+
+# Each adds what it alone needs, from the extra of its name.
+$(VENV)/.test $(VENV)/.lint $(VENV)/.bench: $(VENV)/.%: pyproject.toml | setup
+	@echo 'installing what make $* needs'
+	@$(INSTALL) -e '.[$*]'
 	@touch $@
 
 # No shell between make and the manager: Ctrl-C reaches the manager alone, which ends in order.
 run: setup
 	$(BIN)/gearman-manager -c $(CONFIG)
 
-test: setup
+test: setup $(VENV)/.test
 	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 # The Node libraries that tests talk to. Nothing else needs them, and without them these tests skip.
@@ -38,14 +46,14 @@ peers: setup
 # What takes too long for every day. A thousand workers on this machine: minutes.
 soak: soak-workers soak-kills
 
-soak-workers: setup
+soak-workers: setup $(VENV)/.test
 	$(BIN)/python benchmarks/soak.py
 
 # Hundreds of kills with each kind of database: minutes too.
-soak-kills: setup
+soak-kills: setup $(VENV)/.test
 	GEARMAN_KILL_ROUNDS=300 $(BIN)/python -m pytest tests/server/stores/test_kills.py
 
-lint: setup
+lint: setup $(VENV)/.test $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -58,11 +66,6 @@ docs: setup
 bench: setup $(VENV)/.bench
 	@command -v cc >/dev/null || { echo 'a C compiler (cc) is needed for the load generator' >&2; exit 1; }
 	$(BIN)/python benchmarks/run.py
-
-# What the benchmarks compare with; nothing else needs it.
-$(VENV)/.bench: pyproject.toml | setup
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
-	@touch $@
 
 clean:
 	rm -rf $(VENV) dist benchmarks/build
