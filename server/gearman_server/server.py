@@ -20,10 +20,10 @@ import gevent
 
 from gearman_server import __version__, log
 from gearman_server.broker import Broker
-from gearman_server.edge.listener import Listener, ListenerSettings
-from gearman_server.edge.ports import Ports, PortSettings
-from gearman_server.edge.sockets import ListenSettings
-from gearman_server.edge.tls import TlsContext, TlsSettings
+from gearman_server.edge.listener import Listener
+from gearman_server.edge.ports import Ports
+from gearman_server.edge.settings import ListenerSettings, ListenSettings, PortSettings, TlsSettings
+from gearman_server.edge.tls import TlsContext
 from gearman_server.edge.unix_sockets import UNIX_PREFIX
 from gearman_server.errors import StartError
 from gearman_server.http.opening import open_http_ports

@@ -16,8 +16,8 @@ from gearman_server.command.config_file import with_config_file
 from gearman_server.command.listen_options import allowed, port_settings, tls_settings
 from gearman_server.command.options import PARAMETERS
 from gearman_server.command.queue_options import WITHOUT_EFFECT, idle_options, store_url
-from gearman_server.edge.listener import ListenerSettings
 from gearman_server.edge.own_addresses import this_machine
+from gearman_server.edge.settings import ListenerSettings
 from gearman_server.errors import PolicyFileError, ServerError, UsageError
 from gearman_server.jobs.access import AccessList
 from gearman_server.jobs.dead_letters import DeadLetterBounds

@@ -10,9 +10,8 @@ from typing import Any, Final
 import click
 
 from gearman_server.command.parameter_types import Port, WholeNumber
-from gearman_server.edge.ports import PortSettings
-from gearman_server.edge.sockets import KeepaliveSettings, ListenSettings, split_address
-from gearman_server.edge.tls import TlsSettings
+from gearman_server.edge.settings import KeepaliveSettings, ListenSettings, PortSettings, TlsSettings
+from gearman_server.edge.sockets import split_address
 from gearman_server.edge.unix_sockets import UNIX_PREFIX
 from gearman_server.errors import UsageError
 from gearman_server.jobs.access import AccessList

@@ -12,7 +12,7 @@ import click
 from gearman_server.command.listen_options import LISTEN_OPTIONS, option
 from gearman_server.command.parameter_types import WholeNumber, Word
 from gearman_server.command.queue_options import QUEUE_OPTIONS
-from gearman_server.edge.listener import DEFAULT_MAX_BACKLOG_BYTES
+from gearman_server.edge.settings import DEFAULT_MAX_BACKLOG_BYTES
 from gearman_server.jobs.dead_letters import DEFAULT_BOUNDS
 from gearman_server.jobs.kept_results import DEFAULT_BOUNDS as DEFAULT_RESULT_BOUNDS
 from gearman_server.log import LEVELS

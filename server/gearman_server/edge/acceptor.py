@@ -18,10 +18,12 @@ from gearman_server.edge.tls_handshake import Handshake
 from gearman_server.jobs.access import AccessList
 from gearman_server.jobs.session import Identity
 from gearman_server.log import SeldomLog, logger
+from gearman_server.loop import READABLE
 
 if TYPE_CHECKING:
     from gearman_server.edge.connection import Connection, Transport
     from gearman_server.edge.tls import TlsContext
+    from gearman_server.loop import Loop, Timer, Watcher
 
 ACCEPTS_PER_PASS: Final = 64
 #: How long new connections wait when this process has no descriptor left for them.
@@ -29,7 +31,6 @@ NO_DESCRIPTORS_PAUSE_S: Final = 0.1
 #: How often the log says that it has none left, or that somebody was not let in.
 SAY_EVERY_S: Final = 60.0
 
-_READABLE: Final = 1
 _OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _UNIX_CREDENTIALS: Final = struct.Struct("3i")
 _UNKNOWN_UID: Final = -1
@@ -41,14 +42,14 @@ Adopt = Callable[["Transport", Identity], "Connection | None"]
 class Acceptor:
     """Accepts on the listening sockets it is given, and hands over who may come in."""
 
-    def __init__(self, loop: Any, allowed: AccessList | None, adopt: Adopt) -> None:
+    def __init__(self, loop: Loop, allowed: AccessList | None, adopt: Adopt) -> None:
         self._loop = loop
         self._allowed = allowed
         self._adopt = adopt
-        self._watchers: list[tuple[Any, Callable[[], None]]] = []
+        self._watchers: list[tuple[Watcher, Callable[[], None]]] = []
         self._sockets: list[socket.socket] = []
         self._handshakes: set[Handshake] = set()
-        self._pause_timer: Any = None
+        self._pause_timer: Timer | None = None
         self._no_descriptors_log = SeldomLog(SAY_EVERY_S)
         self._refused_log = SeldomLog(SAY_EVERY_S)
 
@@ -56,7 +57,7 @@ class Acceptor:
         """Accept on these bound and listening sockets; with `tls`, what comes in must speak TLS."""
         for listening in sockets:
             listening.setblocking(False)
-            watcher = self._loop.io(listening.fileno(), _READABLE)
+            watcher = self._loop.io(listening.fileno(), READABLE)
             react = partial(self._on_acceptable, listening, tls)
             watcher.start(react)
             self._sockets.append(listening)
@@ -64,9 +65,7 @@ class Acceptor:
 
     def close(self) -> None:
         """Accept no more; the ports are free from now on, and who has not finished its handshake is gone."""
-        if self._pause_timer is not None:
-            self._pause_timer.close()
-            self._pause_timer = None
+        self._end_pause()
         for watcher, _ in self._watchers:
             watcher.stop()
             watcher.close()
@@ -137,10 +136,14 @@ class Acceptor:
             self._pause_timer.start(self._accept_again)
 
     def _accept_again(self) -> None:
-        self._pause_timer.close()
-        self._pause_timer = None
+        self._end_pause()
         for watcher, react in self._watchers:
             watcher.start(react)
+
+    def _end_pause(self) -> None:
+        if self._pause_timer is not None:
+            self._pause_timer.close()
+            self._pause_timer = None
 
 
 def _identity(connected: socket.socket, address: Any) -> Identity:

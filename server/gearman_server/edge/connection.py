@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gearman_client.packet import REQUEST_MAGIC, Packet, PacketParser
 from gearman_server.log import logger
+from gearman_server.loop import READABLE, WRITABLE
 
 if TYPE_CHECKING:
-    from gearman_server.edge.listener import Listener
+    from gearman_client.errors import ProtocolError
+    from gearman_server.edge.settings import ListenerSettings
     from gearman_server.jobs.session import Session
+    from gearman_server.loop import Loop, Timer, Watcher
 
 READ_BYTES: Final = 65536
 #: Packets dispatched before a look at what they have left to be sent: short requests can have long answers.
@@ -28,9 +31,6 @@ WRITE_BUDGET_BYTES: Final = 1 << 22
 #: How long, and for how many bytes, a refused peer may go on sending while it reads its ERROR packet.
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 1 << 20
-
-_READABLE: Final = 1
-_WRITABLE: Final = 2
 
 
 class Transport(Protocol):
@@ -50,6 +50,22 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """As of a socket."""
+
+
+class Dispatcher(Protocol):
+    """The listener, as far as its connections know it."""
+
+    settings: ListenerSettings
+    loop: Loop
+
+    def dispatch(self, connection: Connection, packets: list[Packet], /) -> None:
+        """Have the broker carry out what was read."""
+
+    def violation(self, connection: Connection, violation: ProtocolError, /) -> None:
+        """What the peer sends can't be the protocol."""
+
+    def forget(self, connection: Connection, reason: str, /) -> None:
+        """The connection has no session any more."""
 
 
 class Connection:
@@ -73,7 +89,7 @@ class Connection:
         "session",
     )
 
-    def __init__(self, connected: Transport, session: Session, listener: Listener) -> None:
+    def __init__(self, connected: Transport, session: Session, listener: Dispatcher) -> None:
         self.session = session
         self.is_closed = False
         self._listener = listener
@@ -87,9 +103,9 @@ class Connection:
         self._waiting: deque[bytes | memoryview] = deque()
         self._waiting_bytes = 0
         self._linger_bytes = LINGER_BYTES
-        self._linger_timer: Any = None
-        self._write_watcher: Any = None
-        self._read_watcher: Any = listener.loop.io(connected.fileno(), _READABLE)
+        self._linger_timer: Timer | None = None
+        self._write_watcher: Watcher | None = None
+        self._read_watcher = listener.loop.io(connected.fileno(), READABLE)
         self._read_watcher.start(self.on_readable)
 
     @property
@@ -217,7 +233,7 @@ class Connection:
         if self.is_closed:
             return
         if self._write_watcher is None:
-            self._write_watcher = self._listener.loop.io(self._socket.fileno(), _WRITABLE)
+            self._write_watcher = self._listener.loop.io(self._socket.fileno(), WRITABLE)
         if not self._write_watcher.active:
             self._write_watcher.start(self._on_writable)
 

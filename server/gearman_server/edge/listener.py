@@ -7,33 +7,21 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gearman_client.errors import ProtocolError
-from gearman_client.packet import DEFAULT_MAX_BODY_BYTES, Packet
+from gearman_client.packet import Packet
 from gearman_server.broker import Broker
 from gearman_server.edge.acceptor import Acceptor
 from gearman_server.edge.connection import Connection, Transport
-from gearman_server.jobs.access import AccessList
 from gearman_server.jobs.session import Identity, Session
 from gearman_server.log import logger
 
 if TYPE_CHECKING:
+    from gearman_server.edge.settings import ListenerSettings
     from gearman_server.edge.tls import TlsContext
-
-DEFAULT_MAX_BACKLOG_BYTES: Final = 256 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class ListenerSettings:
-    """Bounds of a connection, and who may have one."""
-
-    max_packet_bytes: int = DEFAULT_MAX_BODY_BYTES
-    max_backlog_bytes: int = DEFAULT_MAX_BACKLOG_BYTES
-    #: None: everybody.
-    allowed: AccessList | None = None
+    from gearman_server.loop import Loop
 
 
 class Endpoint(Protocol):
@@ -55,7 +43,7 @@ class Endpoint(Protocol):
 class Listener:
     """Accepts connections, feeds the broker and sends what it leaves behind."""
 
-    def __init__(self, broker: Broker, loop: Any, settings: ListenerSettings) -> None:
+    def __init__(self, broker: Broker, loop: Loop, settings: ListenerSettings) -> None:
         self.settings = settings
         self.loop = loop
         self._broker = broker

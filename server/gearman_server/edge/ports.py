@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from gearman_server.edge.settings import ListenSettings, PortSettings
 from gearman_server.edge.sockets import (
-    ListenSettings,
     close_sockets,
     describe_address,
     is_reachable_from_elsewhere,
@@ -19,16 +18,6 @@ from gearman_server.log import logger
 #: What can be spoken, in the order in which it is announced; `jobs` is Gearman's own protocol.
 PURPOSES: Final = ("jobs", "tls", "http", "metrics")
 _NAMES: Final = {"jobs": "", "tls": " (TLS)", "http": " (HTTP)", "metrics": " (metrics)"}
-
-
-@dataclass(frozen=True, slots=True)
-class PortSettings:
-    """Where to listen; what is None is not served."""
-
-    jobs: ListenSettings
-    tls: ListenSettings | None = None
-    http: ListenSettings | None = None
-    metrics: ListenSettings | None = None
 
 
 class Ports:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from ipaddress import ip_address
 from time import monotonic
 from typing import Final
@@ -17,6 +16,7 @@ from typing import Final
 import gevent
 import psutil
 
+from gearman_server.edge.settings import KeepaliveSettings, ListenSettings
 from gearman_server.edge.unix_sockets import UNIX_PREFIX, open_unix_socket, remove_socket_file
 from gearman_server.errors import StartError
 
@@ -24,33 +24,6 @@ from gearman_server.errors import StartError
 PORT_IN_USE_PATIENCE_S: Final = 2.0
 _PORT_IN_USE_RETRY_S: Final = 0.05
 _MAX_PORT: Final = 65535
-
-
-@dataclass(frozen=True, slots=True)
-class KeepaliveSettings:
-    """TCP's probes of idle peers. Connections always have them; None leaves a figure to the system."""
-
-    on_listening: bool = False
-    idle_s: int | None = None
-    interval_s: int | None = None
-    count: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ListenSettings:
-    """Where to listen."""
-
-    #: `HOST`, `HOST:PORT`, `[IPV6]:PORT` or `unix:PATH`.
-    addresses: Sequence[str] = ("127.0.0.1",)
-    #: For addresses that name none.
-    port: int = 4730
-    #: The options that a message names as the remedy, for the port and for the address.
-    port_option: str = "-p PORT"
-    address_option: str = "-L"
-    backlog: int = 32
-    keepalive: KeepaliveSettings = KeepaliveSettings()
-    #: Access to Unix sockets.
-    socket_mode: int = 0o660
 
 
 def open_sockets(settings: ListenSettings) -> list[socket.socket]:

@@ -7,26 +7,15 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from dataclasses import dataclass
 from typing import Any, Final
 
+from gearman_server.edge.settings import TlsSettings
 from gearman_server.errors import StartError
 from gearman_server.log import NOTICE, logger
 
 #: What is encrypted at a time: a big result must not be doubled in memory before the socket takes it.
 ENCRYPT_BYTES: Final = 1 << 17
 _DECRYPT_BYTES: Final = 1 << 16
-
-
-@dataclass(frozen=True, slots=True)
-class TlsSettings:
-    """PEM files, and whether clients must show a certificate signed by the CA."""
-
-    certificate: str
-    #: None: in the certificate's file.
-    key: str | None = None
-    ca_file: str | None = None
-    verify: bool = False
 
 
 class TlsContext:

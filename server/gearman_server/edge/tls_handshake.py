@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gearman_server.edge.tls import TlsStream
 from gearman_server.jobs.session import Identity
+from gearman_server.loop import READABLE, WRITABLE
+
+if TYPE_CHECKING:
+    from gearman_server.loop import Loop
 
 HANDSHAKE_TIMEOUT_S: Final = 10.0
-
-_READABLE: Final = 1
-_WRITABLE: Final = 2
 
 
 class Handshake:
@@ -22,16 +23,16 @@ class Handshake:
         self,
         stream: TlsStream,
         identity: Identity,
-        loop: Any,
+        loop: Loop,
         ended: Callable[[Handshake, Exception | None], None],
     ) -> None:
         self.stream = stream
         #: With the subject of the client's certificate, once the handshake has ended well.
         self.identity = identity
         self._ended: Callable[[Handshake, Exception | None], None] | None = ended
-        self._readable = loop.io(stream.fileno(), _READABLE)
+        self._readable = loop.io(stream.fileno(), READABLE)
         self._readable.start(self._advance)
-        self._writable = loop.io(stream.fileno(), _WRITABLE)
+        self._writable = loop.io(stream.fileno(), WRITABLE)
         self._timer = loop.timer(HANDSHAKE_TIMEOUT_S)
         self._timer.start(self.abort, f"it took longer than {HANDSHAKE_TIMEOUT_S:g} s")
 

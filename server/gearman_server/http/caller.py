@@ -14,11 +14,11 @@ from gevent.event import Event
 from gearman_client.packet import RESPONSE_MAGIC, Packet, PacketParser, PacketType
 from gearman_server.errors import ServerError
 from gearman_server.jobs.session import Identity
+from gearman_server.loop import READABLE
 
 if TYPE_CHECKING:
     from gearman_server.edge.listener import Listener
 
-_READABLE: Final = 1
 #: What the peer did wrong, by the ERROR's code; anything else is a trouble of the server's.
 _CALLERS_FAULTS: Final = (b"ARGUMENT_TOO_LARGE", b"INVALID_FUNCTION_NAME", b"INVALID_ARGUMENT", b"INVALID_PACKET")
 
@@ -50,7 +50,7 @@ class Caller:
         self.session = listener.register(self, identity, peer.fileno())
         self.session.client_id = b"http"
         self.session.wants_exceptions = True
-        self._peer_watcher: Any = listener.loop.io(peer.fileno(), _READABLE)
+        self._peer_watcher = listener.loop.io(peer.fileno(), READABLE)
         self._peer_watcher.start(self._on_peer)
 
     def call(self, packet: Packet, *, is_background: bool) -> JobOutcome:

@@ -21,6 +21,7 @@ from gearman_server.edge.connection import Transport
 from gearman_server.jobs.access import AccessList
 from gearman_server.jobs.session import Identity
 from gearman_server.log import logger
+from gearman_server.loop import Loop
 
 #: How long a peer may say nothing, between requests or within one, and how long its headers may take in all.
 SILENCE_S: Final = 60.0
@@ -48,7 +49,7 @@ class HttpSettings:
 class HttpPort:
     """Serves one application on listening sockets."""
 
-    def __init__(self, application: Application, loop: Any, settings: HttpSettings) -> None:
+    def __init__(self, application: Application, loop: Loop, settings: HttpSettings) -> None:
         self._acceptor = Acceptor(loop, settings.allowed, self._adopt)
         self._greenlets = Pool(settings.max_connections)
         # It never listens itself: it only holds what a handler asks for.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gearman_server.errors import StoreError
 from gearman_server.jobs.job import PRIORITIES
@@ -18,6 +18,7 @@ from gearman_server.stores.thread import Delivery, NativeThread
 
 if TYPE_CHECKING:
     from gearman_server.broker import Broker
+    from gearman_server.loop import Loop
     from gearman_server.requests.replay import Answer, StoredJob, Wanted
     from gearman_server.stores.reading import RowPage, StoredRows
 
@@ -77,7 +78,7 @@ class Loading:
         self._has_ended = False
         self._set_aside_rows: set[str] = set()
 
-    def start(self, broker: Broker, loop: Any) -> None:
+    def start(self, broker: Broker, loop: Loop) -> None:
         """Begin to read."""
         self._started = monotonic()
         self._broker = broker

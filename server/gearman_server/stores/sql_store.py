@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gearman_server.errors import OwnershipLostError, RefusedError, StartError, StoreError
 from gearman_server.log import logger
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
     from gearman_server.jobs.kept_results import KeptResult
     from gearman_server.jobs.schedule_rules import ScheduleMark
+    from gearman_server.loop import Loop
 
 #: How long a change for which nobody waits may stay unwritten.
 LAZY_DELAY_S: Final = 0.03
@@ -114,7 +115,7 @@ class SqlStore:
         except StoreError as error:
             raise StartError(f"the store {self._database.name} can't be used: {error}") from error
 
-    def start(self, broker: Broker, loop: Any) -> None:
+    def start(self, broker: Broker, loop: Loop) -> None:
         """From now on what accumulates is written."""
         self._is_started = True
         self._broker = broker

@@ -8,12 +8,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from gevent.monkey import get_original
 
 if TYPE_CHECKING:
     from queue import SimpleQueue
+
+    from gearman_server.loop import Loop
 
 _start_thread: Final = get_original("_thread", "start_new_thread")
 _new_lock: Final = get_original("_thread", "allocate_lock")
@@ -28,14 +30,14 @@ Delivery = Callable[[], None]
 class NativeThread:
     """Runs calls that the loop hands over. A call returns what is to be done on the loop, and must not raise."""
 
-    def __init__(self, loop: Any) -> None:
+    def __init__(self, loop: Loop) -> None:
         # None: there will be no more.
         self._calls: SimpleQueue[Callable[[], Delivery] | None] = _new_queue()
         self._deliveries: deque[Delivery] = deque()
         self._undelivered = 0
         self._ended = _new_lock()
         self._ended.acquire()
-        self._done: Any = loop.async_()
+        self._done = loop.async_()
         self._done.start(self._deliver)
         _start_thread(self._run, ())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gearman_server.errors import OwnershipLostError, StoreError
 from gearman_server.stores.thread import Delivery, NativeThread, native_sleep
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gearman_server.jobs.job import Job
+    from gearman_server.loop import Loop
     from gearman_server.stores.batch import Batch
     from gearman_server.stores.database import Database
 
@@ -46,7 +47,7 @@ class WriteOutcome(NamedTuple):
 class Writer:
     """Writes batches; `report` is called with each outcome, on the loop's thread."""
 
-    def __init__(self, database: Database, loop: Any, report: Callable[[WriteOutcome], None]) -> None:
+    def __init__(self, database: Database, loop: Loop, report: Callable[[WriteOutcome], None]) -> None:
         self._database = database
         self._report = report
         self._thread = NativeThread(loop)

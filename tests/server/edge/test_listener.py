@@ -9,7 +9,8 @@ import pytest
 from gevent import socket
 
 from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request
-from gearman_server.edge.listener import Listener, ListenerSettings
+from gearman_server.edge.listener import Listener
+from gearman_server.edge.settings import ListenerSettings
 
 DEADLINE_S = 20
 BOUND_BYTES = 100_000

@@ -14,9 +14,8 @@ import pytest
 
 from gearman_client.packet import PacketType, encode_request
 from gearman_server import Server, ServerSettings
-from gearman_server.edge.ports import PortSettings
-from gearman_server.edge.sockets import ListenSettings
-from gearman_server.edge.tls import TlsContext, TlsSettings, TlsStream
+from gearman_server.edge.settings import ListenSettings, PortSettings, TlsSettings
+from gearman_server.edge.tls import TlsContext, TlsStream
 
 DEADLINE_S = 20
 MIB = 1 << 20

@@ -1,0 +1,73 @@
+"""What an operator decides about the edge: where to listen, in which protocol, for whom, what one peer may take up.
+
+Values alone: nothing here opens a socket or loads what does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gearman_client.packet import DEFAULT_MAX_BODY_BYTES
+from gearman_server.jobs.access import AccessList
+
+DEFAULT_MAX_BACKLOG_BYTES: Final = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class KeepaliveSettings:
+    """TCP's probes of idle peers. Connections always have them; None leaves a figure to the system."""
+
+    on_listening: bool = False
+    idle_s: int | None = None
+    interval_s: int | None = None
+    count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListenSettings:
+    """Where to listen."""
+
+    #: `HOST`, `HOST:PORT`, `[IPV6]:PORT` or `unix:PATH`.
+    addresses: Sequence[str] = ("127.0.0.1",)
+    #: For addresses that name none.
+    port: int = 4730
+    #: The options that a message names as the remedy, for the port and for the address.
+    port_option: str = "-p PORT"
+    address_option: str = "-L"
+    backlog: int = 32
+    keepalive: KeepaliveSettings = KeepaliveSettings()
+    #: Access to Unix sockets.
+    socket_mode: int = 0o660
+
+
+@dataclass(frozen=True, slots=True)
+class PortSettings:
+    """Where to listen, by what is spoken there; what is None is not served."""
+
+    jobs: ListenSettings
+    tls: ListenSettings | None = None
+    http: ListenSettings | None = None
+    metrics: ListenSettings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """PEM files, and whether clients must show a certificate signed by the CA."""
+
+    certificate: str
+    #: None: in the certificate's file.
+    key: str | None = None
+    ca_file: str | None = None
+    verify: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerSettings:
+    """Bounds of a connection, and who may have one."""
+
+    max_packet_bytes: int = DEFAULT_MAX_BODY_BYTES
+    max_backlog_bytes: int = DEFAULT_MAX_BACKLOG_BYTES
+    #: None: everybody.
+    allowed: AccessList | None = None
