@@ -19,9 +19,10 @@ from gearman_manager.code.code_loading import CodeLoader, Host, LoadedCode
 from gearman_manager.config import Config, ConfigError, Layout, Problem
 from gearman_manager.errors import StartError
 from gearman_manager.host import process
+from gearman_manager.ipc.links import Links
 from gearman_manager.job_servers.tls_checks import pools_without_tls, tls_problems
 from gearman_manager.pools.workforce import Workforce
-from gearman_manager.pools.zygote_process import Inherited, ZygoteProcess
+from gearman_manager.pools.zygote_process import ZygoteProcess
 
 _log = logging.getLogger("reload")
 _FIRST_RETRY_S: Final = 0.05
@@ -42,14 +43,12 @@ class Accepted:
 class Generations:
     """Starts zygotes and decides whether their code takes over. Implements `ZygoteEvents`."""
 
-    def __init__(
-        self, inherited: Inherited, workforce: Workforce, host: Host, accepted: Callable[[Accepted], None]
-    ) -> None:
+    def __init__(self, links: Links, workforce: Workforce, host: Host, accepted: Callable[[Accepted], None]) -> None:
         """`accepted` is called for each generation that takes over, before its workers start."""
         self.zygote: ZygoteProcess | None = None
         self.current: Accepted | None = None
         self.errors: Sequence[Problem] = ()
-        self._inherited = inherited
+        self._links = links
         self._workforce = workforce
         self._accepted = accepted
         self._loader = CodeLoader(self._start_zygote, host)
@@ -179,7 +178,7 @@ class Generations:
         return self._loader.load(config)
 
     def _start_zygote(self) -> ZygoteProcess:
-        zygote = ZygoteProcess(self._inherited, self._log_level, self)
+        zygote = ZygoteProcess(self._links, self._log_level, self)
         self._alive.add(zygote)
         return zygote
 

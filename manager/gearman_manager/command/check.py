@@ -17,10 +17,11 @@ from gearman_manager.command.status_view import wide_console
 from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out
 from gearman_manager.errors import ManagerError
 from gearman_manager.host.cgroup import Cgroup, usable_cores
+from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.job_servers.policy_gap_check import gaps_at
 from gearman_manager.job_servers.tls_checks import pools_without_tls, tls_problems
-from gearman_manager.pools.zygote_process import Inherited, ZygoteProcess
+from gearman_manager.pools.zygote_process import ZygoteProcess
 
 
 class _Nobody:
@@ -51,8 +52,8 @@ def load_code(config: Config) -> LoadedCode:
     """
     lifeline_read, lifeline_write = os.pipe2(os.O_CLOEXEC)
     doorbell = os.eventfd(0, os.EFD_CLOEXEC)
-    inherited = Inherited(Scoreboard.create(1), lifeline_read, doorbell)
-    loader = CodeLoader(lambda: ZygoteProcess(inherited, "WARNING", _Nobody()), Host(usable_cores(Cgroup.of())))
+    links = Links(Scoreboard.create(1), lifeline_read, doorbell)
+    loader = CodeLoader(lambda: ZygoteProcess(links, "WARNING", _Nobody()), Host(usable_cores(Cgroup.of())))
     try:
         zygote, code = loader.load(config)
         if zygote is None:

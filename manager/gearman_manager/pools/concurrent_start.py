@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
 from typing import Any, Final
 
 from gearman_manager.errors import StartError
 from gearman_manager.host import process
-from gearman_manager.pools.zygote_process import Inherited
+from gearman_manager.ipc.links import Links, descriptor_options
 
 #: Not `-m`: that would import this package, and by it half of the standard library, before it is patched.
 _BOOTSTRAP: Final = (
@@ -19,7 +18,7 @@ _BOOTSTRAP: Final = (
 )
 
 
-def start_concurrent_worker(inherited: Inherited, message: dict[str, Any], output: int) -> process.Child:
+def start_concurrent_worker(links: Links, message: dict[str, Any], output: int) -> process.Child:
     """Start one, its order in a file that only it can read: the functions' settings may hold secrets.
 
     Raises:
@@ -31,17 +30,9 @@ def start_concurrent_worker(inherited: Inherited, message: dict[str, Any], outpu
             file.write(json.dumps(message).encode())
             file.flush()
             os.lseek(order, 0, os.SEEK_SET)
-            return process.start(_arguments(order, inherited), _descriptors(order, inherited), output)
+            descriptors = links.descriptors(order=order)
+            # -P: a file in the working directory must not shadow a library.
+            arguments = [sys.executable, "-P", "-c", _BOOTSTRAP, *descriptor_options(descriptors)]
+            return process.start(arguments, list(descriptors.values()), output)
     except OSError as error:
         raise StartError(f"can't start a worker: {error.strerror}") from error
-
-
-def _arguments(order: int, inherited: Inherited) -> list[str]:
-    names = ("--order", "--scoreboard", "--lifeline", "--doorbell")
-    options = [text for pair in zip(names, map(str, _descriptors(order, inherited)), strict=True) for text in pair]
-    # -P: a file in the working directory must not shadow a library.
-    return [sys.executable, "-P", "-c", _BOOTSTRAP, *options]
-
-
-def _descriptors(order: int, inherited: Inherited) -> Sequence[int]:
-    return order, inherited.scoreboard.descriptor, inherited.lifeline, inherited.doorbell

@@ -9,7 +9,6 @@ import socket
 import sys
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 import gevent
@@ -20,21 +19,12 @@ import gevent.socket
 from gearman_manager.errors import StartError
 from gearman_manager.host import process
 from gearman_manager.ipc import channel
-from gearman_manager.ipc.scoreboard import Scoreboard
+from gearman_manager.ipc.links import Links, descriptor_options
 from gearman_manager.logs.output import ChildOutput
 
 _log = logging.getLogger("zygote")
 LOAD_TIMEOUT_S: Final = 60.0
 END_TIMEOUT_S: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Inherited:
-    """The descriptors that every Python child of this supervisor gets."""
-
-    scoreboard: Scoreboard
-    lifeline: int  # its read end
-    doorbell: int
 
 
 class ZygoteEvents(Protocol):
@@ -59,7 +49,7 @@ class ZygoteEvents(Protocol):
 class ZygoteProcess:
     """One zygote, from its exec to its end."""
 
-    def __init__(self, inherited: Inherited, log_level: str, events: ZygoteEvents) -> None:
+    def __init__(self, links: Links, log_level: str, events: ZygoteEvents) -> None:
         self._events = events
         self._loaded: gevent.event.AsyncResult[channel.Message | None] = gevent.event.AsyncResult()
         self._sending = gevent.lock.RLock()
@@ -77,7 +67,7 @@ class ZygoteProcess:
         with theirs:
             try:
                 self.output = ChildOutput(loop, "zygote", {})
-                self._child = self._exec(theirs.fileno(), inherited, log_level)
+                self._child = self._exec(theirs.fileno(), links, log_level)
             except OSError as error:
                 ours.close()
                 if hasattr(self, "output"):
@@ -134,17 +124,12 @@ class ZygoteProcess:
             with suppress(OSError):  # it may have died in this moment
                 self._sock.shutdown(socket.SHUT_WR)
 
-    def _exec(self, sock: int, inherited: Inherited, log_level: str) -> process.Child:
-        numbers = {
-            "--channel": sock,
-            "--scoreboard": inherited.scoreboard.descriptor,
-            "--lifeline": inherited.lifeline,
-            "--doorbell": inherited.doorbell,
-        }
-        options = [text for name, number in numbers.items() for text in (name, str(number))]
+    def _exec(self, sock: int, links: Links, log_level: str) -> process.Child:
+        descriptors = links.descriptors(channel=sock)
+        options = [*descriptor_options(descriptors), "--log-level", log_level]
         # -P: a file in the working directory must not shadow a library.
-        arguments = [sys.executable, "-P", "-m", "gearman_manager.worker.zygote", *options, "--log-level", log_level]
-        return process.start(arguments, list(numbers.values()), self.output.write_end)
+        arguments = [sys.executable, "-P", "-m", "gearman_manager.worker.zygote", *options]
+        return process.start(arguments, list(descriptors.values()), self.output.write_end)
 
     def _send(self, message: channel.Message, descriptors: tuple[int, ...] = ()) -> None:
         try:

@@ -35,6 +35,7 @@ from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.errors import ManagerError, StartError
 from gearman_manager.host import process
 from gearman_manager.host.cgroup import Cgroup, usable_cores
+from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.job_servers import policies
 from gearman_manager.job_servers.bundled import BundledServer, ServerOptions
@@ -46,7 +47,6 @@ from gearman_manager.pools.concurrent_start import start_concurrent_worker
 from gearman_manager.pools.oom import OomKills
 from gearman_manager.pools.pool_order import CodeFiles, Surroundings, pool_order
 from gearman_manager.pools.workforce import Workforce
-from gearman_manager.pools.zygote_process import Inherited
 from gearman_manager.scaling.allotment import Room
 from gearman_manager.scaling.autoscaler import Autoscaler
 from gearman_manager.scaling.host_guards import HostGuards
@@ -86,10 +86,10 @@ class Supervisor:
         self._workforce = Workforce(self._name, scoreboard, self._awake.set, self._oom_kills)
         self._workforce.running_jobs = self._running_jobs
         self._workforce.kill_zygote = lambda: self._generations.kill_zygote()
-        inherited = Inherited(scoreboard, self._lifeline_read, self._doorbell)
-        self._workforce.start_concurrent = partial(start_concurrent_worker, inherited)
+        links = Links(scoreboard, self._lifeline_read, self._doorbell)
+        self._workforce.start_concurrent = partial(start_concurrent_worker, links)
         host = Host(usable_cores(self._cgroup), self._oom_kills.describe)
-        self._generations = Generations(inherited, self._workforce, host, self._arrange)
+        self._generations = Generations(links, self._workforce, host, self._arrange)
         self._scaling = Autoscaler(self._workforce, self._room)
         self._promises = PolicyGapCheck()
         self._pools: Mapping[str, ResolvedPool] = {}

@@ -31,11 +31,12 @@ from gearman_client.worker.concurrent_worker import ConcurrentWorker
 from gearman_manager.errors import ManagerError
 from gearman_manager.ipc import child_log
 from gearman_manager.ipc.lifeline import ends_with_supervisor
-from gearman_manager.ipc.scoreboard import Scoreboard, SlotWriter
+from gearman_manager.ipc.links import Links, read_arguments
+from gearman_manager.ipc.scoreboard import SlotWriter
 from gearman_manager.modules import discovery
 from gearman_manager.worker.function_call import FunctionCall, describe, run_job
 from gearman_manager.worker.job_slots import JobSlot, JobSlots
-from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order, Shared, UserCode
+from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order, UserCode
 from gearman_manager.worker.timeout_in_greenlets import GreenletTimeout, TimeoutsInGreenlets
 from gearman_manager.worker.worker_base import WorkerBase
 
@@ -45,13 +46,13 @@ _log = logging.getLogger("worker")
 class ConcurrentWorkerProcess(WorkerBase):
     """The life of one worker with several places, from its first connection to its last answer."""
 
-    def __init__(self, order: Order, code: UserCode, shared: Shared, place_slots: Sequence[int]) -> None:
-        super().__init__(order, code, shared)
-        self._places = JobSlots(shared.scoreboard, place_slots, self._slot)
+    def __init__(self, order: Order, code: UserCode, links: Links, place_slots: Sequence[int]) -> None:
+        super().__init__(order, code, links)
+        self._places = JobSlots(links.scoreboard, place_slots, self._slot)
         self._place_of: dict[object, int] = {}
         self._time_limits = TimeoutsInGreenlets()
         self._gearman = ConcurrentWorker(self._server_index, WorkerSettings(client_id=order.client_id), observer=self)
-        self._gearman.interrupt_on(shared.lifeline)
+        self._gearman.interrupt_on(links.lifeline)
         for registered in self._routines:
             self._gearman.register(registered)
 
@@ -145,15 +146,15 @@ def _do_nothing(_number: int, _frame: FrameType | None) -> None:
     """A handler for signals that are meant for the supervisor."""
 
 
-def _serve(order: Order, message: Mapping[str, Any], shared: Shared) -> int:
+def _serve(order: Order, message: Mapping[str, Any], links: Links) -> int:
     folders = [Path(folder) for folder in message["folders"]]
     try:
-        with ends_with_supervisor(shared.lifeline):
+        with ends_with_supervisor(links.lifeline):
             discovery.prepare(folders)
             code = UserCode({}, discovery.load_hooks(folders))
-            process = ConcurrentWorkerProcess(order, code, shared, message["place_slots"])
+            process = ConcurrentWorkerProcess(order, code, links, message["place_slots"])
     except Exception as error:  # noqa: BLE001 (setup is user code)
-        SlotWriter(shared.scoreboard, order.slot).error(describe(error))
+        SlotWriter(links.scoreboard, order.slot).error(describe(error))
         _log.error("the worker can't start: %s", describe(error), exc_info=True)
         return 1
     process.run()
@@ -163,11 +164,7 @@ def _serve(order: Order, message: Mapping[str, Any], shared: Shared) -> int:
 def main(argv: Sequence[str]) -> NoReturn:
     """Entry point of the exec, patched already: the numbers are inherited descriptors."""
     parser = ArgumentParser(prog="gearman-manager worker", description="started by the supervisor only")
-    for name in ("order", "scoreboard", "lifeline", "doorbell"):
-        parser.add_argument(f"--{name}", type=int, required=True)
-    arguments = parser.parse_args(argv)
-    for descriptor in (arguments.scoreboard, arguments.lifeline, arguments.doorbell):
-        os.set_inheritable(descriptor, False)
+    arguments = read_arguments(parser, "order", argv)
     with open(arguments.order, encoding="utf-8") as file:
         message = json.load(file)
     child_log.redirect_output(1)
@@ -176,8 +173,7 @@ def main(argv: Sequence[str]) -> NoReturn:
     _prepare_process(order)
     status = 1
     try:
-        shared = Shared(Scoreboard.open(arguments.scoreboard), arguments.lifeline, arguments.doorbell)
-        status = _serve(order, message, shared)
+        status = _serve(order, message, Links.inherited(arguments))
     except BaseException:  # noqa: BLE001 (the process's boundary)
         _log.critical("the worker %s broke down", order.name, exc_info=True)
     finally:

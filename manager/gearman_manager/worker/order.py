@@ -9,7 +9,6 @@ from typing import Any, Final
 from gearman_client import Address
 from gearman_manager.errors import ModuleError
 from gearman_manager.ipc.channel import Message
-from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.modules.discovery import LoadedFunction, load_late
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.worker.server_order import from_order
@@ -38,15 +37,6 @@ class UserCode:
         if key not in self.functions:
             raise ModuleError(ordered.file, 1, f"holds no function {ordered.name!r} any more")
         return self.functions[key]
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """What every process of this manager holds: the scoreboard, the lifeline's read end, the supervisor's doorbell."""
-
-    scoreboard: Scoreboard
-    lifeline: int
-    doorbell: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ from setproctitle import setproctitle
 
 from gearman_client import Worker, WorkerJob, WorkerSettings
 from gearman_manager.ipc.lifeline import ends_with_supervisor
+from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.scoreboard import SlotWriter
 from gearman_manager.worker.function_call import describe, run_job
-from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order, Shared, UserCode
+from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order, UserCode
 from gearman_manager.worker.process_state import ProcessState
 from gearman_manager.worker.timeout_by_signal import TimeoutBySignal
 from gearman_manager.worker.worker_base import WorkerBase
@@ -28,12 +29,12 @@ _log = logging.getLogger("worker")
 class WorkerProcess(WorkerBase):
     """The life of one worker, from its first connection to its last answer."""
 
-    def __init__(self, order: Order, code: UserCode, shared: Shared) -> None:
-        super().__init__(order, code, shared)
+    def __init__(self, order: Order, code: UserCode, links: Links) -> None:
+        super().__init__(order, code, links)
         self._limit = TimeoutBySignal()
         self._aftermath = ProcessState()
         self._gearman = Worker(self._server_index, WorkerSettings(client_id=order.client_id), observer=self)
-        self._gearman.interrupt_on(shared.lifeline)
+        self._gearman.interrupt_on(links.lifeline)
         for registered in self._routines:
             self._gearman.register(registered)
 
@@ -68,7 +69,7 @@ class WorkerProcess(WorkerBase):
         return failure is not None
 
 
-def main(order: Order, code: UserCode, shared: Shared) -> int:
+def main(order: Order, code: UserCode, links: Links) -> int:
     """Be the worker of this order, in a process that was just forked. Returns the exit code."""
     os.setsid()
     if order.nice:
@@ -77,10 +78,10 @@ def main(order: Order, code: UserCode, shared: Shared) -> int:
     os.environ[CLIENT_ID_VARIABLE] = order.client_id  # by this the supervisor knows what it left behind
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # not yet serving: nothing to finish
     try:
-        with ends_with_supervisor(shared.lifeline):
-            process = WorkerProcess(order, code, shared)
+        with ends_with_supervisor(links.lifeline):
+            process = WorkerProcess(order, code, links)
     except BaseException as error:  # noqa: BLE001 (setup is user code)
-        SlotWriter(shared.scoreboard, order.slot).error(describe(error))
+        SlotWriter(links.scoreboard, order.slot).error(describe(error))
         _log.error("the worker can't start: %s", describe(error), exc_info=True)
         return 1
     process.run()

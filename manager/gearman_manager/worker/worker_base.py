@@ -9,9 +9,10 @@ import logging
 import os
 
 from gearman_client import Address, WorkerJob, WorkerObserver
+from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.scoreboard import SlotWriter
 from gearman_manager.worker.function_call import FunctionCall, make_routines
-from gearman_manager.worker.order import Order, Shared, UserCode
+from gearman_manager.worker.order import Order, UserCode
 from gearman_manager.worker.wear import WearLimits
 
 _log = logging.getLogger("worker")
@@ -20,12 +21,12 @@ _log = logging.getLogger("worker")
 class WorkerBase(WorkerObserver):
     """The part of a worker's life that is the same for all."""
 
-    def __init__(self, order: Order, code: UserCode, shared: Shared) -> None:
+    def __init__(self, order: Order, code: UserCode, links: Links) -> None:
         """Run what user code does at the start; what that raises is the caller's."""
-        self._shared = shared
-        self._slot = SlotWriter(shared.scoreboard, order.slot)
+        self._links = links
+        self._slot = SlotWriter(links.scoreboard, order.slot)
         self._slot.claim(os.getpid())
-        self._limits = WearLimits(order, self._slot, shared.doorbell)
+        self._limits = WearLimits(order, self._slot, links.doorbell)
         self._announced = False
         self._server_index = {address: index for index, address in enumerate(order.servers)}
         self._hooks = code.hooks
@@ -52,7 +53,7 @@ class WorkerBase(WorkerObserver):
         if not self._announced:
             self._announced = True
             self._slot.idle()
-            os.eventfd_write(self._shared.doorbell, 1)
+            os.eventfd_write(self._links.doorbell, 1)
 
     def disconnected(self, address: Address, reason: str) -> None:
         """A server went away; the client library keeps trying to come back."""

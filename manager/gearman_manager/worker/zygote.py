@@ -7,7 +7,6 @@ supervisor hears of a worker's death from the kernel, whatever becomes of this p
 
 from __future__ import annotations
 
-import argparse
 import gc
 import logging
 import os
@@ -15,11 +14,12 @@ import select
 import signal
 import socket
 import sys
+from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from setproctitle import setproctitle
 
@@ -27,11 +27,11 @@ from gearman_manager.bridge.functions import find_php_functions
 from gearman_manager.errors import ManagerError
 from gearman_manager.ipc import channel, child_log
 from gearman_manager.ipc.lifeline import ends_with_supervisor
-from gearman_manager.ipc.scoreboard import Scoreboard
+from gearman_manager.ipc.links import Links, read_arguments
 from gearman_manager.modules import discovery
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.worker import worker
-from gearman_manager.worker.order import Functions, Order, Shared, UserCode
+from gearman_manager.worker.order import Functions, Order, UserCode
 
 _log = logging.getLogger("zygote")
 
@@ -39,9 +39,9 @@ _log = logging.getLogger("zygote")
 class Zygote:
     """Serves one supervisor over its channel until that ends."""
 
-    def __init__(self, sock: socket.socket, shared: Shared) -> None:
+    def __init__(self, sock: socket.socket, links: Links) -> None:
         self._sock = sock
-        self._shared = shared
+        self._links = links
         self._reader = channel.FrameReader()
         self._functions: Functions = {}
         self._hooks = Hooks()
@@ -55,13 +55,13 @@ class Zygote:
         poller = select.poll()
         poller.register(self._sock, select.POLLIN)
         poller.register(self._wake_read, select.POLLIN)
-        poller.register(self._shared.lifeline, 0)  # POLLHUP is always reported
+        poller.register(self._links.lifeline, 0)  # POLLHUP is always reported
         while True:
             ready = dict(poller.poll())
             if self._wake_read in ready:
                 os.read(self._wake_read, 4096)
                 self._reap()
-            if self._shared.lifeline in ready:
+            if self._links.lifeline in ready:
                 return
             if self._sock.fileno() in ready:
                 messages = channel.receive(self._sock, self._reader)
@@ -79,7 +79,7 @@ class Zygote:
             raise ManagerError(f"the zygote does not know the message {message['type']!r}")
 
     def _load(self, folders: Sequence[Path], without: Sequence[str]) -> None:
-        with ends_with_supervisor(self._shared.lifeline):
+        with ends_with_supervisor(self._links.lifeline):
             found = discovery.load_all(folders, without, self._starting)
         self._functions = {(f.file, f.name): f for f in found.functions}
         php = find_php_functions(folders)  # only found: programs of their own serve them
@@ -137,7 +137,7 @@ class Zygote:
             os.close(self._wake_write)
             child_log.redirect_output(log_pipe)
             os.close(log_pipe)
-            status = worker.main(order, UserCode(self._functions, self._hooks), self._shared)
+            status = worker.main(order, UserCode(self._functions, self._hooks), self._links)
         except BaseException:  # noqa: BLE001 (a boundary: below it stands the zygote's own loop)
             _log.critical("the worker %s broke down", order.name, exc_info=True)
         finally:
@@ -162,12 +162,10 @@ class Zygote:
                 channel.send(self._sock, {"type": "exited", "pid": result.si_pid, "status": status})
 
 
-def _arguments(argv: Sequence[str]) -> Any:
-    parser = argparse.ArgumentParser(prog="gearman-manager zygote", description="started by the supervisor only")
-    for name in ("channel", "scoreboard", "lifeline", "doorbell"):
-        parser.add_argument(f"--{name}", type=int, required=True)
+def _arguments(argv: Sequence[str]) -> Namespace:
+    parser = ArgumentParser(prog="gearman-manager zygote", description="started by the supervisor only")
     parser.add_argument("--log-level", default="INFO")
-    return parser.parse_args(argv)
+    return read_arguments(parser, "channel", argv)
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:
@@ -177,17 +175,14 @@ def _do_nothing(_number: int, _frame: FrameType | None) -> None:
 def main(argv: Sequence[str]) -> int:
     """Entry point of the exec: the numbers are inherited descriptors."""
     arguments = _arguments(argv)
-    for descriptor in (arguments.channel, arguments.scoreboard, arguments.lifeline, arguments.doorbell):
-        os.set_inheritable(descriptor, False)
     setproctitle("gearman-manager: zygote")
     child_log.redirect_output(1)
     child_log.set_up(arguments.log_level)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, _do_nothing)  # not SIG_IGN: what workers start would inherit that through exec
-    shared = Shared(Scoreboard.open(arguments.scoreboard), arguments.lifeline, arguments.doorbell)
     # The supervisor may go away while we answer: the same as the end of the channel.
     with suppress(BrokenPipeError, ConnectionResetError):
-        Zygote(socket.socket(fileno=arguments.channel), shared).run()
+        Zygote(socket.socket(fileno=arguments.channel), Links.inherited(arguments)).run()
     return 0
 
 
