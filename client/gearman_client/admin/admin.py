@@ -65,7 +65,7 @@ class AdminClient:
         self._timeout_s = timeout_s
         self._max_response_bytes = max_response_bytes
         self._received = bytearray()
-        self._closed = False
+        self._is_closed = False
 
     def __enter__(self) -> AdminClient:
         return self
@@ -150,7 +150,7 @@ class AdminClient:
 
     def close(self) -> None:
         """Close the socket."""
-        self._closed = True
+        self._is_closed = True
         self._socket.close()
 
     def _value(self, line: str) -> str:
@@ -212,7 +212,7 @@ class AdminClient:
         return data
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._is_closed:
             raise ConnectionLost("the administration connection is closed")
 
     def _too_late(self) -> Timeout:

@@ -122,7 +122,7 @@ class Client:
             connection.flush()
             created_by = min(deadline, monotonic() + self._reply_timeout_s)
             while job.result is None:
-                for packet_type, body in next_packets(connection, deadline if job.created else created_by):
+                for packet_type, body in next_packets(connection, deadline if job.is_created else created_by):
                     job.take(packet_type, body)
                     if job.result is not None:
                         break

@@ -45,7 +45,7 @@ class ForegroundJob:
         }
 
     @property
-    def created(self) -> bool:
+    def is_created(self) -> bool:
         """Whether the server has accepted the job."""
         return self._handle is not None
 

@@ -96,20 +96,20 @@ class _Submitter:
     def __init__(self, client: Client, function: str, submission: Submission, output: Output) -> None:
         self.client = client
         self.error: BaseException | None = None
-        self.succeeded = False
+        self.has_succeeded = False
         self._function = function
         self._submission = submission
         self._output = output
 
     def run(self, workload: bytes) -> None:
-        """Submit the workload; `succeeded` or `error` say what became of it."""
-        self.error, self.succeeded = None, False
+        """Submit the workload; `has_succeeded` or `error` say what became of it."""
+        self.error, self.has_succeeded = None, False
         try:
             if self._submission.background:
                 self._submit_background(workload)
             else:
                 self._submit(workload)
-            self.succeeded = True
+            self.has_succeeded = True
         except JobException as error:
             self._output.complaint(self._function, error.data.removesuffix(b"\n") + b"\n")
             self._output.complaint(self._function, b"Job failed\n")
@@ -148,7 +148,7 @@ class _Submitter:
 
 
 def _run_round(submitters: Sequence[_Submitter], workload: bytes) -> bool:
-    """One workload with every function; True if all jobs succeeded. The first error that is no failed job is raised."""
+    """One workload with every function; True if all jobs succeeded. Raises the first error that is not a failed job."""
     if len(submitters) == 1:
         submitters[0].run(workload)
     else:
@@ -161,7 +161,7 @@ def _run_round(submitters: Sequence[_Submitter], workload: bytes) -> bool:
     for submitter in submitters:
         if submitter.error is not None:
             raise submitter.error
-    return all(submitter.succeeded for submitter in submitters)
+    return all(submitter.has_succeeded for submitter in submitters)
 
 
 def _workloads(submission: Submission) -> Iterator[bytes]:

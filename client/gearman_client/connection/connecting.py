@@ -37,7 +37,7 @@ class ConnectAttempt:
         self._share_s = timeout_s / len(self._candidates)
         self._socket: socket.socket | None = None
         self._stream: TlsStream | None = None
-        self._connected = False
+        self._is_connected = False
         self._reason = ""
         self.deadline = now
         self._start_next(now)
@@ -53,9 +53,9 @@ class ConnectAttempt:
 
     def advance(self, now: float) -> socket.socket | TlsStream | None:
         """The connection, which is the caller's from then on, or None while the attempt is under way."""
-        if not self._connected:
+        if not self._is_connected:
             self._look(now)
-        if not self._connected:
+        if not self._is_connected:
             return None
         connected = self._stream or self._socket
         self._socket = self._stream = None
@@ -78,9 +78,9 @@ class ConnectAttempt:
             if now >= self.deadline:
                 self._next("no answer", now)
             return
-        error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            self._next(os.strerror(error), now)
+        error_number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error_number:
+            self._next(os.strerror(error_number), now)
         else:
             self._settle(sock, now)
 
@@ -89,18 +89,18 @@ class ConnectAttempt:
         if sock.getsockname() == sock.getpeername():
             self._next(os.strerror(errno.ECONNREFUSED), now)
         elif self._tls_context is None:
-            self._connected = True
+            self._is_connected = True
         else:
             self._stream = TlsStream(sock, self._tls_context, self._address.host)
             self._shake_hands(self._stream, now)
 
     def _shake_hands(self, stream: TlsStream, now: float) -> None:
         try:
-            self._connected = stream.shake_hands(socket.MSG_DONTWAIT)
+            self._is_connected = stream.shake_hands(socket.MSG_DONTWAIT)
         except OSError as error:
             self._next(error.strerror or str(error), now)
             return
-        if not self._connected and now >= self.deadline:
+        if not self._is_connected and now >= self.deadline:
             self._next("no answer to the TLS handshake", now)
 
     def _next(self, reason: str, now: float) -> None:
@@ -115,12 +115,12 @@ class ConnectAttempt:
             try:
                 self._socket = socket.socket(family, socket.SOCK_STREAM)
                 self._socket.setblocking(False)
-                error = self._socket.connect_ex(where)
-            except OSError as failure:
-                error = failure.errno or errno.EIO
-            if error == 0 or error in _UNDER_WAY:
+                error_number = self._socket.connect_ex(where)
+            except OSError as error:
+                error_number = error.errno or errno.EIO
+            if error_number == 0 or error_number in _UNDER_WAY:
                 return
-            self._reason = os.strerror(error)
+            self._reason = os.strerror(error_number)
             self.close()
         raise self._failed()
 

@@ -47,7 +47,7 @@ class BaseWorker(Generic[Link]):
         self._readiness = Readiness()
         self._context = LinkContext(settings, observer or WorkerObserver(), self._readiness)
         self._links: Sequence[Link] = tuple(new_link(address, self._context) for address in parse_addresses(servers))
-        self._stopping = False
+        self._is_stopping = False
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
@@ -75,7 +75,7 @@ class BaseWorker(Generic[Link]):
 
         A grab that is on its way is answered first, and the job it may bring is handed out as ever.
         """
-        self._stopping = True
+        self._is_stopping = True
         self._ring()
 
     def _ring(self) -> None:
@@ -85,7 +85,7 @@ class BaseWorker(Generic[Link]):
     @property
     def stopping(self) -> bool:
         """Whether `stop` or `close` was called."""
-        return self._stopping
+        return self._is_stopping
 
     def flush(self) -> None:
         """Send the pending answers now, without grabbing."""
@@ -94,7 +94,7 @@ class BaseWorker(Generic[Link]):
 
     def close(self) -> None:
         """Send the pending answers, wait up to a second until the servers have read them, and disconnect. Final."""
-        self._stopping = True
+        self._is_stopping = True
         for link in self._links:
             link.begin_close()
         deadline = monotonic() + GOODBYE_S

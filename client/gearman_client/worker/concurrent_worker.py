@@ -58,14 +58,14 @@ class ConcurrentWorker(BaseWorker[ConcurrentLink]):
         Jobs that were asked for may still come after `stop`; see `asked`.
         """
         now = monotonic()
-        if not self._stopping:
+        if not self._is_stopping:
             self._ask(places, now)
         for link in self._links:
             link.push(now)
         self._serve(self._time_to_wait(monotonic(), inf))
-        if self._readiness.interrupted:
+        if self._readiness.is_interrupted:
             self._readiness.forget_interrupts()
-            self._stopping = True
+            self._is_stopping = True
         return [job for link in self._links for job in link.take()]
 
     @property

@@ -21,7 +21,7 @@ class Readiness:
         self._listeners: dict[int, Listener] = {}
         self._descriptors: dict[Listener, int] = {}
         self._interrupts: list[int] = []
-        self.interrupted = False
+        self.is_interrupted = False
 
     def watch_readable(self, listener: Listener, descriptor: int) -> None:
         """Report `listener` when `descriptor` can be read."""
@@ -39,7 +39,7 @@ class Readiness:
         self._poll.register(descriptor, events)
 
     def watch_interrupt(self, descriptor: int) -> None:
-        """Set `interrupted` while `descriptor` can be read."""
+        """Set `is_interrupted` while `descriptor` can be read."""
         self._interrupts.append(descriptor)
         self._poll.register(descriptor, select.POLLIN)
 
@@ -60,8 +60,8 @@ class Readiness:
         # Rounded up: the last fraction of a millisecond must not become a busy loop.
         events = self._poll.poll(None if timeout_s is None else timeout_s * 1000 + (timeout_s > 0))
         if not events:
-            self.interrupted = False
+            self.is_interrupted = False
             return []
         listeners = [self._listeners.get(descriptor) for descriptor, _ in events]
-        self.interrupted = None in listeners
+        self.is_interrupted = None in listeners
         return [listener for listener in listeners if listener is not None]

@@ -90,7 +90,7 @@ class Worker(BaseWorker[ServerLink]):
             if wait_s != 0.0 or not self._looked_just_now(now):
                 self._serve(wait_s)
                 self._looked_at = now
-            if self._stopping or self._readiness.interrupted:
+            if self._is_stopping or self._readiness.is_interrupted:
                 break
             link = self._choose_link()
             if link is not None:
@@ -147,7 +147,7 @@ class Worker(BaseWorker[ServerLink]):
         return (
             now < self._looked_at + LOOK_INTERVAL_S
             and len(self._links) == 1
-            and not self._readiness.interrupted
+            and not self._readiness.is_interrupted
             and self._links[0].state is LinkState.READY
         )
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from gearman_client.address import Address
+from gearman_client.connection.connection import Connection
 from gearman_client.errors import JobAnswered
 from gearman_client.extensions import WORK_FAILURE
 from gearman_client.packet import PacketType, encode_request
 from gearman_client.text import to_body, to_text
-
-if TYPE_CHECKING:
-    from gearman_client.connection.connection import Connection
-    from gearman_client.worker.server_link import ServerLink
 
 #: Plain integers: an enum member costs a lookup of its own on the path of every job.
 _WORK_STATUS, _WORK_COMPLETE, _WORK_FAIL = (
@@ -27,6 +24,21 @@ _WORK_EXCEPTION, _WORK_DATA, _WORK_WARNING = (
 )
 
 
+class JobLink(Protocol):
+    """The link over which a job came, as the job sees it: `ServerLink` is one."""
+
+    address: Address
+    connection: Connection | None
+    server_is_ours: bool
+    takes_failures: bool
+
+    def answer(self, connection: Connection | None, handle: bytes, packet: bytes) -> None:
+        """Queue the job's final answer."""
+
+    def tell(self, connection: Connection | None, packet: bytes) -> None:
+        """Send a report of the running job."""
+
+
 class WorkerJob:
     """A job assigned to this worker.
 
@@ -37,7 +49,7 @@ class WorkerJob:
 
     __slots__ = ("_connection", "_link", "_unique", "answered", "attempt", "function", "handle_bytes", "workload")
 
-    def __init__(self, link: ServerLink, handle: bytes, function: str, unique: bytes, workload: bytes) -> None:
+    def __init__(self, link: JobLink, handle: bytes, function: str, unique: bytes, workload: bytes) -> None:
         self._link = link
         self._connection: Connection | None = link.connection
         self.handle_bytes = handle
