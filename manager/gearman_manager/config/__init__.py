@@ -1,6 +1,9 @@
-"""The configuration of the manager: files to a typed, immutable `Config`, and from there to what runs.
+"""The configuration of the manager: from YAML files to a typed, immutable `Config`, and on to the layout that runs.
 
-`load` reads, `lay_out` decides. Only the supervisor and the command line import this: it is too heavy for a worker.
+In: the path of the main file, environment variables, and the functions that discovery found. Out: `load` returns a
+`Config`, `lay_out` a `Layout` of resolved pools and functions; mistakes are `Problem`s that know their file and line.
+Open `models.py` first for the keys, then `file.py` for reading and `layout.py` for deciding.
+Only the supervisor and the command line import this room: it is too heavy for a worker.
 """
 
 from __future__ import annotations

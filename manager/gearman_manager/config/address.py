@@ -1,4 +1,4 @@
-"""Job servers' addresses as a configuration writes them: `HOST:PORT`, `[IPv6]:PORT`, a host or a port alone. Pure."""
+"""Addresses of job servers as a configuration writes them: `HOST:PORT`, `[IPv6]:PORT`, a host or a port alone. Pure."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def reachable(listening: Address) -> Address:
-    """The address under which a process on this machine reaches a server that listens on this one."""
+    """The address at which a process on this machine reaches a server that listens on `listening`."""
     return Address(_EVERY_ADDRESS.get(listening.host, listening.host), listening.port)
 
 
 def overlap(first: Address, second: Address) -> bool:
-    """Whether nobody can listen on both. Port 0 is a free one each time."""
+    """Whether nobody can listen on both addresses at once. Port 0 means another free port each time."""
     if first.port != second.port or first.port == 0:
         return False
     return first.host == second.host or _includes(first.host, second.host) or _includes(second.host, first.host)
@@ -32,12 +32,12 @@ def _includes(every: str, host: str) -> bool:
 
 
 def parse_address(value: object) -> Address:
-    """Where a job server is, written as `value`; a missing host is 127.0.0.1, a missing port 4730."""
+    """The address of a job server; a missing host is 127.0.0.1, a missing port 4730."""
     return _parse(value, lowest_port=1)
 
 
 def parse_listen_address(value: object) -> Address:
-    """Where a job server is to listen; port 0 means any free one."""
+    """The address for a job server to listen on; port 0 means any free port."""
     return _parse(value, lowest_port=0)
 
 

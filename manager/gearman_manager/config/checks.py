@@ -1,7 +1,7 @@
-"""Rules between keys: impossible combinations that no single value gives away.
+"""Rules between keys: combinations that can't work although each value alone is valid.
 
-Each rule looks at a configuration whose values are valid. Keys that were refused already are `broken`: rules that
-depend on them are not asked, so that one mistake is reported once. Pure.
+Keys whose values were refused already are `broken`. Rules that depend on them are skipped, so that one mistake is
+reported once. Pure.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gearman_manager.config.address import overlap
 from gearman_manager.config.function_keys import FunctionKeys
 from gearman_manager.config.models import Config, Defaults
 from gearman_manager.config.pool_keys import Pool, PoolKeys
-from gearman_manager.config.problem import JobSlots, Problem
+from gearman_manager.config.problem import Places, Problem
 from gearman_manager.units import WorkerCount
 
 EVERY_OTHER_FUNCTION: Final = "*"
@@ -24,7 +24,7 @@ _ONLY_WITHOUT_COMMAND: Final = ("max_jobs", "preload", "concurrency")
 _NAME_FUNCTIONS: Final = "name the functions whose queue it follows, as in functions: [legacy_report]"
 
 
-def check(config: Config, places: JobSlots, broken: frozenset[str] = frozenset()) -> list[Problem]:
+def check(config: Config, places: Places, broken: frozenset[str] = frozenset()) -> list[Problem]:
     """Everything that is wrong between the keys of a configuration."""
     return list(_Rules(config, places, broken).all())
 
@@ -35,14 +35,14 @@ def registered_name(name: str, prefix: str) -> str:
 
 
 def functions_of(name: str, pool: Pool) -> tuple[str, ...]:
-    """The functions a pool names: without a list the one of its own name, or none for a program."""
+    """The functions that a pool names; without a list, the function named like the pool, or none for a program."""
     if pool.functions is not None:
         return pool.functions
     return () if pool.command is not None else (name,)
 
 
-def range_problem(key: str, keys: PoolKeys, written: tuple[str, str], places: JobSlots) -> Problem:
-    """`min` above `max`, shown at the one that the pool sets itself, with the place of the other."""
+def range_problem(key: str, keys: PoolKeys, written: tuple[str, str], places: Places) -> Problem:
+    """The problem of a `min` above `max`, shown at the key that the pool sets itself, with the other key's place."""
     minimum, maximum = written
     if keys.min is not None:
         own, other, text = "min", "max", f"{minimum} is more than max, which is {maximum}"
@@ -54,7 +54,7 @@ def range_problem(key: str, keys: PoolKeys, written: tuple[str, str], places: Jo
 
 
 class _Listening(NamedTuple):
-    """An address that somebody is to listen on: its key, and the entry of a list where it stands."""
+    """An address to listen on, with its key and, in a list, its entry."""
 
     key: str
     entry: str
@@ -62,7 +62,7 @@ class _Listening(NamedTuple):
 
 
 class _Rules:
-    def __init__(self, config: Config, places: JobSlots, broken: frozenset[str]) -> None:
+    def __init__(self, config: Config, places: Places, broken: frozenset[str]) -> None:
         self._config = config
         self._defaults = config.defaults
         self._places = places
@@ -83,7 +83,7 @@ class _Rules:
             yield from self._backoff(f"functions.{name}", function)
         yield from self._functions_in_two_pools()
 
-    def _intact(self, section: str, *names: str) -> bool:
+    def _are_intact(self, section: str, *names: str) -> bool:
         return not any(f"{where}.{name}" in self._broken for name in names for where in (section, "defaults"))
 
     def _job_servers(self) -> Iterator[Problem]:
@@ -113,7 +113,7 @@ class _Rules:
             yield self._places.problem(f"control.{tokens[0]}", message)
 
     def _listening(self) -> Iterator[Problem]:
-        """Addresses of which only one can be listened on."""
+        """Addresses that can't be listened on together."""
         taken: list[_Listening] = []
         for one in self._listened_on():
             rival = next((other for other in taken if overlap(one.address, other.address)), None)
@@ -159,10 +159,10 @@ class _Rules:
     def _pool_keys(self, key: str, keys: PoolKeys, defaults: Defaults) -> Iterator[Problem]:
         minimum, maximum = keys.min or defaults.min, keys.max or defaults.max
         own_range = keys.min is not None or keys.max is not None
-        if minimum and maximum and own_range and self._intact(key, "min", "max") and _is_above(minimum, maximum):
+        if minimum and maximum and own_range and self._are_intact(key, "min", "max") and _is_above(minimum, maximum):
             yield range_problem(key, keys, (str(minimum), str(maximum)), self._places)
         idle = keys.scale.idle if keys.scale is not None else None
-        if idle is not None and (minimum is None or minimum.number > 0) and self._intact(key, "min"):
+        if idle is not None and (minimum is None or minimum.number > 0) and self._are_intact(key, "min"):
             message = f"idle needs min: 0; here min is {minimum or 1}, so the last worker stays"
             yield self._places.problem(f"{key}.scale.idle", message)
 
@@ -180,9 +180,9 @@ class _Rules:
             yield self._places.problem(f"{key}.functions", message)
 
     def _fixed_size(self, key: str, pool: Pool) -> Iterator[Problem]:
-        """A program whose functions nobody named has no queue to follow."""
+        """Rules for a program without `functions`: it has no queue to follow, so it can't scale."""
         minimum = pool.min or self._defaults.min
-        if not self._intact(key, "min", "max", "scale"):
+        if not self._are_intact(key, "min", "max", "scale"):
             return
         if pool.max is not None and str(pool.max) != str(minimum or 1):
             message = f"a program scales only with functions: {_NAME_FUNCTIONS}, or leave max out"
@@ -222,7 +222,7 @@ class _Rules:
 
 
 def _is_above(minimum: WorkerCount, maximum: WorkerCount) -> bool:
-    """Counts that differ in kind (4 and 2/core) can be compared on the machine only: layout.py does."""
+    """False for counts of different kinds (4 and 2/core): layout.py compares them, once the cores are known."""
     return minimum.per_core == maximum.per_core and minimum.number > maximum.number
 
 

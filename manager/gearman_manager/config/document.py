@@ -1,7 +1,7 @@
-"""A YAML text to a tree of entries that know their lines, with repeated keys found and variables replaced.
+"""Turns YAML text into a tree of entries that know their lines, finds repeated keys and replaces variables.
 
-Only plain YAML: text, numbers, booleans, lists and mappings, no tags that build objects. Numbers are decimal ones;
-dates, 0644 and 1:30 stay text. Pure: the text is handed in.
+It takes plain YAML only: text, numbers, booleans, lists and mappings, but no tags that build objects. Numbers are
+decimal; dates, 0644 and 1:30 stay text. Pure: the text is an argument.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from typing import Final
 import yaml
 
 from gearman_manager.config.environment import ExpansionError, expand
-from gearman_manager.config.problem import JobSlots, Place, Problem
+from gearman_manager.config.problem import Place, Places, Problem
 from gearman_manager.units import shown
 
-# Aliases can make a small file an endless one, so what comes out of it has a bound.
+#: A limit for files with aliases, which can make a small file expand without end.
 MAX_ENTRIES: Final = 100_000
 
 _TAG: Final = "tag:yaml.org,2002:"
@@ -32,7 +32,7 @@ _HINTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One value of a file: a mapping of entries, a list of entries, or a plain value. `place` is that of its key."""
+    """One value of a file: a mapping of entries, a list of entries, or a plain value. `place` is its key's place."""
 
     value: object
     place: Place
@@ -46,7 +46,7 @@ class Entry:
         return self.value
 
     def places(self, key: str = "") -> Iterator[tuple[str, Place]]:
-        """The dotted name of every entry in here, with its place."""
+        """The dotted name and the place of every entry of this tree."""
         if key:
             yield key, self.place
         if isinstance(self.value, dict):
@@ -60,7 +60,7 @@ class Entry:
 class _Loader(yaml.SafeLoader):
     """The safe loader, with fewer guesses about what plain text means."""
 
-    # The tag and the first characters by which a plain scalar is recognised, as PyYAML wants them.
+    #: The tags and patterns of plain scalars by their first character, in PyYAML's form.
     yaml_implicit_resolvers: dict[str, list[tuple[str, object]]] = {}  # noqa: RUF012 - shared on purpose, as in PyYAML
 
 
@@ -78,7 +78,7 @@ _recognise("merge", "<<", "<")
 
 
 def read_document(text: str, file: str, environ: Mapping[str, str]) -> tuple[Entry, list[Problem]]:
-    """The tree of `text` and what is wrong with it. A text that is no YAML at all gives an empty mapping."""
+    """The tree of `text` and its problems. Text that is not YAML gives an empty mapping."""
     top = Place(file, 1)
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -96,13 +96,13 @@ def read_document(text: str, file: str, environ: Mapping[str, str]) -> tuple[Ent
     return entry, builder.problems
 
 
-def places_of(entry: Entry) -> JobSlots:
-    """Where the keys of a tree stand."""
-    return JobSlots(entry.place.file, dict(entry.places()))
+def places_of(entry: Entry) -> Places:
+    """The places of a tree's keys."""
+    return Places(entry.place.file, dict(entry.places()))
 
 
 class _Builder:
-    """Turns YAML's nodes into entries and gathers what is wrong on the way."""
+    """Turns YAML nodes into entries and collects the problems that it meets."""
 
     def __init__(self, file: str, environ: Mapping[str, str]) -> None:
         self.problems: list[Problem] = []
@@ -178,7 +178,7 @@ class _Builder:
             return None
         tag = node.tag
         if text != node.value and node.style is None:
-            # What comes out of a variable is read as if it had been written there; in quotes it is text.
+            # A variable's value is read as if it stood in the file itself; in quotes it is text.
             tag = self._resolver.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
         try:
             return _constructed(tag, text)

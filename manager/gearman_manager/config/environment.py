@@ -1,6 +1,6 @@
-"""Environment variables in texts of a configuration: `${NAME}`, `${NAME:-default}`, and `$$` for a dollar sign.
+"""Environment variables in a configuration: `${NAME}`, `${NAME:-default}`, and `$$` for a dollar sign.
 
-Pure: the environment is handed in. A dollar sign before anything else stays as it is.
+Any other dollar sign stays as it is. Pure: the environment is an argument.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _PATTERN: Final = re.compile(
 
 
 class ExpansionError(ValueError):
-    """A variable that is not set, or that is not written as allowed."""
+    """A variable is not set, or is not written correctly."""
 
 
 def expand(text: str, environ: Mapping[str, str]) -> str:

@@ -1,6 +1,6 @@
 """Reads a configuration from its files: the only part of this package that touches the disk.
 
-Everything wrong with a configuration comes out as one `ConfigError`, in the order of the files.
+All mistakes in a configuration are raised together as one `ConfigError`, in the order of the files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gearman_manager.config.models import Config
 from gearman_manager.config.problem import ConfigError, Place, Problem
 from gearman_manager.config.validation import validated
 
-# A configuration written by people is far smaller; a log or an image named by mistake is not.
+#: A configuration written by people is far smaller; a log or an image that was named by mistake is larger.
 MAX_FILE_BYTES: Final = 4 << 20
 MAX_INCLUDED_FILES: Final = 1000
 DEFAULT_WORKERS_DIR: Final = "workers"
@@ -26,13 +26,16 @@ _WILDCARDS: Final = "*?["
 
 
 def load(path: Path, environ: Mapping[str, str]) -> Config:
-    """The configuration in the file at `path` and in those it includes.
+    """The configuration in the file at `path` and in the files that it includes.
 
-    `environ` holds the variables that `${NAME}` stands for. Raises `ConfigError` with everything that is wrong.
+    `environ` holds the variables that `${NAME}` can name.
+
+    Raises:
+        ConfigError: the configuration has mistakes; the error holds all of them.
     """
     reader = _Reader(path, environ)
     tree = reader.read_all()
-    if not reader.main_is_read:
+    if not reader.is_main_read:
         raise ConfigError(reader.problems)
     tree = anchor_paths(_with_workers_dir(tree), reader.folders)
     config, problems = validated(tree, reader.problems)
@@ -43,7 +46,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
 
 
 def written_run_dir(path: Path, environ: Mapping[str, str]) -> str | None:
-    """The `run_dir` in a configuration that is otherwise broken, so that a running manager can still be found."""
+    """The `run_dir` of a configuration that is otherwise broken, so that a running manager can still be found."""
     reader = _Reader(path, environ)
     tree = anchor_paths(reader.read_all(), reader.folders)
     found = paths_of(tree, PathKey(("run_dir",)))
@@ -51,12 +54,12 @@ def written_run_dir(path: Path, environ: Mapping[str, str]) -> str | None:
 
 
 class _Reader:
-    """Reads the main file and the included ones; gathers what is wrong with them as files and as YAML."""
+    """Reads the main file and the included ones, and collects unreadable files and bad YAML as problems."""
 
     def __init__(self, path: Path, environ: Mapping[str, str]) -> None:
         self.problems: list[Problem] = []
         self.folders: dict[str, str] = {}
-        self.main_is_read = False
+        self.is_main_read = False
         self._path = path
         self._environ = environ
 
@@ -64,7 +67,7 @@ class _Reader:
         main = self._read(self._path, Place(str(self._path), 0), "")
         if main is None:
             return Entry({}, Place(str(self._path), 0))
-        self.main_is_read = True
+        self.is_main_read = True
         include = main.value.get("include") if isinstance(main.value, dict) else None
         for path, place in self._included(include):
             other = self._read(path, place, "include")
@@ -77,7 +80,7 @@ class _Reader:
         return main
 
     def _included(self, include: Entry | None) -> list[tuple[Path, Place]]:
-        """The files that the `include` entry stands for, without repetition, in the order of its patterns."""
+        """The files that the `include` entry names, each once, in the order of its patterns."""
         if include is None:
             return []
         entries = include.value if isinstance(include.value, list) else [include]
@@ -92,7 +95,7 @@ class _Reader:
         return [(path, place) for path, place in found.items() if path.absolute() != own][:MAX_INCLUDED_FILES]
 
     def _matching(self, pattern: str, place: Place) -> list[Path]:
-        """The files for one pattern. Only its last part may hold wildcards; that none fits is no mistake."""
+        """The files that match one pattern. Only its last part may hold wildcards; finding no file is no mistake."""
         path = self._path.parent / pattern
         if not any(sign in path.name for sign in _WILDCARDS):
             return [path]
@@ -108,7 +111,7 @@ class _Reader:
         return [path.parent / name for name in fitting]
 
     def _read(self, path: Path, place: Place, key: str) -> Entry | None:
-        """The tree of one file, or None where there is nothing usable. `place` is where the file is named."""
+        """The tree of one file, or None if it is unusable. `place` is where the file is named."""
         file = str(path)
         self.folders[file] = str(path.absolute().parent)
         try:
@@ -135,7 +138,7 @@ class _Reader:
 
 
 def _with_workers_dir(tree: Entry) -> Entry:
-    """Adds the default folder of modules, unless only programs are run and there is no such folder."""
+    """Adds the default folder of modules, unless it does not exist and every pool runs a program."""
     if not isinstance(tree.value, dict) or "workers_dir" in tree.value:
         return tree
     folder = Path(tree.place.file).parent / DEFAULT_WORKERS_DIR
@@ -153,7 +156,7 @@ def _runs_programs_only(sections: Mapping[str, Entry]) -> bool:
 
 
 def _missing_paths(tree: Entry) -> list[Problem]:
-    """Folders and files that are named but can't be read."""
+    """Problems with folders and files that are named but can't be read."""
     problems = []
     for path_key in PATH_KEYS:
         for key, path, place in paths_of(tree, path_key):
@@ -188,7 +191,7 @@ def _open_and_close(path: Path) -> None:
 
 
 def _unreadable(error: OSError, what: str, path: Path | None) -> str:
-    """Why a file or folder can't be read, and the remedy. Without `path` it is the one that the message starts with."""
+    """The reason why a file or folder can't be read, and the remedy. Without `path` the message's start names it."""
     name = f"the {what} {path}" if path is not None else f"the {what}"
     if isinstance(error, FileNotFoundError):
         return f"{name} does not exist: create it, or correct its name"
@@ -202,6 +205,6 @@ def _unreadable(error: OSError, what: str, path: Path | None) -> str:
 
 
 def _in_file_order(problems: Iterable[Problem], files: list[str]) -> list[Problem]:
-    """By file and line, each only once: an alias or an include can lead to the same mistake twice."""
+    """The problems by file and line, each once: an alias or an include can repeat a mistake."""
     unique = dict.fromkeys(problems)
     return sorted(unique, key=lambda problem: (files.index(problem.file), problem.line))

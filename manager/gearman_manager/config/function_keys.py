@@ -1,4 +1,4 @@
-"""The keys of functions: how one of their jobs is treated. Pure."""
+"""The keys of functions: how a function's jobs are treated. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gearman_manager.config.section import Section, shown_default
 
 
 class FunctionKeys(Section):
-    """What functions and `defaults` share: how one job is treated."""
+    """The keys that functions and `defaults` share: how a job is treated."""
 
     timeout: v.Duration | None = Field(
         default=None,

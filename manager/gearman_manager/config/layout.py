@@ -1,6 +1,6 @@
-"""What runs: which pool serves which function, given a configuration and what discovery found in the modules.
+"""Decides which pool serves which function, from a configuration and the functions that discovery found.
 
-Pure and total: a mistake costs the function or pool it concerns, the others are laid out all the same.
+Pure and total: a mistake stops only the function or pool that it concerns, and the others are laid out.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from gearman_manager.config.resolve import (
 )
 from gearman_manager.config.wording import message_for, nearest_name, place_of_error
 
-# A list of names in a message is there to choose from, not to scroll through.
+#: Users choose from the names in a message; they would not scroll through more.
 _NAMES_SHOWN: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
 class FoundFunction:
-    """A function that discovery found: the name in the code, where it is defined, the options of its decorator."""
+    """A function that discovery found: its name in the code, its file and line, and its decorator's options."""
 
     name: str
     file: str
@@ -44,7 +44,7 @@ class FoundFunction:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The pools and functions that can run, by name, and what is wrong with the others."""
+    """The pools and functions that can run, by name, and the problems of the others."""
 
     pools: Mapping[str, ResolvedPool]
     functions: Mapping[str, ResolvedFunction]
@@ -52,15 +52,15 @@ class Layout:
 
     @property
     def can_start(self) -> bool:
-        """False where a problem is one of the configuration as a whole, for exit code 78."""
+        """False if a problem concerns the configuration as a whole; the manager then exits with code 78."""
         return not any(problem.fatal for problem in self.problems)
 
 
 def lay_out(config: Config, found: Sequence[FoundFunction], cores: int, unloaded: Sequence[str] = ()) -> Layout:
     """Decides what runs on a machine with `cores` cores.
 
-    `unloaded` are the files of modules that could not be loaded: while there are any, a name that nobody defines may
-    stand in one of them, and is no reason not to start.
+    `unloaded` holds the files of modules that could not be loaded. One of them may define a function that seems
+    unknown, so with such files an unknown function does not keep the manager from starting.
     """
     plan = _Plan(config, cores, tuple(unloaded))
     plan.take_functions(found)
@@ -72,7 +72,7 @@ def lay_out(config: Config, found: Sequence[FoundFunction], cores: int, unloaded
 
 
 class _Plan:
-    """A layout in the making."""
+    """A layout under construction."""
 
     def __init__(self, config: Config, cores: int, unloaded: tuple[str, ...]) -> None:
         self._config = config
@@ -88,7 +88,7 @@ class _Plan:
         self._served: dict[str, list[str]] = {}
 
     def take_functions(self, found: Sequence[FoundFunction]) -> None:
-        """Keeps each function that is defined once, wanted and well described, under its registered name."""
+        """Keeps, by registered name, each function that is defined once, is not excluded and has valid options."""
         by_name: dict[str, list[FoundFunction]] = {}
         for function in found:
             by_name.setdefault(function.name, []).append(function)
@@ -103,12 +103,12 @@ class _Plan:
         self._check_include_patterns(by_name)
 
     def assign(self, name: str, pool: Pool) -> None:
-        """Gives a pool of the configuration the functions it names."""
+        """Gives a pool of the configuration the functions that it names."""
         self._served[name] = []
         for index, function in enumerate(functions_of(name, pool)):
             if function == EVERY_OTHER_FUNCTION:
                 continue
-            # A pool that names no function means the one of its own name: then that is what to correct.
+            # Without `functions`, the pool's own name is the function's, and is the key to correct.
             key = f"pools.{name}.functions" if pool.functions is not None else f"pools.{name}"
             if pool.command is not None:
                 self._assign_to_program(name, function)
@@ -118,7 +118,7 @@ class _Plan:
                 self._own(registered, name)
 
     def assign_the_rest(self) -> None:
-        """Gives what no pool names to the pool of '*', or to a pool of its own."""
+        """Gives the functions that no pool names to the pool of '*', or each to a pool of its own."""
         pools = self._config.pools.items()
         rest = next((name for name, pool in pools if EVERY_OTHER_FUNCTION in functions_of(name, pool)), "")
         for registered, function in self._found.items():
@@ -136,20 +136,20 @@ class _Plan:
             self._own(registered, own)
 
     def check_function_keys(self) -> None:
-        """Reports entries under `functions` for functions that nobody serves."""
+        """Reports entries under `functions` for functions that no pool serves."""
         for name in self._config.functions:
             if self._registered(name) is None and name not in self._owner:
                 self._report_unknown(name, f"functions.{name}", f"functions.{name}")
 
     def layout(self) -> Layout:
-        """What came out, pools in the order of the configuration."""
+        """The finished layout, its pools in the order of the configuration."""
         pools = {name: pool for name in self._served if (pool := self._resolved_pool(name)) is not None}
         functions = {name: self._resolved_function(name) for name in sorted(self._owner) if self._owner[name] in pools}
         self._check_global_limit(pools)
         return Layout(pools, functions, tuple(dict.fromkeys(self._problems)))
 
     def _excluding_key(self, name: str) -> str:
-        """The key that leaves a function out, if one does. Patterns fit with the prefix or without."""
+        """The key that leaves a function out, or nothing. Patterns match names with the prefix or without."""
         names = (name, self._config.prefix + name)
 
         def fits(patterns: tuple[str, ...]) -> bool:
@@ -169,12 +169,12 @@ class _Plan:
     def _take(self, function: FoundFunction) -> None:
         try:
             options = Function.model_validate(dict(function.options))
-        except ValidationError as failure:
+        except ValidationError as error:
             self._refused.add(function.name)
-            for error in failure.errors(include_url=False):
-                # The section's name in front lets unknown options be worded as those of a function.
-                location = ("functions", function.name, *place_of_error(error))
-                message = message_for({**error, "loc": location})
+            for detail in error.errors(include_url=False):
+                # With the section's name in front, an unknown option is reported as an unknown key of a function.
+                location = ("functions", function.name, *place_of_error(detail))
+                message = message_for({**detail, "loc": location})
                 key = ".".join(str(part) for part in location[1:])
                 self._problems.append(Problem(function.file, function.line, key, message, fatal=False))
             return
@@ -183,7 +183,7 @@ class _Plan:
         self._options[registered] = options
 
     def _registered(self, name: str) -> str | None:
-        """The registered name of a Python function that is named with the prefix or without."""
+        """The registered name of a Python function; `name` may have the prefix or not."""
         with_prefix = self._config.prefix + name
         return with_prefix if with_prefix in self._found else name if name in self._found else None
 
@@ -192,7 +192,7 @@ class _Plan:
         self._served.setdefault(pool, []).append(registered)
 
     def _assign_to_program(self, pool: str, function: str) -> None:
-        """A program brings its functions along; the same name in a module would be served by two kinds of code."""
+        """Gives a function to a program. A module's own of this name yields, or two kinds of code would serve it."""
         if function in self._owner:
             return
         found = self._found.pop(function, None)
@@ -279,7 +279,7 @@ class _Plan:
             self._report(key, f"{message}: change one of them", at=at)
             return
         if name in self._refused or name.removeprefix(self._config.prefix) in self._refused:
-            return  # It exists, and what is wrong with it has been said.
+            return  # It exists, and its problem is reported already.
         known = [function.name for function in self._found.values()]
         nearest = nearest_name(name, known)
         suggestion = f"did you mean {nearest}? " if nearest else ""

@@ -1,6 +1,6 @@
-"""Several files to one tree, and relative paths to absolute ones, each from the folder of the file it stands in.
+"""Merges the trees of several files, and makes relative paths absolute, from the folder of the file that holds them.
 
-Pure: the trees and the folders are handed in.
+Pure: trees and folders are arguments.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ SYSLOG: Final = "syslog"
 
 @dataclass(frozen=True, slots=True)
 class PathKey:
-    """A key that holds a path. `kind` says what has to be there: a folder, a file, or the folder around a file.
+    """A key that holds a path. `kind` says what must exist: a folder, a file, or the folder around a file.
 
-    A `store` is a URL, which holds a path where it names SQLite; a `log` is a file, or the word `syslog`.
+    A `store` is a URL, which holds a path if it names SQLite; a `log` is a file, or the word `syslog`.
     """
 
     key: tuple[str, ...]
     kind: str = ""
 
 
-# '*' stands for every entry of a mapping or a list.
+#: '*' stands for every entry of a mapping or a list.
 PATH_KEYS: Final = (
     PathKey(("workers_dir",), "folder"),
     PathKey(("run_dir",)),
@@ -46,7 +46,7 @@ PATH_KEYS: Final = (
 
 
 def merge(first: Entry, second: Entry, problems: list[Problem], key: str = "") -> Entry:
-    """Both trees in one. Sections grow together; a value that both set is a problem naming both places."""
+    """One tree from two. Sections are merged; a value that both set is a problem, which names both places."""
     if second.value is None:
         return first
     if first.value is None:
@@ -87,7 +87,7 @@ def anchor_paths(tree: Entry, folders: Mapping[str, str]) -> Entry:
 
 
 def paths_of(tree: Entry, path: PathKey) -> list[tuple[str, str, Place]]:
-    """Every value of a key that holds paths: its dotted key, the path and its place."""
+    """Every path that a key holds, as its dotted key, the path and its place."""
     found: list[tuple[str, str, Place]] = []
     _collect(tree, path.key, "", found)
     return found
@@ -98,7 +98,7 @@ def _absolute(text: str, folder: str) -> str:
 
 
 def _change(entry: Entry, path: tuple[str, ...], change: Callable[[Entry], Entry]) -> Entry:
-    """A copy of the tree in which `change` was done at `path`, item by item where a list stands there."""
+    """A copy of the tree with `change` applied at `path`, or to each item of a list there."""
     value = entry.value
     if isinstance(value, list):
         rest = path[1:] if path[:1] == ("*",) else path

@@ -1,7 +1,7 @@
-"""The configuration as frozen, typed models: every key there is, what it means and what it may hold.
+"""The configuration as frozen, typed models: every key, its meaning and its allowed values.
 
-A pool is about processes, a function is about jobs; no key stands in both, so `defaults` can hold either. A key that is
-not written is None here: `resolve.py` fills in defaults. The descriptions are the reference: `reference.py`
+Keys of pools concern processes, keys of functions concern jobs; no key is both, so `defaults` can hold either. A key
+that is not written is None here: `resolve.py` fills in defaults. The descriptions are the reference: `reference.py`
 makes the documentation's tables from them. Pure.
 """
 
@@ -21,7 +21,7 @@ from gearman_manager.config import values as v
 from gearman_manager.config.address import parse_address, reachable
 from gearman_manager.config.function_keys import Function, FunctionKeys
 from gearman_manager.config.pool_keys import Pool, PoolKeys
-from gearman_manager.config.problem import JobSlots, Place
+from gearman_manager.config.problem import Place, Places
 from gearman_manager.config.schedule_keys import Schedule
 from gearman_manager.config.section import Section, shown_default
 from gearman_manager.logs.output_budget import DEFAULT_BYTES
@@ -75,7 +75,7 @@ class Server(Section):
             "free one."
         ),
         examples=[["127.0.0.1:4730", "10.0.0.5:4730"]],
-        json_schema_extra={"default": "127.0.0.1:4730"},  # as one writes it, not as its parts
+        json_schema_extra={"default": "127.0.0.1:4730"},  # as people write it, not as its parts
     )
     metrics_listen: v.MetricsAddress | None = Field(
         default=None,
@@ -149,7 +149,7 @@ class JobServer(Section):
 
     @property
     def reached_by(self) -> Address:
-        """The address with its TLS."""
+        """The address with its TLS settings."""
         tls = Tls(self.ca_file, self.certificate_file, self.key_file) if self.uses_tls else None
         return replace(self.address, tls=tls)
 
@@ -270,11 +270,11 @@ class Config(Section):
         default=Control(), description="The control API on a TCP address too."
     )
 
-    _places: JobSlots = PrivateAttr(default_factory=JobSlots)
+    _places: Places = PrivateAttr(default_factory=Places)
 
     @property
-    def places(self) -> JobSlots:
-        """Where the keys stand. Empty for a configuration that was not read from a file."""
+    def places(self) -> Places:
+        """The places of the keys; empty for a configuration that was not read from a file."""
         return self._places
 
     def place(self, key: str) -> Place:
@@ -290,11 +290,11 @@ class Config(Section):
 
     @property
     def own_addresses(self) -> tuple[Address, ...]:
-        """Under which addresses the bundled job server is reached from this machine, the first one first."""
+        """The addresses at which this machine reaches the bundled job server, in the order of `listen`."""
         return tuple(map(reachable, self.server.listen)) if self.server is not None else ()
 
 
-def placed(config: Config, places: JobSlots) -> Config:
-    """`config` with the places of its keys: set once, by whoever read the file."""
+def placed(config: Config, places: Places) -> Config:
+    """`config` with the places of its keys, which the reader of the files sets once."""
     config._places = places
     return config

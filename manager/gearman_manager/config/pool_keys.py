@@ -1,4 +1,4 @@
-"""The keys of pools: processes, how many there are, how they scale, what they may use. Pure."""
+"""The keys of pools: processes, their number, their scaling and their limits. Pure."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ POLICIES: Final = ("target_wait", "backlog_per_worker", "utilisation")
 
 
 class PoolKeys(Section):
-    """What pools and `defaults` share: processes, how many, what they may use."""
+    """The keys that pools and `defaults` share: processes, their number and their limits."""
 
     min: v.MinimumWorkers | None = Field(default=None, description="Workers that always run.", examples=["2/core"])
     max: v.MaximumWorkers | None = Field(

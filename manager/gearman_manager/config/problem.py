@@ -1,6 +1,6 @@
-"""What is wrong with a configuration, and where: the one form in which every part of this package reports.
+"""Problems of a configuration and their places: the one form in which every part of this room reports.
 
-Pure: places are handed in, nothing here reads a file.
+Pure: nothing here reads a file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Place(NamedTuple):
 class Problem:
     """One mistake: its place, its key and a message that says what is wrong and what is allowed.
 
-    `fatal` problems keep a manager from starting. The others cost a single function or pool; the rest can run.
+    `fatal` problems keep a manager from starting. The others stop a single function or pool; the rest can run.
     """
 
     file: str
@@ -42,9 +42,9 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A configuration that can't be used. `problems` holds everything that is wrong with it, in file order.
+    """The configuration can't be used. `problems` holds all its mistakes, in file order.
 
-    `rest` is the configuration without what is wrong, where there is one: good for finding further mistakes only.
+    `rest` is the configuration without them, if one is left. It only serves to find further mistakes.
     """
 
     def __init__(self, problems: Iterable[Problem], rest: Config | None = None) -> None:
@@ -53,8 +53,8 @@ class ConfigError(Exception):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-class JobSlots:
-    """Where each key of a configuration stands, by its dotted name (`pools.email.min`, `pools.email.functions[0]`)."""
+class Places:
+    """The place of each key of a configuration, by its dotted name (`pools.email.min`, `pools.email.functions[0]`)."""
 
     def __init__(self, main_file: str = "", places: Mapping[str, Place] | None = None) -> None:
         self.main_file = main_file
@@ -64,7 +64,7 @@ class JobSlots:
         return key in self._places
 
     def find(self, key: str) -> Place:
-        """The place of `key`, or of the nearest key around it that was written down."""
+        """The place of `key`, or of the nearest key around it that the files hold."""
         while key:
             if key in self._places:
                 return self._places[key]
@@ -72,6 +72,6 @@ class JobSlots:
         return Place(self.main_file, 1 if self._places else 0)
 
     def problem(self, key: str, message: str, *, at: str = "", fatal: bool = True) -> Problem:
-        """A problem with `key`; `at` names the entry whose line is shown when that is another one (a list's item)."""
+        """A problem with `key`. `at` names the entry whose line to show, if it is another one (a list's item)."""
         file, line = self.find(at or key)
         return Problem(file, line, key, message, fatal)

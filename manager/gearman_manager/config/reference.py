@@ -1,7 +1,7 @@
-"""The reference of the configuration, from the models: the JSON schema for editors, the tables for the documentation.
+"""Makes the configuration's reference from its models: the JSON schema for editors, and the documentation's tables.
 
-`make docs` runs this module on docs/configuration.md: each table between `<!-- keys of NAME -->` and `<!-- end -->` is
-made anew, what stands around them is written by hand.
+`make docs` runs this module on docs/configuration.md. It makes each table between `<!-- keys of NAME -->` and
+`<!-- end -->` anew; the text around the tables is written by hand.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SECTIONS: Final = (
     "Control",
 )
 
-#: Where a section of the configuration is described: the heading of its table.
+#: The heading above a section's table, if it is not the section's name.
 _ANCHORS: Final = {
     "DeadLetters": "dead_letters",
     "KeptResults": "results",
@@ -82,7 +82,7 @@ def _table(name: str, section: Schema) -> str:
 
 
 def _properties(section: Schema) -> Schema:
-    """The keys of a section; one that may be written shorter has its mapping among several forms."""
+    """The keys of a section. A section that has a short form too lists its mapping among several forms."""
     forms = section.get("anyOf", [section])
     properties: Schema = next(form["properties"] for form in forms if "properties" in form)
     return properties
@@ -95,7 +95,7 @@ def _row(section: str, key: str, schema: Schema) -> str:
 
 
 def _kind(schema: Schema) -> str:
-    """What a key holds, in the words of the page's first section."""
+    """The kind of a key's values, in the words of the page's first section."""
     if KIND in schema:
         return str(schema[KIND])
     if "$ref" in schema:
@@ -121,7 +121,7 @@ def _default(section: str, key: str, schema: Schema) -> str:
 
 
 def _yaml(value: object) -> str:
-    """A value as one writes it in YAML, on one line."""
+    """A value in YAML, on one line."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {_yaml(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, list):
@@ -130,7 +130,7 @@ def _yaml(value: object) -> str:
 
 
 def _with_variables(schema: Any) -> Any:
-    """A key's schema that lets `${NAME}` stand for any single value, as the reader of the file does."""
+    """A key's schema that allows `${NAME}` in place of any single value, as the reader of the file does."""
     if not isinstance(schema, Mapping):
         return schema
     if "anyOf" in schema:

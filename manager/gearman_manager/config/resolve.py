@@ -1,4 +1,4 @@
-"""What a pool or a function comes to: its own keys, else the decorator's, else `defaults`, else what is built in.
+"""Fills in the keys of pools and functions: their own, else the decorator's, else `defaults`, else the built-in ones.
 
 Results are plain frozen values with units in their names. A limit that is switched off (0) is None here. Pure.
 """
@@ -30,9 +30,9 @@ BUILT_IN_FUNCTION_KEYS: Final[Mapping[str, object]] = {
     "backoff": "10s",
     "max_backoff": "10m",
 }
-# A pool that says nothing may grow a little: one slow job should not keep all others waiting.
+#: A pool without `max` may grow a little, so that one slow job does not keep all others waiting.
 BUILT_IN_MAX: Final = 4
-# How long the last worker of a pool with `min: 0` stays without a job.
+#: How long the last worker of a pool with `min: 0` stays without a job.
 BUILT_IN_IDLE_S: Final = 60.0
 
 _BUILT_IN_POOL: Final = PoolKeys.model_validate(BUILT_IN_POOL_KEYS)
@@ -78,7 +78,7 @@ class ResolvedPool:
 class ResolvedFunction:
     """A function as it is served. `name` is registered with the job servers, `module_name` is the name in the code.
 
-    A function of a command pool has no file: its program brings it along.
+    A function of a command pool has no file: its program defines it.
     """
 
     name: str
@@ -100,7 +100,7 @@ class ResolvedFunction:
 
 @dataclass(frozen=True, slots=True)
 class FunctionIdentity:
-    """Whose keys are resolved: see `ResolvedFunction`."""
+    """The function whose keys are resolved; for the fields see `ResolvedFunction`."""
 
     name: str
     module_name: str
@@ -140,7 +140,7 @@ def worker_range(pool: Pool, defaults: Defaults, cores: int) -> tuple[int, int]:
     """`min` and `max` of a pool on a machine with `cores` cores."""
     minimum = _first(pool.min, defaults.min, _BUILT_IN_POOL.min).resolve(cores)
     if pool.command is not None and pool.functions is None and pool.max is None:
-        # Nobody knows its queue, so it can't scale: an inherited `max` does not concern it.
+        # Its queue is unknown, so it can't scale, and an inherited `max` does not apply.
         return minimum, max(minimum, 1)
     maximum = _optional(pool.max, defaults.max)
     return minimum, max(minimum, BUILT_IN_MAX) if maximum is None else maximum.resolve(cores)
@@ -175,7 +175,7 @@ def resolve_function(
 
 
 def _scale(layers: tuple[PoolKeys, ...], minimum: int) -> ResolvedScale:
-    """The policy comes whole from the nearest layer that names one; `cooldown` and `idle` each on their own."""
+    """The policy comes from the nearest layer that names one; `cooldown` and `idle` are resolved on their own."""
     scales = tuple(layer.scale or Scale() for layer in layers)
     policy = next(s for s in scales if (s.target_wait, s.backlog_per_worker, s.utilisation) != (None, None, None))
     idle_s = _first(*(scale.idle for scale in scales), BUILT_IN_IDLE_S)
@@ -200,5 +200,5 @@ def _first(*values: T | None) -> T:
 
 
 def _limit(*values: T | None) -> T | None:
-    """The first value that is written; 0 switches a limit off, also an inherited one."""
+    """The first value that is written; 0 switches a limit off, even an inherited one."""
     return _optional(*values) or None

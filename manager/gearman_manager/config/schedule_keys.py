@@ -17,7 +17,7 @@ from gearman_manager.units import parse_duration_s, shown
 PRIORITIES: Final = ("high", "normal", "low")
 MISSED: Final = ("run_once", "skip")
 _MAX_UNIQUE_BYTES: Final = 64
-#: The job server's bound.
+#: The job server's limit.
 _MAX_EXPRESSION_CHARACTERS: Final = 256
 
 

@@ -1,4 +1,4 @@
-"""What every section of the configuration is: frozen, closed to unknown keys, empty where nothing is written. Pure."""
+"""The base of all sections of the configuration: frozen, and closed to unknown keys. Pure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, ClassVar, Final
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic.config import JsonDict
 
-#: The keyword of the JSON schema that holds a default in words; editors ignore what they do not know.
+#: The JSON schema's keyword for a default in words; editors ignore keywords that they do not know.
 DEFAULT_IN_WORDS: Final = "x-default"
 
 
 def shown_default(text: str) -> JsonDict:
-    """For `json_schema_extra`: a default in words, where the value alone would not tell. See `reference.py`."""
+    """A default in words, for `json_schema_extra`, if the value alone says too little. See `reference.py`."""
     return {DEFAULT_IN_WORDS: text}
 
 

@@ -1,4 +1,4 @@
-"""The types of single values in the configuration models: each checks, converts and explains itself.
+"""The types of single values in the configuration's models: each checks, converts and words its own errors.
 
 They use plain validators, so that none of pydantic's own wording reaches a user. Pure.
 """
@@ -25,13 +25,13 @@ LOG_FORMATS: Final = ("text", "json")
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 STORES: Final = ("memory", "sqlite:///FILE", "postgresql+psycopg://HOST/NAME", "mysql+pymysql://HOST/NAME")
 
-#: What follows the scheme: perhaps a user, a host, and a database.
+#: The part after the scheme: an optional user, a host, and a database.
 _NAMES_DATABASE: Final = re.compile(r"(?:.*@)?[^/?]*/[^?]")
 
-#: The keyword of the JSON schema that names a kind of value as the documentation does; editors ignore it.
+#: The JSON schema's keyword for a kind of value, named as in the documentation; editors ignore it.
 KIND: Final = "x-kind"
 
-# Gearman itself has no limit; SQL stores of other servers declare 255 columns, and a blank breaks the text protocol.
+#: Gearman itself has no limit, but the SQL stores of other servers declare columns of 255.
 MAX_FUNCTION_NAME_BYTES: Final = 255
 
 
@@ -66,7 +66,7 @@ def _whole(minimum: int, maximum: int) -> Callable[[object], int]:
     allowed = f"from {minimum} up" if maximum >= 10**9 else f"from {minimum} to {maximum}"
 
     def whole(value: object) -> int:
-        # Text is a number too when it came from a quoted "${VARIABLE}".
+        # A quoted "${VARIABLE}" gives the number as text.
         if isinstance(value, str) and re.fullmatch(r"[-+]?[0-9]{1,18}", value):
             value = int(value)
         if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
@@ -129,6 +129,7 @@ def _variable(value: object) -> str:
 
 def _function_name(value: object) -> str:
     name = parse_text(value)
+    # A blank breaks the text protocol.
     if not name.isprintable() or " " in name:
         raise ValueError(f"a function's name holds no blanks and no control characters: {shown(name)}")
     if len(name.encode()) > MAX_FUNCTION_NAME_BYTES:
@@ -146,7 +147,7 @@ def _name_of(what: str) -> Callable[[object], str]:
 
 
 def _address_with_port(example: int) -> Callable[[object], Address]:
-    """Makes a validator for where to listen that takes no port for granted, least of all the job server's."""
+    """Makes a validator for an address to listen on whose port must be written: the job server's would be wrong."""
 
     def address_with_port(value: object) -> Address:
         address = parse_listen_address(value)
@@ -159,7 +160,7 @@ def _address_with_port(example: int) -> Callable[[object], Address]:
 
 def parse_token(value: object) -> str:
     """The secret of the control API's TCP address."""
-    # Never shown: what is refused here may be nearly the right one.
+    # The refused text is never shown: it may be almost the right token.
     if not isinstance(value, str) or not re.fullmatch(r"[!-~]{16,512}", value):
         raise ValueError("16 to 512 characters are expected, without blanks, as `openssl rand -hex 16` prints them")
     return value
@@ -177,7 +178,7 @@ def _stop_signal(value: object) -> str:
 
 
 def choice(choices: tuple[str, ...]) -> Callable[[object], str]:
-    """Makes a validator for one of some words."""
+    """Makes a validator that accepts one of `choices`."""
 
     def chosen(value: object) -> str:
         if not isinstance(value, str) or value.lower() not in choices:
@@ -204,7 +205,7 @@ def _command(value: object) -> tuple[str, ...]:
 def _store(value: object) -> str:
     if value == "memory":
         return "memory"
-    # A store's URL can hold a password: messages show no more of it than its scheme.
+    # A store's URL can hold a password, so messages show only its scheme.
     scheme, separator, rest = value.partition("://") if isinstance(value, str) else (shown(value), "", "")
     allowed = tuple(store.partition("://")[0] for store in STORES[1:])
     if not separator or scheme not in allowed:
@@ -218,7 +219,7 @@ def _store(value: object) -> str:
 
 
 def _mapping(value: object) -> object:
-    """Refuses what is no mapping. A key with nothing under it counts as an empty one."""
+    """Accepts mappings only. A key with nothing under it counts as an empty mapping."""
     if value is None:
         return {}
     if not isinstance(value, Mapping) and not hasattr(value, "model_fields_set"):
@@ -232,7 +233,7 @@ def _free_mapping(value: object) -> Mapping[str, object]:
 
 
 def _several(value: object) -> object:
-    """One entry may be written without the list around it."""
+    """A list; a single entry may be written without the list around it."""
     if isinstance(value, (str, int, Mapping)) and not isinstance(value, bool):
         return [value]
     if not isinstance(value, (list, tuple)):
@@ -248,7 +249,7 @@ def _at_least_one(value: object) -> object:
 
 
 def schema(kind: str, *forms: dict[str, object]) -> WithJsonSchema:
-    """What editors check a value against: one of `forms`; `kind` is its name in the documentation."""
+    """The schema by which editors check a value: one of `forms`. `kind` is its name in the documentation."""
     form = forms[0] if len(forms) == 1 else {"anyOf": list(forms)}
     return WithJsonSchema({**form, KIND: kind})
 
@@ -276,7 +277,7 @@ MinimumWorkers = Annotated[WorkerCount, PlainValidator(_minimum_workers), schema
 MaximumWorkers = Annotated[WorkerCount, PlainValidator(_maximum_workers), schema("workers", _whole_schema(1), _WORKERS)]
 Natural = Annotated[int, PlainValidator(_whole(0, _UNLIMITED)), schema("number", _whole_schema(0))]
 Positive = Annotated[int, PlainValidator(_whole(1, _UNLIMITED)), schema("number", _whole_schema(1))]
-#: Each job is a greenlet with a slot of the scoreboard; whoever needs more is served better by more processes.
+#: Each job is a greenlet with a slot of the scoreboard; beyond this number, more processes serve better.
 MAX_CONCURRENCY: Final = 1000
 Concurrency = Annotated[
     int,
@@ -320,7 +321,7 @@ FreeMapping = Annotated[Mapping[str, Any], PlainValidator(_free_mapping), schema
 
 
 class _Several(BeforeValidator):
-    """A validator for lists; its JSON schema says that one entry may stand alone."""
+    """A validator for lists, whose JSON schema says that one entry may stand alone."""
 
     def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         schema = handler(core_schema)

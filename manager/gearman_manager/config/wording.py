@@ -1,6 +1,6 @@
-"""What pydantic found wrong, in our words: the key, what is wrong, what is allowed, and the nearest known key.
+"""Words pydantic's errors for users: the key, the mistake, the allowed keys, and the nearest known one.
 
-Pure. The values' own validators word their refusals themselves; here is what is wrong with the keys.
+It words the problems of keys; the validators of values word their own errors. Pure.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NAMED: Final[Mapping[str, type[Section]]] = {"pools": Pool, "functions": Functi
 
 
 def dotted(location: Location) -> str:
-    """The name of a key, as `JobSlots` knows it."""
+    """The dotted name of a key, as in `Places`."""
     key = ""
     for part in location:
         key += f"[{part}]" if isinstance(part, int) else f".{part}" if key else part
@@ -38,12 +38,12 @@ def dotted(location: Location) -> str:
 
 
 def place_of_error(error: Mapping[str, Any]) -> Location:
-    """Where the error stands; pydantic marks the name of a mapping's entry with '[key]'."""
+    """The location of the error, without the '[key]' by which pydantic marks the name of a mapping's entry."""
     return tuple(part for part in error["loc"] if part != "[key]")
 
 
 def message_for(error: Mapping[str, Any]) -> str:
-    """One error of pydantic's, worded."""
+    """The message for one of pydantic's errors."""
     location = place_of_error(error)
     if error["type"] == "extra_forbidden":
         return unknown_key(str(location[-1]), section_at(location[:-1]))
@@ -55,7 +55,7 @@ def message_for(error: Mapping[str, Any]) -> str:
 
 
 def unknown_key(key: str, section: type[Section]) -> str:
-    """Why `key` can't stand in a section, and where it can or what was meant."""
+    """The message for a key that a section does not have: where it belongs, or which key was probably meant."""
     keys = list(section.model_fields)
     if home := _home(key, section):
         return f"the key belongs {home}"
@@ -80,7 +80,7 @@ def section_at(location: Location) -> type[Section]:
 
 
 def _home(key: str, section: type[Section]) -> str:
-    """Where a key belongs that is known, but not in this section."""
+    """Where a key belongs that only other sections have, or nothing."""
     if key in Scale.model_fields and section in (Pool, Defaults):
         return f"in scale, as in scale: {{{key}: …}}"
     if section is Pool and key in FunctionKeys.model_fields:
