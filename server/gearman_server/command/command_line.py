@@ -137,7 +137,7 @@ def _store_settings(options: dict[str, Any]) -> StoreSettings | None:
     url = store_url(options)
     if url == MEMORY:
         return None
-    from gearman_server.stores.url import parse_url  # SQL is loaded only where there is a store for it
+    from gearman_server.stores.engine import parse_url  # SQL is loaded only where there is a store for it
 
     parse_url(url)
     return StoreSettings(url, options["store_timeout"])

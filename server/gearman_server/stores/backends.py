@@ -22,8 +22,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from gearman_server.stores.rows import FULL, PLAIN, Layout, Row, plain_rows
-from gearman_server.stores.sqlite_files import obstacle_of
-from gearman_server.stores.sqlite_insert import MAX_ROWS, bindable, plain_insert
+from gearman_server.stores.sqlite import MAX_ROWS, bindable, obstacle_of, plain_insert
 
 if TYPE_CHECKING:
     from gearman_server.jobs.job import Job

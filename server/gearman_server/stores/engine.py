@@ -1,4 +1,8 @@
-"""SQLAlchemy's way to a database, made and first used: what is wrong with its URL or missing for it is a StartError."""
+"""SQLAlchemy's way to a database: the URL, the engine, the first connection, and why a database refuses, in one line.
+
+What is wrong with a URL, or missing for it, is a UsageError or a StartError. A password in it never reaches a message
+or a log.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,52 @@ import warnings
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, SAWarning
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SAWarning
 from sqlalchemy.pool import NullPool
 
-from gearman_server.errors import StartError
-from gearman_server.stores.url import shown
+from gearman_server.errors import StartError, UsageError
+
+#: What a URL may start with.
+SCHEMES: Final = ("sqlite", "postgresql+psycopg", "mysql+pymysql")
+
+_EXPECTED: Final = "sqlite:///FILE, postgresql+psycopg://… or mysql+pymysql://…"
 
 _EXTRAS: Final = {"psycopg": "postgresql", "pymysql": "mysql"}
 #: What SQLAlchemy and the drivers raise for what stands behind the `?` of a URL.
 _MISTAKES: Final = (ArgumentError, SAWarning, TypeError, ValueError, AttributeError)
+
+
+# --- the URL
+
+
+def parse_url(text: str, option: str = "--store") -> URL:
+    """The database's URL; `option` is where it was written.
+
+    Raises:
+        UsageError: it is none that we know.
+    """
+    expected = f"write {'memory, ' if option == '--store' else ''}{_EXPECTED}"
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        # The text itself may be all password.
+        raise UsageError(f"{option}: that is no URL of a store: {expected}") from None
+    if url.drivername not in SCHEMES:
+        raise UsageError(f"{option}: {url.drivername}:// is no store: {expected}")
+    if url.drivername == "sqlite" and (not url.database or url.database == ":memory:"):
+        raise UsageError(f"{option}: sqlite:/// needs a file, as in sqlite:///jobs.db; without one there is `memory`")
+    if url.get_backend_name() == "mysql" and not url.database:
+        raise UsageError(f"{option}: {url.drivername}:// needs a database, as in {url.drivername}://USER@HOST/DATABASE")
+    return url
+
+
+def shown(url: URL) -> str:
+    """The URL as it may be shown: neither a password nor what stands behind the `?`, where one could be too."""
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+# --- the engine
 
 
 def make_engine(url: URL, what: str, **options: Any) -> Engine:
@@ -59,3 +99,21 @@ def _refused(url: URL, what: str) -> StartError:
         f"{what} {shown(url)} can't be used: the driver does not take what stands behind the ? of the URL "
         f"({', '.join(url.query)}): correct it, or leave it out"
     )
+
+
+# --- why a database refuses
+
+
+def reason_of(failure: BaseException) -> str:
+    """The driver's words, without the statement and the values that SQLAlchemy puts behind them."""
+    cause = failure.orig if isinstance(failure, DBAPIError) and failure.orig is not None else failure
+    if isinstance(cause, OSError) and cause.strerror:
+        return f"{cause.strerror}: {cause.filename}" if cause.filename else cause.strerror
+    words = cause.args[-1] if cause.args and isinstance(cause.args[-1], str) else str(cause)
+    return " ".join(words.split()) or type(cause).__name__
+
+
+def is_locked(failure: DBAPIError) -> bool:
+    """Whether SQLite waited for another process in vain, or was broken off: the same may work at the next attempt."""
+    name = getattr(failure.orig, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_INTERRUPT"))

@@ -11,9 +11,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, NoSuchTableError
 
 from gearman_server.errors import StartError
-from gearman_server.stores.engine import connect, make_engine
-from gearman_server.stores.reasons import reason_of
-from gearman_server.stores.url import shown
+from gearman_server.stores.engine import connect, make_engine, reason_of, shown
 
 _DEFAULT_TABLES: Final = {"sqlite": "gearman_queue", "mysql": "gearman_queue", "postgresql": "queue"}
 _THE_QUEUE: Final = "gearmand's database"

@@ -18,9 +18,9 @@ from gearman_server.errors import OwnershipLostError, RefusedError, StartError, 
 from gearman_server.log import logger
 from gearman_server.stores.batch import Batch, row_id
 from gearman_server.stores.database import Database
+from gearman_server.stores.engine import parse_url
 from gearman_server.stores.loading import Loading
 from gearman_server.stores.settings import StoreSettings
-from gearman_server.stores.url import parse_url
 from gearman_server.stores.writer import WriteOrder, WriteOutcome, Writer
 
 if TYPE_CHECKING:

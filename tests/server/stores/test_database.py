@@ -20,7 +20,7 @@ from gearman_server.jobs.kept_results import Ending, KeptResult
 from gearman_server.stores import database as database_module
 from gearman_server.stores.batch import Batch
 from gearman_server.stores.database import Database
-from gearman_server.stores.url import parse_url, shown
+from gearman_server.stores.engine import parse_url, shown
 
 
 @pytest.fixture

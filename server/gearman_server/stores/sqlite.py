@@ -1,4 +1,4 @@
-"""The statement by which SQLite takes in plain jobs: many at once, with as few values as can be.
+"""What SQLite needs of its own: the statement by which it takes in plain jobs, and why it can't open its file.
 
 Every value that is bound is time with the interpreter's lock, which the server's loop needs. So what all the jobs have
 in common is bound once, and statements come in few sizes, the last rows of one empty, so that the driver still has them
@@ -7,9 +7,11 @@ prepared: with all values of a row, and several statements, a batch of 10 took h
 
 from __future__ import annotations
 
+import os
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ _OWN: Final = ("id", "submitted_at", "handle", "workload")
 #: Columns of which all may have the same.
 _COMMON: Final = ("priority", "function_name", "unique_key")
 _ZEROS: Final = ("state", "requeues", "failures")
+
+#: What may stand beside the database's file: SQLite's log and index, and our lock.
+_SUFFIXES: Final = ("-wal", "-shm", "-owner")
 
 
 def plain_insert(jobs: Sequence[Job], offset_s: float) -> tuple[str, Sequence[Any]]:
@@ -73,3 +78,27 @@ def _text(is_common: tuple[bool, ...], rows: int) -> str:
         f"INSERT INTO gearman_jobs ({', '.join((*_ZEROS, *common, *given))}) SELECT {', '.join(taken)}"
         f" FROM (VALUES {', '.join([row] * rows)}) WHERE column1 IS NOT NULL"
     )
+
+
+# --- the file
+
+
+def obstacle_of(path: Path) -> str | None:
+    """Why the database can't be opened and written, and None if nothing is to be seen."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return f"{folder} is on a read-only disk"
+    if not _may_write(folder, os.R_OK | os.W_OK | os.X_OK):
+        return f"this user may not write the folder {folder}"
+    if path.is_dir():
+        return f"{path} is a folder"
+    for file in (path, *(path.with_name(path.name + suffix) for suffix in _SUFFIXES)):
+        if file.exists() and not _may_write(file, os.R_OK | os.W_OK):
+            return f"this user may not write {file}"
+    return None
+
+
+def _may_write(path: Path, how: int) -> bool:
+    return os.access(path, how, effective_ids=True)

@@ -17,8 +17,8 @@ from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.schedule_rules import ScheduleMark
 from gearman_server.stores.batch import Batch
 from gearman_server.stores.database import Database
-from gearman_server.stores.sqlite_insert import MAX_ROWS
-from gearman_server.stores.url import parse_url
+from gearman_server.stores.engine import parse_url
+from gearman_server.stores.sqlite import MAX_ROWS
 
 FUNCTIONS = [Function(name, FunctionPolicy()) for name in (b"f", b"g", b"\xff" * 8192)]
 numbers = count(1)
