@@ -82,6 +82,12 @@ class Peer:
         assert packet_type == PacketType.JOB_ASSIGN
         return body.split(b"\0")[0]
 
+    def grab_handle(self) -> bytes:
+        """Grab a job that is there; its handle."""
+        handle = self.grab()
+        assert handle is not None
+        return handle
+
     def grab_workload(self) -> bytes | None:
         [(packet_type, body)] = self.ask(PacketType.GRAB_JOB)
         return None if packet_type == PacketType.NO_JOB else body.split(b"\0", 2)[2]
@@ -192,3 +198,20 @@ class BrokerHarness:
                 total, running, workers = map(int, counts)
                 return total, running, workers
         return 0, 0, 0
+
+
+class DurableBroker(BrokerHarness):
+    """A broker over a durable store that commits, or fails, at the word of the test."""
+
+    def __init__(self, settings: BrokerSettings, store: BatchStore) -> None:
+        super().__init__(settings, store)
+        self.store = store
+
+    def commit(self) -> None:
+        self.store.start_commit()
+        self.broker.inserts_written(self.store.write())
+
+    def fail(self) -> None:
+        self.store.start_commit()
+        failed, self.store.in_flight = self.store.in_flight, []
+        self.broker.inserts_failed(failed)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,28 +19,38 @@ from gearman_server.jobs.job_table import BrokerSettings
 from gearman_server.jobs.store import MemoryStore, Store
 
 from ..certificates import Certificates
-from .broker_harness import BatchStore, BrokerHarness
-from .server_process import DEADLINE_S, ServerProcess
-from .stream_peer import StreamPeer
+from .broker_harness import BatchStore, BrokerHarness, DurableBroker
+from .server_process import ServerProcess
+from .stream_peer import DEADLINE_S, StreamPeer
 
 
 @pytest.fixture
 def make_broker() -> Callable[..., BrokerHarness]:
     """Makes brokers: `make_broker(job_retries=2)`, `make_broker(store=...)`."""
 
-    def make(store: Store | None = None, **settings: object) -> BrokerHarness:
-        settings.setdefault("handle_prefix", b"H:test")
-        settings.setdefault("admin_allow", EVERYBODY)
-        settings.setdefault("grab_patience_s", 0.0)  # the clock stands still
-        return BrokerHarness(BrokerSettings(**settings), store if store is not None else MemoryStore())  # type: ignore[arg-type]
+    def make(store: Store | None = None, **settings: Any) -> BrokerHarness:
+        return BrokerHarness(_broker_settings(**settings), store if store is not None else MemoryStore())
 
     return make
+
+
+def _broker_settings(**settings: Any) -> BrokerSettings:
+    settings.setdefault("handle_prefix", b"H:test")
+    settings.setdefault("admin_allow", EVERYBODY)
+    settings.setdefault("grab_patience_s", 0.0)  # the clock stands still
+    return BrokerSettings(**settings)
 
 
 @pytest.fixture
 def batch_store() -> BatchStore:
     """A durable store that commits when the test says so."""
     return BatchStore()
+
+
+@pytest.fixture
+def durable(batch_store: BatchStore) -> DurableBroker:
+    """A broker over `batch_store`, with default settings otherwise."""
+    return DurableBroker(_broker_settings(), batch_store)
 
 
 @pytest.fixture

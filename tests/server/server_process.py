@@ -1,8 +1,7 @@
-"""Real server processes, and raw TCP peers of them."""
+"""Real server processes, and connections to them."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import select
@@ -12,71 +11,7 @@ import subprocess
 import sys
 import time
 
-from gearman_client.packet import (
-    RESPONSE_MAGIC,
-    PacketParser,
-    PacketType,
-    encode_request,
-)
-
-DEADLINE_S = 20.0
-
-Received = tuple[int, bytes]
-
-
-class WirePeer:
-    """A raw TCP connection to a server: bytes out, packets in."""
-
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S)
-        self._parser = PacketParser(RESPONSE_MAGIC)
-        self._packets: list[Received] = []
-
-    def send(self, packet_type: int, *arguments: bytes) -> None:
-        self.socket.sendall(encode_request(packet_type, *arguments))
-
-    def receive(self) -> Received:
-        """The next packet."""
-        while not self._packets:
-            data = self.socket.recv(65536)
-            if not data:
-                raise ConnectionResetError("the server closed the connection")
-            self._packets += self._parser.feed(data)
-            assert self._parser.violation is None
-        return self._packets.pop(0)
-
-    def ask(self, packet_type: int, *arguments: bytes) -> Received:
-        self.send(packet_type, *arguments)
-        return self.receive()
-
-    def text(self, line: bytes) -> bytes:
-        """The answer to a text command: up to the line `.` of a table, or one line."""
-        self.socket.sendall(line + b"\n")
-        words = line.split(b" ")
-        is_table = words[0] in (b"status", b"workers", b"prioritystatus", b"show", b"policies")
-        is_table = is_table or (words[0] in (b"dead", b"jobs") and words[1] in (b"list", b"show"))
-        answer = b""
-        while not (answer == b".\n" or answer.endswith(b"\n.\n") if is_table else answer.endswith(b"\n")):
-            data = self.socket.recv(65536)
-            if not data:
-                break
-            answer += data
-        return answer
-
-    def read_to_end(self) -> bytes:
-        """Everything until the server closes."""
-        data = b""
-        with contextlib.suppress(ConnectionResetError):
-            while chunk := self.socket.recv(65536):
-                data += chunk
-        return data
-
-    def sync(self) -> None:
-        """Return when the server has carried out all that was sent before."""
-        assert self.ask(PacketType.ECHO_REQ, b"sync") == (PacketType.ECHO_RES, b"sync")
-
-    def close(self) -> None:
-        self.socket.close()
+from .stream_peer import DEADLINE_S, StreamPeer
 
 
 class ServerProcess:
@@ -101,7 +36,7 @@ class ServerProcess:
             raise RuntimeError(f"the server did not start: {self.process.communicate(timeout=DEADLINE_S)[1]!r}")
         self.announced = json.loads(line)
         self.port = int(self.announced["listening"][0].rpartition(":")[2])
-        self._peers: list[WirePeer] = []
+        self._peers: list[StreamPeer] = []
         self._log = ""
         #: Lines of the log that were not what was waited for.
         self.passed: list[str] = []
@@ -110,18 +45,21 @@ class ServerProcess:
     def pid(self) -> int:
         return self.process.pid
 
-    def peer(self) -> WirePeer:
-        peer = WirePeer(self.port)
+    def peer(self) -> StreamPeer:
+        peer = self._connected()
         self._peers.append(peer)
         return peer
 
     def text(self, line: bytes) -> bytes:
         """A text command on a connection of its own."""
-        peer = WirePeer(self.port)
+        peer = self._connected()
         try:
             return peer.text(line)
         finally:
             peer.close()
+
+    def _connected(self) -> StreamPeer:
+        return StreamPeer(socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S))
 
     def wait_for_log(self, text: str) -> str:
         """The first line of the log, from the last one returned on, that contains `text`."""

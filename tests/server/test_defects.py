@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import signal
 import struct
+from collections.abc import Callable
 
 import psutil
 import pytest
 
 from gearman_client.packet import PacketType, encode_request
 
+from .broker_harness import BrokerHarness, Peer
+from .server_process import ServerProcess
+
 NOOP = [(PacketType.NOOP, b"")]
 LATE = [(PacketType.ERROR, b"JOB_NOT_FOUND\0Job given in work result not found")]
 MIB = 1 << 20
 
 
-def status_of(peer, handle):
+def status_of(peer: Peer, handle: bytes) -> list[bytes]:
     """Known, running, numerator and denominator."""
     [(packet_type, body)] = peer.ask(PacketType.GET_STATUS, handle)
     assert packet_type == PacketType.STATUS_RES
@@ -29,7 +33,9 @@ def status_of(peer, handle):
 
 @pytest.mark.parametrize("packet_type", [2**31, 2**31 + 7, 2**32 - 1])
 @pytest.mark.parametrize("magic", [b"\0REQ", b"\0RES"])
-def test_01_a_packet_type_from_2_to_the_31_up_costs_its_own_connection_only(server, magic, packet_type):
+def test_01_a_packet_type_from_2_to_the_31_up_costs_its_own_connection_only(
+    server: ServerProcess, magic: bytes, packet_type: int
+) -> None:
     client, villain = server.peer(), server.peer()
     villain.socket.sendall(magic + struct.pack(">II", packet_type, 0))
     villain.read_to_end()
@@ -37,7 +43,7 @@ def test_01_a_packet_type_from_2_to_the_31_up_costs_its_own_connection_only(serv
 
 
 @pytest.mark.parametrize("digits", [b"9" * 18, b"9" * 20, b"9" * 5000, b"18446744073709551616"])
-def test_02_a_timeout_that_overflows_is_a_very_long_one(broker, digits):
+def test_02_a_timeout_that_overflows_is_a_very_long_one(broker: BrokerHarness, digits: bytes) -> None:
     worker = broker.peer()
     assert worker.ask(PacketType.CAN_DO_TIMEOUT, b"f", digits) == []
     handle = broker.peer().submit(b"f")
@@ -46,7 +52,7 @@ def test_02_a_timeout_that_overflows_is_a_very_long_one(broker, digits):
     assert broker.status(b"f") == (1, 1, 1)
 
 
-def test_03_arguments_are_looked_for_inside_their_own_packet(server):
+def test_03_arguments_are_looked_for_inside_their_own_packet(server: ServerProcess) -> None:
     client, villain = server.peer(), server.peer()
     short = encode_request(PacketType.SUBMIT_JOB_BG, b"f", b"only two")
     whole = encode_request(PacketType.SUBMIT_JOB_BG, b"g", b"", b"not swallowed, and not carried out either")
@@ -59,7 +65,7 @@ def test_03_arguments_are_looked_for_inside_their_own_packet(server):
     assert client.text(b"status") == b".\n"
 
 
-def test_04_the_timer_of_a_job_ends_with_the_job(broker):
+def test_04_the_timer_of_a_job_ends_with_the_job(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.peer()
     worker.send(PacketType.CAN_DO_TIMEOUT, b"f", b"1000")
     first = client.submit(b"f", kind="SUBMIT_JOB_BG")
@@ -71,7 +77,7 @@ def test_04_the_timer_of_a_job_ends_with_the_job(broker):
     assert [worker.grab(), worker.grab()] == [second, None]
 
 
-def test_05_every_job_of_a_connection_has_a_timer_of_its_own(broker):
+def test_05_every_job_of_a_connection_has_a_timer_of_its_own(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.peer()
     worker.send(PacketType.CAN_DO_TIMEOUT, b"f", b"2000")
     worker.send(PacketType.CAN_DO_TIMEOUT, b"g", b"9000")
@@ -85,7 +91,9 @@ def test_05_every_job_of_a_connection_has_a_timer_of_its_own(broker):
 
 
 @pytest.mark.parametrize("kinds", [("SUBMIT_JOB_BG", "SUBMIT_JOB"), ("SUBMIT_JOB", "SUBMIT_JOB_BG")])
-def test_06_a_background_job_outlives_the_foreground_clients_that_joined_it(broker, kinds):
+def test_06_a_background_job_outlives_the_foreground_clients_that_joined_it(
+    broker: BrokerHarness, kinds: tuple[str, str]
+) -> None:
     clients = [broker.peer() for _ in kinds]
     handles = {client.submit(b"f", unique=b"u", kind=kind) for client, kind in zip(clients, kinds, strict=True)}
     for client in clients:
@@ -93,7 +101,7 @@ def test_06_a_background_job_outlives_the_foreground_clients_that_joined_it(brok
     assert {broker.worker(b"f").grab()} == handles
 
 
-def test_07_who_submits_an_abandoned_job_again_gets_an_answer(broker):
+def test_07_who_submits_an_abandoned_job_again_gets_an_answer(broker: BrokerHarness) -> None:
     gone, client, worker = broker.peer(), broker.peer(), broker.worker(b"f")
     gone.submit(b"f", unique=b"u")
     gone.leave()
@@ -103,7 +111,7 @@ def test_07_who_submits_an_abandoned_job_again_gets_an_answer(broker):
     assert client.take() == [(PacketType.WORK_COMPLETE, handle + b"\0r")]
 
 
-def test_08_who_did_not_ask_for_exceptions_gets_a_plain_failure_with_the_bare_handle(broker):
+def test_08_who_did_not_ask_for_exceptions_gets_a_plain_failure_with_the_bare_handle(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
     worker.grab()
@@ -111,7 +119,7 @@ def test_08_who_did_not_ask_for_exceptions_gets_a_plain_failure_with_the_bare_ha
     assert client.take() == [(PacketType.WORK_FAIL, handle)]
 
 
-def test_08_an_exception_after_the_end_of_the_job_is_refused(broker):
+def test_08_an_exception_after_the_end_of_the_job_is_refused(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
     worker.grab()
@@ -122,7 +130,7 @@ def test_08_an_exception_after_the_end_of_the_job_is_refused(broker):
     assert client.take() == [(PacketType.WORK_COMPLETE, handle + b"\0r")]
 
 
-def test_09_the_clients_of_a_cancelled_running_job_hear_of_its_end_once(broker):
+def test_09_the_clients_of_a_cancelled_running_job_hear_of_its_end_once(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f", unique=b"u")
     worker.grab()
@@ -135,7 +143,7 @@ def test_09_the_clients_of_a_cancelled_running_job_hear_of_its_end_once(broker):
     assert client.submit(b"f", unique=b"u") != handle
 
 
-def test_10_dropping_a_function_fails_what_waits_for_it(broker):
+def test_10_dropping_a_function_fails_what_waits_for_it(broker: BrokerHarness) -> None:
     client = broker.peer()
     handle = client.submit(b"f", unique=b"u")
     operator = broker.peer()
@@ -146,7 +154,7 @@ def test_10_dropping_a_function_fails_what_waits_for_it(broker):
     assert broker.worker(b"f").grab() is None
 
 
-def test_11_create_function_takes_the_name_as_it_is_and_no_empty_one(broker):
+def test_11_create_function_takes_the_name_as_it_is_and_no_empty_one(broker: BrokerHarness) -> None:
     operator = broker.peer()
     assert operator.text(b"create function abcdef") == b"OK\r\n"
     assert operator.text(b"create function a") == b"OK\r\n"
@@ -154,7 +162,7 @@ def test_11_create_function_takes_the_name_as_it_is_and_no_empty_one(broker):
     assert operator.text(b"status") == b"abcdef\t0\t0\t0\na\t0\t0\t0\n.\n"
 
 
-def test_12_priorities_hold_across_functions_and_none_of_them_starves(broker):
+def test_12_priorities_hold_across_functions_and_none_of_them_starves(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"a", b"b", b"c")
     client.ask(PacketType.SUBMIT_JOB_EPOCH, b"a", b"", b"%d" % (broker.unix_time + 60), b"a later")
     for name in (b"a", b"b", b"c"):
@@ -169,7 +177,7 @@ def test_12_priorities_hold_across_functions_and_none_of_them_starves(broker):
     assert given[7] == b"a low"
 
 
-def test_13_a_job_whose_time_has_come_wakes_a_sleeper_with_no_other_traffic(broker):
+def test_13_a_job_whose_time_has_come_wakes_a_sleeper_with_no_other_traffic(broker: BrokerHarness) -> None:
     worker = broker.worker(b"f")
     worker.send(PacketType.PRE_SLEEP)
     broker.peer().ask(PacketType.SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % (broker.unix_time + 5), b"w")
@@ -179,7 +187,7 @@ def test_13_a_job_whose_time_has_come_wakes_a_sleeper_with_no_other_traffic(brok
     assert worker.grab_workload() == b"w"
 
 
-def test_14_job_retries_0_gives_a_job_no_second_attempt(make_broker):
+def test_14_job_retries_0_gives_a_job_no_second_attempt(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(job_retries=0)
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
@@ -199,12 +207,14 @@ def test_14_job_retries_0_gives_a_job_no_second_attempt(make_broker):
         ("WORK_FAIL", (b"h" * 64,), PacketType.ERROR),
     ],
 )
-def test_15_a_request_with_something_too_long_in_it_is_answered(broker, packet, arguments, answer):
+def test_15_a_request_with_something_too_long_in_it_is_answered(
+    broker: BrokerHarness, packet: str, arguments: tuple[bytes, ...], answer: int
+) -> None:
     [(packet_type, _)] = broker.peer().ask(PacketType[packet], *arguments)
     assert packet_type == answer
 
 
-def test_15_a_progress_with_a_long_denominator_is_forwarded(broker):
+def test_15_a_progress_with_a_long_denominator_is_forwarded(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
     worker.grab()
@@ -212,7 +222,7 @@ def test_15_a_progress_with_a_long_denominator_is_forwarded(broker):
     assert client.take() == [(PacketType.WORK_STATUS, handle + b"\0001\0" + b"1" * 40)]
 
 
-def test_16_unique_keys_of_64_bytes_are_kept_whole(broker):
+def test_16_unique_keys_of_64_bytes_are_kept_whole(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     keys = [b"u" * 63 + b"1", b"u" * 63 + b"2"]
     handles = [client.submit(b"f", unique=key) for key in keys]
@@ -221,14 +231,14 @@ def test_16_unique_keys_of_64_bytes_are_kept_whole(broker):
         assert worker.ask(PacketType.GRAB_JOB_UNIQ) == [(PacketType.JOB_ASSIGN_UNIQ, handle + b"\0f\0" + key + b"\0")]
 
 
-def test_16_the_unique_key_of_a_reduce_job_is_measured_too(broker):
+def test_16_the_unique_key_of_a_reduce_job_is_measured_too(broker: BrokerHarness) -> None:
     too_long = [(PacketType.ERROR, b"ARGUMENT_TOO_LARGE\0Unique value too large")]
     arguments = (b"f", b"u" * 65, b"sum", b"", b"w")
     assert broker.peer().ask(PacketType.SUBMIT_REDUCE_JOB, *arguments) == too_long
 
 
 @pytest.mark.parametrize("kind", ["SUBMIT_REDUCE_JOB", "SUBMIT_REDUCE_JOB_BACKGROUND"])
-def test_17_a_reduce_packet_with_the_documented_three_strings_is_a_job(server, kind):
+def test_17_a_reduce_packet_with_the_documented_three_strings_is_a_job(server: ServerProcess, kind: str) -> None:
     client, worker = server.peer(), server.peer()
     packet_type, handle = client.ask(PacketType[kind], b"f", b"u", b"sum", b"work")
     assert packet_type == PacketType.JOB_CREATED
@@ -237,7 +247,7 @@ def test_17_a_reduce_packet_with_the_documented_three_strings_is_a_job(server, k
     assert worker.ask(PacketType.GRAB_JOB_ALL) == (PacketType.JOB_ASSIGN_ALL, handle + b"\0f\0u\0sum\0work")
 
 
-def test_23_a_restarted_server_gives_no_handle_a_second_time(start_server):
+def test_23_a_restarted_server_gives_no_handle_a_second_time(start_server: Callable[..., ServerProcess]) -> None:
     handles = []
     for _ in range(2):
         server = start_server()
@@ -249,14 +259,14 @@ def test_23_a_restarted_server_gives_no_handle_a_second_time(start_server):
     assert numbers == sorted(set(numbers))
 
 
-def test_25_a_packet_has_a_largest_size(start_server):
+def test_25_a_packet_has_a_largest_size(start_server: Callable[..., ServerProcess]) -> None:
     peer = start_server("--max-packet-size", "100000").peer()
     peer.socket.sendall(b"\0REQ" + struct.pack(">II", PacketType.SUBMIT_JOB_BG, 2**32 - 1))
     assert peer.receive()[0] == PacketType.ERROR
     assert peer.read_to_end() == b""
 
 
-def test_25_announcing_a_big_packet_takes_no_memory(server):
+def test_25_announcing_a_big_packet_takes_no_memory(server: ServerProcess) -> None:
     peer = server.peer()
     peer.sync()
     before = psutil.Process(server.pid).memory_info().rss
@@ -265,7 +275,9 @@ def test_25_announcing_a_big_packet_takes_no_memory(server):
     assert psutil.Process(server.pid).memory_info().rss - before < 10 * MIB
 
 
-def test_25_the_memory_of_a_large_backlog_is_given_back(server, until):
+def test_25_the_memory_of_a_large_backlog_is_given_back(
+    server: ServerProcess, until: Callable[[Callable[[], bool]], None]
+) -> None:
     client, process = server.peer(), psutil.Process(server.pid)
     client.sync()
     before = process.memory_info().rss
@@ -279,7 +291,7 @@ def test_25_the_memory_of_a_large_backlog_is_given_back(server, until):
     until(lambda: process.memory_info().rss - before < 20 * MIB)
 
 
-def test_26_what_was_abandoned_or_cancelled_is_counted_no_more(broker):
+def test_26_what_was_abandoned_or_cancelled_is_counted_no_more(broker: BrokerHarness) -> None:
     client = broker.peer()
     keeper = broker.worker(b"f")
     keeper.text(b"maxqueue f 2")
@@ -294,7 +306,7 @@ def test_26_what_was_abandoned_or_cancelled_is_counted_no_more(broker):
     newcomer.submit(b"f")
 
 
-def test_27_a_worker_that_ignored_a_noop_is_woken_again_after_it_slept_again(broker):
+def test_27_a_worker_that_ignored_a_noop_is_woken_again_after_it_slept_again(broker: BrokerHarness) -> None:
     client, worker, other = broker.peer(), broker.worker(b"f"), broker.worker(b"f")
     worker.send(PacketType.PRE_SLEEP)
     client.submit(b"f")
@@ -305,7 +317,9 @@ def test_27_a_worker_that_ignored_a_noop_is_woken_again_after_it_slept_again(bro
     assert worker.take() == NOOP
 
 
-def test_28_a_graceful_end_refuses_new_jobs_and_waits_for_running_ones_only(start_server):
+def test_28_a_graceful_end_refuses_new_jobs_and_waits_for_running_ones_only(
+    start_server: Callable[..., ServerProcess],
+) -> None:
     server = start_server()
     client, worker = server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"f")
@@ -321,14 +335,16 @@ def test_28_a_graceful_end_refuses_new_jobs_and_waits_for_running_ones_only(star
     assert server.wait() == 0
 
 
-def test_31_registering_twice_counts_once(broker):
+def test_31_registering_twice_counts_once(broker: BrokerHarness) -> None:
     worker = broker.worker(b"f", b"f")
     worker.send(PacketType.CAN_DO_TIMEOUT, b"f", b"1000")
     assert broker.status(b"f") == (0, 0, 1)
     assert worker.text(b"workers").startswith(b"1 192.0.2.1 - : f\n")
 
 
-def test_32_only_administrators_change_things_and_shutdown_is_off_by_default(start_server):
+def test_32_only_administrators_change_things_and_shutdown_is_off_by_default(
+    start_server: Callable[..., ServerProcess],
+) -> None:
     server = start_server("--admin-allow", "192.0.2.0/24")
     for line in (b"create function f", b"drop function f", b"cancel job H:x:1", b"maxqueue f 1"):
         assert server.text(line).startswith(b"ERR NOT_ALLOWED ")
@@ -336,13 +352,13 @@ def test_32_only_administrators_change_things_and_shutdown_is_off_by_default(sta
     assert server.text(b"version").startswith(b"OK ")
 
 
-def test_33_maxqueue_without_numbers_reads_the_limits_back(broker):
+def test_33_maxqueue_without_numbers_reads_the_limits_back(broker: BrokerHarness) -> None:
     operator = broker.worker(b"f")
     operator.text(b"maxqueue f 5 3 2")
     assert operator.text(b"maxqueue f") == operator.text(b"maxqueue f") == b"f\t5\t3\t2\n.\n"
 
 
-def test_35_a_late_answer_costs_a_worker_one_error_and_its_next_job_follows(broker):
+def test_35_a_late_answer_costs_a_worker_one_error_and_its_next_job_follows(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.peer()
     worker.send(PacketType.CAN_DO_TIMEOUT, b"f", b"1000")
     handle = client.submit(b"f")
@@ -353,14 +369,14 @@ def test_35_a_late_answer_costs_a_worker_one_error_and_its_next_job_follows(brok
     assert worker.take() == [*LATE, (PacketType.JOB_ASSIGN, handle + b"\0f\0")]
 
 
-def test_38_a_foreground_job_is_not_run_once_its_client_has_left(broker):
+def test_38_a_foreground_job_is_not_run_once_its_client_has_left(broker: BrokerHarness) -> None:
     client = broker.peer()
     client.submit(b"f")
     client.leave()
     assert broker.worker(b"f").grab() is None
 
 
-def test_38_a_result_is_taken_from_the_worker_that_has_the_job_alone(broker):
+def test_38_a_result_is_taken_from_the_worker_that_has_the_job_alone(broker: BrokerHarness) -> None:
     client, worker, other = broker.peer(), broker.worker(b"f"), broker.worker(b"f")
     handle = client.submit(b"f")
     worker.grab()
@@ -369,7 +385,7 @@ def test_38_a_result_is_taken_from_the_worker_that_has_the_job_alone(broker):
     assert status_of(client, handle) == [b"1", b"1", b"0", b"0"]
 
 
-def test_38_a_sleeper_gets_one_noop_however_many_jobs_come(broker):
+def test_38_a_sleeper_gets_one_noop_however_many_jobs_come(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f", b"g")
     worker.send(PacketType.PRE_SLEEP)
     for name in (b"f", b"g", b"f"):
@@ -377,7 +393,7 @@ def test_38_a_sleeper_gets_one_noop_however_many_jobs_come(broker):
     assert worker.take() == NOOP
 
 
-def test_38_the_job_of_a_worker_that_dies_is_retried_not_final(broker):
+def test_38_the_job_of_a_worker_that_dies_is_retried_not_final(broker: BrokerHarness) -> None:
     client, worker, other = broker.peer(), broker.worker(b"f"), broker.worker(b"f")
     handle = client.submit(b"f")
     worker.grab()

@@ -68,7 +68,7 @@ def test_a_unix_socket_serves_beside_tcp_and_its_file_goes_with_the_server(start
     assert remote.ask(PacketType.GRAB_JOB) == (PacketType.JOB_ASSIGN, handle + b"\0f\0w")
     remote.send(PacketType.WORK_COMPLETE, handle, b"r")
     assert local.receive() == (PacketType.WORK_COMPLETE, handle + b"\0r")
-    assert b" unix - :" in local.table(b"workers")
+    assert b" unix - :" in local.text(b"workers")
     server.process.terminate()
     server.wait()
     assert not os.path.exists(path)

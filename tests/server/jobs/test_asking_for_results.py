@@ -6,11 +6,16 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from gearman_client import Client, JobException, JobFailed, ResultExpired, ResultNotKept, ResultUnknown, Timeout, Worker
 from gearman_client.packet import PacketType
+
+from ..server_process import ServerProcess
+from ..stream_peer import StreamPeer
 
 POLICIES = "functions:\n  f: {keep_result: 1h}\n  brief: {keep_result: 50ms}\n"
 #: By how much a job may start late.
@@ -18,7 +23,7 @@ EXACT_S = 0.05
 
 
 @pytest.fixture
-def keeping(start_server, tmp_path):
+def keeping(start_server: Callable[..., ServerProcess], tmp_path: Path) -> ServerProcess:
     """A server that keeps the results of `f`, for a moment those of `brief`, and none of others."""
     path = tmp_path / "policies.yaml"
     path.write_text(POLICIES)
@@ -26,14 +31,14 @@ def keeping(start_server, tmp_path):
 
 
 @pytest.fixture
-def client(keeping):
+def client(keeping: ServerProcess) -> Iterator[Client]:
     """Its client, which waits for ten seconds."""
     with Client(f"127.0.0.1:{keeping.port}", timeout_s=10) as client:
         yield client
 
 
 @pytest.fixture
-def worker(keeping):
+def worker(keeping: ServerProcess) -> StreamPeer:
     """A raw worker for all functions."""
     peer = keeping.peer()
     for function in (b"f", b"brief", b"plain"):
@@ -42,21 +47,21 @@ def worker(keeping):
     return peer
 
 
-def grab(worker):
+def grab(worker: StreamPeer) -> bytes:
     packet_type, body = worker.ask(PacketType.GRAB_JOB)
     assert packet_type == PacketType.JOB_ASSIGN
     return body.split(b"\0")[0]
 
 
-def command(server, *arguments):
+def command(server: ServerProcess, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "gearman_client.commands.gearman", "-p", str(server.port), *arguments]
 
 
-def run(server, *arguments):
+def run(server: ServerProcess, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command(server, *arguments), capture_output=True, timeout=20, check=False)
 
 
-def test_a_result_that_is_there_comes_at_once_with_what_was_said_on_the_way(client, worker):
+def test_a_result_that_is_there_comes_at_once_with_what_was_said_on_the_way(client: Client, worker: StreamPeer) -> None:
     handle = client.submit_background("f", b"w")
     name = grab(worker)
     worker.send(PacketType.WORK_DATA, name, b"part")
@@ -64,7 +69,7 @@ def test_a_result_that_is_there_comes_at_once_with_what_was_said_on_the_way(clie
     worker.send(PacketType.WORK_STATUS, name, b"3", b"4")
     worker.send(PacketType.WORK_COMPLETE, name, b"done\0\0")
     worker.sync()
-    heard = []
+    heard: list[object] = []
     result = client.result(
         str(handle),
         timeout_s=0,
@@ -78,12 +83,12 @@ def test_a_result_that_is_there_comes_at_once_with_what_was_said_on_the_way(clie
     assert client.echo(b"still in step") == b"still in step"
 
 
-def test_a_client_waits_for_the_result_and_hears_of_progress_once(client, worker):
+def test_a_client_waits_for_the_result_and_hears_of_progress_once(client: Client, worker: StreamPeer) -> None:
     handle = client.submit_background("f", b"w")
     name = grab(worker)
-    heard = []
+    heard: list[object] = []
 
-    def report(done, of):
+    def report(done: int, of: int) -> None:
         heard.append((done, of))
         if done == 1:
             worker.send(PacketType.WORK_STATUS, name, b"2", b"2")
@@ -94,7 +99,7 @@ def test_a_client_waits_for_the_result_and_hears_of_progress_once(client, worker
     assert heard == [(1, 2), (2, 2)]
 
 
-def test_a_wait_that_was_too_short_leaves_the_connection_in_step(client, worker):
+def test_a_wait_that_was_too_short_leaves_the_connection_in_step(client: Client, worker: StreamPeer) -> None:
     handle = client.submit_background("f", b"w")
     for timeout_s in (0, 0.05):
         with pytest.raises(Timeout, match="it is waiting"):
@@ -103,7 +108,7 @@ def test_a_wait_that_was_too_short_leaves_the_connection_in_step(client, worker)
     assert client.result(handle) == b"done"
 
 
-def test_each_way_to_have_no_result_is_an_error_of_its_own(client, worker):
+def test_each_way_to_have_no_result_is_an_error_of_its_own(client: Client, worker: StreamPeer) -> None:
     with pytest.raises(ResultUnknown, match="there was no such job") as unknown:
         client.result("H:nowhere:1")
     assert not isinstance(unknown.value, ResultExpired)
@@ -121,12 +126,14 @@ def test_each_way_to_have_no_result_is_an_error_of_its_own(client, worker):
         client.result(raised)
 
 
-def test_a_result_is_gone_when_its_time_is_over(client, worker, until):
+def test_a_result_is_gone_when_its_time_is_over(
+    client: Client, worker: StreamPeer, until: Callable[[Callable[[], bool]], None]
+) -> None:
     handle = client.submit_background("brief", b"w")
     worker.send(PacketType.WORK_COMPLETE, grab(worker), b"done")
     worker.sync()
 
-    def is_gone():
+    def is_gone() -> bool:
         try:
             client.result(handle, timeout_s=0)
         except ResultExpired as expired:
@@ -136,7 +143,9 @@ def test_a_result_is_gone_when_its_time_is_over(client, worker, until):
     until(is_gone)
 
 
-def test_the_option_bounds_what_is_kept_of_a_jobs_data(start_server, tmp_path):
+def test_the_option_bounds_what_is_kept_of_a_jobs_data(
+    start_server: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
     (tmp_path / "policies.yaml").write_text(POLICIES)
     server = start_server("--policies", str(tmp_path / "policies.yaml"), "--result-data", "100")
     worker = server.peer()
@@ -148,12 +157,14 @@ def test_the_option_bounds_what_is_kept_of_a_jobs_data(start_server, tmp_path):
             worker.send(PacketType.WORK_DATA, name, b"%d" % number * 60)
         worker.send(PacketType.WORK_COMPLETE, name, b"done")
         worker.sync()
-        heard = []
+        heard: list[object] = []
         assert client.result(handle, timeout_s=10, on_data=heard.append) == b"done"
         assert heard == [b"0" * 60]
 
 
-def test_a_handle_from_elsewhere_is_looked_for_at_every_server(keeping, start_server, client, worker):
+def test_a_handle_from_elsewhere_is_looked_for_at_every_server(
+    keeping: ServerProcess, start_server: Callable[..., ServerProcess], client: Client, worker: StreamPeer
+) -> None:
     other = start_server()
     handle = client.submit_background("f", b"w")
     worker.send(PacketType.WORK_COMPLETE, grab(worker), b"done")
@@ -164,7 +175,9 @@ def test_a_handle_from_elsewhere_is_looked_for_at_every_server(keeping, start_se
             both.result("H:nowhere:1")
 
 
-def test_the_command_prints_a_result_as_that_of_a_foreground_job(keeping, client, worker):
+def test_the_command_prints_a_result_as_that_of_a_foreground_job(
+    keeping: ServerProcess, client: Client, worker: StreamPeer
+) -> None:
     handle = client.submit_background("f", b"w")
     name = grab(worker)
     worker.send(PacketType.WORK_DATA, name, b"part\n")
@@ -173,6 +186,7 @@ def test_the_command_prints_a_result_as_that_of_a_foreground_job(keeping, client
     early = run(keeping, "--result", handle, "-t", "0")
     assert (early.returncode, early.stderr.count(b"it is running")) == (1, 1)
     with subprocess.Popen(command(keeping, "--result", handle), stdout=subprocess.PIPE) as waiting:
+        assert waiting.stdout is not None
         assert waiting.stdout.readline() == b"part\n"
         assert waiting.stdout.readline() == b"50% Complete\n"
         worker.send(PacketType.WORK_COMPLETE, name, b"done")
@@ -183,7 +197,7 @@ def test_the_command_prints_a_result_as_that_of_a_foreground_job(keeping, client
     assert (usage.returncode, usage.stdout) == (1, b"")
 
 
-def test_a_delayed_job_starts_at_its_second(keeping, client):
+def test_a_delayed_job_starts_at_its_second(keeping: ServerProcess, client: Client) -> None:
     with Worker(f"127.0.0.1:{keeping.port}") as worker:
         worker.register("f")
         assert worker.grab(timeout_s=0.01) is None
@@ -193,9 +207,11 @@ def test_a_delayed_job_starts_at_its_second(keeping, client):
         assert due <= time.time() < due + EXACT_S
 
 
-def test_the_command_leaves_a_job_for_later_which_is_listed_and_cancelled(keeping):
+def test_the_command_leaves_a_job_for_later_which_is_listed_and_cancelled(keeping: ServerProcess) -> None:
     answer = run(keeping, "-b", "-v", "-f", "f", "--delay", "3600", "later")
-    handle = re.fullmatch(rb"Task created: (\S+)\n", answer.stdout)[1]
+    created = re.fullmatch(rb"Task created: (\S+)\n", answer.stdout)
+    assert created is not None
+    handle = created[1]
     assert keeping.text(b"jobs list state=delayed").startswith(handle + b"\tf\tdelayed\t")
     assert keeping.text(b"cancel job " + handle) == b"OK\r\n"
     assert keeping.text(b"jobs list") == b".\n"

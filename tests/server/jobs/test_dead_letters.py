@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from gearman_client.extensions import WORK_FAILURE
@@ -11,8 +13,13 @@ from gearman_server.jobs.dead_letters import DeadLetterBounds
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.text_commands.listings import MAX_LOOKS, PATIENCE_S
 
+from ..broker_harness import BatchStore, BrokerHarness, DurableBroker
+from ..server_process import ServerProcess
 
-def kill(broker, function=b"f", workload=b"w", unique=b"", error=b"boom"):
+
+def kill(
+    broker: BrokerHarness, function: bytes = b"f", workload: bytes = b"w", unique: bytes = b"", error: bytes = b"boom"
+) -> bytes:
     """A background job that fails; its handle."""
     handle = broker.peer().submit(function, workload, unique, "SUBMIT_JOB_BG")
     worker = broker.worker(function)
@@ -22,7 +29,7 @@ def kill(broker, function=b"f", workload=b"w", unique=b"", error=b"boom"):
     return handle
 
 
-def listed(broker, conditions=b""):
+def listed(broker: BrokerHarness, conditions: bytes = b"") -> list[bytes]:
     """The handles that `dead list` names, all pages together."""
     handles, after = [], b""
     operator = broker.peer()
@@ -36,7 +43,7 @@ def listed(broker, conditions=b""):
         after = b" after=" + cells[-1][1]
 
 
-def shown(broker, handle):
+def shown(broker: BrokerHarness, handle: bytes) -> dict[bytes, bytes]:
     """What `dead show` says, by name."""
     answer = broker.peer().text(b"dead show " + handle)
     assert answer.endswith(b"\n.\n")
@@ -46,7 +53,9 @@ def shown(broker, handle):
 # --- what is kept
 
 
-def test_a_background_job_that_failed_is_kept_with_all_that_is_known_of_it(make_broker):
+def test_a_background_job_that_failed_is_kept_with_all_that_is_known_of_it(
+    make_broker: Callable[..., BrokerHarness],
+) -> None:
     broker = make_broker()
     broker.broker.use_policies({b"mail": FunctionPolicy(retries=1, backoff_s=10, crash_retries=5)})
     broker.now = 5000.0
@@ -86,13 +95,13 @@ def test_a_background_job_that_failed_is_kept_with_all_that_is_known_of_it(make_
     }
 
 
-def test_what_text_prints_is_shown_as_it_is_and_nothing_else(broker):
+def test_what_text_prints_is_shown_as_it_is_and_nothing_else(broker: BrokerHarness) -> None:
     handle = kill(broker, workload="größer\\kleiner \x1b[31m \u202e".encode() + b"\xff")
     assert shown(broker, handle)[b"workload"].decode() == r"größer\x5ckleiner \x1b[31m \xe2\x80\xae\xff"
 
 
 @pytest.mark.parametrize("how", ["WORK_FAIL", "WORK_EXCEPTION", "fail job", "lost", "timeout", "rejected"])
-def test_however_it_failed_it_is_kept(make_broker, how):
+def test_however_it_failed_it_is_kept(make_broker: Callable[..., BrokerHarness], how: str) -> None:
     broker = make_broker()
     broker.broker.use_policies({b"f": FunctionPolicy(crash_retries=0, timeout_s=5, retries=0)})
     handle = broker.peer().submit(b"f", kind="SUBMIT_JOB_BG")
@@ -111,7 +120,7 @@ def test_however_it_failed_it_is_kept(make_broker, how):
     assert listed(broker) == [handle]
 
 
-def test_foreground_cancelled_abandoned_and_finished_jobs_are_not_kept(broker):
+def test_foreground_cancelled_abandoned_and_finished_jobs_are_not_kept(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     foreground = client.submit(b"f")
     worker.grab()
@@ -132,13 +141,13 @@ def test_foreground_cancelled_abandoned_and_finished_jobs_are_not_kept(broker):
 # --- bounds
 
 
-def test_the_oldest_go_when_there_are_too_many(make_broker):
+def test_the_oldest_go_when_there_are_too_many(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(dead_letters=DeadLetterBounds(max_count=3))
     handles = [kill(broker) for _ in range(5)]
     assert listed(broker) == handles[2:]
 
 
-def test_the_oldest_go_when_they_take_too_much(make_broker):
+def test_the_oldest_go_when_they_take_too_much(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(dead_letters=DeadLetterBounds(max_bytes=20_000))
     handles = [kill(broker, workload=b"w" * 4000) for _ in range(9)]
     assert listed(broker) == handles[-4:]
@@ -147,7 +156,7 @@ def test_the_oldest_go_when_they_take_too_much(make_broker):
     assert broker.broker.table.dead_letters.size_bytes <= 20_000
 
 
-def test_they_go_when_they_are_too_old(make_broker):
+def test_they_go_when_they_are_too_old(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(dead_letters=DeadLetterBounds(max_age_s=100))
     old = kill(broker)
     broker.advance(60)
@@ -161,13 +170,13 @@ def test_they_go_when_they_are_too_old(make_broker):
     assert broker.broker.next_due is None
 
 
-def test_with_a_count_of_zero_none_are_kept(make_broker):
+def test_with_a_count_of_zero_none_are_kept(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(dead_letters=DeadLetterBounds(max_count=0))
     kill(broker)
     assert listed(broker) == []
 
 
-def test_errors_and_tracebacks_are_cut(broker):
+def test_errors_and_tracebacks_are_cut(broker: BrokerHarness) -> None:
     handle = kill(broker, error=b"e" * 100_000)
     fields = shown(broker, handle)
     assert len(fields[b"error"]) == 4096
@@ -177,7 +186,7 @@ def test_errors_and_tracebacks_are_cut(broker):
 # --- lists
 
 
-def test_a_list_comes_by_function_and_age(broker):
+def test_a_list_comes_by_function_and_age(broker: BrokerHarness) -> None:
     first = kill(broker, b"f")
     broker.advance(100)
     second, third = kill(broker, b"a b"), kill(broker, b"f")
@@ -187,7 +196,7 @@ def test_a_list_comes_by_function_and_age(broker):
     assert listed(broker, b"function=f older=101") == []
 
 
-def test_a_long_list_comes_in_pages_that_bear_changes(broker):
+def test_a_long_list_comes_in_pages_that_bear_changes(broker: BrokerHarness) -> None:
     handles = [kill(broker) for _ in range(25)]
     operator = broker.peer()
     rows = operator.text(b"dead list limit=10").split(b"\n")[:-2]
@@ -199,7 +208,7 @@ def test_a_long_list_comes_in_pages_that_bear_changes(broker):
     assert [row.split(b"\t")[0] for row in rows] == handles[12:]
 
 
-def test_a_cursor_is_good_for_a_while(broker):
+def test_a_cursor_is_good_for_a_while(broker: BrokerHarness) -> None:
     for _ in range(3):
         kill(broker)
     operator = broker.peer()
@@ -209,7 +218,7 @@ def test_a_cursor_is_good_for_a_while(broker):
     assert operator.text(b"dead list after=1.x").startswith(b"ERR UNKNOWN_CURSOR ")
 
 
-def test_of_begun_lists_a_few_are_kept(broker):
+def test_of_begun_lists_a_few_are_kept(broker: BrokerHarness) -> None:
     for _ in range(3):
         kill(broker)
     operator = broker.peer()
@@ -218,7 +227,7 @@ def test_of_begun_lists_a_few_are_kept(broker):
     assert operator.text(b"dead list after=" + cursors[4]).count(b"\n") == 3
 
 
-def test_a_page_looks_at_so_many_and_may_be_empty(broker):
+def test_a_page_looks_at_so_many_and_may_be_empty(broker: BrokerHarness) -> None:
     for number in range(MAX_LOOKS + 10):
         kill(broker, b"f" if number else b"g")
     answer = broker.peer().text(b"dead list function=h")
@@ -230,7 +239,9 @@ def test_a_page_looks_at_so_many_and_may_be_empty(broker):
 # --- trying again
 
 
-def test_a_dead_job_is_tried_again_under_its_handle_as_if_for_the_first_time(make_broker):
+def test_a_dead_job_is_tried_again_under_its_handle_as_if_for_the_first_time(
+    make_broker: Callable[..., BrokerHarness],
+) -> None:
     broker = make_broker()
     broker.broker.use_policies({b"f": FunctionPolicy(retries=1, backoff_s=0)})
     client, worker = broker.peer(), broker.worker(b"f")
@@ -252,7 +263,7 @@ def test_a_dead_job_is_tried_again_under_its_handle_as_if_for_the_first_time(mak
     assert listed(broker) == [handle]
 
 
-def test_one_whose_unique_key_another_job_has_stays(broker):
+def test_one_whose_unique_key_another_job_has_stays(broker: BrokerHarness) -> None:
     handle = kill(broker, unique=b"u")
     other = broker.peer().submit(b"f", unique=b"u")
     assert broker.peer().text(b"dead retry " + handle) == b"OK 0\n"
@@ -262,7 +273,7 @@ def test_one_whose_unique_key_another_job_has_stays(broker):
 
 
 @pytest.mark.parametrize("command", [b"retry", b"drop"])
-def test_many_are_chosen_by_function_by_age_or_all(broker, command):
+def test_many_are_chosen_by_function_by_age_or_all(broker: BrokerHarness, command: bytes) -> None:
     old = [kill(broker, b"f"), kill(broker, b"g")]
     broker.advance(100)
     young = [kill(broker, b"f"), kill(broker, b"g")]
@@ -275,7 +286,7 @@ def test_many_are_chosen_by_function_by_age_or_all(broker, command):
     assert sum(broker.status(name)[0] for name in (b"f", b"g")) == (4 if command == b"retry" else 0)
 
 
-def test_very_many_are_changed_a_few_at_a_time_and_the_answer_follows(broker):
+def test_very_many_are_changed_a_few_at_a_time_and_the_answer_follows(broker: BrokerHarness) -> None:
     for _ in range(1200):
         kill(broker)
     operator, other = broker.peer(), broker.peer()
@@ -289,7 +300,7 @@ def test_very_many_are_changed_a_few_at_a_time_and_the_answer_follows(broker):
     assert broker.status(b"f")[0] == 1200
 
 
-def test_who_leaves_before_the_answer_misses_nothing_but_that(broker):
+def test_who_leaves_before_the_answer_misses_nothing_but_that(broker: BrokerHarness) -> None:
     for _ in range(1200):
         kill(broker)
     operator = broker.peer()
@@ -305,7 +316,7 @@ def test_who_leaves_before_the_answer_misses_nothing_but_that(broker):
 
 
 @pytest.mark.parametrize("command", [b"retry", b"drop"])
-def test_only_administrators_change_something(make_broker, command):
+def test_only_administrators_change_something(make_broker: Callable[..., BrokerHarness], command: bytes) -> None:
     broker = make_broker(admin_allow=THIS_MACHINE)
     handle = kill(broker)
     assert broker.peer().text(b"dead " + command + b" " + handle).startswith(b"ERR NOT_ALLOWED ")
@@ -329,34 +340,21 @@ def test_only_administrators_change_something(make_broker, command):
         (b"dead drop limit=3", b"INVALID_ARGUMENTS"),
     ],
 )
-def test_mistakes_are_named(broker, line, code):
+def test_mistakes_are_named(broker: BrokerHarness, line: bytes, code: bytes) -> None:
     answer = broker.peer().text(line)
     assert answer.startswith(b"ERR " + code + b" ")
     assert answer.endswith(b"\r\n")
     assert b" " not in answer.removeprefix(b"ERR " + code + b" ")
 
 
-def test_handles_that_are_not_there_count_for_nothing(broker):
+def test_handles_that_are_not_there_count_for_nothing(broker: BrokerHarness) -> None:
     assert broker.peer().text(b"dead drop H:x:1 H:x:2 H:x:3 H:x:4") == b"OK 0\n"
 
 
 # --- durable
 
 
-@pytest.fixture
-def durable(make_broker, batch_store):
-    """A broker with a durable store that commits at the word of the test."""
-    broker = make_broker(store=batch_store)
-
-    def commit():
-        batch_store.start_commit()
-        broker.broker.inserts_written(batch_store.write())
-
-    broker.commit = commit
-    return broker
-
-
-def kill_durably(durable):
+def kill_durably(durable: DurableBroker) -> bytes:
     client, worker = durable.peer(), durable.worker(b"f")
     client.send(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
     durable.commit()
@@ -366,7 +364,7 @@ def kill_durably(durable):
     return handle
 
 
-def test_the_store_is_told_of_every_letter(durable, batch_store):
+def test_the_store_is_told_of_every_letter(durable: DurableBroker, batch_store: BatchStore) -> None:
     handle = kill_durably(durable)
     assert list(batch_store.letters) == [handle]
     durable.commit()
@@ -377,7 +375,9 @@ def test_the_store_is_told_of_every_letter(durable, batch_store):
     assert list(batch_store.rows) == [handle]
 
 
-def test_a_dead_job_that_can_not_be_stored_again_is_a_letter_again(durable, batch_store):
+def test_a_dead_job_that_can_not_be_stored_again_is_a_letter_again(
+    durable: DurableBroker, batch_store: BatchStore
+) -> None:
     handle = kill_durably(durable)
     durable.commit()
     durable.peer().text(b"dead retry " + handle)
@@ -389,7 +389,9 @@ def test_a_dead_job_that_can_not_be_stored_again_is_a_letter_again(durable, batc
     assert durable.status(b"f") == (0, 0, 1)
 
 
-def test_the_letter_of_a_job_that_runs_though_it_could_not_be_stored_again_is_kept(durable, batch_store):
+def test_the_letter_of_a_job_that_runs_though_it_could_not_be_stored_again_is_kept(
+    durable: DurableBroker, batch_store: BatchStore
+) -> None:
     handle = kill_durably(durable)
     durable.commit()
     durable.peer().text(b"dead retry " + handle)
@@ -403,14 +405,14 @@ def test_the_letter_of_a_job_that_runs_though_it_could_not_be_stored_again_is_ke
     assert worker.ask(PacketType.WORK_COMPLETE, handle, b"r") == []
 
 
-def test_nothing_is_tried_again_while_the_store_is_in_trouble(durable):
+def test_nothing_is_tried_again_while_the_store_is_in_trouble(durable: DurableBroker) -> None:
     handle = kill_durably(durable)
     durable.broker.store_troubled("no space left")
     assert durable.peer().text(b"dead retry " + handle).startswith(b"ERR QUEUE_ERROR ")
     assert listed(durable) == [handle]
 
 
-def test_letters_of_an_earlier_run_come_back(make_broker):
+def test_letters_of_an_earlier_run_come_back(make_broker: Callable[..., BrokerHarness]) -> None:
     earlier, later = make_broker(), make_broker(dead_letters=DeadLetterBounds(max_count=2))
     letters = []
     for _ in range(3):
@@ -424,7 +426,7 @@ def test_letters_of_an_earlier_run_come_back(make_broker):
 # --- the running server
 
 
-def test_the_options_bound_what_a_server_keeps(start_server):
+def test_the_options_bound_what_a_server_keeps(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("--dead-letters", "1", "--dead-letters-size", "10000", "--dead-letters-age", "3600", "-vvv")
     client, worker = server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"f")

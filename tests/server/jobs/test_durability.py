@@ -7,41 +7,18 @@ import pytest
 from gearman_client.packet import PacketType
 from gearman_server.jobs.session import Identity, Session, WithheldReply
 
+from ..broker_harness import DurableBroker, Peer
+
 CREATED = PacketType.JOB_CREATED
 COMPLETE = PacketType.WORK_COMPLETE
 NOT_STORED = (PacketType.ERROR, b"QUEUE_ERROR\0The job could not be stored")
 
 
-class DurableBroker:
-    """A broker over a BatchStore."""
-
-    def __init__(self, make_broker, batch_store) -> None:
-        self.store = batch_store
-        self.harness = make_broker(store=self.store)
-        self.peer = self.harness.peer
-        self.worker = self.harness.worker
-        self.status = self.harness.status
-
-    def commit(self) -> None:
-        self.store.start_commit()
-        self.harness.broker.inserts_written(self.store.write())
-
-    def fail(self) -> None:
-        self.store.start_commit()
-        failed, self.store.in_flight = self.store.in_flight, []
-        self.harness.broker.inserts_failed(failed)
-
-
-@pytest.fixture
-def durable(make_broker, batch_store):
-    return DurableBroker(make_broker, batch_store)
-
-
-def submit_background(peer, unique=b"", workload=b"w"):
+def submit_background(peer: Peer, unique: bytes = b"", workload: bytes = b"w") -> list[tuple[int, bytes]]:
     return peer.ask(PacketType.SUBMIT_JOB_BG, b"f", unique, workload)
 
 
-def test_a_background_submission_is_answered_after_its_commit_but_runs_at_once(durable):
+def test_a_background_submission_is_answered_after_its_commit_but_runs_at_once(durable: DurableBroker) -> None:
     client, worker = durable.peer(), durable.worker(b"f")
     worker.send(PacketType.PRE_SLEEP)
     assert submit_background(client) == []
@@ -50,16 +27,18 @@ def test_a_background_submission_is_answered_after_its_commit_but_runs_at_once(d
     durable.commit()
     assert client.take() == [(CREATED, b"H:test:1")]
     assert durable.store.rows == {b"H:test:1": b"w"}
-    assert durable.harness.broker.touched == {client.session, worker.session}
+    assert durable.broker.touched == {client.session, worker.session}
 
 
-def test_a_foreground_submission_waits_for_nothing(durable):
+def test_a_foreground_submission_waits_for_nothing(durable: DurableBroker) -> None:
     client = durable.peer()
     assert client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"") == [(CREATED, b"H:test:1")]
     assert durable.store.batch == []
 
 
-def test_whatever_comes_behind_a_withheld_reply_on_its_connection_waits_and_keeps_its_order(durable):
+def test_whatever_comes_behind_a_withheld_reply_on_its_connection_waits_and_keeps_its_order(
+    durable: DurableBroker,
+) -> None:
     client, other = durable.peer(), durable.peer()
     client.submit(b"f", kind="SUBMIT_JOB")
     submit_background(client)
@@ -69,7 +48,7 @@ def test_whatever_comes_behind_a_withheld_reply_on_its_connection_waits_and_keep
     assert client.ask(PacketType.ECHO_REQ, b"2") == []
     assert client.text(b"version") == b""
     assert other.ask(PacketType.ECHO_REQ, b"not held up") == [(PacketType.ECHO_RES, b"not held up")]
-    durable.harness.broker.inserts_written(durable.store.write())
+    durable.broker.inserts_written(durable.store.write())
     assert client.take() == [(CREATED, b"H:test:2"), (PacketType.ECHO_RES, b"1")]
     durable.commit()
     assert client.session.out[:3] == [
@@ -82,42 +61,42 @@ def test_whatever_comes_behind_a_withheld_reply_on_its_connection_waits_and_keep
     assert client.session.withheld_bytes == 0
 
 
-def test_a_job_that_ends_before_its_insert_is_never_written_and_acknowledged_without_it(durable):
+def test_a_job_that_ends_before_its_insert_is_never_written_and_acknowledged_without_it(durable: DurableBroker) -> None:
     client, worker = durable.peer(), durable.worker(b"f")
     submit_background(client)
-    worker.send(COMPLETE, worker.grab(), b"r")
+    worker.send(COMPLETE, worker.grab_handle(), b"r")
     assert client.take() == [(CREATED, b"H:test:1")]
     durable.commit()
     assert client.take() == []
     assert durable.store.rows == {}
 
 
-def test_a_job_that_ends_while_its_insert_is_being_written_leaves_no_row(durable):
+def test_a_job_that_ends_while_its_insert_is_being_written_leaves_no_row(durable: DurableBroker) -> None:
     client, worker = durable.peer(), durable.worker(b"f")
     submit_background(client)
     durable.store.start_commit()
-    worker.send(COMPLETE, worker.grab(), b"r")
+    worker.send(COMPLETE, worker.grab_handle(), b"r")
     assert client.take() == [(CREATED, b"H:test:1")]
-    durable.harness.broker.inserts_written(durable.store.write())
+    durable.broker.inserts_written(durable.store.write())
     assert client.take() == []
     assert durable.store.rows == {}
 
 
-def test_the_end_of_a_stored_job_deletes_its_row(durable):
+def test_the_end_of_a_stored_job_deletes_its_row(durable: DurableBroker) -> None:
     client, worker = durable.peer(), durable.worker(b"f")
     submit_background(client)
     durable.commit()
-    worker.send(COMPLETE, worker.grab(), b"r")
+    worker.send(COMPLETE, worker.grab_handle(), b"r")
     durable.commit()
     assert durable.store.rows == {}
 
 
-def test_job_created_precedes_the_jobs_results_on_a_connection(durable):
+def test_job_created_precedes_the_jobs_results_on_a_connection(durable: DurableBroker) -> None:
     # The client asks in the background, then once more in the foreground: both on one connection.
     client, worker = durable.peer(), durable.worker(b"f")
     submit_background(client, b"u")
     assert client.ask(PacketType.SUBMIT_JOB, b"f", b"u", b"w") == []
-    handle = worker.grab()
+    handle = worker.grab_handle()
     worker.send(PacketType.WORK_DATA, handle, b"d")
     assert client.take() == []
     worker.send(COMPLETE, handle, b"r")
@@ -129,11 +108,11 @@ def test_job_created_precedes_the_jobs_results_on_a_connection(durable):
     ]
 
 
-def test_a_later_job_that_ends_early_still_waits_for_the_reply_before_it(durable):
+def test_a_later_job_that_ends_early_still_waits_for_the_reply_before_it(durable: DurableBroker) -> None:
     client, worker = durable.peer(), durable.worker(b"f", b"g")
     submit_background(client)
     client.send(PacketType.SUBMIT_JOB_HIGH_BG, b"f", b"", b"second")
-    second = worker.grab()
+    second = worker.grab_handle()
     assert second == b"H:test:2"
     worker.send(COMPLETE, second, b"r")
     assert client.take() == []
@@ -141,7 +120,9 @@ def test_a_later_job_that_ends_early_still_waits_for_the_reply_before_it(durable
     assert client.take() == [(CREATED, b"H:test:1"), (CREATED, b"H:test:2")]
 
 
-def test_a_failed_insert_answers_queue_error_in_place_of_job_created_and_removes_the_job(durable):
+def test_a_failed_insert_answers_queue_error_in_place_of_job_created_and_removes_the_job(
+    durable: DurableBroker,
+) -> None:
     client, worker = durable.peer(), durable.worker(b"f")
     submit_background(client)
     client.send(PacketType.ECHO_REQ, b"behind")
@@ -152,10 +133,10 @@ def test_a_failed_insert_answers_queue_error_in_place_of_job_created_and_removes
     assert durable.store.rows == {}
 
 
-def test_a_failed_insert_of_a_running_job_tells_the_submitter_and_lets_the_job_go_on(durable):
+def test_a_failed_insert_of_a_running_job_tells_the_submitter_and_lets_the_job_go_on(durable: DurableBroker) -> None:
     client, worker = durable.peer(), durable.worker(b"f")
     submit_background(client)
-    handle = worker.grab()
+    handle = worker.grab_handle()
     durable.fail()
     assert client.take() == [NOT_STORED]
     assert worker.ask(COMPLETE, handle, b"r") == []
@@ -164,7 +145,7 @@ def test_a_failed_insert_of_a_running_job_tells_the_submitter_and_lets_the_job_g
     assert durable.status(b"f") == (0, 0, 1)
 
 
-def test_a_failed_insert_leaves_the_job_to_the_foreground_clients_who_wait_for_it(durable):
+def test_a_failed_insert_leaves_the_job_to_the_foreground_clients_who_wait_for_it(durable: DurableBroker) -> None:
     client, waiting, worker = durable.peer(), durable.peer(), durable.worker(b"f")
     submit_background(client, b"u")
     handle = waiting.submit(b"f", unique=b"u")
@@ -176,7 +157,9 @@ def test_a_failed_insert_leaves_the_job_to_the_foreground_clients_who_wait_for_i
 
 
 @pytest.mark.parametrize("outcome", ["commit", "fail"])
-def test_background_submissions_that_coalesce_onto_a_job_being_inserted_share_its_outcome(durable, outcome):
+def test_background_submissions_that_coalesce_onto_a_job_being_inserted_share_its_outcome(
+    durable: DurableBroker, outcome: str
+) -> None:
     one, two = durable.peer(), durable.peer()
     submit_background(one, b"u")
     durable.store.start_commit()
@@ -188,7 +171,7 @@ def test_background_submissions_that_coalesce_onto_a_job_being_inserted_share_it
     assert one.take() == two.take() == expected
 
 
-def test_a_background_submission_onto_a_stored_job_is_answered_at_once(durable):
+def test_a_background_submission_onto_a_stored_job_is_answered_at_once(durable: DurableBroker) -> None:
     client = durable.peer()
     submit_background(client, b"u")
     durable.commit()
@@ -196,7 +179,9 @@ def test_a_background_submission_onto_a_stored_job_is_answered_at_once(durable):
     assert submit_background(client, b"u") == [(CREATED, b"H:test:1")]
 
 
-def test_a_background_submission_onto_a_foreground_job_stores_it_before_it_is_acknowledged(durable):
+def test_a_background_submission_onto_a_foreground_job_stores_it_before_it_is_acknowledged(
+    durable: DurableBroker,
+) -> None:
     foreground, background = durable.peer(), durable.peer()
     handle = foreground.submit(b"f", unique=b"u")
     assert submit_background(background, b"u") == []
@@ -207,7 +192,7 @@ def test_a_background_submission_onto_a_foreground_job_stores_it_before_it_is_ac
     assert handle in durable.store.rows
 
 
-def test_cancelling_a_job_being_inserted_answers_its_submitter_and_leaves_no_row(durable):
+def test_cancelling_a_job_being_inserted_answers_its_submitter_and_leaves_no_row(durable: DurableBroker) -> None:
     client = durable.peer()
     submit_background(client)
     assert durable.peer().text(b"cancel job H:test:1") == b"OK\r\n"
@@ -216,7 +201,7 @@ def test_cancelling_a_job_being_inserted_answers_its_submitter_and_leaves_no_row
     assert durable.store.rows == {}
 
 
-def test_a_client_that_left_before_the_commit_changes_nothing(durable):
+def test_a_client_that_left_before_the_commit_changes_nothing(durable: DurableBroker) -> None:
     client, worker = durable.peer(), durable.worker(b"f")
     submit_background(client)
     client.leave()
@@ -225,7 +210,9 @@ def test_a_client_that_left_before_the_commit_changes_nothing(durable):
     assert worker.grab() == b"H:test:1"
 
 
-def test_what_waits_behind_a_withheld_reply_is_counted_towards_the_bound_of_the_connection(durable):
+def test_what_waits_behind_a_withheld_reply_is_counted_towards_the_bound_of_the_connection(
+    durable: DurableBroker,
+) -> None:
     client = durable.peer()
     submit_background(client)
     client.send(PacketType.ECHO_REQ, b"x" * 5000)
@@ -234,19 +221,19 @@ def test_what_waits_behind_a_withheld_reply_is_counted_towards_the_bound_of_the_
     assert client.session.withheld_bytes == 0
 
 
-def test_releasing_replies_costs_their_number_whatever_waits_behind_them():
+def test_releasing_replies_costs_their_number_whatever_waits_behind_them() -> None:
     session, looks = Session(Identity("127.0.0.1")), []
 
     class Gap(WithheldReply):
         """One that notes when it is looked at."""
 
         @property
-        def packet(self):
+        def packet(self) -> bytes | None:
             looks.append(self)
             return self.filled
 
         @packet.setter
-        def packet(self, packet):
+        def packet(self, packet: bytes | None) -> None:
             self.filled = packet
 
     gaps = [Gap(session) for _ in range(500)]

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 
 from gearman_client.packet import PacketType
 
+from ..broker_harness import BrokerHarness, Peer
+from ..server_process import ServerProcess
+
 NOOP = [(PacketType.NOOP, b"")]
 
 
 @pytest.fixture
-def submit_in(broker):
+def submit_in(broker: BrokerHarness) -> Callable[..., bytes]:
     """Submits an epoch job that is due in so many seconds; returns its handle."""
 
-    def submit(seconds, workload=b"later", unique=b"", function=b"f", client=None):
+    def submit(
+        seconds: int,
+        workload: bytes = b"later",
+        unique: bytes = b"",
+        function: bytes = b"f",
+        client: Peer | None = None,
+    ) -> bytes:
         when = b"%d" % (broker.unix_time + seconds)
         [(packet_type, handle)] = (client or broker.peer()).ask(
             PacketType.SUBMIT_JOB_EPOCH, function, unique, when, workload
@@ -26,7 +36,9 @@ def submit_in(broker):
     return submit
 
 
-def test_a_job_is_not_run_before_its_time_and_then_at_once(broker, submit_in):
+def test_a_job_is_not_run_before_its_time_and_then_at_once(
+    broker: BrokerHarness, submit_in: Callable[..., bytes]
+) -> None:
     worker = broker.worker(b"f")
     handle = submit_in(10)
     broker.advance(9.9)
@@ -38,7 +50,7 @@ def test_a_job_is_not_run_before_its_time_and_then_at_once(broker, submit_in):
 
 
 @pytest.mark.parametrize("when", [b"0", b"1", b"-5", b"1699999999", b"1700000000", b"-9223372036854775807"])
-def test_a_time_that_has_passed_means_now(broker, when):
+def test_a_time_that_has_passed_means_now(broker: BrokerHarness, when: bytes) -> None:
     worker = broker.worker(b"f")
     worker.send(PacketType.PRE_SLEEP)
     [(_, handle)] = broker.peer().ask(PacketType.SUBMIT_JOB_EPOCH, b"f", b"", when, b"w")
@@ -47,7 +59,7 @@ def test_a_time_that_has_passed_means_now(broker, when):
 
 
 @pytest.mark.parametrize("when", [b"", b"soon", b"12x", b" 12", b"1.5", b"9223372036854775808", b"9" * 30, b"+-1"])
-def test_a_time_that_is_none_is_refused_and_creates_nothing(broker, when):
+def test_a_time_that_is_none_is_refused_and_creates_nothing(broker: BrokerHarness, when: bytes) -> None:
     client = broker.peer()
     [(packet_type, error)] = client.ask(PacketType.SUBMIT_JOB_EPOCH, b"f", b"u", when, b"w")
     assert (packet_type, error.split(b"\0")[0]) == (PacketType.ERROR, b"INVALID_ARGUMENT")
@@ -55,20 +67,22 @@ def test_a_time_that_is_none_is_refused_and_creates_nothing(broker, when):
     assert client.text(b"status") == b".\n"
 
 
-def test_too_few_arguments_end_the_connection(broker):
+def test_too_few_arguments_end_the_connection(broker: BrokerHarness) -> None:
     client = broker.peer()
     [(packet_type, error)] = client.ask(PacketType.SUBMIT_JOB_EPOCH, b"f", b"u", b"12")
     assert (packet_type, error.split(b"\0")[0]) == (PacketType.ERROR, b"INVALID_PACKET")
     assert client.session.ending is not None
 
 
-def test_the_furthest_time_there_is_does_no_harm(broker):
+def test_the_furthest_time_there_is_does_no_harm(broker: BrokerHarness) -> None:
     broker.peer().ask(PacketType.SUBMIT_JOB_EPOCH, b"f", b"", b"9223372036854775807", b"w")
     broker.advance(1e6)
     assert broker.status(b"f") == (1, 0, 0)
 
 
-def test_sleepers_are_woken_when_the_time_comes_and_not_before(broker, submit_in):
+def test_sleepers_are_woken_when_the_time_comes_and_not_before(
+    broker: BrokerHarness, submit_in: Callable[..., bytes]
+) -> None:
     worker = broker.worker(b"f")
     worker.send(PacketType.PRE_SLEEP)
     submit_in(5)
@@ -77,7 +91,7 @@ def test_sleepers_are_woken_when_the_time_comes_and_not_before(broker, submit_in
     assert worker.take() == NOOP
 
 
-def test_a_later_normal_job_overtakes(broker, submit_in):
+def test_a_later_normal_job_overtakes(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     delayed = submit_in(5)
     normal = client.submit(b"f")
@@ -86,7 +100,7 @@ def test_a_later_normal_job_overtakes(broker, submit_in):
     assert worker.grab() == delayed
 
 
-def test_jobs_are_released_in_the_order_of_their_times(broker, submit_in):
+def test_jobs_are_released_in_the_order_of_their_times(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
     worker = broker.worker(b"f")
     handles = [submit_in(seconds) for seconds in (3, 1, 2, 1)]
     broker.advance(60)
@@ -94,7 +108,7 @@ def test_jobs_are_released_in_the_order_of_their_times(broker, submit_in):
     assert [worker.grab() for _ in range(4)] == expected
 
 
-def test_it_is_counted_as_queued_and_known(broker, submit_in):
+def test_it_is_counted_as_queued_and_known(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
     client = broker.peer()
     handle = submit_in(5, unique=b"u")
     assert broker.status(b"f") == (1, 0, 0)
@@ -109,14 +123,16 @@ def test_it_is_counted_as_queued_and_known(broker, submit_in):
     assert client.text(b"prioritystatus") == b"f\t0\t1\t0\t0\n.\n"
 
 
-def test_it_counts_towards_maxqueue(broker, submit_in):
+def test_it_counts_towards_maxqueue(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
     client = broker.worker(b"f")
     client.text(b"maxqueue f 1")
     submit_in(5)
     assert client.ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"")[0][0] == PacketType.ERROR
 
 
-def test_a_submission_that_coalesces_with_it_waits_for_its_time(broker, submit_in):
+def test_a_submission_that_coalesces_with_it_waits_for_its_time(
+    broker: BrokerHarness, submit_in: Callable[..., bytes]
+) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     handle = submit_in(5, unique=b"u")
     assert client.submit(b"f", unique=b"u") == handle
@@ -127,7 +143,7 @@ def test_a_submission_that_coalesces_with_it_waits_for_its_time(broker, submit_i
 
 
 @pytest.mark.parametrize("way", [b"cancel job %s", b"drop function f"])
-def test_a_waiting_job_can_be_taken_back(broker, submit_in, way):
+def test_a_waiting_job_can_be_taken_back(broker: BrokerHarness, submit_in: Callable[..., bytes], way: bytes) -> None:
     handle = submit_in(5, unique=b"u")
     other = submit_in(5, function=b"g")
     assert broker.peer().text(way.replace(b"%s", handle)) == b"OK\r\n"
@@ -137,14 +153,14 @@ def test_a_waiting_job_can_be_taken_back(broker, submit_in, way):
     assert submit_in(5, unique=b"u") != handle
 
 
-def test_many_jobs_taken_back_leave_nothing_behind(broker, submit_in):
+def test_many_jobs_taken_back_leave_nothing_behind(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
     client = broker.peer()
     for number in range(500):
         client.text(b"cancel job " + submit_in(1000 + number))
     assert len(broker.broker.table.epoch_timer._delayed._heap) <= 1
 
 
-def test_a_lost_worker_does_not_make_it_wait_again(broker, submit_in):
+def test_a_lost_worker_does_not_make_it_wait_again(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
     handle = submit_in(5)
     broker.advance(5)
     lost, worker = broker.worker(b"f"), broker.worker(b"f")
@@ -153,7 +169,7 @@ def test_a_lost_worker_does_not_make_it_wait_again(broker, submit_in):
     assert worker.grab() == handle
 
 
-def test_it_needs_no_client(broker, submit_in):
+def test_it_needs_no_client(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
     client = broker.peer()
     handle = submit_in(5, client=client)
     client.leave()
@@ -161,20 +177,23 @@ def test_it_needs_no_client(broker, submit_in):
     assert broker.worker(b"f").grab() == handle
 
 
-def test_many_jobs_of_one_moment_are_released_in_portions(broker, submit_in):
+def test_many_jobs_of_one_moment_are_released_in_portions(
+    broker: BrokerHarness, submit_in: Callable[..., bytes]
+) -> None:
     client = broker.peer()
     for _ in range(2500):
         submit_in(5, client=client)
     broker.advance(5)
     assert 0 < broker.broker.table.functions[b"f"].queued < 2500
     for _ in range(2):
+        assert broker.broker.next_due is not None
         assert broker.broker.next_due <= broker.now
         broker.advance(0)
     assert broker.broker.table.functions[b"f"].queued == 2500
     assert broker.broker.next_due is None
 
 
-def test_the_wall_clock_decides_when_it_is_set_back(broker, submit_in):
+def test_the_wall_clock_decides_when_it_is_set_back(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
     worker = broker.worker(b"f")
     handle = submit_in(10)
     broker.unix_time -= 30
@@ -184,22 +203,25 @@ def test_the_wall_clock_decides_when_it_is_set_back(broker, submit_in):
     assert worker.grab() == handle
 
 
-def test_a_wall_clock_set_forward_is_noticed_within_a_minute(broker, submit_in):
+def test_a_wall_clock_set_forward_is_noticed_within_a_minute(
+    broker: BrokerHarness, submit_in: Callable[..., bytes]
+) -> None:
     worker = broker.worker(b"f")
     handle = submit_in(3600)
     broker.unix_time += 3600
+    assert broker.broker.next_due is not None
     assert broker.broker.next_due <= broker.now + 60
     broker.advance(60)
     assert worker.grab() == handle
 
 
-def test_times_far_from_each_other_cost_no_idle_ticks(broker, submit_in):
+def test_times_far_from_each_other_cost_no_idle_ticks(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
     for seconds in range(5000, 0, -1):
         submit_in(seconds)
     assert len(broker.broker._agenda._heap) < 200
 
 
-def test_queue_events_count_it_when_it_is_due(broker, submit_in):
+def test_queue_events_count_it_when_it_is_due(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
     watcher = broker.peer()
     watcher.ask(PacketType.OPTION_REQ, b"queue-events")
     submit_in(5)
@@ -210,7 +232,7 @@ def test_queue_events_count_it_when_it_is_due(broker, submit_in):
     assert watcher.take() == [(1001, b"f\x001\x000\x000\x001")]
 
 
-def test_a_sleeping_worker_of_a_real_server_is_woken_on_the_second(server):
+def test_a_sleeping_worker_of_a_real_server_is_woken_on_the_second(server: ServerProcess) -> None:
     worker, client = server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"f")
     worker.send(PacketType.PRE_SLEEP)

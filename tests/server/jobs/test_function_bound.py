@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,37 +14,39 @@ from gearman_server.jobs.events import FunctionsForgotten
 from gearman_server.jobs.function_bound import MANY_FUNCTIONS, MAX_FUNCTIONS
 from gearman_server.jobs.policies import FunctionPolicy
 
-from ..server_process import DEADLINE_S
+from ..broker_harness import BrokerHarness
+from ..server_process import ServerProcess
+from ..stream_peer import DEADLINE_S
 
 
 @pytest.fixture
-def small(monkeypatch, make_broker):
+def small(monkeypatch: pytest.MonkeyPatch, make_broker: Callable[..., BrokerHarness]) -> BrokerHarness:
     """A broker for which 10 functions are many, and 20 the most."""
     monkeypatch.setattr(function_bound, "MANY_FUNCTIONS", 10)
     monkeypatch.setattr(function_bound, "MAX_FUNCTIONS", 20)
     return make_broker()
 
 
-def name_functions(broker, count, prefix=b"new"):
+def name_functions(broker: BrokerHarness, count: int, prefix: bytes = b"new") -> None:
     """Name so many functions that nobody uses."""
     admin = broker.peer()
     for number in range(count):
         assert admin.text(b"create function %s-%d" % (prefix, number)) == b"OK\r\n"
 
 
-def names(broker):
+def names(broker: BrokerHarness) -> list[bytes]:
     return list(broker.broker.table.functions)
 
 
-def is_refused(broker, name):
+def is_refused(broker: BrokerHarness, name: bytes) -> bool:
     [(packet_type, body)] = broker.peer().ask(PacketType.SUBMIT_JOB_BG, name, b"", b"")
     if packet_type == PacketType.ERROR:
         assert body.startswith(b"QUEUE_ERROR\0Too many functions")
     return packet_type == PacketType.ERROR
 
 
-def test_names_of_jobs_that_are_over_are_kept_while_they_are_few_and_forgotten_beyond(broker):
-    forgotten = []
+def test_names_of_jobs_that_are_over_are_kept_while_they_are_few_and_forgotten_beyond(broker: BrokerHarness) -> None:
+    forgotten: list[object] = []
     broker.broker.events.subscribe(forgotten.append, FunctionsForgotten)
     client = broker.peer()
     for number in range(MANY_FUNCTIONS):
@@ -53,7 +57,7 @@ def test_names_of_jobs_that_are_over_are_kept_while_they_are_few_and_forgotten_b
     assert forgotten == [FunctionsForgotten(MANY_FUNCTIONS)]
 
 
-def test_what_is_in_use_is_never_forgotten(small):
+def test_what_is_in_use_is_never_forgotten(small: BrokerHarness) -> None:
     small.broker.use_policies({b"policy": FunctionPolicy(retries=1)})
     client = small.peer()
     small.worker(b"worker")
@@ -69,7 +73,7 @@ def test_what_is_in_use_is_never_forgotten(small):
     assert not {b"left", b"new-0"} & set(names(small))
 
 
-def test_a_function_that_was_forgotten_comes_back_when_it_is_named(small):
+def test_a_function_that_was_forgotten_comes_back_when_it_is_named(small: BrokerHarness) -> None:
     worker = small.peer()
     name_functions(small, 11)
     assert b"new-0" not in names(small)
@@ -77,7 +81,7 @@ def test_a_function_that_was_forgotten_comes_back_when_it_is_named(small):
     assert worker.can_do(b"new-0").grab() == handle
 
 
-def test_beyond_the_most_that_are_in_use_a_new_name_is_refused_and_known_ones_go_on(small):
+def test_beyond_the_most_that_are_in_use_a_new_name_is_refused_and_known_ones_go_on(small: BrokerHarness) -> None:
     small.broker.use_policies({b"written": FunctionPolicy(retries=1)})
     worker = small.worker(*(b"f%d" % number for number in range(20)))
     assert is_refused(small, b"new")
@@ -88,7 +92,7 @@ def test_beyond_the_most_that_are_in_use_a_new_name_is_refused_and_known_ones_go
     assert len(names(small)) == 21
 
 
-def test_once_others_are_no_longer_used_there_is_room_again(small):
+def test_once_others_are_no_longer_used_there_is_room_again(small: BrokerHarness) -> None:
     worker = small.worker(*(b"f%d" % number for number in range(20)))
     assert is_refused(small, b"new")
     worker.leave()
@@ -98,7 +102,7 @@ def test_once_others_are_no_longer_used_there_is_room_again(small):
     assert names(small) == [b"new"]
 
 
-def test_a_dead_letter_can_be_tried_again_whatever_there_is(small):
+def test_a_dead_letter_can_be_tried_again_whatever_there_is(small: BrokerHarness) -> None:
     worker = small.worker(b"dies")
     handle = small.peer().submit(b"dies", kind="SUBMIT_JOB_BG")
     assert worker.grab() == handle
@@ -111,7 +115,9 @@ def test_a_dead_letter_can_be_tried_again_whatever_there_is(small):
     assert small.status(b"dies") == (1, 0, 0)
 
 
-def test_a_server_knows_a_hundred_thousand_functions_and_no_more(start_server, tmp_path):
+def test_a_server_knows_a_hundred_thousand_functions_and_no_more(
+    start_server: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
     policies = tmp_path / "policies.yaml"
     policies.write_text("functions: {written: {retries: 1}}\n")
     server = start_server("--policies", str(policies))

@@ -6,10 +6,12 @@ import sys
 
 from gearman_client.packet import PacketType
 
+from ..broker_harness import BrokerHarness
+
 JOBS = 30_000
 
 
-def test_the_indexes_shrink_after_a_large_backlog_and_keep_what_is_in_them(broker):
+def test_the_indexes_shrink_after_a_large_backlog_and_keep_what_is_in_them(broker: BrokerHarness) -> None:
     client, table = broker.peer(), broker.broker.table
     handles = [client.submit(b"f", b"", b"%d" % number, kind="SUBMIT_JOB_BG") for number in range(JOBS)]
     by_key = table.functions[b"f"].by_key

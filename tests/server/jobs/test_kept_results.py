@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from gearman_client.extensions import GET_RESULT, JOB_RESULT_OPTION, RESULT
@@ -11,15 +14,17 @@ from gearman_server.jobs.kept_results import ResultBounds
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.result_waits import MAX_WAITS
 
+from ..broker_harness import BatchStore, BrokerHarness, Peer
+
 KEEP_S = 3600
 ENDED = 1_700_000_000
 
 
 @pytest.fixture
-def keeping(make_broker):
+def keeping(make_broker: Callable[..., BrokerHarness]) -> Callable[..., BrokerHarness]:
     """A broker that keeps the results of `f` for an hour."""
 
-    def make(store=None, policy=None, **bounds):
+    def make(store: BatchStore | None = None, policy: FunctionPolicy | None = None, **bounds: int) -> BrokerHarness:
         broker = make_broker(store=store, results=ResultBounds(**bounds))
         broker.broker.use_policies({b"f": policy or FunctionPolicy(keep_result_s=KEEP_S)})
         return broker
@@ -27,11 +32,17 @@ def keeping(make_broker):
     return make
 
 
-def submit(broker, function=b"f", unique=b""):
+def submit(broker: BrokerHarness, function: bytes = b"f", unique: bytes = b"") -> bytes:
     return broker.peer().submit(function, b"w", unique, kind="SUBMIT_JOB_BG")
 
 
-def run(broker, handle, *packets, result=b"result", function=b"f"):
+def run(
+    broker: BrokerHarness,
+    handle: bytes,
+    *packets: tuple[Any, ...],
+    result: bytes | None = b"result",
+    function: bytes = b"f",
+) -> Peer:
     """A worker takes the job, sends what is asked, and completes it."""
     worker = broker.worker(function)
     assert worker.grab() == handle
@@ -42,21 +53,28 @@ def run(broker, handle, *packets, result=b"result", function=b"f"):
     return worker
 
 
-def ask(client, handle, wait_ms=b"0"):
+def ask(client: Peer, handle: bytes, wait_ms: bytes = b"0") -> list[tuple[int, bytes]]:
     return client.ask(GET_RESULT, handle, wait_ms)
 
 
-def answer(handle, state, content=b"", ended=True, progress=(b"0", b"0"), lost=b"0"):
+def answer(
+    handle: bytes,
+    state: bytes,
+    content: bytes = b"",
+    ended: bool = True,
+    progress: tuple[bytes, bytes] = (b"0", b"0"),
+    lost: bytes = b"0",
+) -> tuple[int, bytes]:
     times = (b"%d" % ENDED, b"%d" % (ENDED + KEEP_S)) if ended else (b"0", b"0")
     return (RESULT, b"\0".join((handle, state, *progress, *times, lost, content)))
 
 
-def test_the_option_says_that_results_are_kept_here(broker):
+def test_the_option_says_that_results_are_kept_here(broker: BrokerHarness) -> None:
     [(packet_type, name)] = broker.peer().ask(PacketType.OPTION_REQ, JOB_RESULT_OPTION)
     assert (packet_type, name) == (PacketType.OPTION_RES, JOB_RESULT_OPTION)
 
 
-def test_the_result_can_be_asked_for_until_its_time_is_over(keeping):
+def test_the_result_can_be_asked_for_until_its_time_is_over(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping()
     handle = submit(broker)
     run(broker, handle, result=b"re\0sult")
@@ -72,7 +90,7 @@ def test_the_result_can_be_asked_for_until_its_time_is_over(keeping):
     assert broker.broker.table.results.kept.size_bytes == 0
 
 
-def test_what_came_on_the_way_comes_before_the_result(keeping):
+def test_what_came_on_the_way_comes_before_the_result(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping()
     handle = submit(broker)
     run(
@@ -89,7 +107,7 @@ def test_what_came_on_the_way_comes_before_the_result(keeping):
     ]
 
 
-def test_an_unfinished_job_is_told_as_such_at_once(keeping):
+def test_an_unfinished_job_is_told_as_such_at_once(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping()
     handle = submit(broker)
     client = broker.peer()
@@ -98,7 +116,9 @@ def test_an_unfinished_job_is_told_as_such_at_once(keeping):
     assert ask(client, handle) == [answer(handle, b"running", ended=False, progress=(b"1", b"2"))]
 
 
-def test_who_waits_is_told_what_the_worker_says_and_then_the_result_while_others_are_served(keeping):
+def test_who_waits_is_told_what_the_worker_says_and_then_the_result_while_others_are_served(
+    keeping: Callable[..., BrokerHarness],
+) -> None:
     broker = keeping()
     handle = submit(broker)
     worker = run(broker, handle, (PacketType.WORK_DATA, b"early"), (PacketType.WORK_STATUS, b"1", b"2"), result=None)
@@ -118,7 +138,7 @@ def test_who_waits_is_told_what_the_worker_says_and_then_the_result_while_others
     assert client.take() == [answer(handle, b"complete", b"r", progress=(b"2", b"2"))]
 
 
-def test_a_wait_ends_with_its_time(keeping):
+def test_a_wait_ends_with_its_time(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping()
     handle = submit(broker)
     client = broker.peer()
@@ -131,7 +151,7 @@ def test_a_wait_ends_with_its_time(keeping):
     assert client.take() == []
 
 
-def test_who_leaves_waits_for_nothing_and_is_forgotten(keeping):
+def test_who_leaves_waits_for_nothing_and_is_forgotten(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping()
     handle = submit(broker)
     client, other = broker.peer(), broker.peer()
@@ -145,7 +165,7 @@ def test_who_leaves_waits_for_nothing_and_is_forgotten(keeping):
     assert list(broker.broker.table.results._waits._by_session) == []
 
 
-def test_a_connection_can_wait_for_a_bounded_number_of_results(keeping):
+def test_a_connection_can_wait_for_a_bounded_number_of_results(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping()
     handle = submit(broker)
     client = broker.peer()
@@ -165,7 +185,9 @@ def test_a_connection_can_wait_for_a_bounded_number_of_results(keeping):
         ((PacketType.WORK_EXCEPTION, b"boom"), b"exception", b"boom"),
     ],
 )
-def test_a_failure_is_kept_with_its_reason(keeping, packet, state, content):
+def test_a_failure_is_kept_with_its_reason(
+    keeping: Callable[..., BrokerHarness], packet: tuple[bytes | int, ...], state: bytes, content: bytes
+) -> None:
     broker = keeping()
     handle = submit(broker)
     client = broker.peer()
@@ -175,7 +197,7 @@ def test_a_failure_is_kept_with_its_reason(keeping, packet, state, content):
     assert ask(client, handle) == [answer(handle, state, content)]
 
 
-def test_only_the_last_attempt_counts(keeping):
+def test_only_the_last_attempt_counts(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping(policy=FunctionPolicy(keep_result_s=KEEP_S, retries=1, backoff_s=0))
     handle = submit(broker)
     run(broker, handle, (PacketType.WORK_DATA, b"first"), (PacketType.WORK_FAIL,), result=None)
@@ -186,7 +208,7 @@ def test_only_the_last_attempt_counts(keeping):
     ]
 
 
-def test_a_lost_worker_is_the_reason_once_no_attempt_is_left(keeping):
+def test_a_lost_worker_is_the_reason_once_no_attempt_is_left(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping(policy=FunctionPolicy(keep_result_s=KEEP_S, crash_retries=0))
     handle = submit(broker)
     run(broker, handle, result=None).leave()
@@ -196,7 +218,7 @@ def test_a_lost_worker_is_the_reason_once_no_attempt_is_left(keeping):
 
 
 @pytest.mark.parametrize("is_running", [False, True])
-def test_a_cancelled_job_has_failed(keeping, is_running):
+def test_a_cancelled_job_has_failed(keeping: Callable[..., BrokerHarness], is_running: bool) -> None:
     broker = keeping()
     handle = submit(broker)
     worker = run(broker, handle, result=None) if is_running else None
@@ -211,7 +233,7 @@ def test_a_cancelled_job_has_failed(keeping, is_running):
     assert ask(client, handle) == [(RESULT, body)]
 
 
-def test_foreground_jobs_and_functions_without_the_key_keep_nothing(keeping):
+def test_foreground_jobs_and_functions_without_the_key_keep_nothing(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping()
     foreground, client = broker.peer().submit(b"f"), broker.peer()
     other = submit(broker, b"g")
@@ -223,7 +245,7 @@ def test_foreground_jobs_and_functions_without_the_key_keep_nothing(keeping):
     assert ask(client, other) == [answer(other, b"unknown", ended=False)]
 
 
-def test_who_waits_hears_when_results_are_no_longer_to_be_kept(keeping):
+def test_who_waits_hears_when_results_are_no_longer_to_be_kept(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping()
     handle = submit(broker)
     client = broker.peer()
@@ -232,7 +254,7 @@ def test_who_waits_hears_when_results_are_no_longer_to_be_kept(keeping):
     assert client.take() == [answer(handle, b"not-kept", ended=False)]
 
 
-def test_data_is_kept_to_a_bound_and_what_is_lost_is_counted(keeping):
+def test_data_is_kept_to_a_bound_and_what_is_lost_is_counted(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping(max_report_bytes=100)
     handle = submit(broker)
     reports = [(PacketType.WORK_DATA, b"x" * 60)] * 3
@@ -242,7 +264,7 @@ def test_data_is_kept_to_a_bound_and_what_is_lost_is_counted(keeping):
     assert body.split(b"\0")[6] == b"%d" % (2 * (12 + len(handle) + 61))
 
 
-def test_too_many_results_drive_out_the_oldest(keeping):
+def test_too_many_results_drive_out_the_oldest(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping(max_count=2)
     handles = [submit(broker) for _ in range(3)]
     for handle in handles:
@@ -251,7 +273,9 @@ def test_too_many_results_drive_out_the_oldest(keeping):
     assert ask(broker.peer(), handles[0]) == [answer(handles[0], b"expired", ended=False)]
 
 
-def test_of_results_that_are_gone_a_bounded_number_is_known_and_the_last_ones(keeping, monkeypatch):
+def test_of_results_that_are_gone_a_bounded_number_is_known_and_the_last_ones(
+    keeping: Callable[..., BrokerHarness], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(kept_results, "MAX_EXPIRED", 2)
     broker = keeping(max_count=1)
     handles = [submit(broker) for _ in range(4)]
@@ -261,7 +285,7 @@ def test_of_results_that_are_gone_a_bounded_number_is_known_and_the_last_ones(ke
     assert states == [b"unknown", b"expired", b"expired", b"complete"]
 
 
-def test_a_job_that_is_tried_again_has_its_new_result_for_its_whole_time(keeping):
+def test_a_job_that_is_tried_again_has_its_new_result_for_its_whole_time(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping()
     handle = submit(broker)
     run(broker, handle, (PacketType.WORK_FAIL,), result=None)
@@ -278,7 +302,9 @@ def test_a_job_that_is_tried_again_has_its_new_result_for_its_whole_time(keeping
     assert ask(broker.peer(), handle) == [answer(handle, b"expired", ended=False)]
 
 
-def test_results_take_no_more_than_their_room_and_a_huge_one_drives_out_no_other(keeping):
+def test_results_take_no_more_than_their_room_and_a_huge_one_drives_out_no_other(
+    keeping: Callable[..., BrokerHarness],
+) -> None:
     broker = keeping(max_bytes=20_000)
     handles = [submit(broker) for _ in range(8)]
     run(broker, handles[0])
@@ -295,14 +321,16 @@ def test_results_take_no_more_than_their_room_and_a_huge_one_drives_out_no_other
 
 
 @pytest.mark.parametrize("body", [b"H:test:1", b"H:test:1\0soon", b"H:test:1\0-1", b"H:test:1\x009999999999999"])
-def test_a_request_that_makes_no_sense_ends_the_connection(broker, body):
+def test_a_request_that_makes_no_sense_ends_the_connection(broker: BrokerHarness, body: bytes) -> None:
     client = broker.peer()
     [(packet_type, error)] = client.ask(GET_RESULT, body)
     assert (packet_type, error.split(b"\0")[0]) == (PacketType.ERROR, b"INVALID_PACKET")
     assert client.session.ending is not None
 
 
-def test_a_durable_store_keeps_the_result_before_the_row_goes_and_hands_it_back(keeping, batch_store):
+def test_a_durable_store_keeps_the_result_before_the_row_goes_and_hands_it_back(
+    keeping: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
     broker = keeping(store=batch_store)
     client = broker.peer()
     client.send(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,12 +13,15 @@ from gearman_client.extensions import JOB_ASSIGN_ATTEMPT
 from gearman_client.packet import PacketType
 from gearman_server.jobs.policies import FunctionPolicy
 
+from ..broker_harness import BatchStore, BrokerHarness, Peer
+from ..server_process import ServerProcess
+
 
 @pytest.fixture
-def broker_with(make_broker):
+def broker_with(make_broker: Callable[..., BrokerHarness]) -> Callable[..., BrokerHarness]:
     """A broker whose function `f` has a policy."""
 
-    def make(store=None, **policy):
+    def make(store: BatchStore | None = None, **policy: Any) -> BrokerHarness:
         broker = make_broker(store=store)
         broker.broker.use_policies({b"f": FunctionPolicy(**policy)})
         return broker
@@ -23,19 +29,19 @@ def broker_with(make_broker):
     return make
 
 
-def fail_plainly(broker, worker, handle):
+def fail_plainly(broker: BrokerHarness, worker: Peer, handle: bytes) -> None:
     worker.send(PacketType.WORK_FAIL, handle)
 
 
-def raise_exception(broker, worker, handle):
+def raise_exception(broker: BrokerHarness, worker: Peer, handle: bytes) -> None:
     worker.send(PacketType.WORK_EXCEPTION, handle, b"boom")
 
 
-def fail_as_the_supervisor(broker, worker, handle):
+def fail_as_the_supervisor(broker: BrokerHarness, worker: Peer, handle: bytes) -> None:
     assert broker.peer().text(b"fail job " + handle + b" timeout") == b"OK\r\n"
 
 
-def take_too_long(broker, worker, handle):
+def take_too_long(broker: BrokerHarness, worker: Peer, handle: bytes) -> None:
     broker.advance(62)
 
 
@@ -43,7 +49,9 @@ HOW = [fail_plainly, raise_exception, fail_as_the_supervisor, take_too_long]
 
 
 @pytest.mark.parametrize("fail", HOW)
-def test_a_failed_attempt_is_followed_by_another_and_only_the_last_failure_is_told(broker_with, fail):
+def test_a_failed_attempt_is_followed_by_another_and_only_the_last_failure_is_told(
+    broker_with: Callable[..., BrokerHarness], fail: Callable[..., None]
+) -> None:
     broker = broker_with(retries=2, backoff_s=1, timeout_s=60)
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
@@ -59,7 +67,9 @@ def test_a_failed_attempt_is_followed_by_another_and_only_the_last_failure_is_to
     assert broker.status(b"f") == (0, 0, 1)
 
 
-def test_clients_that_asked_for_exceptions_get_that_of_the_last_attempt(broker_with):
+def test_clients_that_asked_for_exceptions_get_that_of_the_last_attempt(
+    broker_with: Callable[..., BrokerHarness],
+) -> None:
     broker = broker_with(retries=1, backoff_s=0)
     client, worker = broker.peer(), broker.worker(b"f")
     client.ask(PacketType.OPTION_REQ, b"exceptions")
@@ -70,7 +80,7 @@ def test_clients_that_asked_for_exceptions_get_that_of_the_last_attempt(broker_w
     assert client.take() == [(PacketType.WORK_EXCEPTION, handle + b"\0second")]
 
 
-def test_what_a_failed_attempt_reported_reached_the_client_at_once(broker_with):
+def test_what_a_failed_attempt_reported_reached_the_client_at_once(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(retries=1, backoff_s=1)
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
@@ -83,7 +93,7 @@ def test_what_a_failed_attempt_reported_reached_the_client_at_once(broker_with):
     assert client.take() == [(PacketType.WORK_COMPLETE, handle + b"\0r")]
 
 
-def test_the_wait_doubles_up_to_its_limit(broker_with):
+def test_the_wait_doubles_up_to_its_limit(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(retries=6, backoff_s=0.25, max_backoff_s=2)
     worker = broker.worker(b"f")
     handle = broker.peer().submit(b"f", kind="SUBMIT_JOB_BG")
@@ -96,7 +106,9 @@ def test_the_wait_doubles_up_to_its_limit(broker_with):
 
 
 @pytest.mark.parametrize(("chance", "wait_s"), [(0.0, 8), (0.5, 10), (1.0, 12)])
-def test_the_wait_is_up_to_a_fifth_shorter_or_longer(broker_with, chance, wait_s):
+def test_the_wait_is_up_to_a_fifth_shorter_or_longer(
+    broker_with: Callable[..., BrokerHarness], chance: float, wait_s: int
+) -> None:
     broker = broker_with(retries=1, backoff_s=10)
     broker.chance = chance
     worker = broker.worker(b"f")
@@ -106,7 +118,7 @@ def test_the_wait_is_up_to_a_fifth_shorter_or_longer(broker_with, chance, wait_s
     assert broker.broker.next_due == pytest.approx(broker.now + wait_s)
 
 
-def test_however_many_retries_there_are_the_wait_stays_reckonable(broker_with):
+def test_however_many_retries_there_are_the_wait_stays_reckonable(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(retries=10_000, backoff_s=0.001, max_backoff_s=0.002)
     worker = broker.worker(b"f")
     handle = broker.peer().submit(b"f", kind="SUBMIT_JOB_BG")
@@ -116,7 +128,9 @@ def test_however_many_retries_there_are_the_wait_stays_reckonable(broker_with):
         broker.advance(0.003)
 
 
-def test_a_sleeping_worker_is_woken_when_the_wait_is_over_and_not_before(broker_with):
+def test_a_sleeping_worker_is_woken_when_the_wait_is_over_and_not_before(
+    broker_with: Callable[..., BrokerHarness],
+) -> None:
     broker = broker_with(retries=1, backoff_s=10)
     worker = broker.worker(b"f")
     handle = broker.peer().submit(b"f", kind="SUBMIT_JOB_BG")
@@ -130,7 +144,9 @@ def test_a_sleeping_worker_is_woken_when_the_wait_is_over_and_not_before(broker_
     assert worker.grab() == handle
 
 
-def test_a_job_that_waits_for_its_retry_counts_as_queued_and_is_known(broker_with):
+def test_a_job_that_waits_for_its_retry_counts_as_queued_and_is_known(
+    broker_with: Callable[..., BrokerHarness],
+) -> None:
     broker = broker_with(retries=1, backoff_s=10)
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f", unique=b"u")
@@ -144,7 +160,7 @@ def test_a_job_that_waits_for_its_retry_counts_as_queued_and_is_known(broker_wit
     assert broker.peer().submit(b"f", unique=b"u") == handle  # its unique key is still its own
 
 
-def test_it_can_be_cancelled_meanwhile(broker_with):
+def test_it_can_be_cancelled_meanwhile(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(retries=1, backoff_s=10)
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
@@ -157,7 +173,7 @@ def test_it_can_be_cancelled_meanwhile(broker_with):
     assert broker.status(b"f") == (0, 0, 1)
 
 
-def test_cancelled_jobs_leave_nothing_behind_in_the_timer(broker_with):
+def test_cancelled_jobs_leave_nothing_behind_in_the_timer(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(retries=1, backoff_s=100)
     client, worker = broker.peer(), broker.worker(b"f")
     for _ in range(50):
@@ -168,7 +184,7 @@ def test_cancelled_jobs_leave_nothing_behind_in_the_timer(broker_with):
     assert len(broker.broker.table._retry_timer._delayed._heap) <= 1
 
 
-def test_nothing_is_tried_again_that_nobody_waits_for(broker_with):
+def test_nothing_is_tried_again_that_nobody_waits_for(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(retries=5, backoff_s=10)
     worker = broker.worker(b"f")
     gone_before, gone_after = broker.peer(), broker.peer()
@@ -182,7 +198,7 @@ def test_nothing_is_tried_again_that_nobody_waits_for(broker_with):
     assert broker.status(b"f") == (0, 0, 1)
 
 
-def test_a_cancelled_job_that_fails_is_not_tried_again(broker_with):
+def test_a_cancelled_job_that_fails_is_not_tried_again(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(retries=5, backoff_s=0)
     worker = broker.worker(b"f")
     handle = broker.peer().submit(b"f", kind="SUBMIT_JOB_BG")
@@ -192,7 +208,9 @@ def test_a_cancelled_job_that_fails_is_not_tried_again(broker_with):
     assert worker.grab() is None
 
 
-def test_failures_and_losses_have_limits_of_their_own_and_both_count_as_attempts(broker_with):
+def test_failures_and_losses_have_limits_of_their_own_and_both_count_as_attempts(
+    broker_with: Callable[..., BrokerHarness],
+) -> None:
     broker = broker_with(retries=1, crash_retries=1, backoff_s=0)
     client = broker.peer()
     handle = client.submit(b"f")
@@ -210,7 +228,9 @@ def test_failures_and_losses_have_limits_of_their_own_and_both_count_as_attempts
     assert client.take() == [(PacketType.WORK_FAIL, handle)]
 
 
-def test_perls_failure_behind_an_exception_is_forgiven_and_counts_once(broker_with):
+def test_perls_failure_behind_an_exception_is_forgiven_and_counts_once(
+    broker_with: Callable[..., BrokerHarness],
+) -> None:
     broker = broker_with(retries=1, backoff_s=0)
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
@@ -221,7 +241,9 @@ def test_perls_failure_behind_an_exception_is_forgiven_and_counts_once(broker_wi
     assert client.take() == [(PacketType.WORK_FAIL, handle)]
 
 
-def test_a_durable_store_learns_of_every_attempt_that_came_to_nothing(broker_with, batch_store):
+def test_a_durable_store_learns_of_every_attempt_that_came_to_nothing(
+    broker_with: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
     broker = broker_with(store=batch_store, retries=2, backoff_s=1)
     client, worker = broker.peer(), broker.worker(b"f")
     client.send(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
@@ -231,6 +253,7 @@ def test_a_durable_store_learns_of_every_attempt_that_came_to_nothing(broker_wit
     assert worker.grab() == handle
     worker.send(PacketType.WORK_FAIL, handle)
     job = broker.broker.table.jobs[handle]
+    assert job.history is not None
     assert job.history.not_before == broker.unix_time + 1
     broker.advance(1)
     assert worker.grab() == handle
@@ -243,7 +266,7 @@ def test_a_durable_store_learns_of_every_attempt_that_came_to_nothing(broker_wit
 # --- the running server
 
 
-def test_retries_come_at_their_time_and_never_early(start_server, tmp_path):
+def test_retries_come_at_their_time_and_never_early(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
     path = tmp_path / "policies.yaml"
     path.write_text("functions:\n  f: {retries: 1, backoff: 300ms}\n")
     server = start_server("--policies", str(path), "-v")

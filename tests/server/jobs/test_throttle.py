@@ -5,18 +5,25 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gearman_client.packet import PacketType
 from gearman_server.jobs.policies import FunctionPolicy, Rate
 
+from ..broker_harness import BrokerHarness
+from ..server_process import ServerProcess
+from ..stream_peer import StreamPeer
+
 
 @pytest.fixture
-def broker_with(make_broker):
+def broker_with(make_broker: Callable[..., BrokerHarness]) -> Callable[..., BrokerHarness]:
     """A broker whose function `f` has a policy."""
 
-    def make(**policy):
+    def make(**policy: Any) -> BrokerHarness:
         broker = make_broker()
         broker.broker.use_policies({b"f": FunctionPolicy(**policy)})
         return broker
@@ -24,12 +31,12 @@ def broker_with(make_broker):
     return make
 
 
-def submit(broker, count, function=b"f"):
+def submit(broker: BrokerHarness, count: int, function: bytes = b"f") -> list[bytes]:
     client = broker.peer()
     return [client.submit(function, kind="SUBMIT_JOB_BG") for _ in range(count)]
 
 
-def refused(broker, function=b"f", kind="SUBMIT_JOB_BG"):
+def refused(broker: BrokerHarness, function: bytes = b"f", kind: str = "SUBMIT_JOB_BG") -> bool:
     [(packet_type, body)] = broker.peer().ask(PacketType[kind], function, b"", b"w")
     return packet_type == PacketType.ERROR and body.startswith(b"QUEUE_ERROR\0")
 
@@ -38,7 +45,7 @@ def refused(broker, function=b"f", kind="SUBMIT_JOB_BG"):
 
 
 @pytest.mark.parametrize("kind", ["SUBMIT_JOB", "SUBMIT_JOB_HIGH", "SUBMIT_JOB_LOW_BG"])
-def test_a_submission_is_refused_while_so_many_jobs_wait(broker_with, kind):
+def test_a_submission_is_refused_while_so_many_jobs_wait(broker_with: Callable[..., BrokerHarness], kind: str) -> None:
     broker = broker_with(max_queue=2)
     worker = broker.worker(b"f")
     submit(broker, 2)
@@ -47,7 +54,9 @@ def test_a_submission_is_refused_while_so_many_jobs_wait(broker_with, kind):
     assert not refused(broker, kind=kind)  # one runs, one waits
 
 
-def test_jobs_that_wait_for_their_time_or_their_retry_count_and_a_retry_is_never_refused(broker_with):
+def test_jobs_that_wait_for_their_time_or_their_retry_count_and_a_retry_is_never_refused(
+    broker_with: Callable[..., BrokerHarness],
+) -> None:
     broker = broker_with(max_queue=1, retries=1, backoff_s=10)
     worker = broker.worker(b"f")
     [handle] = submit(broker, 1)
@@ -60,13 +69,13 @@ def test_jobs_that_wait_for_their_time_or_their_retry_count_and_a_retry_is_never
     assert len({worker.grab(), worker.grab()}) == 2
 
 
-def test_one_that_finds_its_job_there_is_not_refused(broker_with):
+def test_one_that_finds_its_job_there_is_not_refused(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(max_queue=1)
     handle = broker.peer().submit(b"f", unique=b"u")
     assert broker.peer().submit(b"f", unique=b"u") == handle
 
 
-def test_maxqueue_and_max_queue_both_hold(broker_with):
+def test_maxqueue_and_max_queue_both_hold(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(max_queue=2)
     operator = broker.peer()
     submit(broker, 1)
@@ -83,7 +92,7 @@ def test_maxqueue_and_max_queue_both_hold(broker_with):
 # --- max_running
 
 
-def test_no_more_than_so_many_run_on_all_workers_together(broker_with):
+def test_no_more_than_so_many_run_on_all_workers_together(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(max_running=2)
     handles = submit(broker, 3)
     workers = [broker.worker(b"f") for _ in range(3)]
@@ -92,7 +101,7 @@ def test_no_more_than_so_many_run_on_all_workers_together(broker_with):
     assert workers[2].grab() == handles[2]
 
 
-def test_a_worker_is_given_another_functions_job_meanwhile(broker_with):
+def test_a_worker_is_given_another_functions_job_meanwhile(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(max_running=1)
     first, _ = submit(broker, 2)
     [other] = submit(broker, 1, b"g")
@@ -101,7 +110,9 @@ def test_a_worker_is_given_another_functions_job_meanwhile(broker_with):
 
 
 @pytest.mark.parametrize("how", ["complete", "fail", "lose", "give up", "time out", "cancel and complete"])
-def test_whatever_ends_a_running_job_wakes_one_sleeper_for_the_next(broker_with, how):
+def test_whatever_ends_a_running_job_wakes_one_sleeper_for_the_next(
+    broker_with: Callable[..., BrokerHarness], how: str
+) -> None:
     broker = broker_with(max_running=1, timeout_s=5)
     first, second = submit(broker, 2)
     worker = broker.worker(b"f")
@@ -128,7 +139,9 @@ def test_whatever_ends_a_running_job_wakes_one_sleeper_for_the_next(broker_with,
     assert woken[0].grab() == second
 
 
-def test_a_worker_that_goes_on_takes_the_place_that_it_freed_and_nobody_is_woken(broker_with):
+def test_a_worker_that_goes_on_takes_the_place_that_it_freed_and_nobody_is_woken(
+    broker_with: Callable[..., BrokerHarness],
+) -> None:
     broker = broker_with(max_running=1)
     first, second = submit(broker, 2)
     worker, sleeper = broker.worker(b"f"), broker.worker(b"f")
@@ -141,7 +154,7 @@ def test_a_worker_that_goes_on_takes_the_place_that_it_freed_and_nobody_is_woken
     assert sleeper.take() == []
 
 
-def test_if_the_one_that_was_woken_does_not_come_another_is(broker_with):
+def test_if_the_one_that_was_woken_does_not_come_another_is(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(max_running=1)
     sleepers = [broker.worker(b"f") for _ in range(2)]
     for sleeper in sleepers:
@@ -153,7 +166,7 @@ def test_if_the_one_that_was_woken_does_not_come_another_is(broker_with):
     assert sleepers[1].take() == [(PacketType.NOOP, b"")]
 
 
-def test_raising_the_limit_wakes_who_sleeps(broker_with):
+def test_raising_the_limit_wakes_who_sleeps(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(max_running=1)
     submit(broker, 3)
     worker, sleeper = broker.worker(b"f"), broker.worker(b"f")
@@ -166,7 +179,7 @@ def test_raising_the_limit_wakes_who_sleeps(broker_with):
 # --- rate
 
 
-def test_a_rate_lets_so_many_start_in_any_stretch_of_its_time(broker_with):
+def test_a_rate_lets_so_many_start_in_any_stretch_of_its_time(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(rate=Rate(3, 60))
     submit(broker, 20)
     worker = broker.worker(b"f")
@@ -181,7 +194,9 @@ def test_a_rate_lets_so_many_start_in_any_stretch_of_its_time(broker_with):
     assert starts[2] == starts[0]  # all that is allowed may start at once
 
 
-def test_sleepers_are_woken_when_the_rate_allows_the_next_and_not_before(broker_with):
+def test_sleepers_are_woken_when_the_rate_allows_the_next_and_not_before(
+    broker_with: Callable[..., BrokerHarness],
+) -> None:
     broker = broker_with(rate=Rate(1, 10))
     submit(broker, 2)
     worker = broker.worker(b"f")
@@ -195,7 +210,7 @@ def test_sleepers_are_woken_when_the_rate_allows_the_next_and_not_before(broker_
     assert worker.grab() is not None
 
 
-def test_a_reload_forgets_nobody_who_waits_for_the_rate(broker_with):
+def test_a_reload_forgets_nobody_who_waits_for_the_rate(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(rate=Rate(1, 10))
     worker = broker.worker(b"f")
     handle, _ = submit(broker, 2)
@@ -209,7 +224,7 @@ def test_a_reload_forgets_nobody_who_waits_for_the_rate(broker_with):
     assert worker.take() == [(PacketType.NOOP, b"")]
 
 
-def test_what_comes_while_the_rate_is_used_up_wakes_nobody_yet(broker_with):
+def test_what_comes_while_the_rate_is_used_up_wakes_nobody_yet(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(rate=Rate(1, 10))
     worker = broker.worker(b"f")
     submit(broker, 1)
@@ -221,7 +236,7 @@ def test_what_comes_while_the_rate_is_used_up_wakes_nobody_yet(broker_with):
     assert worker.take() == [(PacketType.NOOP, b"")]
 
 
-def test_starts_count_on_when_the_policies_are_read_again(broker_with):
+def test_starts_count_on_when_the_policies_are_read_again(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(rate=Rate(2, 10))
     submit(broker, 9)
     worker = broker.worker(b"f")
@@ -235,13 +250,15 @@ def test_starts_count_on_when_the_policies_are_read_again(broker_with):
     assert worker.take() == [(PacketType.NOOP, b"")]
 
 
-def test_what_may_not_be_started_is_not_told_as_waiting_to_who_scales_by_it(broker_with):
+def test_what_may_not_be_started_is_not_told_as_waiting_to_who_scales_by_it(
+    broker_with: Callable[..., BrokerHarness],
+) -> None:
     broker = broker_with(rate=Rate(2, 10), max_running=3)
     watcher, worker = broker.peer(), broker.worker(b"f")
     watcher.ask(PacketType.OPTION_REQ, b"queue-events")
     submit(broker, 9)
 
-    def told():
+    def told() -> list[bytes]:
         broker.advance(0.05)
         broker.advance(0.05)
         return [body for _, body in watcher.take()][-1:]
@@ -260,7 +277,7 @@ def test_what_may_not_be_started_is_not_told_as_waiting_to_who_scales_by_it(brok
 class Crew:
     """Raw workers in threads, who note how many jobs run at once and how often they asked."""
 
-    def __init__(self, server, size):
+    def __init__(self, server: ServerProcess, size: int) -> None:
         self.done = threading.Semaphore(0)
         self.most = self.grabs = self._running = 0
         self._lock = threading.Lock()
@@ -268,11 +285,11 @@ class Crew:
         for thread in self._threads:
             thread.start()
 
-    def join(self):
+    def join(self) -> None:
         for thread in self._threads:
             thread.join(timeout=20)
 
-    def _work(self, peer):
+    def _work(self, peer: StreamPeer) -> None:
         peer.send(PacketType.CAN_DO, b"f")
         with contextlib.suppress(OSError):  # until the server ends
             while True:
@@ -287,14 +304,16 @@ class Crew:
                 peer.send(PacketType.WORK_COMPLETE, body.split(b"\0")[0], b"")
                 self.done.release()
 
-    def _count(self, grabs=0, running=0):
+    def _count(self, grabs: int = 0, running: int = 0) -> None:
         with self._lock:
             self.grabs += grabs
             self._running += running
             self.most = max(self.most, self._running)
 
 
-def test_workers_of_a_limited_function_run_its_jobs_one_by_one_without_asking_all_the_time(start_server, tmp_path):
+def test_workers_of_a_limited_function_run_its_jobs_one_by_one_without_asking_all_the_time(
+    start_server: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
     path = tmp_path / "policies.yaml"
     path.write_text("functions:\n  f: {max_running: 1, rate: 40/s}\n")
     server = start_server("--policies", str(path))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from gearman_client.packet import PacketType
@@ -9,26 +12,28 @@ from gearman_server.jobs.agenda import Agenda
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.wake_up import STAGE_S
 
+from ..broker_harness import BrokerHarness, Peer
+
 PATIENCE_S = 0.001
 NOOP = (PacketType.NOOP, b"")
 WAKE_UP_OF_2000_S = 11 * STAGE_S  # 1 + 2 + 4 + ... + 1024
 
 
-def asleep(broker, count, *functions):
+def asleep(broker: BrokerHarness, count: int, *functions: bytes) -> list[Peer]:
     workers = [broker.worker(*functions) for _ in range(count)]
     for worker in workers:
         worker.send(PacketType.PRE_SLEEP)
     return workers
 
 
-def woken(workers):
+def woken(workers: list[Peer]) -> list[Peer]:
     """Those who got a NOOP since this was last asked; nobody gets two."""
     answers = [worker.take() for worker in workers]
     assert all(answer in ([], [NOOP]) for answer in answers)
     return [worker for worker, answer in zip(workers, answers, strict=True) if answer]
 
 
-def pass_time(broker, seconds):
+def pass_time(broker: BrokerHarness, seconds: float) -> None:
     """Call the broker whenever it has something to do until then, as the listener does."""
     until = broker.now + seconds
     while (due := broker.broker.next_due) is not None and due < until:
@@ -36,7 +41,7 @@ def pass_time(broker, seconds):
     broker.advance(until - broker.now)
 
 
-def test_a_job_that_is_grabbed_at_once_wakes_one_of_2000_sleepers(broker):
+def test_a_job_that_is_grabbed_at_once_wakes_one_of_2000_sleepers(broker: BrokerHarness) -> None:
     client, workers = broker.peer(), asleep(broker, 2000, b"f")
     for worker in workers[:10]:
         handle = client.submit(b"f")
@@ -52,7 +57,7 @@ def test_a_job_that_is_grabbed_at_once_wakes_one_of_2000_sleepers(broker):
     assert broker.broker.next_due is None
 
 
-def test_all_sleepers_are_woken_within_milliseconds_while_the_job_waits_on(broker):
+def test_all_sleepers_are_woken_within_milliseconds_while_the_job_waits_on(broker: BrokerHarness) -> None:
     workers = asleep(broker, 2000, b"f")
     broker.peer().submit(b"f")
     assert woken(workers) == workers[:1]
@@ -65,14 +70,14 @@ def test_all_sleepers_are_woken_within_milliseconds_while_the_job_waits_on(broke
     assert broker.broker.next_due is None
 
 
-def test_as_many_sleepers_are_woken_at_once_as_jobs_wait(broker):
+def test_as_many_sleepers_are_woken_at_once_as_jobs_wait(broker: BrokerHarness) -> None:
     client, workers = broker.peer(), asleep(broker, 20, b"f")
     for _ in range(15):
         client.submit(b"f")
     assert woken(workers) == workers[:15]
 
 
-def test_a_requeued_job_wakes_another_sleeper(broker):
+def test_a_requeued_job_wakes_another_sleeper(broker: BrokerHarness) -> None:
     client, lost, other = broker.peer(), *asleep(broker, 2, b"f")
     handle = client.submit(b"f")
     assert woken([lost]) == [lost]
@@ -84,7 +89,7 @@ def test_a_requeued_job_wakes_another_sleeper(broker):
     assert other.grab() == handle
 
 
-def test_a_job_whose_woken_worker_left_wakes_the_next(broker):
+def test_a_job_whose_woken_worker_left_wakes_the_next(broker: BrokerHarness) -> None:
     client, lost, other = broker.peer(), *asleep(broker, 2, b"f")
     client.submit(b"f")
     lost.leave()
@@ -92,7 +97,7 @@ def test_a_job_whose_woken_worker_left_wakes_the_next(broker):
     assert woken([other]) == [other]
 
 
-def test_nobody_is_woken_for_a_job_that_was_cancelled_meanwhile(broker):
+def test_nobody_is_woken_for_a_job_that_was_cancelled_meanwhile(broker: BrokerHarness) -> None:
     workers = asleep(broker, 3, b"f")
     handle = broker.peer().submit(b"f", kind="SUBMIT_JOB_BG")
     assert woken(workers) == workers[:1]
@@ -101,7 +106,7 @@ def test_nobody_is_woken_for_a_job_that_was_cancelled_meanwhile(broker):
     assert woken(workers) == []
 
 
-def test_a_server_that_is_ending_wakes_nobody(broker):
+def test_a_server_that_is_ending_wakes_nobody(broker: BrokerHarness) -> None:
     workers = asleep(broker, 3, b"f")
     broker.peer().submit(b"f")
     assert woken(workers) == workers[:1]
@@ -111,13 +116,13 @@ def test_a_server_that_is_ending_wakes_nobody(broker):
     assert broker.broker.next_due is None
 
 
-def together(broker, *requests):
+def together(broker: BrokerHarness, *requests: tuple[Any, ...]) -> None:
     """Requests of several sessions that arrive in one pass of the loop."""
     for peer, packet_type, *arguments in requests:
         peer.send(packet_type, *arguments)
 
 
-def test_a_job_that_a_busy_worker_takes_in_the_same_pass_wakes_nobody(broker):
+def test_a_job_that_a_busy_worker_takes_in_the_same_pass_wakes_nobody(broker: BrokerHarness) -> None:
     client, busy, *sleepers = broker.peer(), broker.worker(b"f"), *asleep(broker, 3, b"f")
     together(broker, (client, PacketType.SUBMIT_JOB, b"f", b"", b"w"), (busy, PacketType.GRAB_JOB))
     assert [packet_type for packet_type, _ in busy.take()] == [PacketType.JOB_ASSIGN]
@@ -126,7 +131,7 @@ def test_a_job_that_a_busy_worker_takes_in_the_same_pass_wakes_nobody(broker):
     assert woken(sleepers) == []
 
 
-def test_who_asked_in_vain_gets_the_job_that_arrives_in_the_same_pass(broker):
+def test_who_asked_in_vain_gets_the_job_that_arrives_in_the_same_pass(broker: BrokerHarness) -> None:
     client, early, late, *sleepers = broker.peer(), broker.worker(b"f"), broker.worker(b"f"), *asleep(broker, 3, b"f")
     together(
         broker,
@@ -139,7 +144,7 @@ def test_who_asked_in_vain_gets_the_job_that_arrives_in_the_same_pass(broker):
     assert woken(sleepers) == []
 
 
-def test_an_answer_that_was_put_off_is_overtaken_by_no_other(broker):
+def test_an_answer_that_was_put_off_is_overtaken_by_no_other(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     together(
         broker,
@@ -157,7 +162,7 @@ def test_an_answer_that_was_put_off_is_overtaken_by_no_other(broker):
     ]
 
 
-def test_who_leaves_before_the_answer_takes_no_job_along(broker):
+def test_who_leaves_before_the_answer_takes_no_job_along(broker: BrokerHarness) -> None:
     client, lost, sleeper = broker.peer(), broker.worker(b"f"), *asleep(broker, 1, b"f")
     together(broker, (lost, PacketType.GRAB_JOB), (client, PacketType.SUBMIT_JOB, b"f", b"", b"w"))
     lost.leave()
@@ -166,13 +171,8 @@ def test_who_leaves_before_the_answer_takes_no_job_along(broker):
     assert broker.status(b"f") == (1, 1, 1)
 
 
-def test_nobody_is_woken_beside_a_worker_that_is_on_its_way(broker):
-    client, first, busy, *others = (
-        broker.peer(),
-        *asleep(broker, 1, b"f"),
-        broker.worker(b"f"),
-        *asleep(broker, 3, b"f"),
-    )
+def test_nobody_is_woken_beside_a_worker_that_is_on_its_way(broker: BrokerHarness) -> None:
+    client, [first], busy, others = broker.peer(), asleep(broker, 1, b"f"), broker.worker(b"f"), asleep(broker, 3, b"f")
     client.submit(b"f")
     assert woken([first, *others]) == [first]
     assert busy.grab() is not None
@@ -183,13 +183,8 @@ def test_nobody_is_woken_beside_a_worker_that_is_on_its_way(broker):
     assert woken(others) == []
 
 
-def test_a_worker_that_never_comes_holds_one_job_up_and_no_second(broker):
-    client, stuck, busy, *others = (
-        broker.peer(),
-        *asleep(broker, 1, b"f"),
-        broker.worker(b"f"),
-        *asleep(broker, 5, b"f"),
-    )
+def test_a_worker_that_never_comes_holds_one_job_up_and_no_second(broker: BrokerHarness) -> None:
+    client, [stuck], busy, others = broker.peer(), asleep(broker, 1, b"f"), broker.worker(b"f"), asleep(broker, 5, b"f")
     client.submit(b"f")
     assert woken([stuck, *others]) == [stuck]
     assert busy.grab() is not None
@@ -204,8 +199,8 @@ def test_a_worker_that_never_comes_holds_one_job_up_and_no_second(broker):
 
 
 @pytest.mark.parametrize("leave", ["CANT_DO", "RESET_ABILITIES"])
-def test_who_gives_the_function_up_is_no_longer_on_its_way(broker, leave):
-    client, lost, busy, other = broker.peer(), *asleep(broker, 1, b"f"), broker.worker(b"f"), *asleep(broker, 1, b"f")
+def test_who_gives_the_function_up_is_no_longer_on_its_way(broker: BrokerHarness, leave: str) -> None:
+    client, [lost], busy, [other] = broker.peer(), asleep(broker, 1, b"f"), broker.worker(b"f"), asleep(broker, 1, b"f")
     client.submit(b"f")
     assert woken([lost]) == [lost]
     assert busy.grab() is not None
@@ -214,19 +209,19 @@ def test_who_gives_the_function_up_is_no_longer_on_its_way(broker, leave):
     assert woken([other]) == [other]
 
 
-def test_many_short_jobs_after_each_other_are_not_taken_for_one_that_waits(broker):
+def test_many_short_jobs_after_each_other_are_not_taken_for_one_that_waits(broker: BrokerHarness) -> None:
     client, *workers = broker.peer(), *asleep(broker, 20, b"f")
     for _ in range(20):
         client.submit(b"f")
         [worker] = woken(workers)
         pass_time(broker, STAGE_S / 2)
-        handle = worker.grab()
+        handle = worker.grab_handle()
         worker.send(PacketType.WORK_COMPLETE, handle, b"")
         worker.send(PacketType.PRE_SLEEP)
         client.take()
 
 
-def test_sleepers_that_come_back_in_vain_again_and_again_break_nothing(broker):
+def test_sleepers_that_come_back_in_vain_again_and_again_break_nothing(broker: BrokerHarness) -> None:
     client, *odd = broker.peer(), *asleep(broker, 2, b"f")
     client.submit(b"f")
     for _ in range(100):
@@ -244,7 +239,7 @@ def test_sleepers_that_come_back_in_vain_again_and_again_break_nothing(broker):
     assert woken([stuck, other]) == [stuck, other]
 
 
-def test_a_function_that_is_throttled_meanwhile_wakes_nobody_in_vain(broker):
+def test_a_function_that_is_throttled_meanwhile_wakes_nobody_in_vain(broker: BrokerHarness) -> None:
     client, busy, *workers = broker.peer(), broker.worker(b"f"), *asleep(broker, 20, b"f")
     for _ in range(2):
         client.submit(b"f", kind="SUBMIT_JOB_BG")
@@ -256,7 +251,7 @@ def test_a_function_that_is_throttled_meanwhile_wakes_nobody_in_vain(broker):
     assert broker.broker.next_due is None
 
 
-def test_who_asks_and_then_sends_nonsense_takes_no_job_along(broker):
+def test_who_asks_and_then_sends_nonsense_takes_no_job_along(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     worker.send(PacketType.GRAB_JOB)
     client.send(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
@@ -265,10 +260,15 @@ def test_who_asks_and_then_sends_nonsense_takes_no_job_along(broker):
     assert broker.status(b"f") == (1, 0, 1)
 
 
-def test_one_thing_that_fails_takes_no_other_along():
-    agenda, done = Agenda(), []
+def test_one_thing_that_fails_takes_no_other_along() -> None:
+    agenda = Agenda()
+    done: list[str] = []
+
+    def fail(_now: float) -> None:
+        raise ZeroDivisionError
+
     agenda.add(1.0, lambda _now: done.append("first"))
-    agenda.add(2.0, lambda _now: 1 / 0)
+    agenda.add(2.0, fail)
     agenda.add(3.0, lambda _now: done.append("last"))
     with pytest.raises(ZeroDivisionError):
         agenda.run_due(5.0)
@@ -279,22 +279,22 @@ def test_one_thing_that_fails_takes_no_other_along():
 
 
 @pytest.fixture
-def patient(make_broker):
+def patient(make_broker: Callable[..., BrokerHarness]) -> BrokerHarness:
     """A broker whose workers wait a moment for the next job before they hear that there is none."""
     return make_broker(grab_patience_s=PATIENCE_S)
 
 
-def just_finished(broker):
+def just_finished(broker: BrokerHarness) -> tuple[Peer, Peer]:
     """A worker that has finished a job, and asked for the next in vain."""
     client, worker = broker.peer(), broker.worker(b"f")
     client.submit(b"f")
-    worker.send(PacketType.WORK_COMPLETE, worker.grab(), b"")
+    worker.send(PacketType.WORK_COMPLETE, worker.grab_handle(), b"")
     worker.send(PacketType.GRAB_JOB)
     client.take()
     return client, worker
 
 
-def test_who_has_just_finished_a_job_gets_the_next_one_instead_of_a_no_job(patient):
+def test_who_has_just_finished_a_job_gets_the_next_one_instead_of_a_no_job(patient: BrokerHarness) -> None:
     client, worker = just_finished(patient)
     [sleeper] = asleep(patient, 1, b"f")
     assert worker.take() == []
@@ -309,7 +309,7 @@ def test_who_has_just_finished_a_job_gets_the_next_one_instead_of_a_no_job(patie
     assert patient.broker.next_due is None
 
 
-def test_when_no_job_comes_it_hears_so_a_moment_later(patient):
+def test_when_no_job_comes_it_hears_so_a_moment_later(patient: BrokerHarness) -> None:
     _, worker = just_finished(patient)
     assert worker.take() == []
     patient.broker.touched.clear()
@@ -319,14 +319,14 @@ def test_when_no_job_comes_it_hears_so_a_moment_later(patient):
     assert patient.broker.next_due is None
 
 
-def test_who_has_not_just_finished_a_job_hears_at_once_that_there_is_none(patient):
+def test_who_has_not_just_finished_a_job_hears_at_once_that_there_is_none(patient: BrokerHarness) -> None:
     _, worker = just_finished(patient)
     pass_time(patient, PATIENCE_S)
     worker.take()
     assert worker.ask(PacketType.GRAB_JOB) == [(PacketType.NO_JOB, b"")]
 
 
-def test_who_does_not_wait_for_the_answer_gets_it_before_any_other(patient):
+def test_who_does_not_wait_for_the_answer_gets_it_before_any_other(patient: BrokerHarness) -> None:
     _, worker = just_finished(patient)
     assert worker.take() == []
     assert worker.ask(PacketType.ECHO_REQ, b"x") == [(PacketType.NO_JOB, b""), (PacketType.ECHO_RES, b"x")]
@@ -334,14 +334,14 @@ def test_who_does_not_wait_for_the_answer_gets_it_before_any_other(patient):
     assert worker.take() == []
 
 
-def test_a_server_that_is_ending_lets_nobody_wait_for_a_job(patient):
+def test_a_server_that_is_ending_lets_nobody_wait_for_a_job(patient: BrokerHarness) -> None:
     _, worker = just_finished(patient)
     assert worker.take() == []
     patient.broker.stop_assigning()
     assert worker.take() == [(PacketType.NO_JOB, b"")]
 
 
-def test_who_leaves_while_it_waits_leaves_nothing_behind(patient):
+def test_who_leaves_while_it_waits_leaves_nothing_behind(patient: BrokerHarness) -> None:
     client, worker = just_finished(patient)
     assert worker.take() == []
     worker.leave()
@@ -352,7 +352,9 @@ def test_who_leaves_while_it_waits_leaves_nothing_behind(patient):
 
 
 @pytest.mark.parametrize(("worker_wakeup", "counts"), [(1, [1, 1]), (2, [2, 1]), (9, [3, 0])])
-def test_worker_wakeup_says_how_many_are_woken_for_each_job_at_once_and_no_more(make_broker, worker_wakeup, counts):
+def test_worker_wakeup_says_how_many_are_woken_for_each_job_at_once_and_no_more(
+    make_broker: Callable[..., BrokerHarness], worker_wakeup: int, counts: list[int]
+) -> None:
     broker = make_broker(worker_wakeup=worker_wakeup)
     client, workers = broker.peer(), asleep(broker, 3, b"f")
     for count in counts:

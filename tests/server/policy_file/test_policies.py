@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,9 +15,12 @@ from gearman_server.errors import PolicyFileError
 from gearman_server.jobs.policies import FunctionPolicy, Rate
 from gearman_server.policy_file.file import read_policies
 
+from ..broker_harness import BrokerHarness
+from ..server_process import ServerProcess
+
 
 @pytest.fixture
-def written(tmp_path):
+def written(tmp_path: Path) -> Callable[..., Path]:
     """Writes a policies file and returns its path."""
 
     def write(text: str) -> Path:
@@ -26,10 +32,10 @@ def written(tmp_path):
 
 
 @pytest.fixture
-def broker_with(make_broker):
+def broker_with(make_broker: Callable[..., BrokerHarness]) -> Callable[..., BrokerHarness]:
     """A broker whose function `f` has a policy."""
 
-    def make(job_retries=None, **policy):
+    def make(job_retries: int | None = None, **policy: Any) -> BrokerHarness:
         broker = make_broker(job_retries=job_retries)
         broker.broker.use_policies({b"f": FunctionPolicy(**policy)})
         return broker
@@ -37,7 +43,7 @@ def broker_with(make_broker):
     return make
 
 
-def lose(broker, handle, times):
+def lose(broker: BrokerHarness, handle: bytes, times: int) -> None:
     """Workers come, grab the job and die."""
     for attempt in range(times):
         worker = broker.worker(b"f")
@@ -48,7 +54,7 @@ def lose(broker, handle, times):
 # --- the file
 
 
-def test_what_a_file_can_say(written):
+def test_what_a_file_can_say(written: Callable[..., Path]) -> None:
     path = written(
         "functions:\n  f: {timeout: 1.5m, crash_retries: 2}\n  'on': {timeout: 500ms}\n  g:\n  h: {timeout: 0}\n"
     )
@@ -61,7 +67,7 @@ def test_what_a_file_can_say(written):
     }
 
 
-def test_every_key_of_a_function_can_be_written(written):
+def test_every_key_of_a_function_can_be_written(written: Callable[..., Path]) -> None:
     keys = "retries: 5, backoff: 1m, max_backoff: 1h, max_queue: 100, max_running: 3, rate: 100/m, keep_result: 2h"
     file = read_policies(str(written(f"functions: {{f: {{{keys}}}, g: {{max_backoff: 1s, max_running: 0}}}}")))
     assert file.by_function == {
@@ -79,7 +85,7 @@ def test_every_key_of_a_function_can_be_written(written):
 
 
 @pytest.mark.parametrize("text", ["", "functions:\n", "functions: {}\n", "---\n"])
-def test_a_file_may_say_nothing(written, text):
+def test_a_file_may_say_nothing(written: Callable[..., Path], text: str) -> None:
     assert read_policies(str(written(text))).by_function == {}
 
 
@@ -119,7 +125,9 @@ def test_a_file_may_say_nothing(written, text):
         ),
     ],
 )
-def test_all_that_is_wrong_is_named_by_file_line_and_key(written, text, problems):
+def test_all_that_is_wrong_is_named_by_file_line_and_key(
+    written: Callable[..., Path], text: str, problems: list[str]
+) -> None:
     path = written(text)
     with pytest.raises(PolicyFileError) as refused:
         read_policies(str(path))
@@ -128,7 +136,7 @@ def test_all_that_is_wrong_is_named_by_file_line_and_key(written, text, problems
         assert problem.startswith(f"{path}:{expected}")
 
 
-def test_a_file_that_is_no_text_or_endless_is_refused(written):
+def test_a_file_that_is_no_text_or_endless_is_refused(written: Callable[..., Path]) -> None:
     path = written("")
     path.write_bytes(b"functions:\n  f: \xff\n")
     with pytest.raises(PolicyFileError, match=r"policies\.yaml:2: the text is not UTF-8"):
@@ -145,7 +153,9 @@ def test_a_file_that_is_no_text_or_endless_is_refused(written):
 
 
 @pytest.mark.parametrize("crash_retries", [0, 1, 3])
-def test_a_job_gets_so_many_further_attempts_after_its_worker_was_lost(broker_with, crash_retries):
+def test_a_job_gets_so_many_further_attempts_after_its_worker_was_lost(
+    broker_with: Callable[..., BrokerHarness], crash_retries: int
+) -> None:
     broker = broker_with(crash_retries=crash_retries)
     client = broker.peer()
     handle = client.submit(b"f")
@@ -157,26 +167,32 @@ def test_a_job_gets_so_many_further_attempts_after_its_worker_was_lost(broker_wi
 
 
 @pytest.mark.parametrize(("job_retries", "attempts"), [(1, 4), (9, 4)])
-def test_a_policy_wins_over_job_retries(broker_with, job_retries, attempts):
+def test_a_policy_wins_over_job_retries(
+    broker_with: Callable[..., BrokerHarness], job_retries: int, attempts: int
+) -> None:
     broker = broker_with(job_retries=job_retries, crash_retries=3)
     lose(broker, broker.peer().submit(b"f"), attempts)
     assert broker.status(b"f") == (0, 0, 0)
 
 
 @pytest.mark.parametrize(("job_retries", "attempts"), [(1, 1), (3, 3)])
-def test_job_retries_holds_where_the_policy_says_nothing(broker_with, job_retries, attempts):
+def test_job_retries_holds_where_the_policy_says_nothing(
+    broker_with: Callable[..., BrokerHarness], job_retries: int, attempts: int
+) -> None:
     broker = broker_with(job_retries=job_retries, timeout_s=30)
     lose(broker, broker.peer().submit(b"f"), attempts)
     assert broker.status(b"f") == (0, 0, 0)
 
 
-def test_with_neither_there_is_no_limit(broker_with):
+def test_with_neither_there_is_no_limit(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(timeout_s=30)
     lose(broker, broker.peer().submit(b"f"), 50)
     assert broker.status(b"f") == (1, 0, 0)
 
 
-def test_giving_the_function_up_and_overrunning_an_announced_timeout_count_as_lost(broker_with):
+def test_giving_the_function_up_and_overrunning_an_announced_timeout_count_as_lost(
+    broker_with: Callable[..., BrokerHarness],
+) -> None:
     broker = broker_with(crash_retries=2)
     client, worker = broker.peer(), broker.peer()
     handle = client.submit(b"f")
@@ -194,7 +210,7 @@ def test_giving_the_function_up_and_overrunning_an_announced_timeout_count_as_lo
 # --- timeouts
 
 
-def test_the_servers_own_timer_acts_two_seconds_after_the_limit(broker_with):
+def test_the_servers_own_timer_acts_two_seconds_after_the_limit(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(timeout_s=30)
     client, worker = broker.peer(), broker.worker(b"f")
     client.ask(PacketType.OPTION_REQ, b"exceptions")
@@ -209,7 +225,9 @@ def test_the_servers_own_timer_acts_two_seconds_after_the_limit(broker_with):
 
 
 @pytest.mark.parametrize(("announced_ms", "is_requeued"), [(b"5000", True), (b"60000", False)])
-def test_of_two_limits_the_earlier_one_acts_in_its_own_way(broker_with, announced_ms, is_requeued):
+def test_of_two_limits_the_earlier_one_acts_in_its_own_way(
+    broker_with: Callable[..., BrokerHarness], announced_ms: bytes, is_requeued: bool
+) -> None:
     broker = broker_with(timeout_s=30)
     client, worker = broker.peer(), broker.peer()
     worker.send(PacketType.CAN_DO_TIMEOUT, b"f", announced_ms)
@@ -220,7 +238,9 @@ def test_of_two_limits_the_earlier_one_acts_in_its_own_way(broker_with, announce
     assert client.take() == ([] if is_requeued else [(PacketType.WORK_FAIL, handle)])
 
 
-def test_a_job_that_ends_in_time_is_not_failed_and_leaves_nothing_behind(broker_with):
+def test_a_job_that_ends_in_time_is_not_failed_and_leaves_nothing_behind(
+    broker_with: Callable[..., BrokerHarness],
+) -> None:
     broker = broker_with(timeout_s=30)
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
@@ -232,7 +252,7 @@ def test_a_job_that_ends_in_time_is_not_failed_and_leaves_nothing_behind(broker_
     assert broker.broker.next_due is None
 
 
-def test_new_policies_hold_for_what_is_assigned_from_then_on(broker_with):
+def test_new_policies_hold_for_what_is_assigned_from_then_on(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(timeout_s=30)
     client, worker = broker.peer(), broker.worker(b"f")
     first, second = client.submit(b"f"), client.submit(b"f")
@@ -248,7 +268,9 @@ def test_new_policies_hold_for_what_is_assigned_from_then_on(broker_with):
 # --- the running server
 
 
-def test_a_broken_file_stops_the_start_with_every_problem_on_its_line(run_command, written):
+def test_a_broken_file_stops_the_start_with_every_problem_on_its_line(
+    run_command: Callable[..., subprocess.CompletedProcess[str]], written: Callable[..., Path]
+) -> None:
     path = written("functions:\n  f: {timeout: 3}\n  g: {min: 1}\n")
     for options in ((), ("--check-args",)):
         ended = run_command("-p", "0", "--policies", str(path), *options)
@@ -260,13 +282,17 @@ def test_a_broken_file_stops_the_start_with_every_problem_on_its_line(run_comman
         ]
 
 
-def test_a_file_that_is_not_there_stops_the_start(run_command, tmp_path):
+def test_a_file_that_is_not_there_stops_the_start(
+    run_command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     ended = run_command("-p", "0", "--policies", str(tmp_path / "none.yaml"))
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
     assert "none.yaml: the file of --policies can't be read: No such file" in ended.stderr
 
 
-def test_a_timeout_acts_on_a_worker_that_nobody_supervises(start_server, written):
+def test_a_timeout_acts_on_a_worker_that_nobody_supervises(
+    start_server: Callable[..., ServerProcess], written: Callable[..., Path]
+) -> None:
     path = written("functions:\n  f: {timeout: 100ms}\n")
     server = start_server("--policies", str(path), "-v")
     client, worker = server.peer(), server.peer()
@@ -277,7 +303,9 @@ def test_a_timeout_acts_on_a_worker_that_nobody_supervises(start_server, written
     server.wait_for_log("this attempt has failed: timeout")
 
 
-def test_sighup_rereads_the_file_and_a_broken_one_changes_nothing(start_server, written):
+def test_sighup_rereads_the_file_and_a_broken_one_changes_nothing(
+    start_server: Callable[..., ServerProcess], written: Callable[..., Path]
+) -> None:
     path = written("functions:\n  f: {crash_retries: 1}\n")
     server = start_server("--policies", str(path), "-v")
     written("functions:\n  f: {crash_retries: x}\n")
@@ -287,7 +315,7 @@ def test_sighup_rereads_the_file_and_a_broken_one_changes_nothing(start_server, 
     client.send(PacketType.SUBMIT_JOB, b"f", b"", b"w")
     handle = client.receive()[1]
 
-    def lose_worker():
+    def lose_worker() -> None:
         worker = server.peer()
         worker.send(PacketType.CAN_DO, b"f")
         assert worker.ask(PacketType.GRAB_JOB)[1].startswith(handle)
@@ -304,7 +332,7 @@ def test_sighup_rereads_the_file_and_a_broken_one_changes_nothing(start_server, 
     assert client.receive() == (PacketType.WORK_FAIL, handle)
 
 
-def test_the_policies_can_be_asked_for(make_broker):
+def test_the_policies_can_be_asked_for(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(job_retries=3)
     assert broker.peer().text(b"policies") == b"*\t-\t0\t2\t10\t600\t-\t-\t-\t-\n.\n"
     policy = FunctionPolicy(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from gearman_client.packet import PacketType
 
+from ..broker_harness import BrokerHarness, Peer
 
-def status_of(peer, handle):
+
+def status_of(peer: Peer, handle: bytes) -> list[bytes]:
     [(_, body)] = peer.ask(PacketType.GET_STATUS, handle)
     return body.split(b"\0")[1:]
 
 
-def test_a_lost_workers_jobs_go_to_the_tail_newest_first_and_are_finished_by_another(broker):
+def test_a_lost_workers_jobs_go_to_the_tail_newest_first_and_are_finished_by_another(broker: BrokerHarness) -> None:
     client, lost, other = broker.peer(), broker.worker(b"f"), broker.worker(b"f")
     first, second, waiting = (client.submit(b"f") for _ in range(3))
     lost.grab()
@@ -27,7 +31,7 @@ def test_a_lost_workers_jobs_go_to_the_tail_newest_first_and_are_finished_by_ano
     assert broker.status(b"f") == (3, 3, 1)
 
 
-def test_a_requeued_job_wakes_sleepers_but_not_the_worker_that_is_gone(broker):
+def test_a_requeued_job_wakes_sleepers_but_not_the_worker_that_is_gone(broker: BrokerHarness) -> None:
     client, lost, sleeper = broker.peer(), broker.worker(b"f"), broker.worker(b"f")
     client.submit(b"f")
     lost.grab()
@@ -39,7 +43,9 @@ def test_a_requeued_job_wakes_sleepers_but_not_the_worker_that_is_gone(broker):
 
 
 @pytest.mark.parametrize(("job_retries", "attempts"), [(0, 1), (1, 1), (2, 2), (5, 5)])
-def test_job_retries_bounds_the_attempts_and_then_the_client_hears_of_the_failure(make_broker, job_retries, attempts):
+def test_job_retries_bounds_the_attempts_and_then_the_client_hears_of_the_failure(
+    make_broker: Callable[..., BrokerHarness], job_retries: int, attempts: int
+) -> None:
     broker = make_broker(job_retries=job_retries)
     client = broker.peer()
     handle = client.submit(b"f")
@@ -52,7 +58,7 @@ def test_job_retries_bounds_the_attempts_and_then_the_client_hears_of_the_failur
     assert broker.status(b"f") == (0, 0, 0)
 
 
-def test_without_job_retries_a_job_is_tried_for_ever(broker):
+def test_without_job_retries_a_job_is_tried_for_ever(broker: BrokerHarness) -> None:
     client = broker.peer()
     handle = client.submit(b"f")
     for _ in range(300):
@@ -62,7 +68,7 @@ def test_without_job_retries_a_job_is_tried_for_ever(broker):
     assert client.take() == []
 
 
-def test_a_queued_foreground_job_goes_with_its_last_client_at_once(broker):
+def test_a_queued_foreground_job_goes_with_its_last_client_at_once(broker: BrokerHarness) -> None:
     one, two = broker.peer(), broker.peer()
     one.submit(b"f", unique=b"u")
     two.submit(b"f", unique=b"u")
@@ -74,14 +80,16 @@ def test_a_queued_foreground_job_goes_with_its_last_client_at_once(broker):
 
 
 @pytest.mark.parametrize("kinds", [("SUBMIT_JOB_BG", "SUBMIT_JOB"), ("SUBMIT_JOB", "SUBMIT_JOB_BG")])
-def test_a_job_that_anybody_submitted_in_the_background_survives_its_clients(broker, kinds):
+def test_a_job_that_anybody_submitted_in_the_background_survives_its_clients(
+    broker: BrokerHarness, kinds: tuple[str, str]
+) -> None:
     client = broker.peer()
     handles = {client.submit(b"f", unique=b"u", kind=kind) for kind in kinds}
     client.leave()
     assert {broker.worker(b"f").grab()} == handles
 
 
-def test_a_submission_after_an_abandoned_one_gets_a_job_of_its_own(broker):
+def test_a_submission_after_an_abandoned_one_gets_a_job_of_its_own(broker: BrokerHarness) -> None:
     gone, client, worker = broker.peer(), broker.peer(), broker.worker(b"f")
     first = gone.submit(b"f", unique=b"u")
     gone.leave()
@@ -90,7 +98,7 @@ def test_a_submission_after_an_abandoned_one_gets_a_job_of_its_own(broker):
     assert [worker.grab(), worker.grab()] == [second, None]
 
 
-def test_a_running_job_goes_on_without_clients_and_can_be_joined_again(broker):
+def test_a_running_job_goes_on_without_clients_and_can_be_joined_again(broker: BrokerHarness) -> None:
     gone, client, worker = broker.peer(), broker.peer(), broker.worker(b"f")
     handle = gone.submit(b"f", unique=b"u")
     worker.grab()
@@ -101,7 +109,7 @@ def test_a_running_job_goes_on_without_clients_and_can_be_joined_again(broker):
     assert client.take() == [(PacketType.WORK_COMPLETE, handle + b"\0r")]
 
 
-def test_a_running_job_without_clients_is_not_run_again_when_its_worker_is_lost(broker):
+def test_a_running_job_without_clients_is_not_run_again_when_its_worker_is_lost(broker: BrokerHarness) -> None:
     gone, worker = broker.peer(), broker.worker(b"f")
     gone.submit(b"f")
     worker.grab()
@@ -110,7 +118,7 @@ def test_a_running_job_without_clients_is_not_run_again_when_its_worker_is_lost(
     assert broker.status(b"f") == (0, 0, 0)
 
 
-def test_many_abandoned_jobs_leave_nothing_behind(broker):
+def test_many_abandoned_jobs_leave_nothing_behind(broker: BrokerHarness) -> None:
     keeper = broker.peer()
     kept = keeper.submit(b"f")
     for _ in range(2000):
@@ -126,7 +134,7 @@ def test_many_abandoned_jobs_leave_nothing_behind(broker):
 # --- cancelling
 
 
-def test_cancelling_a_queued_job_removes_it_and_tells_its_clients(broker):
+def test_cancelling_a_queued_job_removes_it_and_tells_its_clients(broker: BrokerHarness) -> None:
     client = broker.peer()
     handle, next_one = client.submit(b"f", unique=b"u"), client.submit(b"f")
     operator = broker.peer()
@@ -138,7 +146,7 @@ def test_cancelling_a_queued_job_removes_it_and_tells_its_clients(broker):
     assert broker.worker(b"f").grab() == next_one
 
 
-def test_the_result_of_a_job_cancelled_while_it_ran_interests_nobody(broker):
+def test_the_result_of_a_job_cancelled_while_it_ran_interests_nobody(broker: BrokerHarness) -> None:
     client, worker, operator = broker.peer(), broker.worker(b"f"), broker.peer()
     handle = client.submit(b"f", unique=b"u")
     worker.grab()
@@ -155,7 +163,7 @@ def test_the_result_of_a_job_cancelled_while_it_ran_interests_nobody(broker):
     assert client.take() == [(PacketType.WORK_COMPLETE, fresh + b"\0r")]
 
 
-def test_a_job_cancelled_while_it_ran_is_not_requeued(broker):
+def test_a_job_cancelled_while_it_ran_is_not_requeued(broker: BrokerHarness) -> None:
     client, worker, operator = broker.peer(), broker.worker(b"f"), broker.peer()
     handle = client.submit(b"f", kind="SUBMIT_JOB_BG")
     worker.grab()

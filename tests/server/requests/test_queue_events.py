@@ -8,24 +8,27 @@ import pytest
 
 from gearman_client.packet import PacketType
 
+from ..broker_harness import BrokerHarness, Peer
+from ..server_process import ServerProcess
+
 QUEUE_CHANGED = 1001
 COALESCING_S = 0.02
 
 
-def changed(function, queued, running, workers, waiting=None):
+def changed(function: bytes, queued: int, running: int, workers: int, waiting: int | None = None) -> tuple[int, bytes]:
     waiting = queued if waiting is None else waiting
     return (QUEUE_CHANGED, b"%s\0%d\0%d\0%d\0%d" % (function, queued, running, workers, waiting))
 
 
 @pytest.fixture
-def watcher(broker):
+def watcher(broker: BrokerHarness) -> Peer:
     """A connection that listens to the queues of an empty server."""
     peer = broker.peer()
     assert peer.ask(PacketType.OPTION_REQ, b"Queue-Events") == [(PacketType.OPTION_RES, b"Queue-Events")]
     return peer
 
 
-def test_who_asks_is_told_every_function_at_once(broker):
+def test_who_asks_is_told_every_function_at_once(broker: BrokerHarness) -> None:
     client = broker.peer()
     broker.worker(b"f").send(PacketType.CAN_DO, b"g")
     client.submit(b"g")
@@ -35,7 +38,7 @@ def test_who_asks_is_told_every_function_at_once(broker):
     assert answers == [(PacketType.OPTION_RES, b"queue-events"), changed(b"f", 0, 0, 1), changed(b"g", 1, 1, 2)]
 
 
-def test_a_change_is_told_by_the_next_tick(broker, watcher):
+def test_a_change_is_told_by_the_next_tick(broker: BrokerHarness, watcher: Peer) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     client.submit(b"f")
     worker.grab()
@@ -45,7 +48,7 @@ def test_a_change_is_told_by_the_next_tick(broker, watcher):
     assert watcher.session in broker.broker.touched
 
 
-def test_changes_within_20_ms_are_told_once(broker, watcher):
+def test_changes_within_20_ms_are_told_once(broker: BrokerHarness, watcher: Peer) -> None:
     client = broker.peer()
     client.submit(b"f")
     broker.advance(0)
@@ -59,7 +62,7 @@ def test_changes_within_20_ms_are_told_once(broker, watcher):
     assert watcher.take() == [changed(b"f", 10, 0, 0)]
 
 
-def test_only_functions_that_changed_are_told(broker, watcher):
+def test_only_functions_that_changed_are_told(broker: BrokerHarness, watcher: Peer) -> None:
     client = broker.peer()
     for function in (b"f", b"g"):
         client.submit(function)
@@ -70,13 +73,13 @@ def test_only_functions_that_changed_are_told(broker, watcher):
     assert watcher.take() == [changed(b"g", 2, 0, 0)]
 
 
-def test_a_quiet_server_has_nothing_to_do(broker, watcher):
+def test_a_quiet_server_has_nothing_to_do(broker: BrokerHarness, watcher: Peer) -> None:
     broker.peer().submit(b"f")
     broker.advance(0)
     assert broker.advance(1) is None
 
 
-def test_a_lost_worker_and_an_overrun_timeout_are_changes(broker, watcher):
+def test_a_lost_worker_and_an_overrun_timeout_are_changes(broker: BrokerHarness, watcher: Peer) -> None:
     client, slow, lost = broker.peer(), broker.peer(), broker.worker(b"f")
     slow.send(PacketType.CAN_DO_TIMEOUT, b"f", b"1000")
     client.submit(b"f")
@@ -91,7 +94,7 @@ def test_a_lost_worker_and_an_overrun_timeout_are_changes(broker, watcher):
     assert watcher.take() == [changed(b"f", 1, 0, 1)]
 
 
-def test_a_dropped_function_is_told_as_empty(broker, watcher):
+def test_a_dropped_function_is_told_as_empty(broker: BrokerHarness, watcher: Peer) -> None:
     broker.peer().submit(b"f")
     broker.advance(0)
     watcher.take()
@@ -100,21 +103,21 @@ def test_a_dropped_function_is_told_as_empty(broker, watcher):
     assert watcher.take() == [changed(b"f", 0, 0, 0)]
 
 
-def test_asking_twice_tells_nothing_twice(broker, watcher):
+def test_asking_twice_tells_nothing_twice(broker: BrokerHarness, watcher: Peer) -> None:
     assert watcher.ask(PacketType.OPTION_REQ, b"queue-events") == [(PacketType.OPTION_RES, b"queue-events")]
     broker.peer().submit(b"f")
     broker.advance(0)
     assert watcher.take() == [changed(b"f", 1, 0, 0)]
 
 
-def test_without_a_listener_nothing_is_scheduled(broker, watcher):
+def test_without_a_listener_nothing_is_scheduled(broker: BrokerHarness, watcher: Peer) -> None:
     watcher.leave()
     broker.advance(1)
     broker.peer().submit(b"f")
     assert broker.broker.next_due is None
 
 
-def test_on_a_real_server_a_change_comes_by_itself_and_soon(server):
+def test_on_a_real_server_a_change_comes_by_itself_and_soon(server: ServerProcess) -> None:
     watcher, client = server.peer(), server.peer()
     assert watcher.ask(PacketType.OPTION_REQ, b"queue-events")[0] == PacketType.OPTION_RES
     started = time.monotonic()
@@ -125,7 +128,9 @@ def test_on_a_real_server_a_change_comes_by_itself_and_soon(server):
     assert time.monotonic() - started >= COALESCING_S
 
 
-def test_a_job_that_is_given_out_at_the_end_of_the_pass_is_told_as_running(broker, watcher):
+def test_a_job_that_is_given_out_at_the_end_of_the_pass_is_told_as_running(
+    broker: BrokerHarness, watcher: Peer
+) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     worker.send(PacketType.GRAB_JOB)
     client.send(PacketType.SUBMIT_JOB, b"f", b"", b"w")

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 
 from gearman_client.packet import PacketType
 from gearman_server.jobs import function_bound
 from gearman_server.jobs.policies import FunctionPolicy
-from gearman_server.requests.replay import StoredJob
+from gearman_server.requests.replay import StoredJob, Wanted
+
+from ..broker_harness import BatchStore, BrokerHarness, Peer
 
 ASSIGNED = PacketType.JOB_ASSIGN
 CREATED = PacketType.JOB_CREATED
 
 
-def stored(number, priority=1, unique=b"", workload=None, **changes):
-    fields = {
+Answer = Callable[[Sequence[StoredJob] | None, float], None]
+
+
+def stored(
+    number: int, priority: int = 1, unique: bytes = b"", workload: bytes | None = None, **changes: Any
+) -> StoredJob:
+    fields: dict[str, Any] = {
         "id": number,
         "was_running": False,
         "priority": priority,
@@ -37,24 +46,24 @@ def stored(number, priority=1, unique=b"", workload=None, **changes):
 class Replayed:
     """A broker over a durable store whose rows the test hands over."""
 
-    def __init__(self, make_broker, batch_store) -> None:
+    def __init__(self, make_broker: Callable[..., BrokerHarness], batch_store: BatchStore) -> None:
         self.harness = make_broker(store=batch_store)
         self.store = batch_store
-        self.questions = []
+        self.questions: list[tuple[Sequence[Wanted], Answer]] = []
         self.replay = self.harness.broker.start_replay(self)
 
-    def look_up(self, wanted, answer) -> None:
+    def look_up(self, wanted: Sequence[Wanted], answer: Answer) -> None:
         self.questions.append((wanted, answer))
 
-    def answer(self, *rows) -> None:
+    def answer(self, *rows: StoredJob) -> None:
         """The answer to the oldest question."""
         _, answer = self.questions.pop(0)
         answer(rows, self.harness.now)
 
-    def load(self, *rows):
+    def load(self, *rows: StoredJob) -> list[tuple[int, str]]:
         return list(self.replay.load(rows, self.harness.now))
 
-    def read_to(self, priority) -> None:
+    def read_to(self, priority: int) -> None:
         """All rows of higher priorities have been read."""
         for _ in range(priority):
             self.replay.end_of_priority(self.harness.now)
@@ -69,22 +78,24 @@ class Replayed:
 
 
 @pytest.fixture
-def replayed(make_broker, batch_store):
+def replayed(make_broker: Callable[..., BrokerHarness], batch_store: BatchStore) -> Replayed:
     return Replayed(make_broker, batch_store)
 
 
-def submit(peer, workload, unique=b"", kind=PacketType.SUBMIT_JOB):
+def submit(
+    peer: Peer, workload: bytes, unique: bytes = b"", kind: int = PacketType.SUBMIT_JOB
+) -> list[tuple[int, bytes]]:
     return peer.ask(kind, b"f", unique, workload)
 
 
-def workloads(worker):
+def workloads(worker: Peer) -> list[bytes]:
     taken = []
     while (workload := worker.grab_workload()) is not None:
         taken.append(workload)
     return taken
 
 
-def test_jobs_that_were_read_are_served_while_others_are_unread(replayed):
+def test_jobs_that_were_read_are_served_while_others_are_unread(replayed: Replayed) -> None:
     worker = replayed.harness.worker(b"f")
     worker.send(PacketType.PRE_SLEEP)
     replayed.read_to(1)
@@ -93,7 +104,7 @@ def test_jobs_that_were_read_are_served_while_others_are_unread(replayed):
     assert worker.grab() == b"H:old:1"
 
 
-def test_new_jobs_queue_behind_the_unread_ones_of_their_priority(replayed):
+def test_new_jobs_queue_behind_the_unread_ones_of_their_priority(replayed: Replayed) -> None:
     client, worker = replayed.harness.peer(), replayed.harness.worker(b"f")
     replayed.read_to(1)
     replayed.load(stored(1))
@@ -117,7 +128,7 @@ def test_new_jobs_queue_behind_the_unread_ones_of_their_priority(replayed):
     assert replayed.harness.status(b"f") == (6, 6, 1)
 
 
-def test_counts_are_right_while_jobs_come_back(replayed):
+def test_counts_are_right_while_jobs_come_back(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     replayed.read_to(1)
     replayed.load(stored(1), stored(2), stored(3))
@@ -131,7 +142,7 @@ def test_counts_are_right_while_jobs_come_back(replayed):
     assert workloads(replayed.harness.worker(b"f")) == [b"old 1", b"old 3", b"new"]
 
 
-def test_a_unique_key_that_is_not_in_memory_is_looked_up_and_only_that_connection_waits(replayed):
+def test_a_unique_key_that_is_not_in_memory_is_looked_up_and_only_that_connection_waits(replayed: Replayed) -> None:
     client, other = replayed.harness.peer(), replayed.harness.peer()
     replayed.read_to(1)
     assert submit(client, b"w", unique=b"u") == []
@@ -146,7 +157,7 @@ def test_a_unique_key_that_is_not_in_memory_is_looked_up_and_only_that_connectio
     assert workloads(replayed.harness.worker(b"f")) == [b"old 5", b"old 7", b"old 8"]
 
 
-def test_a_unique_key_that_is_nowhere_makes_a_new_job(replayed):
+def test_a_unique_key_that_is_nowhere_makes_a_new_job(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     submit(client, b"w", unique=b"u")
     replayed.answer()
@@ -157,7 +168,7 @@ def test_a_unique_key_that_is_nowhere_makes_a_new_job(replayed):
     assert replayed.questions == []
 
 
-def test_many_requests_are_one_question(replayed):
+def test_many_requests_are_one_question(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     requests = [(PacketType.SUBMIT_JOB, b"f\0u%d\0w" % number) for number in range(10)]
     replayed.harness.broker.receive(client.session, requests, replayed.harness.now)
@@ -166,7 +177,7 @@ def test_many_requests_are_one_question(replayed):
     assert [packet_type for packet_type, _ in client.take()] == [CREATED] * 10
 
 
-def test_requests_that_come_while_a_connection_waits_keep_their_order(replayed):
+def test_requests_that_come_while_a_connection_waits_keep_their_order(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     submit(client, b"1", unique=b"u1")
     submit(client, b"2", unique=b"u2")
@@ -177,18 +188,18 @@ def test_requests_that_come_while_a_connection_waits_keep_their_order(replayed):
     assert [packet_type for packet_type, _ in client.take()] == [CREATED, PacketType.ECHO_RES]
 
 
-def test_a_job_that_has_ended_does_not_rise_again_by_a_late_answer(replayed):
+def test_a_job_that_has_ended_does_not_rise_again_by_a_late_answer(replayed: Replayed) -> None:
     client, worker = replayed.harness.peer(), replayed.harness.worker(b"f")
     replayed.read_to(1)
     submit(client, b"w", unique=b"u")
     replayed.load(stored(1, unique=b"u"))
-    worker.send(PacketType.WORK_COMPLETE, worker.grab(), b"r")
+    worker.send(PacketType.WORK_COMPLETE, worker.grab_handle(), b"r")
     replayed.answer(stored(1, unique=b"u"))
     [(packet_type, handle)] = client.take()
     assert (packet_type, handle) != (CREATED, b"H:old:1")
 
 
-def test_a_job_that_was_looked_up_and_cancelled_stays_cancelled_when_its_turn_comes(replayed):
+def test_a_job_that_was_looked_up_and_cancelled_stays_cancelled_when_its_turn_comes(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     replayed.read_to(1)
     assert client.text(b"cancel job H:old:3") == b""
@@ -200,7 +211,7 @@ def test_a_job_that_was_looked_up_and_cancelled_stays_cancelled_when_its_turn_co
     assert workloads(replayed.harness.worker(b"f")) == [b"old 2", b"old 4"]
 
 
-def test_the_status_of_an_unread_job_is_known(replayed):
+def test_the_status_of_an_unread_job_is_known(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     assert client.ask(PacketType.GET_STATUS, b"H:old:9") == []
     replayed.answer(stored(9))
@@ -210,7 +221,7 @@ def test_the_status_of_an_unread_job_is_known(replayed):
     assert client.take() == [(PacketType.STATUS_RES_UNIQUE, b"u\0001\0000\0000\0000\0000")]
 
 
-def test_a_delayed_job_that_was_looked_up_waits_for_its_time_once(replayed):
+def test_a_delayed_job_that_was_looked_up_waits_for_its_time_once(replayed: Replayed) -> None:
     client, worker = replayed.harness.peer(), replayed.harness.worker(b"f")
     row = stored(1, unique=b"u", run_at=replayed.harness.unix_time + 10)
     submit(client, b"w", unique=b"u", kind=PacketType.SUBMIT_JOB_BG)
@@ -227,7 +238,9 @@ def test_a_delayed_job_that_was_looked_up_waits_for_its_time_once(replayed):
 
 
 @pytest.mark.parametrize("end", ["runs", "is cancelled"])
-def test_a_delayed_job_that_was_looked_up_has_one_place_though_its_time_comes_before_its_turn(replayed, end):
+def test_a_delayed_job_that_was_looked_up_has_one_place_though_its_time_comes_before_its_turn(
+    replayed: Replayed, end: str
+) -> None:
     client, worker = replayed.harness.peer(), replayed.harness.worker(b"f")
     row = stored(2, unique=b"u", run_at=replayed.harness.unix_time + 10)
     replayed.read_to(1)
@@ -246,7 +259,9 @@ def test_a_delayed_job_that_was_looked_up_has_one_place_though_its_time_comes_be
     assert replayed.harness.status(b"f") == (len(waiting), len(waiting), 1)
 
 
-def test_a_job_that_was_looked_up_and_has_had_its_attempts_does_not_rise_again_when_its_turn_comes(replayed):
+def test_a_job_that_was_looked_up_and_has_had_its_attempts_does_not_rise_again_when_its_turn_comes(
+    replayed: Replayed,
+) -> None:
     client = replayed.harness.peer()
     replayed.harness.broker.use_policies({b"f": FunctionPolicy(crash_retries=0)})
     row = stored(2, was_running=True, requeues=1)
@@ -261,7 +276,7 @@ def test_a_job_that_was_looked_up_and_has_had_its_attempts_does_not_rise_again_w
     assert replayed.store.letters == {}
 
 
-def test_a_retry_keeps_its_time_and_its_count(replayed):
+def test_a_retry_keeps_its_time_and_its_count(replayed: Replayed) -> None:
     worker = replayed.harness.worker(b"f")
     replayed.read_to(1)
     replayed.load(stored(1, failures=1, requeues=1, error=b"e", run_at=replayed.harness.unix_time + 2.5))
@@ -273,7 +288,7 @@ def test_a_retry_keeps_its_time_and_its_count(replayed):
     assert replayed.harness.broker.table.jobs[b"H:old:1"].attempt == 3
 
 
-def test_what_the_store_can_not_be_asked_is_refused_and_nothing_else(replayed):
+def test_what_the_store_can_not_be_asked_is_refused_and_nothing_else(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     submit(client, b"w", unique=b"u")
     client.send(PacketType.ECHO_REQ, b"behind")
@@ -285,7 +300,7 @@ def test_what_the_store_can_not_be_asked_is_refused_and_nothing_else(replayed):
     ]
 
 
-def test_the_end_of_the_replay_answers_whoever_still_waits(replayed):
+def test_the_end_of_the_replay_answers_whoever_still_waits(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     submit(client, b"w", unique=b"u")
     for _ in range(3):
@@ -296,7 +311,7 @@ def test_the_end_of_the_replay_answers_whoever_still_waits(replayed):
     assert replayed.harness.status(b"f") == (1, 0, 0)
 
 
-def test_a_connection_that_leaves_while_it_waits_changes_nothing(replayed):
+def test_a_connection_that_leaves_while_it_waits_changes_nothing(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     submit(client, b"w", unique=b"u")
     client.leave()
@@ -304,7 +319,7 @@ def test_a_connection_that_leaves_while_it_waits_changes_nothing(replayed):
     assert replayed.harness.status(b"f") == (0, 0, 0)
 
 
-def test_what_waits_for_the_store_counts_towards_the_bound_of_its_connection(replayed):
+def test_what_waits_for_the_store_counts_towards_the_bound_of_its_connection(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     submit(client, b"x" * 5000, unique=b"u")
     assert 5000 < client.session.withheld_bytes < 6000
@@ -312,13 +327,13 @@ def test_what_waits_for_the_store_counts_towards_the_bound_of_its_connection(rep
     assert client.session.withheld_bytes == 0
 
 
-def test_a_row_whose_function_has_no_valid_name_is_reported_and_the_others_are_served(replayed):
+def test_a_row_whose_function_has_no_valid_name_is_reported_and_the_others_are_served(replayed: Replayed) -> None:
     replayed.read_to(1)
     assert replayed.load(stored(1, function=b"a\nb"), stored(2)) == [(1, "The function name holds a control character")]
     assert workloads(replayed.harness.worker(b"f")) == [b"old 2"]
 
 
-def test_a_function_without_stored_jobs_waits_for_nothing(replayed):
+def test_a_function_without_stored_jobs_waits_for_nothing(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     worker = replayed.harness.worker(b"g")
     worker.send(PacketType.PRE_SLEEP)
@@ -339,7 +354,9 @@ def test_a_function_without_stored_jobs_waits_for_nothing(replayed):
     assert replayed.harness.worker(b"f").grab() is None
 
 
-def test_jobs_find_room_however_many_functions_there_are(monkeypatch, make_broker, batch_store):
+def test_jobs_find_room_however_many_functions_there_are(
+    monkeypatch: pytest.MonkeyPatch, make_broker: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
     monkeypatch.setattr(function_bound, "MANY_FUNCTIONS", 1)
     monkeypatch.setattr(function_bound, "MAX_FUNCTIONS", 1)
     replayed = Replayed(make_broker, batch_store)
@@ -350,7 +367,9 @@ def test_jobs_find_room_however_many_functions_there_are(monkeypatch, make_broke
     assert replayed.harness.status(b"f") == (1, 0, 0)
 
 
-def test_a_function_whose_jobs_are_behind_unread_ones_is_not_forgotten(monkeypatch, make_broker, batch_store):
+def test_a_function_whose_jobs_are_behind_unread_ones_is_not_forgotten(
+    monkeypatch: pytest.MonkeyPatch, make_broker: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
     monkeypatch.setattr(function_bound, "MANY_FUNCTIONS", 1)
     replayed = Replayed(make_broker, batch_store)
     client = replayed.harness.peer()
@@ -364,7 +383,7 @@ def test_a_function_whose_jobs_are_behind_unread_ones_is_not_forgotten(monkeypat
     assert workloads(replayed.harness.worker(b"f")) == [b"behind"]
 
 
-def test_no_reply_overtakes_the_answer_to_a_grab(replayed):
+def test_no_reply_overtakes_the_answer_to_a_grab(replayed: Replayed) -> None:
     peer = replayed.harness.worker(b"f")
     requests = [
         (PacketType.SUBMIT_JOB, b"f\0u1\0w"),
@@ -377,7 +396,7 @@ def test_no_reply_overtakes_the_answer_to_a_grab(replayed):
     assert [packet_type for packet_type, _ in peer.take()] == [PacketType.ERROR, PacketType.NO_JOB, PacketType.ERROR]
 
 
-def test_a_throttled_function_wakes_nobody_for_jobs_that_must_wait_for_older_ones(replayed):
+def test_a_throttled_function_wakes_nobody_for_jobs_that_must_wait_for_older_ones(replayed: Replayed) -> None:
     harness = replayed.harness
     harness.broker.use_policies({b"f": FunctionPolicy(max_running=1)})
     worker = harness.worker(b"f", b"g")
@@ -389,7 +408,9 @@ def test_a_throttled_function_wakes_nobody_for_jobs_that_must_wait_for_older_one
     assert worker.take() == [(PacketType.NOOP, b"")]
 
 
-def test_with_worker_wakeup_each_job_that_comes_back_wakes_so_many(make_broker, batch_store):
+def test_with_worker_wakeup_each_job_that_comes_back_wakes_so_many(
+    make_broker: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
     replayed = Replayed(partial(make_broker, worker_wakeup=1), batch_store)
     workers = [replayed.harness.worker(b"f") for _ in range(5)]
     for worker in workers:
@@ -399,13 +420,13 @@ def test_with_worker_wakeup_each_job_that_comes_back_wakes_so_many(make_broker, 
     assert [worker.take() != [] for worker in workers] == [True] * 3 + [False] * 2
 
 
-def test_a_dead_job_is_queued_again_only_when_it_is_known_whose_its_unique_key_is(replayed):
+def test_a_dead_job_is_queued_again_only_when_it_is_known_whose_its_unique_key_is(replayed: Replayed) -> None:
     operator, worker = replayed.harness.peer(), replayed.harness.worker(b"f")
     client = replayed.harness.peer()
     submit(client, b"w", unique=b"u", kind=PacketType.SUBMIT_JOB_BG)
     replayed.answer()
     replayed.read_to(2)
-    worker.send(PacketType.WORK_FAIL, worker.grab())
+    worker.send(PacketType.WORK_FAIL, worker.grab_handle())
     [handle] = replayed.store.letters
     operator.send(0, b"dead retry " + handle)
     replayed.answer()
@@ -417,7 +438,7 @@ def test_a_dead_job_is_queued_again_only_when_it_is_known_whose_its_unique_key_i
     assert replayed.harness.status(b"f") == (1, 0, 1)
 
 
-def test_a_function_that_is_dropped_meanwhile_takes_those_behind_unread_jobs_with_it(replayed):
+def test_a_function_that_is_dropped_meanwhile_takes_those_behind_unread_jobs_with_it(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     replayed.read_to(1)
     submit(client, b"new")

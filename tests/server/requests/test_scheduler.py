@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from gearman_client.packet import PacketType
@@ -9,16 +13,23 @@ from gearman_server.errors import PolicyFileError
 from gearman_server.jobs.access import AccessList
 from gearman_server.jobs.job import HIGH, NORMAL
 from gearman_server.jobs.policies import FunctionPolicy
-from gearman_server.jobs.schedule_rules import Missed, ScheduleRule
+from gearman_server.jobs.schedule_rules import Missed, ScheduleMark, ScheduleRule
 from gearman_server.jobs.timing import Every, parse_cron
 from gearman_server.policy_file.file import read_policies
 
+from ..broker_harness import BatchStore, BrokerHarness, Peer
+
 
 @pytest.fixture
-def scheduled(make_broker):
+def scheduled(make_broker: Callable[..., BrokerHarness]) -> Callable[..., BrokerHarness]:
     """Makes a broker with one schedule, `tick` for `f`, and a clock that stands at an even minute."""
 
-    def make(every_s=60.0, store=None, marks=(), **rule):
+    def make(
+        every_s: float = 60.0,
+        store: BatchStore | None = None,
+        marks: Iterable[tuple[str, ScheduleMark]] = (),
+        **rule: Any,
+    ) -> BrokerHarness:
         broker = make_broker(store=store)
         broker.unix_time = 1_800_000_000.0
         broker.broker.restore_schedules(dict(marks))
@@ -28,24 +39,24 @@ def scheduled(make_broker):
     return make
 
 
-def use(broker, *rules):
+def use(broker: BrokerHarness, *rules: ScheduleRule) -> None:
     broker.broker.use_schedules(rules, broker.now)
     broker.broker.tick(broker.now)
 
 
-def queued(broker, function=b"f"):
+def queued(broker: BrokerHarness, function: bytes = b"f") -> int:
     return broker.status(function)[0]
 
 
-def listed(broker):
+def listed(broker: BrokerHarness) -> list[list[bytes]]:
     return [line.split(b"\t") for line in broker.peer().text(b"schedules list").split(b"\n")[:-2]]
 
 
-def trigger(peer):
+def trigger(peer: Peer) -> bytes:
     return peer.text(b"schedules trigger tick")
 
 
-def fail(broker, batch_store):
+def fail(broker: BrokerHarness, batch_store: BatchStore) -> None:
     """The batch can't be written."""
     batch_store.start_commit()
     failed, batch_store.in_flight = batch_store.in_flight, []
@@ -55,7 +66,7 @@ def fail(broker, batch_store):
 # --- when
 
 
-def test_a_job_is_submitted_when_it_is_due_and_not_before(scheduled):
+def test_a_job_is_submitted_when_it_is_due_and_not_before(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled()
     broker.advance(59.9)
     assert queued(broker) == 0
@@ -65,12 +76,12 @@ def test_a_job_is_submitted_when_it_is_due_and_not_before(scheduled):
     assert queued(broker) == 2
 
 
-def test_the_broker_asks_to_be_called_at_the_due_time(scheduled):
+def test_the_broker_asks_to_be_called_at_the_due_time(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled(every_s=30.0)
     assert broker.broker.next_due == broker.now + 30
 
 
-def test_the_job_is_the_one_that_is_written(scheduled):
+def test_the_job_is_the_one_that_is_written(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled(workload=b"[1]", unique=b"u", priority=HIGH)
     broker.advance(60)
     worker = broker.worker(b"f")
@@ -78,7 +89,7 @@ def test_the_job_is_the_one_that_is_written(scheduled):
     assert broker.peer().text(b"prioritystatus").startswith(b"f\t")
 
 
-def test_a_sleeping_worker_is_woken(scheduled):
+def test_a_sleeping_worker_is_woken(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled()
     worker = broker.worker(b"f")
     worker.send(4)  # PRE_SLEEP
@@ -87,14 +98,14 @@ def test_a_sleeping_worker_is_woken(scheduled):
     assert len(worker.take()) == 1
 
 
-def test_with_a_unique_key_runs_do_not_pile_up(scheduled):
+def test_with_a_unique_key_runs_do_not_pile_up(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled(unique=b"once")
     for _ in range(5):
         broker.advance(60)
     assert queued(broker) == 1
 
 
-def test_a_full_queue_leaves_a_run_out_and_the_next_one_is_tried(scheduled):
+def test_a_full_queue_leaves_a_run_out_and_the_next_one_is_tried(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled()
     broker.broker.use_policies({b"f": FunctionPolicy(max_queue=1)})
     broker.advance(60)
@@ -109,7 +120,13 @@ def test_a_full_queue_leaves_a_run_out_and_the_next_one_is_tried(scheduled):
 
 
 @pytest.mark.parametrize(("missed", "expected"), [(Missed.RUN_ONCE, 1), (Missed.SKIP, 0)])
-def test_missed_runs_are_made_up_for_once_or_not_at_all(make_broker, batch_store, scheduled, missed, expected):
+def test_missed_runs_are_made_up_for_once_or_not_at_all(
+    make_broker: Callable[..., BrokerHarness],
+    batch_store: BatchStore,
+    scheduled: Callable[..., BrokerHarness],
+    missed: Missed,
+    expected: int,
+) -> None:
     first = scheduled(every_s=3600.0, store=batch_store)
     first.advance(3600)
     later = make_broker()
@@ -123,13 +140,13 @@ def test_missed_runs_are_made_up_for_once_or_not_at_all(make_broker, batch_store
     assert queued(later) == expected + 1
 
 
-def test_a_run_that_is_a_little_late_is_not_skipped(scheduled):
+def test_a_run_that_is_a_little_late_is_not_skipped(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled(every_s=3600.0, missed=Missed.SKIP)
     broker.advance(3600 + 50)
     assert queued(broker) == 1
 
 
-def test_a_clock_that_is_set_back_has_nothing_run_twice(scheduled):
+def test_a_clock_that_is_set_back_has_nothing_run_twice(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled()
     broker.advance(60)
     broker.unix_time -= 90
@@ -140,7 +157,9 @@ def test_a_clock_that_is_set_back_has_nothing_run_twice(scheduled):
     assert queued(broker) == 2
 
 
-def test_a_clock_that_was_a_year_ahead_does_not_stop_a_schedule_for_a_year(scheduled):
+def test_a_clock_that_was_a_year_ahead_does_not_stop_a_schedule_for_a_year(
+    scheduled: Callable[..., BrokerHarness],
+) -> None:
     broker = scheduled()
     broker.unix_time += 365 * 86400
     broker.advance(60)
@@ -151,7 +170,7 @@ def test_a_clock_that_was_a_year_ahead_does_not_stop_a_schedule_for_a_year(sched
     assert queued(broker) == 2
 
 
-def test_a_clock_that_is_set_forward_is_noticed_within_a_minute(scheduled):
+def test_a_clock_that_is_set_forward_is_noticed_within_a_minute(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled(every_s=86400.0)
     broker.unix_time += 86400
     broker.advance(60)
@@ -161,7 +180,7 @@ def test_a_clock_that_is_set_forward_is_noticed_within_a_minute(scheduled):
 # --- changes of the rules
 
 
-def test_a_new_schedule_begins_now(scheduled):
+def test_a_new_schedule_begins_now(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled(every_s=3600.0)
     broker.advance(3500)
     use(broker, ScheduleRule("tick", Every(3600), b"f"), ScheduleRule("other", Every(3600), b"g"))
@@ -170,14 +189,14 @@ def test_a_new_schedule_begins_now(scheduled):
     assert (queued(broker), queued(broker, b"g")) == (1, 1)
 
 
-def test_a_schedule_with_another_timing_has_missed_nothing(scheduled):
+def test_a_schedule_with_another_timing_has_missed_nothing(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled(every_s=86400.0)
     broker.advance(7200)
     use(broker, ScheduleRule("tick", Every(3600), b"f"))
     assert queued(broker) == 0
 
 
-def test_reading_the_same_rules_again_changes_nothing(scheduled):
+def test_reading_the_same_rules_again_changes_nothing(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled()
     broker.advance(30)
     use(broker, ScheduleRule("tick", Every(60), b"f"))
@@ -187,7 +206,9 @@ def test_reading_the_same_rules_again_changes_nothing(scheduled):
     assert queued(broker) == 1
 
 
-def test_a_schedule_that_is_removed_runs_no_more_and_is_forgotten(scheduled, batch_store):
+def test_a_schedule_that_is_removed_runs_no_more_and_is_forgotten(
+    scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
     broker = scheduled(store=batch_store)
     assert "tick" in batch_store.marks
     use(broker)
@@ -198,7 +219,9 @@ def test_a_schedule_that_is_removed_runs_no_more_and_is_forgotten(scheduled, bat
 # --- with a store
 
 
-def test_nothing_is_submitted_while_the_store_fails_and_it_is_made_up_for_after(scheduled, batch_store):
+def test_nothing_is_submitted_while_the_store_fails_and_it_is_made_up_for_after(
+    scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
     broker = scheduled(store=batch_store)
     broker.broker.store_troubled("the disk is full")
     broker.advance(60)
@@ -209,7 +232,9 @@ def test_nothing_is_submitted_while_the_store_fails_and_it_is_made_up_for_after(
     assert queued(broker) == 1
 
 
-def test_a_run_whose_insert_fails_is_due_still(scheduled, batch_store):
+def test_a_run_whose_insert_fails_is_due_still(
+    scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
     broker = scheduled(store=batch_store)
     before = batch_store.marks["tick"]
     broker.advance(60)
@@ -223,7 +248,9 @@ def test_a_run_whose_insert_fails_is_due_still(scheduled, batch_store):
     assert queued(broker) == 1
 
 
-def test_two_runs_whose_inserts_fail_together_are_set_back_to_before_the_first(scheduled, batch_store):
+def test_two_runs_whose_inserts_fail_together_are_set_back_to_before_the_first(
+    scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
     broker = scheduled(store=batch_store)
     before = batch_store.marks["tick"]
     broker.advance(60)
@@ -235,7 +262,9 @@ def test_two_runs_whose_inserts_fail_together_are_set_back_to_before_the_first(s
     assert queued(broker) == 1
 
 
-def test_runs_that_share_a_job_are_all_set_back_when_it_can_not_be_stored(scheduled, batch_store):
+def test_runs_that_share_a_job_are_all_set_back_when_it_can_not_be_stored(
+    scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
     broker = scheduled(store=batch_store)
     rules = [ScheduleRule(name, Every(60), b"f", unique=b"once") for name in ("tick", "tock")]
     use(broker, *rules)
@@ -247,13 +276,15 @@ def test_runs_that_share_a_job_are_all_set_back_when_it_can_not_be_stored(schedu
     assert (queued(broker), batch_store.marks) == (0, before)
 
 
-def test_a_run_that_was_done_before_its_insert_failed_is_not_repeated(scheduled, batch_store):
+def test_a_run_that_was_done_before_its_insert_failed_is_not_repeated(
+    scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
     broker = scheduled(store=batch_store)
     broker.advance(60)
     worker = broker.worker(b"f")
     batch_store.start_commit()
     failed, batch_store.in_flight = batch_store.in_flight, []
-    worker.send(13, worker.grab(), b"")  # WORK_COMPLETE
+    worker.send(13, worker.grab_handle(), b"")  # WORK_COMPLETE
     broker.broker.inserts_failed(failed)
     broker.advance(5)
     assert queued(broker) == 0
@@ -262,14 +293,14 @@ def test_a_run_that_was_done_before_its_insert_failed_is_not_repeated(scheduled,
 # --- by hand
 
 
-def test_schedules_are_listed_with_their_next_run_and_the_last(scheduled):
+def test_schedules_are_listed_with_their_next_run_and_the_last(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled()
     assert listed(broker) == [[b"tick", b"f", b"1800000060.000", b"", b"every 60 s", b"normal", b"run_once", b""]]
     broker.advance(60)
     assert listed(broker)[0][2:4] == [b"1800000120.000", b"1800000060.000"]
 
 
-def test_a_schedule_can_be_triggered_now_and_keeps_its_time(scheduled):
+def test_a_schedule_can_be_triggered_now_and_keeps_its_time(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled()
     broker.advance(10)
     assert broker.peer().text(b"schedules trigger tick") == b"OK H:test:1\n"
@@ -279,7 +310,9 @@ def test_a_schedule_can_be_triggered_now_and_keeps_its_time(scheduled):
     assert queued(broker) == 2
 
 
-def test_who_triggers_a_schedule_hears_of_it_once_the_job_is_stored(scheduled, batch_store):
+def test_who_triggers_a_schedule_hears_of_it_once_the_job_is_stored(
+    scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
     broker = scheduled(store=batch_store)
     operator, other = broker.peer(), broker.peer()
     assert trigger(operator) == b""
@@ -293,7 +326,9 @@ def test_who_triggers_a_schedule_hears_of_it_once_the_job_is_stored(scheduled, b
     assert list(batch_store.rows) == [b"H:test:1"]
 
 
-def test_who_triggers_a_schedule_is_told_when_the_job_can_not_be_stored(scheduled, batch_store):
+def test_who_triggers_a_schedule_is_told_when_the_job_can_not_be_stored(
+    scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
     broker = scheduled(store=batch_store)
     operator = broker.peer()
     trigger(operator)
@@ -302,15 +337,19 @@ def test_who_triggers_a_schedule_is_told_when_the_job_can_not_be_stored(schedule
     assert queued(broker) == 0
 
 
-def test_a_triggered_job_that_ends_before_it_is_stored_is_answered_at_once(scheduled, batch_store):
+def test_a_triggered_job_that_ends_before_it_is_stored_is_answered_at_once(
+    scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
     broker = scheduled(store=batch_store)
     operator, worker = broker.peer(), broker.worker(b"f")
     trigger(operator)
-    worker.send(PacketType.WORK_COMPLETE, worker.grab(), b"")
+    worker.send(PacketType.WORK_COMPLETE, worker.grab_handle(), b"")
     assert b"".join(operator.session.out) == b"OK H:test:1\n"
 
 
-def test_a_triggered_job_that_is_stored_already_is_answered_at_once(scheduled, batch_store):
+def test_a_triggered_job_that_is_stored_already_is_answered_at_once(
+    scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
     broker = scheduled(store=batch_store, unique=b"once")
     broker.advance(60)
     batch_store.start_commit()
@@ -318,7 +357,9 @@ def test_a_triggered_job_that_is_stored_already_is_answered_at_once(scheduled, b
     assert trigger(broker.peer()) == b"OK H:test:1\n"
 
 
-def test_who_triggers_a_schedule_and_leaves_changes_nothing(scheduled, batch_store):
+def test_who_triggers_a_schedule_and_leaves_changes_nothing(
+    scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
+) -> None:
     broker = scheduled(store=batch_store)
     operator = broker.peer()
     trigger(operator)
@@ -329,7 +370,7 @@ def test_who_triggers_a_schedule_and_leaves_changes_nothing(scheduled, batch_sto
     assert queued(broker) == 1
 
 
-def test_only_administrators_trigger_and_only_what_there_is(make_broker):
+def test_only_administrators_trigger_and_only_what_there_is(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(admin_allow=AccessList.of(["192.0.2.7"]))
     use(broker, ScheduleRule("tick", Every(60), b"f"))
     assert broker.peer("192.0.2.1").text(b"schedules trigger tick").startswith(b"ERR NOT_ALLOWED ")
@@ -338,7 +379,7 @@ def test_only_administrators_trigger_and_only_what_there_is(make_broker):
     assert queued(broker) == 0
 
 
-def test_a_server_that_ends_submits_nothing_more(scheduled):
+def test_a_server_that_ends_submits_nothing_more(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled()
     broker.broker.stop_assigning()
     broker.advance(60)
@@ -349,8 +390,8 @@ def test_a_server_that_ends_submits_nothing_more(scheduled):
 
 
 @pytest.fixture
-def read(tmp_path):
-    def read(text):
+def read(tmp_path: Path) -> Callable[[str], tuple[ScheduleRule, ...]]:
+    def read(text: str) -> tuple[ScheduleRule, ...]:
         path = tmp_path / "policies.yaml"
         path.write_text(text)
         return read_policies(str(path)).schedules
@@ -358,7 +399,7 @@ def read(tmp_path):
     return read
 
 
-def test_schedules_are_read_from_the_policies_file(read):
+def test_schedules_are_read_from_the_policies_file(read: Callable[[str], tuple[ScheduleRule, ...]]) -> None:
     assert read(
         """
 schedules:
@@ -386,7 +427,9 @@ schedules:
     )
 
 
-def test_all_that_is_wrong_with_schedules_is_said_at_once(read, tmp_path):
+def test_all_that_is_wrong_with_schedules_is_said_at_once(
+    read: Callable[[str], tuple[ScheduleRule, ...]], tmp_path: Path
+) -> None:
     with pytest.raises(PolicyFileError) as refused:
         read(
             """schedules:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from gearman_client.packet import PacketType
+
+from ..broker_harness import BrokerHarness
 
 CREATED = PacketType.JOB_CREATED
 
@@ -20,19 +24,19 @@ CREATED = PacketType.JOB_CREATED
         "SUBMIT_JOB_LOW_BG",
     ],
 )
-def test_every_submission_is_answered_with_its_handle(broker, kind):
+def test_every_submission_is_answered_with_its_handle(broker: BrokerHarness, kind: str) -> None:
     client = broker.peer()
     assert client.ask(PacketType[kind], b"f", b"", b"work") == [(CREATED, b"H:test:1")]
     assert client.ask(PacketType[kind], b"f", b"", b"work") == [(CREATED, b"H:test:2")]
     assert broker.status(b"f") == (2, 0, 0)
 
 
-def test_a_workload_may_hold_zero_bytes(broker):
+def test_a_workload_may_hold_zero_bytes(broker: BrokerHarness) -> None:
     broker.peer().submit(b"f", b"a\0b\0\0c")
     assert broker.worker(b"f").grab_workload() == b"a\0b\0\0c"
 
 
-def test_handles_stay_below_64_bytes_however_long_the_host_is_called(make_broker):
+def test_handles_stay_below_64_bytes_however_long_the_host_is_called(make_broker: Callable[..., BrokerHarness]) -> None:
     client = make_broker(handle_prefix=b"H:" + b"x" * 300).peer()
     handle = client.submit(b"f")
     assert handle.startswith(b"H:xxx")
@@ -40,7 +44,7 @@ def test_handles_stay_below_64_bytes_however_long_the_host_is_called(make_broker
     assert len(handle) + len(str(2**63)) - 1 < 64
 
 
-def test_a_percent_sign_in_the_handle_prefix_is_only_a_percent_sign(make_broker):
+def test_a_percent_sign_in_the_handle_prefix_is_only_a_percent_sign(make_broker: Callable[..., BrokerHarness]) -> None:
     assert make_broker(handle_prefix=b"100%d").peer().submit(b"f") == b"100%d:1"
 
 
@@ -57,27 +61,29 @@ def test_a_percent_sign_in_the_handle_prefix_is_only_a_percent_sign(make_broker)
         ((b"#", b"a"), (b"#", b"b"), True),
     ],
 )
-def test_submissions_with_the_same_unique_key_are_one_job(broker, first, second, is_same):
+def test_submissions_with_the_same_unique_key_are_one_job(
+    broker: BrokerHarness, first: tuple[bytes, bytes], second: tuple[bytes, bytes], is_same: bool
+) -> None:
     client = broker.peer()
     handles = [client.submit(b"f", workload, unique) for unique, workload in (first, second)]
     assert (handles[0] == handles[1]) is is_same
     assert broker.worker(b"f").grab_workload() == first[1]
 
 
-def test_different_functions_never_coalesce(broker):
+def test_different_functions_never_coalesce(broker: BrokerHarness) -> None:
     client = broker.peer()
     assert client.submit(b"f", unique=b"u") != client.submit(b"g", unique=b"u")
 
 
-def test_a_unique_key_is_free_again_after_its_job_has_ended(broker):
+def test_a_unique_key_is_free_again_after_its_job_has_ended(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     first = client.submit(b"f", unique=b"u")
-    worker.send(PacketType.WORK_COMPLETE, worker.grab(), b"")
+    worker.send(PacketType.WORK_COMPLETE, worker.grab_handle(), b"")
     assert client.take() == [(PacketType.WORK_COMPLETE, first + b"\0")]
     assert client.submit(b"f", unique=b"u") != first
 
 
-def test_a_coalesced_submission_does_not_raise_the_priority(broker):
+def test_a_coalesced_submission_does_not_raise_the_priority(broker: BrokerHarness) -> None:
     client = broker.peer()
     low = client.submit(b"f", unique=b"u", kind="SUBMIT_JOB_LOW")
     normal = client.submit(b"f")
@@ -86,7 +92,7 @@ def test_a_coalesced_submission_does_not_raise_the_priority(broker):
     assert [worker.grab(), worker.grab()] == [normal, low]
 
 
-def test_every_coalesced_client_gets_the_result_one_that_submitted_twice_gets_it_twice(broker):
+def test_every_coalesced_client_gets_the_result_one_that_submitted_twice_gets_it_twice(broker: BrokerHarness) -> None:
     one, two, worker = broker.peer(), broker.peer(), broker.worker(b"f")
     handle = one.submit(b"f", unique=b"u")
     assert two.submit(b"f", unique=b"u") == one.submit(b"f", unique=b"u") == handle
@@ -96,7 +102,7 @@ def test_every_coalesced_client_gets_the_result_one_that_submitted_twice_gets_it
     assert two.take() == [(PacketType.WORK_COMPLETE, handle + b"\0done")]
 
 
-def test_a_client_can_join_a_running_job_and_hears_of_what_comes_from_then_on(broker):
+def test_a_client_can_join_a_running_job_and_hears_of_what_comes_from_then_on(broker: BrokerHarness) -> None:
     early, late, worker = broker.peer(), broker.peer(), broker.worker(b"f")
     handle = early.submit(b"f", unique=b"u")
     worker.grab()
@@ -107,7 +113,7 @@ def test_a_client_can_join_a_running_job_and_hears_of_what_comes_from_then_on(br
     assert [body for _, body in late.take()] == [handle + b"\0002"]
 
 
-def test_a_unique_key_of_65_bytes_is_refused_and_64_are_kept_whole(broker):
+def test_a_unique_key_of_65_bytes_is_refused_and_64_are_kept_whole(broker: BrokerHarness) -> None:
     client = broker.peer()
     refusal = [(PacketType.ERROR, b"ARGUMENT_TOO_LARGE\0Unique value too large")]
     assert client.ask(PacketType.SUBMIT_JOB, b"f", b"u" * 65, b"") == refusal
@@ -115,7 +121,7 @@ def test_a_unique_key_of_65_bytes_is_refused_and_64_are_kept_whole(broker):
 
 
 @pytest.mark.parametrize("name", [b"", b"a\tb", b"a\nb", b"f" * 8193])
-def test_a_function_name_that_would_break_the_status_table_is_refused(broker, name):
+def test_a_function_name_that_would_break_the_status_table_is_refused(broker: BrokerHarness, name: bytes) -> None:
     client = broker.peer()
     [(packet_type, _)] = client.ask(PacketType.SUBMIT_JOB, name, b"", b"")
     assert packet_type == PacketType.ERROR
@@ -124,7 +130,9 @@ def test_a_function_name_that_would_break_the_status_table_is_refused(broker, na
 
 
 @pytest.mark.parametrize("body", [b"", b"f", b"f\0u"])
-def test_a_submission_with_too_few_arguments_is_answered_and_ends_the_connection(broker, body):
+def test_a_submission_with_too_few_arguments_is_answered_and_ends_the_connection(
+    broker: BrokerHarness, body: bytes
+) -> None:
     client = broker.peer()
     client.send(PacketType.SUBMIT_JOB, body)
     [(packet_type, error)] = client.take()
@@ -132,7 +140,7 @@ def test_a_submission_with_too_few_arguments_is_answered_and_ends_the_connection
     assert client.session.ending is not None
 
 
-def test_nothing_of_a_read_is_carried_out_after_its_malformed_packet(broker):
+def test_nothing_of_a_read_is_carried_out_after_its_malformed_packet(broker: BrokerHarness) -> None:
     client = broker.peer()
     packets = [(PacketType.SUBMIT_JOB, b"f"), (PacketType.SUBMIT_JOB_BG, b"f\0\0")]
     broker.broker.receive(client.session, packets, 0.0)
@@ -149,7 +157,9 @@ def test_nothing_of_a_read_is_carried_out_after_its_malformed_packet(broker):
         (b"maxqueue f 2 0 1", {"LOW": 1, "NORMAL": 9, "HIGH": 2}),
     ],
 )
-def test_a_full_queue_refuses_by_priority(make_broker, command, accepted):
+def test_a_full_queue_refuses_by_priority(
+    make_broker: Callable[..., BrokerHarness], command: bytes, accepted: dict[str, int]
+) -> None:
     for priority, limit in accepted.items():
         client = make_broker().worker(b"f")
         client.text(command)
@@ -160,14 +170,14 @@ def test_a_full_queue_refuses_by_priority(make_broker, command, accepted):
             assert answers[limit] == (PacketType.ERROR, b"QUEUE_ERROR\0Job queue is full")
 
 
-def test_a_full_queue_lets_coalescing_submissions_in(broker):
+def test_a_full_queue_lets_coalescing_submissions_in(broker: BrokerHarness) -> None:
     client = broker.worker(b"f")
     client.text(b"maxqueue f 1")
     handle = client.submit(b"f", unique=b"u")
     assert client.submit(b"f", unique=b"u") == handle
 
 
-def test_a_reduce_job_carries_its_reducer_to_those_who_grab_all(broker):
+def test_a_reduce_job_carries_its_reducer_to_those_who_grab_all(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     for kind in (PacketType.SUBMIT_REDUCE_JOB, PacketType.SUBMIT_REDUCE_JOB_BACKGROUND):
         [(_, handle)] = client.ask(kind, b"f", b"", b"sum", b"", b"work")
@@ -176,7 +186,7 @@ def test_a_reduce_job_carries_its_reducer_to_those_who_grab_all(broker):
         ]
 
 
-def test_a_reduce_job_as_the_protocols_text_has_it_is_understood_too(broker):
+def test_a_reduce_job_as_the_protocols_text_has_it_is_understood_too(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     [(_, handle)] = client.ask(PacketType.SUBMIT_REDUCE_JOB, b"f", b"u", b"sum", b"work")
     assert worker.ask(PacketType.GRAB_JOB_ALL) == [
@@ -185,7 +195,7 @@ def test_a_reduce_job_as_the_protocols_text_has_it_is_understood_too(broker):
 
 
 @pytest.mark.parametrize("kind", [PacketType.SUBMIT_REDUCE_JOB, PacketType.SUBMIT_REDUCE_JOB_BACKGROUND])
-def test_a_reduce_job_is_checked_like_any_other(broker, kind):
+def test_a_reduce_job_is_checked_like_any_other(broker: BrokerHarness, kind: int) -> None:
     client = broker.peer()
     too_long = [(PacketType.ERROR, b"ARGUMENT_TOO_LARGE\0Unique value too large")]
     assert client.ask(kind, b"f", b"u" * 65, b"sum", b"", b"work") == too_long
@@ -196,6 +206,6 @@ def test_a_reduce_job_is_checked_like_any_other(broker, kind):
     assert client.session.ending is not None
 
 
-def test_a_submission_of_a_text_kind_that_no_server_supports_is_answered(broker):
+def test_a_submission_of_a_text_kind_that_no_server_supports_is_answered(broker: BrokerHarness) -> None:
     [(packet_type, body)] = broker.peer().ask(PacketType.SUBMIT_JOB_SCHED, b"f")
     assert (packet_type, body) == (PacketType.ERROR, b"INVALID_COMMAND\0Command not expected")

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from gearman_client.extensions import WORK_FAILURE
 from gearman_client.packet import PacketType
 from gearman_server.jobs.policies import FunctionPolicy
 
+from ..broker_harness import BrokerHarness, Peer
+
 
 @pytest.fixture
-def broker_with(make_broker):
+def broker_with(make_broker: Callable[..., BrokerHarness]) -> Callable[..., BrokerHarness]:
     """A broker whose function `f` has a policy."""
 
-    def make(**policy):
+    def make(**policy: Any) -> BrokerHarness:
         broker = make_broker()
         broker.broker.use_policies({b"f": FunctionPolicy(**policy)})
         return broker
@@ -21,16 +26,23 @@ def broker_with(make_broker):
     return make
 
 
-def report(worker, handle, verdict=b"fail", wait=b"", attempts=b"", reason=b"boom"):
+def report(
+    worker: Peer,
+    handle: bytes,
+    verdict: bytes = b"fail",
+    wait: bytes = b"",
+    attempts: bytes = b"",
+    reason: bytes = b"boom",
+) -> list[tuple[int, bytes]]:
     """The answer of a worker whose function raised."""
     return worker.ask(WORK_FAILURE, handle, verdict, wait, attempts, reason, b"Traceback\0...")
 
 
-def test_the_option_is_known(broker):
+def test_the_option_is_known(broker: BrokerHarness) -> None:
     assert broker.peer().ask(PacketType.OPTION_REQ, b"job-failure") == [(PacketType.OPTION_RES, b"job-failure")]
 
 
-def test_a_failure_is_told_like_an_exception_and_its_traceback_to_no_client(broker):
+def test_a_failure_is_told_like_an_exception_and_its_traceback_to_no_client(broker: BrokerHarness) -> None:
     client, deaf, worker = broker.peer(), broker.peer(), broker.worker(b"f")
     client.ask(PacketType.OPTION_REQ, b"exceptions")
     handle = client.submit(b"f", unique=b"u")
@@ -41,7 +53,7 @@ def test_a_failure_is_told_like_an_exception_and_its_traceback_to_no_client(brok
     assert deaf.take() == [(PacketType.WORK_FAIL, handle)]
 
 
-def test_the_functions_retries_hold_for_it(broker_with):
+def test_the_functions_retries_hold_for_it(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(retries=1, backoff_s=5)
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
@@ -52,7 +64,9 @@ def test_the_functions_retries_hold_for_it(broker_with):
     assert worker.grab() == handle
 
 
-def test_a_function_may_ask_for_another_attempt_where_its_policy_has_none(broker_with):
+def test_a_function_may_ask_for_another_attempt_where_its_policy_has_none(
+    broker_with: Callable[..., BrokerHarness],
+) -> None:
     broker = broker_with(retries=0)
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
@@ -66,7 +80,7 @@ def test_a_function_may_ask_for_another_attempt_where_its_policy_has_none(broker
     assert client.take() == [(PacketType.WORK_COMPLETE, handle + b"\0r")]
 
 
-def test_without_a_wait_it_is_the_functions_backoff(broker_with):
+def test_without_a_wait_it_is_the_functions_backoff(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(backoff_s=7)
     worker = broker.worker(b"f")
     handle = broker.peer().submit(b"f", kind="SUBMIT_JOB_BG")
@@ -77,8 +91,8 @@ def test_without_a_wait_it_is_the_functions_backoff(broker_with):
 
 @pytest.mark.parametrize(("retries", "attempts"), [(0, 3), (5, 6)])
 def test_a_job_that_always_asks_for_another_ends_by_its_own_limit_and_its_functions_retries(
-    broker_with, retries, attempts
-):
+    broker_with: Callable[..., BrokerHarness], retries: int, attempts: int
+) -> None:
     broker = broker_with(retries=retries, backoff_s=0)
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
@@ -90,7 +104,7 @@ def test_a_job_that_always_asks_for_another_ends_by_its_own_limit_and_its_functi
     assert client.take() == [(PacketType.WORK_FAIL, handle)]
 
 
-def test_who_asks_without_a_limit_is_given_no_limit(broker_with):
+def test_who_asks_without_a_limit_is_given_no_limit(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with()
     worker = broker.worker(b"f")
     handle = broker.peer().submit(b"f", kind="SUBMIT_JOB_BG")
@@ -99,7 +113,7 @@ def test_who_asks_without_a_limit_is_given_no_limit(broker_with):
         report(worker, handle, b"retry", wait=b"0")
 
 
-def test_a_rejected_job_has_no_further_attempt(broker_with):
+def test_a_rejected_job_has_no_further_attempt(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(retries=5, backoff_s=0)
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
@@ -109,7 +123,7 @@ def test_a_rejected_job_has_no_further_attempt(broker_with):
     assert worker.grab() is None
 
 
-def test_only_the_worker_that_has_the_job_may_say_so(broker_with):
+def test_only_the_worker_that_has_the_job_may_say_so(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with()
     worker, stranger = broker.worker(b"f"), broker.worker(b"f")
     handle = broker.peer().submit(b"f")
@@ -129,7 +143,9 @@ def test_only_the_worker_that_has_the_job_may_say_so(broker_with):
         (b"retry", b"", b"1" * 19, b"r", b"t"),
     ],
 )
-def test_what_is_malformed_ends_the_connection_and_the_job_goes_to_another_worker(broker_with, arguments):
+def test_what_is_malformed_ends_the_connection_and_the_job_goes_to_another_worker(
+    broker_with: Callable[..., BrokerHarness], arguments: tuple[bytes, ...]
+) -> None:
     broker = broker_with()
     worker = broker.worker(b"f")
     handle = broker.peer().submit(b"f")

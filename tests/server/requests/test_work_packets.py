@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from gearman_client.packet import PacketType
 
+from ..broker_harness import BrokerHarness, Peer
+
 
 @pytest.fixture
-def running(broker):
+def running(broker: BrokerHarness) -> tuple[Peer, Peer, bytes]:
     """A client, a worker, and the handle of a foreground job that the worker runs for the client."""
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f", b"work", b"u")
@@ -25,7 +29,9 @@ def running(broker):
         ("WORK_STATUS", (b"soon", b"x" * 40)),
     ],
 )
-def test_news_of_a_running_job_is_forwarded_unchanged_and_does_not_end_it(broker, running, packet, arguments):
+def test_news_of_a_running_job_is_forwarded_unchanged_and_does_not_end_it(
+    broker: BrokerHarness, running: tuple[Peer, Peer, bytes], packet: str, arguments: tuple[bytes, ...]
+) -> None:
     client, worker, handle = running
     assert worker.ask(PacketType[packet], handle, *arguments) == []
     assert client.take() == [(PacketType[packet], b"\0".join((handle, *arguments)))]
@@ -33,7 +39,9 @@ def test_news_of_a_running_job_is_forwarded_unchanged_and_does_not_end_it(broker
 
 
 @pytest.mark.parametrize(("packet", "arguments"), [("WORK_COMPLETE", (b"res\0ult",)), ("WORK_FAIL", ())])
-def test_the_end_of_a_job_is_forwarded_and_the_job_is_gone(broker, running, packet, arguments):
+def test_the_end_of_a_job_is_forwarded_and_the_job_is_gone(
+    broker: BrokerHarness, running: tuple[Peer, Peer, bytes], packet: str, arguments: tuple[bytes]
+) -> None:
     client, worker, handle = running
     assert worker.ask(PacketType[packet], handle, *arguments) == []
     assert client.take() == [(PacketType[packet], b"\0".join((handle, *arguments)))]
@@ -41,7 +49,9 @@ def test_the_end_of_a_job_is_forwarded_and_the_job_is_gone(broker, running, pack
     assert client.ask(PacketType.GET_STATUS, handle) == [(PacketType.STATUS_RES, handle + b"\0000\0000\0000\0000")]
 
 
-def test_an_exception_goes_to_those_who_asked_for_it_and_is_a_failure_to_the_others(broker, running):
+def test_an_exception_goes_to_those_who_asked_for_it_and_is_a_failure_to_the_others(
+    broker: BrokerHarness, running: tuple[Peer, Peer, bytes]
+) -> None:
     client, worker, handle = running
     curious = broker.peer()
     assert curious.ask(PacketType.OPTION_REQ, b"Exceptions") == [(PacketType.OPTION_RES, b"Exceptions")]
@@ -51,7 +61,9 @@ def test_an_exception_goes_to_those_who_asked_for_it_and_is_a_failure_to_the_oth
     assert client.take() == [(PacketType.WORK_FAIL, handle)]
 
 
-def test_one_failure_behind_an_exception_is_forgiven_because_perls_worker_dies_of_an_error(broker, running):
+def test_one_failure_behind_an_exception_is_forgiven_because_perls_worker_dies_of_an_error(
+    broker: BrokerHarness, running: tuple[Peer, Peer, bytes]
+) -> None:
     _, worker, handle = running
     worker.send(PacketType.WORK_EXCEPTION, handle, b"why")
     assert worker.ask(PacketType.WORK_FAIL, handle) == []
@@ -60,7 +72,7 @@ def test_one_failure_behind_an_exception_is_forgiven_because_perls_worker_dies_o
     ]
 
 
-def test_the_exceptions_setting_makes_everybody_curious(make_broker):
+def test_the_exceptions_setting_makes_everybody_curious(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(exceptions=True)
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
@@ -80,7 +92,9 @@ def test_the_exceptions_setting_makes_everybody_curious(make_broker):
         ("WORK_EXCEPTION", (b"",), b"An exception was received for a job that does not exist"),
     ],
 )
-def test_results_are_taken_only_from_the_worker_that_holds_the_job(broker, running, packet, arguments, text):
+def test_results_are_taken_only_from_the_worker_that_holds_the_job(
+    broker: BrokerHarness, running: tuple[Peer, Peer, bytes], packet: str, arguments: tuple[bytes, ...], text: bytes
+) -> None:
     client, worker, handle = running
     stranger = broker.worker(b"f")
     for sender, named in ((stranger, handle), (worker, b"H:test:999"), (worker, b"x" * 500)):
@@ -101,8 +115,8 @@ def test_results_are_taken_only_from_the_worker_that_holds_the_job(broker, runni
     ],
 )
 def test_a_packet_with_too_few_arguments_costs_the_worker_its_connection_and_nobody_else_anything(
-    broker, running, packet, body
-):
+    broker: BrokerHarness, running: tuple[Peer, Peer, bytes], packet: str, body: bytes
+) -> None:
     client, worker, _handle = running
     [(packet_type, error)] = worker.ask(PacketType[packet], body)
     assert (packet_type, error.split(b"\0")[0]) == (PacketType.ERROR, b"INVALID_PACKET")
@@ -110,7 +124,7 @@ def test_a_packet_with_too_few_arguments_costs_the_worker_its_connection_and_nob
     assert client.take() == []
 
 
-def test_a_background_job_tells_nobody(broker):
+def test_a_background_job_tells_nobody(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f", kind="SUBMIT_JOB_BG")
     worker.grab()
@@ -119,7 +133,7 @@ def test_a_background_job_tells_nobody(broker):
     assert client.take() == []
 
 
-def test_a_worker_may_hold_several_jobs_and_end_them_in_any_order(broker):
+def test_a_worker_may_hold_several_jobs_and_end_them_in_any_order(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     first, second = client.submit(b"f"), client.submit(b"f")
     assert [worker.grab(), worker.grab()] == [first, second]
@@ -128,7 +142,7 @@ def test_a_worker_may_hold_several_jobs_and_end_them_in_any_order(broker):
     assert [body for _, body in client.take()] == [second + b"\0002", first + b"\0001"]
 
 
-def test_a_worker_can_be_its_own_client(broker):
+def test_a_worker_can_be_its_own_client(broker: BrokerHarness) -> None:
     both = broker.worker(b"f")
     handle = both.submit(b"f")
     assert both.grab() == handle
@@ -138,10 +152,10 @@ def test_a_worker_can_be_its_own_client(broker):
 # --- questions
 
 
-def test_get_status_tells_unknown_queued_and_running_apart(broker):
+def test_get_status_tells_unknown_queued_and_running_apart(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
 
-    def status(handle):
+    def status(handle: bytes) -> bytes:
         [(packet_type, body)] = client.ask(PacketType.GET_STATUS, handle)
         assert packet_type == PacketType.STATUS_RES
         return body.removeprefix(handle + b"\0")
@@ -159,12 +173,12 @@ def test_get_status_tells_unknown_queued_and_running_apart(broker):
     assert status(handle) == b"1\0001\0000\0004294967295"
 
 
-def test_get_status_unique_counts_the_clients(broker):
+def test_get_status_unique_counts_the_clients(broker: BrokerHarness) -> None:
     one, two = broker.peer(), broker.peer()
     one.submit(b"f", unique=b"u")
     two.submit(b"f", unique=b"u")
 
-    def ask(unique):
+    def ask(unique: bytes) -> list[tuple[int, bytes]]:
         return one.ask(PacketType.GET_STATUS_UNIQUE, unique)
 
     assert ask(b"u") == [(PacketType.STATUS_RES_UNIQUE, b"u\0001\0000\0000\0000\0002")]
@@ -172,12 +186,12 @@ def test_get_status_unique_counts_the_clients(broker):
     assert ask(b"x" * 100) == [(PacketType.STATUS_RES_UNIQUE, b"x" * 100 + b"\0000\0000\0000\0000\0000")]
 
 
-def test_echo_gives_back_the_same_bytes(broker):
+def test_echo_gives_back_the_same_bytes(broker: BrokerHarness) -> None:
     data = bytes(range(256)) * 10
     assert broker.peer().ask(PacketType.ECHO_REQ, data) == [(PacketType.ECHO_RES, data)]
 
 
-def test_an_unknown_option_is_refused_and_all_yours_tolerated(broker):
+def test_an_unknown_option_is_refused_and_all_yours_tolerated(broker: BrokerHarness) -> None:
     peer = broker.peer()
     assert peer.ask(PacketType.OPTION_REQ, b"more") == [
         (PacketType.ERROR, b"UNKNOWN_OPTION\0Server does not recognize given option")
@@ -198,7 +212,7 @@ def test_an_unknown_option_is_refused_and_all_yours_tolerated(broker):
         (-43, b"INVALID_PACKET", True),
     ],
 )
-def test_what_is_no_request_is_refused(broker, packet_type, code, ends):
+def test_what_is_no_request_is_refused(broker: BrokerHarness, packet_type: int, code: bytes, ends: bool) -> None:
     peer = broker.peer()
     [(answer, body)] = peer.ask(packet_type, b"f\0\0")
     assert (answer, body.split(b"\0")[0]) == (PacketType.ERROR, code)

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from gearman_server.errors import StoreError
-from gearman_server.stores.writer import WriteOutcome
+from gearman_server.stores.database import Database
+from gearman_server.stores.thread import Delivery
+from gearman_server.stores.writer import WriteOrder, WriteOutcome
 
 
 class HandTimer:
     """A timer, or the end of a loop's pass, that comes when the test calls it."""
 
     def __init__(self) -> None:
-        self._callback = None
+        self._callback: Callable[[], object] | None = None
 
     @property
-    def active(self):
+    def active(self) -> bool:
         return self._callback is not None
 
-    def start(self, callback, *arguments):
+    def start(self, callback: Callable[..., object], *arguments: object) -> None:
         self._callback = lambda: callback(*arguments)
 
-    def stop(self):
+    def stop(self) -> None:
         self._callback = None
 
-    def fire(self):
+    def fire(self) -> None:
         if self._callback is not None:
             self._callback()
 
-    def fire_once(self):
+    def fire_once(self) -> None:
         callback = self._callback
         self.stop()
         if callback is not None:
@@ -39,12 +42,13 @@ class HandLoop:
     """Hands out the store's watchers: the end of a pass, then the timers in the order in which it makes them."""
 
     def __init__(self) -> None:
-        self.pass_end, self.timers = HandTimer(), []
+        self.pass_end = HandTimer()
+        self.timers: list[HandTimer] = []
 
-    def prepare(self):
+    def prepare(self) -> HandTimer:
         return self.pass_end
 
-    def timer(self, *_seconds):
+    def timer(self, *_seconds: float) -> HandTimer:
         self.timers.append(HandTimer())
         return self.timers[-1]
 
@@ -52,19 +56,19 @@ class HandLoop:
 class HandWriter:
     """Writes what it was handed when the test says, and reports what the test says."""
 
-    def __init__(self, database, _loop, report) -> None:
+    def __init__(self, database: Database, _loop: HandLoop, report: Callable[[WriteOutcome], None]) -> None:
         self._database, self._report = database, report
-        self.orders = []
+        self.orders: list[WriteOrder] = []
 
     @property
-    def is_busy(self):
+    def is_busy(self) -> bool:
         return bool(self.orders)
 
-    def write(self, order):
+    def write(self, order: WriteOrder) -> None:
         assert len(self.orders) < 2, "nothing is without a bound"
         self.orders.append(order)
 
-    def end(self, how):
+    def end(self, how: str) -> None:
         order = self.orders.pop(0)
         if how != "fails":
             refused = self._database.write(order.batch, is_repeated=False)
@@ -72,23 +76,23 @@ class HandWriter:
         failure = None if how == "succeeds" else StoreError("no space left")
         self._report(WriteOutcome(failure=failure))
 
-    def stop(self, _patience_s):
+    def stop(self, _patience_s: float) -> bool:
         return True
 
 
 class HandThread:
     """One of `HandThreads`."""
 
-    def __init__(self, calls) -> None:
+    def __init__(self, calls: deque[tuple[HandThread, Callable[[], Delivery]]]) -> None:
         self._calls = calls
         self.is_busy = False
 
-    def run(self, call):
+    def run(self, call: Callable[[], Delivery]) -> None:
         assert not self.is_busy
         self.is_busy = True
         self._calls.append((self, call))
 
-    def stop(self, _patience_s):
+    def stop(self, _patience_s: float) -> bool:
         return not self.is_busy
 
 
@@ -96,12 +100,12 @@ class HandThreads:
     """The threads of `Loading`: their calls are carried out by `run_all`, the one that came first at first."""
 
     def __init__(self) -> None:
-        self._calls: deque = deque()
+        self._calls: deque[tuple[HandThread, Callable[[], Delivery]]] = deque()
 
-    def make(self, _loop):
+    def make(self, _loop: HandLoop) -> HandThread:
         return HandThread(self._calls)
 
-    def run_all(self):
+    def run_all(self) -> None:
         while self._calls:
             thread, call = self._calls.popleft()
             deliver = call()

@@ -16,6 +16,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
+from ..server_process import ServerProcess
+
 POSTGRESQL = os.environ.get("GEARMAN_TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/test")
 MYSQL = os.environ.get("GEARMAN_TEST_MYSQL_URL", "mysql+pymysql://root@127.0.0.1:3306/test")
 
@@ -160,10 +162,10 @@ def disk(tmp_path: Path) -> Disk:
 
 
 @pytest.fixture
-def start_durable(start_server: Callable[..., object]) -> Callable[..., object]:
+def start_durable(start_server: Callable[..., ServerProcess]) -> Callable[..., ServerProcess]:
     """Starts real servers over a database: `start_durable(database)`."""
 
-    def start(database: StoreDatabase, *options: str, **environment: str) -> object:
+    def start(database: StoreDatabase, *options: str, **environment: str) -> ServerProcess:
         always = ("--store", database.url, "--job-handle-prefix", "H:test", "--verbose", "NOTICE")
         return start_server(*always, *options, **environment)
 

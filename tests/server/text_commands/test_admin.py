@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ..broker_harness import BrokerHarness
+
 UNKNOWN = b"ERR UNKNOWN_COMMAND Unknown+server+command%s\r\n"
 INCOMPLETE = b"ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+%s\r\n"
 
@@ -42,17 +44,17 @@ INCOMPLETE = b"ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+
         (b"maxqueue f 1", b"OK\r\n"),
     ],
 )
-def test_the_answer_to_a_line_on_an_empty_server(broker, line, answer):
+def test_the_answer_to_a_line_on_an_empty_server(broker: BrokerHarness, line: bytes, answer: bytes) -> None:
     assert broker.peer().text(line) == answer
 
 
-def test_six_words_close_the_connection_without_an_answer(broker):
+def test_six_words_close_the_connection_without_an_answer(broker: BrokerHarness) -> None:
     peer = broker.peer()
     assert peer.text(b"a b c d e f") == b""
     assert peer.session.ending is not None
 
 
-def test_status_counts_all_running_and_workers(broker):
+def test_status_counts_all_running_and_workers(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     broker.worker(b"f", b"g")
     for _ in range(3):
@@ -61,7 +63,7 @@ def test_status_counts_all_running_and_workers(broker):
     assert client.text(b"status") == b"f\t3\t1\t2\ng\t0\t0\t1\n.\n"
 
 
-def test_prioritystatus_counts_what_waits(broker):
+def test_prioritystatus_counts_what_waits(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     for kind, count in (("SUBMIT_JOB_HIGH", 3), ("SUBMIT_JOB_BG", 2), ("SUBMIT_JOB_LOW", 1)):
         for _ in range(count):
@@ -70,7 +72,7 @@ def test_prioritystatus_counts_what_waits(broker):
     assert client.text(b"prioritystatus") == b"f\t2\t2\t1\t1\n.\n"
 
 
-def test_workers_lists_every_connection_with_its_id_and_functions(broker):
+def test_workers_lists_every_connection_with_its_id_and_functions(broker: BrokerHarness) -> None:
     asker = broker.peer()
     worker = broker.worker(b"fa", b"fb")
     worker.send(22, b"worker one")
@@ -78,7 +80,7 @@ def test_workers_lists_every_connection_with_its_id_and_functions(broker):
     assert asker.text(b"workers") == (b"1 192.0.2.1 - :\n2 192.0.2.1 worker one : fa fb\n3 192.0.2.1  :\n.\n")
 
 
-def test_show_jobs_and_show_unique_jobs(broker):
+def test_show_jobs_and_show_unique_jobs(broker: BrokerHarness) -> None:
     client, lost = broker.peer(), broker.worker(b"f")
     client.submit(b"f", unique=b"u")
     client.submit(b"f", kind="SUBMIT_JOB_BG")
@@ -89,18 +91,18 @@ def test_show_jobs_and_show_unique_jobs(broker):
 
 
 @pytest.mark.parametrize("ending", [b"", b"\r"])
-def test_create_function_takes_the_whole_name_whatever_the_line_ending(broker, ending):
+def test_create_function_takes_the_whole_name_whatever_the_line_ending(broker: BrokerHarness, ending: bytes) -> None:
     peer = broker.peer()
     assert peer.text(b"create function abcdef" + ending) == b"OK\r\n"
     assert peer.text(b"create function abcdef" + ending) == b"OK\r\n"
     assert peer.text(b"status") == b"abcdef\t0\t0\t0\n.\n"
 
 
-def test_create_function_refuses_a_name_that_would_forge_a_status_line(broker):
+def test_create_function_refuses_a_name_that_would_forge_a_status_line(broker: BrokerHarness) -> None:
     assert broker.peer().text(b"create function a\tb") == b"ERR CREATE_FUNCTION a\tb\r\n"
 
 
-def test_drop_function_refuses_while_workers_or_running_jobs_are_there(broker):
+def test_drop_function_refuses_while_workers_or_running_jobs_are_there(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     in_use = b"ERR there are still connected workers or executing clients\r\n"
     assert client.text(b"drop function f") == in_use
@@ -110,7 +112,7 @@ def test_drop_function_refuses_while_workers_or_running_jobs_are_there(broker):
     assert client.text(b"status") == b".\n"
 
 
-def test_drop_function_fails_what_waits(broker):
+def test_drop_function_fails_what_waits(broker: BrokerHarness) -> None:
     client = broker.peer()
     handle = client.submit(b"f", unique=b"u")
     assert broker.peer().text(b"drop function f") == b"OK\r\n"
@@ -130,13 +132,13 @@ def test_drop_function_fails_what_waits(broker):
         (b"many", b"0\t0\t0"),
     ],
 )
-def test_maxqueue_sets_and_reads_back(broker, words, limits):
+def test_maxqueue_sets_and_reads_back(broker: BrokerHarness, words: bytes, limits: bytes) -> None:
     peer = broker.worker(b"f")
     assert peer.text(b"maxqueue f " + words) == b"OK\r\n"
     assert peer.text(b"maxqueue f") == b"f\t" + limits + b"\n.\n"
 
 
-def test_maxqueue_of_an_unknown_function_creates_nothing(broker):
+def test_maxqueue_of_an_unknown_function_creates_nothing(broker: BrokerHarness) -> None:
     peer = broker.peer()
     assert peer.text(b"maxqueue f 3") == b"OK\r\n"
     assert peer.text(b"maxqueue f") == b"f\t0\t0\t0\n.\n"

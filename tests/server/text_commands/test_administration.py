@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Callable
+
 import pytest
 
 from gearman_client.packet import PacketType
 from gearman_server.jobs.access import EVERYBODY, THIS_MACHINE, AccessList, is_same_origin
 from gearman_server.jobs.session import Identity
+
+from ..broker_harness import BrokerHarness
+from ..server_process import ServerProcess
 
 REFUSED = b"ERR NOT_ALLOWED Not+from+this+address:+the+operator+says+who+may+with+--admin-allow\r\n"
 
@@ -26,21 +32,21 @@ REFUSED = b"ERR NOT_ALLOWED Not+from+this+address:+the+operator+says+who+may+wit
         ([], "127.0.0.1", False),
     ],
 )
-def test_an_access_list_knows_its_networks(networks, address, is_allowed):
+def test_an_access_list_knows_its_networks(networks: list[str], address: str, is_allowed: bool) -> None:
     assert AccessList.of(networks).allows(Identity(address)) is is_allowed
 
 
-def test_a_unix_socket_is_guarded_by_its_files_mode():
+def test_a_unix_socket_is_guarded_by_its_files_mode() -> None:
     assert AccessList.of([]).allows(Identity("", unix_uid=1000))
 
 
 @pytest.mark.parametrize("text", ["", "everybody", "10.0.0.0/33", "10.0.0"])
-def test_what_is_no_network_is_refused(text):
+def test_what_is_no_network_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the caller words it
         AccessList.of([text])
 
 
-def test_the_same_origin_is_the_same_address_or_the_same_user():
+def test_the_same_origin_is_the_same_address_or_the_same_user() -> None:
     assert is_same_origin(Identity("192.0.2.1", 1), Identity("192.0.2.1", 2))
     assert not is_same_origin(Identity("192.0.2.1"), Identity("192.0.2.2"))
     assert not is_same_origin(Identity("", unix_uid=1), Identity("", unix_uid=2))
@@ -51,7 +57,7 @@ CHANGES = [b"cancel job %s", b"create function g", b"drop function f", b"maxqueu
 
 
 @pytest.mark.parametrize("line", CHANGES)
-def test_a_stranger_can_change_nothing_and_is_told_so(make_broker, line):
+def test_a_stranger_can_change_nothing_and_is_told_so(make_broker: Callable[..., BrokerHarness], line: bytes) -> None:
     broker = make_broker(admin_allow=THIS_MACHINE, allow_shutdown=True)
     client = broker.peer()
     line = line.replace(b"%s", client.submit(b"f"))
@@ -62,14 +68,16 @@ def test_a_stranger_can_change_nothing_and_is_told_so(make_broker, line):
 
 
 @pytest.mark.parametrize("line", [b"status", b"workers", b"version", b"show jobs", b"maxqueue f", b"getpid"])
-def test_anybody_may_ask(make_broker, line):
+def test_anybody_may_ask(make_broker: Callable[..., BrokerHarness], line: bytes) -> None:
     broker = make_broker(admin_allow=THIS_MACHINE)
     assert not broker.peer().text(line).startswith(b"ERR")
 
 
 @pytest.mark.parametrize("line", [b"create function g", b"maxqueue f 1"])
 @pytest.mark.parametrize(("address", "unix_uid"), [("127.0.0.1", None), ("127.0.1.1", None), ("::1", None), ("", 1)])
-def test_this_machine_may(make_broker, line, address, unix_uid):
+def test_this_machine_may(
+    make_broker: Callable[..., BrokerHarness], line: bytes, address: str, unix_uid: int | None
+) -> None:
     broker = make_broker(admin_allow=THIS_MACHINE)
     assert broker.peer(address, unix_uid).text(line) == b"OK\r\n"
 
@@ -78,12 +86,12 @@ def test_this_machine_may(make_broker, line, address, unix_uid):
 
 
 @pytest.mark.parametrize("line", [b"shutdown", b"shutdown graceful"])
-def test_shutdown_is_unknown_unless_the_operator_allowed_it(server, line):
+def test_shutdown_is_unknown_unless_the_operator_allowed_it(server: ServerProcess, line: bytes) -> None:
     assert server.text(line) == b"ERR UNKNOWN_COMMAND Unknown+server+commandshutdown\r\n"
     server.peer().sync()
 
 
-def test_shutdown_answers_and_ends_the_server_at_once(start_server):
+def test_shutdown_answers_and_ends_the_server_at_once(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("--allow-shutdown", "-v")
     operator, client = server.peer(), server.peer()
     client.ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
@@ -93,7 +101,7 @@ def test_shutdown_answers_and_ends_the_server_at_once(start_server):
     server.wait_for_log("ended: the command shutdown")
 
 
-def test_shutdown_graceful_lets_the_running_job_end(start_server):
+def test_shutdown_graceful_lets_the_running_job_end(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("--allow-shutdown")
     operator, client, worker = server.peer(), server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"f")
@@ -106,7 +114,7 @@ def test_shutdown_graceful_lets_the_running_job_end(start_server):
     assert server.wait() == 0
 
 
-def test_shutdown_of_something_else_is_refused(make_broker):
+def test_shutdown_of_something_else_is_refused(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(admin_allow=EVERYBODY, allow_shutdown=True)
     answer = broker.peer().text(b"shutdown tomorrow")
     assert answer == b"ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+shutdown\r\n"
@@ -115,17 +123,19 @@ def test_shutdown_of_something_else_is_refused(make_broker):
 # --- the command line
 
 
-def test_admin_allow_says_who_may(start_server):
+def test_admin_allow_says_who_may(start_server: Callable[..., ServerProcess]) -> None:
     assert start_server("--admin-allow", "192.0.2.0/24").text(b"create function f") == REFUSED
     both = start_server("--admin-allow", "192.0.2.0/24", "--admin-allow", "127.0.0.0/8")
     assert both.text(b"create function f") == b"OK\r\n"
 
 
-def test_the_default_is_this_machine(server):
+def test_the_default_is_this_machine(server: ServerProcess) -> None:
     assert server.text(b"create function f") == b"OK\r\n"
 
 
-def test_a_bad_network_is_one_line_that_names_the_option(run_command):
+def test_a_bad_network_is_one_line_that_names_the_option(
+    run_command: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     ended = run_command("--admin-allow", "10.0.0.0/99", "-p", "0")
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1

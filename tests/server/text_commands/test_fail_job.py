@@ -6,11 +6,14 @@ import pytest
 
 from gearman_client.packet import PacketType
 
+from ..broker_harness import BrokerHarness, Peer
+from ..server_process import ServerProcess
+
 NOT_FOUND = [(PacketType.ERROR, b"JOB_NOT_FOUND\0Job given in work result not found")]
 
 
 @pytest.fixture
-def running(broker):
+def running(broker: BrokerHarness) -> tuple[Peer, Peer, bytes]:
     """A client, a worker, and the handle of a foreground job that the worker runs for the client."""
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f", b"work", b"u")
@@ -18,7 +21,9 @@ def running(broker):
     return client, worker, handle
 
 
-def test_the_attempt_ends_as_a_failure_and_the_late_answer_is_refused(broker, running):
+def test_the_attempt_ends_as_a_failure_and_the_late_answer_is_refused(
+    broker: BrokerHarness, running: tuple[Peer, Peer, bytes]
+) -> None:
     client, worker, handle = running
     assert broker.peer().text(b"fail job " + handle + b" timeout") == b"OK\r\n"
     assert client.take() == [(PacketType.WORK_FAIL, handle)]
@@ -28,7 +33,7 @@ def test_the_attempt_ends_as_a_failure_and_the_late_answer_is_refused(broker, ru
     assert client.take() == []
 
 
-def test_who_asked_for_exceptions_is_told_the_reason(broker, running):
+def test_who_asked_for_exceptions_is_told_the_reason(broker: BrokerHarness, running: tuple[Peer, Peer, bytes]) -> None:
     client, _worker, handle = running
     client.ask(PacketType.OPTION_REQ, b"exceptions")
     reason = b"killed after 30 s: it blocked every signal"
@@ -36,7 +41,7 @@ def test_who_asked_for_exceptions_is_told_the_reason(broker, running):
     assert client.take() == [(PacketType.WORK_EXCEPTION, handle + b"\0" + reason)]
 
 
-def test_the_unique_key_is_free_at_once(broker, running):
+def test_the_unique_key_is_free_at_once(broker: BrokerHarness, running: tuple[Peer, Peer, bytes]) -> None:
     client, worker, handle = running
     broker.peer().text(b"fail job " + handle + b" timeout")
     client.take()
@@ -45,14 +50,16 @@ def test_the_unique_key_is_free_at_once(broker, running):
     assert worker.grab() == fresh
 
 
-def test_a_worker_that_is_gone_afterwards_puts_nothing_back(broker, running):
+def test_a_worker_that_is_gone_afterwards_puts_nothing_back(
+    broker: BrokerHarness, running: tuple[Peer, Peer, bytes]
+) -> None:
     _client, worker, handle = running
     broker.peer().text(b"fail job " + handle + b" timeout")
     worker.leave()
     assert broker.status(b"f") == (0, 0, 0)
 
 
-def test_only_the_address_of_the_worker_may(broker, running):
+def test_only_the_address_of_the_worker_may(broker: BrokerHarness, running: tuple[Peer, Peer, bytes]) -> None:
     client, _worker, handle = running
     answer = broker.peer(address="192.0.2.2").text(b"fail job " + handle + b" timeout")
     assert answer == b"ERR NOT_ALLOWED Only+from+the+address+of+the+worker+that+has+the+job\r\n"
@@ -63,14 +70,16 @@ def test_only_the_address_of_the_worker_may(broker, running):
 @pytest.mark.parametrize(
     ("address", "unix_uid", "is_allowed"), [("", 1000, True), ("", 1001, False), ("", None, False)]
 )
-def test_on_a_unix_socket_only_the_same_user_may(broker, address, unix_uid, is_allowed):
+def test_on_a_unix_socket_only_the_same_user_may(
+    broker: BrokerHarness, address: str, unix_uid: int | None, is_allowed: bool
+) -> None:
     worker = broker.peer("", unix_uid=1000).can_do(b"f")
     broker.peer().submit(b"f")
-    answer = broker.peer(address, unix_uid).text(b"fail job " + worker.grab() + b" timeout")
+    answer = broker.peer(address, unix_uid).text(b"fail job " + worker.grab_handle() + b" timeout")
     assert (answer == b"OK\r\n") is is_allowed
 
 
-def test_a_job_that_nobody_runs_cannot_be_failed(broker):
+def test_a_job_that_nobody_runs_cannot_be_failed(broker: BrokerHarness) -> None:
     handle = broker.peer().submit(b"f")
     answer = broker.peer().text(b"fail job " + handle + b" timeout")
     assert answer == b"ERR JOB_NOT_RUNNING No+worker+has+this+job\r\n"
@@ -87,11 +96,13 @@ def test_a_job_that_nobody_runs_cannot_be_failed(broker):
         ),
     ],
 )
-def test_an_incomplete_or_pointless_command_is_refused(broker, line, answer):
+def test_an_incomplete_or_pointless_command_is_refused(broker: BrokerHarness, line: bytes, answer: bytes) -> None:
     assert broker.peer().text(line) == answer
 
 
-def test_a_cancelled_job_is_freed_without_telling_anybody_twice(broker, running):
+def test_a_cancelled_job_is_freed_without_telling_anybody_twice(
+    broker: BrokerHarness, running: tuple[Peer, Peer, bytes]
+) -> None:
     client, _worker, handle = running
     broker.peer().text(b"cancel job " + handle)
     assert client.take() == [(PacketType.WORK_FAIL, handle)]
@@ -100,7 +111,7 @@ def test_a_cancelled_job_is_freed_without_telling_anybody_twice(broker, running)
     assert broker.status(b"f") == (0, 0, 1)
 
 
-def test_a_supervisor_fails_the_job_of_a_stopped_worker_on_a_real_server(server):
+def test_a_supervisor_fails_the_job_of_a_stopped_worker_on_a_real_server(server: ServerProcess) -> None:
     client, worker, supervisor = server.peer(), server.peer(), server.peer()
     client.ask(PacketType.OPTION_REQ, b"exceptions")
     worker.send(PacketType.CAN_DO, b"f")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from gearman_client.packet import PacketType, encode_request
@@ -9,8 +11,11 @@ from gearman_server.jobs.access import THIS_MACHINE
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.text_commands.listings import MAX_LINES
 
+from ..broker_harness import BrokerHarness
+from ..server_process import ServerProcess
 
-def rows_of(broker, conditions=b""):
+
+def rows_of(broker: BrokerHarness, conditions: bytes = b"") -> list[list[bytes]]:
     """The rows of `jobs list`, all pages together."""
     rows, after = [], b""
     operator = broker.peer()
@@ -24,15 +29,21 @@ def rows_of(broker, conditions=b""):
         after = b" after=" + page[-1][1]
 
 
-def handles_of(broker, conditions=b""):
+def handles_of(broker: BrokerHarness, conditions: bytes = b"") -> list[bytes]:
     return [row[0] for row in rows_of(broker, conditions)]
 
 
-def submit(broker, function=b"f", workload=b"w", unique=b"", kind="SUBMIT_JOB_BG"):
+def submit(
+    broker: BrokerHarness,
+    function: bytes = b"f",
+    workload: bytes = b"w",
+    unique: bytes = b"",
+    kind: str = "SUBMIT_JOB_BG",
+) -> bytes:
     return broker.peer().submit(function, workload, unique, kind)
 
 
-def test_a_list_shows_state_attempt_age_and_a_preview(make_broker):
+def test_a_list_shows_state_attempt_age_and_a_preview(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker()
     broker.broker.use_policies({b"f": FunctionPolicy(retries=1, backoff_s=100)})
     running = submit(broker, workload=b"\x00\x01" + b"x" * 100, unique=b"u\t1")
@@ -59,7 +70,7 @@ def test_a_list_shows_state_attempt_age_and_a_preview(make_broker):
     assert handles_of(broker, b"older=10") == [running, failed]
 
 
-def test_one_job_is_shown_with_all_that_is_known(make_broker):
+def test_one_job_is_shown_with_all_that_is_known(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker()
     broker.broker.use_policies({b"f": FunctionPolicy(retries=1, backoff_s=0)})
     client, worker = broker.peer(), broker.worker(b"f")
@@ -97,7 +108,7 @@ def test_one_job_is_shown_with_all_that_is_known(make_broker):
 
 
 @pytest.mark.parametrize("wait", ["epoch", "retry"])
-def test_a_job_that_waits_says_until_when(make_broker, wait):
+def test_a_job_that_waits_says_until_when(make_broker: Callable[..., BrokerHarness], wait: str) -> None:
     broker = make_broker()
     broker.broker.use_policies({b"f": FunctionPolicy(retries=1, backoff_s=50)})
     if wait == "epoch":
@@ -111,7 +122,7 @@ def test_a_job_that_waits_says_until_when(make_broker, wait):
     assert b"\nnot_before\t%.3f\n" % (broker.unix_time + 50) in broker.peer().text(b"jobs show " + handle)
 
 
-def test_purging_cancels_what_waits_for_a_function_and_nothing_else(make_broker):
+def test_purging_cancels_what_waits_for_a_function_and_nothing_else(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker()
     broker.broker.use_policies({b"f": FunctionPolicy(retries=1, backoff_s=100)})
     worker = broker.worker(b"f")
@@ -131,7 +142,7 @@ def test_purging_cancels_what_waits_for_a_function_and_nothing_else(make_broker)
     assert worker.grab() is None
 
 
-def test_purging_may_spare_what_is_young(broker):
+def test_purging_may_spare_what_is_young(broker: BrokerHarness) -> None:
     submit(broker)
     broker.advance(100)
     young = submit(broker)
@@ -139,7 +150,7 @@ def test_purging_may_spare_what_is_young(broker):
     assert handles_of(broker) == [young]
 
 
-def test_very_many_are_purged_a_few_at_a_time(broker):
+def test_very_many_are_purged_a_few_at_a_time(broker: BrokerHarness) -> None:
     for _ in range(1300):
         submit(broker)
     operator = broker.peer()
@@ -152,7 +163,7 @@ def test_very_many_are_purged_a_few_at_a_time(broker):
     assert handles_of(broker) == [late]
 
 
-def test_only_administrators_purge(make_broker):
+def test_only_administrators_purge(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(admin_allow=THIS_MACHINE)
     submit(broker)
     assert broker.peer().text(b"jobs purge function=f").startswith(b"ERR NOT_ALLOWED ")
@@ -174,11 +185,11 @@ def test_only_administrators_purge(make_broker):
         (b"jobs purge function=f limit=1", b"INVALID_ARGUMENTS"),
     ],
 )
-def test_mistakes_are_named(broker, line, code):
+def test_mistakes_are_named(broker: BrokerHarness, line: bytes, code: bytes) -> None:
     assert broker.peer().text(line).startswith(b"ERR " + code + b" ")
 
 
-def test_a_page_of_a_long_queue_is_bounded(start_server):
+def test_a_page_of_a_long_queue_is_bounded(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server()
     client = server.peer()
     submission = encode_request(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
