@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gearman_manager.units import parse_duration_s
+from gearman_process.durations import parse_duration_s
 
 #: A job that asks for another attempt every time gets so many in all, unless it says otherwise.
 DEFAULT_ATTEMPTS: Final = 25

@@ -42,7 +42,7 @@ for name in manager server; do
     cat >$program <<END
 #!/bin/sh
 export LD_LIBRARY_PATH=/opt/python/lib PYTHONDONTWRITEBYTECODE=1
-export PYTHONPATH=/opt/checkout/client:/opt/checkout/server:/opt/checkout/manager:/opt/packages
+export PYTHONPATH=/opt/checkout/client:/opt/checkout/process:/opt/checkout/server:/opt/checkout/manager:/opt/packages
 exec /opt/python/bin/python3 -c "from gearman_$name.command.command_line import main; main()" "\\$@"
 END
     chmod +x $program

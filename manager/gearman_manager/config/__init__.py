@@ -17,7 +17,7 @@ from gearman_manager.config.pool_keys import Pool, Scale
 from gearman_manager.config.problem import ConfigError, Place, Problem
 from gearman_manager.config.resolve import ResolvedFunction, ResolvedPool, ResolvedScale
 from gearman_manager.config.schedule_keys import Schedule
-from gearman_manager.units import WorkerCount
+from gearman_manager.config.worker_count import WorkerCount
 
 __all__ = [
     "Config",

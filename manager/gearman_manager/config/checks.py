@@ -15,7 +15,7 @@ from gearman_manager.config.function_keys import FunctionKeys
 from gearman_manager.config.models import Config, Defaults
 from gearman_manager.config.pool_keys import Pool, PoolKeys
 from gearman_manager.config.problem import Places, Problem
-from gearman_manager.units import WorkerCount
+from gearman_manager.config.worker_count import WorkerCount
 
 EVERY_OTHER_FUNCTION: Final = "*"
 

@@ -16,9 +16,11 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from gearman_client.address import Address
-from gearman_manager import units
+from gearman_manager.config import worker_count
 from gearman_manager.config.address import parse_address, parse_listen_address
-from gearman_manager.units import WorkerCount, shown
+from gearman_manager.config.worker_count import WorkerCount, parse_worker_count
+from gearman_process import durations, rates, sizes
+from gearman_process.quoting import shown
 
 STOP_SIGNALS: Final = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL")
 LOG_FORMATS: Final = ("text", "json")
@@ -36,30 +38,31 @@ MAX_FUNCTION_NAME_BYTES: Final = 255
 
 
 def _duration(value: object) -> float:
-    return units.parse_duration_s(value)
+    return durations.parse_duration_s(value)
 
 
 def _positive_duration(value: object) -> float:
-    seconds = units.parse_duration_s(value)
+    seconds = durations.parse_duration_s(value)
     if seconds <= 0:
         raise ValueError("a duration above 0 is expected, such as 500ms or 30s")
     return seconds
 
 
 def _size(value: object) -> int:
-    return units.parse_size_bytes(value)
+    return sizes.parse_size_bytes(value)
 
 
 def _minimum_workers(value: object) -> WorkerCount:
-    return value if isinstance(value, WorkerCount) else units.parse_worker_count(value, 0)
+    return value if isinstance(value, WorkerCount) else parse_worker_count(value, 0)
 
 
 def _rate(value: object) -> str:
-    return units.check_rate(value)
+    """As it was written; empty where there is no limit."""
+    return "" if rates.parse_rate(value) is None else str(value)
 
 
 def _maximum_workers(value: object) -> WorkerCount:
-    return value if isinstance(value, WorkerCount) else units.parse_worker_count(value, 1)
+    return value if isinstance(value, WorkerCount) else parse_worker_count(value, 1)
 
 
 def _whole(minimum: int, maximum: int) -> Callable[[object], int]:
@@ -257,9 +260,9 @@ def schema(kind: str, *forms: dict[str, object]) -> WithJsonSchema:
 _ZERO: Final[dict[str, object]] = {"type": "integer", "const": 0}
 _STRING: Final[dict[str, object]] = {"type": "string"}
 _TEXT: Final[dict[str, object]] = {"type": "string", "minLength": 1}
-_DURATION: Final[dict[str, object]] = {"type": "string", "pattern": units.DURATION_PATTERN}
-_SIZE: Final[dict[str, object]] = {"type": "string", "pattern": units.SIZE_PATTERN}
-_WORKERS: Final[dict[str, object]] = {"type": "string", "pattern": units.WORKER_COUNT_PATTERN}
+_DURATION: Final[dict[str, object]] = {"type": "string", "pattern": durations.PATTERN}
+_SIZE: Final[dict[str, object]] = {"type": "string", "pattern": sizes.PATTERN}
+_WORKERS: Final[dict[str, object]] = {"type": "string", "pattern": worker_count.PATTERN}
 _STRING_OR_NUMBER: Final[dict[str, object]] = {"type": ["string", "integer"]}
 ADDRESS_SCHEMA: Final[dict[str, object]] = {**_STRING_OR_NUMBER, KIND: "address"}
 _UNLIMITED: Final = 10**18
@@ -271,7 +274,7 @@ def _whole_schema(minimum: int) -> dict[str, object]:
 
 Duration = Annotated[float, PlainValidator(_duration), schema("duration", _DURATION, _ZERO)]
 PositiveDuration = Annotated[float, PlainValidator(_positive_duration), schema("duration", _DURATION)]
-Rate = Annotated[str, PlainValidator(_rate), schema("rate", {"type": "string", "pattern": units.RATE_PATTERN}, _ZERO)]
+Rate = Annotated[str, PlainValidator(_rate), schema("rate", {"type": "string", "pattern": rates.PATTERN}, _ZERO)]
 Size = Annotated[int, PlainValidator(_size), schema("size", _SIZE, _ZERO)]
 MinimumWorkers = Annotated[WorkerCount, PlainValidator(_minimum_workers), schema("workers", _whole_schema(0), _WORKERS)]
 MaximumWorkers = Annotated[WorkerCount, PlainValidator(_maximum_workers), schema("workers", _whole_schema(1), _WORKERS)]

@@ -10,7 +10,7 @@ from typing import Final
 
 from gearman_manager.config import ResolvedFunction
 from gearman_manager.config.resolve import BUILT_IN_FUNCTION_KEYS
-from gearman_manager.units import format_duration
+from gearman_process.durations import format_duration
 
 COMMAND: Final = "policies"
 #: The columns of its answer, behind the function's name.

@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
+from gearman_process.quoting import shown
 from gearman_server.jobs.job import NORMAL, PRIORITY_NAMES
 from gearman_server.jobs.schedule_rules import Missed, ScheduleRule
 from gearman_server.jobs.timing import DEFAULT_ZONE, SHORTEST_INTERVAL_S, Every, parse_cron, parse_zone
@@ -25,7 +26,7 @@ _MAX_DEPTH: Final = 50
 def _interval_s(value: object) -> float:
     seconds = v.duration_s(value)
     if seconds < SHORTEST_INTERVAL_S:
-        raise ValueError(f"at least {SHORTEST_INTERVAL_S:g}s is expected, not {v.shown(value)}")
+        raise ValueError(f"at least {SHORTEST_INTERVAL_S:g}s is expected, not {shown(value)}")
     return seconds
 
 
@@ -51,20 +52,20 @@ def _unique(value: object) -> str:
 def _function(value: object) -> str:
     name = v.text(value)
     if not name or not name.isprintable():
-        raise ValueError(f"a function's name is expected, not {v.shown(value)}")
+        raise ValueError(f"a function's name is expected, not {shown(value)}")
     return name
 
 
 def _priority(value: object) -> int:
     if value not in PRIORITY_NAMES:
-        raise ValueError(f"one of {', '.join(PRIORITY_NAMES)} is expected, not {v.shown(value)}")
+        raise ValueError(f"one of {', '.join(PRIORITY_NAMES)} is expected, not {shown(value)}")
     return PRIORITY_NAMES.index(value)
 
 
 def _missed(value: object) -> Missed:
     words = {missed.value: missed for missed in Missed}
     if not isinstance(value, str) or value not in words:
-        raise ValueError(f"one of {', '.join(words)} is expected, not {v.shown(value)}")
+        raise ValueError(f"one of {', '.join(words)} is expected, not {shown(value)}")
     return words[value]
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from gearman_manager.config import FoundFunction, lay_out, load
 from gearman_manager.job_servers.policies import policies_of, provisional_policies, write_policies
-from gearman_manager.units import UnitError, check_rate
 from gearman_server.jobs.policies import FunctionPolicy, Rate
 from gearman_server.policy_file.file import read_policies
 
@@ -67,19 +66,3 @@ def test_before_the_modules_are_loaded_it_is_told_what_the_file_says(
     read: Callable[..., dict[bytes, FunctionPolicy]],
 ) -> None:
     assert read() == {b"acme.mail": MAIL, b"mail": MAIL, b"acme.free": FREE, b"free": FREE}
-
-
-@pytest.mark.parametrize("rate", ["1/s", "100/m", "100000/d"])
-def test_rates(rate: str) -> None:
-    assert check_rate(rate) == rate
-
-
-@pytest.mark.parametrize("rate", [0, "0"])
-def test_no_rate(rate: object) -> None:
-    assert check_rate(rate) == ""
-
-
-@pytest.mark.parametrize("rate", [5, "5", "0/s", "100001/s", "5/w", "5 / s", "-1/s", [], True, False])
-def test_what_is_no_rate(rate: object) -> None:
-    with pytest.raises(UnitError, match="such as 5/s or 100/m"):
-        check_rate(rate)

@@ -1,0 +1,35 @@
+"""Rates: what is read, what is no limit, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from gearman_process.errors import UnitError
+from gearman_process.rates import parse_rate
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("1/s", (1, 1)),
+        ("100/m", (100, 60)),
+        ("2/h", (2, 3600)),
+        ("100000/d", (100_000, 86400)),
+        ("0" * 30 + "5/s", (5, 1)),
+    ],
+)
+def test_a_rate_is_so_many_in_so_many_seconds(text: str, rate: tuple[int, float]) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("value", [0, "0"])
+def test_zero_is_no_limit(value: object) -> None:
+    assert parse_rate(value) is None
+
+
+@pytest.mark.parametrize(
+    "value", [5, "5", "0/s", "100001/s", "5/w", "5 / s", "-1/s", [], True, False, "9" * 5000 + "/s"]
+)
+def test_what_is_no_rate_is_refused_with_what_is_allowed(value: object) -> None:
+    with pytest.raises(UnitError, match="such as 5/s or 100/m"):
+        parse_rate(value)
