@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import Enum
 
 from gearman_client.errors import GearmanError
 
@@ -15,8 +16,29 @@ class UsageError(ServerError):
     """The command line can't be carried out; the message is one line that names the option and the remedy."""
 
 
+class StartFailure(Enum):
+    """What stands in the way of a start, in a word that a supervisor is told."""
+
+    ADDRESS_TAKEN = "address-taken"  # another process listens there
+    CANT_LISTEN = "cant-listen"
+    NEEDS_RIGHTS = "needs-rights"  # a port that this user may not have
+    STORE = "store"
+    OTHER = "other"
+
+
 class StartError(ServerError):
-    """The server can't start; the message is one line that says why and what would help."""
+    """The server can't start; the message is one line that says why and, behind a semicolon, what would help."""
+
+    def __init__(self, message: str, failure: StartFailure = StartFailure.OTHER, option: str = "") -> None:
+        super().__init__(message)
+        self.failure = failure
+        #: The option that chooses something else, where one does.
+        self.option = option
+
+    @property
+    def reason(self) -> str:
+        """Why, without what would help."""
+        return str(self).partition("; ")[0]
 
 
 class StoreError(ServerError):

@@ -25,7 +25,7 @@ from gearman_server.edge.ports import Ports
 from gearman_server.edge.settings import ListenerSettings, ListenSettings, PortSettings, TlsSettings
 from gearman_server.edge.tls import TlsContext
 from gearman_server.edge.unix_sockets import UNIX_PREFIX
-from gearman_server.errors import StartError
+from gearman_server.errors import StartError, StartFailure
 from gearman_server.http.opening import open_http_ports
 from gearman_server.jobs.events import Event, ShutdownRequested, StoreLost
 from gearman_server.jobs.job_table import BrokerSettings
@@ -159,8 +159,11 @@ class Server:
             return MemoryStore(_first_handle_number())
         from gearman_server.stores.sql_store import SqlStore
 
-        self._store = SqlStore(self._settings.store)
-        self._store.open()
+        try:
+            self._store = SqlStore(self._settings.store)
+            self._store.open()
+        except StartError as error:
+            raise StartError(str(error), StartFailure.STORE) from error
         return self._store
 
     def _listen(self, listener: Listener) -> None:

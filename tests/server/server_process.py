@@ -32,7 +32,7 @@ class ServerProcess:
         inherited.close()
         self.supervisor.settimeout(DEADLINE_S)
         line = self.supervisor.makefile("r").readline()
-        if not line:
+        if not line or "failed" in line:
             raise RuntimeError(f"the server did not start: {self.process.communicate(timeout=DEADLINE_S)[1]!r}")
         self.announced = json.loads(line)
         self.port = int(self.announced["listening"][0].rpartition(":")[2])

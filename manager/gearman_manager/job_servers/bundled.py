@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,26 @@ STOP_TIMEOUT_S: Final = 5.0
 _FIRST_RESTART_S: Final = 0.05
 _MAX_RESTART_S: Final = 10.0
 _QUIET_S: Final = 30.0
+
+
+class StartFailure(Enum):
+    """What stands in the way of the server's start, as it tells us: the values are those of `gearman_server.errors`."""
+
+    ADDRESS_TAKEN = "address-taken"
+    CANT_LISTEN = "cant-listen"
+    NEEDS_RIGHTS = "needs-rights"
+    STORE = "store"
+    OTHER = "other"
+
+
+class ServerCanNotStart(StartError):
+    """The server ended before it listened; the message is its reason, without the remedy that it knows."""
+
+    def __init__(self, reason: str, failure: StartFailure = StartFailure.OTHER, option: str = "") -> None:
+        super().__init__(reason)
+        self.failure = failure
+        #: The server's option that chooses something else.
+        self.option = option
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +81,7 @@ class BundledServer:
         self._lifeline: Any = None
         self._ended = gevent.event.Event()
         self._status: int | None = None
+        self._refusal: Mapping[str, str] | None = None
         self._stopping = False
         self._keeper: gevent.Greenlet[[], None] | None = None
 
@@ -77,14 +99,14 @@ class BundledServer:
         """Start it and wait until it listens; from then on it is kept alive.
 
         Raises:
-            StartError: it ended before it listened; the text is what it said.
+            ServerCanNotStart: it ended before it listened, or could not even be started.
         """
         try:
             listens = self._launch()
         except OSError as error:
-            raise StartError(f"the job server can't be started: {error.strerror}") from error
+            raise ServerCanNotStart(f"the job server can't be started: {error.strerror}") from error
         if not listens:
-            raise StartError(self._last_words())
+            raise self._failure()
         self._keeper = gevent.spawn(self._keep)
 
     def use_policies(
@@ -176,6 +198,10 @@ class BundledServer:
             self._ended.wait(STOP_TIMEOUT_S)
             return False
         ready = json.loads(line)
+        if "failed" in ready:
+            self._refusal = ready
+            self._ended.wait(STOP_TIMEOUT_S)
+            return False
         self.addresses = (_with_real_port(self.address, ready["listening"]), *self.addresses[1:])
         if self.metrics_address is not None:
             self.metrics_address = _with_real_port(self.metrics_address, ready["metrics"])
@@ -216,9 +242,15 @@ class BundledServer:
             except OSError as error:
                 _log.error("the job server can't be started: %s", error.strerror)
 
-    def _last_words(self) -> str:
+    def _failure(self) -> ServerCanNotStart:
+        """Why it does not listen, in its own words: those for us, or the last that it wrote before it ended."""
+        if self._refusal is not None:
+            told = self._refusal
+            return ServerCanNotStart(told["reason"], StartFailure(told["failed"]), told["option"])
         lines = self._output.last_lines if self._output else []
-        return lines[-1] if lines else f"the job server ended ({self._describe(self._status)}) without a word"
+        last = lines[-1] if lines else f"the job server ended ({self._describe(self._status)}) without a word"
+        # Behind the semicolon the server names its own options; whoever runs a manager has the configuration.
+        return ServerCanNotStart(last.removeprefix("gearman-server: ").partition("; ")[0])
 
 
 def _with_real_port(address: Address, listening: Sequence[str]) -> Address:

@@ -38,7 +38,7 @@ from gearman_manager.host.cgroup import Cgroup, usable_cores
 from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.job_servers import policies
-from gearman_manager.job_servers.bundled import BundledServer, ServerOptions
+from gearman_manager.job_servers.bundled import BundledServer, ServerCanNotStart, ServerOptions, StartFailure
 from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
 from gearman_manager.logs import log, uncaught
 from gearman_manager.logs.recent_log import RecentLog
@@ -203,24 +203,22 @@ class Supervisor:
             self._server = BundledServer(options, self._server_is_back, self._oom_kills.describe)
             try:
                 self._server.start()
-            except StartError as error:
-                # Behind the semicolon the server names its own options; whoever runs a manager has the configuration.
-                reason, _, option = str(error).removeprefix("gearman-server: ").partition("; ")
-                key = "server.metrics_listen" if "--metrics-listen" in option else "server.listen"
-                raise StartError(f"the job server can't start: {reason}{self._remedy(reason, key)}") from error
+            except ServerCanNotStart as error:
+                raise StartError(f"the job server can't start: {error}{self._remedy(error)}") from error
             metrics = self._server.metrics_address
             also = f", metrics on {metrics}" if metrics is not None else ""
             addresses = ", ".join(map(str, self._server.addresses))
             _log.info("job server on %s%s", addresses, also, extra={"pid": self._server.pid})
 
-    def _remedy(self, reason: str, key: str) -> str:
-        """What to do when the bundled server can't start; `key` names the address that was in question."""
+    def _remedy(self, error: ServerCanNotStart) -> str:
+        """What to do when the bundled server can't start: the place in the configuration that decides."""
+        key = "server.metrics_listen" if error.option.startswith("--metrics-listen") else "server.listen"
         choose = f"choose another address for the bundled server: {self._config.place(key)}: {key}"
-        if reason.startswith("the store "):
+        if error.failure is StartFailure.STORE:
             return f"; it is chosen by {self._config.place('server.store')}: server.store"
-        if " is taken by " in reason:
+        if error.failure is StartFailure.ADDRESS_TAKEN:
             return f"; stop that, or {choose}"
-        return f"; {choose}" if "can't listen" in reason or "needs more rights" in reason else ""
+        return f"; {choose}" if error.failure in (StartFailure.CANT_LISTEN, StartFailure.NEEDS_RIGHTS) else ""
 
     def _addresses(self) -> list[Address]:
         """The job servers that workers connect to."""

@@ -18,7 +18,7 @@ import psutil
 
 from gearman_server.edge.settings import KeepaliveSettings, ListenSettings
 from gearman_server.edge.unix_sockets import UNIX_PREFIX, open_unix_socket, remove_socket_file
-from gearman_server.errors import StartError
+from gearman_server.errors import StartError, StartFailure
 
 #: How long a predecessor gets to leave the port.
 PORT_IN_USE_PATIENCE_S: Final = 2.0
@@ -92,7 +92,8 @@ def split_address(address: str) -> tuple[str, int | None]:
     if not colon:
         return host, None
     if not digits.isascii() or not digits.isdigit() or int(digits) > _MAX_PORT:
-        raise StartError(f"can't listen on {address}: {digits!r} is no port; write HOST:PORT, PORT up to {_MAX_PORT}")
+        text = f"can't listen on {address}: {digits!r} is no port; write HOST:PORT, PORT up to {_MAX_PORT}"
+        raise StartError(text, StartFailure.CANT_LISTEN)
     return host, int(digits)
 
 
@@ -100,9 +101,8 @@ def _resolve(host: str, port: int, option: str) -> list[tuple[socket.AddressFami
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
-        raise StartError(
-            f"can't listen on {host}: {getattr(error, 'strerror', None) or error}; choose another with {option}"
-        ) from error
+        text = f"can't listen on {host}: {getattr(error, 'strerror', None) or error}; choose another with {option}"
+        raise StartError(text, StartFailure.CANT_LISTEN, option) from error
     places = {(family, (str(where[0]), int(where[1]))) for family, _, _, _, where in found}
     return sorted(places)
 
@@ -115,7 +115,7 @@ def _open_patiently(
             return _open(family, where, settings)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or monotonic() >= deadline:
-                raise StartError(_explain(where, error, settings)) from error
+                raise _explained(where, error, settings) from error
         gevent.sleep(_PORT_IN_USE_RETRY_S)
 
 
@@ -147,14 +147,17 @@ def _set_keepalive(listening: socket.socket, keepalive: KeepaliveSettings) -> No
             listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), figure)
 
 
-def _explain(where: tuple[str, int], failure: OSError, settings: ListenSettings) -> str:
+def _explained(where: tuple[str, int], error: OSError, settings: ListenSettings) -> StartError:
     host, port = where
     by_port, by_address = settings.port_option, settings.address_option
-    if failure.errno == errno.EADDRINUSE:
-        return f"port {port} on {host} is taken by {_holder(port)}; stop that, or choose another port with {by_port}"
-    if failure.errno == errno.EACCES:
-        return f"port {port} on {host} needs more rights than this user has; choose one above 1023 with {by_port}"
-    return f"can't listen on {host} port {port}: {failure.strerror}; choose another address with {by_address}"
+    if error.errno == errno.EADDRINUSE:
+        text = f"port {port} on {host} is taken by {_holder(port)}; stop that, or choose another port with {by_port}"
+        return StartError(text, StartFailure.ADDRESS_TAKEN, by_port)
+    if error.errno == errno.EACCES:
+        text = f"port {port} on {host} needs more rights than this user has; choose one above 1023 with {by_port}"
+        return StartError(text, StartFailure.NEEDS_RIGHTS, by_port)
+    text = f"can't listen on {host} port {port}: {error.strerror}; choose another address with {by_address}"
+    return StartError(text, StartFailure.CANT_LISTEN, by_address)
 
 
 def _holder(port: int) -> str:

@@ -8,7 +8,7 @@ import socket
 import stat
 from typing import Final
 
-from gearman_server.errors import StartError
+from gearman_server.errors import StartError, StartFailure
 from gearman_server.log import logger
 
 UNIX_PREFIX: Final = "unix:"
@@ -31,9 +31,8 @@ def open_unix_socket(path: str, mode: int, backlog: int) -> socket.socket:
         listening.listen(backlog)
     except OSError as error:
         listening.close()
-        raise StartError(
-            f"can't listen on unix:{path}: {error.strerror or error}; choose another path with -L unix:PATH"
-        ) from error
+        text = f"can't listen on unix:{path}: {error.strerror or error}; choose another path with -L unix:PATH"
+        raise StartError(text, StartFailure.CANT_LISTEN) from error
     return listening
 
 

@@ -10,7 +10,8 @@ import json
 import os
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -56,7 +57,8 @@ def run(server: Server, settings: ProcessSettings) -> None:
     say_ready = detach() if settings.daemon else None
     user = find_user(settings.user) if settings.user is not None else None
     _limit_descriptors(settings.file_descriptors)
-    server.open(inherited_sockets())
+    with _supervisor_hears_of_failure(settings.supervised_fd):
+        server.open(inherited_sockets())
     gevent.get_hub()  # now: who becomes another user may not be able to load what gevent still needs
     if user is not None:
         become(user, server.addresses)
@@ -72,7 +74,8 @@ def run(server: Server, settings: ProcessSettings) -> None:
 
 
 def _serve(server: Server, settings: ProcessSettings, say_ready: Callable[[], None] | None) -> None:
-    server.start()
+    with _supervisor_hears_of_failure(settings.supervised_fd):
+        server.start()
     loop = gevent.get_hub().loop
     life = ServerProcess(server, loop)
     if settings.supervised_fd is not None:
@@ -92,6 +95,19 @@ def _serve(server: Server, settings: ProcessSettings, say_ready: Callable[[], No
     logger.log(NOTICE, "gearman-server ended: %s", life.end_reason)
     if life.failure is not None:
         raise StartError(life.failure)
+
+
+@contextmanager
+def _supervisor_hears_of_failure(descriptor: int | None) -> Iterator[None]:
+    """A start that fails is told in place of the ready message; the error goes on its way."""
+    try:
+        yield
+    except StartError as error:
+        if descriptor is not None:
+            line = json.dumps({"failed": error.failure.value, "reason": error.reason, "option": error.option}) + "\n"
+            with suppress(OSError):  # nobody listens: the error is said on standard error all the same
+                os.write(descriptor, line.encode())
+        raise
 
 
 class ServerProcess:
