@@ -12,6 +12,7 @@ from typing import Final
 
 from gearman_client.packet import Packet
 from gearman_server.errors import MalformedPacketError, RefusedError
+from gearman_server.jobs.access import Identity
 from gearman_server.jobs.agenda import Agenda
 from gearman_server.jobs.attempts import Attempts, Failure
 from gearman_server.jobs.dead_letters import DeadLetter
@@ -34,13 +35,13 @@ from gearman_server.jobs.kept_results import KeptResult
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.replies import error
 from gearman_server.jobs.schedule_rules import ScheduleMark, ScheduleRule
-from gearman_server.jobs.session import Identity, Session
-from gearman_server.jobs.store import Store
+from gearman_server.jobs.session import Session
+from gearman_server.jobs.store import Store, Unread
 from gearman_server.jobs.timeouts import JobTimeouts, Overrun
 from gearman_server.requests.assignments import Assignments
 from gearman_server.requests.queries import Queries
 from gearman_server.requests.queue_events import QueueEvents
-from gearman_server.requests.replay import Replay, Unread
+from gearman_server.requests.replay import Replay
 from gearman_server.requests.scheduler import Scheduler
 from gearman_server.requests.submissions import Handler, Submissions
 from gearman_server.requests.work_packets import WorkPackets

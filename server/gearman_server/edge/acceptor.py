@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gearman_server.edge.tls import TlsStream
 from gearman_server.edge.tls_handshake import Handshake
-from gearman_server.jobs.access import AccessList
-from gearman_server.jobs.session import Identity
+from gearman_server.jobs.access import AccessList, Identity
 from gearman_server.log import SeldomLog, logger
 from gearman_server.loop import READABLE
 

@@ -15,7 +15,8 @@ from gearman_client.packet import Packet
 from gearman_server.broker import Broker
 from gearman_server.edge.acceptor import Acceptor
 from gearman_server.edge.connection import Connection, Transport
-from gearman_server.jobs.session import Identity, Session
+from gearman_server.jobs.access import Identity
+from gearman_server.jobs.session import Session
 from gearman_server.log import logger
 
 if TYPE_CHECKING:

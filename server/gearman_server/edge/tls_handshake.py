@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.edge.tls import TlsStream
-from gearman_server.jobs.session import Identity
+from gearman_server.jobs.access import Identity
 from gearman_server.loop import READABLE, WRITABLE
 
 if TYPE_CHECKING:

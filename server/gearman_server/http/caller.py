@@ -13,7 +13,7 @@ from gevent.event import Event
 
 from gearman_client.packet import RESPONSE_MAGIC, Packet, PacketParser, PacketType
 from gearman_server.errors import ServerError
-from gearman_server.jobs.session import Identity
+from gearman_server.jobs.access import Identity
 from gearman_server.loop import READABLE
 
 if TYPE_CHECKING:

@@ -18,8 +18,7 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 
 from gearman_server.edge.acceptor import Acceptor
 from gearman_server.edge.connection import Transport
-from gearman_server.jobs.access import AccessList
-from gearman_server.jobs.session import Identity
+from gearman_server.jobs.access import AccessList, Identity
 from gearman_server.log import logger
 from gearman_server.loop import Loop
 

@@ -7,9 +7,20 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-from gearman_server.jobs.session import Identity
-
 _LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who is at the other end, as far as the transport knows. Every decision on access is handed this."""
+
+    address: str
+    port: int = 0
+    unix_uid: int | None = None
+    tls_subject: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

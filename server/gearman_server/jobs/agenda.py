@@ -12,7 +12,7 @@ Act = Callable[[float], None]
 
 
 class Agenda:
-    """Things to do, by the monotonic time at which they are due. Whoever adds one makes sure not to add it twice."""
+    """Things to do, by the monotonic time at which they are due."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Act]] = []
@@ -24,6 +24,10 @@ class Agenda:
         """Have `act` called once `due` has come. A time in the past means as soon as possible."""
         heappush(self._heap, (due, next(self._serial), act))
         self.next_due = self._heap[0][0]
+
+    def alarm(self, act: Act) -> Alarm:
+        """An alarm that calls `act`. It is not set yet."""
+        return Alarm(self, act)
 
     def run_due(self, now: float) -> None:
         """Do what is due. What is added meanwhile has its turn at the next call."""
@@ -37,3 +41,31 @@ class Agenda:
             for entry in due:  # one that raises must not take the others along
                 heappush(self._heap, entry)
             self.next_due = self._heap[0][0] if self._heap else None
+
+
+class Alarm:
+    """Calls `act` once, at the earliest of the times that were asked for. After that it can be set again."""
+
+    __slots__ = ("_act", "_agenda", "due")
+
+    def __init__(self, agenda: Agenda, act: Act) -> None:
+        self._agenda = agenda
+        self._act = act
+        #: When it rings; None while it is not set.
+        self.due: float | None = None
+
+    def by(self, due: float) -> None:
+        """Ring at that time, unless it rings earlier anyway."""
+        if self.due is None or due < self.due:
+            self.due = due
+            self._agenda.add(due, self._ring)
+
+    def turn_off(self) -> None:
+        """Do not ring, until it is set again."""
+        self.due = None
+
+    def _ring(self, now: float) -> None:
+        if self.due is None or now < self.due:
+            return  # this time has been overtaken: an earlier one was asked for later, or it was turned off
+        self.due = None
+        self._act(now)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gearman_client.packet import PacketType
 from gearman_server.jobs.events import AttemptFailed, JobDropped, JobEnded, JobFailed, JobRequeued
-from gearman_server.jobs.history import JobHistory
+from gearman_server.jobs.job import JobHistory
 from gearman_server.jobs.kept_results import Ending
 from gearman_server.jobs.replies import forwarded
 

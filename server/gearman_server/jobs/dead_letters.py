@@ -103,12 +103,11 @@ class DeadLetters:
     ) -> None:
         self._store = store
         self._bounds = bounds
-        self._agenda = agenda
         self._events = events
         self._unix_time = unix_time
         self._letters: dict[bytes, DeadLetter] = {}
         self.size_bytes = 0
-        self._is_look_planned = False
+        self._alarm = agenda.alarm(self._look)
 
     @property
     def by_handle(self) -> Mapping[bytes, DeadLetter]:
@@ -172,13 +171,11 @@ class DeadLetters:
 
     def _plan_look(self, now: float) -> None:
         oldest = next(iter(self._letters.values()), None)
-        if oldest is not None and not self._is_look_planned:
-            self._is_look_planned = True
+        if oldest is not None:
             remaining_s = oldest.died_at + self._bounds.max_age_s - self._unix_time()
-            self._agenda.add(now + min(max(remaining_s, 0.0), _LONGEST_SLEEP_S), self._look)
+            self._alarm.by(now + min(max(remaining_s, 0.0), _LONGEST_SLEEP_S))
 
     def _look(self, now: float) -> None:
-        self._is_look_planned = False
         too_old = self._unix_time() - self._bounds.max_age_s
         gone = []
         for handle, letter in self._letters.items():

@@ -1,6 +1,8 @@
-"""Jobs that wait for a time, whichever clock it is of: the heap of those who watch the clocks. Pure.
+"""Jobs that wait for a time: submitted ones by the wall clock, failed ones by the monotonic clock. Pure.
 
-A job that is dropped stays in the heap until it is first, or until half of the heap are such jobs.
+The wall clock can be set while jobs wait. So its time is asked again whenever the first of them seems due, and at least
+once a minute: a job starts when that clock says so, at most a minute late where it was set forward. A back-off goes by
+the monotonic clock, to the millisecond: setting the wall clock neither shortens nor stretches it.
 """
 
 from __future__ import annotations
@@ -8,16 +10,79 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gearman_server.jobs.job import Job, JobState
 
+if TYPE_CHECKING:
+    from gearman_server.jobs.agenda import Agenda
+
 #: Jobs released before others have their turn; the next ones follow at once.
 RELEASES_AT_ONCE: Final = 1000
+#: The wall clock is asked at least so often.
+LONGEST_SLEEP_S: Final = 60.0
+#: Looks at the wall clock closer together than this are one: jobs may be so much late.
+RESOLUTION_S: Final = 0.01
+
+
+class EpochTimer:
+    """When each job that was submitted for a later time is to enter its queue."""
+
+    def __init__(self, agenda: Agenda, unix_time: Callable[[], float], release: Callable[[Job], None]) -> None:
+        self._unix_time = unix_time
+        self._delayed = DelayHeap(release)
+        self._alarm = agenda.alarm(self._look)
+        self.note_dropped = self._delayed.note_dropped
+
+    def is_future(self, run_at: int) -> bool:
+        """Whether that time has yet to come."""
+        return run_at > self._unix_time()
+
+    def add(self, job: Job, run_at: int, now: float) -> None:
+        """Release the job at `run_at` (Unix seconds); `now` is monotonic, as everywhere."""
+        self._delayed.add(job, run_at)
+        self._plan_look(now)
+
+    def _plan_look(self, now: float) -> None:
+        first_due = self._delayed.first_due
+        if first_due is None:
+            return
+        look = now + min(max(0.0, first_due - self._unix_time()), LONGEST_SLEEP_S)
+        if self._alarm.due is None or look < self._alarm.due - RESOLUTION_S:
+            self._alarm.by(look)
+
+    def _look(self, now: float) -> None:
+        self._delayed.release_due(self._unix_time())
+        self._plan_look(now)
+
+
+class RetryTimer:
+    """When each failed job is to enter its queue again."""
+
+    def __init__(self, agenda: Agenda, release: Callable[[Job], None]) -> None:
+        self._delayed = DelayHeap(release)
+        self._alarm = agenda.alarm(self._look)
+        self.note_dropped = self._delayed.note_dropped
+
+    def add(self, job: Job, due: float) -> None:
+        """Release the job at that time (monotonic seconds)."""
+        self._delayed.add(job, due)
+        self._plan_look()
+
+    def _plan_look(self) -> None:
+        if self._delayed.first_due is not None:
+            self._alarm.by(self._delayed.first_due)
+
+    def _look(self, now: float) -> None:
+        self._delayed.release_due(now)
+        self._plan_look()
 
 
 class DelayHeap:
-    """Delayed jobs, by the time at which they are due; of equally due ones the first that came is first."""
+    """Delayed jobs, by the time at which they are due; of equally due ones the first that came is first.
+
+    A job that is dropped stays in the heap until it is first, or until half of the heap are such jobs.
+    """
 
     def __init__(self, release: Callable[[Job], None]) -> None:
         self._release = release

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple, TypeAlias
 
-from gearman_server.jobs.session import Identity
+from gearman_server.jobs.access import Identity
 
 
 class ConnectionOpened(NamedTuple):

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from gearman_server.jobs.durability import JobRecord
     from gearman_server.jobs.function import Function
-    from gearman_server.jobs.history import JobHistory
     from gearman_server.jobs.result_keeping import Recording
     from gearman_server.jobs.session import Session
 
@@ -46,6 +45,31 @@ RUNNING: Final = JobState.RUNNING
 ENDED: Final = JobState.ENDED
 
 _WAITING: Final = (JobState.QUEUED, JobState.DELAYED)
+
+
+class JobHistory:
+    """A job's attempts that came to nothing: kept only for those jobs of which not all went well."""
+
+    __slots__ = ("error", "failures", "first_started", "last_started", "losses", "not_before", "traceback")
+
+    def __init__(self, first_started: float) -> None:
+        #: Attempts that failed: the worker said so, or the time was up.
+        self.failures = 0
+        #: Attempts whose worker was lost.
+        self.losses = 0
+        #: When the first and the last of these attempts began (monotonic seconds).
+        self.first_started = first_started
+        self.last_started = first_started
+        #: What the last failure said, and where in the code it happened, as far as the worker told.
+        self.error = b""
+        self.traceback = b""
+        #: While it waits for its next attempt: when that may begin (Unix seconds).
+        self.not_before: float | None = None
+
+    @property
+    def attempts(self) -> int:
+        """How many attempts are over."""
+        return self.failures + self.losses
 
 
 class JobExtras:

@@ -16,8 +16,8 @@ from gearman_client.packet import PacketType
 from gearman_server.errors import RefusedError
 from gearman_server.jobs.access import THIS_MACHINE, AccessList
 from gearman_server.jobs.dead_letters import DEFAULT_BOUNDS, DeadLetterBounds, DeadLetters
+from gearman_server.jobs.delayed_jobs import EpochTimer, RetryTimer
 from gearman_server.jobs.durability import Durability
-from gearman_server.jobs.epoch_timer import EpochTimer
 from gearman_server.jobs.events import EventStream, JobDropped, JobDue
 from gearman_server.jobs.function import Function
 from gearman_server.jobs.function_bound import FunctionBound
@@ -28,7 +28,6 @@ from gearman_server.jobs.kept_results import Ending, ResultBounds
 from gearman_server.jobs.policies import FunctionPolicy, Policies
 from gearman_server.jobs.replies import MAX_HANDLE_BYTES, forwarded
 from gearman_server.jobs.result_keeping import ResultKeeping
-from gearman_server.jobs.retry_timer import RetryTimer
 from gearman_server.jobs.throttling import Throttling
 from gearman_server.jobs.wake_up import WakeUp
 

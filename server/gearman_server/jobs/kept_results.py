@@ -106,7 +106,6 @@ class KeptResults:
         self.bounds = bounds
         self.size_bytes = 0
         self._store = store
-        self._agenda = agenda
         self._events = events
         self._unix_time = unix_time
         # Both lose their first entries all the time, once they are full: a plain dictionary would look for its first
@@ -116,9 +115,9 @@ class KeptResults:
         self._expired: OrderedDict[bytes, None] = OrderedDict()
         # When each expires; entries of results that are gone stay until there are too many of them.
         self._expiries: list[tuple[float, bytes]] = []
-        self._next_look: float | None = None
         self._forgotten = 0
         self._told_at: float | None = None
+        self._alarm = agenda.alarm(self._look)
 
     @property
     def by_handle(self) -> Mapping[bytes, KeptResult]:
@@ -189,17 +188,10 @@ class KeptResults:
             self._told_at, self._forgotten = now, 0
 
     def _plan_look(self, now: float) -> None:
-        if not self._expiries:
-            return
-        look = now + min(max(self._expiries[0][0] - self._unix_time(), 0.0), _LONGEST_SLEEP_S)
-        if self._next_look is None or look < self._next_look:
-            self._next_look = look
-            self._agenda.add(look, self._look)
+        if self._expiries:
+            self._alarm.by(now + min(max(self._expiries[0][0] - self._unix_time(), 0.0), _LONGEST_SLEEP_S))
 
     def _look(self, now: float) -> None:
-        if self._next_look is None or now < self._next_look:
-            return  # an earlier plan, which has been overtaken
-        self._next_look = None
         unix_now, gone = self._unix_time(), []
         while self._expiries and self._expiries[0][0] <= unix_now:
             expires_at, handle = heappop(self._expiries)

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from gearman_server.jobs.durability import WRITTEN
 from gearman_server.jobs.events import JobRevived
-from gearman_server.jobs.history import JobHistory
-from gearman_server.jobs.job import Job, coalescing_key
+from gearman_server.jobs.job import Job, JobHistory, coalescing_key
 
 if TYPE_CHECKING:
     from gearman_server.jobs.dead_letters import DeadLetter
     from gearman_server.jobs.job_table import JobTable
-    from gearman_server.requests.replay import StoredJob
+    from gearman_server.jobs.store import StoredJob
 
 
 def restore(table: JobTable, stored: StoredJob, now: float) -> Job:

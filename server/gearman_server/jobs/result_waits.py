@@ -33,14 +33,13 @@ class ResultWaits:
     """All requests that wait."""
 
     def __init__(self, agenda: Agenda, time_out: Callable[[Wait], None]) -> None:
-        self._agenda = agenda
         self._time_out = time_out
         self._by_handle: dict[bytes, dict[Wait, None]] = {}
         self._by_session: dict[Session, set[Wait]] = {}
         self._deadlines: list[tuple[float, int, Wait]] = []
         self._serial = count()
         self._over = 0
-        self._next_look: float | None = None
+        self._alarm = agenda.alarm(self._look)
 
     @property
     def handles(self) -> Iterable[bytes]:
@@ -102,14 +101,10 @@ class ResultWaits:
             self._over = 0
 
     def _plan_look(self) -> None:
-        if self._deadlines and (self._next_look is None or self._deadlines[0][0] < self._next_look):
-            self._next_look = self._deadlines[0][0]
-            self._agenda.add(self._next_look, self._look)
+        if self._deadlines:
+            self._alarm.by(self._deadlines[0][0])
 
     def _look(self, now: float) -> None:
-        if self._next_look is None or now < self._next_look:
-            return  # an earlier plan, which has been overtaken
-        self._next_look = None
         while self._deadlines and self._deadlines[0][0] <= now:
             wait = heappop(self._deadlines)[2]
             if wait.is_over:

@@ -8,28 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from gearman_server.jobs.access import Identity
     from gearman_server.jobs.function import Function
     from gearman_server.jobs.job import Job
 
 #: What a withheld reply counts towards the bound of its connection, beside the packets behind it.
 WITHHELD_REPLY_BYTES: Final = 128
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who is at the other end, as far as the transport knows. Every decision on access is handed this."""
-
-    address: str
-    port: int = 0
-    unix_uid: int | None = None
-    tls_subject: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.address}:{self.port}"
 
 
 class WithheldReply:

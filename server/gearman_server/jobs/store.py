@@ -7,15 +7,58 @@ the loop's own thread. Nothing here waits, and the broker never does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from gearman_server.jobs.dead_letters import DeadLetter
     from gearman_server.jobs.job import Job
     from gearman_server.jobs.kept_results import KeptResult
     from gearman_server.jobs.schedule_rules import ScheduleMark
+
+
+class StoredJob(NamedTuple):
+    """A job as it was stored. `was_running`: it was lost with the server, which is counted in `requeues` already."""
+
+    id: int
+    was_running: bool
+    priority: int
+    requeues: int
+    failures: int
+    run_at: float | None
+    submitted_at: float
+    handle: bytes
+    function: bytes
+    unique: bytes
+    error: bytes | None
+    reducer: bytes | None
+    workload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A stored job that a request names: by its handle, or by its unique key.
+
+    A key belongs to a function; a status query knows none. `workload` counts where it is the key itself (`-`).
+    """
+
+    handle: bytes = b""
+    unique: bytes = b""
+    function: bytes | None = None
+    workload: bytes | None = None
+
+
+#: Takes the jobs that were found, or None when the store can't be asked, and the monotonic time.
+Answer = Callable[["Sequence[StoredJob] | None", float], None]
+
+
+class Unread(Protocol):
+    """The rows that have not been read, as far as requests may ask for them."""
+
+    def look_up(self, wanted: Sequence[Wanted], answer: Answer) -> None:
+        """Have `answer` called, later, with those of the jobs that there are (or were, a moment ago)."""
 
 
 class Store(Protocol):

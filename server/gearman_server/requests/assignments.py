@@ -35,9 +35,9 @@ class Assignments:
         self._timeouts = timeouts
         self._is_assigning = True
         self._patience_s = patience_s
-        self._is_look_planned = False
         #: Workers whose GRAB_JOB found nothing and is not answered yet, in the order of their asking.
         self.asking: dict[Session, None] = {}
+        self._patience_alarm = table.agenda.alarm(_nothing)
 
     def handlers(self) -> dict[int, Handler]:
         """By packet type."""
@@ -150,14 +150,9 @@ class Assignments:
         for session in list(self.asking):
             if self._answer(session, now, may_wait=self._is_assigning and now < session.done_at + self._patience_s):
                 has_assigned = True
-        if self.asking and not self._is_look_planned:
-            self._is_look_planned = True
-            self._table.agenda.add(now + self._patience_s, self._note_look)
+        if self.asking:
+            self._patience_alarm.by(now + self._patience_s)
         return has_assigned
-
-    def _note_look(self, _now: float) -> None:
-        """It is time for `answer_asking`, which follows whatever was done."""
-        self._is_look_planned = False
 
     def answer(self, session: Session, now: float) -> None:
         """This one now, if it waits for an answer: its next reply must not overtake this. Who is to go gets no job."""
@@ -224,6 +219,10 @@ class Assignments:
             self._timeouts.start(job, now + limit_s + TIMEOUT_GRACE_S, Overrun.POLICY)
         elif announced_s is not None:
             self._timeouts.start(job, now + announced_s, Overrun.ANNOUNCED)
+
+
+def _nothing(_now: float) -> None:
+    """It is time for `answer_asking`, which follows whatever is done."""
 
 
 def _set_client_id(session: Session, body: bytes, _now: float) -> None:

@@ -31,12 +31,12 @@ class QueueEvents:
 
     def __init__(self, table: JobTable, agenda: Agenda) -> None:
         self._table = table
-        self._agenda = agenda
         self.subscribers: set[Session] = set()
         self._told: dict[bytes, _Counts] = {}
-        self._is_look_due = False
-        self._next_look = 0.0
-        self._next_opening: float | None = None
+        #: Before this time (monotonic seconds) there is no further look.
+        self._not_before = 0.0
+        self._look_alarm = agenda.alarm(self._look)
+        self._opening_alarm = agenda.alarm(self._open)
 
     def subscribe(self, session: Session) -> None:
         """Tell the session of every function now, and of every change from now on."""
@@ -55,13 +55,10 @@ class QueueEvents:
 
     def note_change(self) -> None:
         """Something may have changed. Called only while somebody listens."""
-        if not self._is_look_due:
-            self._is_look_due = True
-            self._agenda.add(self._next_look, self._look)
+        self._look_alarm.by(self._not_before)
 
     def _look(self, now: float) -> None:
-        self._is_look_due = False
-        self._next_look = now + max(COALESCING_S, _PAUSE_PER_FUNCTION_S * len(self._table.functions))
+        self._not_before = now + max(COALESCING_S, _PAUSE_PER_FUNCTION_S * len(self._table.functions))
         if not self.subscribers:
             return
         self._plan_openings(now)
@@ -82,14 +79,11 @@ class QueueEvents:
             if function.throttle is not None and function.queued
         )
         opening = min((at for at in openings if at is not None), default=None)
-        if opening is not None and (self._next_opening is None or opening < self._next_opening):
-            self._next_opening = opening
-            self._agenda.add(opening, self._open)
+        if opening is not None:
+            self._opening_alarm.by(opening)
 
-    def _open(self, now: float) -> None:
-        if self._next_opening is not None and now >= self._next_opening:
-            self._next_opening = None
-            self.note_change()
+    def _open(self, _now: float) -> None:
+        self.note_change()
 
     def _counts(self, now: float) -> dict[bytes, _Counts]:
         return {

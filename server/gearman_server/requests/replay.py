@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final
 
 from gearman_client.extensions import GET_RESULT
 from gearman_client.packet import Packet, PacketType
@@ -20,6 +20,7 @@ from gearman_server.jobs.job import PRIORITIES, Job, JobState, coalescing_key
 from gearman_server.jobs.replies import error
 from gearman_server.jobs.restoring import restore
 from gearman_server.jobs.session import WITHHELD_REPLY_BYTES
+from gearman_server.jobs.store import StoredJob, Unread, Wanted
 
 if TYPE_CHECKING:
     from gearman_server.jobs.attempts import Attempts
@@ -49,48 +50,6 @@ _ARGUMENTS: Final = {
 
 
 _NOT_READABLE: Final = error(b"QUEUE_ERROR", b"The store can't be asked for the job")
-
-
-class StoredJob(NamedTuple):
-    """A job as it was stored. `was_running`: it was lost with the server, which is counted in `requeues` already."""
-
-    id: int
-    was_running: bool
-    priority: int
-    requeues: int
-    failures: int
-    run_at: float | None
-    submitted_at: float
-    handle: bytes
-    function: bytes
-    unique: bytes
-    error: bytes | None
-    reducer: bytes | None
-    workload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A stored job that a request names: by its handle, or by its unique key.
-
-    A key belongs to a function; a status query knows none. `workload` counts where it is the key itself (`-`).
-    """
-
-    handle: bytes = b""
-    unique: bytes = b""
-    function: bytes | None = None
-    workload: bytes | None = None
-
-
-#: Takes the jobs that were found, or None when the store can't be asked, and the monotonic time.
-Answer = Callable[["Sequence[StoredJob] | None", float], None]
-
-
-class Unread(Protocol):
-    """The rows that have not been read, as far as requests may ask for them."""
-
-    def look_up(self, wanted: Sequence[Wanted], answer: Answer) -> None:
-        """Have `answer` called, later, with those of the jobs that there are (or were, a moment ago)."""
 
 
 class ReplayQueue(JobQueue):

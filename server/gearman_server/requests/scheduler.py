@@ -56,7 +56,7 @@ class Scheduler:
         self._scheduled: dict[str, Scheduled] = {}
         # Jobs whose insert is not written yet, with the marks, by the schedule's name, from before them.
         self._unwritten: dict[Job, dict[str, ScheduleMark]] = {}
-        self._next_look: float | None = None
+        self._alarm = table.agenda.alarm(self._look)
 
     def __iter__(self) -> Iterator[Scheduled]:
         return iter(self._scheduled.values())
@@ -85,8 +85,8 @@ class Scheduler:
         if earlier:
             self._store.forget_schedules(list(earlier))
         # Not at once: at the start of a server its store is opened behind this.
-        self._next_look = None
-        self._plan(now)
+        self._alarm.turn_off()
+        self._alarm.by(now)
 
     def stop(self) -> None:
         """The server is ending: nothing is submitted any more."""
@@ -117,7 +117,7 @@ class Scheduler:
             for name, mark in self._unwritten.pop(job, {}).items():
                 if is_dropped and name in self._scheduled:
                     self._set_back(self._scheduled[name], mark)
-                    self._plan(self._table.now + PATIENCE_S)
+                    self._alarm.by(self._table.now + PATIENCE_S)
 
     def _set_back(self, scheduled: Scheduled, mark: ScheduleMark) -> None:
         """If a later run can't be stored either, it goes back as far."""
@@ -129,13 +129,10 @@ class Scheduler:
     # --- the clock
 
     def _look(self, now: float) -> None:
-        if self._next_look is None or now < self._next_look:
-            return  # an earlier plan, which has been overtaken
-        self._next_look = None
         if not self._scheduled:
             return
         if self._has_to_wait():
-            self._plan(now + PATIENCE_S)
+            self._alarm.by(now + PATIENCE_S)
             return
         unix_time = self._table.unix_time()
         for scheduled in self._scheduled.values():
@@ -145,7 +142,7 @@ class Scheduler:
             if scheduled.next_due <= unix_time:
                 self._run_due(scheduled, unix_time)
         first_due = min(scheduled.next_due for scheduled in self._scheduled.values())
-        self._plan(now + min(max(first_due - self._table.unix_time(), 0.0), LONGEST_SLEEP_S))
+        self._alarm.by(now + min(max(first_due - self._table.unix_time(), 0.0), LONGEST_SLEEP_S))
 
     def _has_to_wait(self) -> bool:
         """Unique keys are still unknown, or nothing can be stored."""
@@ -180,8 +177,3 @@ class Scheduler:
         scheduled.mark = mark
         scheduled.next_due = scheduled.rule.timing.next_after(mark.handled_until)
         self._store.mark_schedule(scheduled.rule.name, mark)
-
-    def _plan(self, due: float) -> None:
-        if self._next_look is None or due < self._next_look:
-            self._next_look = due
-            self._table.agenda.add(due, self._look)

@@ -18,8 +18,8 @@ from gearman_server.stores.thread import Delivery, NativeThread
 
 if TYPE_CHECKING:
     from gearman_server.broker import Broker
+    from gearman_server.jobs.store import Answer, StoredJob, Wanted
     from gearman_server.loop import Loop
-    from gearman_server.requests.replay import Answer, StoredJob, Wanted
     from gearman_server.stores.reading import RowPage, StoredRows
 
 #: After rows could not be read, how long until the next attempt.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gearman_server.jobs.job import PRIORITIES, JobState
-from gearman_server.requests.replay import StoredJob
+from gearman_server.jobs.store import StoredJob
 from gearman_server.stores.batch import row_id
 
 if TYPE_CHECKING:

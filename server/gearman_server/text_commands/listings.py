@@ -33,11 +33,10 @@ class Listings:
     """Begun listings, by number."""
 
     def __init__(self, agenda: Agenda) -> None:
-        self._agenda = agenda
         #: Handles, and until when they are kept (monotonic seconds); the one asked for longest ago first.
         self._open: dict[int, tuple[list[bytes], float]] = {}
         self._last_number = 0
-        self._is_look_planned = False
+        self._alarm = agenda.alarm(self._look)
 
     def begin(self, handles: Iterable[bytes], line: Line, limit: int, now: float) -> tuple[list[bytes], bytes | None]:
         """The first page, and the cursor for the next; None when there is none."""
@@ -78,17 +77,12 @@ class Listings:
         self._open[number] = (handles, now + PATIENCE_S)
         if len(self._open) > MAX_OPEN:
             del self._open[next(iter(self._open))]
-        self._plan_look(now)
-
-    def _plan_look(self, now: float) -> None:
-        if self._open and not self._is_look_planned:
-            self._is_look_planned = True
-            self._agenda.add(now + PATIENCE_S, self._look)
+        self._alarm.by(now + PATIENCE_S)
 
     def _look(self, now: float) -> None:
-        self._is_look_planned = False
         self._open = {number: entry for number, entry in self._open.items() if entry[1] > now}
-        self._plan_look(now)
+        if self._open:
+            self._alarm.by(now + PATIENCE_S)
 
 
 def _is_number(digits: bytes) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gearman_client.packet import PacketType
-from gearman_server.jobs.session import Identity, Session, WithheldReply
+from gearman_server.jobs.access import Identity
+from gearman_server.jobs.session import Session, WithheldReply
 
 from ..broker_harness import DurableBroker, Peer
 

@@ -9,8 +9,8 @@ import socket
 import pytest
 
 from gearman_client.packet import PacketType
+from gearman_server.jobs.access import Identity
 from gearman_server.jobs.events import JobQueued, RequestRefused
-from gearman_server.jobs.session import Identity
 from gearman_server.log import MOST_LINES_A_SECOND, EventLog
 from gearman_server.process.log_handlers import PIPE_BYTES, FileHandler, LineHandler, SyslogHandler
 

@@ -11,7 +11,7 @@ import pytest
 from gearman_client.packet import PacketType
 from gearman_server.jobs import function_bound
 from gearman_server.jobs.policies import FunctionPolicy
-from gearman_server.requests.replay import StoredJob, Wanted
+from gearman_server.jobs.store import StoredJob, Wanted
 
 from ..broker_harness import BatchStore, BrokerHarness, Peer
 

@@ -8,8 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from gearman_client.packet import PacketType
-from gearman_server.jobs.access import EVERYBODY, THIS_MACHINE, AccessList, is_same_origin
-from gearman_server.jobs.session import Identity
+from gearman_server.jobs.access import EVERYBODY, THIS_MACHINE, AccessList, Identity, is_same_origin
 
 from ..broker_harness import BrokerHarness
 from ..server_process import ServerProcess
