@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any, Final
+from typing import Final
 
 from gearman_manager.errors import StartError
 from gearman_manager.host import process
 from gearman_manager.ipc.links import Links, descriptor_options
+from gearman_manager.worker.order import Order
 
 #: Not `-m`: that would import this package, and by it half of the standard library, before it is patched.
 _BOOTSTRAP: Final = (
@@ -18,19 +19,19 @@ _BOOTSTRAP: Final = (
 )
 
 
-def start_concurrent_worker(links: Links, message: dict[str, Any], output: int) -> process.Child:
+def start_concurrent_worker(links: Links, order: Order, output: int) -> process.Child:
     """Start one, its order in a file that only it can read: the functions' settings may hold secrets.
 
     Raises:
         StartError: it can't be started.
     """
     try:
-        order = os.memfd_create("gearman-manager-order", os.MFD_CLOEXEC)
-        with open(order, "wb") as file:
-            file.write(json.dumps(message).encode())
+        memory = os.memfd_create("gearman-manager-order", os.MFD_CLOEXEC)
+        with open(memory, "wb") as file:
+            file.write(json.dumps(order.to_message()).encode())
             file.flush()
-            os.lseek(order, 0, os.SEEK_SET)
-            descriptors = links.descriptors(order=order)
+            os.lseek(memory, 0, os.SEEK_SET)
+            descriptors = links.descriptors(order=memory)
             # -P: a file in the working directory must not shadow a library.
             arguments = [sys.executable, "-P", "-c", _BOOTSTRAP, *descriptor_options(descriptors)]
             return process.start(arguments, list(descriptors.values()), output)

@@ -11,7 +11,6 @@ from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.logs.output import ChildOutput
 from gearman_manager.pools.pool import Pool, PoolWorker
 from gearman_manager.pools.pool_order import PoolOrder
-from gearman_manager.worker.server_order import to_order
 
 
 @dataclass(slots=True)
@@ -46,30 +45,6 @@ class LiveWorker:
     def is_program(self) -> bool:
         """A command pool's worker: it has no scoreboard, and nobody knows when it has registered."""
         return self.order.pool.command is not None
-
-    @property
-    def message(self) -> dict[str, Any]:
-        """Its order, as a zygote is told."""
-        pool = self.order.pool
-        return {
-            "name": self.name,
-            "slot": self.slot,
-            "client_id": self.client_id,
-            "servers": [to_order(server) for server in self.order.servers],
-            "functions": list(self.order.functions),
-            "max_jobs": pool.max_jobs,
-            "max_memory_bytes": pool.max_memory_bytes,
-            "nice": pool.nice,
-        }
-
-    @property
-    def concurrent_message(self) -> dict[str, Any]:
-        """What it must know beside that when it loads the code itself and has several places."""
-        return self.message | {
-            "place_slots": self.slots[1:],
-            "folders": self.order.folders,
-            "log_level": self.order.log_level,
-        }
 
     @property
     def where(self) -> dict[str, Any]:

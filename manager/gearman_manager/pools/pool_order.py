@@ -1,4 +1,4 @@
-"""What every worker of a pool is told, and the version by which a running worker is known to be out of date.
+"""How the workers of a pool are run: what each is told, and the version by which one is known to be out of date.
 
 The version is a digest of all that needs a restart: code, settings, servers, a program's command line. What does not
 (`min`, `max`, `scale`, the limits) is not in it, so changing it touches no running worker. Pure.
@@ -9,18 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import asdict, dataclass, replace
+from typing import Final
 
-from gearman_client import Address
+from gearman_client.address import Address
 from gearman_manager.bridge.order import COMMAND, is_php_file
-from gearman_manager.config import Layout, ResolvedPool
-from gearman_manager.worker.server_order import to_order
+from gearman_manager.config.layout import Layout
+from gearman_manager.config.resolve import ResolvedPool
+from gearman_manager.worker.order import Order, OrderedFunction
 
 #: The share of `max_lifetime` over which the workers of a pool are spread, so that no two go together.
 LIFETIME_SPREAD: Final = 0.2
 _GOLDEN_RATIO: Final = 0.6180339887498949  # its multiples are spread most evenly, however many there are
-Message = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class PoolOrder:
     """How the workers of one pool are to be run."""
 
     pool: ResolvedPool
-    functions: tuple[Message, ...]  # for the worker: where each function is found, its limits and settings
+    functions: tuple[OrderedFunction, ...]  # none for a program, which brings its own along
     servers: tuple[Address, ...]
     version: str
     folders: tuple[str, ...] = ()  # the workers folders, for workers that load the code themselves
@@ -63,6 +63,23 @@ class PoolOrder:
     def registered(self) -> list[str]:
         """The functions' names towards Gearman."""
         return list(self.pool.functions)
+
+    def for_worker(self, name: str, slots: Sequence[int], client_id: str) -> Order:
+        """What the worker POOL/N is told; the first of the slots is its own, the others are for its jobs."""
+        pool = self.pool
+        return Order(
+            name=name,
+            client_id=client_id,
+            slot=slots[0],
+            servers=self.servers,
+            functions=self.functions,
+            max_jobs=pool.max_jobs,
+            max_memory_bytes=pool.max_memory_bytes,
+            nice=pool.nice,
+            job_slots=tuple(slots[1:]),
+            folders=self.folders,
+            log_level=self.log_level,
+        )
 
     def expiry(self, name: str, now: float) -> float | None:
         """When the lifetime of worker POOL/N ends: up to a fifth early, each of a pool at a moment of its own."""
@@ -85,12 +102,12 @@ class Surroundings:
 def pool_order(pool: ResolvedPool, layout: Layout, around: Surroundings, code: CodeFiles) -> PoolOrder:
     """The order for a pool; `code` holds, beside the modules' files, those that its `watch` names."""
     functions = tuple(_function(layout, name) for name in pool.functions) if pool.command is None else ()
-    contents = code.of([function["file"] for function in functions]) if functions else {}
-    if functions and all(is_php_file(function["file"]) for function in functions):
+    contents = code.of([function.file for function in functions]) if functions else {}
+    if functions and all(is_php_file(function.file) for function in functions):
         pool = replace(pool, command=COMMAND, concurrency=1)
     restarting = [
-        functions,
-        [to_order(server) for server in around.servers],
+        [asdict(function) for function in functions],
+        [asdict(server) for server in around.servers],
         contents,
         {file: code.hashes.get(file, "") for file in pool.watch},
         (pool.command, dict(pool.env), pool.cwd, pool.user, pool.nice, pool.preload, pool.concurrency),
@@ -99,12 +116,6 @@ def pool_order(pool: ResolvedPool, layout: Layout, around: Surroundings, code: C
     return PoolOrder(pool, functions, tuple(around.servers), version, tuple(around.folders), around.log_level)
 
 
-def _function(layout: Layout, name: str) -> Message:
+def _function(layout: Layout, name: str) -> OrderedFunction:
     function = layout.functions[name]
-    return {
-        "registered": name,
-        "name": function.module_name,
-        "file": function.file,
-        "timeout_s": function.timeout_s,
-        "settings": dict(function.settings),
-    }
+    return OrderedFunction(name, function.module_name, function.file, function.timeout_s, dict(function.settings))

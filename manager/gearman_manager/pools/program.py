@@ -6,20 +6,21 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
 from gearman_manager.bridge.order import COMMAND, MISSING, ORDER_VARIABLE, bridge_order
+from gearman_manager.config.resolve import ResolvedPool
 from gearman_manager.errors import StartError
 from gearman_manager.host import process
 from gearman_manager.pools import exec_wrapper
-from gearman_manager.pools.pool_order import PoolOrder
-from gearman_manager.worker.order import CLIENT_ID_VARIABLE
+from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order
 
 _WRAPPER: Final = str(Path(exec_wrapper.__file__).resolve())
 
 
-def environment(order: PoolOrder, name: str, client_id: str) -> Mapping[str, str]:
+def environment(pool: ResolvedPool, order: Order) -> Mapping[str, str]:
     """Ours, the pool's `env`, and what the program needs to know.
 
     `GEARMAN_SERVERS` is what libgearman reads by itself; a host and a port alone are there for one-server programs.
@@ -30,36 +31,35 @@ def environment(order: PoolOrder, name: str, client_id: str) -> Mapping[str, str
         "GEARMAN_SERVERS": ",".join(map(str, order.servers)),
         "GEARMAN_HOST": first.host,
         "GEARMAN_PORT": str(first.port),
-        "GEARMAN_FUNCTIONS": ",".join(order.pool.functions),
-        "GEARMAN_WORKER": name,
-        CLIENT_ID_VARIABLE: client_id,
-        **order.pool.env,
-        **_for_the_bridge(order, name, client_id),
+        "GEARMAN_FUNCTIONS": ",".join(pool.functions),
+        "GEARMAN_WORKER": order.name,
+        CLIENT_ID_VARIABLE: order.client_id,
+        **pool.env,
+        **_for_the_bridge(order),
     }
 
 
-def _for_the_bridge(order: PoolOrder, name: str, client_id: str) -> Mapping[str, str]:
+def _for_the_bridge(order: Order) -> Mapping[str, str]:
     """What a worker of PHP functions must know beside that. Limits come only here: a change restarts nobody."""
     if not order.functions:
         return {}
     worker = {
-        "worker": name,
-        "client_id": client_id,
+        "worker": order.name,
+        "client_id": order.client_id,
         "servers": list(map(str, order.servers)),
-        "max_jobs": order.pool.max_jobs,
-        "max_memory_bytes": order.pool.max_memory_bytes,
+        "max_jobs": order.max_jobs,
+        "max_memory_bytes": order.max_memory_bytes,
         "page_bytes": os.sysconf("SC_PAGE_SIZE"),
     }
-    return {ORDER_VARIABLE: bridge_order(order.functions, worker)}
+    return {ORDER_VARIABLE: bridge_order(list(map(asdict, order.functions)), worker)}
 
 
-def start_program(order: PoolOrder, name: str, client_id: str, output: int) -> process.Child:
+def start_program(pool: ResolvedPool, order: Order, output: int) -> process.Child:
     """Start one worker of a command pool.
 
     Raises:
         StartError: the wrapper can't be started. What is wrong with the program itself it says on its output.
     """
-    pool = order.pool
     if pool.command is None:
         raise StartError(f"the pool {pool.name} has no command")
     if pool.command == COMMAND and shutil.which(COMMAND[0]) is None:
@@ -72,6 +72,6 @@ def start_program(order: PoolOrder, name: str, client_id: str, output: int) -> p
     # -I and -S: the wrapper needs the standard library alone, and starts in a fraction of the time.
     arguments = [sys.executable, "-I", "-S", _WRAPPER, *options, "--", *pool.command]
     try:
-        return process.start(arguments, (), output, environment(order, name, client_id))
+        return process.start(arguments, (), output, environment(pool, order))
     except OSError as error:
         raise StartError(f"can't start {pool.command[0]}: {error.strerror}") from error

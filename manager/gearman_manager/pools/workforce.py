@@ -13,7 +13,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import gevent
 
@@ -31,6 +31,7 @@ from gearman_manager.pools.pool_order import PoolOrder
 from gearman_manager.pools.pool_state import PoolState
 from gearman_manager.pools.program import start_program
 from gearman_manager.pools.zygote_process import ZygoteProcess
+from gearman_manager.worker.order import Order
 
 _log = logging.getLogger("workers")
 #: A program that has lived so long counts as registered: nobody else can tell.
@@ -52,7 +53,7 @@ class Workforce:
         self.pools: dict[str, Pool] = {}
         self.live: dict[str, LiveWorker] = {}
         self.kill_zygote: Callable[[], None] = lambda: None
-        self.start_concurrent: Callable[[dict[str, Any], int], process.Child]
+        self.start_concurrent: Callable[[Order, int], process.Child]
         self.running_jobs: Callable[[str], int] = lambda _pool: 0  # of a program pool, as the job servers know
         self.max_output_bytes = DEFAULT_BYTES  # that a worker's output may add to the log in a second
         self._totals: dict[str, Totals] = {}
@@ -248,10 +249,11 @@ class Workforce:
         live.client_id = f"gm:{self._manager}/{worker.name}"
         live.expires_at = order.expiry(worker.name, now)
         self.live[worker.name] = live
+        worker_order = order.for_worker(worker.name, slots, live.client_id)
         if zygote is not None and needs_zygote:
-            zygote.spawn(live.message, output.write_end)
+            zygote.spawn(worker_order, output.write_end)
         else:
-            self._start_by_exec(live)
+            self._start_by_exec(live, worker_order)
         output.handed_over()
         return worker.name in self.live
 
@@ -261,12 +263,12 @@ class Workforce:
         pool.refused(reason, now + SYSTEM_RETRY_S)
         self._wake()  # to plan anew: the plan that is being carried out knows no time to look again
 
-    def _start_by_exec(self, live: LiveWorker) -> None:
+    def _start_by_exec(self, live: LiveWorker, order: Order) -> None:
         try:
             if live.order.is_concurrent:
-                child = self.start_concurrent(live.concurrent_message, live.output.write_end)
+                child = self.start_concurrent(order, live.output.write_end)
             else:
-                child = start_program(live.order, live.name, live.client_id, live.output.write_end)
+                child = start_program(live.order.pool, order, live.output.write_end)
         except StartError as error:
             live.pool.last_error = str(error)
             _log.error("%s; trying again", error, extra={"pool": live.pool.name})

@@ -21,6 +21,7 @@ from gearman_manager.host import process
 from gearman_manager.ipc import channel
 from gearman_manager.ipc.links import Links, descriptor_options
 from gearman_manager.logs.output import ChildOutput
+from gearman_manager.worker.order import Order
 
 _log = logging.getLogger("zygote")
 LOAD_TIMEOUT_S: Final = 60.0
@@ -103,10 +104,10 @@ class ZygoteProcess:
         """Wait until it is gone, so that `status` says how it ended."""
         self._gone.wait(END_TIMEOUT_S)
 
-    def spawn(self, order: channel.Message, log_pipe: int) -> None:
+    def spawn(self, order: Order, log_pipe: int) -> None:
         """Have a worker forked, its output on this pipe. The answer comes as an event."""
-        self._outstanding.add(order["name"])
-        self._send({"type": "spawn"} | order, (log_pipe,))
+        self._outstanding.add(order.name)
+        self._send({"type": "spawn"} | order.to_message(), (log_pipe,))
 
     def dismiss(self) -> None:
         """Let it end once it has answered every order; its workers live on as the supervisor's own children."""

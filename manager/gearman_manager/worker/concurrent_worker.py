@@ -15,11 +15,11 @@ import logging
 import os
 import signal
 from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import gevent
 from gevent.hub import Hub
@@ -34,9 +34,10 @@ from gearman_manager.ipc.lifeline import ends_with_supervisor
 from gearman_manager.ipc.links import Links, read_arguments
 from gearman_manager.ipc.scoreboard import SlotWriter
 from gearman_manager.modules import discovery
+from gearman_manager.modules.user_code import UserCode
 from gearman_manager.worker.function_call import FunctionCall, describe, run_job
 from gearman_manager.worker.job_slots import JobSlot, JobSlots
-from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order, UserCode
+from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order
 from gearman_manager.worker.timeout_in_greenlets import GreenletTimeout, TimeoutsInGreenlets
 from gearman_manager.worker.worker_base import WorkerBase
 
@@ -46,9 +47,9 @@ _log = logging.getLogger("worker")
 class ConcurrentWorkerProcess(WorkerBase):
     """The life of one worker with several places, from its first connection to its last answer."""
 
-    def __init__(self, order: Order, code: UserCode, links: Links, place_slots: Sequence[int]) -> None:
+    def __init__(self, order: Order, code: UserCode, links: Links) -> None:
         super().__init__(order, code, links)
-        self._places = JobSlots(links.scoreboard, place_slots, self._slot)
+        self._places = JobSlots(links.scoreboard, order.job_slots, self._slot)
         self._place_of: dict[object, int] = {}
         self._time_limits = TimeoutsInGreenlets()
         self._gearman = ConcurrentWorker(self._server_index, WorkerSettings(client_id=order.client_id), observer=self)
@@ -146,13 +147,13 @@ def _do_nothing(_number: int, _frame: FrameType | None) -> None:
     """A handler for signals that are meant for the supervisor."""
 
 
-def _serve(order: Order, message: Mapping[str, Any], links: Links) -> int:
-    folders = [Path(folder) for folder in message["folders"]]
+def _serve(order: Order, links: Links) -> int:
+    folders = [Path(folder) for folder in order.folders]
     try:
         with ends_with_supervisor(links.lifeline):
             discovery.prepare(folders)
             code = UserCode({}, discovery.load_hooks(folders))
-            process = ConcurrentWorkerProcess(order, code, links, message["place_slots"])
+            process = ConcurrentWorkerProcess(order, code, links)
     except Exception as error:  # noqa: BLE001 (setup is user code)
         SlotWriter(links.scoreboard, order.slot).error(describe(error))
         _log.error("the worker can't start: %s", describe(error), exc_info=True)
@@ -166,14 +167,13 @@ def main(argv: Sequence[str]) -> NoReturn:
     parser = ArgumentParser(prog="gearman-manager worker", description="started by the supervisor only")
     arguments = read_arguments(parser, "order", argv)
     with open(arguments.order, encoding="utf-8") as file:
-        message = json.load(file)
+        order = Order.from_message(json.load(file))
     child_log.redirect_output(1)
-    child_log.set_up(message["log_level"])
-    order = Order.from_message(message)
+    child_log.set_up(order.log_level)
     _prepare_process(order)
     status = 1
     try:
-        status = _serve(order, message, Links.inherited(arguments))
+        status = _serve(order, Links.inherited(arguments))
     except BaseException:  # noqa: BLE001 (the process's boundary)
         _log.critical("the worker %s broke down", order.name, exc_info=True)
     finally:

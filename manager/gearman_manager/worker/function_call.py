@@ -17,8 +17,9 @@ from gearman_manager.errors import JobTimeout
 from gearman_manager.job import NOTHING_INTERRUPTS, Job, encode_result
 from gearman_manager.modules.discovery import LoadedFunction
 from gearman_manager.modules.hooks import Hooks
+from gearman_manager.modules.user_code import UserCode
 from gearman_manager.verdict import Reject, Retry
-from gearman_manager.worker.order import OrderedFunction, UserCode
+from gearman_manager.worker.order import OrderedFunction
 
 _Result = TypeVar("_Result")
 MAX_TRACE_BYTES: Final = 32 * 1024
@@ -67,7 +68,7 @@ def make_routines(functions: Iterable[OrderedFunction], code: UserCode) -> dict[
         ModuleError: a module that is imported only now can't be.
     """
     return {
-        ordered.registered: FunctionCall(ordered, code.function(ordered), index)
+        ordered.registered: FunctionCall(ordered, code.function(ordered.file, ordered.name), index)
         for index, ordered in enumerate(functions)
     }
 

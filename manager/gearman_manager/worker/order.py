@@ -1,42 +1,20 @@
-"""What a worker process is told and given: its order from the supervisor, the user's code, what all processes share."""
+"""What a worker process is told by the supervisor: its name, its slots, its servers, functions and limits. Pure.
+
+The supervisor's `PoolOrder.for_worker` makes the very `Order` that the worker gets. In between, on the zygote's channel
+or in a file, it is JSON: what `to_message` makes, `from_message` reads.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
-from gearman_client import Address
-from gearman_manager.errors import ModuleError
-from gearman_manager.ipc.channel import Message
-from gearman_manager.modules.discovery import LoadedFunction, load_late
-from gearman_manager.modules.hooks import Hooks
-from gearman_manager.worker.server_order import from_order
+from gearman_client.address import Address
+from gearman_client.tls import Tls
 
 #: In the environment of every worker, and so of all that it starts.
 CLIENT_ID_VARIABLE: Final = "GEARMAN_CLIENT_ID"
-Functions = dict[tuple[str, str], LoadedFunction]  # by file and name
-
-
-@dataclass(frozen=True, slots=True)
-class UserCode:
-    """The user's code, as the zygote loaded it: not at all where each worker imports it for itself."""
-
-    functions: Functions
-    hooks: Hooks
-
-    def function(self, ordered: OrderedFunction) -> LoadedFunction:
-        """A function; its module is imported now if the zygote left it out.
-
-        Raises:
-            ModuleError: that import fails.
-        """
-        key = ordered.file, ordered.name
-        if key not in self.functions:
-            self.functions.update({(f.file, f.name): f for f in load_late(ordered.file)})
-        if key not in self.functions:
-            raise ModuleError(ordered.file, 1, f"holds no function {ordered.name!r} any more")
-        return self.functions[key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,29 +33,39 @@ class Order:
     """All that the supervisor says about a worker to be."""
 
     name: str  # POOL/N
-    slot: int
     client_id: str
+    slot: int  # its own in the scoreboard
     servers: tuple[Address, ...]
     functions: tuple[OrderedFunction, ...]
     max_jobs: int | None
     max_memory_bytes: int | None
     nice: int
 
+    # For a worker that runs several jobs at once: it loads the code itself.
+    job_slots: tuple[int, ...] = ()
+    folders: tuple[str, ...] = ()  # of the modules
+    log_level: str = "INFO"
+
+    def to_message(self) -> dict[str, Any]:
+        """What can be sent as JSON."""
+        return asdict(self)
+
     @classmethod
-    def from_message(cls, message: Message) -> Order:
-        """Read it from the supervisor's message."""
-        return cls(
-            name=message["name"],
-            slot=message["slot"],
-            client_id=message["client_id"],
-            servers=tuple(map(from_order, message["servers"])),
-            functions=tuple(OrderedFunction(**function) for function in message["functions"]),
-            max_jobs=message["max_jobs"],
-            max_memory_bytes=message["max_memory_bytes"],
-            nice=message["nice"],
-        )
+    def from_message(cls, message: Mapping[str, Any]) -> Order:
+        """What `to_message` made; anything else in the message is the sender's business."""
+        values = {field.name: message[field.name] for field in fields(cls)}
+        values["servers"] = tuple(map(_server, message["servers"]))
+        values["functions"] = tuple(OrderedFunction(**function) for function in message["functions"])
+        values["job_slots"] = tuple(message["job_slots"])
+        values["folders"] = tuple(message["folders"])
+        return cls(**values)
 
     @property
     def title(self) -> str:
         """The process title."""
         return f"gearman-manager: worker {self.name} {','.join(function.registered for function in self.functions)}"
+
+
+def _server(message: Mapping[str, Any]) -> Address:
+    tls = message["tls"]
+    return Address(message["host"], message["port"], None if tls is None else Tls(**tls))

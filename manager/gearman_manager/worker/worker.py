@@ -17,8 +17,9 @@ from gearman_client import Worker, WorkerJob, WorkerSettings
 from gearman_manager.ipc.lifeline import ends_with_supervisor
 from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.scoreboard import SlotWriter
+from gearman_manager.modules.user_code import UserCode
 from gearman_manager.worker.function_call import describe, run_job
-from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order, UserCode
+from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order
 from gearman_manager.worker.process_state import ProcessState
 from gearman_manager.worker.timeout_by_signal import TimeoutBySignal
 from gearman_manager.worker.worker_base import WorkerBase

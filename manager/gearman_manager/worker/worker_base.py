@@ -11,8 +11,9 @@ import os
 from gearman_client import Address, WorkerJob, WorkerObserver
 from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.scoreboard import SlotWriter
+from gearman_manager.modules.user_code import UserCode
 from gearman_manager.worker.function_call import FunctionCall, make_routines
-from gearman_manager.worker.order import Order, UserCode
+from gearman_manager.worker.order import Order
 from gearman_manager.worker.wear import WearLimits
 
 _log = logging.getLogger("worker")

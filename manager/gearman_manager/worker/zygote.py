@@ -30,8 +30,9 @@ from gearman_manager.ipc.lifeline import ends_with_supervisor
 from gearman_manager.ipc.links import Links, read_arguments
 from gearman_manager.modules import discovery
 from gearman_manager.modules.hooks import Hooks
+from gearman_manager.modules.user_code import Functions, UserCode
 from gearman_manager.worker import worker
-from gearman_manager.worker.order import Functions, Order, UserCode
+from gearman_manager.worker.order import Order
 
 _log = logging.getLogger("zygote")
 

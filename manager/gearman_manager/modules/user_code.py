@@ -1,0 +1,35 @@
+"""The user's code as a worker finds it: what its zygote has imported, and what is imported only now.
+
+Where each worker imports for itself, as with `preload: false` or `concurrency`, nothing is here at first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gearman_manager.errors import ModuleError
+from gearman_manager.modules.discovery import LoadedFunction, load_late
+from gearman_manager.modules.hooks import Hooks
+
+Functions = dict[tuple[str, str], LoadedFunction]  # by file and name
+
+
+@dataclass(frozen=True, slots=True)
+class UserCode:
+    """Functions that are loaded, and the hooks around jobs."""
+
+    functions: Functions
+    hooks: Hooks
+
+    def function(self, file: str, name: str) -> LoadedFunction:
+        """A function; its module is imported now if the zygote left it out.
+
+        Raises:
+            ModuleError: that import fails.
+        """
+        key = file, name
+        if key not in self.functions:
+            self.functions.update({(f.file, f.name): f for f in load_late(file)})
+        if key not in self.functions:
+            raise ModuleError(file, 1, f"holds no function {name!r} any more")
+        return self.functions[key]
