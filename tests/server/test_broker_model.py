@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Set
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -13,7 +13,8 @@ from gearman_client.packet import PacketType
 from gearman_server.jobs.policies import TIMEOUT_GRACE_S, FunctionPolicy, Rate
 from gearman_server.jobs.throttling import PATIENCE_S
 
-from .result_model import ResultModel
+from .broker_harness import BrokerHarness, Peer, Received
+from .broker_model import ModelJob, ResultModel
 
 FUNCTIONS = [b"f", b"g", b"h"]
 UNIQUES = [b"", b"u", b"v"]
@@ -44,35 +45,7 @@ POLICIES = {
 }
 
 
-@dataclass(eq=False)
-class ModelJob:
-    """What the model knows of a job that the broker must know too."""
-
-    function: bytes
-    unique: bytes
-    priority: int
-    order: int
-    is_background: bool = False
-    listeners: list = field(default_factory=list)
-    worker: object = None
-    crashes: int = 0
-    failures: int = 0
-    #: Monotonic seconds before which a failed job is not tried again.
-    not_before: float = 0.0
-    is_cancelled: bool = False
-    #: Unix seconds before which it is not run.
-    run_at: float = 0.0
-    #: When the server ends its attempt.
-    deadline: float | None = None
-    #: What the worker has sent in this attempt that is kept with the result.
-    reports: int = 0
-
-    @property
-    def is_wanted(self):
-        return not self.is_cancelled and (self.is_background or bool(self.listeners))
-
-
-def some_job_runs(history):
+def some_job_runs(history: BrokerHistory) -> bool:
     return any(job.worker for job in history.jobs.values())
 
 
@@ -82,7 +55,7 @@ class BrokerHistory(RuleBasedStateMachine):
     new_broker = None  # set by the test: a function that makes a broker harness
 
     @initialize()
-    def start(self):
+    def start(self) -> None:
         self.harness = type(self).new_broker()
         self.harness.broker.use_policies(POLICIES)
         self.starts: dict[bytes, list[float]] = {function: [] for function in FUNCTIONS}
@@ -101,7 +74,7 @@ class BrokerHistory(RuleBasedStateMachine):
     # --- clients
 
     @rule()
-    def client_comes(self):
+    def client_comes(self) -> None:
         self.clients.append(self.harness.peer())
 
     @precondition(lambda self: self.clients)
@@ -112,7 +85,7 @@ class BrokerHistory(RuleBasedStateMachine):
         priority=st.sampled_from(sorted(PRIORITIES)),
         is_background=st.booleans(),
     )
-    def submit(self, data, function, unique, priority, is_background):
+    def submit(self, data: st.DataObject, function: bytes, unique: bytes, priority: str, is_background: bool) -> None:
         client = data.draw(st.sampled_from(self.clients))
         handle = client.submit(function, b"w", unique, f"SUBMIT_JOB{priority}{'_BG' if is_background else ''}")
         job = self.created(handle, function, unique, PRIORITIES[priority])
@@ -128,13 +101,13 @@ class BrokerHistory(RuleBasedStateMachine):
         unique=st.sampled_from(UNIQUES),
         seconds=st.integers(min_value=-5, max_value=20),
     )
-    def submit_for_later(self, data, function, unique, seconds):
+    def submit_for_later(self, data: st.DataObject, function: bytes, unique: bytes, seconds: float) -> None:
         client = data.draw(st.sampled_from(self.clients))
         run_at = int(self.harness.unix_time) + seconds
         [(_, handle)] = client.ask(PacketType.SUBMIT_JOB_EPOCH, function, unique, b"%d" % run_at, b"w")
         self.created(handle, function, unique, 1, run_at).is_background = True
 
-    def created(self, handle, function, unique, priority, run_at=0.0):
+    def created(self, handle: bytes, function: bytes, unique: bytes, priority: int, run_at: float = 0.0) -> ModelJob:
         """The job that was submitted: a new one, or the one that has its unique key."""
         known = [
             (name, job)
@@ -152,7 +125,7 @@ class BrokerHistory(RuleBasedStateMachine):
 
     @precondition(lambda self: self.clients)
     @rule(data=st.data())
-    def client_leaves(self, data):
+    def client_leaves(self, data: st.DataObject) -> None:
         client = data.draw(st.sampled_from(self.clients))
         self.clients.remove(client)
         client.leave()
@@ -163,18 +136,18 @@ class BrokerHistory(RuleBasedStateMachine):
     # --- workers
 
     @rule(functions=st.sets(st.sampled_from(FUNCTIONS), min_size=1))
-    def worker_comes(self, functions):
+    def worker_comes(self, functions: Set[bytes]) -> None:
         self.worker_comes_for(functions)
 
-    def worker_comes_for(self, functions):
+    def worker_comes_for(self, functions: Set[bytes]) -> None:
         self.workers[self.harness.worker(*sorted(functions))] = set(functions)
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data())
-    def grab(self, data):
+    def grab(self, data: st.DataObject) -> None:
         self.have_grab(self.any_worker(data))
 
-    def have_grab(self, worker):
+    def have_grab(self, worker: Peer) -> None:
         self.sleepers.discard(worker)
         handle = worker.grab()
         runnable = self.runnable(self.workers[worker])
@@ -194,10 +167,10 @@ class BrokerHistory(RuleBasedStateMachine):
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data())
-    def sleep(self, data):
+    def sleep(self, data: st.DataObject) -> None:
         self.put_to_sleep(self.any_worker(data))
 
-    def put_to_sleep(self, worker):
+    def put_to_sleep(self, worker: Peer) -> None:
         if self.runnable(self.workers[worker]):
             assert worker.ask(PacketType.PRE_SLEEP) == [(PacketType.NOOP, b"")]
             self.sleepers.discard(worker)
@@ -207,10 +180,10 @@ class BrokerHistory(RuleBasedStateMachine):
 
     @precondition(some_job_runs)
     @rule(data=st.data(), how=st.sampled_from(["WORK_COMPLETE", "WORK_FAIL", "WORK_EXCEPTION"]))
-    def end(self, data, how):
+    def end(self, data: st.DataObject, how: str) -> None:
         self.have_end(*self.running(data), how)
 
-    def have_end(self, handle, job, how):
+    def have_end(self, handle: bytes, job: ModelJob, how: str) -> None:
         result = [] if how == "WORK_FAIL" else [b"r"]
         assert job.worker.ask(PacketType[how], handle, *result) == []
         if how == "WORK_COMPLETE":
@@ -220,7 +193,7 @@ class BrokerHistory(RuleBasedStateMachine):
         else:
             self.failed(handle, job, *((b"failed",) if how == "WORK_FAIL" else (b"exception", b"r")))
 
-    def failed(self, handle, job, state, reason=b""):
+    def failed(self, handle: bytes, job: ModelJob, state: bytes, reason: bytes = b"") -> None:
         """It has another attempt after a wait, or whoever listens is told."""
         job.worker = job.deadline = None
         job.failures += 1
@@ -231,7 +204,7 @@ class BrokerHistory(RuleBasedStateMachine):
             self.expect(job, (PacketType.WORK_FAIL, handle))
             self.gone_for_good(handle, state, reason)
 
-    def gone_for_good(self, handle, state, reason):
+    def gone_for_good(self, handle: bytes, state: bytes, reason: bytes) -> None:
         """A job will not be tried again: a background job that was not cancelled is kept as a dead letter."""
         job = self.jobs.pop(handle)
         self.results.keep(handle, job, state, reason)
@@ -240,10 +213,10 @@ class BrokerHistory(RuleBasedStateMachine):
 
     @precondition(some_job_runs)
     @rule(data=st.data())
-    def report(self, data):
+    def report(self, data: st.DataObject) -> None:
         self.have_report(*self.running(data))
 
-    def have_report(self, handle, job):
+    def have_report(self, handle: bytes, job: ModelJob) -> None:
         job.worker.send(PacketType.WORK_DATA, handle, b"d")
         data = (PacketType.WORK_DATA, handle + b"\0d")
         self.expect(job, data)
@@ -255,7 +228,7 @@ class BrokerHistory(RuleBasedStateMachine):
         reports=st.integers(min_value=0, max_value=2),
         how=st.sampled_from(["WORK_COMPLETE", "WORK_FAIL", "WORK_EXCEPTION", "a death"]),
     )
-    def attempt(self, data, reports, how):
+    def attempt(self, data: st.DataObject, reports: int, how: str) -> None:
         """All that a worker does with a job; histories of single steps hardly ever come to a last attempt."""
         worker = self.any_worker(data)
         self.have_grab(worker)
@@ -270,16 +243,16 @@ class BrokerHistory(RuleBasedStateMachine):
 
     @precondition(some_job_runs)
     @rule(data=st.data())
-    def a_stranger_answers(self, data):
+    def a_stranger_answers(self, data: st.DataObject) -> None:
         [(packet_type, _)] = self.operator.ask(PacketType.WORK_COMPLETE, self.running(data)[0], b"forged")
         assert packet_type == PacketType.ERROR
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data())
-    def worker_dies(self, data):
+    def worker_dies(self, data: st.DataObject) -> None:
         self.have_die(self.any_worker(data))
 
-    def have_die(self, worker):
+    def have_die(self, worker: Peer) -> None:
         functions = self.workers.pop(worker)
         self.sleepers.discard(worker)
         worker.leave()
@@ -287,7 +260,7 @@ class BrokerHistory(RuleBasedStateMachine):
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data(), function=st.sampled_from(FUNCTIONS))
-    def worker_gives_up(self, data, function):
+    def worker_gives_up(self, data: st.DataObject, function: bytes) -> None:
         worker = self.any_worker(data)
         self.workers[worker].discard(function)
         assert worker.ask(PacketType.CANT_DO, function) == []
@@ -295,13 +268,13 @@ class BrokerHistory(RuleBasedStateMachine):
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data(), function=st.sampled_from(FUNCTIONS))
-    def worker_learns(self, data, function):
+    def worker_learns(self, data: st.DataObject, function: bytes) -> None:
         worker = self.any_worker(data)
         self.workers[worker].add(function)
         assert worker.ask(PacketType.CAN_DO, function) == []
         self.put_to_sleep(worker)  # CAN_DO itself wakes nobody for what waits already
 
-    def lost(self, worker, functions, *, has_left):
+    def lost(self, worker: Peer, functions: Set[bytes], *, has_left: bool) -> None:
         """The jobs of these functions that the worker had go back to their queues, or have had their attempts."""
         for handle, job in list(self.jobs.items()):
             if job.worker is worker and job.function in functions:
@@ -309,7 +282,7 @@ class BrokerHistory(RuleBasedStateMachine):
         self.forget_unwanted()
         self.read_order()
 
-    def requeue(self, handle, job, *, has_left):
+    def requeue(self, handle: bytes, job: ModelJob, *, has_left: bool) -> None:
         job.worker = job.deadline = None
         job.crashes += 1
         if job.crashes > CRASH_RETRIES.get(job.function, 10**9) and job.is_wanted:
@@ -322,7 +295,7 @@ class BrokerHistory(RuleBasedStateMachine):
     # --- from outside
 
     @rule(seconds=st.sampled_from([0.01, 1, 3, 8]))
-    def time_passes(self, seconds):
+    def time_passes(self, seconds: float) -> None:
         self.harness.advance(seconds)
         self.harness.advance(0)
         for handle, job in list(self.jobs.items()):
@@ -332,7 +305,7 @@ class BrokerHistory(RuleBasedStateMachine):
 
     @precondition(some_job_runs)
     @rule(data=st.data())
-    def supervisor_fails_a_job(self, data):
+    def supervisor_fails_a_job(self, data: st.DataObject) -> None:
         handle, job = self.running(data)
         assert self.operator.text(b"fail job " + handle + b" timeout") == b"OK\r\n"
         worker = job.worker
@@ -343,7 +316,7 @@ class BrokerHistory(RuleBasedStateMachine):
 
     @precondition(lambda self: self.jobs)
     @rule(data=st.data())
-    def operator_cancels(self, data):
+    def operator_cancels(self, data: st.DataObject) -> None:
         handle = data.draw(st.sampled_from(sorted(self.jobs)))
         job = self.jobs[handle]
         expected = b"ERR UNKNOWN_JOB\r\n" if job.is_cancelled else b"OK\r\n"
@@ -355,7 +328,7 @@ class BrokerHistory(RuleBasedStateMachine):
         job.is_cancelled, job.listeners = True, []
 
     @rule(function=st.sampled_from(FUNCTIONS))
-    def operator_purges(self, function):
+    def operator_purges(self, function: bytes) -> None:
         waiting = {h: job for h, job in self.jobs.items() if job.worker is None and job.function == function}
         assert self.operator.text(b"jobs purge function=" + function) == b"OK %d\n" % len(waiting)
         told = [client.take() for client in self.clients]
@@ -368,7 +341,7 @@ class BrokerHistory(RuleBasedStateMachine):
     # --- results
 
     @rule(data=st.data(), waits=st.booleans())
-    def somebody_asks_for_a_result(self, data, waits):
+    def somebody_asks_for_a_result(self, data: st.DataObject, waits: bool) -> None:
         handle = data.draw(st.sampled_from([b"H:never:1", *sorted(self.jobs), *self.results.known]))
         self.results.ask(handle, self.jobs.get(handle), waits=waits)
 
@@ -376,7 +349,7 @@ class BrokerHistory(RuleBasedStateMachine):
 
     @precondition(lambda self: self.dead)
     @rule(data=st.data())
-    def operator_retries_a_dead_job(self, data):
+    def operator_retries_a_dead_job(self, data: st.DataObject) -> None:
         handle = data.draw(st.sampled_from(sorted(self.dead)))
         job = self.dead[handle]
         taken = any(
@@ -391,14 +364,14 @@ class BrokerHistory(RuleBasedStateMachine):
 
     # --- the model
 
-    def any_worker(self, data):
+    def any_worker(self, data: st.DataObject) -> Peer:
         return data.draw(st.sampled_from(list(self.workers)))
 
-    def running(self, data):
+    def running(self, data: st.DataObject) -> tuple[bytes, ModelJob]:
         """Any running job: handle and job."""
         return data.draw(st.sampled_from([(handle, job) for handle, job in self.jobs.items() if job.worker]))
 
-    def runnable(self, functions):
+    def runnable(self, functions: Set[bytes]) -> list[ModelJob]:
         """Jobs that a worker with these functions could be given."""
         admitted = {function for function in functions if self.admits(function)}
         now, unix_time = self.harness.now, self.harness.unix_time
@@ -408,7 +381,7 @@ class BrokerHistory(RuleBasedStateMachine):
             if job.function in admitted and job.run_at <= unix_time and job.not_before <= now
         ]
 
-    def admits(self, function):
+    def admits(self, function: bytes) -> bool:
         """Whether the limits of the function let one more job start."""
         running = sum(job.worker is not None for job in self.jobs.values() if job.function == function)
         rate = RATE.get(function)
@@ -416,16 +389,16 @@ class BrokerHistory(RuleBasedStateMachine):
             rate is None or sum(self.harness.now < start + rate.per_s for start in self.starts[function]) < rate.count
         )
 
-    def waiting(self):
+    def waiting(self) -> list[ModelJob]:
         return [job for job in self.jobs.values() if job.worker is None]
 
-    def forget_unwanted(self):
+    def forget_unwanted(self) -> None:
         """Jobs that wait, and that nobody waits for and nobody was promised, are gone."""
         for handle, job in list(self.jobs.items()):
             if job.worker is None and not job.is_wanted:
                 del self.jobs[handle]
 
-    def read_order(self):
+    def read_order(self) -> None:
         """Take over the order in which jobs wait that came to their queues together."""
         for function in self.harness.broker.table.functions.values():
             for queue in function.queues:
@@ -434,7 +407,7 @@ class BrokerHistory(RuleBasedStateMachine):
                         self.order += 1
                         self.jobs[job.handle].order = self.order
 
-    def expect(self, job, packet):
+    def expect(self, job: ModelJob, packet: Received) -> None:
         """Every listener got this packet, once per submission, and nothing else."""
         for client in set(job.listeners):
             assert client.take() == [packet] * job.listeners.count(client)
@@ -442,10 +415,10 @@ class BrokerHistory(RuleBasedStateMachine):
     # --- invariants
 
     @invariant()
-    def a_noop_goes_to_sleepers_only_and_once(self):
+    def a_noop_goes_to_sleepers_only_and_once(self) -> None:
         self.take_noops()
 
-    def take_noops(self):
+    def take_noops(self) -> None:
         for worker in self.workers:
             packets = worker.take()
             assert packets in ([], [(PacketType.NOOP, b"")])
@@ -455,7 +428,7 @@ class BrokerHistory(RuleBasedStateMachine):
                 self.sleepers.discard(worker)
 
     @invariant()
-    def nobody_sleeps_for_long_beside_work(self):
+    def nobody_sleeps_for_long_beside_work(self) -> None:
         idle = [worker for worker in self.sleepers if self.runnable(self.workers[worker])]
         if not idle or self.something_is_due_within(2 * (WAKING_S + PATIENCE_S * len(idle))):
             return
@@ -469,7 +442,7 @@ class BrokerHistory(RuleBasedStateMachine):
             self.a_noop_goes_to_sleepers_only_and_once()
         assert not any(worker in self.sleepers for worker in idle)
 
-    def something_is_due_within(self, seconds):
+    def something_is_due_within(self, seconds: float) -> bool:
         """Whether time alone will change what can be run, or by whom."""
         now, unix_time = self.harness.now, self.harness.unix_time
         times = [job.deadline for job in self.jobs.values() if job.deadline is not None]
@@ -479,7 +452,7 @@ class BrokerHistory(RuleBasedStateMachine):
         return any(now < time <= now + seconds for time in times)
 
     @invariant()
-    def status_agrees(self):
+    def status_agrees(self) -> None:
         for function in FUNCTIONS:
             jobs = [job for job in self.jobs.values() if job.function == function]
             running = sum(job.worker is not None for job in jobs)
@@ -487,7 +460,7 @@ class BrokerHistory(RuleBasedStateMachine):
             assert self.harness.status(function) == (len(jobs), running, workers)
 
     @invariant()
-    def limits_are_kept(self):
+    def limits_are_kept(self) -> None:
         for function, limit in MAX_RUNNING.items():
             assert sum(job.worker is not None for job in self.jobs.values() if job.function == function) <= limit
         for function, rate in RATE.items():
@@ -495,16 +468,16 @@ class BrokerHistory(RuleBasedStateMachine):
             assert len(recent) <= rate.count
 
     @invariant()
-    def nobody_is_told_anything_else(self):
+    def nobody_is_told_anything_else(self) -> None:
         assert all(client.session.out == [] for client in self.clients)
         assert all(asker.session.out == [] for asker in self.results.askers)
 
     @invariant()
-    def every_background_job_that_has_ended_has_one_result_until_its_time_is_over(self):
+    def every_background_job_that_has_ended_has_one_result_until_its_time_is_over(self) -> None:
         self.results.compare()
 
     @invariant()
-    def indexes_agree(self):
+    def indexes_agree(self) -> None:
         table = self.harness.broker.table
         assert table.jobs.keys() == self.jobs.keys()
         assert table.dead_letters.by_handle.keys() == self.dead.keys()
@@ -517,7 +490,7 @@ class BrokerHistory(RuleBasedStateMachine):
             }
             assert all(len(queue) <= 2 * queue.waiting + 1 for queue in function.queues)
 
-    def teardown(self):
+    def teardown(self) -> None:
         """In the end, whoever listens to the queues has been told how they are."""
         if not hasattr(self, "harness"):
             return
@@ -533,7 +506,7 @@ class BrokerHistory(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(300)
-def test_the_broker_keeps_every_promise_in_random_histories(make_broker):
+def test_the_broker_keeps_every_promise_in_random_histories(make_broker: Callable[..., BrokerHarness]) -> None:
     BrokerHistory.new_broker = staticmethod(make_broker)
     case = BrokerHistory.TestCase
     case.settings = settings(

@@ -16,7 +16,7 @@ from gearman_server.errors import StartError
 DEADLINE_S = 20
 
 
-def echoed(address):
+def echoed(address: str) -> bytes:
     """What the server at an address answers to one ECHO_REQ."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=DEADLINE_S) as peer:
@@ -27,7 +27,7 @@ def echoed(address):
 ECHO = b"\0RES\0\0\0\x11\0\0\0\x01x"
 
 
-def test_an_embedded_server_serves_between_start_and_stop():
+def test_an_embedded_server_serves_between_start_and_stop() -> None:
     server = Server("127.0.0.1:0")
     server.start()
     assert server.address == f"127.0.0.1:{server.port}"
@@ -37,7 +37,7 @@ def test_an_embedded_server_serves_between_start_and_stop():
         echoed(server.address)
 
 
-def test_stopping_closes_connections_and_can_be_repeated():
+def test_stopping_closes_connections_and_can_be_repeated() -> None:
     with Server("127.0.0.1:0") as server, socket.create_connection(("127.0.0.1", server.port)) as peer:
         peer.settimeout(DEADLINE_S)
         peer.sendall(b"getpid\n")
@@ -47,10 +47,10 @@ def test_stopping_closes_connections_and_can_be_repeated():
     server.stop()
 
 
-def test_two_servers_live_side_by_side_and_the_program_goes_on():
+def test_two_servers_live_side_by_side_and_the_program_goes_on() -> None:
     counted = []
 
-    def count():
+    def count() -> None:
         while len(counted) < 3:
             counted.append(1)
             gevent.sleep(0)
@@ -63,7 +63,7 @@ def test_two_servers_live_side_by_side_and_the_program_goes_on():
     assert len(counted) == 3
 
 
-def test_finishing_waits_for_the_running_job():
+def test_finishing_waits_for_the_running_job() -> None:
     with Server("127.0.0.1:0") as server, socket.create_connection(("127.0.0.1", server.port)) as peer:
         peer.settimeout(DEADLINE_S)
         peer.sendall(encode_request(PacketType.CAN_DO, b"f") + encode_request(PacketType.SUBMIT_JOB, b"f", b"", b""))
@@ -77,7 +77,7 @@ def test_finishing_waits_for_the_running_job():
         assert idle.wait(DEADLINE_S)
 
 
-def test_a_server_has_no_address_before_it_starts_and_starts_once():
+def test_a_server_has_no_address_before_it_starts_and_starts_once() -> None:
     server = Server("127.0.0.1:0")
     with pytest.raises(StartError, match="before it is started"):
         _ = server.address
@@ -85,12 +85,12 @@ def test_a_server_has_no_address_before_it_starts_and_starts_once():
         server.start()
 
 
-def test_a_taken_port_is_an_error_for_the_program_to_catch():
+def test_a_taken_port_is_an_error_for_the_program_to_catch() -> None:
     with Server("127.0.0.1:0") as server, pytest.raises(StartError, match=f"port {server.port} on 127.0.0.1 is taken"):
         Server(server.address).start()
 
 
-def test_a_monkey_patched_program_can_embed_it():
+def test_a_monkey_patched_program_can_embed_it() -> None:
     program = """
 from gevent import monkey; monkey.patch_all()
 import socket
@@ -105,7 +105,7 @@ with Server("127.0.0.1:0") as server:
     assert ran.stdout == r"b'f\t0\t0\t0\n.\n'" + "\n"
 
 
-def test_importing_the_package_loads_neither_gevent_nor_the_server():
+def test_importing_the_package_loads_neither_gevent_nor_the_server() -> None:
     program = "import gearman_server, sys; print([m for m in sys.modules if 'gevent' in m or 'click' in m])"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=DEADLINE_S)
     assert ran.stdout == "[]\n"

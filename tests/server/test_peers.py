@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+
+from .server_process import ServerProcess
 
 DEADLINE_S = 30
 
 
 @pytest.fixture
-def run(server):
+def run(server: ServerProcess) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a program against the server and gives its completed process."""
 
-    def run_program(*command, **options):
+    def run_program(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
         program = shutil.which(command[0])
         assert program, f"{command[0]} is not installed (CONTRIBUTING.md lists the peers)"
         return subprocess.run(
@@ -25,7 +29,7 @@ def run(server):
 
 
 @pytest.fixture
-def gearman_worker(server):
+def gearman_worker(server: ServerProcess) -> Iterator[subprocess.Popen[bytes]]:
     """A worker of Debian's `gearman` tool that reverses lines."""
     program = shutil.which("gearman")
     assert program
@@ -35,12 +39,18 @@ def gearman_worker(server):
     worker.wait()
 
 
-def test_gearman_gets_its_answer_from_a_gearman_worker(server, run, gearman_worker):
+def test_gearman_gets_its_answer_from_a_gearman_worker(
+    server: ServerProcess, run: Callable[..., subprocess.CompletedProcess[str]], gearman_worker: subprocess.Popen[bytes]
+) -> None:
     done = run("gearman", "-p", str(server.port), "-f", "reverse", "Rasmus")
     assert (done.stdout.strip(), done.returncode) == ("sumsaR", 0)
 
 
-def test_a_client_started_before_any_worker_is_answered_when_one_comes(server, run, until):
+def test_a_client_started_before_any_worker_is_answered_when_one_comes(
+    server: ServerProcess,
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    until: Callable[[Callable[[], bool]], None],
+) -> None:
     client = subprocess.Popen(
         ["gearman", "-p", str(server.port), "-f", "reverse", "Rasmus"], stdout=subprocess.PIPE, text=True
     )
@@ -49,16 +59,23 @@ def test_a_client_started_before_any_worker_is_answered_when_one_comes(server, r
     assert client.communicate(timeout=DEADLINE_S)[0].strip() == "sumsaR"
 
 
-def test_gearman_background_jobs_and_priorities(server, run):
+def test_gearman_background_jobs_and_priorities(
+    server: ServerProcess, run: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     for flag in ("-b", "-I", "-L"):
         assert run("gearman", "-p", str(server.port), "-b", flag, "-f", "f", "x").returncode == 0
     assert server.text(b"prioritystatus") == b"f\t1\t1\t1\t0\n.\n"
 
 
-def test_gearadmin_reads_every_table(server, run, gearman_worker, until):
+def test_gearadmin_reads_every_table(
+    server: ServerProcess,
+    run: Callable[..., subprocess.CompletedProcess[str]],
+    gearman_worker: subprocess.Popen[bytes],
+    until: Callable[[Callable[[], bool]], None],
+) -> None:
     until(lambda: b"reverse\t0\t0\t1" in server.text(b"status"))
 
-    def gearadmin(*options):
+    def gearadmin(*options: Any) -> str:
         done = run("gearadmin", "-p", str(server.port), *options)
         assert done.returncode == 0
         return done.stdout
@@ -76,14 +93,16 @@ def test_gearadmin_reads_every_table(server, run, gearman_worker, until):
     assert "reverse\t0\t0\t0\t1" in gearadmin("--priority-status")
 
 
-def test_gearadmin_cancels_a_job(server, run):
+def test_gearadmin_cancels_a_job(server: ServerProcess, run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     peer = server.peer()
     handle = peer.ask(18, b"f", b"", b"")[1].decode()
     assert run("gearadmin", "-p", str(server.port), "--cancel-job", handle).stdout.strip() == "OK"
     assert "UNKNOWN_JOB" in run("gearadmin", "-p", str(server.port), "--cancel-job", handle).stderr
 
 
-def test_php_gets_its_answer(server, run, gearman_worker):
+def test_php_gets_its_answer(
+    server: ServerProcess, run: Callable[..., subprocess.CompletedProcess[str]], gearman_worker: subprocess.Popen[bytes]
+) -> None:
     script = (
         f'$c = new GearmanClient(); $c->addServer("127.0.0.1", {server.port}); '
         'echo $c->doNormal("reverse", "Rasmus"), " ", $c->doHighBackground("later", "x");'
@@ -93,7 +112,7 @@ def test_php_gets_its_answer(server, run, gearman_worker):
     assert handle.startswith("H:")
 
 
-def test_a_php_worker_serves(server, run):
+def test_a_php_worker_serves(server: ServerProcess, run: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     script = (
         f'$w = new GearmanWorker(); $w->addServer("127.0.0.1", {server.port}); '
         '$w->addFunction("upper", function ($job) { $job->sendStatus(1, 2); return strtoupper($job->workload()); }); '
@@ -106,7 +125,9 @@ def test_a_php_worker_serves(server, run):
     assert client.receive() == (13, handle + b"\0RASMUS")
 
 
-def test_perl_gets_its_answer(server, run, gearman_worker):
+def test_perl_gets_its_answer(
+    server: ServerProcess, run: Callable[..., subprocess.CompletedProcess[str]], gearman_worker: subprocess.Popen[bytes]
+) -> None:
     script = (
         "use Gearman::Client; my $c = Gearman::Client->new; "
         f'$c->job_servers("127.0.0.1:{server.port}"); print ${{$c->do_task("reverse", "Rasmus")}};'
@@ -114,7 +135,9 @@ def test_perl_gets_its_answer(server, run, gearman_worker):
     assert run("perl", "-e", script).stdout.strip() == "sumsaR"
 
 
-def test_a_perl_worker_serves_and_its_failure_arrives(server, run):
+def test_a_perl_worker_serves_and_its_failure_arrives(
+    server: ServerProcess, run: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     script = (
         "use Gearman::Worker; my $w = Gearman::Worker->new; "
         f'$w->job_servers("127.0.0.1:{server.port}"); '

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from collections.abc import Callable
 
 import psutil
 import pytest
 
 from gearman_client.packet import PacketType, encode_request
 
+from .server_process import ServerProcess
+
 CREATED = PacketType.JOB_CREATED
 
 
-def test_the_byte_example_of_the_reference(start_server):
+def test_the_byte_example_of_the_reference(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("--job-handle-prefix", "H:box")
     worker, client = server.peer(), server.peer()
     worker.socket.sendall(bytes.fromhex("00524551 00000001 00000007") + b"reverse")
@@ -31,7 +34,7 @@ def test_the_byte_example_of_the_reference(start_server):
     assert client.receive() == (PacketType.WORK_COMPLETE, handle + b"\0tset")
 
 
-def test_text_and_packets_mix_on_one_connection_and_are_answered_in_order(server):
+def test_text_and_packets_mix_on_one_connection_and_are_answered_in_order(server: ServerProcess) -> None:
     peer = server.peer()
     peer.socket.sendall(b"getpid\n" + encode_request(PacketType.ECHO_REQ, b"x") + b"getpid\r\n")
     peer.socket.shutdown(socket.SHUT_WR)
@@ -39,7 +42,7 @@ def test_text_and_packets_mix_on_one_connection_and_are_answered_in_order(server
     assert peer.read_to_end() == line + b"\0RES\0\0\0\x11\0\0\0\x01x" + line
 
 
-def test_requests_arriving_byte_by_byte_are_carried_out(server):
+def test_requests_arriving_byte_by_byte_are_carried_out(server: ServerProcess) -> None:
     peer = server.peer()
     for byte in encode_request(PacketType.SUBMIT_JOB_BG, b"f", b"", b"work") + b"status\n":
         peer.socket.sendall(bytes([byte]))
@@ -49,7 +52,7 @@ def test_requests_arriving_byte_by_byte_are_carried_out(server):
     assert answer.endswith(b"f\t1\t0\t0\n.\n")
 
 
-def test_a_thousand_pipelined_submissions_are_answered_in_their_order(server):
+def test_a_thousand_pipelined_submissions_are_answered_in_their_order(server: ServerProcess) -> None:
     peer = server.peer()
     request = encode_request(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
     peer.socket.sendall(request * 1000)
@@ -57,7 +60,7 @@ def test_a_thousand_pipelined_submissions_are_answered_in_their_order(server):
     assert numbers == list(range(numbers[0], numbers[0] + 1000))
 
 
-def test_a_result_of_many_megabytes_arrives_whole(server):
+def test_a_result_of_many_megabytes_arrives_whole(server: ServerProcess) -> None:
     result = os.urandom(1 << 20) * 24
     client, worker = server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"f")
@@ -85,7 +88,7 @@ def test_a_result_of_many_megabytes_arrives_whole(server):
     ],
     ids=lambda garbage: repr(garbage[:24]),
 )
-def test_garbage_costs_its_own_connection_and_no_other(server, garbage):
+def test_garbage_costs_its_own_connection_and_no_other(server: ServerProcess, garbage: bytes) -> None:
     client, worker, villain = server.peer(), server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"f")
     handle = client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")[1]
@@ -97,7 +100,7 @@ def test_garbage_costs_its_own_connection_and_no_other(server, garbage):
     assert client.receive() == (PacketType.WORK_COMPLETE, handle + b"\0r")
 
 
-def test_random_bytes_never_harm_the_server(server):
+def test_random_bytes_never_harm_the_server(server: ServerProcess) -> None:
     client = server.peer()
     for size in (1, 3, 11, 12, 13, 100, 5000, 70000):
         for start in (b"", b"\0REQ", b"\0RES\0\0\0\x07"):
@@ -107,7 +110,7 @@ def test_random_bytes_never_harm_the_server(server):
     client.sync()
 
 
-def test_a_packet_above_the_limit_is_refused_when_it_is_announced(start_server):
+def test_a_packet_above_the_limit_is_refused_when_it_is_announced(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("--max-packet-size", "1000")
     peer = server.peer()
     assert peer.ask(PacketType.ECHO_REQ, b"x" * 1000) == (PacketType.ECHO_RES, b"x" * 1000)
@@ -118,13 +121,15 @@ def test_a_packet_above_the_limit_is_refused_when_it_is_announced(start_server):
     assert peer.read_to_end() == b""
 
 
-def test_an_error_reaches_a_peer_that_goes_on_sending(start_server):
+def test_an_error_reaches_a_peer_that_goes_on_sending(start_server: Callable[..., ServerProcess]) -> None:
     peer = start_server("--max-packet-size", "1000").peer()
     peer.socket.sendall(b"\0REQ" + struct.pack(">II", PacketType.ECHO_REQ, 100_000) + b"x" * 100_000)
     assert peer.receive()[0] == PacketType.ERROR
 
 
-def test_a_peer_that_never_reads_is_dropped_with_a_log_line_and_others_are_served(start_server):
+def test_a_peer_that_never_reads_is_dropped_with_a_log_line_and_others_are_served(
+    start_server: Callable[..., ServerProcess],
+) -> None:
     server = start_server("--max-backlog-per-connection", "1000000", "-v")
     lazy, other = server.peer(), server.peer()
     request = encode_request(PacketType.ECHO_REQ, b"x" * 50_000)
@@ -134,7 +139,7 @@ def test_a_peer_that_never_reads_is_dropped_with_a_log_line_and_others_are_serve
     other.sync()
 
 
-def test_a_worker_killed_under_its_job_is_replaced_by_another(server):
+def test_a_worker_killed_under_its_job_is_replaced_by_another(server: ServerProcess) -> None:
     client, lost, other = server.peer(), server.peer(), server.peer()
     handle = client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")[1]
     for worker in (lost, other):
@@ -148,7 +153,7 @@ def test_a_worker_killed_under_its_job_is_replaced_by_another(server):
     assert other.ask(PacketType.GRAB_JOB)[1].startswith(handle)
 
 
-def test_a_job_timeout_comes_by_itself(server):
+def test_a_job_timeout_comes_by_itself(server: ServerProcess) -> None:
     client, late, other = server.peer(), server.peer(), server.peer()
     late.send(PacketType.CAN_DO_TIMEOUT, b"f", b"1000")
     handle = client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")[1]
@@ -160,7 +165,9 @@ def test_a_job_timeout_comes_by_itself(server):
     assert late.receive()[0] == PacketType.ERROR
 
 
-def test_connections_wait_when_descriptors_run_out_and_are_served_when_some_are_free(start_server):
+def test_connections_wait_when_descriptors_run_out_and_are_served_when_some_are_free(
+    start_server: Callable[..., ServerProcess],
+) -> None:
     server = start_server("-f", "24")
     peers = [server.peer() for _ in range(40)]
     server.wait_for_log("no more connections can be accepted")
@@ -170,7 +177,7 @@ def test_connections_wait_when_descriptors_run_out_and_are_served_when_some_are_
     peers[-1].sync()
 
 
-def test_accepted_sockets_have_nodelay_and_keepalive(server):
+def test_accepted_sockets_have_nodelay_and_keepalive(server: ServerProcess) -> None:
     # The server's side of the connection is seen through a duplicate of its descriptor.
     peer = server.peer()
     peer.sync()

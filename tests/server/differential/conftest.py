@@ -12,11 +12,13 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
 from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request
+
+from ..server_process import ServerProcess
 
 DEADLINE_S = 20.0
 #: How long gearmand is listened to where it may say nothing at all.
@@ -158,7 +160,7 @@ class Conversation:
     def _send(self, who: str, data: bytes) -> None:
         self._talker(who).socket.sendall(data)
 
-    def _hear(self, first: str | None = None, text_of=list) -> list[str]:
+    def _hear(self, first: str | None = None, text_of: Callable[[Iterable[bytes]], list[bytes]] = list) -> list[str]:
         """What all are told. Who asked comes first: when it has its echo, the others' packets are on their way."""
         others = sorted(name for name in self._talkers if name != first)
         heard = []
@@ -181,7 +183,7 @@ class Conversation:
     def _filled(self, argument: bytes) -> bytes:
         return re.sub(rb"\{(\d)\}", lambda match: self._handles[int(match[1]) - 1], argument)
 
-    def _decoded(self, data: bytes, text_of) -> list[str]:
+    def _decoded(self, data: bytes, text_of: Callable[[Iterable[bytes]], list[bytes]]) -> list[str]:
         """Packets by name and lines of text, every handle by its number in the conversation."""
         for handle in _HANDLE.findall(data):
             if handle not in self._handles:
@@ -229,7 +231,9 @@ def running_gearmand(port: int) -> Iterator[None]:
         process.wait()
 
 
-def held(conversation, port: int, patience_s: float = DEADLINE_S) -> dict[str, list[str]]:
+def held(
+    conversation: Callable[[Conversation], None], port: int, patience_s: float = DEADLINE_S
+) -> dict[str, list[str]]:
     talk = Conversation(port, patience_s)
     try:
         conversation(talk)
@@ -239,7 +243,7 @@ def held(conversation, port: int, patience_s: float = DEADLINE_S) -> dict[str, l
 
 
 @pytest.fixture
-def assert_same(start_server, free_port) -> Callable[..., None]:
+def assert_same(start_server: Callable[..., ServerProcess], free_port: int) -> Callable[..., None]:
     """Holds a conversation with both servers and compares."""
 
     def hold_and_compare(conversation: Callable[[Conversation], None]) -> None:

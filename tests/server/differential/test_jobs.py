@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from gearman_client.packet import PacketType, encode_request
 
+from .conftest import Conversation
 
-def submissions(talk):
+
+def submissions(talk: Conversation) -> None:
     for kind in ("", "_BG", "_HIGH", "_HIGH_BG", "_LOW", "_LOW_BG"):
         talk.step(f"submit{kind}", "client", f"SUBMIT_JOB{kind}", b"f", b"", b"work\0load")
     talk.step("empty workload", "client", "SUBMIT_JOB_BG", b"f", b"", b"")
@@ -17,7 +21,7 @@ def submissions(talk):
     talk.step("scheduled", "client", "SUBMIT_JOB_SCHED", b"f", b"u", b"1", b"1", b"1", b"1", b"1", b"w")
 
 
-def coalescing(talk):
+def coalescing(talk: Conversation) -> None:
     for number, (unique, workload) in enumerate(
         [(b"u", b"1"), (b"u", b"2"), (b"", b"1"), (b"", b"1"), (b"-", b"1"), (b"-", b"1"), (b"-", b"2"), (b"-", b"")]
     ):
@@ -36,7 +40,7 @@ def coalescing(talk):
     talk.step("free again", "client", "SUBMIT_JOB_BG", b"f", b"u", b"1")
 
 
-def long_arguments(talk):
+def long_arguments(talk: Conversation) -> None:
     talk.step("unique 64", "client", "SUBMIT_JOB_BG", b"f", b"u" * 63 + b"1", b"1")
     talk.step("another unique 64", "client", "SUBMIT_JOB_BG", b"f", b"u" * 63 + b"2", b"1")
     talk.step("unique 65", "client", "SUBMIT_JOB_BG", b"f", b"u" * 65, b"1")
@@ -48,7 +52,7 @@ def long_arguments(talk):
     talk.step("option 64", "client", "OPTION_REQ", b"o" * 64)
 
 
-def priorities(talk):
+def priorities(talk: Conversation) -> None:
     for kind in ("_LOW", "", "_HIGH", "_LOW", "", "_HIGH"):
         talk.step(f"submit{kind} {talk.count}", "client", f"SUBMIT_JOB{kind}", b"f", b"", b"%d" % talk.count)
     talk.step("can do", "worker", "CAN_DO", b"f")
@@ -57,7 +61,7 @@ def priorities(talk):
     talk.text("status", "client", b"status")
 
 
-def priorities_across_functions(talk):
+def priorities_across_functions(talk: Conversation) -> None:
     for name in (b"f1", b"f2"):
         talk.step(f"can do {name!r}", "worker", "CAN_DO", name)
     talk.step("low of the last", "client", "SUBMIT_JOB_LOW", b"f2", b"", b"low")
@@ -66,7 +70,7 @@ def priorities_across_functions(talk):
     talk.step("grab 2", "worker", "GRAB_JOB")
 
 
-def reducing(talk):
+def reducing(talk: Conversation) -> None:
     talk.step("can do", "worker", "CAN_DO", b"f")
     for number in range(3):
         talk.step(f"submit {number}", "client", "SUBMIT_REDUCE_JOB", b"f", b"", b"sum", b"slot", b"w")
@@ -76,7 +80,7 @@ def reducing(talk):
     talk.step("complete", "worker", "WORK_COMPLETE", b"{1}", b"r")
 
 
-def epochs(talk):
+def epochs(talk: Conversation) -> None:
     talk.step("can do", "worker", "CAN_DO", b"f")
     talk.step("sleep", "worker", "PRE_SLEEP")
     far = b"4000000000"
@@ -93,7 +97,7 @@ def epochs(talk):
     talk.step("out of range", "client", "SUBMIT_JOB_EPOCH", b"f", b"", b"9" * 30, b"w")
 
 
-def full_queues(talk):
+def full_queues(talk: Conversation) -> None:
     talk.text("create", "operator", b"create function f\r")
     talk.text("limit", "operator", b"maxqueue f 4 2 1")
     talk.step("low", "client", "SUBMIT_JOB_LOW_BG", b"f", b"u", b"w")
@@ -111,7 +115,7 @@ def full_queues(talk):
     talk.text("of an unknown function", "operator", b"maxqueue g 1")
 
 
-def cancelling(talk):
+def cancelling(talk: Conversation) -> None:
     talk.step("can do", "worker", "CAN_DO", b"f")
     for number in range(2):
         talk.step(f"submit {number}", "client", "SUBMIT_JOB", b"f", b"%d" % number, b"w")
@@ -124,7 +128,7 @@ def cancelling(talk):
     talk.step("nothing waits", "worker", "GRAB_JOB")
 
 
-def leaving_clients(talk):
+def leaving_clients(talk: Conversation) -> None:
     talk.step("can do", "worker", "CAN_DO", b"f")
     talk.step("submit", "client", "SUBMIT_JOB", b"f", b"u", b"1")
     talk.step("background", "client", "SUBMIT_JOB_BG", b"f", b"", b"2")
@@ -138,7 +142,7 @@ def leaving_clients(talk):
     talk.step("complete", "worker", "WORK_COMPLETE", b"{3}", b"r")
 
 
-def abandoning(talk):
+def abandoning(talk: Conversation) -> None:
     talk.step("submit", "client", "SUBMIT_JOB", b"f", b"u", b"1")
     talk.leave("the client leaves", "client")
     talk.text("status", "client 2", b"status")
@@ -163,5 +167,7 @@ CONVERSATIONS = (
 
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda conversation: conversation.__name__)
-def test_the_server_says_what_gearmand_says(conversation, assert_same):
+def test_the_server_says_what_gearmand_says(
+    conversation: Callable[[Conversation], None], assert_same: Callable[..., None]
+) -> None:
     assert_same(conversation)

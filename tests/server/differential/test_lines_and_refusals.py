@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from gearman_client.packet import ARGUMENT_COUNTS, PacketType, encode_request
 
+from .conftest import Conversation
 
-def functions(talk):
+
+def functions(talk: Conversation) -> None:
     talk.text("create", "operator", b"create function abc\r")
     talk.text("create again", "operator", b"create function abc\r")
     talk.text("status", "operator", b"status")
@@ -20,7 +24,7 @@ def functions(talk):
     talk.text("cut name", "operator", b"status")
 
 
-def text_lines(talk):
+def text_lines(talk: Conversation) -> None:
     for line in (
         b"status",
         b"STATUS extra words",
@@ -56,7 +60,7 @@ def text_lines(talk):
     talk.text("six words", "operator", b"a b c d e f")
 
 
-def refusals(talk):
+def refusals(talk: Conversation) -> None:
     for number in (5, 6, 8, 10, 11, 17, 19, 20, 27, 31, 40, 42):
         talk.step(f"type {number}", "client", number, *[b"x"] * ARGUMENT_COUNTS.get(number, 0))
     talk.step("all yours", "client", "ALL_YOURS")
@@ -73,13 +77,13 @@ def refusals(talk):
         talk.raw(name, f"villain {name}", garbage)
 
 
-def too_few_arguments(talk):
+def too_few_arguments(talk: Conversation) -> None:
     talk.raw("submit", "villain", encode_request(PacketType.SUBMIT_JOB, b"f"))
     talk.raw("complete", "villain 2", encode_request(PacketType.WORK_COMPLETE, b"H:x:1"))
     talk.raw("three strings", "villain 3", encode_request(PacketType.SUBMIT_REDUCE_JOB, b"f", b"u", b"sum", b"work"))
 
 
-def odd_names(talk):
+def odd_names(talk: Conversation) -> None:
     talk.step("with a blank", "client", "SUBMIT_JOB_BG", b"a b", b"", b"w")
     talk.step("utf-8", "client", "SUBMIT_JOB_BG", "straße".encode(), b"", b"w")
     talk.step("can do", "worker", "CAN_DO", b"own")
@@ -100,5 +104,7 @@ CONVERSATIONS = (
 
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda conversation: conversation.__name__)
-def test_the_server_says_what_gearmand_says(conversation, assert_same):
+def test_the_server_says_what_gearmand_says(
+    conversation: Callable[[Conversation], None], assert_same: Callable[..., None]
+) -> None:
     assert_same(conversation)

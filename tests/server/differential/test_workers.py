@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from .conftest import Conversation
 
-def grabbing(talk):
+
+def grabbing(talk: Conversation) -> None:
     talk.step("grab without functions", "worker", "GRAB_JOB")
     talk.step("can do", "worker", "CAN_DO", b"f")
     talk.step("none", "worker", "GRAB_JOB")
@@ -18,7 +22,7 @@ def grabbing(talk):
     talk.step("a body that has no place", "worker", "GRAB_JOB", b"xyz")
 
 
-def sleeping(talk):
+def sleeping(talk: Conversation) -> None:
     for worker in ("worker", "worker 2"):
         talk.step(f"can do {worker}", worker, "CAN_DO", b"f")
         talk.step(f"sleep {worker}", worker, "PRE_SLEEP")
@@ -36,7 +40,7 @@ def sleeping(talk):
     talk.step("learns it", "worker 3", "CAN_DO", b"f")
 
 
-def results(talk):
+def results(talk: Conversation) -> None:
     talk.step("exceptions", "curious", "OPTION_REQ", b"exceptions")
     talk.step("EXCEPTIONS", "curious", "OPTION_REQ", b"EXCEPTIONS")
     talk.step("can do", "worker", "CAN_DO", b"f")
@@ -61,7 +65,7 @@ def results(talk):
     talk.step("unknown WORK_FAIL", "worker", "WORK_FAIL", b"H:x:1")
 
 
-def odd_progress(talk):
+def odd_progress(talk: Conversation) -> None:
     talk.step("can do", "worker", "CAN_DO", b"f")
     talk.step("submit", "client", "SUBMIT_JOB", b"f", b"", b"w")
     talk.step("grab", "worker", "GRAB_JOB")
@@ -71,7 +75,7 @@ def odd_progress(talk):
     talk.step("long denominator", "worker", "WORK_STATUS", b"{1}", b"1", b"1" * 12)
 
 
-def results_of_others(talk):
+def results_of_others(talk: Conversation) -> None:
     talk.step("can do", "worker", "CAN_DO", b"f")
     talk.step("other can do", "worker 2", "CAN_DO", b"f")
     talk.step("submit", "client", "SUBMIT_JOB", b"f", b"", b"w")
@@ -80,7 +84,7 @@ def results_of_others(talk):
     talk.step("complete", "worker", "WORK_COMPLETE", b"{1}", b"r")
 
 
-def lost_worker(talk):
+def lost_worker(talk: Conversation) -> None:
     talk.step("can do", "worker", "CAN_DO", b"f")
     talk.step("other can do", "worker 2", "CAN_DO", b"f")
     for number in range(3):
@@ -98,7 +102,7 @@ def lost_worker(talk):
     talk.step("complete", "worker 2", "WORK_COMPLETE", b"{1}", b"r")
 
 
-def giving_up(talk):
+def giving_up(talk: Conversation) -> None:
     talk.step("can do f", "worker", "CAN_DO", b"f")
     talk.step("can do g", "worker", "CAN_DO", b"g")
     talk.step("other can do", "worker 2", "CAN_DO", b"f")
@@ -116,7 +120,7 @@ def giving_up(talk):
     talk.text("status", "client", b"status")
 
 
-def timing_out(talk):
+def timing_out(talk: Conversation) -> None:
     talk.step("can do", "worker", "CAN_DO_TIMEOUT", b"f", b"1000")
     talk.step("other can do", "worker 2", "CAN_DO", b"f")
     talk.step("submit", "client", "SUBMIT_JOB", b"f", b"", b"w")
@@ -128,7 +132,7 @@ def timing_out(talk):
     talk.step("complete", "worker 2", "WORK_COMPLETE", b"{1}", b"r")
 
 
-def registering(talk):
+def registering(talk: Conversation) -> None:
     talk.step("id", "worker", "SET_CLIENT_ID", b"worker one")
     for name in (b"a", b"b"):
         talk.step(f"can do {name!r}", "worker", "CAN_DO", name)
@@ -159,5 +163,7 @@ CONVERSATIONS = (
 
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda conversation: conversation.__name__)
-def test_the_server_says_what_gearmand_says(conversation, assert_same):
+def test_the_server_says_what_gearmand_says(
+    conversation: Callable[[Conversation], None], assert_same: Callable[..., None]
+) -> None:
     assert_same(conversation)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,9 @@ from gearman_client.packet import PacketType
 from gearman_server import Server
 from gearman_server.edge.sockets import split_address
 from gearman_server.errors import StartError
+
+from ..server_process import ServerProcess
+from ..stream_peer import StreamPeer
 
 
 @pytest.mark.parametrize(
@@ -26,7 +32,7 @@ from gearman_server.errors import StartError
         ("host:0", ("host", 0)),
     ],
 )
-def test_an_address_is_a_host_and_perhaps_a_port(address, parts):
+def test_an_address_is_a_host_and_perhaps_a_port(address: str, parts: tuple[int | str | None, ...]) -> None:
     assert split_address(address) == parts
 
 
@@ -43,13 +49,15 @@ def test_an_address_is_a_host_and_perhaps_a_port(address, parts):
         (["--keepalive-idle", "-2"], "--keepalive-idle"),
     ],
 )
-def test_a_bad_address_is_one_line_and_exit_1(run_command, options, named):
+def test_a_bad_address_is_one_line_and_exit_1(
+    run_command: Callable[..., subprocess.CompletedProcess[str]], options: list[str], named: str
+) -> None:
     refused = run_command("-p", "0", *options)
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert named in refused.stderr
 
 
-def test_an_address_can_have_a_port_of_its_own(start_server, free_port):
+def test_an_address_can_have_a_port_of_its_own(start_server: Callable[..., ServerProcess], free_port: int) -> None:
     server = start_server("-L", "127.0.0.1", "-L", f"127.0.0.1:{free_port}")
     assert server.announced["listening"] == [f"127.0.0.1:{server.port}", f"127.0.0.1:{free_port}"]
     assert server.port != free_port
@@ -58,7 +66,9 @@ def test_an_address_can_have_a_port_of_its_own(start_server, free_port):
 # --- Unix sockets
 
 
-def test_a_unix_socket_serves_beside_tcp_and_its_file_goes_with_the_server(start_server, connect_unix, tmp_path):
+def test_a_unix_socket_serves_beside_tcp_and_its_file_goes_with_the_server(
+    start_server: Callable[..., ServerProcess], connect_unix: Callable[[str], StreamPeer], tmp_path: Path
+) -> None:
     path = str(tmp_path / "socket")
     server = start_server("-L", "127.0.0.1", "-L", f"unix:{path}")
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o660
@@ -74,20 +84,22 @@ def test_a_unix_socket_serves_beside_tcp_and_its_file_goes_with_the_server(start
     assert not os.path.exists(path)
 
 
-def test_a_unix_socket_alone_opens_no_tcp_port(tmp_path):
+def test_a_unix_socket_alone_opens_no_tcp_port(tmp_path: Path) -> None:
     with Server(f"unix:{tmp_path}/socket") as server:
         assert server.addresses == (f"unix:{tmp_path}/socket",)
         with pytest.raises(StartError, match="no TCP port"):
             _ = server.port
 
 
-def test_the_mode_of_a_unix_socket_can_be_chosen(start_server, tmp_path):
+def test_the_mode_of_a_unix_socket_can_be_chosen(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     start_server("-L", "127.0.0.1", "-L", f"unix:{path}", "--socket-mode", "600")
     assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
 
 
-def test_the_socket_file_of_a_killed_server_is_replaced(start_server, connect_unix, tmp_path):
+def test_the_socket_file_of_a_killed_server_is_replaced(
+    start_server: Callable[..., ServerProcess], connect_unix: Callable[[str], StreamPeer], tmp_path: Path
+) -> None:
     path = str(tmp_path / "socket")
     killed = start_server("-L", "127.0.0.1", "-L", f"unix:{path}")
     killed.stop()
@@ -96,7 +108,12 @@ def test_the_socket_file_of_a_killed_server_is_replaced(start_server, connect_un
     assert connect_unix(path).text(b"getpid") == b"OK %d\n" % successor.pid
 
 
-def test_the_socket_file_of_a_living_server_is_left_alone(start_server, run_command, connect_unix, tmp_path):
+def test_the_socket_file_of_a_living_server_is_left_alone(
+    start_server: Callable[..., ServerProcess],
+    run_command: Callable[..., subprocess.CompletedProcess[str]],
+    connect_unix: Callable[[str], StreamPeer],
+    tmp_path: Path,
+) -> None:
     path = str(tmp_path / "socket")
     living = start_server("-L", "127.0.0.1", "-L", f"unix:{path}")
     refused = run_command("-L", f"unix:{path}")
@@ -105,7 +122,9 @@ def test_the_socket_file_of_a_living_server_is_left_alone(start_server, run_comm
     assert connect_unix(path).text(b"getpid") == b"OK %d\n" % living.pid
 
 
-def test_a_file_that_is_no_socket_is_not_touched(run_command, tmp_path):
+def test_a_file_that_is_no_socket_is_not_touched(
+    run_command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     path = tmp_path / "precious"
     path.write_text("data")
     refused = run_command("-L", f"unix:{path}")
@@ -116,7 +135,7 @@ def test_a_file_that_is_no_socket_is_not_touched(run_command, tmp_path):
 # --- who may connect
 
 
-def test_allow_lets_in_who_is_named_and_the_log_says_who_was_not(start_server):
+def test_allow_lets_in_who_is_named_and_the_log_says_who_was_not(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("-L", "127.0.0.1", "-L", "::1", "--allow", "127.0.0.0/8", "--verbose", "WARNING")
     server.peer().sync()
     port = int(server.announced["listening"][1].rpartition(":")[2])
@@ -125,7 +144,9 @@ def test_allow_lets_in_who_is_named_and_the_log_says_who_was_not(start_server):
     assert "--allow" in server.wait_for_log("connection ::1:")
 
 
-def test_allow_does_not_keep_unix_peers_out(start_server, connect_unix, tmp_path):
+def test_allow_does_not_keep_unix_peers_out(
+    start_server: Callable[..., ServerProcess], connect_unix: Callable[[str], StreamPeer], tmp_path: Path
+) -> None:
     path = str(tmp_path / "socket")
     server = start_server("-L", "127.0.0.1", "-L", f"unix:{path}", "--allow", "192.0.2.0/24")
     assert connect_unix(path).text(b"getpid") == b"OK %d\n" % server.pid
@@ -140,7 +161,9 @@ def test_allow_does_not_keep_unix_peers_out(start_server, connect_unix, tmp_path
         (["-L", "127.0.0.1"], 0),
     ],
 )
-def test_listening_for_other_machines_without_protection_is_warned_about_once(start_server, options, warnings):
+def test_listening_for_other_machines_without_protection_is_warned_about_once(
+    start_server: Callable[..., ServerProcess], options: list[str], warnings: int
+) -> None:
     server = start_server(*options, "--verbose", "NOTICE")
     server.process.terminate()
     server.wait_for_log("ended: signal")

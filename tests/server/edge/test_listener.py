@@ -3,88 +3,75 @@
 from __future__ import annotations
 
 import socket as blocking_socket
+from collections.abc import Iterator
 
 import gevent
 import pytest
 from gevent import socket
 
-from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request
+from gearman_client.packet import PacketType
 from gearman_server.edge.listener import Listener
 from gearman_server.edge.settings import ListenerSettings
+
+from ..broker_harness import DurableBroker
+from ..stream_peer import StreamPeer
 
 DEADLINE_S = 20
 BOUND_BYTES = 100_000
 
 
-class Client:
+def connected(port: int) -> StreamPeer:
     """A connection whose waiting lets the listener's loop run."""
-
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S)
-        self.parser = PacketParser(RESPONSE_MAGIC)
-        self.packets = []
-
-    def send(self, packet_type, *arguments):
-        self.socket.sendall(encode_request(packet_type, *arguments))
-
-    def receive(self):
-        while not self.packets:
-            data = self.socket.recv(65536)
-            if not data:
-                raise ConnectionResetError
-            self.packets += self.parser.feed(data)
-        return self.packets.pop(0)
+    return StreamPeer(socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S))
 
 
 @pytest.fixture
-def edge(make_broker, batch_store):
+def edge(durable: DurableBroker) -> Iterator[tuple[DurableBroker, int]]:
     """A broker with a batch store behind a listening socket, and the port."""
-    harness = make_broker(store=batch_store)
     listening = blocking_socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
-    listener = Listener(harness.broker, gevent.get_hub().loop, ListenerSettings(max_backlog_bytes=BOUND_BYTES))
+    listener = Listener(durable.broker, gevent.get_hub().loop, ListenerSettings(max_backlog_bytes=BOUND_BYTES))
     listener.listen([listening])
-    yield harness.broker, port
+    yield durable, port
     listener.close()
 
 
-def commit(broker, store):
-    store.start_commit()
-    broker.inserts_written(store.write())
-
-
-def test_a_withheld_reply_leaves_when_its_batch_is_committed(edge, batch_store):
-    broker, port = edge
-    client, other = Client(port), Client(port)
+def test_a_withheld_reply_leaves_when_its_batch_is_committed(edge: tuple[DurableBroker, int]) -> None:
+    durable, port = edge
+    client, other = connected(port), connected(port)
     client.send(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
     client.send(PacketType.ECHO_REQ, b"behind")
     other.send(PacketType.GET_STATUS, b"H:test:1")
     while other.receive()[1].split(b"\0")[1] != b"1":
         other.send(PacketType.GET_STATUS, b"H:test:1")
-    commit(broker, batch_store)
+    durable.commit()
     assert client.receive() == (PacketType.JOB_CREATED, b"H:test:1")
     assert client.receive() == (PacketType.ECHO_RES, b"behind")
 
 
-def test_a_connection_with_too_much_behind_a_withheld_reply_is_dropped_and_its_job_stays(edge, batch_store):
-    broker, port = edge
-    client, other = Client(port), Client(port)
+def test_a_connection_with_too_much_behind_a_withheld_reply_is_dropped_and_its_job_stays(
+    edge: tuple[DurableBroker, int],
+) -> None:
+    durable, port = edge
+    client, other = connected(port), connected(port)
     client.send(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
     for _ in range(3):
         client.send(PacketType.ECHO_REQ, b"x" * (BOUND_BYTES // 2))
     with pytest.raises(ConnectionResetError):
         client.receive()
-    commit(broker, batch_store)
+    durable.commit()
     other.send(PacketType.GET_STATUS, b"H:test:1")
     assert other.receive() == (PacketType.STATUS_RES, b"H:test:1\0001\0000\0000\0000")
 
 
-def test_an_internal_error_costs_one_connection_and_is_logged(edge, caplog, monkeypatch):
-    broker, port = edge
+def test_an_internal_error_costs_one_connection_and_is_logged(
+    edge: tuple[DurableBroker, int], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    durable, port = edge
     monkeypatch.setattr("gearman_server.log.logger.propagate", True)
-    victim, other = Client(port), Client(port)
+    victim, other = connected(port), connected(port)
     # No input is known that makes a handler fail: the fault has to be put in.
-    broker._handlers[PacketType.GET_STATUS] = lambda *_: 1 // 0
+    durable.broker._handlers[PacketType.GET_STATUS] = lambda *_: 1 // 0
     victim.send(PacketType.GET_STATUS, b"x")
     with pytest.raises(ConnectionResetError):
         victim.receive()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import resource
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
 
 from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request
+
+from ..server_process import ServerProcess
 
 IDLE, SLEEPERS, JOBS = 10_000, 2_000, 20
 MAX_BYTES_PER_CONNECTION = 10_000
@@ -29,7 +31,7 @@ def enough_descriptors() -> Iterator[None]:
 class Crowd:
     """Workers of the function f on real sockets, all asleep at first, and a client."""
 
-    def __init__(self, server, count: int) -> None:
+    def __init__(self, server: ServerProcess, count: int) -> None:
         self.noops = 0
         self.client = server.peer()
         self._epoll = select.epoll()
@@ -43,7 +45,7 @@ class Crowd:
             self._parsers[connected.fileno()] = PacketParser(RESPONSE_MAGIC)
             self._epoll.register(connected.fileno(), select.EPOLLIN)
 
-    def live(self, answer, until_noops: int = 0) -> None:
+    def live(self, answer: Callable[[int, bytes], bytes], until_noops: int = 0) -> None:
         """Have every packet to a worker answered by `answer(packet_type, body)`, until the client is told something,
         or so many NOOPs were counted."""
         while not until_noops or self.noops < until_noops:
@@ -73,14 +75,14 @@ def work(packet_type: int, body: bytes) -> bytes:
 
 
 @pytest.fixture
-def crowd(server, until) -> Iterator[Crowd]:
+def crowd(server: ServerProcess, until: Callable[[Callable[[], bool]], None]) -> Iterator[Crowd]:
     crowd = Crowd(server, SLEEPERS)
     until(lambda: server.text(b"status") == b"f\t0\t0\t%d\n.\n" % SLEEPERS)
     yield crowd
     crowd.close()
 
 
-def test_jobs_one_after_the_other_wake_few_of_2000_sleepers(crowd):
+def test_jobs_one_after_the_other_wake_few_of_2000_sleepers(crowd: Crowd) -> None:
     for _ in range(JOBS):
         assert crowd.client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"work")[0] == PacketType.JOB_CREATED
         crowd.live(work)
@@ -88,13 +90,13 @@ def test_jobs_one_after_the_other_wake_few_of_2000_sleepers(crowd):
     assert crowd.noops < SLEEPERS  # gearmand sends 2,000 for each of the jobs
 
 
-def test_a_job_that_nobody_takes_wakes_all_2000_sleepers(crowd):
+def test_a_job_that_nobody_takes_wakes_all_2000_sleepers(crowd: Crowd) -> None:
     assert crowd.client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"work")[0] == PacketType.JOB_CREATED
     crowd.live(lambda _type, _body: b"", until_noops=SLEEPERS)
     assert crowd.noops == SLEEPERS
 
 
-def test_an_idle_connection_takes_less_than_10_kb(server):
+def test_an_idle_connection_takes_less_than_10_kb(server: ServerProcess) -> None:
     client, process = server.peer(), psutil.Process(server.pid)
     client.sync()
     before_bytes = process.memory_info().rss

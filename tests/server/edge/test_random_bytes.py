@@ -7,20 +7,24 @@ import select
 import socket
 import struct
 import threading
+from collections.abc import Callable
+from random import Random
 
 import pytest
 
 from gearman_client.packet import PacketType, encode_request
 
+from ..server_process import ServerProcess
+
 DEADLINE_S = 15
 ROUNDS = 150
 
 
-def port_of(server, purpose):
+def port_of(server: ServerProcess, purpose: str) -> int:
     return int(server.announced[purpose][0].rpartition(":")[2])
 
 
-def noise(chance):
+def noise(chance: Random) -> bytes:
     """Bytes that no client means: pure noise, headers with wrong figures, packets cut, joined and flipped."""
     kind = chance.randrange(6)
     if kind == 0:
@@ -49,7 +53,7 @@ def noise(chance):
     return bytes(data)
 
 
-def throw(port, seed):
+def throw(port: int, seed: int) -> None:
     """One connection after the other, each with its noise, left open half-way, closed, or reset."""
     chance = random.Random(seed)
     left_open = []
@@ -72,7 +76,9 @@ def throw(port, seed):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_noise_on_every_port_costs_a_well_behaved_pair_nothing(start_server, tls_options, seed):
+def test_noise_on_every_port_costs_a_well_behaved_pair_nothing(
+    start_server: Callable[..., ServerProcess], tls_options: list[str], seed: int
+) -> None:
     server = start_server(
         *("-r", "http", "--http-port", "0", "--metrics-listen", "127.0.0.1:0", "--ssl-port", "0"), *tls_options
     )

@@ -8,6 +8,10 @@ import shutil
 import signal
 import socket
 import ssl
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from ssl import TLSVersion
 
 import gevent.socket
 import pytest
@@ -17,17 +21,26 @@ from gearman_server import Server, ServerSettings
 from gearman_server.edge.settings import ListenSettings, PortSettings, TlsSettings
 from gearman_server.edge.tls import TlsContext, TlsStream
 
+from ...certificates import Certificates
+from ..server_process import ServerProcess
+from ..stream_peer import StreamPeer
+
 DEADLINE_S = 20
 MIB = 1 << 20
 
 
-def certificate_in_use(port):
+def certificate_in_use(port: int) -> str:
     """The certificate that a new connection is shown."""
     return ssl.get_server_certificate(("127.0.0.1", port), timeout=DEADLINE_S)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_jobs_travel_over_tls_on_the_main_port(start_server, tls_options, connect_tls, version):
+def test_jobs_travel_over_tls_on_the_main_port(
+    start_server: Callable[..., ServerProcess],
+    tls_options: list[str],
+    connect_tls: Callable[..., StreamPeer],
+    version: TLSVersion,
+) -> None:
     server = start_server("--ssl", *tls_options)
     client, worker = connect_tls(server.port, version=version), connect_tls(server.port, version=version)
     worker.send(PacketType.CAN_DO, b"f")
@@ -37,7 +50,9 @@ def test_jobs_travel_over_tls_on_the_main_port(start_server, tls_options, connec
     assert client.receive() == (PacketType.WORK_COMPLETE, handle + b"\0r")
 
 
-def test_a_plain_peer_of_a_tls_port_is_closed_and_others_are_served(start_server, tls_options, connect_tls):
+def test_a_plain_peer_of_a_tls_port_is_closed_and_others_are_served(
+    start_server: Callable[..., ServerProcess], tls_options: list[str], connect_tls: Callable[..., StreamPeer]
+) -> None:
     server = start_server("--ssl", *tls_options, "-vv")
     with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_S) as plain:
         plain.sendall(b"status\n")
@@ -46,19 +61,28 @@ def test_a_plain_peer_of_a_tls_port_is_closed_and_others_are_served(start_server
     assert connect_tls(server.port).text(b"getpid") == b"OK %d\n" % server.pid
 
 
-def test_a_tls_port_beside_the_plain_one(start_server, tls_options, connect_tls):
+def test_a_tls_port_beside_the_plain_one(
+    start_server: Callable[..., ServerProcess], tls_options: list[str], connect_tls: Callable[..., StreamPeer]
+) -> None:
     server = start_server("--ssl-port", "0", *tls_options)
     [address] = server.announced["tls"]
     assert connect_tls(int(address.rpartition(":")[2])).text(b"getpid") == server.text(b"getpid")
 
 
-def test_a_unix_socket_stays_plain_where_the_port_speaks_tls(start_server, tls_options, connect_unix, tmp_path):
+def test_a_unix_socket_stays_plain_where_the_port_speaks_tls(
+    start_server: Callable[..., ServerProcess],
+    tls_options: list[str],
+    connect_unix: Callable[[str], StreamPeer],
+    tmp_path: Path,
+) -> None:
     path = str(tmp_path / "socket")
     server = start_server("-L", "127.0.0.1", "-L", f"unix:{path}", "--ssl", *tls_options)
     assert connect_unix(path).text(b"getpid") == b"OK %d\n" % server.pid
 
 
-def test_the_environment_wins_over_the_options(run_command, certificates):
+def test_the_environment_wins_over_the_options(
+    run_command: Callable[..., subprocess.CompletedProcess[str]], certificates: Certificates
+) -> None:
     refused = run_command("-p", "0", "--ssl", "--ssl-certificate", "none", GEARMAND_SERVER_PEM=str(certificates.ca))
     assert f"--ssl-certificate {certificates.ca}" in refused.stderr
 
@@ -66,13 +90,18 @@ def test_the_environment_wins_over_the_options(run_command, certificates):
 # --- client certificates
 
 
-def test_a_verified_client_is_known_by_its_subject(start_server, tls_options, certificates, connect_tls):
+def test_a_verified_client_is_known_by_its_subject(
+    start_server: Callable[..., ServerProcess],
+    tls_options: list[str],
+    certificates: Certificates,
+    connect_tls: Callable[..., StreamPeer],
+) -> None:
     server = start_server("--ssl", *tls_options, "--ssl-ca-file", str(certificates.ca), "--ssl-verify", "-vv")
     peer = connect_tls(server.port, certificate=certificates.client)
     assert peer.text(b"getpid") == b"OK %d\n" % server.pid
 
 
-def test_the_subject_reaches_the_identity(certificates):
+def test_the_subject_reaches_the_identity(certificates: Certificates) -> None:
     context = TlsContext(TlsSettings(*own(certificates), str(certificates.ca), True)).context
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
@@ -91,15 +120,19 @@ def test_the_subject_reaches_the_identity(certificates):
     stream.close()
 
 
-def own(certificates):
+def own(certificates: Certificates) -> tuple[str, str]:
     """The server's certificate and key."""
     return str(certificates.server), str(certificates.key(certificates.server))
 
 
 @pytest.mark.parametrize("shown", [None, "stranger"])
 def test_ssl_verify_refuses_who_has_no_certificate_of_the_ca(
-    start_server, tls_options, certificates, connect_tls, shown
-):
+    start_server: Callable[..., ServerProcess],
+    tls_options: list[str],
+    certificates: Certificates,
+    connect_tls: Callable[..., StreamPeer],
+    shown: str | None,
+) -> None:
     server = start_server("--ssl", *tls_options, "--ssl-ca-file", str(certificates.ca), "--ssl-verify")
     certificate = getattr(certificates, shown) if shown else None
     # TLS 1.3 tells the client after the client's own part of the handshake: with its first read.
@@ -107,7 +140,12 @@ def test_ssl_verify_refuses_who_has_no_certificate_of_the_ca(
         connect_tls(server.port, certificate=certificate).receive()
 
 
-def test_without_ssl_verify_a_client_needs_no_certificate(start_server, tls_options, certificates, connect_tls):
+def test_without_ssl_verify_a_client_needs_no_certificate(
+    start_server: Callable[..., ServerProcess],
+    tls_options: list[str],
+    certificates: Certificates,
+    connect_tls: Callable[..., StreamPeer],
+) -> None:
     server = start_server("--ssl", *tls_options, "--ssl-ca-file", str(certificates.ca))
     assert connect_tls(server.port).text(b"getpid") == b"OK %d\n" % server.pid
 
@@ -115,7 +153,9 @@ def test_without_ssl_verify_a_client_needs_no_certificate(start_server, tls_opti
 # --- streams
 
 
-def test_a_result_of_many_megabytes_crosses_tls_whole(start_server, tls_options, connect_tls):
+def test_a_result_of_many_megabytes_crosses_tls_whole(
+    start_server: Callable[..., ServerProcess], tls_options: list[str], connect_tls: Callable[..., StreamPeer]
+) -> None:
     result = os.urandom(MIB) * 24
     server = start_server("--ssl", *tls_options)
     client, worker = connect_tls(server.port), connect_tls(server.port)
@@ -128,7 +168,9 @@ def test_a_result_of_many_megabytes_crosses_tls_whole(start_server, tls_options,
     assert body == handle + b"\0" + result
 
 
-def test_many_pipelined_requests_with_long_answers_cross_tls_in_order(start_server, tls_options, connect_tls):
+def test_many_pipelined_requests_with_long_answers_cross_tls_in_order(
+    start_server: Callable[..., ServerProcess], tls_options: list[str], connect_tls: Callable[..., StreamPeer]
+) -> None:
     server = start_server("--ssl", *tls_options)
     peer = connect_tls(server.port)
     peer.socket.sendall(b"".join(encode_request(PacketType.ECHO_REQ, b"%d " % n * 2000) for n in range(500)))
@@ -136,7 +178,9 @@ def test_many_pipelined_requests_with_long_answers_cross_tls_in_order(start_serv
         assert peer.receive() == (PacketType.ECHO_RES, b"%d " % number * 2000)
 
 
-def test_a_reader_that_pauses_gets_all_of_it_in_order(start_server, tls_options, connect_tls):
+def test_a_reader_that_pauses_gets_all_of_it_in_order(
+    start_server: Callable[..., ServerProcess], tls_options: list[str], connect_tls: Callable[..., StreamPeer]
+) -> None:
     server = start_server("--ssl", *tls_options)
     reader, other = connect_tls(server.port), connect_tls(server.port)
     for number in range(40):
@@ -146,7 +190,9 @@ def test_a_reader_that_pauses_gets_all_of_it_in_order(start_server, tls_options,
         assert reader.receive() == (PacketType.ECHO_RES, bytes([number]) * MIB)
 
 
-def test_a_request_sent_with_the_last_word_is_answered_and_the_end_is_said(start_server, tls_options, certificates):
+def test_a_request_sent_with_the_last_word_is_answered_and_the_end_is_said(
+    start_server: Callable[..., ServerProcess], tls_options: list[str], certificates: Certificates
+) -> None:
     server = start_server("--ssl-port", "0", *tls_options)
     port = int(server.announced["tls"][0].rpartition(":")[2])
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -174,7 +220,9 @@ def test_a_request_sent_with_the_last_word_is_answered_and_the_end_is_said(start
 # --- handshakes that go wrong
 
 
-def test_silent_and_garbled_handshakes_block_nobody(start_server, tls_options, connect_tls):
+def test_silent_and_garbled_handshakes_block_nobody(
+    start_server: Callable[..., ServerProcess], tls_options: list[str], connect_tls: Callable[..., StreamPeer]
+) -> None:
     server = start_server("--ssl", *tls_options)
     silent = [socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_S) for _ in range(50)]
     for stream in silent[:25]:
@@ -184,7 +232,7 @@ def test_silent_and_garbled_handshakes_block_nobody(start_server, tls_options, c
         stream.close()
 
 
-def test_a_handshake_that_never_ends_is_closed(certificates, monkeypatch):
+def test_a_handshake_that_never_ends_is_closed(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gearman_server.edge.tls_handshake.HANDSHAKE_TIMEOUT_S", 0.05)
     jobs = ListenSettings(["127.0.0.1"], 0)
     with (
@@ -194,7 +242,9 @@ def test_a_handshake_that_never_ends_is_closed(certificates, monkeypatch):
         assert silent.recv(1) == b""
 
 
-def test_a_handshake_in_progress_does_not_keep_the_server_from_ending(start_server, tls_options):
+def test_a_handshake_in_progress_does_not_keep_the_server_from_ending(
+    start_server: Callable[..., ServerProcess], tls_options: list[str]
+) -> None:
     server = start_server("--ssl", *tls_options)
     with socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_S):
         server.signal(signal.SIGTERM)
@@ -204,7 +254,9 @@ def test_a_handshake_in_progress_does_not_keep_the_server_from_ending(start_serv
 # --- files
 
 
-def test_hup_rereads_the_certificates_and_keeps_the_old_ones_when_the_new_are_bad(start_server, certificates, tmp_path):
+def test_hup_rereads_the_certificates_and_keeps_the_old_ones_when_the_new_are_bad(
+    start_server: Callable[..., ServerProcess], certificates: Certificates, tmp_path: Path
+) -> None:
     live, key = tmp_path / "live.pem", tmp_path / "live.key"
     shutil.copy(certificates.server, live)
     shutil.copy(certificates.key(certificates.server), key)
@@ -233,14 +285,21 @@ def test_hup_rereads_the_certificates_and_keeps_the_old_ones_when_the_new_are_ba
         (["--ssl-certificate", "SERVER"], "without --ssl"),
     ],
 )
-def test_certificates_that_cannot_be_used_are_one_line_and_exit_1(run_command, certificates, options, named):
+def test_certificates_that_cannot_be_used_are_one_line_and_exit_1(
+    run_command: Callable[..., subprocess.CompletedProcess[str]],
+    certificates: Certificates,
+    options: list[str],
+    named: str,
+) -> None:
     files = {"SERVER": certificates.server, "STRANGER": certificates.key(certificates.stranger)}
     refused = run_command("-p", "0", *(str(files.get(option, option)) for option in options))
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
     assert named in refused.stderr
 
 
-def test_a_key_with_a_password_is_refused_and_not_asked_for(run_command, certificates, tmp_path):
+def test_a_key_with_a_password_is_refused_and_not_asked_for(
+    run_command: Callable[..., subprocess.CompletedProcess[str]], certificates: Certificates, tmp_path: Path
+) -> None:
     encrypted = tmp_path / "encrypted.key"
     os.system(f"openssl ec -aes128 -passout pass:secret -in {own(certificates)[1]} -out {encrypted} 2>/dev/null")
     refused = run_command("-p", "0", "--ssl", "--ssl-certificate", own(certificates)[0], "--ssl-key", str(encrypted))

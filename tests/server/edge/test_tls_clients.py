@@ -8,12 +8,26 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from gearman_client import Address, Client, CouldNotConnect, Tls, Worker, WorkerObserver, WorkerSettings, connect_admin
+from gearman_client import (
+    Address,
+    Client,
+    CouldNotConnect,
+    Tls,
+    Worker,
+    WorkerObserver,
+    WorkerSettings,
+    connect_admin,
+)
 from gearman_client.worker.concurrent_worker import ConcurrentWorker
+from gearman_client.worker.worker_job import WorkerJob
+
+from ...certificates import Certificates
+from ..server_process import ServerProcess
 
 DEADLINE_S = 20
 MIB = 1 << 20
@@ -21,19 +35,19 @@ BIN = Path(sys.executable).parent
 
 
 @pytest.fixture
-def tls_server(start_server, tls_options):
+def tls_server(start_server: Callable[..., ServerProcess], tls_options: list[str]) -> ServerProcess:
     """A server that speaks nothing but TLS."""
     return start_server("--ssl", *tls_options)
 
 
 @pytest.fixture
-def trust(certificates):
+def trust(certificates: Certificates) -> Tls:
     """The test's CA is trusted."""
     return Tls(ca_file=str(certificates.ca))
 
 
 @pytest.fixture
-def own_certificate(certificates):
+def own_certificate(certificates: Certificates) -> Tls:
     """The test's CA is trusted, and has signed our own certificate."""
     return Tls(str(certificates.ca), str(certificates.client), str(certificates.key(certificates.client)))
 
@@ -41,26 +55,28 @@ def own_certificate(certificates):
 class Heard(WorkerObserver):
     """Keeps what a worker reports of its connections."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.connections = 0
-        self.reasons = []
+        self.reasons: list[str] = []
 
-    def connected(self, address):
+    def connected(self, address: Address) -> None:
         self.connections += 1
 
-    def disconnected(self, address, reason):
+    def disconnected(self, address: Address, reason: str) -> None:
         self.reasons.append(reason)
 
-    def unreachable(self, address, reason):
+    def unreachable(self, address: Address, reason: str) -> None:
         self.reasons.append(reason)
 
 
 @pytest.fixture
-def serve():
+def serve() -> Iterator[Callable[..., Worker]]:
     """Runs a worker's `work` in a thread until the test ends: serve(address, tls, function, callback)."""
     running = []
 
-    def start(address, tls, function, callback, observer=None):
+    def start(
+        address: str, tls: Tls, function: str, callback: Callable[[WorkerJob], bytes], observer: Heard | None = None
+    ) -> Worker:
         worker = Worker(address, tls=tls, observer=observer)
         worker.register(function, callback)
         thread = threading.Thread(target=worker.work, daemon=True)
@@ -76,7 +92,9 @@ def serve():
         worker.close()
 
 
-def test_workloads_and_results_of_many_megabytes_cross_tls_whole(tls_server, trust, serve):
+def test_workloads_and_results_of_many_megabytes_cross_tls_whole(
+    tls_server: ServerProcess, trust: Tls, serve: Callable[..., Worker]
+) -> None:
     address = f"localhost:{tls_server.port}"
     serve(address, trust, "turn", lambda job: job.workload[::-1])
     workload = os.urandom(MIB) * 9 + b"end"
@@ -85,7 +103,9 @@ def test_workloads_and_results_of_many_megabytes_cross_tls_whole(tls_server, tru
         assert [client.submit("turn", b"%d" % n, timeout_s=DEADLINE_S) for n in (12, 34)] == [b"21", b"43"]
 
 
-def test_many_jobs_are_left_in_portions_and_done(tls_server, trust, serve):
+def test_many_jobs_are_left_in_portions_and_done(
+    tls_server: ServerProcess, trust: Tls, serve: Callable[..., Worker]
+) -> None:
     address = f"localhost:{tls_server.port}"
     done = []
     with Client(address, tls=trust) as client:
@@ -98,8 +118,10 @@ def test_many_jobs_are_left_in_portions_and_done(tls_server, trust, serve):
     assert done == [b"%d" % n for n in range(2000)]
 
 
-def test_progress_and_data_arrive_while_the_job_runs(tls_server, trust, serve):
-    def report(job):
+def test_progress_and_data_arrive_while_the_job_runs(
+    tls_server: ServerProcess, trust: Tls, serve: Callable[..., Worker]
+) -> None:
+    def report(job: WorkerJob) -> bytes:
         job.data(b"x" * 3 * MIB)
         job.status(1, 2)
         return b"done"
@@ -113,7 +135,7 @@ def test_progress_and_data_arrive_while_the_job_runs(tls_server, trust, serve):
     assert heard == [3 * MIB, (1, 2)]
 
 
-def test_an_idle_worker_waits_without_looking(tls_server, trust):
+def test_an_idle_worker_waits_without_looking(tls_server: ServerProcess, trust: Tls) -> None:
     """The tickets that TLS 1.3 sends after the handshake are no packets: they cause neither a wait nor a busy loop."""
     heard = Heard()
     with Worker(
@@ -127,7 +149,7 @@ def test_an_idle_worker_waits_without_looking(tls_server, trust):
     assert (heard.connections, heard.reasons) == (1, [])
 
 
-def test_a_worker_with_several_places_gets_its_jobs_over_tls(tls_server, trust):
+def test_a_worker_with_several_places_gets_its_jobs_over_tls(tls_server: ServerProcess, trust: Tls) -> None:
     address = Address("localhost", tls_server.port, trust)
     with ConcurrentWorker(address) as worker, Client(address) as client:
         worker.register("f")
@@ -144,7 +166,7 @@ def test_a_worker_with_several_places_gets_its_jobs_over_tls(tls_server, trust):
         assert not client.status(jobs[-1].handle).known
 
 
-def test_a_client_whose_connection_idled_uses_it_again(tls_server, trust):
+def test_a_client_whose_connection_idled_uses_it_again(tls_server: ServerProcess, trust: Tls) -> None:
     with Client(f"localhost:{tls_server.port}", exceptions=False, tls=trust) as client:
         client.submit_background("f", b"")
         client.submit_background("f", b"")
@@ -153,7 +175,13 @@ def test_a_client_whose_connection_idled_uses_it_again(tls_server, trust):
             assert len(admin.workers()) == 2
 
 
-def test_a_client_certificate_is_shown(start_server, tls_options, certificates, own_certificate, trust):
+def test_a_client_certificate_is_shown(
+    start_server: Callable[..., ServerProcess],
+    tls_options: list[str],
+    certificates: Certificates,
+    own_certificate: Tls,
+    trust: Tls,
+) -> None:
     server = start_server("--ssl", *tls_options, "--ssl-ca-file", str(certificates.ca), "--ssl-verify")
     with Client(f"localhost:{server.port}", tls=own_certificate) as client:
         assert client.echo(b"known") == b"known"
@@ -170,12 +198,14 @@ def test_a_client_certificate_is_shown(start_server, tls_options, certificates, 
         ("localhost", Tls(certificate_file="/dev/null"), "/dev/null can't be used"),
     ],
 )
-def test_what_is_not_trusted_is_refused_with_the_reason(tls_server, trust, host, tls, reason):
+def test_what_is_not_trusted_is_refused_with_the_reason(
+    tls_server: ServerProcess, trust: Tls, host: str, tls: Tls | None, reason: str
+) -> None:
     with Client(f"{host}:{tls_server.port}", tls=tls or trust) as client, pytest.raises(CouldNotConnect, match=reason):
         client.echo()
 
 
-def test_a_plain_port_is_named_as_what_it_is_not(server, trust):
+def test_a_plain_port_is_named_as_what_it_is_not(server: ServerProcess, trust: Tls) -> None:
     with (
         Client(f"localhost:{server.port}", connect_timeout_s=1, tls=trust) as client,
         pytest.raises(CouldNotConnect, match="TLS"),
@@ -183,7 +213,7 @@ def test_a_plain_port_is_named_as_what_it_is_not(server, trust):
         client.echo()
 
 
-def test_a_worker_that_does_not_trust_its_server_tries_ever_more_slowly(tls_server):
+def test_a_worker_that_does_not_trust_its_server_tries_ever_more_slowly(tls_server: ServerProcess) -> None:
     heard = Heard()
     with Worker(f"localhost:{tls_server.port}", tls=Tls(), observer=heard) as worker:
         worker.register("f")
@@ -194,7 +224,13 @@ def test_a_worker_that_does_not_trust_its_server_tries_ever_more_slowly(tls_serv
     assert all("certificate is not trusted" in reason for reason in heard.reasons)
 
 
-def test_a_worker_comes_back_to_a_server_that_was_restarted(start_server, tls_options, trust, serve, free_port):
+def test_a_worker_comes_back_to_a_server_that_was_restarted(
+    start_server: Callable[..., ServerProcess],
+    tls_options: list[str],
+    trust: Tls,
+    serve: Callable[..., Worker],
+    free_port: int,
+) -> None:
     first = start_server("--ssl", *tls_options, "-p", str(free_port))
     address, heard = f"localhost:{free_port}", Heard()
     serve(address, trust, "turn", lambda job: job.workload[::-1], observer=heard)
@@ -206,7 +242,9 @@ def test_a_worker_comes_back_to_a_server_that_was_restarted(start_server, tls_op
     assert heard.connections == 2
 
 
-def test_a_renewed_certificate_is_read_at_the_next_connection(tls_server, certificates, tmp_path):
+def test_a_renewed_certificate_is_read_at_the_next_connection(
+    tls_server: ServerProcess, certificates: Certificates, tmp_path: Path
+) -> None:
     ca = tmp_path / "ca.pem"
     shutil.copy(certificates.stranger, ca)
     with Client(f"localhost:{tls_server.port}", tls=Tls(ca_file=str(ca))) as client:
@@ -217,7 +255,7 @@ def test_a_renewed_certificate_is_read_at_the_next_connection(tls_server, certif
         assert client.echo(b"now") == b"now"
 
 
-def test_many_small_packets_in_one_record_are_all_handed_out(tls_server, trust):
+def test_many_small_packets_in_one_record_are_all_handed_out(tls_server: ServerProcess, trust: Tls) -> None:
     with (
         connect_admin(f"localhost:{tls_server.port}", tls=trust) as admin,
         Client(f"localhost:{tls_server.port}", tls=trust) as client,
@@ -228,13 +266,15 @@ def test_many_small_packets_in_one_record_are_all_handed_out(tls_server, trust):
         assert len(admin.show_jobs()) == 3000
 
 
-def run(name, *arguments):
+def run(name: str, *arguments: str) -> tuple[int, str, str]:
     """A command; its exit code, output and errors."""
     done = subprocess.run([BIN / name, *arguments], capture_output=True, text=True, timeout=DEADLINE_S, input="")
     return done.returncode, done.stdout, done.stderr
 
 
-def test_the_commands_speak_tls(tls_server, certificates, trust, serve):
+def test_the_commands_speak_tls(
+    tls_server: ServerProcess, certificates: Certificates, trust: Tls, serve: Callable[..., Worker]
+) -> None:
     where = ("-h", "localhost", "-p", str(tls_server.port))
     serve(f"localhost:{tls_server.port}", trust, "turn", lambda job: job.workload[::-1])
     ca = ("--ssl-ca-file", str(certificates.ca))

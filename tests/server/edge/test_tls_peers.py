@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from threading import Event
 
 import gear
 import pytest
+from gear import Packet
+
+from ...certificates import Certificates
+from ..server_process import ServerProcess
 
 DEADLINE_S = 20
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gear")
@@ -20,13 +24,15 @@ class Client(gear.Client):
         super().__init__("client")
         self.ended = Event()
 
-    def handleWorkComplete(self, packet):  # noqa: N802 (gear's name)
+    def handleWorkComplete(self, packet: Packet) -> None:  # noqa: N802 (gear's name)
         super().handleWorkComplete(packet)
         self.ended.set()
 
 
 @pytest.fixture
-def connected(start_server, tls_options, certificates) -> Iterator[tuple[Client, gear.Worker]]:
+def connected(
+    start_server: Callable[..., ServerProcess], tls_options: list[str], certificates: Certificates
+) -> Iterator[tuple[Client, gear.Worker]]:
     """Both are connected to a server that verifies them; they verify it."""
     server = start_server("--ssl", *tls_options, "--ssl-ca-file", str(certificates.ca), "--ssl-verify")
     own = (str(certificates.key(certificates.client)), str(certificates.client), str(certificates.ca))
@@ -39,7 +45,7 @@ def connected(start_server, tls_options, certificates) -> Iterator[tuple[Client,
         yield pair
 
 
-def test_a_job_of_two_megabytes_travels_between_peers_of_gear(connected):
+def test_a_job_of_two_megabytes_travels_between_peers_of_gear(connected: tuple[Client, gear.Worker]) -> None:
     client, worker = connected
     worker.registerFunction("reverse")
     workload = bytes(range(256)) * 8192

@@ -5,36 +5,43 @@ from __future__ import annotations
 import http.client
 import signal
 import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from http.client import HTTPMessage
+from typing import Any
 
 import pytest
 
 from gearman_client.packet import PacketType
 
+from ..server_process import ServerProcess
+from ..stream_peer import StreamPeer
+
 DEADLINE_S = 20
-NAMES = {PacketType.WORK_FAIL: "WORK_FAIL", PacketType.WORK_EXCEPTION: "WORK_EXCEPTION"}
+NAMES: dict[int, str] = {PacketType.WORK_FAIL: "WORK_FAIL", PacketType.WORK_EXCEPTION: "WORK_EXCEPTION"}
 
 
 class Http:
     """One HTTP connection to the server's HTTP port."""
 
-    def __init__(self, server):
+    def __init__(self, server: ServerProcess) -> None:
         self.port = int(server.announced["http"][0].rpartition(":")[2])
         self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
 
-    def send(self, method, path, body=None, **headers):
+    def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> None:
         self.connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
 
-    def answer(self):
+    def answer(self) -> tuple[int, HTTPMessage, bytes]:
         """Status, the interesting headers, body."""
         response = self.connection.getresponse()
         body = response.read()
         return response.status, response.headers, body
 
-    def ask(self, method, path, body=None, **headers):
+    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, HTTPMessage, bytes]:
         self.send(method, path, body, **headers)
         return self.answer()
 
-    def raw(self, request):
+    def raw(self, request: bytes) -> bytes:
         """Everything that the server answers to these bytes."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S) as stream:
             stream.sendall(request)
@@ -45,13 +52,13 @@ class Http:
 
 
 @pytest.fixture
-def web(start_server):
+def web(start_server: Callable[..., ServerProcess]) -> ServerProcess:
     """A server with an HTTP port."""
     return start_server("-r", "http", "--http-port", "0", "--max-packet-size", "1000000")
 
 
 @pytest.fixture
-def http_peer(web):
+def http_peer(web: ServerProcess) -> Iterator[Http]:
     """A connection to the HTTP port."""
     peer = Http(web)
     yield peer
@@ -59,7 +66,7 @@ def http_peer(web):
 
 
 @pytest.fixture
-def worker(web):
+def worker(web: ServerProcess) -> StreamPeer:
     """A Gearman worker that can do `reverse`."""
     peer = web.peer()
     peer.send(PacketType.CAN_DO, b"reverse")
@@ -67,7 +74,7 @@ def worker(web):
     return peer
 
 
-def take_job(worker):
+def take_job(worker: StreamPeer) -> tuple[bytes, bytes, bytes]:
     """The worker's next job: handle, unique, workload."""
     worker.send(PacketType.PRE_SLEEP)
     assert worker.receive() == (PacketType.NOOP, b"")
@@ -78,7 +85,7 @@ def take_job(worker):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT"])
-def test_a_posted_workload_is_answered_with_the_result(http_peer, worker, method):
+def test_a_posted_workload_is_answered_with_the_result(http_peer: Http, worker: StreamPeer, method: str) -> None:
     http_peer.send(method, "/reverse", b"ab\0cd")
     handle, unique, workload = take_job(worker)
     assert (unique, workload) == (b"-", b"ab\0cd")
@@ -90,7 +97,7 @@ def test_a_posted_workload_is_answered_with_the_result(http_peer, worker, method
     assert headers["Content-Type"] == "application/octet-stream"
 
 
-def test_get_submits_an_empty_workload_and_the_path_is_decoded(web, http_peer):
+def test_get_submits_an_empty_workload_and_the_path_is_decoded(web: ServerProcess, http_peer: Http) -> None:
     peer = web.peer()
     peer.send(PacketType.CAN_DO, "grüße/alle".encode())
     peer.sync()
@@ -102,7 +109,7 @@ def test_get_submits_an_empty_workload_and_the_path_is_decoded(web, http_peer):
     assert (status, headers["Content-Length"], body) == (200, "0", b"")
 
 
-def test_head_is_answered_like_get_without_the_body(http_peer, worker):
+def test_head_is_answered_like_get_without_the_body(http_peer: Http, worker: StreamPeer) -> None:
     http_peer.send("HEAD", "/reverse")
     handle, _, _ = take_job(worker)
     worker.send(PacketType.WORK_COMPLETE, handle, b"result")
@@ -111,11 +118,11 @@ def test_head_is_answered_like_get_without_the_body(http_peer, worker):
     assert headers["X-Gearman-Command"] == "WORK_COMPLETE"
 
 
-def test_head_of_the_root_tells_that_the_server_is_there(http_peer):
+def test_head_of_the_root_tells_that_the_server_is_there(http_peer: Http) -> None:
     assert http_peer.ask("HEAD", "/")[0] == 200
 
 
-def test_several_requests_use_one_connection(http_peer, worker):
+def test_several_requests_use_one_connection(http_peer: Http, worker: StreamPeer) -> None:
     for number in range(3):
         http_peer.send("POST", "/reverse", b"%d" % number)
         connected = http_peer.connection.sock
@@ -125,7 +132,7 @@ def test_several_requests_use_one_connection(http_peer, worker):
         assert http_peer.connection.sock is connected
 
 
-def test_data_comes_before_the_result_and_progress_is_left_out(http_peer, worker):
+def test_data_comes_before_the_result_and_progress_is_left_out(http_peer: Http, worker: StreamPeer) -> None:
     http_peer.send("POST", "/reverse", b"w")
     handle, _, _ = take_job(worker)
     worker.send(PacketType.WORK_DATA, handle, b"one ")
@@ -141,7 +148,9 @@ def test_data_comes_before_the_result_and_progress_is_left_out(http_peer, worker
     ("packet_type", "arguments", "body"),
     [(PacketType.WORK_FAIL, (), b"the job failed\n"), (PacketType.WORK_EXCEPTION, (b"it broke",), b"it broke")],
 )
-def test_a_failed_job_is_502_and_says_how_it_failed(http_peer, worker, packet_type, arguments, body):
+def test_a_failed_job_is_502_and_says_how_it_failed(
+    http_peer: Http, worker: StreamPeer, packet_type: int, arguments: tuple[bytes], body: bytes
+) -> None:
     http_peer.send("POST", "/reverse", b"w")
     handle, _, _ = take_job(worker)
     worker.send(packet_type, handle, *arguments)
@@ -151,7 +160,7 @@ def test_a_failed_job_is_502_and_says_how_it_failed(http_peer, worker, packet_ty
     assert headers["X-Gearman-Job-Handle"] == handle.decode()
 
 
-def test_a_background_job_is_accepted_at_once_and_survives_the_connection(web, http_peer):
+def test_a_background_job_is_accepted_at_once_and_survives_the_connection(web: ServerProcess, http_peer: Http) -> None:
     status, headers, body = http_peer.ask("POST", "/later", b"w", X_Gearman_Background="true")
     assert (status, headers["X-Gearman-Command"], body) == (200, "JOB_CREATED", b"")
     http_peer.connection.close()
@@ -160,7 +169,7 @@ def test_a_background_job_is_accepted_at_once_and_survives_the_connection(web, h
     assert worker.ask(PacketType.GRAB_JOB)[1].split(b"\0")[0] == headers["X-Gearman-Job-Handle"].encode()
 
 
-def test_priority_and_unique_key_are_headers(web, http_peer):
+def test_priority_and_unique_key_are_headers(web: ServerProcess, http_peer: Http) -> None:
     for name, value in (("low", "l"), ("normal", "n"), ("high", "h")):
         headers = {"X-Gearman-Priority": name, "X-Gearman-Unique": value, "X-Gearman-Background": "TRUE"}
         http_peer.connection.request("POST", "/f", b"w", headers)
@@ -170,22 +179,24 @@ def test_priority_and_unique_key_are_headers(web, http_peer):
     assert [worker.ask(PacketType.GRAB_JOB_UNIQ)[1].split(b"\0")[2] for _ in range(3)] == [b"h", b"n", b"l"]
 
 
-def test_identical_workloads_are_one_job_unless_the_unique_key_is_empty(web, http_peer):
-    def handle(**headers):
+def test_identical_workloads_are_one_job_unless_the_unique_key_is_empty(web: ServerProcess, http_peer: Http) -> None:
+    def handle(**headers: str) -> str:
         return http_peer.ask("POST", "/f", b"w", X_Gearman_Background="true", **headers)[1]["X-Gearman-Job-Handle"]
 
     assert handle() == handle()
     assert handle(X_Gearman_Unique="") != handle(X_Gearman_Unique="")
 
 
-def test_a_caller_that_goes_abandons_its_job(web, http_peer, until):
+def test_a_caller_that_goes_abandons_its_job(
+    web: ServerProcess, http_peer: Http, until: Callable[[Callable[[], bool]], None]
+) -> None:
     http_peer.send("POST", "/f", b"w")
     until(lambda: web.text(b"status") == b"f\t1\t0\t0\n.\n")
     http_peer.connection.close()
     until(lambda: web.text(b"status") == b"f\t0\t0\t0\n.\n")
 
 
-def test_a_chunked_body_is_read(http_peer, worker):
+def test_a_chunked_body_is_read(http_peer: Http, worker: StreamPeer) -> None:
     http_peer.connection.request("POST", "/reverse", iter([b"ab", b"", b"cd"]), encode_chunked=True)
     handle, _, workload = take_job(worker)
     assert workload == b"abcd"
@@ -209,14 +220,16 @@ def test_a_chunked_body_is_read(http_peer, worker):
         ("POST", "/f", {"Transfer_Encoding": "gzip"}, 501),
     ],
 )
-def test_a_request_that_means_nothing_is_refused_with_a_reason(http_peer, method, path, headers, status):
+def test_a_request_that_means_nothing_is_refused_with_a_reason(
+    http_peer: Http, method: str, path: str, headers: dict[str, Any], status: int
+) -> None:
     answered, given, body = http_peer.ask(method, path, **headers)
     assert answered == status
     assert body.endswith(b"\n")
     assert given["Content-Type"].startswith("text/plain")
 
 
-def test_405_names_the_methods_that_are_allowed(http_peer):
+def test_405_names_the_methods_that_are_allowed(http_peer: Http) -> None:
     assert http_peer.ask("DELETE", "/f")[1]["Allow"] == "GET, HEAD, POST, PUT"
 
 
@@ -243,7 +256,9 @@ def test_405_names_the_methods_that_are_allowed(http_peer):
     ],
     ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else str(value),
 )
-def test_what_is_no_proper_request_is_answered_closed_and_leaves_no_traceback(web, http_peer, request_bytes, status):
+def test_what_is_no_proper_request_is_answered_closed_and_leaves_no_traceback(
+    web: ServerProcess, http_peer: Http, request_bytes: bytes, status: int
+) -> None:
     answer = http_peer.raw(request_bytes)
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert web.text(b"status") == b".\n"
@@ -251,7 +266,7 @@ def test_what_is_no_proper_request_is_answered_closed_and_leaves_no_traceback(we
     assert b"Traceback" not in web.process.communicate(timeout=DEADLINE_S)[1]
 
 
-def test_a_full_queue_is_503_and_says_so(web, http_peer):
+def test_a_full_queue_is_503_and_says_so(web: ServerProcess, http_peer: Http) -> None:
     http_peer.ask("POST", "/f", b"1", X_Gearman_Background="true")
     web.text(b"maxqueue f 1")
     status, headers, body = http_peer.ask("POST", "/f", b"2", X_Gearman_Background="true")
@@ -259,13 +274,15 @@ def test_a_full_queue_is_503_and_says_so(web, http_peer):
     assert b"Job queue is full" in body
 
 
-def test_http_1_0_is_answered_and_closed(http_peer, web):
+def test_http_1_0_is_answered_and_closed(http_peer: Http, web: ServerProcess) -> None:
     answer = http_peer.raw(b"POST /f HTTP/1.0\r\nContent-Length: 1\r\nX-Gearman-Background: true\r\n\r\nx")
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"\r\nConnection: close\r\n" in answer
 
 
-def test_a_graceful_end_waits_for_the_answer_of_a_running_job(web, http_peer, worker):
+def test_a_graceful_end_waits_for_the_answer_of_a_running_job(
+    web: ServerProcess, http_peer: Http, worker: StreamPeer
+) -> None:
     http_peer.send("POST", "/reverse", b"w")
     handle, _, _ = take_job(worker)
     web.signal(signal.SIGUSR1)
@@ -274,7 +291,9 @@ def test_a_graceful_end_waits_for_the_answer_of_a_running_job(web, http_peer, wo
     assert web.wait() == 0
 
 
-def test_a_graceful_end_answers_who_waits_for_a_job_that_will_not_start(web, http_peer, until):
+def test_a_graceful_end_answers_who_waits_for_a_job_that_will_not_start(
+    web: ServerProcess, http_peer: Http, until: Callable[[Callable[[], bool]], None]
+) -> None:
     http_peer.send("POST", "/f", b"w")
     until(lambda: web.text(b"status") == b"f\t1\t0\t0\n.\n")
     web.signal(signal.SIGUSR1)
@@ -282,25 +301,29 @@ def test_a_graceful_end_answers_who_waits_for_a_job_that_will_not_start(web, htt
     assert web.wait() == 0
 
 
-def test_http_peers_are_listed_among_the_connections(web, http_peer, until):
+def test_http_peers_are_listed_among_the_connections(
+    web: ServerProcess, http_peer: Http, until: Callable[[Callable[[], bool]], None]
+) -> None:
     http_peer.send("POST", "/f", b"w")
     until(lambda: b" 127.0.0.1 http :" in web.text(b"workers"))
 
 
-def test_an_unknown_protocol_is_refused(run_command):
+def test_an_unknown_protocol_is_refused(run_command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     refused = run_command("-p", "0", "-r", "gopher")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "--protocol" in refused.stderr
 
 
-def test_a_taken_http_port_is_named_with_its_option(run_command, web):
+def test_a_taken_http_port_is_named_with_its_option(
+    run_command: Callable[..., subprocess.CompletedProcess[str]], web: ServerProcess
+) -> None:
     port = Http(web).port
     refused = run_command("-p", "0", "-r", "http", "--http-port", str(port))
     assert refused.returncode == 1
     assert "--http-port" in refused.stderr
 
 
-def test_allow_holds_for_http_too(start_server):
+def test_allow_holds_for_http_too(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("-r", "http", "--http-port", "0", "--allow", "192.0.2.1")
     with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
         Http(server).ask("HEAD", "/")

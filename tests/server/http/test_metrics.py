@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Callable
+from http.client import HTTPMessage
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gearman_client.packet import PacketType
+
+from ..server_process import ServerProcess
 
 DEADLINE_S = 20
 
@@ -16,15 +21,17 @@ DEADLINE_S = 20
 class Page:
     """What the metrics port answers."""
 
-    def __init__(self, server):
+    def __init__(self, server: ServerProcess) -> None:
         self._base = f"http://{server.announced['metrics'][0]}"
 
-    def get(self, path, method="GET"):
+    def get(self, path: str, method: str = "GET") -> tuple[int, HTTPMessage, str]:
         request = urllib.request.Request(self._base + path, method=method)
         with urllib.request.urlopen(request, timeout=DEADLINE_S) as response:
             return response.status, response.headers, response.read().decode()
 
-    def samples(self):
+    def samples(
+        self,
+    ) -> dict[tuple[str, ...], float]:
         """Every sample's value, by name and labels' values."""
         families = text_string_to_metric_families(self.get("/metrics")[2])
         return {
@@ -33,25 +40,25 @@ class Page:
 
 
 @pytest.fixture
-def measured(start_server):
+def measured(start_server: Callable[..., ServerProcess]) -> ServerProcess:
     """A server with a metrics port."""
     return start_server("--metrics-listen", "127.0.0.1:0", "--job-retries", "2")
 
 
 @pytest.fixture
-def page(measured):
+def page(measured: ServerProcess) -> Page:
     """Its metrics."""
     return Page(measured)
 
 
-def counted(samples, function, priority="normal"):
+def counted(samples: dict[tuple[str, ...], float], function: str, priority: str = "normal") -> dict[str, float]:
     """The counters of a function that are not zero."""
     names = ("submitted", "coalesced", "started", "completed", "failed", "timed_out", "retried", "dropped")
     found = {name: samples.get((f"gearman_jobs_{name}_total", function, priority), 0) for name in names}
     return {name: count for name, count in found.items() if count}
 
 
-def test_the_life_of_jobs_is_counted_by_function_and_priority(measured, page):
+def test_the_life_of_jobs_is_counted_by_function_and_priority(measured: ServerProcess, page: Page) -> None:
     client, worker = measured.peer(), measured.peer()
     for kind in (PacketType.SUBMIT_JOB_HIGH, PacketType.SUBMIT_JOB_HIGH, PacketType.SUBMIT_JOB):
         client.ask(kind, b"f", b"u" if kind == PacketType.SUBMIT_JOB_HIGH else b"", b"w")
@@ -78,7 +85,9 @@ def test_the_life_of_jobs_is_counted_by_function_and_priority(measured, page):
     assert samples["gearman_jobs_queued", "f", "high"] == samples["gearman_jobs_running", "f"] == 0
 
 
-def test_a_lost_worker_counts_as_a_retry_and_the_last_one_as_a_drop(measured, page, until):
+def test_a_lost_worker_counts_as_a_retry_and_the_last_one_as_a_drop(
+    measured: ServerProcess, page: Page, until: Callable[[Callable[[], bool]], None]
+) -> None:
     client = measured.peer()
     client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")
     for name in ("retried", "dropped"):
@@ -90,7 +99,9 @@ def test_a_lost_worker_counts_as_a_retry_and_the_last_one_as_a_drop(measured, pa
     assert counted(page.samples(), "f") == {"submitted": 1, "started": 2, "retried": 1, "dropped": 1}
 
 
-def test_an_overrun_is_counted(measured, page, until):
+def test_an_overrun_is_counted(
+    measured: ServerProcess, page: Page, until: Callable[[Callable[[], bool]], None]
+) -> None:
     client, worker = measured.peer(), measured.peer()
     client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")
     worker.send(PacketType.CAN_DO_TIMEOUT, b"f", b"1000")
@@ -98,23 +109,23 @@ def test_an_overrun_is_counted(measured, page, until):
     until(lambda: counted(page.samples(), "f").get("timed_out") == 1)
 
 
-def test_a_dropped_function_takes_its_counts_with_it(measured, page):
+def test_a_dropped_function_takes_its_counts_with_it(measured: ServerProcess, page: Page) -> None:
     measured.peer().ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
     assert counted(page.samples(), "f") == {"submitted": 1}
     measured.text(b"drop function f")
     assert not any("f" in labels for labels in page.samples())
 
 
-def test_a_function_of_any_bytes_makes_a_page_that_can_be_parsed(measured, page):
+def test_a_function_of_any_bytes_makes_a_page_that_can_be_parsed(measured: ServerProcess, page: Page) -> None:
     measured.peer().ask(PacketType.SUBMIT_JOB_BG, b'a"b\\c\xff', b"", b"w")
     assert page.samples()["gearman_jobs_submitted_total", 'a"b\\c\\xff', "normal"] == 1
 
 
-def test_the_process_is_measured_too(page):
+def test_the_process_is_measured_too(page: Page) -> None:
     assert page.samples()["process_resident_memory_bytes",] > 1_000_000
 
 
-def test_healthz_says_that_the_server_answers(page):
+def test_healthz_says_that_the_server_answers(page: Page) -> None:
     assert page.get("/healthz")[::2] == (200, "ok\n")
     assert page.get("/healthz", "HEAD")[::2] == (200, "")
 
@@ -122,21 +133,25 @@ def test_healthz_says_that_the_server_answers(page):
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/f", 404), ("POST", "/f", 404), ("POST", "/metrics", 405)]
 )
-def test_no_job_comes_in_by_the_metrics_port(measured, page, method, path, status):
+def test_no_job_comes_in_by_the_metrics_port(
+    measured: ServerProcess, page: Page, method: str, path: str, status: int
+) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
         page.get(path, method)
     assert refused.value.code == status
     assert measured.text(b"status") == b".\n"
 
 
-def test_metrics_need_a_port(run_command):
+def test_metrics_need_a_port(run_command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     refused = run_command("-p", "0", "--metrics-listen", "127.0.0.1")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "--metrics-listen" in refused.stderr
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
-def test_an_address_that_is_not_this_machines_names_the_option_that_chose_it(run_command, host):
+def test_an_address_that_is_not_this_machines_names_the_option_that_chose_it(
+    run_command: Callable[..., subprocess.CompletedProcess[str]], host: str
+) -> None:
     refused = run_command("-p", "0", "--metrics-listen", f"{host}:0")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert f"can't listen on {host}" in refused.stderr

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from gearman_client.packet import PacketType
 
+from ..server_process import ServerProcess
+from ..stream_peer import StreamPeer
+
 DEADLINE_S = 20
 BYTES = {"Accept": "application/octet-stream"}
 
 
 @pytest.fixture
-def keeping(start_server, tmp_path):
+def keeping(start_server: Callable[..., ServerProcess], tmp_path: Path) -> ServerProcess:
     """A server with a metrics port that keeps the results of `f`."""
     path = tmp_path / "policies.yaml"
     path.write_text("functions:\n  f: {keep_result: 1h}\n")
@@ -23,11 +28,11 @@ def keeping(start_server, tmp_path):
 
 
 @pytest.fixture
-def get(keeping):
+def get(keeping: ServerProcess) -> Callable[..., tuple[int, str | None, bytes]]:
     """Asks for a job: `get(handle)`; status, type and body."""
     connection = http.client.HTTPConnection(keeping.announced["metrics"][0], timeout=DEADLINE_S)
 
-    def get(handle, query="", method="GET", **headers):
+    def get(handle: str | bytes, query: str = "", method: str = "GET", **headers: str) -> tuple[int, str | None, bytes]:
         connection.request(method, f"/jobs/{quote(handle)}{query}", headers=headers)
         response = connection.getresponse()
         answer = response.status, response.getheader("Content-Type"), response.read()
@@ -38,7 +43,7 @@ def get(keeping):
 
 
 @pytest.fixture
-def worker(keeping):
+def worker(keeping: ServerProcess) -> StreamPeer:
     """A raw worker."""
     peer = keeping.peer()
     for function in (b"f", b"plain"):
@@ -46,16 +51,18 @@ def worker(keeping):
     return peer
 
 
-def submit(keeping, function=b"f", kind=PacketType.SUBMIT_JOB_BG):
+def submit(keeping: ServerProcess, function: bytes = b"f", kind: int = PacketType.SUBMIT_JOB_BG) -> bytes:
     return keeping.peer().ask(kind, function, b"", b"w")[1]
 
 
-def end(worker, kind, *arguments):
+def end(worker: StreamPeer, kind: int, *arguments: bytes) -> None:
     worker.send(kind, *arguments)
     worker.sync()
 
 
-def test_a_job_on_its_way_is_202_with_its_progress(keeping, get, worker):
+def test_a_job_on_its_way_is_202_with_its_progress(
+    keeping: ServerProcess, get: Callable[..., tuple[int, str | None, bytes]], worker: StreamPeer
+) -> None:
     handle = submit(keeping)
     status, kind, body = get(handle)
     assert (status, kind) == (202, "application/json")
@@ -67,7 +74,9 @@ def test_a_job_on_its_way_is_202_with_its_progress(keeping, get, worker):
     assert (told["state"], told["progress"]) == ("running", {"numerator": "3", "denominator": "4"})
 
 
-def test_a_result_comes_as_json_or_bare(keeping, get, worker):
+def test_a_result_comes_as_json_or_bare(
+    keeping: ServerProcess, get: Callable[..., tuple[int, str | None, bytes]], worker: StreamPeer
+) -> None:
     handle = submit(keeping)
     worker.ask(PacketType.GRAB_JOB)
     worker.send(PacketType.WORK_DATA, handle, b"part")
@@ -85,7 +94,9 @@ def test_a_result_comes_as_json_or_bare(keeping, get, worker):
     assert get(handle, Accept="application/json, application/octet-stream")[1] == "application/json"
 
 
-def test_bytes_that_are_no_text_are_in_base_64(keeping, get, worker):
+def test_bytes_that_are_no_text_are_in_base_64(
+    keeping: ServerProcess, get: Callable[..., tuple[int, str | None, bytes]], worker: StreamPeer
+) -> None:
     handle = submit(keeping)
     worker.ask(PacketType.GRAB_JOB)
     end(worker, PacketType.WORK_COMPLETE, handle, b"\xff\0")
@@ -101,7 +112,9 @@ WITHOUT_RESULT = {
 
 
 @pytest.mark.parametrize("state", WITHOUT_RESULT)
-def test_where_there_is_no_result_the_state_says_why(keeping, get, worker, state):
+def test_where_there_is_no_result_the_state_says_why(
+    keeping: ServerProcess, get: Callable[..., tuple[int, str | None, bytes]], worker: StreamPeer, state: str
+) -> None:
     kind, content, reason, raw = WITHOUT_RESULT[state]
     handle = submit(keeping)
     worker.ask(PacketType.GRAB_JOB)
@@ -113,14 +126,18 @@ def test_where_there_is_no_result_the_state_says_why(keeping, get, worker, state
     assert (status, body.startswith(raw)) == (410, True)
 
 
-def test_what_is_unknown_or_not_kept_is_404_and_says_which(keeping, get):
+def test_what_is_unknown_or_not_kept_is_404_and_says_which(
+    keeping: ServerProcess, get: Callable[..., tuple[int, str | None, bytes]]
+) -> None:
     for handle in ("H:nowhere:1", "", "a/b", "\xff"):
         status, _, body = get(handle)
         assert (status, b"there was no such job" in body) == (404, True)
     assert b"has no keep_result" in get(submit(keeping, b"plain"))[2]
 
 
-def test_a_result_that_is_gone_is_410(keeping, get, worker):
+def test_a_result_that_is_gone_is_410(
+    keeping: ServerProcess, get: Callable[..., tuple[int, str | None, bytes]], worker: StreamPeer
+) -> None:
     handles = [submit(keeping) for _ in range(6)]  # more than --results-size has room for
     for handle in handles:
         worker.ask(PacketType.GRAB_JOB)
@@ -131,7 +148,9 @@ def test_a_result_that_is_gone_is_410(keeping, get, worker):
     assert get(handles[-1], "?raw")[::2] == (200, b"r")
 
 
-def test_the_port_is_for_reading_alone(keeping, get):
+def test_the_port_is_for_reading_alone(
+    keeping: ServerProcess, get: Callable[..., tuple[int, str | None, bytes]]
+) -> None:
     handle = submit(keeping)
     for method in ("POST", "DELETE"):
         assert get(handle, method=method)[0] == 405

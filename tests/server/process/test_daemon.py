@@ -8,11 +8,15 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from gearman_client.packet import PacketType
+
+from ..server_process import ServerProcess
 
 DEADLINE_S = 25
 
@@ -20,7 +24,12 @@ DEADLINE_S = 25
 # --- the background
 
 
-def test_a_daemon_is_ready_when_its_command_ends(run_command, free_port, tmp_path, until):
+def test_a_daemon_is_ready_when_its_command_ends(
+    run_command: Callable[..., subprocess.CompletedProcess[str]],
+    free_port: int,
+    tmp_path: Path,
+    until: Callable[[Callable[[], bool]], None],
+) -> None:
     pid_file = tmp_path / "pid"
     started = run_command("-d", "-p", str(free_port), "-P", str(pid_file), "-l", str(tmp_path / "log"), "-v")
     daemon = psutil.Process(int(pid_file.read_text()))
@@ -37,7 +46,9 @@ def test_a_daemon_is_ready_when_its_command_ends(run_command, free_port, tmp_pat
     assert "ended: signal" in (tmp_path / "log").read_text()
 
 
-def test_a_daemon_that_cannot_start_says_why_and_its_command_fails(run_command, server):
+def test_a_daemon_that_cannot_start_says_why_and_its_command_fails(
+    run_command: Callable[..., subprocess.CompletedProcess[str]], server: ServerProcess
+) -> None:
     refused = run_command("-d", "-p", str(server.port))
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert f"port {server.port}" in refused.stderr
@@ -46,7 +57,11 @@ def test_a_daemon_that_cannot_start_says_why_and_its_command_fails(run_command, 
 # --- the pid file
 
 
-def test_the_pid_file_of_a_living_server_is_respected(start_server, run_command, tmp_path):
+def test_the_pid_file_of_a_living_server_is_respected(
+    start_server: Callable[..., ServerProcess],
+    run_command: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+) -> None:
     pid_file = tmp_path / "pid"
     living = start_server("-P", str(pid_file))
     refused = run_command("-p", "0", "-P", str(pid_file))
@@ -55,7 +70,7 @@ def test_the_pid_file_of_a_living_server_is_respected(start_server, run_command,
     assert pid_file.read_text() == f"{living.pid}\n"
 
 
-def test_a_stale_pid_file_is_replaced(start_server, tmp_path):
+def test_a_stale_pid_file_is_replaced(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
     pid_file.write_text(f"{os.getpid()}\n and some more lines\n")  # a pid that is in use by now
     successor = start_server("-P", str(pid_file))
@@ -65,7 +80,9 @@ def test_a_stale_pid_file_is_replaced(start_server, tmp_path):
 # --- the configuration file
 
 
-def test_the_configuration_file_holds_options_and_the_command_line_wins(start_server, tmp_path):
+def test_the_configuration_file_holds_options_and_the_command_line_wins(
+    start_server: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
     config = tmp_path / "gearmand.conf"
     config.write_text("# --verbose is explained\n--job-handle-prefix F:x\n-j 1 --listen=::1\nstray words\n-vv\n")
     server = start_server("--config-file", str(config), "-L", "127.0.0.1", "--job-handle-prefix", "C:y")
@@ -78,7 +95,9 @@ def test_the_configuration_file_holds_options_and_the_command_line_wins(start_se
     ("text", "named"),
     [("--nonsense", "--nonsense"), ("-p many", "--port"), ("\udcff", "no text"), (None, "can't be read")],
 )
-def test_a_bad_configuration_file_is_one_line_that_names_it(run_command, tmp_path, text, named):
+def test_a_bad_configuration_file_is_one_line_that_names_it(
+    run_command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, text: str | None, named: str
+) -> None:
     config = tmp_path / "gearmand.conf"
     if text is not None:
         config.write_text(text, errors="surrogateescape")
@@ -88,7 +107,9 @@ def test_a_bad_configuration_file_is_one_line_that_names_it(run_command, tmp_pat
     assert str(config) in refused.stderr
 
 
-def test_an_empty_name_means_no_configuration_file(run_command):
+def test_an_empty_name_means_no_configuration_file(
+    run_command: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     assert run_command("--check-args", "--config-file", "").returncode == 0
 
 
@@ -110,18 +131,22 @@ def test_an_empty_name_means_no_configuration_file(run_command):
         ],
     ],
 )
-def test_options_of_gearmand_are_accepted(run_command, options):
+def test_options_of_gearmand_are_accepted(
+    run_command: Callable[..., subprocess.CompletedProcess[str]], options: str
+) -> None:
     checked = run_command("--check-args", *options)
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_another_queue_type_is_refused_with_the_remedy(run_command):
+def test_another_queue_type_is_refused_with_the_remedy(
+    run_command: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     refused = run_command("--check-args", "-q", "libmemcached")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "--store" in refused.stderr
 
 
-def test_keepalive_figures_reach_accepted_connections(start_server):
+def test_keepalive_figures_reach_accepted_connections(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("--keepalive-idle", "77", "--keepalive-count", "3")
     peer = server.peer()
     peer.sync()
@@ -139,7 +164,11 @@ def test_keepalive_figures_reach_accepted_connections(start_server):
 # --- the user
 
 
-def test_root_becomes_the_user_after_the_ports_are_taken_and_others_are_told(start_server, run_command, tmp_path):
+def test_root_becomes_the_user_after_the_ports_are_taken_and_others_are_told(
+    start_server: Callable[..., ServerProcess],
+    run_command: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+) -> None:
     if os.geteuid() != 0:
         refused = run_command("-p", "0", "-u", "nobody")
         assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
@@ -155,7 +184,7 @@ def test_root_becomes_the_user_after_the_ports_are_taken_and_others_are_told(sta
     server.peer().sync()
 
 
-def test_an_unknown_user_is_one_line_and_exit_1(run_command):
+def test_an_unknown_user_is_one_line_and_exit_1(run_command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     refused = run_command("-p", "0", "-u", "no-such-user")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "-u no-such-user" in refused.stderr
@@ -165,7 +194,7 @@ def test_an_unknown_user_is_one_line_and_exit_1(run_command):
 
 
 @pytest.fixture
-def service_manager(tmp_path):
+def service_manager(tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
     """The socket that a service manager listens on, and its address."""
     path = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
@@ -174,7 +203,7 @@ def service_manager(tmp_path):
         yield told, path
 
 
-def test_the_service_manager_hears_of_ready_reloading_and_stopping(service_manager):
+def test_the_service_manager_hears_of_ready_reloading_and_stopping(service_manager: tuple[socket.socket, str]) -> None:
     told, path = service_manager
     process = subprocess.Popen(
         [sys.executable, "-m", "gearman_server", "-p", "0"], env={**os.environ, "NOTIFY_SOCKET": path}
@@ -192,7 +221,9 @@ def test_the_service_manager_hears_of_ready_reloading_and_stopping(service_manag
         process.wait()
 
 
-def test_the_service_manager_hears_that_the_loop_goes_round_for_as_long_as_it_does(service_manager):
+def test_the_service_manager_hears_that_the_loop_goes_round_for_as_long_as_it_does(
+    service_manager: tuple[socket.socket, str],
+) -> None:
     told, path = service_manager
     process = subprocess.Popen(
         [sys.executable, "-m", "gearman_server", "-p", "0"],
@@ -211,7 +242,9 @@ def test_the_service_manager_hears_that_the_loop_goes_round_for_as_long_as_it_do
         process.wait()
 
 
-def activated(sockets, names, *options):
+def activated(
+    sockets: list[socket.socket], names: str, *options: str
+) -> tuple[subprocess.Popen[bytes], socket.socket, str]:
     """A server started as systemd starts one: descriptors from 3 on, and the environment that tells of them."""
     ours, theirs = socket.socketpair()
     program = """
@@ -237,7 +270,7 @@ os.execv(sys.executable, [sys.executable, "-m", "gearman_server", "--supervised-
     return process, ours, line
 
 
-def test_sockets_of_the_service_manager_are_served():
+def test_sockets_of_the_service_manager_are_served() -> None:
     jobs, metrics = socket.create_server(("127.0.0.1", 0)), socket.create_server(("127.0.0.1", 0))
     process, lifeline, line = activated([jobs, metrics], "gearman.socket:metrics")
     try:
@@ -250,12 +283,13 @@ def test_sockets_of_the_service_manager_are_served():
     finally:
         lifeline.close()
         assert process.wait(DEADLINE_S) == 0
-        process.stderr.close()
+        if process.stderr is not None:
+            process.stderr.close()
         jobs.close()
         metrics.close()
 
 
-def test_a_descriptor_that_is_no_listening_socket_is_refused():
+def test_a_descriptor_that_is_no_listening_socket_is_refused() -> None:
     one, other = socket.socketpair()
     process, lifeline, line = activated([one], "")
     said = process.communicate(timeout=DEADLINE_S)[1]
@@ -268,7 +302,9 @@ def test_a_descriptor_that_is_no_listening_socket_is_refused():
 # --- descriptors
 
 
-def test_at_the_descriptor_limit_new_connections_wait_and_the_log_says_so_once(start_server):
+def test_at_the_descriptor_limit_new_connections_wait_and_the_log_says_so_once(
+    start_server: Callable[..., ServerProcess],
+) -> None:
     server = start_server("-f", "64", "--verbose", "ERROR")
     peers = [server.peer() for _ in range(80)]  # some of them only in the kernel's backlog
     assert "allow more with -f" in server.wait_for_log("no more connections can be accepted")
@@ -286,12 +322,12 @@ def test_at_the_descriptor_limit_new_connections_wait_and_the_log_says_so_once(s
         peer.close()
 
 
-def test_the_soft_descriptor_limit_is_raised_to_the_hard_one(server):
+def test_the_soft_descriptor_limit_is_raised_to_the_hard_one(server: ServerProcess) -> None:
     soft, hard = psutil.Process(server.pid).rlimit(psutil.RLIMIT_NOFILE)
     assert soft == hard
 
 
-def test_an_idle_connection_costs_less_than_10_kb(start_server):
+def test_an_idle_connection_costs_less_than_10_kb(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server()
     process = psutil.Process(server.pid)
     connections = min(2000, psutil.Process().rlimit(psutil.RLIMIT_NOFILE)[0] // 2 - 100)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable, Iterator
 from itertools import count
+from weakref import ReferenceType
 
 import gevent
 import pytest
@@ -16,29 +18,29 @@ PATIENCE_S = 20
 
 
 class Ring:
-    def __init__(self):
+    def __init__(self) -> None:
         self.itself = self
 
 
 class Jobs:
     """Counts how often it was asked for their number."""
 
-    def __init__(self, number):
+    def __init__(self, number: int) -> None:
         self.number = number
         self.looks = 0
 
-    def __call__(self):
+    def __call__(self) -> int:
         self.looks += 1
         return self.number
 
 
 @pytest.fixture
-def collect_for(monkeypatch):
+def collect_for(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Jobs]]:
     """Takes Python's collector over, with looks in quick succession, as if there were so many jobs."""
     collections = []
     monkeypatch.setattr(garbage, "LOOK_EVERY_S", 0.01)
 
-    def start(number):
+    def start(number: int) -> Jobs:
         jobs = Jobs(number)
         collections.append(GarbageCollection(gevent.get_hub().loop, jobs))
         return jobs
@@ -50,25 +52,25 @@ def collect_for(monkeypatch):
     assert gc.get_freeze_count() == 0
 
 
-def leave_garbage():
+def leave_garbage() -> ReferenceType:
     rings = [Ring() for _ in range(WORTH_CONTAINERS)]
     return weakref.ref(rings[0])
 
 
-def wait_until(condition):
+def wait_until(condition: Callable[[], bool]) -> None:
     with gevent.Timeout(PATIENCE_S):
         while not condition():
             gevent.sleep(0.01)
 
 
-def test_garbage_goes_while_there_are_few_jobs(collect_for):
+def test_garbage_goes_while_there_are_few_jobs(collect_for: Callable[..., Jobs]) -> None:
     collect_for(10)
     ring = leave_garbage()
     assert ring() is not None
     wait_until(lambda: ring() is None)
 
 
-def test_with_many_jobs_it_waits_until_they_are_fewer(collect_for):
+def test_with_many_jobs_it_waits_until_they_are_fewer(collect_for: Callable[..., Jobs]) -> None:
     jobs = collect_for(1_000_000)
     ring = leave_garbage()
     wait_until(lambda: jobs.looks >= 3)
@@ -77,14 +79,16 @@ def test_with_many_jobs_it_waits_until_they_are_fewer(collect_for):
     wait_until(lambda: ring() is None)
 
 
-def test_it_does_not_wait_for_ever(collect_for, monkeypatch):
+def test_it_does_not_wait_for_ever(collect_for: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(garbage, "LONGEST_S", 0.05)
     collect_for(1_000_000)
     ring = leave_garbage()
     wait_until(lambda: ring() is None)
 
 
-def test_without_garbage_the_collector_does_not_run(collect_for, monkeypatch):
+def test_without_garbage_the_collector_does_not_run(
+    collect_for: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
     looks, runs = [], []
     monkeypatch.setattr(garbage, "monotonic", lambda: looks.append(None) or 0.0)
     collect_for(0)
@@ -96,7 +100,7 @@ def test_without_garbage_the_collector_does_not_run(collect_for, monkeypatch):
     assert runs == []
 
 
-def test_what_takes_long_is_done_seldom(collect_for, monkeypatch):
+def test_what_takes_long_is_done_seldom(collect_for: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look at the clock is a second after the last: a collection takes one, and may be a hundredth of the time."""
     seconds, runs = count(), []
     monkeypatch.setattr(garbage, "monotonic", lambda: float(next(seconds)))

@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import socket
+from collections.abc import Callable, Iterator
+from logging import LogRecord
+from pathlib import Path
 
 import pytest
 
@@ -14,15 +17,18 @@ from gearman_server.jobs.events import JobQueued, RequestRefused
 from gearman_server.log import MOST_LINES_A_SECOND, EventLog
 from gearman_server.process.log_handlers import PIPE_BYTES, FileHandler, LineHandler, SyslogHandler
 
+from ..server_process import ServerProcess
+from ..stream_peer import StreamPeer
+
 DEADLINE_S = 25
 
 
-def record(text):
+def record(text: str) -> LogRecord:
     return logging.LogRecord("test", logging.INFO, "", 0, text, (), None)
 
 
 @pytest.fixture
-def pipe():
+def pipe() -> Iterator[tuple[int, LineHandler]]:
     """The read end of a pipe and a handler on its write end."""
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
@@ -33,7 +39,7 @@ def pipe():
     os.close(read_end)
 
 
-def read_all(read_end):
+def read_all(read_end: int) -> bytes:
     data = b""
     while True:
         try:
@@ -45,7 +51,9 @@ def read_all(read_end):
         data += piece
 
 
-def test_lines_that_nobody_reads_are_dropped_counted_and_told_of_once_somebody_reads(pipe):
+def test_lines_that_nobody_reads_are_dropped_counted_and_told_of_once_somebody_reads(
+    pipe: tuple[int, LineHandler],
+) -> None:
     read_end, handler = pipe
     line = "x" * 999
     for _ in range(PIPE_BYTES // 1000 + 500):
@@ -59,7 +67,7 @@ def test_lines_that_nobody_reads_are_dropped_counted_and_told_of_once_somebody_r
     assert sum(told) + lines.count(line) == PIPE_BYTES // 1000 + 500
 
 
-def test_a_line_cut_short_does_not_run_into_the_next(pipe):
+def test_a_line_cut_short_does_not_run_into_the_next(pipe: tuple[int, LineHandler]) -> None:
     read_end, handler = pipe
     handler.emit(record("y" * (2 * PIPE_BYTES)))
     torn = read_all(read_end)
@@ -73,7 +81,7 @@ def test_a_line_cut_short_does_not_run_into_the_next(pipe):
     ]
 
 
-def test_a_server_whose_log_nobody_reads_goes_on_serving(start_server):
+def test_a_server_whose_log_nobody_reads_goes_on_serving(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("-vvv")
     peer = server.peer()
     for _ in range(6):  # several times what the pipe holds
@@ -85,7 +93,7 @@ def test_a_server_whose_log_nobody_reads_goes_on_serving(start_server):
     assert "log lines were dropped" in _after_reading(server, peer)
 
 
-def _after_reading(server, peer):
+def _after_reading(server: ServerProcess, peer: StreamPeer) -> str:
     """What the log says once it is read, and one more thing happens."""
     os.set_blocking(server.process.stderr.fileno(), False)
     read_all(server.process.stderr.fileno())
@@ -94,21 +102,23 @@ def _after_reading(server, peer):
     return read_all(server.process.stderr.fileno()).decode()
 
 
-def test_a_fifo_without_a_reader_is_refused_as_a_log(start_server, tmp_path):
+def test_a_fifo_without_a_reader_is_refused_as_a_log(
+    start_server: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
     server = start_server("-v", "-l", str(path))
     assert "can't be opened" in server.wait_for_log("the log goes to stderr")
 
 
-def test_a_full_disk_stops_only_the_log():
+def test_a_full_disk_stops_only_the_log() -> None:
     handler = FileHandler("/dev/full")
     handler.emit(record("lost"))
     handler.emit(record("lost too"))
     handler.close()
 
 
-def test_syslog_gets_priority_program_and_message_and_a_restarted_one_is_found_again(tmp_path):
+def test_syslog_gets_priority_program_and_message_and_a_restarted_one_is_found_again(tmp_path: Path) -> None:
     path = str(tmp_path / "log")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as system:
         system.bind(path)
@@ -125,7 +135,7 @@ def test_syslog_gets_priority_program_and_message_and_a_restarted_one_is_found_a
     handler.close()
 
 
-def test_a_system_log_that_nobody_reads_is_not_waited_for(tmp_path):
+def test_a_system_log_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
     path = str(tmp_path / "log")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as system:
         system.bind(path)
@@ -136,7 +146,7 @@ def test_a_system_log_that_nobody_reads_is_not_waited_for(tmp_path):
         handler.close()
 
 
-def test_a_flood_of_one_kind_of_event_is_cut_and_counted(caplog):
+def test_a_flood_of_one_kind_of_event_is_cut_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     seconds = [7.0]
     write = EventLog(logging.WARNING, lambda: seconds[0])
     other = EventLog(logging.WARNING, lambda: seconds[0])
@@ -155,7 +165,7 @@ def test_a_flood_of_one_kind_of_event_is_cut_and_counted(caplog):
         assert "left out" not in caplog.records[-1].getMessage()
 
 
-def test_who_follows_single_jobs_gets_every_line(caplog):
+def test_who_follows_single_jobs_gets_every_line(caplog: pytest.LogCaptureFixture) -> None:
     write = EventLog(logging.DEBUG, lambda: 7.0)
     with caplog.at_level(logging.DEBUG, logger="gearman_server"):
         for _ in range(MOST_LINES_A_SECOND + 5):

@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -15,18 +17,23 @@ import pytest
 from gearman_client.packet import PacketType
 from gearman_server.command.parameter_types import Port
 
+from ..server_process import ServerProcess
+from ..stream_peer import StreamPeer
+
 DEADLINE_S = 20
 
 
 @pytest.mark.parametrize("flag", ["-V", "--version"])
-def test_version_is_printed(run_command, flag):
+def test_version_is_printed(run_command: Callable[..., subprocess.CompletedProcess[str]], flag: str) -> None:
     shown = run_command(flag)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.startswith("gearman-server 0.")
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_help_lists_the_options_but_not_the_hidden_ones(run_command, flag):
+def test_help_lists_the_options_but_not_the_hidden_ones(
+    run_command: Callable[..., subprocess.CompletedProcess[str]], flag: str
+) -> None:
     shown = run_command(flag)
     assert shown.returncode == 0
     assert "--job-retries" in shown.stdout
@@ -56,7 +63,9 @@ def test_help_lists_the_options_but_not_the_hidden_ones(run_command, flag):
         (["-p", "0", "--supervised-fd", "99"], "--supervised-fd"),
     ],
 )
-def test_a_bad_option_is_one_line_that_names_it_and_exit_1(run_command, options, named):
+def test_a_bad_option_is_one_line_that_names_it_and_exit_1(
+    run_command: Callable[..., subprocess.CompletedProcess[str]], options: list[str], named: str
+) -> None:
     refused = run_command(*options)
     assert refused.returncode == 1
     assert refused.stderr.count("\n") == 1
@@ -65,11 +74,11 @@ def test_a_bad_option_is_one_line_that_names_it_and_exit_1(run_command, options,
     assert refused.stdout == ""
 
 
-def test_a_port_can_be_named_as_a_service():
+def test_a_port_can_be_named_as_a_service() -> None:
     assert Port().convert("http-alt", None, None) == 8080
 
 
-def test_a_port_that_only_root_may_take_is_one_line_with_the_remedy():
+def test_a_port_that_only_root_may_take_is_one_line_with_the_remedy() -> None:
     without_the_right = ["setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service"]
     command = [*(without_the_right if os.geteuid() == 0 else []), sys.executable, "-m", "gearman_server", "-p", "1"]
     refused = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
@@ -79,21 +88,23 @@ def test_a_port_that_only_root_may_take_is_one_line_with_the_remedy():
     )
 
 
-def test_check_args_starts_nothing(run_command):
+def test_check_args_starts_nothing(run_command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     assert run_command("--check-args", "-L", "-p", "4730", "-t", "4", "-R", "-vvv").returncode == 0
     assert run_command("--check-args", "-p", "x").returncode == 1
 
 
-def test_the_port_comes_from_the_environment_unless_it_is_given(run_command):
+def test_the_port_comes_from_the_environment_unless_it_is_given(
+    run_command: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     assert run_command("--check-args", GEARMAND_PORT="nonsense").returncode == 1
     assert run_command("--check-args", "-p", "4731", GEARMAND_PORT="nonsense").returncode == 0
 
 
-def test_the_supervisor_is_told_where_the_server_listens(server):
+def test_the_supervisor_is_told_where_the_server_listens(server: ServerProcess) -> None:
     assert server.announced == {"listening": [f"127.0.0.1:{server.port}"], "pid": server.pid}
 
 
-def test_several_addresses_can_be_listened_on(start_server):
+def test_several_addresses_can_be_listened_on(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("-L", "127.0.0.1", "-L", "::1")
     assert [address.rpartition(":")[0] for address in server.announced["listening"]] == ["127.0.0.1", "[::1]"]
     port = int(server.announced["listening"][1].rpartition(":")[2])
@@ -103,16 +114,20 @@ def test_several_addresses_can_be_listened_on(start_server):
 
 
 @pytest.mark.parametrize("options", [["-L", "-vvv"], ["-vvv", "-L"], []])
-def test_listen_without_an_address_means_this_machine_alone(start_server, options):
+def test_listen_without_an_address_means_this_machine_alone(
+    start_server: Callable[..., ServerProcess], options: list[str]
+) -> None:
     assert start_server(*options).announced["listening"][0].startswith("127.0.0.1:")
 
 
-def test_the_process_title_names_host_and_port(server):
+def test_the_process_title_names_host_and_port(server: ServerProcess) -> None:
     [title] = [part for part in psutil.Process(server.pid).cmdline() if part]
     assert title == f"gearman-server: 127.0.0.1:{server.port}"
 
 
-def test_a_taken_port_is_one_line_that_says_by_whom_and_how_to_choose_another(run_command, server):
+def test_a_taken_port_is_one_line_that_says_by_whom_and_how_to_choose_another(
+    run_command: Callable[..., subprocess.CompletedProcess[str]], server: ServerProcess
+) -> None:
     refused = run_command("-p", str(server.port))
     assert refused.returncode == 1
     assert refused.stderr.count("\n") == 1
@@ -121,7 +136,9 @@ def test_a_taken_port_is_one_line_that_says_by_whom_and_how_to_choose_another(ru
     assert "-p PORT" in refused.stderr
 
 
-def test_a_port_that_is_being_left_is_waited_for(start_server, server):
+def test_a_port_that_is_being_left_is_waited_for(
+    start_server: Callable[..., ServerProcess], server: ServerProcess
+) -> None:
     port = server.port
     command = [sys.executable, "-m", "gearman_server", "-p", str(port), "-v"]
     successor = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -134,7 +151,9 @@ def test_a_port_that_is_being_left_is_waited_for(start_server, server):
         successor.communicate()
 
 
-def test_a_killed_server_leaves_its_port_free_even_under_connections(start_server, server):
+def test_a_killed_server_leaves_its_port_free_even_under_connections(
+    start_server: Callable[..., ServerProcess], server: ServerProcess
+) -> None:
     peer = server.peer()
     peer.sync()
     server.signal(signal.SIGKILL)
@@ -144,7 +163,7 @@ def test_a_killed_server_leaves_its_port_free_even_under_connections(start_serve
     successor.peer().sync()
 
 
-def test_handles_do_not_repeat_after_a_restart(start_server):
+def test_handles_do_not_repeat_after_a_restart(start_server: Callable[..., ServerProcess]) -> None:
     handles = []
     for _ in range(2):
         server = start_server()
@@ -155,7 +174,9 @@ def test_handles_do_not_repeat_after_a_restart(start_server):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_term_and_int_end_the_server_at_once_with_status_0(start_server, tmp_path, number):
+def test_term_and_int_end_the_server_at_once_with_status_0(
+    start_server: Callable[..., ServerProcess], tmp_path: Path, number: signal.Signals
+) -> None:
     pid_file = tmp_path / "pid"
     server = start_server("-P", str(pid_file))
     worker = server.peer()
@@ -169,7 +190,7 @@ def test_term_and_int_end_the_server_at_once_with_status_0(start_server, tmp_pat
     assert not pid_file.exists()
 
 
-def running_job(server):
+def running_job(server: ServerProcess) -> tuple[StreamPeer, StreamPeer, bytes]:
     """A client, the worker that runs its job, and the handle."""
     client, worker = server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"f")
@@ -178,16 +199,18 @@ def running_job(server):
     return client, worker, handle
 
 
-def end_by_usr1(server):
+def end_by_usr1(server: ServerProcess) -> None:
     server.signal(signal.SIGUSR1)
 
 
-def end_by_loss_of_the_supervisor(server):
+def end_by_loss_of_the_supervisor(server: ServerProcess) -> None:
     server.supervisor.close()
 
 
 @pytest.mark.parametrize("end", [end_by_usr1, end_by_loss_of_the_supervisor])
-def test_an_ending_server_finishes_running_jobs_starts_no_other_and_exits_0(server, end):
+def test_an_ending_server_finishes_running_jobs_starts_no_other_and_exits_0(
+    server: ServerProcess, end: Callable[[ServerProcess], None]
+) -> None:
     client, worker, handle = running_job(server)
     bystander = server.peer()
     bystander.ask(PacketType.SUBMIT_JOB, b"f", b"", b"never run")
@@ -202,20 +225,22 @@ def test_an_ending_server_finishes_running_jobs_starts_no_other_and_exits_0(serv
 
 
 @pytest.mark.parametrize("end", [end_by_usr1, end_by_loss_of_the_supervisor])
-def test_an_ending_server_without_running_jobs_exits_at_once(server, end):
+def test_an_ending_server_without_running_jobs_exits_at_once(
+    server: ServerProcess, end: Callable[[ServerProcess], None]
+) -> None:
     server.peer().sync()
     end(server)
     assert server.wait() == 0
 
 
-def test_a_worker_lost_under_an_ending_server_ends_it(server):
+def test_a_worker_lost_under_an_ending_server_ends_it(server: ServerProcess) -> None:
     _client, worker, _handle = running_job(server)
     server.signal(signal.SIGUSR1)
     worker.close()
     assert server.wait() == 0
 
 
-def test_no_descriptor_of_the_server_is_inherited_by_a_program_it_could_start(server):
+def test_no_descriptor_of_the_server_is_inherited_by_a_program_it_could_start(server: ServerProcess) -> None:
     server.peer().sync()
     folder = f"/proc/{server.pid}/fdinfo"
     inheritable = []
@@ -230,7 +255,7 @@ def test_no_descriptor_of_the_server_is_inherited_by_a_program_it_could_start(se
 # --- the log
 
 
-def test_the_log_shows_who_comes_registers_and_leaves(start_server):
+def test_the_log_shows_who_comes_registers_and_leaves(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("-vvv")
     peer = server.peer()
     peer.send(PacketType.SET_CLIENT_ID, b"me")
@@ -241,7 +266,7 @@ def test_the_log_shows_who_comes_registers_and_leaves(start_server):
     assert "(me)" in server.wait_for_log("ended, closed by the peer")
 
 
-def test_the_json_log_has_one_object_per_line(start_server):
+def test_the_json_log_has_one_object_per_line(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("--verbose", "INFO", "--log-format", "json")
     peer = server.peer()
     peer.send(PacketType.CAN_DO, "fü".encode())
@@ -250,7 +275,7 @@ def test_the_json_log_has_one_object_per_line(start_server):
     assert (entry["level"], entry["event"], entry["function"]) == ("INFO", "FunctionRegistered", "fü")
 
 
-def test_a_dropped_job_is_logged_at_notice(start_server):
+def test_a_dropped_job_is_logged_at_notice(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("-v", "--job-retries", "1")
     _client, worker, handle = running_job(server)
     worker.close()
@@ -259,7 +284,9 @@ def test_a_dropped_job_is_logged_at_notice(start_server):
     assert handle.decode() in line
 
 
-def test_hup_reopens_the_log(start_server, tmp_path, until):
+def test_hup_reopens_the_log(
+    start_server: Callable[..., ServerProcess], tmp_path: Path, until: Callable[[Callable[[], bool]], None]
+) -> None:
     log = tmp_path / "log"
     server = start_server("-v", "-l", str(log))
     until(lambda: "listens on" in log.read_text())
@@ -271,6 +298,6 @@ def test_hup_reopens_the_log(start_server, tmp_path, until):
     assert "ended" in log.read_text()
 
 
-def test_a_log_file_that_cannot_be_opened_is_replaced_by_stderr(start_server):
+def test_a_log_file_that_cannot_be_opened_is_replaced_by_stderr(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("-l", "/nonexistent/log")
     assert " ERROR " in server.wait_for_log("/nonexistent/log can't be opened")

@@ -18,7 +18,7 @@ MARK = ScheduleMark("every 1 s", 1.0, None)
 
 
 @pytest.fixture
-def batches():
+def batches() -> tuple[Batch, Batch]:
     """The batch that failed, and the next one."""
     return Batch(), Batch()
 
@@ -27,7 +27,9 @@ def batches():
 class TestKept:
     """Results and letters: `kept` by handle, and handles of those that are `gone`; these go first when written."""
 
-    def test_what_failed_is_written_with_the_next_batch(self, batches, kept, gone, old):
+    def test_what_failed_is_written_with_the_next_batch(
+        self, batches: tuple[Batch, Batch], kept: str, gone: str, old: DeadLetter | KeptResult
+    ) -> None:
         failed, following = batches
         getattr(failed, kept)[HANDLE] = old
         getattr(failed, gone)[b"H:test:2"] = None
@@ -35,7 +37,9 @@ class TestKept:
         assert getattr(following, kept) == {HANDLE: old}
         assert [*getattr(following, gone)] == [b"H:test:2"]
 
-    def test_a_later_one_of_the_same_job_stands(self, batches, kept, gone, old):
+    def test_a_later_one_of_the_same_job_stands(
+        self, batches: tuple[Batch, Batch], kept: str, gone: str, old: DeadLetter | KeptResult
+    ) -> None:
         failed, following = batches
         new = replace(old, function=b"new")
         getattr(failed, kept)[HANDLE] = old
@@ -44,7 +48,9 @@ class TestKept:
         assert getattr(following, kept) == {HANDLE: new}
         assert [*getattr(following, gone)] == []
 
-    def test_what_has_gone_since_does_not_come_back(self, batches, kept, gone, old):
+    def test_what_has_gone_since_does_not_come_back(
+        self, batches: tuple[Batch, Batch], kept: str, gone: str, old: DeadLetter | KeptResult
+    ) -> None:
         failed, following = batches
         getattr(failed, kept)[HANDLE] = old
         getattr(following, gone)[HANDLE] = None
@@ -52,7 +58,9 @@ class TestKept:
         assert getattr(following, kept) == {}
         assert [*getattr(following, gone)] == [HANDLE]  # nobody knows whether it was written
 
-    def test_what_came_anew_since_is_there(self, batches, kept, gone, old):
+    def test_what_came_anew_since_is_there(
+        self, batches: tuple[Batch, Batch], kept: str, gone: str, old: DeadLetter | KeptResult
+    ) -> None:
         failed, following = batches
         getattr(failed, gone)[HANDLE] = None
         getattr(following, kept)[HANDLE] = old
@@ -62,7 +70,7 @@ class TestKept:
 
 
 @pytest.mark.parametrize("later", [None, MARK._replace(handled_until=2.0)])
-def test_of_two_marks_the_later_stands(batches, later):
+def test_of_two_marks_the_later_stands(batches: tuple[Batch, Batch], later: ScheduleMark | None) -> None:
     failed, following = batches
     failed.marks = {"tick": MARK, "tock": MARK}
     following.marks = {"tick": later}
@@ -70,7 +78,7 @@ def test_of_two_marks_the_later_stands(batches, later):
     assert following.marks == {"tick": later, "tock": MARK}
 
 
-def test_a_batch_that_holds_one_thing_of_any_kind_is_to_be_written():
+def test_a_batch_that_holds_one_thing_of_any_kind_is_to_be_written() -> None:
     batch = Batch()
     batch.deletes.append(1)
     assert batch

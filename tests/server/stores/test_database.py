@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,17 @@ from gearman_server.stores.batch import Batch
 from gearman_server.stores.database import Database
 from gearman_server.stores.engine import parse_url, shown
 
+from ..server_process import ServerProcess
+from .conftest import StoreDatabase
+
 
 @pytest.fixture
-def open_database(monkeypatch):
+def open_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Database | None]]:
     """Opens a database as a server does, but waits for no other owner."""
     monkeypatch.setattr(database_module, "OWNER_PATIENCE_S", 0.2)
     opened = []
 
-    def open_one(store):
+    def open_one(store: StoreDatabase) -> Database | None:
         opened.append(Database(parse_url(store.url), timeout_s=5.0))
         opened[-1].open()
         return opened[-1]
@@ -40,7 +44,12 @@ def open_database(monkeypatch):
 
 
 @pytest.mark.in_every_database
-def test_a_store_has_one_owner_who_is_named_to_others(database, start_durable, open_database, caplog):
+def test_a_store_has_one_owner_who_is_named_to_others(
+    database: StoreDatabase,
+    start_durable: Callable[..., ServerProcess],
+    open_database: Callable[..., Database | None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     caplog.set_level("INFO", logger="gearman_server")
     server = start_durable(database)
     with pytest.raises(StartError, match=f"belongs to another gearman-server: process {server.pid} on "):
@@ -54,7 +63,9 @@ def test_a_store_has_one_owner_who_is_named_to_others(database, start_durable, o
 
 
 @pytest.mark.in_every_database
-def test_a_large_job_that_the_database_refuses_is_refused_alone(database, start_durable):
+def test_a_large_job_that_the_database_refuses_is_refused_alone(
+    database: StoreDatabase, start_durable: Callable[..., ServerProcess]
+) -> None:
     server = start_durable(database)
     client = server.peer()
     packets = [(b"f", b"", b"small"), (b"f", b"", b"x" * 17_000_000), (b"f", b"", b"last")]
@@ -65,7 +76,9 @@ def test_a_large_job_that_the_database_refuses_is_refused_alone(database, start_
     assert kinds == [PacketType.JOB_CREATED, refused, PacketType.JOB_CREATED]
 
 
-def test_many_jobs_with_long_names_are_stored_in_statements_that_mysql_takes(database_of, start_durable):
+def test_many_jobs_with_long_names_are_stored_in_statements_that_mysql_takes(
+    database_of: Callable[[str], StoreDatabase], start_durable: Callable[..., ServerProcess]
+) -> None:
     server = start_durable(database_of("mysql"))
     client = server.peer()
     long = [encode_request(PacketType.SUBMIT_JOB_BG, b"%04d" % n + b"f" * 8188, b"", b"w" * 8190) for n in range(1600)]
@@ -75,7 +88,9 @@ def test_many_jobs_with_long_names_are_stored_in_statements_that_mysql_takes(dat
     sending.join()
 
 
-def test_a_postgresql_that_has_become_read_only_is_trouble_and_not_the_fault_of_the_jobs(database_of, start_durable):
+def test_a_postgresql_that_has_become_read_only_is_trouble_and_not_the_fault_of_the_jobs(
+    database_of: Callable[[str], StoreDatabase], start_durable: Callable[..., ServerProcess]
+) -> None:
     database = database_of("postgresql")
     server = start_durable(database)
     client = server.peer()
@@ -92,7 +107,9 @@ def test_a_postgresql_that_has_become_read_only_is_trouble_and_not_the_fault_of_
     assert client.ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")[0] == PacketType.JOB_CREATED
 
 
-def test_a_server_that_lost_its_store_to_another_one_ends(database, start_durable, open_database):
+def test_a_server_that_lost_its_store_to_another_one_ends(
+    database: StoreDatabase, start_durable: Callable[..., ServerProcess], open_database: Callable[..., Database | None]
+) -> None:
     server = open_database(database)
     server.break_off()
     server._drop_connection()
@@ -101,14 +118,18 @@ def test_a_server_that_lost_its_store_to_another_one_ends(database, start_durabl
         server.write(Batch(), is_repeated=False)
 
 
-def test_a_store_of_a_newer_version_is_left_alone(database, open_database):
+def test_a_store_of_a_newer_version_is_left_alone(
+    database: StoreDatabase, open_database: Callable[..., Database | None]
+) -> None:
     open_database(database).close()
     database.execute("UPDATE gearman_store SET content = '999' WHERE name = 'version'")
     with pytest.raises(StartError, match=r"version 999.*use a newer one"):
         open_database(database)
 
 
-def test_a_file_that_can_not_be_used_is_one_line(run_command, tmp_path):
+def test_a_file_that_can_not_be_used_is_one_line(
+    run_command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     done = run_command("--store", f"sqlite:///{tmp_path}/none/jobs.db", "-p", "0")
     assert done.returncode == 1
     line = rf"gearman-server: the store sqlite:///\S+ can't be used: .*: there is no folder {tmp_path}/none\n"
@@ -116,7 +137,7 @@ def test_a_file_that_can_not_be_used_is_one_line(run_command, tmp_path):
 
 
 @pytest.fixture
-def read_only_folder(tmp_path):
+def read_only_folder(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
     """A folder that can be written, and the same one where it can't."""
     writable, read_only = tmp_path / "writable", tmp_path / "read-only"
     writable.mkdir()
@@ -128,7 +149,13 @@ def read_only_folder(tmp_path):
 
 
 @pytest.mark.parametrize("is_there", [False, True])
-def test_a_read_only_disk_is_named_at_the_start(read_only_folder, database_in, start_durable, run_command, is_there):
+def test_a_read_only_disk_is_named_at_the_start(
+    read_only_folder: tuple[Path, Path],
+    database_in: Callable[[Path], StoreDatabase],
+    start_durable: Callable[..., ServerProcess],
+    run_command: Callable[..., subprocess.CompletedProcess[str]],
+    is_there: bool,
+) -> None:
     writable, read_only = read_only_folder
     if is_there:
         start_durable(database_in(writable)).stop()
@@ -142,7 +169,9 @@ def test_a_read_only_disk_is_named_at_the_start(read_only_folder, database_in, s
 
 
 @pytest.mark.parametrize("what", ["jobs.db", "jobs.db-wal", "jobs.db-shm", "jobs.db-owner", ""])
-def test_what_this_user_may_not_write_is_named_at_the_start(tmp_path, database_in, start_durable, what):
+def test_what_this_user_may_not_write_is_named_at_the_start(
+    tmp_path: Path, database_in: Callable[[Path], StoreDatabase], start_durable: Callable[..., ServerProcess], what: str
+) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     if what:
@@ -174,13 +203,15 @@ def test_what_this_user_may_not_write_is_named_at_the_start(tmp_path, database_i
         ("secret", "that is no URL"),
     ],
 )
-def test_other_urls_are_refused_and_shown_without_a_password(url, message, run_command):
+def test_other_urls_are_refused_and_shown_without_a_password(
+    url: str, message: str, run_command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     with pytest.raises(UsageError, match=message) as refused:
         parse_url(url)
     assert "secret" not in str(refused.value)
 
 
-def test_no_password_is_shown(run_command, tmp_path):
+def test_no_password_is_shown(run_command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
     url = "postgresql+psycopg://user:s3cret@127.0.0.1:1/db?password=s3cret&connect_timeout=1"
     assert shown(parse_url(url)) == "postgresql+psycopg://user:***@127.0.0.1:1/db"
     file = tmp_path / "url"
@@ -193,7 +224,9 @@ def test_no_password_is_shown(run_command, tmp_path):
         assert "s3cret" not in done.stderr
 
 
-def test_a_failed_write_says_why_and_leaves_nothing(database, open_database):
+def test_a_failed_write_says_why_and_leaves_nothing(
+    database: StoreDatabase, open_database: Callable[..., Database | None]
+) -> None:
     opened = open_database(database)
     database.execute("DROP TABLE gearman_jobs")
     batch = Batch()
@@ -203,8 +236,8 @@ def test_a_failed_write_says_why_and_leaves_nothing(database, open_database):
 
 
 def test_of_very_many_rows_that_go_none_has_to_go_twice_when_the_batch_is_broken_off(
-    database, open_database, monkeypatch
-):
+    database: StoreDatabase, open_database: Callable[..., Database | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(database_module, "DELETES_AT_ONCE", 10)
     opened = open_database(database)
     database.execute(
@@ -228,7 +261,9 @@ def test_of_very_many_rows_that_go_none_has_to_go_twice_when_the_batch_is_broken
     assert list(batch.results.values()) == opened.results()
 
 
-def test_a_file_of_the_first_version_is_brought_up_to_date(database, start_durable):
+def test_a_file_of_the_first_version_is_brought_up_to_date(
+    database: StoreDatabase, start_durable: Callable[..., ServerProcess]
+) -> None:
     written = (Path(__file__).parent / "version_1.sql").read_text()
     with contextlib.closing(sqlite3.connect(make_url(database.url).database)) as connection:
         connection.executescript(written)
@@ -262,7 +297,13 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(database, start_durab
     ],
 )
 @pytest.mark.parametrize("command", [("--store",), ("import", "--store", "sqlite:///{folder}/ours.db", "--from")])
-def test_what_the_driver_does_not_take_is_named_without_its_value(url, words, command, run_command, tmp_path):
+def test_what_the_driver_does_not_take_is_named_without_its_value(
+    url: str,
+    words: str,
+    command: tuple[str, ...],
+    run_command: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path: Path,
+) -> None:
     (tmp_path / "jobs.db").touch()
     refused = run_command(*(word.format(folder=tmp_path) for word in (*command, url)), "--job-handle-prefix", "H:test")
     assert refused.returncode == 1

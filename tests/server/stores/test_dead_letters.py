@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from gearman_client.extensions import JOB_FAILURE_OPTION, WORK_FAILURE
 from gearman_client.packet import PacketType
 
+from ..server_process import ServerProcess
+from .conftest import StoreDatabase
+
 
 @pytest.mark.in_every_database
-def test_letters_survive_until_they_are_dropped_or_tried_again(database, start_durable, until):
+def test_letters_survive_until_they_are_dropped_or_tried_again(
+    database: StoreDatabase, start_durable: Callable[..., ServerProcess], until: Callable[[Callable[[], bool]], None]
+) -> None:
     server = start_durable(database)
     client, worker = server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"f")
@@ -41,8 +48,10 @@ def test_letters_survive_until_they_are_dropped_or_tried_again(database, start_d
 
 
 def test_a_letter_that_mysql_takes_in_no_packet_loses_its_traceback_and_the_store_stays_well(
-    database_of, start_durable, until
-):
+    database_of: Callable[[str], StoreDatabase],
+    start_durable: Callable[..., ServerProcess],
+    until: Callable[[Callable[[], bool]], None],
+) -> None:
     database = database_of("mysql")
     [(packet_bytes,)] = database.rows("@@max_allowed_packet", "DUAL")
     server = start_durable(database)
@@ -61,7 +70,9 @@ def test_a_letter_that_mysql_takes_in_no_packet_loses_its_traceback_and_the_stor
     assert client.ask(PacketType.SUBMIT_JOB_BG, b"g", b"", b"w")[0] == PacketType.JOB_CREATED
 
 
-def test_a_letter_and_the_delete_of_its_row_are_one_transaction(database, start_durable, until):
+def test_a_letter_and_the_delete_of_its_row_are_one_transaction(
+    database: StoreDatabase, start_durable: Callable[..., ServerProcess], until: Callable[[Callable[[], bool]], None]
+) -> None:
     server = start_durable(database)
     client, worker = server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"f")

@@ -8,6 +8,8 @@ import socket
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
@@ -15,6 +17,9 @@ from sqlalchemy import make_url
 from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request
 from gearman_server.command.command_line import settings_of
 from gearman_server.command.options import PARAMETERS
+
+from ..server_process import ServerProcess
+from .conftest import StoreDatabase
 
 LATER = b"2000000000"
 #: Kind, and the arguments of the submission; unique keys that gearmand can tell apart in its tables.
@@ -28,13 +33,23 @@ SUBMITTED = (
 
 
 @pytest.fixture
-def gearmand(free_port):
+def gearmand(free_port: int) -> Callable[..., None]:
     """Runs a gearmand with options, submits background jobs to it, and kills it."""
     program = shutil.which("gearmand", path="/usr/sbin:/usr/local/sbin:/usr/bin")
     if program is None:
         pytest.skip("gearmand is not installed (Debian: gearman-job-server)")
 
-    def run(options, jobs=SUBMITTED):
+    def run(
+        options: list[str],
+        jobs: list[tuple[int, bytes, bytes, bytes]]
+        | tuple[
+            tuple[int, bytes, bytes, bytes],
+            tuple[int, bytes, bytes, bytes],
+            tuple[int, bytes, bytes, bytes],
+            tuple[int, bytes, bytes, bytes],
+            tuple[int, bytes, bytes, bytes, bytes],
+        ] = SUBMITTED,
+    ) -> None:
         command = [program, "-L", "127.0.0.1", "-p", str(free_port), "-l", "none", *options]
         with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
             try:
@@ -45,26 +60,27 @@ def gearmand(free_port):
     return run
 
 
-def submit(connection, jobs):
+def submit(connection: socket.socket, jobs: Iterable[tuple[int, *tuple[bytes, ...]]]) -> None:
     """Submit jobs; each is acknowledged."""
     parser = PacketParser(RESPONSE_MAGIC)
     with contextlib.closing(connection):
         for job in jobs:
             connection.sendall(encode_request(*job))
-            answers = []
+            answers: list[tuple[int, bytes]] = []
             while not answers:
                 answers = parser.feed(connection.recv(65536))
             assert [packet_type for packet_type, _ in answers] == [PacketType.JOB_CREATED], answers
 
 
-def _connect(port, process):
+def _connect(port: int, process: subprocess.Popen[bytes]) -> socket.socket:
     while process.poll() is None:
         with contextlib.suppress(ConnectionRefusedError):
             return socket.create_connection(("127.0.0.1", port), timeout=20)
+    assert process.stderr is not None
     raise AssertionError(process.stderr.read())
 
 
-def queue_options(database):
+def queue_options(database: StoreDatabase) -> list[str]:
     """gearmand's own words for the database."""
     url = make_url(database.url)
     if database.kind == "sqlite":
@@ -88,7 +104,12 @@ def queue_options(database):
 
 
 @pytest.mark.in_every_database
-def test_the_jobs_of_a_real_gearmand_are_taken_over(database, gearmand, run_command, start_server):
+def test_the_jobs_of_a_real_gearmand_are_taken_over(
+    database: StoreDatabase,
+    gearmand: Callable[..., None],
+    run_command: Callable[..., subprocess.CompletedProcess[str]],
+    start_server: Callable[..., ServerProcess],
+) -> None:
     options = queue_options(database)
     gearmand(options)
     table = [f"--table={option.partition('=')[2]}" for option in options if option.startswith("--libpq-table=")]
@@ -112,7 +133,9 @@ def test_the_jobs_of_a_real_gearmand_are_taken_over(database, gearmand, run_comm
     assert b"later" in server.text(b"show unique jobs")
 
 
-def test_an_empty_workload_that_stops_gearmand_is_no_obstacle(database, gearmand, run_command):
+def test_an_empty_workload_that_stops_gearmand_is_no_obstacle(
+    database: StoreDatabase, gearmand: Callable[..., None], run_command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     gearmand(queue_options(database), [(PacketType.SUBMIT_JOB_BG, b"f", b"u", b"")])
     done = run_command("import", "--from", database.url, "--store", database.url, "--keep")
     assert done.stdout.startswith("1 jobs are taken over")
@@ -121,7 +144,9 @@ def test_an_empty_workload_that_stops_gearmand_is_no_obstacle(database, gearmand
         assert connection.execute("SELECT COUNT(*) FROM gearman_queue").fetchone() == (1,)
 
 
-def test_a_row_that_can_be_no_job_is_left_and_named(database, gearmand, run_command):
+def test_a_row_that_can_be_no_job_is_left_and_named(
+    database: StoreDatabase, gearmand: Callable[..., None], run_command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     gearmand(queue_options(database), [(PacketType.SUBMIT_JOB_BG, b"a\tb", b"u", b"w"), *SUBMITTED[:1]])
     done = run_command("import", "--from", database.url, "--store", database.url)
     assert done.returncode == 0
@@ -153,7 +178,9 @@ def test_a_row_that_can_be_no_job_is_left_and_named(database, gearmand, run_comm
         (["--store", "sqlite:///{folder}/jobs.db"], "--from"),
     ],
 )
-def test_what_can_not_be_imported_is_one_line(words, message, run_command, tmp_path):
+def test_what_can_not_be_imported_is_one_line(
+    words: list[str], message: str, run_command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as connection:
         connection.execute("CREATE TABLE notes (text)")
     done = run_command("import", *(word.format(folder=tmp_path) for word in words))
@@ -164,7 +191,7 @@ def test_what_can_not_be_imported_is_one_line(words, message, run_command, tmp_p
 
 
 @pytest.mark.parametrize(("driver", "extra"), [("psycopg", "postgresql"), ("pymysql", "mysql")])
-def test_an_import_without_the_driver_says_what_to_install(driver, extra, tmp_path):
+def test_an_import_without_the_driver_says_what_to_install(driver: str, extra: str, tmp_path: Path) -> None:
     source = f"{extra}+{driver}://u@127.0.0.1:1/d"
     arguments = ["import", "--from", source, "--store", f"sqlite:///{tmp_path}/jobs.db"]
     without = f"import sys; sys.modules[{driver!r}] = None; from gearman_server.command.command_line import main"
@@ -191,7 +218,7 @@ def test_an_import_without_the_driver_says_what_to_install(driver, extra, tmp_pa
         ("-q Postgres --libpq-conninfo=host=a,b+port=1,2+dbname=d", "postgresql+psycopg:///d?host=a%3A1&host=b%3A2"),
     ],
 )
-def test_gearmands_options_choose_a_store(words, url):
+def test_gearmands_options_choose_a_store(words: str, url: str | None) -> None:
     import click
 
     arguments = [word.replace("+", " ") for word in words.split()]
@@ -212,7 +239,9 @@ def test_gearmands_options_choose_a_store(words, url):
         (["-q", "libsqlite3", "--libsqlite3-db", "f", "--store", "sqlite:///g"], "-q and --store"),
     ],
 )
-def test_queues_that_can_not_be_are_refused(words, message, run_command):
+def test_queues_that_can_not_be_are_refused(
+    words: list[str], message: str, run_command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     done = run_command(*words, "--check-args")
     assert done.returncode == 1
     assert message in done.stderr
@@ -231,7 +260,9 @@ def test_queues_that_can_not_be_are_refused(words, message, run_command):
         (["-q", "libsqlite3", "--libsqlite3-db", "f"], None),
     ],
 )
-def test_a_queue_that_no_option_chooses_is_named(words, said, run_command):
+def test_a_queue_that_no_option_chooses_is_named(
+    words: list[str], said: str | None, run_command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
     done = run_command(*words, "--check-args")
     assert done.returncode == 0
     assert done.stderr == (f"gearman-server: {said}\n" if said else "")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import gevent
 import gevent.event
 import pytest
@@ -11,8 +14,9 @@ from gearman_server.stores import sql_store
 from gearman_server.stores.batch import Batch
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.stores.sql_store import WELL_AFTER_S, SqlStore
-from gearman_server.stores.writer import Writer
+from gearman_server.stores.writer import WriteOutcome, Writer
 
+from ..broker_harness import BrokerHarness, Peer, Received
 from .by_hand import HandLoop, HandWriter
 
 TIMEOUT_S = 3.0
@@ -22,7 +26,7 @@ NOT_STORED = [(PacketType.ERROR, b"QUEUE_ERROR\0The job could not be stored")]
 class Handing:
     """A broker over a real SQLite file; the loop's passes and the writer go on at the word of the test."""
 
-    def __init__(self, store, harness) -> None:
+    def __init__(self, store: SqlStore, harness: BrokerHarness) -> None:
         self.loop, self.harness = HandLoop(), harness
         self.store = store
         store.start(harness.broker, self.loop)
@@ -30,7 +34,7 @@ class Handing:
         self.writer = store._writer
         self.client = harness.peer()
 
-    def submit(self, jobs=1, unique=b""):
+    def submit(self, jobs: int = 1, unique: bytes = b"") -> list[Peer]:
         """Clients of their own, who are handed their answers later; then the pass ends."""
         clients = [self.harness.peer() for _ in range(jobs)]
         for client in clients:
@@ -39,13 +43,15 @@ class Handing:
         return clients
 
     @property
-    def sizes(self):
+    def sizes(self) -> list[int]:
         """How many inserts there are in each batch that the writer has."""
         return [len(order.batch.inserts) for order in self.writer.orders]
 
 
 @pytest.fixture
-def handing(make_broker, tmp_path, monkeypatch):
+def handing(
+    make_broker: Callable[..., BrokerHarness], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Handing]:
     store = SqlStore(StoreSettings(f"sqlite:///{tmp_path}/jobs.db", TIMEOUT_S))
     store.open()
     harness = make_broker(store=store)
@@ -55,11 +61,11 @@ def handing(make_broker, tmp_path, monkeypatch):
     store.close()
 
 
-def answers(clients):
+def answers(clients: list[Peer]) -> list[list[Received]]:
     return [client.take() for client in clients]
 
 
-def test_what_comes_while_a_batch_is_written_waits_behind_it_once_it_is_as_large(handing):
+def test_what_comes_while_a_batch_is_written_waits_behind_it_once_it_is_as_large(handing: Handing) -> None:
     first = handing.submit(2)
     assert handing.sizes == [2]
     second = handing.submit(1)
@@ -75,7 +81,7 @@ def test_what_comes_while_a_batch_is_written_waits_behind_it_once_it_is_as_large
     assert handing.sizes == [2, 5]
 
 
-def test_a_batch_that_failed_takes_nothing_with_it_that_waited_behind(handing):
+def test_a_batch_that_failed_takes_nothing_with_it_that_waited_behind(handing: Handing) -> None:
     [first], [second] = handing.submit(), handing.submit()
     assert handing.sizes == [1, 1]
     handing.writer.end("fails")
@@ -84,7 +90,7 @@ def test_a_batch_that_failed_takes_nothing_with_it_that_waited_behind(handing):
     assert [kind for kind, _ in second.take()] == [PacketType.JOB_CREATED]
 
 
-def test_what_depends_on_the_batch_before_waits_for_its_outcome(handing):
+def test_what_depends_on_the_batch_before_waits_for_its_outcome(handing: Handing) -> None:
     handing.submit()
     worker = handing.harness.worker(b"f")
     worker.send(PacketType.WORK_COMPLETE, worker.grab(), b"r")
@@ -92,7 +98,7 @@ def test_what_depends_on_the_batch_before_waits_for_its_outcome(handing):
     assert handing.sizes == [1]  # with the delete of a row that is just being inserted
 
 
-def test_nothing_is_handed_over_behind_a_batch_while_the_store_is_in_trouble(handing):
+def test_nothing_is_handed_over_behind_a_batch_while_the_store_is_in_trouble(handing: Handing) -> None:
     handing.submit()
     handing.writer.end("fails")
     handing.submit()
@@ -100,7 +106,9 @@ def test_nothing_is_handed_over_behind_a_batch_while_the_store_is_in_trouble(han
     assert handing.sizes == [1]
 
 
-def test_what_has_to_be_undone_has_a_bound_however_long_the_trouble_lasts(handing, monkeypatch):
+def test_what_has_to_be_undone_has_a_bound_however_long_the_trouble_lasts(
+    handing: Handing, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sql_store, "MAX_UNDONE", 3)
     for _ in range(4):
         [client] = handing.submit()
@@ -120,7 +128,9 @@ def test_what_has_to_be_undone_has_a_bound_however_long_the_trouble_lasts(handin
 
 
 @pytest.mark.parametrize(("forget", "gone"), [("forget_results", "outdated"), ("forget_dead", "forgotten")])
-def test_what_is_kept_no_longer_has_a_bound_while_the_store_is_in_trouble(handing, monkeypatch, forget, gone):
+def test_what_is_kept_no_longer_has_a_bound_while_the_store_is_in_trouble(
+    handing: Handing, monkeypatch: pytest.MonkeyPatch, forget: str, gone: str
+) -> None:
     monkeypatch.setattr(sql_store, "MAX_GONE", 3)
     handles, more = ([b"H:test:%d" % number for number in numbers] for numbers in (range(20), range(20, 30)))
     getattr(handing.store, forget)(handles)
@@ -134,7 +144,7 @@ def test_what_is_kept_no_longer_has_a_bound_while_the_store_is_in_trouble(handin
     assert left[-3:] == more[-3:]
 
 
-def test_taking_a_batch_back_costs_what_is_in_it():
+def test_taking_a_batch_back_costs_what_is_in_it() -> None:
     looks = []
 
     class Handle(bytes):
@@ -142,7 +152,7 @@ def test_taking_a_batch_back_costs_what_is_in_it():
 
         __hash__ = bytes.__hash__
 
-        def __eq__(self, other):
+        def __eq__(self, other: bytes) -> bool:
             looks.append(other)
             return super().__eq__(other)
 
@@ -157,7 +167,7 @@ def test_taking_a_batch_back_costs_what_is_in_it():
     assert len(looks) < 4 * len(gone)
 
 
-def test_both_are_given_up_when_the_older_takes_too_long(handing):
+def test_both_are_given_up_when_the_older_takes_too_long(handing: Handing) -> None:
     clients = handing.submit() + handing.submit() + handing.submit()
     assert handing.sizes == [1, 1]
     handing.harness.advance(TIMEOUT_S)
@@ -172,7 +182,7 @@ def test_both_are_given_up_when_the_older_takes_too_long(handing):
     assert len(undone.batch.deletes) == 2
 
 
-def test_an_insert_behind_something_for_which_nobody_waits_is_not_kept_waiting_longer_either(handing):
+def test_an_insert_behind_something_for_which_nobody_waits_is_not_kept_waiting_longer_either(handing: Handing) -> None:
     handing.submit()
     handing.writer.end("succeeds")
     worker = handing.harness.worker(b"f")
@@ -186,7 +196,7 @@ def test_an_insert_behind_something_for_which_nobody_waits_is_not_kept_waiting_l
     assert answers(clients) == [NOT_STORED] * 2
 
 
-def test_a_job_that_is_inserted_anew_waits_for_the_delete_of_its_first_row(handing):
+def test_a_job_that_is_inserted_anew_waits_for_the_delete_of_its_first_row(handing: Handing) -> None:
     handing.submit(unique=b"u")
     handing.submit()
     handing.harness.worker(b"f").grab()
@@ -211,7 +221,7 @@ def test_a_job_that_is_inserted_anew_waits_for_the_delete_of_its_first_row(handi
     assert handle in stored
 
 
-def test_a_batch_whose_only_job_ended_at_once_is_as_young_as_its_next_job(handing):
+def test_a_batch_whose_only_job_ended_at_once_is_as_young_as_its_next_job(handing: Handing) -> None:
     handing.submit()
     worker = handing.harness.worker(b"f")
     worker.grab()
@@ -224,10 +234,10 @@ def test_a_batch_whose_only_job_ended_at_once_is_as_young_as_its_next_job(handin
     assert order.deadline == handing.harness.now + TIMEOUT_S
 
 
-def test_a_batch_that_was_given_up_before_it_began_is_not_written(handing):
+def test_a_batch_that_was_given_up_before_it_began_is_not_written(handing: Handing) -> None:
     database, outcomes, is_known = handing.store._database, [], gevent.event.Event()
 
-    def report(outcome):
+    def report(outcome: WriteOutcome) -> None:
         outcomes.append(outcome)
         is_known.set()
 

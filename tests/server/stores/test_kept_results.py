@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from gearman_client.extensions import GET_RESULT, RESULT
 from gearman_client.packet import PacketType
+
+from ..server_process import ServerProcess
+from ..stream_peer import StreamPeer
+from .conftest import StoreDatabase
 
 FUNCTIONS = "functions:\n  f: {keep_result: 1h}\n"
 ALL_BYTES = bytes(range(256))
 
 
 @pytest.fixture
-def start_keeping(start_durable, tmp_path):
+def start_keeping(start_durable: Callable[..., ServerProcess], tmp_path: Path) -> Callable[..., ServerProcess]:
     """Starts a server over a database that keeps results of `f`."""
 
-    def start(database, functions=FUNCTIONS):
+    def start(database: StoreDatabase, functions: str = FUNCTIONS) -> ServerProcess:
         path = tmp_path / "policies.yaml"
         path.write_text(functions)
         return start_durable(database, "--policies", str(path))
@@ -23,7 +30,7 @@ def start_keeping(start_durable, tmp_path):
     return start
 
 
-def run_one(server):
+def run_one(server: ServerProcess) -> bytes:
     """A background job is done, with data on the way; its handle."""
     client, worker = server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"f")
@@ -36,7 +43,7 @@ def run_one(server):
     return handle
 
 
-def expect_result(peer, handle):
+def expect_result(peer: StreamPeer, handle: bytes) -> None:
     assert peer.ask(GET_RESULT, handle, b"0") == (PacketType.WORK_DATA, handle + b"\0part" + ALL_BYTES)
     packet_type, body = peer.receive()
     assert packet_type == RESULT
@@ -45,7 +52,9 @@ def expect_result(peer, handle):
 
 
 @pytest.mark.in_every_database
-def test_a_result_outlives_the_server_and_a_killed_one_too(database, start_keeping, until):
+def test_a_result_outlives_the_server_and_a_killed_one_too(
+    database: StoreDatabase, start_keeping: Callable[..., ServerProcess], until: Callable[[Callable[[], bool]], None]
+) -> None:
     server = start_keeping(database)
     handle = run_one(server)
     until(lambda: database.rows("handle", "gearman_jobs") == [] and len(database.rows("id", "gearman_results")) == 1)
@@ -59,7 +68,9 @@ def test_a_result_outlives_the_server_and_a_killed_one_too(database, start_keepi
     until(lambda: database.rows("id", "gearman_results") == [])
 
 
-def test_a_result_and_the_delete_of_its_row_are_one_transaction(database, start_keeping, until):
+def test_a_result_and_the_delete_of_its_row_are_one_transaction(
+    database: StoreDatabase, start_keeping: Callable[..., ServerProcess], until: Callable[[Callable[[], bool]], None]
+) -> None:
     server = start_keeping(database)
     # The result can't be written: then its row must not go either.
     database.execute("CREATE TRIGGER refuse BEFORE INSERT ON gearman_results BEGIN SELECT RAISE(ABORT, 'no'); END")
@@ -72,7 +83,9 @@ def test_a_result_and_the_delete_of_its_row_are_one_transaction(database, start_
     expect_result(start_keeping(database).peer(), handle)
 
 
-def test_who_asks_for_a_job_that_is_still_in_the_store_waits_for_it(database, start_keeping):
+def test_who_asks_for_a_job_that_is_still_in_the_store_waits_for_it(
+    database: StoreDatabase, start_keeping: Callable[..., ServerProcess]
+) -> None:
     server = start_keeping(database)
     _, handle = server.peer().ask(PacketType.SUBMIT_JOB_BG, b"f", b"u", b"w")
     server.process.kill()
@@ -88,7 +101,9 @@ def test_who_asks_for_a_job_that_is_still_in_the_store_waits_for_it(database, st
     assert (packet_type, body.split(b"\0", 7)[1::6]) == (RESULT, [b"complete", b"done"])
 
 
-def test_a_result_that_mysql_takes_in_no_packet_keeps_its_state_and_the_store_stays_well(database_of, start_keeping):
+def test_a_result_that_mysql_takes_in_no_packet_keeps_its_state_and_the_store_stays_well(
+    database_of: Callable[[str], StoreDatabase], start_keeping: Callable[..., ServerProcess]
+) -> None:
     database = database_of("mysql")
     [(packet_bytes,)] = database.rows("@@max_allowed_packet", "DUAL")
     server = start_keeping(database)

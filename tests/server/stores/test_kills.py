@@ -14,11 +14,15 @@ import sys
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request
+
+from ..server_process import ServerProcess
+from .conftest import StoreDatabase
 
 ROUNDS = {"sqlite": 20, "postgresql": 5, "mysql": 5}
 SUBMITTERS = 4
@@ -77,7 +81,7 @@ class Submitter(threading.Thread):
 class Scene:
     """The server, those who work with it, and the kills so far."""
 
-    def __init__(self, start_server, folder: Path, port: int) -> None:
+    def __init__(self, start_server: Callable[..., ServerProcess], folder: Path, port: int) -> None:
         self._start_server = start_server
         self._journal = folder / "journal"
         self._port = port
@@ -110,7 +114,7 @@ class Scene:
 
     def runs(self) -> dict[bytes, list[float]]:
         """When each job ran."""
-        runs = defaultdict(list)
+        runs: defaultdict[bytes, list[float]] = defaultdict(list)
         if self._journal.exists():
             for line in self._journal.read_bytes().splitlines():
                 workload, at = line.split()
@@ -131,7 +135,9 @@ class Scene:
 
 
 @pytest.fixture
-def scene(database, start_durable, tmp_path, free_port):
+def scene(
+    database: StoreDatabase, start_durable: Callable[..., ServerProcess], tmp_path: Path, free_port: int
+) -> Iterator[Scene]:
     opened = Scene(lambda: start_durable(database, "-p", str(free_port)), tmp_path, free_port)
     yield opened
     opened.stop()
@@ -139,7 +145,9 @@ def scene(database, start_durable, tmp_path, free_port):
 
 @pytest.mark.in_every_database
 @pytest.mark.timeout(3600 if "GEARMAN_KILL_ROUNDS" in os.environ else 120)
-def test_every_acknowledged_job_runs_whatever_is_killed(scene, database, until):
+def test_every_acknowledged_job_runs_whatever_is_killed(
+    scene: Scene, database: StoreDatabase, until: Callable[[Callable[[], bool]], None]
+) -> None:
     dice = random.Random()
     kills = (scene.kill_server, scene.kill_worker, scene.kill_both)
     for round_ in range(int(os.environ.get("GEARMAN_KILL_ROUNDS", ROUNDS[database.kind]))):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import pytest
 
 from gearman_client.packet import PacketType
@@ -9,6 +12,7 @@ from gearman_server.stores import loading, sql_store
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.stores.sql_store import SqlStore
 
+from ..broker_harness import BrokerHarness
 from .by_hand import HandLoop, HandThreads, HandWriter
 
 TIMEOUT_S = 3.0
@@ -18,7 +22,7 @@ NOT_READABLE = [(PacketType.ERROR, b"QUEUE_ERROR\0The store can't be asked for t
 class Silent:
     """A broker whose store has one job; its database answers at the word of the test."""
 
-    def __init__(self, make_broker, url, monkeypatch) -> None:
+    def __init__(self, make_broker: Callable[..., BrokerHarness], url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.threads, self.broken_off = HandThreads(), []
         self._start(make_broker, url)
         self.harness.peer().submit(b"f", b"w", b"stored", "SUBMIT_JOB")
@@ -34,26 +38,28 @@ class Silent:
             rows = getattr(self.store._loading, name)
             monkeypatch.setattr(rows, "break_off", lambda name=name: self.broken_off.append(name))
 
-    def _start(self, make_broker, url):
+    def _start(self, make_broker: Callable[..., BrokerHarness], url: str) -> None:
         self.store, self.loop = SqlStore(StoreSettings(url, TIMEOUT_S)), HandLoop()
         self.store.open()
         self.harness = make_broker(store=self.store)
         self.store.start(self.harness.broker, self.loop)
 
-    def pass_time(self, seconds):
+    def pass_time(self, seconds: float) -> None:
         self.harness.advance(seconds)
         self.clock.fire()
 
 
 @pytest.fixture
-def silent(make_broker, tmp_path, monkeypatch):
+def silent(
+    make_broker: Callable[..., BrokerHarness], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Silent]:
     monkeypatch.setattr(sql_store, "Writer", HandWriter)
     made = Silent(make_broker, f"sqlite:///{tmp_path}/jobs.db", monkeypatch)
     yield made
     made.store.close()
 
 
-def test_who_names_a_unique_key_waits_no_longer_than_the_timeout(silent):
+def test_who_names_a_unique_key_waits_no_longer_than_the_timeout(silent: Silent) -> None:
     first, second = silent.harness.peer(), silent.harness.peer()
     first.send(PacketType.SUBMIT_JOB_BG, b"f", b"stored", b"w")
     silent.pass_time(TIMEOUT_S / 2)
@@ -68,7 +74,7 @@ def test_who_names_a_unique_key_waits_no_longer_than_the_timeout(silent):
     assert silent.harness.status(b"f") == (1, 0, 0)
 
 
-def test_a_read_that_takes_very_long_is_broken_off_and_the_next_one_has_twice_the_time(silent):
+def test_a_read_that_takes_very_long_is_broken_off_and_the_next_one_has_twice_the_time(silent: Silent) -> None:
     silent.pass_time(4 * TIMEOUT_S)
     assert silent.broken_off == []
     silent.pass_time(1)
@@ -81,7 +87,7 @@ def test_a_read_that_takes_very_long_is_broken_off_and_the_next_one_has_twice_th
     assert silent.harness.status(b"f") == (1, 0, 0)
 
 
-def test_a_page_that_was_broken_off_in_sqlite_is_read_again_and_no_row_is_set_aside(silent):
+def test_a_page_that_was_broken_off_in_sqlite_is_read_again_and_no_row_is_set_aside(silent: Silent) -> None:
     pages = silent.store._loading._pages
     pages.page(1, -1)
     pages._connection.connection.driver_connection.set_progress_handler(lambda: 1, 1)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from itertools import count
+from pathlib import Path
+from sqlite3 import Connection
+from types import FrameType
+from typing import Any
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.engine.base import Engine
+from sqlalchemy.pool.base import _ConnectionRecord
 
 from gearman_server.stores import loading, reading, sql_store
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.stores.sql_store import SqlStore
 
+from ..broker_harness import BrokerHarness
 from .by_hand import HandLoop, HandThreads, HandWriter
 
 FEW = 1500
@@ -22,7 +30,7 @@ PAGE_ROWS = 10
 SAMPLE = 20
 
 
-def row(number, unix_time):
+def row(number: int, unix_time: float) -> tuple[bytes | float | int | None, ...]:
     """Jobs of all kinds: with a unique key, for later, tried before, running when their server ended."""
     return (
         number,
@@ -44,31 +52,33 @@ def row(number, unix_time):
 class Work:
     """Counts what SQLite and Python do while it is entered."""
 
-    def __init__(self, engine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self.sqlite = self.python = 0
         event.listen(engine, "connect", self._watch)
 
-    def _watch(self, driver_connection, _record):
+    def _watch(self, driver_connection: Connection, _record: _ConnectionRecord) -> None:
         driver_connection.set_progress_handler(self._note_instructions, SAMPLE)
 
-    def _note_instructions(self):
+    def _note_instructions(self) -> None:
         self.sqlite += 1
 
-    def _note_line(self, _frame, what, _argument):
+    def _note_line(self, _frame: FrameType, what: str, _argument: object) -> Any:
         self.python += what == "line"
         return self._note_line
 
-    def __enter__(self):
+    def __enter__(self) -> Work:
         self._tracer = sys.gettrace()
         sys.settrace(self._note_line)
         return self
 
-    def __exit__(self, *_error):
+    def __exit__(self, *_error: object) -> None:
         sys.settrace(self._tracer)
 
 
 @pytest.fixture
-def load(make_broker, tmp_path, monkeypatch):
+def load(
+    make_broker: Callable[..., BrokerHarness], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[int], Work]:
     """Has a server find so many jobs in its store: `load(1000)`; the work that it was to take them in."""
     monkeypatch.setattr(sql_store, "Writer", HandWriter)
     threads = HandThreads()
@@ -76,7 +86,7 @@ def load(make_broker, tmp_path, monkeypatch):
     monkeypatch.setattr(reading, "PAGE_ROWS", PAGE_ROWS)
     numbers = count()
 
-    def load(jobs):
+    def load(jobs: int) -> Work:
         url = f"sqlite:///{tmp_path}/{next(numbers)}.db"
         earlier = SqlStore(StoreSettings(url))
         earlier.open()
@@ -98,7 +108,7 @@ def load(make_broker, tmp_path, monkeypatch):
     return load
 
 
-def test_four_times_the_jobs_are_four_times_the_work(load):
+def test_four_times_the_jobs_are_four_times_the_work(load: Callable[[int], Work]) -> None:
     few, many = load(FEW), load(4 * FEW)
     # Each is one step at least; the square would be sixteen times.
     assert few.sqlite * SAMPLE > FEW

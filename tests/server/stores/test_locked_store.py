@@ -5,23 +5,30 @@ from __future__ import annotations
 import contextlib
 import http.client
 import re
+import subprocess
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 from sqlalchemy import text
 
 from gearman_client.packet import PacketType
 
+from ..server_process import ServerProcess
+from ..stream_peer import StreamPeer
+from .conftest import StoreDatabase
+
 BACKGROUND = PacketType.SUBMIT_JOB_BG
 CREATED = PacketType.JOB_CREATED
 
 
 @pytest.fixture
-def locked(database):
+def locked(database: StoreDatabase) -> Callable[[], AbstractContextManager[None]]:
     """`with locked():` nobody else can write to the database."""
 
     @contextlib.contextmanager
-    def lock():
+    def lock() -> Iterator[None]:
         with database.connect() as connection:
             connection.execute(text("BEGIN IMMEDIATE"))
             yield
@@ -30,13 +37,18 @@ def locked(database):
     return lock
 
 
-def take_job(worker):
+def take_job(worker: StreamPeer) -> bytes:
     packet_type, body = worker.ask(PacketType.GRAB_JOB)
     assert packet_type == PacketType.JOB_ASSIGN
     return body.split(b"\0")[0]
 
 
-def test_only_who_waits_for_the_store_is_held_up_and_jobs_run_at_once(database, locked, start_durable, until):
+def test_only_who_waits_for_the_store_is_held_up_and_jobs_run_at_once(
+    database: StoreDatabase,
+    locked: Callable[[], AbstractContextManager[None]],
+    start_durable: Callable[..., ServerProcess],
+    until: Callable[[Callable[[], bool]], None],
+) -> None:
     server = start_durable(database)
     client, other, worker = server.peer(), server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"f")
@@ -61,8 +73,11 @@ def test_only_who_waits_for_the_store_is_held_up_and_jobs_run_at_once(database, 
 
 
 def test_a_submitter_waits_no_longer_than_the_timeout_and_the_store_recovers_by_itself(
-    database, locked, start_durable, until
-):
+    database: StoreDatabase,
+    locked: Callable[[], AbstractContextManager[None]],
+    start_durable: Callable[..., ServerProcess],
+    until: Callable[[Callable[[], bool]], None],
+) -> None:
     server = start_durable(database, "--store-timeout", "0.4")
     client = server.peer()
     stored = client.ask(BACKGROUND, b"f", b"", b"before")[1]
@@ -83,11 +98,15 @@ def test_a_submitter_waits_no_longer_than_the_timeout_and_the_store_recovers_by_
     assert not [line for line in server.passed if "background jobs are refused" in line]  # it was said once
 
 
-def test_a_background_job_by_http_is_answered_when_it_is_stored(database, locked, start_durable):
+def test_a_background_job_by_http_is_answered_when_it_is_stored(
+    database: StoreDatabase,
+    locked: Callable[[], AbstractContextManager[None]],
+    start_durable: Callable[..., ServerProcess],
+) -> None:
     server = start_durable(database, "--store-timeout", "0.4", "-r", "http", "--http-port", "0")
     connection = http.client.HTTPConnection(server.announced["http"][0], timeout=20)
 
-    def post():
+    def post() -> tuple[int | str | None, ...]:
         connection.request("POST", "/f", b"w", {"X-Gearman-Background": "true", "X-Gearman-Unique": ""})
         answer = connection.getresponse()
         answer.read()
@@ -102,7 +121,9 @@ def test_a_background_job_by_http_is_answered_when_it_is_stored(database, locked
     assert (status, database.rows("handle")) == (200, [(handle.encode(),)])
 
 
-def test_completions_are_written_within_50_ms_though_nobody_waits_for_them(database, start_durable, until):
+def test_completions_are_written_within_50_ms_though_nobody_waits_for_them(
+    database: StoreDatabase, start_durable: Callable[..., ServerProcess], until: Callable[[Callable[[], bool]], None]
+) -> None:
     server = start_durable(database)
     client, worker = server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"f")
@@ -117,7 +138,12 @@ def test_completions_are_written_within_50_ms_though_nobody_waits_for_them(datab
     assert min(delays) < 0.1  # with the time to look, on a busy machine
 
 
-def test_a_job_that_is_done_before_the_next_batch_is_never_marked_as_running(database, locked, start_durable, until):
+def test_a_job_that_is_done_before_the_next_batch_is_never_marked_as_running(
+    database: StoreDatabase,
+    locked: Callable[[], AbstractContextManager[None]],
+    start_durable: Callable[..., ServerProcess],
+    until: Callable[[Callable[[], bool]], None],
+) -> None:
     server = start_durable(database)
     client, worker = server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"f")
@@ -131,7 +157,12 @@ def test_a_job_that_is_done_before_the_next_batch_is_never_marked_as_running(dat
     assert database.rows("handle, state") == [(kept, 1), (handle, 1)]
 
 
-def test_a_start_waits_for_somebody_elses_lock_as_long_as_it_may(database, locked, start_durable, run_command):
+def test_a_start_waits_for_somebody_elses_lock_as_long_as_it_may(
+    database: StoreDatabase,
+    locked: Callable[[], AbstractContextManager[None]],
+    start_durable: Callable[..., ServerProcess],
+    run_command: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     start_durable(database).stop()
     with locked():
         started = time.monotonic()

@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 
 from gearman_client.packet import PacketType
 
+from ..server_process import ServerProcess
+from ..stream_peer import StreamPeer
+from .conftest import StoreDatabase
+
 BACKGROUND = PacketType.SUBMIT_JOB_BG
 BYTES = bytes(range(256))
 
 
-def submit(peer, function=b"f", unique=b"", workload=b"w", kind=BACKGROUND):
+def submit(
+    peer: StreamPeer, function: bytes = b"f", unique: bytes = b"", workload: bytes = b"w", kind: int = BACKGROUND
+) -> bytes:
     packet_type, handle = peer.ask(kind, function, unique, workload)
     assert packet_type == PacketType.JOB_CREATED
     return handle
 
 
-def grab(peer, kind=PacketType.GRAB_JOB_UNIQ):
+def grab(peer: StreamPeer, kind: int = PacketType.GRAB_JOB_UNIQ) -> tuple[bytes, bytes, bytes, bytes] | None:
     """Handle, function, unique, workload; None when there is no job."""
     packet_type, body = peer.ask(kind)
     return None if packet_type == PacketType.NO_JOB else tuple(body.split(b"\0", 3))
 
 
-def worker_of(server, *functions):
+def worker_of(server: ServerProcess, *functions: bytes) -> StreamPeer:
     worker = server.peer()
     for function in functions:
         worker.send(PacketType.CAN_DO, function)
     return worker
 
 
-def grab_all(worker):
+def grab_all(worker: StreamPeer) -> list[tuple[bytes, bytes, bytes, bytes]]:
     """Every job, each completed before the next."""
     jobs = []
     while (job := grab(worker)) is not None:
@@ -41,10 +48,10 @@ def grab_all(worker):
 
 
 @pytest.fixture
-def crash(start_durable, database):
+def crash(start_durable: Callable[..., ServerProcess], database: StoreDatabase) -> Callable[..., ServerProcess]:
     """Kills a server without a warning, and starts another on the same database once the jobs are back."""
 
-    def again(server, *options):
+    def again(server: ServerProcess, *options: str) -> ServerProcess:
         server.process.kill()
         server.process.wait()
         successor = start_durable(database, *options)
@@ -55,7 +62,9 @@ def crash(start_durable, database):
 
 
 @pytest.mark.in_every_database
-def test_acknowledged_jobs_come_back_byte_for_byte(database, start_durable, crash):
+def test_acknowledged_jobs_come_back_byte_for_byte(
+    database: StoreDatabase, start_durable: Callable[..., ServerProcess], crash: Callable[..., ServerProcess]
+) -> None:
     server = start_durable(database)
     client = server.peer()
     long_name, long_unique = b"n" * 8192, b"u" * 64
@@ -72,7 +81,9 @@ def test_acknowledged_jobs_come_back_byte_for_byte(database, start_durable, cras
     assert jobs == [(handle, *job) for handle, job in zip(handles, sent, strict=True)]
 
 
-def test_priorities_and_the_order_of_submission_survive(database, start_durable, crash):
+def test_priorities_and_the_order_of_submission_survive(
+    database: StoreDatabase, start_durable: Callable[..., ServerProcess], crash: Callable[..., ServerProcess]
+) -> None:
     server = start_durable(database)
     client = server.peer()
     kinds = [PacketType.SUBMIT_JOB_LOW_BG, BACKGROUND, PacketType.SUBMIT_JOB_HIGH_BG]
@@ -84,7 +95,9 @@ def test_priorities_and_the_order_of_submission_survive(database, start_durable,
 
 
 @pytest.mark.in_every_database
-def test_reducers_and_the_time_to_run_at_survive(database, start_durable, crash):
+def test_reducers_and_the_time_to_run_at_survive(
+    database: StoreDatabase, start_durable: Callable[..., ServerProcess], crash: Callable[..., ServerProcess]
+) -> None:
     server = start_durable(database)
     client = server.peer()
     packet_type, reduced = client.ask(PacketType.SUBMIT_REDUCE_JOB_BACKGROUND, b"f", b"u", b"sum", b"", b"w")
@@ -103,7 +116,12 @@ def test_reducers_and_the_time_to_run_at_survive(database, start_durable, crash)
     assert server.text(b"show unique jobs").splitlines().count(b"later") == 1
 
 
-def test_jobs_that_have_ended_do_not_come_back(database, start_durable, crash, until):
+def test_jobs_that_have_ended_do_not_come_back(
+    database: StoreDatabase,
+    start_durable: Callable[..., ServerProcess],
+    crash: Callable[..., ServerProcess],
+    until: Callable[[Callable[[], bool]], None],
+) -> None:
     server = start_durable(database)
     client, worker = server.peer(), worker_of(server, b"f")
     ended = [submit(client, workload=b"%d" % number) for number in range(5)]
@@ -120,7 +138,12 @@ def test_jobs_that_have_ended_do_not_come_back(database, start_durable, crash, u
 
 
 @pytest.mark.in_every_database
-def test_a_job_that_was_running_comes_back_in_its_place_with_its_attempt_counted(database, start_durable, crash, until):
+def test_a_job_that_was_running_comes_back_in_its_place_with_its_attempt_counted(
+    database: StoreDatabase,
+    start_durable: Callable[..., ServerProcess],
+    crash: Callable[..., ServerProcess],
+    until: Callable[[Callable[[], bool]], None],
+) -> None:
     server = start_durable(database)
     client, worker = server.peer(), worker_of(server, b"f")
     first, second = submit(client, workload=b"1"), submit(client, workload=b"2")
@@ -133,7 +156,12 @@ def test_a_job_that_was_running_comes_back_in_its_place_with_its_attempt_counted
     until(lambda: database.rows("state, requeues") == [(1, 1), (1, 0)])
 
 
-def test_a_job_that_takes_servers_down_with_it_runs_out_of_attempts(database, start_durable, crash, until):
+def test_a_job_that_takes_servers_down_with_it_runs_out_of_attempts(
+    database: StoreDatabase,
+    start_durable: Callable[..., ServerProcess],
+    crash: Callable[..., ServerProcess],
+    until: Callable[[Callable[[], bool]], None],
+) -> None:
     server = start_durable(database)
     submit(server.peer())
     for losses in range(2):
@@ -145,7 +173,9 @@ def test_a_job_that_takes_servers_down_with_it_runs_out_of_attempts(database, st
 
 
 @pytest.mark.in_every_database
-def test_a_unique_key_of_an_earlier_run_still_stands_for_its_job(database, start_durable, crash):
+def test_a_unique_key_of_an_earlier_run_still_stands_for_its_job(
+    database: StoreDatabase, start_durable: Callable[..., ServerProcess], crash: Callable[..., ServerProcess]
+) -> None:
     server = start_durable(database)
     client = server.peer()
     keyed, by_workload = submit(client, unique=b"u"), submit(client, unique=b"-", workload=b"same")
@@ -157,7 +187,9 @@ def test_a_unique_key_of_an_earlier_run_still_stands_for_its_job(database, start
     assert client.ask(PacketType.GET_STATUS, keyed)[1] == keyed + b"\0001\0000\0000\0000"
 
 
-def test_handles_never_come_twice(database, start_durable, crash):
+def test_handles_never_come_twice(
+    database: StoreDatabase, start_durable: Callable[..., ServerProcess], crash: Callable[..., ServerProcess]
+) -> None:
     handles = []
     server = start_durable(database)
     for round_ in range(3):
@@ -169,7 +201,9 @@ def test_handles_never_come_twice(database, start_durable, crash):
     assert len(set(handles)) == len(handles)
 
 
-def test_a_server_that_ends_in_order_writes_everything_and_wastes_no_numbers(database, start_durable):
+def test_a_server_that_ends_in_order_writes_everything_and_wastes_no_numbers(
+    database: StoreDatabase, start_durable: Callable[..., ServerProcess]
+) -> None:
     server = start_durable(database)
     client, worker = server.peer(), worker_of(server, b"f")
     first, second = submit(client), submit(client)
@@ -183,7 +217,9 @@ def test_a_server_that_ends_in_order_writes_everything_and_wastes_no_numbers(dat
     assert submit(server.peer()) == b"H:test:3"
 
 
-def test_a_row_that_is_no_job_is_set_aside_with_its_number_in_the_log(database, start_durable, crash):
+def test_a_row_that_is_no_job_is_set_aside_with_its_number_in_the_log(
+    database: StoreDatabase, start_durable: Callable[..., ServerProcess], crash: Callable[..., ServerProcess]
+) -> None:
     server = start_durable(database)
     client = server.peer()
     handles = [submit(client, workload=b"%d" % number) for number in range(3)]

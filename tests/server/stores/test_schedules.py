@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from gearman_client.packet import PacketType
 
+from ..server_process import ServerProcess
+from .conftest import StoreDatabase
+
 HOURLY = "schedules:\n  tick: {every: 1h, function: f, workload: w}\n"
 
 
 @pytest.fixture
-def start_scheduled(start_durable, tmp_path):
+def start_scheduled(start_durable: Callable[..., ServerProcess], tmp_path: Path) -> Callable[..., ServerProcess]:
     """Starts a server over a database, with schedules."""
 
-    def start(database, schedules=HOURLY, options=()):
+    def start(database: StoreDatabase, schedules: str = HOURLY, options: tuple[str, str] = ()) -> ServerProcess:
         path = tmp_path / "policies.yaml"
         path.write_text(schedules)
         return start_durable(database, "--policies", str(path), "--verbose", "INFO", *options)
@@ -25,7 +30,9 @@ def start_scheduled(start_durable, tmp_path):
 
 
 @pytest.mark.in_every_database
-def test_a_run_that_was_missed_while_the_server_was_down_is_made_up_for_once(database, start_scheduled, until):
+def test_a_run_that_was_missed_while_the_server_was_down_is_made_up_for_once(
+    database: StoreDatabase, start_scheduled: Callable[..., ServerProcess], until: Callable[[Callable[[], bool]], None]
+) -> None:
     server = start_scheduled(database)
     until(lambda: len(database.rows("name", "gearman_schedules")) == 1)
     server.stop()
@@ -45,7 +52,9 @@ def test_a_run_that_was_missed_while_the_server_was_down_is_made_up_for_once(dat
     assert worker.ask(PacketType.GRAB_JOB)[0] == PacketType.NO_JOB
 
 
-def test_a_killed_server_has_done_both_the_job_and_its_mark_or_neither(database, start_scheduled):
+def test_a_killed_server_has_done_both_the_job_and_its_mark_or_neither(
+    database: StoreDatabase, start_scheduled: Callable[..., ServerProcess]
+) -> None:
     every_second = "schedules:\n  tick: {every: 1s, function: f}\n"
     for _ in range(4):
         server = start_scheduled(database, every_second)
@@ -59,7 +68,9 @@ def test_a_killed_server_has_done_both_the_job_and_its_mark_or_neither(database,
 
 
 @pytest.mark.in_every_database
-def test_a_triggered_schedule_is_answered_when_its_job_is_stored(database, start_scheduled):
+def test_a_triggered_schedule_is_answered_when_its_job_is_stored(
+    database: StoreDatabase, start_scheduled: Callable[..., ServerProcess]
+) -> None:
     server = start_scheduled(database)
     answer = server.text(b"schedules trigger tick")
     server.process.kill()
@@ -67,7 +78,9 @@ def test_a_triggered_schedule_is_answered_when_its_job_is_stored(database, start
     assert [bytes(handle) for (handle,) in database.rows("handle")] == [answer.split()[1]]
 
 
-def test_a_schedule_is_not_triggered_while_the_store_takes_nothing(database, start_scheduled, until):
+def test_a_schedule_is_not_triggered_while_the_store_takes_nothing(
+    database: StoreDatabase, start_scheduled: Callable[..., ServerProcess], until: Callable[[Callable[[], bool]], None]
+) -> None:
     server = start_scheduled(database, options=("--store-timeout", "0.4"))
     until(lambda: len(database.rows("name", "gearman_schedules")) == 1)
     with database.connect() as connection:
@@ -80,7 +93,9 @@ def test_a_schedule_is_not_triggered_while_the_store_takes_nothing(database, sta
     assert len(database.rows("id")) == 1
 
 
-def test_runs_that_were_missed_and_are_left_out_stand_in_the_log(database, start_scheduled, until):
+def test_runs_that_were_missed_and_are_left_out_stand_in_the_log(
+    database: StoreDatabase, start_scheduled: Callable[..., ServerProcess], until: Callable[[Callable[[], bool]], None]
+) -> None:
     skipping = HOURLY.replace("}", ", missed: skip}")
     server = start_scheduled(database, skipping)
     until(lambda: len(database.rows("name", "gearman_schedules")) == 1)

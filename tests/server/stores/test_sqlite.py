@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from sqlite3 import Connection
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event
+from sqlalchemy.pool.base import _ConnectionRecord
 
 from gearman_server.jobs.function import Function
 from gearman_server.jobs.job import PRIORITIES, Job
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.schedule_rules import ScheduleMark
+from gearman_server.requests.replay import StoredJob
 from gearman_server.stores.batch import Batch
 from gearman_server.stores.database import Database
 from gearman_server.stores.engine import parse_url
 from gearman_server.stores.sqlite import MAX_ROWS
+
+from .conftest import StoreDatabase
 
 FUNCTIONS = [Function(name, FunctionPolicy()) for name in (b"f", b"g", b"\xff" * 8192)]
 numbers = count(1)
 
 
 @pytest.fixture(scope="module")
-def database():
+def database() -> Iterator[Database]:
     with tempfile.TemporaryDirectory() as folder:
         opened = Database(parse_url(f"sqlite:///{Path(folder) / 'jobs.db'}"), timeout_s=5.0)
         opened.open()
@@ -34,11 +40,11 @@ def database():
 
 
 @pytest.fixture
-def statements(database):
+def statements(database: Database) -> Iterator[list[str]]:
     """What the driver has been told since, on this connection and later ones."""
     told = []
 
-    def trace(driver_connection, _record=None):
+    def trace(driver_connection: Connection, _record: _ConnectionRecord | None = None) -> None:
         driver_connection.set_trace_callback(told.append)
 
     trace(database._connected().connection.driver_connection)
@@ -48,17 +54,23 @@ def statements(database):
     database._drop_connection()
 
 
-def a_job(function=FUNCTIONS[0], unique=b"", workload=b"w", priority=1, prefix=b"H:test"):
+def a_job(
+    function: Function = FUNCTIONS[0],
+    unique: bytes = b"",
+    workload: bytes = b"w",
+    priority: int = 1,
+    prefix: bytes = b"H:test",
+) -> Job:
     return Job(b"%s:%d" % (prefix, next(numbers)), function, unique, workload, priority, now=float(next(numbers)))
 
 
-def batch_of(jobs):
+def batch_of(jobs: list[Job]) -> Batch:
     batch = Batch()
     batch.inserts = dict.fromkeys(jobs)
     return batch
 
 
-def stored(database, jobs):
+def stored(database: StoreDatabase, jobs: list[Job]) -> dict[bytes, StoredJob]:
     """As rows that are read back, by their ids."""
     rows = {}
     first = min(int(job.handle.rpartition(b":")[2]) for job in jobs)
@@ -88,7 +100,7 @@ jobs_of_all_kinds = st.builds(
         st.lists(jobs_of_all_kinds, min_size=1), st.integers(1, 2 * MAX_ROWS).map(lambda n: [a_job() for _ in range(n)])
     )
 )
-def test_what_was_given_is_what_is_stored(database, jobs):
+def test_what_was_given_is_what_is_stored(database: Database, jobs: list[Job]) -> None:
     assert database.write(batch_of(jobs), is_repeated=False) == []
     rows = stored(database, jobs)
     offset_s = rows[jobs[0].handle].submitted_at - jobs[0].submitted
@@ -101,7 +113,9 @@ def test_what_was_given_is_what_is_stored(database, jobs):
 
 
 @pytest.mark.parametrize("number", [1, 5, MAX_ROWS])
-def test_a_batch_of_plain_jobs_is_one_statement_and_that_a_transaction(database, statements, number):
+def test_a_batch_of_plain_jobs_is_one_statement_and_that_a_transaction(
+    database: Database, statements: list[str], number: int
+) -> None:
     database.write(batch_of([a_job() for _ in range(number)]), is_repeated=False)
     assert [statement.split()[0] for statement in statements] == ["INSERT"]
 
@@ -109,26 +123,28 @@ def test_a_batch_of_plain_jobs_is_one_statement_and_that_a_transaction(database,
 @pytest.mark.parametrize(
     "jobs", [[a_job() for _ in range(MAX_ROWS + 1)], [a_job(workload=b"w" * (3 << 20)) for _ in range(2)]]
 )
-def test_several_statements_are_one_transaction(database, statements, jobs):
+def test_several_statements_are_one_transaction(database: Database, statements: list[str], jobs: list[Job]) -> None:
     database.write(batch_of(jobs), is_repeated=False)
     assert [statement.split()[0] for statement in statements] == ["BEGIN", "INSERT", "INSERT", "COMMIT"]
 
 
-def test_what_else_a_batch_changes_is_in_the_same_transaction(database, statements):
+def test_what_else_a_batch_changes_is_in_the_same_transaction(database: Database, statements: list[str]) -> None:
     batch = batch_of([a_job()])
     batch.deletes.append(next(numbers))
     database.write(batch, is_repeated=False)
     assert [statement.split()[0] for statement in statements] == ["BEGIN", "DELETE", "INSERT", "COMMIT"]
 
 
-def test_one_that_can_not_be_stored_is_refused_alone(database):
+def test_one_that_can_not_be_stored_is_refused_alone(database: Database) -> None:
     jobs = [a_job() for _ in range(5)]
     database.write(batch_of(jobs[2:3]), is_repeated=False)
     assert database.write(batch_of(jobs), is_repeated=False) == [jobs[2]]
     assert set(stored(database, jobs)) == {job.handle for job in jobs}
 
 
-def test_a_batch_of_which_one_job_is_refused_is_still_one_transaction(database, statements):
+def test_a_batch_of_which_one_job_is_refused_is_still_one_transaction(
+    database: Database, statements: list[str]
+) -> None:
     jobs = [a_job() for _ in range(3)]
     database.write(batch_of(jobs[:1]), is_repeated=False)
     batch = batch_of(jobs)

@@ -6,7 +6,9 @@ ends: well, badly, or so that nobody knows (committed, and reported as failed).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import count
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -16,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from gearman_client.packet import PacketType
 from gearman_server.jobs.durability import WRITTEN
 from gearman_server.jobs.job import JobState
+from gearman_server.jobs.job_table import JobTable
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.schedule_rules import ScheduleRule
 from gearman_server.jobs.timing import Every
@@ -24,6 +27,7 @@ from gearman_server.stores import sql_store
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.stores.sql_store import WELL_AFTER_S, SqlStore
 
+from ..broker_harness import BrokerHarness
 from .by_hand import HandLoop, HandWriter
 
 KEEP_S = 5.0
@@ -42,7 +46,7 @@ class StoreHistory(RuleBasedStateMachine):
     number = count()
 
     @initialize()
-    def start(self):
+    def start(self) -> None:
         self.store = SqlStore(StoreSettings(f"sqlite:///{self.folder}/{next(self.number)}.db", TIMEOUT_S))
         self.store.open()
         self.harness = type(self).make_broker(store=self.store)
@@ -63,23 +67,23 @@ class StoreHistory(RuleBasedStateMachine):
         self.promised = set()
 
     @property
-    def table(self):
+    def table(self) -> JobTable:
         return self.harness.broker.table
 
     # --- jobs
 
     @rule(function=st.sampled_from(FUNCTIONS), unique=st.sampled_from([b"", b"u"]))
-    def submit(self, function, unique):
+    def submit(self, function: bytes, unique: bytes) -> None:
         client = self.harness.peer()
         client.send(PacketType.SUBMIT_JOB_BG, function, unique, b"w")
         self.waiting.append(client)
 
     @rule(worker=st.integers(0, 1))
-    def grab(self, worker):
+    def grab(self, worker: int) -> None:
         self.workers[worker].ask(PacketType.GRAB_JOB)
 
     @rule(worker=st.integers(0, 1), how=st.sampled_from(["WORK_COMPLETE", "WORK_FAIL", "WORK_EXCEPTION"]))
-    def work(self, worker, how):
+    def work(self, worker: int, how: str) -> None:
         """End the job that the worker has, or else the next one."""
         assigned = self.workers[worker].session.assigned
         if not assigned:
@@ -89,12 +93,12 @@ class StoreHistory(RuleBasedStateMachine):
             assert self.workers[worker].ask(PacketType[how], handle, *arguments) == []
 
     @rule(worker=st.integers(0, 1))
-    def worker_dies(self, worker):
+    def worker_dies(self, worker: int) -> None:
         self.workers[worker].leave()
         self.workers[worker] = self.harness.worker(*FUNCTIONS)
 
     @rule(worker=st.integers(0, 1), how=st.sampled_from(["succeeds", "fails"]))
-    def grab_what_is_stored(self, worker, how):
+    def grab_what_is_stored(self, worker: int, how: str) -> None:
         """The row is marked in a batch of its own."""
         self.a_batch_is_written("succeeds")
         self.grab(worker)
@@ -104,42 +108,42 @@ class StoreHistory(RuleBasedStateMachine):
 
     @precondition(lambda self: self.table.jobs)
     @rule(data=st.data())
-    def cancel(self, data):
+    def cancel(self, data: st.DataObject) -> None:
         handle = data.draw(st.sampled_from(sorted(self.table.jobs)))
         self.operator.send(0, b"cancel job " + handle)
 
     @precondition(lambda self: self.table.dead_letters.by_handle)
     @rule(data=st.data(), what=st.sampled_from([b"retry", b"retry", b"drop"]))
-    def deal_with_a_letter(self, data, what):
+    def deal_with_a_letter(self, data: st.DataObject, what: bytes) -> None:
         handle = data.draw(st.sampled_from(sorted(self.table.dead_letters.by_handle)))
         self.operator.send(0, b"dead %s %s" % (what, handle))
 
     @rule()
-    def trigger(self):
+    def trigger(self) -> None:
         self.operator.send(0, b"schedules trigger tick")
 
     @rule(seconds=st.sampled_from([0.1, 1.1, 4.0]))
-    def time_passes(self, seconds):
+    def time_passes(self, seconds: float) -> None:
         self.harness.advance(seconds)
 
     # --- the store
 
     @rule()
-    def a_batch_is_handed_over(self):
+    def a_batch_is_handed_over(self) -> None:
         """At the end of a pass, or a little later."""
         self.loop.pass_end.fire()
         self.lazy.fire_once()
         self.probe.fire_once()
 
     @rule(how=st.sampled_from(["succeeds", "fails", "is lost"]))
-    def a_batch_is_written(self, how):
+    def a_batch_is_written(self, how: str) -> None:
         self.a_batch_is_handed_over()
         if self.writer.is_busy:
             self.writer.end(how)
             self.take_answers()
 
     @rule(how=st.sampled_from(["succeeds", "fails"]))
-    def a_batch_takes_too_long(self, how):
+    def a_batch_takes_too_long(self, how: str) -> None:
         self.a_batch_is_handed_over()
         if self.writer.is_busy:
             self.harness.advance(TIMEOUT_S)
@@ -148,7 +152,7 @@ class StoreHistory(RuleBasedStateMachine):
             self.submit(b"g", b"")
             self.writer.end(how)
 
-    def take_answers(self):
+    def take_answers(self) -> None:
         for client in list(self.waiting):
             for packet_type, body in client.take():
                 self.waiting.remove(client)
@@ -157,7 +161,7 @@ class StoreHistory(RuleBasedStateMachine):
 
     # --- the end
 
-    def teardown(self):
+    def teardown(self) -> None:
         if not hasattr(self, "writer"):
             return
         try:
@@ -168,7 +172,7 @@ class StoreHistory(RuleBasedStateMachine):
         finally:
             self.store.close()
 
-    def settle(self):
+    def settle(self) -> None:
         """The store is well again, and everything is written."""
         for _ in range(10):
             if self.writer.is_busy:
@@ -180,7 +184,7 @@ class StoreHistory(RuleBasedStateMachine):
         assert not self.writer.is_busy
         assert not self.store._open
 
-    def compare(self):
+    def compare(self) -> None:
         database = self.store._database
         with database._transaction() as connection:
             rows = connection.exec_driver_sql("SELECT handle, state, requeues, failures FROM gearman_jobs").all()
@@ -201,7 +205,9 @@ class StoreHistory(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(300)
-def test_the_store_holds_in_the_end_what_the_broker_knows_whatever_failed(make_broker, tmp_path, monkeypatch):
+def test_the_store_holds_in_the_end_what_the_broker_knows_whatever_failed(
+    make_broker: Callable[..., BrokerHarness], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     StoreHistory.make_broker = staticmethod(make_broker)
     StoreHistory.folder, StoreHistory.monkeypatch = tmp_path, monkeypatch
     case = StoreHistory.TestCase

@@ -9,23 +9,24 @@ import gevent
 import gevent.event
 import pytest
 
-from gearman_server.stores.thread import NativeThread
+from gearman_server.stores.thread import Delivery, NativeThread
 
 DEADLINE_S = 20.0
 
 
 @pytest.fixture
-def thread():
+def thread() -> NativeThread:
     return NativeThread(gevent.get_hub().loop)
 
 
-def test_calls_are_carried_out_in_their_order_and_delivered_on_the_loops_thread(thread):
-    seen, delivered = [], gevent.event.Event()
+def test_calls_are_carried_out_in_their_order_and_delivered_on_the_loops_thread(thread: NativeThread) -> None:
+    seen: list[tuple[int, bool, bool]] = []
+    delivered = gevent.event.Event()
 
-    def call(number):
+    def call(number: int) -> Delivery:
         caller = threading.get_ident()
 
-        def deliver():
+        def deliver() -> None:
             seen.append((number, caller != threading.get_ident(), thread.is_busy))
             if number == 2:
                 delivered.set()
@@ -40,7 +41,7 @@ def test_calls_are_carried_out_in_their_order_and_delivered_on_the_loops_thread(
     assert thread.stop(DEADLINE_S)
 
 
-def test_its_end_delivers_what_was_handed_over(thread):
+def test_its_end_delivers_what_was_handed_over(thread: NativeThread) -> None:
     seen = []
     for number in range(3):
         thread.run(lambda number=number: lambda: seen.append(number))
@@ -48,7 +49,7 @@ def test_its_end_delivers_what_was_handed_over(thread):
     assert seen == [0, 1, 2]
 
 
-def test_a_call_that_takes_longer_is_left_alone_at_the_end(thread):
+def test_a_call_that_takes_longer_is_left_alone_at_the_end(thread: NativeThread) -> None:
     may_end = threading.Event()
     thread.run(lambda: may_end.wait(DEADLINE_S) and list)
     assert not thread.stop(0.05)
@@ -56,10 +57,10 @@ def test_a_call_that_takes_longer_is_left_alone_at_the_end(thread):
     assert thread.stop(DEADLINE_S)
 
 
-def test_a_delivery_that_fails_holds_up_none_behind_it(thread):
+def test_a_delivery_that_fails_holds_up_none_behind_it(thread: NativeThread) -> None:
     delivered, reported = gevent.event.Event(), []
 
-    def fail():
+    def fail() -> None:
         raise ValueError("a bug")
 
     hub = gevent.get_hub()

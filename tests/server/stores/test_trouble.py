@@ -8,11 +8,16 @@ import resource
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url, text
 
 from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request
+
+from ..server_process import ServerProcess
+from .conftest import Disk, StoreDatabase
 
 BACKGROUND = PacketType.SUBMIT_JOB_BG
 CREATED = PacketType.JOB_CREATED
@@ -55,11 +60,11 @@ class Load(threading.Thread):
 
 
 @pytest.fixture
-def put_under_load():
+def put_under_load() -> Iterator[Callable[..., list[Load]]]:
     """`put_under_load(server)`: three clients who never stop until the test is over."""
     loads: list[Load] = []
 
-    def put(server) -> list[Load]:
+    def put(server: ServerProcess) -> list[Load]:
         loads.extend(Load(server.port) for _ in range(3))
         return loads
 
@@ -68,14 +73,14 @@ def put_under_load():
         load.stop()
 
 
-def stop(loads) -> set[bytes]:
+def stop(loads: list[Load]) -> set[bytes]:
     """All that was acknowledged."""
     for load in loads:
         load.stop()
     return set().union(*(load.acknowledged for load in loads))
 
 
-def foreground_job_works(server) -> None:
+def foreground_job_works(server: ServerProcess) -> None:
     client, worker = server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"g")
     _, handle = client.ask(PacketType.SUBMIT_JOB, b"g", b"", b"w")
@@ -84,7 +89,7 @@ def foreground_job_works(server) -> None:
     assert client.receive() == (PacketType.WORK_COMPLETE, handle + b"\0r")
 
 
-def page(server, path):
+def page(server: ServerProcess, path: str) -> tuple[int, str]:
     host, _, port = server.announced["metrics"][0].rpartition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=10)
     with contextlib.closing(connection):
@@ -93,11 +98,11 @@ def page(server, path):
         return answer.status, answer.read().decode()
 
 
-def stored(database) -> set[bytes]:
+def stored(database: StoreDatabase) -> set[bytes]:
     return {bytes(handle) for (handle,) in database.rows("handle")}
 
 
-def fill(filler) -> None:
+def fill(filler: Path) -> None:
     """Write until nothing more goes onto this disk."""
     with filler.open("wb", buffering=0) as file:
         for size_bytes in (1 << 20, 1 << 12):
@@ -107,8 +112,11 @@ def fill(filler) -> None:
 
 
 def test_a_disk_that_takes_no_more_refuses_background_jobs_until_it_does(
-    database, start_durable, put_under_load, until
-):
+    database: StoreDatabase,
+    start_durable: Callable[..., ServerProcess],
+    put_under_load: Callable[..., list[Load]],
+    until: Callable[[Callable[[], bool]], None],
+) -> None:
     server = start_durable(database, "--metrics-listen", "127.0.0.1:0")
     loads = put_under_load(server)
     until(lambda: all(load.acknowledged for load in loads))
@@ -135,7 +143,13 @@ class Outage:
     """A server with a job that waits, and what is to hold while its store can't be written, after that, and after it
     was killed."""
 
-    def __init__(self, server, database, loads, until) -> None:
+    def __init__(
+        self,
+        server: ServerProcess,
+        database: StoreDatabase,
+        loads: list[Load],
+        until: Callable[[Callable[[], bool]], None],
+    ) -> None:
         self._server, self._database, self._loads, self._until = server, database, loads, until
         until(lambda: all(load.acknowledged for load in loads))
         packet_type, self._waiting = server.peer().ask(BACKGROUND, b"waits", b"", b"w")
@@ -170,8 +184,12 @@ class Outage:
 
 
 def test_a_full_disk_refuses_background_jobs_until_there_is_room(
-    small_disk, database_in, start_durable, put_under_load, until
-):
+    small_disk: Path,
+    database_in: Callable[[Path], StoreDatabase],
+    start_durable: Callable[..., ServerProcess],
+    put_under_load: Callable[..., list[Load]],
+    until: Callable[[Callable[[], bool]], None],
+) -> None:
     database, filler = database_in(small_disk), small_disk / "filler"
     server = start_durable(database, "--metrics-listen", "127.0.0.1:0")
     outage = Outage(server, database, put_under_load(server), until)
@@ -185,8 +203,12 @@ def test_a_full_disk_refuses_background_jobs_until_there_is_room(
 
 
 def test_a_disk_that_became_read_only_refuses_background_jobs_until_it_can_be_written(
-    disk, database_in, start_durable, put_under_load, until
-):
+    disk: Disk,
+    database_in: Callable[[Path], StoreDatabase],
+    start_durable: Callable[..., ServerProcess],
+    put_under_load: Callable[..., list[Load]],
+    until: Callable[[Callable[[], bool]], None],
+) -> None:
     database = database_in(disk.read_only.parent)
     server = start_durable(database, "--metrics-listen", "127.0.0.1:0", **disk.environment)
     outage = Outage(server, database, put_under_load(server), until)
@@ -200,8 +222,12 @@ def test_a_disk_that_became_read_only_refuses_background_jobs_until_it_can_be_wr
 
 @pytest.mark.parametrize("kind", ["postgresql", "mysql"])
 def test_terminated_connections_are_opened_again_and_nobody_is_refused(
-    kind, database_of, start_durable, put_under_load, until
-):
+    kind: str,
+    database_of: Callable[[str], StoreDatabase],
+    start_durable: Callable[..., ServerProcess],
+    put_under_load: Callable[..., list[Load]],
+    until: Callable[[Callable[[], bool]], None],
+) -> None:
     database = database_of(kind)
     server = start_durable(database)
     loads = put_under_load(server)
@@ -275,8 +301,13 @@ class Proxy:
 @pytest.mark.parametrize("fault", ["cut", "stall"])
 @pytest.mark.parametrize("kind", ["postgresql", "mysql"])
 def test_a_database_that_is_away_costs_submitters_the_timeout_at_most(
-    kind, fault, database_of, start_server, put_under_load, until
-):
+    kind: str,
+    fault: str,
+    database_of: Callable[[str], StoreDatabase],
+    start_server: Callable[..., ServerProcess],
+    put_under_load: Callable[..., list[Load]],
+    until: Callable[[Callable[[], bool]], None],
+) -> None:
     database = database_of(kind)
     url = make_url(database.url)
     proxy = Proxy(url.port or {"postgresql": 5432, "mysql": 3306}[kind])
@@ -299,7 +330,9 @@ def test_a_database_that_is_away_costs_submitters_the_timeout_at_most(
         assert max(load.slowest_s for load in loads) < TIMEOUT_S + 1.5  # a busy machine's
 
 
-def test_a_broken_page_costs_its_own_rows_and_no_other(database, start_durable, until):
+def test_a_broken_page_costs_its_own_rows_and_no_other(
+    database: StoreDatabase, start_durable: Callable[..., ServerProcess], until: Callable[[Callable[[], bool]], None]
+) -> None:
     server = start_durable(database)
     client = server.peer()
     handles = [client.ask(BACKGROUND, b"f", b"", b"%04d" % number + b"x" * 200)[1] for number in range(100)]
@@ -328,7 +361,9 @@ def test_a_broken_page_costs_its_own_rows_and_no_other(database, start_durable, 
     assert server.peer().ask(BACKGROUND, b"f", b"", b"new")[0] == CREATED
 
 
-def test_a_server_whose_store_was_taken_by_another_ends(database_of, start_durable):
+def test_a_server_whose_store_was_taken_by_another_ends(
+    database_of: Callable[[str], StoreDatabase], start_durable: Callable[..., ServerProcess]
+) -> None:
     database = database_of("postgresql")
     server = start_durable(database)
     # As if another server had owned it while this one's connection was lost.

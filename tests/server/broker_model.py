@@ -1,11 +1,42 @@
-"""What a model of the broker knows of kept results: one for each background job that has ended, until it expires."""
+"""What a model of the broker knows: jobs, and of each background job that has ended the result, until it expires."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from gearman_client.extensions import GET_RESULT, RESULT
 from gearman_client.packet import PacketType, encode_response
+
+from .broker_harness import BrokerHarness, Peer, Received
+
+
+@dataclass(eq=False)
+class ModelJob:
+    """What the model knows of a job that the broker must know too."""
+
+    function: bytes
+    unique: bytes
+    priority: int
+    order: int
+    is_background: bool = False
+    listeners: list[Peer] = field(default_factory=list)
+    worker: Peer | None = None
+    crashes: int = 0
+    failures: int = 0
+    #: Monotonic seconds before which a failed job is not tried again.
+    not_before: float = 0.0
+    is_cancelled: bool = False
+    #: Unix seconds before which it is not run.
+    run_at: float = 0.0
+    #: When the server ends its attempt.
+    deadline: float | None = None
+    #: What the worker has sent in this attempt that is kept with the result.
+    reports: int = 0
+
+    @property
+    def is_wanted(self) -> bool:
+        return not self.is_cancelled and (self.is_background or bool(self.listeners))
 
 
 @dataclass(frozen=True)
@@ -18,7 +49,7 @@ class ModelResult:
     ended_at: float
     expires_at: float
 
-    def packet(self, handle):
+    def packet(self, handle: bytes) -> Received:
         times = (b"%d" % self.ended_at, b"%d" % self.expires_at)
         return (RESULT, b"\0".join((handle, self.state, b"0", b"0", *times, b"0", self.content)))
 
@@ -26,15 +57,15 @@ class ModelResult:
 class ResultModel:
     """The results, and who waits for which."""
 
-    def __init__(self, harness, keep_s) -> None:
+    def __init__(self, harness: BrokerHarness, keep_s: Mapping[bytes, float]) -> None:
         self._harness = harness
         #: By function.
         self._keep_s = keep_s
         self.kept: dict[bytes, ModelResult] = {}
         self._expired: set[bytes] = set()
-        self.askers: dict[object, bytes] = {}
+        self.askers: dict[Peer, bytes] = {}
 
-    def keep(self, handle, job, state, content=b""):
+    def keep(self, handle: bytes, job: ModelJob, state: bytes, content: bytes = b"") -> None:
         """A job has ended: its result is kept, once, and those who wait for it are told."""
         keep_s = self._keep_s.get(job.function)
         if keep_s is None or not job.is_background or job.is_cancelled:
@@ -45,13 +76,13 @@ class ResultModel:
             del self.askers[asker]
             assert asker.take() == [self.kept[handle].packet(handle)]
 
-    def report(self, handle, job, data):
+    def report(self, handle: bytes, job: ModelJob, data: Received) -> None:
         """A worker has sent data."""
         job.reports += job.is_background
         for asker, wanted in self.askers.items():
             assert asker.take() == ([data] if wanted == handle else [])
 
-    def ask(self, handle, job, *, waits):
+    def ask(self, handle: bytes, job: ModelJob, *, waits: bool) -> None:
         """Somebody asks, who may wait if it has not ended; `job` is what the model knows of it."""
         asker = self._harness.peer()
         told = asker.ask(GET_RESULT, handle, b"" if waits else b"0")
@@ -73,16 +104,16 @@ class ResultModel:
             assert body.split(b"\0")[1] in ([b"running"] if job.worker else [b"waiting", b"delayed"])
 
     @property
-    def known(self):
+    def known(self) -> list[bytes]:
         """The handles of those that there are, or were."""
         return sorted(self._expired | self.kept.keys())
 
     @property
-    def _current(self):
+    def _current(self) -> dict[bytes, ModelResult]:
         now = self._harness.unix_time
         return {handle: result for handle, result in self.kept.items() if result.expires_at > now}
 
-    def compare(self):
+    def compare(self) -> None:
         """The broker has the same results."""
         gone = self.kept.keys() - self._current.keys()
         self._expired = (self._expired | gone) - self._current.keys()
