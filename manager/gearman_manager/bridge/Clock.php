@@ -1,5 +1,5 @@
 <?php
-/** Seconds on the monotonic clock, the same in all processes of this machine. */
+/** The monotonic clock in seconds, the same in all processes of this machine. */
 
 namespace GearmanBridge;
 

@@ -1,13 +1,13 @@
 <?php
 /**
- * A worker's connection to one job server: packets out, packets in, and coming back after a loss.
+ * A worker's connection to one job server: it sends and receives packets, and reconnects after a loss.
  *
- * It decides nothing: which server is asked for a job, and when, is the worker's affair.
+ * It decides nothing: the worker decides which server to ask for a job, and when.
  */
 
 namespace GearmanBridge;
 
-/** The connection is gone, or the peer does not speak Gearman. */
+/** The connection is lost, or the peer does not speak Gearman. */
 final class ConnectionLost extends \RuntimeException
 {
 }
@@ -30,7 +30,7 @@ final class Connection
     public const WORK_DATA = 28;
     public const WORK_WARNING = 29;
     public const GRAB_JOB_UNIQ = 30;
-    public const JOB_ASSIGN_ATTEMPT = 1000; // our servers' extension: tells the attempt's number
+    public const JOB_ASSIGN_ATTEMPT = 1000; // our servers' extension: holds the attempt's number
 
     private const ATTEMPT_OPTION = 'job-attempt';
     private const CONNECT_S = 3.0;
@@ -44,9 +44,9 @@ final class Connection
     public $address;
     /** @var resource|null */
     public $stream = null;
-    /** @var bool the server has said that there is nothing to do, and will wake us up. */
-    public $asleep = false;
-    /** @var bool it is one of ours: then a failure is told as an exception, which every client understands. */
+    /** @var bool the server has no job for us, and will wake us up. */
+    public $is_asleep = false;
+    /** @var bool the server is one of ours: then a failure is sent as an exception, which every client understands. */
     public $is_ours = false;
     /** @var float when to try again, on the clock of Clock::now() */
     public $retry_at = 0.0;
@@ -76,7 +76,7 @@ final class Connection
         }
         \stream_set_blocking($stream, false);
         $this->stream = $stream;
-        $this->asleep = $this->is_ours = false;
+        $this->is_asleep = $this->is_ours = false;
         $this->unread = $this->unsent = '';
         $this->queue(self::SET_CLIENT_ID, $client_id);
         $this->queue(self::OPTION_REQ, self::ATTEMPT_OPTION);
@@ -91,7 +91,7 @@ final class Connection
         if ($this->stream !== null) {
             @\fclose($this->stream);
         }
-        if ($this->stream !== null || $this->retry_at === 0.0) { // once: further failures are no news
+        if ($this->stream !== null || $this->retry_at === 0.0) { // logged once: further failures are no news
             Log::write('INFO', "job server {$this->address}: $reason; trying again");
         }
         $this->stream = null;
@@ -122,7 +122,7 @@ final class Connection
     }
 
     /**
-     * Ask for a job: its arguments (handle, function, unique, attempt, workload), or null when there is none.
+     * Ask for a job: its arguments (handle, function, unique, attempt, workload), or null if there is none.
      *
      * @return string[]|null
      * @throws ConnectionLost
@@ -154,10 +154,10 @@ final class Connection
     {
         $this->queue(self::PRE_SLEEP);
         $this->flush();
-        $this->asleep = true;
+        $this->is_asleep = true;
     }
 
-    /** The stream is readable: take what a sleeping connection is told. @throws ConnectionLost */
+    /** Read the packets of a sleeping connection whose stream is readable. @throws ConnectionLost */
     public function read_asleep(): void
     {
         $this->receive();
@@ -169,7 +169,7 @@ final class Connection
     private function take(int $type, string $body): void
     {
         if ($type === self::NOOP) {
-            $this->asleep = false;
+            $this->is_asleep = false;
         } elseif ($type === self::OPTION_RES) {
             $this->is_ours = true;
         } elseif ($type === self::ERROR && \strpos($body, 'UNKNOWN_OPTION') !== 0) {
@@ -224,7 +224,7 @@ final class Connection
             $except = null;
             if (@\stream_select($read, $write, $except, (int) $left, (int) (\fmod($left, 1) * 1e6))) {
                 return true;
-            } // none, or a signal came in between
+            } // time is up, or a signal interrupted the wait
         }
         return false;
     }

@@ -1,13 +1,13 @@
 <?php
 /**
- * What a PHP file says about itself, read from its tokens: nothing of it is run.
+ * Reads a PHP file's classes, functions and includes from its tokens, and runs none of its code.
  *
  * Used twice: to find functions when the manager loads its folders, and by a worker to know what to call.
  */
 
 namespace GearmanBridge;
 
-/** A file's classes and functions (as PHP knows them), and the files it includes where that is plain to see. */
+/** A file's classes and functions (with PHP's full names), and the files it includes, where the paths are plain. */
 final class Definition
 {
     /** @var array<int, array{kind: string, name: string, line: int, has_run: bool}> */
@@ -37,8 +37,8 @@ final class Definition
     }
 
     /**
-     * What serves the function: the one named like it, in any namespace; else the one whose name ends so, for those
-     * who put a prefix before all of theirs. PHP's names know no case.
+     * The class or function that serves `$function`: one of this name, in any namespace; else one whose name ends with
+     * it, for projects that prefix all their names. Names in PHP ignore case.
      *
      * @return array{kind: string, name: string, line: int, has_run: bool}|null
      */
@@ -58,7 +58,7 @@ final class Definition
     {
         $namespace = '';
         $depth = 0;
-        $class = null; // of $this->found, while inside its braces
+        $class = null; // its index in $this->found, inside its braces
         $class_depth = -1;
         foreach ($this->tokens as $at => $token) {
             $before = $at > 0 ? $this->tokens[$at - 1][0] : null;
@@ -97,7 +97,7 @@ final class Definition
         if (!isset($this->tokens[$at]) || $this->tokens[$at][0] !== \T_STRING) {
             return null;
         }
-        $inherits = false; // then `run` may come from elsewhere: PHP itself will know when it is loaded
+        $inherits = false; // then `run` may be inherited, which PHP knows only when it loads the file
         for ($next = $at + 1; isset($this->tokens[$next]) && $this->tokens[$next][0] !== '{'; $next++) {
             $inherits = $inherits || $this->tokens[$next][0] === \T_EXTENDS;
         }
@@ -117,11 +117,11 @@ final class Definition
         if ($class !== null && isset($this->tokens[$at]) && \strcasecmp($this->tokens[$at][1], 'run') === 0) {
             $this->found[$class]['has_run'] = true;
         } elseif ($class_depth < 0) {
-            $this->note('function', $namespace, $at); // a closure has no name and is not noted
+            $this->note('function', $namespace, $at); // closures have no name and are left out
         }
     }
 
-    /** Paths made of __DIR__, dirname(__FILE__) and literal text; what is computed otherwise can't be known. */
+    /** Notes a path made of __DIR__, dirname(__FILE__) and literal text; other paths are known only to running code. */
     private function note_include(int $at): void
     {
         $path = '';
@@ -130,7 +130,7 @@ final class Definition
             if ($type === \T_DIR) {
                 $path .= $this->folder;
             } elseif ($type === \T_FILE) {
-                $path .= $this->folder; // what stands in dirname(…)
+                $path .= $this->folder; // inside dirname(…)
             } elseif ($type === \T_CONSTANT_ENCAPSED_STRING) {
                 $path .= \stripslashes(\substr($text, 1, -1));
             } elseif (!\in_array($type, ['(', ')', '.'], true) && \strcasecmp($text, 'dirname') !== 0) {

@@ -1,15 +1,15 @@
 <?php
-/** The functions that this worker serves: loads their files, knows what to call, and turns results into bytes. */
+/** The functions that this worker serves: loads their files, calls them, and turns their results into bytes. */
 
 namespace GearmanBridge;
 
 final class Functions
 {
-    /** @var array<string, array<string, mixed>> by the name towards Gearman: file, name, timeout_s, settings */
+    /** @var array<string, array<string, mixed>> by registered name: file, name, timeout_s, settings */
     private $ordered = [];
     /** @var array<string, callable> */
     private $callables = [];
-    /** @var array<string, class-string> classes that are made when their first job comes */
+    /** @var array<string, class-string> classes that are instantiated at their first job */
     private $classes = [];
 
     /** @param array<int, array<string, mixed>> $ordered */
@@ -23,7 +23,7 @@ final class Functions
     /**
      * Include every file.
      *
-     * @throws \Throwable whatever a file throws; \RuntimeException where it does not define what it should
+     * @throws \Throwable any error of a file; \RuntimeException if a file does not define its function
      */
     public function load(): void
     {
@@ -74,7 +74,7 @@ final class Functions
     /**
      * Run the user's code.
      *
-     * @param mixed $log grows by what the function adds
+     * @param mixed $log the function adds its entries here
      */
     public function call(string $registered, Job $job, &$log): string
     {
@@ -87,8 +87,8 @@ final class Functions
     }
 
     /**
-     * Scalars and objects with __toString as PHP writes them, as the Gearman extension does; arrays and other objects,
-     * of which that would make nothing useful, as JSON.
+     * Scalars and objects with __toString become text as PHP writes it, as in the Gearman extension. Arrays and other
+     * objects, for which that text would be useless, become JSON.
      *
      * @param mixed $result
      */

@@ -1,8 +1,8 @@
 <?php
 /**
- * What a function is handed: a GearmanJob as PHP's extension has it, with our attempt number and settings beside.
+ * The job that a function receives: a GearmanJob like that of PHP's extension, plus our attempt number and settings.
  *
- * Its methods talk to the job server; while they do, no timeout may cut them off, or half a packet would go out.
+ * Its methods talk to the job server. No timeout may interrupt them, or half a packet would be sent.
  */
 
 namespace GearmanBridge;
@@ -11,7 +11,7 @@ final class Job extends \GearmanJob
 {
     /** @var array<string, mixed> the function's `settings` of the configuration. */
     public $settings;
-    /** @var int|null 1 for the first attempt; null where the job server does not tell. */
+    /** @var int|null 1 for the first attempt; null if the job server does not say. */
     public $attempt;
     /** @var bool the server has been told how the job ended. */
     public $answered = false;
@@ -114,13 +114,13 @@ final class Job extends \GearmanJob
         return $this->answer(Connection::WORK_FAIL) && $this->flush();
     }
 
-    /** The job is done; leaves with the next packets. */
+    /** The job is done. The answer is sent with the next packets. */
     public function complete(string $result): void
     {
         $this->answer(Connection::WORK_COMPLETE, $result);
     }
 
-    /** The job failed. Other servers' clients would wait for ever after an exception: they get a warning instead. */
+    /** The job failed. Clients of other servers would wait for ever after an exception, so they get a warning instead. */
     public function fail(string $reason): void
     {
         if ($this->connection->is_ours) {
@@ -157,7 +157,7 @@ final class Job extends \GearmanJob
                 $this->connection->flush();
                 return true;
             } catch (ConnectionLost $error) {
-                return false; // as the extension does; the worker notices when the job has ended
+                return false; // as the extension does; the worker notices the loss after the job
             }
         });
     }

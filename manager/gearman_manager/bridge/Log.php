@@ -1,5 +1,5 @@
 <?php
-/** Writes the manager's log records: one marked JSON line each on standard error, as its Python workers do. */
+/** Writes the manager's log records to standard error: a marked JSON line for each, as Python workers do. */
 
 namespace GearmanBridge;
 
@@ -8,7 +8,7 @@ final class Log
     private const RECORD_MARK = "\x1e";
     private const MAX_TEXT_BYTES = 16000;
 
-    /** @var Job|null the job that runs: its function and handle stand in every line. */
+    /** @var Job|null the running job: every line names its function and handle. */
     public static $job = null;
 
     public static function write(string $level, string $message): void
@@ -18,7 +18,7 @@ final class Log
             $record += ['function' => self::$job->functionName(), 'handle' => self::$job->handle()];
         }
         $flags = \JSON_INVALID_UTF8_SUBSTITUTE | \JSON_UNESCAPED_SLASHES | \JSON_UNESCAPED_UNICODE;
-        @\fwrite(\STDERR, self::RECORD_MARK . \json_encode($record, $flags) . "\n"); // nobody reads: the job is worth more
+        @\fwrite(\STDERR, self::RECORD_MARK . \json_encode($record, $flags) . "\n"); // without a reader the job still goes on
     }
 
     /** An entry of a function's `$log`: text as it is, anything else as print_r shows it. @param mixed $entry */

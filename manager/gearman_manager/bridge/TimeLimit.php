@@ -1,15 +1,15 @@
 <?php
 /**
- * A job's time limit, in the steps that Python functions have: JobTimeout inside the function at the limit; a second
- * later, if it did not help, the job server hears that the job failed, and the worker is killed.
+ * A job's time limit, in the same steps as for Python functions: JobTimeout in the function at the limit; if the function
+ * still runs a second later, the job server is told that the job failed, and the worker is killed.
  *
- * A process of its own watches, forked before anything else happens: a function that blocks every signal, or sits in a
- * system call, can't keep it from acting.
+ * The watchdog is a process of its own, forked before anything else: a function that blocks every signal, or hangs in a
+ * system call, can't stop it.
  */
 
 namespace GearmanBridge;
 
-/** Raised in a function whose time is up. No Exception, so that `catch (Exception $e)` does not swallow it. */
+/** Thrown in a function whose time is up. Not an Exception, so `catch (Exception $e)` does not swallow it. */
 final class JobTimeout extends \Error
 {
 }
@@ -18,14 +18,14 @@ final class TimeLimit
 {
     /** @var resource|null to the watchdog */
     private $watchdog = null;
-    /** @var float|null of the job that runs */
+    /** @var float|null of the running job */
     private $deadline = null;
-    /** @var bool a function runs that may be interrupted now. */
-    private $raises = false;
-    /** @var bool its time went by while it could not be interrupted. */
+    /** @var bool a function is running, and may be interrupted now. */
+    private $is_interruptible = false;
+    /** @var bool the function's time ran out while it could not be interrupted. */
     private $is_late = false;
 
-    /** Fork the watchdog. Before any connection is open: it must hold none. */
+    /** Fork the watchdog. Call it before any connection is open: the watchdog must hold none. */
     public function start(string $worker): void
     {
         $pair = \stream_socket_pair(\STREAM_PF_UNIX, \STREAM_SOCK_STREAM, 0);
@@ -48,9 +48,9 @@ final class TimeLimit
     }
 
     /**
-     * Call the function, for at most so many seconds.
+     * Call the function, for at most `$timeout_s` seconds.
      *
-     * @return mixed what it returns
+     * @return mixed its result
      * @throws JobTimeout
      */
     public function call(callable $function, ?float $timeout_s, string $server, string $handle)
@@ -61,24 +61,24 @@ final class TimeLimit
         $this->deadline = Clock::now() + $timeout_s;
         $this->tell(\sprintf("%.6F %s %s\n", $this->deadline, $server, $handle));
         $this->is_late = false;
-        $this->raises = true;
+        $this->is_interruptible = true;
         try {
             return $function();
         } finally {
-            $this->raises = false;
+            $this->is_interruptible = false;
             $this->deadline = null;
             $this->tell("\n");
         }
     }
 
-    /** @return mixed what our own code returns, which must not be interrupted though a function calls it */
+    /** Run code of ours that a function calls, and that must not be interrupted. @return mixed its result */
     public function suspended(callable $ours)
     {
-        $raised = $this->raises;
-        $this->raises = false;
+        $was_interruptible = $this->is_interruptible;
+        $this->is_interruptible = false;
         $result = $ours();
-        $this->raises = $raised;
-        if ($raised && $this->is_late) {
+        $this->is_interruptible = $was_interruptible;
+        if ($was_interruptible && $this->is_late) {
             $this->is_late = false;
             throw new JobTimeout('the time is up');
         }
@@ -91,7 +91,7 @@ final class TimeLimit
             return; // meant for a job that has just ended
         }
         $this->is_late = true;
-        if ($this->raises) {
+        if ($this->is_interruptible) {
             throw new JobTimeout('the time is up');
         }
     }
@@ -105,7 +105,7 @@ final class TimeLimit
     }
 }
 
-/** The process that watches over its parent's jobs. A line names one: deadline, server, handle; an empty one ends it. */
+/** The process that watches its parent's jobs. A line (deadline, server, handle) starts one, an empty line ends it. */
 final class Watchdog
 {
     private const GRACE_S = 1.0;
@@ -115,7 +115,7 @@ final class Watchdog
     private $channel;
     /** @var int */
     private $worker;
-    /** @var string[]|null server and handle of the job that runs */
+    /** @var string[]|null server and handle of the running job */
     private $job = null;
     /** @var float */
     private $due_at = 0.0;
@@ -134,7 +134,7 @@ final class Watchdog
     {
         while ($this->take_lines($this->job === null ? 3600.0 : \max(0.0, $this->due_at - Clock::now()))) {
             if ($this->job !== null && Clock::now() >= $this->due_at) {
-                $this->was_told ? $this->put_an_end() : $this->warn();
+                $this->was_told ? $this->kill_worker() : $this->warn();
             }
         }
     }
@@ -146,12 +146,12 @@ final class Watchdog
         $this->due_at = Clock::now() + self::GRACE_S;
     }
 
-    private function put_an_end(): void
+    private function kill_worker(): void
     {
         \posix_kill($this->worker, \SIGSTOP);
         \usleep(1000);
         if (!$this->take_lines(0.0) || $this->job === null || !$this->was_told) {
-            \posix_kill($this->worker, \SIGCONT); // it ended in this very moment
+            \posix_kill($this->worker, \SIGCONT); // the job ended just now
             return;
         }
         [$server, $handle] = $this->job;
@@ -161,7 +161,7 @@ final class Watchdog
         exit(0);
     }
 
-    /** Wait at most so long; false once the worker is gone. */
+    /** Read lines, waiting at most `$wait_s`; false once the worker is gone. */
     private function take_lines(float $wait_s): bool
     {
         $read = [$this->channel];
@@ -178,7 +178,7 @@ final class Watchdog
         return !\feof($this->channel);
     }
 
-    /** The job ends at its server as a timeout does; a foreign server can only cancel it. */
+    /** Fail the job at its server as a timeout does; a foreign server can only cancel it. */
     private function fail_job(string $server, string $handle): void
     {
         $stream = @\stream_socket_client("tcp://$server", $number, $reason, self::SERVER_S);

@@ -1,23 +1,23 @@
 <?php
 /**
- * The life of a PHP worker: asks the job servers in turn for jobs and runs them one at a time, until told to stop.
+ * The loop of a PHP worker: it asks the job servers in turn for jobs and runs one at a time, until it is told to stop.
  *
- * A server is asked again only when it has woken us up. At its end the worker sends no grab, so no job is taken that
- * would not be run.
+ * A server without jobs is asked again only after it has woken us up. A worker that is about to end sends no grab, so
+ * it takes no job that it would not run.
  */
 
 namespace GearmanBridge;
 
 final class Worker
 {
-    private const TURN_JOBS = 100; // then another server has its turn
+    private const TURN_JOBS = 100; // then it is another server's turn
     private const TURN_S = 0.1;
-    private const LONGEST_WAIT_S = 1.0; // a signal just before the wait is noticed this much later at the latest
+    private const LONGEST_WAIT_S = 1.0; // a signal just before the wait is noticed after this time at most
 
     /** @var bool */
-    public $stopping = false;
+    public $is_stopping = false;
 
-    /** @var array<string, mixed> what the manager ordered */
+    /** @var array<string, mixed> the manager's order */
     private $order;
     /** @var Functions */
     private $functions;
@@ -33,7 +33,7 @@ final class Worker
     private $running = null;
     /** @var Connection|null of the running job */
     private $running_on = null;
-    /** @var mixed what the running job's function has put into its `$log` */
+    /** @var mixed the entries that the running job's function has put into its `$log` */
     private $log = [];
     /** @var int */
     private $page_bytes;
@@ -67,7 +67,7 @@ final class Worker
         }
     }
 
-    /** The process ends in the middle of a job, by a fatal error or by exit: its client hears of it. */
+    /** The process ends during a job, by a fatal error or by exit: fail the job, so that its client hears of it. */
     public function broke_down(string $reason): void
     {
         if ($this->running === null) {
@@ -95,7 +95,7 @@ final class Worker
     {
         foreach ($this->connections as $_) {
             $connection = $this->connections[$this->turn++ % \count($this->connections)];
-            if ($connection->stream !== null && !$connection->asleep) {
+            if ($connection->stream !== null && !$connection->is_asleep) {
                 return $connection;
             }
         }
@@ -215,7 +215,7 @@ final class Worker
         $job->fail($text);
     }
 
-    /** Where its author should look: the innermost line of the user's code. */
+    /** The innermost line of the user's code, where its author should look. */
     private static function place(\Throwable $error): string
     {
         $own = ['file' => $error->getFile(), 'line' => $error->getLine()];
@@ -237,7 +237,7 @@ final class Worker
 
     private function is_leaving(): bool
     {
-        if ($this->stopping || ($this->order['max_jobs'] !== null && $this->jobs >= $this->order['max_jobs'])) {
+        if ($this->is_stopping || ($this->order['max_jobs'] !== null && $this->jobs >= $this->order['max_jobs'])) {
             return true;
         }
         $limit_bytes = $this->order['max_memory_bytes'];

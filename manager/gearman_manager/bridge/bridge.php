@@ -2,9 +2,9 @@
 /**
  * Serves PHP functions as Gearman workers. Started by gearman-manager, once for each worker process.
  *
- * What to serve comes as JSON in the environment (GEARMAN_BRIDGE). It speaks Gearman itself: PHP's extension can neither
- * be woken up by a signal nor keep the worker's name over a reconnection. Exit codes: 0 told to stop or worn out,
- * 1 can't start, 255 a fatal error.
+ * The functions to serve come as JSON in the environment (GEARMAN_BRIDGE). It speaks Gearman itself: PHP's extension can
+ * neither be woken up by a signal nor keep the worker's name over a reconnection. Exit codes: 0 told to stop or worn
+ * out, 1 can't start, 255 a fatal error.
  */
 
 namespace GearmanBridge;
@@ -29,8 +29,8 @@ function main(): int
     @\cli_set_process_title("gearman-manager: worker {$order['worker']} " . \implode(',', $functions->names()));
     handle_signals($worker, $functions->have_timeouts() ? $limit : null, $order['worker']);
     $is_running = true;
-    $reserve = \str_repeat('x', 1 << 18); // for reporting that the memory is used up
-    $own_pid = \getmypid(); // what a function forks runs this too, and must not speak for us
+    $reserve = \str_repeat('x', 1 << 18); // freed to report that the memory is used up
+    $own_pid = \getmypid(); // a process that a function forks runs this too, and must not speak for us
     \register_shutdown_function(function () use (&$is_running, &$reserve, $worker, $own_pid): void {
         $reserve = null;
         if ($is_running && \getmypid() === $own_pid) {
@@ -45,10 +45,10 @@ function main(): int
     return $exit_code;
 }
 
-/** All that PHP itself has to say becomes our log lines. */
+/** Turns PHP's own messages into our log lines. */
 function set_up_reporting(): void
 {
-    \ignore_user_abort(true); // output that nobody reads any more must not end a job
+    \ignore_user_abort(true); // output without a reader must not end a job
     \error_reporting(\E_ALL);
     \ini_set('display_errors', '0');
     \ini_set('log_errors', '0');
@@ -67,7 +67,7 @@ function handle_signals(Worker $worker, ?TimeLimit $limit, string $name): void
     }
     \pcntl_async_signals(true);
     \pcntl_signal(\SIGTERM, function () use ($worker): void {
-        $worker->stopping = true;
+        $worker->is_stopping = true;
     });
 }
 
@@ -83,7 +83,7 @@ function load(Functions $functions): bool
     }
 }
 
-/** In the shutdown handler, in the middle of loading or of a job. */
+/** Called by the shutdown handler when the process ends while it loads code or runs a job. */
 function ended_early(Worker $worker): void
 {
     \ini_set('memory_limit', '-1');

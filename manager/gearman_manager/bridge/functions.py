@@ -1,8 +1,8 @@
 """Finds GearmanManager's PHP functions in the workers folders: a file NAME.php directly in a folder serves NAME.
 
-Nothing of the files is run: PHP itself reads them as text (`bridge/inspect.php`), one process for all of them, and says
-which can't be parsed, which hold no function, and what they include. Runs in the zygote, and never in the supervisor,
-which must not wait for a process.
+None of their code is run: one PHP process reads all files as text (`bridge/inspect.php`), and reports syntax errors,
+files without a function, and the files they include. This runs in the zygote, never in the supervisor, which must not
+wait for a process.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from gearman_manager.bridge.order import INSPECTION, INTERPRETER, MISSING, is_ph
 from gearman_manager.errors import ModuleError
 
 _TIMEOUT_S: Final = 30.0
-#: So many files are handed to one PHP process: a command line has a limit.
+#: The most files for one PHP process: the length of a command line is limited.
 _FILES_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class PhpFunction:
-    """A function by its file's name; `line` is where it is defined, 1 when PHP could not be asked."""
+    """A function, named like its file. `line` is the line of its definition, or 1 if PHP could not be asked."""
 
     name: str
     file: str
@@ -34,7 +34,7 @@ class PhpFunction:
 
 @dataclass(slots=True)
 class PhpFunctions:
-    """What the folders hold of PHP; `needs` as in `discovery.Discovery`."""
+    """The PHP functions of the folders; `needs` as in `discovery.Discovery`."""
 
     functions: list[PhpFunction] = field(default_factory=list)
     errors: list[ModuleError] = field(default_factory=list)
@@ -42,7 +42,7 @@ class PhpFunctions:
 
 
 def php_files(folder: Path) -> Iterator[Path]:
-    """The PHP files directly in a folder, helpers included; what lies deeper is theirs to include.
+    """The PHP files directly in a folder, helpers too; files in deeper folders are for these to include.
 
     Raises:
         OSError: the folder can't be read.
@@ -53,7 +53,7 @@ def php_files(folder: Path) -> Iterator[Path]:
 
 
 def find_php_functions(folders: Sequence[Path]) -> PhpFunctions:
-    """The functions of all folders. A folder that can't be read is another part's error."""
+    """The functions of all folders. Folders that can't be read are reported elsewhere."""
     found = PhpFunctions()
     files = [str(file) for folder in folders for file in _functions_files(folder)]
     for start in range(0, len(files), _FILES_AT_ONCE):
@@ -72,7 +72,7 @@ def _inspect(files: Sequence[str], found: PhpFunctions) -> None:
     try:
         report = _report(files)
     except ModuleError as error:
-        # The functions stay: their pools say what is wrong too, and a PHP that comes back serves them.
+        # The functions are kept: their pools report the error too, and serve them once PHP is back.
         found.functions += [PhpFunction(Path(file).stem, file, 1) for file in files]
         found.errors += [ModuleError(file, 0, error.message) for file in files]
         return
@@ -86,10 +86,10 @@ def _inspect(files: Sequence[str], found: PhpFunctions) -> None:
 
 
 def _report(files: Sequence[str]) -> dict[str, Any]:
-    """What PHP says of each file.
+    """PHP's report on each file.
 
     Raises:
-        ModuleError: it is not there, too old, or broken.
+        ModuleError: PHP is not installed, too old, or broken.
     """
     if shutil.which(INTERPRETER) is None:
         raise ModuleError(files[0], 0, MISSING)

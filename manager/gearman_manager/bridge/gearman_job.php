@@ -1,5 +1,5 @@
 <?php
-/** Stands in for PHP's Gearman extension where that is not installed: type declarations and constants go on working. */
+/** Replaces PHP's Gearman extension where it is not installed, so that type declarations and constants still work. */
 
 if (!class_exists('GearmanJob', false)) {
     class GearmanJob

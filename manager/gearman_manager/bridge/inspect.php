@@ -1,8 +1,8 @@
 <?php
 /**
- * Says what the PHP files of a workers folder hold, as one JSON object on standard output. Runs nothing of them.
+ * Describes the PHP files of a workers folder as one JSON object on standard output, and runs none of their code.
  *
- * Files come as arguments; for each: its line, or what is wrong with it, and which files it includes.
+ * The files are its arguments. For each it prints the line of the function, or an error, and the files it includes.
  */
 
 namespace GearmanBridge;
@@ -34,7 +34,7 @@ function inspect(string $file): array
 }
 
 /**
- * The files and what they include in turn; what Composer installed is named, and not looked into.
+ * The files and the files that they include in turn. Composer's packages are listed, but not followed.
  *
  * @param string[] $waiting
  * @return string[]
@@ -52,7 +52,7 @@ function followed(array $waiting): array
             try {
                 $waiting = \array_merge($waiting, (new Definition($file))->includes);
             } catch (\ParseError $error) {
-                continue; // whoever includes it fails when it is loaded, and says so then
+                continue; // the including file fails when it is loaded, and reports this then
             }
         }
     }

@@ -1,6 +1,6 @@
-"""How PHP functions run: as a program of ours, the bridge, started like the workers of any command pool.
+"""The command and the order that start the bridge, our program for PHP functions, like any command pool's workers.
 
-Here is what the rest of the manager must know of that; what the bridge does is in the PHP files beside this one. Pure.
+This is all that the rest of the manager knows of the bridge; the PHP files beside this one are the program. Pure.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _SUFFIX: Final = ".php"
 _FOLDER: Final = PurePath(__file__).parent
 INSPECTION: Final = (INTERPRETER, str(_FOLDER / "inspect.php"))
 COMMAND: Final = (INTERPRETER, str(_FOLDER / "bridge.php"))
-#: The environment variable by which a worker of the bridge is told all that it must know.
+#: The environment variable that holds the order of a bridge worker.
 ORDER_VARIABLE: Final = "GEARMAN_BRIDGE"
 
 
 def is_php_file(file: str) -> bool:
-    """By its name; a program's function has no file, and is none."""
+    """Whether the file's name is a PHP file's. A program's function has no file (an empty name)."""
     return file.endswith(_SUFFIX)
 
 
 def bridge_order(functions: Sequence[Mapping[str, Any]], worker: Mapping[str, object]) -> str:
-    """What a worker is told, as JSON: its functions, and `worker` for its name, servers and limits."""
+    """A worker's order as JSON: its functions, and `worker` for its name, servers and limits."""
     return json.dumps({**worker, "functions": list(functions)})

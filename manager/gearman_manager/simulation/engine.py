@@ -1,8 +1,8 @@
-"""One pool on a virtual clock: jobs arrive as in the trace, workers take a while to start, a policy says how many.
+"""One pool on a virtual clock: jobs arrive as in the trace, workers take time to start, a policy sets their number.
 
-Pure and deterministic: the same trace and policy give the same outcome. What a policy is told, and when, is what a
-supervisor learns from a job server that pushes its queue changes. Inside, places are counted: a worker has one, or as
-many as the jobs it runs at once; of one that is to go each place goes when its job is done.
+Pure and deterministic: the same trace and policy give the same outcome. A policy is told the same things at the same
+times as a supervisor whose job server pushes its queue changes. The engine counts job slots instead of workers: a
+worker has one for each job that it can run at once, and a leaving worker gives each slot up when its job is done.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from typing import Final, Protocol
 from gearman_manager.simulation.trace import Arrival
 
 SPAWN_DELAY_S: Final = 0.05
-LOOK_INTERVAL_S: Final = 0.05  # changes that follow each other are told together, as `queues` does
-AFTERMATH_S: Final = 60.0  # the bill goes on so long after the last arrival: going down counts too
+LOOK_INTERVAL_S: Final = 0.05  #: changes within this time are told together, as in `queues`
+AFTERMATH_S: Final = 60.0  #: worker-seconds count this long after the last arrival, to include scaling down
 
 
 @dataclass(slots=True)
 class PoolState:
-    """What a policy may know."""
+    """The state of the pool, as far as a policy may know it."""
 
     queued: int = 0
     running: int = 0
     workers: int = 0
     finished: int = 0
-    busy_s: float = 0.0  # of the finished jobs
+    busy_s: float = 0.0  #: of the finished jobs
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How many workers there should be, and when the policy wants to be asked again at the latest."""
+    """The number of workers that a policy wants, and the latest time at which to ask it again."""
 
     size: int
     again_at_s: float | None = None
 
 
 class Policy(Protocol):
-    """Decides how many workers there are."""
+    """Decides the number of workers."""
 
     @property
     def name(self) -> str: ...
@@ -61,13 +61,13 @@ class Sample:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the trace under one policy."""
+    """The result of a trace under one policy."""
 
     policy: str
-    waits_s: list[float] = field(default_factory=list)  # in rising order once the simulation is over
+    waits_s: list[float] = field(default_factory=list)  #: in rising order once the simulation is over
     worker_seconds: float = 0.0
-    changes: int = 0  # how often the policy changed its mind
-    started: int = 0  # workers started beyond the first ones
+    changes: int = 0  #: of the policy's decision
+    started: int = 0  #: workers beyond the first ones
     peak: int = 0
     samples: list[Sample] = field(default_factory=list)
 
@@ -77,7 +77,7 @@ class Outcome:
 
 
 class _Kind(IntEnum):
-    """In the order in which events of one moment happen."""
+    """The kinds of events, in the order in which they happen at one moment."""
 
     DONE = 0
     ARRIVAL = 1
@@ -88,7 +88,7 @@ class _Kind(IntEnum):
 def simulate(
     trace: Sequence[Arrival], policy: Policy, spawn_delay_s: float = SPAWN_DELAY_S, *, concurrency: int = 1
 ) -> Outcome:
-    """Run the trace to its end, with workers of so many places."""
+    """Run the trace to its end, with workers that run `concurrency` jobs at once."""
     return _Simulation(trace, policy, spawn_delay_s, concurrency).run()
 
 
@@ -97,12 +97,12 @@ class _Simulation:
         self._concurrency = concurrency
         self._policy = policy
         self._spawn_delay_s = spawn_delay_s
-        # In order, so it is a heap already.
+        # The trace is sorted, so this is a heap already.
         self._events: list[tuple[float, int, float]] = [(job.at_s, _Kind.ARRIVAL, job.service_s) for job in trace]
         self._end_s = trace[-1].at_s + AFTERMATH_S
-        self._waiting: deque[tuple[float, float]] = deque()  # arrival and service time
+        self._waiting: deque[tuple[float, float]] = deque()  # times of arrival, service times
         self._target = self._idle = policy.start() * concurrency
-        self._starting = self._given_up = 0  # workers on their way; those among the READY events that were sent away
+        self._starting = self._given_up = 0  # slots on their way; READY events of slots given up
         self._state = PoolState(workers=policy.start())
         self._now_s = 0.0
         self._look_at_s: float | None = None
@@ -122,7 +122,7 @@ class _Simulation:
 
     def _happens(self, kind: _Kind, service_s: float) -> None:
         if kind is _Kind.LOOK:
-            if self._now_s == self._look_at_s:  # otherwise an earlier look replaced it
+            if self._now_s == self._look_at_s:  # else an earlier look has replaced this one
                 self._look()
             return
         if kind is _Kind.ARRIVAL:
@@ -179,7 +179,7 @@ class _Simulation:
         self._outcome.peak = max(self._outcome.peak, self._state.workers)
 
     def _send_away(self) -> None:
-        """Too many: those on their way first, then idle ones; a busy one finishes its job."""
+        """Give up surplus slots: first those of starting workers, then idle ones; busy ones finish their job."""
         surplus = max(0, self._count() - self._target)
         not_ready = min(surplus, self._starting)
         self._starting -= not_ready

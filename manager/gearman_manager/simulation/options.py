@@ -1,6 +1,6 @@
-"""The options of `gearman-manager simulate`, kept apart so that the command line itself stays readable.
+"""The options of `gearman-manager simulate`, kept apart so that the command line stays readable.
 
-Only click is imported here, and the parser of durations when there is one to parse.
+Imports only click, and the parser of durations once there is one to parse.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ _OPTIONS: Final = (
 
 
 def simulation_options(command: _Command) -> _Command:
-    """All of them."""
+    """Adds the options to a command."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

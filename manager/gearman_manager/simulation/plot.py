@@ -1,4 +1,4 @@
-"""Draws queue and workers of every policy over time, with matplotlib, which is installed only by those who want it."""
+"""Draws the queue and the workers of every policy over time with matplotlib, an optional dependency."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class PlotError(ManagerError):
 
 
 def require_matplotlib() -> Any:
-    """The class of figures; none of matplotlib's global state is touched.
+    """Matplotlib's class of figures, which leaves its global state alone.
 
     Raises:
-        PlotError: it is not installed; the text says how to do that.
+        PlotError: matplotlib is not installed; the text says how to install it.
     """
     try:
         from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""What the simulation compares: a fixed number of workers, one step every few seconds, and our scaler itself. Pure."""
+"""The policies that the simulation compares: a fixed number, one step every few seconds, and our scaler. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STEP_INTERVAL_S: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class FixedCount:
-    """What most worker managers do: always the same number."""
+    """Always the same number of workers, as in most worker managers."""
 
     count: int
     name: str
@@ -30,7 +30,7 @@ class FixedCount:
 
 @dataclass(slots=True)
 class OneStep:
-    """As Laravel Horizon scales a queue by default: each three seconds one worker more while jobs wait, or one less."""
+    """Laravel Horizon's default: every three seconds one worker more while jobs wait, or else one less."""
 
     minimum: int
     maximum: int
@@ -46,7 +46,7 @@ class OneStep:
         return self.minimum
 
     def decide(self, now_s: float, state: PoolState) -> Decision:
-        """One step, if it is time for one."""
+        """One step, if it is due."""
         if now_s >= self._next_step_s:
             step = 1 if state.queued else -1
             self._size = max(self.minimum, min(self._size + step, self.maximum))
@@ -56,7 +56,7 @@ class OneStep:
 
 
 class OurScaler:
-    """The scaler that runs in the supervisor, fed with what the simulated job server and scoreboard say."""
+    """The supervisor's scaler, fed by the simulated job server and scoreboard."""
 
     def __init__(self, bounds: Field, settings: ScaleSettings, name: str, concurrency: int = 1) -> None:
         self.name = name
@@ -69,7 +69,7 @@ class OurScaler:
         return self._field.minimum
 
     def decide(self, now_s: float, state: PoolState) -> Decision:
-        """What the three steps say."""
+        """The size after the scaler's three steps."""
         self._scaler.service.update(state.finished, round(state.busy_s * 1e9))
         size = self._scaler.size(now_s, Work(state.queued, state.running, self._concurrency), self._field)
         return Decision(size, self._scaler.next_change)

@@ -1,6 +1,6 @@
-"""What `gearman-manager simulate` does: replay a trace under several policies, print what each would have cost.
+"""Runs `gearman-manager simulate`: replays a trace under several policies and prints the cost of each.
 
-The policies are compared on the same virtual clock, ours being the very code that runs in the supervisor.
+All policies run on the same virtual clock; ours is the very code that runs in the supervisor.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _POLICIES: Final = ("target_wait_s", "backlog_per_worker", "utilisation")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The command's options as given; None is not given."""
+    """The command's options; None means not given."""
 
     trace: Path
     config_file: Path | None
@@ -53,7 +53,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The policy to be tried."""
+    """The policy to try."""
 
     minimum: int
     maximum: int
@@ -62,14 +62,14 @@ class Rules:
 
 
 def run(options: Options) -> None:
-    """Read, simulate, print.
+    """Read the trace, simulate, and print the result.
 
     Raises:
         ManagerError: trace, options or configuration can't be used.
         ConfigError: the configuration is broken.
     """
     if options.plot is not None:
-        require_matplotlib()  # before the work, not after it
+        require_matplotlib()  # fail before the work, not after it
     rules = _rules(options)
     trace = read_trace(options.trace, function=options.function, service_mean_s=options.service_mean_s)
     outcomes = compare(trace, rules, options.spawn_delay_s)
@@ -80,7 +80,7 @@ def run(options: Options) -> None:
 
 
 def compare(trace: Sequence[Arrival], rules: Rules, spawn_delay_s: float) -> list[Outcome]:
-    """The outcome of each policy: fixed at `max`, fixed at what ours needs on average, one step at a time, ours."""
+    """The outcome of each policy: fixed at `max`, fixed at our average, one step at a time, ours."""
     bounds = Field(rules.minimum, rules.maximum)
     replay = partial(simulate, trace, spawn_delay_s=spawn_delay_s, concurrency=rules.concurrency)
     ours = replay(OurScaler(bounds, rules.scale, "ours", rules.concurrency))
@@ -105,7 +105,7 @@ def describe(scale: ResolvedScale) -> str:
 
 
 def _rules(options: Options) -> Rules:
-    """The pool's policy, else the built-in one, changed by what the options say."""
+    """The pool's policy, else the built-in one, changed by the options."""
     if options.config_file is None and options.pool is not None:
         raise ManagerError("--pool names a pool of a configuration: name the file too: -c config.yaml")
     base = _of_config(load(options.config_file, os.environ), options.pool) if options.config_file else _built_in()

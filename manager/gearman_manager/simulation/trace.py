@@ -1,6 +1,6 @@
-"""Traces for the simulation: when jobs arrived and how long each took, read from a CSV file.
+"""Reads the simulation's traces from CSV files: the time of each job's arrival, and how long it took.
 
-The columns are `arrival_s,service_s[,function]`. A bad row is an error that names its line, all of them told at once.
+The columns are `arrival_s,service_s[,function]`. One error names the lines of all bad rows.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ class TraceError(ManagerError):
 class Arrival:
     """One job of a trace."""
 
-    at_s: float  # since the first arrival
+    at_s: float  #: since the first arrival
     service_s: float
 
 
 def read_trace(file: Path, *, function: str | None = None, service_mean_s: float | None = None) -> list[Arrival]:
-    """The jobs of a trace in the order of their arrival, those of one function only if it is named.
+    """The jobs of a trace in the order of their arrival; with `function`, only that function's.
 
-    A row whose service time is empty draws it from an exponential distribution around `service_mean_s`, with a fixed
-    seed, so that the same trace is always the same.
+    An empty service time is drawn from an exponential distribution around `service_mean_s`. Its seed is fixed, so that
+    a file always gives the same trace.
 
     Raises:
-        TraceError: the file can't be read, or says what can't be.
+        TraceError: the file can't be read, or has bad rows.
     """
     try:
         text = file.read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ def read_trace(file: Path, *, function: str | None = None, service_mean_s: float
 
 
 class _Reader:
-    """Reads one file and collects what is wrong with it."""
+    """Reads one file and collects its bad rows."""
 
     def __init__(self, file: str, function: str | None, service_mean_s: float | None) -> None:
         self._file = file
@@ -114,7 +114,7 @@ def _number(cell: str) -> float | None:
 
 
 def _from_zero(arrivals: Iterable[Arrival]) -> list[Arrival]:
-    """In order, and starting at 0, so that a trace may hold any clock's seconds."""
+    """The arrivals in order, moved to start at 0: a trace may hold any clock's seconds."""
     ordered = sorted(arrivals)
     start_s = ordered[0].at_s
     return [Arrival(arrival.at_s - start_s, arrival.service_s) for arrival in ordered]
