@@ -1,4 +1,4 @@
-"""Gearman from Python: packet codec, client, worker and administration, with the standard library alone."""
+"""Gearman for Python: packet codec, client, worker and administration client. It needs only the standard library."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a job server listens, and how users write it. Pure: resolves no name, opens nothing."""
+"""The address of a job server, and how users write it. Pure: it resolves no name and opens nothing."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ MAX_PORT: Final = 65535
 
 @dataclass(frozen=True, slots=True, order=True)
 class Address:
-    """Host name or IP address (an IPv6 one without brackets), and TCP port.
+    """Host name or IP address (IPv6 without brackets), and TCP port.
 
-    tls: how to encrypt the connection, None for not at all. Two addresses are equal whatever it says.
+    tls: how to encrypt the connection; None: not at all. It does not count when two addresses are compared.
     """
 
     host: str = DEFAULT_HOST
@@ -60,12 +60,12 @@ def _parse_port(port_text: str, text: str) -> int:
 
 
 def parse_addresses(servers: str | Address | Iterable[str | Address], tls: Tls | None = None) -> tuple[Address, ...]:
-    """One address or several, as text (commas separate several in one text) or as `Address`; repeated ones count once.
+    """One or several addresses, as text (separated by commas) or as `Address`; duplicates are dropped.
 
-    `tls` is for those that have none of their own.
+    `tls` applies to every address that has none of its own.
 
     Raises:
-        AddressError: one of them is no address, or there is none at all.
+        AddressError: one of them is not an address, or none is given.
     """
     if isinstance(servers, str | Address):
         servers = [servers]

@@ -1,5 +1,4 @@
-"""`from gearman_client.concurrent_worker import ConcurrentWorker`, as the documentation has it. The worker itself is in
-`worker/concurrent_worker.py`."""
+"""The documented import path of ConcurrentWorker. The class itself is in worker/concurrent_worker.py."""
 
 from __future__ import annotations
 

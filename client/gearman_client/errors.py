@@ -1,6 +1,6 @@
-"""Every exception of the client library. `GearmanError` is the base of all.
+"""Every exception of the client library; `GearmanError` is the base of all.
 
-The names are Gearman's own words (job failed, connection lost), as its users know them from other languages.
+The names are Gearman's own terms (job failed, connection lost), which users know from the libraries of other languages.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class ProtocolError(GearmanError):
 
 
 class ArgumentError(GearmanError, ValueError):
-    """A value handed to this library can't be sent over the protocol."""
+    """A value given to this library can't be sent over the protocol."""
 
 
 class AddressError(ArgumentError):
@@ -29,11 +29,11 @@ class CouldNotConnect(GearmanError):
 
 
 class ConnectionLost(GearmanError):
-    """The connection to the job server ended before the answer was there."""
+    """The connection to the job server ended before the answer arrived."""
 
 
 class Timeout(GearmanError):
-    """The answer did not come in the time allowed."""
+    """The answer did not arrive in time."""
 
 
 class ServerError(GearmanError):
@@ -46,7 +46,7 @@ class ServerError(GearmanError):
 
 
 class PartlyRefused(ServerError):
-    """Of many jobs submitted at once the server refused at least one; `accepted` are the handles of those it took."""
+    """The server refused at least one of many jobs submitted at once; `accepted` has the handles of the others."""
 
     def __init__(self, code: str, text: str, accepted: Sequence[str]) -> None:
         super().__init__(code, text)
@@ -54,11 +54,11 @@ class PartlyRefused(ServerError):
 
 
 class JobFailed(GearmanError):
-    """The worker answered WORK_FAIL, or the job server gave the job up."""
+    """The worker answered WORK_FAIL, or the job server gave up the job."""
 
 
 class JobException(GearmanError):
-    """The worker answered WORK_EXCEPTION; `data` is what it sent."""
+    """The worker answered WORK_EXCEPTION; `data` is the body of that packet."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data.decode("utf-8", "replace"))
@@ -66,27 +66,27 @@ class JobException(GearmanError):
 
 
 class ResultUnknown(GearmanError):
-    """The server has no result of that job: there was no such job, or it is long over."""
+    """The server has no result of that job: the job never existed, or it ended long ago."""
 
 
 class ResultExpired(ResultUnknown):
-    """The result was kept, and is gone: its time is over, or newer ones needed the room."""
+    """The result was kept but is gone: it has expired, or newer results needed the space."""
 
 
 class ResultNotKept(GearmanError):
-    """The server knows the job, and does not keep its result: the function has no `keep_result`, or it is too large."""
+    """The server knows the job but did not keep its result: the function has no `keep_result`, or it was too large."""
 
 
 class NotSupported(GearmanError):
-    """The job server does not have what was asked for; the message says what, and who has it."""
+    """The job server lacks the requested feature; the message names the feature and a server that has it."""
 
 
 class JobAnswered(GearmanError):
-    """A worker answered the same job a second time."""
+    """A worker answered the same job twice."""
 
 
 class AdminError(GearmanError):
-    """The job server answered an administration command with ERR, or with something that can't be its answer."""
+    """The job server answered an administration command with ERR, or with something that is no valid answer."""
 
     def __init__(self, code: str, text: str = "") -> None:
         super().__init__(f"{code} {text}".rstrip())

@@ -1,8 +1,9 @@
-"""The packet codec: bytes in, packets out, and back. Pure; shared by client, worker and job server.
+"""The packet codec: turns bytes into packets and packets into bytes. Pure; shared by client, worker and job server.
 
-A packet is 12 bytes of header (magic, type, body length, big-endian) and a body: arguments joined by single zero
-bytes, the last one without a terminator. On a connection whose first byte of a unit is not zero, the unit is a line of
-the text protocol. The numbering is that of the official protocol text; where gearmand differs, its behaviour counts.
+A packet is a header of 12 bytes (magic, type, body length, big-endian) and a body: arguments joined by single zero
+bytes, with no terminator after the last one. Where a packet could start, a first byte other than zero starts a line of
+the text protocol instead. The numbers are those of the official protocol text; where gearmand differs, we follow
+gearmand.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ MAX_LINE_BYTES: Final = 8192
 
 
 class PacketType(IntEnum):
-    """Packet types by number; TEXT_LINE is ours and never on the wire as a binary header."""
+    """Packet types by number. TEXT_LINE is ours and never appears in a binary header."""
 
     TEXT_LINE = 0
     CAN_DO = 1
@@ -71,7 +72,7 @@ class PacketType(IntEnum):
 
 _T = PacketType
 
-#: How many arguments a packet of each type carries.
+#: The number of arguments of each packet type.
 ARGUMENT_COUNTS: Final[dict[int, int]] = {
     _T.CAN_DO: 1,
     _T.CANT_DO: 1,
@@ -116,28 +117,28 @@ ARGUMENT_COUNTS: Final[dict[int, int]] = {
     _T.STATUS_RES_UNIQUE: 6,
 }
 
-#: (type, body). A negative type says that the header carried the other direction's magic. Type 0 is a text line,
-#: its body the line without its line feed.
+#: (type, body). A negative type means that the header carried the magic of the other direction. Type 0 is a text line;
+#: its body is the line without the line feed.
 Packet = tuple[int, bytes]
 
 
 def encode_request(packet_type: int, *arguments: bytes) -> bytes:
-    """One packet towards the job server."""
+    """The bytes of a packet to the job server."""
     body = b"\0".join(arguments)
     return HEADER.pack(REQUEST_MAGIC, packet_type, len(body)) + body
 
 
 def encode_response(packet_type: int, *arguments: bytes) -> bytes:
-    """One packet from the job server."""
+    """The bytes of a packet from the job server."""
     body = b"\0".join(arguments)
     return HEADER.pack(RESPONSE_MAGIC, packet_type, len(body)) + body
 
 
 def split_arguments(packet_type: int, body: bytes) -> list[bytes]:
-    """The arguments of a packet, searched strictly inside its announced body.
+    """The arguments of a packet, split strictly within its body.
 
     Raises:
-        ProtocolError: the body holds fewer arguments than the type has, or the type is unknown.
+        ProtocolError: the body holds fewer arguments than the type takes, or the type is unknown.
     """
     count = ARGUMENT_COUNTS.get(packet_type)
     if count is None:
@@ -154,9 +155,9 @@ def split_arguments(packet_type: int, body: bytes) -> list[bytes]:
 class PacketParser:
     """Cuts a byte stream into packets, however the bytes arrive.
 
-    `feed` returns the packets that are complete; "need more bytes" is an empty list. A stream that can't be the
-    protocol sets `violation`, and nothing after it is parsed: the packets before it were still returned.
-    Memory is taken only as bytes arrive, whatever length a header announces.
+    `feed` returns the complete packets; "need more bytes" is an empty list. A stream that breaks the protocol sets
+    `violation`: the packets before the violation are still returned, and nothing after it is parsed.
+    Memory grows only with the bytes that arrive, whatever length a header announces.
     """
 
     __slots__ = ("_accepts_text", "_magic", "_max_body_bytes", "_needed", "_other_magic", "_pending", "violation")
@@ -169,16 +170,17 @@ class PacketParser:
         self._max_body_bytes = max_body_bytes
         self._accepts_text = accepts_text
         self._pending = bytearray()
-        self._needed = 0  # bytes that `_pending` must hold before parsing it again is worth while
+        #: The number of bytes that `_pending` must hold before it is worth parsing again.
+        self._needed = 0
         self.violation: ProtocolError | None = None
 
     @property
     def pending_bytes(self) -> int:
-        """How many bytes of an incomplete packet are held."""
+        """The number of bytes held of an incomplete packet."""
         return len(self._pending)
 
     def feed(self, data: bytes) -> list[Packet]:
-        """Take in what was read; return every packet that is now complete, in order."""
+        """Take the bytes of one read, and return every packet that is now complete, in order."""
         pending = self._pending
         if pending or self.violation is not None:
             if self.violation is not None:
@@ -191,14 +193,14 @@ class PacketParser:
         at, end = 0, len(data)
         unpack, magic, max_body_bytes = _unpack_header, self._magic, self._max_body_bytes
         if end >= HEADER_BYTES:
-            # What most reads of a server are: one whole packet.
+            # Most reads of a server return exactly one whole packet.
             found, packet_type, length = unpack(data)
             if length + HEADER_BYTES == end and found == magic and length <= max_body_bytes and packet_type:
                 return [(packet_type, data[HEADER_BYTES:])]
         packets: list[Packet] = []
         last_header = end - HEADER_BYTES
         while True:
-            # The hot path: whole packets of the expected direction. Whatever else there can be is looked at after it.
+            # The hot path: whole packets of the expected direction. Everything else is handled below.
             while at <= last_header:
                 found, packet_type, length = unpack(data, at)
                 start = at + HEADER_BYTES
@@ -217,9 +219,9 @@ class PacketParser:
             at = stop
 
     def _take_other(self, data: bytes, at: int, packets: list[Packet]) -> int:
-        """Take what is no plain packet: a text line, the other direction's magic, something incomplete or invalid.
+        """Take anything else: a text line, a packet with the other direction's magic, incomplete or invalid bytes.
 
-        Returns where it ends; `at` itself when more bytes are needed or the stream can't be the protocol.
+        Returns the position after it, or `at` when more bytes are needed or the stream breaks the protocol.
         """
         if data[at] != 0 and self._accepts_text:
             return self._take_line(data, at, packets)

@@ -1,4 +1,4 @@
-"""How text becomes arguments of packets: UTF-8, with undecodable bytes surviving the way there and back."""
+"""Text to packet arguments and back: UTF-8, and bytes that can't be decoded survive the round trip."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def to_text(data: bytes) -> str:
 
 
 def to_argument(value: str, what: str) -> bytes:
-    """A function name, unique id, handle or client id; `what` names it in the message.
+    """A function name, unique id, handle or client id as bytes; `what` names it in an error message.
 
     Raises:
         ArgumentError: it holds a zero byte, which separates arguments, or can't be encoded.
@@ -31,14 +31,14 @@ def to_argument(value: str, what: str) -> bytes:
 
 
 def to_function(name: str) -> bytes:
-    """A function name, which must not be empty."""
+    """A function name as bytes; it must not be empty."""
     if not name:
         raise ArgumentError("a function name must not be empty")
     return to_argument(name, "function name")
 
 
 def to_body(value: bytes | bytearray | memoryview | str | None) -> bytes:
-    """A workload or result: bytes as they are, text as UTF-8, None as nothing."""
+    """A workload or result as bytes: bytes unchanged, text as UTF-8, None as no bytes."""
     if isinstance(value, bytes):
         return value
     if value is None:

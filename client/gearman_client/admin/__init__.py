@@ -1,6 +1,6 @@
-"""The administration client: text commands of a job server, and their tables as values.
+"""The administration client: sends text commands to a job server, and turns its tables into values.
 
-In: a command such as `status`. Out: a list of rows (`tables.py`), or the lines as they came.
+In: a command such as `status`. Out: a list of rows (`tables.py`), or the lines as the server sent them.
 Open `admin.py` first.
 """
 

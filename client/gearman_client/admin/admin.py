@@ -1,7 +1,8 @@
-"""The administration client: the text commands, on a socket that is handed to it.
+"""The administration client: sends text commands over a socket that the caller provides.
 
 The socket needs `sendall`, `recv`, `settimeout` and `close`, so one of gevent's will do. Answers are parsed strictly
-and have a largest size; after anything but a whole answer the connection is closed: the rest can't be told apart.
+and their size is limited. After anything but a whole answer the client closes the connection, because the rest of that
+answer can't be told from the next one.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ from gearman_client.tls import Tls
 DEFAULT_MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 RECEIVE_BYTES: Final = 64 * 1024
 
-#: These answer with lines up to a single dot; everything else answers with one line.
+#: The commands whose answer is many lines, ended by a line with a single dot. All other answers are one line.
 _TABLES: Final = frozenset({"status", "prioritystatus", "workers", "show", "policies"})
-#: Of our own server's families of commands, these do.
+#: Commands of our own server that answer with a table if their second word is one of `_FAMILY_TABLES`.
 _TABLE_FAMILIES: Final = frozenset({"jobs", "dead", "schedules"})
 _FAMILY_TABLES: Final = frozenset({"list", "show"})
 
 
 class AdminSocket(Protocol):
-    """What AdminClient needs of a socket."""
+    """The methods of a socket that AdminClient needs."""
 
     def sendall(self, data: bytes, /) -> object: ...
     def recv(self, size: int, /) -> bytes: ...
@@ -48,10 +49,10 @@ class AdminSocket(Protocol):
 
 
 class AdminClient:
-    """One administration connection; `timeout_s` is for a whole answer. A context manager.
+    """One administration connection; a context manager. `timeout_s` is the limit for one whole answer.
 
-    Every command raises AdminError when the server refuses it or answers what can't be parsed, Timeout when the answer
-    is not complete in time, and ConnectionLost when the connection is gone.
+    Every command raises AdminError when the server refuses it or its answer can't be parsed, Timeout when the answer is
+    not complete in time, and ConnectionLost when the connection is gone.
     """
 
     def __init__(
@@ -76,15 +77,15 @@ class AdminClient:
         self.close()
 
     def status(self) -> list[FunctionStatus]:
-        """Every function the server knows: its jobs, how many of them are running, its workers."""
+        """Every function that the server knows: numbers of its jobs, its running jobs and its workers."""
         return [parse_function_status(line) for line in self._table("status")]
 
     def priority_status(self) -> list[PriorityStatus]:
-        """Every function: jobs waiting in its three queues, and its workers."""
+        """Every function: numbers of the jobs waiting in its three queues, and of its workers."""
         return [parse_priority_status(line) for line in self._table("prioritystatus")]
 
     def workers(self) -> list[ConnectedWorker]:
-        """Every connection of the server, clients and this one included."""
+        """Every connection of the server, including clients and this connection."""
         return [parse_connected_worker(line) for line in self._table("workers")]
 
     def show_jobs(self) -> list[ShownJob]:
@@ -92,7 +93,7 @@ class AdminClient:
         return [parse_shown_job(line) for line in self._table("show jobs")]
 
     def show_unique_jobs(self) -> list[str]:
-        """The unique id of every job, "" for those without."""
+        """The unique id of every job; "" for a job without one."""
         return [to_text(line) for line in self._table("show unique jobs")]
 
     def version(self) -> str:
@@ -111,15 +112,15 @@ class AdminClient:
         return int(text)
 
     def max_queue(self, function: str, *limits: int) -> None:
-        """Limit the function's jobs: one number for all priorities, or three (high, normal, low); none: no limit."""
+        """Limit the function's jobs: one number for all priorities, three (high, normal, low), or none for no limit."""
         if len(limits) not in (0, 1, 3):
             raise ArgumentError("maxqueue takes no number, one, or three (high, normal, low)")
-        # 0 is "no limit" everywhere; without any number some servers take the limit off, and others show it.
+        # 0 means "no limit" at every server; without a number some servers remove the limit and others show it.
         self._value(" ".join(["maxqueue", _word(function), *map(str, limits or (0,))]))
 
     def create_function(self, function: str) -> None:
         """Make the function known to the server."""
-        # gearmand cuts two bytes off the end of this line, taking them for CR LF.
+        # gearmand cuts two bytes off the end of this line because it expects CR LF.
         self._value(f"create function {_word(function)}\r")
 
     def drop_function(self, function: str) -> None:
@@ -127,20 +128,20 @@ class AdminClient:
         self._value(f"drop function {_word(function)}")
 
     def cancel_job(self, handle: str) -> None:
-        """Fail the job for its clients and take it out of its queue."""
+        """Fail the job for its clients and remove it from its queue."""
         self._value(f"cancel job {_word(handle)}")
 
     def fail_job(self, handle: str, reason: str) -> None:
-        """Our own server only: end one attempt at a running job, as if its worker had failed it."""
+        """Our own server only: end the current attempt of a running job as if its worker had failed."""
         self._value(f"fail job {_word(handle)} {_word(reason)}")
 
     def set_client_id(self, client_id: str) -> None:
-        """Name this connection in the answer to `workers`; there is no reply."""
+        """Give this connection a name that `workers` shows; the server sends no reply."""
         packet = encode_request(PacketType.SET_CLIENT_ID, to_argument(client_id, "client id"))
         self._send(packet, monotonic() + self._timeout_s)
 
     def command(self, line: str) -> bytes:
-        """Send any text command and return the answer's bytes, terminator included."""
+        """Send any text command and return the bytes of the answer, including its terminator."""
         request = line.encode("utf-8", "surrogateescape") + b"\n"
         if b"\n" in request[:-1] or len(request) > MAX_LINE_BYTES or not request.strip() or request.startswith(b"\0"):
             raise ArgumentError(f"a command is one line of at most {MAX_LINE_BYTES} bytes")
@@ -154,7 +155,7 @@ class AdminClient:
         self._socket.close()
 
     def _value(self, line: str) -> str:
-        """What stands behind OK."""
+        """The text after OK."""
         answer = to_text(self.command(line)).rstrip("\r\n")
         word, _, rest = answer.partition(" ")
         if word == "ERR":
@@ -229,11 +230,11 @@ class AdminClient:
 
 
 def connect_admin(address: Address | str, timeout_s: float = 10.0, *, tls: Tls | None = None) -> AdminClient:
-    """A blocking administration connection, by TLS if `tls` is given or the address has one of its own.
+    """A blocking administration connection, with TLS if `tls` is given or the address has its own.
 
     Raises:
         CouldNotConnect: the server can't be reached.
-        AddressError: `address` is none.
+        AddressError: `address` is not an address.
     """
     where = parse_address(address) if isinstance(address, str) else address
     return AdminClient(connect(replace(where, tls=where.tls or tls), timeout_s), timeout_s=timeout_s)
@@ -245,7 +246,7 @@ def _is_table(line: str) -> bool:
 
 
 def _end_of_answer(received: bytearray, searched: int, *, is_table: bool) -> int:
-    """How many bytes the answer at the start of `received` has; 0: more are needed."""
+    """The length in bytes of the answer at the start of `received`; 0: more bytes are needed."""
     end = received.find(b"\n") + 1
     if end == 0 or not is_table or received.startswith(b".\n") or _is_error(received[:end]):
         return end
@@ -255,12 +256,12 @@ def _end_of_answer(received: bytearray, searched: int, *, is_table: bool) -> int
 
 
 def _is_error(answer: bytes | bytearray) -> bool:
-    """Errors alone end with CR LF: a unique id could begin with ERR as well."""
+    """Only errors end with CR LF; the check is needed because a unique id could begin with ERR too."""
     return answer.startswith(b"ERR ") and answer.endswith(b"\r\n") and answer.count(b"\n") == 1
 
 
 def _refusal(text: str) -> AdminError:
-    """gearmand writes sentences behind the code with + for a blank."""
+    """The error of an ERR line. gearmand writes + for each blank in the sentence after the code."""
     code, _, rest = text.partition(" ")
     if code.isupper():
         return AdminError(code, rest.replace("+", " "))

@@ -10,7 +10,7 @@ from gearman_client.text import to_text
 
 @dataclass(frozen=True, slots=True)
 class FunctionStatus:
-    """One line of `status`: `total` jobs, `running` of them at a worker, `workers` that offer the function."""
+    """One line of `status`: `total` jobs, `running` of them with a worker, and `workers` that offer the function."""
 
     function: str
     total: int
@@ -20,7 +20,7 @@ class FunctionStatus:
 
 @dataclass(frozen=True, slots=True)
 class PriorityStatus:
-    """One line of `prioritystatus`: jobs waiting per priority, `workers` that offer the function."""
+    """One line of `prioritystatus`: the jobs waiting at each priority, and `workers` that offer the function."""
 
     function: str
     high: int
@@ -31,7 +31,7 @@ class PriorityStatus:
 
 @dataclass(frozen=True, slots=True)
 class ConnectedWorker:
-    """One line of `workers`: `fd` is the server's own number for the connection; `client_id` is "-" if it has none."""
+    """One line of `workers`: `fd` is the server's number for the connection; `client_id` is "-" if it has none."""
 
     fd: int
     address: str
@@ -81,7 +81,7 @@ def parse_connected_worker(line: bytes) -> ConnectedWorker:
 
 
 def _columns(line: bytes, count: int) -> tuple[str, list[int]]:
-    """A name (which may hold a TAB) and `count` numbers behind it."""
+    """A name (which may hold a TAB) and the `count` numbers after it."""
     name, *numbers = line.rsplit(b"\t", count)
     if len(numbers) != count or not all(number.isdigit() and len(number) <= 20 for number in numbers):
         raise _malformed(line)

@@ -1,7 +1,7 @@
-"""The blocking client: jobs are submitted, their results awaited, their status asked for.
+"""The blocking client: it submits jobs, waits for results, and asks for a job's status.
 
 In: a function's name and a workload. Out: a result, a handle, a status, or an exception of `gearman_client.errors`.
-Open `client.py` first; `server_pool.py` chooses the job server, the other files are one conversation each.
+Open `client.py` first. `server_pool.py` chooses the job server; most other files hold one conversation with it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Many background jobs over one connection: submitted without waiting for each answer before the next job.
+"""Submits many background jobs over one connection, without waiting for each answer before the next job.
 
-A round trip for each job is what limits a client that submits one at a time; here it is paid once for each portion.
+A client that submits one job at a time is limited by one round trip for each job; here there is one for each portion.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from gearman_client.errors import PartlyRefused, ProtocolError, ServerError
 from gearman_client.packet import HEADER, REQUEST_MAGIC, PacketType
 from gearman_client.text import to_text
 
-#: Jobs that are under way at once: enough that the round trip no longer counts, few enough to fit into any buffer.
+#: The most jobs under way at once: enough that the round trip no longer counts, few enough to fit into any buffer.
 PORTION_JOBS: Final = 200
 PORTION_BYTES: Final = 256 * 1024
 
 
 def submission_encoder(packet_type: int, function: bytes) -> Callable[[bytes], bytes]:
-    """Makes the packets of jobs that differ in their workload alone; none has a unique id."""
+    """A function that makes the packets of jobs that differ only in their workload; none has a unique id."""
     start = function + b"\0\0"
     pack, length = HEADER.pack, len(start)
     return lambda workload: pack(REQUEST_MAGIC, packet_type, length + len(workload)) + start + workload
@@ -33,8 +33,8 @@ def submit_all(connection: Connection, packets: Iterable[bytes], reply_timeout_s
     """Submit every packet; returns the handles in the same order.
 
     Raises:
-        PartlyRefused: the server refused some; what follows the portion with the refusal was not submitted.
-        Timeout, ConnectionLost, ProtocolError: what was under way may be accepted or not.
+        PartlyRefused: the server refused some; the portions after the one with the refusal were not submitted.
+        Timeout, ConnectionLost, ProtocolError: the server may have accepted the jobs under way, or not.
     """
     accepted: list[JobHandle] = []
     for portion in _portions(packets):
@@ -50,7 +50,7 @@ def submit_all(connection: Connection, packets: Iterable[bytes], reply_timeout_s
 def _take_answers(
     connection: Connection, expected: int, deadline: float, accepted: list[JobHandle]
 ) -> ServerError | None:
-    """Every answer to a portion, so that nothing of it is left on the connection; the first refusal, if any."""
+    """Read every answer to a portion, so that none is left on the connection; return the first refusal, if any."""
     refusal = None
     address = connection.address
     while expected > 0:
@@ -66,7 +66,7 @@ def _take_answers(
 
 
 def _portions(packets: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """As many as may be under way at once; a packet that is too big for that goes alone."""
+    """Portions of packets that may be under way at once; a packet above the limit makes a portion of its own."""
     portion: list[bytes] = []
     size_bytes = 0
     for packet in packets:

@@ -1,6 +1,6 @@
-"""The blocking client: submits jobs, waits for their results, asks how they are doing. One request at a time.
+"""The blocking client: submits jobs, waits for their results, asks for their status. It makes one request at a time.
 
-A program that submits from several threads gives each a client of its own.
+A program that submits from several threads gives each thread its own client.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ _BACKGROUND: Final[dict[str, PacketType]] = {
 
 
 class Client:
-    """Client of one or several job servers; a context manager.
+    """A client of one or several job servers; a context manager.
 
     servers: `"host:port"`, several of them separated by commas, or a list.
-    timeout_s: how long `submit` waits for a result unless told otherwise; None: for ever.
-    connect_timeout_s: for one server to accept a connection and to answer the first question.
-    reply_timeout_s: for the server's own answers (a job accepted, a status).
+    timeout_s: how long `submit` waits for a result by default; None: for ever.
+    connect_timeout_s: the limit for one server to accept a connection and to answer the first question.
+    reply_timeout_s: the limit for the server's own answers (a job accepted, a status).
     exceptions: ask for the data of WORK_EXCEPTION; without it such jobs just fail.
-    tls: for servers that speak TLS; an `Address` may have one of its own.
+    tls: for servers that speak TLS; an `Address` may have its own.
 
     Raises:
-        AddressError: `servers` is no list of addresses.
+        AddressError: `servers` is not a list of addresses.
     """
 
     def __init__(
@@ -99,16 +99,17 @@ class Client:
         timeout_s: float | None = None,
         **callbacks: Unpack[JobCallbacks],
     ) -> bytes:
-        """Run a job and return its result: the body of WORK_COMPLETE; WORK_DATA goes to `on_data` alone.
+        """Run a job and return its result, the body of WORK_COMPLETE; WORK_DATA goes only to `on_data`.
 
-        unique: equal ids of one function are one job, whose result all its clients get. None sends an empty id: a job
-            of its own. `timeout_s` in seconds; when it has passed the connection is closed, which abandons the job.
+        unique: jobs of one function with equal ids are one job, and all its clients get the result. None sends an empty
+            id, which makes a separate job.
+        timeout_s: in seconds. When it has passed the connection is closed, which abandons the job.
 
         Raises:
-            JobFailed, JobException: the worker said so (JobException carries its data).
+            JobFailed, JobException: the worker reported a failure (JobException carries its data).
             Timeout: no result in time.
-            ServerError: the server refused the job, for instance QUEUE_ERROR.
-            ConnectionLost: the server went away; whether the job ran is not known.
+            ServerError: the server refused the job, for instance with QUEUE_ERROR.
+            ConnectionLost: the server went away; it is not known whether the job ran.
             CouldNotConnect: no server can be reached.
             ArgumentError: a name or id can't be sent.
         """
@@ -140,8 +141,10 @@ class Client:
     ) -> JobHandle:
         """Leave a job with the server and return its handle, a `str` that also knows its server.
 
-        at: not to be run before this time, a datetime (without a zone: local time) or Unix seconds; `delay`: not for so
-            long (seconds). The protocol has whole seconds, so parts are rounded up, and normal priority alone.
+        at: do not run the job before this time, a datetime (without a zone: local time) or Unix seconds.
+        delay: do not run the job for this long (a timedelta or seconds).
+
+        The protocol counts whole seconds, so `at` and `delay` are rounded up; it allows them only with normal priority.
 
         Raises:
             ServerError, Timeout, ConnectionLost, CouldNotConnect, ArgumentError: as `submit`.
@@ -158,13 +161,13 @@ class Client:
     def submit_background_many(
         self, function: str, workloads: Iterable[bytes | str], *, priority: Priority = "normal"
     ) -> list[JobHandle]:
-        """Leave many jobs with one server; returns their handles in the same order.
+        """Leave many jobs with one server, and return their handles in the same order.
 
-        They are sent without waiting for each answer, so this takes a fraction of the time of as many
+        The client does not wait for each answer, so this takes a fraction of the time of as many calls of
         `submit_background`. The workloads may come from a generator: only a portion of them is held at once.
 
         Raises:
-            PartlyRefused: the server refused some; its `accepted` has the handles of the others.
+            PartlyRefused: the server refused some; `accepted` of the exception has the handles of the others.
             ConnectionLost, Timeout: it is not known which jobs of the last portion (at most 200) the server has.
             CouldNotConnect, ArgumentError: as `submit`.
         """
@@ -175,19 +178,20 @@ class Client:
             return submit_all(connection, packets, self._reply_timeout_s)
 
     def result(self, handle: str, *, timeout_s: float | None = None, **callbacks: Unpack[JobCallbacks]) -> bytes:
-        """The result of a background job whose function has `keep_result`; waits for it if need be.
+        """The result of a background job whose function has `keep_result`; waits for it if necessary.
 
-        timeout_s: 0 does not wait; None: as long as the client's `timeout_s` says. When the time is over the job goes
-            on, and can be asked for again. What the worker says on the way goes to the callbacks, as with `submit`. A
-            handle from elsewhere is looked for at every server.
+        handle: from `submit_background`. With any other text, every server is asked.
+        timeout_s: 0 does not wait; None waits as long as the client's `timeout_s`. When the time is over the job goes
+            on, and its result can be asked for again.
+        callbacks: they get the worker's reports before the result, as with `submit`.
 
         Raises:
             JobFailed, JobException: the job has failed.
             Timeout: there is no result yet.
-            ResultExpired: it was kept, and its time is over.
-            ResultUnknown: there was no such job, or it is long over.
+            ResultExpired: the result was kept, and has expired.
+            ResultUnknown: the job never existed, or it ended long ago.
             ResultNotKept: the function has no `keep_result`, or the result was too large.
-            NotSupported: the job server is no gearman-server.
+            NotSupported: the job server is not gearman-server.
             CouldNotConnect, ConnectionLost: no server could be asked; the connection broke.
         """
         argument = to_argument(handle, "handle")
@@ -199,7 +203,7 @@ class Client:
         return self._ask_for_result(server, argument, wait_s, callbacks).result_of(handle)
 
     def _find_holder(self, servers: list[PooledServer], handle: bytes) -> PooledServer | None:
-        """The server that knows the job; None when all say that they don't."""
+        """The server that knows the job; None when all servers answer that they do not know it."""
         failure = None
         for server in servers:
             try:
@@ -228,12 +232,12 @@ class Client:
             return ask_for_result(connection, handle, wait_s, self._reply_timeout_s, callbacks)
 
     def _home_of(self, handle: str) -> list[PooledServer]:
-        """The server that gave the handle; all of them when that is not known."""
+        """The server that gave the handle; all servers when it is not known."""
         home = getattr(handle, "server", None)
         return [server for server in self._pool.servers if server.address == home] or list(self._pool.servers)
 
     def status(self, handle: str) -> JobStatus:
-        """How the job is doing. A handle from elsewhere is asked for at every server that can be reached.
+        """The status of a job. With a handle that names no server, every server that can be reached is asked.
 
         Raises:
             CouldNotConnect, ConnectionLost, Timeout: no server could be asked.
@@ -242,7 +246,7 @@ class Client:
         return self._find_status(self._home_of(handle), packet, PacketType.STATUS_RES)
 
     def status_unique(self, unique: str) -> JobStatus:
-        """How the job with this unique id is doing, and how many clients wait for it; any function's job counts.
+        """The status of the job with this unique id, of any function, and the number of clients that wait for it.
 
         Raises:
             CouldNotConnect, ConnectionLost, Timeout: no server could be asked.
@@ -251,7 +255,7 @@ class Client:
         return self._find_status(list(self._pool.servers), packet, PacketType.STATUS_RES_UNIQUE)
 
     def echo(self, data: bytes | str = b"ping") -> bytes:
-        """What the first server that can be reached sends back: the same bytes."""
+        """Send bytes to the first server that can be reached, and return its answer, the same bytes."""
         server, connection = self._pool.choose(b"")
         request = encode_request(PacketType.ECHO_REQ, to_body(data))
         return self._ask(server, connection, request, PacketType.ECHO_RES)[0]
@@ -269,7 +273,7 @@ class Client:
         return tuple(answering)
 
     def close(self) -> None:
-        """Close all connections; the next request would open them again."""
+        """Close all connections; another request would open them again."""
         self._pool.close()
 
     def _find_status(self, servers: list[PooledServer], packet: bytes, answer: PacketType) -> JobStatus:
@@ -287,7 +291,7 @@ class Client:
         return status
 
     def _ask(self, server: PooledServer, connection: Connection, packet: bytes, answer: PacketType) -> list[bytes]:
-        """One request, one answer; its arguments."""
+        """Send one request and return the arguments of its answer."""
         with _conversation(server):
             connection.queue(packet)
             connection.flush()
@@ -301,11 +305,11 @@ class Client:
 
 @contextmanager
 def _conversation(server: PooledServer) -> Iterator[None]:
-    """However a request ends, nothing of it may be left on the connection for the next one."""
+    """Close the connection unless the request ended with its last packet: the next one must find no rest of it."""
     try:
         yield
     except (JobException, JobFailed, ServerError):
-        raise  # the last packet of this request: the connection is clean
+        raise  # this was the last packet of the request: the connection is clean
     except BaseException:
         server.drop()
         raise

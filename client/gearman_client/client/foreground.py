@@ -1,4 +1,4 @@
-"""One foreground job as its client sees it: packets in, callbacks and in the end the result. Does no I/O itself."""
+"""One foreground job as its client sees it: packets in, callbacks and finally the result out. It does no I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gearman_client.text import to_text
 
 
 class JobCallbacks(TypedDict, total=False):
-    """What a client can hear about its job while it waits; each is called from inside `Client.submit`."""
+    """The callbacks for reports about a job; `Client.submit` calls them while it waits."""
 
     on_created: Callable[[JobHandle], object]
     on_status: Callable[[int, int], object]
@@ -23,11 +23,11 @@ class JobCallbacks(TypedDict, total=False):
 
 
 class ForegroundJob:
-    """Hand every packet of the connection to `take` until `result` is there.
+    """Pass every packet of the connection to `take` until `result` is set.
 
     Raises (from `take`):
-        ServerError, JobFailed, JobException: how the job ended otherwise.
-        ProtocolError: the packet is not one that a client gets.
+        ServerError, JobFailed, JobException: the job was refused or failed.
+        ProtocolError: a client should not get this packet.
     """
 
     def __init__(self, server: Address, callbacks: JobCallbacks) -> None:
@@ -50,7 +50,7 @@ class ForegroundJob:
         return self._handle is not None
 
     def take(self, packet_type: int, body: bytes) -> None:
-        """One packet, in the order of arrival."""
+        """Take the next packet."""
         if packet_type == PacketType.JOB_CREATED and self._handle is None:
             self._handle = body
             created = self._callbacks.get("on_created")
@@ -65,7 +65,7 @@ class ForegroundJob:
             handler(body)
 
     def _mine(self, packet_type: PacketType, body: bytes) -> list[bytes] | None:
-        """The arguments behind the handle, if the packet is about this job."""
+        """The arguments after the handle, if the packet is about this job."""
         handle, *arguments = split_arguments(packet_type, body)
         return arguments if handle == self._handle else None
 
@@ -75,7 +75,7 @@ class ForegroundJob:
             self.result = arguments[0]
 
     def _on_fail(self, body: bytes) -> None:
-        # gearmand's substitute for an exception has a zero byte behind the handle.
+        # gearmand's substitute for an exception has a zero byte after the handle.
         if body.rstrip(b"\0") == self._handle:
             raise JobFailed(f"job {to_text(self._handle)} failed")
 
@@ -107,6 +107,6 @@ class ForegroundJob:
 
 
 def server_error(body: bytes) -> ServerError:
-    """What an ERROR packet says."""
+    """The error of an ERROR packet."""
     code, _, text = body.partition(b"\0")
     return ServerError(to_text(code), to_text(text))

@@ -1,4 +1,4 @@
-"""What a client gets to know about a job: its handle, and how far it is. Values only."""
+"""The handle and the status of a job. Values only."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from gearman_client.address import Address
 
 
 class JobHandle(str):
-    """A job's handle, which is text like any other, and the server that gave it.
+    """A job's handle, a plain text, together with the server that gave it.
 
-    Two job servers can give out the same handle; `Client.status` asks the right one as long as it is given this object.
+    Two job servers can give out the same handle. Pass this object to `Client.status`, and it asks the right server.
     """
 
     __slots__ = ("server",)
@@ -24,9 +24,9 @@ class JobHandle(str):
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """An answer to a status query; `denominator` is 0 as long as the worker reported no progress.
+    """The answer to a status query; `denominator` is 0 until the worker reports progress.
 
-    waiting_clients: how many clients wait for the result; None where it was not asked for (`Client.status`).
+    waiting_clients: the number of clients that wait for the result; None from `Client.status`, which does not ask it.
     """
 
     known: bool
@@ -37,5 +37,5 @@ class JobStatus:
 
 
 def to_number(digits: bytes) -> int:
-    """A number as the peer wrote it; what is none counts as 0, as in the job server (workers may report anything)."""
+    """The number that the peer sent; anything else counts as 0, as in the job server (workers may report anything)."""
     return int(digits) if digits.isdigit() and len(digits) <= 20 else 0

@@ -1,6 +1,6 @@
-"""The kept result of a background job as its client asks for it: what is said on the way, and how it ended.
+"""The request for the kept result of a background job: the reports that precede the answer, and the answer.
 
-It talks over one connection and decides nothing about servers; docs/protocol-extensions.md has the packets.
+It uses one connection and does not choose a server; docs/protocol-extensions.md describes the packets.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from gearman_client.extensions import GET_RESULT, RESULT, RESULT_ARGUMENTS
 from gearman_client.packet import PacketType, encode_request
 from gearman_client.text import to_text
 
-#: The longest wait that the request can say; what is longer waits for ever.
+#: The longest wait that the request can carry; a longer one waits for ever.
 _MAX_WAIT_MS: Final = 10**12 - 1
-#: The states of jobs that neither failed nor go on, and of which there is no result.
+#: The states in which there is no result, although the job has not failed and is no longer under way.
 _WITHOUT: Final[dict[str, tuple[type[GearmanError], str]]] = {
     "unknown": (ResultUnknown, "the server has no result, there was no such job or it is long over"),
     "expired": (ResultExpired, "its result has expired, or newer results needed the room"),
@@ -42,7 +42,7 @@ _WITHOUT: Final[dict[str, tuple[type[GearmanError], str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class KeptAnswer:
-    """What the server says of a job. `state` is one of the words of the protocol's extension."""
+    """The server's answer about a job. `state` is one of the words that the protocol extension defines."""
 
     state: str
     numerator: int
@@ -58,8 +58,8 @@ class KeptAnswer:
         """The result.
 
         Raises:
-            JobFailed, JobException, ResultExpired, ResultUnknown, ResultNotKept, Timeout: there is none, as
-                `Client.result` says.
+            JobFailed, JobException, ResultExpired, ResultUnknown, ResultNotKept, Timeout: there is no result;
+                `Client.result` explains each case.
         """
         if self.state == "complete":
             return self.content
@@ -77,7 +77,9 @@ class KeptAnswer:
 def ask_for_result(
     connection: Connection, handle: bytes, wait_s: float | None, reply_timeout_s: float, callbacks: JobCallbacks
 ) -> KeptAnswer:
-    """Ask once, and pass on what comes before the answer. `wait_s`: None waits until the job ends, 0 does not.
+    """Ask once, and pass the reports before the answer to `callbacks`.
+
+    wait_s: None waits until the job ends, 0 does not wait.
 
     Raises:
         Timeout: the server itself does not answer.
@@ -98,7 +100,7 @@ def ask_for_result(
 
 
 class _Conversation:
-    """Packets in, callbacks and in the end the answer."""
+    """Packets in, callbacks and finally the answer out."""
 
     def __init__(self, handle: bytes, callbacks: JobCallbacks) -> None:
         self.answer: KeptAnswer | None = None

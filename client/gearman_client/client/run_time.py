@@ -1,4 +1,4 @@
-"""When a delayed job is to run, as the protocol says it: in whole seconds since 1970. Pure."""
+"""The time at which a delayed job is to run, in the protocol's unit: whole seconds since 1970. Pure."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _MAX_UNIX_SECONDS: Final = 2**63 - 1
 
 
 def run_time(at: datetime | float | None, delay: timedelta | float | None, unix_now: float) -> int | None:
-    """The time to run at; None: at once. Parts of a second are rounded up, so that no job runs early.
+    """The time to run at; None: at once. It is rounded up to a whole second, so that no job runs early.
 
     Raises:
-        ArgumentError: both are given, the delay is negative, or there is no such time.
+        ArgumentError: both are given, the delay is negative, or the time does not exist.
     """
     if at is not None and delay is not None:
         raise ArgumentError("at and delay both say when the job is to run: give one of them")

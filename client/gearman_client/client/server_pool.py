@@ -1,6 +1,6 @@
-"""The job servers of a client: which one to ask, in what order, and the connection to each.
+"""The job servers of a client: the order in which to ask them, and the connection to each.
 
-A server that can't be reached is passed over at once, and left out for a moment as long as another one answers.
+A server that can't be reached is skipped at once, and for a short time it is tried only after all others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gearman_client.connection.connection import Connection
 from gearman_client.errors import ConnectionLost, CouldNotConnect, ProtocolError, Timeout
 from gearman_client.packet import Packet, PacketType, encode_request
 
-#: How long a server that could not be reached is tried last.
+#: How long a server is tried last after it could not be reached.
 DEAD_S: Final = 1.0
 
 _EXCEPTIONS: Final = encode_request(PacketType.OPTION_REQ, b"exceptions")
@@ -26,16 +26,16 @@ _OPTION_ANSWERS: Final = frozenset({PacketType.OPTION_RES, PacketType.ERROR})
 
 @dataclass(eq=False, slots=True)
 class PooledServer:
-    """One job server, with a connection while there is one."""
+    """One job server, and the connection to it if there is one."""
 
     address: Address
     connection: Connection | None = None
     dead_until: float = 0.0
-    #: It has said, on this connection, that it can be asked for results.
+    #: The server has confirmed, on this connection, that it answers requests for results.
     tells_results: bool = False
 
     def drop(self) -> None:
-        """Close the connection: what is still under way on it must not meet the next request."""
+        """Close the connection, so that the rest of an unfinished request can't meet the next one."""
         connection, self.connection = self.connection, None
         self.tells_results = False
         if connection is not None:
@@ -59,10 +59,10 @@ class ServerPool:
         self._settings = settings
 
     def choose(self, unique: bytes) -> tuple[PooledServer, Connection]:
-        """The first server that answers; with a unique id the same one for the same id, so that equal jobs meet.
+        """The first server that answers. Equal unique ids start with the same server, so that equal jobs meet there.
 
         Raises:
-            CouldNotConnect: none does.
+            CouldNotConnect: no server answers.
         """
         failures = []
         for server in self._in_order(unique):
@@ -73,10 +73,10 @@ class ServerPool:
         raise CouldNotConnect("; ".join(failures))
 
     def connection(self, server: PooledServer) -> Connection:
-        """The connection to one server, opened if need be.
+        """The connection to one server, opened if necessary.
 
         Raises:
-            CouldNotConnect: it can't be reached.
+            CouldNotConnect: the server can't be reached.
         """
         if server.connection is not None and not _is_usable(server.connection):
             server.drop()
@@ -119,7 +119,7 @@ class ServerPool:
         return connection
 
     def _ask_for_exceptions(self, connection: Connection) -> None:
-        """Wait for the answer (a server may refuse): it also proves that the server is alive, not just its machine."""
+        """Ask, and wait for the answer. Even a refusal proves that the server is alive, and not just its machine."""
         connection.queue(_EXCEPTIONS)
         connection.flush()
         deadline = monotonic() + self._settings.connect_timeout_s
@@ -129,10 +129,10 @@ class ServerPool:
 
 
 def next_packets(connection: Connection, deadline: float) -> list[Packet]:
-    """At least one packet.
+    """Wait for packets and return at least one.
 
     Raises:
-        Timeout: none was complete before `deadline` (monotonic; may be infinite).
+        Timeout: no packet was complete before `deadline` (monotonic; may be infinite).
     """
     while True:
         left_s = deadline - monotonic()
@@ -144,7 +144,7 @@ def next_packets(connection: Connection, deadline: float) -> list[Packet]:
 
 
 def _is_usable(connection: Connection) -> bool:
-    """Whether an idle connection still stands: nothing is under way on it, so what can be read is its end."""
+    """Whether an idle connection is still good: nothing is under way on it, so anything readable is its end."""
     try:
         return connection.is_quiet()
     except ConnectionLost:

@@ -1,4 +1,4 @@
-"""What both commands share: usage errors, the job server to use, and how an interrupted command ends."""
+"""The common parts of both commands: usage errors, the job servers to use, and the exit codes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gearman_client.errors import AddressError, GearmanError
 from gearman_client.tls import Tls
 
 DEFAULT_HOST: Final = "localhost"
-#: Where users name their job servers; the first one that is set counts.
+#: The environment variables that name the job servers; the first one that is set counts.
 SERVER_VARIABLES: Final = ("GEARMAN_SERVERS", "GEARMAN_SERVER")
 
 
 class ExitCode(IntEnum):
-    """How a command ends."""
+    """The exit codes of the commands."""
 
     SUCCESS = 0
     FAILURE = 1
@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def add_server_options(parser: argparse._ActionsContainer, *, long_names: bool) -> None:
-    """-h, -p and TLS; `server_addresses` understands them."""
+    """Add -h, -p and the TLS options, which `server_addresses` evaluates."""
     host, port = (["-h", "--host"], ["-p", "--port"]) if long_names else (["-h"], ["-p"])
     parser.add_argument(*host, dest="host", metavar="HOST", help=f"job server host (default {DEFAULT_HOST})")
     parser.add_argument(*port, dest="port", metavar="PORT", help=f"job server port (default {DEFAULT_PORT})")
@@ -51,11 +51,11 @@ def add_server_options(parser: argparse._ActionsContainer, *, long_names: bool) 
 
 
 def server_addresses(options: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Address, ...]:
-    """The job servers, with TLS as the options say.
+    """The job servers, with TLS if the options ask for it.
 
     Raises:
-        AddressError: they are no addresses.
-        UsageError: a key without its certificate.
+        AddressError: the options or the environment hold something that is not an address.
+        UsageError: a key is given without its certificate.
     """
     return parse_addresses(_named(options.host, options.port, environment), _tls(options))
 
@@ -68,7 +68,7 @@ def _tls(options: argparse.Namespace) -> Tls | None:
 
 
 def _named(host: str | None, port: str | None, environment: Mapping[str, str]) -> tuple[Address, ...]:
-    """Where the options point; without any, what the environment names; else this machine."""
+    """The servers of the options; without options those of the environment, else this machine."""
     if host is None and port is None:
         named = next((environment[name] for name in SERVER_VARIABLES if environment.get(name)), DEFAULT_HOST)
         return parse_addresses(named)
@@ -79,7 +79,7 @@ def _named(host: str | None, port: str | None, environment: Mapping[str, str]) -
 
 
 def run(name: str, body: Callable[[], int]) -> int:
-    """Run a command's body; every way it can end becomes an exit code and at most one line on standard error."""
+    """Run a command's body. Every outcome becomes an exit code and at most one line on standard error."""
     try:
         code = body()
         sys.stdout.flush()
@@ -89,7 +89,7 @@ def run(name: str, body: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # The reader has enough. Python would complain once more when it flushes at exit.
+        # The reader has closed the pipe. Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILURE
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`gearman --result`: the kept result of a background job, printed as that of a foreground job would be."""
+"""`gearman --result`: prints the kept result of a background job, in the form of a foreground job's result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gearman_client.text import to_body
 
 
 def fetch(servers: Sequence[Address], handle: str, timeout_s: float | None) -> int:
-    """Wait for the result, for as long as allowed, and print it; returns the exit code."""
+    """Wait for the result, for at most `timeout_s`, and print it; returns the exit code."""
     output = Output(prefix=False)
     with Client(servers) as client:
         try:

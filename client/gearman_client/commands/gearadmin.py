@@ -1,7 +1,7 @@
 """The `gearadmin` command: sends administration commands and prints the answers as the server wrote them.
 
-Options and output are those of the tool that comes with gearmand; but actions run in the order given, and an answer
-that is an error ends with exit code 1.
+Options and output are those of the tool that comes with gearmand, with two differences: actions run in the given order,
+and an error as an answer leads to exit code 1.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _act(client: AdminClient, option: str, value: str | None) -> bool:
-    """One action; False if the server refused it."""
+    """Run one action; False if the server refused it."""
     try:
         answer = client.command(_PLAIN[option][0]) if value is None else _act_on_name(client, option, value)
         if answer.startswith(b"ERR ") and answer.endswith(b"\r\n"):
@@ -75,7 +75,7 @@ def _act_on_name(client: AdminClient, option: str, value: str) -> bytes:
 
 
 class _AppendAction(argparse.Action):
-    """Keeps the actions in the order in which they were given."""
+    """Collects the actions in the order of the command line."""
 
     def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
         value = values if isinstance(values, str) else None

@@ -1,7 +1,7 @@
-"""The `gearman` command: submits jobs from the command line or standard input, or works with any program (-w).
+"""The `gearman` command: submits jobs from the command line or standard input, or runs any program as a worker (-w).
 
-Options and output are those of the tool that comes with gearmand, its defects mended: a failed connection and a timeout
-end with exit code 1, a denominator of zero is harmless, -N takes off a newline only where there is one.
+Options and output are those of the tool that comes with gearmand, without its defects: a failed connection and a
+timeout lead to exit code 1, a denominator of zero is harmless, and -N removes a newline only where there is one.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _fetch(options: argparse.Namespace) -> int:
 
 
 def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
-    """Options may stand behind data; what follows `--` is data (or the worker's command) whatever it looks like."""
+    """Parse the options, which may follow data. Everything after `--` is data (or the worker's command)."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     options = parser.parse_intermixed_args(arguments[:end])
     options.words += arguments[end + 1 :]

@@ -1,4 +1,4 @@
-"""The client side of the `gearman` command: where workloads come from, and what is printed about their jobs."""
+"""The client side of the `gearman` command: reads workloads, submits them, and prints the answers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Lines = Literal["keep", "strip"]
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What the command line asks for. `lines`: a job per line of input, with its newline kept or stripped."""
+    """The request of the command line. `lines`: one job for each line of input, its newline kept or stripped."""
 
     functions: Sequence[str]
     workloads: Sequence[str]
@@ -39,27 +39,27 @@ class Submission:
 
 
 class Output:
-    """Standard output and error as bytes, a chunk at a time: several functions may be answering at once."""
+    """Standard output and error as bytes, locked for each chunk, because several functions may answer at once."""
 
     def __init__(self, *, prefix: bool) -> None:
         self._prefix = prefix
         self._lock = threading.Lock()
 
     def result(self, function: str, data: bytes) -> None:
-        """A piece of a result."""
+        """Print a piece of a result."""
         self._write(sys.stdout.buffer, function, data)
 
     def complaint(self, function: str, data: bytes) -> None:
-        """A warning, or why a job failed."""
+        """Print a warning, or the reason of a failure."""
         self._write(sys.stderr.buffer, function, data)
 
     def progress(self, function: str, numerator: int, denominator: int) -> None:
-        """How far a job is."""
+        """Print the progress of a job."""
         percent = numerator * 100 // denominator if denominator else 0
         self._write(sys.stdout.buffer, function, b"%d%% Complete\n" % percent)
 
     def created(self, handle: str) -> None:
-        """A job was accepted."""
+        """Print the handle of an accepted job."""
         self._write(sys.stdout.buffer, "", b"Task created: %s\n" % to_body(handle))
 
     def _write(self, stream: BinaryIO, function: str, data: bytes) -> None:
@@ -71,7 +71,7 @@ class Output:
 
 
 def submit_all(servers: Sequence[Address], submission: Submission) -> int:
-    """Run one workload after the other, each with all functions at once; returns the exit code."""
+    """Run the workloads one after another, each with all functions at once; returns the exit code."""
     output = Output(prefix=submission.prefix)
     submitters = [_Submitter(_client(servers, submission), each, submission, output) for each in submission.functions]
     failed = False
@@ -91,7 +91,7 @@ def _client(servers: Sequence[Address], submission: Submission) -> Client:
 
 
 class _Submitter:
-    """Submits for one function, on connections of its own."""
+    """Submits for one function, over its own connections."""
 
     def __init__(self, client: Client, function: str, submission: Submission, output: Output) -> None:
         self.client = client
@@ -102,7 +102,7 @@ class _Submitter:
         self._output = output
 
     def run(self, workload: bytes) -> None:
-        """Submit the workload; `has_succeeded` or `error` say what became of it."""
+        """Submit the workload, and set `has_succeeded` or `error`."""
         self.error, self.has_succeeded = None, False
         try:
             if self._submission.background:
@@ -148,11 +148,11 @@ class _Submitter:
 
 
 def _run_round(submitters: Sequence[_Submitter], workload: bytes) -> bool:
-    """One workload with every function; True if all jobs succeeded. Raises the first error that is not a failed job."""
+    """Run one workload with every function; True if all jobs succeeded. Raises the first error but a failed job."""
     if len(submitters) == 1:
         submitters[0].run(workload)
     else:
-        # Daemons, so that Ctrl-C ends the command while jobs are still being waited for.
+        # Daemon threads, so that Ctrl-C ends the command while they still wait for jobs.
         threads = [threading.Thread(target=each.run, args=(workload,), daemon=True) for each in submitters]
         for thread in threads:
             thread.start()
@@ -183,7 +183,7 @@ def _bounded(data: bytes) -> bytes:
 
 
 def _unique(submission: Submission) -> str:
-    """As in the well-known tool, a job without an id of its own gets a fresh one."""
+    """The unique id. A job that was given none gets a new one, as with gearmand's tool."""
     return str(uuid.uuid4()) if submission.unique is None else submission.unique
 
 

@@ -1,4 +1,4 @@
-"""The worker side of the `gearman` command: each job is a run of a program, or a print."""
+"""The worker side of the `gearman` command: runs a program for each job, or prints the workload."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gearman_client.worker.worker_job import WorkerJob
 
 @dataclass(frozen=True, slots=True)
 class WorkOptions:
-    """`lines`: send each line of the command's output at once; `timeout_s`: end when no job comes for so long."""
+    """`lines`: send each line of the program's output at once; `timeout_s`: end when no job arrives for so long."""
 
     functions: Sequence[str]
     command: Sequence[str]
@@ -32,7 +32,7 @@ class WorkOptions:
 
 
 class _Watcher(WorkerObserver):
-    """Stops the worker if no server can be reached at the start, which is a mistyped address; later it reconnects."""
+    """Stops the worker if no server can be reached at the start (a mistyped address). Later the worker reconnects."""
 
     def __init__(self, servers: Sequence[Address]) -> None:
         self.failure: str | None = None
@@ -41,15 +41,15 @@ class _Watcher(WorkerObserver):
         self._was_connected = False
 
     def connected(self, address: Address) -> None:
-        """The addresses are right."""
+        """Note that the addresses are right."""
         self._was_connected = True
 
     def disconnected(self, address: Address, reason: str) -> None:
-        """Say so; the worker connects again."""
+        """Print the reason; the worker reconnects."""
         print(f"gearman: {reason}; connecting again", file=sys.stderr, flush=True)
 
     def unreachable(self, address: Address, reason: str) -> None:
-        """Give up once every server has been tried in vain."""
+        """Stop the worker once every server has been tried in vain."""
         self._missing.discard(address)
         if not self._missing and not self._was_connected and self.worker is not None:
             self.failure = reason
@@ -57,7 +57,7 @@ class _Watcher(WorkerObserver):
 
 
 def work(servers: Sequence[Address], options: WorkOptions) -> int:
-    """Serve jobs until SIGTERM, or as many as wanted; returns the exit code."""
+    """Serve jobs until SIGTERM, or up to the wanted number; returns the exit code."""
     if options.command and shutil.which(options.command[0]) is None:
         raise UsageError(f"{options.command[0]}: no such command")
     watcher = _Watcher(servers)
@@ -90,7 +90,7 @@ def _run_job(job: WorkerJob, options: WorkOptions) -> None:
         sys.stdout.buffer.flush()
         job.complete()
         return
-    # A file, not a pipe: a program that answers before it has read everything would block us and itself.
+    # A file, not a pipe: a program that answers before it has read everything would block both sides.
     with tempfile.TemporaryFile() as workload:
         workload.write(job.workload)
         workload.seek(0)
@@ -100,7 +100,7 @@ def _run_job(job: WorkerJob, options: WorkOptions) -> None:
 
 
 def _read_output(process: subprocess.Popen[bytes], job: WorkerJob, options: WorkOptions) -> bytes | None:
-    """What the program printed, except the lines that were sent as they came; None if it was too much."""
+    """The program's output, without the lines that were sent already; None if it was too long."""
     stream = process.stdout
     if stream is None:
         return b""

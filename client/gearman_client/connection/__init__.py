@@ -1,7 +1,7 @@
-"""One connection to a job server: TCP, or TLS over it.
+"""One connection to a job server: TCP, or TLS over TCP.
 
 In: bytes from the socket, packets to send. Out: packets, in order; every wait has a deadline.
-Open `connection.py` first; `connecting.py` opens the socket, `tls_stream.py` makes TLS look like one.
+Open `connection.py` first. `connecting.py` opens the socket; `tls_stream.py` makes TLS look like a socket.
 """
 
 from __future__ import annotations

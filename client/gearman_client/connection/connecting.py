@@ -1,6 +1,6 @@
-"""Opening a connection without blocking on it: one attempt tries every address of a host name in turn.
+"""Opens a connection without blocking: one attempt tries every address of a host name in turn.
 
-Only the name lookup itself blocks (the standard library has no other). Nothing Gearman is spoken here.
+Only the name lookup blocks, as the standard library offers no other. No Gearman packet is sent here.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _Candidate = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, 
 
 
 class ConnectAttempt:
-    """One try to reach a job server. Watch `fileno` for `events`, call `advance` then and at `deadline`.
+    """One attempt to reach a job server. Watch `fileno` for `events`; call `advance` when one occurs or at `deadline`.
 
     Raises:
-        CouldNotConnect: from the constructor and from `advance`: no address of the host answered, or a file of
-            its TLS can't be used.
+        CouldNotConnect: from the constructor and from `advance`, when no address of the host answers or one of its TLS
+            files can't be used.
     """
 
     def __init__(self, address: Address, timeout_s: float, now: float) -> None:
         self._address = address
         self._tls_context = context_of(address)
         self._candidates = _resolve(address)
-        # An address that swallows packets must not eat the time of the next one.
+        # An address that swallows packets must not use up the time of the next one.
         self._share_s = timeout_s / len(self._candidates)
         self._socket: socket.socket | None = None
         self._stream: TlsStream | None = None
@@ -43,16 +43,16 @@ class ConnectAttempt:
         self._start_next(now)
 
     def fileno(self) -> int:
-        """The descriptor of the socket that is connecting now; it changes when `advance` moves to the next address."""
+        """The descriptor of the connecting socket; it changes when `advance` moves on to the next address."""
         return -1 if self._socket is None else self._socket.fileno()
 
     @property
     def events(self) -> int:
-        """What `poll` should watch for: POLLOUT until the socket is connected, POLLIN in the handshake of TLS."""
+        """The events for `poll`: POLLOUT until the socket is connected, mostly POLLIN during the TLS handshake."""
         return select.POLLOUT if self._stream is None or self._stream.waits_for_room else select.POLLIN
 
     def advance(self, now: float) -> socket.socket | TlsStream | None:
-        """The connection, which is the caller's from then on, or None while the attempt is under way."""
+        """The connection, which then belongs to the caller, or None while the attempt is under way."""
         if not self._is_connected:
             self._look(now)
         if not self._is_connected:
@@ -85,7 +85,7 @@ class ConnectAttempt:
             self._settle(sock, now)
 
     def _settle(self, sock: socket.socket, now: float) -> None:
-        # A connect to a free port of this very machine can end in a connection of the socket with itself.
+        # Connecting to a free port of this machine can connect the socket to itself.
         if sock.getsockname() == sock.getpeername():
             self._next(os.strerror(errno.ECONNREFUSED), now)
         elif self._tls_context is None:
@@ -133,7 +133,11 @@ class ConnectAttempt:
 
 
 def connect(address: Address, timeout_s: float) -> socket.socket | TlsStream:
-    """A connection, or CouldNotConnect within `timeout_s` (name lookup not counted)."""
+    """Open a connection within `timeout_s`, not counting the name lookup.
+
+    Raises:
+        CouldNotConnect: as `ConnectAttempt`.
+    """
     attempt = ConnectAttempt(address, timeout_s, monotonic())
     try:
         while True:
@@ -148,7 +152,7 @@ def connect(address: Address, timeout_s: float) -> socket.socket | TlsStream:
 
 
 def _resolve(address: Address) -> deque[_Candidate]:
-    # As bytes: text would import the codec for international names, 2 MB in every worker, which ASCII does not need.
+    # As bytes: text would import the codec for international names, 2 MB in every worker, and ASCII does not need it.
     host = address.host.encode() if address.host.isascii() else address.host
     try:
         found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)

@@ -1,8 +1,8 @@
-"""One connection to a job server, TCP or TLS over it: bytes out without ever blocking on a full socket, packets in.
+"""One connection to a job server, TCP or TLS over TCP: it sends without blocking on a full socket, and reads packets.
 
 Client and Worker are built on it. It knows nothing of jobs and never reconnects: once it has raised ConnectionLost it
-is finished. The socket itself blocks, with the kernel's receive timeout, so that waiting for an answer costs one system
-call; what must not block says so per call.
+is finished. The socket is a blocking one with the kernel's receive timeout, so that waiting for an answer costs one
+system call; calls that must not block pass a flag.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from gearman_client.packet import DEFAULT_MAX_BODY_BYTES, RESPONSE_MAGIC, Packet
 
 #: Small enough that malloc serves it from the heap (a mapping per read costs more than the read).
 RECEIVE_BYTES: Final = 64 * 1024
-#: Once a read came back full there is a big packet under way.
+#: Used after a read that came back full, because then a big packet is under way.
 BIG_RECEIVE_BYTES: Final = 1024 * 1024
-#: What arrives while we send is kept until it is asked for, but not without a limit.
+#: The limit of the packets kept for later that arrive while we send.
 MAX_INBOX_BYTES: Final = 2 * DEFAULT_MAX_BODY_BYTES
 
 _TIMEVAL: Final = struct.Struct("ll")
 
 
 class Connection:
-    """A connected socket, the bytes still to be sent, and the packets not taken yet.
+    """A connected socket, the bytes still to send, and the packets not yet taken.
 
-    Every method that does I/O raises ConnectionLost once the peer is gone, broke the protocol, or took no byte for
-    `stall_s` seconds.
+    Every method that does I/O raises ConnectionLost once the peer is gone, has broken the protocol, or has taken no
+    byte for `stall_s` seconds.
     """
 
     __slots__ = (
@@ -54,7 +54,8 @@ class Connection:
 
     def __init__(self, sock: socket.socket | TlsStream, address: Address, *, stall_s: float = 10.0) -> None:
         self.address = address
-        self.sent_bytes = 0  # that the kernel took, so far
+        #: The number of bytes that the kernel has taken so far.
+        self.sent_bytes = 0
         self._socket = sock
         self._recv: Callable[[int, int], bytes] = sock.recv_once if isinstance(sock, TlsStream) else sock.recv
         self._stall_s = stall_s
@@ -78,20 +79,20 @@ class Connection:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
 
     def fileno(self) -> int:
-        """The socket's descriptor; -1 once closed."""
+        """The socket's descriptor, or -1 once it is closed."""
         return self._socket.fileno()
 
     @property
     def unsent_bytes(self) -> int:
-        """How many bytes wait to be sent."""
+        """The number of bytes that wait to be sent."""
         return sum(map(len, self._outgoing))
 
     def queue(self, packet: bytes) -> None:
-        """Add a packet to what the next `flush` or `try_flush` sends."""
+        """Add a packet for the next `flush` or `try_flush`."""
         self._outgoing.append(packet)
 
     def try_flush(self) -> bool:
-        """Send what the kernel takes at once; True when nothing is left."""
+        """Send as much as the kernel takes at once; True when nothing is left."""
         outgoing = self._outgoing
         while outgoing:
             data = outgoing[0]
@@ -112,7 +113,7 @@ class Connection:
         return True
 
     def flush(self) -> None:
-        """Send everything. Reads meanwhile: a peer that writes before it reads again would block us both for ever."""
+        """Send everything, and read meanwhile: with a peer that writes before it reads, both would block for ever."""
         if self.try_flush():
             return
         unsent_bytes, deadline = self.unsent_bytes, monotonic() + self._stall_s
@@ -126,10 +127,10 @@ class Connection:
                 self._fill_inbox()
 
     def receive(self) -> list[Packet]:
-        """Wait for bytes and return the packets that are complete, which may be none.
+        """Wait for bytes and return the complete packets, possibly none.
 
         Raises:
-            Timeout: no byte came for `stall_s` seconds.
+            Timeout: no byte arrived for `stall_s` seconds.
         """
         if self._inbox:
             packets, self._inbox, self._inbox_bytes = self._inbox, [], 0
@@ -139,7 +140,7 @@ class Connection:
         return self._read()
 
     def try_receive(self) -> list[Packet]:
-        """The packets that are complete in what has come already, which may be none; never waits."""
+        """The complete packets among the bytes that have arrived, possibly none; never waits."""
         if self._inbox:
             return self.receive()
         try:
@@ -148,18 +149,18 @@ class Connection:
             return []
 
     def wait_writable(self, timeout_s: float) -> bool:
-        """Wait until `try_flush` can send something; False when time ran out."""
+        """Wait until `try_flush` can send something; False when the time runs out."""
         return bool(self._wait(select.POLLOUT, timeout_s))
 
     def wait_readable(self, timeout_s: float | None) -> bool:
-        """Wait until `receive` has something to say (the end of the connection included); False when time ran out."""
+        """Wait until `receive` has bytes, or the end of the connection, to report; False when the time runs out."""
         return bool(self._inbox) or bool(self._wait(select.POLLIN, timeout_s))
 
     def is_quiet(self) -> bool:
-        """Whether nothing has come, not even the end; what TLS says for its own purposes is nothing.
+        """Whether nothing has arrived, apart from messages that TLS sends for its own purposes.
 
         Raises:
-            ConnectionLost: it is the end.
+            ConnectionLost: the peer has ended the connection.
         """
         if not self.wait_readable(0):
             return True
@@ -167,28 +168,29 @@ class Connection:
         return is_tls and not self.try_receive() and not self._parser.pending_bytes
 
     def finish_sending(self) -> None:
-        """Tell the peer that nothing more comes; it still reads what was sent."""
+        """Tell the peer that nothing follows; it can still read what was sent."""
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
     def read_to_end(self, deadline: float) -> None:
-        """Throw away what still comes, until the peer closes or `deadline` (monotonic).
+        """Discard everything that arrives, until the peer closes or `deadline` (monotonic) passes.
 
-        Closing with unread bytes makes the kernel send RST, and an RST makes the peer forget what it has not read yet.
+        Closing a socket with unread bytes makes the kernel send RST, and an RST makes the peer lose what it has not
+        read yet.
         """
         with contextlib.suppress(OSError):
             while self._wait(select.POLLIN, deadline - monotonic()) and self._discard():
                 pass
 
     def _discard(self) -> bool:
-        """Read something and forget it; False at the end."""
+        """Read some bytes and discard them; False at the end."""
         try:
             return bool(self._recv(BIG_RECEIVE_BYTES, 0))
         except PartOfRecord:
             return True
 
     def close(self) -> None:
-        """Close the socket; what was not sent is forgotten."""
+        """Close the socket and discard what was not sent."""
         self._outgoing.clear()
         self._socket.close()
 
@@ -220,7 +222,7 @@ class Connection:
             raise self._lost(f"the peer sent more than {MAX_INBOX_BYTES} bytes unasked")
 
     def _wait(self, events: int, timeout_s: float | None) -> int:
-        """The events that are there, 0 when time ran out."""
+        """The events that occurred; 0 when the time ran out."""
         descriptor = self._socket.fileno()
         if descriptor < 0:
             raise self._lost("already closed")
@@ -234,5 +236,5 @@ class Connection:
 
 
 def _recv_waits_in_the_kernel() -> bool:
-    """Whether a blocking `recv` is the kernel's, which knows SO_RCVTIMEO; that of a patched socket (gevent) is not."""
+    """Whether a blocking `recv` waits in the kernel, which obeys SO_RCVTIMEO; a socket patched by gevent does not."""
     return socket.socket.recv is _socket.socket.recv

@@ -1,8 +1,8 @@
-"""A TLS connection that looks like the socket below it, and leaves nothing decrypted behind.
+"""A TLS connection that looks like the socket below it, and never holds back decrypted bytes.
 
-The standard library's own TLS sockets keep decrypted bytes that no `poll` reports, and know no MSG_DONTWAIT. Here the
-socket stays the caller's: blocking, with the kernel's timeout, or one of gevent's. `ssl` is imported by the first
-connection that needs it: it costs every process 2 MB.
+The standard library's TLS sockets keep decrypted bytes that no `poll` reports, and do not support MSG_DONTWAIT. Here
+the socket stays as the caller made it: blocking, with the kernel's timeout, or one of gevent's. The first connection
+that needs `ssl` imports it, because it costs a process 2 MB.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from gearman_client.tls import Tls
 if TYPE_CHECKING:
     import ssl
 
-#: Encrypted at once; so much at most waits encrypted for a slow peer.
+#: The largest piece encrypted at once, so also the most that waits encrypted for a slow peer.
 CHUNK_BYTES: Final = 64 * 1024
 RECEIVE_BYTES: Final = 64 * 1024
 
 
 class PartOfRecord(BlockingIOError):
-    """Bytes came, but none for the caller: a part of a record, or something that TLS itself needed."""
+    """Bytes arrived, but none for the caller: a part of a record, or a message for TLS itself."""
 
 
 class TlsStream:
-    """TLS over `below`, a connected socket. Errors are OSError, as those of a socket."""
+    """TLS over `below`, a connected socket. Errors are OSError, as with a socket."""
 
     def __init__(self, below: socket.socket, context: ssl.SSLContext, host: str) -> None:
         import ssl
@@ -43,7 +43,8 @@ class TlsStream:
         self._ends: tuple[type[ssl.SSLError], ...] = (ssl.SSLZeroReturnError, ssl.SSLEOFError)
         self._error: type[ssl.SSLError] = ssl.SSLError
         self._encrypted = memoryview(b"")
-        self._accepted_bytes = 0  # of the caller's next `send`: encrypted already, not all sent
+        #: The bytes at the start of the caller's next `send` that are encrypted already, but not all sent.
+        self._accepted_bytes = 0
         self._has_ended = False
 
     def fileno(self) -> int:
@@ -51,16 +52,16 @@ class TlsStream:
         return self.below.fileno()
 
     def settimeout(self, timeout_s: float | None) -> None:
-        """That of the socket below."""
+        """Set the timeout of the socket below."""
         self.below.settimeout(timeout_s)
 
     @property
     def waits_for_room(self) -> bool:
-        """Something encrypted could not be sent yet."""
+        """Whether there are encrypted bytes that could not be sent yet."""
         return bool(self._encrypted)
 
     def shake_hands(self, flags: int = 0) -> bool:
-        """Go on with the handshake; True once it is complete, False (with MSG_DONTWAIT) when it waits for the peer."""
+        """Continue the handshake; True once it is complete, False (with MSG_DONTWAIT) while it waits for the peer."""
         while True:
             is_complete = self._step()
             self._send_encrypted(flags)
@@ -75,7 +76,7 @@ class TlsStream:
             self._incoming.write(data)
 
     def send(self, data: bytes | memoryview, flags: int = 0) -> int:
-        """How many bytes were sent. After BlockingIOError the next call must begin with the same bytes."""
+        """Send bytes and return their number. After BlockingIOError the next call must begin with the same bytes."""
         view = memoryview(data)
         sent = 0
         while sent < len(view):
@@ -96,18 +97,18 @@ class TlsStream:
             view = view[self.send(view) :]
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        """Wait for bytes; b"" is the end."""
+        """Wait for bytes and return them; b"" at the end."""
         while True:
             with contextlib.suppress(PartOfRecord):
                 return self.recv_once(size, flags)
 
     def recv_once(self, size: int, flags: int = 0) -> bytes:
-        """Read from the socket once and return all that can be decrypted then, so that `poll` tells the whole truth.
+        """Read from the socket once and return all that can be decrypted, so that `poll` on the socket is reliable.
 
-        That may be a record more than `size`.
+        The result may be longer than `size` by one record.
 
         Raises:
-            PartOfRecord: it was nothing that is for the caller.
+            PartOfRecord: no byte of it was for the caller.
         """
         if self._has_ended:
             return b""
@@ -117,19 +118,19 @@ class TlsStream:
         else:
             self._incoming.write_eof()
         received = self._decrypt()
-        if self._outgoing.pending:  # an answer of TLS itself
+        if self._outgoing.pending:  # TLS itself answers the peer
             self._send_encrypted(socket.MSG_DONTWAIT)
         if not received and not self._has_ended:
             raise PartOfRecord(errno.EAGAIN, "a part of a TLS record")
         return received
 
     def shutdown(self, how: int) -> None:
-        """Say that nothing more comes, in TLS and below it."""
+        """Tell the peer that nothing follows, in TLS and below it."""
         self._say_goodbye()
         self.below.shutdown(how)
 
     def close(self) -> None:
-        """Close the socket below, with a last word to the peer if that can be had without waiting."""
+        """Close the socket below, after a TLS goodbye to the peer if that does not block."""
         if self.below.fileno() >= 0:
             with contextlib.suppress(OSError):
                 self.below.settimeout(0)
@@ -143,7 +144,7 @@ class TlsStream:
             return False
         except self._error as error:
             with contextlib.suppress(OSError):
-                self._send_encrypted(socket.MSG_DONTWAIT)  # the peer may know why
+                self._send_encrypted(socket.MSG_DONTWAIT)  # the alert that tells the peer the reason
             raise _translated(error) from error
         return True
 
@@ -168,7 +169,7 @@ class TlsStream:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _send_encrypted(self, flags: int) -> bool:
-        """Whether all that is encrypted has been sent."""
+        """Send encrypted bytes; True if all of them have been sent."""
         if self._outgoing.pending:
             more = self._outgoing.read()
             self._encrypted = memoryview(bytes(self._encrypted) + more if self._encrypted else more)
@@ -187,7 +188,7 @@ class TlsStream:
 
 
 def context_of(address: Address) -> ssl.SSLContext | None:
-    """What an address's TLS needs, None without TLS; files that changed are read again.
+    """The TLS context for an address, or None without TLS; files that have changed are read again.
 
     Raises:
         CouldNotConnect: a file can't be used.
@@ -201,20 +202,20 @@ def context_of(address: Address) -> ssl.SSLContext | None:
 
 
 def load_context(tls: Tls) -> ssl.SSLContext:
-    """The certificates of a `Tls`, checked.
+    """The checked certificates of a `Tls`.
 
     Raises:
-        ValueError: a file can't be used; says which one and why.
+        ValueError: a file can't be used; the message names it and the reason.
     """
     files = (tls.ca_file, tls.certificate_file, tls.key_file)
     return _load(tls, tuple(_version(file) for file in files if file is not None))
 
 
 def secured(below: socket.socket, address: Address) -> socket.socket | TlsStream:
-    """A connected socket, after the handshake if the address asks for TLS; the socket's own timeout holds.
+    """The socket itself, or TLS over it after the handshake if the address asks for TLS; the socket's timeout applies.
 
     Raises:
-        CouldNotConnect, OSError: there is no trusted connection; the socket is closed then.
+        CouldNotConnect, OSError: no trusted connection could be made; the socket is closed.
     """
     try:
         context = context_of(address)
@@ -247,7 +248,7 @@ def _load(tls: Tls, _versions: tuple[tuple[int, int], ...]) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if tls.certificate_file is not None:
         try:
-            # A password would be asked for at the terminal.
+            # Without this function the library would ask for a password at the terminal.
             context.load_cert_chain(tls.certificate_file, tls.key_file, password=lambda: "")
         except OSError as error:
             files = " and ".join(file for file in (tls.certificate_file, tls.key_file) if file is not None)
@@ -265,7 +266,7 @@ def _why(error: OSError) -> str:
 
 
 def _translated(error: ssl.SSLError) -> OSError:
-    """With a reason that a person understands."""
+    """The error with a reason that a person understands."""
     message = getattr(error, "verify_message", None)
     if message:
         return OSError(errno.EPROTO, f"the server's certificate is not trusted: {message.rstrip('.')}")

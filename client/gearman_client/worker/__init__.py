@@ -1,7 +1,7 @@
-"""Workers: functions are registered, jobs grabbed, answers sent back, over one link to each job server.
+"""Workers: they register functions, grab jobs and send the answers back, over one link to each job server.
 
-In: a callback for each function. Out: its answers as packets, and to the `WorkerObserver` the fate of the connections.
-Open `worker.py` first (one job at a time); `concurrent_worker.py` holds several jobs, `link_state.py` has the table of
+In: a callback for each function. Out: its answers as packets, and the events of the connections to a `WorkerObserver`.
+Open `worker.py` first (one job at a time). `concurrent_worker.py` holds several jobs; `link_state.py` has the table of
 a link's states.
 """
 

@@ -1,7 +1,7 @@
-"""What every kind of worker has: its links, its functions, its way to be stopped. How jobs are got is the kinds' own.
+"""The common part of all workers: links, functions, and stopping. Each kind of worker gets its jobs in its own way.
 
-A process that runs jobs creates its worker after its last fork; no threads. What one server does or fails to do is the
-business of its ServerLink.
+A process that runs jobs creates its worker after its last fork; there are no threads. A ServerLink handles everything
+about one server, its failures included.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Link = TypeVar("Link", bound=ServerLink)
 
 
 class BaseWorker(Generic[Link]):
-    """Holds a link to every job server in `servers`; they connect and reconnect by themselves while jobs are asked for.
+    """Holds a link to every job server in `servers`. The links connect and reconnect while the worker asks for jobs.
 
     Raises:
-        AddressError: `servers` is no list of addresses.
+        AddressError: `servers` is not a list of addresses.
         ArgumentError: the client id can't be sent.
     """
 
@@ -67,19 +67,19 @@ class BaseWorker(Generic[Link]):
             link.can_do(name)
 
     def interrupt_on(self, descriptor: int) -> None:
-        """Take it for a call of `stop` while `descriptor` can be read (or its other end is closed)."""
+        """Treat a readable `descriptor` (or one whose other end is closed) like a call of `stop`."""
         self._readiness.watch_interrupt(descriptor)
 
     def stop(self) -> None:
-        """Grab no more, and end the wait for jobs. Safe in a signal handler.
+        """Grab no more jobs, and end the wait for them. Safe in a signal handler.
 
-        A grab that is on its way is answered first, and the job it may bring is handed out as ever.
+        The worker still waits for the reply to a grab that is under way, and returns the job that it may bring.
         """
         self._is_stopping = True
         self._ring()
 
     def _ring(self) -> None:
-        with contextlib.suppress(OSError):  # full: it is awake already; closed: nothing to wake
+        with contextlib.suppress(OSError):  # full: the worker is awake already; closed: there is nothing to wake
             os.write(self._wake_writer, b"\0")
 
     @property
@@ -93,7 +93,7 @@ class BaseWorker(Generic[Link]):
             link.flush()
 
     def close(self) -> None:
-        """Send the pending answers, wait up to a second until the servers have read them, and disconnect. Final."""
+        """Send the pending answers, wait up to a second for the servers to read them, and disconnect for good."""
         self._is_stopping = True
         for link in self._links:
             link.begin_close()
@@ -107,7 +107,7 @@ class BaseWorker(Generic[Link]):
                 os.close(descriptor)
 
     def _serve(self, wait_s: float | None) -> None:
-        """Take in what arrived and do what is due."""
+        """Handle the bytes that arrived and the links that are due."""
         for listener in self._readiness.wait(wait_s):
             listener.on_ready()
         now = monotonic()

@@ -1,9 +1,9 @@
-"""A tie to one job server that holds several jobs at once, and never waits for an answer: it is told when one is there.
+"""A link to one job server that holds several jobs at once. It never waits for an answer: the worker's poll reports it.
 
-Several grabs may be under way, each for a free place of the worker. A server that has jobs is asked for ever more of
-them together (twice as many after each answer that brought one), a server that has none by a single grab: so neither a
-long way to the server nor a hundred free places cost anything. What jobs report may be sent from any greenlet;
-everything else, reading above all, belongs to whoever drives the worker.
+Several grabs may be under way, each for a free place of the worker. A server that has jobs gets more and more grabs at
+once (the number doubles after each answer that brought a job); a server that has none gets a single grab. So neither a
+long round trip nor a hundred free places cost anything. Jobs may send their reports from any greenlet; everything
+else, above all reading, happens only in the greenlet that drives the worker.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from gearman_client.worker.server_link import MAX_UNSENT_BYTES, LinkContext, Ser
 from gearman_client.worker.worker_job import WorkerJob
 
 MAX_ASKED: Final = 1024
-#: A job that waits for a slow server looks so often whether the connection is still the same.
+#: How often a job that waits for a slow server checks whether the connection is still the same.
 _LOOK_S: Final = 0.5
 
 
 class ConcurrentLink(ServerLink):
-    """One job server of a worker with several places. `wake` ends the wait of whoever drives that worker."""
+    """One job server of a worker with several places. `wake` ends the wait of the greenlet that drives the worker."""
 
     def __init__(self, address: Address, context: LinkContext, wake: Callable[[], None]) -> None:
         super().__init__(address, context)
@@ -36,23 +36,27 @@ class ConcurrentLink(ServerLink):
         self._start_anew()
 
     def _start_anew(self) -> None:
-        """What holds for one connection."""
-        self._asked: deque[int] = deque()  # for each grab under way: how many answers went before it
+        """Reset the fields that hold for one connection."""
+        #: For each grab under way: the number of answers sent before it.
+        self._asked: deque[int] = deque()
         self._answers = self._confirmed = 0
-        self._at_once = 1  # grabs that may be under way together
-        self._broken = ""  # what a job found out when it sent something
+        #: The number of grabs that may be under way at once.
+        self._at_once = 1
+        #: The error that a job met when it sent something.
+        self._broken = ""
         self._watches_for_room = False
         self._sent_bytes = 0
-        self._reply_by = self._room_by = inf  # the server counts as lost when it is silent for longer
+        #: The server counts as lost if it is silent beyond these times.
+        self._reply_by = self._room_by = inf
 
     @property
     def asked(self) -> int:
-        """How many grabs are under way: as many jobs may come."""
+        """The number of grabs under way, each of which may bring a job."""
         return len(self._asked)
 
     @property
     def wants_to_be_asked(self) -> bool:
-        """It may have a job beyond those that are asked for."""
+        """Whether the server may have more jobs than the grabs under way ask for."""
         if self.state is LinkState.GRABBING:
             return len(self._asked) < self._at_once
         return self.state is LinkState.READY
@@ -69,12 +73,12 @@ class ConcurrentLink(ServerLink):
         self._asked.append(self._answers)
 
     def take(self) -> list[WorkerJob]:
-        """The jobs that came since the last time."""
+        """The jobs that arrived since the last call."""
         jobs, self._arrived = self._arrived, []
         return jobs
 
     def push(self, now: float) -> None:
-        """Send what the server takes now; have its taking the rest watched for."""
+        """Send what the server takes now, and watch for the moment when it takes the rest."""
         if self._broken:
             self._lose(self._broken)
         elif self.state >= LinkState.READY:
@@ -83,14 +87,14 @@ class ConcurrentLink(ServerLink):
             self._note_silence(now)
 
     def on_ready(self) -> None:
-        """Bytes came, or the server takes some again, or its connection is established."""
+        """Bytes arrived, the server takes bytes again, or the connection is established."""
         if self.state is LinkState.CONNECTING:
             super().on_ready()
         else:
             self._guard(lambda connection: self._handle(connection.try_receive()))
 
     def tick(self, now: float) -> None:
-        """Do what is due; a server that answers no grab, or takes no byte, for too long counts as lost."""
+        """Do what is due. A server that answers no grab, or takes no byte, for too long counts as lost."""
         if self.state < LinkState.READY:
             super().tick(now)
         elif now >= self.due_at:
@@ -105,7 +109,7 @@ class ConcurrentLink(ServerLink):
         super().answer(connection, handle, packet)
 
     def tell(self, connection: Connection | None, packet: bytes) -> None:
-        """Send what a running job reports, at once as far as the server takes it; wait while too much is unsent."""
+        """Send a report of a running job, as far as the server takes it now; wait while too much is unsent."""
         if connection is None or connection is not self.connection:
             return
         connection.queue(packet)
@@ -114,7 +118,7 @@ class ConcurrentLink(ServerLink):
                 self._wake()
                 self._wait_for_room(connection)
         except ConnectionLost as error:
-            # Whoever drives the worker may be waiting for this very connection, so it is closed there alone.
+            # The greenlet that drives the worker may be waiting for this connection, so only that one closes it.
             if connection is self.connection:
                 self._broken = str(error)
                 self._wake()
@@ -134,7 +138,7 @@ class ConcurrentLink(ServerLink):
             (readiness.watch_both if needs_room else readiness.watch_readable)(self, connection.fileno())
 
     def _note_silence(self, now: float) -> None:
-        """Set `due_at` to when the server counts as lost if it stays as it is."""
+        """Set `due_at` to the time when the server counts as lost if it stays silent."""
         connection = self.connection
         if connection is None or not self._watches_for_room:
             self._room_by = inf
@@ -144,9 +148,9 @@ class ConcurrentLink(ServerLink):
         self.due_at = min(self._reply_by, self._room_by)
 
     def _replied(self, event: LinkEvent) -> None:
-        """One grab is answered, so the server has read what was sent before it; others may still be under way."""
+        """A grab was answered, so the server has read everything sent before it; other grabs may be under way."""
         if len(self._asked) <= 1:
-            self._to(event)  # with others under way it stays as it is
+            self._to(event)  # with other grabs under way the state stays the same
         answers = self._asked.popleft()
         del self._unconfirmed[: answers - self._confirmed]
         self._confirmed = answers
@@ -163,5 +167,5 @@ class ConcurrentLink(ServerLink):
 
     def _forget_connection(self) -> None:
         super()._forget_connection()
-        self._arrived.clear()  # the server gives them to somebody else
+        self._arrived.clear()  # the server gives these jobs to another worker
         self._start_anew()

@@ -1,11 +1,11 @@
 """The worker that holds several jobs at once: one connection to each job server, and a grab for every free place.
 
-One connection rather than one for each place: the job servers see one worker with one name for each process, a queue
-wakes that process once and not once for each of its places, and a place is nobody's: whichever server has a job gets
-it. A server that stalls keeps only those places waiting that it was asked for.
+There is one connection to a server rather than one for each place. So the job servers see one worker with one name for
+each process, and a queue wakes the process once instead of once for each place. A place belongs to no server: the
+server that has a job gets it. A server that stalls holds only the places for which it was sent a grab.
 
-It knows no greenlets: it waits by `select.poll`, which is a greenlet's own where the process is patched (gevent). One
-greenlet drives it by `take`; the others answer their jobs, and `wake` it.
+The worker knows nothing of greenlets: it waits with `select.poll`, which suspends only the greenlet where gevent has
+patched the process. One greenlet drives the worker with `take`; the others answer their jobs and `wake` it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _DEFAULT_SETTINGS: Final = WorkerSettings()
 
 
 class ConcurrentWorker(BaseWorker[ConcurrentLink]):
-    """Serves every job server in `servers` at once; connects and reconnects by itself inside `take`.
+    """Serves every job server in `servers` at once, and connects and reconnects inside `take`.
 
     Raises:
-        AddressError: `servers` is no list of addresses.
+        AddressError: `servers` is not a list of addresses.
         ArgumentError: the client id can't be sent.
     """
 
@@ -44,7 +44,8 @@ class ConcurrentWorker(BaseWorker[ConcurrentLink]):
             servers, settings, observer, lambda address, context: ConcurrentLink(address, context, self.wake)
         )
         self._was_woken = False
-        self._next = 0  # whose turn it is to be asked
+        #: The index of the link to ask next.
+        self._next = 0
         self._readiness.watch_readable(self, self._wake_reader)
 
     def register(self, function: str) -> None:
@@ -54,8 +55,8 @@ class ConcurrentWorker(BaseWorker[ConcurrentLink]):
     def take(self, places: int) -> list[WorkerJob]:
         """Send what is pending, ask for as many jobs as there are free `places`, and wait until something happens.
 
-        Returns the jobs that came, often none: call it again and again, with the number of places that are free then.
-        Jobs that were asked for may still come after `stop`; see `asked`.
+        Returns the jobs that arrived, often none. Call it in a loop, each time with the current number of free places.
+        Jobs already asked for may still arrive after `stop`; see `asked`.
         """
         now = monotonic()
         if not self._is_stopping:
@@ -70,23 +71,23 @@ class ConcurrentWorker(BaseWorker[ConcurrentLink]):
 
     @property
     def asked(self) -> int:
-        """How many grabs are under way."""
+        """The number of grabs under way."""
         return sum(link.asked for link in self._links)
 
     def wake(self) -> None:
-        """End the wait in `take`: an answer is to be sent, or a place has become free."""
+        """End the wait in `take`, because there is an answer to send or a free place."""
         if not self._was_woken:
             self._was_woken = True
             self._ring()
 
     def on_ready(self) -> None:
-        """The pipe was written to: by `wake`, or by `stop`."""
+        """`wake` or `stop` wrote to the pipe."""
         self._was_woken = False
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake_reader, 4096)
 
     def _ask(self, places: int, now: float) -> None:
-        """Ask the servers in turn, one grab each, while places are free and one of them may have a job."""
+        """Send the servers one grab each, in turn, while places are free and a server may have a job."""
         free = places - self.asked
         links = self._links
         refused = 0

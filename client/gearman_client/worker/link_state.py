@@ -1,11 +1,11 @@
-"""The states of a worker's tie to one job server, and what leads from one to the other. Pure.
+"""The states of a worker's link to one job server, and the events that lead from one to another. Pure.
 
     DOWN ─CONNECT→ CONNECTING ─CONNECTED→ GREETING ─GREETED→ READY ─GRAB→ GRABBING ─ASSIGNED→ READY
                                                                ↑              └─NO_JOB→ ASLEEP ─WAKE→ READY
     any ─LOST→ DOWN
 
-GREETING ends with the answer to our first question, so a server that accepts connections but serves nobody (stopped,
-stalled) is never sent a grab, whose answer all the other servers would have to wait for.
+GREETING ends with the answer to our first question. So a server that accepts connections but answers nobody (stopped,
+stalled) is never sent a grab: all other servers would have to wait for its answer.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ from gearman_client.errors import ProtocolError
 
 
 class LinkState(IntEnum):
-    """Where a link stands."""
+    """The state of a link."""
 
     DOWN = 0
     CONNECTING = 1
     GREETING = 2
-    READY = 3  # may have a job for us: worth asking
-    GRABBING = 4  # asked, the answer is outstanding
-    ASLEEP = 5  # has no job; NOOP will say when
+    #: The server may have a job for us.
+    READY = 3
+    #: A grab was sent, its answer is outstanding.
+    GRABBING = 4
+    #: The server has no job; a NOOP will say when it has one.
+    ASLEEP = 5
 
 
 class LinkEvent(IntEnum):
-    """What happens to a link."""
+    """An event of a link."""
 
     CONNECT = 0
     CONNECTED = 1
@@ -50,7 +53,7 @@ TRANSITIONS: Final[dict[tuple[LinkState, LinkEvent], LinkState]] = {
     (_S.GRABBING, _E.ASSIGNED): _S.READY,
     (_S.GRABBING, _E.NO_JOB): _S.ASLEEP,
     (_S.ASLEEP, _E.WAKE): _S.READY,
-    # A NOOP can be late (we grabbed meanwhile) or come from a server that wakes everybody: it changes nothing then.
+    # A NOOP can be late (we grabbed meanwhile) or come from a server that wakes everybody. Then it changes nothing.
     (_S.GREETING, _E.WAKE): _S.GREETING,
     (_S.READY, _E.WAKE): _S.READY,
     (_S.GRABBING, _E.WAKE): _S.GRABBING,
@@ -62,7 +65,7 @@ def next_state(state: LinkState, event: LinkEvent) -> LinkState:
     """The state after `event`.
 
     Raises:
-        ProtocolError: this state does not allow the event, for instance a job nobody asked for.
+        ProtocolError: this state does not allow the event, for instance a job that was not asked for.
     """
     following = TRANSITIONS.get((state, event))
     if following is None:

@@ -1,4 +1,4 @@
-"""What a worker waits for all at once: its servers, its own wake-up pipe, and descriptors its owner wants heard."""
+"""One wait for everything a worker listens to: its servers, its wake-up pipe, and descriptors of its owner."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Protocol
 
 
 class Listener(Protocol):
-    """Whoever stands behind a descriptor."""
+    """The owner of a watched descriptor."""
 
     def on_ready(self) -> None:
-        """What is watched for has happened."""
+        """One of the watched events has happened."""
 
 
 class Readiness:
-    """One poll object and who is behind each descriptor. An interrupt is a descriptor with nobody behind it."""
+    """A poll object and the listener for each descriptor. An interrupt is a descriptor without a listener."""
 
     def __init__(self) -> None:
         self._poll = select.poll()
@@ -32,7 +32,7 @@ class Readiness:
         self.watch(listener, descriptor, select.POLLIN | select.POLLOUT)
 
     def watch(self, listener: Listener, descriptor: int, events: int) -> None:
-        """Report `listener` when one of `events` (those of `poll`) is there."""
+        """Report `listener` when one of `events` (as `poll` defines them) occurs."""
         self.forget(listener)
         self._listeners[descriptor] = listener
         self._descriptors[listener] = descriptor
@@ -44,7 +44,7 @@ class Readiness:
         self._poll.register(descriptor, select.POLLIN)
 
     def forget_interrupts(self) -> None:
-        """They have been heard: watched any longer they would end every wait at once."""
+        """Stop watching the interrupts, once they are noticed: they would end every further wait at once."""
         while self._interrupts:
             self._poll.unregister(self._interrupts.pop())
 
@@ -56,7 +56,7 @@ class Readiness:
             self._poll.unregister(descriptor)
 
     def wait(self, timeout_s: float | None) -> list[Listener]:
-        """Those that have something, after at most `timeout_s` (None: however long it takes)."""
+        """Wait for at most `timeout_s` (None: without limit), and return the listeners with an event."""
         # Rounded up: the last fraction of a millisecond must not become a busy loop.
         events = self._poll.poll(None if timeout_s is None else timeout_s * 1000 + (timeout_s > 0))
         if not events:

@@ -1,7 +1,7 @@
-"""A worker's tie to one job server: connects, greets, grabs, sleeps, and comes back after a loss.
+"""A worker's link to one job server: it connects, greets, grabs, sleeps, and reconnects after a loss.
 
-The Worker decides which link to ask and when; a link never waits except for the answer to its own grab. Its states are
-in link_state.
+The worker decides which link to ask and when. A link waits for nothing but the answer to its own grab. Its states are
+in link_state.py.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from gearman_client.worker.readiness import Readiness
 from gearman_client.worker.worker_job import WorkerJob
 from gearman_client.worker.worker_settings import WorkerSettings
 
-#: Progress and data that a slow server has not taken: beyond this the job waits for the server.
+#: A job waits for a slow server when more than this much progress and data is unsent.
 MAX_UNSENT_BYTES: Final = 1024 * 1024
-#: ERROR and NOOP packets may precede the answer to a grab, but not without end.
+#: The limit of the ERROR and NOOP packets before the answer to a grab.
 MAX_PACKETS_BEFORE_REPLY: Final = 1000
 
 _PRE_SLEEP: Final = encode_request(PacketType.PRE_SLEEP)
@@ -42,7 +42,7 @@ _PROBE: Final = b"greeting"
 
 @dataclass(slots=True)
 class LinkContext:
-    """What all links of one worker share."""
+    """The state that all links of one worker share."""
 
     settings: WorkerSettings
     observer: WorkerObserver
@@ -51,7 +51,7 @@ class LinkContext:
 
 
 class ServerLink:
-    """One job server of a worker. `due_at` says when `tick` wants to be called (monotonic; infinite: never)."""
+    """One job server of a worker. Call `tick` at `due_at` (monotonic; infinite: never)."""
 
     def __init__(self, address: Address, context: LinkContext) -> None:
         self.address = address
@@ -62,10 +62,12 @@ class ServerLink:
         self.due_at = 0.0
         self._context = context
         self._attempt: ConnectAttempt | None = None
-        self._failures = 0  # connections and attempts that ended early, one after the other
+        #: The number of connections and attempts in a row that ended early.
+        self._failures = 0
         self._up_since = 0.0
         self._assigned: WorkerJob | None = None
-        self._unconfirmed: list[bytes] = []  # handles whose answers no later reply of the server has confirmed
+        #: The handles whose answers no later reply of the server has confirmed.
+        self._unconfirmed: list[bytes] = []
         self._grab = encode_request(PacketType.GRAB_JOB_UNIQ if context.settings.grab_unique else PacketType.GRAB_JOB)
         self._handlers: Final[dict[int, Callable[[bytes], None]]] = {
             PacketType.NO_JOB: self._on_no_job,
@@ -82,7 +84,7 @@ class ServerLink:
     # --- connecting
 
     def tick(self, now: float) -> None:
-        """Do what is due: connect, or give up an attempt or a greeting that takes too long."""
+        """Do what is due: connect, or give up on an attempt or a greeting that takes too long."""
         if now < self.due_at:
             return
         if self.state is LinkState.DOWN:
@@ -93,7 +95,7 @@ class ServerLink:
             self._lose(f"no answer for {self._context.settings.reply_timeout_s:g} s")
 
     def on_ready(self) -> None:
-        """The descriptor that readiness watches for this link can be read, or its connection is established."""
+        """The watched descriptor of this link can be read, or its connection is established."""
         if self.state is LinkState.CONNECTING:
             self._go_on_connecting(monotonic())
         elif self.connection is not None:
@@ -125,7 +127,7 @@ class ServerLink:
         self._attempt = None
         try:
             self.connection = Connection(sock, self.address, stall_s=self._context.settings.reply_timeout_s)
-        except OSError as error:  # reset between its opening and our first look at it
+        except OSError as error:  # the peer reset it before we used it
             sock.close()
             self._unreachable(error.strerror or str(error), now)
             return
@@ -150,18 +152,18 @@ class ServerLink:
     # --- registering
 
     def can_do(self, function: bytes) -> None:
-        """Register one more function, and ask again: a server does not wake a sleeping worker for that."""
+        """Register one more function, and ask again, because this does not make a server wake a sleeping worker."""
         if self._send(encode_request(PacketType.CAN_DO, function)):
             self._to(LinkEvent.WAKE)
 
     def cant_do(self, function: bytes) -> None:
-        """Take a function back."""
+        """Withdraw a function."""
         self._send(encode_request(PacketType.CANT_DO, function))
 
     def _send(self, packet: bytes) -> bool:
         connection = self.connection
         if connection is None:
-            return False  # the greeting of the next connection says it
+            return False  # the greeting of the next connection includes it
         connection.queue(packet)
         self._guard(Connection.flush)
         return self.connection is connection
@@ -169,7 +171,7 @@ class ServerLink:
     # --- working
 
     def grab(self) -> WorkerJob | None:
-        """Send the pending answers and a grab in one write and wait for the reply. None: no job there, or link lost."""
+        """Send the pending answers and a grab in one write, and wait for the reply. None: no job, or the link broke."""
         connection = self.connection
         if connection is None:
             return None
@@ -180,7 +182,7 @@ class ServerLink:
         return job
 
     def answer(self, connection: Connection | None, handle: bytes, packet: bytes) -> None:
-        """Queue a job's final answer for the next write, if the connection that assigned the job is still the same."""
+        """Queue a job's final answer for the next write, if the connection that assigned the job still exists."""
         if connection is None or connection is not self.connection:
             self._context.observer.result_lost(self.address, to_text(handle))
             return
@@ -188,24 +190,24 @@ class ServerLink:
         self._unconfirmed.append(handle)
 
     def tell(self, connection: Connection | None, packet: bytes) -> None:
-        """Send what a running job reports, at once as far as the server takes it."""
+        """Send a report of a running job, as far as the server takes it now."""
         if connection is None or connection is not self.connection:
             return
         connection.queue(packet)
         self._guard(_send_some)
 
     def flush(self) -> None:
-        """Send everything that waits."""
+        """Send everything that is queued."""
         self._guard(Connection.flush)
 
     def begin_close(self) -> None:
-        """Send everything that waits, then say that nothing more comes."""
+        """Send everything that is queued, then tell the server that nothing follows."""
         self.flush()
         if self.connection is not None:
             self.connection.finish_sending()
 
     def close(self, deadline: float) -> None:
-        """Let the server read it all (until `deadline`, monotonic), then close for good."""
+        """Give the server until `deadline` (monotonic) to read everything, then close for good."""
         self._context.readiness.forget(self)
         if self._attempt is not None:
             self._attempt.close()
@@ -241,7 +243,7 @@ class ServerLink:
             handler(body)
 
     def _replied(self, event: LinkEvent) -> None:
-        """A grab is answered, so the server has read what was sent before it."""
+        """A grab was answered, so the server has read everything sent before it."""
         self._to(event)
         self._unconfirmed.clear()
 
@@ -299,7 +301,7 @@ class ServerLink:
         self._context.observer.connected(self.address)
 
     def _on_error(self, body: bytes) -> None:
-        """During the greeting: the option is unknown, so this is another server. Later: about an answer of ours."""
+        """During the greeting: the option is unknown, so the server is not ours. Later: it refused an answer of ours."""
         if self.state is LinkState.GREETING:
             self._on_greeted(body)
             return
@@ -309,7 +311,7 @@ class ServerLink:
     # --- losing
 
     def _guard(self, action: Callable[[Connection], object]) -> None:
-        """Run `action` on the connection, if there is one; whatever ends the connection ends only this link."""
+        """Run `action` on the connection, if there is one; an error that ends the connection ends only this link."""
         connection = self.connection
         if connection is None:
             return
@@ -325,7 +327,8 @@ class ServerLink:
         settings = self._context.settings
         if was_up and now - self._up_since >= settings.max_backoff_s:
             self._failures = 0
-        # What stood is tried again at once; a server that keeps hanging up is treated like one that is down.
+        # A connection that was up is opened again at once. A server that keeps hanging up is treated like one that is
+        # down.
         self.due_at = now if was_up and self._failures == 0 else now + self._backoff_s()
         self._failures += 1
         if was_up:
@@ -359,7 +362,7 @@ class ServerLink:
         settings = self._context.settings
         doublings = min(max(self._failures, 1) - 1, 30)
         pause_s = min(settings.max_backoff_s, settings.first_backoff_s * float(2**doublings))
-        return pause_s * random.uniform(0.5, 1.0)  # so that a hundred workers do not come back in one instant
+        return pause_s * random.uniform(0.5, 1.0)  # so that a hundred workers do not come back at the same moment
 
     def _to(self, event: LinkEvent) -> None:
         self.state = next_state(self.state, event)

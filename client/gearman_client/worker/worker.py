@@ -1,7 +1,7 @@
-"""The worker: grabs jobs from several job servers, one at a time; each answer leaves with the next grab in one write.
+"""The worker: grabs jobs from several job servers, one at a time. Each answer leaves with the next grab, in one write.
 
-A process that runs jobs creates one after its last fork; no threads. What one server does or fails to do is the
-business of its ServerLink; here is decided whom to ask, for how long to wait, and when to stop.
+A process that runs jobs creates its worker after its last fork; there are no threads. A ServerLink handles everything
+about one server; the worker decides which server to ask, how long to wait, and when to stop.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from gearman_client.worker.server_link import ServerLink
 from gearman_client.worker.worker_job import WorkerJob
 from gearman_client.worker.worker_settings import WorkerSettings
 
-#: With several servers, ask the next one after so many jobs or so long with one, so that none starves.
+#: With several servers, the worker turns to the next one after this many jobs or this long, so that none starves.
 TURN_JOBS: Final = 100
 TURN_S: Final = 0.1
-#: With a single server, look at everything else so often while it has jobs.
+#: With a single server that has jobs, the worker polls its other descriptors this often.
 LOOK_INTERVAL_S: Final = 0.001
 
 JobCallback = Callable[[WorkerJob], bytes | str | None]
@@ -36,12 +36,12 @@ _DEFAULT_SETTINGS: Final = WorkerSettings()
 
 
 class Worker(BaseWorker[ServerLink]):
-    """Serves every job server in `servers` at once; connects and reconnects by itself inside `grab`.
+    """Serves every job server in `servers` at once, and connects and reconnects inside `grab`.
 
-    tls: for servers that speak TLS; an `Address` may have one of its own.
+    tls: for servers that speak TLS; an `Address` may have its own.
 
     Raises:
-        AddressError: `servers` is no list of addresses.
+        AddressError: `servers` is not a list of addresses.
         ArgumentError: the client id can't be sent.
     """
 
@@ -68,7 +68,7 @@ class Worker(BaseWorker[ServerLink]):
             self._callbacks[function] = callback
 
     def unregister(self, function: str) -> None:
-        """Offer `function` no longer. A job of it that is running and unanswered is requeued by the server."""
+        """Stop offering `function`. The server requeues a job of it that is running and unanswered."""
         name = to_function(function)
         self._callbacks.pop(function, None)
         if self._context.functions.pop(name, None) is not None:
@@ -76,12 +76,12 @@ class Worker(BaseWorker[ServerLink]):
                 link.cant_do(name)
 
     def grab(self, timeout_s: float | None = None) -> WorkerJob | None:
-        """Send the answers that are pending, and get the next job.
+        """Send the pending answers, and get the next job.
 
-        Returns None once `timeout_s` has passed, after `stop`, and while an interrupt descriptor can be read (which is
-        looked at once a millisecond, so not after each of the shortest jobs); the pending answers have been sent then,
-        too. A grab that is on its way is always awaited, for at most `reply_timeout_s` of the settings, so that no
-        assigned job is dropped.
+        Returns None once `timeout_s` has passed, after `stop`, and while an interrupt descriptor can be read (it is
+        checked once a millisecond, so not after each of the shortest jobs). The pending answers have been sent in these
+        cases too. The worker always waits for the reply to a grab under way, for at most `reply_timeout_s` of the
+        settings, so that no assigned job is dropped.
         """
         now = monotonic()
         deadline = inf if timeout_s is None else now + timeout_s
@@ -109,9 +109,9 @@ class Worker(BaseWorker[ServerLink]):
         return None
 
     def work(self, *, max_jobs: int | None = None) -> int:
-        """Run jobs with the registered callbacks until `stop` or an interrupt, or `max_jobs`; returns how many ran.
+        """Run jobs with the registered callbacks until `stop`, an interrupt or `max_jobs`; returns the number of jobs.
 
-        What a callback returns is the result; an exception fails the job and is logged, the loop goes on.
+        The callback's return value is the result. An exception fails the job and is logged, and the loop goes on.
         """
         jobs = 0
         try:
@@ -140,9 +140,9 @@ class Worker(BaseWorker[ServerLink]):
                 job.fail_because(f"{type(error).__name__}: {error}", trace=traceback.format_exc())
 
     def _looked_just_now(self, now: float) -> bool:
-        """Whether a look at all descriptors would tell nothing new: a system call for each job of the shortest ones.
+        """Whether the last poll is recent enough. A poll is a system call, too expensive for each of the shortest jobs.
 
-        A single server's packets are read by its own grab; what else there is, interrupts above all, waits so long.
+        A grab reads the packets of a single server itself. Everything else, above all an interrupt, can wait that long.
         """
         return (
             now < self._looked_at + LOOK_INTERVAL_S
@@ -152,7 +152,7 @@ class Worker(BaseWorker[ServerLink]):
         )
 
     def _choose_link(self) -> ServerLink | None:
-        """A link worth asking: the current one until its turn is over, then the next one round."""
+        """A link that may have a job: the current one until its turn is over, then the next in the circle."""
         links = self._links
         if len(links) == 1:
             return links[0] if links[0].state is LinkState.READY else None
@@ -168,7 +168,7 @@ class Worker(BaseWorker[ServerLink]):
         return None
 
     def _flush_except(self, link: ServerLink) -> None:
-        """The chosen link's answers leave with its grab; those of the others must not wait for their turn."""
+        """Flush the other links: their answers must not wait for their turn. The chosen link's leave with its grab."""
         if len(self._links) > 1:
             for other in self._links:
                 if other is not link:

@@ -1,4 +1,4 @@
-"""One job in a worker's hands, and the answers the worker can give."""
+"""One job that a worker holds, and the answers that the worker can give."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gearman_client.extensions import WORK_FAILURE
 from gearman_client.packet import PacketType, encode_request
 from gearman_client.text import to_body, to_text
 
-#: Plain integers: an enum member costs a lookup of its own on the path of every job.
+#: Plain integers, because an enum member costs an extra lookup for every job.
 _WORK_STATUS, _WORK_COMPLETE, _WORK_FAIL = (
     int(PacketType.WORK_STATUS),
     int(PacketType.WORK_COMPLETE),
@@ -43,8 +43,8 @@ class WorkerJob:
     """A job assigned to this worker.
 
     `complete`, `fail` and `exception` end it; the answer leaves with the next grab, in one write, or with the worker's
-    `flush` or `close`. `status`, `data` and `warning` leave at once. If the connection is gone meanwhile all of them do
-    nothing: the server runs the job again.
+    `flush` or `close`. `status`, `data` and `warning` leave at once. If the connection is gone by then, all of them do
+    nothing, because the server runs the job again.
     """
 
     __slots__ = ("_connection", "_link", "_unique", "answered", "attempt", "function", "handle_bytes", "workload")
@@ -66,17 +66,17 @@ class WorkerJob:
 
     @property
     def unique(self) -> str:
-        """The client's unique id, empty when it gave none."""
+        """The client's unique id, or empty."""
         return to_text(self._unique)
 
     @property
     def server(self) -> Address:
-        """The job server that assigned it."""
+        """The job server that assigned the job."""
         return self._link.address
 
     @property
     def server_is_ours(self) -> bool:
-        """Whether that server knows our extensions of the protocol."""
+        """Whether that server knows our extensions to the protocol."""
         return self._link.server_is_ours
 
     def complete(self, result: bytes | bytearray | memoryview | str | None = None) -> None:
@@ -88,17 +88,18 @@ class WorkerJob:
         self._answer(encode_request(_WORK_FAIL, self.handle_bytes))
 
     def exception(self, data: bytes | str) -> None:
-        """The job failed, and `data` says why to clients that asked for exceptions.
+        """The job failed, and `data` gives the reason to clients that asked for exceptions.
 
-        gearmand gives other clients a substitute on which some wait for ever; see `fail_because`.
+        gearmand sends other clients a substitute that some of them do not recognise, so they wait for ever; see
+        `fail_because`.
         """
         self._answer(encode_request(_WORK_EXCEPTION, self.handle_bytes, to_body(data)))
 
     def fail_because(self, reason: bytes | str, *, trace: bytes | str = b"") -> None:
-        """The job failed, told in the way that every client of this server understands.
+        """The job failed; say so in a form that every client of this server understands.
 
-        Our own server takes an exception, and keeps the traceback if the job fails for good; towards any other the
-        reason is a warning, then the job fails.
+        Our own server takes an exception, and keeps the traceback if the job fails for good. Any other server gets the
+        reason as a warning, followed by a plain failure.
         """
         if trace and self._link.takes_failures:
             self._fail(b"fail", reason, trace)
@@ -116,17 +117,17 @@ class WorkerJob:
         attempts: int | None = None,
         trace: bytes | str = b"",
     ) -> bool:
-        """This attempt failed and another is to follow, in so many seconds (None: in the function's `backoff`).
+        """This attempt failed, and another is to follow after `after_s` seconds (None: the function's `backoff`).
 
-        With so many attempts in all (None: any number) it counts as any other failure. Returns False if this server
-        is none of ours and can't be told: then the job has failed.
+        Once the job has had `attempts` attempts in all (None: no limit) this counts as an ordinary failure. Returns
+        False if the server is not ours and can't be asked for a retry; then the job has failed.
         """
         wait = b"" if after_s is None else b"%d" % round(after_s * 1000)
         most = b"" if attempts is None else b"%d" % attempts
         return self._decide(b"retry", reason, trace, wait, most)
 
     def reject(self, reason: bytes | str, *, trace: bytes | str = b"") -> bool:
-        """The job failed, and no other attempt is to follow. Returns False as `retry` does."""
+        """The job failed, and no further attempt is to follow. Returns False in the same case as `retry`."""
         return self._decide(b"reject", reason, trace)
 
     def _decide(
@@ -145,15 +146,15 @@ class WorkerJob:
         self._answer(encode_request(WORK_FAILURE, self.handle_bytes, verdict, wait, most, text, to_body(trace)))
 
     def status(self, numerator: int, denominator: int) -> None:
-        """Progress: `numerator` of `denominator`."""
+        """Report progress: `numerator` of `denominator`."""
         self._tell(encode_request(_WORK_STATUS, self.handle_bytes, b"%d" % numerator, b"%d" % denominator))
 
     def data(self, data: bytes | str) -> None:
-        """A part of the result, ahead of the rest."""
+        """Send a part of the result ahead of the rest."""
         self._tell(encode_request(_WORK_DATA, self.handle_bytes, to_body(data)))
 
     def warning(self, data: bytes | str) -> None:
-        """A warning for the job's clients."""
+        """Send a warning to the job's clients."""
         self._tell(encode_request(_WORK_WARNING, self.handle_bytes, to_body(data)))
 
     def _answer(self, packet: bytes) -> None:

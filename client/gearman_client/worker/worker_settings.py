@@ -1,4 +1,4 @@
-"""How a worker behaves towards its job servers. Values only, immutable; the defaults suit production."""
+"""The settings of a worker's connections. Values only, immutable; the defaults suit production."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from dataclasses import dataclass
 class WorkerSettings:
     """Times in seconds.
 
-    client_id: what SET_CLIENT_ID tells the server, "" for none.
+    client_id: the name that SET_CLIENT_ID gives the server; "" for none.
     grab_unique: ask with GRAB_JOB_UNIQ, so that jobs come with their unique id.
-    job_attempt: ask for the attempt number of jobs; a server that does not know this extension says so once.
-    connect_timeout_s: for one attempt to connect.
-    reply_timeout_s: a server that sent no byte of an answer, or took no byte of ours, for so long counts as lost.
-    first_backoff_s, max_backoff_s: the pause between attempts to connect doubles from one to the other, with jitter.
+    job_attempt: ask for the attempt number of jobs; a server that does not know this extension refuses it once.
+    connect_timeout_s: the limit for one attempt to connect.
+    reply_timeout_s: a server that sends no byte of an answer, or takes no byte of ours, for so long counts as lost.
+    first_backoff_s, max_backoff_s: the pause between attempts to connect doubles from the first to the second value,
+        with jitter.
     """
 
     client_id: str = ""
