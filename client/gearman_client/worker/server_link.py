@@ -301,7 +301,7 @@ class ServerLink:
         self._context.observer.connected(self.address)
 
     def _on_error(self, body: bytes) -> None:
-        """During the greeting: the option is unknown, so the server is not ours. Later: it refused an answer of ours."""
+        """During the greeting: the option is unknown, so the server is not ours. Later: it refused our answer."""
         if self.state is LinkState.GREETING:
             self._on_greeted(body)
             return
