@@ -1,22 +1,107 @@
 """A Gearman job server on gevent: a process of its own, or embedded in a gevent program. It never imports the manager.
 
-`from gearman_server import Server` loads the server; importing the package alone loads nothing.
+A program that embeds it needs this module alone: `Server`, the settings that it takes, and the errors that it raises.
+Each is loaded when it is first named; importing the package alone loads nothing.
+
+Open `server.py` first, then `broker.py`, the heart: packets in, replies out. The rooms, from the outside in: command,
+process; http, edge, stores, policy_file around the broker; text_commands, requests and jobs, of which it consists.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from gearman_server.version import __version__
 
 if TYPE_CHECKING:
+    from gearman_server.edge.settings import (
+        KeepaliveSettings,
+        ListenerSettings,
+        ListenSettings,
+        PortSettings,
+        TlsSettings,
+    )
+    from gearman_server.errors import PolicyFileError, ServerError, StartError, StartFailure, UsageError
+    from gearman_server.jobs.access import AccessList
+    from gearman_server.jobs.dead_letters import DeadLetterBounds
+    from gearman_server.jobs.job_table import BrokerSettings
+    from gearman_server.jobs.kept_results import ResultBounds
+    from gearman_server.jobs.policies import FunctionPolicy, PolicyFile, Rate
+    from gearman_server.jobs.schedule_rules import Missed, ScheduleRule
+    from gearman_server.jobs.timing import Cron, Every, Timing, parse_cron
+    from gearman_server.policy_file.loading import read_policies
     from gearman_server.server import Server, ServerSettings
+    from gearman_server.stores.settings import StoreSettings
 
-__version__ = "0.1.0"
-__all__ = ["Server", "ServerSettings", "__version__"]
+#: Where each name is at home. A test compares this with the imports above.
+_HOMES: Final = {
+    "Server": "server",
+    "ServerSettings": "server",
+    # Where it listens, in which protocol, and for whom.
+    "PortSettings": "edge.settings",
+    "ListenSettings": "edge.settings",
+    "KeepaliveSettings": "edge.settings",
+    "TlsSettings": "edge.settings",
+    "ListenerSettings": "edge.settings",
+    "AccessList": "jobs.access",
+    # Jobs, and what is kept of them.
+    "BrokerSettings": "jobs.job_table",
+    "DeadLetterBounds": "jobs.dead_letters",
+    "ResultBounds": "jobs.kept_results",
+    "StoreSettings": "stores.settings",
+    # The rules for functions, and schedules.
+    "PolicyFile": "jobs.policies",
+    "read_policies": "policy_file.loading",
+    "FunctionPolicy": "jobs.policies",
+    "Rate": "jobs.policies",
+    "ScheduleRule": "jobs.schedule_rules",
+    "Missed": "jobs.schedule_rules",
+    "Timing": "jobs.timing",
+    "Every": "jobs.timing",
+    "Cron": "jobs.timing",
+    "parse_cron": "jobs.timing",
+    # What is raised.
+    "ServerError": "errors",
+    "StartError": "errors",
+    "StartFailure": "errors",
+    "UsageError": "errors",
+    "PolicyFileError": "errors",
+}
+
+__all__ = [
+    "AccessList",
+    "BrokerSettings",
+    "Cron",
+    "DeadLetterBounds",
+    "Every",
+    "FunctionPolicy",
+    "KeepaliveSettings",
+    "ListenSettings",
+    "ListenerSettings",
+    "Missed",
+    "PolicyFile",
+    "PolicyFileError",
+    "PortSettings",
+    "Rate",
+    "ResultBounds",
+    "ScheduleRule",
+    "Server",
+    "ServerError",
+    "ServerSettings",
+    "StartError",
+    "StartFailure",
+    "StoreSettings",
+    "Timing",
+    "TlsSettings",
+    "UsageError",
+    "__version__",
+    "parse_cron",
+    "read_policies",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in ("Server", "ServerSettings"):
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from gearman_server import server
-
-    return getattr(server, name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,7 +1,7 @@
-"""The job server as an object: a broker, its store and its listening sockets, on the event loop of whoever starts it.
+"""The job server as an object: a broker, its store and its ports, on the event loop of whoever starts it.
 
 `Server("127.0.0.1:0").start()` embeds it in any gevent program. What belongs to a process of its own (signals, pid
-file, log, descriptor limit) is in `life`.
+file, log, descriptor limit) is in the room process. In the order of a server's life: settings, build, start, stop.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import random
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
 import gevent
 
-from gearman_server import __version__, log
+from gearman_server import log
 from gearman_server.broker import Broker
 from gearman_server.edge.listener import Listener
 from gearman_server.edge.ports import Ports
@@ -30,18 +31,23 @@ from gearman_server.http.opening import open_http_ports
 from gearman_server.jobs.events import Event, ShutdownRequested, StoreLost
 from gearman_server.jobs.job_table import BrokerSettings
 from gearman_server.jobs.policies import PolicyFile
-from gearman_server.jobs.store import MemoryStore, Store
+from gearman_server.jobs.store import MemoryStore
 from gearman_server.log import NOTICE, logger
 from gearman_server.policy_file.loading import reread_policies, use_policies
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.text_commands.admin import ServerFacts
+from gearman_server.version import __version__
 
 if TYPE_CHECKING:
     from gearman_server.http.port import HttpPort
+    from gearman_server.loop import Loop
     from gearman_server.stores.sql_store import SqlStore
 
 #: How long an HTTP answer may take to leave once no job is running any more.
 HTTP_DRAIN_S: Final = 1.0
+
+
+# --- settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +70,76 @@ def default_handle_prefix() -> bytes:
     return b"H:" + platform.node().encode("utf-8", "replace")
 
 
+# --- build
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a running server consists of, beside its ports."""
+
+    broker: Broker
+    listener: Listener
+    http_ports: Sequence[HttpPort]
+    #: None: jobs are in memory alone.
+    store: SqlStore | None
+
+
+def build(settings: ServerSettings, ports: Ports, loop: Loop) -> Parts:
+    """Make the parts, each from those before it. When it returns, jobs are taken.
+
+    Raises:
+        StartError: the store can't be used; then nothing is left of the parts.
+        UsageError: its URL is none.
+    """
+    with ExitStack() as undo:
+        store = _open_store(settings.store, undo) if settings.store is not None else None
+        broker = _build_broker(settings, store)
+        listener = Listener(broker, loop, settings.bounds)
+        undo.callback(listener.close)
+        if store is not None:
+            store.start(broker, loop)
+        ports.accept_by(listener)
+        if settings.bounds.allowed is None:
+            ports.warn_if_open_to_all()
+        http_ports = open_http_ports(broker, listener, ports.sockets, settings.bounds.allowed)
+        undo.pop_all()
+    return Parts(broker, listener, http_ports, store)
+
+
+def _open_store(settings: StoreSettings, undo: ExitStack) -> SqlStore:
+    from gearman_server.stores.sql_store import SqlStore  # SQL is loaded only where there is a store for it
+
+    try:
+        store = SqlStore(settings)
+        undo.callback(store.close)
+        store.open()
+    except StartError as error:
+        raise StartError(str(error), StartFailure.STORE) from error
+    return store
+
+
+def _build_broker(settings: ServerSettings, store: SqlStore | None) -> Broker:
+    """With the rules and the schedules that it has to know before the first packet."""
+    facts = ServerFacts(__version__, os.getpid(), log.level_name())
+    jobs = store if store is not None else MemoryStore(_first_handle_number())
+    broker = Broker(jobs, settings.broker, facts, time.time, random.random)
+    log.log_events(broker.events)
+    if store is not None:
+        broker.restore_schedules(store.schedule_marks)
+    if settings.policies is not None:
+        use_policies(broker, settings.policies, time.monotonic())
+    return broker
+
+
+def _first_handle_number() -> int:
+    """Microseconds since 1970: no restarted server can have been counted that far, so no handle comes twice."""
+    return time.time_ns() // 1000
+
+
 class Server:
     """A job server on this thread's gevent loop.
 
-    `Server("127.0.0.1:0", "unix:/run/gearman.sock")` listens there; without addresses, where `settings.listen` says.
+    `Server("127.0.0.1:0", "unix:/run/gearman.sock")` listens there; without addresses, where `settings.ports` says.
     It can be started once. As a context manager it is started and stopped.
     """
 
@@ -77,13 +149,49 @@ class Server:
             jobs = replace(settings.ports.jobs, addresses=addresses)
             settings = replace(settings, ports=replace(settings.ports, jobs=jobs))
         self._settings = settings
-        self._ports = Ports(settings.ports)
-        self._tls: TlsContext | None = None
-        self._broker: Broker | None = None
-        self._store: SqlStore | None = None
-        self._listener: Listener | None = None
-        self._http_ports: list[HttpPort] = []
-        self._shutdown_timer: object = None  # a timer that nobody holds is collected
+        #: Kept after the end, for its addresses.
+        self._ports: Ports | None = None
+        #: What there is between start and stop.
+        self._parts: Parts | None = None
+        self._was_started = False
+
+    # --- start
+
+    def open(self, inherited: Mapping[str, Sequence[socket.socket]] | None = None) -> None:
+        """Take the ports and read the certificates, without serving yet: connections wait until `start`.
+
+        It may be left out. Sockets that the process was started with stand in for the ports of their purpose.
+
+        Raises:
+            StartError: it can't start; the message is one line that says why.
+        """
+        self._opened_ports(inherited or {})
+
+    def _opened_ports(self, inherited: Mapping[str, Sequence[socket.socket]]) -> Ports:
+        if self._ports is None or not self._ports.sockets:
+            tls = TlsContext(self._settings.tls) if self._settings.tls is not None else None
+            self._ports = Ports(self._settings.ports, tls, inherited)
+        return self._ports
+
+    def start(self) -> None:
+        """Serve, until `stop`. Returns as soon as connections are accepted.
+
+        Raises:
+            StartError: it can't start, or was started before.
+            UsageError: the store's URL is none.
+        """
+        if self._was_started:
+            raise StartError("a server can be started once; make another")
+        ports = self._opened_ports({})
+        self._parts = build(self._settings, ports, gevent.get_hub().loop)
+        self._was_started = True
+        logger.log(NOTICE, "gearman-server %s listens on %s", __version__, ports.describe())
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    # --- where it listens
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -93,7 +201,7 @@ class Server:
     @property
     def addresses_by_purpose(self) -> Mapping[str, tuple[str, ...]]:
         """All that it listens on: `jobs`, and what there is of `tls`, `http` and `metrics`."""
-        if not self._ports.addresses:
+        if self._ports is None or not self._ports.addresses:
             raise StartError("the server has no address before it is started")
         return self._ports.addresses
 
@@ -112,147 +220,80 @@ class Server:
 
     def describe_addresses(self) -> str:
         """All that it listens on, in one line."""
-        return self._ports.describe()
+        return self._ports.describe() if self._ports is not None else ""
 
-    # --- life
+    # --- while it runs
 
-    def open(self, inherited: Mapping[str, Sequence[socket.socket]] | None = None) -> None:
-        """Take the ports and read the certificates, without serving yet: connections wait until `start`.
+    def reload(self) -> None:
+        """Read again what may change while it runs: certificates, and the rules for functions."""
+        if self._ports is not None and self._ports.tls is not None:
+            self._ports.tls.reload()
+        if self._parts is not None and self._settings.policies is not None:
+            reread_policies(self._parts.broker, self._settings.policies.path, time.monotonic())
+            self._parts.listener.flush_soon()  # a limit that was raised has woken workers
 
-        It may be left out. Sockets that the process was started with stand in for the ports of their purpose.
+    @property
+    def job_count(self) -> int:
+        """How many jobs there are, waiting and running."""
+        return len(self._parts.broker.table.jobs) if self._parts is not None else 0
 
-        Raises:
-            StartError: it can't start; the message is one line that says why.
-        """
-        if not self._ports.sockets:
-            if self._settings.tls is not None:
-                self._tls = TlsContext(self._settings.tls)
-            self._ports.open(inherited or {})
-
-    def start(self) -> None:
-        """Serve, until `stop`. Returns as soon as connections are accepted.
-
-        Raises:
-            StartError: it can't start, or was started before.
-        """
-        if self._listener is not None:
-            raise StartError("a server can be started once; make another")
-        self.open()
-        facts = ServerFacts(__version__, os.getpid(), log.level_name())
-        loop = gevent.get_hub().loop
-        store = self._open_store()
-        broker = self._broker = Broker(store, self._settings.broker, facts, time.time, random.random)
-        log.log_events(broker.events)
-        if self._store is not None:
-            broker.restore_schedules(self._store.schedule_marks)
-        if self._settings.policies is not None:
-            use_policies(broker, self._settings.policies, time.monotonic())
-        self._listener = Listener(broker, loop, self._settings.bounds)
-        if self._store is not None:
-            self._store.start(broker, loop)
-        self._listen(self._listener)
-        self._http_ports = open_http_ports(broker, self._listener, self._ports.sockets, self._settings.bounds.allowed)
-        logger.log(NOTICE, "gearman-server %s listens on %s", __version__, self.describe_addresses())
-
-    def _open_store(self) -> Store:
-        if self._settings.store is None:
-            return MemoryStore(_first_handle_number())
-        from gearman_server.stores.sql_store import SqlStore
-
-        try:
-            self._store = SqlStore(self._settings.store)
-            self._store.open()
-        except StartError as error:
-            raise StartError(str(error), StartFailure.STORE) from error
-        return self._store
-
-    def _listen(self, listener: Listener) -> None:
-        sockets = self._ports.sockets
-        is_tls_apart = "tls" in sockets
-        for listening in sockets.get("jobs", ()):
-            is_plain = is_tls_apart or listening.family == socket.AF_UNIX
-            listener.listen([listening], None if is_plain else self._tls)
-        listener.listen(sockets.get("tls", ()), self._tls)
-        if self._settings.bounds.allowed is None:
-            is_main_plain = is_tls_apart or self._tls is None
-            self._ports.warn_if_open_to_all(["jobs", "http"] if is_main_plain else ["http"])
+    def shrink(self) -> None:
+        """Let go of memory that only a larger backlog needed."""
+        if self._parts is not None:
+            self._parts.broker.table.shrink()
 
     def on_shutdown_command(self, react: Callable[[bool], None]) -> None:
         """Have `react` called, once the answer has left, when an administrator sends `shutdown`: whether gracefully.
 
         Without this such a command changes nothing. The server must have been started.
         """
-        if self._broker is None:
-            raise StartError("the server is not started")
-        loop = gevent.get_hub().loop
+        broker = self._running_parts().broker
+        timer = gevent.get_hub().loop.timer(0)  # what is due leaves before timers have their turn
 
         def react_later(event: Event) -> None:
             if isinstance(event, ShutdownRequested):
-                timer = self._shutdown_timer = loop.timer(0)  # what is due leaves before timers have their turn
                 timer.start(react, event.is_graceful)
 
-        self._broker.events.subscribe(react_later, ShutdownRequested)
+        broker.events.subscribe(react_later, ShutdownRequested)
 
     def on_store_lost(self, react: Callable[[str], None]) -> None:
         """Have `react` called with the reason when another server has taken the store: what this one knows of its jobs
         no longer holds, and it has to end. The server must have been started."""
-        if self._broker is None:
-            raise StartError("the server is not started")
 
         def react_to(event: Event) -> None:
             if isinstance(event, StoreLost):
                 react(event.reason)
 
-        self._broker.events.subscribe(react_to, StoreLost)
+        self._running_parts().broker.events.subscribe(react_to, StoreLost)
+
+    def _running_parts(self) -> Parts:
+        if self._parts is None:
+            raise StartError("the server is not started")
+        return self._parts
+
+    # --- stop
 
     def finish(self, when_idle: Callable[[], None]) -> None:
         """Accept nothing more, start no more jobs, and call back, in the loop, once no job is running."""
-        if self._listener is None:
+        if self._parts is None:
             when_idle()
-        else:
-            for port in self._http_ports:
-                port.close_listeners()
-            self._listener.finish(lambda: gevent.spawn(self._drain_http, when_idle))
-
-    def _drain_http(self, when_idle: Callable[[], None]) -> None:
-        """The last answers are still being written; who merely keeps its connection open is not waited for."""
-        for port in self._http_ports:
-            port.drain(HTTP_DRAIN_S)
-        when_idle()
-
-    def reload(self) -> None:
-        """Read again what may change while it runs: certificates, and the rules for functions."""
-        if self._tls is not None:
-            self._tls.reload()
-        if self._broker is not None and self._settings.policies is not None:
-            reread_policies(self._broker, self._settings.policies.path, time.monotonic())
-            if self._listener is not None:
-                self._listener.flush_soon()  # a limit that was raised has woken workers
-
-    @property
-    def job_count(self) -> int:
-        """How many jobs there are, waiting and running."""
-        return len(self._broker.table.jobs) if self._broker is not None else 0
-
-    def shrink(self) -> None:
-        """Let go of memory that only a larger backlog needed."""
-        if self._broker is not None:
-            self._broker.table.shrink()
+            return
+        http_ports = self._parts.http_ports
+        for port in http_ports:
+            port.close_listeners()
+        self._parts.listener.finish(lambda: gevent.spawn(_drain_http, http_ports, when_idle))
 
     def stop(self) -> None:
         """Close every connection and port at once. Stopping twice does nothing."""
-        if self._listener is not None:
-            self._listener.close()
-        for port in self._http_ports:
-            port.close()
-        self._ports.close()
-        if self._store is not None:
-            self._store.close()
-            self._store = None
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
+        parts, self._parts = self._parts, None
+        if parts is not None:
+            parts.listener.close()
+            for port in parts.http_ports:
+                port.close()
+        if self._ports is not None:
+            self._ports.close()
+        if parts is not None and parts.store is not None:
+            parts.store.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -260,6 +301,8 @@ class Server:
         self.stop()
 
 
-def _first_handle_number() -> int:
-    """Microseconds since 1970: no restarted server can have been counted that far, so no handle comes twice."""
-    return time.time_ns() // 1000
+def _drain_http(http_ports: Sequence[HttpPort], when_idle: Callable[[], None]) -> None:
+    """The last answers are still being written; who merely keeps its connection open is not waited for."""
+    for port in http_ports:
+        port.drain(HTTP_DRAIN_S)
+    when_idle()

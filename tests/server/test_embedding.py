@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import re
 import subprocess
 import sys
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import get_args, get_type_hints
 
 import gevent
 import pytest
 from gevent import socket
 
+import gearman_server
 from gearman_client.packet import PacketType, encode_request
-from gearman_server import Server
-from gearman_server.errors import StartError
+from gearman_server import Server, ServerSettings, StartError
+
+from ..certificates import Certificates
 
 DEADLINE_S = 20
+ROOT = Path(__file__).parents[2]
 
 
 def echoed(address: str) -> bytes:
@@ -105,7 +114,91 @@ with Server("127.0.0.1:0") as server:
     assert ran.stdout == r"b'f\t0\t0\t0\n.\n'" + "\n"
 
 
+# --- the settings
+
+
+def test_every_setting_is_at_hand_in_the_package_alone(certificates: Certificates, tmp_path: Path) -> None:
+    program = Path(__file__).with_name("embedding_program.py")
+    assert set(re.findall(r"gearman_\w+", program.read_text())) == {"gearman_server"}
+    shown = [certificates.server, certificates.key(certificates.server), certificates.ca]
+    ran = subprocess.run(
+        [sys.executable, str(program), *map(str, shown)],
+        capture_output=True,
+        text=True,
+        timeout=3 * DEADLINE_S,
+        cwd=tmp_path,
+    )
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads(ran.stdout)
+    schedules = report.pop("schedules")
+    assert all(name in schedules for name in ("nightly", "30 3 * * *", "hourly", "every 3600 s"))
+    assert report == {
+        "purposes": ["http", "jobs", "metrics", "tls"],
+        "over TLS": f"OK {gearman_server.__version__}\n",
+        "handle": report["handle"],
+        "one too many": "QUEUE_ERROR\0Job queue is full",
+        "administration": "ERR NOT_ALLOWED Not+from+this+address:+the+operator+says+who+may+with+--admin-allow\r\n",
+        "too large": "INVALID_PACKET\0a packet announces 2003 bytes, the limit is 1000",
+        "state": "waiting",
+        "a certificate that is not there": "StartError",
+        "a store that is none": "UsageError",
+    }
+    assert report["handle"].startswith("H:embedded:")
+    assert (tmp_path / "jobs.db").exists()
+
+
+def classes_of(settings: object, found: set[type]) -> set[type]:
+    """All classes of ours that a setting or its fields have as a type, however deep."""
+    for part in get_args(settings):
+        classes_of(part, found)
+    if isinstance(settings, type) and settings.__module__.startswith("gearman_server") and settings not in found:
+        found.add(settings)
+        if is_dataclass(settings):
+            exported = {name: getattr(gearman_server, name) for name in gearman_server.__all__}
+            for field_type in get_type_hints(settings, localns=exported).values():
+                classes_of(field_type, found)
+    return found
+
+
+def test_every_class_of_a_setting_is_exported() -> None:
+    found = classes_of(ServerSettings, set())
+    exported = {getattr(gearman_server, name) for name in gearman_server.__all__ if name != "__version__"}
+    assert len(found) > 10
+    assert found - exported == set()
+
+
+def test_what_type_checkers_see_of_the_package_is_what_there_is() -> None:
+    """They read the imports that a running program leaves out."""
+    tree = ast.parse(Path(gearman_server.__file__).read_text())
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    seen = {alias.name: imported.module for imported in block.body for alias in imported.names}
+    assert seen == {name: f"gearman_server.{home}" for name, home in gearman_server._HOMES.items()}
+    assert sorted([*seen, "__version__"]) == sorted(gearman_server.__all__)
+    assert all(getattr(gearman_server, name).__module__ == home for name, home in seen.items())
+
+
+def test_the_examples_in_the_documentation_run(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "job-server.md").read_text()
+    section = re.split(r"^## ", text, flags=re.MULTILINE)[-1]
+    examples = re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        ran = subprocess.run(
+            [sys.executable, "-c", example], capture_output=True, text=True, timeout=DEADLINE_S, cwd=tmp_path
+        )
+        assert (ran.returncode, ran.stderr) == (0, "")
+        assert re.fullmatch(r"127\.0\.0\.1:\d+\n", ran.stdout)
+
+
+# --- the package
+
+
 def test_importing_the_package_loads_neither_gevent_nor_the_server() -> None:
     program = "import gearman_server, sys; print([m for m in sys.modules if 'gevent' in m or 'click' in m])"
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=DEADLINE_S)
     assert ran.stdout == "[]\n"
+
+
+def test_a_name_that_the_package_does_not_have_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Sever'"):
+        _ = gearman_server.Sever

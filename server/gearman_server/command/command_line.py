@@ -10,7 +10,6 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from gearman_server import __version__
 from gearman_server.command import import_command
 from gearman_server.command.config_file import with_config_file
 from gearman_server.command.listen_options import allowed, port_settings, tls_settings
@@ -28,6 +27,7 @@ from gearman_server.policy_file.loading import read_policies
 from gearman_server.process.main import ProcessSettings, run
 from gearman_server.server import Server, ServerSettings, default_handle_prefix
 from gearman_server.stores.settings import MEMORY, StoreSettings
+from gearman_server.version import __version__
 
 EXIT_OK: Final = 0
 EXIT_FAILURE: Final = 1

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from gearman_server.edge.settings import ListenSettings, PortSettings
-from gearman_server.edge.sockets import (
-    close_sockets,
-    describe_address,
-    is_reachable_from_elsewhere,
-    open_sockets,
-)
+from gearman_server.edge.sockets import close_sockets, describe_address, is_reachable_from_elsewhere, open_sockets
 from gearman_server.log import logger
+
+if TYPE_CHECKING:
+    from gearman_server.edge.listener import Listener
+    from gearman_server.edge.settings import ListenSettings, PortSettings
+    from gearman_server.edge.tls import TlsContext
 
 #: What can be spoken, in the order in which it is announced; `jobs` is Gearman's own protocol.
 PURPOSES: Final = ("jobs", "tls", "http", "metrics")
@@ -21,32 +20,33 @@ _NAMES: Final = {"jobs": "", "tls": " (TLS)", "http": " (HTTP)", "metrics": " (m
 
 
 class Ports:
-    """Taken by `open`, given back by `close`."""
+    """Taken when it is made, given back by `close`. Connections wait until somebody accepts them."""
 
-    def __init__(self, settings: PortSettings) -> None:
-        self._settings = settings
-        self.sockets: dict[str, list[socket.socket]] = {}
-        #: By purpose, such as `127.0.0.1:4730`, `[::1]:4730` or `unix:/run/gearman.sock`.
-        self.addresses: dict[str, tuple[str, ...]] = {}
-        self._inherited: Mapping[str, Sequence[socket.socket]] = {}
-
-    def open(self, inherited: Mapping[str, Sequence[socket.socket]]) -> None:
+    def __init__(
+        self, settings: PortSettings, tls: TlsContext | None, inherited: Mapping[str, Sequence[socket.socket]]
+    ) -> None:
         """Take every port. Sockets that the process was started with stand in for those of their purpose.
 
         Raises:
             StartError: one of them can't be had; none is kept then.
         """
+        self.tls = tls
+        self.sockets: dict[str, list[socket.socket]] = {}
+        #: By purpose, such as `127.0.0.1:4730`, `[::1]:4730` or `unix:/run/gearman.sock`.
+        self.addresses: dict[str, tuple[str, ...]] = {}
         self._inherited = inherited
         try:
             for purpose in PURPOSES:
-                settings: ListenSettings | None = getattr(self._settings, purpose)
-                sockets = inherited.get(purpose) or (open_sockets(settings) if settings is not None else ())
-                if sockets:
-                    self.sockets[purpose] = list(sockets)
-                    self.addresses[purpose] = tuple(map(describe_address, sockets))
+                self._take(purpose, getattr(settings, purpose))
         except BaseException:
             self.close()
             raise
+
+    def _take(self, purpose: str, settings: ListenSettings | None) -> None:
+        sockets = self._inherited.get(purpose) or (open_sockets(settings) if settings is not None else ())
+        if sockets:
+            self.sockets[purpose] = list(sockets)
+            self.addresses[purpose] = tuple(map(describe_address, sockets))
 
     def close(self) -> None:
         """Close them all, and remove the files of Unix sockets that are ours. Closing twice does nothing."""
@@ -61,11 +61,26 @@ class Ports:
             f"{address}{_NAMES[purpose]}" for purpose, addresses in self.addresses.items() for address in addresses
         )
 
-    def warn_if_open_to_all(self, purposes: Sequence[str]) -> None:
-        """Say it once when, for these purposes, any machine that reaches this one may send jobs."""
+    # --- Gearman's own protocol
+
+    @property
+    def _is_tls_apart(self) -> bool:
+        """Whether TLS has a port of its own. Without one the job port itself speaks it, but for Unix sockets."""
+        return "tls" in self.sockets
+
+    def accept_by(self, listener: Listener) -> None:
+        """Have the listener accept where Gearman's protocol is spoken, plain or encrypted."""
+        for listening in self.sockets.get("jobs", ()):
+            is_plain = self._is_tls_apart or listening.family == socket.AF_UNIX
+            listener.listen([listening], None if is_plain else self.tls)
+        listener.listen(self.sockets.get("tls", ()), self.tls)
+
+    def warn_if_open_to_all(self) -> None:
+        """Say it once when any machine that reaches this one may send jobs, unencrypted."""
+        is_main_plain = self._is_tls_apart or self.tls is None
         reachable = [
             describe_address(listening)
-            for purpose in purposes
+            for purpose in (["jobs", "http"] if is_main_plain else ["http"])
             for listening in self.sockets.get(purpose, ())
             if is_reachable_from_elsewhere(listening)
         ]
