@@ -52,7 +52,7 @@ def report(subjects: Subjects) -> Report:
 
 
 def _server(server: ServerWatch, policy_gaps: Mapping[str, list[str]]) -> Report:
-    return {"up": server.up, "since": server.since, "notices": policy_gaps.get(str(server.address), [])}
+    return {"up": server.is_up, "since": server.since, "notices": policy_gaps.get(str(server.address), [])}
 
 
 def _pool(pool: Pool, workforce: Workforce, settings: ResolvedPool | None) -> Report:

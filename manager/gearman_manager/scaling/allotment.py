@@ -1,6 +1,6 @@
-"""What the pools of one manager may have together: the global cap and the host's room, shared out fairly. Pure.
+"""Shares out the workers that a manager's pools may have together, within the global cap and the host's room. Pure.
 
-It comes after the scaler's steps and has no memory, so what is held back today is granted the moment there is room.
+It runs after the scaler's steps and has no memory, so a worker that was held back is granted as soon as there is room.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What one pool would have, and what it has."""
+    """The number of workers that one pool wants, and the number that it has."""
 
     wanted: int
     minimum: int
-    serving: int  # its workers, those on their way included
-    leaving: int = 0  # its workers that finish their last job
+    serving: int  #: its workers, including those on their way
+    leaving: int = 0  #: its workers that finish their last job
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many more workers the host takes in all pools together, beyond their `min`; `reason` names the guard."""
+    """How many more workers, beyond `min`, the host allows all pools together; `reason` names the guard."""
 
     workers: int
     reason: str
 
 
 def grant(wishes: Mapping[str, Wish], cap: int | None, room: Room | None) -> dict[str, int]:
-    """The size of each pool: never above its wish nor below its minimum, which the cap is known to allow.
+    """The size of each pool: never above its wish nor below its minimum, which the cap always allows.
 
-    With too little for all, the smallest pool gets the next worker. The host's room ends no worker that is there,
-    and under a cap nobody starts before the one whose place it takes has gone.
+    If there is too little for all, the smallest pool gets the next worker. The host's room ends no existing worker, and
+    under a cap no worker starts before the one that it replaces has gone.
     """
     sizes = {name: wish.wanted for name, wish in wishes.items()}
     limits = [] if room is None else [room.workers]

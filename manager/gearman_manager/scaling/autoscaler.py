@@ -1,7 +1,7 @@
 """Feeds the scaler: from the job servers' queues and the scoreboard to each pool's target.
 
-The decisions themselves are pure (`scaler`, `neighbours`, `grant`); here they get their inputs and the pools their
-answers.
+The decisions are pure (`steps`, `neighbours`, `allotment`); this module gives them their inputs and the pools their
+targets.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _ALONE: Final = Company()
 
 @dataclass(slots=True)
 class _PoolScale:
-    """What is remembered of one pool."""
+    """The memory of one pool."""
 
     settings: ResolvedPool
     scaler: PoolScaler
     neighbours: Neighbours | None = None
     managers: int = 1
-    reason: str = ""  # what the last wish followed from, for the log
+    reason: str = ""  #: for the last wish, for the log
 
 
 class Autoscaler:
-    """Keeps every pool's target where its queue wants it."""
+    """Keeps every pool's target at the size that its queue needs."""
 
     def __init__(self, workforce: Workforce, room: Callable[[], Room | None] | None = None) -> None:
-        """`room` says how many more workers the host's guards allow now; None, or a None from it, is no limit."""
+        """`room` returns how many more workers the host's guards allow now; None, or None from it, is no limit."""
         self._workforce = workforce
         self._room = room
         self._max_workers: int | None = None
@@ -54,8 +54,8 @@ class Autoscaler:
         max_workers: int | None = None,
         max_running: Mapping[str, int] | None = None,
     ) -> None:
-        """Take over all pools' settings, the cap for all together, and the functions' `max_running`; what is known of
-        a pool that stays is kept."""
+        """Take over the pools' settings, the cap for all together, and the functions' `max_running`. A pool that stays
+        keeps its memory."""
         self._max_running = max_running or {}
         kept = self._pools
         self._pools = {}
@@ -67,7 +67,7 @@ class Autoscaler:
             self._pools[name] = entry
 
     def update(self, now: float, queues: Queues | None) -> float | None:
-        """Set every pool's target; returns when to look again at the latest."""
+        """Set every pool's target; returns the latest time for the next update."""
         wishes = {}
         for name, entry in self._pools.items():
             pool = self._workforce.pools[name]
@@ -84,7 +84,7 @@ class Autoscaler:
     def _wanted(self, now: float, pool: Pool, entry: _PoolScale, queues: Queues | None) -> int:
         """The size that the work asks for.
 
-        While a server can't be reached nobody knows the demand: no pool falls below the size it has.
+        While a server can't be reached the demand is unknown, and no pool shrinks.
         """
         settings = entry.settings
         functions = self._workforce.registered(pool.name)
@@ -92,8 +92,8 @@ class Autoscaler:
         running = sum(queue.running for queue in waiting)
         queued = sum(map(self._startable, functions, waiting))
         company = self._company(now, entry, queues, (functions, queued, running))
-        at_least = 0 if queues is not None and queues.reachable else pool.target
-        # A worker of nobody's runs one job at a time, one of this pool as many as it has places.
+        at_least = 0 if queues is not None and queues.is_reachable else pool.target
+        # A foreign worker runs one job at a time, a worker of this pool as many as its `concurrency`.
         foreign_workers = company.foreign_workers // settings.concurrency
         maximum = self._useful_maximum(settings, functions)
         field = Field(settings.min, maximum, company.managers, company.rank, foreign_workers)
@@ -102,7 +102,7 @@ class Autoscaler:
         return entry.scaler.size(now, work, field, at_least=at_least)
 
     def _useful_maximum(self, settings: ResolvedPool, functions: Sequence[str]) -> int:
-        """The pool's `max`, or as many workers as all its functions' jobs that may run at once can keep busy."""
+        """The pool's `max`, or fewer, if its functions' `max_running` allows too few jobs to keep that many busy."""
         limits = [self._max_running.get(function) for function in functions]
         if not functions or any(limit is None for limit in limits):
             return settings.max
@@ -110,7 +110,7 @@ class Autoscaler:
         return max(settings.min, min(settings.max, math.ceil(places / settings.concurrency)))
 
     def _startable(self, function: str, queue: FunctionQueue) -> int:
-        """The jobs that further workers could take: our job server tells no others, those without policies tell all."""
+        """The jobs that further workers could take. Our job server counts only these, others count all."""
         limit = self._max_running.get(function)
         return queue.queued if limit is None else min(queue.queued, max(0, limit - queue.running))
 
@@ -126,7 +126,7 @@ class Autoscaler:
             entry.managers = company.managers
             _log.info("%d managers serve its functions", company.managers, extra={"pool": entry.settings.name})
         if entry.settings.command is not None:
-            # Programs name their connections as they like, so these may well be the pool's own.
+            # Programs name their connections as they like, so the foreign workers may be the pool's own.
             return Company(company.managers, company.rank)
         return company
 
@@ -138,7 +138,7 @@ class Autoscaler:
         self._tell_held_back({name: wish.wanted - sizes[name] for name, wish in wishes.items()}, room)
 
     def _tell_held_back(self, missing: Mapping[str, int], room: Room | None) -> None:
-        """Say once which guard holds, and when it holds no longer."""
+        """Log once which guard holds workers back, and when it no longer does."""
         names = [name for name, count in missing.items() if count]
         reason = "" if not names else room.reason if room is not None and room.workers <= 0 else "limits.max_workers"
         if reason and reason != self._held_back:

@@ -1,6 +1,6 @@
-"""What the host still allows: no further workers while memory is short or the machine is loaded.
+"""The host's limits: no further workers while memory is short or the load is high.
 
-Memory is the cgroup's where that is tighter than the machine. Nothing that runs is stopped for it.
+Free memory is the cgroup's if that is less than the machine's. No running worker is stopped.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from gearman_manager.scaling.allotment import Room
 
 
 def free_memory_bytes(cgroup: Cgroup) -> int:
-    """The memory that can still be had without swapping."""
+    """The memory that is available without swapping."""
     machine = int(psutil.virtual_memory().available)
     limited = cgroup.free_memory_bytes()
     return machine if limited is None else min(machine, limited)
 
 
 class HostGuards:
-    """Answers the scaler's question how much room there is."""
+    """Tells the scaler how much room the host has."""
 
     def __init__(self, limits: Limits, cgroup: Cgroup) -> None:
         self._limits = limits
         self._cgroup = cgroup
 
     def room(self) -> Room | None:
-        """None: the host sets no limit now. Otherwise no further worker, and which guard says so."""
+        """None while the host sets no limit; else room for no further worker, with the guard's name."""
         limits = self._limits
         if limits.min_free_memory and (free := free_memory_bytes(self._cgroup)) < limits.min_free_memory:
             return Room(0, f"limits.min_free_memory ({free // 1_000_000} MB are free)")

@@ -1,8 +1,8 @@
-"""Who else works on a pool's functions: other managers and foreign workers, as the job servers list them. Pure.
+"""The other managers and the foreign workers that serve a pool's functions, as the job servers list them. Pure.
 
-A supervisor's connection (`gm:MANAGER`) says that the manager is there, its workers' (`gm:MANAGER/POOL/N`) which
-functions it serves; workers of other names belong to nobody. A manager whose pool went to zero shows no worker, so it
-is remembered while its supervisor is there, but nobody is counted on who lets jobs wait.
+A supervisor's connection (`gm:MANAGER`) shows that the manager is there; its workers' connections (`gm:MANAGER/POOL/N`)
+show the functions that it serves. Workers with other names are foreign. A manager whose pool went to zero shows no
+worker, so it is remembered while its supervisor is connected. Managers and workers that let jobs wait don't count.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 from gearman_client import ConnectedWorker
 
 PREFIX: Final = "gm:"
-#: Jobs that wait so long are not taken by those of whom it was expected.
+#: Neighbours that let jobs wait this long are no longer expected to take them.
 PATIENCE_S: Final = 2.0
 
 
@@ -23,8 +23,8 @@ class Peers:
     """The connections of one job server, as far as they matter here."""
 
     supervisors: frozenset[str] = frozenset()
-    managers: Mapping[str, frozenset[str]] = field(default_factory=dict)  # by function, those with workers for it
-    unlabelled: tuple[frozenset[str], ...] = ()  # the functions of each worker that belongs to no manager
+    managers: Mapping[str, frozenset[str]] = field(default_factory=dict)  #: by function, managers with workers for it
+    unlabelled: tuple[frozenset[str], ...] = ()  #: the functions of each foreign worker
 
     @classmethod
     def of(cls, connections: Iterable[ConnectedWorker]) -> Peers:
@@ -46,7 +46,7 @@ class Peers:
 
 
 def _manager(client_id: str) -> tuple[str | None, bool]:
-    """Whose connection this is, and whether it is a worker's."""
+    """The manager to which a connection belongs, or None, and whether it is a worker's."""
     if not client_id.startswith(PREFIX):
         return None, False
     name, slash, _ = client_id.removeprefix(PREFIX).partition("/")
@@ -55,7 +55,7 @@ def _manager(client_id: str) -> tuple[str | None, bool]:
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """Who serves a pool's functions: how many managers, this one's place among them, and workers of nobody."""
+    """The managers that serve a pool's functions, this one's rank among them, and the number of foreign workers."""
 
     managers: int = 1
     rank: int = 0
@@ -63,18 +63,18 @@ class Company:
 
 
 class Neighbours:
-    """What is known of one pool's company."""
+    """The memory of one pool's company."""
 
     def __init__(self, own_name: str) -> None:
         self._own_name = own_name
-        self._patient_until: dict[str, float] = {}  # by other manager: how long it is counted on without a worker
-        self._stalled_since: float | None = None  # since when jobs wait and none runs
-        self.next_change: float | None = None  # when patience with somebody ends
+        self._patient_until: dict[str, float] = {}  # by other manager: how long it counts without a worker
+        self._stalled_since: float | None = None  # since then jobs wait and none runs
+        self.next_change: float | None = None  # when patience with a neighbour ends
 
     def company(
         self, now: float, servers: Sequence[Peers], functions: Collection[str], queued: int, running: int
     ) -> Company:
-        """Who is to be counted on now."""
+        """The company that counts now."""
         deadlines = self._look_at_managers(now, servers, functions, is_waiting=queued > 0)
         names = sorted({*self._patient_until, self._own_name})
         foreign_workers = max((_count_foreign(peers, functions) for peers in servers), default=0)
@@ -92,9 +92,9 @@ class Neighbours:
     def _look_at_managers(
         self, now: float, servers: Sequence[Peers], functions: Collection[str], *, is_waiting: bool
     ) -> list[float]:
-        """Note those with workers for these functions, and those that had some and were not needed since.
+        """Note the managers that have workers for these functions, or had some and were not needed since.
 
-        Returns when patience with those ends that show no worker while jobs wait.
+        Returns the times at which patience ends with managers that show no worker while jobs wait.
         """
         serving = {name for peers in servers for function in functions for name in peers.managers.get(function, ())}
         connected = {name for peers in servers for name in peers.supervisors}

@@ -1,7 +1,7 @@
-"""The conversation with one job server about its queues: bytes in, what is known out. Pure: no socket, no clock.
+"""The conversation with one job server about its queues: bytes in, queues and peers out. Pure: no socket, no clock.
 
-It names the connection, asks for pushed queue changes (our own server has them; others answer UNKNOWN_OPTION and are
-polled), and asks `status` and `workers` in turn, one question at a time, so that a late answer shows a stalled server.
+It names the connection and requests pushed queue changes (our server has them; others answer UNKNOWN_OPTION and are
+polled). Then it asks `status` and `workers` in turn, one question at a time: a late answer shows a stalled server.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gearman_manager.scaling.neighbours import Peers
 
 BUSY_INTERVAL_S: Final = 0.1
 IDLE_INTERVAL_S: Final = 1.0
-#: A server that pushes is asked all the same, so that a lost change can't be lost for ever.
+#: A server that pushes is asked too, so that a lost change is corrected.
 RECHECK_INTERVAL_S: Final = 10.0
 ANSWER_TIMEOUT_S: Final = 2.0
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
@@ -31,8 +31,8 @@ MAX_PACKET_BYTES: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class FunctionQueue:
-    """One function's jobs that could be started, jobs that run, and workers. `waiting` counts those jobs too whose time
-    has not come, and those that a limit of the function holds back."""
+    """One function's startable jobs (`queued`), running jobs and workers. `waiting` also counts delayed jobs, and jobs
+    that a limit of the function holds back."""
 
     queued: int = 0
     running: int = 0
@@ -52,7 +52,7 @@ class QueueDialogue:
     def __init__(self, client_id: str, *, offer_events: bool = True) -> None:
         self.functions: dict[str, FunctionQueue] = {}
         self.peers = Peers()
-        self.is_informed = False  # both tables were heard
+        self.is_informed = False  # both tables have been received
         self.is_pushed: bool | None = None if offer_events else False
         self._client_id = client_id
         self._pending = bytearray()
@@ -64,7 +64,7 @@ class QueueDialogue:
     # --- asking
 
     def greet(self, now: float) -> bytes:
-        """What is sent first."""
+        """The bytes to send first."""
         greeting = encode_request(PacketType.SET_CLIENT_ID, to_argument(self._client_id, "client id"))
         if self.is_pushed is None:
             self._question, self._asked_at = _Question.EVENTS, now
@@ -82,22 +82,22 @@ class QueueDialogue:
         return question.value
 
     def wakes_at(self) -> float:
-        """When the next question is due, or the answer to the last one at the latest."""
+        """The time at which the next question is due, or the latest time for the answer to the last one."""
         if self._question is not None:
             return self._asked_at + ANSWER_TIMEOUT_S
         return min(self._status_due, self._workers_due)
 
     def is_overdue(self, now: float) -> bool:
-        """The server owes an answer for too long."""
+        """Whether the server has owed an answer for too long."""
         return self._question is not None and now >= self._asked_at + ANSWER_TIMEOUT_S
 
     # --- hearing
 
     def feed(self, data: bytes, now: float) -> bool:
-        """Take in what was read; True when something else is known than before.
+        """Take in received bytes; returns whether queues or peers have changed.
 
         Raises:
-            ProtocolError, AdminError: the server said what can't be understood.
+            ProtocolError, AdminError: the bytes make no sense, or were not asked for.
         """
         self._pending += data
         has_changed = False
@@ -190,7 +190,7 @@ class QueueDialogue:
         return self.functions != before
 
     def _queued(self, function: str, waiting: int, before: Mapping[str, FunctionQueue]) -> int:
-        """Jobs that could be started. `status` tells of all that wait; a server that pushes has told which of them."""
+        """The startable jobs. `status` counts all waiting jobs; a server that pushes has told how many can start."""
         told = before.get(function) if self.is_pushed else None
         return waiting if told is None else min(waiting, told.queued)
 
@@ -202,13 +202,13 @@ class QueueDialogue:
         return self.peers != before
 
     def _note_workers(self, before: FunctionQueue | None, now_known: FunctionQueue, now: float) -> None:
-        """Workers came or went: soon ask whose they are."""
+        """If workers came or went, ask soon to whom they belong."""
         if before is None or before.workers != now_known.workers:
             self._workers_due = min(self._workers_due, now + BUSY_INTERVAL_S)
 
 
 def _connections(answer: bytes) -> list[ConnectedWorker]:
-    """The rows of `workers`; a server that does not have the command, or writes it otherwise, tells of nobody."""
+    """The rows of `workers`; none from a server without this command, or with another format."""
     connections = []
     for line in answer.split(b"\n")[:-2]:
         with suppress(AdminError):

@@ -1,7 +1,7 @@
-"""What waits on the job servers, and who works there: one greenlet a server, so a stalled one stalls nobody.
+"""The queues and the workers of all job servers: one greenlet for each server, so a stalled one delays no other.
 
-What is said is `queue_dialogue`'s business; here are the sockets, the waiting and the sums. Each connection is named
-`gm:MANAGER`, by which managers on the same servers count each other.
+`queue_dialogue` knows the messages; this module has the sockets, the waiting and the sums. Each connection is named
+`gm:MANAGER`, which lets managers on the same servers count each other.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _log = logging.getLogger("queues")
 CONNECT_TIMEOUT_S: Final = 2.0
 FIRST_RETRY_S: Final = 0.1
 MAX_RETRY_S: Final = 2.0
-#: The first change is told at once, those that follow together: under load a queue changes with every job.
+#: The first change is told at once, later ones together after this time: under load every job changes a queue.
 TELL_INTERVAL_S: Final = 0.05
 RECEIVE_BYTES: Final = 64 * 1024
 _NOTHING: Final = FunctionQueue()
@@ -33,12 +33,12 @@ _NOBODY: Final = Peers()
 
 
 class ServerWatch:
-    """One job server's queues, as last heard."""
+    """One job server's queues, as last reported."""
 
     def __init__(self, address: Address, client_id: str, changed: Callable[[], None]) -> None:
         self.address = address
-        self.up = False
-        self.since = 0.0  # wall-clock time of the last change between up and down
+        self.is_up = False
+        self.since = 0.0  # wall-clock time of the last change of `is_up`
         self._client_id = client_id
         self._changed = changed
         self._heard: QueueDialogue | None = None
@@ -47,31 +47,31 @@ class ServerWatch:
         self._greenlet = gevent.spawn(self._run)
 
     @property
-    def answers(self) -> bool | None:
-        """Whether it can be reached; None: not known yet."""
-        return self.up if self.since else None
+    def is_answering(self) -> bool | None:
+        """Whether the server can be reached; None if not known yet."""
+        return self.is_up if self.since else None
 
     @property
     def functions(self) -> Mapping[str, FunctionQueue]:
-        """Every function that the server knows; none while it is down."""
-        return self._heard.functions if self._heard is not None and self.up else {}
+        """Every function that the server knows; none while the server is down."""
+        return self._heard.functions if self._heard is not None and self.is_up else {}
 
     @property
     def peers(self) -> Peers:
-        """Who is connected to it; nobody while it is down."""
-        return self._heard.peers if self._heard is not None and self.up else _NOBODY
+        """The server's connections; none while the server is down."""
+        return self._heard.peers if self._heard is not None and self.is_up else _NOBODY
 
     @property
     def is_pushed(self) -> bool:
-        """It tells of changes by itself."""
+        """Whether the server pushes its changes."""
         return self._heard is not None and self._heard.is_pushed is True
 
     def ask_now(self) -> None:
-        """If it is down, don't wait any longer before the next attempt."""
+        """If the server is down, try again now."""
         self._retry_now.set()
 
     def close(self) -> None:
-        """Stop asking."""
+        """Stop following the server."""
         self._greenlet.kill()
 
     def _run(self) -> None:
@@ -82,7 +82,7 @@ class ServerWatch:
                 with contextlib.closing(connect_to(self.address, CONNECT_TIMEOUT_S)) as sock:
                     self._converse(sock)
             except (OSError, GearmanError) as error:
-                was_up = self.up
+                was_up = self.is_up
                 self._set_up(False, str(error))
             retry_s = FIRST_RETRY_S if was_up else retry_s
             self._retry_now.wait(retry_s)
@@ -92,7 +92,7 @@ class ServerWatch:
     def _converse(self, sock: Any) -> None:
         """Ask and listen until the connection is lost."""
         dialogue = QueueDialogue(self._client_id, offer_events=self._offer_events)
-        # A server that answers an option it does not know with silence or a hang-up is asked without it next time.
+        # A server that answers the unknown option with silence or a hang-up is asked without it next time.
         self._offer_events = not self._offer_events
         _send(sock, dialogue.greet(time.monotonic()))
         while True:
@@ -110,12 +110,12 @@ class ServerWatch:
                 self._set_up(True, "")
                 self._changed()
 
-    def _set_up(self, up: bool, reason: str) -> None:
-        if self.since and up == self.up:
+    def _set_up(self, is_up: bool, reason: str) -> None:
+        if self.since and is_up == self.is_up:
             return
-        self.up = up
+        self.is_up = is_up
         self.since = time.time()
-        if up:
+        if is_up:
             how = "tells of its queues" if self.is_pushed else "is asked for its queues"
             _log.info("job server %s answers and %s", self.address, how)
         else:
@@ -129,7 +129,7 @@ def _send(sock: Any, data: bytes) -> None:
 
 
 def _receive(sock: Any, timeout_s: float) -> bytes | None:
-    """What came; None when nothing did in time."""
+    """The received bytes; None if none came in time."""
     sock.settimeout(max(0.001, timeout_s))
     try:
         data: bytes = sock.recv(RECEIVE_BYTES)
@@ -151,30 +151,30 @@ class Queues:
         self.servers = [ServerWatch(address, client_id, self._changed) for address in addresses]
 
     def close(self) -> None:
-        """Stop asking all of them."""
+        """Stop following all servers."""
         for server in self.servers:
             server.close()
         if self._telling is not None:
             self._telling.kill()
 
     def ask_now(self) -> None:
-        """Try those that are down again at once."""
+        """Try servers that are down again at once."""
         for server in self.servers:
             server.ask_now()
 
     @property
-    def reachable(self) -> bool:
-        """Every server answers: only then do the sums say how much work there is."""
-        return all(server.up for server in self.servers)
+    def is_reachable(self) -> bool:
+        """Whether every server answers: only then do the sums count all work."""
+        return all(server.is_up for server in self.servers)
 
     @property
     def peers(self) -> list[Peers]:
-        """Who is connected to each server."""
+        """The connections of each server."""
         return [server.peers for server in self.servers]
 
     def of(self, function: str) -> FunctionQueue:
-        """One function over the servers that answer: jobs are summed, of workers the largest count of any one server
-        counts, because each worker registers with every server."""
+        """One function on all servers that answer. Jobs are summed; the workers are the largest count of one server,
+        because each worker registers with every server."""
         entries = [server.functions.get(function, _NOTHING) for server in self.servers]
         return FunctionQueue(
             queued=sum(entry.queued for entry in entries),
@@ -184,7 +184,7 @@ class Queues:
         )
 
     def _changed(self) -> None:
-        """Something is known that was not: tell at once, unless that was done a moment ago."""
+        """Tell of a change at once, or a little later if one was told just now."""
         if self._telling is not None:
             return
         wait_s = self._told_at + TELL_INTERVAL_S - time.monotonic()

@@ -1,8 +1,8 @@
-"""How many workers a pool should have: three pure steps, demand → share → pace, each a function of its arguments.
+"""Decides how many workers a pool should have, in three pure steps: demand → share → pace.
 
-Demand says how many workers the work needs, share what of that is this manager's part within the pool's bounds, pace
-when the number may change: up at once, down only after the demand has been lower for the whole cooldown.
-`PoolScaler` takes one pool through them; what a manager's pools may have together is shared out in `grant`.
+Demand is the number of workers that the work needs. Share is this manager's part of it, within the pool's bounds. Pace
+decides when the number may change: up at once, down only after the demand has been lower for the whole cooldown.
+`PoolScaler` takes one pool through them; `allotment` shares out the workers that all pools may have together.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 UNKNOWN_SERVICE_S: Final = 1.0
-_WEIGHT_OF_A_JOB: Final = 0.1  # a change of the service time is followed within some twenty jobs
+_WEIGHT_OF_A_JOB: Final = 0.1  #: the mean follows a change of the service time within some twenty jobs
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What there is to do for a pool, over all its functions and job servers."""
+    """A pool's work, over all its functions and job servers."""
 
     queued: int = 0
     running: int = 0
-    jobs_per_worker: int = 1  # how many one worker runs at once
-    is_late: bool = False  # jobs wait for longer than the service time led to expect
+    jobs_per_worker: int = 1  #: that one worker runs at once
+    is_late: bool = False  #: jobs wait longer than the service time predicts
 
 
 class Strategy(Protocol):
-    """What the `scale` section of a pool says about demand."""
+    """The keys of a pool's `scale` section that concern demand."""
 
     @property
     def target_wait_s(self) -> float | None: ...
@@ -38,7 +38,7 @@ class Strategy(Protocol):
 
 
 class ScaleSettings(Strategy, Protocol):
-    """The whole `scale` section; `idle_s` only where the pool may go to zero."""
+    """The whole `scale` section; `idle_s` only if the pool may go to zero."""
 
     @property
     def cooldown_s(self) -> float: ...
@@ -48,39 +48,39 @@ class ScaleSettings(Strategy, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Who else works on the same functions, and this manager's bounds for the pool."""
+    """The other managers and workers for the same functions, and this manager's bounds for the pool."""
 
     minimum: int
     maximum: int
     managers: int = 1
-    rank: int = 0  # this manager's place among them, from 0
-    foreign_workers: int = 0  # registered workers that belong to no manager
+    rank: int = 0  #: of this manager among them, from 0
+    foreign_workers: int = 0  #: registered workers that belong to no manager
 
 
 def demand(work: Work, strategy: Strategy, service_s: float | None) -> int:
-    """How many workers the work needs, on all machines together; `service_s` is a job's mean time, None if unknown."""
+    """The workers that the work needs, on all machines together; `service_s` is a job's mean time, None if unknown."""
     if strategy.utilisation:
         slots = (work.queued + work.running) / strategy.utilisation
     elif strategy.backlog_per_worker:
         slots = max(work.running, work.queued / strategy.backlog_per_worker)
     else:
         slots = work.running + _slots_for_target_wait(work, expected_wait_s(strategy), service_s)
-    # Rounded up against a float's last digit, but a job however short wants somebody to run it.
+    # The subtraction hides rounding errors of floats; even the shortest job needs one worker.
     return max(math.ceil(slots / work.jobs_per_worker - 1e-9), min(1, work.queued + work.running))
 
 
 def expected_wait_s(strategy: Strategy) -> float:
-    """The wait that `target_wait` is planned for: half of it, the other half is for jobs longer than their mean."""
+    """The wait to plan for: half of `target_wait`, since some jobs take longer than the mean."""
     return (strategy.target_wait_s or UNKNOWN_SERVICE_S) / 2
 
 
 def _slots_for_target_wait(work: Work, wait_s: float, service_s: float | None) -> float:
-    """What is missing for all waiting jobs to be started within the wait.
+    """The slots that are missing to start all waiting jobs within the wait.
 
-    In that time a busy worker starts `wait ÷ service` jobs on average and a new one starts one more. To count busy
-    workers as if they did not help (running + queued * service ÷ wait) would feed itself: each new worker
-    is a busy one a moment later, so that every pool would grow to its `max`, whatever the target.
-    But jobs that are late wait behind longer ones, and then nobody who is busy is counted on.
+    In that time a busy worker starts `wait ÷ service` jobs on average and a new one starts one more. A formula in which
+    busy workers don't help (running + queued * service ÷ wait) would feed itself: each new worker is soon a busy one,
+    so every pool would grow to its `max`, whatever the target.
+    Late jobs, however, wait behind longer ones; then busy workers don't count.
     """
     starts = wait_s / max(UNKNOWN_SERVICE_S if service_s is None else service_s, 1e-6)
     if work.is_late:
@@ -97,24 +97,25 @@ def share(needed: int, others: Field) -> int:
 
 
 def within(size: int, bounds: Field) -> int:
-    """The size, at least the pool's `min`, at most its `max`."""
+    """The size, raised to the pool's `min` or lowered to its `max`."""
     return max(bounds.minimum, min(size, bounds.maximum))
 
 
 @dataclass(slots=True)
 class Pace:
-    """The memory of the last step: each size with the moment until which it was wanted, falling from left to right."""
+    """The memory of the last step: the wanted sizes, largest first, each with the last moment it was wanted."""
 
     cooldown_s: float
-    idle_s: float | None = None  # how long the last worker stays when none is wanted; None: as long as any other
+    #: How long the last worker stays when none is wanted; None: no longer than any other.
+    idle_s: float | None = None
     _wanted: deque[tuple[float, int]] = field(default_factory=deque)
-    _needed_until: float | None = None  # when a worker was wanted last; None once the pool may be empty
+    _needed_until: float | None = None  #: when a worker was last wanted; None once the pool may be empty
 
     def size(self, now: float, wanted: int) -> int:
-        """The size to have now: the largest that was wanted within the cooldown; 0 only after `idle_s` without a wish.
+        """The size to have now: the largest one wanted within the cooldown; 0 only after `idle_s` without a wish.
 
-        A sliding-window maximum: what a later and larger wish outlives is dropped, so the memory is bounded by the
-        number of different sizes. A wish holds until the next one, however long nobody asked in between.
+        This is a sliding-window maximum: a later and larger wish removes smaller ones, so the memory is bounded by the
+        number of different sizes. A wish holds until the next one, however much later that comes.
         """
         if self._wanted:
             self._note(now, self._wanted[-1][1])
@@ -132,7 +133,7 @@ class Pace:
         return 0
 
     def next_change(self) -> float | None:
-        """When the size may fall next if nothing else happens."""
+        """The next time at which the size may fall if nothing else happens."""
         moments = [self._wanted[0][0] + self.cooldown_s] if len(self._wanted) > 1 else []
         if self.idle_s is not None and self._needed_until is not None and self._wanted[-1][1] == 0:
             moments.append(self._needed_until + self.idle_s)
@@ -148,16 +149,16 @@ class Pace:
 
 @dataclass(slots=True)
 class ServiceTime:
-    """Exponentially weighted mean of the time a job takes, from the scoreboard's counters."""
+    """The exponentially weighted mean of a job's time, from the scoreboard's counters."""
 
     value_s: float | None = None
-    jobs: int = 0  # finished so far
+    jobs: int = 0  #: finished so far
     _busy_ns: int = 0
 
     def update(self, jobs: int, busy_ns: int) -> None:
-        """Take in the totals so far: finished jobs and the time spent in them. Totals that shrank start anew.
+        """Take in the totals so far: finished jobs and the time spent in them. Totals that shrank count from now on.
 
-        Each job weighs the same, however often somebody looks.
+        Each job weighs the same, however often this is called.
         """
         new_jobs, new_busy_ns = jobs - self.jobs, busy_ns - self._busy_ns
         self.jobs, self._busy_ns = jobs, busy_ns
@@ -170,44 +171,44 @@ class ServiceTime:
 
 @dataclass(slots=True)
 class Lateness:
-    """Whether the queue moves on as planned: what waits at one moment is to be served within the expected wait."""
+    """Watches whether the queue moves as planned: waiting jobs should be served within the expected wait."""
 
     _since: float = 0.0
-    _queued: int = 0  # at that moment; 0 while nothing waits
+    _queued: int = 0  #: at that moment; 0 while no job waits
     _finished: int = 0
 
     def is_late(self, now: float, queued: int, finished: int, wait_s: float) -> bool:
-        """Take in the state; `finished` is a count of jobs that only grows."""
+        """Take in the state; returns whether jobs are late. `finished` counts jobs and only grows."""
         if not queued or not self._queued or finished - self._finished >= self._queued:
             self._since, self._queued, self._finished = now, queued, finished
         return queued > 0 and now >= self._since + wait_s
 
     def next_change(self, now: float, wait_s: float) -> float | None:
-        """When it will be late if nothing else happens."""
+        """The time at which jobs will be late if nothing else happens."""
         at = self._since + wait_s
         return at if self._queued and now < at else None
 
 
 class PoolScaler:
-    """One pool's way through the three steps, with what is remembered from one look to the next."""
+    """Takes one pool through the three steps, and keeps their memory."""
 
     def __init__(self, settings: ScaleSettings) -> None:
         self.service = ServiceTime()
-        self.next_change: float | None = None  # when to look again if nothing else happens
+        self.next_change: float | None = None  # when to call `size` again if nothing else happens
         self._settings = settings
         self._pace = Pace(settings.cooldown_s, settings.idle_s)
         self._lateness = Lateness()
 
     def arrange(self, settings: ScaleSettings) -> None:
-        """Go on with other settings; what was learned and wanted so far is kept."""
+        """Go on with other settings; service time and wishes are kept."""
         self._settings = settings
         self._pace.cooldown_s, self._pace.idle_s = settings.cooldown_s, settings.idle_s
 
     def size(self, now: float, work: Work, others: Field, *, at_least: int = 0) -> int:
         """The size to have now.
 
-        `at_least` is the size that the pool must keep while a job server can't be asked: what the others hold is then
-        only a part of the work, a reason to grow but none to shrink.
+        `at_least` is the size to keep while a job server can't be reached: the work on the other servers is then only a
+        part of the whole, a reason to grow but not to shrink.
         """
         wait_s = expected_wait_s(self._settings)
         if self._lateness.is_late(now, work.queued, self.service.jobs, wait_s):

@@ -276,7 +276,7 @@ class Supervisor:
         pools = [(pool, sized[pool.name].min) for pool in self._workforce.active if pool.name in sized]
         busy = {pool.name: len(self._workforce.busy(pool)) for pool, _ in pools}
         servers = self._queues.servers if self._queues is not None else []
-        return health_of(pools, busy, {str(server.address): server.answers for server in servers})
+        return health_of(pools, busy, {str(server.address): server.is_answering for server in servers})
 
     def _rang(self) -> None:
         """In the hub: a worker registered."""
