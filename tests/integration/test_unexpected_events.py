@@ -16,11 +16,11 @@ FAULTS = {
     "the main loop": """
         from gearman_manager.pools import workforce
         real = workforce.Workforce.reconcile
-        def reconcile(self, now, zygote):
+        def reconcile(self, now):
             if self.live and not hasattr(workforce, "done"):
                 workforce.done = True
                 self.pools["nap"]._happen(CALMED)
-            return real(self, now, zygote)
+            return real(self, now)
         workforce.Workforce.reconcile = reconcile
         """,
     "a callback": """

@@ -18,16 +18,17 @@ import gevent.lock
 from gearman_manager.code.code_loading import CodeLoader, Host, LoadedCode
 from gearman_manager.config import Config, ConfigError, Layout, Problem
 from gearman_manager.errors import StartError
-from gearman_manager.host import process
-from gearman_manager.ipc.links import Links
 from gearman_manager.job_servers.tls_checks import pools_without_tls, tls_problems
 from gearman_manager.pools.workforce import Workforce
 from gearman_manager.pools.zygote_process import ZygoteProcess
+from gearman_manager.pools.zygotes import Zygotes
 
 _log = logging.getLogger("reload")
 _FIRST_RETRY_S: Final = 0.05
 _MAX_RETRY_S: Final = 30.0
 _QUIET_S: Final = 10.0
+#: What a zygote has for its end once no worker is left.
+END_TIMEOUT_S: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -41,20 +42,20 @@ class Accepted:
 
 
 class Generations:
-    """Starts zygotes and decides whether their code takes over. Implements `ZygoteEvents`."""
+    """Has zygotes started and decides whether their code takes over."""
 
-    def __init__(self, links: Links, workforce: Workforce, host: Host, accepted: Callable[[Accepted], None]) -> None:
+    def __init__(
+        self, zygotes: Zygotes, workforce: Workforce, host: Host, accepted: Callable[[Accepted], None]
+    ) -> None:
         """`accepted` is called for each generation that takes over, before its workers start."""
-        self.zygote: ZygoteProcess | None = None
         self.current: Accepted | None = None
         self.errors: Sequence[Problem] = ()
-        self._links = links
+        self._zygotes = zygotes
         self._workforce = workforce
         self._accepted = accepted
         self._loader = CodeLoader(self._start_zygote, host)
         self._describe = host.describe
         self._log_level = "INFO"
-        self._alive: set[ZygoteProcess] = set()  # the current one, one that loads, and those that were dismissed
         self._stopping = False
         self._busy = gevent.lock.RLock()
         self._retry_s = _FIRST_RETRY_S
@@ -96,46 +97,21 @@ class Generations:
         self._stopping = True
 
     def stop(self) -> None:
-        """No workers are left to fork, or are to be forked."""
+        """No code is to be loaded any more; a zygote that is loading some is not waited for."""
         self._stopping = True
         self._loader.give_up()
-        if self.zygote is not None:
-            self.zygote.dismiss()
 
-    @property
-    def pids(self) -> set[int]:
-        """Every zygote that lives, whether it loads, serves or leaves."""
-        return {zygote.pid for zygote in self._alive}
+    def end(self) -> None:
+        """No workers are left to fork: the zygote ends too."""
+        self.stop()
+        self._zygotes.end(END_TIMEOUT_S)
 
-    def kill_zygote(self) -> None:
-        """It does not answer: orders that it did not carry out are void then."""
-        if self.zygote is not None:
-            self.zygote.kill()
-
-    def spawned(self, name: str, pid: int, pidfd: int) -> None:
-        """Passed on."""
-        self._workforce.spawned(name, pid, pidfd)
-
-    def spawn_failed(self, name: str, reason: str) -> None:
-        """Passed on."""
-        self._workforce.spawn_failed(name, reason)
-
-    def exited(self, pid: int, status: int) -> None:
-        """Passed on."""
-        self._workforce.exited(pid, status)
-
-    def stopped(self, pid: int) -> None:
-        """Passed on."""
-        if process.is_stopped(pid):
-            self._workforce.stopped(pid)
-
-    def zygote_gone(self, zygote: ZygoteProcess, status: int | None) -> None:
+    def _zygote_gone(self, zygote: ZygoteProcess, status: int | None) -> None:
         """A dismissed one has ended, or the current one died and needs a successor."""
-        self._alive.discard(zygote)
-        if zygote is not self.zygote:
+        if zygote is not self._zygotes.current:
             return
-        self.zygote = None
-        self._workforce.zygote_lost(self.pids)
+        self._zygotes.current = None
+        self._workforce.zygote_lost()
         if not self._stopping:
             _log.error("the zygote died (%s); its workers go on, a new one starts", self._describe(status))
             gevent.spawn(self._succeed)
@@ -144,14 +120,14 @@ class Generations:
         """Replace a zygote that died, ever more slowly while its successors die too."""
         if time.monotonic() - self._born_at > _QUIET_S:
             self._retry_s = _FIRST_RETRY_S
-        while self.zygote is None and not self._stopping:
+        while self._zygotes.current is None and not self._stopping:
             with self._busy:
-                if self.zygote is None and self.current is not None:
+                if self._zygotes.current is None and self.current is not None:
                     try:
                         self._try_to_succeed(self.current)
                     except StartError as error:
                         _log.error("%s; trying again", error)
-            if self.zygote is None:
+            if self._zygotes.current is None:
                 gevent.sleep(self._retry_s)
                 self._retry_s = min(self._retry_s * 2, _MAX_RETRY_S)
 
@@ -160,7 +136,7 @@ class Generations:
         if zygote is None:
             return
         if code.files == current.code.files:
-            self.zygote = zygote
+            self._zygotes.current = zygote
             _log.info("a new zygote takes over generation %d", current.number, extra={"pid": zygote.pid})
             self._accepted(current)
             return
@@ -178,9 +154,7 @@ class Generations:
         return self._loader.load(config)
 
     def _start_zygote(self) -> ZygoteProcess:
-        zygote = ZygoteProcess(self._links, self._log_level, self)
-        self._alive.add(zygote)
-        return zygote
+        return self._zygotes.start(self._log_level, self._workforce, self._zygote_gone)
 
     def _take_over(self, zygote: ZygoteProcess | None, code: LoadedCode, config: Config) -> None:
         """Make this the generation that runs.
@@ -195,7 +169,7 @@ class Generations:
             if zygote is not None:
                 zygote.dismiss()
             raise ConfigError(fatal)
-        old, self.zygote = self.zygote, zygote
+        old, self._zygotes.current = self._zygotes.current, zygote
         number = self.current.number + 1 if self.current else 1
         self.current = Accepted(number, config, code, layout)
         self.errors = problems

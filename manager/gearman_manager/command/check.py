@@ -39,7 +39,8 @@ class _Nobody:
     def stopped(self, pid: int) -> None:
         """Never called."""
 
-    def zygote_gone(self, zygote: ZygoteProcess, status: int | None) -> None:
+    @staticmethod
+    def zygote_ended(zygote: ZygoteProcess, status: int | None) -> None:
         """Its report, or that there is none, is all that counts."""
 
 
@@ -53,7 +54,9 @@ def load_code(config: Config) -> LoadedCode:
     lifeline_read, lifeline_write = os.pipe2(os.O_CLOEXEC)
     doorbell = os.eventfd(0, os.EFD_CLOEXEC)
     links = Links(Scoreboard.create(1), lifeline_read, doorbell)
-    loader = CodeLoader(lambda: ZygoteProcess(links, "WARNING", _Nobody()), Host(usable_cores(Cgroup.of())))
+    nobody = _Nobody()
+    host = Host(usable_cores(Cgroup.of()))
+    loader = CodeLoader(lambda: ZygoteProcess(links, "WARNING", nobody, nobody.zygote_ended), host)
     try:
         zygote, code = loader.load(config)
         if zygote is None:

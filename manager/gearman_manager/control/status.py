@@ -64,14 +64,14 @@ def _pool(pool: Pool, workforce: Workforce, settings: ResolvedPool | None) -> Re
         "paused": pool.state is PoolState.PAUSED,
         "failing": pool.state is PoolState.FAILING,
         "last_error": pool.last_error,
-        "workers": [_worker(live, workforce) for live in workforce.of(pool.name)],
+        "workers": [_worker(live) for live in workforce.of(pool.name)],
     }
 
 
-def _worker(live: LiveWorker, workforce: Workforce) -> Report:
-    view = workforce.view(live)
+def _worker(live: LiveWorker) -> Report:
+    view = live.slots.view()
     now = time.monotonic()
-    jobs = [_job(job, live, now) for job in workforce.jobs(live)]
+    jobs = [_job(job, live, now) for job in live.slots.jobs()]
     state = live.worker.state.value
     if live.worker.state is WorkerState.READY:
         state = "busy" if jobs else "idle"

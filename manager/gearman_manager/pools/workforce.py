@@ -1,6 +1,6 @@
 """All workers of all pools: has them started, hears of their lives, and does what each pool's plan says.
 
-It owns the process table and the scoreboard's slots. What a pool should do is decided in `pool`, how many workers it
+It owns the process table. What a pool should do is decided in `pool`, how many workers it
 should have in `scaling`; this is where decisions become signals and orders.
 """
 
@@ -19,19 +19,15 @@ import gevent
 
 from gearman_manager.errors import StartError
 from gearman_manager.host import process
-from gearman_manager.ipc.scoreboard import Scoreboard, SlotState, SlotView, Wear
-from gearman_manager.logs.output import ChildOutput
-from gearman_manager.logs.output_budget import DEFAULT_BYTES, OutputBudget
+from gearman_manager.ipc.scoreboard import SlotState, Wear
 from gearman_manager.pools.exits import Exit, Exits
 from gearman_manager.pools.leftovers import Leftovers
-from gearman_manager.pools.live_worker import LiveWorker, Slots, Totals
-from gearman_manager.pools.oom import OomKills
+from gearman_manager.pools.live_worker import LiveWorker, Totals
 from gearman_manager.pools.pool import Pool, WorkerEvent, WorkerState
 from gearman_manager.pools.pool_order import PoolOrder
 from gearman_manager.pools.pool_state import PoolState
-from gearman_manager.pools.program import start_program
-from gearman_manager.pools.zygote_process import ZygoteProcess
-from gearman_manager.worker.order import Order
+from gearman_manager.pools.worker_start import WorkerStart
+from gearman_manager.pools.zygotes import Zygotes
 
 _log = logging.getLogger("workers")
 #: A program that has lived so long counts as registered: nobody else can tell.
@@ -47,28 +43,38 @@ _WORN: Final = {
 
 
 class Workforce:
-    """The process table of the workers. Implements `ZygoteEvents` but for the zygote's own end."""
+    """The process table of the workers. Implements `ForkEvents`."""
 
-    def __init__(self, manager: str, scoreboard: Scoreboard, wake: Callable[[], None], oom_kills: OomKills) -> None:
+    def __init__(
+        self,
+        starter: WorkerStart,
+        zygotes: Zygotes,
+        exits: Exits,
+        running_jobs: Callable[[str], int],
+        wake: Callable[[], None],
+    ) -> None:
+        """`running_jobs` tells, as the job servers know, how many jobs of a function run anywhere; `wake` is called
+        when something has happened that may change what a pool should do."""
         self.pools: dict[str, Pool] = {}
         self.live: dict[str, LiveWorker] = {}
-        self.kill_zygote: Callable[[], None] = lambda: None
-        self.start_concurrent: Callable[[Order, int], process.Child]
-        self.running_jobs: Callable[[str], int] = lambda _pool: 0  # of a program pool, as the job servers know
-        self.max_output_bytes = DEFAULT_BYTES  # that a worker's output may add to the log in a second
+        self._starter = starter
+        self._zygotes = zygotes
+        self._exits = exits
+        self._running_jobs = running_jobs
+        self._wake = wake
+        self._leftovers = Leftovers(self.pids)
         self._totals: dict[str, Totals] = {}
         self._orders: dict[str, PoolOrder] = {}
-        self._manager = manager
-        self._slots = Slots(scoreboard)
-        self._wake = wake
-        self._departures = Exits(oom_kills)
-        self._strays = Leftovers(self.pids)
         self._stopping = False
 
     # --- what should be
 
-    def arrange(self, orders: Mapping[str, PoolOrder]) -> None:
-        """Take over a new arrangement of pools; workers whose order's version changed are replaced one by one."""
+    def arrange(self, orders: Mapping[str, PoolOrder], max_output_bytes: int) -> None:
+        """Take over a new arrangement of pools; workers whose order's version changed are replaced one by one.
+
+        `max_output_bytes` is what the output of a worker that starts from now on may add to the log in a second.
+        """
+        self._starter.max_output_bytes = max_output_bytes
         if self._stopping:
             return  # code that was being loaded when the stop came
         for name in self._orders.keys() - orders.keys():
@@ -78,7 +84,7 @@ class Workforce:
             self.pools.setdefault(name, Pool(name)).arrange(order.version)
         self._orders = dict(orders)
 
-    def reconcile(self, now: float, zygote: ZygoteProcess | None) -> float | None:
+    def reconcile(self, now: float) -> float | None:
         """Bring every pool nearer to its target; returns when to look again at the latest."""
         deadlines = self._retire_expired(now)
         self._give_up_on_zygote(now)
@@ -88,7 +94,7 @@ class Workforce:
             for name in plan.drain:
                 self._drain(self.live[name], None)
             for _ in range(plan.spawn):
-                if not self._start(pool, zygote, now):
+                if not self._start(pool, now):
                     break
             deadlines += [moment for moment in (calm_at, plan.again_at) if moment is not None]
         deadlines += self._kill_overdue(now)
@@ -119,25 +125,6 @@ class Workforce:
         """The pools that are arranged, and those that still have workers to lose."""
         return [pool for pool in self.pools.values() if pool.state is not PoolState.ABSENT]
 
-    def view(self, live: LiveWorker) -> SlotView:
-        """What the worker says about itself."""
-        return self._slots.scoreboard.read(live.slot)
-
-    def has_job(self, live: LiveWorker) -> bool:
-        """Whether it runs anything; cheaper than `view`."""
-        return self._slots.scoreboard.is_busy(live.slot)
-
-    def jobs(self, live: LiveWorker) -> list[SlotView]:
-        """What it runs now: each job's slot, the longest running first."""
-        read = self._slots.scoreboard.read
-        views = (read(slot) for slot in (live.slots[1:] or live.slots))
-        return sorted((view for view in views if view.state is SlotState.BUSY), key=lambda view: view.start_ns)
-
-    def active_job(self, live: LiveWorker) -> SlotView | None:
-        """Of a worker with several jobs, the one that has the processor."""
-        place = self._slots.scoreboard.active_place(live.slot)
-        return self._slots.scoreboard.read(live.slots[place]) if 0 < place < len(live.slots) else None
-
     def busy(self, pool: Pool) -> set[str]:
         """The names of the pool's workers that have a job, and so are not to be sent away as superfluous.
 
@@ -146,8 +133,8 @@ class Workforce:
         """
         order = self._orders.get(pool.name)
         if order is not None and order.pool.command is not None:
-            return set(pool.workers) if self.running_jobs(pool.name) else set()
-        running = {name: self.view(self.live[name]).running for name in pool.workers}
+            return set(pool.workers) if any(map(self._running_jobs, order.registered)) else set()
+        running = {name: self.live[name].slots.view().running for name in pool.workers}
         if order is None or not order.is_concurrent:
             return {name for name, count in running.items() if count}
         least = min(running.values(), default=0)
@@ -164,7 +151,7 @@ class Workforce:
     def sums(self, pool: str) -> tuple[int, int]:
         """Finished jobs and nanoseconds spent in them since the pool exists."""
         totals = self._totals[pool]
-        views = [self.view(live) for live in self.of(pool)]
+        views = [live.slots.view() for live in self.of(pool)]
         jobs = totals.jobs + sum(view.done + view.failed for view in views)
         return jobs, totals.busy_ns + sum(view.busy_ns for view in views)
 
@@ -198,9 +185,9 @@ class Workforce:
         _log.error("can't fork a worker: %s; trying again", reason, extra={"pool": live.pool.name})
         self._crashed(live, registered=False)
 
-    def zygote_lost(self, others: set[int]) -> None:
+    def zygote_lost(self) -> None:
         """Orders that the zygote did not report before it died are void, and so is what it forked for them."""
-        for pid in process.stray_children(self.pids() | others):
+        for pid in process.stray_children(self.pids() | self._zygotes.pids):
             process.kill_session(pid)
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -211,10 +198,12 @@ class Workforce:
 
     def exited(self, pid: int, status: int) -> None:
         """The zygote reaped a worker. Comes before or after the pidfd told of its end."""
-        self._departures.reaped(pid, status, still_known=any(live.pid == pid for live in self.live.values()))
+        self._exits.reaped(pid, status, still_known=any(live.pid == pid for live in self.live.values()))
 
     def stopped(self, pid: int) -> None:
-        """Somebody stopped this process, and not we: another takes its place, for it may stay so for ever."""
+        """Somebody stopped this process: where it was not we another takes its place, for it may stay so for ever."""
+        if not process.is_stopped(pid):
+            return
         for live in self.live.values():
             if live.pid == pid and not live.doom and not live.worker.worn:
                 live.worker.worn = True
@@ -224,38 +213,20 @@ class Workforce:
 
     # --- start
 
-    def _start(self, pool: Pool, zygote: ZygoteProcess | None, now: float) -> bool:
+    def _start(self, pool: Pool, now: float) -> bool:
         """Have one more worker started; False where none can be now."""
         order = self._orders[pool.name]
-        needs_zygote = order.pool.command is None and not order.is_concurrent
-        if needs_zygote and zygote is None:
-            return False  # its successor is on its way
-        extra: dict[str, object] = {"pool": pool.name}
-        try:
-            budget = OutputBudget(self.max_output_bytes)
-            output = ChildOutput(gevent.get_hub().loop, pool.name, extra, budget)
-        except OSError as error:
-            self._can_not_start(pool, f"can't start a worker: {error.strerror}", now)
+        if not self._starter.is_possible(order):
             return False
         try:
-            slots = self._slots.take(1 + order.pool.concurrency if order.is_concurrent else 1)
+            live = self._starter.prepare(pool, order, now)
         except StartError as error:
-            output.close()
             self._can_not_start(pool, str(error), now)
             return False
-        worker = pool.new_worker(now)
-        extra["worker"] = worker.name
-        live = LiveWorker(worker, pool, order, slots, output, now)
-        live.client_id = f"gm:{self._manager}/{worker.name}"
-        live.expires_at = order.expiry(worker.name, now)
-        self.live[worker.name] = live
-        worker_order = order.for_worker(worker.name, slots, live.client_id)
-        if zygote is not None and needs_zygote:
-            zygote.spawn(worker_order, output.write_end)
-        else:
-            self._start_by_exec(live, worker_order)
-        output.handed_over()
-        return worker.name in self.live
+        self.live[live.name] = live
+        self._launch(live)
+        live.output.handed_over()
+        return live.name in self.live
 
     def _can_not_start(self, pool: Pool, reason: str, now: float) -> None:
         """The system refuses: no fault of the pool's; try again a little later."""
@@ -263,20 +234,18 @@ class Workforce:
         pool.refused(reason, now + SYSTEM_RETRY_S)
         self._wake()  # to plan anew: the plan that is being carried out knows no time to look again
 
-    def _start_by_exec(self, live: LiveWorker, order: Order) -> None:
+    def _launch(self, live: LiveWorker) -> None:
         try:
-            if live.order.is_concurrent:
-                child = self.start_concurrent(order, live.output.write_end)
-            else:
-                child = start_program(live.order.pool, order, live.output.write_end)
+            child = self._starter.start(live)
         except StartError as error:
             live.pool.last_error = str(error)
             _log.error("%s; trying again", error, extra={"pool": live.pool.name})
             self._crashed(live, registered=False)
             return
-        self._born(live, child)
-        if live.is_program:
-            gevent.spawn_later(PROGRAM_START_S, self._program_lives, live)
+        if child is not None:
+            self._born(live, child)
+            if live.is_program:
+                gevent.spawn_later(PROGRAM_START_S, self._program_lives, live)
 
     def _program_lives(self, live: LiveWorker) -> None:
         if self.live.get(live.name) is live and live.worker.state is WorkerState.STARTING:
@@ -298,7 +267,7 @@ class Workforce:
     def _look_at(self, live: LiveWorker) -> None:
         if not live.pid or live.is_program:
             return
-        view, now = self.view(live), time.monotonic()
+        view, now = live.slots.view(), time.monotonic()
         if live.worker.ready_at is None and view.state in (SlotState.IDLE, SlotState.BUSY):
             live.pool.event(live.name, WorkerEvent.REGISTERED, now)
             _log.debug("registered after %.0f ms", (now - live.started_at) * 1000, extra=live.where)
@@ -326,7 +295,7 @@ class Workforce:
         """One that does not carry out an order for so long hangs: its successor will."""
         if any(not live.pid and live.started_at + ORDER_TIMEOUT_S < now for live in self.live.values()):
             _log.error("the zygote has not forked a worker for %g s: it is replaced", ORDER_TIMEOUT_S)
-            self.kill_zygote()
+            self._zygotes.kill_current()
 
     def _drain(self, live: LiveWorker, kill_at: float | None) -> None:
         now = time.monotonic()
@@ -346,7 +315,7 @@ class Workforce:
     def _kill(self, live: LiveWorker) -> None:
         live.kill_at = None
         if not live.pid:
-            self.kill_zygote()  # it does not fork what it was asked for, nor say that it can't
+            self._zygotes.kill_current()  # it does not fork what it was asked for, nor say that it can't
         else:
             live.pool.event(live.name, WorkerEvent.KILL, time.monotonic())
             process.send_signal(live.pidfd, signal.SIGKILL)
@@ -355,7 +324,7 @@ class Workforce:
         """Kill those whose time to stop is over; returns the deadlines that are still to come."""
         for live in list(self.live.values()):
             if live.kill_at is not None and live.kill_at <= now:
-                jobs = self.jobs(live)
+                jobs = live.slots.jobs()
                 handle = {"handle": jobs[0].handle if len(jobs) == 1 else None}
                 _log.warning("did not stop in time, killed; %s", _go_back(len(jobs)), extra=live.where | handle)
                 self._kill(live)
@@ -365,13 +334,13 @@ class Workforce:
         """In the hub: the kernel says that the worker has ended."""
         live.watcher.stop()
         live.watcher.close()
-        view, jobs = self.view(live), self.jobs(live)
-        status = self._departures.status_of(live)
+        view, jobs = live.slots.view(), live.slots.jobs()
+        status = self._exits.status_of(live)
         asked = live.worker.state in (WorkerState.DRAINING, WorkerState.STOPPING)
         registered = live.worker.ready_at is not None or view.state in (SlotState.IDLE, SlotState.BUSY)
         left_alone = registered and status == 0 if live.is_program else view.state is SlotState.LEAVING
         process.kill_session(live.pid)
-        self._strays.left_by(live.client_id)
+        self._leftovers.left_by(live.client_id)
         totals = self._totals[live.pool.name]
         totals.jobs += view.done + view.failed
         totals.busy_ns += view.busy_ns
@@ -380,7 +349,7 @@ class Workforce:
             self._discard(live)
         else:
             self._crashed(live, registered=registered)
-        self._departures.left(Exit(live, view, jobs, asked or left_alone), status)
+        self._exits.left(Exit(live, view, jobs, asked or left_alone), status)
         self._wake()
 
     def _crashed(self, live: LiveWorker, *, registered: bool) -> None:
@@ -391,8 +360,7 @@ class Workforce:
 
     def _discard(self, live: LiveWorker) -> None:
         del self.live[live.name]
-        self._slots.give_back(live.slots)
-        live.output.close()
+        self._starter.give_back(live)
 
 
 def _go_back(jobs: int) -> str:

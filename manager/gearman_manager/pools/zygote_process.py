@@ -1,4 +1,7 @@
-"""The supervisor's side of a zygote: starts it, sends it orders, passes on what it reports and that it died."""
+"""The supervisor's side of a zygote: starts it, sends it orders, passes on its reports and the news of its end.
+
+News of the workers that it forks go to `ForkEvents`, news of its own end to whoever started it.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack, suppress
 from typing import Final, Protocol
 
 import gevent
@@ -28,8 +31,8 @@ LOAD_TIMEOUT_S: Final = 60.0
 END_TIMEOUT_S: Final = 5.0
 
 
-class ZygoteEvents(Protocol):
-    """Whoever wants to hear from zygotes."""
+class ForkEvents(Protocol):
+    """The listener to what becomes of the workers that a zygote forks."""
 
     def spawned(self, name: str, pid: int, pidfd: int) -> None:
         """The worker was forked; the pidfd is the listener's to close."""
@@ -43,41 +46,31 @@ class ZygoteEvents(Protocol):
     def stopped(self, pid: int) -> None:
         """Somebody sent a worker SIGSTOP, perhaps ourselves."""
 
-    def zygote_gone(self, zygote: ZygoteProcess, status: int | None) -> None:
-        """The zygote died, asked for or not. Its workers live on."""
-
 
 class ZygoteProcess:
     """One zygote, from its exec to its end."""
 
-    def __init__(self, links: Links, log_level: str, events: ZygoteEvents) -> None:
-        self._events = events
+    def __init__(self, links: Links, log_level: str, forks: ForkEvents, gone: ZygoteEnd) -> None:
+        """`gone` is called when it has died, asked for or not; its workers live on.
+
+        Raises:
+            StartError: the system refuses.
+        """
+        self._forks = forks
+        self._tell_gone = gone
         self._loaded: gevent.event.AsyncResult[channel.Message | None] = gevent.event.AsyncResult()
         self._sending = gevent.lock.RLock()
         self._outstanding: set[str] = set()
         self._dismissed = False
-        loop = gevent.get_hub().loop
         self.loading = ""  # the module that it was importing last
         self.status: int | None = None  # once it has ended
         self.took_too_long = False
         self._gone = gevent.event.Event()
         try:
-            ours, theirs = socket.socketpair()
+            self._child, self._sock, self.output = _exec(links, log_level)
         except OSError as error:
             raise StartError(f"a zygote can't be started: {error.strerror}") from error
-        with theirs:
-            try:
-                self.output = ChildOutput(loop, "zygote", {})
-                self._child = self._exec(theirs.fileno(), links, log_level)
-            except OSError as error:
-                ours.close()
-                if hasattr(self, "output"):
-                    self.output.close()
-                raise StartError(f"a zygote can't be started: {error.strerror}") from error
-        self.output.handed_over()
-        self.output.extra["pid"] = self._child.pid
-        self._sock = gevent.socket.socket(fileno=ours.detach())
-        self._watcher = loop.io(self._child.pidfd, 1)
+        self._watcher = gevent.get_hub().loop.io(self._child.pidfd, 1)
         self._watcher.start(self._ended)
         self._receiver = gevent.spawn(self._receive)
         self.alive = True
@@ -100,9 +93,9 @@ class ZygoteProcess:
             return None
         return report
 
-    def wait_for_end(self) -> None:
-        """Wait until it is gone, so that `status` says how it ended."""
-        self._gone.wait(END_TIMEOUT_S)
+    def wait_for_end(self, timeout_s: float = END_TIMEOUT_S) -> bool:
+        """Wait until it is gone, so that `status` says how it ended; False where that takes too long."""
+        return bool(self._gone.wait(timeout_s))
 
     def spawn(self, order: Order, log_pipe: int) -> None:
         """Have a worker forked, its output on this pipe. The answer comes as an event."""
@@ -124,13 +117,6 @@ class ZygoteProcess:
         if self._dismissed and not self._outstanding and self.alive:
             with suppress(OSError):  # it may have died in this moment
                 self._sock.shutdown(socket.SHUT_WR)
-
-    def _exec(self, sock: int, links: Links, log_level: str) -> process.Child:
-        descriptors = links.descriptors(channel=sock)
-        options = [*descriptor_options(descriptors), "--log-level", log_level]
-        # -P: a file in the working directory must not shadow a library.
-        arguments = [sys.executable, "-P", "-m", "gearman_manager.worker.zygote", *options]
-        return process.start(arguments, list(descriptors.values()), self.output.write_end)
 
     def _send(self, message: channel.Message, descriptors: tuple[int, ...] = ()) -> None:
         try:
@@ -162,14 +148,14 @@ class ZygoteProcess:
             self._loaded.set(message)
         elif kind == "spawned":
             self._outstanding.discard(message["name"])
-            self._events.spawned(message["name"], message["pid"], message["descriptors"][0])
+            self._forks.spawned(message["name"], message["pid"], message["descriptors"][0])
         elif kind == "spawn_failed":
             self._outstanding.discard(message["name"])
-            self._events.spawn_failed(message["name"], message["error"])
+            self._forks.spawn_failed(message["name"], message["error"])
         elif kind == "exited":
-            self._events.exited(message["pid"], message["status"])
+            self._forks.exited(message["pid"], message["status"])
         elif kind == "stopped":
-            self._events.stopped(message["pid"])
+            self._forks.stopped(message["pid"])
         self._leave_when_done()
 
     def _ended(self) -> None:
@@ -187,4 +173,30 @@ class ZygoteProcess:
         self.output.close()
         self._loaded.set(None)
         self._gone.set()
-        self._events.zygote_gone(self, status)
+        self._tell_gone(self, status)
+
+
+#: Is told of a zygote's end, and of its exit status where that is known.
+ZygoteEnd = Callable[[ZygoteProcess, int | None], None]
+
+
+def _exec(links: Links, log_level: str) -> tuple[process.Child, gevent.socket.socket, ChildOutput]:
+    """Start one: the process, our end of the channel, and its output.
+
+    Raises:
+        OSError: the system refuses; nothing is left open.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs, ExitStack() as undo:
+        undo.callback(ours.close)
+        output = ChildOutput(gevent.get_hub().loop, "zygote", {})
+        undo.callback(output.close)
+        descriptors = links.descriptors(channel=theirs.fileno())
+        options = [*descriptor_options(descriptors), "--log-level", log_level]
+        # -P: a file in the working directory must not shadow a library.
+        arguments = [sys.executable, "-P", "-m", "gearman_manager.worker.zygote", *options]
+        child = process.start(arguments, list(descriptors.values()), output.write_end)
+        undo.pop_all()
+    output.handed_over()
+    output.extra["pid"] = child.pid
+    return child, gevent.socket.socket(fileno=ours.detach()), output

@@ -63,9 +63,9 @@ class LimitEnforcer:
                     self._look_at(live, now_ns, memory_too=memory_too)
 
     def _look_at(self, live: LiveWorker, now_ns: int, *, memory_too: bool) -> None:
-        if not self._workforce.has_job(live):
+        if not live.slots.has_job():
             return
-        jobs = self._workforce.jobs(live)
+        jobs = live.slots.jobs()
         if _overdue(live, jobs, now_ns):
             self._end_overdue(live, now_ns)
         elif memory_too and self._is_far_too_large(live):
@@ -75,13 +75,13 @@ class LimitEnforcer:
 
     def _end_overdue(self, live: LiveWorker, now_ns: int) -> None:
         process.send_signal(live.pidfd, signal.SIGSTOP)
-        overdue = _overdue(live, self._workforce.jobs(live), now_ns)
+        overdue = _overdue(live, live.slots.jobs(), now_ns)
         if not overdue:
             process.send_signal(live.pidfd, signal.SIGCONT)  # it ended in this very moment
             return
         live.doom = "did not react to its timeout"
         # Of several, the one that keeps the others from going on; they are innocent, and run again elsewhere.
-        active = self._workforce.active_job(live)
+        active = live.slots.active_job()
         gevent.spawn(self._fail_and_kill, live, active if active in overdue else overdue[0])
 
     def _fail_and_kill(self, live: LiveWorker, view: SlotView) -> None:

@@ -15,7 +15,6 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from glob import glob
 from pathlib import Path
 from typing import Final
@@ -43,10 +42,12 @@ from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
 from gearman_manager.logs import log, uncaught
 from gearman_manager.logs.recent_log import RecentLog
 from gearman_manager.modules.discovery import content_hashes
-from gearman_manager.pools.concurrent_start import start_concurrent_worker
+from gearman_manager.pools.exits import Exits
 from gearman_manager.pools.oom import OomKills
 from gearman_manager.pools.pool_order import CodeFiles, Surroundings, pool_order
+from gearman_manager.pools.worker_start import WorkerStart
 from gearman_manager.pools.workforce import Workforce
+from gearman_manager.pools.zygotes import Zygotes
 from gearman_manager.scaling.allotment import Room
 from gearman_manager.scaling.autoscaler import Autoscaler
 from gearman_manager.scaling.host_guards import HostGuards
@@ -60,7 +61,6 @@ from gearman_manager.supervisor.run_folder import RunFolder
 
 _log = logging.getLogger("manager")
 _LONGEST_SLEEP_S: Final = 60.0
-_ZYGOTE_STOP_S: Final = 2.0
 _RETRY_S: Final = 1.0
 
 
@@ -83,13 +83,12 @@ class Supervisor:
         self._name = _name(run_folder)
         self._cgroup = Cgroup.of()
         self._oom_kills = OomKills(self._cgroup)
-        self._workforce = Workforce(self._name, scoreboard, self._awake.set, self._oom_kills)
-        self._workforce.running_jobs = self._running_jobs
-        self._workforce.kill_zygote = lambda: self._generations.kill_zygote()
         links = Links(scoreboard, self._lifeline_read, self._doorbell)
-        self._workforce.start_concurrent = partial(start_concurrent_worker, links)
+        self._zygotes = Zygotes(links)
+        starter, exits = WorkerStart(self._name, links, self._zygotes), Exits(self._oom_kills)
+        self._workforce = Workforce(starter, self._zygotes, exits, self._running_jobs, self._awake.set)
         host = Host(usable_cores(self._cgroup), self._oom_kills.describe)
-        self._generations = Generations(links, self._workforce, host, self._arrange)
+        self._generations = Generations(self._zygotes, self._workforce, host, self._arrange)
         self._scaling = Autoscaler(self._workforce, self._room)
         self._promises = PolicyGapCheck()
         self._pools: Mapping[str, ResolvedPool] = {}
@@ -248,7 +247,7 @@ class Supervisor:
         if not self._stopping:
             deadlines.append(self._scaling.update(now, self._queues))
             self._give_up_if_hopeless()
-        deadlines.append(self._workforce.reconcile(now, self._generations.zygote))
+        deadlines.append(self._workforce.reconcile(now))
         self._reap()
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
@@ -269,7 +268,7 @@ class Supervisor:
     def _own_pids(self) -> set[int]:
         """Everything that somebody waits for."""
         server = self._server.pid if self._server else None
-        return self._workforce.pids() | self._generations.pids | ({server} if server else set())
+        return self._workforce.pids() | self._zygotes.pids | ({server} if server else set())
 
     def _standing(self) -> Health:
         sized = self._by_hand.sized(self._pools)
@@ -286,11 +285,9 @@ class Supervisor:
     def _room(self) -> Room | None:
         return HostGuards(self._config.limits, self._cgroup).room()
 
-    def _running_jobs(self, pool: str) -> int:
-        """How many jobs of a pool's functions run, on whatever worker."""
-        if self._queues is None:
-            return 0
-        return sum(self._queues.of(function).running for function in self._workforce.registered(pool))
+    def _running_jobs(self, function: str) -> int:
+        """How many jobs of a function run, on whatever worker."""
+        return 0 if self._queues is None else self._queues.of(function).running
 
     def _server_is_back(self) -> None:
         if self._queues is not None:
@@ -310,10 +307,9 @@ class Supervisor:
         orders = {name: pool_order(pool, layout, around, code) for name, pool in layout.pools.items()}
         if self._server is not None:
             self._server.use_policies(policies.policies_of(layout.functions), policies.schedules_of(config.schedules))
-        self._workforce.max_output_bytes = accepted.config.log.max_output
         own = set(map(reachable, self._server.addresses)) if self._server is not None else ()
         self._promises.watch([server for server in self._addresses() if server not in own], layout.functions)
-        self._workforce.arrange(orders)
+        self._workforce.arrange(orders, config.log.max_output)
         self._pools = layout.pools
         self._max_running = {f.name: f.max_running for f in layout.functions.values() if f.max_running is not None}
         self._arrange_sizes()
@@ -404,10 +400,7 @@ class Supervisor:
             if part is not None:
                 part.close()
         self._workforce.kill_all()
-        zygote = self._generations.zygote
-        self._generations.stop()
-        if zygote is not None and not _wait_until(lambda: not zygote.alive, _ZYGOTE_STOP_S):
-            zygote.kill()
+        self._generations.end()
         if self._server is not None:
             self._server.stop()
         process.kill_descendants()
@@ -442,12 +435,3 @@ def _raise_file_limit() -> None:
 
 def _earlier(first: float | None, second: float | None) -> float | None:
     return min((moment for moment in (first, second) if moment is not None), default=None)
-
-
-def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        gevent.sleep(0.01)
-    return True

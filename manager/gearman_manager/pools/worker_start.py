@@ -1,0 +1,86 @@
+"""Starts workers: by a fork of the zygote where the code is loaded already, by exec everywhere else.
+
+It takes what a worker needs here, its slots and the pipe for its output, and gives it back when the worker is gone.
+"""
+
+from __future__ import annotations
+
+import gevent
+
+from gearman_manager.errors import StartError
+from gearman_manager.host import process
+from gearman_manager.ipc.links import Links
+from gearman_manager.logs.output import ChildOutput
+from gearman_manager.logs.output_budget import DEFAULT_BYTES, OutputBudget
+from gearman_manager.pools.concurrent_start import start_concurrent_worker
+from gearman_manager.pools.live_worker import LiveWorker
+from gearman_manager.pools.pool import Pool
+from gearman_manager.pools.pool_order import PoolOrder
+from gearman_manager.pools.program import start_program
+from gearman_manager.pools.worker_slots import FreeSlots
+from gearman_manager.pools.zygotes import Zygotes
+
+
+class WorkerStart:
+    """Makes `LiveWorker`s, and processes of them."""
+
+    def __init__(self, manager: str, links: Links, zygotes: Zygotes) -> None:
+        """`manager` is the first part of the workers' client ids."""
+        self._manager = manager
+        self._links = links
+        self._zygotes = zygotes
+        self._slots = FreeSlots(links.scoreboard)
+        #: What a worker's output may add to the log in a second.
+        self.max_output_bytes = DEFAULT_BYTES
+
+    def is_possible(self, order: PoolOrder) -> bool:
+        """Not while the zygote's successor is on its way, for workers that it forks."""
+        return not _is_forked(order) or self._zygotes.current is not None
+
+    def prepare(self, pool: Pool, order: PoolOrder, now: float) -> LiveWorker:
+        """A worker of the pool, without a process yet.
+
+        Raises:
+            StartError: slots or descriptors are used up; the pool has no further worker then.
+        """
+        output = self._output(pool.name)
+        try:
+            slots = self._slots.take(1 + order.pool.concurrency if order.is_concurrent else 1)
+        except StartError:
+            output.close()
+            raise
+        worker = pool.new_worker(now)
+        output.extra["worker"] = worker.name
+        client_id = f"gm:{self._manager}/{worker.name}"
+        return LiveWorker(worker, pool, order, slots, output, now, client_id, order.expiry(worker.name, now))
+
+    def start(self, live: LiveWorker) -> process.Child | None:
+        """Its process; None where the zygote was asked to fork it, and will tell.
+
+        Raises:
+            StartError: the system refuses.
+        """
+        order = live.order.for_worker(live.name, live.slots.numbers, live.client_id)
+        if live.order.is_concurrent:
+            return start_concurrent_worker(self._links, order, live.output.write_end)
+        if live.is_program:
+            return start_program(live.order.pool, order, live.output.write_end)
+        if self._zygotes.current is None:
+            raise StartError("there is no zygote that could fork a worker")
+        self._zygotes.current.spawn(order, live.output.write_end)
+        return None
+
+    def give_back(self, live: LiveWorker) -> None:
+        """The worker is gone: others may have its slots; what it still wrote is read."""
+        self._slots.give_back(live.slots)
+        live.output.close()
+
+    def _output(self, pool: str) -> ChildOutput:
+        try:
+            return ChildOutput(gevent.get_hub().loop, pool, {"pool": pool}, OutputBudget(self.max_output_bytes))
+        except OSError as error:
+            raise StartError(f"can't start a worker: {error.strerror}") from error
+
+
+def _is_forked(order: PoolOrder) -> bool:
+    return order.pool.command is None and not order.is_concurrent
