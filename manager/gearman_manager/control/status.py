@@ -10,7 +10,7 @@ from typing import Any
 
 from gearman_manager.code.generations import Generations
 from gearman_manager.config import ResolvedPool
-from gearman_manager.host.process import private_bytes
+from gearman_manager.host.memory import private_bytes
 from gearman_manager.ipc.scoreboard import SlotView
 from gearman_manager.logs import log
 from gearman_manager.pools.live_worker import LiveWorker
@@ -82,9 +82,16 @@ def _worker(live: LiveWorker) -> Report:
         "jobs": jobs,
         "done": view.done,
         "failed": view.failed,
-        "private_bytes": private_bytes(live.pid) if live.pid else None,
+        "private_bytes": _private_bytes(live.pid) if live.pid else None,
         "age_s": round(now - live.started_at, 3),
     }
+
+
+def _private_bytes(pid: int) -> int | None:
+    try:
+        return private_bytes(pid)
+    except OSError:
+        return None  # it is gone
 
 
 def _job(view: SlotView, live: LiveWorker, now: float) -> Report:

@@ -203,12 +203,3 @@ def describe_status(status: int | None) -> str:
         return f"killed by {signal.Signals(-status).name}"
     except ValueError:
         return f"killed by signal {-status}"
-
-
-def private_bytes(pid: int) -> int | None:
-    """Memory that only this process has, in bytes; None when it is gone."""
-    try:
-        memory = psutil.Process(pid).memory_full_info()
-    except (psutil.Error, OSError):
-        return None
-    return int(memory.uss)

@@ -8,7 +8,6 @@ ended in that very moment), its job server is told, and it is killed.
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import time
 from collections.abc import Callable, Iterable
@@ -18,12 +17,12 @@ import gevent
 
 from gearman_client import Address, AdminClient, AdminError, GearmanError
 from gearman_manager.host import process
+from gearman_manager.host.memory import anonymous_bytes, private_bytes
 from gearman_manager.ipc.scoreboard import SlotView
 from gearman_manager.job_servers.connection import connect_to
 from gearman_manager.pools.live_worker import LiveWorker
 from gearman_manager.pools.oom import OomKills
 from gearman_manager.pools.workforce import Workforce
-from gearman_manager.worker.memory_gauge import private_bytes_of
 
 _log = logging.getLogger("workers")
 INTERVAL_S: Final = 0.25
@@ -33,7 +32,6 @@ GIVE_UP_S: Final = 0.5
 MEMORY_INTERVAL_S: Final = 1.0
 HARD_MEMORY_FACTOR: Final = 1.5  # of max_memory, in the middle of a job
 _SERVER_TIMEOUT_S: Final = 1.0
-_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class LimitEnforcer:
@@ -104,10 +102,9 @@ class LimitEnforcer:
             return False
         try:
             with open(f"/proc/{live.pid}/statm", "rb") as statm:
-                fields = statm.read().split()
-            if (int(fields[1]) - int(fields[2])) * _PAGE_BYTES < limit_bytes * HARD_MEMORY_FACTOR:
-                return False
-            return private_bytes_of(live.pid) >= limit_bytes * HARD_MEMORY_FACTOR
+                if anonymous_bytes(statm.read()) < limit_bytes * HARD_MEMORY_FACTOR:
+                    return False
+            return private_bytes(live.pid) >= limit_bytes * HARD_MEMORY_FACTOR
         except (OSError, IndexError):
             return False  # it is gone
 

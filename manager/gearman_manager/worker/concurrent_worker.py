@@ -51,10 +51,10 @@ class ConcurrentWorkerProcess(WorkerBase):
         super().__init__(order, code, links)
         self._places = JobSlots(links.scoreboard, order.job_slots, self._slot)
         self._place_of: dict[object, int] = {}
-        self._time_limits = TimeoutsInGreenlets()
+        self._timeouts = TimeoutsInGreenlets()
         self._gearman = ConcurrentWorker(self._server_index, WorkerSettings(client_id=order.client_id), observer=self)
         self._gearman.interrupt_on(links.lifeline)
-        for registered in self._routines:
+        for registered in self._functions:
             self._gearman.register(registered)
 
     def run(self) -> None:
@@ -72,49 +72,49 @@ class ConcurrentWorkerProcess(WorkerBase):
     @property
     def _is_done(self) -> bool:
         """Nothing runs, nothing is on its way, and nothing more is to be asked for."""
-        is_last = self._gearman.stopping or self._limits.jobs_left == 0
+        is_last = self._gearman.stopping or self._wear.jobs_left == 0
         return is_last and not self._places.taken and not self._gearman.asked
 
     @property
     def _open_places(self) -> int:
-        left = self._limits.jobs_left
+        left = self._wear.jobs_left
         return self._places.free if left is None else min(self._places.free, left)
 
     def _start(self, assigned: WorkerJob) -> None:
-        routine = self._routine_of(assigned)
-        if routine is None:
+        function = self._function_of(assigned)
+        if function is None:
             self._gearman.wake()  # its place is still free
             return
-        self._limits.before_job()
+        self._wear.before_job()
         server = self._server_index[assigned.server]
-        place = self._places.take(server, routine.index, assigned.handle_bytes, routine.timeout_s)
-        greenlet = gevent.Greenlet(self._serve, assigned, routine, place)
+        place = self._places.take(server, function.index, assigned.handle_bytes, function.timeout_s)
+        greenlet = gevent.Greenlet(self._serve, assigned, function, place)
         self._place_of[greenlet] = place.number
         greenlet.start()
 
-    def _serve(self, assigned: WorkerJob, routine: FunctionCall, place: JobSlot) -> None:
+    def _serve(self, assigned: WorkerJob, function: FunctionCall, place: JobSlot) -> None:
         """The life of one job's greenlet."""
         limit = None
-        if routine.timeout_s is not None:
-            limit = GreenletTimeout(self._time_limits, partial(self._give_up, assigned, routine, place))
-        failure = run_job(assigned, routine, self._hooks, limit)
+        if function.timeout_s is not None:
+            limit = GreenletTimeout(self._timeouts, partial(self._give_up, assigned, function, place))
+        failure = run_job(assigned, function, self._hooks, limit)
         del self._place_of[gevent.getcurrent()]
         if failure is not None:
             self._slot.error(failure)
         self._places.give_back(place, failed=failure is not None)
-        self._limits.after_job(failed=failure is not None)
+        self._wear.after_job(failed=failure is not None)
         self._gearman.wake()
 
-    def _give_up(self, assigned: WorkerJob, routine: FunctionCall, place: JobSlot) -> None:
+    def _give_up(self, assigned: WorkerJob, function: FunctionCall, place: JobSlot) -> None:
         """A job goes on in spite of its timeout. To end it takes the end of the process, once the others are done."""
         if assigned.answered:
             return  # it ended in this very moment
-        text = f"JobTimeout: {assigned.function} goes on in spite of its timeout of {routine.timeout_s:g} s"
-        routine.log.error("%s", text, extra={"function": assigned.function, "handle": assigned.handle})
+        text = f"JobTimeout: {assigned.function} goes on in spite of its timeout of {function.timeout_s:g} s"
+        function.log.error("%s", text, extra={"function": assigned.function, "handle": assigned.handle})
         assigned.fail_because(text)
         self._slot.error(text)
         self._places.give_up(place)
-        self._limits.has_stuck_job()
+        self._wear.has_stuck_job()
         self._gearman.wake()
 
     def _switched(self, _event: str, greenlets: tuple[object, object]) -> None:

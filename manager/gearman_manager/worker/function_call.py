@@ -61,7 +61,7 @@ class FunctionCall:
                 self.log.exception("teardown failed")
 
 
-def make_routines(functions: Iterable[OrderedFunction], code: UserCode) -> dict[str, FunctionCall]:
+def make_functions(functions: Iterable[OrderedFunction], code: UserCode) -> dict[str, FunctionCall]:
     """Those of a worker, by registered name. What setup raises is the caller's.
 
     Raises:
@@ -73,20 +73,20 @@ def make_routines(functions: Iterable[OrderedFunction], code: UserCode) -> dict[
     }
 
 
-def run_job(assigned: WorkerJob, routine: FunctionCall, hooks: Hooks, limit: Limit | None) -> str | None:
+def run_job(assigned: WorkerJob, function: FunctionCall, hooks: Hooks, limit: Limit | None) -> str | None:
     """Run a job and answer it; whatever user code raises fails it. Returns why it failed, None if it did not."""
     failure: BaseException | None = None
-    if routine.timeout_s is None:
+    if function.timeout_s is None:
         limit = None
-    job = Job(assigned, routine.settings, routine.log, limit or NOTHING_INTERRUPTS)
+    job = Job(assigned, function.settings, function.log, limit or NOTHING_INTERRUPTS)
     try:
         hooks.job_start(job)
-        result = _call(routine, job, limit)
-        _end_if_a_copy(routine.pid)
+        result = _call(function, job, limit)
+        _end_if_a_copy(function.pid)
         if not assigned.answered:  # or else it was given up meanwhile
             assigned.complete(encode_result(result))
     except BaseException as error:  # noqa: BLE001 (user code may raise anything: the job fails, the worker goes on)
-        _end_if_a_copy(routine.pid)
+        _end_if_a_copy(function.pid)
         failure = error
         if not assigned.answered:
             _fail(assigned, job, error)
@@ -100,14 +100,14 @@ def _end_if_a_copy(pid: int) -> None:
         os._exit(0)
 
 
-def _call(routine: FunctionCall, job: Job, limit: Limit | None) -> object:
+def _call(function: FunctionCall, job: Job, limit: Limit | None) -> object:
     """Run user code under its time limit."""
-    if routine.timeout_s is None or limit is None:
-        return routine.call(job)
+    if function.timeout_s is None or limit is None:
+        return function.call(job)
     try:
-        return limit.call(lambda: routine.call(job), routine.timeout_s)
+        return limit.call(lambda: function.call(job), function.timeout_s)
     except JobTimeout:
-        raise JobTimeout(f"{job.function} took longer than its timeout of {routine.timeout_s:g} s") from None
+        raise JobTimeout(f"{job.function} took longer than its timeout of {function.timeout_s:g} s") from None
 
 
 def _fail(assigned: WorkerJob, job: Job, error: BaseException) -> None:

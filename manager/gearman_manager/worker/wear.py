@@ -8,10 +8,14 @@ from __future__ import annotations
 import errno
 import os
 import time
+from typing import Final
 
+from gearman_manager.host.memory import anonymous_bytes, private_bytes
 from gearman_manager.ipc.scoreboard import SlotWriter, Wear
-from gearman_manager.worker.memory_gauge import MemoryGauge
 from gearman_manager.worker.order import Order
+
+#: How long an exact reading of the memory is trusted.
+_TRUST_S: Final = 1.0
 
 
 class WearLimits:
@@ -25,7 +29,7 @@ class WearLimits:
         # A tenth of its jobs ahead, so that even short jobs leave time to fork a replacement.
         self._warn_at = order.max_jobs - order.max_jobs // 10 if order.max_jobs else None
         self._gauge = MemoryGauge(order.max_memory_bytes) if order.max_memory_bytes else None
-        self._told = False
+        self._has_told = False
 
     @property
     def jobs_left(self) -> int | None:
@@ -40,7 +44,7 @@ class WearLimits:
 
     def after_job(self, *, failed: bool = False) -> None:
         """The job's answer is ready."""
-        if self._told:
+        if self._has_told:
             return
         if self._gauge is not None and self._gauge.is_over(time.monotonic()):
             self._tell(Wear.MEMORY)
@@ -49,13 +53,37 @@ class WearLimits:
 
     def has_stuck_job(self) -> None:
         """One of its jobs can't be ended."""
-        if not self._told:
+        if not self._has_told:
             self._tell(Wear.STUCK_JOB)
 
     def _tell(self, wear: Wear) -> None:
-        self._told = True
+        self._has_told = True
         self._slot.wear(wear)
         os.eventfd_write(self._doorbell, 1)
+
+
+class MemoryGauge:
+    """Watches the private memory of this process against a limit, cheaply enough to be asked after every job.
+
+    The difference between the cheap reading and the exact one is remembered, and the exact one is taken only when the
+    cheap one says that the limit may be reached, or a second has passed. Made after the fork.
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
+        self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+        self._shared_bytes = 0  # what the cheap reading counts and is not private
+        self._exact_at = -_TRUST_S
+
+    def is_over(self, now: float) -> bool:
+        """Whether the private memory is at the limit or above; `now` is monotonic."""
+        cheap_bytes = anonymous_bytes(os.pread(self._statm, 128, 0))
+        if cheap_bytes - self._shared_bytes < self._limit_bytes and now - self._exact_at < _TRUST_S:
+            return False
+        self._exact_at = now
+        exact_bytes = private_bytes()
+        self._shared_bytes = cheap_bytes - exact_bytes
+        return exact_bytes >= self._limit_bytes
 
 
 def _can_open() -> bool:

@@ -32,41 +32,43 @@ class WorkerProcess(WorkerBase):
 
     def __init__(self, order: Order, code: UserCode, links: Links) -> None:
         super().__init__(order, code, links)
-        self._limit = TimeoutBySignal()
-        self._aftermath = ProcessState()
+        self._timeout = TimeoutBySignal()
+        self._process_state = ProcessState()
         self._gearman = Worker(self._server_index, WorkerSettings(client_id=order.client_id), observer=self)
         self._gearman.interrupt_on(links.lifeline)
-        for registered in self._routines:
+        for registered in self._functions:
             self._gearman.register(registered)
 
     def run(self) -> None:
         """Serve until asked to stop, until the supervisor is gone or until `max_jobs` are done."""
         signal.signal(signal.SIGTERM, lambda *_: self._gearman.stop())
-        while self._limits.jobs_left != 0:
+        while self._wear.jobs_left != 0:
             assigned = self._gearman.grab()
             if assigned is None:
                 break
-            self._limits.before_job()
+            self._wear.before_job()
             failed = self._serve(assigned)
-            self._limits.after_job(failed=failed)
+            self._wear.after_job(failed=failed)
         self._slot.leave()
         self._gearman.close()
         self._tear_down()
 
     def _serve(self, assigned: WorkerJob) -> bool:
         """Run a job; returns whether it failed."""
-        routine = self._routine_of(assigned)
-        if routine is None:
+        function = self._function_of(assigned)
+        if function is None:
             return True
         now_ns = time.monotonic_ns()
-        deadline_ns = now_ns + int(routine.timeout_s * 1e9) if routine.timeout_s else 0
-        self._slot.begin(self._server_index[assigned.server], routine.index, assigned.handle_bytes, now_ns, deadline_ns)
-        failure = run_job(assigned, routine, self._hooks, self._limit)
+        deadline_ns = now_ns + int(function.timeout_s * 1e9) if function.timeout_s else 0
+        self._slot.begin(
+            self._server_index[assigned.server], function.index, assigned.handle_bytes, now_ns, deadline_ns
+        )
+        failure = run_job(assigned, function, self._hooks, self._timeout)
         if failure is not None:
             self._slot.error(failure)
         ended_ns = time.monotonic_ns()
         self._slot.end(ended_ns, failed=failure is not None)
-        self._aftermath.clear_up(ended_ns)
+        self._process_state.clear_up(ended_ns)
         return failure is not None
 
 

@@ -12,7 +12,7 @@ from gearman_client import Address, WorkerJob, WorkerObserver
 from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.scoreboard import SlotWriter
 from gearman_manager.modules.user_code import UserCode
-from gearman_manager.worker.function_call import FunctionCall, make_routines
+from gearman_manager.worker.function_call import FunctionCall, make_functions
 from gearman_manager.worker.order import Order
 from gearman_manager.worker.wear import WearLimits
 
@@ -27,32 +27,32 @@ class WorkerBase(WorkerObserver):
         self._links = links
         self._slot = SlotWriter(links.scoreboard, order.slot)
         self._slot.claim(os.getpid())
-        self._limits = WearLimits(order, self._slot, links.doorbell)
-        self._announced = False
+        self._wear = WearLimits(order, self._slot, links.doorbell)
+        self._is_announced = False
         self._server_index = {address: index for index, address in enumerate(order.servers)}
         self._hooks = code.hooks
         self._hooks.worker_start()
-        self._routines = make_routines(order.functions, code)
+        self._functions = make_functions(order.functions, code)
 
-    def _routine_of(self, assigned: WorkerJob) -> FunctionCall | None:
+    def _function_of(self, assigned: WorkerJob) -> FunctionCall | None:
         """What runs this job; None, and the job has failed, if that is nothing of ours."""
-        routine = self._routines.get(assigned.function)
-        if routine is None:
+        function = self._functions.get(assigned.function)
+        if function is None:
             _log.error("%s assigned a job of %s, which is not registered", assigned.server, assigned.function)
             assigned.fail()
-        return routine
+        return function
 
     def _tear_down(self) -> None:
         """The last answer is given."""
-        for routine in self._routines.values():
-            routine.teardown()
+        for function in self._functions.values():
+            function.teardown()
         self._hooks.worker_stop()
 
     def connected(self, address: Address) -> None:
         """Registered with a server: the first time, the supervisor is told."""
         _log.debug("registered with %s", address)
-        if not self._announced:
-            self._announced = True
+        if not self._is_announced:
+            self._is_announced = True
             self._slot.idle()
             os.eventfd_write(self._links.doorbell, 1)
 
