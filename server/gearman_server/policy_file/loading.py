@@ -1,7 +1,4 @@
-"""Brings a policies file into a running broker: at the start, and again when the operator asks for it.
-
-The file's parser is imported when there is a file: its libraries would cost a server that has none memory and time.
-"""
+"""Brings a policies file into a running broker: at the start, and again when the operator asks for it."""
 
 from __future__ import annotations
 
@@ -22,6 +19,7 @@ def read_policies(path: str) -> PolicyFile:
     Raises:
         PolicyFileError: with everything that is wrong with it.
     """
+    # Only now that there is a file: its parser's libraries, pydantic and YAML, would cost every server memory and time.
     from gearman_server.policy_file import file
 
     return file.read_policies(os.path.abspath(path))
