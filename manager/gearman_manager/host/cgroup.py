@@ -1,4 +1,4 @@
-"""The limits of the control group that a process is in, its ancestors' included; version 2 and version 1."""
+"""The limits of a process's control group and of its ancestors, for version 2 and version 1."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Final
 
 CGROUPS: Final = Path("/sys/fs/cgroup")
 _V1_COUNTERS: Final = "memory.oom_control"
-_UNLIMITED_BYTES: Final = 1 << 60  # version 1 writes "no limit" as a number near 2⁶³
+_UNLIMITED_BYTES: Final = 1 << 60  #: version 1 writes "no limit" as a number near 2⁶³
 
 
 @dataclass(frozen=True, slots=True)
 class Cgroup:
-    """The folders in which limits may stand, from the innermost outwards. Without any nothing is limited."""
+    """The folders that may hold limits, from the innermost outwards; without folders there is no limit."""
 
     folders: tuple[Path, ...]
 
     @classmethod
     def of(cls, process: str = "self") -> Cgroup:
-        """That of a process."""
+        """The control group of a process."""
         try:
             lines = Path(f"/proc/{process}/cgroup").read_text().splitlines()
         except OSError:
@@ -29,7 +29,7 @@ class Cgroup:
         return cls(tuple(folder for line in lines for folder in _folders(line)))
 
     def free_memory_bytes(self) -> int | None:
-        """What the tightest limit leaves; None without a limit. Page cache that can be dropped counts as free."""
+        """The memory that the tightest limit leaves; None without a limit. Page cache that can be dropped is free."""
         free = []
         for folder in self.folders:
             limit = _number(folder / "memory.max") or _number(folder / "memory.limit_in_bytes")
@@ -39,9 +39,9 @@ class Cgroup:
         return max(0, min(free)) if free else None
 
     def oom_kills(self) -> int | None:
-        """How many processes of the innermost group the out-of-memory killer has killed; None where nobody counts.
+        """The number of processes in the innermost group that the out-of-memory killer has killed; None if not counted.
 
-        See `oom_kill` in the kernel's documentation of both versions: in memory.events and memory.oom_control.
+        See `oom_kill` in the kernel's documentation of both versions: memory.events and memory.oom_control.
         """
         counts = (
             count_in(folder / file, "oom_kill") for folder in self.folders for file in ("memory.events", _V1_COUNTERS)
@@ -49,7 +49,7 @@ class Cgroup:
         return next((count for count in counts if count is not None), None)
 
     def cores(self) -> float | None:
-        """How many processors' worth of time it may use; None without a limit."""
+        """The processor time that the group may use, in processors; None without a limit."""
         return min((quota for folder in self.folders if (quota := _quota(folder)) is not None), default=None)
 
 
@@ -67,7 +67,7 @@ def _quota(folder: Path) -> float | None:
     try:
         quota, period = (folder / "cpu.max").read_text().split()
     except (OSError, ValueError):
-        quota = str(_number(folder / "cpu.cfs_quota_us") or "max")  # "-1", no limit, is no number here
+        quota = str(_number(folder / "cpu.cfs_quota_us") or "max")  # "-1", no limit, gives None here
         period = str(_number(folder / "cpu.cfs_period_us") or 100_000)
     return None if quota == "max" else int(quota) / int(period)
 
@@ -88,7 +88,7 @@ def _number(file: Path) -> int | None:
 
 
 def count_in(file: Path, name: str) -> int | None:
-    """The number beside a name, in a file with one such pair a line."""
+    """The number after a name, in a file with one such pair on each line."""
     try:
         lines = file.read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""Processes as the kernel sees them: starting one by exec, hearing of its end, reading how it ended.
+"""Starts processes by exec, notices their end, and reads how they ended.
 
 The supervisor uses neither gevent.subprocess nor gevent's child watchers (they stole exit statuses). It is a child
 subreaper: when a zygote is killed its workers become the supervisor's own children, and stay alive.
@@ -23,14 +23,14 @@ TITLE: Final = "gearman-manager"
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process that we started, and the descriptor by which the kernel tells of its end."""
+    """A process that we started, and the descriptor that becomes readable at its end."""
 
     pid: int
     pidfd: int
 
 
 def become_subreaper() -> None:
-    """Adopt orphaned descendants. There is no wrapper for this call in the standard library or psutil."""
+    """Adopt orphaned descendants. Neither the standard library nor psutil has this call."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         number = ctypes.get_errno()
@@ -45,7 +45,7 @@ def start(
     Raises:
         OSError: it can't be started.
     """
-    popen = subprocess.Popen(  # the plain one: we reap by pidfd, and never call its wait or poll
+    popen = subprocess.Popen(  # not gevent's: we reap by pidfd, and never call its wait or poll
         list(arguments),
         stdin=subprocess.DEVNULL,
         stdout=output,
@@ -60,14 +60,14 @@ def start(
         popen.kill()
         popen.wait()
         raise
-    popen.returncode = 0  # tells Popen not to reap or to complain when it is collected
+    popen.returncode = 0  # so that Popen neither reaps nor complains when it is collected
     return child
 
 
 def exit_status(pidfd: int) -> int | None:
     """Reap the process behind a pidfd if it has ended and is our child.
 
-    Returns its exit code, or minus the signal that ended it; None when somebody else reaps it, or it still runs.
+    Returns its exit code, or minus the signal that ended it; None if another process reaps it, or it still runs.
     """
     try:
         result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
@@ -77,7 +77,7 @@ def exit_status(pidfd: int) -> int | None:
 
 
 def reap_strangers(known: set[int]) -> list[tuple[int, int]]:
-    """Collect zombies that fell to us as subreaper or as PID 1 and that nobody else waits for.
+    """Reap zombies that we adopted as subreaper or as PID 1, and that are not `known`.
 
     Returns their pids and exit statuses: a zygote that ends may leave us a worker that it has not reaped yet.
     """
@@ -86,7 +86,7 @@ def reap_strangers(known: set[int]) -> list[tuple[int, int]]:
         try:
             waiting = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if waiting is None or waiting.si_pid in known:
-                return reaped  # one of ours: its pidfd will tell; the strangers behind it come with the next pass
+                return reaped  # one of ours: its pidfd tells of it; the strangers behind it come with the next pass
             result = os.waitid(os.P_PID, waiting.si_pid, os.WEXITED | os.WNOHANG)
         except ChildProcessError:
             return reaped
@@ -95,7 +95,7 @@ def reap_strangers(known: set[int]) -> list[tuple[int, int]]:
 
 
 def a_child_has_ended() -> bool:
-    """There is a zombie of ours that nobody has reaped yet."""
+    """Whether a child of ours has ended and is not reaped yet."""
     try:
         return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
     except ChildProcessError:
@@ -103,7 +103,7 @@ def a_child_has_ended() -> bool:
 
 
 def stopped_children() -> list[int]:
-    """Children that somebody stopped (SIGSTOP and its like) since the last call, and that still stand still."""
+    """The children that were stopped (by SIGSTOP and its like) since the last call and have not been continued."""
     pids = []
     with suppress(ChildProcessError):
         while (result := os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG)) is not None:
@@ -112,7 +112,7 @@ def stopped_children() -> list[int]:
 
 
 def is_stopped(pid: int) -> bool:
-    """Whether the process stands still until it gets SIGCONT."""
+    """Whether the process is stopped until it gets SIGCONT."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_STOPPED
     except (psutil.Error, OSError):
@@ -124,7 +124,7 @@ def _status(result: os.waitid_result) -> int:
 
 
 def stray_children(known: set[int]) -> list[int]:
-    """Workers that a zygote forked and died before it could tell us of: ours by name, adopted, and not known."""
+    """The workers of a zygote that died before it could report them: adopted, unknown, and ours by name."""
     strays = []
     for child in _children(recursive=False):
         with suppress(psutil.Error, OSError):
@@ -135,7 +135,7 @@ def stray_children(known: set[int]) -> list[int]:
 
 
 def _children(*, recursive: bool) -> list[psutil.Process]:
-    """The processes below this one; none where they can't be looked up, for want of descriptors, say."""
+    """The processes below this one; none if they can't be looked up, for example without free descriptors."""
     try:
         return psutil.Process().children(recursive=recursive)
     except (psutil.Error, OSError):
@@ -143,7 +143,7 @@ def _children(*, recursive: bool) -> list[psutil.Process]:
 
 
 def child_pids() -> set[int]:
-    """Our children, zombies included: one small file for each thread, where psutil would read all of the machine's."""
+    """Our children, zombies too. Reads a small file for each thread; psutil would read all of the machine's."""
     pids: set[int] = set()
     try:
         for task in os.listdir("/proc/self/task"):
@@ -155,7 +155,7 @@ def child_pids() -> set[int]:
 
 
 def environment_value(pid: int, name: str) -> str | None:
-    """A variable of the environment with which a process was started; None without it, or where we may not look."""
+    """A variable of a process's first environment; None if it is not set, or we may not read it."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as environ:
             entries = environ.read().split(b"\0")
@@ -175,20 +175,20 @@ def kill_tree(pid: int) -> None:
 
 
 def kill_descendants() -> None:
-    """Kill whatever is still below this process, at its very end."""
+    """Kill all processes that are still below this one, at its very end."""
     for child in _children(recursive=True):
         with suppress(psutil.Error):
             child.kill()
 
 
 def send_signal(pidfd: int, number: signal.Signals) -> None:
-    """Signal the process behind a pidfd; that it is gone already is no error."""
+    """Signal the process behind a pidfd; no error if it is gone already."""
     with suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, number)
 
 
 def kill_session(leader_pid: int) -> None:
-    """Kill what is left of a dead worker's session, so that nothing it started stays behind."""
+    """Kill the rest of a dead worker's session, so that no process it started stays behind."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(leader_pid, signal.SIGKILL)
 

@@ -1,6 +1,6 @@
 """Messages between the supervisor and a zygote: JSON frames over a Unix stream socket, with descriptors beside them.
 
-A frame is four bytes of length and a JSON object; `fds` in it says how many descriptors came along (SCM_RIGHTS).
+A frame is four bytes of length and a JSON object; its `fds` is the number of descriptors that come along (SCM_RIGHTS).
 The framing is pure; `send` and `receive` take any socket that can pass descriptors. Both ends are ours, so a broken
 frame is a defect and raises.
 """
@@ -32,14 +32,14 @@ def encode(message: Message, descriptors: tuple[int, ...] = ()) -> bytes:
 
 
 class FrameReader:
-    """Collects what was received until it is whole messages. Each message carries its descriptors as `descriptors`."""
+    """Collects received bytes into whole messages. Each message holds its descriptors as `descriptors`."""
 
     def __init__(self) -> None:
         self._pending = bytearray()
         self._descriptors: deque[int] = deque()
 
     def feed(self, data: bytes, descriptors: list[int]) -> list[Message]:
-        """Take in one read; return the messages that are complete now."""
+        """Take in the result of one read; returns the messages that are complete now."""
         self._pending += data
         self._descriptors.extend(descriptors)
         messages = []
@@ -50,7 +50,7 @@ class FrameReader:
         return messages
 
     def close(self) -> None:
-        """Close descriptors whose messages never came to their end."""
+        """Close the descriptors of messages that were never completed."""
         while self._descriptors:
             os.close(self._descriptors.popleft())
 
@@ -77,8 +77,8 @@ def send(sock: socket.socket, message: Message, descriptors: tuple[int, ...] = (
 
 
 def receive(sock: socket.socket, reader: FrameReader) -> list[Message] | None:
-    """Read once; None means that the other side is gone."""
-    # Not socket.recv_fds: it drops its flags, and what comes along must be close-on-exec from the start.
+    """Read once; returns None if the other side is gone."""
+    # Not socket.recv_fds: it drops its flags, and the descriptors must be close-on-exec from the start.
     data, ancillary, flags, _ = sock.recvmsg(_READ_BYTES, _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC)
     descriptors = array("i")
     for level, kind, content in ancillary:

@@ -1,7 +1,7 @@
-"""How the manager's Python children log: one record a line on standard error, which the supervisor reads.
+"""Logging of the manager's Python children: a line for each record on standard error, which the supervisor reads.
 
-A record line starts with the record separator of RFC 7464 and holds a JSON object; everything else that a child writes
-is what user code printed. Writing never fails: when the supervisor is gone the lines go nowhere, the job goes on.
+A record's line starts with the record separator of RFC 7464 and holds a JSON object; all other output was printed by
+user code. Writing never fails: once the supervisor is gone the lines are dropped, and the job goes on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _streams: dict[str, io.TextIOWrapper] = {}
 
 
 class _Pipe(io.FileIO):
-    """The pipe to the supervisor; turns to /dev/null once nobody reads it any more."""
+    """The pipe to the supervisor; it becomes /dev/null once it has no reader."""
 
     def write(self, data: Any) -> int:
         try:
@@ -45,7 +45,7 @@ class RecordHandler(logging.Handler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
-        """A line that can't be written is lost; the job is worth more."""
+        """Drop a line that can't be written; the job must go on."""
 
     def _fields(self, record: logging.LogRecord) -> dict[str, object]:
         text = record.getMessage()
@@ -56,10 +56,10 @@ class RecordHandler(logging.Handler):
 
 
 def redirect_output(descriptor: int) -> None:
-    """Let standard output and standard error go to this descriptor, line by line.
+    """Send standard output and standard error to this descriptor, line by line.
 
-    The streams of an earlier call go on, where user code has not put others in their place: to make them anew would
-    cost every worker half a megabyte of its own.
+    The streams of an earlier call are kept, unless user code has replaced them: new ones would cost every worker half a
+    megabyte of private memory.
     """
     os.dup2(descriptor, 1, inheritable=True)
     os.dup2(descriptor, 2, inheritable=True)
@@ -70,7 +70,7 @@ def redirect_output(descriptor: int) -> None:
 
 
 def open_stream(name: str, number: int) -> None:
-    """Make `sys.stdout` or `sys.stderr` anew, over the pipe that is open as this descriptor."""
+    """Replace `sys.stdout` or `sys.stderr` by a new stream on this descriptor, the pipe to the supervisor."""
     raw = io.BufferedWriter(_Pipe(number, "w", closefd=False))
     stream = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
     setattr(sys, name, stream)
@@ -84,7 +84,7 @@ def set_up(level: str) -> None:
 
 
 def flush_output() -> None:
-    """Write out what user code printed last."""
+    """Flush the last output of user code."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             stream.flush()

@@ -1,7 +1,7 @@
-"""The lifeline while user code runs that may never come back: an import, a worker's setup.
+"""Watches the lifeline while user code runs that may never return: an import, a worker's setup.
 
-Nobody looks at the descriptor meanwhile, so the kernel is asked to: the end of the pipe sends SIGIO, which ends the
-process by default, whatever it is stuck in. Jobs are not cut off so: a worker that serves watches the lifeline itself.
+The process can't look at the descriptor meanwhile, so the kernel does: the end of the pipe sends SIGIO, which ends the
+process by default, wherever it is stuck. Jobs are not cut off this way: a serving worker watches the lifeline itself.
 (PDEATHSIG would fire for workers whose zygote is replaced.)
 """
 
@@ -17,9 +17,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def ends_with_supervisor(lifeline: int) -> Iterator[None]:
-    """As long as this lasts the end of the supervisor ends the process; without /proc it does not."""
+    """In this context the end of the supervisor ends the process, except without /proc."""
     try:
-        # Opened anew: owner and flags belong to the open file, and other processes of this manager share that.
+        # A new open file: owner and flags belong to it, and other processes of this manager share the inherited one.
         own = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         yield
@@ -27,7 +27,7 @@ def ends_with_supervisor(lifeline: int) -> Iterator[None]:
     try:
         fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-        if _has_ended(own):  # before anybody was told
+        if _has_ended(own):  # it ended before the kernel watched
             os.kill(os.getpid(), signal.SIGIO)
         yield
     finally:

@@ -1,9 +1,9 @@
-"""What every worker is doing, in one memory that all processes map: no message and no system call per job.
+"""The state of every worker, in memory that all processes map: no message and no system call per job.
 
-The supervisor creates a memfd and passes its descriptor through exec. A worker has one fixed slot, which holds its job
-too; one that runs several at once has a further slot for each place. A slot has one writer, the worker, and is guarded
-by a sequence counter that is odd while it is being written: a reader that sees it odd, or changed, reads again.
-(`multiprocessing.shared_memory` would be unlinked by whoever exits first.)
+The supervisor creates a memfd and passes its descriptor through exec. A worker has one fixed slot, which also holds its
+job; a worker that runs several jobs at once has a further slot for each. Only the worker writes its slots. A sequence
+counter guards each slot: it is odd during a write, and a reader that sees it odd, or changed, reads again.
+(`multiprocessing.shared_memory` would be unlinked by the first process that exits.)
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _ERROR_BYTES: Final = 320
 _READ_ATTEMPTS: Final = 1000
 
 _SEQUENCE: Final = Struct("=Q")
-# pid, wear, state, server, function, running, start, deadline, done, failed, busy, handle, last error
+#: pid, wear, state, server, function, running, start, deadline, done, failed, busy, handle, last error
 _BODY: Final = Struct(f"=IB BBHH QQ QQQ {_HANDLE_BYTES}s {_ERROR_BYTES}s")
-_JOB: Final = Struct(f"=BBHH QQ QQQ {_HANDLE_BYTES}s")  # the part of the body that changes with a job
+_JOB: Final = Struct(f"=BBHH QQ QQQ {_HANDLE_BYTES}s")  #: the part of the body that changes with a job
 _WEAR_OFFSET: Final = _SEQUENCE.size + 4
 _JOB_OFFSET: Final = _WEAR_OFFSET + 1
 _ERROR_OFFSET: Final = _JOB_OFFSET + _JOB.size
 _ACTIVE: Final = Struct("=H")
-_ACTIVE_OFFSET: Final = SLOT_BYTES - _ACTIVE.size  # behind the body: written far more often, and not guarded
+_ACTIVE_OFFSET: Final = SLOT_BYTES - _ACTIVE.size  #: behind the body: written far more often, and not guarded
 assert _SEQUENCE.size + _BODY.size <= _ACTIVE_OFFSET
 
 
@@ -38,13 +38,13 @@ _NO_JOB: Final[_JobNumbers] = (0, 0, 0, 0)
 
 
 class SlotState(IntEnum):
-    """What the owner of a slot is doing."""
+    """The activity of a slot's owner."""
 
     FREE = 0
     STARTING = 1
     IDLE = 2
     BUSY = 3
-    LEAVING = 4  # it ends on its own accord: whoever sees it gone need not call it a crash
+    LEAVING = 4  #: it ends on its own accord, so its end is no crash
 
 
 #: Plain integers: an enum member costs a lookup of its own on the path of every job.
@@ -52,25 +52,25 @@ _FREE, _IDLE, _BUSY = int(SlotState.FREE), int(SlotState.IDLE), int(SlotState.BU
 
 
 class Wear(IntEnum):
-    """Which of its limits a worker has reached, or is about to."""
+    """The limit that a worker has reached, or will reach soon."""
 
     NONE = 0
-    LAST_JOBS = 1  # a few more, then it ends by itself
+    LAST_JOBS = 1  #: after a few more jobs it ends by itself
     MEMORY = 2
-    DESCRIPTORS = 3  # it can open no more files
-    STUCK_JOB = 4  # one of several jobs can't be ended
+    DESCRIPTORS = 3  #: it can open no more files
+    STUCK_JOB = 4  #: one of several jobs can't be ended
 
 
 @dataclass(frozen=True, slots=True)
 class SlotView:
-    """A consistent reading of one slot. Times are CLOCK_MONOTONIC in nanoseconds, 0 where there is none."""
+    """A consistent reading of one slot. Times are CLOCK_MONOTONIC in nanoseconds, 0 for none."""
 
     pid: int
     wear: Wear
     state: SlotState
-    server: int  # index into the worker's list of job servers
-    function: int  # index into the worker's list of functions
-    running: int  # how many jobs the worker has now
+    server: int  #: index into the worker's list of job servers
+    function: int  #: index into the worker's list of functions
+    running: int  #: the number of jobs that the worker has now
     start_ns: int
     deadline_ns: int
     done: int
@@ -90,14 +90,14 @@ class Scoreboard:
 
     @classmethod
     def create(cls, slots: int = DEFAULT_SLOTS) -> Scoreboard:
-        """Make a new one; untouched slots cost no memory."""
+        """Create a new scoreboard; untouched slots cost no memory."""
         descriptor = os.memfd_create("gearman-manager-scoreboard", os.MFD_CLOEXEC)
         os.ftruncate(descriptor, slots * SLOT_BYTES)
         return cls(descriptor, slots)
 
     @classmethod
     def open(cls, descriptor: int) -> Scoreboard:
-        """Map the one whose descriptor was inherited."""
+        """Map the scoreboard whose descriptor was inherited."""
         return cls(descriptor, os.fstat(descriptor).st_size // SLOT_BYTES)
 
     def clear(self, index: int) -> None:
@@ -106,7 +106,7 @@ class Scoreboard:
         self.memory[at : at + SLOT_BYTES] = bytes(SLOT_BYTES)
 
     def read(self, index: int) -> SlotView:
-        """A consistent view of a slot; when its owner died while writing, what is there counts."""
+        """A consistent view of a slot; after its owner died while writing, the view of its present bytes."""
         at = index * SLOT_BYTES
         memory = self.memory
         for _ in range(_READ_ATTEMPTS):
@@ -133,11 +133,11 @@ class Scoreboard:
         )
 
     def is_busy(self, index: int) -> bool:
-        """Whether the owner of a slot has a job: a single byte, for those who look at all slots again and again."""
+        """Whether the owner of a slot has a job. Reads a single byte, for callers that look at all slots often."""
         return self.memory[index * SLOT_BYTES + _JOB_OFFSET] == _BUSY
 
     def active_place(self, index: int) -> int:
-        """Which of its places, from 1, has the processor in a worker that runs several jobs at once; 0 is none."""
+        """The job slot, from 1, that has the processor in a worker with several jobs at once; 0 is none."""
         (place,) = _ACTIVE.unpack_from(self.memory, index * SLOT_BYTES + _ACTIVE_OFFSET)
         return int(place)
 
@@ -154,12 +154,12 @@ class SlotWriter:
         self._done = self._failed = self._busy_ns = self._start_ns = 0
 
     def claim(self, pid: int) -> None:
-        """Start out: the slot belongs to this process from now on."""
+        """Take the slot: it belongs to this process from now on."""
         body = _BODY.pack(pid, Wear.NONE, SlotState.STARTING, 0, 0, 0, 0, 0, 0, 0, 0, b"", b"")
         self._write(_SEQUENCE.size, body)
 
     def idle(self) -> None:
-        """Registered, no job."""
+        """The worker is registered, and has no job."""
         self._write_job(_IDLE)
 
     def begin(self, server: int, function: int, handle: bytes, now_ns: int, deadline_ns: int) -> None:
@@ -173,7 +173,7 @@ class SlotWriter:
         self.idle()
 
     def count(self, busy_ns: int, *, failed: bool) -> None:
-        """A job ended after so long; the slot shows that with the next change of its state."""
+        """Count an ended job and its time; the slot shows them with the next change of its state."""
         self._busy_ns += busy_ns
         if failed:
             self._failed += 1
@@ -181,15 +181,15 @@ class SlotWriter:
             self._done += 1
 
     def serve(self, running: int) -> None:
-        """A worker that runs several jobs at once has so many now; each has a slot of its own."""
+        """A worker with several jobs at once now has `running` jobs; each has a slot of its own."""
         self._write_job(_BUSY if running else _IDLE, running)
 
     def activate(self, place: int) -> None:
-        """The job at this place, from 1, has the processor now; 0 is none."""
+        """The job in this job slot, from 1, now has the processor; 0 is none."""
         _ACTIVE.pack_into(self._memory, self._at + _ACTIVE_OFFSET, place)
 
     def free(self) -> None:
-        """A place without a job."""
+        """The job slot has no job."""
         self._write_job(_FREE)
 
     def leave(self) -> None:
@@ -201,14 +201,14 @@ class SlotWriter:
         self._write(_WEAR_OFFSET, bytes([reason]))
 
     def error(self, text: str) -> None:
-        """Remember what went wrong last, cut to what fits."""
+        """Remember the last error, cut to the space there is."""
         encoded = text.encode(errors="replace")[:_ERROR_BYTES]
         self._write(_ERROR_OFFSET, encoded.ljust(_ERROR_BYTES, b"\0"))
 
     def _write_job(self, state: int, running: int = 0, job: _JobNumbers = _NO_JOB, handle: bytes = b"") -> None:
         server, function, start_ns, deadline_ns = job
         counters = (self._done, self._failed, self._busy_ns)
-        # Copied as one piece, not packed in place: whoever is stopped in between must leave nothing half-written.
+        # Copied in one piece, not packed in place: a worker that is stopped in between must leave no half-written job.
         self._write(_JOB_OFFSET, _JOB.pack(state, server, function, running, start_ns, deadline_ns, *counters, handle))
 
     def _write(self, offset: int, data: bytes) -> None:

@@ -1,8 +1,8 @@
-"""Finds and loads worker modules: which files there are, which functions they hold, and what is wrong with the rest.
+"""Finds and loads worker modules, and reports their functions and errors.
 
-Runs in the zygote, never in the supervisor: loading is running user code. Modules are compiled from source under a
-private package, so that a file named `email.py` hides nothing and no stale bytecode is taken after two saves in one
-second. One broken module never stops the others.
+It runs in the zygote, never in the supervisor, because loading runs user code. Modules are compiled from source under a
+private package: a file named `email.py` hides no other module, and two saves within one second leave no stale bytecode.
+One broken module never stops the others.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PACKAGE: Final = "gearman_workers"
 
 @dataclass(frozen=True, slots=True)
 class LoadedFunction:
-    """A function that can be called, and where it stands."""
+    """A function that can be called, and its place in the code."""
 
     name: str
     file: str
@@ -45,14 +45,16 @@ class LoadedFunction:
 
 @dataclass(slots=True)
 class Discovery:
-    """The outcome of loading: what works, what does not, and the content of every file that was looked at."""
+    """The outcome of loading: functions, errors, hooks, and a hash of every file that was read."""
 
     functions: list[LoadedFunction] = field(default_factory=list)
     errors: list[ModuleError] = field(default_factory=list)
     hooks: Hooks = field(default_factory=Hooks)
     hashes: dict[str, str] = field(default_factory=dict)
-    needs: dict[str, list[str]] = field(default_factory=dict)  # a module's file → all files it depends on, itself too
-    tainted: dict[str, str] = field(default_factory=dict)  # a module's file → what it left that no fork survives
+    #: A module's file → all files it depends on, itself too.
+    needs: dict[str, list[str]] = field(default_factory=dict)
+    #: A module's file → the things that it left behind and that survive no fork.
+    tainted: dict[str, str] = field(default_factory=dict)
 
 
 class _UncachedLoader(SourceFileLoader):
@@ -65,7 +67,7 @@ class _UncachedLoader(SourceFileLoader):
 def source_files(folder: Path, seen: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
     """The Python files below a folder, helpers included, in a stable order.
 
-    Links are followed, but not in circles; what is no regular file is none of ours.
+    Links are followed, but not in circles. Only regular files count.
 
     Raises:
         OSError: the folder, or one below it, can't be read.
@@ -86,7 +88,7 @@ def source_files(folder: Path, seen: frozenset[tuple[int, int]] = frozenset()) -
 def content_hashes(folders: Sequence[Path], files: Iterable[str] = ()) -> dict[str, str]:
     """File → hash of its content: all source files of the folders, PHP's too, and these files.
 
-    What vanishes or can't be read while looking is left out.
+    Files that vanish meanwhile, or can't be read, are left out.
     """
     paths = [Path(file) for file in files]
     for folder in folders:
@@ -103,16 +105,16 @@ def content_hashes(folders: Sequence[Path], files: Iterable[str] = ()) -> dict[s
 
 
 def is_helper(folder: Path, file: Path) -> bool:
-    """Files and folders whose name starts with an underscore hold no functions of their own."""
+    """Whether the name of the file, or of a folder around it, starts with an underscore: then it holds no functions."""
     return any(part.startswith("_") for part in file.relative_to(folder).parts)
 
 
 def load_all(
     folders: Sequence[Path], without: Collection[str] = (), starting: Callable[[Path], None] = lambda _file: None
 ) -> Discovery:
-    """Import every worker module below the folders, but for the files named in `without`.
+    """Import every worker module below the folders, except the files in `without`.
 
-    `starting` is called before each import, so that one that ends the process can be named.
+    `starting` is called before each import, so that a module that ends the process can be named.
     """
     found = Discovery()
     graph = ImportGraph()
@@ -134,14 +136,14 @@ def load_all(
                 found.errors.append(error)
             if left := Taint.now().since(before):
                 found.tainted[str(file)] = left
-    # Broken modules too: what is known to be theirs is not taken for anybody's.
+    # Broken modules count too, so that files known to be theirs are not taken for anybody's.
     found.needs = {str(file): sorted(graph.files_of(str(file))) for file, _ in modules}
     found.hashes = content_hashes(folders, {file for files in found.needs.values() for file in files})
     return found
 
 
 def prepare(folders: Sequence[Path]) -> None:
-    """Let modules of these folders be imported: always from source, helpers by their plain names."""
+    """Make the modules of these folders importable: always from source, helpers by their plain names."""
     sys.dont_write_bytecode = True
     for folder in folders:
         _make_importable(folder)
@@ -165,7 +167,7 @@ def load_file(file: Path, module_name: str) -> list[LoadedFunction]:
     """Import one module and list its functions.
 
     Raises:
-        ModuleError: it can't be read, compiled or run, or it holds no function; names file and line.
+        ModuleError: it can't be read, compiled or run, or holds no function. The error names file and line.
     """
     return _functions_of(_execute(file, module_name), file)
 
@@ -180,11 +182,11 @@ def load_late(file: str) -> list[LoadedFunction]:
 
 
 def load_hooks(folders: Sequence[Path]) -> Hooks:
-    """Load the hooks before the modules, which may import them by their plain name and must see the same object."""
+    """Load the hooks, before the modules, which may import them by their plain name and must see the same object."""
     loaded = []
     for number, folder in enumerate(folders):
         file = folder / HOOKS_FILE
-        if os.path.exists(file):  # False where Path.exists would raise: in a folder that may not be read
+        if os.path.exists(file):  # Path.exists would raise in a folder that can't be read
             module = _execute(file, f"{PACKAGE}.folder{number}.{file.stem}")
             sys.modules.setdefault(file.stem, module)
             loaded.append((file, module))
@@ -206,7 +208,7 @@ def _execute(file: Path, module_name: str) -> ModuleType:
     try:
         exec(code, module.__dict__)
     except BaseException as error:
-        # A module may raise anything, SystemExit included: none of it may end the zygote.
+        # A module may raise anything, even SystemExit; it must not end the zygote.
         del sys.modules[module_name]
         raise ModuleError(str(file), _line_in(file, error), f"{type(error).__name__}: {error}") from error
     return module
@@ -262,7 +264,7 @@ def _line_of(target: Any) -> int:
 
 
 def _line_in(file: Path, error: BaseException) -> int:
-    """The innermost line of this very file in a traceback: where its author should look."""
+    """The innermost line of this file in a traceback, where its author should look."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     return (lines[-1] if lines else None) or 1
 
@@ -272,7 +274,7 @@ def _module_name(number: int, folder: Path, file: Path) -> str:
 
 
 def _make_importable(folder: Path) -> None:
-    """Let modules import the helpers beside them by their plain name, after everything that is installed."""
+    """Let modules import the helpers beside them by their plain names; installed modules come first."""
     root = str(folder)
 
     def hook(path: str) -> FileFinder:

@@ -1,7 +1,7 @@
-"""`_hooks.py` in a workers folder: what every function there needs, around a worker's life and around each job.
+"""The hooks of `_hooks.py` in a workers folder, called around a worker's life and around each job.
 
-It may define `worker_start()`, `job_start(job)`, `job_end(job, error)` and `worker_stop()`: for database connections,
-error trackers and the like. Loaded with the modules; called in the worker process.
+The file may define `worker_start()`, `job_start(job)`, `job_end(job, error)` and `worker_stop()`, for database
+connections, error trackers and the like. It is loaded with the modules; its hooks are called in the worker process.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ Hook = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """Those of all folders, in the order of the folders; the ends are called in the opposite order."""
+    """The hooks of all folders, in the order of the folders; `job_end` and `worker_stop` run in the opposite order."""
 
     found: tuple[dict[str, Hook], ...] = ()
 
     @classmethod
     def of(cls, modules: Iterable[tuple[Path, object]]) -> Hooks:
-        """Take them from loaded `_hooks.py` files.
+        """Take the hooks from loaded `_hooks.py` files.
 
         Raises:
-            ModuleError: one of the names stands for something that can't be called.
+            ModuleError: one of the names is not callable.
         """
         found = []
         for file, module in modules:
@@ -45,19 +45,19 @@ class Hooks:
         return cls(tuple(found))
 
     def worker_start(self) -> None:
-        """The worker process is there, and has not registered yet. What a hook raises ends the worker."""
+        """The worker process has started, but has not registered yet. An error of a hook ends the worker."""
         for hooks in self.found:
             if "worker_start" in hooks:
                 hooks["worker_start"]()
 
     def job_start(self, job: Job) -> None:
-        """A job is about to run. What a hook raises fails the job."""
+        """A job is about to run. An error of a hook fails the job."""
         for hooks in self.found:
             if "job_start" in hooks:
                 hooks["job_start"](job)
 
     def job_end(self, job: Job, error: BaseException | None) -> None:
-        """The job has ended, with `error` if it failed; its answer stands, whatever a hook does."""
+        """The job has ended, with `error` if it failed. An error of a hook does not change the job's answer."""
         for hooks in reversed(self.found):
             self._quietly(hooks, "job_end", job, error)
 

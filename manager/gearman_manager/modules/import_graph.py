@@ -1,7 +1,7 @@
-"""Which source files a worker module depends on: what it says (its import statements) and what it did (recorded).
+"""Finds the source files that a worker module depends on, from its import statements and from recorded imports.
 
-The statements find what is imported only when a function runs; the record finds what is computed while loading. Only
-files of the user count: the standard library and what is installed in site-packages do not.
+The statements find modules that are imported only when a function runs; the record finds names that are computed while
+loading. Only the user's files count, not the standard library or site-packages.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _OURS: Final = str(Path(__file__).resolve().parents[1]) + "/"
 
 
 class ImportGraph:
-    """Collects, while modules are loaded, which file imports which."""
+    """Collects which file imports which while modules are loaded."""
 
     def __init__(self) -> None:
         self._edges: defaultdict[str, set[str]] = defaultdict(set)
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Note every import that is carried out meanwhile, by a statement or by a call."""
+        """Record every import in this context, by a statement or by a call."""
         import_statement, import_module = builtins.__import__, importlib.import_module
 
         def note_statement(
@@ -63,7 +63,7 @@ class ImportGraph:
             builtins.__import__, importlib.import_module = import_statement, import_module
 
     def files_of(self, file: str) -> set[str]:
-        """The file and every user's file that it needs, directly or by others."""
+        """The file and all the user's files that it needs, directly or indirectly."""
         needed: set[str] = set()
         waiting = [file]
         while waiting:
@@ -100,7 +100,7 @@ def _files(names: Iterable[str], find: Callable[[str], Any]) -> Iterator[str]:
 
 @cache
 def is_users_file(file: str) -> bool:
-    """Source that a user edits: not the standard library's, not installed, not ours."""
+    """Whether a file is the user's own source: not the standard library's, not installed, not ours."""
     resolved = str(Path(file).resolve())
     return resolved.endswith(".py") and not resolved.startswith((*_INSTALLED, _OURS)) and Path(resolved).exists()
 
@@ -116,7 +116,7 @@ def _absolute(name: str, package: str, level: int) -> str:
 
 @cache
 def _statements(file: str) -> frozenset[str]:
-    """The user's files that the import statements anywhere in a file name."""
+    """The user's files that are named by import statements anywhere in a file."""
     try:
         tree = ast.parse(Path(file).read_bytes())
     except (OSError, SyntaxError, ValueError):
@@ -132,7 +132,7 @@ def _statements(file: str) -> frozenset[str]:
 
 
 def _find(name: str) -> Any:
-    """The module, or where it would come from; looking for it must not import its parents."""
+    """The module, or its spec. The search must not import its parents."""
     if name in sys.modules:
         return sys.modules[name]
     if "." in name and name.rpartition(".")[0] not in sys.modules:

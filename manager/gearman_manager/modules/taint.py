@@ -1,6 +1,6 @@
-"""What a module leaves behind when it is imported that does not survive a fork: threads, sockets, event loops.
+"""Finds the things that a module's import leaves behind and that survive no fork: threads, sockets, event loops.
 
-Looked at in the kernel's own books, so that it does not matter by which library it was made.
+It reads /proc, so it finds them whichever library made them.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ _KINDS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Taint:
-    """The threads of this process, and its descriptors that a fork must not share."""
+    """The threads of this process, and the descriptors that it must not share with a fork."""
 
     threads: frozenset[str]
     descriptors: Mapping[str, str]
 
     @classmethod
     def now(cls) -> Taint:
-        """What is there at this moment."""
+        """The state at this moment."""
         descriptors = {}
         for number in os.listdir("/proc/self/fd"):
             try:
                 target = os.readlink(f"/proc/self/fd/{number}")
             except OSError:
-                continue  # the descriptor by which the folder itself was read
+                continue  # the descriptor that reads the folder itself
             for prefix, kind in _KINDS.items():
                 if target.startswith(prefix):
                     descriptors[f"{number} {target}"] = kind
         return cls(frozenset(os.listdir("/proc/self/task")), descriptors)
 
     def since(self, before: Taint) -> str:
-        """What has come since, in words; empty when nothing has."""
+        """The additions since `before`, in words; empty if there are none."""
         found = ["a running thread"] if self.threads - before.threads else []
         found += sorted({kind for key, kind in self.descriptors.items() if key not in before.descriptors})
         return " and ".join(found)
