@@ -13,3 +13,11 @@ class UnitError(ProcessError, ValueError):
 
 class UnitMissing(UnitError):
     """A number is only clear with its unit."""
+
+
+class PidFileError(ProcessError):
+    """A pid file can't be written, or belongs to a process that lives."""
+
+
+class SocketError(ProcessError):
+    """What the service manager handed over is no listening stream socket."""

@@ -6,10 +6,12 @@ an event loop comes before the fork.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,9 +24,12 @@ from gearman_manager.config import Config
 from gearman_manager.errors import StartError
 from gearman_manager.host.process import TITLE
 from gearman_manager.logs.destinations import SYSLOG, SYSLOG_ADDRESS
-from gearman_manager.supervisor.pid_file import PidFile
 from gearman_manager.supervisor.privileges import become, prepare_paths, wanted_account
 from gearman_manager.supervisor.run_folder import RunFolder
+from gearman_process.errors import ProcessError
+from gearman_process.pid_file import PidFile
+
+_log = logging.getLogger("manager")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,8 @@ def run(source: Callable[[], Config], folder_of: Callable[[Config], RunFolder], 
         return _run(load, config, folder, say_up)
     finally:
         if pid_file is not None:
-            pid_file.remove()
+            with suppress(OSError):  # emptied at least: its folder may be root's
+                pid_file.remove()
 
 
 def _run(load: Callable[[], Config], config: Config, folder: RunFolder, say_up: Callable[[], None]) -> int:
@@ -60,11 +66,11 @@ def _run(load: Callable[[], Config], config: Config, folder: RunFolder, say_up: 
     prepare_paths(config, account)
     become(account)
     from gearman_manager.supervisor.announcer import Announcer
-    from gearman_manager.supervisor.service_manager import ServiceManager
     from gearman_manager.supervisor.supervisor import Supervisor
+    from gearman_process.service_manager import ServiceManager
 
     _set_up_log(config)
-    return Supervisor(load, config, folder, Announcer(ServiceManager(os.environ), say_up)).run()
+    return Supervisor(load, config, folder, Announcer(ServiceManager(os.environ, _log_unheard), say_up)).run()
 
 
 def _set_up_log(config: Config) -> None:
@@ -102,7 +108,14 @@ def _pid_file(path: Path | None, folder: RunFolder) -> PidFile | None:
     """None where it is the run folder's own, which has a lock of its own."""
     if path is None or path.absolute() == folder.pid_file.absolute():
         return None
-    return PidFile(path)
+    try:
+        return PidFile(path, owner="manager", remedy="choose another one")
+    except ProcessError as error:
+        raise StartError(str(error)) from error
+
+
+def _log_unheard(state: str, reason: str) -> None:
+    _log.warning("the service manager can't be told %s: %s", state.partition("=")[0], reason)
 
 
 def _wait_with_signals() -> None:

@@ -47,6 +47,7 @@ def _prepare(options: dict[str, str]) -> None:
 
 
 def _become(name: str) -> None:
+    # As `gearman_process.account` does it, which can't be imported here: -I -S leaves the standard library alone.
     user = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
     os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
     os.setgid(user.pw_gid)

@@ -6,12 +6,11 @@ The supervisor's main greenlet calls `pulse` with each pass of its loop, so that
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Final
 
 from gearman_manager.supervisor.health import Health
-from gearman_manager.supervisor.service_manager import ServiceManager
+from gearman_process.service_manager import ServiceManager
 
 _log = logging.getLogger("manager")
 #: After so long it counts as up even if not all workers are there: their modules may take their time.
@@ -49,7 +48,7 @@ class Announcer:
 
     def reloading(self) -> None:
         """Configuration and code are read again."""
-        self._manager.tell(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
+        self._manager.tell_reloading()
 
     def reloaded(self) -> None:
         """That has ended, one way or the other."""

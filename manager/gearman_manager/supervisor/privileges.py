@@ -5,24 +5,14 @@ What that user could not make itself, below /var/log and /run, is made for it be
 
 from __future__ import annotations
 
-import grp
 import os
 import pwd
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from gearman_manager.config import Config
 from gearman_manager.errors import StartError
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """As whom to run."""
-
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
+from gearman_process.account import Account, find_gid, find_user, home_of
 
 
 def wanted_account(config: Config) -> Account | None:
@@ -34,8 +24,7 @@ def wanted_account(config: Config) -> Account | None:
     if config.user is None and config.group is None:
         return None
     user = _user(config) if config.user is not None else pwd.getpwuid(os.getuid())
-    gid = user.pw_gid if config.group is None else _gid(config)
-    return Account(user.pw_uid, gid, tuple(os.getgrouplist(user.pw_name, gid)))
+    return Account.of_user(user, None if config.group is None else _gid(config))
 
 
 def become(account: Account | None) -> None:
@@ -47,12 +36,10 @@ def become(account: Account | None) -> None:
     if account is None or (account.uid, account.gid) == (os.getuid(), os.getgid()):
         return
     try:
-        os.setgroups(account.groups)
-        os.setgid(account.gid)
-        os.setuid(account.uid)
+        account.take_on()
     except PermissionError as error:
         raise StartError("only root can change the user: start it as root, or leave out `user` and `group`") from error
-    os.environ["HOME"] = _home(account.uid)
+    os.environ["HOME"] = home_of(account.uid)
     os.environ.pop("XDG_RUNTIME_DIR", None)  # root's, closed to others
 
 
@@ -76,24 +63,15 @@ def prepare_paths(config: Config, account: Account | None) -> None:
             os.chown(config.run_dir, account.uid, account.gid, follow_symlinks=False)
 
 
-def _home(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_dir
-    except KeyError:
-        return "/"
-
-
 def _user(config: Config) -> pwd.struct_passwd:
-    name = str(config.user)
     try:
-        return pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
+        return find_user(str(config.user))
     except KeyError as error:
-        raise StartError(f"{config.place('user')}: user: there is no user {name}") from error
+        raise StartError(f"{config.place('user')}: user: there is no user {config.user}") from error
 
 
 def _gid(config: Config) -> int:
-    name = str(config.group)
     try:
-        return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+        return find_gid(str(config.group))
     except KeyError as error:
-        raise StartError(f"{config.place('group')}: group: there is no group {name}") from error
+        raise StartError(f"{config.place('group')}: group: there is no group {config.group}") from error

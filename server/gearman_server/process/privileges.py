@@ -6,6 +6,7 @@ import os
 import pwd
 from collections.abc import Iterable
 
+from gearman_process.account import Account
 from gearman_server.edge.unix_sockets import UNIX_PREFIX
 from gearman_server.errors import StartError
 
@@ -37,8 +38,6 @@ def become(user: pwd.struct_passwd, addresses: Iterable[str]) -> None:
         for address in addresses:
             if address.startswith(UNIX_PREFIX):
                 os.chown(address.removeprefix(UNIX_PREFIX), user.pw_uid, user.pw_gid)
-        os.initgroups(user.pw_name, user.pw_gid)
-        os.setgid(user.pw_gid)
-        os.setuid(user.pw_uid)
+        Account.of_user(user).take_on()
     except OSError as error:
         raise StartError(f"-u {user.pw_name}: the system refuses: {error.strerror}") from error

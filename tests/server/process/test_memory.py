@@ -11,8 +11,8 @@ from weakref import ReferenceType
 import gevent
 import pytest
 
-from gearman_server.process import garbage
-from gearman_server.process.garbage import WORTH_CONTAINERS, GarbageCollection
+from gearman_server.process import memory
+from gearman_server.process.memory import WORTH_CONTAINERS, GarbageCollection
 
 PATIENCE_S = 20
 
@@ -38,7 +38,7 @@ class Jobs:
 def collect_for(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Jobs]]:
     """Takes Python's collector over, with looks in quick succession, as if there were so many jobs."""
     collections = []
-    monkeypatch.setattr(garbage, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(memory, "COLLECT_EVERY_S", 0.01)
 
     def start(number: int) -> Jobs:
         jobs = Jobs(number)
@@ -80,7 +80,7 @@ def test_with_many_jobs_it_waits_until_they_are_fewer(collect_for: Callable[...,
 
 
 def test_it_does_not_wait_for_ever(collect_for: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(garbage, "LONGEST_S", 0.05)
+    monkeypatch.setattr(memory, "LONGEST_S", 0.05)
     collect_for(1_000_000)
     ring = leave_garbage()
     wait_until(lambda: ring() is None)
@@ -90,7 +90,7 @@ def test_without_garbage_the_collector_does_not_run(
     collect_for: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks, runs = [], []
-    monkeypatch.setattr(garbage, "monotonic", lambda: looks.append(None) or 0.0)
+    monkeypatch.setattr(memory, "monotonic", lambda: looks.append(None) or 0.0)
     collect_for(0)
     gc.callbacks.append(lambda phase, _info: runs.append(phase))
     try:
@@ -103,7 +103,7 @@ def test_without_garbage_the_collector_does_not_run(
 def test_what_takes_long_is_done_seldom(collect_for: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look at the clock is a second after the last: a collection takes one, and may be a hundredth of the time."""
     seconds, runs = count(), []
-    monkeypatch.setattr(garbage, "monotonic", lambda: float(next(seconds)))
+    monkeypatch.setattr(memory, "monotonic", lambda: float(next(seconds)))
     collect_for(0)
     gc.callbacks.append(lambda phase, _info: runs.append(next(seconds)) if phase == "start" else None)
     try:

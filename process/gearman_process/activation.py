@@ -1,0 +1,37 @@
+"""Sockets that the service manager has opened for this process (sd_listen_fds(3)). Elsewhere there are none."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import MutableMapping
+from typing import Final
+
+from gearman_process.errors import SocketError
+
+_FIRST_DESCRIPTOR: Final = 3
+
+
+def inherited_sockets(environ: MutableMapping[str, str]) -> list[tuple[str, socket.socket]]:
+    """Each with its name, which is empty where it has none. The variables are taken out of the environment.
+
+    Raises:
+        SocketError: one of them is no listening stream socket.
+    """
+    count, pid = environ.pop("LISTEN_FDS", ""), environ.pop("LISTEN_PID", "")
+    names = environ.pop("LISTEN_FDNAMES", "").split(":")
+    if not count.isdecimal() or pid != str(os.getpid()):
+        return []
+    names += [""] * int(count)
+    return [(names[index], _listening(_FIRST_DESCRIPTOR + index)) for index in range(int(count))]
+
+
+def _listening(descriptor: int) -> socket.socket:
+    try:
+        os.set_inheritable(descriptor, False)
+        listening = socket.socket(fileno=descriptor)
+        if listening.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN) and listening.type == socket.SOCK_STREAM:
+            return listening
+    except OSError as error:
+        raise SocketError(f"LISTEN_FDS: descriptor {descriptor} is no socket: {error.strerror}") from error
+    raise SocketError(f"LISTEN_FDS: descriptor {descriptor} is no listening stream socket; use ListenStream=")

@@ -1,0 +1,76 @@
+"""A pid file, locked for as long as its process lives: so a stale one is told from a living process's for sure."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from gearman_process.errors import PidFileError
+
+_MAX_PID_BYTES: Final = 32
+
+
+class PidFile:
+    """Written and locked when it is made; removed by `remove`, or emptied where it can't be removed."""
+
+    def __init__(self, path: str | Path, *, owner: str, remedy: str) -> None:
+        """Make or take over the file.
+
+        Args:
+            path: where it is.
+            owner: a word for the program, such as `server`.
+            remedy: what would help where the file can't be written.
+
+        Raises:
+            PidFileError: it can't be written, or a living process has it.
+        """
+        #: Where it is, from the root.
+        self.path = Path(path).absolute()
+        self._owner = owner
+        try:
+            self._descriptor = self._open_locked()
+            os.ftruncate(self._descriptor, 0)
+            os.write(self._descriptor, f"{os.getpid()}\n".encode())
+        except OSError as error:
+            raise PidFileError(f"the pid file {path} can't be written: {error.strerror}; {remedy}") from error
+
+    def _open_locked(self) -> int:
+        while True:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._lock(descriptor)
+            if self._is_named(descriptor):
+                return descriptor
+            os.close(descriptor)  # its owner has just removed it: there is a new one, or none
+
+    def _lock(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, _MAX_PID_BYTES).decode("ascii", "replace").strip()
+            os.close(descriptor)
+            raise PidFileError(
+                f"the pid file {self.path} belongs to a {self._owner} that is running, "
+                f"pid {holder or 'not written yet'}; stop that, or choose another with -P FILE"
+            ) from error
+
+    def _is_named(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
+        except FileNotFoundError:
+            return False
+
+    def remove(self) -> None:
+        """The process has ended. Where root made the file and another user ends, an empty one is left: it names nobody.
+
+        Raises:
+            OSError: it can't be removed.
+        """
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+        try:
+            os.unlink(self.path)
+        finally:
+            os.close(self._descriptor)

@@ -1,0 +1,137 @@
+"""What ends a server that is a process of its own, and what signals do: they only note and wake.
+
+It decides nothing about jobs. `main` makes one once the server listens, and waits for it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final
+
+from gevent.event import Event
+
+from gearman_process.service_manager import ServiceManager
+from gearman_server import log
+from gearman_server.errors import StartError
+from gearman_server.log import NOTICE, logger
+from gearman_server.loop import READABLE, Loop, Watcher
+from gearman_server.server import Server
+
+#: How long running jobs get to end after the supervisor is gone.
+ORPHANED_PATIENCE_S: Final = 10.0
+
+
+class ServerProcess:
+    """What ends the server: signals, and the supervisor's end of the socket."""
+
+    def __init__(self, server: Server, loop: Loop, service_manager: ServiceManager) -> None:
+        self._server = server
+        self._loop = loop
+        self._service_manager = service_manager
+        self._ended = Event()
+        self.end_reason = ""
+        #: Why it could not go on; None: it was told to end.
+        self.failure: str | None = None
+        # The watchers must be kept: a collected one watches nothing.
+        self._watchers: list[Watcher] = []
+        for number, react in (
+            (signal.SIGTERM, self._end_now),
+            (signal.SIGINT, self._end_now),
+            (signal.SIGUSR1, self._end_gracefully),
+            (signal.SIGHUP, self._reload),
+        ):
+            watcher = loop.signal(number)
+            watcher.start(react)
+            self._watchers.append(watcher)
+        server.on_shutdown_command(self._on_shutdown_command)
+        server.on_store_lost(self._fail)
+
+    def _on_shutdown_command(self, is_graceful: bool) -> None:
+        if is_graceful:
+            self._end_gracefully()
+        else:
+            self._end("the command shutdown")
+
+    def wait(self) -> None:
+        """Return when the server is to end."""
+        self._ended.wait()
+
+    def reassure_service_manager(self) -> None:
+        """Tell it that the loop goes round, if it wants to hear that."""
+        patience_s = self._service_manager.patience_s
+        if patience_s is not None:
+            timer = self._loop.timer(0.0, patience_s / 2)
+            timer.start(lambda: self._service_manager.tell(WATCHDOG=1))
+            self._watchers.append(timer)
+
+    def _end(self, reason: str) -> None:
+        self.end_reason = self.end_reason or reason
+        self._ended.set()
+
+    def _fail(self, reason: str) -> None:
+        self.failure = reason
+        self._end(reason)
+
+    def _end_now(self) -> None:
+        self._end("signal")
+
+    def _end_gracefully(self) -> None:
+        logger.log(NOTICE, "ending gracefully: running jobs are finished, no other is started")
+        self._service_manager.tell(STOPPING=1)
+        self._server.finish(lambda: self._end("graceful, no job is running any more"))
+
+    def _reload(self) -> None:
+        self._service_manager.tell_reloading()
+        log.reopen()
+        self._server.reload()
+        self._service_manager.tell(READY=1)
+
+    def obey_supervisor(self, descriptor: int) -> None:
+        """Tell the supervisor where we listen, and end when it is gone: its end of the socket closes with it."""
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+            os.set_blocking(descriptor, False)
+        except OSError as error:
+            raise StartError(f"--supervised-fd {descriptor} is no open descriptor: {error.strerror}") from error
+        watcher = self._loop.io(descriptor, READABLE)
+        watcher.start(self._on_supervisor, descriptor, watcher)
+        self._watchers.append(watcher)
+        addresses = dict(self._server.addresses_by_purpose)
+        line = json.dumps({"listening": addresses.pop("jobs", ()), "pid": os.getpid(), **addresses}) + "\n"
+        try:
+            os.write(descriptor, line.encode())
+        except OSError as error:
+            logger.warning("the supervisor can't be told where we listen: %s", error.strerror)
+
+    def _on_supervisor(self, descriptor: int, watcher: Watcher) -> None:
+        try:
+            if os.read(descriptor, 4096):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # as good as the end of file
+        watcher.stop()
+        logger.log(NOTICE, "the supervisor is gone: running jobs get %g s", ORPHANED_PATIENCE_S)
+        self._server.finish(lambda: self._end("the supervisor is gone, and no job is running any more"))
+        timer = self._loop.timer(ORPHANED_PATIENCE_S)
+        timer.start(self._end, "the supervisor is gone, and its jobs took too long")
+        self._watchers.append(timer)
+
+
+@contextmanager
+def supervisor_hears_of_failure(descriptor: int | None) -> Iterator[None]:
+    """A start that fails is told in place of the ready message; the error goes on its way."""
+    try:
+        yield
+    except StartError as error:
+        if descriptor is not None:
+            line = json.dumps({"failed": error.failure.value, "reason": error.reason, "option": error.option}) + "\n"
+            with suppress(OSError):  # nobody listens: the error is said on standard error all the same
+                os.write(descriptor, line.encode())
+        raise

@@ -1,0 +1,66 @@
+"""Accounts: found by name or number, taken on for good, in a process of its own."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import subprocess
+import sys
+
+import pytest
+
+from gearman_process.account import Account, find_gid, find_user, home_of
+
+ROOT = pwd.getpwuid(0)
+
+
+@pytest.mark.parametrize("name", [ROOT.pw_name, "0"])
+def test_a_user_is_found_by_name_and_by_number(name: str) -> None:
+    assert find_user(name) == ROOT
+
+
+@pytest.mark.parametrize("find", [find_user, find_gid])
+def test_an_unknown_name_is_a_key_error(find: object) -> None:
+    assert callable(find)
+    with pytest.raises(KeyError):
+        find("no-such-name")
+
+
+def test_a_group_is_found_by_name_and_a_number_taken_as_it_is() -> None:
+    assert find_gid(grp.getgrgid(0).gr_name) == 0
+    assert find_gid("54321") == 54321
+
+
+def test_an_account_has_all_groups_of_its_user_and_another_first_if_that_is_wanted() -> None:
+    own = Account.of_user(ROOT)
+    assert (own.uid, own.gid) == (0, ROOT.pw_gid)
+    assert set(own.groups) == set(os.getgrouplist(ROOT.pw_name, ROOT.pw_gid))
+    other = Account.of_user(ROOT, 54321)
+    assert other.gid == 54321
+    assert 54321 in other.groups
+
+
+def test_a_number_without_a_user_has_its_home_at_the_root() -> None:
+    assert home_of(0) == ROOT.pw_dir
+    assert home_of(2**31 - 7) == "/"
+
+
+def test_root_becomes_somebody_else_and_somebody_else_is_refused() -> None:
+    program = """
+import os
+from gearman_process.account import Account, find_user
+if os.getuid() == 0:
+    Account.of_user(find_user("nobody")).take_on()
+    print(os.getuid(), os.getgid(), os.getgroups())
+try:
+    Account.of_user(find_user("0")).take_on()
+except PermissionError:
+    print("refused")
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    *became, refused = result.stdout.splitlines()
+    if os.getuid() == 0:
+        nobody = pwd.getpwnam("nobody")
+        assert became == [f"{nobody.pw_uid} {nobody.pw_gid} [{nobody.pw_gid}]"]
+    assert refused == "refused"

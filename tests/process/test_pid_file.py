@@ -1,0 +1,95 @@
+"""A pid file: written, respected while its process lives, replaced when it is stale, gone or empty at the end."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gearman_process.errors import PidFileError
+from gearman_process.pid_file import PidFile
+
+HOLD = """
+import sys
+from gearman_process.pid_file import PidFile
+pid_file = PidFile(sys.argv[1], owner="server", remedy="")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def make(path: Path, owner: str = "server") -> PidFile:
+    return PidFile(path, owner=owner, remedy="choose another one")
+
+
+def test_it_holds_the_number_of_its_process_and_is_gone_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    pid_file = make(path)
+    assert path.read_text() == f"{os.getpid()}\n"
+    pid_file.remove()
+    assert not path.exists()
+
+
+def test_one_of_a_living_process_is_respected_and_its_owner_named(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(PidFileError) as caught:
+            make(path, owner="manager")
+        assert path.read_text() == f"{holder.pid}\n"
+        holder.kill()
+    assert str(caught.value) == (
+        f"the pid file {path} belongs to a manager that is running, pid {holder.pid}; "
+        "stop that, or choose another with -P FILE"
+    )
+    make(path).remove()  # it was killed: its lock went with it
+
+
+def test_a_holder_that_has_not_written_its_number_yet_is_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    first = make(path)
+    path.write_text("")
+    with pytest.raises(PidFileError, match="pid not written yet; stop that"):
+        make(path)
+    first.remove()
+
+
+def test_a_stale_one_is_replaced_whatever_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    path.write_text(f"{os.getppid()}\n and some more lines\n")
+    pid_file = make(path)
+    assert path.read_text() == f"{os.getpid()}\n"
+    pid_file.remove()
+
+
+def test_one_that_cannot_be_written_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "pid"
+    with pytest.raises(PidFileError) as caught:
+        make(path)
+    assert str(caught.value) == f"the pid file {path} can't be written: No such file or directory; choose another one"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+def test_where_it_cannot_be_removed_an_empty_one_is_left(tmp_path: Path) -> None:
+    program = """
+import os, sys
+from gearman_process.pid_file import PidFile
+pid_file = PidFile(sys.argv[1], owner="server", remedy="")
+os.setuid(int(sys.argv[2]))
+try:
+    pid_file.remove()
+except PermissionError:
+    print("refused")
+"""
+    path = tmp_path / "pid"
+    tmp_path.chmod(0o755)
+    command = [sys.executable, "-c", program, path, str(pwd.getpwnam("nobody").pw_uid)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "refused\n"
+    assert path.read_text() == ""
