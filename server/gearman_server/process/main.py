@@ -54,8 +54,9 @@ def run(server: Server, settings: ProcessSettings) -> None:
     say_ready = detach(_wait_until_ready) if settings.daemon else None
     user = find_user(settings.user) if settings.user is not None else None
     _limit_descriptors(settings.file_descriptors)
+    inherited = _sockets_by_purpose()
     with supervisor_hears_of_failure(settings.supervised_fd):
-        server.open(_sockets_by_purpose())
+        server.open(inherited)
     gevent.get_hub()  # now: who becomes another user may not be able to load what gevent still needs
     if user is not None:
         become(user, server.addresses)
