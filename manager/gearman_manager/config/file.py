@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from gearman_manager.config.document import Entry, read_document
+from gearman_manager.config.error import ConfigError
 from gearman_manager.config.merge import PATH_KEYS, SQLITE, SYSLOG, PathKey, anchor_paths, merge, paths_of
 from gearman_manager.config.models import Config
-from gearman_manager.config.problem import ConfigError, Place, Problem
+from gearman_manager.config.problem import Place, Problem
 from gearman_manager.config.validation import validated
 
 #: A configuration written by people is far smaller; a log or an image that was named by mistake is larger.

@@ -5,12 +5,9 @@ Pure: nothing here reads a file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from gearman_manager.config.models import Config
+from typing import NamedTuple
 
 
 class Place(NamedTuple):
@@ -39,18 +36,6 @@ class Problem:
     def __str__(self) -> str:
         parts = [str(Place(self.file, self.line)), self.key, self.message]
         return ": ".join(part for part in parts if part)
-
-
-class ConfigError(Exception):
-    """The configuration can't be used. `problems` holds all its mistakes, in file order.
-
-    `rest` is the configuration without them, if one is left. It only serves to find further mistakes.
-    """
-
-    def __init__(self, problems: Iterable[Problem], rest: Config | None = None) -> None:
-        self.problems = tuple(problems)
-        self.rest = rest
-        super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
 class Places:

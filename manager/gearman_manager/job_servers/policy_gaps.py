@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from gearman_manager.config import ResolvedFunction
-from gearman_manager.config.resolve import BUILT_IN_FUNCTION_KEYS
+from gearman_manager.config.resolve import BUILT_IN_FUNCTION_KEYS, ResolvedFunction
 from gearman_process.durations import format_duration
 
 COMMAND: Final = "policies"

@@ -8,7 +8,7 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel
 
-from gearman_manager.config import Config
+from gearman_manager.config.models import Config
 
 #: All other fractions in a configuration are durations.
 _NUMBERS: Final = frozenset({"utilisation", "max_load"})

@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from gearman_manager.config import ConfigError, Problem
+from gearman_manager.config.error import ConfigError
+from gearman_manager.config.problem import Problem
 
 _SECTION: Final = re.compile(r"\[(?P<name>[^\[\]]+)\]\s*(?:[;#].*)?")
 _ENTRY: Final = re.compile(r"(?P<key>[^=\[\]]+?)\s*(?P<several>\[\])?\s*=\s*(?P<value>.*)")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from gearman_manager.config import Config, JobServer, Pool
+from gearman_manager.config.models import Config, JobServer
+from gearman_manager.config.pool_keys import Pool
 
 EVERY_OTHER: Final[str] = "*"
 _POOL_OF_ALL: Final = "all"

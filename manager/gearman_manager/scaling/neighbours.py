@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from gearman_client import ConnectedWorker
+from gearman_client.admin.tables import ConnectedWorker
 
 PREFIX: Final = "gm:"
 #: Neighbours that let jobs wait this long are no longer expected to take them.

@@ -13,8 +13,8 @@ from enum import Enum
 from math import inf
 from typing import Final
 
-from gearman_client import AdminError, ConnectedWorker, ProtocolError
-from gearman_client.admin.tables import parse_connected_worker, parse_function_status
+from gearman_client.admin.tables import ConnectedWorker, parse_connected_worker, parse_function_status
+from gearman_client.errors import AdminError, ProtocolError
 from gearman_client.extensions import QUEUE_CHANGED, QUEUE_CHANGED_ARGUMENTS, QUEUE_EVENTS_OPTION
 from gearman_client.packet import HEADER, HEADER_BYTES, RESPONSE_MAGIC, PacketType, encode_request, split_arguments
 from gearman_client.text import to_argument, to_text
