@@ -25,13 +25,10 @@ from gearman_manager.command.context import (
     takes_config,
 )
 from gearman_manager.command.control_commands import COMMANDS
+from gearman_manager.command.import_ini import import_ini
 from gearman_manager.command.job_commands import GROUPS
 from gearman_manager.command.schedule_commands import schedules, trigger
-from gearman_manager.migration.options import (
-    gearmanmanager_options,
-    import_ini,
-    overrides_of,
-)
+from gearman_manager.migration.options import gearmanmanager_options, overrides_of
 from gearman_manager.simulation.options import simulation_options
 
 

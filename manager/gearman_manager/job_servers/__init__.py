@@ -1,1 +1,9 @@
-"""job_servers."""
+"""The job servers of this manager: the bundled one, which it starts, and others, to which it only connects.
+
+In: the configuration and the functions that run. Out: a running server with its addresses, the file of its policies,
+connections, and sentences on what a foreign server can't keep.
+
+`bundled` starts, feeds and stops our own server; `policies` writes what it is to do with each function. `connection`
+connects to any of them; `tls_checks`, `policy_gaps` and `policy_gap_check` find out what does not hold there. The
+server's code is never imported, it is another process. Open `bundled` first.
+"""

@@ -1,21 +1,20 @@
 """Turns GearmanManager's ini file into our YAML: keys with a twin become it, of all others a comment says why not.
 
 The numbers of processes stay what they were, so nothing surprises on the first day; the comments say what to loosen.
-Pure but for `read_ini`.
+Pure.
 """
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Final
 
-from gearman_manager.config import ConfigError, Problem
+from gearman_manager.config.error import ConfigError
+from gearman_manager.config.problem import Problem
 from gearman_manager.migration.imported_yaml import ALL, FunctionNumbers, Settings, yaml_lines
 from gearman_manager.migration.ini_file import IniEntry, IniSection, parse_ini
 
 _GLOBAL: Final = "gearmanmanager"
-_MAX_FILE_BYTES: Final = 1 << 20
 _DEFAULT_LIFETIME_S: Final = 3600
 _DEFAULT_STOP_S: Final = 60
 
@@ -38,30 +37,6 @@ _GLOBAL_KEYS: Final = frozenset(
     }
 )
 _FUNCTION_KEYS: Final = frozenset({"count", "dedicated_count", "dedicated_only", "timeout"})
-
-
-def read_ini(path: Path) -> str:
-    """The YAML for an ini file.
-
-    Raises:
-        ConfigError: it can't be read, is no ini file, or holds values that make no sense.
-    """
-    if path.suffix == ".php":
-        message = "a PHP file can't be imported, it would have to be run: write its array as an ini file first"
-        raise ConfigError([Problem(str(path), 0, "", message)])
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigError([Problem(str(path), 0, "", f"can't be read: {error.strerror}")]) from error
-    if len(content) > _MAX_FILE_BYTES:
-        raise ConfigError([Problem(str(path), 0, "", "more than 1 MiB: this is no configuration")])
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise ConfigError([Problem(str(path), line, "", "the text is not UTF-8: save it in this encoding")]) from error
-    return import_ini(text, str(path))
 
 
 def import_ini(text: str, file: str) -> str:

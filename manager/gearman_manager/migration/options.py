@@ -1,18 +1,15 @@
-"""GearmanManager's command-line letters, as options of `gearman-manager`, and its `import-ini` command.
+"""GearmanManager's command-line letters, as options of `gearman-manager`.
 
 A letter overrides the configuration file, as it did there. `-h` is not among them: here it asks for help.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-
-from gearman_manager.command.context import mistakes_are_messages
 
 if TYPE_CHECKING:
     from gearman_manager.config import JobServer
@@ -109,20 +106,3 @@ def overrides_of(letters: Mapping[str, Any]) -> Overrides | None:
     from gearman_manager.migration.overrides import Overrides
 
     return Overrides(**values)
-
-
-@click.command("import-ini", short_help="Turn GearmanManager's ini file into our YAML.")
-@click.argument("file", type=click.Path(path_type=Path))
-@mistakes_are_messages
-def import_ini(file: Path) -> None:
-    """Print our YAML for GearmanManager's ini FILE, with a comment for whatever has no twin.
-
-    Write it beside the ini file: relative paths start at the configuration's folder.
-
-    \b
-    Example:
-      gearman-manager import-ini config.ini > config.yaml
-    """
-    from gearman_manager.migration.import_ini import read_ini
-
-    sys.stdout.write(read_ini(file))

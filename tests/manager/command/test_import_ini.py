@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from gearman_manager.command.import_ini import read_ini
 from gearman_manager.config import Config, ConfigError, FoundFunction, lay_out, load
 from gearman_manager.migration.config_dump import dump
-from gearman_manager.migration.import_ini import import_ini, read_ini
+from gearman_manager.migration.import_ini import import_ini
 from gearman_manager.migration.overrides import Overrides
 
 COMMAND = Path(sys.executable).parent / "gearman-manager"

@@ -1,0 +1,58 @@
+"""The command `import-ini`: reads GearmanManager's ini file and prints our YAML. The conversion is in `migration`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+import click
+
+from gearman_manager.command.context import mistakes_are_messages
+
+_MAX_FILE_BYTES: Final = 1 << 20
+
+
+@click.command("import-ini", short_help="Turn GearmanManager's ini file into our YAML.")
+@click.argument("file", type=click.Path(path_type=Path))
+@mistakes_are_messages
+def import_ini(file: Path) -> None:
+    """Print our YAML for GearmanManager's ini FILE, with a comment for whatever has no twin.
+
+    Write it beside the ini file: relative paths start at the configuration's folder.
+
+    \b
+    Example:
+      gearman-manager import-ini config.ini > config.yaml
+    """
+    sys.stdout.write(read_ini(file))
+
+
+def read_ini(path: Path) -> str:
+    """The YAML for an ini file.
+
+    Raises:
+        ConfigError: it can't be read, is no ini file, or holds values that make no sense.
+    """
+    from gearman_manager.config.error import ConfigError
+    from gearman_manager.config.problem import Problem
+    from gearman_manager.migration.import_ini import import_ini as converted
+
+    def refusal(message: str, line: int = 0) -> ConfigError:
+        return ConfigError([Problem(str(path), line, "", message)])
+
+    if path.suffix == ".php":
+        raise refusal("a PHP file can't be imported, it would have to be run: write its array as an ini file first")
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise refusal(f"can't be read: {error.strerror}") from error
+    if len(content) > _MAX_FILE_BYTES:
+        raise refusal("more than 1 MiB: this is no configuration")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise refusal("the text is not UTF-8: save it in this encoding", line) from error
+    return converted(text, str(path))
