@@ -73,14 +73,17 @@ def test_byte_by_byte_is_the_same_as_all_at_once(sent: list[tuple[int, list[byte
 
 
 @given(st.lists(st.one_of(packets(), st.text("abc xyz", max_size=12)), max_size=6), st.data())
-def test_text_lines_and_packets_may_alternate_on_one_connection(sent: list[object], data: st.DataObject) -> None:
-    stream, expected = b"", []
+def test_text_lines_and_packets_may_alternate_on_one_connection(
+    sent: list[str | tuple[int, list[bytes]]], data: st.DataObject
+) -> None:
+    stream = b""
+    expected: list[tuple[int, bytes]] = []
     for unit in sent:
         if isinstance(unit, str):
             stream += unit.encode() + b"\n"
             expected.append((0, unit.encode()))
         else:
-            kind, arguments = unit  # type: ignore[misc]
+            kind, arguments = unit
             stream += encode_request(kind, *arguments)
             expected.append((kind, b"\0".join(arguments)))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))

@@ -116,7 +116,7 @@ class RunningManager:
 
     def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one of its commands."""
-        command = [BIN / "gearman-manager", "-c", self.config_file, *arguments]
+        command: list[str | Path] = [BIN / "gearman-manager", "-c", self.config_file, *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=check)
 
     def status(self) -> dict[str, Any]:
@@ -239,7 +239,18 @@ def gearmand(tmp_path: Path) -> Iterator[str]:
         pytest.skip("gearmand is not installed (Debian: apt-get install gearman-job-server)")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    where = ["-p", str(port), "-L", "127.0.0.1", "-P", tmp_path / "gearmand.pid", "-l", "stderr", "--config-file", ""]
+    where: list[str | Path] = [
+        "-p",
+        str(port),
+        "-L",
+        "127.0.0.1",
+        "-P",
+        tmp_path / "gearmand.pid",
+        "-l",
+        "stderr",
+        "--config-file",
+        "",
+    ]
     with (tmp_path / "gearmand.log").open("wb") as log:
         process = subprocess.Popen([executable, *where], stderr=log)
     yield f"127.0.0.1:{port}"

@@ -12,6 +12,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from .conftest import eventually
@@ -145,7 +146,7 @@ def private_machine(stash: Path) -> Iterator[PrivateMachine]:
         outer.kill()
         outer.wait()
         for group in groups:
-            eventually(lambda group=group: _removed(group), "its control groups are empty")
+            eventually(partial(_removed, group), "its control groups are empty")
 
 
 def _paths(stash: Path) -> dict[str, str]:

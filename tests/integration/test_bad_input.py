@@ -141,7 +141,7 @@ def test_a_taken_port_says_by_what_and_how_to_choose_another(tmp_path: Path) -> 
 def test_a_port_that_only_root_may_take_is_named_with_its_key(tmp_path: Path) -> None:
     configured(tmp_path, "run_dir: run\nserver:\n  listen: 1\n", nap="def nap(job): ...\n")
     without_the_right = ["setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service"]
-    command = [*(without_the_right if os.geteuid() == 0 else []), BIN / "gearman-manager"]
+    command: list[str | Path] = [*(without_the_right if os.geteuid() == 0 else []), BIN / "gearman-manager"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert_message(result, 1, "port 1 on 127.0.0.1 needs more rights", "config.yaml:3: server.listen")
 

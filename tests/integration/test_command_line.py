@@ -19,7 +19,7 @@ PREFIX = f"{BIN}:/usr/bin:/bin"
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [BIN / "gearman-manager", *arguments]
+    command: list[str | Path] = [BIN / "gearman-manager", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -128,7 +128,7 @@ def test_run_calls_a_function_in_the_terminal_with_its_settings(tmp_path: Path) 
     (tmp_path / "config.yaml").write_text("server: {}\nfunctions: {greet: {settings: {text: 'Hello '}}}\n")
 
     def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        command = [BIN / "gearman-manager", "run", *arguments]
+        command: list[str | Path] = [BIN / "gearman-manager", "run", *arguments]
         return subprocess.run(
             command, cwd=tmp_path, input=stdin, capture_output=True, text=True, timeout=60, check=False
         )

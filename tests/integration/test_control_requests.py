@@ -110,7 +110,15 @@ def closed_server(tmp_path: Path) -> Iterator[str]:
     """The address of a gearman-server that lets no text command from here change anything."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    program = [BIN / "gearman-server", "-p", str(port), "--admin-allow", "192.0.2.1", "--config-file", ""]
+    program: list[str | Path] = [
+        BIN / "gearman-server",
+        "-p",
+        str(port),
+        "--admin-allow",
+        "192.0.2.1",
+        "--config-file",
+        "",
+    ]
     with (tmp_path / "server.log").open("wb") as log, subprocess.Popen(program, stderr=log) as server:
         yield f"127.0.0.1:{port}"
         server.kill()

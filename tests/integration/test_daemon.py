@@ -65,7 +65,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 def test_its_command_ends_once_the_workers_are_registered_and_nothing_holds_the_terminal(daemon: Daemon) -> None:
     daemon.prepare()
     ours, theirs = os.pipe()  # what a caller leaves open by mistake
-    command = [BIN / "gearman-manager", "-c", daemon.config_file, "-d"]
+    command: list[str | Path] = [BIN / "gearman-manager", "-c", daemon.config_file, "-d"]
     started = subprocess.run(command, capture_output=True, text=True, pass_fds=[theirs], timeout=60, check=False)
     assert (started.returncode, started.stdout, started.stderr) == (0, "", "")
     assert [worker["state"] for worker in daemon.workers("hello")] == ["idle"]
@@ -106,7 +106,7 @@ def slow_start(daemon: Daemon) -> subprocess.Popen[str]:
     """The command of a daemon that does not get up, once it has begun to start."""
     daemon.prepare()
     daemon.write_module("slow.py", "import time\ntime.sleep(50)\n")
-    command = [BIN / "gearman-manager", "-c", daemon.config_file, "-d"]
+    command: list[str | Path] = [BIN / "gearman-manager", "-c", daemon.config_file, "-d"]
     waiting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     eventually(lambda: (daemon.folder / "gm.log").exists() and daemon.pid_file.exists(), "it starts")
     return waiting

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,14 +43,17 @@ def test_without_processes_pools_fail_with_the_reason_others_serve_and_all_comes
 ) -> None:
     manager = crowded
     zygote = manager.pid_of("gearman-manager: zygote")
+
+    def failing(pool: str) -> Any:
+        found = manager.status()["pools"][pool]
+        return found["failing"] and found
+
     with neighbour.undisturbed(manager):
         (group / "pids.max").write_text("1")  # nobody is killed for it; nobody can fork any more
         for pool in ("nap", "program"):
             os.kill(manager.workers(pool)[0]["pid"], signal.SIGKILL)
         for pool in ("nap", "program"):
-            entry = eventually(
-                lambda pool=pool: (found := manager.status()["pools"][pool])["failing"] and found, "it is failing"
-            )
+            entry = eventually(partial(failing, pool), "it is failing")
             assert "Resource temporarily unavailable" in entry["last_error"]
         os.kill(zygote, signal.SIGKILL)
         eventually(lambda: "a zygote can't be started: Resource temporarily" in manager.log(), "nor can a zygote")

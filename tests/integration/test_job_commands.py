@@ -115,7 +115,7 @@ def test_a_job_for_a_year_that_no_calendar_has_can_be_shown(busy: RunningManager
 
 
 def test_output_to_a_full_disk_is_a_message(busy: RunningManager) -> None:
-    command = [BIN / "gearman-manager", "-c", busy.config_file, "jobs", "list"]
+    command: list[str | Path] = [BIN / "gearman-manager", "-c", busy.config_file, "jobs", "list"]
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     message = "gearman-manager: the output can't be written: No space left on device\n"
@@ -171,7 +171,7 @@ def test_on_a_narrow_terminal_handles_and_times_stay_readable(busy: RunningManag
     with busy.client() as client:
         handle = client.submit_background("nap", "x" * 100, unique="u" * 60, delay=600)
         client.submit_background("nap", "600")
-    command = [BIN / "gearman-manager", "-c", busy.config_file]
+    command: list[str | Path] = [BIN / "gearman-manager", "-c", busy.config_file]
     assert handle in on_a_terminal([*command, "jobs", "list"], 60)
     busy.command("schedules", "trigger", "a_long_name")
     shown = on_a_terminal([*command, "schedules"], 80)

@@ -41,7 +41,7 @@ WORKER, ZYGOTE, SERVER = "gearman-manager: worker note/", "gearman-manager: zygo
 class Load:
     """A client that submits numbered jobs without a pause, again where it heard nothing; ends with `stop`."""
 
-    def __init__(self, submit: Callable[[bytes], None]) -> None:
+    def __init__(self, submit: Callable[[bytes], object]) -> None:
         self._submit = submit
         self._enough = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -17,7 +17,7 @@ from gearman_client import Client, JobException, JobFailed, Worker, connect_admi
 from gearman_client.packet import PacketType
 from gearman_server import __version__
 
-from ..server.conftest import ServerProcess
+from ..server.server_process import ServerProcess
 from .conftest import RunningManager, eventually, port_of
 from .peers.programs import DEADLINE_S, LANGUAGES, Command, ended, run, running
 from .peers.transcripts import BINARY, CANNOT, TRANSCRIPTS

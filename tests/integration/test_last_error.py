@@ -60,7 +60,8 @@ def test_a_pool_that_can_not_start_says_why_and_keeps_being_tried(
 ) -> None:
     def failing_with_reason() -> bool:
         entry = broken.status()["pools"][pool]
-        return entry["failing"] and entry["state"] == "failing" and entry["last_error"].endswith(reason)
+        failing: bool = entry["failing"]
+        return failing and entry["state"] == "failing" and entry["last_error"].endswith(reason)
 
     with neighbour.undisturbed(broken):
         eventually(failing_with_reason, f"{pool} is failing: …{reason}")

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -65,11 +66,14 @@ def test_as_process_1_it_reaps_orphans_that_it_never_knew_and_logs_json_to_stand
 
         def orphans() -> list[str]:
             """They are among its children, also when they are nothing but a zombie's entry."""
-            found = []
+            found: list[str] = []
             for child in container.first.children():
                 with suppress(psutil.NoSuchProcess):  # it was reaped just now
                     found += [child.status()] if child.name() == "cat" else []
             return found
+
+        def are_left(count: int) -> bool:
+            return len(orphans()) == count
 
         fifos = [tmp_path / f"fifo-{number}" for number in range(4)]
         for fifo in fifos:
@@ -81,7 +85,7 @@ def test_as_process_1_it_reaps_orphans_that_it_never_knew_and_logs_json_to_stand
         assert len(orphans()) == len(fifos)
         for left in (3, 2, 1, 0):  # one after the other: nothing else happens meanwhile that could wake the manager
             writers[left].close()
-            eventually(lambda left=left: len(orphans()) == left, "the one that ended is reaped", within_s=5)
+            eventually(partial(are_left, left), "the one that ended is reaped", within_s=5)
         out, err = container.stop()
     finally:
         container.runtime.kill()
@@ -204,9 +208,9 @@ def test_the_journal_gets_a_priority_with_each_line_and_no_time(napping: Running
     (napping.folder / "missing" / "broken.py").write_text("1 / 0\n")
     journal, stream = socket.socketpair()
     there = os.fstat(stream.fileno())
-    command = [BIN / "gearman-manager", "-c", napping.config_file]
+    command: list[str | Path] = [BIN / "gearman-manager", "-c", napping.config_file]
     environment = os.environ | {"JOURNAL_STREAM": f"{there.st_dev}:{there.st_ino}"}
-    napping.process = subprocess.Popen(command, stderr=stream, env=environment)
+    napping.process = subprocess.Popen(command, stderr=stream.fileno(), env=environment)
     stream.close()
     eventually(napping.settled, "it serves")
     assert napping.stop() == 0

@@ -371,7 +371,7 @@ def test_letters_hold_over_a_reload_and_the_pid_file_is_there_while_the_manager_
     manager.workers_dir.mkdir()
     manager.config_file.write_text("run_dir: run\nserver: {listen: '127.0.0.1:0'}\n")
     pid_file = manager.folder / "gm.pid"
-    command = [BIN / "gearman-manager", "-c", manager.config_file, "-w", manager.folder / "php"]
+    command: list[str | Path] = [BIN / "gearman-manager", "-c", manager.config_file, "-w", manager.folder / "php"]
     command += ["-P", pid_file, "-l", manager.log_file]
     manager.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     eventually(manager.settled, "all workers are registered")

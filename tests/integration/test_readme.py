@@ -23,7 +23,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -211,12 +211,12 @@ class Reader:
         if language == "php" and not php_speaks_gearman():
             self.left_out.append("php with its extension gearman")
             return
-        command = [self.folder / ".venv/bin/python", "-"] if language == "python" else ["php"]
+        command: list[str | Path] = [self.folder / ".venv/bin/python", "-"] if language == "python" else ["php"]
         printed = self._output(command, text)
         expected = "\n".join(PRINTED[language].findall(text))
         assert pattern_of(expected).fullmatch(squeezed(printed) + "\n"), f"{text}\nprinted:\n{printed}"
 
-    def _output(self, command: list[str | Path] | list[str], text: str | None = None) -> str:
+    def _output(self, command: Sequence[str | Path], text: str | None = None) -> str:
         result = subprocess.run(
             command,
             cwd=self.folder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from statistics import median
 
 from .conftest import RunningManager, eventually
@@ -30,8 +31,12 @@ def test_a_module_that_puts_other_streams_in_place_or_closes_them_leaves_its_wor
 ) -> None:
     manager.write_module("quiet.py", "import io, sys\nsys.stdout = io.StringIO()\ndef quiet(job): print('not lost')\n")
     manager.write_module("shut.py", "import sys\nsys.stderr.close()\ndef shut(job): print('heard', file=sys.stderr)\n")
+
+    def is_logged(text: str) -> bool:
+        return text in manager.log()
+
     manager.start("")
     with manager.client() as client:
         for name, said in (("quiet", "not lost"), ("shut", "heard")):
             client.submit(name, b"", timeout_s=20)
-            eventually(lambda said=said: said in manager.log(), said)
+            eventually(partial(is_logged, said), said)

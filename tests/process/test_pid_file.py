@@ -90,6 +90,6 @@ except PermissionError:
 """
     path = tmp_path / "pid"
     tmp_path.chmod(0o755)
-    command = [sys.executable, "-c", program, path, str(pwd.getpwnam("nobody").pw_uid)]
+    command = [sys.executable, "-c", program, str(path), str(pwd.getpwnam("nobody").pw_uid)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "refused\n"
     assert path.read_text() == ""

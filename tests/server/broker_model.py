@@ -82,7 +82,7 @@ class ResultModel:
         for asker, wanted in self.askers.items():
             assert asker.take() == ([data] if wanted == handle else [])
 
-    def ask(self, handle: bytes, job: ModelJob, *, waits: bool) -> None:
+    def ask(self, handle: bytes, job: ModelJob | None, *, waits: bool) -> None:
         """Somebody asks, who may wait if it has not ended; `job` is what the model knows of it."""
         asker = self._harness.peer()
         told = asker.ask(GET_RESULT, handle, b"" if waits else b"0")

@@ -30,6 +30,8 @@ class ServerProcess:
             env={**os.environ, **environment},
         )
         inherited.close()
+        assert self.process.stderr is not None
+        self.stderr = self.process.stderr
         self.supervisor.settimeout(DEADLINE_S)
         line = self.supervisor.makefile("r").readline()
         if not line or "failed" in line:
@@ -63,7 +65,6 @@ class ServerProcess:
 
     def wait_for_log(self, text: str) -> str:
         """The first line of the log, from the last one returned on, that contains `text`."""
-        assert self.process.stderr is not None
         deadline = time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline:
             *lines, self._log = self._log.split("\n")
@@ -72,8 +73,8 @@ class ServerProcess:
                     self._log = "\n".join([*lines[index + 1 :], self._log])
                     return line
                 self.passed.append(line)
-            ready, _, _ = select.select([self.process.stderr], [], [], deadline - time.monotonic())
-            data = os.read(self.process.stderr.fileno(), 65536) if ready else b""
+            ready, _, _ = select.select([self.stderr], [], [], deadline - time.monotonic())
+            data = os.read(self.stderr.fileno(), 65536) if ready else b""
             if not data:
                 break
             self._log += data.decode()
@@ -93,5 +94,4 @@ class ServerProcess:
             self.process.kill()
         self.process.wait()
         self.supervisor.close()
-        if self.process.stderr is not None:
-            self.process.stderr.close()
+        self.stderr.close()

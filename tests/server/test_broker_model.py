@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Set
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -52,7 +53,7 @@ def some_job_runs(history: BrokerHistory) -> bool:
 class BrokerHistory(RuleBasedStateMachine):
     """Clients submit and leave; workers grab, sleep, answer, give up and die; supervisors and operators step in."""
 
-    new_broker = None  # set by the test: a function that makes a broker harness
+    new_broker: ClassVar[Callable[[], BrokerHarness]]  # set by the test
 
     @initialize()
     def start(self) -> None:
@@ -68,7 +69,7 @@ class BrokerHistory(RuleBasedStateMachine):
         self.results = ResultModel(self.harness, KEEP_S)
         self.clients = [self.harness.peer() for _ in range(2)]
         self.workers = {self.harness.worker(*FUNCTIONS): set(FUNCTIONS) for _ in range(2)}
-        self.sleepers: set = set()
+        self.sleepers: set[Peer] = set()
         self.order = 0
 
     # --- clients
@@ -185,6 +186,7 @@ class BrokerHistory(RuleBasedStateMachine):
 
     def have_end(self, handle: bytes, job: ModelJob, how: str) -> None:
         result = [] if how == "WORK_FAIL" else [b"r"]
+        assert job.worker is not None
         assert job.worker.ask(PacketType[how], handle, *result) == []
         if how == "WORK_COMPLETE":
             self.expect(job, (PacketType.WORK_COMPLETE, handle + b"\0r"))
@@ -217,6 +219,7 @@ class BrokerHistory(RuleBasedStateMachine):
         self.have_report(*self.running(data))
 
     def have_report(self, handle: bytes, job: ModelJob) -> None:
+        assert job.worker is not None
         job.worker.send(PacketType.WORK_DATA, handle, b"d")
         data = (PacketType.WORK_DATA, handle + b"\0d")
         self.expect(job, data)
@@ -309,6 +312,7 @@ class BrokerHistory(RuleBasedStateMachine):
         handle, job = self.running(data)
         assert self.operator.text(b"fail job " + handle + b" timeout") == b"OK\r\n"
         worker = job.worker
+        assert worker is not None
         self.failed(handle, job, b"exception", b"timeout")
         self.take_noops()  # this made room for another job, and its worker may be asleep beside the one it had
         [(packet_type, _)] = worker.ask(PacketType.WORK_COMPLETE, handle, b"late")
@@ -365,7 +369,8 @@ class BrokerHistory(RuleBasedStateMachine):
     # --- the model
 
     def any_worker(self, data: st.DataObject) -> Peer:
-        return data.draw(st.sampled_from(list(self.workers)))
+        worker: Peer = data.draw(st.sampled_from(list(self.workers)))
+        return worker
 
     def running(self, data: st.DataObject) -> tuple[bytes, ModelJob]:
         """Any running job: handle and job."""
@@ -507,7 +512,7 @@ class BrokerHistory(RuleBasedStateMachine):
 
 @pytest.mark.timeout(300)
 def test_the_broker_keeps_every_promise_in_random_histories(make_broker: Callable[..., BrokerHarness]) -> None:
-    BrokerHistory.new_broker = staticmethod(make_broker)
+    BrokerHistory.new_broker = make_broker
     case = BrokerHistory.TestCase
     case.settings = settings(
         max_examples=800,

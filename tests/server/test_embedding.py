@@ -30,7 +30,8 @@ def echoed(address: str) -> bytes:
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=DEADLINE_S) as peer:
         peer.sendall(encode_request(PacketType.ECHO_REQ, b"x"))
-        return peer.recv(100)
+        answer: bytes = peer.recv(100)
+        return answer
 
 
 ECHO = b"\0RES\0\0\0\x11\0\0\0\x01x"
@@ -57,7 +58,7 @@ def test_stopping_closes_connections_and_can_be_repeated() -> None:
 
 
 def test_two_servers_live_side_by_side_and_the_program_goes_on() -> None:
-    counted = []
+    counted: list[int] = []
 
     def count() -> None:
         while len(counted) < 3:
@@ -171,7 +172,9 @@ def test_what_type_checkers_see_of_the_package_is_what_there_is() -> None:
     """They read the imports that a running program leaves out."""
     tree = ast.parse(Path(gearman_server.__file__).read_text())
     [block] = [node for node in tree.body if isinstance(node, ast.If)]
-    seen = {alias.name: imported.module for imported in block.body for alias in imported.names}
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    assert len(imports) == len(block.body)
+    seen = {alias.name: imported.module for imported in imports for alias in imported.names}
     assert seen == {name: f"gearman_server.{home}" for name, home in gearman_server._HOMES.items()}
     assert sorted([*seen, "__version__"]) == sorted(gearman_server.__all__)
     assert all(getattr(gearman_server, name).__module__ == home for name, home in seen.items())

@@ -196,6 +196,6 @@ def _duplicate(pidfd: int, descriptor: int) -> int:
     import ctypes
 
     pidfd_getfd = 438
-    copy = ctypes.CDLL(None, use_errno=True).syscall(pidfd_getfd, pidfd, descriptor, 0)
+    copy: int = ctypes.CDLL(None, use_errno=True).syscall(pidfd_getfd, pidfd, descriptor, 0)
     assert copy >= 0, os.strerror(ctypes.get_errno())
     return copy

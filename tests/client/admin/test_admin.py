@@ -52,6 +52,7 @@ def test_the_tables_of_a_server_at_work_are_parsed(admin: AdminClient, gearmand:
         worker.register("f")
         worker.register("g")
         job = worker.grab(10)
+        assert job is not None
         assert sorted(admin.status(), key=lambda row: row.function) == [
             FunctionStatus("f", total=2, running=1, workers=1),
             FunctionStatus("g", total=0, running=0, workers=1),

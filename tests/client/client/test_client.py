@@ -24,6 +24,7 @@ from gearman_client import (
     Worker,
 )
 from gearman_client.packet import PacketType
+from gearman_client.worker.worker_job import WorkerJob
 
 T = PacketType
 
@@ -38,7 +39,7 @@ def client(gearmand: Any) -> Any:
 def test_a_foreground_job_returns_the_result_and_reports_on_the_way(
     client: Any, start_worker: Any, gearmand: Any
 ) -> None:
-    def talk(job: Any) -> bytes:
+    def talk(job: WorkerJob) -> bytes:
         job.status(1, 4)
         job.data(b"chunk")
         job.warning(b"careful")
@@ -104,6 +105,7 @@ def test_status_follows_a_job_from_queued_to_running_to_unknown(client: Any, gea
     with Worker(gearmand.address) as worker:
         worker.register("f")
         job = worker.grab(10)
+        assert job is not None
         job.status(3, 10)
         assert client.status(str(handle)) == JobStatus(known=True, running=True, numerator=3, denominator=10)
         assert client.status_unique("u") == JobStatus(True, True, 3, 10, waiting_clients=0)
@@ -196,6 +198,7 @@ def test_a_handle_is_asked_for_at_the_server_that_gave_it_and_a_foreign_one_at_a
         with Worker(second.address) as worker:
             worker.register("f")
             job = worker.grab(10)
+            assert job is not None
             assert client.status(elsewhere).running
             assert not client.status(mine).running
             job.complete()

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from gearman_client.worker.worker_job import WorkerJob
+
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GEARMAN")}
 
 
@@ -33,7 +35,7 @@ def run(name: str, *arguments: str, workload: bytes = b"", **environment: str) -
 def served(gearmand: Any, start_worker: Any) -> Any:
     """A gearmand with a worker behind it."""
 
-    def talk(job: Any) -> bytes:
+    def talk(job: WorkerJob) -> bytes:
         job.data(b"D;")
         job.warning(b"W;")
         job.status(1, 3)
@@ -117,12 +119,10 @@ def test_data_that_looks_like_an_option_follows_two_dashes(served: Any) -> None:
 
 @pytest.mark.parametrize("variable", ["GEARMAN_SERVERS", "GEARMAN_SERVER"])
 def test_the_environment_names_the_servers_unless_options_do(served: Any, variable: str) -> None:
-    there = {variable: f"127.0.0.1:{served.port}"}
+    there: Any = {variable: f"127.0.0.1:{served.port}"}
+    nowhere: Any = {variable: "x:1"}
     assert run("gearman", "-f", "upper", "a", **there).stdout == b"A"
-    assert (
-        run("gearman", "-h", "127.0.0.1", "-p", str(served.port), "-f", "upper", "a", **{variable: "x:1"}).stdout
-        == b"A"
-    )
+    assert run("gearman", "-h", "127.0.0.1", "-p", str(served.port), "-f", "upper", "a", **nowhere).stdout == b"A"
 
 
 def test_no_connection_and_a_timeout_are_exit_code_one_with_one_line_of_reason(gearmand: Any) -> None:

@@ -48,7 +48,7 @@ def test_two_peers_that_write_before_they_read_do_not_block_each_other(
     connection.queue(ours)
     connection.flush()
     assert other_side.result(10) == len(ours)
-    packets = []
+    packets: list[tuple[int, bytes]] = []
     while not packets:
         packets = connection.receive()
     assert packets == [(PacketType.ECHO_RES, b"t" * BIG)]
@@ -127,6 +127,7 @@ def test_a_host_name_that_does_not_exist_is_called_just_that() -> None:
 def test_every_address_of_a_host_is_tried() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:  # not on ::1, which localhost may name first
         sock = connect(Address("localhost", listener.getsockname()[1]), 5)
+        assert isinstance(sock, socket.socket)
         assert sock.getpeername() == listener.getsockname()
         sock.close()
 

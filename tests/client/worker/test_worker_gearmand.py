@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -118,9 +119,12 @@ def test_a_paused_server_does_not_keep_the_worker_from_the_other_one(
 def test_the_last_result_reaches_the_client_when_the_worker_closes_right_after_it(
     gearmand: Any, in_thread: Any
 ) -> None:
+    def result_of(size: int, _job: object) -> bytes:
+        return b"r" * size
+
     for size in (0, 10, 1_000_000):
         with Client(gearmand.address) as client, Worker(gearmand.address) as worker:
-            worker.register("once", lambda job, size=size: b"r" * size)
+            worker.register("once", partial(result_of, size))
             answer = in_thread(client.submit, "once", b"", timeout_s=10)
             assert worker.work(max_jobs=1) == 1
             worker.close()

@@ -294,6 +294,7 @@ def test_with_two_busy_servers_the_worker_moves_on_after_a_hundred_jobs(
         deadline = time.monotonic() + 10
         while len(served) < 1000 and time.monotonic() < deadline:
             job = worker.grab(1)
+            assert job is not None
             served.append(job.server)
             job.complete()
         assert {served.count(address) > 300 for address in servers} == {True}

@@ -98,6 +98,6 @@ def test_noise_on_every_port_costs_a_well_behaved_pair_nothing(
         done += 1
     server.process.terminate()
     assert server.wait() == 0
-    log = server.process.stderr.read()
+    log = server.stderr.read()
     assert b"Traceback" not in log
     assert b"internal error" not in log

@@ -128,10 +128,16 @@ def test_progress_and_data_arrive_while_the_job_runs(
 
     address = f"localhost:{tls_server.port}"
     serve(address, trust, "report", report)
-    heard = []
+    heard: list[object] = []
     with Client(address, tls=trust) as client:
-        callbacks = {"on_data": lambda data: heard.append(len(data)), "on_status": lambda *of: heard.append(of)}
-        assert client.submit("report", b"", timeout_s=DEADLINE_S, **callbacks) == b"done"
+        result = client.submit(
+            "report",
+            b"",
+            timeout_s=DEADLINE_S,
+            on_data=lambda data: heard.append(len(data)),
+            on_status=lambda *of: heard.append(of),
+        )
+    assert result == b"done"
     assert heard == [3 * MIB, (1, 2)]
 
 
@@ -154,7 +160,8 @@ def test_a_worker_with_several_places_gets_its_jobs_over_tls(tls_server: ServerP
     with ConcurrentWorker(address) as worker, Client(address) as client:
         worker.register("f")
         client.submit_background_many("f", [b"w" * MIB] * 8)
-        jobs, deadline = [], time.monotonic() + DEADLINE_S
+        jobs: list[WorkerJob] = []
+        deadline = time.monotonic() + DEADLINE_S
         while len(jobs) < 8 and time.monotonic() < deadline:
             jobs += worker.take(8 - len(jobs))
         assert [len(job.workload) for job in jobs] == [MIB] * 8

@@ -6,6 +6,7 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from http.client import HTTPMessage
 
 import pytest
@@ -88,6 +89,9 @@ def test_the_life_of_jobs_is_counted_by_function_and_priority(measured: ServerPr
 def test_a_lost_worker_counts_as_a_retry_and_the_last_one_as_a_drop(
     measured: ServerProcess, page: Page, until: Callable[[Callable[[], bool]], None]
 ) -> None:
+    def is_counted(name: str) -> bool:
+        return name in counted(page.samples(), "f")
+
     client = measured.peer()
     client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")
     for name in ("retried", "dropped"):
@@ -95,7 +99,7 @@ def test_a_lost_worker_counts_as_a_retry_and_the_last_one_as_a_drop(
         worker.send(PacketType.CAN_DO, b"f")
         worker.ask(PacketType.GRAB_JOB)
         worker.close()
-        until(lambda name=name: name in counted(page.samples(), "f"))
+        until(partial(is_counted, name))
     assert counted(page.samples(), "f") == {"submitted": 1, "started": 2, "retried": 1, "dropped": 1}
 
 

@@ -95,11 +95,11 @@ def test_a_server_whose_log_nobody_reads_goes_on_serving(start_server: Callable[
 
 def _after_reading(server: ServerProcess, peer: StreamPeer) -> str:
     """What the log says once it is read, and one more thing happens."""
-    os.set_blocking(server.process.stderr.fileno(), False)
-    read_all(server.process.stderr.fileno())
+    os.set_blocking(server.stderr.fileno(), False)
+    read_all(server.stderr.fileno())
     peer.ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
     peer.sync()
-    return read_all(server.process.stderr.fileno()).decode()
+    return read_all(server.stderr.fileno()).decode()
 
 
 def test_a_fifo_without_a_reader_is_refused_as_a_log(
@@ -160,7 +160,7 @@ def test_a_flood_of_one_kind_of_event_is_cut_and_counted(caplog: pytest.LogCaptu
         seconds[0] = 8.0
         write(refusal)
         assert caplog.records[-1].getMessage().endswith("(and 5 more lines of this kind before it, left out)")
-        assert caplog.records[-1].fields["left_out"] == 5
+        assert vars(caplog.records[-1])["fields"]["left_out"] == 5
         write(refusal)
         assert "left out" not in caplog.records[-1].getMessage()
 

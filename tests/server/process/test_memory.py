@@ -6,7 +6,6 @@ import gc
 import weakref
 from collections.abc import Callable, Iterator
 from itertools import count
-from weakref import ReferenceType
 
 import gevent
 import pytest
@@ -52,7 +51,7 @@ def collect_for(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Jobs]
     assert gc.get_freeze_count() == 0
 
 
-def leave_garbage() -> ReferenceType:
+def leave_garbage() -> weakref.ReferenceType[Ring]:
     rings = [Ring() for _ in range(WORTH_CONTAINERS)]
     return weakref.ref(rings[0])
 
@@ -89,8 +88,14 @@ def test_it_does_not_wait_for_ever(collect_for: Callable[..., Jobs], monkeypatch
 def test_without_garbage_the_collector_does_not_run(
     collect_for: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks, runs = [], []
-    monkeypatch.setattr(memory, "monotonic", lambda: looks.append(None) or 0.0)
+    looks: list[None] = []
+    runs: list[str] = []
+
+    def look() -> float:
+        looks.append(None)
+        return 0.0
+
+    monkeypatch.setattr(memory, "monotonic", look)
     collect_for(0)
     gc.callbacks.append(lambda phase, _info: runs.append(phase))
     try:

@@ -145,6 +145,7 @@ def test_a_port_that_is_being_left_is_waited_for(
     try:
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
+        assert successor.stderr is not None
         assert "listens on" in successor.stderr.readline()
     finally:
         successor.kill()

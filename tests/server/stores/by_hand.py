@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import NoReturn, cast
 
 from gearman_server.errors import StoreError
 from gearman_server.stores.database import Database
+from gearman_server.stores.sql_store import SqlStore
 from gearman_server.stores.thread import Delivery
 from gearman_server.stores.writer import WriteOrder, WriteOutcome
 
@@ -26,6 +28,9 @@ class HandTimer:
 
     def stop(self) -> None:
         self._callback = None
+
+    def close(self) -> None:
+        self.stop()
 
     def fire(self) -> None:
         if self._callback is not None:
@@ -51,6 +56,15 @@ class HandLoop:
     def timer(self, *_seconds: float) -> HandTimer:
         self.timers.append(HandTimer())
         return self.timers[-1]
+
+    def io(self, *_arguments: object) -> NoReturn:
+        raise NotImplementedError("a store watches no descriptor")
+
+    def signal(self, *_arguments: object) -> NoReturn:
+        raise NotImplementedError("a store watches no signal")
+
+    def async_(self) -> NoReturn:
+        raise NotImplementedError("the writer and the threads are by hand too")
 
 
 class HandWriter:
@@ -78,6 +92,11 @@ class HandWriter:
 
     def stop(self, _patience_s: float) -> bool:
         return True
+
+
+def writer_of(store: SqlStore) -> HandWriter:
+    """The writer of a store that was started with this one in place of its own."""
+    return cast(HandWriter, store._writer)
 
 
 class HandThread:

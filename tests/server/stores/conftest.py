@@ -9,6 +9,7 @@ import subprocess
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, create_engine, text
@@ -30,10 +31,17 @@ class StoreDatabase:
         self.kind = url.get_backend_name()
         self._engine = create_engine(url, poolclass=NullPool)
 
+    @property
+    def file(self) -> str:
+        """Where SQLite keeps it."""
+        path = make_url(self.url).database
+        assert path is not None
+        return path
+
     def connect(self) -> Connection:
         return self._engine.connect()
 
-    def rows(self, columns: str = "*", table: str = "gearman_jobs ORDER BY id") -> list[tuple[object, ...]]:
+    def rows(self, columns: str = "*", table: str = "gearman_jobs ORDER BY id") -> list[tuple[Any, ...]]:
         with self.connect() as connection:
             return [tuple(row) for row in connection.execute(text(f"SELECT {columns} FROM {table}"))]
 
@@ -50,13 +58,13 @@ class StoreDatabase:
                     text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}")
                 )
                 return len(ended.all())
-            others = connection.execute(
+            found = connection.execute(
                 text("SELECT id FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()")
             ).all()
-            for (number,) in others:
+            for (number,) in found:
                 with contextlib.suppress(DBAPIError):  # it has just ended
                     connection.execute(text(f"KILL {number}"))
-            return len(others)
+            return len(found)
 
 
 def _administered(url: str, variable: str) -> Connection:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url
 
 from gearman_client.packet import PacketType, encode_request
 from gearman_server.errors import OwnershipLostError, StartError, StoreError, UsageError
@@ -28,12 +27,12 @@ from .conftest import StoreDatabase
 
 
 @pytest.fixture
-def open_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Database | None]]:
+def open_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[StoreDatabase], Database]]:
     """Opens a database as a server does, but waits for no other owner."""
     monkeypatch.setattr(database_module, "OWNER_PATIENCE_S", 0.2)
     opened = []
 
-    def open_one(store: StoreDatabase) -> Database | None:
+    def open_one(store: StoreDatabase) -> Database:
         opened.append(Database(parse_url(store.url), timeout_s=5.0))
         opened[-1].open()
         return opened[-1]
@@ -47,7 +46,7 @@ def open_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Dat
 def test_a_store_has_one_owner_who_is_named_to_others(
     database: StoreDatabase,
     start_durable: Callable[..., ServerProcess],
-    open_database: Callable[..., Database | None],
+    open_database: Callable[[StoreDatabase], Database],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level("INFO", logger="gearman_server")
@@ -108,7 +107,9 @@ def test_a_postgresql_that_has_become_read_only_is_trouble_and_not_the_fault_of_
 
 
 def test_a_server_that_lost_its_store_to_another_one_ends(
-    database: StoreDatabase, start_durable: Callable[..., ServerProcess], open_database: Callable[..., Database | None]
+    database: StoreDatabase,
+    start_durable: Callable[..., ServerProcess],
+    open_database: Callable[[StoreDatabase], Database],
 ) -> None:
     server = open_database(database)
     server.break_off()
@@ -119,7 +120,7 @@ def test_a_server_that_lost_its_store_to_another_one_ends(
 
 
 def test_a_store_of_a_newer_version_is_left_alone(
-    database: StoreDatabase, open_database: Callable[..., Database | None]
+    database: StoreDatabase, open_database: Callable[[StoreDatabase], Database]
 ) -> None:
     open_database(database).close()
     database.execute("UPDATE gearman_store SET content = '999' WHERE name = 'version'")
@@ -225,7 +226,7 @@ def test_no_password_is_shown(run_command: Callable[..., subprocess.CompletedPro
 
 
 def test_a_failed_write_says_why_and_leaves_nothing(
-    database: StoreDatabase, open_database: Callable[..., Database | None]
+    database: StoreDatabase, open_database: Callable[[StoreDatabase], Database]
 ) -> None:
     opened = open_database(database)
     database.execute("DROP TABLE gearman_jobs")
@@ -236,7 +237,7 @@ def test_a_failed_write_says_why_and_leaves_nothing(
 
 
 def test_of_very_many_rows_that_go_none_has_to_go_twice_when_the_batch_is_broken_off(
-    database: StoreDatabase, open_database: Callable[..., Database | None], monkeypatch: pytest.MonkeyPatch
+    database: StoreDatabase, open_database: Callable[[StoreDatabase], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_module, "DELETES_AT_ONCE", 10)
     opened = open_database(database)
@@ -265,7 +266,7 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(
     database: StoreDatabase, start_durable: Callable[..., ServerProcess]
 ) -> None:
     written = (Path(__file__).parent / "version_1.sql").read_text()
-    with contextlib.closing(sqlite3.connect(make_url(database.url).database)) as connection:
+    with contextlib.closing(sqlite3.connect(database.file)) as connection:
         connection.executescript(written)
     server = start_durable(database)
     server.wait_for_log("5 jobs are back from the store")

@@ -140,7 +140,7 @@ def test_an_empty_workload_that_stops_gearmand_is_no_obstacle(
     done = run_command("import", "--from", database.url, "--store", database.url, "--keep")
     assert done.stdout.startswith("1 jobs are taken over")
     assert database.rows("workload") == [(b"",)]
-    with contextlib.closing(sqlite3.connect(make_url(database.url).database)) as connection:
+    with contextlib.closing(sqlite3.connect(database.file)) as connection:
         assert connection.execute("SELECT COUNT(*) FROM gearman_queue").fetchone() == (1,)
 
 

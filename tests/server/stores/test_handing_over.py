@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gevent
 import gevent.event
@@ -17,7 +18,7 @@ from gearman_server.stores.sql_store import WELL_AFTER_S, SqlStore
 from gearman_server.stores.writer import WriteOutcome, Writer
 
 from ..broker_harness import BrokerHarness, Peer, Received
-from .by_hand import HandLoop, HandWriter
+from .by_hand import HandLoop, HandWriter, writer_of
 
 TIMEOUT_S = 3.0
 NOT_STORED = [(PacketType.ERROR, b"QUEUE_ERROR\0The job could not be stored")]
@@ -31,7 +32,7 @@ class Handing:
         self.store = store
         store.start(harness.broker, self.loop)
         self.lazy, self.probe, self.overdue, _nudge = self.loop.timers
-        self.writer = store._writer
+        self.writer = writer_of(store)
         self.client = harness.peer()
 
     def submit(self, jobs: int = 1, unique: bytes = b"") -> list[Peer]:
@@ -93,7 +94,7 @@ def test_a_batch_that_failed_takes_nothing_with_it_that_waited_behind(handing: H
 def test_what_depends_on_the_batch_before_waits_for_its_outcome(handing: Handing) -> None:
     handing.submit()
     worker = handing.harness.worker(b"f")
-    worker.send(PacketType.WORK_COMPLETE, worker.grab(), b"r")
+    worker.send(PacketType.WORK_COMPLETE, worker.grab_handle(), b"r")
     handing.submit(2)
     assert handing.sizes == [1]  # with the delete of a row that is just being inserted
 
@@ -145,20 +146,21 @@ def test_what_is_kept_no_longer_has_a_bound_while_the_store_is_in_trouble(
 
 
 def test_taking_a_batch_back_costs_what_is_in_it() -> None:
-    looks = []
+    looks: list[object] = []
 
     class Handle(bytes):
         """One that notes when it is compared."""
 
         __hash__ = bytes.__hash__
 
-        def __eq__(self, other: bytes) -> bool:
+        def __eq__(self, other: object) -> bool:
             looks.append(other)
             return super().__eq__(other)
 
     failed, batch = Batch(), Batch()
+    anything: Any = object()
     for number in range(500):
-        failed.results[b"H:test:%d" % number] = failed.letters[b"H:test:%d" % number] = object()
+        failed.results[b"H:test:%d" % number] = failed.letters[b"H:test:%d" % number] = anything
     gone = [Handle(b"H:test:%d" % number) for number in range(400, 900)]
     batch.outdated.update(dict.fromkeys(gone))
     batch.forgotten.update(dict.fromkeys(gone))
@@ -186,7 +188,7 @@ def test_an_insert_behind_something_for_which_nobody_waits_is_not_kept_waiting_l
     handing.submit()
     handing.writer.end("succeeds")
     worker = handing.harness.worker(b"f")
-    worker.send(PacketType.WORK_COMPLETE, worker.grab(), b"r")
+    worker.send(PacketType.WORK_COMPLETE, worker.grab_handle(), b"r")
     handing.loop.pass_end.fire()
     handing.lazy.fire_once()
     assert handing.sizes == [0]
@@ -226,7 +228,7 @@ def test_a_batch_whose_only_job_ended_at_once_is_as_young_as_its_next_job(handin
     worker = handing.harness.worker(b"f")
     worker.grab()
     handing.client.send(PacketType.SUBMIT_JOB_HIGH_BG, b"f", b"", b"ends at once")
-    worker.send(PacketType.WORK_COMPLETE, worker.grab(), b"r")
+    worker.send(PacketType.WORK_COMPLETE, worker.grab_handle(), b"r")
     handing.writer.end("succeeds")
     handing.harness.advance(100 * TIMEOUT_S)
     handing.submit()

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gearman_client.packet import PacketType
+from gearman_server.errors import StoreError
 from gearman_server.stores import loading, sql_store
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.stores.sql_store import SqlStore
 
 from ..broker_harness import BrokerHarness
-from .by_hand import HandLoop, HandThreads, HandWriter
+from .by_hand import HandLoop, HandThreads, HandWriter, writer_of
 
 TIMEOUT_S = 3.0
 NOT_READABLE = [(PacketType.ERROR, b"QUEUE_ERROR\0The store can't be asked for the job")]
@@ -23,12 +25,13 @@ class Silent:
     """A broker whose store has one job; its database answers at the word of the test."""
 
     def __init__(self, make_broker: Callable[..., BrokerHarness], url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.threads, self.broken_off = HandThreads(), []
+        self.threads = HandThreads()
+        self.broken_off: list[str] = []
         self._start(make_broker, url)
         self.harness.peer().submit(b"f", b"w", b"stored", "SUBMIT_JOB")
         self.harness.peer().send(PacketType.SUBMIT_JOB_BG, b"f", b"stored", b"w")
         self.loop.pass_end.fire()
-        self.store._writer.end("succeeds")
+        writer_of(self.store).end("succeeds")
         self.store._database.close()
         monkeypatch.setattr(loading, "NativeThread", self.threads.make)
         monkeypatch.setattr(loading, "monotonic", lambda: self.harness.now)
@@ -88,9 +91,9 @@ def test_a_read_that_takes_very_long_is_broken_off_and_the_next_one_has_twice_th
 
 
 def test_a_page_that_was_broken_off_in_sqlite_is_read_again_and_no_row_is_set_aside(silent: Silent) -> None:
-    pages = silent.store._loading._pages
+    pages: Any = silent.store._loading._pages  # type: ignore[union-attr]
     pages.page(1, -1)
     pages._connection.connection.driver_connection.set_progress_handler(lambda: 1, 1)
-    with pytest.raises(loading.StoreError) as failed:
+    with pytest.raises(StoreError) as failed:
         pages.page(1, -1)
     assert failed.value.is_lost

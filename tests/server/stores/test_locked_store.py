@@ -106,7 +106,7 @@ def test_a_background_job_by_http_is_answered_when_it_is_stored(
     server = start_durable(database, "--store-timeout", "0.4", "-r", "http", "--http-port", "0")
     connection = http.client.HTTPConnection(server.announced["http"][0], timeout=20)
 
-    def post() -> tuple[int | str | None, ...]:
+    def post() -> tuple[int, str | None]:
         connection.request("POST", "/f", b"w", {"X-Gearman-Background": "true", "X-Gearman-Unique": ""})
         answer = connection.getresponse()
         answer.read()
@@ -118,6 +118,7 @@ def test_a_background_job_by_http_is_answered_when_it_is_stored(
         server.wait_for_log("NOTICE the store can be written again")
         status, handle = post()
     server.process.kill()
+    assert handle is not None
     assert (status, database.rows("handle")) == (200, [(handle.encode(),)])
 
 

@@ -25,10 +25,17 @@ def submit(
     return handle
 
 
-def grab(peer: StreamPeer, kind: int = PacketType.GRAB_JOB_UNIQ) -> tuple[bytes, bytes, bytes, bytes] | None:
+def grab(peer: StreamPeer, kind: int = PacketType.GRAB_JOB_UNIQ) -> tuple[bytes, ...] | None:
     """Handle, function, unique, workload; None when there is no job."""
     packet_type, body = peer.ask(kind)
     return None if packet_type == PacketType.NO_JOB else tuple(body.split(b"\0", 3))
+
+
+def grab_handle(peer: StreamPeer) -> bytes:
+    """Of a job that is there."""
+    job = grab(peer)
+    assert job is not None
+    return job[0]
 
 
 def worker_of(server: ServerProcess, *functions: bytes) -> StreamPeer:
@@ -38,7 +45,7 @@ def worker_of(server: ServerProcess, *functions: bytes) -> StreamPeer:
     return worker
 
 
-def grab_all(worker: StreamPeer) -> list[tuple[bytes, bytes, bytes, bytes]]:
+def grab_all(worker: StreamPeer) -> list[tuple[bytes, ...]]:
     """Every job, each completed before the next."""
     jobs = []
     while (job := grab(worker)) is not None:
@@ -126,7 +133,7 @@ def test_jobs_that_have_ended_do_not_come_back(
     client, worker = server.peer(), worker_of(server, b"f")
     ended = [submit(client, workload=b"%d" % number) for number in range(5)]
     for handle in ended[:3]:
-        assert grab(worker)[0] == handle
+        assert grab_handle(worker) == handle
     worker.send(PacketType.WORK_COMPLETE, ended[0], b"r")
     worker.send(PacketType.WORK_FAIL, ended[1])
     worker.send(PacketType.WORK_EXCEPTION, ended[2], b"e")
@@ -147,12 +154,12 @@ def test_a_job_that_was_running_comes_back_in_its_place_with_its_attempt_counted
     server = start_durable(database)
     client, worker = server.peer(), worker_of(server, b"f")
     first, second = submit(client, workload=b"1"), submit(client, workload=b"2")
-    assert grab(worker)[0] == first
+    assert grab_handle(worker) == first
     until(lambda: database.rows("state") == [(1,), (0,)])
     server = crash(server)
     assert server.text(b"show jobs") == first + b"\t1\t0\t1\n" + second + b"\t0\t0\t1\n.\n"
     worker = worker_of(server, b"f")
-    assert [grab(worker)[0], grab(worker)[0]] == [first, second]
+    assert [grab_handle(worker), grab_handle(worker)] == [first, second]
     until(lambda: database.rows("state, requeues") == [(1, 1), (1, 0)])
 
 
@@ -207,7 +214,7 @@ def test_a_server_that_ends_in_order_writes_everything_and_wastes_no_numbers(
     server = start_durable(database)
     client, worker = server.peer(), worker_of(server, b"f")
     first, second = submit(client), submit(client)
-    assert grab(worker)[0] == first
+    assert grab_handle(worker) == first
     worker.send(PacketType.WORK_COMPLETE, first, b"r")
     worker.sync()
     server.process.terminate()

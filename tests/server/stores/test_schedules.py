@@ -21,7 +21,7 @@ HOURLY = "schedules:\n  tick: {every: 1h, function: f, workload: w}\n"
 def start_scheduled(start_durable: Callable[..., ServerProcess], tmp_path: Path) -> Callable[..., ServerProcess]:
     """Starts a server over a database, with schedules."""
 
-    def start(database: StoreDatabase, schedules: str = HOURLY, options: tuple[str, str] = ()) -> ServerProcess:
+    def start(database: StoreDatabase, schedules: str = HOURLY, options: tuple[str, ...] = ()) -> ServerProcess:
         path = tmp_path / "policies.yaml"
         path.write_text(schedules)
         return start_durable(database, "--policies", str(path), "--verbose", "INFO", *options)

@@ -6,25 +6,22 @@ import tempfile
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from sqlite3 import Connection
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import event
-from sqlalchemy.pool.base import _ConnectionRecord
 
 from gearman_server.jobs.function import Function
 from gearman_server.jobs.job import PRIORITIES, Job
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.schedule_rules import ScheduleMark
-from gearman_server.requests.replay import StoredJob
+from gearman_server.jobs.store import StoredJob
 from gearman_server.stores.batch import Batch
 from gearman_server.stores.database import Database
 from gearman_server.stores.engine import parse_url
 from gearman_server.stores.sqlite import MAX_ROWS
-
-from .conftest import StoreDatabase
 
 FUNCTIONS = [Function(name, FunctionPolicy()) for name in (b"f", b"g", b"\xff" * 8192)]
 numbers = count(1)
@@ -42,9 +39,9 @@ def database() -> Iterator[Database]:
 @pytest.fixture
 def statements(database: Database) -> Iterator[list[str]]:
     """What the driver has been told since, on this connection and later ones."""
-    told = []
+    told: list[str] = []
 
-    def trace(driver_connection: Connection, _record: _ConnectionRecord | None = None) -> None:
+    def trace(driver_connection: Any, _record: object = None) -> None:
         driver_connection.set_trace_callback(told.append)
 
     trace(database._connected().connection.driver_connection)
@@ -70,13 +67,13 @@ def batch_of(jobs: list[Job]) -> Batch:
     return batch
 
 
-def stored(database: StoreDatabase, jobs: list[Job]) -> dict[bytes, StoredJob]:
+def stored(database: Database, jobs: list[Job]) -> dict[bytes, StoredJob]:
     """As rows that are read back, by their ids."""
-    rows = {}
+    rows: dict[bytes, StoredJob] = {}
     first = min(int(job.handle.rpartition(b":")[2]) for job in jobs)
     pages = database.stored_rows(end=1 << 62)
     for priority in PRIORITIES:
-        last_id = first - 1
+        last_id: int | None = first - 1
         while last_id is not None:
             page = pages.page(priority, last_id)
             rows.update((job.handle, job) for job in page.jobs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from gearman_client.packet import PacketType
 from gearman_server.jobs.durability import WRITTEN
-from gearman_server.jobs.job import JobState
+from gearman_server.jobs.job import Job, JobState
 from gearman_server.jobs.job_table import JobTable
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.schedule_rules import ScheduleRule
@@ -27,8 +28,8 @@ from gearman_server.stores import sql_store
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.stores.sql_store import WELL_AFTER_S, SqlStore
 
-from ..broker_harness import BrokerHarness
-from .by_hand import HandLoop, HandWriter
+from ..broker_harness import BrokerHarness, Peer
+from .by_hand import HandLoop, HandWriter, writer_of
 
 KEEP_S = 5.0
 TIMEOUT_S = 3.0
@@ -42,7 +43,10 @@ FUNCTIONS = sorted(POLICIES)
 class StoreHistory(RuleBasedStateMachine):
     """Jobs come, run, end well or badly, are tried again; a schedule is triggered; results expire; batches fail."""
 
-    make_broker = folder = monkeypatch = None  # set by the test
+    #: Set by the test.
+    make_broker: ClassVar[Callable[..., BrokerHarness]]
+    folder: ClassVar[Path]
+    monkeypatch: ClassVar[pytest.MonkeyPatch]
     number = count()
 
     @initialize()
@@ -60,11 +64,11 @@ class StoreHistory(RuleBasedStateMachine):
         self.monkeypatch.setattr(sql_store, "Writer", HandWriter)
         self.store.start(broker, self.loop)
         self.lazy, self.probe, self.overdue, _ = self.loop.timers
-        self.writer = self.store._writer
+        self.writer = writer_of(self.store)
         self.operator = self.harness.peer()
         self.workers = [self.harness.worker(*FUNCTIONS) for _ in range(2)]
-        self.waiting = []
-        self.promised = set()
+        self.waiting: list[Peer] = []
+        self.promised: set[Job] = set()
 
     @property
     def table(self) -> JobTable:
@@ -208,7 +212,7 @@ class StoreHistory(RuleBasedStateMachine):
 def test_the_store_holds_in_the_end_what_the_broker_knows_whatever_failed(
     make_broker: Callable[..., BrokerHarness], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    StoreHistory.make_broker = staticmethod(make_broker)
+    StoreHistory.make_broker = make_broker
     StoreHistory.folder, StoreHistory.monkeypatch = tmp_path, monkeypatch
     case = StoreHistory.TestCase
     case.settings = settings(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 
 import gevent
 import gevent.event
@@ -34,7 +35,7 @@ def test_calls_are_carried_out_in_their_order_and_delivered_on_the_loops_thread(
         return deliver
 
     for number in range(3):
-        thread.run(lambda number=number: call(number))
+        thread.run(partial(call, number))
     assert thread.is_busy
     assert delivered.wait(DEADLINE_S)
     assert seen == [(0, True, True), (1, True, True), (2, True, False)]
@@ -42,16 +43,25 @@ def test_calls_are_carried_out_in_their_order_and_delivered_on_the_loops_thread(
 
 
 def test_its_end_delivers_what_was_handed_over(thread: NativeThread) -> None:
-    seen = []
+    seen: list[int] = []
+
+    def call(number: int) -> Delivery:
+        return partial(seen.append, number)
+
     for number in range(3):
-        thread.run(lambda number=number: lambda: seen.append(number))
+        thread.run(partial(call, number))
     assert thread.stop(DEADLINE_S)
     assert seen == [0, 1, 2]
 
 
 def test_a_call_that_takes_longer_is_left_alone_at_the_end(thread: NativeThread) -> None:
     may_end = threading.Event()
-    thread.run(lambda: may_end.wait(DEADLINE_S) and list)
+
+    def call() -> Delivery:
+        may_end.wait(DEADLINE_S)
+        return lambda: None
+
+    thread.run(call)
     assert not thread.stop(0.05)
     may_end.set()
     assert thread.stop(DEADLINE_S)

@@ -340,7 +340,7 @@ def test_a_broken_page_costs_its_own_rows_and_no_other(
     server.wait()
     with database.connect() as connection:
         connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
-    path = make_url(database.url).database
+    path = database.file
     with open(path, "rb") as file:
         content = file.read()
     at = content.index(b"0050" + b"x" * 200) // 4096 * 4096

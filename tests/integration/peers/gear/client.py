@@ -124,7 +124,7 @@ def background(client: Client, file: str) -> None:
 
 def queue(client: Client, function: str) -> None:
     """Four submissions that are three jobs, one in each queue."""
-    handles = {}
+    handles: dict[str, bytes] = {}
     for name in ("low", "normal", "high", "normal"):
         job = Job(function, name.encode(), f"{function} {name}".encode())
         client.submitJob(job, background=True, precedence=getattr(gear, f"PRECEDENCE_{name.upper()}"))

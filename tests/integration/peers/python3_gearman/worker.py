@@ -5,6 +5,7 @@ PREFIX_reverse, PREFIX_steps, PREFIX_fail and PREFIX_throw, and ends. It prints 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from python3_gearman import GearmanWorker
 from python3_gearman.job import GearmanJob
@@ -25,7 +26,7 @@ class Worker(GearmanWorker):
         self.left -= 1
         return super().on_job_execute(current_job)
 
-    def on_job_exception(self, current_job: GearmanJob, exc_info: tuple) -> bool:
+    def on_job_exception(self, current_job: GearmanJob, exc_info: tuple[Any, ...]) -> bool:
         if exc_info[0] is not Thrown:
             return super().on_job_exception(current_job, exc_info)
         # Sends WORK_FAIL behind it.
