@@ -34,7 +34,11 @@ class Watcher(Protocol):
 
 
 class Timer(Watcher, Protocol):
-    """Calls back once its time is over, and again and again if it was made to repeat."""
+    """Calls back once its time is over, and again and again if it was made to repeat.
+
+    gevent's timer has its time but once. Started again it calls back at once, or, after a stop, when the rest of its
+    time is over: to wait for the whole time once more takes a new timer.
+    """
 
 
 class Bell(Watcher, Protocol):

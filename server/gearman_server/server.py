@@ -1,4 +1,4 @@
-"""The job server as an object: a broker, its store and its ports, on the event loop of whoever starts it.
+"""The job server as an object: a broker, its store and its ports, on the event loop of the thread that starts it.
 
 `Server("127.0.0.1:0").start()` embeds it in any gevent program. What belongs to a process of its own (signals, pid
 file, log, descriptor limit) is in the room process. In the order of a server's life: settings, build, start, stop.
@@ -302,7 +302,7 @@ class Server:
 
 
 def _drain_http(http_ports: Sequence[HttpPort], when_idle: Callable[[], None]) -> None:
-    """The last answers are still being written; who merely keeps its connection open is not waited for."""
+    """Wait for the last answers to be written, but not for a peer that merely keeps its connection open."""
     for port in http_ports:
         port.drain(HTTP_DRAIN_S)
     when_idle()

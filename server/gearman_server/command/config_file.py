@@ -39,7 +39,7 @@ def _path(options: dict[str, Any]) -> str | None:
     asked: str | None = options["config_file"]
     if asked is not None:
         return asked or None
-    # Whoever supervises this server says all there is to say.
+    # A supervisor gives its server every option by the command line.
     if options["supervised_fd"] is not None or not os.path.exists(DEFAULT_CONFIG_FILE):
         return None
     return DEFAULT_CONFIG_FILE

@@ -1,4 +1,4 @@
-"""The options about where the server listens, for whom, and in which protocol, and the settings that they mean."""
+"""The options about addresses, TLS, HTTP, metrics and who may connect, and the settings that they mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an option's value can be, beside click's own types, in words that say what would be right."""
+"""Types of option values beside click's own. A message of theirs says what would be right."""
 
 from __future__ import annotations
 

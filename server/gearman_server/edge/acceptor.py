@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 ACCEPTS_PER_PASS: Final = 64
 #: How long new connections wait when this process has no descriptor left for them.
 NO_DESCRIPTORS_PAUSE_S: Final = 0.1
-#: How often the log says that it has none left, or that somebody was not let in.
+#: How often the log says that there is none left, or that a peer was not let in.
 SAY_EVERY_S: Final = 60.0
 
 _OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -39,7 +39,7 @@ Adopt = Callable[["Transport", Identity], "Connection | None"]
 
 
 class Acceptor:
-    """Accepts on the listening sockets it is given, and hands over who may come in."""
+    """Accepts on its listening sockets, and hands over the connections that may come in."""
 
     def __init__(self, loop: Loop, allowed: AccessList | None, adopt: Adopt) -> None:
         self._loop = loop
@@ -63,7 +63,7 @@ class Acceptor:
             self._watchers.append((watcher, react))
 
     def close(self) -> None:
-        """Accept no more; the ports are free from now on, and who has not finished its handshake is gone."""
+        """Accept no more: the ports are free, and connections whose handshake is not complete are closed."""
         self._end_pause()
         for watcher, _ in self._watchers:
             watcher.stop()
@@ -146,7 +146,7 @@ class Acceptor:
 
 
 def _identity(connected: socket.socket, address: Any) -> Identity:
-    """Who is at the other end. Of a Unix peer that is its user; its process id stands where others have a port."""
+    """The peer's identity. A Unix peer is known by its user; its process id takes the place of the port."""
     if connected.family != socket.AF_UNIX:
         return Identity(address[0], address[1])
     if not hasattr(socket, "SO_PEERCRED"):

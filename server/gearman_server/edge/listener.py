@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Endpoint(Protocol):
-    """What the listener knows of whoever has a session: a connection, or an HTTP request."""
+    """The owner of a session, as far as the listener knows it: a connection, or an HTTP request."""
 
     session: Session
 
@@ -93,7 +93,7 @@ class Listener:
     def forget(self, connection: Endpoint, reason: str) -> None:
         """The connection has no session any more."""
         if self._connections.pop(connection.session, None) is not None:
-            self._broker.table.now = monotonic()  # from when on its jobs wait again
+            self._broker.table.now = monotonic()  # its jobs wait again from this time on
             self._broker.disconnect(connection.session, reason)
 
     def flush_soon(self) -> None:

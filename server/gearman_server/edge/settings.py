@@ -1,4 +1,4 @@
-"""What an operator decides about the edge: where to listen, in which protocol, for whom, what one peer may take up.
+"""The settings of the edge: addresses, TLS files, who may connect, and how much memory one connection may take.
 
 Values alone: nothing here opens a socket or loads what does.
 """

@@ -1,6 +1,6 @@
-"""Bound, listening sockets: addresses read and resolved, a port that is being left waited for, who has it named.
+"""Bound, listening sockets. Addresses are resolved; a port that is taken is tried again until its time is up.
 
-Every descriptor is close-on-exec (Python's default), so that no child of anybody keeps the port.
+Every descriptor is close-on-exec (Python's default), so that no child process keeps the port.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def _explained(where: tuple[str, int], error: OSError, settings: ListenSettings)
 
 
 def _holder(port: int) -> str:
-    """Who listens on the port, as far as this user may see."""
+    """The process that listens on the port, as far as this user may see."""
     try:
         for found in psutil.net_connections(kind="tcp"):
             if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port and found.pid:

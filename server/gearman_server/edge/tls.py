@@ -13,7 +13,7 @@ from gearman_server.edge.settings import TlsSettings
 from gearman_server.errors import StartError
 from gearman_server.log import NOTICE, logger
 
-#: What is encrypted at a time: a big result must not be doubled in memory before the socket takes it.
+#: Bytes that are encrypted at a time: a big result must not be doubled in memory before the socket takes it.
 ENCRYPT_BYTES: Final = 1 << 17
 _DECRYPT_BYTES: Final = 1 << 16
 
@@ -66,7 +66,7 @@ def _trust(context: ssl.SSLContext, ca_file: str, verify: bool) -> None:
         raise StartError(
             f"--ssl-ca-file {ca_file} can't be used: {_explain(error)}; give a PEM file of CA certificates"
         ) from error
-    # Who shows a certificate unasked is known by its subject, and refused when it is a bad one.
+    # A client may show a certificate unasked: a good one gives it a subject, with a bad one it is refused.
     context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_OPTIONAL
 
 
@@ -94,7 +94,7 @@ class TlsStream:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        # What is encrypted and the socket has yet to take, and how many bytes of the last `send` are in it.
+        # Encrypted bytes that the socket has yet to take, and how many bytes of the last `send` are in them.
         self._ciphertext = memoryview(b"")
         self._accepted_bytes = 0
         self._is_ended = False

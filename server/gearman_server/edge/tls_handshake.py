@@ -17,7 +17,7 @@ HANDSHAKE_TIMEOUT_S: Final = 10.0
 
 
 class Handshake:
-    """Drives a stream's handshake and says once how it ended: with None, or with what went wrong."""
+    """Drives a stream's handshake, and calls `ended` once: with None, or with the error that it ended with."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Handshake:
         self._timer.start(self.abort, f"it took longer than {HANDSHAKE_TIMEOUT_S:g} s")
 
     def abort(self, reason: str) -> None:
-        """End it; the stream is closed by whoever is told."""
+        """End it. The stream stays open until `ended` closes it."""
         self._end(ConnectionAbortedError(reason))
 
     def _advance(self) -> None:

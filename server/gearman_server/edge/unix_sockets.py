@@ -1,4 +1,4 @@
-"""Unix listening sockets: bound with their mode, the file of a dead predecessor replaced, a living one's never."""
+"""Unix listening sockets, bound with their mode. The file of a dead server is replaced, that of a living one never."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from gearman_server.loop import READABLE
 if TYPE_CHECKING:
     from gearman_server.edge.listener import Listener
 
-#: What the peer did wrong, by the ERROR's code; anything else is a trouble of the server's.
+#: The codes of ERROR that mean a fault of the peer; all others mean trouble of the server.
 _CALLERS_FAULTS: Final = (b"ARGUMENT_TOO_LARGE", b"INVALID_FUNCTION_NAME", b"INVALID_ARGUMENT", b"INVALID_PACKET")
 
 
@@ -104,7 +104,7 @@ class Caller:
         return bool(self.session.out or self._packets)
 
     def flush(self) -> None:
-        """Take what the broker has left."""
+        """Take the packets that the broker has left."""
         out = self.session.out
         if out:
             self._packets += self._parser.feed(b"".join(out))

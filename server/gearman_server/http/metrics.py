@@ -1,7 +1,7 @@
 """What became of jobs, by function and priority, for Prometheus.
 
 What happens to every job the broker counts itself (`job_counts`); what is rare is counted here, from its event stream;
-what the queues hold now is looked up when somebody reads. Nothing here decides anything.
+the state of the queues is looked up when the metrics are read. Nothing here decides anything.
 """
 
 from __future__ import annotations

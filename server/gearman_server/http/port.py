@@ -1,6 +1,6 @@
 """An HTTP port: connections accepted like all others, parsed by gevent's WSGI handler, one greenlet each.
 
-For what is rare: jobs by HTTP and metrics. What an application answers is its own business.
+It serves what is rare, jobs by HTTP and metrics, and knows nothing of what an application answers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gearman_server.loop import Loop
 #: How long a peer may say nothing, between requests or within one, and how long its headers may take in all.
 SILENCE_S: Final = 60.0
 HEADERS_S: Final = 20.0
-#: What is still read, and for how long, from a peer whose request was refused: it is to read why.
+#: Bytes that are still read, and for how long, from a peer whose request was refused, so that it can read why.
 LINGER_BYTES: Final = 1 << 20
 LINGER_S: Final = 2.0
 
@@ -103,7 +103,7 @@ class HttpHandler(WSGIHandler):  # type: ignore[misc]
         self._identity = identity
 
     def read_request(self, raw_requestline: str) -> bool:
-        """As the base class, which raises ValueError for what is no request."""
+        """As the base class. A ValueError means that this is no request."""
         with gevent.Timeout(HEADERS_S, ValueError("the headers took too long")):
             is_read: bool = super().read_request(raw_requestline)
         if self.request_version == "HTTP/0.9":
@@ -130,7 +130,7 @@ class HttpHandler(WSGIHandler):  # type: ignore[misc]
         self.wsgi_input = _Unwanted(self.socket)
 
     def log_request(self) -> None:
-        """The broker's events tell what is worth telling."""
+        """Nothing to do: the broker's events are logged."""
 
 
 class _Unwanted:
@@ -149,7 +149,7 @@ class _Unwanted:
 
 
 class _InfoLog:
-    """Where gevent's handler writes what it has to say about peers."""
+    """Takes the messages of gevent's handler about peers, for the log."""
 
     def write(self, text: str) -> None:
         """One line."""

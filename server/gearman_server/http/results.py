@@ -1,6 +1,6 @@
 """`GET /jobs/HANDLE` on the metrics port: what became of a background job, as JSON or as the bare result. Pure.
 
-Read-only, and only what is kept (`keep_result`); whoever may connect to the port may ask for any handle.
+Read-only, and only what is kept (`keep_result`); every peer that may connect to the port may ask for any handle.
 """
 
 from __future__ import annotations

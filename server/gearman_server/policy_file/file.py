@@ -101,7 +101,7 @@ class _Reader:
         return [problem for _, problem in sorted(self._problems, key=itemgetter(0))]
 
     def read(self, top: yaml.Node | None) -> None:
-        """All there is in the file. Without a key, or with nothing behind it, there is nothing of its kind."""
+        """Read the whole file. A section that is left out, or empty, says nothing."""
         for key_node, value_node in self._mapping(top, "").values():
             if key_node.value == "functions":
                 for name, (_, keys_node) in self._mapping(value_node, "functions").items():

@@ -26,13 +26,13 @@ def read_policies(path: str) -> PolicyFile:
 
 
 def use_policies(broker: Broker, file: PolicyFile, now: float) -> None:
-    """From now on, which is `now` (monotonic seconds), the broker follows what the file says."""
+    """Have the broker follow what the file says, from `now` on (monotonic seconds)."""
     broker.use_policies(file.by_function)
     broker.use_schedules(file.schedules, now)
 
 
 def reread_policies(broker: Broker, path: str, now: float) -> None:
-    """Read the file anew. With anything wrong in it, what held before goes on."""
+    """Read the file anew. If anything is wrong with it, the old policies stay."""
     try:
         file = read_policies(path)
     except PolicyFileError as error:

@@ -172,7 +172,7 @@ class Sqlite(_ManyValues):
         driver_connection.execute("PRAGMA journal_mode=WAL").close()
 
     def begin(self, connection: Connection) -> None:
-        # Whoever reads first and then writes would not wait for somebody else's lock: SQLite refuses that at once.
+        # One that reads first and then writes would not wait for another's lock: SQLite refuses it at once.
         is_reading = connection.get_execution_options().get(ONLY_READS, False)
         connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
 
@@ -352,6 +352,6 @@ class MySql(_ManyValues):
 
 
 def _shut_down(descriptor: int) -> None:
-    """Whoever waits for the socket sees its end. The descriptor stays with its owner."""
+    """A call that waits for the socket sees its end. The descriptor stays with its owner."""
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as duplicate:
         duplicate.shutdown(socket.SHUT_RDWR)

@@ -1,5 +1,5 @@
-"""What is to be written in one transaction: it accumulates on the loop's thread and is left alone once handed over. Of
-very many deletes the writer carries most out ahead, and takes them out.
+"""The changes of one transaction. They accumulate on the loop's thread, which leaves the batch alone once it is handed
+over. Of very many deletes the writer carries most out ahead, and takes them out of it.
 
 Its order when written: deletes, inserts, updates. So a job whose insert failed may be inserted anew beside the delete
 that makes sure of the failure.
@@ -34,7 +34,7 @@ class Batch:
     )
 
     def __init__(self) -> None:
-        #: Dictionaries for their order and for taking something back.
+        #: Dictionaries, because they keep the order and a job can be taken out again.
         self.inserts: dict[Job, None] = {}
         self.updates: dict[Job, None] = {}
         #: Row ids.
@@ -74,7 +74,7 @@ class Batch:
         self.deletes[:0] = [*failed.deletes, *map(row_id, failed.inserts)]
         self.undone += failed.undone + len(failed.inserts)
         self.updates = {job: None for job in (*failed.updates, *self.updates) if job.record is not None}
-        # Marks and letters of jobs that were not inserted are set back by whoever made them.
+        # Marks and letters of jobs that were not inserted are set back by those who made them.
         self.marks = {**failed.marks, **self.marks}
         self.letters = {
             **{handle: letter for handle, letter in failed.letters.items() if handle not in self.forgotten},

@@ -48,7 +48,7 @@ def delete_jobs(connection: Connection, ids: Sequence[int]) -> None:
 
 
 def change(connection: Connection, batch: Batch, room_bytes: int | None = None) -> None:
-    """What a batch changes beside rows that go and come; a result's and a letter's texts have so much room."""
+    """All that a batch changes beside inserts and deletes. The texts of a result or a letter may have `room_bytes`."""
     if batch.updates:
         _update(connection, batch.updates)
     if batch.forgotten:

@@ -1,6 +1,6 @@
 """A connection to the store's database and what is written through it. Knows transactions, not threads nor the loop.
 
-Whoever has a `Database` uses it from one thread at a time; only `break_off` may be called from any.
+One thread at a time uses a `Database`; only `break_off` may be called from any.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _OWNER_LOOKS_S: Final = 0.1
 #: Numbers that are reserved at once: so many that handles go on for hours while the database is away.
 NUMBERS_RESERVED: Final = 1_000_000_000
 
-#: What asks a store in trouble whether it is well again.
+#: The row by which a store in trouble is asked whether it is well again.
 _PROBE_ID: Final = -1
 _PROBE_BYTES: Final = 1 << 16
 
@@ -104,7 +104,7 @@ class Database:
         self._engine.dispose()
 
     def break_off(self) -> None:
-        """From another thread: whatever waits for the database fails now."""
+        """From another thread: a call that waits for the database fails now."""
         connection = self._connection
         with contextlib.suppress(Exception):  # it may be closing just now
             if connection is not None:
@@ -255,7 +255,7 @@ class Database:
         return refused
 
     def _insert_alone(self, jobs: Sequence[Job]) -> bool:
-        """In no transaction but that of one statement. False: these need one."""
+        """Insert by one statement, which is a transaction of its own. False: these jobs need more than one."""
         if len(plain_of(jobs)) < len(jobs) or not self._backend.is_atomic(jobs):
             return False
         with self._in_use() as connection:

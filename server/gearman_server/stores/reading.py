@@ -119,7 +119,7 @@ class StoredRows:
         return RowPage(jobs, unreadable, ids[-1])
 
     def _gap(self, after_id: int, reason: str) -> RowPage:
-        """Not even the id that comes next can be read: where can it be, behind what is broken?"""
+        """Not even the next id can be read: leave out the rows up to the first that can be."""
         broken, step, first = after_id + 1, 1, None
         while first is None and broken < self._end:
             step *= 2
@@ -206,7 +206,7 @@ class StoredRows:
         return rows
 
     def break_off(self) -> None:
-        """From another thread: whatever waits for the database fails now."""
+        """From another thread: a call that waits for the database fails now."""
         connection = self._connection
         with contextlib.suppress(Exception):  # it may be closing just now
             if connection is not None:

@@ -59,7 +59,7 @@ Row = tuple[Any, ...]
 
 
 def plain_of(jobs: Iterable[Job]) -> list[Job]:
-    """The plain ones: those that wait for their first attempt, and have nothing that few jobs have."""
+    """The plain ones: they wait for their first attempt, and have none of the fields that are rare."""
     return [job for job in jobs if job.extras is None and job.state is JobState.QUEUED]
 
 
