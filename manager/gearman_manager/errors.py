@@ -1,10 +1,10 @@
-"""What the manager raises. `ManagerError` is the base; what reaches a user is its text, never its traceback."""
+"""The manager's errors, with the base `ManagerError`. Users see their texts, never their tracebacks."""
 
 from __future__ import annotations
 
 
 class ManagerError(Exception):
-    """Base of the manager's own errors; the text names the place and the remedy."""
+    """The base of the manager's errors; the text names the place and the remedy."""
 
 
 class StartError(ManagerError):

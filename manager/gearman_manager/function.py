@@ -1,4 +1,4 @@
-"""The `@function` decorator of worker modules. It only writes down what was declared; discovery reads it."""
+"""The `@function` decorator of worker modules. It only records the declaration; discovery reads it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Decorated = TypeVar("_Decorated", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What a decorator said: the Gearman function's name and its options, unchecked."""
+    """A decorator's arguments: the Gearman function's name and its options, unchecked."""
 
     name: str
     options: Mapping[str, object]
@@ -24,9 +24,9 @@ def function(
     """Make a function, or a class with `run(job)`, a Gearman function.
 
     Args:
-        name: the name towards Gearman; by default the Python name.
+        name: the name to register with Gearman; by default the Python name.
         options: the function keys of the configuration, spelled as there: `timeout="30s"`, `retries=3`, …
-            What the YAML file says wins over them.
+            The YAML file's keys win over them.
     """
 
     def decorate(target: _Decorated) -> _Decorated:
@@ -37,6 +37,6 @@ def function(
 
 
 def declaration_of(target: object) -> Declaration | None:
-    """What `@function` wrote on this very object; a subclass does not inherit it."""
+    """The declaration that `@function` recorded on this very object; a subclass does not inherit it."""
     found = getattr(target, "__dict__", {}).get(_ATTRIBUTE)
     return found if isinstance(found, Declaration) else None

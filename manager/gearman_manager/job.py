@@ -1,4 +1,4 @@
-"""The job as a worker function sees it: what was submitted, and the ways to report back while it runs."""
+"""The job that a worker function receives: the submitted data, and methods to report back while it runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 from gearman_client import WorkerJob
 from gearman_client.packet import DEFAULT_MAX_BODY_BYTES
 
-#: A job server takes no longer packet; it would close the connection, and have the job run again and again.
+#: A job server takes no longer packet: it would close the connection, and have the job run again and again.
 MAX_RESULT_BYTES: Final = DEFAULT_MAX_BODY_BYTES - 1024
 NOTHING_INTERRUPTS: Final = nullcontext()
 
@@ -33,13 +33,13 @@ class Job:
         uninterrupted: AbstractContextManager[None] = NOTHING_INTERRUPTS,
     ) -> None:
         self._assigned = assigned
-        self._uninterrupted = uninterrupted  # within it no time limit cuts a packet in two
+        self._uninterrupted = uninterrupted  # inside it no time limit cuts a packet in two
         self.settings = settings
         self._log: logging.Logger | logging.LoggerAdapter[logging.Logger] = log
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger whose lines carry the function and the handle; made when the job first asks for it."""
+        """A logger whose lines carry the function and the handle; made at its first use."""
         if not isinstance(self._log, logging.LoggerAdapter):
             self._log = logging.LoggerAdapter(self._log, {"function": self.function, "handle": self.handle})
         return self._log
@@ -56,17 +56,17 @@ class Job:
 
     @property
     def unique(self) -> str:
-        """The client's unique key, empty when it gave none."""
+        """The client's unique key, or empty text."""
         return self._assigned.unique
 
     @property
     def function(self) -> str:
-        """The name under which the function is registered, prefix included."""
+        """The name under which the function is registered, with the prefix."""
         return self._assigned.function
 
     @property
     def attempt(self) -> int:
-        """Which attempt this is, from 1. A foreign job server doesn't tell: there it is always 1."""
+        """The number of this attempt, from 1. With a foreign job server, which does not tell it, always 1."""
         return self._assigned.attempt or 1
 
     def json(self) -> Any:
@@ -103,12 +103,12 @@ class Job:
 
 
 def encode_result(result: object) -> bytes:
-    """What a function returned, as the bytes of WORK_COMPLETE.
+    """A function's result as the bytes of WORK_COMPLETE.
 
-    Bytes stay, text becomes UTF-8, None is empty, everything else becomes JSON.
+    Bytes stay as they are, text becomes UTF-8, None becomes empty, all else becomes JSON.
 
     Raises:
-        TypeError: the value is nothing that JSON can hold.
+        TypeError: JSON can't hold the value.
         ValueError: it is longer than a packet may be.
     """
     encoded = _encoded(result)

@@ -1,4 +1,4 @@
-"""What a function can raise to decide what becomes of its job. Light: worker modules import it."""
+"""The exceptions by which a function decides the fate of its job. Light, because worker modules import it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from typing import Final
 
 from gearman_process.durations import parse_duration_s
 
-#: A job that asks for another attempt every time gets so many in all, unless it says otherwise.
+#: The most attempts of a job that always asks for another one, unless it sets `attempts`.
 DEFAULT_ATTEMPTS: Final = 25
 
 
 class Retry(Exception):
-    """Raised by a function: this attempt has failed, and another one is to follow, whatever `retries` says.
+    """Raised by a function: this attempt failed, and another one should follow, whatever `retries` says.
 
     Args:
-        reason: told in the log, and to the client if no other attempt follows.
-        after: how long to wait at least, as "10m" or in seconds; without it the function's `backoff`.
-        attempts: how many attempts the job may have in all before this counts as any other failure; None = any number.
+        reason: written to the log, and sent to the client if no other attempt follows.
+        after: the shortest wait, such as "10m", or in seconds; by default the function's `backoff`.
+        attempts: the most attempts in all; after them this counts as any other failure. None = any number.
 
     Raises:
-        ValueError: one of them can't be understood.
+        ValueError: an argument can't be understood.
     """
 
     def __init__(

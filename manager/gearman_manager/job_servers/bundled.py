@@ -1,4 +1,4 @@
-"""The bundled job server as the supervisor sees it: started, watched, started again when it dies, stopped last."""
+"""Runs the bundled job server for the supervisor: starts it, restarts it when it dies, and stops it last."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _QUIET_S: Final = 30.0
 
 
 class StartFailure(Enum):
-    """What stands in the way of the server's start, as it tells us: the values are those of `gearman_server.errors`."""
+    """The reasons not to start that the server reports; the values are those of `gearman_server.errors`."""
 
     ADDRESS_TAKEN = "address-taken"
     CANT_LISTEN = "cant-listen"
@@ -57,9 +57,9 @@ class ServerCanNotStart(StartError):
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """How to run it."""
+    """The options of a job server's process."""
 
-    section: Server  # the configuration's; a free port (0) is kept over restarts
+    section: Server  #: of the configuration; a free port (0) is kept over restarts
     log_level: str
     policies: Path
 
@@ -70,11 +70,11 @@ class BundledServer:
     def __init__(
         self, options: ServerOptions, changed: Callable[[], None], describe: Callable[[int | None], str]
     ) -> None:
-        """`changed` is called when it is back; `describe` puts an exit status into words."""
+        """`changed` is called after each restart; `describe` puts an exit status into words."""
         self._options = options
         self._changed = changed
         self._describe = describe
-        self.addresses = options.section.listen  # with the real port once it was ready, as the next one
+        self.addresses = options.section.listen  # these two have the real ports once the server is ready
         self.metrics_address = options.section.metrics_listen
         self._child: process.Child | None = None
         self._output: ChildOutput | None = None
@@ -82,21 +82,21 @@ class BundledServer:
         self._ended = gevent.event.Event()
         self._status: int | None = None
         self._refusal: Mapping[str, str] | None = None
-        self._stopping = False
+        self._is_stopping = False
         self._keeper: gevent.Greenlet[[], None] | None = None
 
     @property
     def address(self) -> Address:
-        """The first one, where our own workers connect."""
+        """The first address, to which our own workers connect."""
         return self.addresses[0]
 
     @property
     def pid(self) -> int | None:
-        """Its process number while it lives."""
+        """The server's process id while it lives."""
         return self._child.pid if self._child else None
 
     def start(self) -> None:
-        """Start it and wait until it listens; from then on it is kept alive.
+        """Start the server and wait until it listens; afterwards it is kept alive.
 
         Raises:
             ServerCanNotStart: it ended before it listened, or could not even be started.
@@ -112,7 +112,7 @@ class BundledServer:
     def use_policies(
         self, functions: Mapping[str, Mapping[str, object]], schedules: Mapping[str, Mapping[str, object]]
     ) -> None:
-        """Have it treat the functions' jobs by these rules, and submit jobs by these schedules, from now on."""
+        """Give the server new rules for the functions' jobs, and new schedules."""
         try:
             changed = write_policies(self._options.policies, functions, schedules)
         except OSError as error:
@@ -122,8 +122,8 @@ class BundledServer:
             process.send_signal(self._child.pidfd, signal.SIGHUP)
 
     def stop(self) -> None:
-        """End it: nothing that we supervise needs it any more."""
-        self._stopping = True
+        """End the server. Call it once no process of ours needs the server any more."""
+        self._is_stopping = True
         if self._child is not None:
             process.send_signal(self._child.pidfd, signal.SIGTERM)
             if not self._ended.wait(STOP_TIMEOUT_S) and self._child is not None:
@@ -133,10 +133,10 @@ class BundledServer:
             self._keeper.kill()
 
     def _launch(self) -> bool:
-        """One process, until it listens (True) or has ended (False).
+        """Start a process and wait until it listens (True) or has ended (False).
 
         Raises:
-            OSError: it could not even be started.
+            OSError: the process can't be started.
         """
         loop = gevent.get_hub().loop
         ours, theirs = socket.socketpair()
@@ -144,7 +144,7 @@ class BundledServer:
             try:
                 self._output = ChildOutput(loop, "server", {}, logs_json=True)
                 command = self._command(theirs.fileno())
-                # Not on the command line: the URL of a store can hold a password, and anybody can list processes.
+                # Not on the command line: the URL of a store can hold a password, and every user can list processes.
                 environment = {**os.environ, "GEARMAN_STORE_URL": self._options.section.store}
                 child = process.start(command, [theirs.fileno()], self._output.write_end, environment)
             except OSError:
@@ -208,7 +208,7 @@ class BundledServer:
         return True
 
     def _gone(self, watcher: Any) -> None:
-        """In the hub: the process ended."""
+        """Called in the hub when the process has ended."""
         watcher.stop()
         watcher.close()
         if self._child is None:
@@ -221,12 +221,12 @@ class BundledServer:
         self._ended.set()
 
     def _keep(self) -> None:
-        """Start it again whenever it dies, at once and then ever more slowly while it keeps dying."""
+        """Restart the server whenever it dies: almost at once, then with growing delays while it keeps dying."""
         delay_s = _FIRST_RESTART_S
         started = time.monotonic()
         while True:
             self._ended.wait()
-            if self._stopping:
+            if self._is_stopping:
                 return
             if time.monotonic() - started > _QUIET_S:
                 delay_s = _FIRST_RESTART_S
@@ -243,13 +243,13 @@ class BundledServer:
                 _log.error("the job server can't be started: %s", error.strerror)
 
     def _failure(self) -> ServerCanNotStart:
-        """Why it does not listen, in its own words: those for us, or the last that it wrote before it ended."""
+        """Why the server does not listen: its report to us, or the last line that it wrote before it ended."""
         if self._refusal is not None:
             told = self._refusal
             return ServerCanNotStart(told["reason"], StartFailure(told["failed"]), told["option"])
         lines = self._output.last_lines if self._output else []
         last = lines[-1] if lines else f"the job server ended ({self._describe(self._status)}) without a word"
-        # Behind the semicolon the server names its own options; whoever runs a manager has the configuration.
+        # After the semicolon the server names its own options, but a manager's user has the configuration.
         return ServerCanNotStart(last.removeprefix("gearman-server: ").partition("; ")[0])
 
 

@@ -1,4 +1,4 @@
-"""The supervisor's connections to job servers: gevent's sockets, with TLS where the configuration asks for it."""
+"""The supervisor's connections to job servers: gevent's sockets, with TLS if the configuration asks for it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from gearman_client.connection.tls_stream import TlsStream, secured
 
 
 def connect_to(server: Address, timeout_s: float) -> gevent.socket.socket | TlsStream:
-    """A connection that is ready to be spoken on.
+    """A connection that is ready for use.
 
     Raises:
-        OSError, GearmanError: none is there within `timeout_s` (for each step), or none that is trusted.
+        OSError, GearmanError: no server answers within `timeout_s` (for each step), or it is not trusted.
     """
     return secured(gevent.socket.create_connection((server.host, server.port), timeout_s), server)

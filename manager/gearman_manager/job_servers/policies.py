@@ -1,4 +1,4 @@
-"""What the bundled job server is told in a file: the functions' keys that it enforces, and the schedules."""
+"""Writes the bundled job server's policies file: the functions' keys that it enforces, and the schedules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FILE_NAME: Final = "policies.yaml"
 
 
 def policies_of(functions: Mapping[str, ResolvedFunction]) -> dict[str, dict[str, object]]:
-    """What the server is to know of each function, by the keys of its `--policies` file."""
+    """The rules of each function, by the keys of the server's `--policies` file."""
     policies: dict[str, dict[str, object]] = {}
     for name, function in functions.items():
         policies[name] = {
@@ -35,7 +35,7 @@ def policies_of(functions: Mapping[str, ResolvedFunction]) -> dict[str, dict[str
 
 
 def provisional_policies(config: Config) -> dict[str, dict[str, object]]:
-    """What the file alone says, for the moments before the modules are loaded: stored jobs and other people's workers
+    """The rules of the configuration alone, for the time before the modules are loaded: stored jobs and other workers
     may be there at once. A function may be named with the prefix or without."""
     resolved = {
         registered: resolve_function(
@@ -48,7 +48,7 @@ def provisional_policies(config: Config) -> dict[str, dict[str, object]]:
 
 
 def schedules_of(schedules: Mapping[str, Schedule]) -> dict[str, dict[str, Any]]:
-    """What the job server is told, by the keys of its `--policies` file."""
+    """The schedules, by the keys of the server's `--policies` file."""
     told: dict[str, dict[str, Any]] = {}
     for name, schedule in schedules.items():
         keys = {key: value for key in Schedule.model_fields if (value := getattr(schedule, key)) is not None}
@@ -61,10 +61,12 @@ def schedules_of(schedules: Mapping[str, Schedule]) -> dict[str, dict[str, Any]]
 def write_policies(
     file: Path, functions: Mapping[str, Mapping[str, object]], schedules: Mapping[str, Mapping[str, object]]
 ) -> bool:
-    """Write the file, as JSON, which is YAML too; nobody reads half of it. False: it said so already.
+    """Write the file, as JSON, which is YAML too. It is replaced as a whole, so no reader sees half of it.
+
+    Returns False if it held the same already.
 
     Raises:
-        OSError: it can't be written.
+        OSError: the file can't be written.
     """
     text = json.dumps({"functions": functions, "schedules": schedules}, indent=1, sort_keys=True)
     if file.exists() and file.read_text() == text:

@@ -16,9 +16,9 @@ from gearman_manager.job_servers.policy_gaps import COMMAND, policy_gaps
 
 _log = logging.getLogger("policies")
 ASK_TIMEOUT_S: Final = 2.0
-#: Somebody may have written other policies there.
+#: The policies there may have changed meanwhile.
 ASK_AGAIN_S: Final = 60.0
-#: After a server could not be asked.
+#: The wait after a server could not be asked.
 RETRY_S: Final = 5.0
 
 Functions = Mapping[str, ResolvedFunction]
@@ -28,7 +28,7 @@ def ask_policies(server: Address) -> bytes | None:
     """A job server's answer to `policies`; None if it has no such command.
 
     Raises:
-        OSError, GearmanError: it can't be asked.
+        OSError, GearmanError: the server can't be asked.
     """
     with AdminClient(connect_to(server, ASK_TIMEOUT_S), timeout_s=ASK_TIMEOUT_S) as admin:
         answer = admin.command(COMMAND)
@@ -36,7 +36,7 @@ def ask_policies(server: Address) -> bytes | None:
 
 
 def gaps_at(servers: Sequence[Address], functions: Functions) -> list[str]:
-    """For `check`: what does not hold, and which servers could not be asked, one sentence each."""
+    """For `check`: a sentence for each key that does not hold, and for each server that can't be asked."""
     sentences = []
     for server in servers:
         try:
@@ -47,10 +47,10 @@ def gaps_at(servers: Sequence[Address], functions: Functions) -> list[str]:
 
 
 class PolicyGapCheck:
-    """Asks while the manager runs; what does not hold is logged when it changes, and stands in `status`."""
+    """Asks again and again while the manager runs. Gaps are logged when they change, and shown in `status`."""
 
     def __init__(self) -> None:
-        #: By server.
+        #: The sentences of each server.
         self.broken: dict[str, list[str]] = {}
         self._servers: Sequence[Address] = ()
         self._functions: Functions = {}
@@ -58,7 +58,7 @@ class PolicyGapCheck:
         self._greenlet: Any = None
 
     def watch(self, servers: Sequence[Address], functions: Functions) -> None:
-        """From now on these servers and functions; those that are gone are forgotten."""
+        """Ask these servers about these functions from now on, and forget all others."""
         self._servers, self._functions = servers, functions
         names = {str(server) for server in servers}
         self.broken = {name: found for name, found in self.broken.items() if name in names}
@@ -67,7 +67,7 @@ class PolicyGapCheck:
         self._look.set()
 
     def close(self) -> None:
-        """Ask no longer."""
+        """Stop asking."""
         if self._greenlet is not None:
             self._greenlet.kill()
 
@@ -81,7 +81,7 @@ class PolicyGapCheck:
         try:
             found = policy_gaps(self._functions, ask_policies(server))
         except (OSError, GearmanError):
-            return False  # the queues' watch says so
+            return False  # the queues' watch logs it
         for sentence in found:
             if sentence not in self.broken.get(str(server), ()):
                 _log.warning("job server %s: %s", server, sentence)

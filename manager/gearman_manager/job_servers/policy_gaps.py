@@ -1,6 +1,6 @@
-"""Which function keys of the configuration hold on a job server that this manager did not start. Pure.
+"""Finds the function keys that do not hold on a job server that this manager did not start. Pure.
 
-A `gearman-server` says by its text command `policies` which rules it has; any other server has none.
+A `gearman-server` lists its rules in answer to the text command `policies`; any other server has none.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from gearman_manager.config.resolve import BUILT_IN_FUNCTION_KEYS, ResolvedFunct
 from gearman_process.durations import format_duration
 
 COMMAND: Final = "policies"
-#: The columns of its answer, behind the function's name.
+#: The columns of the answer, after the function's name.
 _KEYS: Final = (
     "timeout",
     "retries",
@@ -25,14 +25,14 @@ _KEYS: Final = (
     "keep_result",
 )
 _WINDOWS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-#: More are counted, not listed.
+#: Further gaps are counted, not listed.
 MAX_LISTED: Final = 20
 
 Rules = Mapping[str, str]
 
 
 def policy_gaps(functions: Mapping[str, ResolvedFunction], answer: bytes | None) -> list[str]:
-    """A sentence for each key that does not hold. `answer` is the server's to `policies`; None: it has no policies."""
+    """A sentence for each key that does not hold. `answer` is the server's answer to `policies`, or None."""
     there = None if answer is None else _rules(answer)
     sentences = [
         sentence for name, function in sorted(functions.items()) for sentence in _of_function(name, function, there)
@@ -53,14 +53,14 @@ def _of_function(name: str, function: ResolvedFunction, there: Mapping[str, Rule
 
 
 def _wanted(function: ResolvedFunction) -> Rules:
-    """What a job server would have to enforce, beyond what any does, in the words of its answer."""
+    """The rules that a job server would have to enforce beyond those of any server, in the words of its answer."""
     wanted: dict[str, float | None] = {"max_queue": function.max_queue, "max_running": function.max_running}
     wanted["keep_result"] = function.keep_result_s
     if function.retries:
         wanted |= {"retries": function.retries, "backoff": function.backoff_s, "max_backoff": function.max_backoff_s}
     if function.crash_retries != BUILT_IN_FUNCTION_KEYS["crash_retries"]:
         wanted["crash_retries"] = function.crash_retries
-    if not function.file:  # a program: where Python functions are concerned, worker and supervisor see to it
+    if not function.file:  # a program; Python functions are timed out by worker and supervisor
         wanted["timeout"] = function.timeout_s
     rules = {key: f"{value:.12g}" for key, value in wanted.items() if value is not None}
     if function.rate is not None:

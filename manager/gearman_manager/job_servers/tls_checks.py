@@ -1,4 +1,4 @@
-"""What can be known beforehand of the job servers' TLS: whether its files load, and which pools know nothing of it."""
+"""Checks of the job servers' TLS before the start: whether its files load, and which pools can't use it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PHP: Final = "PHP functions can't be served from a job server with TLS, which {
 
 
 def tls_problems(config: Config) -> list[Problem]:
-    """One fatal problem for each job server whose files can't be used."""
+    """A fatal problem for each job server whose files can't be used."""
     problems = []
     for index, server in enumerate(config.servers):
         tls = server.reached_by.tls
@@ -31,7 +31,7 @@ def tls_problems(config: Config) -> list[Problem]:
 
 
 def pools_without_tls(config: Config, layout: Layout) -> Iterator[Problem]:
-    """One problem, none of them fatal, for each pool whose workers are not ours and can't be told of the TLS."""
+    """A problem, not fatal, for each pool whose workers are not ours and can't be told of the TLS."""
     server = next((server.address for server in config.servers if server.uses_tls), None)
     if server is None:
         return

@@ -1,4 +1,4 @@
-"""A configuration as YAML that can be loaded again: what was written, with the command line's overrides in it."""
+"""Writes a configuration as YAML that can be loaded again: the written keys, with the command line's overrides."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pydantic import BaseModel
 
 from gearman_manager.config.models import Config
 
-#: All other fractions in a configuration are durations.
+#: Fractions that are plain numbers; all others in a configuration are durations.
 _NUMBERS: Final = frozenset({"utilisation", "max_load"})
 
 
 def dump(config: Config) -> str:
-    """The text. Environment variables stand in it with their values, passwords included."""
+    """The YAML. It holds the values of environment variables, passwords too."""
     return yaml.safe_dump(_section(config), sort_keys=False, allow_unicode=True)
 
 
 def _section(section: BaseModel) -> dict[str, Any]:
     values = {name: getattr(section, name) for name in type(section).model_fields if name in section.model_fields_set}
-    # What an include named has been merged, so it must not be named again.
+    # Included files are merged already, so they must not be named again.
     return {name: _plain(name, value) for name, value in values.items() if value is not None and name != "include"}
 
 
@@ -43,7 +43,7 @@ def _plain(name: str, value: object) -> Any:
 
 
 def _free(value: object) -> Any:
-    """Values of whatever shape, with `$` written so that it stays one."""
+    """A value of any shape, with each `$` escaped."""
     if isinstance(value, Mapping):
         return {key: _free(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

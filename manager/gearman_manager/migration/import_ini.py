@@ -1,7 +1,6 @@
-"""Turns GearmanManager's ini file into our YAML: keys with a twin become it, of all others a comment says why not.
+"""Turns GearmanManager's ini file into our YAML: keys become their twins, and a comment explains each key without one.
 
-The numbers of processes stay what they were, so nothing surprises on the first day; the comments say what to loosen.
-Pure.
+The numbers of processes are kept, so that the first day brings no surprise; comments suggest what to loosen. Pure.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ _GLOBAL: Final = "gearmanmanager"
 _DEFAULT_LIFETIME_S: Final = 3600
 _DEFAULT_STOP_S: Final = 60
 
-#: Keys that need no line in our file, or have no twin, and why.
+#: The reasons why keys have no twin, or need no line in our file.
 _GLOBAL_NOTES: Final = {
     "auto_update": "changed files are always noticed, and only the workers they concern restart",
     "worker_restart_splay": "lifetimes are spread by themselves",
@@ -43,7 +42,7 @@ def import_ini(text: str, file: str) -> str:
     """The YAML for the text of an ini file; `file` is its name in messages.
 
     Raises:
-        ConfigError: everything that is wrong with it.
+        ConfigError: with all mistakes in the text.
     """
     sections = parse_ini(text, file)
     whole = next((section for section in sections if section.name.lower() == _GLOBAL), None)
@@ -57,7 +56,7 @@ def import_ini(text: str, file: str) -> str:
 
 
 class _Reader:
-    """Reads the sections; gathers what is wrong and what has no twin."""
+    """Reads the sections, and collects problems and notes on keys without a twin."""
 
     def __init__(self, file: str) -> None:
         self.problems: list[Problem] = []
@@ -65,7 +64,7 @@ class _Reader:
         self._file = file
 
     def settings(self, whole: IniSection, others: list[IniSection]) -> Settings:
-        """Everything, in our terms."""
+        """All settings, in our terms."""
         self._note_keys(whole, _GLOBAL_KEYS, _GLOBAL_NOTES)
         include = _listed(whole.text("include"))
         settings = Settings(
@@ -110,7 +109,7 @@ class _Reader:
             settings.log["level"] = "debug" if verbose.count("v") >= 3 or verbose in ("4", "5") else "info"
 
     def _function(self, section: IniSection, all_count: int, dedicated: int | None) -> FunctionNumbers:
-        """GearmanManager counts processes that can do the function, those of `count` included."""
+        """A function's numbers. GearmanManager counts all processes that can do the function, those of `count` too."""
         self._note_keys(section, _FUNCTION_KEYS, _FUNCTION_NOTES)
         timeout_s = self._number(section, "timeout")
         own = self._number(section, "dedicated_count")
@@ -124,11 +123,11 @@ class _Reader:
         if not all_count:
             return FunctionNumbers(section.name, able, able, timeout_s)
         if own is None and able == all_count + (dedicated or 0):
-            return FunctionNumbers(section.name, 0, 0, timeout_s)  # nothing of its own was asked for
+            return FunctionNumbers(section.name, 0, 0, timeout_s)  # it asks for no process of its own
         return FunctionNumbers(section.name, able - all_count, able, timeout_s)
 
     def _is_served(self, section: IniSection, settings: Settings) -> bool:
-        """Ours refuses keys for functions that do not run; GearmanManager did not mind them."""
+        """Whether a section's function runs: our configuration refuses keys for others, GearmanManager ignored them."""
         name = section.name
         if ":" in name:
             self.notes.append(

@@ -1,6 +1,6 @@
-"""What an ini file of GearmanManager comes to in our terms, and the YAML for it.
+"""The settings of a GearmanManager ini file in our terms, and their YAML.
 
-Written by hand, because a dumper keeps no comments. Pure.
+The YAML is written line by line, because a dumper keeps no comments. Pure.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-#: The pool of all functions that have none of their own.
+#: The pool of all functions without a pool of their own.
 ALL: Final = "all"
 _PLAIN: Final = re.compile(r"[A-Za-z_/.][A-Za-z0-9_/.-]*")
 _RESERVED: Final = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})
@@ -20,7 +20,7 @@ _POOL_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class FunctionNumbers:
-    """What a function's section comes to: its own processes, the most it may have, its time limit."""
+    """The numbers of a function's section: its own processes, its most processes, its time limit."""
 
     name: str
     min: int
@@ -29,7 +29,7 @@ class FunctionNumbers:
 
     @property
     def has_pool(self) -> bool:
-        """False where those of all functions are enough."""
+        """False if the processes for all functions are enough."""
         return self.max > 0
 
 
@@ -49,7 +49,7 @@ class Settings:
 
 
 def yaml_lines(settings: Settings, notes: Sequence[str], file: str) -> Iterator[str]:
-    """Our YAML, line by line; `file` is where the settings come from."""
+    """Our YAML, line by line; `file` is the name of the ini file."""
     yield f"# Made from GearmanManager's {_comment(file)}. Relative paths start at this file's folder."
     for note in notes:
         yield f"# {_comment(note)}"
@@ -98,7 +98,7 @@ def _list(values: list[str]) -> str:
 
 
 def _scalar(value: str) -> str:
-    """Text in YAML, plain where that is safe; `$` starts a variable in our files."""
+    """Text in YAML, without quotes if that is safe. Each `$` is escaped, since it starts a variable in our files."""
     if _PLAIN.fullmatch(value) and value.lower() not in _RESERVED:
         return value
     return json.dumps(value.replace("$", "$$"), ensure_ascii=False)

@@ -20,7 +20,7 @@ _WORDS: Final = {"true": "1", "on": "1", "yes": "1", "false": "", "off": "", "no
 
 @dataclass(slots=True)
 class IniEntry:
-    """A key's value; several where it was written with `[]`."""
+    """A key's value, or several values if it was written with `[]`."""
 
     key: str
     values: list[str]
@@ -28,20 +28,20 @@ class IniEntry:
 
     @property
     def text(self) -> str:
-        """The value as one text, several joined by commas as GearmanManager's lists are."""
+        """The value as one text; several are joined by commas, like GearmanManager's lists."""
         return ",".join(self.values)
 
 
 @dataclass(slots=True)
 class IniSection:
-    """A section's entries, in the order of the file. As in PHP the last entry of a name counts."""
+    """A section's entries, in the order of the file. As in PHP, the last entry of a name counts."""
 
     name: str
     line: int
     entries: dict[str, IniEntry] = field(default_factory=dict)
 
     def text(self, key: str) -> str | None:
-        """The value of a key, None where it is not written or empty."""
+        """The value of a key; None if it is missing or empty."""
         entry = self.entries.get(key)
         return (entry.text or None) if entry is not None else None
 
@@ -50,7 +50,7 @@ def parse_ini(text: str, file: str) -> list[IniSection]:
     """The sections of an ini file.
 
     Raises:
-        ConfigError: lines that are no ini, each with its number.
+        ConfigError: the text has lines that are not ini; each is named by its number.
     """
     sections: dict[str, IniSection] = {}
     current: IniSection | None = None

@@ -1,6 +1,6 @@
 """GearmanManager's command-line letters, as options of `gearman-manager`.
 
-A letter overrides the configuration file, as it did there. `-h` is not among them: here it asks for help.
+A letter overrides the configuration file, as in GearmanManager. `-h` is not among them: here it asks for help.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gearman_manager.config import JobServer
     from gearman_manager.migration.overrides import Overrides
 
-#: From so many -v on GearmanManager logged more than what happens to workers and their jobs.
+#: With at least so many -v GearmanManager logged more than the events of workers and their jobs.
 _DEBUG_FROM: Final = 4
 _SYSLOG: Final = "syslog"
 _SECONDS: Final = click.FloatRange(min=0)
@@ -97,7 +97,7 @@ def gearmanmanager_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def overrides_of(letters: Mapping[str, Any]) -> Overrides | None:
-    """What the letters say against the configuration file; None when they say nothing."""
+    """The letters' overrides of the configuration file; None if there are none."""
     values = {name: letters[name] for name in _OVERRIDES if letters[name] not in (None, ())}
     if letters["verbosity"]:
         values["log_level"] = "debug" if letters["verbosity"] >= _DEBUG_FROM else "info"

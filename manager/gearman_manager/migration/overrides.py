@@ -1,4 +1,4 @@
-"""What the command line says against the configuration file, kept so that a reload of the file keeps it too."""
+"""The command line's overrides of the configuration file, kept so that they also apply after a reload."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _POOL_OF_ALL: Final = "all"
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """None, or empty, is what the command line does not mention. A limit of 0 is none."""
+    """None, or empty, means that the command line does not mention it. A limit of 0 means no limit."""
 
     workers_dir: tuple[str, ...] = ()
     user: str | None = None
@@ -28,7 +28,7 @@ class Overrides:
     all_workers: int | None = None
 
     def apply(self, config: Config) -> Config:
-        """The configuration as it is to run. Pools and functions with keys of their own keep them."""
+        """The configuration to run. Pools and functions keep the keys that they set themselves."""
         defaults = _written(timeout=self.timeout_s, max_jobs=self.max_jobs, max_lifetime=self.max_lifetime_s)
         log = _written(file=self.log_file, level=self.log_level)
         changed: dict[str, object] = _written(user=self.user)
@@ -50,7 +50,7 @@ def _written(**values: object) -> dict[str, object]:
 
 
 def _with_pool_of_all(pools: Mapping[str, Pool], workers: int) -> dict[str, Pool]:
-    """So many workers in the pool of all functions that no other pool names, which is made if need be."""
+    """The pools, with `workers` workers for the functions that no other pool names; their pool is added if missing."""
     name = next((name for name, pool in pools.items() if EVERY_OTHER in (pool.functions or ())), _POOL_OF_ALL)
     size = Pool.model_validate({"functions": [EVERY_OTHER], "min": workers, "max": workers})
     if name in pools:
