@@ -48,14 +48,14 @@ def import_ini(text: str, file: str) -> str:
     whole = next((section for section in sections if section.name.lower() == _GLOBAL), None)
     if whole is None:
         raise ConfigError([Problem(file, 0, "", "the section [GearmanManager] is missing: is this its ini file?")])
-    reader = _Reader(file)
+    reader = _IniReader(file)
     settings = reader.settings(whole, [section for section in sections if section is not whole])
     if reader.problems:
         raise ConfigError(reader.problems)
     return "\n".join(yaml_lines(settings, reader.notes, file)) + "\n"
 
 
-class _Reader:
+class _IniReader:
     """Reads the sections, and collects problems and notes on keys without a twin."""
 
     def __init__(self, file: str) -> None:

@@ -117,7 +117,10 @@ class Pool:
     def __init__(self, name: str) -> None:
         self.name = name
         self.workers: dict[str, PoolWorker] = {}
+        #: How many workers it should have.
         self.target = 0
+        #: Jobs of its functions that run on whatever worker, as the job servers said last.
+        self.running_jobs = 0
         self.version = ""
         self.crashes = CrashBackoff()
         self.last_error = ""

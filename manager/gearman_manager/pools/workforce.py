@@ -45,22 +45,13 @@ _WORN: Final = {
 class Workforce:
     """The process table of the workers. Implements `ForkEvents`."""
 
-    def __init__(
-        self,
-        starter: WorkerStart,
-        zygotes: Zygotes,
-        exits: Exits,
-        running_jobs: Callable[[str], int],
-        wake: Callable[[], None],
-    ) -> None:
-        """`running_jobs` tells, as the job servers know, how many jobs of a function run anywhere; `wake` is called
-        when something has happened that may change what a pool should do."""
+    def __init__(self, starter: WorkerStart, zygotes: Zygotes, exits: Exits, wake: Callable[[], None]) -> None:
+        """`wake` is called when something has happened that may change what a pool should do."""
         self.pools: dict[str, Pool] = {}
         self.live: dict[str, LiveWorker] = {}
         self._starter = starter
         self._zygotes = zygotes
         self._exits = exits
-        self._running_jobs = running_jobs
         self._wake = wake
         self._leftovers = Leftovers(self.pids)
         self._totals: dict[str, Totals] = {}
@@ -133,7 +124,7 @@ class Workforce:
         """
         order = self._orders.get(pool.name)
         if order is not None and order.pool.command is not None:
-            return set(pool.workers) if any(map(self._running_jobs, order.registered)) else set()
+            return set(pool.workers) if pool.running_jobs else set()
         running = {name: self.live[name].slots.view().running for name in pool.workers}
         if order is None or not order.is_concurrent:
             return {name for name, count in running.items() if count}

@@ -67,7 +67,7 @@ class Autoscaler:
             self._pools[name] = entry
 
     def update(self, now: float, queues: Queues | None) -> float | None:
-        """Set every pool's target; returns the latest time for the next update."""
+        """Set every pool's target and the jobs that it runs; returns the latest time for the next update."""
         wishes = {}
         for name, entry in self._pools.items():
             pool = self._workforce.pools[name]
@@ -89,7 +89,7 @@ class Autoscaler:
         settings = entry.settings
         functions = self._workforce.registered(pool.name)
         waiting = [queues.of(function) for function in functions] if queues is not None else []
-        running = sum(queue.running for queue in waiting)
+        running = pool.running_jobs = sum(queue.running for queue in waiting)
         queued = sum(map(self._startable, functions, waiting))
         company = self._company(now, entry, queues, (functions, queued, running))
         at_least = 0 if queues is not None and queues.is_reachable else pool.target

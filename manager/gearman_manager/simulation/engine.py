@@ -23,7 +23,7 @@ AFTERMATH_S: Final = 60.0  #: worker-seconds count this long after the last arri
 
 
 @dataclass(slots=True)
-class PoolState:
+class SimulatedPool:
     """The state of the pool, as far as a policy may know it."""
 
     queued: int = 0
@@ -47,7 +47,7 @@ class Policy(Protocol):
     @property
     def name(self) -> str: ...
     def start(self) -> int: ...
-    def decide(self, now_s: float, state: PoolState) -> Decision: ...
+    def decide(self, now_s: float, state: SimulatedPool) -> Decision: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class _Simulation:
         self._waiting: deque[tuple[float, float]] = deque()  # times of arrival, service times
         self._target = self._idle = policy.start() * concurrency
         self._starting = self._given_up = 0  # slots on their way; READY events of slots given up
-        self._state = PoolState(workers=policy.start())
+        self._state = SimulatedPool(workers=policy.start())
         self._now_s = 0.0
         self._look_at_s: float | None = None
         self._looked_at_s = -LOOK_INTERVAL_S

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gearman_manager.scaling.steps import Field, PoolScaler, ScaleSettings, Work
-from gearman_manager.simulation.engine import Decision, PoolState
+from gearman_manager.simulation.engine import Decision, SimulatedPool
 
 STEP_INTERVAL_S: Final = 3.0
 
@@ -23,7 +23,7 @@ class FixedCount:
         """The number."""
         return self.count
 
-    def decide(self, _now_s: float, _state: PoolState) -> Decision:
+    def decide(self, _now_s: float, _state: SimulatedPool) -> Decision:
         """The number."""
         return Decision(self.count)
 
@@ -45,7 +45,7 @@ class OneStep:
         """The minimum."""
         return self.minimum
 
-    def decide(self, now_s: float, state: PoolState) -> Decision:
+    def decide(self, now_s: float, state: SimulatedPool) -> Decision:
         """One step, if it is due."""
         if now_s >= self._next_step_s:
             step = 1 if state.queued else -1
@@ -68,7 +68,7 @@ class OurScaler:
         """The minimum."""
         return self._field.minimum
 
-    def decide(self, now_s: float, state: PoolState) -> Decision:
+    def decide(self, now_s: float, state: SimulatedPool) -> Decision:
         """The size after the scaler's three steps."""
         self._scaler.service.update(state.finished, round(state.busy_s * 1e9))
         size = self._scaler.size(now_s, Work(state.queued, state.running, self._concurrency), self._field)

@@ -48,10 +48,10 @@ def read_trace(file: Path, *, function: str | None = None, service_mean_s: float
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise TraceError(f"the trace {file} can't be read: {reason}") from error
-    return _Reader(str(file), function, service_mean_s).read(text.splitlines())
+    return _TraceReader(str(file), function, service_mean_s).read(text.splitlines())
 
 
-class _Reader:
+class _TraceReader:
     """Reads one file and collects its bad rows."""
 
     def __init__(self, file: str, function: str | None, service_mean_s: float | None) -> None:

@@ -86,7 +86,7 @@ class Supervisor:
         links = Links(scoreboard, self._lifeline_read, self._doorbell)
         self._zygotes = Zygotes(links)
         starter, exits = WorkerStart(self._name, links, self._zygotes), Exits(self._oom_kills)
-        self._workforce = Workforce(starter, self._zygotes, exits, self._running_jobs, self._awake.set)
+        self._workforce = Workforce(starter, self._zygotes, exits, self._awake.set)
         host = Host(usable_cores(self._cgroup), self._oom_kills.describe)
         self._generations = Generations(self._zygotes, self._workforce, host, self._arrange)
         self._scaling = Autoscaler(self._workforce, self._room)
@@ -284,10 +284,6 @@ class Supervisor:
 
     def _room(self) -> Room | None:
         return HostGuards(self._config.limits, self._cgroup).room()
-
-    def _running_jobs(self, function: str) -> int:
-        """How many jobs of a function run, on whatever worker."""
-        return 0 if self._queues is None else self._queues.of(function).running
 
     def _server_is_back(self) -> None:
         if self._queues is not None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gearman_manager.config import ResolvedScale
 from gearman_manager.scaling.steps import Field
-from gearman_manager.simulation.engine import SPAWN_DELAY_S, Decision, Outcome, PoolState, simulate
+from gearman_manager.simulation.engine import SPAWN_DELAY_S, Decision, Outcome, SimulatedPool, simulate
 from gearman_manager.simulation.policies import FixedCount, OneStep, OurScaler
 from gearman_manager.simulation.trace import Arrival, TraceError, read_trace
 
@@ -95,7 +95,7 @@ class Script:
     def start(self) -> int:
         return self.sizes[0.0]
 
-    def decide(self, now_s: float, _state: PoolState) -> Decision:
+    def decide(self, now_s: float, _state: SimulatedPool) -> Decision:
         later = [moment for moment in self.sizes if moment > now_s]
         now = max(moment for moment in self.sizes if moment <= now_s)
         return Decision(self.sizes[now], min(later, default=None))
