@@ -1,4 +1,4 @@
-"""What `check` and `functions` do: load all as a run would, in a zygote, and say what was found."""
+"""The commands `check` and `functions`: load everything as a run would, in a zygote, and print what was found."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def load_code(config: Config) -> LoadedCode:
 
 
 def all_problems(error: ConfigError) -> list[Problem]:
-    """What is wrong with a file, and with what its intact part asks of the modules: all that can be known at once."""
+    """The problems of a file, and those of its intact part with the modules: all that can be found at once."""
     problems = list(error.problems)
     if error.rest is None or any(problem.key.startswith("workers_dir") for problem in problems):
         return problems
@@ -79,7 +79,7 @@ def all_problems(error: ConfigError) -> list[Problem]:
         return problems
     layout = lay_out(error.rest, code.found, usable_cores(Cgroup.of()), [broken.file for broken in code.errors])
     for problem in layout.problems:
-        # What is said already, or only follows from what was taken out, is no further mistake.
+        # A problem that is reported already, or follows from a removed key, is no further mistake.
         follows = any(f"{earlier.key}.".startswith(f"{problem.key}.") for earlier in error.problems)
         if problem.fatal and problem.key in error.rest.places and not follows:
             problems.append(problem)
@@ -87,7 +87,7 @@ def all_problems(error: ConfigError) -> list[Problem]:
 
 
 def check(config: Config) -> int:
-    """Print what would run and what is wrong; returns the exit code."""
+    """Print what would run, and the problems; returns the exit code."""
     code = load_code(config)
     layout = lay_out(config, code.found, usable_cores(Cgroup.of()), [error.file for error in code.errors])
     wide_console().print(_pools(layout))
@@ -106,9 +106,9 @@ def check(config: Config) -> int:
 
 
 def _unserved_schedules(config: Config, layout: Layout) -> Iterator[Problem]:
-    """No mistakes, for workers elsewhere may serve them; but with a slip of the pen their jobs would wait for ever."""
+    """Notices, not mistakes: workers elsewhere may serve them. But jobs with a misspelt name would wait for ever."""
     if any(not pool.functions for pool in layout.pools.values()):
-        return  # a program that registers who knows what
+        return  # a program may register any function
     served = {function for pool in layout.pools.values() for function in pool.functions}
     for name, schedule in config.schedules.items():
         if schedule.function not in served:
@@ -117,12 +117,12 @@ def _unserved_schedules(config: Config, layout: Layout) -> Iterator[Problem]:
 
 
 def _foreign_servers(config: Config) -> list[Address]:
-    """Job servers that this manager would not start itself."""
+    """The job servers that this manager would not start itself."""
     return [server.reached_by for server in config.servers if server.address not in config.own_addresses]
 
 
 def functions(config: Config, *, as_json: bool) -> int:
-    """Print what was discovered; returns the exit code."""
+    """Print the discovered functions; returns the exit code."""
     code = load_code(config)
     layout = lay_out(config, code.found, usable_cores(Cgroup.of()), [error.file for error in code.errors])
     rows = [

@@ -1,6 +1,6 @@
-"""The command `gearman-manager`: reads the arguments, does what they say, ends with a named exit code.
+"""The command `gearman-manager`: reads the arguments, carries them out, and ends with a named exit code.
 
-Heavy parts are imported by the command that needs them, so that `--help` and `status` answer at once.
+Each command imports the heavy parts that it needs, so that `--help` and `status` answer at once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from gearman_manager.simulation.options import simulation_options
 
 
 class _Commands(click.Group):
-    """Lists its commands in the order in which one meets them, not by the alphabet."""
+    """Lists its commands in the order in which users meet them, not by the alphabet."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)

@@ -1,6 +1,6 @@
-"""What the shell completes: names of pools, workers and functions, from the running manager or else from the files.
+"""Completes names of pools, workers and functions in the shell, from the running manager, or else from the files.
 
-Called while somebody types: nothing here may fail, print, or import a worker module.
+It runs while a user types: nothing here may fail, print, or import a worker module.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _starting_with(incomplete: str, names: Iterable[str]) -> list[str]:
 
 
 def _status(context: click.Context) -> dict[str, Any]:
-    """What the running manager says; empty when there is none."""
+    """The running manager's status; empty if none runs."""
     from gearman_manager.config import ConfigError
 
     _know_config(context)
@@ -53,7 +53,7 @@ def _status(context: click.Context) -> dict[str, Any]:
 
 
 def _configured(context: click.Context) -> tuple[list[str], list[str]]:
-    """Pools and functions that the configuration names, and the functions that its modules are called after."""
+    """The pools and functions that the configuration names; file names of modules count as both."""
     from gearman_manager.config import ConfigError
 
     _know_config(context)
@@ -67,5 +67,5 @@ def _configured(context: click.Context) -> tuple[list[str], list[str]]:
 
 
 def _know_config(context: click.Context) -> None:
-    """What the command itself does when it runs, which completion does not get to."""
+    """Set the configuration's path, as the command does when it runs; completion does not run it."""
     context.obj = context.obj or context.find_root().params["config"]

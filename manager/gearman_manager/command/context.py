@@ -1,4 +1,4 @@
-"""What all commands share: reading the configuration, finding the running manager, mistakes as messages."""
+"""The tasks that all commands share: reading the configuration, finding the running manager, printing mistakes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from gearman_manager.supervisor.run_folder import RunFolder
 
 _Parameters = ParamSpec("_Parameters")
-#: The context's key for what the command line says against the configuration file.
+#: The context's key for the command line's overrides of the configuration file.
 OVERRIDES: Final = "gearman_manager.migration.overrides"
 
-#: Of a disk that is full for what the output is redirected to.
+#: The errors of redirected output on a full disk.
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -33,7 +33,7 @@ def _use_config(context: click.Context, _parameter: click.Parameter, value: Path
 
 
 def takes_config(command: click.Command) -> None:
-    """Let `-c` stand behind a command's name too."""
+    """Allow `-c` after a command's name too."""
     text = "The configuration file; -c may also stand before the command's name.  [default: config.yaml]"
     kind = click.Path(path_type=Path)
     command.params.append(
@@ -48,7 +48,7 @@ def fail(message: str, code: int) -> NoReturn:
 
 
 def mistakes_are_messages(command: Callable[_Parameters, None]) -> Callable[_Parameters, None]:
-    """A user's mistake ends in a message and an exit code, never in a traceback."""
+    """Decorates a command: a user's mistake ends in a message and an exit code, never in a traceback."""
 
     @wraps(command)
     def wrapper(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:
@@ -73,9 +73,9 @@ def mistakes_are_messages(command: Callable[_Parameters, None]) -> Callable[_Par
 
 
 def config_source(context: click.Context) -> Callable[[], Config]:
-    """What reads the configuration that `-c` names, as often as it is called; the command line's overrides included.
+    """A function that reads the configuration that `-c` names at each call, and applies the command line's overrides.
 
-    It raises ConfigError with everything that is wrong with the file.
+    It raises ConfigError with all mistakes in the file.
     """
     file, overrides = context.obj, context.find_root().meta.get(OVERRIDES)
 
@@ -92,13 +92,13 @@ def load_config(context: click.Context) -> Config:
     """The configuration that `-c` names.
 
     Raises:
-        ConfigError: everything that is wrong with it.
+        ConfigError: with all its mistakes.
     """
     return config_source(context)()
 
 
 def run_folder(context: click.Context, config: Config) -> RunFolder:
-    """Where a manager with this configuration has its pid file and socket."""
+    """The folder in which a manager with this configuration has its pid file and socket."""
     from gearman_manager.supervisor.privileges import wanted_account
     from gearman_manager.supervisor.run_folder import RunFolder, default_run_folder
 
@@ -109,10 +109,10 @@ def run_folder(context: click.Context, config: Config) -> RunFolder:
 
 
 def folder_of_running(context: click.Context) -> RunFolder:
-    """Where the manager runs, also when the file was broken after its start: just then people ask for its status.
+    """The running manager's folder, even if the file was broken after its start: just then users need its status.
 
     Raises:
-        ConfigError: the file is broken, and no manager runs where it seems to say.
+        ConfigError: the file is broken, and no manager runs in the folder that it seems to name.
     """
     from gearman_manager.config import ConfigError, written_run_dir
     from gearman_manager.supervisor.run_folder import RunFolder, default_run_folder
@@ -133,7 +133,7 @@ def ask(
     """Ask the running manager; returns its answer.
 
     Raises:
-        NotRunning, ManagerError: there is none, or it refused.
+        NotRunning, ManagerError: no manager runs, or it refused.
     """
     from gearman_manager.command.control_client import TIMEOUT_S, request
 

@@ -1,4 +1,4 @@
-"""The command line's way to a running manager: HTTP over its control socket, with the standard library."""
+"""The command line's client of a running manager: HTTP over its control socket, with the standard library."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def request(path: Path, method: str, resource: str, body: object = None, timeout_s: float = TIMEOUT_S) -> Any:
-    """Ask the manager behind a control socket; returns what its JSON answer holds.
+    """Ask the manager behind a control socket; returns its decoded JSON answer.
 
     Raises:
-        NotRunning: nobody listens there.
+        NotRunning: no process listens there.
         ManagerError: no permission, no answer in time, or the manager refused.
     """
     connection = _UnixConnection(path, timeout_s)
@@ -53,7 +53,7 @@ def request(path: Path, method: str, resource: str, body: object = None, timeout
 
 
 def stream(path: Path, resource: str) -> Iterator[str]:
-    """The lines of an answer as they come, until the manager ends.
+    """The lines of an answer as they arrive, until the manager ends.
 
     Raises:
         NotRunning, ManagerError: as `request`.
@@ -64,7 +64,7 @@ def stream(path: Path, resource: str) -> Iterator[str]:
         if response.status >= 400:
             raise ManagerError(str(json.loads(response.read())["error"]))
         if connection.sock is not None:
-            connection.sock.settimeout(None)  # the next line comes when it comes
+            connection.sock.settimeout(None)  # the next line may take any time
         for line in response:
             yield line.decode(errors="replace").rstrip("\n")
     except (ConnectionError, http.client.HTTPException):
@@ -90,7 +90,7 @@ def _send(
 
 
 def wait_until_gone(pid: int, timeout_s: float) -> bool:
-    """Wait for the end of a process that is not our child; False when it still lives."""
+    """Wait for the end of a process that is not our child; returns False if it still lives."""
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:

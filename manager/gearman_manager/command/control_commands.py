@@ -1,4 +1,4 @@
-"""Commands that change a running manager, or look into it: `scale`, `restart`, `pause`, `resume`, `reload`, `logs`."""
+"""The commands that change or inspect a running manager: `scale`, `restart`, `pause`, `resume`, `reload`, `logs`."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def read_ini(path: Path) -> str:
     """The YAML for an ini file.
 
     Raises:
-        ConfigError: it can't be read, is no ini file, or holds values that make no sense.
+        ConfigError: the file can't be read, is not an ini file, or has impossible values.
     """
     from gearman_manager.config.error import ConfigError
     from gearman_manager.config.problem import Problem

@@ -1,4 +1,4 @@
-"""The commands `jobs` and `dead`: what waits and runs on the job servers, and what failed for good."""
+"""The commands `jobs` and `dead`: the jobs that wait or run on the job servers, and those that failed for good."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from gearman_manager.errors import ManagerError
 from gearman_process.durations import format_duration, parse_duration_s
 from gearman_process.errors import UnitError
 
-#: A change of very many jobs takes its time.
+#: Changing very many jobs takes long.
 CHANGE_TIMEOUT_S: Final = 300.0
 _PAGE_LINES: Final = 1000
-#: A question before a change counts so many, and then says "or more".
+#: The question before a change counts up to this number, and says "or more" beyond it.
 _COUNTED: Final = 10_000
 _WAITING: Final = frozenset({"waiting", "delayed"})
 
@@ -138,7 +138,7 @@ def show_letter(context: click.Context, handle: str, as_json: bool) -> None:
 
 
 def _chosen(command: Callable[..., None]) -> Callable[..., None]:
-    """The ways to choose dead jobs."""
+    """Adds the options that choose dead jobs."""
     for decorate in (
         click.option("--all", "everything", is_flag=True, help="All of them."),
         _older,
@@ -175,7 +175,7 @@ def drop(context: click.Context, /, yes: bool, **choice: Any) -> None:
 
 
 def _list(context: click.Context, family: str, conditions: dict[str, Any], limit: int, show: Show | None) -> None:
-    """All pages of all servers, up to the limit."""
+    """Print the jobs of all servers, up to the limit."""
     rows, there_may_be_more, missing = _rows(context, family, conditions, limit)
     if show is None:
         click.echo(json.dumps(rows, indent=2))
@@ -190,7 +190,7 @@ def _list(context: click.Context, family: str, conditions: dict[str, Any], limit
 def _rows(
     context: click.Context, family: str, conditions: dict[str, Any], limit: int
 ) -> tuple[list[Row], bool, list[str]]:
-    """Those of all servers up to the limit, whether there may be more, and why some servers' are missing."""
+    """The jobs of all servers up to the limit, whether there may be more, and why those of some servers are missing."""
     chosen = {name: value for name, value in conditions.items() if value is not None}
     rows: list[Row] = []
     missing: list[str] = []
@@ -205,11 +205,11 @@ def _rows(
 
 
 def _count(context: click.Context, family: str, choice: dict[str, Any], states: frozenset[str] | None = None) -> str:
-    """How many a change concerns, for the question before it: beyond a bound no more than that they are many."""
+    """The number of jobs that a change concerns, for the question before it; beyond a limit, the limit "or more"."""
     conditions = {name: value for name, value in choice.items() if name != "all"}
     rows, there_may_be_more, missing = _rows(context, family, conditions, _COUNTED)
     if missing:
-        raise ManagerError("; ".join(missing))  # the change would reach some of the jobs only
+        raise ManagerError("; ".join(missing))  # the change would reach only some of the jobs
     count = sum(states is None or row["state"] in states for row in rows)
     return f"{count} or more" if there_may_be_more else str(count)
 

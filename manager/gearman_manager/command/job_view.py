@@ -1,4 +1,4 @@
-"""Jobs and dead letters for people: tables on a terminal, and all that is known of one."""
+"""Shows jobs and dead letters to people: in tables on a terminal, or one with all its details."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Row = dict[str, Any]
 
 _TIMES: Final = frozenset({"submitted", "since", "not_before", "first_attempt", "last_attempt", "died"})
 _HIDDEN: Final = frozenset({"workload_base64"})
-#: What stands on lines of its own, below the rest.
+#: The fields that are shown on lines of their own, below the rest.
 _TEXTS: Final = ("error", "traceback", "workload")
 
 
 def show_jobs(rows: Sequence[Row]) -> None:
-    """Those that wait or run."""
+    """Print the jobs that wait or run."""
     table = Table("handle", "function", "state", "for", "age", "attempt", "priority", "unique", "workload", box=None)
-    table.columns[0].no_wrap = True  # a handle is there to be copied
+    table.columns[0].no_wrap = True  # users copy handles
     for row in rows:
         kind = "" if row["background"] else " (a client waits)"
         times = (duration(row["for_s"]), duration(row["age_s"]))
@@ -33,7 +33,7 @@ def show_jobs(rows: Sequence[Row]) -> None:
 
 
 def show_dead(rows: Sequence[Row]) -> None:
-    """Those that failed for good."""
+    """Print the jobs that failed for good."""
     table = Table("handle", "function", "died", "attempts", "error", "unique", "workload", box=None)
     table.columns[0].no_wrap = True
     now = time.time()
@@ -45,26 +45,26 @@ def show_dead(rows: Sequence[Row]) -> None:
 
 
 def show_one(row: Row) -> None:
-    """Everything about one of them."""
+    """Print all details of one job or dead letter."""
     for name, value in row.items():
         if name not in _HIDDEN and name not in _TEXTS and value not in (None, ""):
             click.echo(f"{name}: {_value(name, value)}")
     for name in _TEXTS:
         if row.get(name):
-            # A workload comes escaped; the texts of a failure have lines.
+            # A workload is escaped already; the texts of a failure have several lines.
             text = row[name] if name == "workload" else "\n".join(map(printed, row[name].splitlines()))
             click.echo(f"\n{name}:\n{text}")
 
 
 def printed(text: str) -> str:
-    """A text that others chose, without what would move the cursor of whoever reads it."""
+    """A text that others chose, with control characters escaped, so that it can't move the reader's cursor."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _cell(text: str) -> Text:
-    return Text(printed(text))  # a plain string's [brackets] would be taken for styles
+    return Text(printed(text))  # rich would take a plain string's [brackets] for styles
 
 
 def _preview(row: Row) -> Text:
@@ -82,5 +82,5 @@ def _value(name: str, value: object) -> str:
 def _clock(unix_time: float) -> str:
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_time))
-    except (OSError, OverflowError, ValueError):  # a client may ask for a year that no calendar of ours has
+    except (OSError, OverflowError, ValueError):  # a client may ask for a year beyond the calendar's
         return f"{unix_time:.0f} (Unix seconds)"

@@ -1,7 +1,7 @@
-"""Running the manager as the command line asks: in the background or not, with a pid file, as another user.
+"""Runs the manager as the command line asks: in the background or not, with a pid file, as another user.
 
-The order matters: what only root may do comes before the user is changed, and nothing that makes threads, greenlets or
-an event loop comes before the fork.
+The order matters: steps that only root may take come before the change of the user, and nothing that makes threads,
+greenlets or an event loop comes before the fork.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ _log = logging.getLogger("manager")
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the command line asks for besides the configuration."""
+    """The command line's requests besides the configuration."""
 
     daemon: bool = False
     pid_file: Path | None = None
 
 
 def run(source: Callable[[], Config], folder_of: Callable[[Config], RunFolder], wishes: Wishes) -> int:
-    """Work until asked to stop; returns the exit code. As a daemon it returns in the background only.
+    """Run until asked to stop; returns the exit code. As a daemon it returns only in the background.
 
     Raises:
-        StartError, ConfigError: it can't start; in the background too this is said on the terminal.
+        StartError, ConfigError: the manager can't start; a daemon's terminal is told of it too.
     """
     _wait_with_signals()
     load = partial(_for_daemon, source) if wishes.daemon else source
     config = load()
     say_up = _in_background() if wishes.daemon else _nothing
     folder = folder_of(config)
-    setproctitle(f"{TITLE}: supervisor")  # before the pid file: by this title scripts know whose number it is
+    setproctitle(f"{TITLE}: supervisor")  # before the pid file: scripts check its number by this title
     pid_file = _pid_file(wishes.pid_file, folder)
     try:
         return _run(load, config, folder, say_up)
@@ -87,7 +87,7 @@ def _set_up_log(config: Config) -> None:
 
 
 def _for_daemon(source: Callable[[], Config]) -> Config:
-    """A daemon has no standard error: without a file its lines go to the system's log."""
+    """A daemon has no standard error: without a log file its lines go to the system's log."""
     config = source()
     if config.log.file is not None:
         return config
@@ -101,11 +101,11 @@ def _in_background() -> Callable[[], None]:
 
 
 def _nothing() -> None:
-    """Nobody waits to hear that it is up."""
+    """No process waits to hear that the manager is up."""
 
 
 def _pid_file(path: Path | None, folder: RunFolder) -> PidFile | None:
-    """None where it is the run folder's own, which has a lock of its own."""
+    """The pid file at `path`; None for the run folder's, which has its own lock."""
     if path is None or path.absolute() == folder.pid_file.absolute():
         return None
     try:
@@ -119,7 +119,7 @@ def _log_unheard(state: str, reason: str) -> None:
 
 
 def _wait_with_signals() -> None:
-    """Until the supervisor has handlers of its own there is nothing to finish, to reopen or to dump."""
+    """Handle signals until the supervisor does: until then there is nothing to finish, to reopen or to dump."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end_at_once)
     for number in (signal.SIGUSR1, signal.SIGUSR2):

@@ -1,4 +1,4 @@
-"""What `init` writes: a commented configuration and a first module, enough for a manager that runs at once."""
+"""The files that `init` writes: a commented configuration and a first module, enough for a manager to run at once."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def hello(job):
 
 
 def write_starter(folder: Path) -> list[Path]:
-    """Write the files into the folder, which is made if need be.
+    """Write the files into the folder, which is created if missing.
 
     Raises:
-        ManagerError: one of them is there already, or the folder can't be written to. Nothing was overwritten.
+        ManagerError: a file exists already, or the folder can't be written to. Nothing was overwritten.
     """
     files = {folder / "config.yaml": _CONFIG, folder / "workers" / "hello.py": _MODULE}
     for file in files:

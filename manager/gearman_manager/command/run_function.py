@@ -1,6 +1,6 @@
-"""`gearman-manager run FUNCTION WORKLOAD`: one call of one function in this terminal, with no server and no fork.
+"""`gearman-manager run FUNCTION WORKLOAD`: calls one function once in this terminal, without a server or a fork.
 
-For writing and debugging a module: prints and breakpoints work, a traceback is shown whole.
+It serves to write and debug a module: prints and breakpoints work, and tracebacks are shown whole.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gearman_manager.modules.discovery import load_all
 
 
 class _TerminalJob:
-    """Stands in the place of an assigned job: what the function reports is printed."""
+    """Replaces an assigned job: it prints the function's reports."""
 
     server = Address()
     server_is_ours = True

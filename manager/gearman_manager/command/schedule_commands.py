@@ -49,7 +49,7 @@ def _show(rows: list[dict[str, Any]]) -> None:
 
     table = Table("schedule", "function", "next", "in", "last", "when", "missed", "unique", box=None)
     for column in (table.columns[2], table.columns[4]):
-        column.min_width = len("2030-01-31")  # on a narrow terminal the date, and below it the time
+        column.min_width = len("2030-01-31")  # on a narrow terminal the time stands below the date
     now = time.time()
     for row in rows:
         last = "never" if row["last_run"] is None else _clock(row["last_run"])

@@ -1,4 +1,4 @@
-"""The status report for people: tables on a terminal."""
+"""Shows the status report to people, as tables on a terminal."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from rich.text import Text
 
 Report = dict[str, Any]
 WATCH_INTERVAL_S: Final = 1.0
-#: Wider than any line: who reads a pipe wants all of a job, on one line.
+#: Wider than any line: a reader of a pipe wants a whole job on one line.
 PIPE_WIDTH: Final = 20_000
 JOBS_SHOWN: Final = 10
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
 def show(report: Report) -> None:
-    """Print it."""
+    """Print the report."""
     wide_console().print(_view(report))
 
 
 def wide_console() -> Console:
-    """A console that cuts nothing to the width of a terminal that is not there."""
+    """A console that cuts no lines if the output is no terminal."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def show_live(ask: Callable[[], Report]) -> None:
-    """Show it, anew every second, until Ctrl-C."""
+    """Show the report, anew every second, until Ctrl-C."""
     with suppress(KeyboardInterrupt), Live(_view(ask()), auto_refresh=False, screen=True) as live:
         while True:
             time.sleep(WATCH_INTERVAL_S)
@@ -51,7 +51,7 @@ def _view(report: Report) -> Group:
 
 
 def _since_s(moment: float) -> float:
-    """How long ago that was; the clock may have been set meanwhile."""
+    """The time since a moment, at least 0: the clock may have been set back."""
     return max(0.0, time.time() - moment)
 
 
@@ -95,7 +95,7 @@ def _workers(report: Report) -> Table:
 
 
 def _jobs(jobs: Sequence[Report]) -> list[tuple[str, str]]:
-    """A worker's jobs and for how long they run, each for a line of its own; of very many those that run longest."""
+    """A worker's jobs and their run times, a line for each; of very many jobs only those that run longest."""
     lines = [(f"{job['function']} {job['handle']}", duration(job["for_s"])) for job in jobs[:JOBS_SHOWN]]
     if len(jobs) > JOBS_SHOWN:
         lines.append((f"and {len(jobs) - JOBS_SHOWN} more", ""))

@@ -1,6 +1,6 @@
 """The error of a configuration that can't be used, with all its problems. Pure.
 
-Apart from `problem`, because it may carry what is left of the configuration, whose models know problems' places.
+It is apart from `problem`, because it may carry the rest of the configuration, whose models import `problem`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What ties every process of one manager together: the scoreboard, the lifeline and the doorbell.
+"""The links that tie all processes of one manager together: the scoreboard, the lifeline and the doorbell.
 
-They reach a child as inherited descriptors, whose numbers stand on its command line. Both ends of that are here, and
-nowhere else: what the supervisor writes, and what a zygote or a concurrent worker reads.
+A child inherits them as descriptors, whose numbers are on its command line. Both sides of this are here and nowhere
+else: the supervisor writes the numbers, and a zygote or a concurrent worker reads them.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ _NAMES: Final = ("scoreboard", "lifeline", "doorbell")
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """What every process of this manager holds."""
+    """The links that every process of this manager holds."""
 
     scoreboard: Scoreboard
-    #: The read end of a pipe whose write end only the supervisor has: its end of file is the supervisor's end.
+    #: The read end of a pipe whose write end only the supervisor has: its end of file means the supervisor's end.
     lifeline: int
-    #: An eventfd by which a worker has the supervisor look at the scoreboard.
+    #: An eventfd by which a worker asks the supervisor to look at the scoreboard.
     doorbell: int
 
     def descriptors(self, **own: int) -> dict[str, int]:
-        """What a child is to inherit, by the names of its command line; `own` is for this child alone."""
+        """The descriptors for a child to inherit, by their names on its command line; `own` is for this child alone."""
         return {**own, "scoreboard": self.scoreboard.descriptor, "lifeline": self.lifeline, "doorbell": self.doorbell}
 
     @classmethod
     def inherited(cls, arguments: Namespace) -> Links:
-        """The child's, from the command line that `parser` read."""
+        """The child's links, from its parsed command line."""
         return cls(Scoreboard.open(arguments.scoreboard), arguments.lifeline, arguments.doorbell)
 
 
 def descriptor_options(descriptors: dict[str, int]) -> list[str]:
-    """`--NAME NUMBER` for each of them."""
+    """The option `--NAME NUMBER` for each descriptor."""
     return [text for name, number in descriptors.items() for text in (f"--{name}", str(number))]
 
 
 def read_arguments(parser: ArgumentParser, own: str, argv: Sequence[str]) -> Namespace:
-    """The child's side of that; `own` names the descriptor that is for it alone. None of them is inherited further."""
+    """Parse these options in the child; `own` names the descriptor for it alone. Its children inherit none of them."""
     for name in (own, *_NAMES):
         parser.add_argument(f"--{name}", type=int, required=True)
     arguments = parser.parse_args(argv)

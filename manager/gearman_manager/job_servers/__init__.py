@@ -3,7 +3,7 @@
 In: the configuration and the functions that run. Out: a running server with its addresses, the file of its policies,
 connections, and sentences on what a foreign server can't keep.
 
-`bundled` starts, feeds and stops our own server; `policies` writes what it is to do with each function. `connection`
-connects to any of them; `tls_checks`, `policy_gaps` and `policy_gap_check` find out what does not hold there. The
+`bundled` starts, feeds and stops our own server; `policies` writes its rules for each function. `connection` connects
+to any of them; `tls_checks`, `policy_gaps` and `policy_gap_check` find out which settings do not hold there. The
 server's code is never imported, it is another process. Open `bundled` first.
 """

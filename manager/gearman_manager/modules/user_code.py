@@ -1,6 +1,6 @@
-"""The user's code as a worker finds it: what its zygote has imported, and what is imported only now.
+"""The user's code in a worker: functions that its zygote has imported, and those that it imports itself.
 
-Where each worker imports for itself, as with `preload: false` or `concurrency`, nothing is here at first.
+If each worker imports for itself, as with `preload: false` or `concurrency`, there are none at first.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from gearman_manager.errors import ModuleError
 from gearman_manager.modules.discovery import LoadedFunction, load_late
 from gearman_manager.modules.hooks import Hooks
 
-Functions = dict[tuple[str, str], LoadedFunction]  # by file and name
+Functions = dict[tuple[str, str], LoadedFunction]  #: by file and name
 
 
 @dataclass(frozen=True, slots=True)
 class UserCode:
-    """Functions that are loaded, and the hooks around jobs."""
+    """The loaded functions, and the hooks around jobs."""
 
     functions: Functions
     hooks: Hooks
@@ -25,7 +25,7 @@ class UserCode:
         """A function; its module is imported now if the zygote left it out.
 
         Raises:
-            ModuleError: that import fails.
+            ModuleError: the import fails.
         """
         key = file, name
         if key not in self.functions:
