@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import gevent
 
-from gearman_server import log
+from gearman_server import event_log
 from gearman_server.broker import Broker
 from gearman_server.edge.listener import Listener
 from gearman_server.edge.ports import Ports
@@ -32,7 +32,7 @@ from gearman_server.jobs.events import Event, ShutdownRequested, StoreLost
 from gearman_server.jobs.job_table import BrokerSettings
 from gearman_server.jobs.policies import PolicyFile
 from gearman_server.jobs.store import MemoryStore
-from gearman_server.log import NOTICE, logger
+from gearman_server.log import NOTICE, level_name, logger
 from gearman_server.policy_file.loading import reread_policies, use_policies
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.text_commands.admin import ServerFacts
@@ -120,10 +120,10 @@ def _open_store(settings: StoreSettings, undo: ExitStack) -> SqlStore:
 
 def _build_broker(settings: ServerSettings, store: SqlStore | None) -> Broker:
     """With the rules and the schedules that it has to know before the first packet."""
-    facts = ServerFacts(__version__, os.getpid(), log.level_name())
+    facts = ServerFacts(__version__, os.getpid(), level_name())
     jobs = store if store is not None else MemoryStore(_first_handle_number())
     broker = Broker(jobs, settings.broker, facts, time.time, random.random)
-    log.log_events(broker.events)
+    event_log.log_events(broker.events)
     if store is not None:
         broker.restore_schedules(store.schedule_marks)
     if settings.policies is not None:

@@ -22,8 +22,8 @@ from gearman_server.jobs.access import AccessList
 from gearman_server.jobs.dead_letters import DeadLetterBounds
 from gearman_server.jobs.job_table import BrokerSettings
 from gearman_server.jobs.kept_results import ResultBounds
-from gearman_server.log import LogSettings
 from gearman_server.policy_file.loading import read_policies
+from gearman_server.process.log_handlers import LogSettings
 from gearman_server.process.main import ProcessSettings, run
 from gearman_server.server import Server, ServerSettings, default_handle_prefix
 from gearman_server.stores.settings import MEMORY, StoreSettings

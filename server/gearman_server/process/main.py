@@ -21,10 +21,11 @@ from gearman_process.background import StartingChild, detach
 from gearman_process.errors import ProcessError
 from gearman_process.pid_file import PidFile
 from gearman_process.service_manager import ServiceManager
-from gearman_server import log
 from gearman_server.edge.ports import PURPOSES
 from gearman_server.errors import StartError
-from gearman_server.log import NOTICE, LogSettings, logger
+from gearman_server.log import NOTICE, logger
+from gearman_server.process import log_handlers
+from gearman_server.process.log_handlers import LogSettings
 from gearman_server.process.memory import FreedMemory, GarbageCollection
 from gearman_server.process.privileges import become, find_user
 from gearman_server.process.server_process import ServerProcess, supervisor_hears_of_failure
@@ -60,7 +61,7 @@ def run(server: Server, settings: ProcessSettings) -> None:
     gevent.get_hub()  # now: who becomes another user may not be able to load what gevent still needs
     if user is not None:
         become(user, server.addresses)
-    log.configure(settings.log)
+    log_handlers.configure(settings.log)
     setproctitle(f"gearman-server: {server.describe_addresses()}")
     pid_file = _make_pid_file(settings.pid_file) if settings.pid_file is not None else None
     try:

@@ -16,10 +16,10 @@ from typing import Final
 from gevent.event import Event
 
 from gearman_process.service_manager import ServiceManager
-from gearman_server import log
 from gearman_server.errors import StartError
 from gearman_server.log import NOTICE, logger
 from gearman_server.loop import READABLE, Loop, Watcher
+from gearman_server.process import log_handlers
 from gearman_server.server import Server
 
 #: How long running jobs get to end after the supervisor is gone.
@@ -87,7 +87,7 @@ class ServerProcess:
 
     def _reload(self) -> None:
         self._service_manager.tell_reloading()
-        log.reopen()
+        log_handlers.reopen()
         self._server.reload()
         self._service_manager.tell(READY=1)
 

@@ -1,4 +1,4 @@
-"""Where the log goes: a pipe that nobody reads, one that is read again, the system's log; and how much may go there."""
+"""Where the log goes: a pipe that nobody reads, one that is read again, the system's log."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from pathlib import Path
 import pytest
 
 from gearman_client.packet import PacketType
-from gearman_server.jobs.access import Identity
-from gearman_server.jobs.events import JobQueued, RequestRefused
-from gearman_server.log import MOST_LINES_A_SECOND, EventLog
-from gearman_server.process.log_handlers import PIPE_BYTES, FileHandler, LineHandler, SyslogHandler
+from gearman_process.patient_stream import PIPE_BYTES, PatientStream
+from gearman_server.process.log_handlers import FileHandler, LineHandler, SyslogHandler
 
 from ..server_process import ServerProcess
 from ..stream_peer import StreamPeer
@@ -33,7 +31,7 @@ def pipe() -> Iterator[tuple[int, LineHandler]]:
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
     os.set_blocking(read_end, False)
-    handler = LineHandler(write_end)
+    handler = LineHandler(PatientStream(write_end))
     yield read_end, handler
     handler.close()
     os.close(read_end)
@@ -144,30 +142,3 @@ def test_a_system_log_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> Non
             handler.emit(record("x" * 200))
         assert b"xxx" in system.recv(1000)
         handler.close()
-
-
-def test_a_flood_of_one_kind_of_event_is_cut_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    seconds = [7.0]
-    write = EventLog(logging.WARNING, lambda: seconds[0])
-    other = EventLog(logging.WARNING, lambda: seconds[0])
-    refusal = RequestRefused(Identity("192.0.2.1", 5), b"QUEUE_ERROR", b"Job queue is full")
-    with caplog.at_level(logging.WARNING, logger="gearman_server"):
-        for _ in range(MOST_LINES_A_SECOND + 5):
-            write(refusal)
-        assert len(caplog.records) == MOST_LINES_A_SECOND
-        other(refusal)  # the bound is for each kind alone
-        assert len(caplog.records) == MOST_LINES_A_SECOND + 1
-        seconds[0] = 8.0
-        write(refusal)
-        assert caplog.records[-1].getMessage().endswith("(and 5 more lines of this kind before it, left out)")
-        assert vars(caplog.records[-1])["fields"]["left_out"] == 5
-        write(refusal)
-        assert "left out" not in caplog.records[-1].getMessage()
-
-
-def test_who_follows_single_jobs_gets_every_line(caplog: pytest.LogCaptureFixture) -> None:
-    write = EventLog(logging.DEBUG, lambda: 7.0)
-    with caplog.at_level(logging.DEBUG, logger="gearman_server"):
-        for _ in range(MOST_LINES_A_SECOND + 5):
-            write(JobQueued(b"H:test:1", b"f"))
-    assert len(caplog.records) == MOST_LINES_A_SECOND + 5

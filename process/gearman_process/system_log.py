@@ -1,0 +1,51 @@
+"""The system's log, by datagrams that are not waited for: one that hangs must not hang the process."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from typing import Final
+
+ADDRESS: Final = "/dev/log"
+_DAEMON: Final = 3 << 3
+
+
+class SystemLog:
+    """A connection to it."""
+
+    def __init__(self, program: str, address: str = ADDRESS) -> None:
+        """Raises OSError when there is none. `program` is the name before each line."""
+        self._program = program
+        self._address = address
+        self._socket = self._connect()
+
+    def send(self, severity: int, text: str) -> None:
+        """Send a line, with a severity of syslog(3) from 0 (emergency) to 7 (debug).
+
+        What the system's log does not take at once is lost.
+        """
+        line = f"<{_DAEMON | severity}>{self._program}[{os.getpid()}]: {text}".encode("utf-8", "backslashreplace")
+        try:
+            self._socket.send(line)
+        except BlockingIOError:
+            pass
+        except OSError:  # it was restarted: a new socket has the old name
+            with suppress(OSError):
+                self._socket.close()
+                self._socket = self._connect()
+                self._socket.send(line)
+
+    def _connect(self) -> socket.socket:
+        connected = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        try:
+            connected.setblocking(False)
+            connected.connect(self._address)
+        except OSError:
+            connected.close()
+            raise
+        return connected
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self._socket.close()

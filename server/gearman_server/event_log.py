@@ -1,0 +1,169 @@
+"""The broker's events as log lines: a sentence for people, and fields for machines. It decides nothing about jobs.
+
+The server subscribes it. It stands beside http, whose metrics count the same events: above jobs, whose events it knows,
+and below the server, its only caller.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from gearman_server.jobs.events import (
+    EVERY_JOB,
+    AttemptFailed,
+    ConnectionClosed,
+    ConnectionOpened,
+    Event,
+    EventStream,
+    FunctionRegistered,
+    FunctionsForgotten,
+    FunctionUnregistered,
+    JobAssigned,
+    JobBuried,
+    JobCoalesced,
+    JobDropped,
+    JobDue,
+    JobEnded,
+    JobFailed,
+    JobQueued,
+    JobRequeued,
+    JobRevived,
+    LettersForgotten,
+    RequestRefused,
+    ResultsForgotten,
+    ScheduleClockSet,
+    ScheduleRan,
+    ScheduleRefused,
+    ScheduleSkipped,
+    ShutdownRequested,
+    StoreFailed,
+    StoreLost,
+    StoreRecovered,
+)
+from gearman_server.log import NOTICE, logger
+
+
+def log_events(events: EventStream) -> None:
+    """Write the broker's events into the log. Those of a level that isn't logged are not even subscribed to."""
+    for level, types in _LEVELS_OF_EVENTS:
+        if logger.isEnabledFor(level):
+            for event_type in types:
+                events.subscribe(EventLog(level), event_type)
+
+
+_LEVELS_OF_EVENTS: Final[tuple[tuple[int, tuple[type[Event], ...]], ...]] = (
+    (logging.ERROR, (StoreFailed, StoreLost)),
+    (logging.WARNING, (RequestRefused, JobRequeued, JobFailed, AttemptFailed, ScheduleRefused, ScheduleClockSet)),
+    (
+        NOTICE,
+        (
+            FunctionsForgotten,
+            JobDropped,
+            LettersForgotten,
+            ResultsForgotten,
+            ScheduleSkipped,
+            ShutdownRequested,
+            StoreRecovered,
+        ),
+    ),
+    (
+        logging.INFO,
+        (
+            ConnectionOpened,
+            ConnectionClosed,
+            FunctionRegistered,
+            FunctionUnregistered,
+            JobBuried,
+            JobRevived,
+            ScheduleRan,
+        ),
+    ),
+    (logging.DEBUG, (*EVERY_JOB, JobDue)),
+)
+
+
+#: Lines about one kind of event within a second: any client can cause such events, as often as it likes. Whoever has
+#: DEBUG logged follows single jobs, and gets every line.
+MOST_LINES_A_SECOND: Final = 1000
+
+
+class EventLog:
+    """Writes events of one kind; those above the bound are counted, and the next line says how many."""
+
+    def __init__(self, level: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._level = level
+        self._clock = clock
+        self._second = 0
+        self._lines = 0
+        self._left_out = 0
+
+    def __call__(self, event: Event) -> None:
+        """Write it, or count it."""
+        second = int(self._clock())
+        if second != self._second:
+            self._second, self._lines = second, 0
+        if self._lines >= MOST_LINES_A_SECOND and self._level > logging.DEBUG:
+            self._left_out += 1
+            return
+        self._lines += 1
+        message, fields = describe(event)
+        if self._left_out:
+            message = f"{message} (and {self._left_out} more lines of this kind before it, left out)"
+            fields["left_out"] = self._left_out
+            self._left_out = 0
+        logger.log(self._level, "%s", message, extra={"fields": fields})
+
+
+def describe(event: Event) -> tuple[str, dict[str, object]]:
+    """An event as a line for people, and as fields for machines."""
+    fields = {name: _moment(value) if name in _MOMENTS else _plain(value) for name, value in event._asdict().items()}
+    fields = {"event": type(event).__name__, **fields}
+    return _MESSAGES[type(event)].format_map(fields), fields
+
+
+def _moment(unix_time: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(unix_time))
+
+
+def _plain(value: object) -> object:
+    if not isinstance(value, bytes):
+        return value if isinstance(value, (str, int)) else str(value)
+    text = value.decode("utf-8", "backslashreplace")
+    # What a peer chose must not move the cursor of whoever reads the log.
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
+#: Fields that hold Unix seconds.
+_MOMENTS: Final = frozenset({"since", "until"})
+_MESSAGES: Final[dict[type[Event], str]] = {
+    ConnectionOpened: "connection {identity}: opened",
+    ConnectionClosed: "connection {identity} ({client_id}): ended, {reason}",
+    FunctionRegistered: "connection {identity} ({client_id}): registered for {function}",
+    FunctionUnregistered: "connection {identity} ({client_id}): no longer registered for {function}",
+    FunctionsForgotten: "{functions} functions without jobs and workers are forgotten: there were very many",
+    RequestRefused: "connection {identity}: refused with {code}: {text}",
+    JobQueued: "job {handle} of {function}: queued",
+    JobCoalesced: "job {handle} of {function}: submitted once more",
+    JobDue: "job {handle} of {function}: its time has come, queued",
+    JobAssigned: "job {handle} of {function}: assigned to {worker}",
+    JobEnded: "job {handle} of {function}: ended with {how}",
+    JobFailed: "job {handle} of {function}: taken from its worker, this attempt has failed: {reason}",
+    AttemptFailed: "job {handle} of {function}: attempt {attempts} failed, the next follows in {wait_s} s: {reason}",
+    JobRequeued: "job {handle} of {function}: back in its queue for the {requeues}. time, {reason}",
+    JobDropped: "job {handle} of {function}: dropped, {reason}",
+    ShutdownRequested: "connection {identity}: the command shutdown",
+    JobBuried: "job {handle} of {function}: kept as a dead letter after {attempts} attempts: {error}",
+    JobRevived: "job {handle} of {function}: a dead letter, queued again",
+    ResultsForgotten: "{results} results are forgotten before their time: there are too many",
+    ScheduleRan: "schedule {name}: job {handle} of {function} is submitted",
+    ScheduleSkipped: "schedule {name}: runs of {function} were missed since {since} UTC, and are left out",
+    ScheduleRefused: "schedule {name}: {function} can't be submitted, this run is left out: {reason}",
+    ScheduleClockSet: "schedule {name}: it has run at {until} UTC, in the future: the clock was set; it begins anew",
+    LettersForgotten: "{letters} dead letters are forgotten: {reason}",
+    StoreFailed: "{reason}; background jobs are refused until it can be written again",
+    StoreRecovered: "the store can be written again",
+    StoreLost: "{reason}: this server ends",
+}
