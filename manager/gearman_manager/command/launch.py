@@ -23,9 +23,10 @@ from gearman_manager import exit_codes
 from gearman_manager.config import Config
 from gearman_manager.errors import StartError
 from gearman_manager.host.process import TITLE
-from gearman_manager.logs.destinations import SYSLOG, SYSLOG_ADDRESS
+from gearman_manager.logs.destinations import SYSLOG
 from gearman_manager.supervisor.privileges import become, prepare_paths, wanted_account
 from gearman_manager.supervisor.run_folder import RunFolder
+from gearman_process import system_log
 from gearman_process.errors import ProcessError
 from gearman_process.pid_file import PidFile
 
@@ -81,7 +82,7 @@ def _set_up_log(config: Config) -> None:
     except OSError as error:
         if config.log.file == SYSLOG:
             remedy = "name a file with -l FILE, or in log.file"
-            raise StartError(f"there is no system's log ({SYSLOG_ADDRESS}: {error.strerror}): {remedy}") from error
+            raise StartError(f"there is no system's log ({system_log.ADDRESS}: {error.strerror}): {remedy}") from error
         reason = f"{config.log.file} can't be opened by user {os.getuid()}: {error.strerror}"
         raise StartError(f"{config.place('log.file')}: log.file: {reason}; correct log.file") from error
 

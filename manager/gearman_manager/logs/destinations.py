@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 import logging.handlers
 import os
-import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO, cast
 
-from gearman_manager.logs.patient_stream import PatientStream
+from gearman_process.patient_stream import PatientStream
+from gearman_process.system_log import SystemLog
 
 if TYPE_CHECKING:
     StreamHandler = logging.StreamHandler[TextIO]
@@ -23,7 +23,6 @@ else:
 
 #: Instead of a file's name; `config.merge` knows it too.
 SYSLOG: Final = "syslog"
-SYSLOG_ADDRESS: Final = "/dev/log"
 _NAME: Final = "gearman-manager"
 
 
@@ -39,7 +38,7 @@ def destination(file: str | None) -> logging.Handler:
         OSError: the file can't be opened, or there is no system's log.
     """
     if file == SYSLOG:
-        return SystemLog()
+        return SystemLogHandler()
     if file is not None:
         return LogFile(Path(file))
     return LogStream(sys.stdout if is_first_process() else sys.stderr)
@@ -79,7 +78,7 @@ class LogStream(CountingHandler):
 
     def __init__(self, stream: TextIO) -> None:
         stream.flush()
-        self._patient = PatientStream(stream.fileno())
+        self._patient = PatientStream.beside(stream.fileno())
         super().__init__(cast(TextIO, self._patient))
 
     def close(self) -> None:
@@ -109,28 +108,27 @@ class LogFile(CountingHandler, logging.handlers.WatchedFileHandler):
             self.reopenIfNeeded()
 
 
-class SystemLog(logging.handlers.SysLogHandler):
-    """The system's log, by datagrams that are not waited for: one that hangs must not hang the manager."""
+class SystemLogHandler(logging.Handler):
+    """The system's log."""
 
-    def __init__(self, address: str = SYSLOG_ADDRESS) -> None:
+    def __init__(self) -> None:
         """Raises OSError when there is none."""
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
-            probe.connect(address)  # the handler itself would wait for one in silence
-        super().__init__(address, facility=self.LOG_DAEMON)
+        super().__init__()
+        self._system_log = SystemLog(_NAME)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send the record; what the system's log does not take at once is lost."""
-        priority = self.encodePriority(self.facility, self.mapPriority(record.levelname))
-        line = f"<{priority}>{_NAME}[{os.getpid()}]: {self.format(record)}".encode("utf-8", "backslashreplace")
-        try:
-            self._send(line)
-        except BlockingIOError:
-            pass
-        except OSError:  # it was restarted: a new socket has the old name
-            with suppress(OSError):
-                self.createSocket()
-                self._send(line)
+        self._system_log.send(severity_of(record.levelno), self.format(record))
 
-    def _send(self, line: bytes) -> None:
-        connected: socket.socket = self.socket  # type: ignore[attr-defined]
-        connected.send(line, socket.MSG_DONTWAIT)
+    def close(self) -> None:
+        """Give its socket back."""
+        self._system_log.close()
+        super().close()
+
+
+def severity_of(level: int) -> int:
+    """The severity of syslog(3) that a level of ours is."""
+    return next(severity for lowest, severity in _SEVERITIES if level >= lowest)
+
+
+_SEVERITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))

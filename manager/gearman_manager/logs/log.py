@@ -1,4 +1,4 @@
-"""The manager's log: one line an event, readable on a terminal, JSON when asked. `log_destinations` says where to.
+"""The manager's log: one line an event, readable on a terminal, JSON when asked. `destinations` says where to.
 
 A line names pool, worker, pid, function and handle where it has them: they travel as `extra` of the logging call.
 """
@@ -8,22 +8,36 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from gearman_manager.logs.destinations import (
     CountingHandler,
     LogFile,
     LogStream,
-    SystemLog,
+    SystemLogHandler,
     destination,
     is_first_process,
+    severity_of,
 )
-
-if TYPE_CHECKING:
-    from gearman_manager.config import Log
 
 _log = logging.getLogger("manager")
 FIELDS: Final = ("pool", "worker", "pid", "function", "handle")
+
+
+class LogSettings(Protocol):
+    """What the operator decides about the log; the configuration's section `log` is one."""
+
+    @property
+    def file(self) -> str | None:
+        """A path, or `syslog`; None is a standard stream."""
+
+    @property
+    def format(self) -> str | None:
+        """`text` or `json`; None is what fits the destination."""
+
+    @property
+    def level(self) -> str:
+        """The lowest level that is logged: `debug`, `info`, `warning` or `error`."""
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
@@ -66,11 +80,8 @@ class JournalFormatter(TextFormatter):
     """The same, each line with its priority in front as sd-daemon(3) has it; the journal keeps time and lines."""
 
     def format(self, record: logging.LogRecord) -> str:
-        mark = f"<{next(priority for level, priority in _PRIORITIES if record.levelno >= level)}>"
+        mark = f"<{severity_of(record.levelno)}>"
         return mark + self.body(record).replace("\n", f"\n{mark}")
-
-
-_PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (0, 7))
 
 
 class JsonFormatter(logging.Formatter):
@@ -86,14 +97,14 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line | fields_of(record) | {"message": text}, ensure_ascii=False, default=str)
 
 
-def style_of(settings: Log) -> str:
+def style_of(settings: LogSettings) -> str:
     """`text` or `json`: as configured; else text for people, JSON for a container's runtime."""
     if settings.format is not None:
         return settings.format
     return "json" if settings.file is None and is_first_process() else "text"
 
 
-def set_up(settings: Log) -> None:
+def set_up(settings: LogSettings) -> None:
     """Send all records to where the configuration says.
 
     Raises:
@@ -108,16 +119,16 @@ def set_up(settings: Log) -> None:
     logging.getLogger("watchdog").setLevel(max(logging.INFO, logging.root.level))  # its DEBUG tells of every event
 
 
-def add(handler: logging.Handler, settings: Log) -> None:
+def add(handler: logging.Handler, settings: LogSettings) -> None:
     """Let one more handler have all records, formatted in the same way."""
     handler.setFormatter(_formatter(handler, settings))
     logging.root.addHandler(handler)
 
 
-def _formatter(handler: logging.Handler, settings: Log) -> logging.Formatter:
+def _formatter(handler: logging.Handler, settings: LogSettings) -> logging.Formatter:
     if style_of(settings) == "json":
         return JsonFormatter()
-    if isinstance(handler, SystemLog):
+    if isinstance(handler, SystemLogHandler):
         return SystemLogFormatter()
     if settings.format is None and isinstance(handler, LogStream) and handler.is_journal:
         return JournalFormatter()
