@@ -16,6 +16,7 @@ import pytest
 
 from gearman_server.jobs.access import EVERYBODY
 from gearman_server.jobs.job_table import BrokerSettings
+from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.store import MemoryStore, Store
 
 from ..certificates import Certificates
@@ -57,6 +58,18 @@ def durable(batch_store: BatchStore) -> DurableBroker:
 def broker(make_broker: Callable[..., BrokerHarness]) -> BrokerHarness:
     """A broker with default settings; its first handle is H:test:1."""
     return make_broker()
+
+
+@pytest.fixture
+def broker_with(make_broker: Callable[..., BrokerHarness]) -> Callable[..., BrokerHarness]:
+    """Makes brokers whose function `f` has a policy: `broker_with(retries=2)`, `broker_with(store=..., rate=...)`."""
+
+    def make(store: Store | None = None, job_retries: int | None = None, **policy: Any) -> BrokerHarness:
+        broker = make_broker(store=store, job_retries=job_retries)
+        broker.broker.use_policies({b"f": FunctionPolicy(**policy)})
+        return broker
+
+    return make
 
 
 @pytest.fixture

@@ -3,76 +3,17 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from gearman_manager.host.cgroup import Cgroup, usable_cores
 
-from gearman_manager.config import Limits
-from gearman_manager.host.cgroup import CGROUPS, Cgroup, usable_cores
-from gearman_manager.scaling.host_guards import HostGuards, free_memory_bytes
-
-LIMIT_BYTES = 64 << 20
-
-
-@pytest.fixture
-def limited_process() -> Iterator[int]:
-    """The pid of a process in a memory control group of its own."""
-    for root, limit in ((CGROUPS / "memory", "memory.limit_in_bytes"), (CGROUPS, "memory.max")):
-        folder = root / f"gearman-manager-test-{uuid.uuid4().hex}"
-        try:
-            folder.mkdir()
-            (folder / limit).write_text(str(LIMIT_BYTES))
-        except OSError:
-            if folder.is_dir():
-                folder.rmdir()
-            continue
-        process = subprocess.Popen(["sleep", "600"])
-        (folder / "cgroup.procs").write_text(str(process.pid))
-        yield process.pid
-        process.kill()
-        process.wait()
-        _remove(folder)
-        return
-    pytest.skip("this machine lets nobody make a memory control group")
-
-
-def _remove(folder: Path) -> None:
-    """The kernel lets a group go when its last process is reaped."""
-    for _ in range(1000):
-        try:
-            folder.rmdir()
-            return
-        except OSError:
-            os.sched_yield()
+from ..conftest import LIMIT_BYTES
 
 
 def test_a_limit_of_the_control_group_is_what_counts(limited_process: int) -> None:
     free = Cgroup.of(str(limited_process)).free_memory_bytes()
     assert free is not None
     assert 0 < free <= LIMIT_BYTES
-    assert free_memory_bytes(Cgroup.of(str(limited_process))) == pytest.approx(free, abs=1 << 20)
-
-
-def test_the_guard_holds_where_the_group_has_less_than_the_floor(limited_process: int) -> None:
-    cgroup = Cgroup.of(str(limited_process))
-    room = HostGuards(Limits.model_validate({"min_free_memory": "100MB"}), cgroup).room()
-    assert room is not None
-    assert room.workers == 0
-    assert "limits.min_free_memory" in room.reason
-    assert HostGuards(Limits.model_validate({"min_free_memory": "1MB"}), cgroup).room() is None
-
-
-def test_the_load_guard_holds_above_its_limit() -> None:
-    load = os.getloadavg()[0]
-    guards = HostGuards(Limits.model_validate({"max_load": load + 100}), Cgroup(()))
-    assert guards.room() is None
-    if load > 0.01:
-        room = HostGuards(Limits.model_validate({"max_load": load / 10}), Cgroup(())).room()
-        assert room is not None
-        assert "limits.max_load" in room.reason
 
 
 def test_a_quota_of_processor_time_counts_as_cores(tmp_path: Path) -> None:

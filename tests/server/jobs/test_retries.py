@@ -5,28 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from gearman_client.extensions import JOB_ASSIGN_ATTEMPT
 from gearman_client.packet import PacketType
-from gearman_server.jobs.policies import FunctionPolicy
 
 from ..broker_harness import BatchStore, BrokerHarness, Peer
 from ..server_process import ServerProcess
-
-
-@pytest.fixture
-def broker_with(make_broker: Callable[..., BrokerHarness]) -> Callable[..., BrokerHarness]:
-    """A broker whose function `f` has a policy."""
-
-    def make(store: BatchStore | None = None, **policy: Any) -> BrokerHarness:
-        broker = make_broker(store=store)
-        broker.broker.use_policies({b"f": FunctionPolicy(**policy)})
-        return broker
-
-    return make
 
 
 def fail_plainly(broker: BrokerHarness, worker: Peer, handle: bytes) -> None:

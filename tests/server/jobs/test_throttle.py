@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,18 +16,6 @@ from gearman_server.jobs.policies import FunctionPolicy, Rate
 from ..broker_harness import BrokerHarness
 from ..server_process import ServerProcess
 from ..stream_peer import StreamPeer
-
-
-@pytest.fixture
-def broker_with(make_broker: Callable[..., BrokerHarness]) -> Callable[..., BrokerHarness]:
-    """A broker whose function `f` has a policy."""
-
-    def make(**policy: Any) -> BrokerHarness:
-        broker = make_broker()
-        broker.broker.use_policies({b"f": FunctionPolicy(**policy)})
-        return broker
-
-    return make
 
 
 def submit(broker: BrokerHarness, count: int, function: bytes = b"f") -> list[bytes]:

@@ -1,4 +1,4 @@
-"""The server as a Unix daemon: background, pid file, configuration file, user, service manager, descriptor limit."""
+"""The server as a Unix daemon: background, pid file, user, service manager, descriptor limit."""
 
 from __future__ import annotations
 
@@ -77,73 +77,7 @@ def test_a_stale_pid_file_is_replaced(start_server: Callable[..., ServerProcess]
     assert pid_file.read_text() == f"{successor.pid}\n"
 
 
-# --- the configuration file
-
-
-def test_the_configuration_file_holds_options_and_the_command_line_wins(
-    start_server: Callable[..., ServerProcess], tmp_path: Path
-) -> None:
-    config = tmp_path / "gearmand.conf"
-    config.write_text("# --verbose is explained\n--job-handle-prefix F:x\n-j 1 --listen=::1\nstray words\n-vv\n")
-    server = start_server("--config-file", str(config), "-L", "127.0.0.1", "--job-handle-prefix", "C:y")
-    assert server.announced["listening"] == [f"127.0.0.1:{server.port}"]
-    assert server.peer().ask(PacketType.SUBMIT_JOB, b"f", b"", b"")[1].startswith(b"C:y:")
-    server.wait_for_log(" INFO connection")
-
-
-@pytest.mark.parametrize(
-    ("text", "named"),
-    [("--nonsense", "--nonsense"), ("-p many", "--port"), ("\udcff", "no text"), (None, "can't be read")],
-)
-def test_a_bad_configuration_file_is_one_line_that_names_it(
-    run_command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, text: str | None, named: str
-) -> None:
-    config = tmp_path / "gearmand.conf"
-    if text is not None:
-        config.write_text(text, errors="surrogateescape")
-    refused = run_command("--check-args", "--config-file", str(config))
-    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert named in refused.stderr
-    assert str(config) in refused.stderr
-
-
-def test_an_empty_name_means_no_configuration_file(
-    run_command: Callable[..., subprocess.CompletedProcess[str]],
-) -> None:
-    assert run_command("--check-args", "--config-file", "").returncode == 0
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["-q", "builtin", "-t", "4", "-b", "64", "-R", "--coredump", "--hashtable-buckets", "991"],
-        ["--keepalive", "--keepalive-idle", "30", "--keepalive-interval=5", "--keepalive-count", "-1"],
-        [
-            "--protocol=http",
-            "--http-port",
-            "8081",
-            "--syslog",
-            "-d",
-            "-u",
-            "root",
-            "--ssl-port=0",
-            "--ssl-certificate=x",
-        ],
-    ],
-)
-def test_options_of_gearmand_are_accepted(
-    run_command: Callable[..., subprocess.CompletedProcess[str]], options: str
-) -> None:
-    checked = run_command("--check-args", *options)
-    assert (checked.returncode, checked.stderr) == (0, "")
-
-
-def test_another_queue_type_is_refused_with_the_remedy(
-    run_command: Callable[..., subprocess.CompletedProcess[str]],
-) -> None:
-    refused = run_command("--check-args", "-q", "libmemcached")
-    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert "--store" in refused.stderr
+# --- connections
 
 
 def test_keepalive_figures_reach_accepted_connections(start_server: Callable[..., ServerProcess]) -> None:

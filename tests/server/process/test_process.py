@@ -1,4 +1,4 @@
-"""The server as a process: command line, port, signals, its supervisor, its log."""
+"""The server as a process: port, signals, its supervisor, its log."""
 
 from __future__ import annotations
 
@@ -15,67 +15,11 @@ import psutil
 import pytest
 
 from gearman_client.packet import PacketType
-from gearman_server.command.parameter_types import Port
 
 from ..server_process import ServerProcess
 from ..stream_peer import StreamPeer
 
 DEADLINE_S = 20
-
-
-@pytest.mark.parametrize("flag", ["-V", "--version"])
-def test_version_is_printed(run_command: Callable[..., subprocess.CompletedProcess[str]], flag: str) -> None:
-    shown = run_command(flag)
-    assert (shown.returncode, shown.stderr) == (0, "")
-    assert shown.stdout.startswith("gearman-server 0.")
-
-
-@pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_help_lists_the_options_but_not_the_hidden_ones(
-    run_command: Callable[..., subprocess.CompletedProcess[str]], flag: str
-) -> None:
-    shown = run_command(flag)
-    assert shown.returncode == 0
-    assert "--job-retries" in shown.stdout
-    assert "supervised" not in shown.stdout
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        (["--nonsense"], "--nonsense"),
-        (["stray"], "stray"),
-        (["-p", "many"], "--port"),
-        (["-p", "65536"], "--port"),
-        (["-p", "no-such-service"], "neither a port number nor a service"),
-        (["-t", "many"], "'many' is not a valid whole number"),
-        (["-j", "-2"], "--job-retries"),
-        (["--verbose", "loud"], "--verbose"),
-        (["--log-format", "xml"], "--log-format"),
-        (["--job-handle-prefix", "H:my box"], "--job-handle-prefix': 'H:my box' holds a blank"),
-        (["import", "--from", "sqlite:///q", "--job-handle-prefix", "H:my box"], "'H:my box' holds a blank"),
-        (["--store", "sqlite://"], "--store"),
-        (["--store-url-file", "/nonexistent/url"], "--store-url-file"),
-        (["--max-packet-size", "0"], "--max-packet-size"),
-        (["-L", "no.such.host.invalid"], "-L"),
-        (["-p", "0", "-P", "/nonexistent/pid"], "-P"),
-        (["-p"], "-p"),
-        (["-p", "0", "--supervised-fd", "99"], "--supervised-fd"),
-    ],
-)
-def test_a_bad_option_is_one_line_that_names_it_and_exit_1(
-    run_command: Callable[..., subprocess.CompletedProcess[str]], options: list[str], named: str
-) -> None:
-    refused = run_command(*options)
-    assert refused.returncode == 1
-    assert refused.stderr.count("\n") == 1
-    assert refused.stderr.startswith("gearman-server: ")
-    assert named in refused.stderr
-    assert refused.stdout == ""
-
-
-def test_a_port_can_be_named_as_a_service() -> None:
-    assert Port().convert("http-alt", None, None) == 8080
 
 
 def test_a_port_that_only_root_may_take_is_one_line_with_the_remedy() -> None:
@@ -86,18 +30,6 @@ def test_a_port_that_only_root_may_take_is_one_line_with_the_remedy() -> None:
     assert refused.stderr == (
         "gearman-server: port 1 on 127.0.0.1 needs more rights than this user has; choose one above 1023 with -p PORT\n"
     )
-
-
-def test_check_args_starts_nothing(run_command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    assert run_command("--check-args", "-L", "-p", "4730", "-t", "4", "-R", "-vvv").returncode == 0
-    assert run_command("--check-args", "-p", "x").returncode == 1
-
-
-def test_the_port_comes_from_the_environment_unless_it_is_given(
-    run_command: Callable[..., subprocess.CompletedProcess[str]],
-) -> None:
-    assert run_command("--check-args", GEARMAND_PORT="nonsense").returncode == 1
-    assert run_command("--check-args", "-p", "4731", GEARMAND_PORT="nonsense").returncode == 0
 
 
 def test_the_supervisor_is_told_where_the_server_listens(server: ServerProcess) -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gearman_client.packet import PacketType
-from gearman_server.errors import PolicyFileError
 from gearman_server.jobs.access import AccessList
-from gearman_server.jobs.job import HIGH, NORMAL
+from gearman_server.jobs.job import HIGH
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.schedule_rules import Missed, ScheduleMark, ScheduleRule
-from gearman_server.jobs.timing import Every, parse_cron
-from gearman_server.policy_file.file import read_policies
+from gearman_server.jobs.timing import Every
 
 from ..broker_harness import BatchStore, BrokerHarness, Peer
 
@@ -384,88 +381,3 @@ def test_a_server_that_ends_submits_nothing_more(scheduled: Callable[..., Broker
     broker.broker.stop_assigning()
     broker.advance(60)
     assert queued(broker) == 0
-
-
-# --- the file
-
-
-@pytest.fixture
-def read(tmp_path: Path) -> Callable[[str], tuple[ScheduleRule, ...]]:
-    def read(text: str) -> tuple[ScheduleRule, ...]:
-        path = tmp_path / "policies.yaml"
-        path.write_text(text)
-        return read_policies(str(path)).schedules
-
-    return read
-
-
-def test_schedules_are_read_from_the_policies_file(read: Callable[[str], tuple[ScheduleRule, ...]]) -> None:
-    assert read(
-        """
-schedules:
-  nightly:
-    cron: "30 3 * * *"
-    time_zone: Europe/Berlin
-    function: clean_up
-    workload: {days: 7, deep: [true, null, 1.5, "x"], since: 2026-01-01}
-    unique: nightly
-    priority: high
-    missed: skip
-  tick: {every: 10m, function: f, workload: plain}
-"""
-    ) == (
-        ScheduleRule(
-            "nightly",
-            parse_cron("30 3 * * *", "Europe/Berlin"),
-            b"clean_up",
-            b'{"days":7,"deep":[true,null,1.5,"x"],"since":"2026-01-01"}',
-            b"nightly",
-            HIGH,
-            Missed.SKIP,
-        ),
-        ScheduleRule("tick", Every(600), b"f", b"plain", b"", NORMAL, Missed.RUN_ONCE),
-    )
-
-
-def test_all_that_is_wrong_with_schedules_is_said_at_once(
-    read: Callable[[str], tuple[ScheduleRule, ...]], tmp_path: Path
-) -> None:
-    with pytest.raises(PolicyFileError) as refused:
-        read(
-            """schedules:
-  a b: {every: 1m, function: f}
-  both: {every: 1m, cron: "* * * * *", function: f}
-  none: {function: f}
-  nobody: {every: 1m}
-  values: {every: 10ms, function: f, priority: urgent, missed: maybe, colour: red}
-  broken:
-    cron: "61 * * * *"
-    function: f
-  lost: {cron: "* * * * *", time_zone: Moon, function: f}
-  zone: {every: 1m, time_zone: UTC, function: f}
-  bomb:
-    every: 1m
-    function: f
-    workload: &a [&b [1, 2], *b]
-  deep: {every: 1m, function: f, workload: %s}
-"""
-            % ("[" * 60 + "]" * 60)
-        )
-    path = tmp_path / "policies.yaml"
-    lines = [problem.removeprefix(f"{path}:") for problem in refused.value.problems]
-    assert [line.split(": ")[:2] for line in lines] == [
-        ["2", "schedules.a b"],
-        ["3", "schedules.both"],
-        ["4", "schedules.none"],
-        ["5", "schedules.nobody.function"],
-        ["6", "schedules.values.every"],
-        ["6", "schedules.values.priority"],
-        ["6", "schedules.values.missed"],
-        ["6", "schedules.values.colour"],
-        ["8", "schedules.broken.cron"],
-        ["10", "schedules.lost.time_zone"],
-        ["11", "schedules.zone"],
-        ["16", "schedules.deep.workload"],
-    ]
-    assert "bad minute" in lines[8]
-    assert "one of cron and every" in lines[1]

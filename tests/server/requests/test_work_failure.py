@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from gearman_client.extensions import WORK_FAILURE
 from gearman_client.packet import PacketType
-from gearman_server.jobs.policies import FunctionPolicy
 
 from ..broker_harness import BrokerHarness, Peer
-
-
-@pytest.fixture
-def broker_with(make_broker: Callable[..., BrokerHarness]) -> Callable[..., BrokerHarness]:
-    """A broker whose function `f` has a policy."""
-
-    def make(**policy: Any) -> BrokerHarness:
-        broker = make_broker()
-        broker.broker.use_policies({b"f": FunctionPolicy(**policy)})
-        return broker
-
-    return make
 
 
 def report(

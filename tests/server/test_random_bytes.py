@@ -14,7 +14,7 @@ import pytest
 
 from gearman_client.packet import PacketType, encode_request
 
-from ..server_process import ServerProcess
+from .server_process import ServerProcess
 
 DEADLINE_S = 15
 ROUNDS = 150

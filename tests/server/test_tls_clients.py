@@ -26,8 +26,8 @@ from gearman_client import (
 from gearman_client.worker.concurrent_worker import ConcurrentWorker
 from gearman_client.worker.worker_job import WorkerJob
 
-from ...certificates import Certificates
-from ..server_process import ServerProcess
+from ..certificates import Certificates
+from .server_process import ServerProcess
 
 DEADLINE_S = 20
 MIB = 1 << 20

@@ -1,4 +1,4 @@
-"""`--policies`: what a file may say, and what then becomes of jobs that don't end well."""
+"""`--policies`: what a file may say, what is told of mistakes, and that SIGHUP has it read again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +14,6 @@ from gearman_server.errors import PolicyFileError
 from gearman_server.jobs.policies import FunctionPolicy, Rate
 from gearman_server.policy_file.file import read_policies
 
-from ..broker_harness import BrokerHarness
 from ..server_process import ServerProcess
 
 
@@ -29,29 +27,6 @@ def written(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
-
-
-@pytest.fixture
-def broker_with(make_broker: Callable[..., BrokerHarness]) -> Callable[..., BrokerHarness]:
-    """A broker whose function `f` has a policy."""
-
-    def make(job_retries: int | None = None, **policy: Any) -> BrokerHarness:
-        broker = make_broker(job_retries=job_retries)
-        broker.broker.use_policies({b"f": FunctionPolicy(**policy)})
-        return broker
-
-    return make
-
-
-def lose(broker: BrokerHarness, handle: bytes, times: int) -> None:
-    """Workers come, grab the job and die."""
-    for attempt in range(times):
-        worker = broker.worker(b"f")
-        assert worker.grab() == handle, f"attempt {attempt}"
-        worker.leave()
-
-
-# --- the file
 
 
 def test_what_a_file_can_say(written: Callable[..., Path]) -> None:
@@ -149,122 +124,6 @@ def test_a_file_that_is_no_text_or_endless_is_refused(written: Callable[..., Pat
         read_policies(str(path))
 
 
-# --- lost workers
-
-
-@pytest.mark.parametrize("crash_retries", [0, 1, 3])
-def test_a_job_gets_so_many_further_attempts_after_its_worker_was_lost(
-    broker_with: Callable[..., BrokerHarness], crash_retries: int
-) -> None:
-    broker = broker_with(crash_retries=crash_retries)
-    client = broker.peer()
-    handle = client.submit(b"f")
-    lose(broker, handle, crash_retries)
-    assert client.take() == []
-    lose(broker, handle, 1)
-    assert client.take() == [(PacketType.WORK_FAIL, handle)]
-    assert broker.status(b"f") == (0, 0, 0)
-
-
-@pytest.mark.parametrize(("job_retries", "attempts"), [(1, 4), (9, 4)])
-def test_a_policy_wins_over_job_retries(
-    broker_with: Callable[..., BrokerHarness], job_retries: int, attempts: int
-) -> None:
-    broker = broker_with(job_retries=job_retries, crash_retries=3)
-    lose(broker, broker.peer().submit(b"f"), attempts)
-    assert broker.status(b"f") == (0, 0, 0)
-
-
-@pytest.mark.parametrize(("job_retries", "attempts"), [(1, 1), (3, 3)])
-def test_job_retries_holds_where_the_policy_says_nothing(
-    broker_with: Callable[..., BrokerHarness], job_retries: int, attempts: int
-) -> None:
-    broker = broker_with(job_retries=job_retries, timeout_s=30)
-    lose(broker, broker.peer().submit(b"f"), attempts)
-    assert broker.status(b"f") == (0, 0, 0)
-
-
-def test_with_neither_there_is_no_limit(broker_with: Callable[..., BrokerHarness]) -> None:
-    broker = broker_with(timeout_s=30)
-    lose(broker, broker.peer().submit(b"f"), 50)
-    assert broker.status(b"f") == (1, 0, 0)
-
-
-def test_giving_the_function_up_and_overrunning_an_announced_timeout_count_as_lost(
-    broker_with: Callable[..., BrokerHarness],
-) -> None:
-    broker = broker_with(crash_retries=2)
-    client, worker = broker.peer(), broker.peer()
-    handle = client.submit(b"f")
-    for _ in range(2):
-        worker.send(PacketType.CAN_DO_TIMEOUT, b"f", b"1000")
-        assert worker.grab() == handle
-        worker.send(PacketType.CANT_DO, b"f")
-    worker.send(PacketType.CAN_DO_TIMEOUT, b"f", b"1000")
-    assert worker.grab() == handle
-    assert client.take() == []
-    broker.advance(1.1)
-    assert client.take() == [(PacketType.WORK_FAIL, handle)]
-
-
-# --- timeouts
-
-
-def test_the_servers_own_timer_acts_two_seconds_after_the_limit(broker_with: Callable[..., BrokerHarness]) -> None:
-    broker = broker_with(timeout_s=30)
-    client, worker = broker.peer(), broker.worker(b"f")
-    client.ask(PacketType.OPTION_REQ, b"exceptions")
-    handle = client.submit(b"f")
-    worker.grab()
-    broker.advance(31.9)
-    assert client.take() == []
-    broker.advance(0.2)
-    assert client.take() == [(PacketType.WORK_EXCEPTION, handle + b"\0timeout")]
-    assert broker.status(b"f") == (0, 0, 1)
-    assert worker.ask(PacketType.WORK_COMPLETE, handle, b"late")[0][0] == PacketType.ERROR
-
-
-@pytest.mark.parametrize(("announced_ms", "is_requeued"), [(b"5000", True), (b"60000", False)])
-def test_of_two_limits_the_earlier_one_acts_in_its_own_way(
-    broker_with: Callable[..., BrokerHarness], announced_ms: bytes, is_requeued: bool
-) -> None:
-    broker = broker_with(timeout_s=30)
-    client, worker = broker.peer(), broker.peer()
-    worker.send(PacketType.CAN_DO_TIMEOUT, b"f", announced_ms)
-    handle = client.submit(b"f")
-    worker.grab()
-    broker.advance(61)
-    assert broker.status(b"f") == (1, 0, 1) if is_requeued else (0, 0, 1)
-    assert client.take() == ([] if is_requeued else [(PacketType.WORK_FAIL, handle)])
-
-
-def test_a_job_that_ends_in_time_is_not_failed_and_leaves_nothing_behind(
-    broker_with: Callable[..., BrokerHarness],
-) -> None:
-    broker = broker_with(timeout_s=30)
-    client, worker = broker.peer(), broker.worker(b"f")
-    handle = client.submit(b"f")
-    worker.grab()
-    worker.send(PacketType.WORK_COMPLETE, handle, b"r")
-    assert client.take() == [(PacketType.WORK_COMPLETE, handle + b"\0r")]
-    broker.advance(100)
-    assert client.take() == []
-    assert broker.broker.next_due is None
-
-
-def test_new_policies_hold_for_what_is_assigned_from_then_on(broker_with: Callable[..., BrokerHarness]) -> None:
-    broker = broker_with(timeout_s=30)
-    client, worker = broker.peer(), broker.worker(b"f")
-    first, second = client.submit(b"f"), client.submit(b"f")
-    worker.grab()
-    broker.broker.use_policies({b"f": FunctionPolicy(timeout_s=1)})
-    worker.grab()
-    broker.advance(3.1)
-    assert client.take() == [(PacketType.WORK_FAIL, second)]
-    broker.advance(30)
-    assert client.take() == [(PacketType.WORK_FAIL, first)]
-
-
 # --- the running server
 
 
@@ -288,19 +147,6 @@ def test_a_file_that_is_not_there_stops_the_start(
     ended = run_command("-p", "0", "--policies", str(tmp_path / "none.yaml"))
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
     assert "none.yaml: the file of --policies can't be read: No such file" in ended.stderr
-
-
-def test_a_timeout_acts_on_a_worker_that_nobody_supervises(
-    start_server: Callable[..., ServerProcess], written: Callable[..., Path]
-) -> None:
-    path = written("functions:\n  f: {timeout: 100ms}\n")
-    server = start_server("--policies", str(path), "-v")
-    client, worker = server.peer(), server.peer()
-    worker.send(PacketType.CAN_DO, b"f")
-    handle = client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")[1]
-    worker.ask(PacketType.GRAB_JOB)
-    assert client.receive() == (PacketType.WORK_FAIL, handle)
-    server.wait_for_log("this attempt has failed: timeout")
 
 
 def test_sighup_rereads_the_file_and_a_broken_one_changes_nothing(
@@ -330,17 +176,3 @@ def test_sighup_rereads_the_file_and_a_broken_one_changes_nothing(
     server.wait_for_log("back in its queue")
     lose_worker()
     assert client.receive() == (PacketType.WORK_FAIL, handle)
-
-
-def test_the_policies_can_be_asked_for(make_broker: Callable[..., BrokerHarness]) -> None:
-    broker = make_broker(job_retries=3)
-    assert broker.peer().text(b"policies") == b"*\t-\t0\t2\t10\t600\t-\t-\t-\t-\n.\n"
-    policy = FunctionPolicy(
-        timeout_s=0.5, retries=1, crash_retries=0, max_queue=7, max_running=2, rate=Rate(5, 60), keep_result_s=3600
-    )
-    broker.broker.use_policies({b"a b": policy, b"g": FunctionPolicy()})
-    assert broker.peer().text(b"policies") == (
-        b"*\t-\t0\t2\t10\t600\t-\t-\t-\t-\n"
-        b"a b\t0.5\t1\t0\t10\t600\t7\t2\t5/60\t3600\n"
-        b"g\t-\t0\t2\t10\t600\t-\t-\t-\t-\n.\n"
-    )

@@ -14,8 +14,8 @@ import pytest
 from gearman_client import Client, JobException, JobFailed, ResultExpired, ResultNotKept, ResultUnknown, Timeout, Worker
 from gearman_client.packet import PacketType
 
-from ..server_process import ServerProcess
-from ..stream_peer import StreamPeer
+from .server_process import ServerProcess
+from .stream_peer import StreamPeer
 
 POLICIES = "functions:\n  f: {keep_result: 1h}\n  brief: {keep_result: 50ms}\n"
 #: By how much a job may start late.

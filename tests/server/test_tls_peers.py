@@ -10,8 +10,8 @@ import gear
 import pytest
 from gear import Packet
 
-from ...certificates import Certificates
-from ..server_process import ServerProcess
+from ..certificates import Certificates
+from .server_process import ServerProcess
 
 DEADLINE_S = 20
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gear")

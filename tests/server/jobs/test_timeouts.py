@@ -1,0 +1,83 @@
+"""`timeout`: the server ends an attempt that takes too long, with a supervisor or without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gearman_client.packet import PacketType
+from gearman_server.jobs.policies import FunctionPolicy
+
+from ..broker_harness import BrokerHarness
+from ..server_process import ServerProcess
+
+
+def test_the_servers_own_timer_acts_two_seconds_after_the_limit(broker_with: Callable[..., BrokerHarness]) -> None:
+    broker = broker_with(timeout_s=30)
+    client, worker = broker.peer(), broker.worker(b"f")
+    client.ask(PacketType.OPTION_REQ, b"exceptions")
+    handle = client.submit(b"f")
+    worker.grab()
+    broker.advance(31.9)
+    assert client.take() == []
+    broker.advance(0.2)
+    assert client.take() == [(PacketType.WORK_EXCEPTION, handle + b"\0timeout")]
+    assert broker.status(b"f") == (0, 0, 1)
+    assert worker.ask(PacketType.WORK_COMPLETE, handle, b"late")[0][0] == PacketType.ERROR
+
+
+@pytest.mark.parametrize(("announced_ms", "is_requeued"), [(b"5000", True), (b"60000", False)])
+def test_of_two_limits_the_earlier_one_acts_in_its_own_way(
+    broker_with: Callable[..., BrokerHarness], announced_ms: bytes, is_requeued: bool
+) -> None:
+    broker = broker_with(timeout_s=30)
+    client, worker = broker.peer(), broker.peer()
+    worker.send(PacketType.CAN_DO_TIMEOUT, b"f", announced_ms)
+    handle = client.submit(b"f")
+    worker.grab()
+    broker.advance(61)
+    assert broker.status(b"f") == (1, 0, 1) if is_requeued else (0, 0, 1)
+    assert client.take() == ([] if is_requeued else [(PacketType.WORK_FAIL, handle)])
+
+
+def test_a_job_that_ends_in_time_is_not_failed_and_leaves_nothing_behind(
+    broker_with: Callable[..., BrokerHarness],
+) -> None:
+    broker = broker_with(timeout_s=30)
+    client, worker = broker.peer(), broker.worker(b"f")
+    handle = client.submit(b"f")
+    worker.grab()
+    worker.send(PacketType.WORK_COMPLETE, handle, b"r")
+    assert client.take() == [(PacketType.WORK_COMPLETE, handle + b"\0r")]
+    broker.advance(100)
+    assert client.take() == []
+    assert broker.broker.next_due is None
+
+
+def test_new_policies_hold_for_what_is_assigned_from_then_on(broker_with: Callable[..., BrokerHarness]) -> None:
+    broker = broker_with(timeout_s=30)
+    client, worker = broker.peer(), broker.worker(b"f")
+    first, second = client.submit(b"f"), client.submit(b"f")
+    worker.grab()
+    broker.broker.use_policies({b"f": FunctionPolicy(timeout_s=1)})
+    worker.grab()
+    broker.advance(3.1)
+    assert client.take() == [(PacketType.WORK_FAIL, second)]
+    broker.advance(30)
+    assert client.take() == [(PacketType.WORK_FAIL, first)]
+
+
+def test_a_timeout_acts_on_a_worker_that_nobody_supervises(
+    start_server: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
+    path = tmp_path / "policies.yaml"
+    path.write_text("functions:\n  f: {timeout: 100ms}\n")
+    server = start_server("--policies", str(path), "-v")
+    client, worker = server.peer(), server.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    handle = client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")[1]
+    worker.ask(PacketType.GRAB_JOB)
+    assert client.receive() == (PacketType.WORK_FAIL, handle)
+    server.wait_for_log("this attempt has failed: timeout")
