@@ -179,11 +179,17 @@ class Server:
         Raises:
             StartError: it can't start, or was started before.
             UsageError: the store's URL is none.
+
+        When it can't start, nothing is left of the attempt: the ports are free.
         """
         if self._was_started:
             raise StartError("a server can be started once; make another")
         ports = self._opened_ports({})
-        self._parts = build(self._settings, ports, gevent.get_hub().loop)
+        try:
+            self._parts = build(self._settings, ports, gevent.get_hub().loop)
+        except BaseException:
+            ports.close()
+            raise
         self._was_started = True
         logger.log(NOTICE, "gearman-server %s listens on %s", __version__, ports.describe())
 

@@ -17,7 +17,7 @@ from gevent import socket
 
 import gearman_server
 from gearman_client.packet import PacketType, encode_request
-from gearman_server import Server, ServerSettings, StartError
+from gearman_server import Server, ServerSettings, StartError, StoreSettings
 
 from ..certificates import Certificates
 
@@ -98,6 +98,30 @@ def test_a_server_has_no_address_before_it_starts_and_starts_once() -> None:
 def test_a_taken_port_is_an_error_for_the_program_to_catch() -> None:
     with Server("127.0.0.1:0") as server, pytest.raises(StartError, match=f"port {server.port} on 127.0.0.1 is taken"):
         Server(server.address).start()
+
+
+def test_a_start_that_fails_leaves_no_port_taken(free_port: int, tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port}"
+    failing = Server(address, settings=ServerSettings(store=StoreSettings(f"sqlite:///{tmp_path}/absent/jobs.db")))
+    with pytest.raises(StartError, match="there is no folder"):
+        failing.start()
+    with Server(address) as server:
+        assert echoed(server.address) == ECHO
+
+
+def test_a_start_that_fails_late_gives_the_store_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_parts: object) -> None:
+        raise RuntimeError("no HTTP today")
+
+    settings = ServerSettings(store=StoreSettings(f"sqlite:///{tmp_path}/jobs.db"))
+    failing = Server("127.0.0.1:0", settings=settings)
+    with monkeypatch.context() as patched:
+        patched.setattr("gearman_server.server.open_http_ports", fail)
+        with pytest.raises(RuntimeError, match="no HTTP today"):
+            failing.start()
+    monkeypatch.setattr("gearman_server.stores.database.OWNER_PATIENCE_S", 0.0)
+    with Server("127.0.0.1:0", settings=settings) as server:
+        assert echoed(server.address) == ECHO
 
 
 def test_a_monkey_patched_program_can_embed_it() -> None:
