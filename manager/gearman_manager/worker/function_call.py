@@ -25,7 +25,7 @@ _Result = TypeVar("_Result")
 MAX_TRACE_BYTES: Final = 32 * 1024
 
 
-class Limit(Protocol):
+class TimeLimit(Protocol):
     """Interrupts user code. Suspended within `with limit:`, for our own code that user code calls."""
 
     def call(self, function: Callable[[], _Result], timeout_s: float) -> _Result:
@@ -73,7 +73,7 @@ def make_functions(functions: Iterable[OrderedFunction], code: UserCode) -> dict
     }
 
 
-def run_job(assigned: WorkerJob, function: FunctionCall, hooks: Hooks, limit: Limit | None) -> str | None:
+def run_job(assigned: WorkerJob, function: FunctionCall, hooks: Hooks, limit: TimeLimit | None) -> str | None:
     """Run a job and answer it; whatever user code raises fails it. Returns why it failed, None if it did not."""
     failure: BaseException | None = None
     if function.timeout_s is None:
@@ -100,7 +100,7 @@ def _end_if_a_copy(pid: int) -> None:
         os._exit(0)
 
 
-def _call(function: FunctionCall, job: Job, limit: Limit | None) -> object:
+def _call(function: FunctionCall, job: Job, limit: TimeLimit | None) -> object:
     """Run user code under its time limit."""
     if function.timeout_s is None or limit is None:
         return function.call(job)
