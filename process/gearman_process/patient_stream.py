@@ -1,6 +1,6 @@
 """A stream for log lines that waits for a slow reader only so long: a terminal that is stopped, a full pipe.
 
-A process writes its log between two looks at what it is there for; a reader that is behind must not stop it.
+A process writes its log in the middle of its work; a reader that is behind must not stop it.
 """
 
 from __future__ import annotations

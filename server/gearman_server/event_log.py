@@ -132,7 +132,7 @@ def _plain(value: object) -> object:
     if not isinstance(value, bytes):
         return value if isinstance(value, (str, int)) else str(value)
     text = value.decode("utf-8", "backslashreplace")
-    # What a peer chose must not move the cursor of whoever reads the log.
+    # A peer chose this text: it must not move the cursor of the terminal that shows the log.
     return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 

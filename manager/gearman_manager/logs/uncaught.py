@@ -1,7 +1,7 @@
 """The outermost boundary of the event loop: what no greenlet and no callback caught is logged, and the loop goes on.
 
 Without this gevent would print it to standard error, which a manager that logs to a file may not have, and stop the
-watcher whose callback raised: the manager would be deaf to whatever that watcher tells.
+watcher whose callback raised: the manager would hear no more of what it watches.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _log = logging.getLogger("manager")
 
 
 def log_uncaught(hub: Any, told: tuple[type[BaseException], ...]) -> None:
-    """Send to the log what a greenlet or callback of this hub raises; `told` are errors that whoever waits tells."""
+    """Send to the log what a greenlet or callback of this hub raises; `told`: errors that their waiter tells."""
     hub.NOT_ERROR = (*hub.NOT_ERROR, *told)
     hub.print_exception = _log_exception
 

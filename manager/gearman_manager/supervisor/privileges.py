@@ -46,7 +46,7 @@ def become(account: Account | None) -> None:
 def prepare_paths(config: Config, account: Account | None) -> None:
     """Make the log file and the run folder that are not there yet, for the account to own. Others are left alone.
 
-    What can't be made is no error here: whoever opens it says so.
+    A path that can't be made is no error here: the part that opens it says so.
     """
     if account is None or os.getuid() != 0:
         return

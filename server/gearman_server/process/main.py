@@ -58,7 +58,7 @@ def run(server: Server, settings: ProcessSettings) -> None:
     inherited = _sockets_by_purpose()
     with supervisor_hears_of_failure(settings.supervised_fd):
         server.open(inherited)
-    gevent.get_hub()  # now: who becomes another user may not be able to load what gevent still needs
+    gevent.get_hub()  # now: another user may not be allowed to read the files that gevent still loads
     if user is not None:
         become(user, server.addresses)
     log_handlers.configure(settings.log)
@@ -77,9 +77,9 @@ def _serve(server: Server, settings: ProcessSettings, say_ready: Callable[[], No
         server.start()
     loop = gevent.get_hub().loop
     service_manager = ServiceManager(os.environ, _log_unheard)
-    life = ServerProcess(server, loop, service_manager)
+    process = ServerProcess(server, loop, service_manager)
     if settings.supervised_fd is not None:
-        life.obey_supervisor(settings.supervised_fd)
+        process.obey_supervisor(settings.supervised_fd)
     for option in settings.without_effect:
         logger.log(NOTICE, "the option %s is accepted, and has no effect here", option)
     garbage = GarbageCollection(loop, lambda: server.job_count)
@@ -87,14 +87,14 @@ def _serve(server: Server, settings: ProcessSettings, say_ready: Callable[[], No
     if say_ready is not None:
         say_ready()
     service_manager.tell(READY=1)
-    life.reassure_service_manager()
-    life.wait()
+    process.reassure_service_manager()
+    process.wait()
     service_manager.tell(STOPPING=1)
     server.stop()
     garbage.close()
-    logger.log(NOTICE, "gearman-server ended: %s", life.end_reason)
-    if life.failure is not None:
-        raise StartError(life.failure)
+    logger.log(NOTICE, "gearman-server ended: %s", process.end_reason)
+    if process.failure is not None:
+        raise StartError(process.failure)
 
 
 def _wait_until_ready(child: StartingChild) -> int:

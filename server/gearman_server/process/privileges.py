@@ -27,7 +27,7 @@ def find_user(name: str) -> pwd.struct_passwd:
 
 
 def become(user: pwd.struct_passwd, addresses: Iterable[str]) -> None:
-    """Run as that user from now on, for good. The files of Unix sockets become the user's, who has to remove them.
+    """Run as that user, for good. The files of Unix sockets are given to the user, who removes them at the end.
 
     Raises:
         StartError: the system refuses.
