@@ -1,11 +1,11 @@
-# Every target does what is missing before it: `make run` and `make test` work on a fresh checkout.
-# Needed: Python 3.11 or newer with its module venv, and make; for `make bench` a C compiler too.
+# Every target first runs the targets that it needs: `make run` and `make test` work on a fresh checkout.
+# Required: Python 3.11 or newer with the module venv, and make; for `make bench` also a C compiler.
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-# Processes that run the tests: most tests wait for something, so more than there are processors.
+# The number of processes that run the tests: more than processors, because most tests wait for something.
 TESTERS ?= 4
 NODE_PEERS := gearmanode@0.9.2 winston@3.19.0 abraxas@2.1.10
 
@@ -13,8 +13,8 @@ NODE_PEERS := gearmanode@0.9.2 winston@3.19.0 abraxas@2.1.10
 
 setup: $(VENV)/.installed
 
-# What running needs, the samples' Pillow included: editable installs of both distributions, done again when what they
-# depend on changes. Python 3.11 puts setuptools into every environment; nothing here needs it.
+# Editable installs of both distributions with all that running needs, including the samples' Pillow; done again when
+# their dependencies change. Python 3.11 puts setuptools into every environment; nothing here needs it.
 $(VENV)/.installed: pyproject.toml client/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo '$(PYTHON) is missing or older than Python 3.11; name another one: make PYTHON=python3.11' >&2; exit 1; }
@@ -25,25 +25,25 @@ $(VENV)/.installed: pyproject.toml client/pyproject.toml
 	@$(INSTALL) -e ./client -e '.[samples]'
 	@touch $@
 
-# Each adds what it alone needs, from the extra of its name.
+# Each adds its own tools, from the extra of its name.
 $(VENV)/.test $(VENV)/.lint $(VENV)/.bench: $(VENV)/.%: pyproject.toml | setup
 	@echo 'installing what make $* needs'
 	@$(INSTALL) -e '.[$*]'
 	@touch $@
 
-# No shell between make and the manager: Ctrl-C reaches the manager alone, which ends in order.
+# There is no shell between make and the manager: Ctrl-C reaches only the manager, which ends in order.
 run: setup
 	$(BIN)/gearman-manager -c $(CONFIG)
 
 test: setup $(VENV)/.test
 	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 
-# The Node libraries that tests talk to. Nothing else needs them, and without them these tests skip.
+# The Node libraries that tests talk to. Nothing else needs them, and without them these tests are skipped.
 peers: setup
 	@command -v npm >/dev/null || { echo 'npm is needed; on Debian and Ubuntu: apt-get install nodejs npm' >&2; exit 1; }
 	npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix $(VENV)/peers $(NODE_PEERS)
 
-# What takes too long for every day. A thousand workers on this machine: minutes.
+# The tests that take too long for every day. A thousand workers on this machine: minutes.
 soak: soak-workers soak-kills
 
 soak-workers: setup $(VENV)/.test

@@ -1,7 +1,7 @@
 """No-op background jobs per second, from the first submission to the last completion, beside celery, dramatiq and rq.
 
 Each system has two worker processes and one client, its broker in memory on the loopback interface, and the settings
-that its documentation recommends for many short jobs. The same number of jobs, counted by the jobs themselves.
+that its documentation recommends for many short jobs. All run the same number of jobs, and the jobs count themselves.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _QUIET_CELERY: Final = ("--without-gossip", "--without-mingle", "--without-heart
 
 @dataclass(frozen=True)
 class Running:
-    """Broker and workers of one system: where its client finds the broker, and the processes at the top."""
+    """Broker and workers of one system: the broker's address for the client, and the topmost processes."""
 
     broker: str
     pids: tuple[int, ...]
@@ -47,7 +47,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Figures:
-    """One measurement. CPU is that of client, broker and workers together."""
+    """One measurement. The CPU time is the sum of client, broker and workers."""
 
     jobs_per_s: float
     cpu_us_per_job: float
@@ -62,7 +62,7 @@ def _manager(more: str = "") -> Iterator[Running]:
 
 @contextmanager
 def _on_redis(*programs: tuple[str, ...]) -> Iterator[Running]:
-    """Worker programs of a peer, each quiet, and a Redis of their own."""
+    """Start the worker programs of a peer, each quiet, with their own Redis."""
     with private_redis() as (url, redis_pid), ExitStack() as stack:
         os.environ["NOOP_REDIS"] = url
         commands = [[url if word == "URL" else word for word in program] for program in programs]
@@ -75,7 +75,7 @@ _RQ_WORKER: Final = ("rq", "worker", "--worker-class", "rq.worker.SimpleWorker",
 
 @dataclass(frozen=True)
 class System:
-    """One way to run background jobs, and what its figures were measured with."""
+    """One way to run background jobs, and its settings for the report."""
 
     name: str
     client: str
@@ -154,7 +154,7 @@ def report(scope: Scope) -> Iterator[str]:
 
 
 def _run(client: subprocess.Popen[str], jobs: int, counts: Path, expected: int) -> None:
-    """Have the client submit jobs; return when all are done."""
+    """Let the client submit jobs; return when all are done."""
     assert client.stdin is not None
     assert client.stdout is not None
     client.stdin.write(f"{jobs}\n")
@@ -175,7 +175,7 @@ def _client(system: str, broker: str) -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def _process(command: list[str]) -> Iterator[int]:
-    """A worker program of a peer, quiet, gone in the end; its pid."""
+    """Run a worker program of a peer quietly until the end of the block; gives its pid."""
     arguments = [str(BIN / command[0]), *command[1:]]
     process = subprocess.Popen(arguments, cwd=NOOP, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -191,6 +191,6 @@ def _process(command: list[str]) -> Iterator[int]:
 
 
 def _cpu_s(pids: tuple[int, ...]) -> float:
-    """Of these processes and all below them."""
+    """The CPU time of these processes and all their descendants."""
     family = [member for pid in pids for member in (psutil.Process(pid), *psutil.Process(pid).children(recursive=True))]
     return sum(times.user + times.system for times in (process.cpu_times() for process in family))

@@ -1,4 +1,4 @@
-"""A million queued jobs: what each costs in memory, how fast they drain, and what memory is kept after."""
+"""A million queued jobs: the memory of each, the speed of draining them, and the memory that is kept afterwards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from servers import COMMANDS, Server, fresh_server
 OURS, THEIRS = "gearman-server", "gearmand"
 JOBS: Final = 1_000_000
 WORKLOAD_BYTES: Final = 100
-#: After the last job, before the memory that is kept is read: ours gives memory back within 5 s.
+#: The wait between the last job and the reading of the kept memory: ours returns memory within 5 s.
 SETTLE_S: Final = 8.0
 
 AT_MOST_BYTES_RATIO: Final = 0.45

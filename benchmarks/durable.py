@@ -1,7 +1,7 @@
 """Durable jobs beside gearmand's libsqlite3 queue, and the start with a million. Every figure is from a fresh server.
 
-The databases are those of the tests: `GEARMAN_TEST_POSTGRESQL_URL` and `GEARMAN_TEST_MYSQL_URL`. What is measured goes
-into a folder below `build/`, on the disk of the checkout.
+The databases are those of the tests: `GEARMAN_TEST_POSTGRESQL_URL` and `GEARMAN_TEST_MYSQL_URL`. The files are in a
+folder below `build/`, on the disk of the checkout.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ MYSQL: Final = os.environ.get("GEARMAN_TEST_MYSQL_URL", "mysql+pymysql://root@12
 MILLION: Final = 1_000_000
 WORKLOAD_BYTES: Final = 100
 
-#: Makes the command that starts a server on a port.
+#: A function that makes the command to start a server on a port.
 Command = Callable[[int], list[str]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """Submissions: gearload's arguments but the number of jobs, how many of them, and the bars."""
+    """Submissions: gearload's arguments without the number of jobs, the numbers of jobs, and the bars."""
 
     arguments: str
     ours: int
@@ -138,7 +138,7 @@ def _database_line(name: str, url: str, rounds: int) -> str:
 
 @contextlib.contextmanager
 def _own_database(url: str) -> Iterator[str]:
-    """The URL of a schema (PostgreSQL) or database (MySQL) that is gone afterwards."""
+    """The URL of a new schema (PostgreSQL) or database (MySQL), which is dropped afterwards."""
     name = f"gearman_{uuid.uuid4().hex}"
     kind = "SCHEMA" if url.startswith("postgresql") else "DATABASE"
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
@@ -156,7 +156,7 @@ def _own_database(url: str) -> Iterator[str]:
 
 
 def _million() -> Iterator[str]:
-    """Start with a million jobs in the file: until the first is served, until all are in memory, and what they take."""
+    """Start with a million jobs in the file: time until the first is served, until all are loaded, and their memory."""
     with _folder() as folder:
         with started(partial(_sqlite, folder)) as server:
             before_bytes = server.resident_bytes()
@@ -164,7 +164,7 @@ def _million() -> Iterator[str]:
         launched = time.monotonic()
         with started(partial(_sqlite, folder)) as server:
             gearload(server.port, "drain -n 1 -w 1")
-            first_s = time.monotonic() - launched - 0.1  # gearload lingers so long before it ends
+            first_s = time.monotonic() - launched - 0.1  # gearload waits 0.1 s before it ends
             while _queued(server) < MILLION - 1:
                 time.sleep(0.1)
             all_s = time.monotonic() - launched

@@ -1,4 +1,4 @@
-"""The load generator: compiled when needed, run, its line of figures read. Knows nothing of servers but their port."""
+"""Compiles the load generator if necessary, runs it and reads its figures. It knows only the port of a server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STALLED_AFTER_S: Final = 600
 
 
 def build(name: str) -> Path:
-    """The program compiled from `name`.c, compiled anew when the source is newer."""
+    """The program compiled from `name`.c; it is compiled again when the source is newer."""
     source, program = FOLDER / f"{name}.c", BUILD / name
     if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
         BUILD.mkdir(exist_ok=True)
@@ -22,7 +22,7 @@ def build(name: str) -> Path:
 
 
 def gearload(port: int, arguments: str) -> dict[str, float]:
-    """Run `gearload 127.0.0.1 PORT ARGUMENTS`; its figures by name."""
+    """Run `gearload 127.0.0.1 PORT ARGUMENTS`, and return its figures by name."""
     command = [str(build("gearload")), "127.0.0.1", str(port), *arguments.split()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=STALLED_AFTER_S, check=True)
     figures = dict(word.split("=", 1) for word in done.stdout.split())

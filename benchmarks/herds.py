@@ -1,6 +1,6 @@
-"""A hundred worker processes under each manager that is compared: ours, supervisord, celery's prefork pool.
+"""A hundred worker processes under each of the compared managers: ours, supervisord, celery's prefork pool.
 
-A herd is seen from outside: `ready` names its workers that can take jobs, by what a job server or the kernel says.
+A herd is observed from outside: `ready` names its workers that can take jobs, according to a job server or the kernel.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from gearman_client import Address, AdminClient, CouldNotConnect, connect_admin
 
 WORKERS: Final = 100
 FUNCTION: Final = "reverse"
-#: What the samples import (Pillow above all) is in the zygote, as in real life.
+#: The sample modules, so that the zygote has their imports (above all Pillow), as in real life.
 SAMPLES: Final = Path(__file__).parent.parent / "workers"
 _HERE: Final = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Herd:
-    """A running one."""
+    """A running manager with its workers."""
 
     top: psutil.Process
     started: float
     ready: Callable[[], set[str]]
 
     def family(self) -> list[psutil.Process]:
-        """The manager and everything below it; a job server of its own among them does not count as its cost."""
+        """The manager and all its descendants but its own job server, which does not count as its cost."""
         children = self.top.children(recursive=True)
         return [self.top, *(child for child in children if "gearman-server" not in title(child))]
 
@@ -61,7 +61,7 @@ def our_manager(workers: int = WORKERS) -> Iterator[Herd]:
 
 @contextmanager
 def supervisord() -> Iterator[Herd]:
-    """Debian's supervisor with as many plain Python workers, none of its own log files, our job server beside it."""
+    """Debian's supervisor with the same number of plain Python workers, no log files, and our job server beside it."""
     program = shutil.which("supervisord")
     if program is None:
         raise SystemExit("benchmarks: supervisord is not installed (apt install supervisor)")
@@ -81,7 +81,7 @@ def supervisord() -> Iterator[Herd]:
 
 @contextmanager
 def celery() -> Iterator[Herd]:
-    """Celery's prefork pool. Its processes count as ready as soon as they are there: no one outside can see more."""
+    """Celery's prefork pool. Its processes count as ready as soon as they exist: more can't be seen from outside."""
     with private_redis() as (url, _):
         os.environ |= {"NOOP_REDIS": url, "PYTHONPATH": str(_HERE / "noop"), "NOOP_COUNTS": "/nonexistent"}
         command = [str(BIN / "celery"), "-A", "celery_noop", "worker", "-P", "prefork", "-c", str(WORKERS)]
@@ -104,7 +104,7 @@ def _is_alive(process: psutil.Process) -> bool:
 
 @contextmanager
 def _registered(address: Address) -> Iterator[Callable[[], set[str]]]:
-    """Asks a job server, as soon as it is there, which workers serve the function."""
+    """A function that asks a job server, once it is up, for the workers that serve the function."""
     admin = wait_until(lambda: _connected(address), "the job server answers", every_s=0.005)
     with admin:
         yield lambda: {worker.client_id for worker in admin.workers() if FUNCTION in worker.functions}

@@ -17,7 +17,7 @@ OURS, THEIRS = "gearman-server", "gearmand"
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: gearload's arguments, what to run before it, and the bars as multiples of gearmand's figures."""
+    """One comparison: gearload's arguments, those of a run before it, and bars as multiples of gearmand's figures."""
 
     arguments: str
     at_least_rate: float

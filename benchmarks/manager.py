@@ -1,8 +1,7 @@
-"""A hundred workers: how fast they are there, what they cost, how fast a killed one is replaced; beside supervisord and
-celery. And what the supervisor costs while two hundred workers wait.
+"""A hundred workers beside supervisord and celery: time to start them, their memory, time to replace a killed one.
+Also the processor time of the supervisor while two hundred workers wait.
 
-Everything is seen from outside: the workers by what the job server says, memory and processor time by what the kernel
-says.
+Everything is observed from outside: the job server tells of the workers, the kernel of memory and processor time.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ class Figures:
 
 
 def measure(name: str) -> Figures:
-    """Start a herd, weigh it, kill some of it."""
+    """Start a herd, measure its memory, and kill some of its workers."""
     with HERDS[name]() as herd:
         wait_until(lambda: len(herd.ready()) >= WORKERS, f"{name}: {WORKERS} workers")
         ready_s = time.monotonic() - herd.started
@@ -46,7 +45,7 @@ def measure(name: str) -> Figures:
 
 
 def report(scope: Scope) -> Iterator[str]:
-    """The table, line by line. It is one measurement: its rows can't be chosen."""
+    """The table, line by line. It is one measurement, so its rows can't be chosen."""
     if scope.rows:
         return
     rounds = [{name: measure(name) for name in HERDS} for _ in range(scope.rounds)]
@@ -73,7 +72,7 @@ def _row(title: str, values: list[float], bar: float | None) -> str:
 
 
 def _replaced_ms(herd: Herd) -> float:
-    """From the kill to the moment at which another worker is ready."""
+    """The time from a kill until another worker is ready."""
     delays = []
     for worker in herd.workers()[:KILLS]:
         wait_until(lambda: len(herd.ready()) >= WORKERS, "all workers are back")

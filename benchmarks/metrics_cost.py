@@ -1,4 +1,4 @@
-"""What counting for Prometheus costs our server: CPU per job with `--metrics-listen` and without."""
+"""The cost of counting for Prometheus: our server's CPU time per job with `--metrics-listen` and without."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker that nobody manages, for a supervisor that starts a hundred programs: `plain_worker.py HOST:PORT`."""
+"""A worker without our manager, for a supervisor that starts a hundred programs: `plain_worker.py HOST:PORT`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A redis-server of its own for each measurement: in memory, on a free port, gone after it."""
+"""A separate redis-server for each measurement: in memory, on a free port, stopped afterwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from running_manager import free_port, wait_until
 
 @contextmanager
 def private_redis() -> Iterator[tuple[str, int]]:
-    """Its URL and its pid."""
+    """Run a redis-server; gives its URL and its pid."""
     program = shutil.which("redis-server")
     if program is None:
         raise SystemExit("benchmarks: redis-server is not installed (apt install redis-server)")

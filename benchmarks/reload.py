@@ -1,8 +1,8 @@
-"""New code under load: fifty workers are replaced while their queue is never empty. Not a job may fail or run twice,
-and the throughput should not sink.
+"""New code under load: fifty workers are replaced while their queue is never empty. No job may fail or run twice,
+and the throughput should not drop.
 
-Jobs wait for most of their time, as those that need fifty workers on a small machine do. They count themselves where
-they run; clients in the foreground compare every answer.
+The jobs wait most of the time, like real jobs that need fifty workers on a small machine. They count themselves in the
+worker; foreground clients compare every answer.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def work(job):
 
 @dataclass
 class Load:
-    """What keeps the workers busy, and what went wrong meanwhile."""
+    """The load that keeps the workers busy, and the errors meanwhile."""
 
     running: RunningManager
     counts: Path
@@ -56,7 +56,7 @@ class Load:
     ending: threading.Event = field(default_factory=threading.Event)
 
     def threads(self) -> list[threading.Thread]:
-        """One that keeps the queue filled, some that wait for each answer."""
+        """Start one thread that keeps the queue filled, and some that wait for each answer."""
         return [self._thread(self._fill), *(self._thread(self._ask) for _ in range(CLIENTS))]
 
     def _thread(self, call: Callable[[], None]) -> threading.Thread:
@@ -98,7 +98,7 @@ class Figures:
 
 
 def measure() -> Figures:
-    """Start, load, change the code, watch."""
+    """Start a manager, put it under load, change the code, and watch."""
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {noop_counter.FOLDER_VARIABLE: folder, "PYTHONPATH": str(NOOP)}
         config = f"pools: {{work: {{min: {WORKERS}, max: {WORKERS}}}}}\n"
@@ -134,7 +134,7 @@ def _reloaded(load: Load) -> Figures:
 
 
 def _drain(load: Load) -> None:
-    """Every job ran, exactly once, on old code or new."""
+    """Check that every job ran exactly once, on old or new code."""
     load.ending.set()
     wait_until(lambda: "2" in str(load.answers), "the new code answers")
     time.sleep(0.5)

@@ -27,13 +27,13 @@ from scope import Scope
 
 @dataclass(frozen=True)
 class Subject:
-    """Something that can be measured: the lines of its section, and how many measurements are sensible."""
+    """A subject of measurement: a function for its section of the report, and its default number of rounds."""
 
     report: Callable[[Scope], Iterator[str]]
     rounds: int = 5
 
 
-#: What can be measured, by name. A new subject is a module beside this file and a line here.
+#: The subjects by name. A new subject is a module beside this file and a line here.
 SUBJECTS: Final = {
     "job_server": Subject(job_server.report),
     "tls": Subject(tls.report, rounds=3),
@@ -47,7 +47,7 @@ SUBJECTS: Final = {
 
 
 def main() -> None:
-    """Measure what was asked for, and print each line as soon as it is known."""
+    """Measure the chosen subjects, and print each line as soon as it is known."""
     parser = argparse.ArgumentParser(description="Runnable comparisons; see benchmarks/README.md.")
     parser.add_argument("subjects", nargs="*", help=f"what to measure: {', '.join(SUBJECTS)} (default: all)")
     parser.add_argument("--rounds", type=int, help="measurements per figure, of which the median counts")
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _machine() -> str:
-    """Processor and kernel, as the system tells them."""
+    """The names of processor and kernel."""
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     model = models[0].partition(":")[2].strip() if models else platform.machine()
     return f"{os.cpu_count()} x {model}, Linux {platform.release()}"

@@ -1,4 +1,4 @@
-"""A real manager in a folder of its own, for whatever is measured: started, asked, stopped, nothing left behind."""
+"""A real manager in its own folder, for measurements: it is started, queried and stopped, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ class RunningManager:
         return [child for child in children if ": worker " in title(child)]
 
     def command(self, *arguments: str) -> str:
-        """One of its commands; what it printed."""
+        """Run a command of the manager, and return its output."""
         command = [BIN / "gearman-manager", "-c", self.folder / "config.yaml", *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=True).stdout
 
     def status(self) -> dict[str, Any]:
-        """What `status --json` says."""
+        """The report of `status --json`."""
         report: dict[str, Any] = json.loads(self.command("status", "--json"))
         return report
 
     def log(self) -> str:
-        """What it logged so far."""
+        """The manager's log so far."""
         return (self.folder / "manager.log").read_text(errors="replace")
 
     def wait_for_control(self) -> None:
-        """Until it has started."""
+        """Wait until the manager has started."""
         wait_until((self.folder / "run" / "control.sock").exists, "the manager has started")
 
     def stop(self, within_s: float = DEADLINE_S) -> int:
-        """Ask it to stop and wait; its exit code."""
+        """Stop the manager, wait for its end, and return its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(within_s)
@@ -69,7 +69,7 @@ class RunningManager:
 
 @contextmanager
 def manager(config: str, modules: dict[str, str] | Path) -> Iterator[RunningManager]:
-    """Start one with the rest of its configuration and its modules: texts by file name, or a folder that is there."""
+    """Start a manager with the rest of its configuration and its modules: texts by file name, or an existing folder."""
     with tempfile.TemporaryDirectory(prefix="gm-bench-") as name:
         folder = Path(name)
         if isinstance(modules, Path):
@@ -103,7 +103,7 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], Any], what: str, within_s: float = DEADLINE_S, every_s: float = 0.005) -> Any:
-    """Look until it holds; end the program if it does not in time. Returns what the condition returned."""
+    """Poll until the condition is true, and return its value; end the program if that takes too long."""
     deadline = time.monotonic() + within_s
     while True:
         result = condition()
@@ -115,7 +115,7 @@ def wait_until(condition: Callable[[], Any], what: str, within_s: float = DEADLI
 
 
 def title(process: psutil.Process) -> str:
-    """A process's command line; empty for one that has just ended."""
+    """The command line of a process; empty if it has just ended."""
     try:
         return " ".join(process.cmdline())
     except psutil.NoSuchProcess:
@@ -123,12 +123,12 @@ def title(process: psutil.Process) -> str:
 
 
 def total_pss_mb(processes: list[psutil.Process]) -> float:
-    """Proportional memory of all of them: what pages they share counts once."""
+    """The proportional memory of all processes: shared pages count once."""
     return float(sum(process.memory_full_info().pss for process in processes)) / 1e6
 
 
 def cores_used(process: psutil.Process, for_s: float) -> float:
-    """Which part of a core it keeps busy, over some time."""
+    """The share of a core that a process uses, measured over some time."""
     before, began = process.cpu_times(), time.monotonic()
     time.sleep(for_s)
     after = process.cpu_times()

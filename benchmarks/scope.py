@@ -1,4 +1,4 @@
-"""What a run is to measure, and how often: read by every subject."""
+"""The rows to measure in a run, and the number of rounds; every subject reads it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Scope:
-    """How many measurements per figure, of which the median counts, and which rows; none named = all of them."""
+    """The number of measurements per figure, of which the median counts, and the rows to measure; empty = all rows."""
 
     rounds: int
     rows: tuple[str, ...] = ()
 
     def wants(self, name: str) -> bool:
-        """Whether the row of that name is to be measured: parts of names choose rows."""
+        """Whether to measure the row of that name: `rows` holds parts of names."""
         return not self.rows or any(part in name for part in self.rows)

@@ -1,4 +1,4 @@
-"""The job servers that are compared: each started fresh on a free port, its CPU time read, and stopped."""
+"""The compared job servers: each is started fresh on a free port, its CPU time is read, and it is stopped."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Server:
     pid: int
 
     def cpu_s(self) -> float:
-        """CPU seconds it has used so far, in user mode and in the kernel, all threads."""
+        """The CPU time of all its threads so far, in user mode and in the kernel."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _CLOCK_TICKS_PER_S
 
     def resident_bytes(self) -> int:
-        """Memory it has in use."""
+        """Its resident memory (RSS)."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE_BYTES
 
 
@@ -54,14 +54,14 @@ COMMANDS: Final = {"gearman-server": ours, "gearmand": gearmand}
 
 @contextlib.contextmanager
 def fresh_server(name: str) -> Iterator[Server]:
-    """A server that has done nothing yet."""
+    """A newly started server of this name."""
     with started(COMMANDS[name]) as server:
         yield server
 
 
 @contextlib.contextmanager
 def started(command: Callable[[int], list[str]]) -> Iterator[Server]:
-    """The server that a command starts on a port; it is killed at the end."""
+    """Start a server with a command for a port; it is killed at the end."""
     port = _free_port()
     process = subprocess.Popen(command(port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

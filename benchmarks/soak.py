@@ -1,6 +1,6 @@
-"""`make soak`: runs every soak and prints its summary; exit code 1 if anything went wrong. One module per soak.
+"""`make soak`: runs every soak and prints its summary; exit code 1 if anything went wrong. Each soak is a module.
 
-A soak has `run(small)`, which returns a `Summary`. A new one is a module beside this file and a line in SOAKS.
+The module has `run(small)`, which returns a `Summary`. A new soak is a module beside this file and a line in SOAKS.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SOAKS: Final = {"workers": soak_workers.run}
 
 
 def main() -> int:
-    """Run what was asked for."""
+    """Run the chosen soaks."""
     parser = argparse.ArgumentParser(description="Long runs at the limits of one machine; see benchmarks/README.md.")
     parser.add_argument("soaks", nargs="*", help=f"which: {', '.join(SOAKS)} (default: all)")
     parser.add_argument("--small", action="store_true", help="a fraction of everything, to try the soak itself")

@@ -1,4 +1,4 @@
-"""What a soak found out: figures to print, and everything that should not have happened."""
+"""The outcome of a soak: figures to print, and all errors."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Summary:
     errors: list[str] = field(default_factory=list)
 
     def expect(self, name: str, found: object, wanted: object) -> None:
-        """A figure with only one right value."""
+        """Note a figure that must have one value."""
         self.figures[name] = f"{found}" if found == wanted else f"{found} instead of {wanted}"
         if found != wanted:
             self.errors.append(f"{name}: {found} instead of {wanted}")
 
     def lines(self) -> list[str]:
-        """To be printed."""
+        """The lines to print."""
         shown = [f"  {name:48} {value}" for name, value in self.figures.items()]
         shown += [f"  ERROR {error}" for error in self.errors[:_SHOWN_ERRORS]]
         if len(self.errors) > _SHOWN_ERRORS:

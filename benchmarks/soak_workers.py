@@ -1,7 +1,7 @@
 """A thousand workers on one machine: they start, run a hundred thousand jobs and stop, without a single error.
 
-Most jobs are background jobs, counted where they run; a client for each pool runs others in the foreground and compares
-every answer.
+Most jobs are background jobs, which the workers count. A client for each pool also runs jobs in the foreground and
+compares every answer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def soak{number}(job):
 
 @dataclass(frozen=True)
 class Size:
-    """How much of everything, in all pools together."""
+    """The numbers of workers and jobs, in all pools together."""
 
     workers: int = 1000
     jobs: int = 100_000

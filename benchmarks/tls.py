@@ -1,7 +1,7 @@
-"""What encryption costs our server: CPU per job with TLS and without, from the same clients.
+"""The cost of encryption: our server's CPU time per job with TLS and without, from the same clients.
 
-Debian's gearmand knows `--ssl` but answers no handshake, so there is nothing to compare with. The clients are Python's,
-slower than either server: their throughput means nothing, and only the server's CPU time is shown.
+Debian's gearmand knows `--ssl` but answers no handshake, so it can't be compared. The clients are written in Python and
+slower than the server: their throughput means nothing, so only the server's CPU time is shown.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, enco
 
 @dataclass(frozen=True)
 class Row:
-    """So many clients submit so many background jobs, each with up to `depth` of them unanswered."""
+    """`clients` submit `jobs` background jobs, each client with up to `depth` of them unanswered."""
 
     jobs: int
     clients: int

@@ -1,7 +1,7 @@
 """An HTTP connection that ends at a deadline and goes only to addresses chosen beforehand; used by `fetch_url`.
 
-`http.client` has a time limit for each read, so a server that drips one byte a second is never cut off; here every
-read gets what is left of the whole. It knows nothing about redirects or about which addresses are allowed.
+`http.client` has a time limit for each read, so a server that sends one byte a second is never cut off. Here each read
+gets the time that is left of the whole. It knows nothing about redirects or about allowed addresses.
 """
 
 import http.client
@@ -18,7 +18,7 @@ from _public_addresses import Endpoint
 
 @dataclass(frozen=True)
 class Deadline:
-    """A point of monotonic time at which everything must be over."""
+    """The point of monotonic time at which everything must be finished."""
 
     at: float
 
@@ -34,11 +34,11 @@ class Deadline:
 
 
 class DeadlineReader(io.RawIOBase):
-    """Reads from a socket; every read is given what is left until the deadline."""
+    """Reads from a socket; each read gets the time that is left until the deadline."""
 
     def __init__(self, connected: socket.socket, deadline: Deadline) -> None:
         self._socket = connected
-        # The socket counts this as a user of its own and stays open for it, also when the connection lets go.
+        # The socket counts this file as a user, and stays open for it after the connection has closed the socket.
         self._file = connected.makefile("rb", buffering=0)
         self._deadline = deadline
 
@@ -55,7 +55,7 @@ class DeadlineReader(io.RawIOBase):
 
 
 class DeadlineSocket:
-    """The three things that `http.client` asks of a socket, within the deadline."""
+    """The three methods of a socket that `http.client` uses, within the deadline."""
 
     def __init__(self, connected: socket.socket, deadline: Deadline) -> None:
         self._socket = connected
@@ -73,13 +73,13 @@ class DeadlineSocket:
 
 
 class DeadlineConnection(http.client.HTTPConnection):
-    """Connects to one of the given endpoints, whatever the host's name may mean by now."""
+    """Connects to one of the given endpoints, even if the host's name resolves to others by now."""
 
     def __init__(
         self, host: str, port: int, endpoints: Sequence[Endpoint], deadline: Deadline, tls: ssl.SSLContext | None
     ) -> None:
         super().__init__(host, port)
-        # Decides whether the Host header names the port.
+        # The Host header names the port if it is not this one.
         self.default_port = 443 if tls else 80
         self._endpoints = endpoints
         self._deadline = deadline
@@ -95,7 +95,7 @@ class DeadlineConnection(http.client.HTTPConnection):
 
 
 def connect_to_any(endpoints: Sequence[Endpoint], deadline: Deadline) -> socket.socket:
-    """The first endpoint that answers. The time left is shared, so one that is dead leaves some for the next."""
+    """Connect to the first endpoint that answers. They share the time, so a dead one leaves some to the next."""
     failure = OSError("the host has no address")
     for number, (family, place) in enumerate(endpoints):
         candidate = socket.socket(family, socket.SOCK_STREAM)

@@ -1,7 +1,7 @@
-"""Turns the request of a `send_email` job into a message, and refuses what must not become one.
+"""Turns the request of a `send_email` job into a message, and refuses requests that must not become one.
 
-Everything that ends in a header is checked for line breaks first: with one, whoever fills in a form's "subject" field
-could add headers and recipients of his own. It knows nothing about the server the message will go to.
+Every text that becomes a header is first checked for line breaks: with one, anybody who fills in the "subject" field of
+a form could add their own headers and recipients. It knows nothing about the mail server.
 """
 
 import re
@@ -21,23 +21,23 @@ MAILBOX = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>")
 LOCAL_PART = re.compile(r"[^\s\"(),:;<>@\[\\\].]+(?:\.[^\s\"(),:;<>@\[\\\].]+)*")
 DOMAIN_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,75}")
-# Written by this module, by the MIME library or by mail servers: a job has no say in them.
+# This module, the MIME library or mail servers write these: a job can't set them.
 RESERVED_HEADERS = {
     *("from", "sender", "to", "cc", "bcc", "reply-to", "subject", "date", "message-id", "mime-version"),
     *("return-path", "received"),
 }
 RESERVED_PREFIXES = ("content-", "resent-")
-# Control characters and line separators (str.splitlines knows more than CR and LF), and halves of characters.
+# Control characters, line separators (str.splitlines splits at more than CR and LF), and halves of characters.
 FORBIDDEN_CATEGORIES = {"Cc", "Zl", "Zp", "Cs"}
 
 
 class EmailError(Exception):
-    """The message could not be made or sent; the text says why."""
+    """The message could not be made or sent; the text gives the reason."""
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """A message, and the addresses for the SMTP conversation (those of `bcc` stand here only)."""
+    """A message, and the addresses for the SMTP conversation (only here are those of `bcc`)."""
 
     message: EmailMessage
     sender: str
@@ -45,7 +45,7 @@ class Envelope:
 
 
 def build(request: Any, default_sender: str | None) -> Envelope:
-    """The message that a job's JSON asks for. Raises EmailError, naming the key, for anything that is not right."""
+    """The message that a job's JSON asks for. Raises EmailError, which names the key, for anything wrong in it."""
     check_keys(request)
     sender = one_mailbox("from", request.get("from") or default_sender)
     people = {key: mailboxes(key, request.get(key)) for key in ("to", "cc", "bcc", "reply_to")}
@@ -77,19 +77,19 @@ def check_keys(request: Any) -> None:
 
 
 def header_text(key: str, value: Any) -> str:
-    """The value, if it may stand in a header."""
+    """The value, if it is allowed in a header."""
     if not isinstance(value, str):
         raise EmailError(f"{key}: a text is needed")
     if any(unicodedata.category(character) in FORBIDDEN_CATEGORIES for character in value):
         raise EmailError(f"{key}: line breaks and control characters are not allowed in a header: {value!r}")
-    # The library decodes these when a header is set, and what it finds in `=?utf-8?q?=0D=0ABcc:...` is a line break.
+    # The library decodes such words when a header is set: `=?utf-8?q?=0D=0ABcc:...` would become a line break.
     if "=?" in value:
         raise EmailError(f"{key}: the characters =? are not allowed in a header; text needs no encoding: {value!r}")
     return value
 
 
 def mailboxes(key: str, value: Any) -> tuple[Address, ...]:
-    """One address or a list of them."""
+    """The addresses of one text or a list of texts."""
     if value is None:
         return ()
     return tuple(one_mailbox(key, entry) for entry in (value if isinstance(value, list) else [value]))
@@ -109,7 +109,7 @@ def one_mailbox(key: str, value: Any) -> Address:
 
 
 def ascii_domain(domain: str) -> str:
-    """The domain as mail servers know it, or an empty text if it can't be one."""
+    """The domain in the form for mail servers, or an empty text if it is not a valid domain."""
     try:
         encoded = domain if domain.isascii() else domain.encode("idna").decode("ascii")
     except UnicodeError:

@@ -1,7 +1,7 @@
 """The pixel work of `thumbnail`: opens a picture safely, shrinks it, and writes it in a format for the web.
 
-Pictures come from strangers: only common formats are opened (no PostScript, which would start a program), and nothing
-with more pixels than allowed is unpacked. It knows nothing about jobs, paths or settings.
+Pictures come from strangers. So only common formats are opened (not PostScript, which would start a program), and a
+picture with more pixels than allowed is not unpacked. It knows nothing about jobs, paths or settings.
 """
 
 import io
@@ -16,21 +16,21 @@ Image.init()
 
 INPUT_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP")
 OUTPUT_FORMATS = ("JPEG", "PNG", "WEBP")
-# What can be unpacked at a smaller size. (Phones write several JPEGs into one file: Pillow calls that MPO.)
+# The formats that can be unpacked at a smaller size. (Phones write several JPEGs into one file: Pillow calls that MPO.)
 PACKED_FORMATS = ("JPEG", "MPO")
 ORIENTATION_TAG = 0x0112
 # The orientations in which the picture lies on its side (EXIF 2.3, tag 0x0112).
 SIDEWAYS = {5, 6, 7, 8}
-# What Pillow's decoders raise for broken files, beside their own UnidentifiedImageError (an OSError).
+# The errors of Pillow's decoders for broken files, besides their own UnidentifiedImageError (an OSError).
 BROKEN_FILE = (OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, KeyError, OverflowError, struct.error)
 
 
 class PictureError(Exception):
-    """There is no thumbnail; the text says why."""
+    """The thumbnail could not be made; the text gives the reason."""
 
 
 def shrink(source: BinaryIO, box: tuple[int, int], max_pixels: int) -> tuple[Image.Image, str]:
-    """The picture, upright and no larger than the box, and the format it came in. It is never enlarged."""
+    """The picture, upright and no larger than the box, and its original format. It is never enlarged."""
     # Pillow only warns about pictures up to twice this size.
     Image.MAX_IMAGE_PIXELS = max_pixels
     try:
@@ -47,32 +47,32 @@ def shrink(source: BinaryIO, box: tuple[int, int], max_pixels: int) -> tuple[Ima
 
 
 def upright_thumbnail(image: Image.Image, box: tuple[int, int]) -> Image.Image:
-    """Turns the picture after shrinking it: turning forty million pixels first would cost many times as much."""
+    """Shrink the picture, then turn it: turning forty million pixels first would cost many times as much."""
     width, height = box
     if image.format not in PACKED_FORMATS:
-        # Here and not later, because Pillow turns a TIFF while it loads it.
+        # It must be here and not later, because Pillow turns a TIFF while loading it.
         image.load()
     sideways = image.getexif().get(ORIENTATION_TAG) in SIDEWAYS
-    # A JPEG is still packed now: thumbnail() has it unpacked at a half, a quarter or an eighth of its size.
+    # A JPEG is still packed here: thumbnail() unpacks it at a half, a quarter or an eighth of its size.
     small = with_plain_colours(image)
     small.thumbnail((height, width) if sideways else (width, height))
     return ImageOps.exif_transpose(small)
 
 
 def with_plain_colours(image: Image.Image) -> Image.Image:
-    """A palette, single bits or 16-bit greys can't be averaged into smaller pictures: these become RGB or grey."""
+    """Convert to RGB or grey: palettes, single bits and 16-bit greys can't be averaged into smaller pictures."""
     if image.has_transparency_data and image.mode != "RGBA":
         return image.convert("RGBA")
     if image.mode.startswith("I"):
-        # Straight to "L" would cut every value above 255 off, not scale it.
+        # Converting directly to "L" would cut off every value above 255 instead of scaling it.
         return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     return image if image.mode in ("RGB", "RGBA", "L", "CMYK") else image.convert("RGB")
 
 
 def encode(image: Image.Image, output_format: str, quality: int) -> bytes:
-    """The picture as a file. Nothing but pixels and their colour profile goes into it: no place, no camera, no name."""
+    """The picture as a file. It holds only pixels and their colour profile: no place, no camera, no name."""
     image = image.convert("RGB") if image.mode == "CMYK" else image
-    # The profile says, from its 16th byte, which colours it describes; the picture may have others by now.
+    # Bytes 16 to 19 of the profile name the colours that it describes; the picture may have others by now.
     profile = image.info.get("icc_profile") or b""
     fits = profile[16:20] == (b"GRAY" if image.mode == "L" else b"RGB ")
     if output_format == "JPEG" and image.mode == "RGBA":
@@ -85,7 +85,7 @@ def encode(image: Image.Image, output_format: str, quality: int) -> bytes:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """JPEG knows no transparency; without this, what is transparent would come out black."""
+    """The picture on white: JPEG has no transparency, and transparent parts would become black."""
     background = Image.new("RGB", image.size, "white")
     background.paste(image, mask=image.getchannel("A"))
     return background

@@ -1,7 +1,7 @@
-"""Which addresses may be fetched from: the guard of `fetch_url` against requests into one's own network.
+"""The addresses that may be fetched from: the guard of `fetch_url` against requests into one's own network.
 
-It judges addresses, never names or spellings, so decimal, octal and mapped forms gain nothing; and it hands
-out the very addresses it has judged, so a name that answers differently a second time gains nothing either.
+It judges addresses, never names or spellings, so decimal, octal and mapped forms gain nothing. It returns the same
+addresses that it has judged, so a name that resolves differently the second time gains nothing either.
 """
 
 import ipaddress
@@ -15,11 +15,11 @@ from _settings import SettingsError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-# What `socket.connect` takes, with its family.
+# An argument of `socket.connect`, with its family.
 Endpoint = tuple[socket.AddressFamily, tuple[Any, ...]]
 
 EVERYTHING: tuple[Network, ...] = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
-# Not for the public, though the standard library's tables (at least the older ones) say nothing about them:
+# Not public, although the standard library's tables (at least the older ones) do not list them:
 # protocol assignments, locally used NAT64, and the address under which Azure talks to its virtual machines.
 NOT_PUBLIC = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "168.63.129.16/32")))
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -44,7 +44,7 @@ def allowed_networks(settings: Mapping[str, Any]) -> tuple[Network, ...]:
 
 
 def is_public(address: Address) -> bool:
-    """Whether everybody may reach this address. An IPv6 address that stands for an IPv4 one is judged as that."""
+    """Whether this address is public. An IPv6 address that stands for an IPv4 address is judged like that."""
     inner = _embedded_ipv4(address)
     if inner is not None:
         return is_public(inner)
@@ -55,18 +55,18 @@ def is_public(address: Address) -> bool:
 
 
 def checked_endpoints(host: str, port: int, allowed: tuple[Network, ...], timeout_s: float) -> list[Endpoint]:
-    """Where to connect for this host: all of its addresses, looked up once. One refused address refuses the host."""
+    """All addresses of this host, looked up once. One refused address refuses the host."""
     endpoints = _look_up(host, port, timeout_s)
     for _family, place in endpoints:
         address = ipaddress.ip_address(place[0])
         if not is_public(address) and not any(address in network for network in allowed):
-            # The address stays unsaid: whoever chose the URL should not learn the inner network's addresses.
+            # The text does not give the address: the author of the URL should not learn the network's inner addresses.
             raise AddressError(f"{host} is at a private or reserved address; see the setting allow_private")
     return endpoints
 
 
 def _look_up(host: str, port: int, timeout_s: float) -> list[Endpoint]:
-    """`getaddrinfo` knows no time limit, hence the thread; one that is given up ends with the resolver's own limit."""
+    """Look up in a thread, since `getaddrinfo` has no time limit. An abandoned thread ends at the resolver's limit."""
     answer: Future[list[Endpoint]] = Future()
 
     def ask() -> None:

@@ -1,7 +1,7 @@
-"""Reads the values a module finds under `settings:` in the YAML file, and says what is wrong with one of them.
+"""Reads the values under `settings:` in the YAML file, and explains the error in a wrong one.
 
-A file whose name starts with `_` is no function module: it is here for the modules beside it to import.
-Numbers may be texts too, because that is what `${VARIABLE}` becomes.
+A file whose name starts with `_` is not a function module: the modules beside it import it.
+Numbers may be texts too, because `${VARIABLE}` becomes a text.
 """
 
 import math
@@ -14,7 +14,7 @@ SIZE_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20,
 
 
 class SettingsError(ValueError):
-    """A setting has a value that can't be used; the text names it and says what is allowed."""
+    """A setting has a value that can't be used; the text names the setting and the allowed values."""
 
 
 def duration_s(settings: Mapping[str, Any], key: str, default_s: float) -> float:
@@ -36,7 +36,7 @@ def whole_number(settings: Mapping[str, Any], key: str, default: int, lowest: in
 
 
 def text(settings: Mapping[str, Any], key: str, default: str | None) -> str | None:
-    """A text, or the default where there is none; an empty text counts as none."""
+    """A text, or the default if there is none; an empty text counts as none."""
     value = settings.get(key)
     if value is None or value == "":
         return default

@@ -1,8 +1,8 @@
 """The SMTP side of `send_email`: the server's settings, and a conversation that is kept for the next job.
 
-Its own limits: a conversation is reused for 50 messages and not after 30 s of silence, is asked (NOOP) whether it is
-still there first, and is dropped after any error. A message is never sent a second time from here: whether the server
-took the first one can't be known then, and repeating is what the function's `retries` are for.
+A conversation is reused for at most 50 messages, not after 30 s of silence, and only after the server has answered a
+NOOP; it is dropped after any error. This module never sends a message twice: after an error it can't know whether the
+server took the first one. The function's `retries` are for repeating.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ DEFAULT_PORTS = {"none": 25, "starttls": 587, "tls": 465}
 
 @dataclass(frozen=True)
 class SmtpServer:
-    """Where mail goes, how it is protected and who we say we are."""
+    """The mail server: its address, its encryption and our login."""
 
     host: str
     port: int
@@ -58,7 +58,7 @@ def read_login(settings: Mapping[str, Any], encryption: str) -> tuple[str, str] 
 
 
 class Conversation:
-    """One connection to the server, opened when the first message needs it."""
+    """One connection to the server, opened for the first message."""
 
     def __init__(self, server: SmtpServer) -> None:
         self._server = server
@@ -67,7 +67,7 @@ class Conversation:
         self._used_at = 0.0
 
     def send(self, envelope: Envelope) -> dict[str, str]:
-        """Hands the message over. Returns the recipients that were refused, with the server's words."""
+        """Send the message. Returns the recipients that were refused, with the server's words."""
         sent = False
         try:
             smtp = self._ready()
@@ -78,13 +78,13 @@ class Conversation:
         except (OSError, smtplib.SMTPException, ValueError) as error:
             raise EmailError(f"{self._server.host}:{self._server.port}: {explain(error)}") from error
         finally:
-            # Also when a time limit's exception came in the middle: nobody knows where the conversation stands.
+            # This includes the exception of a time limit: the state of the conversation is unknown then.
             if not sent:
                 self._drop()
         return {address: answer(*reply) for address, reply in refused.items()}
 
     def close(self) -> None:
-        """Says goodbye, if there is somebody to say it to."""
+        """Say goodbye to the server, if connected, and close the connection."""
         if self._smtp is not None:
             with contextlib.suppress(OSError, smtplib.SMTPException):
                 self._smtp.quit()

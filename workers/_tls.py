@@ -1,4 +1,4 @@
-"""What a module needs to speak TLS as a client: the certificates it trusts."""
+"""The certificates that a module trusts when it speaks TLS as a client."""
 
 import functools
 import ssl
@@ -8,7 +8,7 @@ from _settings import SettingsError
 
 @functools.cache
 def client_context(ca_file: str | None) -> ssl.SSLContext:
-    """Checks certificates and host names, against `ca_file` where there is one, else against the machine's own list.
+    """A context that checks certificates and host names, against `ca_file` or else against the machine's own list.
 
     Reading that list takes some 20 ms, so each worker does it once.
     """

@@ -1,7 +1,7 @@
 """Fetches a web page: JSON {"url": ...} in, status, content type and body out.
 
-The URL usually comes from somebody else, so this is about what must not happen: no other scheme than http and https,
-no address inside one's own network (on no redirect either), no endless body and no endless wait.
+The URL usually comes from somebody else, so much is refused: schemes other than http and https, addresses inside one's
+own network (also in redirects), an endless body and an endless wait.
 """
 
 import base64
@@ -29,12 +29,12 @@ MAX_URL_SHOWN = 200
 
 
 class FetchError(Exception):
-    """The page could not be fetched; the text says why."""
+    """The page could not be fetched; the text gives the reason."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What the settings allow. A job can't change it: who sends jobs may be less trusted than who writes settings."""
+    """The limits of the settings. A job can't change them, because senders of jobs may be less trusted."""
 
     total_s: float
     max_bytes: int
@@ -55,7 +55,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one request brought: a page, or the place to look for it next."""
+    """The answer to one request: a page, or the next URL to fetch."""
 
     status: int
     content_type: str | None
@@ -83,7 +83,7 @@ def requested_url(request: Any) -> str:
 
 
 def fetch(url: str, limits: Limits, deadline: Deadline) -> Answer:
-    """One request. Whatever goes wrong becomes a FetchError that names the URL."""
+    """Make one request. Every error becomes a FetchError that names the URL."""
     try:
         parts = checked_url(url)
         with closing(open_connection(parts, limits, deadline)) as connection:
@@ -145,7 +145,7 @@ def read_body(response: http.client.HTTPResponse, max_bytes: int) -> bytes:
 
 
 def page(url: str, answer: Answer) -> dict[str, Any]:
-    """The body as text if it is UTF-8, otherwise in base64: either way every byte can be had back."""
+    """The result, with the body as text if it is UTF-8, otherwise in base64: every byte can be recovered."""
     try:
         encoding, body = "utf-8", answer.body.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""The workload, backwards: the smallest module there is. The file's name is the function's name."""
+"""The workload, backwards: the smallest possible module. The file has the function's name."""
 
 
 def reverse(job):

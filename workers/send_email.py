@@ -1,6 +1,6 @@
-"""Sends an e-mail: JSON with to, subject and body in, the message's id and who was accepted out.
+"""Sends an e-mail: JSON with to, subject and body in, the message's id and the accepted recipients out.
 
-A class instead of a function, because there is something to keep between jobs: each worker process makes one object,
+It is a class instead of a function because it keeps a connection between jobs: each worker process creates one object,
 calls `setup` once, `run` for every job, and `teardown` before it ends.
 """
 
@@ -14,12 +14,12 @@ from _smtp import Conversation, SmtpServer
 from gearman_manager import Job, function
 
 
-# The decorator says what can't be read off the code: the function's name, where that is not the Python name, and the
-# function's keys of the YAML file (which wins over what stands here).
+# The decorator gives the function's name, if it is not the Python name, and the function's keys of the YAML file (which
+# wins over the values here).
 @function(name="send_email", timeout="60s")
 class SendEmail:
     def setup(self, settings: Mapping[str, Any]) -> None:
-        """Wrong settings are found here, before a job is taken."""
+        """Read the settings here, so that wrong ones are found before the first job."""
         self.default_sender = text(settings, "smtp_from", None)
         if self.default_sender is not None:
             one_mailbox("smtp_from", self.default_sender)

@@ -1,4 +1,4 @@
-"""The workload, backwards, in ten steps: how a function tells its client how far it has got."""
+"""The workload, backwards, in ten steps: it shows how a function reports its progress."""
 
 import time
 

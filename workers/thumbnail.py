@@ -24,7 +24,7 @@ MAX_SIDE = 10_000
 
 @dataclass(frozen=True)
 class Options:
-    """What the settings say."""
+    """The function's settings."""
 
     box: tuple[int, int]
     quality: int
@@ -93,7 +93,7 @@ def source(request: Mapping[str, Any], workload: bytes, options: Options) -> Bin
 
 def open_picture(path: Path, max_file_bytes: int) -> BinaryIO:
     try:
-        # Asked before opening: a pipe or a device would keep the worker waiting.
+        # Checked before opening, because a pipe or a device would make the worker wait.
         if not path.is_file():
             raise PictureError(f"{path}: there is no such file")
         if path.stat().st_size > max_file_bytes:
@@ -104,7 +104,7 @@ def open_picture(path: Path, max_file_bytes: int) -> BinaryIO:
 
 
 def allowed_path(key: str, given: str, root: Path | None) -> Path:
-    """The real place of a file, after all `..` and symbolic links, if that is inside the root."""
+    """The real path of a file, after all `..` and symbolic links, if it is inside the root."""
     if root is None:
         if not Path(given).is_absolute():
             raise PictureError(f"{key}: a path that starts with / is needed (or the setting root)")
@@ -127,7 +127,7 @@ def output_path(request: Mapping[str, Any], options: Options) -> Path | None:
 
 
 def wanted_format(request: Mapping[str, Any], target: Path | None, input_format: str) -> str:
-    """What the job says, else what the output's name says, else the format that came in if browsers show it."""
+    """The format that the job names, else that of the output's name, else the original one if browsers show it."""
     if "format" in request:
         wanted = request["format"].upper().replace("JPG", "JPEG")
         if wanted not in OUTPUT_FORMATS:
@@ -140,7 +140,7 @@ def wanted_format(request: Mapping[str, Any], target: Path | None, input_format:
 
 
 def write(target: Path, picture: bytes) -> None:
-    """All of the file or nothing of it: who reads it meanwhile, or after a crash, sees no half picture."""
+    """Write the whole file or nothing, so that a reader never sees half a picture, not even after a crash."""
     unfinished = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with unfinished.open("xb") as file:

@@ -1,11 +1,11 @@
-"""Lines, words and characters of a text: a dict that is returned reaches the client as JSON."""
+"""Counts lines, words and characters of a text. The dict that it returns reaches the client as JSON."""
 
 
 def word_count(job):
     try:
         text = job.workload.decode("utf-8")
     except UnicodeDecodeError as error:
-        # What a function raises is what its client reads, so it names the place.
+        # The client reads the text of this exception, so it names the byte.
         raise ValueError(f"the text is not UTF-8: {error.reason} at byte {error.start}") from error
     # A last line without a line end is a line too (`wc -l` counts line ends).
     lines = text.count("\n") + (text != "" and not text.endswith("\n"))

@@ -1,4 +1,4 @@
-"""The job for celery. Settings from its optimisation guide: prefetch many short tasks, store no results, no events."""
+"""The job for celery. Settings from its optimisation guide: prefetch many short tasks, no stored results, no events."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The job that does nothing but count itself: the same for every system that is compared.
+"""The job that only counts itself: the same for every compared system.
 
-Each process counts in a file of its own that it maps, so a job costs one addition and no system call. The folder is
-named by the environment.
+Each process counts in its own mapped file, so a job costs one addition and no system call. The environment names the
+folder.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _owner = 0
 
 
 def count() -> None:
-    """One job is done."""
+    """Count one job."""
     global _counter, _owner
     if _counter is None or _owner != os.getpid():
         _counter, _owner = _own_counter(), os.getpid()
@@ -27,7 +27,7 @@ def count() -> None:
 
 
 def counted(folder: Path) -> int:
-    """How many jobs were done by all processes."""
+    """The number of jobs done by all processes."""
     return sum(int.from_bytes(file.read_bytes(), "little") for file in folder.iterdir())
 
 

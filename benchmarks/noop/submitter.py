@@ -1,6 +1,6 @@
-"""The client of one system: reads how many no-op jobs to submit from standard input, answers once they are submitted.
+"""The client of one system: reads a number of no-op jobs from standard input, submits them, then answers.
 
-`submitter.py SYSTEM BROKER`. A process of its own, so that every measurement starts with a fresh library.
+`submitter.py SYSTEM BROKER`. It is a separate process, so that every measurement starts with a fresh library.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Submit = Callable[[int], Any]
 
 
 def ours(broker: str) -> Submit:
-    """All in one call."""
+    """Our client, with one call for all jobs."""
     from gearman_client import Client
 
     client = Client(broker)
@@ -23,7 +23,7 @@ def ours(broker: str) -> Submit:
 
 
 def one_by_one(broker: str) -> Submit:
-    """Ours with a round trip for each job."""
+    """Our client, with a round trip for each job."""
     from gearman_client import Client
 
     client = Client(broker)
@@ -31,21 +31,21 @@ def one_by_one(broker: str) -> Submit:
 
 
 def celery(_broker: str) -> Submit:
-    """Celery has no call for many jobs that saves round trips."""
+    """Celery's client, which has no call for many jobs that saves round trips."""
     from celery_noop import noop
 
     return lambda jobs: [noop.delay() for _ in range(jobs)]
 
 
 def dramatiq(_broker: str) -> Submit:
-    """Nor has dramatiq."""
+    """Dramatiq's client, which has none either."""
     from dramatiq_noop import noop
 
     return lambda jobs: [noop.send() for _ in range(jobs)]
 
 
 def rq(broker: str) -> Submit:
-    """In pipelines."""
+    """RQ's client, with pipelines of jobs."""
     import redis
     from rq import Queue
     from rq_noop import noop

@@ -1,7 +1,7 @@
 """Writes the sample traces beside this file, always the same ones: `python benchmarks/traces/generate.py`.
 
-Four shapes of load that a scaler meets: the same all the time, everything at once, a wave of day and night (a day in
-ten minutes), and short spikes out of nothing.
+Four shapes of load that a scaler meets: a constant load, everything at once, a wave of day and night (a day in ten
+minutes), and short sudden spikes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Job = tuple[float, float]  # arrival and service time in seconds
 
 
 def poisson(rate: Callable[[float], float], top_rate: float, seconds: float, dice: random.Random) -> Iterator[float]:
-    """Arrivals at random with a rate that changes over time, by thinning those of the highest rate."""
+    """Random arrivals with a rate that changes over time, made by thinning arrivals of the highest rate."""
     now = dice.expovariate(top_rate)
     while now < seconds:
         if dice.random() * top_rate < rate(now):
@@ -26,7 +26,7 @@ def poisson(rate: Callable[[float], float], top_rate: float, seconds: float, dic
 
 
 def steady(dice: random.Random) -> Iterator[Job]:
-    """Four jobs a second for ten minutes, half a second each on average: two workers' worth."""
+    """Four jobs a second for ten minutes, half a second each on average: work for two workers."""
     for arrival_s in poisson(lambda _: 4.0, 4.0, 600.0, dice):
         yield arrival_s, dice.lognormvariate(math.log(0.45), 0.45)
 
@@ -41,7 +41,7 @@ def burst(dice: random.Random) -> Iterator[Job]:
 
 
 def daily_wave(dice: random.Random) -> Iterator[Job]:
-    """From next to nothing at night to twelve jobs a second at noon, 0.6 s each: seven workers' worth."""
+    """From almost no jobs at night to twelve jobs a second at noon, 0.6 s each: work for seven workers."""
     for arrival_s in poisson(lambda now: 6.05 - 5.95 * math.cos(2 * math.pi * now / 600), 12.0, 600.0, dice):
         yield arrival_s, dice.lognormvariate(math.log(0.55), 0.4)
 
@@ -56,7 +56,7 @@ def spiky(dice: random.Random) -> Iterator[Job]:
 
 
 def main() -> None:
-    """Write all of them."""
+    """Write all traces."""
     for trace in (steady, burst, daily_wave, spiky):
         rows = sorted(trace(random.Random(f"{SEED} {trace.__name__}")))
         lines = ["arrival_s,service_s", *(f"{arrival_s:.3f},{service_s:.3f}" for arrival_s, service_s in rows)]
