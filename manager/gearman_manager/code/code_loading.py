@@ -40,7 +40,7 @@ class LoadedCode:
         """Read the zygote's message."""
         return cls(
             found=tuple(FoundFunction(f["name"], f["file"], f["line"], f["options"]) for f in report["functions"]),
-            errors=tuple(Problem(e["file"], e["line"], "", e["message"], fatal=False) for e in report["errors"]),
+            errors=tuple(Problem(e["file"], e["line"], "", e["message"], is_fatal=False) for e in report["errors"]),
             files=CodeFiles(report["hashes"], report["needs"]),
         )
 
@@ -132,7 +132,7 @@ def _blame(config: Config, zygote: ZygoteProcess, end: str) -> Problem:
     if zygote.took_too_long:
         how = f"was not done after {LOAD_TIMEOUT_S:g} s"
     if zygote.loading:
-        return Problem(zygote.loading, 1, "", f"the import of this module {how}", fatal=False)
+        return Problem(zygote.loading, 1, "", f"the import of this module {how}", is_fatal=False)
     words = zygote.output.last_lines
     said = f": {words[-1]}" if words else ""
     message = f"the modules could not be loaded: the zygote {how}{said}"

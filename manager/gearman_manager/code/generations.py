@@ -78,7 +78,7 @@ class Generations:
             try:
                 zygote, code = self._load(config)
             except StartError as error:
-                self.errors = [Problem(config.places.main_file, 0, "", str(error), fatal=False)]
+                self.errors = [Problem(config.places.main_file, 0, "", str(error), is_fatal=False)]
                 _log.error("not reloaded: %s", error)
                 return False
             broken = code.broken_since(self.current.code) if self.current else []
@@ -164,7 +164,7 @@ class Generations:
         """
         layout = self._loader.lay_out(config, code)
         problems = [*code.errors, *layout.problems, *tls_problems(config)]
-        fatal = [problem for problem in problems if problem.fatal]
+        fatal = [problem for problem in problems if problem.is_fatal]
         if zygote is None or fatal:
             if zygote is not None:
                 zygote.dismiss()

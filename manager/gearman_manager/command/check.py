@@ -81,7 +81,7 @@ def all_problems(error: ConfigError) -> list[Problem]:
     for problem in layout.problems:
         # A problem that is reported already, or follows from a removed key, is no further mistake.
         follows = any(f"{earlier.key}.".startswith(f"{problem.key}.") for earlier in error.problems)
-        if problem.fatal and problem.key in error.rest.places and not follows:
+        if problem.is_fatal and problem.key in error.rest.places and not follows:
             problems.append(problem)
     return problems
 
@@ -113,7 +113,7 @@ def _unserved_schedules(config: Config, layout: Layout) -> Iterator[Problem]:
     for name, schedule in config.schedules.items():
         if schedule.function not in served:
             text = f"no pool here serves {schedule.function}: unless workers elsewhere do, correct the name"
-            yield config.places.problem(f"schedules.{name}.function", text, fatal=False)
+            yield config.places.problem(f"schedules.{name}.function", text, is_fatal=False)
 
 
 def _foreign_servers(config: Config) -> list[Address]:

@@ -66,8 +66,8 @@ def run(config: Config, name: str, workload: bytes) -> int:
         for error in discovered.errors:
             click.echo(str(error), err=True)
         raise ManagerError(f"there is no function {name}; there are: {', '.join(sorted(layout.functions)) or 'none'}")
-    if any(problem.fatal for problem in layout.problems):
-        raise ConfigError([problem for problem in layout.problems if problem.fatal])
+    if any(problem.is_fatal for problem in layout.problems):
+        raise ConfigError([problem for problem in layout.problems if problem.is_fatal])
     loaded = {(f.file, f.name): f.target for f in discovered.functions}
     return _call(loaded[function.file, function.module_name], name, function.settings, workload)
 

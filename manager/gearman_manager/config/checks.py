@@ -223,7 +223,7 @@ class _Rules:
 
 def _is_above(minimum: WorkerCount, maximum: WorkerCount) -> bool:
     """False for counts of different kinds (4 and 2/core): layout.py compares them, once the cores are known."""
-    return minimum.per_core == maximum.per_core and minimum.number > maximum.number
+    return minimum.is_per_core == maximum.is_per_core and minimum.number > maximum.number
 
 
 def _wrong_kind(pool: Pool) -> str:

@@ -53,7 +53,7 @@ class Layout:
     @property
     def can_start(self) -> bool:
         """False if a problem concerns the configuration as a whole; the manager then exits with code 78."""
-        return not any(problem.fatal for problem in self.problems)
+        return not any(problem.is_fatal for problem in self.problems)
 
 
 def lay_out(config: Config, found: Sequence[FoundFunction], cores: int, unloaded: Sequence[str] = ()) -> Layout:
@@ -130,7 +130,7 @@ class _Plan:
                     f"no pool names the function, and the pool {own} serves others: "
                     f"add it to pools.{own}.functions ({self._config.place(f'pools.{own}')}) or to another pool"
                 )
-                self._problems.append(Problem(function.file, function.line, function.name, message, fatal=False))
+                self._problems.append(Problem(function.file, function.line, function.name, message, is_fatal=False))
                 continue
             self._pools.setdefault(own, Pool())
             self._own(registered, own)
@@ -164,7 +164,9 @@ class _Plan:
         for index, pattern in enumerate(self._config.include_functions or ()):
             if not any(fnmatchcase(each, pattern) for name in names for each in (name, self._config.prefix + name)):
                 message = f"no function fits {pattern!r}; {self._known(list(names))}"
-                self._report("include_functions", message, at=f"include_functions[{index}]", fatal=not self._unloaded)
+                self._report(
+                    "include_functions", message, at=f"include_functions[{index}]", is_fatal=not self._unloaded
+                )
 
     def _take(self, function: FoundFunction) -> None:
         try:
@@ -176,7 +178,7 @@ class _Plan:
                 location = ("functions", function.name, *place_of_error(detail))
                 message = message_for({**detail, "loc": location})
                 key = ".".join(str(part) for part in location[1:])
-                self._problems.append(Problem(function.file, function.line, key, message, fatal=False))
+                self._problems.append(Problem(function.file, function.line, key, message, is_fatal=False))
             return
         registered = self._config.prefix + function.name
         self._found[registered] = function
@@ -202,7 +204,7 @@ class _Plan:
                 f"the command of the pool {pool} ({place}) serves the function too and keeps it: "
                 "take it out of one of them, or name it in exclude_functions"
             )
-            self._problems.append(Problem(found.file, found.line, found.name, message, fatal=False))
+            self._problems.append(Problem(found.file, found.line, found.name, message, is_fatal=False))
         self._own(function, pool)
 
     def _resolved_pool(self, name: str) -> ResolvedPool | None:
@@ -270,7 +272,7 @@ class _Plan:
                 f"the function is defined twice, at {first.file}:{first.line} too, and runs in neither version: "
                 "rename one of them, or leave one out of workers_dir"
             )
-            self._problems.append(Problem(other.file, other.line, name, message, fatal=False))
+            self._problems.append(Problem(other.file, other.line, name, message, is_fatal=False))
 
     def _report_unknown(self, name: str, key: str, at: str) -> None:
         if name.removeprefix(self._config.prefix) in self._excluded or name in self._excluded:
@@ -287,7 +289,7 @@ class _Plan:
             key,
             f"no module defines the function {name}; {suggestion}{self._known(known)}",
             at=at,
-            fatal=not self._unloaded,
+            is_fatal=not self._unloaded,
         )
 
     def _known(self, names: Sequence[str]) -> str:
@@ -300,5 +302,5 @@ class _Plan:
         shown = sorted(names)[:_NAMES_SHOWN]
         return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")
 
-    def _report(self, key: str, message: str, *, at: str = "", fatal: bool = True) -> None:
-        self._problems.append(self._config.places.problem(key, message, at=at, fatal=fatal))
+    def _report(self, key: str, message: str, *, at: str = "", is_fatal: bool = True) -> None:
+        self._problems.append(self._config.places.problem(key, message, at=at, is_fatal=is_fatal))

@@ -24,14 +24,14 @@ class Place(NamedTuple):
 class Problem:
     """One mistake: its place, its key and a message that says what is wrong and what is allowed.
 
-    `fatal` problems keep a manager from starting. The others stop a single function or pool; the rest can run.
+    A fatal problem keeps a manager from starting. Others stop a single function or pool; the rest can run.
     """
 
     file: str
     line: int
     key: str
     message: str
-    fatal: bool = True
+    is_fatal: bool = True
 
     def __str__(self) -> str:
         parts = [str(Place(self.file, self.line)), self.key, self.message]
@@ -56,7 +56,7 @@ class Places:
             key = key[: max(key.rfind("."), key.rfind("["), 0)]
         return Place(self.main_file, 1 if self._places else 0)
 
-    def problem(self, key: str, message: str, *, at: str = "", fatal: bool = True) -> Problem:
+    def problem(self, key: str, message: str, *, at: str = "", is_fatal: bool = True) -> Problem:
         """A problem with `key`. `at` names the entry whose line to show, if it is another one (a list's item)."""
         file, line = self.find(at or key)
-        return Problem(file, line, key, message, fatal)
+        return Problem(file, line, key, message, is_fatal)

@@ -1,4 +1,4 @@
-"""Worker counts as people write them, such as `4` or `2/core`: read, and resolved for a machine. Pure."""
+"""Reads worker counts as people write them, such as `4` or `2/core`, and resolves them for a machine. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gearman_process.errors import UnitError
 from gearman_process.quoting import shown
 
 PATTERN: Final = r"^([0-9]+)(/core)?$"
-#: Nobody means more.
+#: A larger number is a mistake.
 MAX_WORKERS: Final = 100_000
 
 
@@ -20,21 +20,21 @@ class WorkerCount:
     """A number of workers, or a number per core of the machine."""
 
     number: int
-    per_core: bool = False
+    is_per_core: bool = False
 
     def resolve(self, cores: int) -> int:
         """The number of workers on a machine with `cores` cores."""
-        return self.number * cores if self.per_core else self.number
+        return self.number * cores if self.is_per_core else self.number
 
     def __str__(self) -> str:
-        return f"{self.number}/core" if self.per_core else str(self.number)
+        return f"{self.number}/core" if self.is_per_core else str(self.number)
 
 
 def parse_worker_count(value: object, minimum: int = 0) -> WorkerCount:
     """A worker count such as `4` or `2/core`.
 
     Raises:
-        UnitError: it is none, or not between `minimum` and MAX_WORKERS.
+        UnitError: the value is no worker count, or not between `minimum` and MAX_WORKERS.
     """
     help_text = f"a whole number from {minimum} up, or a number per core such as 2/core, is expected"
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
@@ -46,4 +46,4 @@ def parse_worker_count(value: object, minimum: int = 0) -> WorkerCount:
         raise UnitError(f"{help_text}, not {shown(value)}")
     if number > MAX_WORKERS:
         raise UnitError(f"{shown(value)} is too many, at most {MAX_WORKERS} is allowed")
-    return WorkerCount(number, per_core=bool(match[2]))
+    return WorkerCount(number, is_per_core=bool(match[2]))

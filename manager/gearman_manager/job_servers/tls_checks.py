@@ -37,6 +37,6 @@ def pools_without_tls(config: Config, layout: Layout) -> Iterator[Problem]:
         return
     for name, pool in layout.pools.items():
         if pool.command is not None:
-            yield config.places.problem(f"pools.{name}.command", _PROGRAM.format(server=server), fatal=False)
+            yield config.places.problem(f"pools.{name}.command", _PROGRAM.format(server=server), is_fatal=False)
         elif any(is_php_file(layout.functions[function].file) for function in pool.functions):
-            yield config.places.problem(f"pools.{name}", _PHP.format(server=server), fatal=False)
+            yield config.places.problem(f"pools.{name}", _PHP.format(server=server), is_fatal=False)

@@ -120,7 +120,7 @@ def test_every_key_is_accepted(full: Config) -> None:
 def test_values_have_the_types_that_the_program_works_with(full: Config) -> None:
     email, legacy = full.pools["email"], full.pools["legacy"]
     assert email.scale is not None
-    assert (email.min, email.max) == (WorkerCount(0), WorkerCount(2, per_core=True))
+    assert (email.min, email.max) == (WorkerCount(0), WorkerCount(2, is_per_core=True))
     assert (email.scale.idle, email.max_memory, email.preload) == (300.0, 300_000_000, False)
     assert legacy.command == ("php", "my worker.php")
     assert (legacy.env, legacy.stop_signal) == ({"MODE": "production", "PORT": "80"}, "SIGINT")
