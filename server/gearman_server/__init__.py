@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gearman_server.version import __version__
 
 if TYPE_CHECKING:
+    from gearman_server.broker import BrokerSettings
     from gearman_server.edge.settings import (
         KeepaliveSettings,
         ListenerSettings,
@@ -25,11 +26,11 @@ if TYPE_CHECKING:
     from gearman_server.errors import PolicyFileError, ServerError, StartError, StartFailure, UsageError
     from gearman_server.jobs.access import AccessList
     from gearman_server.jobs.dead_letters import DeadLetterBounds
-    from gearman_server.jobs.job_table import BrokerSettings
     from gearman_server.jobs.kept_results import ResultBounds
-    from gearman_server.jobs.policies import FunctionPolicy, PolicyFile, Rate
+    from gearman_server.jobs.policies import FunctionPolicy, Rate
     from gearman_server.jobs.schedule_rules import Missed, ScheduleRule
     from gearman_server.jobs.timing import Cron, Every, Timing, parse_cron
+    from gearman_server.policy_file.contents import PolicyFile
     from gearman_server.policy_file.loading import read_policies
     from gearman_server.server import Server, ServerSettings
     from gearman_server.stores.settings import StoreSettings
@@ -46,12 +47,12 @@ _HOMES: Final = {
     "ListenerSettings": "edge.settings",
     "AccessList": "jobs.access",
     # Jobs, and what is kept of them.
-    "BrokerSettings": "jobs.job_table",
+    "BrokerSettings": "broker",
     "DeadLetterBounds": "jobs.dead_letters",
     "ResultBounds": "jobs.kept_results",
     "StoreSettings": "stores.settings",
     # The rules for functions, and schedules.
-    "PolicyFile": "jobs.policies",
+    "PolicyFile": "policy_file.contents",
     "read_policies": "policy_file.loading",
     "FunctionPolicy": "jobs.policies",
     "Rate": "jobs.policies",

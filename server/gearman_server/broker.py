@@ -8,14 +8,16 @@ says. The wall clock, which it is handed as well, counts only for times that peo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from gearman_client.packet import Packet
 from gearman_server.errors import MalformedPacketError, RefusedError
-from gearman_server.jobs.access import Identity
+from gearman_server.jobs.access import THIS_MACHINE, AccessList, Identity
 from gearman_server.jobs.agenda import Agenda
 from gearman_server.jobs.attempts import Attempts, Failure
-from gearman_server.jobs.dead_letters import DeadLetter
+from gearman_server.jobs.dead_letters import DEFAULT_BOUNDS, DeadLetter, DeadLetterBounds, DeadLetters
+from gearman_server.jobs.durability import Durability
 from gearman_server.jobs.events import (
     OVERRAN,
     TIMEOUT,
@@ -29,26 +31,61 @@ from gearman_server.jobs.events import (
     StoreLost,
     StoreRecovered,
 )
+from gearman_server.jobs.functions import Functions
 from gearman_server.jobs.job import Job
-from gearman_server.jobs.job_table import BrokerSettings, JobTable
-from gearman_server.jobs.kept_results import KeptResult
-from gearman_server.jobs.policies import FunctionPolicy
+from gearman_server.jobs.job_life import JobLife
+from gearman_server.jobs.job_table import JobTable
+from gearman_server.jobs.kept_results import DEFAULT_BOUNDS as DEFAULT_RESULT_BOUNDS
+from gearman_server.jobs.kept_results import KeptResult, KeptResults, ResultBounds
+from gearman_server.jobs.policies import FunctionPolicy, Policies
 from gearman_server.jobs.replies import error
+from gearman_server.jobs.result_keeping import ResultKeeping
 from gearman_server.jobs.schedule_rules import ScheduleMark, ScheduleRule
-from gearman_server.jobs.session import Session
+from gearman_server.jobs.session import ASKING, Session
 from gearman_server.jobs.store import Store, Unread
 from gearman_server.jobs.timeouts import JobTimeouts, Overrun
+from gearman_server.jobs.wake_up import WakeUp
+from gearman_server.requests.abilities import Abilities
 from gearman_server.requests.assignments import Assignments
+from gearman_server.requests.named_jobs import NamedJobs
 from gearman_server.requests.queries import Queries
 from gearman_server.requests.queue_events import QueueEvents
-from gearman_server.requests.replay import Replay
+from gearman_server.requests.replay import Release, Replay
+from gearman_server.requests.restoring import Restoring, Revival
 from gearman_server.requests.scheduler import Scheduler
 from gearman_server.requests.submissions import Handler, Submissions
 from gearman_server.requests.work_packets import WorkPackets
 from gearman_server.text_commands.admin import AdminCommands, ServerFacts
+from gearman_server.text_commands.change_commands import ChangeCommands
+from gearman_server.text_commands.dead_commands import DeadCommands
+from gearman_server.text_commands.job_commands import JobCommands
 from gearman_server.text_commands.schedule_commands import ScheduleCommands
 
 _LAST_STANDARD_TYPE: Final = 42
+_NOT_READABLE: Final = error(b"QUEUE_ERROR", b"The store can't be asked for the job")
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSettings:
+    """What the operator decides about jobs."""
+
+    handle_prefix: bytes = b"H:localhost"
+    #: How many attempts a job gets before a lost worker is its last one; None = no limit.
+    job_retries: int | None = None
+    #: How long a worker that has just finished a job waits for the next before it is told that there is none.
+    grab_patience_s: float = 0.001
+    #: How many sleeping workers one job wakes at once; 0 = all, as long as it waits.
+    worker_wakeup: int = 0
+    #: Whether every connection gets WORK_EXCEPTION without asking.
+    exceptions: bool = False
+    #: Who may change things by text command.
+    admin_allow: AccessList = THIS_MACHINE
+    #: Whether the text command `shutdown` is known.
+    allow_shutdown: bool = False
+    #: How many jobs that failed for good are kept.
+    dead_letters: DeadLetterBounds = DEFAULT_BOUNDS
+    #: How many results of background jobs are kept.
+    results: ResultBounds = DEFAULT_RESULT_BOUNDS
 
 
 class Broker:
@@ -63,41 +100,76 @@ class Broker:
         random: Callable[[], float],
     ) -> None:
         """`unix_time` is the wall clock, `random` gives numbers from 0 to 1."""
-        self.events = EventStream()
-        self.sessions: set[Session] = set()
-        self._agenda = Agenda()
-        self.table = JobTable(store, settings, self.events, self._agenda, unix_time)
         self._settings = settings
-        self._freed = self.table.throttling.freed
-        self._replay: Replay | None = None
+        self.sessions: set[Session] = set()
+        #: Sessions for which packets were left by somebody else's request. The driver clears it.
+        self.touched: set[Session] = set()
+        self.events = events = EventStream()
+        self._agenda = agenda = Agenda(unix_time)
+        # --- jobs
+        self.functions = Functions(Policies(settings.job_retries), agenda, events)
+        self.table = JobTable(store.next_number, settings.handle_prefix, self.touched)
+        self.durability = Durability(store, self.touched)
+        self.dead_letters = DeadLetters(store, settings.dead_letters, agenda, events)
+        kept = KeptResults(store, settings.results, agenda, events)
+        self.results = ResultKeeping(kept, self.table.jobs, agenda, self.touched)
+        self._wake_up = WakeUp(agenda, self.touched, settings.worker_wakeup)
+        self._freed = self._wake_up.freed
+        self._life = JobLife(self.table, agenda, events, self.durability, self.results, self._wake_up)
         self._timeouts = JobTimeouts(self.table.jobs)
-        self._queue_events = QueueEvents(self.table, self._agenda)
-        self._attempts = Attempts(self.table, unix_time, random)
-        self._assignments = Assignments(self.table, self._attempts, self._timeouts, settings.grab_patience_s)
-        self.events.subscribe(self._note_change, JobDue)
-        submissions = Submissions(self.table)
+        self._attempts = Attempts(self._life, self.dead_letters, self.results, agenda, events, random)
+        # --- requests
+        self._queue_events = QueueEvents(self.functions, agenda, self.touched)
+        events.subscribe(self._note_change, JobDue)
+        self._abilities = Abilities(self.functions, self._attempts, events)
+        self._assignments = Assignments(
+            self._life, self._wake_up, self._timeouts, agenda, self.touched, settings.grab_patience_s
+        )
+        submissions = Submissions(self.functions, self.table, self._life, self.durability, self._wake_up, events)
         self._submissions = submissions.handlers()
-        self.scheduler = Scheduler(self.table, store, submissions.submit_scheduled)
-        self._admin = AdminCommands(self.table, self._attempts, self.sessions, facts, settings)
-        self._admin.add(b"schedules", ScheduleCommands(self.scheduler, settings.admin_allow).execute)
+        self.scheduler = Scheduler(
+            submissions.submit_scheduled, self.durability, self.functions.unread, store, agenda, events
+        )
+        #: The return of stored jobs, until everything is read and what had to wait is carried out.
+        self._replay: Replay | None = None
+        self._text_commands = self._make_text_commands(facts)
         self._handlers: dict[int, Handler] = {
             **self._submissions,
+            **self._abilities.handlers(),
             **self._assignments.handlers(),
-            **WorkPackets(self.table, self._attempts).handlers(),
-            **Queries(self.table, self._queue_events).handlers(),
+            **WorkPackets(self._life, self._attempts, self.results, events).handlers(),
+            **Queries(self.table.jobs, self.functions, self.results, self._queue_events).handlers(),
             0: self._text_line,
         }
         self._find_handler = self._handlers.get
 
-    @property
-    def touched(self) -> set[Session]:
-        """Sessions for which packets were left by somebody else's request. The driver clears it."""
-        return self.table.touched
+    def _make_text_commands(self, facts: ServerFacts) -> AdminCommands:
+        allowed, jobs, agenda = self._settings.admin_allow, self.table.jobs, self._agenda
+        revival = Revival(self.functions, self.table, self._life, self.durability, self.dead_letters, agenda)
+        changes = ChangeCommands(self.functions, jobs, self._life, self._attempts, self.events, allowed)
+        commands = AdminCommands(self.functions, jobs, self.sessions, facts)
+        commands.add(changes.commands(allow_shutdown=self._settings.allow_shutdown))
+        commands.add(
+            {
+                b"dead": DeadCommands(self.dead_letters, revival, agenda, self.touched, allowed).execute,
+                b"jobs": JobCommands(jobs, self._life, agenda, self.touched, allowed).execute,
+                b"schedules": ScheduleCommands(self.scheduler, allowed).execute,
+            }
+        )
+        return commands
 
     @property
     def has_running_jobs(self) -> bool:
         """Whether any worker holds a job."""
-        return any(function.running for function in self.table.functions.values())
+        return any(function.running for function in self.functions.by_name.values())
+
+    def shrink(self) -> None:
+        """Let go of memory that only a larger backlog needed."""
+        self.table.shrink(self.functions.by_name.values())
+
+    def note_time(self, now: float) -> None:
+        """It is so late (monotonic seconds): for what is told without a time."""
+        self._agenda.now = now
 
     # --- connections
 
@@ -114,32 +186,35 @@ class Broker:
             return
         self.sessions.discard(session)
         session.close()
-        self.table.stop_listening(session)
+        self._life.stop_listening(session)
         if self._replay is not None:
             self._replay.forget(session)
         # Newest first, as in gearmand. Out of the sleepers first, or requeueing would wake the dead.
-        self.table.wake_up.rouse(session)
+        self._wake_up.rouse(session)
         for job in reversed(list(session.assigned.values())):
             self._attempts.lose_worker(job, "its worker's connection ended")
-        self._assignments.forget_abilities(session)
-        self.table.throttling.wake_freed()
+        self._abilities.forget_all(session)
+        self._wake_up.wake_freed()
         self._queue_events.unsubscribe(session)
-        self.table.results.forget(session)
+        self.results.forget(session)
         self._note_change()
         self.events.emit(ConnectionClosed(session.identity, session.client_id, reason))
 
     # --- requests
 
-    def receive(self, session: Session, packets: Iterable[Packet], now: float) -> None:
-        """Carry out what a connection asked for, in order. Malformed input ends that connection and no other."""
+    def receive(self, session: Session, packets: Iterable[Packet], now: float, is_admitted: bool = False) -> None:
+        """Carry out what a connection asked for, in order. Malformed input ends that connection and no other.
+
+        While stored jobs come back, some of it may have to wait, unless it `is_admitted`: it has waited already.
+        """
         if session.ending is not None:
             return
-        if self._replay is not None:
+        if self._replay is not None and not is_admitted:
             packets = self._replay.admit(session, packets)
-        self.table.now = now
+        self._agenda.now = now
         find_handler = self._find_handler
         for packet_type, body in packets:
-            if session.asking is not None:
+            if session.worker_state is ASKING:
                 self._assignments.answer(session, now)
             handler = find_handler(packet_type)
             try:
@@ -154,23 +229,38 @@ class Broker:
             if session.ending is not None:
                 break
         if self._freed:
-            self.table.throttling.wake_freed()
+            self._wake_up.wake_freed()
         if self._queue_events.subscribers:
             self._queue_events.note_change()
 
     def settle(self) -> None:
-        """All that has arrived is carried out: who asked for a job and found none is given one that has come since, or
-        told that there is none, and sleepers are woken for the jobs that are left."""
-        if self._assignments.asking and self._assignments.answer_asking(self.table.now):
+        """All that has arrived is carried out: then what had to wait for stored jobs and need not any longer. Workers
+        that asked for a job and found none are given one that has come since, or told that there is none, and sleepers
+        are woken for the jobs that are left."""
+        if self._replay is not None:
+            self._carry_out_released(self._replay)
+        if self._assignments.asking and self._assignments.answer_asking(self._agenda.now):
             self._note_change()
-        if self.table.wake_up.due:
-            self.table.wake_up.settle(self.table.now)
+        if self._wake_up.due:
+            self._wake_up.settle(self._agenda.now)
+
+    def _carry_out_released(self, replay: Replay) -> None:
+        now = self._agenda.now
+        for session, packets, how in replay.take_released():
+            if how is Release.UNREADABLE:
+                self._assignments.answer(session, now)  # no reply overtakes another
+                session.reply(_NOT_READABLE)
+            else:
+                self.receive(session, packets, now, is_admitted=how is Release.ASKED)
+            self.touched.add(session)
+        if replay.is_over:
+            self._replay = None
 
     def end_for_violation(self, session: Session, code: bytes, text: str) -> None:
         """What the peer sends is not the protocol: an ERROR, then its connection is closed."""
         if session.ending is None:
             session.end(f"sent what is not the protocol: {text}")
-            self._assignments.answer(session, self.table.now)
+            self._assignments.answer(session, self._agenda.now)
             self._refuse(session, code, text.encode())
 
     def _refuse(self, session: Session, code: bytes, text: bytes) -> None:
@@ -178,7 +268,7 @@ class Broker:
         self.events.emit(RequestRefused(session.identity, code, text))
 
     def _text_line(self, session: Session, line: bytes, _now: float) -> None:
-        answer = self._admin.execute(session, line)
+        answer = self._text_commands.execute(session, line)
         if answer is None:
             session.end("sent a text command of too many words")
         else:
@@ -196,7 +286,7 @@ class Broker:
 
     def tick(self, now: float) -> float | None:
         """Do what is due. Returns when to call again, None when nothing is pending."""
-        self.table.now = now
+        self._agenda.now = now
         for job, overrun in self._timeouts.take_due(now):
             if overrun is Overrun.POLICY:
                 self._attempts.fail(job, Failure(None, TIMEOUT))
@@ -204,7 +294,7 @@ class Broker:
                 self._attempts.lose_worker(job, OVERRAN)
             self._note_change()
         self._agenda.run_due(now)
-        self.table.throttling.wake_freed()
+        self._wake_up.wake_freed()
         return self.next_due
 
     def _note_change(self, _cause: Event | None = None) -> None:
@@ -214,7 +304,10 @@ class Broker:
 
     def use_policies(self, by_function: Mapping[bytes, FunctionPolicy]) -> None:
         """The rules for functions, by their name, that the operator has written: the old ones are forgotten."""
-        self.table.use_policies(by_function)
+        for function in self.functions.use_policies(by_function):
+            if function.takeable:
+                self._wake_up.wake(function, function.takeable)  # the looks that a throttle had planned ended with it
+        self.results.note_policies()
         self._note_change()
 
     def restore_schedules(self, marks: Mapping[str, ScheduleMark]) -> None:
@@ -223,55 +316,52 @@ class Broker:
 
     def use_schedules(self, rules: Iterable[ScheduleRule], now: float) -> None:
         """The jobs to be submitted by the clock: the old rules are forgotten."""
-        self.table.now = now
+        self._agenda.now = now
         self.scheduler.use(rules, now)
 
     def inserts_written(self, jobs: Iterable[Job]) -> None:
         """The store has committed these inserts: their submitters are told."""
-        self.table.durability.inserts_written(jobs)
-        self.scheduler.inserts_written()
+        self.durability.inserts_written(jobs)
 
     def inserts_failed(self, jobs: Iterable[Job]) -> None:
         """The store could not commit these inserts: their submitters get QUEUE_ERROR."""
-        jobs = list(jobs)
-        self.scheduler.inserts_failing(jobs)
-        self.table.durability.inserts_failed(jobs)
+        self._life.inserts_failed(list(jobs))
         self._note_change()
 
     def start_replay(self, unread: Unread) -> Replay:
         """Jobs of an earlier run are about to come back: until they have, requests may have to wait for the store."""
-        self._replay = self.table.replay = Replay(
-            self.table, self._attempts, unread, self.receive, self._assignments.answer
-        )
+        functions, jobs = self.functions, self.table.jobs
+        restoring = Restoring(functions, self.table, self._life, self._attempts, self._agenda)
+        named_jobs = NamedJobs(jobs, functions, self.results.kept)
+        self._replay = Replay(restoring, functions, self._wake_up, named_jobs, unread, self._agenda)
         return self._replay
 
     def end_replay(self, now: float) -> None:
-        """They all have."""
-        replay, self._replay, self.table.replay = self._replay, None, None
-        if replay is not None:
-            replay.end(now)
+        """They all have: what had to wait is carried out at the end of this pass."""
+        if self._replay is not None:
+            self._replay.end(now)
 
     def restore_dead(self, letters: Iterable[DeadLetter], now: float) -> None:
         """The store's letters of jobs that failed for good in an earlier run, the oldest first."""
-        self.table.dead_letters.restore(letters, now)
+        self.dead_letters.restore(letters, now)
 
     def restore_results(self, results: Iterable[KeptResult], now: float) -> None:
         """The store's results of jobs that ended in an earlier run, in the order of their ends."""
-        self.table.results.kept.restore(results, now)
+        self.results.kept.restore(results, now)
 
     @property
     def store_trouble(self) -> str | None:
         """Why the store can't be written, in a sentence; None while it can, and where there is none."""
-        return self.table.durability.trouble
+        return self.durability.trouble
 
     def store_troubled(self, reason: str) -> None:
         """The store can't be used: background submissions are refused until it can."""
-        self.table.durability.trouble = reason
+        self.durability.trouble = reason
         self.events.emit(StoreFailed(reason))
 
     def store_recovered(self) -> None:
         """The store can be written again."""
-        self.table.durability.trouble = None
+        self.durability.trouble = None
         self.events.emit(StoreRecovered())
 
     def store_lost(self, reason: str) -> None:

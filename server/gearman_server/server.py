@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Self
 import gevent
 
 from gearman_server import event_log
-from gearman_server.broker import Broker
+from gearman_server.broker import Broker, BrokerSettings
 from gearman_server.edge.listener import Listener
 from gearman_server.edge.ports import Ports
 from gearman_server.edge.settings import ListenerSettings, ListenSettings, PortSettings, TlsSettings
@@ -29,10 +29,9 @@ from gearman_server.edge.unix_sockets import UNIX_PREFIX
 from gearman_server.errors import StartError, StartFailure
 from gearman_server.http.opening import open_http_ports
 from gearman_server.jobs.events import Event, ShutdownRequested, StoreLost
-from gearman_server.jobs.job_table import BrokerSettings
-from gearman_server.jobs.policies import PolicyFile
 from gearman_server.jobs.store import MemoryStore
 from gearman_server.log import NOTICE, level_name, logger
+from gearman_server.policy_file.contents import PolicyFile
 from gearman_server.policy_file.loading import reread_policies, use_policies
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.text_commands.admin import ServerFacts
@@ -246,7 +245,7 @@ class Server:
     def shrink(self) -> None:
         """Let go of memory that only a larger backlog needed."""
         if self._parts is not None:
-            self._parts.broker.table.shrink()
+            self._parts.broker.shrink()
 
     def on_shutdown_command(self, react: Callable[[bool], None]) -> None:
         """Have `react` called, once the answer has left, when an administrator sends `shutdown`: whether gracefully.

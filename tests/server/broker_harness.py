@@ -9,11 +9,10 @@ from gearman_client.packet import (
     PacketParser,
     PacketType,
 )
-from gearman_server.broker import Broker
+from gearman_server.broker import Broker, BrokerSettings
 from gearman_server.jobs.access import Identity
 from gearman_server.jobs.dead_letters import DeadLetter
 from gearman_server.jobs.job import Job
-from gearman_server.jobs.job_table import BrokerSettings
 from gearman_server.jobs.kept_results import KeptResult
 from gearman_server.jobs.schedule_rules import ScheduleMark
 from gearman_server.jobs.session import Session

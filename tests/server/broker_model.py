@@ -118,7 +118,7 @@ class ResultModel:
         gone = self.kept.keys() - self._current.keys()
         self._expired = (self._expired | gone) - self._current.keys()
         self.kept = self._current
-        by_handle = self._harness.broker.table.results.kept.by_handle
+        by_handle = self._harness.broker.results.kept.by_handle
         now = self._harness.unix_time
         results = {handle: result for handle, result in by_handle.items() if result.expires_at > now}
         assert results.keys() == self.kept.keys()

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from gearman_server.broker import BrokerSettings
 from gearman_server.jobs.access import EVERYBODY
-from gearman_server.jobs.job_table import BrokerSettings
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.store import MemoryStore, Store
 

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from gearman_client.packet import PacketType
 from gearman_server.jobs.policies import TIMEOUT_GRACE_S, FunctionPolicy, Rate
-from gearman_server.jobs.throttling import PATIENCE_S
+from gearman_server.jobs.wake_up import PATIENCE_S
 
 from .broker_harness import BrokerHarness, Peer, Received
 from .broker_model import ModelJob, ResultModel
@@ -405,7 +405,7 @@ class BrokerHistory(RuleBasedStateMachine):
 
     def read_order(self) -> None:
         """Take over the order in which jobs wait that came to their queues together."""
-        for function in self.harness.broker.table.functions.values():
+        for function in self.harness.broker.functions.by_name.values():
             for queue in function.queues:
                 for job in queue:
                     if job.handle in self.jobs:
@@ -483,10 +483,10 @@ class BrokerHistory(RuleBasedStateMachine):
 
     @invariant()
     def indexes_agree(self) -> None:
-        table = self.harness.broker.table
-        assert table.jobs.keys() == self.jobs.keys()
-        assert table.dead_letters.by_handle.keys() == self.dead.keys()
-        for function in table.functions.values():
+        broker = self.harness.broker
+        assert broker.table.jobs.keys() == self.jobs.keys()
+        assert broker.dead_letters.by_handle.keys() == self.dead.keys()
+        for function in broker.functions.by_name.values():
             keyed = {job.handle for job in function.by_key.values()}
             assert keyed == {
                 handle
@@ -504,7 +504,7 @@ class BrokerHistory(RuleBasedStateMachine):
         for _, body in self.watcher.take():
             name, _, numbers = body.partition(b"\0")
             self.told[name] = numbers
-        for name, function in self.harness.broker.table.functions.items():
+        for name, function in self.harness.broker.functions.by_name.items():
             counts = (function.startable(self.harness.now), function.running, len(function.workers), function.waiting)
             expected = b"\0".join(b"%d" % count for count in counts)
             assert self.told[name] == expected

@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from gearman_server.broker import BrokerSettings
 from gearman_server.command import import_command
 from gearman_server.command.config_file import with_config_file
 from gearman_server.command.listen_options import allowed, port_settings, tls_settings
@@ -20,7 +21,6 @@ from gearman_server.edge.settings import ListenerSettings
 from gearman_server.errors import PolicyFileError, ServerError, UsageError
 from gearman_server.jobs.access import AccessList
 from gearman_server.jobs.dead_letters import DeadLetterBounds
-from gearman_server.jobs.job_table import BrokerSettings
 from gearman_server.jobs.kept_results import ResultBounds
 from gearman_server.policy_file.loading import read_policies
 from gearman_server.process.log_handlers import LogSettings

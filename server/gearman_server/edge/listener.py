@@ -93,7 +93,7 @@ class Listener:
     def forget(self, connection: Endpoint, reason: str) -> None:
         """The connection has no session any more."""
         if self._connections.pop(connection.session, None) is not None:
-            self._broker.table.now = monotonic()  # its jobs wait again from this time on
+            self._broker.note_time(monotonic())  # its jobs wait again from this time on
             self._broker.disconnect(connection.session, reason)
 
     def flush_soon(self) -> None:

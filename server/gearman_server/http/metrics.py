@@ -50,9 +50,9 @@ class Metrics(Collector):
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
-        self._functions = broker.table.functions
+        self._functions = broker.functions.by_name
         self._store_failures = 0
-        broker.table.count_jobs()
+        broker.functions.count_jobs()
         reactions: dict[type[Event], Any] = {
             JobFailed: self._on_failed,
             AttemptFailed: self._on_attempt_failed,
@@ -108,9 +108,9 @@ class Metrics(Collector):
         yield from self._counters()
         yield from self._histograms()
         yield from _queue_gauges(self._functions.values())
-        letters = self._broker.table.dead_letters.by_handle
+        letters = self._broker.dead_letters.by_handle
         yield _gauge("gearman_dead_letters", "Background jobs that failed for good and are kept.", len(letters))
-        kept = self._broker.table.results.kept
+        kept = self._broker.results.kept
         yield _gauge("gearman_results", "Results of background jobs that are kept.", len(kept.by_handle))
         yield _gauge("gearman_results_bytes", "What they take in memory, about.", kept.size_bytes)
         yield _gauge("gearman_connections", "Open connections.", len(self._broker.sessions))

@@ -46,6 +46,8 @@ def _metrics_port(broker: Broker, listener: Listener, allowed: AccessList | None
     from gearman_server.http.results import page_of
 
     application = MetricsApplication(
-        Metrics(broker).registry(), lambda: broker.store_trouble, partial(page_of, broker.table)
+        Metrics(broker).registry(),
+        lambda: broker.store_trouble,
+        partial(page_of, broker.results, broker.functions.unread),
     )
     return HttpPort(application, listener.loop, HttpSettings(allowed, max_connections=32))

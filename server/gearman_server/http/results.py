@@ -15,9 +15,10 @@ from gearman_server.jobs.job import JobState
 from gearman_server.jobs.kept_results import Ending
 
 if TYPE_CHECKING:
+    from gearman_server.jobs.functions import UnreadRows
     from gearman_server.jobs.job import Job
-    from gearman_server.jobs.job_table import JobTable
     from gearman_server.jobs.kept_results import KeptResult
+    from gearman_server.jobs.result_keeping import ResultKeeping
 
 PREFIX: Final = "/jobs/"
 _JSON: Final = "application/json"
@@ -39,21 +40,21 @@ class HttpAnswer(NamedTuple):
     content_type: str = _TEXT
 
 
-def page_of(table: JobTable, path: str, query: str, accept: str) -> HttpAnswer:
+def page_of(results: ResultKeeping, unread: UnreadRows, path: str, query: str, accept: str) -> HttpAnswer:
     """The answer to `GET /jobs/HANDLE`. `path` is as WSGI has it: each byte a character."""
     handle = path.removeprefix(PREFIX).encode("latin-1", "replace")
-    job = table.results.unfinished(handle)
+    job = results.unfinished(handle)
     if job is not None:
         if job.function.keep_result_s is None or not job.background:
             return HttpAnswer("404 Not Found", _NOT_KEPT)
         return HttpAnswer("202 Accepted", _encoded(_unfinished(job)), _JSON)
-    result = table.results.kept.get(handle)
+    result = results.kept.get(handle)
     if result is not None:
         is_raw = "raw" in parse_qs(query, keep_blank_values=True) or _wants_bytes(accept)
         return _raw(result) if is_raw else HttpAnswer("200 OK", _encoded(_finished(result)), _JSON)
-    if table.results.kept.has_expired(handle):
+    if results.kept.has_expired(handle):
         return HttpAnswer("410 Gone", _EXPIRED)
-    if table.replay is not None:
+    if unread.is_reading:
         return HttpAnswer("503 Service Unavailable", _UNREAD)
     return HttpAnswer("404 Not Found", _UNKNOWN)
 

@@ -1,4 +1,7 @@
-"""What the broker has to do at a time, whatever it is: the few things that are no job's own deadline. Pure."""
+"""The time as the broker knows it, and what it has to do at a time: the few things that are no job's own deadline.
+
+Pure: neither clock is asked here, the monotonic time is handed to the broker and the wall clock is a function.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,11 @@ Act = Callable[[float], None]
 class Agenda:
     """Things to do, by the monotonic time at which they are due."""
 
-    def __init__(self) -> None:
+    def __init__(self, unix_time: Callable[[], float]) -> None:
+        #: The monotonic time as last handed to the broker.
+        self.now = 0.0
+        #: The wall clock.
+        self.unix_time = unix_time
         self._heap: list[tuple[float, int, Act]] = []
         self._serial = count()  # of equally due things the one that was added first comes first
         #: When the first is due; None when there is nothing to do.

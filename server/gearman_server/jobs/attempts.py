@@ -10,15 +10,16 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gearman_client.packet import PacketType
-from gearman_server.jobs.events import AttemptFailed, JobDropped, JobEnded, JobFailed, JobRequeued
+from gearman_server.jobs.events import AttemptFailed, EventStream, JobEnded, JobFailed, JobRequeued
 from gearman_server.jobs.job import JobHistory
 from gearman_server.jobs.kept_results import Ending
-from gearman_server.jobs.replies import forwarded
 
 if TYPE_CHECKING:
+    from gearman_server.jobs.agenda import Agenda
+    from gearman_server.jobs.dead_letters import DeadLetters
     from gearman_server.jobs.job import Job
-    from gearman_server.jobs.job_table import JobTable
+    from gearman_server.jobs.job_life import JobLife
+    from gearman_server.jobs.result_keeping import ResultKeeping
 
 #: A wait before a retry is this much shorter or longer than it was reckoned, so that jobs that failed together do not
 #: come back together.
@@ -58,15 +59,27 @@ class Failure(NamedTuple):
 class Attempts:
     """Ends attempts."""
 
-    def __init__(self, table: JobTable, unix_time: Callable[[], float], random: Callable[[], float]) -> None:
-        self._table = table
-        self._unix_time = unix_time
+    def __init__(
+        self,
+        life: JobLife,
+        dead_letters: DeadLetters,
+        results: ResultKeeping,
+        agenda: Agenda,
+        events: EventStream,
+        random: Callable[[], float],
+    ) -> None:
+        """`random` gives numbers from 0 to 1."""
+        self._life = life
+        self._dead_letters = dead_letters
+        self._results = results
+        self._agenda = agenda
+        self._events = events
         self._random = random
 
     def fail(self, job: Job, failure: Failure) -> None:
         """This attempt has failed. Those who listen are told once no other follows."""
         started = job.since
-        self._table.release_worker(job)
+        self._life.release_worker(job)
         history = _history(job, started)
         history.failures += 1
         history.error = (failure.reason or b"")[:MAX_ERROR_BYTES]
@@ -74,29 +87,26 @@ class Attempts:
         if job.is_wanted and _is_followed(job, history, failure):
             self._retry(job, history, failure)
             return
-        if failure.reason is None:
-            self._table.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
-        else:
-            self._tell_exception(job, failure.reason)
+        self._life.tell_failure(job, failure.reason)
         if job.background and job.is_wanted:
-            self._table.dead_letters.bury(job, self._table.now)
+            self._dead_letters.bury(job, self._agenda.now)
         if job.function.keep_result_s is not None:
             ending = Ending.FAILED if failure.reason is None else Ending.EXCEPTION
-            self._table.results.end(job, ending, failure.reason or b"")
-        self._table.end(job)
+            self._results.end(job, ending, failure.reason or b"")
+        self._life.end(job)
         self._note_end(job, failure, started)
 
     def lose_worker(self, job: Job, reason: str) -> None:
         """The worker was lost under the job: back to the tail of its queue, unless it has had its attempts."""
         started = job.since
-        self._table.release_worker(job)
+        self._life.release_worker(job)
         if not job.is_wanted:
-            self._drop(job, "abandoned")
+            self._life.give_up(job, "abandoned")
             return
         history = _history(job, started)
         history.losses += 1
         if self._may_run_again(job, history, reason):
-            self._table.put_back(job)
+            self._life.put_back(job)
 
     def lose_server(self, job: Job) -> bool:
         """A job is back from the store that was running when the server ended. False: that was its last attempt."""
@@ -107,53 +117,39 @@ class Attempts:
         history.error, history.traceback = reason.encode(), b""
         crash_retries = job.function.policy.crash_retries
         if crash_retries is not None and history.losses > crash_retries:
-            self._table.tell(job, forwarded(PacketType.WORK_FAIL, job.handle))
+            self._life.tell_failure(job)
             if job.background:
-                self._table.dead_letters.bury(job, self._table.now)
-            self._drop(job, f"{reason}, and it has had its {history.losses} attempts")
+                self._dead_letters.bury(job, self._agenda.now)
+            self._life.give_up(job, f"{reason}, and it has had its {history.losses} attempts")
             return False
-        self._table.events.emit(JobRequeued(job.handle, job.function.name, reason, history.losses, job.priority))
+        self._events.emit(JobRequeued(job.handle, job.function.name, reason, history.losses, job.priority))
         return True
 
     def _retry(self, job: Job, history: JobHistory, failure: Failure) -> None:
         wait_s = self._wait_s(job, history.failures) if failure.wait_s is None else failure.wait_s
-        self._table.events.emit(
+        self._events.emit(
             AttemptFailed(
                 job.handle, job.function.name, history.error, history.attempts, round(wait_s, 3), job.priority
             )
         )
         if wait_s > 0:
-            history.not_before = self._unix_time() + wait_s
-        self._table.put_back(job, wait_s)
+            history.not_before = self._agenda.unix_time() + wait_s
+        self._life.put_back(job, wait_s)
 
     def _wait_s(self, job: Job, failures: int) -> float:
         policy = job.function.policy
         wait_s = min(policy.backoff_s * 2.0 ** min(failures - 1, _MAX_DOUBLINGS), policy.max_backoff_s)
         return wait_s * (1 + JITTER * (2 * self._random() - 1))
 
-    def _tell_exception(self, job: Job, reason: bytes) -> None:
-        """Everybody who listens hears that the job failed; who did not ask for exceptions gets a plain WORK_FAIL."""
-        exception = forwarded(PacketType.WORK_EXCEPTION, job.handle + b"\0" + reason)
-        failure = forwarded(PacketType.WORK_FAIL, job.handle)
-        for listener in job.listeners:
-            listener.reply(exception if listener.wants_exceptions else failure)
-            self._table.touched.add(listener)
-
     def _note_end(self, job: Job, failure: Failure, started: float) -> None:
-        events = self._table.events
+        events = self._events
         if failure.how is None:
             events.emit(JobFailed(job.handle, job.function.name, failure.reason or b"", job.priority))
             return
         if job.function.counts is not None:
-            job.function.counts[job.priority].note_failure(self._table.now - started)
+            job.function.counts[job.priority].note_failure(self._agenda.now - started)
         if events.wants_jobs:
             events.emit(JobEnded(job.handle, job.function.name, failure.how))
-
-    def _drop(self, job: Job, reason: str) -> None:
-        if job.function.keep_result_s is not None:
-            self._table.results.end(job, Ending.FAILED, reason.encode())
-        self._table.end(job)
-        self._table.events.emit(JobDropped(job.handle, job.function.name, reason, job.priority))
 
 
 def _is_followed(job: Job, history: JobHistory, failure: Failure) -> bool:

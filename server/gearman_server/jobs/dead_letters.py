@@ -6,17 +6,16 @@ start what it has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-from gearman_server.jobs.events import JobBuried, LettersForgotten
+from gearman_server.jobs.events import JobBuried, JobRevived, LettersForgotten
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
     from gearman_server.jobs.events import EventStream
     from gearman_server.jobs.job import Job
-    from gearman_server.jobs.store import Store
 
 #: What a letter takes beside its texts, about.
 _OVERHEAD_BYTES: Final = 600
@@ -90,21 +89,33 @@ def letter_of(job: Job, now: float, unix_now: float) -> DeadLetter:
     )
 
 
+class LetterStore(Protocol):
+    """What keeps letters for the next run."""
+
+    def bury(self, letter: DeadLetter) -> None:
+        """A job failed for good: keep its letter, written in the same transaction as the delete of its row, which is
+        asked for next. A letter of the same handle is replaced. The letters are handed back at the start, the oldest
+        first, by `Broker.restore_dead`."""
+
+    def forget_dead(self, handles: Sequence[bytes]) -> None:
+        """These letters are kept no longer. If one of the jobs is inserted anew, that is asked for before, and written
+        in the same transaction."""
+
+
 class DeadLetters:
     """The letters, by handle, the oldest first."""
 
     def __init__(
         self,
-        store: Store,
+        store: LetterStore,
         bounds: DeadLetterBounds,
         agenda: Agenda,
         events: EventStream,
-        unix_time: Callable[[], float],
     ) -> None:
         self._store = store
         self._bounds = bounds
         self._events = events
-        self._unix_time = unix_time
+        self._unix_time = agenda.unix_time
         self._letters: dict[bytes, DeadLetter] = {}
         self.size_bytes = 0
         self._alarm = agenda.alarm(self._look)
@@ -145,6 +156,11 @@ class DeadLetters:
         if letter is not None:
             self._store.forget_dead([handle])
         return letter
+
+    def revived(self, letter: DeadLetter) -> None:
+        """The letter's job is queued again."""
+        self.take(letter.handle)
+        self._events.emit(JobRevived(letter.handle, letter.function, letter.priority))
 
     def _add(self, letter: DeadLetter) -> None:
         self._remove(letter.handle)

@@ -28,8 +28,8 @@ RESOLUTION_S: Final = 0.01
 class EpochTimer:
     """When each job that was submitted for a later time is to enter its queue."""
 
-    def __init__(self, agenda: Agenda, unix_time: Callable[[], float], release: Callable[[Job], None]) -> None:
-        self._unix_time = unix_time
+    def __init__(self, agenda: Agenda, release: Callable[[Job], None]) -> None:
+        self._unix_time = agenda.unix_time
         self._delayed = DelayHeap(release)
         self._alarm = agenda.alarm(self._look)
         self.note_dropped = self._delayed.note_dropped

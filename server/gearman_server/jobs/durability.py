@@ -9,46 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
-from gearman_server.jobs.job import Job
+from gearman_server.jobs.job import WRITTEN, Job, JobRecord
 from gearman_server.jobs.replies import error, job_created
-from gearman_server.jobs.session import WithheldReply
 
 if TYPE_CHECKING:
-    from gearman_server.jobs.dead_letters import DeadLetter
-    from gearman_server.jobs.job_table import JobTable
     from gearman_server.jobs.session import Session
     from gearman_server.jobs.store import Store
 
 _NOT_STORED: Final = error(b"QUEUE_ERROR", b"The job could not be stored")
 
 
-class JobRecord(WithheldReply):
-    """A job's row in the store, and while it is being inserted the reply that waits for it.
-
-    Both in one object: there is one for every durable job.
-    """
-
-    __slots__ = ("others",)
-
-    def __init__(self, session: Session | None = None) -> None:
-        self.session = session
-        self.packet = None
-        self.behind = None
-        #: Replies to those who submitted the same job meanwhile.
-        self.others: list[WithheldReply] | None = None
-
-
-#: Shared by all jobs whose row is written: there can be millions, and nothing more is to be known of their rows.
-WRITTEN: Final = JobRecord()
-
-
 class Durability:
     """Acknowledges background submissions when the store allows it."""
 
-    def __init__(self, store: Store, table: JobTable) -> None:
+    def __init__(self, store: Store, touched: set[Session]) -> None:
+        """Sessions for which packets are left are added to `touched`."""
         self._store = store
         self._insert = store.insert
-        self._table = table
+        self._touched = touched
+        #: Whether acknowledgements wait for anything.
         self.is_durable = store.is_durable
         # Who else is to be told whether a job could be stored, until that is known.
         self._told_later: dict[Job, list[Callable[[bool], None]]] = {}
@@ -74,16 +53,11 @@ class Durability:
             else:
                 record.others.append(session.withhold())
 
-    def store_revived(self, job: Job, letter: DeadLetter) -> None:
-        """A dead job is queued again: it is written, or its letter is kept after all."""
+    def insert(self, job: Job, tell: Callable[[bool], None]) -> None:
+        """Have a job written that nobody submitted. `tell` is called with whether it was, as by `when_known`."""
         job.record = JobRecord()
         self._store.insert(job)
-
-        def keep_letter(is_stored: bool) -> None:
-            if not is_stored:
-                self._table.dead_letters.put(letter, self._table.now)
-
-        self.when_known(job, keep_letter)
+        self.when_known(job, tell)
 
     def when_known(self, job: Job, tell: Callable[[bool], None]) -> None:
         """Have `tell` called with whether the job, which is being inserted, was; True too if it ended before."""
@@ -105,18 +79,17 @@ class Durability:
             self._tell_later(job, is_stored=True)
         self._send(sessions)
 
-    def inserts_failed(self, jobs: Iterable[Job]) -> None:
-        """These inserts will not be committed. A running job goes on in memory, a queued one was never promised."""
-        for job in jobs:
-            record, job.record = job.record, None
-            if record is None:
-                continue
-            self._release(record, _NOT_STORED)
-            if job.is_waiting:
-                job.background = False
-                if not job.is_wanted:
-                    self._table.drop(job, "could not be stored")
-            self._tell_later(job, is_stored=False)
+    def insert_failed(self, job: Job) -> bool:
+        """This insert will not be committed: its submitters are told. False: the job has ended in the meantime."""
+        record, job.record = job.record, None
+        if record is None:
+            return False
+        self._release(record, _NOT_STORED)
+        return True
+
+    def tell_failed(self, job: Job) -> None:
+        """Once it is decided what becomes of a job whose insert failed: tell those who asked by `when_known`."""
+        self._tell_later(job, is_stored=False)
 
     def job_changed(self, job: Job) -> None:
         """A job was given to a worker, or an attempt came to nothing: that is written some time; nobody waits."""
@@ -159,4 +132,4 @@ class Durability:
         for session in sessions:
             if session is not None:
                 session.send_released()
-                self._table.touched.add(session)
+                self._touched.add(session)

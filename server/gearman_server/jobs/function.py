@@ -6,12 +6,12 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from gearman_server.jobs.job import QUEUED, Job
+from gearman_server.jobs.job import PRIORITIES, QUEUED, Job
+from gearman_server.jobs.job_counts import JobCounts
 from gearman_server.jobs.throttle import Throttle
 
 if TYPE_CHECKING:
     from gearman_server.jobs.job import CoalescingKey
-    from gearman_server.jobs.job_counts import FunctionCounts
     from gearman_server.jobs.policies import FunctionPolicy
     from gearman_server.jobs.session import Session
 
@@ -60,6 +60,40 @@ class JobQueue(deque[Job]):
             self.clear()
             self.extend(living)
             self.tombstones = 0
+
+
+class ReplayQueue(JobQueue):
+    """A queue while older jobs for it are still unread: it holds those that were read, and the new ones apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.behind: JobQueue = JobQueue()
+        #: Jobs that requests asked for before they were read: in memory, in no queue yet.
+        self.ahead = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait here."""
+        return len(self) + len(self.behind) + self.ahead - self.tombstones
+
+    def append(self, job: Job) -> None:
+        """A new job, or one that is to be run again: behind all that is unread."""
+        self.behind.append(job)
+
+    def restore(self, job: Job) -> None:
+        """The next of the unread jobs."""
+        super().append(job)
+
+    def bury(self) -> None:
+        """One of the jobs in here has just ended; it may be one that is in no queue yet."""
+        self.tombstones += 1
+
+    def as_read(self) -> JobQueue:
+        """An ordinary queue of the same jobs: everything has been read."""
+        queue = JobQueue(self)
+        queue.extend(self.behind)
+        queue.tombstones = self.tombstones
+        return queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +146,13 @@ class Function:
         self.limits: QueueLimits | None = None
         #: None while any job may be started at any time.
         self.throttle: Throttle | None = None
-        #: None while nobody reads them.
-        self.counts: FunctionCounts | None = None
+        #: What became of its jobs, by priority; None while nobody reads it.
+        self.counts: tuple[JobCounts, ...] | None = None
         self.use_policy(policy)
+
+    def count_jobs(self) -> None:
+        """From now on it is counted what becomes of its jobs."""
+        self.counts = self.counts or tuple(JobCounts() for _ in PRIORITIES)
 
     def use_policy(self, policy: FunctionPolicy) -> None:
         """From now on these rules hold."""

@@ -1,4 +1,4 @@
-"""A job and its states. Pure data: who may do what with it is decided by the modules that own it.
+"""A job, its states and what leads from one to the other. Pure data: `job_life` is where a job's state changes.
 
 There can be millions of these at once, so every slot counts: what few jobs have is in an object of its own, and what
 can be derived is not stored.
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
+from gearman_server.jobs.session import WithheldReply
+
 if TYPE_CHECKING:
-    from gearman_server.jobs.durability import JobRecord
     from gearman_server.jobs.function import Function
-    from gearman_server.jobs.result_keeping import Recording
     from gearman_server.jobs.session import Session
 
 HIGH: Final = 0
@@ -27,8 +27,10 @@ CoalescingKey = bytes | tuple[bytes, bytes]
 
 
 class JobState(Enum):
-    """Where a job is. QUEUED -> RUNNING -> ENDED; an attempt that came to nothing leads from RUNNING back to QUEUED, a
-    failed one by way of DELAYED."""
+    """Where a job is."""
+
+    # Each job's state is looked up twice in the tables below; Enum's own hash is a call of Python.
+    __hash__ = object.__hash__
 
     #: Its time, or that of its next attempt, has not come: it is in no queue yet.
     DELAYED = "delayed"
@@ -41,10 +43,56 @@ class JobState(Enum):
 
 # A look-up in an enum costs as much as ten in a module, and there are three for every job.
 QUEUED: Final = JobState.QUEUED
+DELAYED: Final = JobState.DELAYED
 RUNNING: Final = JobState.RUNNING
+CANCELLED: Final = JobState.CANCELLED
 ENDED: Final = JobState.ENDED
 
-_WAITING: Final = (JobState.QUEUED, JobState.DELAYED)
+_WAITING: Final = (QUEUED, DELAYED)
+
+# The table of transitions: for each event the states that allow it, and the state that each of them leads to. From any
+# other the look-up raises KeyError, and nothing has changed. A new job is QUEUED before it is in its queue.
+#: It enters its queue: for the first time, because its time has come, or because an attempt came to nothing.
+ENQUEUE: Final = {QUEUED: QUEUED, DELAYED: QUEUED, RUNNING: QUEUED}
+#: It has to wait for its time, or for that of its next attempt.
+DELAY: Final = {QUEUED: DELAYED, RUNNING: DELAYED}
+#: It is given to a worker.
+ASSIGN: Final = {QUEUED: RUNNING}
+#: It is cancelled while it runs.
+CANCEL: Final = {RUNNING: CANCELLED}
+#: It is over.
+END: Final = {QUEUED: ENDED, DELAYED: ENDED, RUNNING: ENDED, CANCELLED: ENDED}
+
+
+class JobRecord(WithheldReply):
+    """A job's row in the store, and while it is being inserted the reply that waits for it.
+
+    Both in one object: there is one for every durable job.
+    """
+
+    __slots__ = ("others",)
+
+    def __init__(self, session: Session | None = None) -> None:
+        self.session = session
+        self.packet = None
+        self.behind = None
+        #: Replies to those who submitted the same job meanwhile.
+        self.others: list[WithheldReply] | None = None
+
+
+#: Shared by all jobs whose row is written: there can be millions, and nothing more is to be known of their rows.
+WRITTEN: Final = JobRecord()
+
+
+class Recording:
+    """The data and warnings of an attempt that is going on, where the result is to be kept."""
+
+    __slots__ = ("lost_bytes", "packets", "size_bytes")
+
+    def __init__(self) -> None:
+        self.packets: list[bytes] = []
+        self.size_bytes = 0
+        self.lost_bytes = 0
 
 
 class JobHistory:
@@ -170,7 +218,7 @@ class Job:
     @property
     def is_wanted(self) -> bool:
         """Whether it is worth running (again): somebody waits for it, or it was promised to run."""
-        return self.state is not JobState.CANCELLED and (self.background or bool(self.listeners))
+        return self.state is not CANCELLED and (self.background or bool(self.listeners))
 
 
 def coalescing_key(unique: bytes, workload: bytes) -> CoalescingKey | None:

@@ -7,9 +7,7 @@ the numbers: elsewhere `Function.counts` is None.
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Final, TypeAlias
-
-from gearman_server.jobs.job import PRIORITIES
+from typing import Final
 
 #: Upper bounds of the histograms' buckets, in seconds.
 BUCKETS_S: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
@@ -70,12 +68,3 @@ class JobCounts:
     def is_used(self) -> bool:
         """Whether there is anything in it."""
         return any(getattr(self, name) for name in COUNTERS)
-
-
-#: By priority.
-FunctionCounts: TypeAlias = tuple[JobCounts, ...]
-
-
-def no_counts() -> FunctionCounts:
-    """A function's counts before its first job."""
-    return tuple(JobCounts() for _ in PRIORITIES)

@@ -7,18 +7,17 @@ of every change, and hands back at the start what it has.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gearman_server.jobs.events import ResultsForgotten
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
     from gearman_server.jobs.events import EventStream
-    from gearman_server.jobs.store import Store
 
 #: What a result takes beside its texts, about.
 _OVERHEAD_BYTES: Final = 700
@@ -92,22 +91,33 @@ def fitting(result: KeptResult, room_bytes: int) -> KeptResult:
     return result
 
 
+class ResultStore(Protocol):
+    """What keeps results for the next run."""
+
+    def keep(self, result: KeptResult) -> None:
+        """A job has ended, and its result is to be kept: written in the same transaction as the delete of its row,
+        which is asked for next. A result of the same handle is replaced. The results are handed back at the start, in
+        the order of their ends, by `Broker.restore_results`."""
+
+    def forget_results(self, handles: Sequence[bytes]) -> None:
+        """These results are kept no longer."""
+
+
 class KeptResults:
     """The results, by handle, in the order in which their jobs ended."""
 
     def __init__(
         self,
-        store: Store,
+        store: ResultStore,
         bounds: ResultBounds,
         agenda: Agenda,
         events: EventStream,
-        unix_time: Callable[[], float],
     ) -> None:
         self.bounds = bounds
         self.size_bytes = 0
         self._store = store
         self._events = events
-        self._unix_time = unix_time
+        self._unix_time = agenda.unix_time
         # Both lose their first entries all the time, once they are full: a plain dictionary would look for its first
         # one behind all the gaps of those before it, 36 µs with the default bounds (measured).
         self._results: OrderedDict[bytes, KeptResult] = OrderedDict()

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from gearman_server.jobs.schedule_rules import ScheduleRule
+from typing import Final
 
 #: How long after its limit the server itself ends an attempt: the worker and its supervisor come first.
 TIMEOUT_GRACE_S: Final = 2.0
@@ -69,12 +66,3 @@ class Policies:
         if written.crash_retries is None:
             return replace(written, crash_retries=self.default.crash_retries)
         return written
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyFile:
-    """What a policies file says."""
-
-    path: str
-    by_function: Mapping[bytes, FunctionPolicy]
-    schedules: tuple[ScheduleRule, ...] = ()

@@ -6,58 +6,38 @@ answered at once, or when the job ends (docs/protocol-extensions.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from gearman_client.extensions import RESULT
 from gearman_client.packet import PacketType, encode_response
 from gearman_server.errors import MalformedPacketError
-from gearman_server.jobs.job import RUNNING, JobState
-from gearman_server.jobs.kept_results import Ending, KeptResult, KeptResults, ResultBounds
+from gearman_server.jobs.job import CANCELLED, DELAYED, QUEUED, RUNNING, Recording
+from gearman_server.jobs.kept_results import Ending, KeptResult, KeptResults
 from gearman_server.jobs.replies import forwarded
 from gearman_server.jobs.result_waits import ResultWaits, Wait
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
-    from gearman_server.jobs.events import EventStream
     from gearman_server.jobs.job import Job
-    from gearman_server.jobs.job_table import JobTable
     from gearman_server.jobs.session import Session
-    from gearman_server.jobs.store import Store
 
 _NOTHING: Final = b"0"
 _MAX_NUMBER_BYTES: Final = 40
 #: What is longer was not meant; clients that wait for ever send nothing.
 _MAX_WAIT_DIGITS: Final = 12
-_STATES: Final = {JobState.QUEUED: b"waiting", JobState.DELAYED: b"delayed", RUNNING: b"running"}
-
-
-class Recording:
-    """The data and warnings of an attempt that is going on."""
-
-    __slots__ = ("lost_bytes", "packets", "size_bytes")
-
-    def __init__(self) -> None:
-        self.packets: list[bytes] = []
-        self.size_bytes = 0
-        self.lost_bytes = 0
+_STATES: Final = {QUEUED: b"waiting", DELAYED: b"delayed", RUNNING: b"running"}
 
 
 class ResultKeeping:
     """Whoever ends a job, or hears of it on the way, tells this, where `Function.keep_result_s` is not None."""
 
-    def __init__(
-        self,
-        table: JobTable,
-        store: Store,
-        bounds: ResultBounds,
-        agenda: Agenda,
-        events: EventStream,
-        unix_time: Callable[[], float],
-    ) -> None:
-        self._table = table
-        self._unix_time = unix_time
-        self.kept = KeptResults(store, bounds, agenda, events, unix_time)
+    def __init__(self, kept: KeptResults, jobs: Mapping[bytes, Job], agenda: Agenda, touched: set[Session]) -> None:
+        """Sessions for which packets are left are added to `touched`."""
+        self.kept = kept
+        self._jobs = jobs
+        self._agenda = agenda
+        self._touched = touched
         self._waits = ResultWaits(agenda, self._time_out)
 
     # --- what workers say
@@ -79,22 +59,22 @@ class ResultKeeping:
         """Something of a running job for those who wait for its result."""
         for session in self._waits.sessions(job.handle):
             session.reply(packet)
-            self._table.touched.add(session)
+            self._touched.add(session)
 
     def end(self, job: Job, ending: Ending, content: bytes = b"") -> None:
         """The job is over, for good."""
         result = None
         keep_s = job.function.keep_result_s
-        if job.background and job.state is not JobState.CANCELLED and keep_s is not None:
-            result = self.kept.put(self._result(job, ending, content, keep_s), self._table.now)
+        if job.background and job.state is not CANCELLED and keep_s is not None:
+            result = self.kept.put(self._result(job, ending, content, keep_s), self._agenda.now)
         for session in self._waits.end(job.handle):
             session.reply(_answer(job.handle, b"unknown") if result is None else _final(result))
-            self._table.touched.add(session)
+            self._touched.add(session)
 
     def _result(self, job: Job, ending: Ending, content: bytes, keep_s: float) -> KeptResult:
         recording = job.rare.recording or Recording()
         numerator, denominator = (_short(part) for part in job.rare.progress or (_NOTHING, _NOTHING))
-        ended_at = self._unix_time()
+        ended_at = self._agenda.unix_time()
         return KeptResult(
             handle=job.handle,
             function=job.function.name,
@@ -128,8 +108,8 @@ class ResultKeeping:
 
     def unfinished(self, handle: bytes) -> Job | None:
         """The job, as long as its outcome is open."""
-        job = self._table.jobs.get(handle)
-        return job if job is not None and job.state is not JobState.CANCELLED else None
+        job = self._jobs.get(handle)
+        return job if job is not None and job.state is not CANCELLED else None
 
     def _answer_now(self, session: Session, handle: bytes) -> None:
         result = self.kept.get(handle)
@@ -150,7 +130,7 @@ class ResultKeeping:
     def _time_out(self, wait: Wait) -> None:
         job = self.unfinished(wait.handle)
         wait.session.reply(_answer(wait.handle, b"unknown") if job is None else _pending(job))
-        self._table.touched.add(wait.session)
+        self._touched.add(wait.session)
 
     def forget(self, session: Session) -> None:
         """The connection is gone."""
@@ -163,7 +143,7 @@ class ResultKeeping:
             if job is not None and job.function.keep_result_s is None:
                 for session in self._waits.end(handle):
                     session.reply(_answer(handle, b"not-kept"))
-                    self._table.touched.add(session)
+                    self._touched.add(session)
 
 
 def _short(number: bytes) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -17,6 +18,40 @@ if TYPE_CHECKING:
 
 #: What a withheld reply counts towards the bound of its connection, beside the packets behind it.
 WITHHELD_REPLY_BYTES: Final = 128
+
+
+class WorkerState(Enum):
+    """Where a connection stands as a worker. Connections that are none stay AWAKE."""
+
+    __hash__ = object.__hash__
+
+    #: It works, or is about to say what it wants.
+    AWAKE = "awake"
+    #: It has asked for a job, found none and is not answered yet.
+    ASKING = "asking"
+    #: It waits for a NOOP.
+    SLEEPING = "sleeping"
+    #: It was sent a NOOP and has yet to ask for a job.
+    WOKEN = "woken"
+
+
+# A look-up in an enum costs as much as ten in a module, and there is one for every packet.
+AWAKE: Final = WorkerState.AWAKE
+ASKING: Final = WorkerState.ASKING
+SLEEPING: Final = WorkerState.SLEEPING
+WOKEN: Final = WorkerState.WOKEN
+
+# The table of transitions, as that of a job: from a state that does not allow the event the look-up raises KeyError.
+#: It asked for a job, and there is none.
+ASK: Final = {AWAKE: ASKING}
+#: It is given a job, or told that there is none.
+ANSWER: Final = {ASKING: AWAKE}
+#: PRE_SLEEP, and there is no job for it.
+SLEEP: Final = {AWAKE: SLEEPING, SLEEPING: SLEEPING}
+#: It sleeps no longer, or is no longer on its way to a job: it asks for one, is about to get a NOOP, or is gone.
+ROUSE: Final = {SLEEPING: AWAKE, WOKEN: AWAKE}
+#: It is sent a NOOP; a sleeper has been roused before.
+WAKE: Final = {AWAKE: WOKEN}
 
 
 class WithheldReply:
@@ -55,12 +90,12 @@ class Session:
         "number",
         "out",
         "reply",
-        "sleeping",
         "timeouts_s",
         "wants_attempt",
         "wants_exceptions",
         "withheld_bytes",
         "woken_for",
+        "worker_state",
     )
 
     def __init__(self, identity: Identity, number: int = 0, *, wants_exceptions: bool = False) -> None:
@@ -73,12 +108,12 @@ class Session:
         #: What it can do, the function served longest ago first.
         self.functions: list[Function] = []
         self.timeouts_s: dict[Function, float] = {}
-        self.sleeping = False
-        #: The function for whose job it was sent a NOOP, until it asks for a job.
+        self.worker_state = AWAKE
+        #: While it is WOKEN: the function for whose job it was sent a NOOP.
         self.woken_for: Function | None = None
         #: When it last was freed of a job (monotonic seconds).
         self.done_at = float("-inf")
-        #: How the job is to be encoded for which it has asked; None: it has its answer.
+        #: While it is ASKING: how the job is to be encoded.
         self.asking: Callable[[Job], bytes] | None = None
         #: Jobs it is running, by handle, in the order of their assignment.
         self.assigned: dict[bytes, Job] = {}

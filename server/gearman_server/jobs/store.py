@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from gearman_server.jobs.dead_letters import LetterStore
+from gearman_server.jobs.kept_results import ResultStore
+
 if TYPE_CHECKING:
     from gearman_server.jobs.dead_letters import DeadLetter
     from gearman_server.jobs.job import Job
@@ -61,8 +64,8 @@ class Unread(Protocol):
         """Have `answer` called, later, with those of the jobs that there are (or were, a moment ago)."""
 
 
-class Store(Protocol):
-    """Where background jobs are kept."""
+class Store(LetterStore, ResultStore, Protocol):
+    """Where background jobs are kept, and what is left of them."""
 
     @property
     def is_durable(self) -> bool:
@@ -81,23 +84,6 @@ class Store(Protocol):
 
     def delete(self, job: Job) -> None:
         """The job has ended: take its insert back if no batch has taken it yet, else delete its row in the next one."""
-
-    def bury(self, letter: DeadLetter) -> None:
-        """A job failed for good: keep its letter, written in the same transaction as the delete of its row, which is
-        asked for next. A letter of the same handle is replaced. The letters are handed back at the start, the oldest
-        first, by `Broker.restore_dead`."""
-
-    def forget_dead(self, handles: Sequence[bytes]) -> None:
-        """These letters are kept no longer. If one of the jobs is inserted anew, that is asked for before, and written
-        in the same transaction."""
-
-    def keep(self, result: KeptResult) -> None:
-        """A job has ended, and its result is to be kept: written in the same transaction as the delete of its row,
-        which is asked for next. A result of the same handle is replaced. The results are handed back at the start, in
-        the order of their ends, by `Broker.restore_results`."""
-
-    def forget_results(self, handles: Sequence[bytes]) -> None:
-        """These results are kept no longer."""
 
     def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
         """A schedule has come so far: write that in the same transaction as the insert asked for just before, if one

@@ -10,21 +10,22 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gearman_server.jobs.agenda import Alarm
     from gearman_server.jobs.policies import Rate
 
 
 class Throttle:
     """The limits on starting a function's jobs, and the starts that still count."""
 
-    __slots__ = ("_max_running", "_rate", "_starts", "look_at")
+    __slots__ = ("_max_running", "_rate", "_starts", "alarm")
 
     def __init__(self, max_running: int | None, rate: Rate | None, former: Throttle | None = None) -> None:
         """`former` is what held until now: its starts go on counting."""
         self._max_running = max_running
         self._rate = rate
         self._starts: deque[float] = deque(former._starts if former is not None and rate is not None else ())
-        #: When sleepers are looked after next; None while that is not needed.
-        self.look_at: float | None = None
+        #: When sleepers are looked after next; None while that was never needed.
+        self.alarm: Alarm | None = None
 
     def admits(self, running: int, now: float) -> bool:
         """Whether one more job may be started, beside those that run."""

@@ -15,9 +15,10 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from gearman_server.errors import PolicyFileError
-from gearman_server.jobs.policies import DEFAULT_BACKOFF_S, DEFAULT_MAX_BACKOFF_S, FunctionPolicy, PolicyFile, Rate
+from gearman_server.jobs.policies import DEFAULT_BACKOFF_S, DEFAULT_MAX_BACKOFF_S, FunctionPolicy, Rate
 from gearman_server.jobs.schedule_rules import ScheduleRule
 from gearman_server.policy_file import values as v
+from gearman_server.policy_file.contents import PolicyFile
 from gearman_server.policy_file.schedule_keys import NAME_HELP, ScheduleKeys, is_name, rule_of, workload_of
 
 #: A file written by people is far smaller; a log or an image named by mistake is not.

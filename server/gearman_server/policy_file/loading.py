@@ -10,7 +10,7 @@ from gearman_server.log import NOTICE, logger
 
 if TYPE_CHECKING:
     from gearman_server.broker import Broker
-    from gearman_server.jobs.policies import PolicyFile
+    from gearman_server.policy_file.contents import PolicyFile
 
 
 def read_policies(path: str) -> PolicyFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from gearman_client.extensions import (
@@ -17,7 +18,8 @@ from gearman_server.errors import RefusedError
 from gearman_server.jobs.job import Job
 
 if TYPE_CHECKING:
-    from gearman_server.jobs.job_table import JobTable
+    from gearman_server.jobs.functions import Functions
+    from gearman_server.jobs.result_keeping import ResultKeeping
     from gearman_server.jobs.session import Session
     from gearman_server.requests.queue_events import QueueEvents
     from gearman_server.requests.submissions import Handler
@@ -31,8 +33,12 @@ _QUESTIONS: Final = (JOB_FAILURE_OPTION, JOB_RESULT_OPTION)
 class Queries:
     """Handlers of requests that only ask, or that set how this connection is answered."""
 
-    def __init__(self, table: JobTable, queue_events: QueueEvents) -> None:
-        self._table = table
+    def __init__(
+        self, jobs: Mapping[bytes, Job], functions: Functions, results: ResultKeeping, queue_events: QueueEvents
+    ) -> None:
+        self._jobs = jobs
+        self._functions = functions
+        self._results = results
         self._queue_events = queue_events
 
     def handlers(self) -> dict[int, Handler]:
@@ -40,7 +46,7 @@ class Queries:
         return {
             PacketType.GET_STATUS: self._get_status,
             PacketType.GET_STATUS_UNIQUE: self._get_status_unique,
-            GET_RESULT: self._table.results.get,
+            GET_RESULT: self._results.get,
             PacketType.ECHO_REQ: _echo,
             PacketType.OPTION_REQ: self._set_option,
             # gearmand answers an ERROR; the packet is a promise to the server that needs no reply at all.
@@ -49,7 +55,7 @@ class Queries:
 
     def _get_status(self, session: Session, body: bytes, _now: float) -> None:
         handle = body.partition(b"\0")[0]
-        job = self._table.jobs.get(handle)
+        job = self._jobs.get(handle)
         session.reply(encode_response(PacketType.STATUS_RES, handle, *_status_arguments(job)))
 
     def _get_status_unique(self, session: Session, body: bytes, _now: float) -> None:
@@ -74,7 +80,7 @@ class Queries:
         """Any job of that unique key: the request names no function."""
         if unique == b"-":
             return None
-        for function in self._table.functions.values():
+        for function in self._functions.by_name.values():
             job = function.by_key.get(unique)
             if job is not None:
                 return job

@@ -13,7 +13,7 @@ from gearman_client.packet import encode_response
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
-    from gearman_server.jobs.job_table import JobTable
+    from gearman_server.jobs.functions import Functions
     from gearman_server.jobs.session import Session
 
 #: A function's changes within this time are told at once.
@@ -29,8 +29,10 @@ _GONE: Final[_Counts] = (0, 0, 0, 0)
 class QueueEvents:
     """Who listens, and what they were told."""
 
-    def __init__(self, table: JobTable, agenda: Agenda) -> None:
-        self._table = table
+    def __init__(self, functions: Functions, agenda: Agenda, touched: set[Session]) -> None:
+        self._functions = functions
+        self._agenda = agenda
+        self._touched = touched
         self.subscribers: set[Session] = set()
         self._told: dict[bytes, _Counts] = {}
         #: Before this time (monotonic seconds) there is no further look.
@@ -42,7 +44,7 @@ class QueueEvents:
         """Tell the session of every function now, and of every change from now on."""
         if session in self.subscribers:
             return
-        counts = self._counts(self._table.now)  # what changes with time alone is planned by the look that follows
+        counts = self._counts(self._agenda.now)  # what changes with time alone is planned by the look that follows
         if not self.subscribers:
             self._told = counts
         self.subscribers.add(session)
@@ -58,7 +60,7 @@ class QueueEvents:
         self._look_alarm.by(self._not_before)
 
     def _look(self, now: float) -> None:
-        self._not_before = now + max(COALESCING_S, _PAUSE_PER_FUNCTION_S * len(self._table.functions))
+        self._not_before = now + max(COALESCING_S, _PAUSE_PER_FUNCTION_S * len(self._functions.by_name))
         if not self.subscribers:
             return
         self._plan_openings(now)
@@ -69,13 +71,13 @@ class QueueEvents:
             data = b"".join(packets)
             for session in self.subscribers:
                 session.reply(data)
-            self._table.touched |= self.subscribers
+            self._touched.update(self.subscribers)
 
     def _plan_openings(self, now: float) -> None:
         """Where a rate lets jobs wait, their number changes without any request."""
         openings = (
             function.throttle.opens_at(function.running, now)
-            for function in self._table.functions.values()
+            for function in self._functions.by_name.values()
             if function.throttle is not None and function.queued
         )
         opening = min((at for at in openings if at is not None), default=None)
@@ -88,7 +90,7 @@ class QueueEvents:
     def _counts(self, now: float) -> dict[bytes, _Counts]:
         return {
             name: (function.startable(now), function.running, len(function.workers), function.waiting)
-            for name, function in self._table.functions.items()
+            for name, function in self._functions.by_name.items()
         }
 
 

@@ -8,17 +8,19 @@ nothing is due a second time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.errors import RefusedError
-from gearman_server.jobs.durability import WRITTEN
-from gearman_server.jobs.events import ScheduleClockSet, ScheduleRan, ScheduleRefused, ScheduleSkipped
+from gearman_server.jobs.events import EventStream, ScheduleClockSet, ScheduleRan, ScheduleRefused, ScheduleSkipped
+from gearman_server.jobs.job import ENDED, WRITTEN
 from gearman_server.jobs.schedule_rules import Missed, ScheduleMark, ScheduleRule
 
 if TYPE_CHECKING:
+    from gearman_server.jobs.agenda import Agenda
     from gearman_server.jobs.durability import Durability
+    from gearman_server.jobs.functions import UnreadRows
     from gearman_server.jobs.job import Job
-    from gearman_server.jobs.job_table import JobTable
     from gearman_server.jobs.store import Store
 
 LONGEST_SLEEP_S: Final = 60.0
@@ -29,8 +31,8 @@ LATE_S: Final = 60.0
 #: Marks that are this far in the future were made by a clock that was wrong.
 ABSURD_S: Final = 86_400.0
 
-#: Submits a background job that no client asked for.
-Submit = Callable[[ScheduleRule], "Job"]
+#: Submits a background job that no client asked for, at that time (monotonic seconds).
+Submit = Callable[[ScheduleRule, float], "Job"]
 
 
 class Scheduled:
@@ -48,23 +50,30 @@ class Scheduled:
 class Scheduler:
     """All schedules."""
 
-    def __init__(self, table: JobTable, store: Store, submit: Submit) -> None:
-        self._table = table
+    def __init__(
+        self,
+        submit: Submit,
+        durability: Durability,
+        unread: UnreadRows,
+        store: Store,
+        agenda: Agenda,
+        events: EventStream,
+    ) -> None:
+        #: What knows whether a job that was submitted is stored.
+        self.durability = durability
+        self._unread = unread
         self._store = store
+        self._agenda = agenda
+        self._events = events
         self._submit = submit
         self._marks: dict[str, ScheduleMark] = {}
         self._scheduled: dict[str, Scheduled] = {}
         # Jobs whose insert is not written yet, with the marks, by the schedule's name, from before them.
         self._unwritten: dict[Job, dict[str, ScheduleMark]] = {}
-        self._alarm = table.agenda.alarm(self._look)
+        self._alarm = agenda.alarm(self._look)
 
     def __iter__(self) -> Iterator[Scheduled]:
         return iter(self._scheduled.values())
-
-    @property
-    def durability(self) -> Durability:
-        """What knows whether a job that was submitted is stored."""
-        return self._table.durability
 
     def restore(self, marks: Mapping[str, ScheduleMark]) -> None:
         """What an earlier run has stored; to be called before `use`."""
@@ -72,7 +81,7 @@ class Scheduler:
 
     def use(self, rules: Iterable[ScheduleRule], now: float) -> None:
         """From now on these are the schedules. A new one, or one with another timing, begins now."""
-        unix_time = self._table.unix_time()
+        unix_time = self._agenda.unix_time()
         earlier = {**self._marks, **{name: scheduled.mark for name, scheduled in self._scheduled.items()}}
         self._marks.clear()
         self._scheduled = {}
@@ -103,21 +112,24 @@ class Scheduler:
             return None
         if self._has_to_wait():
             raise RefusedError(b"QUEUE_ERROR", b"The store can't be used now, try again later")
-        return self._run(scheduled, scheduled.mark._replace(last_run=self._table.unix_time()))
+        return self._run(scheduled, scheduled.mark._replace(last_run=self._agenda.unix_time()))
 
-    def inserts_written(self) -> None:
-        """Inserts were committed, and the marks beside them."""
-        for job in [job for job in self._unwritten if job.record is None or job.record is WRITTEN]:
-            del self._unwritten[job]
+    def _note_unwritten(self, job: Job, name: str, earlier: ScheduleMark) -> None:
+        """The job's insert, and the mark beside it, are not written yet."""
+        if job not in self._unwritten:
+            self._unwritten[job] = {}
+            self.durability.when_known(job, partial(self._note_outcome, job))
+        self._unwritten[job].setdefault(name, earlier)
 
-    def inserts_failing(self, jobs: Iterable[Job]) -> None:
-        """These jobs can't be stored, and are about to be dropped: what was due is due still. Those that run go on."""
-        for job in jobs:
-            is_dropped = job.record is not None and job.is_waiting and not job.listeners
-            for name, mark in self._unwritten.pop(job, {}).items():
-                if is_dropped and name in self._scheduled:
-                    self._set_back(self._scheduled[name], mark)
-                    self._alarm.by(self._table.now + PATIENCE_S)
+    def _note_outcome(self, job: Job, is_stored: bool) -> None:
+        """A job that could not be stored is dropped, unless it runs: then what was due is due still."""
+        marks = self._unwritten.pop(job)
+        if is_stored or job.state is not ENDED:
+            return
+        for name, mark in marks.items():
+            if name in self._scheduled:
+                self._set_back(self._scheduled[name], mark)
+                self._alarm.by(self._agenda.now + PATIENCE_S)
 
     def _set_back(self, scheduled: Scheduled, mark: ScheduleMark) -> None:
         """If a later run can't be stored either, it goes back as far."""
@@ -134,19 +146,19 @@ class Scheduler:
         if self._has_to_wait():
             self._alarm.by(now + PATIENCE_S)
             return
-        unix_time = self._table.unix_time()
+        unix_time = self._agenda.unix_time()
         for scheduled in self._scheduled.values():
             if scheduled.mark.handled_until > unix_time + ABSURD_S:
-                self._table.events.emit(ScheduleClockSet(scheduled.rule.name, scheduled.mark.handled_until))
+                self._events.emit(ScheduleClockSet(scheduled.rule.name, scheduled.mark.handled_until))
                 self._set(scheduled, scheduled.mark._replace(handled_until=unix_time))
             if scheduled.next_due <= unix_time:
                 self._run_due(scheduled, unix_time)
         first_due = min(scheduled.next_due for scheduled in self._scheduled.values())
-        self._alarm.by(now + min(max(first_due - self._table.unix_time(), 0.0), LONGEST_SLEEP_S))
+        self._alarm.by(now + min(max(first_due - self._agenda.unix_time(), 0.0), LONGEST_SLEEP_S))
 
     def _has_to_wait(self) -> bool:
         """Unique keys are still unknown, or nothing can be stored."""
-        return self._table.replay is not None or self._table.durability.trouble is not None
+        return self._unread.is_reading or self.durability.trouble is not None
 
     def _run_due(self, scheduled: Scheduled, unix_time: float) -> None:
         rule = scheduled.rule
@@ -154,23 +166,23 @@ class Scheduler:
         # The last of several due times may have come just now, however late the first one is.
         is_missed = rule.timing.next_after(unix_time - LATE_S) > unix_time
         if is_missed and rule.missed is Missed.SKIP:
-            self._table.events.emit(ScheduleSkipped(rule.name, rule.function, scheduled.next_due))
+            self._events.emit(ScheduleSkipped(rule.name, rule.function, scheduled.next_due))
             self._set(scheduled, mark)
             return
         try:
             self._run(scheduled, mark._replace(last_run=unix_time))
         except RefusedError as error:
-            self._table.events.emit(ScheduleRefused(rule.name, rule.function, error.text))
+            self._events.emit(ScheduleRefused(rule.name, rule.function, error.text))
             self._set(scheduled, mark)
 
     def _run(self, scheduled: Scheduled, mark: ScheduleMark) -> Job:
         """Raises RefusedError: nothing has changed then."""
         rule, earlier = scheduled.rule, scheduled.mark
-        job = self._submit(rule)
+        job = self._submit(rule, self._agenda.now)
         self._set(scheduled, mark)
         if job.record is not None and job.record is not WRITTEN:
-            self._unwritten.setdefault(job, {}).setdefault(rule.name, earlier)
-        self._table.events.emit(ScheduleRan(rule.name, rule.function, job.handle))
+            self._note_unwritten(job, rule.name, earlier)
+        self._events.emit(ScheduleRan(rule.name, rule.function, job.handle))
         return job
 
     def _set(self, scheduled: Scheduled, mark: ScheduleMark) -> None:

@@ -8,14 +8,15 @@ from gearman_client.extensions import WORK_FAILURE, WORK_FAILURE_ARGUMENTS
 from gearman_client.packet import PacketType
 from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.jobs.attempts import Failure, Verdict
-from gearman_server.jobs.events import JobEnded
+from gearman_server.jobs.events import EventStream, JobEnded
 from gearman_server.jobs.kept_results import Ending
 from gearman_server.jobs.replies import forwarded
 
 if TYPE_CHECKING:
     from gearman_server.jobs.attempts import Attempts
     from gearman_server.jobs.job import Job
-    from gearman_server.jobs.job_table import JobTable
+    from gearman_server.jobs.job_life import JobLife
+    from gearman_server.jobs.result_keeping import ResultKeeping
     from gearman_server.jobs.session import Session
     from gearman_server.requests.submissions import Handler
 
@@ -34,9 +35,12 @@ _NO_JOB_FOR_EXCEPTION: Final = b"An exception was received for a job that does n
 class WorkPackets:
     """Handlers of the WORK_* packets. They are accepted from the connection that holds the job alone."""
 
-    def __init__(self, table: JobTable, attempts: Attempts) -> None:
-        self._table = table
+    def __init__(self, life: JobLife, attempts: Attempts, results: ResultKeeping, events: EventStream) -> None:
+        self._life = life
+        self._tell = life.tell
         self._attempts = attempts
+        self._results = results
+        self._events = events
 
     def handlers(self) -> dict[int, Handler]:
         """By packet type."""
@@ -58,15 +62,15 @@ class WorkPackets:
         if job is None:
             raise RefusedError(b"JOB_NOT_FOUND", _NOT_FOUND)
         if job.listeners:
-            self._table.tell(job, forwarded(_WORK_COMPLETE, body))
-        self._table.release_worker(job)
+            self._tell(job, forwarded(_WORK_COMPLETE, body))
+        self._life.release_worker(job)
         if job.function.keep_result_s is not None:
-            self._table.results.end(job, Ending.COMPLETE, body[at + 1 :])
-        self._table.end(job)
+            self._results.end(job, Ending.COMPLETE, body[at + 1 :])
+        self._life.end(job)
         if job.function.counts is not None:
             job.function.counts[job.priority].note_completion(now - job.since)
-        if self._table.events.wants_jobs:
-            self._table.events.emit(JobEnded(job.handle, job.function.name, "WORK_COMPLETE"))
+        if self._events.wants_jobs:
+            self._events.emit(JobEnded(job.handle, job.function.name, "WORK_COMPLETE"))
 
     def _fail(self, session: Session, body: bytes, _now: float) -> None:
         handle = body.partition(b"\0")[0]
@@ -105,9 +109,9 @@ class WorkPackets:
         job = _assigned_job(session, body, _NOT_FOUND)
         job.with_extras().progress = (arguments[1], arguments[2])
         packet = forwarded(PacketType.WORK_STATUS, body)
-        self._table.tell(job, packet)
+        self._tell(job, packet)
         if job.function.keep_result_s is not None:
-            self._table.results.pass_on(job, packet)
+            self._results.pass_on(job, packet)
 
     def _data(self, session: Session, body: bytes, _now: float) -> None:
         job = _assigned_job(session, body, _NO_SUCH_JOB)
@@ -118,9 +122,9 @@ class WorkPackets:
         self._report(job, forwarded(PacketType.WORK_WARNING, body))
 
     def _report(self, job: Job, packet: bytes) -> None:
-        self._table.tell(job, packet)
+        self._tell(job, packet)
         if job.function.keep_result_s is not None:
-            self._table.results.report(job, packet)
+            self._results.report(job, packet)
 
 
 def _verdict(name: bytes) -> Verdict:

@@ -10,8 +10,8 @@ from typing import Any, Final
 from sqlalchemy.engine import URL
 
 from gearman_server.errors import RefusedError, StartError, StoreError
+from gearman_server.jobs.functions import check_function_name
 from gearman_server.jobs.job import PRIORITIES
-from gearman_server.jobs.job_table import check_function_name
 from gearman_server.stores.database import Database
 from gearman_server.stores.gearmand_queue import GearmandQueue, QueuedJob
 from gearman_server.stores.rows import QUEUED, Row

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.jobs.job import PRIORITY_NAMES
-from gearman_server.jobs.restoring import revive
 from gearman_server.text_commands.arguments import NOT_ALLOWED, Arguments, CommandError, parse_arguments
 from gearman_server.text_commands.bulk_changes import BulkChanges
 from gearman_server.text_commands.listings import Listings
@@ -16,9 +15,10 @@ from gearman_server.text_commands.tables import PREVIEW_BYTES, SHOWN_BYTES, page
 
 if TYPE_CHECKING:
     from gearman_server.jobs.access import AccessList
+    from gearman_server.jobs.agenda import Agenda
     from gearman_server.jobs.dead_letters import DeadLetter, DeadLetters
-    from gearman_server.jobs.job_table import JobTable
     from gearman_server.jobs.session import Session
+    from gearman_server.requests.restoring import Revival
 
 #: How much of an error a list shows.
 ERROR_BYTES: Final = 200
@@ -28,12 +28,20 @@ _SELECTION: Final = (b"function", b"older")
 class DeadCommands:
     """Carries them out."""
 
-    def __init__(self, table: JobTable, allowed: AccessList) -> None:
-        self._table = table
+    def __init__(
+        self,
+        letters: DeadLetters,
+        revival: Revival,
+        agenda: Agenda,
+        touched: set[Session],
+        allowed: AccessList,
+    ) -> None:
+        self._letters = letters
+        self._revival = revival
+        self._agenda = agenda
         self._allowed = allowed
-        self._letters: DeadLetters = table.dead_letters
-        self._listings = Listings(table.agenda)
-        self._chores = BulkChanges(table.agenda, table.touched)
+        self._listings = Listings(agenda)
+        self._chores = BulkChanges(agenda, touched)
         self._commands: dict[bytes, Callable[[Session, list[bytes]], bytes]] = {
             b"list": self._list,
             b"show": self._show,
@@ -59,7 +67,7 @@ class DeadCommands:
             letter = self._letters.by_handle.get(handle)
             return _line(letter) if letter is not None and matches(letter) else None
 
-        return page(self._listings, arguments, self._letters.by_handle, line, self._table.now)
+        return page(self._listings, arguments, self._letters.by_handle, line, self._agenda.now)
 
     def _show(self, _session: Session, words: list[bytes]) -> bytes:
         letter = self._letters.by_handle.get(words[0]) if len(words) == 1 else None
@@ -68,15 +76,14 @@ class DeadCommands:
         return table(_fields(letter))
 
     def _retry(self, session: Session, words: list[bytes]) -> bytes:
-        if self._table.durability.trouble is not None:
-            raise CommandError(b"QUEUE_ERROR", b"The store can't be written now")
-        if self._table.replay is not None:  # a unique key that is taken may be among what is unread
-            raise CommandError(b"QUEUE_ERROR", b"Jobs are still coming back from the store")
+        obstacle = self._revival.obstacle
+        if obstacle is not None:
+            raise CommandError(b"QUEUE_ERROR", obstacle)
         return self._change(session, words, self._revive)
 
     def _revive(self, handle: bytes) -> bool:
         letter = self._letters.by_handle.get(handle)
-        return letter is not None and revive(self._table, letter)
+        return letter is not None and self._revival.revive(letter)
 
     def _drop(self, session: Session, words: list[bytes]) -> bytes:
         return self._change(session, words, lambda handle: self._letters.take(handle) is not None)
@@ -84,7 +91,7 @@ class DeadCommands:
     def _change(self, session: Session, words: list[bytes], change: Callable[[bytes], bool]) -> bytes:
         if not self._allowed.allows(session.identity):
             raise NOT_ALLOWED
-        return self._chores.start(session, self._selected(words), change, self._table.now)
+        return self._chores.start(session, self._selected(words), change, self._agenda.now)
 
     def _selected(self, words: list[bytes]) -> Sequence[bytes]:
         """Handles; or those that fit the conditions; `all` is all. Nothing at all is no selection."""
@@ -100,7 +107,7 @@ class DeadCommands:
 
     def _matcher(self, arguments: Arguments) -> Callable[[DeadLetter], bool]:
         # Without a condition the clock is not asked: it may have been set back.
-        died_before = self._table.unix_time() - arguments.older_s if arguments.older_s else math.inf
+        died_before = self._agenda.unix_time() - arguments.older_s if arguments.older_s else math.inf
         function = arguments.function
 
         def matches(letter: DeadLetter) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.jobs.job import PRIORITY_NAMES, JobState
@@ -15,8 +15,9 @@ from gearman_server.text_commands.tables import PREVIEW_BYTES, SHOWN_BYTES, page
 
 if TYPE_CHECKING:
     from gearman_server.jobs.access import AccessList
+    from gearman_server.jobs.agenda import Agenda
     from gearman_server.jobs.job import Job
-    from gearman_server.jobs.job_table import JobTable
+    from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.session import Session
 
 _STATE_NAMES: Final = {
@@ -33,11 +34,20 @@ PURGED: Final = "purged"
 class JobCommands:
     """Carries them out."""
 
-    def __init__(self, jobs: JobTable, allowed: AccessList) -> None:
+    def __init__(
+        self,
+        jobs: Mapping[bytes, Job],
+        life: JobLife,
+        agenda: Agenda,
+        touched: set[Session],
+        allowed: AccessList,
+    ) -> None:
         self._jobs = jobs
+        self._life = life
+        self._agenda = agenda
         self._allowed = allowed
-        self._listings = Listings(jobs.agenda)
-        self._chores = BulkChanges(jobs.agenda, jobs.touched)
+        self._listings = Listings(agenda)
+        self._chores = BulkChanges(agenda, touched)
         self._commands: dict[bytes, Callable[[Session, list[bytes]], bytes]] = {
             b"list": self._list,
             b"show": self._show,
@@ -59,19 +69,19 @@ class JobCommands:
         if arguments.state is not None and arguments.state not in _STATE_NAMES.values():
             raise CommandError(b"INVALID_ARGUMENTS", b"state= is waiting, delayed, running or cancelled")
         matches = self._matcher(arguments)
-        now = self._jobs.now
+        now = self._agenda.now
 
         def line(handle: bytes) -> bytes | None:
-            job = self._jobs.jobs.get(handle)
+            job = self._jobs.get(handle)
             return _line(job, now) if job is not None and matches(job) else None
 
-        return page(self._listings, arguments, self._jobs.jobs, line, now)
+        return page(self._listings, arguments, self._jobs, line, now)
 
     def _show(self, _session: Session, words: list[bytes]) -> bytes:
-        job = self._jobs.jobs.get(words[0]) if len(words) == 1 else None
+        job = self._jobs.get(words[0]) if len(words) == 1 else None
         if job is None:
             raise CommandError(b"UNKNOWN_JOB", b"There is no such job")
-        return table(_fields(job, self._jobs.unix_time() - self._jobs.now))
+        return table(_fields(job, self._agenda.unix_time() - self._agenda.now))
 
     def _purge(self, session: Session, words: list[bytes]) -> bytes:
         """Cancel what waits for a function, for a worker or for its time. What runs goes on."""
@@ -83,17 +93,17 @@ class JobCommands:
         matches = self._matcher(arguments)
 
         def drop(handle: bytes) -> bool:
-            job = self._jobs.jobs.get(handle)
+            job = self._jobs.get(handle)
             if job is None or not job.is_waiting or not matches(job):
                 return False
-            self._jobs.drop(job, PURGED)
+            self._life.drop(job, PURGED)
             return True
 
-        return self._chores.start(session, list(self._jobs.jobs), drop, self._jobs.now)
+        return self._chores.start(session, list(self._jobs), drop, self._agenda.now)
 
     def _matcher(self, arguments: Arguments) -> Callable[[Job], bool]:
         function, state = arguments.function, arguments.state
-        submitted_before = self._jobs.now - arguments.older_s if arguments.older_s else math.inf
+        submitted_before = self._agenda.now - arguments.older_s if arguments.older_s else math.inf
 
         def matches(job: Job) -> bool:
             return (

@@ -153,7 +153,7 @@ def test_the_oldest_go_when_they_take_too_much(make_broker: Callable[..., Broker
     assert listed(broker) == handles[-4:]
     kill(broker, workload=b"w" * 30_000)  # more than all together may take: it is told in the log
     assert listed(broker) == handles[-4:]
-    assert broker.broker.table.dead_letters.size_bytes <= 20_000
+    assert broker.broker.dead_letters.size_bytes <= 20_000
 
 
 def test_they_go_when_they_are_too_old(make_broker: Callable[..., BrokerHarness]) -> None:
@@ -417,7 +417,7 @@ def test_letters_of_an_earlier_run_come_back(make_broker: Callable[..., BrokerHa
     letters = []
     for _ in range(3):
         handle = kill(earlier)
-        letters.append(earlier.broker.table.dead_letters.by_handle[handle])
+        letters.append(earlier.broker.dead_letters.by_handle[handle])
         earlier.advance(1)
     later.broker.restore_dead(letters, later.now)
     assert listed(later) == [letter.handle for letter in letters[1:]]

@@ -157,7 +157,7 @@ def test_many_jobs_taken_back_leave_nothing_behind(broker: BrokerHarness, submit
     client = broker.peer()
     for number in range(500):
         client.text(b"cancel job " + submit_in(1000 + number))
-    assert len(broker.broker.table.epoch_timer._delayed._heap) <= 1
+    assert len(broker.broker._life._epoch_timer._delayed._heap) <= 1
 
 
 def test_a_lost_worker_does_not_make_it_wait_again(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
@@ -184,12 +184,12 @@ def test_many_jobs_of_one_moment_are_released_in_portions(
     for _ in range(2500):
         submit_in(5, client=client)
     broker.advance(5)
-    assert 0 < broker.broker.table.functions[b"f"].queued < 2500
+    assert 0 < broker.broker.functions.by_name[b"f"].queued < 2500
     for _ in range(2):
         assert broker.broker.next_due is not None
         assert broker.broker.next_due <= broker.now
         broker.advance(0)
-    assert broker.broker.table.functions[b"f"].queued == 2500
+    assert broker.broker.functions.by_name[b"f"].queued == 2500
     assert broker.broker.next_due is None
 
 

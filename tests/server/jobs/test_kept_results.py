@@ -86,8 +86,8 @@ def test_the_result_can_be_asked_for_until_its_time_is_over(keeping: Callable[..
     broker.advance(1)
     assert ask(client, handle) == [answer(handle, b"expired", ended=False)]
     assert ask(client, b"H:never:1") == [answer(b"H:never:1", b"unknown", ended=False)]
-    assert broker.broker.table.results.kept.by_handle == {}
-    assert broker.broker.table.results.kept.size_bytes == 0
+    assert broker.broker.results.kept.by_handle == {}
+    assert broker.broker.results.kept.size_bytes == 0
 
 
 def test_what_came_on_the_way_comes_before_the_result(keeping: Callable[..., BrokerHarness]) -> None:
@@ -162,7 +162,7 @@ def test_who_leaves_waits_for_nothing_and_is_forgotten(keeping: Callable[..., Br
     other.leave()
     worker.send(PacketType.WORK_COMPLETE, handle, b"r")
     assert worker.take() == []
-    assert list(broker.broker.table.results._waits._by_session) == []
+    assert list(broker.broker.results._waits._by_session) == []
 
 
 def test_a_connection_can_wait_for_a_bounded_number_of_results(keeping: Callable[..., BrokerHarness]) -> None:
@@ -175,7 +175,7 @@ def test_a_connection_can_wait_for_a_bounded_number_of_results(keeping: Callable
     assert (packet_type, error.split(b"\0")[0]) == (PacketType.ERROR, b"TOO_MANY_WAITS")
     run(broker, handle)
     assert client.take() == [answer(handle, b"complete", b"result")] * MAX_WAITS
-    assert len(broker.broker.table.results._waits._deadlines) <= MAX_WAITS // 2
+    assert len(broker.broker.results._waits._deadlines) <= MAX_WAITS // 2
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_foreground_jobs_and_functions_without_the_key_keep_nothing(keeping: Cal
     assert ask(client, other, b"") == [answer(other, b"not-kept", ended=False)]
     run(broker, foreground)
     run(broker, other, function=b"g")
-    assert broker.broker.table.results.kept.by_handle == {}
+    assert broker.broker.results.kept.by_handle == {}
     assert ask(client, other) == [answer(other, b"unknown", ended=False)]
 
 
@@ -269,7 +269,7 @@ def test_too_many_results_drive_out_the_oldest(keeping: Callable[..., BrokerHarn
     handles = [submit(broker) for _ in range(3)]
     for handle in handles:
         run(broker, handle)
-    assert list(broker.broker.table.results.kept.by_handle) == handles[1:]
+    assert list(broker.broker.results.kept.by_handle) == handles[1:]
     assert ask(broker.peer(), handles[0]) == [answer(handles[0], b"expired", ended=False)]
 
 
@@ -314,7 +314,7 @@ def test_results_take_no_more_than_their_room_and_a_huge_one_drives_out_no_other
     assert ask(client, handles[0]) == [answer(handles[0], b"complete", b"result")]
     for handle in handles[2:]:
         run(broker, handle, result=b"x" * 4000)
-    kept = broker.broker.table.results.kept
+    kept = broker.broker.results.kept
     assert kept.size_bytes <= 20_000
     assert list(kept.by_handle)[-1] == handles[-1]
     assert handles[0] not in kept.by_handle

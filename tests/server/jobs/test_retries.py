@@ -167,7 +167,7 @@ def test_cancelled_jobs_leave_nothing_behind_in_the_timer(broker_with: Callable[
         worker.grab()
         worker.send(PacketType.WORK_FAIL, handle)
         client.text(b"cancel job " + handle)
-    assert len(broker.broker.table._retry_timer._delayed._heap) <= 1
+    assert len(broker.broker._life._retry_timer._delayed._heap) <= 1
 
 
 def test_nothing_is_tried_again_that_nobody_waits_for(broker_with: Callable[..., BrokerHarness]) -> None:

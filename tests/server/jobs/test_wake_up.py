@@ -261,7 +261,7 @@ def test_who_asks_and_then_sends_nonsense_takes_no_job_along(broker: BrokerHarne
 
 
 def test_one_thing_that_fails_takes_no_other_along() -> None:
-    agenda = Agenda()
+    agenda = Agenda(lambda: 0.0)
     done: list[str] = []
 
     def fail(_now: float) -> None:

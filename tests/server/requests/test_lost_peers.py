@@ -126,7 +126,7 @@ def test_many_abandoned_jobs_leave_nothing_behind(broker: BrokerHarness) -> None
         client.submit(b"f", b"x" * 100)
         client.leave()
     assert broker.status(b"f") == (1, 0, 0)
-    assert sum(len(queue) for queue in broker.broker.table.functions[b"f"].queues) <= 3
+    assert sum(len(queue) for queue in broker.broker.functions.by_name[b"f"].queues) <= 3
     assert len(broker.broker.table.jobs) == 1
     assert broker.worker(b"f").grab() == kept
 

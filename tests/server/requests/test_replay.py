@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from gearman_client.packet import PacketType
-from gearman_server.jobs import function_bound
+from gearman_server.jobs import functions
 from gearman_server.jobs.policies import FunctionPolicy
+from gearman_server.jobs.session import SLEEPING
 from gearman_server.jobs.store import StoredJob, Wanted
 
 from ..broker_harness import BatchStore, BrokerHarness, Peer
@@ -56,9 +57,10 @@ class Replayed:
         self.questions.append((wanted, answer))
 
     def answer(self, *rows: StoredJob) -> None:
-        """The answer to the oldest question."""
+        """The answer to the oldest question, and the end of the pass in which it comes."""
         _, answer = self.questions.pop(0)
         answer(rows, self.harness.now)
+        self.harness.broker.settle()
 
     def load(self, *rows: StoredJob) -> list[tuple[int, str]]:
         return list(self.replay.load(rows, self.harness.now))
@@ -357,8 +359,8 @@ def test_a_function_without_stored_jobs_waits_for_nothing(replayed: Replayed) ->
 def test_jobs_find_room_however_many_functions_there_are(
     monkeypatch: pytest.MonkeyPatch, make_broker: Callable[..., BrokerHarness], batch_store: BatchStore
 ) -> None:
-    monkeypatch.setattr(function_bound, "MANY_FUNCTIONS", 1)
-    monkeypatch.setattr(function_bound, "MAX_FUNCTIONS", 1)
+    monkeypatch.setattr(functions, "MANY_FUNCTIONS", 1)
+    monkeypatch.setattr(functions, "MAX_FUNCTIONS", 1)
     replayed = Replayed(make_broker, batch_store)
     worker = replayed.harness.worker(b"other")
     replayed.read_to(1)
@@ -370,7 +372,7 @@ def test_jobs_find_room_however_many_functions_there_are(
 def test_a_function_whose_jobs_are_behind_unread_ones_is_not_forgotten(
     monkeypatch: pytest.MonkeyPatch, make_broker: Callable[..., BrokerHarness], batch_store: BatchStore
 ) -> None:
-    monkeypatch.setattr(function_bound, "MANY_FUNCTIONS", 1)
+    monkeypatch.setattr(functions, "MANY_FUNCTIONS", 1)
     replayed = Replayed(make_broker, batch_store)
     client = replayed.harness.peer()
     replayed.read_to(1)
@@ -402,7 +404,7 @@ def test_a_throttled_function_wakes_nobody_for_jobs_that_must_wait_for_older_one
     worker = harness.worker(b"f", b"g")
     submit(harness.peer(), b"new", kind=PacketType.SUBMIT_JOB_BG)
     assert worker.ask(PacketType.PRE_SLEEP) == []
-    assert worker.session.sleeping
+    assert worker.session.worker_state is SLEEPING
     replayed.read_to(1)
     replayed.end()
     assert worker.take() == [(PacketType.NOOP, b"")]

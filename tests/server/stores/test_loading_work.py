@@ -101,7 +101,7 @@ def load(
             store.start(broker.broker, HandLoop())
             threads.run_all()
         assert len(broker.broker.table.jobs) == jobs
-        assert broker.broker.table.replay is None
+        assert not broker.broker.functions.unread.is_reading
         store.close()
         return work
 

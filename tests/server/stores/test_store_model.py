@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from gearman_client.packet import PacketType
-from gearman_server.jobs.durability import WRITTEN
-from gearman_server.jobs.job import Job, JobState
+from gearman_server.jobs.job import WRITTEN, Job, JobState
 from gearman_server.jobs.job_table import JobTable
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.schedule_rules import ScheduleRule
@@ -116,10 +115,10 @@ class StoreHistory(RuleBasedStateMachine):
         handle = data.draw(st.sampled_from(sorted(self.table.jobs)))
         self.operator.send(0, b"cancel job " + handle)
 
-    @precondition(lambda self: self.table.dead_letters.by_handle)
+    @precondition(lambda self: self.harness.broker.dead_letters.by_handle)
     @rule(data=st.data(), what=st.sampled_from([b"retry", b"retry", b"drop"]))
     def deal_with_a_letter(self, data: st.DataObject, what: bytes) -> None:
-        handle = data.draw(st.sampled_from(sorted(self.table.dead_letters.by_handle)))
+        handle = data.draw(st.sampled_from(sorted(self.harness.broker.dead_letters.by_handle)))
         self.operator.send(0, b"dead %s %s" % (what, handle))
 
     @rule()
@@ -200,11 +199,11 @@ class StoreHistory(RuleBasedStateMachine):
         )
         promised = {job for job in self.promised if self.table.jobs.get(job.handle) is job}
         # A dead one that is tried again goes on in memory where it can't be stored, and its letter is kept meanwhile.
-        letters = self.table.dead_letters.by_handle
+        letters = self.harness.broker.dead_letters.by_handle
         promised = {job for job in promised if job.handle not in letters}
         assert {job for job in promised if job.state is not JobState.CANCELLED} <= set(stored)
-        assert {letter.handle: letter for letter in database.letters()} == self.table.dead_letters.by_handle
-        assert {result.handle: result for result in database.results()} == self.table.results.kept.by_handle
+        assert {letter.handle: letter for letter in database.letters()} == self.harness.broker.dead_letters.by_handle
+        assert {result.handle: result for result in database.results()} == self.harness.broker.results.kept.by_handle
         assert database.schedule_marks() == {one.rule.name: one.mark for one in self.harness.broker.scheduler}
 
 

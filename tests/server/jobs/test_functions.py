@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from gearman_client.packet import PacketType
-from gearman_server.jobs import function_bound
+from gearman_server.jobs import functions
 from gearman_server.jobs.events import FunctionsForgotten
-from gearman_server.jobs.function_bound import MANY_FUNCTIONS, MAX_FUNCTIONS
+from gearman_server.jobs.functions import MANY_FUNCTIONS, MAX_FUNCTIONS
 from gearman_server.jobs.policies import FunctionPolicy
 
 from ..broker_harness import BrokerHarness
@@ -22,8 +22,8 @@ from ..stream_peer import DEADLINE_S
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, make_broker: Callable[..., BrokerHarness]) -> BrokerHarness:
     """A broker for which 10 functions are many, and 20 the most."""
-    monkeypatch.setattr(function_bound, "MANY_FUNCTIONS", 10)
-    monkeypatch.setattr(function_bound, "MAX_FUNCTIONS", 20)
+    monkeypatch.setattr(functions, "MANY_FUNCTIONS", 10)
+    monkeypatch.setattr(functions, "MAX_FUNCTIONS", 20)
     return make_broker()
 
 
@@ -35,7 +35,7 @@ def name_functions(broker: BrokerHarness, count: int, prefix: bytes = b"new") ->
 
 
 def names(broker: BrokerHarness) -> list[bytes]:
-    return list(broker.broker.table.functions)
+    return list(broker.broker.functions.by_name)
 
 
 def is_refused(broker: BrokerHarness, name: bytes) -> bool:

@@ -1,0 +1,141 @@
+"""All functions by their names, their rules, and how many there may be: ever new names must not fill the memory. Pure.
+
+gearmand keeps every name it ever heard. So does this server while there are few; beyond that, names which nobody uses
+are forgotten, and come into existence again when they are named again. Asked only for names that are not known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from gearman_server.errors import RefusedError
+from gearman_server.jobs.events import EventStream, FunctionsForgotten
+from gearman_server.jobs.function import Function, JobQueue, ReplayQueue
+from gearman_server.jobs.job import PRIORITIES
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.agenda import Agenda
+    from gearman_server.jobs.policies import FunctionPolicy, Policies
+
+MAX_FUNCTION_BYTES: Final = 8192
+#: Up to so many functions, none is forgotten. One takes 3 kB, and half as much again while it is counted.
+MANY_FUNCTIONS: Final = 10_000
+#: More than this there are not, but for those that the operator names in the policies.
+MAX_FUNCTIONS: Final = 100_000
+#: Looking for idle ones among that many takes some 30 ms, so it is not done for every name that is new.
+_PAUSE_S: Final = 1.0
+
+# A name with a line feed or a TAB in it would forge lines of the `status` table, which monitoring parses.
+_UNPRINTABLE: Final = re.compile(rb"[\x00-\x1f\x7f]")
+
+
+class UnreadRows:
+    """Which stored jobs of an earlier run have yet to be read: none, unless a replay is going on."""
+
+    def __init__(self) -> None:
+        #: Whether stored jobs are still being read.
+        self.is_reading = False
+        #: The priority whose rows are being read, and the last of them that was.
+        self.priority = PRIORITIES[0]
+        self.last_id = -1
+        #: Functions and priorities that have rows at all; None: not known yet.
+        self.stored: frozenset[tuple[bytes, int]] | None = None
+
+    def may_hold(self, name: bytes, priority: int) -> bool:
+        """Whether there may be jobs of that function and priority."""
+        return priority >= self.priority and (self.stored is None or (name, priority) in self.stored)
+
+    def queues_of(self, name: bytes) -> tuple[JobQueue, JobQueue, JobQueue]:
+        """What a function begins with: queues of a replay, as far as it may have unread jobs."""
+        high, normal, low = (ReplayQueue() if self.may_hold(name, priority) else JobQueue() for priority in PRIORITIES)
+        return high, normal, low
+
+
+class Functions:
+    """Functions by name."""
+
+    def __init__(self, policies: Policies, agenda: Agenda, events: EventStream) -> None:
+        self.by_name: dict[bytes, Function] = {}
+        self.policies = policies
+        self.unread = UnreadRows()
+        self._agenda = agenda
+        self._events = events
+        self._counts_jobs = False
+        self._not_before = 0.0
+
+    def create(self, name: bytes, *, is_promised: bool = False) -> Function:
+        """A function of that name, which is not known yet.
+
+        Raises:
+            RefusedError: no function can have that name, or there are too many; not where jobs are `is_promised`.
+        """
+        check_function_name(name)
+        if not is_promised:
+            self._make_room_for(name)
+        function = self.by_name[name] = Function(name, self.policies.of(name))
+        if self._counts_jobs:
+            function.count_jobs()
+        if self.unread.is_reading:
+            function.queues = self.unread.queues_of(name)
+        return function
+
+    def count_jobs(self) -> None:
+        """From now on it is counted what becomes of jobs (`Function.counts`)."""
+        self._counts_jobs = True
+        for function in self.by_name.values():
+            function.count_jobs()
+
+    def use_policies(self, by_function: Mapping[bytes, FunctionPolicy]) -> Iterable[Function]:
+        """From now on these rules hold. A job that is running keeps the deadline it was given.
+
+        Yields each function after its rules have changed.
+        """
+        self.policies = replace(self.policies, by_function=by_function)
+        for function in self.by_name.values():
+            function.use_policy(self.policies.of(function.name))
+            yield function
+
+    def _make_room_for(self, name: bytes) -> None:
+        """There will be one function more, of this name.
+
+        Raises:
+            RefusedError: there are too many that are in use.
+        """
+        if len(self.by_name) < MANY_FUNCTIONS:
+            return
+        # Until a replay has ended, jobs may be on their way to queues that are still empty.
+        if self._agenda.now >= self._not_before and not self.unread.is_reading:
+            self._forget_idle()
+        if len(self.by_name) >= MAX_FUNCTIONS and name not in self.policies.by_function:
+            raise RefusedError(b"QUEUE_ERROR", b"Too many functions: there are %d already" % MAX_FUNCTIONS)
+
+    def _forget_idle(self) -> None:
+        written = self.policies.by_function
+        idle = [name for name, function in self.by_name.items() if name not in written and _is_idle(function)]
+        for name in idle:
+            del self.by_name[name]
+        self._not_before = self._agenda.now + _PAUSE_S
+        if idle:
+            self._events.emit(FunctionsForgotten(len(idle)))
+
+
+def check_function_name(name: bytes) -> None:
+    """Whether a function can have that name.
+
+    Raises:
+        RefusedError: it can't.
+    """
+    if not name:
+        raise RefusedError(b"INVALID_FUNCTION_NAME", b"The function name is empty")
+    if len(name) > MAX_FUNCTION_BYTES:
+        raise RefusedError(b"ARGUMENT_TOO_LARGE", b"Function name too large")
+    if _UNPRINTABLE.search(name):
+        raise RefusedError(b"INVALID_FUNCTION_NAME", b"The function name holds a control character")
+
+
+def _is_idle(function: Function) -> bool:
+    """Whether it has no worker, so no running job, none that waits, and no limit that the operator set by command."""
+    return not (function.workers or any(function.queues) or any(function.delayed) or function.limits is not None)

@@ -1,0 +1,101 @@
+"""What workers say about themselves: CAN_DO, CAN_DO_TIMEOUT, CANT_DO, RESET_ABILITIES, SET_CLIENT_ID. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gearman_client.packet import PacketType
+from gearman_server.errors import MalformedPacketError
+from gearman_server.jobs.events import EventStream, FunctionRegistered, FunctionUnregistered
+from gearman_server.jobs.session import SLEEPING
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.attempts import Attempts
+    from gearman_server.jobs.function import Function
+    from gearman_server.jobs.functions import Functions
+    from gearman_server.jobs.session import Session
+    from gearman_server.requests.submissions import Handler
+
+MAX_CLIENT_ID_BYTES: Final = 127
+MIN_TIMEOUT_MS: Final = 1000
+MAX_TIMEOUT_MS: Final = 2**31
+
+
+class Abilities:
+    """Which functions a worker can do."""
+
+    def __init__(self, functions: Functions, attempts: Attempts, events: EventStream) -> None:
+        self._functions = functions
+        self._attempts = attempts
+        self._events = events
+
+    def handlers(self) -> dict[int, Handler]:
+        """By packet type."""
+        return {
+            PacketType.CAN_DO: self._can_do,
+            PacketType.CAN_DO_TIMEOUT: self._can_do_timeout,
+            PacketType.CANT_DO: self._cant_do,
+            PacketType.RESET_ABILITIES: self._reset_abilities,
+            PacketType.SET_CLIENT_ID: _set_client_id,
+        }
+
+    def _can_do(self, session: Session, body: bytes, _now: float) -> None:
+        self._register(session, body, None)
+
+    def _can_do_timeout(self, session: Session, body: bytes, _now: float) -> None:
+        name, separator, digits = body.partition(b"\0")
+        if not separator:
+            raise MalformedPacketError("CAN_DO_TIMEOUT takes function and milliseconds")
+        self._register(session, name, _timeout_s(digits))
+
+    def _register(self, session: Session, name: bytes, timeout_s: float | None) -> None:
+        function = self._functions.by_name.get(name) or self._functions.create(name)
+        # The last registration wins, and only the first one counts: gearmand would list the function twice.
+        session.timeouts_s.pop(function, None)
+        if timeout_s is not None:
+            session.timeouts_s[function] = timeout_s
+        if session in function.workers:
+            return
+        function.workers.add(session)
+        session.functions.append(function)
+        if session.worker_state is SLEEPING:
+            function.sleepers[session] = None
+        self._events.emit(FunctionRegistered(session.identity, session.client_id, name))
+
+    def _cant_do(self, session: Session, body: bytes, _now: float) -> None:
+        function = self._functions.by_name.get(body)
+        if function is not None and session in function.workers:
+            session.functions.remove(function)
+            self._unregister(session, function)
+
+    def _reset_abilities(self, session: Session, _body: bytes, _now: float) -> None:
+        self.forget_all(session)
+
+    def forget_all(self, session: Session) -> None:
+        """Unregister it from everything; what it was running goes back to the queues."""
+        functions, session.functions = session.functions, []
+        for function in functions:
+            self._unregister(session, function)
+
+    def _unregister(self, session: Session, function: Function) -> None:
+        function.workers.discard(session)
+        function.sleepers.pop(session, None)
+        function.woken.discard(session)
+        session.timeouts_s.pop(function, None)
+        for job in [job for job in session.assigned.values() if job.function is function]:
+            self._attempts.lose_worker(job, "its worker gave the function up")
+        self._events.emit(FunctionUnregistered(session.identity, session.client_id, function.name))
+
+
+def _set_client_id(session: Session, body: bytes, _now: float) -> None:
+    # Cut as in gearmand; a line feed in it would forge a line of the text command `workers`.
+    session.client_id = body[:MAX_CLIENT_ID_BYTES].translate(None, b"\0\r\n")
+
+
+def _timeout_s(digits: bytes) -> float | None:
+    """Seconds of a CAN_DO_TIMEOUT: what is no positive number means none, and less than a second counts as one."""
+    text = digits.strip()
+    if not text.isdigit():
+        return None
+    milliseconds = MAX_TIMEOUT_MS if len(text) > len(str(MAX_TIMEOUT_MS)) else min(int(text), MAX_TIMEOUT_MS)
+    return max(milliseconds, MIN_TIMEOUT_MS) / 1000 if milliseconds > 0 else None

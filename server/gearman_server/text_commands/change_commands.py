@@ -1,0 +1,153 @@
+"""gearmand's text commands that change something, and ours: cancel, create, drop, fail, maxqueue, shutdown. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from gearman_server.errors import RefusedError
+from gearman_server.jobs.access import is_same_origin
+from gearman_server.jobs.attempts import Failure
+from gearman_server.jobs.events import EventStream, ShutdownRequested
+from gearman_server.jobs.function import QueueLimits
+from gearman_server.jobs.job import CANCELLED
+from gearman_server.text_commands.admin import UNKNOWN_SERVER_COMMAND
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.access import AccessList
+    from gearman_server.jobs.attempts import Attempts
+    from gearman_server.jobs.functions import Functions
+    from gearman_server.jobs.job import Job
+    from gearman_server.jobs.job_life import JobLife
+    from gearman_server.jobs.session import Session
+    from gearman_server.text_commands.admin import Command
+
+OK: Final = b"OK\r\n"
+#: What servers that knew `shutdown` answered.
+SHUTTING_DOWN: Final = b"OK\n"
+_INCOMPLETE: Final = b"ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+%s\r\n"
+_UNKNOWN_ERROR: Final = b"ERR UNKNOWN_ERROR\r\n"
+_UNKNOWN_JOB: Final = b"ERR UNKNOWN_JOB\r\n"
+_NO_FUNCTION: Final = b"ERR function not found\r\n"
+_FUNCTION_IN_USE: Final = b"ERR there are still connected workers or executing clients\r\n"
+_NOT_RUNNING: Final = b"ERR JOB_NOT_RUNNING No+worker+has+this+job\r\n"
+_NOT_AN_ADMINISTRATOR: Final = (
+    b"ERR NOT_ALLOWED Not+from+this+address:+the+operator+says+who+may+with+--admin-allow\r\n"
+)
+_NOT_THE_WORKERS_ADDRESS: Final = b"ERR NOT_ALLOWED Only+from+the+address+of+the+worker+that+has+the+job\r\n"
+
+
+class ChangeCommands:
+    """Carries them out."""
+
+    def __init__(
+        self,
+        functions: Functions,
+        jobs: Mapping[bytes, Job],
+        life: JobLife,
+        attempts: Attempts,
+        events: EventStream,
+        allowed: AccessList,
+    ) -> None:
+        self._functions = functions
+        self._jobs = jobs
+        self._life = life
+        self._attempts = attempts
+        self._events = events
+        self._allowed = allowed
+
+    def commands(self, *, allow_shutdown: bool) -> dict[bytes, Command]:
+        """By their first words."""
+        commands: dict[bytes, Command] = {
+            b"maxqueue": self._max_queue,
+            b"cancel": self._for_administrators(self._cancel),
+            b"create": self._for_administrators(self._create),
+            b"drop": self._for_administrators(self._drop),
+            b"fail": self._fail,
+        }
+        if allow_shutdown:  # else it is unknown, as in gearmand since 2016
+            commands[b"shutdown"] = self._for_administrators(self._shutdown)
+        return commands
+
+    def _for_administrators(self, command: Command) -> Command:
+        def execute_if_allowed(session: Session, words: list[bytes]) -> bytes:
+            return command(session, words) if self._allowed.allows(session.identity) else _NOT_AN_ADMINISTRATOR
+
+        return execute_if_allowed
+
+    def _cancel(self, _session: Session, words: list[bytes]) -> bytes:
+        if len(words) < 3:
+            return UNKNOWN_SERVER_COMMAND % words[0]
+        if words[1].lower() != b"job":
+            return _UNKNOWN_ERROR
+        job = self._jobs.get(words[2])
+        if job is None or job.state is CANCELLED:
+            return _UNKNOWN_JOB
+        self._life.cancel(job)
+        return OK
+
+    def _fail(self, session: Session, words: list[bytes]) -> bytes:
+        """Ours: whoever watches over a worker, on its machine, says that its attempt at a job has failed."""
+        if len(words) < 4 or words[1].lower() != b"job":
+            return _INCOMPLETE % words[0]
+        job = self._jobs.get(words[2])
+        if job is None:
+            return _UNKNOWN_JOB
+        if job.worker is None:
+            return _NOT_RUNNING
+        if not is_same_origin(session.identity, job.worker.identity):
+            return _NOT_THE_WORKERS_ADDRESS
+        self._attempts.fail(job, Failure(None, b" ".join(words[3:])))
+        return OK
+
+    def _create(self, _session: Session, words: list[bytes]) -> bytes:
+        if len(words) != 3 or words[1].lower() != b"function":
+            return _INCOMPLETE % words[0]
+        try:
+            if words[2] not in self._functions.by_name:
+                self._functions.create(words[2])
+        except RefusedError:
+            return b"ERR CREATE_FUNCTION %s\r\n" % words[2]
+        return OK
+
+    def _drop(self, _session: Session, words: list[bytes]) -> bytes:
+        if len(words) != 3 or words[1].lower() != b"function":
+            return _INCOMPLETE % words[0]
+        function = self._functions.by_name.get(words[2])
+        if function is None:
+            return _NO_FUNCTION
+        if function.workers or function.running:
+            return _FUNCTION_IN_USE
+        # While stored jobs come back, some of its jobs may be behind those that are unread.
+        are_some_outside = self._functions.unread.is_reading
+        self._life.drop_waiting(function, are_some_outside=are_some_outside, reason="its function was dropped")
+        del self._functions.by_name[function.name]
+        return OK
+
+    def _max_queue(self, session: Session, words: list[bytes]) -> bytes:
+        """Sets the operator's limits of a function; without numbers reads them back (gearmand would reset them)."""
+        if len(words) < 2:
+            return _INCOMPLETE % words[0]
+        if len(words) == 2:
+            function = self._functions.by_name.get(words[1])
+            limits = (function.limits if function is not None else None) or QueueLimits()
+            return b"%s\t%d\t%d\t%d\n.\n" % (words[1], limits.high, limits.normal, limits.low)
+        return self._for_administrators(self._limit_queue)(session, words)
+
+    def _limit_queue(self, _session: Session, words: list[bytes]) -> bytes:
+        function = self._functions.by_name.get(words[1])
+        if function is not None:
+            numbers = [_limit(word) for word in words[2:]]
+            limits = QueueLimits(*(numbers if len(numbers) > 1 else numbers * 3))
+            function.limit_queue(limits.high, limits.normal, limits.low)
+        return OK
+
+    def _shutdown(self, session: Session, words: list[bytes]) -> bytes:
+        if len(words) > 1 and words[1].lower() != b"graceful":
+            return _INCOMPLETE % words[0]
+        self._events.emit(ShutdownRequested(session.identity, len(words) > 1))
+        return SHUTTING_DOWN
+
+
+def _limit(word: bytes) -> int:
+    return int(word) if word.isdigit() and len(word) < 10 else 0
