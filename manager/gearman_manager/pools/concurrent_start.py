@@ -1,4 +1,4 @@
-"""Starts workers that run several jobs at once: by exec, with the standard library patched before all else."""
+"""Starts workers that run several jobs at once: by exec, with the standard library patched first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a pool waits before it replaces a worker that crashed, and when its crashes are forgotten. Pure."""
+"""The wait before a crashed worker is replaced, and the time at which crashes are forgotten. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 @dataclass(slots=True)
 class CrashBackoff:
-    """How long to wait before a crashed worker is replaced.
+    """The wait before a crashed worker is replaced.
 
     A crash now and then is replaced at once. Workers that die before they register, or more crashes in the window
     than the pool has workers (at least `FREE_CRASHES`), double the delay with each; a quiet window resets it.
@@ -19,7 +19,7 @@ class CrashBackoff:
     FREE_CRASHES: Final = 5
     FIRST_DELAY_S: Final = 0.5
     MAX_DELAY_S: Final = 30.0
-    MAX_DELAY_REGISTERED_S: Final = 2.0  # for workers that do register, and then die of their jobs
+    MAX_DELAY_REGISTERED_S: Final = 2.0  #: for workers that do register, and then die of their jobs
 
     consecutive: int = 0
     not_before: float = 0.0

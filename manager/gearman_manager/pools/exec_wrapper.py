@@ -1,4 +1,4 @@
-"""Becomes a worker program: sets up what must hold in its process, then execs it. Runs as a script of its own.
+"""Becomes a worker program: prepares its process, then execs it. Runs as a script of its own.
 
 Standard library only, and no import of ours: it is run with -I -S. Its last words go to the program's output.
 """

@@ -1,4 +1,4 @@
-"""How the workers of a pool are run: what each is told, and the version by which one is known to be out of date.
+"""The order for all workers of a pool, and the version that tells whether a running worker is out of date.
 
 The version is a digest of all that needs a restart: code, settings, servers, a program's command line. What does not
 (`min`, `max`, `scale`, the limits) is not in it, so changing it touches no running worker. Pure.
@@ -25,7 +25,7 @@ _GOLDEN_RATIO: Final = 0.6180339887498949  # its multiples are spread most evenl
 
 @dataclass(frozen=True, slots=True)
 class CodeFiles:
-    """What is known of source files: their contents as hashes, and which a function's file depends on."""
+    """The known source files: hashes of their contents, and the files that each module depends on."""
 
     hashes: Mapping[str, str]
     needs: Mapping[str, Sequence[str]]
@@ -48,10 +48,10 @@ class PoolOrder:
     """How the workers of one pool are to be run."""
 
     pool: ResolvedPool
-    functions: tuple[OrderedFunction, ...]  # none for a program, which brings its own along
+    functions: tuple[OrderedFunction, ...]  #: none for a program, which brings its own along
     servers: tuple[Address, ...]
     version: str
-    folders: tuple[str, ...] = ()  # the workers folders, for workers that load the code themselves
+    folders: tuple[str, ...] = ()  #: the workers folders, for workers that load the code themselves
     log_level: str = "INFO"
 
     @property
@@ -65,7 +65,7 @@ class PoolOrder:
         return list(self.pool.functions)
 
     def for_worker(self, name: str, slots: Sequence[int], client_id: str) -> Order:
-        """What the worker POOL/N is told; the first of the slots is its own, the others are for its jobs."""
+        """The order for the worker POOL/N; the first slot is its own, the others are for its jobs."""
         pool = self.pool
         return Order(
             name=name,
@@ -92,7 +92,7 @@ class PoolOrder:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What is the same for all pools."""
+    """The values that are the same for all pools."""
 
     servers: Sequence[Address]
     folders: Sequence[str]

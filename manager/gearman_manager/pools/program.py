@@ -21,7 +21,7 @@ _WRAPPER: Final = str(Path(exec_wrapper.__file__).resolve())
 
 
 def environment(pool: ResolvedPool, order: Order) -> Mapping[str, str]:
-    """Ours, the pool's `env`, and what the program needs to know.
+    """Our own variables, the pool's `env`, and the program's order.
 
     `GEARMAN_SERVERS` is what libgearman reads by itself; a host and a port alone are there for one-server programs.
     """
@@ -40,7 +40,7 @@ def environment(pool: ResolvedPool, order: Order) -> Mapping[str, str]:
 
 
 def _for_the_bridge(order: Order) -> Mapping[str, str]:
-    """What a worker of PHP functions must know beside that. Limits come only here: a change restarts nobody."""
+    """The rest of the order, for a worker of PHP functions. Limits come only here: a change restarts nobody."""
     if not order.functions:
         return {}
     worker = {

@@ -1,11 +1,11 @@
 """A worker process that runs several jobs at once, each in a greenlet of its own: for functions that wait a lot.
 
-Started by exec, not forked from a zygote: what waits must give way to the other jobs, so the standard library is
-patched (gevent.monkey) before anything else is imported, in an interpreter in which nobody holds the blocking originals
-yet. So it imports its modules for itself; one process stands for many jobs.
+Started by exec, not forked from a zygote: a job that waits must give way to the others, so the standard library is
+patched (gevent.monkey), and that has to come before anything imports the blocking originals. So it imports the user's
+modules itself.
 
 The main greenlet gets the jobs over one connection to each job server (`gearman_client.worker.concurrent_worker` says
-why one) and starts a greenlet for each; that answers. Ends as `worker` does: after the jobs that run, never in them.
+why one) and starts a greenlet for each; that answers. It ends as `worker` does: after the running jobs, never in them.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _refuse_fork(*_: object) -> NoReturn:
 
 
 def _prepare_process(order: Order) -> None:
-    """What is particular to a process of greenlets."""
+    """The settings of a process of greenlets."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, _do_nothing)  # not SIG_IGN: what jobs start would inherit that through exec
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # not yet serving: nothing to finish

@@ -1,6 +1,6 @@
 """A function made ready to be called again and again, and one call of it: hooks, time limit, answer.
 
-Shared by workers of every kind; how a time limit interrupts is theirs to say.
+All kinds of workers use it; each brings its own way to interrupt a job at its time limit.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class FunctionCall:
 
 
 def make_functions(functions: Iterable[OrderedFunction], code: UserCode) -> dict[str, FunctionCall]:
-    """Those of a worker, by registered name. What setup raises is the caller's.
+    """The functions of a worker, by registered name. Errors of `setup` go to the caller.
 
     Raises:
         ModuleError: a module that is imported only now can't be.
@@ -74,7 +74,7 @@ def make_functions(functions: Iterable[OrderedFunction], code: UserCode) -> dict
 
 
 def run_job(assigned: WorkerJob, function: FunctionCall, hooks: Hooks, limit: TimeLimit | None) -> str | None:
-    """Run a job and answer it; whatever user code raises fails it. Returns why it failed, None if it did not."""
+    """Run a job and answer it; any error of user code fails it. Returns the reason of the failure, None on success."""
     failure: BaseException | None = None
     if function.timeout_s is None:
         limit = None
@@ -128,7 +128,7 @@ def _fail(assigned: WorkerJob, job: Job, error: BaseException) -> None:
 
 
 def _trace(error: BaseException) -> bytes:
-    """Its traceback, for those who look for the reason later; the end of one that is endless."""
+    """The error's traceback, for a later search for its cause; of a very long one, the end."""
     try:
         text = "".join(traceback.format_exception(error))
     except BaseException:  # noqa: BLE001 (user code)
@@ -137,7 +137,7 @@ def _trace(error: BaseException) -> bytes:
 
 
 def describe(error: BaseException) -> str:
-    """Its type, and its text if it has one; user code may have made even the text raise."""
+    """The error's type, and its text if it has one; in user code even str() may raise."""
     try:
         text = str(error)
         return f"{type(error).__name__}: {text}" if text else type(error).__name__

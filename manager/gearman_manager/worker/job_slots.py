@@ -1,4 +1,4 @@
-"""The places of a worker that runs several jobs at once: which are free, and each job's slot of the scoreboard."""
+"""The places of a worker that runs several jobs at once, each with its slot of the scoreboard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gearman_manager.ipc.scoreboard import Scoreboard, SlotWriter
 class JobSlot:
     """Room for one job."""
 
-    number: int  # from 1
+    number: int  #: from 1
     slot: SlotWriter
     start_ns: int = 0
     is_given_up: bool = False

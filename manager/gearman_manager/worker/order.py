@@ -1,4 +1,4 @@
-"""What a worker process is told by the supervisor: its name, its slots, its servers, functions and limits. Pure.
+"""The supervisor's order for a worker process: its name, slots, servers, functions and limits. Pure.
 
 The supervisor's `PoolOrder.for_worker` makes the very `Order` that the worker gets. In between, on the zygote's channel
 or in a file, it is JSON: what `to_message` makes, `from_message` reads.
@@ -21,7 +21,7 @@ CLIENT_ID_VARIABLE: Final = "GEARMAN_CLIENT_ID"
 class OrderedFunction:
     """One function that a worker is to serve."""
 
-    registered: str  # the name towards Gearman, prefix included
+    registered: str  #: the name towards Gearman, prefix included
     name: str
     file: str
     timeout_s: float | None
@@ -30,11 +30,11 @@ class OrderedFunction:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """All that the supervisor says about a worker to be."""
+    """Everything that the supervisor tells a worker."""
 
-    name: str  # POOL/N
+    name: str  #: POOL/N
     client_id: str
-    slot: int  # its own in the scoreboard
+    slot: int  #: its own in the scoreboard
     servers: tuple[Address, ...]
     functions: tuple[OrderedFunction, ...]
     max_jobs: int | None
@@ -43,16 +43,16 @@ class Order:
 
     # For a worker that runs several jobs at once: it loads the code itself.
     job_slots: tuple[int, ...] = ()
-    folders: tuple[str, ...] = ()  # of the modules
+    folders: tuple[str, ...] = ()  #: of the modules
     log_level: str = "INFO"
 
     def to_message(self) -> dict[str, Any]:
-        """What can be sent as JSON."""
+        """The order as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> Order:
-        """What `to_message` made; anything else in the message is the sender's business."""
+        """The order that `to_message` wrote; other keys of the message are ignored."""
         values = {field.name: message[field.name] for field in fields(cls)}
         values["servers"] = tuple(map(_server, message["servers"]))
         values["functions"] = tuple(OrderedFunction(**function) for function in message["functions"])

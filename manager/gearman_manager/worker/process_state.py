@@ -1,4 +1,4 @@
-"""What a job may leave changed in its process: the working directory, standard output and standard error.
+"""Undoes what a job may have changed in its process: working directory, standard output and standard error.
 
 A job may change directory, close its output or put another file in its place. The next job of the worker finds
 everything as the worker's setup left it. Not for workers that run several jobs at once: they share all this.
@@ -46,7 +46,7 @@ class ProcessState:
 
 
 def _spare(number: int) -> tuple[int, tuple[int, int] | None]:
-    """A second descriptor of what is open there, and what that is."""
+    """A second descriptor of the open file, and that file's identity."""
     try:
         return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _SPARE_FROM), _identity(number)
     except OSError:

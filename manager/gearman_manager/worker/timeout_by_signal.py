@@ -46,7 +46,7 @@ class TimeoutBySignal:
         if self._raises:
             raise JobTimeout
 
-    # Suspended within `with limit:`
+    # --- suspended within `with limit:`
 
     def __enter__(self) -> None:
         self._raises = False

@@ -19,9 +19,9 @@ import gevent
 from gearman_manager.errors import JobTimeout
 
 _Result = TypeVar("_Result")
-#: How long after the limit the loop is taken to be blocked, and how often that is looked at again.
+#: So long after the limit the loop counts as blocked; at this interval it is checked again.
 BLOCKED_S: Final = 0.1
-#: What a function has for cleaning up after JobTimeout.
+#: The time in which a function may clean up after JobTimeout.
 CLEAN_UP_S: Final = 1.0
 
 
@@ -52,10 +52,10 @@ class TimeoutsInGreenlets:
             signal.setitimer(signal.ITIMER_REAL, max(at - monotonic(), 0.001))
 
     def _alarm(self, _number: int, _frame: FrameType | None) -> None:
-        """In whichever greenlet has the processor: the loop's own, unless a job keeps it."""
+        """Runs in the greenlet that has the processor: the loop's own, unless a job keeps it."""
         self._alarm_at = inf
         now = monotonic()
-        # Those past their limit are looked at again and again: the one that blocks the others may be one of them.
+        # Jobs past their limit are checked again and again: one of them may be the one that blocks the others.
         waiting = [limit.deadline for limit in self._running.values() if not limit.is_raised]
         if waiting:
             self._arm(max(min(waiting), now) + BLOCKED_S)
@@ -107,7 +107,7 @@ class GreenletTimeout:
             raise JobTimeout
 
     def _expire(self, runner: gevent.Greenlet[..., object]) -> None:
-        """By the loop, while the job waits; or after it gave way again, when the alarm was first."""
+        """Called by the loop: while the job waits, or once it gives way again after the alarm came first."""
         self._start_timer(CLEAN_UP_S, gevent.spawn, self._give_up)
         if not self.is_raised:
             self.is_raised = True

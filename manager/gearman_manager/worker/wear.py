@@ -72,7 +72,7 @@ class MemoryGauge:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-        self._shared_bytes = 0  # what the cheap reading counts and is not private
+        self._shared_bytes = 0  #: counted by the cheap reading, but not private
         self._exact_at = -_TRUST_S
 
     def is_over(self, now: float) -> bool:

@@ -1,7 +1,7 @@
 """A worker process: registers its functions, grabs jobs, runs them one at a time, answers. Forked by the zygote.
 
-Blocking and single-threaded. It tells the supervisor what it does by its slot of the scoreboard, and ends when the
-supervisor asks for it (SIGTERM) or is gone (end of file on the lifeline): after the current job, never in it.
+Blocking and single-threaded. Its slot of the scoreboard shows its state to the supervisor. It ends when that asks
+(SIGTERM) or is gone (end of file on the lifeline): after the current job, never in it.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main(order: Order, code: UserCode, links: Links) -> int:
     if order.nice:
         os.nice(order.nice)
     setproctitle(order.title)
-    os.environ[CLIENT_ID_VARIABLE] = order.client_id  # by this the supervisor knows what it left behind
+    os.environ[CLIENT_ID_VARIABLE] = order.client_id  # by this the supervisor knows its leftovers
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # not yet serving: nothing to finish
     try:
         with ends_with_supervisor(links.lifeline):

@@ -1,4 +1,4 @@
-"""What the worker processes of every kind have: functions, hooks, limits, what they hear of their job servers.
+"""The common part of all worker processes: functions, hooks, limits, news of the job servers.
 
 They differ in how they get jobs and how many they run at once: `worker` one, `concurrent_worker` several.
 """
@@ -23,7 +23,7 @@ class WorkerBase(WorkerObserver):
     """The part of a worker's life that is the same for all."""
 
     def __init__(self, order: Order, code: UserCode, links: Links) -> None:
-        """Run what user code does at the start; what that raises is the caller's."""
+        """Run the user code of the start; its errors go to the caller."""
         self._links = links
         self._slot = SlotWriter(links.scoreboard, order.slot)
         self._slot.claim(os.getpid())
@@ -35,7 +35,7 @@ class WorkerBase(WorkerObserver):
         self._functions = make_functions(order.functions, code)
 
     def _function_of(self, assigned: WorkerJob) -> FunctionCall | None:
-        """What runs this job; None, and the job has failed, if that is nothing of ours."""
+        """The function for this job; None, with the job failed, if it is not one of ours."""
         function = self._functions.get(assigned.function)
         if function is None:
             _log.error("%s assigned a job of %s, which is not registered", assigned.server, assigned.function)
