@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
-import signal
 import socket
-import subprocess
 import tempfile
 import threading
 import time
@@ -20,6 +16,8 @@ import pytest
 
 from gearman_client import Address, Worker, WorkerObserver, WorkerSettings
 from gearman_client.packet import REQUEST_MAGIC, Packet, PacketParser, PacketType, encode_response
+
+from ..gearmand import Gearmand
 
 DEADLINE_S = 20.0
 
@@ -36,73 +34,16 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
     raise AssertionError(f"{what}: not within {DEADLINE_S} s")
 
 
-class Gearmand:
-    """One gearmand process; `kill` and `start` keep its port."""
-
-    def __init__(self, executable: str, folder: Path) -> None:
-        self._executable = executable
-        self._folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self.address = Address("127.0.0.1", self.port)
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with (self._folder / "gearmand.log").open("ab") as log:
-            where = ["-p", str(self.port), "-L", "127.0.0.1", "-P", str(self._folder / "gearmand.pid")]
-            self.process = subprocess.Popen(
-                [self._executable, *where, "-l", "stderr", "-t", "1", "--config-file", ""], stderr=log
-            )
-        wait_for(self._answers, "gearmand answers")
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def pause(self) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        assert self.process is not None
-        os.kill(self.process.pid, signal.SIGCONT)
-
-    def ask(self, line: str) -> str:
-        with socket.create_connection(("127.0.0.1", self.port), DEADLINE_S) as admin:
-            admin.sendall(line.encode() + b"\n")
-            received = b""
-            while not received.endswith((b".\n", b"\r\n")) and not received.startswith(b"OK "):
-                received += admin.recv(65536)
-        return received.decode()
-
-    def registered(self, function: str) -> bool:
-        """Whether a worker offers the function."""
-        return any(line.startswith(f"{function}\t") and line[-2:] != "\t0" for line in self.ask("status").splitlines())
-
-    def _answers(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, "gearmand ended at its start"
-        with contextlib.suppress(OSError):
-            return self.ask("getpid") == f"OK {self.process.pid}\n"
-        return False
-
-
 @pytest.fixture
 def start_gearmand() -> Iterator[Callable[[], Gearmand]]:
     """Start as many gearmands as wanted."""
-    executable = shutil.which("gearmand", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if executable is None:
-        pytest.skip("gearmand is not installed (Debian: apt-get install gearman-job-server)")
     started: list[Gearmand] = []
     with tempfile.TemporaryDirectory() as folder:
 
         def start() -> Gearmand:
             own = Path(folder) / str(len(started))
             own.mkdir()
-            gearmand = Gearmand(executable, own)
+            gearmand = Gearmand(own, "-t", "1")
             started.append(gearmand)
             gearmand.start()
             return gearmand

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +21,7 @@ from gearman_client import Client
 from gearman_manager.command.control_client import request
 from gearman_manager.errors import ManagerError
 
+from ..gearmand import running_gearmand
 from .peers.programs import LANGUAGES, Command
 
 BIN = Path(sys.executable).parent
@@ -234,25 +233,5 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Comma
 @pytest.fixture
 def gearmand(tmp_path: Path) -> Iterator[str]:
     """The address of a job server that is not ours."""
-    executable = shutil.which("gearmand", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if executable is None:
-        pytest.skip("gearmand is not installed (Debian: apt-get install gearman-job-server)")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    where: list[str | Path] = [
-        "-p",
-        str(port),
-        "-L",
-        "127.0.0.1",
-        "-P",
-        tmp_path / "gearmand.pid",
-        "-l",
-        "stderr",
-        "--config-file",
-        "",
-    ]
-    with (tmp_path / "gearmand.log").open("wb") as log:
-        process = subprocess.Popen([executable, *where], stderr=log)
-    yield f"127.0.0.1:{port}"
-    process.kill()
-    process.wait()
+    with running_gearmand(tmp_path) as server:
+        yield str(server.address)

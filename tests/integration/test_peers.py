@@ -6,22 +6,21 @@ What a peer prints is compared as a whole, its standard error included, so that 
 from __future__ import annotations
 
 import re
-import socket
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from signal import SIGTERM
 
 import pytest
 
-from gearman_client import Client, GearmanError, JobFailed, Timeout
+from gearman_client import JobFailed, Timeout
 
+from ..gearmand import Gearmand, running_gearmand
 from .conftest import GATE, SAMPLE_WORKERS, RunningManager, eventually, port_of
 from .peers.programs import DEADLINE_S, LANGUAGES, Command, ended, installed, run, running
 from .peers.transcripts import BINARY, CANNOT, NOT_UTF8, TRANSCRIPTS
 
 SAMPLE_FUNCTIONS = ("fetch_url", "reverse", "send_email", "slow_reverse", "thumbnail", "word_count")
-GEARMAN, GEARADMIN, GEARMAND = "/usr/bin/gearman", "/usr/bin/gearadmin", "/usr/sbin/gearmand"
+GEARMAN, GEARADMIN = "/usr/bin/gearman", "/usr/bin/gearadmin"
 
 
 def tool(program: str, manager: RunningManager, *arguments: str) -> Command:
@@ -117,49 +116,11 @@ def test_gearadmin_knows_the_workers_by_manager_pool_and_number(samples: Running
 # Debian's job server instead of ours
 
 
-class Gearmand:
-    """One gearmand; it keeps its port when it is started again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.executable = installed(GEARMAND, "gearman-job-server")
-        self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self.address = f"127.0.0.1:{self.port}"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        place = ["-L", "127.0.0.1", "-p", str(self.port), "-P", str(self.folder / "gearmand.pid")]
-        with (self.folder / "gearmand.log").open("ab") as log:
-            command = [self.executable, *place, "-l", "stderr", "--config-file", ""]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-        eventually(self._answers, "gearmand answers")
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait(DEADLINE_S)
-
-    def _answers(self) -> bool:
-        assert self.process is not None
-        assert self.process.poll() is None, (self.folder / "gearmand.log").read_text()
-        try:
-            with Client([self.address], timeout_s=5) as client:
-                return client.echo(b"hello") == b"hello"
-        except GearmanError:
-            return False
-
-
 @pytest.fixture
 def gearmand(tmp_path: Path) -> Iterator[Gearmand]:
     """Debian's job server."""
-    server = Gearmand(tmp_path)
-    try:
-        server.start()
+    with running_gearmand(tmp_path) as server:
         yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture
@@ -172,7 +133,7 @@ def guest(manager: RunningManager, gearmand: Gearmand) -> RunningManager:
     )
     manager.launch()
     eventually(manager.settled, "all workers registered at gearmand")
-    manager.address = gearmand.address
+    manager.address = str(gearmand.address)
     return manager
 
 
@@ -194,7 +155,7 @@ def test_our_workers_answer_jobs_of_gearmand(guest: RunningManager, gearmand: Ge
         assert client.submit("reverse", BINARY) == BINARY[::-1]
     # A manager that runs no job server of its own has none that it could end.
     assert guest.stop() == 0
-    assert run(tool(GEARADMIN, guest, "--getpid")) == (0, f"{gearmand.process.pid if gearmand.process else 0}\n", "")
+    assert run(tool(GEARADMIN, guest, "--getpid")) == (0, f"{gearmand.pid}\n", "")
 
 
 def test_a_failed_job_of_ours_keeps_no_client_of_gearmand_waiting(

@@ -6,9 +6,7 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -76,22 +74,6 @@ def _php() -> None:
     interpreter = shutil.which("php")
     if interpreter is None or subprocess.run([interpreter, *check], check=False).returncode != 0:
         pytest.skip("missing peer: php with pcntl")
-
-
-@pytest.fixture
-def gearmand(tmp_path: Path) -> Iterator[str]:
-    """Debian's job server on a free port; its address."""
-    program = shutil.which("gearmand")
-    if program is None:
-        pytest.skip("missing peer: gearmand")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [program, "-L", "127.0.0.1", "-p", str(port), "-l", str(tmp_path / "gearmand.log")]
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    yield f"127.0.0.1:{port}"
-    server.kill()
-    server.wait()
 
 
 @pytest.fixture

@@ -19,12 +19,12 @@ from gearman_client import (
     CouldNotConnect,
     Tls,
     Worker,
+    WorkerJob,
     WorkerObserver,
     WorkerSettings,
     connect_admin,
 )
 from gearman_client.worker.concurrent_worker import ConcurrentWorker
-from gearman_client.worker.worker_job import WorkerJob
 
 from ..certificates import Certificates
 from .server_process import ServerProcess

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -27,9 +28,11 @@ from gearman_client import (
 )
 from gearman_client.admin.tables import parse_connected_worker
 
+from ...gearmand import Gearmand
+
 
 @pytest.fixture
-def admin(gearmand: Any) -> Iterator[AdminClient]:
+def admin(gearmand: Gearmand) -> Iterator[AdminClient]:
     """An administration connection to a gearmand."""
     with connect_admin(gearmand.address) as admin:
         yield admin
@@ -45,7 +48,7 @@ def scripted() -> Iterator[tuple[AdminClient, socket.socket]]:
     theirs.close()
 
 
-def test_the_tables_of_a_server_at_work_are_parsed(admin: AdminClient, gearmand: Any) -> None:
+def test_the_tables_of_a_server_at_work_are_parsed(admin: AdminClient, gearmand: Gearmand) -> None:
     with Client(gearmand.address) as client, Worker(gearmand.address, WorkerSettings(client_id="gm:m/p/1")) as worker:
         handle = client.submit_background("f", b"", unique="u", priority="high")
         client.submit_background("f", b"", unique="", priority="low")
@@ -70,13 +73,15 @@ def test_an_empty_server_has_empty_tables(admin: AdminClient) -> None:
     assert admin.show_unique_jobs() == []
 
 
-def test_the_values_of_a_server(admin: AdminClient, gearmand: Any) -> None:
+def test_the_values_of_a_server(admin: AdminClient, gearmand: Gearmand) -> None:
     assert admin.version()[0].isdigit()
     assert admin.verbose() == "ERROR"
-    assert admin.getpid() == gearmand.process.pid
+    assert admin.getpid() == gearmand.pid
 
 
-def test_functions_are_created_with_their_whole_name_limited_and_dropped(admin: AdminClient, gearmand: Any) -> None:
+def test_functions_are_created_with_their_whole_name_limited_and_dropped(
+    admin: AdminClient, gearmand: Gearmand
+) -> None:
     admin.create_function("abcdef")
     assert [row.function for row in admin.status()] == ["abcdef"]
     admin.max_queue("abcdef", 1)
@@ -88,13 +93,13 @@ def test_functions_are_created_with_their_whole_name_limited_and_dropped(admin: 
         admin.drop_function("abcdef")
 
 
-def test_a_cancelled_job_is_gone_and_an_unknown_one_is_an_error(admin: AdminClient, gearmand: Any) -> None:
+def test_a_cancelled_job_is_gone_and_an_unknown_one_is_an_error(admin: AdminClient, gearmand: Gearmand) -> None:
     with Client(gearmand.address) as client:
         admin.cancel_job(client.submit_background("f", b""))
     with pytest.raises(AdminError) as refusal:
         admin.cancel_job("H:x:99")
     assert refusal.value.code == "UNKNOWN_JOB"
-    assert admin.getpid() == gearmand.process.pid  # the connection is in step
+    assert admin.getpid() == gearmand.pid  # the connection is in step
 
 
 def test_a_named_connection_shows_its_name(admin: AdminClient) -> None:
@@ -108,7 +113,9 @@ def test_an_unknown_command_is_refused_with_code_and_readable_text(admin: AdminC
         admin.fail_job("H:x:1", "timeout")
 
 
-def test_an_answer_may_come_in_pieces_cut_anywhere(scripted: Any, in_thread: Any) -> None:
+def test_an_answer_may_come_in_pieces_cut_anywhere(
+    scripted: tuple[AdminClient, socket.socket], in_thread: Callable[..., Future[Any]]
+) -> None:
     admin, peer = scripted
     table = b"f\t1\t2\t3\n.g\t4\t5\t6\n.\n"
     for cut in range(1, len(table)):
@@ -120,14 +127,16 @@ def test_an_answer_may_come_in_pieces_cut_anywhere(scripted: Any, in_thread: Any
 
 
 @pytest.mark.parametrize("line", [b"f\t1\t2\n", b"f\t1\t2\tx\n", b"f 1 2 3\n", b"f\t1\t2\t-3\n"])
-def test_a_line_that_is_no_row_is_an_error_that_shows_it(scripted: Any, line: bytes) -> None:
+def test_a_line_that_is_no_row_is_an_error_that_shows_it(
+    scripted: tuple[AdminClient, socket.socket], line: bytes
+) -> None:
     admin, peer = scripted
     peer.sendall(line + b".\n")
     with pytest.raises(AdminError, match="MALFORMED_LINE"):
         admin.status()
 
 
-def test_an_answer_without_end_is_cut_off_at_the_limit(scripted: Any) -> None:
+def test_an_answer_without_end_is_cut_off_at_the_limit(scripted: tuple[AdminClient, socket.socket]) -> None:
     admin, peer = scripted
     peer.sendall(b"f\t1\t2\t3\n" * 2000)
     with pytest.raises(AdminError, match="more than 10000 bytes"):
@@ -136,14 +145,14 @@ def test_an_answer_without_end_is_cut_off_at_the_limit(scripted: Any) -> None:
         admin.status()
 
 
-def test_a_server_that_does_not_finish_its_answer_is_a_timeout(scripted: Any) -> None:
+def test_a_server_that_does_not_finish_its_answer_is_a_timeout(scripted: tuple[AdminClient, socket.socket]) -> None:
     admin, peer = scripted
     peer.sendall(b"f\t1\t2\t3\n")
     with pytest.raises(Timeout, match=r"0\.3 s"):
         admin.status()
 
 
-def test_a_server_that_closes_in_the_middle_of_an_answer_is_lost(scripted: Any) -> None:
+def test_a_server_that_closes_in_the_middle_of_an_answer_is_lost(scripted: tuple[AdminClient, socket.socket]) -> None:
     admin, peer = scripted
     peer.sendall(b"f\t1\t2\t3\n")
     peer.shutdown(socket.SHUT_WR)
@@ -152,34 +161,36 @@ def test_a_server_that_closes_in_the_middle_of_an_answer_is_lost(scripted: Any) 
 
 
 @pytest.mark.parametrize("answer", [b"\0RES\0\0\0\x13\0\0\0\0", b"HTTP/1.1 400 Bad Request\r\n"])
-def test_an_answer_of_another_kind_is_an_error(scripted: Any, answer: bytes) -> None:
+def test_an_answer_of_another_kind_is_an_error(scripted: tuple[AdminClient, socket.socket], answer: bytes) -> None:
     admin, peer = scripted
     peer.sendall(answer)
     with pytest.raises(AdminError, match="UNEXPECTED_ANSWER"):
         admin.version()
 
 
-def test_a_unique_id_that_looks_like_an_error_is_a_unique_id(scripted: Any) -> None:
+def test_a_unique_id_that_looks_like_an_error_is_a_unique_id(scripted: tuple[AdminClient, socket.socket]) -> None:
     admin, peer = scripted
     peer.sendall(b"ERR or\nu\n.\n")
     assert admin.show_unique_jobs() == ["ERR or", "u"]
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\nb", "a\0b"])
-def test_words_that_a_text_command_cannot_carry_are_refused(scripted: Any, name: str) -> None:
+def test_words_that_a_text_command_cannot_carry_are_refused(
+    scripted: tuple[AdminClient, socket.socket], name: str
+) -> None:
     admin, _ = scripted
     with pytest.raises(ArgumentError):
         admin.drop_function(name)
 
 
 @pytest.mark.parametrize("line", ["", "a\nb", "\0RES", "x" * 9000])
-def test_a_command_is_one_line(scripted: Any, line: str) -> None:
+def test_a_command_is_one_line(scripted: tuple[AdminClient, socket.socket], line: str) -> None:
     admin, _ = scripted
     with pytest.raises(ArgumentError, match="one line"):
         admin.command(line)
 
 
-def test_max_queue_takes_no_number_one_or_three(scripted: Any) -> None:
+def test_max_queue_takes_no_number_one_or_three(scripted: tuple[AdminClient, socket.socket]) -> None:
     admin, _ = scripted
     with pytest.raises(ArgumentError, match="no number, one, or three"):
         admin.max_queue("f", 1, 2)
@@ -199,13 +210,13 @@ def test_client_ids_may_hold_blanks_and_be_empty(line: bytes, row: ConnectedWork
     assert parse_connected_worker(line) == row
 
 
-def test_a_server_that_is_not_there_is_named(gearmand: Any) -> None:
+def test_a_server_that_is_not_there_is_named(gearmand: Gearmand) -> None:
     gearmand.kill()
     with pytest.raises(CouldNotConnect, match=str(gearmand.port)):
         connect_admin(f"127.0.0.1:{gearmand.port}", 1)
 
 
-def test_a_socket_of_gevent_will_do(gearmand: Any) -> None:
+def test_a_socket_of_gevent_will_do(gearmand: Gearmand) -> None:
     sock = gevent_socket.create_connection(("127.0.0.1", gearmand.port))
     with AdminClient(sock) as admin:
-        assert admin.getpid() == gearmand.process.pid
+        assert admin.getpid() == gearmand.pid

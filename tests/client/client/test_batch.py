@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -11,10 +12,15 @@ from gearman_client import ArgumentError, Client, ConnectionLost, PartlyRefused,
 from gearman_client.client.batch import PORTION_BYTES, PORTION_JOBS
 from gearman_client.packet import PacketType
 
+from ...gearmand import Gearmand
+from ..conftest import RunningWorker, ScriptedServer
+
 T = PacketType
 
 
-def test_every_job_arrives_once_in_order_and_each_handle_is_its_own(gearmand: Any, start_worker: Any) -> None:
+def test_every_job_arrives_once_in_order_and_each_handle_is_its_own(
+    gearmand: Gearmand, start_worker: Callable[..., RunningWorker]
+) -> None:
     seen: list[bytes] = []
     workloads = [str(number) for number in range(3 * PORTION_JOBS + 7)]
     with Client(gearmand.address) as client:
@@ -28,7 +34,7 @@ def test_every_job_arrives_once_in_order_and_each_handle_is_its_own(gearmand: An
 
 
 def test_big_workloads_go_in_portions_of_bytes_and_only_a_portion_is_taken_from_a_generator(
-    scripted_server: Any, in_thread: Any
+    scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     taken: list[int] = []
 
@@ -50,7 +56,7 @@ def test_big_workloads_go_in_portions_of_bytes_and_only_a_portion_is_taken_from_
 
 
 def test_a_refusal_names_those_that_were_taken_and_leaves_the_connection_clean(
-    scripted_server: Any, in_thread: Any
+    scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     with Client(scripted_server.address, exceptions=False) as client:
         submitting = in_thread(client.submit_background_many, "f", [b"1", b"2", b"3"])
@@ -71,7 +77,7 @@ def test_a_refusal_names_those_that_were_taken_and_leaves_the_connection_clean(
 
 @pytest.mark.parametrize("answer", [None, (T.NO_JOB,)])
 def test_a_server_that_goes_away_or_answers_something_else_ends_it(
-    scripted_server: Any, in_thread: Any, answer: tuple[Any, ...] | None
+    scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]], answer: tuple[Any, ...] | None
 ) -> None:
     with Client(scripted_server.address, exceptions=False) as client:
         submitting = in_thread(client.submit_background_many, "f", [b"1", b"2"])
@@ -85,7 +91,7 @@ def test_a_server_that_goes_away_or_answers_something_else_ends_it(
             submitting.result(10)
 
 
-def test_a_workload_that_is_none_leaves_no_half_sent_portion(gearmand: Any) -> None:
+def test_a_workload_that_is_none_leaves_no_half_sent_portion(gearmand: Gearmand) -> None:
     with Client(gearmand.address) as client:
         with pytest.raises(ArgumentError):
             client.submit_background_many("f", [b"1", 2])  # type: ignore[list-item]

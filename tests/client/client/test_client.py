@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 from zlib import crc32
 
@@ -22,22 +24,25 @@ from gearman_client import (
     ServerError,
     Timeout,
     Worker,
+    WorkerJob,
 )
 from gearman_client.packet import PacketType
-from gearman_client.worker.worker_job import WorkerJob
+
+from ...gearmand import Gearmand
+from ..conftest import Peer, RunningWorker, ScriptedServer
 
 T = PacketType
 
 
 @pytest.fixture
-def client(gearmand: Any) -> Any:
+def client(gearmand: Gearmand) -> Any:
     """A client of one gearmand that waits for at most ten seconds."""
     with Client(gearmand.address, timeout_s=10) as client:
         yield client
 
 
 def test_a_foreground_job_returns_the_result_and_reports_on_the_way(
-    client: Any, start_worker: Any, gearmand: Any
+    client: Client, start_worker: Callable[..., RunningWorker], gearmand: Gearmand
 ) -> None:
     def talk(job: WorkerJob) -> bytes:
         job.status(1, 4)
@@ -60,14 +65,18 @@ def test_a_foreground_job_returns_the_result_and_reports_on_the_way(
     assert heard == [("created", "H:", gearmand.address), ("status", 1, 4), ("data", b"chunk"), ("warning", b"careful")]
 
 
-def test_a_failed_job_raises_and_the_client_goes_on(client: Any, start_worker: Any, gearmand: Any) -> None:
+def test_a_failed_job_raises_and_the_client_goes_on(
+    client: Client, start_worker: Callable[..., RunningWorker], gearmand: Gearmand
+) -> None:
     start_worker(gearmand.address, {"bad": lambda job: job.fail(), "good": lambda job: b"ok"})
     with pytest.raises(JobFailed, match="H:"):
         client.submit("bad", b"")
     assert client.submit("good", b"") == b"ok"
 
 
-def test_an_exception_of_the_worker_arrives_with_its_data(client: Any, start_worker: Any, gearmand: Any) -> None:
+def test_an_exception_of_the_worker_arrives_with_its_data(
+    client: Client, start_worker: Callable[..., RunningWorker], gearmand: Gearmand
+) -> None:
     start_worker(gearmand.address, {"raise": lambda job: job.exception(b"boom\0\xff"), "good": lambda job: b"ok"})
     heard: list[bytes] = []
     with pytest.raises(JobException, match="boom") as raised:
@@ -76,13 +85,17 @@ def test_an_exception_of_the_worker_arrives_with_its_data(client: Any, start_wor
     assert client.submit("good", b"") == b"ok"
 
 
-def test_without_exceptions_gearmands_substitute_for_one_is_a_failure(start_worker: Any, gearmand: Any) -> None:
+def test_without_exceptions_gearmands_substitute_for_one_is_a_failure(
+    start_worker: Callable[..., RunningWorker], gearmand: Gearmand
+) -> None:
     start_worker(gearmand.address, {"raise": lambda job: job.exception(b"boom")})
     with Client(gearmand.address, timeout_s=10, exceptions=False) as client, pytest.raises(JobFailed):
         client.submit("raise", b"")
 
 
-def test_the_three_priorities_are_served_in_their_order(client: Any, start_worker: Any, gearmand: Any) -> None:
+def test_the_three_priorities_are_served_in_their_order(
+    client: Client, start_worker: Callable[..., RunningWorker], gearmand: Gearmand
+) -> None:
     for priority in ("low", "normal", "high"):
         client.submit_background("order", priority, priority=priority)
     seen: list[bytes] = []
@@ -92,14 +105,14 @@ def test_the_three_priorities_are_served_in_their_order(client: Any, start_worke
     assert seen == [b"high", b"normal", b"low"]
 
 
-def test_equal_unique_ids_are_one_job_and_none_is_a_job_of_its_own(client: Any, gearmand: Any) -> None:
+def test_equal_unique_ids_are_one_job_and_none_is_a_job_of_its_own(client: Client, gearmand: Gearmand) -> None:
     handles = [client.submit_background("f", b"", unique="same") for _ in range(3)]
     assert len(set(handles)) == 1
     handles = [client.submit_background("f", b"same workload") for _ in range(3)]
     assert len(set(handles)) == 3
 
 
-def test_status_follows_a_job_from_queued_to_running_to_unknown(client: Any, gearmand: Any) -> None:
+def test_status_follows_a_job_from_queued_to_running_to_unknown(client: Client, gearmand: Gearmand) -> None:
     handle = client.submit_background("f", b"", unique="u")
     assert client.status(handle) == JobStatus(known=True, running=False, numerator=0, denominator=0)
     with Worker(gearmand.address) as worker:
@@ -114,7 +127,9 @@ def test_status_follows_a_job_from_queued_to_running_to_unknown(client: Any, gea
     assert client.status_unique("u").known is False
 
 
-def test_a_job_without_worker_times_out_and_is_abandoned(client: Any, gearmand: Any, wait_for: Any) -> None:
+def test_a_job_without_worker_times_out_and_is_abandoned(
+    client: Client, gearmand: Gearmand, wait_for: Callable[[Callable[[], Any], str], Any]
+) -> None:
     started = time.monotonic()
     with pytest.raises(Timeout, match=str(gearmand.port)):
         client.submit("nobody", b"", timeout_s=0.2)
@@ -124,7 +139,7 @@ def test_a_job_without_worker_times_out_and_is_abandoned(client: Any, gearmand: 
     assert client.echo(b"still\0fine") == b"still\0fine"
 
 
-def test_a_full_queue_is_the_servers_refusal_by_code_and_text(client: Any, gearmand: Any) -> None:
+def test_a_full_queue_is_the_servers_refusal_by_code_and_text(client: Client, gearmand: Gearmand) -> None:
     client.submit_background("f", b"1")
     gearmand.ask("maxqueue f 1")
     for submit in (client.submit, client.submit_background):
@@ -135,7 +150,7 @@ def test_a_full_queue_is_the_servers_refusal_by_code_and_text(client: Any, gearm
 
 
 def test_an_exception_in_a_callback_reaches_the_caller_and_leaves_nothing_on_the_connection(
-    client: Any, start_worker: Any, gearmand: Any
+    client: Client, start_worker: Callable[..., RunningWorker], gearmand: Gearmand
 ) -> None:
     start_worker(gearmand.address, {"f": lambda job: job.data(b"x") or b"result of f", "g": lambda job: b"result of g"})
 
@@ -147,14 +162,14 @@ def test_an_exception_in_a_callback_reaches_the_caller_and_leaves_nothing_on_the
     assert client.submit("g", b"") == b"result of g"
 
 
-def test_a_restarted_server_is_found_again_without_an_error(client: Any, gearmand: Any) -> None:
+def test_a_restarted_server_is_found_again_without_an_error(client: Client, gearmand: Gearmand) -> None:
     assert client.echo() == b"ping"
     gearmand.kill()
     gearmand.start()
     assert client.echo() == b"ping"
 
 
-def test_a_server_that_is_down_is_passed_over_at_once(start_gearmand: Any) -> None:
+def test_a_server_that_is_down_is_passed_over_at_once(start_gearmand: Callable[[], Gearmand]) -> None:
     down, up = start_gearmand(), start_gearmand()
     with Client([down.address, up.address]) as client:
         assert client.ping() == (down.address, up.address)
@@ -165,7 +180,7 @@ def test_a_server_that_is_down_is_passed_over_at_once(start_gearmand: Any) -> No
         assert time.monotonic() - started < 2
 
 
-def test_no_server_at_all_names_every_address_and_the_remedy(start_gearmand: Any) -> None:
+def test_no_server_at_all_names_every_address_and_the_remedy(start_gearmand: Callable[[], Gearmand]) -> None:
     servers = [start_gearmand(), start_gearmand()]
     for server in servers:
         server.kill()
@@ -178,7 +193,7 @@ def test_no_server_at_all_names_every_address_and_the_remedy(start_gearmand: Any
         assert client.ping() == ()
 
 
-def test_a_unique_id_chooses_its_server_by_crc32(start_gearmand: Any) -> None:
+def test_a_unique_id_chooses_its_server_by_crc32(start_gearmand: Callable[[], Gearmand]) -> None:
     servers = [start_gearmand().address for _ in range(2)]
     with Client(servers) as client:
         for unique in ("a", "b", "c", "d"):
@@ -187,7 +202,9 @@ def test_a_unique_id_chooses_its_server_by_crc32(start_gearmand: Any) -> None:
             assert client.status_unique(unique).known
 
 
-def test_a_handle_is_asked_for_at_the_server_that_gave_it_and_a_foreign_one_at_all(start_gearmand: Any) -> None:
+def test_a_handle_is_asked_for_at_the_server_that_gave_it_and_a_foreign_one_at_all(
+    start_gearmand: Callable[[], Gearmand],
+) -> None:
     first, second = start_gearmand(), start_gearmand()
     with Client([first.address, second.address]) as client, Client(second.address) as other:
         mine = client.submit_background("f", b"")
@@ -207,7 +224,7 @@ def test_a_handle_is_asked_for_at_the_server_that_gave_it_and_a_foreign_one_at_a
         assert client.status(str(foreign)).known
 
 
-def test_names_and_priorities_that_cannot_be_sent_are_refused_before_anything_is(client: Any) -> None:
+def test_names_and_priorities_that_cannot_be_sent_are_refused_before_anything_is(client: Client) -> None:
     with pytest.raises(ArgumentError, match="zero byte"):
         client.submit("a\0b", b"")
     with pytest.raises(ArgumentError, match="zero byte"):
@@ -215,19 +232,21 @@ def test_names_and_priorities_that_cannot_be_sent_are_refused_before_anything_is
     with pytest.raises(ArgumentError, match="must not be empty"):
         client.submit("", b"")
     with pytest.raises(ArgumentError, match="expected high, normal or low"):
-        client.submit("f", b"", priority="urgent")
+        client.submit("f", b"", priority="urgent")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="expected bytes or str, not int"):
-        client.submit("f", 7)
+        client.submit("f", 7)  # type: ignore[arg-type]
 
 
-def accept_client(server: Any) -> Any:
+def accept_client(server: ScriptedServer) -> Peer:
     peer = server.accept()
     peer.expect(T.OPTION_REQ, b"exceptions")
     peer.send(T.OPTION_RES, b"exceptions")
     return peer
 
 
-def test_a_connection_lost_under_a_job_is_an_error_not_silence(scripted_server: Any, in_thread: Any) -> None:
+def test_a_connection_lost_under_a_job_is_an_error_not_silence(
+    scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
+) -> None:
     with Client(scripted_server.address) as client:
         answer = in_thread(client.submit, "f", b"w", unique="u")
         peer = accept_client(scripted_server)
@@ -238,7 +257,9 @@ def test_a_connection_lost_under_a_job_is_an_error_not_silence(scripted_server: 
             answer.result(10)
 
 
-def test_a_server_that_accepts_and_never_answers_is_passed_over(start_scripted_server: Any, in_thread: Any) -> None:
+def test_a_server_that_accepts_and_never_answers_is_passed_over(
+    start_scripted_server: Callable[[], ScriptedServer], in_thread: Callable[..., Future[Any]]
+) -> None:
     silent, lively = start_scripted_server(), start_scripted_server()
     with Client([silent.address, lively.address], connect_timeout_s=0.2) as client:
         answer = in_thread(client.submit_background, "f", b"")
@@ -248,7 +269,9 @@ def test_a_server_that_accepts_and_never_answers_is_passed_over(start_scripted_s
         assert answer.result(10).server == lively.address
 
 
-def test_something_else_on_the_port_is_called_just_that(scripted_server: Any, in_thread: Any) -> None:
+def test_something_else_on_the_port_is_called_just_that(
+    scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
+) -> None:
     with Client(scripted_server.address) as client:
         answer = in_thread(client.submit, "f", b"")
         scripted_server.accept().socket.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
@@ -256,7 +279,9 @@ def test_something_else_on_the_port_is_called_just_that(scripted_server: Any, in
             answer.result(10)
 
 
-def test_a_server_without_exceptions_is_used_all_the_same(scripted_server: Any, in_thread: Any) -> None:
+def test_a_server_without_exceptions_is_used_all_the_same(
+    scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
+) -> None:
     with Client(scripted_server.address) as client:
         answer = in_thread(client.submit, "f", b"")
         peer = scripted_server.accept()
@@ -270,7 +295,9 @@ def test_a_server_without_exceptions_is_used_all_the_same(scripted_server: Any, 
         assert answer.result(10) == b"mine"
 
 
-def test_a_job_that_the_server_never_acknowledges_times_out(scripted_server: Any, in_thread: Any) -> None:
+def test_a_job_that_the_server_never_acknowledges_times_out(
+    scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
+) -> None:
     with Client(scripted_server.address, reply_timeout_s=0.2) as client:
         for submit in (client.submit, client.submit_background):
             answer = in_thread(submit, "f", b"")
@@ -281,7 +308,9 @@ def test_a_job_that_the_server_never_acknowledges_times_out(scripted_server: Any
             assert peer.read_to_end() == []  # the client let go of the connection
 
 
-def test_an_answer_that_does_not_fit_the_question_is_a_protocol_error(scripted_server: Any, in_thread: Any) -> None:
+def test_an_answer_that_does_not_fit_the_question_is_a_protocol_error(
+    scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
+) -> None:
     with Client(scripted_server.address) as client:
         answer = in_thread(client.status, "H:x:1")
         peer = accept_client(scripted_server)
@@ -291,7 +320,7 @@ def test_an_answer_that_does_not_fit_the_question_is_a_protocol_error(scripted_s
             answer.result(10)
 
 
-def test_a_server_that_keeps_no_results_is_named_and_goes_on_being_useful(client: Any, gearmand: Any) -> None:
+def test_a_server_that_keeps_no_results_is_named_and_goes_on_being_useful(client: Client, gearmand: Gearmand) -> None:
     handle = client.submit_background("f", b"w")
     with pytest.raises(NotSupported, match=f"{gearmand.address} keeps no results of background jobs"):
         client.result(handle, timeout_s=0)

@@ -6,12 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gearman_client.worker.worker_job import WorkerJob
+from gearman_client import WorkerJob
+
+from ...gearmand import Gearmand
+from ..conftest import RunningWorker
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GEARMAN")}
 
@@ -32,7 +36,7 @@ def run(name: str, *arguments: str, workload: bytes = b"", **environment: str) -
 
 
 @pytest.fixture
-def served(gearmand: Any, start_worker: Any) -> Any:
+def served(gearmand: Gearmand, start_worker: Callable[..., RunningWorker]) -> Any:
     """A gearmand with a worker behind it."""
 
     def talk(job: WorkerJob) -> bytes:
@@ -53,7 +57,7 @@ def served(gearmand: Any, start_worker: Any) -> Any:
     return gearmand
 
 
-def test_an_argument_is_a_job_and_so_is_the_whole_input(served: Any) -> None:
+def test_an_argument_is_a_job_and_so_is_the_whole_input(served: Gearmand) -> None:
     port = str(served.port)
     assert run("gearman", "-p", port, "-f", "upper", "a", "b").stdout == b"AB"
     done = run("gearman", "-p", port, "-f", "upper", workload=b"two\nlines\n")
@@ -61,7 +65,7 @@ def test_an_argument_is_a_job_and_so_is_the_whole_input(served: Any) -> None:
     assert run("gearman", "-p", port, "-f", "upper", "-s", workload=b"not read").stdout == b""
 
 
-def test_the_output_of_a_job_is_the_well_known_one(served: Any) -> None:
+def test_the_output_of_a_job_is_the_well_known_one(served: Gearmand) -> None:
     done = run("gearman", "-p", str(served.port), "-f", "talk", "x")
     assert (done.stdout, done.stderr, done.returncode) == (b"D;33% Complete\n0% Complete\nR(x)", b"W;", 0)
     done = run("gearman", "-p", str(served.port), "-P", "-f", "talk", "x")
@@ -72,60 +76,62 @@ def test_the_output_of_a_job_is_the_well_known_one(served: Any) -> None:
 @pytest.mark.parametrize(
     ("option", "output"), [("-n", b"one\n|two|"), ("-N", b"one|two|")], ids=["with newline", "without newline"]
 )
-def test_lines_of_input_are_jobs_of_their_own(served: Any, option: str, output: bytes, start_worker: Any) -> None:
+def test_lines_of_input_are_jobs_of_their_own(
+    served: Gearmand, option: str, output: bytes, start_worker: Callable[..., RunningWorker]
+) -> None:
     start_worker(served.address, {"mark": lambda job: job.workload + b"|"})
     assert run("gearman", "-p", str(served.port), "-f", "mark", option, workload=b"one\ntwo").stdout == output
 
 
-def test_several_functions_each_get_every_workload(served: Any) -> None:
+def test_several_functions_each_get_every_workload(served: Gearmand) -> None:
     done = run("gearman", "-p", str(served.port), "-f", "upper", "-f", "unique", "-u", "<id>", "a")
     assert done.stdout in (b"A<id>", b"<id>A")
     assert done.returncode == 0
 
 
-def test_a_failed_job_is_exit_code_one_and_the_others_still_run(served: Any) -> None:
+def test_a_failed_job_is_exit_code_one_and_the_others_still_run(served: Gearmand) -> None:
     done = run("gearman", "-p", str(served.port), "-f", "bad", "-f", "upper", "a")
     assert (done.stdout, done.stderr, done.returncode) == (b"A", b"Job failed\n", 1)
 
 
-def test_an_exception_shows_its_data_and_fails(served: Any) -> None:
+def test_an_exception_shows_its_data_and_fails(served: Gearmand) -> None:
     done = run("gearman", "-p", str(served.port), "-f", "raise", "a")
     assert (done.stdout, done.stderr, done.returncode) == (b"", b"boom\nJob failed\n", 1)
 
 
-def test_background_jobs_print_their_handle_only_when_asked(served: Any) -> None:
+def test_background_jobs_print_their_handle_only_when_asked(served: Gearmand) -> None:
     port = str(served.port)
     assert run("gearman", "-p", port, "-b", "-f", "nobody", "x").stdout == b""
     assert run("gearman", "-p", port, "-b", "-v", "-f", "nobody", "x").stdout.startswith(b"Task created: H:")
     assert "nobody\t2\t0\t0" in served.ask("status")
 
 
-def test_priorities_reach_the_server(gearmand: Any) -> None:
+def test_priorities_reach_the_server(gearmand: Gearmand) -> None:
     port = str(gearmand.port)
     for option in ("-I", "-L", "-s"):
         assert run("gearman", "-p", port, "-b", "-f", "f", option, "x").returncode == 0
     assert "f\t1\t1\t1\t0" in gearmand.ask("prioritystatus")
 
 
-def test_a_job_has_an_id_of_its_own_unless_one_is_given(served: Any) -> None:
+def test_a_job_has_an_id_of_its_own_unless_one_is_given(served: Gearmand) -> None:
     one, two = (run("gearman", "-p", str(served.port), "-f", "unique", "x").stdout for _ in range(2))
     assert len(one) == len(two) == 36
     assert one != two
 
 
-def test_data_that_looks_like_an_option_follows_two_dashes(served: Any) -> None:
+def test_data_that_looks_like_an_option_follows_two_dashes(served: Gearmand) -> None:
     assert run("gearman", "-p", str(served.port), "-f", "upper", "--", "-x", "--").stdout == b"-X--"
 
 
 @pytest.mark.parametrize("variable", ["GEARMAN_SERVERS", "GEARMAN_SERVER"])
-def test_the_environment_names_the_servers_unless_options_do(served: Any, variable: str) -> None:
+def test_the_environment_names_the_servers_unless_options_do(served: Gearmand, variable: str) -> None:
     there: Any = {variable: f"127.0.0.1:{served.port}"}
     nowhere: Any = {variable: "x:1"}
     assert run("gearman", "-f", "upper", "a", **there).stdout == b"A"
     assert run("gearman", "-h", "127.0.0.1", "-p", str(served.port), "-f", "upper", "a", **nowhere).stdout == b"A"
 
 
-def test_no_connection_and_a_timeout_are_exit_code_one_with_one_line_of_reason(gearmand: Any) -> None:
+def test_no_connection_and_a_timeout_are_exit_code_one_with_one_line_of_reason(gearmand: Gearmand) -> None:
     late = run("gearman", "-p", str(gearmand.port), "-t", "200", "-f", "nobody", "x")
     assert (late.stdout, late.returncode, late.stderr.count(b"\n")) == (b"", 1, 1)
     assert b"in the time allowed" in late.stderr
@@ -166,7 +172,9 @@ def test_help_is_no_error() -> None:
         assert f"usage: {name}".encode() in done.stdout
 
 
-def interrupt_when_queued(served: Any, wait_for: Any, *functions: str) -> tuple[bytes, bytes, int]:
+def interrupt_when_queued(
+    served: Gearmand, wait_for: Callable[[Callable[[], Any], str], Any], *functions: str
+) -> tuple[bytes, bytes, int]:
     options = [word for function in functions for word in ("-f", function)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command("gearman", "-p", str(served.port), *options, "x"), **pipes) as process:  # type: ignore[call-overload]
@@ -177,11 +185,13 @@ def interrupt_when_queued(served: Any, wait_for: Any, *functions: str) -> tuple[
 
 
 @pytest.mark.parametrize("functions", [["nobody"], ["nobody", "noone"]], ids=["one function", "two functions"])
-def test_ctrl_c_ends_a_waiting_command_without_a_traceback(gearmand: Any, wait_for: Any, functions: list[str]) -> None:
+def test_ctrl_c_ends_a_waiting_command_without_a_traceback(
+    gearmand: Gearmand, wait_for: Callable[[Callable[[], Any], str], Any], functions: list[str]
+) -> None:
     assert interrupt_when_queued(gearmand, wait_for, *functions) == (b"", b"", 130)
 
 
-def test_a_reader_that_has_enough_ends_the_command_quietly(served: Any) -> None:
+def test_a_reader_that_has_enough_ends_the_command_quietly(served: Gearmand) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -195,7 +205,7 @@ def test_a_reader_that_has_enough_ends_the_command_quietly(served: Any) -> None:
     assert (done.stderr, done.returncode) == (b"", 1)
 
 
-def test_worker_mode_runs_a_program_per_job(gearmand: Any) -> None:
+def test_worker_mode_runs_a_program_per_job(gearmand: Gearmand) -> None:
     port = str(gearmand.port)
     with subprocess.Popen(
         command("gearman", "-p", port, "-w", "-c", "3", "-f", "f", "--", "tr", "a-z", "A-Z")
@@ -207,14 +217,14 @@ def test_worker_mode_runs_a_program_per_job(gearmand: Any) -> None:
         assert worker.wait(10) == 0
 
 
-def test_worker_mode_sends_lines_as_they_come_each_once(gearmand: Any) -> None:
+def test_worker_mode_sends_lines_as_they_come_each_once(gearmand: Gearmand) -> None:
     port = str(gearmand.port)
     for option, output in (("-n", b"f: a\nf: b\nf: "), ("-N", b"f: af: bf: ")):
         with subprocess.Popen(command("gearman", "-p", port, "-w", "-c", "1", option, "-f", "f", "cat")):
             assert run("gearman", "-p", port, "-P", "-f", "f", workload=b"a\nb\n").stdout == output
 
 
-def test_a_program_that_fails_fails_its_job_after_what_it_printed(gearmand: Any) -> None:
+def test_a_program_that_fails_fails_its_job_after_what_it_printed(gearmand: Gearmand) -> None:
     port = str(gearmand.port)
     failing = ["sh", "-c", "echo part; exit 3"]
     with subprocess.Popen(command("gearman", "-p", port, "-w", "-c", "1", "-f", "f", "--", *failing)) as worker:
@@ -223,14 +233,16 @@ def test_a_program_that_fails_fails_its_job_after_what_it_printed(gearmand: Any)
         assert worker.wait(10) == 0
 
 
-def test_worker_mode_without_a_program_prints_the_workloads(gearmand: Any) -> None:
+def test_worker_mode_without_a_program_prints_the_workloads(gearmand: Gearmand) -> None:
     port = str(gearmand.port)
     with subprocess.Popen(command("gearman", "-p", port, "-w", "-c", "1", "-f", "f"), stdout=subprocess.PIPE) as worker:
         assert run("gearman", "-p", port, "-f", "f", "seen").stdout == b""
         assert worker.communicate(timeout=10)[0] == b"seen"
 
 
-def test_worker_mode_ends_on_sigterm_and_when_no_job_comes_and_without_a_server(gearmand: Any, wait_for: Any) -> None:
+def test_worker_mode_ends_on_sigterm_and_when_no_job_comes_and_without_a_server(
+    gearmand: Gearmand, wait_for: Callable[[Callable[[], Any], str], Any]
+) -> None:
     port = str(gearmand.port)
     with subprocess.Popen(command("gearman", "-p", port, "-w", "-f", "f")) as worker:
         wait_for(lambda: gearmand.registered("f"), "registered")
@@ -244,11 +256,11 @@ def test_worker_mode_ends_on_sigterm_and_when_no_job_comes_and_without_a_server(
     assert b"could not connect to 127.0.0.1:" + port.encode() in alone.stderr
 
 
-def test_gearadmin_prints_what_the_server_wrote(gearmand: Any) -> None:
+def test_gearadmin_prints_what_the_server_wrote(gearmand: Gearmand) -> None:
     port = str(gearmand.port)
     gearmand.ask("create function abc\r")
     done = run("gearadmin", "-p", port, "--status", "--getpid", "--priority-status")
-    assert done.stdout == b"abc\t0\t0\t0\n.\n%d\nabc\t0\t0\t0\t0\n.\n" % gearmand.process.pid
+    assert done.stdout == b"abc\t0\t0\t0\n.\n%d\nabc\t0\t0\t0\t0\n.\n" % gearmand.pid
     assert (done.stderr, done.returncode) == (b"", 0)
     assert run("gearadmin", "--port", port, "--host", "127.0.0.1", "--server-verbose").stdout == b"ERROR\n"
     assert run("gearadmin", "-p", port, "--server-version").stdout[:1].isdigit()
@@ -256,17 +268,17 @@ def test_gearadmin_prints_what_the_server_wrote(gearmand: Any) -> None:
     assert b" 127.0.0.1 - :\n.\n" in run("gearadmin", "-h", "127.0.0.1", "-p", port, "--workers").stdout
 
 
-def test_gearadmin_acts_and_a_refusal_is_exit_code_one(gearmand: Any) -> None:
+def test_gearadmin_acts_and_a_refusal_is_exit_code_one(gearmand: Gearmand) -> None:
     port = str(gearmand.port)
     done = run("gearadmin", "-p", port, "--create-function", "abc", "--drop-function", "abc")
     assert (done.stdout, done.stderr, done.returncode) == (b"OK\nOK\n", b"", 0)
     done = run("gearadmin", "-p", port, "--drop-function", "abc", "--cancel-job", "H:x:1", "--getpid")
-    assert done.stdout == b"%d\n" % gearmand.process.pid
+    assert done.stdout == b"%d\n" % gearmand.pid
     assert done.stderr == b"Error: function not found\nError: UNKNOWN_JOB\n"
     assert done.returncode == 1
 
 
-def test_gearadmin_without_action_or_server_is_exit_code_one(gearmand: Any) -> None:
+def test_gearadmin_without_action_or_server_is_exit_code_one(gearmand: Gearmand) -> None:
     port = str(gearmand.port)
     for arguments in ([], ["-p", port], ["--shutdown"]):
         done = run("gearadmin", *arguments)

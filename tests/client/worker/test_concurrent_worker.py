@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -13,6 +14,9 @@ from gearman_client import Client, WorkerJob, WorkerSettings
 from gearman_client.packet import PacketType
 from gearman_client.worker.concurrent_worker import ConcurrentWorker
 
+from ...gearmand import Gearmand
+from ..conftest import Peer, RecordingObserver, ScriptedServer
+
 T = PacketType
 SOON_S = 10.0
 
@@ -20,7 +24,7 @@ SOON_S = 10.0
 class Crew:
     """Drives a worker in a thread, with so many places; a job keeps its place until it is finished here."""
 
-    def __init__(self, worker: ConcurrentWorker, places: int, in_thread: Any) -> None:
+    def __init__(self, worker: ConcurrentWorker, places: int, in_thread: Callable[..., Future[Any]]) -> None:
         self.worker = worker
         self.came: queue.Queue[WorkerJob] = queue.Queue()
         self._places = places
@@ -44,7 +48,7 @@ class Crew:
 
 
 @pytest.fixture
-def start_crew(observer: Any, in_thread: Any) -> Iterator[Callable[..., Crew]]:
+def start_crew(observer: RecordingObserver, in_thread: Callable[..., Future[Any]]) -> Iterator[Callable[..., Crew]]:
     crews: list[Crew] = []
 
     def start(servers: Any, places: int, **settings: Any) -> Crew:
@@ -58,17 +62,17 @@ def start_crew(observer: Any, in_thread: Any) -> Iterator[Callable[..., Crew]]:
         crew.worker.stop()
 
 
-def assign(peer: Any, *numbers: int) -> None:
+def assign(peer: Peer, *numbers: int) -> None:
     for number in numbers:
         peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:%d" % number, b"f", b"", b"")
 
 
-def grabs(peer: Any, count: int) -> None:
+def grabs(peer: Peer, count: int) -> None:
     for _ in range(count):
         peer.expect(T.GRAB_JOB_UNIQ)
 
 
-def end(crew: Crew, peer: Any) -> None:
+def end(crew: Crew, peer: Peer) -> None:
     """Let it end at once: the server closes the connection as soon as it has read to the end."""
     crew.worker.stop()
     peer.read_to_end()
@@ -77,7 +81,7 @@ def end(crew: Crew, peer: Any) -> None:
 
 
 def test_it_asks_for_twice_as_many_with_each_job_but_never_for_more_than_it_has_places(
-    scripted_server: Any, start_crew: Any
+    scripted_server: ScriptedServer, start_crew: Callable[..., Crew]
 ) -> None:
     crew = start_crew(scripted_server.address, 5)
     peer = scripted_server.accept()
@@ -99,7 +103,7 @@ def test_it_asks_for_twice_as_many_with_each_job_but_never_for_more_than_it_has_
 
 
 def test_it_sleeps_when_the_last_of_its_grabs_finds_nothing_and_asks_again_when_woken(
-    scripted_server: Any, start_crew: Any
+    scripted_server: ScriptedServer, start_crew: Callable[..., Crew]
 ) -> None:
     crew = start_crew(scripted_server.address, 10)
     peer = scripted_server.accept()
@@ -122,7 +126,9 @@ def test_it_sleeps_when_the_last_of_its_grabs_finds_nothing_and_asks_again_when_
     end(crew, peer)
 
 
-def test_several_servers_share_the_places(start_scripted_server: Any, start_crew: Any) -> None:
+def test_several_servers_share_the_places(
+    start_scripted_server: Callable[[], ScriptedServer], start_crew: Callable[..., Crew]
+) -> None:
     servers = [start_scripted_server(), start_scripted_server()]
     crew = start_crew([server.address for server in servers], 2)
     peers = [server.accept() for server in servers]
@@ -147,7 +153,10 @@ def test_several_servers_share_the_places(start_scripted_server: Any, start_crew
 
 
 def test_a_server_that_does_not_answer_keeps_the_others_from_nothing_and_is_given_up(
-    start_scripted_server: Any, start_crew: Any, observer: Any, wait_for: Any
+    start_scripted_server: Callable[[], ScriptedServer],
+    start_crew: Callable[..., Crew],
+    observer: RecordingObserver,
+    wait_for: Callable[[Callable[[], Any], str], Any],
 ) -> None:
     stalled, sound = start_scripted_server(), start_scripted_server()
     crew = start_crew([stalled.address, sound.address], 4, reply_timeout_s=0.5)
@@ -165,7 +174,9 @@ def test_a_server_that_does_not_answer_keeps_the_others_from_nothing_and_is_give
     crew.end.result(SOON_S)
 
 
-def test_after_stop_a_job_that_was_asked_for_is_still_run_and_answered(scripted_server: Any, start_crew: Any) -> None:
+def test_after_stop_a_job_that_was_asked_for_is_still_run_and_answered(
+    scripted_server: ScriptedServer, start_crew: Callable[..., Crew]
+) -> None:
     crew = start_crew(scripted_server.address, 3)
     peer = scripted_server.accept()
     peer.greet(b"f")
@@ -178,7 +189,9 @@ def test_after_stop_a_job_that_was_asked_for_is_still_run_and_answered(scripted_
     crew.end.result(SOON_S)
 
 
-def test_the_end_of_an_interrupt_descriptor_stops_it(scripted_server: Any, observer: Any, in_thread: Any) -> None:
+def test_the_end_of_an_interrupt_descriptor_stops_it(
+    scripted_server: ScriptedServer, observer: RecordingObserver, in_thread: Callable[..., Future[Any]]
+) -> None:
     reader, writer = os.pipe()
     worker = ConcurrentWorker(scripted_server.address, observer=observer)
     worker.register("f")
@@ -200,7 +213,7 @@ def test_the_end_of_an_interrupt_descriptor_stops_it(scripted_server: Any, obser
 
 
 def test_jobs_of_a_lost_connection_are_reported_and_their_answers_go_nowhere(
-    scripted_server: Any, start_crew: Any, observer: Any
+    scripted_server: ScriptedServer, start_crew: Callable[..., Crew], observer: RecordingObserver
 ) -> None:
     crew = start_crew(scripted_server.address, 3)
     peer = scripted_server.accept()
@@ -221,7 +234,9 @@ def test_jobs_of_a_lost_connection_are_reported_and_their_answers_go_nowhere(
     end(crew, again)
 
 
-def test_progress_leaves_at_once_while_other_jobs_wait(scripted_server: Any, start_crew: Any) -> None:
+def test_progress_leaves_at_once_while_other_jobs_wait(
+    scripted_server: ScriptedServer, start_crew: Callable[..., Crew]
+) -> None:
     crew = start_crew(scripted_server.address, 2)
     peer = scripted_server.accept()
     peer.greet(b"f")
@@ -241,7 +256,9 @@ def test_progress_leaves_at_once_while_other_jobs_wait(scripted_server: Any, sta
     crew.end.result(SOON_S)
 
 
-def test_gearmand_gives_it_several_jobs_over_one_connection(gearmand: Any, start_crew: Any, wait_for: Any) -> None:
+def test_gearmand_gives_it_several_jobs_over_one_connection(
+    gearmand: Gearmand, start_crew: Callable[..., Crew], wait_for: Callable[[Callable[[], Any], str], Any]
+) -> None:
     crew = start_crew(gearmand.address, 3)
     wait_for(lambda: gearmand.registered("f"), "it is registered")
     with Client(gearmand.address) as client:

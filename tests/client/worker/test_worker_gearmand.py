@@ -7,36 +7,43 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 import pytest
 
-from gearman_client import Client, JobFailed, Worker, WorkerSettings
+from gearman_client import Client, JobFailed, Worker, WorkerJob, WorkerSettings
+
+from ...gearmand import Gearmand
+from ..conftest import RecordingObserver, RunningWorker
 
 
-def run_gearman(gearmand: Any, *arguments: str, workload: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def run_gearman(gearmand: Gearmand, *arguments: str, workload: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     executable = shutil.which("gearman", path="/usr/bin:/usr/local/bin")
     assert executable is not None, "gearman is not installed (Debian: apt-get install gearman-tools)"
     command = [executable, "-h", "127.0.0.1", "-p", str(gearmand.port), *arguments]
     return subprocess.run(command, input=workload, capture_output=True, timeout=20, check=False)
 
 
-def test_debians_gearman_tool_gets_its_answer(gearmand: Any, start_worker: Any) -> None:
+def test_debians_gearman_tool_gets_its_answer(gearmand: Gearmand, start_worker: Callable[..., RunningWorker]) -> None:
     start_worker(gearmand.address, {"reverse": lambda job: job.workload[::-1]})
     assert run_gearman(gearmand, "-f", "reverse", "Rasmus").stdout == b"sumsaR"
     big = bytes(range(256)) * 2_000
     assert run_gearman(gearmand, "-f", "reverse", workload=big).stdout == big[::-1]
 
 
-def test_debians_gearman_tool_sees_progress_data_warnings_and_failure(gearmand: Any, start_worker: Any) -> None:
-    def talk(job: Any) -> str:
+def test_debians_gearman_tool_sees_progress_data_warnings_and_failure(
+    gearmand: Gearmand, start_worker: Callable[..., RunningWorker]
+) -> None:
+    def talk(job: WorkerJob) -> str:
         job.status(1, 3)
         job.data(b"data;")
         job.warning(b"warning;")
         return "result"
 
-    def refuse(job: Any) -> None:
+    def refuse(job: WorkerJob) -> None:
         raise ValueError("no such thing")
 
     start_worker(gearmand.address, {"talk": talk, "refuse": refuse})
@@ -51,7 +58,10 @@ def test_debians_gearman_tool_sees_progress_data_warnings_and_failure(gearmand: 
 
 
 def test_a_client_that_comes_before_any_worker_is_answered_when_one_comes(
-    gearmand: Any, start_worker: Any, in_thread: Any, wait_for: Any
+    gearmand: Gearmand,
+    start_worker: Callable[..., RunningWorker],
+    in_thread: Callable[..., Future[Any]],
+    wait_for: Callable[[Callable[[], Any], str], Any],
 ) -> None:
     with Client(gearmand.address) as client:
         answer = in_thread(client.submit, "late", b"x")
@@ -60,7 +70,9 @@ def test_a_client_that_comes_before_any_worker_is_answered_when_one_comes(
         assert answer.result(10) == b"at last"
 
 
-def test_a_thousand_background_jobs_run_once_each(gearmand: Any, start_worker: Any, wait_for: Any) -> None:
+def test_a_thousand_background_jobs_run_once_each(
+    gearmand: Gearmand, start_worker: Callable[..., RunningWorker], wait_for: Callable[[Callable[[], Any], str], Any]
+) -> None:
     seen: list[bytes] = []
     with Client(gearmand.address) as client:
         for number in range(1000):
@@ -70,7 +82,9 @@ def test_a_thousand_background_jobs_run_once_each(gearmand: Any, start_worker: A
     assert sorted(seen, key=int) == [b"%d" % number for number in range(1000)]
 
 
-def test_two_servers_are_both_served_by_one_worker(start_gearmand: Any, start_worker: Any) -> None:
+def test_two_servers_are_both_served_by_one_worker(
+    start_gearmand: Callable[[], Gearmand], start_worker: Callable[..., RunningWorker]
+) -> None:
     first, second = start_gearmand(), start_gearmand()
     start_worker([first.address, second.address], {"where": lambda job: str(job.server)})
     with Client(first.address) as one, Client(second.address) as two:
@@ -80,7 +94,10 @@ def test_two_servers_are_both_served_by_one_worker(start_gearmand: Any, start_wo
 
 
 def test_the_loss_of_one_server_leaves_the_other_one_served_and_the_lost_one_comes_back(
-    start_gearmand: Any, start_worker: Any, wait_for: Any, observer: Any
+    start_gearmand: Callable[[], Gearmand],
+    start_worker: Callable[..., RunningWorker],
+    wait_for: Callable[[Callable[[], Any], str], Any],
+    observer: RecordingObserver,
 ) -> None:
     first, second = start_gearmand(), start_gearmand()
     settings = WorkerSettings(client_id="me", max_backoff_s=0.2)
@@ -101,7 +118,9 @@ def test_the_loss_of_one_server_leaves_the_other_one_served_and_the_lost_one_com
 
 
 def test_a_paused_server_does_not_keep_the_worker_from_the_other_one(
-    start_gearmand: Any, start_worker: Any, wait_for: Any
+    start_gearmand: Callable[[], Gearmand],
+    start_worker: Callable[..., RunningWorker],
+    wait_for: Callable[[Callable[[], Any], str], Any],
 ) -> None:
     paused, lively = start_gearmand(), start_gearmand()
     start_worker(
@@ -117,7 +136,7 @@ def test_a_paused_server_does_not_keep_the_worker_from_the_other_one(
 
 
 def test_the_last_result_reaches_the_client_when_the_worker_closes_right_after_it(
-    gearmand: Any, in_thread: Any
+    gearmand: Gearmand, in_thread: Callable[..., Future[Any]]
 ) -> None:
     def result_of(size: int, _job: object) -> bytes:
         return b"r" * size
@@ -132,12 +151,15 @@ def test_the_last_result_reaches_the_client_when_the_worker_closes_right_after_i
 
 
 def test_stop_lets_the_running_job_finish_and_leaves_the_next_one_in_the_queue(
-    gearmand: Any, start_worker: Any, in_thread: Any, wait_for: Any
+    gearmand: Gearmand,
+    start_worker: Callable[..., RunningWorker],
+    in_thread: Callable[..., Future[Any]],
+    wait_for: Callable[[Callable[[], Any], str], Any],
 ) -> None:
     may_end = threading.Event()
     began = threading.Event()
 
-    def slow(job: Any) -> bytes:
+    def slow(job: WorkerJob) -> bytes:
         began.set()
         assert may_end.wait(10)
         return b"done"
@@ -157,7 +179,10 @@ def test_stop_lets_the_running_job_finish_and_leaves_the_next_one_in_the_queue(
 
 
 def test_a_worker_killed_in_the_middle_of_a_job_has_it_run_by_another_one(
-    gearmand: Any, start_worker: Any, in_thread: Any, wait_for: Any
+    gearmand: Gearmand,
+    start_worker: Callable[..., RunningWorker],
+    in_thread: Callable[..., Future[Any]],
+    wait_for: Callable[[Callable[[], Any], str], Any],
 ) -> None:
     program = (
         "import sys, signal; from gearman_client import Worker; worker = Worker(sys.argv[1]);"
@@ -172,7 +197,9 @@ def test_a_worker_killed_in_the_middle_of_a_job_has_it_run_by_another_one(
         assert answer.result(10) == b"second attempt"
 
 
-def test_a_worker_process_stops_cleanly_on_sigterm_between_jobs(gearmand: Any, wait_for: Any) -> None:
+def test_a_worker_process_stops_cleanly_on_sigterm_between_jobs(
+    gearmand: Gearmand, wait_for: Callable[[Callable[[], Any], str], Any]
+) -> None:
     program = (
         "import sys, signal; from gearman_client import Worker\n"
         "with Worker(sys.argv[1]) as worker:\n"
@@ -189,7 +216,9 @@ def test_a_worker_process_stops_cleanly_on_sigterm_between_jobs(gearmand: Any, w
     assert (out, errors, process.returncode) == (b"1\n", b"", 0)
 
 
-def test_a_job_of_a_function_without_callback_fails_and_the_worker_goes_on(gearmand: Any, start_worker: Any) -> None:
+def test_a_job_of_a_function_without_callback_fails_and_the_worker_goes_on(
+    gearmand: Gearmand, start_worker: Callable[..., RunningWorker]
+) -> None:
     start_worker(gearmand.address, {"none": None, "f": lambda job: b"ok"})
     with Client(gearmand.address) as client:
         warnings: list[bytes] = []
@@ -199,7 +228,9 @@ def test_a_job_of_a_function_without_callback_fails_and_the_worker_goes_on(gearm
         assert client.submit("f", b"", timeout_s=10) == b"ok"
 
 
-def test_names_that_are_no_utf8_survive_the_way_there_and_back(gearmand: Any, start_worker: Any) -> None:
+def test_names_that_are_no_utf8_survive_the_way_there_and_back(
+    gearmand: Gearmand, start_worker: Callable[..., RunningWorker]
+) -> None:
     name = b"f\xff\xc3\xa4".decode("utf-8", "surrogateescape")
     start_worker(gearmand.address, {name: lambda job: f"{job.function}/{job.unique}"})
     with Client(gearmand.address) as client:

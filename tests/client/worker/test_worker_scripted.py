@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -13,11 +14,13 @@ from gearman_client import ArgumentError, JobAnswered, Worker, WorkerSettings
 from gearman_client.extensions import JOB_ASSIGN_ATTEMPT, WORK_FAILURE
 from gearman_client.packet import PacketType, encode_response
 
+from ..conftest import RecordingObserver, ScriptedServer
+
 T = PacketType
 
 
 def test_a_connection_starts_with_client_id_option_and_functions_before_the_first_grab(
-    scripted_server: Any, in_thread: Any
+    scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     with Worker(scripted_server.address, WorkerSettings(client_id="gm:m/pool/1")) as worker:
         worker.register("a")
@@ -32,7 +35,9 @@ def test_a_connection_starts_with_client_id_option_and_functions_before_the_firs
         assert (job.attempt, job.server_is_ours, job.server) == (None, False, scripted_server.address)
 
 
-def test_a_result_and_the_next_grab_arrive_in_one_read(worker: Any, scripted_server: Any, in_thread: Any) -> None:
+def test_a_result_and_the_next_grab_arrive_in_one_read(
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
+) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
     peer.greet(b"f")
@@ -45,7 +50,7 @@ def test_a_result_and_the_next_grab_arrive_in_one_read(worker: Any, scripted_ser
 
 
 def test_our_own_server_is_recognised_and_its_attempt_number_is_read(
-    worker: Any, scripted_server: Any, in_thread: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
@@ -59,7 +64,7 @@ def test_our_own_server_is_recognised_and_its_attempt_number_is_read(
 
 
 def test_towards_a_foreign_server_the_reason_of_a_failure_is_a_warning(
-    worker: Any, scripted_server: Any, in_thread: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
@@ -72,7 +77,7 @@ def test_towards_a_foreign_server_the_reason_of_a_failure_is_a_warning(
 
 
 def test_our_own_server_is_told_the_traceback_and_what_is_to_become_of_the_job(
-    worker: Any, scripted_server: Any, in_thread: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
@@ -101,7 +106,7 @@ def test_our_own_server_is_told_the_traceback_and_what_is_to_become_of_the_job(
 
 
 def test_towards_a_foreign_server_the_wish_for_another_attempt_is_a_failure(
-    worker: Any, scripted_server: Any, in_thread: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
@@ -118,7 +123,9 @@ def test_towards_a_foreign_server_the_wish_for_another_attempt_is_a_failure(
     assert grabbed.result(10) is None
 
 
-def test_without_the_option_a_worker_greets_with_an_echo(scripted_server: Any, in_thread: Any) -> None:
+def test_without_the_option_a_worker_greets_with_an_echo(
+    scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
+) -> None:
     with Worker(scripted_server.address, WorkerSettings(job_attempt=False, grab_unique=False)) as worker:
         worker.register("f")
         in_thread(worker.grab, 0.5)
@@ -132,7 +139,7 @@ def test_without_the_option_a_worker_greets_with_an_echo(scripted_server: Any, i
 
 
 def test_an_error_packet_before_the_answer_to_a_grab_is_reported_and_tolerated(
-    worker: Any, scripted_server: Any, in_thread: Any, observer: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]], observer: RecordingObserver
 ) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
@@ -143,7 +150,9 @@ def test_an_error_packet_before_the_answer_to_a_grab_is_reported_and_tolerated(
     assert [event[2] for event in observer.named("server_error")] == ["JOB_NOT_FOUND"] * 2
 
 
-def test_an_error_packet_while_asleep_does_not_end_the_sleep(worker: Any, scripted_server: Any, in_thread: Any) -> None:
+def test_an_error_packet_while_asleep_does_not_end_the_sleep(
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
+) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
     peer.greet(b"f")
@@ -155,7 +164,9 @@ def test_an_error_packet_while_asleep_does_not_end_the_sleep(worker: Any, script
     assert grabbed.result(10).handle == "H:x:1"
 
 
-def test_a_noop_that_comes_with_the_job_does_no_harm(worker: Any, scripted_server: Any, in_thread: Any) -> None:
+def test_a_noop_that_comes_with_the_job_does_no_harm(
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
+) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
     peer.greet(b"f")
@@ -165,7 +176,7 @@ def test_a_noop_that_comes_with_the_job_does_no_harm(worker: Any, scripted_serve
 
 
 def test_a_connection_cut_in_the_middle_of_an_assignment_is_opened_again_at_once(
-    worker: Any, scripted_server: Any, in_thread: Any, observer: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]], observer: RecordingObserver
 ) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
@@ -192,7 +203,11 @@ def test_a_connection_cut_in_the_middle_of_an_assignment_is_opened_again_at_once
     ids=["garbage", "too few arguments", "no number", "unknown type", "not for workers", "anything but an answer"],
 )
 def test_a_server_that_talks_nonsense_loses_its_connection_and_is_tried_again(
-    worker: Any, scripted_server: Any, in_thread: Any, observer: Any, nonsense: bytes
+    worker: Worker,
+    scripted_server: ScriptedServer,
+    in_thread: Callable[..., Future[Any]],
+    observer: RecordingObserver,
+    nonsense: bytes,
 ) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
@@ -205,7 +220,9 @@ def test_a_server_that_talks_nonsense_loses_its_connection_and_is_tried_again(
     assert len(observer.named("disconnected")) == 1
 
 
-def test_a_job_nobody_asked_for_is_not_taken(worker: Any, scripted_server: Any, in_thread: Any, observer: Any) -> None:
+def test_a_job_nobody_asked_for_is_not_taken(
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]], observer: RecordingObserver
+) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
     peer.greet(b"f")
@@ -220,7 +237,7 @@ def test_a_job_nobody_asked_for_is_not_taken(worker: Any, scripted_server: Any, 
 
 
 def test_a_server_that_stalls_with_a_grab_is_given_up_after_the_reply_timeout(
-    worker: Any, scripted_server: Any, in_thread: Any, observer: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]], observer: RecordingObserver
 ) -> None:
     grabbed = in_thread(worker.grab, 0.5)
     scripted_server.accept().greet(b"f")
@@ -229,7 +246,9 @@ def test_a_server_that_stalls_with_a_grab_is_given_up_after_the_reply_timeout(
 
 
 def test_a_server_that_accepts_and_never_answers_does_not_keep_the_worker_from_the_other_one(
-    start_scripted_server: Any, in_thread: Any, observer: Any
+    start_scripted_server: Callable[[], ScriptedServer],
+    in_thread: Callable[..., Future[Any]],
+    observer: RecordingObserver,
 ) -> None:
     silent, lively = start_scripted_server(), start_scripted_server()
     with Worker([silent.address, lively.address], observer=observer) as worker:
@@ -251,7 +270,9 @@ def test_a_server_that_accepts_and_never_answers_does_not_keep_the_worker_from_t
 
 
 def test_a_connection_lost_is_no_disturbance_for_the_other_server(
-    start_scripted_server: Any, in_thread: Any, observer: Any
+    start_scripted_server: Callable[[], ScriptedServer],
+    in_thread: Callable[..., Future[Any]],
+    observer: RecordingObserver,
 ) -> None:
     first, second = start_scripted_server(), start_scripted_server()
     with Worker([first.address, second.address], observer=observer) as worker:
@@ -271,14 +292,14 @@ def test_a_connection_lost_is_no_disturbance_for_the_other_server(
 
 
 def test_with_two_busy_servers_the_worker_moves_on_after_a_hundred_jobs(
-    start_scripted_server: Any, in_thread: Any
+    start_scripted_server: Callable[[], ScriptedServer], in_thread: Callable[..., Future[Any]]
 ) -> None:
     servers = {server.address: server for server in (start_scripted_server(), start_scripted_server())}
     with Worker(list(servers)) as worker:
         worker.register("f")
         served: list[Any] = []
 
-        def serve(server: Any) -> None:
+        def serve(server: ScriptedServer) -> None:
             peer = server.accept()
             peer.greet(b"f")
             while True:
@@ -286,7 +307,7 @@ def test_with_two_busy_servers_the_worker_moves_on_after_a_hundred_jobs(
                 if peer.next()[0] != T.WORK_COMPLETE or peer.next()[0] != T.GRAB_JOB_UNIQ:
                     return
 
-        def ignore_the_end(server: Any) -> None:
+        def ignore_the_end(server: ScriptedServer) -> None:
             with pytest.raises(AssertionError, match="the connection ended"):
                 serve(server)
 
@@ -305,7 +326,9 @@ def test_with_two_busy_servers_the_worker_moves_on_after_a_hundred_jobs(
             thread.result(10)
 
 
-def test_progress_and_data_leave_at_once(worker: Any, scripted_server: Any, in_thread: Any) -> None:
+def test_progress_and_data_leave_at_once(
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
+) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
     peer.greet(b"f")
@@ -323,7 +346,7 @@ def test_progress_and_data_leave_at_once(worker: Any, scripted_server: Any, in_t
 
 
 def test_a_job_that_reports_to_a_server_that_reads_nothing_is_held_up_for_a_bounded_time_only(
-    worker: Any, scripted_server: Any, in_thread: Any, observer: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]], observer: RecordingObserver
 ) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
@@ -339,7 +362,9 @@ def test_a_job_that_reports_to_a_server_that_reads_nothing_is_held_up_for_a_boun
     assert [event[2] for event in observer.named("result_lost")] == ["H:x:1"]
 
 
-def test_a_job_is_answered_once(worker: Any, scripted_server: Any, in_thread: Any) -> None:
+def test_a_job_is_answered_once(
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
+) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
     peer.greet(b"f")
@@ -352,7 +377,7 @@ def test_a_job_is_answered_once(worker: Any, scripted_server: Any, in_thread: An
 
 
 def test_a_function_registered_while_asleep_is_announced_and_asked_for(
-    worker: Any, scripted_server: Any, in_thread: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     grabbed = in_thread(worker.grab, 0.2)
     peer = scripted_server.accept()
@@ -371,7 +396,7 @@ def test_a_function_registered_while_asleep_is_announced_and_asked_for(
     peer.expect(T.CANT_DO, b"g")
 
 
-def test_names_that_the_protocol_cannot_carry_are_refused(worker: Any, scripted_server: Any) -> None:
+def test_names_that_the_protocol_cannot_carry_are_refused(worker: Worker, scripted_server: ScriptedServer) -> None:
     with pytest.raises(ArgumentError, match="must not be empty"):
         worker.register("")
     with pytest.raises(ArgumentError, match="zero byte"):
@@ -381,7 +406,7 @@ def test_names_that_the_protocol_cannot_carry_are_refused(worker: Any, scripted_
 
 
 def test_a_server_that_hangs_up_again_and_again_is_not_hammered(
-    scripted_server: Any, in_thread: Callable[..., Any], observer: Any
+    scripted_server: ScriptedServer, in_thread: Callable[..., Any], observer: RecordingObserver
 ) -> None:
     settings = WorkerSettings(first_backoff_s=0.1, max_backoff_s=0.2)
     with Worker(scripted_server.address, settings, observer=observer) as worker:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
+from gearman_client import Worker
 from gearman_client.packet import PacketType
 from gearman_client.worker.worker import LOOK_INTERVAL_S
+
+from ..conftest import RecordingObserver, ScriptedServer
 
 T = PacketType
 
 
 def test_an_interrupt_descriptor_ends_the_wait_and_an_idle_grab(
-    worker: Any, scripted_server: Any, in_thread: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     reader, writer = os.pipe()
     worker.interrupt_on(reader)
@@ -29,7 +34,7 @@ def test_an_interrupt_descriptor_ends_the_wait_and_an_idle_grab(
 
 
 def test_an_interrupt_is_seen_within_a_millisecond_before_the_next_job_is_asked_for(
-    worker: Any, scripted_server: Any, in_thread: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     reader, writer = os.pipe()
     worker.interrupt_on(reader)
@@ -51,7 +56,9 @@ def test_an_interrupt_is_seen_within_a_millisecond_before_the_next_job_is_asked_
     os.close(writer)
 
 
-def test_a_grab_without_a_job_returns_when_its_time_is_over(worker: Any, scripted_server: Any, in_thread: Any) -> None:
+def test_a_grab_without_a_job_returns_when_its_time_is_over(
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
+) -> None:
     started = time.monotonic()
     grabbed = in_thread(worker.grab, 0.2)
     peer = scripted_server.accept()
@@ -62,7 +69,7 @@ def test_a_grab_without_a_job_returns_when_its_time_is_over(worker: Any, scripte
 
 
 def test_a_job_that_was_asked_for_before_stop_is_returned_and_its_answer_is_sent(
-    worker: Any, scripted_server: Any, in_thread: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
@@ -75,7 +82,7 @@ def test_a_job_that_was_asked_for_before_stop_is_returned_and_its_answer_is_sent
 
 
 def test_stop_wakes_an_idle_worker_and_no_further_grab_is_sent(
-    worker: Any, scripted_server: Any, in_thread: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
@@ -90,13 +97,13 @@ def test_stop_wakes_an_idle_worker_and_no_further_grab_is_sent(
     closing.result(10)
 
 
-def test_stop_before_a_connection_stands_returns_at_once(worker: Any, scripted_server: Any) -> None:
+def test_stop_before_a_connection_stands_returns_at_once(worker: Worker, scripted_server: ScriptedServer) -> None:
     worker.stop()
     assert worker.grab() is None
 
 
 def test_stop_may_be_called_from_a_signal_handler_while_the_worker_sleeps(
-    worker: Any, scripted_server: Any, in_thread: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     def play() -> None:
         peer = scripted_server.accept()
@@ -114,7 +121,7 @@ def test_stop_may_be_called_from_a_signal_handler_while_the_worker_sleeps(
 
 
 def test_close_sends_the_pending_result_and_waits_until_the_server_has_read_it(
-    worker: Any, scripted_server: Any, in_thread: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
@@ -131,7 +138,7 @@ def test_close_sends_the_pending_result_and_waits_until_the_server_has_read_it(
 
 
 def test_close_does_not_wait_for_ever_for_a_server_that_keeps_its_end_open(
-    worker: Any, scripted_server: Any, in_thread: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     grabbed = in_thread(worker.grab, 0)
     scripted_server.accept()
@@ -143,7 +150,7 @@ def test_close_does_not_wait_for_ever_for_a_server_that_keeps_its_end_open(
 
 
 def test_a_result_whose_connection_is_gone_is_dropped_and_reported(
-    worker: Any, scripted_server: Any, in_thread: Any, observer: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]], observer: RecordingObserver
 ) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
@@ -164,7 +171,7 @@ def test_a_result_whose_connection_is_gone_is_dropped_and_reported(
 
 
 def test_a_result_that_no_reply_confirmed_is_reported_when_the_connection_ends(
-    worker: Any, scripted_server: Any, in_thread: Any, observer: Any
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]], observer: RecordingObserver
 ) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()

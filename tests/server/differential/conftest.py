@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import socket
-import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pytest
 
 from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request
 
+from ...gearmand import running_gearmand
 from ..server_process import ServerProcess
 
 DEADLINE_S = 20.0
@@ -208,29 +208,6 @@ _ECHO = RESPONSE_MAGIC + _ECHO_REQUEST[4:8].replace(b"\x10", b"\x11") + _ECHO_RE
 _NOOP = RESPONSE_MAGIC + encode_request(PacketType.NOOP)[4:]
 
 
-@contextlib.contextmanager
-def running_gearmand(port: int) -> Iterator[None]:
-    """Debian's server on that port."""
-    program = shutil.which("gearmand", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-    if program is None:
-        pytest.skip("gearmand is not installed (Debian: gearman-job-server)")
-    command = [program, "-L", "127.0.0.1", "-p", str(port), "--job-handle-prefix", "H:diff", "--log-file", "none"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + DEADLINE_S
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except ConnectionRefusedError:
-                assert time.monotonic() < deadline
-                assert process.poll() is None
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
 def held(
     conversation: Callable[[Conversation], None], port: int, patience_s: float = DEADLINE_S
 ) -> dict[str, list[str]]:
@@ -243,14 +220,14 @@ def held(
 
 
 @pytest.fixture
-def assert_same(start_server: Callable[..., ServerProcess], free_port: int) -> Callable[..., None]:
+def assert_same(start_server: Callable[..., ServerProcess], tmp_path: Path) -> Callable[..., None]:
     """Holds a conversation with both servers and compares."""
 
     def hold_and_compare(conversation: Callable[[Conversation], None]) -> None:
         server = start_server("--job-handle-prefix", "H:diff")
         ours = held(conversation, server.port)
-        with running_gearmand(free_port):
-            theirs = held(conversation, free_port, SILENCE_S)
+        with running_gearmand(tmp_path, "--job-handle-prefix", "H:diff") as gearmand:
+            theirs = held(conversation, gearmand.port, SILENCE_S)
         different = {step for step in ours if ours[step] != theirs[step]}
         allowed = {step for name, step in DIFFERENCES if name == conversation.__name__}
         unexpected = [f"{step}\n  ours:   {ours[step]}\n  theirs: {theirs[step]}" for step in different - allowed]

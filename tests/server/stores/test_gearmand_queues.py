@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
 import sqlite3
 import subprocess
@@ -18,6 +17,7 @@ from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, enco
 from gearman_server.command.command_line import settings_of
 from gearman_server.command.options import PARAMETERS
 
+from ...gearmand import running_gearmand
 from ..server_process import ServerProcess
 from .conftest import StoreDatabase
 
@@ -33,29 +33,12 @@ SUBMITTED = (
 
 
 @pytest.fixture
-def gearmand(free_port: int) -> Callable[..., None]:
+def gearmand(tmp_path: Path) -> Callable[..., None]:
     """Runs a gearmand with options, submits background jobs to it, and kills it."""
-    program = shutil.which("gearmand", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-    if program is None:
-        pytest.skip("gearmand is not installed (Debian: gearman-job-server)")
 
-    def run(
-        options: list[str],
-        jobs: list[tuple[int, bytes, bytes, bytes]]
-        | tuple[
-            tuple[int, bytes, bytes, bytes],
-            tuple[int, bytes, bytes, bytes],
-            tuple[int, bytes, bytes, bytes],
-            tuple[int, bytes, bytes, bytes],
-            tuple[int, bytes, bytes, bytes, bytes],
-        ] = SUBMITTED,
-    ) -> None:
-        command = [program, "-L", "127.0.0.1", "-p", str(free_port), "-l", "none", *options]
-        with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-            try:
-                submit(_connect(free_port, process), jobs)
-            finally:
-                process.kill()
+    def run(options: list[str], jobs: Iterable[tuple[int, *tuple[bytes, ...]]] = SUBMITTED) -> None:
+        with running_gearmand(tmp_path, *options) as server:
+            submit(socket.create_connection(("127.0.0.1", server.port), timeout=20), jobs)
 
     return run
 
@@ -70,14 +53,6 @@ def submit(connection: socket.socket, jobs: Iterable[tuple[int, *tuple[bytes, ..
             while not answers:
                 answers = parser.feed(connection.recv(65536))
             assert [packet_type for packet_type, _ in answers] == [PacketType.JOB_CREATED], answers
-
-
-def _connect(port: int, process: subprocess.Popen[bytes]) -> socket.socket:
-    while process.poll() is None:
-        with contextlib.suppress(ConnectionRefusedError):
-            return socket.create_connection(("127.0.0.1", port), timeout=20)
-    assert process.stderr is not None
-    raise AssertionError(process.stderr.read())
 
 
 def queue_options(database: StoreDatabase) -> list[str]:
