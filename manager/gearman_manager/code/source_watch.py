@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -44,28 +44,36 @@ class SourceWatch:
     All below the folders count, and those of `files` that `follow` names: they may lie anywhere.
     """
 
-    def __init__(self, folders: Sequence[Path], changed: Callable[[], None]) -> None:
-        self._folders = list(folders)
+    def __init__(self, changed: Callable[[], None]) -> None:
+        """It watches nothing before `watch` names folders."""
+        self._folders: list[Path] = []
         self._files: frozenset[str] = frozenset()
         self._watched: set[str] = set()
+        self._hashes: Mapping[str, str] = {}
         self._changed = changed
         self._stirred = gevent.event.Event()
-        self._hashes = content_hashes(self._folders)
         self._bell = gevent.get_hub().loop.async_()
         self._bell.start(self._stirred.set)
         self._observer = Observer()
+        self._greenlet = gevent.Greenlet(self._run)
+
+    def watch(self, folders: Sequence[Path]) -> None:
+        """Watch all below these folders from now on, instead of those named before."""
+        self._folders = list(folders)
+        self._observer.unschedule_all()
+        self._watched.clear()
         for folder in self._folders:
             self._watch(folder, recursive=True)
-        self._observer.start()
-        self._greenlet = gevent.spawn(self._run)
+        self._look_afresh()
+        if not self._greenlet.started:
+            self._observer.start()
+            self._greenlet.start()
 
     def follow(self, files: Iterable[str]) -> None:
         """Watch these files too, instead of those named before."""
         self._files = frozenset(files)
-        self._hashes = content_hashes(self._folders, self._files)
-        for parent in {Path(file).parent for file in self._files}:
-            if not any(parent.is_relative_to(folder) for folder in self._folders):
-                self._watch(parent, recursive=False)
+        if self._greenlet.started:
+            self._look_afresh()
 
     def close(self) -> None:
         """Stop watching."""
@@ -73,6 +81,13 @@ class SourceWatch:
         self._observer.stop()
         self._bell.stop()
         self._bell.close()
+
+    def _look_afresh(self) -> None:
+        """The contents of now are those that a change is a change from."""
+        self._hashes = content_hashes(self._folders, self._files)
+        for parent in {Path(file).parent for file in self._files}:
+            if not any(parent.is_relative_to(folder) for folder in self._folders):
+                self._watch(parent, recursive=False)
 
     def _concerns(self, path: str) -> bool:
         return path.endswith(".py") or path in self._files

@@ -67,11 +67,11 @@ def _run(load: Callable[[], Config], config: Config, folder: RunFolder, say_up: 
     prepare_paths(config, account)
     become(account)
     from gearman_manager.supervisor.announcer import Announcer
-    from gearman_manager.supervisor.supervisor import Supervisor
+    from gearman_manager.supervisor.build import build
     from gearman_process.service_manager import ServiceManager
 
     _set_up_log(config)
-    return Supervisor(load, config, folder, Announcer(ServiceManager(os.environ, _log_unheard), say_up)).run()
+    return build(load, config, folder, Announcer(ServiceManager(os.environ, _log_unheard), say_up)).run()
 
 
 def _set_up_log(config: Config) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from gearman_manager.control.control_body import json_body
+from gearman_manager.control.app import json_body
 from gearman_manager.control.server_jobs import ServerJobs, conditions_of
 from gearman_manager.errors import ManagerError
 

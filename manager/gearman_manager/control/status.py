@@ -5,50 +5,59 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from gearman_manager.code.generations import Generations
-from gearman_manager.config import ResolvedPool
+from gearman_manager.config import Problem, ResolvedPool
 from gearman_manager.host.memory import private_bytes
 from gearman_manager.ipc.scoreboard import SlotView
+from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
 from gearman_manager.logs import log
 from gearman_manager.pools.live_worker import LiveWorker
 from gearman_manager.pools.pool import Pool, WorkerState
 from gearman_manager.pools.pool_state import PoolState
 from gearman_manager.pools.workforce import Workforce
+from gearman_manager.scaling.pool_sizes import PoolSizes
 from gearman_manager.scaling.queues import Queues, ServerWatch
 
 Report = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Subjects:
-    """The parts that are reported on. `pools` have the sizes that hold now, those given by hand included."""
+class StatusReport:
+    """Asks the parts, whenever a report is wanted."""
 
-    since: float  # wall-clock time of the start
-    generations: Generations
-    workforce: Workforce
-    queues: Queues | None
-    pools: Mapping[str, ResolvedPool]
-    policy_gaps: Mapping[str, list[str]]  # by job server
+    def __init__(
+        self,
+        generations: Generations,
+        workforce: Workforce,
+        queues: Queues,
+        sizes: PoolSizes,
+        policy_gaps: PolicyGapCheck,
+    ) -> None:
+        self._since = time.time()
+        self._generations = generations
+        self._workforce = workforce
+        self._queues = queues
+        self._sizes = sizes
+        self._policy_gaps = policy_gaps
+
+    def report(self) -> Report:
+        """The whole report."""
+        workforce, sizes, gaps = self._workforce, self._sizes.current, self._policy_gaps.broken
+        return {
+            "supervisor": {"pid": os.getpid(), "since": self._since},
+            "pools": {pool.name: _pool(pool, workforce, sizes.get(pool.name)) for pool in workforce.active},
+            "functions": _functions(self._generations, self._queues),
+            "servers": {str(server.address): _server(server, gaps) for server in self._queues.servers},
+            "errors": [
+                *({"file": p.file, "line": p.line, "message": _message(p)} for p in self._generations.errors),
+                *({"file": file, "line": 0, "message": message} for file, message in log.problems().items()),
+            ],
+        }
 
 
-def report(subjects: Subjects) -> Report:
-    """The whole report."""
-    workforce, queues = subjects.workforce, subjects.queues
-    servers = queues.servers if queues else []
-    return {
-        "supervisor": {"pid": os.getpid(), "since": subjects.since},
-        "pools": {pool.name: _pool(pool, workforce, subjects.pools.get(pool.name)) for pool in workforce.active},
-        "functions": _functions(subjects.generations, queues),
-        "servers": {str(server.address): _server(server, subjects.policy_gaps) for server in servers},
-        "errors": [
-            {"file": p.file, "line": p.line, "message": f"{p.key}: {p.message}" if p.key else p.message}
-            for p in subjects.generations.errors
-        ]
-        + [{"file": file, "line": 0, "message": message} for file, message in log.problems().items()],
-    }
+def _message(problem: Problem) -> str:
+    return f"{problem.key}: {problem.message}" if problem.key else problem.message
 
 
 def _server(server: ServerWatch, policy_gaps: Mapping[str, list[str]]) -> Report:
@@ -99,12 +108,12 @@ def _job(view: SlotView, live: LiveWorker, now: float) -> Report:
     return {"function": live.order.pool.functions[view.function], "handle": view.handle, "for_s": round(for_s, 3)}
 
 
-def _functions(generations: Generations, queues: Queues | None) -> Mapping[str, Report]:
+def _functions(generations: Generations, queues: Queues) -> Mapping[str, Report]:
     if generations.current is None:
         return {}
     result = {}
     for name, function in sorted(generations.current.layout.functions.items()):
-        queue = queues.of(name) if queues else None
+        queue = queues.of(name) if queues.servers else None
         result[name] = {
             "pool": function.pool,
             "file": function.file,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import gevent
 import gevent.event
@@ -55,21 +55,20 @@ class PolicyGapCheck:
         self._servers: Sequence[Address] = ()
         self._functions: Functions = {}
         self._look = gevent.event.Event()
-        self._greenlet: Any = None
+        self._greenlet = gevent.Greenlet(self._run)
 
     def watch(self, servers: Sequence[Address], functions: Functions) -> None:
         """Ask these servers about these functions from now on, and forget all others."""
         self._servers, self._functions = servers, functions
         names = {str(server) for server in servers}
         self.broken = {name: found for name, found in self.broken.items() if name in names}
-        if servers and self._greenlet is None:
-            self._greenlet = gevent.spawn(self._run)
+        if servers:
+            self._greenlet.start()  # which it does once
         self._look.set()
 
     def close(self) -> None:
         """Stop asking."""
-        if self._greenlet is not None:
-            self._greenlet.kill()
+        self._greenlet.kill()
 
     def _run(self) -> None:
         while True:

@@ -25,12 +25,13 @@ class HostGuards:
     """Tells the scaler how much room the host has."""
 
     def __init__(self, limits: Limits, cgroup: Cgroup) -> None:
-        self._limits = limits
+        #: As the configuration that holds has them.
+        self.limits = limits
         self._cgroup = cgroup
 
     def room(self) -> Room | None:
         """None while the host sets no limit; else room for no further worker, with the guard's name."""
-        limits = self._limits
+        limits = self.limits
         if limits.min_free_memory and (free := free_memory_bytes(self._cgroup)) < limits.min_free_memory:
             return Room(0, f"limits.min_free_memory ({free // 1_000_000} MB are free)")
         if limits.max_load is not None and (load := os.getloadavg()[0]) > limits.max_load:

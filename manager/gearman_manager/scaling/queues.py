@@ -141,14 +141,20 @@ def _receive(sock: Any, timeout_s: float) -> bytes | None:
 
 
 class Queues:
-    """All job servers together."""
+    """All job servers together; none before `follow` names some."""
 
-    def __init__(self, addresses: Sequence[Address], client_id: str, changed: Callable[[], None]) -> None:
+    def __init__(self, client_id: str, changed: Callable[[], None]) -> None:
         self.manager = client_id.removeprefix(PREFIX)
+        self.servers: list[ServerWatch] = []
+        self._client_id = client_id
         self._tell = changed
         self._told_at = 0.0
         self._telling: Any = None
-        self.servers = [ServerWatch(address, client_id, self._changed) for address in addresses]
+
+    def follow(self, addresses: Sequence[Address]) -> None:
+        """From now on these servers, and asked anew; what was known of others is forgotten."""
+        self.close()
+        self.servers = [ServerWatch(address, self._client_id, self._changed) for address in addresses]
 
     def close(self) -> None:
         """Stop following all servers."""
@@ -156,6 +162,7 @@ class Queues:
             server.close()
         if self._telling is not None:
             self._telling.kill()
+            self._telling = None
 
     def ask_now(self) -> None:
         """Try servers that are down again at once."""

@@ -42,7 +42,11 @@ class LimitEnforcer:
         self._wake = wake
         self._oom_kills = oom_kills
         self._memory_at = 0.0
-        self._greenlet = gevent.spawn(self._run)
+        self._greenlet = gevent.Greenlet(self._run)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._greenlet.start()
 
     def close(self) -> None:
         """Look after nobody any longer."""

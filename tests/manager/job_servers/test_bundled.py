@@ -11,8 +11,9 @@ import pytest
 from gearman_client import Address
 from gearman_manager.config.models import Server
 from gearman_manager.host.process import describe_status
-from gearman_manager.job_servers.bundled import BundledServer, ServerCanNotStart, ServerOptions, StartFailure
+from gearman_manager.job_servers.bundled import BundledServer
 from gearman_manager.job_servers.policies import write_policies
+from gearman_manager.job_servers.server_process import ServerCanNotStart, ServerOptions, StartFailure
 from gearman_server import errors
 
 LOCALHOST = "127.0.0.1"
@@ -45,7 +46,7 @@ def test_once_it_has_started_its_real_port_is_known(bundled: Callable[..., Bundl
     server = bundled()
     server.start()
     assert server.pid is not None
-    with socket.create_connection((LOCALHOST, server.address.port)):
+    with socket.create_connection((LOCALHOST, server.listens.jobs[0].port)):
         pass
 
 

@@ -97,7 +97,8 @@ class Following:
     def __init__(self, *addresses: Address) -> None:
         self.told = gevent.event.Event()
         self.tellings = 0
-        self.queues = Queues(addresses, "gm:m", self._tell)
+        self.queues = Queues("gm:m", self._tell)
+        self.queues.follow(addresses)
 
     def _tell(self) -> None:
         self.tellings += 1

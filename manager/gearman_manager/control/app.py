@@ -1,0 +1,53 @@
+"""What all routes of the control API share: bodies are JSON objects with known keys, every refusal is JSON too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from flask import Flask, jsonify, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import BadRequest, HTTPException
+
+from gearman_manager.errors import ManagerError
+
+_MAX_BODY_BYTES: Final = 1 << 20
+
+
+def make_app() -> Flask:
+    """The application, without routes yet: each file `*_routes` has a blueprint of them."""
+    app = Flask("gearman_manager.control", static_folder=None)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
+    app.url_map.merge_slashes = False  # an empty name is no redirection
+
+    @app.errorhandler(ManagerError)
+    def refused(error: ManagerError) -> ResponseReturnValue:
+        return jsonify({"error": str(error)}), 400
+
+    @app.errorhandler(HTTPException)
+    def impossible(error: HTTPException) -> ResponseReturnValue:
+        why = "; the manager's log has the reason" if error.code == 500 else ""
+        return jsonify({"error": f"{request.method} {request.path}: {error.code} {error.name}{why}"}), error.code or 500
+
+    return app
+
+
+def json_body(*keys: str) -> Mapping[str, Any]:
+    """The object that is a request's body, whatever its Content-Type says.
+
+    A key that is not among `keys` is refused: a condition with a slip of the pen would choose too much.
+
+    Raises:
+        ManagerError: it is none, or holds another key.
+    """
+    try:
+        body = request.get_json(force=True)  # curl -d calls everything a form
+    except BadRequest:
+        body = None
+    if not isinstance(body, dict):
+        raise ManagerError(f"a JSON object is expected as the body, with {' and '.join(keys)}")
+    unknown = [key for key in body if key not in keys]
+    if unknown:
+        raise ManagerError(f"{unknown[0]}: there is no such key; there {'are' if keys[1:] else 'is'} {', '.join(keys)}")
+    return body

@@ -1,0 +1,55 @@
+"""The control API's routes for the manager as a whole: `/status`, `/stop`, `/reload` and `/logs`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from flask import Blueprint, Response, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from gearman_manager.control.status import StatusReport
+from gearman_manager.errors import ManagerError
+from gearman_manager.logs.recent_log import RecentLog
+
+
+class Manager(Protocol):
+    """The supervisor, as far as it is asked for something here. It notes the wish and returns at once."""
+
+    def stop(self) -> None:
+        """Finish running jobs, then end."""
+
+    def reload(self) -> None:
+        """Load configuration and code anew."""
+
+
+def manager_routes(manager: Manager, status: StatusReport, recent_log: RecentLog) -> Blueprint:
+    """What it says of itself, and what becomes of it."""
+    routes = Blueprint("manager", __name__)
+
+    @routes.get("/status")
+    def report() -> ResponseReturnValue:
+        return jsonify(status.report())
+
+    @routes.post("/stop")
+    def stop() -> ResponseReturnValue:
+        manager.stop()
+        return jsonify({"stopping": True}), 202
+
+    @routes.post("/reload")
+    def reload() -> ResponseReturnValue:
+        manager.reload()
+        return jsonify({"reloading": True}), 202
+
+    @routes.get("/logs")
+    def logs() -> ResponseReturnValue:
+        subject = request.args.get("of")
+        said = recent_log.lines(subject)
+        pools = status.report()["pools"]
+        if subject is not None and not said and subject.partition("/")[0] not in pools:
+            raise ManagerError(f"{subject} has logged nothing; the pools are: {', '.join(pools)}")
+        if "follow" not in request.args:
+            return jsonify(said)
+        lines = (line + "\n" for line in recent_log.follow(subject))
+        return Response(lines, mimetype="text/plain; charset=utf-8")
+
+    return routes

@@ -1,0 +1,199 @@
+"""One process of the bundled job server: started by exec, heard when it listens or can't, reaped when it has ended.
+
+The socket between us is its lifeline: the server ends when our end of it closes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+import gevent
+import gevent.event
+import gevent.socket
+
+from gearman_client import Address
+from gearman_manager.config.models import Server
+from gearman_manager.errors import StartError
+from gearman_manager.host import process
+from gearman_manager.logs.output import ChildOutput
+
+READY_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 5.0
+
+
+class StartFailure(Enum):
+    """The reasons not to start that the server reports; the values are those of `gearman_server.errors`."""
+
+    ADDRESS_TAKEN = "address-taken"
+    CANT_LISTEN = "cant-listen"
+    NEEDS_RIGHTS = "needs-rights"
+    STORE = "store"
+    OTHER = "other"
+
+
+class ServerCanNotStart(StartError):
+    """The server ended before it listened; the message is its reason, without the remedy that it knows."""
+
+    def __init__(self, reason: str, failure: StartFailure = StartFailure.OTHER, option: str = "") -> None:
+        super().__init__(reason)
+        self.failure = failure
+        #: The server's option that chooses something else.
+        self.option = option
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """The options of a job server's process."""
+
+    section: Server  #: of the configuration
+    log_level: str
+    policies: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where it listens: as configured, and once it was ready with the real ports."""
+
+    jobs: tuple[Address, ...]
+    metrics: Address | None
+
+
+class ServerProcess:
+    """From its exec to its end."""
+
+    def __init__(self, options: ServerOptions, wanted: Listening) -> None:
+        """Start it where it is wanted.
+
+        Raises:
+            OSError: the system refuses.
+        """
+        self._wanted = wanted
+        self._child, self._lifeline, self._output = _exec(options, wanted)
+        self.ended = gevent.event.Event()
+        self.status: int | None = None  # once it has ended
+        watcher = gevent.get_hub().loop.io(self._child.pidfd, 1)
+        watcher.start(self._gone, watcher)
+
+    @property
+    def pid(self) -> int | None:
+        """The server's process id while it lives."""
+        return None if self.ended.is_set() else self._child.pid
+
+    def wait_until_ready(self, describe: Callable[[int | None], str]) -> Listening:
+        """Where it listens in fact; `describe` puts an exit status into words.
+
+        Raises:
+            ServerCanNotStart: it has ended instead, or was killed because it took too long.
+        """
+        told = self._first_message()
+        if "listening" in told:
+            first, *others = self._wanted.jobs
+            metrics = self._wanted.metrics
+            return Listening(
+                jobs=(_with_real_port(first, told["listening"]), *others),
+                metrics=None if metrics is None else _with_real_port(metrics, told["metrics"]),
+            )
+        self.ended.wait(STOP_TIMEOUT_S)
+        if "failed" in told:
+            raise ServerCanNotStart(told["reason"], StartFailure(told["failed"]), told["option"])
+        last = next(reversed(self._output.last_lines), "")
+        # After the semicolon the server names its own options, but a manager's user has the configuration.
+        reason = last.removeprefix("gearman-server: ").partition("; ")[0]
+        raise ServerCanNotStart(reason or f"the job server ended ({describe(self.status)}) without a word")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal; that it has ended is no error."""
+        if not self.ended.is_set():
+            process.send_signal(self._child.pidfd, number)
+
+    def stop(self) -> None:
+        """End it, with force where it takes too long."""
+        self.signal(signal.SIGTERM)
+        if not self.ended.wait(STOP_TIMEOUT_S):
+            self.signal(signal.SIGKILL)
+            self.ended.wait(STOP_TIMEOUT_S)
+
+    def close(self) -> None:
+        """It has ended, and nobody waits for its words any more."""
+        self._lifeline.close()
+
+    def _first_message(self) -> Mapping[str, Any]:
+        """What it says of its start; nothing where it ends without a word for us, or takes too long."""
+        line = b""
+        self._lifeline.settimeout(READY_TIMEOUT_S)
+        try:
+            while not line.endswith(b"\n"):
+                data = self._lifeline.recv(4096)
+                if not data:
+                    return {}
+                line += data
+        except OSError:
+            self.signal(signal.SIGKILL)
+            return {}
+        told: Mapping[str, Any] = json.loads(line)
+        return told
+
+    def _gone(self, watcher: Any) -> None:
+        """Called in the hub when the process has ended."""
+        watcher.stop()
+        watcher.close()
+        self.status = process.exit_status(self._child.pidfd)
+        os.close(self._child.pidfd)
+        self._output.close()
+        self.ended.set()
+
+
+def _exec(options: ServerOptions, wanted: Listening) -> tuple[process.Child, gevent.socket.socket, ChildOutput]:
+    """Start it: the process, our end of its lifeline, and its output.
+
+    Raises:
+        OSError: the system refuses; nothing is left open.
+    """
+    ours, theirs = socket.socketpair()
+    with theirs, ExitStack() as undo:
+        undo.callback(ours.close)
+        output = ChildOutput(gevent.get_hub().loop, "server", {}, logs_json=True)
+        undo.callback(output.close)
+        # Not on the command line: the URL of a store can hold a password, and every user can list processes.
+        environment = {**os.environ, "GEARMAN_STORE_URL": options.section.store}
+        command = _command(options, wanted, theirs.fileno())
+        child = process.start(command, [theirs.fileno()], output.write_end, environment)
+        undo.pop_all()
+    output.handed_over()
+    output.extra["pid"] = child.pid
+    return child, gevent.socket.socket(fileno=ours.detach()), output
+
+
+def _command(options: ServerOptions, wanted: Listening, supervised: int) -> list[str]:
+    dead_letters, results = options.section.dead_letters, options.section.results
+    first, *others = wanted.jobs
+    metrics = () if wanted.metrics is None else ("--metrics-listen", str(wanted.metrics))
+    return [
+        *(sys.executable, "-P", "-m", "gearman_server"),
+        *("--listen", first.host, "--port", str(first.port)),
+        *(word for address in others for word in ("--listen", str(address))),
+        *metrics,
+        *("--verbose", options.log_level, "--log-format", "json"),
+        *("--policies", str(options.policies)),
+        *("--dead-letters", str(dead_letters.max_count)),
+        *("--dead-letters-size", str(dead_letters.max_size)),
+        *("--dead-letters-age", str(dead_letters.max_age)),
+        *("--results", str(results.max_count)),
+        *("--results-size", str(results.max_size)),
+        *("--result-data", str(results.max_data)),
+        *("--log-file", "stderr", "--supervised-fd", str(supervised)),
+    ]
+
+
+def _with_real_port(address: Address, listening: Sequence[str]) -> Address:
+    return Address(address.host, int(listening[0].rpartition(":")[2]))

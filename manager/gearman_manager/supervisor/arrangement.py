@@ -1,0 +1,62 @@
+"""What runs now: the configuration that holds, handed to every part that works by it when a generation takes over."""
+
+from __future__ import annotations
+
+from glob import glob
+
+from gearman_manager.code.generations import Accepted
+from gearman_manager.code.source_watch import SourceWatch
+from gearman_manager.config import Config, Layout
+from gearman_manager.job_servers.job_servers import JobServers
+from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
+from gearman_manager.modules.discovery import content_hashes
+from gearman_manager.pools.pool_order import CodeFiles, PoolOrder, Surroundings, pool_order
+from gearman_manager.pools.workforce import Workforce
+from gearman_manager.scaling.pool_sizes import PoolSizes
+
+
+class Arrangement:
+    """Tells the job servers, the workforce, the autoscaler and the watches what a generation wants."""
+
+    def __init__(
+        self,
+        config: Config,
+        job_servers: JobServers,
+        policy_gaps: PolicyGapCheck,
+        workforce: Workforce,
+        sizes: PoolSizes,
+        source_watch: SourceWatch,
+    ) -> None:
+        #: The configuration that holds; before the first generation, the one that the manager was started with.
+        self.config = config
+        self._job_servers = job_servers
+        self._policy_gaps = policy_gaps
+        self._workforce = workforce
+        self._sizes = sizes
+        self._source_watch = source_watch
+
+    def take_over(self, accepted: Accepted) -> None:
+        """This generation runs from now on.
+
+        Raises:
+            StartError: the bundled job server could not start.
+        """
+        layout, config = accepted.layout, accepted.config
+        self._job_servers.use(config, layout.functions)
+        self.config = config
+        code = _with_watched_files(accepted.code.files, layout)
+        self._policy_gaps.watch(self._job_servers.foreign, layout.functions)
+        self._workforce.arrange(self._orders(layout, code), config.log.max_output)
+        self._sizes.arrange(layout, config.limits)
+        self._source_watch.follow(code.hashes.keys())
+
+    def _orders(self, layout: Layout, code: CodeFiles) -> dict[str, PoolOrder]:
+        config = self.config
+        around = Surroundings(self._job_servers.addresses, config.workers_dir, config.log.level.upper())
+        return {name: pool_order(pool, layout, around, code) for name, pool in layout.pools.items()}
+
+
+def _with_watched_files(code: CodeFiles, layout: Layout) -> CodeFiles:
+    """The modules' files, and those that a pool's `watch` names: they may lie anywhere."""
+    watched = [file for pool in layout.pools.values() for pattern in pool.watch for file in glob(pattern)]
+    return CodeFiles({**code.hashes, **content_hashes((), watched)}, code.needs)

@@ -1,0 +1,130 @@
+"""Makes the manager's parts, in the order in which each needs those before it. None does anything before its start."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from collections.abc import Callable
+
+import gevent.event
+
+from gearman_manager.code.code_loading import Host
+from gearman_manager.code.generations import Generations
+from gearman_manager.code.source_watch import SourceWatch
+from gearman_manager.config import Config
+from gearman_manager.control.app import make_app
+from gearman_manager.control.job_routes import job_routes
+from gearman_manager.control.manager_routes import manager_routes
+from gearman_manager.control.operator_changes import OperatorChanges
+from gearman_manager.control.pool_routes import pool_routes
+from gearman_manager.control.server import ControlServer
+from gearman_manager.control.server_jobs import ServerJobs
+from gearman_manager.control.status import StatusReport
+from gearman_manager.host.cgroup import Cgroup, usable_cores
+from gearman_manager.ipc.links import Links
+from gearman_manager.ipc.scoreboard import Scoreboard
+from gearman_manager.job_servers.job_servers import JobServers
+from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
+from gearman_manager.logs.recent_log import RecentLog
+from gearman_manager.pools.exits import Exits
+from gearman_manager.pools.oom import OomKills
+from gearman_manager.pools.worker_start import WorkerStart
+from gearman_manager.pools.workforce import Workforce
+from gearman_manager.pools.zygotes import Zygotes
+from gearman_manager.scaling.autoscaler import Autoscaler
+from gearman_manager.scaling.host_guards import HostGuards
+from gearman_manager.scaling.pool_sizes import PoolSizes
+from gearman_manager.scaling.queues import Queues
+from gearman_manager.supervisor.announcer import Announcer
+from gearman_manager.supervisor.arrangement import Arrangement
+from gearman_manager.supervisor.doorbell import Doorbell
+from gearman_manager.supervisor.following import Following
+from gearman_manager.supervisor.limit_enforcer import LimitEnforcer
+from gearman_manager.supervisor.orphan_reaper import OrphanReaper
+from gearman_manager.supervisor.reload import ConfigReader, Reloads, ReloadWishes
+from gearman_manager.supervisor.run_folder import RunFolder
+from gearman_manager.supervisor.supervisor import Parts, Supervisor
+
+
+def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, announcer: Announcer) -> Supervisor:
+    """A manager that can be run. `load` reads the configuration once more, for a reload."""
+    name = manager_name(run_folder)
+    awake = gevent.event.Event()
+    wishes = ReloadWishes()
+    recent_log = RecentLog()
+    cgroup = Cgroup.of()
+    oom_kills = OomKills(cgroup)
+
+    # The job servers, and what waits there.
+    queues = Queues(f"gm:{name}", awake.set)
+    job_servers = JobServers(config, run_folder.path, queues.ask_now, oom_kills.describe)
+    policy_gaps = PolicyGapCheck()
+
+    # Workers, and how many of them.
+    links = _links()
+    zygotes = Zygotes(links)
+    starter = WorkerStart(name, links, zygotes)
+    workforce = Workforce(starter, zygotes, Exits(oom_kills), awake.set)
+    guards = HostGuards(config.limits, cgroup)
+    autoscaler = Autoscaler(workforce, guards.room)
+    sizes = PoolSizes(autoscaler, guards, awake.set)
+    limits = LimitEnforcer(workforce, awake.set, oom_kills)
+
+    # The code that they run.
+    source_watch = SourceWatch(wishes.code_changed)
+    arrangement = Arrangement(config, job_servers, policy_gaps, workforce, sizes, source_watch)
+    host = Host(usable_cores(cgroup), oom_kills.describe)
+    generations = Generations(zygotes, workforce, host, arrangement.take_over)
+    following = Following(job_servers, queues, source_watch)
+
+    # What an operator asks for.
+    app = make_app()
+    control = ControlServer(run_folder.socket, app)
+    reader = ConfigReader(load, recent_log, control)
+    reloads = Reloads(reader, generations, arrangement, sizes, following, announcer)
+    status = StatusReport(generations, workforce, queues, sizes, policy_gaps)
+
+    def own_pids() -> set[int]:
+        return workforce.pids() | zygotes.pids | job_servers.pids
+
+    parts = Parts(
+        name=name,
+        awake=awake,
+        recent_log=recent_log,
+        orphans=OrphanReaper(workforce, own_pids),
+        doorbell=Doorbell(links.doorbell, workforce.doorbell),
+        limits=limits,
+        job_servers=job_servers,
+        generations=generations,
+        arrangement=arrangement,
+        control=control,
+        queues=queues,
+        following=following,
+        policy_gaps=policy_gaps,
+        sizes=sizes,
+        autoscaler=autoscaler,
+        workforce=workforce,
+        wishes=wishes,
+        reloads=reloads,
+        status=status,
+    )
+    supervisor = Supervisor(run_folder, announcer, parts)
+    app.register_blueprint(manager_routes(supervisor, status, recent_log))
+    app.register_blueprint(pool_routes(OperatorChanges(workforce, sizes, awake.set)))
+    app.register_blueprint(job_routes(ServerJobs(lambda: job_servers.addresses)))
+    return supervisor
+
+
+def manager_name(run_folder: RunFolder) -> str:
+    """The manager's name in client ids: this host's, and what tells its managers apart."""
+    host = socket.gethostname().replace("/", "-").replace(" ", "-")
+    digest = hashlib.blake2b(str(run_folder.path.resolve()).encode(), digest_size=4).hexdigest()
+    return f"{host}-{digest}"
+
+
+def _links() -> Links:
+    """What ties the manager's processes together. The lifeline's write end stays open here until this process ends."""
+    lifeline, _ = os.pipe2(os.O_CLOEXEC)
+    doorbell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    return Links(Scoreboard.create(), lifeline, doorbell)

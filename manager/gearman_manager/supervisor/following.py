@@ -1,0 +1,29 @@
+"""Follows what the configuration names: the queues of its job servers, and the source files in its workers folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gearman_manager.code.source_watch import SourceWatch
+from gearman_manager.config import Config
+from gearman_manager.job_servers.job_servers import JobServers
+from gearman_manager.scaling.queues import Queues
+
+
+class Following:
+    """Both are followed from the moment when the first generation runs, and anew when a configuration takes over."""
+
+    def __init__(self, job_servers: JobServers, queues: Queues, source_watch: SourceWatch) -> None:
+        self._job_servers = job_servers
+        self._queues = queues
+        self._source_watch = source_watch
+
+    def follow(self, config: Config) -> None:
+        """What this configuration names, from now on."""
+        self._queues.follow(self._job_servers.addresses)
+        self._source_watch.watch([Path(folder) for folder in config.workers_dir])
+
+    def close(self) -> None:
+        """Nothing any more."""
+        self._source_watch.close()
+        self._queues.close()

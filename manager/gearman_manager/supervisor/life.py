@@ -1,0 +1,53 @@
+"""The manager's own states, what can happen to it, and the one table that says what follows from what. Pure."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from gearman_manager.errors import UnexpectedEvent
+
+
+class ManagerState(Enum):
+    """Where a manager is in its life."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"  # running jobs are finished
+    GIVING_UP = "giving up"  # the same, and its exit code says that it failed
+
+
+class ManagerEvent(Enum):
+    """What can happen to it."""
+
+    STARTED = "started"
+    STOPPED = "asked to stop"
+    HOPELESS = "without hope"  # a pool can't keep a worker alive, and the configuration wants others to take over
+
+
+_S, _E = ManagerState, ManagerEvent
+
+TRANSITIONS: Final[dict[tuple[ManagerState, ManagerEvent], ManagerState]] = {
+    (_S.STARTING, _E.STARTED): _S.RUNNING,
+    (_S.STARTING, _E.STOPPED): _S.STOPPING,
+    (_S.RUNNING, _E.STOPPED): _S.STOPPING,
+    (_S.RUNNING, _E.HOPELESS): _S.GIVING_UP,
+    (_S.STOPPING, _E.STARTED): _S.STOPPING,  # the stop came at the start's very end
+    (_S.STOPPING, _E.STOPPED): _S.STOPPING,  # asked again: who does so does not want to wait
+    (_S.GIVING_UP, _E.STOPPED): _S.GIVING_UP,
+}
+
+#: In these it waits for its workers' end, and begins nothing.
+ENDING: Final = frozenset({_S.STOPPING, _S.GIVING_UP})
+
+
+def transition(state: ManagerState, event: ManagerEvent) -> ManagerState:
+    """The state after an event.
+
+    Raises:
+        UnexpectedEvent: the state does not allow it; nothing was changed.
+    """
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        raise UnexpectedEvent(f"a manager that is {state.value} can't be {event.value}") from None

@@ -1,0 +1,146 @@
+"""Reloads the code, and the configuration before it where that is asked for, one wish after the other.
+
+Wishes come from the control API, a HUP and changed source files. Those that come while a reload is under way are one
+more reload.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import gevent
+import gevent.event
+
+from gearman_manager.code.generations import Generations
+from gearman_manager.config import Config, ConfigError
+from gearman_manager.control.server import ControlServer
+from gearman_manager.errors import StartError
+from gearman_manager.logs import log
+from gearman_manager.logs.recent_log import RecentLog
+from gearman_manager.scaling.pool_sizes import PoolSizes
+from gearman_manager.supervisor.announcer import Announcer
+from gearman_manager.supervisor.arrangement import Arrangement
+from gearman_manager.supervisor.following import Following
+
+_log = logging.getLogger("manager")
+
+
+class ReloadWishes:
+    """What is wished for and not begun yet."""
+
+    def __init__(self) -> None:
+        self._has_come = gevent.event.Event()
+        self._reread = False
+        self._is_open = True
+
+    def reload(self) -> None:
+        """Configuration and code are to be loaded anew."""
+        self._wish(reread=True)
+
+    def code_changed(self) -> None:
+        """The code is to be loaded anew."""
+        self._wish(reread=False)
+
+    def close(self) -> None:
+        """The manager is to stop: nothing that is wished for is begun any more."""
+        self._is_open = False
+        self._has_come.clear()
+
+    def wait(self) -> bool:
+        """Wait for the next one and take all that have come; returns whether the configuration is to be read too."""
+        self._has_come.wait()
+        self._has_come.clear()
+        reread, self._reread = self._reread, False
+        return reread
+
+    def _wish(self, *, reread: bool) -> None:
+        if self._is_open:
+            self._reread = self._reread or reread
+            self._has_come.set()
+
+
+class ConfigReader:
+    """Reads the configuration again, and has log and control port use it: whatever the modules turn out to be."""
+
+    def __init__(self, load: Callable[[], Config], recent_log: RecentLog, control: ControlServer) -> None:
+        self._load = load
+        self._recent_log = recent_log
+        self._control = control
+
+    def read(self) -> Config:
+        """The configuration as it stands in the file now.
+
+        Raises:
+            ConfigError: it can't be used, or what it names can't. Log and control port are where they were.
+        """
+        config = self._load()
+        self._log_to(config)
+        try:
+            self._control.use(config)
+        except StartError as error:
+            raise ConfigError([config.places.problem("control.listen", str(error))]) from error
+        return config
+
+    def _log_to(self, config: Config) -> None:
+        try:
+            log.set_up(config.log)
+        except OSError as error:
+            message = f"it can't be opened: {error.strerror}"
+            raise ConfigError([config.places.problem("log.file", message)]) from error
+        log.add(self._recent_log, config.log)
+
+
+class Reloads:
+    """Carries the wishes out."""
+
+    def __init__(
+        self,
+        reader: ConfigReader,
+        generations: Generations,
+        arrangement: Arrangement,
+        sizes: PoolSizes,
+        following: Following,
+        announcer: Announcer,
+    ) -> None:
+        self._reader = reader
+        self._generations = generations
+        self._arrangement = arrangement
+        self._sizes = sizes
+        self._following = following
+        self._announcer = announcer
+
+    def run(self, wishes: ReloadWishes) -> None:
+        """In a greenlet of its own, as long as the manager runs."""
+        while True:
+            reread = wishes.wait()
+            if reread:
+                self._announcer.reloading()
+            try:
+                self._reload(reread=reread)
+            except Exception:  # noqa: BLE001 (the loop's boundary: the next reload may do better)
+                _log.exception("the reload failed")
+            finally:
+                if reread:
+                    self._announcer.reloaded()
+
+    def _reload(self, *, reread: bool) -> None:
+        config = self._arrangement.config
+        if reread:
+            try:
+                config = self._reader.read()
+            except ConfigError as error:
+                self._refuse(error)
+                return
+            if config.server != self._arrangement.config.server:
+                _log.warning("the section `server` changed: restart the manager for that; the rest is taken over")
+            self._sizes.forget_given()
+        _log.info("reloading")
+        if self._generations.reload(config) and reread:
+            self._following.follow(config)
+
+    def _refuse(self, error: ConfigError) -> None:
+        self._generations.errors = error.problems
+        for problem in error.problems:
+            _log.error("%s", problem)
+        _log.error("the new configuration is not used: the old one goes on until this is mended")
