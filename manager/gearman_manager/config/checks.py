@@ -25,7 +25,7 @@ _NAME_FUNCTIONS: Final = "name the functions whose queue it follows, as in funct
 
 
 def check(config: Config, places: Places, broken: frozenset[str] = frozenset()) -> list[Problem]:
-    """Everything that is wrong between the keys of a configuration."""
+    """All problems between the keys of a configuration."""
     return list(_Rules(config, places, broken).all())
 
 

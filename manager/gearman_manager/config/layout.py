@@ -28,7 +28,7 @@ from gearman_manager.config.resolve import (
 )
 from gearman_manager.config.wording import message_for, nearest_name, place_of_error
 
-#: Users choose from the names in a message; they would not scroll through more.
+#: The most names in a message: users choose from them, but would not scroll through more.
 _NAMES_SHOWN: Final = 12
 
 

@@ -57,7 +57,7 @@ def _minimum_workers(value: object) -> WorkerCount:
 
 
 def _rate(value: object) -> str:
-    """As it was written; empty where there is no limit."""
+    """The rate as it was written; empty for no limit."""
     return "" if rates.parse_rate(value) is None else str(value)
 
 

@@ -1,4 +1,4 @@
-"""How much memory a process has that no other has: what a worker really costs, the code shared with its zygote aside.
+"""Reads the private memory of a process: the real cost of a worker, without the memory that it shares with its zygote.
 
 Both readings of /proc are here, the exact one and the cheap one. Light, because workers import it: no psutil.
 """
@@ -15,7 +15,7 @@ def private_bytes(pid: int | str = "self") -> int:
     """The private memory of a process, from smaps_rollup: half a millisecond.
 
     Raises:
-        OSError: there is no such process, or it may not be looked at.
+        OSError: there is no such process, or we may not look at it.
     """
     total_kb = 0
     with open(f"/proc/{pid}/smaps_rollup", "rb") as rollup:
@@ -26,9 +26,9 @@ def private_bytes(pid: int | str = "self") -> int:
 
 
 def anonymous_bytes(statm: bytes) -> int:
-    """The memory that is no file's, from the content of /proc/PID/statm: some microseconds.
+    """The memory that belongs to no file, from the content of /proc/PID/statm: some microseconds.
 
-    It counts what is still shared with the process that forked this one, so the private memory is less.
+    It includes memory still shared with the process that forked this one, so the private memory is less.
 
     Raises:
         IndexError: the process is gone, and the content empty.

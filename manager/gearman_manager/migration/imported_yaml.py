@@ -20,7 +20,7 @@ _POOL_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class FunctionNumbers:
-    """The numbers of a function's section: its own processes, its most processes, its time limit."""
+    """The numbers of a function's section: its own processes, its greatest number of them, its time limit."""
 
     name: str
     min: int
