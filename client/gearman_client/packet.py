@@ -233,7 +233,7 @@ class PacketParser:
         if found not in (self._magic, self._other_magic):
             self.violation = ProtocolError("a packet starts with neither magic of the protocol")
         elif packet_type == PacketType.TEXT_LINE:
-            self.violation = ProtocolError("a packet is of type 0, which there is none of")
+            self.violation = ProtocolError("a packet has type 0, which does not exist")
         elif length > self._max_body_bytes:
             self.violation = ProtocolError(f"a packet announces {length} bytes, the limit is {self._max_body_bytes}")
         elif stop > len(data):

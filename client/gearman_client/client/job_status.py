@@ -26,7 +26,7 @@ class JobHandle(str):
 class JobStatus:
     """The answer to a status query; `denominator` is 0 until the worker reports progress.
 
-    waiting_clients: the number of clients that wait for the result; None from `Client.status`, which does not ask it.
+    waiting_clients: the number of clients that wait for the result; None from `Client.status`, whose answer lacks it.
     """
 
     known: bool

@@ -42,7 +42,7 @@ def add_server_options(parser: argparse._ActionsContainer, *, long_names: bool) 
     host, port = (["-h", "--host"], ["-p", "--port"]) if long_names else (["-h"], ["-p"])
     parser.add_argument(*host, dest="host", metavar="HOST", help=f"job server host (default {DEFAULT_HOST})")
     parser.add_argument(*port, dest="port", metavar="PORT", help=f"job server port (default {DEFAULT_PORT})")
-    parser.add_argument("--ssl", action="store_true", help="speak TLS; so it is with each of the files below")
+    parser.add_argument("--ssl", action="store_true", help="speak TLS; each of the files below implies it")
     parser.add_argument(
         "--ssl-ca-file", metavar="FILE", help="who may sign the server's certificate (default: whom this system trusts)"
     )

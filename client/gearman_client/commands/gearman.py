@@ -61,9 +61,9 @@ def _run(arguments: list[str]) -> int:
 
 def _fetch(options: argparse.Namespace) -> int:
     if options.functions or options.work or options.background or options.words:
-        raise UsageError("--result asks for a job that there is: leave out -f, -w, -b and data")
+        raise UsageError("--result asks for an existing job: leave out -f, -w, -b and data")
     if not options.result:
-        raise UsageError("--result: a job's handle is expected, as H:box:1, which `gearman -b -v` prints")
+        raise UsageError("--result: a job's handle is expected, such as H:box:1, which `gearman -b -v` prints")
     servers = server_addresses(options, os.environ)
     return fetch(servers, options.result, None if options.timeout_ms is None else options.timeout_ms / 1000)
 

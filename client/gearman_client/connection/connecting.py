@@ -1,6 +1,6 @@
 """Opens a connection without blocking: one attempt tries every address of a host name in turn.
 
-Only the name lookup blocks, as the standard library offers no other. No Gearman packet is sent here.
+Only the name lookup blocks, because the standard library has no other one. No Gearman packet is sent here.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from gearman_client.packet import DEFAULT_MAX_BODY_BYTES, RESPONSE_MAGIC, Packet
 RECEIVE_BYTES: Final = 64 * 1024
 #: Used after a read that came back full, because then a big packet is under way.
 BIG_RECEIVE_BYTES: Final = 1024 * 1024
-#: The limit of the packets kept for later that arrive while we send.
+#: The limit of the bytes that arrive while we send and are kept for later.
 MAX_INBOX_BYTES: Final = 2 * DEFAULT_MAX_BODY_BYTES
 
 _TIMEVAL: Final = struct.Struct("ll")
