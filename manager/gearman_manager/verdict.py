@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gearman_process.durations import parse_duration_s
+from gearman_process.values.durations import parse_duration_s
 
 #: The most attempts of a job that always asks for another one, unless it sets `attempts`.
 DEFAULT_ATTEMPTS: Final = 25

@@ -13,8 +13,8 @@ import click
 from gearman_manager.command.completion import functions
 from gearman_manager.command.context import ask, mistakes_are_messages
 from gearman_manager.errors import ManagerError
-from gearman_process.durations import format_duration, parse_duration_s
 from gearman_process.errors import UnitError
+from gearman_process.values.durations import format_duration, parse_duration_s
 
 #: Changing very many jobs takes long.
 CHANGE_TIMEOUT_S: Final = 300.0

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from gearman_client.address import DEFAULT_HOST, DEFAULT_PORT, MAX_PORT, Address
-from gearman_process.quoting import shown
+from gearman_process.values.quoting import shown
 
 _HELP: Final = "an address such as 127.0.0.1:4730, jobs.example.com:4730 or [::1]:4730 is expected"
 _PATTERN: Final = re.compile(

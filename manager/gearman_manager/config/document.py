@@ -15,7 +15,7 @@ import yaml
 
 from gearman_manager.config.environment import ExpansionError, expand
 from gearman_manager.config.problem import Place, Places, Problem
-from gearman_process.quoting import shown
+from gearman_process.values.quoting import shown
 
 #: A limit for files with aliases, which can make a small file expand without end.
 MAX_ENTRIES: Final = 100_000

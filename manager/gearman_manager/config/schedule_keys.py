@@ -12,8 +12,8 @@ from pydantic import Field, PlainValidator, WithJsonSchema
 
 from gearman_manager.config import values as v
 from gearman_manager.config.section import Section, shown_default
-from gearman_process.durations import parse_duration_s
-from gearman_process.quoting import shown
+from gearman_process.values.durations import parse_duration_s
+from gearman_process.values.quoting import shown
 
 PRIORITIES: Final = ("high", "normal", "low")
 MISSED: Final = ("run_once", "skip")

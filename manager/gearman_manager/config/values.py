@@ -19,8 +19,8 @@ from gearman_client.address import Address
 from gearman_manager.config import worker_count
 from gearman_manager.config.address import parse_address, parse_listen_address
 from gearman_manager.config.worker_count import WorkerCount, parse_worker_count
-from gearman_process import durations, rates, sizes
-from gearman_process.quoting import shown
+from gearman_process.values import durations, rates, sizes
+from gearman_process.values.quoting import shown
 
 STOP_SIGNALS: Final = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL")
 LOG_FORMATS: Final = ("text", "json")

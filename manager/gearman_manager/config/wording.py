@@ -14,7 +14,7 @@ from gearman_manager.config.models import Config, Control, Defaults, JobServer, 
 from gearman_manager.config.pool_keys import Pool, PoolKeys, Scale
 from gearman_manager.config.schedule_keys import Schedule
 from gearman_manager.config.section import Section
-from gearman_process.quoting import shown
+from gearman_process.values.quoting import shown
 
 Location = tuple[str | int, ...]
 

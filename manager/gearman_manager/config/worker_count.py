@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from gearman_process.bare_numbers import whole
 from gearman_process.errors import UnitError
-from gearman_process.quoting import shown
+from gearman_process.values.bare_numbers import whole
+from gearman_process.values.quoting import shown
 
 PATTERN: Final = r"^([0-9]+)(/core)?$"
 #: A larger number is a mistake.

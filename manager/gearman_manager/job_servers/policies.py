@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from gearman_manager.config import Config, Function, ResolvedFunction, Schedule
 from gearman_manager.config.resolve import FunctionIdentity, resolve_function
-from gearman_process.durations import format_duration
+from gearman_process.values.durations import format_duration
 
 FILE_NAME: Final = "policies.yaml"
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from gearman_manager.config.resolve import BUILT_IN_FUNCTION_KEYS, ResolvedFunction
-from gearman_process.durations import format_duration
+from gearman_process.values.durations import format_duration
 
 COMMAND: Final = "policies"
 #: The columns of the answer, after the function's name.

@@ -16,8 +16,8 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 def _duration_s(_context: click.Context, _parameter: click.Parameter, value: str | None) -> float | None:
     """A duration as in the configuration: 500ms, 30s, 5m."""
-    from gearman_process.durations import parse_duration_s
     from gearman_process.errors import UnitError
+    from gearman_process.values.durations import parse_duration_s
 
     try:
         return None if value is None else parse_duration_s(value)

@@ -24,7 +24,7 @@ from gearman_manager.simulation.engine import Outcome, Policy, simulate
 from gearman_manager.simulation.plot import plot, require_matplotlib
 from gearman_manager.simulation.policies import FixedCount, OneStep, OurScaler
 from gearman_manager.simulation.trace import Arrival, read_trace
-from gearman_process.durations import format_duration
+from gearman_process.values.durations import format_duration
 
 _DEFAULT_MAX: Final = 10
 _POLICIES: Final = ("target_wait_s", "backlog_per_worker", "utilisation")

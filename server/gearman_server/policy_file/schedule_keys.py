@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 
-from gearman_process.quoting import shown
+from gearman_process.values.quoting import shown
 from gearman_server.jobs.job import NORMAL, PRIORITY_NAMES
 from gearman_server.jobs.schedule_rules import Missed, ScheduleRule
 from gearman_server.jobs.timing import DEFAULT_ZONE, SHORTEST_INTERVAL_S, Every, parse_cron, parse_zone

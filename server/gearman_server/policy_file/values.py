@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 
-from gearman_process.durations import parse_duration_s
 from gearman_process.errors import UnitMissing
-from gearman_process.quoting import shown
-from gearman_process.rates import parse_rate
+from gearman_process.values.durations import parse_duration_s
+from gearman_process.values.quoting import shown
+from gearman_process.values.rates import parse_rate
 from gearman_server.jobs.policies import Rate
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from gearman_process.bare_numbers import is_bare_number, refuse_all_but_zero, whole
 from gearman_process.errors import UnitError
-from gearman_process.quoting import shown
+from gearman_process.values.bare_numbers import is_bare_number, refuse_all_but_zero, whole
+from gearman_process.values.quoting import shown
 
 PATTERN: Final = r"^([0-9]+(?:\.[0-9]+)?)([kKMGT]?B|[KMGT]iB)$"
 #: Beyond this a file's offset overflows, and nobody means it.

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearman_process.durations import MAX_DURATION_S, format_duration, parse_duration_s
 from gearman_process.errors import UnitError
+from gearman_process.values.durations import MAX_DURATION_S, format_duration, parse_duration_s
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from gearman_process.errors import UnitMissing
-from gearman_process.quoting import shown
+from gearman_process.values.quoting import shown
 
 
 def is_bare_number(value: object) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gearman_process.errors import UnitError
-from gearman_process.rates import parse_rate
+from gearman_process.values.rates import parse_rate
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from gearman_process.bare_numbers import whole
-from gearman_process.durations import MILLISECONDS
 from gearman_process.errors import UnitError
-from gearman_process.quoting import shown
+from gearman_process.values.bare_numbers import whole
+from gearman_process.values.durations import MILLISECONDS
+from gearman_process.values.quoting import shown
 
 PATTERN: Final = r"^([0-9]+)/(s|m|h|d)$"
 #: The job server keeps the time of each of these starts.

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gearman_process.errors import UnitError
-from gearman_process.sizes import MAX_SIZE_BYTES, format_size, parse_size_bytes
+from gearman_process.values.sizes import MAX_SIZE_BYTES, format_size, parse_size_bytes
 
 
 @pytest.mark.parametrize(
