@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from gearman_manager.config.resolve import ResolvedPool
 from gearman_manager.pools.pool import Pool
 from gearman_manager.pools.workforce import Workforce
 from gearman_manager.scaling.allotment import Room, Wish, grant
+from gearman_manager.scaling.host_guards import HostGuards
 from gearman_manager.scaling.neighbours import Company, Neighbours
 from gearman_manager.scaling.queue_dialogue import FunctionQueue
 from gearman_manager.scaling.queues import Queues
 from gearman_manager.scaling.steps import Field, PoolScaler, Work
 
 _log = logging.getLogger("scaler")
-_ALONE: Final = Company()
 
 
 @dataclass(slots=True)
@@ -31,7 +30,7 @@ class _PoolScale:
 
     settings: ResolvedPool
     scaler: PoolScaler
-    neighbours: Neighbours | None = None
+    neighbours: Neighbours
     managers: int = 1
     reason: str = ""  #: for the last wish, for the log
 
@@ -39,60 +38,55 @@ class _PoolScale:
 class Autoscaler:
     """Keeps every pool's target at the size that its queue needs."""
 
-    def __init__(self, workforce: Workforce, room: Callable[[], Room | None] | None = None) -> None:
-        """`room` returns how many more workers the host's guards allow now; None, or None from it, is no limit."""
+    def __init__(self, workforce: Workforce, queues: Queues, guards: HostGuards) -> None:
         self._workforce = workforce
-        self._room = room
-        self._max_workers: int | None = None
+        self._queues = queues
+        self._guards = guards
         self._max_running: Mapping[str, int] = {}
         self._pools: dict[str, _PoolScale] = {}
         self._held_back = ""
 
-    def arrange(
-        self,
-        pools: Mapping[str, ResolvedPool],
-        max_workers: int | None = None,
-        max_running: Mapping[str, int] | None = None,
-    ) -> None:
-        """Take over the pools' settings, the cap for all together, and the functions' `max_running`. A pool that stays
-        keeps its memory."""
-        self._max_running = max_running or {}
+    def arrange(self, pools: Mapping[str, ResolvedPool], max_running: Mapping[str, int]) -> None:
+        """Take over the pools' settings and the functions' `max_running`. A pool that stays keeps its memory."""
+        self._max_running = max_running
         kept = self._pools
         self._pools = {}
-        self._max_workers = max_workers
         for name, settings in pools.items():
-            entry = kept.get(name) or _PoolScale(settings, PoolScaler(settings.scale))
+            entry = kept.get(name) or self._new_entry(settings)
             entry.settings = settings
             entry.scaler.arrange(settings.scale)
             self._pools[name] = entry
 
-    def update(self, now: float, queues: Queues | None) -> float | None:
+    def _new_entry(self, settings: ResolvedPool) -> _PoolScale:
+        return _PoolScale(settings, PoolScaler(settings.scale), Neighbours(self._queues.manager))
+
+    def update(self, now: float) -> float | None:
         """Set every pool's target and the jobs that it runs; returns the latest time for the next update."""
         wishes = {}
         for name, entry in self._pools.items():
             pool = self._workforce.pools[name]
             entry.scaler.service.update(*self._workforce.sums(name))
-            wanted = self._wanted(now, pool, entry, queues)
+            wanted = self._wanted(now, pool, entry)
             serving = sum(worker.serving for worker in pool.workers.values())
             minimum = min(wanted, entry.settings.min)
             wishes[name] = Wish(wanted, minimum, serving, len(pool.workers) - serving)
         self._carry_out(wishes)
         moments = [entry.scaler.next_change for entry in self._pools.values()]
-        moments += [entry.neighbours.next_change for entry in self._pools.values() if entry.neighbours]
+        moments += [entry.neighbours.next_change for entry in self._pools.values()]
         return min((moment for moment in moments if moment is not None), default=None)
 
-    def _wanted(self, now: float, pool: Pool, entry: _PoolScale, queues: Queues | None) -> int:
+    def _wanted(self, now: float, pool: Pool, entry: _PoolScale) -> int:
         """The size that the work asks for.
 
         While a server can't be reached the demand is unknown, and no pool shrinks.
         """
         settings = entry.settings
         functions = self._workforce.registered(pool.name)
-        waiting = [queues.of(function) for function in functions] if queues is not None else []
+        waiting = [self._queues.of(function) for function in functions]
         running = pool.running_jobs = sum(queue.running for queue in waiting)
         queued = sum(map(self._startable, functions, waiting))
-        company = self._company(now, entry, queues, (functions, queued, running))
-        at_least = 0 if queues is not None and queues.is_reachable else pool.target
+        company = self._company(now, entry, functions, queued, running)
+        at_least = 0 if self._queues.is_reachable else pool.target
         # A foreign worker runs one job at a time, a worker of this pool as many as its `concurrency`.
         foreign_workers = company.foreign_workers // settings.concurrency
         maximum = self._useful_maximum(settings, functions)
@@ -114,14 +108,8 @@ class Autoscaler:
         limit = self._max_running.get(function)
         return queue.queued if limit is None else min(queue.queued, max(0, limit - queue.running))
 
-    def _company(
-        self, now: float, entry: _PoolScale, queues: Queues | None, work: tuple[list[str], int, int]
-    ) -> Company:
-        if queues is None:
-            return _ALONE
-        if entry.neighbours is None:
-            entry.neighbours = Neighbours(queues.manager)
-        company = entry.neighbours.company(now, queues.peers, *work)
+    def _company(self, now: float, entry: _PoolScale, functions: Sequence[str], queued: int, running: int) -> Company:
+        company = entry.neighbours.company(now, self._queues.peers, functions, queued, running)
         if company.managers != entry.managers:
             entry.managers = company.managers
             _log.info("%d managers serve its functions", company.managers, extra={"pool": entry.settings.name})
@@ -131,8 +119,8 @@ class Autoscaler:
         return company
 
     def _carry_out(self, wishes: Mapping[str, Wish]) -> None:
-        room = self._room() if self._room is not None else None
-        sizes = grant(wishes, self._max_workers, room)
+        room = self._guards.room()
+        sizes = grant(wishes, self._guards.limits.max_workers, room)
         for name, size in sizes.items():
             self._set(self._workforce.pools[name], size, self._pools[name].reason)
         self._tell_held_back({name: wish.wanted - sizes[name] for name, wish in wishes.items()}, room)

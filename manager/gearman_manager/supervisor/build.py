@@ -67,7 +67,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     starter = WorkerStart(name, links, zygotes)
     workforce = Workforce(starter, zygotes, Exits(oom_kills), awake.set)
     guards = HostGuards(config.limits, cgroup)
-    autoscaler = Autoscaler(workforce, guards.room)
+    autoscaler = Autoscaler(workforce, queues, guards)
     sizes = PoolSizes(autoscaler, guards, awake.set)
     limits = LimitEnforcer(workforce, awake.set, oom_kills)
 

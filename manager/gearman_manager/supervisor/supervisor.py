@@ -166,7 +166,7 @@ class Supervisor:
         """Bring the pools nearer to what they should be; returns when to look again at the latest."""
         parts, rescale_at = self._parts, None
         if self._state not in life.ENDING:
-            rescale_at = parts.autoscaler.update(now, parts.queues)
+            rescale_at = parts.autoscaler.update(now)
             self._give_up_if_hopeless()
         look_at = parts.workforce.reconcile(now)
         parts.orphans.reap()
