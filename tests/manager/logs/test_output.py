@@ -1,0 +1,161 @@
+"""A child's output, over a real pipe: lines and records in the log, a bound for each, and the last ones remembered."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import struct
+import termios
+from collections.abc import Callable, Iterator
+
+import gevent
+import pytest
+
+from gearman_manager.ipc.child_log import RECORD_MARK
+from gearman_manager.logs.output import LAST_LINES, MAX_LINE_BYTES, MAX_REMEMBERED, ChildOutput
+from gearman_manager.logs.output_budget import OutputBudget
+
+LOGGER = "a-pool"
+DEADLINE_S = 10.0
+INTEGER = struct.Struct("i")
+
+
+@pytest.fixture(autouse=True)
+def _all_levels(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, LOGGER)
+
+
+@pytest.fixture
+def outputs() -> Iterator[Callable[..., ChildOutput]]:
+    made: list[ChildOutput] = []
+
+    def make(budget: OutputBudget | None = None, *, logs_json: bool = False) -> ChildOutput:
+        made.append(ChildOutput(gevent.get_hub().loop, LOGGER, {"pool": "mail"}, budget, logs_json=logs_json))
+        return made[-1]
+
+    yield make
+    for output in made:
+        output.close()
+
+
+@pytest.fixture
+def output(outputs: Callable[..., ChildOutput]) -> ChildOutput:
+    return outputs()
+
+
+def write(output: ChildOutput, data: bytes) -> None:
+    """What a child writes, and the turns of the loop until it is read."""
+    os.write(output.write_end, data)
+    until(lambda: _unread_bytes(output.write_end) == 0)
+
+
+def until(condition: Callable[[], object]) -> None:
+    with gevent.Timeout(DEADLINE_S):
+        while not condition():
+            gevent.sleep(0.001)
+
+
+def _unread_bytes(pipe: int) -> int:
+    return int(INTEGER.unpack(fcntl.ioctl(pipe, termios.FIONREAD, bytes(INTEGER.size)))[0])
+
+
+def record(**fields: object) -> bytes:
+    return RECORD_MARK.encode() + json.dumps(fields).encode() + b"\n"
+
+
+def test_each_line_is_one_of_the_log_with_the_fields_of_its_child(
+    output: ChildOutput, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(output, b"one\r\ntwo \xff\n")
+    assert [(r.levelname, r.getMessage(), r.__dict__["pool"]) for r in caplog.records] == [
+        ("INFO", "one", "mail"),
+        ("INFO", "two \\xff", "mail"),
+    ]
+
+
+def test_half_a_line_waits_for_its_other_half(output: ChildOutput, caplog: pytest.LogCaptureFixture) -> None:
+    write(output, b"one ha")
+    assert not caplog.records
+    write(output, b"lf\n")
+    assert caplog.messages == ["one half"]
+
+
+def test_a_record_has_its_own_level_function_and_handle(output: ChildOutput, caplog: pytest.LogCaptureFixture) -> None:
+    write(output, record(level="ERROR", message="it broke", function="mail", handle="H:1", other="x"))
+    (logged,) = caplog.records
+    assert (logged.levelname, logged.getMessage()) == ("ERROR", "it broke")
+    assert (logged.__dict__["function"], logged.__dict__["handle"]) == ("mail", "H:1")
+    assert "other" not in logged.__dict__
+
+
+@pytest.mark.parametrize(
+    "line", [b"\x1eno json", b'\x1e{"level": "INFO"}', b"\x1e[1]", b'{"level": "INFO", "message": "x"}']
+)
+def test_what_is_no_record_is_text(output: ChildOutput, caplog: pytest.LogCaptureFixture, line: bytes) -> None:
+    write(output, line + b"\n")
+    assert caplog.messages == [line.decode()]
+
+
+def test_the_servers_json_lines_are_records_too(
+    outputs: Callable[..., ChildOutput], caplog: pytest.LogCaptureFixture
+) -> None:
+    write(outputs(logs_json=True), b'{"level": "WARNING", "message": "the disk is full"}\n')
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [("WARNING", "the disk is full")]
+
+
+def test_a_line_without_an_end_is_cut(output: ChildOutput, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        write(output, b"x" * (MAX_LINE_BYTES // 2))
+    write(output, b"y\n")
+    assert [len(message) for message in caplog.messages] == [MAX_LINE_BYTES // 2 * 3, 1]
+
+
+def test_the_last_lines_are_remembered_each_in_part(output: ChildOutput) -> None:
+    write(output, b"".join(b"%d" % number + b"." * 2 * MAX_REMEMBERED + b"\n" for number in range(LAST_LINES + 2)))
+    assert [line[:2].rstrip(".") for line in output.last_lines] == [str(n) for n in range(2, LAST_LINES + 2)]
+    assert {len(line) for line in output.last_lines} == {MAX_REMEMBERED}
+
+
+def test_of_a_record_its_last_lines_are_remembered(output: ChildOutput) -> None:
+    write(output, record(level="ERROR", message="Traceback\n  in a file\nValueError: no"))
+    assert output.last_lines == ["Traceback", "  in a file", "ValueError: no"]
+
+
+def test_what_is_too_much_is_dropped_and_counted(
+    outputs: Callable[..., ChildOutput], caplog: pytest.LogCaptureFixture
+) -> None:
+    output = outputs(OutputBudget(bytes_per_s=200))
+    write(output, b"fits 1\nfits 2\nfits 3\nnot 4\n")
+    write(output, b"not 5\nnot 6\nhalf")
+    assert caplog.messages == ["fits 1", "fits 2", "fits 3"]
+    assert output.last_lines[-2:] == ["not 4", "not 6"]
+    output.close()
+    assert "4 lines" in caplog.messages[-1]  # the half one included
+    assert "dropped" in caplog.messages[-1]
+
+
+def test_the_account_comes_by_itself_while_the_child_goes_on(
+    outputs: Callable[..., ChildOutput], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gearman_manager.logs.output.WINDOW_S", 0.01)
+    write(outputs(OutputBudget(bytes_per_s=0)), b"too much\n")
+    assert not caplog.records
+    until(lambda: caplog.records)
+    assert caplog.messages[0].startswith("1 lines (9 bytes)")
+
+
+def test_what_is_still_there_is_read_when_it_is_closed(output: ChildOutput, caplog: pytest.LogCaptureFixture) -> None:
+    os.write(output.write_end, b"the last line\nand half of one")
+    output.close()
+    assert caplog.messages == ["the last line", "and half of one"]
+    output.close()
+    assert output.last_lines == ["the last line", "and half of one"]
+
+
+def test_the_end_of_the_child_ends_the_reading(output: ChildOutput) -> None:
+    os.write(output.write_end, b"bye\n")
+    output.handed_over()
+    until(lambda: output._read_end == -1)
+    assert output.last_lines == ["bye"]

@@ -1,0 +1,108 @@
+"""How a worker's end and its exit status come together, whoever reaped the process, and what the log says then."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+from gearman_manager.pools import exits as module
+from gearman_manager.pools.live_worker import LiveWorker
+
+from .conftest import Staff
+
+FAILING = ("sh", "-c", "echo first; echo second; echo third; echo why; exit 3")
+
+
+@pytest.fixture(autouse=True)
+def _short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_STATUS_WAIT_S", 0.05)
+
+
+def reaped_by_the_zygote(live: LiveWorker) -> None:
+    """In the test the workers are our own children: reap one, as its zygote would."""
+    os.waitpid(live.pid, 0)
+
+
+def died(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [text for text in caplog.messages if text.startswith("died")]
+
+
+def test_a_status_that_comes_before_the_kernels_news_is_kept(staff: Staff, caplog: pytest.LogCaptureFixture) -> None:
+    (live,) = staff.serving(1)
+    os.kill(live.pid, signal.SIGKILL)
+    reaped_by_the_zygote(live)
+    staff.workforce.exited(live.pid, -9)
+    staff.gone(live)
+    assert died(caplog) == ["died (killed by SIGKILL), replaced now"]
+
+
+def test_a_status_that_comes_after_it_is_waited_for(staff: Staff, caplog: pytest.LogCaptureFixture) -> None:
+    (live,) = staff.serving(1)
+    os.kill(live.pid, signal.SIGKILL)
+    reaped_by_the_zygote(live)
+    staff.gone(live)
+    assert not died(caplog)
+    staff.workforce.exited(live.pid, 5)
+    assert died(caplog) == ["died (exit status 5), replaced now"]
+
+
+def test_where_nobody_can_tell_the_log_says_so(staff: Staff, caplog: pytest.LogCaptureFixture) -> None:
+    (live,) = staff.serving(1)
+    os.kill(live.pid, signal.SIGKILL)
+    reaped_by_the_zygote(live)
+    staff.gone(live)
+    staff.until(lambda: died(caplog), "it is told")
+    assert died(caplog) == ["died (for an unknown reason), replaced now"]
+    with pytest.raises(OSError, match="Bad file"):
+        os.fstat(live.pidfd)
+
+
+def test_a_status_of_a_stranger_is_not_kept(staff: Staff) -> None:
+    staff.exits.reaped(12345678, 0, still_known=False)
+    assert not staff.exits._statuses
+
+
+def test_an_end_that_was_asked_for_is_told_with_the_jobs(staff: Staff, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    (live,) = staff.serving(1)
+    writer = staff.slot(live)
+    writer.count(1, failed=False)
+    writer.count(1, failed=True)
+    writer.idle()
+    staff.pool.target = 0
+    staff.workforce.reconcile(0.0)
+    staff.gone(live)
+    assert "ended (killed by SIGTERM) after 2 jobs" in caplog.messages
+    assert staff.pool.last_error == ""
+
+
+def test_the_last_lines_of_its_output_say_why(staff: Staff, caplog: pytest.LogCaptureFixture) -> None:
+    staff.start.command = FAILING
+    (live,) = staff.serving(1)
+    staff.gone(live)
+    assert staff.pool.last_error == f"mail/1 pid {live.pid}: exit status 3: second | third | why"
+    assert died(caplog)[0].startswith("died (exit status 3), replaced ")
+
+
+def test_one_that_could_not_start_has_said_itself_why(staff: Staff) -> None:
+    staff.start.command = FAILING
+    staff.arrange(1)
+    staff.workforce.reconcile(0.0)
+    (live,) = staff.workers
+    staff.fork(live)
+    staff.slot(live).error("setup failed: no database")
+    staff.gone(live)
+    assert staff.pool.last_error.endswith("exit status 3: setup failed: no database")
+
+
+def test_the_job_that_it_had_is_named(staff: Staff, caplog: pytest.LogCaptureFixture) -> None:
+    (live,) = staff.serving(1)
+    staff.slot(live).begin(0, 0, b"H:7", time.monotonic_ns(), 0)
+    os.kill(live.pid, signal.SIGKILL)
+    staff.gone(live)
+    (record,) = [record for record in caplog.records if record.getMessage().startswith("died")]
+    assert (record.__dict__["function"], record.__dict__["handle"]) == ("mail", "H:7")
+    assert record.__dict__["worker"] == "mail/1"
