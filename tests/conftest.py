@@ -1,4 +1,4 @@
-"""For all tests: where CI=true a skipped test is a failed one; all that tests need can be installed there."""
+"""For all tests: with CI=true a skipped test fails, because everything that the tests need can be installed there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _refuse_skip(report: Any) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A test that skips itself, or is skipped by a mark or a fixture."""
+    """A test that skips itself, or that a mark or a fixture skips."""
     report = yield
     _refuse_skip(report)
     return report

@@ -1,4 +1,4 @@
-"""Debian's gearmand, for tests that need a job server that is not ours, or one to compare ours with."""
+"""Debian's gearmand, for tests that need a job server of other people, or one to compare ours with."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Gearmand:
         return received.decode()
 
     def registered(self, function: str) -> bool:
-        """Whether a worker offers the function."""
+        """Whether some worker has registered the function."""
         return any(line.startswith(f"{function}\t") and line[-2:] != "\t0" for line in self.ask("status").splitlines())
 
     def _answers(self) -> bool:
@@ -83,7 +83,7 @@ class Gearmand:
 
 @contextlib.contextmanager
 def running_gearmand(folder: Path, *options: str) -> Iterator[Gearmand]:
-    """One that has started, and is gone afterwards."""
+    """A gearmand that has started; it is stopped afterwards."""
     gearmand = Gearmand(folder, *options)
     try:
         gearmand.start()

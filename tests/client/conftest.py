@@ -1,4 +1,4 @@
-"""Real peers for the client library: Debian's gearmand on its own port, and a scripted peer for what it can't do."""
+"""Real peers for the client library: Debian's gearmand on its own port, and a scripted peer for all it can't do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEADLINE_S = 20.0
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> Any:
-    """Poll `condition` until it is true; only for what raises no event."""
+    """Poll `condition` until it is true. Only for conditions that no event announces."""
     deadline = time.monotonic() + DEADLINE_S
     pause = threading.Event()
     while time.monotonic() < deadline:
@@ -36,7 +36,7 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
 
 @pytest.fixture
 def start_gearmand() -> Iterator[Callable[[], Gearmand]]:
-    """Start as many gearmands as wanted."""
+    """Starts any number of gearmands."""
     started: list[Gearmand] = []
     with tempfile.TemporaryDirectory() as folder:
 
@@ -69,7 +69,7 @@ class Peer:
         self._packets: list[Packet] = []
 
     def next(self) -> Packet:
-        """The next packet the client library sent."""
+        """The next packet from the client library."""
         while not self._packets:
             data = self.socket.recv(65536)
             if not data:
@@ -81,7 +81,7 @@ class Peer:
         assert self.next() == (packet_type, b"\0".join(arguments))
 
     def read_once(self) -> list[Packet]:
-        """All packets that one recv brings: what was sent in one write."""
+        """All packets that one recv brings: those that were sent in one write."""
         assert not self._packets
         return self._parser.feed(self.socket.recv(1024 * 1024))
 
@@ -89,7 +89,7 @@ class Peer:
         self.socket.sendall(encode_response(packet_type, *arguments))
 
     def read_to_end(self) -> list[Packet]:
-        """Everything until the client library closes its sending side."""
+        """All packets until the client library closes its sending side."""
         with contextlib.suppress(ConnectionResetError):
             while data := self.socket.recv(65536):
                 self._packets += self._parser.feed(data)
@@ -97,7 +97,7 @@ class Peer:
         return packets
 
     def greet(self, *functions: bytes, ours: bool = False) -> None:
-        """Play the server's part up to the worker's first grab, which has then arrived."""
+        """Play the server's part up to the worker's first grab, and read that grab too."""
         self.expect(PacketType.OPTION_REQ, b"job-attempt")
         for function in functions:
             self.expect(PacketType.CAN_DO, function)
@@ -118,7 +118,7 @@ class Peer:
 
 
 class ScriptedServer:
-    """Listens; the test accepts and plays the server."""
+    """Listens for connections; the test accepts them and plays the server."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -146,7 +146,7 @@ class ScriptedServer:
 
 @pytest.fixture
 def start_scripted_server() -> Iterator[Callable[[], ScriptedServer]]:
-    """As many scripted servers as wanted."""
+    """Starts any number of scripted servers."""
     with contextlib.ExitStack() as stack:
 
         def start() -> ScriptedServer:
@@ -159,12 +159,12 @@ def start_scripted_server() -> Iterator[Callable[[], ScriptedServer]]:
 
 @pytest.fixture
 def scripted_server(start_scripted_server: Callable[[], ScriptedServer]) -> ScriptedServer:
-    """A listening socket whose connections the test plays itself."""
+    """A listening socket; the test plays the server on its connections."""
     return start_scripted_server()
 
 
 class RecordingObserver(WorkerObserver):
-    """Keeps what it is told: (event, *details)."""
+    """Keeps every report as a tuple (event, *details)."""
 
     def __init__(self) -> None:
         self.events: list[tuple[Any, ...]] = []
@@ -190,13 +190,13 @@ class RecordingObserver(WorkerObserver):
 
 @pytest.fixture
 def observer() -> RecordingObserver:
-    """Records what a worker reports."""
+    """Records the reports of a worker."""
     return RecordingObserver()
 
 
 @pytest.fixture
 def in_thread() -> Iterator[Callable[..., Future[Any]]]:
-    """Run a call in a thread of its own; its future gives the result or the exception."""
+    """Runs a call in a thread of its own; the future gives its result or its exception."""
     threads: list[threading.Thread] = []
 
     def start(call: Callable[..., Any], *arguments: Any, **named: Any) -> Future[Any]:
@@ -221,11 +221,11 @@ def in_thread() -> Iterator[Callable[..., Future[Any]]]:
 
 @pytest.fixture
 def worker(scripted_server: ScriptedServer, observer: RecordingObserver) -> Iterator[Worker]:
-    """A worker for function f that gives a silent server up after 0.3 s."""
+    """A worker for the function f that gives up a silent server after 0.3 s."""
     with Worker(scripted_server.address, WorkerSettings(reply_timeout_s=0.3), observer=observer) as worker:
         worker.register("f")
         yield worker
-        scripted_server.close()  # else the worker's close gives the server its second to read the last answers
+        scripted_server.close()  # else close() would wait a second for the server to read the last answers
 
 
 class RunningWorker:
@@ -238,7 +238,7 @@ class RunningWorker:
 
 @pytest.fixture
 def start_worker(in_thread: Callable[..., Future[Any]]) -> Iterator[Callable[..., RunningWorker]]:
-    """Start workers: start_worker(servers, {function: callback}, settings=…, observer=…)."""
+    """Starts workers: start_worker(servers, {function: callback}, settings=…, observer=…)."""
     running: list[RunningWorker] = []
 
     def start(servers: Any, callbacks: dict[str, Any], **options: Any) -> RunningWorker:
@@ -258,5 +258,5 @@ def start_worker(in_thread: Callable[..., Future[Any]]) -> Iterator[Callable[...
 
 @pytest.fixture(name="wait_for")
 def wait_for_fixture() -> Callable[[Callable[[], Any], str], Any]:
-    """Poll a condition with a deadline: wait_for(condition, what)."""
+    """Polls a condition with a deadline: wait_for(condition, what)."""
     return wait_for

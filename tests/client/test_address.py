@@ -1,4 +1,4 @@
-"""How addresses are written."""
+"""The notation of addresses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gearman_client import Address, AddressError, parse_address, parse_addresses
         ("[::1]:65535", Address("::1", 65535)),
     ],
 )
-def test_an_address_is_host_and_perhaps_port(text: str, address: Address) -> None:
+def test_an_address_is_a_host_and_optionally_a_port(text: str, address: Address) -> None:
     assert parse_address(text) == address
 
 
@@ -25,7 +25,7 @@ def test_an_address_is_host_and_perhaps_port(text: str, address: Address) -> Non
     "text",
     ["", ":4730", "box:", "box:0", "box:65536", "box:x", "box:-1", "box:٣", "::1", "[::1", "[::1]4730", "a b", "a/b"],
 )
-def test_anything_else_is_refused_with_the_text_in_the_message(text: str) -> None:
+def test_an_invalid_address_is_refused_with_its_text_in_the_message(text: str) -> None:
     with pytest.raises(AddressError) as refusal:
         parse_address(text)
     assert repr(text) in str(refusal.value)
@@ -33,11 +33,11 @@ def test_anything_else_is_refused_with_the_text_in_the_message(text: str) -> Non
 
 
 @pytest.mark.parametrize("text", ["box:4730", "[::1]:4731"])
-def test_an_address_prints_as_it_is_written(text: str) -> None:
+def test_an_address_prints_in_the_notation_that_is_read(text: str) -> None:
     assert str(parse_address(text)) == text
 
 
-def test_several_addresses_come_as_a_list_or_separated_by_commas_and_count_once() -> None:
+def test_several_addresses_are_a_list_or_a_text_with_commas_and_repeated_ones_count_once() -> None:
     a, b = Address("a"), Address("b", 2)
     assert parse_addresses("a, b:2,a:4730,") == (a, b)
     assert parse_addresses(["a", b]) == (a, b)
@@ -45,6 +45,6 @@ def test_several_addresses_come_as_a_list_or_separated_by_commas_and_count_once(
 
 
 @pytest.mark.parametrize("servers", ["", " , ", []])
-def test_no_address_at_all_is_refused(servers: object) -> None:
+def test_an_empty_list_of_addresses_is_refused(servers: object) -> None:
     with pytest.raises(AddressError, match="no job server given"):
         parse_addresses(servers)  # type: ignore[arg-type]

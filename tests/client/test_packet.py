@@ -1,4 +1,4 @@
-"""The codec, as properties: whatever is sent comes out again, however the bytes are cut."""
+"""The codec, as properties: the parser returns the packets that were encoded, however the bytes are cut."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_text_lines_and_packets_may_alternate_on_one_connection(
 
 
 @given(st.binary(max_size=200), st.booleans())
-def test_garbage_never_raises_and_never_parses_behind_a_violation(garbage: bytes, accepts_text: bool) -> None:
+def test_garbage_never_raises_and_nothing_after_a_violation_is_parsed(garbage: bytes, accepts_text: bool) -> None:
     parser = PacketParser(REQUEST_MAGIC, accepts_text=accepts_text)
     parser.feed(garbage)
     if parser.violation is not None:
@@ -126,18 +126,18 @@ def test_the_packet_before_a_violation_is_still_returned() -> None:
     assert parser.violation is not None
 
 
-def test_the_other_directions_magic_gives_a_negative_type() -> None:
+def test_the_magic_of_the_other_direction_gives_a_negative_type() -> None:
     assert PacketParser(RESPONSE_MAGIC).feed(encode_request(PacketType.NOOP)) == [(-PacketType.NOOP, b"")]
 
 
-def test_a_body_above_the_limit_is_a_violation_before_a_byte_of_it_is_stored() -> None:
+def test_a_body_above_the_limit_is_a_violation_before_any_of_it_is_stored() -> None:
     parser = PacketParser(REQUEST_MAGIC, max_body_bytes=100)
     assert parser.feed(HEADER.pack(REQUEST_MAGIC, PacketType.ECHO_REQ, 101)) == []
     assert "101" in str(parser.violation)
     assert parser.pending_bytes <= HEADER_BYTES
 
 
-def test_a_header_that_announces_much_takes_no_memory_until_bytes_come() -> None:
+def test_a_header_that_announces_a_large_body_takes_no_memory_until_bytes_come() -> None:
     parser = PacketParser(REQUEST_MAGIC)
     parser.feed(HEADER.pack(REQUEST_MAGIC, PacketType.ECHO_REQ, 200 * 1024 * 1024))
     assert parser.pending_bytes == HEADER_BYTES
@@ -149,7 +149,7 @@ def test_an_endless_text_line_is_a_violation() -> None:
     assert parser.violation is not None
 
 
-def test_the_wire_transcript_of_the_reference_is_met_byte_for_byte() -> None:
+def test_the_byte_example_of_the_reference_is_met_exactly() -> None:
     assert encode_request(PacketType.SUBMIT_JOB, b"reverse", b"u1", b"test") == (
         bytes.fromhex("00524551 00000007 0000000f") + b"reverse\0u1\0test"
     )

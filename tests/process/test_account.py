@@ -1,4 +1,4 @@
-"""Accounts: found by name or number, taken on for good, in a process of its own."""
+"""Accounts: found by name or number, and taken on for good. Each change of user has a process of its own."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def test_an_unknown_name_is_a_key_error(find: object) -> None:
         find("no-such-name")
 
 
-def test_a_group_is_found_by_name_and_a_number_taken_as_it_is() -> None:
+def test_a_group_is_found_by_name_and_a_number_needs_no_entry() -> None:
     assert find_gid(grp.getgrgid(0).gr_name) == 0
     assert find_gid("54321") == 54321
 
 
-def test_an_account_has_all_groups_of_its_user_and_another_first_if_that_is_wanted() -> None:
+def test_an_account_has_all_groups_of_its_user_and_may_get_another_main_group() -> None:
     own = Account.of_user(ROOT)
     assert (own.uid, own.gid) == (0, ROOT.pw_gid)
     assert set(own.groups) == set(os.getgrouplist(ROOT.pw_name, ROOT.pw_gid))
@@ -41,12 +41,12 @@ def test_an_account_has_all_groups_of_its_user_and_another_first_if_that_is_want
     assert 54321 in other.groups
 
 
-def test_a_number_without_a_user_has_its_home_at_the_root() -> None:
+def test_a_user_id_without_an_entry_has_the_root_folder_as_its_home() -> None:
     assert home_of(0) == ROOT.pw_dir
     assert home_of(2**31 - 7) == "/"
 
 
-def test_root_becomes_somebody_else_and_somebody_else_is_refused() -> None:
+def test_root_can_become_another_user_and_other_users_are_refused() -> None:
     program = """
 import os
 from gearman_process.account import Account, find_user

@@ -1,4 +1,4 @@
-"""A stream whose reader may be slow: a pipe, a socket, a terminal that nobody reads, and one that is read again."""
+"""A stream with a slow reader: a pipe, a socket or a terminal that nobody reads, and one that is read again later."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENDS: dict[str, Callable[[], tuple[int, int]]] = {"pipe": os.pipe, "socket": soc
 
 @pytest.fixture(params=ENDS)
 def ends(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
-    """The reading end, which does not block, and the writing one, which does."""
+    """The reading end, which does not block, and the writing end, which does."""
     ours, theirs = ENDS[request.param]()
     os.set_blocking(ours, False)
     yield ours, theirs
@@ -41,7 +41,7 @@ def read_all(descriptor: int) -> bytes:
 
 
 def fill(stream: PatientStream) -> int:
-    """Write lines until one is not taken; returns how many were."""
+    """Write lines until one is not taken; returns the number of lines that were taken."""
     for number in range(PIPE_BYTES):
         try:
             stream.write(LINE)
@@ -50,7 +50,7 @@ def fill(stream: PatientStream) -> int:
     raise AssertionError("it takes all")
 
 
-def test_the_first_line_that_is_not_read_waits_a_moment_and_the_others_do_not(ends: tuple[int, int]) -> None:
+def test_only_the_first_unread_line_waits_a_moment_for_the_reader(ends: tuple[int, int]) -> None:
     stream = PatientStream.beside(ends[1])
     before = time.monotonic()
     fill(stream)
@@ -63,11 +63,11 @@ def test_the_first_line_that_is_not_read_waits_a_moment_and_the_others_do_not(en
     stream.close()
 
 
-def test_once_somebody_reads_lines_get_through_again_and_begin_on_a_line_of_their_own(ends: tuple[int, int]) -> None:
+def test_when_the_reader_returns_lines_get_through_again_and_each_starts_a_new_line(ends: tuple[int, int]) -> None:
     stream = PatientStream.beside(ends[1])
     fill(stream)
     said = b""
-    while data := read_all(ends[0]):  # a terminal hands over no more than a page at a time
+    while data := read_all(ends[0]):  # a terminal gives at most a page at a time
         said += data
     stream.write("next\n")
     said += read_all(ends[0])
@@ -75,7 +75,7 @@ def test_once_somebody_reads_lines_get_through_again_and_begin_on_a_line_of_thei
     stream.close()
 
 
-def test_its_descriptor_is_its_own_and_not_inherited(ends: tuple[int, int]) -> None:
+def test_its_descriptor_is_its_own_and_is_not_inherited(ends: tuple[int, int]) -> None:
     stream = PatientStream.beside(ends[1])
     assert stream.fileno() != ends[1]
     assert not os.get_inheritable(stream.fileno())
@@ -84,7 +84,7 @@ def test_its_descriptor_is_its_own_and_not_inherited(ends: tuple[int, int]) -> N
     os.write(ends[1], b"still open")
 
 
-def test_a_reader_that_went_away_is_an_error() -> None:
+def test_a_reader_that_has_gone_is_an_error() -> None:
     ours, theirs = os.pipe()
     stream = PatientStream(theirs)
     os.close(ours)
@@ -93,7 +93,7 @@ def test_a_reader_that_went_away_is_an_error() -> None:
     stream.close()
 
 
-def test_what_is_no_unicode_is_written_escaped() -> None:
+def test_surrogates_are_written_escaped() -> None:
     ours, theirs = os.pipe()
     stream = PatientStream(theirs)
     stream.write("\udcff ü\n")

@@ -1,4 +1,4 @@
-"""A pid file: written, respected while its process lives, replaced when it is stale, gone or empty at the end."""
+"""A pid file: written, respected while its process lives, replaced when it is stale, removed or emptied at the end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make(path: Path, owner: str = "server") -> PidFile:
     return PidFile(path, owner=owner, remedy="choose another one")
 
 
-def test_it_holds_the_number_of_its_process_and_is_gone_at_the_end(tmp_path: Path) -> None:
+def test_it_holds_the_pid_of_its_process_and_is_removed_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "pid"
     pid_file = make(path)
     assert path.read_text() == f"{os.getpid()}\n"
@@ -34,7 +34,7 @@ def test_it_holds_the_number_of_its_process_and_is_gone_at_the_end(tmp_path: Pat
     assert not path.exists()
 
 
-def test_one_of_a_living_process_is_respected_and_its_owner_named(tmp_path: Path) -> None:
+def test_the_file_of_a_living_process_is_respected_and_the_error_names_that_process(tmp_path: Path) -> None:
     path = tmp_path / "pid"
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -49,10 +49,10 @@ def test_one_of_a_living_process_is_respected_and_its_owner_named(tmp_path: Path
         f"the pid file {path} belongs to a manager that is running, pid {holder.pid}; "
         "stop that, or choose another with -P FILE"
     )
-    make(path).remove()  # it was killed: its lock went with it
+    make(path).remove()  # its process was killed, and so its lock is gone
 
 
-def test_a_holder_that_has_not_written_its_number_yet_is_called_so(tmp_path: Path) -> None:
+def test_a_locked_file_without_a_number_yet_has_an_error_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "pid"
     first = make(path)
     path.write_text("")
@@ -61,7 +61,7 @@ def test_a_holder_that_has_not_written_its_number_yet_is_called_so(tmp_path: Pat
     first.remove()
 
 
-def test_a_stale_one_is_replaced_whatever_it_holds(tmp_path: Path) -> None:
+def test_a_stale_file_is_replaced_whatever_it_holds(tmp_path: Path) -> None:
     path = tmp_path / "pid"
     path.write_text(f"{os.getppid()}\n and some more lines\n")
     pid_file = make(path)
@@ -69,7 +69,7 @@ def test_a_stale_one_is_replaced_whatever_it_holds(tmp_path: Path) -> None:
     pid_file.remove()
 
 
-def test_one_that_cannot_be_written_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_the_error_for_an_unwritable_file_names_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "pid"
     with pytest.raises(PidFileError) as caught:
         make(path)
@@ -77,7 +77,7 @@ def test_one_that_cannot_be_written_is_refused_with_the_remedy(tmp_path: Path) -
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-def test_where_it_cannot_be_removed_an_empty_one_is_left(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_removed_is_emptied(tmp_path: Path) -> None:
     program = """
 import os, sys
 from gearman_process.pid_file import PidFile

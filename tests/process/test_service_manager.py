@@ -1,4 +1,4 @@
-"""What a service manager is told, on a real notification socket, and the sockets that it hands over."""
+"""The messages to a service manager, on a real notification socket, and the sockets that it passes to us."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEADLINE_S = 20
 
 
 class Told:
-    """The side of systemd, and what could not be said to it."""
+    """The systemd side of the socket, and the problems that were reported while messages were sent."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -41,7 +41,7 @@ def told(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Told]:
     listening.socket.close()
 
 
-def test_it_hears_assignments_in_one_message(told: Told) -> None:
+def test_assignments_arrive_in_one_message(told: Told) -> None:
     manager = told.manager()
     assert manager.listens
     manager.tell(READY=1, STATUS="2 workers: all \udcff idle")
@@ -54,7 +54,7 @@ def test_it_hears_assignments_in_one_message(told: Told) -> None:
     assert told.unheard == []
 
 
-def test_one_that_is_gone_is_no_error_but_said(told: Told) -> None:
+def test_a_service_manager_that_has_gone_is_reported_and_is_no_error(told: Told) -> None:
     manager = told.manager()
     told.socket.close()
     Path(told.address).unlink(missing_ok=True)
@@ -64,14 +64,14 @@ def test_one_that_is_gone_is_no_error_but_said(told: Told) -> None:
     assert reason in ("No such file or directory", "Connection refused")
 
 
-def test_where_nothing_listens_nothing_is_said() -> None:
+def test_without_a_notification_socket_nothing_is_sent() -> None:
     manager = ServiceManager({}, lambda *said: pytest.fail(f"said {said}"))
     assert not manager.listens
     assert manager.patience_s is None
     manager.tell(READY=1)
 
 
-def test_its_variables_leave_the_environment() -> None:
+def test_its_variables_are_removed_from_the_environment() -> None:
     environ = {"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1", "HOME": "/"}
     ServiceManager(environ, lambda *_: None)
     assert environ == {"HOME": "/"}
@@ -88,7 +88,9 @@ def test_its_variables_leave_the_environment() -> None:
         ({}, None),
     ],
 )
-def test_it_watches_if_it_says_so_to_this_process(environ: dict[str, str], patience_s: float | None) -> None:
+def test_the_watchdog_is_on_only_when_its_variables_name_this_process(
+    environ: dict[str, str], patience_s: float | None
+) -> None:
     assert ServiceManager({"NOTIFY_SOCKET": "/nowhere", **environ}, lambda *_: None).patience_s == patience_s
 
 
@@ -130,7 +132,7 @@ def test_sockets_for_another_process_are_left_alone() -> None:
         assert activated(one, LISTEN_PID="1").stdout == "[]\n[]\n"
 
 
-def test_what_is_no_listening_stream_socket_is_refused() -> None:
+def test_a_socket_that_is_no_listening_stream_socket_is_refused() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
         ran = activated(datagrams)
     assert ran.stderr == "LISTEN_FDS: descriptor 3 is no listening stream socket; use ListenStream=\n"

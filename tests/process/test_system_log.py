@@ -1,4 +1,4 @@
-"""The system's log: what it gets, that a restarted one is found again, and that one that hangs is not waited for."""
+"""The system's log: the form of a line, a log that is restarted, and a log that hangs, for which nobody waits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def listen(path: Path) -> socket.socket:
     return system
 
 
-def test_a_line_has_priority_program_and_number_and_a_restarted_log_is_found_again(tmp_path: Path) -> None:
+def test_a_line_has_priority_program_and_pid_and_a_restarted_log_is_found_again(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with listen(path) as system:
         log = SystemLog("gearman-test", str(path))
@@ -35,7 +35,7 @@ def test_a_line_has_priority_program_and_number_and_a_restarted_log_is_found_aga
     log.close()
 
 
-def test_one_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_log_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
     with listen(tmp_path / "log") as system:
         log = SystemLog("gearman-test", str(tmp_path / "log"))
         for _ in range(5000):
@@ -44,6 +44,6 @@ def test_one_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
         log.close()
 
 
-def test_without_one_it_can_not_be_made(tmp_path: Path) -> None:
+def test_without_a_system_log_the_handler_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         SystemLog("gearman-test", str(tmp_path / "log"))

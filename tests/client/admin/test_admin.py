@@ -1,4 +1,4 @@
-"""The administration client against Debian's gearmand, and a scripted server for broken answers."""
+"""The administration client against Debian's gearmand, and against a scripted server that gives broken answers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def scripted() -> Iterator[tuple[AdminClient, socket.socket]]:
     theirs.close()
 
 
-def test_the_tables_of_a_server_at_work_are_parsed(admin: AdminClient, gearmand: Gearmand) -> None:
+def test_the_tables_of_a_busy_server_are_parsed(admin: AdminClient, gearmand: Gearmand) -> None:
     with Client(gearmand.address) as client, Worker(gearmand.address, WorkerSettings(client_id="gm:m/p/1")) as worker:
         handle = client.submit_background("f", b"", unique="u", priority="high")
         client.submit_background("f", b"", unique="", priority="low")
@@ -73,15 +73,13 @@ def test_an_empty_server_has_empty_tables(admin: AdminClient) -> None:
     assert admin.show_unique_jobs() == []
 
 
-def test_the_values_of_a_server(admin: AdminClient, gearmand: Gearmand) -> None:
+def test_version_log_level_and_pid_of_a_server_are_read(admin: AdminClient, gearmand: Gearmand) -> None:
     assert admin.version()[0].isdigit()
     assert admin.verbose() == "ERROR"
     assert admin.getpid() == gearmand.pid
 
 
-def test_functions_are_created_with_their_whole_name_limited_and_dropped(
-    admin: AdminClient, gearmand: Gearmand
-) -> None:
+def test_a_function_is_created_limited_and_dropped(admin: AdminClient, gearmand: Gearmand) -> None:
     admin.create_function("abcdef")
     assert [row.function for row in admin.status()] == ["abcdef"]
     admin.max_queue("abcdef", 1)
@@ -113,7 +111,7 @@ def test_an_unknown_command_is_refused_with_code_and_readable_text(admin: AdminC
         admin.fail_job("H:x:1", "timeout")
 
 
-def test_an_answer_may_come_in_pieces_cut_anywhere(
+def test_an_answer_may_arrive_in_pieces(
     scripted: tuple[AdminClient, socket.socket], in_thread: Callable[..., Future[Any]]
 ) -> None:
     admin, peer = scripted
@@ -127,7 +125,7 @@ def test_an_answer_may_come_in_pieces_cut_anywhere(
 
 
 @pytest.mark.parametrize("line", [b"f\t1\t2\n", b"f\t1\t2\tx\n", b"f 1 2 3\n", b"f\t1\t2\t-3\n"])
-def test_a_line_that_is_no_row_is_an_error_that_shows_it(
+def test_a_line_that_is_no_table_row_is_an_error_that_shows_it(
     scripted: tuple[AdminClient, socket.socket], line: bytes
 ) -> None:
     admin, peer = scripted
@@ -152,7 +150,9 @@ def test_a_server_that_does_not_finish_its_answer_is_a_timeout(scripted: tuple[A
         admin.status()
 
 
-def test_a_server_that_closes_in_the_middle_of_an_answer_is_lost(scripted: tuple[AdminClient, socket.socket]) -> None:
+def test_a_connection_that_closes_in_the_middle_of_an_answer_is_lost(
+    scripted: tuple[AdminClient, socket.socket],
+) -> None:
     admin, peer = scripted
     peer.sendall(b"f\t1\t2\t3\n")
     peer.shutdown(socket.SHUT_WR)
@@ -175,7 +175,7 @@ def test_a_unique_id_that_looks_like_an_error_is_a_unique_id(scripted: tuple[Adm
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\nb", "a\0b"])
-def test_words_that_a_text_command_cannot_carry_are_refused(
+def test_arguments_that_a_text_command_cannot_carry_are_refused(
     scripted: tuple[AdminClient, socket.socket], name: str
 ) -> None:
     admin, _ = scripted
@@ -190,7 +190,7 @@ def test_a_command_is_one_line(scripted: tuple[AdminClient, socket.socket], line
         admin.command(line)
 
 
-def test_max_queue_takes_no_number_one_or_three(scripted: tuple[AdminClient, socket.socket]) -> None:
+def test_max_queue_takes_no_number_or_one_or_three(scripted: tuple[AdminClient, socket.socket]) -> None:
     admin, _ = scripted
     with pytest.raises(ArgumentError, match="no number, one, or three"):
         admin.max_queue("f", 1, 2)
@@ -210,13 +210,13 @@ def test_client_ids_may_hold_blanks_and_be_empty(line: bytes, row: ConnectedWork
     assert parse_connected_worker(line) == row
 
 
-def test_a_server_that_is_not_there_is_named(gearmand: Gearmand) -> None:
+def test_the_error_for_an_unreachable_server_names_it(gearmand: Gearmand) -> None:
     gearmand.kill()
     with pytest.raises(CouldNotConnect, match=str(gearmand.port)):
         connect_admin(f"127.0.0.1:{gearmand.port}", 1)
 
 
-def test_a_socket_of_gevent_will_do(gearmand: Gearmand) -> None:
+def test_a_gevent_socket_can_be_used(gearmand: Gearmand) -> None:
     sock = gevent_socket.create_connection(("127.0.0.1", gearmand.port))
     with AdminClient(sock) as admin:
         assert admin.getpid() == gearmand.pid

@@ -1,4 +1,4 @@
-"""Many background jobs at once: in order, in portions, from a generator, refused in part."""
+"""Many background jobs at once: their order, the portions in which they are sent, generators, refusals of some jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..conftest import RunningWorker, ScriptedServer
 T = PacketType
 
 
-def test_every_job_arrives_once_in_order_and_each_handle_is_its_own(
+def test_every_job_arrives_once_and_in_order_with_its_own_handle(
     gearmand: Gearmand, start_worker: Callable[..., RunningWorker]
 ) -> None:
     seen: list[bytes] = []
@@ -33,7 +33,7 @@ def test_every_job_arrives_once_in_order_and_each_handle_is_its_own(
         assert client.submit_background_many("keep", []) == []
 
 
-def test_big_workloads_go_in_portions_of_bytes_and_only_a_portion_is_taken_from_a_generator(
+def test_large_batches_are_sent_in_portions_and_a_generator_is_read_one_portion_at_a_time(
     scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     taken: list[int] = []
@@ -55,7 +55,7 @@ def test_big_workloads_go_in_portions_of_bytes_and_only_a_portion_is_taken_from_
         assert submitting.result(10) == [f"H:a:{number}" for number in range(5)]
 
 
-def test_a_refusal_names_those_that_were_taken_and_leaves_the_connection_clean(
+def test_a_refusal_names_the_jobs_that_were_accepted_and_leaves_the_connection_usable(
     scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     with Client(scripted_server.address, exceptions=False) as client:
@@ -76,7 +76,7 @@ def test_a_refusal_names_those_that_were_taken_and_leaves_the_connection_clean(
 
 
 @pytest.mark.parametrize("answer", [None, (T.NO_JOB,)])
-def test_a_server_that_goes_away_or_answers_something_else_ends_it(
+def test_a_lost_server_or_an_unexpected_answer_is_an_error(
     scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]], answer: tuple[Any, ...] | None
 ) -> None:
     with Client(scripted_server.address, exceptions=False) as client:
@@ -91,7 +91,7 @@ def test_a_server_that_goes_away_or_answers_something_else_ends_it(
             submitting.result(10)
 
 
-def test_a_workload_that_is_none_leaves_no_half_sent_portion(gearmand: Gearmand) -> None:
+def test_an_invalid_workload_leaves_no_half_sent_portion(gearmand: Gearmand) -> None:
     with Client(gearmand.address) as client:
         with pytest.raises(ArgumentError):
             client.submit_background_many("f", [b"1", 2])  # type: ignore[list-item]

@@ -1,4 +1,4 @@
-"""The client against Debian's gearmand, and a scripted server for what gearmand does not do."""
+"""The client against Debian's gearmand, and against a scripted server for all that gearmand does not do."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ T = PacketType
 
 @pytest.fixture
 def client(gearmand: Gearmand) -> Any:
-    """A client of one gearmand that waits for at most ten seconds."""
+    """A client of one gearmand that waits at most ten seconds."""
     with Client(gearmand.address, timeout_s=10) as client:
         yield client
 
 
-def test_a_foreground_job_returns_the_result_and_reports_on_the_way(
+def test_a_foreground_job_returns_its_result_and_reports_progress(
     client: Client, start_worker: Callable[..., RunningWorker], gearmand: Gearmand
 ) -> None:
     def talk(job: WorkerJob) -> bytes:
@@ -85,7 +85,7 @@ def test_an_exception_of_the_worker_arrives_with_its_data(
     assert client.submit("good", b"") == b"ok"
 
 
-def test_without_exceptions_gearmands_substitute_for_one_is_a_failure(
+def test_without_exceptions_an_exception_arrives_as_a_failure(
     start_worker: Callable[..., RunningWorker], gearmand: Gearmand
 ) -> None:
     start_worker(gearmand.address, {"raise": lambda job: job.exception(b"boom")})
@@ -93,7 +93,7 @@ def test_without_exceptions_gearmands_substitute_for_one_is_a_failure(
         client.submit("raise", b"")
 
 
-def test_the_three_priorities_are_served_in_their_order(
+def test_the_three_priorities_are_served_in_order(
     client: Client, start_worker: Callable[..., RunningWorker], gearmand: Gearmand
 ) -> None:
     for priority in ("low", "normal", "high"):
@@ -105,7 +105,9 @@ def test_the_three_priorities_are_served_in_their_order(
     assert seen == [b"high", b"normal", b"low"]
 
 
-def test_equal_unique_ids_are_one_job_and_none_is_a_job_of_its_own(client: Client, gearmand: Gearmand) -> None:
+def test_submissions_with_equal_unique_ids_are_one_job_and_without_an_id_separate_jobs(
+    client: Client, gearmand: Gearmand
+) -> None:
     handles = [client.submit_background("f", b"", unique="same") for _ in range(3)]
     assert len(set(handles)) == 1
     handles = [client.submit_background("f", b"same workload") for _ in range(3)]
@@ -134,12 +136,12 @@ def test_a_job_without_worker_times_out_and_is_abandoned(
     with pytest.raises(Timeout, match=str(gearmand.port)):
         client.submit("nobody", b"", timeout_s=0.2)
     assert 0.2 <= time.monotonic() - started < 5
-    # The third column says that nobody waits for the job any more.
+    # The third column is the number of waiting clients: there is none any more.
     wait_for(lambda: "\t0\t1\t0\n" in gearmand.ask("show jobs"), "the job is abandoned")
     assert client.echo(b"still\0fine") == b"still\0fine"
 
 
-def test_a_full_queue_is_the_servers_refusal_by_code_and_text(client: Client, gearmand: Gearmand) -> None:
+def test_a_full_queue_is_a_server_error_with_code_and_text(client: Client, gearmand: Gearmand) -> None:
     client.submit_background("f", b"1")
     gearmand.ask("maxqueue f 1")
     for submit in (client.submit, client.submit_background):
@@ -162,14 +164,14 @@ def test_an_exception_in_a_callback_reaches_the_caller_and_leaves_nothing_on_the
     assert client.submit("g", b"") == b"result of g"
 
 
-def test_a_restarted_server_is_found_again_without_an_error(client: Client, gearmand: Gearmand) -> None:
+def test_a_restarted_server_is_reconnected_without_an_error(client: Client, gearmand: Gearmand) -> None:
     assert client.echo() == b"ping"
     gearmand.kill()
     gearmand.start()
     assert client.echo() == b"ping"
 
 
-def test_a_server_that_is_down_is_passed_over_at_once(start_gearmand: Callable[[], Gearmand]) -> None:
+def test_a_server_that_is_down_is_skipped_at_once(start_gearmand: Callable[[], Gearmand]) -> None:
     down, up = start_gearmand(), start_gearmand()
     with Client([down.address, up.address]) as client:
         assert client.ping() == (down.address, up.address)
@@ -180,7 +182,9 @@ def test_a_server_that_is_down_is_passed_over_at_once(start_gearmand: Callable[[
         assert time.monotonic() - started < 2
 
 
-def test_no_server_at_all_names_every_address_and_the_remedy(start_gearmand: Callable[[], Gearmand]) -> None:
+def test_without_any_server_the_error_names_every_address_and_the_remedy(
+    start_gearmand: Callable[[], Gearmand],
+) -> None:
     servers = [start_gearmand(), start_gearmand()]
     for server in servers:
         server.kill()
@@ -202,7 +206,7 @@ def test_a_unique_id_chooses_its_server_by_crc32(start_gearmand: Callable[[], Ge
             assert client.status_unique(unique).known
 
 
-def test_a_handle_is_asked_for_at_the_server_that_gave_it_and_a_foreign_one_at_all(
+def test_a_handle_is_looked_up_at_its_own_server_and_an_unknown_handle_at_all_servers(
     start_gearmand: Callable[[], Gearmand],
 ) -> None:
     first, second = start_gearmand(), start_gearmand()
@@ -224,7 +228,7 @@ def test_a_handle_is_asked_for_at_the_server_that_gave_it_and_a_foreign_one_at_a
         assert client.status(str(foreign)).known
 
 
-def test_names_and_priorities_that_cannot_be_sent_are_refused_before_anything_is(client: Client) -> None:
+def test_invalid_names_and_priorities_are_refused_before_anything_is_sent(client: Client) -> None:
     with pytest.raises(ArgumentError, match="zero byte"):
         client.submit("a\0b", b"")
     with pytest.raises(ArgumentError, match="zero byte"):
@@ -244,7 +248,7 @@ def accept_client(server: ScriptedServer) -> Peer:
     return peer
 
 
-def test_a_connection_lost_under_a_job_is_an_error_not_silence(
+def test_a_connection_lost_during_a_job_is_an_error(
     scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     with Client(scripted_server.address) as client:
@@ -257,7 +261,7 @@ def test_a_connection_lost_under_a_job_is_an_error_not_silence(
             answer.result(10)
 
 
-def test_a_server_that_accepts_and_never_answers_is_passed_over(
+def test_a_server_that_accepts_and_never_answers_is_skipped(
     start_scripted_server: Callable[[], ScriptedServer], in_thread: Callable[..., Future[Any]]
 ) -> None:
     silent, lively = start_scripted_server(), start_scripted_server()
@@ -269,7 +273,7 @@ def test_a_server_that_accepts_and_never_answers_is_passed_over(
         assert answer.result(10).server == lively.address
 
 
-def test_something_else_on_the_port_is_called_just_that(
+def test_another_service_on_the_port_is_reported_as_no_job_server(
     scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     with Client(scripted_server.address) as client:
@@ -279,7 +283,7 @@ def test_something_else_on_the_port_is_called_just_that(
             answer.result(10)
 
 
-def test_a_server_without_exceptions_is_used_all_the_same(
+def test_a_server_that_knows_no_exceptions_is_used_nevertheless(
     scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     with Client(scripted_server.address) as client:
@@ -305,10 +309,10 @@ def test_a_job_that_the_server_never_acknowledges_times_out(
             with pytest.raises(Timeout):
                 answer.result(10)
             peer.next()
-            assert peer.read_to_end() == []  # the client let go of the connection
+            assert peer.read_to_end() == []  # the client has closed the connection
 
 
-def test_an_answer_that_does_not_fit_the_question_is_a_protocol_error(
+def test_an_unexpected_answer_is_a_protocol_error(
     scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     with Client(scripted_server.address) as client:
@@ -320,7 +324,7 @@ def test_an_answer_that_does_not_fit_the_question_is_a_protocol_error(
             answer.result(10)
 
 
-def test_a_server_that_keeps_no_results_is_named_and_goes_on_being_useful(client: Client, gearmand: Gearmand) -> None:
+def test_a_server_that_keeps_no_results_is_named_and_stays_usable(client: Client, gearmand: Gearmand) -> None:
     handle = client.submit_background("f", b"w")
     with pytest.raises(NotSupported, match=f"{gearmand.address} keeps no results of background jobs"):
         client.result(handle, timeout_s=0)

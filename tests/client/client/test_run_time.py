@@ -1,4 +1,4 @@
-"""When a delayed job is to run."""
+"""The time at which a delayed job is to run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOW = 1_700_000_000.25
         (0, None, 0),
     ],
 )
-def test_parts_of_a_second_are_rounded_up(
+def test_fractions_of_a_second_are_rounded_up(
     at: float | datetime | None, delay: float | timedelta | None, expected: int | None
 ) -> None:
     assert run_time(at, delay, NOW) == expected
@@ -37,16 +37,16 @@ def test_parts_of_a_second_are_rounded_up(
 @pytest.mark.parametrize(
     ("at", "delay"), [(1, 1), (None, -1), (None, math.nan), (None, math.inf), (math.nan, None), (1e300, None)]
 )
-def test_what_is_no_time_is_refused(at: float | None, delay: float | None) -> None:
+def test_invalid_times_are_refused(at: float | None, delay: float | None) -> None:
     with pytest.raises(ArgumentError):
         run_time(at, delay, NOW)
 
 
-def test_a_time_without_a_zone_is_local() -> None:
+def test_a_time_without_a_time_zone_is_local_time() -> None:
     local = datetime(2030, 1, 1, 12)
     assert run_time(local, None, NOW) == int(local.astimezone().timestamp())
 
 
-def test_delayed_jobs_have_normal_priority_alone() -> None:
+def test_delayed_jobs_can_only_have_normal_priority() -> None:
     with Client("127.0.0.1:1") as client, pytest.raises(ArgumentError, match="normal priority"):
         client.submit_background("f", b"", priority="high", delay=1)

@@ -37,7 +37,7 @@ def run(name: str, *arguments: str, workload: bytes = b"", **environment: str) -
 
 @pytest.fixture
 def served(gearmand: Gearmand, start_worker: Callable[..., RunningWorker]) -> Any:
-    """A gearmand with a worker behind it."""
+    """A gearmand with a worker."""
 
     def talk(job: WorkerJob) -> bytes:
         job.data(b"D;")
@@ -57,7 +57,7 @@ def served(gearmand: Gearmand, start_worker: Callable[..., RunningWorker]) -> An
     return gearmand
 
 
-def test_an_argument_is_a_job_and_so_is_the_whole_input(served: Gearmand) -> None:
+def test_an_argument_is_a_workload_and_so_is_the_whole_input(served: Gearmand) -> None:
     port = str(served.port)
     assert run("gearman", "-p", port, "-f", "upper", "a", "b").stdout == b"AB"
     done = run("gearman", "-p", port, "-f", "upper", workload=b"two\nlines\n")
@@ -65,7 +65,7 @@ def test_an_argument_is_a_job_and_so_is_the_whole_input(served: Gearmand) -> Non
     assert run("gearman", "-p", port, "-f", "upper", "-s", workload=b"not read").stdout == b""
 
 
-def test_the_output_of_a_job_is_the_well_known_one(served: Gearmand) -> None:
+def test_the_output_of_a_job_is_that_of_debians_tool(served: Gearmand) -> None:
     done = run("gearman", "-p", str(served.port), "-f", "talk", "x")
     assert (done.stdout, done.stderr, done.returncode) == (b"D;33% Complete\n0% Complete\nR(x)", b"W;", 0)
     done = run("gearman", "-p", str(served.port), "-P", "-f", "talk", "x")
@@ -76,7 +76,7 @@ def test_the_output_of_a_job_is_the_well_known_one(served: Gearmand) -> None:
 @pytest.mark.parametrize(
     ("option", "output"), [("-n", b"one\n|two|"), ("-N", b"one|two|")], ids=["with newline", "without newline"]
 )
-def test_lines_of_input_are_jobs_of_their_own(
+def test_each_line_of_the_input_can_be_a_job(
     served: Gearmand, option: str, output: bytes, start_worker: Callable[..., RunningWorker]
 ) -> None:
     start_worker(served.address, {"mark": lambda job: job.workload + b"|"})
@@ -89,17 +89,17 @@ def test_several_functions_each_get_every_workload(served: Gearmand) -> None:
     assert done.returncode == 0
 
 
-def test_a_failed_job_is_exit_code_one_and_the_others_still_run(served: Gearmand) -> None:
+def test_a_failed_job_gives_exit_code_1_and_the_others_still_run(served: Gearmand) -> None:
     done = run("gearman", "-p", str(served.port), "-f", "bad", "-f", "upper", "a")
     assert (done.stdout, done.stderr, done.returncode) == (b"A", b"Job failed\n", 1)
 
 
-def test_an_exception_shows_its_data_and_fails(served: Gearmand) -> None:
+def test_an_exception_prints_its_data_and_fails(served: Gearmand) -> None:
     done = run("gearman", "-p", str(served.port), "-f", "raise", "a")
     assert (done.stdout, done.stderr, done.returncode) == (b"", b"boom\nJob failed\n", 1)
 
 
-def test_background_jobs_print_their_handle_only_when_asked(served: Gearmand) -> None:
+def test_background_jobs_print_their_handles_only_on_request(served: Gearmand) -> None:
     port = str(served.port)
     assert run("gearman", "-p", port, "-b", "-f", "nobody", "x").stdout == b""
     assert run("gearman", "-p", port, "-b", "-v", "-f", "nobody", "x").stdout.startswith(b"Task created: H:")
@@ -124,14 +124,14 @@ def test_data_that_looks_like_an_option_follows_two_dashes(served: Gearmand) -> 
 
 
 @pytest.mark.parametrize("variable", ["GEARMAN_SERVERS", "GEARMAN_SERVER"])
-def test_the_environment_names_the_servers_unless_options_do(served: Gearmand, variable: str) -> None:
+def test_options_win_over_the_environment_variables_that_name_servers(served: Gearmand, variable: str) -> None:
     there: Any = {variable: f"127.0.0.1:{served.port}"}
     nowhere: Any = {variable: "x:1"}
     assert run("gearman", "-f", "upper", "a", **there).stdout == b"A"
     assert run("gearman", "-h", "127.0.0.1", "-p", str(served.port), "-f", "upper", "a", **nowhere).stdout == b"A"
 
 
-def test_no_connection_and_a_timeout_are_exit_code_one_with_one_line_of_reason(gearmand: Gearmand) -> None:
+def test_a_failed_connection_and_a_timeout_give_exit_code_1_and_one_line_with_the_reason(gearmand: Gearmand) -> None:
     late = run("gearman", "-p", str(gearmand.port), "-t", "200", "-f", "nobody", "x")
     assert (late.stdout, late.returncode, late.stderr.count(b"\n")) == (b"", 1, 1)
     assert b"in the time allowed" in late.stderr
@@ -158,7 +158,7 @@ def test_no_connection_and_a_timeout_are_exit_code_one_with_one_line_of_reason(g
         (["-f", "f", "-w", "--", "no-such-program"], b"no-such-program: no such command"),
     ],
 )
-def test_a_wrong_command_line_is_exit_code_one_with_the_reason(arguments: list[str], reason: bytes) -> None:
+def test_a_wrong_command_line_gives_exit_code_1_and_the_reason(arguments: list[str], reason: bytes) -> None:
     done = run("gearman", *arguments)
     assert done.returncode == 1
     assert reason in done.stderr
@@ -191,7 +191,7 @@ def test_ctrl_c_ends_a_waiting_command_without_a_traceback(
     assert interrupt_when_queued(gearmand, wait_for, *functions) == (b"", b"", 130)
 
 
-def test_a_reader_that_has_enough_ends_the_command_quietly(served: Gearmand) -> None:
+def test_a_reader_that_closes_the_pipe_early_ends_the_command_quietly(served: Gearmand) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = subprocess.run(
@@ -205,26 +205,26 @@ def test_a_reader_that_has_enough_ends_the_command_quietly(served: Gearmand) -> 
     assert (done.stderr, done.returncode) == (b"", 1)
 
 
-def test_worker_mode_runs_a_program_per_job(gearmand: Gearmand) -> None:
+def test_worker_mode_runs_a_program_for_each_job(gearmand: Gearmand) -> None:
     port = str(gearmand.port)
     with subprocess.Popen(
         command("gearman", "-p", port, "-w", "-c", "3", "-f", "f", "--", "tr", "a-z", "A-Z")
     ) as worker:
-        big = b"abc\n" * 100_000  # more than a pipe holds, both ways
+        big = b"abc\n" * 100_000  # more than a pipe holds, in both directions
         assert run("gearman", "-p", port, "-f", "f", "word").stdout == b"WORD"
         assert run("gearman", "-p", port, "-f", "f", workload=big).stdout == big.upper()
         assert run("gearman", "-p", port, "-f", "f", "-s").stdout == b""
         assert worker.wait(10) == 0
 
 
-def test_worker_mode_sends_lines_as_they_come_each_once(gearmand: Gearmand) -> None:
+def test_worker_mode_sends_each_line_once_and_at_once(gearmand: Gearmand) -> None:
     port = str(gearmand.port)
     for option, output in (("-n", b"f: a\nf: b\nf: "), ("-N", b"f: af: bf: ")):
         with subprocess.Popen(command("gearman", "-p", port, "-w", "-c", "1", option, "-f", "f", "cat")):
             assert run("gearman", "-p", port, "-P", "-f", "f", workload=b"a\nb\n").stdout == output
 
 
-def test_a_program_that_fails_fails_its_job_after_what_it_printed(gearmand: Gearmand) -> None:
+def test_a_program_that_fails_fails_its_job_after_sending_its_output(gearmand: Gearmand) -> None:
     port = str(gearmand.port)
     failing = ["sh", "-c", "echo part; exit 3"]
     with subprocess.Popen(command("gearman", "-p", port, "-w", "-c", "1", "-f", "f", "--", *failing)) as worker:
@@ -240,7 +240,7 @@ def test_worker_mode_without_a_program_prints_the_workloads(gearmand: Gearmand) 
         assert worker.communicate(timeout=10)[0] == b"seen"
 
 
-def test_worker_mode_ends_on_sigterm_and_when_no_job_comes_and_without_a_server(
+def test_worker_mode_ends_on_sigterm_after_an_idle_time_and_without_a_server(
     gearmand: Gearmand, wait_for: Callable[[Callable[[], Any], str], Any]
 ) -> None:
     port = str(gearmand.port)
@@ -256,7 +256,7 @@ def test_worker_mode_ends_on_sigterm_and_when_no_job_comes_and_without_a_server(
     assert b"could not connect to 127.0.0.1:" + port.encode() in alone.stderr
 
 
-def test_gearadmin_prints_what_the_server_wrote(gearmand: Gearmand) -> None:
+def test_gearadmin_prints_the_servers_answer(gearmand: Gearmand) -> None:
     port = str(gearmand.port)
     gearmand.ask("create function abc\r")
     done = run("gearadmin", "-p", port, "--status", "--getpid", "--priority-status")
@@ -268,7 +268,7 @@ def test_gearadmin_prints_what_the_server_wrote(gearmand: Gearmand) -> None:
     assert b" 127.0.0.1 - :\n.\n" in run("gearadmin", "-h", "127.0.0.1", "-p", port, "--workers").stdout
 
 
-def test_gearadmin_acts_and_a_refusal_is_exit_code_one(gearmand: Gearmand) -> None:
+def test_gearadmin_carries_out_actions_and_a_refusal_gives_exit_code_1(gearmand: Gearmand) -> None:
     port = str(gearmand.port)
     done = run("gearadmin", "-p", port, "--create-function", "abc", "--drop-function", "abc")
     assert (done.stdout, done.stderr, done.returncode) == (b"OK\nOK\n", b"", 0)
@@ -278,7 +278,7 @@ def test_gearadmin_acts_and_a_refusal_is_exit_code_one(gearmand: Gearmand) -> No
     assert done.returncode == 1
 
 
-def test_gearadmin_without_action_or_server_is_exit_code_one(gearmand: Gearmand) -> None:
+def test_gearadmin_without_action_or_server_gives_exit_code_1(gearmand: Gearmand) -> None:
     port = str(gearmand.port)
     for arguments in ([], ["-p", port], ["--shutdown"]):
         done = run("gearadmin", *arguments)
@@ -289,6 +289,6 @@ def test_gearadmin_without_action_or_server_is_exit_code_one(gearmand: Gearmand)
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)
 
 
-def test_both_commands_are_installed_under_their_names() -> None:
+def test_both_commands_are_installed() -> None:
     for name in ("gearman", "gearadmin"):
         assert (Path(sys.executable).parent / name).exists()

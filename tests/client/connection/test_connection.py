@@ -1,4 +1,4 @@
-"""One connection against a peer that is slow, stops, breaks off or talks nonsense; and how a connection comes about."""
+"""One connection whose peer is slow, stops, breaks off or sends nonsense; and how a connection is made."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_two_peers_that_write_before_they_read_do_not_block_each_other(
     assert packets == [(PacketType.ECHO_RES, b"t" * BIG)]
 
 
-def test_a_peer_that_takes_no_byte_is_given_up_after_the_stall_time(pair: tuple[Connection, socket.socket]) -> None:
+def test_a_peer_that_reads_nothing_is_given_up_after_the_stall_time(pair: tuple[Connection, socket.socket]) -> None:
     connection, _ = pair
     connection.queue(bytes(BIG))
     started = monotonic()
@@ -63,7 +63,7 @@ def test_a_peer_that_takes_no_byte_is_given_up_after_the_stall_time(pair: tuple[
     assert 0.2 <= monotonic() - started < 5
 
 
-def test_what_a_full_socket_does_not_take_waits_and_keeps_its_order(pair: tuple[Connection, socket.socket]) -> None:
+def test_bytes_that_a_full_socket_does_not_take_are_sent_later_in_order(pair: tuple[Connection, socket.socket]) -> None:
     connection, peer = pair
     connection.queue(b"a" * BIG)
     assert not connection.try_flush()
@@ -77,7 +77,7 @@ def test_what_a_full_socket_does_not_take_waits_and_keeps_its_order(pair: tuple[
     assert connection.unsent_bytes == 0
 
 
-def test_a_silent_peer_is_a_timeout_not_a_loss(pair: tuple[Connection, socket.socket]) -> None:
+def test_a_silent_peer_is_a_timeout_and_no_lost_connection(pair: tuple[Connection, socket.socket]) -> None:
     connection, peer = pair
     with pytest.raises(Timeout, match="box:4730 sent nothing"):
         connection.receive()
@@ -94,7 +94,7 @@ def test_a_connection_cut_in_the_middle_of_a_packet_is_lost(pair: tuple[Connecti
         connection.receive()
 
 
-def test_the_packets_before_garbage_are_taken_and_then_the_connection_is_lost(
+def test_packets_before_garbage_are_delivered_and_then_the_connection_is_lost(
     pair: tuple[Connection, socket.socket],
 ) -> None:
     connection, peer = pair
@@ -104,22 +104,22 @@ def test_the_packets_before_garbage_are_taken_and_then_the_connection_is_lost(
         connection.receive()
 
 
-def test_a_closed_connection_says_so_instead_of_waiting(pair: tuple[Connection, socket.socket]) -> None:
+def test_a_closed_connection_raises_instead_of_waiting(pair: tuple[Connection, socket.socket]) -> None:
     connection, _ = pair
     connection.close()
     with pytest.raises(ConnectionLost, match="already closed"):
         connection.wait_readable(1)
 
 
-def test_a_refused_connection_names_the_address_and_the_remedy() -> None:
-    with socket.socket() as bound:  # bound and not listening: nobody else can answer there
+def test_the_error_for_a_refused_connection_names_the_address_and_the_remedy() -> None:
+    with socket.socket() as bound:  # bound and not listening: no other program can answer there
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
         with pytest.raises(CouldNotConnect, match=rf"127\.0\.0\.1:{port}.*refused.*check that a job server runs there"):
             connect(Address("127.0.0.1", port), 1)
 
 
-def test_a_host_name_that_does_not_exist_is_called_just_that() -> None:
+def test_an_unknown_host_name_is_reported_as_such() -> None:
     with pytest.raises(CouldNotConnect, match=r"no\.such\.host\.invalid:4730.*can't be resolved"):
         connect(Address("no.such.host.invalid"), 1)
 
@@ -132,7 +132,7 @@ def test_every_address_of_a_host_is_tried() -> None:
         sock.close()
 
 
-def test_an_attempt_that_gets_no_answer_ends_at_its_deadline() -> None:
+def test_a_connection_attempt_without_an_answer_ends_at_its_deadline() -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)

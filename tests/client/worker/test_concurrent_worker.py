@@ -1,4 +1,4 @@
-"""The worker that holds several jobs at once: how many it asks for, whom, when it sleeps, what losses mean."""
+"""The worker that holds several jobs at once: its grabs at one or several servers, its sleep, its losses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOON_S = 10.0
 
 
 class Crew:
-    """Drives a worker in a thread, with so many places; a job keeps its place until it is finished here."""
+    """Drives a worker with a number of places in a thread; a job keeps its place until the test finishes it."""
 
     def __init__(self, worker: ConcurrentWorker, places: int, in_thread: Callable[..., Future[Any]]) -> None:
         self.worker = worker
@@ -73,19 +73,19 @@ def grabs(peer: Peer, count: int) -> None:
 
 
 def end(crew: Crew, peer: Peer) -> None:
-    """Let it end at once: the server closes the connection as soon as it has read to the end."""
+    """End the worker at once: the server closes the connection as soon as it has read to the end."""
     crew.worker.stop()
     peer.read_to_end()
     peer.close()
     crew.end.result(SOON_S)
 
 
-def test_it_asks_for_twice_as_many_with_each_job_but_never_for_more_than_it_has_places(
+def test_each_job_doubles_the_number_of_grabs_up_to_the_number_of_places(
     scripted_server: ScriptedServer, start_crew: Callable[..., Crew]
 ) -> None:
     crew = start_crew(scripted_server.address, 5)
     peer = scripted_server.accept()
-    peer.greet(b"f")  # the first grab, alone
+    peer.greet(b"f")  # the first grab, a single one
     assign(peer, 1)
     grabs(peer, 2)
     assign(peer, 2, 3)
@@ -94,7 +94,7 @@ def test_it_asks_for_twice_as_many_with_each_job_but_never_for_more_than_it_has_
     held = [crew.next() for _ in range(5)]
     assert [job.handle for job in held] == [f"H:x:{number}" for number in range(1, 6)]
     crew.finish(held[2], b"third")
-    assert peer.read_once() == [(T.WORK_COMPLETE, b"H:x:3\0third"), (T.GRAB_JOB_UNIQ, b"")]  # nothing came before it
+    assert peer.read_once() == [(T.WORK_COMPLETE, b"H:x:3\0third"), (T.GRAB_JOB_UNIQ, b"")]  # no grab was sent before
     peer.send(T.NO_JOB)
     peer.expect(T.PRE_SLEEP)
     for job in (held[0], held[1], held[3], held[4]):
@@ -102,7 +102,7 @@ def test_it_asks_for_twice_as_many_with_each_job_but_never_for_more_than_it_has_
     end(crew, peer)
 
 
-def test_it_sleeps_when_the_last_of_its_grabs_finds_nothing_and_asks_again_when_woken(
+def test_it_sleeps_when_its_last_grab_finds_no_job_and_grabs_again_when_woken(
     scripted_server: ScriptedServer, start_crew: Callable[..., Crew]
 ) -> None:
     crew = start_crew(scripted_server.address, 10)
@@ -111,12 +111,12 @@ def test_it_sleeps_when_the_last_of_its_grabs_finds_nothing_and_asks_again_when_
     assign(peer, 1)
     grabs(peer, 2)
     peer.send(T.NO_JOB)
-    assign(peer, 2)  # came between the two
+    assign(peer, 2)  # arrives between the two NO_JOBs
     grabs(peer, 2)
     peer.send(T.NO_JOB)
     peer.send(T.NO_JOB)
     peer.expect(T.PRE_SLEEP)
-    crew.finish(crew.next(), b"late")  # an answer does not wake a server that has said it has nothing
+    crew.finish(crew.next(), b"late")  # an answer sends no grab to a server that has just said NO_JOB
     peer.expect(T.WORK_COMPLETE, b"H:x:1", b"late")
     peer.send(T.NOOP)
     grabs(peer, 1)
@@ -152,7 +152,7 @@ def test_several_servers_share_the_places(
     crew.end.result(SOON_S)
 
 
-def test_a_server_that_does_not_answer_keeps_the_others_from_nothing_and_is_given_up(
+def test_a_silent_server_does_not_delay_the_others_and_is_given_up(
     start_scripted_server: Callable[[], ScriptedServer],
     start_crew: Callable[..., Crew],
     observer: RecordingObserver,
@@ -161,7 +161,7 @@ def test_a_server_that_does_not_answer_keeps_the_others_from_nothing_and_is_give
     stalled, sound = start_scripted_server(), start_scripted_server()
     crew = start_crew([stalled.address, sound.address], 4, reply_timeout_s=0.5)
     silent, peer = stalled.accept(), sound.accept()
-    silent.greet(b"f")  # and no answer to the grab
+    silent.greet(b"f")  # no answer to the grab follows
     peer.greet(b"f")
     for number in range(1, 6):
         assign(peer, number)
@@ -174,7 +174,7 @@ def test_a_server_that_does_not_answer_keeps_the_others_from_nothing_and_is_give
     crew.end.result(SOON_S)
 
 
-def test_after_stop_a_job_that_was_asked_for_is_still_run_and_answered(
+def test_a_job_that_was_requested_before_stop_is_still_run_and_answered(
     scripted_server: ScriptedServer, start_crew: Callable[..., Crew]
 ) -> None:
     crew = start_crew(scripted_server.address, 3)
@@ -189,7 +189,7 @@ def test_after_stop_a_job_that_was_asked_for_is_still_run_and_answered(
     crew.end.result(SOON_S)
 
 
-def test_the_end_of_an_interrupt_descriptor_stops_it(
+def test_a_closed_interrupt_pipe_stops_it(
     scripted_server: ScriptedServer, observer: RecordingObserver, in_thread: Callable[..., Future[Any]]
 ) -> None:
     reader, writer = os.pipe()
@@ -212,7 +212,7 @@ def test_the_end_of_an_interrupt_descriptor_stops_it(
     os.close(reader)
 
 
-def test_jobs_of_a_lost_connection_are_reported_and_their_answers_go_nowhere(
+def test_jobs_of_a_lost_connection_are_reported_and_their_answers_are_dropped(
     scripted_server: ScriptedServer, start_crew: Callable[..., Crew], observer: RecordingObserver
 ) -> None:
     crew = start_crew(scripted_server.address, 3)
@@ -222,7 +222,7 @@ def test_jobs_of_a_lost_connection_are_reported_and_their_answers_go_nowhere(
     grabs(peer, 2)
     assign(peer, 2)
     first, second = crew.next(), crew.next()
-    crew.finish(first)  # no reply has confirmed this one
+    crew.finish(first)  # no reply has confirmed its answer
     peer.expect(T.WORK_COMPLETE, b"H:x:1", b"")
     peer.close()
     again = scripted_server.accept()
@@ -234,7 +234,7 @@ def test_jobs_of_a_lost_connection_are_reported_and_their_answers_go_nowhere(
     end(crew, again)
 
 
-def test_progress_leaves_at_once_while_other_jobs_wait(
+def test_progress_is_sent_at_once_while_other_jobs_wait(
     scripted_server: ScriptedServer, start_crew: Callable[..., Crew]
 ) -> None:
     crew = start_crew(scripted_server.address, 2)

@@ -1,4 +1,4 @@
-"""The transition table of a worker's tie to one server."""
+"""The transition table of a worker's link to one server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gearman_client import ProtocolError
 from gearman_client.worker.link_state import TRANSITIONS, LinkEvent, LinkState, next_state
 
 
-def test_the_way_from_down_to_a_job_and_to_sleep_and_back() -> None:
+def test_the_transitions_from_down_to_a_job_to_sleep_and_back() -> None:
     state = LinkState.DOWN
     for event, following in [
         (LinkEvent.CONNECT, LinkState.CONNECTING),
@@ -34,11 +34,13 @@ def test_every_state_can_lose_its_connection(state: LinkState) -> None:
 @pytest.mark.parametrize(
     ("state", "event"), [pair for pair in product(LinkState, LinkEvent) if pair not in TRANSITIONS], ids=str
 )
-def test_an_event_that_the_state_does_not_allow_raises_and_names_both(state: LinkState, event: LinkEvent) -> None:
+def test_an_event_that_the_state_does_not_allow_raises_and_names_state_and_event(
+    state: LinkState, event: LinkEvent
+) -> None:
     with pytest.raises(ProtocolError, match=f"{event.name}.*{state.name}"):
         next_state(state, event)
 
 
 @pytest.mark.parametrize("state", [state for state in LinkState if state is not LinkState.GRABBING])
-def test_a_job_is_only_taken_when_it_was_asked_for(state: LinkState) -> None:
+def test_a_job_is_taken_only_after_a_grab(state: LinkState) -> None:
     assert (state, LinkEvent.ASSIGNED) not in TRANSITIONS

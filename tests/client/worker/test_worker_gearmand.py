@@ -27,7 +27,7 @@ def run_gearman(gearmand: Gearmand, *arguments: str, workload: bytes = b"") -> s
     return subprocess.run(command, input=workload, capture_output=True, timeout=20, check=False)
 
 
-def test_debians_gearman_tool_gets_its_answer(gearmand: Gearmand, start_worker: Callable[..., RunningWorker]) -> None:
+def test_debians_gearman_tool_gets_its_result(gearmand: Gearmand, start_worker: Callable[..., RunningWorker]) -> None:
     start_worker(gearmand.address, {"reverse": lambda job: job.workload[::-1]})
     assert run_gearman(gearmand, "-f", "reverse", "Rasmus").stdout == b"sumsaR"
     big = bytes(range(256)) * 2_000
@@ -57,7 +57,7 @@ def test_debians_gearman_tool_sees_progress_data_warnings_and_failure(
     assert refused.returncode == 1
 
 
-def test_a_client_that_comes_before_any_worker_is_answered_when_one_comes(
+def test_a_client_that_comes_before_any_worker_is_answered_later(
     gearmand: Gearmand,
     start_worker: Callable[..., RunningWorker],
     in_thread: Callable[..., Future[Any]],
@@ -82,7 +82,7 @@ def test_a_thousand_background_jobs_run_once_each(
     assert sorted(seen, key=int) == [b"%d" % number for number in range(1000)]
 
 
-def test_two_servers_are_both_served_by_one_worker(
+def test_one_worker_serves_two_servers(
     start_gearmand: Callable[[], Gearmand], start_worker: Callable[..., RunningWorker]
 ) -> None:
     first, second = start_gearmand(), start_gearmand()
@@ -93,7 +93,7 @@ def test_two_servers_are_both_served_by_one_worker(
             assert two.submit("where", b"", timeout_s=10) == str(second.address).encode()
 
 
-def test_the_loss_of_one_server_leaves_the_other_one_served_and_the_lost_one_comes_back(
+def test_a_lost_server_leaves_the_other_one_served_and_is_served_again_when_it_returns(
     start_gearmand: Callable[[], Gearmand],
     start_worker: Callable[..., RunningWorker],
     wait_for: Callable[[Callable[[], Any], str], Any],
@@ -135,7 +135,7 @@ def test_a_paused_server_does_not_keep_the_worker_from_the_other_one(
         assert client.submit("f", b"", timeout_s=10) == b"ok"
 
 
-def test_the_last_result_reaches_the_client_when_the_worker_closes_right_after_it(
+def test_the_last_result_reaches_the_client_when_the_worker_closes_right_afterwards(
     gearmand: Gearmand, in_thread: Callable[..., Future[Any]]
 ) -> None:
     def result_of(size: int, _job: object) -> bytes:
@@ -150,7 +150,7 @@ def test_the_last_result_reaches_the_client_when_the_worker_closes_right_after_i
             assert answer.result(10) == b"r" * size
 
 
-def test_stop_lets_the_running_job_finish_and_leaves_the_next_one_in_the_queue(
+def test_stop_lets_the_running_job_finish_and_leaves_the_next_job_in_the_queue(
     gearmand: Gearmand,
     start_worker: Callable[..., RunningWorker],
     in_thread: Callable[..., Future[Any]],
@@ -178,7 +178,7 @@ def test_stop_lets_the_running_job_finish_and_leaves_the_next_one_in_the_queue(
         assert (status.known, status.running) == (True, False)
 
 
-def test_a_worker_killed_in_the_middle_of_a_job_has_it_run_by_another_one(
+def test_the_job_of_a_killed_worker_is_run_by_another_worker(
     gearmand: Gearmand,
     start_worker: Callable[..., RunningWorker],
     in_thread: Callable[..., Future[Any]],
@@ -216,7 +216,7 @@ def test_a_worker_process_stops_cleanly_on_sigterm_between_jobs(
     assert (out, errors, process.returncode) == (b"1\n", b"", 0)
 
 
-def test_a_job_of_a_function_without_callback_fails_and_the_worker_goes_on(
+def test_a_job_for_a_function_without_a_callback_fails_and_the_worker_goes_on(
     gearmand: Gearmand, start_worker: Callable[..., RunningWorker]
 ) -> None:
     start_worker(gearmand.address, {"none": None, "f": lambda job: b"ok"})
@@ -228,7 +228,7 @@ def test_a_job_of_a_function_without_callback_fails_and_the_worker_goes_on(
         assert client.submit("f", b"", timeout_s=10) == b"ok"
 
 
-def test_names_that_are_no_utf8_survive_the_way_there_and_back(
+def test_names_that_are_not_utf8_arrive_unchanged_in_both_directions(
     gearmand: Gearmand, start_worker: Callable[..., RunningWorker]
 ) -> None:
     name = b"f\xff\xc3\xa4".decode("utf-8", "surrogateescape")

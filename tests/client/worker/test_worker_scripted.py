@@ -63,7 +63,7 @@ def test_our_own_server_is_recognised_and_its_attempt_number_is_read(
     peer.expect(T.WORK_EXCEPTION, b"H:x:1", b"no")
 
 
-def test_towards_a_foreign_server_the_reason_of_a_failure_is_a_warning(
+def test_a_foreign_server_gets_the_reason_of_a_failure_as_a_warning(
     worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     grabbed = in_thread(worker.grab)
@@ -76,7 +76,7 @@ def test_towards_a_foreign_server_the_reason_of_a_failure_is_a_warning(
     peer.expect(T.WORK_FAIL, b"H:x:1")
 
 
-def test_our_own_server_is_told_the_traceback_and_what_is_to_become_of_the_job(
+def test_our_own_server_gets_the_traceback_and_the_decision_about_further_attempts(
     worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     grabbed = in_thread(worker.grab)
@@ -105,7 +105,7 @@ def test_our_own_server_is_told_the_traceback_and_what_is_to_become_of_the_job(
     assert grabbed.result(10) is None
 
 
-def test_towards_a_foreign_server_the_wish_for_another_attempt_is_a_failure(
+def test_a_foreign_server_gets_a_plain_failure_when_a_job_asks_for_another_attempt(
     worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     grabbed = in_thread(worker.grab)
@@ -123,7 +123,7 @@ def test_towards_a_foreign_server_the_wish_for_another_attempt_is_a_failure(
     assert grabbed.result(10) is None
 
 
-def test_without_the_option_a_worker_greets_with_an_echo(
+def test_without_the_option_a_worker_starts_with_an_echo(
     scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     with Worker(scripted_server.address, WorkerSettings(job_attempt=False, grab_unique=False)) as worker:
@@ -138,7 +138,7 @@ def test_without_the_option_a_worker_greets_with_an_echo(
         peer.put_to_sleep()
 
 
-def test_an_error_packet_before_the_answer_to_a_grab_is_reported_and_tolerated(
+def test_an_error_packet_before_the_answer_to_a_grab_is_reported_and_ignored(
     worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]], observer: RecordingObserver
 ) -> None:
     grabbed = in_thread(worker.grab)
@@ -175,7 +175,7 @@ def test_a_noop_that_comes_with_the_job_does_no_harm(
     assert grabbed.result(10).handle == "H:x:1"
 
 
-def test_a_connection_cut_in_the_middle_of_an_assignment_is_opened_again_at_once(
+def test_a_connection_cut_in_the_middle_of_an_assignment_is_reopened_at_once(
     worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]], observer: RecordingObserver
 ) -> None:
     grabbed = in_thread(worker.grab)
@@ -202,7 +202,7 @@ def test_a_connection_cut_in_the_middle_of_an_assignment_is_opened_again_at_once
     ],
     ids=["garbage", "too few arguments", "no number", "unknown type", "not for workers", "anything but an answer"],
 )
-def test_a_server_that_talks_nonsense_loses_its_connection_and_is_tried_again(
+def test_a_server_that_sends_nonsense_loses_its_connection_and_is_tried_again(
     worker: Worker,
     scripted_server: ScriptedServer,
     in_thread: Callable[..., Future[Any]],
@@ -220,7 +220,7 @@ def test_a_server_that_talks_nonsense_loses_its_connection_and_is_tried_again(
     assert len(observer.named("disconnected")) == 1
 
 
-def test_a_job_nobody_asked_for_is_not_taken(
+def test_a_job_that_was_not_requested_is_not_taken(
     worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]], observer: RecordingObserver
 ) -> None:
     grabbed = in_thread(worker.grab)
@@ -236,7 +236,7 @@ def test_a_job_nobody_asked_for_is_not_taken(
     assert "ASSIGNED is not expected while ASLEEP" in observer.named("disconnected")[0][2]
 
 
-def test_a_server_that_stalls_with_a_grab_is_given_up_after_the_reply_timeout(
+def test_a_server_that_does_not_answer_a_grab_is_given_up_after_the_reply_timeout(
     worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]], observer: RecordingObserver
 ) -> None:
     grabbed = in_thread(worker.grab, 0.5)
@@ -269,7 +269,7 @@ def test_a_server_that_accepts_and_never_answers_does_not_keep_the_worker_from_t
         mute.close()
 
 
-def test_a_connection_lost_is_no_disturbance_for_the_other_server(
+def test_a_lost_connection_does_not_disturb_the_other_server(
     start_scripted_server: Callable[[], ScriptedServer],
     in_thread: Callable[..., Future[Any]],
     observer: RecordingObserver,
@@ -326,7 +326,7 @@ def test_with_two_busy_servers_the_worker_moves_on_after_a_hundred_jobs(
             thread.result(10)
 
 
-def test_progress_and_data_leave_at_once(
+def test_progress_and_data_are_sent_at_once(
     worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     grabbed = in_thread(worker.grab)
@@ -345,7 +345,7 @@ def test_progress_and_data_leave_at_once(
     peer.expect(T.WORK_EXCEPTION, b"H:x:1", b"boom")
 
 
-def test_a_job_that_reports_to_a_server_that_reads_nothing_is_held_up_for_a_bounded_time_only(
+def test_a_job_that_reports_to_a_server_that_does_not_read_is_blocked_only_for_a_limited_time(
     worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]], observer: RecordingObserver
 ) -> None:
     grabbed = in_thread(worker.grab)
@@ -362,7 +362,7 @@ def test_a_job_that_reports_to_a_server_that_reads_nothing_is_held_up_for_a_boun
     assert [event[2] for event in observer.named("result_lost")] == ["H:x:1"]
 
 
-def test_a_job_is_answered_once(
+def test_a_job_can_be_answered_only_once(
     worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     grabbed = in_thread(worker.grab)
@@ -376,7 +376,7 @@ def test_a_job_is_answered_once(
             again()
 
 
-def test_a_function_registered_while_asleep_is_announced_and_asked_for(
+def test_a_function_registered_during_sleep_is_announced_and_its_jobs_are_requested(
     worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     grabbed = in_thread(worker.grab, 0.2)
@@ -405,7 +405,7 @@ def test_names_that_the_protocol_cannot_carry_are_refused(worker: Worker, script
         Worker(scripted_server.address, WorkerSettings(client_id="a\0b"))
 
 
-def test_a_server_that_hangs_up_again_and_again_is_not_hammered(
+def test_a_server_that_hangs_up_repeatedly_is_retried_with_pauses(
     scripted_server: ScriptedServer, in_thread: Callable[..., Any], observer: RecordingObserver
 ) -> None:
     settings = WorkerSettings(first_backoff_s=0.1, max_backoff_s=0.2)
@@ -417,7 +417,7 @@ def test_a_server_that_hangs_up_again_and_again_is_not_hammered(
             peer = scripted_server.accept()
             peer.greet(b"f")
             peer.close()
-        # The first time at once, then after at least half of 0.1, 0.1 … seconds.
+        # The first retry comes at once, the next ones each after at least half of 0.1 s.
         assert time.monotonic() - started >= 0.2
         worker.stop()
         assert grabbed.result(10) is None

@@ -1,4 +1,4 @@
-"""The worker against a scripted server: how a grab ends without a job, how a worker stops, what becomes of answers."""
+"""The worker against a scripted server: grabs that end without a job, ways to stop, and the fate of pending answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..conftest import RecordingObserver, ScriptedServer
 T = PacketType
 
 
-def test_an_interrupt_descriptor_ends_the_wait_and_an_idle_grab(
+def test_an_interrupt_descriptor_ends_an_idle_grab(
     worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     reader, writer = os.pipe()
@@ -27,13 +27,13 @@ def test_an_interrupt_descriptor_ends_the_wait_and_an_idle_grab(
     peer = scripted_server.accept()
     peer.greet(b"f")
     peer.put_to_sleep()
-    os.close(writer)  # the manager died
+    os.close(writer)  # the manager has died
     assert grabbed.result(10) is None
     assert worker.grab() is None
     os.close(reader)
 
 
-def test_an_interrupt_is_seen_within_a_millisecond_before_the_next_job_is_asked_for(
+def test_an_interrupt_is_seen_within_a_millisecond_before_the_next_job_is_requested(
     worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     reader, writer = os.pipe()
@@ -48,7 +48,7 @@ def test_an_interrupt_is_seen_within_a_millisecond_before_the_next_job_is_asked_
     assert worker.grab() is None
     assert peer.read_once() == [(T.WORK_COMPLETE, b"H:x:1\0r")]
     os.read(reader, 1)
-    grabbed = in_thread(worker.grab)  # it can be read no more: the worker goes on
+    grabbed = in_thread(worker.grab)  # the descriptor can't be read any more: the worker goes on
     peer.expect(T.GRAB_JOB_UNIQ)
     peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:2", b"f", b"", b"")
     assert grabbed.result(10).handle == "H:x:2"
@@ -56,7 +56,7 @@ def test_an_interrupt_is_seen_within_a_millisecond_before_the_next_job_is_asked_
     os.close(writer)
 
 
-def test_a_grab_without_a_job_returns_when_its_time_is_over(
+def test_a_grab_without_a_job_returns_at_its_timeout(
     worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     started = time.monotonic()
@@ -68,12 +68,12 @@ def test_a_grab_without_a_job_returns_when_its_time_is_over(
     assert 0.2 <= time.monotonic() - started < 5
 
 
-def test_a_job_that_was_asked_for_before_stop_is_returned_and_its_answer_is_sent(
+def test_a_job_that_was_requested_before_stop_is_returned_and_its_answer_is_sent(
     worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     grabbed = in_thread(worker.grab)
     peer = scripted_server.accept()
-    peer.greet(b"f")  # the grab has arrived
+    peer.greet(b"f")  # returns when the grab has arrived
     worker.stop()
     peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
     grabbed.result(10).complete(b"r")
@@ -97,7 +97,7 @@ def test_stop_wakes_an_idle_worker_and_no_further_grab_is_sent(
     closing.result(10)
 
 
-def test_stop_before_a_connection_stands_returns_at_once(worker: Worker, scripted_server: ScriptedServer) -> None:
+def test_stop_before_a_connection_is_made_returns_at_once(worker: Worker, scripted_server: ScriptedServer) -> None:
     worker.stop()
     assert worker.grab() is None
 
@@ -130,14 +130,14 @@ def test_close_sends_the_pending_result_and_waits_until_the_server_has_read_it(
     peer.send(T.JOB_ASSIGN_UNIQ, b"H:x:1", b"f", b"", b"")
     grabbed.result(10).complete(result)
     closing = in_thread(worker.close)
-    peer.send(T.NOOP)  # unread bytes at a close would make the kernel send RST
+    peer.send(T.NOOP)  # unread bytes would make the kernel send RST at a close
     assert peer.read_to_end() == [(T.WORK_COMPLETE, b"H:x:1\0" + result)]
     assert not closing.done()
     peer.close()
     closing.result(10)
 
 
-def test_close_does_not_wait_for_ever_for_a_server_that_keeps_its_end_open(
+def test_close_waits_only_a_limited_time_for_a_server_that_keeps_its_end_open(
     worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:
     grabbed = in_thread(worker.grab, 0)
@@ -146,7 +146,7 @@ def test_close_does_not_wait_for_ever_for_a_server_that_keeps_its_end_open(
     started = time.monotonic()
     worker.close()
     assert time.monotonic() - started < 5
-    worker.close()  # and may be repeated
+    worker.close()  # a second close is allowed
 
 
 def test_a_result_whose_connection_is_gone_is_dropped_and_reported(

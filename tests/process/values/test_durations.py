@@ -1,4 +1,4 @@
-"""Durations: what is read, what is refused and with which words, and that writing inverts reading."""
+"""Durations: the forms that are read, the refusals with their words, and that reading inverts writing."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def test_a_duration_is_read_as_seconds(text: object, seconds: float) -> None:
         ("9" * 400 + "d", f"'{'9' * 37}...' is too long, at most 3650d is allowed"),
     ],
 )
-def test_what_is_no_duration_is_refused_with_what_is_allowed(value: object, message: str) -> None:
+def test_an_invalid_duration_is_refused_with_the_allowed_forms(value: object, message: str) -> None:
     with pytest.raises(UnitError) as caught:
         parse_duration_s(value)
     assert str(caught.value) == message
 
 
 @given(st.integers(min_value=0, max_value=int(MAX_DURATION_S * 1000)))
-def test_a_duration_that_is_written_is_read_as_the_same(milliseconds: int) -> None:
+def test_a_written_duration_is_read_back_unchanged(milliseconds: int) -> None:
     assert parse_duration_s(format_duration(milliseconds / 1000)) == milliseconds / 1000
 
 
@@ -70,6 +70,6 @@ def test_a_duration_is_written_in_the_largest_unit_that_fits(seconds: float, tex
 
 
 @given(st.one_of(st.text(), st.integers(), st.floats(), st.none(), st.booleans(), st.lists(st.integers())))
-def test_whatever_is_written_is_read_or_refused_and_nothing_else(value: object) -> None:
+def test_any_text_is_either_read_or_refused_with_a_value_error(value: object) -> None:
     with suppress(UnitError):
         parse_duration_s(value)

@@ -1,4 +1,4 @@
-"""Rates: what is read, what is no limit, and what is refused."""
+"""Rates: the forms that are read, the form for no limit, and the refusals."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gearman_process.values.rates import parse_rate
         ("0" * 30 + "5/s", (5, 1)),
     ],
 )
-def test_a_rate_is_so_many_in_so_many_seconds(text: str, rate: tuple[int, float]) -> None:
+def test_a_rate_is_a_number_in_a_number_of_seconds(text: str, rate: tuple[int, float]) -> None:
     assert parse_rate(text) == rate
 
 
@@ -30,6 +30,6 @@ def test_zero_is_no_limit(value: object) -> None:
 @pytest.mark.parametrize(
     "value", [5, "5", "0/s", "100001/s", "5/w", "5 / s", "-1/s", [], True, False, "9" * 5000 + "/s"]
 )
-def test_what_is_no_rate_is_refused_with_what_is_allowed(value: object) -> None:
+def test_an_invalid_rate_is_refused_with_the_allowed_forms(value: object) -> None:
     with pytest.raises(UnitError, match="such as 5/s or 100/m"):
         parse_rate(value)

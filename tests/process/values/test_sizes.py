@@ -1,4 +1,4 @@
-"""Sizes: what is read, what is refused and with which words, and that writing inverts reading."""
+"""Sizes: the forms that are read, the refusals with their words, and that reading inverts writing."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def test_a_size_is_read_as_bytes(text: object, size_bytes: int) -> None:
         ("9" * 400 + ".5B", f"'{'9' * 37}...' is too much, at most 1048576TiB is allowed"),
     ],
 )
-def test_what_is_no_size_is_refused_with_what_is_allowed(value: object, message: str) -> None:
+def test_an_invalid_size_is_refused_with_the_allowed_forms(value: object, message: str) -> None:
     with pytest.raises(UnitError) as caught:
         parse_size_bytes(value)
     assert str(caught.value) == message
 
 
 @given(st.integers(min_value=0, max_value=MAX_SIZE_BYTES))
-def test_a_size_that_is_written_is_read_as_the_same(size_bytes: int) -> None:
+def test_a_written_size_is_read_back_unchanged(size_bytes: int) -> None:
     assert parse_size_bytes(format_size(size_bytes)) == size_bytes
 
 
 @given(st.one_of(st.text(), st.integers(), st.floats(), st.none(), st.booleans(), st.lists(st.integers())))
-def test_whatever_is_written_is_read_or_refused_and_nothing_else(value: object) -> None:
+def test_any_text_is_either_read_or_refused_with_a_value_error(value: object) -> None:
     with suppress(UnitError):
         parse_size_bytes(value)
