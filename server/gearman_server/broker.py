@@ -1,8 +1,8 @@
 """The broker: packets in, replies in the sessions' out-buffers. The whole job server but for the bytes' way in and out.
 
-Pure: no socket, no clock, no gevent. Whoever drives it hands it packets and the monotonic time, calls `settle` when all
-that has arrived is carried out, sends what is in the out-buffers of the sessions in `touched`, and calls `tick` when it
-says. The wall clock, which it is handed as well, counts only for times that people wrote.
+Pure: no socket, no clock, no gevent. Its driver hands it packets and the monotonic time, and calls `end_pass` when all
+that has arrived is carried out. Then it sends what is in the out-buffers of the sessions in `touched`, and calls `tick`
+when the broker says. The wall clock, which is handed in as well, counts only for times that people wrote.
 """
 
 from __future__ import annotations
@@ -27,9 +27,6 @@ from gearman_server.jobs.events import (
     EventStream,
     JobDue,
     RequestRefused,
-    StoreFailed,
-    StoreLost,
-    StoreRecovered,
 )
 from gearman_server.jobs.functions import Functions
 from gearman_server.jobs.job import Job
@@ -42,7 +39,7 @@ from gearman_server.jobs.replies import error
 from gearman_server.jobs.result_keeping import ResultKeeping
 from gearman_server.jobs.schedule_rules import ScheduleMark, ScheduleRule
 from gearman_server.jobs.session import ASKING, Session
-from gearman_server.jobs.store import Store, Unread
+from gearman_server.jobs.store import InsertsFailed, InsertsWritten, Store, Unread
 from gearman_server.jobs.timeouts import JobTimeouts, Overrun
 from gearman_server.jobs.wake_up import WakeUp
 from gearman_server.requests.abilities import Abilities
@@ -101,6 +98,9 @@ class Broker:
     ) -> None:
         """`unix_time` is the wall clock, `random` gives numbers from 0 to 1."""
         self._settings = settings
+        self._store = store
+        self._verdicts = store.verdicts
+        self._is_durable = store.is_durable
         self.sessions: set[Session] = set()
         #: Sessions for which packets were left by somebody else's request. The driver clears it.
         self.touched: set[Session] = set()
@@ -114,7 +114,7 @@ class Broker:
         kept = KeptResults(store, settings.results, agenda, events)
         self.results = ResultKeeping(kept, self.table.jobs, agenda, self.touched)
         self._wake_up = WakeUp(agenda, self.touched, settings.worker_wakeup)
-        self._freed = self._wake_up.freed
+        self._due, self._freed = self._wake_up.due, self._wake_up.freed
         self._life = JobLife(self.table, agenda, events, self.durability, self.results, self._wake_up)
         self._timeouts = JobTimeouts(self.table.jobs)
         self._attempts = Attempts(self._life, self.dead_letters, self.results, agenda, events, random)
@@ -125,6 +125,7 @@ class Broker:
         self._assignments = Assignments(
             self._life, self._wake_up, self._timeouts, agenda, self.touched, settings.grab_patience_s
         )
+        self._asking = self._assignments.asking
         submissions = Submissions(self.functions, self.table, self._life, self.durability, self._wake_up, events)
         self._submissions = submissions.handlers()
         self.scheduler = Scheduler(
@@ -233,15 +234,28 @@ class Broker:
         if self._queue_events.subscribers:
             self._queue_events.note_change()
 
+    def end_pass(self) -> None:
+        """All that has arrived is carried out: settle what is left, and hand what is to be stored to the store.
+
+        Then the driver sends what is in the out-buffers.
+        """
+        self.settle()
+        if self._is_durable:
+            self._store.hand_over()
+            if self._verdicts:
+                self._take_verdicts()  # what was not even tried has failed already
+
     def settle(self) -> None:
-        """All that has arrived is carried out: then what had to wait for stored jobs and need not any longer. Workers
+        """Take what the store has to say; carry out what had to wait for stored jobs and need not any longer. Workers
         that asked for a job and found none are given one that has come since, or told that there is none, and sleepers
         are woken for the jobs that are left."""
+        if self._verdicts:
+            self._take_verdicts()
         if self._replay is not None:
             self._carry_out_released(self._replay)
-        if self._assignments.asking and self._assignments.answer_asking(self._agenda.now):
+        if self._asking and self._assignments.answer_asking(self._agenda.now):
             self._note_change()
-        if self._wake_up.due:
+        if self._due:
             self._wake_up.settle(self._agenda.now)
 
     def _carry_out_released(self, replay: Replay) -> None:
@@ -319,6 +333,18 @@ class Broker:
         self._agenda.now = now
         self.scheduler.use(rules, now)
 
+    def _take_verdicts(self) -> None:
+        """The store says what became of inserts, and how it is itself."""
+        while self._verdicts:
+            verdict = self._verdicts.popleft()
+            if isinstance(verdict, InsertsWritten):
+                self.inserts_written(verdict.jobs)
+            elif isinstance(verdict, InsertsFailed):
+                self.inserts_failed(verdict.jobs)
+            else:
+                self.durability.note_health(verdict)
+                self.events.emit(verdict)
+
     def inserts_written(self, jobs: Iterable[Job]) -> None:
         """The store has committed these inserts: their submitters are told."""
         self.durability.inserts_written(jobs)
@@ -353,20 +379,6 @@ class Broker:
     def store_trouble(self) -> str | None:
         """Why the store can't be written, in a sentence; None while it can, and where there is none."""
         return self.durability.trouble
-
-    def store_troubled(self, reason: str) -> None:
-        """The store can't be used: background submissions are refused until it can."""
-        self.durability.trouble = reason
-        self.events.emit(StoreFailed(reason))
-
-    def store_recovered(self) -> None:
-        """The store can be written again."""
-        self.durability.trouble = None
-        self.events.emit(StoreRecovered())
-
-    def store_lost(self, reason: str) -> None:
-        """The store belongs to somebody else: whoever runs this server ends it."""
-        self.events.emit(StoreLost(reason))
 
     def stop_assigning(self) -> None:
         """The server is ending: running jobs are finished, no other is started, and submissions are refused."""

@@ -91,12 +91,14 @@ def build(settings: ServerSettings, ports: Ports, loop: Loop) -> Parts:
         UsageError: its URL is none.
     """
     with ExitStack() as undo:
-        store = _open_store(settings.store, undo) if settings.store is not None else None
+        store = _open_store(settings.store, loop) if settings.store is not None else None
+        if store is not None:
+            undo.callback(store.close)
         broker = _build_broker(settings, store)
         listener = Listener(broker, loop, settings.bounds)
         undo.callback(listener.close)
         if store is not None:
-            store.start(broker, loop)
+            store.restore_to(broker)
         ports.accept_by(listener)
         if settings.bounds.allowed is None:
             ports.warn_if_open_to_all()
@@ -105,16 +107,13 @@ def build(settings: ServerSettings, ports: Ports, loop: Loop) -> Parts:
     return Parts(broker, listener, http_ports, store)
 
 
-def _open_store(settings: StoreSettings, undo: ExitStack) -> SqlStore:
+def _open_store(settings: StoreSettings, loop: Loop) -> SqlStore:
     from gearman_server.stores.sql_store import SqlStore  # SQL is loaded only where there is a store for it
 
     try:
-        store = SqlStore(settings)
-        undo.callback(store.close)
-        store.open()
+        return SqlStore(settings, loop)
     except StartError as error:
         raise StartError(str(error), StartFailure.STORE) from error
-    return store
 
 
 def _build_broker(settings: ServerSettings, store: SqlStore | None) -> Broker:

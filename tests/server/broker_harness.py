@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 from gearman_client.packet import (
@@ -16,7 +17,7 @@ from gearman_server.jobs.job import Job
 from gearman_server.jobs.kept_results import KeptResult
 from gearman_server.jobs.schedule_rules import ScheduleMark
 from gearman_server.jobs.session import Session
-from gearman_server.jobs.store import Store
+from gearman_server.jobs.store import Store, Verdict
 from gearman_server.text_commands.admin import ServerFacts
 
 #: What the wall clock of a broker without sockets says at its start.
@@ -110,7 +111,11 @@ class BatchStore:
         self.results: dict[bytes, KeptResult] = {}
         self.marks: dict[str, ScheduleMark] = {}
         self._deletes: list[bytes] = []
+        self.verdicts: deque[Verdict] = deque()
         self._number = 0
+
+    def hand_over(self) -> None:
+        """Batches end when the test says."""
 
     def next_number(self) -> int:
         self._number += 1

@@ -103,27 +103,31 @@ class Listener:
     # --- once per loop pass
 
     def _end_pass(self) -> None:
-        touched, connections = self._touched, self._connections
-        self._broker.settle()
-        while touched or self._asked:
-            # Answers first, in the order of the requests: by the time the others are told, who asked is at work again.
-            endpoints = self._asked + [connections[session] for session in touched if session in connections]
-            touched.clear()
-            self._asked = []
-            for endpoint in endpoints:
-                try:
-                    endpoint.flush()
-                except Exception:  # noqa: BLE001 - the loop's boundary
-                    logger.exception(
-                        "connection %s: internal error, the connection is closed", endpoint.session.identity
-                    )
-                    endpoint.close("internal error")
-            self._broker.settle()  # who could not be told may have left a job behind
+        """The one end of a pass: the broker settles what is left and hands what is to be stored to the store, then what
+        is in out-buffers is sent. Peers that could not be told may have left jobs behind: so once more, until all is
+        quiet."""
+        self._broker.end_pass()
+        while self._touched or self._asked:
+            self._flush()
+            self._broker.end_pass()
         if self._broker.next_due != self._tick_due:
             self._arm_tick()
         if self._when_idle is not None and self._is_idle():
             when_idle, self._when_idle = self._when_idle, None
             when_idle()
+
+    def _flush(self) -> None:
+        touched, connections = self._touched, self._connections
+        # Answers first, in the order of the requests: by the time the others are told, who asked is at work again.
+        endpoints = self._asked + [connections[session] for session in touched if session in connections]
+        touched.clear()
+        self._asked = []
+        for endpoint in endpoints:
+            try:
+                endpoint.flush()
+            except Exception:  # noqa: BLE001 - the loop's boundary
+                logger.exception("connection %s: internal error, the connection is closed", endpoint.session.identity)
+                endpoint.close("internal error")
 
     def _is_idle(self) -> bool:
         """Whether no job runs and everything is sent."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
+from gearman_server.jobs.events import StoreFailed, StoreLost, StoreRecovered
 from gearman_server.jobs.job import WRITTEN, Job, JobRecord
 from gearman_server.jobs.replies import error, job_created
 
@@ -33,6 +34,13 @@ class Durability:
         self._told_later: dict[Job, list[Callable[[bool], None]]] = {}
         #: Why the store can't be written now, in a sentence; None while it can.
         self.trouble: str | None = None
+
+    def note_health(self, news: StoreFailed | StoreRecovered | StoreLost) -> None:
+        """The store says how it is. One that is lost stays as it was: the server ends."""
+        if isinstance(news, StoreFailed):
+            self.trouble = news.reason
+        elif isinstance(news, StoreRecovered):
+            self.trouble = None
 
     def acknowledge(self, session: Session | None, job: Job) -> None:
         """Answer a background submission: JOB_CREATED, as soon as the job's row is committed.

@@ -1,18 +1,20 @@
 """The seam for durable jobs: what the broker asks of a store, and the store that keeps nothing.
 
-A durable store batches. `insert` and `delete` only note what is to be written; when the batch with an insert has been
-committed, or could not be, the store's owner tells the broker (`Broker.inserts_written`, `Broker.inserts_failed`), on
-the loop's own thread. Nothing here waits, and the broker never does.
+A durable store batches. `insert` and `delete` only note what is to be written, and `hand_over` ends the batch. When
+the batch with an insert has been committed, or could not be, the store says so in `verdicts`, which the broker takes at
+the end of a pass. Nothing here waits, and the broker never does; no store calls the broker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from gearman_server.jobs.dead_letters import LetterStore
+from gearman_server.jobs.events import StoreFailed, StoreLost, StoreRecovered
 from gearman_server.jobs.kept_results import ResultStore
 
 if TYPE_CHECKING:
@@ -64,8 +66,30 @@ class Unread(Protocol):
         """Have `answer` called, later, with those of the jobs that there are (or were, a moment ago)."""
 
 
+class InsertsWritten(NamedTuple):
+    """These inserts are committed: their submitters are told."""
+
+    jobs: Collection[Job]
+
+
+class InsertsFailed(NamedTuple):
+    """These inserts could not be committed: their submitters get QUEUE_ERROR."""
+
+    jobs: Collection[Job]
+
+
+#: What the store has to say: of batches, and of itself.
+Verdict: TypeAlias = InsertsWritten | InsertsFailed | StoreFailed | StoreRecovered | StoreLost
+
+
 class Store(LetterStore, ResultStore, Protocol):
     """Where background jobs are kept, and what is left of them."""
+
+    #: What the broker has yet to be told, the oldest first: it takes them out.
+    verdicts: deque[Verdict]
+
+    def hand_over(self) -> None:
+        """A pass of the loop ends: what was asked for is written now, or a little later."""
 
     @property
     def is_durable(self) -> bool:
@@ -96,12 +120,16 @@ class Store(LetterStore, ResultStore, Protocol):
 class MemoryStore:
     """Keeps nothing: jobs live as long as the server. Numbers start at `first_number`, which comes from the time."""
 
-    __slots__ = ("next_number",)
+    __slots__ = ("next_number", "verdicts")
 
     is_durable = False
 
     def __init__(self, first_number: int = 1) -> None:
         self.next_number = count(first_number).__next__
+        self.verdicts: deque[Verdict] = deque()
+
+    def hand_over(self) -> None:
+        """Nothing to do."""
 
     def insert(self, job: Job) -> None:
         """Nothing to do."""

@@ -88,13 +88,14 @@ class WakeUp:
 
     def rouse(self, worker: Session) -> None:
         """The worker no longer sleeps, and is on its way to no job: it gets no NOOP before its next PRE_SLEEP."""
-        if worker.worker_state not in ROUSE:
+        state = worker.worker_state
+        if state not in ROUSE:
             return
-        if worker.worker_state is SLEEPING:
+        worker.worker_state = ROUSE[state]
+        if state is SLEEPING:
             for function in worker.functions:
                 function.sleepers.pop(worker, None)
-        worker.worker_state = ROUSE[worker.worker_state]
-        if worker.woken_for is not None:
+        elif worker.woken_for is not None:
             worker.woken_for.woken.discard(worker)
             worker.woken_for = None
 

@@ -65,11 +65,16 @@ class Loading:
     """The replay of a store from its start to its end."""
 
     def __init__(
-        self, pages: StoredRows, look_ups: StoredRows, timeout_s: float, report: Callable[[StoreError], None]
+        self,
+        rows: tuple[StoredRows, StoredRows],
+        broker: Broker,
+        loop: Loop,
+        timeout_s: float,
+        report: Callable[[StoreError], None],
     ) -> None:
-        """`report` is told when rows can't be read now; they are tried again."""
-        self._pages = pages
-        self._look_ups = look_ups
+        """`rows` are read twice at once: page by page, and for what requests ask for. `report` is told when they can't
+        be read now; they are tried again."""
+        self._pages, self._look_ups = rows
         self._timeout_s = timeout_s
         self._report = report
         # Those for which the thread is searching, and those that it is to be asked next.
@@ -77,18 +82,18 @@ class Loading:
         self._questions: list[_Question] = []
         self._has_ended = False
         self._set_aside_rows: set[str] = set()
-
-    def start(self, broker: Broker, loop: Loop) -> None:
-        """Begin to read."""
         self._started = monotonic()
         self._broker = broker
         self._replay = broker.start_replay(self)
-        patience_s = _PATIENCE * self._timeout_s
+        patience_s = _PATIENCE * timeout_s
         self._page_reader = _Reader(self._pages, NativeThread(loop), patience_s)
         self._look_up_reader = _Reader(self._look_ups, NativeThread(loop), patience_s)
         self._page_timer = loop.timer(RETRY_S)
         self._look_up_timer = loop.timer(RETRY_S)
-        self._clock_timer = loop.timer(self._timeout_s / _LOOKS, self._timeout_s / _LOOKS)
+        self._clock_timer = loop.timer(timeout_s / _LOOKS, timeout_s / _LOOKS)
+
+    def start(self) -> None:
+        """Begin to read."""
         self._clock_timer.start(self._look_at_the_clock)
         self._read_page(PRIORITIES[0], -1)
         self._look_up_reader.run(self._stored)

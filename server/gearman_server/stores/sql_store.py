@@ -10,11 +10,13 @@ handed over, for their jobs may be inserted anew.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gearman_server.errors import OwnershipLostError, RefusedError, StartError, StoreError
+from gearman_server.jobs.events import StoreFailed, StoreLost, StoreRecovered
+from gearman_server.jobs.store import InsertsFailed, InsertsWritten, Verdict
 from gearman_server.log import logger
 from gearman_server.stores.batch import Batch, row_id
 from gearman_server.stores.database import Database
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.kept_results import KeptResult
     from gearman_server.jobs.schedule_rules import ScheduleMark
     from gearman_server.loop import Loop
+    from gearman_server.stores.reading import StoredRows
 
 #: How long a change for which nobody waits may stay unwritten.
 LAZY_DELAY_S: Final = 0.03
@@ -50,108 +53,113 @@ MAX_GONE: Final = 100_000
 _LOOKS: Final = 20
 
 
+class _Left(NamedTuple):
+    """What an earlier run has left in the database."""
+
+    pages: StoredRows
+    #: Reads what requests ask for while the pages are read; None: there are no rows.
+    look_ups: StoredRows | None
+    letters: Sequence[DeadLetter]
+    results: Sequence[KeptResult]
+    schedule_marks: Mapping[str, ScheduleMark]
+
+
 class SqlStore:
     """A `Store` in an SQL database."""
 
     is_durable = True
 
-    def __init__(self, settings: StoreSettings) -> None:
-        self._timeout_s = settings.timeout_s
-        self._database = Database(parse_url(settings.url), settings.timeout_s)
-        self._number = self._numbers_end = 0
-        self._reserved: range | None = None
-        self._loading: Loading | None = None
-        self._is_started = False
-        self._letters: list[DeadLetter] = []
-        self._results: list[KeptResult] = []
-        #: How far the schedules have come, as read by `open`.
-        self.schedule_marks: dict[str, ScheduleMark] = {}
-        self._open = Batch()
-        # What the writer has, the oldest first: the one that it writes, and at most one that waits behind.
-        self._in_flight: deque[Batch] = deque()
-        self._is_in_trouble = False
-        self._failed_at = 0.0
-
-    # --- life
-
-    def open(self) -> None:
+    def __init__(self, settings: StoreSettings, loop: Loop) -> None:
         """Own the database, bring its schema up to date, and reserve numbers. Blocks.
 
         Raises:
             StartError: it can't be used.
         """
-        self._database.open()
-        try:
-            numbers = self._database.reserve_numbers()
-            pages = self._database.stored_rows(numbers.start)
-            if pages.are_there():
-                self._loading = Loading(
-                    pages, self._database.stored_rows(numbers.start), self._timeout_s, self._troubled
-                )
-        except StoreError as error:
-            raise StartError(f"the store {self._database.name} can't be used: {error}") from error
+        self._timeout_s = settings.timeout_s
+        self._database = Database(parse_url(settings.url), settings.timeout_s)
+        numbers, left = self._open_database()
         self._number, self._numbers_end = numbers.start, numbers.stop
-        self._letters = self._read_letters()
-        self._results = self._read_results()
-        self.schedule_marks = self._read_marks()
+        self._reserved: range | None = None
+        #: What an earlier run has left, until `restore_to`.
+        self._left: _Left | None = left
+        #: How far the schedules have come, as an earlier run has stored.
+        self.schedule_marks = left.schedule_marks
+        self._loading: Loading | None = None
+        #: What became of earlier batches, for the broker to take.
+        self.verdicts: deque[Verdict] = deque()
+        self._open = Batch()
+        # What the writer has, the oldest first: the one that it writes, and at most one that waits behind.
+        self._in_flight: deque[Batch] = deque()
+        self._is_in_trouble = False
+        self._failed_at = 0.0
+        self._loop = loop
+        self._writer = Writer(self._database, loop, self._on_outcome)
+        self._lazy_timer = loop.timer(LAZY_DELAY_S)
+        self._probe_timer = loop.timer(PROBE_EVERY_S)
+        self._overdue_timer = loop.timer(self._timeout_s / _LOOKS, self._timeout_s / _LOOKS)
 
-    def _read_letters(self) -> list[DeadLetter]:
+    # --- life
+
+    def _open_database(self) -> tuple[range, _Left]:
+        try:
+            self._database.open()
+            return self._read()
+        except BaseException as error:
+            self._database.close()
+            if isinstance(error, StoreError):
+                raise StartError(f"the store {self._database.name} can't be used: {error}") from error
+            raise
+
+    def _read(self) -> tuple[range, _Left]:
+        """Numbers for handles, and what an earlier run has left."""
+        database = self._database
+        numbers = database.reserve_numbers()
+        pages, look_ups = database.stored_rows(numbers.start), None
+        if pages.are_there():
+            look_ups = database.stored_rows(numbers.start)
+        left = _Left(pages, look_ups, self._letters(), self._results(), database.schedule_marks())
+        return numbers, left
+
+    def _letters(self) -> list[DeadLetter]:
         try:
             return self._database.letters()
         except StoreError as error:
             logger.error("the store %s: the dead letters can't be read: %s", self._database.name, error)
             return []
 
-    def _read_results(self) -> list[KeptResult]:
+    def _results(self) -> list[KeptResult]:
         try:
             return self._database.results()
         except StoreError as error:
             logger.error("the store %s: the kept results can't be read: %s", self._database.name, error)
             return []
 
-    def _read_marks(self) -> dict[str, ScheduleMark]:
-        try:
-            return self._database.schedule_marks()
-        except StoreError as error:
-            raise StartError(f"the store {self._database.name} can't be used: {error}") from error
-
-    def start(self, broker: Broker, loop: Loop) -> None:
-        """From now on what accumulates is written."""
-        self._is_started = True
-        self._broker = broker
-        self._writer = Writer(self._database, loop, self._on_outcome)
-        self._pass_watcher = loop.prepare()
-        self._pass_watcher.start(self._end_pass)
-        self._lazy_timer = loop.timer(LAZY_DELAY_S)
-        self._probe_timer = loop.timer(PROBE_EVERY_S)
-        self._overdue_timer = loop.timer(self._timeout_s / _LOOKS, self._timeout_s / _LOOKS)
-        self._nudge_timer = loop.timer(0)
-        self._watchers = (
-            self._pass_watcher,
-            self._lazy_timer,
-            self._probe_timer,
-            self._overdue_timer,
-            self._nudge_timer,
-        )
-        broker.restore_dead(self._letters, monotonic())
-        broker.restore_results(self._results, monotonic())
-        self._letters, self._results = [], []
-        if self._loading is not None:
-            self._loading.start(broker, loop)
+    def restore_to(self, broker: Broker) -> None:
+        """Hand the broker, which has this store, what an earlier run has left. The jobs come back while it serves."""
+        left, self._left = self._left, None
+        if left is None:
+            return
+        broker.restore_dead(left.letters, monotonic())
+        broker.restore_results(left.results, monotonic())
+        if left.look_ups is not None:
+            self._loading = Loading((left.pages, left.look_ups), broker, self._loop, self._timeout_s, self._troubled)
+            self._loading.start()
 
     def close(self) -> None:
         """Write what is left, give unused numbers back, and give the database up. Blocks, but not for long."""
-        if not self._is_started or self._stop_writing():
+        if self._stop_writing():
             self._database.close()
 
     def _stop_writing(self) -> bool:
-        for watcher in self._watchers:
-            watcher.stop()
+        for timer in (self._lazy_timer, self._probe_timer, self._overdue_timer):
+            timer.stop()
         if self._loading is not None:
             self._loading.stop()
         if not self._writer.stop(CLOSE_PATIENCE_S):
             logger.error("the store %s does not answer: what was done last is not written", self._database.name)
             return False
+        if self._left is not None:
+            return True  # it never began to serve: nothing is to be written
         try:
             if self._open:
                 self._database.write(self._open, is_repeated=False)
@@ -235,7 +243,8 @@ class SqlStore:
 
     # --- handing over
 
-    def _end_pass(self) -> None:
+    def hand_over(self) -> None:
+        """A pass ends: what has accumulated is handed to the writer, or waits a little longer."""
         batch = self._open
         if self._in_flight:
             if batch.inserts and self._in_flight[0].is_given_up:
@@ -278,9 +287,8 @@ class SqlStore:
         self._open.since = None
         return jobs
 
-    def _fail(self, jobs: Iterable[Job]) -> None:
-        self._broker.inserts_failed(jobs)
-        self._nudge_timer.start(_nothing)  # this may be the end of the pass, and replies would wait for the next event
+    def _fail(self, jobs: Collection[Job]) -> None:
+        self.verdicts.append(InsertsFailed(jobs))
 
     def _look_at_the_clock(self) -> None:
         """Nobody waits longer than the timeout. What the writer has may still be committed: it is undone then."""
@@ -311,23 +319,23 @@ class SqlStore:
             self._open.take_back(batch)
             self._troubled(outcome.failure)
             if not batch.is_given_up:
-                self._broker.inserts_failed(batch.inserts)
+                self._fail(batch.inserts)
             return
         self._succeeded()
         if not batch.is_given_up:
             if outcome.refused:
-                self._broker.inserts_failed(outcome.refused)
+                self._fail(outcome.refused)
                 for job in outcome.refused:
                     del batch.inserts[job]
-            self._broker.inserts_written(batch.inserts)
+            self.verdicts.append(InsertsWritten(batch.inserts))
 
     def _troubled(self, failure: StoreError) -> None:
         if isinstance(failure, OwnershipLostError):
-            self._broker.store_lost(str(failure))
+            self.verdicts.append(StoreLost(str(failure)))
         self._failed_at = monotonic()
         if not self._is_in_trouble:
             self._is_in_trouble = True
-            self._broker.store_troubled(f"the store {self._database.name} fails: {failure}")
+            self.verdicts.append(StoreFailed(f"the store {self._database.name} fails: {failure}"))
         self._probe_timer.stop()
         self._probe_timer.start(self._probe)
 
@@ -345,8 +353,4 @@ class SqlStore:
             return
         self._is_in_trouble = False
         self._probe_timer.stop()
-        self._broker.store_recovered()
-
-
-def _nothing() -> None:
-    """What a timer calls that only has to wake the loop."""
+        self.verdicts.append(StoreRecovered())

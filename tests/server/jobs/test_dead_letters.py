@@ -10,6 +10,7 @@ from gearman_client.extensions import WORK_FAILURE
 from gearman_client.packet import PacketType
 from gearman_server.jobs.access import THIS_MACHINE
 from gearman_server.jobs.dead_letters import DeadLetterBounds
+from gearman_server.jobs.events import StoreFailed
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.text_commands.listings import MAX_LOOKS, PATIENCE_S
 
@@ -407,7 +408,8 @@ def test_the_letter_of_a_job_that_runs_though_it_could_not_be_stored_again_is_ke
 
 def test_nothing_is_tried_again_while_the_store_is_in_trouble(durable: DurableBroker) -> None:
     handle = kill_durably(durable)
-    durable.broker.store_troubled("no space left")
+    durable.store.verdicts.append(StoreFailed("no space left"))
+    durable.broker.settle()
     assert durable.peer().text(b"dead retry " + handle).startswith(b"ERR QUEUE_ERROR ")
     assert listed(durable) == [handle]
 

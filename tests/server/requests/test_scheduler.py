@@ -9,6 +9,7 @@ import pytest
 
 from gearman_client.packet import PacketType
 from gearman_server.jobs.access import AccessList
+from gearman_server.jobs.events import StoreFailed, StoreRecovered
 from gearman_server.jobs.job import HIGH
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.schedule_rules import Missed, ScheduleMark, ScheduleRule
@@ -220,11 +221,13 @@ def test_nothing_is_submitted_while_the_store_fails_and_it_is_made_up_for_after(
     scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
 ) -> None:
     broker = scheduled(store=batch_store)
-    broker.broker.store_troubled("the disk is full")
+    batch_store.verdicts.append(StoreFailed("the disk is full"))
+    broker.broker.settle()
     broker.advance(60)
     broker.advance(30)
     assert queued(broker) == 0
-    broker.broker.store_recovered()
+    batch_store.verdicts.append(StoreRecovered())
+    broker.broker.settle()
     broker.advance(1)
     assert queued(broker) == 1
 

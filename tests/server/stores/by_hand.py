@@ -14,7 +14,7 @@ from gearman_server.stores.writer import WriteOrder, WriteOutcome
 
 
 class HandTimer:
-    """A timer, or the end of a loop's pass, that comes when the test calls it."""
+    """A timer that comes when the test calls it."""
 
     def __init__(self) -> None:
         self._callback: Callable[[], object] | None = None
@@ -44,14 +44,13 @@ class HandTimer:
 
 
 class HandLoop:
-    """Hands out the store's watchers: the end of a pass, then the timers in the order in which it makes them."""
+    """Hands out the store's timers, in the order in which it makes them."""
 
     def __init__(self) -> None:
-        self.pass_end = HandTimer()
         self.timers: list[HandTimer] = []
 
-    def prepare(self) -> HandTimer:
-        return self.pass_end
+    def prepare(self) -> NoReturn:
+        raise NotImplementedError("the broker tells the store of the end of a pass")
 
     def timer(self, *_seconds: float) -> HandTimer:
         self.timers.append(HandTimer())

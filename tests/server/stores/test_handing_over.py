@@ -27,11 +27,11 @@ NOT_STORED = [(PacketType.ERROR, b"QUEUE_ERROR\0The job could not be stored")]
 class Handing:
     """A broker over a real SQLite file; the loop's passes and the writer go on at the word of the test."""
 
-    def __init__(self, store: SqlStore, harness: BrokerHarness) -> None:
-        self.loop, self.harness = HandLoop(), harness
+    def __init__(self, store: SqlStore, harness: BrokerHarness, loop: HandLoop) -> None:
+        self.loop, self.harness = loop, harness
         self.store = store
-        store.start(harness.broker, self.loop)
-        self.lazy, self.probe, self.overdue, _nudge = self.loop.timers
+        store.restore_to(harness.broker)
+        self.lazy, self.probe, self.overdue = self.loop.timers
         self.writer = writer_of(store)
         self.client = harness.peer()
 
@@ -40,8 +40,11 @@ class Handing:
         clients = [self.harness.peer() for _ in range(jobs)]
         for client in clients:
             client.send(PacketType.SUBMIT_JOB_BG, b"f", unique, b"w")
-        self.loop.pass_end.fire()
+        self.end_pass()
         return clients
+
+    def end_pass(self) -> None:
+        self.harness.broker.end_pass()
 
     @property
     def sizes(self) -> list[int]:
@@ -53,12 +56,12 @@ class Handing:
 def handing(
     make_broker: Callable[..., BrokerHarness], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Handing]:
-    store = SqlStore(StoreSettings(f"sqlite:///{tmp_path}/jobs.db", TIMEOUT_S))
-    store.open()
-    harness = make_broker(store=store)
     monkeypatch.setattr(sql_store, "Writer", HandWriter)
+    loop = HandLoop()
+    store = SqlStore(StoreSettings(f"sqlite:///{tmp_path}/jobs.db", TIMEOUT_S), loop)
+    harness = make_broker(store=store)
     monkeypatch.setattr(sql_store, "monotonic", lambda: harness.now)
-    yield Handing(store, harness)
+    yield Handing(store, harness, loop)
     store.close()
 
 
@@ -78,7 +81,7 @@ def test_what_comes_while_a_batch_is_written_waits_behind_it_once_it_is_as_large
     handing.writer.end("succeeds")
     assert [[kind for kind, _ in answer] for answer in answers(first)] == [[PacketType.JOB_CREATED]] * 2
     assert answers(second + third) == [[]] * 7
-    handing.loop.pass_end.fire()
+    handing.end_pass()
     assert handing.sizes == [2, 5]
 
 
@@ -189,7 +192,7 @@ def test_an_insert_behind_something_for_which_nobody_waits_is_not_kept_waiting_l
     handing.writer.end("succeeds")
     worker = handing.harness.worker(b"f")
     worker.send(PacketType.WORK_COMPLETE, worker.grab_handle(), b"r")
-    handing.loop.pass_end.fire()
+    handing.end_pass()
     handing.lazy.fire_once()
     assert handing.sizes == [0]
     clients = handing.submit() + handing.submit()
@@ -206,7 +209,7 @@ def test_a_job_that_is_inserted_anew_waits_for_the_delete_of_its_first_row(handi
     handing.harness.advance(WELL_AFTER_S)
     handing.writer.end("succeeds")  # and the store is well again, as far as anybody knows
     handing.probe.fire_once()
-    handing.loop.pass_end.fire()
+    handing.end_pass()
     handing.lazy.fire_once()
     [undoing] = handing.writer.orders
     assert len(undoing.batch.deletes) == 1
@@ -214,7 +217,7 @@ def test_a_job_that_is_inserted_anew_waits_for_the_delete_of_its_first_row(handi
     assert handing.writer.orders == [undoing]
     handing.writer.end("fails")
     assert again.take() == []
-    handing.loop.pass_end.fire()
+    handing.end_pass()
     handing.writer.end("succeeds")
     [(kind, handle)] = again.take()
     assert kind == PacketType.JOB_CREATED

@@ -30,7 +30,7 @@ class Silent:
         self._start(make_broker, url)
         self.harness.peer().submit(b"f", b"w", b"stored", "SUBMIT_JOB")
         self.harness.peer().send(PacketType.SUBMIT_JOB_BG, b"f", b"stored", b"w")
-        self.loop.pass_end.fire()
+        self.harness.broker.end_pass()
         writer_of(self.store).end("succeeds")
         self.store._database.close()
         monkeypatch.setattr(loading, "NativeThread", self.threads.make)
@@ -42,10 +42,10 @@ class Silent:
             monkeypatch.setattr(rows, "break_off", lambda name=name: self.broken_off.append(name))
 
     def _start(self, make_broker: Callable[..., BrokerHarness], url: str) -> None:
-        self.store, self.loop = SqlStore(StoreSettings(url, TIMEOUT_S)), HandLoop()
-        self.store.open()
+        self.loop = HandLoop()
+        self.store = SqlStore(StoreSettings(url, TIMEOUT_S), self.loop)
         self.harness = make_broker(store=self.store)
-        self.store.start(self.harness.broker, self.loop)
+        self.store.restore_to(self.harness.broker)
 
     def pass_time(self, seconds: float) -> None:
         self.harness.advance(seconds)

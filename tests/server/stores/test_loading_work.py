@@ -52,9 +52,9 @@ def row(number: int, unix_time: float) -> tuple[bytes | float | int | None, ...]
 class Work:
     """Counts what SQLite and Python do while it is entered."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self) -> None:
         self.sqlite = self.python = 0
-        event.listen(engine, "connect", self._watch)
+        event.listen(Engine, "connect", self._watch)
 
     def _watch(self, driver_connection: Connection, _record: _ConnectionRecord) -> None:
         driver_connection.set_progress_handler(self._note_instructions, SAMPLE)
@@ -73,6 +73,7 @@ class Work:
 
     def __exit__(self, *_error: object) -> None:
         sys.settrace(self._tracer)
+        event.remove(Engine, "connect", self._watch)
 
 
 @pytest.fixture
@@ -88,17 +89,15 @@ def load(
 
     def load(jobs: int) -> Work:
         url = f"sqlite:///{tmp_path}/{next(numbers)}.db"
-        earlier = SqlStore(StoreSettings(url))
-        earlier.open()
+        earlier = SqlStore(StoreSettings(url), HandLoop())
         unix_time = make_broker().unix_time
         earlier._database.insert_rows([[row(number, unix_time) for number in range(1, jobs + 1)]])
         earlier._database.close()
-        store = SqlStore(StoreSettings(url))
-        work = Work(store._database._engine)
-        store.open()
+        work = Work()
+        store = SqlStore(StoreSettings(url), HandLoop())
         broker = make_broker(store=store)
         with work:
-            store.start(broker.broker, HandLoop())
+            store.restore_to(broker.broker)
             threads.run_all()
         assert len(broker.broker.table.jobs) == jobs
         assert not broker.broker.functions.unread.is_reading

@@ -50,8 +50,9 @@ class StoreHistory(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.store = SqlStore(StoreSettings(f"sqlite:///{self.folder}/{next(self.number)}.db", TIMEOUT_S))
-        self.store.open()
+        self.monkeypatch.setattr(sql_store, "Writer", HandWriter)
+        self.loop = HandLoop()
+        self.store = SqlStore(StoreSettings(f"sqlite:///{self.folder}/{next(self.number)}.db", TIMEOUT_S), self.loop)
         self.harness = type(self).make_broker(store=self.store)
         self.monkeypatch.setattr(sql_store, "monotonic", lambda: self.harness.now)
         self.monkeypatch.setattr(sql_store, "MAX_UNDONE", 2)
@@ -59,10 +60,8 @@ class StoreHistory(RuleBasedStateMachine):
         broker = self.harness.broker
         broker.use_policies(POLICIES)
         broker.use_schedules([ScheduleRule("tick", Every(4.0), b"g")], self.harness.now)
-        self.loop = HandLoop()
-        self.monkeypatch.setattr(sql_store, "Writer", HandWriter)
-        self.store.start(broker, self.loop)
-        self.lazy, self.probe, self.overdue, _ = self.loop.timers
+        self.store.restore_to(broker)
+        self.lazy, self.probe, self.overdue = self.loop.timers
         self.writer = writer_of(self.store)
         self.operator = self.harness.peer()
         self.workers = [self.harness.worker(*FUNCTIONS) for _ in range(2)]
@@ -134,7 +133,7 @@ class StoreHistory(RuleBasedStateMachine):
     @rule()
     def a_batch_is_handed_over(self) -> None:
         """At the end of a pass, or a little later."""
-        self.loop.pass_end.fire()
+        self.harness.broker.end_pass()
         self.lazy.fire_once()
         self.probe.fire_once()
 
