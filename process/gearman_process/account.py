@@ -1,7 +1,7 @@
 """The account that a process runs as: looked up by name or number, and taken on for good.
 
-Only root can become somebody else; what has to be made or opened as root comes before. The manager's `exec_wrapper`
-does the same in its own few lines: it runs as a script that can import nothing of ours.
+Only root can change the account, so files and sockets that need root must be opened first. The manager's `exec_wrapper`
+repeats this in a few lines, because it runs as a script that can't import our packages.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user, its group, and the further groups that it is in."""
+    """A user, its group, and its supplementary groups."""
 
     uid: int
     gid: int
@@ -22,15 +22,15 @@ class Account:
 
     @classmethod
     def of_user(cls, user: pwd.struct_passwd, gid: int | None = None) -> Account:
-        """A user's account, with another group than its own if that is given."""
+        """A user's account; `gid` replaces the user's own group."""
         own = user.pw_gid if gid is None else gid
         return cls(user.pw_uid, own, tuple(os.getgrouplist(user.pw_name, own)))
 
     def take_on(self) -> None:
-        """Become it, in this process and in all that it starts.
+        """Run this process, and all that it starts, as this account.
 
         Raises:
-            OSError: the system refuses; a PermissionError where this is not root.
+            OSError: the system refuses; a PermissionError if this process is not root's.
         """
         os.setgroups(self.groups)
         os.setgid(self.gid)
@@ -38,7 +38,7 @@ class Account:
 
 
 def find_user(name: str) -> pwd.struct_passwd:
-    """The user of that name or number.
+    """The user with that name or number.
 
     Raises:
         KeyError: there is none.
@@ -47,7 +47,7 @@ def find_user(name: str) -> pwd.struct_passwd:
 
 
 def find_gid(name: str) -> int:
-    """The number of the group of that name; a number is taken as it is.
+    """The number of the group with that name; a number is returned unchanged.
 
     Raises:
         KeyError: there is none.
@@ -56,7 +56,7 @@ def find_gid(name: str) -> int:
 
 
 def home_of(uid: int) -> str:
-    """The user's home; `/` for a number without a user."""
+    """The user's home folder; `/` for a number without a user."""
     try:
         return pwd.getpwuid(uid).pw_dir
     except KeyError:

@@ -1,4 +1,4 @@
-"""Sockets that the service manager has opened for this process (sd_listen_fds(3)). Elsewhere there are none."""
+"""Sockets that the service manager has opened for this process (sd_listen_fds(3)); without such a manager, none."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _FIRST_DESCRIPTOR: Final = 3
 
 
 def inherited_sockets(environ: MutableMapping[str, str]) -> list[tuple[str, socket.socket]]:
-    """Each with its name, which is empty where it has none. The variables are taken out of the environment.
+    """The sockets with their names; a name can be empty. The variables are removed from the environment.
 
     Raises:
-        SocketError: one of them is no listening stream socket.
+        SocketError: one of them is not a listening stream socket.
     """
     count, pid = environ.pop("LISTEN_FDS", ""), environ.pop("LISTEN_PID", "")
     names = environ.pop("LISTEN_FDNAMES", "").split(":")

@@ -1,6 +1,6 @@
-"""Going to the background: the command that was typed waits until its child is up, and ends with the child's answer.
+"""Going to the background: the command forks, waits until its child is ready, and exits with the child's result.
 
-Fork before anything has made a thread, an event loop, or a descriptor that the child should not have.
+Fork before the process has a thread, an event loop, or a descriptor that the child should not have.
 """
 
 from __future__ import annotations
@@ -13,35 +13,35 @@ from typing import Final
 
 _UP: Final = b"+"
 _STANDARD: Final = (0, 1, 2)
-#: Beyond any number that a shell or a service manager leaves open by mistake.
+#: Above any descriptor that a shell or a service manager leaves open by mistake.
 _MAX_INHERITED: Final = 4096
 
 
 class StartingChild:
-    """The child, for the command that waits for it."""
+    """The child, as the waiting command sees it."""
 
     def __init__(self, pid: int, read_end: int) -> None:
         self.pid = pid
         self._read_end = read_end
 
     def gets_up(self) -> bool:
-        """Wait until it is up (True), or has ended before it was."""
+        """Wait until it is ready (True), or has ended before that (False)."""
         return os.read(self._read_end, 1) == _UP
 
     def exit_code(self) -> int:
-        """Wait until it has ended; a negative one is the signal that killed it."""
+        """Wait until it has ended; a negative code is the signal that killed it."""
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 def detach(wait: Callable[[StartingChild], int], *, closes_inherited: bool = False) -> Callable[[], None]:
-    """Fork. The parent exits with the code that `wait` returns; this returns in the child, a session of its own.
+    """Fork. The parent exits with the code that `wait` returns; the call returns in the child, in a new session.
 
-    The child calls the returned function once it is up. Until then its messages go where the command's would. The
+    The child calls the returned function once it is ready. Until then it writes to the command's standard streams. The
     working directory stays.
 
     Args:
         wait: called in the parent.
-        closes_inherited: close, in the child, all descriptors that the command was started with but the standard ones.
+        closes_inherited: in the child, close all inherited descriptors except the standard ones.
     """
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
@@ -63,9 +63,9 @@ def detach(wait: Callable[[StartingChild], int], *, closes_inherited: bool = Fal
 
 
 def _exit(code: int) -> None:
-    """Without what the child, a copy of this process, will do at its own end."""
+    """Exit without the handlers that the child, a copy of this process, will run at its own end."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, AttributeError):  # nobody reads it; or it was closed from the start, and is None
+        with suppress(OSError, AttributeError):  # nobody reads it, or it was closed from the start and is None
             stream.flush()
     os._exit(code)
 

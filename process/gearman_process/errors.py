@@ -1,10 +1,10 @@
-"""What this package raises. `ProcessError` is the base; server and manager translate it into errors of their own."""
+"""The package's exceptions. `ProcessError` is the base; server and manager translate it into errors of their own."""
 
 from __future__ import annotations
 
 
 class ProcessError(Exception):
-    """Base of the package's own errors; the text is one line that says what would be right."""
+    """Base of the package's errors; the text is one line that says what would be right."""
 
 
 class UnitError(ProcessError, ValueError):
@@ -12,12 +12,12 @@ class UnitError(ProcessError, ValueError):
 
 
 class UnitMissing(UnitError):
-    """A number is only clear with its unit."""
+    """A number has no unit, and is unclear without one."""
 
 
 class PidFileError(ProcessError):
-    """A pid file can't be written, or belongs to a process that lives."""
+    """A pid file can't be written, or belongs to a living process."""
 
 
 class SocketError(ProcessError):
-    """What the service manager handed over is no listening stream socket."""
+    """The service manager handed over something else than a listening stream socket."""

@@ -1,6 +1,6 @@
-"""A stream for log lines that waits for a slow reader only so long: a terminal that is stopped, a full pipe.
+"""A stream for log lines that waits only briefly for a slow reader, such as a stopped terminal or a full pipe.
 
-A process writes its log in the middle of its work; a reader that is behind must not stop it.
+A process writes its log in the middle of its work, and a slow reader must not stop it.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-#: How long the first line waits for a reader that is behind. After that, none waits until one gets through.
+#: How long a line waits for a slow reader. After one has waited in vain, none waits until a line gets through.
 PATIENCE_S: Final = 0.1
-#: A pipe is made to hold this much, where the system allows it.
+#: The size that a pipe is given, if the system allows it.
 PIPE_BYTES: Final = 1 << 20
-#: For a descriptor that never blocks, is not inherited, and does not become the process's terminal.
+#: The descriptor never blocks, is not inherited, and does not become the process's controlling terminal.
 OPEN_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 _ABOVE_STANDARD: Final = 3
 
 
 class PatientStream:
-    """Text goes to a descriptor, line by line."""
+    """Writes text to a descriptor, line by line."""
 
     def __init__(self, descriptor: int) -> None:
-        """The descriptor belongs to the stream from now on."""
+        """The stream owns the descriptor from now on."""
         self._descriptor = descriptor
         self._write_some = _writer(descriptor)
         self._is_behind = False
         self._is_torn = False
-        with suppress(OSError):  # it is no pipe, or more than this user may have
+        with suppress(OSError):  # it is not a pipe, or this user may not have one of this size
             fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
     @classmethod
     def beside(cls, descriptor: int) -> PatientStream:
-        """Writes to the same place by a descriptor of its own.
+        """A stream that writes to the same place through a descriptor of its own.
 
-        A pipe or a terminal is opened anew where that is allowed: its flags are shared with other processes.
+        A pipe or a terminal is opened anew if that is allowed: its flags are shared with other processes.
         """
         mode = os.fstat(descriptor).st_mode
         if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
@@ -54,10 +54,10 @@ class PatientStream:
         return self._descriptor
 
     def write(self, text: str) -> int:
-        """Write a line. After one that was cut short, the next begins on a line of its own.
+        """Write a line. If the previous one was cut short, this one begins on a new line.
 
         Raises:
-            OSError: it was not taken in time, or only a part of it; or nobody reads any more.
+            OSError: the line was not taken in time, or only in part, or nobody reads any more.
         """
         data = text.encode("utf-8", "backslashreplace")
         if self._is_torn:
@@ -81,16 +81,16 @@ class PatientStream:
             return 0
 
     def flush(self) -> None:
-        """Nothing is kept back."""
+        """Does nothing: no text is buffered."""
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         with suppress(OSError):
             os.close(self._descriptor)
 
 
 def _writer(descriptor: int) -> Callable[[bytes], int]:
-    """Writes as much as goes in without waiting, or raises BlockingIOError."""
+    """A function that writes as much as fits without waiting, or raises BlockingIOError."""
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISSOCK(mode):
         connected = socket.socket(fileno=os.dup(descriptor))
@@ -101,7 +101,7 @@ def _writer(descriptor: int) -> Callable[[bytes], int]:
 
 
 def _write_if_room(descriptor: int, data: bytes) -> int:
-    """For a descriptor that blocks: a pipe that polls writable takes this much."""
+    """For a descriptor that blocks: a pipe that polls as writable takes PIPE_BUF bytes."""
     if not _wait_writable(descriptor, 0.0):
         raise BlockingIOError
     return os.write(descriptor, data[: select.PIPE_BUF])

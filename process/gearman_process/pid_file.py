@@ -1,4 +1,4 @@
-"""A pid file, locked for as long as its process lives: so a stale one is told from a living process's for sure."""
+"""A pid file, locked while its process lives: the lock tells a living process's file from a stale one."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _MAX_PID_BYTES: Final = 32
 
 
 class PidFile:
-    """Written and locked when it is made; removed by `remove`, or emptied where it can't be removed."""
+    """Written and locked when it is made; `remove` removes it, or empties it if it can't be removed."""
 
     def __init__(self, path: str | Path, *, owner: str, remedy: str) -> None:
-        """Make or take over the file.
+        """Make the file, or take over a stale one.
 
         Args:
-            path: where it is.
+            path: may be relative.
             owner: a word for the program, such as `server`.
-            remedy: what would help where the file can't be written.
+            remedy: advice for the error message if the file can't be written.
 
         Raises:
             PidFileError: it can't be written, or a living process has it.
         """
-        #: Where it is, from the root.
+        #: The absolute path.
         self.path = Path(path).absolute()
         self._owner = owner
         try:
@@ -63,7 +63,7 @@ class PidFile:
             return False
 
     def remove(self) -> None:
-        """The process has ended. Where root made the file and another user ends, an empty one is left: it names nobody.
+        """Remove the file at the process's end. If root made it and another user can't remove it, it stays, empty.
 
         Raises:
             OSError: it can't be removed.

@@ -1,4 +1,4 @@
-"""The system's log, by datagrams that are not waited for: one that hangs must not hang the process."""
+"""The system's log. Datagrams are sent to it without waiting: a log that hangs must not block the process."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _DAEMON: Final = 3 << 3
 
 
 class SystemLog:
-    """A connection to it."""
+    """A connection to the system's log."""
 
     def __init__(self, program: str, address: str = ADDRESS) -> None:
-        """Raises OSError when there is none. `program` is the name before each line."""
+        """`program` is the name before each line. Raises OSError when there is no system log."""
         self._program = program
         self._address = address
         self._socket = self._connect()
@@ -23,14 +23,14 @@ class SystemLog:
     def send(self, severity: int, text: str) -> None:
         """Send a line, with a severity of syslog(3) from 0 (emergency) to 7 (debug).
 
-        What the system's log does not take at once is lost.
+        A line that the system's log does not take at once is lost.
         """
         line = f"<{_DAEMON | severity}>{self._program}[{os.getpid()}]: {text}".encode("utf-8", "backslashreplace")
         try:
             self._socket.send(line)
         except BlockingIOError:
             pass
-        except OSError:  # it was restarted: a new socket has the old name
+        except OSError:  # the log was restarted: a new socket has the old name
             with suppress(OSError):
                 self._socket.close()
                 self._socket = self._connect()
@@ -47,5 +47,5 @@ class SystemLog:
         return connected
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the socket."""
         self._socket.close()

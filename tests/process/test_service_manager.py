@@ -43,7 +43,7 @@ def told(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Told]:
 
 def test_assignments_arrive_in_one_message(told: Told) -> None:
     manager = told.manager()
-    assert manager.listens
+    assert manager.is_listening
     manager.tell(READY=1, STATUS="2 workers: all \udcff idle")
     assert told.socket.recv(1000).decode() == "READY=1\nSTATUS=2 workers: all \\udcff idle"
     before_us = time.monotonic_ns() // 1000
@@ -66,7 +66,7 @@ def test_a_service_manager_that_has_gone_is_reported_and_is_no_error(told: Told)
 
 def test_without_a_notification_socket_nothing_is_sent() -> None:
     manager = ServiceManager({}, lambda *said: pytest.fail(f"said {said}"))
-    assert not manager.listens
+    assert not manager.is_listening
     assert manager.patience_s is None
     manager.tell(READY=1)
 

@@ -38,7 +38,7 @@ class Announcer:
         if not self._is_up:
             self._look(now, standing())
         deadlines = [now + _LOOK_S] if not self._is_up else []
-        if self._is_up and self._manager.listens:
+        if self._is_up and self._manager.is_listening:
             if now >= self._status_at + STATUS_INTERVAL_S:
                 self._tell_status(now, standing())
             deadlines.append(self._status_at + STATUS_INTERVAL_S)

@@ -1,4 +1,4 @@
-"""Numbers that stand without the unit which they need. Pure."""
+"""Numbers that lack the unit that they need. Pure."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from gearman_process.values.quoting import shown
 
 
 def is_bare_number(value: object) -> bool:
-    """Whether this is a number from 0 up, or the text of one, and nothing behind it."""
+    """Whether this is a number from 0 up, or the text of one, without a unit."""
     if isinstance(value, str):
         return re.fullmatch(r"[0-9]+(?:\.[0-9]+)?|0+\.", value) is not None
     return isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
 
 
 def refuse_all_but_zero(value: object, what: str, example: str, allowed: str) -> None:
-    """Only a zero is clear without a unit.
+    """Refuse a number without a unit, unless it is 0.
 
     Raises:
-        UnitMissing: it is another number; the text shows `example` as what may be meant.
+        UnitMissing: it is another number; the text shows `example` as its likely meaning.
     """
     if value == 0 or (isinstance(value, str) and not value.strip("0.")):
         return
@@ -27,5 +27,5 @@ def refuse_all_but_zero(value: object, what: str, example: str, allowed: str) ->
 
 
 def whole(digits: str) -> int:
-    """The number, or one that is too large too: Python refuses to read thousands of digits."""
+    """The number. Only its first 30 digits count, still too large: Python refuses to parse thousands of digits."""
     return int(digits.lstrip("0")[:30] or "0")

@@ -10,20 +10,20 @@ from gearman_process.values.bare_numbers import is_bare_number, refuse_all_but_z
 from gearman_process.values.quoting import shown
 
 PATTERN: Final = r"^([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)$"
-#: Beyond this a clock overflows, and nobody means it.
+#: A longer duration could overflow a clock, and nobody means one.
 MAX_DURATION_S: Final = 3650 * 86400.0
 
-#: So that a whole number of milliseconds is computed exactly.
+#: By unit. In milliseconds, so that a whole number of them is computed exactly.
 MILLISECONDS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _EXAMPLES: Final = "500ms, 30s, 5m, 1h or 7d"
 
 
 def parse_duration_s(value: object) -> float:
-    """Seconds of a duration such as `30s`. A bare 0 needs no unit; every other number does.
+    """The seconds of a duration such as `30s`. A bare 0 needs no unit; every other number does.
 
     Raises:
         UnitMissing: it is a number without a unit.
-        UnitError: it is no duration, or too long a one.
+        UnitError: it is not a duration, or is too long.
     """
     if is_bare_number(value):
         refuse_all_but_zero(value, "a duration", f"{value}s", _EXAMPLES)

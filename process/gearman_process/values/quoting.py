@@ -1,4 +1,4 @@
-"""Values as messages quote them: short, and in the words of YAML rather than of Python. Pure."""
+"""Values as messages quote them: short, and in YAML's words rather than Python's. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rates as people write them, such as `5/s` or `100/m`: so many in a second, minute, hour or day. Pure."""
+"""Rates as people write them, such as `5/s` or `100/m`: a number per second, minute, hour or day. Pure."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from gearman_process.values.durations import MILLISECONDS
 from gearman_process.values.quoting import shown
 
 PATTERN: Final = r"^([0-9]+)/(s|m|h|d)$"
-#: The job server keeps the time of each of these starts.
+#: The job server keeps the time of each start that counts.
 MAX_RATE_COUNT: Final = 100_000
 
 _HELP: Final = f"a rate from 1 to {MAX_RATE_COUNT} in a second, minute, hour or day, such as 5/s or 100/m, is expected"
 
 
 def parse_rate(value: object) -> tuple[int, float] | None:
-    """How many in how many seconds; None for 0, which is no limit.
+    """The count, and its period in seconds; None for 0, which is no limit.
 
     Raises:
-        UnitError: it is no rate, or too high a one.
+        UnitError: it is not a rate, or is too high.
     """
     if value in (0, "0") and not isinstance(value, bool):
         return None

@@ -10,7 +10,7 @@ from gearman_process.values.bare_numbers import is_bare_number, refuse_all_but_z
 from gearman_process.values.quoting import shown
 
 PATTERN: Final = r"^([0-9]+(?:\.[0-9]+)?)([kKMGT]?B|[KMGT]iB)$"
-#: Beyond this a file's offset overflows, and nobody means it.
+#: A larger size could overflow a file's offset, and nobody means one.
 MAX_SIZE_BYTES: Final = 1 << 60
 
 _EXAMPLES: Final = "300MB or 1GiB"
@@ -29,11 +29,11 @@ _NAMES: Final = ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "kB", "B")
 
 
 def parse_size_bytes(value: object) -> int:
-    """Bytes of a size such as `300MB`, in capitals or not. A bare 0 needs no unit; every other number does.
+    """The bytes of a size such as `300MB`, in upper or lower case. A bare 0 needs no unit; every other number does.
 
     Raises:
         UnitMissing: it is a number without a unit.
-        UnitError: it is no size, or too large a one.
+        UnitError: it is not a size, or is too large.
     """
     if is_bare_number(value):
         refuse_all_but_zero(value, "a size", f"{value}MB", _EXAMPLES)
