@@ -1,10 +1,10 @@
 """A Gearman job server on gevent: a process of its own, or embedded in a gevent program. It never imports the manager.
 
-A program that embeds it needs this module alone: `Server`, the settings that it takes, and the errors that it raises.
-Each is loaded when it is first named; importing the package alone loads nothing.
+A program that embeds it needs only this module: `Server`, its settings, and its errors. Each is loaded on its first
+use; importing the package alone loads nothing.
 
 Open `server.py` first, then `broker.py`, the heart: packets in, replies out. The rooms, from the outside in: command,
-process; http, edge, stores, policy_file around the broker; text_commands, requests and jobs, of which it consists.
+process; http, edge, stores, policy_file around the broker; text_commands, requests and jobs, which make up the broker.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ if TYPE_CHECKING:
     from gearman_server.server import Server, ServerSettings
     from gearman_server.stores.settings import StoreSettings
 
-#: Where each name is at home. A test compares this with the imports above.
+#: The module that defines each name. A test compares this with the imports above.
 _HOMES: Final = {
     "Server": "server",
     "ServerSettings": "server",
-    # Where it listens, in which protocol, and for whom.
+    # Ports, protocols and access.
     "PortSettings": "edge.settings",
     "ListenSettings": "edge.settings",
     "KeepaliveSettings": "edge.settings",
     "TlsSettings": "edge.settings",
     "ListenerSettings": "edge.settings",
     "AccessList": "jobs.access",
-    # Jobs, and what is kept of them.
+    # Jobs, dead letters and results.
     "BrokerSettings": "broker",
     "DeadLetterBounds": "jobs.dead_letters",
     "ResultBounds": "jobs.kept_results",
@@ -62,7 +62,7 @@ _HOMES: Final = {
     "Every": "jobs.timing",
     "Cron": "jobs.timing",
     "parse_cron": "jobs.timing",
-    # What is raised.
+    # Errors.
     "ServerError": "errors",
     "StartError": "errors",
     "StartFailure": "errors",

@@ -9,7 +9,7 @@ from gearman_client.errors import GearmanError
 
 
 class ServerError(GearmanError):
-    """Base of everything the server raises."""
+    """Base of the server's exceptions."""
 
 
 class UsageError(ServerError):
@@ -17,27 +17,27 @@ class UsageError(ServerError):
 
 
 class StartFailure(Enum):
-    """What stands in the way of a start, in a word that a supervisor is told."""
+    """The reason why a start failed, as a code for the supervisor."""
 
-    ADDRESS_TAKEN = "address-taken"  # another process listens there
+    ADDRESS_TAKEN = "address-taken"  #: another process listens there
     CANT_LISTEN = "cant-listen"
-    NEEDS_RIGHTS = "needs-rights"  # a port that this user may not have
+    NEEDS_RIGHTS = "needs-rights"  #: this user may not take the port
     STORE = "store"
     OTHER = "other"
 
 
 class StartError(ServerError):
-    """The server can't start; the message is one line that says why and, behind a semicolon, what would help."""
+    """The server can't start; the message is one line with the reason and, after a semicolon, the remedy."""
 
     def __init__(self, message: str, failure: StartFailure = StartFailure.OTHER, option: str = "") -> None:
         super().__init__(message)
         self.failure = failure
-        #: The option that chooses something else, where one does.
+        #: The option that would choose something else, if there is one.
         self.option = option
 
     @property
     def reason(self) -> str:
-        """Why, without what would help."""
+        """The message without the remedy."""
         return str(self).partition("; ")[0]
 
 
@@ -46,18 +46,18 @@ class StoreError(ServerError):
 
     def __init__(self, reason: str, *, is_lost: bool = False, is_about_data: bool = False) -> None:
         super().__init__(reason)
-        #: The connection is gone: another one may work.
+        #: The connection is gone; a new one may work.
         self.is_lost = is_lost
-        #: What was to be written is the reason, or may be: less of it can work.
+        #: The data may be the reason; a part of it may work.
         self.is_about_data = is_about_data
 
 
 class OwnershipLostError(StoreError):
-    """Another server has owned the store in the meantime: what this one knows about its jobs no longer holds."""
+    """Another server has owned the store in the meantime: this one's knowledge of the jobs is outdated."""
 
 
 class MalformedPacketError(ServerError):
-    """A packet's body does not hold what its type demands: the connection is closed after an ERROR."""
+    """A packet's body does not match its type: the connection is closed after an ERROR."""
 
 
 class RefusedError(ServerError):
@@ -70,7 +70,7 @@ class RefusedError(ServerError):
 
 
 class PolicyFileError(ServerError):
-    """A policies file can't be used. `problems` holds one line for each thing that is wrong with it."""
+    """A policies file can't be used. `problems` holds one line for each mistake in it."""
 
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = tuple(problems)

@@ -1,7 +1,7 @@
 """The broker's events as log lines: a sentence for people, and fields for machines. It decides nothing about jobs.
 
-The server subscribes it. It stands beside http, whose metrics count the same events: above jobs, whose events it knows,
-and below the server, its only caller.
+The server, its only caller, subscribes it. It stands beside http, whose metrics count the same events, and above jobs,
+whose events it knows.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from gearman_server.log import NOTICE, logger
 
 
 def log_events(events: EventStream) -> None:
-    """Write the broker's events into the log. Those of a level that isn't logged are not even subscribed to."""
+    """Write the broker's events to the log. Events of a level that isn't logged are not even subscribed to."""
     for level, types in _LEVELS_OF_EVENTS:
         if logger.isEnabledFor(level):
             for event_type in types:
@@ -85,13 +85,13 @@ _LEVELS_OF_EVENTS: Final[tuple[tuple[int, tuple[type[Event], ...]], ...]] = (
 )
 
 
-#: Lines about one kind of event within a second: any client can cause such events, as often as it likes. Whoever has
-#: DEBUG logged follows single jobs, and gets every line.
+#: Lines about one kind of event per second, because any client can cause such events as often as it likes. The level
+#: DEBUG has no such bound: it is there to follow single jobs.
 MOST_LINES_A_SECOND: Final = 1000
 
 
 class EventLog:
-    """Writes events of one kind; those above the bound are counted, and the next line says how many."""
+    """Writes events of one kind; those above the bound are counted, and the next line gives their number."""
 
     def __init__(self, level: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._level = level

@@ -1,6 +1,6 @@
 """The server's logger, and gearmand's levels. All rooms write to it; `process.log_handlers` decides where lines go.
 
-It imports nothing of the package, so that every room can import it.
+It imports nothing from the package, so that every room can import it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ NOTICE: Final = 25
 ALERT: Final = 60
 FATAL: Final = 70
 
-#: gearmand's names, the most talkative last.
+#: gearmand's names, the most verbose level last.
 LEVELS: Final = {
     "FATAL": FATAL,
     "ALERT": ALERT,
@@ -30,13 +30,13 @@ logger: Final = logging.getLogger("gearman_server")
 
 
 def level_name() -> str:
-    """The level that is logged from, by gearmand's name."""
+    """The lowest level that is logged, by gearmand's name."""
     level = logger.getEffectiveLevel()
     return LEVEL_NAMES.get(level, logging.getLevelName(level))
 
 
 class SeldomLog:
-    """Logs a kind of event at most once per interval, then with how many it passed over since."""
+    """Logs a kind of event at most once per interval; the next line says how many were left out."""
 
     def __init__(self, interval_s: float) -> None:
         self._interval_s = interval_s

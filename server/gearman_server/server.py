@@ -1,7 +1,7 @@
 """The job server as an object: a broker, its store and its ports, on the event loop of the thread that starts it.
 
-`Server("127.0.0.1:0").start()` embeds it in any gevent program. What belongs to a process of its own (signals, pid
-file, log, descriptor limit) is in the room process. In the order of a server's life: settings, build, start, stop.
+`Server("127.0.0.1:0").start()` embeds it in any gevent program. Signals, pid file, log and descriptor limit are for a
+process of its own: see the room process. The order here is that of a server's life: settings, build, start, stop.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from gearman_server.loop import Loop
     from gearman_server.stores.sql_store import SqlStore
 
-#: How long an HTTP answer may take to leave once no job is running any more.
+#: How long the last HTTP answers may take to leave after the last job has ended.
 HTTP_DRAIN_S: Final = 1.0
 
 
@@ -51,10 +51,10 @@ HTTP_DRAIN_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """What a server does, wherever it runs."""
+    """The settings of a server, embedded or not."""
 
     ports: PortSettings = field(default_factory=lambda: PortSettings(ListenSettings()))
-    #: For the TLS port; where there is none the job port itself speaks TLS, but for Unix sockets.
+    #: For the TLS port; without one, the job port itself speaks TLS, except on Unix sockets.
     tls: TlsSettings | None = None
     bounds: ListenerSettings = field(default_factory=ListenerSettings)
     broker: BrokerSettings = field(default_factory=BrokerSettings)
@@ -74,21 +74,21 @@ def default_handle_prefix() -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a running server consists of, beside its ports."""
+    """The parts of a running server, without its ports."""
 
     broker: Broker
     listener: Listener
     http_ports: Sequence[HttpPort]
-    #: None: jobs are in memory alone.
+    #: None: jobs are kept only in memory.
     store: SqlStore | None
 
 
 def build(settings: ServerSettings, ports: Ports, loop: Loop) -> Parts:
-    """Make the parts, each from those before it. When it returns, jobs are taken.
+    """Make the parts, each from those before it. When it returns, the server accepts jobs.
 
     Raises:
-        StartError: the store can't be used; then nothing is left of the parts.
-        UsageError: its URL is none.
+        StartError: the store can't be used; then no part is left.
+        UsageError: the store's URL is invalid.
     """
     with ExitStack() as undo:
         store = _open_store(settings.store, loop) if settings.store is not None else None
@@ -108,7 +108,7 @@ def build(settings: ServerSettings, ports: Ports, loop: Loop) -> Parts:
 
 
 def _open_store(settings: StoreSettings, loop: Loop) -> SqlStore:
-    from gearman_server.stores.sql_store import SqlStore  # SQL is loaded only where there is a store for it
+    from gearman_server.stores.sql_store import SqlStore  # only a server with such a store loads SQL
 
     try:
         return SqlStore(settings, loop)
@@ -117,7 +117,7 @@ def _open_store(settings: StoreSettings, loop: Loop) -> SqlStore:
 
 
 def _build_broker(settings: ServerSettings, store: SqlStore | None) -> Broker:
-    """With the rules and the schedules that it has to know before the first packet."""
+    """Make the broker, with the rules and the schedules that it must know before the first packet."""
     facts = ServerFacts(__version__, os.getpid(), level_name())
     jobs = store if store is not None else MemoryStore(_first_handle_number())
     broker = Broker(jobs, settings.broker, facts, time.time, random.random)
@@ -130,15 +130,15 @@ def _build_broker(settings: ServerSettings, store: SqlStore | None) -> Broker:
 
 
 def _first_handle_number() -> int:
-    """Microseconds since 1970: no restarted server can have been counted that far, so no handle comes twice."""
+    """Microseconds since 1970: no earlier run can have counted that far, so no handle comes twice."""
     return time.time_ns() // 1000
 
 
 class Server:
     """A job server on this thread's gevent loop.
 
-    `Server("127.0.0.1:0", "unix:/run/gearman.sock")` listens there; without addresses, where `settings.ports` says.
-    It can be started once. As a context manager it is started and stopped.
+    `Server("127.0.0.1:0", "unix:/run/gearman.sock")` listens on these addresses, `Server()` on those of
+    `settings.ports`. It can be started only once. As a context manager it is started and stopped.
     """
 
     def __init__(self, *addresses: str, settings: ServerSettings | None = None) -> None:
@@ -147,18 +147,18 @@ class Server:
             jobs = replace(settings.ports.jobs, addresses=addresses)
             settings = replace(settings, ports=replace(settings.ports, jobs=jobs))
         self._settings = settings
-        #: Kept after the end, for its addresses.
+        #: Kept after the stop, for its addresses.
         self._ports: Ports | None = None
-        #: What there is between start and stop.
+        #: None before the start and after the stop.
         self._parts: Parts | None = None
         self._was_started = False
 
     # --- start
 
     def open(self, inherited: Mapping[str, Sequence[socket.socket]] | None = None) -> None:
-        """Take the ports and read the certificates, without serving yet: connections wait until `start`.
+        """Take the ports and read the certificates, but don't serve yet: connections wait until `start`.
 
-        It may be left out. Sockets that the process was started with stand in for the ports of their purpose.
+        This call is optional. Sockets that the process has inherited replace the ports of their purpose.
 
         Raises:
             StartError: it can't start; the message is one line that says why.
@@ -172,13 +172,13 @@ class Server:
         return self._ports
 
     def start(self) -> None:
-        """Serve, until `stop`. Returns as soon as connections are accepted.
+        """Serve until `stop`. Returns as soon as connections are accepted.
 
         Raises:
             StartError: it can't start, or was started before.
-            UsageError: the store's URL is none.
+            UsageError: the store's URL is invalid.
 
-        When it can't start, nothing is left of the attempt: the ports are free.
+        A failed start leaves nothing behind: the ports are free.
         """
         if self._was_started:
             raise StartError("a server can be started once; make another")
@@ -199,12 +199,12 @@ class Server:
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """Where it takes jobs, such as `127.0.0.1:4730`, `[::1]:4730` or `unix:/run/gearman.sock`."""
+        """Its addresses for jobs, such as `127.0.0.1:4730`, `[::1]:4730` or `unix:/run/gearman.sock`."""
         return self.addresses_by_purpose.get("jobs", ())
 
     @property
     def addresses_by_purpose(self) -> Mapping[str, tuple[str, ...]]:
-        """All that it listens on: `jobs`, and what there is of `tls`, `http` and `metrics`."""
+        """All its addresses, by purpose: `jobs`, and `tls`, `http` and `metrics` if it has them."""
         if self._ports is None or not self._ports.addresses:
             raise StartError("the server has no address before it is started")
         return self._ports.addresses
@@ -223,36 +223,36 @@ class Server:
         return int(ports[0])
 
     def describe_addresses(self) -> str:
-        """All that it listens on, in one line."""
+        """All its addresses in one line."""
         return self._ports.describe() if self._ports is not None else ""
 
     # --- while it runs
 
     def reload(self) -> None:
-        """Read again what may change while it runs: certificates, and the rules for functions."""
+        """Read the certificates and the rules for functions again: these may change while it runs."""
         if self._ports is not None and self._ports.tls is not None:
             self._ports.tls.reload()
         if self._parts is not None and self._settings.policies is not None:
             reread_policies(self._parts.broker, self._settings.policies.path, time.monotonic())
-            self._parts.listener.flush_soon()  # a limit that was raised has woken workers
+            self._parts.listener.flush_soon()  # a raised limit has woken workers
 
     @property
     def job_count(self) -> int:
-        """How many jobs there are, waiting and running."""
+        """The number of jobs, waiting and running."""
         return len(self._parts.broker.table.jobs) if self._parts is not None else 0
 
     def shrink(self) -> None:
-        """Let go of memory that only a larger backlog needed."""
+        """Release memory that only a larger backlog needed."""
         if self._parts is not None:
             self._parts.broker.shrink()
 
     def on_shutdown_command(self, react: Callable[[bool], None]) -> None:
-        """Have `react` called, once the answer has left, when an administrator sends `shutdown`: whether gracefully.
+        """Call `react` after the answer to an administrator's `shutdown` has left; its argument: whether gracefully.
 
-        Without this such a command changes nothing. The server must have been started.
+        Without this the command changes nothing. The server must have been started.
         """
         broker = self._running_parts().broker
-        timer = gevent.get_hub().loop.timer(0)  # what is due leaves before timers have their turn
+        timer = gevent.get_hub().loop.timer(0)  # replies leave before the loop runs its timers
 
         def react_later(event: Event) -> None:
             if isinstance(event, ShutdownRequested):
@@ -261,8 +261,8 @@ class Server:
         broker.events.subscribe(react_later, ShutdownRequested)
 
     def on_store_lost(self, react: Callable[[str], None]) -> None:
-        """Have `react` called with the reason when another server has taken the store: what this one knows of its jobs
-        no longer holds, and it has to end. The server must have been started."""
+        """Call `react` with the reason when another server has taken the store: this one's knowledge of the jobs is
+        then outdated, and it has to end. The server must have been started."""
 
         def react_to(event: Event) -> None:
             if isinstance(event, StoreLost):
@@ -278,7 +278,7 @@ class Server:
     # --- stop
 
     def finish(self, when_idle: Callable[[], None]) -> None:
-        """Accept nothing more, start no more jobs, and call back, in the loop, once no job is running."""
+        """Accept no more connections, start no more jobs, and call back, in the loop, once no job is running."""
         if self._parts is None:
             when_idle()
             return

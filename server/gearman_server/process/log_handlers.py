@@ -1,6 +1,6 @@
-"""Where log lines go, and what they look like. No file, pipe, terminal or system's log can stop the server.
+"""The log's destinations and formats. No file, pipe, terminal or system's log can stop the server.
 
-A line that can't be written in a short time is dropped and counted; the count is told once lines can be written again.
+A line that can't be written soon is dropped and counted; the count is logged once lines can be written again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DROPPED: Final = "%d log lines were dropped: nobody read them in time"
 
 @dataclass(frozen=True, slots=True)
 class LogSettings:
-    """Where the log goes, how much of it, in which form."""
+    """The log's destination, level and format."""
 
     file: str = "stderr"
     level: str = "ERROR"
@@ -57,7 +57,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(settings: LogSettings) -> None:
-    """Set the log up. A file that can't be opened makes it fall back to stderr and say so, as in gearmand."""
+    """Set the log up. If its file can't be opened, it falls back to stderr and says so, as in gearmand."""
     logging.raiseExceptions = False  # a log that can't be written must not write about itself
     logger.setLevel(LEVELS[settings.level])
     logger.propagate = False
@@ -86,7 +86,7 @@ def _handler(file: str, problems: list[str]) -> logging.Handler:
 
 
 def reopen() -> None:
-    """The log file was rotated."""
+    """Reopen the log file after it was rotated."""
     for handler in logger.handlers:
         if isinstance(handler, FileHandler):
             logger.log(NOTICE, "reopening the log file")
@@ -118,7 +118,7 @@ class LineHandler(logging.Handler):
     def _try(self, record: logging.LogRecord) -> bool:
         try:
             line = self.format(record)
-        except Exception:  # noqa: BLE001 - a line that can't be formatted must not end what was being logged
+        except Exception:  # noqa: BLE001 - a line that can't be formatted must not stop the code that logs it
             line = f"{record.levelname} {record.msg!r} {record.args!r}"
         try:
             self._stream.write(line + "\n")
@@ -127,13 +127,13 @@ class LineHandler(logging.Handler):
         return True
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         self._stream.close()
         super().close()
 
 
 class FileHandler(LineHandler):
-    """A log file that is opened anew, by name, when it was rotated away."""
+    """A log file that can be opened anew, by name, after a rotation."""
 
     def __init__(self, path: str) -> None:
         """Raises OSError when it can't be opened."""
@@ -141,10 +141,10 @@ class FileHandler(LineHandler):
         super().__init__(PatientStream(os.open(self.path, OPEN_FLAGS | os.O_CREAT, 0o666)))
 
     def reopen(self) -> None:
-        """Go on in the file that has the name now.
+        """Continue in the file that has the name now.
 
         Raises:
-            OSError: it can't be opened; the old one goes on.
+            OSError: it can't be opened; the log continues in the old one.
         """
         opened = os.open(self.path, OPEN_FLAGS | os.O_CREAT, 0o666)
         try:
@@ -154,7 +154,7 @@ class FileHandler(LineHandler):
 
 
 class SyslogHandler(logging.Handler):
-    """The system's log, by datagrams that are not waited for."""
+    """Sends records to the system's log, without waiting."""
 
     def __init__(self, address: str = system_log.ADDRESS) -> None:
         """Raises OSError when there is no system log."""
@@ -162,17 +162,17 @@ class SyslogHandler(logging.Handler):
         self._system_log = SystemLog("gearman-server", address)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send the record; what the system's log does not take at once is lost."""
+        """Send the record; it is lost if the system's log does not take it at once."""
         self._system_log.send(_severity(record.levelno), record.getMessage())
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the socket."""
         self._system_log.close()
         super().close()
 
 
 def _severity(level: int) -> int:
-    """Syslog's, of a level of ours."""
+    """The syslog severity of one of our levels."""
     for lowest, severity in ((70, 0), (60, 1), (50, 2), (40, 3), (30, 4), (25, 5), (20, 6)):
         if level >= lowest:
             return severity

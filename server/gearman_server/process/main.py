@@ -1,7 +1,7 @@
 """The server as a process of its own: background, user, limits, log and pid file, in the order that works.
 
-What only root may do comes before the user is changed. It decides nothing about jobs; what ends the server is in
-`server_process`.
+Everything that only root may do comes before the change of user. It decides nothing about jobs, and `server_process`
+decides about the server's end.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from gearman_server.server import Server
 
 @dataclass(frozen=True, slots=True)
 class ProcessSettings:
-    """What the command line decides about the process around the server."""
+    """The command line's settings for the process around the server."""
 
     log: LogSettings = field(default_factory=LogSettings)
     daemon: bool = False
@@ -42,7 +42,7 @@ class ProcessSettings:
     pid_file: str | None = None
     file_descriptors: int | None = None
     supervised_fd: int | None = None
-    #: Options that were given and do nothing here.
+    #: Options that are accepted, but have no effect.
     without_effect: tuple[str, ...] = ()
 
 
@@ -98,14 +98,15 @@ def _serve(server: Server, settings: ProcessSettings, say_ready: Callable[[], No
 
 
 def _wait_until_ready(child: StartingChild) -> int:
-    """The command's exit code. A Ctrl-C ends the command alone."""
+    """The command's exit code. A Ctrl-C ends only the command."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     return 0 if child.gets_up() else 1
 
 
 def _sockets_by_purpose() -> dict[str, list[socket.socket]]:
-    """Those of the service manager: named `tls`, `http` or `metrics` by `FileDescriptorName`, others are for jobs."""
+    """The service manager's sockets. `FileDescriptorName` names those for `tls`, `http` and `metrics`; all others are
+    for jobs."""
     found: dict[str, list[socket.socket]] = {}
     try:
         for name, listening in inherited_sockets(os.environ):
@@ -134,7 +135,7 @@ def _log_unheard(state: str, reason: str) -> None:
 
 
 def _limit_descriptors(wanted: int | None) -> None:
-    """Raise the soft limit on open files: to what `-f` says, or as far as this process may."""
+    """Raise the soft limit on open files: to the value of `-f`, or as far as this process may."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limits = (wanted, max(hard, wanted)) if wanted is not None else (hard, hard)
     try:

@@ -1,7 +1,7 @@
-"""Memory that the server no longer needs: when Python's garbage collector runs, and what goes back to the system.
+"""Memory that the server no longer needs: runs Python's garbage collector, and returns memory to the system.
 
-Python looks at every object there is, and queued jobs can be millions. glibc keeps what was freed in the middle of its
-heap, and a dictionary keeps what its largest size took.
+The collector looks at every object, and there can be millions of queued jobs. glibc keeps memory that was freed in the
+middle of its heap, and a dictionary keeps the memory of its largest size.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from typing import Final
 from gearman_server.loop import Loop
 
 COLLECT_EVERY_S: Final = 1.0
-#: So many containers more than at the last collection are worth one.
+#: New containers since the last collection that make another one worthwhile.
 WORTH_CONTAINERS: Final = 5_000
-#: With more jobs than that a collection is put off.
+#: With more jobs, a collection waits until the last one is LONGEST_S ago.
 FEW_JOBS: Final = 10_000
 LONGEST_S: Final = 600.0
 _LARGEST_SHARE_OF_COLLECTING: Final = 0.01
 
 GIVE_BACK_EVERY_S: Final = 5.0
-#: Less than this above what the server had at its start is not worth the effort.
+#: Memory is given back only when it has grown by this much since the server's start.
 WORTH_BYTES: Final = 32 * 1024 * 1024
-#: Giving back may take this share of the time: a heap with very many holes is looked through less often.
+#: The largest share of the time for giving back: a heap with very many holes is searched less often.
 _LARGEST_SHARE_OF_GIVING_BACK: Final = 0.001
 
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class GarbageCollection:
-    """Takes Python's garbage collector over, until `close`. Objects that exist by now stay, and are not looked at.
+    """Controls Python's garbage collector until `close`. Objects that exist already are not looked at.
 
-    Jobs are in no cycles and need no collector, yet one that runs by itself takes almost a tenth of a submission's
+    Jobs are in no cycles and need no collector, but one that runs by itself takes almost a tenth of a submission's
     time, and with Python's own thresholds it stops a server with a million jobs for 60 ms at a time (measured). So it
-    runs when there is something to find and little to look at, and every ten minutes even if there is much; and never
-    for more than a hundredth of the time.
+    runs when there is something to find and little to look at; every ten minutes even if there is much to look at; and
+    never for more than a hundredth of the time.
     """
 
     def __init__(self, loop: Loop, count_jobs: Callable[[], int]) -> None:
@@ -61,20 +61,20 @@ class GarbageCollection:
             self._not_before = self._collected_at + (self._collected_at - started) / _LARGEST_SHARE_OF_COLLECTING
 
     def close(self) -> None:
-        """From now on it runs by itself again."""
+        """Let the collector run by itself again."""
         self._timer.stop()
         gc.unfreeze()
         gc.enable()
 
 
 class FreedMemory:
-    """Looks from time to time whether there is something to give back. Keep it: its timer is collected with it.
+    """Checks from time to time for memory to give back. Keep a reference: its timer is collected with it.
 
     Without this a server that once held 20,000 jobs of 10 kB stays 217 MB larger for good; with it 2 MB (measured).
     """
 
     def __init__(self, loop: Loop, shrink: Callable[[], None]) -> None:
-        """`shrink` makes the server let go of memory that it no longer needs."""
+        """`shrink` makes the server release memory that it no longer needs."""
         self._shrink = shrink
         self._trim = _find_trim()
         self._enough_bytes = _resident_bytes() + WORTH_BYTES
@@ -94,7 +94,7 @@ class FreedMemory:
 
 
 def _find_trim() -> Callable[[int], int] | None:
-    """glibc's function; other C libraries have none, and some of them need none."""
+    """glibc's `malloc_trim`; other C libraries have none, and some of them need none."""
     try:
         trim: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
     except (AttributeError, OSError):
@@ -103,7 +103,7 @@ def _find_trim() -> Callable[[int], int] | None:
 
 
 def _resident_bytes() -> int:
-    """Memory this process has in use, as the system counts; 0 where it does not say."""
+    """The memory that this process uses, as the system counts it; 0 if the system does not say."""
     try:
         with open("/proc/self/statm", "rb") as statm:
             return int(statm.read().split()[1]) * _PAGE_BYTES

@@ -1,4 +1,4 @@
-"""Giving root's rights up, once the ports are taken and the certificates read."""
+"""Gives up root's rights, once the ports are taken and the certificates read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def find_user(name: str) -> pwd.struct_passwd:
     """The user to become.
 
     Raises:
-        StartError: there is none of that name, or this process may not become it.
+        StartError: there is no user with that name, or this process may not become it.
     """
     try:
         user = pwd.getpwnam(name)
@@ -27,7 +27,7 @@ def find_user(name: str) -> pwd.struct_passwd:
 
 
 def become(user: pwd.struct_passwd, addresses: Iterable[str]) -> None:
-    """Run as that user, for good. The files of Unix sockets are given to the user, who removes them at the end.
+    """Run as that user from now on. The files of Unix sockets become the user's, who removes them at the end.
 
     Raises:
         StartError: the system refuses.

@@ -1,6 +1,6 @@
-"""What ends a server that is a process of its own, and what signals do: they only note and wake.
+"""The signals to a server that is a process of its own, and all reasons for its end.
 
-It decides nothing about jobs. `main` makes one once the server listens, and waits for it.
+It decides nothing about jobs. `main` makes a `ServerProcess` once the server listens, and waits for its end.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from gearman_server.loop import READABLE, Loop, Watcher
 from gearman_server.process import log_handlers
 from gearman_server.server import Server
 
-#: How long running jobs get to end after the supervisor is gone.
+#: How long running jobs may go on after the supervisor is gone.
 ORPHANED_PATIENCE_S: Final = 10.0
 
 
 class ServerProcess:
-    """What ends the server: signals, and the supervisor's end of the socket."""
+    """Ends the server on a signal, on the command `shutdown`, or when its supervisor or its store is gone."""
 
     def __init__(self, server: Server, loop: Loop, service_manager: ServiceManager) -> None:
         self._server = server
@@ -35,9 +35,9 @@ class ServerProcess:
         self._service_manager = service_manager
         self._ended = Event()
         self.end_reason = ""
-        #: Why it could not go on; None: it was told to end.
+        #: The reason why it could not go on; None: it was told to end.
         self.failure: str | None = None
-        # The watchers must be kept: a collected one watches nothing.
+        # Kept, because a garbage-collected watcher watches nothing.
         self._watchers: list[Watcher] = []
         for number, react in (
             (signal.SIGTERM, self._end_now),
@@ -58,11 +58,11 @@ class ServerProcess:
             self._end("the command shutdown")
 
     def wait(self) -> None:
-        """Return when the server is to end."""
+        """Return when the server has to end."""
         self._ended.wait()
 
     def reassure_service_manager(self) -> None:
-        """Tell it that the loop goes round, if it wants to hear that."""
+        """Report regularly that the loop goes round, if the service manager wants that."""
         patience_s = self._service_manager.patience_s
         if patience_s is not None:
             timer = self._loop.timer(0.0, patience_s / 2)
@@ -92,7 +92,7 @@ class ServerProcess:
         self._service_manager.tell(READY=1)
 
     def obey_supervisor(self, descriptor: int) -> None:
-        """Tell the supervisor where we listen, and end when it is gone: its end of the socket closes with it."""
+        """Tell the supervisor our addresses, and end when it is gone: its end of the socket closes with it."""
         try:
             fcntl.fcntl(descriptor, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
             os.set_blocking(descriptor, False)
@@ -126,12 +126,12 @@ class ServerProcess:
 
 @contextmanager
 def supervisor_hears_of_failure(descriptor: int | None) -> Iterator[None]:
-    """A start that fails is told in place of the ready message; the error goes on its way."""
+    """Report a failed start to the supervisor, instead of the ready message, and raise the error further."""
     try:
         yield
     except StartError as error:
         if descriptor is not None:
             line = json.dumps({"failed": error.failure.value, "reason": error.reason, "option": error.option}) + "\n"
-            with suppress(OSError):  # nobody listens: the error is said on standard error all the same
+            with suppress(OSError):  # nobody listens; the error appears on standard error anyway
                 os.write(descriptor, line.encode())
         raise
