@@ -1,6 +1,6 @@
-"""Accepting connections: who the peer is, whether it may connect, and its TLS handshake, before the broker hears of it.
+"""Accepts connections: checks the peer's identity, its access and its TLS handshake before the broker learns of it.
 
-Nothing here reads a packet. When this process is out of descriptors new connections wait in the kernel's backlog.
+Nothing here reads a packet. When this process has no more descriptors, new connections wait in the kernel's backlog.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from gearman_server.loop import Loop, Timer, Watcher
 
 ACCEPTS_PER_PASS: Final = 64
-#: How long new connections wait when this process has no descriptor left for them.
+#: The pause between attempts to accept when this process has no descriptor left.
 NO_DESCRIPTORS_PAUSE_S: Final = 0.1
-#: How often the log says that there is none left, or that a peer was not let in.
+#: How often the log says at most that no descriptor is left, or that a peer was refused.
 SAY_EVERY_S: Final = 60.0
 
 _OUT_OF_RESOURCES: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -39,7 +39,7 @@ Adopt = Callable[["Transport", Identity], "Connection | None"]
 
 
 class Acceptor:
-    """Accepts on its listening sockets, and hands over the connections that may come in."""
+    """Accepts on its listening sockets, and hands over the connections whose peers are allowed."""
 
     def __init__(self, loop: Loop, allowed: AccessList | None, adopt: Adopt) -> None:
         self._loop = loop
@@ -53,7 +53,7 @@ class Acceptor:
         self._refused_log = SeldomLog(SAY_EVERY_S)
 
     def listen(self, sockets: Sequence[socket.socket], tls: TlsContext | None) -> None:
-        """Accept on these bound and listening sockets; with `tls`, what comes in must speak TLS."""
+        """Accept on these bound and listening sockets; with `tls`, peers must speak TLS."""
         for listening in sockets:
             listening.setblocking(False)
             watcher = self._loop.io(listening.fileno(), READABLE)
@@ -63,7 +63,7 @@ class Acceptor:
             self._watchers.append((watcher, react))
 
     def close(self) -> None:
-        """Accept no more: the ports are free, and connections whose handshake is not complete are closed."""
+        """Accept no more: free the ports, and close connections whose handshake is not complete."""
         self._end_pause()
         for watcher, _ in self._watchers:
             watcher.stop()
@@ -115,7 +115,7 @@ class Acceptor:
             handshake.stream.close()
             return
         connection = self._adopt(handshake.stream, handshake.identity)
-        # The client's first request can have come with the end of its handshake: the socket would not announce it.
+        # The client's first request can have come with the end of its handshake; the socket does not announce it then.
         if connection is not None:
             connection.on_readable()
 
@@ -146,7 +146,7 @@ class Acceptor:
 
 
 def _identity(connected: socket.socket, address: Any) -> Identity:
-    """The peer's identity. A Unix peer is known by its user; its process id takes the place of the port."""
+    """The peer's identity. A Unix peer is identified by its user; its process id replaces the port."""
     if connected.family != socket.AF_UNIX:
         return Identity(address[0], address[1])
     if not hasattr(socket, "SO_PEERCRED"):

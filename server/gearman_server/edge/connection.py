@@ -1,8 +1,8 @@
 """The edge of one connection: bytes read, bytes written, on event-loop watchers with plain callbacks.
 
-No greenlet per connection: switching into one costs twice the CPU per job (measured). A read dispatches all of its
-packets before anything is written; what is to be sent is joined and written once per loop pass, when the listener
-flushes. The writable watcher runs only while the socket is full.
+There is no greenlet per connection: switching into one costs twice the CPU per job (measured). A read dispatches all
+its packets before anything is written; replies are joined and written once per loop pass, when the listener flushes.
+The writable watcher runs only while the socket is full.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from gearman_server.loop import Loop, Timer, Watcher
 
 READ_BYTES: Final = 65536
-#: Packets dispatched before a look at what they have left to be sent: short requests can have long answers.
+#: Packets dispatched before the size of their answers is checked: short requests can have long answers.
 PACKETS_PER_CHECK: Final = 128
-#: What is joined for one write; more is sent piece by piece, so that joining can't double a big backlog.
+#: Bytes joined for one write; more are sent piece by piece, so that joining can't double a big backlog.
 JOIN_BYTES: Final = 1 << 18
 #: Bytes that one connection may write in one loop pass, so that a fast reader of a huge result starves nobody.
 WRITE_BUDGET_BYTES: Final = 1 << 22
@@ -34,22 +34,22 @@ LINGER_BYTES: Final = 1 << 20
 
 
 class Transport(Protocol):
-    """A connected, non-blocking stream: a socket, or TLS over one. `recv` leaves nothing behind that it has read."""
+    """A connected, non-blocking stream: a socket, or TLS over one. `recv` returns everything that it has read."""
 
     def recv(self, size: int, /) -> bytes:
-        """What has arrived; b"" at the end. BlockingIOError when there is nothing."""
+        """The bytes that have arrived; b"" at the end. BlockingIOError when there are none."""
 
     def send(self, data: bytes | memoryview, /) -> int:
-        """How many bytes were taken. BlockingIOError when none can be; the same bytes are then tried again."""
+        """The number of bytes taken. BlockingIOError when none can be; the same bytes are then tried again."""
 
     def fileno(self) -> int:
-        """What the event loop watches."""
+        """The descriptor for the event loop to watch."""
 
     def shutdown(self, how: int, /) -> None:
-        """As of a socket."""
+        """Do as a socket does."""
 
     def close(self) -> None:
-        """As of a socket."""
+        """Do as a socket does."""
 
 
 class Dispatcher(Protocol):
@@ -59,13 +59,13 @@ class Dispatcher(Protocol):
     loop: Loop
 
     def dispatch(self, connection: Connection, packets: list[Packet], /) -> None:
-        """Have the broker carry out what was read."""
+        """Have the broker carry out these packets."""
 
     def violation(self, connection: Connection, violation: ProtocolError, /) -> None:
-        """What the peer sends can't be the protocol."""
+        """Have the broker end the session of a peer that breaks the protocol."""
 
     def forget(self, connection: Connection, reason: str, /) -> None:
-        """The connection has no session any more."""
+        """End the connection's session."""
 
 
 class Connection:
@@ -99,7 +99,7 @@ class Connection:
         self._parser = PacketParser(REQUEST_MAGIC, max_body_bytes=listener.settings.max_packet_bytes, accepts_text=True)
         self._feed = self._parser.feed
         self._dispatch = listener.dispatch
-        # What the socket did not take at once.
+        #: Bytes that the socket did not take at once.
         self._waiting: deque[bytes | memoryview] = deque()
         self._waiting_bytes = 0
         self._linger_bytes = LINGER_BYTES
@@ -110,13 +110,13 @@ class Connection:
 
     @property
     def has_unsent(self) -> bool:
-        """Whether the peer has yet to read something that is ready for it."""
+        """Whether something is ready for the peer, but not yet sent."""
         return bool(self._waiting or self.session.out)
 
     # --- reading
 
     def on_readable(self) -> None:
-        """Read once, and have all of it carried out."""
+        """Read once, and have all of its packets carried out."""
         try:
             data = self._receive(READ_BYTES)
             if data:
@@ -156,7 +156,7 @@ class Connection:
     # --- writing
 
     def flush(self) -> None:
-        """Send what the session has to say; what the socket doesn't take waits for it to become writable."""
+        """Send the session's out-buffer; bytes that the socket doesn't take wait until it becomes writable."""
         session = self.session
         out = session.out
         if out:
@@ -192,7 +192,7 @@ class Connection:
             self._watch_writable()
 
     def _try_send(self, data: bytes | memoryview) -> int:
-        """How many bytes the socket took."""
+        """Send; returns the number of bytes that the socket took."""
         try:
             return self._send(data)
         except (BlockingIOError, InterruptedError):
@@ -220,7 +220,7 @@ class Connection:
             self._write_watcher.stop()
 
     def _next_piece(self) -> bytes | memoryview:
-        """The head of the backlog, with as many of the next packets as make one write of reasonable size."""
+        """The head of the backlog, joined with the next packets up to one write of reasonable size."""
         waiting = self._waiting
         pieces = [waiting.popleft()]
         size_bytes = len(pieces[0])
@@ -247,7 +247,7 @@ class Connection:
             self.close("internal error")
 
     def _drop_if_over_bound(self) -> None:
-        """Drop a connection whose peer reads too slowly. What is just being sent doesn't count, however big it is."""
+        """Drop a connection whose peer reads too slowly. The piece that is being sent doesn't count, however big."""
         behind_bytes = self._waiting_bytes + self.session.withheld_bytes
         if self._waiting:
             behind_bytes -= len(self._waiting[0])
@@ -258,9 +258,9 @@ class Connection:
     # --- the end
 
     def _end(self) -> None:
-        """Everything is sent: say so to the peer, and let it read an ERROR before the socket goes.
+        """Everything is sent: tell the peer, and let it read an ERROR before the socket is closed.
 
-        Closing with unread input makes the kernel reset the connection, and a reset destroys what is still on the way.
+        A close with unread input makes the kernel reset the connection, and a reset destroys data on its way.
         """
         if self.is_closed or self._linger_timer is not None:
             return
@@ -288,7 +288,7 @@ class Connection:
             self.close("ended")
 
     def close(self, reason: str) -> None:
-        """Close now; what was not sent is lost. Closing twice does nothing."""
+        """Close now; unsent data is lost. Closing twice does nothing."""
         if self.is_closed:
             return
         self.is_closed = True

@@ -1,4 +1,4 @@
-"""The edge: connections, the clock and the event loop around the broker. Who comes in is the acceptor's business.
+"""Connects the broker with its connections, the clock and the event loop. Access is the acceptor's business.
 
 Everything runs in callbacks of gevent's loop. The broker is called only from here, and nothing here decides about jobs.
 """
@@ -32,17 +32,17 @@ class Endpoint(Protocol):
 
     @property
     def has_unsent(self) -> bool:
-        """Whether the peer has yet to read something that is ready for it."""
+        """Whether something is ready for the peer, but not yet sent."""
 
     def flush(self) -> None:
-        """Send what is in the session's out-buffer."""
+        """Send the session's out-buffer."""
 
     def close(self, reason: str) -> None:
         """End it, and have the listener forget it."""
 
 
 class Listener:
-    """Accepts connections, feeds the broker and sends what it leaves behind."""
+    """Accepts connections, feeds the broker and sends its replies."""
 
     def __init__(self, broker: Broker, loop: Loop, settings: ListenerSettings) -> None:
         self.settings = settings
@@ -50,12 +50,12 @@ class Listener:
         self._broker = broker
         self._receive = broker.receive
         self._touched = broker.touched
-        #: Who has made requests in this loop pass.
+        #: The endpoints with requests in this loop pass.
         self._asked: list[Endpoint] = []
         self._connections: dict[Session, Endpoint] = {}
         self._acceptor = Acceptor(loop, settings.allowed, self.adopt)
         self._when_idle: Callable[[], None] | None = None
-        # Runs once per loop pass, before the loop would wait: everything dispatched in this pass leaves together.
+        # It runs once per loop pass, before the loop would wait, so the replies of one pass leave together.
         self._pass_watcher = loop.prepare()
         self._pass_watcher.start(self._end_pass)
         self._nudge_timer = loop.timer(0)
@@ -63,49 +63,49 @@ class Listener:
         self._tick_due: float | None = None
 
     def listen(self, sockets: Sequence[socket.socket], tls: TlsContext | None = None) -> None:
-        """Accept connections on these bound and listening sockets, encrypted ones when there is a TLS context."""
+        """Accept connections on these bound and listening sockets; with a TLS context, encrypted ones."""
         self._acceptor.listen(sockets, tls)
 
     def adopt(self, stream: Transport, identity: Identity) -> Connection:
-        """A connection was accepted and its peer is known: from now on the broker knows it."""
+        """Give an accepted connection, whose peer is known, a session with the broker."""
         session = self._broker.connect(identity, stream.fileno())
         connection = self._connections[session] = Connection(stream, session, self)
         return connection
 
     def register(self, endpoint: Endpoint, identity: Identity, number: int) -> Session:
-        """Somebody else than a connection wants a session with the broker."""
+        """Give an endpoint that is not a connection a session with the broker."""
         session = self._broker.connect(identity, number)
         self._connections[session] = endpoint
         return session
 
-    # --- what connections call
+    # --- for connections
 
     def dispatch(self, connection: Endpoint, packets: list[Packet]) -> None:
-        """Have the broker carry out what was read."""
+        """Have the broker carry out these packets."""
         self._receive(connection.session, packets, monotonic())
         self._asked.append(connection)
 
     def violation(self, connection: Connection, violation: ProtocolError) -> None:
-        """What the peer sends can't be the protocol."""
+        """Have the broker end the session of a peer that breaks the protocol."""
         self._broker.end_for_violation(connection.session, b"INVALID_PACKET", str(violation))
         self._asked.append(connection)
 
     def forget(self, connection: Endpoint, reason: str) -> None:
-        """The connection has no session any more."""
+        """End the connection's session."""
         if self._connections.pop(connection.session, None) is not None:
             self._broker.note_time(monotonic())  # its jobs wait again from this time on
             self._broker.disconnect(connection.session, reason)
 
     def flush_soon(self) -> None:
-        """For callers in a greenlet: it runs after the pass has ended, and replies would wait for the next event."""
+        """Start a pass soon, for callers in a greenlet: it runs between passes, and replies would wait for an event."""
         self._nudge_timer.start(_nothing)
 
     # --- once per loop pass
 
     def _end_pass(self) -> None:
-        """The one end of a pass: the broker settles what is left and hands what is to be stored to the store, then what
-        is in out-buffers is sent. Peers that could not be told may have left jobs behind: so once more, until all is
-        quiet."""
+        """The only end of a pass: the broker settles open matters and hands the pass's changes to the store, then the
+        out-buffers are sent. This repeats until nothing is left, since a peer that could not be reached may have left
+        jobs behind."""
         self._broker.end_pass()
         while self._touched or self._asked:
             self._flush()
@@ -118,7 +118,7 @@ class Listener:
 
     def _flush(self) -> None:
         touched, connections = self._touched, self._connections
-        # Answers first, in the order of the requests: by the time the others are told, who asked is at work again.
+        # Answers leave first, in the order of the requests: those peers are back at work while the others are told.
         endpoints = self._asked + [connections[session] for session in touched if session in connections]
         touched.clear()
         self._asked = []
@@ -153,7 +153,8 @@ class Listener:
         self._acceptor.close()
 
     def finish(self, when_idle: Callable[[], None]) -> None:
-        """Start no more jobs; drop who neither runs a job nor waits for a running one; call back when none runs."""
+        """Start no more jobs; close connections that neither run a job nor wait for a running one; call back when no
+        job is running."""
         self._end_pass()
         self.close_listeners()
         self._broker.stop_assigning()
@@ -174,4 +175,4 @@ class Listener:
 
 
 def _nothing() -> None:
-    """What a timer calls that only has to wake the loop."""
+    """For a timer that only has to wake the loop."""

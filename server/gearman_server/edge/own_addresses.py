@@ -1,4 +1,4 @@
-"""Which addresses are this machine's own: asked of the system when the server starts."""
+"""This machine's own addresses, looked up when the server starts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gearman_server.jobs.access import THIS_MACHINE, AccessList
 
 
 def this_machine() -> AccessList:
-    """Loopback and every address of this machine: a local peer that uses the outer address comes from there too."""
+    """Loopback and every address of this machine: a local peer that connects to an outer address comes from it, too."""
     families = (socket.AF_INET, socket.AF_INET6)
     own = {
         found.address.partition("%")[0]

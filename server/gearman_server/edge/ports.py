@@ -1,4 +1,4 @@
-"""All listening sockets of one server, by what is spoken there: taken together, described, warned about, and closed."""
+"""All listening sockets of one server, by their purpose: opened together, described, warned about, and closed."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from gearman_server.edge.settings import ListenSettings, PortSettings
     from gearman_server.edge.tls import TlsContext
 
-#: What can be spoken, in the order in which it is announced; `jobs` is Gearman's own protocol.
+#: In the order in which they are announced; `jobs` is Gearman's own protocol.
 PURPOSES: Final = ("jobs", "tls", "http", "metrics")
 _NAMES: Final = {"jobs": "", "tls": " (TLS)", "http": " (HTTP)", "metrics": " (metrics)"}
 
 
 class Ports:
-    """Taken when it is made, given back by `close`. Connections wait until somebody accepts them."""
+    """Takes the ports when it is made; `close` gives them back. Connections wait until a listener accepts them."""
 
     def __init__(
         self, settings: PortSettings, tls: TlsContext | None, inherited: Mapping[str, Sequence[socket.socket]]
     ) -> None:
-        """Take every port. Sockets that the process was started with stand in for those of their purpose.
+        """Take every port. Sockets that the process has inherited replace those of their purpose.
 
         Raises:
-            StartError: one of them can't be had; none is kept then.
+            StartError: a port can't be taken; then none is kept.
         """
         self.tls = tls
         self.sockets: dict[str, list[socket.socket]] = {}
@@ -49,7 +49,7 @@ class Ports:
             self.addresses[purpose] = tuple(map(describe_address, sockets))
 
     def close(self) -> None:
-        """Close them all, and remove the files of Unix sockets that are ours. Closing twice does nothing."""
+        """Close them all, and remove the files of our own Unix sockets. Closing twice does nothing."""
         for purpose, sockets in self.sockets.items():
             is_ours = purpose not in self._inherited
             close_sockets(sockets, self.addresses[purpose] if is_ours else ())
@@ -65,18 +65,18 @@ class Ports:
 
     @property
     def _is_tls_apart(self) -> bool:
-        """Whether TLS has a port of its own. Without one the job port itself speaks it, but for Unix sockets."""
+        """Whether TLS has a port of its own. Without one, the job port itself speaks it, except on Unix sockets."""
         return "tls" in self.sockets
 
     def accept_by(self, listener: Listener) -> None:
-        """Have the listener accept where Gearman's protocol is spoken, plain or encrypted."""
+        """Have the listener accept on the ports for Gearman's protocol, plain or encrypted."""
         for listening in self.sockets.get("jobs", ()):
             is_plain = self._is_tls_apart or listening.family == socket.AF_UNIX
             listener.listen([listening], None if is_plain else self.tls)
         listener.listen(self.sockets.get("tls", ()), self.tls)
 
     def warn_if_open_to_all(self) -> None:
-        """Say it once when any machine that reaches this one may send jobs, unencrypted."""
+        """Log a warning if every machine that reaches this one may send jobs, unencrypted."""
         is_main_plain = self._is_tls_apart or self.tls is None
         reachable = [
             describe_address(listening)

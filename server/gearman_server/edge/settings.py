@@ -1,6 +1,6 @@
-"""The settings of the edge: addresses, TLS files, who may connect, and how much memory one connection may take.
+"""The settings of the edge: addresses, TLS files, access, and the memory that one connection may take.
 
-Values alone: nothing here opens a socket or loads what does.
+Only values: nothing here opens a socket or imports a module that does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ DEFAULT_MAX_BACKLOG_BYTES: Final = 256 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class KeepaliveSettings:
-    """TCP's probes of idle peers. Connections always have them; None leaves a figure to the system."""
+    """TCP's probes of idle peers. Connections always have them; None leaves a value to the system."""
 
     on_listening: bool = False
     idle_s: int | None = None
@@ -27,11 +27,11 @@ class KeepaliveSettings:
 
 @dataclass(frozen=True, slots=True)
 class ListenSettings:
-    """Where to listen."""
+    """The addresses to listen on."""
 
     #: `HOST`, `HOST:PORT`, `[IPV6]:PORT` or `unix:PATH`.
     addresses: Sequence[str] = ("127.0.0.1",)
-    #: For addresses that name none.
+    #: For addresses without a port.
     port: int = 4730
     #: The options that a message names as the remedy, for the port and for the address.
     port_option: str = "-p PORT"
@@ -44,7 +44,7 @@ class ListenSettings:
 
 @dataclass(frozen=True, slots=True)
 class PortSettings:
-    """Where to listen, by what is spoken there; what is None is not served."""
+    """The addresses to listen on, by purpose; a purpose that is None is not served."""
 
     jobs: ListenSettings
     tls: ListenSettings | None = None
@@ -57,7 +57,7 @@ class TlsSettings:
     """PEM files, and whether clients must show a certificate signed by the CA."""
 
     certificate: str
-    #: None: in the certificate's file.
+    #: None: the key is in the certificate's file.
     key: str | None = None
     ca_file: str | None = None
     verify: bool = False
@@ -65,9 +65,9 @@ class TlsSettings:
 
 @dataclass(frozen=True, slots=True)
 class ListenerSettings:
-    """Bounds of a connection, and who may have one."""
+    """The bounds of a connection, and the peers that may connect."""
 
     max_packet_bytes: int = DEFAULT_MAX_BODY_BYTES
     max_backlog_bytes: int = DEFAULT_MAX_BACKLOG_BYTES
-    #: None: everybody.
+    #: None: all peers.
     allowed: AccessList | None = None

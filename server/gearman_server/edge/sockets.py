@@ -1,4 +1,4 @@
-"""Bound, listening sockets. Addresses are resolved; a port that is taken is tried again until its time is up.
+"""Opens listening sockets: resolves addresses, and waits for a port that is taken, but not for long.
 
 Every descriptor is close-on-exec (Python's default), so that no child process keeps the port.
 """
@@ -20,14 +20,14 @@ from gearman_server.edge.settings import KeepaliveSettings, ListenSettings
 from gearman_server.edge.unix_sockets import UNIX_PREFIX, open_unix_socket, remove_socket_file
 from gearman_server.errors import StartError, StartFailure
 
-#: How long a predecessor gets to leave the port.
+#: How long a predecessor may take to leave the port.
 PORT_IN_USE_PATIENCE_S: Final = 2.0
 _PORT_IN_USE_RETRY_S: Final = 0.05
 _MAX_PORT: Final = 65535
 
 
 def open_sockets(settings: ListenSettings) -> list[socket.socket]:
-    """One listening socket per address, a name may have several; with port 0 all of them get the same free one.
+    """One listening socket per address; a name may have several. With port 0, all of them get the same free port.
 
     Raises:
         StartError: an address can't be used or its port is taken.
@@ -53,7 +53,7 @@ def open_sockets(settings: ListenSettings) -> list[socket.socket]:
 
 
 def close_sockets(sockets: Iterable[socket.socket], addresses: Iterable[str]) -> None:
-    """Close what `open_sockets` opened, as far as it is open, and remove the files of its Unix sockets."""
+    """Close the sockets of `open_sockets` that are still open, and remove the files of its Unix sockets."""
     for listening in sockets:
         listening.close()
     for address in addresses:
@@ -77,10 +77,10 @@ def is_reachable_from_elsewhere(listening: socket.socket) -> bool:
 
 
 def split_address(address: str) -> tuple[str, int | None]:
-    """Host and port, None where the address names no port. Several colons without brackets are an IPv6 address.
+    """Host and port; the port is None if the address has none. Several colons without brackets are an IPv6 address.
 
     Raises:
-        StartError: what stands behind the colon is no port.
+        StartError: the text after the colon is no port.
     """
     if address.startswith("["):
         host, _, rest = address[1:].partition("]")
@@ -135,7 +135,7 @@ def _open(family: socket.AddressFamily, where: tuple[str, int], settings: Listen
 
 
 def _set_keepalive(listening: socket.socket, keepalive: KeepaliveSettings) -> None:
-    """Set once here: accepted connections inherit the figures."""
+    """Set the values once, on the listening socket: accepted connections inherit them."""
     if keepalive.on_listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, figure in (

@@ -1,5 +1,6 @@
-"""TLS without sockets of its own: certificates loaded and reloaded, and a stream that a connection reads and writes
-as it would a non-blocking socket. Decrypting and encrypting happen in the same event-loop callbacks; nothing waits.
+"""TLS: loads and reloads certificates, and gives a connection a stream that behaves like a non-blocking socket.
+
+It opens no sockets. It decrypts and encrypts in the connection's own event-loop callbacks, and never waits.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from gearman_server.edge.settings import TlsSettings
 from gearman_server.errors import StartError
 from gearman_server.log import NOTICE, logger
 
-#: Bytes that are encrypted at a time: a big result must not be doubled in memory before the socket takes it.
+#: Bytes encrypted at a time: a big result must not be doubled in memory before the socket takes it.
 ENCRYPT_BYTES: Final = 1 << 17
 _DECRYPT_BYTES: Final = 1 << 16
 
 
 class TlsContext:
-    """The context that new connections get; it is replaced when the certificates are read again."""
+    """The context for new connections; it is replaced when the certificates are read again."""
 
     def __init__(self, settings: TlsSettings) -> None:
         """Raises StartError when a file can't be used."""
@@ -27,7 +28,7 @@ class TlsContext:
         self.context = _load(settings)
 
     def reload(self) -> None:
-        """Read the files again. When they can't be used the old ones stay, and the log says so."""
+        """Read the files again. If they can't be used, the old certificates stay, and the log says so."""
         try:
             self.context = _load(self._settings)
         except StartError as error:
@@ -39,8 +40,8 @@ class TlsContext:
 def _load(settings: TlsSettings) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.options |= ssl.OP_NO_RENEGOTIATION
-    # A client that sends its job and closes, without reading the session tickets, would reset the connection and
-    # with it destroy what it sent.
+    # A client that sends its job and closes without reading the session tickets would reset the connection, and so
+    # destroy the job that it sent.
     context.num_tickets = 0
     _check_readable("--ssl-certificate", settings.certificate)
     _check_readable("--ssl-key", settings.key)
@@ -66,7 +67,7 @@ def _trust(context: ssl.SSLContext, ca_file: str, verify: bool) -> None:
         raise StartError(
             f"--ssl-ca-file {ca_file} can't be used: {_explain(error)}; give a PEM file of CA certificates"
         ) from error
-    # A client may show a certificate unasked: a good one gives it a subject, with a bad one it is refused.
+    # A client may show a certificate even if it doesn't have to: a good one gives it a subject, a bad one is refused.
     context.verify_mode = ssl.CERT_REQUIRED if verify else ssl.CERT_OPTIONAL
 
 
@@ -94,14 +95,14 @@ class TlsStream:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        # Encrypted bytes that the socket has yet to take, and how many bytes of the last `send` are in them.
+        #: Encrypted bytes that the socket has yet to take, and how many bytes of the last `send` they contain.
         self._ciphertext = memoryview(b"")
         self._accepted_bytes = 0
         self._is_ended = False
 
     @property
     def has_unsent(self) -> bool:
-        """Whether the socket has yet to take something."""
+        """Whether the socket has yet to take encrypted bytes."""
         return bool(self._ciphertext)
 
     @property
@@ -114,7 +115,7 @@ class TlsStream:
         return ",".join(f"{_SHORT_NAMES.get(name, name)}={value}" for name, value in names)
 
     def shake_hands(self) -> bool:
-        """Go on with the handshake; whether it is complete and sent.
+        """Continue the handshake; returns whether it is complete and sent.
 
         Raises:
             OSError: it failed.
@@ -133,18 +134,18 @@ class TlsStream:
         return not self._ciphertext
 
     def acknowledge_at_once(self) -> None:
-        """The end of a handshake has no answer: a client with Nagle's algorithm would hold its first request back
-        until the kernel acknowledges it, 40 ms later."""
+        """Acknowledge the last packet now. A handshake's end has no answer, so a client with Nagle's algorithm would
+        hold its first request back until the kernel's acknowledgement, 40 ms later."""
         if hasattr(socket, "TCP_QUICKACK") and self._socket.family != socket.AF_UNIX:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
-    # --- what a connection calls, with the meaning it has for a socket
+    # --- for a connection, with the meaning that these have for a socket
 
     def recv(self, size: int) -> bytes:
-        """Everything that one read of `size` bytes yields decrypted; nothing decrypted is left behind.
+        """All the plaintext that one read of `size` bytes yields; none of it is left behind.
 
         Raises:
-            BlockingIOError: nothing yet.
+            BlockingIOError: there is none yet.
         """
         is_closed = self._fill(size)
         data = self._decrypt()
@@ -154,10 +155,10 @@ class TlsStream:
         raise BlockingIOError
 
     def send(self, data: bytes | memoryview) -> int:
-        """Encrypt and send the start of `data`; how many of its bytes.
+        """Encrypt and send the start of `data`; returns how many of its bytes.
 
-        After BlockingIOError the next call's data must start with the same bytes, as a connection's backlog does: some
-        may be encrypted already, and are counted once the socket has taken them.
+        After BlockingIOError, the next call's data must start with the same bytes, as a connection's backlog does: some
+        may be encrypted already, and they count once the socket has taken them.
         """
         self._push()
         if self._accepted_bytes:
@@ -172,19 +173,19 @@ class TlsStream:
         return self._socket.fileno()
 
     def shutdown(self, how: int) -> None:
-        """Say that nothing more is sent."""
+        """Tell the peer that nothing more is sent."""
         self._say_goodbye()
         self._socket.shutdown(how)
 
     def close(self) -> None:
-        """Close the socket, after a last word to the peer if there is room for it."""
+        """Close the socket, after TLS's closing message to the peer if there is room for it."""
         self._say_goodbye()
         self._socket.close()
 
     # --- inside
 
     def _fill(self, size: int) -> bool:
-        """Read once from the socket; whether the peer has closed."""
+        """Read once from the socket; returns whether the peer has closed it."""
         try:
             data = self._socket.recv(size)
         except (BlockingIOError, InterruptedError):
@@ -207,20 +208,20 @@ class TlsStream:
                 break
             pieces.append(piece)
             if not self._tls.pending() and not self._incoming.pending:
-                break  # trying in vain would cost as much as decrypting a small packet
+                break  # a vain attempt would cost as much as decrypting a small packet
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _end_input(self) -> None:
-        """The peer has said that it sends no more: from now on the socket is readable, and `recv` returns nothing."""
+        """The peer sends no more: from now on the socket is readable, and `recv` returns b""."""
         self._is_ended = True
         with contextlib.suppress(OSError):  # the peer may be gone altogether
             self._socket.shutdown(socket.SHUT_RD)
 
     def _push(self) -> None:
-        """Have the socket take what is encrypted, all of it.
+        """Have the socket take all encrypted bytes.
 
         Raises:
-            BlockingIOError: some of it is still to be taken.
+            BlockingIOError: it has not taken all of them.
         """
         while self._ciphertext:
             sent = self._socket.send(self._ciphertext)
@@ -231,7 +232,7 @@ class TlsStream:
         return accepted
 
     def _send_control(self) -> None:
-        """Send what TLS itself has to say; what the socket doesn't take leaves before the next data."""
+        """Send TLS's own messages; bytes that the socket doesn't take are sent before the next data."""
         if self._outgoing.pending:
             self._ciphertext = memoryview(bytes(self._ciphertext) + self._outgoing.read())
         if self._ciphertext:
@@ -240,7 +241,7 @@ class TlsStream:
 
     def _say_goodbye(self) -> None:
         with contextlib.suppress(OSError, ValueError):
-            self._tls.unwrap()  # raises that the peer's own last word has not come: it is not waited for
+            self._tls.unwrap()  # raises, because the peer's own closing message has not come; we don't wait for it
         with contextlib.suppress(OSError):
             self._send_control()
 

@@ -1,4 +1,4 @@
-"""One TLS handshake, step by step in event-loop callbacks, within a time limit: a silent peer blocks nobody."""
+"""A TLS handshake, step by step in event-loop callbacks, with a time limit: a silent peer blocks nobody."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Handshake:
         ended: Callable[[Handshake, Exception | None], None],
     ) -> None:
         self.stream = stream
-        #: With the subject of the client's certificate, once the handshake has ended well.
+        #: It has the subject of the client's certificate once the handshake has succeeded.
         self.identity = identity
         self._ended: Callable[[Handshake, Exception | None], None] | None = ended
         self._readable = loop.io(stream.fileno(), READABLE)

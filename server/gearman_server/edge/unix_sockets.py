@@ -1,4 +1,4 @@
-"""Unix listening sockets, bound with their mode. The file of a dead server is replaced, that of a living one never."""
+"""Listening Unix sockets, bound with their mode. A dead server's file is replaced, a living one's never."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from gearman_server.log import logger
 
 UNIX_PREFIX: Final = "unix:"
 
-# Where a hung predecessor doesn't answer, this start must not hang with it.
+#: A predecessor that hangs and doesn't answer must not make this start hang.
 _PROBE_TIMEOUT_S: Final = 1.0
 
 
 def open_unix_socket(path: str, mode: int, backlog: int) -> socket.socket:
-    """A listening Unix socket at `path`, whose file has `mode` before anybody can connect.
+    """A listening Unix socket at `path`. The file has `mode` before any peer can connect.
 
     Raises:
         StartError: the path can't be used, or another server listens there.
@@ -37,7 +37,7 @@ def open_unix_socket(path: str, mode: int, backlog: int) -> socket.socket:
 
 
 def remove_socket_file(path: str) -> None:
-    """Remove the file of a closed listening socket, unless a successor listens there by now."""
+    """Remove the file of a closed listening socket, unless a successor already listens there."""
     try:
         if _is_socket(path) and not _is_served(path):
             os.unlink(path)
@@ -48,7 +48,7 @@ def remove_socket_file(path: str) -> None:
 def _make_room(path: str) -> None:
     try:
         if not _is_socket(path):
-            return  # nothing there, or something that bind will refuse to replace
+            return  # there is nothing, or something that bind will refuse to replace
         if _is_served(path):
             raise StartError(
                 f"another server listens on unix:{path}; stop that, or choose another path with -L unix:PATH"

@@ -1,8 +1,8 @@
-"""HTTP: jobs submitted by it, and a port to look at the server: metrics, health, results. None of it is loaded unasked.
+"""HTTP: a port that submits jobs, and one for metrics, health and results. Each is loaded only if it is configured.
 
-In: listening sockets, the broker and its listener. Out: for each job a session with the broker, as if it had come in by
-the Gearman protocol; for metrics and results nothing but answers.
-Open `opening.py` first: which ports there are. `port.py` is what both have in common: connections, gevent's WSGI
-handler, a greenlet for each. `jobs.py` is the application that submits, and `caller.py` its session.
-`metrics_application.py` is the other one, over `metrics.py` and `results.py`.
+In: listening sockets, the broker and its listener. Out: for each job a session with the broker, as if the job had come
+by the Gearman protocol; for metrics and results only answers.
+Open `opening.py` first: the two ports. They share `port.py`: connections, gevent's WSGI handler, a greenlet for each.
+`jobs.py` is the application that submits, and `caller.py` its session. `metrics_application.py` is the other one, on
+top of `metrics.py` and `results.py`.
 """

@@ -1,6 +1,6 @@
-"""One HTTP request's session with the broker: submits a job, and collects what is said about it.
+"""One HTTP request's session with the broker: submits a job, and collects the packets about it.
 
-The greenlet of the request waits here; the loop wakes it when packets have come, or when its peer has gone.
+The request's greenlet waits here; the loop wakes it when packets have come, or when its peer has gone.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from gearman_server.loop import READABLE
 if TYPE_CHECKING:
     from gearman_server.edge.listener import Listener
 
-#: The codes of ERROR that mean a fault of the peer; all others mean trouble of the server.
+#: The codes of ERROR for a mistake of the peer; all others mean a problem of the server.
 _CALLERS_FAULTS: Final = (b"ARGUMENT_TOO_LARGE", b"INVALID_FUNCTION_NAME", b"INVALID_ARGUMENT", b"INVALID_PACKET")
 
 
 class CallerGoneError(ServerError):
-    """Nobody waits for the answer any more, or the server is ending."""
+    """The peer no longer waits for the answer, or the server is ending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class JobOutcome:
 
 
 class Caller:
-    """A session without a Gearman connection. The listener takes it for one."""
+    """A session without a Gearman connection. The listener treats it as a connection."""
 
     def __init__(self, listener: Listener, identity: Identity, peer: Any) -> None:
         self._listener = listener
@@ -54,7 +54,7 @@ class Caller:
         self._peer_watcher.start(self._on_peer)
 
     def call(self, packet: Packet, *, is_background: bool) -> JobOutcome:
-        """Submit the job, and wait until it has ended; for a background job until it was accepted.
+        """Submit the job, and wait until it has ended; wait for a background job only until it is accepted.
 
         Raises:
             CallerGoneError: the peer has gone, or the server is ending.
@@ -85,7 +85,7 @@ class Caller:
         return self._packets.pop(0)
 
     def _on_peer(self) -> None:
-        """The peer has sent something while it should wait: its next request, or the end."""
+        """The peer has sent something while its job runs: its next request, or the end of its input."""
         try:
             is_gone = not self._peer.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -96,7 +96,7 @@ class Caller:
         if is_gone:
             self.close("closed by the peer")
 
-    # --- what the listener calls
+    # --- for the listener
 
     @property
     def has_unsent(self) -> bool:
@@ -104,7 +104,7 @@ class Caller:
         return bool(self.session.out or self._packets)
 
     def flush(self) -> None:
-        """Take the packets that the broker has left."""
+        """Take the packets that the broker has left in the out-buffer."""
         out = self.session.out
         if out:
             self._packets += self._parser.feed(b"".join(out))
@@ -114,7 +114,7 @@ class Caller:
             self.close(self.session.ending)
 
     def close(self, reason: str) -> None:
-        """The session is over: a job that nobody else waits for is abandoned. Closing twice does nothing."""
+        """End the session: a job that nobody else waits for is abandoned. Closing twice does nothing."""
         if self._is_closed:
             return
         self._is_closed = True

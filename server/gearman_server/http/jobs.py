@@ -1,7 +1,7 @@
 """Jobs by HTTP: the path is the function, the body the workload, the answer's body the result.
 
-One request is one submission by a session of its own. Headers name unique key, priority and background; what the
-server and the worker had to say about the job stands in `X-Gearman-*` headers.
+Each request is one submission in a session of its own. Its headers give unique key, priority and background; the
+answer's `X-Gearman-*` headers give the job's handle and the packet that ended it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gearman_server.edge.listener import Listener
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT")
-#: Methods that exist, and mean nothing here. Any other is unknown.
+#: Methods that exist but have no meaning here. Any other is unknown.
 _OTHER_METHODS: Final = ("CONNECT", "DELETE", "OPTIONS", "PATCH", "TRACE")
 
 _REQUESTS: Final = {
@@ -30,7 +30,7 @@ _REQUESTS: Final = {
     ("normal", True): PacketType.SUBMIT_JOB_BG,
     ("low", True): PacketType.SUBMIT_JOB_LOW_BG,
 }
-#: gearmand's: identical workloads of one function are one job, unless the request says otherwise.
+#: gearmand's default: identical workloads of one function are one job, unless the request says otherwise.
 _DEFAULT_UNIQUE: Final = "-"
 _READ_BYTES: Final = 1 << 16
 
@@ -46,7 +46,7 @@ class BadRequestError(ServerError):
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What a request asks for."""
+    """The job that a request submits."""
 
     function: bytes
     unique: bytes
@@ -56,7 +56,7 @@ class Submission:
 
     @property
     def packet(self) -> tuple[int, bytes]:
-        """As it would come in by the Gearman protocol."""
+        """The packet that submits it by the Gearman protocol."""
         body = b"\0".join((self.function, self.unique, self.workload))
         return _REQUESTS[self.priority, self.is_background], body
 
@@ -68,7 +68,7 @@ class JobApplication:
         self._listener = listener
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """One request."""
+        """Serve one request."""
         is_head = environ["REQUEST_METHOD"] == "HEAD"
         try:
             if is_head and not _function(environ):
@@ -97,10 +97,10 @@ class JobApplication:
 
 
 def read_submission(environ: Environ, max_bytes: int) -> Submission:
-    """What the request asks for, its body read.
+    """The request's submission, including its body.
 
     Raises:
-        BadRequestError: it asks for nothing that can be done.
+        BadRequestError: it is no valid submission.
     """
     method = environ["REQUEST_METHOD"]
     if method in _OTHER_METHODS:
@@ -135,7 +135,7 @@ def _choice(environ: Environ, header: str, allowed: tuple[str, ...], default: st
 
 
 def _read_body(environ: Environ, max_bytes: int) -> bytes:
-    """The workload. GET and HEAD have none: what they send is read over."""
+    """The workload. GET and HEAD have none, so their body is ignored."""
     encoding = environ.get("HTTP_TRANSFER_ENCODING", "").lower()
     length = environ.get("CONTENT_LENGTH")
     if encoding not in ("", "chunked"):
@@ -150,7 +150,7 @@ def _read_body(environ: Environ, max_bytes: int) -> bytes:
 
 
 def _read(environ: Environ, max_bytes: int) -> bytes:
-    """Memory is taken only as bytes arrive, whatever length was announced."""
+    """Read the body. Memory is taken only as bytes arrive, whatever length was announced."""
     pieces, size_bytes = [], 0
     try:
         while piece := environ["wsgi.input"].read(_READ_BYTES):

@@ -1,6 +1,6 @@
-"""What became of jobs, by function and priority, for Prometheus.
+"""Counts and durations of jobs, by function and priority, for Prometheus.
 
-What happens to every job the broker counts itself (`job_counts`); what is rare is counted here, from its event stream;
+The broker itself counts the events of every job (`job_counts`); rare events are counted here, from its event stream;
 the state of the queues is looked up when the metrics are read. Nothing here decides anything.
 """
 
@@ -46,7 +46,7 @@ _LABELS: Final = ("function", "priority")
 
 
 class Metrics(Collector):
-    """What a Prometheus registry collects from."""
+    """The collector for a Prometheus registry."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -71,7 +71,7 @@ class Metrics(Collector):
         PlatformCollector(registry=registry)
         return registry
 
-    # --- counting what is rare
+    # --- counting rare events
 
     def _of(self, name: bytes, priority: int) -> JobCounts:
         function = self._functions.get(name)
@@ -104,7 +104,7 @@ class Metrics(Collector):
     # --- reading
 
     def collect(self) -> Iterator[Metric]:
-        """Everything, as it is now. A function that was dropped takes its counts with it."""
+        """All metrics, as they are now. A function that was dropped takes its counts with it."""
         yield from self._counters()
         yield from self._histograms()
         yield from _queue_gauges(self._functions.values())
@@ -144,7 +144,7 @@ class Metrics(Collector):
 
 
 def _buckets(durations: Durations) -> list[tuple[str, float]]:
-    """Cumulated, by upper bound, as Prometheus wants them."""
+    """The cumulative counts by upper bound, as Prometheus wants them."""
     bounds = [*map(str, BUCKETS_S), "+Inf"]
     return list(zip(bounds, map(float, accumulate(durations.counts)), strict=True))
 

@@ -19,14 +19,14 @@ class MetricsApplication:
         trouble: Callable[[], str | None],
         job_page: Callable[[str, str, str], HttpAnswer],
     ) -> None:
-        """`trouble` says what keeps the server from taking background jobs, None when nothing does; `job_page` answers
-        by path, query and Accept header."""
+        """`trouble` says why the server can't accept background jobs, None if it can; `job_page` answers by path, query
+        and Accept header."""
         self._registry = registry
         self._trouble = trouble
         self._job_page = job_page
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """One request."""
+        """Serve one request."""
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
         is_head = method == "HEAD"
         if path not in ("/metrics", "/healthz") and not path.startswith(PREFIX):

@@ -1,4 +1,4 @@
-"""Which HTTP ports a server has, each loaded only where it is asked for: most servers have none."""
+"""Opens a server's HTTP ports. Each is loaded only if it is configured: most servers have none."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _job_port(listener: Listener, allowed: AccessList | None) -> HttpPort:
 
 
 def _metrics_port(broker: Broker, listener: Listener, allowed: AccessList | None) -> HttpPort:
-    """Counting costs something for each job, so it is done only where somebody can read the counts."""
+    """Make the port for metrics. Counting costs something for each job, so only a server with this port counts."""
     from gearman_server.http.metrics import Metrics
     from gearman_server.http.metrics_application import MetricsApplication
     from gearman_server.http.port import HttpPort, HttpSettings

@@ -1,6 +1,6 @@
-"""An HTTP port: connections accepted like all others, parsed by gevent's WSGI handler, one greenlet each.
+"""An HTTP port: accepts connections as other ports do, and serves each with gevent's WSGI handler in a greenlet.
 
-It serves what is rare, jobs by HTTP and metrics, and knows nothing of what an application answers.
+It is for rare requests, jobs by HTTP and metrics, and knows nothing of an application's answers.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from gearman_server.jobs.access import AccessList, Identity
 from gearman_server.log import logger
 from gearman_server.loop import Loop
 
-#: How long a peer may say nothing, between requests or within one, and how long its headers may take in all.
+#: How long a peer may be silent, between requests or within one, and how long its headers may take in all.
 SILENCE_S: Final = 60.0
 HEADERS_S: Final = 20.0
-#: Bytes that are still read, and for how long, from a peer whose request was refused, so that it can read why.
+#: How many bytes are still read, and for how long, from a peer whose request was refused, so that it can read why.
 LINGER_BYTES: Final = 1 << 20
 LINGER_S: Final = 2.0
 
@@ -39,7 +39,7 @@ Application: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class HttpSettings:
-    """Who may connect (None: everybody), and how many at once."""
+    """The peers that may connect (None: all), and how many at once."""
 
     allowed: AccessList | None = None
     max_connections: int = 1000
@@ -51,7 +51,7 @@ class HttpPort:
     def __init__(self, application: Application, loop: Loop, settings: HttpSettings) -> None:
         self._acceptor = Acceptor(loop, settings.allowed, self._adopt)
         self._greenlets = Pool(settings.max_connections)
-        # It never listens itself: it only holds what a handler asks for.
+        # It never listens; it only holds the attributes that a handler asks for.
         self._server = WSGIServer(
             ("127.0.0.1", 0), application, handler_class=HttpHandler, log=None, error_log=_InfoLog()
         )
@@ -61,15 +61,15 @@ class HttpPort:
         self._acceptor.listen(sockets, None)
 
     def close_listeners(self) -> None:
-        """Accept no more; requests that are being served go on."""
+        """Accept no more connections; requests that are being served go on."""
         self._acceptor.close()
 
     def drain(self, patience_s: float) -> None:
-        """Return when nobody is being served, or when the time is over."""
+        """Return when no peer is being served, or when the time is over."""
         self._greenlets.join(patience_s)
 
     def close(self) -> None:
-        """End it, at once."""
+        """End everything at once."""
         self.close_listeners()
         self._greenlets.kill(block=False)
 
@@ -96,14 +96,14 @@ class HttpPort:
 
 
 class HttpHandler(WSGIHandler):  # type: ignore[misc]
-    """gevent's handler, stricter about what is a request, and with no traceback for what a peer sent."""
+    """gevent's handler, stricter about requests, and without tracebacks for malformed ones."""
 
     def __init__(self, connected: Any, address: tuple[str, int], server: WSGIServer, identity: Identity) -> None:
         super().__init__(connected, address, server)
         self._identity = identity
 
     def read_request(self, raw_requestline: str) -> bool:
-        """As the base class. A ValueError means that this is no request."""
+        """Do as the base class does. A ValueError means that this is no valid request."""
         with gevent.Timeout(HEADERS_S, ValueError("the headers took too long")):
             is_read: bool = super().read_request(raw_requestline)
         if self.request_version == "HTTP/0.9":
@@ -125,22 +125,22 @@ class HttpHandler(WSGIHandler):  # type: ignore[misc]
         return environ
 
     def refuse_body(self) -> None:
-        """The rest of the request is not wanted: the connection ends with the answer."""
+        """Don't read the rest of the request: the connection ends with the answer."""
         self.close_connection = True
         self.wsgi_input = _Unwanted(self.socket)
 
     def log_request(self) -> None:
-        """Nothing to do: the broker's events are logged."""
+        """Does nothing: the broker's events are logged."""
 
 
 class _Unwanted:
-    """Stands in for a body that was refused."""
+    """Replaces a body that was refused."""
 
     def __init__(self, connected: Any) -> None:
         self._connected = connected
 
     def _discard(self) -> None:
-        """Let the peer read the answer: closing on unread input would reset the connection and destroy it."""
+        """Let the peer read the answer: a close with unread input would reset the connection and destroy the answer."""
         left_bytes = LINGER_BYTES
         with contextlib.suppress(OSError), gevent.Timeout(LINGER_S, False):
             self._connected.shutdown(socket.SHUT_WR)
@@ -149,21 +149,21 @@ class _Unwanted:
 
 
 class _InfoLog:
-    """Takes the messages of gevent's handler about peers, for the log."""
+    """Logs the messages of gevent's handler about peers."""
 
     def write(self, text: str) -> None:
-        """One line."""
+        """Log one line."""
         if text.strip():
             logger.info("HTTP: %s", " ".join(text.split()))
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Does nothing: no text is buffered."""
 
 
 def answer(
     start_response: StartResponse, status: str, body: bytes = b"", *headers: tuple[str, str], is_head: bool = False
 ) -> list[bytes]:
-    """A whole answer, plain text unless the headers say otherwise; to HEAD without its body."""
+    """Give a whole answer, plain text unless the headers say otherwise; without the body if the method is HEAD."""
     given = list(headers)
     if not any(name == "Content-Type" for name, _ in headers):
         given.append(("Content-Type", "text/plain; charset=utf-8"))

@@ -1,6 +1,6 @@
-"""`GET /jobs/HANDLE` on the metrics port: what became of a background job, as JSON or as the bare result. Pure.
+"""`GET /jobs/HANDLE` on the metrics port: a background job's state and result, as JSON or as the bare result. Pure.
 
-Read-only, and only what is kept (`keep_result`); every peer that may connect to the port may ask for any handle.
+Read-only, and only for results that are kept (`keep_result`); a peer that may connect may ask for any handle.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _UNREAD: Final = b"stored jobs are still being read, and this may be one of them
 
 
 class HttpAnswer(NamedTuple):
-    """An answer."""
+    """An answer without its framing."""
 
     status: str
     body: bytes
@@ -41,7 +41,7 @@ class HttpAnswer(NamedTuple):
 
 
 def page_of(results: ResultKeeping, unread: UnreadRows, path: str, query: str, accept: str) -> HttpAnswer:
-    """The answer to `GET /jobs/HANDLE`. `path` is as WSGI has it: each byte a character."""
+    """The answer to `GET /jobs/HANDLE`. `path` is WSGI's: each character stands for a byte."""
     handle = path.removeprefix(PREFIX).encode("latin-1", "replace")
     job = results.unfinished(handle)
     if job is not None:
@@ -101,7 +101,7 @@ def _reports(packets: bytes) -> list[dict[str, str]]:
 
 
 def _content(name: str, content: bytes) -> dict[str, str]:
-    """JSON has no bytes: what is no text is given in base 64, and its name says so."""
+    """The content as text, or else in base 64 with a name that says so, because JSON has no bytes."""
     try:
         return {name: content.decode()}
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""What a policies file says, once it is read. Pure data."""
+"""The contents of a policies file, once it is read. Pure data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gearman_server.jobs.schedule_rules import ScheduleRule
 
 @dataclass(frozen=True, slots=True)
 class PolicyFile:
-    """What a policies file says."""
+    """The policies and schedules of one file."""
 
     path: str
     by_function: Mapping[bytes, FunctionPolicy]

@@ -1,6 +1,6 @@
-"""Reads a policies file: YAML with the mappings `functions:` and `schedules:`, by the manager's own keys.
+"""Reads a policies file: YAML with the mappings `functions:` and `schedules:`, with the manager's own keys.
 
-All that is wrong with a file comes out at once, each by file, line and key. The rules themselves are in `policies`.
+All mistakes in a file are reported at once, each with file, line and key. The rules themselves are in `policies`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from gearman_server.policy_file import values as v
 from gearman_server.policy_file.contents import PolicyFile
 from gearman_server.policy_file.schedule_keys import NAME_HELP, ScheduleKeys, is_name, rule_of, workload_of
 
-#: A file written by people is far smaller; a log or an image named by mistake is not.
+#: A file that people write is far smaller; a log or an image named by mistake is not.
 MAX_FILE_BYTES: Final = 4 << 20
 
-#: What a key's value is before it is validated: the text of a scalar, or what stands there instead of one.
+#: A key's value before it is validated: the text of a scalar, or a list or mapping in its place.
 _Value: TypeAlias = str | list[object] | dict[str, object]
 #: The nodes of keys and values, by the text of the keys.
 _Keys: TypeAlias = Mapping[str, tuple[yaml.Node, yaml.Node]]
@@ -32,7 +32,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class _FunctionKeys(BaseModel):
-    """What can be written for a function."""
+    """The keys of a function."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,14 +45,14 @@ class _FunctionKeys(BaseModel):
     max_queue: Annotated[int, BeforeValidator(v.whole)] = 0
     max_running: Annotated[int, BeforeValidator(v.whole)] = 0
     rate: Annotated[Rate | None, BeforeValidator(v.rate)] = None
-    settings: object = None  # of the worker's code, no concern of the server's
+    settings: object = None  #: for the worker's code; the server ignores it
 
 
 def read_policies(path: str) -> PolicyFile:
     """The policies in a file.
 
     Raises:
-        PolicyFileError: with everything that is wrong with it.
+        PolicyFileError: with all mistakes in it.
     """
     reader = _Reader(path)
     reader.read(_composed(path))
@@ -62,7 +62,7 @@ def read_policies(path: str) -> PolicyFile:
 
 
 def _composed(path: str) -> yaml.Node | None:
-    """The file's nodes, which know their lines. Composing builds no objects, and expands no aliases."""
+    """The file's nodes, which know their lines. Composing makes no objects and expands no aliases."""
     try:
         with Path(path).open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
@@ -88,7 +88,7 @@ def _composed(path: str) -> yaml.Node | None:
 
 
 class _Reader:
-    """Turns nodes into policies and gathers what is wrong on the way."""
+    """Turns nodes into policies and collects the mistakes."""
 
     def __init__(self, path: str) -> None:
         self._problems: list[tuple[int, str]] = []
@@ -98,11 +98,11 @@ class _Reader:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong, in the order of the lines."""
+        """The mistakes, in the order of the lines."""
         return [problem for _, problem in sorted(self._problems, key=itemgetter(0))]
 
     def read(self, top: yaml.Node | None) -> None:
-        """Read the whole file. A section that is left out, or empty, says nothing."""
+        """Read the whole file. A section may be left out or empty."""
         for key_node, value_node in self._mapping(top, "").values():
             if key_node.value == "functions":
                 for name, (_, keys_node) in self._mapping(value_node, "functions").items():
@@ -146,7 +146,7 @@ class _Reader:
         keys: _Keys,
         values: Mapping[str, object],
     ) -> _Model | None:
-        """The keys as a model; None: something is wrong with them, and reported."""
+        """The keys as a model; None if there were mistakes, which are reported."""
         try:
             return model.model_validate(values)
         except ValidationError as failure:
@@ -164,7 +164,7 @@ class _Reader:
             return None
 
     def _mapping(self, node: yaml.Node | None, key: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-        """The nodes of keys and values, by the text of the keys. Nothing at all counts as an empty mapping."""
+        """The nodes of keys and values, by the text of the keys. A missing mapping counts as an empty one."""
         entries: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         if node is None or _is_null(node):
             return entries

@@ -1,4 +1,4 @@
-"""Brings a policies file into a running broker: at the start, and again when the operator asks for it."""
+"""Gives a policies file to the broker: at the start, and again when the operator asks for it."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 
 
 def read_policies(path: str) -> PolicyFile:
-    """The policies in a file. Its path becomes an absolute one: a daemon leaves the folder it was started in.
+    """The policies in a file. Its path becomes absolute: a daemon leaves the folder that it was started in.
 
     Raises:
-        PolicyFileError: with everything that is wrong with it.
+        PolicyFileError: with all mistakes in it.
     """
-    # Only now that there is a file: its parser's libraries, pydantic and YAML, would cost every server memory and time.
+    # Imported only for a file: the parser's libraries, pydantic and YAML, would cost every server memory and time.
     from gearman_server.policy_file import file
 
     return file.read_policies(os.path.abspath(path))
 
 
 def use_policies(broker: Broker, file: PolicyFile, now: float) -> None:
-    """Have the broker follow what the file says, from `now` on (monotonic seconds)."""
+    """Have the broker follow the file's rules and schedules, starting at `now` (monotonic seconds)."""
     broker.use_policies(file.by_function)
     broker.use_schedules(file.schedules, now)
 
 
 def reread_policies(broker: Broker, path: str, now: float) -> None:
-    """Read the file anew. If anything is wrong with it, the old policies stay."""
+    """Read the file anew. If there is a mistake in it, the old policies stay."""
     try:
         file = read_policies(path)
     except PolicyFileError as error:

@@ -1,4 +1,4 @@
-"""The keys of a schedule in a policies file, and the rule that they make. Pure."""
+"""The keys of a schedule in a policies file, and the rule that they express. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gearman_server.requests.submissions import MAX_UNIQUE_BYTES
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 NAME_HELP: Final = "a schedule's name consists of up to 64 letters, digits, '_', '-' and '.'"
-#: Entries of a workload that is written as YAML, and how deep they may be in each other.
+#: The number of entries in a workload that is written as YAML, and the depth of their nesting.
 _MAX_NODES: Final = 10_000
 _MAX_DEPTH: Final = 50
 
@@ -70,7 +70,7 @@ def _missed(value: object) -> Missed:
 
 
 class ScheduleKeys(BaseModel):
-    """What can be written for a schedule."""
+    """The keys of a schedule."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -93,7 +93,7 @@ class ScheduleKeys(BaseModel):
 
 
 def rule_of(name: str, written: ScheduleKeys) -> ScheduleRule:
-    """The rule that is written."""
+    """The rule that the keys express."""
     timing = Every(written.every) if written.every is not None else parse_cron(written.cron or "", written.time_zone)
     workload = written.workload
     text = workload if isinstance(workload, str) else json.dumps(workload, ensure_ascii=False, separators=(",", ":"))
@@ -109,15 +109,15 @@ def rule_of(name: str, written: ScheduleKeys) -> ScheduleRule:
 
 
 def is_name(name: str) -> bool:
-    """Whether a schedule can have that name."""
+    """Whether a schedule can have this name."""
     return _NAME.fullmatch(name) is not None
 
 
 def workload_of(node: yaml.Node) -> object:
-    """What is written as a workload: text as it stands; lists and mappings as what JSON makes of them.
+    """A workload's value: text as it is written; lists and mappings as values for JSON.
 
     Raises:
-        ValueError: it holds too much.
+        ValueError: it has too many entries, or too deep ones.
     """
     if isinstance(node, yaml.ScalarNode):
         return str(node.value)
@@ -125,7 +125,7 @@ def workload_of(node: yaml.Node) -> object:
 
 
 class _Content:
-    """Reads nodes. Aliases are followed, so what they add up to is bounded."""
+    """Reads nodes. It follows aliases, so it bounds their total."""
 
     def __init__(self) -> None:
         self._left = _MAX_NODES

@@ -1,6 +1,6 @@
-"""The values in a policies file: each checks, converts and explains itself. Pure.
+"""The values in a policies file: each function checks and converts one kind, and its error says what is expected. Pure.
 
-They are handed the text of a scalar, or a list or mapping that stands where a scalar is expected.
+They are given the text of a scalar, or a list or mapping in its place.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def rate(value: object) -> Rate | None:
 
 
 def text(value: object) -> str:
-    """Text as it stands."""
+    """Text as it is written."""
     if not isinstance(value, str):
         raise ValueError(f"text is expected, not {shown(value)}")
     return value
