@@ -1,4 +1,4 @@
-"""Fixtures that run the real manager on a free port, with its own folder, and see to it that nothing is left behind."""
+"""Fixtures that run the real manager on a free port and in its own folder, and leave no process behind."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def gate(job):
 
 
 def eventually(condition: Callable[[], Any], what: str, within_s: float = DEADLINE_S) -> Any:
-    """Wait until the condition holds, looking often; fail with what was waited for. Returns what it returned."""
+    """Poll the condition until it is true and return its value; after the deadline fail with `what` was awaited."""
     deadline = time.monotonic() + within_s
     while True:
         result = condition()
@@ -64,7 +64,7 @@ def eventually(condition: Callable[[], Any], what: str, within_s: float = DEADLI
 
 
 def alive(pid: int) -> bool:
-    """A process that is there and no zombie."""
+    """Whether the process exists and is no zombie."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -79,13 +79,15 @@ class RunningManager:
         self.workers_dir = folder / "workers"
         self.config_file = folder / "config.yaml"
         self.log_file = folder / "manager.log"
-        self.program: list[str | Path] = [BIN / "gearman-manager"]  # what is started; for faults something around it
-        self.environment: dict[str, str] = {}  # beside this process's
+        self.program: list[str | Path] = [
+            BIN / "gearman-manager"
+        ]  # the program to start; tests of faults put a wrapper around it
+        self.environment: dict[str, str] = {}  # variables on top of this process's own
         self.process: subprocess.Popen[bytes] | None = None
         self.address = ""
 
     def write_module(self, name: str, source: str) -> Path:
-        """Put a module into the workers folder, by renaming so that nobody reads half of it."""
+        """Put a module into the workers folder. The rename keeps readers from seeing half of it."""
         self.workers_dir.mkdir(exist_ok=True)
         file = self.workers_dir / name
         fresh = file.with_suffix(".fresh")
@@ -94,7 +96,7 @@ class RunningManager:
         return file
 
     def start(self, config: str) -> RunningManager:
-        """Start it and wait until every pool has its workers registered."""
+        """Start it and wait until all workers of every pool are registered."""
         self.workers_dir.mkdir(exist_ok=True)
         self.config_file.write_text(f"run_dir: run\nserver: {{listen: 127.0.0.1:0}}\n{dedent(config)}")
         self.launch()
@@ -103,7 +105,7 @@ class RunningManager:
         return self
 
     def launch(self) -> None:
-        """Start the process, and do not wait."""
+        """Start the process without waiting."""
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [*self.program, "-c", self.config_file],
@@ -114,12 +116,12 @@ class RunningManager:
             )
 
     def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run one of its commands."""
+        """Run one of the manager's commands."""
         command: list[str | Path] = [BIN / "gearman-manager", "-c", self.config_file, *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=check)
 
     def status(self) -> dict[str, Any]:
-        """What `status --json` prints; where the run folder is known asked for without a process each time."""
+        """The report of `status --json`; in a known run folder the control socket is asked, which needs no process."""
         run_dir = re.search(r"^run_dir: (\S+)", self.config_file.read_text(), re.MULTILINE)
         report: dict[str, Any]
         if run_dir is None:
@@ -129,14 +131,14 @@ class RunningManager:
         return report
 
     def try_status(self) -> dict[str, Any] | None:
-        """The same, None while nobody answers."""
+        """The status, or None while no manager answers."""
         try:
             return self.status()
         except (ManagerError, subprocess.CalledProcessError):
             return None
 
     def settled(self) -> bool:
-        """Every pool has as many registered workers as it wants, and the job servers answer."""
+        """Whether every pool has as many registered workers as it wants, and the job servers answer."""
         if self.process is not None and self.process.poll() is not None:
             pytest.fail(f"the manager ended with {self.process.returncode}:\n{self.log()}")
         report = self.try_status()
@@ -149,7 +151,7 @@ class RunningManager:
         )
 
     def workers(self, pool: str) -> list[dict[str, Any]]:
-        """The pool's workers, as `status` has them."""
+        """The pool's workers, in the form that `status` gives."""
         workers: list[dict[str, Any]] = self.status()["pools"][pool]["workers"]
         return workers
 
@@ -158,19 +160,19 @@ class RunningManager:
         return Client([self.address], **options)
 
     def pid_of(self, title: str) -> int:
-        """The one child, of whatever depth, whose process title starts so."""
+        """The one descendant whose process title starts with this text."""
         assert self.process is not None
         family = psutil.Process(self.process.pid).children(recursive=True)
         (pid,) = [child.pid for child in family if " ".join(child.cmdline()).startswith(title)]
         return pid
 
     def family(self) -> list[int]:
-        """The manager and everything below it."""
+        """The pids of the manager and of all its descendants."""
         assert self.process is not None
         return [self.process.pid, *(p.pid for p in psutil.Process(self.process.pid).children(recursive=True))]
 
     def log(self) -> str:
-        """Everything it logged so far."""
+        """Everything that it has logged so far."""
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def stop(self, number: signal.Signals = signal.SIGTERM, within_s: float = DEADLINE_S) -> int:
@@ -180,7 +182,7 @@ class RunningManager:
         return self.process.wait(within_s)
 
     def destroy(self) -> None:
-        """Whatever is left goes."""
+        """Kill whatever is still running."""
         if self.process is None or self.process.poll() is not None:
             return
         family = self.family()
@@ -194,7 +196,7 @@ class RunningManager:
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[RunningManager]:
-    """A manager to be started; it and its children are gone after the test."""
+    """A manager that the test starts; it and its children are gone after the test."""
     running = RunningManager(tmp_path)
     yield running
     running.destroy()
@@ -202,7 +204,7 @@ def manager(tmp_path: Path) -> Iterator[RunningManager]:
 
 @pytest.fixture
 def napping(manager: RunningManager) -> RunningManager:
-    """A folder with the function `nap`, which sleeps for as many seconds as its workload says and answers its pid."""
+    """A folder with the function `nap`: it sleeps for as many seconds as its workload says and answers its pid."""
     manager.write_module("nap.py", NAP)
     return manager
 
@@ -225,13 +227,13 @@ def port_of(manager: RunningManager) -> str:
 
 @pytest.fixture(scope="module")
 def peer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Command]:
-    """How to run the program `client` or `worker` in a language; compiled once for the module."""
+    """Gives the command line of the program `client` or `worker` in a language; compiled once for the module."""
     folder = tmp_path_factory.mktemp("compiled")
     return lambda language, program: LANGUAGES[language](program, folder)
 
 
 @pytest.fixture
 def gearmand(tmp_path: Path) -> Iterator[str]:
-    """The address of a job server that is not ours."""
+    """The address of a gearmand."""
     with running_gearmand(tmp_path) as server:
         yield str(server.address)

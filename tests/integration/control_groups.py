@@ -1,4 +1,4 @@
-"""Real control groups for tests, of the version that this machine has; and a manager that is started inside one."""
+"""Real control groups for tests, of the version that this machine has; and a manager that is started in one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .conftest import BIN, RunningManager
 
 @contextmanager
 def limited_group(controller: str, limits: dict[str, str]) -> Iterator[Path]:
-    """A group with a limit, which is given by the name of its file in version 1 and in version 2."""
+    """A group with a limit: the name of its file and its value, first for version 1, then for version 2."""
     for root, (file, value) in zip((CGROUPS / controller, CGROUPS), limits.items(), strict=True):
         folder = root / f"gearman-manager-test-{uuid.uuid4().hex}"
         try:
@@ -36,7 +36,7 @@ def limited_group(controller: str, limits: dict[str, str]) -> Iterator[Path]:
 
 
 def remove(folder: Path) -> None:
-    """The kernel lets a group go when its last process is reaped."""
+    """Remove the group; the kernel allows that once its last process is reaped."""
     for _ in range(100_000):
         try:
             folder.rmdir()
@@ -46,6 +46,6 @@ def remove(folder: Path) -> None:
 
 
 def start_inside(manager: RunningManager, group: Path) -> None:
-    """Have the manager started in this group, with everything below it."""
+    """Make the manager start in this group, with all its descendants."""
     join = f'echo $$ > {group}/cgroup.procs && exec "$@"'
     manager.program = ["sh", "-c", join, "sh", BIN / "gearman-manager"]

@@ -1,4 +1,4 @@
-"""Another pool that has nothing to do with a fault: its jobs are to be answered all the while."""
+"""A second pool that has nothing to do with a fault: its jobs must be answered during the whole fault."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gearman_client import GearmanError
 from .conftest import RunningManager
 
 MODULE = "def neighbour(job): return job.workload\n"
-ANSWER_WITHIN_S = 15.0  # a machine may be busy; whoever is held up waits for ever
+ANSWER_WITHIN_S = 15.0  # enough for a busy machine; a job that is held up waits for ever
 
 
 class _Caller:
@@ -47,7 +47,7 @@ class _Caller:
 
 @contextmanager
 def undisturbed(manager: RunningManager) -> Iterator[None]:
-    """While this lasts the function `neighbour` (write MODULE) answers every call, in a pool of its own."""
+    """In this context the function `neighbour` (write MODULE) answers every call, in a pool of its own."""
     caller = _Caller(manager)
     caller.start()
     try:

@@ -1,4 +1,4 @@
-"""Looking at a manager's processes from outside, and at how it ends."""
+"""A manager's processes seen from outside, and the checks of a clean end."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import psutil
 
 from .conftest import RunningManager, alive, eventually
 
-WITHIN_S = 25.0  # what never comes is waited for longer, what comes is not
-STOPS_WITHIN_S = 20.0  # before the 30 s of `stop_timeout` would end what does not end by itself
+WITHIN_S = 25.0  # only a condition that never becomes true waits for so long
+STOPS_WITHIN_S = 20.0  # less than the 30 s of `stop_timeout`, so that a forced end does not pass for a clean one
 WORKER, ZYGOTE, SERVER = "gearman-manager: worker ", "gearman-manager: zygote", "gearman-server: "
 NAPPING = f"{WORKER}nap/"
 NO_JOB_SERVER = "run_dir: run\nservers: ['127.0.0.1:1']\n"
 
 
 def titled(manager: RunningManager, title: str) -> list[int]:
-    """The processes below the supervisor whose titles start so; zombies have none."""
+    """The processes below the supervisor whose titles start with this text; zombies have no title."""
     found = []
     for pid in manager.family()[1:]:
         try:
@@ -26,7 +26,7 @@ def titled(manager: RunningManager, title: str) -> list[int]:
 
 
 def end_without_a_trace(manager: RunningManager, *others: int) -> None:
-    """It stops with 0, no process is left, and nothing of what happened was a surprise to it."""
+    """The manager stops with 0, no process is left, and its log shows no traceback."""
     pids = [*manager.family(), *others]
     assert manager.stop(within_s=STOPS_WITHIN_S) == 0
     eventually(lambda: not any(alive(pid) for pid in pids), "no process is left", WITHIN_S)
@@ -34,7 +34,7 @@ def end_without_a_trace(manager: RunningManager, *others: int) -> None:
 
 
 def launch(manager: RunningManager, config: str = NO_JOB_SERVER) -> None:
-    """Start without waiting, with a log of its own."""
+    """Start without waiting, with an empty log."""
     manager.workers_dir.mkdir(exist_ok=True)
     manager.config_file.write_text(config)
     manager.log_file.unlink(missing_ok=True)

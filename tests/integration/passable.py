@@ -1,6 +1,6 @@
-"""Running our commands as another user where checkout or Python lie in a folder that only root may enter.
+"""Runs our commands as another user where the checkout or Python lies in a folder that only root may enter.
 
-In a mount namespace of its own, such folders are covered by ones that everybody may enter, with only what is needed.
+In a mount namespace, open folders cover such closed ones; they show only the paths that are needed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _OTHERS_MAY_ENTER = 0o001
 
 
 def prelude(stash: Path) -> list[str]:
-    """Shell lines that open the way to what is needed; to be run by root in a mount namespace of its own."""
+    """Shell lines that make the needed paths reachable; root runs them in a mount namespace of its own."""
     lines = ["mount --make-rprivate /"]
     for number, closed in enumerate(sorted(set(_closed(NEEDED)))):
         kept = shlex.quote(str(stash / f"kept-{number}"))
@@ -29,12 +29,12 @@ def prelude(stash: Path) -> list[str]:
 
 
 def passable(command: Iterable[str | Path], stash: Path) -> list[str | Path]:
-    """The command, to be run by root, where whom it becomes can read our code."""
+    """The command for root to run, so that the user that the command switches to can read our code."""
     return ["unshare", "--mount", "sh", "-ec", "\n".join([*prelude(stash), 'exec "$@"']), "sh", *command]
 
 
 def _closed(paths: Iterable[Path]) -> Iterable[Path]:
-    """The outermost folder on the way to each path that others may not enter."""
+    """For each path, the outermost folder that other users may not enter."""
     for path in paths:
         for folder in reversed(path.parents):
             if not os.stat(folder).st_mode & _OTHERS_MAY_ENTER:

@@ -1,6 +1,6 @@
-"""A machine of its own: a real systemd in fresh namespaces, with /etc, /opt, /run and /var/lib that nobody else sees.
+"""A private machine: a real systemd in fresh namespaces, with an /etc, /opt, /run and /var/lib of its own.
 
-The units in `init/` are tried in it as they are, from where an administrator puts them. Only root can make one.
+It tries the units in `init/` unchanged, in the places where an administrator puts them. Only root can make one.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ exec "$SYSTEMD" --system --unit=multi-user.target --log-target=null --default-st
 
 
 class PrivateMachine:
-    """One that runs."""
+    """A machine that runs."""
 
     def __init__(self, stash: Path, outer: int) -> None:
         self.stash = stash
@@ -87,38 +87,38 @@ class PrivateMachine:
 
     @property
     def _first(self) -> str:
-        """Its process 1, as we number it."""
+        """The pid of its process 1, as seen from here."""
         return Path(f"/proc/{self._outer}/task/{self._outer}/children").read_text().split()[0]
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a command in it."""
+        """Run a command in the machine."""
         enter = ["nsenter", "--target", self._first, "--pid", "--mount", "--uts", "--ipc", "--net", "--cgroup"]
         return subprocess.run([*enter, *command], capture_output=True, text=True, timeout=60, check=check)
 
     def systemctl(self, *arguments: str, check: bool = True) -> str:
-        """What its systemd says."""
+        """Output of its systemctl."""
         result = self.run("systemctl", "--no-pager", *arguments, check=False)
         assert result.returncode == 0 or not check, f"{arguments}: {result.stderr}\n{self.log('manager')}"
         return result.stdout.strip()
 
     def show(self, unit: str, name: str) -> str:
-        """One property of a unit."""
+        """A property of a unit."""
         return self.systemctl("show", unit, "--property", name, "--value")
 
     def log(self, service: str) -> str:
-        """What a service has written."""
+        """The journal of a service."""
         file = self.stash / f"{service}.log"
         return file.read_text() if file.exists() else ""
 
     def install(self, source: str, target: str) -> None:
-        """Put a file of `init/` where it belongs, below /etc."""
+        """Copy a file of `init/` to its place below /etc."""
         (self.etc / target).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(CHECKOUT / "init" / source, self.etc / target)
 
 
 @contextmanager
 def private_machine(stash: Path) -> Iterator[PrivateMachine]:
-    """Boot one, with its files below `stash`, which every user may enter; nothing of it is left afterwards."""
+    """Boot a machine whose files lie below `stash`, which every user may enter; nothing is left of it afterwards."""
     (stash / "etc").mkdir()
     cgroups = [_CGROUPS / name for name in ("systemd", "unified") if (_CGROUPS / name).is_dir()] or [_CGROUPS]
     groups = [cgroup / f"gearman-manager-test-{os.getpid()}" for cgroup in cgroups]

@@ -1,4 +1,4 @@
-"""A job server of the manager's that listens on several addresses."""
+"""A bundled job server that listens on several addresses."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ CONFIG = (
 
 @pytest.fixture
 def second() -> str:
-    """A second address of this machine with a port that is free."""
+    """A second address of this machine, with a free port."""
     with socket.create_server(("127.0.0.2", 0)) as probe:
         return f"127.0.0.2:{probe.getsockname()[1]}"
 
 
 @pytest.fixture
 def reachable_twice(napping: RunningManager, second: str) -> RunningManager:
-    """A running manager whose job server listens there too."""
+    """A running manager whose job server also listens on the second address."""
     napping.config_file.write_text(CONFIG.format(second=second))
     napping.launch()
     eventually(napping.settled, "all workers registered")
@@ -39,7 +39,7 @@ def nap_at(address: str) -> str:
         return client.submit("nap", "0").decode()
 
 
-def test_clients_reach_it_under_each_and_the_workers_use_the_first(
+def test_clients_reach_the_server_at_each_address_and_the_workers_use_the_first(
     reachable_twice: RunningManager, second: str
 ) -> None:
     (worker,) = reachable_twice.workers("nap")
@@ -48,15 +48,13 @@ def test_clients_reach_it_under_each_and_the_workers_use_the_first(
     assert f"job server on {reachable_twice.address}, {second}\n" in reachable_twice.log()
 
 
-def test_a_job_server_that_is_started_again_is_reached_under_the_same(
-    reachable_twice: RunningManager, second: str
-) -> None:
+def test_a_restarted_job_server_listens_on_the_same_addresses(reachable_twice: RunningManager, second: str) -> None:
     os.kill(reachable_twice.pid_of("gearman-server"), signal.SIGKILL)
     eventually(lambda: reachable_twice.log().count(" listens on ") == 2, "it is back")
     assert nap_at(reachable_twice.address) == nap_at(second)
 
 
-def test_one_that_is_taken_ends_the_start_and_says_where_it_is_written(napping: RunningManager) -> None:
+def test_a_taken_address_ends_the_start_and_the_message_names_its_line_of_the_file(napping: RunningManager) -> None:
     with socket.create_server(("127.0.0.2", 0)) as taken:
         port = taken.getsockname()[1]
         napping.config_file.write_text(CONFIG.format(second=f"127.0.0.2:{port}"))
@@ -67,7 +65,7 @@ def test_one_that_is_taken_ends_the_start_and_says_where_it_is_written(napping: 
     assert "config.yaml:3: server.listen" in last
 
 
-def test_the_second_one_is_not_taken_for_a_job_server_of_others(napping: RunningManager, second: str) -> None:
+def test_the_second_address_is_recognised_as_our_own_job_server(napping: RunningManager, second: str) -> None:
     napping.config_file.write_text(CONFIG.format(second=second) + f"servers: [{second}]\n")
     checked = napping.command("check")
     assert checked.stderr == ""

@@ -1,4 +1,4 @@
-"""A user's mistakes: a message that names the place and the remedy, a fixed exit code, never a traceback."""
+"""A user's mistakes: each message names the place and the remedy, the exit code is fixed, and no traceback appears."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def assert_message(result: subprocess.CompletedProcess[str], code: int, *parts: 
 
 
 @pytest.mark.parametrize("command", [(), ("check",)])
-def test_all_mistakes_of_a_file_are_named_at_once(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_all_mistakes_of_a_file_are_reported_at_once(tmp_path: Path, command: tuple[str, ...]) -> None:
     configured(tmp_path, MISTAKES, nap="def nap(job): ...\n")
     result = run(tmp_path, *command)
     places = ("config.yaml:2: wrokers_dir: ", "config.yaml:3: ", "config.yaml:5: ", "config.yaml:6: ")
@@ -55,7 +55,9 @@ def test_all_mistakes_of_a_file_are_named_at_once(tmp_path: Path, command: tuple
 
 
 @pytest.mark.parametrize("command", [(), ("check",)])
-def test_what_the_modules_lack_is_named_beside_the_files_own_mistakes(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_missing_functions_are_reported_together_with_the_files_own_mistakes(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
     text = "server: {listen: '127.0.0.1:0'}\ndefaults: {timeout: 30}\npools:\n  x: {functions: [nosuch]}\n"
     configured(tmp_path, text + "  y: {functions: 7}\n", nap="def nap(job): ...\n")
     result = run(tmp_path, *command)
@@ -75,7 +77,7 @@ def test_what_the_modules_lack_is_named_beside_the_files_own_mistakes(tmp_path: 
     ],
 )
 @pytest.mark.parametrize("command", [(), ("check",)])
-def test_what_does_not_fit_the_modules_is_refused(
+def test_settings_that_do_not_fit_the_modules_are_refused(
     tmp_path: Path, command: tuple[str, ...], text: str, parts: tuple[str, ...]
 ) -> None:
     configured(tmp_path, "server: {listen: '127.0.0.1:0'}\n" + text, nap="def nap(job): ...\n")
@@ -94,7 +96,7 @@ def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
     assert_message(run(tmp_path, "-c", "other.yaml", "check"), 78, "other.yaml")
 
 
-def test_a_broken_module_does_not_stop_the_others_and_check_says_78(manager: RunningManager) -> None:
+def test_a_broken_module_does_not_stop_the_others_and_check_exits_with_78(manager: RunningManager) -> None:
     manager.write_module("broken.py", "\nraise RuntimeError('not today')\n")
     manager.write_module("fine.py", "def fine(job): return b'ok'\n")
     manager.start("")
@@ -128,7 +130,7 @@ def test_an_unreadable_workers_folder_is_named(tmp_path: Path) -> None:
     assert "can't be read: Permission denied; make the folder readable" in result.stdout, result.stderr
 
 
-def test_a_taken_port_says_by_what_and_how_to_choose_another(tmp_path: Path) -> None:
+def test_the_message_for_a_taken_port_names_its_user_and_the_way_to_choose_another(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         configured(tmp_path, f"run_dir: run\nserver:\n  listen: 127.0.0.1:{port}\n", nap="def nap(job): ...\n")
@@ -138,7 +140,7 @@ def test_a_taken_port_says_by_what_and_how_to_choose_another(tmp_path: Path) -> 
     assert "-p PORT" not in result.stderr.splitlines()[-1]
 
 
-def test_a_port_that_only_root_may_take_is_named_with_its_key(tmp_path: Path) -> None:
+def test_the_message_for_a_privileged_port_names_its_key(tmp_path: Path) -> None:
     configured(tmp_path, "run_dir: run\nserver:\n  listen: 1\n", nap="def nap(job): ...\n")
     without_the_right = ["setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service"]
     command: list[str | Path] = [*(without_the_right if os.geteuid() == 0 else []), BIN / "gearman-manager"]
@@ -146,7 +148,7 @@ def test_a_port_that_only_root_may_take_is_named_with_its_key(tmp_path: Path) ->
     assert_message(result, 1, "port 1 on 127.0.0.1 needs more rights", "config.yaml:3: server.listen")
 
 
-def test_a_second_manager_in_the_same_run_folder_says_who_holds_it(napping: RunningManager) -> None:
+def test_a_second_manager_in_the_same_run_folder_names_the_first(napping: RunningManager) -> None:
     manager = napping.start("")
     assert manager.process is not None
     second = manager.command(check=False)
@@ -158,7 +160,7 @@ def test_unknown_commands_and_options_are_usage_errors(tmp_path: Path) -> None:
     assert_message(run(tmp_path, "--fly"), 2, "No such option")
 
 
-def test_garbage_costs_its_sender_the_connection_and_nobody_else(napping: RunningManager) -> None:
+def test_garbage_costs_its_sender_the_connection_and_disturbs_no_other_peer(napping: RunningManager) -> None:
     manager = napping.start("")
     host, _, port = manager.address.rpartition(":")
     with manager.client() as client, socket.create_connection((host, int(port)), timeout=10) as garbage:
@@ -171,7 +173,7 @@ def test_garbage_costs_its_sender_the_connection_and_nobody_else(napping: Runnin
         assert client.submit("nap", "0")
 
 
-def test_init_makes_a_folder_in_which_the_manager_works_at_once(tmp_path: Path) -> None:
+def test_init_makes_a_folder_in_which_the_manager_runs_at_once(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -193,7 +195,7 @@ def test_init_makes_a_folder_in_which_the_manager_works_at_once(tmp_path: Path) 
         manager.destroy()
 
 
-def test_check_and_functions_list_what_would_run(tmp_path: Path) -> None:
+def test_check_and_functions_list_the_pools_and_functions(tmp_path: Path) -> None:
     decorated = "from gearman_manager import function\n@function(timeout='5s')\ndef b(job): ...\n"
     configured(
         tmp_path, "server: {}\npools: {one: {functions: [a, b], min: 2, max: 3}}\n", a="def a(job): ...\n", b=decorated

@@ -1,4 +1,4 @@
-"""The command line as people meet it: help that can be acted on, and a shell that completes names."""
+"""The command line: a helpful help, and completion of names in bash."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def help_of(*command: str) -> str:
-    """What `--help` prints."""
+    """The output of `--help`."""
     return CliRunner().invoke(main, [*command, "--help"], prog_name="gearman-manager").output
 
 
-def test_the_overview_says_in_a_whole_sentence_what_each_command_does() -> None:
+def test_the_overview_describes_each_command_in_a_whole_sentence() -> None:
     lines = help_of().partition("Commands:\n")[2].splitlines()
     overview = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
     assert {"check", "status", "logs", "init", "import-ini"} < overview.keys()
@@ -39,7 +39,7 @@ def test_the_overview_says_in_a_whole_sentence_what_each_command_does() -> None:
         assert len(told.split("Options:")[0].split()) > 12, f"{name} --help says hardly more than its name"
 
 
-def test_the_configuration_may_be_named_before_or_behind_the_command(tmp_path: Path) -> None:
+def test_the_configuration_may_be_named_before_or_after_the_command(tmp_path: Path) -> None:
     (tmp_path / "elsewhere.yaml").write_text("server: {}\nworkers_dir: .\n")
     for arguments in (("-c", "elsewhere.yaml", "check"), ("check", "-c", "elsewhere.yaml")):
         assert "elsewhere.yaml: fine" in run(tmp_path, *arguments).stdout
@@ -48,13 +48,13 @@ def test_the_configuration_may_be_named_before_or_behind_the_command(tmp_path: P
 
 
 class Bash:
-    """A bash in which completion was switched on as the documentation says."""
+    """A bash whose completion was switched on as the documentation says."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def complete(self, line: str) -> set[str]:
-        """What a TAB at the end of the line offers."""
+        """The words that a TAB at the end of the line offers."""
         program, *_ = words = line.split(" ")
         name = program.replace("-", "_")
         script = f"""
@@ -72,18 +72,20 @@ class Bash:
             timeout=60,
             check=True,
         )
-        # Where it offers nothing of its own, bash may say that it can't complete outside of a line that is typed.
+        # Without words to offer, bash may say that completion works only on a line that is being typed.
         assert "Traceback" not in result.stderr
         return set(result.stdout.split())
 
 
 @pytest.fixture
 def bash(tmp_path: Path) -> Bash:
-    """One in the test's folder."""
+    """A bash in the test's folder."""
     return Bash(tmp_path)
 
 
-def test_bash_completes_commands_options_and_without_a_manager_what_the_files_name(bash: Bash, tmp_path: Path) -> None:
+def test_without_a_manager_bash_completes_commands_options_and_the_names_in_the_files(
+    bash: Bash, tmp_path: Path
+) -> None:
     (tmp_path / "workers").mkdir()
     for name in ("resize.py", "_helper.py"):
         (tmp_path / "workers" / name).write_text("1 / 0  # nobody imports it\n")
@@ -96,14 +98,14 @@ def test_bash_completes_commands_options_and_without_a_manager_what_the_files_na
     assert bash.complete("gearman-server --store-") == {"--store-url-file", "--store-timeout"}
 
 
-def test_bash_completes_what_the_running_manager_knows(bash: Bash, napping: RunningManager) -> None:
+def test_bash_completes_the_names_that_the_running_manager_knows(bash: Bash, napping: RunningManager) -> None:
     napping.start("pools: {rest: {functions: ['*'], min: 2, max: 2}}\n")
     assert bash.complete("gearman-manager pause ") == {"rest"}
     assert bash.complete("gearman-manager logs re") == {"rest", "rest/1", "rest/2"}
     assert bash.complete("gearman-manager run n") == {"nap"}
 
 
-def test_what_is_commented_out_in_a_first_configuration_is_right(tmp_path: Path) -> None:
+def test_the_commented_settings_of_a_first_configuration_are_valid(tmp_path: Path) -> None:
     assert run(tmp_path, "init", ".").returncode == 0
     file = tmp_path / "config.yaml"
     text = file.read_text()

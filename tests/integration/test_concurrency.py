@@ -1,4 +1,4 @@
-"""`concurrency: N`: one worker runs several jobs at once. Proven by jobs that wait for each other, not by the clock."""
+"""`concurrency: N`: one worker runs several jobs at once. The proof is jobs that wait for each other, not the clock."""
 
 from __future__ import annotations
 
@@ -181,13 +181,13 @@ def running(manager: RunningManager, pool: str = "crowd") -> list[dict[str, Any]
 
 
 def draining(manager: RunningManager) -> list[int]:
-    """How many jobs each worker has that is to end after them."""
+    """The number of jobs of each worker that is to end after them."""
     return [len(worker["jobs"]) for worker in manager.workers("crowd") if worker["state"] == "draining"]
 
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningManager]:
-    """A manager with one worker of three places, for tests that leave it as it was."""
+    """A manager with one worker of three places, for tests that leave the worker unchanged."""
     manager = RunningManager(tmp_path_factory.mktemp("crowd"))
     manager.write_module("crowd.py", MODULE)
     manager.write_module("_hooks.py", HOOKS)
@@ -199,7 +199,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningManager]:
 
 @pytest.fixture
 def same_worker(crowd: RunningManager) -> Iterator[None]:
-    """The worker is another one after the test only if the test killed it."""
+    """Asserts that the worker is the same before and after the test, unless the test has killed it."""
     before = [worker["pid"] for worker in crowd.workers("crowd")]
     yield
     assert [worker["pid"] for worker in crowd.workers("crowd")] == before
@@ -207,7 +207,7 @@ def same_worker(crowd: RunningManager) -> Iterator[None]:
 
 @pytest.mark.usefixtures("same_worker")
 class TestOneWorker:
-    """What its jobs may do side by side."""
+    """The jobs of one worker run side by side."""
 
     def test_as_many_jobs_as_places_run_at_once_in_a_process_that_patched_before_it_imported(
         self, crowd: RunningManager
@@ -216,19 +216,19 @@ class TestOneWorker:
         (pid,) = [worker["pid"] for worker in crowd.workers("crowd")]
         assert answers == {f"{pid} {pid} 1"}
 
-    def test_never_more_than_that(self, crowd: RunningManager) -> None:
+    def test_no_more_jobs_run_at_once_than_there_are_places(self, crowd: RunningManager) -> None:
         most = results(crowd, *[("count", "")] * 12)
         assert most[-1] == b"3"
         assert int(max(most)) == PLACES
 
-    def test_the_zygote_has_neither_these_modules_nor_gevent(self, crowd: RunningManager) -> None:
+    def test_the_zygote_imports_neither_these_modules_nor_gevent(self, crowd: RunningManager) -> None:
         zygote = crowd.pid_of("gearman-manager: zygote")
         assert results(crowd, ("plain", "")) == [b"%d" % zygote]
         assert "gevent" not in Path(f"/proc/{zygote}/maps").read_text()
         (pid,) = [worker["pid"] for worker in crowd.workers("crowd")]
         assert "gevent" in Path(f"/proc/{pid}/maps").read_text()
 
-    def test_progress_and_data_of_two_jobs_reach_each_its_own_client(self, crowd: RunningManager) -> None:
+    def test_progress_and_data_of_two_jobs_reach_the_right_clients(self, crowd: RunningManager) -> None:
         def follow(name: bytes) -> list[Any]:
             seen: list[Any] = []
             with crowd.client(timeout_s=30) as client:
@@ -272,7 +272,7 @@ class TestOneWorker:
             gate.touch()
             assert other.result(20).endswith(b" 1")  # its first attempt
 
-    def test_the_function_that_is_interrupted_can_clean_up(self, crowd: RunningManager) -> None:
+    def test_the_interrupted_function_can_clean_up(self, crowd: RunningManager) -> None:
         with pytest.raises(JobException):
             results(crowd, ("late", "this very one"))
         assert b"this very one" in results(crowd, ("who_was_interrupted", ""))[0]
@@ -281,7 +281,7 @@ class TestOneWorker:
         jobs = [("standard_library", f"job {number}") for number in range(PLACES)]
         assert results(crowd, *jobs) == [b'[true, "job %d"]' % number for number in range(PLACES)]
 
-    def test_a_class_has_one_object_whose_run_is_entered_several_times(self, crowd: RunningManager) -> None:
+    def test_all_jobs_of_a_class_share_one_object(self, crowd: RunningManager) -> None:
         assert len(set(results(crowd, *[("Kept", "")] * PLACES))) == 1
 
     @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ class TestOneWorker:
             ("forks", "", "can't fork"),
         ],
     )
-    def test_whatever_a_job_raises_is_its_own_affair(
+    def test_an_error_of_one_job_does_not_affect_another(
         self, crowd: RunningManager, tmp_path: Path, function: str, workload: str, says: str
     ) -> None:
         gate = tmp_path / "gate"
@@ -304,7 +304,7 @@ class TestOneWorker:
             gate.touch()
             assert other.result(20).endswith(b" 1")
 
-    def test_what_a_job_leaves_behind_ends_nobody(self, crowd: RunningManager) -> None:
+    def test_threads_and_greenlets_that_a_job_leaves_behind_do_no_harm(self, crowd: RunningManager) -> None:
         assert results(crowd, ("leaves_behind", "")) == [b"left"]
         assert len(results(crowd, *[("meet", "")] * PLACES)) == PLACES
 
@@ -384,8 +384,8 @@ def innocent(job):
 """
 
 
-def test_a_job_that_blocks_the_whole_loop_fails_alone_and_the_others_run_again(manager: RunningManager) -> None:
-    """The innocent one is overdue too by then, and for longer: the loop never came round to interrupt it."""
+def test_a_job_that_blocks_the_event_loop_fails_alone_and_the_others_run_again(manager: RunningManager) -> None:
+    """The innocent job is overdue too by then, even longer: the blocked loop had no chance to interrupt it."""
     manager.write_module("hang.py", HANG)
     manager.start(f"pools: {{hang: {{functions: [hang, innocent], concurrency: {PLACES}, min: 1, max: 1}}}}\n")
     (first,) = [worker["pid"] for worker in manager.workers("hang")]
@@ -398,7 +398,7 @@ def test_a_job_that_blocks_the_whole_loop_fails_alone_and_the_others_run_again(m
     assert "did not react to its timeout" in manager.status()["pools"]["hang"]["last_error"]
 
 
-def test_a_job_that_swallows_its_timeout_is_given_up_and_its_worker_replaced_once_the_others_are_done(
+def test_a_job_that_ignores_its_timeout_is_given_up_and_its_worker_replaced_after_the_other_jobs(
     manager: RunningManager, tmp_path: Path
 ) -> None:
     manager.write_module("crowd.py", MODULE)
@@ -432,7 +432,7 @@ def test_the_jobs_of_a_killed_worker_run_again(manager: RunningManager, tmp_path
     assert f"died (killed by SIGKILL) with {PLACES} jobs" in manager.log()
 
 
-def test_without_a_supervisor_all_jobs_are_finished_before_the_worker_goes(
+def test_without_a_supervisor_a_worker_finishes_all_its_jobs_before_it_ends(
     manager: RunningManager, tmp_path: Path
 ) -> None:
     manager.write_module("crowd.py", MODULE)
@@ -460,7 +460,7 @@ def test_max_jobs_is_exact(manager: RunningManager) -> None:
     assert manager.status()["pools"]["count"]["last_error"] == ""
 
 
-def test_a_reload_has_the_new_worker_there_before_the_old_one_finishes_its_jobs(
+def test_a_reload_starts_the_new_worker_before_the_old_one_finishes_its_jobs(
     manager: RunningManager, tmp_path: Path
 ) -> None:
     source = (
@@ -490,7 +490,7 @@ def test_a_reload_has_the_new_worker_there_before_the_old_one_finishes_its_jobs(
     eventually(manager.settled, "one worker is left")
 
 
-def test_workers_follow_the_places_that_are_needed_and_the_least_busy_goes_first(
+def test_the_number_of_workers_follows_the_places_needed_and_the_least_busy_worker_goes_first(
     manager: RunningManager, tmp_path: Path
 ) -> None:
     manager.write_module("crowd.py", MODULE)

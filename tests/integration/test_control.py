@@ -17,7 +17,7 @@ def size(manager: RunningManager) -> int:
     return len(manager.workers("nap"))
 
 
-def test_scale_gives_a_pool_another_size_until_the_configuration_is_loaded_anew(napping: RunningManager) -> None:
+def test_scale_changes_a_pools_size_until_the_next_reload(napping: RunningManager) -> None:
     manager = napping.start(POOLS)
     before = {worker["pid"] for worker in manager.workers("nap")}
     assert "nap: 4..4 workers" in manager.command("scale", "nap", "4").stdout
@@ -40,7 +40,7 @@ def test_restart_replaces_the_workers_without_a_gap(napping: RunningManager) -> 
     assert manager.status()["pools"]["nap"]["last_error"] == ""
 
 
-def test_a_paused_pool_finishes_its_jobs_lets_others_wait_and_goes_on_when_resumed(napping: RunningManager) -> None:
+def test_a_paused_pool_finishes_its_jobs_and_serves_the_waiting_ones_after_resume(napping: RunningManager) -> None:
     manager = napping.start(POOLS)
     with manager.client() as client:
         client.submit_background("nap", "1")
@@ -67,7 +67,7 @@ def test_a_paused_pool_finishes_its_jobs_lets_others_wait_and_goes_on_when_resum
         (("logs", "nope/1", "-f"), "nope/1 has logged nothing; the pools are: nap"),
     ],
 )
-def test_a_wrong_name_or_size_is_refused_with_what_would_be_right(
+def test_a_wrong_name_or_size_is_refused_with_the_valid_ones(
     napping: RunningManager, arguments: tuple[str, ...], message: str
 ) -> None:
     manager = napping.start(POOLS)
@@ -78,7 +78,7 @@ def test_a_wrong_name_or_size_is_refused_with_what_would_be_right(
     assert manager.command("scale", "nap", "many", check=False).returncode == 2
 
 
-def test_logs_shows_what_one_pool_printed_and_follows(manager: RunningManager) -> None:
+def test_logs_shows_the_output_of_one_pool_and_follows_it(manager: RunningManager) -> None:
     for name in ("one", "two"):
         manager.write_module(f"{name}.py", f"def {name}(job): print('said by {name}', job.workload.decode())\n")
     manager.start("")
@@ -106,7 +106,7 @@ def test_logs_shows_what_one_pool_printed_and_follows(manager: RunningManager) -
             follower.communicate()
 
 
-def test_status_for_people_names_pools_workers_and_what_is_wrong(napping: RunningManager) -> None:
+def test_status_for_people_names_pools_workers_and_problems(napping: RunningManager) -> None:
     manager = napping.start(POOLS)
     napping.write_module("broken.py", "1/0\n")
     eventually(lambda: manager.status()["errors"], "the error is noticed")

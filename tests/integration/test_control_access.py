@@ -1,4 +1,4 @@
-"""Who may control a manager: the user who runs it, and root; nobody else, and no other manager in its place."""
+"""A manager obeys its own user and root; another user is refused, and so is another manager in its place."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .conftest import BIN, RunningManager, eventually
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 
-#: Imports all it needs before it becomes somebody who may not read it.
+#: Imports everything first, because the user that it becomes may not read the code.
 ASK = """
 import os, sys
 from pathlib import Path
@@ -32,7 +32,7 @@ except ManagerError as error:
 
 @pytest.fixture
 def open_manager() -> Iterator[RunningManager]:
-    """A manager in a folder that every user may enter, which pytest's own are not."""
+    """A manager in a folder that every user may enter, unlike pytest's own folders."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         running = RunningManager(Path(name))
@@ -61,8 +61,8 @@ def test_another_user_is_refused_by_the_folder_and_by_the_socket_itself(open_man
     assert answer_to("nobody", socket) == f"{socket} belongs to another user: ask as the user who runs the manager"
 
 
-def test_a_run_folder_that_somebody_else_has_put_there_is_refused(open_manager: RunningManager) -> None:
-    """Its owner could put another socket in the place of the manager's, and would be told what is for the manager."""
+def test_a_run_folder_of_another_user_is_refused(open_manager: RunningManager) -> None:
+    """Its owner could replace the manager's socket by another one, and would get the requests to the manager."""
     open_manager.config_file.write_text("server: {listen: 127.0.0.1:0}\nworkers_dir: .\n")
     folder = open_manager.folder / f"gearman-manager-{os.getuid()}"
     folder.mkdir(mode=0o755)
@@ -81,7 +81,7 @@ def test_a_run_folder_that_somebody_else_has_put_there_is_refused(open_manager: 
     assert f"the run folder {folder} belongs to another user (uid {nobody}, this is 0)" in refused.stderr
 
 
-def test_two_managers_that_start_at_once_in_one_run_folder_end_as_one(open_manager: RunningManager) -> None:
+def test_of_two_managers_that_start_at_once_in_one_run_folder_one_gives_up(open_manager: RunningManager) -> None:
     manager = open_manager
     manager.write_module("hello.py", "def hello(job): ...\n")
     manager.config_file.write_text("run_dir: run\nserver: {listen: 127.0.0.1:0}\n")

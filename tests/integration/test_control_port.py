@@ -1,4 +1,4 @@
-"""The control API on a TCP address: whoever shows the token may do all, nobody else anything."""
+"""The control API on a TCP address: a request with the token may do everything, any other request nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONTROL = "pools: {nap: {functions: [nap], min: 1, max: 1}}\ncontrol: {listen: 1
 
 @pytest.fixture
 def port(napping: RunningManager) -> int:
-    """The port of a running manager that serves the API for TOKEN."""
+    """The port of a running manager that serves the API to requests with TOKEN."""
     (napping.folder / "token").write_text(TOKEN + "\n")
     napping.start(CONTROL)
     found = re.search(r"control API on 127.0.0.1:(\d+) too", napping.log())
@@ -37,14 +37,14 @@ def ask(port: int, method: str, resource: str, token: str | None = TOKEN, **head
     return response.status, content
 
 
-def test_with_the_token_it_is_the_api_of_the_control_socket(napping: RunningManager, port: int) -> None:
+def test_with_the_token_the_port_serves_the_api_of_the_control_socket(napping: RunningManager, port: int) -> None:
     status, content = ask(port, "GET", "/status")
     assert (status, json.loads(content)["supervisor"]) == (200, napping.status()["supervisor"])
     assert ask(port, "POST", "/pools/nap/pause")[0] == 202
     assert napping.status()["pools"]["nap"]["paused"]
 
 
-def test_without_it_nothing_is_told_and_nothing_done(napping: RunningManager, port: int) -> None:
+def test_without_the_token_every_request_is_refused(napping: RunningManager, port: int) -> None:
     for token in (None, "", "0123456789abcdeF", TOKEN + "0", TOKEN[:-1], "\xe9" * 16):
         assert ask(port, "GET", "/status", token)[0] == 401
         assert ask(port, "POST", "/stop", token)[0] == 401
@@ -53,9 +53,7 @@ def test_without_it_nothing_is_told_and_nothing_done(napping: RunningManager, po
     assert TOKEN not in napping.log()
 
 
-def test_a_web_page_in_a_browser_can_do_nothing_under_whatever_name_it_reaches_us(
-    napping: RunningManager, port: int
-) -> None:
+def test_a_web_page_in_a_browser_is_refused_under_any_host_name(napping: RunningManager, port: int) -> None:
     page = {"Origin": "http://evil.example", "Host": f"evil.example:{port}", "Content-Type": "text/plain"}
     assert ask(port, "POST", "/stop", None, **page)[0] == 401
     preflight = {**page, "Access-Control-Request-Headers": "authorization", "Access-Control-Request-Method": "POST"}
@@ -63,17 +61,17 @@ def test_a_web_page_in_a_browser_can_do_nothing_under_whatever_name_it_reaches_u
     assert napping.status()["pools"]["nap"]["workers"]
 
 
-def test_silent_connections_without_the_token_are_bounded_and_do_not_keep_the_operator_out(
+def test_silent_connections_without_the_token_are_limited_and_do_not_keep_the_operator_out(
     napping: RunningManager, port: int
 ) -> None:
     silent = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(50)]
-    assert napping.status()["pools"]["nap"]["workers"]  # the Unix socket has connections of its own
+    assert napping.status()["pools"]["nap"]["workers"]  # the Unix socket has a limit of its own
     for connection in silent:
         connection.close()
     assert ask(port, "GET", "/status")[0] == 200
 
 
-def test_a_reload_takes_over_a_new_token_and_another_address_and_refuses_one_that_is_taken(
+def test_a_reload_applies_a_new_token_and_a_new_address_and_refuses_a_taken_one(
     napping: RunningManager, port: int
 ) -> None:
     (napping.folder / "token").write_text("fedcba9876543210")
@@ -97,7 +95,7 @@ def taken_port(manager: RunningManager) -> int:
     return int(re.findall(r"control API on 127.0.0.1:(\d+) too", manager.log())[-1])
 
 
-def test_an_address_that_is_taken_ends_the_start_and_says_where_it_is_written(napping: RunningManager) -> None:
+def test_a_taken_address_ends_the_start_and_the_message_names_its_line_of_the_file(napping: RunningManager) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         napping.config_file.write_text(

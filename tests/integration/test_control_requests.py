@@ -1,4 +1,4 @@
-"""What a program gets that talks to the control API, above all when its request makes no sense: JSON, and why."""
+"""The control API's answers to programs, above all to requests that make no sense: JSON with a reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .conftest import BIN, RunningManager, eventually
 
 
 class Api:
-    """The control socket, as `curl --unix-socket` talks to it."""
+    """The control socket, used as `curl --unix-socket` uses it."""
 
     def __init__(self, manager: RunningManager) -> None:
         self._path = manager.folder / "run" / "control.sock"
@@ -27,7 +27,7 @@ class Api:
         connection = http.client.HTTPConnection("localhost", timeout=30)
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.connect(str(self._path))
-        headers = {} if body is None else {"Content-Type": "application/x-www-form-urlencoded"}  # as curl -d
+        headers = {} if body is None else {"Content-Type": "application/x-www-form-urlencoded"}  # the header of curl -d
         connection.request(method, resource, body, headers)
         response = connection.getresponse()
         answer = json.loads(response.read())
@@ -42,7 +42,7 @@ def api(napping: RunningManager) -> Api:
     return Api(napping)
 
 
-#: Method, resource, body; the answer's status, and a part of its `error`.
+#: Method, resource, body; then the answer's status and a part of its `error`.
 MISTAKES = [
     ("GET", "/nope", None, 404, "GET /nope: 404 Not Found"),
     ("GET", "/reload", None, 405, "GET /reload: 405 Method Not Allowed"),
@@ -63,7 +63,7 @@ MISTAKES = [
 ]
 
 
-def test_every_refusal_is_json_and_says_why(api: Api, napping: RunningManager) -> None:
+def test_every_refusal_is_json_with_a_reason(api: Api, napping: RunningManager) -> None:
     for method, resource, body, status, message in MISTAKES:
         answered, answer = api.ask(method, resource, body)
         assert (answered, message in answer["error"]) == (status, True), (resource, body, answer)
@@ -71,20 +71,20 @@ def test_every_refusal_is_json_and_says_why(api: Api, napping: RunningManager) -
     assert [worker["state"] for worker in napping.workers("nap")] == ["idle"]
 
 
-def test_a_body_is_json_whatever_the_type_that_curl_gives_it(api: Api, napping: RunningManager) -> None:
+def test_a_body_is_read_as_json_whatever_its_content_type(api: Api, napping: RunningManager) -> None:
     assert api.ask("POST", "/pools/nap/scale", '{"min": 2, "max": 3}') == (202, {"min": 2, "max": 3})
     assert api.ask("POST", "/jobs/purge", '{"function": "nap", "older": null}') == (200, {"cancelled": 0})
     eventually(napping.settled, "two workers")
 
 
 def start_with_servers(manager: RunningManager, address: str) -> None:
-    """A manager whose job server is not its own."""
+    """Start a manager that uses these job servers and runs none itself."""
     manager.config_file.write_text(f"run_dir: run\nservers: [{address}]\n")
     manager.launch()
     eventually(manager.settled, "the worker is registered")
 
 
-#: What only our job server knows.
+#: Commands that only our job server understands.
 OF_OURS = [
     ("jobs", "list"),
     ("jobs", "show", "H:none:1"),
@@ -96,7 +96,9 @@ OF_OURS = [
 ]
 
 
-def test_of_a_job_server_that_is_not_ours_it_is_said_so(napping: RunningManager, gearmand: str) -> None:
+def test_commands_about_jobs_are_refused_for_a_job_server_that_is_not_ours(
+    napping: RunningManager, gearmand: str
+) -> None:
     start_with_servers(napping, gearmand)
     for command in OF_OURS:
         refused = napping.command(*command, check=False)
@@ -107,7 +109,7 @@ def test_of_a_job_server_that_is_not_ours_it_is_said_so(napping: RunningManager,
 
 @pytest.fixture
 def closed_server(tmp_path: Path) -> Iterator[str]:
-    """The address of a gearman-server that lets no text command from here change anything."""
+    """The address of a gearman-server that allows no text command from this machine to change anything."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     program: list[str | Path] = [
@@ -124,7 +126,7 @@ def closed_server(tmp_path: Path) -> Iterator[str]:
         server.kill()
 
 
-def test_what_a_job_server_does_not_allow_is_said(napping: RunningManager, closed_server: str) -> None:
+def test_a_refusal_by_the_job_server_is_reported(napping: RunningManager, closed_server: str) -> None:
     start_with_servers(napping, closed_server)
     for command in (("jobs", "cancel", "H:none:1"), ("jobs", "purge", "nap", "--yes"), ("dead", "retry", "--all")):
         refused = napping.command(*command, check=False)
@@ -137,8 +139,8 @@ def is_up(manager: RunningManager, server: str) -> bool:
     return report is not None and server in report["servers"] and report["servers"][server]["up"]
 
 
-def test_a_job_server_that_does_not_answer_hides_no_job_of_another(napping: RunningManager, closed_server: str) -> None:
-    with socket.socket() as held:  # it is bound and does not listen: nobody else gets the port meanwhile
+def test_a_silent_job_server_hides_no_job_of_another(napping: RunningManager, closed_server: str) -> None:
+    with socket.socket() as held:  # bound and not listening: no other program gets the port meanwhile
         held.bind(("127.0.0.1", 0))
         silent = f"127.0.0.1:{held.getsockname()[1]}"
         napping.config_file.write_text(f"run_dir: run\nservers: ['{silent}', '{closed_server}']\n")

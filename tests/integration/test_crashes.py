@@ -1,4 +1,4 @@
-"""kill -9 on every kind of process, at the worst moment: the job is done all the same, and everything comes back."""
+"""kill -9 on every kind of process at the worst moment: the job is done nevertheless, and every process comes back."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_job_whose_worker_was_killed_is_run_by_another_and_the_worker_replaced
 
 
 def test_a_killed_worker_is_replaced_at_once(napping: RunningManager) -> None:
-    """The bar is 50 ms in the median, from kill to registration; the test leaves a busy machine ten times that."""
+    """The goal is a median of 50 ms from kill to registration; the test allows ten times that for a busy machine."""
     manager = napping.start(POOL)
     host, _, port = manager.address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=10) as admin:
@@ -83,7 +83,7 @@ def _replacement_delay_s(manager: RunningManager, admin: socket.socket) -> float
 
 
 def _client_ids(admin: socket.socket) -> set[bytes]:
-    """The workers that have registered the function, by their ids."""
+    """The client ids of the workers that have registered the function."""
     admin.sendall(b"workers\n")
     answer = b""
     while not answer.endswith(b"\n.\n"):
@@ -91,7 +91,7 @@ def _client_ids(admin: socket.socket) -> set[bytes]:
     return {line.split()[2] for line in answer.splitlines() if line.endswith(b" : nap")}
 
 
-def test_workers_outlive_a_killed_zygote_and_a_new_one_takes_over(napping: RunningManager) -> None:
+def test_workers_outlive_a_killed_zygote_and_a_new_zygote_takes_over(napping: RunningManager) -> None:
     manager = napping.start(POOL)
     before = {worker["pid"] for worker in manager.workers("nap")}
     job = Submitted(manager, 1.0)
@@ -124,7 +124,9 @@ def test_a_killed_job_server_comes_back_on_its_port_and_the_workers_reconnect(na
     assert {worker["pid"] for worker in manager.workers("nap")} == before
 
 
-def test_when_the_supervisor_is_killed_jobs_end_nothing_stays_and_the_port_is_free(napping: RunningManager) -> None:
+def test_when_the_supervisor_is_killed_jobs_finish_no_process_stays_and_the_port_is_free(
+    napping: RunningManager,
+) -> None:
     manager = napping.start(POOL)
     host, _, port = manager.address.rpartition(":")
     job = Submitted(manager, 1.0)
@@ -166,9 +168,7 @@ HANGS = {
 
 
 @pytest.mark.parametrize("where", HANGS)
-def test_user_code_that_never_comes_back_does_not_outlive_a_killed_supervisor(
-    manager: RunningManager, where: str
-) -> None:
+def test_user_code_that_never_returns_does_not_outlive_a_killed_supervisor(manager: RunningManager, where: str) -> None:
     begun = manager.folder / "begun"
     manager.write_module("stuck.py", dedent(HANGS[where]).format(file=str(begun)))
     manager.config_file.write_text("run_dir: run\nservers: ['127.0.0.1:1']\n")
@@ -181,7 +181,9 @@ def test_user_code_that_never_comes_back_does_not_outlive_a_killed_supervisor(
     eventually(lambda: not any(alive(pid) for pid in family), "no process is left", within_s=5)
 
 
-def test_a_pool_that_keeps_dying_is_tried_ever_more_slowly_and_its_neighbour_serves(napping: RunningManager) -> None:
+def test_a_pool_that_keeps_crashing_is_retried_ever_more_slowly_and_its_neighbour_serves(
+    napping: RunningManager,
+) -> None:
     napping.write_module(
         "doomed.py",
         """
@@ -207,7 +209,7 @@ def test_a_pool_that_keeps_dying_is_tried_ever_more_slowly_and_its_neighbour_ser
 
 
 @pytest.mark.parametrize(("functions", "attempts"), [("", 4), ("functions: {poison: {crash_retries: 1}}\n", 2)])
-def test_a_job_that_kills_its_worker_fails_after_crash_retries_further_attempts(
+def test_a_job_that_kills_its_worker_fails_after_its_crash_retries(
     manager: RunningManager, functions: str, attempts: int
 ) -> None:
     manager.write_module(
@@ -240,7 +242,7 @@ STARTS = {
 
 
 @pytest.mark.parametrize("what", STARTS)
-def test_what_a_killed_worker_had_started_is_gone_too(manager: RunningManager, what: str) -> None:
+def test_processes_started_by_a_killed_worker_are_gone_too(manager: RunningManager, what: str) -> None:
     manager.write_module(
         "child.py",
         f"""

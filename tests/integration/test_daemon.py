@@ -1,4 +1,4 @@
-"""The manager in the background: its command's end, its pid file, its user, and what it says when it can't start."""
+"""The manager in the background: the end of its command, its pid file, its user, and the messages of a failed start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Daemon(RunningManager):
     run_dir = "run"
 
     def prepare(self, config: str = CONFIG) -> Daemon:
-        """A module and a configuration."""
+        """Write a module and a configuration."""
         self.write_module("hello.py", HELLO)
         self.config_file.write_text(config)
         return self
@@ -56,15 +56,15 @@ class Daemon(RunningManager):
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    """A manager to be started in the background; it and its children are gone after the test."""
+    """A manager that the test starts in the background; it and its children are gone after the test."""
     running = Daemon(tmp_path)
     yield running
     running.destroy()
 
 
-def test_its_command_ends_once_the_workers_are_registered_and_nothing_holds_the_terminal(daemon: Daemon) -> None:
+def test_the_command_ends_once_the_workers_are_registered_and_no_process_holds_the_terminal(daemon: Daemon) -> None:
     daemon.prepare()
-    ours, theirs = os.pipe()  # what a caller leaves open by mistake
+    ours, theirs = os.pipe()  # a descriptor that a caller left open by mistake
     command: list[str | Path] = [BIN / "gearman-manager", "-c", daemon.config_file, "-d"]
     started = subprocess.run(command, capture_output=True, text=True, pass_fds=[theirs], timeout=60, check=False)
     assert (started.returncode, started.stdout, started.stderr) == (0, "", "")
@@ -84,7 +84,7 @@ def test_its_command_ends_once_the_workers_are_registered_and_nothing_holds_the_
     assert not daemon.pid_file.exists()
 
 
-def test_a_wrong_configuration_and_a_module_that_does_not_fit_are_said_on_the_terminal_with_78(daemon: Daemon) -> None:
+def test_a_wrong_configuration_or_module_is_reported_on_the_terminal_with_exit_code_78(daemon: Daemon) -> None:
     wrong_key = daemon.prepare("run_dir: run\nserver: {}\nsevrers: []\n").command("-d", check=False)
     assert (wrong_key.returncode, "config.yaml:3: sevrers: " in wrong_key.stderr) == (78, True)
     no_such_function = daemon.prepare(CONFIG + "pools: {p: {functions: [absent]}}\n").command("-d", check=False)
@@ -92,7 +92,7 @@ def test_a_wrong_configuration_and_a_module_that_does_not_fit_are_said_on_the_te
     assert not daemon.pid_file.exists()
 
 
-def test_a_port_that_is_taken_is_said_on_the_terminal_with_1(daemon: Daemon) -> None:
+def test_a_taken_port_is_reported_on_the_terminal_with_exit_code_1(daemon: Daemon) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         refused = daemon.prepare(CONFIG.replace(":0}", f":{port}}}")).command("-d", check=False)
@@ -103,7 +103,7 @@ def test_a_port_that_is_taken_is_said_on_the_terminal_with_1(daemon: Daemon) -> 
 
 
 def slow_start(daemon: Daemon) -> subprocess.Popen[str]:
-    """The command of a daemon that does not get up, once it has begun to start."""
+    """The command of a daemon whose start has begun and does not finish."""
     daemon.prepare()
     daemon.write_module("slow.py", "import time\ntime.sleep(50)\n")
     command: list[str | Path] = [BIN / "gearman-manager", "-c", daemon.config_file, "-d"]
@@ -112,7 +112,7 @@ def slow_start(daemon: Daemon) -> subprocess.Popen[str]:
     return waiting
 
 
-def test_ctrl_c_while_it_starts_stops_it(daemon: Daemon) -> None:
+def test_ctrl_c_during_the_start_stops_it(daemon: Daemon) -> None:
     waiting = slow_start(daemon)
     pid = daemon.pid
     waiting.send_signal(signal.SIGINT)
@@ -121,7 +121,7 @@ def test_ctrl_c_while_it_starts_stops_it(daemon: Daemon) -> None:
     assert not alive(pid)
 
 
-def test_one_that_is_killed_while_it_starts_is_no_success(daemon: Daemon) -> None:
+def test_a_daemon_that_is_killed_during_its_start_is_reported_as_a_failure(daemon: Daemon) -> None:
     waiting = slow_start(daemon)
     pids = [daemon.pid, *(child.pid for child in psutil.Process(daemon.pid).children(recursive=True))]
     os.kill(daemon.pid, signal.SIGKILL)
@@ -133,11 +133,11 @@ def test_one_that_is_killed_while_it_starts_is_no_success(daemon: Daemon) -> Non
     daemon.pid_file.unlink()
 
 
-def test_the_pid_file_of_p_is_replaced_when_it_is_stale_and_respected_when_it_is_not(
+def test_the_pid_file_of_option_p_is_replaced_when_it_is_stale_and_respected_otherwise(
     daemon: Daemon, tmp_path: Path
 ) -> None:
     pid_file = tmp_path / "my.pid"
-    pid_file.write_text(f"{os.getpid()}\nstale\n")  # the number is somebody else's by now
+    pid_file.write_text(f"{os.getpid()}\nstale\n")  # a process that is none of ours has this number now
     daemon.prepare().command("-d", "-P", str(pid_file))
     assert pid_file.read_text() == f"{daemon.pid}\n"
     other = RunningManager(tmp_path / "other")
@@ -154,7 +154,7 @@ def test_the_pid_file_of_p_is_replaced_when_it_is_stale_and_respected_when_it_is
 
 @pytest.fixture
 def open_daemon() -> Iterator[Daemon]:
-    """The same in a folder that every user may enter, which pytest's own are not."""
+    """A daemon in a folder that every user may enter, unlike pytest's own folders."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -180,13 +180,13 @@ def test_root_makes_pid_file_log_and_run_folder_for_the_user_that_it_becomes(ope
     assert started.returncode == 0, started.stderr
     pid = daemon.pid
     assert pid_file.read_text() == f"{pid}\n"
-    assert pid_file.stat().st_uid == 0  # whom the number names is root's word: root's scripts rely on it
+    assert pid_file.stat().st_uid == 0  # only root may write the number, because root's scripts send signals to it
     assert psutil.Process(pid).uids().real == nobody.pw_uid
     assert (folder / "var/run").stat().st_uid == nobody.pw_uid
     assert (log_file.stat().st_uid, log_file.stat().st_gid) == (nobody.pw_uid, nobody.pw_gid)
     assert [worker["state"] for worker in daemon.workers("hello")] == ["idle"]
     daemon.end()
-    assert pid_file.read_text() == ""  # nobody may not remove it
+    assert pid_file.read_text() == ""  # the user nobody may not remove it
     log_file.unlink()
     log_file.write_text("root's\n")
     log_file.chmod(0o600)
@@ -197,7 +197,7 @@ def test_root_makes_pid_file_log_and_run_folder_for_the_user_that_it_becomes(ope
 
 
 def test_the_job_servers_of_the_command_line_replace_the_configured_ones(daemon: Daemon) -> None:
-    """One that can't be reached is not waited for: the workers come when it does."""
+    """A server that can't be reached does not hold up the start: the workers register when it is there."""
     daemon.prepare().command("-d", "--servers", "127.0.0.1:1")
     assert list(daemon.status()["servers"]) == ["127.0.0.1:1"]
     log = (daemon.folder / "gm.log").read_text()

@@ -1,4 +1,4 @@
-"""Background jobs of a manager whose bundled server keeps them in a file: whatever is killed, they run."""
+"""Background jobs of a manager whose bundled server stores them in a file: they run, whichever process is killed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def note(job):
 
 @pytest.fixture
 def durable(manager: RunningManager) -> RunningManager:
-    """A manager with a store in its folder, and a function that notes what it has done."""
+    """A manager with a store in its folder, and a function that records what it has done."""
     manager.write_module("note.py", MODULE)
     manager.config_file.write_text(
         "run_dir: run\n"
@@ -48,7 +48,7 @@ def submit(client: Client, numbers: range) -> None:
         client.submit_background("note", str(number))
 
 
-def test_jobs_survive_the_death_of_their_server_and_of_everything(durable: RunningManager) -> None:
+def test_jobs_survive_the_death_of_their_server_and_of_all_processes(durable: RunningManager) -> None:
     with durable.client() as client:
         submit(client, range(20))
     os.kill(durable.pid_of("gearman-server"), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The wall clock is set while the manager runs: no deadline of ours depends on it. The fault comes from libfaketime."""
+"""The wall clock is set while the manager runs: none of our deadlines depends on it. libfaketime makes the fault."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gearman_client import JobException, JobFailed
 from . import neighbour
 from .conftest import RunningManager, eventually
 
-#: Debian's package libfaketime.
+#: From Debian's package libfaketime.
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 CONFIG = """
 functions: {slow: {timeout: 1500ms}, flaky: {retries: 1, backoff: 500ms}, pid: {timeout: 1m}}
@@ -24,7 +24,7 @@ defaults: {max: 1}
 
 
 @pytest.mark.parametrize("step", ["-2d", "+2d"])
-def test_a_clock_that_is_set_ends_no_job_early_and_none_late(manager: RunningManager, step: str) -> None:
+def test_setting_the_clock_ends_no_job_early_or_late(manager: RunningManager, step: str) -> None:
     if not LIBRARIES:
         pytest.skip("missing peer: libfaketime")
     clock = manager.folder / "clock"
@@ -35,7 +35,7 @@ def test_a_clock_that_is_set_ends_no_job_early_and_none_late(manager: RunningMan
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    # Not time.sleep: under this library it fails at once.
+    # time.sleep can't be used: under this library it fails at once.
     manager.write_module("slow.py", "import select\ndef slow(job): select.select([], [], [], 60)\n")
     manager.write_module("pid.py", "import os\ndef pid(job): return str(os.getpid())\n")
     manager.write_module("now.py", "import time\ndef now(job): return str(time.time())\n")
@@ -51,7 +51,7 @@ def test_a_clock_that_is_set_ends_no_job_early_and_none_late(manager: RunningMan
         with pytest.raises((JobException, JobFailed)):
             client.submit("slow", b"")
         assert 1.5 <= time.monotonic() - began < 1.5 + 2 + 1
-        assert abs(float(client.submit("now", b"")) - time.time()) > 86_400  # it really was set
+        assert abs(float(client.submit("now", b"")) - time.time()) > 86_400  # the clock really was set
         began = time.monotonic()
         assert client.submit("flaky", b"") == b"2"
         assert time.monotonic() - began < 5

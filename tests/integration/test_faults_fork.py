@@ -1,4 +1,4 @@
-"""No more processes: nothing can be started for a while. What runs works on, and what is missing comes back."""
+"""The process limit is reached, so no process can start for a while: running ones go on, and missing ones come back."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def crowded(napping: RunningManager, group: Path) -> Iterator[RunningManager]:
     napping.destroy()  # before its group goes
 
 
-def test_without_processes_pools_fail_with_the_reason_others_serve_and_all_comes_back(
+def test_without_processes_pools_fail_with_the_reason_others_serve_and_all_recover(
     crowded: RunningManager, group: Path
 ) -> None:
     manager = crowded
@@ -49,7 +49,7 @@ def test_without_processes_pools_fail_with_the_reason_others_serve_and_all_comes
         return found["failing"] and found
 
     with neighbour.undisturbed(manager):
-        (group / "pids.max").write_text("1")  # nobody is killed for it; nobody can fork any more
+        (group / "pids.max").write_text("1")  # kills no process, but none can fork any more
         for pool in ("nap", "program"):
             os.kill(manager.workers(pool)[0]["pid"], signal.SIGKILL)
         for pool in ("nap", "program"):

@@ -1,4 +1,4 @@
-"""Nobody takes the log's lines: a full disk under it, or a reader that went away. Jobs do not care."""
+"""The log can't be written: its disk is full, or its reader has gone. Jobs go on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ POOLS = "pools: {nap: {functions: [nap], min: 1, max: 1}}\n"
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own with a megabyte."""
+    """A file system of one megabyte."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", folder], check=False).returncode != 0:
@@ -31,7 +31,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def replace_a_worker(manager: RunningManager) -> None:
-    """The manager still reacts: a killed worker is replaced, and works."""
+    """Check that the manager still reacts: it replaces a killed worker, and the new one works."""
     (before,) = [worker["pid"] for worker in manager.workers("nap")]
     os.kill(before, signal.SIGKILL)
     with manager.client(timeout_s=20) as client:
@@ -39,13 +39,13 @@ def replace_a_worker(manager: RunningManager) -> None:
 
 
 def fill(filler: Path) -> None:
-    """Write until nothing more goes onto this disk."""
+    """Write until the disk is full."""
     with filler.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(b"x" * 4096)
 
 
-def test_a_full_disk_under_the_log_costs_lines_and_says_how_many_when_there_is_room_again(
+def test_a_full_disk_under_the_log_costs_lines_and_their_number_is_logged_once_there_is_room(
     napping: RunningManager, small_disk: Path
 ) -> None:
     manager, log, filler = napping, small_disk / "manager.log", small_disk / "filler"
@@ -55,7 +55,7 @@ def test_a_full_disk_under_the_log_costs_lines_and_says_how_many_when_there_is_r
     with neighbour.undisturbed(manager):
         fill(filler)
         with manager.client(timeout_s=20) as client:
-            client.submit("talk", "8000")  # more than what is left of the log's last page
+            client.submit("talk", "8000")  # more than the rest of the log's last page
         (error,) = eventually(lambda: manager.status()["errors"], "status says that lines are lost")
         replace_a_worker(manager)
         assert error["file"] == str(log)
@@ -96,10 +96,10 @@ def test_when_the_reader_of_the_log_goes_away_the_manager_works_on_and_ends_clea
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "terminal"])
-def test_a_reader_that_stops_reading_costs_lines_and_says_how_many_when_it_goes_on(
+def test_a_reader_that_stops_reading_costs_lines_and_their_number_is_logged_when_it_goes_on(
     napping: RunningManager, kind: str
 ) -> None:
-    """A terminal with Ctrl-S, a pager, a container's runtime that hangs."""
+    """As a terminal after Ctrl-S, a pager, or a container runtime that hangs."""
     manager = napping
     manager.write_module("talk.py", "def talk(job):\n    for _ in range(400): print('t' * 5000)\n")
     manager.config_file.write_text(f"run_dir: run\nserver: {{listen: 127.0.0.1:0}}\n{POOLS}")
@@ -125,7 +125,7 @@ def test_a_reader_that_stops_reading_costs_lines_and_says_how_many_when_it_goes_
 
 
 def read_all(descriptor: int, said: bytearray) -> None:
-    """To the end, which for a terminal is an error."""
+    """Read to the end, which is an error on a terminal."""
     with suppress(OSError):
         while data := os.read(descriptor, 65536):
             said += data

@@ -1,4 +1,4 @@
-"""Modules that do what no module should: each costs its own job at most, while another pool answers all the time."""
+"""Modules that misbehave: each costs at most its own job, while another pool answers all the time."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ FLOOD = f"""
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningManager]:
-    """One manager with all of them, each in a pool of its own with one worker."""
+    """One manager with all these modules, each in a pool of its own with one worker."""
     manager = RunningManager(tmp_path_factory.mktemp("hostile"))
     for name, source in MODULES.items():
         manager.write_module(f"{name}.py", source)
@@ -150,7 +150,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningManager
 
 @pytest.fixture
 def client(hostile: RunningManager) -> Iterator[Client]:
-    """A client, while the neighbour is called all the time; at the end nothing has surprised the manager."""
+    """A client, while the neighbour is called all the time; at the end the manager's log shows no traceback."""
     with neighbour.undisturbed(hostile), hostile.client(timeout_s=60) as client:
         yield client
     assert hostile.process is not None
@@ -158,7 +158,7 @@ def client(hostile: RunningManager) -> Iterator[Client]:
     assert "the manager goes on" not in hostile.log()
 
 
-def test_a_worker_without_descriptors_left_fails_its_job_and_is_replaced(
+def test_a_worker_without_free_descriptors_fails_its_job_and_is_replaced(
     hostile: RunningManager, client: Client
 ) -> None:
     first = client.submit("leak", b"")
@@ -169,7 +169,7 @@ def test_a_worker_without_descriptors_left_fails_its_job_and_is_replaced(
     assert hostile.status()["pools"]["leak"]["last_error"] == ""
 
 
-def test_a_job_that_changes_directory_leaves_the_next_one_where_it_was(
+def test_after_a_job_changed_directory_the_next_one_starts_in_the_original_one(
     hostile: RunningManager, client: Client, tmp_path: Path
 ) -> None:
     before = client.submit("folder", b"")
@@ -179,7 +179,7 @@ def test_a_job_that_changes_directory_leaves_the_next_one_where_it_was(
 
 
 @pytest.mark.parametrize("how", ["stream", "descriptors", "none", "deleted"])
-def test_a_job_that_closes_its_output_costs_the_next_one_no_line(
+def test_after_a_job_closed_its_output_the_output_of_the_next_one_is_complete(
     hostile: RunningManager, client: Client, how: str
 ) -> None:
     worker = client.submit("output", how)
@@ -196,7 +196,7 @@ def test_a_job_that_closes_its_output_costs_the_next_one_no_line(
         *((name, f"{name}: why") for name in ("CancelledError", "MemoryError", "RecursionError")),
     ],
 )
-def test_whatever_a_job_raises_fails_that_job_alone(
+def test_an_error_of_any_kind_fails_its_own_job_alone(
     hostile: RunningManager, client: Client, raised: str, text: str
 ) -> None:
     worker = client.submit("leave", b"")
@@ -211,7 +211,7 @@ def test_a_job_that_forks_has_one_answer(hostile: RunningManager, client: Client
     assert answers == {str(hostile.workers("twice")[0]["pid"]).encode()}
 
 
-def test_a_job_that_swallows_its_timeout_fails_all_the_same_and_its_worker_is_replaced(
+def test_a_job_that_ignores_its_timeout_fails_nevertheless_and_its_worker_is_replaced(
     hostile: RunningManager, client: Client
 ) -> None:
     worker = client.submit("swallow", b"")
@@ -237,7 +237,7 @@ def test_a_job_that_swallows_its_timeout_fails_all_the_same_and_its_worker_is_re
         ("nan", "list"),
     ],
 )
-def test_an_answer_that_nothing_can_hold_fails_its_job_with_the_reason(
+def test_an_unsendable_result_fails_its_job_with_the_reason(
     hostile: RunningManager, client: Client, what: str, text: str
 ) -> None:
     worker = client.submit("answer", b"")
@@ -246,7 +246,7 @@ def test_an_answer_that_nothing_can_hold_fails_its_job_with_the_reason(
     assert client.submit("answer", b"") == worker
 
 
-# 16,000 turns of writer and reader, each waiting for a processor: a second on a quiet machine, minutes on a busy one.
+# Writer and reader take 16,000 turns, each of which waits for a processor: a second on a quiet machine, else minutes.
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("line", [b"x" * 99, b"z" * 999_999], ids=["lines", "hardly a line"])
 def test_a_gigabyte_of_output_is_neither_kept_nor_logged(hostile: RunningManager, client: Client, line: bytes) -> None:

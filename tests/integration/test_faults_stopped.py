@@ -1,4 +1,4 @@
-"""A worker that somebody stops with SIGSTOP: another takes its place, its job waits or times out, nobody else minds."""
+"""A worker that is stopped with SIGSTOP: another takes its place, its job waits or times out, and other jobs run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pools:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningManager]:
-    """A manager with pools of one worker."""
+    """A manager whose pools have one worker each."""
     manager = RunningManager(tmp_path_factory.mktemp("stopped"))
     manager.write_module("nap.py", NAP)
     manager.write_module("short.py", "import time\ndef short(job): time.sleep(float(job.workload))\n")
@@ -37,7 +37,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningManager
 
 @pytest.fixture
 def watched(running: RunningManager) -> Iterator[RunningManager]:
-    """It, while a neighbour is called all the time."""
+    """That manager, while a neighbour is called all the time."""
     with neighbour.undisturbed(running):
         yield running
     assert "Traceback" not in running.log()
@@ -61,7 +61,7 @@ def test_a_stopped_idle_worker_is_replaced_and_leaves_when_it_is_continued(watch
     assert watched.status()["pools"]["nap"]["last_error"] == ""
 
 
-def test_a_job_in_a_stopped_worker_waits_for_it_while_others_are_run_by_its_replacement(
+def test_the_job_of_a_stopped_worker_waits_while_its_replacement_runs_other_jobs(
     watched: RunningManager,
 ) -> None:
     stopped = only_worker(watched, "nap")
@@ -104,7 +104,7 @@ def test_a_stopped_program_is_replaced_and_gone_after_its_stop_timeout(watched: 
     eventually(lambda: not alive(stopped) and watched.settled(), "another one runs")
 
 
-def test_a_stopped_worker_does_not_hold_up_a_stop_beyond_the_pools_time(napping: RunningManager) -> None:
+def test_a_stopped_worker_delays_a_stop_no_longer_than_its_pools_stop_timeout(napping: RunningManager) -> None:
     manager = napping.start("pools: {nap: {functions: [nap], min: 1, max: 1, stop_timeout: 500ms}}\n")
     stopped = only_worker(manager, "nap")
     os.kill(stopped, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""`_hooks.py`: what every function of a folder needs, around the worker's life and around each job."""
+"""`_hooks.py`: code for all functions of a folder, called around the worker's life and around each job."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_hooks_are_called_around_the_life_of_a_worker_and_each_job(hooked: Runni
     assert "the hook job_end failed" in manager.log()
 
 
-def test_functions_can_import_what_the_hooks_opened(hooked: RunningManager) -> None:
+def test_functions_can_import_objects_that_the_hooks_opened(hooked: RunningManager) -> None:
     hooked.write_module("who.py", "import _hooks\ndef who(job): return _hooks.connection\n")
     manager = hooked.start("defaults: {max: 1}\n")
     with manager.client() as client:

@@ -1,4 +1,4 @@
-"""Hostile or unlucky jobs, and a hostile system: the manager goes on, says what is wrong, and leaves nothing."""
+"""Hostile or unlucky jobs, and a hostile system: the manager goes on, reports the problem, leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from . import neighbour
 from .conftest import RunningManager, alive, eventually
 from .observing import NAPPING, SERVER, STOPS_WITHIN_S, WITHIN_S, WORKER, ZYGOTE, end_without_a_trace, launch, titled
 
-# What jobs do
+# --- jobs
 
 
 @pytest.mark.parametrize("output", ["None", "subprocess.DEVNULL"], ids=["into the log", "silently"])
-def test_a_flood_from_another_session_outlives_its_worker_and_hinders_nobody(
+def test_a_flood_of_output_that_outlives_its_worker_disturbs_no_other_worker_and_ends_with_the_manager(
     manager: RunningManager, output: str
 ) -> None:
     manager.write_module(
@@ -55,7 +55,7 @@ def test_a_flood_from_another_session_outlives_its_worker_and_hinders_nobody(
 
 
 @pytest.mark.parametrize("mark", ["", "\\x1e"], ids=["as text", "as a record"])
-def test_output_that_no_parser_survives_is_only_text(manager: RunningManager, mark: str) -> None:
+def test_hostile_output_is_logged_as_plain_text(manager: RunningManager, mark: str) -> None:
     manager.write_module(
         "deep.py",
         f"""
@@ -88,9 +88,7 @@ def test_a_printed_line_that_looks_like_a_record_is_logged_as_the_workers_text(m
 
 
 @pytest.mark.parametrize("text", ["raise RuntimeError", "raise SystemExit", "return 7"])
-def test_an_exception_without_a_text_fails_its_job_by_its_type_and_nothing_else(
-    manager: RunningManager, text: str
-) -> None:
+def test_an_exception_whose_text_fails_is_reported_by_its_type(manager: RunningManager, text: str) -> None:
     manager.write_module(
         "mute.py",
         f"""
@@ -119,7 +117,7 @@ def test_a_result_that_json_can_not_hold_is_a_failure_with_the_reason(manager: R
     assert "JSON" in str(failure.value)
 
 
-def test_what_a_job_starts_ignores_no_signal(manager: RunningManager) -> None:
+def test_processes_started_by_a_job_ignore_no_signal(manager: RunningManager) -> None:
     manager.write_module(
         "ignored.py",
         """
@@ -138,7 +136,7 @@ def test_what_a_job_starts_ignores_no_signal(manager: RunningManager) -> None:
 
 
 @pytest.mark.parametrize("child", ["pass", "raise RuntimeError", "raise SystemExit(3)"])
-def test_a_job_that_forks_and_comes_back_twice_has_one_answer_and_leaves_no_second_worker(
+def test_a_job_that_forks_and_returns_twice_has_one_answer_and_leaves_no_second_worker(
     manager: RunningManager, child: str
 ) -> None:
     manager.write_module(
@@ -161,10 +159,10 @@ def test_a_job_that_forks_and_comes_back_twice_has_one_answer_and_leaves_no_seco
     end_without_a_trace(manager)
 
 
-# What the system and its operator do
+# --- system and operator
 
 
-def test_a_zygote_that_hangs_does_not_hold_up_the_second_request_to_stop(napping: RunningManager) -> None:
+def test_a_zygote_that_hangs_does_not_delay_the_second_request_to_stop(napping: RunningManager) -> None:
     manager = napping.start("pools: {nap: {functions: [nap], min: 2, max: 2}}\n")
     pids = manager.family()
     (zygote,) = titled(manager, ZYGOTE)
@@ -182,7 +180,7 @@ def test_a_zygote_that_hangs_does_not_hold_up_the_second_request_to_stop(napping
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_import_that_takes_for_ever_does_not_hold_up_a_stop(manager: RunningManager, number: signal.Signals) -> None:
+def test_an_import_that_never_ends_does_not_delay_a_stop(manager: RunningManager, number: signal.Signals) -> None:
     started = manager.folder / "importing"
     manager.write_module("endless.py", f"import time\nopen({str(started)!r}, 'w').close()\ntime.sleep(45)\n")
     launch(manager, "run_dir: run\nserver: {listen: 127.0.0.1:0}\n")
@@ -195,7 +193,7 @@ def test_an_import_that_takes_for_ever_does_not_hold_up_a_stop(manager: RunningM
 
 @pytest.mark.parametrize("spare", [-100, 0, 1, 2])
 @pytest.mark.parametrize("victim", [NAPPING, ZYGOTE, SERVER], ids=["worker", "zygote", "server"])
-def test_without_file_descriptors_it_waits_and_with_them_it_is_whole_again(
+def test_the_manager_waits_while_it_has_no_file_descriptors_and_recovers_afterwards(
     napping: RunningManager, victim: str, spare: int
 ) -> None:
     napping.write_module("neighbour.py", neighbour.MODULE)
@@ -208,7 +206,7 @@ def test_without_file_descriptors_it_waits_and_with_them_it_is_whole_again(
 
 
 def exhaust_descriptors(manager: RunningManager, supervisor: psutil.Process, victim: str, spare: int) -> None:
-    """Kill something while the supervisor has no descriptors left, and see it come back when there are some."""
+    """Kill a process while the supervisor has no descriptors left, and check that it comes back when there are some."""
     before, killed = supervisor.num_fds(), titled(manager, victim)
     soft, hard = resource.prlimit(supervisor.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(supervisor.pid, resource.RLIMIT_NOFILE, (max(before + spare, 3), hard))
@@ -220,7 +218,7 @@ def exhaust_descriptors(manager: RunningManager, supervisor: psutil.Process, vic
     )
     resource.prlimit(supervisor.pid, resource.RLIMIT_NOFILE, (soft, hard))
     eventually(lambda: len(titled(manager, victim)) == len(killed), "there are as many as before", WITHIN_S)
-    # Whoever replaces a worker now has to be in order itself.
+    # A replacement works only if the process that starts it is in order itself.
     replaced = titled(manager, NAPPING)[0]
     os.kill(replaced, signal.SIGKILL)
     eventually(lambda: replaced not in titled(manager, NAPPING) and manager.settled(), "two workers serve", WITHIN_S)
@@ -238,7 +236,7 @@ def test_replaced_workers_leave_no_descriptors_behind(napping: RunningManager) -
 
 
 @pytest.mark.parametrize("moment", ["stopping", "stopped"])
-def test_a_second_interrupt_at_the_very_end_changes_no_clean_end(manager: RunningManager, moment: str) -> None:
+def test_a_second_interrupt_at_the_very_end_still_gives_a_clean_end(manager: RunningManager, moment: str) -> None:
     for _ in range(5):
         launch(manager)
         assert manager.process is not None
@@ -249,7 +247,7 @@ def test_a_second_interrupt_at_the_very_end_changes_no_clean_end(manager: Runnin
         assert "Traceback" not in manager.log()
 
 
-def test_interrupts_without_end_are_one_clean_end(manager: RunningManager) -> None:
+def test_many_interrupts_give_one_clean_end(manager: RunningManager) -> None:
     launch(manager)
     assert manager.process is not None
     eventually(lambda: ": generation 1: " in manager.log(), "it runs", WITHIN_S)

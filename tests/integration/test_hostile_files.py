@@ -1,4 +1,4 @@
-"""Hostile or unlucky files: what is wrong with one is said, what can be run runs, and a mended file is taken over."""
+"""Hostile or unlucky files: the problem is reported, the other functions run, and a mended file is loaded."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_module_that_ends_its_process_is_named_and_left_out_until_it_is_mended
     end_without_a_trace(manager)
 
 
-def test_a_zygote_that_dies_while_new_code_is_loaded_costs_no_module(napping: RunningManager) -> None:
+def test_a_zygote_that_dies_while_it_loads_new_code_costs_no_module(napping: RunningManager) -> None:
     manager = napping.start("")
     begun, go = manager.folder / "begun", manager.folder / "go"
     (zygote,) = titled(manager, ZYGOTE)
@@ -84,7 +84,7 @@ def test_a_mended_setup_is_tried_at_once_however_often_the_old_one_failed(manage
     assert time.monotonic() - saved < 3
 
 
-def test_a_fifo_and_a_circle_of_links_among_the_modules_stop_nothing(napping: RunningManager) -> None:
+def test_a_fifo_and_circular_links_among_the_modules_do_no_harm(napping: RunningManager) -> None:
     manager = napping
     os.mkfifo(manager.workers_dir / "pipe.py")
     (manager.workers_dir / "loop").symlink_to("../workers")
@@ -97,7 +97,7 @@ def test_a_fifo_and_a_circle_of_links_among_the_modules_stop_nothing(napping: Ru
     end_without_a_trace(manager)
 
 
-def test_an_empty_folder_is_answered_with_what_belongs_there(manager: RunningManager) -> None:
+def test_a_warning_about_an_empty_folder_says_what_belongs_there(manager: RunningManager) -> None:
     launch(manager)
     where = str(manager.workers_dir)
     (warning,) = eventually(

@@ -18,7 +18,7 @@ HELLO = "def hello(job):\n    return 'hello'\n"
 
 
 class System:
-    """A place where the script finds its settings, the program and its pid file."""
+    """A folder with everything that the script looks for: settings, the program, the pid file."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,7 +45,7 @@ class System:
         self.config_file.write_text(f"run_dir: run\nserver: {{listen: 127.0.0.1:0}}\nlog: {{file: gm.log}}\n{more}")
 
     def service(self, action: str) -> tuple[int, str]:
-        """Exit code and output of the script."""
+        """The exit code and the output of the script."""
         result = subprocess.run(
             [INIT / "gearman-manager.sysv", action],
             env={"DEFAULTS": str(self.defaults), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
@@ -63,7 +63,7 @@ class System:
 
 @pytest.fixture
 def system(tmp_path: Path) -> Iterator[System]:
-    """One on which nothing runs yet, and nothing does afterwards."""
+    """A system without a running manager, before the test and after it."""
     made = System(tmp_path)
     yield made
     if made.pid_file.exists() and made.pid_file.read_text().strip().isdecimal():
@@ -73,7 +73,7 @@ def system(tmp_path: Path) -> Iterator[System]:
                 process.kill()
 
 
-def test_the_sysv_script_starts_reloads_restarts_and_stops_and_says_how_it_is(system: System) -> None:
+def test_the_sysv_script_starts_reloads_restarts_stops_and_reports_the_status(system: System) -> None:
     assert system.service("status") == (3, "gearman-manager does not run\n")
     assert system.service("stop") == (0, "gearman-manager does not run\n")
     assert system.service("reload")[0] == 7
@@ -100,15 +100,15 @@ def test_the_sysv_script_starts_reloads_restarts_and_stops_and_says_how_it_is(sy
     assert system.service("status")[0] == 3
 
 
-def test_the_sysv_script_is_not_misled_by_a_stale_pid_file(system: System) -> None:
-    system.pid_file.write_text(f"{os.getpid()}\n")  # the number is another program's by now
+def test_a_stale_pid_file_does_not_mislead_the_sysv_script(system: System) -> None:
+    system.pid_file.write_text(f"{os.getpid()}\n")  # another program has this number now
     assert system.service("status")[0] == 1
     assert system.service("stop")[0] == 0
     assert system.service("start") == (0, f"gearman-manager started, pid {system.pid}\n")
     assert system.service("stop")[0] == 0
 
 
-def test_the_sysv_script_fails_with_the_reason_when_the_manager_does(system: System) -> None:
+def test_the_sysv_script_fails_with_the_reason_when_the_manager_fails(system: System) -> None:
     system.configure("nonsense: 1\n")
     code, said = system.service("start")
     assert (code, "config.yaml:4: nonsense: unknown key" in said) == (6, True)

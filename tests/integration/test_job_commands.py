@@ -1,4 +1,4 @@
-"""`gearman-manager jobs` and `dead`: an operator looks into the queue, and deals with what failed."""
+"""`gearman-manager jobs` and `dead`: an operator looks into the queue, and handles jobs that failed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def picky(job):
 
 @pytest.fixture
 def busy(napping: RunningManager) -> RunningManager:
-    """One worker that sleeps on its first job, and a function that fails."""
+    """One worker, busy with its first job, and a function that fails."""
     napping.write_module("picky.py", PICKY)
     napping.start("defaults: {min: 1, max: 1}\n")
     return napping
@@ -66,17 +66,17 @@ def test_the_queue_can_be_listed_shown_cancelled_and_purged(busy: RunningManager
     assert busy.command("jobs", "cancel", waiting[0]).stdout == "1 cancelled\n"
     again = busy.command("jobs", "cancel", waiting[0], check=False)
     assert (again.returncode, "0 of 1 cancelled" in again.stderr) == (1, True)
-    asked = busy.command("jobs", "purge", "nap", check=False)  # nobody answers
+    asked = busy.command("jobs", "purge", "nap", check=False)  # its question gets no answer
     assert (asked.returncode, "Cancel 2 jobs that wait for nap? They will not run [y/N]:" in asked.stdout) == (1, True)
     assert "nothing is changed: nobody here says yes, as --yes would" in asked.stderr
     assert len(listed(busy, "jobs", "list", "--state", "waiting")) == 2
-    nothing = busy.command("jobs", "purge", "nap", "--older", "1d")  # so there is nothing to ask
+    nothing = busy.command("jobs", "purge", "nap", "--older", "1d")  # nothing to cancel, so no question
     assert nothing.stdout == "0 cancelled: nothing at least 1d old waits for nap\n"
     assert busy.command("jobs", "purge", "nap", "--yes").stdout == "2 cancelled\n"
     assert [row["handle"] for row in listed(busy, "jobs", "list")] == [running]
 
 
-def test_what_failed_can_be_looked_at_tried_again_and_dropped(busy: RunningManager) -> None:
+def test_failed_jobs_can_be_looked_at_tried_again_and_dropped(busy: RunningManager) -> None:
     with busy.client() as client, connect_admin(busy.address) as admin:
         handles = [client.submit_background("picky", workload) for workload in (b"bad", b"worse", b"worst")]
         eventually(lambda: len(admin.command("dead list").splitlines()) == 4, "all three failed")
@@ -103,10 +103,10 @@ def test_what_failed_can_be_looked_at_tried_again_and_dropped(busy: RunningManag
     assert busy.command("dead", "retry", "--function", "picky").stdout == "1 queued again\n"
     eventually(lambda: listed(busy, "dead", "list") == [], "none is left")
     assert busy.command("dead", "drop", "--all", "--yes").stdout == "0 dropped\n"
-    assert busy.command("dead", "drop", "--all").stdout == "0 dropped\n"  # nothing to ask
+    assert busy.command("dead", "drop", "--all").stdout == "0 dropped\n"  # nothing to drop, so no question
 
 
-def test_a_job_for_a_year_that_no_calendar_has_can_be_shown(busy: RunningManager) -> None:
+def test_a_job_whose_year_is_in_no_calendar_can_be_shown(busy: RunningManager) -> None:
     with busy.client() as client:
         handle = client.submit_background("nap", "0", delay=10**17)
     shown = busy.command("jobs", "show", handle).stdout
@@ -114,7 +114,7 @@ def test_a_job_for_a_year_that_no_calendar_has_can_be_shown(busy: RunningManager
     assert "\nbackground: yes\n" in shown
 
 
-def test_output_to_a_full_disk_is_a_message(busy: RunningManager) -> None:
+def test_output_to_a_full_disk_gives_a_message(busy: RunningManager) -> None:
     command: list[str | Path] = [BIN / "gearman-manager", "-c", busy.config_file, "jobs", "list"]
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
@@ -133,14 +133,14 @@ MISTAKES = [
 ]
 
 
-def test_mistakes_get_a_message(busy: RunningManager) -> None:
+def test_mistakes_give_a_message(busy: RunningManager) -> None:
     for arguments, code, message in MISTAKES:
         result = busy.command(*arguments, check=False)
         assert result.returncode == code
         assert message in result.stderr
 
 
-def test_a_pipe_gets_a_job_on_one_line_with_nothing_cut(busy: RunningManager) -> None:
+def test_in_a_pipe_each_job_is_one_line_and_nothing_is_cut(busy: RunningManager) -> None:
     unique, text = "u" * 60, "x" * 100
     with busy.client() as client, connect_admin(busy.address) as admin:
         handle = client.submit_background("picky", text, unique=unique)
@@ -150,13 +150,13 @@ def test_a_pipe_gets_a_job_on_one_line_with_nothing_cut(busy: RunningManager) ->
 
 
 def on_a_terminal(command: Sequence[str | Path], columns: int) -> str:
-    """What a command prints on a terminal so wide."""
+    """The output of a command on a terminal of this width."""
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (24, columns))
     with subprocess.Popen(command, stdout=slave, stderr=slave, stdin=slave) as process, open(master, "rb", 0) as screen:
         os.close(slave)
         printed = b""
-        with suppress(OSError):  # EIO is a terminal's end
+        with suppress(OSError):  # at the end of a terminal's output comes EIO
             while piece := screen.read(65536):
                 printed += piece
         assert process.wait(60) == 0

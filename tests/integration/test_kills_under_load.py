@@ -1,4 +1,4 @@
-"""kill -9 at any moment under load: processes are killed at random while jobs come and go, and no job is lost."""
+"""kill -9 under load: processes are killed at random moments while jobs come and go, and no job is lost."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WORKER, ZYGOTE, SERVER = "gearman-manager: worker note/", "gearman-manager: zygo
 
 
 class Load:
-    """A client that submits numbered jobs without a pause, again where it heard nothing; ends with `stop`."""
+    """A client that submits numbered jobs without a pause, a second time when no answer came; ends with `stop`."""
 
     def __init__(self, submit: Callable[[bytes], object]) -> None:
         self._submit = submit
@@ -69,11 +69,11 @@ class Load:
                 self._enough.wait(0.01)
             else:
                 self.acknowledged.append(workload)
-                self._enough.wait(0.005)  # what piles up has to be done before the test ends
+                self._enough.wait(0.005)  # the backlog has to be done before the test ends
 
 
 def kill_at_random(manager: RunningManager, titles: tuple[str, ...], seconds: float) -> int:
-    """Kill one process after the other, at random moments; returns how many it were."""
+    """Kill one process after the other at random moments; returns the number of kills."""
     chance, count = random.Random(), 0
     deadline = time.monotonic() + seconds
     assert manager.process is not None
@@ -95,7 +95,7 @@ def _title(process: psutil.Process) -> str:
         return ""
 
 
-def test_workers_and_zygotes_killed_at_any_moment_cost_no_job_and_no_neighbour(manager: RunningManager) -> None:
+def test_workers_and_zygotes_killed_at_any_moment_cost_no_job_and_disturb_no_neighbour(manager: RunningManager) -> None:
     notes = manager.folder / "notes"
     manager.write_module("note.py", NOTE)
     manager.write_module("neighbour.py", neighbour.MODULE)
@@ -117,7 +117,7 @@ def test_workers_and_zygotes_killed_at_any_moment_cost_no_job_and_no_neighbour(m
     assert "Traceback" not in manager.log()
 
 
-def test_no_acknowledged_job_is_lost_whatever_is_killed_the_supervisor_last(manager: RunningManager) -> None:
+def test_no_acknowledged_job_is_lost_whatever_is_killed_with_the_supervisor_last(manager: RunningManager) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     notes = manager.folder / "notes"

@@ -1,6 +1,6 @@
 """Clients and workers in PHP, Perl, C, Python and Node, by other people (see peers/): with ours, and with each other.
 
-What a peer prints is compared as a whole, its standard error included, so that whatever it has to say fails the test.
+A test compares the whole output of a peer, standard error included, so that any message fails the test.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from .peers.programs import DEADLINE_S, LANGUAGES, Command, ended, run, running
 from .peers.transcripts import BINARY, CANNOT, TRANSCRIPTS
 
 MODES = ("results", "progress", "failure", "exception")
-# These take a job's workload and result for text.
+# These libraries take a job's workload and result for text.
 TEXT_WORKERS = ("python3_gearman", "gearmanode")
 STEPS: list[object] = [(1, 2), b"\0piece", b"careful", (2, 2)]
-# Progress is a percentage, and WORK_DATA is there for its own server alone.
+# Its progress is a percentage, and it sends WORK_DATA only to a server of its own.
 STEPS_OF_ABRAXAS: list[object] = [(50, 100), b"careful", (100, 100)]
 TEXT = b"text, in several pieces\n" * 40_000
 ENDLESS = 1_000_000
@@ -42,7 +42,7 @@ def test_a_foreign_client_gets_results_progress_and_failures(
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_foreign_client_follows_its_background_job(
+def test_a_foreign_client_can_follow_its_background_job(
     samples: RunningManager, peer: Callable[[str, str], Command], language: str, tmp_path: Path
 ) -> None:
     command = [*peer(language, "client"), port_of(samples), "background", str(tmp_path / "gate")]
@@ -50,7 +50,7 @@ def test_a_foreign_client_follows_its_background_job(
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_foreign_clients_unique_keys_and_priorities_are_kept(
+def test_unique_keys_and_priorities_of_a_foreign_client_are_kept(
     samples: RunningManager, peer: Callable[[str, str], Command], language: str
 ) -> None:
     function = f"queue_{language}"
@@ -69,7 +69,7 @@ def test_a_foreign_clients_unique_keys_and_priorities_are_kept(
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_foreign_client_and_ours_share_a_job_in_the_foreground(
+def test_a_foreign_client_and_ours_share_a_foreground_job(
     samples: RunningManager, peer: Callable[[str, str], Command], language: str
 ) -> None:
     function = f"join_{language}"
@@ -92,7 +92,7 @@ def test_a_foreign_client_and_ours_share_a_job_in_the_foreground(
 
 @contextmanager
 def foreign_worker(command: Command, manager: RunningManager, jobs: int) -> Iterator[tuple[Client, str]]:
-    """A worker that serves so many jobs, our client, and the prefix of the worker's functions; it ends silently."""
+    """A worker that serves a number of jobs and must end silently; gives our client and the prefix of its functions."""
     prefix = f"foreign_{os.urandom(4).hex()}"
     with running([*command, port_of(manager), prefix, str(jobs)]) as worker:
         with manager.client(timeout_s=DEADLINE_S) as client:
@@ -112,7 +112,7 @@ def test_a_foreign_worker_serves_our_client(
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_our_client_hears_a_foreign_workers_progress_data_and_warning(
+def test_our_client_gets_progress_data_and_warnings_of_a_foreign_worker(
     samples: RunningManager, peer: Callable[[str, str], Command], language: str
 ) -> None:
     heard: list[object] = []
@@ -129,7 +129,7 @@ def test_our_client_hears_a_foreign_workers_progress_data_and_warning(
 
 
 @pytest.mark.parametrize("language", [one for one in LANGUAGES if one != "abraxas"])
-def test_a_foreign_workers_failures_arrive_and_it_goes_on(
+def test_failures_of_a_foreign_worker_arrive_and_it_goes_on(
     samples: RunningManager, peer: Callable[[str, str], Command], language: str
 ) -> None:
     with foreign_worker(peer(language, "worker"), samples, jobs=6) as (client, prefix):
@@ -141,7 +141,7 @@ def test_a_foreign_workers_failures_arrive_and_it_goes_on(
             assert client.submit(f"{prefix}_reverse", "tea") == b"aet"
 
 
-def test_a_worker_of_abraxas_sends_every_failure_as_an_exception_and_goes_on(
+def test_an_abraxas_worker_sends_every_failure_as_an_exception_and_goes_on(
     samples: RunningManager, peer: Callable[[str, str], Command]
 ) -> None:
     with foreign_worker(peer("abraxas", "worker"), samples, jobs=4) as (client, prefix):
@@ -154,7 +154,7 @@ def test_a_worker_of_abraxas_sends_every_failure_as_an_exception_and_goes_on(
 def test_a_perl_worker_goes_on_after_its_function_died(
     samples: RunningManager, peer: Callable[[str, str], Command]
 ) -> None:
-    """After an exception it sends WORK_FAIL too, and ends when an ERROR comes instead of its next job."""
+    """After an exception it also sends WORK_FAIL. It would end if an ERROR came in place of its next job."""
     with running([*peer("perl", "worker"), port_of(samples), "mortal", "3"]) as worker:
         with samples.client(timeout_s=DEADLINE_S) as client:
             for _ in range(2):
@@ -183,7 +183,7 @@ def test_a_foreign_client_is_served_by_every_foreign_worker(
     assert transcripts == dict.fromkeys(all_workers, (0, TRANSCRIPTS["text"], ""))
 
 
-# Their own views of the server
+# --- their own views of the server
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A pool that can't start is marked failing and says why: exit status or signal, and the last lines; others serve."""
+"""A pool that can't start is marked failing with a reason: exit status or signal, and its last lines. Others serve."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ACTIONS = {
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningManager]:
-    """A manager with a pool for each way of not starting, and one that works."""
+    """A manager with one pool for each way to fail at the start, and one pool that works."""
     manager = RunningManager(tmp_path_factory.mktemp("broken"))
     for name, action in ACTIONS.items():
         manager.write_module(f"{name}.py", MODULE.format(name=name, action=action))
@@ -55,7 +55,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningManager]
         ("dying", "killed by SIGABRT: so long"),
     ],
 )
-def test_a_pool_that_can_not_start_says_why_and_keeps_being_tried(
+def test_a_pool_that_can_not_start_reports_the_reason_and_keeps_being_retried(
     broken: RunningManager, pool: str, reason: str
 ) -> None:
     def failing_with_reason() -> bool:

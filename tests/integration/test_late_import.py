@@ -1,4 +1,4 @@
-"""Modules that do not survive a fork, or are not to be shared: imported in each worker, after the fork."""
+"""Modules that do not survive a fork, or that must not be shared: each worker imports them after the fork."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PLAIN = "import os\nIMPORTED_IN = os.getpid()\ndef plain(job): return f'{IMPORTE
 
 
 def where(manager: RunningManager, function: str) -> tuple[int, int]:
-    """The process in which the module was imported, and that which ran the job."""
+    """The pid that imported the module, and the pid that ran the job."""
     with manager.client(timeout_s=20) as client:
         imported, ran = client.submit(function, b"").split()
     return int(imported), int(ran)
@@ -27,7 +27,7 @@ def where(manager: RunningManager, function: str) -> tuple[int, int]:
         ("import select\nkept = select.epoll()\n", "an event loop"),
     ],
 )
-def test_a_module_that_leaves_something_behind_is_imported_in_each_worker(
+def test_a_module_that_starts_threads_or_opens_descriptors_is_imported_in_each_worker(
     manager: RunningManager, trace: str, kind: str
 ) -> None:
     tainted = trace + PLAIN.replace("plain", "tainted")
@@ -52,7 +52,7 @@ def test_a_pool_with_preload_false_imports_after_the_fork(manager: RunningManage
     assert where(manager, "other")[0] == manager.pid_of("gearman-manager: zygote")
 
 
-def test_changed_code_of_such_a_module_is_taken_over_too(manager: RunningManager) -> None:
+def test_changed_code_of_a_module_that_is_imported_late_is_loaded_too(manager: RunningManager) -> None:
     manager.write_module("plain.py", PLAIN)
     manager.start("pools: {p: {functions: [plain], preload: false}}\n")
     manager.write_module("plain.py", "def plain(job): return b'new'\n")

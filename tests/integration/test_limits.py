@@ -1,4 +1,4 @@
-"""A worker's limits: it is replaced in time, exactly where the limit is, and a job that hangs is put an end to."""
+"""A worker's limits: it is replaced in time, exactly at the limit, and a job that hangs is ended."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_max_jobs_is_exact_and_the_replacement_is_registered_before_the_last_job
     assert manager.status()["pools"]["pid"]["last_error"] == ""
 
 
-def test_max_lifetime_replaces_one_worker_after_the_other_and_never_a_gap(manager: RunningManager) -> None:
+def test_max_lifetime_replaces_the_workers_one_by_one_without_a_gap(manager: RunningManager) -> None:
     manager.write_module("pid.py", PID)
     manager.start("pools: {pid: {functions: [pid], min: 3, max: 3, max_lifetime: 2s}}\n")
     first = {worker["pid"] for worker in manager.workers("pid")}
@@ -93,7 +93,7 @@ def test_a_worker_above_max_memory_is_replaced_after_its_job(manager: RunningMan
     assert manager.status()["pools"]["greedy"]["last_error"] == ""
 
 
-def test_a_job_that_eats_far_more_than_max_memory_is_killed(manager: RunningManager) -> None:
+def test_a_job_that_takes_far_more_than_max_memory_is_killed(manager: RunningManager) -> None:
     manager.write_module(
         "glutton.py",
         """

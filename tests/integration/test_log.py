@@ -1,4 +1,4 @@
-"""Where log lines go and what they look like: process 1 of a container, the system's log, files that are rotated."""
+"""Destination and form of log lines: process 1 of a container, the system's log, the journal, rotated files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Container:
         (self.first,) = psutil.Process(self.runtime.pid).children()
 
     def stop(self) -> tuple[str, str]:
-        """Stop it as a container is stopped; returns what it wrote to its standard streams."""
+        """Stop it as a container is stopped; returns its standard output and error."""
         self.first.send_signal(signal.SIGTERM)
         out, err = self.runtime.communicate(timeout=30)
         assert self.runtime.returncode == 0
@@ -55,7 +55,7 @@ class Container:
 
 
 @needs_root
-def test_as_process_1_it_reaps_orphans_that_it_never_knew_and_logs_json_to_standard_output(
+def test_as_process_1_it_reaps_unknown_orphans_and_logs_json_to_standard_output(
     manager: RunningManager, tmp_path: Path
 ) -> None:
     manager.write_module("orphans.py", ORPHANS)
@@ -65,7 +65,7 @@ def test_as_process_1_it_reaps_orphans_that_it_never_knew_and_logs_json_to_stand
         assert manager.status()["supervisor"]["pid"] == 1
 
         def orphans() -> list[str]:
-            """They are among its children, also when they are nothing but a zombie's entry."""
+            """Its children called `cat`, zombies included."""
             found: list[str] = []
             for child in container.first.children():
                 with suppress(psutil.NoSuchProcess):  # it was reaped just now
@@ -80,10 +80,10 @@ def test_as_process_1_it_reaps_orphans_that_it_never_knew_and_logs_json_to_stand
             os.mkfifo(fifo)
         with manager.client() as client:
             client.submit("orphans", json.dumps([str(fifo) for fifo in fifos]))
-        # Opening one waits for its reader: until then a child may still be a copy of the shell, by that name.
+        # Opening a fifo waits for its reader: until then a child may still be a copy of the shell with that name.
         writers = [fifo.open("wb") for fifo in fifos]
         assert len(orphans()) == len(fifos)
-        for left in (3, 2, 1, 0):  # one after the other: nothing else happens meanwhile that could wake the manager
+        for left in (3, 2, 1, 0):  # one by one: no other event can wake the manager meanwhile
             writers[left].close()
             eventually(partial(are_left, left), "the one that ended is reaped", within_s=5)
         out, err = container.stop()
@@ -100,7 +100,7 @@ def test_as_process_1_it_reaps_orphans_that_it_never_knew_and_logs_json_to_stand
     ("settings", "style"),
     [({}, "json"), ({"format": "text"}, "text"), ({"file": "gm.log"}, "text"), ({"file": "syslog"}, "text")],
 )
-def test_as_process_1_json_is_for_its_standard_output_and_gives_way_to_a_written_format(
+def test_as_process_1_only_standard_output_gets_json_and_a_configured_format_wins(
     settings: dict[str, str], style: str
 ) -> None:
     program = "import sys, json; from gearman_manager.config import Log; from gearman_manager.logs.log import style_of;"
@@ -110,7 +110,7 @@ def test_as_process_1_json_is_for_its_standard_output_and_gives_way_to_a_written
 
 
 def with_devices(folder: Path, *command: str | Path) -> list[str | Path]:
-    """The command where /dev holds little more than what is in the folder, which may be a system's log."""
+    """The command with a /dev that holds little more than the given folder, which may contain a system's log."""
     script = f"""
         for name in null zero full random urandom; do
             touch {folder}/$name
@@ -123,7 +123,7 @@ def with_devices(folder: Path, *command: str | Path) -> list[str | Path]:
 
 
 @needs_root
-def test_without_a_systems_log_a_daemon_names_the_remedy(napping: RunningManager, tmp_path: Path) -> None:
+def test_without_a_system_log_a_daemon_names_the_remedy(napping: RunningManager, tmp_path: Path) -> None:
     (tmp_path / "dev").mkdir()
     napping.config_file.write_text(CONFIG)
     command = with_devices(tmp_path / "dev", BIN / "gearman-manager", "-c", napping.config_file, "-d")
@@ -136,7 +136,7 @@ def test_without_a_systems_log_a_daemon_names_the_remedy(napping: RunningManager
 
 
 @needs_root
-def test_the_systems_log_gets_lines_with_their_priority_and_the_manager_outlives_it(
+def test_the_system_log_gets_lines_with_their_priority_and_the_manager_outlives_it(
     napping: RunningManager, tmp_path: Path
 ) -> None:
     device, aside = tmp_path / "dev", tmp_path / "aside"
@@ -163,7 +163,7 @@ def test_the_systems_log_gets_lines_with_their_priority_and_the_manager_outlives
     assert died.startswith(("<28>", "<27>"))  # a warning or an error of a daemon
     assert f"nap/1 pid {worker['pid']}" in died
 
-    syslog.close()  # it is restarted: for a while nobody hears, then another socket has its name
+    syslog.close()  # a restart of the log: for a while it has no socket, then a new one with its name
     (device / "log").rename(aside)
     napping.command("restart")
     syslog = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -177,7 +177,7 @@ def test_the_systems_log_gets_lines_with_their_priority_and_the_manager_outlives
     syslog.close()
 
 
-def test_after_a_rotation_lines_go_to_the_new_file_also_when_it_can_be_opened_only_later(
+def test_after_a_rotation_lines_go_to_the_new_file_even_when_it_can_be_opened_only_later(
     napping: RunningManager,
 ) -> None:
     log, moved, folder = (napping.folder / name for name in ("logs/gm.log", "logs/gm.log.1", "logs"))
@@ -191,7 +191,7 @@ def test_after_a_rotation_lines_go_to_the_new_file_also_when_it_can_be_opened_on
 
     log.rename(moved)
     away = folder.rename(napping.folder / "away")
-    folder.write_text("")  # in the way: it can't be opened
+    folder.write_text("")  # a file in the way: the log can't be opened
     napping.command("restart", "nap")
     eventually(napping.settled, "the manager does not mind")
     folder.unlink()

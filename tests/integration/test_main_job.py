@@ -1,4 +1,4 @@
-"""What the product is for: jobs are answered, the pools follow the queue, and the end is clean."""
+"""The main purpose: jobs are answered, the pools follow the queue, and the end is clean."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _queued(manager: RunningManager, function: str) -> int | None:
     return counts.get(function)
 
 
-def test_a_burst_brings_all_workers_within_two_seconds_and_the_cooldown_takes_them_away(
+def test_a_burst_starts_all_workers_within_two_seconds_and_the_cooldown_retires_them(
     manager: RunningManager,
 ) -> None:
     manager.write_module(
@@ -72,7 +72,7 @@ def _registered(manager: RunningManager) -> int:
     return sum(worker["state"] in ("idle", "busy") for worker in manager.workers("nap"))
 
 
-def test_a_failed_job_is_a_failure_with_its_text_and_the_worker_goes_on(manager: RunningManager) -> None:
+def test_a_failed_job_reports_its_text_and_the_worker_goes_on(manager: RunningManager) -> None:
     manager.write_module(
         "picky.py",
         """
@@ -128,7 +128,7 @@ def test_a_job_that_takes_too_long_fails_and_can_clean_up(manager: RunningManage
     assert warnings == [b"cleaned up"]
 
 
-def test_what_a_worker_prints_and_logs_stands_in_the_log_with_its_pool_pid_and_handle(manager: RunningManager) -> None:
+def test_output_and_log_lines_of_a_worker_are_in_the_log_with_pool_pid_and_handle(manager: RunningManager) -> None:
     manager.write_module(
         "talker.py",
         """
@@ -173,7 +173,7 @@ def test_stop_finishes_running_jobs_takes_no_new_ones_and_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_second_signal_hurries(napping: RunningManager, number: signal.Signals) -> None:
+def test_a_second_signal_ends_running_jobs_at_once(napping: RunningManager, number: signal.Signals) -> None:
     manager = napping.start("pools: {nap: {functions: [nap], min: 2, max: 2, stop_timeout: 10m}}\n")
     with manager.client() as client:
         client.submit_background("nap", "600")

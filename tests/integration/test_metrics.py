@@ -1,4 +1,4 @@
-"""The metrics port of the job server that the manager starts: metrics, its health, and results over HTTP."""
+"""The metrics port of the bundled job server: metrics, health, and results over HTTP."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONFIG = (
 
 @pytest.fixture
 def measured(napping: RunningManager) -> RunningManager:
-    """A running manager whose job server has a metrics port, and keeps what becomes of `nap`."""
+    """A running manager whose job server has a metrics port and keeps the results of `nap`."""
     napping.config_file.write_text(CONFIG.format(metrics="127.0.0.1:0"))
     napping.launch()
     eventually(napping.settled, "all workers registered")
@@ -34,14 +34,14 @@ def measured(napping: RunningManager) -> RunningManager:
 
 
 def get(manager: RunningManager, path: str) -> tuple[int, str]:
-    """What the metrics port, which the log names, answers."""
+    """The answer of the metrics port; its address is in the log."""
     named = re.search(r"job server on \S+, metrics on (127\.0\.0\.1:\d+)", manager.log())
     assert named is not None
     with urllib.request.urlopen(f"http://{named[1]}{path}", timeout=10) as answer:
         return answer.status, answer.read().decode()
 
 
-def test_metrics_health_and_results_are_there(measured: RunningManager) -> None:
+def test_metrics_health_and_results_are_served(measured: RunningManager) -> None:
     with measured.client() as client:
         handle = client.submit_background("nap", "0")
         worker = client.result(handle).decode()
@@ -54,7 +54,7 @@ def test_metrics_health_and_results_are_there(measured: RunningManager) -> None:
     assert (status, json.loads(page)["result"]) == (200, worker)
 
 
-def test_the_port_stays_the_same_when_the_job_server_is_started_again(measured: RunningManager) -> None:
+def test_the_port_stays_the_same_when_the_job_server_is_restarted(measured: RunningManager) -> None:
     killed = measured.pid_of("gearman-server")
     os.kill(killed, signal.SIGKILL)
     eventually(lambda: len(re.findall(r"gearman-server \S+ listens on", measured.log())) == 2, "it is back")
@@ -62,7 +62,7 @@ def test_the_port_stays_the_same_when_the_job_server_is_started_again(measured: 
     assert measured.pid_of("gearman-server") != killed
 
 
-def test_a_port_that_is_taken_ends_the_start_and_says_where_it_is_written(napping: RunningManager) -> None:
+def test_a_taken_port_ends_the_start_and_the_message_names_its_line_of_the_file(napping: RunningManager) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         napping.config_file.write_text(CONFIG.format(metrics=port))
@@ -74,7 +74,7 @@ def test_a_port_that_is_taken_ends_the_start_and_says_where_it_is_written(nappin
     assert "server.listen" not in last
 
 
-def test_an_address_of_another_machine_is_named_with_its_key(napping: RunningManager) -> None:
+def test_the_message_for_an_address_of_another_machine_names_its_key(napping: RunningManager) -> None:
     napping.config_file.write_text(CONFIG.format(metrics="192.0.2.1:4732"))
     refused = napping.command(check=False)
     assert refused.returncode == 1
@@ -83,7 +83,7 @@ def test_an_address_of_another_machine_is_named_with_its_key(napping: RunningMan
     assert "config.yaml:4: server.metrics_listen" in last
 
 
-def test_another_address_waits_for_the_next_start_as_all_of_that_section(measured: RunningManager) -> None:
+def test_a_changed_metrics_address_takes_effect_at_the_next_start(measured: RunningManager) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         other = probe.getsockname()[1]
     measured.config_file.write_text(CONFIG.format(metrics=other))

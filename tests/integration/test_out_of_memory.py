@@ -1,4 +1,4 @@
-"""The kernel's out-of-memory killer, in a real control group: who was killed so is said so, and the others work on."""
+"""The kernel's out-of-memory killer, in a real control group: its victims are reported as such, the others work on."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def group() -> Iterator[Path]:
 
 @pytest.fixture
 def crowded(manager: RunningManager, group: Path) -> Iterator[RunningManager]:
-    """A manager that has to live with little memory."""
+    """A manager that has little memory."""
     manager.write_module("eater.py", EATER)
     manager.write_module("neighbour.py", neighbour.MODULE)
     start_inside(manager, group)
@@ -42,7 +42,7 @@ def crowded(manager: RunningManager, group: Path) -> Iterator[RunningManager]:
     manager.destroy()  # before its group goes
 
 
-def test_a_worker_that_the_kernel_kills_for_memory_is_said_to_be_and_nobody_else_is_hurt(
+def test_a_worker_that_the_out_of_memory_killer_ends_is_reported_as_such_and_no_other_process_suffers(
     crowded: RunningManager,
 ) -> None:
     manager = crowded.start("functions: {eater: {crash_retries: 1}}\npools: {eater: {functions: [eater], max: 1}}\n")
@@ -56,7 +56,7 @@ def test_a_worker_that_the_kernel_kills_for_memory_is_said_to_be_and_nobody_else
     assert ": killed by SIGKILL, by the out-of-memory killer: " in error
     assert error.endswith("reading it all | a large file")
     assert manager_pids == {manager.pid_of("gearman-manager: zygote"), manager.pid_of("gearman-server: ")}
-    # Whoever else kills a worker is not taken for the kernel.
+    # A kill by another process is not taken for the kernel's.
     worker = manager.workers("eater")[0]["pid"]
     os.kill(worker, signal.SIGKILL)
     pool = eventually(

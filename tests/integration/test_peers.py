@@ -1,6 +1,6 @@
-"""Debian's Gearman: its tools at our job server, and its job server in place of ours.
+"""Debian's Gearman: its tools with our job server, and its job server in place of ours.
 
-What a peer prints is compared as a whole, its standard error included, so that whatever it has to say fails the test.
+A test compares the whole output of a peer, standard error included, so that any message fails the test.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ GEARMAN, GEARADMIN = "/usr/bin/gearman", "/usr/bin/gearadmin"
 
 
 def tool(program: str, manager: RunningManager, *arguments: str) -> Command:
-    """One of Debian's tools, told where the job server is."""
+    """One of Debian's tools, with the address of the job server."""
     package = "gearman-tools"
     return [installed(program, package), "-h", "127.0.0.1", "-p", port_of(manager), *arguments]
 
 
-# Debian's tools
+# --- Debian's tools
 
 
 def test_gearman_prints_the_result(samples: RunningManager) -> None:
@@ -42,13 +42,13 @@ def test_gearman_sends_its_standard_input(samples: RunningManager) -> None:
 
 
 def test_gearman_shows_the_progress_while_it_waits(samples: RunningManager) -> None:
-    # In lines, as on a terminal: into a pipe the tool would write the progress after the result.
+    # In lines, as on a terminal: in a pipe the tool would write the progress after the result.
     lines = [installed("stdbuf", "coreutils"), "-oL", *tool(GEARMAN, samples, "-f", "slow_reverse", "Rasmus")]
     progress = "".join(f"{percent}% Complete\n" for percent in range(10, 101, 10))
     assert run(lines) == (0, f"{progress}sumsaR", "")
 
 
-def test_gearman_is_told_of_a_failure(samples: RunningManager) -> None:
+def test_gearman_reports_a_failure(samples: RunningManager) -> None:
     assert run(tool(GEARMAN, samples, "-f", "word_count"), b"\xff") == (1, "", "Job failed\n")
 
 
@@ -60,7 +60,7 @@ def test_gearman_runs_jobs_of_several_functions_at_once(samples: RunningManager)
     assert output in ("".join(answers), "".join(reversed(answers)))
 
 
-def test_gearman_leaves_a_background_job_behind(samples: RunningManager, tmp_path: Path) -> None:
+def test_gearman_submits_a_background_job_and_ends(samples: RunningManager, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     code, output, errors = run(tool(GEARMAN, samples, "-v", "-b", "-f", "gate", str(gate)))
     assert (code, errors) == (0, "")
@@ -73,7 +73,7 @@ def test_gearman_leaves_a_background_job_behind(samples: RunningManager, tmp_pat
 
 
 def test_gearman_as_a_worker_serves_our_client(samples: RunningManager) -> None:
-    # cat, unless the workload says to fail.
+    # Runs cat, unless the workload asks for a failure.
     program = ["sh", "-c", 'text=$(cat); printf %s "$text"; [ "$text" != bad ]']
     with running(tool(GEARMAN, samples, "-w", "-f", "debian_cat", "--", *program)) as worker:
         pieces: list[bytes] = []
@@ -84,7 +84,7 @@ def test_gearman_as_a_worker_serves_our_client(samples: RunningManager) -> None:
             assert client.submit("debian_cat", "good again") == b"good again"
         assert pieces == [b"bad"]
         worker.terminate()
-        # What it says about every failed job, with gearmand too.
+        # The tool prints this for every failed job, with gearmand too.
         assert ended(worker) == (-SIGTERM, "", "gearman: gearman_worker_work : GEARMAN_UNKNOWN_STATE\n")
 
 
@@ -98,7 +98,7 @@ def test_gearadmin_lists_the_functions(samples: RunningManager) -> None:
         assert any(re.fullmatch(rf"{function}\t0\t0\t[1-9]", line) for line in lines), output
 
 
-def test_gearadmin_knows_the_workers_by_manager_pool_and_number(samples: RunningManager) -> None:
+def test_gearadmin_lists_the_workers_by_manager_pool_and_number(samples: RunningManager) -> None:
     code, output, errors = run(tool(GEARADMIN, samples, "--workers"))
     assert (code, errors) == (0, "")
     *lines, dot = output.splitlines()
@@ -113,7 +113,7 @@ def test_gearadmin_knows_the_workers_by_manager_pool_and_number(samples: Running
     assert others == {"- :", f"gm:{name} :"}, output
 
 
-# Debian's job server instead of ours
+# --- Debian's job server instead of ours
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def gearmand(tmp_path: Path) -> Iterator[Gearmand]:
 
 @pytest.fixture
 def guest(manager: RunningManager, gearmand: Gearmand) -> RunningManager:
-    """A manager with one worker for each function, all of them at Debian's job server."""
+    """A manager with one worker for each function, all of them connected to Debian's job server."""
     manager.write_module("gate.py", GATE)
     manager.config_file.write_text(
         f"run_dir: run\nservers: ['{gearmand.address}']\n"
@@ -138,7 +138,7 @@ def guest(manager: RunningManager, gearmand: Gearmand) -> RunningManager:
 
 
 def workers_by_function(manager: RunningManager) -> Mapping[str, int]:
-    """What gearadmin says of the functions that have workers."""
+    """gearadmin's worker counts of the functions that have workers."""
     code, output, errors = run(tool(GEARADMIN, manager, "--status"))
     assert (code, errors) == (0, "")
     columns = [line.split("\t") for line in output.splitlines() if line != "."]
@@ -153,12 +153,12 @@ def test_our_workers_answer_jobs_of_gearmand(guest: RunningManager, gearmand: Ge
     assert run(tool(GEARMAN, guest, "-f", "reverse", "Rasmus")) == (0, "sumsaR", "")
     with guest.client(timeout_s=DEADLINE_S) as client:
         assert client.submit("reverse", BINARY) == BINARY[::-1]
-    # A manager that runs no job server of its own has none that it could end.
+    # A manager without a job server of its own must end none.
     assert guest.stop() == 0
     assert run(tool(GEARADMIN, guest, "--getpid")) == (0, f"{gearmand.pid}\n", "")
 
 
-def test_a_failed_job_of_ours_keeps_no_client_of_gearmand_waiting(
+def test_the_client_of_a_failed_job_is_not_left_waiting_by_gearmand(
     guest: RunningManager, peer: Callable[[str, str], Command]
 ) -> None:
     expected = (1, "", f"ValueError: {NOT_UTF8}Job failed\n")
@@ -184,7 +184,7 @@ def test_our_workers_survive_a_restart_of_gearmand_and_register_again(
     assert after["done"] == 2
 
 
-def test_a_worker_whose_gearmand_died_under_its_job_serves_the_next_one(
+def test_a_worker_whose_gearmand_died_during_its_job_serves_the_next_one(
     guest: RunningManager, gearmand: Gearmand, tmp_path: Path
 ) -> None:
     gate = tmp_path / "gate"

@@ -1,4 +1,4 @@
-"""GearmanManager's PHP functions in the workers folder, served by the bridge through a real manager and a real PHP."""
+"""GearmanManager's PHP functions in the workers folder: the bridge serves them with a real manager and a real PHP."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ pytestmark = pytest.mark.usefixtures("_php")
 
 @pytest.fixture(scope="module")
 def _php() -> None:
-    """PHP is there, with what its Debian package brings along."""
+    """Skip the test without PHP and the extensions of its Debian package."""
     check = ["-r", "exit(extension_loaded('pcntl') && extension_loaded('posix') ? 0 : 1);"]
     interpreter = shutil.which("php")
     if interpreter is None or subprocess.run([interpreter, *check], check=False).returncode != 0:
@@ -78,14 +78,14 @@ def _php() -> None:
 
 @pytest.fixture
 def samples(manager: RunningManager) -> RunningManager:
-    """The three sample functions, a Python module beside them."""
+    """The three sample functions with a Python module beside them."""
     shutil.copytree(SAMPLES, manager.workers_dir)
     manager.write_module("greet.py", "def greet(job): return b'hello from Python'\n")
     return manager
 
 
 def exception_of(client: Client, function: str, workload: str | bytes) -> str:
-    """Submit a job that fails; the exception that its client is told."""
+    """Submit a job that fails; returns the exception that the client gets."""
     with pytest.raises(JobException) as failure:
         client.submit(function, workload)
     return str(failure.value)
@@ -126,7 +126,7 @@ def test_include_and_exclude_choose_among_php_functions_too(samples: RunningMana
     assert sorted(samples.status()["functions"]) == ["Invoice", "slug"]
 
 
-def test_a_php_worker_names_itself_as_ours_do(samples: RunningManager) -> None:
+def test_a_php_worker_has_a_client_id_like_ours(samples: RunningManager) -> None:
     samples.start("include_functions: [slug]\n")
     assert samples.pid_of("gearman-manager: worker slug/1 slug") in pids(samples, "slug")
     with connect_admin(samples.address) as admin:
@@ -158,7 +158,7 @@ def test_a_failure_reaches_client_and_log_and_the_pool_goes_on(
         eventually(lambda: f"{file}:" in manager.log(), "the log names the place")
 
 
-def test_php_warnings_are_log_lines_with_their_place(manager: RunningManager) -> None:
+def test_php_warnings_are_log_lines_with_file_and_line(manager: RunningManager) -> None:
     file = manager.write_module(
         "warned.php", "<?php\nfunction warned($job) {\n    return $job->workload() . $gone;\n}\n"
     )
@@ -209,7 +209,7 @@ def test_max_jobs_is_exact_and_costs_no_job(manager: RunningManager) -> None:
     assert answers[0] == answers[1] == answers[2] != answers[3] == answers[4] == answers[5] != answers[6]
 
 
-def test_a_worker_that_has_grown_too_large_is_replaced(manager: RunningManager) -> None:
+def test_a_worker_above_max_memory_is_replaced(manager: RunningManager) -> None:
     manager.write_module("grow.php", GROW)
     manager.start("pools: {grow: {min: 1, max: 1, max_memory: 64MB}}\n")
     with manager.client(timeout_s=20) as client:
@@ -218,7 +218,7 @@ def test_a_worker_that_has_grown_too_large_is_replaced(manager: RunningManager) 
         assert client.submit("grow", b"") != first
 
 
-def test_a_changed_file_restarts_its_own_pool_alone(samples: RunningManager) -> None:
+def test_a_changed_file_restarts_only_its_own_pool(samples: RunningManager) -> None:
     samples.start("defaults: {min: 1, max: 1}\n")
     others = pids(samples, "greet", "Invoice", "csv_columns")
     before = pids(samples, "slug")
@@ -229,7 +229,7 @@ def test_a_changed_file_restarts_its_own_pool_alone(samples: RunningManager) -> 
         assert client.submit("slug", b"") == b"new"
 
 
-def test_a_changed_include_restarts_who_includes_it(samples: RunningManager) -> None:
+def test_a_changed_include_restarts_the_pools_that_include_it(samples: RunningManager) -> None:
     samples.start("defaults: {min: 1, max: 1}\n")
     others, before = pids(samples, "greet", "slug", "csv_columns"), pids(samples, "Invoice")
     money = samples.workers_dir / "lib" / "money.php"
@@ -240,7 +240,7 @@ def test_a_changed_include_restarts_who_includes_it(samples: RunningManager) -> 
         assert json.loads(client.submit("Invoice", b'[{"pieces": 1, "price": "2.5"}]'))["total"] == "2,50"
 
 
-def test_files_come_and_go_live(manager: RunningManager) -> None:
+def test_files_can_be_added_and_removed_while_the_manager_runs(manager: RunningManager) -> None:
     manager.write_module("who.php", WHO)
     manager.start("defaults: {min: 1, max: 1}\n")
     file = manager.write_module("nap.php", NAP)
@@ -258,7 +258,7 @@ def test_files_come_and_go_live(manager: RunningManager) -> None:
         ("<?php\n\nclass Who {}\n", 3, "needs a method run($job, &$log)"),
     ],
 )
-def test_broken_code_is_reported_by_place_and_the_old_goes_on(
+def test_broken_code_is_reported_with_its_place_and_the_old_code_goes_on(
     manager: RunningManager, source: str, place: int, message: str
 ) -> None:
     file = manager.write_module("who.php", WHO)
@@ -274,7 +274,7 @@ def test_broken_code_is_reported_by_place_and_the_old_goes_on(
     assert f"{file}:{place}: " in result.stderr
 
 
-def test_code_that_breaks_when_it_is_loaded_leaves_the_old_workers_serving(manager: RunningManager) -> None:
+def test_code_that_fails_when_it_is_loaded_leaves_the_old_workers_serving(manager: RunningManager) -> None:
     manager.write_module("who.php", WHO)
     manager.start("defaults: {min: 1, max: 1}\n")
     file = manager.write_module("who.php", "<?php\nfunction who($job) { return 'new'; }\nmissing_function();\n")
@@ -297,7 +297,7 @@ def test_a_pool_of_php_and_python_is_refused_with_place_and_remedy(samples: Runn
     assert "csv_columns, slug in PHP, greet in Python; name either in a pool of their own" in result.stderr
 
 
-def test_without_php_the_pool_says_what_is_missing(
+def test_without_php_the_pool_names_the_missing_program(
     manager: RunningManager, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     manager.write_module("who.php", WHO)
@@ -316,7 +316,7 @@ def test_without_php_the_pool_says_what_is_missing(
     assert manager.command("check", check=False).returncode == 78
 
 
-def test_workers_come_back_under_their_name_when_the_job_server_was_away(manager: RunningManager) -> None:
+def test_workers_keep_their_names_after_a_restart_of_the_job_server(manager: RunningManager) -> None:
     manager.write_module("who.php", WHO)
     manager.start("defaults: {min: 1, max: 1}\n")
     before = pids(manager, "who")
@@ -333,7 +333,7 @@ def test_workers_come_back_under_their_name_when_the_job_server_was_away(manager
         assert {int(client.submit("who", b""))} == before
 
 
-def test_a_foreign_server_is_served_too_and_told_of_failures_as_its_clients_understand(
+def test_a_foreign_server_is_served_and_gets_failures_that_its_clients_understand(
     manager: RunningManager, gearmand: str
 ) -> None:
     manager.write_module("misbehave.php", MISBEHAVIOUR)
@@ -348,7 +348,9 @@ def test_a_foreign_server_is_served_too_and_told_of_failures_as_its_clients_unde
     assert warnings == [b"DomainException: no such customer"]
 
 
-def test_letters_hold_over_a_reload_and_the_pid_file_is_there_while_the_manager_runs(manager: RunningManager) -> None:
+def test_options_in_letters_hold_over_a_reload_and_the_pid_file_exists_while_the_manager_runs(
+    manager: RunningManager,
+) -> None:
     shutil.copytree(SAMPLES, manager.folder / "php")
     manager.workers_dir.mkdir()
     manager.config_file.write_text("run_dir: run\nserver: {listen: '127.0.0.1:0'}\n")

@@ -1,4 +1,4 @@
-"""What stands for functions in a configuration, enforced by the job server that the manager starts."""
+"""Policies of functions in a configuration, carried out by the bundled job server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def flaky(job):
 """
 
 
-def test_a_function_that_raises_is_tried_again_by_what_its_decorator_and_the_file_say(manager: RunningManager) -> None:
+def test_the_retries_of_decorator_and_file_apply_to_a_function_that_raises(manager: RunningManager) -> None:
     manager.write_module("flaky.py", FLAKY)
     manager.start("functions: {flaky: {backoff: 50ms}}\n")
     with manager.client(timeout_s=30) as client:
@@ -31,7 +31,7 @@ def test_a_function_that_raises_is_tried_again_by_what_its_decorator_and_the_fil
             client.submit("flaky", "4")
 
 
-def test_a_function_that_takes_too_long_is_tried_again(manager: RunningManager) -> None:
+def test_a_job_that_runs_into_its_timeout_is_tried_again(manager: RunningManager) -> None:
     manager.write_module(
         "slow_once.py",
         """
@@ -47,7 +47,7 @@ def test_a_function_that_takes_too_long_is_tried_again(manager: RunningManager) 
         assert client.submit("slow_once", b"") == b"2"
 
 
-def test_no_workers_are_started_for_jobs_that_may_not_run(napping: RunningManager) -> None:
+def test_no_workers_are_started_for_jobs_above_max_running(napping: RunningManager) -> None:
     manager = napping.start(
         "pools: {nap: {functions: [nap], min: 1, max: 10, scale: {utilisation: 0.5}}}\n"
         "functions: {nap: {max_running: 2}}\n"
@@ -60,7 +60,7 @@ def test_no_workers_are_started_for_jobs_that_may_not_run(napping: RunningManage
     assert "→ 3 workers" not in manager.log()
 
 
-def test_jobs_that_wait_for_their_rate_are_no_reason_to_grow(napping: RunningManager) -> None:
+def test_jobs_that_wait_for_their_rate_do_not_make_the_pool_grow(napping: RunningManager) -> None:
     manager = napping.start(
         "pools: {nap: {functions: [nap], min: 1, max: 10, scale: {backlog_per_worker: 1}}}\n"
         "functions: {nap: {rate: 2/s}}\n"
@@ -74,7 +74,7 @@ def test_jobs_that_wait_for_their_rate_are_no_reason_to_grow(napping: RunningMan
     assert "→ 3 workers" not in manager.log()
 
 
-def test_a_full_queue_refuses(napping: RunningManager) -> None:
+def test_a_full_queue_refuses_a_job(napping: RunningManager) -> None:
     manager = napping.start("functions: {nap: {max_queue: 1}}\npools: {nap: {max: 1}}\n")
     with manager.client(timeout_s=30) as client, connect_admin(manager.address) as admin:
         client.submit_background("nap", "1")
@@ -84,7 +84,7 @@ def test_a_full_queue_refuses(napping: RunningManager) -> None:
             client.submit_background("nap", "1")
 
 
-def test_a_function_decides_that_its_job_is_tried_later_or_never_again(manager: RunningManager) -> None:
+def test_a_function_can_ask_for_a_later_attempt_or_for_none(manager: RunningManager) -> None:
     manager.write_module(
         "picky.py",
         """
@@ -107,7 +107,7 @@ def test_a_function_decides_that_its_job_is_tried_later_or_never_again(manager: 
     assert "the job is to be tried again: not yet" in manager.log()
 
 
-def test_on_a_foreign_job_server_check_and_status_say_which_keys_can_not_hold(
+def test_on_a_foreign_job_server_check_and_status_name_the_keys_that_can_not_hold(
     napping: RunningManager, gearmand: str
 ) -> None:
     napping.write_module("later.py", "from gearman_manager import Retry\ndef later(job):\n    raise Retry('busy')\n")
@@ -128,13 +128,13 @@ def test_on_a_foreign_job_server_check_and_status_say_which_keys_can_not_hold(
     eventually(lambda: untold in napping.log(), "its worker says so")
 
 
-def test_check_says_when_a_server_can_not_be_asked(napping: RunningManager) -> None:
+def test_check_reports_a_server_that_can_not_be_asked(napping: RunningManager) -> None:
     napping.config_file.write_text("servers: ['127.0.0.1:1']\nfunctions: {nap: {rate: 1/s}}\n")
     checked = napping.command("check")
     assert "127.0.0.1:1: can't be asked, so whether the functions' keys hold there is open: " in checked.stderr
 
 
-def test_a_failure_without_a_text_is_called_by_its_type_alone(manager: RunningManager) -> None:
+def test_a_failure_without_a_text_is_reported_by_its_type_alone(manager: RunningManager) -> None:
     manager.write_module("later.py", "from gearman_manager import Retry\ndef later(job): raise Retry(attempts=1)\n")
     manager.start("")
     with manager.client(timeout_s=30) as client, pytest.raises(JobException) as failed:

@@ -1,4 +1,4 @@
-"""Command pools: any program that is a Gearman worker, started, watched, scaled and stopped like the others."""
+"""Command pools: any program that is a Gearman worker is started, watched, scaled and stopped like other workers."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def reports(manager: RunningManager) -> RunningManager:
     )
 
 
-def test_a_program_serves_is_told_where_and_logs_with_its_pool_and_pid(reports: RunningManager) -> None:
+def test_a_program_gets_the_servers_address_serves_and_logs_with_its_pool_and_pid(reports: RunningManager) -> None:
     with reports.client(timeout_s=20) as client:
         pid, flavour, folder = client.submit("report", "you").decode().split()
     assert (flavour, folder) == ("salty", str(reports.folder))
@@ -102,7 +102,7 @@ def test_programs_end_when_the_supervisor_is_killed(reports: RunningManager) -> 
     eventually(lambda: not any(alive(pid) for pid in family), "no process is left")
 
 
-def test_a_program_that_is_not_there_is_a_failing_pool_that_says_so(manager: RunningManager) -> None:
+def test_the_pool_of_a_missing_program_is_failing_with_the_reason(manager: RunningManager) -> None:
     manager.write_module("fine.py", "def fine(job): return b'ok'\n")
     manager.config_file.write_text(
         "run_dir: run\nserver: {listen: '127.0.0.1:0'}\npools: {gone: {command: /no/such/program --now, min: 1}}\n"

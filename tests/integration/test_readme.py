@@ -1,4 +1,4 @@
-"""The pages that show commands are run as they stand, and what they show is compared with what comes.
+"""The commands on the documentation's pages are run unchanged, and their output is compared with the one shown.
 
 In a page, a block of the language
   console           holds `$ COMMAND` lines, each with its whole output below,
@@ -36,7 +36,7 @@ DEADLINE_S = 30.0
 PARTS = ("Makefile", "pyproject.toml", "client/pyproject.toml", "config", "workers")
 START = "$ make run\n...\n... INFO    queues: job server 127.0.0.1:4730 answers...\n"
 
-#: What a manager counts it asks the job server once a second: these commands may be asked again.
+#: The manager asks the job server for its counts once a second: these commands may have to be repeated.
 QUESTION = re.compile(r"(gearadmin --status|gearman-manager .*status)$")
 PRINTED = {"python": re.compile(r"^ *print\(.*\)  # (.*)$", re.M), "php": re.compile(r"^ *echo .*;  // (.*)$", re.M)}
 
@@ -57,12 +57,12 @@ def blocks_of(page: str) -> Iterator[Block]:
 
 
 def squeezed(text: str) -> str:
-    """Without blanks at the ends of lines, and with single ones elsewhere."""
+    """The text without blanks at the ends of lines, and with single ones elsewhere."""
     return "\n".join(re.sub(r"[ \t]+", " ", line.strip()) for line in text.strip("\n").split("\n"))
 
 
 def pattern_of(expected: str) -> re.Pattern[str]:
-    """What may come where `expected` is shown."""
+    """A pattern for the output where `expected` is shown."""
     pattern = ""
     for line in squeezed(expected).split("\n"):
         pattern += r"(?:.*\n)*?" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*?") + r"\n"
@@ -70,7 +70,7 @@ def pattern_of(expected: str) -> re.Pattern[str]:
 
 
 class Terminal:
-    """A program in the foreground of a terminal of its own, and what it has printed so far."""
+    """A program in the foreground of a terminal of its own, and its output so far."""
 
     def __init__(self, command: str, folder: Path, environment: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -89,7 +89,7 @@ class Terminal:
         self._reader.start()
 
     def expect(self, expected: str) -> None:
-        """Wait until these lines have been printed, after those that were expected before."""
+        """Wait until these lines have been printed, after the lines that were expected before."""
         pattern = pattern_of(expected)
         deadline = time.monotonic() + DEADLINE_S
         with self._news:
@@ -100,22 +100,22 @@ class Terminal:
 
     @property
     def unread(self) -> str:
-        """What was printed and has not been expected so far."""
+        """The output that has not been expected so far."""
         with self._news:
             return self._printed
 
     def interrupt(self) -> None:
-        """Ctrl-C: to every process in the terminal's foreground. Waits for the end."""
+        """Ctrl-C: sent to every process in the terminal's foreground. Waits for the end."""
         os.killpg(self._process.pid, signal.SIGINT)
         self.wait()
 
     def wait(self) -> None:
-        """Until the program has ended by itself."""
+        """Wait until the program has ended by itself."""
         self._process.wait(DEADLINE_S)
         self._reader.join(DEADLINE_S)
 
     def destroy(self) -> None:
-        """Whatever happened, it ends."""
+        """End the program in any case."""
         if self._process.poll() is None:
             try:
                 self.interrupt()
@@ -135,7 +135,7 @@ class Terminal:
 
 
 class Reader:
-    """Somebody who does what a page says, in a copy of the project and on ports that are free."""
+    """A person who does everything that a page says, in a copy of the project and on free ports."""
 
     def __init__(self, folder: Path, run_dir: Path) -> None:
         self.folder = folder
@@ -250,7 +250,7 @@ def free_port() -> str:
 
 
 def wait_until_listening(port: int) -> None:
-    """For a program that says nothing when it is ready."""
+    """Wait for a program that says nothing when it is ready."""
     deadline = time.monotonic() + DEADLINE_S
     while True:
         try:
@@ -270,7 +270,7 @@ def php_speaks_gearman() -> bool:
 
 
 def project_files() -> list[str]:
-    """What a fresh checkout holds: not the modules that somebody who followed the README has put into workers/."""
+    """The files of a fresh checkout, without modules that somebody who followed the README has put into workers/."""
     if shutil.which("git") is None:
         return all_files()
     listed = subprocess.run(
@@ -282,7 +282,7 @@ def project_files() -> list[str]:
 
 
 def all_files() -> list[str]:
-    """For a copy that is no clone, such as an unpacked sdist."""
+    """The files of a copy that is no clone, such as an unpacked sdist."""
     files = [file for part in PARTS for file in [ROOT / part, *(ROOT / part).rglob("*")] if file.is_file()]
     return [str(file.relative_to(ROOT)) for file in files if "__pycache__" not in file.parts]
 
@@ -330,7 +330,7 @@ def test_every_link_of_the_pages_leads_somewhere() -> None:
     assert not broken
 
 
-def test_the_configuration_page_is_what_the_models_say() -> None:
+def test_the_configuration_page_is_generated_from_the_models() -> None:
     page = (ROOT / "docs/configuration.md").read_text()
     assert reference.with_tables(page) == page, "run `make docs`"
     assert set(re.findall(r"<!-- keys of (\w+)", page)) == set(reference.SECTIONS)

@@ -1,4 +1,4 @@
-"""New code while jobs run: taken over without a failed job, refused when it is broken, and never half of it."""
+"""New code while jobs run: loaded without a failed job, refused when it is broken, and never loaded by halves."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def answer(job):
 
 
 class Load:
-    """Jobs one after the other in a thread; notes every answer and every error."""
+    """Jobs one after the other in a thread; records every answer and every error."""
 
     def __init__(self, manager: RunningManager) -> None:
         self.answers: list[bytes] = []
@@ -48,7 +48,7 @@ class Load:
 
 @pytest.fixture
 def loaded(manager: RunningManager) -> Iterator[tuple[RunningManager, Load]]:
-    """A manager whose function `answer` says `old`, under load."""
+    """A manager whose function `answer` returns `old`, under load."""
     manager.write_module("answer.py", ANSWER.format(value="old"))
     manager.start("pools: {answer: {functions: [answer], min: 3, max: 3}}\n")
     load = Load(manager)
@@ -71,7 +71,9 @@ def test_changed_code_answers_within_three_seconds_and_no_job_fails(loaded: tupl
     assert set(load.answers) == {b"old", b"new"}
 
 
-def test_broken_code_is_refused_with_file_and_line_and_the_old_goes_on(loaded: tuple[RunningManager, Load]) -> None:
+def test_broken_code_is_refused_with_file_and_line_and_the_old_code_goes_on(
+    loaded: tuple[RunningManager, Load],
+) -> None:
     manager, load = loaded
     before = {worker["pid"] for worker in manager.workers("answer")}
     file = manager.write_module("answer.py", "import time\n\ndef answer(job:\n")
@@ -90,7 +92,7 @@ def test_broken_code_is_refused_with_file_and_line_and_the_old_goes_on(loaded: t
     assert load.errors == []
 
 
-def test_hup_loads_configuration_and_code_anew(loaded: tuple[RunningManager, Load]) -> None:
+def test_sighup_reloads_configuration_and_code(loaded: tuple[RunningManager, Load]) -> None:
     manager, load = loaded
     text = manager.config_file.read_text()
     manager.config_file.write_text(text.replace("min: 3, max: 3", "min: 5, max: 5"))
@@ -101,7 +103,7 @@ def test_hup_loads_configuration_and_code_anew(loaded: tuple[RunningManager, Loa
     assert load.errors == []
 
 
-def test_hup_with_a_broken_configuration_changes_nothing(loaded: tuple[RunningManager, Load]) -> None:
+def test_sighup_with_a_broken_configuration_changes_nothing(loaded: tuple[RunningManager, Load]) -> None:
     manager, load = loaded
     before = {worker["pid"] for worker in manager.workers("answer")}
     manager.config_file.write_text(manager.config_file.read_text() + "mistake: 1\n")
@@ -116,7 +118,7 @@ def test_hup_with_a_broken_configuration_changes_nothing(loaded: tuple[RunningMa
     assert manager.command("stop").stdout == "stopped\n"
 
 
-def test_files_come_and_go(loaded: tuple[RunningManager, Load]) -> None:
+def test_added_and_removed_files_are_noticed(loaded: tuple[RunningManager, Load]) -> None:
     manager, _ = loaded
     manager.write_module("second.py", "def second(job): return b'2'\n")
     with manager.client(timeout_s=20) as client:
@@ -125,7 +127,7 @@ def test_files_come_and_go(loaded: tuple[RunningManager, Load]) -> None:
     eventually(lambda: "second" not in manager.status()["pools"], "its pool is gone")
 
 
-def test_a_changed_helper_counts_too(manager: RunningManager) -> None:
+def test_a_changed_helper_causes_a_reload_too(manager: RunningManager) -> None:
     manager.write_module("_greeting.py", "TEXT = b'hello'\n")
     manager.write_module("greet.py", "import _greeting\ndef greet(job): return _greeting.TEXT\n")
     manager.start("")
@@ -135,7 +137,7 @@ def test_a_changed_helper_counts_too(manager: RunningManager) -> None:
         eventually(lambda: client.submit("greet", b"") == b"goodbye", "the new helper is used")
 
 
-def test_reading_or_touching_a_file_is_no_change(loaded: tuple[RunningManager, Load]) -> None:
+def test_reading_or_touching_a_file_causes_no_reload(loaded: tuple[RunningManager, Load]) -> None:
     manager, _ = loaded
     file = manager.workers_dir / "answer.py"
     file.read_text()

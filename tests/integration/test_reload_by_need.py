@@ -36,7 +36,7 @@ def test_only_the_workers_of_the_changed_file_restart(several: RunningManager) -
     assert pids(several, "two", "three") == others
 
 
-def test_a_shared_helper_restarts_all_that_need_it(several: RunningManager) -> None:
+def test_a_shared_helper_restarts_all_pools_that_need_it(several: RunningManager) -> None:
     needing, other = pids(several, "one", "two"), pids(several, "three")
     several.write_module("_shared.py", "VALUE = b'2'\n")
     replaced(several, needing, "one", "two")
@@ -45,13 +45,13 @@ def test_a_shared_helper_restarts_all_that_need_it(several: RunningManager) -> N
         assert [client.submit("one", b""), client.submit("two", b"")] == [b"2", b"2"]
 
 
-def test_a_helper_that_nobody_is_known_to_need_restarts_all(several: RunningManager) -> None:
+def test_a_helper_whose_users_are_unknown_restarts_all_pools(several: RunningManager) -> None:
     before = pids(several, "one", "two", "three")
     several.write_module("_data.py", "VALUE = 1\n")
     replaced(several, before, "one", "two", "three")
 
 
-def test_a_new_module_restarts_nobody(several: RunningManager) -> None:
+def test_a_new_module_restarts_no_pool(several: RunningManager) -> None:
     before = pids(several, "one", "two", "three")
     several.write_module("four.py", "def four(job): return b'4'\n")
     with several.client() as client:
@@ -59,7 +59,7 @@ def test_a_new_module_restarts_nobody(several: RunningManager) -> None:
     assert pids(several, "one", "two", "three") == before
 
 
-def test_a_broken_new_module_restarts_nobody_and_neither_does_mending_it(several: RunningManager) -> None:
+def test_neither_a_broken_new_module_nor_mending_it_restarts_a_pool(several: RunningManager) -> None:
     before = pids(several, "one", "two", "three")
     several.write_module("four.py", "def four(job: pass\n")
     eventually(lambda: several.status()["errors"], "the error is noticed")
@@ -93,7 +93,7 @@ def test_a_changed_size_or_limit_touches_no_running_worker(several: RunningManag
     assert before < pids(several, "one", "two", "three")
 
 
-def test_a_file_outside_the_workers_folder_counts_too(
+def test_a_file_outside_the_workers_folder_causes_a_restart_too(
     manager: RunningManager, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project: Path = tmp_path_factory.mktemp("project")

@@ -1,4 +1,4 @@
-"""A reload with other job servers: the workers leave the old ones for the new ones."""
+"""A reload with other job servers: the workers leave the old servers and connect to the new ones."""
 
 from __future__ import annotations
 

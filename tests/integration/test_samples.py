@@ -1,4 +1,4 @@
-"""The sample configurations as they are, and the sample functions doing their work: real mails, pictures and pages."""
+"""The sample configurations unchanged, and the sample functions at work: real mails, pictures and web pages."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MAIL = {
 
 
 class MailServer:
-    """A real SMTP server on a free port, in a thread of its own, and the mails it got."""
+    """A real SMTP server on a free port, in a thread of its own, and the mails that it received."""
 
     def __init__(self) -> None:
         self.envelopes: list[Envelope] = []
@@ -73,14 +73,14 @@ class MailServer:
 
 @pytest.fixture(scope="module")
 def mail_server() -> Iterator[MailServer]:
-    """The mail server of all tests here."""
+    """One mail server for all tests of this module."""
     server = MailServer()
     yield server
     server.close()
 
 
 class WebServer(ThreadingHTTPServer):
-    """A real web server on a free port: one page, and a list of what was asked for."""
+    """A real web server on a free port: one page, and a list of the requests."""
 
     daemon_threads = True
 
@@ -105,12 +105,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_arguments: object) -> None:
-        """Not into the output of the tests."""
+        """Keep these messages out of the output of the tests."""
 
 
 @pytest.fixture
 def web_server() -> Iterator[WebServer]:
-    """A web server that is asked by this test alone."""
+    """A web server for this test alone."""
     with WebServer() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -121,7 +121,7 @@ def web_server() -> Iterator[WebServer]:
 
 @contextmanager
 def started_sample(folder: Path, config_file: Path) -> Iterator[RunningManager]:
-    """A manager that runs a sample configuration; other variables for it are in the environment already."""
+    """A manager that runs a sample configuration; the environment holds further variables for it already."""
     manager = RunningManager(folder)
     manager.config_file = config_file
     # Not below `folder`, whose path can be too long for a socket.
@@ -129,7 +129,7 @@ def started_sample(folder: Path, config_file: Path) -> Iterator[RunningManager]:
         patch.setenv("XDG_RUNTIME_DIR", run_folder)
         # The system chooses a free port.
         patch.setenv("GEARMAN_PORT", "0")
-        # A store has one owner, and others may run the sample at the same time.
+        # A store has one owner, and the sample may run elsewhere at the same time.
         patch.setenv("GEARMAN_STORE_URL", f"sqlite:///{folder / 'jobs.db'}")
         try:
             manager.launch()
@@ -142,7 +142,7 @@ def started_sample(folder: Path, config_file: Path) -> Iterator[RunningManager]:
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory, mail_server: MailServer) -> Iterator[RunningManager]:
-    """The manager with config/config.yaml; the mail server is the one of these tests."""
+    """The manager with config/config.yaml and the mail server of these tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SMTP_PORT", str(mail_server.port))
         with started_sample(tmp_path_factory.mktemp("sample"), ROOT / "config" / "config.yaml") as manager:
@@ -150,7 +150,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory, mail_server: MailServer) ->
 
 
 def gearman(manager: RunningManager, *arguments: str, stdin: bytes = b"") -> bytes:
-    """What our own `gearman` command prints; it has to succeed, and in silence."""
+    """The output of our own `gearman` command, which must succeed with an empty standard error."""
     host, _, port = manager.address.rpartition(":")
     command = [str(BIN / "gearman"), "-h", host, "-p", port, *arguments]
     done = subprocess.run(command, input=stdin, capture_output=True, timeout=DEADLINE_S, check=False)
@@ -208,7 +208,7 @@ def test_every_mail_of_a_backlog_arrives_once(sample: RunningManager, mail_serve
         for subject in subjects:
             client.submit_background("send_email", json.dumps(MAIL | {"subject": subject}))
         eventually(lambda: len(mail_server.envelopes) >= len(subjects), "all mails arrived")
-        # Behind all of them in the queue, whatever the number of workers: nothing may come twice.
+        # Submitted last, whatever the number of workers: no mail may come twice.
         client.submit("send_email", json.dumps(MAIL | {"subject": "the last"}), timeout_s=DEADLINE_S)
     arrived = sorted(str(parsed(envelope)["Subject"]) for envelope in mail_server.envelopes)
     assert arrived == sorted([*subjects, "the last"])
@@ -227,7 +227,7 @@ def test_a_mail_with_a_smuggled_header_is_refused(sample: RunningManager, mail_s
 
 @pytest.fixture(scope="module")
 def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """12 megapixels as a camera held upright stores them: lying on the side, and a tag that says so."""
+    """12 megapixels, stored as a camera held upright stores them: lying on the side, with a tag that says so."""
     image = Image.new("RGB", (4000, 3000), "red")
     image.paste("blue", (2000, 0, 4000, 3000))
     noise = Image.effect_noise((4000, 3000), 64).convert("RGB")
@@ -240,7 +240,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def assert_upright_thumbnail(picture: bytes, size: tuple[int, int]) -> None:
-    """A JPEG of this size: red above and blue below, and with no tag that turns it a second time."""
+    """Asserts a JPEG of this size: red above, blue below, and without a tag that would turn it a second time."""
     with Image.open(io.BytesIO(picture), formats=["JPEG"]) as image:
         assert image.size == size
         assert ORIENTATION_TAG not in image.getexif()
@@ -275,7 +275,7 @@ def test_gearman_turns_a_file_into_a_thumbnail(
     assert_upright_thumbnail(thumbnail.read_bytes(), (240, 320))
 
 
-def test_what_is_no_picture_is_refused(sample: RunningManager) -> None:
+def test_a_file_that_is_no_picture_is_refused(sample: RunningManager) -> None:
     with sample.client(timeout_s=DEADLINE_S) as client, pytest.raises(JobException, match="PictureError: this is no"):
         client.submit("thumbnail", b"GIF, but not really")
 

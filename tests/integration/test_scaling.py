@@ -1,4 +1,4 @@
-"""Scaling with real processes: reaction to a burst, going to zero and back, several managers, servers that go away."""
+"""Scaling with real processes: bursts, shrinking to zero and back, several managers, servers that go away."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ POOL_OF_TEN = "pools: {nap: {functions: [nap], min: 1, max: 10, scale: {target_w
 
 
 def start(manager: RunningManager, config: str, *, name: str = "run") -> RunningManager:
-    """Start a manager whose pools may be empty and whose server may be somebody else's; wait until servers answer."""
+    """Start a manager whose pools may be empty and whose server may be another one's; wait until the servers answer."""
     manager.workers_dir.mkdir(exist_ok=True)
     manager.config_file.write_text(f"run_dir: {name}\n{config}")
     manager.launch()
@@ -36,13 +36,13 @@ def _report_with_servers(manager: RunningManager) -> dict[str, dict[str, object]
 
 
 def workers_at(address: str, function: str = "nap") -> int:
-    """How many workers the job server knows."""
+    """The number of workers that the job server knows."""
     with connect_admin(address) as admin:
         return sum(row.workers for row in admin.status() if row.function == function)
 
 
 def jobs_at(address: str, function: str = "nap") -> tuple[int, int]:
-    """How many jobs the job server has, and how many of them run."""
+    """The numbers of jobs and of running jobs at the job server."""
     with connect_admin(address) as admin:
         return next((row.total, row.running) for row in admin.status() if row.function == function)
 
@@ -52,7 +52,7 @@ def sizes(manager: RunningManager) -> list[int]:
     return [int(number) for number in re.findall(r"nap: \d+ → (\d+) workers", manager.log())]
 
 
-def test_a_burst_into_an_idle_system_is_answered_by_the_whole_pool_at_once(napping: RunningManager) -> None:
+def test_a_burst_into_an_idle_system_starts_the_whole_pool_at_once(napping: RunningManager) -> None:
     manager = napping.start(POOL_OF_TEN)
     with connect_admin(manager.address) as admin, manager.client() as client:
         started = time.monotonic()
@@ -66,13 +66,13 @@ def test_a_burst_into_an_idle_system_is_answered_by_the_whole_pool_at_once(nappi
         first_s = time.monotonic() - started
         eventually(lambda: registered(10), "all ten")
         all_s = time.monotonic() - started
-    # The bars are 0.25 s and 1 s; asking the server every second would already miss these.
+    # The goals are 0.25 s and 1 s; a manager that asks the server every second would already miss these.
     assert first_s < 0.6, manager.log()
     assert all_s < 1.5, manager.log()
     assert "tells of its queues" in manager.log()
 
 
-def test_a_pool_with_min_0_starts_empty_goes_to_zero_when_idle_and_comes_back(napping: RunningManager) -> None:
+def test_a_pool_with_min_0_starts_empty_shrinks_to_zero_when_idle_and_comes_back(napping: RunningManager) -> None:
     pool = "{functions: [nap], min: 0, max: 3, scale: {target_wait: 2s, cooldown: 300ms, idle: 600ms}}"
     manager = start(napping, f"server: {{listen: 127.0.0.1:0}}\npools: {{nap: {pool}}}\n")
     assert manager.workers("nap") == []
@@ -130,7 +130,9 @@ def test_two_managers_on_one_server_share_the_work_and_settle_without_oscillatin
         assert "shared by 2 managers" in manager.log()
 
 
-def test_what_one_manager_leaves_the_other_takes_over(napping: RunningManager, second: RunningManager) -> None:
+def test_one_manager_takes_over_the_jobs_of_another_that_was_killed(
+    napping: RunningManager, second: RunningManager
+) -> None:
     first = start(napping, f"server: {{listen: 127.0.0.1:0}}\n{POOL_OF_TEN}", name="one")
     start(second, f"servers: ['{first.address}']\n{POOL_OF_TEN}", name="two")
     eventually(lambda: all("2 managers serve" in m.log() for m in (first, second)), "they know of each other")
@@ -148,7 +150,7 @@ def test_what_one_manager_leaves_the_other_takes_over(napping: RunningManager, s
         eventually(lambda: len(first.workers("nap")) == 6, "all six jobs run here")
 
 
-def test_a_server_that_stalls_stalls_nobody_and_the_pool_keeps_its_size(napping: RunningManager) -> None:
+def test_a_stalled_server_stalls_no_other_and_the_pool_keeps_its_size(napping: RunningManager) -> None:
     manager = napping.start(POOL_OF_TEN)
     with manager.client() as client:
         for _ in range(4):
@@ -170,7 +172,7 @@ def test_a_server_that_stalls_stalls_nobody_and_the_pool_keeps_its_size(napping:
     eventually(lambda: len(manager.workers("nap")) == 1, "it answers again, and three were too many")
 
 
-def test_with_gearmand_the_queues_are_asked_for_and_foreign_workers_are_counted(
+def test_gearmand_is_asked_for_its_queues_and_foreign_workers_are_counted(
     napping: RunningManager, gearmand: str
 ) -> None:
     manager = start(napping, f"servers: ['{gearmand}']\n{POOL_OF_TEN}")

@@ -1,4 +1,4 @@
-"""Jobs by the clock, from the configuration of a running manager."""
+"""Jobs at set times, from the configuration of a running manager."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def listed(manager: RunningManager) -> list[dict[str, Any]]:
     return rows
 
 
-def test_a_schedule_runs_by_the_clock_and_by_hand_and_is_listed(napping: RunningManager) -> None:
+def test_a_schedule_runs_by_the_clock_and_on_request_and_is_listed(napping: RunningManager) -> None:
     napping.write_module("tick.py", "def tick(job):\n    job.log.info('ticked with %s', job.workload.decode())\n")
     napping.start(
         "defaults: {min: 1, max: 1}\n"
@@ -39,7 +39,7 @@ def test_a_schedule_runs_by_the_clock_and_by_hand_and_is_listed(napping: Running
     assert "there is no schedule never" in refused.stderr
 
 
-def test_changed_schedules_are_taken_over_by_a_reload(napping: RunningManager) -> None:
+def test_a_reload_applies_changed_schedules(napping: RunningManager) -> None:
     napping.start("defaults: {min: 1, max: 1}\nschedules: {a: {every: 1h, function: nap}}\n")
     eventually(lambda: [row["schedule"] for row in listed(napping)] == ["a"], "the first one is known")
     napping.config_file.write_text(napping.config_file.read_text().replace("{a: {every: 1h", "{b: {every: 2h"))
@@ -47,7 +47,7 @@ def test_changed_schedules_are_taken_over_by_a_reload(napping: RunningManager) -
     eventually(lambda: [row["schedule"] for row in listed(napping)] == ["b"], "the changed one is taken over")
 
 
-def test_check_tells_of_a_schedule_whose_function_nobody_here_serves(napping: RunningManager) -> None:
+def test_check_mentions_a_schedule_whose_function_no_worker_of_ours_serves(napping: RunningManager) -> None:
     napping.workers_dir.mkdir(exist_ok=True)
     text = "server: {}\nschedules:\n  right: {every: 1h, function: nap}\n  slip: {every: 1h, function: nip}\n"
     napping.config_file.write_text(text)

@@ -1,4 +1,4 @@
-"""What a service manager such as systemd is told, on a real notification socket."""
+"""The messages to a service manager such as systemd, on a real notification socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WATCHDOG_S = 0.6
 
 
 class ServiceManager:
-    """The side of systemd: hears messages, each a mapping of what was assigned."""
+    """The systemd side of the socket: receives messages, each as a mapping of its assignments."""
 
     def __init__(self, address: str) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -39,7 +39,7 @@ class ServiceManager:
                 return message
 
     def hear_nothing_for(self, duration_s: float) -> bool:
-        """Whether it is silent."""
+        """Whether no message comes for this long."""
         self.socket.settimeout(duration_s)
         try:
             self.socket.recv(4096)
@@ -52,13 +52,13 @@ class ServiceManager:
 
 @pytest.fixture
 def service_manager(tmp_path: Path) -> Iterator[ServiceManager]:
-    """One that listens at a path."""
+    """A service manager that listens at a path."""
     told = ServiceManager(str(tmp_path / "notify"))
     yield told
     told.socket.close()
 
 
-def test_it_hears_of_the_workers_the_loop_a_reload_and_the_end(
+def test_it_gets_messages_about_the_workers_the_loop_a_reload_and_the_end(
     napping: RunningManager, service_manager: ServiceManager
 ) -> None:
     napping.environment = service_manager.environment
@@ -94,7 +94,7 @@ def test_it_hears_of_the_workers_the_loop_a_reload_and_the_end(
 
 
 def test_a_failing_pool_is_not_waited_for_and_the_status_names_it(napping: RunningManager) -> None:
-    """Told at an abstract address, which has no file."""
+    """The messages go to an abstract address, which has no file."""
     service_manager = ServiceManager(f"@gearman-manager-test-{os.getpid()}")
     napping.environment = {"NOTIFY_SOCKET": service_manager.environment["NOTIFY_SOCKET"]}
     napping.config_file.write_text(
@@ -105,6 +105,6 @@ def test_a_failing_pool_is_not_waited_for_and_the_status_names_it(napping: Runni
     assert ready["READY"] == "1"
     eventually(lambda: napping.status()["pools"]["bad"]["failing"], "the pool is failing")
     while "failing: bad" not in ready["STATUS"]:
-        ready |= service_manager.hear()  # later, with what has changed
+        ready |= service_manager.hear()  # a later message with the change
     assert "1 worker in 2 pools" in ready["STATUS"]
     service_manager.socket.close()

@@ -1,4 +1,4 @@
-"""What the Makefile installs: `make run` what running needs and no more; `make test`, `lint` and `bench` add theirs."""
+"""The Makefile's installations: `make run` installs just enough to run; `make test`, `lint`, `bench` add tools."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def installed_with(name: str, extras: frozenset[str]) -> set[str]:
 
 
 def commands(target: str) -> str:
-    """What make would do for a target on a fresh checkout."""
-    # As if nothing were there: -B takes every file for out of date.
+    """The commands of make for a target on a fresh checkout."""
+    # -B takes every file for out of date, as if nothing were installed.
     return subprocess.run(["make", "-n", "-B", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
-def test_running_needs_no_tool_of_developers() -> None:
+def test_running_needs_no_developers_tool() -> None:
     needed = installed_with("gearman-manager", frozenset({"samples"}))
     assert {"gevent", "pillow", "gearman-manager-client"} <= needed
     assert not needed & {"mypy", "numpy", "matplotlib", "pytest", "ruff", "import-linter", "psycopg", "hypothesis"}
@@ -54,7 +54,7 @@ def test_running_needs_no_tool_of_developers() -> None:
         ("bench", {"samples", "bench"}),
     ],
 )
-def test_each_target_installs_what_it_needs_and_no_more(target: str, extras: set[str]) -> None:
+def test_each_target_installs_just_what_it_needs(target: str, extras: set[str]) -> None:
     done = commands(target)
     every = {"samples", "test", "lint", "bench", "dev"}
     assert {extra for extra in every if f"-e '.[{extra}]'" in done} == extras

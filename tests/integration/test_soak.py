@@ -1,4 +1,4 @@
-"""The soak itself, with a fraction of its workers and jobs: it works, and counts what goes wrong."""
+"""The soak test itself, with a fraction of its workers and jobs: it works, and counts the problems."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 SOAK = Path(__file__).parents[2] / "benchmarks" / "soak.py"
 
 
-def test_the_soak_of_the_workers_runs_clean_and_says_what_it_did() -> None:
+def test_the_soak_of_the_workers_runs_clean_and_reports_its_work() -> None:
     result = subprocess.run(
         [sys.executable, SOAK, "workers", "--small"], capture_output=True, text=True, timeout=100, check=False
     )
@@ -18,7 +18,7 @@ def test_the_soak_of_the_workers_runs_clean_and_says_what_it_did() -> None:
         assert line in result.stdout
 
 
-def test_what_should_not_have_happened_is_told_and_fails_the_run() -> None:
+def test_a_problem_is_reported_and_fails_the_run() -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(SOAK.parent)!r})\n"
         "import soak, soak_summary\n"

@@ -43,7 +43,7 @@ with Client(["127.0.0.1:4730"], timeout_s=30) as client:
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[PrivateMachine]:
-    """A machine on which the product is installed as the documentation says; nothing runs yet."""
+    """A machine on which the product is installed as the documentation says; no service of ours runs yet."""
     with tempfile.TemporaryDirectory() as name:
         stash = Path(name)
         stash.chmod(0o755)
@@ -60,7 +60,7 @@ def call(machine: PrivateMachine, how: str = "foreground") -> str:
     return machine.run(*python, "-c", CALL, how).stdout
 
 
-def test_the_port_is_held_by_systemd_and_a_job_that_comes_first_waits_on_disk(machine: PrivateMachine) -> None:
+def test_systemd_holds_the_port_and_a_job_that_comes_first_waits_on_disk(machine: PrivateMachine) -> None:
     assert machine.show("gearman-server.service", "ActiveState") == "inactive"
     call(machine, "background")
     assert machine.show("gearman-server.service", "ActiveState") == "active"
@@ -75,7 +75,7 @@ def test_the_port_is_held_by_systemd_and_a_job_that_comes_first_waits_on_disk(ma
     assert waiting.startswith("whoami\t1\t0\t0")
 
 
-def test_the_manager_is_started_once_its_workers_are_and_reloads_and_restarts_without_the_queue(
+def test_the_manager_is_up_once_its_workers_are_and_reloads_and_restarts_without_losing_the_queue(
     machine: PrivateMachine,
 ) -> None:
     machine.systemctl("start", "gearman-manager")
@@ -119,7 +119,7 @@ def test_after_logrotate_lines_go_to_the_new_file(machine: PrivateMachine) -> No
     config.write_text(CONFIG)
 
 
-def test_a_manager_that_hangs_is_replaced_also_under_the_strict_options(machine: PrivateMachine) -> None:
+def test_a_manager_that_hangs_is_replaced_even_under_the_strict_options(machine: PrivateMachine) -> None:
     machine.install("gearman-manager-strict.conf", "systemd/system/gearman-manager.service.d/strict.conf")
     watchdog = machine.etc / "systemd/system/gearman-manager.service.d/watchdog.conf"
     watchdog.write_text("[Service]\nWatchdogSec=1\n")
@@ -135,7 +135,7 @@ def test_a_manager_that_hangs_is_replaced_also_under_the_strict_options(machine:
     assert machine.show("gearman-manager", "Result") == "success"
 
 
-def test_a_wrong_configuration_is_not_tried_again_and_again(machine: PrivateMachine) -> None:
+def test_systemd_does_not_restart_a_manager_with_a_wrong_configuration(machine: PrivateMachine) -> None:
     (machine.etc / "gearman-manager/config.yaml").write_text(CONFIG + "nonsense: 1\n")
     machine.systemctl("start", "gearman-manager", check=False)
     assert machine.show("gearman-manager", "ActiveState") == "failed"

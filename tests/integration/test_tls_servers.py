@@ -1,4 +1,4 @@
-"""A manager whose job server speaks TLS: jobs, the queue's size, restarts, certificates on both sides, no trust."""
+"""A manager whose job server speaks TLS: jobs, queue sizes, restarts, certificates on both sides, missing trust."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class TlsServer:
             theirs.close()
             ours.settimeout(DEADLINE_S)
             assert ours.makefile("r").readline(), "the server did not start"
-            self._held = ours.dup()  # its end is the server's
+            self._held = ours.dup()  # the server holds the other end
 
     def stop(self) -> None:
         if self._process is not None:
@@ -74,7 +74,7 @@ def own_certificate(certificates: Certificates) -> Tls:
 
 
 def write_config(manager: RunningManager, server: str, tls: str, rest: str = "") -> None:
-    """A configuration with this job server alone."""
+    """Write a configuration with this job server alone."""
     manager.workers_dir.mkdir(exist_ok=True)
     manager.config_file.write_text(f"run_dir: run\nservers: [{{address: '{server}', {tls}}}]\n{rest}")
 
@@ -147,7 +147,7 @@ def test_a_job_beyond_its_timeout_is_ended_at_a_server_with_tls(
     assert "can't" not in manager.log()
 
 
-def test_without_trust_one_line_says_why_and_nothing_spins(
+def test_without_trust_one_line_gives_the_reason_and_the_retries_are_slow(
     manager: RunningManager, certificates: Certificates, start_tls_server: Callable[..., TlsServer]
 ) -> None:
     server = start_tls_server()
@@ -160,13 +160,13 @@ def test_without_trust_one_line_says_why_and_nothing_spins(
     assert manager.process is not None
     family = [psutil.Process(pid) for pid in manager.family()]
     before_s = sum(sum(process.cpu_times()[:2]) for process in family)
-    time.sleep(2.0)  # what is looked at is that nothing happens
+    time.sleep(2.0)  # the check is that nothing happens in this time
     assert sum(sum(process.cpu_times()[:2]) for process in family) - before_s < 1.0
     lines = [line for line in manager.log().splitlines() if "not trusted" in line and "queues" in line]
     assert len(lines) == 1, manager.log()
 
 
-def test_check_loads_the_files_and_names_pools_that_know_no_tls(
+def test_check_loads_the_files_and_names_pools_that_do_not_support_tls(
     manager: RunningManager, certificates: Certificates, start_tls_server: Callable[..., TlsServer], tmp_path: Path
 ) -> None:
     server = start_tls_server()

@@ -1,4 +1,4 @@
-"""An event that a state does not allow: whoever asked for it is told, and inside the manager it is logged, no more."""
+"""An event that a state does not allow: its sender is told, and inside the manager it is only logged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from .conftest import RunningManager, eventually
 
-#: Faults that can't be produced from outside: the manager's own code, made to get an event that its table refuses.
+#: Faults that can't be caused from outside: the manager's own code is made to send an event that its table refuses.
 FAULTS = {
     "the main loop": """
         from gearman_manager.pools import workforce
@@ -82,7 +82,7 @@ def test_a_pool_that_is_stopping_can_not_be_paused_or_restarted(napping: Running
     assert manager.stop() == 0
 
 
-def test_status_shows_each_pools_state(napping: RunningManager) -> None:
+def test_status_shows_the_state_of_each_pool(napping: RunningManager) -> None:
     manager = napping.start("pools: {nap: {functions: [nap], min: 1, max: 1}}\n")
 
     def pool() -> tuple[str, bool, bool]:

@@ -1,4 +1,4 @@
-"""What a worker costs beside the zygote, and the output streams that it shares with it."""
+"""The memory of a worker beyond the zygote's, and the output streams that it shares with the zygote."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from .conftest import RunningManager, eventually
 MAX_PRIVATE_BYTES = 4_000_000
 
 
-def test_a_worker_that_waits_has_little_memory_of_its_own(napping: RunningManager) -> None:
+def test_an_idle_worker_has_little_memory_of_its_own(napping: RunningManager) -> None:
     manager = napping.start("pools: {nap: {min: 5, max: 5}}\n")
     private_bytes = [worker["private_bytes"] for worker in manager.workers("nap")]
     assert median(private_bytes) < MAX_PRIVATE_BYTES
 
 
-def test_what_a_module_printed_while_it_was_loaded_is_not_printed_by_its_workers_again(manager: RunningManager) -> None:
+def test_workers_do_not_repeat_the_output_of_a_module_from_its_import(manager: RunningManager) -> None:
     manager.write_module("half.py", "print('half a line', end='')\ndef half(job): print('said by', job.workload)\n")
     manager.start("pools: {half: {min: 2, max: 2}}\n")
     with manager.client() as client:
         client.submit("half", b"one", timeout_s=20)
     eventually(lambda: "said by b'one'" in manager.log(), "the worker's line")
     manager.stop()
-    assert manager.log().count("half a line") == 1  # the zygote's, told at its end
+    assert manager.log().count("half a line") == 1  # printed by the zygote, at its end
 
 
-def test_a_module_that_puts_other_streams_in_place_or_closes_them_leaves_its_workers_theirs(
+def test_a_module_that_replaces_or_closes_the_output_streams_leaves_those_of_its_workers_intact(
     manager: RunningManager,
 ) -> None:
     manager.write_module("quiet.py", "import io, sys\nsys.stdout = io.StringIO()\ndef quiet(job): print('not lost')\n")

@@ -1,6 +1,6 @@
-"""Runs the programs of other people: finds them or skips the test, and gives all that they printed.
+"""Runs the programs of other people: finds them or skips the test, and returns all that they print.
 
-A test compares what a program printed as a whole, its standard error included, so that whatever it has to say shows.
+A test compares the whole output of a program, standard error included, so that no message goes unnoticed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 HERE: Final = Path(__file__).parent
 DEADLINE_S: Final = 30.0
 NODE_FOLDER: Final = Path(sys.prefix) / "peers"
-# Without GEARMAN_SERVER(S), which the tools and libgearman read.
+# Without GEARMAN_SERVERS and GEARMAN_SERVER, which the tools and libgearman read.
 ENVIRONMENT: Final = {
     "PATH": os.environ["PATH"],
     "LC_ALL": "C.UTF-8",
@@ -38,7 +38,7 @@ def installed(program: str, package: str) -> str:
 
 
 def needed(command: Command, package: str) -> None:
-    """Skip the test unless the command, which looks for a library, succeeds."""
+    """Skip the test unless the command succeeds; it looks for a library."""
     if subprocess.run(command, capture_output=True, timeout=DEADLINE_S, check=False).returncode:
         pytest.skip(f"missing peer: {command[0]} has no Gearman (Debian: {package})")
 
@@ -67,7 +67,7 @@ def compiled(program: str, folder: Path) -> Command:
 
 
 def from_pypi(module: str) -> Callable[[str, Path], Command]:
-    """A library that the extra `dev` brings."""
+    """A library from PyPI, which the extra `test` installs."""
 
     def python(program: str, _folder: Path) -> Command:
         return [sys.executable, str(HERE / module / f"{program}.py")]
@@ -76,7 +76,7 @@ def from_pypi(module: str) -> Callable[[str, Path], Command]:
 
 
 def from_npm(package: str) -> Callable[[str, Path], Command]:
-    """A library that `make peers` installs, into NODE_FOLDER."""
+    """A library from npm, which `make peers` installs into NODE_FOLDER."""
 
     def node(program: str, _folder: Path) -> Command:
         interpreter = installed("node", "nodejs")
@@ -87,7 +87,7 @@ def from_npm(package: str) -> Callable[[str, Path], Command]:
     return node
 
 
-# How to run the program `client` or `worker`; a folder for what has to be compiled is handed in.
+# The command line of the program `client` or `worker`; compiled programs are put into the given folder.
 LANGUAGES: Final[dict[str, Callable[[str, Path], Command]]] = {
     "php": php,
     "perl": perl,
@@ -113,7 +113,7 @@ def run(command: Command, stdin: str | bytes = b"") -> tuple[int, str, str]:
 
 @contextmanager
 def running(command: Command) -> Iterator[subprocess.Popen[str]]:
-    """A program beside the test; if the test fails, what the program printed is told too."""
+    """A program that runs beside the test; if the test fails, its output is added to the error."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     try:
         yield process
@@ -127,6 +127,6 @@ def running(command: Command) -> Iterator[subprocess.Popen[str]]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """How a program ended that is about to end, and what it printed."""
+    """Wait for a program to end; returns its exit code and its two outputs."""
     output, errors = process.communicate(timeout=DEADLINE_S)
     return process.returncode, output, errors

@@ -1,11 +1,11 @@
-"""What the clients in this folder print, the same in all languages, and what some of the libraries can't do."""
+"""The expected output of the clients in this folder, the same in all languages, and the gaps of some libraries."""
 
 from __future__ import annotations
 
 from typing import Final
 
 NOT_UTF8: Final = "the text is not UTF-8: invalid start byte at byte 0"
-#: Every byte, and enough of them that no peer gets them in one piece.
+#: Every byte value, and so many bytes that no peer gets them in one piece.
 BINARY: Final = bytes(range(256)) * 4096
 TEXT: Final = "normal: sumsaR\nhigh: sumsaR\nlow: sumsaR\n"
 TRANSCRIPTS: Final = {

@@ -1,4 +1,4 @@
-"""A client with gear, from PyPI. It prints a transcript that the other languages' clients print too, and nothing else.
+"""A client with gear, from PyPI. It prints the same transcript as the clients in other languages, and nothing else.
 
 `client.py PORT results|text [FUNCTION]`, `client.py PORT progress|failure|exception`, `client.py PORT background FILE`,
 `client.py PORT queue|join|admin FUNCTION`.
@@ -19,7 +19,7 @@ DEADLINE_S = 30
 
 
 class Job(gear.Job):
-    """One that can be waited for."""
+    """A job whose end can be awaited."""
 
     def __init__(self, function: str, workload: bytes, unique: bytes | None = None) -> None:
         super().__init__(function, workload, unique)
@@ -31,7 +31,7 @@ class Job(gear.Job):
 
 
 class Client(gear.Client):
-    """Connected; tells of each packet about a job."""
+    """A connected client that reports each packet about a job."""
 
     def __init__(self) -> None:
         super().__init__("gear")
@@ -110,7 +110,7 @@ def exception(client: Client) -> None:
 
 
 def background(client: Client, file: str) -> None:
-    """The function `gate` reports 3 of 10 and then waits until the file that its workload names is there."""
+    """The function `gate` reports 3 of 10 and then waits for the file that its workload names."""
     job = Job("gate", file.encode())
     client.submitJob(job, background=True)
     while client.status(job) != (True, True, b"3", b"10"):
@@ -123,7 +123,7 @@ def background(client: Client, file: str) -> None:
 
 
 def queue(client: Client, function: str) -> None:
-    """Four submissions that are three jobs, one in each queue."""
+    """Four submissions that become three jobs, one in each queue."""
     handles: dict[str, bytes] = {}
     for name in ("low", "normal", "high", "normal"):
         job = Job(function, name.encode(), f"{function} {name}".encode())
@@ -133,14 +133,14 @@ def queue(client: Client, function: str) -> None:
 
 
 def join(client: Client, function: str) -> None:
-    """A job in the foreground, which others wait for too."""
+    """A foreground job that other clients wait for too."""
     job = Job(function, b"mine", f"{function} shared".encode())
     client.submitJob(job)
     print("joined:", job.result().decode())
 
 
 def admin(client: Client, function: str) -> None:
-    """What the server says of the function, whose one queued job is cancelled, and of its worker."""
+    """Prints the server's rows for the function and its worker, and cancels its one queued job."""
 
     def ask(request: gear.AdminRequest) -> list[list[str]]:
         client.getConnection().sendAdminRequest(request, DEADLINE_S)

@@ -1,8 +1,8 @@
-"""A client with python3-gearman, from PyPI. It prints a transcript that the other languages' clients print too.
+"""A client with python3-gearman, from PyPI. It prints the same transcript as the clients in other languages.
 
 `client.py PORT text [FUNCTION]`, `client.py PORT progress|failure`, `client.py PORT background FILE`,
-`client.py PORT queue|join|admin FUNCTION`. The library takes a workload for text and counts its characters as bytes, so
-that only ASCII arrives as it was sent; and it can't ask for exceptions.
+`client.py PORT queue|join|admin FUNCTION`. The library takes a workload for text and counts its characters as bytes:
+only ASCII arrives unchanged. It also can't ask for exceptions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DEADLINE_S = 30.0
 
 
 class Talkative(GearmanClientCommandHandler):
-    """Prints each progress report; the library keeps the last one."""
+    """Prints each progress report; the library itself keeps only the last one."""
 
     def recv_work_status(self, job_handle: str, numerator: str, denominator: str) -> bool:
         print(f"{numerator}/{denominator}")
@@ -53,7 +53,7 @@ def progress() -> None:
 
 def failure() -> None:
     client = GearmanClient(SERVERS)
-    # Arrives as the first of its two bytes.
+    # Arrives as only the first of its two bytes.
     request = client.submit_job("word_count", "\xff", poll_timeout=DEADLINE_S)
     failed = (request.state, request.result, request.exception) == (JOB_FAILED, None, None)
     print("plain:", "failed" if failed else "wrong")
@@ -61,7 +61,7 @@ def failure() -> None:
 
 
 def background(file: str) -> None:
-    """The function `gate` reports 3 of 10 and then waits until the file that its workload names is there."""
+    """The function `gate` reports 3 of 10 and then waits for the file that its workload names."""
     client = GearmanClient(SERVERS)
     request = client.submit_job("gate", file, background=True, poll_timeout=DEADLINE_S)
 
@@ -79,7 +79,7 @@ def background(file: str) -> None:
 
 
 def queue(function: str) -> None:
-    """Four submissions that are three jobs, one in each queue."""
+    """Four submissions that become three jobs, one in each queue."""
     client = GearmanClient(SERVERS)
     handles: dict[str, str] = {}
     for name in ("low", "normal", "high", "normal"):
@@ -91,13 +91,13 @@ def queue(function: str) -> None:
 
 
 def join(function: str) -> None:
-    """A job in the foreground, which others wait for too."""
+    """A foreground job that other clients wait for too."""
     request = GearmanClient(SERVERS).submit_job(function, "mine", f"{function} shared", poll_timeout=DEADLINE_S)
     print("joined:", request.result)
 
 
 def admin(function: str) -> None:
-    """What the server says of the function and of its worker. Of `maxqueue` it understands no server's answer."""
+    """Prints the server's rows for the function and its worker. The library can't read answers to `maxqueue`."""
     client = GearmanAdminClient(SERVERS)
     (status,) = [line for line in client.get_status() if line["task"] == function]
     print(f"status: {status['queued']} {status['running']} {status['workers']}")

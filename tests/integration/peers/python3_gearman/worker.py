@@ -12,11 +12,11 @@ from python3_gearman.job import GearmanJob
 
 
 class Thrown(Exception):
-    """To be sent as an exception."""
+    """An error that is sent as an exception."""
 
 
 class Worker(GearmanWorker):
-    """Ends after so many jobs; sends one kind of error as an exception."""
+    """Ends after a number of jobs; sends `Thrown` as an exception."""
 
     def __init__(self, port: int, count: int) -> None:
         super().__init__([f"127.0.0.1:{port}"])
@@ -29,7 +29,7 @@ class Worker(GearmanWorker):
     def on_job_exception(self, current_job: GearmanJob, exc_info: tuple[Any, ...]) -> bool:
         if exc_info[0] is not Thrown:
             return super().on_job_exception(current_job, exc_info)
-        # Sends WORK_FAIL behind it.
+        # The library sends WORK_FAIL after it.
         self.send_job_exception(current_job, str(exc_info[1]))
         return False
 
