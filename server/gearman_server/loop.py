@@ -36,9 +36,12 @@ class Watcher(Protocol):
 class Timer(Watcher, Protocol):
     """Calls back when its time is over, and again and again if it was made to repeat.
 
-    gevent's timer runs through its time only once. Started again, it calls back at once or, after a stop, when the rest
-    of its time is over. To wait for the whole time again, make a new timer.
+    gevent's timer keeps its time for one start only: started again it calls back at once or, after a stop, when the
+    rest of its time is over. `Pause` can be started again and again.
     """
+
+    def again(self, callback: Callable[[*Arguments], object], /, *arguments: *Arguments) -> None:
+        """Start anew, whether it is started or not: the first call comes after the time by which it repeats."""
 
 
 class Bell(Watcher, Protocol):
@@ -65,3 +68,24 @@ class Loop(Protocol):
 
     def signal(self, number: int, /) -> Watcher:
         """Watch for a signal to this process."""
+
+
+class Pause:
+    """Calls back once, a fixed time after each start."""
+
+    def __init__(self, loop: Loop, length_s: float) -> None:
+        self._timer = loop.timer(length_s, length_s)
+        self.stop = self._timer.stop
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is started, and its time is not over."""
+        return self._timer.active
+
+    def start(self, callback: Callable[[*Arguments], object], /, *arguments: *Arguments) -> None:
+        """Have `callback` called with these arguments once the whole time is over. One that is running starts anew."""
+        self._timer.again(self._end, callback, arguments)
+
+    def _end(self, callback: Callable[..., object], arguments: tuple[object, ...]) -> None:
+        self._timer.stop()
+        callback(*arguments)

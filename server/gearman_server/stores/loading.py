@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gearman_server.errors import StoreError
 from gearman_server.jobs.job import PRIORITIES
 from gearman_server.log import NOTICE, logger
+from gearman_server.loop import Loop, Pause
 from gearman_server.stores.thread import Delivery, NativeThread
 
 if TYPE_CHECKING:
     from gearman_server.broker import Broker
     from gearman_server.jobs.store import Answer, StoredJob, Wanted
-    from gearman_server.loop import Loop
     from gearman_server.stores.reading import RowPage, StoredRows
 
 #: After rows could not be read, how long until the next attempt.
@@ -88,8 +88,8 @@ class Loading:
         patience_s = _PATIENCE * timeout_s
         self._page_reader = _Reader(self._pages, NativeThread(loop), patience_s)
         self._look_up_reader = _Reader(self._look_ups, NativeThread(loop), patience_s)
-        self._page_timer = loop.timer(RETRY_S)
-        self._look_up_timer = loop.timer(RETRY_S)
+        self._page_pause = Pause(loop, RETRY_S)
+        self._look_up_pause = Pause(loop, RETRY_S)
         self._clock_timer = loop.timer(timeout_s / _LOOKS, timeout_s / _LOOKS)
 
     def start(self) -> None:
@@ -102,8 +102,8 @@ class Loading:
         """Read no more. Blocks, but not for long."""
         if not self._has_ended:
             self._has_ended = True
-            self._page_timer.stop()
-            self._look_up_timer.stop()
+            self._page_pause.stop()
+            self._look_up_pause.stop()
             self._clock_timer.stop()
             for reader in (self._page_reader, self._look_up_reader):
                 if reader.thread.is_busy:
@@ -138,7 +138,7 @@ class Loading:
     def _retry_page(self, priority: int, after_id: int, failure: StoreError) -> None:
         if not self._has_ended:
             self._report(failure)
-            self._page_timer.start(self._read_page, priority, after_id)
+            self._page_pause.start(self._read_page, priority, after_id)
 
     def _take_page(self, priority: int, page: RowPage) -> None:
         if self._has_ended:
@@ -203,7 +203,7 @@ class Loading:
         """The store can't be read. It is tried again, for as long as somebody may be kept waiting."""
         if not self._has_ended:
             self._questions[:0], self._asked = self._asked, []
-            self._look_up_timer.start(self._ask)
+            self._look_up_pause.start(self._ask)
 
     def _tell(self, found: list[StoredJob]) -> None:
         if self._has_ended:

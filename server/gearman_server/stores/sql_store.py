@@ -18,6 +18,7 @@ from gearman_server.errors import OwnershipLostError, RefusedError, StartError, 
 from gearman_server.jobs.events import StoreFailed, StoreLost, StoreRecovered
 from gearman_server.jobs.store import InsertsFailed, InsertsWritten, Verdict
 from gearman_server.log import logger
+from gearman_server.loop import Loop, Pause
 from gearman_server.stores.batch import Batch, row_id
 from gearman_server.stores.database import Database
 from gearman_server.stores.engine import parse_url
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
     from gearman_server.jobs.kept_results import KeptResult
     from gearman_server.jobs.schedule_rules import ScheduleMark
-    from gearman_server.loop import Loop
     from gearman_server.stores.reading import StoredRows
 
 #: How long a change for which nobody waits may stay unwritten.
@@ -94,8 +94,8 @@ class SqlStore:
         self._failed_at = 0.0
         self._loop = loop
         self._writer = Writer(self._database, loop, self._on_outcome)
-        self._lazy_timer = loop.timer(LAZY_DELAY_S)
-        self._probe_timer = loop.timer(PROBE_EVERY_S)
+        self._lazy_pause = Pause(loop, LAZY_DELAY_S)
+        self._probe_pause = Pause(loop, PROBE_EVERY_S)
         self._overdue_timer = loop.timer(self._timeout_s / _LOOKS, self._timeout_s / _LOOKS)
 
     # --- life
@@ -151,8 +151,8 @@ class SqlStore:
             self._database.close()
 
     def _stop_writing(self) -> bool:
-        for timer in (self._lazy_timer, self._probe_timer, self._overdue_timer):
-            timer.stop()
+        for waiting in (self._lazy_pause, self._probe_pause, self._overdue_timer):
+            waiting.stop()
         if self._loading is not None:
             self._loading.stop()
         if not self._writer.stop(CLOSE_PATIENCE_S):
@@ -255,8 +255,8 @@ class SqlStore:
             self._fail(self._take_inserts())
         elif batch.inserts:
             self._hand_over()
-        elif batch and not self._is_in_trouble and not self._lazy_timer.active:
-            self._lazy_timer.start(self._hand_over_if_idle)
+        elif batch and not self._is_in_trouble and not self._lazy_pause.is_running:
+            self._lazy_pause.start(self._hand_over_if_idle)
 
     def _may_wait_behind(self, batch: Batch) -> bool:
         """Whether it can be handed over while another is being written."""
@@ -336,8 +336,7 @@ class SqlStore:
         if not self._is_in_trouble:
             self._is_in_trouble = True
             self.verdicts.append(StoreFailed(f"the store {self._database.name} fails: {failure}"))
-        self._probe_timer.stop()
-        self._probe_timer.start(self._probe)
+        self._probe_pause.start(self._probe)
 
     def _probe(self) -> None:
         """Try to write what is left, or nothing at all: what the store answers is an outcome like any other."""
@@ -348,9 +347,9 @@ class SqlStore:
         if not self._is_in_trouble:
             return
         if monotonic() - self._failed_at < WELL_AFTER_S:
-            if not self._probe_timer.active:
-                self._probe_timer.start(self._probe)
+            if not self._probe_pause.is_running:
+                self._probe_pause.start(self._probe)
             return
         self._is_in_trouble = False
-        self._probe_timer.stop()
+        self._probe_pause.stop()
         self.verdicts.append(StoreRecovered())

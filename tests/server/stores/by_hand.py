@@ -26,6 +26,8 @@ class HandTimer:
     def start(self, callback: Callable[..., object], *arguments: object) -> None:
         self._callback = lambda: callback(*arguments)
 
+    again = start
+
     def stop(self) -> None:
         self._callback = None
 
