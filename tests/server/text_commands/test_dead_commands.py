@@ -1,0 +1,182 @@
+"""The text commands about jobs that failed for good: lists in pages, trying again, who may, and mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from gearman_client.packet import PacketType
+from gearman_server.jobs.access import THIS_MACHINE
+from gearman_server.jobs.policies import FunctionPolicy
+from gearman_server.text_commands.listings import MAX_LOOKS, PATIENCE_S
+
+from ..broker_harness import BrokerHarness
+from ..dead_jobs import kill, listed
+
+# --- lists
+
+
+def test_a_list_comes_by_function_and_age(broker: BrokerHarness) -> None:
+    first = kill(broker, b"f")
+    broker.advance(100)
+    second, third = kill(broker, b"a b"), kill(broker, b"f")
+    assert listed(broker, b"function=f") == [first, third]
+    assert listed(broker, b"function=a%20b") == [second]
+    assert listed(broker, b"older=99") == [first]
+    assert listed(broker, b"function=f older=101") == []
+
+
+def test_a_long_list_comes_in_pages_that_bear_changes(broker: BrokerHarness) -> None:
+    handles = [kill(broker) for _ in range(25)]
+    operator = broker.peer()
+    rows = operator.text(b"dead list limit=10").split(b"\n")[:-2]
+    assert [row.split(b"\t")[0] for row in rows[:-1]] == handles[:10]
+    cursor = rows[-1].split(b"\t")[1]
+    operator.text(b"dead drop " + b" ".join(handles[5:12]))
+    kill(broker)
+    rows = operator.text(b"dead list limit=100 after=" + cursor).split(b"\n")[:-2]
+    assert [row.split(b"\t")[0] for row in rows] == handles[12:]
+
+
+def test_a_cursor_is_good_for_a_while(broker: BrokerHarness) -> None:
+    for _ in range(3):
+        kill(broker)
+    operator = broker.peer()
+    cursor = operator.text(b"dead list limit=1").split(b"\t")[-1].split(b"\n")[0]
+    broker.advance(PATIENCE_S + 1)
+    assert operator.text(b"dead list after=" + cursor).startswith(b"ERR UNKNOWN_CURSOR ")
+    assert operator.text(b"dead list after=1.x").startswith(b"ERR UNKNOWN_CURSOR ")
+
+
+def test_of_begun_lists_a_few_are_kept(broker: BrokerHarness) -> None:
+    for _ in range(3):
+        kill(broker)
+    operator = broker.peer()
+    cursors = [operator.text(b"dead list limit=1").split(b"\t")[-1].split(b"\n")[0] for _ in range(5)]
+    assert operator.text(b"dead list after=" + cursors[0]).startswith(b"ERR UNKNOWN_CURSOR ")
+    assert operator.text(b"dead list after=" + cursors[4]).count(b"\n") == 3
+
+
+def test_a_page_looks_at_so_many_and_may_be_empty(broker: BrokerHarness) -> None:
+    for number in range(MAX_LOOKS + 10):
+        kill(broker, b"f" if number else b"g")
+    answer = broker.peer().text(b"dead list function=h")
+    assert answer.startswith(b"next\t")
+    assert len(listed(broker, b"function=g")) == 1
+    assert listed(broker, b"function=h") == []
+
+
+# --- trying again
+
+
+def test_a_dead_job_is_tried_again_under_its_handle_as_if_for_the_first_time(
+    make_broker: Callable[..., BrokerHarness],
+) -> None:
+    broker = make_broker()
+    broker.broker.use_policies({b"f": FunctionPolicy(retries=1, backoff_s=0)})
+    client, worker = broker.peer(), broker.worker(b"f")
+    handle = client.submit(b"f", b"load", b"u", "SUBMIT_JOB_HIGH_BG")
+    for _ in range(2):
+        assert worker.grab() == handle
+        worker.send(PacketType.WORK_FAIL, handle)
+    worker.send(PacketType.PRE_SLEEP)
+    assert client.text(b"dead retry " + handle) == b"OK 1\n"
+    assert listed(broker) == []
+    assert worker.take() == [(PacketType.NOOP, b"")]
+    assert client.submit(b"f", b"load", b"u", "SUBMIT_JOB_BG") == handle
+    worker.ask(PacketType.OPTION_REQ, b"job-attempt")
+    [(_, body)] = worker.ask(PacketType.GRAB_JOB_UNIQ)
+    assert body == b"\0".join((handle, b"f", b"u", b"1", b"load"))
+    worker.send(PacketType.WORK_FAIL, handle)
+    assert worker.grab() == handle
+    worker.send(PacketType.WORK_FAIL, handle)
+    assert listed(broker) == [handle]
+
+
+def test_one_whose_unique_key_another_job_has_stays(broker: BrokerHarness) -> None:
+    handle = kill(broker, unique=b"u")
+    other = broker.peer().submit(b"f", unique=b"u")
+    assert broker.peer().text(b"dead retry " + handle) == b"OK 0\n"
+    assert listed(broker) == [handle]
+    broker.peer().text(b"cancel job " + other)
+    assert broker.peer().text(b"dead retry " + handle) == b"OK 1\n"
+
+
+@pytest.mark.parametrize("command", [b"retry", b"drop"])
+def test_many_are_chosen_by_function_by_age_or_all(broker: BrokerHarness, command: bytes) -> None:
+    old = [kill(broker, b"f"), kill(broker, b"g")]
+    broker.advance(100)
+    young = [kill(broker, b"f"), kill(broker, b"g")]
+    operator = broker.peer()
+    assert operator.text(b"dead " + command + b" function=f older=50") == b"OK 1\n"
+    assert listed(broker) == [old[1], *young]
+    assert operator.text(b"dead " + command + b" function=g") == b"OK 2\n"
+    assert operator.text(b"dead " + command + b" all") == b"OK 1\n"
+    assert operator.text(b"dead " + command + b" all") == b"OK 0\n"
+    assert sum(broker.status(name)[0] for name in (b"f", b"g")) == (4 if command == b"retry" else 0)
+
+
+def test_very_many_are_changed_a_few_at_a_time_and_the_answer_follows(broker: BrokerHarness) -> None:
+    for _ in range(1200):
+        kill(broker)
+    operator, other = broker.peer(), broker.peer()
+    assert operator.text(b"dead retry all") == b""
+    assert operator.text(b"version") == b""  # answered in its turn
+    assert other.text(b"version") == b"OK 1.2.3\n"
+    assert 0 < broker.status(b"f")[0] < 1200
+    while broker.broker.next_due is not None and broker.broker.next_due <= broker.now:
+        broker.advance(0)
+    assert b"".join(operator.session.out) == b"OK 1200\nOK 1.2.3\n"
+    assert broker.status(b"f")[0] == 1200
+
+
+def test_who_leaves_before_the_answer_misses_nothing_but_that(broker: BrokerHarness) -> None:
+    for _ in range(1200):
+        kill(broker)
+    operator = broker.peer()
+    operator.text(b"dead drop all")
+    operator.leave()
+    broker.advance(0)
+    broker.advance(0)
+    broker.advance(0)
+    assert listed(broker) == []
+
+
+# --- who may, and mistakes
+
+
+@pytest.mark.parametrize("command", [b"retry", b"drop"])
+def test_only_administrators_change_something(make_broker: Callable[..., BrokerHarness], command: bytes) -> None:
+    broker = make_broker(admin_allow=THIS_MACHINE)
+    handle = kill(broker)
+    assert broker.peer().text(b"dead " + command + b" " + handle).startswith(b"ERR NOT_ALLOWED ")
+    assert listed(broker) == [handle]
+    assert broker.peer("127.0.0.1").text(b"dead " + command + b" " + handle) == b"OK 1\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"dead", b"INVALID_ARGUMENTS"),
+        (b"dead rise", b"INVALID_ARGUMENTS"),
+        (b"dead list H:x:1", b"INVALID_ARGUMENTS"),
+        (b"dead list limit=many", b"INVALID_ARGUMENTS"),
+        (b"dead list older=-1", b"INVALID_ARGUMENTS"),
+        (b"dead list older=nan", b"INVALID_ARGUMENTS"),
+        (b"dead list state=running", b"INVALID_ARGUMENTS"),
+        (b"dead show", b"UNKNOWN_JOB"),
+        (b"dead show H:x:1", b"UNKNOWN_JOB"),
+        (b"dead retry", b"INVALID_ARGUMENTS"),
+        (b"dead drop limit=3", b"INVALID_ARGUMENTS"),
+    ],
+)
+def test_mistakes_are_named(broker: BrokerHarness, line: bytes, code: bytes) -> None:
+    answer = broker.peer().text(line)
+    assert answer.startswith(b"ERR " + code + b" ")
+    assert answer.endswith(b"\r\n")
+    assert b" " not in answer.removeprefix(b"ERR " + code + b" ")
+
+
+def test_handles_that_are_not_there_count_for_nothing(broker: BrokerHarness) -> None:
+    assert broker.peer().text(b"dead drop H:x:1 H:x:2 H:x:3 H:x:4") == b"OK 0\n"
