@@ -100,7 +100,9 @@ class Broker:
         self._settings = settings
         self._store = store
         self._verdicts = store.verdicts
-        self._is_durable = store.is_durable
+        #: All that has arrived is carried out: settles what is left, and hands what is to be stored to the store. Then
+        #: the driver sends what is in the out-buffers. Without a durable store this is `settle` itself.
+        self.end_pass = self._end_durable_pass if store.is_durable else self.settle
         self.sessions: set[Session] = set()
         #: Sessions for which packets were left by somebody else's request. The driver clears it.
         self.touched: set[Session] = set()
@@ -234,16 +236,11 @@ class Broker:
         if self._queue_events.subscribers:
             self._queue_events.note_change()
 
-    def end_pass(self) -> None:
-        """All that has arrived is carried out: settle what is left, and hand what is to be stored to the store.
-
-        Then the driver sends what is in the out-buffers.
-        """
+    def _end_durable_pass(self) -> None:
         self.settle()
-        if self._is_durable:
-            self._store.hand_over()
-            if self._verdicts:
-                self._take_verdicts()  # what was not even tried has failed already
+        self._store.hand_over()
+        if self._verdicts:
+            self._take_verdicts()  # what was not even tried has failed already
 
     def settle(self) -> None:
         """Take what the store has to say; carry out what had to wait for stored jobs and need not any longer. Workers

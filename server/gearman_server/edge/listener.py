@@ -49,6 +49,7 @@ class Listener:
         self.loop = loop
         self._broker = broker
         self._receive = broker.receive
+        self._settle = broker.end_pass
         self._touched = broker.touched
         #: The endpoints with requests in this loop pass.
         self._asked: list[Endpoint] = []
@@ -106,10 +107,10 @@ class Listener:
         """The only end of a pass: the broker settles open matters and hands the pass's changes to the store, then the
         out-buffers are sent. This repeats until nothing is left, since a peer that could not be reached may have left
         jobs behind."""
-        self._broker.end_pass()
+        self._settle()
         while self._touched or self._asked:
             self._flush()
-            self._broker.end_pass()
+            self._settle()
         if self._broker.next_due != self._tick_due:
             self._arm_tick()
         if self._when_idle is not None and self._is_idle():

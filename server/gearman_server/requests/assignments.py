@@ -101,7 +101,7 @@ class Assignments:
         for session in list(self.asking):
             if self._answer(session, now, may_wait=self._is_assigning and now < session.done_at + self._patience_s):
                 has_assigned = True
-        if self.asking:
+        if self.asking and self._patience_alarm.due is None:
             self._patience_alarm.by(now + self._patience_s)
         return has_assigned
 
