@@ -1,4 +1,4 @@
-"""What a worker function may return, and what becomes of it."""
+"""The values that a worker function may return, and their encoding."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from gearman_manager.job import MAX_RESULT_BYTES, encode_result
         ({"ä": [1, None]}, '{"ä": [1, null]}'.encode()),
     ],
 )
-def test_what_a_function_returns_becomes_the_result(returned: Any, sent: bytes) -> None:
+def test_a_return_value_becomes_the_result(returned: Any, sent: bytes) -> None:
     assert encode_result(returned) == sent
 
 
 @pytest.mark.parametrize("returned", [object(), {1, 2}, {"a": b"bytes"}, float])
-def test_what_json_can_not_hold_is_refused_and_named(returned: Any) -> None:
+def test_a_value_that_json_can_not_hold_is_refused_by_its_type(returned: Any) -> None:
     with pytest.raises(TypeError, match=type(returned).__name__):
         encode_result(returned)
 

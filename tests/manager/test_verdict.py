@@ -1,4 +1,4 @@
-"""What a function can raise to decide about its job."""
+"""The exceptions by which a function decides about its job."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ def test_a_wait_is_a_duration_or_a_number_of_seconds(after: str | float | None, 
 
 
 @pytest.mark.parametrize("after", ["10", "soon", -1, "-1s", float("nan"), float("inf"), "9999d"])
-def test_what_is_no_wait_is_refused(after: str | float) -> None:
+def test_an_invalid_wait_is_refused(after: str | float) -> None:
     with pytest.raises(ValueError, match=r"duration|too long"):
         Retry(after=after)
 
 
-def test_attempts_are_bounded_unless_the_function_wishes_otherwise() -> None:
+def test_attempts_are_limited_unless_the_function_asks_otherwise() -> None:
     assert Retry().attempts == DEFAULT_ATTEMPTS
     assert Retry(attempts=None).attempts is None
     with pytest.raises(ValueError, match="a number from 1 up"):
         Retry(attempts=0)
 
 
-def test_the_reason_is_their_text() -> None:
+def test_the_reason_is_the_text_of_the_exception() -> None:
     assert str(Retry("the server is busy", after=1)) == "the server is busy"
     assert str(Reject("no such customer")) == "no such customer"

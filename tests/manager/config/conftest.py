@@ -25,7 +25,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """An empty folder that every user can reach; pytest's own are closed to others."""
+    """An empty folder that every user can reach; pytest's own folders are closed to other users."""
     with TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -46,7 +46,7 @@ def read(folder: Path) -> Callable[..., Config]:
 
 @pytest.fixture
 def messages(read: Callable[..., Config]) -> Callable[..., list[str]]:
-    """What is printed for a configuration that can't be used; nothing for one that can."""
+    """The messages for a configuration that can't be used; an empty list for a valid one."""
 
     def messages(*arguments: object) -> list[str]:
         try:
@@ -60,7 +60,7 @@ def messages(read: Callable[..., Config]) -> Callable[..., list[str]]:
 
 @pytest.fixture
 def ordinary_user() -> Callable[[], AbstractContextManager[None]]:
-    """Drops root's right to read everything, for as long as a block runs."""
+    """Takes away root's right to read everything, for the length of a block."""
 
     @contextmanager
     def ordinary_user() -> Iterator[None]:

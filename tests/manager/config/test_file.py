@@ -1,4 +1,4 @@
-"""Reading files: YAML, variables, includes, and what the disk can refuse."""
+"""Reading files: YAML, variables, includes, and the errors of the disk."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_variables_are_replaced_in_numbers_addresses_and_keys(read: Read) -> Non
     assert str(config.pools["email"].max) == "8"
 
 
-def test_variables_in_comments_are_nobodys_business(read: Read) -> None:
+def test_variables_in_comments_are_ignored(read: Read) -> None:
     assert read("# ${MISSING}\nserver: # ${MISSING}\n").server is not None
 
 
@@ -84,13 +84,11 @@ def test_variables_in_comments_are_nobodys_business(read: Read) -> None:
         ),
     ],
 )
-def test_a_variable_that_is_missing_or_misspelt_is_reported_with_its_line(
-    messages: Messages, text: str, expected: str
-) -> None:
+def test_a_missing_or_misspelt_variable_is_reported_with_its_line(messages: Messages, text: str, expected: str) -> None:
     assert messages(with_settings(text)) == [expected]
 
 
-def test_a_missing_variable_is_reported_once_and_not_again_for_the_value_it_left_out(messages: Messages) -> None:
+def test_a_missing_variable_is_the_only_message_about_its_value(messages: Messages) -> None:
     found = messages('servers: ["${HOST}"]\nlog:\n  level: ${LEVEL}\n')
     assert [message.partition(": the env")[0] for message in found] == [
         "config.yaml:1: servers",
@@ -98,13 +96,13 @@ def test_a_missing_variable_is_reported_once_and_not_again_for_the_value_it_left
     ]
 
 
-def test_a_default_inherited_from_an_anchor_can_be_overridden(read: Read) -> None:
+def test_a_value_inherited_from_an_anchor_can_be_overridden(read: Read) -> None:
     config = read(f"{SERVER}pools:\n  a: &a {{min: 2, nice: 5}}\n  b:\n    <<: *a\n    min: 3\n")
     pool = config.pools["b"]
     assert (str(pool.min), pool.nice) == ("3", 5)
 
 
-def test_an_empty_file_lacks_a_job_server_only(messages: Messages) -> None:
+def test_for_an_empty_file_only_the_missing_job_server_is_reported(messages: Messages) -> None:
     expected = (
         "config.yaml:1: a job server is missing: write server: for the bundled one, or servers: [HOST:PORT] for others"
     )
@@ -144,7 +142,7 @@ def test_an_empty_file_lacks_a_job_server_only(messages: Messages) -> None:
         ("[" * 5000, "config.yaml: not usable YAML: lists or mappings are nested too deeply"),
     ],
 )
-def test_what_is_no_yaml_is_one_message_with_its_line(messages: Messages, text: str, expected: str) -> None:
+def test_invalid_yaml_gives_one_message_with_its_line(messages: Messages, text: str, expected: str) -> None:
     assert messages(text) == [expected]
 
 
@@ -166,14 +164,14 @@ def test_only_plain_yaml_is_read(messages: Messages, text: str, expected: str) -
     assert messages(with_settings(text)) == [f"config.yaml:5: functions.f.settings.a: {expected}"]
 
 
-def test_aliases_can_not_blow_a_small_file_up(messages: Messages) -> None:
+def test_aliases_can_not_expand_a_small_file_without_limit(messages: Messages) -> None:
     lines = ["x0: &x0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 10)}]" for n in range(1, 9)]
     found = messages("\n".join(lines))
     assert any(f"the file stands for more than {MAX_ENTRIES} values: use fewer aliases" in text for text in found)
 
 
-def test_a_key_that_is_repeated_names_both_lines(messages: Messages) -> None:
+def test_the_message_for_a_repeated_key_names_both_lines(messages: Messages) -> None:
     text = "server:\n  listen: 4730\n  store: memory\n  listen: 4731\nlog: {level: info, level: debug}\n"
     assert messages(text) == [
         "config.yaml:4: server.listen: the key is repeated, it stands in line 2 already: keep one of them",
@@ -205,14 +203,14 @@ def test_paths_in_an_included_file_start_at_its_folder(read: Read, folder: Path)
 
 
 @pytest.mark.parametrize(("written", "place"), [("syslog", "syslog"), ("./syslog", "{folder}/syslog")])
-def test_a_log_that_is_called_syslog_is_the_systems_and_a_path_is_a_file(
+def test_the_word_syslog_is_the_system_log_and_a_path_is_a_file(
     read: Read, folder: Path, written: str, place: str
 ) -> None:
     config = read(f"{SERVER}log: {{file: {written}}}\n")
     assert config.log.file == place.format(folder=folder)
 
 
-def test_a_key_set_in_two_files_names_both_places(messages: Messages) -> None:
+def test_the_message_for_a_key_set_in_two_files_names_both_places(messages: Messages) -> None:
     files = {"conf.d/a.yaml": "\nlog: {level: debug}\npools:\n  a: {functions: [y]}\n"}
     assert messages(
         "include: conf.d/*.yaml\nserver:\nlog: {level: info}\npools: {a: {functions: [x]}}\n", {}, files
@@ -222,12 +220,12 @@ def test_a_key_set_in_two_files_names_both_places(messages: Messages) -> None:
     ]
 
 
-def test_a_file_that_a_glob_finds_twice_is_read_once(read: Read) -> None:
+def test_a_file_that_several_globs_find_is_read_once(read: Read) -> None:
     config = read("include: ['*.yaml', a.yaml]\nserver:\n", {}, {"a.yaml": "prefix: x."})
     assert config.prefix == "x."
 
 
-def test_a_glob_in_a_folder_without_files_is_no_mistake(read: Read, folder: Path) -> None:
+def test_a_glob_that_finds_no_file_is_no_mistake(read: Read, folder: Path) -> None:
     (folder / "conf.d").mkdir()
     assert read("include: conf.d/*.yaml\nserver:\n").include == ("conf.d/*.yaml",)
 
@@ -258,7 +256,7 @@ def test_a_glob_in_a_folder_without_files_is_no_mistake(read: Read, folder: Path
         ("{a: b}", {}, "config.yaml:1: include: text is expected, not a mapping"),
     ],
 )
-def test_what_can_not_be_included_is_reported(
+def test_an_include_that_can_not_be_read_is_reported(
     messages: Messages, include: str, files: dict[str, str], expected: str
 ) -> None:
     assert messages(f"include: {include}\n", {}, files) == [expected]
@@ -273,7 +271,7 @@ def test_what_can_not_be_included_is_reported(
         ("large.yaml", "large.yaml: more than 4 MiB: this is no configuration"),
     ],
 )
-def test_a_main_file_that_can_not_be_read_is_one_message(folder: Path, path: str, expected: str) -> None:
+def test_a_main_file_that_can_not_be_read_gives_one_message(folder: Path, path: str, expected: str) -> None:
     (folder / "latin1.yaml").write_bytes(b"server:\nprefix: \xe9\n")
     (folder / "large.yaml").write_bytes(b"#" * (MAX_FILE_BYTES + 1))
     with pytest.raises(ConfigError) as caught:
@@ -297,7 +295,7 @@ def test_files_and_folders_without_permission_are_reported_with_the_remedy(
     ]
 
 
-def test_every_path_that_does_not_lead_anywhere_is_reported(messages: Messages, folder: Path) -> None:
+def test_every_path_that_does_not_exist_is_reported(messages: Messages, folder: Path) -> None:
     text = (
         "workers_dir: [workers, gone]\n"
         "server: {store: 'sqlite:///gone/jobs.db'}\n"
@@ -315,7 +313,7 @@ def test_every_path_that_does_not_lead_anywhere_is_reported(messages: Messages, 
     ]
 
 
-def test_the_default_folder_of_modules_stands_beside_the_file(read: Read, folder: Path) -> None:
+def test_the_default_folder_of_modules_is_beside_the_file(read: Read, folder: Path) -> None:
     assert read(SERVER).workers_dir == (f"{folder}/workers",)
 
 

@@ -1,4 +1,4 @@
-"""What runs: pools and functions from a configuration and from what was found in the modules."""
+"""The layout: pools and functions that follow from a configuration and the functions found in the modules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def found(*names: str, **options: object) -> list[FoundFunction]:
 
 @pytest.fixture
 def laid_out(read: Read) -> Callable[..., Layout]:
-    """The layout of a configuration, the line `server:` in front of it."""
+    """Lays a configuration out; the line `server:` is put in front of it."""
 
     def laid_out(text: str, functions: Sequence[FoundFunction], unloaded: Sequence[str] = ()) -> Layout:
         return lay_out(read(f"server:\n{text}"), functions, CORES, unloaded)
@@ -77,26 +77,26 @@ def test_every_function_runs_in_one_pool(laid_out: LaidOut, pools: str, function
         ("{command: php, min: 2, functions: [x]}", (2, 4)),
     ],
 )
-def test_a_pool_without_min_or_max_gets_the_built_in_ones(
+def test_a_pool_without_min_or_max_gets_the_built_in_values(
     laid_out: LaidOut, text: str, expected: tuple[int, int]
 ) -> None:
     pool = laid_out(f"pools: {{a: {text}}}", found("a")).pools["a"]
     assert (pool.min, pool.max) == expected
 
 
-def test_an_inherited_max_does_not_make_a_program_scale_whose_functions_nobody_named(laid_out: LaidOut) -> None:
+def test_a_program_whose_functions_are_not_named_ignores_an_inherited_max(laid_out: LaidOut) -> None:
     pool = laid_out("defaults: {max: 8}\npools: {p: {command: php}}", []).pools["p"]
     assert (pool.min, pool.max) == (1, 1)
 
 
-def test_a_pool_key_comes_from_the_pool_else_from_defaults_else_is_built_in(laid_out: LaidOut) -> None:
+def test_the_value_of_a_pool_key_is_the_pools_then_the_defaults_then_the_built_in_one(laid_out: LaidOut) -> None:
     text = "defaults: {nice: 5, stop_timeout: 1m, max_jobs: 100, max_lifetime: 1h}\npools: {a: {nice: 7, max_jobs: 0}}"
     pool = laid_out(text, found("a")).pools["a"]
     assert (pool.nice, pool.stop_timeout_s, pool.concurrency) == (7, 60.0, 1)
     assert (pool.max_jobs, pool.max_lifetime_s, pool.max_memory_bytes) == (None, 3600.0, None)
 
 
-def test_a_pool_of_its_own_takes_the_defaults(laid_out: LaidOut) -> None:
+def test_the_pool_of_an_unmentioned_function_takes_the_defaults(laid_out: LaidOut) -> None:
     assert laid_out("defaults: {max: 9, preload: false}", found("a")).pools["a"].max == 9
 
 
@@ -109,7 +109,7 @@ def test_a_pool_of_its_own_takes_the_defaults(laid_out: LaidOut) -> None:
         ("{backlog_per_worker: 5, cooldown: 10s}", "{cooldown: 0}", (None, 5, None), 0.0),
     ],
 )
-def test_a_pool_scales_by_one_policy_that_of_the_nearest_section(
+def test_a_pool_scales_by_the_one_policy_of_the_nearest_section(
     laid_out: LaidOut, defaults: str, pool: str, policy: tuple[object, ...], cooldown_s: float
 ) -> None:
     layout = laid_out(f"defaults: {{scale: {defaults}}}\npools: {{a: {{scale: {pool}}}}}", found("a"))
@@ -121,11 +121,11 @@ def test_a_pool_scales_by_one_policy_that_of_the_nearest_section(
 @pytest.mark.parametrize(
     ("pool", "idle_s"), [("{min: 0}", 60.0), ("{min: 0, scale: {idle: 5m}}", 300.0), ("{min: 1}", None)]
 )
-def test_only_a_pool_that_can_go_to_zero_is_idle_for_a_time(laid_out: LaidOut, pool: str, idle_s: object) -> None:
+def test_only_a_pool_that_can_go_to_zero_has_an_idle_time(laid_out: LaidOut, pool: str, idle_s: object) -> None:
     assert laid_out(f"pools: {{a: {pool}}}", found("a")).pools["a"].scale.idle_s == idle_s
 
 
-def test_programs_get_their_environment_folder_and_user_and_python_pools_do_not(laid_out: LaidOut) -> None:
+def test_programs_have_environment_folder_and_user_and_python_pools_do_not(laid_out: LaidOut) -> None:
     text = "defaults: {env: {A: '1', B: '2'}, user: www}\npools: {p: {command: php x.php, env: {B: '3'}}}"
     layout = laid_out(text, found("a"))
     program, python = layout.pools["p"], layout.pools["a"]
@@ -151,18 +151,18 @@ def test_the_file_wins_over_the_decorator_and_the_decorator_over_defaults(
     assert laid_out(text, found("a", **decorator)).functions["a"].timeout_s == timeout_s
 
 
-def test_a_function_has_every_key_filled_in_and_knows_its_file(laid_out: LaidOut) -> None:
+def test_a_function_has_a_value_for_every_key_and_knows_its_file(laid_out: LaidOut) -> None:
     function = laid_out("", found("a")).functions["a"]
     assert (function.file, function.line, function.pool, function.module_name) == ("workers/a.py", 3, "a", "a")
     assert (function.retries, function.crash_retries, function.backoff_s, function.max_backoff_s) == (0, 3, 10.0, 600.0)
     assert (function.keep_result_s, function.max_queue, function.max_running, function.rate) == (None, None, None, None)
 
 
-def test_a_long_backoff_lifts_the_built_in_longest_one(laid_out: LaidOut) -> None:
+def test_a_backoff_above_the_built_in_maximum_raises_that_maximum(laid_out: LaidOut) -> None:
     assert laid_out("functions: {a: {backoff: 1h}}", found("a")).functions["a"].max_backoff_s == 3600.0
 
 
-def test_settings_are_put_together_key_by_key(laid_out: LaidOut) -> None:
+def test_settings_are_merged_key_by_key(laid_out: LaidOut) -> None:
     text = "defaults: {settings: {a: 1, b: 1}}\nfunctions: {f: {settings: {b: 3}}}"
     layout = laid_out(text, found("f", settings={"b": 2, "c": 2}))
     assert layout.functions["f"].settings == {"a": 1, "b": 3, "c": 2}
@@ -174,7 +174,7 @@ def test_a_function_of_a_program_has_policies_but_no_file(laid_out: LaidOut) -> 
     assert (function.pool, function.file, function.timeout_s) == ("p", "", 5.0)
 
 
-def test_the_prefix_goes_before_registered_names_and_may_be_written_or_not(laid_out: LaidOut) -> None:
+def test_registered_names_get_the_prefix_once_whether_it_is_written_or_not(laid_out: LaidOut) -> None:
     text = "prefix: acme.\npools: {p: {functions: [a, acme.b]}}\nfunctions: {a: {timeout: 1s}, acme.b: {timeout: 2s}}"
     layout = laid_out(text, found("a", "b", "c"))
     assert served(layout) == {"p": ("acme.a", "acme.b"), "acme.c": ("acme.c",)}
@@ -186,7 +186,7 @@ def test_the_prefix_goes_before_registered_names_and_may_be_written_or_not(laid_
     assert problems(layout) == []
 
 
-def test_a_program_registers_its_names_itself_so_they_get_no_prefix(laid_out: LaidOut) -> None:
+def test_a_program_registers_its_own_names_so_they_get_no_prefix(laid_out: LaidOut) -> None:
     assert served(laid_out("prefix: acme.\npools: {p: {command: php, functions: [x]}}", [])) == {"p": ("x",)}
 
 
@@ -203,7 +203,7 @@ def test_functions_are_included_and_excluded_by_globs(laid_out: LaidOut, text: s
     assert sorted(laid_out(text, found("send_a", "send_b", "other")).functions) == expected
 
 
-def test_a_pool_that_names_an_unknown_function_runs_the_others_and_is_no_start(laid_out: LaidOut) -> None:
+def test_an_unknown_function_in_a_pool_prevents_the_start_but_not_the_layout_of_the_others(laid_out: LaidOut) -> None:
     layout = laid_out("pools:\n  p:\n    functions: [a,\n      send_mail]\n", found("a", "send_email"))
     assert problems(layout) == [
         "config.yaml:5: pools.p.functions: no module defines the function send_mail; "
@@ -213,13 +213,13 @@ def test_a_pool_that_names_an_unknown_function_runs_the_others_and_is_no_start(l
     assert not layout.can_start
 
 
-def test_a_pool_without_functions_needs_one_of_its_name(laid_out: LaidOut) -> None:
+def test_a_pool_without_functions_needs_a_function_of_its_name(laid_out: LaidOut) -> None:
     layout = laid_out("pools:\n  email: {max: 3}\n", found("a"))
     assert problems(layout) == ["config.yaml:3: pools.email: no module defines the function email; known are a"]
     assert served(layout) == {"a": ("a",)}
 
 
-def test_a_module_that_could_not_be_loaded_is_no_reason_not_to_start(laid_out: LaidOut) -> None:
+def test_a_module_that_could_not_be_loaded_does_not_prevent_the_start(laid_out: LaidOut) -> None:
     text = "pools: {p: {functions: [send_email]}}\nfunctions: {send_email: {timeout: 3s}}"
     layout = laid_out(text, found("a"), ["workers/email.py"])
     end = "no module defines the function send_email; known are a (could not be loaded: workers/email.py)"
@@ -231,7 +231,7 @@ def test_a_module_that_could_not_be_loaded_is_no_reason_not_to_start(laid_out: L
     assert served(layout) == {"a": ("a",)}
 
 
-def test_keys_for_a_function_that_nobody_serves(laid_out: LaidOut) -> None:
+def test_keys_for_an_unknown_function_are_reported(laid_out: LaidOut) -> None:
     layout = laid_out("functions:\n  revers: {timeout: 3s}\n", found("reverse"))
     assert problems(layout) == [
         "config.yaml:3: functions.revers: no module defines the function revers; "
@@ -239,7 +239,7 @@ def test_keys_for_a_function_that_nobody_serves(laid_out: LaidOut) -> None:
     ]
 
 
-def test_no_module_at_all(laid_out: LaidOut) -> None:
+def test_an_empty_folder_of_modules_is_reported(laid_out: LaidOut) -> None:
     layout = laid_out("pools: {p: {functions: [a]}}", [])
     assert problems(layout) == [
         "config.yaml:2: pools.p.functions: no module defines the function a; no function is known"
@@ -251,7 +251,7 @@ def test_a_long_list_of_known_functions_is_cut(laid_out: LaidOut) -> None:
     assert problems(layout)[0].endswith("f10, f11 and 8 more")
 
 
-def test_a_pool_that_names_what_is_left_out(laid_out: LaidOut) -> None:
+def test_a_pool_that_names_an_excluded_function_is_reported(laid_out: LaidOut) -> None:
     layout = laid_out("exclude_functions: a\npools: {p: {functions: [a]}}", found("a", "b"))
     assert problems(layout) == [
         "config.yaml:3: pools.p.functions: the function a is left out by exclude_functions (config.yaml:2): "
@@ -260,7 +260,7 @@ def test_a_pool_that_names_what_is_left_out(laid_out: LaidOut) -> None:
     assert served(layout) == {"b": ("b",)}
 
 
-def test_a_glob_that_includes_nothing(laid_out: LaidOut) -> None:
+def test_a_glob_that_includes_no_function_is_reported(laid_out: LaidOut) -> None:
     layout = laid_out("include_functions: [a, 'x*']", found("a", "b"))
     assert problems(layout) == ["config.yaml:2: include_functions: no function fits 'x*'; known are a, b"]
 
@@ -287,7 +287,7 @@ def test_a_function_of_a_module_and_of_a_program_runs_in_the_program(laid_out: L
     assert layout.can_start
 
 
-def test_a_function_whose_own_pool_would_have_the_name_of_another(laid_out: LaidOut) -> None:
+def test_a_function_whose_own_pool_would_have_a_taken_name_is_reported(laid_out: LaidOut) -> None:
     layout = laid_out("pools:\n  email: {functions: [send]}\n", found("send", "email"))
     assert problems(layout) == [
         "workers/email.py:3: email: no pool names the function, and the pool email serves others: "
@@ -310,7 +310,7 @@ def test_a_function_whose_own_pool_would_have_the_name_of_another(laid_out: Laid
         ),
     ],
 )
-def test_a_decorator_with_bad_options_costs_its_function_only(
+def test_a_decorator_with_bad_options_costs_only_its_function(
     laid_out: LaidOut, options: dict[str, object], expected: str
 ) -> None:
     layout = laid_out("pools: {p: {functions: [a, b]}}", [*found("a", **options), *found("b")])
@@ -338,13 +338,15 @@ def test_a_decorator_with_bad_options_costs_its_function_only(
         ),
     ],
 )
-def test_counts_that_only_this_machine_makes_impossible(laid_out: LaidOut, text: str, expected: str) -> None:
+def test_worker_counts_that_are_impossible_on_this_machine_are_reported(
+    laid_out: LaidOut, text: str, expected: str
+) -> None:
     layout = laid_out(text, found("a"))
     assert problems(layout) == [expected]
     assert not layout.can_start
 
 
-def test_concurrency_is_for_python_and_an_inherited_one_concerns_nobody_else(laid_out: LaidOut) -> None:
+def test_concurrency_is_for_python_and_other_pools_ignore_an_inherited_one(laid_out: LaidOut) -> None:
     php = [FoundFunction("report", "workers/report.php", 1, {})]
     layout = laid_out("pools:\n  p: {functions: [report], concurrency: 2}\n", php)
     assert problems(layout) == [

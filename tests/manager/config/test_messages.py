@@ -1,4 +1,4 @@
-"""The table of mistakes: for each the exact message, its line and its key. A user reads these and nothing else."""
+"""The table of mistakes: the exact message for each, with its line and key. A user reads these and nothing else."""
 
 from __future__ import annotations
 
@@ -232,7 +232,9 @@ def test_mistakes_elsewhere(messages: Messages, line: str, expected: str) -> Non
         ),
     ],
 )
-def test_min_above_max_names_the_place_of_the_other(messages: Messages, pool: str, expected: str) -> None:
+def test_the_message_for_min_above_max_names_the_place_of_the_other_key(
+    messages: Messages, pool: str, expected: str
+) -> None:
     assert messages(f"server:\ndefaults: {{min: 2, max: 6}}\npools:\n  a: {pool}\n") == [f"config.yaml:4: {expected}"]
 
 
@@ -266,7 +268,7 @@ def test_min_above_max_names_the_place_of_the_other(messages: Messages, pool: st
         ),
     ],
 )
-def test_one_address_for_two_keys_names_both(messages: Messages, text: str, expected: str) -> None:
+def test_the_message_for_one_address_under_two_keys_names_both(messages: Messages, text: str, expected: str) -> None:
     assert messages(text) == [f"config.yaml:{expected}: choose another port"]
 
 
@@ -294,11 +296,11 @@ def test_mistakes_among_several_addresses(messages: Messages, second: str, expec
         "{listen: 127.0.0.1:80, metrics_listen: '[::]:80'}",
     ],
 )
-def test_addresses_that_can_both_be_listened_on(messages: Messages, section: str) -> None:
+def test_different_addresses_on_one_port_are_accepted(messages: Messages, section: str) -> None:
     assert messages(f"server: {section}\n") == []
 
 
-def test_a_retry_that_may_not_wait_as_long_as_its_backoff(messages: Messages) -> None:
+def test_a_max_backoff_below_the_backoff_is_reported(messages: Messages) -> None:
     expected = "config.yaml:4: functions.f.max_backoff: max_backoff is less than backoff (at config.yaml:3): raise it"
     assert messages("server:\nfunctions:\n  f: {backoff: 1m,\n      max_backoff: 10s}\n") == [expected]
 
@@ -313,7 +315,7 @@ def test_a_retry_that_may_not_wait_as_long_as_its_backoff(messages: Messages) ->
         ("{functions: [x], command: php}", "{functions: [x], command: perl}", "x", 3),
     ],
 )
-def test_a_function_in_two_pools_names_both_places(
+def test_the_message_for_a_function_in_two_pools_names_both_places(
     messages: Messages, first: str, second: str, what: str, line: int
 ) -> None:
     expected = (
@@ -350,7 +352,7 @@ def test_all_mistakes_of_all_files_are_reported_at_once_and_in_order(messages: M
     ]
 
 
-def test_one_mistake_is_not_reported_again_for_what_follows_from_it(messages: Messages) -> None:
+def test_the_consequences_of_a_mistake_are_not_reported(messages: Messages) -> None:
     assert len(messages("servrs: [a]\n")) == 1
     assert len(messages("server: {listen: x y, metrics_listen: 4730}\n")) == 1
     assert len(messages("server:\npools:\n  a: {min: none, scale: {idle: 5m}}\n")) == 1
@@ -358,7 +360,7 @@ def test_one_mistake_is_not_reported_again_for_what_follows_from_it(messages: Me
 
 
 @pytest.mark.parametrize("text", ["server: {listen: 99999}\n", "pools: {a: {min: x, foo: 1}}\n", "servers: [{}]\n"])
-def test_no_words_of_the_validating_library_reach_the_user(messages: Messages, text: str) -> None:
+def test_the_user_never_sees_words_of_the_validating_library(messages: Messages, text: str) -> None:
     for message in messages(text):
         assert "Input" not in message
         assert "type=" not in message

@@ -1,4 +1,4 @@
-"""The models: every key there is, what it becomes, and the promises about the keys as a whole."""
+"""The models: every key and its value, and the promises about the keys as a whole."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ control: {listen: 127.0.0.1:4800, token: 0123456789abcdef}
 
 @pytest.fixture
 def full(read: Callable[..., Config], folder: Path) -> Config:
-    """A configuration in which every key is written."""
+    """A configuration with every key."""
     for name in ("ca.pem", "own.pem", "own.key"):
         (folder / "tls").mkdir(exist_ok=True)
         (folder / "tls" / name).touch()
@@ -117,7 +117,7 @@ def test_every_key_is_accepted(full: Config) -> None:
     assert full.control.model_fields_set | {"token_file"} == set(Control.model_fields)
 
 
-def test_values_have_the_types_that_the_program_works_with(full: Config) -> None:
+def test_values_have_the_types_that_the_program_uses(full: Config) -> None:
     email, legacy = full.pools["email"], full.pools["legacy"]
     assert email.scale is not None
     assert (email.min, email.max) == (WorkerCount(0), WorkerCount(2, is_per_core=True))
@@ -138,11 +138,11 @@ def test_relative_paths_start_at_the_folder_of_the_file(full: Config, folder: Pa
     assert (full.run_dir, full.log.file) == (f"{folder}/run", f"{folder}/manager.log")
 
 
-def test_no_key_stands_in_both_pools_and_functions() -> None:
+def test_no_key_is_both_a_pools_and_a_functions() -> None:
     assert not set(Pool.model_fields) & set(Function.model_fields)
 
 
-def test_defaults_hold_every_pool_and_function_key_but_what_names_the_work() -> None:
+def test_defaults_have_every_pool_and_function_key_except_the_names_of_the_work() -> None:
     keys = set(Pool.model_fields) | set(Function.model_fields)
     assert set(Defaults.model_fields) == keys - {"functions", "command"}
 
@@ -158,7 +158,7 @@ def test_every_key_is_described_in_the_schema() -> None:
     ] == []
 
 
-def test_the_schema_takes_what_the_file_may_hold_one_entry_without_its_list_a_server_as_text_and_variables() -> None:
+def test_the_schema_allows_single_entries_for_lists_servers_as_text_and_variables() -> None:
     schema = json_schema()
     workers_dir = schema["properties"]["workers_dir"]["anyOf"]
     assert [form["type"] for form in workers_dir] == ["string", "array", "string"]
@@ -177,16 +177,18 @@ def test_the_schema_takes_what_the_file_may_hold_one_entry_without_its_list_a_se
         ("Function", "| `crash_retries` | number | `3` |"),
     ],
 )
-def test_the_tables_of_the_documentation_name_type_default_meaning_and_example(section: str, row: str) -> None:
+def test_the_documentations_tables_have_type_default_meaning_and_example(section: str, row: str) -> None:
     assert row in tables()[section]
 
 
-def test_a_configuration_does_not_change(full: Config) -> None:
+def test_a_configuration_is_immutable(full: Config) -> None:
     with pytest.raises(ValidationError):
         full.prefix = "other"
 
 
-def test_an_empty_section_is_as_good_as_none_but_server_asks_for_the_bundled_one(read: Callable[..., Config]) -> None:
+def test_an_empty_section_equals_a_missing_one_except_server_which_asks_for_the_bundled_one(
+    read: Callable[..., Config],
+) -> None:
     config = read("server:\nlog:\npools:\n  email:\n    min:\ndefaults:\n")
     assert config.own_addresses == (Address("127.0.0.1", 4730),)
     assert config.log.level == "info"
@@ -206,7 +208,7 @@ def test_an_empty_section_is_as_good_as_none_but_server_asks_for_the_bundled_one
         ("server:\nservers: [10.0.0.1]", ["10.0.0.1:4730"]),
     ],
 )
-def test_workers_connect_to_the_servers_named_or_else_to_the_bundled_one(
+def test_workers_connect_to_the_named_servers_or_else_to_the_bundled_one(
     read: Callable[..., Config], text: str, servers: list[str]
 ) -> None:
     assert [str(server.address) for server in read(text).job_servers] == servers
@@ -216,13 +218,13 @@ def test_workers_connect_to_the_servers_named_or_else_to_the_bundled_one(
     ("server", "uses_tls"),
     [("{address: a}", False), ("{address: a, tls: yes}", True), ("{address: a, ca_file: config.yaml}", True)],
 )
-def test_tls_is_spoken_when_asked_for_or_when_a_file_is_named(
+def test_tls_is_used_when_it_is_switched_on_or_a_file_is_named(
     read: Callable[..., Config], server: str, uses_tls: bool
 ) -> None:
     assert read(f"servers: [{server}]").servers[0].uses_tls is uses_tls
 
 
-def test_the_place_of_a_key_is_that_of_its_line_or_of_the_key_around_it(full: Config) -> None:
+def test_the_place_of_a_key_is_its_own_line_or_that_of_the_key_around_it(full: Config) -> None:
     lines = EVERY_KEY.splitlines()
     assert full.place("pools.email.functions") == ("config.yaml", lines.index("    functions: [send_email]") + 1)
     assert full.place("pools.email.user") == ("config.yaml", lines.index("  email:") + 1)

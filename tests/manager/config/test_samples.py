@@ -1,4 +1,4 @@
-"""The sample configurations: each loads as it is, says nothing that has no effect, and runs the sample functions."""
+"""The sample configurations: each loads unchanged, without a key that has no effect, and runs the sample functions."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def test_each_sample_loads_without_any_variable_and_runs_every_function(path: Pa
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
-def test_another_port_needs_a_variable_only(path: Path) -> None:
+def test_a_variable_is_enough_for_another_port(path: Path) -> None:
     assert str(load(path, {"GEARMAN_PORT": "4731"}).own_addresses[0]) == "127.0.0.1:4731"
 
 
-def test_the_sample_autoscales_mails_and_thumbnails_and_takes_the_mail_server_from_the_environment() -> None:
+def test_the_sample_scales_mails_and_thumbnails_and_takes_the_mail_server_from_the_environment() -> None:
     config = load(ROOT / "config" / "config.yaml", {"SMTP_HOST": "mail.example.com", "SMTP_PORT": "2525"})
     layout = lay_out(config, FOUND, cores=3)
     email, thumbnail = layout.pools["email"], layout.pools["thumbnail"]

@@ -1,4 +1,4 @@
-"""Schedules in the configuration: what is refused, and what the job server is told."""
+"""Schedules in the configuration: the refusals, and the form in which the job server gets them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gearman_manager.job_servers.policies import schedules_of
 Read = Callable[..., Config]
 
 
-def test_the_job_server_is_told_what_is_written(read: Read) -> None:
+def test_the_job_server_gets_the_schedules_as_written(read: Read) -> None:
     config = read(
         "server:\nschedules:\n"
         "  nightly: {cron: 30 3 * * *, time_zone: Europe/Berlin, function: f, workload: {days: 7}, missed: skip}\n"

@@ -1,4 +1,4 @@
-"""The control group's limits: in real groups, of the version that this machine has."""
+"""The control group's limits, in real groups of the version that this machine has."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from gearman_manager.host.cgroup import Cgroup, usable_cores
 from ..conftest import LIMIT_BYTES
 
 
-def test_a_limit_of_the_control_group_is_what_counts(limited_process: int) -> None:
+def test_the_limit_of_the_control_group_wins_over_the_machines_size(limited_process: int) -> None:
     free = Cgroup.of(str(limited_process)).free_memory_bytes()
     assert free is not None
     assert 0 < free <= LIMIT_BYTES
 
 
 def test_a_quota_of_processor_time_counts_as_cores(tmp_path: Path) -> None:
-    """The files are those that both versions of the kernel's interface have, in the format of its documentation."""
+    """The files are those of both versions of the kernel's interface, in the format of its documentation."""
     (tmp_path / "cpu.max").write_text("150000 100000\n")
     assert Cgroup((tmp_path,)).cores() == 1.5
     (tmp_path / "cpu.max").write_text("max 100000\n")
@@ -31,12 +31,12 @@ def test_a_quota_of_processor_time_counts_as_cores(tmp_path: Path) -> None:
     assert usable_cores(Cgroup((tmp_path,))) == 1
 
 
-def test_without_any_limit_all_of_the_machine_counts() -> None:
+def test_without_any_limit_the_whole_machine_counts() -> None:
     assert Cgroup(()).free_memory_bytes() is None
     assert usable_cores(Cgroup(())) == len(os.sched_getaffinity(0))
 
 
-def test_kills_for_want_of_memory_are_counted_in_the_innermost_group_of_either_version(tmp_path: Path) -> None:
+def test_out_of_memory_kills_are_counted_in_the_innermost_group_of_either_version(tmp_path: Path) -> None:
     inner, outer = tmp_path / "inner", tmp_path
     inner.mkdir()
     assert Cgroup((inner, outer)).oom_kills() is None

@@ -1,4 +1,4 @@
-"""A process's own memory: what /proc says, and what is left of it once the process is gone."""
+"""A process's own memory, as /proc shows it, and the end of these readings once the process is gone."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_cheap_reading_is_at_least_the_private_anonymous_memory() -> None:
         assert anonymous_bytes(Path("/proc/self/statm").read_bytes()) >= GROWN_BYTES
 
 
-def test_another_process_is_read_by_its_id() -> None:
+def test_another_process_is_read_by_its_pid() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         try:
             assert private_bytes(child.pid) > 0
@@ -37,6 +37,6 @@ def test_another_process_is_read_by_its_id() -> None:
         private_bytes(child.pid)
 
 
-def test_one_that_is_gone_has_no_reading() -> None:
+def test_a_process_that_has_gone_has_no_reading() -> None:
     with pytest.raises(IndexError):
         anonymous_bytes(b"")

@@ -1,4 +1,4 @@
-"""The frames between supervisor and zygote: however they arrive, with their descriptors."""
+"""The frames between supervisor and zygote: they arrive whole and with their descriptors, however they are cut."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gearman_manager.ipc import channel
 
 
 @given(st.lists(st.text(max_size=50), max_size=5), st.integers(1, 40))
-def test_messages_are_whole_in_whatever_pieces_they_arrive(texts: list[str], size: int) -> None:
+def test_messages_are_whole_however_the_bytes_are_cut(texts: list[str], size: int) -> None:
     stream = b"".join(channel.encode({"type": "x", "text": text}) for text in texts)
     reader = channel.FrameReader()
     received = []
@@ -50,6 +50,6 @@ def test_a_message_larger_than_the_socket_buffer_arrives_with_its_descriptors() 
     ours.close()
 
 
-def test_a_frame_beyond_the_limit_is_refused_before_it_is_held() -> None:
+def test_a_frame_beyond_the_limit_is_refused_before_it_is_stored() -> None:
     with pytest.raises(ManagerError, match="beyond the limit"):
         channel.FrameReader().feed(b"\xff\xff\xff\xff", [])

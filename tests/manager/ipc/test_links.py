@@ -1,4 +1,4 @@
-"""What the supervisor writes on a child's command line is what the child takes over, and hands to nobody else."""
+"""A child takes over the links on its command line as the supervisor wrote them, and passes them to no process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_child_reads_the_links_that_were_written_for_it(links: Links) -> None:
     os.close(channel)
 
 
-def test_what_the_child_starts_inherits_none_of_them(links: Links) -> None:
+def test_processes_started_by_the_child_inherit_no_link(links: Links) -> None:
     channel = os.eventfd(0)
     descriptors = links.descriptors(channel=channel)
     for descriptor in descriptors.values():

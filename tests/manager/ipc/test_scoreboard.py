@@ -1,4 +1,4 @@
-"""The scoreboard: what one process writes the other reads whole, over exec, and a killed writer leaves it readable."""
+"""The scoreboard: one process reads whole what another one writes, across exec, and after the writer was killed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gearman_manager.ipc.scoreboard import Scoreboard, SlotState, SlotWriter
 from gearman_manager.worker.job_slots import JobSlots
 
 
-def test_a_job_is_seen_while_it_runs_and_counted_when_it_ended() -> None:
+def test_a_job_is_visible_while_it_runs_and_counted_when_it_has_ended() -> None:
     board = Scoreboard.create(4)
     slot = SlotWriter(board, 2)
     slot.claim(77)
@@ -41,7 +41,7 @@ def test_slots_do_not_touch_their_neighbours() -> None:
     assert len(board.read(1).handle) == 64
 
 
-def test_a_slot_is_busy_from_the_beginning_of_a_job_to_its_end() -> None:
+def test_a_slot_is_busy_from_the_start_of_a_job_to_its_end() -> None:
     board = Scoreboard.create(2)
     slot = SlotWriter(board, 1)
     slot.claim(9)
@@ -59,7 +59,7 @@ def test_a_cleared_slot_is_free_again() -> None:
     assert board.read(0).state is SlotState.FREE
 
 
-def test_it_is_passed_through_exec_and_read_whole_while_it_is_written_and_after_a_kill() -> None:
+def test_a_board_that_is_passed_through_exec_is_read_whole_during_writes_and_after_a_kill() -> None:
     board = Scoreboard.create(1)
     program = """
 import sys
@@ -95,7 +95,7 @@ while True:
     assert board.read(0).pid == 1
 
 
-def test_a_worker_of_several_jobs_shows_how_many_it_has_and_which_has_the_processor() -> None:
+def test_a_worker_of_several_jobs_shows_their_number_and_which_one_is_executing() -> None:
     board = Scoreboard.create(3)
     own = SlotWriter(board, 0)
     own.claim(7)
@@ -115,4 +115,4 @@ def test_a_worker_of_several_jobs_shows_how_many_it_has_and_which_has_the_proces
     view = board.read(0)
     assert (view.state, view.running, view.done, view.failed) == (SlotState.IDLE, 0, 1, 1)
     assert {board.read(slot).state for slot in (1, 2)} == {SlotState.FREE}
-    assert board.active_place(0) == second.number  # written apart from the rest
+    assert board.active_place(0) == second.number  # this number is written separately from the rest

@@ -1,4 +1,4 @@
-"""The bundled job server as the supervisor sees it: what it tells us when it can't start."""
+"""The bundled job server as the supervisor sees it: its messages when it can't start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gearman_server import errors
 LOCALHOST = "127.0.0.1"
 
 
-def test_both_sides_have_the_same_words_for_a_failure() -> None:
+def test_manager_and_server_use_the_same_words_for_a_failure() -> None:
     assert {failure.name: failure.value for failure in StartFailure} == {
         failure.name: failure.value for failure in errors.StartFailure
     }
@@ -27,7 +27,7 @@ def test_both_sides_have_the_same_words_for_a_failure() -> None:
 
 @pytest.fixture
 def bundled(tmp_path: Path) -> Iterator[Callable[..., BundledServer]]:
-    """Makes servers that are stopped in the end."""
+    """Makes servers that are stopped at the end."""
     servers: list[BundledServer] = []
 
     def make(**section: object) -> BundledServer:
@@ -50,7 +50,7 @@ def test_once_it_has_started_its_real_port_is_known(bundled: Callable[..., Bundl
         pass
 
 
-def test_a_taken_port_is_told_with_the_option_that_chooses_another(bundled: Callable[..., BundledServer]) -> None:
+def test_a_taken_port_is_reported_with_the_option_that_chooses_another(bundled: Callable[..., BundledServer]) -> None:
     with socket.create_server((LOCALHOST, 0)) as taken:
         address = Address(LOCALHOST, taken.getsockname()[1])
         with pytest.raises(
@@ -68,7 +68,7 @@ def test_a_taken_port_is_told_with_the_option_that_chooses_another(bundled: Call
         ({"store": "sqlite:////dev/null/jobs.db"}, StartFailure.STORE),
     ],
 )
-def test_what_stands_in_the_way_is_told_in_a_word(
+def test_the_reason_of_a_failed_start_comes_as_a_code(
     bundled: Callable[..., BundledServer], section: dict[str, str], failure: StartFailure
 ) -> None:
     with pytest.raises(ServerCanNotStart) as caught:
@@ -76,7 +76,7 @@ def test_what_stands_in_the_way_is_told_in_a_word(
     assert caught.value.failure is failure
 
 
-def test_a_server_that_does_not_understand_us_is_quoted(tmp_path: Path, bundled: Callable[..., BundledServer]) -> None:
+def test_an_unexpected_message_of_the_server_is_quoted(tmp_path: Path, bundled: Callable[..., BundledServer]) -> None:
     server = bundled()
     (tmp_path / "policies.yaml").write_text("no: such key")
     with pytest.raises(ServerCanNotStart, match="policies") as caught:

@@ -1,4 +1,4 @@
-"""What the bundled job server is told of the functions."""
+"""The functions' policies as the bundled job server gets them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FREE = FunctionPolicy(crash_retries=3)
 
 @pytest.fixture
 def read(tmp_path: Path) -> Callable[..., dict[bytes, FunctionPolicy]]:
-    """What the server makes of what the manager writes for a configuration."""
+    """The policies that the server reads from the file that the manager writes for a configuration."""
 
     def read(*found: FoundFunction) -> dict[bytes, FunctionPolicy]:
         file = tmp_path / "config.yaml"
@@ -62,7 +62,7 @@ def test_the_server_understands_every_key(read: Callable[..., dict[bytes, Functi
     }
 
 
-def test_before_the_modules_are_loaded_it_is_told_what_the_file_says(
+def test_before_the_modules_are_loaded_the_server_gets_the_policies_of_the_file(
     read: Callable[..., dict[bytes, FunctionPolicy]],
 ) -> None:
     assert read() == {b"acme.mail": MAIL, b"mail": MAIL, b"acme.free": FREE, b"free": FREE}

@@ -1,4 +1,4 @@
-"""Which function keys hold on job servers that a manager did not start."""
+"""The function keys that hold on job servers that the manager did not start, and those that don't."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ DEMANDING = replace(
 
 
 @pytest.mark.parametrize("answer", [None, NOTHING + b".\n"])
-def test_what_nobody_wrote_is_no_promise(answer: bytes | None) -> None:
+def test_default_values_are_no_promise(answer: bytes | None) -> None:
     assert policy_gaps({"f": PLAIN}, answer) == []
 
 
-def test_a_foreign_server_keeps_none() -> None:
+def test_a_foreign_server_keeps_no_policy() -> None:
     assert policy_gaps({"f": DEMANDING}, None) == [
         f"functions.f.max_queue: 5 {FOREIGN}",
         f"functions.f.max_running: 2 {FOREIGN}",
@@ -59,11 +59,11 @@ def test_a_foreign_server_keeps_none() -> None:
     ]
 
 
-def test_a_programs_timeout_is_the_servers_business() -> None:
+def test_a_programs_timeout_depends_on_the_server() -> None:
     assert policy_gaps({"f": replace(PLAIN, file="")}, None) == [f"functions.f.timeout: 1m {FOREIGN}"]
 
 
-def test_an_independent_server_keeps_what_it_was_told_itself() -> None:
+def test_an_independent_server_keeps_only_its_own_policies() -> None:
     same = NOTHING + b"f\t-\t3\t1\t30\t60\t5\t2\t100/60\t3600\n.\n"
     assert policy_gaps({"f": DEMANDING}, same) == []
     other = NOTHING + b"f\t-\t3\t1\t30\t60\t-\t7\t100/3600\n.\n"
@@ -76,12 +76,12 @@ def test_an_independent_server_keeps_what_it_was_told_itself() -> None:
     ]
 
 
-def test_a_function_that_it_has_no_policy_for_has_its_default() -> None:
+def test_a_function_without_a_policy_at_the_server_has_the_servers_defaults() -> None:
     [first, *_] = policy_gaps({"f": replace(PLAIN, retries=3)}, NOTHING + b".\n")
     assert first == "functions.f.retries: 3 does not hold: this job server's own policies say 0"
 
 
-def test_of_very_many_some_are_listed() -> None:
+def test_of_many_gaps_only_some_are_listed() -> None:
     functions = {f"f{number:03}": replace(PLAIN, max_running=1) for number in range(MAX_LISTED + 5)}
     sentences = policy_gaps(functions, None)
     assert len(sentences) == MAX_LISTED + 1

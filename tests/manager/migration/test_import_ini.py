@@ -1,4 +1,4 @@
-"""GearmanManager's ini files become YAML that loads; what has no twin is named in a comment; its letters override."""
+"""GearmanManager's ini files become YAML that loads; keys without an equivalent become comments; letters override."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gearman_manager.migration.overrides import Overrides
 
 COMMAND = Path(sys.executable).parent / "gearman-manager"
 
-# The shape of the sample that GearmanManager ships.
+# The form of the sample that GearmanManager ships.
 ADVANCED = """
 ; workers of three functions
 [GearmanManager]
@@ -47,7 +47,7 @@ priority = 3
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the imported file stands, with the folders that the samples name."""
+    """The folder of the imported file, with the folders that the samples name."""
     for name in ("workers", "pecl-workers", "pecl-worker-classes"):
         (tmp_path / name).mkdir()
     return tmp_path
@@ -79,7 +79,7 @@ def test_the_sample_file_loads_and_keeps_the_numbers_of_processes(folder: Path) 
     assert config.functions["fetch_url"].timeout == 30
 
 
-def test_what_has_no_twin_is_a_comment_with_its_line() -> None:
+def test_a_key_without_an_equivalent_becomes_a_comment_with_its_line() -> None:
     text = import_ini(ADVANCED, "config.ini")
     comments = [line for line in text.splitlines() if line.startswith("#")]
     for expected in (
@@ -91,7 +91,7 @@ def test_what_has_no_twin_is_a_comment_with_its_line() -> None:
         assert any(expected in comment for comment in comments), expected
 
 
-def test_a_file_that_says_little_gives_every_function_one_worker(folder: Path) -> None:
+def test_without_counts_every_function_gets_one_worker(folder: Path) -> None:
     config = loaded(folder, "[GearmanManager]\n")
     assert sizes(config, "a", "b") == {"a": (("a",), 1, 1), "b": (("b",), 1, 1)}
     assert config.workers_dir == (str(folder / "workers"),)
@@ -110,7 +110,7 @@ def test_without_workers_for_all_a_function_has_the_larger_of_its_counts(folder:
     }
 
 
-def test_every_other_key(folder: Path) -> None:
+def test_every_other_key_is_translated(folder: Path) -> None:
     config = loaded(
         folder,
         "[GearmanManager]\n"
@@ -143,7 +143,7 @@ def test_every_other_key(folder: Path) -> None:
         ("[GearmanManager]\n[a]\ndedicated_only=1\n", ["x.ini:3: a.dedicated_only: needs a dedicated_count"]),
     ],
 )
-def test_mistakes_are_named_by_line(text: str, messages: list[str]) -> None:
+def test_the_message_for_a_mistake_names_its_line(text: str, messages: list[str]) -> None:
     with pytest.raises(ConfigError) as failure:
         import_ini(text, "x.ini")
     problems = [str(problem) for problem in failure.value.problems]
@@ -179,7 +179,7 @@ def test_the_command_prints_the_yaml_or_ends_with_78(folder: Path) -> None:
 
 
 def printed(folder: Path, *letters: str) -> Config:
-    """What `-Z` prints with these letters, loaded again."""
+    """The output of `-Z` with these letters, loaded again."""
     done = subprocess.run(
         [COMMAND, "-c", folder / "config.yaml", *letters, "-Z"], capture_output=True, text=True, check=True, cwd=folder
     )
@@ -204,12 +204,12 @@ def test_the_letters_override_the_file(folder: Path) -> None:
     assert config.functions["Sum"].settings == {"price": "3 $", "rate": 0.5}
 
 
-def test_without_letters_the_file_is_printed_as_it_is(folder: Path) -> None:
+def test_without_letters_the_file_is_printed_unchanged(folder: Path) -> None:
     (folder / "config.yaml").write_text(import_ini(ADVANCED, "gm.ini"))
     assert dump(printed(folder)) == dump(load(folder / "config.yaml", {}))
 
 
-def test_workers_for_all_resize_the_pool_that_has_the_rest_already(folder: Path) -> None:
+def test_workers_for_all_resize_the_existing_pool_of_the_other_functions(folder: Path) -> None:
     config = loaded(folder, "[GearmanManager]\ncount=3\n")
     overridden = Overrides(all_workers=8).apply(config)
     assert sizes(overridden, "a") == {"all": (("a",), 8, 8)}

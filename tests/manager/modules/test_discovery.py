@@ -1,4 +1,4 @@
-"""What discovery finds in a folder of modules, and what it says of those that can't be used."""
+"""The functions that discovery finds in a folder of modules, and its messages about broken modules."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gearman_manager.modules.discovery import Discovery, content_hashes, load_al
 
 @pytest.fixture
 def discover(tmp_path: Path) -> Iterator[Callable[..., Discovery]]:
-    """Write these files and load the folder; the interpreter is as before afterwards."""
+    """Write these files and load the folder; afterwards the interpreter is as before."""
     before = (sys.path[:], sys.path_hooks[:], set(sys.modules), sys.dont_write_bytecode)
 
     def load(**files: str) -> Discovery:
@@ -41,12 +41,12 @@ def the_error(found: Discovery) -> str:
     return str(error)
 
 
-def test_the_function_named_like_the_file_is_found(discover: Callable[..., Discovery]) -> None:
+def test_the_function_with_the_name_of_its_file_is_found(discover: Callable[..., Discovery]) -> None:
     (function,) = discover(reverse="import os\n\ndef helper(): ...\n\ndef reverse(job): ...\n").functions
     assert (function.name, function.line) == ("reverse", 5)
 
 
-def test_in_a_folder_the_files_own_name_counts(discover: Callable[..., Discovery]) -> None:
+def test_in_a_subfolder_the_name_of_the_file_counts(discover: Callable[..., Discovery]) -> None:
     assert [f.name for f in discover(a__b="def b(job): ...\n").functions] == ["b"]
 
 
@@ -76,7 +76,7 @@ def test_decorated_functions_and_classes_are_found_with_their_options(discover: 
     }
 
 
-def test_files_and_folders_with_an_underscore_are_helpers_and_import_plainly(
+def test_files_and_folders_with_an_underscore_are_helpers_and_can_be_imported(
     discover: Callable[..., Discovery],
 ) -> None:
     found = discover(
@@ -88,7 +88,7 @@ def test_files_and_folders_with_an_underscore_are_helpers_and_import_plainly(
     assert [f.name for f in found.functions] == ["shared", "user"]
 
 
-def test_a_file_named_like_a_library_hides_nothing(discover: Callable[..., Discovery]) -> None:
+def test_a_file_with_the_name_of_a_library_does_not_hide_the_library(discover: Callable[..., Discovery]) -> None:
     found = discover(email="def email(job):\n    import email.message\n    return email.message.Message\n")
     (function,) = found.functions
     assert function.target(None).__module__ == "email.message"
@@ -120,12 +120,12 @@ def test_a_broken_module_is_named_with_its_line_and_does_not_stop_the_others(
     assert [f.name for f in found.functions] == ["fine"]
 
 
-def test_the_line_of_an_error_deep_inside_a_library_is_that_of_the_module(discover: Callable[..., Discovery]) -> None:
+def test_an_error_inside_a_library_is_reported_with_the_line_of_the_module(discover: Callable[..., Discovery]) -> None:
     assert "broken.py:3: " in the_error(discover(broken="import json\n\njson.loads('{')\n"))
 
 
 def test_two_saves_within_a_second_are_both_seen(discover: Callable[..., Discovery], tmp_path: Path) -> None:
-    """Neither the module nor a helper that it imports is taken from bytecode."""
+    """Neither the module nor a helper that it imports is taken from its bytecode."""
     program = """
 import sys
 from pathlib import Path
@@ -146,7 +146,7 @@ print(function.target(None))
     assert answers == ["1", "2"]
 
 
-def test_a_folder_that_is_not_there_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+def test_a_missing_folder_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     before = sys.path[:], sys.path_hooks[:]
     found = load_all([tmp_path / "nowhere"])
     sys.path[:], sys.path_hooks[:] = before
@@ -164,8 +164,8 @@ def test_hashes_change_with_the_content_of_helpers_too(tmp_path: Path) -> None:
     assert before != after
 
 
-def test_what_a_module_depends_on_is_known_and_no_library_counts(tmp_path: Path) -> None:
-    """Statements at the top and inside functions, computed imports, packages, and files outside the folder."""
+def test_the_dependencies_of_a_module_are_known_without_libraries(tmp_path: Path) -> None:
+    """Imports at the top and inside functions, computed imports, packages, and files outside the folder."""
     files = {
         "outside/project/__init__.py": "",
         "outside/project/models.py": "from . import fields\n",
@@ -226,7 +226,7 @@ print(json.dumps([[f.name for f in found.functions], list(map(str, found.errors)
 
 
 def found_below(folder: Path) -> list[list[str]]:
-    """Names, errors and hashed files; in a process, because a discovery that hangs can't be interrupted otherwise."""
+    """Names, errors and hashed files, found in a process of its own, because only that can be ended if it hangs."""
     result = subprocess.run(
         [sys.executable, "-c", FOUND, str(folder)], capture_output=True, text=True, check=True, timeout=10
     )
@@ -234,7 +234,7 @@ def found_below(folder: Path) -> list[list[str]]:
     return answer
 
 
-def test_what_is_no_regular_file_is_no_module_and_is_not_opened(tmp_path: Path) -> None:
+def test_a_file_that_is_not_regular_is_no_module_and_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "one.py").write_text("def one(job): ...\n")
     (tmp_path / "link.py").symlink_to("link.py")
     os.mkfifo(tmp_path / "pipe.py")

@@ -1,4 +1,4 @@
-"""What the tests of the sample modules share: a recording job, modules loaded by path, real HTTP and SMTP servers."""
+"""Helpers for the tests of the sample modules: a recording job, modules loaded by path, real HTTP and SMTP servers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CERTIFICATE = Path(__file__).with_name("localhost.pem")
 
 
 class RecordedJob:
-    """A job as the modules see it; what they report is kept in lists."""
+    """A job with the interface that the modules use; their reports are kept in lists."""
 
     def __init__(self, workload: bytes, settings: Mapping[str, Any]) -> None:
         self.workload = workload
@@ -56,7 +56,7 @@ class RecordedJob:
 
 @pytest.fixture
 def make_job() -> Callable[..., RecordedJob]:
-    """A job for a workload (bytes, or something to send as JSON) and settings."""
+    """A job for a workload (bytes, or a value to send as JSON) and settings."""
 
     def make(workload: Any, **settings: Any) -> RecordedJob:
         return RecordedJob(workload if isinstance(workload, bytes) else json.dumps(workload).encode(), settings)
@@ -75,7 +75,7 @@ def load() -> Callable[[str], ModuleType]:
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
-        # Dataclasses look their own module up.
+        # Dataclasses look up their own module there.
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
         return module
@@ -104,7 +104,7 @@ def not_found(handler: BaseHTTPRequestHandler) -> None:
 
 
 class Site:
-    """A real HTTP server: a function for each path, and a record of what was asked for."""
+    """A real HTTP server: a function for each path, and a list of the requests."""
 
     def __init__(self, address: str, tls: ssl.SSLContext | None) -> None:
         self.replies: dict[str, Reply] = {}
@@ -117,7 +117,7 @@ class Site:
 
             def do_GET(self) -> None:
                 site.requests.append((self.path, dict(self.headers)))
-                # A client that has had enough goes away in the middle; that is what some tests are about.
+                # A client that has read enough closes the connection in the middle; some tests are about that.
                 with contextlib.suppress(OSError):
                     site.replies.get(self.path, not_found)(self)
 
@@ -175,7 +175,7 @@ def site(make_site: Callable[..., Site]) -> Site:
 
 
 class Mailbox:
-    """What a mail server got: envelopes, and how many connections they came over. Refuses who it is told to."""
+    """The envelopes that a mail server received, and its number of connections. Refuses chosen recipients."""
 
     def __init__(self) -> None:
         self.envelopes: list[Any] = []
@@ -227,7 +227,7 @@ class MailServer:
         return await self.loop.create_server(session, "127.0.0.1", 0, ssl=tls)
 
     def hang_up(self) -> None:
-        """Close every connection, as a server does with clients that were silent for long."""
+        """Close every connection, as a server does with clients that have long been silent."""
 
         async def close() -> None:
             for transport in self.sessions:
@@ -251,7 +251,7 @@ class MailServer:
 
 @pytest.fixture
 def make_mail_server() -> Iterator[Callable[..., MailServer]]:
-    """Starts SMTP servers; `login=(user, password)` makes one that asks for it."""
+    """Starts SMTP servers; `login=(user, password)` makes one that asks for a login."""
     with contextlib.ExitStack() as stack:
 
         def make(login: tuple[str, str] | None = None, **options: Any) -> MailServer:

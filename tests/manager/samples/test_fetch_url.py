@@ -1,4 +1,4 @@
-"""fetch_url against real web servers on 127.0.0.0/8, and against URLs that it must not follow."""
+"""fetch_url against real web servers on 127.0.0.0/8, and with URLs that it must refuse."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 MakeJob = Callable[..., Any]
 Load = Callable[[str], ModuleType]
-# One local network is allowed, so that a server in it can play the public one; the rest stays forbidden.
+# One local network is allowed, so that a server in it can stand for a public one; the others stay forbidden.
 ONE_NETWORK = ["127.0.0.1/32"]
 
 
@@ -29,7 +29,7 @@ def module(load: Load) -> ModuleType:
 
 @pytest.fixture
 def fetch(module: ModuleType, make_job: MakeJob) -> Callable[..., dict[str, Any]]:
-    """Runs one job; returns what its client would get."""
+    """Runs one job; returns the result for its client."""
 
     def run(url: Any, **settings: Any) -> dict[str, Any]:
         found = module.fetch_url(make_job({"url": url}, **settings))
@@ -50,7 +50,7 @@ def test_a_page_comes_with_its_status_and_content_type(fetch: Any, site: Any) ->
     }
 
 
-def test_a_body_that_is_no_text_comes_in_base64(fetch: Any, site: Any) -> None:
+def test_a_body_that_is_no_text_is_returned_in_base64(fetch: Any, site: Any) -> None:
     site.page("/picture", b"\xff\xd8\x00\x01", Content_Type="image/jpeg")
     found = fetch(site.url("/picture"), allow_private=True)
     assert found["encoding"] == "base64"
@@ -66,7 +66,7 @@ def test_path_and_query_arrive_encoded(fetch: Any, site: Any) -> None:
     assert fetch(site.url("/café au?lait=%41&x=y#part"), allow_private=True)["body"] == "ok"
 
 
-def test_the_host_header_names_the_host_that_was_asked_for(fetch: Any, site: Any) -> None:
+def test_the_host_header_names_the_host_of_the_url(fetch: Any, site: Any) -> None:
     site.page("/", b"ok")
     fetch(site.url("", host="localhost"), allow_private=["127.0.0.0/8", "::1/128"])
     assert site.requests[0][1]["Host"] == f"localhost:{site.port}"
@@ -101,22 +101,20 @@ def test_a_redirect_into_the_private_network_is_refused(
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "gopher://127.0.0.1:25/_HELO", "http://[bad/"])
-def test_a_redirect_to_something_else_than_a_web_page_is_refused(
-    fetch: Any, site: Any, module: ModuleType, target: str
-) -> None:
+def test_a_redirect_to_a_url_other_than_http_is_refused(fetch: Any, site: Any, module: ModuleType, target: str) -> None:
     site.redirect("/", target)
     with pytest.raises(module.FetchError):
         fetch(site.url("/"), allow_private=True)
 
 
-def test_a_name_that_changes_its_address_is_connected_at_the_one_that_was_checked(
+def test_a_name_whose_address_changes_is_connected_at_the_checked_address(
     fetch: Any, make_site: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harmless, secret = make_site("127.0.0.1"), make_site("127.0.0.2")
     harmless.page("/", b"harmless")
     answers = iter([("127.0.0.1", harmless.port), ("127.0.0.2", secret.port)])
 
-    # A name server that answers differently the second time: the attack is called DNS rebinding.
+    # The name server gives another answer the second time. This attack is called DNS rebinding.
     def rebind(*_arguments: Any, **_options: Any) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", next(answers))]
 
@@ -186,24 +184,20 @@ def test_public_addresses_pass(load: Load, address: str) -> None:
         ("http://127.0.0.1/\ud800", "can't hold"),
     ],
 )
-def test_what_is_no_usable_url_is_refused_with_the_reason(
-    fetch: Any, module: ModuleType, url: str, reason: str
-) -> None:
+def test_an_unusable_url_is_refused_with_the_reason(fetch: Any, module: ModuleType, url: str, reason: str) -> None:
     with pytest.raises(module.FetchError, match=reason) as caught:
         fetch(url, allow_private=True)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("workload", [{}, [], "http://127.0.0.1/", {"url": 7}, {"url": None}, None])
-def test_a_workload_without_a_url_says_what_one_looks_like(
-    module: ModuleType, make_job: MakeJob, workload: Any
-) -> None:
+def test_a_workload_without_a_url_gets_an_example_of_one(module: ModuleType, make_job: MakeJob, workload: Any) -> None:
     with pytest.raises(module.FetchError, match="the workload must be JSON such as"):
         module.fetch_url(make_job(workload))
 
 
 def dripping(site: Any, first: bytes) -> Callable[[BaseHTTPRequestHandler], None]:
-    """A byte every 20 ms, for ten seconds: no single read ever waits long."""
+    """A byte every 20 ms for ten seconds: no single read waits long."""
 
     def reply(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(first)
@@ -218,7 +212,7 @@ def dripping(site: Any, first: bytes) -> Callable[[BaseHTTPRequestHandler], None
 
 @pytest.mark.parametrize("first", [b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n", b"HTTP/1.1 200 OK\r\nX-Slow: "])
 @pytest.mark.parametrize("encrypted", [False, True])
-def test_a_server_that_drips_is_cut_off_at_the_total_time(
+def test_a_server_that_sends_slowly_is_cut_off_at_the_total_time(
     fetch: Any, make_site: Any, module: ModuleType, first: bytes, encrypted: bool, request: pytest.FixtureRequest
 ) -> None:
     site = make_site(tls=request.getfixturevalue("server_tls") if encrypted else None)
@@ -230,7 +224,7 @@ def test_a_server_that_drips_is_cut_off_at_the_total_time(
     assert time.monotonic() - started < 5
 
 
-def test_all_the_redirects_together_have_the_total_time(fetch: Any, site: Any, module: ModuleType) -> None:
+def test_all_redirects_together_have_the_total_time(fetch: Any, site: Any, module: ModuleType) -> None:
     def slow_redirect(handler: BaseHTTPRequestHandler) -> None:
         site.closing.wait(0.2)
         handler.send_response(302)
@@ -243,7 +237,7 @@ def test_all_the_redirects_together_have_the_total_time(fetch: Any, site: Any, m
     assert len(site.requests) <= 3
 
 
-def test_a_server_that_accepts_and_says_nothing_is_given_up(fetch: Any, module: ModuleType) -> None:
+def test_a_server_that_accepts_and_never_answers_is_given_up(fetch: Any, module: ModuleType) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         for scheme in ("http", "https"):
@@ -268,7 +262,7 @@ def test_a_body_that_is_too_large_is_cut_off_wherever_it_would_end(fetch: Any, s
     site.replies["/"] = endless
     with pytest.raises(module.FetchError, match="larger than the 100000 bytes that max_size allows"):
         fetch(site.url("/"), allow_private=True, max_size="100KB")
-    # What the sockets' buffers hold may have been sent, but it did not go on.
+    # The server may have filled the sockets' buffers, but it did not go on.
     assert written < 50_000_000
 
 
@@ -278,7 +272,7 @@ def test_the_body_of_a_redirect_is_not_read(fetch: Any, site: Any) -> None:
     assert fetch(site.url("/"), allow_private=True, max_size=1000)["body"] == "ok"
 
 
-def test_a_body_that_ends_early_is_no_page(fetch: Any, site: Any, module: ModuleType) -> None:
+def test_a_body_that_ends_early_is_an_error(fetch: Any, site: Any, module: ModuleType) -> None:
     def short(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this")
         handler.close_connection = True
@@ -288,13 +282,13 @@ def test_a_body_that_ends_early_is_no_page(fetch: Any, site: Any, module: Module
         fetch(site.url("/"), allow_private=True)
 
 
-def test_an_answer_that_is_not_http_is_no_page(fetch: Any, site: Any, module: ModuleType) -> None:
+def test_an_answer_that_is_not_http_is_an_error(fetch: Any, site: Any, module: ModuleType) -> None:
     site.replies["/"] = lambda handler: handler.wfile.write(b"220 mail.test ESMTP\r\n")
     with pytest.raises(module.FetchError, match="not valid HTTP"):
         fetch(site.url("/"), allow_private=True)
 
 
-def test_a_port_where_nobody_listens_is_named_with_the_url(fetch: Any, module: ModuleType) -> None:
+def test_the_error_for_a_closed_port_names_the_url(fetch: Any, module: ModuleType) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -310,7 +304,7 @@ def test_https_is_fetched_with_the_certificate_checked(
     assert fetch(site.url("/"), allow_private=True, ca_file=str(certificate))["body"] == "encrypted"
 
 
-def test_https_with_a_certificate_nobody_vouches_for_is_refused(
+def test_https_with_an_untrusted_certificate_is_refused(
     fetch: Any, make_site: Any, module: ModuleType, server_tls: ssl.SSLContext
 ) -> None:
     site = make_site(tls=server_tls)
@@ -319,7 +313,7 @@ def test_https_with_a_certificate_nobody_vouches_for_is_refused(
     assert site.requests == []
 
 
-def test_https_for_another_host_than_the_certificate_names_is_refused(
+def test_https_with_a_certificate_for_another_host_is_refused(
     fetch: Any, make_site: Any, module: ModuleType, certificate: Path, server_tls: ssl.SSLContext
 ) -> None:
     site = make_site("127.0.0.3", tls=server_tls)
@@ -343,6 +337,6 @@ def test_a_wrong_setting_is_named(fetch: Any, settings: dict[str, Any], reason: 
         fetch("http://127.0.0.1/", **settings)
 
 
-def test_a_missing_file_of_certificates_is_named(fetch: Any, module: ModuleType) -> None:
+def test_a_missing_certificate_file_is_named(fetch: Any, module: ModuleType) -> None:
     with pytest.raises(module.FetchError, match="certificates /no/such/file can't be used"):
         fetch("https://127.0.0.1/", allow_private=True, ca_file="/no/such/file")

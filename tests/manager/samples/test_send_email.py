@@ -1,4 +1,4 @@
-"""send_email against real SMTP servers: plain, STARTTLS, TLS, with login, and ones that refuse."""
+"""send_email against real SMTP servers: plain, STARTTLS, TLS, with login, and servers that refuse."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def server(make_mail_server: Any) -> Any:
 
 @pytest.fixture
 def send(make_sender: Any, server: Any, make_job: MakeJob) -> Callable[..., dict[str, Any]]:
-    """Sends one request, changed by what is given, to the plain server."""
+    """Sends one request, with these changes, to the plain server."""
 
     def run(**changes: Any) -> dict[str, Any]:
         request = {key: value for key, value in {**REQUEST, **changes}.items() if value is not None}
@@ -99,17 +99,17 @@ def test_html_comes_as_an_alternative_to_the_text(send: Any, server: Any) -> Non
     assert (message["Reply-To"], message["X-Campaign"]) == ("answers@example.org", "spring")
 
 
-def test_one_who_is_named_twice_gets_one_mail(send: Any, server: Any) -> None:
+def test_a_recipient_who_is_named_twice_gets_one_mail(send: Any, server: Any) -> None:
     send(cc="rasmus@example.com")
     assert server.mailbox.envelopes[0].rcpt_tos == ["rasmus@example.com"]
 
 
-def test_a_domain_outside_ascii_is_written_as_mail_servers_know_it(send: Any, server: Any) -> None:
+def test_a_domain_outside_ascii_is_written_in_its_ascii_form(send: Any, server: Any) -> None:
     send(to="info@bücher.example")
     assert server.mailbox.envelopes[0].rcpt_tos == ["info@xn--bcher-kva.example"]
 
 
-def test_the_sender_comes_from_the_settings_where_the_job_names_none(
+def test_the_sender_comes_from_the_settings_if_the_job_names_none(
     make_sender: Any, server: Any, make_job: MakeJob
 ) -> None:
     sender = make_sender(server.port, smtp_from="Shop <shop@example.org>")
@@ -132,7 +132,7 @@ def test_the_job_fails_when_no_recipient_is_accepted(send: Any, server: Any, err
         send()
 
 
-def test_a_message_the_server_refuses_fails_with_the_servers_words(
+def test_a_message_that_the_server_refuses_fails_with_the_servers_words(
     send: Any, server: Any, error: type[Exception]
 ) -> None:
     server.mailbox.data_reply = "554 looks like spam"
@@ -186,7 +186,7 @@ def test_an_encoded_line_break_in_a_header_is_refused(
 @pytest.mark.parametrize(
     "name", ["X-A\r\nBcc", "X A", "X:A", "", "Bcc", "bcc", "Content-Type", "Resent-Date", "Ünicode"]
 )
-def test_a_header_of_this_name_is_refused(send: Any, error: type[Exception], name: str) -> None:
+def test_a_header_with_this_name_is_refused(send: Any, error: type[Exception], name: str) -> None:
     with pytest.raises(error, match="headers: "):
         send(headers={name: "value"})
 
@@ -217,7 +217,7 @@ def test_a_header_of_this_name_is_refused(send: Any, error: type[Exception], nam
     ],
 )
 @pytest.mark.parametrize("key", ["to", "cc", "bcc", "reply_to"])
-def test_what_is_no_address_is_refused(send: Any, error: type[Exception], key: str, address: str) -> None:
+def test_an_invalid_address_is_refused(send: Any, error: type[Exception], key: str, address: str) -> None:
     with pytest.raises(error, match=f"{key}: .*is not an e-mail address"):
         send(**{key: address})
 
@@ -240,7 +240,7 @@ def test_what_is_no_address_is_refused(send: Any, error: type[Exception], key: s
         ({"attachment": "x"}, "unknown: 'attachment'; allowed: to, subject, body"),
     ],
 )
-def test_a_request_that_can_not_be_a_mail_says_why(
+def test_a_request_that_can_not_become_a_mail_fails_with_the_reason(
     send: Any, error: type[Exception], changes: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(error, match=reason):
@@ -248,14 +248,14 @@ def test_a_request_that_can_not_be_a_mail_says_why(
 
 
 @pytest.mark.parametrize("workload", [[], "text", 7, None])
-def test_a_workload_that_is_no_object_is_refused(
+def test_a_workload_that_is_no_json_object_is_refused(
     make_sender: Any, server: Any, make_job: MakeJob, error: type[Exception], workload: Any
 ) -> None:
     with pytest.raises(error, match="must be a JSON object"):
         make_sender(server.port).run(make_job(workload))
 
 
-# Pieces on which the libraries that write headers have stumbled, among any others.
+# Fragments that have broken header-writing libraries, mixed with any others.
 PIECES = st.sampled_from(
     [*'=?" \\,;:<>()', "=?", "?=", "=??Q?=0D=0A", "=?utf-8?b?DQpCY2M6IHg=?=", "x" * 90, "日本" * 20]
 )
@@ -263,9 +263,7 @@ TEXTS = st.lists(st.text(max_size=30) | PIECES, max_size=6).map("".join)
 
 
 @given(subject=TEXTS, name=TEXTS, header=TEXTS, body=st.text())
-def test_no_text_whatever_adds_a_header_or_a_recipient(
-    load: Load, subject: str, name: str, header: str, body: str
-) -> None:
+def test_no_text_can_add_a_header_or_a_recipient(load: Load, subject: str, name: str, header: str, body: str) -> None:
     module = load("_email_message")
     request = {**REQUEST, "to": f"{name} <a@example.com>", "subject": subject, "headers": {"X-A": header}, "body": body}
     try:
@@ -315,7 +313,7 @@ def test_a_wrong_password_fails_without_showing_it(
     assert server.mailbox.envelopes == []
 
 
-def test_a_certificate_nobody_vouches_for_is_refused(
+def test_an_untrusted_certificate_is_refused(
     make_mail_server: Any, make_sender: Any, make_job: MakeJob, server_tls: Any, error: type[Exception]
 ) -> None:
     server = make_mail_server(tls_context=server_tls)
@@ -348,7 +346,7 @@ def test_a_connection_that_the_server_has_closed_is_replaced(server: Any, make_s
     assert len(server.mailbox.connections) == 2
 
 
-def test_a_connection_that_the_server_does_not_want_any_more_is_replaced(
+def test_a_connection_on_which_the_server_refuses_further_mails_is_replaced(
     server: Any, make_sender: Any, make_job: MakeJob
 ) -> None:
     sender = make_sender(server.port)
@@ -387,7 +385,9 @@ def test_after_a_failure_the_next_mail_goes_over_a_new_connection(
     assert len(server.mailbox.connections) == 2
 
 
-def test_a_server_that_is_not_there_is_named(make_sender: Any, make_job: MakeJob, error: type[Exception]) -> None:
+def test_the_error_for_an_unreachable_server_names_it(
+    make_sender: Any, make_job: MakeJob, error: type[Exception]
+) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -395,14 +395,14 @@ def test_a_server_that_is_not_there_is_named(make_sender: Any, make_job: MakeJob
             make_sender(port).run(make_job(REQUEST))
 
 
-def test_a_server_that_says_nothing_is_given_up(make_sender: Any, make_job: MakeJob, error: type[Exception]) -> None:
+def test_a_server_that_never_answers_is_given_up(make_sender: Any, make_job: MakeJob, error: type[Exception]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         sender = make_sender(silent.getsockname()[1], smtp_timeout="200ms")
         with pytest.raises(error, match="timed out"):
             sender.run(make_job(REQUEST))
 
 
-def test_an_address_outside_ascii_needs_a_server_that_knows_such(
+def test_an_address_outside_ascii_needs_a_server_that_supports_it(
     send: Any, make_mail_server: Any, make_sender: Any, make_job: MakeJob, error: type[Exception]
 ) -> None:
     with pytest.raises(error, match="SMTPUTF8"):

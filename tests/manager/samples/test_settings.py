@@ -1,4 +1,4 @@
-"""The values under `settings:`, as the YAML file and environment variables deliver them."""
+"""The values under `settings:` in the forms in which the YAML file and environment variables give them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_duration_has_a_unit_or_is_in_seconds(settings: ModuleType, value: Any
 
 
 @pytest.mark.parametrize("value", ["soon", "5 parsecs", -1, 0, "0s", True, None, float("inf"), float("nan"), "1e3", []])
-def test_what_is_no_duration_is_refused_by_name(settings: ModuleType, value: Any) -> None:
+def test_the_message_for_an_invalid_duration_names_the_setting(settings: ModuleType, value: Any) -> None:
     with pytest.raises(settings.SettingsError, match="wait: a duration such as 30s is needed"):
         settings.duration_s({"wait": value}, "wait", 1)
 

@@ -13,7 +13,7 @@ Load = Callable[[str], ModuleType]
 
 
 @pytest.mark.parametrize("workload", [b"", b"Rasmus", b"\x00\xff\n"])
-def test_reverse_turns_the_bytes_round(load: Load, make_job: MakeJob, workload: bytes) -> None:
+def test_reverse_reverses_the_bytes(load: Load, make_job: MakeJob, workload: bytes) -> None:
     assert load("reverse").reverse(make_job(workload)) == bytes(reversed(workload))
 
 
@@ -40,6 +40,6 @@ def test_word_count_counts(load: Load, make_job: MakeJob, text: str, lines: int,
     assert found == {"lines": lines, "words": words, "characters": characters}
 
 
-def test_word_count_says_where_a_text_is_not_utf8(load: Load, make_job: MakeJob) -> None:
+def test_word_count_reports_the_place_where_a_text_is_not_utf8(load: Load, make_job: MakeJob) -> None:
     with pytest.raises(ValueError, match="not UTF-8: invalid start byte at byte 5"):
         load("word_count").word_count(make_job("café".encode() + b"\xff au lait"))

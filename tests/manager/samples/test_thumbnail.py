@@ -1,4 +1,4 @@
-"""thumbnail on real pictures made by Pillow: sizes, orientations, colours, formats, and what it must refuse."""
+"""thumbnail on real pictures made by Pillow: sizes, orientations, colours, formats, and requests to be refused."""
 
 from __future__ import annotations
 
@@ -90,11 +90,11 @@ def test_a_small_picture_is_not_enlarged(thumbnail: Any) -> None:
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_picture_comes_out_upright(thumbnail: Any, image_format: str, orientation: int) -> None:
+def test_a_rotated_picture_comes_out_upright(thumbnail: Any, image_format: str, orientation: int) -> None:
     upright = Image.new("RGB", (1600, 800), "red")
     upright.paste("blue", (0, 400, 1600, 800))
     upright.paste("lime", (800, 0, 1600, 400))
-    # The inverse of what a viewer does for each orientation.
+    # The inverse of a viewer's operation for each orientation.
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -116,7 +116,7 @@ def test_a_turned_picture_comes_out_upright(thumbnail: Any, image_format: str, o
     assert 0x0112 not in small.getexif()
 
 
-def test_place_and_camera_do_not_get_into_the_thumbnail(thumbnail: Any) -> None:
+def test_place_and_camera_are_not_in_the_thumbnail(thumbnail: Any) -> None:
     exif = Image.Exif()
     exif[0x010F] = "SecretCamera"
     exif.get_ifd(0x8825)[1] = "N"
@@ -155,7 +155,7 @@ def test_a_profile_for_other_colours_is_dropped(thumbnail: Any) -> None:
         ),
     ],
 )
-def test_every_kind_of_colours_becomes_a_jpeg(thumbnail: Any, mode: str, image_format: str, wanted: str) -> None:
+def test_every_colour_mode_becomes_a_jpeg(thumbnail: Any, mode: str, image_format: str, wanted: str) -> None:
     picture = as_file(Image.new("RGB", (600, 400), (240, 240, 240)).convert(mode), image_format)
     small = opened(thumbnail({"data": base64.b64encode(picture).decode(), "format": "jpg"}))
     assert (small.format, small.mode, small.size) == ("JPEG", wanted, (320, 213))
@@ -190,13 +190,13 @@ def test_transparency_stays_in_png_and_becomes_white_in_jpeg(thumbnail: Any) -> 
         ("MPO", "JPEG"),
     ],
 )
-def test_the_format_stays_if_browsers_show_it(thumbnail: Any, given: str, returned: str) -> None:
+def test_the_format_is_kept_if_browsers_show_it(thumbnail: Any, given: str, returned: str) -> None:
     options = {"save_all": True, "append_images": [Image.new("RGB", (20, 20))]} if given == "MPO" else {}
     assert opened(thumbnail(as_file(Image.new("RGB", (20, 20)), given, **options))).format == returned
 
 
 def png_of_size(width: int, height: int) -> bytes:
-    """A PNG that announces a size; its pixels are not even there."""
+    """A PNG that announces a size without holding the pixels."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
@@ -255,14 +255,14 @@ def test_a_photo_cut_in_half_is_refused(thumbnail: Any, error: type[Exception], 
         ({"data": "", "output": "/tmp/out.png"}, "output: files are written only below .* the setting root"),
     ],
 )
-def test_a_request_that_makes_no_sense_says_why(
+def test_an_invalid_request_fails_with_the_reason(
     thumbnail: Any, error: type[Exception], request_: dict[str, Any], reason: str
 ) -> None:
     with pytest.raises(error, match=reason):
         thumbnail(request_)
 
 
-def test_a_format_nobody_shows_is_refused(thumbnail: Any, error: type[Exception]) -> None:
+def test_a_format_that_browsers_do_not_show_is_refused(thumbnail: Any, error: type[Exception]) -> None:
     data = base64.b64encode(as_file(Image.new("RGB", (20, 20)))).decode()
     with pytest.raises(error, match="format: JPEG or PNG or WEBP is needed, not 'PSD'"):
         thumbnail({"data": data, "format": "PSD"})
@@ -270,7 +270,7 @@ def test_a_format_nobody_shows_is_refused(thumbnail: Any, error: type[Exception]
 
 @pytest.fixture
 def root(tmp_path: Path, photo: bytes) -> Path:
-    """A folder with a picture, beside a folder with another one."""
+    """A folder with a picture, beside a folder with another picture."""
     (tmp_path / "root" / "photos").mkdir(parents=True)
     (tmp_path / "root" / "photos" / "one.jpg").write_bytes(photo)
     (tmp_path / "secret").mkdir()
@@ -291,7 +291,7 @@ def test_a_path_within_the_root_is_read(thumbnail: Any, root: Path, path: str) -
     "path",
     ["../secret/two.jpg", "photos/../../secret/two.jpg", "{root}/../secret/two.jpg", "link", "way/two.jpg", "loop"],
 )
-def test_a_path_out_of_the_root_is_refused(thumbnail: Any, error: type[Exception], root: Path, path: str) -> None:
+def test_a_path_that_leaves_the_root_is_refused(thumbnail: Any, error: type[Exception], root: Path, path: str) -> None:
     (root / "link").symlink_to("../secret/two.jpg")
     (root / "way").symlink_to(root.parent / "secret")
     (root / "loop").symlink_to("loop")
@@ -302,7 +302,7 @@ def test_a_path_out_of_the_root_is_refused(thumbnail: Any, error: type[Exception
             thumbnail({"path": "photos/one.jpg", "output": path.format(root=root)}, root=str(root))
 
 
-def test_a_folder_that_only_begins_like_the_root_is_outside(
+def test_a_folder_whose_name_starts_like_the_root_is_outside(
     thumbnail: Any, error: type[Exception], root: Path, photo: bytes
 ) -> None:
     (root.parent / "root2").mkdir()
@@ -331,7 +331,7 @@ def test_a_thumbnail_is_written_beside_the_photo(thumbnail: Any, root: Path) -> 
     assert sorted(file.name for file in target.parent.iterdir()) == ["one.jpg", "small.webp"]
 
 
-def test_a_folder_that_can_not_be_written_to_is_named(thumbnail: Any, error: type[Exception], root: Path) -> None:
+def test_the_error_for_an_unwritable_folder_names_it(thumbnail: Any, error: type[Exception], root: Path) -> None:
     with pytest.raises(error, match=r"no/small.png: No such file or directory"):
         thumbnail({"path": "photos/one.jpg", "output": "no/small.png"}, root=str(root))
     with pytest.raises(error, match=r"photos: Is a directory"):

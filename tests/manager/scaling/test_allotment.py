@@ -1,4 +1,4 @@
-"""What the pools may have together, under the global cap and in the room that the host has."""
+"""The number of workers that the pools may have together, under the global cap and in the room that the host has."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from gearman_manager.scaling.allotment import Room, Wish, grant
     [
         ({"a": Wish(8, 1, 3), "b": Wish(2, 0, 0)}, None, None, {"a": 8, "b": 2}),
         ({"a": Wish(8, 1, 1), "b": Wish(2, 1, 1)}, 10, None, {"a": 8, "b": 2}),
-        # Too little for all: the smallest gets the next one, the minima come first.
+        # Too little for all: the minima come first, then the smallest pool gets the next worker.
         ({"a": Wish(8, 1, 1), "b": Wish(8, 1, 1)}, 6, None, {"a": 3, "b": 3}),
         ({"a": Wish(8, 4, 4), "b": Wish(8, 0, 0)}, 5, None, {"a": 4, "b": 1}),
-        # Nobody starts before the one whose place it takes has gone.
+        # No worker starts before the one whose place it takes has gone.
         ({"a": Wish(8, 1, 6), "b": Wish(8, 0, 0)}, 6, None, {"a": 3, "b": 0}),
         ({"a": Wish(8, 1, 3, leaving=1), "b": Wish(8, 0, 0)}, 6, None, {"a": 3, "b": 2}),
-        # The host's room ends nobody and never holds a minimum back.
+        # The host's room ends no worker and never holds a minimum back.
         ({"a": Wish(8, 1, 3), "b": Wish(2, 2, 0)}, None, Room(0, "max_load"), {"a": 3, "b": 2}),
         ({"a": Wish(8, 1, 3), "b": Wish(4, 1, 1)}, None, Room(3, "max_load"), {"a": 4, "b": 3}),
         ({"a": Wish(1, 1, 3)}, None, Room(0, "max_load"), {"a": 1}),
@@ -37,7 +37,9 @@ WISHES = st.builds(
 )
 
 
-@example({name: Wish(0, 0, 0) for name in "ab"} | {"c": Wish(2, 1, 0, 1)}, 1, None)  # its leaver counts beside its min
+@example(
+    {name: Wish(0, 0, 0) for name in "ab"} | {"c": Wish(2, 1, 0, 1)}, 1, None
+)  # its leaving worker counts beside its min
 @given(st.dictionaries(st.sampled_from("abcdef"), WISHES), st.integers(0, 60), st.none() | st.integers(-5, 40))
 def test_the_cap_and_the_bounds_always_hold(wishes: dict[str, Wish], spare: int, room: int | None) -> None:
     cap = sum(wish.minimum for wish in wishes.values()) + spare
@@ -48,6 +50,6 @@ def test_the_cap_and_the_bounds_always_hold(wishes: dict[str, Wish], spare: int,
     started = {name: max(0, sizes[name] - wish.serving) for name, wish in wishes.items()}
     beyond_min = sum(min(count, max(0, sizes[name] - wishes[name].minimum)) for name, count in started.items())
     assert room is None or beyond_min <= max(0, room)
-    # However many are there now: as soon as those without a place have gone, no more than the cap are there.
+    # As soon as the workers without a place have gone, there are no more than the cap, however many there are now.
     present = sum(wish.serving + wish.leaving for wish in wishes.values())
     assert present + sum(started.values()) <= max(cap, present + sum(wish.minimum for wish in wishes.values()))

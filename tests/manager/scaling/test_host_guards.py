@@ -11,14 +11,14 @@ from gearman_manager.host.cgroup import Cgroup
 from gearman_manager.scaling.host_guards import HostGuards, free_memory_bytes
 
 
-def test_free_memory_is_that_of_the_group(limited_process: int) -> None:
+def test_free_memory_is_that_of_the_control_group(limited_process: int) -> None:
     cgroup = Cgroup.of(str(limited_process))
     free = cgroup.free_memory_bytes()
     assert free is not None
     assert free_memory_bytes(cgroup) == pytest.approx(free, abs=1 << 20)
 
 
-def test_the_guard_holds_where_the_group_has_less_than_the_floor(limited_process: int) -> None:
+def test_the_memory_guard_acts_when_the_group_has_less_than_the_floor(limited_process: int) -> None:
     cgroup = Cgroup.of(str(limited_process))
     room = HostGuards(Limits.model_validate({"min_free_memory": "100MB"}), cgroup).room()
     assert room is not None
@@ -27,7 +27,7 @@ def test_the_guard_holds_where_the_group_has_less_than_the_floor(limited_process
     assert HostGuards(Limits.model_validate({"min_free_memory": "1MB"}), cgroup).room() is None
 
 
-def test_the_load_guard_holds_above_its_limit() -> None:
+def test_the_load_guard_acts_above_its_limit() -> None:
     load = os.getloadavg()[0]
     guards = HostGuards(Limits.model_validate({"max_load": load + 100}), Cgroup(()))
     assert guards.room() is None

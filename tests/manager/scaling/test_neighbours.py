@@ -1,4 +1,4 @@
-"""Who is counted on: managers and foreign workers, from the job servers' lists of connections."""
+"""The other managers and foreign workers that a manager counts on, from the job servers' lists of connections."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ALONE = Company()
 BOTH = peers(("gm:a", ""), ("gm:a/mail/1", "mail"), ("gm:b", ""), ("gm:b/mail/1", "mail"), ("-", ""))
 
 
-def test_alone_when_nobody_else_is_there() -> None:
+def test_a_manager_is_alone_without_other_workers() -> None:
     neighbours = Neighbours("a")
     assert neighbours.company(0.0, [], ["mail"], 0, 0) == ALONE
     assert neighbours.company(0.0, [peers(("gm:a", ""), ("gm:a/mail/1", "mail"), ("-", ""))], ["mail"], 5, 1) == ALONE
@@ -27,16 +27,16 @@ def test_managers_rank_by_name() -> None:
         assert Neighbours(own).company(0.0, [BOTH], ["mail"], 0, 0) == Company(managers=2, rank=rank)
 
 
-def test_a_manager_counts_only_where_it_serves_the_pools_functions() -> None:
+def test_a_manager_that_serves_none_of_the_pools_functions_does_not_count() -> None:
     assert Neighbours("a").company(0.0, [BOTH], ["other"], 0, 0) == ALONE
 
 
-def test_managers_on_any_of_the_servers_count_once() -> None:
+def test_a_manager_on_several_servers_counts_once() -> None:
     one, two = peers(("gm:c/x/1", "mail")), peers(("gm:c/x/1", "mail"), ("gm:b/x/1", "mail"))
     assert Neighbours("a").company(0.0, [one, two], ["mail"], 0, 0).managers == 3
 
 
-def test_unlabelled_workers_are_foreign_and_clients_are_not() -> None:
+def test_workers_without_a_label_are_foreign_and_clients_are_not_counted() -> None:
     server = peers(("-", "mail sms"), ("perl", "mail"), ("-", "sms"), ("-", ""), ("gm:a/mail/1", "mail"))
     neighbours = Neighbours("a")
     assert neighbours.company(0.0, [server], ["mail"], 0, 0).foreign_workers == 2
@@ -44,7 +44,7 @@ def test_unlabelled_workers_are_foreign_and_clients_are_not() -> None:
     assert neighbours.company(0.0, [server], ["mail", "sms"], 0, 0).foreign_workers == 3
 
 
-def test_a_manager_whose_pool_went_to_zero_is_remembered_while_its_supervisor_is_there() -> None:
+def test_a_manager_whose_pool_went_to_zero_counts_while_its_supervisor_is_connected() -> None:
     neighbours = Neighbours("a")
     neighbours.company(0.0, [BOTH], ["mail"], 0, 0)
     idle = peers(("gm:a", ""), ("gm:b", ""))
@@ -53,7 +53,7 @@ def test_a_manager_whose_pool_went_to_zero_is_remembered_while_its_supervisor_is
     assert neighbours.company(502.0, [idle], ["mail"], 0, 0).managers == 1
 
 
-def test_a_manager_that_lets_jobs_wait_is_counted_on_no_longer() -> None:
+def test_a_manager_that_lets_jobs_wait_stops_counting() -> None:
     neighbours = Neighbours("b")
     neighbours.company(0.0, [BOTH], ["mail"], 0, 0)
     idle = peers(("gm:a", ""), ("gm:b", ""))
@@ -66,7 +66,7 @@ def test_a_manager_that_lets_jobs_wait_is_counted_on_no_longer() -> None:
     assert neighbours.company(103.0, [BOTH], ["mail"], 1, 0) == Company(2, 1)
 
 
-def test_foreign_workers_that_let_jobs_wait_are_counted_on_no_longer() -> None:
+def test_foreign_workers_that_let_jobs_wait_stop_counting() -> None:
     neighbours = Neighbours("a")
     server = peers(("-", "mail"))
     assert neighbours.company(0.0, [server], ["mail"], 1, 0).foreign_workers == 1

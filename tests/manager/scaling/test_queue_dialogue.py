@@ -1,4 +1,4 @@
-"""The conversation with a job server about its queues, byte by byte, without a socket."""
+"""The dialogue with a job server about its queues, byte by byte, without a socket."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MAIL = FunctionQueue(queued=2, running=1, workers=2, waiting=2)
 
 
 def changed(function: bytes, *counts: int) -> bytes:
-    waiting = counts[:1] if len(counts) == 3 else ()  # all that waits can be started, unless it is said otherwise
+    waiting = counts[:1] if len(counts) == 3 else ()  # without a fourth count, all waiting jobs can be started
     return encode_response(QUEUE_CHANGED, function, *(b"%d" % count for count in (*counts, *waiting)))
 
 
 def dialogue(option_answer: bytes) -> QueueDialogue:
-    """One that has heard everything at the time 0."""
+    """A dialogue that has received both tables at the time 0."""
     talk = QueueDialogue("gm:a")
     talk.greet(0.0)
     assert talk.ask(0.0) == b""
@@ -62,7 +62,7 @@ def test_a_server_without_events_is_asked_often_while_jobs_wait_and_seldom_other
     assert talk.wakes_at() == pytest.approx(1.0)
 
 
-def test_a_server_with_events_tells_by_itself() -> None:
+def test_a_server_with_events_reports_its_changes() -> None:
     talk = dialogue(OPTION_RES)
     assert talk.wakes_at() == pytest.approx(1.0)
     assert talk.feed(changed(b"mail", 9, 1, 2), 0.2)
@@ -70,18 +70,18 @@ def test_a_server_with_events_tells_by_itself() -> None:
     assert not talk.feed(changed(b"mail", 9, 1, 2), 0.3)
     assert talk.feed(changed(b"new", 1, 0, 0), 0.4)
     assert talk.functions["new"] == FunctionQueue(1, 0, 0, 1)
-    assert talk.wakes_at() == pytest.approx(0.5)  # a function nobody knew: whose workers are there?
+    assert talk.wakes_at() == pytest.approx(0.5)  # the function is new, so the workers table is asked for its workers
 
 
-def test_jobs_that_status_counts_and_that_could_not_be_started_are_not_taken_for_waiting() -> None:
+def test_jobs_that_could_not_be_started_do_not_count_as_waiting() -> None:
     talk = dialogue(OPTION_RES)
-    talk.feed(changed(b"mail", 0, 1, 2, 2), 0.2)  # its rate is used up, say
+    talk.feed(changed(b"mail", 0, 1, 2, 2), 0.2)  # for example because its rate is used up
     assert talk.ask(10.0) == b"status\n"
     talk.feed(STATUS, 10.0)
     assert talk.functions["mail"] == FunctionQueue(0, 1, 2, waiting=2)
 
 
-def test_a_change_that_was_lost_is_found_by_asking() -> None:
+def test_a_lost_change_is_found_by_asking() -> None:
     talk = dialogue(OPTION_RES)
     questions = []
     for moment in range(1, 11):
@@ -91,14 +91,14 @@ def test_a_change_that_was_lost_is_found_by_asking() -> None:
     assert talk.functions == {"mail": FunctionQueue(0, 0, 2, 0)}
 
 
-def test_when_workers_come_or_go_it_soon_asks_whose_they_are() -> None:
+def test_when_the_number_of_workers_changes_the_workers_table_is_asked_for_soon() -> None:
     talk = dialogue(OPTION_RES)
     talk.feed(changed(b"mail", 2, 1, 3), 0.3)
     assert talk.wakes_at() == pytest.approx(0.4)
     assert talk.ask(0.4) == b"workers\n"
 
 
-def test_packets_between_question_and_answer_and_bytes_one_at_a_time() -> None:
+def test_packets_between_question_and_answer_are_understood_byte_by_byte() -> None:
     talk = QueueDialogue("gm:a")
     talk.greet(0.0)
     stream = OPTION_RES + changed(b"mail", 2, 1, 2) + changed(b"sms", 0, 0, 0)
@@ -117,7 +117,7 @@ def test_packets_between_question_and_answer_and_bytes_one_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("answer", [b".\n", b"ERR UNKNOWN_COMMAND Unknown+server+command\r\n", b"what is that\n.\n"])
-def test_a_server_that_lists_no_workers_is_of_use_all_the_same(answer: bytes) -> None:
+def test_a_server_that_lists_no_workers_is_useful_nevertheless(answer: bytes) -> None:
     talk = QueueDialogue("gm:a", offer_events=False)
     talk.greet(0.0)
     talk.ask(0.0)
@@ -128,7 +128,7 @@ def test_a_server_that_lists_no_workers_is_of_use_all_the_same(answer: bytes) ->
     assert talk.peers.supervisors == frozenset()
 
 
-def test_an_answer_that_does_not_come_is_overdue_even_while_changes_come() -> None:
+def test_a_missing_answer_is_overdue_even_while_changes_come() -> None:
     talk = dialogue(OPTION_RES)
     assert talk.ask(1.0) == b"workers\n"
     talk.feed(changed(b"mail", 1, 1, 2), 2.0)
@@ -150,13 +150,13 @@ def test_an_answer_that_does_not_come_is_overdue_even_while_changes_come() -> No
         encode_response(QUEUE_CHANGED, b"mail", b"-1", b"x", b"3"),
     ],
 )
-def test_what_can_not_be_understood_ends_the_conversation(nonsense: bytes) -> None:
+def test_an_answer_that_can_not_be_understood_ends_the_dialogue(nonsense: bytes) -> None:
     with pytest.raises(ProtocolError):
         dialogue(OPTION_RES).feed(nonsense, 0.5)
 
 
 @pytest.mark.parametrize("answer", [b"mail\t1\t2\n.\n", b"mail\tone\t0\t0\n.\n", b"ERR no\r\n"])
-def test_a_broken_status_ends_the_conversation(answer: bytes) -> None:
+def test_a_broken_status_ends_the_dialogue(answer: bytes) -> None:
     talk = QueueDialogue("gm:a", offer_events=False)
     talk.greet(0.0)
     talk.ask(0.0)
@@ -164,7 +164,7 @@ def test_a_broken_status_ends_the_conversation(answer: bytes) -> None:
         talk.feed(answer, 0.0)
 
 
-def test_an_endless_answer_is_not_kept() -> None:
+def test_an_endless_answer_is_not_stored() -> None:
     talk = QueueDialogue("gm:a", offer_events=False)
     talk.greet(0.0)
     talk.ask(0.0)

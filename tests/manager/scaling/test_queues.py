@@ -1,4 +1,4 @@
-"""Following job servers over real sockets: a scripted server pushes, is asked, hangs up, falls silent, comes back."""
+"""Following job servers over real sockets: a scripted server pushes, answers, hangs up, falls silent, comes back."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ UNKNOWN_OPTION = encode_response(PacketType.ERROR, b"UNKNOWN_OPTION", b"unknown"
 
 
 def changed(function: bytes, *counts: int) -> bytes:
-    waiting = counts[:1] if len(counts) == 3 else ()  # all that waits can be started, unless it is said otherwise
+    waiting = counts[:1] if len(counts) == 3 else ()  # without a fourth count, all waiting jobs can be started
     return encode_response(QUEUE_CHANGED, function, *(b"%d" % count for count in (*counts, *waiting)))
 
 
 class ScriptedServer:
-    """A job server whose answers are the test's; every connection has its thread."""
+    """A job server whose answers the test chooses; every connection has its thread."""
 
     def __init__(self) -> None:
         self.option: bytes | None = OPTION_RES  # the answer to OPTION_REQ; b"" is silence, None hangs up
@@ -41,7 +41,7 @@ class ScriptedServer:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def push(self, data: bytes) -> None:
-        """Send something unasked."""
+        """Send data that no request asked for."""
         self._connections[-1].sendall(data)
 
     def hang_up(self) -> None:
@@ -51,7 +51,7 @@ class ScriptedServer:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """End all of it."""
+        """End the server and its connections."""
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -92,7 +92,7 @@ def server() -> Iterator[ScriptedServer]:
 
 
 class Following:
-    """Queues, and the event of their changes."""
+    """The queues, and the event of their changes."""
 
     def __init__(self, *addresses: Address) -> None:
         self.told = gevent.event.Event()
@@ -105,7 +105,7 @@ class Following:
         self.told.set()
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait until it holds, looking whenever a change was told."""
+        """Wait until the condition holds; it is checked at every reported change."""
         deadline = time.monotonic() + DEADLINE_S
         while not condition():
             self.told.clear()
@@ -126,7 +126,7 @@ def follow() -> Iterator[Callable[..., Following]]:
         following.queues.close()
 
 
-def test_a_pushed_change_is_told_at_once(server: ScriptedServer, follow: Callable[..., Following]) -> None:
+def test_a_pushed_change_is_reported_at_once(server: ScriptedServer, follow: Callable[..., Following]) -> None:
     following = follow(server.address)
     following.until(lambda: following.queues.is_reachable, "the server answers")
     assert following.queues.servers[0].is_pushed
@@ -134,11 +134,11 @@ def test_a_pushed_change_is_told_at_once(server: ScriptedServer, follow: Callabl
     pushed_at = time.monotonic()
     server.push(changed(b"mail", 7, 1, 1))
     following.until(lambda: following.queues.of("mail").queued == 7, "the change")
-    # Asking alone would have needed a second, and this server is asked for its status every ten.
+    # Polling alone would have taken a second, and this server is asked for its status every ten.
     assert time.monotonic() - pushed_at < 0.9 * IDLE_INTERVAL_S
 
 
-def test_changes_that_follow_each_other_are_told_together(
+def test_changes_in_quick_succession_are_reported_together(
     server: ScriptedServer, follow: Callable[..., Following]
 ) -> None:
     following = follow(server.address)
@@ -162,14 +162,14 @@ def test_a_server_that_does_not_know_events_is_asked(server: ScriptedServer, fol
 
 
 @pytest.mark.parametrize("answer", [None, b""])
-def test_a_server_that_hangs_up_on_the_option_or_ignores_it_is_asked_without_it(
+def test_a_server_that_ignores_the_option_or_hangs_up_on_it_is_polled_without_it(
     server: ScriptedServer, follow: Callable[..., Following], answer: bytes | None
 ) -> None:
     server.option = answer
     following = follow(server.address)
     following.until(lambda: following.queues.is_reachable, "the server answers")
     assert server.asked.count(QUEUE_EVENTS_OPTION) == 1
-    # Once it was there without, it is offered again: perhaps a newer one takes its place.
+    # After a connection without the option the next one offers it again: a newer server may have taken the place.
     server.option = OPTION_RES
     server.hang_up()
     following.until(lambda: following.queues.servers[0].is_pushed, "the next connection is told of changes")
@@ -197,7 +197,7 @@ def test_a_silent_server_counts_as_down_and_the_others_go_on(
         other.close()
 
 
-def test_a_server_that_is_away_is_down_until_it_listens(follow: Callable[..., Following]) -> None:
+def test_a_missing_server_is_down_until_it_listens(follow: Callable[..., Following]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     following = follow(Address("127.0.0.1", port))
@@ -207,7 +207,7 @@ def test_a_server_that_is_away_is_down_until_it_listens(follow: Callable[..., Fo
     assert following.queues.of("mail") == FunctionQueue()
 
 
-def test_nonsense_from_a_server_ends_the_connection_and_nothing_else(
+def test_nonsense_from_a_server_ends_only_its_connection(
     server: ScriptedServer, follow: Callable[..., Following]
 ) -> None:
     following = follow(server.address)
@@ -217,7 +217,7 @@ def test_nonsense_from_a_server_ends_the_connection_and_nothing_else(
     following.until(lambda: following.queues.is_reachable, "the next one is as good as new")
 
 
-def test_close_asks_no_more(server: ScriptedServer, follow: Callable[..., Following]) -> None:
+def test_close_ends_the_polling(server: ScriptedServer, follow: Callable[..., Following]) -> None:
     following = follow(server.address)
     following.until(lambda: following.queues.is_reachable, "the server answers")
     following.queues.close()

@@ -34,7 +34,7 @@ WORK = st.builds(Work, queued=st.integers(0, 10_000), running=st.integers(0, 500
 SERVICE_S = st.one_of(st.none(), st.floats(0, 86_400))
 
 
-# Demand
+# --- demand
 
 
 @pytest.mark.parametrize(
@@ -42,16 +42,16 @@ SERVICE_S = st.one_of(st.none(), st.floats(0, 86_400))
     [
         (Work(), 0.1, 0),
         (Work(running=3), 5.0, 3),
-        (Work(queued=1), 0.001, 1),  # however short, somebody has to run it
+        (Work(queued=1), 0.001, 1),  # even the shortest job needs a worker
         (Work(queued=1), 60.0, 1),  # one job never needs two workers
         (Work(queued=5), 60.0, 5),
-        (Work(queued=5, running=5), 60.0, 10),  # those that are busy will not be free in time
+        (Work(queued=5, running=5), 60.0, 10),  # the busy ones will not be free in time
         (Work(queued=300), 0.1, 28),  # each starts ten more jobs within the planned second
         (Work(queued=300, running=28), 0.1, 30),
         (Work(queued=280, running=28), 0.1, 28),  # the busy ones start them all in time
         (Work(queued=8), None, 4),  # an unknown service time counts as one second
         (Work(queued=3, running=1), 0.01, 1),
-        (Work(queued=3, running=1, is_late=True), 0.01, 2),  # the one that runs is a long one
+        (Work(queued=3, running=1, is_late=True), 0.01, 2),  # the running job is a long one
         (Work(queued=20, running=5, jobs_per_worker=10), 60.0, 3),
         (Work(queued=1, running=0, jobs_per_worker=10), 0.01, 1),
     ],
@@ -79,7 +79,7 @@ def test_demand_for_a_backlog_and_for_a_utilisation(work: Work, scale: Scale, wo
 
 
 @given(WORK, SCALES, SERVICE_S)
-def test_demand_covers_the_running_jobs_and_never_forgets_a_waiting_one(
+def test_demand_covers_the_running_jobs_and_every_waiting_one(
     work: Work, scale: Scale, service_s: float | None
 ) -> None:
     needed = demand(work, scale, service_s)
@@ -97,7 +97,7 @@ def test_more_waiting_jobs_never_need_fewer_workers(
     assert demand(busier, scale, service_s) >= demand(work, scale, service_s)
 
 
-# Share
+# --- share
 
 
 @pytest.mark.parametrize(
@@ -116,18 +116,18 @@ def test_more_waiting_jobs_never_need_fewer_workers(
         (3, Field(1, 20, foreign_workers=4), 1),
     ],
 )
-def test_share(needed: int, field: Field, workers: int) -> None:
+def test_a_managers_share_of_the_demand(needed: int, field: Field, workers: int) -> None:
     assert share(needed, field) == workers
 
 
 @given(st.integers(0, 500), st.integers(1, 9))
-def test_the_parts_of_all_managers_make_up_the_demand(needed: int, managers: int) -> None:
+def test_the_shares_of_all_managers_add_up_to_the_demand(needed: int, managers: int) -> None:
     parts = [share(needed, Field(0, 1000, managers=managers, rank=rank)) for rank in range(managers)]
     assert sum(parts) == needed
     assert max(parts) - min(parts) <= 1
 
 
-# Pace
+# --- pace
 
 
 def test_pace_goes_up_at_once_and_down_only_after_the_cooldown() -> None:
@@ -141,7 +141,7 @@ def test_pace_goes_up_at_once_and_down_only_after_the_cooldown() -> None:
     assert pace.next_change() is None
 
 
-def test_a_wish_holds_until_the_next_one_so_the_cooldown_starts_when_demand_falls() -> None:
+def test_a_wanted_size_holds_until_the_next_one_so_the_cooldown_starts_when_demand_falls() -> None:
     pace = Pace(cooldown_s=30.0)
     pace.size(0.0, 8)
     assert pace.size(100.0, 1) == 8
@@ -161,7 +161,7 @@ def test_pace_falls_to_the_highest_demand_within_the_cooldown() -> None:
 def test_pace_is_the_maximum_over_the_cooldown_window(steps: list[tuple[float, int]]) -> None:
     pace = Pace(cooldown_s=7.0)
     now = 0.0
-    held: list[tuple[float, int]] = []  # until when each size was wanted
+    held: list[tuple[float, int]] = []  # each wanted size with the end of its time
     for gap, wanted in steps:
         now += gap
         if held:
@@ -170,7 +170,7 @@ def test_pace_is_the_maximum_over_the_cooldown_window(steps: list[tuple[float, i
         assert pace.size(now, wanted) == max(size for until, size in held if until + 7.0 > now)
 
 
-def test_the_last_worker_of_a_pool_with_min_0_stays_for_idle_and_the_first_job_brings_it_back() -> None:
+def test_the_last_worker_of_a_pool_with_min_0_stays_for_the_idle_time_and_the_first_job_starts_one() -> None:
     pace = Pace(cooldown_s=5.0, idle_s=60.0)
     assert pace.size(0.0, 0) == 0
     assert pace.size(10.0, 4) == 4
@@ -192,7 +192,7 @@ def test_idle_may_be_shorter_than_the_cooldown() -> None:
     assert pace.size(3.0, 0) == 0
 
 
-# Service time and lateness
+# --- service time and lateness
 
 
 def test_service_time_follows_the_counters_and_survives_their_reset() -> None:
@@ -208,7 +208,7 @@ def test_service_time_follows_the_counters_and_survives_their_reset() -> None:
     assert service.value_s == before
 
 
-def test_each_job_weighs_the_same_however_often_somebody_looks() -> None:
+def test_each_job_has_the_same_weight_however_often_the_counters_are_read() -> None:
     seldom, often = ServiceTime(), ServiceTime()
     for service in (seldom, often):
         service.update(1, 1_000_000_000)
@@ -218,7 +218,7 @@ def test_each_job_weighs_the_same_however_often_somebody_looks() -> None:
     assert often.value_s == pytest.approx(seldom.value_s)
 
 
-def test_a_queue_is_late_when_what_waited_was_not_served_within_the_expected_wait() -> None:
+def test_a_queue_is_late_when_its_jobs_were_not_served_within_the_expected_wait() -> None:
     lateness = Lateness()
     assert not lateness.is_late(0.0, queued=0, finished=0, wait_s=1.0)
     assert not lateness.is_late(5.0, queued=10, finished=0, wait_s=1.0)
@@ -239,7 +239,7 @@ def test_a_short_job_does_not_wait_behind_a_long_one() -> None:
     assert scaler.size(11.0, Work(queued=1, running=1), Field(1, 4)) == 2
 
 
-# All together
+# --- all together
 
 
 @given(
@@ -267,11 +267,11 @@ def test_while_a_server_is_away_a_pool_may_grow_but_not_shrink() -> None:
     assert scaler.size(100.0, Work(), field, at_least=3) == 3
     assert scaler.size(200.0, Work(running=5), field, at_least=3) == 5
     assert scaler.size(300.0, Work(), field, at_least=5) == 5
-    assert scaler.size(300.5, Work(), field) == 5  # it is back; the cooldown starts now
+    assert scaler.size(300.5, Work(), field) == 5  # the server is back; the cooldown starts now
     assert scaler.size(301.5, Work(), field) == 1
 
 
-def test_other_settings_keep_what_was_wanted() -> None:
+def test_new_settings_keep_the_sizes_wanted_before() -> None:
     scaler = PoolScaler(WAIT_2S)
     scaler.size(0.0, Work(running=8), Field(1, 10))
     scaler.arrange(Scale(target_wait_s=5.0, cooldown_s=60.0))
@@ -283,7 +283,7 @@ def test_other_settings_keep_what_was_wanted() -> None:
 
 @pytest.mark.parametrize("scale", [WAIT_2S, BACKLOG_10, BUSY_70])
 def test_no_flapping_under_a_steady_load_for_ten_minutes(scale: Scale) -> None:
-    """Eight workers' worth of jobs, the counts jittering as they do when somebody looks twenty times a second."""
+    """Work for eight workers; the counts jitter like those that are read twenty times a second."""
     scaler = PoolScaler(scale)
     dice = random.Random(7)
     sizes = []

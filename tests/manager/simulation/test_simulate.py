@@ -35,7 +35,7 @@ def write(folder: Path, text: str) -> Path:
     return file
 
 
-# Traces
+# --- traces
 
 
 def test_a_trace_is_put_in_order_and_starts_at_zero(tmp_path: Path) -> None:
@@ -82,12 +82,12 @@ def test_missing_service_times_are_drawn_the_same_each_time(tmp_path: Path) -> N
     assert sum(job.service_s for job in trace) / len(trace) == pytest.approx(0.5, rel=0.1)
 
 
-# The virtual clock
+# --- the virtual clock
 
 
 @dataclass
 class Script:
-    """A policy that changes its mind at given moments."""
+    """A policy that wants another size at each of these moments."""
 
     sizes: dict[float, int]
     name: str = "script"
@@ -110,7 +110,7 @@ def test_one_worker_serves_in_order() -> None:
     assert outcome.wait_s(1.0) == 2.5
 
 
-def test_a_started_worker_takes_its_time_and_costs_from_the_start() -> None:
+def test_a_new_worker_serves_after_its_start_time_and_costs_from_the_beginning() -> None:
     trace = [Arrival(0.0, 100.0), Arrival(0.0, 1.0)]
     outcome = simulate(trace, Script({0.0: 1, 10.0: 2}), spawn_delay_s=0.5)
     assert outcome.waits_s == [0.0, 10.5]
@@ -118,21 +118,21 @@ def test_a_started_worker_takes_its_time_and_costs_from_the_start() -> None:
     assert (outcome.changes, outcome.started, outcome.peak) == (1, 1, 2)
 
 
-def test_a_busy_worker_is_never_sent_away() -> None:
+def test_a_busy_worker_is_never_retired() -> None:
     outcome = simulate([Arrival(0.0, 20.0), Arrival(0.0, 30.0)], Script({0.0: 3, 5.0: 1}))
     assert outcome.waits_s == [0.0, 0.0]
-    # The third went at 5, the second when its job was done at 20.
+    # The third left at 5, the second when its job was done at 20.
     assert outcome.worker_seconds == pytest.approx(5 + 20 + 60)
 
 
-def test_a_worker_on_its_way_that_is_not_wanted_any_more_never_serves() -> None:
+def test_a_starting_worker_that_is_no_longer_wanted_never_serves() -> None:
     trace = [Arrival(0.0, 10.0), Arrival(0.0, 1.0)]
     outcome = simulate(trace, Script({0.0: 1, 1.0: 2, 1.5: 1}), spawn_delay_s=1.0)
     assert outcome.waits_s == [0.0, 10.0]
     assert outcome.worker_seconds == pytest.approx(60.5)
 
 
-def test_a_worker_of_several_places_serves_as_many_jobs_at_once_and_goes_when_they_are_done() -> None:
+def test_a_worker_of_several_places_serves_as_many_jobs_at_once_and_leaves_when_they_are_done() -> None:
     trace = [Arrival(0.0, 20.0), Arrival(0.0, 10.0), Arrival(0.0, 10.0), Arrival(0.0, 10.0), Arrival(0.0, 1.0)]
     outcome = simulate(trace, Script({0.0: 2, 5.0: 1}), concurrency=2)
     assert outcome.waits_s == [0.0, 0.0, 0.0, 0.0, 1.0]  # the longest took the place of the shortest
@@ -145,7 +145,7 @@ TRACE = st.lists(st.builds(Arrival, st.floats(0, 100), st.floats(0, 10)), min_si
 
 
 @given(TRACE, st.integers(0, 3), st.integers(0, 8), st.sampled_from([0.0, SPAWN_DELAY_S, 2.0]), st.sampled_from([1, 3]))
-def test_every_job_is_served_within_the_bounds_and_twice_the_same(
+def test_every_job_is_served_within_the_bounds_and_a_second_run_gives_the_same(
     trace: list[Arrival], minimum: int, more: int, spawn_delay_s: float, concurrency: int
 ) -> None:
     maximum = max(1, minimum + more)
@@ -164,16 +164,16 @@ def test_every_job_is_served_within_the_bounds_and_twice_the_same(
     assert outcome.worker_seconds * concurrency >= sum(job.service_s for job in trace) - 1e-6
 
 
-# Policies
+# --- policies
 
 
-def test_one_step_every_three_seconds() -> None:
+def test_one_step_adds_a_worker_every_three_seconds() -> None:
     outcome = simulate([Arrival(0.0, 10.0) for _ in range(6)], OneStep(1, 3))
     assert outcome.waits_s == [0.0, 3.05, 6.05, 10.0, 13.05, 16.05]
     assert outcome.changes == 4
 
 
-def test_ours_keeps_the_target_wait_with_fewer_worker_seconds_than_a_fixed_number_that_does() -> None:
+def test_our_policy_keeps_the_target_wait_with_fewer_worker_seconds_than_its_peak_size_held_all_the_time() -> None:
     for name in ("steady", "burst", "daily_wave", "spiky"):
         trace = read_trace(TRACES / f"{name}.csv")
         outcome = simulate(trace, ours(1, 40))
@@ -192,28 +192,28 @@ def test_a_longer_target_wait_is_used_and_kept(target_wait_s: float) -> None:
 
 
 def test_a_steady_load_makes_no_pool_flap() -> None:
-    """Ten minutes of four jobs a second at random intervals; after the first, at most one worker comes or goes."""
+    """Ten minutes of four jobs a second at random intervals; after the first at most one worker comes or goes."""
     outcome = simulate(read_trace(TRACES / "steady.csv"), ours())
     sizes = [sample.workers for sample in outcome.samples if 60 <= sample.at_s <= 600]
     assert max(sizes) - min(sizes) <= 1
     assert outcome.changes <= 6
 
 
-def test_regular_arrivals_change_nothing_at_all() -> None:
+def test_under_regular_arrivals_no_worker_comes_or_goes() -> None:
     trace = [Arrival(second / 4, 0.5) for second in range(4 * 600)]
     outcome = simulate(trace, ours(minimum=2))
     assert outcome.changes == 0
     assert outcome.wait_s(1.0) < 2.0
 
 
-def test_a_burst_has_the_whole_pool_within_a_second() -> None:
+def test_a_burst_gets_the_whole_pool_within_a_second() -> None:
     outcome = simulate(read_trace(TRACES / "burst.csv"), ours())
     sizes = {round(sample.at_s, 3): sample.workers for sample in outcome.samples}
     first_burst = min(sample.at_s for sample in outcome.samples if sample.queued > 5)
     assert any(first_burst <= moment <= first_burst + 1 and count == 10 for moment, count in sizes.items())
 
 
-def test_the_sample_traces_are_what_their_script_makes(tmp_path: Path) -> None:
+def test_the_sample_traces_are_the_output_of_their_script(tmp_path: Path) -> None:
     script = (TRACES / "generate.py").read_text()
     copy = tmp_path / "generate.py"
     copy.write_text(script)
@@ -222,7 +222,7 @@ def test_the_sample_traces_are_what_their_script_makes(tmp_path: Path) -> None:
     assert made == {file.name: file.read_bytes() for file in TRACES.glob("*.csv")}
 
 
-# The command
+# --- the command
 
 
 def command(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -278,7 +278,7 @@ def test_the_policy_comes_from_a_pool_of_the_configuration_and_options_change_it
         (("--plot", "/nowhere/x.png"), 1, "the picture /nowhere/x.png can't be written"),
     ],
 )
-def test_a_mistake_is_a_message(tmp_path: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
+def test_a_mistake_gives_a_message(tmp_path: Path, arguments: tuple[str, ...], code: int, message: str) -> None:
     trace = write(tmp_path, "0,1\n")
     result = command("simulate", "--trace", str(trace), *arguments)
     assert result.returncode == code

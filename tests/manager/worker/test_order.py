@@ -1,4 +1,4 @@
-"""What a worker is told arrives as it was meant, whatever is in it."""
+"""An order arrives at the worker unchanged, whatever it contains."""
 
 from __future__ import annotations
 
@@ -52,19 +52,21 @@ orders = st.builds(
 
 
 @given(orders)
-def test_an_order_survives_its_way_through_json(order: Order) -> None:
+def test_an_order_survives_json(order: Order) -> None:
     received = Order.from_message(json.loads(json.dumps(order.to_message())))
     assert received == order
-    assert [server.tls for server in received.servers] == [server.tls for server in order.servers]  # not compared above
+    assert [server.tls for server in received.servers] == [
+        server.tls for server in order.servers
+    ]  # the comparison of two servers ignores `tls`
 
 
 @given(orders)
-def test_what_a_channel_adds_to_a_message_is_not_the_orders(order: Order) -> None:
+def test_keys_that_the_channel_adds_to_a_message_are_ignored(order: Order) -> None:
     assert Order.from_message({"type": "spawn", **order.to_message(), "fds": 1, "descriptors": [7]}) == order
 
 
 @given(orders, functions)
-def test_the_title_names_the_functions_towards_gearman(order: Order, function: OrderedFunction) -> None:
+def test_the_title_has_the_registered_names_of_the_functions(order: Order, function: OrderedFunction) -> None:
     named = (replace(function, registered="a"), replace(function, registered="b"))
     titled = replace(order, name="mail/3", functions=named).title
     assert titled == "gearman-manager: worker mail/3 a,b"

@@ -24,12 +24,12 @@ def wait_for_alarm():
 
 
 def run(program: str) -> str:
-    """In a process of its own: the limit owns SIGALRM."""
+    """Runs the program in a process of its own, because the limit owns SIGALRM."""
     source = dedent(PRELUDE) + dedent(program)
     return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_user_code_that_takes_too_long_is_interrupted_even_in_an_except_exception() -> None:
+def test_user_code_that_takes_too_long_is_interrupted_even_if_it_catches_exception() -> None:
     program = """
     def user():
         try:

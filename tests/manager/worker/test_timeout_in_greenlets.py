@@ -1,4 +1,4 @@
-"""JobTimeout among jobs that run side by side: raised in the one whose time is up, and never in our own code."""
+"""JobTimeout among jobs that run side by side: raised in the overdue one, and never in our own code."""
 
 from __future__ import annotations
 
@@ -40,26 +40,26 @@ def together(*jobs):
 
 
 def run(program: str) -> str:
-    """In a process of its own: the limits own SIGALRM, and the standard library is patched."""
+    """Runs the program in a process of its own, because the limits own SIGALRM and the standard library is patched."""
     source = dedent(PRELUDE) + dedent(program)
     return subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def test_of_jobs_that_wait_only_the_late_one_is_interrupted() -> None:
+def test_of_waiting_jobs_only_the_overdue_one_is_interrupted() -> None:
     program = """
     print(together(("a", lambda: time.sleep(60), 0.1), ("b", lambda: time.sleep(0.3), 10)))
     """
     assert run(program) == "[('a', 'interrupted'), ('b', None)]"
 
 
-def test_a_job_that_computes_is_interrupted_too_and_not_the_one_that_it_keeps_waiting() -> None:
+def test_a_computing_job_is_interrupted_and_the_job_that_it_delays_is_not() -> None:
     program = """
     print(together(("a", lambda: compute(60), 0.2), ("b", lambda: time.sleep(0.05), 10)), given_up)
     """
     assert run(program) == "[('a', 'interrupted'), ('b', None)] []"
 
 
-def test_a_job_without_time_left_is_not_interrupted_for_another_that_computes_within_its_own() -> None:
+def test_an_overdue_waiting_job_does_not_interrupt_a_computing_job_within_its_own_limit() -> None:
     program = """
     print(together(("late", lambda: time.sleep(60), 0.1), ("computes", lambda: compute(0.5), 10)))
     """
@@ -102,7 +102,7 @@ def test_after_the_call_nothing_is_raised_any_more() -> None:
     assert run(program) == "('job', 'result') []"
 
 
-def test_a_job_that_goes_on_in_spite_of_it_is_given_up_once() -> None:
+def test_a_job_that_ignores_its_timeout_is_given_up_once() -> None:
     program = """
     def stubborn():
         try:

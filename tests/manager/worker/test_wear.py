@@ -1,4 +1,4 @@
-"""A worker that reaches a limit says so once, early enough for a replacement."""
+"""A worker that reaches a limit reports it once, early enough for a replacement."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GROWTH_BYTES = 32 << 20
 
 
 class Told:
-    """The supervisor's side."""
+    """The supervisor's side of scoreboard and doorbell."""
 
     def __init__(self) -> None:
         self._scoreboard = Scoreboard.create(1)
@@ -60,13 +60,13 @@ def run_jobs(limits: WearLimits, count: int) -> None:
         limits.after_job()
 
 
-def test_without_limits_nothing_is_told(told: Told) -> None:
+def test_without_limits_nothing_is_reported(told: Told) -> None:
     limits = told.limits()
     run_jobs(limits, 1000)
     assert (told.wear, told.rings, limits.jobs_left) == (Wear.NONE, 0, None)
 
 
-def test_a_tenth_of_its_jobs_ahead_the_supervisor_is_told(told: Told) -> None:
+def test_the_last_tenth_of_its_jobs_is_reported(told: Told) -> None:
     limits = told.limits(max_jobs=20)
     run_jobs(limits, 17)
     assert told.wear is Wear.NONE
@@ -80,23 +80,23 @@ def test_no_jobs_are_left_after_the_last(told: Told) -> None:
     assert (told.wear, limits.jobs_left) == (Wear.LAST_JOBS, 0)
 
 
-def test_used_up_memory_is_told_once(told: Told) -> None:
+def test_used_up_memory_is_reported_once(told: Told) -> None:
     limits = told.limits(max_memory_bytes=1)
     run_jobs(limits, 3)
     assert (told.wear, told.rings) == (Wear.MEMORY, 1)
 
 
-def test_memory_below_the_limit_is_not_told(told: Told) -> None:
+def test_memory_below_the_limit_is_not_reported(told: Told) -> None:
     run_jobs(told.limits(max_memory_bytes=TERABYTE), 3)
     assert told.wear is Wear.NONE
 
 
-def test_a_stuck_job_is_told(told: Told) -> None:
+def test_a_stuck_job_is_reported(told: Told) -> None:
     told.limits().has_stuck_job()
     assert (told.wear, told.rings) == (Wear.STUCK_JOB, 1)
 
 
-def test_growth_is_noticed_within_the_time_for_which_an_exact_reading_is_trusted() -> None:
+def test_growth_is_noticed_while_an_exact_reading_is_still_trusted() -> None:
     gauge = MemoryGauge(private_bytes() + GROWTH_BYTES)
     assert not gauge.is_over(0.0)
     with mmap.mmap(-1, 2 * GROWTH_BYTES, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
