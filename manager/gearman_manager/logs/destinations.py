@@ -1,6 +1,6 @@
-"""Where log lines go: standard streams, a file that may be rotated, the system's log. What to log is decided elsewhere.
+"""The log's destinations: standard streams, a file that may be rotated, the system's log.
 
-A line that can't be written never stops the manager; those that were lost are counted and told.
+A line that can't be written never stops the manager. Lost lines are counted, and the log says how many they were.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NAME: Final = "gearman-manager"
 
 
 def is_first_process() -> bool:
-    """We are process 1: a container's only service, whose log its runtime reads from standard output."""
+    """Whether we are process 1: a container's only service, whose log the runtime reads from standard output."""
     return os.getpid() == 1
 
 
@@ -35,7 +35,7 @@ def destination(file: str | None) -> logging.Handler:
     """The handler for `log.file`.
 
     Raises:
-        OSError: the file can't be opened, or there is no system's log.
+        OSError: the file can't be opened, or there is no system log.
     """
     if file == SYSLOG:
         return SystemLogHandler()
@@ -45,14 +45,14 @@ def destination(file: str | None) -> logging.Handler:
 
 
 class CountingHandler(StreamHandler):
-    """A stream that may refuse lines: a full disk, a reader that went away. They are counted, and told afterwards."""
+    """A stream that may refuse lines, on a full disk or without a reader. They are counted and reported afterwards."""
 
     _lost = 0
     _reason = ""
 
     @property
     def problem(self) -> str:
-        """Why lines are being lost, while they are."""
+        """The reason why lines are being lost; empty if none are."""
         return f"log lines are lost: {self._reason}" if self._lost else ""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -68,13 +68,13 @@ class CountingHandler(StreamHandler):
             self.emit(logging.LogRecord(record.name, logging.ERROR, "", 0, text, None, None))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
-        """Called within the handling of what went wrong."""
+        """Count the lost record. It is called while its exception is handled."""
         self._lost += 1
         self._reason = str(sys.exc_info()[1])
 
 
 class LogStream(CountingHandler):
-    """Standard output or standard error. A reader that is behind costs lines, not the manager's time."""
+    """Standard output or standard error. A slow reader costs lines, not the manager's time."""
 
     def __init__(self, stream: TextIO) -> None:
         stream.flush()
@@ -82,13 +82,13 @@ class LogStream(CountingHandler):
         super().__init__(cast(TextIO, self._patient))
 
     def close(self) -> None:
-        """Give its descriptor back."""
+        """Close its descriptor."""
         self._patient.close()
         super().close()
 
     @property
     def is_journal(self) -> bool:
-        """systemd's journal reads it: `$JOURNAL_STREAM` names its device and inode (systemd.exec(5))."""
+        """Whether systemd's journal reads it: `$JOURNAL_STREAM` has its device and inode (systemd.exec(5))."""
         with suppress(OSError, ValueError):
             stream = os.fstat(self._patient.fileno())
             return os.environ.get("JOURNAL_STREAM") == f"{stream.st_dev}:{stream.st_ino}"
@@ -96,14 +96,14 @@ class LogStream(CountingHandler):
 
 
 class LogFile(CountingHandler, logging.handlers.WatchedFileHandler):
-    """A file that is opened anew, by name, with the first line after it was moved away."""
+    """A file that is opened anew, by name, at the first line after it was moved away."""
 
     def __init__(self, path: Path) -> None:
         """Raises OSError when it can't be opened."""
         logging.handlers.WatchedFileHandler.__init__(self, path, encoding="utf-8", errors="backslashreplace")
 
     def reopen(self) -> None:
-        """The file was rotated. That it can't be opened is told with the next line that can be written."""
+        """Reopen the file after it was rotated. If it can't be opened, the next line that can be written says so."""
         with suppress(OSError):
             self.reopenIfNeeded()
 
@@ -112,22 +112,22 @@ class SystemLogHandler(logging.Handler):
     """The system's log."""
 
     def __init__(self) -> None:
-        """Raises OSError when there is none."""
+        """Raises OSError when there is no system log."""
         super().__init__()
         self._system_log = SystemLog(_NAME)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send the record; what the system's log does not take at once is lost."""
+        """Send the record; it is lost if the system's log does not take it at once."""
         self._system_log.send(severity_of(record.levelno), self.format(record))
 
     def close(self) -> None:
-        """Give its socket back."""
+        """Close its socket."""
         self._system_log.close()
         super().close()
 
 
 def severity_of(level: int) -> int:
-    """The severity of syslog(3) that a level of ours is."""
+    """The severity of syslog(3) for one of our levels."""
     return next(severity for lowest, severity in _SEVERITIES if level >= lowest)
 
 

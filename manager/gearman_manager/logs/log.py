@@ -1,6 +1,6 @@
-"""The manager's log: one line an event, readable on a terminal, JSON when asked. `destinations` says where to.
+"""The manager's log: one line per event, as text for people or as JSON. `destinations` has the handlers.
 
-A line names pool, worker, pid, function and handle where it has them: they travel as `extra` of the logging call.
+A line names pool, worker, pid, function and handle if it has them; the logging call passes them as `extra`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ FIELDS: Final = ("pool", "worker", "pid", "function", "handle")
 
 
 class LogSettings(Protocol):
-    """What the operator decides about the log; the configuration's section `log` is one."""
+    """The operator's settings for the log, such as the configuration's section `log`."""
 
     @property
     def file(self) -> str | None:
-        """A path, or `syslog`; None is a standard stream."""
+        """A path, or `syslog`; None means a standard stream."""
 
     @property
     def format(self) -> str | None:
-        """`text` or `json`; None is what fits the destination."""
+        """`text` or `json`; None means the one that fits the destination."""
 
     @property
     def level(self) -> str:
@@ -70,14 +70,14 @@ class TextFormatter(logging.Formatter):
 
 
 class SystemLogFormatter(TextFormatter):
-    """`email/3 pid 812 send_email H:box:7: text`: the system's log has time and level of its own."""
+    """`email/3 pid 812 send_email H:box:7: text`. The system's log adds time and level itself."""
 
     def format(self, record: logging.LogRecord) -> str:
         return self.body(record)
 
 
 class JournalFormatter(TextFormatter):
-    """The same, each line with its priority in front as sd-daemon(3) has it; the journal keeps time and lines."""
+    """The same, with the priority of sd-daemon(3) before each line. The journal adds the time itself."""
 
     def format(self, record: logging.LogRecord) -> str:
         mark = f"<{severity_of(record.levelno)}>"
@@ -85,10 +85,10 @@ class JournalFormatter(TextFormatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time (RFC 3339, UTC), level, logger, message and the fields."""
+    """One JSON object per line: time (RFC 3339, UTC), level, logger, message and the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, also for a message of several."""
+        """One line, even for a message of several lines."""
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         text = record.getMessage()
         if record.exc_info:
@@ -105,10 +105,10 @@ def style_of(settings: LogSettings) -> str:
 
 
 def set_up(settings: LogSettings) -> None:
-    """Send all records to where the configuration says.
+    """Send all records to the configured destination.
 
     Raises:
-        OSError: the file can't be opened, or there is no system's log. The log goes on where it was.
+        OSError: the file can't be opened, or there is no system log. The log keeps its destination.
     """
     handler = destination(settings.file)
     for old in logging.root.handlers[:]:
@@ -116,11 +116,11 @@ def set_up(settings: LogSettings) -> None:
         old.close()
     add(handler, settings)
     logging.root.setLevel(settings.level.upper())
-    logging.getLogger("watchdog").setLevel(max(logging.INFO, logging.root.level))  # its DEBUG tells of every event
+    logging.getLogger("watchdog").setLevel(max(logging.INFO, logging.root.level))  # its DEBUG logs every event
 
 
 def add(handler: logging.Handler, settings: LogSettings) -> None:
-    """Let one more handler have all records, formatted in the same way."""
+    """Send all records to one more handler, in the same format."""
     handler.setFormatter(_formatter(handler, settings))
     logging.root.addHandler(handler)
 
@@ -136,13 +136,13 @@ def _formatter(handler: logging.Handler, settings: LogSettings) -> logging.Forma
 
 
 def problems() -> dict[str, str]:
-    """Why lines of the log are being lost, by the file or stream that does not take them."""
+    """The reasons why log lines are being lost, by the file or stream that does not take them."""
     handlers = [handler for handler in logging.root.handlers if isinstance(handler, CountingHandler)]
     return {getattr(handler, "baseFilename", "log"): handler.problem for handler in handlers if handler.problem}
 
 
 def reopen() -> None:
-    """The log file was rotated: go on in the one that has its name now, also when nothing is to be written yet."""
+    """Continue, after a rotation, in the file that has the name now, even if there is nothing to write yet."""
     for handler in logging.root.handlers:
         if isinstance(handler, LogFile):
             handler.reopen()

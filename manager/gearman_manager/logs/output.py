@@ -1,7 +1,7 @@
-"""What our children write, read from their pipes and put into the log line by line with its pool and pid.
+"""Reads our children's output from their pipes, and logs it line by line with its pool and pid.
 
-Lines of our own Python children that start with the record mark are log records (see `child_log`); everything else is
-what user code printed. A line is bounded; reading is one event-loop callback a pipe, no greenlet.
+A line of our own Python children that starts with the record mark is a log record (see `child_log`); all other lines
+were printed by user code. A line's length is bounded. Each pipe has an event-loop callback, and needs no greenlet.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from gearman_manager.logs.uncaught import watch_readable
 _READ_BYTES: Final = 65536
 MAX_LINE_BYTES: Final = 65536
 LAST_LINES: Final = 10
-MAX_REMEMBERED: Final = 1000  # characters of each
-LAST_READS: Final = 4  # a pipe holds 64 KiB
+#: Characters of each of the last lines.
+MAX_REMEMBERED: Final = 1000
+#: Reads at the end; a pipe holds 64 KiB.
+LAST_READS: Final = 4
 _MARK: Final = RECORD_MARK.encode()
 _LEVELS: Final = logging.getLevelNamesMapping()
 
@@ -33,7 +35,7 @@ class ChildOutput:
     def __init__(
         self, loop: Any, logger: str, extra: Extra, budget: OutputBudget | None = None, *, logs_json: bool = False
     ) -> None:
-        """`logs_json`: every JSON line of it is a log record, as the bundled server writes them."""
+        """`logs_json`: every JSON line is a log record, as the bundled server writes them."""
         self._loop = loop
         self._budget = budget or OutputBudget()
         self._account_timer: Any = None
@@ -47,15 +49,15 @@ class ChildOutput:
         self._watcher = watch_readable(loop, self._read_end, self._readable)
 
     def handed_over(self) -> None:
-        """The child has the writing end now: drop ours, so that its death ends the pipe."""
+        """Close our writing end now that the child has it, so that the child's death ends the pipe."""
         if self.write_end >= 0:
             os.close(self.write_end)
             self.write_end = -1
 
     def close(self) -> None:
-        """Take what is still there, then stop reading."""
+        """Read what is left, then stop reading."""
         self.handed_over()
-        # Not to the end: what the child had started may write into the pipe for ever.
+        # Not to the end: processes that the child has started may write into the pipe for ever.
         for _ in range(LAST_READS):
             if not self._read_once():
                 break
@@ -69,7 +71,7 @@ class ChildOutput:
         self._read_once()
 
     def _read_once(self) -> bool:
-        """Read what is there; False when there is nothing (more)."""
+        """Read once; returns False if there was nothing to read."""
         if self._read_end < 0:
             return False
         try:
@@ -92,7 +94,7 @@ class ChildOutput:
         return True
 
     def _drop(self, data: bytes) -> None:
-        """Count whole lines without looking at each, but for the last: that may be its writer's very last."""
+        """Count whole lines without looking at each; remember the last one, which may be the child's very last."""
         complete, newline, rest = data.rpartition(b"\n")
         if not newline:
             self._pending += rest
@@ -107,7 +109,7 @@ class ChildOutput:
             self._account_timer.start(self._give_account)
 
     def _give_account(self) -> None:
-        """Say how much was dropped, once a second while it goes on."""
+        """Log how much was dropped; once a second while it goes on."""
         if self._account_timer is not None:
             self._account_timer.stop()
             self._account_timer.close()
@@ -139,13 +141,13 @@ class ChildOutput:
         self._remember(text)
 
     def _remember(self, text: str) -> None:
-        """Keep the last lines, be they of one record: why a process ended stands at the end of its traceback."""
+        """Keep the last lines, also of a single record: a process's reason for ending is the end of its traceback."""
         lines = [line[:MAX_REMEMBERED] for line in text.splitlines()[-LAST_LINES:]]
         self.last_lines = [*self.last_lines, *lines][-LAST_LINES:]
 
 
 def _record(line: bytes) -> Extra | None:
-    """The record in a line that should hold one; None when it holds none."""
+    """The record in a line that should hold one; None if it holds none."""
     try:
         record = json.loads(line.removeprefix(_MARK))
     except (ValueError, RecursionError):

@@ -1,6 +1,6 @@
-"""How much of what a child writes goes into the log: so many bytes a second, the rest is dropped and counted. Pure.
+"""Limits how much of a child's output is logged: so many bytes a second; the rest is dropped and counted. Pure.
 
-A function that prints without end would otherwise fill the disk, and keep the supervisor busy with its lines.
+A function that prints endlessly would otherwise fill the disk, and keep the supervisor busy with its lines.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Final
 
 DEFAULT_BYTES: Final = 1_000_000
-#: A line in the log has time, level, worker and pid before its text.
+#: For the time, level, worker and pid before a line's text.
 LINE_OVERHEAD_BYTES: Final = 80
 WINDOW_S: Final = 1.0
 
 
 @dataclass(slots=True)
 class OutputBudget:
-    """One child's. Times are monotonic seconds."""
+    """The budget of one child. Times are monotonic seconds."""
 
     bytes_per_s: int = DEFAULT_BYTES
     _window_ends_at: float = 0.0
@@ -25,32 +25,32 @@ class OutputBudget:
     _dropped_bytes: int = 0
 
     def begin(self, now: float) -> None:
-        """Something was read: it may be the first of another second."""
+        """Begin a new second if the last one is over. For each read."""
         if now >= self._window_ends_at:
             self._window_ends_at = now + WINDOW_S
             self._left_bytes = self.bytes_per_s
 
     @property
     def is_spent(self) -> bool:
-        """Nothing more fits into this second."""
+        """Whether nothing more fits into this second."""
         return self._left_bytes <= 0
 
     def take(self, size_bytes: int) -> bool:
-        """Whether a line may be logged; the last one may be too long for what is left."""
+        """Spend a line's bytes; returns whether it may be logged. The last line may exceed the budget."""
         if self.is_spent:
             return False
         self._left_bytes -= size_bytes + LINE_OVERHEAD_BYTES
         return True
 
     def drop(self, lines: int, size_bytes: int) -> bool:
-        """Count what is not logged; True for the first since the last account of it."""
+        """Count dropped lines; returns whether they are the first since the last account."""
         is_first = not self._dropped_bytes
         self._dropped_lines += lines
         self._dropped_bytes += size_bytes
         return is_first
 
     def account(self) -> str:
-        """What was dropped since the last account, in words; empty if nothing was."""
+        """A sentence on what was dropped since the last account; empty if nothing was."""
         if not self._dropped_bytes:
             return ""
         lines, size_bytes = self._dropped_lines, self._dropped_bytes

@@ -1,4 +1,4 @@
-"""The last lines of the log, kept in memory for `gearman-manager logs`, and handed to those who follow it live."""
+"""Keeps the last lines of the log in memory for `gearman-manager logs`, and sends new ones to its live followers."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from typing import Final
 import gevent.queue
 
 KEPT_LINES: Final = 2000
-KEPT_CHARACTERS: Final = 4000  # of each
-#: A follower who reads more slowly than the log grows loses the oldest lines, and is told so.
+#: Characters of each line.
+KEPT_CHARACTERS: Final = 4000
+#: Lines that wait for a follower. One that reads too slowly loses the oldest, and is told so.
 WAITING_LINES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A formatted line and whose it is."""
+    """A formatted line, with its pool and worker."""
 
     text: str
     pool: str | None
     worker: str | None
 
     def is_of(self, subject: str | None) -> bool:
-        """Whether it belongs to a POOL or to a POOL/N; None is everybody."""
+        """Whether it belongs to a POOL or a POOL/N; every line belongs to None."""
         return subject is None or subject in (self.pool, self.worker)
 
 
@@ -45,7 +46,7 @@ class _Follower:
 
 
 class RecentLog(logging.Handler):
-    """A logging handler beside the one that writes the log."""
+    """A logging handler, beside the one that writes the log."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +54,7 @@ class RecentLog(logging.Handler):
         self._followers: set[_Follower] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the line and hand it on."""
+        """Keep the line, and hand it to the followers."""
         text = self.format(record)
         if len(text) > KEPT_CHARACTERS:
             text = text[:KEPT_CHARACTERS] + f" … {len(text) - KEPT_CHARACTERS} more characters in the log"
@@ -63,11 +64,11 @@ class RecentLog(logging.Handler):
             follower.offer(line)
 
     def lines(self, subject: str | None) -> list[str]:
-        """What is kept."""
+        """The kept lines of a pool or worker; None: all of them."""
         return [line.text for line in self._lines if line.is_of(subject)]
 
     def follow(self, subject: str | None) -> Iterator[str]:
-        """What is kept, then every line as it comes, until the reader goes."""
+        """The kept lines, then every line as it comes, until the reader goes."""
         follower = _Follower(subject)
         self._followers.add(follower)
         try:

@@ -1,7 +1,7 @@
-"""The outermost boundary of the event loop: what no greenlet and no callback caught is logged, and the loop goes on.
+"""The outermost boundary of the event loop: logs errors that no greenlet or callback caught, and the loop goes on.
 
-Without this gevent would print it to standard error, which a manager that logs to a file may not have, and stop the
-watcher whose callback raised: the manager would hear no more of what it watches.
+Without it gevent would print them to standard error, which a manager that logs to a file may not have. It would also
+stop the watcher whose callback raised, and the manager would miss all its further events.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _log = logging.getLogger("manager")
 
 
 def log_uncaught(hub: Any, told: tuple[type[BaseException], ...]) -> None:
-    """Send to the log what a greenlet or callback of this hub raises; `told`: errors that their waiter tells."""
+    """Log the errors of this hub's greenlets and callbacks, except the types `told`: their waiters report those."""
     hub.NOT_ERROR = (*hub.NOT_ERROR, *told)
     hub.print_exception = _log_exception
 

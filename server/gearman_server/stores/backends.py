@@ -1,7 +1,7 @@
-"""What differs between SQLite, PostgreSQL and MySQL: how they are reached, asked for many rows at once, and owned.
+"""The differences between SQLite, PostgreSQL and MySQL: connections, inserts of many rows, and ownership.
 
-Statements are written for the driver as they are, and with many rows each: a statement per row holds the interpreter's
-lock twice as long, and the lock is what the server's loop needs (measured).
+Inserts go to the driver as ready text with many rows each: a statement per row holds the interpreter's lock twice as
+long (measured), and the server's loop needs this lock.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ JOBS: Final = "gearman_jobs"
 #: Bytes of rows in one statement: far below MySQL's max_allowed_packet, and no copy of a whole batch.
 STATEMENT_BYTES: Final = 4 << 20
 _MAX_ROWS: Final = 512
-#: What a row of MySQL has beside its workload, escaped, with the statement around it.
+#: The other columns of a row of MySQL, escaped, with the statement around them.
 _OTHER_COLUMNS_BYTES: Final = 20_000
 
 
@@ -45,13 +45,13 @@ class Backend(Protocol):
     """One kind of database."""
 
     def connect_options(self, timeout_s: float) -> dict[str, Any]:
-        """What the driver's `connect` is given, so that no call waits much longer than the time."""
+        """The options for the driver's `connect`, so that no call waits much longer than the time."""
 
     def prepare(self, driver_connection: Any) -> None:
-        """A connection was opened: settings that are not the database's defaults."""
+        """Give a new connection the settings that are not the database's defaults."""
 
     def begin(self, connection: Connection) -> None:
-        """Begin a transaction, where the driver does not do it by itself."""
+        """Begin a transaction, if the driver does not do it by itself."""
 
     def insert(self, connection: Connection, layout: Layout, rows: Sequence[Row]) -> None:
         """Add rows to the table of jobs."""
@@ -59,33 +59,33 @@ class Backend(Protocol):
     def insert_plain(self, connection: Connection, jobs: Sequence[Job], offset_s: float) -> None:
         """Add plain jobs. The hot path.
 
-        `offset_s` is what the wall clock is ahead of the monotonic one.
+        `offset_s` is added to a monotonic time to get the wall clock's.
         """
 
     def is_atomic(self, jobs: Sequence[Job]) -> bool:
-        """Whether `insert_plain` needs no transaction around it to add all of these or none."""
+        """Whether `insert_plain` adds all of these or none, without a transaction around it."""
 
     def refused(self, driver_connection: Any, jobs: Sequence[Job]) -> list[Job]:
-        """Those too big for the database, so that an attempt would cost the connection."""
+        """The jobs that are too big for the database, so that an attempt would cost the connection."""
 
     def room_bytes(self) -> int | None:
-        """What the texts of one row may have; None: there is no bound that matters."""
+        """The largest size of the texts of one row; None: there is no bound that matters."""
 
     def own(self, connection: Connection) -> bool:
-        """Become the store's only owner, for as long as the connection (or this process) lives; False: another is."""
+        """Become the store's only owner while the connection (or this process) lives; False: there is another owner."""
 
     def disown(self) -> None:
-        """Give it up, where the end of the connection does not."""
+        """Give the ownership up, if the end of the connection does not."""
 
     def obstacle(self) -> str | None:
-        """What stands in the way of every use, as far as that can be seen from outside."""
+        """The reason why the database can't be used at all, as far as it can be seen from outside."""
 
     def break_off(self, driver_connection: Any) -> None:
-        """From another thread: have a call that waits for the database fail now."""
+        """Make a call that waits for the database fail now. For another thread."""
 
 
 def backend_of(url: URL) -> Backend:
-    """The kind of database that a URL names."""
+    """The backend for a URL."""
     if url.drivername == "sqlite":
         return Sqlite(Path(url.database or ""))
     return PostgreSql() if url.drivername.startswith("postgresql") else MySql()
@@ -121,7 +121,7 @@ class _ManyValues:
 
 
 def _texts(layout: Layout, placeholder: str) -> dict[int, str]:
-    """The statements by their number of rows."""
+    """The statements, by their number of rows."""
     values = f"({', '.join([*['0'] * len(layout.zeros), *[placeholder] * len(layout.columns)])})"
     head = f"INSERT INTO {JOBS} ({', '.join(layout.zeros + layout.columns)}) VALUES "
     return {1 << power: head + ", ".join([values] * (1 << power)) for power in range(_MAX_ROWS.bit_length())}
@@ -132,7 +132,7 @@ def _workload_sizes(rows: Sequence[Row]) -> list[int]:
 
 
 def _chunks(rows: Sequence[Item], sizes: Sequence[int], statement_bytes: int) -> Iterator[Sequence[Item]]:
-    """Rows whose sizes make up one statement's bytes at most; one row can have more."""
+    """The rows in chunks of at most one statement's bytes; a single row can have more."""
     if sum(sizes) <= statement_bytes:
         yield rows
         return
@@ -146,8 +146,8 @@ def _chunks(rows: Sequence[Item], sizes: Sequence[int], statement_bytes: int) ->
 
 
 class Sqlite(_ManyValues):
-    """A file in WAL mode. A second file beside it holds the owner's lock: closing a descriptor of the database itself
-    would give SQLite's own locks up."""
+    """A file in WAL mode. A second file beside it holds the owner's lock, because closing a descriptor of the database
+    itself would release SQLite's own locks."""
 
     def __init__(self, path: Path) -> None:
         super().__init__("?", FULL)
@@ -156,7 +156,7 @@ class Sqlite(_ManyValues):
         self._lock: int | None = None
 
     def connect_options(self, timeout_s: float) -> dict[str, Any]:
-        # None: the driver begins no transaction by itself, so that a statement alone is one.
+        # None: the driver begins no transaction by itself, so a single statement is a transaction.
         return {
             "timeout": timeout_s,
             "check_same_thread": False,
@@ -165,14 +165,16 @@ class Sqlite(_ManyValues):
         }
 
     def prepare(self, driver_connection: Any) -> None:
-        # FULL: a commit is on the disk when it returns. The log is moved into the file at 32 MiB, not at 4 as by
-        # default: everybody waits meanwhile, and what changes often is moved once (a tenth more inserts, measured).
+        # FULL: a commit is on the disk when it returns. The log is moved into the file at 32 MiB instead of 4 MiB, the
+        # default: everybody waits meanwhile, and pages that change often are moved once (a tenth more inserts,
+        # measured).
         for pragma in ("synchronous=FULL", "wal_autocheckpoint=8000", "journal_size_limit=67108864"):
             driver_connection.execute(f"PRAGMA {pragma}").close()
         driver_connection.execute("PRAGMA journal_mode=WAL").close()
 
     def begin(self, connection: Connection) -> None:
-        # One that reads first and then writes would not wait for another's lock: SQLite refuses it at once.
+        # IMMEDIATE: a transaction that reads first and writes later would not wait for another one's lock, because
+        # SQLite refuses it at once.
         is_reading = connection.get_execution_options().get(ONLY_READS, False)
         connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
 
@@ -185,7 +187,7 @@ class Sqlite(_ManyValues):
                 self._insert_at_once(connection, chunk[at : at + MAX_ROWS], offset_s)
 
     def _insert_at_once(self, connection: Connection, jobs: Sequence[Job], offset_s: float) -> None:
-        """By the driver itself: SQLAlchemy's way to it costs a tenth of the submissions (measured)."""
+        """Insert by the driver itself: the way through SQLAlchemy costs a tenth of the submissions (measured)."""
         statement, values = plain_insert(jobs, offset_s)
         driver_connection: Any = connection.connection.driver_connection
         try:
@@ -220,13 +222,13 @@ class Sqlite(_ManyValues):
 
 
 def _as_sqlalchemys(failure: sqlite3.Error, statement: str) -> DBAPIError:
-    """As if the driver had been used by way of SQLAlchemy, whose exceptions are named as the driver's."""
+    """SQLAlchemy's exception for one of the driver; they have the same names."""
     kind: type[DBAPIError] = getattr(exc, type(failure).__name__)
     return kind(statement, None, failure)
 
 
 class PostgreSql:
-    """Rows go as one array for each column; the owner holds an advisory lock."""
+    """Rows are sent as one array per column; the owner holds an advisory lock."""
 
     _TYPES: Final = {
         **dict.fromkeys(("state", "priority"), "smallint"),
@@ -304,7 +306,7 @@ class MySql(_ManyValues):
         with driver_connection.cursor() as cursor:
             # READ COMMITTED: a delete of many rows locks no gaps between them.
             cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            # Else a name that is too long would be cut in silence.
+            # Otherwise a name that is too long would be cut silently.
             cursor.execute("SET SESSION sql_mode = CONCAT(@@sql_mode, ',STRICT_ALL_TABLES')")
             cursor.execute("SELECT @@max_allowed_packet")
             self._packet_bytes = int(cursor.fetchone()[0])
@@ -320,7 +322,7 @@ class MySql(_ManyValues):
         return False
 
     def _sizes(self, layout: Layout, rows: Sequence[Row]) -> list[int]:
-        """With the names of functions, which can be long: a statement must fit into a packet."""
+        """Include the names of functions, which can be long: a statement must fit into a packet."""
         name = layout.columns.index("function_name")
         if layout is PLAIN:
             return [len(row[name]) + len(row[-1]) for row in rows]
@@ -328,7 +330,7 @@ class MySql(_ManyValues):
         return [len(row[name]) + len(row[error] or b"") + len(row[-1]) for row in rows]
 
     def refused(self, driver_connection: Any, jobs: Sequence[Job]) -> list[Job]:
-        """A packet above the server's bound ends the connection, and with it everything else that is written."""
+        """A packet above the server's bound ends the connection, and with it the rest of the batch."""
         room_bytes = self._packet_bytes - _OTHER_COLUMNS_BYTES
         big = [job for job in jobs if len(job.workload) * 2 > room_bytes]
         return [job for job in big if len(driver_connection.escape(job.workload)) > room_bytes]
@@ -352,6 +354,6 @@ class MySql(_ManyValues):
 
 
 def _shut_down(descriptor: int) -> None:
-    """A call that waits for the socket sees its end. The descriptor stays with its owner."""
+    """End the input of a call that waits for the socket. The descriptor stays with its owner."""
     with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as duplicate:
         duplicate.shutdown(socket.SHUT_RDWR)

@@ -1,8 +1,8 @@
-"""The changes of one transaction. They accumulate on the loop's thread, which leaves the batch alone once it is handed
-over. Of very many deletes the writer carries most out ahead, and takes them out of it.
+"""The changes of one transaction. The loop's thread collects them, and leaves the batch alone once it is handed over.
 
-Its order when written: deletes, inserts, updates. So a job whose insert failed may be inserted anew beside the delete
-that makes sure of the failure.
+They are written in the order deletes, inserts, updates: a job whose insert failed may be inserted anew beside the
+delete that makes sure of the failure. If there are very many deletes, the writer carries most of them out beforehand,
+and removes them from the batch.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ class Batch:
         self.updates: dict[Job, None] = {}
         #: Row ids.
         self.deletes: list[int] = []
-        #: Letters of jobs that failed for good, by handle, and handles of those that are kept no longer.
+        #: Letters of jobs that failed for good, by handle, and the handles of letters to remove.
         self.letters: dict[bytes, DeadLetter] = {}
         self.forgotten: dict[bytes, None] = {}
-        #: Results of background jobs, by handle, and handles of those that are kept no longer.
+        #: Results of background jobs, by handle, and the handles of results to remove.
         self.results: dict[bytes, KeptResult] = {}
         self.outdated: dict[bytes, None] = {}
-        #: How far schedules have come, by their names; None: there is no such schedule any more.
+        #: The marks of schedules, by name; None: the schedule no longer exists.
         self.marks: dict[str, ScheduleMark | None] = {}
-        #: When its first insert came (monotonic seconds).
+        #: The time of its first insert (monotonic seconds).
         self.since: float | None = None
-        #: Whether nobody waits for it any more: it took too long, or the one before it did.
+        #: Whether its submitters no longer wait: it took too long, or the batch before it did.
         self.is_given_up = False
-        #: How many of its deletes are of rows whose insert failed, as far as anybody knows.
+        #: The number of deletes for rows whose insert failed, or seemed to.
         self.undone = 0
 
     def __bool__(self) -> bool:
@@ -61,20 +61,20 @@ class Batch:
 
     @property
     def has_inserts_alone(self) -> bool:
-        """Whether nothing else is in it."""
+        """Whether it has inserts, and nothing else."""
         others = self.deletes or self.updates or self.letters or self.forgotten
         return bool(self.inserts) and not (others or self.results or self.outdated or self.marks)
 
     def take_back(self, failed: Batch) -> None:
-        """An earlier batch could not be written: what nobody waits for is written with this one.
+        """Take over the changes of an earlier batch that could not be written, except its inserts.
 
-        Its inserts are not: their submitters are told so. Whether they were committed is not always known, as when
-        the connection broke in the middle, so their rows are deleted.
+        The submitters of the inserts are told of the failure. Whether the inserts were committed is not always known,
+        for instance if the connection broke during the commit, so their rows are deleted.
         """
         self.deletes[:0] = [*failed.deletes, *map(row_id, failed.inserts)]
         self.undone += failed.undone + len(failed.inserts)
         self.updates = {job: None for job in (*failed.updates, *self.updates) if job.record is not None}
-        # Marks and letters of jobs that were not inserted are set back by those who made them.
+        # If a job was not inserted, the maker of its mark or letter sets that back.
         self.marks = {**failed.marks, **self.marks}
         self.letters = {
             **{handle: letter for handle, letter in failed.letters.items() if handle not in self.forgotten},
@@ -89,10 +89,10 @@ class Batch:
 
 
 def row_id(job: Job) -> int:
-    """A row's own number is the one in the job's handle, which never comes twice."""
+    """The id of the job's row: the number in its handle, which never comes twice."""
     return number_of(job.handle)
 
 
 def number_of(handle: bytes) -> int:
-    """The number in a handle of ours."""
+    """The number in one of our handles."""
     return int(handle.rpartition(b":")[2])

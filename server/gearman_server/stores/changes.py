@@ -1,4 +1,4 @@
-"""Statements that change rows beside inserts: deletes, marks, attempts, dead letters. Transactions are the caller's."""
+"""All changes to rows except inserts: deletes, updates, letters, results, marks. The caller makes the transactions."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ _CHANGE: Final = text(
 
 
 def count_losses(connection: Connection) -> None:
-    """Before anything is served: a job that ends its server at once must run out of attempts too.
+    """Count the attempts that the last run's end broke off, before anything is served: a job that kills its server at
+    once must run out of attempts, too.
 
-    A database with a broken page can refuse; such jobs are counted when they are read, as long as they are read.
+    A database with a broken page can refuse; then the attempts count when the jobs are read, if they can be read.
     """
     try:
         connection.execute(_COUNT_LOSSES)
@@ -48,7 +49,7 @@ def delete_jobs(connection: Connection, ids: Sequence[int]) -> None:
 
 
 def change(connection: Connection, batch: Batch, room_bytes: int | None = None) -> None:
-    """All that a batch changes beside inserts and deletes. The texts of a result or a letter may have `room_bytes`."""
+    """Write a batch's changes except inserts and deletes. The texts of a result or a letter may have `room_bytes`."""
     if batch.updates:
         _update(connection, batch.updates)
     if batch.forgotten:
@@ -64,7 +65,7 @@ def change(connection: Connection, batch: Batch, room_bytes: int | None = None) 
 
 
 def _update(connection: Connection, jobs: Iterable[Job]) -> None:
-    """Most were just given to a worker for the first time: their rows change in the same way, in one statement."""
+    """Update rows. Most jobs were just given to a worker for the first time: one statement changes all of these."""
     by_state: dict[int, list[int]] = defaultdict(list)
     changes = []
     for job in jobs:
@@ -80,6 +81,6 @@ def _update(connection: Connection, jobs: Iterable[Job]) -> None:
 
 
 def _lists(ids: Sequence[int]) -> Iterator[str]:
-    """Ids for a statement's text: they are numbers of our own, and so nothing has to be bound."""
+    """Ids for a statement's text: they are our own numbers, so they need not be bound."""
     for at in range(0, len(ids), _MAX_IDS):
         yield ",".join(map(str, ids[at : at + _MAX_IDS]))

@@ -1,6 +1,6 @@
-"""A connection to the store's database and what is written through it. Knows transactions, not threads nor the loop.
+"""Reads and writes the store's database over one connection. It knows transactions, but neither threads nor the loop.
 
-One thread at a time uses a `Database`; only `break_off` may be called from any.
+Only one thread at a time may use a `Database`; only `break_off` may be called from any thread.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from gearman_server.stores.schedules import read_marks
 #: How long a second server waits for the first one to end.
 OWNER_PATIENCE_S: Final = 15.0
 _OWNER_LOOKS_S: Final = 0.1
-#: Numbers that are reserved at once: so many that handles go on for hours while the database is away.
+#: Numbers that are reserved at once: enough to give out handles for hours while the database is away.
 NUMBERS_RESERVED: Final = 1_000_000_000
 
-#: The row by which a store in trouble is asked whether it is well again.
+#: The row that tests whether a store in trouble can be written again.
 _PROBE_ID: Final = -1
 _PROBE_BYTES: Final = 1 << 16
 
 _THE_STORE: Final = "the store"
 
-#: Rows that go in one transaction: more would take so long that submitters might give up waiting behind them.
+#: Rows deleted in one transaction: more could take so long that submitters behind them give up.
 DELETES_AT_ONCE: Final = 20_000
 
 #: Adds rows; returns the jobs that are refused.
@@ -60,13 +60,13 @@ class Database:
         self._backend = backend_of(url)
         self._engine = _engine(url, self._backend, timeout_s)
         self._connection: Connection | None = None
-        #: How often the store has been owned by a server, this time included.
+        #: The number of times that a server has owned the store, this one included.
         self._epoch = 0
 
     # --- start and end
 
     def open(self) -> None:
-        """Own it and bring its schema up to date.
+        """Become the owner, and bring the schema up to date.
 
         Raises:
             StartError: it can't be reached or written, or another server owns it.
@@ -98,13 +98,13 @@ class Database:
         connection.commit()
 
     def close(self) -> None:
-        """Give it up."""
+        """Give the ownership up."""
         self._drop_connection()
         self._backend.disown()
         self._engine.dispose()
 
     def break_off(self) -> None:
-        """From another thread: a call that waits for the database fails now."""
+        """Make a call that waits for the database fail now. For another thread."""
         connection = self._connection
         with contextlib.suppress(Exception):  # it may be closing just now
             if connection is not None:
@@ -119,7 +119,7 @@ class Database:
                 connection.close()
 
     def _connected(self) -> Connection:
-        """The connection; a new one when the old one is gone, and then only if nobody else has owned the store."""
+        """The connection. If it is gone, a new one, but only if no other server has owned the store meanwhile."""
         if self._connection is None:
             connection = self._connection = self._engine.connect()
             if not self._backend.own(connection):
@@ -134,14 +134,14 @@ class Database:
         """One transaction, all of it or nothing.
 
         Raises:
-            StoreError: it could not be committed, or nobody knows whether it was.
+            StoreError: it was not committed, or it is unknown whether it was.
         """
         with self._in_use() as connection, connection.begin():
             yield connection
 
     @contextlib.contextmanager
     def _in_use(self) -> Iterator[Connection]:
-        """The connection; one that failed is not used again."""
+        """The connection. It is not used again after an error."""
         try:
             yield self._connected()
         except DBAPIError as error:
@@ -158,13 +158,13 @@ class Database:
         return f"{reason_of(failure)}: {obstacle}" if obstacle is not None else reason_of(failure)
 
     def stored_rows(self, end: int) -> StoredRows:
-        """The jobs with ids below `end`, on a connection of their own that another thread can use."""
+        """The jobs with ids below `end`, over a connection of their own, for another thread."""
         return StoredRows(self._engine, self._backend, end)
 
     # --- writing
 
     def reserve_numbers(self) -> range:
-        """Numbers that nobody else is ever given.
+        """Numbers that are never given out again.
 
         Raises:
             StoreError: they could not be reserved.
@@ -175,10 +175,10 @@ class Database:
         return range(first, first + NUMBERS_RESERVED)
 
     def return_numbers(self, unused: range) -> None:
-        """The rest of what was reserved last.
+        """Return the rest of the numbers that were reserved last.
 
         Raises:
-            StoreError: it is lost then, which does no harm.
+            StoreError: they are lost, which does no harm.
         """
         with self._transaction() as connection:
             if int(read_meta(connection, "next_number") or 1) == unused.stop:
@@ -203,19 +203,19 @@ class Database:
             return read_results(connection)
 
     def schedule_marks(self) -> dict[str, ScheduleMark]:
-        """How far the schedules have come.
+        """The marks of the schedules.
 
         Raises:
-            StoreError: it can't be read.
+            StoreError: they can't be read.
         """
         with self._transaction() as connection:
             return read_marks(connection)
 
     def write(self, batch: Batch, *, is_repeated: bool) -> Sequence[Job]:
-        """Commit a batch. Returns the jobs whose insert the database refuses for what they hold.
+        """Commit a batch. Returns the jobs whose insert the database refuses because of their contents.
 
         Raises:
-            StoreError: nothing of what the batch still holds is known to be committed.
+            StoreError: none of the changes still in the batch is known to be committed.
         """
         if not batch:
             self._probe()
@@ -232,9 +232,10 @@ class Database:
             return self._write(deletes, inserts, batch, self._insert_in_parts)
 
     def _delete_ahead(self, batch: Batch) -> None:
-        """Of very many rows most go before the rest of the batch, and out of it: a batch that was broken off for its
-        length has less to do when it is repeated, or it would be broken off for ever. Not those whose letters or
-        results have to be there from the same moment on.
+        """Carry out most of very many deletes beforehand, and remove them from the batch.
+
+        A batch that was broken off because it took too long has then less to do when it is repeated; else it would be
+        broken off for ever. The rows of jobs whose letters or results are in the batch must go in its own transaction.
         """
         if len(batch.deletes) <= DELETES_AT_ONCE:
             return
@@ -247,7 +248,7 @@ class Database:
             del batch.deletes[-DELETES_AT_ONCE:]
 
     def _write(self, deletes: Sequence[int], inserts: Sequence[Job], batch: Batch, insert: Insert) -> list[Job]:
-        """One transaction: rows that go and come, and what else a batch changes."""
+        """Write deletes, inserts and the other changes of a batch in one transaction."""
         with self._transaction() as connection:
             delete_jobs(connection, deletes)
             refused = insert(connection, inserts) if inserts else []
@@ -255,7 +256,7 @@ class Database:
         return refused
 
     def _insert_alone(self, jobs: Sequence[Job]) -> bool:
-        """Insert by one statement, which is a transaction of its own. False: these jobs need more than one."""
+        """Insert by a single statement, which is its own transaction. False: these jobs need more than one."""
         if len(plain_of(jobs)) < len(jobs) or not self._backend.is_atomic(jobs):
             return False
         with self._in_use() as connection:
@@ -277,7 +278,7 @@ class Database:
         return refused
 
     def _insert_in_parts(self, connection: Connection, jobs: Sequence[Job]) -> list[Job]:
-        """Halve until those that can't be stored stand alone, so that they alone are refused."""
+        """Halve the jobs until those that can't be stored are alone, so that only these are refused."""
         try:
             with connection.begin_nested():
                 return self._insert(connection, jobs)
@@ -290,7 +291,7 @@ class Database:
         return [*self._insert_in_parts(connection, jobs[:half]), *self._insert_in_parts(connection, jobs[half:])]
 
     def insert_rows(self, chunks: Iterable[Sequence[Row]]) -> None:
-        """Commit rows of another origin, all or none.
+        """Commit rows from another source, all or none.
 
         Raises:
             StoreError: none is committed.
@@ -301,7 +302,7 @@ class Database:
                     self._backend.insert(connection, FULL, rows)
 
     def _probe(self) -> None:
-        """Commit a row of some size and take it away again: is there room? No reader ever sees a row of this id."""
+        """Check that there is room: commit a row of some size, and delete it. No reader ever sees a row of this id."""
         row: Row = (
             _PROBE_ID,
             QUEUED,
@@ -336,19 +337,20 @@ def _engine(url: URL, backend: Backend, timeout_s: float) -> Engine:
 
 
 def _is_about_data(failure: DBAPIError) -> bool:
-    """Not where it is about the database, as with one that has become read-only: none of the jobs could be stored."""
+    """Whether the jobs themselves are the reason. If it is the database, a read-only one for instance, none of them
+    could be stored."""
     return isinstance(failure, DataError | IntegrityError) and not failure.connection_invalidated
 
 
 def _offset_s() -> float:
-    """What the wall clock is ahead of the monotonic one."""
+    """The difference between the wall clock and the monotonic one."""
     return time.time() - time.monotonic()
 
 
 def _holder(connection: Connection) -> str:
     try:
         connection.rollback()
-        with connection.begin():  # which ends here: it is the owner who has to write
+        with connection.begin():  # it ends here, because the owner has to write
             return read_meta(connection, "owner") or "one that is just starting"
     except DBAPIError:
         return "one that is just starting"

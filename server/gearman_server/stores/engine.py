@@ -1,7 +1,6 @@
-"""SQLAlchemy's way to a database: the URL, the engine, the first connection, and why a database refuses, in one line.
+"""SQLAlchemy's way to a database: the URL, the engine, the first connection, and a database's errors in one line.
 
-What is wrong with a URL, or missing for it, is a UsageError or a StartError. A password in it never reaches a message
-or a log.
+A mistake in a URL is a UsageError, a missing driver a StartError. A password in it never reaches a message or a log.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ from sqlalchemy.pool import NullPool
 
 from gearman_server.errors import StartError, UsageError
 
-#: What a URL may start with.
+#: The allowed starts of a URL.
 SCHEMES: Final = ("sqlite", "postgresql+psycopg", "mysql+pymysql")
 
 _EXPECTED: Final = "sqlite:///FILE, postgresql+psycopg://… or mysql+pymysql://…"
 
 _EXTRAS: Final = {"psycopg": "postgresql", "pymysql": "mysql"}
-#: What SQLAlchemy and the drivers raise for what stands behind the `?` of a URL.
+#: The exceptions of SQLAlchemy and the drivers for mistakes after the `?` of a URL.
 _MISTAKES: Final = (ArgumentError, SAWarning, TypeError, ValueError, AttributeError)
 
 
@@ -33,7 +32,7 @@ def parse_url(text: str, option: str = "--store") -> URL:
     """The database's URL; `option` is where it was written.
 
     Raises:
-        UsageError: it is none that we know.
+        UsageError: it is not one of ours.
     """
     expected = f"write {'memory, ' if option == '--store' else ''}{_EXPECTED}"
     try:
@@ -51,7 +50,7 @@ def parse_url(text: str, option: str = "--store") -> URL:
 
 
 def shown(url: URL) -> str:
-    """The URL as it may be shown: neither a password nor what stands behind the `?`, where one could be too."""
+    """The URL as it may be shown: without a password, and without the query, which could hold one, too."""
     return url.set(query={}).render_as_string(hide_password=True)
 
 
@@ -59,14 +58,14 @@ def shown(url: URL) -> str:
 
 
 def make_engine(url: URL, what: str, **options: Any) -> Engine:
-    """An engine without a pool. `what` says in a message whose URL it is: `the store`.
+    """An engine without a pool. `what` names the database in messages, such as `the store`.
 
     Raises:
-        StartError: the driver is not installed, or can't be given what the URL says.
+        StartError: the driver is not installed, or does not accept the URL.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", SAWarning)  # of a word behind the `?` that is passed over
+            warnings.simplefilter("error", SAWarning)  # about an unknown word after the `?`
             return create_engine(url, poolclass=NullPool, **options)
     except ModuleNotFoundError as error:
         extra = _EXTRAS.get(error.name or "", "")
@@ -83,7 +82,7 @@ def connect(engine: Engine, what: str) -> Connection:
     """The first connection.
 
     Raises:
-        StartError: the driver does not take what the URL says.
+        StartError: the driver does not accept the URL.
     """
     try:
         return engine.connect()
@@ -94,18 +93,18 @@ def connect(engine: Engine, what: str) -> Connection:
 
 
 def _refused(url: URL, what: str) -> StartError:
-    # The words are named, but not their values: one could be a password.
+    # The names are shown, but not their values: one could be a password.
     return StartError(
         f"{what} {shown(url)} can't be used: the driver does not take what stands behind the ? of the URL "
         f"({', '.join(url.query)}): correct it, or leave it out"
     )
 
 
-# --- why a database refuses
+# --- a database's errors
 
 
 def reason_of(failure: BaseException) -> str:
-    """The driver's words, without the statement and the values that SQLAlchemy puts behind them."""
+    """The driver's message, without the statement and the values that SQLAlchemy appends."""
     cause = failure.orig if isinstance(failure, DBAPIError) and failure.orig is not None else failure
     if isinstance(cause, OSError) and cause.strerror:
         return f"{cause.strerror}: {cause.filename}" if cause.filename else cause.strerror
@@ -114,6 +113,6 @@ def reason_of(failure: BaseException) -> str:
 
 
 def is_locked(failure: DBAPIError) -> bool:
-    """Whether SQLite waited for another process in vain, or was broken off: the same may work at the next attempt."""
+    """Whether SQLite waited for another process in vain, or was broken off: the next attempt may succeed."""
     name = getattr(failure.orig, "sqlite_errorname", "")
     return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_INTERRUPT"))

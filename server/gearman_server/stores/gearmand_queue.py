@@ -1,4 +1,4 @@
-"""gearmand's own table of jobs, as its plugins libsqlite3, MySQL, Postgres and libdrizzle make it: read and emptied."""
+"""Reads and empties gearmand's table of jobs, as its plugins libsqlite3, MySQL, Postgres and libdrizzle make it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gearman_server.stores.engine import connect, make_engine, reason_of, shown
 
 _DEFAULT_TABLES: Final = {"sqlite": "gearman_queue", "mysql": "gearman_queue", "postgresql": "queue"}
 _THE_QUEUE: Final = "gearmand's database"
-#: Beside the time, which tables of old versions do not have.
+#: Without the time, which tables of old versions do not have.
 _COLUMNS: Final = ("unique_key", "function_name", "priority", "data")
 _ROWS_AT_ONCE: Final = 500
 _KEYS_PER_DELETE: Final = 200
 
 
 class QueuedJob(NamedTuple):
-    """A row of gearmand's. `key` is what it is deleted by."""
+    """A row of gearmand's table. `key` identifies it for its delete."""
 
     key: tuple[Any, Any]
     unique: bytes
@@ -33,7 +33,7 @@ class QueuedJob(NamedTuple):
 
 
 class GearmandQueue:
-    """The table of a gearmand that does not run."""
+    """The table of a gearmand that is not running."""
 
     def __init__(self, url: URL, table_name: str | None) -> None:
         self._url = url
@@ -43,13 +43,13 @@ class GearmandQueue:
         self.name = f"{shown(url)}, table {self._table_name}"
 
     def check(self) -> None:
-        """Is it there, and gearmand's?
+        """Check that the table exists and is gearmand's.
 
         Raises:
-            StartError: no.
+            StartError: it does not, or is not.
         """
         if self._url.get_backend_name() == "sqlite" and not Path(self._url.database or "").exists():
-            raise StartError(f"{self.name}: can't be read: there is no such file")  # SQLite would make it
+            raise StartError(f"{self.name}: can't be read: there is no such file")  # SQLite would make one
         try:
             with connect(self._engine, _THE_QUEUE) as connection:
                 missing = [name for name in _COLUMNS if name not in self._columns(connection)]
@@ -64,7 +64,7 @@ class GearmandQueue:
         return {found["name"] for found in inspect(connection).get_columns(self._table_name)}
 
     def jobs(self) -> Iterator[QueuedJob]:
-        """All rows, in the table's order, which is nearly that of submission.
+        """All rows in the table's order, which is nearly that of their submission.
 
         Raises:
             StartError: they can't be read.
@@ -82,10 +82,10 @@ class GearmandQueue:
             raise StartError(f"{self.name}: can't be read: {reason_of(error)}") from error
 
     def remove(self, keys: Sequence[tuple[Any, Any]]) -> None:
-        """Take rows out.
+        """Delete rows.
 
         Raises:
-            StartError: it can't be written.
+            StartError: the table can't be written.
         """
         source = table(self._table_name, column("unique_key"), column("function_name"))
         try:

@@ -1,4 +1,4 @@
-"""Jobs of another server's table become rows of our store. The store is owned meanwhile: no server of ours may run."""
+"""Imports the jobs of another server's table into our store. It owns the store meanwhile: our server may not run."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _ROWS_AT_ONCE: Final = 500
 
 
 def import_jobs(queue: GearmandQueue, target: URL, handle_prefix: bytes, *, keeps: bool) -> tuple[int, list[str]]:
-    """Commit all jobs of a queue to a store, then take them out of the queue unless it `keeps` them.
+    """Commit all jobs of a queue to a store, then delete them from the queue unless it `keeps` them.
 
-    Returns how many they are, and why others were left.
+    Returns the number of jobs, and the reasons why others were left out.
 
     Raises:
         StartError: the store or the queue can't be used; nothing has been taken over, unless the text says so.
     """
-    queue.check()  # before a store is made for nothing
+    queue.check()  # first, so that no store is made for nothing
     database = Database(target, DEFAULT_TIMEOUT_S)
     database.open()
     try:
@@ -49,7 +49,7 @@ def import_jobs(queue: GearmandQueue, target: URL, handle_prefix: bytes, *, keep
 def _chunks(
     jobs: Iterator[QueuedJob], number: int, handle_prefix: bytes, left: list[str], keys: list[tuple[Any, Any]]
 ) -> Iterator[list[Row]]:
-    """Rows, some at a time. Notes the keys of those it has given, and why it left others out."""
+    """The rows in chunks. Adds the keys of these to `keys`, and the reasons for leaving others out to `left`."""
     now = time.time()
     while chunk := list(islice(jobs, _ROWS_AT_ONCE)):
         rows = []

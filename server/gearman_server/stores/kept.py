@@ -23,7 +23,7 @@ _MAX_IDS: Final = 500
 
 
 def write_results(connection: Connection, results: Iterable[KeptResult], room_bytes: int | None = None) -> None:
-    """Add results; they replace those of the same handle. Of what has no room in a row the state alone is written."""
+    """Add results; each replaces one with the same handle. If one is too large for a row, only its state is written."""
     rows = [_row(result if room_bytes is None else fitting(result, room_bytes)) for result in results]
     _delete(connection, [row["id"] for row in rows])
     if rows:
@@ -31,7 +31,7 @@ def write_results(connection: Connection, results: Iterable[KeptResult], room_by
 
 
 def delete_results(connection: Connection, handles: Iterable[bytes]) -> None:
-    """Remove results, those that there are."""
+    """Remove the results that exist."""
     _delete(connection, [number_of(handle) for handle in handles])
 
 

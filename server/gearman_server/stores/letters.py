@@ -1,4 +1,4 @@
-"""Dead letters in the table `gearman_dead`. They are few and rarely written: nothing in here has to be fast."""
+"""Dead letters in the table `gearman_dead`. They are few and rarely written, so nothing in here has to be fast."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _dead: Final = table(
 )
 #: Ids in one statement.
 _MAX_IDS: Final = 500
-#: So much of an error there is always room for.
+#: A row always has room for so much of an error.
 _ERROR_BYTES: Final = 1000
 
 
 def write_letters(connection: Connection, letters: Iterable[DeadLetter], room_bytes: int | None = None) -> None:
-    """Add letters; they replace those of the same handle. Beside a workload that takes up a row's room nearly nothing
-    of the error and the traceback is written."""
+    """Add letters; each replaces one with the same handle. If a workload fills its row, almost nothing of the error and
+    the traceback is written."""
     rows = [_row(letter if room_bytes is None else _fitting(letter, room_bytes)) for letter in letters]
     _delete(connection, [row["id"] for row in rows])
     if rows:
@@ -35,7 +35,7 @@ def write_letters(connection: Connection, letters: Iterable[DeadLetter], room_by
 
 
 def forget_letters(connection: Connection, handles: Iterable[bytes]) -> None:
-    """Remove letters, those that there are."""
+    """Remove the letters that exist."""
     _delete(connection, [number_of(handle) for handle in handles])
 
 

@@ -1,7 +1,7 @@
-"""The schema, as numbered steps: a new database takes all of them, an old one those that it has not seen.
+"""The schema as numbered steps: a new database runs all of them, an old one those that it has not run.
 
-A step that was released is never changed. Each can be run again after it broke off, because MySQL commits every DDL
-statement by itself.
+A released step never changes. Each can be run again after it broke off, because MySQL commits every DDL statement by
+itself.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _VERSION: Final = "version"
 
 
 def _id() -> Any:
-    """64 bits; SQLite's own row number there."""
+    """64 bits; in SQLite its own row number."""
     return BigInteger().with_variant(Integer(), "sqlite")
 
 
 def _bytes(size: int) -> Any:
-    """Bytes up to a size. MySQL's BLOB would stand outside the row."""
+    """Bytes up to a size. MySQL would keep a BLOB outside the row."""
     return LargeBinary().with_variant(mysql.VARBINARY(size), "mysql", "mariadb")
 
 
@@ -120,7 +120,7 @@ def _create_results(connection: Connection) -> None:
 
 
 def _create_schedules(connection: Connection) -> None:
-    """Version 4: how far the schedules have come."""
+    """Version 4: the marks of schedules."""
     Table(
         "gearman_schedules",
         MetaData(),
@@ -172,7 +172,7 @@ def _create_meta(connection: Connection) -> None:
 
 
 def read_meta(connection: Connection, name: str) -> str | None:
-    """One of the store's own facts."""
+    """Read one of the store's own facts."""
     found: str | None = connection.execute(
         text(f"SELECT content FROM {META} WHERE name = :name"), {"name": name}
     ).scalar()

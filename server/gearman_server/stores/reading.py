@@ -1,7 +1,7 @@
 """Reads stored jobs: page by page in the order of their age, or those that a request names. Changes nothing.
 
-Nothing in the schema helps to find a unique key: an index would cost every insert, and a key is looked for only while
-the server starts. So many keys are looked for in one pass over the rows.
+The schema has no index for unique keys: it would cost every insert, and a key is looked for only while the server
+starts. So one pass over the rows looks for many keys.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     AnySelect = Select[*tuple[Any, ...]]
 
 
-#: Rows in a page: what the loop takes in at once, in about a millisecond.
+#: Rows in a page. The loop takes a page in at once, in about a millisecond.
 PAGE_ROWS: Final = 500
 #: Bytes of workloads after which a page ends early.
 PAGE_BYTES: Final = 8 << 20
@@ -42,12 +42,12 @@ _columns: Final = [_jobs.c[name] for name in COLUMNS]
 
 
 class RowPage(NamedTuple):
-    """Some rows."""
+    """A part of the rows."""
 
     jobs: Sequence[StoredJob]
-    #: Rows that can't be used: which, and why.
+    #: Rows that can't be used, each with the reason.
     unreadable: Sequence[tuple[str, str]]
-    #: The last of the ids; None: there are no more rows.
+    #: The last id; None: there are no more rows.
     last_id: int | None
 
 
@@ -55,13 +55,13 @@ END: Final = RowPage((), (), None)
 
 
 class StoredRows:
-    """The rows that an earlier run has left: those with ids below `end`."""
+    """The rows of earlier runs: those with ids below `end`."""
 
     def __init__(self, engine: Engine, backend: Backend, end: int) -> None:
         self._engine = engine
         self._backend = backend
         self._end = end
-        # No lower bound here: SQLite would begin each page at this one instead of at the page's own.
+        # There is no lower bound here: SQLite would begin each page at it, instead of at the page's own.
         self._mine = and_(_jobs.c.owner == OWNER, _jobs.c.id < end)
         self._connection: Connection | None = None
 
@@ -87,10 +87,10 @@ class StoredRows:
             .order_by(_jobs.c.id)
         )
 
-    # --- around what is broken
+    # --- around broken rows
 
     def _one_by_one(self, priority: int, after_id: int) -> RowPage:
-        """A page that can't be read as a whole: its rows alone, so that only what is broken stays out."""
+        """Read the rows of a page one by one after it could not be read as a whole, to leave out only broken rows."""
         try:
             ids = [row[0] for row in self._fetch(self._ids_from(after_id + 1).limit(PAGE_ROWS))]
         except StoreError as error:
@@ -103,7 +103,7 @@ class StoredRows:
         return self._rows(ids, priority) if ids else END
 
     def _rows(self, ids: Sequence[int], priority: int) -> RowPage:
-        """Rows by their ids, as far as they are of that priority or broken."""
+        """The rows with these ids that have the priority, or are broken."""
         jobs: list[StoredJob] = []
         unreadable: list[tuple[str, str]] = []
         for number in ids:
@@ -119,7 +119,7 @@ class StoredRows:
         return RowPage(jobs, unreadable, ids[-1])
 
     def _gap(self, after_id: int, reason: str) -> RowPage:
-        """Not even the next id can be read: leave out the rows up to the first that can be."""
+        """Leave out the rows up to the first whose id can be read, since not even the next id can be."""
         broken, step, first = after_id + 1, 1, None
         while first is None and broken < self._end:
             step *= 2
@@ -134,7 +134,7 @@ class StoredRows:
         return RowPage((), ((f"rows {after_id + 1} to {last_id}, as far as there are any", reason),), last_id)
 
     def _first_id_from(self, number: int) -> int | None:
-        """The first id from that number on, or the end of all; None where something broken comes before it."""
+        """The first id from this number up, or the end of all; None if a broken row comes before it."""
         try:
             rows = self._fetch(self._ids_from(number).limit(1))
         except StoreError as error:
@@ -144,11 +144,11 @@ class StoredRows:
         return int(rows[0][0]) if rows else self._end
 
     def _ids_from(self, number: int) -> AnySelect:
-        """Of all priorities: whose turn it is can't be asked of a row that is broken."""
+        """The ids of all priorities, because a broken row does not tell its own."""
         return select(_jobs.c.id).where(_jobs.c.id >= number, _jobs.c.id < self._end).order_by(_jobs.c.id)
 
     def look_up(self, wanted: Sequence[Wanted]) -> list[StoredJob]:
-        """Those of the jobs that there are.
+        """The wanted jobs that exist.
 
         Raises:
             StoreError: they can't be read now.
@@ -160,7 +160,7 @@ class StoredRows:
         return list(found.values())
 
     def functions(self) -> frozenset[tuple[bytes, int]]:
-        """The functions that have rows, with the priorities of these.
+        """The functions that have rows, with the rows' priorities.
 
         Raises:
             StoreError: they can't be read now.
@@ -168,8 +168,8 @@ class StoredRows:
         query = select(_jobs.c.function_name, _jobs.c.priority).where(self._mine).distinct()
         return frozenset((bytes(row[0]), int(row[1])) for row in self._fetch(query))
 
-    def are_there(self) -> bool:
-        """Whether there is any, or something that can't be read.
+    def has_rows(self) -> bool:
+        """Whether there is any row, or something that can't be read.
 
         Raises:
             StoreError: nothing can be read now.
@@ -182,7 +182,7 @@ class StoredRows:
             return True
 
     def _fetch(self, query: AnySelect, max_bytes: int | None = None) -> list[AnyRow]:
-        """The rows, but no more once their workloads have so many bytes."""
+        """The rows, until their workloads have more than `max_bytes`."""
         try:
             is_connected = False
             if self._connection is None:
@@ -206,14 +206,14 @@ class StoredRows:
         return rows
 
     def break_off(self) -> None:
-        """From another thread: a call that waits for the database fails now."""
+        """Make a call that waits for the database fail now. For another thread."""
         connection = self._connection
         with contextlib.suppress(Exception):  # it may be closing just now
             if connection is not None:
                 self._backend.break_off(connection.connection.driver_connection)
 
     def close(self) -> None:
-        """Let the connection go."""
+        """Close the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with contextlib.suppress(DBAPIError):
@@ -231,7 +231,7 @@ def _page(rows: Sequence[AnyRow]) -> RowPage:
 
 
 def _conditions(wanted: Sequence[Wanted]) -> Iterator[ColumnElement[bool]]:
-    """What finds all of them, in queries of a bounded size."""
+    """The conditions that find all of them, in queries of a bounded size."""
     ids = [int(number) for want in wanted if (number := want.handle.rpartition(b":")[2]).isdigit() and len(number) < 19]
     for at in range(0, len(ids), _KEYS_PER_QUERY):
         yield _jobs.c.id.in_(ids[at : at + _KEYS_PER_QUERY])

@@ -1,4 +1,4 @@
-"""A job as a row and back. The columns are those of the table `gearman_jobs`."""
+"""Turns a job into a row and back. The columns are those of the table `gearman_jobs`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 QUEUED: Final = 0
 RUNNING: Final = 1
-#: It was running when the server ended; its attempt is counted.
+#: The job was running when its server ended; the attempt is counted.
 LOST: Final = 2
 
-#: The server whose rows these are. There is one server to a store; the column is there for the day of several.
+#: The server that owns a row. A store has only one server; the column is there in case it has several one day.
 OWNER: Final = 1
 
-#: What an insert writes, in this order. `owner` and `lease_until` have defaults.
+#: The columns of an insert, in this order. `owner` and `lease_until` have defaults.
 COLUMNS: Final = (
     "id",
     "state",
@@ -39,11 +39,11 @@ COLUMNS: Final = (
 
 
 class Layout(NamedTuple):
-    """The form of rows that are inserted together."""
+    """The columns of rows that are inserted together."""
 
     #: The columns of a row's values, the workload last.
     columns: tuple[str, ...]
-    #: Columns that are 0 in each.
+    #: Columns that are 0 in every row.
     zeros: tuple[str, ...] = ()
 
 
@@ -54,19 +54,19 @@ PLAIN: Final = Layout(
     ("state", "requeues", "failures"),
 )
 
-#: The values of one.
+#: The values of one row.
 Row = tuple[Any, ...]
 
 
 def plain_of(jobs: Iterable[Job]) -> list[Job]:
-    """The plain ones: they wait for their first attempt, and have none of the fields that are rare."""
+    """The plain jobs: those that wait for their first attempt and have no rare fields."""
     return [job for job in jobs if job.extras is None and job.state is JobState.QUEUED]
 
 
 def plain_rows(jobs: Iterable[Job], offset_s: float) -> list[Row]:
-    """What is inserted for plain jobs. The hot path.
+    """The rows for plain jobs. The hot path.
 
-    `offset_s` is what the wall clock is ahead of the monotonic one.
+    `offset_s` is added to a monotonic time to get the wall clock's.
     """
     return [
         (
@@ -83,7 +83,7 @@ def plain_rows(jobs: Iterable[Job], offset_s: float) -> list[Row]:
 
 
 def row_of(job: Job, offset_s: float) -> Row:
-    """What is inserted for any job, as it is now."""
+    """The row for any job, as it is now."""
     history = job.history
     return (
         row_id(job),
@@ -103,12 +103,12 @@ def row_of(job: Job, offset_s: float) -> Row:
 
 
 def state_of(job: Job) -> int:
-    """Whether a worker has it."""
+    """The state for its row: RUNNING if a worker has it, else QUEUED."""
     return RUNNING if job.state is JobState.RUNNING else QUEUED
 
 
 def changes_of(job: Job) -> dict[str, Any]:
-    """What may have changed in the row of a job with attempts that came to nothing."""
+    """The values that may have changed in the row of a job after a failed attempt."""
     history = job.history
     return {
         "id": row_id(job),
@@ -121,14 +121,14 @@ def changes_of(job: Job) -> dict[str, Any]:
 
 
 def run_at_of(job: Job) -> float | None:
-    """The Unix time before which the job must not run: that of its next attempt, or that of the first one."""
+    """The Unix time before which the job must not run: for its next attempt, or else for the first one."""
     if job.history is not None and job.history.not_before is not None:
         return job.history.not_before
     return job.rare.run_at
 
 
 def stored_job(values: Sequence[Any]) -> StoredJob:
-    """A job from the values of `COLUMNS`, whatever types the driver gives for bytes.
+    """The job of a row, from the values of `COLUMNS`; bytes may have any type that a driver returns.
 
     Raises:
         ValueError: the row can't be a job's.

@@ -1,4 +1,4 @@
-"""How far the schedules have come, in the table `gearman_schedules`. A handful of rows."""
+"""The marks of schedules in the table `gearman_schedules`, a handful of rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _schedules: Final = table(
 
 
 def write_marks(connection: Connection, marks: Mapping[str, ScheduleMark | None]) -> None:
-    """Set marks; None: there is no such schedule any more."""
+    """Set marks; None removes the mark of a schedule that no longer exists."""
     connection.execute(delete(_schedules).where(_schedules.c.name.in_(list(marks))))
     rows = [{"name": name, **mark._asdict()} for name, mark in marks.items() if mark is not None]
     if rows:

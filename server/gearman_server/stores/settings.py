@@ -1,4 +1,4 @@
-"""What an operator decides about a durable store. Imports no SQL: a server without such a store loads none."""
+"""The operator's settings for a durable store. It imports no SQL: a server without such a store loads none."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Final
 
 from gearman_server.errors import UsageError
 
-#: The URL of no store at all: jobs live as long as the server.
+#: Instead of a URL, for no store at all: jobs live as long as the server.
 MEMORY: Final = "memory"
 DEFAULT_TIMEOUT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """Where jobs are kept, and how long a submitter may have to wait for that."""
+    """The store's URL, and how long a submitter may have to wait for the store."""
 
     url: str
     timeout_s: float = DEFAULT_TIMEOUT_S
 
 
 def read_url_file(path: str) -> str:
-    """The URL in a file, for a password that nobody else should see.
+    """Read the URL from a file, because it may hold a password that nobody else should see.
 
     Raises:
         UsageError: the file can't be read.

@@ -115,7 +115,7 @@ class SqlStore:
         database = self._database
         numbers = database.reserve_numbers()
         pages, look_ups = database.stored_rows(numbers.start), None
-        if pages.are_there():
+        if pages.has_rows():
             look_ups = database.stored_rows(numbers.start)
         left = _Left(pages, look_ups, self._letters(), self._results(), database.schedule_marks())
         return numbers, left

@@ -1,8 +1,9 @@
-"""What SQLite needs of its own: the statement by which it takes in plain jobs, and why it can't open its file.
+"""SQLite's own needs: the statement that inserts plain jobs, and the reasons why its file can't be opened.
 
-Every value that is bound is time with the interpreter's lock, which the server's loop needs. So what all the jobs have
-in common is bound once, and statements come in few sizes, the last rows of one empty, so that the driver still has them
-prepared: with all values of a row, and several statements, a batch of 10 took half as long again (measured).
+The driver holds the interpreter's lock, which the server's loop needs, for each value that it binds. So a value that
+all jobs share is bound once; and statements come in few sizes, with empty rows at their end, so that the driver still
+has them prepared. With all values in each row, and several statements, a batch of 10 took half as long again
+(measured).
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
 
-#: Rows of a statement: no more than a fifth of them is empty.
+#: The rows of a statement: at most a fifth of them is empty.
 _SIZES: Final = (1, 2, 3, *(quarters << power for power in range(7) for quarters in (4, 5, 6, 7)), 512)
 MAX_ROWS: Final = _SIZES[-1]
 
-#: Columns of which every job has a value of its own, the first of them never NULL.
+#: Columns with a value of its own for each job. The first is never NULL.
 _OWN: Final = ("id", "submitted_at", "handle", "workload")
-#: Columns of which all may have the same.
+#: Columns in which all jobs may have the same value.
 _COMMON: Final = ("priority", "function_name", "unique_key")
 _ZEROS: Final = ("state", "requeues", "failures")
 
-#: What may stand beside the database's file: SQLite's log and index, and our lock.
+#: The files beside the database's: SQLite's log and index, and our lock.
 _SUFFIXES: Final = ("-wal", "-shm", "-owner")
 
 
 def plain_insert(jobs: Sequence[Job], offset_s: float) -> tuple[str, Sequence[Any]]:
     """The statement and its values, for at most `MAX_ROWS` plain jobs.
 
-    `offset_s` is what the wall clock is ahead of the monotonic one.
+    `offset_s` is added to a monotonic time to get the wall clock's.
     """
     handles = [job.handle for job in jobs]
     columns: list[Iterable[Any]] = [
@@ -62,8 +63,8 @@ def plain_insert(jobs: Sequence[Job], offset_s: float) -> tuple[str, Sequence[An
 
 
 def bindable(value: Any) -> Any:
-    """For bytes, but not for a bytearray, the driver looks for an adapter and finds none: two thirds of an insert's
-    time, all of it with the interpreter's lock (measured)."""
+    """The value, bytes as a bytearray. For bytes the driver looks for an adapter and finds none: two thirds of an
+    insert's time, all of it with the interpreter's lock (measured)."""
     return bytearray(value) if type(value) is bytes else value
 
 
@@ -84,7 +85,7 @@ def _text(is_common: tuple[bool, ...], rows: int) -> str:
 
 
 def obstacle_of(path: Path) -> str | None:
-    """Why the database can't be opened and written, and None if nothing is to be seen."""
+    """The reason why the database can't be opened and written; None if there is no visible one."""
     folder = path.parent
     if not folder.is_dir():
         return f"there is no folder {folder}"

@@ -254,4 +254,4 @@ def test_a_batch_that_was_given_up_before_it_began_is_not_written(handing: Handi
     assert is_known.wait(20)
     assert writer.stop(20)
     assert [outcome.failure is not None for outcome in outcomes] == [True]
-    assert not database.stored_rows(1 << 62).are_there()
+    assert not database.stored_rows(1 << 62).has_rows()
