@@ -1,4 +1,4 @@
-"""A broker driven without sockets: peers that leave packets and read replies, and a store that commits when told."""
+"""A broker driven without sockets: peers that send packets and read replies, and a store that commits on demand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gearman_server.jobs.session import Session
 from gearman_server.jobs.store import Store, Verdict
 from gearman_server.text_commands.admin import ServerFacts
 
-#: What the wall clock of a broker without sockets says at its start.
+#: The wall clock of a broker without sockets at its start.
 UNIX_TIME = 1_700_000_000.0
 FACTS = ServerFacts(version="1.2.3", pid=4242, verbosity="INFO")
 
@@ -28,7 +28,7 @@ Received = tuple[int, bytes]
 
 
 def decode(packets: bytes) -> list[Received]:
-    """The response packets in a byte string, all of it."""
+    """All response packets in a byte string."""
     parser = PacketParser(RESPONSE_MAGIC)
     decoded = parser.feed(packets)
     assert parser.violation is None
@@ -37,7 +37,7 @@ def decode(packets: bytes) -> list[Received]:
 
 
 class Peer:
-    """One session of a broker: sends requests, takes what the broker left for it."""
+    """One session of a broker: sends requests and takes the broker's replies."""
 
     def __init__(self, harness: BrokerHarness, identity: Identity) -> None:
         self._harness = harness
@@ -47,7 +47,7 @@ class Peer:
         self._harness.broker.receive(self.session, [(packet_type, b"\0".join(arguments))], self._harness.now)
 
     def take(self) -> list[Received]:
-        """The packets that may leave now; they are gone from the out-buffer afterwards."""
+        """The packets that may leave now; this removes them from the out-buffer."""
         self._harness.broker.settle()
         data = b"".join(self.session.out)
         self.session.out.clear()
@@ -58,14 +58,14 @@ class Peer:
         return self.take()
 
     def text(self, line: bytes) -> bytes:
-        """The answer to a text command, as it is on the wire."""
+        """The answer to a text command, as on the wire."""
         self.send(0, line)
         answer = b"".join(self.session.out)
         self.session.out.clear()
         return answer
 
     def submit(self, function: bytes, workload: bytes = b"", unique: bytes = b"", kind: str = "SUBMIT_JOB") -> bytes:
-        """Submit, and return the handle."""
+        """Submits a job; its handle."""
         [(packet_type, handle)] = self.ask(PacketType[kind], function, unique, workload)
         assert packet_type == PacketType.JOB_CREATED
         return handle
@@ -76,7 +76,7 @@ class Peer:
         return self
 
     def grab(self) -> bytes | None:
-        """Grab a job; its handle, or None."""
+        """Grabs a job; its handle, or None."""
         [(packet_type, body)] = self.ask(PacketType.GRAB_JOB)
         if packet_type == PacketType.NO_JOB:
             return None
@@ -84,7 +84,7 @@ class Peer:
         return body.split(b"\0")[0]
 
     def grab_handle(self) -> bytes:
-        """Grab a job that is there; its handle."""
+        """Grabs a job that must be there; its handle."""
         handle = self.grab()
         assert handle is not None
         return handle
@@ -98,7 +98,7 @@ class Peer:
 
 
 class BatchStore:
-    """Keeps rows in a dictionary, by batches that the test commits or fails."""
+    """Keeps rows in a dictionary; the test commits or fails the batches."""
 
     is_durable = True
 
@@ -115,7 +115,7 @@ class BatchStore:
         self._number = 0
 
     def hand_over(self) -> None:
-        """Batches end when the test says."""
+        """Does nothing: batches end when the test says so."""
 
     def next_number(self) -> int:
         self._number += 1
@@ -170,12 +170,12 @@ class BatchStore:
 
 
 class BrokerHarness:
-    """A broker with a hand-moved clock."""
+    """A broker whose clock the test moves."""
 
     def __init__(self, settings: BrokerSettings, store: Store) -> None:
         self.now = 1000.0
         self.unix_time = UNIX_TIME
-        #: What the broker takes for chance: waits are neither shortened nor stretched.
+        #: The broker's random number, such that waits are neither shortened nor stretched.
         self.chance = 0.5
         self.broker = Broker(store, settings, FACTS, lambda: self.unix_time, lambda: self.chance)
         self._numbers = 0
@@ -196,7 +196,7 @@ class BrokerHarness:
         return self.broker.tick(self.now)
 
     def status(self, function: bytes) -> tuple[int, int, int]:
-        """Total, running and workers of a function, as `status` counts them."""
+        """The total, running and worker counts of a function, as in `status`."""
         for line in self.peer().text(b"status").splitlines():
             name, *counts = line.split(b"\t")
             if name == function:
@@ -206,7 +206,7 @@ class BrokerHarness:
 
 
 class DurableBroker(BrokerHarness):
-    """A broker over a durable store that commits, or fails, at the word of the test."""
+    """A broker over a durable store that commits or fails on demand."""
 
     def __init__(self, settings: BrokerSettings, store: BatchStore) -> None:
         super().__init__(settings, store)

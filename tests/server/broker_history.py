@@ -1,4 +1,4 @@
-"""What is known of a broker in a random history, and what has to follow from each step."""
+"""The knowledge about a broker in a random history, and the necessary effects of each step."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from .broker_model import ModelJob, ResultModel
 FUNCTIONS = [b"f", b"g", b"h"]
 UNIQUES = [b"", b"u", b"v"]
 PRIORITIES = {"": 1, "_HIGH": 0, "_LOW": 2}
-#: A lost worker costs a job of `f` nothing, and when it fails it is over; a job of `g` has one further attempt after a
-#: loss and two after failures, the latter after a wait, and five seconds for each.
+#: A job of `f` has any number of attempts after lost workers, and none after a failure. A job of `g` has one further
+#: attempt after a loss and two after failures, the latter after a wait, and five seconds for each attempt.
 TIMEOUT_S = {b"g": 5}
 CRASH_RETRIES = {b"g": 1}
 RETRIES = {b"g": 2}
 BACKOFF_S = 2
-#: What becomes of background jobs of these can be asked for so long.
+#: Results of background jobs of these functions are kept for this time.
 KEEP_S = {b"f": 20, b"g": 7}
-#: Within this time every sleeper that there is work for has been woken.
+#: Within this time every sleeper with work to do has been woken.
 WAKING_S = 0.1
-#: Of `h` two jobs may run at once, and three may be started within ten seconds.
+#: Of `h` two jobs may run at once, and three may start within ten seconds.
 MAX_RUNNING = {b"h": 2}
 RATE = {b"h": Rate(3, 10.0)}
 POLICIES = {
@@ -44,7 +44,7 @@ POLICIES = {
 
 
 class KnownHistory(RuleBasedStateMachine):
-    """Jobs, workers and clients as the model knows them. The steps, and what must always hold, are in the test."""
+    """Jobs, workers and clients as the model knows them. The steps and the invariants are in the test."""
 
     new_broker: ClassVar[Callable[[], BrokerHarness]]  # set by the test
 
@@ -66,7 +66,7 @@ class KnownHistory(RuleBasedStateMachine):
         self.order = 0
 
     def created(self, handle: bytes, function: bytes, unique: bytes, priority: int, run_at: float = 0.0) -> ModelJob:
-        """The job that was submitted: a new one, or the one that has its unique key."""
+        """The submitted job: a new one, or the one that has its unique key."""
         known = [
             (name, job)
             for name, job in self.jobs.items()
@@ -82,7 +82,7 @@ class KnownHistory(RuleBasedStateMachine):
         return job
 
     def failed(self, handle: bytes, job: ModelJob, state: bytes, reason: bytes = b"") -> None:
-        """It has another attempt after a wait, or whoever listens is told."""
+        """The job has another attempt after a wait, or its listeners are told of the failure."""
         job.worker = job.deadline = None
         job.failures += 1
         if job.is_wanted and job.failures <= RETRIES.get(job.function, 0):
@@ -93,14 +93,14 @@ class KnownHistory(RuleBasedStateMachine):
             self.gone_for_good(handle, state, reason)
 
     def gone_for_good(self, handle: bytes, state: bytes, reason: bytes) -> None:
-        """A job will not be tried again: a background job that was not cancelled is kept as a dead letter."""
+        """A job has no further attempt: a background job that was not cancelled is kept as a dead letter."""
         job = self.jobs.pop(handle)
         self.results.keep(handle, job, state, reason)
         if job.is_background and not job.is_cancelled:
             self.dead[handle] = job
 
     def lost(self, worker: Peer, functions: Set[bytes], *, has_left: bool) -> None:
-        """The jobs of these functions that the worker had go back to their queues, or have had their attempts."""
+        """The worker's jobs of these functions go back to their queues, or have used up their attempts."""
         for handle, job in list(self.jobs.items()):
             if job.worker is worker and job.function in functions:
                 self.requeue(handle, job, has_left=has_left)
@@ -126,7 +126,7 @@ class KnownHistory(RuleBasedStateMachine):
         return data.draw(st.sampled_from([(handle, job) for handle, job in self.jobs.items() if job.worker]))
 
     def runnable(self, functions: Set[bytes]) -> list[ModelJob]:
-        """Jobs that a worker with these functions could be given."""
+        """The jobs that a worker with these functions could get."""
         admitted = {function for function in functions if self.admits(function)}
         now, unix_time = self.harness.now, self.harness.unix_time
         return [
@@ -136,7 +136,7 @@ class KnownHistory(RuleBasedStateMachine):
         ]
 
     def admits(self, function: bytes) -> bool:
-        """Whether the limits of the function let one more job start."""
+        """Whether the limits of the function allow one more job to start."""
         running = sum(job.worker is not None for job in self.jobs.values() if job.function == function)
         rate = RATE.get(function)
         return running < MAX_RUNNING.get(function, 10**9) and (
@@ -147,13 +147,13 @@ class KnownHistory(RuleBasedStateMachine):
         return [job for job in self.jobs.values() if job.worker is None]
 
     def forget_unwanted(self) -> None:
-        """Jobs that wait, and that nobody waits for and nobody was promised, are gone."""
+        """Queued jobs without a waiting client and without a promise to anyone are gone."""
         for handle, job in list(self.jobs.items()):
             if job.worker is None and not job.is_wanted:
                 del self.jobs[handle]
 
     def read_order(self) -> None:
-        """Take over the order in which jobs wait that came to their queues together."""
+        """Take over the order of the waiting jobs that came to their queues together."""
         for function in self.harness.broker.functions.by_name.values():
             for queue in function.queues:
                 for job in queue:
@@ -176,7 +176,7 @@ class KnownHistory(RuleBasedStateMachine):
                 self.sleepers.discard(worker)
 
     def something_is_due_within(self, seconds: float) -> bool:
-        """Whether time alone will change what can be run, or by whom."""
+        """Whether time alone will change which jobs can run, or on which workers."""
         now, unix_time = self.harness.now, self.harness.unix_time
         times = [job.deadline for job in self.jobs.values() if job.deadline is not None]
         times += [job.not_before for job in self.jobs.values()]

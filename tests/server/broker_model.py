@@ -1,4 +1,4 @@
-"""What a model of the broker knows: jobs, and of each background job that has ended the result, until it expires."""
+"""The model's knowledge of a broker: jobs, and the result of each ended background job until it expires."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .broker_harness import BrokerHarness, Peer, Received
 
 @dataclass(eq=False)
 class ModelJob:
-    """What the model knows of a job that the broker must know too."""
+    """The model's knowledge of a job, which the broker must have too."""
 
     function: bytes
     unique: bytes
@@ -27,11 +27,11 @@ class ModelJob:
     #: Monotonic seconds before which a failed job is not tried again.
     not_before: float = 0.0
     is_cancelled: bool = False
-    #: Unix seconds before which it is not run.
+    #: Unix seconds before which it does not run.
     run_at: float = 0.0
-    #: When the server ends its attempt.
+    #: The time at which the server ends its attempt.
     deadline: float | None = None
-    #: What the worker has sent in this attempt that is kept with the result.
+    #: The data from the worker in this attempt that is kept with the result.
     reports: int = 0
 
     @property
@@ -41,7 +41,7 @@ class ModelJob:
 
 @dataclass(frozen=True)
 class ModelResult:
-    """What became of a background job, as those are told who ask."""
+    """The result of a background job in the form in which a client gets it."""
 
     state: bytes
     content: bytes
@@ -55,7 +55,7 @@ class ModelResult:
 
 
 class ResultModel:
-    """The results, and who waits for which."""
+    """The results, and the clients that wait for each."""
 
     def __init__(self, harness: BrokerHarness, keep_s: Mapping[bytes, float]) -> None:
         self._harness = harness
@@ -66,7 +66,7 @@ class ResultModel:
         self.askers: dict[Peer, bytes] = {}
 
     def keep(self, handle: bytes, job: ModelJob, state: bytes, content: bytes = b"") -> None:
-        """A job has ended: its result is kept, once, and those who wait for it are told."""
+        """A job has ended: its result is kept once, and the clients that wait for it are told."""
         keep_s = self._keep_s.get(job.function)
         if keep_s is None or not job.is_background or job.is_cancelled:
             return
@@ -83,7 +83,7 @@ class ResultModel:
             assert asker.take() == ([data] if wanted == handle else [])
 
     def ask(self, handle: bytes, job: ModelJob | None, *, waits: bool) -> None:
-        """Somebody asks, who may wait if it has not ended; `job` is what the model knows of it."""
+        """A client asks for a result, perhaps to wait until the job ends; `job` is the model's job, if there is one."""
         asker = self._harness.peer()
         told = asker.ask(GET_RESULT, handle, b"" if waits else b"0")
         reports = [(PacketType.WORK_DATA, handle + b"\0d")]
@@ -105,7 +105,7 @@ class ResultModel:
 
     @property
     def known(self) -> list[bytes]:
-        """The handles of those that there are, or were."""
+        """The handles of all present and past jobs."""
         return sorted(self._expired | self.kept.keys())
 
     @property
@@ -114,7 +114,7 @@ class ResultModel:
         return {handle: result for handle, result in self.kept.items() if result.expires_at > now}
 
     def compare(self) -> None:
-        """The broker has the same results."""
+        """Assert that the broker has the same results."""
         gone = self.kept.keys() - self._current.keys()
         self._expired = (self._expired | gone) - self._current.keys()
         self.kept = self._current

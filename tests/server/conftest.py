@@ -1,4 +1,4 @@
-"""What the job server's tests share, as fixtures: a broker without sockets, server processes, TLS and Unix peers."""
+"""Fixtures for the job server's tests: a broker without sockets, server processes, TLS and Unix peers."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def broker_with(make_broker: Callable[..., BrokerHarness]) -> Callable[..., Brok
 
 @pytest.fixture
 def start_server() -> Iterator[Callable[..., ServerProcess]]:
-    """Starts real servers: `start_server("--job-retries", "2", LANG="C")`. They are gone after the test."""
+    """Starts real servers: `start_server("--job-retries", "2", LANG="C")`. They are stopped after the test."""
     servers: list[ServerProcess] = []
 
     def start(*options: str, **environment: str) -> ServerProcess:
@@ -104,7 +104,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `gearman-server` with options to its end."""
+    """Runs `gearman-server` with these options until it ends."""
 
     def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -1,6 +1,6 @@
-"""A gevent program that embeds the job server with every kind of setting, by the names of `gearman_server` alone.
+"""A gevent program that embeds the job server with every kind of setting, and imports only names of `gearman_server`.
 
-It says on stdout, as JSON, what it saw of each of them. Its arguments: certificate, key and CA of the TLS port.
+It prints JSON with the effects of each setting. Its arguments: certificate, key and CA of the TLS port.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ SUBMIT_JOB_BG = 18
 
 
 def settings_of(certificate: str, key: str, ca_file: str) -> ServerSettings:
-    """Each class of settings with something that is not its default."""
+    """Each class of settings with at least one value that is not its default."""
     local = ListenSettings(("127.0.0.1:0",), keepalive=KeepaliveSettings(on_listening=True, idle_s=77))
     return ServerSettings(
         ports=PortSettings(jobs=local, tls=local, http=local, metrics=local),
@@ -70,7 +70,7 @@ def settings_of(certificate: str, key: str, ca_file: str) -> ServerSettings:
 
 
 def asked(peer: socket.socket, request: bytes) -> bytes:
-    """The first that a connection answers."""
+    """The first packet that a connection answers."""
     peer.sendall(request)
     return peer.recv(4096)
 
@@ -88,7 +88,7 @@ def connect(address: str) -> socket.socket:
 
 
 def seen(server: Server, certificate: str, key: str, ca_file: str) -> dict[str, object]:
-    """What peers see of the settings."""
+    """The effects of the settings as peers see them."""
     addresses = {purpose: own for purpose, [own] in server.addresses_by_purpose.items()}
     context = ssl.create_default_context(cafile=ca_file)
     context.load_cert_chain(certificate, key)
@@ -115,7 +115,7 @@ def seen(server: Server, certificate: str, key: str, ca_file: str) -> dict[str, 
 
 
 def refused(settings: ServerSettings) -> str:
-    """Why a server with these settings does not start."""
+    """The reason why a server with these settings does not start."""
     server = Server("127.0.0.1:0", settings=settings)
     try:
         server.start()
@@ -127,7 +127,7 @@ def refused(settings: ServerSettings) -> str:
 
 
 def main(certificate: str, key: str, ca_file: str) -> None:
-    """Embed it, look at it, and have it refuse what can't be."""
+    """Embed the server, look at its settings' effects, and have it refuse bad settings."""
     with Server(settings=settings_of(certificate, key, ca_file)) as server:
         report = seen(server, certificate, key, ca_file)
     report["a certificate that is not there"] = refused(ServerSettings(tls=TlsSettings("absent.pem")))

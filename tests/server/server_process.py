@@ -40,7 +40,7 @@ class ServerProcess:
         self.port = int(self.announced["listening"][0].rpartition(":")[2])
         self._peers: list[StreamPeer] = []
         self._log = ""
-        #: Lines of the log that were not what was waited for.
+        #: Lines of the log that were read and did not match.
         self.passed: list[str] = []
 
     @property
@@ -53,7 +53,7 @@ class ServerProcess:
         return peer
 
     def text(self, line: bytes) -> bytes:
-        """A text command on a connection of its own."""
+        """The answer to a text command, on a connection of its own."""
         peer = self._connected()
         try:
             return peer.text(line)
@@ -64,7 +64,7 @@ class ServerProcess:
         return StreamPeer(socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S))
 
     def wait_for_log(self, text: str) -> str:
-        """The first line of the log, from the last one returned on, that contains `text`."""
+        """The first line of the log that contains `text`, from the last returned line on."""
         deadline = time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline:
             *lines, self._log = self._log.split("\n")
@@ -81,7 +81,7 @@ class ServerProcess:
         raise AssertionError(f"no log line with {text!r}; the log says:\n{self.passed}")
 
     def wait(self) -> int:
-        """The exit status."""
+        """Wait for the end; the exit status."""
         return self.process.wait(timeout=DEADLINE_S)
 
     def signal(self, number: signal.Signals) -> None:

@@ -60,7 +60,7 @@ class StreamPeer:
         return data
 
     def sync(self) -> None:
-        """Return when the server has carried out all that was sent before."""
+        """Return when the server has carried out all earlier requests."""
         assert self.ask(PacketType.ECHO_REQ, b"sync") == (PacketType.ECHO_RES, b"sync")
 
     def close(self) -> None:

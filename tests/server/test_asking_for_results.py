@@ -1,4 +1,4 @@
-"""The client library and the `gearman` command ask a real server for results, and leave jobs for later."""
+"""The client library and the `gearman` command ask a real server for results, and submit delayed jobs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .server_process import ServerProcess
 from .stream_peer import StreamPeer
 
 POLICIES = "functions:\n  f: {keep_result: 1h}\n  brief: {keep_result: 50ms}\n"
-#: By how much a job may start late.
+#: A job may start late by this much.
 EXACT_S = 0.05
 
 
 @pytest.fixture
 def keeping(start_server: Callable[..., ServerProcess], tmp_path: Path) -> ServerProcess:
-    """A server that keeps the results of `f`, for a moment those of `brief`, and none of others."""
+    """A server that keeps the results of `f`, for a short time those of `brief`, and no others."""
     path = tmp_path / "policies.yaml"
     path.write_text(POLICIES)
     return start_server("--policies", str(path))
@@ -32,7 +32,7 @@ def keeping(start_server: Callable[..., ServerProcess], tmp_path: Path) -> Serve
 
 @pytest.fixture
 def client(keeping: ServerProcess) -> Iterator[Client]:
-    """Its client, which waits for ten seconds."""
+    """A client of that server with a timeout of ten seconds."""
     with Client(f"127.0.0.1:{keeping.port}", timeout_s=10) as client:
         yield client
 
@@ -61,7 +61,7 @@ def run(server: ServerProcess, *arguments: str) -> subprocess.CompletedProcess[b
     return subprocess.run(command(server, *arguments), capture_output=True, timeout=20, check=False)
 
 
-def test_a_result_that_is_there_comes_at_once_with_what_was_said_on_the_way(client: Client, worker: StreamPeer) -> None:
+def test_a_kept_result_comes_at_once_with_the_data_sent_before_it(client: Client, worker: StreamPeer) -> None:
     handle = client.submit_background("f", b"w")
     name = grab(worker)
     worker.send(PacketType.WORK_DATA, name, b"part")
@@ -83,7 +83,7 @@ def test_a_result_that_is_there_comes_at_once_with_what_was_said_on_the_way(clie
     assert client.echo(b"still in step") == b"still in step"
 
 
-def test_a_client_waits_for_the_result_and_hears_of_progress_once(client: Client, worker: StreamPeer) -> None:
+def test_a_client_waits_for_the_result_and_gets_each_progress_report_once(client: Client, worker: StreamPeer) -> None:
     handle = client.submit_background("f", b"w")
     name = grab(worker)
     heard: list[object] = []
@@ -99,7 +99,7 @@ def test_a_client_waits_for_the_result_and_hears_of_progress_once(client: Client
     assert heard == [(1, 2), (2, 2)]
 
 
-def test_a_wait_that_was_too_short_leaves_the_connection_in_step(client: Client, worker: StreamPeer) -> None:
+def test_a_wait_that_was_too_short_leaves_the_connection_usable(client: Client, worker: StreamPeer) -> None:
     handle = client.submit_background("f", b"w")
     for timeout_s in (0, 0.05):
         with pytest.raises(Timeout, match="it is waiting"):
@@ -108,7 +108,7 @@ def test_a_wait_that_was_too_short_leaves_the_connection_in_step(client: Client,
     assert client.result(handle) == b"done"
 
 
-def test_each_way_to_have_no_result_is_an_error_of_its_own(client: Client, worker: StreamPeer) -> None:
+def test_each_reason_for_a_missing_result_is_an_error_of_its_own(client: Client, worker: StreamPeer) -> None:
     with pytest.raises(ResultUnknown, match="there was no such job") as unknown:
         client.result("H:nowhere:1")
     assert not isinstance(unknown.value, ResultExpired)
@@ -143,9 +143,7 @@ def test_a_result_is_gone_when_its_time_is_over(
     until(is_gone)
 
 
-def test_the_option_bounds_what_is_kept_of_a_jobs_data(
-    start_server: Callable[..., ServerProcess], tmp_path: Path
-) -> None:
+def test_the_option_limits_the_data_kept_of_a_job(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
     (tmp_path / "policies.yaml").write_text(POLICIES)
     server = start_server("--policies", str(tmp_path / "policies.yaml"), "--result-data", "100")
     worker = server.peer()
@@ -162,7 +160,7 @@ def test_the_option_bounds_what_is_kept_of_a_jobs_data(
         assert heard == [b"0" * 60]
 
 
-def test_a_handle_from_elsewhere_is_looked_for_at_every_server(
+def test_an_unknown_handle_is_looked_up_at_every_server(
     keeping: ServerProcess, start_server: Callable[..., ServerProcess], client: Client, worker: StreamPeer
 ) -> None:
     other = start_server()
@@ -175,7 +173,7 @@ def test_a_handle_from_elsewhere_is_looked_for_at_every_server(
             both.result("H:nowhere:1")
 
 
-def test_the_command_prints_a_result_as_that_of_a_foreground_job(
+def test_the_command_prints_a_result_like_that_of_a_foreground_job(
     keeping: ServerProcess, client: Client, worker: StreamPeer
 ) -> None:
     handle = client.submit_background("f", b"w")
@@ -207,7 +205,7 @@ def test_a_delayed_job_starts_at_its_second(keeping: ServerProcess, client: Clie
         assert due <= time.time() < due + EXACT_S
 
 
-def test_the_command_leaves_a_job_for_later_which_is_listed_and_cancelled(keeping: ServerProcess) -> None:
+def test_the_command_submits_a_delayed_job_which_is_listed_and_cancelled(keeping: ServerProcess) -> None:
     answer = run(keeping, "-b", "-v", "-f", "f", "--delay", "3600", "later")
     created = re.fullmatch(rb"Task created: (\S+)\n", answer.stdout)
     assert created is not None

@@ -151,7 +151,7 @@ class BrokerHistory(KnownHistory):
         how=st.sampled_from(["WORK_COMPLETE", "WORK_FAIL", "WORK_EXCEPTION", "a death"]),
     )
     def attempt(self, data: st.DataObject, reports: int, how: str) -> None:
-        """All that a worker does with a job; histories of single steps hardly ever come to a last attempt."""
+        """All steps of a worker with a job; histories of single steps hardly ever reach a last attempt."""
         worker = self.any_worker(data)
         self.have_grab(worker)
         for handle, job in [(handle, job) for handle, job in self.jobs.items() if job.worker is worker][-1:]:
@@ -194,7 +194,7 @@ class BrokerHistory(KnownHistory):
         worker = self.any_worker(data)
         self.workers[worker].add(function)
         assert worker.ask(PacketType.CAN_DO, function) == []
-        self.put_to_sleep(worker)  # CAN_DO itself wakes nobody for what waits already
+        self.put_to_sleep(worker)  # CAN_DO itself wakes no worker for jobs that wait already
 
     # --- from outside
 
@@ -215,7 +215,7 @@ class BrokerHistory(KnownHistory):
         worker = job.worker
         assert worker is not None
         self.failed(handle, job, b"exception", b"timeout")
-        self.take_noops()  # this made room for another job, and its worker may be asleep beside the one it had
+        self.take_noops()  # this made room for another job, and the worker may sleep beside its job
         [(packet_type, _)] = worker.ask(PacketType.WORK_COMPLETE, handle, b"late")
         assert packet_type == PacketType.ERROR
 
@@ -328,7 +328,7 @@ class BrokerHistory(KnownHistory):
             assert all(len(queue) <= 2 * queue.waiting + 1 for queue in function.queues)
 
     def teardown(self) -> None:
-        """In the end, whoever listens to the queues has been told how they are."""
+        """In the end, every listener to the queues has been told their state."""
         if not hasattr(self, "harness"):
             return
         self.harness.advance(0.001)

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def echoed(address: str) -> bytes:
-    """What the server at an address answers to one ECHO_REQ."""
+    """The server's answer to one ECHO_REQ."""
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), timeout=DEADLINE_S) as peer:
         peer.sendall(encode_request(PacketType.ECHO_REQ, b"x"))
@@ -95,7 +95,7 @@ def test_a_server_has_no_address_before_it_starts_and_starts_once() -> None:
         server.start()
 
 
-def test_a_taken_port_is_an_error_for_the_program_to_catch() -> None:
+def test_a_taken_port_is_an_error_that_the_program_can_catch() -> None:
     with Server("127.0.0.1:0") as server, pytest.raises(StartError, match=f"port {server.port} on 127.0.0.1 is taken"):
         Server(server.address).start()
 
@@ -109,7 +109,7 @@ def test_a_start_that_fails_leaves_no_port_taken(free_port: int, tmp_path: Path)
         assert echoed(server.address) == ECHO
 
 
-def test_a_start_that_fails_late_gives_the_store_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_that_fails_late_gives_up_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_parts: object) -> None:
         raise RuntimeError("no HTTP today")
 
@@ -142,7 +142,7 @@ with Server("127.0.0.1:0") as server:
 # --- the settings
 
 
-def test_every_setting_is_at_hand_in_the_package_alone(certificates: Certificates, tmp_path: Path) -> None:
+def test_every_setting_can_be_imported_from_the_package_itself(certificates: Certificates, tmp_path: Path) -> None:
     program = Path(__file__).with_name("embedding_program.py")
     assert set(re.findall(r"gearman_\w+", program.read_text())) == {"gearman_server"}
     shown = [certificates.server, certificates.key(certificates.server), certificates.ca]
@@ -173,7 +173,7 @@ def test_every_setting_is_at_hand_in_the_package_alone(certificates: Certificate
 
 
 def classes_of(settings: object, found: set[type]) -> set[type]:
-    """All classes of ours that a setting or its fields have as a type, however deep."""
+    """All of our classes that are the type of a setting or of one of its fields, at any depth."""
     for part in get_args(settings):
         classes_of(part, found)
     if isinstance(settings, type) and settings.__module__.startswith("gearman_server") and settings not in found:
@@ -192,8 +192,8 @@ def test_every_class_of_a_setting_is_exported() -> None:
     assert found - exported == set()
 
 
-def test_what_type_checkers_see_of_the_package_is_what_there_is() -> None:
-    """They read the imports that a running program leaves out."""
+def test_the_names_that_type_checkers_see_in_the_package_exist() -> None:
+    """Type checkers read the imports that a running program leaves out."""
     tree = ast.parse(Path(gearman_server.__file__).read_text())
     [block] = [node for node in tree.body if isinstance(node, ast.If)]
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]

@@ -20,7 +20,7 @@ def test_a_flood_of_one_kind_of_event_is_cut_and_counted(caplog: pytest.LogCaptu
         for _ in range(MOST_LINES_A_SECOND + 5):
             write(refusal)
         assert len(caplog.records) == MOST_LINES_A_SECOND
-        other(refusal)  # the bound is for each kind alone
+        other(refusal)  # the limit is for each kind alone
         assert len(caplog.records) == MOST_LINES_A_SECOND + 1
         seconds[0] = 8.0
         write(refusal)
@@ -30,7 +30,7 @@ def test_a_flood_of_one_kind_of_event_is_cut_and_counted(caplog: pytest.LogCaptu
         assert "left out" not in caplog.records[-1].getMessage()
 
 
-def test_who_follows_single_jobs_gets_every_line(caplog: pytest.LogCaptureFixture) -> None:
+def test_at_level_debug_every_event_has_its_line(caplog: pytest.LogCaptureFixture) -> None:
     write = EventLog(logging.DEBUG, lambda: 7.0)
     with caplog.at_level(logging.DEBUG, logger="gearman_server"):
         for _ in range(MOST_LINES_A_SECOND + 5):

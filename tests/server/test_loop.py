@@ -36,7 +36,7 @@ def test_every_start_waits_for_the_whole_time() -> None:
     assert min(lengths) > LENGTH_S / 2
 
 
-def test_one_that_is_stopped_does_not_call_and_waits_anew_when_it_is_started_again() -> None:
+def test_a_stopped_pause_does_not_call_and_waits_anew_when_it_is_started_again() -> None:
     pause = Pause(gevent.get_hub().loop, LENGTH_S)
     is_over = gevent.event.Event()
     pause.start(is_over.set)

@@ -16,7 +16,7 @@ DEADLINE_S = 30
 
 @pytest.fixture
 def run(server: ServerProcess) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a program against the server and gives its completed process."""
+    """Runs a program against the server and returns its completed process."""
 
     def run_program(*command: str, **options: Any) -> subprocess.CompletedProcess[str]:
         program = shutil.which(command[0])

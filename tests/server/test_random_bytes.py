@@ -25,7 +25,7 @@ def port_of(server: ServerProcess, purpose: str) -> int:
 
 
 def noise(chance: Random) -> bytes:
-    """Bytes that no client means: pure noise, headers with wrong figures, packets cut, joined and flipped."""
+    """Bytes that no client sends on purpose: noise, headers with wrong figures, packets cut, joined and flipped."""
     kind = chance.randrange(6)
     if kind == 0:
         return chance.randbytes(chance.randrange(1, 3000))
@@ -54,7 +54,7 @@ def noise(chance: Random) -> bytes:
 
 
 def throw(port: int, seed: int) -> None:
-    """One connection after the other, each with its noise, left open half-way, closed, or reset."""
+    """Opens one connection after the other, each with its noise; leaves it open, closes or resets it."""
     chance = random.Random(seed)
     left_open = []
     for _ in range(ROUNDS):
@@ -64,7 +64,7 @@ def throw(port: int, seed: int) -> None:
             if chance.random() < 0.3:
                 stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             if chance.random() < 0.5:
-                select.select([stream], [], [], 0.005)  # now and then an answer is seen, and left unread
+                select.select([stream], [], [], 0.005)  # now and then it waits for an answer, and leaves it unread
         except ConnectionError:
             pass
         if chance.random() < 0.1:
@@ -76,7 +76,7 @@ def throw(port: int, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_noise_on_every_port_costs_a_well_behaved_pair_nothing(
+def test_noise_on_every_port_does_not_disturb_a_well_behaved_pair(
     start_server: Callable[..., ServerProcess], tls_options: list[str], seed: int
 ) -> None:
     server = start_server(

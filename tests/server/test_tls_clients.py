@@ -1,4 +1,4 @@
-"""The client library over TLS: what it trusts, big workloads, and a worker whose server has no time to lose."""
+"""The client library over TLS: trust, big workloads, workers that wait and reconnect, renewed certificates."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def own_certificate(certificates: Certificates) -> Tls:
 
 
 class Heard(WorkerObserver):
-    """Keeps what a worker reports of its connections."""
+    """Keeps a worker's reports about its connections."""
 
     def __init__(self) -> None:
         self.connections = 0
@@ -103,7 +103,7 @@ def test_workloads_and_results_of_many_megabytes_cross_tls_whole(
         assert [client.submit("turn", b"%d" % n, timeout_s=DEADLINE_S) for n in (12, 34)] == [b"21", b"43"]
 
 
-def test_many_jobs_are_left_in_portions_and_done(
+def test_many_jobs_are_submitted_in_portions_and_done(
     tls_server: ServerProcess, trust: Tls, serve: Callable[..., Worker]
 ) -> None:
     address = f"localhost:{tls_server.port}"
@@ -141,7 +141,7 @@ def test_progress_and_data_arrive_while_the_job_runs(
     assert heard == [3 * MIB, (1, 2)]
 
 
-def test_an_idle_worker_waits_without_looking(tls_server: ServerProcess, trust: Tls) -> None:
+def test_an_idle_worker_waits_without_polling(tls_server: ServerProcess, trust: Tls) -> None:
     """The tickets that TLS 1.3 sends after the handshake are no packets: they cause neither a wait nor a busy loop."""
     heard = Heard()
     with Worker(
@@ -173,7 +173,7 @@ def test_a_worker_with_several_places_gets_its_jobs_over_tls(tls_server: ServerP
         assert not client.status(jobs[-1].handle).known
 
 
-def test_a_client_whose_connection_idled_uses_it_again(tls_server: ServerProcess, trust: Tls) -> None:
+def test_a_client_whose_connection_was_idle_uses_it_again(tls_server: ServerProcess, trust: Tls) -> None:
     with Client(f"localhost:{tls_server.port}", exceptions=False, tls=trust) as client:
         client.submit_background("f", b"")
         client.submit_background("f", b"")
@@ -205,14 +205,14 @@ def test_a_client_certificate_is_shown(
         ("localhost", Tls(certificate_file="/dev/null"), "/dev/null can't be used"),
     ],
 )
-def test_what_is_not_trusted_is_refused_with_the_reason(
+def test_an_untrusted_server_is_refused_with_the_reason(
     tls_server: ServerProcess, trust: Tls, host: str, tls: Tls | None, reason: str
 ) -> None:
     with Client(f"{host}:{tls_server.port}", tls=tls or trust) as client, pytest.raises(CouldNotConnect, match=reason):
         client.echo()
 
 
-def test_a_plain_port_is_named_as_what_it_is_not(server: ServerProcess, trust: Tls) -> None:
+def test_a_plain_port_is_reported_as_one_without_tls(server: ServerProcess, trust: Tls) -> None:
     with (
         Client(f"localhost:{server.port}", connect_timeout_s=1, tls=trust) as client,
         pytest.raises(CouldNotConnect, match="TLS"),
@@ -220,7 +220,7 @@ def test_a_plain_port_is_named_as_what_it_is_not(server: ServerProcess, trust: T
         client.echo()
 
 
-def test_a_worker_that_does_not_trust_its_server_tries_ever_more_slowly(tls_server: ServerProcess) -> None:
+def test_a_worker_that_does_not_trust_its_server_retries_ever_more_slowly(tls_server: ServerProcess) -> None:
     heard = Heard()
     with Worker(f"localhost:{tls_server.port}", tls=Tls(), observer=heard) as worker:
         worker.register("f")
@@ -231,7 +231,7 @@ def test_a_worker_that_does_not_trust_its_server_tries_ever_more_slowly(tls_serv
     assert all("certificate is not trusted" in reason for reason in heard.reasons)
 
 
-def test_a_worker_comes_back_to_a_server_that_was_restarted(
+def test_a_worker_reconnects_to_a_restarted_server(
     start_server: Callable[..., ServerProcess],
     tls_options: list[str],
     trust: Tls,
@@ -262,7 +262,7 @@ def test_a_renewed_certificate_is_read_at_the_next_connection(
         assert client.echo(b"now") == b"now"
 
 
-def test_many_small_packets_in_one_record_are_all_handed_out(tls_server: ServerProcess, trust: Tls) -> None:
+def test_many_small_packets_in_one_record_are_all_delivered(tls_server: ServerProcess, trust: Tls) -> None:
     with (
         connect_admin(f"localhost:{tls_server.port}", tls=trust) as admin,
         Client(f"localhost:{tls_server.port}", tls=trust) as client,
@@ -274,7 +274,7 @@ def test_many_small_packets_in_one_record_are_all_handed_out(tls_server: ServerP
 
 
 def run(name: str, *arguments: str) -> tuple[int, str, str]:
-    """A command; its exit code, output and errors."""
+    """Runs a command; its exit code, output and errors."""
     done = subprocess.run([BIN / name, *arguments], capture_output=True, text=True, timeout=DEADLINE_S, input="")
     return done.returncode, done.stdout, done.stderr
 

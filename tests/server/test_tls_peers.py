@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:gear")
 
 
 class Client(gear.Client):
-    """Says when a job has ended."""
+    """Reports the end of a job."""
 
     def __init__(self) -> None:
         super().__init__("client")

@@ -153,7 +153,7 @@ def test_a_worker_killed_under_its_job_is_replaced_by_another(server: ServerProc
     assert other.ask(PacketType.GRAB_JOB)[1].startswith(handle)
 
 
-def test_a_job_timeout_comes_by_itself(server: ServerProcess) -> None:
+def test_a_job_timeout_needs_no_other_traffic(server: ServerProcess) -> None:
     client, late, other = server.peer(), server.peer(), server.peer()
     late.send(PacketType.CAN_DO_TIMEOUT, b"f", b"1000")
     handle = client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")[1]
@@ -178,7 +178,7 @@ def test_connections_wait_when_descriptors_run_out_and_are_served_when_some_are_
 
 
 def test_accepted_sockets_have_nodelay_and_keepalive(server: ServerProcess) -> None:
-    # The server's side of the connection is seen through a duplicate of its descriptor.
+    # The server's end of the connection is reached through a duplicate of its descriptor.
     peer = server.peer()
     peer.sync()
     [connection] = [found for found in psutil.Process(server.pid).net_connections() if found.raddr]

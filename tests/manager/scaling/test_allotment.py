@@ -37,9 +37,8 @@ WISHES = st.builds(
 )
 
 
-@example(
-    {name: Wish(0, 0, 0) for name in "ab"} | {"c": Wish(2, 1, 0, 1)}, 1, None
-)  # its leaving worker counts beside its min
+# The leaving worker of `c` counts beside its min.
+@example({name: Wish(0, 0, 0) for name in "ab"} | {"c": Wish(2, 1, 0, 1)}, 1, None)
 @given(st.dictionaries(st.sampled_from("abcdef"), WISHES), st.integers(0, 60), st.none() | st.integers(-5, 40))
 def test_the_cap_and_the_bounds_always_hold(wishes: dict[str, Wish], spare: int, room: int | None) -> None:
     cap = sum(wish.minimum for wish in wishes.values()) + spare

@@ -55,9 +55,8 @@ orders = st.builds(
 def test_an_order_survives_json(order: Order) -> None:
     received = Order.from_message(json.loads(json.dumps(order.to_message())))
     assert received == order
-    assert [server.tls for server in received.servers] == [
-        server.tls for server in order.servers
-    ]  # the comparison of two servers ignores `tls`
+    # The comparison of two servers ignores `tls`.
+    assert [server.tls for server in received.servers] == [server.tls for server in order.servers]
 
 
 @given(orders)

@@ -1,4 +1,4 @@
-"""The command line: options and their values, gearmand's among them, and what a bad one is told."""
+"""The command line: options and their values, gearmand's among them, and the messages for bad ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_version_is_printed(run_command: Callable[..., subprocess.CompletedProce
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_help_lists_the_options_but_not_the_hidden_ones(
+def test_help_lists_the_options_except_the_hidden_ones(
     run_command: Callable[..., subprocess.CompletedProcess[str]], flag: str
 ) -> None:
     shown = run_command(flag)
@@ -50,7 +50,7 @@ def test_help_lists_the_options_but_not_the_hidden_ones(
         (["-p", "0", "--supervised-fd", "99"], "--supervised-fd"),
     ],
 )
-def test_a_bad_option_is_one_line_that_names_it_and_exit_1(
+def test_a_bad_option_gives_one_line_that_names_it_and_exit_code_1(
     run_command: Callable[..., subprocess.CompletedProcess[str]], options: list[str], named: str
 ) -> None:
     refused = run_command(*options)
@@ -61,7 +61,7 @@ def test_a_bad_option_is_one_line_that_names_it_and_exit_1(
     assert refused.stdout == ""
 
 
-def test_a_port_can_be_named_as_a_service() -> None:
+def test_a_port_can_be_given_as_a_service_name() -> None:
     assert Port().convert("http-alt", None, None) == 8080
 
 
@@ -70,7 +70,7 @@ def test_check_args_starts_nothing(run_command: Callable[..., subprocess.Complet
     assert run_command("--check-args", "-p", "x").returncode == 1
 
 
-def test_the_port_comes_from_the_environment_unless_it_is_given(
+def test_the_port_comes_from_the_environment_unless_an_option_gives_it(
     run_command: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     assert run_command("--check-args", GEARMAND_PORT="nonsense").returncode == 1

@@ -28,7 +28,7 @@ def test_the_configuration_file_holds_options_and_the_command_line_wins(
     ("text", "named"),
     [("--nonsense", "--nonsense"), ("-p many", "--port"), ("\udcff", "no text"), (None, "can't be read")],
 )
-def test_a_bad_configuration_file_is_one_line_that_names_it(
+def test_a_bad_configuration_file_gives_one_line_that_names_it(
     run_command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, text: str | None, named: str
 ) -> None:
     config = tmp_path / "gearmand.conf"

@@ -1,7 +1,7 @@
-"""The same conversations with Debian's gearmand and with ours; what each answers, handles aside, is the same.
+"""The same conversations with Debian's gearmand and with our server; the answers must be equal except for the handles.
 
-Where it may differ stands in DIFFERENCES with the reason, by conversation and step. A step sends one thing; then every
-peer of the conversation is asked for an echo, and what comes before the echo is what the step made the server say.
+DIFFERENCES lists the permitted exceptions with the reason, by conversation and step. A step sends one thing; then
+every peer asks for an echo. The bytes that come before the echo are the server's reaction to the step.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ...gearmand import running_gearmand
 from ..server_process import ServerProcess
 
 DEADLINE_S = 20.0
-#: How long gearmand is listened to where it may say nothing at all.
+#: For this long a test listens to a gearmand that may have nothing to say.
 SILENCE_S = 0.3
 
 _HANDLE = re.compile(rb"H:diff:\d+")
 _TABLES = (b"status", b"prioritystatus", b"workers", b"show")
 
-#: Conversation and step: why ours answers otherwise.
+#: Conversation and step: the reason why our answer differs.
 DIFFERENCES: dict[tuple[str, str], str] = {
     ("long_arguments", "reducer 65"): "the message names the reducer",
     ("long_arguments", "reduce unique 65"): "gearmand forgets to measure it, and cuts it (defect 16)",
@@ -75,7 +75,7 @@ class Talker:
         self.is_closed = False
 
     def read_until(self, ending: bytes | None, timeout_s: float) -> bytes:
-        """What comes before `ending`, or before the connection closes, or in that time."""
+        """The bytes before `ending`, before the connection closes, or within this time."""
         data = b""
         deadline = time.monotonic() + timeout_s
         while ending is None or not data.endswith(ending):
@@ -94,7 +94,7 @@ class Talker:
 
 
 class Conversation:
-    """Holds a conversation with the server on a port and writes down what it says, step by step."""
+    """Holds a conversation with the server on a port and records the server's reactions, step by step."""
 
     def __init__(self, port: int, patience_s: float) -> None:
         self._port = port
@@ -107,7 +107,7 @@ class Conversation:
     def step(self, name: str, who: str, packet_type: str | int, *arguments: bytes, wakes: tuple[str, ...] = ()) -> None:
         """One packet; `{2}` in an argument stands for the second handle of the conversation.
 
-        Those whom it wakes are waited for: sleepers need not hear of a job all at once.
+        The step waits for the peers that it wakes: sleepers need not all hear of a job at once.
         """
         number = PacketType[packet_type] if isinstance(packet_type, str) else packet_type
         self._send(who, encode_request(number, *map(self._filled, arguments)))
@@ -122,7 +122,7 @@ class Conversation:
         self._note(name, heard)
 
     def raw(self, name: str, who: str, data: bytes, *, is_answered: bool = False) -> None:
-        """Bytes that may leave their connection closed, or gearmand waiting for more of them."""
+        """Sends bytes after which the server may close the connection, or gearmand may wait for more bytes."""
         talker = self._talker(who)
         self._send(who, data + _ECHO_REQUEST)
         heard = self._decoded(talker.read_until(_ECHO, DEADLINE_S if is_answered else self._patience_s), list)
@@ -131,11 +131,11 @@ class Conversation:
             self._talkers.pop(who).socket.close()
 
     def wait(self, name: str, who: str) -> None:
-        """Until the server says something to this peer by itself."""
+        """Waits until the server sends something to this peer unasked."""
         self._note(name, [f"{who}: {self._decoded(self._talker(who).read_until(_NOOP, DEADLINE_S) + _NOOP, list)}"])
 
     def leave(self, name: str, who: str) -> None:
-        """A peer goes away, and the server has noticed."""
+        """A peer closes its connection, and the server has noticed."""
         talker = self._talkers.pop(who)
         connections = self._connections()
         talker.socket.close()
@@ -161,7 +161,7 @@ class Conversation:
         self._talker(who).socket.sendall(data)
 
     def _hear(self, first: str | None = None, text_of: Callable[[Iterable[bytes]], list[bytes]] = list) -> list[str]:
-        """What all are told. Who asked comes first: when it has its echo, the others' packets are on their way."""
+        """The reactions to all peers, the sender's first: after its echo the packets to the others are on their way."""
         others = sorted(name for name in self._talkers if name != first)
         heard = []
         for who in [*([first] if first else []), *others]:
@@ -184,7 +184,7 @@ class Conversation:
         return re.sub(rb"\{(\d)\}", lambda match: self._handles[int(match[1]) - 1], argument)
 
     def _decoded(self, data: bytes, text_of: Callable[[Iterable[bytes]], list[bytes]]) -> list[str]:
-        """Packets by name and lines of text, every handle by its number in the conversation."""
+        """Packets by name and lines of text, with every handle replaced by its number in the conversation."""
         for handle in _HANDLE.findall(data):
             if handle not in self._handles:
                 self._handles.append(handle)
@@ -221,7 +221,7 @@ def held(
 
 @pytest.fixture
 def assert_same(start_server: Callable[..., ServerProcess], tmp_path: Path) -> Callable[..., None]:
-    """Holds a conversation with both servers and compares."""
+    """Holds a conversation with both servers and compares the reactions."""
 
     def hold_and_compare(conversation: Callable[[Conversation], None]) -> None:
         server = start_server("--job-handle-prefix", "H:diff")

@@ -167,7 +167,7 @@ CONVERSATIONS = (
 
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda conversation: conversation.__name__)
-def test_the_server_says_what_gearmand_says(
+def test_our_server_answers_as_gearmand_does(
     conversation: Callable[[Conversation], None], assert_same: Callable[..., None]
 ) -> None:
     assert_same(conversation)

@@ -1,4 +1,4 @@
-"""Conversations of text lines, of odd names, and of packets that are none."""
+"""Conversations with text lines, odd names, and malformed packets."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ CONVERSATIONS = (
 
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda conversation: conversation.__name__)
-def test_the_server_says_what_gearmand_says(
+def test_our_server_answers_as_gearmand_does(
     conversation: Callable[[Conversation], None], assert_same: Callable[..., None]
 ) -> None:
     assert_same(conversation)

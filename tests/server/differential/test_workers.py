@@ -1,4 +1,4 @@
-"""Conversations with workers: registering, sleeping, grabbing, answering, being lost."""
+"""Conversations with workers that register, sleep, grab, answer and are lost."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ CONVERSATIONS = (
 
 
 @pytest.mark.parametrize("conversation", CONVERSATIONS, ids=lambda conversation: conversation.__name__)
-def test_the_server_says_what_gearmand_says(
+def test_our_server_answers_as_gearmand_does(
     conversation: Callable[[Conversation], None], assert_same: Callable[..., None]
 ) -> None:
     assert_same(conversation)

@@ -1,4 +1,4 @@
-"""Where the server listens and for whom: Unix sockets, several addresses, `--allow`, the warning about open ports."""
+"""The server's addresses and access list: Unix sockets, several addresses, `--allow`, the warning about open ports."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ..stream_peer import StreamPeer
         ("host:0", ("host", 0)),
     ],
 )
-def test_an_address_is_a_host_and_perhaps_a_port(address: str, parts: tuple[int | str | None, ...]) -> None:
+def test_an_address_is_a_host_and_optionally_a_port(address: str, parts: tuple[int | str | None, ...]) -> None:
     assert split_address(address) == parts
 
 
@@ -49,7 +49,7 @@ def test_an_address_is_a_host_and_perhaps_a_port(address: str, parts: tuple[int 
         (["--keepalive-idle", "-2"], "--keepalive-idle"),
     ],
 )
-def test_a_bad_address_is_one_line_and_exit_1(
+def test_a_bad_address_gives_one_line_and_exit_code_1(
     run_command: Callable[..., subprocess.CompletedProcess[str]], options: list[str], named: str
 ) -> None:
     refused = run_command("-p", "0", *options)
@@ -66,7 +66,7 @@ def test_an_address_can_have_a_port_of_its_own(start_server: Callable[..., Serve
 # --- Unix sockets
 
 
-def test_a_unix_socket_serves_beside_tcp_and_its_file_goes_with_the_server(
+def test_a_unix_socket_is_served_beside_tcp_and_its_file_is_removed_at_the_end(
     start_server: Callable[..., ServerProcess], connect_unix: Callable[[str], StreamPeer], tmp_path: Path
 ) -> None:
     path = str(tmp_path / "socket")
@@ -135,7 +135,9 @@ def test_a_file_that_is_no_socket_is_not_touched(
 # --- who may connect
 
 
-def test_allow_lets_in_who_is_named_and_the_log_says_who_was_not(start_server: Callable[..., ServerProcess]) -> None:
+def test_allow_admits_the_named_networks_and_the_log_names_refused_peers(
+    start_server: Callable[..., ServerProcess],
+) -> None:
     server = start_server("-L", "127.0.0.1", "-L", "::1", "--allow", "127.0.0.0/8", "--verbose", "WARNING")
     server.peer().sync()
     port = int(server.announced["listening"][1].rpartition(":")[2])

@@ -1,4 +1,4 @@
-"""The listener in this process, around a broker with a durable store: withheld replies at the edge."""
+"""The listener in this process, around a broker with a durable store: replies that wait for a commit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BOUND_BYTES = 100_000
 
 
 def connected(port: int) -> StreamPeer:
-    """A connection whose waiting lets the listener's loop run."""
+    """A connection whose waits let the listener's loop run."""
     return StreamPeer(socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S))
 
 
@@ -36,7 +36,7 @@ def edge(durable: DurableBroker) -> Iterator[tuple[DurableBroker, int]]:
     listener.close()
 
 
-def test_a_withheld_reply_leaves_when_its_batch_is_committed(edge: tuple[DurableBroker, int]) -> None:
+def test_a_withheld_reply_is_sent_when_its_batch_is_committed(edge: tuple[DurableBroker, int]) -> None:
     durable, port = edge
     client, other = connected(port), connected(port)
     client.send(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
@@ -49,7 +49,7 @@ def test_a_withheld_reply_leaves_when_its_batch_is_committed(edge: tuple[Durable
     assert client.receive() == (PacketType.ECHO_RES, b"behind")
 
 
-def test_a_connection_with_too_much_behind_a_withheld_reply_is_dropped_and_its_job_stays(
+def test_a_connection_with_too_many_bytes_behind_a_withheld_reply_is_dropped_and_its_job_stays(
     edge: tuple[DurableBroker, int],
 ) -> None:
     durable, port = edge
@@ -70,7 +70,7 @@ def test_an_internal_error_costs_one_connection_and_is_logged(
     durable, port = edge
     monkeypatch.setattr("gearman_server.log.logger.propagate", True)
     victim, other = connected(port), connected(port)
-    # No input is known that makes a handler fail: the fault has to be put in.
+    # No input is known that makes a handler fail: the test has to insert a fault.
     durable.broker._handlers[PacketType.GET_STATUS] = lambda *_: 1 // 0
     victim.send(PacketType.GET_STATUS, b"x")
     with pytest.raises(ConnectionResetError):

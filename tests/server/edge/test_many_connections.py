@@ -1,4 +1,4 @@
-"""Thousands of connections on a real server: what an idle one costs, and what a job costs where thousands sleep."""
+"""Thousands of connections on a real server: the memory of an idle one, and the cost of a job while thousands sleep."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEADLINE_S = 20.0
 
 @pytest.fixture(autouse=True)
 def enough_descriptors() -> Iterator[None]:
-    """As many open files as the system allows this process, until the end of the test."""
+    """Raises this process's limit of open files as far as possible, until the end of the test."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
     yield
@@ -46,8 +46,8 @@ class Crowd:
             self._epoll.register(connected.fileno(), select.EPOLLIN)
 
     def live(self, answer: Callable[[int, bytes], bytes], until_noops: int = 0) -> None:
-        """Have every packet to a worker answered by `answer(packet_type, body)`, until the client is told something,
-        or so many NOOPs were counted."""
+        """Have `answer(packet_type, body)` answer every packet to a worker, until the client gets a packet,
+        or until a number of NOOPs were counted."""
         while not until_noops or self.noops < until_noops:
             ready = dict(self._epoll.poll(DEADLINE_S))
             assert ready, "nobody was told anything"
@@ -65,7 +65,7 @@ class Crowd:
 
 
 def work(packet_type: int, body: bytes) -> bytes:
-    """What the stock worker answers."""
+    """The answers of a simple worker."""
     if packet_type == PacketType.NOOP:
         return encode_request(PacketType.GRAB_JOB)
     if packet_type == PacketType.NO_JOB:
@@ -90,7 +90,7 @@ def test_jobs_one_after_the_other_wake_few_of_2000_sleepers(crowd: Crowd) -> Non
     assert crowd.noops < SLEEPERS  # gearmand sends 2,000 for each of the jobs
 
 
-def test_a_job_that_nobody_takes_wakes_all_2000_sleepers(crowd: Crowd) -> None:
+def test_a_job_that_no_worker_takes_wakes_all_2000_sleepers(crowd: Crowd) -> None:
     assert crowd.client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"work")[0] == PacketType.JOB_CREATED
     crowd.live(lambda _type, _body: b"", until_noops=SLEEPERS)
     assert crowd.noops == SLEEPERS

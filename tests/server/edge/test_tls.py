@@ -1,4 +1,4 @@
-"""TLS: on the job port or beside it, client certificates, handshakes that go wrong, certificates that are replaced."""
+"""TLS: on the job port or beside it, client certificates, handshakes that fail, certificates that are replaced."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ MIB = 1 << 20
 
 
 def certificate_in_use(port: int) -> str:
-    """The certificate that a new connection is shown."""
+    """The certificate that a new connection gets."""
     return ssl.get_server_certificate(("127.0.0.1", port), timeout=DEADLINE_S)
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_jobs_travel_over_tls_on_the_main_port(
+def test_jobs_can_use_tls_on_the_main_port(
     start_server: Callable[..., ServerProcess],
     tls_options: list[str],
     connect_tls: Callable[..., StreamPeer],
@@ -61,7 +61,7 @@ def test_a_plain_peer_of_a_tls_port_is_closed_and_others_are_served(
     assert connect_tls(server.port).text(b"getpid") == b"OK %d\n" % server.pid
 
 
-def test_a_tls_port_beside_the_plain_one(
+def test_a_tls_port_can_be_opened_beside_the_plain_one(
     start_server: Callable[..., ServerProcess], tls_options: list[str], connect_tls: Callable[..., StreamPeer]
 ) -> None:
     server = start_server("--ssl-port", "0", *tls_options)
@@ -69,7 +69,7 @@ def test_a_tls_port_beside_the_plain_one(
     assert connect_tls(int(address.rpartition(":")[2])).text(b"getpid") == server.text(b"getpid")
 
 
-def test_a_unix_socket_stays_plain_where_the_port_speaks_tls(
+def test_a_unix_socket_stays_plain_when_the_port_speaks_tls(
     start_server: Callable[..., ServerProcess],
     tls_options: list[str],
     connect_unix: Callable[[str], StreamPeer],
@@ -126,7 +126,7 @@ def own(certificates: Certificates) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("shown", [None, "stranger"])
-def test_ssl_verify_refuses_who_has_no_certificate_of_the_ca(
+def test_ssl_verify_refuses_clients_without_a_certificate_of_the_ca(
     start_server: Callable[..., ServerProcess],
     tls_options: list[str],
     certificates: Certificates,
@@ -135,7 +135,7 @@ def test_ssl_verify_refuses_who_has_no_certificate_of_the_ca(
 ) -> None:
     server = start_server("--ssl", *tls_options, "--ssl-ca-file", str(certificates.ca), "--ssl-verify")
     certificate = getattr(certificates, shown) if shown else None
-    # TLS 1.3 tells the client after the client's own part of the handshake: with its first read.
+    # With TLS 1.3 the client learns of the refusal only at its first read after the handshake.
     with pytest.raises((ssl.SSLError, ConnectionError)):
         connect_tls(server.port, certificate=certificate).receive()
 
@@ -178,7 +178,7 @@ def test_many_pipelined_requests_with_long_answers_cross_tls_in_order(
         assert peer.receive() == (PacketType.ECHO_RES, b"%d " % number * 2000)
 
 
-def test_a_reader_that_pauses_gets_all_of_it_in_order(
+def test_a_reader_that_pauses_gets_everything_in_order(
     start_server: Callable[..., ServerProcess], tls_options: list[str], connect_tls: Callable[..., StreamPeer]
 ) -> None:
     server = start_server("--ssl", *tls_options)
@@ -190,7 +190,7 @@ def test_a_reader_that_pauses_gets_all_of_it_in_order(
         assert reader.receive() == (PacketType.ECHO_RES, bytes([number]) * MIB)
 
 
-def test_a_request_sent_with_the_last_word_is_answered_and_the_end_is_said(
+def test_a_request_sent_together_with_the_end_of_tls_is_answered_and_the_connection_closed(
     start_server: Callable[..., ServerProcess], tls_options: list[str], certificates: Certificates
 ) -> None:
     server = start_server("--ssl-port", "0", *tls_options)
@@ -206,7 +206,7 @@ def test_a_request_sent_with_the_last_word_is_answered_and_the_end_is_said(
             except ssl.SSLWantReadError:
                 peer.sendall(outgoing.read())
                 incoming.write(peer.recv(65536))
-        # The end of the handshake, a request and the last word in one write.
+        # The end of the handshake, a request and the end of TLS in one write.
         tls.write(encode_request(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w"))
         with pytest.raises(ssl.SSLWantReadError):
             tls.unwrap()
@@ -242,7 +242,7 @@ def test_a_handshake_that_never_ends_is_closed(certificates: Certificates, monke
         assert silent.recv(1) == b""
 
 
-def test_a_handshake_in_progress_does_not_keep_the_server_from_ending(
+def test_an_unfinished_handshake_does_not_keep_the_server_from_ending(
     start_server: Callable[..., ServerProcess], tls_options: list[str]
 ) -> None:
     server = start_server("--ssl", *tls_options)
@@ -254,7 +254,7 @@ def test_a_handshake_in_progress_does_not_keep_the_server_from_ending(
 # --- files
 
 
-def test_hup_rereads_the_certificates_and_keeps_the_old_ones_when_the_new_are_bad(
+def test_sighup_reloads_the_certificates_and_keeps_the_old_ones_when_the_new_are_bad(
     start_server: Callable[..., ServerProcess], certificates: Certificates, tmp_path: Path
 ) -> None:
     live, key = tmp_path / "live.pem", tmp_path / "live.key"
@@ -285,7 +285,7 @@ def test_hup_rereads_the_certificates_and_keeps_the_old_ones_when_the_new_are_ba
         (["--ssl-certificate", "SERVER"], "without --ssl"),
     ],
 )
-def test_certificates_that_cannot_be_used_are_one_line_and_exit_1(
+def test_certificates_that_cannot_be_used_give_one_line_and_exit_code_1(
     run_command: Callable[..., subprocess.CompletedProcess[str]],
     certificates: Certificates,
     options: list[str],
@@ -297,7 +297,7 @@ def test_certificates_that_cannot_be_used_are_one_line_and_exit_1(
     assert named in refused.stderr
 
 
-def test_a_key_with_a_password_is_refused_and_not_asked_for(
+def test_a_key_with_a_password_is_refused_without_a_prompt(
     run_command: Callable[..., subprocess.CompletedProcess[str]], certificates: Certificates, tmp_path: Path
 ) -> None:
     encrypted = tmp_path / "encrypted.key"

@@ -1,4 +1,4 @@
-"""Jobs by HTTP: what a request means, and what is answered in every case."""
+"""Jobs by HTTP: the meaning of a request, and the answer in every case."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Http:
         return self.answer()
 
     def raw(self, request: bytes) -> bytes:
-        """Everything that the server answers to these bytes."""
+        """All bytes that the server sends in answer to these bytes."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S) as stream:
             stream.sendall(request)
             answer = b""
@@ -67,7 +67,7 @@ def http_peer(web: ServerProcess) -> Iterator[Http]:
 
 @pytest.fixture
 def worker(web: ServerProcess) -> StreamPeer:
-    """A Gearman worker that can do `reverse`."""
+    """A Gearman worker with the function `reverse`."""
     peer = web.peer()
     peer.send(PacketType.CAN_DO, b"reverse")
     peer.sync()
@@ -118,7 +118,7 @@ def test_head_is_answered_like_get_without_the_body(http_peer: Http, worker: Str
     assert headers["X-Gearman-Command"] == "WORK_COMPLETE"
 
 
-def test_head_of_the_root_tells_that_the_server_is_there(http_peer: Http) -> None:
+def test_head_of_the_root_shows_that_the_server_is_up(http_peer: Http) -> None:
     assert http_peer.ask("HEAD", "/")[0] == 200
 
 
@@ -148,7 +148,7 @@ def test_data_comes_before_the_result_and_progress_is_left_out(http_peer: Http, 
     ("packet_type", "arguments", "body"),
     [(PacketType.WORK_FAIL, (), b"the job failed\n"), (PacketType.WORK_EXCEPTION, (b"it broke",), b"it broke")],
 )
-def test_a_failed_job_is_502_and_says_how_it_failed(
+def test_a_failed_job_is_502_with_the_kind_of_failure(
     http_peer: Http, worker: StreamPeer, packet_type: int, arguments: tuple[bytes], body: bytes
 ) -> None:
     http_peer.send("POST", "/reverse", b"w")
@@ -187,7 +187,7 @@ def test_identical_workloads_are_one_job_unless_the_unique_key_is_empty(web: Ser
     assert handle(X_Gearman_Unique="") != handle(X_Gearman_Unique="")
 
 
-def test_a_caller_that_goes_abandons_its_job(
+def test_a_caller_that_disconnects_abandons_its_job(
     web: ServerProcess, http_peer: Http, until: Callable[[Callable[[], bool]], None]
 ) -> None:
     http_peer.send("POST", "/f", b"w")
@@ -220,7 +220,7 @@ def test_a_chunked_body_is_read(http_peer: Http, worker: StreamPeer) -> None:
         ("POST", "/f", {"Transfer_Encoding": "gzip"}, 501),
     ],
 )
-def test_a_request_that_means_nothing_is_refused_with_a_reason(
+def test_a_request_without_meaning_is_refused_with_a_reason(
     http_peer: Http, method: str, path: str, headers: dict[str, Any], status: int
 ) -> None:
     answered, given, body = http_peer.ask(method, path, **headers)
@@ -229,7 +229,7 @@ def test_a_request_that_means_nothing_is_refused_with_a_reason(
     assert given["Content-Type"].startswith("text/plain")
 
 
-def test_405_names_the_methods_that_are_allowed(http_peer: Http) -> None:
+def test_405_names_the_allowed_methods(http_peer: Http) -> None:
     assert http_peer.ask("DELETE", "/f")[1]["Allow"] == "GET, HEAD, POST, PUT"
 
 
@@ -256,7 +256,7 @@ def test_405_names_the_methods_that_are_allowed(http_peer: Http) -> None:
     ],
     ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else str(value),
 )
-def test_what_is_no_proper_request_is_answered_closed_and_leaves_no_traceback(
+def test_malformed_http_is_answered_and_closed_without_a_traceback(
     web: ServerProcess, http_peer: Http, request_bytes: bytes, status: int
 ) -> None:
     answer = http_peer.raw(request_bytes)
@@ -266,7 +266,7 @@ def test_what_is_no_proper_request_is_answered_closed_and_leaves_no_traceback(
     assert b"Traceback" not in web.process.communicate(timeout=DEADLINE_S)[1]
 
 
-def test_a_full_queue_is_503_and_says_so(web: ServerProcess, http_peer: Http) -> None:
+def test_a_full_queue_is_503_with_a_reason(web: ServerProcess, http_peer: Http) -> None:
     http_peer.ask("POST", "/f", b"1", X_Gearman_Background="true")
     web.text(b"maxqueue f 1")
     status, headers, body = http_peer.ask("POST", "/f", b"2", X_Gearman_Background="true")
@@ -291,7 +291,7 @@ def test_a_graceful_end_waits_for_the_answer_of_a_running_job(
     assert web.wait() == 0
 
 
-def test_a_graceful_end_answers_who_waits_for_a_job_that_will_not_start(
+def test_a_graceful_end_answers_callers_whose_jobs_will_not_start(
     web: ServerProcess, http_peer: Http, until: Callable[[Callable[[], bool]], None]
 ) -> None:
     http_peer.send("POST", "/f", b"w")

@@ -1,4 +1,4 @@
-"""The metrics port: what is counted, in Prometheus' format, and that jobs never come in there."""
+"""The metrics port: its counts in Prometheus' format, and its refusal of jobs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEADLINE_S = 20
 
 
 class Page:
-    """What the metrics port answers."""
+    """An answer of the metrics port."""
 
     def __init__(self, server: ServerProcess) -> None:
         self._base = f"http://{server.announced['metrics'][0]}"
@@ -59,7 +59,7 @@ def counted(samples: dict[tuple[str, ...], float], function: str, priority: str 
     return {name: count for name, count in found.items() if count}
 
 
-def test_the_life_of_jobs_is_counted_by_function_and_priority(measured: ServerProcess, page: Page) -> None:
+def test_each_step_of_a_job_is_counted_by_function_and_priority(measured: ServerProcess, page: Page) -> None:
     client, worker = measured.peer(), measured.peer()
     for kind in (PacketType.SUBMIT_JOB_HIGH, PacketType.SUBMIT_JOB_HIGH, PacketType.SUBMIT_JOB):
         client.ask(kind, b"f", b"u" if kind == PacketType.SUBMIT_JOB_HIGH else b"", b"w")
@@ -103,9 +103,7 @@ def test_a_lost_worker_counts_as_a_retry_and_the_last_one_as_a_drop(
     assert counted(page.samples(), "f") == {"submitted": 1, "started": 2, "retried": 1, "dropped": 1}
 
 
-def test_an_overrun_is_counted(
-    measured: ServerProcess, page: Page, until: Callable[[Callable[[], bool]], None]
-) -> None:
+def test_a_timeout_is_counted(measured: ServerProcess, page: Page, until: Callable[[Callable[[], bool]], None]) -> None:
     client, worker = measured.peer(), measured.peer()
     client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")
     worker.send(PacketType.CAN_DO_TIMEOUT, b"f", b"1000")
@@ -120,16 +118,16 @@ def test_a_dropped_function_takes_its_counts_with_it(measured: ServerProcess, pa
     assert not any("f" in labels for labels in page.samples())
 
 
-def test_a_function_of_any_bytes_makes_a_page_that_can_be_parsed(measured: ServerProcess, page: Page) -> None:
+def test_a_function_name_of_any_bytes_gives_a_page_that_can_be_parsed(measured: ServerProcess, page: Page) -> None:
     measured.peer().ask(PacketType.SUBMIT_JOB_BG, b'a"b\\c\xff', b"", b"w")
     assert page.samples()["gearman_jobs_submitted_total", 'a"b\\c\\xff', "normal"] == 1
 
 
-def test_the_process_is_measured_too(page: Page) -> None:
+def test_the_page_has_figures_of_the_process(page: Page) -> None:
     assert page.samples()["process_resident_memory_bytes",] > 1_000_000
 
 
-def test_healthz_says_that_the_server_answers(page: Page) -> None:
+def test_healthz_shows_that_the_server_answers(page: Page) -> None:
     assert page.get("/healthz")[::2] == (200, "ok\n")
     assert page.get("/healthz", "HEAD")[::2] == (200, "")
 
@@ -137,7 +135,7 @@ def test_healthz_says_that_the_server_answers(page: Page) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"), [("GET", "/f", 404), ("POST", "/f", 404), ("POST", "/metrics", 405)]
 )
-def test_no_job_comes_in_by_the_metrics_port(
+def test_the_metrics_port_accepts_no_jobs(
     measured: ServerProcess, page: Page, method: str, path: str, status: int
 ) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
@@ -146,14 +144,14 @@ def test_no_job_comes_in_by_the_metrics_port(
     assert measured.text(b"status") == b".\n"
 
 
-def test_metrics_need_a_port(run_command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_the_metrics_address_needs_a_port(run_command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     refused = run_command("-p", "0", "--metrics-listen", "127.0.0.1")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "--metrics-listen" in refused.stderr
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
-def test_an_address_that_is_not_this_machines_names_the_option_that_chose_it(
+def test_the_message_for_an_address_of_another_machine_names_its_option(
     run_command: Callable[..., subprocess.CompletedProcess[str]], host: str
 ) -> None:
     refused = run_command("-p", "0", "--metrics-listen", f"{host}:0")

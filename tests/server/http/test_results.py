@@ -1,4 +1,4 @@
-"""`GET /jobs/HANDLE` on the metrics port: what became of a background job."""
+"""`GET /jobs/HANDLE` on the metrics port: the result or the state of a background job."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def end(worker: StreamPeer, kind: int, *arguments: bytes) -> None:
     worker.sync()
 
 
-def test_a_job_on_its_way_is_202_with_its_progress(
+def test_an_unfinished_job_is_202_with_its_progress(
     keeping: ServerProcess, get: Callable[..., tuple[int, str | None, bytes]], worker: StreamPeer
 ) -> None:
     handle = submit(keeping)
@@ -74,7 +74,7 @@ def test_a_job_on_its_way_is_202_with_its_progress(
     assert (told["state"], told["progress"]) == ("running", {"numerator": "3", "denominator": "4"})
 
 
-def test_a_result_comes_as_json_or_bare(
+def test_a_result_comes_as_json_or_as_bare_bytes(
     keeping: ServerProcess, get: Callable[..., tuple[int, str | None, bytes]], worker: StreamPeer
 ) -> None:
     handle = submit(keeping)
@@ -94,7 +94,7 @@ def test_a_result_comes_as_json_or_bare(
     assert get(handle, Accept="application/json, application/octet-stream")[1] == "application/json"
 
 
-def test_bytes_that_are_no_text_are_in_base_64(
+def test_bytes_that_are_no_text_come_in_base64(
     keeping: ServerProcess, get: Callable[..., tuple[int, str | None, bytes]], worker: StreamPeer
 ) -> None:
     handle = submit(keeping)
@@ -112,7 +112,7 @@ WITHOUT_RESULT = {
 
 
 @pytest.mark.parametrize("state", WITHOUT_RESULT)
-def test_where_there_is_no_result_the_state_says_why(
+def test_without_a_result_the_state_gives_the_reason(
     keeping: ServerProcess, get: Callable[..., tuple[int, str | None, bytes]], worker: StreamPeer, state: str
 ) -> None:
     kind, content, reason, raw = WITHOUT_RESULT[state]
@@ -126,7 +126,7 @@ def test_where_there_is_no_result_the_state_says_why(
     assert (status, body.startswith(raw)) == (410, True)
 
 
-def test_what_is_unknown_or_not_kept_is_404_and_says_which(
+def test_an_unknown_job_and_a_result_that_is_not_kept_are_404_with_the_reason(
     keeping: ServerProcess, get: Callable[..., tuple[int, str | None, bytes]]
 ) -> None:
     for handle in ("H:nowhere:1", "", "a/b", "\xff"):
@@ -135,7 +135,7 @@ def test_what_is_unknown_or_not_kept_is_404_and_says_which(
     assert b"has no keep_result" in get(submit(keeping, b"plain"))[2]
 
 
-def test_a_result_that_is_gone_is_410(
+def test_a_result_that_has_expired_is_410(
     keeping: ServerProcess, get: Callable[..., tuple[int, str | None, bytes]], worker: StreamPeer
 ) -> None:
     handles = [submit(keeping) for _ in range(6)]  # more than --results-size has room for
@@ -148,7 +148,7 @@ def test_a_result_that_is_gone_is_410(
     assert get(handles[-1], "?raw")[::2] == (200, b"r")
 
 
-def test_the_port_is_for_reading_alone(
+def test_the_port_only_allows_reading(
     keeping: ServerProcess, get: Callable[..., tuple[int, str | None, bytes]]
 ) -> None:
     handle = submit(keeping)

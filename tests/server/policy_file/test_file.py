@@ -1,4 +1,4 @@
-"""`--policies`: what a file may say, what is told of mistakes, and that SIGHUP has it read again."""
+"""`--policies`: the contents of the file, the messages for mistakes, and the reload by SIGHUP."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def written(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def test_what_a_file_can_say(written: Callable[..., Path]) -> None:
+def test_a_file_with_defaults_and_functions_is_read(written: Callable[..., Path]) -> None:
     path = written(
         "functions:\n  f: {timeout: 1.5m, crash_retries: 2}\n  'on': {timeout: 500ms}\n  g:\n  h: {timeout: 0}\n"
     )
@@ -55,12 +55,12 @@ def test_every_key_of_a_function_can_be_written(written: Callable[..., Path]) ->
             rate=Rate(100, 60),
             keep_result_s=7200,
         ),
-        b"g": FunctionPolicy(backoff_s=10, max_backoff_s=10),  # the first wait is no longer than any other
+        b"g": FunctionPolicy(backoff_s=10, max_backoff_s=10),  # the first wait is no longer than the maximum
     }
 
 
 @pytest.mark.parametrize("text", ["", "functions:\n", "functions: {}\n", "---\n"])
-def test_a_file_may_say_nothing(written: Callable[..., Path], text: str) -> None:
+def test_a_file_may_be_empty(written: Callable[..., Path], text: str) -> None:
     assert read_policies(str(written(text))).by_function == {}
 
 
@@ -100,7 +100,7 @@ def test_a_file_may_say_nothing(written: Callable[..., Path], text: str) -> None
         ),
     ],
 )
-def test_all_that_is_wrong_is_named_by_file_line_and_key(
+def test_every_mistake_is_reported_with_file_line_and_key(
     written: Callable[..., Path], text: str, problems: list[str]
 ) -> None:
     path = written(text)
@@ -111,7 +111,7 @@ def test_all_that_is_wrong_is_named_by_file_line_and_key(
         assert problem.startswith(f"{path}:{expected}")
 
 
-def test_a_file_that_is_no_text_or_endless_is_refused(written: Callable[..., Path]) -> None:
+def test_a_file_that_is_no_text_or_too_long_is_refused(written: Callable[..., Path]) -> None:
     path = written("")
     path.write_bytes(b"functions:\n  f: \xff\n")
     with pytest.raises(PolicyFileError, match=r"policies\.yaml:2: the text is not UTF-8"):
@@ -127,7 +127,7 @@ def test_a_file_that_is_no_text_or_endless_is_refused(written: Callable[..., Pat
 # --- the running server
 
 
-def test_a_broken_file_stops_the_start_with_every_problem_on_its_line(
+def test_a_broken_file_stops_the_start_with_one_line_for_each_problem(
     run_command: Callable[..., subprocess.CompletedProcess[str]], written: Callable[..., Path]
 ) -> None:
     path = written("functions:\n  f: {timeout: 3}\n  g: {min: 1}\n")
@@ -141,7 +141,7 @@ def test_a_broken_file_stops_the_start_with_every_problem_on_its_line(
         ]
 
 
-def test_a_file_that_is_not_there_stops_the_start(
+def test_a_missing_file_stops_the_start(
     run_command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     ended = run_command("-p", "0", "--policies", str(tmp_path / "none.yaml"))
@@ -149,7 +149,7 @@ def test_a_file_that_is_not_there_stops_the_start(
     assert "none.yaml: the file of --policies can't be read: No such file" in ended.stderr
 
 
-def test_sighup_rereads_the_file_and_a_broken_one_changes_nothing(
+def test_sighup_reloads_the_file_and_a_broken_one_changes_nothing(
     start_server: Callable[..., ServerProcess], written: Callable[..., Path]
 ) -> None:
     path = written("functions:\n  f: {crash_retries: 1}\n")

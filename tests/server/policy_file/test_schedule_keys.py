@@ -1,4 +1,4 @@
-"""Schedules in the policies file: what a file may say of them, and what it is told of mistakes."""
+"""Schedules in the policies file: the permitted keys, and the messages for mistakes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ schedules:
     )
 
 
-def test_all_that_is_wrong_with_schedules_is_said_at_once(
+def test_all_mistakes_in_schedules_are_reported_at_once(
     read: Callable[[str], tuple[ScheduleRule, ...]], tmp_path: Path
 ) -> None:
     with pytest.raises(PolicyFileError) as refused:

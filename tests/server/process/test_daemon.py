@@ -46,7 +46,7 @@ def test_a_daemon_is_ready_when_its_command_ends(
     assert "ended: signal" in (tmp_path / "log").read_text()
 
 
-def test_a_daemon_that_cannot_start_says_why_and_its_command_fails(
+def test_a_daemon_that_cannot_start_reports_the_reason_and_its_command_fails(
     run_command: Callable[..., subprocess.CompletedProcess[str]], server: ServerProcess
 ) -> None:
     refused = run_command("-d", "-p", str(server.port))
@@ -72,7 +72,7 @@ def test_the_pid_file_of_a_living_server_is_respected(
 
 def test_a_stale_pid_file_is_replaced(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
     pid_file = tmp_path / "pid"
-    pid_file.write_text(f"{os.getpid()}\n and some more lines\n")  # a pid that is in use by now
+    pid_file.write_text(f"{os.getpid()}\n and some more lines\n")  # a pid that is in use
     successor = start_server("-P", str(pid_file))
     assert pid_file.read_text() == f"{successor.pid}\n"
 
@@ -80,7 +80,7 @@ def test_a_stale_pid_file_is_replaced(start_server: Callable[..., ServerProcess]
 # --- connections
 
 
-def test_keepalive_figures_reach_accepted_connections(start_server: Callable[..., ServerProcess]) -> None:
+def test_keepalive_options_reach_accepted_connections(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("--keepalive-idle", "77", "--keepalive-count", "3")
     peer = server.peer()
     peer.sync()
@@ -98,7 +98,7 @@ def test_keepalive_figures_reach_accepted_connections(start_server: Callable[...
 # --- the user
 
 
-def test_root_becomes_the_user_after_the_ports_are_taken_and_others_are_told(
+def test_root_becomes_the_user_after_the_ports_are_taken_and_other_users_are_refused(
     start_server: Callable[..., ServerProcess],
     run_command: Callable[..., subprocess.CompletedProcess[str]],
     tmp_path: Path,
@@ -118,7 +118,9 @@ def test_root_becomes_the_user_after_the_ports_are_taken_and_others_are_told(
     server.peer().sync()
 
 
-def test_an_unknown_user_is_one_line_and_exit_1(run_command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_an_unknown_user_gives_one_line_and_exit_code_1(
+    run_command: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
     refused = run_command("-p", "0", "-u", "no-such-user")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "-u no-such-user" in refused.stderr
@@ -129,7 +131,7 @@ def test_an_unknown_user_is_one_line_and_exit_1(run_command: Callable[..., subpr
 
 @pytest.fixture
 def service_manager(tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
-    """The socket that a service manager listens on, and its address."""
+    """The socket on which a service manager listens, and its address."""
     path = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
         told.settimeout(DEADLINE_S)
@@ -137,7 +139,9 @@ def service_manager(tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
         yield told, path
 
 
-def test_the_service_manager_hears_of_ready_reloading_and_stopping(service_manager: tuple[socket.socket, str]) -> None:
+def test_the_service_manager_is_told_of_ready_reloading_and_stopping(
+    service_manager: tuple[socket.socket, str],
+) -> None:
     told, path = service_manager
     process = subprocess.Popen(
         [sys.executable, "-m", "gearman_server", "-p", "0"], env={**os.environ, "NOTIFY_SOCKET": path}
@@ -155,7 +159,7 @@ def test_the_service_manager_hears_of_ready_reloading_and_stopping(service_manag
         process.wait()
 
 
-def test_the_service_manager_hears_that_the_loop_goes_round_for_as_long_as_it_does(
+def test_the_watchdog_is_fed_as_long_as_the_loop_runs(
     service_manager: tuple[socket.socket, str],
 ) -> None:
     told, path = service_manager
@@ -179,7 +183,7 @@ def test_the_service_manager_hears_that_the_loop_goes_round_for_as_long_as_it_do
 def activated(
     sockets: list[socket.socket], names: str, *options: str
 ) -> tuple[subprocess.Popen[bytes], socket.socket, str]:
-    """A server started as systemd starts one: descriptors from 3 on, and the environment that tells of them."""
+    """A server started as systemd starts one: sockets from descriptor 3 on, and the variables about them."""
     ours, theirs = socket.socketpair()
     program = """
 import fcntl, os, sys

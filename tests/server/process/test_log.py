@@ -1,4 +1,4 @@
-"""Where the log goes: a pipe that nobody reads, one that is read again, the system's log."""
+"""The log's destination: a pipe that nobody reads, a pipe that is read again, the system's log."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def read_all(read_end: int) -> bytes:
         data += piece
 
 
-def test_lines_that_nobody_reads_are_dropped_counted_and_told_of_once_somebody_reads(
+def test_lines_that_nobody_reads_are_dropped_and_their_number_is_logged_once_the_reader_is_back(
     pipe: tuple[int, LineHandler],
 ) -> None:
     read_end, handler = pipe
@@ -65,7 +65,7 @@ def test_lines_that_nobody_reads_are_dropped_counted_and_told_of_once_somebody_r
     assert sum(told) + lines.count(line) == PIPE_BYTES // 1000 + 500
 
 
-def test_a_line_cut_short_does_not_run_into_the_next(pipe: tuple[int, LineHandler]) -> None:
+def test_a_truncated_line_does_not_run_into_the_next(pipe: tuple[int, LineHandler]) -> None:
     read_end, handler = pipe
     handler.emit(record("y" * (2 * PIPE_BYTES)))
     torn = read_all(read_end)
@@ -92,7 +92,7 @@ def test_a_server_whose_log_nobody_reads_goes_on_serving(start_server: Callable[
 
 
 def _after_reading(server: ServerProcess, peer: StreamPeer) -> str:
-    """What the log says once it is read, and one more thing happens."""
+    """The log's text when it is read again and one more event happens."""
     os.set_blocking(server.stderr.fileno(), False)
     read_all(server.stderr.fileno())
     peer.ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")

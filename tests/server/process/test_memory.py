@@ -1,4 +1,4 @@
-"""Cyclic garbage is collected when there is little to look at, and some day in any case."""
+"""Cyclic garbage is collected while there are few objects to look at, and after a limited time in any case."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Ring:
 
 
 class Jobs:
-    """Counts how often it was asked for their number."""
+    """The number of jobs for the collector; counts how often it was asked."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -35,7 +35,7 @@ class Jobs:
 
 @pytest.fixture
 def collect_for(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Jobs]]:
-    """Takes Python's collector over, with looks in quick succession, as if there were so many jobs."""
+    """Replaces Python's collector by ours, with checks in quick succession, as if there were this number of jobs."""
     collections = []
     monkeypatch.setattr(memory, "COLLECT_EVERY_S", 0.01)
 
@@ -62,14 +62,14 @@ def wait_until(condition: Callable[[], bool]) -> None:
             gevent.sleep(0.01)
 
 
-def test_garbage_goes_while_there_are_few_jobs(collect_for: Callable[..., Jobs]) -> None:
+def test_garbage_is_collected_while_there_are_few_jobs(collect_for: Callable[..., Jobs]) -> None:
     collect_for(10)
     ring = leave_garbage()
     assert ring() is not None
     wait_until(lambda: ring() is None)
 
 
-def test_with_many_jobs_it_waits_until_they_are_fewer(collect_for: Callable[..., Jobs]) -> None:
+def test_with_many_jobs_the_collection_waits_until_there_are_fewer(collect_for: Callable[..., Jobs]) -> None:
     jobs = collect_for(1_000_000)
     ring = leave_garbage()
     wait_until(lambda: jobs.looks >= 3)
@@ -78,7 +78,9 @@ def test_with_many_jobs_it_waits_until_they_are_fewer(collect_for: Callable[...,
     wait_until(lambda: ring() is None)
 
 
-def test_it_does_not_wait_for_ever(collect_for: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_collection_does_not_wait_for_ever(
+    collect_for: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(memory, "LONGEST_S", 0.05)
     collect_for(1_000_000)
     ring = leave_garbage()
@@ -105,8 +107,10 @@ def test_without_garbage_the_collector_does_not_run(
     assert runs == []
 
 
-def test_what_takes_long_is_done_seldom(collect_for: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each look at the clock is a second after the last: a collection takes one, and may be a hundredth of the time."""
+def test_a_long_collection_is_rarely_repeated(
+    collect_for: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock advances a second with each look: a collection seems to take one, and may take 1 % of the time."""
     seconds, runs = count(), []
     monkeypatch.setattr(memory, "monotonic", lambda: float(next(seconds)))
     collect_for(0)

@@ -1,4 +1,4 @@
-"""The server as a process: port, signals, its supervisor, its log."""
+"""The server as a process: port, signals, supervisor, log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..stream_peer import StreamPeer
 DEADLINE_S = 20
 
 
-def test_a_port_that_only_root_may_take_is_one_line_with_the_remedy() -> None:
+def test_a_privileged_port_gives_one_line_with_the_remedy() -> None:
     without_the_right = ["setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service"]
     command = [*(without_the_right if os.geteuid() == 0 else []), sys.executable, "-m", "gearman_server", "-p", "1"]
     refused = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
@@ -36,7 +36,7 @@ def test_the_supervisor_is_told_where_the_server_listens(server: ServerProcess) 
     assert server.announced == {"listening": [f"127.0.0.1:{server.port}"], "pid": server.pid}
 
 
-def test_several_addresses_can_be_listened_on(start_server: Callable[..., ServerProcess]) -> None:
+def test_the_server_can_listen_on_several_addresses(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("-L", "127.0.0.1", "-L", "::1")
     assert [address.rpartition(":")[0] for address in server.announced["listening"]] == ["127.0.0.1", "[::1]"]
     port = int(server.announced["listening"][1].rpartition(":")[2])
@@ -57,7 +57,7 @@ def test_the_process_title_names_host_and_port(server: ServerProcess) -> None:
     assert title == f"gearman-server: 127.0.0.1:{server.port}"
 
 
-def test_a_taken_port_is_one_line_that_says_by_whom_and_how_to_choose_another(
+def test_a_taken_port_gives_one_line_that_names_its_user_and_the_way_to_choose_another(
     run_command: Callable[..., subprocess.CompletedProcess[str]], server: ServerProcess
 ) -> None:
     refused = run_command("-p", str(server.port))
@@ -68,7 +68,7 @@ def test_a_taken_port_is_one_line_that_says_by_whom_and_how_to_choose_another(
     assert "-p PORT" in refused.stderr
 
 
-def test_a_port_that_is_being_left_is_waited_for(
+def test_the_start_waits_for_a_port_that_is_being_closed(
     start_server: Callable[..., ServerProcess], server: ServerProcess
 ) -> None:
     port = server.port
@@ -84,7 +84,7 @@ def test_a_port_that_is_being_left_is_waited_for(
         successor.communicate()
 
 
-def test_a_killed_server_leaves_its_port_free_even_under_connections(
+def test_a_killed_server_leaves_its_port_free_even_with_open_connections(
     start_server: Callable[..., ServerProcess], server: ServerProcess
 ) -> None:
     peer = server.peer()
@@ -107,7 +107,7 @@ def test_handles_do_not_repeat_after_a_restart(start_server: Callable[..., Serve
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_term_and_int_end_the_server_at_once_with_status_0(
+def test_term_and_int_end_the_server_at_once_with_exit_code_0(
     start_server: Callable[..., ServerProcess], tmp_path: Path, number: signal.Signals
 ) -> None:
     pid_file = tmp_path / "pid"
@@ -141,7 +141,7 @@ def end_by_loss_of_the_supervisor(server: ServerProcess) -> None:
 
 
 @pytest.mark.parametrize("end", [end_by_usr1, end_by_loss_of_the_supervisor])
-def test_an_ending_server_finishes_running_jobs_starts_no_other_and_exits_0(
+def test_an_ending_server_finishes_running_jobs_starts_no_other_and_exits_with_0(
     server: ServerProcess, end: Callable[[ServerProcess], None]
 ) -> None:
     client, worker, handle = running_job(server)
@@ -166,14 +166,14 @@ def test_an_ending_server_without_running_jobs_exits_at_once(
     assert server.wait() == 0
 
 
-def test_a_worker_lost_under_an_ending_server_ends_it(server: ServerProcess) -> None:
+def test_an_ending_server_ends_when_the_worker_of_its_last_job_is_lost(server: ServerProcess) -> None:
     _client, worker, _handle = running_job(server)
     server.signal(signal.SIGUSR1)
     worker.close()
     assert server.wait() == 0
 
 
-def test_no_descriptor_of_the_server_is_inherited_by_a_program_it_could_start(server: ServerProcess) -> None:
+def test_no_descriptor_of_the_server_can_be_inherited_by_a_program_that_it_starts(server: ServerProcess) -> None:
     server.peer().sync()
     folder = f"/proc/{server.pid}/fdinfo"
     inheritable = []
@@ -188,7 +188,7 @@ def test_no_descriptor_of_the_server_is_inherited_by_a_program_it_could_start(se
 # --- the log
 
 
-def test_the_log_shows_who_comes_registers_and_leaves(start_server: Callable[..., ServerProcess]) -> None:
+def test_the_log_shows_connections_registrations_and_disconnections(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("-vvv")
     peer = server.peer()
     peer.send(PacketType.SET_CLIENT_ID, b"me")
@@ -217,7 +217,7 @@ def test_a_dropped_job_is_logged_at_notice(start_server: Callable[..., ServerPro
     assert handle.decode() in line
 
 
-def test_hup_reopens_the_log(
+def test_sighup_reopens_the_log(
     start_server: Callable[..., ServerProcess], tmp_path: Path, until: Callable[[Callable[[], bool]], None]
 ) -> None:
     log = tmp_path / "log"

@@ -1,4 +1,4 @@
-"""An event loop, a writer and a thread for a store that do nothing but at the word of the test."""
+"""An event loop, a writer and threads for a store, all of which act only when the test says so."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gearman_server.stores.writer import WriteOrder, WriteOutcome
 
 
 class HandTimer:
-    """A timer that comes when the test calls it."""
+    """A timer whose callback the test calls."""
 
     def __init__(self) -> None:
         self._callback: Callable[[], object] | None = None
@@ -46,7 +46,7 @@ class HandTimer:
 
 
 class HandLoop:
-    """Hands out the store's timers, in the order in which it makes them."""
+    """Gives the store its timers, and keeps them in the order in which the store makes them."""
 
     def __init__(self) -> None:
         self.timers: list[HandTimer] = []
@@ -69,7 +69,7 @@ class HandLoop:
 
 
 class HandWriter:
-    """Writes what it was handed when the test says, and reports what the test says."""
+    """Keeps the batches that it is given; the test says when each is written, and with which outcome."""
 
     def __init__(self, database: Database, _loop: HandLoop, report: Callable[[WriteOutcome], None]) -> None:
         self._database, self._report = database, report
@@ -96,7 +96,7 @@ class HandWriter:
 
 
 def writer_of(store: SqlStore) -> HandWriter:
-    """The writer of a store that was started with this one in place of its own."""
+    """The writer by hand with which a store was started."""
     return cast(HandWriter, store._writer)
 
 
@@ -117,7 +117,7 @@ class HandThread:
 
 
 class HandThreads:
-    """The threads of `Loading`: their calls are carried out by `run_all`, the one that came first at first."""
+    """The threads of `Loading`: `run_all` carries out their calls in the order in which they came."""
 
     def __init__(self) -> None:
         self._calls: deque[tuple[HandThread, Callable[[], Delivery]]] = deque()

@@ -1,4 +1,4 @@
-"""What the tests of the durable stores share: a database of its own for each test, and servers that keep jobs in it."""
+"""Fixtures for the tests of the durable stores: a database for each test, and servers that keep jobs in it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MYSQL = os.environ.get("GEARMAN_TEST_MYSQL_URL", "mysql+pymysql://root@127.0.0.1
 
 
 class StoreDatabase:
-    """A database that nobody else uses: its URL for a server, and a way to look into it."""
+    """A database that no other test uses: its URL for a server, and access to its contents."""
 
     def __init__(self, url: URL) -> None:
         self.url = url.render_as_string(hide_password=False)
@@ -33,7 +33,7 @@ class StoreDatabase:
 
     @property
     def file(self) -> str:
-        """Where SQLite keeps it."""
+        """The file of a SQLite database."""
         path = make_url(self.url).database
         assert path is not None
         return path
@@ -50,7 +50,7 @@ class StoreDatabase:
             connection.execute(text(statement))
 
     def terminate_others(self) -> int:
-        """End every other connection to it; how many there were."""
+        """End all other connections to the database; returns their number."""
         with self.connect() as connection:
             if self.kind == "postgresql":
                 others = "application_name = current_schema() AND pid <> pg_backend_pid()"
@@ -107,7 +107,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreDa
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Starting a server takes a while, so only tests of what could differ between databases run with all of them."""
+    """Starting a server takes a while, so only tests of differences between databases run with all of them."""
     if "database" in metafunc.fixturenames and metafunc.definition.get_closest_marker("in_every_database"):
         metafunc.parametrize("database", _MAKERS.values(), ids=_MAKERS, indirect=True)
 
@@ -121,7 +121,7 @@ def database_of(tmp_path: Path) -> Iterator[Callable[[str], StoreDatabase]]:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A folder on a disk of its own, with 64 MiB; of them SQLite's log takes 32 at most."""
+    """A folder on a 64 MiB disk of its own; SQLite's log takes at most 32 of them."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "small", folder], check=False).returncode != 0:
@@ -132,16 +132,16 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def database_in() -> Callable[[Path], StoreDatabase]:
-    """Names a SQLite database in a folder: `database_in(tmp_path)`."""
+    """The URL of a SQLite database in a folder: `database_in(tmp_path)`."""
     return lambda folder: next(_sqlite(folder))
 
 
 class Disk:
-    """What a server is started with, so that its disk can be watched and broken (`disk.c`)."""
+    """Environment variables for a server so that its disk can be watched and broken (`disk.c`)."""
 
     def __init__(self, library: Path, folder: Path) -> None:
         self._flushes = folder / "flushes"
-        #: While it exists nothing in its folder can be written by the server.
+        #: While this file exists, the server can write nothing in its folder.
         self.read_only = folder / "read-only"
         self.environment = {
             "LD_PRELOAD": str(library),
@@ -151,7 +151,7 @@ class Disk:
 
     @property
     def flushes(self) -> int:
-        """How often the server has had something flushed."""
+        """The number of flushes that the server has asked for."""
         return self._flushes.stat().st_size
 
 

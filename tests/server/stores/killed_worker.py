@@ -1,6 +1,6 @@
-"""A worker to be killed: runs a job by writing its workload and the time into a journal, then says that it is done.
+"""A worker for tests that kill it: runs a job by writing its workload and the time into a journal, then completes it.
 
-Started as `python killed_worker.py PORT JOURNAL`; it connects again whenever the server is gone.
+Started as `python killed_worker.py PORT JOURNAL`; it reconnects whenever the server is gone.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PAUSE_S = 0.005
 
 
 def serve(port: int, journal: int) -> None:
-    """One connection, to its end."""
+    """Serve one connection until it ends."""
     parser = PacketParser(RESPONSE_MAGIC)
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(encode_request(PacketType.CAN_DO, b"f") + encode_request(PacketType.GRAB_JOB))
@@ -33,7 +33,7 @@ def serve(port: int, journal: int) -> None:
 
 
 def main() -> None:
-    """Until it is killed."""
+    """Serve until this process is killed."""
     port, journal = int(sys.argv[1]), os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     while True:
         try:

@@ -1,4 +1,4 @@
-"""A batch that could not be written is taken back into the next one: what came later wins, and nothing is lost."""
+"""A batch that could not be written is merged into the next one: later changes win, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def batches() -> tuple[Batch, Batch]:
 
 @pytest.mark.parametrize(("kept", "gone", "old"), [("results", "outdated", RESULT), ("letters", "forgotten", LETTER)])
 class TestKept:
-    """Results and letters: `kept` by handle, and handles of those that are `gone`; these go first when written."""
+    """Results and letters: `kept` by handle, and handles of removed ones in `gone`, which are written first."""
 
-    def test_what_failed_is_written_with_the_next_batch(
+    def test_entries_of_a_failed_batch_are_written_with_the_next_one(
         self, batches: tuple[Batch, Batch], kept: str, gone: str, old: DeadLetter | KeptResult
     ) -> None:
         failed, following = batches
@@ -37,7 +37,7 @@ class TestKept:
         assert getattr(following, kept) == {HANDLE: old}
         assert [*getattr(following, gone)] == [b"H:test:2"]
 
-    def test_a_later_one_of_the_same_job_stands(
+    def test_a_later_entry_for_the_same_job_wins(
         self, batches: tuple[Batch, Batch], kept: str, gone: str, old: DeadLetter | KeptResult
     ) -> None:
         failed, following = batches
@@ -48,7 +48,7 @@ class TestKept:
         assert getattr(following, kept) == {HANDLE: new}
         assert [*getattr(following, gone)] == []
 
-    def test_what_has_gone_since_does_not_come_back(
+    def test_an_entry_that_was_removed_since_does_not_come_back(
         self, batches: tuple[Batch, Batch], kept: str, gone: str, old: DeadLetter | KeptResult
     ) -> None:
         failed, following = batches
@@ -56,9 +56,9 @@ class TestKept:
         getattr(following, gone)[HANDLE] = None
         following.take_back(failed)
         assert getattr(following, kept) == {}
-        assert [*getattr(following, gone)] == [HANDLE]  # nobody knows whether it was written
+        assert [*getattr(following, gone)] == [HANDLE]  # it is unknown whether the entry was written
 
-    def test_what_came_anew_since_is_there(
+    def test_an_entry_that_was_removed_and_added_anew_is_kept(
         self, batches: tuple[Batch, Batch], kept: str, gone: str, old: DeadLetter | KeptResult
     ) -> None:
         failed, following = batches
@@ -70,7 +70,7 @@ class TestKept:
 
 
 @pytest.mark.parametrize("later", [None, MARK._replace(handled_until=2.0)])
-def test_of_two_marks_the_later_stands(batches: tuple[Batch, Batch], later: ScheduleMark | None) -> None:
+def test_of_two_marks_the_later_one_wins(batches: tuple[Batch, Batch], later: ScheduleMark | None) -> None:
     failed, following = batches
     failed.marks = {"tick": MARK, "tock": MARK}
     following.marks = {"tick": later}
@@ -78,7 +78,7 @@ def test_of_two_marks_the_later_stands(batches: tuple[Batch, Batch], later: Sche
     assert following.marks == {"tick": later, "tock": MARK}
 
 
-def test_a_batch_that_holds_one_thing_of_any_kind_is_to_be_written() -> None:
+def test_a_batch_with_one_entry_of_any_kind_is_not_empty() -> None:
     batch = Batch()
     batch.deletes.append(1)
     assert batch

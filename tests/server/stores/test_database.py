@@ -1,4 +1,4 @@
-"""Who owns a store, what its URL may be, and how passwords stay hidden."""
+"""The owner of a store, valid URLs, and hidden passwords."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .conftest import StoreDatabase
 
 @pytest.fixture
 def open_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[StoreDatabase], Database]]:
-    """Opens a database as a server does, but waits for no other owner."""
+    """Opens a database as a server does, but does not wait for another owner."""
     monkeypatch.setattr(database_module, "OWNER_PATIENCE_S", 0.2)
     opened = []
 
@@ -43,7 +43,7 @@ def open_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[StoreDa
 
 
 @pytest.mark.in_every_database
-def test_a_store_has_one_owner_who_is_named_to_others(
+def test_a_store_has_one_owner_whose_name_other_servers_are_told(
     database: StoreDatabase,
     start_durable: Callable[..., ServerProcess],
     open_database: Callable[[StoreDatabase], Database],
@@ -53,7 +53,7 @@ def test_a_store_has_one_owner_who_is_named_to_others(
     server = start_durable(database)
     with pytest.raises(StartError, match=f"belongs to another gearman-server: process {server.pid} on "):
         open_database(database)
-    (told,) = caplog.messages  # at once, and once
+    (told,) = caplog.messages  # reported at once, and once
     assert f"belongs to another gearman-server (process {server.pid} on " in told
     assert told.endswith("s at most for its end")
     server.process.kill()
@@ -62,7 +62,7 @@ def test_a_store_has_one_owner_who_is_named_to_others(
 
 
 @pytest.mark.in_every_database
-def test_a_large_job_that_the_database_refuses_is_refused_alone(
+def test_only_a_job_that_is_too_large_for_the_database_is_refused(
     database: StoreDatabase, start_durable: Callable[..., ServerProcess]
 ) -> None:
     server = start_durable(database)
@@ -75,7 +75,7 @@ def test_a_large_job_that_the_database_refuses_is_refused_alone(
     assert kinds == [PacketType.JOB_CREATED, refused, PacketType.JOB_CREATED]
 
 
-def test_many_jobs_with_long_names_are_stored_in_statements_that_mysql_takes(
+def test_many_jobs_with_long_names_fit_into_mysqls_statements(
     database_of: Callable[[str], StoreDatabase], start_durable: Callable[..., ServerProcess]
 ) -> None:
     server = start_durable(database_of("mysql"))
@@ -87,7 +87,7 @@ def test_many_jobs_with_long_names_are_stored_in_statements_that_mysql_takes(
     sending.join()
 
 
-def test_a_postgresql_that_has_become_read_only_is_trouble_and_not_the_fault_of_the_jobs(
+def test_a_postgresql_that_has_become_read_only_is_trouble_of_the_store_and_refuses_no_single_job(
     database_of: Callable[[str], StoreDatabase], start_durable: Callable[..., ServerProcess]
 ) -> None:
     database = database_of("postgresql")
@@ -128,7 +128,7 @@ def test_a_store_of_a_newer_version_is_left_alone(
         open_database(database)
 
 
-def test_a_file_that_can_not_be_used_is_one_line(
+def test_a_file_that_can_not_be_used_gives_one_line(
     run_command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     done = run_command("--store", f"sqlite:///{tmp_path}/none/jobs.db", "-p", "0")
@@ -139,7 +139,7 @@ def test_a_file_that_can_not_be_used_is_one_line(
 
 @pytest.fixture
 def read_only_folder(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
-    """A folder that can be written, and the same one where it can't."""
+    """A writable folder, and the same folder mounted read-only."""
     writable, read_only = tmp_path / "writable", tmp_path / "read-only"
     writable.mkdir()
     read_only.mkdir()
@@ -170,7 +170,7 @@ def test_a_read_only_disk_is_named_at_the_start(
 
 
 @pytest.mark.parametrize("what", ["jobs.db", "jobs.db-wal", "jobs.db-shm", "jobs.db-owner", ""])
-def test_what_this_user_may_not_write_is_named_at_the_start(
+def test_a_database_that_this_user_may_not_write_is_reported_at_the_start(
     tmp_path: Path, database_in: Callable[[Path], StoreDatabase], start_durable: Callable[..., ServerProcess], what: str
 ) -> None:
     folder = tmp_path / "folder"
@@ -181,7 +181,7 @@ def test_what_this_user_may_not_write_is_named_at_the_start(
         server.process.kill()
         server.process.wait()
     (folder / what).chmod(0o555)
-    # Root may write everything, unless that is taken away.
+    # Root may write everything, unless that right is taken away.
     without_power = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search"] if os.getuid() == 0 else []
     command = [sys.executable, "-m", "gearman_server", "--store", f"sqlite:///{folder}/jobs.db", "-p", "0"]
     done = subprocess.run([*without_power, *command], capture_output=True, text=True, timeout=60, check=False)
@@ -236,7 +236,7 @@ def test_a_failed_write_says_why_and_leaves_nothing(
         opened.write(batch, is_repeated=False)
 
 
-def test_of_very_many_rows_that_go_none_has_to_go_twice_when_the_batch_is_broken_off(
+def test_the_repeat_of_a_failed_batch_deletes_only_the_rows_that_are_left(
     database: StoreDatabase, open_database: Callable[[StoreDatabase], Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database_module, "DELETES_AT_ONCE", 10)
@@ -249,7 +249,7 @@ def test_of_very_many_rows_that_go_none_has_to_go_twice_when_the_batch_is_broken
     batch = Batch()
     batch.deletes = list(range(1, 36))
     batch.results[b"H:test:34"] = KeptResult(b"H:test:34", b"f", Ending.COMPLETE, b"r", b"", 0, b"0", b"0", 1.0, 2.0)
-    database.execute("ALTER TABLE gearman_results RENAME TO away")  # what the rest of the batch fails of
+    database.execute("ALTER TABLE gearman_results RENAME TO away")  # the rest of the batch will fail because of this
     with pytest.raises(StoreError):
         opened.write(batch, is_repeated=False)
     left = {number for (number,) in database.rows("id")}
@@ -262,7 +262,7 @@ def test_of_very_many_rows_that_go_none_has_to_go_twice_when_the_batch_is_broken
     assert list(batch.results.values()) == opened.results()
 
 
-def test_a_file_of_the_first_version_is_brought_up_to_date(
+def test_a_file_of_the_first_version_is_migrated(
     database: StoreDatabase, start_durable: Callable[..., ServerProcess]
 ) -> None:
     written = (Path(__file__).parent / "version_1.sql").read_text()
@@ -298,7 +298,7 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(
     ],
 )
 @pytest.mark.parametrize("command", [("--store",), ("import", "--store", "sqlite:///{folder}/ours.db", "--from")])
-def test_what_the_driver_does_not_take_is_named_without_its_value(
+def test_a_value_that_the_driver_refuses_is_reported_without_the_value(
     url: str,
     words: str,
     command: tuple[str, ...],

@@ -1,4 +1,4 @@
-"""Letters of jobs that failed for good survive the server; one whose job is tried again becomes a job once more."""
+"""Letters of jobs that failed for good survive the server; a letter whose job is tried again becomes a job again."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_letters_survive_until_they_are_dropped_or_tried_again(
     assert worker.ask(PacketType.GRAB_JOB_UNIQ)[1] == handles[1] + b"\0f\0u1\0\0\xff1"
 
 
-def test_a_letter_that_mysql_takes_in_no_packet_loses_its_traceback_and_the_store_stays_well(
+def test_a_letter_too_large_for_a_mysql_packet_loses_its_traceback_and_the_store_goes_on(
     database_of: Callable[[str], StoreDatabase],
     start_durable: Callable[..., ServerProcess],
     until: Callable[[Callable[[], bool]], None],

@@ -1,4 +1,4 @@
-"""What durability costs: flushes of the disk."""
+"""The price of durability: flushes of the disk."""
 
 from __future__ import annotations
 

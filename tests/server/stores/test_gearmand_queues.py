@@ -1,4 +1,4 @@
-"""gearmand's options choose our stores, and `import` takes over what a real gearmand has left in its tables."""
+"""gearmand's options choose our stores, and `import` takes over the jobs that a real gearmand left in its tables."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..server_process import ServerProcess
 from .conftest import StoreDatabase
 
 LATER = b"2000000000"
-#: Kind, and the arguments of the submission; unique keys that gearmand can tell apart in its tables.
+#: Kind, and the arguments of the submission, with unique keys that gearmand can tell apart in its tables.
 SUBMITTED = (
     (PacketType.SUBMIT_JOB_LOW_BG, b"f", b"low", b"1"),
     (PacketType.SUBMIT_JOB_BG, b"f", b"normal", b"\0binary\xff"),
@@ -44,7 +44,7 @@ def gearmand(tmp_path: Path) -> Callable[..., None]:
 
 
 def submit(connection: socket.socket, jobs: Iterable[tuple[int, *tuple[bytes, ...]]]) -> None:
-    """Submit jobs; each is acknowledged."""
+    """Submits jobs; each is acknowledged."""
     parser = PacketParser(RESPONSE_MAGIC)
     with contextlib.closing(connection):
         for job in jobs:
@@ -56,7 +56,7 @@ def submit(connection: socket.socket, jobs: Iterable[tuple[int, *tuple[bytes, ..
 
 
 def queue_options(database: StoreDatabase) -> list[str]:
-    """gearmand's own words for the database."""
+    """gearmand's own options for the database."""
     url = make_url(database.url)
     if database.kind == "sqlite":
         return ["-q", "libsqlite3", f"--libsqlite3-db={url.database}"]
@@ -68,7 +68,7 @@ def queue_options(database: StoreDatabase) -> list[str]:
     words = {"host": url.host, "port": url.port or 5432, "user": url.username, "dbname": url.database, **url.query}
     if url.password:
         words["password"] = url.password
-    # It looks for its table in all schemas, and makes none where another test has one.
+    # gearmand looks for its table in all schemas, and makes none if another test has one.
     table = f"--libpq-table={make_url(database.url).query['application_name']}"
     return [
         "-q",
@@ -92,9 +92,9 @@ def test_the_jobs_of_a_real_gearmand_are_taken_over(
     done = run_command(*command)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("5 jobs are taken over from ")
-    # They are gone from gearmand's table.
+    # The jobs are gone from gearmand's table.
     assert run_command(*command).stdout.startswith("0 jobs are taken over from ")
-    # The same words that started gearmand start our server, over the same database.
+    # The options that started gearmand also start our server, over the same database.
     server = start_server(*options, "--verbose", "NOTICE")
     server.wait_for_log("5 jobs are back from the store")
     worker = server.peer()
@@ -108,7 +108,7 @@ def test_the_jobs_of_a_real_gearmand_are_taken_over(
     assert b"later" in server.text(b"show unique jobs")
 
 
-def test_an_empty_workload_that_stops_gearmand_is_no_obstacle(
+def test_an_empty_workload_that_stops_gearmand_does_not_stop_the_import(
     database: StoreDatabase, gearmand: Callable[..., None], run_command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     gearmand(queue_options(database), [(PacketType.SUBMIT_JOB_BG, b"f", b"u", b"")])
@@ -119,7 +119,7 @@ def test_an_empty_workload_that_stops_gearmand_is_no_obstacle(
         assert connection.execute("SELECT COUNT(*) FROM gearman_queue").fetchone() == (1,)
 
 
-def test_a_row_that_can_be_no_job_is_left_and_named(
+def test_a_row_that_can_not_be_a_job_is_left_and_named(
     database: StoreDatabase, gearmand: Callable[..., None], run_command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     gearmand(queue_options(database), [(PacketType.SUBMIT_JOB_BG, b"a\tb", b"u", b"w"), *SUBMITTED[:1]])
@@ -153,7 +153,7 @@ def test_a_row_that_can_be_no_job_is_left_and_named(
         (["--store", "sqlite:///{folder}/jobs.db"], "--from"),
     ],
 )
-def test_what_can_not_be_imported_is_one_line(
+def test_a_failed_import_gives_one_line(
     words: list[str], message: str, run_command: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
 ) -> None:
     with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as connection:
@@ -162,11 +162,11 @@ def test_what_can_not_be_imported_is_one_line(
     assert done.returncode == 1
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
-    assert [file.name for file in tmp_path.iterdir()] == ["other.db"]  # nothing was made on the way
+    assert [file.name for file in tmp_path.iterdir()] == ["other.db"]  # the import has made no file
 
 
 @pytest.mark.parametrize(("driver", "extra"), [("psycopg", "postgresql"), ("pymysql", "mysql")])
-def test_an_import_without_the_driver_says_what_to_install(driver: str, extra: str, tmp_path: Path) -> None:
+def test_an_import_without_the_driver_names_the_package_to_install(driver: str, extra: str, tmp_path: Path) -> None:
     source = f"{extra}+{driver}://u@127.0.0.1:1/d"
     arguments = ["import", "--from", source, "--store", f"sqlite:///{tmp_path}/jobs.db"]
     without = f"import sys; sys.modules[{driver!r}] = None; from gearman_server.command.command_line import main"
@@ -214,7 +214,7 @@ def test_gearmands_options_choose_a_store(words: str, url: str | None) -> None:
         (["-q", "libsqlite3", "--libsqlite3-db", "f", "--store", "sqlite:///g"], "-q and --store"),
     ],
 )
-def test_queues_that_can_not_be_are_refused(
+def test_invalid_queue_options_are_refused(
     words: list[str], message: str, run_command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     done = run_command(*words, "--check-args")
@@ -235,7 +235,7 @@ def test_queues_that_can_not_be_are_refused(
         (["-q", "libsqlite3", "--libsqlite3-db", "f"], None),
     ],
 )
-def test_a_queue_that_no_option_chooses_is_named(
+def test_the_message_for_an_unused_queue_option_names_the_option(
     words: list[str], said: str | None, run_command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     done = run_command(*words, "--check-args")

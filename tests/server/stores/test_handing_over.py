@@ -1,4 +1,4 @@
-"""When a batch is handed to the writer: one is written, and one more may wait behind it."""
+"""The times at which a batch goes to the writer: one is being written, and one more may wait behind it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_STORED = [(PacketType.ERROR, b"QUEUE_ERROR\0The job could not be stored")]
 
 
 class Handing:
-    """A broker over a real SQLite file; the loop's passes and the writer go on at the word of the test."""
+    """A broker over a real SQLite file; the loop's passes and the writer's batches end when the test says so."""
 
     def __init__(self, store: SqlStore, harness: BrokerHarness, loop: HandLoop) -> None:
         self.loop, self.harness = loop, harness
@@ -36,7 +36,7 @@ class Handing:
         self.client = harness.peer()
 
     def submit(self, jobs: int = 1, unique: bytes = b"") -> list[Peer]:
-        """Clients of their own, who are handed their answers later; then the pass ends."""
+        """Submits with a new client for each job, whose answers come later; then the pass ends."""
         clients = [self.harness.peer() for _ in range(jobs)]
         for client in clients:
             client.send(PacketType.SUBMIT_JOB_BG, b"f", unique, b"w")
@@ -48,7 +48,7 @@ class Handing:
 
     @property
     def sizes(self) -> list[int]:
-        """How many inserts there are in each batch that the writer has."""
+        """The number of inserts in each batch that the writer has."""
         return [len(order.batch.inserts) for order in self.writer.orders]
 
 
@@ -69,7 +69,7 @@ def answers(clients: list[Peer]) -> list[list[Received]]:
     return [client.take() for client in clients]
 
 
-def test_what_comes_while_a_batch_is_written_waits_behind_it_once_it_is_as_large(handing: Handing) -> None:
+def test_jobs_that_come_during_a_write_wait_behind_it_once_they_are_as_many(handing: Handing) -> None:
     first = handing.submit(2)
     assert handing.sizes == [2]
     second = handing.submit(1)
@@ -85,7 +85,7 @@ def test_what_comes_while_a_batch_is_written_waits_behind_it_once_it_is_as_large
     assert handing.sizes == [2, 5]
 
 
-def test_a_batch_that_failed_takes_nothing_with_it_that_waited_behind(handing: Handing) -> None:
+def test_a_failed_batch_does_not_affect_the_one_that_waited_behind_it(handing: Handing) -> None:
     [first], [second] = handing.submit(), handing.submit()
     assert handing.sizes == [1, 1]
     handing.writer.end("fails")
@@ -94,12 +94,12 @@ def test_a_batch_that_failed_takes_nothing_with_it_that_waited_behind(handing: H
     assert [kind for kind, _ in second.take()] == [PacketType.JOB_CREATED]
 
 
-def test_what_depends_on_the_batch_before_waits_for_its_outcome(handing: Handing) -> None:
+def test_an_entry_that_depends_on_the_batch_before_waits_for_its_outcome(handing: Handing) -> None:
     handing.submit()
     worker = handing.harness.worker(b"f")
     worker.send(PacketType.WORK_COMPLETE, worker.grab_handle(), b"r")
     handing.submit(2)
-    assert handing.sizes == [1]  # with the delete of a row that is just being inserted
+    assert handing.sizes == [1]  # the delete of a row waits while its insert is being written
 
 
 def test_nothing_is_handed_over_behind_a_batch_while_the_store_is_in_trouble(handing: Handing) -> None:
@@ -110,7 +110,7 @@ def test_nothing_is_handed_over_behind_a_batch_while_the_store_is_in_trouble(han
     assert handing.sizes == [1]
 
 
-def test_what_has_to_be_undone_has_a_bound_however_long_the_trouble_lasts(
+def test_the_number_of_jobs_to_undo_is_limited_however_long_the_trouble_lasts(
     handing: Handing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sql_store, "MAX_UNDONE", 3)
@@ -132,13 +132,13 @@ def test_what_has_to_be_undone_has_a_bound_however_long_the_trouble_lasts(
 
 
 @pytest.mark.parametrize(("forget", "gone"), [("forget_results", "outdated"), ("forget_dead", "forgotten")])
-def test_what_is_kept_no_longer_has_a_bound_while_the_store_is_in_trouble(
+def test_the_number_of_expired_entries_is_limited_while_the_store_is_in_trouble(
     handing: Handing, monkeypatch: pytest.MonkeyPatch, forget: str, gone: str
 ) -> None:
     monkeypatch.setattr(sql_store, "MAX_GONE", 3)
     handles, more = ([b"H:test:%d" % number for number in numbers] for numbers in (range(20), range(20, 30)))
     getattr(handing.store, forget)(handles)
-    assert list(getattr(handing.store._open, gone)) == handles  # all at once is no trouble
+    assert list(getattr(handing.store._open, gone)) == handles  # many at once are no trouble
     handing.submit()
     handing.writer.end("fails")
     for handle in more:
@@ -148,11 +148,11 @@ def test_what_is_kept_no_longer_has_a_bound_while_the_store_is_in_trouble(
     assert left[-3:] == more[-3:]
 
 
-def test_taking_a_batch_back_costs_what_is_in_it() -> None:
+def test_the_cost_of_taking_a_batch_back_depends_on_its_size_alone() -> None:
     looks: list[object] = []
 
     class Handle(bytes):
-        """One that notes when it is compared."""
+        """A handle that counts its comparisons."""
 
         __hash__ = bytes.__hash__
 
@@ -172,7 +172,7 @@ def test_taking_a_batch_back_costs_what_is_in_it() -> None:
     assert len(looks) < 4 * len(gone)
 
 
-def test_both_are_given_up_when_the_older_takes_too_long(handing: Handing) -> None:
+def test_both_batches_are_given_up_when_the_older_takes_too_long(handing: Handing) -> None:
     clients = handing.submit() + handing.submit() + handing.submit()
     assert handing.sizes == [1, 1]
     handing.harness.advance(TIMEOUT_S)
@@ -187,7 +187,7 @@ def test_both_are_given_up_when_the_older_takes_too_long(handing: Handing) -> No
     assert len(undone.batch.deletes) == 2
 
 
-def test_an_insert_behind_something_for_which_nobody_waits_is_not_kept_waiting_longer_either(handing: Handing) -> None:
+def test_an_insert_behind_a_batch_that_nobody_waits_for_has_the_usual_deadline(handing: Handing) -> None:
     handing.submit()
     handing.writer.end("succeeds")
     worker = handing.harness.worker(b"f")
@@ -207,7 +207,7 @@ def test_a_job_that_is_inserted_anew_waits_for_the_delete_of_its_first_row(handi
     handing.harness.worker(b"f").grab()
     handing.writer.end("fails")  # the job with the key runs on in memory
     handing.harness.advance(WELL_AFTER_S)
-    handing.writer.end("succeeds")  # and the store is well again, as far as anybody knows
+    handing.writer.end("succeeds")  # and the store seems to be well again
     handing.probe.fire_once()
     handing.end_pass()
     handing.lazy.fire_once()
@@ -239,7 +239,7 @@ def test_a_batch_whose_only_job_ended_at_once_is_as_young_as_its_next_job(handin
     assert order.deadline == handing.harness.now + TIMEOUT_S
 
 
-def test_a_batch_that_was_given_up_before_it_began_is_not_written(handing: Handing) -> None:
+def test_a_batch_that_was_given_up_before_its_write_began_is_not_written(handing: Handing) -> None:
     database, outcomes, is_known = handing.store._database, [], gevent.event.Event()
 
     def report(outcome: WriteOutcome) -> None:

@@ -31,7 +31,7 @@ def start_keeping(start_durable: Callable[..., ServerProcess], tmp_path: Path) -
 
 
 def run_one(server: ServerProcess) -> bytes:
-    """A background job is done, with data on the way; its handle."""
+    """Runs a background job that sends data; its handle."""
     client, worker = server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"f")
     _, handle = client.ask(PacketType.SUBMIT_JOB_BG, b"f", b"u", b"w")
@@ -52,7 +52,7 @@ def expect_result(peer: StreamPeer, handle: bytes) -> None:
 
 
 @pytest.mark.in_every_database
-def test_a_result_outlives_the_server_and_a_killed_one_too(
+def test_a_result_outlives_a_server_that_ends_and_one_that_is_killed(
     database: StoreDatabase, start_keeping: Callable[..., ServerProcess], until: Callable[[Callable[[], bool]], None]
 ) -> None:
     server = start_keeping(database)
@@ -83,7 +83,7 @@ def test_a_result_and_the_delete_of_its_row_are_one_transaction(
     expect_result(start_keeping(database).peer(), handle)
 
 
-def test_who_asks_for_a_job_that_is_still_in_the_store_waits_for_it(
+def test_a_client_that_asks_for_a_job_still_in_the_store_waits_for_it(
     database: StoreDatabase, start_keeping: Callable[..., ServerProcess]
 ) -> None:
     server = start_keeping(database)
@@ -101,7 +101,7 @@ def test_who_asks_for_a_job_that_is_still_in_the_store_waits_for_it(
     assert (packet_type, body.split(b"\0", 7)[1::6]) == (RESULT, [b"complete", b"done"])
 
 
-def test_a_result_that_mysql_takes_in_no_packet_keeps_its_state_and_the_store_stays_well(
+def test_a_result_too_large_for_a_mysql_packet_keeps_its_state_and_the_store_goes_on(
     database_of: Callable[[str], StoreDatabase], start_keeping: Callable[..., ServerProcess]
 ) -> None:
     database = database_of("mysql")

@@ -1,5 +1,5 @@
-"""kill -9 at random moments, of the server, of a worker, of both: every acknowledged job runs, and twice only what was
-under way when something was killed.
+"""kill -9 at random moments, of the server, a worker, or both: every acknowledged job runs, and only the jobs under way
+at a kill run twice.
 
 Four submitters and two workers never stop. `GEARMAN_KILL_ROUNDS` asks for more rounds (`make soak`).
 """
@@ -28,13 +28,13 @@ ROUNDS = {"sqlite": 20, "postgresql": 5, "mysql": 5}
 SUBMITTERS = 4
 WORKERS = 2
 IN_FLIGHT = 5
-#: How long after a job is done the server may not have written that yet: 50 ms, and what a busy machine adds.
+#: For this long after a job is done the server may not have written that yet: 50 ms, and more on a busy machine.
 UNSETTLED_S = 0.5
 DEADLINE_S = 30.0
 
 
 class Submitter(threading.Thread):
-    """Submits background jobs, some at once, and notes which were acknowledged under which handle."""
+    """Submits background jobs, some at once, and records the acknowledged ones with their handles."""
 
     def __init__(self, number: int, port: int) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Submitter(threading.Thread):
 
 
 class Scene:
-    """The server, those who work with it, and the kills so far."""
+    """The server, its submitters and workers, and the kills so far."""
 
     def __init__(self, start_server: Callable[..., ServerProcess], folder: Path, port: int) -> None:
         self._start_server = start_server
@@ -99,7 +99,7 @@ class Scene:
         self.server.process.kill()
         self.server.stop()
         self.server = self._start_server()
-        self.kills.append(time.monotonic())  # in between nothing could settle
+        self.kills.append(time.monotonic())  # in between no state could settle
 
     def kill_worker(self) -> None:
         self.kills.append(time.monotonic())
@@ -113,7 +113,7 @@ class Scene:
         self.kill_worker()
 
     def runs(self) -> dict[bytes, list[float]]:
-        """When each job ran."""
+        """The times at which each job ran."""
         runs: defaultdict[bytes, list[float]] = defaultdict(list)
         if self._journal.exists():
             for line in self._journal.read_bytes().splitlines():

@@ -1,4 +1,4 @@
-"""The return of stored jobs from a database that has fallen silent: nobody waits for ever, and the jobs come back."""
+"""The return of stored jobs from a silent database: no client waits for ever, and the jobs come back."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOT_READABLE = [(PacketType.ERROR, b"QUEUE_ERROR\0The store can't be asked for t
 
 
 class Silent:
-    """A broker whose store has one job; its database answers at the word of the test."""
+    """A broker whose store has one job; the test says when the database answers."""
 
     def __init__(self, make_broker: Callable[..., BrokerHarness], url: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.threads = HandThreads()
@@ -62,7 +62,7 @@ def silent(
     made.store.close()
 
 
-def test_who_names_a_unique_key_waits_no_longer_than_the_timeout(silent: Silent) -> None:
+def test_a_request_with_a_unique_key_waits_no_longer_than_the_timeout(silent: Silent) -> None:
     first, second = silent.harness.peer(), silent.harness.peer()
     first.send(PacketType.SUBMIT_JOB_BG, b"f", b"stored", b"w")
     silent.pass_time(TIMEOUT_S / 2)
@@ -77,7 +77,7 @@ def test_who_names_a_unique_key_waits_no_longer_than_the_timeout(silent: Silent)
     assert silent.harness.status(b"f") == (1, 0, 0)
 
 
-def test_a_read_that_takes_very_long_is_broken_off_and_the_next_one_has_twice_the_time(silent: Silent) -> None:
+def test_a_read_that_takes_too_long_is_cancelled_and_the_next_one_has_twice_the_time(silent: Silent) -> None:
     silent.pass_time(4 * TIMEOUT_S)
     assert silent.broken_off == []
     silent.pass_time(1)
@@ -90,7 +90,7 @@ def test_a_read_that_takes_very_long_is_broken_off_and_the_next_one_has_twice_th
     assert silent.harness.status(b"f") == (1, 0, 0)
 
 
-def test_a_page_that_was_broken_off_in_sqlite_is_read_again_and_no_row_is_set_aside(silent: Silent) -> None:
+def test_a_page_that_was_cancelled_in_sqlite_is_read_again_and_no_row_is_set_aside(silent: Silent) -> None:
     pages: Any = silent.store._loading._pages  # type: ignore[union-attr]
     pages.page(1, -1)
     pages._connection.connection.driver_connection.set_progress_handler(lambda: 1, 1)

@@ -1,4 +1,4 @@
-"""How much work the return of stored jobs is. It is counted, not timed: four times the jobs are four times the work."""
+"""The work of bringing stored jobs back. It is counted, not timed: four times the jobs are four times the work."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from .by_hand import HandLoop, HandThreads, HandWriter
 
 FEW = 1500
 FUNCTIONS = 50
-#: A page has as few rows, so that what is done anew for each page shows too.
+#: Rows per page: few, so that the work that is repeated for each page shows too.
 PAGE_ROWS = 10
-#: Of SQLite's own instructions every so many is counted.
+#: One count for this many of SQLite's own instructions.
 SAMPLE = 20
 
 
 def row(number: int, unix_time: float) -> tuple[bytes | float | int | None, ...]:
-    """Jobs of all kinds: with a unique key, for later, tried before, running when their server ended."""
+    """Jobs of all kinds: with a unique key, delayed, tried before, running when their server ended."""
     return (
         number,
         int(number % 11 == 0),
@@ -50,7 +50,7 @@ def row(number: int, unix_time: float) -> tuple[bytes | float | int | None, ...]
 
 
 class Work:
-    """Counts what SQLite and Python do while it is entered."""
+    """Counts the steps of SQLite and Python in its context."""
 
     def __init__(self) -> None:
         self.sqlite = self.python = 0
@@ -80,7 +80,7 @@ class Work:
 def load(
     make_broker: Callable[..., BrokerHarness], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[int], Work]:
-    """Has a server find so many jobs in its store: `load(1000)`; the work that it was to take them in."""
+    """Makes a server find a number of jobs in its store: `load(1000)`; returns the work of bringing them back."""
     monkeypatch.setattr(sql_store, "Writer", HandWriter)
     threads = HandThreads()
     monkeypatch.setattr(loading, "NativeThread", threads.make)

@@ -25,7 +25,7 @@ CREATED = PacketType.JOB_CREATED
 
 @pytest.fixture
 def locked(database: StoreDatabase) -> Callable[[], AbstractContextManager[None]]:
-    """`with locked():` nobody else can write to the database."""
+    """In the context `with locked():` no other process can write to the database."""
 
     @contextlib.contextmanager
     def lock() -> Iterator[None]:
@@ -43,7 +43,7 @@ def take_job(worker: StreamPeer) -> bytes:
     return body.split(b"\0")[0]
 
 
-def test_only_who_waits_for_the_store_is_held_up_and_jobs_run_at_once(
+def test_only_clients_that_wait_for_the_store_are_delayed_and_jobs_run_at_once(
     database: StoreDatabase,
     locked: Callable[[], AbstractContextManager[None]],
     start_durable: Callable[..., ServerProcess],
@@ -95,7 +95,7 @@ def test_a_submitter_waits_no_longer_than_the_timeout_and_the_store_recovers_by_
     assert server.text(b"status") == b"f\t2\t0\t0\n.\n"
     server.process.terminate()
     server.wait_for_log("gearman-server ended")
-    assert not [line for line in server.passed if "background jobs are refused" in line]  # it was said once
+    assert not [line for line in server.passed if "background jobs are refused" in line]  # logged only once
 
 
 def test_a_background_job_by_http_is_answered_when_it_is_stored(
@@ -136,10 +136,10 @@ def test_completions_are_written_within_50_ms_though_nobody_waits_for_them(
         ended = time.monotonic()
         until(lambda: database.rows("id") == [])
         delays.append(time.monotonic() - ended)
-    assert min(delays) < 0.1  # with the time to look, on a busy machine
+    assert min(delays) < 0.1  # 50 ms, and the time of the check on a busy machine
 
 
-def test_a_job_that_is_done_before_the_next_batch_is_never_marked_as_running(
+def test_a_job_that_ends_before_the_next_batch_is_never_marked_as_running(
     database: StoreDatabase,
     locked: Callable[[], AbstractContextManager[None]],
     start_durable: Callable[..., ServerProcess],
@@ -151,14 +151,14 @@ def test_a_job_that_is_done_before_the_next_batch_is_never_marked_as_running(
     kept = client.ask(BACKGROUND, b"f", b"", b"kept")[1]
     assert take_job(worker) == kept
     until(lambda: database.rows("state") == [(1,)])
-    # A foreground job that becomes a background job is stored as what it is: running.
+    # A foreground job that becomes a background job is stored as running.
     handle = client.ask(PacketType.SUBMIT_JOB, b"f", b"u", b"w")[1]
     assert take_job(worker) == handle
     assert server.peer().ask(BACKGROUND, b"f", b"u", b"w") == (CREATED, handle)
     assert database.rows("handle, state") == [(kept, 1), (handle, 1)]
 
 
-def test_a_start_waits_for_somebody_elses_lock_as_long_as_it_may(
+def test_a_start_waits_for_another_processs_lock_up_to_its_limit(
     database: StoreDatabase,
     locked: Callable[[], AbstractContextManager[None]],
     start_durable: Callable[..., ServerProcess],

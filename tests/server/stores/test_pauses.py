@@ -1,4 +1,4 @@
-"""How often a store tries, on a real event loop: twice a second in trouble, and in batches where nobody waits."""
+"""A store's pauses, on a real event loop: half a second in trouble, and one before a batch that no client waits for."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def store(tmp_path: Path, attempts: Attempts, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def mark(store: SqlStore) -> Callable[[int], None]:
-    """Has something written that nobody waits for, and ends a pass."""
+    """Changes something that no client waits for, and ends a pass."""
 
     def write(number: int) -> None:
         store.mark_schedule("nightly", ScheduleMark("every 1s", float(number)))
@@ -63,7 +63,7 @@ def test_a_store_in_trouble_is_tried_twice_a_second(
     assert 1 < len(attempts) <= 5
 
 
-def test_what_nobody_waits_for_is_written_together(mark: Callable[[int], None], attempts: Attempts) -> None:
+def test_changes_that_no_client_waits_for_are_written_together(mark: Callable[[int], None], attempts: Attempts) -> None:
     for number in range(100):
         mark(number)
         gevent.sleep(LAZY_DELAY_S / 10)

@@ -1,4 +1,4 @@
-"""Jobs that were acknowledged come back after the server was killed, whole and in their order, in every database."""
+"""Acknowledged jobs come back after the server was killed, unchanged and in their order, in every database."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def submit(
 
 
 def grab(peer: StreamPeer, kind: int = PacketType.GRAB_JOB_UNIQ) -> tuple[bytes, ...] | None:
-    """Handle, function, unique, workload; None when there is no job."""
+    """Handle, function, unique, workload; None without a job."""
     packet_type, body = peer.ask(kind)
     return None if packet_type == PacketType.NO_JOB else tuple(body.split(b"\0", 3))
 
 
 def grab_handle(peer: StreamPeer) -> bytes:
-    """Of a job that is there."""
+    """The handle of a job that must be there."""
     job = grab(peer)
     assert job is not None
     return job[0]
@@ -46,7 +46,7 @@ def worker_of(server: ServerProcess, *functions: bytes) -> StreamPeer:
 
 
 def grab_all(worker: StreamPeer) -> list[tuple[bytes, ...]]:
-    """Every job, each completed before the next."""
+    """All jobs; each is completed before the next one is grabbed."""
     jobs = []
     while (job := grab(worker)) is not None:
         jobs.append(job)
@@ -56,7 +56,7 @@ def grab_all(worker: StreamPeer) -> list[tuple[bytes, ...]]:
 
 @pytest.fixture
 def crash(start_durable: Callable[..., ServerProcess], database: StoreDatabase) -> Callable[..., ServerProcess]:
-    """Kills a server without a warning, and starts another on the same database once the jobs are back."""
+    """Kills a server without a warning, starts another one on the same database, and waits for the jobs."""
 
     def again(server: ServerProcess, *options: str) -> ServerProcess:
         server.process.kill()
@@ -102,7 +102,7 @@ def test_priorities_and_the_order_of_submission_survive(
 
 
 @pytest.mark.in_every_database
-def test_reducers_and_the_time_to_run_at_survive(
+def test_reducers_and_run_times_survive(
     database: StoreDatabase, start_durable: Callable[..., ServerProcess], crash: Callable[..., ServerProcess]
 ) -> None:
     server = start_durable(database)
@@ -163,7 +163,7 @@ def test_a_job_that_was_running_comes_back_in_its_place_with_its_attempt_counted
     until(lambda: database.rows("state, requeues") == [(1, 1), (1, 0)])
 
 
-def test_a_job_that_takes_servers_down_with_it_runs_out_of_attempts(
+def test_a_job_that_crashes_servers_runs_out_of_attempts(
     database: StoreDatabase,
     start_durable: Callable[..., ServerProcess],
     crash: Callable[..., ServerProcess],
@@ -180,7 +180,7 @@ def test_a_job_that_takes_servers_down_with_it_runs_out_of_attempts(
 
 
 @pytest.mark.in_every_database
-def test_a_unique_key_of_an_earlier_run_still_stands_for_its_job(
+def test_a_unique_key_of_an_earlier_run_still_belongs_to_its_job(
     database: StoreDatabase, start_durable: Callable[..., ServerProcess], crash: Callable[..., ServerProcess]
 ) -> None:
     server = start_durable(database)
@@ -194,7 +194,7 @@ def test_a_unique_key_of_an_earlier_run_still_stands_for_its_job(
     assert client.ask(PacketType.GET_STATUS, keyed)[1] == keyed + b"\0001\0000\0000\0000"
 
 
-def test_handles_never_come_twice(
+def test_handles_never_repeat(
     database: StoreDatabase, start_durable: Callable[..., ServerProcess], crash: Callable[..., ServerProcess]
 ) -> None:
     handles = []
@@ -208,7 +208,7 @@ def test_handles_never_come_twice(
     assert len(set(handles)) == len(handles)
 
 
-def test_a_server_that_ends_in_order_writes_everything_and_wastes_no_numbers(
+def test_a_server_that_ends_in_order_writes_everything_and_skips_no_numbers(
     database: StoreDatabase, start_durable: Callable[..., ServerProcess]
 ) -> None:
     server = start_durable(database)
@@ -224,7 +224,7 @@ def test_a_server_that_ends_in_order_writes_everything_and_wastes_no_numbers(
     assert submit(server.peer()) == b"H:test:3"
 
 
-def test_a_row_that_is_no_job_is_set_aside_with_its_number_in_the_log(
+def test_a_row_that_is_no_job_is_set_aside_and_logged_with_its_number(
     database: StoreDatabase, start_durable: Callable[..., ServerProcess], crash: Callable[..., ServerProcess]
 ) -> None:
     server = start_durable(database)

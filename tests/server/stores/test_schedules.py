@@ -1,4 +1,4 @@
-"""Schedules over a durable store: what was due is due once, whatever happens to the server."""
+"""Schedules over a durable store: each due time counts once, whatever happens to the server."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_run_that_was_missed_while_the_server_was_down_is_made_up_for_once(
     assert worker.ask(PacketType.GRAB_JOB)[0] == PacketType.NO_JOB
 
 
-def test_a_killed_server_has_done_both_the_job_and_its_mark_or_neither(
+def test_a_killed_server_has_stored_both_the_job_and_its_mark_or_neither(
     database: StoreDatabase, start_scheduled: Callable[..., ServerProcess]
 ) -> None:
     every_second = "schedules:\n  tick: {every: 1s, function: f}\n"
@@ -78,13 +78,13 @@ def test_a_triggered_schedule_is_answered_when_its_job_is_stored(
     assert [bytes(handle) for (handle,) in database.rows("handle")] == [answer.split()[1]]
 
 
-def test_a_schedule_is_not_triggered_while_the_store_takes_nothing(
+def test_a_schedule_is_not_triggered_while_the_store_refuses_jobs(
     database: StoreDatabase, start_scheduled: Callable[..., ServerProcess], until: Callable[[Callable[[], bool]], None]
 ) -> None:
     server = start_scheduled(database, options=("--store-timeout", "0.4"))
     until(lambda: len(database.rows("name", "gearman_schedules")) == 1)
     with database.connect() as connection:
-        connection.execute(text("BEGIN IMMEDIATE"))  # nobody else can write now
+        connection.execute(text("BEGIN IMMEDIATE"))  # from here on no other process can write
         for _ in range(2):
             assert server.text(b"schedules trigger tick").startswith(b"ERR QUEUE_ERROR ")
     server.wait_for_log("the store can be written again")
@@ -93,7 +93,7 @@ def test_a_schedule_is_not_triggered_while_the_store_takes_nothing(
     assert len(database.rows("id")) == 1
 
 
-def test_runs_that_were_missed_and_are_left_out_stand_in_the_log(
+def test_missed_runs_that_are_skipped_are_logged(
     database: StoreDatabase, start_scheduled: Callable[..., ServerProcess], until: Callable[[Callable[[], bool]], None]
 ) -> None:
     skipping = HOURLY.replace("}", ", missed: skip}")

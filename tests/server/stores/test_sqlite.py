@@ -1,4 +1,4 @@
-"""How SQLite takes plain jobs in: by one statement that is a transaction, whatever the jobs have in common."""
+"""The writing of plain jobs in SQLite: one statement, which is a transaction, for all that the jobs have in common."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def database() -> Iterator[Database]:
 
 @pytest.fixture
 def statements(database: Database) -> Iterator[list[str]]:
-    """What the driver has been told since, on this connection and later ones."""
+    """The statements to the driver from now on, on this connection and later ones."""
     told: list[str] = []
 
     def trace(driver_connection: Any, _record: object = None) -> None:
@@ -68,7 +68,7 @@ def batch_of(jobs: list[Job]) -> Batch:
 
 
 def stored(database: Database, jobs: list[Job]) -> dict[bytes, StoredJob]:
-    """As rows that are read back, by their ids."""
+    """The stored rows, by their ids."""
     rows: dict[bytes, StoredJob] = {}
     first = min(int(job.handle.rpartition(b":")[2]) for job in jobs)
     pages = database.stored_rows(end=1 << 62)
@@ -97,7 +97,7 @@ jobs_of_all_kinds = st.builds(
         st.lists(jobs_of_all_kinds, min_size=1), st.integers(1, 2 * MAX_ROWS).map(lambda n: [a_job() for _ in range(n)])
     )
 )
-def test_what_was_given_is_what_is_stored(database: Database, jobs: list[Job]) -> None:
+def test_the_stored_values_are_the_given_ones(database: Database, jobs: list[Job]) -> None:
     assert database.write(batch_of(jobs), is_repeated=False) == []
     rows = stored(database, jobs)
     offset_s = rows[jobs[0].handle].submitted_at - jobs[0].submitted
@@ -110,7 +110,7 @@ def test_what_was_given_is_what_is_stored(database: Database, jobs: list[Job]) -
 
 
 @pytest.mark.parametrize("number", [1, 5, MAX_ROWS])
-def test_a_batch_of_plain_jobs_is_one_statement_and_that_a_transaction(
+def test_a_batch_of_plain_jobs_is_one_statement_and_one_transaction(
     database: Database, statements: list[str], number: int
 ) -> None:
     database.write(batch_of([a_job() for _ in range(number)]), is_repeated=False)
@@ -125,23 +125,21 @@ def test_several_statements_are_one_transaction(database: Database, statements: 
     assert [statement.split()[0] for statement in statements] == ["BEGIN", "INSERT", "INSERT", "COMMIT"]
 
 
-def test_what_else_a_batch_changes_is_in_the_same_transaction(database: Database, statements: list[str]) -> None:
+def test_other_changes_of_a_batch_are_in_the_same_transaction(database: Database, statements: list[str]) -> None:
     batch = batch_of([a_job()])
     batch.deletes.append(next(numbers))
     database.write(batch, is_repeated=False)
     assert [statement.split()[0] for statement in statements] == ["BEGIN", "DELETE", "INSERT", "COMMIT"]
 
 
-def test_one_that_can_not_be_stored_is_refused_alone(database: Database) -> None:
+def test_only_a_job_that_can_not_be_stored_is_refused(database: Database) -> None:
     jobs = [a_job() for _ in range(5)]
     database.write(batch_of(jobs[2:3]), is_repeated=False)
     assert database.write(batch_of(jobs), is_repeated=False) == [jobs[2]]
     assert set(stored(database, jobs)) == {job.handle for job in jobs}
 
 
-def test_a_batch_of_which_one_job_is_refused_is_still_one_transaction(
-    database: Database, statements: list[str]
-) -> None:
+def test_a_batch_with_one_refused_job_is_still_one_transaction(database: Database, statements: list[str]) -> None:
     jobs = [a_job() for _ in range(3)]
     database.write(batch_of(jobs[:1]), is_repeated=False)
     batch = batch_of(jobs)

@@ -1,6 +1,6 @@
-"""What a store writes, by random histories in which batches fail: in the end it holds what the broker knows, each once.
+"""Random histories in which batches of a store fail: in the end the store holds each thing that the broker knows, once.
 
-The broker, the store and the SQLite file are real. Batches are written when the history says, and it says how that
+The broker, the store and the SQLite file are real. The history says when each batch is written, and how that
 ends: well, badly, or so that nobody knows (committed, and reported as failed).
 """
 
@@ -86,7 +86,7 @@ class StoreHistory(RuleBasedStateMachine):
 
     @rule(worker=st.integers(0, 1), how=st.sampled_from(["WORK_COMPLETE", "WORK_FAIL", "WORK_EXCEPTION"]))
     def work(self, worker: int, how: str) -> None:
-        """End the job that the worker has, or else the next one."""
+        """End the worker's current job, or else the next one."""
         assigned = self.workers[worker].session.assigned
         if not assigned:
             self.grab(worker)
@@ -181,7 +181,7 @@ class StoreHistory(RuleBasedStateMachine):
                 self.writer.end("succeeds")
             self.a_batch_is_handed_over()
             if self.harness.broker.store_trouble is not None:
-                self.harness.now += WELL_AFTER_S  # its clock alone: nothing else becomes due
+                self.harness.now += WELL_AFTER_S  # only its clock moves: nothing else becomes due
         assert self.harness.broker.store_trouble is None
         assert not self.writer.is_busy
         assert not self.store._open
@@ -197,7 +197,7 @@ class StoreHistory(RuleBasedStateMachine):
             for job in stored
         )
         promised = {job for job in self.promised if self.table.jobs.get(job.handle) is job}
-        # A dead one that is tried again goes on in memory where it can't be stored, and its letter is kept meanwhile.
+        # A dead job that is tried again runs in memory if it can't be stored, and its letter is kept meanwhile.
         letters = self.harness.broker.dead_letters.by_handle
         promised = {job for job in promised if job.handle not in letters}
         assert {job for job in promised if job.state is not JobState.CANCELLED} <= set(stored)
@@ -207,7 +207,7 @@ class StoreHistory(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(300)
-def test_the_store_holds_in_the_end_what_the_broker_knows_whatever_failed(
+def test_in_the_end_the_store_holds_what_the_broker_knows_whatever_failed(
     make_broker: Callable[..., BrokerHarness], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     StoreHistory.make_broker = make_broker

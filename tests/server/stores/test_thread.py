@@ -1,4 +1,4 @@
-"""The native thread: calls in their order, results on the loop's thread, and an end that forgets none."""
+"""The native thread: calls run in order, results arrive on the loop's thread, and the end forgets none."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_calls_are_carried_out_in_their_order_and_delivered_on_the_loops_thread(
     assert thread.stop(DEADLINE_S)
 
 
-def test_its_end_delivers_what_was_handed_over(thread: NativeThread) -> None:
+def test_calls_that_were_handed_over_before_the_end_are_delivered(thread: NativeThread) -> None:
     seen: list[int] = []
 
     def call(number: int) -> Delivery:
@@ -54,7 +54,7 @@ def test_its_end_delivers_what_was_handed_over(thread: NativeThread) -> None:
     assert seen == [0, 1, 2]
 
 
-def test_a_call_that_takes_longer_is_left_alone_at_the_end(thread: NativeThread) -> None:
+def test_a_call_that_takes_too_long_is_abandoned_at_the_end(thread: NativeThread) -> None:
     may_end = threading.Event()
 
     def call() -> Delivery:
@@ -67,7 +67,7 @@ def test_a_call_that_takes_longer_is_left_alone_at_the_end(thread: NativeThread)
     assert thread.stop(DEADLINE_S)
 
 
-def test_a_delivery_that_fails_holds_up_none_behind_it(thread: NativeThread) -> None:
+def test_a_delivery_that_fails_delays_none_behind_it(thread: NativeThread) -> None:
     delivered, reported = gevent.event.Event(), []
 
     def fail() -> None:

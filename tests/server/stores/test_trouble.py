@@ -1,4 +1,4 @@
-"""A store in trouble, under load: submitters hear of it in time, what was acknowledged stays, and the rest goes on."""
+"""A store in trouble, under load: submitters hear of it in time, acknowledged jobs stay, and the rest goes on."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Load(threading.Thread):
 
 @pytest.fixture
 def put_under_load() -> Iterator[Callable[..., list[Load]]]:
-    """`put_under_load(server)`: three clients who never stop until the test is over."""
+    """`put_under_load(server)`: three clients that submit until the test is over."""
     loads: list[Load] = []
 
     def put(server: ServerProcess) -> list[Load]:
@@ -74,7 +74,7 @@ def put_under_load() -> Iterator[Callable[..., list[Load]]]:
 
 
 def stop(loads: list[Load]) -> set[bytes]:
-    """All that was acknowledged."""
+    """Stop; returns all acknowledged jobs."""
     for load in loads:
         load.stop()
     return set().union(*(load.acknowledged for load in loads))
@@ -103,7 +103,7 @@ def stored(database: StoreDatabase) -> set[bytes]:
 
 
 def fill(filler: Path) -> None:
-    """Write until nothing more goes onto this disk."""
+    """Write until the disk is full."""
     with filler.open("wb", buffering=0) as file:
         for size_bytes in (1 << 20, 1 << 12):
             with contextlib.suppress(OSError):
@@ -111,7 +111,7 @@ def fill(filler: Path) -> None:
                     file.write(bytes(size_bytes))
 
 
-def test_a_disk_that_takes_no_more_refuses_background_jobs_until_it_does(
+def test_a_full_disk_refuses_background_jobs_until_it_has_room_again(
     database: StoreDatabase,
     start_durable: Callable[..., ServerProcess],
     put_under_load: Callable[..., list[Load]],
@@ -140,8 +140,8 @@ def test_a_disk_that_takes_no_more_refuses_background_jobs_until_it_does(
 
 
 class Outage:
-    """A server with a job that waits, and what is to hold while its store can't be written, after that, and after it
-    was killed."""
+    """A server with a job that waits, and the checks for the times while its store can't be written, afterwards, and
+    after the server was killed."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class Outage:
         assert packet_type == CREATED
 
     def begins(self, reason: str) -> None:
-        """Submitters are refused, and nothing else."""
+        """Submitters are refused, and nothing else changes."""
         self._until(lambda: all(load.refused > 3 for load in self._loads))
         foreground_job_works(self._server)
         worker = self._server.peer()
@@ -169,14 +169,14 @@ class Outage:
         assert reason in self._server.wait_for_log("background jobs are refused")
 
     def ends(self) -> set[bytes]:
-        """Without a restart. Returns what was acknowledged, before and since."""
+        """The trouble ends without a restart. Returns the jobs acknowledged before and since."""
         self._server.wait_for_log("NOTICE the store can be written again")
         assert not [line for line in self._server.passed if "refused until" in line]
         assert page(self._server, "/healthz") == (200, "ok\n")
         before = sum(len(load.acknowledged) for load in self._loads)
         self._until(lambda: sum(len(load.acknowledged) for load in self._loads) > before + 20)
         acknowledged = stop(self._loads)
-        # What was refused is gone, and so is the job that was done meanwhile.
+        # The refused jobs are gone, and so is the job that was done meanwhile.
         self._until(lambda: stored(self._database) == acknowledged)
         self._server.process.kill()
         self._server.process.wait()
@@ -221,7 +221,7 @@ def test_a_disk_that_became_read_only_refuses_background_jobs_until_it_can_be_wr
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "mysql"])
-def test_terminated_connections_are_opened_again_and_nobody_is_refused(
+def test_terminated_connections_are_reopened_and_no_job_is_refused(
     kind: str,
     database_of: Callable[[str], StoreDatabase],
     start_durable: Callable[..., ServerProcess],
@@ -242,7 +242,7 @@ def test_terminated_connections_are_opened_again_and_nobody_is_refused(
 
 
 class Proxy:
-    """A way to a database that can be cut or stalled."""
+    """A connection to a database that can be cut or stalled."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -276,14 +276,14 @@ class Proxy:
                 end.shutdown(socket.SHUT_RDWR)
 
     def cut(self) -> None:
-        """Every connection ends, and no other comes about."""
+        """Every connection ends, and no new one can be made."""
         self._is_cut = True
         for end in self._sockets:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
 
     def stall(self) -> None:
-        """Nothing comes through any more, and nothing ends."""
+        """No byte passes any more, and no connection ends."""
         self._flows.clear()
 
     def heal(self) -> None:
@@ -300,7 +300,7 @@ class Proxy:
 
 @pytest.mark.parametrize("fault", ["cut", "stall"])
 @pytest.mark.parametrize("kind", ["postgresql", "mysql"])
-def test_a_database_that_is_away_costs_submitters_the_timeout_at_most(
+def test_a_lost_database_costs_submitters_at_most_the_timeout(
     kind: str,
     fault: str,
     database_of: Callable[[str], StoreDatabase],
@@ -325,12 +325,12 @@ def test_a_database_that_is_away_costs_submitters_the_timeout_at_most(
         before = sum(len(load.acknowledged) for load in loads)
         until(lambda: sum(len(load.acknowledged) for load in loads) > before + 20)
         acknowledged = stop(loads)
-        # What was refused is gone, or goes, whether or not it had been committed.
+        # Refused jobs are gone, or will go, whether or not they had been committed.
         until(lambda: stored(database) == acknowledged)
-        assert max(load.slowest_s for load in loads) < TIMEOUT_S + 1.5  # a busy machine's
+        assert max(load.slowest_s for load in loads) < TIMEOUT_S + 1.5  # more on a busy machine
 
 
-def test_a_broken_page_costs_its_own_rows_and_no_other(
+def test_a_broken_page_costs_its_own_rows_and_no_others(
     database: StoreDatabase, start_durable: Callable[..., ServerProcess], until: Callable[[Callable[[], bool]], None]
 ) -> None:
     server = start_durable(database)
