@@ -187,7 +187,7 @@ class DeadLetters:
 
     def _plan_look(self, now: float) -> None:
         oldest = next(iter(self._letters.values()), None)
-        if oldest is not None:
+        if oldest is not None and self._alarm.due is None:
             remaining_s = oldest.died_at + self._bounds.max_age_s - self._unix_time()
             self._alarm.by(now + min(max(remaining_s, 0.0), _LONGEST_SLEEP_S))
 
