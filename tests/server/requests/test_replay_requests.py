@@ -167,6 +167,21 @@ def test_the_end_of_the_replay_answers_whoever_still_waits(replayed: Replayed) -
     assert replayed.harness.status(b"f") == (1, 0, 0)
 
 
+def test_what_waited_until_the_end_is_carried_out_as_if_it_came_at_once(replayed: Replayed) -> None:
+    replayed.harness.broker.use_policies({b"f": FunctionPolicy(max_running=1)})
+    replayed.read_to(1)
+    replayed.load(stored(1), stored(2))
+    worker = replayed.harness.worker(b"f")
+    assert worker.grab() == b"H:old:1"
+    worker.send(PacketType.PRE_SLEEP)
+    worker.send(PacketType.GET_STATUS, b"H:old:3")
+    worker.send(PacketType.WORK_COMPLETE, b"H:old:1", b"")
+    worker.send(PacketType.GRAB_JOB)
+    replayed.end()
+    # No NOOP for the job that it has asked for itself.
+    assert [packet_type for packet_type, _ in worker.take()] == [PacketType.STATUS_RES, PacketType.JOB_ASSIGN]
+
+
 def test_a_connection_that_leaves_while_it_waits_changes_nothing(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     submit(client, b"w", unique=b"u")
