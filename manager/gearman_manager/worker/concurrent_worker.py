@@ -1,11 +1,11 @@
 """A worker process that runs several jobs at once, each in a greenlet of its own: for functions that wait a lot.
 
-Started by exec, not forked from a zygote: a job that waits must give way to the others, so the standard library is
-patched (gevent.monkey), and that has to come before anything imports the blocking originals. So it imports the user's
-modules itself.
+It is started by exec, not forked from a zygote, and imports the user's modules itself: a job that waits must give way
+to the others, so the standard library is patched (gevent.monkey) before anything imports the blocking originals.
 
 The main greenlet gets the jobs over one connection to each job server (`gearman_client.worker.concurrent_worker` says
-why one) and starts a greenlet for each; that answers. It ends as `worker` does: after the running jobs, never in them.
+why one), and starts a greenlet for each job, which answers it. The process ends as `worker` does: after the running
+jobs, never during them.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _log = logging.getLogger("worker")
 
 
 class ConcurrentWorkerProcess(WorkerBase):
-    """The life of one worker with several places, from its first connection to its last answer."""
+    """The life of one worker with several places for jobs, from its first connection to its last answer."""
 
     def __init__(self, order: Order, code: UserCode, links: Links) -> None:
         super().__init__(order, code, links)
@@ -58,7 +58,7 @@ class ConcurrentWorkerProcess(WorkerBase):
             self._gearman.register(registered)
 
     def run(self) -> None:
-        """Serve until asked to stop, until the supervisor is gone or until `max_jobs` are done."""
+        """Serve until a stop is requested, the supervisor is gone, or `max_jobs` are done."""
         signal.signal(signal.SIGTERM, lambda *_: self._gearman.stop())
         settrace(self._switched)
         while not self._is_done:
@@ -71,7 +71,7 @@ class ConcurrentWorkerProcess(WorkerBase):
 
     @property
     def _is_done(self) -> bool:
-        """Nothing runs, nothing is on its way, and nothing more is to be asked for."""
+        """Whether no job runs, none is on its way, and no more may be asked for."""
         is_last = self._gearman.stopping or self._wear.jobs_left == 0
         return is_last and not self._places.taken and not self._gearman.asked
 
@@ -106,7 +106,7 @@ class ConcurrentWorkerProcess(WorkerBase):
         self._gearman.wake()
 
     def _give_up(self, assigned: WorkerJob, function: FunctionCall, place: JobSlot) -> None:
-        """A job goes on in spite of its timeout. To end it takes the end of the process, once the others are done."""
+        """Fail a job that goes on in spite of its timeout. Only the process's end can end it, after the other jobs."""
         if assigned.answered:
             return  # it ended in this very moment
         text = f"JobTimeout: {assigned.function} goes on in spite of its timeout of {function.timeout_s:g} s"
@@ -118,7 +118,7 @@ class ConcurrentWorkerProcess(WorkerBase):
         self._gearman.wake()
 
     def _switched(self, _event: str, greenlets: tuple[object, object]) -> None:
-        """Note which job has the processor: when one keeps it, the supervisor must know which."""
+        """Note which job has the processor: if one keeps it, the supervisor must know which."""
         self._slot.activate(self._place_of.get(greenlets[1], 0))
 
 
@@ -130,16 +130,16 @@ def _refuse_fork(*_: object) -> NoReturn:
 
 
 def _prepare_process(order: Order) -> None:
-    """The settings of a process of greenlets."""
+    """Set up a process that runs greenlets."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, _do_nothing)  # not SIG_IGN: what jobs start would inherit that through exec
+        signal.signal(number, _do_nothing)  # not SIG_IGN: programs that jobs start would inherit that through exec
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # not yet serving: nothing to finish
     if order.nice:
         os.nice(order.nice)
     setproctitle(order.title)
     os.environ[CLIENT_ID_VARIABLE] = order.client_id
     os.fork = os.forkpty = _refuse_fork
-    gevent.config.track_greenlet_tree = False  # which greenlet started which: a third of what a short job costs
+    gevent.config.track_greenlet_tree = False  # tracking which greenlet started which costs a third of a short job
     Hub.SYSTEM_ERROR = ()  # a greenlet that a job left behind must not end the worker, whatever it raises
 
 
@@ -163,7 +163,7 @@ def _serve(order: Order, links: Links) -> int:
 
 
 def main(argv: Sequence[str]) -> NoReturn:
-    """Entry point of the exec, patched already: the numbers are inherited descriptors."""
+    """Entry point after the exec, already patched; the numbers in `argv` are inherited descriptors."""
     parser = ArgumentParser(prog="gearman-manager worker", description="started by the supervisor only")
     arguments = read_arguments(parser, "order", argv)
     with open(arguments.order, encoding="utf-8") as file:

@@ -1,6 +1,6 @@
-"""A function made ready to be called again and again, and one call of it: hooks, time limit, answer.
+"""Prepares a function for repeated calls, and runs one job with it: hooks, time limit, answer.
 
-All kinds of workers use it; each brings its own way to interrupt a job at its time limit.
+All kinds of workers use it; each has its own way to interrupt a job at its time limit.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ MAX_TRACE_BYTES: Final = 32 * 1024
 
 
 class TimeLimit(Protocol):
-    """Interrupts user code. Suspended within `with limit:`, for our own code that user code calls."""
+    """Interrupts user code. `with limit:` suspends it, for our own code that user code calls."""
 
     def call(self, function: Callable[[], _Result], timeout_s: float) -> _Result:
-        """Run user code for at most so many seconds, then raise JobTimeout in it."""
+        """Run user code; after `timeout_s` seconds raise JobTimeout in it."""
 
     def __enter__(self) -> None: ...
     def __exit__(
@@ -38,7 +38,7 @@ class TimeLimit(Protocol):
 
 
 class FunctionCall:
-    """A function made ready to be called again and again: with a class, its one object of this process."""
+    """A function prepared for repeated calls. A class is instantiated once per process."""
 
     def __init__(self, ordered: OrderedFunction, loaded: LoadedFunction, index: int) -> None:
         self.index = index
@@ -53,7 +53,7 @@ class FunctionCall:
             self._object.setup(ordered.settings)  # type: ignore[union-attr]
 
     def teardown(self) -> None:
-        """Let the object close what it opened."""
+        """Call the object's `teardown`, if it has one."""
         if hasattr(self._object, "teardown"):
             try:
                 self._object.teardown()  # type: ignore[union-attr]
@@ -62,10 +62,10 @@ class FunctionCall:
 
 
 def make_functions(functions: Iterable[OrderedFunction], code: UserCode) -> dict[str, FunctionCall]:
-    """The functions of a worker, by registered name. Errors of `setup` go to the caller.
+    """The functions of a worker, by registered name. Errors of `setup` reach the caller.
 
     Raises:
-        ModuleError: a module that is imported only now can't be.
+        ModuleError: a module that is imported only now can't be imported.
     """
     return {
         ordered.registered: FunctionCall(ordered, code.function(ordered.file, ordered.name), index)
@@ -83,7 +83,7 @@ def run_job(assigned: WorkerJob, function: FunctionCall, hooks: Hooks, limit: Ti
         hooks.job_start(job)
         result = _call(function, job, limit)
         _end_if_a_copy(function.pid)
-        if not assigned.answered:  # or else it was given up meanwhile
+        if not assigned.answered:  # otherwise it was given up meanwhile
             assigned.complete(encode_result(result))
     except BaseException as error:  # noqa: BLE001 (user code may raise anything: the job fails, the worker goes on)
         _end_if_a_copy(function.pid)
@@ -95,7 +95,8 @@ def run_job(assigned: WorkerJob, function: FunctionCall, hooks: Hooks, limit: Ti
 
 
 def _end_if_a_copy(pid: int) -> None:
-    """A job that forked, and came back in the child too, must not leave a second worker on our connections."""
+    """End the child of a job that forked and returned in both processes: it would be a second worker on our
+    connections."""
     if os.getpid() != pid:
         os._exit(0)
 
@@ -128,7 +129,7 @@ def _fail(assigned: WorkerJob, job: Job, error: BaseException) -> None:
 
 
 def _trace(error: BaseException) -> bytes:
-    """The error's traceback, for a later search for its cause; of a very long one, the end."""
+    """The error's traceback, to find its cause later; of a very long one only the end."""
     try:
         text = "".join(traceback.format_exception(error))
     except BaseException:  # noqa: BLE001 (user code)
@@ -137,7 +138,7 @@ def _trace(error: BaseException) -> bytes:
 
 
 def describe(error: BaseException) -> str:
-    """The error's type, and its text if it has one; in user code even str() may raise."""
+    """The error's type, and its text if it has one. Even str() may raise in user code."""
     try:
         text = str(error)
         return f"{type(error).__name__}: {text}" if text else type(error).__name__

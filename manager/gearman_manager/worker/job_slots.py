@@ -1,4 +1,4 @@
-"""The places of a worker that runs several jobs at once, each with its slot of the scoreboard."""
+"""The places of a worker that runs several jobs at once. Each has its own slot of the scoreboard."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class JobSlot:
 
 
 class JobSlots:
-    """All places of this worker; its own slot says how many are taken, as of the last `show`."""
+    """All places of this worker. The worker's own slot says how many are taken, as of the last `show`."""
 
     def __init__(self, scoreboard: Scoreboard, slots: Sequence[int], own_slot: SlotWriter) -> None:
         self._own_slot = own_slot
@@ -30,11 +30,11 @@ class JobSlots:
 
     @property
     def free(self) -> int:
-        """How many jobs more could run now."""
+        """The number of further jobs that could run now."""
         return len(self._free)
 
     def take(self, server: int, function: int, handle: bytes, timeout_s: float | None) -> JobSlot:
-        """A job starts; there must be a free place."""
+        """Take a place for a job that starts now; there must be a free one."""
         place = self._free.pop()
         place.start_ns = time.monotonic_ns()
         deadline_ns = place.start_ns + int(timeout_s * 1e9) if timeout_s else 0
@@ -43,18 +43,18 @@ class JobSlots:
         return place
 
     def show(self) -> None:
-        """Have the worker's own slot say how many are taken and how many jobs are done: once for many jobs."""
+        """Write the numbers of taken places and of jobs done to the worker's own slot: once for many jobs."""
         self._own_slot.serve(self.taken)
 
     def give_back(self, place: JobSlot, *, failed: bool) -> None:
-        """Its job has ended."""
+        """Free the place of a job that has ended."""
         if not place.is_given_up:
             self._end(place, failed=failed)
         place.is_given_up = False
         self._free.append(place)
 
     def give_up(self, place: JobSlot) -> None:
-        """Its job has failed, and does not end: the place is neither free nor waited for."""
+        """Give up a place whose job has failed, but does not end: it is neither free nor taken."""
         self._end(place, failed=True)
         place.is_given_up = True
 

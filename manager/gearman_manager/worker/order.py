@@ -1,7 +1,7 @@
 """The supervisor's order for a worker process: its name, slots, servers, functions and limits. Pure.
 
-The supervisor's `PoolOrder.for_worker` makes the very `Order` that the worker gets. In between, on the zygote's channel
-or in a file, it is JSON: what `to_message` makes, `from_message` reads.
+The supervisor's `PoolOrder.for_worker` makes the same `Order` that the worker gets. On its way, over the zygote's
+channel or in a file, it is JSON: `to_message` writes it, `from_message` reads it.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any, Final
 from gearman_client.address import Address
 from gearman_client.tls import Tls
 
-#: In the environment of every worker, and so of all that it starts.
+#: In the environment of every worker, and so of all programs that it starts.
 CLIENT_ID_VARIABLE: Final = "GEARMAN_CLIENT_ID"
 
 
 @dataclass(frozen=True, slots=True)
 class OrderedFunction:
-    """One function that a worker is to serve."""
+    """A function that the worker has to serve."""
 
-    registered: str  #: the name towards Gearman, prefix included
+    registered: str  #: the name on the job server, including the prefix
     name: str
     file: str
     timeout_s: float | None
@@ -30,7 +30,7 @@ class OrderedFunction:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Everything that the supervisor tells a worker."""
+    """All instructions of the supervisor to a worker."""
 
     name: str  #: POOL/N
     client_id: str
@@ -41,7 +41,7 @@ class Order:
     max_memory_bytes: int | None
     nice: int
 
-    # For a worker that runs several jobs at once: it loads the code itself.
+    # Only for a worker that runs several jobs at once, which loads the code itself.
     job_slots: tuple[int, ...] = ()
     folders: tuple[str, ...] = ()  #: of the modules
     log_level: str = "INFO"
@@ -52,7 +52,7 @@ class Order:
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> Order:
-        """The order that `to_message` wrote; other keys of the message are ignored."""
+        """The order from a message of `to_message`; other keys of the message are ignored."""
         values = {field.name: message[field.name] for field in fields(cls)}
         values["servers"] = tuple(map(_server, message["servers"]))
         values["functions"] = tuple(OrderedFunction(**function) for function in message["functions"])

@@ -1,7 +1,7 @@
-"""Undoes what a job may have changed in its process: working directory, standard output and standard error.
+"""Restores the state of a process after a job: working directory, standard output and standard error.
 
-A job may change directory, close its output or put another file in its place. The next job of the worker finds
-everything as the worker's setup left it. Not for workers that run several jobs at once: they share all this.
+A job may change the directory, close its output or replace it by another file. The worker's next job finds everything
+as the worker's setup left it. Not for workers that run several jobs at once: these share the state.
 """
 
 from __future__ import annotations
@@ -14,24 +14,25 @@ from typing import Final
 
 from gearman_manager.ipc.child_log import STREAMS, open_stream
 
-#: Two system calls a job would be a noticeable part of the shortest ones, so these are not looked at after each.
+#: The outputs are not checked after every job: two system calls would be a noticeable part of the shortest ones.
 LOOK_INTERVAL_NS: Final = 1_000_000
-_SPARE_FROM: Final = 100  # out of the way of code that counts on small numbers
+#: High, because some code counts on small numbers.
+_SPARE_FROM: Final = 100
 
 
 class ProcessState:
-    """Noted once, put back after each job."""
+    """The state to which a process returns after each job."""
 
     def __init__(self) -> None:
-        """Note how it is now."""
+        """Note the present state."""
         self._folder = -1
-        with suppress(OSError):  # a folder that is gone, or may not be read
+        with suppress(OSError):  # the folder is gone, or may not be read
             self._folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._outputs = [(number, *_spare(number)) for _, number in STREAMS]
         self._looked_ns = 0
 
     def clear_up(self, now_ns: int) -> None:
-        """A job is done."""
+        """Restore the state after a job."""
         if self._folder >= 0:
             with suppress(OSError):
                 os.fchdir(self._folder)
@@ -46,7 +47,7 @@ class ProcessState:
 
 
 def _spare(number: int) -> tuple[int, tuple[int, int] | None]:
-    """A second descriptor of the open file, and that file's identity."""
+    """A second descriptor of the open file, and the file's identity."""
     try:
         return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _SPARE_FROM), _identity(number)
     except OSError:

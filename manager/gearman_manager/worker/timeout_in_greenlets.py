@@ -1,8 +1,8 @@
-"""Time limits of jobs that run side by side: JobTimeout, raised in the greenlet of the job whose time is up.
+"""Time limits of jobs that run side by side: raises JobTimeout in the greenlet of the job whose time is up.
 
-The event loop delivers it to a job that waits for something, as they all do most of the time. A job that computes and
-lets nobody else run is reached by a signal (SIGALRM) instead, a moment later, and never in our own code that it calls.
-One that does not end after that is given up: it can't be ended, but the others need not suffer for it.
+The event loop raises it in a job that waits for something, as jobs do most of the time. In a job that computes and
+lets no other run, a signal (SIGALRM) raises it a moment later, but never in our own code that the job calls. A job
+that does not end after that is given up: it can't be ended, but the other jobs need not suffer for it.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import gevent
 from gearman_manager.errors import JobTimeout
 
 _Result = TypeVar("_Result")
-#: So long after the limit the loop counts as blocked; at this interval it is checked again.
+#: So long after the limit the loop counts as blocked; it is checked again at this interval.
 BLOCKED_S: Final = 0.1
-#: The time in which a function may clean up after JobTimeout.
+#: How long a function may clean up after JobTimeout.
 CLEAN_UP_S: Final = 1.0
 
 
@@ -34,19 +34,19 @@ class TimeoutsInGreenlets:
         signal.signal(signal.SIGALRM, self._alarm)
 
     def begin(self, limit: GreenletTimeout) -> None:
-        """The current greenlet runs user code under this limit."""
+        """Watch the current greenlet, which runs user code under this limit."""
         self._running[gevent.getcurrent()] = limit
         self._arm(limit.deadline + BLOCKED_S)
 
     def end(self) -> None:
-        """The current greenlet has left user code."""
+        """Stop watching the current greenlet, which has left user code."""
         self._running.pop(gevent.getcurrent(), None)
         if not self._running:
             self._alarm_at = inf
             signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _arm(self, at: float) -> None:
-        """Have the alarm ring at this moment, if it is not to ring earlier anyway."""
+        """Set the alarm to this time, unless it rings earlier anyway."""
         if at < self._alarm_at:
             self._alarm_at = at
             signal.setitimer(signal.ITIMER_REAL, max(at - monotonic(), 0.001))
@@ -55,7 +55,7 @@ class TimeoutsInGreenlets:
         """Runs in the greenlet that has the processor: the loop's own, unless a job keeps it."""
         self._alarm_at = inf
         now = monotonic()
-        # Jobs past their limit are checked again and again: one of them may be the one that blocks the others.
+        # Jobs past their limit are checked again and again, because one of them may block the others.
         waiting = [limit.deadline for limit in self._running.values() if not limit.is_raised]
         if waiting:
             self._arm(max(min(waiting), now) + BLOCKED_S)
@@ -65,21 +65,21 @@ class TimeoutsInGreenlets:
 
 
 class GreenletTimeout:
-    """The limit of one job. Suspended within `with limit:`, for our own code that user code calls."""
+    """The limit of one job. `with limit:` suspends it, for our own code that user code calls."""
 
-    __slots__ = ("_give_up", "_limits", "_suspended", "_timers", "deadline", "is_raised")
+    __slots__ = ("_give_up", "_is_suspended", "_limits", "_timers", "deadline", "is_raised")
 
     def __init__(self, limits: TimeoutsInGreenlets, give_up: Callable[[], None]) -> None:
-        """`give_up` is called, in a greenlet of its own, when the job goes on in spite of JobTimeout."""
+        """`give_up` is called, in a greenlet of its own, if the job goes on in spite of JobTimeout."""
         self._limits = limits
         self._give_up = give_up
         self._timers: list[Any] = []
-        self._suspended = False
+        self._is_suspended = False
         self.deadline = inf
         self.is_raised = False
 
     def call(self, function: Callable[[], _Result], timeout_s: float) -> _Result:
-        """Run user code for at most so many seconds, in the current greenlet.
+        """Run user code for at most `timeout_s` seconds, in the current greenlet.
 
         Raises:
             JobTimeout: it took longer.
@@ -97,17 +97,17 @@ class GreenletTimeout:
                 timer.close()
 
     def interrupt(self) -> None:
-        """By the alarm, in the job's greenlet.
+        """Interrupt the job. The alarm calls this in the job's greenlet.
 
         Raises:
             JobTimeout: once, and not while suspended.
         """
-        if not self.is_raised and not self._suspended:
+        if not self.is_raised and not self._is_suspended:
             self.is_raised = True
             raise JobTimeout
 
     def _expire(self, runner: gevent.Greenlet[..., object]) -> None:
-        """Called by the loop: while the job waits, or once it gives way again after the alarm came first."""
+        """Called by the loop: while the job waits, or, if the alarm came first, once the job gives way again."""
         self._start_timer(CLEAN_UP_S, gevent.spawn, self._give_up)
         if not self.is_raised:
             self.is_raised = True
@@ -119,9 +119,9 @@ class GreenletTimeout:
         self._timers.append(timer)
 
     def __enter__(self) -> None:
-        self._suspended = True
+        self._is_suspended = True
 
     def __exit__(
         self, _type: type[BaseException] | None, _value: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        self._suspended = False
+        self._is_suspended = False

@@ -1,6 +1,6 @@
-"""A worker's limits, in jobs, in memory and in open files: near one of them the supervisor is told.
+"""A worker's limits in jobs, memory and open files. The worker tells the supervisor when it is near one of them.
 
-So a replacement is there before this worker goes.
+So the supervisor has a replacement before this worker ends.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ _TRUST_S: Final = 1.0
 
 
 class WearLimits:
-    """Tells the supervisor, once, that this worker reached a limit: a replacement is registered before it goes."""
+    """Tells the supervisor, once, that this worker is near a limit: its replacement registers before it ends."""
 
     def __init__(self, order: Order, slot: SlotWriter, doorbell: int) -> None:
         self._slot = slot
         self._doorbell = doorbell
         self._jobs = 0
         self._max_jobs = order.max_jobs
-        # A tenth of its jobs ahead, so that even short jobs leave time to fork a replacement.
+        # The warning comes a tenth of the jobs ahead, so that even short jobs leave time to fork a replacement.
         self._warn_at = order.max_jobs - order.max_jobs // 10 if order.max_jobs else None
         self._gauge = MemoryGauge(order.max_memory_bytes) if order.max_memory_bytes else None
         self._has_told = False
 
     @property
     def jobs_left(self) -> int | None:
-        """How many jobs it may still take; None is no limit."""
+        """The number of jobs that it may still take; None: there is no limit."""
         return None if self._max_jobs is None else max(0, self._max_jobs - self._jobs)
 
     def before_job(self) -> None:
-        """A job was assigned."""
+        """Count a job that was assigned."""
         self._jobs += 1
         if self._jobs == self._warn_at:
             self._tell(Wear.LAST_JOBS)
 
     def after_job(self, *, failed: bool = False) -> None:
-        """The job's answer is ready."""
+        """Check the limits after a job was answered."""
         if self._has_told:
             return
         if self._gauge is not None and self._gauge.is_over(time.monotonic()):
@@ -52,7 +52,7 @@ class WearLimits:
             self._tell(Wear.DESCRIPTORS)
 
     def has_stuck_job(self) -> None:
-        """One of its jobs can't be ended."""
+        """Tell the supervisor that one of the jobs can't be ended."""
         if not self._has_told:
             self._tell(Wear.STUCK_JOB)
 
@@ -63,10 +63,10 @@ class WearLimits:
 
 
 class MemoryGauge:
-    """Watches the private memory of this process against a limit, cheaply enough to be asked after every job.
+    """Compares the private memory of this process with a limit, cheaply enough to do so after every job.
 
-    The difference between the cheap reading and the exact one is remembered, and the exact one is taken only when the
-    cheap one says that the limit may be reached, or a second has passed. Made after the fork.
+    It remembers the difference between the cheap reading and the exact one, and takes the exact one only if the cheap
+    one says that the limit may be reached, or a second has passed. Make it after the fork.
     """
 
     def __init__(self, limit_bytes: int) -> None:

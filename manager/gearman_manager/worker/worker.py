@@ -1,7 +1,7 @@
 """A worker process: registers its functions, grabs jobs, runs them one at a time, answers. Forked by the zygote.
 
-Blocking and single-threaded. Its slot of the scoreboard shows its state to the supervisor. It ends when that asks
-(SIGTERM) or is gone (end of file on the lifeline): after the current job, never in it.
+It is blocking and single-threaded. Its slot of the scoreboard shows its state to the supervisor. It ends when the
+supervisor asks (SIGTERM) or is gone (end of file on the lifeline): after the current job, never during it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class WorkerProcess(WorkerBase):
             self._gearman.register(registered)
 
     def run(self) -> None:
-        """Serve until asked to stop, until the supervisor is gone or until `max_jobs` are done."""
+        """Serve until a stop is requested, the supervisor is gone, or `max_jobs` are done."""
         signal.signal(signal.SIGTERM, lambda *_: self._gearman.stop())
         while self._wear.jobs_left != 0:
             assigned = self._gearman.grab()
@@ -73,12 +73,12 @@ class WorkerProcess(WorkerBase):
 
 
 def main(order: Order, code: UserCode, links: Links) -> int:
-    """Be the worker of this order, in a process that was just forked. Returns the exit code."""
+    """Run the worker of this order, in a process that was just forked. Returns the exit code."""
     os.setsid()
     if order.nice:
         os.nice(order.nice)
     setproctitle(order.title)
-    os.environ[CLIENT_ID_VARIABLE] = order.client_id  # by this the supervisor knows its leftovers
+    os.environ[CLIENT_ID_VARIABLE] = order.client_id  # the supervisor finds its leftovers by it
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # not yet serving: nothing to finish
     try:
         with ends_with_supervisor(links.lifeline):

@@ -1,6 +1,6 @@
-"""The common part of all worker processes: functions, hooks, limits, news of the job servers.
+"""The common part of all worker processes: functions, hooks, limits, events of the job servers.
 
-They differ in how they get jobs and how many they run at once: `worker` one, `concurrent_worker` several.
+They differ in the way they get jobs, and in the number that they run at once: `worker` one, `concurrent_worker` more.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class WorkerBase(WorkerObserver):
     """The part of a worker's life that is the same for all."""
 
     def __init__(self, order: Order, code: UserCode, links: Links) -> None:
-        """Run the user code of the start; its errors go to the caller."""
+        """Run the hooks and setups of the start; errors of user code reach the caller."""
         self._links = links
         self._slot = SlotWriter(links.scoreboard, order.slot)
         self._slot.claim(os.getpid())
@@ -35,7 +35,7 @@ class WorkerBase(WorkerObserver):
         self._functions = make_functions(order.functions, code)
 
     def _function_of(self, assigned: WorkerJob) -> FunctionCall | None:
-        """The function for this job; None, with the job failed, if it is not one of ours."""
+        """The function for this job. If it is not one of ours, the job is failed and None returned."""
         function = self._functions.get(assigned.function)
         if function is None:
             _log.error("%s assigned a job of %s, which is not registered", assigned.server, assigned.function)
@@ -43,13 +43,13 @@ class WorkerBase(WorkerObserver):
         return function
 
     def _tear_down(self) -> None:
-        """The last answer is given."""
+        """Run the user code of the end, after the last answer."""
         for function in self._functions.values():
             function.teardown()
         self._hooks.worker_stop()
 
     def connected(self, address: Address) -> None:
-        """Registered with a server: the first time, the supervisor is told."""
+        """Tell the supervisor about the first registration with a server."""
         _log.debug("registered with %s", address)
         if not self._is_announced:
             self._is_announced = True
@@ -57,13 +57,13 @@ class WorkerBase(WorkerObserver):
             os.eventfd_write(self._links.doorbell, 1)
 
     def disconnected(self, address: Address, reason: str) -> None:
-        """A server went away; the client library keeps trying to come back."""
+        """A server is gone; the client library tries to reconnect."""
         _log.info("job server %s: %s; trying again", address, reason)
 
     def result_lost(self, address: Address, handle: str) -> None:
-        """The answer did not reach its server, or nobody knows: the server will run the job again."""
+        """The answer did not reach its server, or may not have: then the server runs the job again."""
         _log.warning("the answer to %s may be lost with its connection to %s", handle, address)
 
     def server_error(self, address: Address, code: str, text: str) -> None:
-        """An answer came too late, for instance."""
+        """A server has reported an error, about an answer that came too late for instance."""
         _log.warning("job server %s says %s: %s", address, code, text)

@@ -1,8 +1,8 @@
 """The zygote: imports the worker modules once, then forks workers on request. Started by exec; no gevent, no threads.
 
-Because it was started by exec it carries none of the supervisor's greenlets or sockets, and because nothing runs in it
-but this loop a fork is safe and cheap. It opens a pidfd for each child before it can reap it and passes it on, so the
-supervisor hears of a worker's death from the kernel, whatever becomes of this process.
+Because of the exec it has none of the supervisor's greenlets or sockets, and because only this loop runs in it, a fork
+is safe and cheap. It opens a pidfd for each child before it can reap the child, and passes it to the supervisor, which
+learns of a worker's death from the kernel, whatever happens to this process.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Zygote:
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> None:
-        """Serve until the supervisor closes the channel. Children that still run are left to the supervisor."""
+        """Serve until the supervisor closes the channel. Children that still run are the supervisor's business."""
         signal.signal(signal.SIGCHLD, lambda *_: None)  # only the wake-up descriptor matters
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         poller = select.poll()
@@ -86,8 +86,8 @@ class Zygote:
         php = find_php_functions(folders)  # only found: programs of their own serve them
         included = {file for files in php.needs.values() for file in files}
         self._hooks = found.hooks
-        child_log.flush_output()  # half a line that a module printed is not every worker's
-        # What is alive now is shared by all workers: collecting or moving it there would only unshare pages.
+        child_log.flush_output()  # every worker would inherit half a line that a module printed
+        # All workers share the objects that are alive now: to collect or move them there would only unshare pages.
         gc.collect()
         gc.freeze()
         channel.send(
@@ -128,7 +128,7 @@ class Zygote:
         os.close(pidfd)
 
     def _become_worker(self, order: Order, log_pipe: int) -> NoReturn:
-        """The child's side of the fork; never returns into the zygote's loop."""
+        """The child's side of the fork. It never returns into the zygote's loop."""
         status = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -139,16 +139,16 @@ class Zygote:
             child_log.redirect_output(log_pipe)
             os.close(log_pipe)
             status = worker.main(order, UserCode(self._functions, self._hooks), self._links)
-        except BaseException:  # noqa: BLE001 (a boundary: below it stands the zygote's own loop)
+        except BaseException:  # noqa: BLE001 (a boundary: the zygote's own loop lies below it)
             _log.critical("the worker %s broke down", order.name, exc_info=True)
         finally:
             child_log.flush_output()
             os._exit(status)
 
     def _reap(self) -> None:
-        """Collect children that ended and report how. A fork does not inherit children, so all of them are ours.
+        """Collect the children that ended, and report how. A fork does not inherit children, so all of them are ours.
 
-        That one was stopped is reported too: nothing else would tell the supervisor.
+        A stopped child is reported, too: nothing else would tell the supervisor.
         """
         while self._children:
             result = os.waitid(os.P_ALL, 0, os.WEXITED | os.WSTOPPED | os.WNOHANG)
@@ -174,14 +174,14 @@ def _do_nothing(_number: int, _frame: FrameType | None) -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Entry point of the exec: the numbers are inherited descriptors."""
+    """Entry point after the exec; the numbers in `argv` are inherited descriptors."""
     arguments = _arguments(argv)
     setproctitle("gearman-manager: zygote")
     child_log.redirect_output(1)
     child_log.set_up(arguments.log_level)
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, _do_nothing)  # not SIG_IGN: what workers start would inherit that through exec
-    # The supervisor may go away while we answer: the same as the end of the channel.
+        signal.signal(number, _do_nothing)  # not SIG_IGN: programs that workers start would inherit that through exec
+    # The supervisor may go away while we answer, which is the same as the end of the channel.
     with suppress(BrokenPipeError, ConnectionResetError):
         Zygote(socket.socket(fileno=arguments.channel), Links.inherited(arguments)).run()
     return 0
