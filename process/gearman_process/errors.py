@@ -20,4 +20,4 @@ class PidFileError(ProcessError):
 
 
 class SocketError(ProcessError):
-    """The service manager handed over something else than a listening stream socket."""
+    """The service manager handed over something other than a listening stream socket."""

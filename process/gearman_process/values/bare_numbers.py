@@ -27,5 +27,5 @@ def refuse_all_but_zero(value: object, what: str, example: str, allowed: str) ->
 
 
 def whole(digits: str) -> int:
-    """The number. Only its first 30 digits count, still too large: Python refuses to parse thousands of digits."""
+    """The number. Of a longer one only 30 digits are read, too large anyway: Python refuses to parse thousands."""
     return int(digits.lstrip("0")[:30] or "0")

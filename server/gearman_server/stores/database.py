@@ -232,10 +232,10 @@ class Database:
             return self._write(deletes, inserts, batch, self._insert_in_parts)
 
     def _delete_ahead(self, batch: Batch) -> None:
-        """Carry out most of very many deletes beforehand, and remove them from the batch.
+        """If there are very many deletes, carry out most of them beforehand, and remove them from the batch.
 
-        A batch that was broken off because it took too long has then less to do when it is repeated; else it would be
-        broken off for ever. The rows of jobs whose letters or results are in the batch must go in its own transaction.
+        A batch that was broken off because it took too long then has less to do when it is repeated; otherwise it would
+        never finish. The rows of jobs whose letters or results are in the batch must go in its own transaction.
         """
         if len(batch.deletes) <= DELETES_AT_ONCE:
             return
@@ -343,7 +343,7 @@ def _is_about_data(failure: DBAPIError) -> bool:
 
 
 def _offset_s() -> float:
-    """The difference between the wall clock and the monotonic one."""
+    """The wall clock's time minus the monotonic one's."""
     return time.time() - time.monotonic()
 
 

@@ -1,6 +1,7 @@
 """SQLAlchemy's way to a database: the URL, the engine, the first connection, and a database's errors in one line.
 
-A mistake in a URL is a UsageError, a missing driver a StartError. A password in it never reaches a message or a log.
+A malformed URL is a UsageError; a driver that is missing or does not accept the URL is a StartError. A password in it
+never reaches a message or a log.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def parse_url(text: str, option: str = "--store") -> URL:
     """The database's URL; `option` is where it was written.
 
     Raises:
-        UsageError: it is not one of ours.
+        UsageError: it is not the URL of a store.
     """
     expected = f"write {'memory, ' if option == '--store' else ''}{_EXPECTED}"
     try:

@@ -46,7 +46,7 @@ class GearmandQueue:
         """Check that the table exists and is gearmand's.
 
         Raises:
-            StartError: it does not, or is not.
+            StartError: there is no such table, or it is not gearmand's.
         """
         if self._url.get_backend_name() == "sqlite" and not Path(self._url.database or "").exists():
             raise StartError(f"{self.name}: can't be read: there is no such file")  # SQLite would make one
