@@ -49,7 +49,8 @@ class ReloadWishes:
 
     def wait(self) -> bool:
         """Wait for the next one and take all that have come; returns whether the configuration is to be read too."""
-        self._has_come.wait()
+        while not self._has_come.is_set():  # `close` may have come first
+            self._has_come.wait()
         self._has_come.clear()
         reread, self._reread = self._reread, False
         return reread

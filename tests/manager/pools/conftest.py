@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -34,6 +35,9 @@ SLEEPING = ("sleep", "600")
 DEAF = ("sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done")
 
 
+_numbers = itertools.count()
+
+
 class DeadZygotes(Zygotes):
     """No zygote; how often one was to be killed is counted."""
 
@@ -46,8 +50,8 @@ class DeadZygotes(Zygotes):
 class SleepingStart(WorkerStart):
     """Takes slots and pipe as the real one does; in the zygote's place a program is started, and not told of."""
 
-    def __init__(self, links: Links, zygotes: Zygotes) -> None:
-        super().__init__("here", links, zygotes)
+    def __init__(self, manager: str, links: Links, zygotes: Zygotes) -> None:
+        super().__init__(manager, links, zygotes)
         self.command: tuple[str, ...] = SLEEPING
         self.refusal = ""
         self.children: dict[str, process.Child] = {}
@@ -71,7 +75,9 @@ class Staff:
         lifeline, self._lifeline_end = os.pipe2(os.O_CLOEXEC)
         self.links = Links(Scoreboard.create(slots), lifeline, os.eventfd(0, os.EFD_CLOEXEC))
         self.zygotes = DeadZygotes(self.links)
-        self.start = SleepingStart(self.links, self.zygotes)
+        #: Of its own: what a worker left behind is looked for by this name, a moment after its test perhaps.
+        self.manager = f"manager-{next(_numbers)}"
+        self.start = SleepingStart(self.manager, self.links, self.zygotes)
         self.woken = gevent.event.Event()
         self.exits = Exits(OomKills(Cgroup(()), Path("/nowhere")))
         self.workforce = Workforce(self.start, self.zygotes, self.exits, self.woken.set)

@@ -16,11 +16,6 @@ from .conftest import Staff
 FAILING = ("sh", "-c", "echo first; echo second; echo third; echo why; exit 3")
 
 
-@pytest.fixture(autouse=True)
-def _short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_STATUS_WAIT_S", 0.05)
-
-
 def reaped_by_the_zygote(live: LiveWorker) -> None:
     """In the test the workers are our own children: reap one, as its zygote would."""
     os.waitpid(live.pid, 0)
@@ -49,7 +44,10 @@ def test_a_status_that_comes_after_it_is_waited_for(staff: Staff, caplog: pytest
     assert died(caplog) == ["died (exit status 5), replaced now"]
 
 
-def test_where_nobody_can_tell_the_log_says_so(staff: Staff, caplog: pytest.LogCaptureFixture) -> None:
+def test_where_nobody_can_tell_the_log_says_so(
+    staff: Staff, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_STATUS_WAIT_S", 0.01)
     (live,) = staff.serving(1)
     os.kill(live.pid, signal.SIGKILL)
     reaped_by_the_zygote(live)

@@ -33,7 +33,7 @@ def test_as_many_are_ordered_as_the_pool_wants_each_with_a_slot_of_its_own(staff
     staff.workforce.reconcile(0.0)
     assert states(staff) == [WorkerState.ORDERED] * 3
     assert len({live.slots.own for live in staff.workers}) == 3
-    assert [live.client_id for live in staff.workers] == [f"gm:here/mail/{n}" for n in (1, 2, 3)]
+    assert [live.client_id for live in staff.workers] == [f"gm:{staff.manager}/mail/{n}" for n in (1, 2, 3)]
     staff.workforce.reconcile(0.0)
     assert len(staff.workers) == 3
 
@@ -64,12 +64,17 @@ def test_a_worker_whose_order_is_void_is_killed(staff: Staff) -> None:
     child = process.start(["sleep", "600"], (), 1)
     keep = os.dup(child.pidfd)
     staff.workforce.spawned("mail/9", child.pid, child.pidfd)
-    status = os.waitid(os.P_PIDFD, keep, os.WEXITED)
-    os.close(keep)
-    assert status is not None
-    assert status.si_status == signal.SIGKILL
     with pytest.raises(OSError, match="Bad file"):
         os.fstat(child.pidfd)
+    ended: list[int | None] = []
+
+    def has_ended() -> bool:
+        ended.append(process.exit_status(keep))
+        return ended[-1] is not None
+
+    staff.until(has_ended, "it ends")
+    assert ended[-1] == -signal.SIGKILL
+    os.close(keep)
 
 
 def test_a_fork_that_fails_is_a_crash_and_its_slots_are_free(staff: Staff) -> None:
@@ -113,6 +118,17 @@ def test_a_program_counts_as_ready_when_it_has_lived_for_a_while(staff: Staff, m
     (live,) = staff.workers
     assert live.worker.state is WorkerState.STARTING
     staff.until(lambda: live.worker.state is WorkerState.READY, "it counts as ready")
+
+
+def test_the_next_owner_of_a_slot_finds_it_empty(staff: Staff) -> None:
+    (live,) = staff.serving(1)
+    staff.slot(live).error("it broke")
+    staff.workforce.kill(live, "was too large")
+    staff.gone(live)
+    staff.workforce.reconcile(LATER)
+    (replacement,) = staff.workers
+    assert replacement.slots.own == live.slots.own
+    assert (replacement.slots.view().state, replacement.slots.view().last_error) == (SlotState.FREE, "")
 
 
 # --- what is

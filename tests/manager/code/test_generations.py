@@ -1,0 +1,177 @@
+"""Which code runs, decided with real zygotes that load real modules; the workforce hears of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+
+from gearman_manager.code.code_loading import Host
+from gearman_manager.code.generations import Accepted, Generations
+from gearman_manager.config import Config, ConfigError
+from gearman_manager.errors import StartError
+from gearman_manager.host.cgroup import Cgroup
+from gearman_manager.ipc.links import Links
+from gearman_manager.ipc.scoreboard import Scoreboard
+from gearman_manager.pools.exits import Exits
+from gearman_manager.pools.oom import OomKills
+from gearman_manager.pools.worker_start import WorkerStart
+from gearman_manager.pools.workforce import Workforce
+from gearman_manager.pools.zygote_process import ZygoteProcess
+from gearman_manager.pools.zygotes import Zygotes
+
+DEADLINE_S = 20.0
+
+
+class Modules:
+    """A workers folder, and the generations of what stands in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        lifeline, self._lifeline_end = os.pipe2(os.O_CLOEXEC)
+        self.links = Links(Scoreboard.create(4), lifeline, os.eventfd(0, os.EFD_CLOEXEC))
+        self.zygotes = Zygotes(self.links)
+        exits = Exits(OomKills(Cgroup(()), folder / "nowhere"))
+        workforce = Workforce(WorkerStart("here", self.links, self.zygotes), self.zygotes, exits, lambda: None)
+        self.accepted: list[Accepted] = []
+        self.generations = Generations(self.zygotes, workforce, Host(cores=1), self.accepted.append)
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / f"{name}.py").write_text(text)
+
+    def config(self, **keys: Any) -> Config:
+        return Config.model_validate({"server": {}, "workers_dir": [str(self.folder)], **keys})
+
+    def load(self, **keys: Any) -> Accepted:
+        self.generations.load_first(self.config(**keys))
+        return self.accepted[-1]
+
+    @property
+    def zygote(self) -> ZygoteProcess:
+        assert self.zygotes.current is not None
+        return self.zygotes.current
+
+    def close(self) -> None:
+        self.generations.end()
+        until(lambda: not self.zygotes.pids, "all zygotes have ended")
+        for descriptor in (self.links.lifeline, self._lifeline_end, self.links.doorbell):
+            os.close(descriptor)
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    with gevent.Timeout(DEADLINE_S, AssertionError(what)):
+        while not condition():
+            gevent.sleep(0.005)
+
+
+@pytest.fixture
+def modules(tmp_path: Path) -> Iterator[Modules]:
+    made = Modules(tmp_path)
+    made.write("nap", "def nap(job): ...\n")
+    yield made
+    made.close()
+
+
+def test_the_first_generation_is_what_the_modules_hold(modules: Modules) -> None:
+    accepted = modules.load()
+    assert (accepted.number, list(accepted.layout.functions)) == (1, ["nap"])
+    assert modules.generations.current is accepted
+    assert modules.zygotes.pids == {modules.zygote.pid}
+
+
+def test_a_module_that_can_not_be_loaded_is_noted_and_the_others_run(modules: Modules) -> None:
+    modules.write("broken", "import nonsense\n")
+    accepted = modules.load()
+    assert list(accepted.layout.functions) == ["nap"]
+    (problem,) = modules.generations.errors
+    assert "nonsense" in problem.message
+
+
+def test_a_module_that_ends_the_zygote_is_left_out_and_named(modules: Modules) -> None:
+    modules.write("bad", "import os\nos._exit(7)\n")
+    accepted = modules.load()
+    assert list(accepted.layout.functions) == ["nap"]
+    (problem,) = modules.generations.errors
+    assert (Path(problem.file).name, problem.message) == (
+        "bad.py",
+        "the import of this module ended its process (exit status 7)",
+    )
+
+
+def test_where_configuration_and_code_do_not_fit_nothing_runs(modules: Modules) -> None:
+    with pytest.raises(ConfigError):
+        modules.load(pools={"mail": {"functions": ["nobody_has_this"]}})
+    assert modules.zygotes.current is None
+    assert not modules.accepted
+    until(lambda: not modules.zygotes.pids, "its zygote ends")
+
+
+def test_new_code_takes_over_and_the_old_zygote_ends(modules: Modules) -> None:
+    modules.load()
+    old = modules.zygote
+    modules.write("doze", "def doze(job): ...\n")
+    assert modules.generations.reload(modules.config())
+    assert (modules.accepted[-1].number, set(modules.accepted[-1].layout.functions)) == (2, {"nap", "doze"})
+    assert modules.zygote is not old
+    until(lambda: modules.zygotes.pids == {modules.zygote.pid}, "the old one ends")
+
+
+def test_broken_code_is_not_used_and_the_old_goes_on(modules: Modules) -> None:
+    accepted = modules.load()
+    old = modules.zygote
+    modules.write("nap", "def nap(job) ...\n")
+    assert not modules.generations.reload(modules.config())
+    assert modules.generations.current is accepted
+    assert modules.zygote is old
+    (problem,) = modules.generations.errors
+    assert Path(problem.file).name == "nap.py"
+    until(lambda: modules.zygotes.pids == {old.pid}, "the new one ends")
+
+
+def test_a_configuration_that_does_not_fit_is_not_used_either(modules: Modules) -> None:
+    modules.load()
+    old = modules.zygote
+    assert not modules.generations.reload(modules.config(pools={"mail": {"functions": ["nobody_has_this"]}}))
+    assert (modules.zygote, len(modules.accepted)) == (old, 1)
+    assert modules.generations.errors
+
+
+def test_a_zygote_that_died_gets_a_successor_in_the_same_generation(modules: Modules) -> None:
+    modules.load()
+    old = modules.zygote
+    os.kill(old.pid, signal.SIGKILL)
+    until(lambda: modules.zygotes.current not in (old, None), "a successor is there")
+    assert [accepted.number for accepted in modules.accepted] == [1, 1]
+    assert modules.zygotes.pids == {modules.zygote.pid}
+
+
+def test_a_successor_with_other_code_is_another_generation(modules: Modules) -> None:
+    modules.load()
+    modules.write("doze", "def doze(job): ...\n")
+    os.kill(modules.zygote.pid, signal.SIGKILL)
+    until(lambda: len(modules.accepted) == 2, "the successor takes over")
+    assert (modules.accepted[1].number, len(modules.accepted[1].layout.functions)) == (2, 2)
+
+
+def test_once_the_end_is_expected_nobody_succeeds(modules: Modules, caplog: pytest.LogCaptureFixture) -> None:
+    modules.load()
+    modules.generations.expect_end()
+    modules.zygotes.kill_current()
+    until(lambda: modules.zygotes.current is None, "it is gone")
+    gevent.sleep(0)
+    assert not modules.zygotes.pids
+    assert "the zygote died" not in caplog.text
+
+
+def test_a_stop_does_not_wait_for_an_import(modules: Modules) -> None:
+    modules.write("endless", "while True: pass\n")
+    loading = gevent.spawn(modules.generations.load_first, modules.config())
+    until(lambda: modules.zygotes.pids, "a zygote loads")
+    modules.generations.stop()
+    with gevent.Timeout(DEADLINE_S), pytest.raises(StartError, match="stopped"):
+        loading.get()
