@@ -1,8 +1,8 @@
-"""The broker: packets in, replies in the sessions' out-buffers. The whole job server but for the bytes' way in and out.
+"""The broker: packets in, replies in the sessions' out-buffers. It is the whole job server but for moving the bytes.
 
-Pure: no socket, no clock, no gevent. Its driver hands it packets and the monotonic time, and calls `end_pass` when all
-that has arrived is carried out. Then it sends what is in the out-buffers of the sessions in `touched`, and calls `tick`
-when the broker says. The wall clock, which is handed in as well, counts only for times that people wrote.
+Pure: no socket, no clock, no gevent. Its driver hands it packets and the monotonic time, and calls `end_pass` once all
+packets that have arrived are carried out. Then the driver sends the out-buffers of the sessions in `touched`, and calls
+`tick` at the time that the broker names. The wall clock is handed in too; it counts only for times that people wrote.
 """
 
 from __future__ import annotations
@@ -64,20 +64,20 @@ _NOT_READABLE: Final = error(b"QUEUE_ERROR", b"The store can't be asked for the 
 
 @dataclass(frozen=True, slots=True)
 class BrokerSettings:
-    """What the operator decides about jobs."""
+    """The operator's settings for jobs."""
 
     handle_prefix: bytes = b"H:localhost"
-    #: How many attempts a job gets before a lost worker is its last one; None = no limit.
+    #: A job is given up when this many of its attempts have lost their worker; None = no limit.
     job_retries: int | None = None
-    #: How long a worker that has just finished a job waits for the next before it is told that there is none.
+    #: How long a worker that has just finished a job waits for the next one before it gets NO_JOB.
     grab_patience_s: float = 0.001
-    #: How many sleeping workers one job wakes at once; 0 = all, as long as it waits.
+    #: How many sleeping workers one job wakes at once; 0 = one, then more and more while the job still waits.
     worker_wakeup: int = 0
     #: Whether every connection gets WORK_EXCEPTION without asking.
     exceptions: bool = False
-    #: Who may change things by text command.
+    #: The peers that may change things by text command.
     admin_allow: AccessList = THIS_MACHINE
-    #: Whether the text command `shutdown` is known.
+    #: Whether there is a text command `shutdown`.
     allow_shutdown: bool = False
     #: How many jobs that failed for good are kept.
     dead_letters: DeadLetterBounds = DEFAULT_BOUNDS
@@ -86,7 +86,7 @@ class BrokerSettings:
 
 
 class Broker:
-    """All jobs, functions and sessions, and what each packet does to them."""
+    """All jobs, functions and sessions, and the effect of each packet on them."""
 
     def __init__(
         self,
@@ -100,11 +100,11 @@ class Broker:
         self._settings = settings
         self._store = store
         self._verdicts = store.verdicts
-        #: All that has arrived is carried out: settles what is left, and hands what is to be stored to the store. Then
-        #: the driver sends what is in the out-buffers. Without a durable store this is `settle` itself.
+        #: Ends a pass: settles everything that its packets left open, and hands the changes to the store. Then the
+        #: driver sends the out-buffers. Without a durable store this is `settle` itself.
         self.end_pass = self._end_durable_pass if store.is_durable else self.settle
         self.sessions: set[Session] = set()
-        #: Sessions for which packets were left by somebody else's request. The driver clears it.
+        #: Sessions that got packets through the request of another. The driver clears this set.
         self.touched: set[Session] = set()
         self.events = events = EventStream()
         self._agenda = agenda = Agenda(unix_time)
@@ -133,7 +133,7 @@ class Broker:
         self.scheduler = Scheduler(
             submissions.submit_scheduled, self.durability, self.functions.unread, store, agenda, events
         )
-        #: The return of stored jobs, until everything is read and what had to wait is carried out.
+        #: The return of stored jobs, until every row is read and every request that had to wait is carried out.
         self._replay: Replay | None = None
         self._text_commands = self._make_text_commands(facts)
         self._handlers: dict[int, Handler] = {
@@ -167,24 +167,24 @@ class Broker:
         return any(function.running for function in self.functions.by_name.values())
 
     def shrink(self) -> None:
-        """Let go of memory that only a larger backlog needed."""
+        """Free memory that only a larger backlog needed."""
         self.table.shrink(self.functions.by_name.values())
 
     def note_time(self, now: float) -> None:
-        """It is so late (monotonic seconds): for what is told without a time."""
+        """Set the time (monotonic seconds) for calls that do not pass it."""
         self._agenda.now = now
 
     # --- connections
 
     def connect(self, identity: Identity, number: int = 0) -> Session:
-        """A connection was accepted."""
+        """The session for a connection that was accepted."""
         session = Session(identity, number, wants_exceptions=self._settings.exceptions)
         self.sessions.add(session)
         self.events.emit(ConnectionOpened(identity))
         return session
 
     def disconnect(self, session: Session, reason: str) -> None:
-        """The connection ended: its jobs go back to their queues, and what it alone waited for is abandoned."""
+        """The connection ended: the jobs that it ran are requeued, and those that only it waited for are abandoned."""
         if session not in self.sessions:
             return
         self.sessions.discard(session)
@@ -192,7 +192,7 @@ class Broker:
         self._life.stop_listening(session)
         if self._replay is not None:
             self._replay.forget(session)
-        # Newest first, as in gearmand. Out of the sleepers first, or requeueing would wake the dead.
+        # It must leave the sleepers first, or requeueing would wake it. Newest job first, as in gearmand.
         self._wake_up.rouse(session)
         for job in reversed(list(session.assigned.values())):
             self._attempts.lose_worker(job, "its worker's connection ended")
@@ -206,9 +206,9 @@ class Broker:
     # --- requests
 
     def receive(self, session: Session, packets: Iterable[Packet], now: float, is_admitted: bool = False) -> None:
-        """Carry out what a connection asked for, in order. Malformed input ends that connection and no other.
+        """Carry out a connection's packets, in order. Malformed input ends that connection and no other.
 
-        While stored jobs come back, some of it may have to wait, unless it `is_admitted`: it has waited already.
+        While stored jobs come back, some packets may have to wait. Those that have waited already come `is_admitted`.
         """
         if session.ending is not None:
             return
@@ -240,12 +240,12 @@ class Broker:
         self.settle()
         self._store.hand_over()
         if self._verdicts:
-            self._take_verdicts()  # what was not even tried has failed already
+            self._take_verdicts()  # changes that the store did not even try have failed already
 
     def settle(self) -> None:
-        """Take what the store has to say; carry out what had to wait for stored jobs and need not any longer. Workers
-        that asked for a job and found none are given one that has come since, or told that there is none, and sleepers
-        are woken for the jobs that are left."""
+        """Take the store's verdicts, and carry out the requests that no longer have to wait for stored jobs. Give
+        workers whose GRAB_JOB found nothing a job that has come since, or NO_JOB. Wake sleepers for the remaining
+        jobs."""
         if self._verdicts:
             self._take_verdicts()
         if self._replay is not None:
@@ -268,7 +268,7 @@ class Broker:
             self._replay = None
 
     def end_for_violation(self, session: Session, code: bytes, text: str) -> None:
-        """What the peer sends is not the protocol: an ERROR, then its connection is closed."""
+        """Answer a violation of the protocol with an ERROR, and have the connection closed."""
         if session.ending is None:
             session.end(f"sent what is not the protocol: {text}")
             self._assignments.answer(session, self._agenda.now)
@@ -289,14 +289,14 @@ class Broker:
 
     @property
     def next_due(self) -> float | None:
-        """When `tick` has something to do; None when nothing is pending."""
+        """When `tick` is due; None when nothing is pending."""
         timeout, agenda = self._timeouts.next_due, self._agenda.next_due
         if timeout is None or (agenda is not None and agenda < timeout):
             return agenda
         return timeout
 
     def tick(self, now: float) -> float | None:
-        """Do what is due. Returns when to call again, None when nothing is pending."""
+        """Do everything that is due. Returns when to call again, or None if nothing is pending."""
         self._agenda.now = now
         for job, overrun in self._timeouts.take_due(now):
             if overrun is Overrun.POLICY:
@@ -309,29 +309,29 @@ class Broker:
         return self.next_due
 
     def _note_change(self, _cause: Event | None = None) -> None:
-        """Queues may have changed other than by a request."""
+        """Note that queues may have changed without a request."""
         if self._queue_events.subscribers:
             self._queue_events.note_change()
 
     def use_policies(self, by_function: Mapping[bytes, FunctionPolicy]) -> None:
-        """The rules for functions, by their name, that the operator has written: the old ones are forgotten."""
+        """Replace the operator's rules for functions, by their names."""
         for function in self.functions.use_policies(by_function):
             if function.takeable:
-                self._wake_up.wake(function, function.takeable)  # the looks that a throttle had planned ended with it
+                self._wake_up.wake(function, function.takeable)  # a former throttle's alarm wakes nobody any more
         self.results.note_policies()
         self._note_change()
 
     def restore_schedules(self, marks: Mapping[str, ScheduleMark]) -> None:
-        """How far the schedules have come, as the store knows; before `use_schedules`."""
+        """Take over the schedules' progress from the store; call this before `use_schedules`."""
         self.scheduler.restore(marks)
 
     def use_schedules(self, rules: Iterable[ScheduleRule], now: float) -> None:
-        """The jobs to be submitted by the clock: the old rules are forgotten."""
+        """Replace the rules for jobs that are submitted by the clock."""
         self._agenda.now = now
         self.scheduler.use(rules, now)
 
     def _take_verdicts(self) -> None:
-        """The store says what became of inserts, and how it is itself."""
+        """Act on the store's news about inserts and about its health."""
         while self._verdicts:
             verdict = self._verdicts.popleft()
             if isinstance(verdict, InsertsWritten):
@@ -343,7 +343,7 @@ class Broker:
                 self.events.emit(verdict)
 
     def inserts_written(self, jobs: Iterable[Job]) -> None:
-        """The store has committed these inserts: their submitters are told."""
+        """The store has committed these inserts: their submitters get JOB_CREATED."""
         self.durability.inserts_written(jobs)
 
     def inserts_failed(self, jobs: Iterable[Job]) -> None:
@@ -352,7 +352,7 @@ class Broker:
         self._note_change()
 
     def start_replay(self, unread: Unread) -> Replay:
-        """Jobs of an earlier run are about to come back: until they have, requests may have to wait for the store."""
+        """Begin the return of an earlier run's jobs. Until it ends, requests may have to wait for the store."""
         functions, jobs = self.functions, self.table.jobs
         restoring = Restoring(functions, self.table, self._life, self._attempts, self._agenda)
         named_jobs = NamedJobs(jobs, functions, self.results.kept)
@@ -360,25 +360,25 @@ class Broker:
         return self._replay
 
     def end_replay(self, now: float) -> None:
-        """They all have: what had to wait is carried out at the end of this pass."""
+        """All stored jobs are back: the requests that had to wait are carried out at the end of this pass."""
         if self._replay is not None:
             self._replay.end(now)
 
     def restore_dead(self, letters: Iterable[DeadLetter], now: float) -> None:
-        """The store's letters of jobs that failed for good in an earlier run, the oldest first."""
+        """Take over the store's letters of jobs that failed for good in an earlier run, the oldest first."""
         self.dead_letters.restore(letters, now)
 
     def restore_results(self, results: Iterable[KeptResult], now: float) -> None:
-        """The store's results of jobs that ended in an earlier run, in the order of their ends."""
+        """Take over the store's results of jobs that ended in an earlier run, in the order of their ends."""
         self.results.kept.restore(results, now)
 
     @property
     def store_trouble(self) -> str | None:
-        """Why the store can't be written, in a sentence; None while it can, and where there is none."""
+        """Why the store can't be written, in a sentence; None while it can, or if there is no store."""
         return self.durability.trouble
 
     def stop_assigning(self) -> None:
-        """The server is ending: running jobs are finished, no other is started, and submissions are refused."""
+        """The server is ending: running jobs finish, no other is started, and submissions are refused."""
         self._assignments.stop()
         self.scheduler.stop()
         self._handlers.update(dict.fromkeys(self._submissions, _refuse_submission))

@@ -1,4 +1,4 @@
-"""Who may do what, decided from a connection's identity. Pure: the edge finds out who somebody is."""
+"""Access: a connection's identity, and lists of the networks that may do something. Pure: the edge finds identities."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who is at the other end, as far as the transport knows. Every decision on access is handed this."""
+    """The peer, as far as the transport knows it. Every decision on access is handed this."""
 
     address: str
     port: int = 0
@@ -25,7 +25,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class AccessList:
-    """Networks whose members may do something. Whoever comes over a Unix socket may: its file's mode guards that."""
+    """Networks whose members may do something. Peers on a Unix socket always may: its file's mode guards that."""
 
     networks: tuple[IPv4Network | IPv6Network, ...]
 
@@ -39,14 +39,14 @@ class AccessList:
         return cls(tuple(ip_network(text.strip(), strict=False) for text in texts))
 
     def allows(self, identity: Identity) -> bool:
-        """Whether this peer may."""
+        """Whether this peer may do it."""
         if identity.unix_uid is not None:
             return True
         address = _parsed(identity.address)
         return address is not None and any(address in network for network in self.networks)
 
 
-#: Loopback alone: what can be said of this machine without asking the system for its other addresses.
+#: Only loopback: the system would have to be asked for the machine's other addresses.
 THIS_MACHINE: Final = AccessList.of(_LOOPBACK)
 EVERYBODY: Final = AccessList.of(("0.0.0.0/0", "::/0"))
 
@@ -59,7 +59,7 @@ def is_same_origin(one: Identity, other: Identity) -> bool:
 
 
 def _parsed(text: str) -> IPv4Address | IPv6Address | None:
-    """The address; an IPv4 peer of an IPv6 socket counts as what it is, and a link's name is no part of an address."""
+    """The address, without a link's name; that of an IPv4 peer of an IPv6 socket as IPv4. None if the text is none."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:

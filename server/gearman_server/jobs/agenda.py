@@ -1,6 +1,6 @@
-"""The time as the broker knows it, and what it has to do at a time: the few things that are no job's own deadline.
+"""The broker's time, and the acts that are due at a time, except for the deadlines of running jobs.
 
-Pure: neither clock is asked here, the monotonic time is handed to the broker and the wall clock is a function.
+Pure: it reads no clock. The monotonic time is handed to the broker, and the wall clock is a function.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
 
-#: Something to be done; it is handed the monotonic time.
+#: An act that is due at a time; it is handed the monotonic time.
 Act = Callable[[float], None]
 
 
 class Agenda:
-    """Things to do, by the monotonic time at which they are due."""
+    """Acts, by the monotonic time at which they are due."""
 
     def __init__(self, unix_time: Callable[[], float]) -> None:
-        #: The monotonic time as last handed to the broker.
+        #: The monotonic time that was last handed to the broker.
         self.now = 0.0
         #: The wall clock.
         self.unix_time = unix_time
         self._heap: list[tuple[float, int, Act]] = []
-        self._serial = count()  # of equally due things the one that was added first comes first
-        #: When the first is due; None when there is nothing to do.
+        self._serial = count()  # acts that are due at the same time run in the order in which they were added
+        #: When the first act is due; None if there is none.
         self.next_due: float | None = None
 
     def add(self, due: float, act: Act) -> None:
@@ -37,7 +37,7 @@ class Agenda:
         return Alarm(self, act)
 
     def run_due(self, now: float) -> None:
-        """Do what is due. What is added meanwhile has its turn at the next call."""
+        """Do every act that is due. One that is added meanwhile has its turn at the next call."""
         due: deque[tuple[float, int, Act]] = deque()
         while self._heap and self._heap[0][0] <= now:
             due.append(heappop(self._heap))
@@ -45,7 +45,7 @@ class Agenda:
             while due:
                 due.popleft()[2](now)
         finally:
-            for entry in due:  # one that raises must not take the others along
+            for entry in due:  # if one raises, the others remain due
                 heappush(self._heap, entry)
             self.next_due = self._heap[0][0] if self._heap else None
 
@@ -68,11 +68,11 @@ class Alarm:
             self._agenda.add(due, self._ring)
 
     def turn_off(self) -> None:
-        """Do not ring, until it is set again."""
+        """Do not ring until it is set again."""
         self.due = None
 
     def _ring(self, now: float) -> None:
         if self.due is None or now < self.due:
-            return  # this time has been overtaken: an earlier one was asked for later, or it was turned off
+            return  # obsolete: an earlier time was set after this one, or the alarm was turned off
         self.due = None
         self._act(now)

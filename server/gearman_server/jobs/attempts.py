@@ -1,6 +1,6 @@
-"""What becomes of a job whose attempt did not end well: tried again, now or later, or given up. Pure.
+"""Decides on a job whose attempt did not end well: it is tried again, now or later, or given up. Pure.
 
-The one place where a function's `retries` and `crash_retries` are applied, whoever said that the attempt is over: the
+This is the one place that applies a function's `retries` and `crash_retries`, no matter how the attempt ended: by the
 worker, its supervisor, the server's own timer, or the end of a connection.
 """
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.result_keeping import ResultKeeping
 
-#: A wait before a retry is this much shorter or longer than it was reckoned, so that jobs that failed together do not
+#: The wait before a retry is up to this share shorter or longer than computed, so that jobs that failed together do not
 #: come back together.
 JITTER: Final = 0.2
-#: Beyond so many doublings any wait has reached any limit.
+#: After this many doublings any wait has reached any limit.
 _MAX_DOUBLINGS: Final = 64
-#: What is kept of a failure's text, and of its traceback.
+#: The part of a failure's text that is kept, and that of its traceback.
 MAX_ERROR_BYTES: Final = 4 * 1024
 MAX_TRACEBACK_BYTES: Final = 32 * 1024
 
 
 class Verdict(Enum):
-    """What is to become of the job, as far as the worker says."""
+    """The worker's wish for a job whose attempt has failed."""
 
-    #: What its function's policy says.
+    #: As the function's policy says.
     FAIL = b"fail"
     #: Another attempt, even if the policy has none left.
     RETRY = b"retry"
@@ -43,21 +43,21 @@ class Verdict(Enum):
 
 
 class Failure(NamedTuple):
-    """How an attempt failed."""
+    """The failure of an attempt."""
 
     #: The name of the worker's packet; None when the attempt was ended from outside.
     how: str | None
-    #: What clients that asked for exceptions are told; None: there is nothing to tell but the failure.
+    #: The text for clients that asked for exceptions; None: they get a plain WORK_FAIL.
     reason: bytes | None = None
     traceback: bytes = b""
     verdict: Verdict = Verdict.FAIL
-    #: With RETRY: the wait in seconds, and how many attempts there may be in all; None: the policy's wait, any number.
+    #: With RETRY: the wait in seconds (None: the policy's), and the number of attempts in all (None: no limit).
     wait_s: float | None = None
     most_attempts: int | None = None
 
 
 class Attempts:
-    """Ends attempts."""
+    """Ends attempts that did not succeed."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Attempts:
         self._random = random
 
     def fail(self, job: Job, failure: Failure) -> None:
-        """This attempt has failed. Those who listen are told once no other follows."""
+        """End a failed attempt. The job's listeners are told only if no other attempt follows."""
         started = job.since
         self._life.release_worker(job)
         history = _history(job, started)
@@ -97,7 +97,7 @@ class Attempts:
         self._note_end(job, failure, started)
 
     def lose_worker(self, job: Job, reason: str) -> None:
-        """The worker was lost under the job: back to the tail of its queue, unless it has had its attempts."""
+        """Requeue a job whose worker was lost under it, at the tail, or give it up if it has had its attempts."""
         started = job.since
         self._life.release_worker(job)
         if not job.is_wanted:
@@ -109,11 +109,11 @@ class Attempts:
             self._life.put_back(job)
 
     def lose_server(self, job: Job) -> bool:
-        """A job is back from the store that was running when the server ended. False: that was its last attempt."""
+        """For a stored job that was running when the server ended. False: that was its last attempt, it is given up."""
         return self._may_run_again(job, _history(job, job.since), "the server ended under it")
 
     def _may_run_again(self, job: Job, history: JobHistory, reason: str) -> bool:
-        """The worker was lost, and that is counted. Gives the job up if it was once too often."""
+        """Whether the job may run again; the loss of its worker is counted already. If not, gives it up."""
         history.error, history.traceback = reason.encode(), b""
         crash_retries = job.function.policy.crash_retries
         if crash_retries is not None and history.losses > crash_retries:

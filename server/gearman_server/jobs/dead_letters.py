@@ -1,7 +1,7 @@
-"""Background jobs that failed for good: kept for whoever wants to know why, try them again or drop them. Pure.
+"""Background jobs that failed for good, kept so that an operator can see why, and try them again or drop them. Pure.
 
-Bounded by count, size and age: the oldest go first. A durable store is told of every change, and hands back at the
-start what it has.
+They are bounded by count, size and age: the oldest go first. A durable store is told of every change, and hands its
+letters back at the start.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from gearman_server.jobs.events import EventStream
     from gearman_server.jobs.job import Job
 
-#: What a letter takes beside its texts, about.
+#: The memory that a letter takes besides its texts, roughly.
 _OVERHEAD_BYTES: Final = 600
-#: Nobody minds a letter that is forgotten so much later.
+#: A letter may outlive its time by this much.
 _LONGEST_SLEEP_S: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A job that will not be run again, unless somebody wants it. Times are Unix seconds."""
+    """A job that is not run again unless it is revived. Times are Unix seconds."""
 
     handle: bytes
     function: bytes
@@ -45,18 +45,18 @@ class DeadLetter:
 
     @property
     def attempts(self) -> int:
-        """How many there were."""
+        """How many attempts there were."""
         return self.failures + self.losses
 
     @property
     def size_bytes(self) -> int:
-        """What it takes in memory, about."""
+        """The memory that it takes, roughly."""
         return len(self.workload) + len(self.error) + len(self.traceback) + len(self.unique) + _OVERHEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterBounds:
-    """How many letters are kept, and for how long. None are with a count or a size of 0."""
+    """How many letters are kept, and for how long. With a count or a size of 0, none are."""
 
     max_count: int = 10_000
     max_bytes: int = 64 * 1024 * 1024
@@ -90,15 +90,15 @@ def letter_of(job: Job, now: float, unix_now: float) -> DeadLetter:
 
 
 class LetterStore(Protocol):
-    """What keeps letters for the next run."""
+    """Keeps letters for the next run."""
 
     def bury(self, letter: DeadLetter) -> None:
-        """A job failed for good: keep its letter, written in the same transaction as the delete of its row, which is
-        asked for next. A letter of the same handle is replaced. The letters are handed back at the start, the oldest
-        first, by `Broker.restore_dead`."""
+        """Keep the letter of a job that failed for good. It is written in the same transaction as the delete of the
+        job's row, which is the next call. It replaces a letter with the same handle. At the start the letters are
+        handed to `Broker.restore_dead`, the oldest first."""
 
     def forget_dead(self, handles: Sequence[bytes]) -> None:
-        """These letters are kept no longer. If one of the jobs is inserted anew, that is asked for before, and written
+        """Forget these letters. If one of the jobs was inserted anew, `insert` was called before, and both are written
         in the same transaction."""
 
 
@@ -122,17 +122,17 @@ class DeadLetters:
 
     @property
     def by_handle(self) -> Mapping[bytes, DeadLetter]:
-        """All of them, to be read."""
+        """All letters, to be read only."""
         return self._letters
 
     def bury(self, job: Job, now: float) -> None:
-        """A background job has failed for good."""
+        """Keep a letter of a background job that has failed for good."""
         letter = letter_of(job, now, self._unix_time())
         self._events.emit(JobBuried(letter.handle, letter.function, letter.error, letter.attempts, letter.priority))
         self.put(letter, now)
 
     def put(self, letter: DeadLetter, now: float) -> None:
-        """Keep a letter, if the bounds let it be kept."""
+        """Keep a letter, if the bounds allow it."""
         if not self._bounds.max_count or letter.size_bytes > self._bounds.max_bytes:
             self._events.emit(LettersForgotten(1, "there is no room for it"))
             return
@@ -142,7 +142,7 @@ class DeadLetters:
         self._plan_look(now)
 
     def restore(self, letters: Iterable[DeadLetter], now: float) -> None:
-        """Letters of an earlier run, the oldest first; they are in the store."""
+        """Take over letters of an earlier run, the oldest first; they are in the store."""
         for letter in letters:
             if letter.handle not in self._letters:
                 self._add(letter)
@@ -151,14 +151,14 @@ class DeadLetters:
         self._plan_look(now)
 
     def take(self, handle: bytes) -> DeadLetter | None:
-        """The letter, which is kept no longer."""
+        """Remove a letter and return it."""
         letter = self._remove(handle)
         if letter is not None:
             self._store.forget_dead([handle])
         return letter
 
     def revived(self, letter: DeadLetter) -> None:
-        """The letter's job is queued again."""
+        """Remove the letter of a job that was queued again."""
         self.take(letter.handle)
         self._events.emit(JobRevived(letter.handle, letter.function, letter.priority))
 

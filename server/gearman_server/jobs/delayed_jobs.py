@@ -1,8 +1,8 @@
 """Jobs that wait for a time: submitted ones by the wall clock, failed ones by the monotonic clock. Pure.
 
-The wall clock can be set while jobs wait. So its time is asked again whenever the first of them seems due, and at least
-once a minute: a job starts when that clock says so, at most a minute late where it was set forward. A back-off goes by
-the monotonic clock, to the millisecond: setting the wall clock neither shortens nor stretches it.
+The wall clock can be set while jobs wait. So it is read again when the first job seems due, and at least once a minute:
+a job starts at its time by that clock, or at most a minute late if the clock was set forward. A back-off follows the
+monotonic clock, to the millisecond: setting the wall clock neither shortens nor stretches it.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from gearman_server.jobs.job import Job, JobState
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
 
-#: Jobs released before others have their turn; the next ones follow at once.
+#: This many jobs are released in one call; the next ones follow at once, after other work.
 RELEASES_AT_ONCE: Final = 1000
-#: The wall clock is asked at least so often.
+#: The wall clock is read at least this often.
 LONGEST_SLEEP_S: Final = 60.0
-#: Looks at the wall clock closer together than this are one: jobs may be so much late.
+#: Looks at the wall clock that are closer together than this become one: a job may be this late.
 RESOLUTION_S: Final = 0.01
 
 
 class EpochTimer:
-    """When each job that was submitted for a later time is to enter its queue."""
+    """Releases jobs that were submitted for a later time into their queues."""
 
     def __init__(self, agenda: Agenda, release: Callable[[Job], None]) -> None:
         self._unix_time = agenda.unix_time
@@ -35,7 +35,7 @@ class EpochTimer:
         self.note_dropped = self._delayed.note_dropped
 
     def is_future(self, run_at: int) -> bool:
-        """Whether that time has yet to come."""
+        """Whether that time (Unix seconds) has yet to come."""
         return run_at > self._unix_time()
 
     def add(self, job: Job, run_at: int, now: float) -> None:
@@ -57,7 +57,7 @@ class EpochTimer:
 
 
 class RetryTimer:
-    """When each failed job is to enter its queue again."""
+    """Releases failed jobs into their queues again, after their back-off."""
 
     def __init__(self, agenda: Agenda, release: Callable[[Job], None]) -> None:
         self._delayed = DelayHeap(release)
@@ -79,9 +79,9 @@ class RetryTimer:
 
 
 class DelayHeap:
-    """Delayed jobs, by the time at which they are due; of equally due ones the first that came is first.
+    """Delayed jobs, by the time at which they are due; jobs of the same time stay in the order in which they came.
 
-    A job that is dropped stays in the heap until it is first, or until half of the heap are such jobs.
+    A dropped job stays in the heap until it is first, or until more than half of the heap are dropped jobs.
     """
 
     def __init__(self, release: Callable[[Job], None]) -> None:
@@ -92,7 +92,7 @@ class DelayHeap:
 
     @property
     def first_due(self) -> float | None:
-        """When the first of them is due; None when there is none."""
+        """When the first job is due; None if there is none."""
         return self._heap[0][0] if self._heap else None
 
     def add(self, job: Job, due: float) -> None:
@@ -100,7 +100,7 @@ class DelayHeap:
         heappush(self._heap, (due, next(self._serial), job))
 
     def note_dropped(self) -> None:
-        """One of the jobs in here will never run."""
+        """Note that one of the jobs in the heap will never run."""
         self._dropped += 1
         if self._dropped * 2 > len(self._heap):
             self._heap = [entry for entry in self._heap if entry[2].state is JobState.DELAYED]
@@ -108,7 +108,7 @@ class DelayHeap:
             self._dropped = 0
 
     def release_due(self, now: float) -> None:
-        """Release what is due by now, very many in several calls."""
+        """Release the jobs that are due, at most `RELEASES_AT_ONCE` of them."""
         for _ in range(RELEASES_AT_ONCE):
             if not self._heap or self._heap[0][0] > now:
                 break

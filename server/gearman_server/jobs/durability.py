@@ -1,7 +1,7 @@
-"""Which acknowledgements wait for the store, and what its verdict does to jobs and submitters. Pure.
+"""Holds acknowledgements back until the store has committed their jobs, and acts on the store's verdicts. Pure.
 
-The rules (group commit): a job is runnable at once; its JOB_CREATED waits for its insert; one that ends before leaves
-without it; submissions that coalesce onto a job being inserted share its outcome.
+The rules (group commit): a job is runnable at once; its JOB_CREATED waits for its insert, or leaves without it when the
+job ends before; submissions that coalesce onto a job being inserted share its outcome.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ class Durability:
         self._touched = touched
         #: Whether acknowledgements wait for anything.
         self.is_durable = store.is_durable
-        # Who else is to be told whether a job could be stored, until that is known.
+        # Callables that wait to be told whether a job was stored.
         self._told_later: dict[Job, list[Callable[[bool], None]]] = {}
         #: Why the store can't be written now, in a sentence; None while it can.
         self.trouble: str | None = None
 
     def note_health(self, news: StoreFailed | StoreRecovered | StoreLost) -> None:
-        """The store says how it is. One that is lost stays as it was: the server ends."""
+        """Note news of the store's health. A lost store changes nothing here: the server ends."""
         if isinstance(news, StoreFailed):
             self.trouble = news.reason
         elif isinstance(news, StoreRecovered):
             self.trouble = None
 
     def acknowledge(self, session: Session | None, job: Job) -> None:
-        """Answer a background submission: JOB_CREATED, as soon as the job's row is committed.
+        """Answer a background submission with JOB_CREATED, as soon as the job's row is committed.
 
-        A job that a schedule submitted has no session: nobody is told what becomes of its insert.
+        A job that a schedule submitted has no session, and nobody gets an answer.
         """
         record = job.record
         if record is None:
@@ -62,17 +62,17 @@ class Durability:
                 record.others.append(session.withhold())
 
     def insert(self, job: Job, tell: Callable[[bool], None]) -> None:
-        """Have a job written that nobody submitted. `tell` is called with whether it was, as by `when_known`."""
+        """Have a job written that no client submitted; `tell` is called as by `when_known`."""
         job.record = JobRecord()
         self._store.insert(job)
         self.when_known(job, tell)
 
     def when_known(self, job: Job, tell: Callable[[bool], None]) -> None:
-        """Have `tell` called with whether the job, which is being inserted, was; True too if it ended before."""
+        """Call `tell` once it is known whether the job was stored: with True also if the job ended before that."""
         self._told_later.setdefault(job, []).append(tell)
 
     def inserts_written(self, jobs: Iterable[Job]) -> None:
-        """These inserts are committed. A job that has ended in the meantime has no record any more."""
+        """Release the acknowledgements of committed inserts. A job that has ended meanwhile has no record any more."""
         sessions: set[Session | None] = set()
         for job in jobs:
             record = job.record
@@ -88,7 +88,7 @@ class Durability:
         self._send(sessions)
 
     def insert_failed(self, job: Job) -> bool:
-        """This insert will not be committed: its submitters are told. False: the job has ended in the meantime."""
+        """Answer the submitters of an insert that will not be committed. False: the job has ended meanwhile."""
         record, job.record = job.record, None
         if record is None:
             return False
@@ -96,15 +96,15 @@ class Durability:
         return True
 
     def tell_failed(self, job: Job) -> None:
-        """Once it is decided what becomes of a job whose insert failed: tell those who asked by `when_known`."""
+        """Tell the callers of `when_known` that the insert failed, once the job itself is dealt with."""
         self._tell_later(job, is_stored=False)
 
     def job_changed(self, job: Job) -> None:
-        """A job was given to a worker, or an attempt came to nothing: that is written some time; nobody waits."""
+        """A job was given to a worker, or an attempt failed: the store writes that some time later; nobody waits."""
         self._store.update(job)
 
     def job_ended(self, job: Job) -> None:
-        """Whoever still waits for the insert gets JOB_CREATED without it, and the row goes (or is never written)."""
+        """Send JOB_CREATED to submitters that still wait for the insert, and have the row deleted, or never written."""
         record, job.record = job.record, None
         if record is not None:
             if record is not WRITTEN:
@@ -114,7 +114,7 @@ class Durability:
                 self._tell_later(job, is_stored=True)
 
     def answer(self, session: Session, job: Job, stored: bytes, not_stored: bytes) -> bytes:
-        """What a text command that submitted the job answers: one of the two; empty if it follows later."""
+        """The answer of a text command that submitted the job: one of the two; empty if it follows later."""
         if job.record is None or job.record is WRITTEN:
             return stored
         gap = session.withhold()

@@ -1,6 +1,6 @@
-"""The broker's event stream: what happened, as typed values, for the log, metrics and whoever watches. Pure.
+"""The broker's event stream: typed values for the log, the metrics and other subscribers. Pure.
 
-Events of every job are the hot path: they are only made when somebody subscribed to them, which `wants_jobs` tells.
+The events of every job are on the hot path: they are made only if `wants_jobs` says that somebody has subscribed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class FunctionUnregistered(NamedTuple):
 
 
 class FunctionsForgotten(NamedTuple):
-    """There are very many functions: so many that had no job and no worker are no longer known."""
+    """There are very many functions, so this many without a job and a worker were forgotten."""
 
     functions: int
 
@@ -63,14 +63,14 @@ class JobQueued(NamedTuple):
 
 
 class JobCoalesced(NamedTuple):
-    """One more submission of a job that there is already."""
+    """A submission was merged into an existing job."""
 
     handle: bytes
     function: bytes
 
 
 class JobDue(NamedTuple):
-    """The time that a job had to wait for has come: it entered its queue."""
+    """A delayed job's time has come: it entered its queue."""
 
     handle: bytes
     function: bytes
@@ -93,8 +93,8 @@ class JobEnded(NamedTuple):
 
 
 class JobFailed(NamedTuple):
-    """A job's last attempt was ended from outside: the worker's supervisor, or the server's own timer, called it
-    failed."""
+    """A job has failed for good, and its last attempt was ended from outside: by the worker's supervisor, or by the
+    server's own timer."""
 
     handle: bytes
     function: bytes
@@ -103,7 +103,7 @@ class JobFailed(NamedTuple):
 
 
 class AttemptFailed(NamedTuple):
-    """An attempt failed, and the job will have another one in so many seconds; `attempts` are over."""
+    """An attempt failed, and another follows after `wait_s`; `attempts` are over."""
 
     handle: bytes
     function: bytes
@@ -158,7 +158,7 @@ class LettersForgotten(NamedTuple):
 
 
 class ResultsForgotten(NamedTuple):
-    """There are too many results of background jobs: so many are not kept as long as they should be."""
+    """There are too many results of background jobs, so this many were dropped before their time."""
 
     results: int
 
@@ -172,7 +172,7 @@ class ScheduleRan(NamedTuple):
 
 
 class ScheduleSkipped(NamedTuple):
-    """Runs of a schedule were missed, since that time (Unix seconds), and are not made up for."""
+    """The runs of a schedule since that time (Unix seconds) were missed, and are not made up for."""
 
     name: str
     function: bytes
@@ -180,7 +180,7 @@ class ScheduleSkipped(NamedTuple):
 
 
 class ScheduleRefused(NamedTuple):
-    """A schedule's job could not be submitted: this run is left out."""
+    """A schedule's job could not be submitted: this run is skipped."""
 
     name: str
     function: bytes
@@ -188,31 +188,31 @@ class ScheduleRefused(NamedTuple):
 
 
 class ScheduleClockSet(NamedTuple):
-    """A schedule has run at a time (Unix seconds) that is far in the future now: it begins anew."""
+    """A schedule's mark is at a time (Unix seconds) that is now far in the future: it begins anew."""
 
     name: str
     until: float
 
 
 class ShutdownRequested(NamedTuple):
-    """An administrator sent the text command `shutdown`; whoever runs the server ends it once the answer has left."""
+    """An administrator sent the text command `shutdown`; the server ends once the answer has left."""
 
     identity: Identity
     is_graceful: bool
 
 
 class StoreFailed(NamedTuple):
-    """The durable store can't be written: background submissions get an ERROR until it can."""
+    """The durable store can't be written: until it can, background submissions get an ERROR."""
 
     reason: str
 
 
 class StoreRecovered(NamedTuple):
-    """The durable store is well again."""
+    """The durable store can be written again."""
 
 
 class StoreLost(NamedTuple):
-    """The store belongs to another server: whoever runs this one ends it."""
+    """The store belongs to another server now, so this one ends."""
 
     reason: str
 
@@ -249,26 +249,26 @@ Event: TypeAlias = (
 
 EVERY_JOB: Final = (JobQueued, JobCoalesced, JobAssigned, JobEnded)
 
-#: The reason of a JobRequeued whose worker kept it longer than it had announced.
+#: The reason of a JobRequeued whose worker kept the job longer than it had announced.
 OVERRAN: Final = "its worker overran the timeout"
 #: The reason of a JobFailed or AttemptFailed whose attempt took too long.
 TIMEOUT: Final = b"timeout"
 
 
 class EventStream:
-    """Hands each event to those who subscribed to its type, in the order of their subscription."""
+    """Hands each event to the subscribers of its type, in the order of their subscription."""
 
     def __init__(self) -> None:
         self._subscribers: dict[type[Event], list[Callable[[Event], None]]] = {}
         self.wants_jobs = False
 
     def subscribe(self, receive: Callable[[Event], None], *types: type[Event]) -> None:
-        """Have `receive` called with every event of these types. It must not raise, and not call the broker."""
+        """Call `receive` with every event of these types. It must neither raise nor call the broker."""
         for event_type in types:
             self._subscribers.setdefault(event_type, []).append(receive)
         self.wants_jobs = any(event_type in self._subscribers for event_type in EVERY_JOB)
 
     def emit(self, event: Event) -> None:
-        """Tell the subscribers."""
+        """Hand the event to its subscribers."""
         for receive in self._subscribers.get(type(event), ()):
             receive(event)

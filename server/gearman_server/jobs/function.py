@@ -20,8 +20,8 @@ class JobQueue(deque[Job]):
     """Waiting jobs of one function and priority, in order.
 
     A job that is cancelled or abandoned while it waits stays in place as a tombstone, because taking it out of the
-    middle would cost a walk; the queue is compacted before tombstones can outnumber the living.
-    A deque itself rather than a class holding one: `append` and the test for emptiness stay at C speed.
+    middle would cost a walk. The queue is compacted before tombstones can outnumber the living.
+    It is a deque rather than a class that holds one, so that `append` and the test for emptiness stay at C speed.
     """
 
     tombstones = 0
@@ -33,7 +33,7 @@ class JobQueue(deque[Job]):
 
     @property
     def takeable(self) -> int:
-        """How many of them can be taken now: all, but while stored jobs come back."""
+        """How many of the jobs can be taken now: all of them, except while stored jobs come back."""
         return max(0, len(self) - self.tombstones)
 
     def take(self) -> Job | None:
@@ -46,15 +46,15 @@ class JobQueue(deque[Job]):
         return None
 
     def drop_tombstones_at_head(self) -> None:
-        """After this the queue is empty, or its first job is alive."""
+        """Drop jobs that have ended until the first one is alive, or the queue is empty."""
         while self and self[0].state is not QUEUED:
             self.popleft()
             self.tombstones -= 1
 
     def bury(self) -> None:
-        """One of the jobs in here has just ended."""
+        """Note that one of the jobs in here has just ended."""
         self.tombstones += 1
-        self.drop_tombstones_at_head()  # where a purge begins: otherwise it would compact half a million at once
+        self.drop_tombstones_at_head()  # a purge begins at the head: else it would compact half a million jobs at once
         if self.tombstones * 2 > len(self):
             living = [job for job in self if job.state is QUEUED]
             self.clear()
@@ -63,12 +63,12 @@ class JobQueue(deque[Job]):
 
 
 class ReplayQueue(JobQueue):
-    """A queue while older jobs for it are still unread: it holds those that were read, and the new ones apart."""
+    """A queue whose older jobs are not all read yet: it holds the jobs that were read, and apart from them new ones."""
 
     def __init__(self) -> None:
         super().__init__()
         self.behind: JobQueue = JobQueue()
-        #: Jobs that requests asked for before they were read: in memory, in no queue yet.
+        #: The number of jobs that were looked up for a request before their turn: they are in memory, but not queued.
         self.ahead = 0
 
     @property
@@ -77,19 +77,19 @@ class ReplayQueue(JobQueue):
         return len(self) + len(self.behind) + self.ahead - self.tombstones
 
     def append(self, job: Job) -> None:
-        """A new job, or one that is to be run again: behind all that is unread."""
+        """Queue a new job, or one that is to run again, behind all unread ones."""
         self.behind.append(job)
 
     def restore(self, job: Job) -> None:
-        """The next of the unread jobs."""
+        """Queue the next of the unread jobs."""
         super().append(job)
 
     def bury(self) -> None:
-        """One of the jobs in here has just ended; it may be one that is in no queue yet."""
+        """Note that one of the jobs in here has just ended; it may not be queued yet."""
         self.tombstones += 1
 
     def as_read(self) -> JobQueue:
-        """An ordinary queue of the same jobs: everything has been read."""
+        """An ordinary queue of the same jobs, for when everything has been read."""
         queue = JobQueue(self)
         queue.extend(self.behind)
         queue.tombstones = self.tombstones
@@ -98,8 +98,10 @@ class ReplayQueue(JobQueue):
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """When a submission is refused: the operator's limits by priority on all jobs, running ones too, and the policy's
-    on those that wait. 0 = no limit."""
+    """Limits above which submissions are refused. 0 = no limit.
+
+    The operator's limits by priority count all jobs, including running ones; the policy's limit counts waiting jobs.
+    """
 
     high: int = 0
     normal: int = 0
@@ -112,7 +114,7 @@ class QueueLimits:
 
 
 class Function:
-    """One function name and everything the server knows under it."""
+    """One function name, with its queues, workers and rules."""
 
     __slots__ = (
         "by_key",
@@ -133,7 +135,7 @@ class Function:
     def __init__(self, name: bytes, policy: FunctionPolicy) -> None:
         self.name = name
         self.queues = (JobQueue(), JobQueue(), JobQueue())
-        #: How many jobs of each priority wait for their time, outside the queues.
+        #: The number of jobs of each priority that wait for their time, outside the queues.
         self.delayed = [0, 0, 0]
         self.running = 0
         self.by_key: dict[CoalescingKey, Job] = {}
@@ -142,29 +144,29 @@ class Function:
         self.sleepers: OrderedDict[Session, None] = OrderedDict()
         #: Workers that were woken for a job of this function and have yet to ask for it.
         self.woken: set[Session] = set()
-        #: None while no submission is refused.
+        #: None: no submission is refused.
         self.limits: QueueLimits | None = None
-        #: None while any job may be started at any time.
+        #: None: any job may be started at any time.
         self.throttle: Throttle | None = None
-        #: What became of its jobs, by priority; None while nobody reads it.
+        #: Counts of its jobs' fates, by priority; None while nobody reads them.
         self.counts: tuple[JobCounts, ...] | None = None
         self.use_policy(policy)
 
     def count_jobs(self) -> None:
-        """From now on it is counted what becomes of its jobs."""
+        """From now on, count how its jobs fare."""
         self.counts = self.counts or tuple(JobCounts() for _ in PRIORITIES)
 
     def use_policy(self, policy: FunctionPolicy) -> None:
-        """From now on these rules hold."""
+        """From now on, follow these rules."""
         self.policy = policy
-        #: How long results of background jobs are kept; None: not at all.
+        #: How long results of background jobs are kept; None = not at all.
         self.keep_result_s = policy.keep_result_s
         limited = policy.max_running is not None or policy.rate is not None
         self.throttle = Throttle(policy.max_running, policy.rate, self.throttle) if limited else None
         self._limit(replace(self.limits or QueueLimits(), waiting=policy.max_queue or 0))
 
     def limit_queue(self, high: int, normal: int, low: int) -> None:
-        """The operator's limits; the policy's goes on holding beside them."""
+        """Set the operator's limits; the policy's limit stays in force beside them."""
         self._limit(replace(self.limits or QueueLimits(), high=high, normal=normal, low=low))
 
     def _limit(self, limits: QueueLimits) -> None:
@@ -178,24 +180,24 @@ class Function:
 
     @property
     def waiting_since(self) -> float | None:
-        """When the job was queued that has been in its queue for longest (monotonic seconds); None: all are empty."""
+        """Since when the job has waited that entered its queue first (monotonic seconds); None if all are empty."""
         for queue in self.queues:
             queue.drop_tombstones_at_head()
         return min((queue[0].since for queue in self.queues if queue), default=None)
 
     def startable(self, now: float) -> int:
-        """How many of its jobs workers that asked now would be given."""
+        """How many of its jobs could be given to workers now."""
         return self.takeable if self.throttle is None else self.throttle.room(self.running, self.takeable, now)
 
     @property
     def takeable(self) -> int:
-        """How many of its jobs could be taken from its queues now, were there no throttle."""
+        """How many of its jobs could be taken from its queues now if there were no throttle."""
         high, normal, low = self.queues
         return high.takeable + normal.takeable + low.takeable
 
     @property
     def waiting(self) -> int:
-        """How many of its jobs wait, for a worker or for their time."""
+        """How many of its jobs wait for a worker or for their time."""
         return self.queued + sum(self.delayed)
 
     @property
@@ -215,6 +217,6 @@ class Function:
         return False
 
     def is_full_for(self, priority: int) -> bool:
-        """Whether its limit refuses one more job of that priority."""
+        """Whether its limits refuse one more job of that priority."""
         limits = self.limits or QueueLimits()
         return 0 < limits.of(priority) <= self.total or 0 < limits.waiting <= self.waiting

@@ -1,7 +1,7 @@
-"""All functions by their names, their rules, and how many there may be: ever new names must not fill the memory. Pure.
+"""All functions by name, their rules, and a bound on their number: a stream of new names must not fill memory. Pure.
 
-gearmand keeps every name it ever heard. So does this server while there are few; beyond that, names which nobody uses
-are forgotten, and come into existence again when they are named again. Asked only for names that are not known.
+gearmand keeps every name that it ever saw. So does this server while there are few. Beyond that, it forgets unused
+names, and creates them again when they are used again. It is called only for names that are not in the table.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from gearman_server.jobs.policies import FunctionPolicy, Policies
 
 MAX_FUNCTION_BYTES: Final = 8192
-#: Up to so many functions, none is forgotten. One takes 3 kB, and half as much again while it is counted.
+#: Up to this many functions, none is forgotten. One takes 3 kB, and half as much again while its jobs are counted.
 MANY_FUNCTIONS: Final = 10_000
-#: More than this there are not, but for those that the operator names in the policies.
+#: There are never more than this, except for functions that the operator names in the policies.
 MAX_FUNCTIONS: Final = 100_000
-#: Looking for idle ones among that many takes some 30 ms, so it is not done for every name that is new.
+#: A search for idle functions among that many takes some 30 ms, so not every new name starts one.
 _PAUSE_S: Final = 1.0
 
 # A name with a line feed or a TAB in it would forge lines of the `status` table, which monitoring parses.
@@ -33,23 +33,23 @@ _UNPRINTABLE: Final = re.compile(rb"[\x00-\x1f\x7f]")
 
 
 class UnreadRows:
-    """Which stored jobs of an earlier run have yet to be read: none, unless a replay is going on."""
+    """Which stored jobs of an earlier run have yet to be read: none, except during a replay."""
 
     def __init__(self) -> None:
         #: Whether stored jobs are still being read.
         self.is_reading = False
-        #: The priority whose rows are being read, and the last of them that was.
+        #: The priority whose rows are being read, and the id of the last row of it that was read.
         self.priority = PRIORITIES[0]
         self.last_id = -1
-        #: Functions and priorities that have rows at all; None: not known yet.
+        #: The functions and priorities that have rows at all; None: not known yet.
         self.stored: frozenset[tuple[bytes, int]] | None = None
 
     def may_hold(self, name: bytes, priority: int) -> bool:
-        """Whether there may be jobs of that function and priority."""
+        """Whether there may be unread jobs of that function and priority."""
         return priority >= self.priority and (self.stored is None or (name, priority) in self.stored)
 
     def queues_of(self, name: bytes) -> tuple[JobQueue, JobQueue, JobQueue]:
-        """What a function begins with: queues of a replay, as far as it may have unread jobs."""
+        """The queues of a new function: those of a replay for priorities that may have unread jobs."""
         high, normal, low = (ReplayQueue() if self.may_hold(name, priority) else JobQueue() for priority in PRIORITIES)
         return high, normal, low
 
@@ -67,10 +67,10 @@ class Functions:
         self._not_before = 0.0
 
     def create(self, name: bytes, *, is_promised: bool = False) -> Function:
-        """A function of that name, which is not known yet.
+        """Create the function of that name, which must not exist yet.
 
         Raises:
-            RefusedError: no function can have that name, or there are too many; not where jobs are `is_promised`.
+            RefusedError: no function can have that name, or there are too many; too many never counts if `is_promised`.
         """
         check_function_name(name)
         if not is_promised:
@@ -83,13 +83,13 @@ class Functions:
         return function
 
     def count_jobs(self) -> None:
-        """From now on it is counted what becomes of jobs (`Function.counts`)."""
+        """From now on, count how jobs fare (`Function.counts`)."""
         self._counts_jobs = True
         for function in self.by_name.values():
             function.count_jobs()
 
     def use_policies(self, by_function: Mapping[bytes, FunctionPolicy]) -> Iterable[Function]:
-        """From now on these rules hold. A job that is running keeps the deadline it was given.
+        """From now on, follow these rules. A running job keeps its deadline.
 
         Yields each function after its rules have changed.
         """
@@ -99,10 +99,10 @@ class Functions:
             yield function
 
     def _make_room_for(self, name: bytes) -> None:
-        """There will be one function more, of this name.
+        """Make room for one more function, of this name.
 
         Raises:
-            RefusedError: there are too many that are in use.
+            RefusedError: there are too many functions in use.
         """
         if len(self.by_name) < MANY_FUNCTIONS:
             return
@@ -123,10 +123,10 @@ class Functions:
 
 
 def check_function_name(name: bytes) -> None:
-    """Whether a function can have that name.
+    """Check a function's name.
 
     Raises:
-        RefusedError: it can't.
+        RefusedError: no function can have that name.
     """
     if not name:
         raise RefusedError(b"INVALID_FUNCTION_NAME", b"The function name is empty")
@@ -137,5 +137,5 @@ def check_function_name(name: bytes) -> None:
 
 
 def _is_idle(function: Function) -> bool:
-    """Whether it has no worker, so no running job, none that waits, and no limit that the operator set by command."""
+    """Whether it has no worker (so no running job), no waiting job, and no limit that the operator set by command."""
     return not (function.workers or any(function.queues) or any(function.delayed) or function.limits is not None)

@@ -1,7 +1,7 @@
-"""A job, its states and what leads from one to the other. Pure data: `job_life` is where a job's state changes.
+"""A job, its states and the transitions between them. Pure data: a job's state changes only in `job_life`.
 
-There can be millions of these at once, so every slot counts: what few jobs have is in an object of its own, and what
-can be derived is not stored.
+There can be millions of jobs at once, so every slot counts: properties that few jobs have are in an object of their
+own, and a value that can be derived is not stored.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ LOW: Final = 2
 PRIORITIES: Final = (HIGH, NORMAL, LOW)
 PRIORITY_NAMES: Final = ("high", "normal", "low")
 
-#: What `coalescing_key` gives: jobs of one function with equal keys are one job.
+#: The result of `coalescing_key`: submissions to one function with equal keys are one job.
 CoalescingKey = bytes | tuple[bytes, bytes]
 
 
 class JobState(Enum):
-    """Where a job is."""
+    """The state of a job."""
 
-    # Each job's state is looked up twice in the tables below; Enum's own hash is a call of Python.
+    # The tables below look up each job's state twice, and Enum's own hash is a Python call.
     __hash__ = object.__hash__
 
-    #: Its time, or that of its next attempt, has not come: it is in no queue yet.
+    #: Its time, or the time of its next attempt, has not come: it is in no queue yet.
     DELAYED = "delayed"
     QUEUED = "queued"
     RUNNING = "running"
-    #: A worker still has it, but it was cancelled: nobody hears of its outcome, and it is never run again.
+    #: A worker still has it, but it was cancelled: nobody is told of its outcome, and it is never run again.
     CANCELLED = "cancelled"
     ENDED = "ended"
 
 
-# A look-up in an enum costs as much as ten in a module, and there are three for every job.
+# A look-up in an enum costs as much as ten in a module, and every job needs three.
 QUEUED: Final = JobState.QUEUED
 DELAYED: Final = JobState.DELAYED
 RUNNING: Final = JobState.RUNNING
@@ -50,11 +50,11 @@ ENDED: Final = JobState.ENDED
 
 _WAITING: Final = (QUEUED, DELAYED)
 
-# The table of transitions: for each event the states that allow it, and the state that each of them leads to. From any
-# other the look-up raises KeyError, and nothing has changed. A new job is QUEUED before it is in its queue.
-#: It enters its queue: for the first time, because its time has come, or because an attempt came to nothing.
+# The table of transitions: for each event the states that allow it, and the state to which each of them leads. In any
+# other state the look-up raises KeyError, and nothing changes. A new job is QUEUED even before it is in its queue.
+#: It enters its queue: because it is new, because its time has come, or because an attempt failed.
 ENQUEUE: Final = {QUEUED: QUEUED, DELAYED: QUEUED, RUNNING: QUEUED}
-#: It has to wait for its time, or for that of its next attempt.
+#: It has to wait for its time, or for the time of its next attempt.
 DELAY: Final = {QUEUED: DELAYED, RUNNING: DELAYED}
 #: It is given to a worker.
 ASSIGN: Final = {QUEUED: RUNNING}
@@ -65,9 +65,9 @@ END: Final = {QUEUED: ENDED, DELAYED: ENDED, RUNNING: ENDED, CANCELLED: ENDED}
 
 
 class JobRecord(WithheldReply):
-    """A job's row in the store, and while it is being inserted the reply that waits for it.
+    """A job's row in the store, and the reply that waits until the row is inserted.
 
-    Both in one object: there is one for every durable job.
+    Both are in one object because every durable job has one.
     """
 
     __slots__ = ("others",)
@@ -76,16 +76,16 @@ class JobRecord(WithheldReply):
         self.session = session
         self.packet = None
         self.behind = None
-        #: Replies to those who submitted the same job meanwhile.
+        #: Replies to others that submitted the same job meanwhile.
         self.others: list[WithheldReply] | None = None
 
 
-#: Shared by all jobs whose row is written: there can be millions, and nothing more is to be known of their rows.
+#: Shared by all jobs whose row is written: there can be millions, and their records hold nothing any more.
 WRITTEN: Final = JobRecord()
 
 
 class Recording:
-    """The data and warnings of an attempt that is going on, where the result is to be kept."""
+    """The data and warnings of the current attempt, if the result is to be kept."""
 
     __slots__ = ("lost_bytes", "packets", "size_bytes")
 
@@ -96,22 +96,22 @@ class Recording:
 
 
 class JobHistory:
-    """A job's attempts that came to nothing: kept only for those jobs of which not all went well."""
+    """A job's failed and lost attempts. Jobs without any have no history."""
 
     __slots__ = ("error", "failures", "first_started", "last_started", "losses", "not_before", "traceback")
 
     def __init__(self, first_started: float) -> None:
-        #: Attempts that failed: the worker said so, or the time was up.
+        #: Attempts that failed: the worker said so, or the time ran out.
         self.failures = 0
         #: Attempts whose worker was lost.
         self.losses = 0
         #: When the first and the last of these attempts began (monotonic seconds).
         self.first_started = first_started
         self.last_started = first_started
-        #: What the last failure said, and where in the code it happened, as far as the worker told.
+        #: The text and the traceback of the last failure, as far as the worker sent them.
         self.error = b""
         self.traceback = b""
-        #: While it waits for its next attempt: when that may begin (Unix seconds).
+        #: While the job waits for its next attempt: when that may begin (Unix seconds).
         self.not_before: float | None = None
 
     @property
@@ -121,21 +121,21 @@ class JobHistory:
 
 
 class JobExtras:
-    """What few jobs have, or only while they run."""
+    """Properties that few jobs have, or only while they run."""
 
     __slots__ = ("deadline", "history", "progress", "recording", "reducer", "run_at")
 
     def __init__(self) -> None:
-        #: Numerator and denominator as the worker sent them.
+        #: Numerator and denominator, as the worker sent them.
         self.progress: tuple[bytes, bytes] | None = None
-        #: What its worker said on the way, where the result is to be kept.
+        #: The worker's data and warnings so far, if the result is to be kept.
         self.recording: Recording | None = None
         self.reducer: bytes | None = None
-        #: Before this time (Unix seconds) it is not run; None = it never had to wait.
+        #: It is not run before this time (Unix seconds); None = it never had to wait.
         self.run_at: int | None = None
-        #: When its worker loses it (monotonic seconds), if there is a limit.
+        #: When its worker loses it (monotonic seconds); None = no limit.
         self.deadline: float | None = None
-        #: Its attempts that came to nothing; None while there are none.
+        #: Its failed and lost attempts; None while there are none.
         self.history: JobHistory | None = None
 
 
@@ -170,26 +170,26 @@ class Job:
         self.workload = workload
         self.priority = priority
         self.state = QUEUED
-        #: Some submission asked for it in the background: it runs whether or not a client waits for it.
+        #: A submission asked for it in the background: it runs whether or not a client waits for it.
         self.background = False
-        #: The sessions that are told of its progress and its end; one that submitted it twice is here twice.
+        #: The sessions that are told of its progress and its end; a session that submitted it twice is here twice.
         self.listeners: Sequence[Session] = ()
         self.worker: Session | None = None
-        #: When it was submitted, and when it got into its queue or to its worker (monotonic seconds).
+        #: When it was submitted, and when it entered its queue or was given to its worker (monotonic seconds).
         self.submitted = self.since = now
-        #: What few jobs have: read by way of `rare`, written by way of `with_extras`.
+        #: Properties that few jobs have; read them through `rare`, write them through `with_extras`.
         self.extras: JobExtras | None = None
-        #: Its row in a durable store; None while it lives in memory alone.
+        #: Its row in a durable store; None while it is only in memory.
         self.record: JobRecord | None = None
 
     @property
     def history(self) -> JobHistory | None:
-        """Its attempts that came to nothing; None while there are none."""
+        """Its failed and lost attempts; None while there are none."""
         return None if self.extras is None else self.extras.history
 
     @property
     def attempt(self) -> int:
-        """Which attempt this is, or the next one will be, from 1."""
+        """The number of this attempt, or of the next one if none is running, from 1."""
         history = self.history
         return 1 if history is None else history.attempts + 1
 
@@ -201,28 +201,28 @@ class Job:
 
     @property
     def rare(self) -> JobExtras:
-        """What few jobs have, to be read."""
+        """The properties that few jobs have, to be read only."""
         return self.extras or _NO_EXTRAS
 
     def with_extras(self) -> JobExtras:
-        """What few jobs have, to be written."""
+        """The properties that few jobs have, to be written."""
         if self.extras is None:
             self.extras = JobExtras()
         return self.extras
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it has yet to be given to a worker, now or again."""
+        """Whether it waits to be given to a worker, for the first time or again."""
         return self.state in _WAITING
 
     @property
     def is_wanted(self) -> bool:
-        """Whether it is worth running (again): somebody waits for it, or it was promised to run."""
+        """Whether it should run (again): a client waits for it, or it was submitted in the background."""
         return self.state is not CANCELLED and (self.background or bool(self.listeners))
 
 
 def coalescing_key(unique: bytes, workload: bytes) -> CoalescingKey | None:
-    """What makes two submissions to one function the same job, None when nothing does. `-` stands for the workload."""
+    """The key that makes two submissions to one function the same job, or None. The unique `-` means the workload."""
     if unique != b"-":
         return unique or None
     return (unique, workload) if workload else None

@@ -1,7 +1,7 @@
-"""What became of the jobs of a function and priority, in numbers. Pure.
+"""Counts and durations of the jobs of one function and priority. Pure.
 
-Counting is on the path of every job, so it is done in place, with no event in between, and only where somebody reads
-the numbers: elsewhere `Function.counts` is None.
+Counting is on the path of every job, so it is done in place, without an event, and only if somebody reads the numbers:
+otherwise `Function.counts` is None.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ class Durations:
         self.sum_s = 0.0
 
     def add(self, duration_s: float) -> None:
-        """Count one."""
+        """Count one duration."""
         self.counts[bisect_left(BUCKETS_S, duration_s)] += 1
         self.sum_s += duration_s
 
 
 class JobCounts:
-    """What became of the jobs of one function and priority."""
+    """How the jobs of one function and priority fared."""
 
     __slots__ = (*COUNTERS, "ran", "waited")
 
@@ -60,11 +60,11 @@ class JobCounts:
         self.ran.add(ran_s)
 
     def note_failure(self, ran_s: float) -> None:
-        """A job's worker said that it failed, and it was its last attempt."""
+        """A job's worker reported a failure, and it was the last attempt."""
         self.failed += 1
         self.ran.add(ran_s)
 
     @property
     def is_used(self) -> bool:
-        """Whether there is anything in it."""
+        """Whether any job was counted."""
         return any(getattr(self, name) for name in COUNTERS)

@@ -1,7 +1,7 @@
-"""What becomes of a job: queued, delayed, given to a worker, put back, ended, dropped, cancelled. Pure.
+"""A job's life: it is queued, delayed, given to a worker, put back, ended, dropped or cancelled. Pure.
 
-The one place where a job's state changes; the table of transitions is beside `JobState`. Whether another attempt
-follows one that did not end well is for `attempts` to say.
+This is the one place where a job's state changes; the table of transitions is beside `JobState`. `attempts` decides
+whether another attempt follows one that did not end well.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class JobLife:
-    """Changes jobs' states, and whatever has to change with them."""
+    """Changes jobs' states, and everything that has to change with them."""
 
     def __init__(
         self,
@@ -46,14 +46,14 @@ class JobLife:
         self._epoch_timer = EpochTimer(agenda, self._release_delayed)
         self._retry_timer = RetryTimer(agenda, self._release_delayed)
         self._jobs = table.jobs
-        #: To those who listen to a job.
+        #: They send a packet to a job's listeners.
         self.tell = table.tell
         self.tell_failure = table.tell_failure
 
     # --- into its queue
 
     def enqueue(self, job: Job) -> None:
-        """The job, which is in no queue, goes to the tail of its own."""
+        """Put a job that is in no queue at the tail of its own."""
         job.state = ENQUEUE[job.state]
         job.since = self._agenda.now
         job.function.queues[job.priority].append(job)
@@ -67,20 +67,20 @@ class JobLife:
         return True
 
     def delay(self, job: Job, run_at: int, now: float) -> None:
-        """The job, which is in no queue, enters its queue at that time (Unix seconds)."""
+        """Have a job that is in no queue enter its own at that time (Unix seconds)."""
         job.state = DELAY[job.state]
         job.with_extras().run_at = run_at
         job.function.delayed[job.priority] += 1
         self._epoch_timer.add(job, run_at, now)
 
     def await_retry(self, job: Job, due: float) -> None:
-        """The job, which is in no queue, enters its queue at that time (monotonic seconds)."""
+        """Have a job that is in no queue enter its own at that time (monotonic seconds)."""
         job.state = DELAY[job.state]
         job.function.delayed[job.priority] += 1
         self._retry_timer.add(job, due)
 
     def _release_delayed(self, job: Job) -> None:
-        """The job's time has come."""
+        """Queue a job whose time has come."""
         job.function.delayed[job.priority] -= 1
         if job.history is not None:
             job.history.not_before = None
@@ -90,7 +90,7 @@ class JobLife:
     # --- to a worker, and back
 
     def assign(self, job: Job, worker: Session, now: float) -> None:
-        """The job, which was taken out of its queue, is the worker's from now on."""
+        """Give a job that was taken out of its queue to a worker."""
         job.state = ASSIGN[job.state]
         job.worker = worker
         worker.assigned[job.handle] = job
@@ -107,7 +107,7 @@ class JobLife:
             self._events.emit(JobAssigned(job.handle, function.name, worker.identity))
 
     def release_worker(self, job: Job) -> None:
-        """The job no longer belongs to the worker that had it."""
+        """Take the job from its worker, if it has one."""
         worker = job.worker
         if worker is not None:
             worker.assigned.pop(job.handle, None)
@@ -121,7 +121,7 @@ class JobLife:
                 self._freed.add(function)
 
     def put_back(self, job: Job, wait_s: float = 0.0) -> None:
-        """A job that no worker has any longer is to have another attempt, at the tail of its queue, after that wait."""
+        """Put a job that its worker no longer has at the tail of its queue, after that wait, for another attempt."""
         if job.extras is not None:
             job.extras.progress = job.extras.recording = None
         if wait_s > 0:
@@ -134,7 +134,7 @@ class JobLife:
     # --- the end
 
     def end(self, job: Job) -> None:
-        """The job is over. Its worker, if it had one, has been taken care of by the caller."""
+        """End the job. The caller has called `release_worker`, if a worker had it."""
         job.state = END[job.state]
         del self._jobs[job.handle]
         if job.unique:
@@ -145,17 +145,17 @@ class JobLife:
             self._durability.job_ended(job)
 
     def give_up(self, job: Job, reason: str) -> None:
-        """The job, which no worker has and which is in no queue, is not going to run again."""
+        """End a job that no worker has and that is in no queue: it will not run again."""
         self._keep_failure(job, reason)
         self._discard(job, reason)
 
     def drop(self, job: Job, reason: str) -> None:
-        """A waiting job is not going to run: those who listen get WORK_FAIL."""
+        """End a waiting job: it will not run, and its listeners get WORK_FAIL."""
         was_delayed = job.state is DELAYED
         self._keep_failure(job, reason)
         self.tell_failure(job)
         self._discard(job, reason)
-        job.workload = b""  # the tombstone in the queue must not keep it
+        job.workload = b""  # the tombstone in the queue must not hold its memory
         if was_delayed:
             job.function.delayed[job.priority] -= 1
             awaits_retry = job.history is not None and job.history.not_before is not None
@@ -164,7 +164,7 @@ class JobLife:
             job.function.queues[job.priority].bury()
 
     def drop_waiting(self, function: Function, *, are_some_outside: bool, reason: str) -> None:
-        """Drop all that waits for the function. `are_some_outside`: jobs may be in no queue, or behind unread ones."""
+        """Drop all waiting jobs of the function. `are_some_outside`: some may be in no queue, or behind unread rows."""
         if are_some_outside or any(function.delayed):
             waiting = [job for job in self._jobs.values() if job.function is function and job.is_waiting]
         else:
@@ -173,7 +173,7 @@ class JobLife:
             self.drop(job, reason)
 
     def cancel(self, job: Job) -> None:
-        """Cancel it. A running one stays with its worker, who is not told, but nobody hears of its outcome."""
+        """Cancel a job. A running one stays with its worker, which is not told; nobody is told of its outcome."""
         if job.is_waiting:
             self.drop(job, "cancelled")
             return
@@ -188,7 +188,7 @@ class JobLife:
         self._events.emit(JobDropped(job.handle, job.function.name, "cancelled while it ran", job.priority))
 
     def stop_listening(self, session: Session) -> None:
-        """The session is gone. A queued job that nobody else wants goes with it; a running one goes on."""
+        """Forget a session that is gone. A waiting job that nobody else wants is dropped; a running one goes on."""
         for job in session.listening:
             job.listeners = [listener for listener in job.listeners if listener is not session]
             if job.is_waiting and not job.is_wanted:
@@ -196,7 +196,8 @@ class JobLife:
         session.listening.clear()
 
     def inserts_failed(self, jobs: Iterable[Job]) -> None:
-        """The store will not commit these inserts. A running job goes on in memory, a queued one was never promised."""
+        """Deal with inserts that will not be committed: a running job goes on in memory, a waiting one is dropped
+        unless a client waits for it."""
         for job in jobs:
             if not self._durability.insert_failed(job):
                 continue

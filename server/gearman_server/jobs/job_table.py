@@ -1,6 +1,6 @@
-"""Every job that the server knows, by its handle, and who is told of it. Pure.
+"""All jobs by handle, their unique keys, and the sessions that listen to them. Pure.
 
-`job_life` says what becomes of a job; this keeps the indexes true to each other.
+`job_life` changes jobs; this module keeps the indexes consistent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.job import CoalescingKey
     from gearman_server.jobs.session import Session
 
-#: An index of less is left as it is; a growing dictionary takes up to 120 bytes for each of its keys.
+#: A smaller index is left alone. A growing dictionary takes up to 120 bytes for each of its keys.
 _SMALL_INDEX_BYTES: Final = 1 << 20
 _SPARSE_BYTES_PER_JOB: Final = 256
 
@@ -38,7 +38,7 @@ class JobTable:
     def create(
         self, function: Function, unique: bytes, workload: bytes, priority: int, key: CoalescingKey | None, now: float
     ) -> Job:
-        """A new job, in no queue yet: the caller appends it to its own or has it delayed, answers, and wakes workers.
+        """Create a job. It is in no queue yet: the caller queues or delays it, answers, and wakes workers.
 
         `key` is its `coalescing_key`, which no other job of the function has.
         """
@@ -49,14 +49,14 @@ class JobTable:
         return job
 
     def forget_key(self, job: Job) -> None:
-        """Submissions of its unique key are new jobs from now on."""
+        """Free its unique key: further submissions of the key are new jobs."""
         key = coalescing_key(job.unique, job.workload)
-        # A job that was cancelled while it ran has given up its key, and another job may have it by now.
+        # A job that was cancelled while it ran has freed its key already, and another job may have it by now.
         if key is not None and job.function.by_key.get(key) is job:
             del job.function.by_key[key]
 
     def shrink(self, functions: Iterable[Function]) -> None:
-        """Make indexes smaller that are large for what is in them: a dictionary keeps its size when it is emptied."""
+        """Rebuild indexes that are large but sparse: a dictionary does not shrink when entries are removed."""
         _shrink(self.jobs)
         for function in functions:
             _shrink(function.by_key)
@@ -64,25 +64,25 @@ class JobTable:
     # --- who is told
 
     def listen(self, session: Session, job: Job) -> None:
-        """Have the session told of the job's progress and end."""
+        """Tell the session of the job's progress and end from now on."""
         job.listeners = [*job.listeners, session] if job.listeners else (session,)
         session.listening.add(job)
 
     def forget_listeners(self, job: Job) -> None:
-        """Nobody is told of the job any more."""
+        """Stop telling anybody of the job."""
         for listener in job.listeners:
             listener.listening.discard(job)
         job.listeners = ()
 
     def tell(self, job: Job, packet: bytes) -> None:
-        """One packet to everybody who listens to the job, in the order in which they came."""
+        """Send one packet to all listeners of the job, in the order in which they came."""
         touched = self._touched
         for listener in job.listeners:
             listener.reply(packet)
             touched.add(listener)
 
     def tell_failure(self, job: Job, reason: bytes | None = None) -> None:
-        """Everybody who listens hears that the job failed, and those who asked for exceptions the reason, if any."""
+        """Tell all listeners that the job failed; those that asked for exceptions get the reason, if there is one."""
         failure = forwarded(PacketType.WORK_FAIL, job.handle)
         if reason is None:
             self.tell(job, failure)
@@ -102,5 +102,5 @@ def _shrink(index: dict[Key, Job]) -> None:
 
 
 def cut_handle_prefix(prefix: bytes) -> bytes:
-    """The prefix, cut so that a handle stays within the protocol's bound with any 64-bit number behind it."""
+    """The prefix, cut so that a handle with any 64-bit number stays within the protocol's bound."""
     return prefix.replace(b"\0", b"")[: MAX_HANDLE_BYTES - 1 - len(":") - len(str(2**63))]

@@ -1,7 +1,7 @@
-"""What became of background jobs whose function has `keep_result`: kept until somebody has had time to ask. Pure.
+"""The results of background jobs whose function has `keep_result`, kept for as long as clients may ask. Pure.
 
-Bounded by count and size, beside the time that each function sets: what ended first goes first. A durable store is told
-of every change, and hands back at the start what it has.
+They are bounded by count and size, besides the time that each function sets: the job that ended first goes first. A
+durable store is told of every change, and hands its results back at the start.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
     from gearman_server.jobs.events import EventStream
 
-#: What a result takes beside its texts, about.
+#: The memory that a result takes besides its texts, roughly.
 _OVERHEAD_BYTES: Final = 700
-#: The wall clock can be set, so it is asked at least so often.
+#: The wall clock can be set, so it is read at least this often.
 _LONGEST_SLEEP_S: Final = 60.0
-#: At most so often it is said that results had to go before their time.
+#: Results that were dropped before their time are reported at most this often.
 _TELL_EVERY_S: Final = 60.0
-#: One result may take this part of the room; a larger one would drive out all others.
+#: One result may take at most one part in this many of the room; a larger one would drive out all others.
 _LARGEST_PART: Final = 4
 _FEW: Final = 1000
-#: Of so many results that are gone it is still known that they were here: a megabyte's worth.
+#: The number of results whose handles are remembered after they are gone: about a megabyte.
 MAX_EXPIRED: Final = 10_000
 
 
@@ -36,26 +36,26 @@ class Ending(Enum):
     """How a job ended."""
 
     COMPLETE = b"complete"
-    #: The content is the server's reason; empty after a plain WORK_FAIL.
+    #: The content is the server's reason, or empty after a plain WORK_FAIL.
     FAILED = b"failed"
-    #: Clients that wait are told by WORK_EXCEPTION; the content is its data.
+    #: Clients that wait get WORK_EXCEPTION; the content is its data.
     EXCEPTION = b"exception"
-    #: Complete, but the result has no room here.
+    #: Complete, but the result is too large to be kept.
     TOO_LARGE = b"too-large"
 
 
 @dataclass(frozen=True, slots=True)
 class KeptResult:
-    """What became of a job. Times are Unix seconds."""
+    """The outcome of a job. Times are Unix seconds."""
 
     handle: bytes
     function: bytes
     ending: Ending
     #: The result, or why there is none.
     content: bytes
-    #: The WORK_DATA and WORK_WARNING packets of its last attempt as clients get them, in order.
+    #: The WORK_DATA and WORK_WARNING packets of its last attempt, as clients get them, in order.
     reports: bytes
-    #: How many bytes of those are not kept, because there were too many.
+    #: How many bytes of such packets are not kept, because there were too many.
     lost_bytes: int
     #: The last WORK_STATUS, as the worker sent it.
     numerator: bytes
@@ -65,13 +65,13 @@ class KeptResult:
 
     @property
     def size_bytes(self) -> int:
-        """What it takes in memory, about."""
+        """The memory that it takes, roughly."""
         return len(self.content) + len(self.reports) + _OVERHEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)
 class ResultBounds:
-    """How many results are kept (none with a count or a size of 0), and how much of one job's data and warnings."""
+    """How many results are kept (with a count or a size of 0, none), and how much of one job's data and warnings."""
 
     max_count: int = 100_000
     max_bytes: int = 64 * 1024 * 1024
@@ -82,7 +82,7 @@ DEFAULT_BOUNDS: Final = ResultBounds()
 
 
 def fitting(result: KeptResult, room_bytes: int) -> KeptResult:
-    """As much of a result as has room: without its reports, or the state alone."""
+    """The part of a result that fits: without its reports if need be, or only the state."""
     if len(result.reports) + len(result.content) > room_bytes:
         result = replace(result, reports=b"", lost_bytes=result.lost_bytes + len(result.reports))
     if len(result.content) > room_bytes:
@@ -92,15 +92,15 @@ def fitting(result: KeptResult, room_bytes: int) -> KeptResult:
 
 
 class ResultStore(Protocol):
-    """What keeps results for the next run."""
+    """Keeps results for the next run."""
 
     def keep(self, result: KeptResult) -> None:
-        """A job has ended, and its result is to be kept: written in the same transaction as the delete of its row,
-        which is asked for next. A result of the same handle is replaced. The results are handed back at the start, in
-        the order of their ends, by `Broker.restore_results`."""
+        """Keep the result of a job that has ended. It is written in the same transaction as the delete of the job's
+        row, which is the next call. It replaces a result with the same handle. At the start the results are handed to
+        `Broker.restore_results`, in the order of their ends."""
 
     def forget_results(self, handles: Sequence[bytes]) -> None:
-        """These results are kept no longer."""
+        """Forget these results."""
 
 
 class KeptResults:
@@ -118,12 +118,12 @@ class KeptResults:
         self._store = store
         self._events = events
         self._unix_time = agenda.unix_time
-        # Both lose their first entries all the time, once they are full: a plain dictionary would look for its first
-        # one behind all the gaps of those before it, 36 µs with the default bounds (measured).
+        # Once they are full, both keep losing their first entries. A plain dictionary would search for its first entry
+        # behind the gaps of all the former ones: 36 µs with the default bounds (measured).
         self._results: OrderedDict[bytes, KeptResult] = OrderedDict()
         # Handles whose results are gone.
         self._expired: OrderedDict[bytes, None] = OrderedDict()
-        # When each expires; entries of results that are gone stay until there are too many of them.
+        # A heap of expiry times. Entries of results that are gone stay until there are too many of them.
         self._expiries: list[tuple[float, bytes]] = []
         self._forgotten = 0
         self._told_at: float | None = None
@@ -131,7 +131,7 @@ class KeptResults:
 
     @property
     def by_handle(self) -> Mapping[bytes, KeptResult]:
-        """All of them."""
+        """All results, to be read only."""
         return self._results
 
     def get(self, handle: bytes) -> KeptResult | None:
@@ -140,11 +140,11 @@ class KeptResults:
         return result if result is not None and result.expires_at > self._unix_time() else None
 
     def has_expired(self, handle: bytes) -> bool:
-        """Whether there was a result, as far as that is still known: its time is over, or it had to make room."""
+        """Whether there was a result whose time is over, or that had to make room, as far as that is remembered."""
         return handle in self._expired or (handle in self._results and self.get(handle) is None)
 
     def put(self, result: KeptResult, now: float) -> KeptResult:
-        """Keep it, instead of an earlier one of the same handle. Returns it as it is kept."""
+        """Keep a result, instead of an earlier one with the same handle. Returns it as it is kept."""
         result = fitting(result, self.bounds.max_bytes // _LARGEST_PART)
         self._store.keep(result)
         self._add(result)
@@ -153,7 +153,7 @@ class KeptResults:
         return result
 
     def restore(self, results: Iterable[KeptResult], now: float) -> None:
-        """Results of an earlier run, in the order of their ends; they are in the store."""
+        """Take over results of an earlier run, in the order of their ends; they are in the store."""
         for result in results:
             if result.handle not in self._results:
                 self._add(result)
@@ -191,7 +191,7 @@ class KeptResults:
             self._expired.popitem(last=False)
 
     def _tell_forgotten(self, count: int, now: float) -> None:
-        """Where there are constantly too many, one line a minute says how many."""
+        """Report dropped results, at most once a minute however many there are."""
         self._forgotten += count
         if self._told_at is None or now - self._told_at >= _TELL_EVERY_S:
             self._events.emit(ResultsForgotten(self._forgotten))

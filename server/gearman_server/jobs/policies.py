@@ -1,4 +1,4 @@
-"""What becomes of a function's jobs that do not end well: the rules. Pure; `policy_file` reads them."""
+"""The rules for a function's jobs: limits, retries, time and kept results. Pure; `policy_file` reads them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Final
 
-#: How long after its limit the server itself ends an attempt: the worker and its supervisor come first.
+#: The server itself ends an attempt this long after its limit: the worker and its supervisor come first.
 TIMEOUT_GRACE_S: Final = 2.0
 
 DEFAULT_BACKOFF_S: Final = 10.0
@@ -16,7 +16,7 @@ DEFAULT_MAX_BACKOFF_S: Final = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """So many jobs started, at most, in any stretch of that time."""
+    """At most `count` jobs are started in any stretch of `per_s` seconds."""
 
     count: int
     per_s: float
@@ -32,10 +32,10 @@ class FunctionPolicy:
     retries: int = 0
     #: Further attempts after the worker was lost under the job; None = no limit.
     crash_retries: int | None = None
-    #: The wait before the first retry, in seconds; doubled for each further one, up to the longest wait.
+    #: The wait before the first retry; it doubles for each further one, up to `max_backoff_s`.
     backoff_s: float = DEFAULT_BACKOFF_S
     max_backoff_s: float = DEFAULT_MAX_BACKOFF_S
-    #: Submissions are refused while so many jobs wait; None = no limit.
+    #: Submissions are refused while this many jobs wait; None = no limit.
     max_queue: int | None = None
     #: Jobs that run at once, on all workers together; None = no limit.
     max_running: int | None = None
@@ -49,17 +49,17 @@ class FunctionPolicy:
 class Policies:
     """The rules for every function."""
 
-    #: gearmand's `--job-retries`: attempts in all, for functions that nothing else is written for; None = no limit.
+    #: gearmand's `--job-retries`: attempts in all, for functions without a `crash_retries`; None = no limit.
     job_retries: int | None = None
     by_function: Mapping[bytes, FunctionPolicy] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def default(self) -> FunctionPolicy:
-        """The rules for functions of which nothing is written."""
+        """The rules for functions that have none of their own."""
         return FunctionPolicy(crash_retries=None if self.job_retries is None else max(self.job_retries - 1, 0))
 
     def of(self, name: bytes) -> FunctionPolicy:
-        """The rules for one function. What is written for it wins over `--job-retries`."""
+        """The rules for one function. Its own `crash_retries` wins over `--job-retries`."""
         written = self.by_function.get(name)
         if written is None:
             return self.default

@@ -1,4 +1,4 @@
-"""Response packets that are sent often, encoded as cheaply as it goes. Pure."""
+"""Response packets that are sent often, encoded as cheaply as possible. Pure."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ NOOP: Final = encode_response(PacketType.NOOP)
 _JOB_CREATED_HEADERS: Final = tuple(
     HEADER.pack(RESPONSE_MAGIC, PacketType.JOB_CREATED, length) for length in range(MAX_HANDLE_BYTES)
 )
-# Plain integers: an enum member as an argument of `pack` costs a call of its `__index__`.
+# Plain integers, because `pack` would call the `__index__` of an enum member.
 _JOB_ASSIGN: Final = int(PacketType.JOB_ASSIGN)
 _JOB_ASSIGN_UNIQ: Final = int(PacketType.JOB_ASSIGN_UNIQ)
 _pack_header: Final = HEADER.pack
 
 
 def job_created(handle: bytes) -> bytes:
-    """JOB_CREATED for a handle of ours, which is always shorter than MAX_HANDLE_BYTES."""
+    """JOB_CREATED for a handle of this server, which is always shorter than MAX_HANDLE_BYTES."""
     return _JOB_CREATED_HEADERS[len(handle)] + handle
 
 
@@ -43,7 +43,7 @@ def job_assign_unique(job: Job) -> bytes:
 
 
 def job_assign_all(job: Job) -> bytes:
-    """JOB_ASSIGN_ALL, or JOB_ASSIGN_UNIQ when the job has no reducer."""
+    """JOB_ASSIGN_ALL, or JOB_ASSIGN_UNIQ if the job has no reducer."""
     reducer = job.rare.reducer
     if reducer is None:
         return job_assign_unique(job)
@@ -57,7 +57,7 @@ def job_assign_attempt(job: Job) -> bytes:
 
 
 def forwarded(packet_type: int, body: bytes) -> bytes:
-    """A worker's packet on its way to a client, unchanged but for the header."""
+    """A worker's packet for a client: only the header is new."""
     return _pack_header(RESPONSE_MAGIC, packet_type, len(body)) + body
 
 

@@ -1,7 +1,7 @@
-"""Keeps what becomes of background jobs, where their function has `keep_result`, and tells those who ask. Pure.
+"""Keeps the results of background jobs whose function has `keep_result`, and answers GET_RESULT. Pure.
 
-What a worker reports on the way is recorded beside the job; at the job's end it becomes a `KeptResult`. GET_RESULT is
-answered at once, or when the job ends (docs/protocol-extensions.md).
+A running job's data and warnings are recorded beside the job; at its end they become part of a `KeptResult`. GET_RESULT
+is answered at once, or when the job ends (docs/protocol-extensions.md).
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 _NOTHING: Final = b"0"
 _MAX_NUMBER_BYTES: Final = 40
-#: What is longer was not meant; clients that wait for ever send nothing.
+#: A longer wait can't be meant; clients that wait for any time send no number.
 _MAX_WAIT_DIGITS: Final = 12
 _STATES: Final = {QUEUED: b"waiting", DELAYED: b"delayed", RUNNING: b"running"}
 
 
 class ResultKeeping:
-    """Whoever ends a job, or hears of it on the way, tells this, where `Function.keep_result_s` is not None."""
+    """Is told of the progress and the end of jobs whose `Function.keep_result_s` is not None."""
 
     def __init__(self, kept: KeptResults, jobs: Mapping[bytes, Job], agenda: Agenda, touched: set[Session]) -> None:
         """Sessions for which packets are left are added to `touched`."""
@@ -40,10 +40,10 @@ class ResultKeeping:
         self._touched = touched
         self._waits = ResultWaits(agenda, self._time_out)
 
-    # --- what workers say
+    # --- from workers
 
     def report(self, job: Job, packet: bytes) -> None:
-        """The job's worker sent data or a warning."""
+        """Record data or a warning of the job's worker, and pass it on."""
         self.pass_on(job, packet)
         if not job.background:
             return
@@ -56,13 +56,13 @@ class ResultKeeping:
             recording.size_bytes += len(packet)
 
     def pass_on(self, job: Job, packet: bytes) -> None:
-        """Something of a running job for those who wait for its result."""
+        """Send a packet of a running job to the sessions that wait for its result."""
         for session in self._waits.sessions(job.handle):
             session.reply(packet)
             self._touched.add(session)
 
     def end(self, job: Job, ending: Ending, content: bytes = b"") -> None:
-        """The job is over, for good."""
+        """Keep the result of a job that is over for good, and answer the sessions that wait for it."""
         result = None
         keep_s = job.function.keep_result_s
         if job.background and job.state is not CANCELLED and keep_s is not None:
@@ -88,10 +88,10 @@ class ResultKeeping:
             expires_at=ended_at + keep_s,
         )
 
-    # --- who asks
+    # --- to clients
 
     def get(self, session: Session, body: bytes, now: float) -> None:
-        """GET_RESULT: handle, and how many milliseconds to wait (empty: as long as it takes)."""
+        """GET_RESULT: a handle, and the milliseconds to wait (empty: for any time)."""
         handle, part, digits = body.partition(b"\0")
         if not part or (digits and not (digits.isdigit() and len(digits) <= _MAX_WAIT_DIGITS)):
             raise MalformedPacketError("GET_RESULT takes a handle and milliseconds, or nothing for any time")
@@ -107,7 +107,7 @@ class ResultKeeping:
             self._catch_up(session, job)
 
     def unfinished(self, handle: bytes) -> Job | None:
-        """The job, as long as its outcome is open."""
+        """The job, while its outcome is open; else None."""
         job = self._jobs.get(handle)
         return job if job is not None and job.state is not CANCELLED else None
 
@@ -121,7 +121,7 @@ class ResultKeeping:
         session.reply(_final(result))
 
     def _catch_up(self, session: Session, job: Job) -> None:
-        """What those who waited from the start have heard already."""
+        """Send the packets that sessions which waited from the start have got already."""
         for packet in job.rare.recording.packets if job.rare.recording is not None else ():
             session.reply(packet)
         if job.rare.progress is not None:
@@ -133,11 +133,11 @@ class ResultKeeping:
         self._touched.add(wait.session)
 
     def forget(self, session: Session) -> None:
-        """The connection is gone."""
+        """Forget the waits of a connection that is gone."""
         self._waits.forget(session)
 
     def note_policies(self) -> None:
-        """Other rules hold: for a job whose result is no longer to be kept nobody has to wait."""
+        """The rules have changed: answer sessions that wait for a result that is no longer to be kept."""
         for handle in self._waits.handles:
             job = self.unfinished(handle)
             if job is not None and job.function.keep_result_s is None:
@@ -147,7 +147,7 @@ class ResultKeeping:
 
 
 def _short(number: bytes) -> bytes:
-    """Workers may send anything as progress; what is longer is no number."""
+    """Progress as a worker sent it, or 0 if it is too long to be a number: workers may send anything."""
     return number if len(number) <= _MAX_NUMBER_BYTES else _NOTHING
 
 

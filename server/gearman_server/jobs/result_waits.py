@@ -1,4 +1,4 @@
-"""Who waits for the result of which job, and until when. Pure."""
+"""The sessions that wait for jobs' results, and their deadlines. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
     from gearman_server.jobs.session import Session
 
-#: Results that one connection may wait for at once.
+#: The number of results for which one connection may wait at once.
 MAX_WAITS: Final = 1000
 
 
@@ -30,7 +30,7 @@ class Wait:
 
 
 class ResultWaits:
-    """All requests that wait."""
+    """All requests that wait for a result."""
 
     def __init__(self, agenda: Agenda, time_out: Callable[[Wait], None]) -> None:
         self._time_out = time_out
@@ -43,14 +43,14 @@ class ResultWaits:
 
     @property
     def handles(self) -> Iterable[bytes]:
-        """The jobs that somebody waits for."""
+        """The handles of all jobs for which a session waits."""
         return list(self._by_handle)
 
     def add(self, session: Session, handle: bytes, deadline: float | None) -> None:
-        """Wait until the job ends, the deadline (monotonic; None: there is none) or the end of the connection.
+        """Wait until the job ends, the deadline (monotonic seconds; None = none) passes, or the connection ends.
 
         Raises:
-            RefusedError: the connection waits for too many already.
+            RefusedError: the connection waits for too many results already.
         """
         waits = self._by_session.setdefault(session, set())
         if len(waits) >= MAX_WAITS:
@@ -64,18 +64,18 @@ class ResultWaits:
             self._plan_look()
 
     def sessions(self, handle: bytes) -> list[Session]:
-        """Those who wait for the job, in the order in which they asked."""
+        """The sessions that wait for the job, in the order in which they asked."""
         return [wait.session for wait in self._by_handle.get(handle, ())]
 
     def end(self, handle: bytes) -> list[Session]:
-        """Those who waited for the job, and need not any longer."""
+        """End all waits for the job. Returns the sessions that waited."""
         waits = self._by_handle.pop(handle, {})
         for wait in waits:
             self._finish(wait)
         return [wait.session for wait in waits]
 
     def forget(self, session: Session) -> None:
-        """The connection is gone."""
+        """End the waits of a connection that is gone."""
         for wait in list(self._by_session.get(session, ())):
             self._drop(wait)
 

@@ -1,4 +1,4 @@
-"""Schedules: which job is submitted by the clock, and when. Pure data; `schedule_keys` reads them from a file."""
+"""Schedules: the jobs that are submitted by the clock, and their times. Pure data; `schedule_keys` reads them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Missed(Enum):
-    """What becomes of runs whose time passed while nobody could start them."""
+    """The treatment of runs whose time passed while no server could start them."""
 
     #: One run makes up for all of them.
     RUN_ONCE = "run_once"
@@ -34,11 +34,11 @@ class ScheduleRule:
 
 
 class ScheduleMark(NamedTuple):
-    """How far a schedule has come; kept by a durable store, so that no run is due twice. Times are Unix seconds."""
+    """A schedule's progress, kept by a durable store so that no run is due twice. Times are Unix seconds."""
 
-    #: The schedule's timing as it was then: with another one it begins anew.
+    #: The schedule's timing at that time: if it changes, the schedule begins anew.
     timing: str
-    #: All that was due up to this time has been dealt with.
+    #: All runs that were due up to this time have been dealt with.
     handled_until: float
     #: When a job was last submitted, by the clock or by hand.
     last_run: float | None = None

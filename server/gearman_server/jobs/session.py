@@ -1,7 +1,7 @@
-"""One connection's protocol state: who it is, what it can do, which jobs it holds or listens to, what waits to be sent.
+"""One connection's protocol state: its identity, functions, jobs, and the packets that wait to be sent.
 
-Pure: the listener moves the bytes. Replies that must not leave before a batch is committed are withheld here, and
-whatever comes behind them on this connection waits too, so that a client sees its replies in order.
+Pure: the listener moves the bytes. Replies that must not leave before a batch is committed are withheld here, and all
+later packets on this connection wait behind them, so that a client sees its replies in order.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from gearman_server.jobs.function import Function
     from gearman_server.jobs.job import Job
 
-#: What a withheld reply counts towards the bound of its connection, beside the packets behind it.
+#: The size that a withheld reply adds to its connection's bound, besides the packets behind it.
 WITHHELD_REPLY_BYTES: Final = 128
 
 
 class WorkerState(Enum):
-    """Where a connection stands as a worker. Connections that are none stay AWAKE."""
+    """The state of a connection as a worker. Connections that are no workers stay AWAKE."""
 
     __hash__ = object.__hash__
 
-    #: It works, or is about to say what it wants.
+    #: It works, or is about to send a request.
     AWAKE = "awake"
     #: It has asked for a job, found none and is not answered yet.
     ASKING = "asking"
@@ -35,39 +35,39 @@ class WorkerState(Enum):
     WOKEN = "woken"
 
 
-# A look-up in an enum costs as much as ten in a module, and there is one for every packet.
+# A look-up in an enum costs as much as ten in a module, and every packet needs one.
 AWAKE: Final = WorkerState.AWAKE
 ASKING: Final = WorkerState.ASKING
 SLEEPING: Final = WorkerState.SLEEPING
 WOKEN: Final = WorkerState.WOKEN
 
-# The table of transitions, as that of a job: from a state that does not allow the event the look-up raises KeyError.
+# The table of transitions, as for a job: in a state that does not allow the event, the look-up raises KeyError.
 #: It asked for a job, and there is none.
 ASK: Final = {AWAKE: ASKING}
 #: It is given a job, or told that there is none.
 ANSWER: Final = {ASKING: AWAKE}
-#: PRE_SLEEP, and there is no job for it.
+#: It sent PRE_SLEEP, and there is no job for it.
 SLEEP: Final = {AWAKE: SLEEPING, SLEEPING: SLEEPING}
-#: It sleeps no longer, or is no longer on its way to a job: it asks for one, is about to get a NOOP, or is gone.
+#: It no longer sleeps, or is no longer expected after a NOOP: it asks for a job, is about to get a NOOP, or is gone.
 ROUSE: Final = {SLEEPING: AWAKE, WOKEN: AWAKE}
-#: It is sent a NOOP; a sleeper has been roused before.
+#: It is sent a NOOP; a sleeper was roused first.
 WAKE: Final = {AWAKE: WOKEN}
 
 
 class WithheldReply:
-    """A gap in a connection's replies, to be filled when a batch is committed, and the packets that wait behind it."""
+    """A gap in a connection's replies, filled when a batch is committed, and the packets that wait behind it."""
 
     __slots__ = ("behind", "packet", "session")
 
     def __init__(self, session: Session | None) -> None:
-        #: None: nobody waits.
+        #: None: nobody waits for the reply.
         self.session = session
-        #: What fills the gap; None: it is not allowed to leave yet. After it was set `Session.send_released` is called.
+        #: The reply; None while it must not leave. Code that sets it calls `Session.send_released` afterwards.
         self.packet: bytes | None = None
         self.behind: list[bytes] | None = None
 
     def release(self, packet: bytes) -> None:
-        """Fill the gap: the reply leaves as soon as those before it have."""
+        """Fill the gap: the reply leaves once the replies before it have left."""
         self.packet = packet
         if self.session is not None:
             self.session.send_released()
@@ -100,45 +100,45 @@ class Session:
 
     def __init__(self, identity: Identity, number: int = 0, *, wants_exceptions: bool = False) -> None:
         self.identity = identity
-        #: Shown by the text command `workers`; means nothing else.
+        #: Shown by the text command `workers`; it has no other use.
         self.number = number
         self.client_id = b"-"
         self.wants_exceptions = wants_exceptions
         self.wants_attempt = False
-        #: What it can do, the function served longest ago first.
+        #: The functions that it can do, the one served longest ago first.
         self.functions: list[Function] = []
         self.timeouts_s: dict[Function, float] = {}
         self.worker_state = AWAKE
         #: While it is WOKEN: the function for whose job it was sent a NOOP.
         self.woken_for: Function | None = None
-        #: When it last was freed of a job (monotonic seconds).
+        #: When it last stopped having a job, for whatever reason (monotonic seconds).
         self.done_at = float("-inf")
-        #: While it is ASKING: how the job is to be encoded.
+        #: While it is ASKING: the encoder of the job that it will get.
         self.asking: Callable[[Job], bytes] | None = None
-        #: Jobs it is running, by handle, in the order of their assignment.
+        #: The jobs that it runs, by handle, in the order of their assignment.
         self.assigned: dict[bytes, Job] = {}
-        #: The job that this worker ended last by an exception.
+        #: The handle of the job that this worker last ended by an exception.
         self.excepted_handle = b""
-        #: Jobs of which it is told the progress and the end.
+        #: The jobs whose progress and end it is told.
         self.listening: set[Job] = set()
-        #: Why the connection is to be closed after what is in `out` has been sent.
+        #: Why the connection is to be closed once `out` has been sent; None: it stays open.
         self.ending: str | None = None
         #: Packets that may be sent now.
         self.out: list[bytes] = []
-        #: Sends one packet. It is the list's own method while nothing is withheld, so that withholding costs a
-        #: server without a durable store nothing at all.
+        #: Sends one packet. While nothing is withheld it is the list's own method, so that a server without a durable
+        #: store pays nothing for withholding.
         self.reply: Callable[[bytes], None] = self.out.append
         self._withheld: deque[WithheldReply] = deque()
         self.withheld_bytes = 0
 
     def withhold(self) -> WithheldReply:
-        """Leave a gap for a reply that is not allowed to leave yet."""
+        """Leave a gap for a reply that must not leave yet."""
         gap = WithheldReply(self)
         self.leave_gap(gap)
         return gap
 
     def leave_gap(self, gap: WithheldReply) -> None:
-        """Leave this one, which was made for the session."""
+        """Leave this gap, which was made for the session."""
         if not self._withheld:
             self.reply = self._reply_behind
         self._withheld.append(gap)
@@ -153,7 +153,7 @@ class Session:
         self.withheld_bytes += len(packet)
 
     def send_released(self) -> None:
-        """Move to `out` what no longer waits for a gap before it."""
+        """Move the replies that no longer wait for a gap before them to `out`."""
         withheld, out = self._withheld, self.out
         released = size_bytes = 0
         for gap in withheld:
@@ -164,7 +164,7 @@ class Session:
             if gap.behind is not None:
                 out += gap.behind
                 size_bytes += sum(map(len, gap.behind))
-        if released == len(withheld):  # mostly: a batch holds all that a client has in flight
+        if released == len(withheld):  # the usual case: one batch holds everything that a client has in flight
             withheld.clear()
             self.reply = out.append
         else:
@@ -173,11 +173,11 @@ class Session:
         self.withheld_bytes -= size_bytes + released * WITHHELD_REPLY_BYTES
 
     def end(self, reason: str) -> None:
-        """Ask the listener to close the connection once its replies are sent."""
+        """Have the listener close the connection once its replies are sent."""
         self.ending = self.ending or reason
 
     def close(self) -> None:
-        """The connection is gone: nothing is kept for it, and whatever is still sent to it vanishes."""
+        """The connection is gone: drop its packets, and discard any that still follow."""
         self.ending = self.ending or "closed"
         self._withheld.clear()
         self.withheld_bytes = 0
@@ -186,4 +186,4 @@ class Session:
 
 
 def _vanish(_packet: bytes) -> None:
-    """Where packets for a closed connection go."""
+    """Discard a packet for a closed connection."""

@@ -1,8 +1,8 @@
-"""The seam for durable jobs: what the broker asks of a store, and the store that keeps nothing.
+"""The seam for durable jobs: the broker's view of a store, and the store that keeps nothing.
 
-A durable store batches. `insert` and `delete` only note what is to be written, and `hand_over` ends the batch. When
-the batch with an insert has been committed, or could not be, the store says so in `verdicts`, which the broker takes at
-the end of a pass. Nothing here waits, and the broker never does; no store calls the broker.
+A durable store batches. `insert` and `delete` only note a change, and `hand_over` ends the batch. When the batch with
+an insert has been committed, or has failed, the store appends that to `verdicts`, which the broker takes at the end of
+a pass. Nothing here waits, and neither does the broker; no store calls the broker.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class StoredJob(NamedTuple):
-    """A job as it was stored. `was_running`: it was lost with the server, which is counted in `requeues` already."""
+    """A job as it was stored. If it `was_running` when the server ended, `requeues` counts that loss already."""
 
     id: int
     was_running: bool
@@ -44,9 +44,9 @@ class StoredJob(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A stored job that a request names: by its handle, or by its unique key.
+    """A stored job that a request names by its handle, or by its unique key.
 
-    A key belongs to a function; a status query knows none. `workload` counts where it is the key itself (`-`).
+    A key belongs to a function, but a status query names none. `workload` is set if it is the key itself (`-`).
     """
 
     handle: bytes = b""
@@ -55,19 +55,19 @@ class Wanted:
     workload: bytes | None = None
 
 
-#: Takes the jobs that were found, or None when the store can't be asked, and the monotonic time.
+#: It gets the jobs that were found, or None if the store can't be asked, and the monotonic time.
 Answer = Callable[["Sequence[StoredJob] | None", float], None]
 
 
 class Unread(Protocol):
-    """The rows that have not been read, as far as requests may ask for them."""
+    """The rows that have not been read yet: requests may ask for them."""
 
     def look_up(self, wanted: Sequence[Wanted], answer: Answer) -> None:
-        """Have `answer` called, later, with those of the jobs that there are (or were, a moment ago)."""
+        """Call `answer`, later, with those of the wanted jobs that exist, or existed a moment ago."""
 
 
 class InsertsWritten(NamedTuple):
-    """These inserts are committed: their submitters are told."""
+    """These inserts are committed: their submitters get JOB_CREATED."""
 
     jobs: Collection[Job]
 
@@ -78,47 +78,47 @@ class InsertsFailed(NamedTuple):
     jobs: Collection[Job]
 
 
-#: What the store has to say: of batches, and of itself.
+#: The store's news about batches, and about itself.
 Verdict: TypeAlias = InsertsWritten | InsertsFailed | StoreFailed | StoreRecovered | StoreLost
 
 
 class Store(LetterStore, ResultStore, Protocol):
-    """Where background jobs are kept, and what is left of them."""
+    """Keeps background jobs, their dead letters and results, and the schedules' marks."""
 
-    #: What the broker has yet to be told, the oldest first: it takes them out.
+    #: News for the broker, the oldest first; the broker takes them out.
     verdicts: deque[Verdict]
 
     def hand_over(self) -> None:
-        """A pass of the loop ends: what was asked for is written now, or a little later."""
+        """A pass of the loop ends: write the changes now, or a little later."""
 
     @property
     def is_durable(self) -> bool:
         """Whether `insert` and `delete` do anything; asked once, at the start."""
 
     def next_number(self) -> int:
-        """The number of a new handle. No number ever comes twice, not even after a restart."""
+        """The number of a new handle. No number is ever returned twice, not even after a restart."""
 
     def insert(self, job: Job) -> None:
         """Add the job to the next batch."""
 
     def update(self, job: Job) -> None:
-        """The job was given to a worker, or its attempts (`job.history`) or the time of its next one
-        (`job.history.not_before`, Unix seconds) have changed: write that into its row in some later batch, unless it
-        ends before; nobody waits for it. A job whose insert is in no batch yet is inserted as it is then."""
+        """Update the job's row: a worker has the job now, or its attempts (`job.history`) or the time of the next one
+        (`job.history.not_before`, Unix seconds) have changed. That is written in some later batch, unless the job ends
+        before; nobody waits for it. A job whose insert is in no batch yet is inserted in its state at that time."""
 
     def delete(self, job: Job) -> None:
-        """The job has ended: take its insert back if no batch has taken it yet, else delete its row in the next one."""
+        """Withdraw the insert of a job that has ended if no batch has taken it yet, else delete its row in the next."""
 
     def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
-        """A schedule has come so far: write that in the same transaction as the insert asked for just before, if one
-        was. The marks are handed back at the start by `Broker.restore_schedules`."""
+        """Write a schedule's progress, in the same transaction as the insert just before it, if there was one. At the
+        start the marks are handed to `Broker.restore_schedules`."""
 
     def forget_schedules(self, names: Sequence[str]) -> None:
-        """There are no such schedules any more."""
+        """Forget the marks of schedules that no longer exist."""
 
 
 class MemoryStore:
-    """Keeps nothing: jobs live as long as the server. Numbers start at `first_number`, which comes from the time."""
+    """Keeps nothing: jobs live only as long as the server. `first_number` comes from the time."""
 
     __slots__ = ("next_number", "verdicts")
 

@@ -1,7 +1,7 @@
 """How many jobs of a function may be started now: its `max_running` and its `rate`. Pure: the time is handed in.
 
-A rate is exact: within no stretch of its time, wherever it begins, are more jobs started than it allows. It is a bucket
-of so many tokens, each of which comes back that time after it was taken. So after a pause all may be taken at once.
+A rate is exact: no stretch of `per_s` seconds, wherever it begins, has more than `count` starts. It is a bucket of
+`count` tokens, each of which comes back `per_s` after it was taken. So after a pause all may be taken at once.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ class Throttle:
     __slots__ = ("_max_running", "_rate", "_starts", "alarm")
 
     def __init__(self, max_running: int | None, rate: Rate | None, former: Throttle | None = None) -> None:
-        """`former` is what held until now: its starts go on counting."""
+        """`former` is the throttle until now: its starts still count."""
         self._max_running = max_running
         self._rate = rate
         self._starts: deque[float] = deque(former._starts if former is not None and rate is not None else ())
-        #: When sleepers are looked after next; None while that was never needed.
+        #: Rings when sleepers may be woken again; None until that is needed for the first time.
         self.alarm: Alarm | None = None
 
     def admits(self, running: int, now: float) -> bool:
-        """Whether one more job may be started, beside those that run."""
+        """Whether one more job may be started besides the running ones."""
         if self._max_running is not None and running >= self._max_running:
             return False
         return self._rate is None or self._tokens(self._rate, now) > 0
@@ -45,12 +45,12 @@ class Throttle:
             self._starts.append(now)
 
     def opens_at(self, running: int, now: float) -> float | None:
-        """When the rate allows the next start; None: it does now, or it is not the rate that stands in the way."""
+        """When the rate allows the next start; None if it does now, or if `max_running` forbids it anyway."""
         if self._rate is None or self._tokens(self._rate, now) > 0:
             return None
         if self._max_running is not None and running >= self._max_running:
             return None
-        # After a change to a smaller rate more starts may count than it allows.
+        # After a change to a lower rate, more starts may count than it allows.
         return self._starts[len(self._starts) - self._rate.count] + self._rate.per_s
 
     def _tokens(self, rate: Rate, now: float) -> int:

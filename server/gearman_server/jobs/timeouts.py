@@ -1,7 +1,7 @@
-"""When a worker loses a job that it has had for too long. Pure: the time is handed in.
+"""Deadlines after which a worker loses a job that it has had for too long. Pure: the time is handed in.
 
-A heap of deadlines whose entries are left behind when a job ends in time, and swept out before they outnumber the live.
-They hold handles, not jobs, so that no workload outlives its job.
+The deadlines are in a heap. An entry stays there when its job ends in time, and is swept out before such entries
+outnumber the live ones. Entries hold handles, not jobs, so that no workload outlives its job.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _SWEEP_ABOVE: Final = 1024
 
 
 class Overrun(Enum):
-    """Whose limit a job has overrun, which decides what becomes of it."""
+    """The limit that a job has overrun. It decides on the job's fate."""
 
-    #: What the worker itself announced with CAN_DO_TIMEOUT: the worker counts as lost under the job.
+    #: The worker's own limit, from CAN_DO_TIMEOUT: the worker counts as lost under the job.
     ANNOUNCED = "announced"
-    #: What the function's policy allows: the attempt has failed.
+    #: The limit of the function's policy: the attempt has failed.
     POLICY = "policy"
 
 
@@ -34,11 +34,11 @@ class JobTimeouts:
         self._heap: list[tuple[float, int, bytes, Overrun]] = []
         self._serial = count()
         self._sweep_above = _SWEEP_ABOVE
-        #: When the first deadline passes; None when there is none.
+        #: The first deadline; None if there is none.
         self.next_due: float | None = None
 
     def start(self, job: Job, deadline: float, overrun: Overrun) -> None:
-        """From now on the job is due at `deadline`, and only then."""
+        """Set the job's deadline, instead of any earlier one."""
         job.with_extras().deadline = deadline
         heappush(self._heap, (deadline, next(self._serial), job.handle, overrun))
         if len(self._heap) > self._sweep_above:
@@ -48,7 +48,7 @@ class JobTimeouts:
         self.next_due = self._heap[0][0]
 
     def take_due(self, now: float) -> Iterator[tuple[Job, Overrun]]:
-        """The jobs whose deadline has passed, each once."""
+        """The jobs whose deadlines have passed, each once."""
         while self._heap and self._heap[0][0] <= now:
             deadline, _, handle, overrun = heappop(self._heap)
             job = self._live(handle, deadline)

@@ -1,8 +1,8 @@
-"""When a schedule's runs are due: by a cron expression in a time zone, or at even distances. Pure.
+"""The due times of a schedule: by a cron expression in a time zone, or at even intervals. Pure.
 
 Times are Unix seconds. Cron's days and hours are those of the zone's clocks. cronsim treats the changes to and from
-daylight saving time as Debian's cron does: a run at an hour that is left out comes right after the gap, one at an hour
-that comes twice is due once, and what runs every so many minutes goes on evenly.
+daylight saving time as Debian's cron does: a run at a skipped hour comes right after the gap, a run at a repeated hour
+is due once, and a run every few minutes goes on evenly.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from cronsim import CronSim, CronSimError
 if TYPE_CHECKING:
     from datetime import tzinfo
 
-#: More often than that is a worker's loop, not a schedule.
+#: Anything more frequent is a worker's loop, not a schedule.
 SHORTEST_INTERVAL_S: Final = 1.0
 DEFAULT_ZONE: Final = "UTC"
 _MAX_EXPRESSION_CHARACTERS: Final = 256
 
 
 class Timing(Protocol):
-    """When something is due."""
+    """Due times."""
 
     def next_after(self, unix_time: float) -> float:
-        """The first due time after that one."""
+        """The first due time after `unix_time`."""
 
     def __str__(self) -> str:
-        """As it was written."""
+        """The timing as a text; a `ScheduleMark` holds it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """At even distances, counted from 1970: so restarts do not move them, and `10m` is at :00, :10, :20 …"""
+    """At even intervals, counted from 1970: so restarts do not move them, and `10m` means :00, :10, :20 …"""
 
     interval_s: float
 
@@ -57,8 +57,8 @@ class Cron:
     zone: tzinfo
 
     def next_after(self, unix_time: float) -> float:
-        """The next time at which the expression fits."""
-        # Forward from the whole second: cronsim looks strictly behind the time that it is given.
+        """The next time that matches the expression."""
+        # Forward from the whole second: cronsim only returns times after the one that it is given.
         since = datetime.fromtimestamp(math.floor(unix_time), UTC).astimezone(self.zone)
         for due in CronSim(self.expression, since):
             if due.timestamp() > unix_time:
@@ -70,10 +70,10 @@ class Cron:
 
 
 def parse_cron(expression: str, zone_name: str = DEFAULT_ZONE) -> Cron:
-    """A cron expression of five fields: minute, hour, day of the month, month, day of the week.
+    """Parse a cron expression of five fields: minute, hour, day of the month, month, day of the week.
 
     Raises:
-        ValueError: it is none, it never fits, or there is no such time zone; the message says which.
+        ValueError: it is none, it never matches, or there is no such time zone; the message says which.
     """
     zone = parse_zone(zone_name)
     words = expression.split()
@@ -91,10 +91,10 @@ def parse_cron(expression: str, zone_name: str = DEFAULT_ZONE) -> Cron:
 
 
 def parse_zone(name: str) -> ZoneInfo:
-    """A time zone by its name in the IANA database, such as Europe/Berlin.
+    """The time zone with this name in the IANA database, such as Europe/Berlin.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is none with that name.
     """
     try:
         return ZoneInfo(name)

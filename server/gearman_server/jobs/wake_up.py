@@ -1,17 +1,17 @@
-"""Which sleepers are woken for a job: one, and while a job waits on, twice as many every few milliseconds. Pure.
+"""Wakes sleeping workers for a job: one, and while the job waits, twice as many every few milliseconds. Pure.
 
 gearmand wakes every sleeper of the function for every job: with 2,000 of them, one job costs it 2,000 each of NOOP,
-GRAB_JOB, NO_JOB and PRE_SLEEP. Here they are woken as well, but only as long as the job is there for them to take, so
-nobody can tell it from a slow network. A worker that was woken and never grabs holds a job up for some milliseconds.
+GRAB_JOB, NO_JOB and PRE_SLEEP. Here they are woken too, but only while the job is still there to be taken; no worker
+can tell that from a slow network. A worker that was woken and never grabs delays a job by some milliseconds.
 With `--worker-wakeup N` exactly N sleepers are woken, as in gearmand, for each job that is still there.
 
-Nobody is woken in vain if it can be helped. Whoever drives the broker calls `settle` when it has carried out all that
-has arrived: a job that a busy worker has taken by then, when it asked for its next one, needs no sleeper, and neither
-does one for which a worker is on its way.
+Workers are not woken in vain if that can be avoided. `settle` is called once all packets that have arrived are carried
+out. A job that a busy worker has taken by then, with its next GRAB_JOB, needs no sleeper, and neither does a job for
+which a woken worker is on its way.
 
-Functions that may not start all their waiting jobs at once (`Throttle`) have as many sleepers woken as jobs may be
-started, when a place or a token becomes free. Of those that were woken some may not come (they died, or were given
-another job), so a moment later those that are left are looked after again.
+For a function that may not start all its waiting jobs at once (`Throttle`), as many sleepers are woken as jobs may be
+started, whenever a place or a token becomes free. Some woken workers may not come (they died, or were given another
+job), so the remaining sleepers are considered again a moment later.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from gearman_server.jobs.session import Session
     from gearman_server.jobs.throttle import Throttle
 
-#: A woken worker on the same network has grabbed its job long before.
+#: A woken worker on the same network grabs its job in far less time.
 STAGE_S: Final = 0.005
-#: How long those who were woken for a throttled function have to come for their jobs.
+#: How long workers that were woken for a throttled function have to grab their jobs.
 PATIENCE_S: Final = 0.05
 
 
@@ -42,16 +42,16 @@ class WakeUp:
         self._agenda = agenda
         self._touched = touched
         self._worker_wakeup = worker_wakeup
-        #: How many jobs of each function have entered their queues since sleepers were last woken.
+        #: By function, the number of jobs that have entered its queues since sleepers were last woken.
         self.due: dict[Function, int] = {}
-        #: Functions with a throttle of which a running job has ended since sleepers were last woken.
+        #: Functions with a throttle that had a running job end since sleepers were last woken.
         self.freed: set[Function] = set()
-        #: Functions for which it is looked, at the next stage, whether a job still waits.
+        #: Functions with a next stage ahead, which wakes more sleepers if a job still waits.
         self._staged: set[Function] = set()
         self._is_stopped = False
 
     def wake(self, function: Function, jobs: int = 1) -> None:
-        """So many jobs of the function entered its queue: sleepers hear of them."""
+        """Have sleepers woken for this many jobs that entered the function's queues."""
         if not function.sleepers:
             return
         if function.throttle is None:
@@ -74,11 +74,11 @@ class WakeUp:
                 self._agenda.add(now + STAGE_S, partial(self._next_stage, function, 1))
 
     def stop(self) -> None:
-        """From now on nobody is woken."""
+        """Wake no worker any more."""
         self._is_stopped = True
 
     def wake_worker(self, worker: Session, function: Function) -> None:
-        """NOOP to this one."""
+        """Send NOOP to this worker."""
         self.rouse(worker)
         worker.worker_state = WAKE[worker.worker_state]
         worker.woken_for = function
@@ -87,7 +87,7 @@ class WakeUp:
         self._touched.add(worker)
 
     def rouse(self, worker: Session) -> None:
-        """The worker no longer sleeps, and is on its way to no job: it gets no NOOP before its next PRE_SLEEP."""
+        """Take the worker out of the sleepers, or the woken: it gets no NOOP before its next PRE_SLEEP."""
         state = worker.worker_state
         if state not in ROUSE:
             return
@@ -100,22 +100,22 @@ class WakeUp:
             worker.woken_for = None
 
     def _wake_sleepers(self, function: Function, count: int) -> None:
-        """NOOP to so many sleepers, the one that has slept longest first."""
+        """Send NOOP to this many sleepers, the one that has slept longest first."""
         if count > 0 and not self._is_stopped:
             for worker in list(islice(function.sleepers, count)):
                 self.wake_worker(worker, function)
 
     def _next_stage(self, function: Function, woken: int, now: float) -> None:
-        """Wake more than at the stage before, and have this looked at again, unless nothing waits any more."""
+        """Wake more sleepers than the stage before, and plan the stage after, unless no job waits any more."""
         since = function.waiting_since
-        is_throttled = function.throttle is not None  # since then: `wake_for_openings` sees to its jobs
+        is_throttled = function.throttle is not None  # it has a throttle now: `wake_for_openings` sees to its jobs
         if self._is_stopped or is_throttled or not function.sleepers or since is None:
             self._staged.discard(function)
             return
-        if now < since + STAGE_S:  # it is another job
+        if now < since + STAGE_S:  # the job that waits now is another one
             self._agenda.add(since + STAGE_S, partial(self._next_stage, function, 1))
             return
-        function.woken.clear()  # they have had their time
+        function.woken.clear()  # they have had their time to grab
         to_wake = min(max(2 * woken, function.takeable), len(function.sleepers))
         self._wake_sleepers(function, to_wake)
         self._agenda.add(now + STAGE_S, partial(self._next_stage, function, to_wake))
@@ -123,12 +123,12 @@ class WakeUp:
     # --- functions with a throttle
 
     def wake_freed(self) -> None:
-        """Wake sleepers for the places that those who had them have not taken again."""
+        """Wake sleepers for freed places that the workers which freed them have not taken again."""
         while self.freed:
             self.wake_for_openings(self.freed.pop())
 
     def wake_for_openings(self, function: Function) -> None:
-        """Wake as many of the function's sleepers as there are jobs that may be started, and see to the others."""
+        """Wake one sleeper for each job that may be started, and plan another look for the remaining sleepers."""
         throttle, now = function.throttle, self._agenda.now
         if throttle is None or not function.sleepers:
             return
@@ -141,7 +141,7 @@ class WakeUp:
 
     def _look_again(self, function: Function, throttle: Throttle, at: float) -> None:
         def look(_now: float) -> None:
-            if function.throttle is throttle:  # else other rules hold since
+            if function.throttle is throttle:  # else the rules have changed
                 self.wake_for_openings(function)
 
         if throttle.alarm is None:
