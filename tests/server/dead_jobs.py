@@ -1,4 +1,4 @@
-"""How tests make jobs fail for good, and read what is kept of them."""
+"""Helpers that make jobs fail for good and read the letters kept of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .broker_harness import BrokerHarness
 def kill(
     broker: BrokerHarness, function: bytes = b"f", workload: bytes = b"w", unique: bytes = b"", error: bytes = b"boom"
 ) -> bytes:
-    """A background job that fails; its handle."""
+    """Makes a background job that fails; its handle."""
     handle = broker.peer().submit(function, workload, unique, "SUBMIT_JOB_BG")
     worker = broker.worker(function)
     assert worker.grab() == handle
@@ -20,7 +20,7 @@ def kill(
 
 
 def listed(broker: BrokerHarness, conditions: bytes = b"") -> list[bytes]:
-    """The handles that `dead list` names, all pages together."""
+    """The handles in `dead list`, all pages together."""
     handles, after = [], b""
     operator = broker.peer()
     while True:
@@ -34,7 +34,7 @@ def listed(broker: BrokerHarness, conditions: bytes = b"") -> list[bytes]:
 
 
 def shown(broker: BrokerHarness, handle: bytes) -> dict[bytes, bytes]:
-    """What `dead show` says, by name."""
+    """The fields of `dead show`, by name."""
     answer = broker.peer().text(b"dead show " + handle)
     assert answer.endswith(b"\n.\n")
     return dict(line.split(b"\t") for line in answer.split(b"\n")[:-2])

@@ -1,4 +1,4 @@
-"""Who may do what: access lists of networks, and who counts as the same peer."""
+"""Permissions: access lists of networks, and the question whether two peers have the same origin."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def test_an_access_list_knows_its_networks(networks: list[str], address: str, is
     assert AccessList.of(networks).allows(Identity(address)) is is_allowed
 
 
-def test_a_unix_socket_is_guarded_by_its_files_mode() -> None:
+def test_a_unix_socket_is_protected_by_the_mode_of_its_file() -> None:
     assert AccessList.of([]).allows(Identity("", unix_uid=1000))
 
 
 @pytest.mark.parametrize("text", ["", "everybody", "10.0.0.0/33", "10.0.0"])
-def test_what_is_no_network_is_refused(text: str) -> None:
+def test_an_invalid_network_is_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the caller words it
         AccessList.of([text])
 

@@ -1,4 +1,4 @@
-"""What the broker does at a time: alarms, of which the earliest time counts."""
+"""Alarms of the broker, each of which rings at the earliest of its times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gearman_server.jobs.agenda import Agenda, Alarm
 
 @pytest.fixture
 def rung() -> list[float]:
-    """When the alarm rang."""
+    """The times at which the alarm rang."""
     return []
 
 

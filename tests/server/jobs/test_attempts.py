@@ -1,4 +1,4 @@
-"""`crash_retries`: how many further attempts a job gets after its worker was lost."""
+"""`crash_retries`: the number of further attempts after a job's worker was lost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def lose(broker: BrokerHarness, handle: bytes, times: int) -> None:
 
 
 @pytest.mark.parametrize("crash_retries", [0, 1, 3])
-def test_a_job_gets_so_many_further_attempts_after_its_worker_was_lost(
+def test_a_job_gets_this_number_of_further_attempts_after_its_worker_was_lost(
     broker_with: Callable[..., BrokerHarness], crash_retries: int
 ) -> None:
     broker = broker_with(crash_retries=crash_retries)
@@ -51,13 +51,13 @@ def test_job_retries_holds_where_the_policy_says_nothing(
     assert broker.status(b"f") == (0, 0, 0)
 
 
-def test_with_neither_there_is_no_limit(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_without_both_settings_there_is_no_limit(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(timeout_s=30)
     lose(broker, broker.peer().submit(b"f"), 50)
     assert broker.status(b"f") == (1, 0, 0)
 
 
-def test_giving_the_function_up_and_overrunning_an_announced_timeout_count_as_lost(
+def test_giving_the_function_up_and_exceeding_an_announced_timeout_count_as_a_lost_worker(
     broker_with: Callable[..., BrokerHarness],
 ) -> None:
     broker = broker_with(crash_retries=2)

@@ -1,4 +1,4 @@
-"""Dead letters: background jobs that failed for good, kept within bounds, shown, tried again and dropped."""
+"""Dead letters: background jobs that failed for good. They are kept within limits and stored."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from ..broker_harness import BatchStore, BrokerHarness, DurableBroker
 from ..dead_jobs import kill, listed, shown
 from ..server_process import ServerProcess
 
-# --- what is kept
+# --- kept letters
 
 
-def test_a_background_job_that_failed_is_kept_with_all_that_is_known_of_it(
+def test_the_letter_of_a_failed_background_job_has_all_that_is_known_of_the_job(
     make_broker: Callable[..., BrokerHarness],
 ) -> None:
     broker = make_broker()
@@ -61,13 +61,13 @@ def test_a_background_job_that_failed_is_kept_with_all_that_is_known_of_it(
     }
 
 
-def test_what_text_prints_is_shown_as_it_is_and_nothing_else(broker: BrokerHarness) -> None:
+def test_printable_text_is_shown_unchanged_and_other_bytes_escaped(broker: BrokerHarness) -> None:
     handle = kill(broker, workload="größer\\kleiner \x1b[31m \u202e".encode() + b"\xff")
     assert shown(broker, handle)[b"workload"].decode() == r"größer\x5ckleiner \x1b[31m \xe2\x80\xae\xff"
 
 
 @pytest.mark.parametrize("how", ["WORK_FAIL", "WORK_EXCEPTION", "fail job", "lost", "timeout", "rejected"])
-def test_however_it_failed_it_is_kept(make_broker: Callable[..., BrokerHarness], how: str) -> None:
+def test_a_letter_is_kept_for_every_way_to_fail(make_broker: Callable[..., BrokerHarness], how: str) -> None:
     broker = make_broker()
     broker.broker.use_policies({b"f": FunctionPolicy(crash_retries=0, timeout_s=5, retries=0)})
     handle = broker.peer().submit(b"f", kind="SUBMIT_JOB_BG")
@@ -104,25 +104,27 @@ def test_foreground_cancelled_abandoned_and_finished_jobs_are_not_kept(broker: B
     assert listed(broker) == []
 
 
-# --- bounds
+# --- limits
 
 
-def test_the_oldest_go_when_there_are_too_many(make_broker: Callable[..., BrokerHarness]) -> None:
+def test_the_oldest_letters_are_removed_when_there_are_too_many(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(dead_letters=DeadLetterBounds(max_count=3))
     handles = [kill(broker) for _ in range(5)]
     assert listed(broker) == handles[2:]
 
 
-def test_the_oldest_go_when_they_take_too_much(make_broker: Callable[..., BrokerHarness]) -> None:
+def test_the_oldest_letters_are_removed_when_they_take_too_much_memory(
+    make_broker: Callable[..., BrokerHarness],
+) -> None:
     broker = make_broker(dead_letters=DeadLetterBounds(max_bytes=20_000))
     handles = [kill(broker, workload=b"w" * 4000) for _ in range(9)]
     assert listed(broker) == handles[-4:]
-    kill(broker, workload=b"w" * 30_000)  # more than all together may take: it is told in the log
+    kill(broker, workload=b"w" * 30_000)  # more than all letters together may take; the log says so
     assert listed(broker) == handles[-4:]
     assert broker.broker.dead_letters.size_bytes <= 20_000
 
 
-def test_they_go_when_they_are_too_old(make_broker: Callable[..., BrokerHarness]) -> None:
+def test_letters_are_removed_when_they_are_too_old(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(dead_letters=DeadLetterBounds(max_age_s=100))
     old = kill(broker)
     broker.advance(60)
@@ -146,13 +148,13 @@ def test_a_new_letter_does_not_bring_the_next_look_forward(make_broker: Callable
     assert broker.broker.next_due == due
 
 
-def test_with_a_count_of_zero_none_are_kept(make_broker: Callable[..., BrokerHarness]) -> None:
+def test_with_a_maximum_of_zero_no_letter_is_kept(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(dead_letters=DeadLetterBounds(max_count=0))
     kill(broker)
     assert listed(broker) == []
 
 
-def test_errors_and_tracebacks_are_cut(broker: BrokerHarness) -> None:
+def test_long_errors_and_tracebacks_are_cut(broker: BrokerHarness) -> None:
     handle = kill(broker, error=b"e" * 100_000)
     fields = shown(broker, handle)
     assert len(fields[b"error"]) == 4096
@@ -172,7 +174,7 @@ def kill_durably(durable: DurableBroker) -> bytes:
     return handle
 
 
-def test_the_store_is_told_of_every_letter(durable: DurableBroker, batch_store: BatchStore) -> None:
+def test_the_store_gets_every_letter(durable: DurableBroker, batch_store: BatchStore) -> None:
     handle = kill_durably(durable)
     assert list(batch_store.letters) == [handle]
     durable.commit()
@@ -183,7 +185,7 @@ def test_the_store_is_told_of_every_letter(durable: DurableBroker, batch_store: 
     assert list(batch_store.rows) == [handle]
 
 
-def test_a_dead_job_that_can_not_be_stored_again_is_a_letter_again(
+def test_a_dead_job_that_can_not_be_stored_again_becomes_a_letter_again(
     durable: DurableBroker, batch_store: BatchStore
 ) -> None:
     handle = kill_durably(durable)
@@ -197,7 +199,7 @@ def test_a_dead_job_that_can_not_be_stored_again_is_a_letter_again(
     assert durable.status(b"f") == (0, 0, 1)
 
 
-def test_the_letter_of_a_job_that_runs_though_it_could_not_be_stored_again_is_kept(
+def test_the_letter_of_a_dead_job_that_runs_without_being_stored_again_is_kept(
     durable: DurableBroker, batch_store: BatchStore
 ) -> None:
     handle = kill_durably(durable)
@@ -208,12 +210,12 @@ def test_the_letter_of_a_job_that_runs_though_it_could_not_be_stored_again_is_ke
     batch_store.start_commit()
     failed, batch_store.in_flight = batch_store.in_flight, []
     durable.broker.inserts_failed(failed)
-    # Were the server killed now, nothing else would be left of the job.
+    # If the server were killed now, nothing else would be left of the job.
     assert (listed(durable), list(batch_store.letters)) == ([handle], [handle])
     assert worker.ask(PacketType.WORK_COMPLETE, handle, b"r") == []
 
 
-def test_nothing_is_tried_again_while_the_store_is_in_trouble(durable: DurableBroker) -> None:
+def test_no_dead_job_is_tried_again_while_the_store_is_in_trouble(durable: DurableBroker) -> None:
     handle = kill_durably(durable)
     durable.store.verdicts.append(StoreFailed("no space left"))
     durable.broker.settle()
@@ -235,7 +237,7 @@ def test_letters_of_an_earlier_run_come_back(make_broker: Callable[..., BrokerHa
 # --- the running server
 
 
-def test_the_options_bound_what_a_server_keeps(start_server: Callable[..., ServerProcess]) -> None:
+def test_options_limit_the_letters_of_a_server(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("--dead-letters", "1", "--dead-letters-size", "10000", "--dead-letters-age", "3600", "-vvv")
     client, worker = server.peer(), server.peer()
     worker.send(PacketType.CAN_DO, b"f")

@@ -1,4 +1,4 @@
-"""Group commit: which replies wait for the store, and what its verdict does. The store here commits when told."""
+"""Group commit: the replies that wait for the store, and the effects of its outcome. The test says when it commits."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def test_a_background_submission_is_answered_after_its_commit_but_runs_at_once(d
     assert durable.broker.touched == {client.session, worker.session}
 
 
-def test_a_foreground_submission_waits_for_nothing(durable: DurableBroker) -> None:
+def test_a_foreground_submission_does_not_wait_for_the_store(durable: DurableBroker) -> None:
     client = durable.peer()
     assert client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"") == [(CREATED, b"H:test:1")]
     assert durable.store.batch == []
 
 
-def test_whatever_comes_behind_a_withheld_reply_on_its_connection_waits_and_keeps_its_order(
+def test_answers_behind_a_withheld_reply_on_its_connection_wait_and_keep_their_order(
     durable: DurableBroker,
 ) -> None:
     client, other = durable.peer(), durable.peer()
@@ -62,7 +62,7 @@ def test_whatever_comes_behind_a_withheld_reply_on_its_connection_waits_and_keep
     assert client.session.withheld_bytes == 0
 
 
-def test_a_job_that_ends_before_its_insert_is_never_written_and_acknowledged_without_it(durable: DurableBroker) -> None:
+def test_a_job_that_ends_before_its_insert_is_acknowledged_and_never_written(durable: DurableBroker) -> None:
     client, worker = durable.peer(), durable.worker(b"f")
     submit_background(client)
     worker.send(COMPLETE, worker.grab_handle(), b"r")
@@ -134,7 +134,7 @@ def test_a_failed_insert_answers_queue_error_in_place_of_job_created_and_removes
     assert durable.store.rows == {}
 
 
-def test_a_failed_insert_of_a_running_job_tells_the_submitter_and_lets_the_job_go_on(durable: DurableBroker) -> None:
+def test_a_failed_insert_of_a_running_job_tells_the_submitter_and_the_job_goes_on(durable: DurableBroker) -> None:
     client, worker = durable.peer(), durable.worker(b"f")
     submit_background(client)
     handle = worker.grab_handle()
@@ -146,7 +146,7 @@ def test_a_failed_insert_of_a_running_job_tells_the_submitter_and_lets_the_job_g
     assert durable.status(b"f") == (0, 0, 1)
 
 
-def test_a_failed_insert_leaves_the_job_to_the_foreground_clients_who_wait_for_it(durable: DurableBroker) -> None:
+def test_a_failed_insert_leaves_the_job_to_its_foreground_clients(durable: DurableBroker) -> None:
     client, waiting, worker = durable.peer(), durable.peer(), durable.worker(b"f")
     submit_background(client, b"u")
     handle = waiting.submit(b"f", unique=b"u")
@@ -158,7 +158,7 @@ def test_a_failed_insert_leaves_the_job_to_the_foreground_clients_who_wait_for_i
 
 
 @pytest.mark.parametrize("outcome", ["commit", "fail"])
-def test_background_submissions_that_coalesce_onto_a_job_being_inserted_share_its_outcome(
+def test_background_submissions_that_join_a_job_during_its_insert_share_its_outcome(
     durable: DurableBroker, outcome: str
 ) -> None:
     one, two = durable.peer(), durable.peer()
@@ -172,7 +172,7 @@ def test_background_submissions_that_coalesce_onto_a_job_being_inserted_share_it
     assert one.take() == two.take() == expected
 
 
-def test_a_background_submission_onto_a_stored_job_is_answered_at_once(durable: DurableBroker) -> None:
+def test_a_background_submission_that_joins_a_stored_job_is_answered_at_once(durable: DurableBroker) -> None:
     client = durable.peer()
     submit_background(client, b"u")
     durable.commit()
@@ -180,7 +180,7 @@ def test_a_background_submission_onto_a_stored_job_is_answered_at_once(durable: 
     assert submit_background(client, b"u") == [(CREATED, b"H:test:1")]
 
 
-def test_a_background_submission_onto_a_foreground_job_stores_it_before_it_is_acknowledged(
+def test_a_foreground_job_that_a_background_submission_joins_is_stored_before_the_answer(
     durable: DurableBroker,
 ) -> None:
     foreground, background = durable.peer(), durable.peer()
@@ -193,7 +193,7 @@ def test_a_background_submission_onto_a_foreground_job_stores_it_before_it_is_ac
     assert handle in durable.store.rows
 
 
-def test_cancelling_a_job_being_inserted_answers_its_submitter_and_leaves_no_row(durable: DurableBroker) -> None:
+def test_cancelling_a_job_during_its_insert_answers_its_submitter_and_leaves_no_row(durable: DurableBroker) -> None:
     client = durable.peer()
     submit_background(client)
     assert durable.peer().text(b"cancel job H:test:1") == b"OK\r\n"
@@ -211,7 +211,7 @@ def test_a_client_that_left_before_the_commit_changes_nothing(durable: DurableBr
     assert worker.grab() == b"H:test:1"
 
 
-def test_what_waits_behind_a_withheld_reply_is_counted_towards_the_bound_of_the_connection(
+def test_bytes_behind_a_withheld_reply_count_towards_the_connections_limit(
     durable: DurableBroker,
 ) -> None:
     client = durable.peer()
@@ -222,11 +222,11 @@ def test_what_waits_behind_a_withheld_reply_is_counted_towards_the_bound_of_the_
     assert client.session.withheld_bytes == 0
 
 
-def test_releasing_replies_costs_their_number_whatever_waits_behind_them() -> None:
+def test_the_cost_of_releasing_replies_depends_on_their_number_alone() -> None:
     session, looks = Session(Identity("127.0.0.1")), []
 
     class Gap(WithheldReply):
-        """One that notes when it is looked at."""
+        """A gap in the replies that counts how often it is looked at."""
 
         @property
         def packet(self) -> bytes | None:

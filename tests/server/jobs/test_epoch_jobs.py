@@ -1,4 +1,4 @@
-"""SUBMIT_JOB_EPOCH: jobs that are not run before their time."""
+"""SUBMIT_JOB_EPOCH: jobs that do not run before their time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOOP = [(PacketType.NOOP, b"")]
 
 @pytest.fixture
 def submit_in(broker: BrokerHarness) -> Callable[..., bytes]:
-    """Submits an epoch job that is due in so many seconds; returns its handle."""
+    """Submits an epoch job that is due in this number of seconds; returns its handle."""
 
     def submit(
         seconds: int,
@@ -36,7 +36,7 @@ def submit_in(broker: BrokerHarness) -> Callable[..., bytes]:
     return submit
 
 
-def test_a_job_is_not_run_before_its_time_and_then_at_once(
+def test_a_job_does_not_run_before_its_time_and_then_at_once(
     broker: BrokerHarness, submit_in: Callable[..., bytes]
 ) -> None:
     worker = broker.worker(b"f")
@@ -59,7 +59,7 @@ def test_a_time_that_has_passed_means_now(broker: BrokerHarness, when: bytes) ->
 
 
 @pytest.mark.parametrize("when", [b"", b"soon", b"12x", b" 12", b"1.5", b"9223372036854775808", b"9" * 30, b"+-1"])
-def test_a_time_that_is_none_is_refused_and_creates_nothing(broker: BrokerHarness, when: bytes) -> None:
+def test_an_invalid_time_is_refused_and_creates_no_job(broker: BrokerHarness, when: bytes) -> None:
     client = broker.peer()
     [(packet_type, error)] = client.ask(PacketType.SUBMIT_JOB_EPOCH, b"f", b"u", when, b"w")
     assert (packet_type, error.split(b"\0")[0]) == (PacketType.ERROR, b"INVALID_ARGUMENT")
@@ -74,7 +74,7 @@ def test_too_few_arguments_end_the_connection(broker: BrokerHarness) -> None:
     assert client.session.ending is not None
 
 
-def test_the_furthest_time_there_is_does_no_harm(broker: BrokerHarness) -> None:
+def test_the_largest_possible_time_does_no_harm(broker: BrokerHarness) -> None:
     broker.peer().ask(PacketType.SUBMIT_JOB_EPOCH, b"f", b"", b"9223372036854775807", b"w")
     broker.advance(1e6)
     assert broker.status(b"f") == (1, 0, 0)
@@ -91,7 +91,7 @@ def test_sleepers_are_woken_when_the_time_comes_and_not_before(
     assert worker.take() == NOOP
 
 
-def test_a_later_normal_job_overtakes(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
+def test_a_later_normal_job_runs_first(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     delayed = submit_in(5)
     normal = client.submit(b"f")
@@ -108,7 +108,7 @@ def test_jobs_are_released_in_the_order_of_their_times(broker: BrokerHarness, su
     assert [worker.grab() for _ in range(4)] == expected
 
 
-def test_it_is_counted_as_queued_and_known(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
+def test_a_delayed_job_is_known_and_counted_as_queued(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
     client = broker.peer()
     handle = submit_in(5, unique=b"u")
     assert broker.status(b"f") == (1, 0, 0)
@@ -123,14 +123,14 @@ def test_it_is_counted_as_queued_and_known(broker: BrokerHarness, submit_in: Cal
     assert client.text(b"prioritystatus") == b"f\t0\t1\t0\t0\n.\n"
 
 
-def test_it_counts_towards_maxqueue(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
+def test_a_delayed_job_counts_towards_maxqueue(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
     client = broker.worker(b"f")
     client.text(b"maxqueue f 1")
     submit_in(5)
     assert client.ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"")[0][0] == PacketType.ERROR
 
 
-def test_a_submission_that_coalesces_with_it_waits_for_its_time(
+def test_a_submission_that_joins_a_delayed_job_waits_for_its_time(
     broker: BrokerHarness, submit_in: Callable[..., bytes]
 ) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
@@ -143,7 +143,7 @@ def test_a_submission_that_coalesces_with_it_waits_for_its_time(
 
 
 @pytest.mark.parametrize("way", [b"cancel job %s", b"drop function f"])
-def test_a_waiting_job_can_be_taken_back(broker: BrokerHarness, submit_in: Callable[..., bytes], way: bytes) -> None:
+def test_a_delayed_job_can_be_cancelled(broker: BrokerHarness, submit_in: Callable[..., bytes], way: bytes) -> None:
     handle = submit_in(5, unique=b"u")
     other = submit_in(5, function=b"g")
     assert broker.peer().text(way.replace(b"%s", handle)) == b"OK\r\n"
@@ -153,14 +153,16 @@ def test_a_waiting_job_can_be_taken_back(broker: BrokerHarness, submit_in: Calla
     assert submit_in(5, unique=b"u") != handle
 
 
-def test_many_jobs_taken_back_leave_nothing_behind(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
+def test_many_cancelled_jobs_leave_nothing_behind(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
     client = broker.peer()
     for number in range(500):
         client.text(b"cancel job " + submit_in(1000 + number))
     assert len(broker.broker._life._epoch_timer._delayed._heap) <= 1
 
 
-def test_a_lost_worker_does_not_make_it_wait_again(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
+def test_after_a_lost_worker_the_job_does_not_wait_again(
+    broker: BrokerHarness, submit_in: Callable[..., bytes]
+) -> None:
     handle = submit_in(5)
     broker.advance(5)
     lost, worker = broker.worker(b"f"), broker.worker(b"f")
@@ -169,7 +171,7 @@ def test_a_lost_worker_does_not_make_it_wait_again(broker: BrokerHarness, submit
     assert worker.grab() == handle
 
 
-def test_it_needs_no_client(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
+def test_a_delayed_job_needs_no_client(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
     client = broker.peer()
     handle = submit_in(5, client=client)
     client.leave()
@@ -193,7 +195,9 @@ def test_many_jobs_of_one_moment_are_released_in_portions(
     assert broker.broker.next_due is None
 
 
-def test_the_wall_clock_decides_when_it_is_set_back(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
+def test_when_the_wall_clock_is_set_back_the_job_waits_for_its_time(
+    broker: BrokerHarness, submit_in: Callable[..., bytes]
+) -> None:
     worker = broker.worker(b"f")
     handle = submit_in(10)
     broker.unix_time -= 30
@@ -215,13 +219,15 @@ def test_a_wall_clock_set_forward_is_noticed_within_a_minute(
     assert worker.grab() == handle
 
 
-def test_times_far_from_each_other_cost_no_idle_ticks(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
+def test_times_far_apart_cause_no_idle_ticks(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
     for seconds in range(5000, 0, -1):
         submit_in(seconds)
     assert len(broker.broker._agenda._heap) < 200
 
 
-def test_queue_events_count_it_when_it_is_due(broker: BrokerHarness, submit_in: Callable[..., bytes]) -> None:
+def test_queue_events_count_a_delayed_job_when_it_is_due(
+    broker: BrokerHarness, submit_in: Callable[..., bytes]
+) -> None:
     watcher = broker.peer()
     watcher.ask(PacketType.OPTION_REQ, b"queue-events")
     submit_in(5)

@@ -1,4 +1,4 @@
-"""How many functions there may be: of very many those that nobody uses are forgotten, and beyond a most none is new."""
+"""The number of functions: of very many the unused ones are forgotten, and beyond a maximum new names are refused."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ..stream_peer import DEADLINE_S
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, make_broker: Callable[..., BrokerHarness]) -> BrokerHarness:
-    """A broker for which 10 functions are many, and 20 the most."""
+    """A broker for which 10 functions are many, and 20 are the maximum."""
     monkeypatch.setattr(functions, "MANY_FUNCTIONS", 10)
     monkeypatch.setattr(functions, "MAX_FUNCTIONS", 20)
     return make_broker()
 
 
 def name_functions(broker: BrokerHarness, count: int, prefix: bytes = b"new") -> None:
-    """Name so many functions that nobody uses."""
+    """Make this number of function names known that nothing uses."""
     admin = broker.peer()
     for number in range(count):
         assert admin.text(b"create function %s-%d" % (prefix, number)) == b"OK\r\n"
@@ -45,7 +45,7 @@ def is_refused(broker: BrokerHarness, name: bytes) -> bool:
     return packet_type == PacketType.ERROR
 
 
-def test_names_of_jobs_that_are_over_are_kept_while_they_are_few_and_forgotten_beyond(broker: BrokerHarness) -> None:
+def test_names_of_finished_jobs_are_kept_while_they_are_few_and_forgotten_beyond_that(broker: BrokerHarness) -> None:
     forgotten: list[object] = []
     broker.broker.events.subscribe(forgotten.append, FunctionsForgotten)
     client = broker.peer()
@@ -57,7 +57,7 @@ def test_names_of_jobs_that_are_over_are_kept_while_they_are_few_and_forgotten_b
     assert forgotten == [FunctionsForgotten(MANY_FUNCTIONS)]
 
 
-def test_what_is_in_use_is_never_forgotten(small: BrokerHarness) -> None:
+def test_a_function_in_use_is_never_forgotten(small: BrokerHarness) -> None:
     small.broker.use_policies({b"policy": FunctionPolicy(retries=1)})
     client = small.peer()
     small.worker(b"worker")
@@ -73,7 +73,7 @@ def test_what_is_in_use_is_never_forgotten(small: BrokerHarness) -> None:
     assert not {b"left", b"new-0"} & set(names(small))
 
 
-def test_a_function_that_was_forgotten_comes_back_when_it_is_named(small: BrokerHarness) -> None:
+def test_a_forgotten_function_comes_back_when_it_is_named(small: BrokerHarness) -> None:
     worker = small.peer()
     name_functions(small, 11)
     assert b"new-0" not in names(small)
@@ -81,7 +81,7 @@ def test_a_function_that_was_forgotten_comes_back_when_it_is_named(small: Broker
     assert worker.can_do(b"new-0").grab() == handle
 
 
-def test_beyond_the_most_that_are_in_use_a_new_name_is_refused_and_known_ones_go_on(small: BrokerHarness) -> None:
+def test_beyond_the_maximum_of_used_functions_a_new_name_is_refused_and_known_ones_go_on(small: BrokerHarness) -> None:
     small.broker.use_policies({b"written": FunctionPolicy(retries=1)})
     worker = small.worker(*(b"f%d" % number for number in range(20)))
     assert is_refused(small, b"new")
@@ -92,17 +92,17 @@ def test_beyond_the_most_that_are_in_use_a_new_name_is_refused_and_known_ones_go
     assert len(names(small)) == 21
 
 
-def test_once_others_are_no_longer_used_there_is_room_again(small: BrokerHarness) -> None:
+def test_when_other_functions_are_no_longer_used_there_is_room_again(small: BrokerHarness) -> None:
     worker = small.worker(*(b"f%d" % number for number in range(20)))
     assert is_refused(small, b"new")
     worker.leave()
-    assert is_refused(small, b"new")  # it is not looked again for every name
+    assert is_refused(small, b"new")  # the search for unused ones is not repeated for every name
     small.advance(1)
     assert not is_refused(small, b"new")
     assert names(small) == [b"new"]
 
 
-def test_a_dead_letter_can_be_tried_again_whatever_there_is(small: BrokerHarness) -> None:
+def test_a_dead_letter_can_be_tried_again_whatever_the_number_of_functions(small: BrokerHarness) -> None:
     worker = small.worker(b"dies")
     handle = small.peer().submit(b"dies", kind="SUBMIT_JOB_BG")
     assert worker.grab() == handle

@@ -1,4 +1,4 @@
-"""What the broker keeps in memory when a backlog is over."""
+"""The broker's memory after a large backlog is done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..broker_harness import BrokerHarness
 JOBS = 30_000
 
 
-def test_the_indexes_shrink_after_a_large_backlog_and_keep_what_is_in_them(broker: BrokerHarness) -> None:
+def test_the_indexes_shrink_after_a_large_backlog_and_keep_their_entries(broker: BrokerHarness) -> None:
     client, table = broker.peer(), broker.broker.table
     handles = [client.submit(b"f", b"", b"%d" % number, kind="SUBMIT_JOB_BG") for number in range(JOBS)]
     by_key = broker.broker.functions.by_name[b"f"].by_key

@@ -1,4 +1,4 @@
-"""`keep_result`: what became of a background job can be asked for, now or when it is there."""
+"""`keep_result`: a client can ask for the result of a background job, at once or as soon as it is there."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def run(
     result: bytes | None = b"result",
     function: bytes = b"f",
 ) -> Peer:
-    """A worker takes the job, sends what is asked, and completes it."""
+    """A worker takes the job, sends these packets, and completes it."""
     worker = broker.worker(function)
     assert worker.grab() == handle
     for packet_type, *arguments in packets:
@@ -69,7 +69,7 @@ def answer(
     return (RESULT, b"\0".join((handle, state, *progress, *times, lost, content)))
 
 
-def test_the_option_says_that_results_are_kept_here(broker: BrokerHarness) -> None:
+def test_the_option_is_known(broker: BrokerHarness) -> None:
     [(packet_type, name)] = broker.peer().ask(PacketType.OPTION_REQ, JOB_RESULT_OPTION)
     assert (packet_type, name) == (PacketType.OPTION_RES, JOB_RESULT_OPTION)
 
@@ -90,7 +90,7 @@ def test_the_result_can_be_asked_for_until_its_time_is_over(keeping: Callable[..
     assert broker.broker.results.kept.size_bytes == 0
 
 
-def test_what_came_on_the_way_comes_before_the_result(keeping: Callable[..., BrokerHarness]) -> None:
+def test_data_of_the_job_comes_before_the_result(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping()
     handle = submit(broker)
     run(
@@ -107,7 +107,7 @@ def test_what_came_on_the_way_comes_before_the_result(keeping: Callable[..., Bro
     ]
 
 
-def test_an_unfinished_job_is_told_as_such_at_once(keeping: Callable[..., BrokerHarness]) -> None:
+def test_without_a_wait_the_answer_for_an_unfinished_job_comes_at_once(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping()
     handle = submit(broker)
     client = broker.peer()
@@ -116,7 +116,7 @@ def test_an_unfinished_job_is_told_as_such_at_once(keeping: Callable[..., Broker
     assert ask(client, handle) == [answer(handle, b"running", ended=False, progress=(b"1", b"2"))]
 
 
-def test_who_waits_is_told_what_the_worker_says_and_then_the_result_while_others_are_served(
+def test_a_waiting_client_gets_the_workers_data_and_the_result_while_others_are_served(
     keeping: Callable[..., BrokerHarness],
 ) -> None:
     broker = keeping()
@@ -138,7 +138,7 @@ def test_who_waits_is_told_what_the_worker_says_and_then_the_result_while_others
     assert client.take() == [answer(handle, b"complete", b"r", progress=(b"2", b"2"))]
 
 
-def test_a_wait_ends_with_its_time(keeping: Callable[..., BrokerHarness]) -> None:
+def test_a_wait_ends_at_its_timeout(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping()
     handle = submit(broker)
     client = broker.peer()
@@ -151,7 +151,7 @@ def test_a_wait_ends_with_its_time(keeping: Callable[..., BrokerHarness]) -> Non
     assert client.take() == []
 
 
-def test_who_leaves_waits_for_nothing_and_is_forgotten(keeping: Callable[..., BrokerHarness]) -> None:
+def test_a_waiting_client_that_leaves_is_forgotten(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping()
     handle = submit(broker)
     client, other = broker.peer(), broker.peer()
@@ -165,7 +165,7 @@ def test_who_leaves_waits_for_nothing_and_is_forgotten(keeping: Callable[..., Br
     assert list(broker.broker.results._waits._by_session) == []
 
 
-def test_a_connection_can_wait_for_a_bounded_number_of_results(keeping: Callable[..., BrokerHarness]) -> None:
+def test_a_connection_can_wait_for_a_limited_number_of_results(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping()
     handle = submit(broker)
     client = broker.peer()
@@ -208,7 +208,7 @@ def test_only_the_last_attempt_counts(keeping: Callable[..., BrokerHarness]) -> 
     ]
 
 
-def test_a_lost_worker_is_the_reason_once_no_attempt_is_left(keeping: Callable[..., BrokerHarness]) -> None:
+def test_a_lost_worker_is_the_reason_when_no_attempt_is_left(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping(policy=FunctionPolicy(keep_result_s=KEEP_S, crash_retries=0))
     handle = submit(broker)
     run(broker, handle, result=None).leave()
@@ -233,7 +233,9 @@ def test_a_cancelled_job_has_failed(keeping: Callable[..., BrokerHarness], is_ru
     assert ask(client, handle) == [(RESULT, body)]
 
 
-def test_foreground_jobs_and_functions_without_the_key_keep_nothing(keeping: Callable[..., BrokerHarness]) -> None:
+def test_of_foreground_jobs_and_functions_without_the_key_no_result_is_kept(
+    keeping: Callable[..., BrokerHarness],
+) -> None:
     broker = keeping()
     foreground, client = broker.peer().submit(b"f"), broker.peer()
     other = submit(broker, b"g")
@@ -245,7 +247,7 @@ def test_foreground_jobs_and_functions_without_the_key_keep_nothing(keeping: Cal
     assert ask(client, other) == [answer(other, b"unknown", ended=False)]
 
 
-def test_who_waits_hears_when_results_are_no_longer_to_be_kept(keeping: Callable[..., BrokerHarness]) -> None:
+def test_a_waiting_client_is_told_when_results_are_no_longer_kept(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping()
     handle = submit(broker)
     client = broker.peer()
@@ -254,7 +256,7 @@ def test_who_waits_hears_when_results_are_no_longer_to_be_kept(keeping: Callable
     assert client.take() == [answer(handle, b"not-kept", ended=False)]
 
 
-def test_data_is_kept_to_a_bound_and_what_is_lost_is_counted(keeping: Callable[..., BrokerHarness]) -> None:
+def test_data_is_kept_up_to_a_limit_and_the_lost_bytes_are_counted(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping(max_report_bytes=100)
     handle = submit(broker)
     reports = [(PacketType.WORK_DATA, b"x" * 60)] * 3
@@ -264,7 +266,7 @@ def test_data_is_kept_to_a_bound_and_what_is_lost_is_counted(keeping: Callable[.
     assert body.split(b"\0")[6] == b"%d" % (2 * (12 + len(handle) + 61))
 
 
-def test_too_many_results_drive_out_the_oldest(keeping: Callable[..., BrokerHarness]) -> None:
+def test_too_many_results_push_out_the_oldest(keeping: Callable[..., BrokerHarness]) -> None:
     broker = keeping(max_count=2)
     handles = [submit(broker) for _ in range(3)]
     for handle in handles:
@@ -273,7 +275,7 @@ def test_too_many_results_drive_out_the_oldest(keeping: Callable[..., BrokerHarn
     assert ask(broker.peer(), handles[0]) == [answer(handles[0], b"expired", ended=False)]
 
 
-def test_of_results_that_are_gone_a_bounded_number_is_known_and_the_last_ones(
+def test_of_expired_results_only_a_limited_number_of_the_latest_is_known(
     keeping: Callable[..., BrokerHarness], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kept_results, "MAX_EXPIRED", 2)
@@ -285,7 +287,9 @@ def test_of_results_that_are_gone_a_bounded_number_is_known_and_the_last_ones(
     assert states == [b"unknown", b"expired", b"expired", b"complete"]
 
 
-def test_a_job_that_is_tried_again_has_its_new_result_for_its_whole_time(keeping: Callable[..., BrokerHarness]) -> None:
+def test_the_result_of_a_job_that_is_tried_again_is_kept_for_the_full_time(
+    keeping: Callable[..., BrokerHarness],
+) -> None:
     broker = keeping()
     handle = submit(broker)
     run(broker, handle, (PacketType.WORK_FAIL,), result=None)
@@ -295,14 +299,14 @@ def test_a_job_that_is_tried_again_has_its_new_result_for_its_whole_time(keeping
     broker.advance(KEEP_S / 2)
     assert broker.peer().text(b"dead retry " + handle) == b"OK 1\n"
     run(broker, handle)
-    broker.advance(KEEP_S / 2 + 1)  # that of the second failure would be over
+    broker.advance(KEEP_S / 2 + 1)  # the time of the second failure's result would be over
     [(_, body)] = ask(broker.peer(), handle)
     assert body.split(b"\0")[1] == b"complete"
     broker.advance(KEEP_S / 2)
     assert ask(broker.peer(), handle) == [answer(handle, b"expired", ended=False)]
 
 
-def test_results_take_no_more_than_their_room_and_a_huge_one_drives_out_no_other(
+def test_results_stay_within_their_memory_and_a_huge_one_pushes_out_no_other(
     keeping: Callable[..., BrokerHarness],
 ) -> None:
     broker = keeping(max_bytes=20_000)
@@ -321,7 +325,7 @@ def test_results_take_no_more_than_their_room_and_a_huge_one_drives_out_no_other
 
 
 @pytest.mark.parametrize("body", [b"H:test:1", b"H:test:1\0soon", b"H:test:1\0-1", b"H:test:1\x009999999999999"])
-def test_a_request_that_makes_no_sense_ends_the_connection(broker: BrokerHarness, body: bytes) -> None:
+def test_a_malformed_request_ends_the_connection(broker: BrokerHarness, body: bytes) -> None:
     client = broker.peer()
     [(packet_type, error)] = client.ask(GET_RESULT, body)
     assert (packet_type, error.split(b"\0")[0]) == (PacketType.ERROR, b"INVALID_PACKET")

@@ -1,4 +1,4 @@
-"""`retries`, `backoff`, `max_backoff`: a failed job is tried again, later, and only its last failure is told."""
+"""`retries`, `backoff`, `max_backoff`: a failed job is tried again later, and clients hear only of its last failure."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HOW = [fail_plainly, raise_exception, fail_as_the_supervisor, take_too_long]
 
 
 @pytest.mark.parametrize("fail", HOW)
-def test_a_failed_attempt_is_followed_by_another_and_only_the_last_failure_is_told(
+def test_a_failed_attempt_is_followed_by_another_and_clients_hear_only_of_the_last_failure(
     broker_with: Callable[..., BrokerHarness], fail: Callable[..., None]
 ) -> None:
     broker = broker_with(retries=2, backoff_s=1, timeout_s=60)
@@ -53,7 +53,7 @@ def test_a_failed_attempt_is_followed_by_another_and_only_the_last_failure_is_to
     assert broker.status(b"f") == (0, 0, 1)
 
 
-def test_clients_that_asked_for_exceptions_get_that_of_the_last_attempt(
+def test_clients_that_asked_for_exceptions_get_the_exception_of_the_last_attempt(
     broker_with: Callable[..., BrokerHarness],
 ) -> None:
     broker = broker_with(retries=1, backoff_s=0)
@@ -66,7 +66,7 @@ def test_clients_that_asked_for_exceptions_get_that_of_the_last_attempt(
     assert client.take() == [(PacketType.WORK_EXCEPTION, handle + b"\0second")]
 
 
-def test_what_a_failed_attempt_reported_reached_the_client_at_once(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_data_of_a_failed_attempt_reaches_the_client_at_once(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(retries=1, backoff_s=1)
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
@@ -104,7 +104,7 @@ def test_the_wait_is_up_to_a_fifth_shorter_or_longer(
     assert broker.broker.next_due == pytest.approx(broker.now + wait_s)
 
 
-def test_however_many_retries_there_are_the_wait_stays_reckonable(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_the_wait_can_be_computed_for_any_number_of_retries(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(retries=10_000, backoff_s=0.001, max_backoff_s=0.002)
     worker = broker.worker(b"f")
     handle = broker.peer().submit(b"f", kind="SUBMIT_JOB_BG")
@@ -130,7 +130,7 @@ def test_a_sleeping_worker_is_woken_when_the_wait_is_over_and_not_before(
     assert worker.grab() == handle
 
 
-def test_a_job_that_waits_for_its_retry_counts_as_queued_and_is_known(
+def test_a_job_that_waits_for_its_retry_is_known_and_counted_as_queued(
     broker_with: Callable[..., BrokerHarness],
 ) -> None:
     broker = broker_with(retries=1, backoff_s=10)
@@ -143,10 +143,10 @@ def test_a_job_that_waits_for_its_retry_counts_as_queued_and_is_known(
     assert broker.status(b"f") == (1, 0, 1)
     assert client.text(b"prioritystatus") == b"f\t0\t1\t0\t1\n.\n"
     assert client.ask(PacketType.GET_STATUS, handle) == [(PacketType.STATUS_RES, handle + b"\x001\x000\x000\x000")]
-    assert broker.peer().submit(b"f", unique=b"u") == handle  # its unique key is still its own
+    assert broker.peer().submit(b"f", unique=b"u") == handle  # its unique key still belongs to it
 
 
-def test_it_can_be_cancelled_meanwhile(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_a_job_that_waits_for_its_retry_can_be_cancelled(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(retries=1, backoff_s=10)
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
@@ -159,7 +159,7 @@ def test_it_can_be_cancelled_meanwhile(broker_with: Callable[..., BrokerHarness]
     assert broker.status(b"f") == (0, 0, 1)
 
 
-def test_cancelled_jobs_leave_nothing_behind_in_the_timer(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_cancelled_jobs_leave_nothing_in_the_timer(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(retries=1, backoff_s=100)
     client, worker = broker.peer(), broker.worker(b"f")
     for _ in range(50):
@@ -170,7 +170,7 @@ def test_cancelled_jobs_leave_nothing_behind_in_the_timer(broker_with: Callable[
     assert len(broker.broker._life._retry_timer._delayed._heap) <= 1
 
 
-def test_nothing_is_tried_again_that_nobody_waits_for(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_a_job_that_no_client_waits_for_is_not_tried_again(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(retries=5, backoff_s=10)
     worker = broker.worker(b"f")
     gone_before, gone_after = broker.peer(), broker.peer()
@@ -194,7 +194,7 @@ def test_a_cancelled_job_that_fails_is_not_tried_again(broker_with: Callable[...
     assert worker.grab() is None
 
 
-def test_failures_and_losses_have_limits_of_their_own_and_both_count_as_attempts(
+def test_failures_and_losses_have_separate_limits_and_both_count_as_attempts(
     broker_with: Callable[..., BrokerHarness],
 ) -> None:
     broker = broker_with(retries=1, crash_retries=1, backoff_s=0)
@@ -214,7 +214,7 @@ def test_failures_and_losses_have_limits_of_their_own_and_both_count_as_attempts
     assert client.take() == [(PacketType.WORK_FAIL, handle)]
 
 
-def test_perls_failure_behind_an_exception_is_forgiven_and_counts_once(
+def test_the_work_fail_that_perl_sends_after_an_exception_is_ignored(
     broker_with: Callable[..., BrokerHarness],
 ) -> None:
     broker = broker_with(retries=1, backoff_s=0)
@@ -227,7 +227,7 @@ def test_perls_failure_behind_an_exception_is_forgiven_and_counts_once(
     assert client.take() == [(PacketType.WORK_FAIL, handle)]
 
 
-def test_a_durable_store_learns_of_every_attempt_that_came_to_nothing(
+def test_a_durable_store_gets_every_failed_attempt(
     broker_with: Callable[..., BrokerHarness], batch_store: BatchStore
 ) -> None:
     broker = broker_with(store=batch_store, retries=2, backoff_s=1)
@@ -244,7 +244,7 @@ def test_a_durable_store_learns_of_every_attempt_that_came_to_nothing(
     broker.advance(1)
     assert worker.grab() == handle
     worker.leave()
-    # Each assignment too: an attempt whose server ends counts.
+    # Each assignment too: an attempt counts even if its server ends.
     assert batch_store.updates == [(handle, 1), (handle, 2), (handle, 2), (handle, 3)]
     assert job.history.not_before is None
 
@@ -252,7 +252,9 @@ def test_a_durable_store_learns_of_every_attempt_that_came_to_nothing(
 # --- the running server
 
 
-def test_retries_come_at_their_time_and_never_early(start_server: Callable[..., ServerProcess], tmp_path: Path) -> None:
+def test_a_real_server_retries_at_the_right_time_and_never_early(
+    start_server: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
     path = tmp_path / "policies.yaml"
     path.write_text("functions:\n  f: {retries: 1, backoff: 300ms}\n")
     server = start_server("--policies", str(path), "-v")
@@ -263,7 +265,7 @@ def test_retries_come_at_their_time_and_never_early(start_server: Callable[..., 
     failed_at = time.monotonic()
     worker.send(PacketType.WORK_FAIL, handle)
     assert worker.ask(PacketType.PRE_SLEEP) == (PacketType.NOOP, b"")
-    assert 0.3 * 0.8 - 0.01 <= time.monotonic() - failed_at < 0.3 * 1.2 + 2  # the machine may be busy, never early
+    assert 0.3 * 0.8 - 0.01 <= time.monotonic() - failed_at < 0.3 * 1.2 + 2  # later on a busy machine, never earlier
     server.wait_for_log("attempt 1 failed, the next follows in 0.")
     assert worker.ask(PacketType.GRAB_JOB)[1].startswith(handle)
     worker.send(PacketType.WORK_COMPLETE, handle, b"r")

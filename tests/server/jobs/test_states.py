@@ -1,4 +1,4 @@
-"""The tables of states: a job's, and a connection's as a worker. What a state does not allow changes nothing."""
+"""The tables of states: a job's, and a connection's as a worker. A refused event changes nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ JOB_EVENTS = (jobs.ENQUEUE, jobs.DELAY, jobs.ASSIGN, jobs.CANCEL, jobs.END)
 WORKER_EVENTS = (sessions.ASK, sessions.ANSWER, sessions.SLEEP, sessions.ROUSE, sessions.WAKE)
 
 
-def test_every_state_can_be_come_to_and_left_but_for_the_end_of_a_job() -> None:
+def test_every_state_can_be_reached_and_left_except_the_end_of_a_job() -> None:
     reached = {following for event in JOB_EVENTS for following in event.values()}
     left = {state for event in JOB_EVENTS for state in event}
     assert reached == set(JobState)
@@ -26,7 +26,7 @@ def test_every_state_can_be_come_to_and_left_but_for_the_end_of_a_job() -> None:
 
 
 @pytest.mark.parametrize("what", ["enqueue", "await_retry", "assign", "end"])
-def test_a_job_that_has_ended_stays_as_it_is(broker: BrokerHarness, what: str) -> None:
+def test_a_job_that_has_ended_does_not_change(broker: BrokerHarness, what: str) -> None:
     handle = broker.peer().submit(b"f", b"w", b"u", "SUBMIT_JOB_BG")
     worker = broker.worker(b"f")
     [job] = broker.broker.table.jobs.values()
@@ -40,7 +40,7 @@ def test_a_job_that_has_ended_stays_as_it_is(broker: BrokerHarness, what: str) -
     assert broker.status(b"f") == (0, 0, 1)
 
 
-def test_a_job_that_is_cancelled_while_it_runs_can_not_be_cancelled_again(broker: BrokerHarness) -> None:
+def test_a_running_job_can_be_cancelled_only_once(broker: BrokerHarness) -> None:
     handle = broker.peer().submit(b"f", b"w", b"u", "SUBMIT_JOB_BG")
     assert broker.worker(b"f").grab() == handle
     job = broker.broker.table.jobs[handle]

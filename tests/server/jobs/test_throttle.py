@@ -1,4 +1,4 @@
-"""`max_queue`, `max_running` and `rate`: what a function may have waiting, running, and started in a time."""
+"""`max_queue`, `max_running` and `rate`: limits for a function's waiting jobs, running jobs, and starts in a time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def refused(broker: BrokerHarness, function: bytes = b"f", kind: str = "SUBMIT_J
 
 
 @pytest.mark.parametrize("kind", ["SUBMIT_JOB", "SUBMIT_JOB_HIGH", "SUBMIT_JOB_LOW_BG"])
-def test_a_submission_is_refused_while_so_many_jobs_wait(broker_with: Callable[..., BrokerHarness], kind: str) -> None:
+def test_a_submission_is_refused_while_this_many_jobs_wait(
+    broker_with: Callable[..., BrokerHarness], kind: str
+) -> None:
     broker = broker_with(max_queue=2)
     worker = broker.worker(b"f")
     submit(broker, 2)
@@ -41,7 +43,7 @@ def test_a_submission_is_refused_while_so_many_jobs_wait(broker_with: Callable[.
     assert not refused(broker, kind=kind)  # one runs, one waits
 
 
-def test_jobs_that_wait_for_their_time_or_their_retry_count_and_a_retry_is_never_refused(
+def test_delayed_jobs_and_retries_count_and_a_retry_is_never_refused(
     broker_with: Callable[..., BrokerHarness],
 ) -> None:
     broker = broker_with(max_queue=1, retries=1, backoff_s=10)
@@ -56,7 +58,7 @@ def test_jobs_that_wait_for_their_time_or_their_retry_count_and_a_retry_is_never
     assert len({worker.grab(), worker.grab()}) == 2
 
 
-def test_one_that_finds_its_job_there_is_not_refused(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_a_submission_that_joins_a_job_is_not_refused(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(max_queue=1)
     handle = broker.peer().submit(b"f", unique=b"u")
     assert broker.peer().submit(b"f", unique=b"u") == handle
@@ -79,7 +81,7 @@ def test_maxqueue_and_max_queue_both_hold(broker_with: Callable[..., BrokerHarne
 # --- max_running
 
 
-def test_no_more_than_so_many_run_on_all_workers_together(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_no_more_than_max_running_jobs_run_on_all_workers_together(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(max_running=2)
     handles = submit(broker, 3)
     workers = [broker.worker(b"f") for _ in range(3)]
@@ -88,7 +90,7 @@ def test_no_more_than_so_many_run_on_all_workers_together(broker_with: Callable[
     assert workers[2].grab() == handles[2]
 
 
-def test_a_worker_is_given_another_functions_job_meanwhile(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_meanwhile_a_worker_gets_a_job_of_another_function(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(max_running=1)
     first, _ = submit(broker, 2)
     [other] = submit(broker, 1, b"g")
@@ -97,7 +99,7 @@ def test_a_worker_is_given_another_functions_job_meanwhile(broker_with: Callable
 
 
 @pytest.mark.parametrize("how", ["complete", "fail", "lose", "give up", "time out", "cancel and complete"])
-def test_whatever_ends_a_running_job_wakes_one_sleeper_for_the_next(
+def test_the_end_of_a_running_job_wakes_one_sleeper_for_the_next(
     broker_with: Callable[..., BrokerHarness], how: str
 ) -> None:
     broker = broker_with(max_running=1, timeout_s=5)
@@ -119,14 +121,14 @@ def test_whatever_ends_a_running_job_wakes_one_sleeper_for_the_next(
         broker.advance(7)
     else:
         broker.peer().text(b"cancel job " + first)
-        assert [sleeper.take() for sleeper in sleepers] == [[], [], []]  # its worker is still busy with it
+        assert [sleeper.take() for sleeper in sleepers] == [[], [], []]  # the worker of the job is still busy with it
         worker.send(PacketType.WORK_COMPLETE, first, b"")
     woken = [sleeper for sleeper in sleepers if sleeper.take() == [(PacketType.NOOP, b"")]]
-    assert len(woken) == (2 if how in ("lose", "give up") else 1)  # a job that came back is one more reason
+    assert len(woken) == (2 if how in ("lose", "give up") else 1)  # a job that came back is one more reason to wake
     assert woken[0].grab() == second
 
 
-def test_a_worker_that_goes_on_takes_the_place_that_it_freed_and_nobody_is_woken(
+def test_a_worker_that_goes_on_takes_the_place_that_it_freed_and_no_sleeper_is_woken(
     broker_with: Callable[..., BrokerHarness],
 ) -> None:
     broker = broker_with(max_running=1)
@@ -141,7 +143,7 @@ def test_a_worker_that_goes_on_takes_the_place_that_it_freed_and_nobody_is_woken
     assert sleeper.take() == []
 
 
-def test_if_the_one_that_was_woken_does_not_come_another_is(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_when_the_woken_worker_does_not_come_another_is_woken(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(max_running=1)
     sleepers = [broker.worker(b"f") for _ in range(2)]
     for sleeper in sleepers:
@@ -153,7 +155,7 @@ def test_if_the_one_that_was_woken_does_not_come_another_is(broker_with: Callabl
     assert sleepers[1].take() == [(PacketType.NOOP, b"")]
 
 
-def test_raising_the_limit_wakes_who_sleeps(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_raising_the_limit_wakes_a_sleeper(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(max_running=1)
     submit(broker, 3)
     worker, sleeper = broker.worker(b"f"), broker.worker(b"f")
@@ -166,7 +168,7 @@ def test_raising_the_limit_wakes_who_sleeps(broker_with: Callable[..., BrokerHar
 # --- rate
 
 
-def test_a_rate_lets_so_many_start_in_any_stretch_of_its_time(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_a_rate_limits_the_starts_in_any_interval_of_its_length(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(rate=Rate(3, 60))
     submit(broker, 20)
     worker = broker.worker(b"f")
@@ -178,10 +180,10 @@ def test_a_rate_lets_so_many_start_in_any_stretch_of_its_time(broker_with: Calla
     assert len(starts) == 15
     for index in range(len(starts) - 3):
         assert starts[index + 3] - starts[index] >= 60
-    assert starts[2] == starts[0]  # all that is allowed may start at once
+    assert starts[2] == starts[0]  # the whole allowance may start at once
 
 
-def test_sleepers_are_woken_when_the_rate_allows_the_next_and_not_before(
+def test_sleepers_are_woken_when_the_rate_allows_the_next_start_and_not_before(
     broker_with: Callable[..., BrokerHarness],
 ) -> None:
     broker = broker_with(rate=Rate(1, 10))
@@ -197,7 +199,9 @@ def test_sleepers_are_woken_when_the_rate_allows_the_next_and_not_before(
     assert worker.grab() is not None
 
 
-def test_a_reload_forgets_nobody_who_waits_for_the_rate(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_after_a_reload_sleepers_are_still_woken_when_the_rate_allows(
+    broker_with: Callable[..., BrokerHarness],
+) -> None:
     broker = broker_with(rate=Rate(1, 10))
     worker = broker.worker(b"f")
     handle, _ = submit(broker, 2)
@@ -211,7 +215,9 @@ def test_a_reload_forgets_nobody_who_waits_for_the_rate(broker_with: Callable[..
     assert worker.take() == [(PacketType.NOOP, b"")]
 
 
-def test_what_comes_while_the_rate_is_used_up_wakes_nobody_yet(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_a_job_that_arrives_while_the_rate_is_used_up_wakes_no_sleeper_yet(
+    broker_with: Callable[..., BrokerHarness],
+) -> None:
     broker = broker_with(rate=Rate(1, 10))
     worker = broker.worker(b"f")
     submit(broker, 1)
@@ -223,7 +229,7 @@ def test_what_comes_while_the_rate_is_used_up_wakes_nobody_yet(broker_with: Call
     assert worker.take() == [(PacketType.NOOP, b"")]
 
 
-def test_starts_count_on_when_the_policies_are_read_again(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_earlier_starts_count_after_the_policies_are_reloaded(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(rate=Rate(2, 10))
     submit(broker, 9)
     worker = broker.worker(b"f")
@@ -237,7 +243,7 @@ def test_starts_count_on_when_the_policies_are_read_again(broker_with: Callable[
     assert worker.take() == [(PacketType.NOOP, b"")]
 
 
-def test_what_may_not_be_started_is_not_told_as_waiting_to_who_scales_by_it(
+def test_jobs_that_may_not_start_are_not_reported_as_waiting_in_queue_events(
     broker_with: Callable[..., BrokerHarness],
 ) -> None:
     broker = broker_with(rate=Rate(2, 10), max_running=3)
@@ -262,7 +268,7 @@ def test_what_may_not_be_started_is_not_told_as_waiting_to_who_scales_by_it(
 
 
 class Crew:
-    """Raw workers in threads, who note how many jobs run at once and how often they asked."""
+    """Raw workers in threads, which record how many jobs run at once and how often they asked."""
 
     def __init__(self, server: ServerProcess, size: int) -> None:
         self.done = threading.Semaphore(0)
@@ -286,7 +292,7 @@ class Crew:
                     assert peer.ask(PacketType.PRE_SLEEP) == (PacketType.NOOP, b"")
                     continue
                 self._count(running=1)
-                time.sleep(0.001)  # its work
+                time.sleep(0.001)  # the job's work
                 self._count(running=-1)
                 peer.send(PacketType.WORK_COMPLETE, body.split(b"\0")[0], b"")
                 self.done.release()
@@ -298,7 +304,7 @@ class Crew:
             self.most = max(self.most, self._running)
 
 
-def test_workers_of_a_limited_function_run_its_jobs_one_by_one_without_asking_all_the_time(
+def test_workers_of_a_limited_function_run_its_jobs_one_by_one_without_constant_requests(
     start_server: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:
     path = tmp_path / "policies.yaml"

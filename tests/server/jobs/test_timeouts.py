@@ -1,4 +1,4 @@
-"""`timeout`: the server ends an attempt that takes too long, with a supervisor or without."""
+"""`timeout`: the server ends an attempt that takes too long, with or without a supervisor."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_servers_own_timer_acts_two_seconds_after_the_limit(broker_with: Cal
 
 
 @pytest.mark.parametrize(("announced_ms", "is_requeued"), [(b"5000", True), (b"60000", False)])
-def test_of_two_limits_the_earlier_one_acts_in_its_own_way(
+def test_of_announced_timeout_and_policy_the_earlier_one_requeues_or_fails_the_job(
     broker_with: Callable[..., BrokerHarness], announced_ms: bytes, is_requeued: bool
 ) -> None:
     broker = broker_with(timeout_s=30)
@@ -42,7 +42,7 @@ def test_of_two_limits_the_earlier_one_acts_in_its_own_way(
     assert client.take() == ([] if is_requeued else [(PacketType.WORK_FAIL, handle)])
 
 
-def test_a_job_that_ends_in_time_is_not_failed_and_leaves_nothing_behind(
+def test_a_job_that_ends_in_time_is_not_failed_and_leaves_no_timer(
     broker_with: Callable[..., BrokerHarness],
 ) -> None:
     broker = broker_with(timeout_s=30)
@@ -56,7 +56,7 @@ def test_a_job_that_ends_in_time_is_not_failed_and_leaves_nothing_behind(
     assert broker.broker.next_due is None
 
 
-def test_new_policies_hold_for_what_is_assigned_from_then_on(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_new_policies_apply_to_later_assignments(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(timeout_s=30)
     client, worker = broker.peer(), broker.worker(b"f")
     first, second = client.submit(b"f"), client.submit(b"f")
@@ -69,7 +69,7 @@ def test_new_policies_hold_for_what_is_assigned_from_then_on(broker_with: Callab
     assert client.take() == [(PacketType.WORK_FAIL, first)]
 
 
-def test_a_timeout_acts_on_a_worker_that_nobody_supervises(
+def test_a_timeout_acts_on_a_worker_without_a_supervisor(
     start_server: Callable[..., ServerProcess], tmp_path: Path
 ) -> None:
     path = tmp_path / "policies.yaml"

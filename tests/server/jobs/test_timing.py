@@ -1,4 +1,4 @@
-"""When schedules are due: cron expressions on the clocks of a time zone, and even distances."""
+"""The due times of schedules: cron expressions on the clocks of a time zone, and even intervals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gearman_server.jobs.timing import Every, parse_cron
 
 
 def due_times(expression: str, zone: str, since: str, until: str) -> list[str]:
-    """All between two times, on the zone's clocks."""
+    """All due times between two times, on the zone's clocks."""
     cron = parse_cron(expression, zone)
     unix_time, end = datetime.fromisoformat(since).timestamp(), datetime.fromisoformat(until).timestamp()
     times = []
@@ -68,13 +68,13 @@ def test_the_29th_of_february_waits_for_a_leap_year() -> None:
     assert leap == datetime.fromisoformat("2028-02-29T00:00Z").timestamp()
 
 
-def test_the_next_due_time_is_never_the_one_asked_from() -> None:
+def test_the_next_due_time_is_always_later_than_the_given_time() -> None:
     cron = parse_cron("*/5 * * * *")
     assert [cron.next_after(time) for time in (300.0, 300.4, 299.9, 599.999)] == [600.0, 600.0, 300.0, 600.0]
     assert [Every(10).next_after(time) for time in (300.0, 300.4, 299.9)] == [310.0, 310.0, 300.0]
 
 
-def test_even_distances_do_not_depend_on_the_start() -> None:
+def test_even_intervals_do_not_depend_on_the_start() -> None:
     assert {Every(600).next_after(time) for time in (1200.0, 1234.5, 1799.9)} == {1800.0}
 
 
@@ -90,6 +90,6 @@ def test_even_distances_do_not_depend_on_the_start() -> None:
         ("* * * * *", "../../etc/passwd", "there is no time zone"),
     ],
 )
-def test_what_is_no_cron_expression_is_said_to_be_none(expression: str, zone: str, message: str) -> None:
+def test_an_invalid_cron_expression_is_refused_with_the_reason(expression: str, zone: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_cron(expression, zone)

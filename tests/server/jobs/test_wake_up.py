@@ -1,4 +1,4 @@
-"""Who is woken for a job: one sleeper, more while the job waits on, and exactly N with `--worker-wakeup N`."""
+"""The sleepers that are woken for a job: one, more while the job waits on, and exactly N with `--worker-wakeup N`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def asleep(broker: BrokerHarness, count: int, *functions: bytes) -> list[Peer]:
 
 
 def woken(workers: list[Peer]) -> list[Peer]:
-    """Those who got a NOOP since this was last asked; nobody gets two."""
+    """The sleepers that got a NOOP since the last call; none gets two."""
     answers = [worker.take() for worker in workers]
     assert all(answer in ([], [NOOP]) for answer in answers)
     return [worker for worker, answer in zip(workers, answers, strict=True) if answer]
 
 
 def pass_time(broker: BrokerHarness, seconds: float) -> None:
-    """Call the broker whenever it has something to do until then, as the listener does."""
+    """Call the broker at all of its due times within this time, as the listener does."""
     until = broker.now + seconds
     while (due := broker.broker.next_due) is not None and due < until:
         broker.advance(due - broker.now)
@@ -89,7 +89,7 @@ def test_a_requeued_job_wakes_another_sleeper(broker: BrokerHarness) -> None:
     assert other.grab() == handle
 
 
-def test_a_job_whose_woken_worker_left_wakes_the_next(broker: BrokerHarness) -> None:
+def test_a_job_whose_woken_worker_left_wakes_the_next_sleeper(broker: BrokerHarness) -> None:
     client, lost, other = broker.peer(), *asleep(broker, 2, b"f")
     client.submit(b"f")
     lost.leave()
@@ -97,7 +97,7 @@ def test_a_job_whose_woken_worker_left_wakes_the_next(broker: BrokerHarness) -> 
     assert woken([other]) == [other]
 
 
-def test_nobody_is_woken_for_a_job_that_was_cancelled_meanwhile(broker: BrokerHarness) -> None:
+def test_no_sleeper_is_woken_for_a_job_that_was_cancelled_meanwhile(broker: BrokerHarness) -> None:
     workers = asleep(broker, 3, b"f")
     handle = broker.peer().submit(b"f", kind="SUBMIT_JOB_BG")
     assert woken(workers) == workers[:1]
@@ -106,7 +106,7 @@ def test_nobody_is_woken_for_a_job_that_was_cancelled_meanwhile(broker: BrokerHa
     assert woken(workers) == []
 
 
-def test_a_server_that_is_ending_wakes_nobody(broker: BrokerHarness) -> None:
+def test_a_server_that_is_ending_wakes_no_worker(broker: BrokerHarness) -> None:
     workers = asleep(broker, 3, b"f")
     broker.peer().submit(b"f")
     assert woken(workers) == workers[:1]
@@ -122,7 +122,7 @@ def together(broker: BrokerHarness, *requests: tuple[Any, ...]) -> None:
         peer.send(packet_type, *arguments)
 
 
-def test_a_job_that_a_busy_worker_takes_in_the_same_pass_wakes_nobody(broker: BrokerHarness) -> None:
+def test_a_job_that_a_busy_worker_takes_in_the_same_pass_wakes_no_sleeper(broker: BrokerHarness) -> None:
     client, busy, *sleepers = broker.peer(), broker.worker(b"f"), *asleep(broker, 3, b"f")
     together(broker, (client, PacketType.SUBMIT_JOB, b"f", b"", b"w"), (busy, PacketType.GRAB_JOB))
     assert [packet_type for packet_type, _ in busy.take()] == [PacketType.JOB_ASSIGN]
@@ -131,7 +131,7 @@ def test_a_job_that_a_busy_worker_takes_in_the_same_pass_wakes_nobody(broker: Br
     assert woken(sleepers) == []
 
 
-def test_who_asked_in_vain_gets_the_job_that_arrives_in_the_same_pass(broker: BrokerHarness) -> None:
+def test_a_worker_whose_grab_found_no_job_gets_the_job_that_arrives_in_the_same_pass(broker: BrokerHarness) -> None:
     client, early, late, *sleepers = broker.peer(), broker.worker(b"f"), broker.worker(b"f"), *asleep(broker, 3, b"f")
     together(
         broker,
@@ -144,7 +144,7 @@ def test_who_asked_in_vain_gets_the_job_that_arrives_in_the_same_pass(broker: Br
     assert woken(sleepers) == []
 
 
-def test_an_answer_that_was_put_off_is_overtaken_by_no_other(broker: BrokerHarness) -> None:
+def test_a_postponed_answer_keeps_its_place_among_the_others(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     together(
         broker,
@@ -162,7 +162,7 @@ def test_an_answer_that_was_put_off_is_overtaken_by_no_other(broker: BrokerHarne
     ]
 
 
-def test_who_leaves_before_the_answer_takes_no_job_along(broker: BrokerHarness) -> None:
+def test_a_worker_that_leaves_before_the_answer_takes_no_job(broker: BrokerHarness) -> None:
     client, lost, sleeper = broker.peer(), broker.worker(b"f"), *asleep(broker, 1, b"f")
     together(broker, (lost, PacketType.GRAB_JOB), (client, PacketType.SUBMIT_JOB, b"f", b"", b"w"))
     lost.leave()
@@ -171,7 +171,7 @@ def test_who_leaves_before_the_answer_takes_no_job_along(broker: BrokerHarness) 
     assert broker.status(b"f") == (1, 1, 1)
 
 
-def test_nobody_is_woken_beside_a_worker_that_is_on_its_way(broker: BrokerHarness) -> None:
+def test_no_other_sleeper_is_woken_while_a_woken_worker_is_on_its_way(broker: BrokerHarness) -> None:
     client, [first], busy, others = broker.peer(), asleep(broker, 1, b"f"), broker.worker(b"f"), asleep(broker, 3, b"f")
     client.submit(b"f")
     assert woken([first, *others]) == [first]
@@ -183,7 +183,7 @@ def test_nobody_is_woken_beside_a_worker_that_is_on_its_way(broker: BrokerHarnes
     assert woken(others) == []
 
 
-def test_a_worker_that_never_comes_holds_one_job_up_and_no_second(broker: BrokerHarness) -> None:
+def test_a_woken_worker_that_never_comes_delays_only_one_job(broker: BrokerHarness) -> None:
     client, [stuck], busy, others = broker.peer(), asleep(broker, 1, b"f"), broker.worker(b"f"), asleep(broker, 5, b"f")
     client.submit(b"f")
     assert woken([stuck, *others]) == [stuck]
@@ -199,7 +199,7 @@ def test_a_worker_that_never_comes_holds_one_job_up_and_no_second(broker: Broker
 
 
 @pytest.mark.parametrize("leave", ["CANT_DO", "RESET_ABILITIES"])
-def test_who_gives_the_function_up_is_no_longer_on_its_way(broker: BrokerHarness, leave: str) -> None:
+def test_a_woken_worker_that_gives_the_function_up_is_no_longer_expected(broker: BrokerHarness, leave: str) -> None:
     client, [lost], busy, [other] = broker.peer(), asleep(broker, 1, b"f"), broker.worker(b"f"), asleep(broker, 1, b"f")
     client.submit(b"f")
     assert woken([lost]) == [lost]
@@ -209,7 +209,7 @@ def test_who_gives_the_function_up_is_no_longer_on_its_way(broker: BrokerHarness
     assert woken([other]) == [other]
 
 
-def test_many_short_jobs_after_each_other_are_not_taken_for_one_that_waits(broker: BrokerHarness) -> None:
+def test_many_short_jobs_in_a_row_are_not_taken_for_one_that_waits(broker: BrokerHarness) -> None:
     client, *workers = broker.peer(), *asleep(broker, 20, b"f")
     for _ in range(20):
         client.submit(b"f")
@@ -221,7 +221,7 @@ def test_many_short_jobs_after_each_other_are_not_taken_for_one_that_waits(broke
         client.take()
 
 
-def test_sleepers_that_come_back_in_vain_again_and_again_break_nothing(broker: BrokerHarness) -> None:
+def test_sleepers_that_come_back_repeatedly_without_a_grab_do_no_harm(broker: BrokerHarness) -> None:
     client, *odd = broker.peer(), *asleep(broker, 2, b"f")
     client.submit(b"f")
     for _ in range(100):
@@ -239,7 +239,7 @@ def test_sleepers_that_come_back_in_vain_again_and_again_break_nothing(broker: B
     assert woken([stuck, other]) == [stuck, other]
 
 
-def test_a_function_that_is_throttled_meanwhile_wakes_nobody_in_vain(broker: BrokerHarness) -> None:
+def test_for_a_function_that_is_throttled_meanwhile_no_sleeper_is_woken(broker: BrokerHarness) -> None:
     client, busy, *workers = broker.peer(), broker.worker(b"f"), *asleep(broker, 20, b"f")
     for _ in range(2):
         client.submit(b"f", kind="SUBMIT_JOB_BG")
@@ -251,7 +251,7 @@ def test_a_function_that_is_throttled_meanwhile_wakes_nobody_in_vain(broker: Bro
     assert broker.broker.next_due is None
 
 
-def test_who_asks_and_then_sends_nonsense_takes_no_job_along(broker: BrokerHarness) -> None:
+def test_a_worker_that_grabs_and_then_sends_nonsense_takes_no_job(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     worker.send(PacketType.GRAB_JOB)
     client.send(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
@@ -260,7 +260,7 @@ def test_who_asks_and_then_sends_nonsense_takes_no_job_along(broker: BrokerHarne
     assert broker.status(b"f") == (1, 0, 1)
 
 
-def test_one_thing_that_fails_takes_no_other_along() -> None:
+def test_an_entry_of_the_agenda_that_fails_does_not_stop_the_others() -> None:
     agenda = Agenda(lambda: 0.0)
     done: list[str] = []
 
@@ -280,12 +280,12 @@ def test_one_thing_that_fails_takes_no_other_along() -> None:
 
 @pytest.fixture
 def patient(make_broker: Callable[..., BrokerHarness]) -> BrokerHarness:
-    """A broker whose workers wait a moment for the next job before they hear that there is none."""
+    """A broker whose workers wait a moment for the next job before they get NO_JOB."""
     return make_broker(grab_patience_s=PATIENCE_S)
 
 
 def just_finished(broker: BrokerHarness) -> tuple[Peer, Peer]:
-    """A worker that has finished a job, and asked for the next in vain."""
+    """A worker that has finished a job and whose next grab found none."""
     client, worker = broker.peer(), broker.worker(b"f")
     client.submit(b"f")
     worker.send(PacketType.WORK_COMPLETE, worker.grab_handle(), b"")
@@ -294,7 +294,7 @@ def just_finished(broker: BrokerHarness) -> tuple[Peer, Peer]:
     return client, worker
 
 
-def test_who_has_just_finished_a_job_gets_the_next_one_instead_of_a_no_job(patient: BrokerHarness) -> None:
+def test_a_worker_that_has_just_finished_a_job_gets_the_next_one_instead_of_no_job(patient: BrokerHarness) -> None:
     client, worker = just_finished(patient)
     [sleeper] = asleep(patient, 1, b"f")
     assert worker.take() == []
@@ -309,7 +309,7 @@ def test_who_has_just_finished_a_job_gets_the_next_one_instead_of_a_no_job(patie
     assert patient.broker.next_due is None
 
 
-def test_when_no_job_comes_it_hears_so_a_moment_later(patient: BrokerHarness) -> None:
+def test_when_no_job_comes_the_worker_gets_no_job_a_moment_later(patient: BrokerHarness) -> None:
     _, worker = just_finished(patient)
     assert worker.take() == []
     patient.broker.touched.clear()
@@ -319,14 +319,14 @@ def test_when_no_job_comes_it_hears_so_a_moment_later(patient: BrokerHarness) ->
     assert patient.broker.next_due is None
 
 
-def test_who_has_not_just_finished_a_job_hears_at_once_that_there_is_none(patient: BrokerHarness) -> None:
+def test_a_worker_that_has_not_just_finished_a_job_gets_no_job_at_once(patient: BrokerHarness) -> None:
     _, worker = just_finished(patient)
     pass_time(patient, PATIENCE_S)
     worker.take()
     assert worker.ask(PacketType.GRAB_JOB) == [(PacketType.NO_JOB, b"")]
 
 
-def test_who_does_not_wait_for_the_answer_gets_it_before_any_other(patient: BrokerHarness) -> None:
+def test_a_worker_that_sends_on_gets_no_job_before_its_other_answers(patient: BrokerHarness) -> None:
     _, worker = just_finished(patient)
     assert worker.take() == []
     assert worker.ask(PacketType.ECHO_REQ, b"x") == [(PacketType.NO_JOB, b""), (PacketType.ECHO_RES, b"x")]
@@ -334,14 +334,14 @@ def test_who_does_not_wait_for_the_answer_gets_it_before_any_other(patient: Brok
     assert worker.take() == []
 
 
-def test_a_server_that_is_ending_lets_nobody_wait_for_a_job(patient: BrokerHarness) -> None:
+def test_a_server_that_is_ending_lets_no_worker_wait_for_a_job(patient: BrokerHarness) -> None:
     _, worker = just_finished(patient)
     assert worker.take() == []
     patient.broker.stop_assigning()
     assert worker.take() == [(PacketType.NO_JOB, b"")]
 
 
-def test_who_leaves_while_it_waits_leaves_nothing_behind(patient: BrokerHarness) -> None:
+def test_a_worker_that_leaves_while_it_waits_leaves_nothing_behind(patient: BrokerHarness) -> None:
     client, worker = just_finished(patient)
     assert worker.take() == []
     worker.leave()
@@ -352,7 +352,7 @@ def test_who_leaves_while_it_waits_leaves_nothing_behind(patient: BrokerHarness)
 
 
 @pytest.mark.parametrize(("worker_wakeup", "counts"), [(1, [1, 1]), (2, [2, 1]), (9, [3, 0])])
-def test_worker_wakeup_says_how_many_are_woken_for_each_job_at_once_and_no_more(
+def test_worker_wakeup_is_the_number_of_sleepers_that_are_woken_for_each_job(
     make_broker: Callable[..., BrokerHarness], worker_wakeup: int, counts: list[int]
 ) -> None:
     broker = make_broker(worker_wakeup=worker_wakeup)

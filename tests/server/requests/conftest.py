@@ -1,4 +1,4 @@
-"""What the tests of requests share."""
+"""Fixtures for the tests of requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A broker whose stored jobs the test hands over, row by row."""
+"""A broker for which the test hands over the stored jobs, row by row."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Replayed:
         return list(self.replay.load(rows, self.harness.now))
 
     def read_to(self, priority: int) -> None:
-        """All rows of higher priorities have been read."""
+        """Report that all rows of higher priorities have been read."""
         for _ in range(priority):
             self.replay.end_of_priority(self.harness.now)
 

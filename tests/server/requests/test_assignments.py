@@ -1,4 +1,4 @@
-"""Registration, sleeping and waking, and which job a worker is given."""
+"""Registration, sleeping and waking, and the job that a worker gets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..broker_harness import BrokerHarness
 NOOP = [(PacketType.NOOP, b"")]
 
 
-def test_jobs_of_one_priority_are_given_in_the_order_of_their_submission(broker: BrokerHarness) -> None:
+def test_jobs_of_one_priority_are_assigned_in_the_order_of_their_submission(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     handles = [client.submit(b"f") for _ in range(5)]
     assert [worker.grab() for _ in range(6)] == [*handles, None]
@@ -60,7 +60,7 @@ def test_cant_do_of_an_unknown_function_is_silent(broker: BrokerHarness) -> None
     assert broker.worker(b"f").ask(PacketType.CANT_DO, b"nothing") == []
 
 
-def test_pre_sleep_is_answered_at_once_when_there_is_work(broker: BrokerHarness) -> None:
+def test_pre_sleep_is_answered_at_once_when_a_job_waits(broker: BrokerHarness) -> None:
     broker.peer().submit(b"f")
     assert broker.worker(b"f").ask(PacketType.PRE_SLEEP) == NOOP
 
@@ -87,7 +87,7 @@ def test_a_sleeper_is_woken_once_until_it_sleeps_again(broker: BrokerHarness) ->
     assert worker.take() == NOOP
 
 
-def test_who_never_slept_gets_no_noop(broker: BrokerHarness) -> None:
+def test_a_worker_that_never_slept_gets_no_noop(broker: BrokerHarness) -> None:
     worker = broker.worker(b"f")
     broker.peer().submit(b"f")
     assert worker.take() == []
@@ -109,7 +109,7 @@ def test_a_sleeper_of_several_functions_is_woken_once_for_all_of_them(broker: Br
     assert worker.take() == NOOP
 
 
-def test_a_sleeper_that_learns_a_function_is_woken_for_it(broker: BrokerHarness) -> None:
+def test_a_sleeper_that_registers_a_function_is_woken_for_it(broker: BrokerHarness) -> None:
     worker = broker.worker(b"f")
     worker.send(PacketType.PRE_SLEEP)
     worker.can_do(b"g")
@@ -117,7 +117,7 @@ def test_a_sleeper_that_learns_a_function_is_woken_for_it(broker: BrokerHarness)
     assert worker.take() == NOOP
 
 
-def test_a_submitter_that_sleeps_itself_sees_job_created_before_its_noop(broker: BrokerHarness) -> None:
+def test_a_sleeper_that_submits_a_job_for_itself_gets_job_created_before_its_noop(broker: BrokerHarness) -> None:
     both = broker.worker(b"f")
     both.send(PacketType.PRE_SLEEP)
     assert [packet_type for packet_type, _ in both.ask(PacketType.SUBMIT_JOB, b"f", b"", b"")] == [
@@ -139,7 +139,7 @@ def test_grab_job_all_of_a_job_without_reducer_is_answered_as_grab_job_uniq(brok
     assert broker.worker(b"f").ask(PacketType.GRAB_JOB_ALL) == [(PacketType.JOB_ASSIGN_UNIQ, handle + b"\0f\0u\0work")]
 
 
-def test_a_body_on_a_request_that_has_none_is_ignored(broker: BrokerHarness) -> None:
+def test_the_body_of_a_request_that_should_have_none_is_ignored(broker: BrokerHarness) -> None:
     assert broker.worker(b"f").ask(PacketType.GRAB_JOB, b"xyz") == [(PacketType.NO_JOB, b"")]
 
 
@@ -192,7 +192,7 @@ def test_the_timer_of_a_finished_job_does_nothing(broker: BrokerHarness) -> None
     ("milliseconds", "seconds"),
     [(b"1500", 1.5), (b"1", 1.0), (b"0", None), (b"-5", None), (b"x", None), (b"", None), (b"9" * 20, 2147483.648)],
 )
-def test_the_announced_timeout_is_taken_as_far_as_it_makes_sense(
+def test_an_announced_timeout_is_used_if_it_is_a_sensible_number(
     broker: BrokerHarness, milliseconds: bytes, seconds: float | None
 ) -> None:
     worker = broker.peer()
@@ -203,7 +203,7 @@ def test_the_announced_timeout_is_taken_as_far_as_it_makes_sense(
     assert (due - broker.now if due is not None else None) == seconds
 
 
-def test_the_last_registration_decides_on_the_timeout(broker: BrokerHarness) -> None:
+def test_the_last_registration_determines_the_timeout(broker: BrokerHarness) -> None:
     worker = broker.peer()
     worker.send(PacketType.CAN_DO_TIMEOUT, b"f", b"5000")
     worker.can_do(b"f")
@@ -212,7 +212,7 @@ def test_the_last_registration_decides_on_the_timeout(broker: BrokerHarness) -> 
     assert broker.broker.next_due is None
 
 
-def test_many_timers_of_finished_jobs_are_not_kept(broker: BrokerHarness) -> None:
+def test_timers_of_finished_jobs_are_not_kept(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.peer()
     worker.send(PacketType.CAN_DO_TIMEOUT, b"f", b"3600000")
     for _ in range(5000):
@@ -237,16 +237,16 @@ def test_the_attempt_number_comes_with_the_job_once_the_option_is_on(broker: Bro
         assert worker.ask(kind) == [(1000, b"\0".join((handle, b"f", b"u", attempt, b"work")))]
         worker.send(PacketType.CANT_DO, b"f")
         worker.can_do(b"f")
-    assert worker.grab() == handle  # a plain GRAB_JOB is answered plainly
+    assert worker.grab() == handle  # a plain GRAB_JOB gets a plain answer
 
 
-def test_without_the_option_no_connection_ever_sees_the_attempt(broker: BrokerHarness) -> None:
+def test_without_the_option_no_connection_gets_the_attempt_number(broker: BrokerHarness) -> None:
     broker.peer().submit(b"f")
     [(packet_type, _)] = broker.worker(b"f").ask(PacketType.GRAB_JOB_UNIQ)
     assert packet_type == PacketType.JOB_ASSIGN_UNIQ
 
 
-def test_an_ending_server_gives_no_jobs_and_takes_none_but_running_ones_end(broker: BrokerHarness) -> None:
+def test_an_ending_server_assigns_and_accepts_no_jobs_but_running_ones_end(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     running = client.submit(b"f")
     client.submit(b"f")

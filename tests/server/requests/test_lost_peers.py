@@ -1,4 +1,4 @@
-"""What becomes of jobs when a worker or a client goes away, or an operator cancels them."""
+"""The jobs of a worker or a client that goes away, and of an operator who cancels them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def status_of(peer: Peer, handle: bytes) -> list[bytes]:
     return body.split(b"\0")[1:]
 
 
-def test_a_lost_workers_jobs_go_to_the_tail_newest_first_and_are_finished_by_another(broker: BrokerHarness) -> None:
+def test_a_lost_workers_jobs_go_to_the_tail_newest_first_and_another_worker_gets_them(broker: BrokerHarness) -> None:
     client, lost, other = broker.peer(), broker.worker(b"f"), broker.worker(b"f")
     first, second, waiting = (client.submit(b"f") for _ in range(3))
     lost.grab()
@@ -31,7 +31,7 @@ def test_a_lost_workers_jobs_go_to_the_tail_newest_first_and_are_finished_by_ano
     assert broker.status(b"f") == (3, 3, 1)
 
 
-def test_a_requeued_job_wakes_sleepers_but_not_the_worker_that_is_gone(broker: BrokerHarness) -> None:
+def test_a_requeued_job_wakes_sleepers_but_not_the_lost_worker(broker: BrokerHarness) -> None:
     client, lost, sleeper = broker.peer(), broker.worker(b"f"), broker.worker(b"f")
     client.submit(b"f")
     lost.grab()
@@ -43,7 +43,7 @@ def test_a_requeued_job_wakes_sleepers_but_not_the_worker_that_is_gone(broker: B
 
 
 @pytest.mark.parametrize(("job_retries", "attempts"), [(0, 1), (1, 1), (2, 2), (5, 5)])
-def test_job_retries_bounds_the_attempts_and_then_the_client_hears_of_the_failure(
+def test_job_retries_limits_the_attempts_and_then_the_client_is_told_of_the_failure(
     make_broker: Callable[..., BrokerHarness], job_retries: int, attempts: int
 ) -> None:
     broker = make_broker(job_retries=job_retries)
@@ -58,7 +58,7 @@ def test_job_retries_bounds_the_attempts_and_then_the_client_hears_of_the_failur
     assert broker.status(b"f") == (0, 0, 0)
 
 
-def test_without_job_retries_a_job_is_tried_for_ever(broker: BrokerHarness) -> None:
+def test_without_job_retries_the_number_of_attempts_is_unlimited(broker: BrokerHarness) -> None:
     client = broker.peer()
     handle = client.submit(b"f")
     for _ in range(300):
@@ -68,7 +68,7 @@ def test_without_job_retries_a_job_is_tried_for_ever(broker: BrokerHarness) -> N
     assert client.take() == []
 
 
-def test_a_queued_foreground_job_goes_with_its_last_client_at_once(broker: BrokerHarness) -> None:
+def test_a_queued_foreground_job_is_removed_with_its_last_client(broker: BrokerHarness) -> None:
     one, two = broker.peer(), broker.peer()
     one.submit(b"f", unique=b"u")
     two.submit(b"f", unique=b"u")
@@ -80,7 +80,7 @@ def test_a_queued_foreground_job_goes_with_its_last_client_at_once(broker: Broke
 
 
 @pytest.mark.parametrize("kinds", [("SUBMIT_JOB_BG", "SUBMIT_JOB"), ("SUBMIT_JOB", "SUBMIT_JOB_BG")])
-def test_a_job_that_anybody_submitted_in_the_background_survives_its_clients(
+def test_a_job_that_one_client_submitted_in_the_background_survives_its_clients(
     broker: BrokerHarness, kinds: tuple[str, str]
 ) -> None:
     client = broker.peer()
@@ -89,7 +89,7 @@ def test_a_job_that_anybody_submitted_in_the_background_survives_its_clients(
     assert {broker.worker(b"f").grab()} == handles
 
 
-def test_a_submission_after_an_abandoned_one_gets_a_job_of_its_own(broker: BrokerHarness) -> None:
+def test_a_submission_after_an_abandoned_job_gets_a_job_of_its_own(broker: BrokerHarness) -> None:
     gone, client, worker = broker.peer(), broker.peer(), broker.worker(b"f")
     first = gone.submit(b"f", unique=b"u")
     gone.leave()
@@ -146,7 +146,7 @@ def test_cancelling_a_queued_job_removes_it_and_tells_its_clients(broker: Broker
     assert broker.worker(b"f").grab() == next_one
 
 
-def test_the_result_of_a_job_cancelled_while_it_ran_interests_nobody(broker: BrokerHarness) -> None:
+def test_the_result_of_a_job_cancelled_while_it_ran_goes_to_no_client(broker: BrokerHarness) -> None:
     client, worker, operator = broker.peer(), broker.worker(b"f"), broker.peer()
     handle = client.submit(b"f", unique=b"u")
     worker.grab()

@@ -1,4 +1,4 @@
-"""The extension `queue-events`: the counts of every function at once, then of each that changes, coalesced."""
+"""The extension `queue-events`: the counts of every function at once, then those of changed functions, coalesced."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def watcher(broker: BrokerHarness) -> Peer:
     return peer
 
 
-def test_who_asks_is_told_every_function_at_once(broker: BrokerHarness) -> None:
+def test_a_new_listener_gets_every_function_at_once(broker: BrokerHarness) -> None:
     client = broker.peer()
     broker.worker(b"f").send(PacketType.CAN_DO, b"g")
     client.submit(b"g")
@@ -38,7 +38,7 @@ def test_who_asks_is_told_every_function_at_once(broker: BrokerHarness) -> None:
     assert answers == [(PacketType.OPTION_RES, b"queue-events"), changed(b"f", 0, 0, 1), changed(b"g", 1, 1, 2)]
 
 
-def test_a_change_is_told_by_the_next_tick(broker: BrokerHarness, watcher: Peer) -> None:
+def test_a_change_is_reported_at_the_next_tick(broker: BrokerHarness, watcher: Peer) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     client.submit(b"f")
     worker.grab()
@@ -48,7 +48,7 @@ def test_a_change_is_told_by_the_next_tick(broker: BrokerHarness, watcher: Peer)
     assert watcher.session in broker.broker.touched
 
 
-def test_changes_within_20_ms_are_told_once(broker: BrokerHarness, watcher: Peer) -> None:
+def test_changes_within_20_ms_are_reported_together(broker: BrokerHarness, watcher: Peer) -> None:
     client = broker.peer()
     client.submit(b"f")
     broker.advance(0)
@@ -62,7 +62,7 @@ def test_changes_within_20_ms_are_told_once(broker: BrokerHarness, watcher: Peer
     assert watcher.take() == [changed(b"f", 10, 0, 0)]
 
 
-def test_only_functions_that_changed_are_told(broker: BrokerHarness, watcher: Peer) -> None:
+def test_only_changed_functions_are_reported(broker: BrokerHarness, watcher: Peer) -> None:
     client = broker.peer()
     for function in (b"f", b"g"):
         client.submit(function)
@@ -79,7 +79,7 @@ def test_a_quiet_server_has_nothing_to_do(broker: BrokerHarness, watcher: Peer) 
     assert broker.advance(1) is None
 
 
-def test_a_lost_worker_and_an_overrun_timeout_are_changes(broker: BrokerHarness, watcher: Peer) -> None:
+def test_a_lost_worker_and_a_timeout_are_changes(broker: BrokerHarness, watcher: Peer) -> None:
     client, slow, lost = broker.peer(), broker.peer(), broker.worker(b"f")
     slow.send(PacketType.CAN_DO_TIMEOUT, b"f", b"1000")
     client.submit(b"f")
@@ -94,7 +94,7 @@ def test_a_lost_worker_and_an_overrun_timeout_are_changes(broker: BrokerHarness,
     assert watcher.take() == [changed(b"f", 1, 0, 1)]
 
 
-def test_a_dropped_function_is_told_as_empty(broker: BrokerHarness, watcher: Peer) -> None:
+def test_a_dropped_function_is_reported_as_empty(broker: BrokerHarness, watcher: Peer) -> None:
     broker.peer().submit(b"f")
     broker.advance(0)
     watcher.take()
@@ -103,7 +103,7 @@ def test_a_dropped_function_is_told_as_empty(broker: BrokerHarness, watcher: Pee
     assert watcher.take() == [changed(b"f", 0, 0, 0)]
 
 
-def test_asking_twice_tells_nothing_twice(broker: BrokerHarness, watcher: Peer) -> None:
+def test_a_second_request_for_events_reports_nothing_twice(broker: BrokerHarness, watcher: Peer) -> None:
     assert watcher.ask(PacketType.OPTION_REQ, b"queue-events") == [(PacketType.OPTION_RES, b"queue-events")]
     broker.peer().submit(b"f")
     broker.advance(0)
@@ -117,7 +117,7 @@ def test_without_a_listener_nothing_is_scheduled(broker: BrokerHarness, watcher:
     assert broker.broker.next_due is None
 
 
-def test_on_a_real_server_a_change_comes_by_itself_and_soon(server: ServerProcess) -> None:
+def test_a_real_server_reports_a_change_soon_and_unasked(server: ServerProcess) -> None:
     watcher, client = server.peer(), server.peer()
     assert watcher.ask(PacketType.OPTION_REQ, b"queue-events")[0] == PacketType.OPTION_RES
     started = time.monotonic()
@@ -128,13 +128,13 @@ def test_on_a_real_server_a_change_comes_by_itself_and_soon(server: ServerProces
     assert time.monotonic() - started >= COALESCING_S
 
 
-def test_a_job_that_is_given_out_at_the_end_of_the_pass_is_told_as_running(
+def test_a_job_that_is_assigned_at_the_end_of_the_pass_is_reported_as_running(
     broker: BrokerHarness, watcher: Peer
 ) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     worker.send(PacketType.GRAB_JOB)
     client.send(PacketType.SUBMIT_JOB, b"f", b"", b"w")
-    broker.advance(0)  # the timer's turn comes before the end of the pass
+    broker.advance(0)  # the timer runs before the end of the pass
     assert [packet_type for packet_type, _ in worker.take()] == [PacketType.JOB_ASSIGN]
     broker.advance(COALESCING_S)
     assert watcher.take()[-1] == changed(b"f", 0, 1, 1)

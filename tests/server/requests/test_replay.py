@@ -16,7 +16,7 @@ from ..broker_harness import BatchStore, BrokerHarness
 from .replayed import CREATED, Replayed, stored, submit, workloads
 
 
-def test_jobs_that_were_read_are_served_while_others_are_unread(replayed: Replayed) -> None:
+def test_read_jobs_are_served_while_others_are_unread(replayed: Replayed) -> None:
     worker = replayed.harness.worker(b"f")
     worker.send(PacketType.PRE_SLEEP)
     replayed.read_to(1)
@@ -32,7 +32,7 @@ def test_new_jobs_queue_behind_the_unread_ones_of_their_priority(replayed: Repla
     submit(client, b"new low", kind=PacketType.SUBMIT_JOB_LOW)
     submit(client, b"new normal")
     submit(client, b"new high", kind=PacketType.SUBMIT_JOB_HIGH)
-    # High ones have all been read: what is new may run at once.
+    # All high ones have been read: a new one may run at once.
     assert workloads(worker) == [b"new high", b"old 1"]
     worker.send(PacketType.PRE_SLEEP)
     replayed.load(stored(2))
@@ -63,7 +63,7 @@ def test_counts_are_right_while_jobs_come_back(replayed: Replayed) -> None:
     assert workloads(replayed.harness.worker(b"f")) == [b"old 1", b"old 3", b"new"]
 
 
-def test_a_retry_keeps_its_time_and_its_count(replayed: Replayed) -> None:
+def test_a_retry_keeps_its_time_and_its_number(replayed: Replayed) -> None:
     worker = replayed.harness.worker(b"f")
     replayed.read_to(1)
     replayed.load(stored(1, failures=1, requeues=1, error=b"e", run_at=replayed.harness.unix_time + 2.5))
@@ -81,7 +81,7 @@ def test_a_row_whose_function_has_no_valid_name_is_reported_and_the_others_are_s
     assert workloads(replayed.harness.worker(b"f")) == [b"old 2"]
 
 
-def test_jobs_find_room_however_many_functions_there_are(
+def test_stored_jobs_come_back_whatever_the_number_of_functions(
     monkeypatch: pytest.MonkeyPatch, make_broker: Callable[..., BrokerHarness], batch_store: BatchStore
 ) -> None:
     monkeypatch.setattr(functions, "MANY_FUNCTIONS", 1)
@@ -110,7 +110,7 @@ def test_a_function_whose_jobs_are_behind_unread_ones_is_not_forgotten(
     assert workloads(replayed.harness.worker(b"f")) == [b"behind"]
 
 
-def test_a_throttled_function_wakes_nobody_for_jobs_that_must_wait_for_older_ones(replayed: Replayed) -> None:
+def test_a_throttled_function_wakes_no_worker_for_jobs_that_must_wait_for_older_ones(replayed: Replayed) -> None:
     harness = replayed.harness
     harness.broker.use_policies({b"f": FunctionPolicy(max_running=1)})
     worker = harness.worker(b"f", b"g")
@@ -122,7 +122,7 @@ def test_a_throttled_function_wakes_nobody_for_jobs_that_must_wait_for_older_one
     assert worker.take() == [(PacketType.NOOP, b"")]
 
 
-def test_with_worker_wakeup_each_job_that_comes_back_wakes_so_many(
+def test_with_worker_wakeup_each_job_that_comes_back_wakes_that_number_of_sleepers(
     make_broker: Callable[..., BrokerHarness], batch_store: BatchStore
 ) -> None:
     replayed = Replayed(partial(make_broker, worker_wakeup=1), batch_store)
@@ -134,7 +134,7 @@ def test_with_worker_wakeup_each_job_that_comes_back_wakes_so_many(
     assert [worker.take() != [] for worker in workers] == [True] * 3 + [False] * 2
 
 
-def test_a_function_that_is_dropped_meanwhile_takes_those_behind_unread_jobs_with_it(replayed: Replayed) -> None:
+def test_dropping_a_function_also_removes_its_jobs_behind_unread_ones(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     replayed.read_to(1)
     submit(client, b"new")

@@ -1,4 +1,4 @@
-"""Requests that name stored jobs: they wait, and with them their connection alone, until the store was asked."""
+"""Requests that name stored jobs: they wait until the store has answered, and delay only their own connection."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_unique_key_that_is_not_in_memory_is_looked_up_and_only_that_connectio
     assert workloads(replayed.harness.worker(b"f")) == [b"old 5", b"old 7", b"old 8"]
 
 
-def test_a_unique_key_that_is_nowhere_makes_a_new_job(replayed: Replayed) -> None:
+def test_an_unknown_unique_key_makes_a_new_job(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     submit(client, b"w", unique=b"u")
     replayed.answer()
@@ -36,7 +36,7 @@ def test_a_unique_key_that_is_nowhere_makes_a_new_job(replayed: Replayed) -> Non
     assert replayed.questions == []
 
 
-def test_many_requests_are_one_question(replayed: Replayed) -> None:
+def test_many_requests_for_one_key_are_one_question_to_the_store(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     requests = [(PacketType.SUBMIT_JOB, b"f\0u%d\0w" % number) for number in range(10)]
     replayed.harness.broker.receive(client.session, requests, replayed.harness.now)
@@ -56,7 +56,7 @@ def test_requests_that_come_while_a_connection_waits_keep_their_order(replayed: 
     assert [packet_type for packet_type, _ in client.take()] == [CREATED, PacketType.ECHO_RES]
 
 
-def test_a_job_that_has_ended_does_not_rise_again_by_a_late_answer(replayed: Replayed) -> None:
+def test_a_late_answer_of_the_store_does_not_revive_a_job_that_has_ended(replayed: Replayed) -> None:
     client, worker = replayed.harness.peer(), replayed.harness.worker(b"f")
     replayed.read_to(1)
     submit(client, b"w", unique=b"u")
@@ -106,7 +106,7 @@ def test_a_delayed_job_that_was_looked_up_waits_for_its_time_once(replayed: Repl
 
 
 @pytest.mark.parametrize("end", ["runs", "is cancelled"])
-def test_a_delayed_job_that_was_looked_up_has_one_place_though_its_time_comes_before_its_turn(
+def test_a_delayed_job_that_was_looked_up_and_becomes_due_before_its_turn_has_one_place(
     replayed: Replayed, end: str
 ) -> None:
     client, worker = replayed.harness.peer(), replayed.harness.worker(b"f")
@@ -127,7 +127,7 @@ def test_a_delayed_job_that_was_looked_up_has_one_place_though_its_time_comes_be
     assert replayed.harness.status(b"f") == (len(waiting), len(waiting), 1)
 
 
-def test_a_job_that_was_looked_up_and_has_had_its_attempts_does_not_rise_again_when_its_turn_comes(
+def test_a_job_that_was_looked_up_and_has_used_its_attempts_does_not_return_when_its_turn_comes(
     replayed: Replayed,
 ) -> None:
     client = replayed.harness.peer()
@@ -144,7 +144,7 @@ def test_a_job_that_was_looked_up_and_has_had_its_attempts_does_not_rise_again_w
     assert replayed.store.letters == {}
 
 
-def test_what_the_store_can_not_be_asked_is_refused_and_nothing_else(replayed: Replayed) -> None:
+def test_only_the_request_that_the_store_can_not_answer_is_refused(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     submit(client, b"w", unique=b"u")
     client.send(PacketType.ECHO_REQ, b"behind")
@@ -156,7 +156,7 @@ def test_what_the_store_can_not_be_asked_is_refused_and_nothing_else(replayed: R
     ]
 
 
-def test_the_end_of_the_replay_answers_whoever_still_waits(replayed: Replayed) -> None:
+def test_the_end_of_the_replay_answers_all_requests_that_still_wait(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     submit(client, b"w", unique=b"u")
     for _ in range(3):
@@ -190,7 +190,7 @@ def test_a_connection_that_leaves_while_it_waits_changes_nothing(replayed: Repla
     assert replayed.harness.status(b"f") == (0, 0, 0)
 
 
-def test_what_waits_for_the_store_counts_towards_the_bound_of_its_connection(replayed: Replayed) -> None:
+def test_requests_that_wait_for_the_store_count_towards_the_limit_of_their_connection(replayed: Replayed) -> None:
     client = replayed.harness.peer()
     submit(client, b"x" * 5000, unique=b"u")
     assert 5000 < client.session.withheld_bytes < 6000
@@ -204,7 +204,7 @@ def test_a_function_without_stored_jobs_waits_for_nothing(replayed: Replayed) ->
     worker.send(PacketType.PRE_SLEEP)
     assert client.ask(PacketType.SUBMIT_JOB, b"g", b"", b"early")[0][0] == CREATED
     worker.take()
-    assert worker.grab() is None  # nobody knows yet
+    assert worker.grab() is None  # it is unknown yet whether there are stored jobs
     worker.send(PacketType.PRE_SLEEP)
     replayed.replay.note_stored({(b"f", 1), (b"g", 2)}, replayed.harness.now)
     assert worker.take() == [(PacketType.NOOP, b"")]
@@ -212,7 +212,7 @@ def test_a_function_without_stored_jobs_waits_for_nothing(replayed: Replayed) ->
     client.ask(PacketType.SUBMIT_JOB, b"h", b"key", b"new function, no question")
     assert replayed.harness.worker(b"h").grab_workload() == b"new function, no question"
     assert replayed.questions == []
-    # Those that have some do wait.
+    # Functions with stored jobs do wait.
     submit(client, b"behind")
     client.ask(PacketType.SUBMIT_JOB_LOW, b"g", b"", b"behind low")
     assert worker.grab() is None
@@ -232,7 +232,7 @@ def test_no_reply_overtakes_the_answer_to_a_grab(replayed: Replayed) -> None:
     assert [packet_type for packet_type, _ in peer.take()] == [PacketType.ERROR, PacketType.NO_JOB, PacketType.ERROR]
 
 
-def test_a_dead_job_is_queued_again_only_when_it_is_known_whose_its_unique_key_is(replayed: Replayed) -> None:
+def test_a_dead_job_is_queued_again_only_when_the_owner_of_its_unique_key_is_known(replayed: Replayed) -> None:
     operator, worker = replayed.harness.peer(), replayed.harness.worker(b"f")
     client = replayed.harness.peer()
     submit(client, b"w", unique=b"u", kind=PacketType.SUBMIT_JOB_BG)

@@ -1,4 +1,4 @@
-"""Jobs by the clock: each due time once, missed ones as the schedule says, whatever the wall clock does."""
+"""Jobs at set times: each due time once, missed runs by the schedule's own rule, whatever the wall clock does."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def fail(broker: BrokerHarness, batch_store: BatchStore) -> None:
     broker.broker.inserts_failed(failed)
 
 
-# --- when
+# --- due times
 
 
 def test_a_job_is_submitted_when_it_is_due_and_not_before(scheduled: Callable[..., BrokerHarness]) -> None:
@@ -79,7 +79,7 @@ def test_the_broker_asks_to_be_called_at_the_due_time(scheduled: Callable[..., B
     assert broker.broker.next_due == broker.now + 30
 
 
-def test_the_job_is_the_one_that_is_written(scheduled: Callable[..., BrokerHarness]) -> None:
+def test_the_submitted_job_has_the_values_of_the_schedule(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled(workload=b"[1]", unique=b"u", priority=HIGH)
     broker.advance(60)
     worker = broker.worker(b"f")
@@ -103,7 +103,7 @@ def test_with_a_unique_key_runs_do_not_pile_up(scheduled: Callable[..., BrokerHa
     assert queued(broker) == 1
 
 
-def test_a_full_queue_leaves_a_run_out_and_the_next_one_is_tried(scheduled: Callable[..., BrokerHarness]) -> None:
+def test_a_full_queue_skips_a_run_and_the_next_one_is_tried(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled()
     broker.broker.use_policies({b"f": FunctionPolicy(max_queue=1)})
     broker.advance(60)
@@ -118,7 +118,7 @@ def test_a_full_queue_leaves_a_run_out_and_the_next_one_is_tried(scheduled: Call
 
 
 @pytest.mark.parametrize(("missed", "expected"), [(Missed.RUN_ONCE, 1), (Missed.SKIP, 0)])
-def test_missed_runs_are_made_up_for_once_or_not_at_all(
+def test_missed_runs_are_made_up_for_once_or_skipped(
     make_broker: Callable[..., BrokerHarness],
     batch_store: BatchStore,
     scheduled: Callable[..., BrokerHarness],
@@ -144,7 +144,7 @@ def test_a_run_that_is_a_little_late_is_not_skipped(scheduled: Callable[..., Bro
     assert queued(broker) == 1
 
 
-def test_a_clock_that_is_set_back_has_nothing_run_twice(scheduled: Callable[..., BrokerHarness]) -> None:
+def test_when_the_clock_is_set_back_no_run_is_repeated(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled()
     broker.advance(60)
     broker.unix_time -= 90
@@ -178,7 +178,7 @@ def test_a_clock_that_is_set_forward_is_noticed_within_a_minute(scheduled: Calla
 # --- changes of the rules
 
 
-def test_a_new_schedule_begins_now(scheduled: Callable[..., BrokerHarness]) -> None:
+def test_a_new_schedule_has_missed_no_runs(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled(every_s=3600.0)
     broker.advance(3500)
     use(broker, ScheduleRule("tick", Every(3600), b"f"), ScheduleRule("other", Every(3600), b"g"))
@@ -187,7 +187,7 @@ def test_a_new_schedule_begins_now(scheduled: Callable[..., BrokerHarness]) -> N
     assert (queued(broker), queued(broker, b"g")) == (1, 1)
 
 
-def test_a_schedule_with_another_timing_has_missed_nothing(scheduled: Callable[..., BrokerHarness]) -> None:
+def test_a_schedule_with_a_changed_timing_has_missed_no_runs(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled(every_s=86400.0)
     broker.advance(7200)
     use(broker, ScheduleRule("tick", Every(3600), b"f"))
@@ -217,7 +217,7 @@ def test_a_schedule_that_is_removed_runs_no_more_and_is_forgotten(
 # --- with a store
 
 
-def test_nothing_is_submitted_while_the_store_fails_and_it_is_made_up_for_after(
+def test_no_job_is_submitted_while_the_store_fails_and_the_run_is_made_up_for_afterwards(
     scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
 ) -> None:
     broker = scheduled(store=batch_store)
@@ -232,9 +232,7 @@ def test_nothing_is_submitted_while_the_store_fails_and_it_is_made_up_for_after(
     assert queued(broker) == 1
 
 
-def test_a_run_whose_insert_fails_is_due_still(
-    scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
-) -> None:
+def test_a_run_whose_insert_fails_stays_due(scheduled: Callable[..., BrokerHarness], batch_store: BatchStore) -> None:
     broker = scheduled(store=batch_store)
     before = batch_store.marks["tick"]
     broker.advance(60)
@@ -290,7 +288,7 @@ def test_a_run_that_was_done_before_its_insert_failed_is_not_repeated(
     assert queued(broker) == 0
 
 
-# --- by hand
+# --- triggered by an operator
 
 
 def test_schedules_are_listed_with_their_next_run_and_the_last(scheduled: Callable[..., BrokerHarness]) -> None:
@@ -310,13 +308,13 @@ def test_a_schedule_can_be_triggered_now_and_keeps_its_time(scheduled: Callable[
     assert queued(broker) == 2
 
 
-def test_who_triggers_a_schedule_hears_of_it_once_the_job_is_stored(
+def test_the_answer_to_a_trigger_comes_when_the_job_is_stored(
     scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
 ) -> None:
     broker = scheduled(store=batch_store)
     operator, other = broker.peer(), broker.peer()
     assert trigger(operator) == b""
-    assert operator.text(b"version") == b""  # in its turn
+    assert operator.text(b"version") == b""  # answered in its turn
     assert other.text(b"version") == b"OK 1.2.3\n"
     assert queued(broker) == 1
     batch_store.start_commit()
@@ -326,7 +324,7 @@ def test_who_triggers_a_schedule_hears_of_it_once_the_job_is_stored(
     assert list(batch_store.rows) == [b"H:test:1"]
 
 
-def test_who_triggers_a_schedule_is_told_when_the_job_can_not_be_stored(
+def test_the_answer_to_a_trigger_is_an_error_when_the_job_can_not_be_stored(
     scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
 ) -> None:
     broker = scheduled(store=batch_store)
@@ -357,7 +355,7 @@ def test_a_triggered_job_that_is_stored_already_is_answered_at_once(
     assert trigger(broker.peer()) == b"OK H:test:1\n"
 
 
-def test_who_triggers_a_schedule_and_leaves_changes_nothing(
+def test_an_operator_who_triggers_a_schedule_and_leaves_changes_nothing(
     scheduled: Callable[..., BrokerHarness], batch_store: BatchStore
 ) -> None:
     broker = scheduled(store=batch_store)
@@ -370,7 +368,7 @@ def test_who_triggers_a_schedule_and_leaves_changes_nothing(
     assert queued(broker) == 1
 
 
-def test_only_administrators_trigger_and_only_what_there_is(make_broker: Callable[..., BrokerHarness]) -> None:
+def test_only_administrators_can_trigger_and_only_known_schedules(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(admin_allow=AccessList.of(["192.0.2.7"]))
     use(broker, ScheduleRule("tick", Every(60), b"f"))
     assert broker.peer("192.0.2.1").text(b"schedules trigger tick").startswith(b"ERR NOT_ALLOWED ")
@@ -379,7 +377,7 @@ def test_only_administrators_trigger_and_only_what_there_is(make_broker: Callabl
     assert queued(broker) == 0
 
 
-def test_a_server_that_ends_submits_nothing_more(scheduled: Callable[..., BrokerHarness]) -> None:
+def test_a_server_that_is_ending_submits_nothing_more(scheduled: Callable[..., BrokerHarness]) -> None:
     broker = scheduled()
     broker.broker.stop_assigning()
     broker.advance(60)

@@ -1,4 +1,4 @@
-"""Submissions: what is created, what coalesces, what is refused."""
+"""Submissions: the jobs that are created, those that coalesce, and those that are refused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_workload_may_hold_zero_bytes(broker: BrokerHarness) -> None:
     assert broker.worker(b"f").grab_workload() == b"a\0b\0\0c"
 
 
-def test_handles_stay_below_64_bytes_however_long_the_host_is_called(make_broker: Callable[..., BrokerHarness]) -> None:
+def test_handles_stay_below_64_bytes_however_long_the_host_name_is(make_broker: Callable[..., BrokerHarness]) -> None:
     client = make_broker(handle_prefix=b"H:" + b"x" * 300).peer()
     handle = client.submit(b"f")
     assert handle.startswith(b"H:xxx")
@@ -44,7 +44,7 @@ def test_handles_stay_below_64_bytes_however_long_the_host_is_called(make_broker
     assert len(handle) + len(str(2**63)) - 1 < 64
 
 
-def test_a_percent_sign_in_the_handle_prefix_is_only_a_percent_sign(make_broker: Callable[..., BrokerHarness]) -> None:
+def test_a_percent_sign_in_the_handle_prefix_is_taken_literally(make_broker: Callable[..., BrokerHarness]) -> None:
     assert make_broker(handle_prefix=b"100%d").peer().submit(b"f") == b"100%d:1"
 
 
@@ -92,7 +92,7 @@ def test_a_coalesced_submission_does_not_raise_the_priority(broker: BrokerHarnes
     assert [worker.grab(), worker.grab()] == [normal, low]
 
 
-def test_every_coalesced_client_gets_the_result_one_that_submitted_twice_gets_it_twice(broker: BrokerHarness) -> None:
+def test_every_coalesced_client_gets_the_result_once_for_each_submission(broker: BrokerHarness) -> None:
     one, two, worker = broker.peer(), broker.peer(), broker.worker(b"f")
     handle = one.submit(b"f", unique=b"u")
     assert two.submit(b"f", unique=b"u") == one.submit(b"f", unique=b"u") == handle
@@ -102,7 +102,7 @@ def test_every_coalesced_client_gets_the_result_one_that_submitted_twice_gets_it
     assert two.take() == [(PacketType.WORK_COMPLETE, handle + b"\0done")]
 
 
-def test_a_client_can_join_a_running_job_and_hears_of_what_comes_from_then_on(broker: BrokerHarness) -> None:
+def test_a_client_that_joins_a_running_job_gets_its_later_data(broker: BrokerHarness) -> None:
     early, late, worker = broker.peer(), broker.peer(), broker.worker(b"f")
     handle = early.submit(b"f", unique=b"u")
     worker.grab()
@@ -113,7 +113,7 @@ def test_a_client_can_join_a_running_job_and_hears_of_what_comes_from_then_on(br
     assert [body for _, body in late.take()] == [handle + b"\0002"]
 
 
-def test_a_unique_key_of_65_bytes_is_refused_and_64_are_kept_whole(broker: BrokerHarness) -> None:
+def test_a_unique_key_of_65_bytes_is_refused_and_one_of_64_is_kept_whole(broker: BrokerHarness) -> None:
     client = broker.peer()
     refusal = [(PacketType.ERROR, b"ARGUMENT_TOO_LARGE\0Unique value too large")]
     assert client.ask(PacketType.SUBMIT_JOB, b"f", b"u" * 65, b"") == refusal
@@ -140,7 +140,7 @@ def test_a_submission_with_too_few_arguments_is_answered_and_ends_the_connection
     assert client.session.ending is not None
 
 
-def test_nothing_of_a_read_is_carried_out_after_its_malformed_packet(broker: BrokerHarness) -> None:
+def test_packets_of_a_read_after_a_malformed_one_are_not_carried_out(broker: BrokerHarness) -> None:
     client = broker.peer()
     packets = [(PacketType.SUBMIT_JOB, b"f"), (PacketType.SUBMIT_JOB_BG, b"f\0\0")]
     broker.broker.receive(client.session, packets, 0.0)
@@ -170,14 +170,14 @@ def test_a_full_queue_refuses_by_priority(
             assert answers[limit] == (PacketType.ERROR, b"QUEUE_ERROR\0Job queue is full")
 
 
-def test_a_full_queue_lets_coalescing_submissions_in(broker: BrokerHarness) -> None:
+def test_a_full_queue_accepts_submissions_that_coalesce(broker: BrokerHarness) -> None:
     client = broker.worker(b"f")
     client.text(b"maxqueue f 1")
     handle = client.submit(b"f", unique=b"u")
     assert client.submit(b"f", unique=b"u") == handle
 
 
-def test_a_reduce_job_carries_its_reducer_to_those_who_grab_all(broker: BrokerHarness) -> None:
+def test_the_reducer_of_a_reduce_job_reaches_workers_that_grab_all(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     for kind in (PacketType.SUBMIT_REDUCE_JOB, PacketType.SUBMIT_REDUCE_JOB_BACKGROUND):
         [(_, handle)] = client.ask(kind, b"f", b"", b"sum", b"", b"work")
@@ -186,7 +186,7 @@ def test_a_reduce_job_carries_its_reducer_to_those_who_grab_all(broker: BrokerHa
         ]
 
 
-def test_a_reduce_job_as_the_protocols_text_has_it_is_understood_too(broker: BrokerHarness) -> None:
+def test_a_reduce_job_in_the_form_of_the_protocols_text_is_understood_too(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     [(_, handle)] = client.ask(PacketType.SUBMIT_REDUCE_JOB, b"f", b"u", b"sum", b"work")
     assert worker.ask(PacketType.GRAB_JOB_ALL) == [
@@ -206,6 +206,6 @@ def test_a_reduce_job_is_checked_like_any_other(broker: BrokerHarness, kind: int
     assert client.session.ending is not None
 
 
-def test_a_submission_of_a_text_kind_that_no_server_supports_is_answered(broker: BrokerHarness) -> None:
+def test_a_submission_of_a_documented_kind_that_no_server_supports_is_answered(broker: BrokerHarness) -> None:
     [(packet_type, body)] = broker.peer().ask(PacketType.SUBMIT_JOB_SCHED, b"f")
     assert (packet_type, body) == (PacketType.ERROR, b"INVALID_COMMAND\0Command not expected")

@@ -1,4 +1,4 @@
-"""WORK_FAILURE, the extension by which a worker says why a job failed and whether another attempt is to follow."""
+"""WORK_FAILURE, the extension by which a worker reports why a job failed and whether another attempt is to follow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def report(
     attempts: bytes = b"",
     reason: bytes = b"boom",
 ) -> list[tuple[int, bytes]]:
-    """The answer of a worker whose function raised."""
+    """The report of a worker whose function raised."""
     return worker.ask(WORK_FAILURE, handle, verdict, wait, attempts, reason, b"Traceback\0...")
 
 
@@ -28,7 +28,7 @@ def test_the_option_is_known(broker: BrokerHarness) -> None:
     assert broker.peer().ask(PacketType.OPTION_REQ, b"job-failure") == [(PacketType.OPTION_RES, b"job-failure")]
 
 
-def test_a_failure_is_told_like_an_exception_and_its_traceback_to_no_client(broker: BrokerHarness) -> None:
+def test_a_failure_is_reported_like_an_exception_and_its_traceback_to_no_client(broker: BrokerHarness) -> None:
     client, deaf, worker = broker.peer(), broker.peer(), broker.worker(b"f")
     client.ask(PacketType.OPTION_REQ, b"exceptions")
     handle = client.submit(b"f", unique=b"u")
@@ -39,7 +39,7 @@ def test_a_failure_is_told_like_an_exception_and_its_traceback_to_no_client(brok
     assert deaf.take() == [(PacketType.WORK_FAIL, handle)]
 
 
-def test_the_functions_retries_hold_for_it(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_the_functions_retries_apply_to_it(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(retries=1, backoff_s=5)
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
@@ -50,7 +50,7 @@ def test_the_functions_retries_hold_for_it(broker_with: Callable[..., BrokerHarn
     assert worker.grab() == handle
 
 
-def test_a_function_may_ask_for_another_attempt_where_its_policy_has_none(
+def test_a_function_may_ask_for_another_attempt_without_retries_in_its_policy(
     broker_with: Callable[..., BrokerHarness],
 ) -> None:
     broker = broker_with(retries=0)
@@ -66,7 +66,7 @@ def test_a_function_may_ask_for_another_attempt_where_its_policy_has_none(
     assert client.take() == [(PacketType.WORK_COMPLETE, handle + b"\0r")]
 
 
-def test_without_a_wait_it_is_the_functions_backoff(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_without_a_wait_the_functions_backoff_applies(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with(backoff_s=7)
     worker = broker.worker(b"f")
     handle = broker.peer().submit(b"f", kind="SUBMIT_JOB_BG")
@@ -76,7 +76,7 @@ def test_without_a_wait_it_is_the_functions_backoff(broker_with: Callable[..., B
 
 
 @pytest.mark.parametrize(("retries", "attempts"), [(0, 3), (5, 6)])
-def test_a_job_that_always_asks_for_another_ends_by_its_own_limit_and_its_functions_retries(
+def test_a_job_that_always_asks_for_another_attempt_is_limited_by_itself_and_its_functions_retries(
     broker_with: Callable[..., BrokerHarness], retries: int, attempts: int
 ) -> None:
     broker = broker_with(retries=retries, backoff_s=0)
@@ -90,7 +90,7 @@ def test_a_job_that_always_asks_for_another_ends_by_its_own_limit_and_its_functi
     assert client.take() == [(PacketType.WORK_FAIL, handle)]
 
 
-def test_who_asks_without_a_limit_is_given_no_limit(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_a_request_without_a_limit_has_no_limit(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with()
     worker = broker.worker(b"f")
     handle = broker.peer().submit(b"f", kind="SUBMIT_JOB_BG")
@@ -109,7 +109,7 @@ def test_a_rejected_job_has_no_further_attempt(broker_with: Callable[..., Broker
     assert worker.grab() is None
 
 
-def test_only_the_worker_that_has_the_job_may_say_so(broker_with: Callable[..., BrokerHarness]) -> None:
+def test_only_the_worker_of_the_job_may_report_its_failure(broker_with: Callable[..., BrokerHarness]) -> None:
     broker = broker_with()
     worker, stranger = broker.worker(b"f"), broker.worker(b"f")
     handle = broker.peer().submit(b"f")
@@ -129,7 +129,7 @@ def test_only_the_worker_that_has_the_job_may_say_so(broker_with: Callable[..., 
         (b"retry", b"", b"1" * 19, b"r", b"t"),
     ],
 )
-def test_what_is_malformed_ends_the_connection_and_the_job_goes_to_another_worker(
+def test_a_malformed_report_ends_the_connection_and_the_job_goes_to_another_worker(
     broker_with: Callable[..., BrokerHarness], arguments: tuple[bytes, ...]
 ) -> None:
     broker = broker_with()

@@ -1,4 +1,4 @@
-"""WORK_* packets: who is told what, and who may send them."""
+"""WORK_* packets: their receivers, and their permitted senders."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def running(broker: BrokerHarness) -> tuple[Peer, Peer, bytes]:
         ("WORK_STATUS", (b"soon", b"x" * 40)),
     ],
 )
-def test_news_of_a_running_job_is_forwarded_unchanged_and_does_not_end_it(
+def test_packets_about_a_running_job_are_forwarded_unchanged_and_do_not_end_it(
     broker: BrokerHarness, running: tuple[Peer, Peer, bytes], packet: str, arguments: tuple[bytes, ...]
 ) -> None:
     client, worker, handle = running
@@ -49,7 +49,7 @@ def test_the_end_of_a_job_is_forwarded_and_the_job_is_gone(
     assert client.ask(PacketType.GET_STATUS, handle) == [(PacketType.STATUS_RES, handle + b"\0000\0000\0000\0000")]
 
 
-def test_an_exception_goes_to_those_who_asked_for_it_and_is_a_failure_to_the_others(
+def test_an_exception_reaches_clients_with_the_option_and_is_a_failure_for_the_others(
     broker: BrokerHarness, running: tuple[Peer, Peer, bytes]
 ) -> None:
     client, worker, handle = running
@@ -61,7 +61,7 @@ def test_an_exception_goes_to_those_who_asked_for_it_and_is_a_failure_to_the_oth
     assert client.take() == [(PacketType.WORK_FAIL, handle)]
 
 
-def test_one_failure_behind_an_exception_is_forgiven_because_perls_worker_dies_of_an_error(
+def test_one_work_fail_after_an_exception_is_ignored_because_an_error_would_end_perls_worker(
     broker: BrokerHarness, running: tuple[Peer, Peer, bytes]
 ) -> None:
     _, worker, handle = running
@@ -72,7 +72,7 @@ def test_one_failure_behind_an_exception_is_forgiven_because_perls_worker_dies_o
     ]
 
 
-def test_the_exceptions_setting_makes_everybody_curious(make_broker: Callable[..., BrokerHarness]) -> None:
+def test_with_the_exceptions_setting_every_client_gets_exceptions(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(exceptions=True)
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f")
@@ -114,7 +114,7 @@ def test_results_are_taken_only_from_the_worker_that_holds_the_job(
         ("CAN_DO_TIMEOUT", b"f"),
     ],
 )
-def test_a_packet_with_too_few_arguments_costs_the_worker_its_connection_and_nobody_else_anything(
+def test_a_packet_with_too_few_arguments_costs_only_the_worker_its_connection(
     broker: BrokerHarness, running: tuple[Peer, Peer, bytes], packet: str, body: bytes
 ) -> None:
     client, worker, _handle = running
@@ -124,7 +124,7 @@ def test_a_packet_with_too_few_arguments_costs_the_worker_its_connection_and_nob
     assert client.take() == []
 
 
-def test_a_background_job_tells_nobody(broker: BrokerHarness) -> None:
+def test_packets_about_a_background_job_reach_no_client(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     handle = client.submit(b"f", kind="SUBMIT_JOB_BG")
     worker.grab()
@@ -152,7 +152,7 @@ def test_a_worker_can_be_its_own_client(broker: BrokerHarness) -> None:
 # --- questions
 
 
-def test_get_status_tells_unknown_queued_and_running_apart(broker: BrokerHarness) -> None:
+def test_get_status_distinguishes_unknown_queued_and_running_jobs(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
 
     def status(handle: bytes) -> bytes:
@@ -191,7 +191,7 @@ def test_echo_gives_back_the_same_bytes(broker: BrokerHarness) -> None:
     assert broker.peer().ask(PacketType.ECHO_REQ, data) == [(PacketType.ECHO_RES, data)]
 
 
-def test_an_unknown_option_is_refused_and_all_yours_tolerated(broker: BrokerHarness) -> None:
+def test_an_unknown_option_is_refused_and_the_packet_all_yours_ignored(broker: BrokerHarness) -> None:
     peer = broker.peer()
     assert peer.ask(PacketType.OPTION_REQ, b"more") == [
         (PacketType.ERROR, b"UNKNOWN_OPTION\0Server does not recognize given option")
@@ -212,7 +212,9 @@ def test_an_unknown_option_is_refused_and_all_yours_tolerated(broker: BrokerHarn
         (-43, b"INVALID_PACKET", True),
     ],
 )
-def test_what_is_no_request_is_refused(broker: BrokerHarness, packet_type: int, code: bytes, ends: bool) -> None:
+def test_a_packet_that_is_no_request_is_refused(
+    broker: BrokerHarness, packet_type: int, code: bytes, ends: bool
+) -> None:
     peer = broker.peer()
     [(answer, body)] = peer.ask(packet_type, b"f\0\0")
     assert (answer, body.split(b"\0")[0]) == (PacketType.ERROR, code)

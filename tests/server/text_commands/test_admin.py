@@ -63,7 +63,7 @@ def test_status_counts_all_running_and_workers(broker: BrokerHarness) -> None:
     assert client.text(b"status") == b"f\t3\t1\t2\ng\t0\t0\t1\n.\n"
 
 
-def test_prioritystatus_counts_what_waits(broker: BrokerHarness) -> None:
+def test_prioritystatus_counts_waiting_jobs(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.worker(b"f")
     for kind, count in (("SUBMIT_JOB_HIGH", 3), ("SUBMIT_JOB_BG", 2), ("SUBMIT_JOB_LOW", 1)):
         for _ in range(count):
@@ -112,7 +112,7 @@ def test_drop_function_refuses_while_workers_or_running_jobs_are_there(broker: B
     assert client.text(b"status") == b".\n"
 
 
-def test_drop_function_fails_what_waits(broker: BrokerHarness) -> None:
+def test_drop_function_fails_the_waiting_jobs(broker: BrokerHarness) -> None:
     client = broker.peer()
     handle = client.submit(b"f", unique=b"u")
     assert broker.peer().text(b"drop function f") == b"OK\r\n"

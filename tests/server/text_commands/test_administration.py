@@ -1,4 +1,4 @@
-"""Who may change things by text command, and `shutdown` where it is allowed."""
+"""Permission to change things by text command, and `shutdown` where it is allowed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ CHANGES = [b"cancel job %s", b"create function g", b"drop function f", b"maxqueu
 
 
 @pytest.mark.parametrize("line", CHANGES)
-def test_a_stranger_can_change_nothing_and_is_told_so(make_broker: Callable[..., BrokerHarness], line: bytes) -> None:
+def test_a_foreign_address_can_change_nothing_and_gets_a_refusal(
+    make_broker: Callable[..., BrokerHarness], line: bytes
+) -> None:
     broker = make_broker(admin_allow=THIS_MACHINE, allow_shutdown=True)
     client = broker.peer()
     line = line.replace(b"%s", client.submit(b"f"))
@@ -31,14 +33,14 @@ def test_a_stranger_can_change_nothing_and_is_told_so(make_broker: Callable[...,
 
 
 @pytest.mark.parametrize("line", [b"status", b"workers", b"version", b"show jobs", b"maxqueue f", b"getpid"])
-def test_anybody_may_ask(make_broker: Callable[..., BrokerHarness], line: bytes) -> None:
+def test_every_address_may_ask(make_broker: Callable[..., BrokerHarness], line: bytes) -> None:
     broker = make_broker(admin_allow=THIS_MACHINE)
     assert not broker.peer().text(line).startswith(b"ERR")
 
 
 @pytest.mark.parametrize("line", [b"create function g", b"maxqueue f 1"])
 @pytest.mark.parametrize(("address", "unix_uid"), [("127.0.0.1", None), ("127.0.1.1", None), ("::1", None), ("", 1)])
-def test_this_machine_may(
+def test_this_machine_may_change_things(
     make_broker: Callable[..., BrokerHarness], line: bytes, address: str, unix_uid: int | None
 ) -> None:
     broker = make_broker(admin_allow=THIS_MACHINE)
@@ -77,7 +79,7 @@ def test_shutdown_graceful_lets_the_running_job_end(start_server: Callable[..., 
     assert server.wait() == 0
 
 
-def test_shutdown_of_something_else_is_refused(make_broker: Callable[..., BrokerHarness]) -> None:
+def test_shutdown_with_another_word_is_refused(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(admin_allow=EVERYBODY, allow_shutdown=True)
     answer = broker.peer().text(b"shutdown tomorrow")
     assert answer == b"ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+shutdown\r\n"
@@ -86,17 +88,17 @@ def test_shutdown_of_something_else_is_refused(make_broker: Callable[..., Broker
 # --- the command line
 
 
-def test_admin_allow_says_who_may(start_server: Callable[..., ServerProcess]) -> None:
+def test_admin_allow_names_the_permitted_networks(start_server: Callable[..., ServerProcess]) -> None:
     assert start_server("--admin-allow", "192.0.2.0/24").text(b"create function f") == REFUSED
     both = start_server("--admin-allow", "192.0.2.0/24", "--admin-allow", "127.0.0.0/8")
     assert both.text(b"create function f") == b"OK\r\n"
 
 
-def test_the_default_is_this_machine(server: ServerProcess) -> None:
+def test_by_default_only_this_machine_is_permitted(server: ServerProcess) -> None:
     assert server.text(b"create function f") == b"OK\r\n"
 
 
-def test_a_bad_network_is_one_line_that_names_the_option(
+def test_a_bad_network_gives_one_line_that_names_the_option(
     run_command: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     ended = run_command("--admin-allow", "10.0.0.0/99", "-p", "0")

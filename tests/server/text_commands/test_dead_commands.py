@@ -1,4 +1,4 @@
-"""The text commands about jobs that failed for good: lists in pages, trying again, who may, and mistakes."""
+"""The text commands about jobs that failed for good: lists in pages, trying again, permissions, mistakes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..dead_jobs import kill, listed
 # --- lists
 
 
-def test_a_list_comes_by_function_and_age(broker: BrokerHarness) -> None:
+def test_a_list_can_be_limited_to_a_function_and_an_age(broker: BrokerHarness) -> None:
     first = kill(broker, b"f")
     broker.advance(100)
     second, third = kill(broker, b"a b"), kill(broker, b"f")
@@ -27,7 +27,7 @@ def test_a_list_comes_by_function_and_age(broker: BrokerHarness) -> None:
     assert listed(broker, b"function=f older=101") == []
 
 
-def test_a_long_list_comes_in_pages_that_bear_changes(broker: BrokerHarness) -> None:
+def test_a_long_list_has_pages_and_survives_changes_between_them(broker: BrokerHarness) -> None:
     handles = [kill(broker) for _ in range(25)]
     operator = broker.peer()
     rows = operator.text(b"dead list limit=10").split(b"\n")[:-2]
@@ -39,7 +39,7 @@ def test_a_long_list_comes_in_pages_that_bear_changes(broker: BrokerHarness) -> 
     assert [row.split(b"\t")[0] for row in rows] == handles[12:]
 
 
-def test_a_cursor_is_good_for_a_while(broker: BrokerHarness) -> None:
+def test_a_cursor_expires(broker: BrokerHarness) -> None:
     for _ in range(3):
         kill(broker)
     operator = broker.peer()
@@ -49,7 +49,7 @@ def test_a_cursor_is_good_for_a_while(broker: BrokerHarness) -> None:
     assert operator.text(b"dead list after=1.x").startswith(b"ERR UNKNOWN_CURSOR ")
 
 
-def test_of_begun_lists_a_few_are_kept(broker: BrokerHarness) -> None:
+def test_only_a_few_unfinished_lists_are_remembered(broker: BrokerHarness) -> None:
     for _ in range(3):
         kill(broker)
     operator = broker.peer()
@@ -58,7 +58,7 @@ def test_of_begun_lists_a_few_are_kept(broker: BrokerHarness) -> None:
     assert operator.text(b"dead list after=" + cursors[4]).count(b"\n") == 3
 
 
-def test_a_page_looks_at_so_many_and_may_be_empty(broker: BrokerHarness) -> None:
+def test_the_search_for_a_page_is_limited_so_a_page_may_be_empty(broker: BrokerHarness) -> None:
     for number in range(MAX_LOOKS + 10):
         kill(broker, b"f" if number else b"g")
     answer = broker.peer().text(b"dead list function=h")
@@ -94,7 +94,7 @@ def test_a_dead_job_is_tried_again_under_its_handle_as_if_for_the_first_time(
     assert listed(broker) == [handle]
 
 
-def test_one_whose_unique_key_another_job_has_stays(broker: BrokerHarness) -> None:
+def test_a_dead_job_whose_unique_key_another_job_has_is_not_tried_again(broker: BrokerHarness) -> None:
     handle = kill(broker, unique=b"u")
     other = broker.peer().submit(b"f", unique=b"u")
     assert broker.peer().text(b"dead retry " + handle) == b"OK 0\n"
@@ -104,7 +104,7 @@ def test_one_whose_unique_key_another_job_has_stays(broker: BrokerHarness) -> No
 
 
 @pytest.mark.parametrize("command", [b"retry", b"drop"])
-def test_many_are_chosen_by_function_by_age_or_all(broker: BrokerHarness, command: bytes) -> None:
+def test_many_letters_are_chosen_by_function_by_age_or_all(broker: BrokerHarness, command: bytes) -> None:
     old = [kill(broker, b"f"), kill(broker, b"g")]
     broker.advance(100)
     young = [kill(broker, b"f"), kill(broker, b"g")]
@@ -117,7 +117,7 @@ def test_many_are_chosen_by_function_by_age_or_all(broker: BrokerHarness, comman
     assert sum(broker.status(name)[0] for name in (b"f", b"g")) == (4 if command == b"retry" else 0)
 
 
-def test_very_many_are_changed_a_few_at_a_time_and_the_answer_follows(broker: BrokerHarness) -> None:
+def test_very_many_letters_are_changed_a_few_at_a_time_and_the_answer_comes_at_the_end(broker: BrokerHarness) -> None:
     for _ in range(1200):
         kill(broker)
     operator, other = broker.peer(), broker.peer()
@@ -131,7 +131,7 @@ def test_very_many_are_changed_a_few_at_a_time_and_the_answer_follows(broker: Br
     assert broker.status(b"f")[0] == 1200
 
 
-def test_who_leaves_before_the_answer_misses_nothing_but_that(broker: BrokerHarness) -> None:
+def test_a_change_goes_on_when_the_operator_leaves_before_the_answer(broker: BrokerHarness) -> None:
     for _ in range(1200):
         kill(broker)
     operator = broker.peer()
@@ -143,11 +143,11 @@ def test_who_leaves_before_the_answer_misses_nothing_but_that(broker: BrokerHarn
     assert listed(broker) == []
 
 
-# --- who may, and mistakes
+# --- permissions and mistakes
 
 
 @pytest.mark.parametrize("command", [b"retry", b"drop"])
-def test_only_administrators_change_something(make_broker: Callable[..., BrokerHarness], command: bytes) -> None:
+def test_only_administrators_can_change_letters(make_broker: Callable[..., BrokerHarness], command: bytes) -> None:
     broker = make_broker(admin_allow=THIS_MACHINE)
     handle = kill(broker)
     assert broker.peer().text(b"dead " + command + b" " + handle).startswith(b"ERR NOT_ALLOWED ")
@@ -178,5 +178,5 @@ def test_mistakes_are_named(broker: BrokerHarness, line: bytes, code: bytes) -> 
     assert b" " not in answer.removeprefix(b"ERR " + code + b" ")
 
 
-def test_handles_that_are_not_there_count_for_nothing(broker: BrokerHarness) -> None:
+def test_unknown_handles_are_not_counted(broker: BrokerHarness) -> None:
     assert broker.peer().text(b"dead drop H:x:1 H:x:2 H:x:3 H:x:4") == b"OK 0\n"

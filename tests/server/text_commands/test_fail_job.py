@@ -33,7 +33,9 @@ def test_the_attempt_ends_as_a_failure_and_the_late_answer_is_refused(
     assert client.take() == []
 
 
-def test_who_asked_for_exceptions_is_told_the_reason(broker: BrokerHarness, running: tuple[Peer, Peer, bytes]) -> None:
+def test_clients_that_asked_for_exceptions_get_the_reason(
+    broker: BrokerHarness, running: tuple[Peer, Peer, bytes]
+) -> None:
     client, _worker, handle = running
     client.ask(PacketType.OPTION_REQ, b"exceptions")
     reason = b"killed after 30 s: it blocked every signal"
@@ -50,7 +52,7 @@ def test_the_unique_key_is_free_at_once(broker: BrokerHarness, running: tuple[Pe
     assert worker.grab() == fresh
 
 
-def test_a_worker_that_is_gone_afterwards_puts_nothing_back(
+def test_the_job_is_not_requeued_when_its_worker_is_lost_afterwards(
     broker: BrokerHarness, running: tuple[Peer, Peer, bytes]
 ) -> None:
     _client, worker, handle = running
@@ -59,7 +61,9 @@ def test_a_worker_that_is_gone_afterwards_puts_nothing_back(
     assert broker.status(b"f") == (0, 0, 0)
 
 
-def test_only_the_address_of_the_worker_may(broker: BrokerHarness, running: tuple[Peer, Peer, bytes]) -> None:
+def test_only_the_address_of_the_worker_may_fail_its_job(
+    broker: BrokerHarness, running: tuple[Peer, Peer, bytes]
+) -> None:
     client, _worker, handle = running
     answer = broker.peer(address="192.0.2.2").text(b"fail job " + handle + b" timeout")
     assert answer == b"ERR NOT_ALLOWED Only+from+the+address+of+the+worker+that+has+the+job\r\n"
@@ -70,7 +74,7 @@ def test_only_the_address_of_the_worker_may(broker: BrokerHarness, running: tupl
 @pytest.mark.parametrize(
     ("address", "unix_uid", "is_allowed"), [("", 1000, True), ("", 1001, False), ("", None, False)]
 )
-def test_on_a_unix_socket_only_the_same_user_may(
+def test_on_a_unix_socket_only_the_same_user_may_fail_the_job(
     broker: BrokerHarness, address: str, unix_uid: int | None, is_allowed: bool
 ) -> None:
     worker = broker.peer("", unix_uid=1000).can_do(b"f")
@@ -79,7 +83,7 @@ def test_on_a_unix_socket_only_the_same_user_may(
     assert (answer == b"OK\r\n") is is_allowed
 
 
-def test_a_job_that_nobody_runs_cannot_be_failed(broker: BrokerHarness) -> None:
+def test_a_job_that_does_not_run_cannot_be_failed(broker: BrokerHarness) -> None:
     handle = broker.peer().submit(b"f")
     answer = broker.peer().text(b"fail job " + handle + b" timeout")
     assert answer == b"ERR JOB_NOT_RUNNING No+worker+has+this+job\r\n"
@@ -100,7 +104,7 @@ def test_an_incomplete_or_pointless_command_is_refused(broker: BrokerHarness, li
     assert broker.peer().text(line) == answer
 
 
-def test_a_cancelled_job_is_freed_without_telling_anybody_twice(
+def test_a_cancelled_job_is_freed_and_its_clients_are_not_told_twice(
     broker: BrokerHarness, running: tuple[Peer, Peer, bytes]
 ) -> None:
     client, _worker, handle = running

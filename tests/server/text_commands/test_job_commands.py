@@ -1,4 +1,4 @@
-"""`jobs list|show|purge`: the queue itself, as an operator sees it."""
+"""`jobs list|show|purge`: the queue as an operator sees it."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_list_shows_state_attempt_age_and_a_preview(make_broker: Callable[...,
     assert handles_of(broker, b"older=10") == [running, failed]
 
 
-def test_one_job_is_shown_with_all_that_is_known(make_broker: Callable[..., BrokerHarness]) -> None:
+def test_show_gives_all_that_is_known_of_one_job(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker()
     broker.broker.use_policies({b"f": FunctionPolicy(retries=1, backoff_s=0)})
     client, worker = broker.peer(), broker.worker(b"f")
@@ -108,7 +108,7 @@ def test_one_job_is_shown_with_all_that_is_known(make_broker: Callable[..., Brok
 
 
 @pytest.mark.parametrize("wait", ["epoch", "retry"])
-def test_a_job_that_waits_says_until_when(make_broker: Callable[..., BrokerHarness], wait: str) -> None:
+def test_a_job_that_waits_shows_its_time(make_broker: Callable[..., BrokerHarness], wait: str) -> None:
     broker = make_broker()
     broker.broker.use_policies({b"f": FunctionPolicy(retries=1, backoff_s=50)})
     if wait == "epoch":
@@ -122,7 +122,9 @@ def test_a_job_that_waits_says_until_when(make_broker: Callable[..., BrokerHarne
     assert b"\nnot_before\t%.3f\n" % (broker.unix_time + 50) in broker.peer().text(b"jobs show " + handle)
 
 
-def test_purging_cancels_what_waits_for_a_function_and_nothing_else(make_broker: Callable[..., BrokerHarness]) -> None:
+def test_purging_cancels_the_waiting_jobs_of_a_function_and_nothing_else(
+    make_broker: Callable[..., BrokerHarness],
+) -> None:
     broker = make_broker()
     broker.broker.use_policies({b"f": FunctionPolicy(retries=1, backoff_s=100)})
     worker = broker.worker(b"f")
@@ -142,7 +144,7 @@ def test_purging_cancels_what_waits_for_a_function_and_nothing_else(make_broker:
     assert worker.grab() is None
 
 
-def test_purging_may_spare_what_is_young(broker: BrokerHarness) -> None:
+def test_purging_can_spare_young_jobs(broker: BrokerHarness) -> None:
     submit(broker)
     broker.advance(100)
     young = submit(broker)
@@ -150,7 +152,7 @@ def test_purging_may_spare_what_is_young(broker: BrokerHarness) -> None:
     assert handles_of(broker) == [young]
 
 
-def test_very_many_are_purged_a_few_at_a_time(broker: BrokerHarness) -> None:
+def test_very_many_jobs_are_purged_a_few_at_a_time(broker: BrokerHarness) -> None:
     for _ in range(1300):
         submit(broker)
     operator = broker.peer()
@@ -163,7 +165,7 @@ def test_very_many_are_purged_a_few_at_a_time(broker: BrokerHarness) -> None:
     assert handles_of(broker) == [late]
 
 
-def test_only_administrators_purge(make_broker: Callable[..., BrokerHarness]) -> None:
+def test_only_administrators_can_purge(make_broker: Callable[..., BrokerHarness]) -> None:
     broker = make_broker(admin_allow=THIS_MACHINE)
     submit(broker)
     assert broker.peer().text(b"jobs purge function=f").startswith(b"ERR NOT_ALLOWED ")
@@ -189,7 +191,7 @@ def test_mistakes_are_named(broker: BrokerHarness, line: bytes, code: bytes) -> 
     assert broker.peer().text(line).startswith(b"ERR " + code + b" ")
 
 
-def test_a_page_of_a_long_queue_is_bounded(start_server: Callable[..., ServerProcess]) -> None:
+def test_a_page_of_a_long_queue_is_limited(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server()
     client = server.peer()
     submission = encode_request(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")

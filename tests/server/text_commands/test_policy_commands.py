@@ -1,4 +1,4 @@
-"""The text command `policies`: what holds for each function."""
+"""The text command `policies`: the policies in force for each function."""
 
 from __future__ import annotations
 
