@@ -297,6 +297,8 @@ class Server:
         if self._ports is not None:
             self._ports.close()
         if parts is not None and parts.store is not None:
+            parts.store.stop_writing()
+            parts.broker.settle()  # it hears what became of the last jobs
             parts.store.close()
 
     def __exit__(

@@ -94,6 +94,8 @@ class SqlStore:
         self._failed_at = 0.0
         self._loop = loop
         self._writer = Writer(self._database, loop, self._on_outcome)
+        #: Whether it has written all that it was given; None while it works.
+        self._writer_has_ended: bool | None = None
         self._lazy_pause = Pause(loop, LAZY_DELAY_S)
         self._probe_pause = Pause(loop, PROBE_EVERY_S)
         self._overdue_timer = loop.timer(self._timeout_s / _LOOKS, self._timeout_s / _LOOKS)
@@ -145,17 +147,27 @@ class SqlStore:
             self._loading = Loading((left.pages, left.look_ups), broker, self._loop, self._timeout_s, self._troubled)
             self._loading.start()
 
-    def close(self) -> None:
-        """Write what is left, give unused numbers back, and give the database up. Blocks, but not for long."""
-        if self._stop_writing():
-            self._database.close()
+    def stop_writing(self) -> None:
+        """Wait until the writer has written its batches. Blocks, but not for long.
 
-    def _stop_writing(self) -> bool:
+        Their outcomes are in `verdicts` then. The broker has to take them before `close`: it sets back the marks and
+        letters of jobs that could not be inserted.
+        """
         for waiting in (self._lazy_pause, self._probe_pause, self._overdue_timer):
             waiting.stop()
         if self._loading is not None:
             self._loading.stop()
-        if not self._writer.stop(CLOSE_PATIENCE_S):
+        self._writer_has_ended = self._writer.stop(CLOSE_PATIENCE_S)
+
+    def close(self) -> None:
+        """Write what is left, give unused numbers back, and give the database up. Blocks, but not for long."""
+        if self._writer_has_ended is None:
+            self.stop_writing()
+        if self._write_the_rest():
+            self._database.close()
+
+    def _write_the_rest(self) -> bool:
+        if not self._writer_has_ended:
             logger.error("the store %s does not answer: what was done last is not written", self._database.name)
             return False
         if self._left is not None:
@@ -256,7 +268,7 @@ class SqlStore:
         elif batch.inserts:
             self._hand_over()
         elif batch and not self._is_in_trouble and not self._lazy_pause.is_running:
-            self._lazy_pause.start(self._hand_over_if_idle)
+            self._lazy_pause.start(self._hand_over_late)
 
     def _may_wait_behind(self, batch: Batch) -> bool:
         """Whether it can be handed over while another is being written."""
@@ -264,6 +276,12 @@ class SqlStore:
             return False
         before = self._in_flight[0]
         return not before.undone and len(batch.inserts) >= len(before.inserts)
+
+    def _hand_over_late(self) -> None:
+        """Not in trouble: the broker may have yet to set back marks and letters of a batch that has just failed. The
+        probe hands them over."""
+        if not self._is_in_trouble:
+            self._hand_over_if_idle()
 
     def _hand_over_if_idle(self) -> None:
         if not self._in_flight:

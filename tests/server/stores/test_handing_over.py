@@ -226,6 +226,23 @@ def test_a_job_that_is_inserted_anew_waits_for_the_delete_of_its_first_row(handi
     assert handle in stored
 
 
+def test_a_batch_that_failed_is_not_handed_over_again_before_the_broker_knows(handing: Handing) -> None:
+    handing.submit()
+    handing.writer.end("succeeds")
+    worker = handing.harness.worker(b"f")
+    worker.send(PacketType.WORK_COMPLETE, worker.grab_handle(), b"r")
+    handing.end_pass()
+    assert handing.lazy.active
+    handing.submit()
+    handing.writer.end("fails")
+    handing.lazy.fire_once()  # in the same pass
+    assert handing.writer.orders == []
+    handing.end_pass()
+    handing.probe.fire_once()
+    [undoing] = handing.writer.orders
+    assert len(undoing.batch.deletes) == 2
+
+
 def test_a_batch_whose_only_job_ended_at_once_is_as_young_as_its_next_job(handing: Handing) -> None:
     handing.submit()
     worker = handing.harness.worker(b"f")
