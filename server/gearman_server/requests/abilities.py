@@ -1,4 +1,4 @@
-"""What workers say about themselves: CAN_DO, CAN_DO_TIMEOUT, CANT_DO, RESET_ABILITIES, SET_CLIENT_ID. Pure."""
+"""The requests that describe a worker: CAN_DO, CAN_DO_TIMEOUT, CANT_DO, RESET_ABILITIES, SET_CLIENT_ID. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_TIMEOUT_MS: Final = 2**31
 
 
 class Abilities:
-    """Which functions a worker can do."""
+    """Handlers of the requests that register functions, and name a worker."""
 
     def __init__(self, functions: Functions, attempts: Attempts, events: EventStream) -> None:
         self._functions = functions
@@ -50,7 +50,7 @@ class Abilities:
 
     def _register(self, session: Session, name: bytes, timeout_s: float | None) -> None:
         function = self._functions.by_name.get(name) or self._functions.create(name)
-        # The last registration wins, and only the first one counts: gearmand would list the function twice.
+        # A repeated registration only replaces the timeout; gearmand would list the function twice.
         session.timeouts_s.pop(function, None)
         if timeout_s is not None:
             session.timeouts_s[function] = timeout_s
@@ -72,7 +72,7 @@ class Abilities:
         self.forget_all(session)
 
     def forget_all(self, session: Session) -> None:
-        """Unregister it from everything; what it was running goes back to the queues."""
+        """Unregister the worker from all functions; the jobs that it runs are requeued."""
         functions, session.functions = session.functions, []
         for function in functions:
             self._unregister(session, function)
@@ -93,7 +93,7 @@ def _set_client_id(session: Session, body: bytes, _now: float) -> None:
 
 
 def _timeout_s(digits: bytes) -> float | None:
-    """Seconds of a CAN_DO_TIMEOUT: what is no positive number means none, and less than a second counts as one."""
+    """The seconds of a CAN_DO_TIMEOUT, at least one; None unless it is a positive number."""
     text = digits.strip()
     if not text.isdigit():
         return None

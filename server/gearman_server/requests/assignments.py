@@ -1,4 +1,4 @@
-"""How workers are given jobs: PRE_SLEEP, GRAB_JOB*, and the answers that they wait for. Pure."""
+"""The requests by which workers get jobs: PRE_SLEEP, GRAB_JOB*, and their answers, which may come later. Pure."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ class Assignments:
         touched: set[Session],
         patience_s: float,
     ) -> None:
-        """A worker that has just finished a job waits so long for the next before it is told that there is none."""
+        """A worker that has just finished a job waits `patience_s` for the next one before it gets NO_JOB."""
         self._assign = life.assign
         self._wake_up = wake_up
         self._timeouts = timeouts
         self._touched = touched
         self._is_assigning = True
         self._patience_s = patience_s
-        #: Workers whose GRAB_JOB found nothing and is not answered yet, in the order of their asking.
+        #: Workers whose GRAB_JOB found nothing and is not answered yet, in the order of their requests.
         self.asking: dict[Session, None] = {}
         self._patience_alarm = agenda.alarm(_nothing)
 
@@ -53,7 +53,7 @@ class Assignments:
         }
 
     def stop(self) -> None:
-        """From now on nobody is given a job: the server is ending."""
+        """Give out no more jobs: the server is ending."""
         self._is_assigning = False
         self._wake_up.stop()
 
@@ -61,7 +61,7 @@ class Assignments:
 
     def _pre_sleep(self, session: Session, _body: bytes, now: float) -> None:
         if session.worker_state is WOKEN:
-            self._wake_up.rouse(session)  # it did not ask for a job
+            self._wake_up.rouse(session)  # it was woken, but did not ask for a job
         for function in session.functions:
             if self._is_assigning and function.has_job_for_a_worker(now):
                 self._wake_up.wake_worker(session, function)
@@ -71,7 +71,7 @@ class Assignments:
             function.sleepers[session] = None
         for function in session.functions:
             if function.throttle is not None and self._is_assigning and session.worker_state is SLEEPING:
-                self._wake_up.wake_for_openings(function)  # not now: when its rate allows the next start
+                self._wake_up.wake_for_openings(function)  # plans it for when the rate allows the next start
 
     def _grab(self, session: Session, _body: bytes, now: float) -> None:
         self._grab_with(session, job_assign, now)
@@ -92,10 +92,11 @@ class Assignments:
             self.asking[session] = None
 
     def answer_asking(self, now: float) -> bool:
-        """Those who asked and found nothing get what has come since, or NO_JOB. Returns whether any got a job.
+        """Answer workers whose GRAB_JOB found nothing, with a job that has come since or NO_JOB. Returns whether any
+        got a job.
 
-        Who has just finished a job is not sent to sleep at once: the client that has its result now often has another
-        job, and one round trip with it replaces three with NO_JOB, PRE_SLEEP, NOOP and GRAB_JOB.
+        A worker that has just finished a job is not sent to sleep at once: the client that got the result often submits
+        another job, and one round trip with it replaces three with NO_JOB, PRE_SLEEP, NOOP and GRAB_JOB.
         """
         has_assigned = False
         for session in list(self.asking):
@@ -106,7 +107,8 @@ class Assignments:
         return has_assigned
 
     def answer(self, session: Session, now: float) -> None:
-        """This one now, if it waits for an answer: its next reply must not overtake this. Who is to go gets no job."""
+        """Answer this worker now, if it waits for an answer, since no later reply may overtake it. A connection that is
+        ending gets no job."""
         if session.worker_state is ASKING:
             self._answer(session, now, may_wait=False)
 
@@ -124,9 +126,9 @@ class Assignments:
         return job is not None
 
     def _take(self, session: Session, now: float) -> Job | None:
-        """The next job for this worker, now assigned to it.
+        """Assign the next job to this worker and return it; None if there is none.
 
-        A high job of any of its functions comes before a normal one of any other; within a priority the function that
+        A high job of any of its functions comes before a normal one of any other. Within a priority, the function that
         was served longest ago comes first.
         """
         if session.worker_state is not AWAKE:
@@ -148,7 +150,7 @@ class Assignments:
         return None
 
     def _start_timeout(self, session: Session, job: Job, now: float) -> None:
-        """Whichever limit comes first: the one that the worker announced, or the policy's, after some grace."""
+        """Start the limit that comes first: the one that the worker announced, or the policy's after some grace."""
         announced_s = session.timeouts_s.get(job.function)
         limit_s = job.function.policy.timeout_s
         if limit_s is not None and (announced_s is None or limit_s + TIMEOUT_GRACE_S < announced_s):
@@ -158,4 +160,4 @@ class Assignments:
 
 
 def _nothing(_now: float) -> None:
-    """It is time for `answer_asking`, which follows whatever is done."""
+    """Do nothing: the alarm only has to start a pass, at the end of which `answer_asking` is called."""

@@ -1,4 +1,4 @@
-"""Which stored jobs a request names: by a handle, or by a unique key, that is not in memory. Pure."""
+"""The stored jobs that a request names, by a handle or by a unique key that is not in memory. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WITH_UNIQUE: Final = frozenset(
         PacketType.SUBMIT_REDUCE_JOB_BACKGROUND,
     }
 )
-#: How many arguments stand before the workload.
+#: The number of arguments before the workload, if it is not 2.
 _ARGUMENTS: Final = {
     PacketType.SUBMIT_JOB_EPOCH: 3,
     PacketType.SUBMIT_REDUCE_JOB: 4,
@@ -44,7 +44,7 @@ class NamedJobs:
         self._kept = kept
 
     def wanted_by(self, packet: Packet) -> Wanted | None:
-        """The stored job that a request may mean, if it is not in memory."""
+        """The job that a request names and that may be in the store; None if memory is enough for the answer."""
         packet_type, body = packet
         if packet_type in _WITH_UNIQUE:
             return self._wanted_by_submission(packet_type, body)
@@ -68,7 +68,7 @@ class NamedJobs:
     def _wanted_by_submission(self, packet_type: int, body: bytes) -> Wanted | None:
         arguments = body.split(b"\0", _ARGUMENTS.get(PacketType(packet_type), 2))
         if len(arguments) < 3 or not arguments[1]:
-            return None  # refused in its turn, or a job of its own
+            return None  # it will be refused, or it is a job of its own
         name, unique, workload = arguments[0], arguments[1], arguments[-1]
         key = coalescing_key(unique, workload)
         function = self._functions.by_name.get(name)

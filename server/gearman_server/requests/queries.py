@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 _LEADING_DIGITS: Final = re.compile(rb"\s*\+?(\d{1,20})")
 _MAX_PROGRESS: Final = 2**32 - 1
-#: They only ask whether the packets behind them are known.
+#: Options that only ask whether the server knows their packets.
 _QUESTIONS: Final = (JOB_FAILURE_OPTION, JOB_RESULT_OPTION)
 
 
 class Queries:
-    """Handlers of requests that only ask, or that set how this connection is answered."""
+    """Handlers of requests that only ask, or that set options of their connection."""
 
     def __init__(
         self, jobs: Mapping[bytes, Job], functions: Functions, results: ResultKeeping, queue_events: QueueEvents
@@ -49,7 +49,7 @@ class Queries:
             GET_RESULT: self._results.get,
             PacketType.ECHO_REQ: _echo,
             PacketType.OPTION_REQ: self._set_option,
-            # gearmand answers an ERROR; the packet is a promise to the server that needs no reply at all.
+            # gearmand answers with an ERROR, but the packet is only a promise to the server and needs no reply.
             PacketType.ALL_YOURS: _tolerate,
         }
 
@@ -72,12 +72,12 @@ class Queries:
             session.wants_attempt = True
         elif option != QUEUE_EVENTS_OPTION and option not in _QUESTIONS:
             raise RefusedError(b"UNKNOWN_OPTION", b"Server does not recognize given option")
-        session.reply(encode_response(PacketType.OPTION_RES, body))  # as the client spelled it
+        session.reply(encode_response(PacketType.OPTION_RES, body))  # in the client's spelling
         if option == QUEUE_EVENTS_OPTION:
             self._queue_events.subscribe(session)
 
     def _find_by_unique(self, unique: bytes) -> Job | None:
-        """Any job of that unique key: the request names no function."""
+        """Any job with that unique key: the request names no function."""
         if unique == b"-":
             return None
         for function in self._functions.by_name.values():
@@ -96,7 +96,7 @@ def _status_arguments(job: Job | None) -> tuple[bytes, bytes, bytes, bytes]:
 
 
 def _as_number(text: bytes) -> bytes:
-    """What a worker sent as numerator or denominator, as the number that clients expect: 0 for what is none."""
+    """A worker's numerator or denominator as the number that clients expect, or 0 if it is no number."""
     digits = _LEADING_DIGITS.match(text)
     return b"%d" % min(int(digits[1]), _MAX_PROGRESS) if digits else b"0"
 

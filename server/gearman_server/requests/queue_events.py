@@ -1,7 +1,7 @@
 """The extension `queue-events`: functions' counts, pushed to the connections that asked for them. Pure.
 
-Nothing on the way of a job knows of this. While somebody listens, every request makes it look at all functions soon,
-once for all requests of the next moments, and tell what differs from what was told last.
+The path of a job knows nothing of this. While there are subscribers, every request plans one look at all functions,
+shared by all requests of the next moments; the look sends the counts that have changed since the last one.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from gearman_server.jobs.functions import Functions
     from gearman_server.jobs.session import Session
 
-#: A function's changes within this time are told at once.
+#: A function's changes within this time are sent together.
 COALESCING_S: Final = 0.02
-#: A look at very many functions costs more than that allows: then less often, so that it stays at 5 % of the time.
+#: With very many functions, the pause between two looks grows, so that the looks take no more than 5 % of the time.
 _PAUSE_PER_FUNCTION_S: Final = 20e-6
 
-#: Jobs of a function that could be started, running ones, workers, and all that wait.
+#: A function's startable jobs, running jobs, workers, and all waiting jobs.
 _Counts = tuple[int, int, int, int]
 _GONE: Final[_Counts] = (0, 0, 0, 0)
 
 
 class QueueEvents:
-    """Who listens, and what they were told."""
+    """The subscribers, and the counts that were sent last."""
 
     def __init__(self, functions: Functions, agenda: Agenda, touched: set[Session]) -> None:
         self._functions = functions
@@ -41,10 +41,10 @@ class QueueEvents:
         self._opening_alarm = agenda.alarm(self._open)
 
     def subscribe(self, session: Session) -> None:
-        """Tell the session of every function now, and of every change from now on."""
+        """Send the session all functions' counts now, and every change from now on."""
         if session in self.subscribers:
             return
-        counts = self._counts(self._agenda.now)  # what changes with time alone is planned by the look that follows
+        counts = self._counts(self._agenda.now)  # the next look also plans changes that come with time alone
         if not self.subscribers:
             self._told = counts
         self.subscribers.add(session)
@@ -52,11 +52,11 @@ class QueueEvents:
             session.reply(_queue_changed(name, count))
 
     def unsubscribe(self, session: Session) -> None:
-        """The session is gone."""
+        """Forget a session that is gone."""
         self.subscribers.discard(session)
 
     def note_change(self) -> None:
-        """Something may have changed. Called only while somebody listens."""
+        """Plan a look, because counts may have changed. Called only while there are subscribers."""
         self._look_alarm.by(self._not_before)
 
     def _look(self, now: float) -> None:
@@ -74,7 +74,7 @@ class QueueEvents:
             self._touched.update(self.subscribers)
 
     def _plan_openings(self, now: float) -> None:
-        """Where a rate lets jobs wait, their number changes without any request."""
+        """Plan a look for when a rate allows the next start: the number of startable jobs grows without a request."""
         openings = (
             function.throttle.opens_at(function.running, now)
             for function in self._functions.by_name.values()

@@ -1,9 +1,9 @@
-"""Jobs of an earlier run come back from the store, page by page, while clients and workers are served already. Pure.
+"""Brings an earlier run's jobs back from the store, page by page, while clients and workers are already served. Pure.
 
-Rows are read by priority and then by age, so whatever a worker can be given is what it would have been given without
-the restart. New jobs queue behind the rows of their priority that are still unread. A request that names a unique key
-or a handle which is not in memory waits, and with it its connection alone, until the store has been asked for it. What
-has waited long enough is handed back: the broker carries it out, at the end of a pass.
+Rows are read by priority and then by age, so a worker gets the same jobs as without the restart. New jobs queue behind
+the unread rows of their priority. A request that names a unique key or a handle which is not in memory waits until the
+store has been asked for it; so does everything behind it on its connection, but no other connection. Requests that need
+wait no longer are handed back, and the broker carries them out at the end of a pass.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 
 class Release(Enum):
-    """Why packets were handed back, which says how they are to be carried out."""
+    """Why packets are handed back. It decides how they are carried out."""
 
-    #: The store has been asked for what they name: carry them out with what is in memory.
+    #: The store has been asked for the jobs that they name: all that exist are in memory now.
     ASKED = "asked"
-    #: The store can't be asked for what they name: refuse them.
+    #: The store can't be asked for the job that the packet names: refuse it.
     UNREADABLE = "unreadable"
-    #: They came behind those: what they name is not known yet.
+    #: They came behind such packets: the store has not been asked for the jobs that they name.
     BEHIND = "behind"
 
 
@@ -53,18 +53,18 @@ class Released(NamedTuple):
 
 @dataclass(slots=True)
 class _Parked:
-    """Packets of a connection of which the first has to wait for an answer of the store."""
+    """Packets of a connection, the first of which has to wait for an answer of the store."""
 
     packets: list[Packet]
     size_bytes: int = 0
-    #: How many of them the store has been asked for.
+    #: For how many of them the store has been asked.
     asked: int = 0
-    #: Whether it could tell.
+    #: Whether the store could answer.
     is_readable: bool = True
 
 
 class Replay:
-    """Brings stored jobs back into the table, and holds up only what can't be answered without them."""
+    """Brings stored jobs back into the table, and holds up only requests that can't be answered without them."""
 
     def __init__(
         self,
@@ -87,21 +87,21 @@ class Replay:
         #: How many jobs have come back.
         self.loaded = 0
         self._parked: dict[Session, _Parked] = {}
-        # Those of the parked that need wait no longer, in order.
+        # Those of the parked packets that need wait no longer, in order.
         self._released: deque[tuple[Session, _Parked]] = deque()
-        # What was in memory before its row's turn, by the row's id, until that comes. None: no place in the queue is
-        # kept for it, for it had to wait for its time and enters the queue by itself, or has had its attempts.
+        # Jobs that were looked up before their row's turn, by the row's id, until its turn comes. None: the job takes
+        # no place in the queue then, because it is delayed and enters the queue by itself, or has had its attempts.
         self._ahead: dict[int, Job | None] = {}
 
     @property
     def is_over(self) -> bool:
-        """Whether everything has been read, and all packets were handed back."""
+        """Whether everything has been read, and all packets have been handed back."""
         return not self._rows.is_reading and not self._parked
 
     # --- rows in
 
     def note_stored(self, stored: Iterable[tuple[bytes, int]], now: float) -> None:
-        """These functions and priorities have rows, and no other has: those that have none wait for nothing."""
+        """Note the functions and priorities that have rows. The queues of all others need not wait for any."""
         self._agenda.now = now
         self._rows.stored = frozenset(stored)
         for function in self._functions.by_name.values():
@@ -110,7 +110,7 @@ class Replay:
                     self._end_queue(function, priority)
 
     def load(self, rows: Iterable[StoredJob], now: float) -> Iterator[tuple[int, str]]:
-        """The next rows of the priority that is being read. Yields ids of rows that can't be used, and why."""
+        """Take in the next rows of the current priority. Yields the ids of rows that can't be used, and why."""
         self._agenda.now = now
         returned: Counter[Function] = Counter()
         for row in rows:
@@ -132,7 +132,7 @@ class Replay:
         assert isinstance(queue, ReplayQueue)
         if not is_new:
             queue.ahead -= 1
-        queue.restore(job)  # as a tombstone, if it has ended meanwhile
+        queue.restore(job)  # a job that has ended meanwhile becomes a tombstone
 
     def _restore(self, row: StoredJob, now: float) -> Job | None:
         job = self._restoring.restore(row, now)
@@ -140,7 +140,7 @@ class Replay:
         return job
 
     def end_of_priority(self, now: float) -> None:
-        """All rows of the priority have been read: new jobs follow."""
+        """Let new jobs follow, because all rows of the current priority have been read."""
         self._agenda.now = now
         priority = self._rows.priority
         self._rows.priority, self._rows.last_id = priority + 1, -1
@@ -148,7 +148,7 @@ class Replay:
             self._end_queue(function, priority)
 
     def _end_queue(self, function: Function, priority: int) -> None:
-        """Nothing that is unread belongs in front of what has been submitted since."""
+        """Make the queue an ordinary one: it has no unread rows any more."""
         queues = list(function.queues)
         queue = queues[priority]
         if isinstance(queue, ReplayQueue):
@@ -159,13 +159,13 @@ class Replay:
                 self._wake(function, queues[priority].waiting)
 
     def _is_unread(self, row: StoredJob) -> bool:
-        """Whether the row's turn has not come. One that was read may have ended since, and must not rise again."""
+        """Whether the row's turn has not come. A job that was read may have ended since, and must not come back."""
         return (row.priority, row.id) > (self._rows.priority, self._rows.last_id) and row.id not in self._ahead
 
     # --- requests that have to wait
 
     def admit(self, session: Session, packets: Iterable[Packet]) -> Sequence[Packet]:
-        """Those of a connection's packets that can be carried out now, in order; the others are kept."""
+        """Return those of a connection's packets that can be carried out now, in order, and keep the others."""
         packets = list(packets)
         if session in self._parked:
             self._park(session, packets)
@@ -180,11 +180,11 @@ class Replay:
         return packets
 
     def forget(self, session: Session) -> None:
-        """The connection is gone."""
+        """Forget the packets of a connection that is gone."""
         self._parked.pop(session, None)
 
     def end(self, now: float) -> None:
-        """Everything has been read: all that was kept can be carried out."""
+        """Release all kept packets, because everything has been read."""
         self._agenda.now = now
         self._rows.is_reading = False
         self._released.clear()
@@ -193,7 +193,7 @@ class Replay:
             self._released.append((session, parked))
 
     def take_released(self) -> Iterator[Released]:
-        """Those packets that need wait no longer, in order. Each is to be carried out before the next is asked for."""
+        """Yield packets that need wait no longer, in order. Carry each out before asking for the next."""
         while self._released:
             session, parked = self._released.popleft()
             if self._parked.get(session) is not parked:
@@ -214,7 +214,7 @@ class Replay:
         session.withheld_bytes += size_bytes  # towards the bound of the connection
 
     def _ask(self, session: Session) -> None:
-        """Ask for all that the kept packets name."""
+        """Ask the store for all jobs that the kept packets name."""
         parked = self._parked[session]
         parked.asked = len(parked.packets)
         wanted = [want for packet in parked.packets if (want := self._wanted_by(packet)) is not None]
@@ -224,18 +224,18 @@ class Replay:
         self._agenda.now = now
         for row in found or ():
             self._bring_forward(row, now)
-        if self._parked.get(session) is parked and self._rows.is_reading:  # else gone, or released by the end
+        if self._parked.get(session) is parked and self._rows.is_reading:  # else gone, or `end` has released it
             parked.is_readable = found is not None
             self._released.append((session, parked))
 
     def _bring_forward(self, row: StoredJob, now: float) -> None:
-        """A row that is not read yet becomes a job now; it takes its place in the queue when its turn comes."""
+        """Make an unread row a job now; it takes its place in the queue when the row's turn comes."""
         if not self._is_unread(row):
             return
         try:
             job = self._restore(row, now)
         except RefusedError:
-            return  # its turn will tell
+            return  # it is reported when the row's turn comes
         self._ahead[row.id] = None
         if job is not None and job.state is QUEUED:
             queue = job.function.queues[job.priority]

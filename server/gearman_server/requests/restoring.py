@@ -1,4 +1,4 @@
-"""Jobs that come back with the handles they had: from the store, and from the dead letters. Pure."""
+"""Jobs that come back with their old handles: from the store, and from the dead letters. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Restoring:
-    """Brings jobs of an earlier run back, which are in the store."""
+    """Turns rows of the store into jobs again."""
 
     def __init__(
         self, functions: Functions, table: JobTable, life: JobLife, attempts: Attempts, agenda: Agenda
@@ -32,7 +32,7 @@ class Restoring:
         self._agenda = agenda
 
     def restore(self, stored: StoredJob, now: float) -> Job | None:
-        """The job, in no queue yet, unless it has to wait for its time; None when it has had its attempts.
+        """Create the job. It is delayed if its time has not come, else in no queue yet. None: it has had its attempts.
 
         Raises:
             RefusedError: its function's name can't be used, or its handle belongs to another job.
@@ -67,7 +67,7 @@ class Restoring:
 
 
 class Revival:
-    """Queues dead jobs again, as if nothing had been tried yet."""
+    """Queues dead jobs again, as if there had been no attempt yet."""
 
     def __init__(
         self,
@@ -87,18 +87,15 @@ class Revival:
 
     @property
     def obstacle(self) -> bytes | None:
-        """Why no job can be revived now; None when it can."""
+        """Why no job can be revived now; None if jobs can."""
         if self._durability.trouble is not None:
             return b"The store can't be written now"
-        if self._functions.unread.is_reading:  # a unique key that is taken may be among what is unread
+        if self._functions.unread.is_reading:  # an unread job may have the unique key
             return b"Jobs are still coming back from the store"
         return None
 
     def revive(self, letter: DeadLetter) -> bool:
-        """Queue the letter's job.
-
-        False: another job has its handle or its unique key now, so the letter stays.
-        """
+        """Queue the letter's job. False: another job has its handle or its unique key now, so the letter stays."""
         name, now = letter.function, self._agenda.now
         function = self._functions.by_name.get(name) or self._functions.create(name, is_promised=True)
         key = coalescing_key(letter.unique, letter.workload)
@@ -116,7 +113,7 @@ class Revival:
         return True
 
     def _keep_unless(self, letter: DeadLetter, is_stored: bool) -> None:
-        """The job is written, or its letter is kept after all."""
+        """Keep the letter after all, unless the job was written."""
         if not is_stored:
             self._dead_letters.put(letter, self._agenda.now)
 

@@ -1,8 +1,8 @@
-"""Submits jobs by the clock: each schedule's once for each due time, whatever restarts and clocks do. Pure.
+"""Submits jobs by the clock: a schedule's job once for each due time, in spite of restarts and clock changes. Pure.
 
-The mark of a run is written in the same transaction as its job. So a server that is killed has done both or neither.
-Due times go by the wall clock, which can be set: its time is asked again at least once a minute. Where it was set back
-nothing is due a second time.
+The mark of a run is written in the same transaction as its job, so a server that is killed has written both or neither.
+Due times follow the wall clock, which can be set: it is read again at least once a minute. If it was set back, no run
+is due a second time.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from gearman_server.jobs.store import Store
 
 LONGEST_SLEEP_S: Final = 60.0
-#: While the store can't be written, or is still being read, runs wait; how often it is looked whether they can begin.
+#: While the store can't be written, or is still being read, runs wait, and are tried again at this interval.
 PATIENCE_S: Final = 1.0
-#: A run that is later than this was missed: nobody was there to start it, or the clock jumped.
+#: A run that is later than this was missed: no server was there to start it, or the clock jumped.
 LATE_S: Final = 60.0
-#: Marks that are this far in the future were made by a clock that was wrong.
+#: Marks that are this far in the future come from a clock that was wrong.
 ABSURD_S: Final = 86_400.0
 
-#: Submits a background job that no client asked for, at that time (monotonic seconds).
+#: Submits a schedule's job; it is handed the monotonic time in seconds.
 Submit = Callable[[ScheduleRule, float], "Job"]
 
 
 class Scheduled:
-    """A schedule and how far it has come."""
+    """A schedule and its progress."""
 
     __slots__ = ("mark", "next_due", "rule")
 
@@ -59,7 +59,7 @@ class Scheduler:
         agenda: Agenda,
         events: EventStream,
     ) -> None:
-        #: What knows whether a job that was submitted is stored.
+        #: It tells whether a submitted job was stored.
         self.durability = durability
         self._unread = unread
         self._store = store
@@ -68,7 +68,7 @@ class Scheduler:
         self._submit = submit
         self._marks: dict[str, ScheduleMark] = {}
         self._scheduled: dict[str, Scheduled] = {}
-        # Jobs whose insert is not written yet, with the marks, by the schedule's name, from before them.
+        # Jobs whose insert is not written yet, each with the marks from before it, by the schedule's name.
         self._unwritten: dict[Job, dict[str, ScheduleMark]] = {}
         self._alarm = agenda.alarm(self._look)
 
@@ -76,11 +76,11 @@ class Scheduler:
         return iter(self._scheduled.values())
 
     def restore(self, marks: Mapping[str, ScheduleMark]) -> None:
-        """What an earlier run has stored; to be called before `use`."""
+        """Take over the marks of an earlier run; call this before `use`."""
         self._marks.update(marks)
 
     def use(self, rules: Iterable[ScheduleRule], now: float) -> None:
-        """From now on these are the schedules. A new one, or one with another timing, begins now."""
+        """Replace the schedules. A new one, or one whose timing has changed, begins now."""
         unix_time = self._agenda.unix_time()
         earlier = {**self._marks, **{name: scheduled.mark for name, scheduled in self._scheduled.items()}}
         self._marks.clear()
@@ -93,16 +93,16 @@ class Scheduler:
             self._scheduled[rule.name] = Scheduled(rule, mark)
         if earlier:
             self._store.forget_schedules(list(earlier))
-        # Not at once: at the start of a server its store is opened behind this.
+        # Not at once: when the server starts, its store is opened after this.
         self._alarm.turn_off()
         self._alarm.by(now)
 
     def stop(self) -> None:
-        """The server is ending: nothing is submitted any more."""
+        """Submit no more jobs: the server is ending."""
         self._scheduled = {}
 
     def trigger(self, name: str) -> Job | None:
-        """Submit a schedule's job now, whatever the time; None if there is no such schedule.
+        """Submit a schedule's job now, at any time; None if there is no such schedule.
 
         Raises:
             RefusedError: the function's queue is full, or the store can't be used now.
@@ -115,14 +115,14 @@ class Scheduler:
         return self._run(scheduled, scheduled.mark._replace(last_run=self._agenda.unix_time()))
 
     def _note_unwritten(self, job: Job, name: str, earlier: ScheduleMark) -> None:
-        """The job's insert, and the mark beside it, are not written yet."""
+        """Remember the earlier mark until the job's insert, and the new mark beside it, are written."""
         if job not in self._unwritten:
             self._unwritten[job] = {}
             self.durability.when_known(job, partial(self._note_outcome, job))
         self._unwritten[job].setdefault(name, earlier)
 
     def _note_outcome(self, job: Job, is_stored: bool) -> None:
-        """A job that could not be stored is dropped, unless it runs: then what was due is due still."""
+        """If the job could not be stored and was dropped, its run is still due. A job that runs already goes on."""
         marks = self._unwritten.pop(job)
         if is_stored or job.state is not ENDED:
             return
@@ -132,7 +132,7 @@ class Scheduler:
                 self._alarm.by(self._agenda.now + PATIENCE_S)
 
     def _set_back(self, scheduled: Scheduled, mark: ScheduleMark) -> None:
-        """If a later run can't be stored either, it goes back as far."""
+        """Go back to an earlier mark, and let later runs that are not stored either go back as far."""
         self._set(scheduled, mark)
         for earlier in self._unwritten.values():
             if scheduled.rule.name in earlier:
@@ -157,13 +157,13 @@ class Scheduler:
         self._alarm.by(now + min(max(first_due - self._agenda.unix_time(), 0.0), LONGEST_SLEEP_S))
 
     def _has_to_wait(self) -> bool:
-        """Unique keys are still unknown, or nothing can be stored."""
+        """Whether unique keys are still unknown, or jobs can't be stored."""
         return self._unread.is_reading or self.durability.trouble is not None
 
     def _run_due(self, scheduled: Scheduled, unix_time: float) -> None:
         rule = scheduled.rule
         mark = scheduled.mark._replace(handled_until=unix_time)
-        # The last of several due times may have come just now, however late the first one is.
+        # However late the first of several due times is, the last one may have come just now.
         is_missed = rule.timing.next_after(unix_time - LATE_S) > unix_time
         if is_missed and rule.missed is Missed.SKIP:
             self._events.emit(ScheduleSkipped(rule.name, rule.function, scheduled.next_due))
@@ -176,7 +176,7 @@ class Scheduler:
             self._set(scheduled, mark)
 
     def _run(self, scheduled: Scheduled, mark: ScheduleMark) -> Job:
-        """Raises RefusedError: nothing has changed then."""
+        """Submit the job and note the run; if it raises RefusedError, nothing has changed."""
         rule, earlier = scheduled.rule, scheduled.mark
         job = self._submit(rule, self._agenda.now)
         self._set(scheduled, mark)

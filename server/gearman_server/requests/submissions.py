@@ -1,4 +1,4 @@
-"""The SUBMIT_* requests: a new job, or one more who wants a job that exists. Pure."""
+"""The SUBMIT_* requests: they create a job, or join one with the same unique key. Pure."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Submit(Protocol):
     def __call__(
         self, session: Session | None, body: bytes, now: float, run_at: int | None = None, reducer: bytes | None = None
     ) -> Job:
-        """The body is that of a SUBMIT_JOB; a schedule has no session. A job of a later time has Unix seconds.
+        """`body` is that of a SUBMIT_JOB, `run_at` the Unix time of a delayed job; a schedule has no session.
 
         Raises:
-            MalformedPacketError: the body is none.
+            MalformedPacketError: the body is not that of a SUBMIT_JOB.
             RefusedError: the queue is full, or a name can't be used.
         """
 
@@ -81,7 +81,7 @@ class Submissions:
         }
 
     def _submit_epoch(self, session: Session, body: bytes, now: float) -> None:
-        """A background job that is not run before its time."""
+        """Submit a background job that is not run before its time."""
         try:
             name, unique, seconds, workload = body.split(b"\0", 3)
         except ValueError:
@@ -98,7 +98,7 @@ class Submissions:
         self._background[NORMAL](session, plain, now, reducer=reducer)
 
     def submit_scheduled(self, rule: ScheduleRule, now: float) -> Job:
-        """A background job that no client asked for.
+        """Submit a background job for a schedule.
 
         Raises:
             RefusedError: the function's queue is full, or its name can't be used.
@@ -107,9 +107,9 @@ class Submissions:
         return self._background[rule.priority](None, plain, now)
 
     def _submitter(self, priority: int, *, background: bool) -> Submit:
-        """What carries out a submission of a kind: the job that is meant, a new one or one that is known, is promised.
+        """Make the function that carries out one kind of submission, and returns the job, a new or an existing one.
 
-        The hottest path of all: split into six methods, codec and broker took a tenth longer (measured).
+        It is the hottest path of all: split into six methods, codec and broker took a tenth longer (measured).
         """
         life, events, create = self._life, self._events, self._table.create
         find_function, create_function = self._functions.by_name.get, self._functions.create
@@ -152,7 +152,7 @@ class Submissions:
         return submit
 
     def _coalesce(self, session: Session | None, job: Job, *, background: bool) -> None:
-        """One more wants a job that is known. If any wants it in the background, it runs even if all clients leave."""
+        """Join an existing job. If any submission was in the background, the job runs even if all clients leave."""
         job.background = job.background or background
         if background and self._is_durable:
             self._durability.acknowledge(session, job)
@@ -182,10 +182,10 @@ class Submissions:
 
 
 def _split_reduce(body: bytes) -> tuple[bytes, bytes]:
-    """A plain submission, and its reducer, which the server only carries.
+    """The body of a plain submission, and the reducer, which the server only passes on.
 
-    libgearman sends a fourth string before the workload, read and thrown away, as in gearmand. The protocol's text
-    knows three: those who went by it are understood too, as long as their workload holds no zero byte.
+    libgearman sends a fourth string before the workload, which is discarded, as in gearmand. The protocol's text has
+    three: clients that follow it are understood too, as long as their workload holds no zero byte.
     """
     arguments = body.split(b"\0", 4)
     if len(arguments) < 4:
@@ -197,7 +197,7 @@ def _split_reduce(body: bytes) -> tuple[bytes, bytes]:
 
 
 def _unix_seconds(text: bytes) -> int:
-    """gearmand takes what is no number for 0, and is silent on what is out of range."""
+    """The time of an epoch job. gearmand takes text that is no number as 0, and reports no number out of range."""
     if _UNIX_SECONDS.fullmatch(text) and abs(int(text)) <= _MAX_UNIX_SECONDS:
         return int(text)
     raise RefusedError(b"INVALID_ARGUMENT", b"The time to run at is no whole number of seconds since 1970")

@@ -1,4 +1,4 @@
-"""The WORK_* packets: progress, data and end of a job, from the worker that has it to clients that wait. Pure."""
+"""The WORK_* packets: a job's progress, data and end, on their way from its worker to waiting clients. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _WORK_COMPLETE: Final = int(PacketType.WORK_COMPLETE)
 
-#: Ten years: what is longer was not meant.
+#: Ten years: nobody means a longer wait.
 MAX_WAIT_S: Final = 3650 * 86400.0
 _FAILED: Final = Failure("WORK_FAIL")
 
@@ -33,7 +33,7 @@ _NO_JOB_FOR_EXCEPTION: Final = b"An exception was received for a job that does n
 
 
 class WorkPackets:
-    """Handlers of the WORK_* packets. They are accepted from the connection that holds the job alone."""
+    """Handlers of the WORK_* packets. They are accepted only from the connection that holds the job."""
 
     def __init__(self, life: JobLife, attempts: Attempts, results: ResultKeeping, events: EventStream) -> None:
         self._life = life
@@ -83,16 +83,17 @@ class WorkPackets:
         self._attempts.fail(job, _FAILED)
 
     def _exception(self, session: Session, body: bytes, _now: float) -> None:
-        """An exception ends the attempt. Who did not ask for exceptions gets a plain WORK_FAIL.
+        """An exception ends the attempt. Clients that did not ask for exceptions get a plain WORK_FAIL.
 
-        Perl's worker sends a WORK_FAIL behind it, and dies of the ERROR that gearmand answers: one is forgiven.
+        Perl's worker sends a WORK_FAIL after it, and dies of the ERROR that gearmand answers. Here one such WORK_FAIL
+        is ignored.
         """
         job = _assigned_job(session, body, _NO_JOB_FOR_EXCEPTION)
         session.excepted_handle = job.handle
         self._attempts.fail(job, Failure("WORK_EXCEPTION", body[len(job.handle) + 1 :]))
 
     def _failure(self, session: Session, body: bytes, _now: float) -> None:
-        """Ours: a failure with its traceback, and what the worker wants to become of the job."""
+        """Our extension: a failure with its traceback, and the worker's wish for the job."""
         arguments = body.split(b"\0", WORK_FAILURE_ARGUMENTS - 1)
         if len(arguments) != WORK_FAILURE_ARGUMENTS:
             raise MalformedPacketError("WORK_FAILURE takes handle, verdict, wait, attempts, reason and traceback")
@@ -140,7 +141,7 @@ def _wait_s(digits: bytes) -> float | None:
 
 
 def _number(digits: bytes, what: str) -> int | None:
-    """A whole number; nothing stands for None."""
+    """A whole number, or None for an empty argument."""
     if digits and not (digits.isdigit() and len(digits) <= 18):
         raise MalformedPacketError(f"{what} is a whole number or nothing")
     return int(digits) if digits else None

@@ -1,7 +1,7 @@
 """The text commands: one line in, the answer's exact bytes out. Pure.
 
-Monitoring tools parse these answers, so the bytes are gearmand's, inconsistent line endings included: data lines and
-`OK value` end with a line feed, a bare `OK` and every `ERR` with carriage return and line feed, tables with `.`.
+Monitoring tools parse these answers, so the bytes are gearmand's, and so are the inconsistent line endings: data lines
+and `OK value` end with a line feed, a bare `OK` and every `ERR` with carriage return and line feed, tables with `.`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from gearman_server.jobs.session import Session
 
 MAX_WORDS: Final = 5
-#: Ours: sentences, conditions and many handles.
+#: Our own commands may have more words: sentences, conditions and many handles.
 _LONG_COMMANDS: Final = (b"fail", b"dead", b"jobs")
 UNKNOWN_SERVER_COMMAND: Final = b"ERR UNKNOWN_COMMAND Unknown+server+command%s\r\n"
 _UNKNOWN_SHOW: Final = b"ERR UNKNOWN_SHOW_ARGUMENTS\r\n"
 
-#: What carries out a command: the session that asks, and the words of its line.
+#: Carries out a command: it is handed the session and the words of the line, and returns the answer.
 Command = Callable[["Session", list[bytes]], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """What `version`, `getpid` and `verbose` answer."""
+    """The answers to `version`, `getpid` and `verbose`."""
 
     version: str
     pid: int
@@ -38,7 +38,7 @@ class ServerFacts:
 
 
 class AdminCommands:
-    """Carries out text commands: those that only ask itself, the others by what was added."""
+    """Carries out text commands: queries by itself, the others by the commands that were added."""
 
     def __init__(
         self, functions: Functions, jobs: Mapping[bytes, Job], sessions: Collection[Session], facts: ServerFacts
@@ -59,11 +59,11 @@ class AdminCommands:
         }
 
     def add(self, commands: Mapping[bytes, Command]) -> None:
-        """Know more commands, by their first words."""
+        """Add commands, by their first words."""
         self._commands.update(commands)
 
     def execute(self, session: Session, line: bytes) -> bytes | None:
-        """The answer to one line (without its line feed); None when the connection is to be closed without one."""
+        """The answer to one line (without its line feed); None if the connection is to be closed without an answer."""
         words = split_words(line)
         name = words[0].lower()
         if len(words) > MAX_WORDS and name not in _LONG_COMMANDS:
@@ -109,8 +109,8 @@ class AdminCommands:
 
 
 def split_words(line: bytes) -> list[bytes]:
-    """The words of a line: one or more spaces part them, a zero byte ends a word early, a leading space makes an empty
-    first word (so that the line is an unknown command)."""
+    """The words of a line. One or more spaces separate them, a zero byte ends a word early, and a leading space makes
+    an empty first word, so that the line is an unknown command."""
     words = line.removesuffix(b"\r").split(b" ")
     words = [words[0], *(word for word in words[1:] if word)]
     return [word.partition(b"\0")[0] for word in words]

@@ -1,4 +1,4 @@
-"""The words of our own text commands behind their name: handles, and conditions such as `function=a%20b`. Pure."""
+"""The arguments of our own text commands: handles, and conditions such as `function=a%20b`. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from urllib.parse import unquote_to_bytes
 
 from gearman_server.text_commands.listings import DEFAULT_LINES, MAX_LINES
 
-#: Every condition there is: what it is called, and the commands take those that fit them.
+#: The names of all conditions; each command allows some of them.
 _ALL: Final = frozenset({b"function", b"older", b"state", b"limit", b"after"})
 
 
 class CommandError(Exception):
-    """A text command can't be carried out; `answer` is the line that says so."""
+    """A text command can't be carried out; `answer` is the line to send."""
 
     def __init__(self, code: bytes, text: bytes) -> None:
         super().__init__(text.decode())
@@ -29,13 +29,13 @@ NOT_ALLOWED: Final = CommandError(
 
 @dataclass(slots=True)
 class Arguments:
-    """What was said."""
+    """The arguments of one command."""
 
     #: Words without a `=`: handles.
     names: list[bytes] = field(default_factory=list)
     function: bytes | None = None
     state: bytes | None = None
-    #: Age in seconds that jobs must have at least.
+    #: The least age of the jobs, in seconds.
     older_s: float = 0.0
     limit: int = DEFAULT_LINES
     #: The cursor of a page.
@@ -43,7 +43,7 @@ class Arguments:
 
 
 def parse_arguments(words: Iterable[bytes], allowed: Collection[bytes]) -> Arguments:
-    """Read them; of the conditions those in `allowed` may be there.
+    """Parse the arguments; only the conditions in `allowed` may be among them.
 
     Raises:
         CommandError: one of them is not understood.

@@ -1,6 +1,6 @@
-"""Changes to very many jobs at the word of an administrator, a few at a time, so that nobody else waits. Pure.
+"""Changes that an administrator orders for very many jobs, made a few at a time, so that nobody else waits. Pure.
 
-The answer is the count, and leaves once all is done; whatever the connection asks for meanwhile is answered behind it.
+The answer is the count, and leaves once all are done; later requests of the connection are answered after it.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
     from gearman_server.jobs.session import Session
 
-#: Some two milliseconds' worth.
+#: The number of changes made at once, which takes some two milliseconds.
 AT_ONCE: Final = 500
 
 
 class BulkChanges:
-    """Carries them out."""
+    """Carries out bulk changes."""
 
     def __init__(self, agenda: Agenda, touched: set[Session]) -> None:
         self._agenda = agenda
         self._touched = touched
 
     def start(self, session: Session, handles: Sequence[bytes], change: Callable[[bytes], bool], now: float) -> bytes:
-        """Have `change` called with each handle; it says whether there was something to change.
+        """Call `change` with each handle; it returns whether there was something to change.
 
         Returns the answer, empty if it follows later.
         """

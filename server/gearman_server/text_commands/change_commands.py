@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gearman_server.text_commands.admin import Command
 
 OK: Final = b"OK\r\n"
-#: What servers that knew `shutdown` answered.
+#: The answer of those versions of gearmand that had `shutdown`.
 SHUTTING_DOWN: Final = b"OK\n"
 _INCOMPLETE: Final = b"ERR INVALID_ARGUMENTS An+incomplete+set+of+arguments+was+sent+to+this+command+%s\r\n"
 _UNKNOWN_ERROR: Final = b"ERR UNKNOWN_ERROR\r\n"
@@ -38,7 +38,7 @@ _NOT_THE_WORKERS_ADDRESS: Final = b"ERR NOT_ALLOWED Only+from+the+address+of+the
 
 
 class ChangeCommands:
-    """Carries them out."""
+    """Carries out commands that change something."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class ChangeCommands:
         self._allowed = allowed
 
     def commands(self, *, allow_shutdown: bool) -> dict[bytes, Command]:
-        """By their first words."""
+        """The commands, by their first words."""
         commands: dict[bytes, Command] = {
             b"maxqueue": self._max_queue,
             b"cancel": self._for_administrators(self._cancel),
@@ -65,7 +65,7 @@ class ChangeCommands:
             b"drop": self._for_administrators(self._drop),
             b"fail": self._fail,
         }
-        if allow_shutdown:  # else it is unknown, as in gearmand since 2016
+        if allow_shutdown:  # else the command is unknown, as in gearmand since 2016
             commands[b"shutdown"] = self._for_administrators(self._shutdown)
         return commands
 
@@ -87,7 +87,7 @@ class ChangeCommands:
         return OK
 
     def _fail(self, session: Session, words: list[bytes]) -> bytes:
-        """Ours: whoever watches over a worker, on its machine, says that its attempt at a job has failed."""
+        """Our extension: a worker's supervisor, on the same machine, reports that the worker's attempt has failed."""
         if len(words) < 4 or words[1].lower() != b"job":
             return _INCOMPLETE % words[0]
         job = self._jobs.get(words[2])
@@ -118,14 +118,14 @@ class ChangeCommands:
             return _NO_FUNCTION
         if function.workers or function.running:
             return _FUNCTION_IN_USE
-        # While stored jobs come back, some of its jobs may be behind those that are unread.
+        # While stored jobs come back, some of its jobs may be queued behind unread ones.
         are_some_outside = self._functions.unread.is_reading
         self._life.drop_waiting(function, are_some_outside=are_some_outside, reason="its function was dropped")
         del self._functions.by_name[function.name]
         return OK
 
     def _max_queue(self, session: Session, words: list[bytes]) -> bytes:
-        """Sets the operator's limits of a function; without numbers reads them back (gearmand would reset them)."""
+        """Set the operator's limits of a function, or show them if there are no numbers (gearmand would reset them)."""
         if len(words) < 2:
             return _INCOMPLETE % words[0]
         if len(words) == 2:

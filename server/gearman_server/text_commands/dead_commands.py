@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from gearman_server.jobs.session import Session
     from gearman_server.requests.restoring import Revival
 
-#: How much of an error a list shows.
+#: The part of an error that a list shows.
 ERROR_BYTES: Final = 200
 _SELECTION: Final = (b"function", b"older")
 
 
 class DeadCommands:
-    """Carries them out."""
+    """Carries out the `dead` commands."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class DeadCommands:
         return self._chores.start(session, self._selected(words), change, self._agenda.now)
 
     def _selected(self, words: list[bytes]) -> Sequence[bytes]:
-        """Handles; or those that fit the conditions; `all` is all. Nothing at all is no selection."""
+        """The given handles, or those that match the conditions, or all with `all`. No argument is an error."""
         arguments = parse_arguments(words, _SELECTION)
         if arguments.names == [b"all"]:
             arguments.names.clear()
@@ -106,7 +106,7 @@ class DeadCommands:
         return [handle for handle, letter in self._letters.by_handle.items() if matches(letter)]
 
     def _matcher(self, arguments: Arguments) -> Callable[[DeadLetter], bool]:
-        # Without a condition the clock is not asked: it may have been set back.
+        # Without a condition the clock does not count: it may have been set back.
         died_before = self._agenda.unix_time() - arguments.older_s if arguments.older_s else math.inf
         function = arguments.function
 

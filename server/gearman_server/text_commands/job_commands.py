@@ -1,4 +1,4 @@
-"""The text commands `jobs list|show|purge`, about jobs that wait or run. Pure."""
+"""The text commands `jobs list|show|purge`, about waiting and running jobs. Pure."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _STATE_NAMES: Final = {
     JobState.CANCELLED: b"cancelled",
     JobState.ENDED: b"ended",
 }
-#: Why a job that was purged did not run.
+#: The reason for the end of a purged job.
 PURGED: Final = "purged"
 
 
 class JobCommands:
-    """Carries them out."""
+    """Carries out the `jobs` commands."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class JobCommands:
         return table(_fields(job, self._agenda.unix_time() - self._agenda.now))
 
     def _purge(self, session: Session, words: list[bytes]) -> bytes:
-        """Cancel what waits for a function, for a worker or for its time. What runs goes on."""
+        """Drop a function's jobs that wait for a worker or for their time. Running jobs go on."""
         if not self._allowed.allows(session.identity):
             raise NOT_ALLOWED
         arguments = parse_arguments(words, (b"function", b"older"))
@@ -133,7 +133,7 @@ def _line(job: Job, now: float) -> bytes:
 
 
 def _fields(job: Job, offset: float) -> dict[str, bytes]:
-    """Everything; `offset` is the wall clock's lead over the monotonic one."""
+    """All facts about a job; `offset` is the wall clock's lead over the monotonic one, in seconds."""
     history, rare = job.history, job.rare
     not_before = rare.run_at if history is None or history.not_before is None else history.not_before
     numerator, denominator = rare.progress or (b"", b"")

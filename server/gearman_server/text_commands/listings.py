@@ -1,8 +1,8 @@
-"""Long lists in pages: whoever asks gets some lines and a cursor for the next. Pure.
+"""Long lists in pages: each answer has some lines, and a cursor for the next page. Pure.
 
-A listing is a snapshot of handles: what is there all the while is listed exactly once, however much comes and goes
-meanwhile. A page looks at so many of them at most, matching or not, so that no request holds the others up. Of
-listings that were begun and not read to their end a few are kept, for a while.
+A listing is a snapshot of handles: an entry that exists all the time is listed exactly once, no matter how many others
+come and go meanwhile. A page looks at a limited number of them, matching or not, so that no request holds others up. A
+few listings that were not read to their end are kept for a while.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ if TYPE_CHECKING:
 
 DEFAULT_LINES: Final = 100
 MAX_LINES: Final = 1000
-#: Two milliseconds' worth.
+#: The number of handles that a page looks at, which takes two milliseconds.
 MAX_LOOKS: Final = 4000
 MAX_OPEN: Final = 4
 #: How long a listing waits for the next request for a page.
 PATIENCE_S: Final = 60.0
 
-#: The line of a handle; None when it is gone, or not what was asked for.
+#: Returns the line of a handle; None if it is gone, or does not match.
 Line = Callable[[bytes], bytes | None]
 
 
 class UnknownCursorError(Exception):
-    """The listing that a cursor belongs to is no longer there."""
+    """The listing to which a cursor belongs is gone."""
 
 
 class Listings:
-    """Begun listings, by number."""
+    """Listings that were begun, by number."""
 
     def __init__(self, agenda: Agenda) -> None:
-        #: Handles, and until when they are kept (monotonic seconds); the one asked for longest ago first.
+        #: The handles, and until when they are kept (monotonic seconds); the listing with the oldest request first.
         self._open: dict[int, tuple[list[bytes], float]] = {}
         self._last_number = 0
         self._alarm = agenda.alarm(self._look)
 
     def begin(self, handles: Iterable[bytes], line: Line, limit: int, now: float) -> tuple[list[bytes], bytes | None]:
-        """The first page, and the cursor for the next; None when there is none."""
+        """The first page, and the cursor for the next page, or None if there is none."""
         self._last_number += 1
         return self._page(self._last_number, list(handles), 0, (line, limit), now)
 
     def go_on(self, cursor: bytes, line: Line, limit: int, now: float) -> tuple[list[bytes], bytes | None]:
-        """The page at that cursor.
+        """The page at that cursor, and the next cursor as with `begin`.
 
         Raises:
-            UnknownCursorError: it took too long, too many others were begun since, or it never was one.
+            UnknownCursorError: it is too old, too many others were begun since, or there never was such a cursor.
         """
         number, _, position = cursor.partition(b".")
         entry = self._open.pop(int(number), None) if _is_number(number) and _is_number(position) else None

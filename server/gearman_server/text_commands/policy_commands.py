@@ -1,6 +1,6 @@
-"""The text command `policies`: which rules hold for which functions. Pure.
+"""The text command `policies`: the rules for each function. Pure.
 
-A manager asks for it where it did not start the server itself, to say which of its own keys do not hold there.
+A manager sends it to a server that it did not start itself, to report which of its own keys have no effect there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def policy_table(policies: Policies) -> bytes:
-    """A line for functions of which nothing is written, named `*`, then one for each of the others."""
+    """A line named `*` for functions without rules of their own, then one for each of the others."""
     lines = [_line(b"*", policies.default)]
     lines += [_line(printable(name), policies.of(name)) for name in policies.by_function]
     return b"".join(lines) + b".\n"

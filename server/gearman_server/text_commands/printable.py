@@ -1,14 +1,14 @@
-r"""Bytes that others chose, as text in an answer's column, and back. Pure.
+r"""Bytes from outside, as text in an answer's column. Pure.
 
-What prints stays as it is; everything else, and the backslash itself, becomes `\xNN`. So no TAB or line feed forges a
-column or a line, nothing moves a terminal's cursor, and nothing is lost.
+Printable characters stay as they are; everything else, and the backslash itself, becomes `\xNN`. So no TAB or line feed
+forges a column or a line, nothing moves a terminal's cursor, and nothing is lost.
 """
 
 from __future__ import annotations
 
 
 def printable(data: bytes, limit: int | None = None) -> bytes:
-    """At most the first `limit` of the bytes, escaped."""
+    """The bytes, escaped; with `limit` only the first ones."""
     text = data[:limit].decode("utf-8", "surrogateescape")
     if not (text.isprintable() and "\\" not in text):
         text = "".join(map(_escaped, text))

@@ -1,7 +1,6 @@
 """The text commands `schedules list` and `schedules trigger NAME`: jobs that are submitted by the clock. Pure.
 
-The answer that a job was submitted waits for the store, as a client's JOB_CREATED does: whoever reads a handle can rely
-on it.
+The answer to `trigger` waits for the store, as a client's JOB_CREATED does: a handle that was sent is a promise.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _NOT_STORED: Final = CommandError(b"QUEUE_ERROR", b"The job could not be stored,
 
 
 class ScheduleCommands:
-    """Carries them out."""
+    """Carries out the `schedules` commands."""
 
     def __init__(self, scheduler: Scheduler, allowed: AccessList) -> None:
         self._scheduler = scheduler
@@ -53,7 +52,7 @@ class ScheduleCommands:
 
 
 def _line(scheduled: Scheduled) -> bytes:
-    """Name, function, next due time, last run, timing, priority, what becomes of missed runs, unique key."""
+    """Name, function, next due time, last run, timing, priority, treatment of missed runs, unique key."""
     rule, last_run = scheduled.rule, scheduled.mark.last_run
     columns = (
         rule.name.encode(),

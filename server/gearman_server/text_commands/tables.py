@@ -1,4 +1,4 @@
-"""Those answers of our own text commands that are tables: pages of long lists, and all about one job. Pure."""
+"""Tables as answers of our own text commands: pages of long lists, and the facts about one job. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from gearman_server.text_commands.arguments import Arguments, CommandError
 from gearman_server.text_commands.listings import Listings, UnknownCursorError
 
-#: How much of a workload a list shows, and how much the view of one job.
+#: The part of a workload that a list shows, and the part that the view of one job shows.
 PREVIEW_BYTES: Final = 64
 SHOWN_BYTES: Final = 64 * 1024
 
@@ -22,7 +22,7 @@ def page(
     line: Callable[[bytes], bytes | None],
     now: float,
 ) -> bytes:
-    """A page of a list as an answer; the line `next`, a TAB and a cursor says that there is more."""
+    """A page of a list as an answer; a line with `next`, a TAB and a cursor means that there is more."""
     if arguments.names:
         raise CommandError(b"INVALID_ARGUMENTS", b"a list takes conditions such as function=NAME")
     try:
@@ -38,5 +38,5 @@ def page(
 
 
 def table(fields: dict[str, bytes]) -> bytes:
-    """One job: a line for each field."""
+    """One job, with a line for each field."""
     return b"".join(b"%s\t%s\n" % (name.encode(), value) for name, value in fields.items()) + b".\n"
