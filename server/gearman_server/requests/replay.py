@@ -189,7 +189,7 @@ class Replay:
         self._rows.is_reading = False
         self._released.clear()
         for session, parked in self._parked.items():
-            parked.asked = 0  # nothing is unread any more: they are carried out as if they came now
+            parked.asked = 0  # no row is unread any more: the packets are carried out as if they came now
             self._released.append((session, parked))
 
     def take_released(self) -> Iterator[Released]:

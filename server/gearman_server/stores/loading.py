@@ -1,7 +1,8 @@
 """Brings the jobs of an earlier run back while the server serves: threads read, the replay takes rows in on the loop.
 
-One thread reads pages, always one ahead; another finds what requests ask for meanwhile, so that neither holds the other
-up. Memory is bounded by two pages beside the jobs themselves. A database that has stopped to answer is asked anew.
+One thread reads pages, always one ahead; another looks jobs up for requests, so that neither delays the other. Memory
+is bounded by two pages besides the jobs themselves. If the database stops answering, the read is broken off and
+repeated.
 """
 
 from __future__ import annotations
@@ -22,17 +23,17 @@ if TYPE_CHECKING:
     from gearman_server.jobs.store import Answer, StoredJob, Wanted
     from gearman_server.stores.reading import RowPage, StoredRows
 
-#: After rows could not be read, how long until the next attempt.
+#: The time until the next attempt after a failed read.
 RETRY_S: Final = 0.25
 _STOP_PATIENCE_S: Final = 2.0
-#: How many looks at the clock there are while a request may have to wait for its answer.
+#: The number of looks at the clock within the timeout of a request.
 _LOOKS: Final = 20
-#: A read is broken off after so many timeouts, and then after twice as many: it may go through very many rows.
+#: A read is broken off after this many timeouts, the next one after twice as many: it may go through very many rows.
 _PATIENCE: Final = 4
 
 
 class _Question(NamedTuple):
-    """A request for stored jobs, and until when it may wait for the answer (monotonic seconds)."""
+    """A request for stored jobs, and its deadline (monotonic seconds)."""
 
     wanted: Sequence[Wanted]
     answer: Answer
@@ -40,7 +41,7 @@ class _Question(NamedTuple):
 
 
 class _Reader:
-    """A thread that reads, and since when it has been at it."""
+    """A thread that reads, and the start of its current read."""
 
     def __init__(self, rows: StoredRows, thread: NativeThread, patience_s: float) -> None:
         self.rows = rows
@@ -54,7 +55,8 @@ class _Reader:
         self.thread.run(call)
 
     def break_off_if_stuck(self, now: float) -> None:
-        """A connection can stay silent for ever, but nobody knows: the next read gets twice the time."""
+        """Break off a read that takes too long, because a connection can stay silent for ever. The next read gets twice
+        the time, in case this one only had many rows."""
         if self.thread.is_busy and now - self._since > self._patience_s:
             self._since = now
             self._patience_s *= 2
@@ -72,12 +74,12 @@ class Loading:
         timeout_s: float,
         report: Callable[[StoreError], None],
     ) -> None:
-        """`rows` are read twice at once: page by page, and for what requests ask for. `report` is told when they can't
-        be read now; they are tried again."""
+        """`rows` are two readers: one for pages, one for the look-ups of requests. `report` is called with each failure
+        to read a page; the page is tried again."""
         self._pages, self._look_ups = rows
         self._timeout_s = timeout_s
         self._report = report
-        # Those for which the thread is searching, and those that it is to be asked next.
+        # The questions that the thread is answering, and the ones that it is asked next.
         self._asked: list[_Question] = []
         self._questions: list[_Question] = []
         self._has_ended = False
@@ -112,7 +114,7 @@ class Loading:
                     reader.rows.close()
 
     def _look_at_the_clock(self) -> None:
-        """Nobody waits longer than the timeout, and a silent database holds the replay up no longer than it must."""
+        """Answer questions whose timeout is over, and break off reads of a silent database."""
         now = monotonic()
         overdue = [question for question in (*self._asked, *self._questions) if question.deadline <= now]
         if overdue:
@@ -129,7 +131,7 @@ class Loading:
         self._page_reader.run(partial(self._page, priority, after_id))
 
     def _page(self, priority: int, after_id: int) -> Delivery:
-        """On the thread."""
+        """Runs on the thread."""
         try:
             return partial(self._take_page, priority, self._pages.page(priority, after_id))
         except StoreError as error:
@@ -144,7 +146,7 @@ class Loading:
         if self._has_ended:
             return
         if page.last_id is not None:
-            self._read_page(priority, page.last_id)  # while the loop takes this one in
+            self._read_page(priority, page.last_id)  # the thread reads while the loop takes this page in
         elif priority != PRIORITIES[-1]:
             self._read_page(priority + 1, -1)
         for problem in page.unreadable:
@@ -157,7 +159,7 @@ class Loading:
                 self._end()
 
     def _set_aside(self, rows: str, reason: str) -> None:
-        if rows not in self._set_aside_rows:  # each priority meets with them
+        if rows not in self._set_aside_rows:  # the pages of each priority report them
             self._set_aside_rows.add(rows)
             logger.error("set aside, and not run: the store's %s: %s", rows, reason)
 
@@ -167,19 +169,19 @@ class Loading:
         took_s = monotonic() - self._started
         logger.log(NOTICE, "%d jobs are back from the store, after %.1f s", self._replay.loaded, took_s)
 
-    # --- what requests ask for
+    # --- look-ups for requests
 
     def look_up(self, wanted: Sequence[Wanted], answer: Answer) -> None:
-        """Have `answer` called with those jobs, as they are in the store now."""
+        """Call `answer`, later, with those of the wanted jobs that are in the store."""
         self._questions.append(_Question(wanted, answer, monotonic() + self._timeout_s))
         self._ask()
 
     def _stored(self) -> Delivery:
-        """On the thread: which functions have rows."""
+        """Runs on the thread: read which functions have rows."""
         try:
             return partial(self._note_stored, self._look_ups.functions())
         except StoreError:
-            return self._ask  # they all count as having some, then
+            return self._ask  # then every function may have rows
 
     def _note_stored(self, stored: frozenset[tuple[bytes, int]]) -> None:
         if not self._has_ended:
@@ -193,14 +195,14 @@ class Loading:
             self._look_up_reader.run(partial(self._find, wanted))
 
     def _find(self, wanted: list[Wanted]) -> Delivery:
-        """On the thread: one search for all."""
+        """Runs on the thread: one search for all questions."""
         try:
             return partial(self._tell, self._look_ups.look_up(wanted))
         except StoreError:
             return self._ask_again
 
     def _ask_again(self) -> None:
-        """The store can't be read. It is tried again, for as long as somebody may be kept waiting."""
+        """The store can't be read: try again, until the questions reach their deadlines."""
         if not self._has_ended:
             self._questions[:0], self._asked = self._asked, []
             self._look_up_pause.start(self._ask)

@@ -1,10 +1,10 @@
 """The durable store as the broker sees it: changes accumulate here, on the loop's thread, and are written in batches.
 
-A batch is handed to the writer at the end of the loop's pass when an insert is in it, and else after a short delay:
-nobody waits for anything but inserts. What comes while a batch is written makes up the next one. That one goes to the
-writer ahead of time once it has as many inserts and nothing else: then the writer need not wait for the loop, and
-whatever becomes of the batch before, nothing in this one depends on it. Behind a batch that undoes inserts nothing is
-handed over, for their jobs may be inserted anew.
+A batch with an insert is handed to the writer at the end of the loop's pass, any other after a short delay: clients
+wait only for inserts. Changes that come while a batch is being written make up the next one. That one goes to the
+writer ahead of time if it has inserts alone, and as many as the first: then the writer need not wait for the loop, and
+nothing in the second batch depends on the outcome of the first. No batch is handed over behind one that undoes inserts,
+because their jobs may be inserted anew.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ if TYPE_CHECKING:
     from gearman_server.jobs.schedule_rules import ScheduleMark
     from gearman_server.stores.reading import StoredRows
 
-#: How long a change for which nobody waits may stay unwritten.
+#: A change for which nobody waits may stay unwritten this long.
 LAZY_DELAY_S: Final = 0.03
-#: While the store is in trouble, how often it is asked whether it is well again.
+#: A store in trouble is tried again at this interval.
 PROBE_EVERY_S: Final = 0.5
-#: A store is well again when nothing has failed for so long.
+#: A store is well again when nothing has failed for this long.
 WELL_AFTER_S: Final = 1.0
-#: How long the end of the server may wait for the store.
+#: How long the server's end may wait for the store.
 CLOSE_PATIENCE_S: Final = 2.0
 #: More numbers are reserved when fewer than these are left.
 _FEW_NUMBERS: Final = 500_000_000
-#: While the store is in trouble and so many inserts that failed are still to be undone, none is tried: what has to be
-#: undone would grow as long as the trouble lasts, and take the longer to be written when it is over.
+#: While the store is in trouble and more failed inserts than this are still to be undone, no insert is tried: the
+#: number would grow as long as the trouble lasts, and so would the time to undo them when it is over.
 MAX_UNDONE: Final = 10_000
-#: While the store is in trouble, how many letters, and results, that are kept no longer are remembered at least.
+#: While the store is in trouble, at least this many removed letters, and as many removed results, are remembered.
 MAX_GONE: Final = 100_000
-#: How many looks at the clock there are while a batch may become overdue.
+#: The number of looks at the clock within the timeout of a batch.
 _LOOKS: Final = 20
 
 
 class _Left(NamedTuple):
-    """What an earlier run has left in the database."""
+    """The contents of the database from an earlier run."""
 
     pages: StoredRows
-    #: Reads what requests ask for while the pages are read; None: there are no rows.
+    #: Looks up jobs for requests while the pages are read; None: there are no rows.
     look_ups: StoredRows | None
     letters: Sequence[DeadLetter]
     results: Sequence[KeptResult]
@@ -70,31 +70,31 @@ class SqlStore:
     is_durable = True
 
     def __init__(self, settings: StoreSettings, loop: Loop) -> None:
-        """Own the database, bring its schema up to date, and reserve numbers. Blocks.
+        """Take ownership of the database, bring its schema up to date, and reserve numbers. Blocks.
 
         Raises:
-            StartError: it can't be used.
+            StartError: the database can't be used.
         """
         self._timeout_s = settings.timeout_s
         self._database = Database(parse_url(settings.url), settings.timeout_s)
         numbers, left = self._open_database()
         self._number, self._numbers_end = numbers.start, numbers.stop
         self._reserved: range | None = None
-        #: What an earlier run has left, until `restore_to`.
+        #: The contents from an earlier run, until `restore_to`.
         self._left: _Left | None = left
-        #: How far the schedules have come, as an earlier run has stored.
+        #: The schedules' marks from an earlier run.
         self.schedule_marks = left.schedule_marks
         self._loading: Loading | None = None
-        #: What became of earlier batches, for the broker to take.
+        #: The outcomes of earlier batches, and news of the store's health, for the broker to take.
         self.verdicts: deque[Verdict] = deque()
         self._open = Batch()
-        # What the writer has, the oldest first: the one that it writes, and at most one that waits behind.
+        # The writer's batches, the oldest first: the one that it writes, and at most one that waits behind it.
         self._in_flight: deque[Batch] = deque()
         self._is_in_trouble = False
         self._failed_at = 0.0
         self._loop = loop
         self._writer = Writer(self._database, loop, self._on_outcome)
-        #: Whether it has written all that it was given; None while it works.
+        #: Whether the writer has written all its batches; None while it works.
         self._writer_has_ended: bool | None = None
         self._lazy_pause = Pause(loop, LAZY_DELAY_S)
         self._probe_pause = Pause(loop, PROBE_EVERY_S)
@@ -113,7 +113,7 @@ class SqlStore:
             raise
 
     def _read(self) -> tuple[range, _Left]:
-        """Numbers for handles, and what an earlier run has left."""
+        """Numbers for handles, and the contents from an earlier run."""
         database = self._database
         numbers = database.reserve_numbers()
         pages, look_ups = database.stored_rows(numbers.start), None
@@ -137,7 +137,7 @@ class SqlStore:
             return []
 
     def restore_to(self, broker: Broker) -> None:
-        """Hand the broker, which has this store, what an earlier run has left. The jobs come back while it serves."""
+        """Hand the contents from an earlier run to the broker, which has this store. Jobs come back while it serves."""
         left, self._left = self._left, None
         if left is None:
             return
@@ -150,8 +150,8 @@ class SqlStore:
     def stop_writing(self) -> None:
         """Wait until the writer has written its batches. Blocks, but not for long.
 
-        Their outcomes are in `verdicts` then. The broker has to take them before `close`: it sets back the marks and
-        letters of jobs that could not be inserted.
+        Then their outcomes are in `verdicts`. The broker has to take them before `close`, because it sets back the
+        marks and letters of jobs that could not be inserted.
         """
         for waiting in (self._lazy_pause, self._probe_pause, self._overdue_timer):
             waiting.stop()
@@ -160,7 +160,7 @@ class SqlStore:
         self._writer_has_ended = self._writer.stop(CLOSE_PATIENCE_S)
 
     def close(self) -> None:
-        """Write what is left, give unused numbers back, and give the database up. Blocks, but not for long."""
+        """Write the remaining changes, return unused numbers, and release the database. Blocks, but not for long."""
         if self._writer_has_ended is None:
             self.stop_writing()
         if self._write_the_rest():
@@ -171,7 +171,7 @@ class SqlStore:
             logger.error("the store %s does not answer: what was done last is not written", self._database.name)
             return False
         if self._left is not None:
-            return True  # it never began to serve: nothing is to be written
+            return True  # it never began to serve, so there is nothing to write
         try:
             if self._open:
                 self._database.write(self._open, is_repeated=False)
@@ -180,7 +180,7 @@ class SqlStore:
             logger.error("the store %s: what was done last is not written: %s", self._database.name, error)
         return True
 
-    # --- what the broker calls
+    # --- for the broker
 
     def next_number(self) -> int:
         """The number of a new handle."""
@@ -206,7 +206,7 @@ class SqlStore:
             self._open.updates[job] = None
 
     def delete(self, job: Job) -> None:
-        """The job has ended: take its insert back if no batch has taken it yet, else delete its row in the next one."""
+        """Withdraw the insert of a job that has ended if no batch has taken it yet, else delete its row in the next."""
         batch = self._open
         if job in batch.inserts:
             del batch.inserts[job]
@@ -217,46 +217,47 @@ class SqlStore:
             batch.deletes.append(row_id(job))
 
     def bury(self, letter: DeadLetter) -> None:
-        """Have the letter written with the delete of its job's row, which is asked for next."""
+        """Have the letter written with the delete of its job's row, which is the next call."""
         self._open.letters[letter.handle] = letter
 
     def forget_dead(self, handles: Sequence[bytes]) -> None:
-        """These letters are kept no longer."""
+        """Forget these letters."""
         for handle in handles:
             self._open.letters.pop(handle, None)
         self._open.forgotten.update(dict.fromkeys(handles))
         self._bound(self._open.forgotten)
 
     def keep(self, result: KeptResult) -> None:
-        """Have the result written with the delete of its job's row, which is asked for next."""
+        """Have the result written with the delete of its job's row, which is the next call."""
         self._open.results[result.handle] = result
 
     def forget_results(self, handles: Sequence[bytes]) -> None:
-        """These results are kept no longer."""
+        """Forget these results."""
         for handle in handles:
             self._open.results.pop(handle, None)
         self._open.outdated.update(dict.fromkeys(handles))
         self._bound(self._open.outdated)
 
     def _bound(self, gone: dict[bytes, None]) -> None:
-        """In a long trouble letters and results come and go that were never written. The rows of those that are passed
-        over here, if there are any, come back at the next start, and go then by their age or the bounds."""
+        """Bound the number of removed letters or results. During a long trouble, many come and go that were never
+        written. If one that is left out here has a row, it comes back at the next start, and goes then by its age or
+        the bounds."""
         if self._is_in_trouble and len(gone) > 2 * MAX_GONE:
             for handle in list(gone)[:-MAX_GONE]:
                 del gone[handle]
 
     def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
-        """Have the mark written with the insert that was asked for just before, if one was."""
+        """Have the mark written with the insert just before it, if there was one."""
         self._open.marks[name] = mark
 
     def forget_schedules(self, names: Sequence[str]) -> None:
-        """There are no such schedules any more."""
+        """Forget the marks of schedules that no longer exist."""
         self._open.marks.update(dict.fromkeys(names))
 
     # --- handing over
 
     def hand_over(self) -> None:
-        """A pass ends: what has accumulated is handed to the writer, or waits a little longer."""
+        """A pass ends: hand the accumulated changes to the writer, or let them wait a little longer."""
         batch = self._open
         if self._in_flight:
             if batch.inserts and self._in_flight[0].is_given_up:
@@ -271,15 +272,15 @@ class SqlStore:
             self._lazy_pause.start(self._hand_over_late)
 
     def _may_wait_behind(self, batch: Batch) -> bool:
-        """Whether it can be handed over while another is being written."""
+        """Whether the batch can be handed over while another is being written."""
         if len(self._in_flight) > 1 or self._is_in_trouble or not batch.has_inserts_alone:
             return False
         before = self._in_flight[0]
         return not before.undone and len(batch.inserts) >= len(before.inserts)
 
     def _hand_over_late(self) -> None:
-        """Not in trouble: the broker may have yet to set back marks and letters of a batch that has just failed. The
-        probe hands them over."""
+        """Hand over, except in trouble: then the broker may not yet have set back the marks and letters of a batch that
+        has just failed, and the probe hands them over."""
         if not self._is_in_trouble:
             self._hand_over_if_idle()
 
@@ -291,7 +292,7 @@ class SqlStore:
         batch, self._open = self._open, Batch()
         self._in_flight.append(batch)
         now = monotonic()
-        # Once it is known that the database is away, nobody has to wait for it to come back.
+        # While the database is known to be away, submitters do not have to wait for its return.
         deadline = now if self._is_in_trouble or batch.since is None else batch.since + self._timeout_s
         has_few = self._reserved is None and self._numbers_end - self._number < _FEW_NUMBERS
         wants_numbers = has_few and len(self._in_flight) == 1
@@ -309,7 +310,8 @@ class SqlStore:
         self.verdicts.append(InsertsFailed(jobs))
 
     def _look_at_the_clock(self) -> None:
-        """Nobody waits longer than the timeout. What the writer has may still be committed: it is undone then."""
+        """Give up batches that have taken longer than the timeout: nobody waits longer. They may still be committed, so
+        they are undone."""
         if not self._in_flight:
             self._overdue_timer.stop()
             return
@@ -327,7 +329,7 @@ class SqlStore:
         self._fail([*jobs, *self._take_inserts()])
         self._database.break_off()
 
-    # --- what became of a batch
+    # --- outcomes
 
     def _on_outcome(self, outcome: WriteOutcome) -> None:
         batch = self._in_flight.popleft()
@@ -357,11 +359,11 @@ class SqlStore:
         self._probe_pause.start(self._probe)
 
     def _probe(self) -> None:
-        """Try to write what is left, or nothing at all: what the store answers is an outcome like any other."""
+        """Try to write the open batch, even if it is empty: the store's answer is an outcome like any other."""
         self._hand_over_if_idle()
 
     def _succeeded(self) -> None:
-        """Something was written. On a full disk some batches find room and others don't: that is no recovery yet."""
+        """Note a successful write. On a full disk some batches find room and others don't: that is no recovery yet."""
         if not self._is_in_trouble:
             return
         if monotonic() - self._failed_at < WELL_AFTER_S:

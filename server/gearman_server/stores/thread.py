@@ -1,6 +1,6 @@
-"""A native thread for calls that block, one after the other; results are delivered on the loop's thread.
+"""A native thread for blocking calls, one after the other; results are delivered on the loop's thread.
 
-Native even where the program that embeds the server is monkey-patched.
+It is native even if the program that embeds the server is monkey-patched.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 _start_thread: Final = get_original("_thread", "start_new_thread")
 _new_lock: Final = get_original("_thread", "allocate_lock")
 _new_queue: Final = get_original("queue", "SimpleQueue")
-#: As `time.sleep`, for calls on such a thread.
+#: The unpatched `time.sleep`, for calls on such a thread.
 native_sleep: Final = get_original("time", "sleep")
 
-#: What a call hands to the loop: it is called there.
+#: The result of a call: a callable that the loop's thread calls.
 Delivery = Callable[[], None]
 
 
 class NativeThread:
-    """Runs calls that the loop hands over. A call returns what is to be done on the loop, and must not raise."""
+    """Runs calls that the loop hands over. A call returns its `Delivery`, and must not raise."""
 
     def __init__(self, loop: Loop) -> None:
-        # None: there will be no more.
+        # None is the last entry: the thread ends.
         self._calls: SimpleQueue[Callable[[], Delivery] | None] = _new_queue()
         self._deliveries: deque[Delivery] = deque()
         self._undelivered = 0
@@ -43,16 +43,16 @@ class NativeThread:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a call has yet to be carried out, or its result to be delivered."""
+        """Whether a call has not ended yet, or its result is not delivered yet."""
         return self._undelivered > 0
 
     def run(self, call: Callable[[], Delivery]) -> None:
-        """Hand a call over: it begins when those before it have ended. The caller bounds their number."""
+        """Hand a call over: it begins when the earlier ones have ended. The caller bounds their number."""
         self._undelivered += 1
         self._calls.put(call)
 
     def stop(self, patience_s: float) -> bool:
-        """Let it finish its calls, deliver the results, and end. Blocks; False: it takes longer, and goes on alone."""
+        """Let it finish its calls, deliver the results, and end. Blocks. False: it takes longer, and goes on alone."""
         deadline = time.monotonic() + patience_s
         while self._undelivered > len(self._deliveries) and time.monotonic() < deadline:
             native_sleep(0.001)
@@ -70,7 +70,7 @@ class NativeThread:
             try:
                 deliver()
             except BaseException:
-                self._done.send()  # for those behind it
+                self._done.send()  # the results behind this one are delivered too
                 raise
 
     def _run(self) -> None:

@@ -26,19 +26,19 @@ _MAX_PAUSE_S: Final = 0.5
 
 
 class WriteOrder(NamedTuple):
-    """What the writer is to do next."""
+    """A batch to write."""
 
     batch: Batch
-    #: Until when a broken connection is tried again (monotonic seconds).
+    #: Until when the batch is repeated if the connection breaks (monotonic seconds).
     deadline: float
-    #: Numbers for handles run out: reserve some beside it.
+    #: Few numbers for handles are left: reserve more, too.
     wants_numbers: bool = False
 
 
 class WriteOutcome(NamedTuple):
-    """What became of the batch that was handed over first, of those whose outcome is not known yet."""
+    """The outcome of the oldest batch that has none yet."""
 
-    #: Jobs that the database refuses for what they hold.
+    #: Jobs that the database refuses because of their contents.
     refused: Sequence[Job] = ()
     failure: StoreError | None = None
     numbers: range | None = None
@@ -53,11 +53,11 @@ class Writer:
         self._thread = NativeThread(loop)
 
     def write(self, order: WriteOrder) -> None:
-        """Hand a batch over: it is written after those before it, whatever becomes of these."""
+        """Hand a batch over. It is written after the earlier ones, whether these succeed or fail."""
         self._thread.run(partial(self._carry_out, order))
 
     def stop(self, patience_s: float) -> bool:
-        """Let it finish what it has, and end; blocks. False: the database does not answer, not even then."""
+        """Let it finish its batches, and end; blocks. False: the database does not answer, even after a break-off."""
         if self._thread.stop(patience_s):
             return True
         self._database.break_off()
@@ -81,7 +81,7 @@ class Writer:
         return WriteOutcome(refused, numbers=self._numbers() if order.wants_numbers else None)
 
     def _numbers(self) -> range | None:
-        """More numbers; there is time to try again."""
+        """More numbers, or None; there is time to try again later."""
         try:
             return self._database.reserve_numbers()
         except StoreError:
