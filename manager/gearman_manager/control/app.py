@@ -1,4 +1,4 @@
-"""What all routes of the control API share: bodies are JSON objects with known keys, every refusal is JSON too."""
+"""The application around the control API's routes. Bodies are JSON objects with known keys, and refusals are JSON."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _MAX_BODY_BYTES: Final = 1 << 20
 
 
 def make_app() -> Flask:
-    """The application, without routes yet: each file `*_routes` has a blueprint of them."""
+    """The application without routes; each module `*_routes` makes a blueprint of them."""
     app = Flask("gearman_manager.control", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
-    app.url_map.merge_slashes = False  # an empty name is no redirection
+    app.url_map.merge_slashes = False  # an empty name in a path must not cause a redirection
 
     @app.errorhandler(ManagerError)
     def refused(error: ManagerError) -> ResponseReturnValue:
@@ -34,15 +34,15 @@ def make_app() -> Flask:
 
 
 def json_body(*keys: str) -> Mapping[str, Any]:
-    """The object that is a request's body, whatever its Content-Type says.
+    """The JSON object in a request's body; the Content-Type does not matter.
 
-    A key that is not among `keys` is refused: a condition with a slip of the pen would choose too much.
+    A key that is not among `keys` is refused: with a misspelt condition a command would select too many jobs.
 
     Raises:
-        ManagerError: it is none, or holds another key.
+        ManagerError: the body is no JSON object, or has another key.
     """
     try:
-        body = request.get_json(force=True)  # curl -d calls everything a form
+        body = request.get_json(force=True)  # curl -d declares every body a form
     except BadRequest:
         body = None
     if not isinstance(body, dict):

@@ -17,7 +17,7 @@ _CONDITIONS: Final = ("server", "function", "state", "older", "limit", "after")
 
 
 def job_routes(jobs: ServerJobs) -> Blueprint:
-    """`/jobs`, `/dead` and `/schedules`."""
+    """The routes below `/jobs`, `/dead` and `/schedules`."""
     routes = Blueprint("jobs", __name__)
 
     @routes.get("/<any(jobs, dead):family>")

@@ -13,7 +13,7 @@ from gearman_manager.logs.recent_log import RecentLog
 
 
 class Manager(Protocol):
-    """The supervisor, as far as it is asked for something here. It notes the wish and returns at once."""
+    """The supervisor as the routes see it. Its methods note the wish and return at once."""
 
     def stop(self) -> None:
         """Finish running jobs, then end."""
@@ -23,7 +23,7 @@ class Manager(Protocol):
 
 
 def manager_routes(manager: Manager, status: StatusReport, recent_log: RecentLog) -> Blueprint:
-    """What it says of itself, and what becomes of it."""
+    """The routes for status, stop, reload and logs."""
     routes = Blueprint("manager", __name__)
 
     @routes.get("/status")

@@ -1,4 +1,4 @@
-"""What an operator changed in the running manager: sizes, pauses, restarts. Sizes last until the file is reread."""
+"""Changes that an operator makes to running pools: sizes, pauses, restarts. Sizes last until the file is read again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class OperatorChanges:
     """Carries out `scale`, `restart`, `pause` and `resume`."""
 
     def __init__(self, workforce: Workforce, sizes: PoolSizes, wake: Callable[[], None]) -> None:
-        """`wake` is called when there is something to do for the pools."""
+        """`wake` is called after a change, so that the pools follow it at once."""
         self._workforce = workforce
         self._sizes = sizes
         self._wake = wake
@@ -27,7 +27,7 @@ class OperatorChanges:
         """Give a pool another size.
 
         Raises:
-            ManagerError: there is no such pool, or the sizes are none.
+            ManagerError: there is no such pool, or the sizes are invalid.
         """
         pool = self._pool(name)
         if not 0 <= minimum <= maximum or maximum < 1:
@@ -37,10 +37,10 @@ class OperatorChanges:
         self._sizes.give(pool.name, minimum, maximum)
 
     def restart(self, name: str | None) -> None:
-        """Replace the workers of a pool, or of all, one after the other.
+        """Replace the workers of a pool, or of all pools, one after the other.
 
         Raises:
-            ManagerError: there is no such pool, or it is on its way out.
+            ManagerError: there is no such pool, or it is being removed.
         """
         wanted = [pool for pool in self._workforce.active if pool.state is not PoolState.RETIRING]
         for pool in wanted if name is None else [self._pool(name)]:
@@ -52,17 +52,17 @@ class OperatorChanges:
         """Let a pool's workers finish, and start no others.
 
         Raises:
-            ManagerError: there is no such pool, or it is on its way out.
+            ManagerError: there is no such pool, or it is being removed.
         """
         self._pool(name).pause()
         _log.info("paused by hand", extra={"pool": name})
         self._wake()
 
     def resume(self, name: str) -> None:
-        """Have workers for a pool again.
+        """Start workers for a paused pool again.
 
         Raises:
-            ManagerError: there is no such pool, or it is on its way out.
+            ManagerError: there is no such pool, or it is being removed.
         """
         self._pool(name).resume()
         _log.info("resumed by hand", extra={"pool": name})

@@ -14,7 +14,7 @@ from gearman_manager.errors import ManagerError
 
 
 def pool_routes(changes: OperatorChanges) -> Blueprint:
-    """What an operator changes about pools; each route only notes the wish, and the answer says which."""
+    """The routes for an operator's changes to pools. Each only notes the wish, and its answer repeats it."""
     routes = Blueprint("pools", __name__)
 
     @routes.post("/pools/<path:name>/scale")

@@ -22,7 +22,7 @@ _BACKLOG: Final = 16
 
 
 class ControlServer:
-    """Serves an application on its socket, and where the configuration says so on a TCP address, until it is closed."""
+    """Serves an application on its socket, and on a TCP address if the configuration names one, until it is closed."""
 
     def __init__(self, path: Path, app: Flask) -> None:
         self._path = path
@@ -35,11 +35,11 @@ class ControlServer:
         """Serve from now on.
 
         Raises:
-            StartError: the socket can't be made, or the address not be used.
+            StartError: the socket can't be made, or the address can't be used.
             ConfigError: the token can't be read.
         """
         with suppress(FileNotFoundError):
-            self._path.unlink()  # a predecessor that was killed; the run folder's lock says that it is gone
+            self._path.unlink()  # left by a manager that was killed: we hold the run folder's lock
         mask = os.umask(0o177)
         try:
             self._listener.bind(str(self._path))
@@ -54,10 +54,10 @@ class ControlServer:
         self._port.use(config)
 
     def use(self, config: Config) -> None:
-        """Serve on the TCP address of this configuration; before `open` this waits for that.
+        """Serve on the TCP address of this configuration; before `open` this does nothing.
 
         Raises:
-            StartError, ConfigError: it can't be used. What was served goes on.
+            StartError, ConfigError: it can't be used; the old address is still served.
         """
         if self._server.started:
             self._port.use(config)

@@ -1,6 +1,6 @@
-"""Jobs, dead letters and schedules of the job servers, asked for by their text commands, for the control API.
+"""Asks the job servers, by text commands, for their jobs, dead letters and schedules, for the control API.
 
-Only our own job server knows these commands; of another one it is said so.
+Only our own job server knows these commands; `missing` or the error names a foreign one.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ _ESCAPE: Final = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 class _CanNotBeAsked(ManagerError):
-    """A job server does not answer, or is not ours. Others may be asked all the same."""
+    """A job server does not answer, or is a foreign one. Others may still be asked."""
 
 
 class ServerJobs:
-    """Asks the job servers, in their order."""
+    """Asks the job servers, in the order in which they are configured."""
 
     def __init__(self, addresses: Callable[[], Sequence[Address]]) -> None:
         self._addresses = addresses
 
     def page(self, family: str, conditions: Mapping[str, str]) -> dict[str, Any]:
-        """A page of `jobs` or of `dead` letters, and where the next one begins: `next` is None after the last server's
-        last. `conditions` are those of the text command, and the `server` to begin with. Where one of several servers
-        can't be asked its page is empty, and `missing` says why.
+        """A page of `jobs` or of `dead` letters; `next` says where the next page begins, None after the last page of
+        the last server. `conditions` are those of the text command, and the `server` to begin with. If one of several
+        servers can't be asked its page is empty, and `missing` gives the reason.
 
         Raises:
             ManagerError: the only server can't be asked, or one refuses the conditions.
@@ -74,7 +74,7 @@ class ServerJobs:
         return {"jobs": rows, "next": _next(addresses, server, cursor)}
 
     def show(self, family: str, handle: str) -> Row:
-        """All that is known of one job or dead letter.
+        """All details of one job or dead letter.
 
         Raises:
             ManagerError: no server that can be asked has it.
@@ -96,10 +96,10 @@ class ServerJobs:
         raise ManagerError("; ".join([f"there is no {what} {handle}", *missing]))
 
     def cancel(self, handles: Sequence[str]) -> int:
-        """Cancel jobs; returns how many there were.
+        """Cancel jobs; returns how many were found.
 
         Raises:
-            ManagerError: a server refused, as it does when commands from here may not change anything.
+            ManagerError: a server refused, for example because commands from this host may not change anything.
         """
         cancelled = 0
         for server in self._by_name():
@@ -112,7 +112,7 @@ class ServerJobs:
         return cancelled
 
     def change(self, command: str, arguments: Sequence[str]) -> int:
-        """`jobs purge`, `dead retry` or `dead drop`, on every server; returns how many jobs were concerned.
+        """Run `jobs purge`, `dead retry` or `dead drop` on every server; returns the number of affected jobs.
 
         Raises:
             ManagerError: a server does not know the command, or refuses it.
@@ -127,13 +127,13 @@ class ServerJobs:
         return changed
 
     def schedules(self) -> list[Row]:
-        """The schedules of all job servers that have some."""
+        """The schedules of all job servers."""
         rows: list[Row] = []
         for server in self._by_name():
             with self._connected(server) as admin:
                 answer = admin.command("schedules list")
                 if answer.startswith(b"ERR UNKNOWN_COMMAND"):
-                    continue  # a server of others has none
+                    continue  # a foreign server has none
                 cells = (line.split(b"\t") for line in _table(answer))
                 rows += [{**_row(zip(_COLUMNS["schedules"], row, strict=True)), "server": server} for row in cells]
         return rows
@@ -159,7 +159,7 @@ class ServerJobs:
 
     @contextmanager
     def _connected(self, server: str, timeout_s: float = ANSWER_TIMEOUT_S) -> Iterator[AdminClient]:
-        """Asks one server. What goes wrong meanwhile, its refusals included, is a ManagerError that names it."""
+        """Connects to one server. All errors meanwhile, refusals included, become a ManagerError that names it."""
         try:
             connection = connect_to(self._by_name()[server], CONNECT_TIMEOUT_S)
             with AdminClient(connection, timeout_s=timeout_s) as admin:
@@ -173,7 +173,7 @@ class ServerJobs:
 
 
 def conditions_of(function: str | None, older_s: float | None) -> list[str]:
-    """The words of a text command that choose jobs."""
+    """The words of a text command that select jobs."""
     words = [f"function={quote(function)}"] if function is not None else []
     return words if older_s is None else [*words, f"older={older_s:g}"]
 
@@ -212,7 +212,7 @@ def _row(cells: Any) -> Row:
         elif name == "background":
             row[name] = cell == b"1"
         elif name in ("preview", "workload"):
-            row[name] = cell.decode(errors="replace")  # escaped, as it is for people
+            row[name] = cell.decode(errors="replace")  # still escaped, since people read it
         else:
             row[name] = _unescaped(cell).decode(errors="replace")
         if name == "workload":

@@ -1,4 +1,4 @@
-"""The status report: what every pool, worker, function and server is doing, in the shape that other tools read."""
+"""The status report on every pool, worker, function and server. Other tools read it, so its keys must not change."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Report = dict[str, Any]
 
 
 class StatusReport:
-    """Asks the parts, whenever a report is wanted."""
+    """Makes reports from the parts' current state."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class StatusReport:
         self._policy_gaps = policy_gaps
 
     def report(self) -> Report:
-        """The whole report."""
+        """The state of all parts now."""
         workforce, sizes, gaps = self._workforce, self._sizes.current, self._policy_gaps.broken
         return {
             "supervisor": {"pid": os.getpid(), "since": self._since},
@@ -100,7 +100,7 @@ def _private_bytes(pid: int) -> int | None:
     try:
         return private_bytes(pid)
     except OSError:
-        return None  # it is gone
+        return None  # the worker is gone
 
 
 def _job(view: SlotView, live: LiveWorker, now: float) -> Report:

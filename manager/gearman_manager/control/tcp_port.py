@@ -1,7 +1,7 @@
 """The control API on a TCP address. TCP knows no users, so every request must show the token.
 
-That is also what keeps web pages out: a page can make a browser send a request here, under a host name of its choice
-even, but it can't know the token, and may not set the header that carries it without a leave that is never given.
+The token also keeps web pages out. A page can make a browser send a request here, even under a host name of its choice,
+but it does not know the token, and it may not set the token's header without a permission (CORS) that we never give.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MAX_TOKEN_FILE_BYTES: Final = 4096
 
 
 class ControlPort:
-    """Serves an application on the address that the configuration names, if it names one."""
+    """Serves an application on the configured address, if there is one."""
 
     def __init__(self, application: WSGIApplication) -> None:
         self._application = application
@@ -41,10 +41,12 @@ class ControlPort:
         self._server: _Server | None = None
 
     def use(self, config: Config) -> None:
-        """Serve as the section `control` says; a changed address replaces the old one, connections and all.
+        """Serve as the section `control` says. A changed address ends the old one with its connections.
+
+        After an error the old address is still served.
 
         Raises:
-            StartError: the address can't be used. What was served goes on, here and below.
+            StartError: the address can't be used.
             ConfigError: the token can't be read.
         """
         section = config.control
@@ -77,21 +79,21 @@ class ControlPort:
         scheme, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), self._token):
             return self._application(environ, start_response)
-        # Closed, so that nobody without the token can make us read a body.
+        # The connection is closed, so that no client without the token can make us read a body.
         headers = [("WWW-Authenticate", "Bearer"), ("Content-Type", "application/json"), ("Connection", "close")]
         start_response("401 Unauthorized", headers)
         return [b'{"error": "the header `Authorization: Bearer TOKEN` is missing or wrong: see control.token"}\n']
 
 
 class _Server(WSGIServer):  # type: ignore[misc]
-    """A WSGI server with bounds: so many connections, none of them silent for ever."""
+    """A WSGI server that limits the number of connections, and closes silent ones."""
 
     def __init__(self, address: tuple[str, int], application: Callable[..., Iterable[bytes]]) -> None:
         errors: Any = _log
         super().__init__(address, application, log=None, error_log=errors, spawn=Pool(_MAX_CONNECTIONS))
 
     def handle(self, sock: socket.socket, address: object) -> None:
-        """One connection."""
+        """Serve one connection."""
         sock.settimeout(_SILENCE_S)
         super().handle(sock, address)
 

@@ -1,6 +1,6 @@
-"""The manager towards whoever started it: the command that waits for a daemon, and the service manager.
+"""Informs those that started the manager: the command that waits for a daemon, and the service manager.
 
-The supervisor's main greenlet calls `pulse` with each pass of its loop, so that one that hangs is noticed.
+The supervisor's main greenlet calls `pulse` in each pass of its loop, so the service manager notices if it hangs.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from gearman_manager.supervisor.health import Health
 from gearman_process.service_manager import ServiceManager
 
 _log = logging.getLogger("manager")
-#: After so long it counts as up even if not all workers are there: their modules may take their time.
+#: The manager then counts as up even if some workers have not registered: imports of modules may take long.
 UP_PATIENCE_S: Final = 30.0
 _LOOK_S: Final = 0.5
 STATUS_INTERVAL_S: Final = 5.0
-#: What the end takes beside the workers: zygote, job server, what is left.
+#: The time that the end takes after the workers': for zygote, job server and leftover processes.
 _END_S: Final = 20.0
 
 
 class Announcer:
-    """Tells that the manager is up, how it does, that it reloads, that it ends."""
+    """Announces that the manager is up, its health, its reloads and its end."""
 
     def __init__(self, manager: ServiceManager, say_up: Callable[[], None]) -> None:
         self._manager = manager
@@ -34,7 +34,7 @@ class Announcer:
         self._alive_at = float("-inf")
 
     def pulse(self, now: float, standing: Callable[[], Health]) -> float | None:
-        """Tell what is to be told by now; returns when to be called again at the latest."""
+        """Send the messages that are due; returns the latest time for the next call, or None."""
         if not self._is_up:
             self._look(now, standing())
         deadlines = [now + _LOOK_S] if not self._is_up else []
@@ -47,16 +47,16 @@ class Announcer:
         return min(deadlines, default=None)
 
     def reloading(self) -> None:
-        """Configuration and code are read again."""
+        """Announce that configuration and code are being read again."""
         self._manager.tell_reloading()
 
     def reloaded(self) -> None:
-        """That has ended, one way or the other."""
+        """Announce that the reload has ended, successfully or not."""
         if self._is_up:
             self._manager.tell(READY=1)
 
     def stopping(self, longest_s: float) -> None:
-        """Running jobs are finished, which may take so long."""
+        """Announce that running jobs are being finished, for at most this long."""
         extension_us = int((longest_s + _END_S) * 1e6)
         self._manager.tell(STOPPING=1, STATUS="running jobs are finished", EXTEND_TIMEOUT_USEC=extension_us)
 

@@ -1,4 +1,4 @@
-"""What runs now: the configuration that holds, handed to every part that works by it when a generation takes over."""
+"""Keeps the configuration in force, and hands it to the parts that use it when a generation takes over."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gearman_manager.scaling.pool_sizes import PoolSizes
 
 
 class Arrangement:
-    """Tells the job servers, the workforce, the autoscaler and the watches what a generation wants."""
+    """Arranges job servers, workforce, pool sizes and watches for a generation."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class Arrangement:
         sizes: PoolSizes,
         source_watch: SourceWatch,
     ) -> None:
-        #: The configuration that holds; before the first generation, the one that the manager was started with.
+        #: The configuration in force; before the first generation, the one that the manager was started with.
         self.config = config
         self._job_servers = job_servers
         self._policy_gaps = policy_gaps
@@ -36,7 +36,7 @@ class Arrangement:
         self._source_watch = source_watch
 
     def take_over(self, accepted: Accepted) -> None:
-        """This generation runs from now on.
+        """Run this generation from now on.
 
         Raises:
             StartError: the bundled job server could not start.
@@ -57,6 +57,6 @@ class Arrangement:
 
 
 def _with_watched_files(code: CodeFiles, layout: Layout) -> CodeFiles:
-    """The modules' files, and those that a pool's `watch` names: they may lie anywhere."""
+    """Add the files that the pools' `watch` names, which may lie anywhere."""
     watched = [file for pool in layout.pools.values() for pattern in pool.watch for file in glob(pattern)]
     return CodeFiles({**code.hashes, **content_hashes((), watched)}, code.needs)

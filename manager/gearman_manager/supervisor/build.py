@@ -1,4 +1,4 @@
-"""Makes the manager's parts, in the order in which each needs those before it. None does anything before its start."""
+"""Makes the manager's parts, each after those that it needs. No part does anything before its start."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from gearman_manager.supervisor.supervisor import Parts, Supervisor
 
 
 def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, announcer: Announcer) -> Supervisor:
-    """A manager that can be run. `load` reads the configuration once more, for a reload."""
+    """A manager that is ready to run. `load` reads the configuration again, for a reload."""
     name = manager_name(run_folder)
     awake = gevent.event.Event()
     wishes = ReloadWishes()
@@ -56,12 +56,12 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     cgroup = Cgroup.of()
     oom_kills = OomKills(cgroup)
 
-    # The job servers, and what waits there.
+    # The job servers, and their queues.
     queues = Queues(f"gm:{name}", awake.set)
     job_servers = JobServers(config, run_folder.path, queues.ask_now, oom_kills.describe)
     policy_gaps = PolicyGapCheck()
 
-    # Workers, and how many of them.
+    # The workers, and their number.
     links = _links()
     zygotes = Zygotes(links)
     starter = WorkerStart(name, links, zygotes)
@@ -78,7 +78,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     generations = Generations(zygotes, workforce, host, arrangement.take_over)
     following = Following(job_servers, queues, source_watch)
 
-    # What an operator asks for.
+    # The operator's requests.
     app = make_app()
     control = ControlServer(run_folder.socket, app)
     reader = ConfigReader(load, recent_log, control)
@@ -117,14 +117,14 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
 
 
 def manager_name(run_folder: RunFolder) -> str:
-    """The manager's name in client ids: this host's, and what tells its managers apart."""
+    """The manager's name in client ids: the host's name, and a digest that tells apart managers on one host."""
     host = socket.gethostname().replace("/", "-").replace(" ", "-")
     digest = hashlib.blake2b(str(run_folder.path.resolve()).encode(), digest_size=4).hexdigest()
     return f"{host}-{digest}"
 
 
 def _links() -> Links:
-    """What ties the manager's processes together. The lifeline's write end stays open here until this process ends."""
+    """The links between the manager's processes. The lifeline's write end stays open here until this process ends."""
     lifeline, _ = os.pipe2(os.O_CLOEXEC)
     doorbell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     return Links(Scoreboard.create(), lifeline, doorbell)

@@ -1,4 +1,4 @@
-"""A manager that starts in the background, and the command that waits for it: its exit code is the manager's own."""
+"""Starts a manager in the background. The command waits until it is up; if it fails, its exit code is the command's."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def detach() -> Callable[[], None]:
 
 
 def _wait(child: StartingChild) -> int:
-    """The command's exit code: that of a manager that failed, 0 for one that is up. A Ctrl-C here is meant for it."""
+    """Returns the command's exit code: 0 once the manager is up, the manager's own if it failed. Passes on a Ctrl-C."""
 
     def pass_on(_number: int, _frame: FrameType | None) -> None:
         os.kill(child.pid, signal.SIGTERM)
@@ -32,7 +32,7 @@ def _wait(child: StartingChild) -> int:
         return exit_codes.OK
     code = child.exit_code()
     if code > 0:
-        return code  # it has said why
+        return code  # it has printed the reason
     reason = "it was asked to stop" if code == 0 else describe_status(code)
     click.echo(f"gearman-manager: the manager ended before it was up: {reason}", err=True)
     return exit_codes.FAILURE

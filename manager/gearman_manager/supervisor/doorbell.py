@@ -1,4 +1,4 @@
-"""The doorbell: an eventfd by which a worker that registered, or reached a limit, has the supervisor look."""
+"""The doorbell: an eventfd. A worker rings it when it has registered or reached a limit, and the supervisor looks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gearman_manager.logs.uncaught import watch_readable
 
 
 class Doorbell:
-    """Calls back, in the hub, when anybody has rung."""
+    """Calls back, in the hub, when a worker has rung."""
 
     def __init__(self, descriptor: int, answer: Callable[[], None]) -> None:
         self._descriptor = descriptor

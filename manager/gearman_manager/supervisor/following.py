@@ -1,4 +1,4 @@
-"""Follows what the configuration names: the queues of its job servers, and the source files in its workers folders."""
+"""Follows the queues of the configured job servers, and the source files in the workers folders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gearman_manager.scaling.queues import Queues
 
 
 class Following:
-    """Both are followed from the moment when the first generation runs, and anew when a configuration takes over."""
+    """Follows both from the first generation on, and anew when a configuration takes over."""
 
     def __init__(self, job_servers: JobServers, queues: Queues, source_watch: SourceWatch) -> None:
         self._job_servers = job_servers
@@ -19,11 +19,11 @@ class Following:
         self._source_watch = source_watch
 
     def follow(self, config: Config) -> None:
-        """What this configuration names, from now on."""
+        """Follow this configuration's job servers and folders from now on."""
         self._queues.follow(self._job_servers.addresses)
         self._source_watch.watch([Path(folder) for folder in config.workers_dir])
 
     def close(self) -> None:
-        """Nothing any more."""
+        """Follow nothing any more."""
         self._source_watch.close()
         self._queues.close()

@@ -1,4 +1,4 @@
-"""How the manager does as a whole: whether it is up, and one line that says so. Pure."""
+"""The health of the manager as a whole: whether it is up, and one line of text. Pure."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from gearman_manager.pools.pool_state import PoolState
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What counts for whoever started the manager."""
+    """The manager's health, for those that started it."""
 
     pools: int
-    workers: int  # registered ones
+    workers: int  #: registered ones
     busy: int
-    waiting: Sequence[str]  # pools whose `min` workers are not registered yet, and may still be
+    waiting: Sequence[str]  #: pools whose `min` workers are not registered yet, but can still become so
     failing: Sequence[str]
-    down: Sequence[str]  # job servers that can't be reached
+    down: Sequence[str]  #: job servers that can't be reached
     servers: int
 
     @property
     def is_up(self) -> bool:
-        """Each pool's `min` workers are registered. A pool that fails, or that no job server can be found for, is not
-        waited for: the others work meanwhile."""
+        """Whether each pool's `min` workers are registered. Failing pools don't count, since the others work meanwhile;
+        nor does any pool while no job server can be reached."""
         return not self.waiting or 0 < self.servers == len(self.down)
 
     @property
     def text(self) -> str:
-        """For people who ask the service manager."""
+        """One line for people who ask the service manager."""
         parts = [f"{_counted(self.workers, 'worker')} in {_counted(self.pools, 'pool')}, {self.busy} busy"]
         for what, names in (
             ("starting", self.waiting),
@@ -42,7 +42,10 @@ class Health:
 
 
 def health_of(pools: Iterable[tuple[Pool, int]], busy: Mapping[str, int], servers: Mapping[str, bool | None]) -> Health:
-    """From pools with their `min`, each one's busy workers, and whether each job server answers (None: unknown)."""
+    """The health of pools with their `min`, from the numbers of busy workers and whether each job server answers.
+
+    None stands for an answer that is still unknown.
+    """
     listed = list(pools)
     registered = {pool.name: _registered(pool) for pool, _ in listed}
     waiting = [

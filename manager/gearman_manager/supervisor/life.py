@@ -1,4 +1,4 @@
-"""The manager's own states, what can happen to it, and the one table that says what follows from what. Pure."""
+"""The manager's states and events, and the table of its transitions. Pure."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from gearman_manager.errors import UnexpectedEvent
 
 
 class ManagerState(Enum):
-    """Where a manager is in its life."""
+    """A stage in a manager's life."""
 
     STARTING = "starting"
     RUNNING = "running"
-    STOPPING = "stopping"  # running jobs are finished
-    GIVING_UP = "giving up"  # the same, and its exit code says that it failed
+    STOPPING = "stopping"  #: running jobs are being finished
+    GIVING_UP = "giving up"  #: the same, but its exit code will say that it failed
 
 
 class ManagerEvent(Enum):
-    """What can happen to it."""
+    """An event in a manager's life."""
 
     STARTED = "started"
     STOPPED = "asked to stop"
-    HOPELESS = "without hope"  # a pool can't keep a worker alive, and the configuration wants others to take over
+    HOPELESS = "without hope"  #: a pool can't keep a worker alive, and the configuration wants others to take over
 
 
 _S, _E = ManagerState, ManagerEvent
@@ -32,12 +32,12 @@ TRANSITIONS: Final[dict[tuple[ManagerState, ManagerEvent], ManagerState]] = {
     (_S.STARTING, _E.STOPPED): _S.STOPPING,
     (_S.RUNNING, _E.STOPPED): _S.STOPPING,
     (_S.RUNNING, _E.HOPELESS): _S.GIVING_UP,
-    (_S.STOPPING, _E.STARTED): _S.STOPPING,  # the stop came at the start's very end
-    (_S.STOPPING, _E.STOPPED): _S.STOPPING,  # asked again: who does so does not want to wait
+    (_S.STOPPING, _E.STARTED): _S.STOPPING,  # the stop came just before the start was complete
+    (_S.STOPPING, _E.STOPPED): _S.STOPPING,  # asked again: the operator does not want to wait
     (_S.GIVING_UP, _E.STOPPED): _S.GIVING_UP,
 }
 
-#: In these it waits for its workers' end, and begins nothing.
+#: The states in which the manager waits for its workers to end, and begins nothing.
 ENDING: Final = frozenset({_S.STOPPING, _S.GIVING_UP})
 
 

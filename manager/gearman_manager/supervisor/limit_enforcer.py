@@ -1,8 +1,8 @@
-"""Looks after running jobs: one that outlived its time limit, or a worker far beyond its memory, is put an end to.
+"""Enforces limits during a job: kills a worker whose job is over its time limit, or that is far over its memory limit.
 
-The worker itself comes first: it raises JobTimeout at the limit, and gives way between jobs when its memory is used up.
-Here is what happens when it can't: a second after the limit the process is stopped, looked at again (the job may have
-ended in that very moment), its job server is told, and it is killed.
+The worker acts first: it raises JobTimeout at the time limit, and is replaced between jobs at its memory limit. If it
+can't, the supervisor stops the process a second after the time limit, looks again (the job may have ended just then),
+tells the job server and kills the process.
 """
 
 from __future__ import annotations
@@ -26,16 +26,18 @@ from gearman_manager.pools.workforce import Workforce
 
 _log = logging.getLogger("workers")
 INTERVAL_S: Final = 0.25
-GRACE_S: Final = 1.0  # what a function has for cleaning up after JobTimeout
-#: What a worker of several jobs has besides, to give up a job that does not end: it need not lose the others for it.
+#: The time for a function to clean up after JobTimeout.
+GRACE_S: Final = 1.0
+#: Further time for a worker of several jobs to abandon a job that does not end, so that it need not lose the others.
 GIVE_UP_S: Final = 0.5
 MEMORY_INTERVAL_S: Final = 1.0
-HARD_MEMORY_FACTOR: Final = 1.5  # of max_memory, in the middle of a job
+#: The multiple of max_memory at which a worker is killed during a job.
+HARD_MEMORY_FACTOR: Final = 1.5
 _SERVER_TIMEOUT_S: Final = 1.0
 
 
 class LimitEnforcer:
-    """Walks the scoreboard a few times a second: some microseconds a worker."""
+    """Checks the scoreboard a few times a second, at a cost of some microseconds per worker."""
 
     def __init__(self, workforce: Workforce, wake: Callable[[], None], oom_kills: OomKills) -> None:
         self._workforce = workforce
@@ -45,11 +47,11 @@ class LimitEnforcer:
         self._greenlet = gevent.Greenlet(self._run)
 
     def start(self) -> None:
-        """Begin to look."""
+        """Enforce limits from now on."""
         self._greenlet.start()
 
     def close(self) -> None:
-        """Look after nobody any longer."""
+        """Enforce them no longer."""
         self._greenlet.kill()
 
     def _run(self) -> None:
@@ -79,10 +81,10 @@ class LimitEnforcer:
         process.send_signal(live.pidfd, signal.SIGSTOP)
         overdue = _overdue(live, live.slots.jobs(), now_ns)
         if not overdue:
-            process.send_signal(live.pidfd, signal.SIGCONT)  # it ended in this very moment
+            process.send_signal(live.pidfd, signal.SIGCONT)  # the job has just ended
             return
         live.doom = "did not react to its timeout"
-        # Of several, the one that keeps the others from going on; they are innocent, and run again elsewhere.
+        # Of several jobs fail the one that holds the processor; the others are innocent, and run again elsewhere.
         active = live.slots.active_job()
         gevent.spawn(self._fail_and_kill, live, active if active in overdue else overdue[0])
 
@@ -110,18 +112,18 @@ class LimitEnforcer:
                     return False
             return private_bytes(live.pid) >= limit_bytes * HARD_MEMORY_FACTOR
         except (OSError, IndexError):
-            return False  # it is gone
+            return False  # the worker is gone
 
 
 def _overdue(live: LiveWorker, jobs: Iterable[SlotView], now_ns: int) -> list[SlotView]:
-    """The jobs that had their time and the grace after it, the longest overdue first."""
+    """The jobs that are past their deadline and the grace after it, the longest overdue first."""
     grace_ns = (GRACE_S + GIVE_UP_S * live.order.is_concurrent) * 1e9
     overdue = [job for job in jobs if job.deadline_ns and now_ns > job.deadline_ns + grace_ns]
     return sorted(overdue, key=lambda job: job.deadline_ns)
 
 
 def _fail_job(server: Address, handle: str) -> None:
-    """End the job at its server as a timeout does; a foreign server can only cancel it."""
+    """Have the job's server treat it as timed out; a foreign server can only cancel it."""
     with AdminClient(connect_to(server, _SERVER_TIMEOUT_S), timeout_s=_SERVER_TIMEOUT_S) as admin:
         try:
             admin.fail_job(handle, "timeout")

@@ -1,7 +1,7 @@
-"""Reaps what nobody else waits for, so that orphans that we adopted do not stay as zombies.
+"""Reaps adopted orphans that no other part waits for, so that they do not stay as zombies.
 
-As process 1 of a container, or as child subreaper, the manager inherits what workers and programs leave behind. It
-never knew these processes, so no pidfd tells of their end: only SIGCHLD does.
+As process 1 of a container, or as child subreaper, the manager inherits the processes that workers and programs leave
+behind. It has no pidfd for them, so only SIGCHLD reports their end.
 """
 
 from __future__ import annotations
@@ -17,37 +17,37 @@ from gearman_manager.host import process
 from gearman_manager.logs.uncaught import watch_readable
 from gearman_manager.pools.workforce import Workforce
 
-#: A module that leaves thousands of processes behind costs at most so many looks a second.
+#: The shortest time between two looks. It bounds the cost of a module that leaves thousands of processes behind.
 INTERVAL_S: Final = 0.05
 
 
 class OrphanReaper:
-    """Looks soon after a child has ended, and whenever it is told to."""
+    """Looks for zombies soon after a child has ended, and on request."""
 
     def __init__(self, workforce: Workforce, own_pids: Callable[[], set[int]]) -> None:
-        """`own_pids` are all processes that somebody else waits for."""
+        """`own_pids` returns all processes that other parts wait for."""
         self._workforce = workforce
         self._own_pids = own_pids
         self._loop = gevent.get_hub().loop
-        self._timer: Any = None  # while a look is due
+        self._timer: Any = None  # set while a look is due
         self._read_end, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._watcher = watch_readable(self._loop, self._read_end, self._noticed)
 
     def start(self) -> None:
-        """Hear of every child's end from now on."""
-        # Python's own handler only writes into the pipe. The loop's would reap, and lose what it learns.
+        """Notice every child's end from now on."""
+        # Python's own handler only writes into the pipe. The loop's would reap, and lose the exit status.
         signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
 
     def reap(self) -> None:
-        """Collect all zombies that are nobody's; the workforce hears of them, and of those that stand still."""
+        """Reap all zombies that no other part waits for, and tell the workforce of them and of stopped processes."""
         for pid, ended in process.reap_strangers(self._own_pids()):
             self._workforce.exited(pid, ended)
         for pid in process.stopped_children():
             self._workforce.stopped(pid)
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop looking."""
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.set_wakeup_fd(-1)
         self._watcher.stop()
@@ -71,5 +71,5 @@ class OrphanReaper:
         self._timer.close()
         self._timer = None
         self.reap()
-        if process.a_child_has_ended():  # one that somebody is about to wait for: others may be behind it
+        if process.a_child_has_ended():  # another part is about to reap this one, and it may hide others
             self._look_soon()

@@ -1,6 +1,6 @@
-"""Becoming the user that the configuration names, when root started the manager.
+"""Changes to the user that the configuration names, when root started the manager.
 
-What that user could not make itself, below /var/log and /run, is made for it before.
+Before that, root makes the files that this user could not make, below /var/log and /run.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def become(account: Account | None) -> None:
     """Take the account on for good, in this process and in all that it starts.
 
     Raises:
-        StartError: only root can, and this is somebody else.
+        StartError: only root can, and this is another user.
     """
     if account is None or (account.uid, account.gid) == (os.getuid(), os.getgid()):
         return
@@ -44,15 +44,15 @@ def become(account: Account | None) -> None:
 
 
 def prepare_paths(config: Config, account: Account | None) -> None:
-    """Make the log file and the run folder that are not there yet, for the account to own. Others are left alone.
+    """Make the log file and the run folder if they don't exist, owned by the account. Existing ones are left alone.
 
-    A path that can't be made is no error here: the part that opens it says so.
+    A path that can't be made is no error here: the part that opens it reports one.
     """
     if account is None or os.getuid() != 0:
         return
     if config.log.file is not None:
         with suppress(OSError):
-            # Never through a link, and never one that is there: its folder may belong to that user.
+            # Never through a link, and never an existing file: its folder may belong to that user.
             log = os.open(config.log.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
             os.fchown(log, account.uid, account.gid)
             os.close(log)

@@ -1,7 +1,6 @@
-"""Reloads the code, and the configuration before it where that is asked for, one wish after the other.
+"""Reloads the code, and before it the configuration if that is wished for, one wish at a time.
 
-Wishes come from the control API, a HUP and changed source files. Those that come while a reload is under way are one
-more reload.
+Wishes come from the control API, a HUP and changed source files. All that come during a reload cause one more.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _log = logging.getLogger("manager")
 
 
 class ReloadWishes:
-    """What is wished for and not begun yet."""
+    """The wishes to reload that have not been taken up yet."""
 
     def __init__(self) -> None:
         self._has_come = gevent.event.Event()
@@ -35,20 +34,20 @@ class ReloadWishes:
         self._is_open = True
 
     def reload(self) -> None:
-        """Configuration and code are to be loaded anew."""
+        """Wish that configuration and code are loaded anew."""
         self._wish(reread=True)
 
     def code_changed(self) -> None:
-        """The code is to be loaded anew."""
+        """Wish that the code is loaded anew."""
         self._wish(reread=False)
 
     def close(self) -> None:
-        """The manager is to stop: nothing that is wished for is begun any more."""
+        """Drop all wishes and take no more: the manager stops."""
         self._is_open = False
         self._has_come.clear()
 
     def wait(self) -> bool:
-        """Wait for the next one and take all that have come; returns whether the configuration is to be read too."""
+        """Wait for a wish and take all that have come; returns whether the configuration has to be read too."""
         while not self._has_come.is_set():  # `close` may have come first
             self._has_come.wait()
         self._has_come.clear()
@@ -62,7 +61,7 @@ class ReloadWishes:
 
 
 class ConfigReader:
-    """Reads the configuration again, and has log and control port use it: whatever the modules turn out to be."""
+    """Reads the configuration again. Log and control port use it at once, even if the modules can't be loaded."""
 
     def __init__(self, load: Callable[[], Config], recent_log: RecentLog, control: ControlServer) -> None:
         self._load = load
@@ -70,10 +69,10 @@ class ConfigReader:
         self._control = control
 
     def read(self) -> Config:
-        """The configuration as it stands in the file now.
+        """The configuration as the file has it now.
 
         Raises:
-            ConfigError: it can't be used, or what it names can't. Log and control port are where they were.
+            ConfigError: it, its log file or its control address can't be used; the control port is unchanged then.
         """
         config = self._load()
         self._log_to(config)
@@ -93,7 +92,7 @@ class ConfigReader:
 
 
 class Reloads:
-    """Carries the wishes out."""
+    """Carries out the wishes."""
 
     def __init__(
         self,
@@ -112,7 +111,7 @@ class Reloads:
         self._announcer = announcer
 
     def run(self, wishes: ReloadWishes) -> None:
-        """In a greenlet of its own, as long as the manager runs."""
+        """Take up wishes as long as the manager runs, in a greenlet of its own."""
         while True:
             reread = wishes.wait()
             if reread:

@@ -15,13 +15,14 @@ from gearman_manager.job_servers.policies import FILE_NAME as POLICIES_FILE
 
 _PID_FILE: Final = "gearman-manager.pid"
 _SOCKET: Final = "control.sock"
-_MAX_SOCKET_PATH_BYTES: Final = 107  # sun_path of unix(7), less its zero byte
+#: sun_path of unix(7), less its zero byte.
+_MAX_SOCKET_PATH_BYTES: Final = 107
 
 
 def default_run_folder(config_file: Path, uid: int | None = None) -> Path:
     """`$XDG_RUNTIME_DIR` or the temporary folder, then one folder for each user and configuration file.
 
-    With a user named in the configuration it is always the temporary folder: the variable is that of whoever asks.
+    If the configuration names a user it is always the temporary folder: the variable is that of the calling user.
     """
     base = (os.environ.get("XDG_RUNTIME_DIR") if uid is None else None) or tempfile.gettempdir()
     digest = hashlib.blake2b(str(config_file.resolve()).encode(), digest_size=8).hexdigest()
@@ -29,7 +30,7 @@ def default_run_folder(config_file: Path, uid: int | None = None) -> Path:
 
 
 class RunFolder:
-    """Where a manager can be found while it runs."""
+    """The folder in which a running manager can be found."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -46,17 +47,17 @@ class RunFolder:
         return self.path / _PID_FILE
 
     def read_pid(self) -> int | None:
-        """The manager's process number, as its pid file has it."""
+        """The manager's process number according to its pid file, None without one."""
         try:
             return int(self.pid_file.read_text())
         except (OSError, ValueError):
             return None
 
     def acquire(self) -> None:
-        """Make the folder, and be the only manager in it until the process ends.
+        """Make the folder and lock it for this manager alone, until the process ends.
 
         Raises:
-            StartError: it can't be made, belongs to somebody else, or another manager holds it.
+            StartError: it can't be made, belongs to another user, or another manager holds it.
         """
         if len(os.fsencode(self.socket)) > _MAX_SOCKET_PATH_BYTES:
             remedy = "set run_dir in the configuration, or XDG_RUNTIME_DIR, to a shorter path"
@@ -79,7 +80,7 @@ class RunFolder:
             raise StartError(f"run_dir {self.path} can't be used: {error.strerror}; choose another run_dir") from error
 
     def _refuse_strangers(self) -> None:
-        """Nobody else may put another folder in this one's place: not where anybody can make folders, at least.
+        """Refuse a folder that another user owns, or could replace because it lies in the temporary folder.
 
         Raises:
             StartError: the folder, or the one around it in the temporary folder, belongs to another user.
@@ -96,7 +97,7 @@ class RunFolder:
                 )
 
     def release(self) -> None:
-        """Leave nothing behind but the empty folder and its lock file."""
+        """Unlock the folder and remove its files, except the lock file."""
         for file in (self.pid_file, self.socket, self.path / POLICIES_FILE):
             with suppress(OSError):
                 file.unlink()

@@ -1,8 +1,7 @@
 """The supervisor: starts the manager's parts in order, reacts to what happens, ends them in order.
 
-It never imports user code. Its main greenlet sleeps until something happened (a death, a registration, a queue's
-change, a signal, a control request) or a deadline is due, then brings the pools nearer to what they should be. The
-parts are made in `build`.
+It never imports user code. Its main greenlet sleeps until an event comes (a death, a registration, a queue's change, a
+signal, a control request) or a deadline is due, then brings the pools nearer to their targets. `build` makes the parts.
 """
 
 from __future__ import annotations
@@ -53,10 +52,10 @@ _RETRY_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """All that the supervisor starts, asks and ends."""
+    """The parts that the supervisor starts, uses and ends."""
 
-    name: str  # in client ids and in the log
-    awake: gevent.event.Event  # set when there may be something to do
+    name: str  #: in client ids and in the log
+    awake: gevent.event.Event  #: set when there may be something to do
     recent_log: RecentLog
     orphans: OrphanReaper
     doorbell: Doorbell
@@ -89,7 +88,7 @@ class Supervisor:
         """Work until asked to stop; returns the exit code.
 
         Raises:
-            StartError: a port, a socket or a folder stands in the way.
+            StartError: a port, a socket or a folder can't be used.
             ConfigError: configuration and code do not fit.
         """
         self._run_folder.acquire()
@@ -102,16 +101,16 @@ class Supervisor:
             self._start()
             self._serve()
         except (ManagerError, ConfigError):
-            if self._state not in life.ENDING:  # what a stop interrupted is no failure
+            if self._state not in life.ENDING:  # a start that a stop interrupted is no failure
                 raise
         finally:
             self._end()
         return exit_codes.FAILURE if self._state is ManagerState.GIVING_UP else exit_codes.OK
 
-    # --- what others may ask for; each only notes the wish
+    # --- requests, which only note a wish
 
     def stop(self) -> None:
-        """Finish running jobs, then end. Asked again: don't wait for them."""
+        """Finish running jobs, then end. A second call does not wait for them."""
         was, parts = self._state, self._parts
         self._happen(ManagerEvent.STOPPED)
         if was in life.ENDING:
@@ -120,7 +119,7 @@ class Supervisor:
             parts.awake.set()
             return
         self._let_workers_finish()
-        if was is ManagerState.STARTING:  # don't wait for an import that takes its time
+        if was is ManagerState.STARTING:  # don't wait for a slow import
             parts.generations.stop()
             parts.job_servers.give_up()
 
@@ -136,7 +135,7 @@ class Supervisor:
         parts.orphans.start()
         parts.doorbell.start()
         parts.limits.start()
-        # Both take most of a second on a cold machine, so they start together; a failure of either ends the start.
+        # Each takes most of a second on a cold machine, so they start together; a failure of either ends the start.
         server_start = parts.job_servers.start()
         code_start = gevent.spawn(parts.generations.load_first, parts.arrangement.config)
         gevent.joinall([server_start, code_start], raise_error=True)
@@ -148,14 +147,14 @@ class Supervisor:
     # --- running
 
     def _serve(self) -> None:
-        """The main greenlet's life."""
+        """Run the main greenlet's loop until the manager ends."""
         awake = self._parts.awake
         while self._state not in life.ENDING or self._parts.workforce.live:
             awake.clear()
             now = time.monotonic()
             try:
                 deadline = self._reconcile(now)
-            except Exception:  # noqa: BLE001 (the loop's boundary: everything that runs depends on it going on)
+            except Exception:  # noqa: BLE001 (the loop's boundary: all workers depend on it)
                 _log.exception("looking after the pools failed; trying again")
                 deadline = now + _RETRY_S
             deadline = _earlier(deadline, self._announcer.pulse(now, self._health))
@@ -163,7 +162,7 @@ class Supervisor:
             awake.wait(min(timeout_s, _LONGEST_SLEEP_S))
 
     def _reconcile(self, now: float) -> float | None:
-        """Bring the pools nearer to what they should be; returns when to look again at the latest."""
+        """Bring the pools nearer to their targets; returns the latest time for the next pass, or None."""
         parts, rescale_at = self._parts, None
         if self._state not in life.ENDING:
             rescale_at = parts.autoscaler.update(now)
@@ -173,7 +172,7 @@ class Supervisor:
         return _earlier(rescale_at, look_at)
 
     def _give_up_if_hopeless(self) -> None:
-        """With `exit_when_failing`, a pool that can't keep a worker alive ends the manager; others take over."""
+        """With `exit_when_failing`, end the manager when a pool can't keep a worker alive; others take over."""
         hopeless = [pool for pool in self._parts.workforce.active if pool.hopeless]
         if self._parts.arrangement.config.exit_when_failing and hopeless:
             _log.critical("can't keep a worker alive: %s", hopeless[0].last_error, extra={"pool": hopeless[0].name})
@@ -204,7 +203,7 @@ class Supervisor:
         parts.awake.set()
 
     def _end(self) -> None:
-        """End everything in order: workers are gone, then the zygote, the server last. Then nothing of ours is left."""
+        """End all parts in order: workers, zygote, job server last. Afterwards no process of ours is left."""
         parts = self._parts
         for part in (parts.following, parts.policy_gaps, parts.control, parts.limits, parts.orphans):
             part.close()
@@ -229,7 +228,7 @@ class Supervisor:
 
 
 def _raise_file_limit() -> None:
-    """Each worker takes two descriptors here; take what we may have."""
+    """Raise the limit to the allowed maximum, since each worker takes two descriptors here."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
