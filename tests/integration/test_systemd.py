@@ -20,6 +20,7 @@ pytestmark = [
 ]
 
 CONFIG = "run_dir: /run/gearman-manager\nservers: [127.0.0.1:4730]\nworkers_dir: workers\n"
+STRICT = ("gearman-manager-strict.conf", "systemd/system/gearman-manager.service.d/strict.conf")
 WHOAMI = """
 import os, pathlib
 
@@ -41,7 +42,7 @@ with Client(["127.0.0.1:4730"], timeout_s=30) as client:
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def machine() -> Iterator[PrivateMachine]:
     """A machine on which the product is installed as the documentation says; no service of ours runs yet."""
     with tempfile.TemporaryDirectory() as name:
@@ -75,7 +76,7 @@ def test_systemd_holds_the_port_and_a_job_that_comes_first_waits_on_disk(machine
     assert waiting.startswith("whoami\t1\t0\t0")
 
 
-def test_the_manager_is_up_once_its_workers_are_and_reloads_and_restarts_without_losing_the_queue(
+def test_the_manager_is_up_once_its_workers_are_and_its_reloads_and_restarts_leave_the_server_alone(
     machine: PrivateMachine,
 ) -> None:
     machine.systemctl("start", "gearman-manager")
@@ -105,6 +106,7 @@ def test_after_logrotate_lines_go_to_the_new_file(machine: PrivateMachine) -> No
     def read(file: str) -> str:
         return machine.run("cat", file, check=False).stdout
 
+    machine.systemctl("start", "gearman-manager")
     config.write_text(f"{CONFIG}log: {{file: {log}}}\n")
     machine.systemctl("reload", "gearman-manager")
     eventually(lambda: "1 function in 1 pool" in read(log), "it logs into the file")
@@ -116,11 +118,10 @@ def test_after_logrotate_lines_go_to_the_new_file(machine: PrivateMachine) -> No
     assert read(log).endswith("manager: stopped\n")
     assert "reopened" not in read(f"{log}.1")
     assert machine.run("stat", "--format=%U %a", log).stdout == "gearman 640\n"
-    config.write_text(CONFIG)
 
 
 def test_a_manager_that_hangs_is_replaced_even_under_the_strict_options(machine: PrivateMachine) -> None:
-    machine.install("gearman-manager-strict.conf", "systemd/system/gearman-manager.service.d/strict.conf")
+    machine.install(*STRICT)
     watchdog = machine.etc / "systemd/system/gearman-manager.service.d/watchdog.conf"
     watchdog.write_text("[Service]\nWatchdogSec=1\n")
     machine.systemctl("daemon-reload")
@@ -145,7 +146,8 @@ def test_systemd_does_not_restart_a_manager_with_a_wrong_configuration(machine: 
 
 
 def test_the_units_pass_systemds_own_checks(machine: PrivateMachine) -> None:
-    """In the machine, where the programs are where the units expect them."""
+    """In the machine the programs are at the paths that the units name."""
+    machine.install(*STRICT)
     units = [f"/etc/systemd/system/{path.name}" for path in (CHECKOUT / "init").iterdir() if ".s" in path.suffix]
     units = [unit for unit in units if unit.endswith((".service", ".socket"))]
     assert len(units) == 3
@@ -153,6 +155,6 @@ def test_the_units_pass_systemds_own_checks(machine: PrivateMachine) -> None:
     assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
     # 0 is the best, 10 the worst.
     hardened = ["systemd-analyze", "security", "--offline=true", "--threshold=20"]
-    for unit in ("gearman-server.service", "gearman-manager.service"):  # the latter with strict.conf by now
+    for unit in ("gearman-server.service", "gearman-manager.service"):
         checked = machine.run(*hardened, unit, check=False)
         assert checked.returncode == 0, checked.stdout

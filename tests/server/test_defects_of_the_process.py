@@ -14,7 +14,6 @@ from gearman_client.packet import PacketType, encode_request
 from .server_process import ServerProcess
 
 MIB = 1 << 20
-MIB = 1 << 20
 
 
 @pytest.mark.parametrize("packet_type", [2**31, 2**31 + 7, 2**32 - 1])
