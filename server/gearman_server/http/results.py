@@ -45,7 +45,7 @@ def page_of(results: ResultKeeping, unread: UnreadRows, path: str, query: str, a
     handle = path.removeprefix(PREFIX).encode("latin-1", "replace")
     job = results.unfinished(handle)
     if job is not None:
-        if job.function.keep_result_s is None or not job.background:
+        if job.function.keep_result_s is None or not job.is_background:
             return HttpAnswer("404 Not Found", _NOT_KEPT)
         return HttpAnswer("202 Accepted", _encoded(_unfinished(job)), _JSON)
     result = results.kept.get(handle)

@@ -88,7 +88,7 @@ class Attempts:
             self._retry(job, history, failure)
             return
         self._life.tell_failure(job, failure.reason)
-        if job.background and job.is_wanted:
+        if job.is_background and job.is_wanted:
             self._dead_letters.bury(job, self._agenda.now)
         if job.function.keep_result_s is not None:
             ending = Ending.FAILED if failure.reason is None else Ending.EXCEPTION
@@ -118,7 +118,7 @@ class Attempts:
         crash_retries = job.function.policy.crash_retries
         if crash_retries is not None and history.losses > crash_retries:
             self._life.tell_failure(job)
-            if job.background:
+            if job.is_background:
                 self._dead_letters.bury(job, self._agenda.now)
             self._life.give_up(job, f"{reason}, and it has had its {history.losses} attempts")
             return False

@@ -161,8 +161,8 @@ class Function:
         self.policy = policy
         #: How long results of background jobs are kept; None = not at all.
         self.keep_result_s = policy.keep_result_s
-        limited = policy.max_running is not None or policy.rate is not None
-        self.throttle = Throttle(policy.max_running, policy.rate, self.throttle) if limited else None
+        is_limited = policy.max_running is not None or policy.rate is not None
+        self.throttle = Throttle(policy.max_running, policy.rate, self.throttle) if is_limited else None
         self._limit(replace(self.limits or QueueLimits(), waiting=policy.max_queue or 0))
 
     def limit_queue(self, high: int, normal: int, low: int) -> None:

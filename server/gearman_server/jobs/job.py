@@ -146,10 +146,10 @@ class Job:
     """One call of a function, from its submission to its end."""
 
     __slots__ = (
-        "background",
         "extras",
         "function",
         "handle",
+        "is_background",
         "listeners",
         "priority",
         "record",
@@ -171,7 +171,7 @@ class Job:
         self.priority = priority
         self.state = QUEUED
         #: A submission asked for it in the background: it runs whether or not a client waits for it.
-        self.background = False
+        self.is_background = False
         #: The sessions that are told of its progress and its end; a session that submitted it twice is here twice.
         self.listeners: Sequence[Session] = ()
         self.worker: Session | None = None
@@ -218,7 +218,7 @@ class Job:
     @property
     def is_wanted(self) -> bool:
         """Whether it should run (again): a client waits for it, or it was submitted in the background."""
-        return self.state is not CANCELLED and (self.background or bool(self.listeners))
+        return self.state is not CANCELLED and (self.is_background or bool(self.listeners))
 
 
 def coalescing_key(unique: bytes, workload: bytes) -> CoalescingKey | None:

@@ -202,7 +202,7 @@ class JobLife:
             if not self._durability.insert_failed(job):
                 continue
             if job.is_waiting:
-                job.background = False
+                job.is_background = False
                 if not job.is_wanted:
                     self.drop(job, "could not be stored")
             self._durability.tell_failed(job)

@@ -45,7 +45,7 @@ class ResultKeeping:
     def report(self, job: Job, packet: bytes) -> None:
         """Record data or a warning of the job's worker, and pass it on."""
         self.pass_on(job, packet)
-        if not job.background:
+        if not job.is_background:
             return
         extras = job.with_extras()
         recording = extras.recording = extras.recording or Recording()
@@ -65,7 +65,7 @@ class ResultKeeping:
         """Keep the result of a job that is over for good, and answer the sessions that wait for it."""
         result = None
         keep_s = job.function.keep_result_s
-        if job.background and job.state is not CANCELLED and keep_s is not None:
+        if job.is_background and job.state is not CANCELLED and keep_s is not None:
             result = self.kept.put(self._result(job, ending, content, keep_s), self._agenda.now)
         for session in self._waits.end(job.handle):
             session.reply(_answer(job.handle, b"unknown") if result is None else _final(result))
@@ -98,7 +98,7 @@ class ResultKeeping:
         job = self.unfinished(handle)
         if job is None:
             self._answer_now(session, handle)
-        elif job.function.keep_result_s is None or not job.background:
+        elif job.function.keep_result_s is None or not job.is_background:
             session.reply(_answer(handle, b"not-kept"))
         elif digits and not int(digits):
             session.reply(_pending(job))

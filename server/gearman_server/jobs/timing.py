@@ -36,7 +36,7 @@ class Timing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Every:
-    """At even intervals, counted from 1970: so restarts do not move them, and `10m` means :00, :10, :20 …"""
+    """Due times at even intervals, counted from 1970: so restarts do not move them, and `10m` means :00, :10, :20 …"""
 
     interval_s: float
 
@@ -50,7 +50,7 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class Cron:
-    """By a cron expression."""
+    """Due times by a cron expression."""
 
     expression: str
     zone_name: str

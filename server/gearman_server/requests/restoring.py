@@ -119,7 +119,7 @@ class Revival:
 
 
 def _complete(job: Job, kept: StoredJob | DeadLetter, now: float, unix_now: float) -> None:
-    job.background = True
+    job.is_background = True
     if kept.reducer is not None:
         job.with_extras().reducer = kept.reducer
     job.submitted = now - max(0.0, unix_now - kept.submitted_at)

@@ -63,8 +63,8 @@ class Submissions:
         self._wake = wake_up.wake
         self._events = events
         self._is_durable = durability.is_durable
-        self._foreground = [self._submitter(priority, background=False) for priority in PRIORITIES]
-        self._background = [self._submitter(priority, background=True) for priority in PRIORITIES]
+        self._foreground = [self._submitter(priority, is_background=False) for priority in PRIORITIES]
+        self._background = [self._submitter(priority, is_background=True) for priority in PRIORITIES]
 
     def handlers(self) -> dict[int, Handler]:
         """By packet type."""
@@ -106,15 +106,15 @@ class Submissions:
         plain = b"\0".join((rule.function, rule.unique, rule.workload))
         return self._background[rule.priority](None, plain, now)
 
-    def _submitter(self, priority: int, *, background: bool) -> Submit:
+    def _submitter(self, priority: int, *, is_background: bool) -> Submit:
         """Make the function that carries out one kind of submission, and returns the job, a new or an existing one.
 
         It is the hottest path of all: split into six methods, codec and broker took a tenth longer (measured).
         """
         life, events, create = self._life, self._events, self._table.create
         find_function, create_function = self._functions.by_name.get, self._functions.create
-        promise = self._durability.acknowledge if background and self._is_durable else self._listen
-        is_answered_at_once = background and not self._is_durable
+        promise = self._durability.acknowledge if is_background and self._is_durable else self._listen
+        is_answered_at_once = is_background and not self._is_durable
 
         def submit(
             session: Session | None, body: bytes, now: float, run_at: int | None = None, reducer: bytes | None = None
@@ -131,12 +131,12 @@ class Submissions:
                 key = unique if unique != b"-" else coalescing_key(unique, workload)
                 known = function.by_key.get(key) if key is not None else None
                 if known is not None:
-                    self._coalesce(session, known, background=background)
+                    self._coalesce(session, known, is_background=is_background)
                     return known
             if function.limits is not None and function.is_full_for(priority):
                 raise RefusedError(b"QUEUE_ERROR", b"Job queue is full")
             job = create(function, unique, workload, priority, key, now)
-            job.background = background
+            job.is_background = is_background
             if reducer is not None:
                 job.with_extras().reducer = reducer
             if run_at is None or not life.delay_until(job, run_at, now):
@@ -151,12 +151,12 @@ class Submissions:
 
         return submit
 
-    def _coalesce(self, session: Session | None, job: Job, *, background: bool) -> None:
+    def _coalesce(self, session: Session | None, job: Job, *, is_background: bool) -> None:
         """Join an existing job. If any submission was in the background, the job runs even if all clients leave."""
-        job.background = job.background or background
-        if background and self._is_durable:
+        job.is_background = job.is_background or is_background
+        if is_background and self._is_durable:
             self._durability.acknowledge(session, job)
-        elif not background:
+        elif not is_background:
             self._listen(session, job)
         elif session is not None:
             session.reply(job_created(job.handle))

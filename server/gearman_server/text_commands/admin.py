@@ -133,4 +133,4 @@ def _worker_line(session: Session) -> bytes:
 
 
 def _job_line(job: Job) -> bytes:
-    return b"%s\t%d\t%d\t%d\n" % (job.handle, job.requeues, not job.is_wanted, job.background)
+    return b"%s\t%d\t%d\t%d\n" % (job.handle, job.requeues, not job.is_wanted, job.is_background)

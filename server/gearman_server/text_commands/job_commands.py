@@ -125,7 +125,7 @@ def _line(job: Job, now: float) -> bytes:
         b"%.3f" % max(0.0, now - job.submitted),
         b"%.3f" % max(0.0, now - job.since),
         b"%d" % len(job.workload),
-        b"%d" % job.background,
+        b"%d" % job.is_background,
         printable(job.unique),
         printable(job.workload, PREVIEW_BYTES),
     )
@@ -143,7 +143,7 @@ def _fields(job: Job, offset: float) -> dict[str, bytes]:
         "unique": printable(job.unique),
         "priority": PRIORITY_NAMES[job.priority].encode(),
         "state": _STATE_NAMES[job.state],
-        "background": b"%d" % job.background,
+        "background": b"%d" % job.is_background,
         "clients": b"%d" % len(job.listeners),
         "attempt": b"%d" % job.attempt,
         "failures": b"%d" % (0 if history is None else history.failures),
