@@ -1,4 +1,8 @@
-"""Gearman for Python: packet codec, client, worker and administration client. It needs only the standard library."""
+"""Gearman for Python: packet codec, client, worker and administration client. It needs only the standard library.
+
+The rooms: commands on top; client, worker and admin; connection below them; at the root the values that all share, the
+packet codec among them. Open `client/client.py` or `worker/worker.py` first.
+"""
 
 from __future__ import annotations
 

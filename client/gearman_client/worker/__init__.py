@@ -1,8 +1,9 @@
 """Workers: they register functions, grab jobs and send the answers back, over one link to each job server.
 
 In: a callback for each function. Out: its answers as packets, and the events of the connections to a `WorkerObserver`.
-Open `worker.py` first (one job at a time). `concurrent_worker.py` holds several jobs; `link_state.py` has the table of
-a link's states.
+Open `worker.py` first (one job at a time); `concurrent_worker.py` holds several jobs. `server_link.py` is one link: it
+connects, grabs, and comes back after a growing pause, whose bounds are in `worker_settings.py`; `link_state.py` has the
+table of its states.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Reads a configuration from its files: the only part of this package that touches the disk.
+"""Reads a configuration from its files: the only part of this room that touches the disk.
 
 All mistakes in a configuration are raised together as one `ConfigError`, in the order of the files.
 """

@@ -1,6 +1,7 @@
 """The types of single values in the configuration's models: each checks, converts and words its own errors.
 
-They use plain validators, so that none of pydantic's own wording reaches a user. Pure.
+They use plain validators, so that none of pydantic's own wording reaches a user. `gearman_process.values` parses
+durations, sizes and rates. Pure.
 """
 
 from __future__ import annotations

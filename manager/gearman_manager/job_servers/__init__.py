@@ -3,8 +3,8 @@
 In: the configuration and the functions that run. Out: a running server, the addresses for the workers, the file of the
 server's policies, connections, and sentences on settings that do not hold on a foreign server.
 
-`job_servers` is what the manager asks. `bundled` starts our own server anew when it dies, each time as a
-`server_process`; `policies` writes its rules for each function. `connection` connects to any of them; `tls_checks`,
-`policy_gaps` and `policy_gap_check` find the settings that do not hold. The server's code is never imported: it runs in
-another process. Open `job_servers` first.
+The manager asks `job_servers`: open it first. `bundled` keeps our own server running, each run a `bundled_process`;
+`policies_file` writes its rules for each function. `connection` connects to any server. `policy_gap_check` asks a
+foreign one for its rules, and `policy_gaps` says which of our keys do not hold there; `tls_checks` looks at TLS files
+before the start. The server's code is never imported: it runs in another process.
 """

@@ -11,8 +11,8 @@ from typing import Final
 
 import gevent
 
-from gearman_manager.job_servers.policies import write_policies
-from gearman_manager.job_servers.server_process import Listening, ServerCanNotStart, ServerOptions, ServerProcess
+from gearman_manager.job_servers.bundled_process import Listening, ServerCanNotStart, ServerOptions, ServerProcess
+from gearman_manager.job_servers.policies_file import write_policies
 
 _log = logging.getLogger("server")
 _FIRST_RESTART_S: Final = 0.05

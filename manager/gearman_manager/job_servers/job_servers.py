@@ -11,9 +11,9 @@ import gevent
 from gearman_client import Address
 from gearman_manager.config import Config, ResolvedFunction, reachable
 from gearman_manager.errors import StartError
-from gearman_manager.job_servers import policies
+from gearman_manager.job_servers import policies_file
 from gearman_manager.job_servers.bundled import BundledServer
-from gearman_manager.job_servers.server_process import ServerCanNotStart, ServerOptions, StartFailure
+from gearman_manager.job_servers.bundled_process import ServerCanNotStart, ServerOptions, StartFailure
 
 _log = logging.getLogger("manager")
 
@@ -26,7 +26,7 @@ class JobServers:
     ) -> None:
         """The server's policies are written into `folder`; `is_back` is called when it has died and listens again."""
         self._config = config
-        self._policies = folder / policies.FILE_NAME
+        self._policies = folder / policies_file.FILE_NAME
         self._bundled = None
         if config.server is not None:
             # Every connection that opens and closes is the server's INFO: too much between the manager's own lines.
@@ -74,7 +74,9 @@ class JobServers:
         self._bringing_up.get()  # only then its port is known
         self._config = config
         if self._bundled is not None:
-            self._bundled.use_policies(policies.policies_of(functions), policies.schedules_of(config.schedules))
+            self._bundled.use_policies(
+                policies_file.policies_of(functions), policies_file.schedules_of(config.schedules)
+            )
 
     def stop(self) -> None:
         """End the bundled server: nothing that we supervise needs it any more."""
@@ -86,8 +88,8 @@ class JobServers:
             return
         config = self._config
         # The schedules at once: one that were missing in the file would begin anew.
-        schedules = policies.schedules_of(config.schedules)
-        policies.write_policies(self._policies, policies.provisional_policies(config), schedules)
+        schedules = policies_file.schedules_of(config.schedules)
+        policies_file.write_policies(self._policies, policies_file.provisional_policies(config), schedules)
         try:
             self._bundled.start()
         except ServerCanNotStart as error:

@@ -22,7 +22,7 @@ from gearman_manager.errors import ManagerError
 from gearman_manager.scaling.steps import Field
 from gearman_manager.simulation.engine import Outcome, Policy, simulate
 from gearman_manager.simulation.plot import plot, require_matplotlib
-from gearman_manager.simulation.policies import FixedCount, OneStep, OurScaler
+from gearman_manager.simulation.scaling_policies import FixedCount, OneStep, OurScaler
 from gearman_manager.simulation.trace import Arrival, read_trace
 from gearman_process.values.durations import format_duration
 

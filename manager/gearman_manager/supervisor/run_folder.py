@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from gearman_manager.errors import StartError
-from gearman_manager.job_servers.policies import FILE_NAME as POLICIES_FILE
+from gearman_manager.job_servers.policies_file import FILE_NAME as POLICIES_FILE
 
 _PID_FILE: Final = "gearman-manager.pid"
 _SOCKET: Final = "control.sock"

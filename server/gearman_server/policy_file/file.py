@@ -1,6 +1,7 @@
 """Reads a policies file: YAML with the mappings `functions:` and `schedules:`, with the manager's own keys.
 
-All mistakes in a file are reported at once, each with file, line and key. The rules themselves are in `policies`.
+All mistakes in a file are reported at once, each with file, line and key. The rules themselves are in
+`jobs/policies.py`.
 """
 
 from __future__ import annotations

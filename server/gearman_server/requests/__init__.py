@@ -4,5 +4,6 @@ In: a session, a packet's body and the time; `broker.py` collects the handlers b
 jobs, and replies. A handler that can't carry out its request raises `RefusedError` before it has changed anything.
 Open `submissions.py` first, then `assignments.py` and `work_packets.py`: a job's way to a worker, and its result's way
 back. `abilities.py` and `queries.py` have the other requests. `scheduler.py` submits by the clock; `replay.py` brings
-stored jobs back, and holds up requests that name one of them (`named_jobs.py`); `queue_events.py` pushes counts.
+stored jobs back: `restoring.py` makes jobs of their rows, and requests that name one of them wait (`named_jobs.py`).
+`queue_events.py` pushes counts.
 """

@@ -12,10 +12,10 @@ from sqlalchemy.exc import DBAPIError
 from gearman_server.jobs.job import Job
 from gearman_server.stores.backends import JOBS
 from gearman_server.stores.batch import Batch, row_id
-from gearman_server.stores.kept import delete_results, write_results
-from gearman_server.stores.letters import forget_letters, write_letters
+from gearman_server.stores.letters_table import forget_letters, write_letters
+from gearman_server.stores.results_table import delete_results, write_results
 from gearman_server.stores.rows import LOST, OWNER, RUNNING, changes_of, state_of
-from gearman_server.stores.schedules import write_marks
+from gearman_server.stores.schedules_table import write_marks
 
 #: Ids in one statement.
 _MAX_IDS: Final = 2000

@@ -26,12 +26,12 @@ from gearman_server.stores.backends import Backend, backend_of
 from gearman_server.stores.batch import Batch, number_of, row_id
 from gearman_server.stores.changes import change, count_losses, delete_jobs
 from gearman_server.stores.engine import connect, make_engine, reason_of, shown
-from gearman_server.stores.kept import read_results
-from gearman_server.stores.letters import read_letters
+from gearman_server.stores.letters_table import read_letters
 from gearman_server.stores.migrations import migrate, read_meta, write_meta
 from gearman_server.stores.reading import StoredRows
+from gearman_server.stores.results_table import read_results
 from gearman_server.stores.rows import FULL, QUEUED, Row, plain_of, row_of
-from gearman_server.stores.schedules import read_marks
+from gearman_server.stores.schedules_table import read_marks
 
 #: How long a second server waits for the first one to end.
 OWNER_PATIENCE_S: Final = 15.0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from gearman_manager.config import Config, ConfigError
-from gearman_manager.job_servers.policies import schedules_of
+from gearman_manager.job_servers.policies_file import schedules_of
 
 Read = Callable[..., Config]
 

@@ -12,8 +12,8 @@ from gearman_client import Address
 from gearman_manager.config.models import Server
 from gearman_manager.host.process import describe_status
 from gearman_manager.job_servers.bundled import BundledServer
-from gearman_manager.job_servers.policies import write_policies
-from gearman_manager.job_servers.server_process import ServerCanNotStart, ServerOptions, StartFailure
+from gearman_manager.job_servers.bundled_process import ServerCanNotStart, ServerOptions, StartFailure
+from gearman_manager.job_servers.policies_file import write_policies
 from gearman_server import errors
 
 LOCALHOST = "127.0.0.1"

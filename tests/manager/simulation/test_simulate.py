@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from gearman_manager.config import ResolvedScale
 from gearman_manager.scaling.steps import Field
 from gearman_manager.simulation.engine import SPAWN_DELAY_S, Decision, Outcome, SimulatedPool, simulate
-from gearman_manager.simulation.policies import FixedCount, OneStep, OurScaler
+from gearman_manager.simulation.scaling_policies import FixedCount, OneStep, OurScaler
 from gearman_manager.simulation.trace import Arrival, TraceError, read_trace
 
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gearman_manager.config import FoundFunction, lay_out, load
-from gearman_manager.job_servers.policies import policies_of, provisional_policies, write_policies
+from gearman_manager.job_servers.policies_file import policies_of, provisional_policies, write_policies
 from gearman_server.jobs.policies import FunctionPolicy, Rate
 from gearman_server.policy_file.file import read_policies
 
