@@ -1,4 +1,4 @@
-"""Has a zygote load the modules, and does not give up when one of them ends it: that one is left out, and named."""
+"""Has a zygote load the modules. If a module ends the zygote, the next one leaves this module out and reports it."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from gearman_manager.pools.pool_order import CodeFiles
 from gearman_manager.pools.zygote_process import LOAD_TIMEOUT_S, ZygoteProcess
 
 _log = logging.getLogger("reload")
-#: Modules that may end their zygote one after the other; beyond that nothing is loaded at all.
+#: The number of modules that may end a zygote in one load; after more of them nothing is loaded.
 MAX_CULPRITS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What is to be known of the machine: its processors, and how it puts the end of a process into words."""
+    """The machine's facts: its number of processors, and a function that puts an exit status into words."""
 
     cores: int
     describe: Callable[[int | None], str] = describe_status
@@ -29,7 +29,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class LoadedCode:
-    """What a zygote found when it loaded the modules."""
+    """The functions, errors and files that a zygote found when it loaded the modules."""
 
     found: tuple[FoundFunction, ...]
     errors: tuple[Problem, ...]
@@ -45,21 +45,21 @@ class LoadedCode:
         )
 
     def broken_since(self, older: LoadedCode) -> list[Problem]:
-        """The errors in files that the older code could still serve functions from."""
+        """The errors in files from which the older code could still serve functions."""
         served = {function.file for function in older.found}
         return [error for error in self.errors if error.file in served]
 
     def without(self, culprits: Mapping[str, Problem]) -> LoadedCode:
-        """With the errors of modules that could not even be tried to the end."""
+        """Add the errors of modules that ended their zygote."""
         if not culprits:
             return self
-        # They are known to be their own, so that a change of one of them concerns nobody else.
+        # Each file counts as needed by itself alone, so that a change of it restarts no other pool.
         files = replace(self.files, needs={**self.files.needs, **{file: [file] for file in culprits}})
         return replace(self, errors=(*self.errors, *culprits.values()), files=files)
 
 
 class CodeLoader:
-    """Starts zygotes until one has loaded all that can be loaded."""
+    """Starts zygotes until one has loaded every module that can be loaded."""
 
     def __init__(self, start: Callable[[], ZygoteProcess], host: Host) -> None:
         self._start = start
@@ -68,7 +68,7 @@ class CodeLoader:
         self._given_up = False
 
     def give_up(self) -> None:
-        """The manager is to stop: end the zygote that is loading, and start no other."""
+        """End the zygote that is loading, and start no other: the manager stops."""
         self._given_up = True
         if self._zygote is not None:
             self._zygote.kill()
@@ -98,7 +98,7 @@ class CodeLoader:
             left_out = self._imported_after_fork(config, code, report["tainted"])
             if not left_out:
                 return zygote, code.without(culprits)
-            zygote.kill()  # what was left behind in it may not let it end by itself
+            zygote.kill()  # threads left behind by its imports may keep it from ending by itself
 
     def _try(self, config: Config, without: Collection[str]) -> tuple[ZygoteProcess, Mapping[str, Any] | None]:
         zygote = self._zygote = self._start()
@@ -112,7 +112,7 @@ class CodeLoader:
         return zygote, report
 
     def _imported_after_fork(self, config: Config, code: LoadedCode, tainted: Mapping[str, str]) -> set[str]:
-        """The files that the zygote has to leave out: what no fork survives, and what is not to be shared."""
+        """The files that the zygote must not import: those that survive no fork, and those for no forked worker."""
         for file, left in tainted.items():
             _log.warning("%s leaves %s behind when it is imported: each worker imports it for itself", file, left)
         layout = self.lay_out(config, code)
@@ -122,12 +122,12 @@ class CodeLoader:
         return tainted.keys() | {file for file in others - preloaded if not is_php_file(file)}
 
     def lay_out(self, config: Config, code: LoadedCode) -> Layout:
-        """What runs with this code."""
+        """The pools and functions that run with this code."""
         return lay_out(config, code.found, self._host.cores, [error.file for error in code.errors])
 
 
 def _blame(config: Config, zygote: ZygoteProcess, end: str) -> Problem:
-    """Why there is no report: the module that was being imported, as far as that is known."""
+    """The problem that kept the zygote from its report: the module that it was importing, if that is known."""
     how = f"ended its process ({end})"
     if zygote.took_too_long:
         how = f"was not done after {LOAD_TIMEOUT_S:g} s"

@@ -1,7 +1,7 @@
-"""Which code runs: one zygote per generation, replaced when the code changed, kept when the new code can't be loaded.
+"""Decides which code runs. Each generation has a zygote; changed code gets a new one, unless it can't be loaded.
 
-A zygote that dies is replaced too; when the files are still the same its successor carries on the same generation, and
-no worker notices.
+A zygote that dies is replaced too. If the files are unchanged its successor continues the same generation, and no
+worker notices.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _log = logging.getLogger("reload")
 _FIRST_RETRY_S: Final = 0.05
 _MAX_RETRY_S: Final = 30.0
 _QUIET_S: Final = 10.0
-#: What a zygote has for its end once no worker is left.
+#: The time for a zygote to end once no worker is left.
 END_TIMEOUT_S: Final = 2.0
 
 
@@ -42,7 +42,7 @@ class Accepted:
 
 
 class Generations:
-    """Has zygotes started and decides whether their code takes over."""
+    """Starts zygotes and decides whether their code takes over."""
 
     def __init__(
         self, zygotes: Zygotes, workforce: Workforce, host: Host, accepted: Callable[[Accepted], None]
@@ -56,13 +56,13 @@ class Generations:
         self._loader = CodeLoader(self._start_zygote, host)
         self._describe = host.describe
         self._log_level = "INFO"
-        self._stopping = False
+        self._is_stopping = False
         self._busy = gevent.lock.RLock()
         self._retry_s = _FIRST_RETRY_S
         self._born_at = 0.0
 
     def load_first(self, config: Config) -> None:
-        """Load the code for the first time. Modules that can't be loaded are noted, the others run.
+        """Load the code for the first time. Modules that can't be loaded go into `errors`, the others run.
 
         Raises:
             ConfigError: configuration and code do not fit.
@@ -73,7 +73,7 @@ class Generations:
             self._take_over(zygote, code, config)
 
     def reload(self, config: Config) -> bool:
-        """Load anew; the old generation stays, and says why, when the new one is broken."""
+        """Load anew; returns whether the new generation runs. If it is broken the old one stays; `errors` say why."""
         with self._busy:
             try:
                 zygote, code = self._load(config)
@@ -93,34 +93,34 @@ class Generations:
             return True
 
     def expect_end(self) -> None:
-        """The manager is stopping: a zygote that dies from now on needs no successor."""
-        self._stopping = True
+        """Replace no zygote that dies from now on: the manager is stopping."""
+        self._is_stopping = True
 
     def stop(self) -> None:
-        """No code is to be loaded any more; a zygote that is loading some is not waited for."""
-        self._stopping = True
+        """Load no more code, and don't wait for a zygote that is loading."""
+        self._is_stopping = True
         self._loader.give_up()
 
     def end(self) -> None:
-        """No workers are left to fork: the zygote ends too."""
+        """End the zygote, since no more workers are to be forked."""
         self.stop()
         self._zygotes.end(END_TIMEOUT_S)
 
     def _zygote_gone(self, zygote: ZygoteProcess, status: int | None) -> None:
-        """A dismissed one has ended, or the current one died and needs a successor."""
+        """A zygote has ended. If it was the current one it needs a successor."""
         if zygote is not self._zygotes.current:
             return
         self._zygotes.current = None
         self._workforce.zygote_lost()
-        if not self._stopping:
+        if not self._is_stopping:
             _log.error("the zygote died (%s); its workers go on, a new one starts", self._describe(status))
             gevent.spawn(self._succeed)
 
     def _succeed(self) -> None:
-        """Replace a zygote that died, ever more slowly while its successors die too."""
+        """Replace a zygote that died, after ever longer pauses while its successors die too."""
         if time.monotonic() - self._born_at > _QUIET_S:
             self._retry_s = _FIRST_RETRY_S
-        while self._zygotes.current is None and not self._stopping:
+        while self._zygotes.current is None and not self._is_stopping:
             with self._busy:
                 if self._zygotes.current is None and self.current is not None:
                     try:
@@ -160,7 +160,7 @@ class Generations:
         """Make this the generation that runs.
 
         Raises:
-            ConfigError: configuration and code do not fit; nothing was changed but the new zygote's life.
+            ConfigError: configuration and code do not fit; the new zygote is dismissed and nothing else has changed.
         """
         layout = self._loader.lay_out(config, code)
         problems = [*code.errors, *layout.problems, *tls_problems(config)]
@@ -195,6 +195,6 @@ class Generations:
 
 
 def counted(layout: Layout) -> str:
-    """`6 functions in 2 pools`."""
+    """The size of a layout in words: `6 functions in 2 pools`."""
     functions, pools = len(layout.functions), len(layout.pools)
     return f"{functions} function{'s' * (functions != 1)} in {pools} pool{'s' * (pools != 1)}"

@@ -1,7 +1,7 @@
-"""Notices when the content of source files changed: kernel events wake it, hashes decide.
+"""Notices changed contents of source files: events of the kernel wake it, hashes decide.
 
-Opened and closed files are no change (the zygote's own imports cause those). After the first event it waits until
-nothing has happened for 200 ms, at most for a second, so that several writes are one change.
+Opening and closing a file is no change (the zygote's imports do that too). After the first event it waits for 200 ms
+without another one, at most for a second, so that several writes count as one change.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CHANGES: Final = frozenset({"created", "modified", "moved", "deleted"})
 
 
 class _Forwarder(FileSystemEventHandler):
-    """Runs in watchdog's thread: only rings the event loop's bell."""
+    """Runs in watchdog's thread, and only rings the event loop's bell."""
 
     def __init__(self, ring: Callable[[], None], concerns: Callable[[str], bool]) -> None:
         self._ring = ring
@@ -39,13 +39,13 @@ class _Forwarder(FileSystemEventHandler):
 
 
 class SourceWatch:
-    """Calls back, in a greenlet of its own, when source files have other contents than before.
+    """Calls back, in a greenlet of its own, when the contents of source files have changed.
 
-    All below the folders count, and those of `files` that `follow` names: they may lie anywhere.
+    It watches all source files below the folders of `watch`, and the files of `follow`, which may lie anywhere.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
-        """It watches nothing before `watch` names folders."""
+        """Nothing is watched before `watch` names folders."""
         self._folders: list[Path] = []
         self._files: frozenset[str] = frozenset()
         self._watched: set[str] = set()
@@ -58,7 +58,7 @@ class SourceWatch:
         self._greenlet = gevent.Greenlet(self._run)
 
     def watch(self, folders: Sequence[Path]) -> None:
-        """Watch all below these folders from now on, instead of those named before."""
+        """Watch all source files below these folders from now on, instead of the former ones."""
         self._folders = list(folders)
         self._observer.unschedule_all()
         self._watched.clear()
@@ -70,7 +70,7 @@ class SourceWatch:
             self._greenlet.start()
 
     def follow(self, files: Iterable[str]) -> None:
-        """Watch these files too, instead of those named before."""
+        """Watch these files too, instead of the former ones."""
         self._files = frozenset(files)
         if self._greenlet.started:
             self._look_afresh()
@@ -83,7 +83,7 @@ class SourceWatch:
         self._bell.close()
 
     def _look_afresh(self) -> None:
-        """The contents of now are those that a change is a change from."""
+        """Note the current contents, from which later ones must differ to be a change."""
         self._hashes = content_hashes(self._folders, self._files)
         for parent in {Path(file).parent for file in self._files}:
             if not any(parent.is_relative_to(folder) for folder in self._folders):

@@ -1,4 +1,4 @@
-"""Starts workers that run several jobs at once: by exec, with the standard library patched first."""
+"""Starts workers that run several jobs at once: by exec, so that gevent patches the standard library first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gearman_manager.host import process
 from gearman_manager.ipc.links import Links, descriptor_options
 from gearman_manager.worker.order import Order
 
-#: Not `-m`: that would import this package, and by it half of the standard library, before it is patched.
+#: Not `-m`, which would import this package, and with it half of the standard library, before the patch.
 _BOOTSTRAP: Final = (
     "from gevent import monkey; monkey.patch_all(); "
     "import sys; from gearman_manager.worker.concurrent_worker import main; main(sys.argv[1:])"
@@ -20,7 +20,7 @@ _BOOTSTRAP: Final = (
 
 
 def start_concurrent_worker(links: Links, order: Order, output: int) -> process.Child:
-    """Start one, its order in a file that only it can read: the functions' settings may hold secrets.
+    """Start a worker, with its order in a file that only it can read: the functions' settings may hold secrets.
 
     Raises:
         StartError: it can't be started.

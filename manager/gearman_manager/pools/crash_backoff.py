@@ -11,15 +11,15 @@ from typing import Final
 class CrashBackoff:
     """The wait before a crashed worker is replaced.
 
-    A crash now and then is replaced at once. Workers that die before they register, or more crashes in the window
-    than the pool has workers (at least `FREE_CRASHES`), double the delay with each; a quiet window resets it.
+    After an occasional crash there is none. A worker that dies before it registers doubles the delay, and so does each
+    crash beyond one per worker (at least `FREE_CRASHES`) within the window; a quiet window resets it.
     """
 
     WINDOW_S: Final = 10.0
     FREE_CRASHES: Final = 5
     FIRST_DELAY_S: Final = 0.5
     MAX_DELAY_S: Final = 30.0
-    MAX_DELAY_REGISTERED_S: Final = 2.0  #: for workers that do register, and then die of their jobs
+    MAX_DELAY_REGISTERED_S: Final = 2.0  #: for workers that register, and then die in their jobs
 
     consecutive: int = 0
     not_before: float = 0.0
@@ -38,17 +38,17 @@ class CrashBackoff:
             self.not_before = now + min(self._delay_s(), longest_s) * (0.75 + 0.5 * jitter)
 
     def refused(self, until: float) -> None:
-        """The system lets nothing be started: no fault of the pool's, so this counts as no crash."""
+        """Wait until then: the system can't start a process. The pool is not at fault, so this is no crash."""
         self.not_before = max(self.not_before, until)
 
     @property
     def calm_at(self) -> float:
-        """When its crashes are forgotten, if no other comes before."""
+        """The time at which the crashes are forgotten, if no other comes first."""
         last = self._recent[-1] if self._recent else 0.0
         return max(self.not_before, last + max(self.WINDOW_S, 2 * self._delay_s()))
 
     def _delay_s(self) -> float:
-        """Nothing after the first; then doubling."""
+        """The delay after the last crash: none after the first, then doubled each time."""
         if self.consecutive <= 1:
             return 0.0
         return float(min(self.FIRST_DELAY_S * 2 ** min(self.consecutive - 2, 16), self.MAX_DELAY_S))

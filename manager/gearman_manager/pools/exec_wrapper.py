@@ -1,6 +1,6 @@
-"""Becomes a worker program: prepares its process, then execs it. Runs as a script of its own.
+"""Prepares its process and then execs a worker program. Runs as a script of its own.
 
-Standard library only, and no import of ours: it is run with -I -S. Its last words go to the program's output.
+It imports the standard library alone, since it is run with -I -S. Its errors go to the program's output.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ def _prepare(options: dict[str, str]) -> None:
         os.nice(nice)
     if "--user" in options:
         _become(options["--user"])
-    # After the change of user, which clears it. With the supervisor gone the program is told to stop by the kernel.
+    # After the change of user, which clears it. If the supervisor dies the kernel sends the program its stop signal.
     number = signal.Signals[options["--stop-signal"]]
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
     if os.getppid() != int(options["--parent"]):
-        sys.exit(0)  # it went before the kernel could be told
+        sys.exit(0)  # the supervisor died before the call above
 
 
 def _become(name: str) -> None:
-    # As `gearman_process.account` does it, which can't be imported here: -I -S leaves the standard library alone.
+    # As `gearman_process.account` does it, which can't be imported here because of -I -S.
     user = pwd.getpwuid(int(name)) if name.isdecimal() else pwd.getpwnam(name)
     os.setgroups(os.getgrouplist(user.pw_name, user.pw_gid))
     os.setgid(user.pw_gid)

@@ -1,7 +1,7 @@
-"""How workers ended: brings the kernel's news that one is gone together with its exit status, and says so in the log.
+"""Joins the kernel's news that a worker is gone with its exit status, and logs how it ended.
 
-The status comes from whoever reaped the process: the zygote that forked it, in a message before or after the news, or
-the supervisor itself. When nobody can tell, the log says that too, a moment later.
+The status comes from the process that reaped the worker: the zygote that forked it, in a message before or after the
+news, or the supervisor itself. If none arrives, the log says a second later that it is unknown.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from gearman_manager.pools.oom import OomKills
 
 _log = logging.getLogger("workers")
 _STATUS_WAIT_S: Final = 1.0
-#: What of its output stands in `last_error`.
+#: The part of a worker's output that goes into `last_error`.
 LAST_LINES: Final = 3
 LAST_LINE_CHARACTERS: Final = 300
 
 
 @dataclass(slots=True)
 class Exit:
-    """A worker that is gone, with the last look at its slot."""
+    """A worker that is gone, with the last view of its slot."""
 
     live: LiveWorker
     view: SlotView
-    jobs: Sequence[SlotView]  # that it was running
-    expected: bool
+    jobs: Sequence[SlotView]  #: that it was running
+    is_expected: bool
 
 
 class Exits:
-    """Those whose exit status has not been heard yet, and statuses whose process has not been missed yet."""
+    """Keeps ended workers until their exit status comes, and exit statuses until the kernel reports the end."""
 
     def __init__(self, oom_kills: OomKills) -> None:
         self._oom_kills = oom_kills
@@ -46,23 +46,23 @@ class Exits:
         self._statuses: dict[int, int] = {}
 
     def status_of(self, live: LiveWorker) -> int | None:
-        """The exit status, if it can be had already."""
+        """The exit status, None if it is not known yet."""
         status = process.exit_status(live.pidfd)
         return self._statuses.pop(live.pid, None) if status is None else status
 
     def left(self, departure: Exit, status: int | None) -> None:
-        """The kernel says that it is gone. Its pidfd is closed here, once it is of no more use."""
+        """The kernel reports that the worker is gone. Its pidfd is closed once it is of no more use."""
         if status is not None:
             os.close(departure.live.pidfd)
             self._explain(departure, status)
             return
         pid = departure.live.pid
         self._departed[pid] = departure
-        # Its zygote may be ending too, and leave it to us unreaped: keep a handle on it.
+        # Its zygote may end too without reaping it, and leave that to us: keep the pidfd.
         gevent.spawn_later(_STATUS_WAIT_S, self._give_up_on, pid, departure)
 
     def reaped(self, pid: int, status: int, *, still_known: bool) -> None:
-        """The zygote says how a process ended; `still_known`: the kernel has not told us of its end yet."""
+        """The zygote reports how a process ended; `still_known` if the kernel has not reported its end yet."""
         departure = self._departed.pop(pid, None)
         if departure is not None:
             self._explain(departure, status)
@@ -77,7 +77,7 @@ class Exits:
 
     def _explain(self, departure: Exit, status: int | None) -> None:
         live, view = departure.live, departure.view
-        if departure.expected and not live.doom:
+        if departure.is_expected and not live.doom:
             jobs = "" if live.is_program else f" after {view.done + view.failed} jobs"
             _log.info("ended (%s)%s", process.describe_status(status), jobs, extra=live.where)
             return
@@ -96,7 +96,7 @@ class Exits:
 
 
 def _last_words(departure: Exit) -> str:
-    """Why it could not start, as it noted itself; otherwise the last lines that it wrote."""
+    """The worker's own note why it could not start; otherwise the last lines that it wrote."""
     if departure.view.state is SlotState.STARTING and departure.view.last_error:
         return departure.view.last_error
     lines = departure.live.output.last_lines[-LAST_LINES:]

@@ -1,7 +1,7 @@
-"""Ends what a worker had started in a session of its own, and left behind: no signal to the worker's reaches it.
+"""Kills processes that a worker started in another session and left behind: no signal to its own session reaches them.
 
-When its parent is gone such a process falls to the supervisor, as subreaper; whose it was stands in its environment.
-What cleared its environment, or was forked without an exec, ends with the manager.
+After their parent's end they become children of the supervisor, as subreaper; their environment names the worker.
+Processes that cleared their environment, or were forked without an exec, end with the manager.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ import gevent
 from gearman_manager.host import process
 from gearman_manager.worker.order import CLIENT_ID_VARIABLE
 
-#: By then the worker's own session has been killed, and the kernel has handed its children over.
+#: By then the worker's session has been killed, and the kernel has made us its children's parent.
 DELAY_S: Final = 0.2
 _log = logging.getLogger("workers")
 
 
 class Leftovers:
-    """The workers that are gone and whose leavings nobody has looked for yet: one look for all that end together."""
+    """Collects workers that are gone, and looks once for the leftovers of all that ended together."""
 
     def __init__(self, known: Callable[[], set[int]]) -> None:
-        """`known` are processes that somebody waits for."""
+        """`known` returns the processes that other parts wait for."""
         self._known = known
         self._ids: set[str] = set()
 
     def left_by(self, client_id: str) -> None:
-        """This worker is gone."""
+        """Note that this worker is gone."""
         if not self._ids:
             gevent.spawn_later(DELAY_S, self._look)
         self._ids.add(client_id)

@@ -1,4 +1,4 @@
-"""A worker's process as the supervisor holds it."""
+"""The supervisor's record of a worker's process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gearman_manager.pools.worker_slots import WorkerSlots
 
 @dataclass(slots=True)
 class LiveWorker:
-    """From the order to start it until it is gone. Times are monotonic seconds."""
+    """A worker from the order to start it until it is gone. Times are monotonic seconds."""
 
     worker: PoolWorker
     pool: Pool
@@ -21,33 +21,33 @@ class LiveWorker:
     slots: WorkerSlots
     output: ChildOutput
     started_at: float
-    client_id: str  # what it calls itself towards job servers
-    expires_at: float | None  # by `max_lifetime`
+    client_id: str  #: its name towards job servers
+    expires_at: float | None  #: by `max_lifetime`
     pid: int = 0
     pidfd: int = -1
     watcher: Any = None
     kill_at: float | None = None
-    doom: str = ""  # why we killed it, when that was no stop
+    doom: str = ""  #: the reason for which we killed it, unless that was a stop
 
     @property
     def name(self) -> str:
-        """POOL/N."""
+        """The worker's name, POOL/N."""
         return self.worker.name
 
     @property
     def is_program(self) -> bool:
-        """A command pool's worker: it has no scoreboard, and nobody knows when it has registered."""
+        """Whether it belongs to a command pool: it does not write to its slot, nor tell when it has registered."""
         return self.order.pool.command is not None
 
     @property
     def where(self) -> dict[str, Any]:
-        """The fields of a log line about it."""
+        """The fields for a log line about it."""
         return {"pool": self.pool.name, "worker": self.name, "pid": self.pid or None}
 
 
 @dataclass(slots=True)
 class Totals:
-    """Counters of the workers that are gone, so that a pool's sums never fall."""
+    """The counters of the workers that are gone, so that a pool's sums never fall."""
 
     jobs: int = 0
     busy_ns: int = 0

@@ -1,7 +1,7 @@
-"""Tells a death by the kernel's out-of-memory killer from any other SIGKILL: the kernel counts whom it kills so.
+"""Tells a death by the kernel's out-of-memory killer from any other SIGKILL: the kernel counts these kills.
 
-The control group's count is that of its own processes. Where there is none the machine's counts, which may have grown
-for a stranger. A count that grew a while ago belongs to a process that nobody asked about, so it is forgotten.
+The control group counts its own processes. Without one the machine's count is used, which a foreign process may have
+raised. An increase from a while ago belongs to a process that we were not asked to describe, so it is forgotten.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MACHINE_COUNTERS: Final = Path("/proc/vmstat")
 
 
 class OomKills:
-    """The kills of which nobody has been said to be the victim yet."""
+    """Counts the kills that have not been attributed to a process yet."""
 
     def __init__(self, cgroup: Cgroup, machine: Path = MACHINE_COUNTERS) -> None:
         self._cgroup = cgroup
@@ -25,12 +25,12 @@ class OomKills:
         self._told = self._last_look = self._count()
 
     def look(self) -> None:
-        """Called every second or so: forget what happened before the last look."""
+        """Forget the kills from before the last look. Called about once a second."""
         self._told = max(self._told, self._last_look)
         self._last_look = self._count()
 
     def describe(self, status: int | None) -> str:
-        """An exit status in words; `killed by SIGKILL, by the out-of-memory killer` where that is why."""
+        """An exit status in words, such as `killed by SIGKILL, by the out-of-memory killer`."""
         how = describe_status(status)
         if status != -signal.SIGKILL or self._count() <= self._told:
             return how

@@ -1,8 +1,8 @@
-"""One pool's workers and what should become of them next. Pure: no process, no clock, no socket.
+"""One pool's workers, and the plan for them. Pure: no process, no clock, no socket.
 
-The supervisor feeds it events and asks `plan` what to do. The pool's own states and transitions are in `pool_state`,
-its workers' here. Whether a worker is busy is not an event (a message per job would cost too much) but read from the
-scoreboard and handed to `plan`.
+The workforce feeds it events and asks for its `plan`. The workers' states and transitions are here, the pool's own in
+`pool_state`. No event tells whether a worker is busy, since a message per job would cost too much: the workforce reads
+that from the scoreboard and hands it to `plan`.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from gearman_manager.pools.pool_state import PoolEvent, PoolState
 
 
 class WorkerState(Enum):
-    """Where a worker is in its life."""
+    """A stage in a worker's life."""
 
-    ORDERED = "ordered"  # the zygote was asked to fork it
-    STARTING = "starting"  # it has a pid, and no job server knows it yet
-    READY = "ready"  # registered: idle or busy
-    DRAINING = "draining"  # finishes its job, takes no other
-    STOPPING = "stopping"  # killed, not gone yet
+    ORDERED = "ordered"  #: the zygote was asked to fork it
+    STARTING = "starting"  #: it has a pid, but no job server knows it yet
+    READY = "ready"  #: registered: idle or busy
+    DRAINING = "draining"  #: it finishes its job and takes no other
+    STOPPING = "stopping"  #: killed, but not gone yet
     DEAD = "dead"
 
 
 class WorkerEvent(Enum):
-    """What can happen to a worker."""
+    """An event in a worker's life."""
 
     FORKED = "forked"
     REGISTERED = "registered"
@@ -43,8 +43,8 @@ _S, _E = WorkerState, WorkerEvent
 
 TRANSITIONS: Final[dict[tuple[WorkerState, WorkerEvent], WorkerState]] = {
     (_S.ORDERED, _E.FORKED): _S.STARTING,
-    (_S.ORDERED, _E.DRAIN): _S.DRAINING,  # told as soon as it has a pid
-    (_S.ORDERED, _E.EXITED): _S.DEAD,  # the fork failed, or the zygote died before it
+    (_S.ORDERED, _E.DRAIN): _S.DRAINING,  # it is signalled as soon as it has a pid
+    (_S.ORDERED, _E.EXITED): _S.DEAD,  # the fork failed, or the zygote died before the fork
     (_S.STARTING, _E.REGISTERED): _S.READY,
     (_S.STARTING, _E.DRAIN): _S.DRAINING,
     (_S.STARTING, _E.KILL): _S.STOPPING,
@@ -53,7 +53,7 @@ TRANSITIONS: Final[dict[tuple[WorkerState, WorkerEvent], WorkerState]] = {
     (_S.READY, _E.KILL): _S.STOPPING,
     (_S.READY, _E.EXITED): _S.DEAD,
     (_S.DRAINING, _E.FORKED): _S.DRAINING,
-    (_S.DRAINING, _E.REGISTERED): _S.DRAINING,  # it was on its way when it was told
+    (_S.DRAINING, _E.REGISTERED): _S.DRAINING,  # it was still starting when it was told to leave
     (_S.DRAINING, _E.DRAIN): _S.DRAINING,
     (_S.DRAINING, _E.KILL): _S.STOPPING,
     (_S.DRAINING, _E.EXITED): _S.DEAD,
@@ -63,8 +63,10 @@ TRANSITIONS: Final[dict[tuple[WorkerState, WorkerEvent], WorkerState]] = {
     (_S.STOPPING, _E.EXITED): _S.DEAD,
 }
 
-HOPELESS_CRASHES: Final = 4  # about two seconds of trying
-BUSY_LOOK_S: Final = 0.2  # that a worker became idle is no event: look again this much later
+#: About two seconds of attempts.
+HOPELESS_CRASHES: Final = 4
+#: The time until the next look for an idle worker, since no event tells that one became idle.
+BUSY_LOOK_S: Final = 0.2
 _SERVING: Final = frozenset({_S.ORDERED, _S.STARTING, _S.READY})
 
 
@@ -85,41 +87,40 @@ class PoolWorker:
     """A worker as its pool sees it. Times are monotonic seconds."""
 
     name: str
-    version: str  # of the order by which it runs
+    version: str  #: of the order by which it runs
     ordered_at: float
     state: WorkerState = WorkerState.ORDERED
     ready_at: float | None = None
-    worn: bool = False  # it reached a limit: to be replaced
-    leaves_alone: bool = False  # it ends by itself after its last job, exactly then
+    is_worn: bool = False  #: it has to be replaced, for example because it reached a limit
+    leaves_alone: bool = False  #: it ends by itself right after its last job, so a replacement does not drain it
 
     @property
-    def serving(self) -> bool:
-        """It counts towards the pool's size."""
+    def is_serving(self) -> bool:
+        """Whether it counts towards the pool's size."""
         return self.state in _SERVING
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do now, and when to ask again at the latest."""
+    """The next steps, and the latest time for a new plan."""
 
-    spawn: int = 0
-    drain: tuple[str, ...] = ()
+    spawn: int = 0  #: the number of workers to start
+    drain: tuple[str, ...] = ()  #: the names of workers to drain
     again_at: float | None = None
 
 
 class Pool:
-    """The workers of one pool. Whatever happens to it is looked up in the table of `pool_state`.
+    """The workers of one pool. The table of `pool_state` decides how each event changes the pool's state.
 
-    Every method that stands for an event raises `UnexpectedEvent` where the state does not allow it, and then has
-    changed nothing.
+    A method that stands for an event raises `UnexpectedEvent` if the state does not allow it, and then changes nothing.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.workers: dict[str, PoolWorker] = {}
-        #: How many workers it should have.
+        #: The number of workers that it should have.
         self.target = 0
-        #: Jobs of its functions that run on whatever worker, as the job servers said last.
+        #: The running jobs of its functions on all workers, foreign ones included, by the job servers' last report.
         self.running_jobs = 0
         self.version = ""
         self.crashes = CrashBackoff()
@@ -129,18 +130,18 @@ class Pool:
 
     @property
     def state(self) -> PoolState:
-        """Where it is in its life."""
+        """The stage of the pool's life."""
         return self._state
 
     @property
-    def hopeless(self) -> bool:
-        """It has been failing for a while: time to say so to whoever watches over the manager, if that is wanted."""
+    def is_hopeless(self) -> bool:
+        """Whether it has failed for so long that the manager should end, if `exit_when_failing` is set."""
         return self._state is PoolState.FAILING and self.crashes.consecutive >= HOPELESS_CRASHES
 
-    # --- what others decide about it
+    # --- decisions about the pool
 
     def arrange(self, version: str) -> None:
-        """The configuration names it; `version` is what its workers are to be from now on."""
+        """The configuration names it; its workers must have this version from now on."""
         if self._state in pool_state.UNARRANGED:
             self._happen(PoolEvent.ARRANGED)
         if version != self.version:
@@ -149,25 +150,25 @@ class Pool:
             self.crashes = CrashBackoff()
 
     def remove(self) -> None:
-        """The configuration names it no more."""
+        """The configuration no longer names it."""
         self._happen(PoolEvent.REMOVED)
         self.target = 0
         if not self.workers:
             self._happen(PoolEvent.EMPTIED)
 
     def restart(self) -> None:
-        """Have every worker replaced, one after the other, whatever crashed before."""
+        """Have all workers replaced, one after the other; earlier crashes are forgotten."""
         self._happen(PoolEvent.RENEWED)
         self.crashes = CrashBackoff()
         for worker in self.workers.values():
-            worker.worn = True
+            worker.is_worn = True
 
     def pause(self) -> None:
         """Let all workers leave, and start none."""
         self._happen(PoolEvent.PAUSED)
 
     def resume(self) -> None:
-        """Go on; after a pause with a new chance, whatever crashed before."""
+        """Start workers again. When a pause ends, earlier crashes are forgotten."""
         if self._state is PoolState.PAUSED:
             self.crashes = CrashBackoff()
         self._happen(PoolEvent.RESUMED)
@@ -177,17 +178,17 @@ class Pool:
         self._happen(PoolEvent.STOPPED)
         self.target = 0
 
-    # --- what happens to it
+    # --- events
 
     def new_worker(self, now: float) -> PoolWorker:
-        """A worker with the next serial number, not reused in a run."""
+        """A worker with the next serial number; no number is used twice in a run."""
         self._last_serial += 1
         worker = PoolWorker(f"{self.name}/{self._last_serial}", self.version, now)
         self.workers[worker.name] = worker
         return worker
 
     def event(self, name: str, event: WorkerEvent, now: float) -> PoolWorker:
-        """Apply an event to a worker; a dead one is forgotten."""
+        """Apply an event to a worker; a dead worker is removed."""
         worker = self.workers[name]
         worker.state = transition(worker.state, event)
         if event is WorkerEvent.REGISTERED:
@@ -200,20 +201,20 @@ class Pool:
         return worker
 
     def crashed(self, name: str, now: float, *, registered: bool, jitter: float) -> None:
-        """A worker died that nobody asked to; `jitter` is a random number from 0 to 1."""
+        """A worker died without being told to; `jitter` is a random number from 0 to 1."""
         self.event(name, WorkerEvent.EXITED, now)
         self.crashes.crashed(now, registered=registered, workers=len(self.workers) + 1, jitter=jitter)
         if self.crashes.consecutive:
             self._fall_back()
 
     def refused(self, reason: str, until: float) -> None:
-        """The system lets no worker be started: not before this moment again."""
+        """The system can't start a worker: don't try before `until`."""
         self._fall_back()
         self.last_error = reason
         self.crashes.refused(until)
 
     def tick(self, now: float) -> float | None:
-        """What time brings; returns when to call again."""
+        """Forget crashes after a quiet time; returns the time for the next call, or None."""
         if self._state is not PoolState.BACKING_OFF:
             return None
         if now < self.crashes.calm_at:
@@ -229,15 +230,15 @@ class Pool:
     def _happen(self, event: PoolEvent) -> None:
         self._state = pool_state.transition(self._state, event)
 
-    # --- what to do
+    # --- the plan
 
     def plan(self, now: float, busy: Collection[str]) -> Plan:
-        """What brings the pool to its target: never a busy worker retired for it, capacity kept while reloading."""
-        serving = [worker for worker in self.workers.values() if worker.serving]
+        """The steps towards the target. They drain no busy worker as surplus, and keep the capacity during a reload."""
+        serving = [worker for worker in self.workers.values() if worker.is_serving]
         if self._state in pool_state.LEAVING:
             return Plan(drain=tuple(worker.name for worker in serving))
-        fresh = [worker for worker in serving if worker.version == self.version and not worker.worn]
-        stale = [worker for worker in serving if worker.version != self.version or worker.worn]
+        fresh = [worker for worker in serving if worker.version == self.version and not worker.is_worn]
+        stale = [worker for worker in serving if worker.version != self.version or worker.is_worn]
         pending = sum(worker.state is not WorkerState.READY for worker in fresh)
         if stale:
             return self._replace(now, stale, len(serving), pending, busy)
@@ -248,7 +249,7 @@ class Pool:
         return Plan(drain=drain, again_at=now + BUSY_LOOK_S if len(drain) < surplus else None)
 
     def _replace(self, now: float, stale: list[PoolWorker], size: int, pending: int, busy: Collection[str]) -> Plan:
-        """Reload or limits: some new workers first, and an old one goes for each that is registered."""
+        """Replace stale workers: start some new ones first, then drain an old one for each that has registered."""
         step = max(1, self.target // 8)
         surplus = size - pending - self.target
         if surplus > 0:
@@ -265,7 +266,7 @@ class Pool:
         return Plan(spawn=max(count, 0))
 
     def _surplus(self, fresh: list[PoolWorker], count: int, busy: Collection[str]) -> tuple[str, ...]:
-        """Whom to retire: those that are not even registered first, then idle ones, the youngest before the oldest."""
+        """The workers to drain: unregistered ones first, then idle ones, the youngest before the oldest."""
         idle = [worker for worker in fresh if worker.name not in busy]
         idle.sort(key=lambda worker: (worker.state is WorkerState.READY, -worker.ordered_at))
         return tuple(worker.name for worker in idle[: max(count, 0)])

@@ -1,7 +1,7 @@
 """The order for all workers of a pool, and the version that tells whether a running worker is out of date.
 
-The version is a digest of all that needs a restart: code, settings, servers, a program's command line. What does not
-(`min`, `max`, `scale`, the limits) is not in it, so changing it touches no running worker. Pure.
+The version is a digest of everything whose change needs a restart: code, settings, servers, a program's command line.
+It leaves out `min`, `max`, `scale` and the limits, so a change of these touches no running worker. Pure.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from gearman_manager.config.layout import Layout
 from gearman_manager.config.resolve import ResolvedPool
 from gearman_manager.worker.order import Order, OrderedFunction
 
-#: The share of `max_lifetime` over which the workers of a pool are spread, so that no two go together.
+#: The share of `max_lifetime` over which the ends of a pool's workers are spread, so that no two end together.
 LIFETIME_SPREAD: Final = 0.2
-_GOLDEN_RATIO: Final = 0.6180339887498949  # its multiples are spread most evenly, however many there are
+#: The fractions of its multiples are spread most evenly, whatever their number.
+_GOLDEN_RATIO: Final = 0.6180339887498949
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,10 @@ class CodeFiles:
     needs: Mapping[str, Sequence[str]]
 
     def of(self, files: Sequence[str]) -> dict[str, str]:
-        """The contents that these modules depend on.
+        """The hashes of the files on which these modules depend.
 
-        A file of the workers folders that no module is known to need might be anybody's: it counts for all of its
-        language.
+        A file of the workers folders that no module is known to need might belong to any: it counts for all modules in
+        its language.
         """
         attributed = {needed for needs in self.needs.values() for needed in needs}
         mine = {needed for file in files for needed in self.needs.get(file, [file])}
@@ -45,10 +46,10 @@ class CodeFiles:
 
 @dataclass(frozen=True, slots=True)
 class PoolOrder:
-    """How the workers of one pool are to be run."""
+    """The order for the workers of one pool."""
 
     pool: ResolvedPool
-    functions: tuple[OrderedFunction, ...]  #: none for a program, which brings its own along
+    functions: tuple[OrderedFunction, ...]  #: none for a program, which has its own
     servers: tuple[Address, ...]
     version: str
     folders: tuple[str, ...] = ()  #: the workers folders, for workers that load the code themselves
@@ -56,12 +57,12 @@ class PoolOrder:
 
     @property
     def is_concurrent(self) -> bool:
-        """Its workers run several jobs at once."""
+        """Whether a worker runs several jobs at once."""
         return self.pool.concurrency > 1
 
     @property
     def registered(self) -> list[str]:
-        """The functions' names towards Gearman."""
+        """The functions' names, as they are registered with Gearman."""
         return list(self.pool.functions)
 
     def for_worker(self, name: str, slots: Sequence[int], client_id: str) -> Order:
@@ -82,7 +83,7 @@ class PoolOrder:
         )
 
     def expiry(self, name: str, now: float) -> float | None:
-        """When the lifetime of worker POOL/N ends: up to a fifth early, each of a pool at a moment of its own."""
+        """The time at which the lifetime of worker POOL/N ends: up to a fifth early, and different for each worker."""
         lifetime_s = self.pool.max_lifetime_s
         if lifetime_s is None:
             return None
@@ -100,7 +101,7 @@ class Surroundings:
 
 
 def pool_order(pool: ResolvedPool, layout: Layout, around: Surroundings, code: CodeFiles) -> PoolOrder:
-    """The order for a pool; `code` holds, beside the modules' files, those that its `watch` names."""
+    """The order for a pool; `code` holds the files of its modules and of its `watch`."""
     functions = tuple(_function(layout, name) for name in pool.functions) if pool.command is None else ()
     contents = code.of([function.file for function in functions]) if functions else {}
     if functions and all(is_php_file(function.file) for function in functions):

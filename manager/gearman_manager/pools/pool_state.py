@@ -1,6 +1,6 @@
-"""A pool's states, what can happen to a pool, and the one table that says what follows from what. Pure.
+"""A pool's states and events, and the table of its transitions. Pure.
 
-`pool` asks the table for every change and keeps no flag beside it; what a state means for the workers is decided there.
+`pool` looks up every change in the table and keeps no flag beside it; it also decides what a state means for workers.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from gearman_manager.errors import UnexpectedEvent
 
 
 class PoolState(Enum):
-    """Where a pool is in its life."""
+    """A stage in a pool's life."""
 
-    ABSENT = "absent"  # no configuration names it, and it has no workers
+    ABSENT = "absent"  #: the configuration does not name it, and it has no workers
     RUNNING = "running"
-    BACKING_OFF = "backing-off"  # its workers die too often: the next one starts after a pause; some serve
-    FAILING = "failing"  # the same, and none serves
-    PAUSED = "paused"  # by hand: its workers leave, and none start
-    RETIRING = "retiring"  # no configuration names it any more: its workers leave
-    STOPPING = "stopping"  # the manager ends
+    BACKING_OFF = "backing-off"  #: workers die too often, so the next one starts after a pause; others serve
+    FAILING = "failing"  #: the same, but no worker serves
+    PAUSED = "paused"  #: by an operator: its workers leave, and none start
+    RETIRING = "retiring"  #: the configuration no longer names it, and its workers leave
+    STOPPING = "stopping"  #: the manager ends
 
 
 class PoolEvent(Enum):
-    """What can happen to a pool."""
+    """An event in a pool's life."""
 
-    ARRANGED = "arranged"  # the configuration names it, for the first time or again
-    REMOVED = "removed"  # the configuration names it no more
-    RENEWED = "restarted"  # other code or settings, or a restart by hand: what crashed before is forgiven
+    ARRANGED = "arranged"  #: the configuration names it, for the first time or again
+    REMOVED = "removed"  #: the configuration no longer names it
+    RENEWED = "restarted"  #: changed code or settings, or a restart by an operator; crashes are forgotten
     PAUSED = "paused"
     RESUMED = "resumed"
     REGISTERED = "registered with a worker"
-    SLOWED = "slowed"  # a worker could not start, or died, once too often; others serve
-    FAILED = "failing"  # the same, and no other serves
-    CALMED = "calm"  # nothing has died for a while
-    EMPTIED = "emptied"  # its last worker is gone
+    SLOWED = "slowed"  #: a worker could not start, or died, once too often; others serve
+    FAILED = "failing"  #: the same, but no other worker serves
+    CALMED = "calm"  #: no worker has died for a while
+    EMPTIED = "emptied"  #: its last worker is gone
     STOPPED = "stopped"
 
 
@@ -66,7 +66,7 @@ TRANSITIONS: Final[dict[tuple[PoolState, PoolEvent], PoolState]] = {
     (_S.FAILING, _E.RENEWED): _S.RUNNING,
     (_S.FAILING, _E.PAUSED): _S.PAUSED,
     (_S.FAILING, _E.RESUMED): _S.FAILING,
-    (_S.FAILING, _E.REGISTERED): _S.BACKING_OFF,  # it may die as well: calm is what a quiet time brings
+    (_S.FAILING, _E.REGISTERED): _S.BACKING_OFF,  # this worker may die too: only a quiet time makes the pool calm
     (_S.FAILING, _E.FAILED): _S.FAILING,
     (_S.FAILING, _E.EMPTIED): _S.FAILING,
     (_S.FAILING, _E.STOPPED): _S.STOPPING,
@@ -74,7 +74,7 @@ TRANSITIONS: Final[dict[tuple[PoolState, PoolEvent], PoolState]] = {
     (_S.PAUSED, _E.RENEWED): _S.PAUSED,
     (_S.PAUSED, _E.PAUSED): _S.PAUSED,  # asked for twice
     (_S.PAUSED, _E.RESUMED): _S.RUNNING,
-    # The last workers of a pool that wants none may still register, or die before they hear of it.
+    # The last workers of a paused pool may still register, or die before they are told to leave.
     (_S.PAUSED, _E.REGISTERED): _S.PAUSED,
     (_S.PAUSED, _E.SLOWED): _S.PAUSED,
     (_S.PAUSED, _E.FAILED): _S.PAUSED,
@@ -92,9 +92,9 @@ TRANSITIONS: Final[dict[tuple[PoolState, PoolEvent], PoolState]] = {
     (_S.STOPPING, _E.EMPTIED): _S.STOPPING,
 }
 
-#: In these its workers leave, and none start.
+#: The states in which the pool's workers leave, and none start.
 LEAVING: Final = frozenset({_S.ABSENT, _S.PAUSED, _S.RETIRING, _S.STOPPING})
-#: In these the configuration does not name it.
+#: The states in which the configuration does not name the pool.
 UNARRANGED: Final = frozenset({_S.ABSENT, _S.RETIRING})
 
 

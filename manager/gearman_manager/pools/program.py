@@ -1,4 +1,4 @@
-"""Workers that are programs in any language: started by an exec wrapper, told the job servers by their environment."""
+"""Starts workers that are programs in any language: a wrapper execs them, and their environment names the servers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _WRAPPER: Final = str(Path(exec_wrapper.__file__).resolve())
 def environment(pool: ResolvedPool, order: Order) -> Mapping[str, str]:
     """Our own variables, the pool's `env`, and the program's order.
 
-    `GEARMAN_SERVERS` is what libgearman reads by itself; a host and a port alone are there for one-server programs.
+    libgearman reads `GEARMAN_SERVERS` by itself; programs for one server can use the host and the port alone.
     """
     first = order.servers[0]
     return {
@@ -40,7 +40,7 @@ def environment(pool: ResolvedPool, order: Order) -> Mapping[str, str]:
 
 
 def _for_the_bridge(order: Order) -> Mapping[str, str]:
-    """The rest of the order, for a worker of PHP functions. Limits come only here: a change restarts nobody."""
+    """The rest of the order, for a worker of PHP functions. Limits stand only here: their change restarts no worker."""
     if not order.functions:
         return {}
     worker = {
@@ -58,7 +58,7 @@ def start_program(pool: ResolvedPool, order: Order, output: int) -> process.Chil
     """Start one worker of a command pool.
 
     Raises:
-        StartError: the wrapper can't be started. What is wrong with the program itself it says on its output.
+        StartError: the wrapper can't be started. It reports errors of the program itself on the program's output.
     """
     if pool.command is None:
         raise StartError(f"the pool {pool.name} has no command")

@@ -1,6 +1,6 @@
-"""The scoreboard's slots as the supervisor hands them out, and the view of a worker through those that it was given.
+"""Hands out the scoreboard's slots, and reads those of a worker.
 
-A worker has a slot of its own. One that runs several jobs at once has a further slot for each place of a job.
+Each worker has a slot of its own. A worker of several jobs at once has a further slot for each of them.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ class WorkerSlots:
 
     @property
     def places(self) -> tuple[int, ...]:
-        """Those for its jobs, where it runs several at once."""
+        """The slots for its jobs, if it runs several at once."""
         return self.numbers[1:]
 
     def view(self) -> SlotView:
-        """What the worker says about itself."""
+        """The worker's own report of its state."""
         return self.scoreboard.read(self.own)
 
     def has_job(self) -> bool:
-        """Whether it runs anything; cheaper than `view`."""
+        """Whether it runs a job; cheaper than `view`."""
         return self.scoreboard.is_busy(self.own)
 
     def jobs(self) -> list[SlotView]:
-        """Its jobs: each one's slot, the longest running first."""
+        """The slots of its running jobs, the longest running first."""
         views = (self.scoreboard.read(slot) for slot in (self.places or self.numbers))
         return sorted((view for view in views if view.state is SlotState.BUSY), key=lambda view: view.start_ns)
 
     def active_job(self) -> SlotView | None:
-        """Of a worker with several jobs, the one that has the processor."""
+        """The job that has the processor, in a worker with several jobs."""
         place = self.scoreboard.active_place(self.own)
         return self.scoreboard.read(self.numbers[place]) if 0 < place < len(self.numbers) else None
 
@@ -60,7 +60,7 @@ class FreeSlots:
         self._used = 0
 
     def take(self, count: int) -> WorkerSlots:
-        """Slots for a worker to be.
+        """Slots for a new worker.
 
         Raises:
             StartError: too few are free.
@@ -73,7 +73,7 @@ class FreeSlots:
         )
 
     def give_back(self, slots: WorkerSlots) -> None:
-        """Their worker is gone."""
+        """Clear the slots of a worker that is gone, for others."""
         for slot in slots:
             self._scoreboard.clear(slot)
             self._free.append(slot)

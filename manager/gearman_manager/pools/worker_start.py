@@ -1,6 +1,6 @@
-"""Starts workers: by a fork of the zygote where the code is loaded already, by exec everywhere else.
+"""Starts workers: the zygote forks those whose code it has loaded, and we exec all others.
 
-It takes what a worker needs here, its slots and the pipe for its output, and gives it back when the worker is gone.
+It also takes a worker's slots and the pipe for its output, and gives them back when the worker is gone.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gearman_manager.pools.zygotes import Zygotes
 
 
 class WorkerStart:
-    """Makes `LiveWorker`s, and processes of them."""
+    """Makes `LiveWorker`s, and starts their processes."""
 
     def __init__(self, manager: str, links: Links, zygotes: Zygotes) -> None:
         """`manager` is the first part of the workers' client ids."""
@@ -30,18 +30,18 @@ class WorkerStart:
         self._links = links
         self._zygotes = zygotes
         self._slots = FreeSlots(links.scoreboard)
-        #: What a worker's output may add to the log in a second.
+        #: The most that a worker's output may add to the log in a second.
         self.max_output_bytes = DEFAULT_BYTES
 
     def is_possible(self, order: PoolOrder) -> bool:
-        """Not while the zygote's successor is on its way, for workers that it forks."""
+        """Whether a worker can be started now: not if a zygote has to fork it and its successor is still on its way."""
         return not _is_forked(order) or self._zygotes.current is not None
 
     def prepare(self, pool: Pool, order: PoolOrder, now: float) -> LiveWorker:
-        """A worker of the pool, without a process yet.
+        """A new worker of the pool, without a process yet.
 
         Raises:
-            StartError: slots or descriptors are used up; the pool has no further worker then.
+            StartError: slots or descriptors are used up; the pool has no new worker then.
         """
         output = self._output(pool.name)
         try:
@@ -55,7 +55,7 @@ class WorkerStart:
         return LiveWorker(worker, pool, order, slots, output, now, client_id, order.expiry(worker.name, now))
 
     def start(self, live: LiveWorker) -> process.Child | None:
-        """Its process; None where the zygote was asked to fork it, and will tell.
+        """Start the process and return it; None if the zygote was asked to fork it, and will report.
 
         Raises:
             StartError: the system refuses.
@@ -71,7 +71,7 @@ class WorkerStart:
         return None
 
     def give_back(self, live: LiveWorker) -> None:
-        """The worker is gone: others may have its slots; what it still wrote is read."""
+        """Free the slots of a worker that is gone, and read the rest of its output."""
         self._slots.give_back(live.slots)
         live.output.close()
 

@@ -1,7 +1,7 @@
-"""All workers of all pools: has them started, hears of their lives, and does what each pool's plan says.
+"""Starts the workers of all pools, follows their lives, and carries out each pool's plan.
 
-It owns the process table. What a pool should do is decided in `pool`, how many workers it
-should have in `scaling`; this is where decisions become signals and orders.
+It owns the process table. `pool` decides what a pool should do and `scaling` how many workers it should have; this
+module turns these decisions into signals and orders.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from gearman_manager.pools.worker_start import WorkerStart
 from gearman_manager.pools.zygotes import Zygotes
 
 _log = logging.getLogger("workers")
-#: A program that has lived so long counts as registered: nobody else can tell.
+#: A program that has lived this long counts as registered, since it does not report that.
 PROGRAM_START_S: Final = 1.0
 ORDER_TIMEOUT_S: Final = 30.0
 SYSTEM_RETRY_S: Final = 1.0
@@ -46,7 +46,7 @@ class Workforce:
     """The process table of the workers. Implements `ForkEvents`."""
 
     def __init__(self, starter: WorkerStart, zygotes: Zygotes, exits: Exits, wake: Callable[[], None]) -> None:
-        """`wake` is called when something has happened that may change what a pool should do."""
+        """`wake` is called after an event that may change a pool's plan."""
         self.pools: dict[str, Pool] = {}
         self.live: dict[str, LiveWorker] = {}
         self._starter = starter
@@ -56,18 +56,18 @@ class Workforce:
         self._leftovers = Leftovers(self.pids)
         self._totals: dict[str, Totals] = {}
         self._orders: dict[str, PoolOrder] = {}
-        self._stopping = False
+        self._is_stopping = False
 
-    # --- what should be
+    # --- decisions
 
     def arrange(self, orders: Mapping[str, PoolOrder], max_output_bytes: int) -> None:
         """Take over a new arrangement of pools; workers whose order's version changed are replaced one by one.
 
-        `max_output_bytes` is what the output of a worker that starts from now on may add to the log in a second.
+        The output of each worker that starts from now on may add at most `max_output_bytes` to the log in a second.
         """
         self._starter.max_output_bytes = max_output_bytes
-        if self._stopping:
-            return  # code that was being loaded when the stop came
+        if self._is_stopping:
+            return  # the stop came while the code was being loaded
         for name in self._orders.keys() - orders.keys():
             self.pools[name].remove()
         for name, order in orders.items():
@@ -76,7 +76,7 @@ class Workforce:
         self._orders = dict(orders)
 
     def reconcile(self, now: float) -> float | None:
-        """Bring every pool nearer to its target; returns when to look again at the latest."""
+        """Bring every pool nearer to its target; returns the latest time for the next call, or None."""
         deadlines = self._retire_expired(now)
         self._give_up_on_zygote(now)
         for pool in list(self.pools.values()):
@@ -92,35 +92,35 @@ class Workforce:
         return min(deadlines, default=None)
 
     def stop(self, now: float) -> None:
-        """Let every worker finish its job within its pool's stop_timeout; no new ones."""
-        self._stopping = True
+        """Let every worker finish its job within its pool's stop_timeout, and start none."""
+        self._is_stopping = True
         for pool in self.active:
             pool.stop()
         for live in list(self.live.values()):
             self._drain(live, now + live.order.pool.stop_timeout_s)
 
     def kill_all(self) -> None:
-        """Wait for nobody any longer."""
+        """Kill all workers."""
         for live in list(self.live.values()):
             self._kill(live)
 
     def kill(self, live: LiveWorker, reason: str) -> None:
-        """End a worker that broke a limit; it is replaced at once, and its job is the server's business."""
+        """Kill a worker that broke a limit; it is replaced at once, and the job server takes care of its job."""
         live.doom = reason
         self._kill(live)
 
-    # --- what is
+    # --- the present state
 
     @property
     def active(self) -> list[Pool]:
-        """The pools that are arranged, and those that still have workers to lose."""
+        """The pools that are arranged, and removed ones that still have workers."""
         return [pool for pool in self.pools.values() if pool.state is not PoolState.ABSENT]
 
     def busy(self, pool: Pool) -> set[str]:
-        """The names of the pool's workers that have a job, and so are not to be sent away as superfluous.
+        """The names of the pool's workers that have a job, and so must not be drained as surplus.
 
-        Of those that run several at once the least busy may go, once the others have room: waiting for one without a
-        job could take for ever. Of programs nobody knows which: while any of them has one, all do.
+        Of workers that run several jobs at once the least busy ones don't count, unless they are full: to wait for one
+        without a job could take for ever. Programs don't report their jobs: if any of them may have one, all count.
         """
         order = self._orders.get(pool.name)
         if order is not None and order.pool.command is not None:
@@ -136,39 +136,39 @@ class Workforce:
         return [self.live[name] for name in self.pools[pool].workers]
 
     def registered(self, pool: str) -> list[str]:
-        """The names, towards Gearman, of the functions that a pool serves."""
+        """The names of the functions that a pool serves, as they are registered with Gearman."""
         return self._orders[pool].registered
 
     def sums(self, pool: str) -> tuple[int, int]:
-        """Finished jobs and nanoseconds spent in them since the pool exists."""
+        """The jobs finished since the pool exists, and the nanoseconds spent in them."""
         totals = self._totals[pool]
         views = [live.slots.view() for live in self.of(pool)]
         jobs = totals.jobs + sum(view.done + view.failed for view in views)
         return jobs, totals.busy_ns + sum(view.busy_ns for view in views)
 
     def pids(self) -> set[int]:
-        """Every process that is waited for here."""
+        """The process numbers of all workers."""
         return {live.pid for live in self.live.values() if live.pid}
 
-    # --- what happens
+    # --- events
 
     def doorbell(self) -> None:
-        """Some worker registered for the first time, or reached a limit: find out which."""
+        """A worker registered for the first time, or reached a limit: find out which one."""
         for live in list(self.live.values()):
             self._look_at(live)
         self._wake()
 
     def spawned(self, name: str, pid: int, pidfd: int) -> None:
-        """The zygote forked it."""
+        """The zygote forked the worker."""
         live = self.live.get(name)
-        if live is None:  # the order was void by then
+        if live is None:  # its order has become void meanwhile
             process.send_signal(pidfd, signal.SIGKILL)
             os.close(pidfd)
             return
         self._born(live, process.Child(pid, pidfd))
 
     def spawn_failed(self, name: str, reason: str) -> None:
-        """The fork failed: too many processes, or no memory."""
+        """The fork failed, for example for lack of memory or because there are too many processes."""
         live = self.live.get(name)
         if live is None:
             return
@@ -177,7 +177,7 @@ class Workforce:
         self._crashed(live, registered=False)
 
     def zygote_lost(self) -> None:
-        """Orders that the zygote did not report before it died are void, and so is what it forked for them."""
+        """The zygote died: drop the orders that it did not report on, and kill the workers that it forked for them."""
         for pid in process.stray_children(self.pids() | self._zygotes.pids):
             process.kill_session(pid)
             with suppress(ProcessLookupError):
@@ -188,16 +188,16 @@ class Workforce:
         self._wake()
 
     def exited(self, pid: int, status: int) -> None:
-        """The zygote reaped a worker. Comes before or after the pidfd told of its end."""
+        """The zygote reaped a worker. This comes before or after the pidfd reports the end."""
         self._exits.reaped(pid, status, still_known=any(live.pid == pid for live in self.live.values()))
 
     def stopped(self, pid: int) -> None:
-        """Somebody stopped this process: where it was not we another takes its place, for it may stay so for ever."""
+        """A process was stopped. Unless that was us, replace the worker, since it may stay stopped for ever."""
         if not process.is_stopped(pid):
             return
         for live in self.live.values():
-            if live.pid == pid and not live.doom and not live.worker.worn:
-                live.worker.worn = True
+            if live.pid == pid and not live.doom and not live.worker.is_worn:
+                live.worker.is_worn = True
                 then = "a replacement is started; after kill -CONT it finishes its job and leaves"
                 _log.warning("stopped by a signal from outside, %s", then, extra=live.where)
                 self._wake()
@@ -205,7 +205,7 @@ class Workforce:
     # --- start
 
     def _start(self, pool: Pool, now: float) -> bool:
-        """Have one more worker started; False where none can be now."""
+        """Start one more worker; returns False if that is impossible now."""
         order = self._orders[pool.name]
         if not self._starter.is_possible(order):
             return False
@@ -220,10 +220,10 @@ class Workforce:
         return live.name in self.live
 
     def _can_not_start(self, pool: Pool, reason: str, now: float) -> None:
-        """The system refuses: no fault of the pool's; try again a little later."""
+        """Try again a little later: the system refuses, and the pool is not at fault."""
         _log.error("%s; trying again", reason, extra={"pool": pool.name})
         pool.refused(reason, now + SYSTEM_RETRY_S)
-        self._wake()  # to plan anew: the plan that is being carried out knows no time to look again
+        self._wake()  # plan anew, because the present plan has no time for the next one
 
     def _launch(self, live: LiveWorker) -> None:
         try:
@@ -252,7 +252,7 @@ class Workforce:
         live.watcher.start(self._gone, live)
         if draining:
             self._tell_to_stop(live)
-        self._look_at(live)  # it may have rung before this message was read
+        self._look_at(live)  # it may have rung before the zygote's message was read
         self._wake()
 
     def _look_at(self, live: LiveWorker) -> None:
@@ -262,28 +262,28 @@ class Workforce:
         if live.worker.ready_at is None and view.state in (SlotState.IDLE, SlotState.BUSY):
             live.pool.event(live.name, WorkerEvent.REGISTERED, now)
             _log.debug("registered after %.0f ms", (now - live.started_at) * 1000, extra=live.where)
-        if view.wear is not Wear.NONE and not live.worker.worn:
-            live.worker.worn = True
+        if view.wear is not Wear.NONE and not live.worker.is_worn:
+            live.worker.is_worn = True
             live.worker.leaves_alone = view.wear is Wear.LAST_JOBS
             _log.info("%s, a replacement is started", _WORN[view.wear], extra=live.where)
 
     # --- end
 
     def _retire_expired(self, now: float) -> list[float]:
-        """Mark those whose lifetime is over; returns when the next ones are due."""
+        """Mark the workers whose lifetime is over; returns the times at which the others' lifetimes end."""
         coming = []
         for live in self.live.values():
-            if live.expires_at is None or live.worker.worn:
+            if live.expires_at is None or live.worker.is_worn:
                 continue
             if live.expires_at <= now:
-                live.worker.worn = True
+                live.worker.is_worn = True
                 _log.info("has reached its max_lifetime, a replacement is started", extra=live.where)
             else:
                 coming.append(live.expires_at)
         return coming
 
     def _give_up_on_zygote(self, now: float) -> None:
-        """One that does not carry out an order for so long hangs: its successor will."""
+        """Kill a zygote that has not carried out an order for `ORDER_TIMEOUT_S`: it hangs, and is replaced."""
         if any(not live.pid and live.started_at + ORDER_TIMEOUT_S < now for live in self.live.values()):
             _log.error("the zygote has not forked a worker for %g s: it is replaced", ORDER_TIMEOUT_S)
             self._zygotes.kill_current()
@@ -292,7 +292,7 @@ class Workforce:
         now = time.monotonic()
         live.pool.event(live.name, WorkerEvent.DRAIN, now)
         if kill_at is None and live.is_program:
-            # Whether a program finishes its job and leaves is its own affair: it has as long as at a stop.
+            # We can't know that a program will leave after its job, so it gets as much time as at a stop.
             kill_at = now + live.order.pool.stop_timeout_s
         if kill_at is not None:
             live.kill_at = kill_at
@@ -306,13 +306,13 @@ class Workforce:
     def _kill(self, live: LiveWorker) -> None:
         live.kill_at = None
         if not live.pid:
-            self._zygotes.kill_current()  # it does not fork what it was asked for, nor say that it can't
+            self._zygotes.kill_current()  # it neither forks the worker nor reports that it can't
         else:
             live.pool.event(live.name, WorkerEvent.KILL, time.monotonic())
             process.send_signal(live.pidfd, signal.SIGKILL)
 
     def _kill_overdue(self, now: float) -> list[float]:
-        """Kill those whose time to stop is over; returns the deadlines that are still to come."""
+        """Kill the workers whose time to stop is over; returns the other workers' deadlines."""
         for live in list(self.live.values()):
             if live.kill_at is not None and live.kill_at <= now:
                 jobs = live.slots.jobs()
@@ -322,7 +322,7 @@ class Workforce:
         return [live.kill_at for live in self.live.values() if live.kill_at is not None]
 
     def _gone(self, live: LiveWorker) -> None:
-        """In the hub: the kernel says that the worker has ended."""
+        """In the hub: the kernel reports that the worker has ended."""
         live.watcher.stop()
         live.watcher.close()
         view, jobs = live.slots.view(), live.slots.jobs()
@@ -344,7 +344,7 @@ class Workforce:
         self._wake()
 
     def _crashed(self, live: LiveWorker, *, registered: bool) -> None:
-        """Count it, so that the next one may have to wait."""
+        """Count the crash, so that the next worker may have to wait."""
         live.pool.crashed(live.name, time.monotonic(), registered=registered, jitter=random.random())
         self._discard(live)
         self._wake()

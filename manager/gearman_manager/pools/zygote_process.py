@@ -1,6 +1,6 @@
 """The supervisor's side of a zygote: starts it, sends it orders, passes on its reports and the news of its end.
 
-News of the workers that it forks go to `ForkEvents`, news of its own end to whoever started it.
+News of its workers goes to `ForkEvents`, news of its own end to the function that its starter gave.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ END_TIMEOUT_S: Final = 5.0
 
 
 class ForkEvents(Protocol):
-    """The listener to what becomes of the workers that a zygote forks."""
+    """The listener to the lives of the workers that a zygote forks."""
 
     def spawned(self, name: str, pid: int, pidfd: int) -> None:
         """The worker was forked; the pidfd is the listener's to close."""
@@ -44,14 +44,14 @@ class ForkEvents(Protocol):
         """A worker was reaped; status as in `process.exit_status`."""
 
     def stopped(self, pid: int) -> None:
-        """Somebody sent a worker SIGSTOP, perhaps ourselves."""
+        """A worker was stopped by SIGSTOP, perhaps by ourselves."""
 
 
 class ZygoteProcess:
     """One zygote, from its exec to its end."""
 
     def __init__(self, links: Links, log_level: str, forks: ForkEvents, gone: ZygoteEnd) -> None:
-        """`gone` is called when it has died, asked for or not; its workers live on.
+        """`gone` is called after its death, expected or not; its workers live on.
 
         Raises:
             StartError: the system refuses.
@@ -61,9 +61,11 @@ class ZygoteProcess:
         self._loaded: gevent.event.AsyncResult[channel.Message | None] = gevent.event.AsyncResult()
         self._sending = gevent.lock.RLock()
         self._outstanding: set[str] = set()
-        self._dismissed = False
-        self.loading = ""  # the module that it was importing last
-        self.status: int | None = None  # once it has ended
+        self._is_dismissed = False
+        #: The module that it imported last.
+        self.loading = ""
+        #: The exit status; None before the end.
+        self.status: int | None = None
         self.took_too_long = False
         self._gone = gevent.event.Event()
         try:
@@ -73,7 +75,7 @@ class ZygoteProcess:
         self._watcher = gevent.get_hub().loop.io(self._child.pidfd, 1)
         self._watcher.start(self._ended)
         self._receiver = gevent.spawn(self._receive)
-        self.alive = True
+        self.is_alive = True
 
     @property
     def pid(self) -> int:
@@ -81,9 +83,9 @@ class ZygoteProcess:
         return self._child.pid
 
     def load(self, folders: Sequence[str], without: Collection[str] = ()) -> channel.Message | None:
-        """Let it import the modules of these folders, but for some files.
+        """Let it import the modules of these folders, except some files.
 
-        Returns its report, None when it died or took too long.
+        Returns its report, None if it died or took too long.
         """
         self._send({"type": "load", "folders": list(folders), "without": list(without)})
         try:
@@ -94,28 +96,28 @@ class ZygoteProcess:
         return report
 
     def wait_for_end(self, timeout_s: float = END_TIMEOUT_S) -> bool:
-        """Wait until it is gone, so that `status` says how it ended; False where that takes too long."""
+        """Wait until it is gone and `status` is known; returns False if that takes too long."""
         return bool(self._gone.wait(timeout_s))
 
     def spawn(self, order: Order, log_pipe: int) -> None:
-        """Have a worker forked, its output on this pipe. The answer comes as an event."""
+        """Have a worker forked, with its output on this pipe. The answer comes as an event."""
         self._outstanding.add(order.name)
         self._send({"type": "spawn"} | order.to_message(), (log_pipe,))
 
     def dismiss(self) -> None:
         """Let it end once it has answered every order; its workers live on as the supervisor's own children."""
-        if not self._dismissed:
-            self._dismissed = True
+        if not self._is_dismissed:
+            self._is_dismissed = True
             self._leave_when_done()
 
     def kill(self) -> None:
         """End it now."""
-        if self.alive:
+        if self.is_alive:
             process.send_signal(self._child.pidfd, signal.SIGKILL)
 
     def _leave_when_done(self) -> None:
-        if self._dismissed and not self._outstanding and self.alive:
-            with suppress(OSError):  # it may have died in this moment
+        if self._is_dismissed and not self._outstanding and self.is_alive:
+            with suppress(OSError):  # it may have died just now
                 self._sock.shutdown(socket.SHUT_WR)
 
     def _send(self, message: channel.Message, descriptors: tuple[int, ...] = ()) -> None:
@@ -132,9 +134,9 @@ class ZygoteProcess:
                 for message in messages:
                     self._dispatch(message)
         except OSError:
-            return  # it died; its pidfd tells
-        except Exception:  # noqa: BLE001 (the loop's boundary: a zygote that nobody understands is replaced)
-            if self.alive:
+            return  # it died: its pidfd reports the end
+        except Exception:  # noqa: BLE001 (the loop's boundary: a zygote that sends nonsense is replaced)
+            if self.is_alive:
                 _log.exception("what the zygote says can't be understood: it is replaced", extra={"pid": self.pid})
                 self.kill()
         finally:
@@ -159,13 +161,13 @@ class ZygoteProcess:
         self._leave_when_done()
 
     def _ended(self) -> None:
-        """In the hub: the process is gone. What it still said is read before anybody hears of its end."""
+        """In the hub: the process is gone. Its last messages are read before its end is reported."""
         self._watcher.stop()
         gevent.spawn(self._finish)
 
     def _finish(self) -> None:
         self._receiver.join(timeout=1)
-        self.alive = False
+        self.is_alive = False
         status = self.status = process.exit_status(self._child.pidfd)
         self._watcher.close()
         os.close(self._child.pidfd)
@@ -176,12 +178,12 @@ class ZygoteProcess:
         self._tell_gone(self, status)
 
 
-#: Is told of a zygote's end, and of its exit status where that is known.
+#: Takes a zygote that has ended, and its exit status if that is known.
 ZygoteEnd = Callable[[ZygoteProcess, int | None], None]
 
 
 def _exec(links: Links, log_level: str) -> tuple[process.Child, gevent.socket.socket, ChildOutput]:
-    """Start one: the process, our end of the channel, and its output.
+    """Start a zygote; returns its process, our end of the channel, and its output.
 
     Raises:
         OSError: the system refuses; nothing is left open.

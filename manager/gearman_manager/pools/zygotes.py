@@ -1,6 +1,6 @@
-"""The zygotes that live: the one that forks, and those that load or leave. Whoever wants one killed asks here.
+"""The living zygotes: the current one, which forks workers, and others that load code or leave.
 
-Which code a zygote has, and whether it takes over, is decided in `code`; `workforce` only asks for the one that forks.
+The room `code` decides which code a zygote loads and whether it takes over; `workforce` only uses the current one.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from gearman_manager.pools.zygote_process import ForkEvents, ZygoteEnd, ZygotePr
 
 
 class Zygotes:
-    """Every zygote of this manager."""
+    """All zygotes of this manager."""
 
     def __init__(self, links: Links) -> None:
         self._links = links
         self._alive: set[ZygoteProcess] = set()
-        #: The one that forks workers; None while its successor, or the first one, is on its way.
+        #: The zygote that forks workers; None while its successor, or the first one, is on its way.
         self.current: ZygoteProcess | None = None
 
     @property
     def pids(self) -> set[int]:
-        """Every zygote that lives, whether it loads, serves or leaves."""
+        """The process numbers of all living zygotes, whether they load, serve or leave."""
         return {zygote.pid for zygote in self._alive}
 
     def start(self, log_level: str, forks: ForkEvents, gone: ZygoteEnd) -> ZygoteProcess:
-        """One more, without any code yet. `forks` hears of its workers, `gone` is called at its end.
+        """Start a zygote, without any code yet. `forks` gets news of its workers, `gone` is called at its end.
 
         Raises:
             StartError: the system refuses.
@@ -39,12 +39,12 @@ class Zygotes:
         return zygote
 
     def kill_current(self) -> None:
-        """It does not answer, or is not waited for: orders that it did not carry out are void then."""
+        """Kill the current one, for example if it does not answer. Orders that it did not carry out become void."""
         if self.current is not None:
             self.current.kill()
 
     def end(self, timeout_s: float) -> None:
-        """Let the current one end, and kill it where that takes longer."""
+        """Let the current one end, and kill it if that takes longer."""
         zygote = self.current
         if zygote is None:
             return

@@ -67,7 +67,7 @@ class Autoscaler:
             pool = self._workforce.pools[name]
             entry.scaler.service.update(*self._workforce.sums(name))
             wanted = self._wanted(now, pool, entry)
-            serving = sum(worker.serving for worker in pool.workers.values())
+            serving = sum(worker.is_serving for worker in pool.workers.values())
             minimum = min(wanted, entry.settings.min)
             wishes[name] = Wish(wanted, minimum, serving, len(pool.workers) - serving)
         self._carry_out(wishes)

@@ -173,7 +173,7 @@ class Supervisor:
 
     def _give_up_if_hopeless(self) -> None:
         """With `exit_when_failing`, end the manager when a pool can't keep a worker alive; others take over."""
-        hopeless = [pool for pool in self._parts.workforce.active if pool.hopeless]
+        hopeless = [pool for pool in self._parts.workforce.active if pool.is_hopeless]
         if self._parts.arrangement.config.exit_when_failing and hopeless:
             _log.critical("can't keep a worker alive: %s", hopeless[0].last_error, extra={"pool": hopeless[0].name})
             self._happen(ManagerEvent.HOPELESS)

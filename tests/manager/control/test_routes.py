@@ -73,7 +73,7 @@ def test_pause_and_resume_reach_the_pool(manager: Manager) -> None:
 def test_a_restart_marks_the_workers_as_worn(manager: Manager) -> None:
     worker = manager.pool.new_worker(0.0)
     assert manager.client.post("/restart?pool=mail").status_code == 202
-    assert worker.worn
+    assert worker.is_worn
     assert manager.client.post("/restart").status_code == 202
 
 

@@ -127,7 +127,7 @@ def test_nothing_is_spawned_while_the_back_off_lasts() -> None:
 
 def test_a_worn_worker_is_replaced_before_it_goes() -> None:
     pool = pool_with(2, target=2)
-    pool.workers["p/1"].worn = True
+    pool.workers["p/1"].is_worn = True
     plan = pool.plan(0.0, busy=())
     assert (plan.spawn, plan.drain) == (1, ())
     carry_out(pool, plan)
@@ -136,7 +136,7 @@ def test_a_worn_worker_is_replaced_before_it_goes() -> None:
 
 def test_one_that_leaves_by_itself_is_replaced_but_not_sent_away() -> None:
     pool = pool_with(1, target=1)
-    pool.workers["p/1"].worn = pool.workers["p/1"].leaves_alone = True
+    pool.workers["p/1"].is_worn = pool.workers["p/1"].leaves_alone = True
     carry_out(pool, pool.plan(0.0, busy={"p/1"}))
     assert pool.plan(0.0, busy={"p/1"}) == Plan()
     assert len(pool.workers) == 2

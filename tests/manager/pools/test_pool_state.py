@@ -147,7 +147,7 @@ def test_new_code_forgives_a_failing_pool_its_crashes() -> None:
     pool.target = 1
     for _ in range(5):
         lose_at_start(pool)
-    assert pool.hopeless
+    assert pool.is_hopeless
     assert pool.plan(0.1, busy=()).spawn == 0
     pool.arrange("2")
     assert pool.state is S.RUNNING
@@ -168,7 +168,7 @@ def test_what_the_system_refuses_is_no_crash_but_waits() -> None:
     pool = in_state(S.RUNNING, workers=0)
     pool.target = 1
     pool.refused("too many open files", 1.0)
-    assert (pool.state, pool.last_error, pool.hopeless) == (S.FAILING, "too many open files", False)
+    assert (pool.state, pool.last_error, pool.is_hopeless) == (S.FAILING, "too many open files", False)
     assert pool.plan(0.5, busy=()).spawn == 0
     assert pool.plan(1.0, busy=()).spawn == 1
 

@@ -288,9 +288,9 @@ def test_a_worker_whose_lifetime_is_over_is_replaced(staff: Staff) -> None:
     assert live.expires_at is not None
     assert 80 <= live.expires_at <= 100
     assert staff.workforce.reconcile(live.expires_at - 1) == live.expires_at
-    assert not live.worker.worn
+    assert not live.worker.is_worn
     staff.workforce.reconcile(live.expires_at)
-    assert live.worker.worn
+    assert live.worker.is_worn
     assert len(staff.workers) == 2
 
 
@@ -301,7 +301,7 @@ def test_a_worker_near_a_limit_is_replaced(staff: Staff, wear: Wear, leaves_alon
     writer.idle()
     writer.wear(wear)
     staff.workforce.doorbell()
-    assert (live.worker.worn, live.worker.leaves_alone) == (True, leaves_alone)
+    assert (live.worker.is_worn, live.worker.leaves_alone) == (True, leaves_alone)
     staff.workforce.reconcile(0.0)
     assert len(staff.workers) == 2
 
@@ -329,12 +329,12 @@ def test_the_workers_of_a_pool_that_is_gone_leave(staff: Staff) -> None:
 def test_one_that_somebody_stopped_is_replaced_once(staff: Staff, caplog: pytest.LogCaptureFixture) -> None:
     (live,) = staff.serving(1)
     staff.workforce.stopped(live.pid)
-    assert not live.worker.worn  # it goes on by now
+    assert not live.worker.is_worn  # it goes on by now
     os.kill(live.pid, signal.SIGSTOP)
     staff.until(lambda: process.is_stopped(live.pid), "it stands still")
     for _ in range(2):
         staff.workforce.stopped(live.pid)
-    assert live.worker.worn
+    assert live.worker.is_worn
     assert len([text for text in caplog.messages if text.startswith("stopped by a signal")]) == 1
 
 
