@@ -104,6 +104,11 @@ class RunningManager:
         (self.address,) = self.status()["servers"]
         return self
 
+    def start_inside(self, group: Path) -> None:
+        """Make it start in this control group, with all its descendants."""
+        join = f'echo $$ > {group}/cgroup.procs && exec "$@"'
+        self.program = ["sh", "-c", join, "sh", BIN / "gearman-manager"]
+
     def launch(self) -> None:
         """Start the process without waiting."""
         with self.log_file.open("ab") as log:

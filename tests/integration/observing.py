@@ -25,6 +25,16 @@ def titled(manager: RunningManager, title: str) -> list[int]:
     return found
 
 
+def pids(manager: RunningManager, *pools: str) -> set[int]:
+    """The workers of these pools."""
+    return {worker["pid"] for pool in pools for worker in manager.workers(pool)}
+
+
+def replaced(manager: RunningManager, before: set[int], *pools: str) -> None:
+    """Wait until other workers have taken the place of these."""
+    eventually(lambda: manager.settled() and not before & pids(manager, *pools), f"the workers of {pools} are replaced")
+
+
 def end_without_a_trace(manager: RunningManager, *others: int) -> None:
     """The manager stops with 0, no process is left, and its log shows no traceback."""
     pids = [*manager.family(), *others]

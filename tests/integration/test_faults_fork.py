@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from ..control_groups import limited_group
 from . import neighbour
 from .conftest import RunningManager, eventually
-from .control_groups import limited_group, start_inside
 
 CONFIG = """
 pools:
@@ -33,7 +33,7 @@ def group() -> Iterator[Path]:
 def crowded(napping: RunningManager, group: Path) -> Iterator[RunningManager]:
     """A manager in this group."""
     napping.write_module("neighbour.py", neighbour.MODULE)
-    start_inside(napping, group)
+    napping.start_inside(group)
     yield napping.start(CONFIG)
     napping.destroy()  # before its group goes
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ..small_disk import fill, mounted_disk
 from . import neighbour
 from .conftest import RunningManager, eventually
 
@@ -22,12 +23,8 @@ POOLS = "pools: {nap: {functions: [nap], min: 1, max: 1}}\n"
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of one megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", folder], check=False).returncode != 0:
-        pytest.skip("only root may mount a file system")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with mounted_disk(tmp_path / "disk", "1m") as folder:
+        yield folder
 
 
 def replace_a_worker(manager: RunningManager) -> None:
@@ -36,13 +33,6 @@ def replace_a_worker(manager: RunningManager) -> None:
     os.kill(before, signal.SIGKILL)
     with manager.client(timeout_s=20) as client:
         eventually(lambda: int(client.submit("nap", "0")) != before, "another worker answers")
-
-
-def fill(filler: Path) -> None:
-    """Write until the disk is full."""
-    with filler.open("wb", buffering=0) as file, suppress(OSError):
-        while True:
-            file.write(b"x" * 4096)
 
 
 def test_a_full_disk_under_the_log_costs_lines_and_their_number_is_logged_once_there_is_room(

@@ -11,9 +11,9 @@ import pytest
 
 from gearman_client import JobFailed
 
+from ..control_groups import limited_group
 from . import neighbour
 from .conftest import RunningManager, eventually
-from .control_groups import limited_group, start_inside
 
 LIMIT_BYTES = 400_000_000
 EATER = f"""
@@ -37,7 +37,7 @@ def crowded(manager: RunningManager, group: Path) -> Iterator[RunningManager]:
     """A manager that has little memory."""
     manager.write_module("eater.py", EATER)
     manager.write_module("neighbour.py", neighbour.MODULE)
-    start_inside(manager, group)
+    manager.start_inside(group)
     yield manager
     manager.destroy()  # before its group goes
 

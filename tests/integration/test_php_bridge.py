@@ -14,6 +14,7 @@ import pytest
 from gearman_client import Client, JobException, JobFailed, connect_admin
 
 from .conftest import BIN, RunningManager, alive, eventually
+from .observing import pids, replaced
 
 SAMPLES = Path(__file__).parent / "gearmanmanager" / "workers"
 
@@ -89,14 +90,6 @@ def exception_of(client: Client, function: str, workload: str | bytes) -> str:
     with pytest.raises(JobException) as failure:
         client.submit(function, workload)
     return str(failure.value)
-
-
-def pids(manager: RunningManager, *pools: str) -> set[int]:
-    return {worker["pid"] for pool in pools for worker in manager.workers(pool)}
-
-
-def replaced(manager: RunningManager, before: set[int], *pools: str) -> None:
-    eventually(lambda: manager.settled() and not before & pids(manager, *pools), f"the workers of {pools} are replaced")
 
 
 def test_the_samples_are_served_beside_python_functions(samples: RunningManager) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import RunningManager, eventually
+from .observing import pids, replaced
 
 
 @pytest.fixture
@@ -19,14 +20,6 @@ def several(manager: RunningManager) -> RunningManager:
     manager.write_module("three.py", "def three(job): return job.settings['text']\n")
     manager.start("defaults: {min: 2, max: 2}\nfunctions: {three: {settings: {text: a}}}\n")
     return manager
-
-
-def pids(manager: RunningManager, *pools: str) -> set[int]:
-    return {worker["pid"] for pool in pools for worker in manager.workers(pool)}
-
-
-def replaced(manager: RunningManager, before: set[int], *pools: str) -> None:
-    eventually(lambda: manager.settled() and not before & pids(manager, *pools), f"the workers of {pools} are replaced")
 
 
 def test_only_the_workers_of_the_changed_file_restart(several: RunningManager) -> None:

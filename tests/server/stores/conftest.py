@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.pool import NullPool
 
+from ...small_disk import mounted_disk
 from ..server_process import ServerProcess
 
 POSTGRESQL = os.environ.get("GEARMAN_TEST_POSTGRESQL_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/test")
@@ -122,12 +123,8 @@ def database_of(tmp_path: Path) -> Iterator[Callable[[str], StoreDatabase]]:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a 64 MiB disk of its own; SQLite's log takes at most 32 of them."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "small", folder], check=False).returncode != 0:
-        pytest.skip("only root may mount a file system")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with mounted_disk(tmp_path / "disk", "64m") as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from sqlalchemy import make_url, text
 
 from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request
 
+from ...small_disk import fill
 from ..server_process import ServerProcess
 from .conftest import Disk, StoreDatabase
 
@@ -100,15 +101,6 @@ def page(server: ServerProcess, path: str) -> tuple[int, str]:
 
 def stored(database: StoreDatabase) -> set[bytes]:
     return {bytes(handle) for (handle,) in database.rows("handle")}
-
-
-def fill(filler: Path) -> None:
-    """Write until the disk is full."""
-    with filler.open("wb", buffering=0) as file:
-        for size_bytes in (1 << 20, 1 << 12):
-            with contextlib.suppress(OSError):
-                while True:
-                    file.write(bytes(size_bytes))
 
 
 def test_a_full_disk_refuses_background_jobs_until_it_has_room_again(

@@ -1,4 +1,4 @@
-"""Real control groups for tests, of the version that this machine has; and a manager that is started in one."""
+"""Real control groups for tests, of the version that this machine has."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 from gearman_manager.host.cgroup import CGROUPS
-
-from .conftest import BIN, RunningManager
 
 
 @contextmanager
@@ -30,12 +28,12 @@ def limited_group(controller: str, limits: dict[str, str]) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            remove(folder)
+            _remove(folder)
         return
     pytest.skip(f"this machine lets nobody make a control group for {controller}")
 
 
-def remove(folder: Path) -> None:
+def _remove(folder: Path) -> None:
     """Remove the group; the kernel allows that once its last process is reaped."""
     for _ in range(100_000):
         try:
@@ -43,9 +41,3 @@ def remove(folder: Path) -> None:
             return
         except OSError:
             os.sched_yield()
-
-
-def start_inside(manager: RunningManager, group: Path) -> None:
-    """Make the manager start in this group, with all its descendants."""
-    join = f'echo $$ > {group}/cgroup.procs && exec "$@"'
-    manager.program = ["sh", "-c", join, "sh", BIN / "gearman-manager"]
