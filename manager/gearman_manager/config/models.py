@@ -1,8 +1,8 @@
 """The configuration as frozen, typed models: every key, its meaning and its allowed values.
 
 Keys of pools concern processes, keys of functions concern jobs; no key is both, so `defaults` can hold either. A key
-that is not written is None here: `resolve.py` fills in defaults. The descriptions are the reference: `reference.py`
-makes the documentation's tables from them. Pure.
+that is left out is None here, and `resolve.py` fills in its default. `reference.py` makes the documentation's tables
+from the descriptions. Pure.
 """
 
 from __future__ import annotations
@@ -32,35 +32,39 @@ class Defaults(PoolKeys, FunctionKeys):
 
 
 class DeadLetters(Section):
-    """Background jobs that failed for good: how many the bundled job server keeps, and for how long."""
+    """The number and age of the background jobs that failed for good and that the bundled job server keeps."""
 
     max_count: v.Natural = Field(
         default=10_000,
-        description="How many are kept, the newest; 0 is none.",
+        description="Keep only this many, the newest; 0: keep none.",
         json_schema_extra=shown_default("`10000`"),
     )
     max_size: v.Size = Field(
-        default=64 << 20, description="What they may take in memory, about.", json_schema_extra=shown_default("`64MiB`")
+        default=64 << 20,
+        description="Keep at most about this much of them in memory.",
+        json_schema_extra=shown_default("`64MiB`"),
     )
     max_age: v.PositiveDuration = Field(
-        default=7 * 86400.0, description="How long they are kept.", json_schema_extra=shown_default("`7d`")
+        default=7 * 86400.0, description="Keep them for this long.", json_schema_extra=shown_default("`7d`")
     )
 
 
 class KeptResults(Section):
-    """Results of background jobs, for functions with `keep_result`: how much the bundled job server keeps."""
+    """The results of background jobs that the bundled job server keeps, for functions with `keep_result`."""
 
     max_count: v.Natural = Field(
         default=100_000,
-        description="How many are kept, the newest; 0 is none.",
+        description="Keep only this many, the newest; 0: keep none.",
         json_schema_extra=shown_default("`100000`"),
     )
     max_size: v.Size = Field(
-        default=64 << 20, description="What they may take in memory, about.", json_schema_extra=shown_default("`64MiB`")
+        default=64 << 20,
+        description="Keep at most about this much of them in memory.",
+        json_schema_extra=shown_default("`64MiB`"),
     )
     max_data: v.Size = Field(
         default=1 << 20,
-        description="How much of the data and warnings is kept that one job reports on the way.",
+        description="Keep at most this much of the data and warnings that one job reports while it runs.",
         json_schema_extra=shown_default("`1MiB`"),
     )
 
@@ -71,8 +75,8 @@ class Server(Section):
     listen: Annotated[tuple[v.ListenAddress, ...], v.at_least_one] = Field(
         default=(parse_address("127.0.0.1:4730"),),
         description=(
-            "Where it listens for clients and workers. Our own workers use the first address, whose port can be 0: any "
-            "free one."
+            "The addresses for clients and workers. Our own workers use the first address, whose port can be 0: any "
+            "free port."
         ),
         examples=[["127.0.0.1:4730", "10.0.0.5:4730"]],
         json_schema_extra={"default": "127.0.0.1:4730"},  # as people write it, not as its parts
@@ -81,33 +85,33 @@ class Server(Section):
         default=None,
         description=(
             "Serve metrics for Prometheus, `/healthz` and "
-            "[results of background jobs](job-server.md#results-of-background-jobs) by HTTP on this address. Counting "
-            "costs a few microseconds for each job."
+            "[results of background jobs](job-server.md#results-of-background-jobs) by HTTP on this address. The "
+            "metrics cost a few microseconds for each job."
         ),
         examples=["127.0.0.1:4732"],
     )
     store: v.Store = Field(
         default="memory",
         description=(
-            "Where background jobs are kept: `memory`, where they end with the job server, or a database: "
+            "The store of background jobs: `memory`, which is lost when the job server ends, or a database: "
             "`sqlite:///FILE`, `postgresql+psycopg://…` or `mysql+pymysql://…`. See "
             "[durable jobs](job-server.md#durable-jobs)."
         ),
     )
     dead_letters: Annotated[DeadLetters, v.is_mapping] = Field(
         default=DeadLetters(),
-        description="Background jobs that failed for good: how many are kept, and for how long.",
+        description="Limits for the background jobs that failed for good and are kept.",
     )
     results: Annotated[KeptResults, v.is_mapping] = Field(
         default=KeptResults(),
-        description="Results of background jobs, for functions with `keep_result`: how much is kept.",
+        description="Limits for the kept results of background jobs, for functions with `keep_result`.",
     )
 
 
 class JobServer(Section):
-    """A job server the workers connect to: its address alone, or a mapping with the TLS files."""
+    """A job server to which the workers connect: its address alone, or a mapping with the TLS files."""
 
-    address: v.ServerAddress = Field(description="Where the job server is.", examples=["jobs1.example.com:4730"])
+    address: v.ServerAddress = Field(description="The job server's address.", examples=["jobs1.example.com:4730"])
     tls: v.Flag | None = Field(
         default=None,
         description="Speak TLS.",
@@ -115,7 +119,7 @@ class JobServer(Section):
     )
     ca_file: v.FilePath | None = Field(
         default=None,
-        description="Certificates that may sign the server's.",
+        description="Certificates that may sign the server's certificate.",
         json_schema_extra=shown_default("the system's"),
     )
     certificate_file: v.FilePath | None = Field(
@@ -155,37 +159,41 @@ class JobServer(Section):
 
 
 class Limits(Section):
-    """What all pools together may take. Growing stops there; nothing that runs is stopped."""
+    """Limits for all pools together. Beyond them pools stop growing; no running worker is stopped."""
 
-    max_workers: v.Positive | None = Field(default=None, description="Workers in all pools together at most.")
+    max_workers: v.Positive | None = Field(
+        default=None, description="The largest number of workers in all pools together."
+    )
     min_free_memory: v.Size | None = Field(
         default=None,
-        description="Start no worker beyond `min` with less memory free; a tighter limit of the control group counts.",
+        description="Start no worker beyond `min` while less memory is free; a tighter limit of the control group "
+        "counts.",
         examples=["500MB"],
     )
     max_load: v.PositiveNumber | None = Field(
-        default=None, description="Start no worker beyond `min` above this load average."
+        default=None, description="Start no worker beyond `min` while the load average is above this."
     )
 
 
 class Log(Section):
-    """Where the log goes and what it looks like."""
+    """The log: its destination, format and level."""
 
     file: v.FilePath | None = Field(
         default=None,
-        description="A file, opened anew when it was moved away; or `syslog`, the system's log (`./syslog` is a file).",
+        description="A file, which is opened anew after it was moved away; or `syslog`, the system's log (`./syslog` "
+        "is a file).",
         json_schema_extra=shown_default("standard error; standard output as process 1 of a container"),
     )
     format: v.LogFormat | None = Field(
         default=None,
-        description="`text`, to be read by people, or `json`: one object per line.",
+        description="`text`, for people to read, or `json`, one object per line.",
         json_schema_extra=shown_default("`text`; `json` as process 1 of a container, on its standard output"),
     )
     level: v.LogLevel = Field(default="info", description="`debug`, `info`, `warning` or `error`.")
     max_output: v.Size = Field(
         default=DEFAULT_BYTES,
-        description="What the output of one worker may add to the log in a second; the rest is dropped, and counted "
-        "there.",
+        description="The most that the output of one worker may add to the log in a second; the rest is dropped, and "
+        "the log says how much.",
         json_schema_extra=shown_default("1MB"),
     )
 
@@ -201,11 +209,12 @@ class Control(Section):
     token: v.Token | None = Field(
         default=None,
         repr=False,
-        description="What a request on that address must show: 16 characters or more, better from the environment.",
+        description="The token that each request on that address must show: 16 characters or more, best taken from "
+        "the environment.",
         examples=["${CONTROL_TOKEN}"],
     )
     token_file: v.FilePath | None = Field(
-        default=None, description="A file that holds the token, instead of `token`; read again by a reload."
+        default=None, description="A file that holds the token, instead of `token`; a reload reads it again."
     )
 
 
@@ -232,42 +241,42 @@ class Config(Section):
     )
     include_functions: Annotated[tuple[v.Glob, ...], v.at_least_one] | None = Field(
         default=None,
-        description="Serve only functions whose names fit one of these.",
+        description="Serve only functions whose names match one of these.",
         examples=[["mail_*"]],
         json_schema_extra=shown_default("all"),
     )
     exclude_functions: Annotated[tuple[v.Glob, ...], v.one_or_several] = Field(
-        default=(), description="Do not serve functions whose names fit one of these.", examples=[["*_test"]]
+        default=(), description="Do not serve functions whose names match one of these.", examples=[["*_test"]]
     )
     prefix: v.Prefix = Field(
-        default="", description="Put before the name of every Python function when it is registered."
+        default="", description="Text that is put before the name of every Python function when it is registered."
     )
     defaults: Annotated[Defaults, v.is_mapping] = Field(
-        default=Defaults(), description="Keys of pools and of functions, for all that do not set their own."
+        default=Defaults(), description="Keys of pools and of functions, for all pools and functions without their own."
     )
     pools: Annotated[Mapping[v.PoolName, Annotated[Pool, v.is_mapping]], v.is_mapping] = Field(
         default={}, description="Pools of worker processes, by name."
     )
     functions: Annotated[Mapping[v.FunctionName, Annotated[Function, v.is_mapping]], v.is_mapping] = Field(
-        default={}, description="How the jobs of a function are treated, by the function's name."
+        default={}, description="Rules for the jobs of a function, by the function's name."
     )
     schedules: Annotated[Mapping[v.ScheduleName, Annotated[Schedule, v.is_mapping]], v.is_mapping] = Field(
         default={}, description="Jobs that the bundled job server submits by the clock, by the schedule's name."
     )
-    limits: Annotated[Limits, v.is_mapping] = Field(default=Limits(), description="What all pools together may take.")
+    limits: Annotated[Limits, v.is_mapping] = Field(default=Limits(), description="Limits for all pools together.")
     run_dir: v.FilePath | None = Field(
         default=None,
-        description="Folder of the pid file and the control socket.",
+        description="The folder of the pid file and the control socket.",
         json_schema_extra=shown_default("below `$XDG_RUNTIME_DIR` or the temporary folder"),
     )
-    log: Annotated[Log, v.is_mapping] = Field(default=Log(), description="Where log lines go and what they look like.")
-    user: v.NameOrId | None = Field(default=None, description="The user as whom to run, when started by root.")
-    group: v.NameOrId | None = Field(default=None, description="The group as which to run, when started by root.")
+    log: Annotated[Log, v.is_mapping] = Field(default=Log(), description="The log's destination, format and level.")
+    user: v.NameOrId | None = Field(default=None, description="The user to become, if root starts the manager.")
+    group: v.NameOrId | None = Field(default=None, description="The group to take on, if root starts the manager.")
     exit_when_failing: v.Flag = Field(
         default=False, description="End with exit code 1 when a pool can't keep a worker alive."
     )
     control: Annotated[Control, v.is_mapping] = Field(
-        default=Control(), description="The control API on a TCP address too."
+        default=Control(), description="The control API on a TCP address, beside its socket."
     )
 
     _places: Places = PrivateAttr(default_factory=Places)
@@ -283,7 +292,7 @@ class Config(Section):
 
     @property
     def job_servers(self) -> tuple[JobServer, ...]:
-        """The job servers that the workers connect to."""
+        """The job servers to which the workers connect."""
         if self.servers or self.server is None:
             return self.servers
         return (JobServer(address=self.own_addresses[0]),)

@@ -12,26 +12,26 @@ from gearman_manager.config.section import Section, shown_default
 
 
 class Scale(Section):
-    """How a pool's number of workers follows its queue, between `min` and `max`."""
+    """The rules by which a pool's number of workers follows its queue, between `min` and `max`."""
 
     target_wait: v.PositiveDuration | None = Field(
         default=None,
-        description="Run enough workers that a job queued now starts within this time.",
+        description="Run enough workers to start a job that is queued now within this time.",
         json_schema_extra=shown_default("`2s`"),
     )
     backlog_per_worker: v.Positive | None = Field(
-        default=None, description="Run one worker for each so many waiting jobs."
+        default=None, description="Run one worker per this number of waiting jobs."
     )
     utilisation: v.Share | None = Field(
-        default=None, description="Run so many workers that this share of them is busy.", examples=[0.7]
+        default=None, description="Run enough workers that only this share of them is busy.", examples=[0.7]
     )
     cooldown: v.Duration | None = Field(
-        default=None, description="Shrink only after fewer workers were enough for this long."
+        default=None, description="Shrink only after fewer workers have been enough for this long."
     )
     idle: v.Duration | None = Field(
         default=None,
         description=(
-            "Only with `min: 0`: stop the last worker after so long without a job; the next job brings it back."
+            "Only with `min: 0`: stop the last worker after this long without a job; the next job starts one again."
         ),
         json_schema_extra=shown_default("`1m`"),
     )
@@ -50,25 +50,27 @@ POLICIES: Final = ("target_wait", "backlog_per_worker", "utilisation")
 class PoolKeys(Section):
     """The keys that pools and `defaults` share: processes, their number and their limits."""
 
-    min: v.MinimumWorkers | None = Field(default=None, description="Workers that always run.", examples=["2/core"])
+    min: v.MinimumWorkers | None = Field(
+        default=None, description="The number of workers that always run.", examples=["2/core"]
+    )
     max: v.MaximumWorkers | None = Field(
         default=None,
-        description="Workers that may run at most.",
-        json_schema_extra=shown_default("4, or `min` where that is more"),
+        description="The largest number of workers.",
+        json_schema_extra=shown_default("4, or `min` if that is more"),
     )
     scale: Annotated[Scale | None, v.is_mapping] = Field(
         default=None,
-        description="How the number of workers follows the queue.",
+        description="The rules by which the number of workers follows the queue.",
         json_schema_extra=shown_default("`target_wait: 2s`"),
     )
     max_jobs: v.Natural | None = Field(
-        default=None, description="Replace a worker after so many jobs.", json_schema_extra=shown_default("0: never")
+        default=None, description="Replace a worker after this many jobs.", json_schema_extra=shown_default("0: never")
     )
     max_lifetime: v.Duration | None = Field(
         default=None,
         description=(
-            "Replace a worker after this time, or up to a fifth earlier, so that the workers of a pool do "
-            "not go together."
+            "Replace a worker after this time, or up to a fifth earlier, so that the workers of a pool do not all end "
+            "at once."
         ),
         examples=["1h"],
         json_schema_extra=shown_default("0: never"),
@@ -76,8 +78,8 @@ class PoolKeys(Section):
     max_memory: v.Size | None = Field(
         default=None,
         description=(
-            "Replace a worker that has more private memory, after its job; with one and a half times as much "
-            "it is killed in the job, which another worker runs again."
+            "Replace a worker with more private memory than this, after its job. At one and a half times as much it is "
+            "killed during the job, which another worker runs again."
         ),
         examples=["300MB"],
         json_schema_extra=shown_default("0: no limit"),
@@ -85,29 +87,29 @@ class PoolKeys(Section):
     stop_timeout: v.Duration | None = Field(
         default=None,
         description=(
-            "How long a worker may finish its job when the manager stops, before it is killed; a program "
-            "also when it is replaced."
+            "When the manager stops, kill a worker that has not finished its job within this time; a program also "
+            "when it is replaced."
         ),
     )
     nice: v.Niceness | None = Field(
-        default=None, description="Scheduling priority: 19 is the most modest, below 0 needs root."
+        default=None, description="The processes' niceness: 19 yields most to others, below 0 needs root."
     )
     preload: v.Flag | None = Field(
-        default=None, description="Import the modules once, before the fork; `false`: in each worker, after it."
+        default=None, description="Import the modules once, before the fork; with `false` each worker imports them."
     )
     concurrency: v.Concurrency | None = Field(
         default=None,
         description=(
-            "Jobs that one worker runs at once, in greenlets; above 1 only for code that waits a lot, "
-            "or for great numbers of jobs of well below a millisecond."
+            "The number of jobs that one worker runs at once, in greenlets; above 1 only for code that waits a lot, "
+            "or for great numbers of jobs that take well below a millisecond."
         ),
     )
     watch: Annotated[tuple[v.Glob, ...] | None, v.one_or_several] = Field(
-        default=None, description="Further files whose change restarts the workers.", examples=[["templates/*.html"]]
+        default=None, description="Other files whose change restarts the workers.", examples=[["templates/*.html"]]
     )
     env: Annotated[Mapping[str, v.Variable], v.is_mapping] | None = Field(
         default=None,
-        description="Only with `command`: variables added to the program's environment.",
+        description="Only with `command`: variables that are added to the program's environment.",
         examples=[{"MODE": "production"}],
     )
     cwd: v.FilePath | None = Field(
@@ -117,7 +119,7 @@ class PoolKeys(Section):
     )
     user: v.NameOrId | None = Field(
         default=None,
-        description="Only with `command`: the user as whom the program runs.",
+        description="Only with `command`: the user under which the program runs.",
         json_schema_extra=shown_default("that of the manager"),
     )
     stop_signal: v.StopSignal | None = Field(
@@ -130,12 +132,12 @@ class Pool(PoolKeys):
 
     functions: Annotated[tuple[v.FunctionName, ...] | None, v.at_least_one] = Field(
         default=None,
-        description='Functions that the pool serves; `"*"` is all that no other pool names.',
+        description='The functions that the pool serves; `"*"` stands for all that no other pool names.',
         examples=[["send_email"]],
-        json_schema_extra=shown_default("the one of the pool's name"),
+        json_schema_extra=shown_default("the function with the pool's name"),
     )
     command: v.Command | None = Field(
         default=None,
-        description="A program that is a Gearman worker, in any language, run instead of Python functions.",
+        description="A program that is a Gearman worker, in any language. It runs instead of Python functions.",
         examples=["php worker.php"],
     )

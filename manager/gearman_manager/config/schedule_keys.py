@@ -18,7 +18,7 @@ from gearman_process.values.quoting import shown
 PRIORITIES: Final = ("high", "normal", "low")
 MISSED: Final = ("run_once", "skip")
 _MAX_UNIQUE_BYTES: Final = 64
-#: The job server's limit.
+#: The job server has the same limit.
 _MAX_EXPRESSION_CHARACTERS: Final = 256
 
 
@@ -82,30 +82,30 @@ class Schedule(Section):
 
     cron: Cron | None = Field(
         default=None,
-        description="When: minute, hour, day of the month, month, day of the week. This or `every` is needed.",
+        description="The times: minute, hour, day of the month, month, day of the week. This or `every` is needed.",
         examples=["30 3 * * *"],
     )
     every: Interval | None = Field(
         default=None,
-        description="At even distances, counted from 1970: `10m` is at :00, :10, :20 ….",
+        description="The interval, counted from 1970: `10m` is at :00, :10, :20 ….",
         examples=["10m"],
     )
     time_zone: TimeZone | None = Field(
         default=None,
-        description="Whose clocks `cron` goes by. A run in an hour that is left out in spring comes right after it.",
+        description="The time zone of `cron`. A run in the hour that is skipped in spring comes right after it.",
         examples=["Europe/Berlin"],
         json_schema_extra=shown_default("`UTC`"),
     )
-    function: v.FunctionName = Field(description="The function, by the name under which workers register it.")
+    function: v.FunctionName = Field(description="The function's name, as workers register it.")
     workload: Workload | None = Field(
-        default=None, description="What the job is given: text as it stands, anything else as JSON."
+        default=None, description="The job's workload: text is passed as it is, any other value as JSON."
     )
     unique: Unique | None = Field(
-        default=None, description="A unique key: while an earlier run's job still waits or runs, no other is added."
+        default=None, description="A unique key: while the job of an earlier run waits or runs, no other is added."
     )
     priority: Priority = Field(default="normal", description="`high`, `normal` or `low`.")
     missed: Missed = Field(
         default="run_once",
-        description="When runs were missed, as while the server was down: `run_once` makes up for all of them with one,"
-        " `skip` waits for the next.",
+        description="If runs were missed, for example while the server was down: `run_once` makes up for all of them "
+        "with one run, `skip` waits for the next.",
     )

@@ -171,7 +171,7 @@ def test_the_schema_allows_single_entries_for_lists_servers_as_text_and_variable
     [
         ("Config", "| `workers_dir` | list: path | `[workers]` |"),
         ("Server", "| `listen` | list: address | `127.0.0.1:4730` |"),
-        ("Pool", "| `min` | workers | `1` | Workers that always run. For example `2/core`. |"),
+        ("Pool", "| `min` | workers | `1` | The number of workers that always run. For example `2/core`. |"),
         ("Pool", "| `scale` | [keys](#scale) | `target_wait: 2s` |"),
         ("Scale", "| `cooldown` | duration | `30s` |"),
         ("Function", "| `crash_retries` | number | `3` |"),
