@@ -1,4 +1,4 @@
-"""Which code runs, decided with real zygotes that load real modules; the workforce hears of it."""
+"""The choice of the running code, with real zygotes that load real modules."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DEADLINE_S = 20.0
 
 
 class Modules:
-    """A workers folder, and the generations of what stands in it."""
+    """A workers folder, and the generations of its modules."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -77,14 +77,14 @@ def modules(tmp_path: Path) -> Iterator[Modules]:
     made.close()
 
 
-def test_the_first_generation_is_what_the_modules_hold(modules: Modules) -> None:
+def test_the_first_generation_has_the_functions_of_the_modules(modules: Modules) -> None:
     accepted = modules.load()
     assert (accepted.number, list(accepted.layout.functions)) == (1, ["nap"])
     assert modules.generations.current is accepted
     assert modules.zygotes.pids == {modules.zygote.pid}
 
 
-def test_a_module_that_can_not_be_loaded_is_noted_and_the_others_run(modules: Modules) -> None:
+def test_a_module_that_can_not_be_loaded_is_reported_and_the_others_run(modules: Modules) -> None:
     modules.write("broken", "import nonsense\n")
     accepted = modules.load()
     assert list(accepted.layout.functions) == ["nap"]
@@ -103,7 +103,7 @@ def test_a_module_that_ends_the_zygote_is_left_out_and_named(modules: Modules) -
     )
 
 
-def test_where_configuration_and_code_do_not_fit_nothing_runs(modules: Modules) -> None:
+def test_if_configuration_and_code_do_not_fit_nothing_runs(modules: Modules) -> None:
     with pytest.raises(ConfigError):
         modules.load(pools={"mail": {"functions": ["nobody_has_this"]}})
     assert modules.zygotes.current is None
@@ -121,7 +121,7 @@ def test_new_code_takes_over_and_the_old_zygote_ends(modules: Modules) -> None:
     until(lambda: modules.zygotes.pids == {modules.zygote.pid}, "the old one ends")
 
 
-def test_broken_code_is_not_used_and_the_old_goes_on(modules: Modules) -> None:
+def test_broken_code_is_not_used_and_the_old_code_goes_on(modules: Modules) -> None:
     accepted = modules.load()
     old = modules.zygote
     modules.write("nap", "def nap(job) ...\n")
@@ -150,7 +150,7 @@ def test_a_zygote_that_died_gets_a_successor_in_the_same_generation(modules: Mod
     assert modules.zygotes.pids == {modules.zygote.pid}
 
 
-def test_a_successor_with_other_code_is_another_generation(modules: Modules) -> None:
+def test_a_successor_with_changed_code_is_a_new_generation(modules: Modules) -> None:
     modules.load()
     modules.write("doze", "def doze(job): ...\n")
     os.kill(modules.zygote.pid, signal.SIGKILL)
@@ -158,7 +158,9 @@ def test_a_successor_with_other_code_is_another_generation(modules: Modules) -> 
     assert (modules.accepted[1].number, len(modules.accepted[1].layout.functions)) == (2, 2)
 
 
-def test_once_the_end_is_expected_nobody_succeeds(modules: Modules, caplog: pytest.LogCaptureFixture) -> None:
+def test_once_the_end_is_expected_a_zygote_gets_no_successor(
+    modules: Modules, caplog: pytest.LogCaptureFixture
+) -> None:
     modules.load()
     modules.generations.expect_end()
     modules.zygotes.kill_current()

@@ -1,4 +1,4 @@
-"""Changed source files are noticed by their contents, over the kernel's real events."""
+"""Changes of source files are noticed by their contents, with real events of the kernel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEADLINE_S = 20.0
 
 
 class Watch:
-    """A watch that counts what it tells."""
+    """A watch whose reports are counted."""
 
     def __init__(self) -> None:
         self.told = 0
@@ -43,7 +43,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Watch]:
     made.watch.close()
 
 
-def test_a_changed_module_is_told(watch: Watch, tmp_path: Path) -> None:
+def test_a_changed_module_is_reported(watch: Watch, tmp_path: Path) -> None:
     (tmp_path / "nap.py").write_text("1")
     watch.watch.watch([tmp_path])
     (tmp_path / "notes.txt").write_text("x")
@@ -51,7 +51,7 @@ def test_a_changed_module_is_told(watch: Watch, tmp_path: Path) -> None:
     assert watch.wait() == 1
 
 
-def test_one_that_is_written_anew_and_says_the_same_is_not(
+def test_a_module_that_is_rewritten_with_the_same_contents_is_not_reported(
     watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks: list[object] = []
@@ -70,13 +70,13 @@ def test_one_that_is_written_anew_and_says_the_same_is_not(
     assert watch.told == 0
 
 
-def test_a_file_elsewhere_is_watched_while_it_is_followed(watch: Watch, tmp_path: Path) -> None:
+def test_a_file_in_another_folder_is_watched_while_it_is_followed(watch: Watch, tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "workers", tmp_path / "elsewhere"
     folder.mkdir()
     elsewhere.mkdir()
     settings = elsewhere / "settings.json"
     settings.write_text("1")
-    watch.watch.follow([str(settings)])  # before it watches anything: only noted
+    watch.watch.follow([str(settings)])  # before it watches anything, files are only noted
     watch.watch.watch([folder])
     settings.write_text("2")
     assert watch.wait() == 1
@@ -86,7 +86,7 @@ def test_a_file_elsewhere_is_watched_while_it_is_followed(watch: Watch, tmp_path
     assert watch.wait() == 2
 
 
-def test_other_folders_take_the_place_of_those_before(watch: Watch, tmp_path: Path) -> None:
+def test_new_folders_replace_the_former_ones(watch: Watch, tmp_path: Path) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
     old.mkdir()
     new.mkdir()
@@ -98,5 +98,5 @@ def test_other_folders_take_the_place_of_those_before(watch: Watch, tmp_path: Pa
     assert watch.watch._watched == {str(new)}
 
 
-def test_one_that_never_began_can_be_closed() -> None:
+def test_a_watch_that_was_never_started_can_be_closed() -> None:
     SourceWatch(lambda: None).close()

@@ -24,7 +24,7 @@ CONFIG = Config.model_validate({"server": {}, "pools": {"mail": {"max": 3}}})
 
 
 class Manager:
-    """A manager that only notes; with one pool."""
+    """A manager with one pool, which only notes requests."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -77,14 +77,14 @@ def test_a_restart_marks_the_workers_as_worn(manager: Manager) -> None:
     assert manager.client.post("/restart").status_code == 202
 
 
-def test_a_size_reaches_the_sizes(manager: Manager) -> None:
+def test_a_new_size_reaches_the_pool_sizes(manager: Manager) -> None:
     assert manager.client.post("/pools/mail/scale", json={"min": 2, "max": 5}).get_json() == {"min": 2, "max": 5}
     assert (manager.sizes.current["mail"].min, manager.sizes.current["mail"].max) == (2, 5)
     assert manager.awake.is_set()
 
 
 @pytest.mark.parametrize("size", [(5, 2), (-1, 2), (0, 0)])
-def test_what_is_no_size_is_refused(manager: Manager, size: tuple[int, int]) -> None:
+def test_an_invalid_size_is_refused(manager: Manager, size: tuple[int, int]) -> None:
     answer = manager.client.post("/pools/mail/scale", json={"min": size[0], "max": size[1]})
     assert answer.status_code == 400
     assert manager.sizes.current["mail"].max == 3
@@ -101,11 +101,11 @@ def test_what_is_no_size_is_refused(manager: Manager, size: tuple[int, int]) -> 
         ("/status", None, 405, "POST /status: 405"),
     ],
 )
-def test_every_refusal_says_why(manager: Manager, path: str, body: Any, status: int, why: str) -> None:
+def test_every_refusal_gives_its_reason(manager: Manager, path: str, body: Any, status: int, why: str) -> None:
     answer = manager.client.post(path, json=body)
     assert (answer.status_code, why in answer.get_json()["error"]) == (status, True)
 
 
-def test_the_log_of_nobody_is_refused_and_of_a_silent_pool_is_empty(manager: Manager) -> None:
+def test_the_log_of_an_unknown_pool_is_refused_and_of_a_silent_one_is_empty(manager: Manager) -> None:
     assert manager.client.get("/logs?of=mail/1").get_json() == []
     assert manager.client.get("/logs?of=nobody").status_code == 400

@@ -1,4 +1,4 @@
-"""The bundled job server as the supervisor sees it: its messages when it can't start."""
+"""The bundled job server for the supervisor: its ports, and its messages when it can't start."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def bundled(tmp_path: Path) -> Iterator[Callable[..., BundledServer]]:
         server.stop()
 
 
-def test_once_it_has_started_its_real_port_is_known(bundled: Callable[..., BundledServer]) -> None:
+def test_after_the_start_the_real_port_is_known(bundled: Callable[..., BundledServer]) -> None:
     server = bundled()
     server.start()
     assert server.pid is not None

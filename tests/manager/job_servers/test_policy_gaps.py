@@ -1,4 +1,4 @@
-"""The function keys that hold on job servers that the manager did not start, and those that don't."""
+"""The function keys that hold on job servers that the manager did not start, and those that do not."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ DEMANDING = replace(
 
 
 @pytest.mark.parametrize("answer", [None, NOTHING + b".\n"])
-def test_default_values_are_no_promise(answer: bytes | None) -> None:
+def test_default_values_make_no_gap(answer: bytes | None) -> None:
     assert policy_gaps({"f": PLAIN}, answer) == []
 
 
@@ -81,7 +81,7 @@ def test_a_function_without_a_policy_at_the_server_has_the_servers_defaults() ->
     assert first == "functions.f.retries: 3 does not hold: this job server's own policies say 0"
 
 
-def test_of_many_gaps_only_some_are_listed() -> None:
+def test_only_some_of_many_gaps_are_listed() -> None:
     functions = {f"f{number:03}": replace(PLAIN, max_running=1) for number in range(MAX_LISTED + 5)}
     sentences = policy_gaps(functions, None)
     assert len(sentences) == MAX_LISTED + 1

@@ -1,4 +1,4 @@
-"""A child's output, over a real pipe: lines and records in the log, a bound for each, and the last ones remembered."""
+"""A child's output over a real pipe: lines and records are logged, cut at a bound, and the last ones remembered."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def output(outputs: Callable[..., ChildOutput]) -> ChildOutput:
 
 
 def write(output: ChildOutput, data: bytes) -> None:
-    """What a child writes, and the turns of the loop until it is read."""
+    """Write as the child, and run the loop until the output is read."""
     os.write(output.write_end, data)
     until(lambda: _unread_bytes(output.write_end) == 0)
 
@@ -65,7 +65,7 @@ def record(**fields: object) -> bytes:
     return RECORD_MARK.encode() + json.dumps(fields).encode() + b"\n"
 
 
-def test_each_line_is_one_of_the_log_with_the_fields_of_its_child(
+def test_each_line_is_logged_with_the_fields_of_its_child(
     output: ChildOutput, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(output, b"one\r\ntwo \xff\n")
@@ -75,7 +75,7 @@ def test_each_line_is_one_of_the_log_with_the_fields_of_its_child(
     ]
 
 
-def test_half_a_line_waits_for_its_other_half(output: ChildOutput, caplog: pytest.LogCaptureFixture) -> None:
+def test_half_a_line_waits_for_the_other_half(output: ChildOutput, caplog: pytest.LogCaptureFixture) -> None:
     write(output, b"one ha")
     assert not caplog.records
     write(output, b"lf\n")
@@ -93,7 +93,7 @@ def test_a_record_has_its_own_level_function_and_handle(output: ChildOutput, cap
 @pytest.mark.parametrize(
     "line", [b"\x1eno json", b'\x1e{"level": "INFO"}', b"\x1e[1]", b'{"level": "INFO", "message": "x"}']
 )
-def test_what_is_no_record_is_text(output: ChildOutput, caplog: pytest.LogCaptureFixture, line: bytes) -> None:
+def test_a_line_that_is_no_record_is_text(output: ChildOutput, caplog: pytest.LogCaptureFixture, line: bytes) -> None:
     write(output, line + b"\n")
     assert caplog.messages == [line.decode()]
 
@@ -105,7 +105,7 @@ def test_the_servers_json_lines_are_records_too(
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [("WARNING", "the disk is full")]
 
 
-def test_a_line_without_an_end_is_cut(output: ChildOutput, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_endless_line_is_cut(output: ChildOutput, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(3):
         write(output, b"x" * (MAX_LINE_BYTES // 2))
     write(output, b"y\n")
@@ -118,12 +118,12 @@ def test_the_last_lines_are_remembered_each_in_part(output: ChildOutput) -> None
     assert {len(line) for line in output.last_lines} == {MAX_REMEMBERED}
 
 
-def test_of_a_record_its_last_lines_are_remembered(output: ChildOutput) -> None:
+def test_the_last_lines_of_a_record_are_remembered(output: ChildOutput) -> None:
     write(output, record(level="ERROR", message="Traceback\n  in a file\nValueError: no"))
     assert output.last_lines == ["Traceback", "  in a file", "ValueError: no"]
 
 
-def test_what_is_too_much_is_dropped_and_counted(
+def test_output_beyond_the_budget_is_dropped_and_counted(
     outputs: Callable[..., ChildOutput], caplog: pytest.LogCaptureFixture
 ) -> None:
     output = outputs(OutputBudget(bytes_per_s=200))
@@ -132,11 +132,11 @@ def test_what_is_too_much_is_dropped_and_counted(
     assert caplog.messages == ["fits 1", "fits 2", "fits 3"]
     assert output.last_lines[-2:] == ["not 4", "not 6"]
     output.close()
-    assert "4 lines" in caplog.messages[-1]  # the half one included
+    assert "4 lines" in caplog.messages[-1]  # including the half one
     assert "dropped" in caplog.messages[-1]
 
 
-def test_the_account_comes_by_itself_while_the_child_goes_on(
+def test_dropped_output_is_reported_while_the_child_still_runs(
     outputs: Callable[..., ChildOutput], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gearman_manager.logs.output.WINDOW_S", 0.01)
@@ -146,7 +146,7 @@ def test_the_account_comes_by_itself_while_the_child_goes_on(
     assert caplog.messages[0].startswith("1 lines (9 bytes)")
 
 
-def test_what_is_still_there_is_read_when_it_is_closed(output: ChildOutput, caplog: pytest.LogCaptureFixture) -> None:
+def test_unread_output_is_read_at_the_close(output: ChildOutput, caplog: pytest.LogCaptureFixture) -> None:
     os.write(output.write_end, b"the last line\nand half of one")
     output.close()
     assert caplog.messages == ["the last line", "and half of one"]

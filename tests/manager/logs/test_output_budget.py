@@ -1,11 +1,11 @@
-"""What of a child's output is logged: so much a second, and an account of the rest."""
+"""The output of a child that may be logged in a second, and the report on the rest."""
 
 from __future__ import annotations
 
 from gearman_manager.logs.output_budget import LINE_OVERHEAD_BYTES, OutputBudget
 
 
-def test_so_many_bytes_fit_into_a_second_and_as_many_into_the_next() -> None:
+def test_each_second_has_room_for_the_same_number_of_bytes() -> None:
     budget = OutputBudget(bytes_per_s=10 * (20 + LINE_OVERHEAD_BYTES))
     for second in (5.0, 6.0):
         budget.begin(second)
@@ -15,7 +15,7 @@ def test_so_many_bytes_fit_into_a_second_and_as_many_into_the_next() -> None:
     assert budget.account() == ""
 
 
-def test_the_last_line_of_a_second_may_be_too_long() -> None:
+def test_the_last_line_of_a_second_may_exceed_the_budget() -> None:
     budget = OutputBudget(bytes_per_s=100)
     budget.begin(1.0)
     assert budget.take(10_000)
@@ -24,7 +24,7 @@ def test_the_last_line_of_a_second_may_be_too_long() -> None:
     assert budget.take(1)
 
 
-def test_what_is_dropped_is_told_once() -> None:
+def test_dropped_output_is_reported_once() -> None:
     budget = OutputBudget(bytes_per_s=0)
     assert budget.drop(1, 7)
     assert not budget.drop(2, 100)

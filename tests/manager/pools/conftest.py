@@ -1,4 +1,4 @@
-"""A workforce whose workers are real processes that sleep, and that say of themselves what the test writes."""
+"""A workforce whose workers are real processes that sleep; the test writes their reports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from gearman_manager.pools.zygotes import Zygotes
 
 DEADLINE_S = 10.0
 SLEEPING = ("sleep", "600")
-#: Says so once it does not hear SIGTERM any more.
+#: Prints a line once it ignores SIGTERM.
 DEAF = ("sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 1; done")
 
 
@@ -39,7 +39,7 @@ _numbers = itertools.count()
 
 
 class DeadZygotes(Zygotes):
-    """No zygote; how often one was to be killed is counted."""
+    """Has no zygote, and counts the requests to kill it."""
 
     kills = 0
 
@@ -48,7 +48,7 @@ class DeadZygotes(Zygotes):
 
 
 class SleepingStart(WorkerStart):
-    """Takes slots and pipe as the real one does; in the zygote's place a program is started, and not told of."""
+    """Takes slots and pipe like the real one, but instead of asking a zygote it starts a program without a report."""
 
     def __init__(self, manager: str, links: Links, zygotes: Zygotes) -> None:
         super().__init__(manager, links, zygotes)
@@ -69,13 +69,13 @@ class SleepingStart(WorkerStart):
 
 
 class Staff:
-    """The workforce and what a test does to it."""
+    """The workforce, and the actions of a test on it."""
 
     def __init__(self, slots: int = 64) -> None:
         lifeline, self._lifeline_end = os.pipe2(os.O_CLOEXEC)
         self.links = Links(Scoreboard.create(slots), lifeline, os.eventfd(0, os.EFD_CLOEXEC))
         self.zygotes = DeadZygotes(self.links)
-        #: Of its own: what a worker left behind is looked for by this name, a moment after its test perhaps.
+        #: Unique, since the search for leftovers by this name may come after the end of the test.
         self.manager = f"manager-{next(_numbers)}"
         self.start = SleepingStart(self.manager, self.links, self.zygotes)
         self.woken = gevent.event.Event()
@@ -91,7 +91,7 @@ class Staff:
         return list(self.workforce.live.values())
 
     def arrange(self, target: int, version: int = 1, **keys: Any) -> None:
-        """Have a pool `mail` of so many workers."""
+        """Arrange a pool `mail` with this target."""
         config = Config.model_validate({"server": {}, "pools": {"mail": keys}})
         found = [] if "command" in keys else [FoundFunction("mail", "workers/mail.py", 1, {})]
         layout = lay_out(config, found, cores=1)
@@ -103,7 +103,7 @@ class Staff:
         self.pool.target = target
 
     def fork(self, live: LiveWorker) -> LiveWorker:
-        """The zygote says that it has forked this worker."""
+        """Report that the zygote has forked this worker."""
         child = self.start.children[live.name]
         self.workforce.spawned(live.name, child.pid, child.pidfd)
         return live
@@ -115,14 +115,14 @@ class Staff:
         return writer
 
     def register(self, live: LiveWorker) -> SlotWriter:
-        """The worker tells that it is ready."""
+        """Report that the worker is ready."""
         writer = self.slot(live)
         writer.idle()
         self.workforce.doorbell()
         return writer
 
     def serving(self, count: int, **keys: Any) -> list[LiveWorker]:
-        """So many workers that are registered."""
+        """This many registered workers."""
         self.arrange(count, **keys)
         self.workforce.reconcile(0.0)
         for live in self.workers:
@@ -130,14 +130,14 @@ class Staff:
         return self.workers
 
     def until(self, condition: Callable[[], object], what: str) -> None:
-        """Let the loop go round until this holds."""
+        """Run the event loop until the condition holds."""
         with gevent.Timeout(DEADLINE_S, AssertionError(what)):
             while not condition():
                 self.woken.wait(0.01)
                 self.woken.clear()
 
     def gone(self, live: LiveWorker) -> None:
-        """Wait until the kernel has told of its end."""
+        """Wait until the kernel has reported the worker's end."""
         self.until(lambda: live.name not in self.workforce.live, f"{live.name} is gone")
 
     def close(self) -> None:

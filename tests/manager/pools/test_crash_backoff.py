@@ -1,4 +1,4 @@
-"""The pause before a crashed worker is replaced."""
+"""The wait before a crashed worker is replaced."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import pytest
 from gearman_manager.pools.crash_backoff import CrashBackoff
 
 
-def test_a_crash_now_and_then_is_replaced_at_once() -> None:
+def test_after_an_occasional_crash_the_worker_is_replaced_at_once() -> None:
     backoff = CrashBackoff()
     for moment in (0.0, 20.0, 40.0, 60.0):
         backoff.crashed(moment, registered=True, workers=4, jitter=0.5)
         assert backoff.not_before <= moment
 
 
-def test_workers_that_never_register_are_replaced_ever_more_slowly_up_to_a_bound() -> None:
+def test_workers_that_never_register_are_replaced_after_ever_longer_waits_up_to_a_bound() -> None:
     backoff = CrashBackoff()
     delays = []
     now = 0.0

@@ -1,4 +1,4 @@
-"""How a worker's end and its exit status come together, whoever reaped the process, and what the log says then."""
+"""A worker's end is joined with its exit status, whichever process reaped it, and logged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FAILING = ("sh", "-c", "echo first; echo second; echo third; echo why; exit 3")
 
 
 def reaped_by_the_zygote(live: LiveWorker) -> None:
-    """In the test the workers are our own children: reap one, as its zygote would."""
+    """Reap a worker as its zygote would: in the test the workers are our own children."""
     os.waitpid(live.pid, 0)
 
 
@@ -34,7 +34,9 @@ def test_a_status_that_comes_before_the_kernels_news_is_kept(staff: Staff, caplo
     assert died(caplog) == ["died (killed by SIGKILL), replaced now"]
 
 
-def test_a_status_that_comes_after_it_is_waited_for(staff: Staff, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_status_that_comes_after_the_kernels_news_is_waited_for(
+    staff: Staff, caplog: pytest.LogCaptureFixture
+) -> None:
     (live,) = staff.serving(1)
     os.kill(live.pid, signal.SIGKILL)
     reaped_by_the_zygote(live)
@@ -44,7 +46,7 @@ def test_a_status_that_comes_after_it_is_waited_for(staff: Staff, caplog: pytest
     assert died(caplog) == ["died (exit status 5), replaced now"]
 
 
-def test_where_nobody_can_tell_the_log_says_so(
+def test_a_status_that_never_comes_is_logged_as_unknown(
     staff: Staff, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_STATUS_WAIT_S", 0.01)
@@ -58,12 +60,12 @@ def test_where_nobody_can_tell_the_log_says_so(
         os.fstat(live.pidfd)
 
 
-def test_a_status_of_a_stranger_is_not_kept(staff: Staff) -> None:
+def test_the_status_of_a_foreign_process_is_not_kept(staff: Staff) -> None:
     staff.exits.reaped(12345678, 0, still_known=False)
     assert not staff.exits._statuses
 
 
-def test_an_end_that_was_asked_for_is_told_with_the_jobs(staff: Staff, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_expected_end_is_logged_with_the_number_of_jobs(staff: Staff, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     (live,) = staff.serving(1)
     writer = staff.slot(live)
@@ -77,7 +79,7 @@ def test_an_end_that_was_asked_for_is_told_with_the_jobs(staff: Staff, caplog: p
     assert staff.pool.last_error == ""
 
 
-def test_the_last_lines_of_its_output_say_why(staff: Staff, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_last_lines_of_the_output_are_the_reason(staff: Staff, caplog: pytest.LogCaptureFixture) -> None:
     staff.start.command = FAILING
     (live,) = staff.serving(1)
     staff.gone(live)
@@ -85,7 +87,7 @@ def test_the_last_lines_of_its_output_say_why(staff: Staff, caplog: pytest.LogCa
     assert died(caplog)[0].startswith("died (exit status 3), replaced ")
 
 
-def test_one_that_could_not_start_has_said_itself_why(staff: Staff) -> None:
+def test_the_workers_own_reason_for_a_failed_start_is_used(staff: Staff) -> None:
     staff.start.command = FAILING
     staff.arrange(1)
     staff.workforce.reconcile(0.0)
@@ -96,7 +98,7 @@ def test_one_that_could_not_start_has_said_itself_why(staff: Staff) -> None:
     assert staff.pool.last_error.endswith("exit status 3: setup failed: no database")
 
 
-def test_the_job_that_it_had_is_named(staff: Staff, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_names_the_job_that_the_worker_had(staff: Staff, caplog: pytest.LogCaptureFixture) -> None:
     (live,) = staff.serving(1)
     staff.slot(live).begin(0, 0, b"H:7", time.monotonic_ns(), 0)
     os.kill(live.pid, signal.SIGKILL)

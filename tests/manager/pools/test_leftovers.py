@@ -1,4 +1,4 @@
-"""What a worker left behind in a session of its own is known by its environment, and killed."""
+"""Processes that a worker left behind in another session are found by their environment, and killed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def left_behind(client_id: str) -> process.Child:
     return process.start(["sleep", "600"], (), 1, {**os.environ, CLIENT_ID_VARIABLE: client_id})
 
 
-def test_what_belongs_to_a_worker_that_is_gone_is_killed_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_leftovers_of_a_worker_that_is_gone_are_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DELAY_S", 0.01)
     mine, others, known = (left_behind(f"gm:leftovers/mail/{name}") for name in ("1", "2", "1"))
     Leftovers(lambda: {known.pid}).left_by("gm:leftovers/mail/1")

@@ -1,4 +1,4 @@
-"""Who was killed for want of memory: as many as the kernel counts, and nobody whom it counted long ago."""
+"""Deaths by the out-of-memory killer: as many as the kernel counts, without those that it counted long ago."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ BY_KERNEL = "killed by SIGKILL, by the out-of-memory killer"
 
 
 def counted(folder: Path, kills: int) -> None:
-    """The kernel has killed so many in the group by now."""
+    """Let the kernel have killed this many processes of the group."""
     (folder / "memory.events").write_text(f"oom 9\noom_kill {kills}\n")
 
 
@@ -23,7 +23,7 @@ def test_each_kill_explains_one_death(tmp_path: Path) -> None:
     assert [kills.describe(-9) for _ in range(3)] == [BY_KERNEL, BY_KERNEL, "killed by SIGKILL"]
 
 
-def test_other_ends_are_not_explained_by_it(tmp_path: Path) -> None:
+def test_other_ends_are_not_explained_by_a_kill(tmp_path: Path) -> None:
     counted(tmp_path, 0)
     kills = OomKills(Cgroup((tmp_path,)))
     counted(tmp_path, 1)
@@ -35,7 +35,7 @@ def test_other_ends_are_not_explained_by_it(tmp_path: Path) -> None:
     ]
 
 
-def test_a_kill_that_nobody_asked_about_in_time_explains_no_later_death(tmp_path: Path) -> None:
+def test_a_kill_from_a_while_ago_explains_no_later_death(tmp_path: Path) -> None:
     counted(tmp_path, 0)
     kills = OomKills(Cgroup((tmp_path,)))
     counted(tmp_path, 1)

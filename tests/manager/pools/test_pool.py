@@ -1,4 +1,4 @@
-"""A pool's decisions: tables of what it plans, and the life of a worker as a state machine."""
+"""A pool's plans, and the life of a worker as a state machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pool_with(ready: int, *, target: int, version: str = "1") -> Pool:
 
 
 def carry_out(pool: Pool, plan: Plan, *, register: bool = True) -> None:
-    """Do what the plan says, with workers that leave at once when told."""
+    """Carry out a plan, with workers that leave as soon as they are told."""
     for name in plan.drain:
         pool.event(name, WorkerEvent.DRAIN, 0.0)
         pool.event(name, WorkerEvent.EXITED, 0.0)
@@ -58,7 +58,7 @@ def test_it_spawns_up_to_its_target() -> None:
     assert pool_with(1, target=4).plan(0.0, busy=()).spawn == 3
 
 
-def test_workers_that_are_on_their_way_count() -> None:
+def test_workers_that_are_starting_count() -> None:
     pool = pool_with(0, target=3)
     pool.new_worker(0.0)
     pool.new_worker(0.0)
@@ -70,7 +70,7 @@ def test_only_idle_workers_are_retired_the_youngest_first() -> None:
     assert pool.plan(0.0, busy={"p/4"}).drain == ("p/3", "p/2")
 
 
-def test_a_busy_worker_is_never_retired_but_looked_at_again() -> None:
+def test_a_busy_worker_is_not_retired_but_looked_at_again() -> None:
     plan = pool_with(2, target=0).plan(10.0, busy={"p/1", "p/2"})
     assert plan.drain == ()
     assert plan.again_at is not None
@@ -94,7 +94,7 @@ def test_a_reload_replaces_all_workers_and_never_falls_below_the_target() -> Non
     assert len(pool.workers) == 5
 
 
-def test_a_reload_waits_for_the_new_worker_before_an_old_one_goes() -> None:
+def test_a_reload_waits_for_a_new_worker_before_an_old_one_leaves() -> None:
     pool = pool_with(2, target=2)
     pool.arrange("2")
     plan = pool.plan(0.0, busy=())
@@ -103,14 +103,14 @@ def test_a_reload_waits_for_the_new_worker_before_an_old_one_goes() -> None:
     assert pool.plan(0.0, busy=()) == Plan()
 
 
-def test_a_reload_lets_idle_workers_go_before_busy_ones() -> None:
+def test_a_reload_drains_idle_workers_before_busy_ones() -> None:
     pool = pool_with(2, target=2)
     pool.arrange("2")
     carry_out(pool, pool.plan(0.0, busy={"p/1"}))
     assert pool.plan(0.0, busy={"p/1"}).drain == ("p/2",)
 
 
-def test_a_removed_pool_lets_all_its_workers_go() -> None:
+def test_a_removed_pool_drains_all_its_workers() -> None:
     pool = pool_with(3, target=3)
     pool.remove()
     plan = pool.plan(0.0, busy={"p/1"})
@@ -125,7 +125,7 @@ def test_nothing_is_spawned_while_the_back_off_lasts() -> None:
     assert pool.plan(7.0, busy=()).spawn == 2
 
 
-def test_a_worn_worker_is_replaced_before_it_goes() -> None:
+def test_a_worn_worker_is_replaced_before_it_leaves() -> None:
     pool = pool_with(2, target=2)
     pool.workers["p/1"].is_worn = True
     plan = pool.plan(0.0, busy=())
@@ -134,7 +134,7 @@ def test_a_worn_worker_is_replaced_before_it_goes() -> None:
     assert pool.plan(0.0, busy=()).drain == ("p/1",)
 
 
-def test_one_that_leaves_by_itself_is_replaced_but_not_sent_away() -> None:
+def test_a_worker_that_leaves_by_itself_is_replaced_but_not_drained() -> None:
     pool = pool_with(1, target=1)
     pool.workers["p/1"].is_worn = pool.workers["p/1"].leaves_alone = True
     carry_out(pool, pool.plan(0.0, busy={"p/1"}))
@@ -142,7 +142,7 @@ def test_one_that_leaves_by_itself_is_replaced_but_not_sent_away() -> None:
     assert len(pool.workers) == 2
 
 
-def test_a_paused_pool_lets_all_go_busy_ones_too_and_starts_none() -> None:
+def test_a_paused_pool_drains_all_workers_even_busy_ones_and_starts_none() -> None:
     pool = pool_with(2, target=4)
     pool.pause()
     plan = pool.plan(0.0, busy={"p/1"})

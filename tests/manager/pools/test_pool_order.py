@@ -1,4 +1,4 @@
-"""What a pool's workers are told, and which changes of it replace the workers that run."""
+"""The order for a pool's workers, and the changes that replace running workers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def order(
     return pool_order(layout.pools["mail"], layout, around, code)
 
 
-def test_a_worker_is_told_its_limits_its_servers_and_its_functions() -> None:
+def test_an_order_has_the_workers_limits_servers_and_functions() -> None:
     pool = order({"max_memory": "300MB", "max_jobs": 7, "nice": 5}, {"timeout": "2s", "settings": {"host": "h"}})
     told = pool.for_worker("mail/3", (11,), "gm:here/mail/3")
     assert (told.name, told.client_id, told.slot) == ("mail/3", "gm:here/mail/3", 11)
@@ -81,11 +81,11 @@ def test_these_changes_replace_the_workers(change: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_these_changes_touch_no_worker(change: dict[str, Any]) -> None:
+def test_these_changes_replace_no_worker(change: dict[str, Any]) -> None:
     assert order(**change).version == order().version
 
 
-def test_lifetimes_end_apart_and_never_late() -> None:
+def test_lifetimes_end_at_different_times_and_never_late() -> None:
     pool = order({"max_lifetime": "100s"})
     ends = [pool.expiry(f"mail/{serial}", 1000.0) or 0 for serial in range(1, 9)]
     assert len(set(ends)) == len(ends)

@@ -1,4 +1,4 @@
-"""A pool's life: every transition of the table is reached by the pool's own methods, every other event is refused."""
+"""A pool's life: its methods reach every transition of the table, and every other event is refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Do = Callable[[Pool], object]
 
 
 def hire(pool: Pool) -> str:
-    """One more worker that is registered."""
+    """Add a registered worker."""
     name = pool.new_worker(0.0).name
     pool.event(name, WorkerEvent.FORKED, 0.0)
     pool.event(name, WorkerEvent.REGISTERED, 0.0)
@@ -26,12 +26,12 @@ def hire(pool: Pool) -> str:
 
 
 def lose_at_start(pool: Pool, now: float = 0.0) -> None:
-    """A worker dies before it registers: with others there that slows the pool down, without it fails."""
+    """Let a worker die before it registers. If others serve that slows the pool down, otherwise it fails."""
     pool.crashed(pool.new_worker(now).name, now, registered=False, jitter=0.5)
 
 
 def in_state(state: PoolState, *, workers: int) -> Pool:
-    """A pool in this state, with so many registered workers."""
+    """A pool in this state, with this many registered workers."""
     pool = Pool("p")
     if state is S.ABSENT:
         return pool
@@ -47,7 +47,7 @@ def in_state(state: PoolState, *, workers: int) -> Pool:
         pool.event(only, WorkerEvent.EXITED, 0.0)
         return pool
     if state is S.RETIRING and not workers:
-        pool.new_worker(0.0)  # without any it would be gone at once
+        pool.new_worker(0.0)  # without workers the pool would be absent at once
     for _ in range(workers):
         hire(pool)
     steps: dict[PoolState, Do] = {
@@ -62,14 +62,14 @@ def in_state(state: PoolState, *, workers: int) -> Pool:
 
 
 def empty(pool: Pool) -> None:
-    """Its workers leave, one after the other."""
+    """Let all workers leave, one after the other."""
     if not pool.workers:
         pool.event(pool.new_worker(0.0).name, WorkerEvent.EXITED, 0.0)
     for name in list(pool.workers):
         pool.event(name, WorkerEvent.EXITED, 0.0)
 
 
-#: How each event reaches a pool in the product, and how many registered workers that needs.
+#: For each event the number of registered workers that it needs, and the call that causes it in the product.
 BY_METHOD: dict[PoolEvent, tuple[int, Do]] = {
     E.ARRANGED: (1, lambda pool: pool.arrange(pool.version)),
     E.REMOVED: (1, Pool.remove),
@@ -86,7 +86,7 @@ BY_METHOD: dict[PoolEvent, tuple[int, Do]] = {
 
 
 @pytest.mark.parametrize(("state", "event", "then"), [(*pair, then) for pair, then in TRANSITIONS.items()])
-def test_every_allowed_transition_is_what_the_pool_does(state: PoolState, event: PoolEvent, then: PoolState) -> None:
+def test_the_pool_makes_every_allowed_transition(state: PoolState, event: PoolEvent, then: PoolState) -> None:
     workers, do = BY_METHOD[event]
     pool = in_state(state, workers=workers)
     assert pool.state is state
@@ -118,7 +118,7 @@ def test_a_refused_event_changes_nothing_in_the_pool(state: PoolState, event: Po
 
 
 @pytest.mark.parametrize("state", sorted(LEAVING - {S.ABSENT}, key=str))
-def test_where_workers_leave_none_start(state: PoolState) -> None:
+def test_in_states_in_which_workers_leave_none_start(state: PoolState) -> None:
     pool = in_state(state, workers=2)
     pool.target = 4
     plan = pool.plan(0.0, busy={"p/1"})
@@ -136,13 +136,13 @@ def test_a_pool_is_calm_only_after_a_quiet_time_and_its_crashes_are_forgotten_th
     assert pool.crashes.consecutive == 0
 
 
-def test_a_failing_pool_stays_so_however_long_nothing_was_tried() -> None:
+def test_a_failing_pool_does_not_recover_by_time_alone() -> None:
     pool = in_state(S.FAILING, workers=0)
     assert pool.tick(1e6) is None
     assert pool.state is S.FAILING
 
 
-def test_new_code_forgives_a_failing_pool_its_crashes() -> None:
+def test_new_code_makes_the_crashes_of_a_failing_pool_forgotten() -> None:
     pool = in_state(S.FAILING, workers=0)
     pool.target = 1
     for _ in range(5):
@@ -154,7 +154,7 @@ def test_new_code_forgives_a_failing_pool_its_crashes() -> None:
     assert pool.plan(0.1, busy=()).spawn == 1
 
 
-def test_a_pause_is_a_new_chance() -> None:
+def test_after_a_pause_crashes_are_forgotten() -> None:
     pool = in_state(S.FAILING, workers=0)
     pool.target = 1
     for _ in range(5):
@@ -164,7 +164,7 @@ def test_a_pause_is_a_new_chance() -> None:
     assert pool.plan(0.1, busy=()).spawn == 1
 
 
-def test_what_the_system_refuses_is_no_crash_but_waits() -> None:
+def test_a_refusal_of_the_system_is_no_crash_but_causes_a_wait() -> None:
     pool = in_state(S.RUNNING, workers=0)
     pool.target = 1
     pool.refused("too many open files", 1.0)

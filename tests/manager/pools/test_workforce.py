@@ -1,4 +1,4 @@
-"""The workforce, with real processes, pipes, pidfds and a real scoreboard; only the zygote is played by the test."""
+"""The workforce, with real processes, pipes, pidfds and a real scoreboard; only the zygote is a stand-in."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def states(staff: Staff) -> list[WorkerState]:
 # --- start
 
 
-def test_as_many_are_ordered_as_the_pool_wants_each_with_a_slot_of_its_own(staff: Staff) -> None:
+def test_each_wanted_worker_is_ordered_with_a_slot_of_its_own(staff: Staff) -> None:
     staff.arrange(3)
     staff.workforce.reconcile(0.0)
     assert states(staff) == [WorkerState.ORDERED] * 3
@@ -45,7 +45,7 @@ def test_a_worker_of_several_jobs_takes_a_slot_for_each(staff: Staff) -> None:
     assert len(live.slots.places) == 4
 
 
-def test_it_counts_as_ready_once_its_slot_says_so(staff: Staff) -> None:
+def test_a_worker_counts_as_ready_once_its_slot_says_so(staff: Staff) -> None:
     staff.arrange(1)
     staff.workforce.reconcile(0.0)
     live = staff.fork(staff.workers[0])
@@ -77,7 +77,7 @@ def test_a_worker_whose_order_is_void_is_killed(staff: Staff) -> None:
     os.close(keep)
 
 
-def test_a_fork_that_fails_is_a_crash_and_its_slots_are_free(staff: Staff) -> None:
+def test_a_failed_fork_is_a_crash_and_frees_the_slots(staff: Staff) -> None:
     staff.arrange(1)
     staff.workforce.reconcile(0.0)
     (live,) = staff.workers
@@ -90,7 +90,7 @@ def test_a_fork_that_fails_is_a_crash_and_its_slots_are_free(staff: Staff) -> No
     assert staff.start._slots.take(1).own == live.slots.own
 
 
-def test_what_the_system_refuses_is_a_crash_with_its_reason(staff: Staff) -> None:
+def test_a_process_that_can_not_be_started_is_a_crash_with_its_reason(staff: Staff) -> None:
     staff.arrange(1)
     staff.start.refusal = "can't start a worker: no"
     staff.workforce.reconcile(0.0)
@@ -111,7 +111,7 @@ def test_too_few_slots_are_no_fault_of_the_pool() -> None:
     staff.close()
 
 
-def test_a_program_counts_as_ready_when_it_has_lived_for_a_while(staff: Staff, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_counts_as_ready_after_a_while(staff: Staff, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PROGRAM_START_S", 0.02)
     staff.arrange(1, command=["sleep", "600"], functions=["mail"])
     staff.workforce.reconcile(0.0)
@@ -131,10 +131,10 @@ def test_the_next_owner_of_a_slot_finds_it_empty(staff: Staff) -> None:
     assert (replacement.slots.view().state, replacement.slots.view().last_error) == (SlotState.FREE, "")
 
 
-# --- what is
+# --- the present state
 
 
-def test_a_worker_with_a_job_is_busy_and_not_sent_away(staff: Staff) -> None:
+def test_a_worker_with_a_job_is_busy_and_not_drained(staff: Staff) -> None:
     first, second, third = staff.serving(3)
     writer = staff.slot(third)
     writer.begin(0, 0, b"H:1", time.monotonic_ns(), 0)
@@ -148,7 +148,7 @@ def test_a_worker_with_a_job_is_busy_and_not_sent_away(staff: Staff) -> None:
     ]
 
 
-def test_of_workers_with_several_jobs_the_least_busy_may_go(staff: Staff) -> None:
+def test_of_workers_with_several_jobs_the_least_busy_may_leave(staff: Staff) -> None:
     workers = staff.serving(3, concurrency=3)
     for live, running in zip(workers, (2, 1, 3), strict=True):
         staff.slot(live).serve(running)
@@ -158,7 +158,7 @@ def test_of_workers_with_several_jobs_the_least_busy_may_go(staff: Staff) -> Non
     assert len(staff.workforce.busy(staff.pool)) == 3
 
 
-def test_while_a_program_has_a_job_any_of_them_may_have_it(staff: Staff) -> None:
+def test_while_a_program_has_a_job_all_programs_count_as_busy(staff: Staff) -> None:
     staff.arrange(2, command=["sleep", "600"], functions=["mail"])
     staff.workforce.reconcile(0.0)
     assert staff.workforce.busy(staff.pool) == set()
@@ -166,7 +166,7 @@ def test_while_a_program_has_a_job_any_of_them_may_have_it(staff: Staff) -> None
     assert staff.workforce.busy(staff.pool) == {live.name for live in staff.workers}
 
 
-def test_a_pools_sums_keep_what_those_who_are_gone_have_done(staff: Staff) -> None:
+def test_a_pools_sums_include_workers_that_are_gone(staff: Staff) -> None:
     first, second = staff.serving(2)
     for live in (first, second):
         writer = staff.slot(live)
@@ -182,7 +182,7 @@ def test_a_pools_sums_keep_what_those_who_are_gone_have_done(staff: Staff) -> No
 # --- end
 
 
-def test_a_superfluous_worker_is_told_to_stop_and_its_end_is_no_crash(staff: Staff) -> None:
+def test_a_surplus_worker_is_told_to_stop_and_its_end_is_no_crash(staff: Staff) -> None:
     (live,) = staff.serving(1)
     staff.pool.target = 0
     staff.workforce.reconcile(0.0)
@@ -192,7 +192,7 @@ def test_a_superfluous_worker_is_told_to_stop_and_its_end_is_no_crash(staff: Sta
     assert staff.pool.last_error == ""
 
 
-def test_one_that_was_told_to_stop_before_it_had_a_process_is_told_again(staff: Staff) -> None:
+def test_a_worker_that_was_drained_before_its_fork_is_told_to_stop_after_it(staff: Staff) -> None:
     staff.arrange(1)
     staff.workforce.reconcile(0.0)
     (live,) = staff.workers
@@ -212,7 +212,7 @@ def test_a_worker_that_is_killed_has_crashed_and_is_replaced(staff: Staff) -> No
     assert [replacement.name for replacement in staff.workers] == ["mail/2"]
 
 
-def test_one_that_leaves_by_itself_has_not_crashed(staff: Staff) -> None:
+def test_a_worker_that_leaves_by_itself_has_not_crashed(staff: Staff) -> None:
     (live,) = staff.serving(1)
     staff.slot(live).leave()
     os.kill(live.pid, signal.SIGTERM)
@@ -221,7 +221,7 @@ def test_one_that_leaves_by_itself_has_not_crashed(staff: Staff) -> None:
     assert staff.pool.last_error == ""
 
 
-def test_what_it_started_in_its_session_ends_with_it(staff: Staff) -> None:
+def test_processes_in_a_workers_session_end_with_it(staff: Staff) -> None:
     staff.start.command = ("sh", "-c", "sleep 600 & echo $!; wait")
     (live,) = staff.serving(1)
     staff.until(lambda: live.output.last_lines, "it says what it started")
@@ -231,7 +231,7 @@ def test_what_it_started_in_its_session_ends_with_it(staff: Staff) -> None:
     staff.until(lambda: not _runs(started), "that is gone too")
 
 
-def test_at_a_stop_all_finish_within_their_time_and_those_that_do_not_are_killed(staff: Staff) -> None:
+def test_at_a_stop_workers_that_do_not_finish_in_time_are_killed(staff: Staff) -> None:
     staff.start.command = DEAF
     (live,) = staff.serving(1, stop_timeout="5s")
     staff.until(lambda: "deaf" in live.output.last_lines, "it does not hear")
@@ -252,7 +252,7 @@ def test_after_a_stop_nothing_is_arranged(staff: Staff) -> None:
     assert not staff.workers
 
 
-def test_a_program_that_is_sent_away_has_as_long_as_at_a_stop(staff: Staff) -> None:
+def test_a_drained_program_has_as_much_time_as_at_a_stop(staff: Staff) -> None:
     staff.arrange(1, command=["sleep", "600"], functions=["mail"], stop_timeout="7s")
     staff.workforce.reconcile(0.0)
     (live,) = staff.workers
@@ -264,7 +264,7 @@ def test_a_program_that_is_sent_away_has_as_long_as_at_a_stop(staff: Staff) -> N
     staff.gone(live)
 
 
-def test_one_that_breaks_a_limit_is_killed_and_the_reason_is_told(staff: Staff) -> None:
+def test_a_worker_that_breaks_a_limit_is_killed_with_its_reason(staff: Staff) -> None:
     (live,) = staff.serving(1)
     staff.workforce.kill(live, "took too much")
     assert live.worker.state is WorkerState.STOPPING
@@ -272,7 +272,7 @@ def test_one_that_breaks_a_limit_is_killed_and_the_reason_is_told(staff: Staff) 
     assert staff.pool.last_error == f"mail/1 pid {live.pid}: took too much, killed by SIGKILL"
 
 
-def test_with_kill_all_nobody_is_waited_for(staff: Staff) -> None:
+def test_kill_all_waits_for_no_worker(staff: Staff) -> None:
     staff.start.command = DEAF
     workers = staff.serving(2)
     staff.workforce.kill_all()
@@ -306,7 +306,7 @@ def test_a_worker_near_a_limit_is_replaced(staff: Staff, wear: Wear, leaves_alon
     assert len(staff.workers) == 2
 
 
-def test_new_code_replaces_the_workers_that_run(staff: Staff) -> None:
+def test_new_code_replaces_running_workers(staff: Staff) -> None:
     (old,) = staff.serving(1)
     staff.arrange(1, version=2)
     staff.workforce.reconcile(0.0)
@@ -317,7 +317,7 @@ def test_new_code_replaces_the_workers_that_run(staff: Staff) -> None:
     assert old.worker.state is WorkerState.DRAINING
 
 
-def test_the_workers_of_a_pool_that_is_gone_leave(staff: Staff) -> None:
+def test_the_workers_of_a_removed_pool_leave(staff: Staff) -> None:
     (live,) = staff.serving(1)
     staff.workforce.arrange({}, 0)
     staff.workforce.reconcile(0.0)
@@ -326,10 +326,12 @@ def test_the_workers_of_a_pool_that_is_gone_leave(staff: Staff) -> None:
     assert staff.workforce.active == []
 
 
-def test_one_that_somebody_stopped_is_replaced_once(staff: Staff, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_that_a_foreign_signal_stopped_is_replaced_once(
+    staff: Staff, caplog: pytest.LogCaptureFixture
+) -> None:
     (live,) = staff.serving(1)
     staff.workforce.stopped(live.pid)
-    assert not live.worker.is_worn  # it goes on by now
+    assert not live.worker.is_worn  # the process still runs
     os.kill(live.pid, signal.SIGSTOP)
     staff.until(lambda: process.is_stopped(live.pid), "it stands still")
     for _ in range(2):
@@ -350,7 +352,7 @@ def test_a_zygote_that_does_not_carry_out_an_order_is_killed(staff: Staff) -> No
     assert staff.zygotes.kills == 1
 
 
-def test_with_a_lost_zygote_its_orders_are_void_and_its_workers_stay(staff: Staff) -> None:
+def test_after_the_zygotes_death_its_orders_are_void_and_its_workers_stay(staff: Staff) -> None:
     staff.arrange(2)
     staff.workforce.reconcile(0.0)
     forked, ordered = staff.workers

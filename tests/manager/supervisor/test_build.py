@@ -1,4 +1,4 @@
-"""The parts together: made without a trace, told of a generation, and stopped before they ever started."""
+"""The parts together: built without side effects, arranged for a generation, and stopped before their start."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
 class Built:
-    """A manager that was not started."""
+    """A manager that is built but not started."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,7 +40,7 @@ class Built:
         return Config.model_validate({**servers, "workers_dir": [str(self.folder)], **keys})
 
     def take_over(self, **keys: Any) -> None:
-        """A generation with the function `nap`."""
+        """Take over a generation with the function `nap`."""
         config = self.configured(**keys)
         found = (FoundFunction("nap", "nap.py", 1, {}),)
         layout = lay_out(config, found, cores=1)
@@ -61,7 +61,7 @@ def built(tmp_path: Path) -> Iterator[Built]:
     made.parts.policy_gaps.close()
 
 
-def test_making_it_leaves_no_trace(tmp_path: Path) -> None:
+def test_building_a_manager_has_no_side_effects(tmp_path: Path) -> None:
     handlers, children = [signal.getsignal(number) for number in SIGNALS], child_pids()
     Built(tmp_path)
     assert [signal.getsignal(number) for number in SIGNALS] == handlers
@@ -69,7 +69,7 @@ def test_making_it_leaves_no_trace(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_generation_is_told_to_every_part(built: Built) -> None:
+def test_every_part_is_arranged_for_a_generation(built: Built) -> None:
     watched = built.folder / "settings.json"
     watched.write_text("1")
     pools = {"p": {"functions": ["nap"], "max": 3, "min": 2, "watch": [str(watched)]}}
@@ -97,7 +97,7 @@ def test_a_watched_files_contents_are_part_of_a_pools_version(built: Built) -> N
     assert len(versions) == 2
 
 
-def test_sizes_by_hand_hold_until_the_file_is_read_again(built: Built) -> None:
+def test_an_operators_sizes_hold_until_the_file_is_read_again(built: Built) -> None:
     built.take_over(pools={"p": {"functions": ["nap"], "max": 3}})
     sizes, autoscaler = built.parts.sizes, built.parts.autoscaler
     sizes.give("p", 5, 7)
@@ -107,7 +107,7 @@ def test_sizes_by_hand_hold_until_the_file_is_read_again(built: Built) -> None:
     assert sizes.current["p"].max == 3
 
 
-def test_a_stop_lets_the_workers_finish_and_takes_no_wish_any_more(built: Built) -> None:
+def test_a_stop_lets_the_workers_finish_and_refuses_further_wishes(built: Built) -> None:
     built.take_over(pools={"p": {"functions": ["nap"]}})
     built.parts.awake.clear()
     built.supervisor.stop()
@@ -118,13 +118,13 @@ def test_a_stop_lets_the_workers_finish_and_takes_no_wish_any_more(built: Built)
     assert not built.parts.wishes._has_come.is_set()
 
 
-def test_a_stop_that_is_asked_for_again_waits_for_nobody(built: Built, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_second_stop_does_not_wait_for_jobs(built: Built, caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         built.supervisor.stop()
     assert caplog.messages == ["asked again: not waiting for running jobs any longer"]
 
 
-def test_a_pool_without_hope_ends_the_manager_where_that_is_wanted(built: Built) -> None:
+def test_a_hopeless_pool_ends_the_manager_with_exit_when_failing(built: Built) -> None:
     built.take_over(pools={"p": {"functions": ["nap"]}}, exit_when_failing=True)
     built.supervisor._state = ManagerState.RUNNING
     pool = built.parts.workforce.pools["p"]
@@ -137,12 +137,12 @@ def test_a_pool_without_hope_ends_the_manager_where_that_is_wanted(built: Built)
     assert built.state is ManagerState.GIVING_UP
 
 
-def test_the_names_of_managers_differ_by_their_folder(tmp_path: Path) -> None:
+def test_managers_in_different_folders_have_different_names(tmp_path: Path) -> None:
     names = {Built(tmp_path / name).parts.name for name in ("a", "b")}
     assert len(names) == 2
     assert not any("/" in name or " " in name for name in names)
 
 
-def test_its_own_processes_are_nobodys_orphans(built: Built) -> None:
+def test_a_manager_without_children_has_no_own_pids(built: Built) -> None:
     assert built.parts.orphans._own_pids() == set()
     assert os.getpid() not in child_pids()

@@ -1,4 +1,4 @@
-"""What counts as up, and the line that says how the manager does."""
+"""When a manager counts as up, and the line on its health."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SERVERS: dict[str, bool | None] = {"a:4730": True}
 
 
 def pool(name: str, *, target: int, registered: int = 0) -> Pool:
-    """A pool that wants so many workers and has so many."""
+    """A pool with this target and this many registered workers."""
     made = Pool(name)
     made.arrange("1")
     made.target = target
@@ -47,7 +47,7 @@ def paused() -> Pool:
         ((), SERVERS, True),
         (((pool("p", target=2, registered=1), 2),), SERVERS, False),
         (((pool("p", target=2, registered=2), 2),), SERVERS, True),
-        (((pool("p", target=8, registered=2), 2),), SERVERS, True),  # it grows: that is not waited for
+        (((pool("p", target=8, registered=2), 2),), SERVERS, True),  # the growth beyond `min` does not matter
         (((pool("p", target=1, registered=1), 2),), SERVERS, True),  # limits.max_workers holds
         (((pool("p", target=0), 0),), SERVERS, True),
         (((failing(), 1), (pool("p", target=1, registered=1), 1)), SERVERS, True),
@@ -59,13 +59,13 @@ def paused() -> Pool:
         (((pool("p", target=1), 1),), {}, False),
     ],
 )
-def test_it_is_up_once_nothing_that_can_come_is_missing(
+def test_it_is_up_once_no_worker_is_missing_that_can_still_register(
     pools: tuple[tuple[Pool, int], ...], servers: dict[str, bool | None], is_up: bool
 ) -> None:
     assert standing(*pools, servers=servers).is_up is is_up
 
 
-def test_the_text_names_what_is_not_as_it_should_be() -> None:
+def test_the_text_names_the_problems() -> None:
     fine = standing((pool("p", target=1, registered=1), 1), busy=1)
     assert fine.text == "1 worker in 1 pool, 1 busy"
     not_fine = standing((failing(), 1), (pool("late", target=2), 2), servers={"a:4730": False, "b:4730": True})

@@ -1,4 +1,4 @@
-"""The manager's states: what each allows, and what it does not."""
+"""The manager's states: the events that each allows, and those that it refuses."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def test_an_event_that_a_state_does_not_allow_is_an_error(state: ManagerState, e
         transition(state, event)
 
 
-def test_it_can_be_stopped_at_any_time_and_then_never_runs_again() -> None:
+def test_it_can_be_stopped_in_any_state_and_never_runs_again() -> None:
     for state in ManagerState:
         assert transition(state, ManagerEvent.STOPPED) in ENDING
     assert transition(ManagerState.STOPPING, ManagerEvent.STARTED) is ManagerState.STOPPING
 
 
-def test_a_stop_makes_no_success_of_a_failure() -> None:
+def test_a_stop_does_not_turn_a_failure_into_a_success() -> None:
     given_up = transition(ManagerState.RUNNING, ManagerEvent.HOPELESS)
     assert transition(given_up, ManagerEvent.STOPPED) is ManagerState.GIVING_UP

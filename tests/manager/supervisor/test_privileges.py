@@ -1,4 +1,4 @@
-"""Running as another user: taken on for good, or refused with a message."""
+"""The change to another user: it is final, or refused with a message."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from gearman_manager.errors import StartError
 from gearman_manager.supervisor.privileges import wanted_account
 
 
-def test_nobody_named_is_nobody_wanted() -> None:
+def test_without_user_and_group_no_account_is_wanted() -> None:
     assert wanted_account(Config()) is None
 
 
 @pytest.mark.parametrize("key", ["user", "group"])
-def test_an_unknown_name_is_refused_with_its_place(key: str) -> None:
+def test_an_unknown_name_is_refused_with_its_key(key: str) -> None:
     with pytest.raises(StartError, match=f"{key}: there is no {key} no-such-name"):
         wanted_account(Config.model_validate({key: "no-such-name"}))
 
 
-def test_root_becomes_the_user_and_others_are_told_that_they_can_not() -> None:
-    """In a process of its own, which has imported all it needs before it changes."""
+def test_root_becomes_the_user_and_other_users_are_refused() -> None:
+    """In a process of its own, which imports everything before it changes the user."""
     program = """
 import os, sys
 from gearman_manager.config import Config

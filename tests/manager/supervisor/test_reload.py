@@ -1,4 +1,4 @@
-"""Wishes to reload: those that wait are one, and what a configuration asks for is done in its order."""
+"""Wishes to reload: waiting ones are joined, and the steps of a reload follow in order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OLD, NEW = Config.model_validate({"server": {}}), Config.model_validate({"server
 
 
 class Neighbours:
-    """What a reload calls, in a row; `refusal` is what the new configuration meets."""
+    """Records the calls of a reload; `refusal` is raised for the new configuration."""
 
     def __init__(self) -> None:
         self.calls: list[str] = []
@@ -46,7 +46,7 @@ class Neighbours:
 
     def reload(self, config: Config) -> bool:
         self.calls.append(f"load {config.prefix}".rstrip())
-        gevent.sleep(0)  # others have their turn meanwhile
+        gevent.sleep(0)  # let other greenlets run
         return self.is_taken_over
 
     def settle(self) -> list[str]:
@@ -64,30 +64,32 @@ def neighbours() -> Iterator[Neighbours]:
     made.greenlet.kill()
 
 
-def test_changed_code_is_loaded_with_the_configuration_that_holds(neighbours: Neighbours) -> None:
+def test_changed_code_is_loaded_with_the_configuration_in_force(neighbours: Neighbours) -> None:
     neighbours.wishes.code_changed()
     assert neighbours.settle() == ["load"]
 
 
-def test_a_reload_reads_the_configuration_loads_the_code_and_follows_what_is_new(neighbours: Neighbours) -> None:
+def test_a_reload_reads_the_configuration_then_loads_the_code_then_follows_the_new_folders(
+    neighbours: Neighbours,
+) -> None:
     neighbours.wishes.reload()
     assert neighbours.settle() == ["reloading", "read", "forget", "load new_", "follow new_", "reloaded"]
 
 
-def test_what_is_not_taken_over_is_not_followed(neighbours: Neighbours) -> None:
+def test_a_configuration_that_is_not_taken_over_is_not_followed(neighbours: Neighbours) -> None:
     neighbours.is_taken_over = False
     neighbours.wishes.reload()
     assert neighbours.settle() == ["reloading", "read", "forget", "load new_", "reloaded"]
 
 
-def test_wishes_that_come_together_are_one_and_the_greater_one_holds(neighbours: Neighbours) -> None:
+def test_wishes_that_come_together_cause_one_reload_of_configuration_and_code(neighbours: Neighbours) -> None:
     neighbours.wishes.reload()
     neighbours.wishes.code_changed()
     neighbours.wishes.code_changed()
     assert neighbours.settle().count("load new_") == 1
 
 
-def test_those_that_come_meanwhile_are_one_more(neighbours: Neighbours) -> None:
+def test_wishes_during_a_reload_cause_one_more(neighbours: Neighbours) -> None:
     neighbours.wishes.code_changed()
     while not neighbours.calls:
         gevent.sleep(0)
@@ -96,7 +98,7 @@ def test_those_that_come_meanwhile_are_one_more(neighbours: Neighbours) -> None:
     assert neighbours.settle() == ["load", "load"]
 
 
-def test_a_configuration_that_can_not_be_used_says_why_and_the_old_one_goes_on(neighbours: Neighbours) -> None:
+def test_an_unusable_configuration_is_reported_and_the_old_one_goes_on(neighbours: Neighbours) -> None:
     problem = Problem("config.yaml", 3, "prefix", "no")
     neighbours.refusal = ConfigError([problem])
     neighbours.wishes.reload()
@@ -104,7 +106,7 @@ def test_a_configuration_that_can_not_be_used_says_why_and_the_old_one_goes_on(n
     assert list(neighbours.errors) == [problem]
 
 
-def test_after_a_fault_the_next_reload_is_carried_out(neighbours: Neighbours) -> None:
+def test_after_an_unexpected_error_the_next_reload_is_carried_out(neighbours: Neighbours) -> None:
     neighbours.refusal = RuntimeError("a defect")
     neighbours.wishes.reload()
     assert neighbours.settle() == ["reloading", "read", "reloaded"]
@@ -113,7 +115,7 @@ def test_after_a_fault_the_next_reload_is_carried_out(neighbours: Neighbours) ->
     assert neighbours.settle() == ["load"]
 
 
-def test_at_a_stop_nothing_is_begun_any_more(neighbours: Neighbours) -> None:
+def test_after_a_stop_no_reload_begins(neighbours: Neighbours) -> None:
     neighbours.wishes.code_changed()
     neighbours.wishes.close()
     neighbours.wishes.reload()
@@ -121,7 +123,7 @@ def test_at_a_stop_nothing_is_begun_any_more(neighbours: Neighbours) -> None:
 
 
 class Control:
-    """The control server; `refusal` is what the address meets."""
+    """A control server; `refusal` is raised for its address."""
 
     def __init__(self) -> None:
         self.used: list[Config] = []
@@ -133,7 +135,7 @@ class Control:
         self.used.append(config)
 
 
-def test_log_and_control_port_use_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_and_control_port_use_the_new_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     added: list[object] = []
     monkeypatch.setattr("gearman_manager.supervisor.reload.log", SimpleNamespace(set_up=added.append, add=_note(added)))
     control = Control()

@@ -1,4 +1,4 @@
-"""What looks after processes beside the loop: the reaper of orphans, the enforcer of limits, the doorbell."""
+"""The parts that watch processes beside the loop: orphan reaper, limit enforcer and doorbell."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def begin_job(staff: Staff, live: LiveWorker, deadline_ns: int = 0) -> None:
 
 
 @pytest.mark.usefixtures("enforcer")
-def test_a_job_that_outlives_its_grace_ends_with_its_worker(staff: Staff) -> None:
+def test_a_job_beyond_its_grace_ends_with_its_worker(staff: Staff) -> None:
     late, fine, within_grace = staff.serving(3)
     now_ns = time.monotonic_ns()
     begin_job(staff, late, now_ns - 2 * S)
@@ -55,7 +55,7 @@ def test_a_job_that_outlives_its_grace_ends_with_its_worker(staff: Staff) -> Non
 
 
 @pytest.mark.usefixtures("enforcer")
-def test_a_worker_far_beyond_its_memory_is_killed_in_the_middle_of_a_job(staff: Staff) -> None:
+def test_a_worker_far_over_its_memory_limit_is_killed_during_a_job(staff: Staff) -> None:
     staff.start.command = ("sh", "-c", "exec python3 -c 'import time; x = b\"1\" * 20000000; time.sleep(600)'")
     (live,) = staff.serving(1, max_memory="4MB")
     begin_job(staff, live)
@@ -63,7 +63,7 @@ def test_a_worker_far_beyond_its_memory_is_killed_in_the_middle_of_a_job(staff: 
     assert "took more than 1.5 times its max_memory of 4000000 bytes, killed by SIGKILL" in staff.pool.last_error
 
 
-def test_a_job_that_ended_in_that_moment_costs_nothing(staff: Staff, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_whose_overdue_job_has_just_ended_is_continued(staff: Staff, monkeypatch: pytest.MonkeyPatch) -> None:
     (live,) = staff.serving(1)
     begin_job(staff, live, 1)
     enforcer = LimitEnforcer(staff.workforce, staff.woken.set, staff.exits._oom_kills)
@@ -76,7 +76,7 @@ def test_a_job_that_ended_in_that_moment_costs_nothing(staff: Staff, monkeypatch
     assert sent == [signal.SIGSTOP, signal.SIGCONT]
 
 
-def test_an_orphan_is_reaped_and_what_is_somebodys_is_not(staff: Staff) -> None:
+def test_orphans_are_reaped_and_own_processes_are_not(staff: Staff) -> None:
     mine = process.start(["sleep", "600"], (), 1)
     reaper = OrphanReaper(staff.workforce, lambda: {mine.pid})
     reaper.start()
@@ -92,18 +92,18 @@ def test_an_orphan_is_reaped_and_what_is_somebodys_is_not(staff: Staff) -> None:
     assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
 
 
-def test_the_workforce_hears_how_an_orphan_of_its_own_ended(staff: Staff) -> None:
+def test_the_workforce_is_told_the_status_of_a_reaped_worker(staff: Staff) -> None:
     (live,) = staff.serving(1)
     reaper = OrphanReaper(staff.workforce, set)
     os.kill(live.pid, signal.SIGKILL)
     os.waitid(os.P_PIDFD, live.pidfd, os.WEXITED | os.WNOWAIT)
-    reaper.reap()  # before the kernel's news of it has been read
+    reaper.reap()  # before the kernel's report of its end has been read
     staff.gone(live)
     assert "killed by SIGKILL" in staff.pool.last_error
     reaper.close()
 
 
-def test_who_rings_is_answered() -> None:
+def test_a_ring_of_the_doorbell_is_answered_once() -> None:
     rung = gevent.event.Event()
     descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     Doorbell(descriptor, rung.set).start()
