@@ -65,11 +65,11 @@ class CodeLoader:
         self._start = start
         self._host = host
         self._zygote: ZygoteProcess | None = None
-        self._given_up = False
+        self._has_given_up = False
 
     def give_up(self) -> None:
         """End the zygote that is loading, and start no other: the manager stops."""
-        self._given_up = True
+        self._has_given_up = True
         if self._zygote is not None:
             self._zygote.kill()
 
@@ -84,7 +84,7 @@ class CodeLoader:
         code = LoadedCode((), (), CodeFiles({}, {}))
         while True:
             zygote, report = self._try(config, left_out | culprits.keys())
-            if self._given_up:
+            if self._has_given_up:
                 raise StartError("stopped while the modules were being loaded")
             if report is None:
                 problem = _blame(config, zygote, self._host.describe(zygote.status))

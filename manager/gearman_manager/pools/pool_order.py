@@ -38,10 +38,10 @@ class CodeFiles:
         its language.
         """
         attributed = {needed for needs in self.needs.values() for needed in needs}
-        mine = {needed for file in files for needed in self.needs.get(file, [file])}
+        own = {needed for file in files for needed in self.needs.get(file, [file])}
         languages = {is_php_file(file) for file in files}
-        anybodys = {file for file in self.hashes.keys() - attributed if is_php_file(file) in languages}
-        return {file: self.hashes.get(file, "") for file in sorted(mine | anybodys)}
+        unattributed = {file for file in self.hashes.keys() - attributed if is_php_file(file) in languages}
+        return {file: self.hashes.get(file, "") for file in sorted(own | unattributed)}
 
 
 @dataclass(frozen=True, slots=True)
