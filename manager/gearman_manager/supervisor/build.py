@@ -38,8 +38,8 @@ from gearman_manager.scaling.pool_sizes import PoolSizes
 from gearman_manager.scaling.queues import Queues
 from gearman_manager.supervisor.announcer import Announcer
 from gearman_manager.supervisor.arrangement import Arrangement
+from gearman_manager.supervisor.config_watches import ConfigWatches
 from gearman_manager.supervisor.doorbell import Doorbell
-from gearman_manager.supervisor.following import Following
 from gearman_manager.supervisor.limit_enforcer import LimitEnforcer
 from gearman_manager.supervisor.orphan_reaper import OrphanReaper
 from gearman_manager.supervisor.reload import ConfigReader, Reloads, ReloadWishes
@@ -76,13 +76,13 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     arrangement = Arrangement(config, job_servers, policy_gaps, workforce, sizes, source_watch)
     host = Host(usable_cores(cgroup), oom_kills.describe)
     generations = Generations(zygotes, workforce, host, arrangement.take_over)
-    following = Following(job_servers, queues, source_watch)
+    config_watches = ConfigWatches(job_servers, queues, source_watch)
 
     # The operator's requests.
     app = make_app()
     control = ControlServer(run_folder.socket, app)
     reader = ConfigReader(load, recent_log, control)
-    reloads = Reloads(reader, generations, arrangement, sizes, following, announcer)
+    reloads = Reloads(reader, generations, arrangement, sizes, config_watches, announcer)
     status = StatusReport(generations, workforce, queues, sizes, policy_gaps)
 
     def own_pids() -> set[int]:
@@ -100,7 +100,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         arrangement=arrangement,
         control=control,
         queues=queues,
-        following=following,
+        config_watches=config_watches,
         policy_gaps=policy_gaps,
         sizes=sizes,
         autoscaler=autoscaler,

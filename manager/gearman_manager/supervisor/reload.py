@@ -20,7 +20,7 @@ from gearman_manager.logs.recent_log import RecentLog
 from gearman_manager.scaling.pool_sizes import PoolSizes
 from gearman_manager.supervisor.announcer import Announcer
 from gearman_manager.supervisor.arrangement import Arrangement
-from gearman_manager.supervisor.following import Following
+from gearman_manager.supervisor.config_watches import ConfigWatches
 
 _log = logging.getLogger("manager")
 
@@ -100,14 +100,14 @@ class Reloads:
         generations: Generations,
         arrangement: Arrangement,
         sizes: PoolSizes,
-        following: Following,
+        config_watches: ConfigWatches,
         announcer: Announcer,
     ) -> None:
         self._reader = reader
         self._generations = generations
         self._arrangement = arrangement
         self._sizes = sizes
-        self._following = following
+        self._config_watches = config_watches
         self._announcer = announcer
 
     def run(self, wishes: ReloadWishes) -> None:
@@ -137,7 +137,7 @@ class Reloads:
             self._sizes.forget_given()
         _log.info("reloading")
         if self._generations.reload(config) and reread:
-            self._following.follow(config)
+            self._config_watches.follow(config)
 
     def _refuse(self, error: ConfigError) -> None:
         self._generations.errors = error.problems

@@ -33,14 +33,14 @@ from gearman_manager.pools.workforce import Workforce
 from gearman_manager.scaling.autoscaler import Autoscaler
 from gearman_manager.scaling.pool_sizes import PoolSizes
 from gearman_manager.scaling.queues import Queues
-from gearman_manager.supervisor import life
+from gearman_manager.supervisor import manager_state
 from gearman_manager.supervisor.announcer import Announcer
 from gearman_manager.supervisor.arrangement import Arrangement
+from gearman_manager.supervisor.config_watches import ConfigWatches
 from gearman_manager.supervisor.doorbell import Doorbell
-from gearman_manager.supervisor.following import Following
 from gearman_manager.supervisor.health import Health, health_of
-from gearman_manager.supervisor.life import ManagerEvent, ManagerState
 from gearman_manager.supervisor.limit_enforcer import LimitEnforcer
+from gearman_manager.supervisor.manager_state import ManagerEvent, ManagerState
 from gearman_manager.supervisor.orphan_reaper import OrphanReaper
 from gearman_manager.supervisor.reload import Reloads, ReloadWishes
 from gearman_manager.supervisor.run_folder import RunFolder
@@ -65,7 +65,7 @@ class Parts:
     arrangement: Arrangement
     control: ControlServer
     queues: Queues
-    following: Following
+    config_watches: ConfigWatches
     policy_gaps: PolicyGapCheck
     sizes: PoolSizes
     autoscaler: Autoscaler
@@ -101,7 +101,7 @@ class Supervisor:
             self._start()
             self._serve()
         except (ManagerError, ConfigError):
-            if self._state not in life.ENDING:  # a start that a stop interrupted is no failure
+            if self._state not in manager_state.ENDING:  # a start that a stop interrupted is no failure
                 raise
         finally:
             self._end()
@@ -113,7 +113,7 @@ class Supervisor:
         """Finish running jobs, then end. A second call does not wait for them."""
         was, parts = self._state, self._parts
         self._happen(ManagerEvent.STOPPED)
-        if was in life.ENDING:
+        if was in manager_state.ENDING:
             _log.warning("asked again: not waiting for running jobs any longer")
             parts.workforce.kill_all()
             parts.awake.set()
@@ -141,7 +141,7 @@ class Supervisor:
         gevent.joinall([server_start, code_start], raise_error=True)
         parts.control.open(parts.arrangement.config)
         _log.info("%s runs, pid %d, control socket %s", parts.name, os.getpid(), self._run_folder.socket)
-        parts.following.follow(parts.arrangement.config)
+        parts.config_watches.follow(parts.arrangement.config)
         self._happen(ManagerEvent.STARTED)
 
     # --- running
@@ -149,7 +149,7 @@ class Supervisor:
     def _serve(self) -> None:
         """Run the main greenlet's loop until the manager ends."""
         awake = self._parts.awake
-        while self._state not in life.ENDING or self._parts.workforce.live:
+        while self._state not in manager_state.ENDING or self._parts.workforce.live:
             awake.clear()
             now = time.monotonic()
             try:
@@ -164,7 +164,7 @@ class Supervisor:
     def _reconcile(self, now: float) -> float | None:
         """Bring the pools nearer to their targets; returns the latest time for the next pass, or None."""
         parts, rescale_at = self._parts, None
-        if self._state not in life.ENDING:
+        if self._state not in manager_state.ENDING:
             rescale_at = parts.autoscaler.update(now)
             self._give_up_if_hopeless()
         look_at = parts.workforce.reconcile(now)
@@ -188,7 +188,7 @@ class Supervisor:
         )
 
     def _happen(self, event: ManagerEvent) -> None:
-        self._state = life.transition(self._state, event)
+        self._state = manager_state.transition(self._state, event)
 
     # --- end
 
@@ -205,7 +205,7 @@ class Supervisor:
     def _end(self) -> None:
         """End all parts in order: workers, zygote, job server last. Afterwards no process of ours is left."""
         parts = self._parts
-        for part in (parts.following, parts.policy_gaps, parts.control, parts.limits, parts.orphans):
+        for part in (parts.config_watches, parts.policy_gaps, parts.control, parts.limits, parts.orphans):
             part.close()
         parts.workforce.kill_all()
         parts.generations.end()

@@ -17,7 +17,7 @@ from gearman_manager.host.process import child_pids
 from gearman_manager.pools.pool_order import CodeFiles
 from gearman_manager.supervisor.announcer import Announcer
 from gearman_manager.supervisor.build import build
-from gearman_manager.supervisor.life import ManagerState
+from gearman_manager.supervisor.manager_state import ManagerState
 from gearman_manager.supervisor.run_folder import RunFolder
 from gearman_manager.supervisor.supervisor import Parts, Supervisor
 from gearman_process.service_manager import ServiceManager
@@ -57,7 +57,7 @@ class Built:
 def built(tmp_path: Path) -> Iterator[Built]:
     made = Built(tmp_path)
     yield made
-    made.parts.following.close()
+    made.parts.config_watches.close()
     made.parts.policy_gaps.close()
 
 
@@ -83,7 +83,7 @@ def test_every_part_is_arranged_for_a_generation(built: Built) -> None:
     assert parts.sizes._guards.limits.max_workers == 9
     assert parts.awake.is_set()
     assert set(parts.policy_gaps._servers) == set(parts.job_servers.addresses)
-    assert {str(watched), "nap.py"} <= parts.following._source_watch._files
+    assert {str(watched), "nap.py"} <= parts.config_watches._source_watch._files
 
 
 def test_a_watched_files_contents_are_part_of_a_pools_version(built: Built) -> None:

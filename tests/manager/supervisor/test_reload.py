@@ -29,12 +29,17 @@ class Neighbours:
         self.wishes = ReloadWishes()
         arrangement = SimpleNamespace(config=OLD)
         sizes = SimpleNamespace(forget_given=lambda: self.calls.append("forget"))
-        following = SimpleNamespace(follow=lambda config: self.calls.append(f"follow {config.prefix}"))
+        config_watches = SimpleNamespace(follow=lambda config: self.calls.append(f"follow {config.prefix}"))
         announcer: Any = SimpleNamespace(
             reloading=lambda: self.calls.append("reloading"), reloaded=lambda: self.calls.append("reloaded")
         )
         reloads = Reloads(
-            cast(Any, self), cast(Any, self), cast(Any, arrangement), cast(Any, sizes), cast(Any, following), announcer
+            cast(Any, self),
+            cast(Any, self),
+            cast(Any, arrangement),
+            cast(Any, sizes),
+            cast(Any, config_watches),
+            announcer,
         )
         self.greenlet = gevent.spawn(reloads.run, self.wishes)
 

@@ -10,7 +10,7 @@ from gearman_manager.job_servers.job_servers import JobServers
 from gearman_manager.scaling.queues import Queues
 
 
-class Following:
+class ConfigWatches:
     """Follows both from the first generation on, and anew when a configuration takes over."""
 
     def __init__(self, job_servers: JobServers, queues: Queues, source_watch: SourceWatch) -> None:

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from gearman_manager.errors import UnexpectedEvent
-from gearman_manager.supervisor.life import ENDING, TRANSITIONS, ManagerEvent, ManagerState, transition
+from gearman_manager.supervisor.manager_state import ENDING, TRANSITIONS, ManagerEvent, ManagerState, transition
 
 
 @pytest.mark.parametrize(
