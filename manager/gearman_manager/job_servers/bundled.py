@@ -11,7 +11,7 @@ from typing import Final
 
 import gevent
 
-from gearman_manager.job_servers.bundled_process import Listening, ServerCanNotStart, ServerOptions, ServerProcess
+from gearman_manager.job_servers.bundled_process import BundledProcess, Listening, ServerCanNotStart, ServerOptions
 from gearman_manager.job_servers.policies_file import write_policies
 
 _log = logging.getLogger("server")
@@ -32,7 +32,7 @@ class BundledServer:
         self._describe = describe
         #: As configured; with the real ports once it was ready: a free port (0) is kept over restarts.
         self.listens = Listening(options.section.listen, options.section.metrics_listen)
-        self._process: ServerProcess | None = None  # the last one; None before the first
+        self._process: BundledProcess | None = None  # the last one; None before the first
         self._keeper = gevent.Greenlet(self._keep)
         self._is_stopping = False
 
@@ -79,7 +79,7 @@ class BundledServer:
             OSError: the process can't be started.
             ServerCanNotStart: it has ended instead.
         """
-        self._process = ServerProcess(self._options, self.listens)
+        self._process = BundledProcess(self._options, self.listens)
         self.listens = self._process.wait_until_ready(self._describe)
 
     def _keep(self) -> None:

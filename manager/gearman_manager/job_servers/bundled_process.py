@@ -32,7 +32,7 @@ STOP_TIMEOUT_S: Final = 5.0
 
 
 class StartFailure(Enum):
-    """The reasons not to start that the server reports; the values are those of `gearman_server.errors`."""
+    """The server's reasons for not starting, as it reports them. The values are those of `gearman_server.errors`."""
 
     ADDRESS_TAKEN = "address-taken"
     CANT_LISTEN = "cant-listen"
@@ -42,12 +42,12 @@ class StartFailure(Enum):
 
 
 class ServerCanNotStart(StartError):
-    """The server ended before it listened; the message is its reason, without the remedy that it knows."""
+    """The server ended before it listened. The message is its reason, without its own remedy."""
 
     def __init__(self, reason: str, failure: StartFailure = StartFailure.OTHER, option: str = "") -> None:
         super().__init__(reason)
         self.failure = failure
-        #: The server's option that chooses something else.
+        #: The server's option that would change it.
         self.option = option
 
 
@@ -62,17 +62,17 @@ class ServerOptions:
 
 @dataclass(frozen=True, slots=True)
 class Listening:
-    """Where it listens: as configured, and once it was ready with the real ports."""
+    """The server's addresses: the configured ones, and the real ports once it is ready."""
 
     jobs: tuple[Address, ...]
     metrics: Address | None
 
 
-class ServerProcess:
-    """From its exec to its end."""
+class BundledProcess:
+    """One process, from its exec to its end."""
 
     def __init__(self, options: ServerOptions, wanted: Listening) -> None:
-        """Start it where it is wanted.
+        """Start a process.
 
         Raises:
             OSError: the system refuses.
@@ -86,11 +86,11 @@ class ServerProcess:
 
     @property
     def pid(self) -> int | None:
-        """The server's process id while it lives."""
+        """The process number while it lives; None afterwards."""
         return None if self.ended.is_set() else self._child.pid
 
     def wait_until_ready(self, describe: Callable[[int | None], str]) -> Listening:
-        """Where it listens in fact; `describe` puts an exit status into words.
+        """Wait until it listens, and return its real addresses. `describe` puts an exit status into words.
 
         Raises:
             ServerCanNotStart: it has ended instead, or was killed because it took too long.
@@ -112,23 +112,23 @@ class ServerProcess:
         raise ServerCanNotStart(reason or f"the job server ended ({describe(self.status)}) without a word")
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal; that it has ended is no error."""
+        """Send it a signal. It is no error if it has ended."""
         if not self.ended.is_set():
             process.send_signal(self._child.pidfd, number)
 
     def stop(self) -> None:
-        """End it, with force where it takes too long."""
+        """End it, by force if it takes too long."""
         self.signal(signal.SIGTERM)
         if not self.ended.wait(STOP_TIMEOUT_S):
             self.signal(signal.SIGKILL)
             self.ended.wait(STOP_TIMEOUT_S)
 
     def close(self) -> None:
-        """It has ended, and nobody waits for its words any more."""
+        """Release everything: it has ended, and nobody waits for its report any more."""
         self._lifeline.close()
 
     def _first_message(self) -> Mapping[str, Any]:
-        """What it says of its start; nothing where it ends without a word for us, or takes too long."""
+        """Its report on its start; empty if it ends without one, or takes too long."""
         line = b""
         self._lifeline.settimeout(READY_TIMEOUT_S)
         try:
@@ -144,7 +144,7 @@ class ServerProcess:
         return told
 
     def _gone(self, watcher: Any) -> None:
-        """Called in the hub when the process has ended."""
+        """In the hub: the process has ended."""
         watcher.stop()
         watcher.close()
         self.status = process.exit_status(self._child.pidfd)
@@ -154,7 +154,7 @@ class ServerProcess:
 
 
 def _exec(options: ServerOptions, wanted: Listening) -> tuple[process.Child, gevent.socket.socket, ChildOutput]:
-    """Start it: the process, our end of its lifeline, and its output.
+    """Start the process; returns it, our end of its lifeline, and its output.
 
     Raises:
         OSError: the system refuses; nothing is left open.

@@ -1,4 +1,4 @@
-"""The job servers of this manager: the one that it starts itself, where its configuration says so, or others."""
+"""The job servers of this manager: the bundled one, if the configuration has it, and others."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _log = logging.getLogger("manager")
 
 
 class JobServers:
-    """Knows where workers connect; starts and stops the bundled server, and tells it the functions' rules."""
+    """Starts and stops the bundled server, gives it the functions' rules, and knows the addresses for the workers."""
 
     def __init__(
         self, config: Config, folder: Path, is_back: Callable[[], None], describe: Callable[[int | None], str]
     ) -> None:
-        """The server's policies are written into `folder`; `is_back` is called when it has died and listens again."""
+        """The server's policies are written into `folder`; `is_back` is called when it is back after its death."""
         self._config = config
         self._policies = folder / policies_file.FILE_NAME
         self._bundled = None
@@ -36,42 +36,40 @@ class JobServers:
 
     @property
     def addresses(self) -> list[Address]:
-        """Those that workers connect to."""
+        """The addresses to which workers connect."""
         if self._bundled is not None and not self._config.servers:
             return [reachable(self._bundled.listens.jobs[0])]  # our own workers connect to the first one
         return [server.reached_by for server in self._config.job_servers]
 
     @property
     def foreign(self) -> list[Address]:
-        """Those among them that this manager did not start."""
+        """The addresses of servers that this manager did not start."""
         own = set(map(reachable, self._bundled.listens.jobs)) if self._bundled is not None else ()
         return [address for address in self.addresses if address not in own]
 
     @property
     def pids(self) -> set[int]:
-        """The process that is waited for here, while there is one."""
+        """The bundled server's process number, which is reaped here, while it lives."""
         pid = self._bundled.pid if self._bundled is not None else None
         return set() if pid is None else {pid}
 
     def start(self) -> gevent.Greenlet[[], None]:
-        """Start the bundled server, if there is to be one; the greenlet ends when it listens.
-
-        It ends with a StartError where the server can't start.
-        """
+        """Start the bundled server, if the configuration has one. The greenlet ends when it listens, or with a
+        StartError if it can't start."""
         self._bringing_up.start()
         return self._bringing_up
 
     def give_up(self) -> None:
-        """The manager is to stop: don't wait for the server any longer."""
+        """Stop waiting for the server: the manager is stopping."""
         self._bringing_up.kill(block=False)
 
     def use(self, config: Config, functions: Mapping[str, ResolvedFunction]) -> None:
-        """From now on the servers that `config` names are used; the bundled one gets these functions' rules.
+        """Use the servers of this configuration from now on, and give the bundled one these functions' rules.
 
         Raises:
             StartError: the bundled server could not start.
         """
-        self._bringing_up.get()  # only then its port is known
+        self._bringing_up.get()  # its port is known only then
         self._config = config
         if self._bundled is not None:
             self._bundled.use_policies(
@@ -79,7 +77,7 @@ class JobServers:
             )
 
     def stop(self) -> None:
-        """End the bundled server: nothing that we supervise needs it any more."""
+        """End the bundled server. Call it once no process of ours needs it any more."""
         if self._bundled is not None:
             self._bundled.stop()
 
@@ -87,7 +85,7 @@ class JobServers:
         if self._bundled is None:
             return
         config = self._config
-        # The schedules at once: one that were missing in the file would begin anew.
+        # With the schedules from the start: one that is missing from the file would begin anew.
         schedules = policies_file.schedules_of(config.schedules)
         policies_file.write_policies(self._policies, policies_file.provisional_policies(config), schedules)
         try:
@@ -101,7 +99,7 @@ class JobServers:
 
 
 def _remedy(error: ServerCanNotStart, config: Config) -> str:
-    """What to do when the bundled server can't start: the place in the configuration that decides."""
+    """The remedy if the bundled server can't start: the place in the configuration that decides."""
     key = "server.metrics_listen" if error.option.startswith("--metrics-listen") else "server.listen"
     choose = f"choose another address for the bundled server: {config.place(key)}: {key}"
     if error.failure is StartFailure.STORE:

@@ -1,4 +1,4 @@
-"""The pools' sizes that hold now, as configured or as an operator gave them; the autoscaler works between them."""
+"""The bounds between which the autoscaler moves each pool, from the configuration or from an operator."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from gearman_manager.scaling.host_guards import HostGuards
 
 
 class PoolSizes:
-    """Sizes given by hand hold until the configuration is read again."""
+    """Keeps both. An operator's sizes hold until the configuration is read again."""
 
     def __init__(self, autoscaler: Autoscaler, guards: HostGuards, wake: Callable[[], None]) -> None:
-        """`wake` is called when the autoscaler should look again."""
+        """`wake` is called after a change, so that the autoscaler runs at once."""
         self._autoscaler = autoscaler
         self._guards = guards
         self._wake = wake
@@ -24,7 +24,7 @@ class PoolSizes:
 
     @property
     def current(self) -> dict[str, ResolvedPool]:
-        """The pools as configured, but for the sizes given by hand."""
+        """The pools of the configuration, with the operator's sizes."""
         pools = dict(self._configured)
         for name, (minimum, maximum) in self._by_hand.items():
             if name in pools:
@@ -32,7 +32,7 @@ class PoolSizes:
         return pools
 
     def arrange(self, layout: Layout, limits: Limits) -> None:
-        """Take over what the configuration says."""
+        """Take over the sizes and limits of a configuration."""
         self._configured = layout.pools
         self._guards.limits = limits
         functions = layout.functions.values()
@@ -40,12 +40,12 @@ class PoolSizes:
         self._tell()
 
     def give(self, pool: str, minimum: int, maximum: int) -> None:
-        """An operator wants this size."""
+        """Give a pool the size that an operator wants."""
         self._by_hand[pool] = (minimum, maximum)
         self._tell()
 
     def forget_given(self) -> None:
-        """The configuration is read again: it is the truth, once it is arranged."""
+        """Forget the operator's sizes: the configuration is being read again."""
         self._by_hand.clear()
 
     def _tell(self) -> None:

@@ -138,7 +138,7 @@ class DeadLetters:
             return
         self._add(letter)
         self._store.bury(letter)
-        self._forget_what_is_too_much()
+        self._forget_excess()
         self._plan_look(now)
 
     def restore(self, letters: Iterable[DeadLetter], now: float) -> None:
@@ -147,7 +147,7 @@ class DeadLetters:
             if letter.handle not in self._letters:
                 self._add(letter)
         self._letters = dict(sorted(self._letters.items(), key=lambda item: item[1].died_at))
-        self._forget_what_is_too_much()
+        self._forget_excess()
         self._plan_look(now)
 
     def take(self, handle: bytes) -> DeadLetter | None:
@@ -173,7 +173,7 @@ class DeadLetters:
             self.size_bytes -= letter.size_bytes
         return letter
 
-    def _forget_what_is_too_much(self) -> None:
+    def _forget_excess(self) -> None:
         gone = []
         while len(self._letters) > self._bounds.max_count or self.size_bytes > self._bounds.max_bytes:
             gone.append(next(iter(self._letters)))

@@ -148,7 +148,7 @@ class KeptResults:
         result = fitting(result, self.bounds.max_bytes // _LARGEST_PART)
         self._store.keep(result)
         self._add(result)
-        self._forget_what_is_too_much(now)
+        self._forget_excess(now)
         self._plan_look(now)
         return result
 
@@ -157,7 +157,7 @@ class KeptResults:
         for result in results:
             if result.handle not in self._results:
                 self._add(result)
-        self._forget_what_is_too_much(now)
+        self._forget_excess(now)
         self._plan_look(now)
 
     def _add(self, result: KeptResult) -> None:
@@ -175,7 +175,7 @@ class KeptResults:
         if result is not None:
             self.size_bytes -= result.size_bytes
 
-    def _forget_what_is_too_much(self, now: float) -> None:
+    def _forget_excess(self, now: float) -> None:
         gone = []
         while len(self._results) > self.bounds.max_count or self.size_bytes > self.bounds.max_bytes:
             gone.append(next(iter(self._results)))

@@ -41,7 +41,7 @@ class DeadCommands:
         self._agenda = agenda
         self._allowed = allowed
         self._listings = Listings(agenda)
-        self._chores = BulkChanges(agenda, touched)
+        self._bulk_changes = BulkChanges(agenda, touched)
         self._commands: dict[bytes, Callable[[Session, list[bytes]], bytes]] = {
             b"list": self._list,
             b"show": self._show,
@@ -91,7 +91,7 @@ class DeadCommands:
     def _change(self, session: Session, words: list[bytes], change: Callable[[bytes], bool]) -> bytes:
         if not self._allowed.allows(session.identity):
             raise NOT_ALLOWED
-        return self._chores.start(session, self._selected(words), change, self._agenda.now)
+        return self._bulk_changes.start(session, self._selected(words), change, self._agenda.now)
 
     def _selected(self, words: list[bytes]) -> Sequence[bytes]:
         """The given handles, or those that match the conditions, or all with `all`. No argument is an error."""

@@ -47,7 +47,7 @@ class JobCommands:
         self._agenda = agenda
         self._allowed = allowed
         self._listings = Listings(agenda)
-        self._chores = BulkChanges(agenda, touched)
+        self._bulk_changes = BulkChanges(agenda, touched)
         self._commands: dict[bytes, Callable[[Session, list[bytes]], bytes]] = {
             b"list": self._list,
             b"show": self._show,
@@ -99,7 +99,7 @@ class JobCommands:
             self._life.drop(job, PURGED)
             return True
 
-        return self._chores.start(session, list(self._jobs), drop, self._agenda.now)
+        return self._bulk_changes.start(session, list(self._jobs), drop, self._agenda.now)
 
     def _matcher(self, arguments: Arguments) -> Callable[[Job], bool]:
         function, state = arguments.function, arguments.state
