@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote_to_bytes
 
 from gearman_server.text_commands.listings import DEFAULT_LINES, MAX_LINES
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.session import Session
 
 #: The names of all conditions; each command allows some of them.
 _ALL: Final = frozenset({b"function", b"older", b"state", b"limit", b"after"})
@@ -22,9 +25,28 @@ class CommandError(Exception):
         self.answer = b"ERR %s %s\r\n" % (code, text.replace(b" ", b"+"))
 
 
-NOT_ALLOWED: Final = CommandError(
-    b"NOT_ALLOWED", b"Not from this address: the operator says who may with --admin-allow"
-)
+class NotAllowedError(CommandError):
+    """This address may not change anything."""
+
+    def __init__(self) -> None:
+        super().__init__(b"NOT_ALLOWED", b"Not from this address: the operator says who may with --admin-allow")
+
+
+class Subcommands:
+    """The words that may follow a command's name, such as `list` after `jobs`, each with its handler."""
+
+    def __init__(self, expected: bytes, handlers: Mapping[bytes, Callable[[Session, list[bytes]], bytes]]) -> None:
+        """`expected` is the refusal of any other word."""
+        self._refusal = CommandError(b"INVALID_ARGUMENTS", expected)
+        self._handlers = handlers
+
+    def execute(self, session: Session, words: list[bytes]) -> bytes:
+        """The answer to one line; empty if it follows later."""
+        handler = self._handlers.get(words[1].lower()) if len(words) > 1 else None
+        try:
+            return self._refusal.answer if handler is None else handler(session, words[2:])
+        except CommandError as error:
+            return error.answer
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from gearman_server.jobs.events import EventStream, ShutdownRequested
 from gearman_server.jobs.function import QueueLimits
 from gearman_server.jobs.job import CANCELLED
 from gearman_server.text_commands.admin import UNKNOWN_SERVER_COMMAND
+from gearman_server.text_commands.arguments import NotAllowedError
 
 if TYPE_CHECKING:
     from gearman_server.jobs.access import AccessList
@@ -31,9 +32,7 @@ _UNKNOWN_JOB: Final = b"ERR UNKNOWN_JOB\r\n"
 _NO_FUNCTION: Final = b"ERR function not found\r\n"
 _FUNCTION_IN_USE: Final = b"ERR there are still connected workers or executing clients\r\n"
 _NOT_RUNNING: Final = b"ERR JOB_NOT_RUNNING No+worker+has+this+job\r\n"
-_NOT_AN_ADMINISTRATOR: Final = (
-    b"ERR NOT_ALLOWED Not+from+this+address:+the+operator+says+who+may+with+--admin-allow\r\n"
-)
+_NOT_AN_ADMINISTRATOR: Final = NotAllowedError().answer
 _NOT_THE_WORKERS_ADDRESS: Final = b"ERR NOT_ALLOWED Only+from+the+address+of+the+worker+that+has+the+job\r\n"
 
 

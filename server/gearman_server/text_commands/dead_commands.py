@@ -7,7 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.jobs.job import PRIORITY_NAMES
-from gearman_server.text_commands.arguments import NOT_ALLOWED, Arguments, CommandError, parse_arguments
+from gearman_server.text_commands.arguments import (
+    Arguments,
+    CommandError,
+    NotAllowedError,
+    Subcommands,
+    parse_arguments,
+)
 from gearman_server.text_commands.bulk_changes import BulkChanges
 from gearman_server.text_commands.listings import Listings
 from gearman_server.text_commands.printable import printable
@@ -42,22 +48,16 @@ class DeadCommands:
         self._allowed = allowed
         self._listings = Listings(agenda)
         self._bulk_changes = BulkChanges(agenda, touched)
-        self._commands: dict[bytes, Callable[[Session, list[bytes]], bytes]] = {
-            b"list": self._list,
-            b"show": self._show,
-            b"retry": self._retry,
-            b"drop": self._drop,
-        }
-
-    def execute(self, session: Session, words: list[bytes]) -> bytes:
-        """The answer to one line; empty if it follows later."""
-        command = self._commands.get(words[1].lower()) if len(words) > 1 else None
-        try:
-            if command is None:
-                raise CommandError(b"INVALID_ARGUMENTS", b"dead list, dead show, dead retry or dead drop is expected")
-            return command(session, words[2:])
-        except CommandError as error:
-            return error.answer
+        #: Carries out one line of a session.
+        self.execute = Subcommands(
+            b"dead list, dead show, dead retry or dead drop is expected",
+            {
+                b"list": self._list,
+                b"show": self._show,
+                b"retry": self._retry,
+                b"drop": self._drop,
+            },
+        ).execute
 
     def _list(self, _session: Session, words: list[bytes]) -> bytes:
         arguments = parse_arguments(words, (*_SELECTION, b"limit", b"after"))
@@ -90,7 +90,7 @@ class DeadCommands:
 
     def _change(self, session: Session, words: list[bytes], change: Callable[[bytes], bool]) -> bytes:
         if not self._allowed.allows(session.identity):
-            raise NOT_ALLOWED
+            raise NotAllowedError
         return self._bulk_changes.start(session, self._selected(words), change, self._agenda.now)
 
     def _selected(self, words: list[bytes]) -> Sequence[bytes]:

@@ -7,7 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.jobs.job import PRIORITY_NAMES, JobState
-from gearman_server.text_commands.arguments import NOT_ALLOWED, Arguments, CommandError, parse_arguments
+from gearman_server.text_commands.arguments import (
+    Arguments,
+    CommandError,
+    NotAllowedError,
+    Subcommands,
+    parse_arguments,
+)
 from gearman_server.text_commands.bulk_changes import BulkChanges
 from gearman_server.text_commands.listings import Listings
 from gearman_server.text_commands.printable import printable
@@ -48,21 +54,15 @@ class JobCommands:
         self._allowed = allowed
         self._listings = Listings(agenda)
         self._bulk_changes = BulkChanges(agenda, touched)
-        self._commands: dict[bytes, Callable[[Session, list[bytes]], bytes]] = {
-            b"list": self._list,
-            b"show": self._show,
-            b"purge": self._purge,
-        }
-
-    def execute(self, session: Session, words: list[bytes]) -> bytes:
-        """The answer to one line; empty if it follows later."""
-        command = self._commands.get(words[1].lower()) if len(words) > 1 else None
-        try:
-            if command is None:
-                raise CommandError(b"INVALID_ARGUMENTS", b"jobs list, jobs show or jobs purge is expected")
-            return command(session, words[2:])
-        except CommandError as error:
-            return error.answer
+        #: Carries out one line of a session.
+        self.execute = Subcommands(
+            b"jobs list, jobs show or jobs purge is expected",
+            {
+                b"list": self._list,
+                b"show": self._show,
+                b"purge": self._purge,
+            },
+        ).execute
 
     def _list(self, _session: Session, words: list[bytes]) -> bytes:
         arguments = parse_arguments(words, (b"function", b"state", b"older", b"limit", b"after"))
@@ -86,7 +86,7 @@ class JobCommands:
     def _purge(self, session: Session, words: list[bytes]) -> bytes:
         """Drop a function's jobs that wait for a worker or for their time. Running jobs go on."""
         if not self._allowed.allows(session.identity):
-            raise NOT_ALLOWED
+            raise NotAllowedError
         arguments = parse_arguments(words, (b"function", b"older"))
         if arguments.function is None or arguments.names:
             raise CommandError(b"INVALID_ARGUMENTS", b"function=NAME is expected")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gearman_server.errors import RefusedError
 from gearman_server.jobs.job import PRIORITY_NAMES
-from gearman_server.text_commands.arguments import NOT_ALLOWED, CommandError
+from gearman_server.text_commands.arguments import CommandError, NotAllowedError
 from gearman_server.text_commands.printable import printable
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class ScheduleCommands:
 
     def _trigger(self, session: Session, name: bytes) -> bytes:
         if not self._allowed.allows(session.identity):
-            raise NOT_ALLOWED
+            raise NotAllowedError
         try:
             job = self._scheduler.trigger(name.decode("utf-8", "replace"))
         except RefusedError as error:

@@ -12,8 +12,6 @@ from gearman_server.text_commands.listings import Listings, UnknownCursorError
 PREVIEW_BYTES: Final = 64
 SHOWN_BYTES: Final = 64 * 1024
 
-UNKNOWN_CURSOR: Final = CommandError(b"UNKNOWN_CURSOR", b"begin again without after=")
-
 
 def page(
     listings: Listings,
@@ -31,7 +29,7 @@ def page(
         else:
             lines, cursor = listings.go_on(arguments.after, line, arguments.limit, now)
     except UnknownCursorError:
-        raise UNKNOWN_CURSOR from None
+        raise CommandError(b"UNKNOWN_CURSOR", b"begin again without after=") from None
     if cursor is not None:
         lines.append(b"next\t%s\n" % cursor)
     return b"".join(lines) + b".\n"

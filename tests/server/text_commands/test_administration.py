@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 from collections.abc import Callable
+from types import TracebackType
 
 import pytest
 
@@ -45,6 +47,23 @@ def test_this_machine_may_change_things(
 ) -> None:
     broker = make_broker(admin_allow=THIS_MACHINE)
     assert broker.peer(address, unix_uid).text(line) == b"OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "line", [b"dead drop H:x:1", b"jobs purge function=f", b"schedules trigger x", b"jobs list after=9"]
+)
+def test_refusals_leave_nothing_in_memory(make_broker: Callable[..., BrokerHarness], line: bytes) -> None:
+    # An exception that is raised again and again gathers a traceback, with its frames, at every raise.
+    client = make_broker(admin_allow=THIS_MACHINE).peer()
+
+    def refuse_and_count() -> int:
+        for _ in range(100):
+            assert client.text(line).startswith(b"ERR ")
+        gc.collect()
+        return sum(isinstance(kept, TracebackType) for kept in gc.get_objects())
+
+    before = refuse_and_count()
+    assert refuse_and_count() - before < 10
 
 
 # --- shutdown
