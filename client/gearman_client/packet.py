@@ -21,6 +21,8 @@ HEADER_BYTES: Final = HEADER.size
 _unpack_header: Final = HEADER.unpack_from
 DEFAULT_MAX_BODY_BYTES: Final = 256 * 1024 * 1024
 MAX_LINE_BYTES: Final = 8192
+#: The first bytes of every TLS connection since SSL 3: the type of the record, and the version's first half.
+_TLS_HANDSHAKE: Final = b"\x16\x03"
 
 
 class PacketType(IntEnum):
@@ -244,6 +246,10 @@ class PacketParser:
         return at
 
     def _take_line(self, data: bytes, at: int, packets: list[Packet]) -> int:
+        if data.startswith(_TLS_HANDSHAKE, at):
+            # Its peer chose some of its bytes: none of them may count as a command.
+            self.violation = ProtocolError("a TLS handshake, on a port that does not speak TLS")
+            return at
         stop = data.find(b"\n", at, at + MAX_LINE_BYTES)
         if stop >= 0:
             packets.append((int(PacketType.TEXT_LINE), data[at:stop]))

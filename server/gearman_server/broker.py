@@ -150,7 +150,7 @@ class Broker:
         allowed, jobs, agenda = self._settings.admin_allow, self.table.jobs, self._agenda
         revival = Revival(self.functions, self.table, self._life, self.durability, self.dead_letters, agenda)
         changes = ChangeCommands(self.functions, jobs, self._life, self._attempts, self.events, allowed)
-        commands = AdminCommands(self.functions, jobs, self.sessions, facts)
+        commands = AdminCommands(self.functions, jobs, self.sessions, facts, self.events)
         commands.add(changes.commands(allow_shutdown=self._settings.allow_shutdown))
         commands.add(
             {
@@ -280,9 +280,7 @@ class Broker:
 
     def _text_line(self, session: Session, line: bytes, _now: float) -> None:
         answer = self._text_commands.execute(session, line)
-        if answer is None:
-            session.end("sent a text command of too many words")
-        else:
+        if answer is not None:
             session.reply(answer)
 
     # --- time, store, end

@@ -18,6 +18,7 @@ from gearman_server.jobs.events import (
     ConnectionOpened,
     Event,
     EventStream,
+    ForeignRequest,
     FunctionRegistered,
     FunctionsForgotten,
     FunctionUnregistered,
@@ -56,7 +57,10 @@ def log_events(events: EventStream) -> None:
 
 _LEVELS_OF_EVENTS: Final[tuple[tuple[int, tuple[type[Event], ...]], ...]] = (
     (logging.ERROR, (StoreFailed, StoreLost)),
-    (logging.WARNING, (RequestRefused, JobRequeued, JobFailed, AttemptFailed, ScheduleRefused, ScheduleClockSet)),
+    (
+        logging.WARNING,
+        (RequestRefused, ForeignRequest, JobRequeued, JobFailed, AttemptFailed, ScheduleRefused, ScheduleClockSet),
+    ),
     (
         NOTICE,
         (
@@ -145,6 +149,7 @@ _MESSAGES: Final[dict[type[Event], str]] = {
     FunctionUnregistered: "connection {identity} ({client_id}): no longer registered for {function}",
     FunctionsForgotten: "{functions} functions without jobs and workers are forgotten: there were very many",
     RequestRefused: "connection {identity}: refused with {code}: {text}",
+    ForeignRequest: "connection {identity}: closed, it speaks {protocol} on a port of the Gearman protocol: {line}",
     JobQueued: "job {handle} of {function}: queued",
     JobCoalesced: "job {handle} of {function}: submitted once more",
     JobDue: "job {handle} of {function}: its time has come, queued",

@@ -20,6 +20,7 @@ from gearman_server.jobs.events import (
     TIMEOUT,
     AttemptFailed,
     Event,
+    ForeignRequest,
     JobDropped,
     JobFailed,
     JobRequeued,
@@ -52,6 +53,7 @@ class Metrics(Collector):
         self._broker = broker
         self._functions = broker.functions.by_name
         self._store_failures = 0
+        self._foreign_requests = 0
         broker.functions.count_jobs()
         reactions: dict[type[Event], Any] = {
             JobFailed: self._on_failed,
@@ -59,6 +61,7 @@ class Metrics(Collector):
             JobRequeued: self._on_requeued,
             JobDropped: self._on_dropped,
             StoreFailed: self._on_store_failed,
+            ForeignRequest: self._on_foreign_request,
         }
         for event_type, react in reactions.items():
             broker.events.subscribe(react, event_type)
@@ -101,6 +104,9 @@ class Metrics(Collector):
     def _on_store_failed(self, _event: StoreFailed) -> None:
         self._store_failures += 1
 
+    def _on_foreign_request(self, _event: ForeignRequest) -> None:
+        self._foreign_requests += 1
+
     # --- reading
 
     def collect(self) -> Iterator[Metric]:
@@ -119,6 +125,11 @@ class Metrics(Collector):
         )
         family = CounterMetricFamily("gearman_store_failures", "How often the store went out of order.")
         family.add_metric((), self._store_failures)
+        yield family
+        family = CounterMetricFamily(
+            "gearman_foreign_requests", "Connections closed because they spoke HTTP or the like."
+        )
+        family.add_metric((), self._foreign_requests)
         yield family
 
     def _counters(self) -> Iterator[Metric]:

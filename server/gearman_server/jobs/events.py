@@ -55,6 +55,14 @@ class RequestRefused(NamedTuple):
     text: bytes
 
 
+class ForeignRequest(NamedTuple):
+    """A peer spoke another protocol, so its connection is closed and nothing of its request is carried out."""
+
+    identity: Identity
+    protocol: str
+    line: bytes
+
+
 class JobQueued(NamedTuple):
     """A job was accepted."""
 
@@ -224,6 +232,7 @@ Event: TypeAlias = (
     | FunctionUnregistered
     | FunctionsForgotten
     | RequestRefused
+    | ForeignRequest
     | JobQueued
     | JobDue
     | JobCoalesced

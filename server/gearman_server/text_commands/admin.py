@@ -10,9 +10,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gearman_server.jobs.events import ForeignRequest
+from gearman_server.text_commands.foreign_protocols import foreign_line
 from gearman_server.text_commands.policy_commands import policy_table
 
 if TYPE_CHECKING:
+    from gearman_server.jobs.events import EventStream
     from gearman_server.jobs.function import Function
     from gearman_server.jobs.functions import Functions
     from gearman_server.jobs.job import Job
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 MAX_WORDS: Final = 5
 #: Our own commands may have more words: sentences, conditions and many handles.
 _LONG_COMMANDS: Final = (b"fail", b"dead", b"jobs")
+#: The bytes of another protocol's line that the log shows.
+MOST_OF_A_LINE: Final = 100
 UNKNOWN_SERVER_COMMAND: Final = b"ERR UNKNOWN_COMMAND Unknown+server+command%s\r\n"
 _UNKNOWN_SHOW: Final = b"ERR UNKNOWN_SHOW_ARGUMENTS\r\n"
 
@@ -41,12 +46,18 @@ class AdminCommands:
     """Carries out text commands: queries by itself, the others by the commands that were added."""
 
     def __init__(
-        self, functions: Functions, jobs: Mapping[bytes, Job], sessions: Collection[Session], facts: ServerFacts
+        self,
+        functions: Functions,
+        jobs: Mapping[bytes, Job],
+        sessions: Collection[Session],
+        facts: ServerFacts,
+        events: EventStream,
     ) -> None:
         self._functions = functions
         self._jobs = jobs
         self._sessions = sessions
         self._facts = facts
+        self._events = events
         self._commands: dict[bytes, Command] = {
             b"status": self._status,
             b"prioritystatus": self._priority_status,
@@ -63,12 +74,19 @@ class AdminCommands:
         self._commands.update(commands)
 
     def execute(self, session: Session, line: bytes) -> bytes | None:
-        """The answer to one line (without its line feed); None if the connection is to be closed without an answer."""
+        """The answer to one line (without its line feed), None for none. A line that nobody types here ends the
+        session."""
         words = split_words(line)
         name = words[0].lower()
-        if len(words) > MAX_WORDS and name not in _LONG_COMMANDS:
-            return None
         command = self._commands.get(name)
+        foreign = foreign_line(line, is_command=command is not None)
+        if foreign is not None:
+            session.end(f"sent a line of {foreign.protocol}")
+            self._events.emit(ForeignRequest(session.identity, foreign.protocol, line[:MOST_OF_A_LINE]))
+            return foreign.answer
+        if len(words) > MAX_WORDS and name not in _LONG_COMMANDS:
+            session.end("sent a text command of too many words")
+            return None
         return command(session, words) if command is not None else UNKNOWN_SERVER_COMMAND % words[0]
 
     # --- facts
