@@ -29,7 +29,7 @@ from gearman_server.edge.unix_sockets import UNIX_PREFIX
 from gearman_server.errors import StartError, StartFailure
 from gearman_server.http.opening import open_http_ports
 from gearman_server.jobs.events import Event, ShutdownRequested, StoreLost
-from gearman_server.jobs.store import MemoryStore
+from gearman_server.jobs.store import MemoryStore, first_number
 from gearman_server.log import NOTICE, level_name, logger
 from gearman_server.policy_file.contents import PolicyFile
 from gearman_server.policy_file.loading import reread_policies, use_policies
@@ -119,7 +119,7 @@ def _open_store(settings: StoreSettings, loop: Loop) -> SqlStore:
 def _build_broker(settings: ServerSettings, store: SqlStore | None) -> Broker:
     """Make the broker, with the rules and the schedules that it must know before the first packet."""
     facts = ServerFacts(__version__, os.getpid(), level_name())
-    jobs = store if store is not None else MemoryStore(_first_handle_number())
+    jobs = store if store is not None else MemoryStore(first_number(time.time(), random.random()))
     broker = Broker(jobs, settings.broker, facts, time.time, random.random)
     event_log.log_events(broker.events)
     if store is not None:
@@ -127,11 +127,6 @@ def _build_broker(settings: ServerSettings, store: SqlStore | None) -> Broker:
     if settings.policies is not None:
         use_policies(broker, settings.policies, time.monotonic())
     return broker
-
-
-def _first_handle_number() -> int:
-    """Microseconds since 1970: no earlier run can have counted that far, so no handle comes twice."""
-    return time.time_ns() // 1000
 
 
 class Server:

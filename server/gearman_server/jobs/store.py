@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from gearman_server.jobs.dead_letters import LetterStore
 from gearman_server.jobs.events import StoreFailed, StoreLost, StoreRecovered
@@ -53,6 +53,24 @@ class Wanted:
     unique: bytes = b""
     function: bytes | None = None
     workload: bytes | None = None
+
+
+#: The numbers of each second begin this far apart: no server gives out that many handles in a second.
+_NUMBERS_A_SECOND: Final = 1 << 32
+#: 2020-01-01, from which seconds are counted here; with these, numbers stay below 63 bits until 2088.
+_EPOCH_S: Final = 1_577_836_800
+_LAST_S: Final = 1 << 31
+
+
+def first_number(unix_s: float, chance: float) -> int:
+    """The number from which a server counts its handles. `chance` is a random number from 0 to 1.
+
+    It comes from the time, so that no earlier run can have counted that far, and from chance, so that servers of the
+    same host which start in the same second, or with a wrong clock, give out different handles.
+    """
+    since_s = int(unix_s) - _EPOCH_S
+    second = since_s if 0 <= since_s < _LAST_S - 1 else 0
+    return second * _NUMBERS_A_SECOND + int(chance * (_NUMBERS_A_SECOND - 1)) + 1
 
 
 #: It gets the jobs that were found, or None if the store can't be asked, and the monotonic time.
@@ -118,14 +136,15 @@ class Store(LetterStore, ResultStore, Protocol):
 
 
 class MemoryStore:
-    """Keeps nothing: jobs live only as long as the server. `first_number` comes from the time."""
+    """Keeps nothing: jobs live only as long as the server."""
 
     __slots__ = ("next_number", "verdicts")
 
     is_durable = False
 
-    def __init__(self, first_number: int = 1) -> None:
-        self.next_number = count(first_number).__next__
+    def __init__(self, first: int = 1) -> None:
+        """`first` is the number of the first handle."""
+        self.next_number = count(first).__next__
         self.verdicts: deque[Verdict] = deque()
 
     def hand_over(self) -> None:

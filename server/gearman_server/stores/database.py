@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
@@ -21,6 +22,7 @@ from gearman_server.jobs.dead_letters import DeadLetter
 from gearman_server.jobs.job import NORMAL, Job
 from gearman_server.jobs.kept_results import KeptResult
 from gearman_server.jobs.schedule_rules import ScheduleMark
+from gearman_server.jobs.store import first_number
 from gearman_server.log import NOTICE, logger
 from gearman_server.stores.backends import Backend, backend_of
 from gearman_server.stores.batch import Batch, number_of, row_id
@@ -164,13 +166,15 @@ class Database:
     # --- writing
 
     def reserve_numbers(self) -> range:
-        """Numbers that are never given out again.
+        """Numbers that are never given out again, not even by another store, nor after this one was replaced by an old
+        copy of itself.
 
         Raises:
             StoreError: they could not be reserved.
         """
         with self._transaction() as connection:
-            first = int(read_meta(connection, "next_number") or 1)
+            new = first_number(time.time(), random.random())
+            first = max(int(read_meta(connection, "next_number") or 1), new)
             write_meta(connection, "next_number", str(first + NUMBERS_RESERVED))
         return range(first, first + NUMBERS_RESERVED)
 
