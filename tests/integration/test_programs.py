@@ -137,3 +137,23 @@ def test_php_and_perl_workers_serve(
     manager.start(f"pools: {{p: {{command: {interpreter} {file}, functions: [{function}], min: 1, max: 3}}}}\n")
     with manager.client(timeout_s=20) as client:
         assert client.submit(function, "Hello") == answer
+
+
+def test_python_functions_serve_perl_clients_with_a_prefix(manager: RunningManager) -> None:
+    """Perl joins its prefix to the name by a TAB, which then stands in the manager's tables, too."""
+    perl = shutil.which("perl")
+    if perl is None or subprocess.run([perl, "-MGearman::Client", "-e1"], check=False).returncode != 0:
+        pytest.skip("missing peer: perl with its Gearman library")
+    manager.write_module("mail.py", "def mail(job): return job.workload.upper()\n")
+    manager.start('prefix: "shop\\t"\nfunctions: {"shop\\tmail": {retries: 2}}\n')
+    port = manager.address.rpartition(":")[2]
+    script = (
+        f'use Gearman::Client; my $c = Gearman::Client->new(job_servers => ["127.0.0.1:{port}"], prefix => "shop"); '
+        'print ${$c->do_task("mail", "hello")};'
+    )
+    done = subprocess.run([perl, "-e", script], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.stdout, done.stderr) == ("HELLO", "")
+    assert manager.status()["functions"]["shop\tmail"]["workers"] == 1
+    shown = manager.command("status").stdout
+    assert r"shop\tmail" in shown
+    assert "shop\t" not in shown

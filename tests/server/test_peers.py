@@ -150,3 +150,51 @@ def test_a_perl_worker_serves_and_its_failure_arrives(
     run("perl", "-e", script)
     assert client.receive() == (13, good + b"\0GOOD")
     assert client.receive()[1].startswith(bad)
+
+
+def test_perls_client_and_worker_meet_under_their_prefix(
+    server: ServerProcess, run: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    """The prefix is joined to the function's name by a TAB."""
+    where = f'job_servers => ["127.0.0.1:{server.port}"], prefix => "shop"'
+    worker = (
+        f"use Gearman::Worker; my $w = Gearman::Worker->new({where}); my $n = 0; "
+        "$w->register_function(upper => sub { uc $_[0]->arg }); "
+        "$w->work(on_complete => sub { $n++ }, stop_if => sub { $n });"
+    )
+    client = (
+        f"use Gearman::Client; my $c = Gearman::Client->new({where}); "
+        'print ${$c->do_task("upper", "mail")}, " ", $c->dispatch_background("later", "x");'
+    )
+    serving = subprocess.Popen(["perl", "-e", worker])
+    try:
+        answer, handle = run("perl", "-e", client).stdout.split()
+        assert serving.wait(DEADLINE_S) == 0
+    finally:
+        serving.kill()
+        serving.wait()
+    assert answer == "MAIL"
+    assert "//H:" in handle
+    assert sorted(server.text(b"status").splitlines()) == [b".", b"shop\tlater\t1\t0\t0", b"shop\tupper\t0\t0\t0"]
+    shown = run("gearadmin", "-p", str(server.port), "--status").stdout
+    assert "shop\tlater\t1\t0\t0\n" in shown
+
+
+@pytest.mark.parametrize("value", ["", "0"])
+def test_a_perl_worker_that_answers_nothing_goes_on(
+    server: ServerProcess, run: Callable[..., subprocess.CompletedProcess[str]], value: str
+) -> None:
+    """It sends the handle alone, for `0` too."""
+    script = (
+        "use Gearman::Worker; my $n = 0; "
+        f'my $w = Gearman::Worker->new(job_servers => ["127.0.0.1:{server.port}"]); '
+        "$w->register_function(f => sub { my $job = shift; "
+        f'$w->send_work_data($job, "{value}"); $w->send_work_status($job, 0, 4); "{value}" }}); '
+        "$w->work(on_complete => sub { $n++ }, stop_if => sub { $n >= 2 });"
+    )
+    client = server.peer()
+    handles = [client.ask(7, b"f", b"", b"")[1] for _ in range(2)]
+    assert run("perl", "-e", script).returncode == 0
+    for handle in handles:
+        assert client.receive() == (28, handle + b"\0")
+        assert client.receive() == (13, handle + b"\0")

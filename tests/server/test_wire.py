@@ -81,7 +81,7 @@ def test_a_result_of_many_megabytes_arrives_whole(server: ServerProcess) -> None
         b"\0REQ" + struct.pack(">II", 0, 0),
         b"\0RES" + struct.pack(">II", 2**32 - 1, 0),
         encode_request(PacketType.SUBMIT_JOB, b"only a function"),
-        encode_request(PacketType.WORK_COMPLETE, b"no handle"),
+        encode_request(PacketType.CAN_DO_TIMEOUT, b"no timeout"),
         b"\0REQ" + struct.pack(">II", PacketType.ECHO_REQ, 2**32 - 1),
         b"x" * 9000,
         b"one two three four five six\n",

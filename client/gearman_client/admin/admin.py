@@ -37,6 +37,8 @@ _TABLES: Final = frozenset({"status", "prioritystatus", "workers", "show", "poli
 #: Commands of our own server that answer with a table if their second word is one of `_FAMILY_TABLES`.
 _TABLE_FAMILIES: Final = frozenset({"jobs", "dead", "schedules"})
 _FAMILY_TABLES: Final = frozenset({"list", "show"})
+#: What ends a word of a text command. A TAB does not: Perl's clients put one between a prefix and the function's name.
+_WORD_BREAKS: Final = frozenset(" \r\n\0")
 
 
 class AdminSocket(Protocol):
@@ -269,6 +271,8 @@ def _refusal(text: str) -> AdminError:
 
 
 def _word(value: str) -> str:
-    if not value or any(character.isspace() or character == "\0" for character in value):
-        raise ArgumentError(f"{value!r} can't be part of a text command: it must not be empty or hold a blank")
+    if not value or not _WORD_BREAKS.isdisjoint(value):
+        raise ArgumentError(
+            f"{value!r} can't be part of a text command: it must not be empty or hold a blank or line end"
+        )
     return value

@@ -68,7 +68,7 @@ def parse_shown_job(line: bytes) -> ShownJob:
 
 
 def parse_connected_worker(line: bytes) -> ConnectedWorker:
-    """`fd address client-id : function function`; the client id may hold blanks, and be empty."""
+    """`fd address client-id : function function`; the client id may hold blanks, and be empty. Names may hold TABs."""
     fd, _, rest = to_text(line).partition(" ")
     address, _, rest = rest.partition(" ")
     if rest.endswith(" :"):
@@ -77,7 +77,7 @@ def parse_connected_worker(line: bytes) -> ConnectedWorker:
         client_id, colon, functions = rest.partition(" : ")
     if not (fd.isascii() and fd.isdigit()) or not address or not colon:
         raise _malformed(line)
-    return ConnectedWorker(int(fd), address, client_id, tuple(functions.split()))
+    return ConnectedWorker(int(fd), address, client_id, tuple(filter(None, functions.split(" "))))
 
 
 def _columns(line: bytes, count: int) -> tuple[str, list[int]]:

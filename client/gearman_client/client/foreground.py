@@ -65,8 +65,11 @@ class ForegroundJob:
             handler(body)
 
     def _mine(self, packet_type: PacketType, body: bytes) -> list[bytes] | None:
-        """The arguments after the handle, if the packet is about this job."""
-        handle, *arguments = split_arguments(packet_type, body)
+        """The arguments after the handle, if the packet is about this job.
+
+        A packet of a handle alone has an empty text: Perl's worker sends such, and servers may pass it on as it came.
+        """
+        handle, *arguments = split_arguments(packet_type, body if b"\0" in body else body + b"\0")
         return arguments if handle == self._handle else None
 
     def _on_complete(self, body: bytes) -> None:

@@ -10,7 +10,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from gearman_manager.command.status_view import duration, wide_console
+from gearman_manager.command.status_view import duration, printed, wide_console
 
 Row = dict[str, Any]
 
@@ -54,13 +54,6 @@ def show_one(row: Row) -> None:
             # A workload is escaped already; the texts of a failure have several lines.
             text = row[name] if name == "workload" else "\n".join(map(printed, row[name].splitlines()))
             click.echo(f"\n{name}:\n{text}")
-
-
-def printed(text: str) -> str:
-    """A text that others chose, with control characters escaped, so that it can't move the reader's cursor."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _cell(text: str) -> Text:

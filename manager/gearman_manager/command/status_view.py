@@ -55,6 +55,13 @@ def _since_s(moment: float) -> float:
     return max(0.0, time.time() - moment)
 
 
+def printed(text: str) -> str:
+    """A text that others chose, with control characters escaped, so that it can't move the reader's cursor."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def duration(seconds: float) -> str:
     """`850ms`, `12.3s`, `5m`, `2h`, `3d`."""
     for size, unit in _UNITS:
@@ -96,7 +103,7 @@ def _workers(report: Report) -> Table:
 
 def _jobs(jobs: Sequence[Report]) -> list[tuple[str, str]]:
     """A worker's jobs and their run times, a line for each; of very many jobs only those that run longest."""
-    lines = [(f"{job['function']} {job['handle']}", duration(job["for_s"])) for job in jobs[:JOBS_SHOWN]]
+    lines = [(printed(f"{job['function']} {job['handle']}"), duration(job["for_s"])) for job in jobs[:JOBS_SHOWN]]
     if len(jobs) > JOBS_SHOWN:
         lines.append((f"and {len(jobs) - JOBS_SHOWN} more", ""))
     return lines or [("-", "-")]
@@ -106,7 +113,7 @@ def _functions(report: Report) -> Table:
     table = Table("function", "pool", "queued", "running", "workers", "file", box=None)
     for name, entry in report["functions"].items():
         numbers = ("-" if entry[key] is None else str(entry[key]) for key in ("queued", "running", "workers"))
-        table.add_row(name, entry["pool"], *numbers, entry["file"])
+        table.add_row(Text(printed(name)), entry["pool"], *numbers, entry["file"])
     return table
 
 

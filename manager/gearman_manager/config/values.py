@@ -133,9 +133,9 @@ def _variable(value: object) -> str:
 
 def _function_name(value: object) -> str:
     name = parse_text(value)
-    # A blank breaks the text protocol.
-    if not name.isprintable() or " " in name:
-        raise ValueError(f"a function's name holds no blanks and no control characters: {shown(name)}")
+    # A blank breaks the text protocol. A TAB does not, and Perl's clients put one between their prefix and the name.
+    if not name.replace("\t", "").isprintable() or " " in name:
+        raise ValueError(f"a function's name holds no blank, and no control character but TAB: {shown(name)}")
     if len(name.encode()) > MAX_FUNCTION_NAME_BYTES:
         raise ValueError(f"a function's name has at most {MAX_FUNCTION_NAME_BYTES} bytes")
     return name

@@ -6,7 +6,6 @@ Only our own job server knows these commands; `missing` or the error names a for
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -15,6 +14,7 @@ from urllib.parse import quote
 from gearman_client import Address, AdminClient, AdminError, GearmanError
 from gearman_manager.errors import ManagerError
 from gearman_manager.job_servers.connection import connect_to
+from gearman_manager.job_servers.escapes import unescaped
 
 CONNECT_TIMEOUT_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 8.0
@@ -35,7 +35,6 @@ _WHOLE: Final = frozenset({"attempt", "attempts", "bytes", "failures", "losses",
 _SECONDS: Final = frozenset(
     {"age_s", "for_s", "died", "submitted", "since", "first_attempt", "last_attempt", "not_before", "next", "last_run"}
 )
-_ESCAPE: Final = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 class _CanNotBeAsked(ManagerError):
@@ -214,11 +213,7 @@ def _row(cells: Any) -> Row:
         elif name in ("preview", "workload"):
             row[name] = cell.decode(errors="replace")  # still escaped, since people read it
         else:
-            row[name] = _unescaped(cell).decode(errors="replace")
+            row[name] = unescaped(cell).decode(errors="replace")
         if name == "workload":
-            row["workload_base64"] = base64.b64encode(_unescaped(cell)).decode()
+            row["workload_base64"] = base64.b64encode(unescaped(cell)).decode()
     return row
-
-
-def _unescaped(cell: bytes) -> bytes:
-    return _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), cell)

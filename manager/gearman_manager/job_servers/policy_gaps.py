@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from gearman_client.text import to_text
 from gearman_manager.config.resolve import BUILT_IN_FUNCTION_KEYS, ResolvedFunction
+from gearman_manager.job_servers.escapes import unescaped
 from gearman_process.values.durations import format_duration
 
 COMMAND: Final = "policies"
@@ -70,8 +72,8 @@ def _wanted(function: ResolvedFunction) -> Rules:
 
 
 def _rules(answer: bytes) -> dict[str, Rules]:
-    lines = (line.decode(errors="replace").split("\t") for line in answer.split(b"\n")[:-2])
-    return {name: dict(zip(_KEYS, values, strict=False)) for name, *values in lines}
+    lines = (line.split(b"\t") for line in answer.split(b"\n")[:-2])
+    return {to_text(unescaped(name)): dict(zip(_KEYS, map(to_text, values), strict=False)) for name, *values in lines}
 
 
 def _shown(key: str, value: str) -> str:

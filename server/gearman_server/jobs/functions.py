@@ -28,8 +28,10 @@ MAX_FUNCTIONS: Final = 100_000
 #: A search for idle functions among that many takes some 30 ms, so not every new name starts one.
 _PAUSE_S: Final = 1.0
 
-# A name with a line feed or a TAB in it would forge lines of the `status` table, which monitoring parses.
-_UNPRINTABLE: Final = re.compile(rb"[\x00-\x1f\x7f]")
+# A name with a line feed in it would forge lines of the `status` table, which monitoring parses. A TAB is allowed, as
+# in gearmand: Perl's clients and workers join their `prefix` to a name with one. In the lines of gearmand's tables the
+# numbers are read from the end; our own tables escape the names.
+_UNPRINTABLE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class UnreadRows:

@@ -57,7 +57,7 @@ class WorkPackets:
     def _complete(self, session: Session, body: bytes, now: float) -> None:
         at = body.find(b"\0")
         if at < 0:
-            raise MalformedPacketError("WORK_COMPLETE takes handle and result")
+            at, body = len(body), _with_text(body)
         job = session.assigned.get(body[:at])
         if job is None:
             raise RefusedError(b"JOB_NOT_FOUND", _NOT_FOUND)
@@ -88,6 +88,7 @@ class WorkPackets:
         Perl's worker sends a WORK_FAIL after it, and dies of the ERROR that gearmand answers. Here one such WORK_FAIL
         is ignored.
         """
+        body = _with_text(body)
         job = _assigned_job(session, body, _NO_JOB_FOR_EXCEPTION)
         session.excepted_handle = job.handle
         self._attempts.fail(job, Failure("WORK_EXCEPTION", body[len(job.handle) + 1 :]))
@@ -105,9 +106,9 @@ class WorkPackets:
 
     def _status(self, session: Session, body: bytes, _now: float) -> None:
         arguments = body.split(b"\0", 2)
-        if len(arguments) != 3:
-            raise MalformedPacketError("WORK_STATUS takes handle, numerator and denominator")
         job = _assigned_job(session, body, _NOT_FOUND)
+        if len(arguments) != 3:
+            return  # Perl's `send_work_status` leaves the denominator out: that says nothing
         job.with_extras().progress = (arguments[1], arguments[2])
         packet = forwarded(PacketType.WORK_STATUS, body)
         self._tell(job, packet)
@@ -115,10 +116,12 @@ class WorkPackets:
             self._results.pass_on(job, packet)
 
     def _data(self, session: Session, body: bytes, _now: float) -> None:
+        body = _with_text(body)
         job = _assigned_job(session, body, _NO_SUCH_JOB)
         self._report(job, forwarded(PacketType.WORK_DATA, body))
 
     def _warning(self, session: Session, body: bytes, _now: float) -> None:
+        body = _with_text(body)
         job = _assigned_job(session, body, _NO_SUCH_JOB)
         self._report(job, forwarded(PacketType.WORK_WARNING, body))
 
@@ -147,11 +150,13 @@ def _number(digits: bytes, what: str) -> int | None:
     return int(digits) if digits else None
 
 
+def _with_text(body: bytes) -> bytes:
+    """The body of handle and text. Perl's worker sends the handle alone if the text is empty or `0`."""
+    return body if b"\0" in body else body + b"\0"
+
+
 def _assigned_job(session: Session, body: bytes, not_found: bytes) -> Job:
-    at = body.find(b"\0")
-    if at < 0:
-        raise MalformedPacketError("the packet takes a handle and more, its body holds one argument")
-    job = session.assigned.get(body[:at])
+    job = session.assigned.get(body.partition(b"\0")[0])
     if job is None:
         raise RefusedError(b"JOB_NOT_FOUND", not_found)
     return job

@@ -183,6 +183,16 @@ def test_arguments_that_a_text_command_cannot_carry_are_refused(
         admin.drop_function(name)
 
 
+def test_a_functions_name_may_hold_a_tab(gearmand: Gearmand) -> None:
+    with connect_admin(gearmand.address) as admin:
+        admin.create_function("shop\tmail")
+        admin.max_queue("shop\tmail", 1)
+        assert [row.function for row in admin.status()] == ["shop\tmail"]
+        assert [row.function for row in admin.priority_status()] == ["shop\tmail"]
+        admin.drop_function("shop\tmail")
+        assert admin.status() == []
+
+
 @pytest.mark.parametrize("line", ["", "a\nb", "\0RES", "x" * 9000])
 def test_a_command_is_one_line(scripted: tuple[AdminClient, socket.socket], line: str) -> None:
     admin, _ = scripted
@@ -203,6 +213,7 @@ def test_max_queue_takes_no_number_or_one_or_three(scripted: tuple[AdminClient, 
         (b"38 127.0.0.1 - :", ConnectedWorker(38, "127.0.0.1", "-", ())),
         (b"38 ::1  :", ConnectedWorker(38, "::1", "", ())),
         (b"38 ::1  : f", ConnectedWorker(38, "::1", "", ("f",))),
+        (b"5 10.0.0.1 - : shop\tmail f", ConnectedWorker(5, "10.0.0.1", "-", ("shop\tmail", "f"))),
         (b"5 10.0.0.1 gm:m/pool/1 : f", ConnectedWorker(5, "10.0.0.1", "gm:m/pool/1", ("f",))),
     ],
 )

@@ -299,6 +299,21 @@ def test_a_server_that_knows_no_exceptions_is_used_nevertheless(
         assert answer.result(10) == b"mine"
 
 
+def test_a_handle_alone_is_an_empty_text(
+    scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
+) -> None:
+    heard: list[bytes] = []
+    with Client(scripted_server.address) as client:
+        answer = in_thread(client.submit, "f", b"", on_data=heard.append)
+        peer = accept_client(scripted_server)
+        peer.expect(T.SUBMIT_JOB, b"f", b"", b"")
+        peer.send(T.JOB_CREATED, b"H:x:1")
+        peer.send(T.WORK_DATA, b"H:x:1")
+        peer.send(T.WORK_COMPLETE, b"H:x:1")
+        assert answer.result(10) == b""
+    assert heard == [b""]
+
+
 def test_a_job_that_the_server_never_acknowledges_times_out(
     scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
 ) -> None:

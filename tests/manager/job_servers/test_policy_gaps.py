@@ -86,3 +86,10 @@ def test_only_some_of_many_gaps_are_listed() -> None:
     sentences = policy_gaps(functions, None)
     assert len(sentences) == MAX_LISTED + 1
     assert sentences[-1] == "and 5 more"
+
+
+def test_the_server_escapes_a_tab_and_a_backslash_in_a_functions_name() -> None:
+    functions = {name: replace(PLAIN, name=name, retries=3) for name in ("shop\tmail", "a\\b")}
+    rules = rb"f\t-\t3\t3\t10\t600\t-\t-\t-".decode("unicode_escape").encode()
+    lines = [name + rules[1:] + b"\n" for name in (rb"shop\x09mail", rb"a\x5cb")]
+    assert policy_gaps(functions, NOTHING + b"".join(lines) + b".\n") == []

@@ -91,7 +91,20 @@ def odd_names(talk: Conversation) -> None:
     talk.step("runs it", "worker", "GRAB_JOB")
     talk.step("can do nothing", "worker", "CAN_DO", b"")
     talk.step("submit to nothing", "client", "SUBMIT_JOB_BG", b"", b"", b"w")
-    talk.step("a tab", "client", "SUBMIT_JOB_BG", b"a\tb", b"", b"w")
+
+
+def tabs_in_names(talk: Conversation) -> None:
+    talk.step("submit", "client", "SUBMIT_JOB_BG", b"a\tb", b"", b"w")
+    talk.step("can do", "worker", "CAN_DO", b"a\tb")
+    talk.step("can do another", "worker", "CAN_DO", b"a\t1\t2\t3")
+    talk.text("status", "operator", b"status")
+    talk.text("prioritystatus", "operator", b"prioritystatus")
+    talk.text("workers", "operator", b"workers")
+    talk.text("create", "operator", b"create function c\td\r")
+    talk.text("limit", "operator", b"maxqueue a\tb 1")
+    talk.step("refused", "client", "SUBMIT_JOB_BG", b"a\tb", b"", b"w")
+    talk.text("drop", "operator", b"drop function c\td")
+    talk.step("grab", "worker", "GRAB_JOB")
 
 
 CONVERSATIONS = (
@@ -100,6 +113,7 @@ CONVERSATIONS = (
     refusals,
     too_few_arguments,
     odd_names,
+    tabs_in_names,
 )
 
 

@@ -120,13 +120,24 @@ def test_a_unique_key_of_65_bytes_is_refused_and_one_of_64_is_kept_whole(broker:
     assert client.submit(b"f", unique=b"u" * 63 + b"1") != client.submit(b"f", unique=b"u" * 63 + b"2")
 
 
-@pytest.mark.parametrize("name", [b"", b"a\tb", b"a\nb", b"f" * 8193])
+@pytest.mark.parametrize("name", [b"", b"a\nb", b"a\x1bb", b"f" * 8193])
 def test_a_function_name_that_would_break_the_status_table_is_refused(broker: BrokerHarness, name: bytes) -> None:
     client = broker.peer()
     [(packet_type, _)] = client.ask(PacketType.SUBMIT_JOB, name, b"", b"")
     assert packet_type == PacketType.ERROR
     assert client.session.ending is None
     assert client.text(b"status") == b".\n"
+
+
+def test_a_name_may_hold_the_tab_that_perl_puts_behind_its_prefix(broker: BrokerHarness) -> None:
+    client, worker = broker.peer(), broker.worker(b"shop\tmail", b"shop\t7\t7\t7")
+    handle = client.submit(b"shop\tmail", b"w")
+    assert worker.grab_handle() == handle
+    assert client.text(b"status") == b"shop\tmail\t1\t1\t1\nshop\t7\t7\t7\t0\t0\t1\n.\n"
+    assert client.text(b"prioritystatus").startswith(b"shop\tmail\t0\t0\t0\t1\n")
+    assert b" : shop\t7\t7\t7 shop\tmail\n" in client.text(b"workers")
+    [line, _] = client.text(b"jobs list function=shop%09mail").split(b"\n", 1)
+    assert line.split(b"\t")[:3] == [handle, rb"shop\x09mail", b"running"]
 
 
 @pytest.mark.parametrize("body", [b"", b"f", b"f\0u"])

@@ -106,13 +106,7 @@ def test_results_are_taken_only_from_the_worker_that_holds_the_job(
 
 @pytest.mark.parametrize(
     ("packet", "body"),
-    [
-        ("WORK_COMPLETE", b"H:test:1"),
-        ("WORK_DATA", b"H:test:1"),
-        ("WORK_EXCEPTION", b"H:test:1"),
-        ("WORK_STATUS", b"H:test:1\0001"),
-        ("CAN_DO_TIMEOUT", b"f"),
-    ],
+    [("CAN_DO_TIMEOUT", b"f"), ("SUBMIT_JOB", b"f"), ("SUBMIT_JOB_EPOCH", b"f\0u\0001")],
 )
 def test_a_packet_with_too_few_arguments_costs_only_the_worker_its_connection(
     broker: BrokerHarness, running: tuple[Peer, Peer, bytes], packet: str, body: bytes
@@ -122,6 +116,35 @@ def test_a_packet_with_too_few_arguments_costs_only_the_worker_its_connection(
     assert (packet_type, error.split(b"\0")[0]) == (PacketType.ERROR, b"INVALID_PACKET")
     assert worker.session.ending is not None
     assert client.take() == []
+
+
+@pytest.mark.parametrize("packet", ["WORK_COMPLETE", "WORK_DATA", "WORK_WARNING"])
+def test_a_handle_alone_is_an_empty_text_because_perls_worker_leaves_that_out(
+    running: tuple[Peer, Peer, bytes], packet: str
+) -> None:
+    client, worker, handle = running
+    assert worker.ask(PacketType[packet], handle) == []
+    assert client.take() == [(PacketType[packet], handle + b"\0")]
+
+
+def test_an_exception_without_a_text_is_one_with_an_empty_text(
+    broker: BrokerHarness, running: tuple[Peer, Peer, bytes]
+) -> None:
+    client, worker, handle = running
+    client.ask(PacketType.OPTION_REQ, b"exceptions")
+    assert worker.ask(PacketType.WORK_EXCEPTION, handle) == []
+    assert client.take() == [(PacketType.WORK_EXCEPTION, handle + b"\0")]
+    assert broker.status(b"f")[0] == 0
+
+
+@pytest.mark.parametrize("arguments", [(), (b"1",)])
+def test_progress_without_a_denominator_says_nothing_and_costs_nothing(
+    running: tuple[Peer, Peer, bytes], arguments: tuple[bytes, ...]
+) -> None:
+    client, worker, handle = running
+    assert worker.ask(PacketType.WORK_STATUS, handle, *arguments) == []
+    worker.send(PacketType.WORK_COMPLETE, handle, b"r")
+    assert client.take() == [(PacketType.WORK_COMPLETE, handle + b"\0r")]
 
 
 def test_packets_about_a_background_job_reach_no_client(broker: BrokerHarness) -> None:

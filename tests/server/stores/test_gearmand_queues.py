@@ -122,10 +122,10 @@ def test_an_empty_workload_that_stops_gearmand_does_not_stop_the_import(
 def test_a_row_that_can_not_be_a_job_is_left_and_named(
     database: StoreDatabase, gearmand: Callable[..., None], run_command: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    gearmand(queue_options(database), [(PacketType.SUBMIT_JOB_BG, b"a\tb", b"u", b"w"), *SUBMITTED[:1]])
+    gearmand(queue_options(database), [(PacketType.SUBMIT_JOB_BG, b"a\x1bb", b"u", b"w"), *SUBMITTED[:1]])
     done = run_command("import", "--from", database.url, "--store", database.url)
     assert done.returncode == 0
-    assert "a job of b'a\\tb' with the unique key b'u': The function name holds a control character" in done.stderr
+    assert "a job of b'a\\x1bb' with the unique key b'u': The function name holds a control character" in done.stderr
     assert done.stdout.startswith("1 jobs are taken over")
 
 

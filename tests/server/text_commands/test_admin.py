@@ -99,7 +99,7 @@ def test_create_function_takes_the_whole_name_whatever_the_line_ending(broker: B
 
 
 def test_create_function_refuses_a_name_that_would_forge_a_status_line(broker: BrokerHarness) -> None:
-    assert broker.peer().text(b"create function a\tb") == b"ERR CREATE_FUNCTION a\tb\r\n"
+    assert broker.peer().text(b"create function a\x1bb") == b"ERR CREATE_FUNCTION a\x1bb\r\n"
 
 
 def test_drop_function_refuses_while_workers_or_running_jobs_are_there(broker: BrokerHarness) -> None:
