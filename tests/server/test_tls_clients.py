@@ -291,3 +291,47 @@ def test_the_commands_speak_tls(
     assert (code, errors.count("\n")) == (1, 1)
     assert "not trusted" in errors
     assert "--ssl-key needs --ssl-certificate" in run("gearadmin", *where, "--ssl-key", "k.pem", "--getpid")[2]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can make an /etc of its own")
+def test_without_files_server_and_commands_use_those_of_gearmand(
+    certificates: Certificates, free_port: int, tmp_path: Path
+) -> None:
+    files = {
+        "gearmand.pem": certificates.server,
+        "gearmand.key": certificates.key(certificates.server),
+        "gearmand-ca.pem": certificates.ca,
+        "gearman.pem": certificates.client,
+        "gearman.key": certificates.key(certificates.client),
+    }
+    for name, file in files.items():
+        shutil.copy(file, tmp_path / name)
+    script = f"""
+        mount --bind {tmp_path} /etc/ssl/certs
+        {BIN}/gearman-server -p {free_port} --ssl --ssl-verify &
+        trap "kill $!" EXIT
+        until {BIN}/gearadmin -p {free_port} --ssl --server-version; do sleep 0.1; done
+        {BIN}/gearman -p {free_port} --ssl -b -f f x >/dev/null
+        rm /etc/ssl/certs/gearman.pem
+        ! {BIN}/gearadmin -p {free_port} --ssl --status
+        {BIN}/gearadmin -p {free_port} --ssl --ssl-certificate {certificates.client} \\
+            --ssl-key {certificates.key(certificates.client)} --status
+    """
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-ec", script], capture_output=True, text=True, timeout=DEADLINE_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("f\t1\t0\t0\n.\n")
+
+
+def test_the_environment_names_files_of_the_commands(tls_server: ServerProcess, certificates: Certificates) -> None:
+    where = ("-h", "localhost", "-p", str(tls_server.port))
+    done = subprocess.run(
+        [BIN / "gearadmin", *where, "--ssl", "--getpid"],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        env={**os.environ, "GEARMAND_CA_CERTIFICATE": str(certificates.ca)},
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, f"{tls_server.pid}\n")

@@ -14,6 +14,10 @@ from gearman_client.errors import AddressError, GearmanError
 from gearman_client.tls import Tls
 
 DEFAULT_HOST: Final = "localhost"
+# As in libgearman's commands, where these files exist.
+DEFAULT_CA_FILE: Final = "/etc/ssl/certs/gearmand-ca.pem"
+DEFAULT_CERTIFICATE: Final = "/etc/ssl/certs/gearman.pem"
+DEFAULT_KEY: Final = "/etc/ssl/certs/gearman.key"
 #: The environment variables that name the job servers; the first one that is set counts.
 SERVER_VARIABLES: Final = ("GEARMAN_SERVERS", "GEARMAN_SERVER")
 
@@ -44,10 +48,16 @@ def add_server_options(parser: argparse._ActionsContainer, *, long_names: bool) 
     parser.add_argument(*port, dest="port", metavar="PORT", help=f"job server port (default {DEFAULT_PORT})")
     parser.add_argument("--ssl", action="store_true", help="speak TLS; each of the files below implies it")
     parser.add_argument(
-        "--ssl-ca-file", metavar="FILE", help="who may sign the server's certificate (default: whom this system trusts)"
+        "--ssl-ca-file",
+        metavar="FILE",
+        help=f"who may sign the server's certificate (default: {DEFAULT_CA_FILE}, else whom this system trusts)",
     )
-    parser.add_argument("--ssl-certificate", metavar="FILE", help="our own certificate")
-    parser.add_argument("--ssl-key", metavar="FILE", help="its key (default: in the certificate's file)")
+    parser.add_argument(
+        "--ssl-certificate", metavar="FILE", help=f"our own certificate (default: {DEFAULT_CERTIFICATE}, else none)"
+    )
+    parser.add_argument(
+        "--ssl-key", metavar="FILE", help=f"its key (default: in the certificate's file; {DEFAULT_KEY} for that one)"
+    )
 
 
 def server_addresses(options: argparse.Namespace, environment: Mapping[str, str]) -> tuple[Address, ...]:
@@ -57,14 +67,26 @@ def server_addresses(options: argparse.Namespace, environment: Mapping[str, str]
         AddressError: the options or the environment hold something that is not an address.
         UsageError: a key is given without its certificate.
     """
-    return parse_addresses(_named(options.host, options.port, environment), _tls(options))
+    return parse_addresses(_named(options.host, options.port, environment), _tls(options, environment))
 
 
-def _tls(options: argparse.Namespace) -> Tls | None:
-    tls = Tls(options.ssl_ca_file, options.ssl_certificate, options.ssl_key)
-    if tls.key_file is not None and tls.certificate_file is None:
+def _tls(options: argparse.Namespace, environment: Mapping[str, str]) -> Tls | None:
+    given = Tls(options.ssl_ca_file, options.ssl_certificate, options.ssl_key)
+    if given == Tls() and not options.ssl:
+        return None
+    ca_file = given.ca_file or environment.get("GEARMAND_CA_CERTIFICATE") or _readable(DEFAULT_CA_FILE)
+    certificate = given.certificate_file or environment.get("GEARMAN_CLIENT_PEM")
+    key = given.key_file or environment.get("GEARMAN_CLIENT_KEY")
+    if not certificate and _readable(DEFAULT_CERTIFICATE) and (key or _readable(DEFAULT_KEY)):
+        certificate, key = DEFAULT_CERTIFICATE, key or DEFAULT_KEY
+    if given.key_file and not certificate:
         raise UsageError("--ssl-key needs --ssl-certificate")
-    return tls if options.ssl or tls != Tls() else None
+    return Tls(ca_file, certificate, key) if certificate else Tls(ca_file)
+
+
+def _readable(path: str) -> str | None:
+    """The path of a file, if there is one that this user may read."""
+    return path if os.access(path, os.R_OK) else None
 
 
 def _named(host: str | None, port: str | None, environment: Mapping[str, str]) -> tuple[Address, ...]:

@@ -20,6 +20,10 @@ DEFAULT_ADDRESS: Final = "127.0.0.1"
 DEFAULT_PORT: Final = 4730
 DEFAULT_HTTP_PORT: Final = 8080
 DEFAULT_LISTEN_BACKLOG: Final = 1024
+# Those of Debian's gearmand, and of one that was configured with --sysconfdir=/etc.
+DEFAULT_CERTIFICATE: Final = "/etc/ssl/certs/gearmand.pem"
+DEFAULT_KEY: Final = "/etc/ssl/certs/gearmand.key"
+DEFAULT_CA_FILE: Final = "/etc/ssl/certs/gearmand-ca.pem"
 
 _PORT: Final = Port()
 
@@ -81,9 +85,22 @@ _WHERE: Final = (
 _TLS_OPTIONS: Final = (
     option("--ssl", is_flag=True, help="The port speaks TLS, and nothing else."),
     option("--ssl-port", type=_PORT, metavar="PORT", help="A port of its own for TLS, beside the plain one."),
-    option("--ssl-certificate", metavar="FILE", help="The server's certificate and its chain, PEM."),
-    option("--ssl-key", metavar="FILE", help="The certificate's key, PEM.  [default: in the certificate's file]"),
-    option("--ssl-ca-file", metavar="FILE", help="Certificates of those who sign clients' certificates, PEM."),
+    option(
+        "--ssl-certificate",
+        metavar="FILE",
+        help=f"The server's certificate and its chain, PEM.  [default: {DEFAULT_CERTIFICATE}]",
+    ),
+    option(
+        "--ssl-key",
+        metavar="FILE",
+        help=f"The certificate's key, PEM.  [default: in the certificate's file; {DEFAULT_KEY} for the default one]",
+    ),
+    option(
+        "--ssl-ca-file",
+        metavar="FILE",
+        help="Certificates of those who sign clients' certificates, PEM."
+        f"  [default: {DEFAULT_CA_FILE}, if there is one]",
+    ),
     option("--ssl-verify", is_flag=True, help="Refuse clients without a certificate that the CA has signed."),
 )
 
@@ -156,13 +173,29 @@ def tls_settings(options: dict[str, Any]) -> TlsSettings | None:
             raise UsageError(f"--{given[0].replace('_', '-')} means nothing without --ssl or --ssl-port")
         return None
     certificate = os.environ.get("GEARMAND_SERVER_PEM") or options["ssl_certificate"]
-    ca_file = os.environ.get("GEARMAND_CA_CERTIFICATE") or options["ssl_ca_file"]
-    if not certificate:
-        raise UsageError("--ssl needs the server's certificate: give --ssl-certificate FILE")
-    if options["ssl_verify"] and not ca_file:
-        raise UsageError("--ssl-verify needs the CA that signs clients' certificates: give --ssl-ca-file FILE")
     key = os.environ.get("GEARMAND_SERVER_KEY") or options["ssl_key"]
-    return TlsSettings(certificate, key, ca_file, options["ssl_verify"])
+    if not certificate:
+        if not os.path.exists(DEFAULT_CERTIFICATE):
+            raise UsageError(
+                f"--ssl needs the server's certificate: give --ssl-certificate FILE; {DEFAULT_CERTIFICATE}, which is "
+                "used without that option, does not exist"
+            )
+        certificate, key = DEFAULT_CERTIFICATE, key or DEFAULT_KEY
+    return TlsSettings(certificate, key, _ca_file(options), options["ssl_verify"])
+
+
+def _ca_file(options: dict[str, Any]) -> str | None:
+    ca_file: str | None = os.environ.get("GEARMAND_CA_CERTIFICATE") or options["ssl_ca_file"]
+    if ca_file:
+        return ca_file
+    if os.path.exists(DEFAULT_CA_FILE):
+        return DEFAULT_CA_FILE
+    if options["ssl_verify"]:
+        raise UsageError(
+            "--ssl-verify needs the CA that signs clients' certificates: give --ssl-ca-file FILE; "
+            f"{DEFAULT_CA_FILE}, which is used without that option, does not exist"
+        )
+    return None
 
 
 def _tls(options: dict[str, Any], jobs: ListenSettings) -> ListenSettings | None:
