@@ -35,6 +35,8 @@ def parse_address(text: str) -> Address:
     Raises:
         AddressError: the text is none of these.
     """
+    if not isinstance(text, str):
+        raise AddressError(f"{text!r} is not an address: expected text such as host:port")
     text = text.strip()
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
@@ -69,12 +71,16 @@ def parse_addresses(servers: str | Address | Iterable[str | Address], tls: Tls |
     """
     if isinstance(servers, str | Address):
         servers = [servers]
+    if not isinstance(servers, Iterable) or isinstance(servers, bytes):
+        raise AddressError(f"{servers!r} is no list of job servers: expected host:port, or a list of them")
     found: dict[Address, None] = {}
     for server in servers:
         if isinstance(server, Address):
             found[server] = None
-        else:
+        elif isinstance(server, str):
             found.update((parse_address(part), None) for part in server.split(",") if part.strip())
+        else:
+            found[parse_address(server)] = None
     if not found:
         raise AddressError("no job server given: name at least one as host:port")
     return tuple(found) if tls is None else tuple(replace(address, tls=address.tls or tls) for address in found)

@@ -19,8 +19,10 @@ def to_argument(value: str, what: str) -> bytes:
     """A function name, unique id, handle or client id as bytes; `what` names it in an error message.
 
     Raises:
-        ArgumentError: it holds a zero byte, which separates arguments, or can't be encoded.
+        ArgumentError: it is not text, holds a zero byte, which separates arguments, or can't be encoded.
     """
+    if not isinstance(value, str):
+        raise ArgumentError(f"the {what} {value!r} is {type(value).__name__}: expected text (str)")
     try:
         data = value.encode(_ENCODING, _ERRORS)
     except UnicodeEncodeError as error:
@@ -32,7 +34,7 @@ def to_argument(value: str, what: str) -> bytes:
 
 def to_function(name: str) -> bytes:
     """A function name as bytes; it must not be empty."""
-    if not name:
+    if name == "":
         raise ArgumentError("a function name must not be empty")
     return to_argument(name, "function name")
 
@@ -47,4 +49,4 @@ def to_body(value: bytes | bytearray | memoryview | str | None) -> bytes:
         return value.encode(_ENCODING, _ERRORS)
     if isinstance(value, bytearray | memoryview):
         return bytes(value)
-    raise ArgumentError(f"expected bytes or str, not {type(value).__name__}")
+    raise ArgumentError(f"expected bytes or str, not {type(value).__name__}: encode other values, for instance as JSON")

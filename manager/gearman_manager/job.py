@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from gearman_client import WorkerJob
 from gearman_client.packet import DEFAULT_MAX_BODY_BYTES
+from gearman_client.text import to_body
 
 #: A job server takes no longer packet: it would close the connection, and have the job run again and again.
 MAX_RESULT_BYTES: Final = DEFAULT_MAX_BODY_BYTES - 1024
@@ -85,51 +86,19 @@ class Job:
         with self._uninterrupted:
             self._assigned.status(numerator, denominator)
 
-    def data(self, data: bytes) -> None:
+    def data(self, data: bytes | str) -> None:
         """Send a piece of the result before the end (WORK_DATA).
 
         Raises:
-            ValueError: it is longer than a packet may be.
+            ValueError: it is neither bytes nor text, or longer than a packet may be.
         """
+        data = to_body(data)
         if len(data) > MAX_RESULT_BYTES:
             raise ValueError(f"the data has {len(data)} bytes, the limit is {MAX_RESULT_BYTES}: send it in pieces")
         with self._uninterrupted:
             self._assigned.data(data)
 
-    def warning(self, data: bytes) -> None:
+    def warning(self, data: bytes | str) -> None:
         """Send a warning to the client (WORK_WARNING); the job goes on."""
         with self._uninterrupted:
             self._assigned.warning(data)
-
-
-def encode_result(result: object) -> bytes:
-    """A function's result as the bytes of WORK_COMPLETE.
-
-    Bytes stay as they are, text becomes UTF-8, None becomes empty, all else becomes JSON.
-
-    Raises:
-        TypeError: JSON can't hold the value.
-        ValueError: it is longer than a packet may be.
-    """
-    encoded = _encoded(result)
-    if len(encoded) > MAX_RESULT_BYTES:
-        remedy = "put it where the client can fetch it, and return where that is"
-        raise ValueError(f"the result has {len(encoded)} bytes, the limit is {MAX_RESULT_BYTES}: {remedy}")
-    return encoded
-
-
-def _encoded(result: object) -> bytes:
-    if isinstance(result, bytes):
-        return result
-    if result is None:
-        return b""
-    if isinstance(result, str):
-        return result.encode()
-    if isinstance(result, (bytearray, memoryview)):
-        return bytes(result)
-    try:
-        return json.dumps(result, ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise TypeError(
-            f"the function returned {type(result).__name__}, which is neither bytes, text, None nor JSON: {error}"
-        ) from error

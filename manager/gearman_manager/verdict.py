@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 from gearman_process.values.durations import parse_duration_s
@@ -15,7 +16,7 @@ class Retry(Exception):
 
     Args:
         reason: written to the log, and sent to the client if no other attempt follows.
-        after: the shortest wait, such as "10m", or in seconds; by default the function's `backoff`.
+        after: the shortest wait: "10m", seconds, or a timedelta; by default the function's `backoff`.
         attempts: the most attempts in all; after them this counts as any other failure. None = any number.
 
     Raises:
@@ -23,7 +24,11 @@ class Retry(Exception):
     """
 
     def __init__(
-        self, reason: str = "", *, after: str | float | None = None, attempts: int | None = DEFAULT_ATTEMPTS
+        self,
+        reason: str = "",
+        *,
+        after: str | float | timedelta | None = None,
+        attempts: int | None = DEFAULT_ATTEMPTS,
     ) -> None:
         super().__init__(reason)
         self.after_s = after if after is None else _seconds(after)
@@ -36,5 +41,7 @@ class Reject(Exception):
     """Raised by a function: this job can never succeed, so no other attempt follows; the text says why."""
 
 
-def _seconds(after: str | float) -> float:
-    return parse_duration_s(after if isinstance(after, str) else f"{after:.3f}s")
+def _seconds(after: object) -> float:
+    seconds = after.total_seconds() if isinstance(after, timedelta) else after
+    is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    return parse_duration_s(f"{seconds:.3f}s" if is_number else seconds)

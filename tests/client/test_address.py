@@ -44,6 +44,12 @@ def test_several_addresses_are_a_list_or_a_text_with_commas_and_repeated_ones_co
     assert parse_addresses(a) == (a,)
 
 
+@pytest.mark.parametrize("servers", [None, 4730, b"box", [None], [b"box"], [("box", 4730)]])
+def test_other_values_than_addresses_are_refused(servers: object) -> None:
+    with pytest.raises(AddressError, match="host:port"):
+        parse_addresses(servers)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("servers", ["", " , ", []])
 def test_an_empty_list_of_addresses_is_refused(servers: object) -> None:
     with pytest.raises(AddressError, match="no job server given"):

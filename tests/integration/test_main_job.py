@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import json
 import signal
 import subprocess
 import threading
@@ -81,8 +82,8 @@ def test_a_failed_job_reports_its_text_and_the_worker_goes_on(manager: RunningMa
         def picky(job):
             if job.workload == b"exit":
                 sys.exit(3)
-            if job.workload == b"set":
-                return {1, 2}
+            if job.workload == b"object":
+                return object()
             raise ValueError("no such thing: " + job.workload.decode())
         """,
     )
@@ -92,7 +93,7 @@ def test_a_failed_job_reports_its_text_and_the_worker_goes_on(manager: RunningMa
         for workload, text in (
             ("tea", "ValueError: no such thing: tea"),
             ("exit", "SystemExit: 3"),
-            ("set", "TypeError: the function returned set"),
+            ("object", "TypeError: the function returned object"),
         ):
             with pytest.raises(JobException, match=text):
                 client.submit("picky", workload)
@@ -101,6 +102,35 @@ def test_a_failed_job_reports_its_text_and_the_worker_goes_on(manager: RunningMa
     assert after["failed"] == 3
     assert "picky H:" in manager.log()
     assert 'raise ValueError("no such thing: "' in manager.log()
+
+
+def test_dates_decimals_and_objects_of_a_function_reach_the_client_as_json(manager: RunningManager) -> None:
+    manager.write_module(
+        "account.py",
+        """
+        from dataclasses import dataclass
+        from datetime import date
+        from decimal import Decimal
+        from enum import Enum
+
+        class Kind(Enum):
+            OPEN = "open"
+
+        @dataclass
+        class Account:
+            balance: Decimal
+            since: date
+            kind: Kind
+            tags: set
+
+        def account(job):
+            return {"account": Account(Decimal("10.10"), date(2026, 1, 2), Kind.OPEN, {"b", "a"})}
+        """,
+    )
+    manager.start("")
+    with manager.client(timeout_s=10) as client:
+        account = json.loads(client.submit("account", b""))["account"]
+    assert account == {"balance": "10.10", "since": "2026-01-02", "kind": "open", "tags": ["a", "b"]}
 
 
 def test_a_job_that_takes_too_long_fails_and_can_clean_up(manager: RunningManager) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 
 from gearman_manager import Reject, Retry
@@ -9,14 +12,17 @@ from gearman_manager.verdict import DEFAULT_ATTEMPTS
 
 
 @pytest.mark.parametrize(
-    ("after", "seconds"), [(None, None), ("10m", 600), ("250ms", 0.25), (30, 30), (0.5, 0.5), (0, 0)]
+    ("after", "seconds"),
+    [(None, None), ("10m", 600), ("250ms", 0.25), (30, 30), (0.5, 0.5), (0, 0), (timedelta(minutes=2), 120)],
 )
-def test_a_wait_is_a_duration_or_a_number_of_seconds(after: str | float | None, seconds: float | None) -> None:
+def test_a_wait_is_a_duration_or_a_number_of_seconds(
+    after: str | float | timedelta | None, seconds: float | None
+) -> None:
     assert Retry(after=after).after_s == seconds
 
 
-@pytest.mark.parametrize("after", ["10", "soon", -1, "-1s", float("nan"), float("inf"), "9999d"])
-def test_an_invalid_wait_is_refused(after: str | float) -> None:
+@pytest.mark.parametrize("after", ["10", "soon", -1, "-1s", float("nan"), float("inf"), "9999d", [10], b"10m", True])
+def test_an_invalid_wait_is_refused(after: Any) -> None:
     with pytest.raises(ValueError, match=r"duration|too long"):
         Retry(after=after)
 

@@ -8,6 +8,7 @@ answer can't be told from the next one.
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from time import monotonic
 from types import TracebackType
 from typing import Final, Protocol
@@ -23,6 +24,7 @@ from gearman_client.admin.tables import (
     parse_priority_status,
     parse_shown_job,
 )
+from gearman_client.arguments import to_limit
 from gearman_client.connection.connecting import connect
 from gearman_client.errors import AdminError, ArgumentError, ConnectionLost, Timeout
 from gearman_client.packet import MAX_LINE_BYTES, PacketType, encode_request
@@ -61,11 +63,11 @@ class AdminClient:
         self,
         sock: AdminSocket,
         *,
-        timeout_s: float = 10.0,
+        timeout_s: timedelta | float = 10.0,
         max_response_bytes: int = DEFAULT_MAX_RESPONSE_BYTES,
     ) -> None:
         self._socket = sock
-        self._timeout_s = timeout_s
+        self._timeout_s = to_limit(timeout_s, "timeout_s")
         self._max_response_bytes = max_response_bytes
         self._received = bytearray()
         self._is_closed = False
@@ -115,8 +117,8 @@ class AdminClient:
 
     def max_queue(self, function: str, *limits: int) -> None:
         """Limit the function's jobs: one number for all priorities, three (high, normal, low), or none for no limit."""
-        if len(limits) not in (0, 1, 3):
-            raise ArgumentError("maxqueue takes no number, one, or three (high, normal, low)")
+        if len(limits) not in (0, 1, 3) or not all(isinstance(limit, int) for limit in limits):
+            raise ArgumentError("maxqueue takes no number, one, or three (high, normal, low), all whole")
         # 0 means "no limit" at every server; without a number some servers remove the limit and others show it.
         self._value(" ".join(["maxqueue", _word(function), *map(str, limits or (0,))]))
 
@@ -144,6 +146,8 @@ class AdminClient:
 
     def command(self, line: str) -> bytes:
         """Send any text command and return the bytes of the answer, including its terminator."""
+        if not isinstance(line, str):
+            raise ArgumentError(f"command {line!r}: expected one line of text (str)")
         request = line.encode("utf-8", "surrogateescape") + b"\n"
         if b"\n" in request[:-1] or len(request) > MAX_LINE_BYTES or not request.strip() or request.startswith(b"\0"):
             raise ArgumentError(f"a command is one line of at most {MAX_LINE_BYTES} bytes")
@@ -231,15 +235,18 @@ class AdminClient:
         return AdminError("UNEXPECTED_ANSWER", f"to {line!r}: {answer[:200]!r}")
 
 
-def connect_admin(address: Address | str, timeout_s: float = 10.0, *, tls: Tls | None = None) -> AdminClient:
+def connect_admin(
+    address: Address | str, timeout_s: timedelta | float = 10.0, *, tls: Tls | None = None
+) -> AdminClient:
     """A blocking administration connection, with TLS if `tls` is given or the address has its own.
 
     Raises:
         CouldNotConnect: the server can't be reached.
         AddressError: `address` is not an address.
     """
-    where = parse_address(address) if isinstance(address, str) else address
-    return AdminClient(connect(replace(where, tls=where.tls or tls), timeout_s), timeout_s=timeout_s)
+    limit_s = to_limit(timeout_s, "timeout_s")
+    where = address if isinstance(address, Address) else parse_address(address)
+    return AdminClient(connect(replace(where, tls=where.tls or tls), limit_s), timeout_s=limit_s)
 
 
 def _is_table(line: str) -> bool:
@@ -271,6 +278,8 @@ def _refusal(text: str) -> AdminError:
 
 
 def _word(value: str) -> str:
+    if not isinstance(value, str):
+        raise ArgumentError(f"{value!r} can't be part of a text command: expected text (str)")
     if not value or not _WORD_BREAKS.isdisjoint(value):
         raise ArgumentError(
             f"{value!r} can't be part of a text command: it must not be empty or hold a blank or line end"

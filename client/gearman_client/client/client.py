@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Final, Literal, Unpack
 
 from gearman_client.address import Address, parse_addresses
+from gearman_client.arguments import check_callbacks, to_limit, to_optional_seconds, to_seconds
 from gearman_client.client.batch import submission_encoder, submit_all
 from gearman_client.client.foreground import ForegroundJob, JobCallbacks, server_error
 from gearman_client.client.job_status import JobHandle, JobStatus, to_number
@@ -56,7 +57,8 @@ class Client:
     """A client of one or several job servers; a context manager.
 
     servers: `"host:port"`, several of them separated by commas, or a list.
-    timeout_s: how long `submit` waits for a result by default; None: for ever.
+    timeout_s: how long `submit` waits for a result by default; None: for ever. Every time is a number of seconds or a
+        timedelta.
     connect_timeout_s: the limit for one server to accept a connection and to answer the first question.
     reply_timeout_s: the limit for the server's own answers (a job accepted, a status).
     exceptions: ask for the data of WORK_EXCEPTION; without it such jobs just fail.
@@ -64,21 +66,22 @@ class Client:
 
     Raises:
         AddressError: `servers` is not a list of addresses.
+        ArgumentError: a time is none.
     """
 
     def __init__(
         self,
         servers: str | Address | Iterable[str | Address],
         *,
-        timeout_s: float | None = None,
-        connect_timeout_s: float = 5.0,
-        reply_timeout_s: float = 30.0,
+        timeout_s: timedelta | float | None = None,
+        connect_timeout_s: timedelta | float = 5.0,
+        reply_timeout_s: timedelta | float = 30.0,
         exceptions: bool = True,
         tls: Tls | None = None,
     ) -> None:
-        self._timeout_s = timeout_s
-        self._reply_timeout_s = reply_timeout_s
-        settings = PoolSettings(connect_timeout_s, reply_timeout_s, exceptions)
+        self._timeout_s = to_optional_seconds(timeout_s, "timeout_s")
+        self._reply_timeout_s = to_limit(reply_timeout_s, "reply_timeout_s")
+        settings = PoolSettings(to_limit(connect_timeout_s, "connect_timeout_s"), self._reply_timeout_s, exceptions)
         self._pool = ServerPool(parse_addresses(servers, tls), settings)
 
     def __enter__(self) -> Client:
@@ -96,7 +99,7 @@ class Client:
         *,
         unique: str | None = None,
         priority: Priority = "normal",
-        timeout_s: float | None = None,
+        timeout_s: timedelta | float | None = None,
         **callbacks: Unpack[JobCallbacks],
     ) -> bytes:
         """Run a job and return its result, the body of WORK_COMPLETE; WORK_DATA goes only to `on_data`.
@@ -111,10 +114,12 @@ class Client:
             ServerError: the server refused the job, for instance with QUEUE_ERROR.
             ConnectionLost: the server went away; it is not known whether the job ran.
             CouldNotConnect: no server can be reached.
-            ArgumentError: a name or id can't be sent.
+            ArgumentError: a name, an id or the workload can't be sent, or the time is none.
+            TypeError: there is no such keyword argument.
         """
+        check_callbacks("submit", callbacks, JobCallbacks.__annotations__, ("unique", "priority", "timeout_s"))
         packet, unique_id = _submission(_FOREGROUND, function, workload, unique, priority)
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        timeout_s = self._timeout_s if timeout_s is None else to_seconds(timeout_s, "timeout_s")
         deadline = inf if timeout_s is None else monotonic() + timeout_s
         server, connection = self._pool.choose(unique_id)
         job = ForegroundJob(server.address, callbacks)
@@ -171,13 +176,17 @@ class Client:
             ConnectionLost, Timeout: it is not known which jobs of the last portion (at most 200) the server has.
             CouldNotConnect, ArgumentError: as `submit`.
         """
+        if isinstance(workloads, str | bytes | bytearray | memoryview) or not isinstance(workloads, Iterable):
+            raise ArgumentError(f"workloads: expected a list or another iterable, not {type(workloads).__name__}")
         encode = submission_encoder(_packet_type(_BACKGROUND, priority), to_function(function))
         packets = (encode(to_body(workload)) for workload in workloads)
         server, connection = self._pool.choose(b"")
         with _conversation(server):
             return submit_all(connection, packets, self._reply_timeout_s)
 
-    def result(self, handle: str, *, timeout_s: float | None = None, **callbacks: Unpack[JobCallbacks]) -> bytes:
+    def result(
+        self, handle: str, *, timeout_s: timedelta | float | None = None, **callbacks: Unpack[JobCallbacks]
+    ) -> bytes:
         """The result of a background job whose function has `keep_result`; waits for it if necessary.
 
         handle: from `submit_background`. With any other text, every server is asked.
@@ -193,9 +202,12 @@ class Client:
             ResultNotKept: the function has no `keep_result`, or the result was too large.
             NotSupported: the job server is not gearman-server.
             CouldNotConnect, ConnectionLost: no server could be asked; the connection broke.
+            ArgumentError: the handle is no text, or the time is none.
+            TypeError: there is no such keyword argument.
         """
+        check_callbacks("result", callbacks, JobCallbacks.__annotations__, ("timeout_s",))
         argument = to_argument(handle, "handle")
-        wait_s = self._timeout_s if timeout_s is None else timeout_s
+        wait_s = self._timeout_s if timeout_s is None else to_seconds(timeout_s, "timeout_s")
         servers = self._home_of(handle)
         server = servers[0] if len(servers) == 1 else self._find_holder(servers, argument)
         if server is None:
@@ -319,7 +331,7 @@ def _submission(
     types: dict[str, PacketType], function: str, workload: bytes | str, unique: str | None, priority: str
 ) -> tuple[bytes, bytes]:
     packet_type = _packet_type(types, priority)
-    unique_id = to_argument(unique or "", "unique id")
+    unique_id = to_argument("" if unique is None else unique, "unique id")
     return encode_request(packet_type, to_function(function), unique_id, to_body(workload)), unique_id
 
 
@@ -328,13 +340,13 @@ def _delayed_submission(
 ) -> tuple[bytes, bytes]:
     if priority != "normal":
         raise ArgumentError(f"priority {priority!r}: the protocol knows delayed jobs of normal priority alone")
-    unique_id = to_argument(unique or "", "unique id")
+    unique_id = to_argument("" if unique is None else unique, "unique id")
     arguments = to_function(function), unique_id, b"%d" % run_at, to_body(workload)
     return encode_request(PacketType.SUBMIT_JOB_EPOCH, *arguments), unique_id
 
 
 def _packet_type(types: dict[str, PacketType], priority: str) -> PacketType:
-    packet_type = types.get(priority)
+    packet_type = types.get(priority) if isinstance(priority, str) else None
     if packet_type is None:
         raise ArgumentError(f"priority {priority!r}: expected high, normal or low")
     return packet_type

@@ -85,7 +85,7 @@ def ask_for_result(
         Timeout: the server itself does not answer.
         ServerError, ConnectionLost, ProtocolError: as with any request.
     """
-    wait_ms = None if wait_s is None else ceil(max(0.0, wait_s) * 1000)
+    wait_ms = None if wait_s is None or wait_s == inf else ceil(max(0.0, wait_s) * 1000)
     if wait_ms is None or wait_ms > _MAX_WAIT_MS:
         wait, deadline = b"", inf
     else:

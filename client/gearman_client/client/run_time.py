@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from math import ceil, isfinite
 from typing import Final
 
+from gearman_client.arguments import to_seconds
 from gearman_client.errors import ArgumentError
 
 _MAX_UNIX_SECONDS: Final = 2**63 - 1
@@ -15,18 +16,29 @@ def run_time(at: datetime | float | None, delay: timedelta | float | None, unix_
     """The time to run at; None: at once. It is rounded up to a whole second, so that no job runs early.
 
     Raises:
-        ArgumentError: both are given, the delay is negative, or the time does not exist.
+        ArgumentError: both are given, one is no time, the delay is negative, or the time does not exist.
     """
     if at is not None and delay is not None:
         raise ArgumentError("at and delay both say when the job is to run: give one of them")
     if delay is not None:
-        delay_s = delay.total_seconds() if isinstance(delay, timedelta) else delay
-        if not delay_s >= 0:
+        delay_s = to_seconds(delay, "delay")
+        if delay_s < 0:
             raise ArgumentError(f"delay {delay}: expected seconds from 0 up")
         return _whole(unix_now + delay_s, delay) if delay_s else None
     if at is None:
         return None
-    return _whole(at.timestamp() if isinstance(at, datetime) else at, at)
+    return _whole(_unix_seconds(at), at)
+
+
+def _unix_seconds(at: datetime | float) -> float:
+    if isinstance(at, datetime):
+        return at.timestamp()
+    if isinstance(at, timedelta):
+        raise ArgumentError(f"at {at!r}: expected a time; `delay` takes a timedelta")
+    try:
+        return to_seconds(at, "at")
+    except ArgumentError:
+        raise ArgumentError(f"at {at!r}: expected a datetime or Unix seconds (a number)") from None
 
 
 def _whole(seconds: float, given: object) -> int:

@@ -136,11 +136,12 @@ def next_packets(connection: Connection, deadline: float) -> list[Packet]:
     """
     while True:
         left_s = deadline - monotonic()
-        if left_s <= 0 or not connection.wait_readable(None if left_s == float("inf") else left_s):
+        if left_s <= 0:
             raise Timeout(f"no answer from {connection.address} in the time allowed")
-        packets = connection.receive()
-        if packets:
-            return packets
+        if connection.wait_readable(None if left_s == float("inf") else left_s):
+            packets = connection.receive()
+            if packets:
+                return packets
 
 
 def _is_usable(connection: Connection) -> bool:

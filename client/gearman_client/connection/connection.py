@@ -27,6 +27,8 @@ RECEIVE_BYTES: Final = 64 * 1024
 BIG_RECEIVE_BYTES: Final = 1024 * 1024
 #: The limit of the bytes that arrive while we send and are kept for later.
 MAX_INBOX_BYTES: Final = 2 * DEFAULT_MAX_BODY_BYTES
+#: The longest wait at once: `poll` takes its milliseconds as a C int, which ends at 24 days.
+MAX_WAIT_S: Final = 86_400.0
 
 _TIMEVAL: Final = struct.Struct("ll")
 
@@ -228,7 +230,7 @@ class Connection:
             raise self._lost("already closed")
         poll = select.poll()
         poll.register(descriptor, events)
-        ready = poll.poll(None if timeout_s is None else max(0.0, timeout_s) * 1000)
+        ready = poll.poll(None if timeout_s is None else min(max(0.0, timeout_s), MAX_WAIT_S) * 1000)
         return ready[0][1] if ready else 0
 
     def _lost(self, reason: str) -> ConnectionLost:

@@ -15,11 +15,12 @@ from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
 from gearman_client.address import Address, parse_addresses
+from gearman_client.arguments import to_limit
 from gearman_client.text import to_argument, to_function
 from gearman_client.worker.observer import WorkerObserver
 from gearman_client.worker.readiness import Readiness
 from gearman_client.worker.server_link import LinkContext, ServerLink
-from gearman_client.worker.worker_settings import WorkerSettings
+from gearman_client.worker.worker_settings import TIMES, WorkerSettings
 
 #: How long `close` lets the servers read the last answers.
 GOODBYE_S: Final = 1.0
@@ -44,6 +45,8 @@ class BaseWorker(Generic[Link]):
         new_link: Callable[[Address, LinkContext], Link],
     ) -> None:
         to_argument(settings.client_id, "client id")
+        for name in TIMES:
+            to_limit(getattr(settings, name), name)
         self._readiness = Readiness()
         self._context = LinkContext(settings, observer or WorkerObserver(), self._readiness)
         self._links: Sequence[Link] = tuple(new_link(address, self._context) for address in parse_addresses(servers))

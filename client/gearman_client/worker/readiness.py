@@ -5,6 +5,8 @@ from __future__ import annotations
 import select
 from typing import Protocol
 
+from gearman_client.connection.connection import MAX_WAIT_S
+
 
 class Listener(Protocol):
     """The owner of a watched descriptor."""
@@ -58,7 +60,8 @@ class Readiness:
     def wait(self, timeout_s: float | None) -> list[Listener]:
         """Wait for at most `timeout_s` (None: without limit), and return the listeners with an event."""
         # Rounded up: the last fraction of a millisecond must not become a busy loop.
-        events = self._poll.poll(None if timeout_s is None else timeout_s * 1000 + (timeout_s > 0))
+        wait_ms = None if timeout_s is None else min(timeout_s, MAX_WAIT_S) * 1000 + (timeout_s > 0)
+        events = self._poll.poll(wait_ms)
         if not events:
             self.is_interrupted = False
             return []

@@ -9,11 +9,14 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Callable
+from datetime import timedelta
 from math import inf
 from time import monotonic
 from typing import Final
 
 from gearman_client.address import parse_addresses
+from gearman_client.arguments import to_seconds
+from gearman_client.errors import ArgumentError
 from gearman_client.text import to_function
 from gearman_client.tls import Tls
 from gearman_client.worker.base_worker import BaseWorker, Servers
@@ -42,7 +45,7 @@ class Worker(BaseWorker[ServerLink]):
 
     Raises:
         AddressError: `servers` is not a list of addresses.
-        ArgumentError: the client id can't be sent.
+        ArgumentError: the client id can't be sent, or a time of the settings is none.
     """
 
     def __init__(
@@ -63,6 +66,8 @@ class Worker(BaseWorker[ServerLink]):
 
     def register(self, function: str, callback: JobCallback | None = None) -> None:
         """Offer `function` to all servers. `work` calls `callback` with each job; `grab` alone needs none."""
+        if callback is not None and not callable(callback):
+            raise ArgumentError(f"the callback of {function} is {type(callback).__name__}: expected a function")
         self._offer(function)
         if callback is not None:
             self._callbacks[function] = callback
@@ -75,7 +80,7 @@ class Worker(BaseWorker[ServerLink]):
             for link in self._links:
                 link.cant_do(name)
 
-    def grab(self, timeout_s: float | None = None) -> WorkerJob | None:
+    def grab(self, timeout_s: timedelta | float | None = None) -> WorkerJob | None:
         """Send the pending answers, and get the next job.
 
         Returns None once `timeout_s` has passed, after `stop`, and while an interrupt descriptor can be read (it is
@@ -84,7 +89,7 @@ class Worker(BaseWorker[ServerLink]):
         settings, so that no assigned job is dropped.
         """
         now = monotonic()
-        deadline = inf if timeout_s is None else now + timeout_s
+        deadline = inf if timeout_s is None else now + to_seconds(timeout_s, "timeout_s")
         wait_s: float | None = 0.0
         while True:
             if wait_s != 0.0 or not self._looked_just_now(now):
@@ -113,6 +118,8 @@ class Worker(BaseWorker[ServerLink]):
 
         The callback's return value is the result. An exception fails the job and is logged, and the loop goes on.
         """
+        if max_jobs is not None and not isinstance(max_jobs, int):
+            raise ArgumentError(f"max_jobs {max_jobs!r}: expected a whole number")
         jobs = 0
         try:
             while max_jobs is None or jobs < max_jobs:

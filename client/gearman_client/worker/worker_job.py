@@ -6,7 +6,7 @@ from typing import Protocol
 
 from gearman_client.address import Address
 from gearman_client.connection.connection import Connection
-from gearman_client.errors import JobAnswered
+from gearman_client.errors import ArgumentError, JobAnswered
 from gearman_client.extensions import WORK_FAILURE
 from gearman_client.packet import PacketType, encode_request
 from gearman_client.text import to_body, to_text
@@ -147,7 +147,11 @@ class WorkerJob:
 
     def status(self, numerator: int, denominator: int) -> None:
         """Report progress: `numerator` of `denominator`."""
-        self._tell(encode_request(_WORK_STATUS, self.handle_bytes, b"%d" % numerator, b"%d" % denominator))
+        try:
+            packet = encode_request(_WORK_STATUS, self.handle_bytes, b"%d" % numerator, b"%d" % denominator)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ArgumentError(f"status({numerator!r}, {denominator!r}): expected two whole numbers") from error
+        self._tell(packet)
 
     def data(self, data: bytes | str) -> None:
         """Send a part of the result ahead of the rest."""

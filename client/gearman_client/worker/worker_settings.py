@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+#: The fields that are times.
+TIMES: Final = ("connect_timeout_s", "reply_timeout_s", "first_backoff_s", "max_backoff_s")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,9 @@ from gearman_manager import exit_codes
 from gearman_manager.config import Config, ConfigError, FoundFunction, lay_out
 from gearman_manager.errors import ManagerError
 from gearman_manager.host.cgroup import Cgroup, usable_cores
-from gearman_manager.job import Job, encode_result
+from gearman_manager.job import Job
 from gearman_manager.modules.discovery import load_all
+from gearman_manager.result import encode_result
 
 
 class _TerminalJob:

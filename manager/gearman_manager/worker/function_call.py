@@ -14,10 +14,11 @@ from typing import Final, Protocol, TypeVar
 
 from gearman_client import WorkerJob
 from gearman_manager.errors import JobTimeout
-from gearman_manager.job import NOTHING_INTERRUPTS, Job, encode_result
+from gearman_manager.job import NOTHING_INTERRUPTS, Job
 from gearman_manager.modules.discovery import LoadedFunction
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.modules.user_code import UserCode
+from gearman_manager.result import encode_result
 from gearman_manager.verdict import Reject, Retry
 from gearman_manager.worker.order import OrderedFunction
 

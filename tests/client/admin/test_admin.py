@@ -204,6 +204,19 @@ def test_max_queue_takes_no_number_or_one_or_three(scripted: tuple[AdminClient, 
     admin, _ = scripted
     with pytest.raises(ArgumentError, match="no number, one, or three"):
         admin.max_queue("f", 1, 2)
+    with pytest.raises(ArgumentError, match="all whole"):
+        admin.max_queue("f", "10")  # type: ignore[arg-type]
+
+
+def test_values_of_a_wrong_type_are_refused_by_their_name(scripted: tuple[AdminClient, socket.socket]) -> None:
+    admin, sock = scripted
+    for call in (admin.drop_function, admin.cancel_job, admin.command):
+        with pytest.raises(ArgumentError, match=r"None.*text \(str\)"):
+            call(None)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="client id 5"):
+        admin.set_client_id(5)  # type: ignore[arg-type]
+    with pytest.raises(ArgumentError, match="timeout_s '5'"):
+        AdminClient(sock, timeout_s="5")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from datetime import timedelta
 from typing import Any
 from zlib import crc32
 
@@ -239,6 +240,63 @@ def test_invalid_names_and_priorities_are_refused_before_anything_is_sent(client
         client.submit("f", b"", priority="urgent")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="expected bytes or str, not int"):
         client.submit("f", 7)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "named", "complaint"),
+    [
+        ("submit", ("f", 7), {}, "bytes or str, not int: encode"),
+        ("submit", ("f", {"a": 1}), {}, "bytes or str, not dict: encode"),
+        ("submit", (None, b""), {}, "function name None is NoneType: expected text"),
+        ("submit", (b"f", b""), {}, "function name b'f' is bytes: expected text"),
+        ("submit", ("f", b""), {"unique": 5}, "unique id 5 is int: expected text"),
+        ("submit", ("f", b""), {"unique": 0}, "unique id 0 is int"),
+        ("submit", ("f", b""), {"priority": None}, "priority None: expected high, normal or low"),
+        ("submit", ("f", b""), {"priority": ["high"]}, "expected high, normal or low"),
+        ("submit", ("f", b""), {"timeout_s": "5"}, "timeout_s '5': expected seconds"),
+        ("submit", ("f", b""), {"timeout_s": float("nan")}, "timeout_s nan: expected seconds"),
+        ("submit", ("f", b""), {"on_data": "print"}, "on_data 'print': expected a function"),
+        ("submit_background", ("f", b""), {"delay": "5m"}, "delay '5m': expected seconds"),
+        ("submit_background", ("f", b""), {"at": "noon"}, "at 'noon': expected a datetime"),
+        ("submit_background_many", ("f", "one text"), {}, "workloads: expected a list"),
+        ("submit_background_many", ("f", 5), {}, "workloads: expected a list"),
+        ("result", (None,), {}, "handle None is NoneType: expected text"),
+        ("result", (b"H:a:1",), {}, "handle b'H:a:1' is bytes: expected text"),
+        ("result", ("H:a:1",), {"timeout_s": "5"}, "timeout_s '5': expected seconds"),
+        ("status", (None,), {}, "handle None"),
+        ("status_unique", (5,), {}, "unique id 5"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name(
+    client: Client, call: str, arguments: Any, named: Any, complaint: str
+) -> None:
+    with pytest.raises(ArgumentError, match=complaint):
+        getattr(client, call)(*arguments, **named)
+
+
+@pytest.mark.parametrize("name", ["timeout_s", "connect_timeout_s", "reply_timeout_s"])
+def test_a_wrong_time_for_all_requests_is_refused_by_its_name(name: str) -> None:
+    with pytest.raises(ArgumentError, match=f"^{name} '5': expected seconds"):
+        Client("127.0.0.1", **{name: "5"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("call", ["submit", "result"])
+def test_a_misspelt_keyword_is_refused_with_those_that_exist(client: Client, call: str) -> None:
+    arguments = ("f", b"") if call == "submit" else ("H:a:1",)
+    with pytest.raises(TypeError, match=rf"{call}\(\).*'timeout' \(did you mean timeout_s\?\); .*on_warning"):
+        getattr(client, call)(*arguments, timeout=1)
+    with pytest.raises(TypeError, match="'on_progress'"):
+        getattr(client, call)(*arguments, on_progress=print)
+
+
+def test_very_long_waits_are_possible(
+    client: Client, start_worker: Callable[..., RunningWorker], gearmand: Gearmand
+) -> None:
+    start_worker(gearmand.address, {"f": lambda job: b"done"})
+    for timeout in (timedelta(days=60), float("inf"), None):
+        assert client.submit("f", b"", timeout_s=timeout) == b"done"
+    with Client(gearmand.address, timeout_s=timedelta(days=60), reply_timeout_s=float("inf")) as patient:
+        assert patient.submit("f", b"") == b"done"
 
 
 def accept_client(server: ScriptedServer) -> Peer:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -40,6 +42,26 @@ def test_fractions_of_a_second_are_rounded_up(
 def test_invalid_times_are_refused(at: float | None, delay: float | None) -> None:
     with pytest.raises(ArgumentError):
         run_time(at, delay, NOW)
+
+
+@pytest.mark.parametrize(
+    ("at", "delay", "expected"),
+    [
+        (None, "5m", "delay '5m': expected seconds"),
+        (None, True, "delay True: expected seconds"),
+        (None, [1], r"delay \[1\]: expected seconds"),
+        ("tomorrow", None, "at 'tomorrow': expected a datetime or Unix seconds"),
+        (date(2030, 1, 1), None, "expected a datetime or Unix seconds"),
+        (timedelta(1), None, "expected a time; `delay` takes a timedelta"),
+    ],
+)
+def test_values_that_are_no_times_are_refused_with_what_is_expected(at: Any, delay: Any, expected: str) -> None:
+    with pytest.raises(ArgumentError, match=expected):
+        run_time(at, delay, NOW)
+
+
+def test_every_kind_of_number_is_a_time() -> None:
+    assert run_time(None, Decimal("0.5"), NOW) == 1_700_000_001  # type: ignore[arg-type]
 
 
 def test_a_time_without_a_time_zone_is_local_time() -> None:

@@ -233,3 +233,18 @@ def test_names_that_the_protocol_cannot_carry_are_refused(worker: Worker, script
         worker.register("a\0b")
     with pytest.raises(ArgumentError, match="client id"):
         Worker(scripted_server.address, WorkerSettings(client_id="a\0b"))
+
+
+def test_values_of_a_wrong_type_are_refused_by_their_name(worker: Worker, scripted_server: ScriptedServer) -> None:
+    wrong: list[tuple[str, Callable[[], Any]]] = [
+        ("the function name 5", lambda: worker.register(5)),  # type: ignore[arg-type]
+        ("callback of f is str", lambda: worker.register("f", "g")),  # type: ignore[arg-type]
+        ("timeout_s '5'", lambda: worker.grab("5")),  # type: ignore[arg-type]
+        ("max_jobs '5'", lambda: worker.work(max_jobs="5")),  # type: ignore[arg-type]
+        ("reply_timeout_s '5'", lambda: Worker("a", WorkerSettings(reply_timeout_s="5"))),  # type: ignore[arg-type]
+        ("max_backoff_s None", lambda: Worker("a", WorkerSettings(max_backoff_s=None))),  # type: ignore[arg-type]
+        ("client id 5", lambda: Worker("a", WorkerSettings(client_id=5))),  # type: ignore[arg-type]
+    ]
+    for complaint, call in wrong:
+        with pytest.raises(ArgumentError, match=complaint):
+            call()
