@@ -85,6 +85,10 @@ class JobAnswered(GearmanError):
     """A worker answered the same job twice."""
 
 
+class InUse(GearmanError):
+    """Two threads, greenlets or processes use one object that serves one of them; the text says how to go on."""
+
+
 class AdminError(GearmanError):
     """The job server answered an administration command with ERR, or with something that is no valid answer."""
 

@@ -335,3 +335,21 @@ def test_the_environment_names_files_of_the_commands(tls_server: ServerProcess, 
         check=False,
     )
     assert (done.returncode, done.stdout) == (0, f"{tls_server.pid}\n")
+
+
+def test_a_forked_child_says_no_goodbye_on_its_parents_connection(tls_server: ServerProcess, trust: Tls) -> None:
+    with (
+        Client(f"localhost:{tls_server.port}", tls=trust) as client,
+        connect_admin(f"localhost:{tls_server.port}", tls=trust) as admin,
+    ):
+        client.echo()
+        connections = len(admin.workers())
+        pid = os.fork()
+        if pid == 0:
+            client.close()
+            admin.close()
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+        assert len(admin.workers()) == connections  # asked over a connection that the child has closed
+        assert client.echo(b"after") == b"after"
+        assert len(admin.workers()) == connections

@@ -27,6 +27,7 @@ from gearman_client.admin.tables import (
 from gearman_client.arguments import to_limit
 from gearman_client.connection.connecting import connect
 from gearman_client.errors import AdminError, ArgumentError, ConnectionLost, Timeout
+from gearman_client.exclusive import Exclusive
 from gearman_client.packet import MAX_LINE_BYTES, PacketType, encode_request
 from gearman_client.text import to_argument, to_text
 from gearman_client.tls import Tls
@@ -56,7 +57,8 @@ class AdminClient:
     """One administration connection; a context manager. `timeout_s` is the limit for one whole answer.
 
     Every command raises AdminError when the server refuses it or its answer can't be parsed, Timeout when the answer is
-    not complete in time, and ConnectionLost when the connection is gone.
+    not complete in time, ConnectionLost when the connection is gone, and InUse when another thread or greenlet waits
+    for an answer, or the client was made before a fork.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class AdminClient:
         self._max_response_bytes = max_response_bytes
         self._received = bytearray()
         self._is_closed = False
+        self._use = Exclusive("administration client")
 
     def __enter__(self) -> AdminClient:
         return self
@@ -142,7 +145,8 @@ class AdminClient:
     def set_client_id(self, client_id: str) -> None:
         """Give this connection a name that `workers` shows; the server sends no reply."""
         packet = encode_request(PacketType.SET_CLIENT_ID, to_argument(client_id, "client id"))
-        self._send(packet, monotonic() + self._timeout_s)
+        with self._use:
+            self._send(packet, monotonic() + self._timeout_s)
 
     def command(self, line: str) -> bytes:
         """Send any text command and return the bytes of the answer, including its terminator."""
@@ -152,8 +156,9 @@ class AdminClient:
         if b"\n" in request[:-1] or len(request) > MAX_LINE_BYTES or not request.strip() or request.startswith(b"\0"):
             raise ArgumentError(f"a command is one line of at most {MAX_LINE_BYTES} bytes")
         deadline = monotonic() + self._timeout_s
-        self._send(request, deadline)
-        return self._answer(is_table=_is_table(line), deadline=deadline)
+        with self._use:
+            self._send(request, deadline)
+            return self._answer(is_table=_is_table(line), deadline=deadline)
 
     def close(self) -> None:
         """Close the socket."""

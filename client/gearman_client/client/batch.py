@@ -38,6 +38,7 @@ def submit_all(connection: Connection, packets: Iterable[bytes], reply_timeout_s
     """
     accepted: list[JobHandle] = []
     for portion in _portions(packets):
+        connection.check_process()  # the caller's generator has run meanwhile
         for packet in portion:
             connection.queue(packet)
         connection.flush()

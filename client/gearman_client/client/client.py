@@ -1,11 +1,11 @@
-"""The blocking client: submits jobs, waits for their results, asks for their status. It makes one request at a time.
+"""The blocking client: submits jobs, waits for their results, asks for their status.
 
-A program that submits from several threads gives each thread its own client.
+Threads, greenlets and forked processes may share it: each request under way has connections of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from math import inf
@@ -21,6 +21,7 @@ from gearman_client.client.job_status import JobHandle, JobStatus, to_number
 from gearman_client.client.kept_result import KeptAnswer, ask_for_result
 from gearman_client.client.run_time import run_time
 from gearman_client.client.server_pool import PooledServer, PoolSettings, ServerPool, next_packets
+from gearman_client.client.shared_pools import SharedPools
 from gearman_client.connection.connection import Connection
 from gearman_client.errors import (
     ArgumentError,
@@ -54,7 +55,7 @@ _BACKGROUND: Final[dict[str, PacketType]] = {
 
 
 class Client:
-    """A client of one or several job servers; a context manager.
+    """A client of one or several job servers; a context manager. Threads, greenlets and forked processes may share it.
 
     servers: `"host:port"`, several of them separated by commas, or a list.
     timeout_s: how long `submit` waits for a result by default; None: for ever. Every time is a number of seconds or a
@@ -82,7 +83,8 @@ class Client:
         self._timeout_s = to_optional_seconds(timeout_s, "timeout_s")
         self._reply_timeout_s = to_limit(reply_timeout_s, "reply_timeout_s")
         settings = PoolSettings(to_limit(connect_timeout_s, "connect_timeout_s"), self._reply_timeout_s, exceptions)
-        self._pool = ServerPool(parse_addresses(servers, tls), settings)
+        addresses = parse_addresses(servers, tls)
+        self._pools = SharedPools(lambda: ServerPool(addresses, settings))
 
     def __enter__(self) -> Client:
         return self
@@ -121,7 +123,13 @@ class Client:
         packet, unique_id = _submission(_FOREGROUND, function, workload, unique, priority)
         timeout_s = self._timeout_s if timeout_s is None else to_seconds(timeout_s, "timeout_s")
         deadline = inf if timeout_s is None else monotonic() + timeout_s
-        server, connection = self._pool.choose(unique_id)
+        with self._pools.lend() as pool:
+            server, connection = pool.choose(unique_id)
+            return self._run(server, connection, packet, deadline, callbacks)
+
+    def _run(
+        self, server: PooledServer, connection: Connection, packet: bytes, deadline: float, callbacks: JobCallbacks
+    ) -> bytes:
         job = ForegroundJob(server.address, callbacks)
         with _conversation(server):
             connection.queue(packet)
@@ -159,8 +167,9 @@ class Client:
             packet, unique_id = _submission(_BACKGROUND, function, workload, unique, priority)
         else:
             packet, unique_id = _delayed_submission(function, workload, unique, priority, run_at)
-        server, connection = self._pool.choose(unique_id)
-        (handle,) = self._ask(server, connection, packet, PacketType.JOB_CREATED)
+        with self._pools.lend() as pool:
+            server, connection = pool.choose(unique_id)
+            (handle,) = self._ask(server, connection, packet, PacketType.JOB_CREATED)
         return JobHandle(to_text(handle), server.address)
 
     def submit_background_many(
@@ -180,9 +189,10 @@ class Client:
             raise ArgumentError(f"workloads: expected a list or another iterable, not {type(workloads).__name__}")
         encode = submission_encoder(_packet_type(_BACKGROUND, priority), to_function(function))
         packets = (encode(to_body(workload)) for workload in workloads)
-        server, connection = self._pool.choose(b"")
-        with _conversation(server):
-            return submit_all(connection, packets, self._reply_timeout_s)
+        with self._pools.lend() as pool:
+            server, connection = pool.choose(b"")
+            with _conversation(server):
+                return submit_all(connection, packets, self._reply_timeout_s)
 
     def result(
         self, handle: str, *, timeout_s: timedelta | float | None = None, **callbacks: Unpack[JobCallbacks]
@@ -208,18 +218,19 @@ class Client:
         check_callbacks("result", callbacks, JobCallbacks.__annotations__, ("timeout_s",))
         argument = to_argument(handle, "handle")
         wait_s = self._timeout_s if timeout_s is None else to_seconds(timeout_s, "timeout_s")
-        servers = self._home_of(handle)
-        server = servers[0] if len(servers) == 1 else self._find_holder(servers, argument)
-        if server is None:
-            raise ResultUnknown(f"job {handle}: no server has a result, there was no such job or it is long over")
-        return self._ask_for_result(server, argument, wait_s, callbacks).result_of(handle)
+        with self._pools.lend() as pool:
+            servers = _home_of(handle, pool)
+            server = servers[0] if len(servers) == 1 else self._find_holder(pool, servers, argument)
+            if server is None:
+                raise ResultUnknown(f"job {handle}: no server has a result, there was no such job or it is long over")
+            return self._ask_for_result(pool, server, argument, wait_s, callbacks).result_of(handle)
 
-    def _find_holder(self, servers: list[PooledServer], handle: bytes) -> PooledServer | None:
+    def _find_holder(self, pool: ServerPool, servers: list[PooledServer], handle: bytes) -> PooledServer | None:
         """The server that knows the job; None when all servers answer that they do not know it."""
         failure = None
         for server in servers:
             try:
-                if self._ask_for_result(server, handle, 0, {}).is_known:
+                if self._ask_for_result(pool, server, handle, 0, {}).is_known:
                     return server
             except (ConnectionLost, CouldNotConnect, NotSupported, Timeout) as error:
                 failure = error
@@ -228,9 +239,9 @@ class Client:
         return None
 
     def _ask_for_result(
-        self, server: PooledServer, handle: bytes, wait_s: float | None, callbacks: JobCallbacks
+        self, pool: ServerPool, server: PooledServer, handle: bytes, wait_s: float | None, callbacks: JobCallbacks
     ) -> KeptAnswer:
-        connection = self._pool.connection(server)
+        connection = pool.connection(server)
         if not server.tells_results:
             option = encode_request(PacketType.OPTION_REQ, JOB_RESULT_OPTION)
             try:
@@ -243,11 +254,6 @@ class Client:
         with _conversation(server):
             return ask_for_result(connection, handle, wait_s, self._reply_timeout_s, callbacks)
 
-    def _home_of(self, handle: str) -> list[PooledServer]:
-        """The server that gave the handle; all servers when it is not known."""
-        home = getattr(handle, "server", None)
-        return [server for server in self._pool.servers if server.address == home] or list(self._pool.servers)
-
     def status(self, handle: str) -> JobStatus:
         """The status of a job. With a handle that names no server, every server that can be reached is asked.
 
@@ -255,7 +261,8 @@ class Client:
             CouldNotConnect, ConnectionLost, Timeout: no server could be asked.
         """
         packet = encode_request(PacketType.GET_STATUS, to_argument(handle, "handle"))
-        return self._find_status(self._home_of(handle), packet, PacketType.STATUS_RES)
+        with self._pools.lend() as pool:
+            return self._find_status(pool, _home_of(handle, pool), packet, PacketType.STATUS_RES)
 
     def status_unique(self, unique: str) -> JobStatus:
         """The status of the job with this unique id, of any function, and the number of clients that wait for it.
@@ -264,35 +271,40 @@ class Client:
             CouldNotConnect, ConnectionLost, Timeout: no server could be asked.
         """
         packet = encode_request(PacketType.GET_STATUS_UNIQUE, to_argument(unique, "unique id"))
-        return self._find_status(list(self._pool.servers), packet, PacketType.STATUS_RES_UNIQUE)
+        with self._pools.lend() as pool:
+            return self._find_status(pool, pool.servers, packet, PacketType.STATUS_RES_UNIQUE)
 
     def echo(self, data: bytes | str = b"ping") -> bytes:
         """Send bytes to the first server that can be reached, and return its answer, the same bytes."""
-        server, connection = self._pool.choose(b"")
         request = encode_request(PacketType.ECHO_REQ, to_body(data))
-        return self._ask(server, connection, request, PacketType.ECHO_RES)[0]
+        with self._pools.lend() as pool:
+            server, connection = pool.choose(b"")
+            return self._ask(server, connection, request, PacketType.ECHO_RES)[0]
 
     def ping(self) -> tuple[Address, ...]:
         """The servers that answer."""
         request = encode_request(PacketType.ECHO_REQ, b"ping")
         answering = []
-        for server in self._pool.servers:
-            try:
-                self._ask(server, self._pool.connection(server), request, PacketType.ECHO_RES)
-            except (ConnectionLost, CouldNotConnect, ProtocolError, Timeout):
-                continue
-            answering.append(server.address)
+        with self._pools.lend() as pool:
+            for server in pool.servers:
+                try:
+                    self._ask(server, pool.connection(server), request, PacketType.ECHO_RES)
+                except (ConnectionLost, CouldNotConnect, ProtocolError, Timeout):
+                    continue
+                answering.append(server.address)
         return tuple(answering)
 
     def close(self) -> None:
-        """Close all connections; another request would open them again."""
-        self._pool.close()
+        """Close all connections; requests under way are finished, and another one would open them again."""
+        self._pools.close()
 
-    def _find_status(self, servers: list[PooledServer], packet: bytes, answer: PacketType) -> JobStatus:
+    def _find_status(
+        self, pool: ServerPool, servers: Sequence[PooledServer], packet: bytes, answer: PacketType
+    ) -> JobStatus:
         status, failure = None, None
         for server in servers:
             try:
-                status = _to_status(self._ask(server, self._pool.connection(server), packet, answer))
+                status = _to_status(self._ask(server, pool.connection(server), packet, answer))
             except (ConnectionLost, CouldNotConnect, Timeout) as error:
                 failure = error
                 continue
@@ -313,6 +325,12 @@ class Client:
             if packet_type != answer:
                 raise ProtocolError(f"{connection.address} answered with packet type {packet_type}, not {answer.name}")
             return split_arguments(packet_type, body)
+
+
+def _home_of(handle: str, pool: ServerPool) -> list[PooledServer]:
+    """The server that gave the handle; all servers when it is not known."""
+    home = getattr(handle, "server", None)
+    return [server for server in pool.servers if server.address == home] or list(pool.servers)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ A server that can't be reached is skipped at once, and for a short time it is tr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 from zlib import crc32
@@ -30,7 +30,6 @@ class PooledServer:
 
     address: Address
     connection: Connection | None = None
-    dead_until: float = 0.0
     #: The server has confirmed, on this connection, that it answers requests for results.
     tells_results: bool = False
 
@@ -44,11 +43,15 @@ class PooledServer:
 
 @dataclass(frozen=True, slots=True)
 class PoolSettings:
-    """Times in seconds; `exceptions` asks each server for WORK_EXCEPTION packets."""
+    """Times in seconds; `exceptions` asks each server for WORK_EXCEPTION packets.
+
+    dead_until: when to try a server again before others; all pools of a client share what each has found.
+    """
 
     connect_timeout_s: float
     reply_timeout_s: float
     exceptions: bool
+    dead_until: dict[Address, float] = field(default_factory=dict)
 
 
 class ServerPool:
@@ -84,9 +87,9 @@ class ServerPool:
             try:
                 server.connection = self._open(server.address)
             except CouldNotConnect:
-                server.dead_until = monotonic() + DEAD_S
+                self._settings.dead_until[server.address] = monotonic() + DEAD_S
                 raise
-            server.dead_until = 0.0
+            self._settings.dead_until.pop(server.address, None)
         return server.connection
 
     def close(self) -> None:
@@ -97,8 +100,8 @@ class ServerPool:
     def _in_order(self, unique: bytes) -> list[PooledServer]:
         start = crc32(unique) % len(self.servers) if unique else 0
         servers = self.servers[start:] + self.servers[:start]
-        now = monotonic()
-        return sorted(servers, key=lambda server: server.dead_until > now)
+        now, dead_until = monotonic(), self._settings.dead_until
+        return sorted(servers, key=lambda server: dead_until.get(server.address, 0.0) > now)
 
     def _open(self, address: Address) -> Connection:
         settings = self._settings
@@ -133,8 +136,10 @@ def next_packets(connection: Connection, deadline: float) -> list[Packet]:
 
     Raises:
         Timeout: no packet was complete before `deadline` (monotonic; may be infinite).
+        InUse: the process was forked since the connection was opened, and this is the child.
     """
     while True:
+        connection.check_process()
         left_s = deadline - monotonic()
         if left_s <= 0:
             raise Timeout(f"no answer from {connection.address} in the time allowed")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _socket
 import contextlib
+import os
 import select
 import socket
 import struct
@@ -18,7 +19,7 @@ from typing import Final
 
 from gearman_client.address import Address
 from gearman_client.connection.tls_stream import PartOfRecord, TlsStream
-from gearman_client.errors import ConnectionLost, Timeout
+from gearman_client.errors import ConnectionLost, InUse, Timeout
 from gearman_client.packet import DEFAULT_MAX_BODY_BYTES, RESPONSE_MAGIC, Packet, PacketParser
 
 #: Small enough that malloc serves it from the heap (a mapping per read costs more than the read).
@@ -46,6 +47,7 @@ class Connection:
         "_kernel_waits",
         "_outgoing",
         "_parser",
+        "_pid",
         "_receive_bytes",
         "_recv",
         "_socket",
@@ -61,6 +63,7 @@ class Connection:
         self._socket = sock
         self._recv: Callable[[int, int], bytes] = sock.recv_once if isinstance(sock, TlsStream) else sock.recv
         self._stall_s = stall_s
+        self._pid = os.getpid()
         self._outgoing: list[bytes | memoryview] = []
         self._parser = PacketParser(RESPONSE_MAGIC)
         self._inbox: list[Packet] = []
@@ -88,6 +91,18 @@ class Connection:
     def unsent_bytes(self) -> int:
         """The number of bytes that wait to be sent."""
         return sum(map(len, self._outgoing))
+
+    def check_process(self) -> None:
+        """Check that no fork came in between.
+
+        Raises:
+            InUse: another process opened the connection.
+        """
+        if os.getpid() != self._pid:
+            raise InUse(
+                f"the connection to {self.address} belongs to the process that opened it before a fork: "
+                "what it has begun ends there"
+            )
 
     def queue(self, packet: bytes) -> None:
         """Add a packet for the next `flush` or `try_flush`."""

@@ -46,6 +46,7 @@ class TlsStream:
         #: The bytes at the start of the caller's next `send` that are encrypted already, but not all sent.
         self._accepted_bytes = 0
         self._has_ended = False
+        self._pid = os.getpid()
 
     def fileno(self) -> int:
         """The descriptor of the socket below."""
@@ -130,8 +131,11 @@ class TlsStream:
         self.below.shutdown(how)
 
     def close(self) -> None:
-        """Close the socket below, after a TLS goodbye to the peer if that does not block."""
-        if self.below.fileno() >= 0:
+        """Close the socket below, after a TLS goodbye to the peer if that does not block.
+
+        After a fork the connection goes on in the parent, so a child says no goodbye.
+        """
+        if self.below.fileno() >= 0 and os.getpid() == self._pid:
             with contextlib.suppress(OSError):
                 self.below.settimeout(0)
                 self._say_goodbye()

@@ -16,6 +16,7 @@ from typing import Final, Generic, Self, TypeVar
 
 from gearman_client.address import Address, parse_addresses
 from gearman_client.arguments import to_limit
+from gearman_client.exclusive import Exclusive
 from gearman_client.text import to_argument, to_function
 from gearman_client.worker.observer import WorkerObserver
 from gearman_client.worker.readiness import Readiness
@@ -51,6 +52,7 @@ class BaseWorker(Generic[Link]):
         self._context = LinkContext(settings, observer or WorkerObserver(), self._readiness)
         self._links: Sequence[Link] = tuple(new_link(address, self._context) for address in parse_addresses(servers))
         self._is_stopping = False
+        self._use = Exclusive("worker")
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __enter__(self) -> Self:
@@ -96,10 +98,17 @@ class BaseWorker(Generic[Link]):
             link.flush()
 
     def close(self) -> None:
-        """Send the pending answers, wait up to a second for the servers to read them, and disconnect for good."""
+        """Send the pending answers, wait up to a second for the servers to read them, and disconnect for good.
+
+        In a forked child it only closes descriptors: the connections belong to the parent.
+        """
         self._is_stopping = True
-        for link in self._links:
-            link.begin_close()
+        if self._use.is_after_fork:
+            for link in self._links:
+                link.leave()
+        else:
+            for link in self._links:
+                link.begin_close()
         deadline = monotonic() + GOODBYE_S
         for link in self._links:
             link.close(deadline)

@@ -57,7 +57,14 @@ class ConcurrentWorker(BaseWorker[ConcurrentLink]):
 
         Returns the jobs that arrived, often none. Call it in a loop, each time with the current number of free places.
         Jobs already asked for may still arrive after `stop`; see `asked`.
+
+        Raises:
+            InUse: another greenlet is in `take`, or the worker was made before a fork.
         """
+        with self._use:
+            return self._take(places)
+
+    def _take(self, places: int) -> list[WorkerJob]:
         now = monotonic()
         if not self._is_stopping:
             self._ask(places, now)

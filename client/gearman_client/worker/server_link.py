@@ -200,6 +200,13 @@ class ServerLink:
         """Send everything that is queued."""
         self._guard(Connection.flush)
 
+    def leave(self) -> None:
+        """Close the descriptor without a word to the server: another process has the connection."""
+        if self.connection is not None:
+            self._context.readiness.forget(self)
+            self.connection.close()
+            self.connection = None
+
     def begin_close(self) -> None:
         """Send everything that is queued, then tell the server that nothing follows."""
         self.flush()

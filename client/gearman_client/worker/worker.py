@@ -87,7 +87,14 @@ class Worker(BaseWorker[ServerLink]):
         checked once a millisecond, so not after each of the shortest jobs). The pending answers have been sent in these
         cases too. The worker always waits for the reply to a grab under way, for at most `reply_timeout_s` of the
         settings, so that no assigned job is dropped.
+
+        Raises:
+            InUse: another thread is in `grab`, or the worker was made before a fork.
         """
+        with self._use:
+            return self._grab(timeout_s)
+
+    def _grab(self, timeout_s: timedelta | float | None) -> WorkerJob | None:
         now = monotonic()
         deadline = inf if timeout_s is None else now + to_seconds(timeout_s, "timeout_s")
         wait_s: float | None = 0.0
