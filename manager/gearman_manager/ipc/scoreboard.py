@@ -1,25 +1,34 @@
 """The state of every worker, in memory that all processes map: no message and no system call per job.
 
-The supervisor creates a memfd and passes its descriptor through exec. A worker has one fixed slot, which also holds its
-job; a worker that runs several jobs at once has a further slot for each. Only the worker writes its slots. A sequence
-counter guards each slot: it is odd during a write, and a reader that sees it odd, or changed, reads again.
+The supervisor creates a memfd and passes its descriptor to each worker, which maps the pages of its own slots alone and
+keeps no descriptor: user code can neither cut the file nor write into another worker's slots. A worker has one fixed
+slot, which also holds its job; a worker that runs several jobs at once has a further slot for each. A sequence counter
+guards each slot: it is odd during a write, and a reader that sees it odd, or changed, reads again. A job can write
+anything into its worker's slots, so a reader expects any bytes, and gets `UnreadableSlot`.
 (`multiprocessing.shared_memory` would be unlinked by the first process that exits.)
 """
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 from struct import Struct
-from typing import Final
+from typing import Any, Final
+
+from gearman_manager.errors import ManagerError
 
 SLOT_BYTES: Final = 512
-DEFAULT_SLOTS: Final = 65536
+#: A worker has whole pages to itself, because only these can be mapped.
+PAGE_SLOTS: Final = mmap.ALLOCATIONGRANULARITY // SLOT_BYTES
+DEFAULT_PAGES: Final = 65536
 _HANDLE_BYTES: Final = 64
 _ERROR_BYTES: Final = 320
-_READ_ATTEMPTS: Final = 1000
+_READ_ATTEMPTS: Final = 100
+_CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 
 _SEQUENCE: Final = Struct("=Q")
 #: pid, wear, state, server, function, running, start, deadline, done, failed, busy, handle, last error
@@ -35,6 +44,10 @@ assert _SEQUENCE.size + _BODY.size <= _ACTIVE_OFFSET
 
 _JobNumbers = tuple[int, int, int, int]  # server, function, start, deadline
 _NO_JOB: Final[_JobNumbers] = (0, 0, 0, 0)
+
+
+class UnreadableSlot(ManagerError):
+    """A slot holds bytes that no worker of ours writes."""
 
 
 class SlotState(IntEnum):
@@ -81,33 +94,57 @@ class SlotView:
 
 
 class Scoreboard:
-    """The mapped memory. The supervisor creates it, the zygote opens it by descriptor, workers inherit the mapping."""
+    """The mapped memory: the whole in the supervisor, which creates it, and in a worker the pages of its own slots."""
 
-    def __init__(self, descriptor: int, slots: int) -> None:
+    def __init__(self, descriptor: int, first: int, slots: int) -> None:
+        """Map this many slots, from the slot `first` on, at which a page must start."""
         self.descriptor = descriptor
         self.slots = slots
-        self.memory = mmap.mmap(descriptor, slots * SLOT_BYTES)
+        self._first = first
+        self.memory = mmap.mmap(descriptor, slots * SLOT_BYTES, offset=first * SLOT_BYTES)
 
     @classmethod
-    def create(cls, slots: int = DEFAULT_SLOTS) -> Scoreboard:
-        """Create a new scoreboard; untouched slots cost no memory."""
-        descriptor = os.memfd_create("gearman-manager-scoreboard", os.MFD_CLOEXEC)
+    def create(cls, pages: int = DEFAULT_PAGES) -> Scoreboard:
+        """Create a new scoreboard; untouched pages cost no memory."""
+        descriptor = os.memfd_create("gearman-manager-scoreboard", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        slots = pages * PAGE_SLOTS
         os.ftruncate(descriptor, slots * SLOT_BYTES)
-        return cls(descriptor, slots)
+        # A process that touches mapped memory beyond the file's end dies of SIGBUS.
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+        return cls(descriptor, 0, slots)
 
     @classmethod
-    def open(cls, descriptor: int) -> Scoreboard:
-        """Map the scoreboard whose descriptor was inherited."""
-        return cls(descriptor, os.fstat(descriptor).st_size // SLOT_BYTES)
+    def take_over(cls, descriptor: int, first: int, slots: int) -> Scoreboard:
+        """Map a worker's own slots, and the rest of their pages; no descriptor of the memory stays open.
 
-    def clear(self, index: int) -> None:
-        """Make a slot ready for its next owner."""
-        at = index * SLOT_BYTES
-        self.memory[at : at + SLOT_BYTES] = bytes(SLOT_BYTES)
+        The process must have a single thread still.
+        """
+        hidden = os.dup(descriptor)  # the lowest free number: mmap takes it for a duplicate of its own
+        os.close(hidden)
+        part = cls(descriptor, first, -(-slots // PAGE_SLOTS) * PAGE_SLOTS)
+        if os.path.sameopenfile(hidden, descriptor):
+            with open(os.devnull, "rb") as null:  # not closed, because mmap will close this number
+                os.dup2(null.fileno(), hidden, inheritable=False)
+        os.close(descriptor)
+        part.descriptor = -1
+        return part
+
+    def at(self, index: int) -> int:
+        """The place of a slot in `memory`, in bytes."""
+        return (index - self._first) * SLOT_BYTES
+
+    def clear(self, first: int, slots: int = 1) -> None:
+        """Make slots ready for their next owner."""
+        at, size = self.at(first), slots * SLOT_BYTES
+        self.memory[at : at + size] = bytes(size)
 
     def read(self, index: int) -> SlotView:
-        """A consistent view of a slot; after its owner died while writing, the view of its present bytes."""
-        at = index * SLOT_BYTES
+        """A consistent view of a slot; after its owner died while writing, the view of its present bytes.
+
+        Raises:
+            UnreadableSlot: it holds something else than a report.
+        """
+        at = self.at(index)
         memory = self.memory
         for _ in range(_READ_ATTEMPTS):
             (before,) = _SEQUENCE.unpack_from(memory, at)
@@ -115,31 +152,42 @@ class Scoreboard:
             (after,) = _SEQUENCE.unpack_from(memory, at)
             if before == after and not before & 1:
                 break
-        pid, wear, state, server, function, running, start, deadline, done, failed, busy, handle, error = body
-        return SlotView(
-            pid=pid,
-            wear=Wear(wear),
-            state=SlotState(state),
-            server=server,
-            function=function,
-            running=running,
-            start_ns=start,
-            deadline_ns=deadline,
-            done=done,
-            failed=failed,
-            busy_ns=busy,
-            handle=handle.rstrip(b"\0").decode(errors="replace"),
-            last_error=error.rstrip(b"\0").decode(errors="replace"),
-        )
+        return _view(body)
 
     def is_busy(self, index: int) -> bool:
         """Whether the owner of a slot has a job. Reads a single byte, for callers that look at all slots often."""
-        return self.memory[index * SLOT_BYTES + _JOB_OFFSET] == _BUSY
+        return self.memory[self.at(index) + _JOB_OFFSET] == _BUSY
 
     def active_place(self, index: int) -> int:
         """The job slot, from 1, that has the processor in a worker with several jobs at once; 0 is none."""
-        (place,) = _ACTIVE.unpack_from(self.memory, index * SLOT_BYTES + _ACTIVE_OFFSET)
+        (place,) = _ACTIVE.unpack_from(self.memory, self.at(index) + _ACTIVE_OFFSET)
         return int(place)
+
+
+def _view(body: tuple[Any, ...]) -> SlotView:
+    pid, wear, state, server, function, running, start, deadline, done, failed, busy, handle, error = body
+    try:
+        limit_reached, activity = Wear(wear), SlotState(state)
+    except ValueError as nonsense:
+        raise UnreadableSlot(f"{nonsense}") from None
+    text = handle.rstrip(b"\0").decode(errors="replace")
+    if _CONTROL.search(text):
+        raise UnreadableSlot(f"{text!r} is no job handle")
+    return SlotView(
+        pid=pid,
+        wear=limit_reached,
+        state=activity,
+        server=server,
+        function=function,
+        running=running,
+        start_ns=start,
+        deadline_ns=deadline,
+        done=done,
+        failed=failed,
+        busy_ns=busy,
+        handle=text,
+        last_error=error.rstrip(b"\0").decode(errors="replace"),
+    )
 
 
 class SlotWriter:
@@ -149,7 +197,7 @@ class SlotWriter:
 
     def __init__(self, scoreboard: Scoreboard, index: int) -> None:
         self._memory = scoreboard.memory
-        self._at = index * SLOT_BYTES
+        self._at = scoreboard.at(index)
         self._sequence = 0
         self._done = self._failed = self._busy_ns = self._start_ns = 0
 

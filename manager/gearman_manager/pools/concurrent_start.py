@@ -31,7 +31,7 @@ def start_concurrent_worker(links: Links, order: Order, output: int) -> process.
             file.write(json.dumps(order.to_message()).encode())
             file.flush()
             os.lseek(memory, 0, os.SEEK_SET)
-            descriptors = links.descriptors(order=memory)
+            descriptors = links.descriptors(order=memory, scoreboard=links.scoreboard.descriptor)
             # -P: a file in the working directory must not shadow a library.
             arguments = [sys.executable, "-P", "-c", _BOOTSTRAP, *descriptor_options(descriptors)]
             return process.start(arguments, list(descriptors.values()), output)

@@ -45,7 +45,8 @@ class WorkerStart:
         """
         output = self._output(pool.name)
         try:
-            slots = self._slots.take(1 + order.pool.concurrency if order.is_concurrent else 1)
+            count = 1 + order.pool.concurrency if order.is_concurrent else 1
+            slots = self._slots.take(count, len(order.servers), len(order.pool.functions))
         except StartError:
             output.close()
             raise

@@ -77,19 +77,30 @@ class Workforce:
 
     def reconcile(self, now: float) -> float | None:
         """Bring every pool nearer to its target; returns the latest time for the next call, or None."""
+        self._kill_overdue(now)  # first, so that nothing can keep the manager from its end
         deadlines = self._retire_expired(now)
         self._give_up_on_zygote(now)
         for pool in list(self.pools.values()):
-            calm_at = pool.tick(now)
-            plan = pool.plan(now, self.busy(pool))
-            for name in plan.drain:
-                self._drain(self.live[name], None)
-            for _ in range(plan.spawn):
-                if not self._start(pool, now):
-                    break
-            deadlines += [moment for moment in (calm_at, plan.again_at) if moment is not None]
-        deadlines += self._kill_overdue(now)
+            try:
+                deadlines += self._carry_out_plan(pool, now)
+            except Exception as error:  # noqa: BLE001 (a boundary: the other pools must not suffer)
+                if pool.last_error != (reason := f"can't be looked after: {type(error).__name__}: {error}"):
+                    _log.exception("looking after the pool failed; trying again", extra={"pool": pool.name})
+                pool.last_error = reason
+                deadlines.append(now + SYSTEM_RETRY_S)
+        deadlines += [live.kill_at for live in self.live.values() if live.kill_at is not None]
         return min(deadlines, default=None)
+
+    def _carry_out_plan(self, pool: Pool, now: float) -> list[float]:
+        """Start and drain workers of a pool; returns the times for its next plan."""
+        calm_at = pool.tick(now)
+        plan = pool.plan(now, self.busy(pool))
+        for name in plan.drain:
+            self._drain(self.live[name], None)
+        for _ in range(plan.spawn):
+            if not self._start(pool, now):
+                break
+        return [moment for moment in (calm_at, plan.again_at) if moment is not None]
 
     def stop(self, now: float) -> None:
         """Let every worker finish its job within its pool's stop_timeout, and start none."""
@@ -115,6 +126,11 @@ class Workforce:
     def active(self) -> list[Pool]:
         """The pools that are arranged, and removed ones that still have workers."""
         return [pool for pool in self.pools.values() if pool.state is not PoolState.ABSENT]
+
+    @property
+    def longest_stop_s(self) -> float:
+        """The longest `stop_timeout` of all workers."""
+        return max((live.order.pool.stop_timeout_s for live in self.live.values()), default=0.0)
 
     def busy(self, pool: Pool) -> set[str]:
         """The names of the pool's workers that have a job, and so must not be drained as surplus.
@@ -155,7 +171,7 @@ class Workforce:
     def doorbell(self) -> None:
         """A worker registered for the first time, or reached a limit: find out which one."""
         for live in list(self.live.values()):
-            self._look_at(live)
+            self.look_at(live)
         self._wake()
 
     def spawned(self, name: str, pid: int, pidfd: int) -> None:
@@ -245,6 +261,7 @@ class Workforce:
 
     def _born(self, live: LiveWorker, child: process.Child) -> None:
         live.pid, live.pidfd = child.pid, child.pidfd
+        live.slots.born(child.pid, live.started_at)
         live.output.extra |= {"pid": child.pid}
         draining = live.worker.state is WorkerState.DRAINING
         live.pool.event(live.name, WorkerEvent.FORKED, time.monotonic())
@@ -252,10 +269,11 @@ class Workforce:
         live.watcher.start(self._gone, live)
         if draining:
             self._tell_to_stop(live)
-        self._look_at(live)  # it may have rung before the zygote's message was read
+        self.look_at(live)  # it may have rung before the zygote's message was read
         self._wake()
 
-    def _look_at(self, live: LiveWorker) -> None:
+    def look_at(self, live: LiveWorker) -> None:
+        """Read the worker's report: whether it has registered, or is near a limit."""
         if not live.pid or live.is_program:
             return
         view, now = live.slots.view(), time.monotonic()
@@ -311,20 +329,29 @@ class Workforce:
             live.pool.event(live.name, WorkerEvent.KILL, time.monotonic())
             process.send_signal(live.pidfd, signal.SIGKILL)
 
-    def _kill_overdue(self, now: float) -> list[float]:
-        """Kill the workers whose time to stop is over; returns the other workers' deadlines."""
+    def _kill_overdue(self, now: float) -> None:
+        """Kill the workers whose time to stop is over."""
         for live in list(self.live.values()):
             if live.kill_at is not None and live.kill_at <= now:
                 jobs = live.slots.jobs()
                 handle = {"handle": jobs[0].handle if len(jobs) == 1 else None}
                 _log.warning("did not stop in time, killed; %s", _go_back(len(jobs)), extra=live.where | handle)
                 self._kill(live)
-        return [live.kill_at for live in self.live.values() if live.kill_at is not None]
 
     def _gone(self, live: LiveWorker) -> None:
         """In the hub: the kernel reports that the worker has ended."""
         live.watcher.stop()
         live.watcher.close()
+        try:
+            self._account_for(live)
+        except Exception:  # noqa: BLE001 (a boundary: a worker that is gone must not stay in the table)
+            _log.exception("unexpected, at the end of the worker", extra=live.where)
+            live.pool.workers.pop(live.name, None)
+            self.live.pop(live.name, None)
+        self._wake()
+
+    def _account_for(self, live: LiveWorker) -> None:
+        """Find out how a worker ended, and take it out of the table."""
         view, jobs = live.slots.view(), live.slots.jobs()
         status = self._exits.status_of(live)
         asked = live.worker.state in (WorkerState.DRAINING, WorkerState.STOPPING)
@@ -341,7 +368,6 @@ class Workforce:
         else:
             self._crashed(live, registered=registered)
         self._exits.left(Exit(live, view, jobs, asked or left_alone), status)
-        self._wake()
 
     def _crashed(self, live: LiveWorker, *, registered: bool) -> None:
         """Count the crash, so that the next worker may have to wait."""

@@ -56,6 +56,7 @@ class ZygoteProcess:
         Raises:
             StartError: the system refuses.
         """
+        self._scoreboard = links.scoreboard
         self._forks = forks
         self._tell_gone = gone
         self._loaded: gevent.event.AsyncResult[channel.Message | None] = gevent.event.AsyncResult()
@@ -102,7 +103,7 @@ class ZygoteProcess:
     def spawn(self, order: Order, log_pipe: int) -> None:
         """Have a worker forked, with its output on this pipe. The answer comes as an event."""
         self._outstanding.add(order.name)
-        self._send({"type": "spawn"} | order.to_message(), (log_pipe,))
+        self._send({"type": "spawn"} | order.to_message(), (log_pipe, self._scoreboard.descriptor))
 
     def dismiss(self) -> None:
         """Let it end once it has answered every order; its workers live on as the supervisor's own children."""

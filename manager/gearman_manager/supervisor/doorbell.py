@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 
 import gevent
 
@@ -22,5 +23,7 @@ class Doorbell:
         watch_readable(gevent.get_hub().loop, self._descriptor, self._rung)
 
     def _rung(self) -> None:
-        os.eventfd_read(self._descriptor)
+        os.set_blocking(self._descriptor, False)  # the workers share this flag, and a job may have changed it
+        with suppress(BlockingIOError):  # a job has read it
+            os.eventfd_read(self._descriptor)
         self._answer()

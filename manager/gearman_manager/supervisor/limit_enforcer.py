@@ -1,5 +1,7 @@
 """Enforces limits during a job: kills a worker whose job is over its time limit, or that is far over its memory limit.
 
+It also kills a worker whose report in the scoreboard makes no sense.
+
 The worker acts first: it raises JobTimeout at the time limit, and is replaced between jobs at its memory limit. If it
 can't, the supervisor stops the process a second after the time limit, looks again (the job may have ended just then),
 tells the job server and kills the process.
@@ -30,7 +32,8 @@ INTERVAL_S: Final = 0.25
 GRACE_S: Final = 1.0
 #: Further time for a worker of several jobs to abandon a job that does not end, so that it need not lose the others.
 GIVE_UP_S: Final = 0.5
-MEMORY_INTERVAL_S: Final = 1.0
+#: Between two looks at memory and at the whole report of each worker.
+THOROUGH_INTERVAL_S: Final = 1.0
 #: The multiple of max_memory at which a worker is killed during a job.
 HARD_MEMORY_FACTOR: Final = 1.5
 _SERVER_TIMEOUT_S: Final = 1.0
@@ -43,7 +46,7 @@ class LimitEnforcer:
         self._workforce = workforce
         self._wake = wake
         self._oom_kills = oom_kills
-        self._memory_at = 0.0
+        self._thorough_at = 0.0
         self._greenlet = gevent.Greenlet(self._run)
 
     def start(self) -> None:
@@ -58,21 +61,33 @@ class LimitEnforcer:
         while True:
             gevent.sleep(INTERVAL_S)
             now_ns = time.monotonic_ns()
-            memory_too = now_ns / 1e9 >= self._memory_at + MEMORY_INTERVAL_S
-            if memory_too:
-                self._memory_at = now_ns / 1e9
+            thorough = now_ns / 1e9 >= self._thorough_at + THOROUGH_INTERVAL_S
+            if thorough:
+                self._thorough_at = now_ns / 1e9
                 self._oom_kills.look()
             for live in list(self._workforce.live.values()):
                 if live.pid and not live.is_program and not live.doom:
-                    self._look_at(live, now_ns, memory_too=memory_too)
+                    self._guarded_look(live, now_ns, thorough=thorough)
 
-    def _look_at(self, live: LiveWorker, now_ns: int, *, memory_too: bool) -> None:
+    def _guarded_look(self, live: LiveWorker, now_ns: int, *, thorough: bool) -> None:
+        try:
+            self._look_at(live, now_ns, thorough=thorough)
+        except Exception as error:  # noqa: BLE001 (a boundary: the limits of all other workers hold on)
+            _log.exception("unexpected, in the look at its limits", extra=live.where)
+            self._kill(live, None, f"can't be looked after ({type(error).__name__})")
+
+    def _look_at(self, live: LiveWorker, now_ns: int, *, thorough: bool) -> None:
+        if thorough:
+            self._workforce.look_at(live)  # a job may have swallowed the ring of the doorbell
+        if live.slots.fault:
+            self._kill(live, None, live.slots.fault)
+            return
         if not live.slots.has_job():
             return
         jobs = live.slots.jobs()
         if _overdue(live, jobs, now_ns):
             self._end_overdue(live, now_ns)
-        elif memory_too and self._is_far_too_large(live):
+        elif thorough and self._is_far_too_large(live):
             limit = live.order.pool.max_memory_bytes
             reason = f"took more than {HARD_MEMORY_FACTOR:g} times its max_memory of {limit} bytes"
             self._kill(live, jobs[0] if len(jobs) == 1 else None, reason)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import resource
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,6 +50,8 @@ from gearman_manager.supervisor.run_folder import RunFolder
 _log = logging.getLogger("manager")
 _LONGEST_SLEEP_S: Final = 60.0
 _RETRY_S: Final = 1.0
+#: How much longer than the longest `stop_timeout` the manager waits for its workers, whatever has gone wrong.
+_LAST_WAIT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,8 @@ class Supervisor:
         self._announcer = announcer
         self._parts = parts
         self._state = ManagerState.STARTING
+        self._end_at = math.inf
+        self._failing: set[str] = set()
 
     def run(self) -> int:
         """Work until asked to stop; returns the exit code.
@@ -115,8 +121,9 @@ class Supervisor:
         self._happen(ManagerEvent.STOPPED)
         if was in manager_state.ENDING:
             _log.warning("asked again: not waiting for running jobs any longer")
-            parts.workforce.kill_all()
+            self._end_at = time.monotonic() + _LAST_WAIT_S
             parts.awake.set()
+            parts.workforce.kill_all()
             return
         self._let_workers_finish()
         if was is ManagerState.STARTING:  # don't wait for a slow import
@@ -148,28 +155,42 @@ class Supervisor:
 
     def _serve(self) -> None:
         """Run the main greenlet's loop until the manager ends."""
-        awake = self._parts.awake
-        while self._state not in manager_state.ENDING or self._parts.workforce.live:
+        awake, announcer = self._parts.awake, self._announcer
+        while not self._is_over(now := time.monotonic()):
             awake.clear()
-            now = time.monotonic()
-            try:
-                deadline = self._reconcile(now)
-            except Exception:  # noqa: BLE001 (the loop's boundary: all workers depend on it)
-                _log.exception("looking after the pools failed; trying again")
-                deadline = now + _RETRY_S
-            deadline = _earlier(deadline, self._announcer.pulse(now, self._health))
-            timeout_s = _LONGEST_SLEEP_S if deadline is None else max(0.0, deadline - time.monotonic())
-            awake.wait(min(timeout_s, _LONGEST_SLEEP_S))
+            pulse_at = self._attempt("telling the service manager", lambda: announcer.pulse(now, self._health), now)
+            deadlines = [self._reconcile(now), pulse_at, self._end_at]
+            deadline = min(moment for moment in deadlines if moment is not None)
+            awake.wait(min(max(0.0, deadline - time.monotonic()), _LONGEST_SLEEP_S))
+
+    def _is_over(self, now: float) -> bool:
+        """Whether the manager may end: all workers are gone, or should be."""
+        return self._state in manager_state.ENDING and (not self._parts.workforce.live or now >= self._end_at)
 
     def _reconcile(self, now: float) -> float | None:
         """Bring the pools nearer to their targets; returns the latest time for the next pass, or None."""
-        parts, rescale_at = self._parts, None
+        parts, moments = self._parts, []
         if self._state not in manager_state.ENDING:
-            rescale_at = parts.autoscaler.update(now)
-            self._give_up_if_hopeless()
-        look_at = parts.workforce.reconcile(now)
-        parts.orphans.reap()
-        return _earlier(rescale_at, look_at)
+            moments.append(self._attempt("scaling", lambda: parts.autoscaler.update(now), now))
+            moments.append(self._attempt("watching the pools", self._give_up_if_hopeless, now))
+        moments.append(self._attempt("looking after the pools", lambda: parts.workforce.reconcile(now), now))
+        moments.append(self._attempt("reaping", parts.orphans.reap, now))
+        return min((moment for moment in moments if moment is not None), default=None)
+
+    def _attempt(self, what: str, step: Callable[[], float | None], now: float) -> float | None:
+        """Take a step of the loop; returns the latest time for its next one, which comes soon after an error.
+
+        Of errors in a row only the first is logged.
+        """
+        try:
+            moment = step()
+        except Exception:  # noqa: BLE001 (the loop's boundary: all workers depend on it)
+            if what not in self._failing:
+                _log.exception("%s failed; trying again", what)
+            self._failing.add(what)
+            return now + _RETRY_S
+        self._failing.discard(what)
+        return moment
 
     def _give_up_if_hopeless(self) -> None:
         """With `exit_when_failing`, end the manager when a pool can't keep a worker alive; others take over."""
@@ -193,25 +214,29 @@ class Supervisor:
     # --- end
 
     def _let_workers_finish(self) -> None:
-        parts = self._parts
+        parts, now = self._parts, time.monotonic()
         _log.info("stopping: running jobs are finished, no new ones taken")
-        pools = parts.sizes.current.values()
-        self._announcer.stopping(max((pool.stop_timeout_s for pool in pools), default=0.0))
+        longest_s = parts.workforce.longest_stop_s
+        self._end_at = now + longest_s + _LAST_WAIT_S
+        parts.awake.set()
+        self._announcer.stopping(longest_s)
         parts.wishes.close()
         parts.generations.expect_end()
-        parts.workforce.stop(time.monotonic())
-        parts.awake.set()
+        parts.workforce.stop(now)
 
     def _end(self) -> None:
-        """End all parts in order: workers, zygote, job server last. Afterwards no process of ours is left."""
+        """End all parts in order: workers, zygote, job server last. Afterwards no process of ours is left.
+
+        An error of one part does not keep the others from their ends.
+        """
         parts = self._parts
-        for part in (parts.config_watches, parts.policy_gaps, parts.control, parts.limits, parts.orphans):
-            part.close()
-        parts.workforce.kill_all()
-        parts.generations.end()
-        parts.job_servers.stop()
-        process.kill_descendants()
-        self._run_folder.release()
+        closing = (parts.config_watches, parts.policy_gaps, parts.control, parts.limits, parts.orphans)
+        ends = (parts.workforce.kill_all, parts.generations.end, parts.job_servers.stop, process.kill_descendants)
+        for step in (*(part.close for part in closing), *ends, self._run_folder.release):
+            try:
+                step()
+            except Exception:  # noqa: BLE001 (the manager's boundary)
+                _log.exception("unexpected, at the end; the manager goes on ending")
         _log.info("stopped")
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)  # a last Ctrl-C must not turn a clean end into a crash
@@ -231,7 +256,3 @@ def _raise_file_limit() -> None:
     """Raise the limit to the allowed maximum, since each worker takes two descriptors here."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _earlier(first: float | None, second: float | None) -> float | None:
-    return min((moment for moment in (first, second) if moment is not None), default=None)

@@ -32,7 +32,7 @@ from gearman_manager.errors import ManagerError
 from gearman_manager.ipc import child_log
 from gearman_manager.ipc.lifeline import ends_with_supervisor
 from gearman_manager.ipc.links import Links, read_arguments
-from gearman_manager.ipc.scoreboard import SlotWriter
+from gearman_manager.ipc.scoreboard import Scoreboard, SlotWriter
 from gearman_manager.modules import discovery
 from gearman_manager.modules.user_code import UserCode
 from gearman_manager.worker.function_call import FunctionCall, describe, run_job
@@ -165,7 +165,7 @@ def _serve(order: Order, links: Links) -> int:
 def main(argv: Sequence[str]) -> NoReturn:
     """Entry point after the exec, already patched; the numbers in `argv` are inherited descriptors."""
     parser = ArgumentParser(prog="gearman-manager worker", description="started by the supervisor only")
-    arguments = read_arguments(parser, "order", argv)
+    arguments = read_arguments(parser, ["order", "scoreboard"], argv)
     with open(arguments.order, encoding="utf-8") as file:
         order = Order.from_message(json.load(file))
     child_log.redirect_output(1)
@@ -173,7 +173,8 @@ def main(argv: Sequence[str]) -> NoReturn:
     _prepare_process(order)
     status = 1
     try:
-        status = _serve(order, Links.inherited(arguments))
+        scoreboard = Scoreboard.take_over(arguments.scoreboard, order.slot, 1 + len(order.job_slots))
+        status = _serve(order, Links.inherited(arguments, scoreboard))
     except BaseException:  # noqa: BLE001 (the process's boundary)
         _log.critical("the worker %s broke down", order.name, exc_info=True)
     finally:

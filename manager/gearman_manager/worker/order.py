@@ -42,7 +42,7 @@ class Order:
     nice: int
 
     # Only for a worker that runs several jobs at once, which loads the code itself.
-    job_slots: tuple[int, ...] = ()
+    job_slots: tuple[int, ...] = ()  #: they follow its own slot
     folders: tuple[str, ...] = ()  #: of the modules
     log_level: str = "INFO"
 

@@ -11,6 +11,7 @@ import time
 from typing import Final
 
 from gearman_manager.host.memory import anonymous_bytes, private_bytes
+from gearman_manager.ipc.links import ring
 from gearman_manager.ipc.scoreboard import SlotWriter, Wear
 from gearman_manager.worker.order import Order
 
@@ -59,7 +60,7 @@ class WearLimits:
     def _tell(self, wear: Wear) -> None:
         self._has_told = True
         self._slot.wear(wear)
-        os.eventfd_write(self._doorbell, 1)
+        ring(self._doorbell)
 
 
 class MemoryGauge:

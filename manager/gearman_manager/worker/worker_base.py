@@ -9,7 +9,7 @@ import logging
 import os
 
 from gearman_client import Address, WorkerJob, WorkerObserver
-from gearman_manager.ipc.links import Links
+from gearman_manager.ipc.links import Links, ring
 from gearman_manager.ipc.scoreboard import SlotWriter
 from gearman_manager.modules.user_code import UserCode
 from gearman_manager.worker.function_call import FunctionCall, make_functions
@@ -54,7 +54,7 @@ class WorkerBase(WorkerObserver):
         if not self._is_announced:
             self._is_announced = True
             self._slot.idle()
-            os.eventfd_write(self._links.doorbell, 1)
+            ring(self._links.doorbell)
 
     def disconnected(self, address: Address, reason: str) -> None:
         """A server is gone; the client library tries to reconnect."""

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from argparse import ArgumentParser, Namespace
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ from gearman_manager.errors import ManagerError
 from gearman_manager.ipc import channel, child_log
 from gearman_manager.ipc.lifeline import ends_with_supervisor
 from gearman_manager.ipc.links import Links, read_arguments
+from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.modules import discovery
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.modules.user_code import Functions, UserCode
@@ -40,10 +42,13 @@ _log = logging.getLogger("zygote")
 class Zygote:
     """Serves one supervisor over its channel until that ends."""
 
-    def __init__(self, sock: socket.socket, links: Links) -> None:
+    def __init__(self, sock: socket.socket, arguments: Namespace) -> None:
+        """`arguments` hold the inherited descriptors, for itself and its workers."""
         self._sock = sock
-        self._links = links
+        self._arguments = arguments
+        self._lifeline: int = arguments.lifeline
         self._reader = channel.FrameReader()
+        self._inbox: deque[channel.Message] = deque()
         self._functions: Functions = {}
         self._hooks = Hooks()
         self._children: set[int] = set()
@@ -56,20 +61,21 @@ class Zygote:
         poller = select.poll()
         poller.register(self._sock, select.POLLIN)
         poller.register(self._wake_read, select.POLLIN)
-        poller.register(self._links.lifeline, 0)  # POLLHUP is always reported
+        poller.register(self._lifeline, 0)  # POLLHUP is always reported
         while True:
             ready = dict(poller.poll())
             if self._wake_read in ready:
                 os.read(self._wake_read, 4096)
                 self._reap()
-            if self._links.lifeline in ready:
+            if self._lifeline in ready:
                 return
             if self._sock.fileno() in ready:
                 messages = channel.receive(self._sock, self._reader)
                 if messages is None:
                     return
-                for message in messages:
-                    self._handle(message)
+                self._inbox.extend(messages)
+                while self._inbox:
+                    self._handle(self._inbox.popleft())
 
     def _handle(self, message: channel.Message) -> None:
         if message["type"] == "load":
@@ -80,7 +86,7 @@ class Zygote:
             raise ManagerError(f"the zygote does not know the message {message['type']!r}")
 
     def _load(self, folders: Sequence[Path], without: Sequence[str]) -> None:
-        with ends_with_supervisor(self._links.lifeline):
+        with ends_with_supervisor(self._lifeline):
             found = discovery.load_all(folders, without, self._starting)
         self._functions = {(f.file, f.name): f for f in found.functions}
         php = find_php_functions(folders)  # only found: programs of their own serve them
@@ -111,23 +117,25 @@ class Zygote:
         channel.send(self._sock, {"type": "loading", "file": str(file)})
 
     def _spawn(self, message: channel.Message) -> None:
-        (log_pipe,) = message["descriptors"]
+        log_pipe, scoreboard = message["descriptors"]
         order = Order.from_message(message)
         try:
             pid = os.fork()
         except OSError as error:
             os.close(log_pipe)
+            os.close(scoreboard)
             channel.send(self._sock, {"type": "spawn_failed", "name": order.name, "error": error.strerror})
             return
         if pid == 0:
-            self._become_worker(order, log_pipe)
+            self._become_worker(order, log_pipe, scoreboard)
         self._children.add(pid)
         os.close(log_pipe)
+        os.close(scoreboard)
         pidfd = os.pidfd_open(pid)
         channel.send(self._sock, {"type": "spawned", "name": order.name, "pid": pid}, (pidfd,))
         os.close(pidfd)
 
-    def _become_worker(self, order: Order, log_pipe: int) -> NoReturn:
+    def _become_worker(self, order: Order, log_pipe: int, scoreboard: int) -> NoReturn:
         """The child's side of the fork. It never returns into the zygote's loop."""
         status = 1
         try:
@@ -136,9 +144,13 @@ class Zygote:
             self._sock.close()
             os.close(self._wake_read)
             os.close(self._wake_write)
+            for message in self._inbox:  # the orders for other workers
+                for descriptor in message["descriptors"]:
+                    os.close(descriptor)
             child_log.redirect_output(log_pipe)
             os.close(log_pipe)
-            status = worker.main(order, UserCode(self._functions, self._hooks), self._links)
+            links = Links.inherited(self._arguments, Scoreboard.take_over(scoreboard, order.slot, 1))
+            status = worker.main(order, UserCode(self._functions, self._hooks), links)
         except BaseException:  # noqa: BLE001 (a boundary: the zygote's own loop lies below it)
             _log.critical("the worker %s broke down", order.name, exc_info=True)
         finally:
@@ -166,7 +178,7 @@ class Zygote:
 def _arguments(argv: Sequence[str]) -> Namespace:
     parser = ArgumentParser(prog="gearman-manager zygote", description="started by the supervisor only")
     parser.add_argument("--log-level", default="INFO")
-    return read_arguments(parser, "channel", argv)
+    return read_arguments(parser, ["channel"], argv)
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:
@@ -183,7 +195,7 @@ def main(argv: Sequence[str]) -> int:
         signal.signal(number, _do_nothing)  # not SIG_IGN: programs that workers start would inherit that through exec
     # The supervisor may go away while we answer, which is the same as the end of the channel.
     with suppress(BrokenPipeError, ConnectionResetError):
-        Zygote(socket.socket(fileno=arguments.channel), Links.inherited(arguments)).run()
+        Zygote(socket.socket(fileno=arguments.channel), arguments).run()
     return 0
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
 
 import pytest
 
-from gearman_manager.ipc.links import Links, descriptor_options, read_arguments
+from gearman_manager.ipc.links import Links, descriptor_options, read_arguments, ring
 from gearman_manager.ipc.scoreboard import Scoreboard
 
 
@@ -25,12 +26,12 @@ def links() -> Iterator[Links]:
 def test_a_child_reads_the_links_that_were_written_for_it(links: Links) -> None:
     channel = os.eventfd(0)
     options = descriptor_options(links.descriptors(channel=channel))
-    arguments = read_arguments(ArgumentParser(), "channel", options)
-    inherited = Links.inherited(arguments)
+    arguments = read_arguments(ArgumentParser(), ["channel"], options)
+    part = Scoreboard.take_over(os.dup(links.scoreboard.descriptor), 0, 1)
+    inherited = Links.inherited(arguments, part)
     assert arguments.channel == channel
     assert (inherited.lifeline, inherited.doorbell) == (links.lifeline, links.doorbell)
-    assert inherited.scoreboard.descriptor == links.scoreboard.descriptor
-    assert inherited.scoreboard.slots == links.scoreboard.slots
+    assert inherited.scoreboard is part
     os.close(channel)
 
 
@@ -39,11 +40,21 @@ def test_processes_started_by_the_child_inherit_no_link(links: Links) -> None:
     descriptors = links.descriptors(channel=channel)
     for descriptor in descriptors.values():
         os.set_inheritable(descriptor, True)
-    read_arguments(ArgumentParser(), "channel", descriptor_options(descriptors))
+    read_arguments(ArgumentParser(), ["channel"], descriptor_options(descriptors))
     assert not any(map(os.get_inheritable, descriptors.values()))
     os.close(channel)
 
 
+def test_the_bell_can_be_rung_after_a_job_has_filled_or_closed_it(links: Links) -> None:
+    os.write(links.doorbell, (2**64 - 2).to_bytes(8, sys.byteorder))
+    os.set_blocking(links.doorbell, True)
+    ring(links.doorbell)
+    assert os.eventfd_read(links.doorbell) == 2**64 - 2
+    gone = os.eventfd(0)
+    os.close(gone)
+    ring(gone)
+
+
 def test_a_descriptor_that_is_missing_ends_the_child(links: Links) -> None:
     with pytest.raises(SystemExit):
-        read_arguments(ArgumentParser(), "channel", descriptor_options(links.descriptors()))
+        read_arguments(ArgumentParser(), ["channel"], descriptor_options(links.descriptors()))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
 
-from gearman_manager.ipc.scoreboard import Scoreboard, SlotState, SlotWriter
+import pytest
+
+from gearman_manager.ipc.scoreboard import PAGE_SLOTS, SLOT_BYTES, Scoreboard, SlotState, SlotWriter, UnreadableSlot
 from gearman_manager.worker.job_slots import JobSlots
 
 
@@ -65,7 +68,7 @@ def test_a_board_that_is_passed_through_exec_is_read_whole_during_writes_and_aft
 import sys
 from gearman_manager.worker.job_slots import JobSlots
 from gearman_manager.ipc.scoreboard import Scoreboard, SlotWriter
-slot = SlotWriter(Scoreboard.open(int(sys.argv[1])), 0)
+slot = SlotWriter(Scoreboard.take_over(int(sys.argv[1]), 0, 1), 0)
 slot.claim(1)
 print("ready", flush=True)
 number = 0
@@ -116,3 +119,46 @@ def test_a_worker_of_several_jobs_shows_their_number_and_which_one_is_executing(
     assert (view.state, view.running, view.done, view.failed) == (SlotState.IDLE, 0, 1, 1)
     assert {board.read(slot).state for slot in (1, 2)} == {SlotState.FREE}
     assert board.active_place(0) == second.number  # this number is written separately from the rest
+
+
+def test_nobody_can_change_the_size_of_the_memory() -> None:
+    board = Scoreboard.create(1)
+    for size in (0, 2 * PAGE_SLOTS * SLOT_BYTES):
+        with pytest.raises(PermissionError):
+            os.ftruncate(board.descriptor, size)
+    assert board.read(PAGE_SLOTS - 1).state is SlotState.FREE
+
+
+def test_a_worker_maps_its_own_pages_alone_and_keeps_no_descriptor() -> None:
+    board = Scoreboard.create(3)
+    identity = os.fstat(board.descriptor)
+    part = Scoreboard.take_over(os.dup(board.descriptor), PAGE_SLOTS, 3)
+    SlotWriter(part, PAGE_SLOTS + 2).claim(8)
+    assert [board.read(PAGE_SLOTS + slot).pid for slot in (1, 2, 3)] == [0, 8, 0]
+    assert len(part.memory) == PAGE_SLOTS * SLOT_BYTES
+    numbers = [int(name) for name in os.listdir("/proc/self/fd")]
+    own = [number for number in numbers if os.path.exists(f"/proc/self/fd/{number}") and _is(number, identity)]
+    # The whole's own descriptor, and the duplicate that its mapping keeps: both are the supervisor's.
+    assert len(own) == 2
+    part.memory.close()
+
+
+def _is(number: int, identity: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.fstat(number), identity)
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_any_bytes_are_a_view_or_no_report(seed: int) -> None:
+    board = Scoreboard.create(1)
+    noise = random.Random(seed)
+    size = noise.choice((1, 8, 20, 100, SLOT_BYTES))
+    at = noise.randrange(SLOT_BYTES - size + 1)
+    board.memory[at : at + size] = noise.randbytes(size)
+    try:
+        view = board.read(0)
+    except UnreadableSlot:
+        return
+    assert view.handle.isprintable()

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import struct
 import time
 from pathlib import Path
 
 import pytest
 
 from gearman_manager.host import process
-from gearman_manager.ipc.scoreboard import SlotState, Wear
+from gearman_manager.host.cgroup import Cgroup
+from gearman_manager.ipc.scoreboard import SLOT_BYTES, SlotState, Wear
 from gearman_manager.pools import workforce as module
-from gearman_manager.pools.pool import WorkerState
+from gearman_manager.pools.oom import OomKills
+from gearman_manager.pools.pool import Pool, WorkerState
 from gearman_manager.pools.pool_state import PoolState
 from gearman_manager.pools.workforce import ORDER_TIMEOUT_S, SYSTEM_RETRY_S
+from gearman_manager.supervisor.limit_enforcer import LimitEnforcer
 
 from .conftest import DEAF, Staff
 
@@ -87,7 +91,7 @@ def test_a_failed_fork_is_a_crash_and_frees_the_slots(staff: Staff) -> None:
     assert staff.pool.state is PoolState.FAILING
     staff.workforce.spawn_failed(live.name, "again")
     assert staff.pool.last_error == "can't fork: no memory"
-    assert staff.start._slots.take(1).own == live.slots.own
+    assert staff.start._slots.take(1, 1, 1).own == live.slots.own
 
 
 def test_a_process_that_can_not_be_started_is_a_crash_with_its_reason(staff: Staff) -> None:
@@ -129,6 +133,65 @@ def test_the_next_owner_of_a_slot_finds_it_empty(staff: Staff) -> None:
     (replacement,) = staff.workers
     assert replacement.slots.own == live.slots.own
     assert (replacement.slots.view().state, replacement.slots.view().last_error) == (SlotState.FREE, "")
+
+
+# --- reports that make no sense
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        pytest.param(b"\xff" * 4096, id="all bits"),
+        pytest.param(struct.pack("=QIBBBHH", 2, 0, 0, 3, 9, 0, 1), id="a job server that is not in the list"),
+        pytest.param(struct.pack("=QIBBBHH", 2, 0, 0, 3, 0, 9, 1), id="a function that is not in the list"),
+        pytest.param(struct.pack("=QIBBBHH", 2, 0, 0, 3, 0, 0, 7), id="more jobs than it can have"),
+        pytest.param(struct.pack("=QIBBBHHQ", 2, 0, 0, 3, 0, 0, 1, 2**64 - 1), id="a job from the future"),
+        pytest.param(
+            struct.pack("=QIBBBHHQQQ", 2, 0, 0, 2, 0, 0, 0, 0, 0, 2**63), id="more jobs than there was time for"
+        ),
+        pytest.param(struct.pack("=QIBBBHHQQQQQ", 2, 0, 0, 2, 0, 0, 0, 0, 0, 1, 0, 2**64 - 1), id="centuries of work"),
+        pytest.param(struct.pack("=QIBB", 2, 1, 0, 2), id="another process"),
+        pytest.param(struct.pack("=QIBBBHHQQQQQ3s", 2, 0, 0, 3, 0, 0, 1, 1, 0, 0, 0, 0, b"H:\n"), id="no handle"),
+    ],
+)
+def test_a_worker_whose_report_makes_no_sense_is_ended_and_nobody_else(staff: Staff, nonsense: bytes) -> None:
+    good, bad = staff.serving(2)
+    at = bad.slots.own * SLOT_BYTES
+    staff.links.scoreboard.memory[at : at + len(nonsense)] = nonsense
+    staff.workforce.doorbell()
+    bad.slots.jobs()
+    assert bad.slots.fault
+    assert not good.slots.fault
+    limits = LimitEnforcer(staff.workforce, staff.woken.set, OomKills(Cgroup(()), Path("/nowhere")))
+    limits.start()
+    staff.gone(bad)
+    limits.close()
+    assert staff.workers == [good]
+    assert "a job wrote nonsense into its report" in staff.pool.last_error
+
+
+def test_a_ring_that_a_job_has_swallowed_is_made_up_for(staff: Staff) -> None:
+    staff.arrange(1)
+    staff.workforce.reconcile(0.0)
+    live = staff.fork(staff.workers[0])
+    staff.slot(live).idle()
+    limits = LimitEnforcer(staff.workforce, staff.woken.set, OomKills(Cgroup(()), Path("/nowhere")))
+    limits.start()
+    staff.until(lambda: live.worker.state is WorkerState.READY, "it counts as registered")
+    limits.close()
+
+
+def test_a_pool_that_can_not_be_looked_after_does_not_stop_the_others(
+    staff: Staff, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staff.arrange(1)
+    broken = Pool("broken")
+    monkeypatch.setattr(staff.workforce, "pools", {"broken": broken, **staff.workforce.pools})
+    broken.target = 1  # it has no order, so its worker can't be started
+    broken.arrange("1")
+    assert staff.workforce.reconcile(0.0) == SYSTEM_RETRY_S
+    assert len(staff.workers) == 1
+    assert broken.last_error == "can't be looked after: KeyError: 'broken'"
 
 
 # --- the present state
@@ -360,7 +423,7 @@ def test_after_the_zygotes_death_its_orders_are_void_and_its_workers_stay(staff:
     staff.workforce.zygote_lost()
     assert staff.workers == [forked]
     assert ordered.worker.state is WorkerState.DEAD
-    assert staff.start._slots.take(1).own == ordered.slots.own
+    assert staff.start._slots.take(1, 1, 1).own == ordered.slots.own
     assert staff.pool.crashes.consecutive == 0
     assert forked.slots.view().state is SlotState.IDLE
 
