@@ -13,7 +13,7 @@ import click
 from gearman_server.broker import BrokerSettings
 from gearman_server.command import import_command
 from gearman_server.command.config_file import with_config_file
-from gearman_server.command.listen_options import allowed, port_settings, tls_settings
+from gearman_server.command.listen_options import allowed, http_hosts, port_settings, tls_settings
 from gearman_server.command.options import PARAMETERS
 from gearman_server.command.queue_options import WITHOUT_EFFECT, idle_options, store_url
 from gearman_server.edge.own_addresses import this_machine
@@ -92,6 +92,7 @@ def settings_of(options: dict[str, Any]) -> ServerSettings:
             max_packet_bytes=options["max_packet_size"],
             max_backlog_bytes=options["max_backlog_per_connection"],
             allowed=allowed(options),
+            http_hosts=http_hosts(options),
         ),
         broker=_broker_settings(options),
         store=_store_settings(options),

@@ -126,6 +126,13 @@ _HTTP_OPTIONS: Final = (
         help="Address for HTTP, HOST or HOST:PORT; may be repeated.  [default: those of -L]",
     ),
     option(
+        "--http-allow-host",
+        multiple=True,
+        metavar="NAME",
+        help="A name, beside this machine's own, for the HTTP ports, or of a site whose web pages may use them;"
+        " * = any; may be repeated.",
+    ),
+    option(
         "--metrics-listen", metavar="HOST:PORT", help="Serve /metrics for Prometheus, /healthz and /jobs/HANDLE there."
     ),
 )
@@ -240,6 +247,19 @@ def allowed(options: dict[str, Any]) -> AccessList | None:
         return AccessList.of(options["allow"])
     except ValueError as error:
         raise UsageError(f"--allow: {error}; write an address or a network such as 10.0.0.0/8") from error
+
+
+def http_hosts(options: dict[str, Any]) -> Sequence[str]:
+    """The further names of the HTTP ports.
+
+    Raises:
+        UsageError: one of them is no name.
+    """
+    names: Sequence[str] = options["http_allow_host"]
+    for name in names:
+        if not name or not name.isascii() or set(name) & set("/:@ "):
+            raise UsageError(f"--http-allow-host {name}: write only a name, such as jobs.example.com")
+    return names
 
 
 def _hosts(addresses: Sequence[str]) -> Sequence[str]:

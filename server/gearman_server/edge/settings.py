@@ -71,3 +71,5 @@ class ListenerSettings:
     max_backlog_bytes: int = DEFAULT_MAX_BACKLOG_BYTES
     #: None: all peers.
     allowed: AccessList | None = None
+    #: Names, beside the machine's own, under which the HTTP ports may be reached, and sites whose pages may use them.
+    http_hosts: Sequence[str] = ()

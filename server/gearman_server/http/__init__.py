@@ -2,7 +2,7 @@
 
 In: listening sockets, the broker and its listener. Out: for each job a session with the broker, as if the job had come
 by the Gearman protocol; for metrics and results only answers.
-Open `opening.py` first: the two ports. They share `port.py`: connections, gevent's WSGI handler, a greenlet for each.
-`jobs.py` is the application that submits, and `caller.py` its session. `metrics_application.py` is the other one, on
-top of `metrics.py` and `results.py`.
+Open `opening.py` first: the two ports. They share `port.py`: connections, a greenlet for each; HTTP itself is read and
+written by `gearman_process.http`. `web_pages.py` refuses foreign web pages. `jobs.py` is the application that submits,
+and `caller.py` its session. `metrics_application.py` is the other one, on top of `metrics.py` and `results.py`.
 """

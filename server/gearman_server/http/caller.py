@@ -6,6 +6,7 @@ The request's greenlet waits here; the loop wakes it when packets have come, or 
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,7 +32,7 @@ class CallerGoneError(ServerError):
 class JobOutcome:
     """How a request ends: an HTTP status, the packet that ended it, the job's handle, and the answer's body."""
 
-    status: str
+    status: int
     command: str
     handle: bytes
     body: bytes = b""
@@ -51,15 +52,20 @@ class Caller:
         self.session.client_id = b"http"
         self.session.wants_exceptions = True
         self._peer_watcher = listener.loop.io(peer.fileno(), READABLE)
-        self._peer_watcher.start(self._on_peer)
 
-    def call(self, packet: Packet, *, is_background: bool) -> JobOutcome:
+    def call(self, packet: Packet, *, is_background: bool, on_submitted: Callable[[], None]) -> JobOutcome:
         """Submit the job, and wait until it has ended; wait for a background job only until it is accepted.
+
+        `on_submitted` is called once the job is the broker's.
 
         Raises:
             CallerGoneError: the peer has gone, or the server is ending.
         """
+        if not is_background:  # it is answered at once, even if nobody is there to read it
+            self._peer_watcher.start(self._on_peer)
         self._listener.dispatch(self, [packet])
+        del packet  # it is as large as the workload, and the job can take long
+        on_submitted()
         self._listener.flush_soon()
         handle, pieces, size_bytes = b"", [], 0
         while True:
@@ -67,12 +73,12 @@ class Caller:
             if packet_type == PacketType.JOB_CREATED:
                 handle = body
                 if is_background:
-                    return JobOutcome("200 OK", "JOB_CREATED", handle)
+                    return JobOutcome(200, "JOB_CREATED", handle)
             elif packet_type == PacketType.WORK_DATA:
                 pieces.append(body.partition(b"\0")[2])
                 size_bytes += len(pieces[-1])
                 if size_bytes > self._listener.settings.max_backlog_bytes:
-                    return JobOutcome("502 Bad Gateway", "WORK_DATA", handle, b"the result is too large\n")
+                    return JobOutcome(502, "WORK_DATA", handle, b"the result is too large\n")
             elif packet_type in _ENDINGS:
                 return _ended(packet_type, body, handle, pieces)
 
@@ -137,8 +143,8 @@ def _ended(packet_type: int, body: bytes, handle: bytes, pieces: list[bytes]) ->
     command = PacketType(packet_type).name
     first, _, rest = body.partition(b"\0")
     if packet_type == PacketType.WORK_COMPLETE:
-        return JobOutcome("200 OK", command, handle, b"".join([*pieces, rest]))
+        return JobOutcome(200, command, handle, b"".join([*pieces, rest]))
     if packet_type == PacketType.ERROR:
-        status = "400 Bad Request" if first in _CALLERS_FAULTS else "503 Service Unavailable"
+        status = 400 if first in _CALLERS_FAULTS else 503
         return JobOutcome(status, command, handle, first + b": " + rest + b"\n")
-    return JobOutcome("502 Bad Gateway", command, handle, rest or b"the job failed\n")
+    return JobOutcome(502, command, handle, rest or b"the job failed\n")

@@ -6,17 +6,17 @@ answer's `X-Gearman-*` headers give the job's handle and the packet that ended i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gearman_client.packet import PacketType
-from gearman_server.errors import ServerError
+from gearman_process.http.messages import HttpAnswer, HttpRefusal, HttpRequest, text_answer
 from gearman_server.http.caller import Caller, CallerGoneError, JobOutcome
-from gearman_server.http.port import Environ, StartResponse, answer
 
 if TYPE_CHECKING:
     from gearman_server.edge.listener import Listener
+    from gearman_server.http.port import HttpPeer
+    from gearman_server.http.web_pages import WebPages
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT")
 #: Methods that exist but have no meaning here. Any other is unknown.
@@ -32,150 +32,127 @@ _REQUESTS: Final = {
 }
 #: gearmand's default: identical workloads of one function are one job, unless the request says otherwise.
 _DEFAULT_UNIQUE: Final = "-"
-_READ_BYTES: Final = 1 << 16
-
-
-class BadRequestError(ServerError):
-    """A request is answered with an HTTP error status."""
-
-    def __init__(self, status: str, text: str, *headers: tuple[str, str]) -> None:
-        super().__init__(text)
-        self.status = status
-        self.headers = headers
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """The job that a request submits."""
+    """The job that a request submits, but for its workload."""
 
     function: bytes
     unique: bytes
-    workload: bytes
     priority: str
     is_background: bool
 
     @property
-    def packet(self) -> tuple[int, bytes]:
+    def packet_type(self) -> int:
         """The packet that submits it by the Gearman protocol."""
-        body = b"\0".join((self.function, self.unique, self.workload))
-        return _REQUESTS[self.priority, self.is_background], body
+        return _REQUESTS[self.priority, self.is_background]
+
+    @property
+    def start(self) -> bytes:
+        """The packet's body up to the workload."""
+        return b"%s\0%s\0" % (self.function, self.unique)
 
 
 class JobApplication:
     """The application of the HTTP port."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, pages: WebPages) -> None:
+        """`pages` decides which web pages may submit jobs."""
         self._listener = listener
+        self._pages = pages
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, request: HttpRequest, peer: HttpPeer) -> HttpAnswer:
         """Serve one request."""
-        is_head = environ["REQUEST_METHOD"] == "HEAD"
+        self._pages.check(request, peer.identity)
+        if request.method == "HEAD" and not _function(request):
+            return text_answer(200)
+        submission = read_submission(request)
+        max_bytes = self._listener.settings.max_packet_bytes
+        body = _read_workload(request, submission.start, max_bytes)
+        caller = Caller(self._listener, peer.identity, peer.stream)
         try:
-            if is_head and not _function(environ):
-                return answer(start_response, "200 OK", is_head=True)
-            submission = read_submission(environ, self._listener.settings.max_packet_bytes)
-            outcome = self._run(environ, submission)
-        except BadRequestError as error:
-            environ["gearman.connection"].refuse_body()
-            text = f"{error}\n".encode()
-            return answer(start_response, error.status, text, *error.headers, is_head=is_head)
-        except CallerGoneError:
-            environ["gearman.connection"].close_connection = True
-            return answer(start_response, "503 Service Unavailable", b"the server is ending\n", ("Retry-After", "1"))
-        return _tell(start_response, outcome, is_head)
-
-    def _run(self, environ: Environ, submission: Submission) -> JobOutcome:
-        connection = environ["gearman.connection"]
-        caller = Caller(self._listener, environ["gearman.identity"], connection.socket)
-        try:
-            return caller.call(submission.packet, is_background=submission.is_background)
+            packet = submission.packet_type, bytes(body)
+            body.clear()
+            outcome = caller.call(packet, is_background=submission.is_background, on_submitted=request.body.release)
+        except CallerGoneError as error:
+            raise HttpRefusal(503, "the server is ending", ("Retry-After", "1")) from error
         finally:
             caller.close("its HTTP request is over")
+        return _answer(outcome)
 
 
 # --- the request
 
 
-def read_submission(environ: Environ, max_bytes: int) -> Submission:
-    """The request's submission, including its body.
+def read_submission(request: HttpRequest) -> Submission:
+    """The request's submission.
 
     Raises:
-        BadRequestError: it is no valid submission.
+        HttpRefusal: it is no valid submission.
     """
-    method = environ["REQUEST_METHOD"]
+    method = request.method
     if method in _OTHER_METHODS:
-        raise BadRequestError("405 Method Not Allowed", f"{method} submits no job", ("Allow", ", ".join(_METHODS)))
+        raise HttpRefusal(405, f"{method} submits no job", ("Allow", ", ".join(_METHODS)))
     if method not in _METHODS:
-        raise BadRequestError("501 Not Implemented", "the method is unknown")
-    function = _function(environ)
+        raise HttpRefusal(501, "the method is unknown")
+    function = _function(request)
     if not function:
-        raise BadRequestError("404 Not Found", "the path names no function")
+        raise HttpRefusal(404, "the path names no function")
     if b"\0" in function:
-        raise BadRequestError("400 Bad Request", "the function's name holds a zero byte")
+        raise HttpRefusal(400, "the function's name holds a zero byte")
+    unique = request.header("x-gearman-unique")
     return Submission(
         function=function,
-        unique=environ.get("HTTP_X_GEARMAN_UNIQUE", _DEFAULT_UNIQUE).encode("latin-1").replace(b"\0", b""),
-        priority=_choice(environ, "X-Gearman-Priority", ("high", "normal", "low"), "normal"),
-        is_background=_choice(environ, "X-Gearman-Background", ("true", "false"), "false") == "true",
-        workload=_read_body(environ, max_bytes),
+        unique=(_DEFAULT_UNIQUE if unique is None else unique).encode("latin-1"),
+        priority=_choice(request, "X-Gearman-Priority", ("high", "normal", "low"), "normal"),
+        is_background=_choice(request, "X-Gearman-Background", ("true", "false"), "false") == "true",
     )
 
 
-def _function(environ: Environ) -> bytes:
-    """The path without its leading slashes, percent-decoded."""
-    path: str = environ["PATH_INFO"]
-    return path.lstrip("/").encode("latin-1")
+def _function(request: HttpRequest) -> bytes:
+    """The path without its leading slashes."""
+    return request.path.lstrip(b"/")
 
 
-def _choice(environ: Environ, header: str, allowed: tuple[str, ...], default: str) -> str:
-    given: str = environ.get("HTTP_" + header.upper().replace("-", "_"), default).strip().lower()
-    if given not in allowed:
-        raise BadRequestError("400 Bad Request", f"{header} must be one of {', '.join(allowed)}")
-    return given
+def _choice(request: HttpRequest, header: str, allowed: tuple[str, ...], default: str) -> str:
+    given = request.header(header.lower())
+    chosen = default if given is None else given.lower()
+    if chosen not in allowed:
+        raise HttpRefusal(400, f"{header} must be one of {', '.join(allowed)}")
+    return chosen
 
 
-def _read_body(environ: Environ, max_bytes: int) -> bytes:
-    """The workload. GET and HEAD have none, so their body is ignored."""
-    encoding = environ.get("HTTP_TRANSFER_ENCODING", "").lower()
-    length = environ.get("CONTENT_LENGTH")
-    if encoding not in ("", "chunked"):
-        raise BadRequestError("501 Not Implemented", f"the transfer encoding {encoding} is unknown")
-    if length is not None and int(length) > max_bytes:
+def _read_workload(request: HttpRequest, start: bytes, max_bytes: int) -> bytearray:
+    """The packet's body: its start and the workload. GET and HEAD have none, so their body is ignored. Memory is taken
+    only as bytes arrive, whatever length was announced."""
+    if (request.length or 0) > max_bytes:
         raise _too_large(max_bytes)
-    if environ["REQUEST_METHOD"] not in ("POST", "PUT"):
-        return b""
-    if not encoding and length is None:
-        raise BadRequestError("411 Length Required", "give a Content-Length, or send the workload in chunks")
-    return _read(environ, max_bytes)
+    if request.method not in ("POST", "PUT"):
+        return bytearray(start)
+    if not request.has_body and request.length is None:
+        raise HttpRefusal(411, "give a Content-Length, or send the workload in chunks")
+    body = bytearray(start)
+    while data := request.body.read():
+        body += data
+        if len(body) > max_bytes + len(start):
+            raise _too_large(max_bytes)
+    return body
 
 
-def _read(environ: Environ, max_bytes: int) -> bytes:
-    """Read the body. Memory is taken only as bytes arrive, whatever length was announced."""
-    pieces, size_bytes = [], 0
-    try:
-        while piece := environ["wsgi.input"].read(_READ_BYTES):
-            pieces.append(piece)
-            size_bytes += len(piece)
-            if size_bytes > max_bytes:
-                raise _too_large(max_bytes)
-    except (OSError, ValueError) as error:
-        raise BadRequestError("400 Bad Request", "the body is incomplete, or its chunks are malformed") from error
-    return b"".join(pieces)
-
-
-def _too_large(max_bytes: int) -> BadRequestError:
-    return BadRequestError("413 Content Too Large", f"a workload may have at most {max_bytes} bytes")
+def _too_large(max_bytes: int) -> HttpRefusal:
+    return HttpRefusal(413, f"a workload may have at most {max_bytes} bytes")
 
 
 # --- the answer
 
 
-def _tell(start_response: StartResponse, outcome: JobOutcome, is_head: bool) -> list[bytes]:
+def _answer(outcome: JobOutcome) -> HttpAnswer:
     headers = [("X-Gearman-Command", outcome.command)]
     if outcome.handle:
         headers.append(("X-Gearman-Job-Handle", outcome.handle.decode("latin-1")))
     if outcome.command in ("WORK_COMPLETE", "WORK_EXCEPTION"):
         headers.append(("Content-Type", "application/octet-stream"))
-    if outcome.status.startswith("503"):
+    if outcome.status == 503:
         headers.append(("Retry-After", "1"))
-    return answer(start_response, outcome.status, outcome.body, *headers, is_head=is_head)
+    return text_answer(outcome.status, outcome.body, *headers)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from gearman_server.http.port import Environ, StartResponse, answer
-from gearman_server.http.results import PREFIX, HttpAnswer
+from gearman_process.http.messages import HttpAnswer, HttpRefusal, HttpRequest, text_answer
+from gearman_server.http.results import PREFIX, JobPage
+
+if TYPE_CHECKING:
+    from gearman_server.http.port import HttpPeer
+    from gearman_server.http.web_pages import WebPages
 
 
 class MetricsApplication:
@@ -17,32 +22,30 @@ class MetricsApplication:
         self,
         registry: CollectorRegistry,
         trouble: Callable[[], str | None],
-        job_page: Callable[[str, str, str], HttpAnswer],
+        job_page: Callable[[str, str, str], JobPage],
+        pages: WebPages,
     ) -> None:
         """`trouble` says why the server can't accept background jobs, None if it can; `job_page` answers by path, query
-        and Accept header."""
+        and Accept header; `pages` decides which web pages may read."""
         self._registry = registry
         self._trouble = trouble
         self._job_page = job_page
+        self._pages = pages
 
-    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, request: HttpRequest, peer: HttpPeer) -> HttpAnswer:
         """Serve one request."""
-        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
-        is_head = method == "HEAD"
+        self._pages.check(request, peer.identity)
+        path = request.path.decode("latin-1")
         if path not in ("/metrics", "/healthz") and not path.startswith(PREFIX):
-            there_is = b"there are /metrics, /healthz and /jobs/HANDLE\n"
-            return answer(start_response, "404 Not Found", there_is, is_head=is_head)
-        if method not in ("GET", "HEAD"):
-            environ["gearman.connection"].refuse_body()
-            return answer(start_response, "405 Method Not Allowed", b"", ("Allow", "GET, HEAD"))
+            raise HttpRefusal(404, "there are /metrics, /healthz and /jobs/HANDLE")
+        if request.method not in ("GET", "HEAD"):
+            raise HttpRefusal(405, f"{request.method} is not for this port", ("Allow", "GET, HEAD"))
         if path.startswith(PREFIX):
-            page = self._job_page(path, environ.get("QUERY_STRING", ""), environ.get("HTTP_ACCEPT", ""))
+            accept = ", ".join(value for name, value in request.headers if name == "accept")
+            page = self._job_page(path, request.query, accept)
             headers = ("Content-Type", page.content_type), ("Cache-Control", "no-store")
-            return answer(start_response, page.status, page.body, *headers, is_head=is_head)
+            return text_answer(page.status, page.body, *headers)
         if path == "/healthz":
             trouble = self._trouble()
-            if trouble is not None:
-                return answer(start_response, "503 Service Unavailable", f"{trouble}\n".encode(), is_head=is_head)
-            return answer(start_response, "200 OK", b"ok\n", is_head=is_head)
-        content_type = ("Content-Type", CONTENT_TYPE_LATEST)
-        return answer(start_response, "200 OK", generate_latest(self._registry), content_type, is_head=is_head)
+            return text_answer(200, b"ok\n") if trouble is None else text_answer(503, f"{trouble}\n".encode())
+        return text_answer(200, generate_latest(self._registry), ("Content-Type", CONTENT_TYPE_LATEST))

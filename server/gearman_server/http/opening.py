@@ -34,8 +34,10 @@ def open_http_ports(
 def _job_port(listener: Listener, allowed: AccessList | None) -> HttpPort:
     from gearman_server.http.jobs import JobApplication
     from gearman_server.http.port import HttpPort, HttpSettings
+    from gearman_server.http.web_pages import WebPages
 
-    return HttpPort(JobApplication(listener), listener.loop, HttpSettings(allowed))
+    pages = WebPages(listener.settings.http_hosts)
+    return HttpPort(JobApplication(listener, pages), listener.loop, HttpSettings(allowed))
 
 
 def _metrics_port(broker: Broker, listener: Listener, allowed: AccessList | None) -> HttpPort:
@@ -44,10 +46,12 @@ def _metrics_port(broker: Broker, listener: Listener, allowed: AccessList | None
     from gearman_server.http.metrics_application import MetricsApplication
     from gearman_server.http.port import HttpPort, HttpSettings
     from gearman_server.http.results import page_of
+    from gearman_server.http.web_pages import WebPages
 
     application = MetricsApplication(
         Metrics(broker).registry(),
         lambda: broker.store_trouble,
         partial(page_of, broker.results, broker.functions.unread),
+        WebPages(listener.settings.http_hosts, everywhere=False),
     )
     return HttpPort(application, listener.loop, HttpSettings(allowed, max_connections=32))

@@ -32,31 +32,31 @@ _NOT_KEPT: Final = b"this job's result will not be kept: its function has no kee
 _UNREAD: Final = b"stored jobs are still being read, and this may be one of them\n"
 
 
-class HttpAnswer(NamedTuple):
+class JobPage(NamedTuple):
     """An answer without its framing."""
 
-    status: str
+    status: int
     body: bytes
     content_type: str = _TEXT
 
 
-def page_of(results: ResultKeeping, unread: UnreadRows, path: str, query: str, accept: str) -> HttpAnswer:
+def page_of(results: ResultKeeping, unread: UnreadRows, path: str, query: str, accept: str) -> JobPage:
     """The answer to `GET /jobs/HANDLE`. `path` is WSGI's: each character stands for a byte."""
     handle = path.removeprefix(PREFIX).encode("latin-1", "replace")
     job = results.unfinished(handle)
     if job is not None:
         if job.function.keep_result_s is None or not job.is_background:
-            return HttpAnswer("404 Not Found", _NOT_KEPT)
-        return HttpAnswer("202 Accepted", _encoded(_unfinished(job)), _JSON)
+            return JobPage(404, _NOT_KEPT)
+        return JobPage(202, _encoded(_unfinished(job)), _JSON)
     result = results.kept.get(handle)
     if result is not None:
         is_raw = "raw" in parse_qs(query, keep_blank_values=True) or _wants_bytes(accept)
-        return _raw(result) if is_raw else HttpAnswer("200 OK", _encoded(_finished(result)), _JSON)
+        return _raw(result) if is_raw else JobPage(200, _encoded(_finished(result)), _JSON)
     if results.kept.has_expired(handle):
-        return HttpAnswer("410 Gone", _EXPIRED)
+        return JobPage(410, _EXPIRED)
     if unread.is_reading:
-        return HttpAnswer("503 Service Unavailable", _UNREAD)
-    return HttpAnswer("404 Not Found", _UNKNOWN)
+        return JobPage(503, _UNREAD)
+    return JobPage(404, _UNKNOWN)
 
 
 def _wants_bytes(accept: str) -> bool:
@@ -64,12 +64,12 @@ def _wants_bytes(accept: str) -> bool:
     return _BYTES in kinds and _JSON not in kinds
 
 
-def _raw(result: KeptResult) -> HttpAnswer:
+def _raw(result: KeptResult) -> JobPage:
     if result.ending is Ending.COMPLETE:
-        return HttpAnswer("200 OK", result.content, _BYTES)
+        return JobPage(200, result.content, _BYTES)
     if result.ending is Ending.TOO_LARGE:
-        return HttpAnswer("410 Gone", b"the job is complete, and its result was too large to be kept\n")
-    return HttpAnswer("410 Gone", b"the job has failed: " + (result.content or b"no reason was given") + b"\n")
+        return JobPage(410, b"the job is complete, and its result was too large to be kept\n")
+    return JobPage(410, b"the job has failed: " + (result.content or b"no reason was given") + b"\n")
 
 
 def _unfinished(job: Job) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Lines of other protocols. Their peers were led to the wrong port, by mistake or by somebody who means harm. Pure.
 
-A web page can make the browser of its visitors send a request to any port, with any body; so can
-the people who choose the URLs that a program of yours fetches. Were its header lines merely unknown commands, the lines
-and packets of its body would be carried out. So the first such line ends the connection, with all that follows it.
+A web page can make the browser of its visitors send a request to any port, with any body; so can the people who choose
+the URLs that a program of yours fetches. Were its header lines merely unknown commands, the lines and packets of its
+body would be carried out. So the first such line ends the connection, with all that follows it.
 """
 
 from __future__ import annotations

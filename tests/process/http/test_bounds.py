@@ -1,0 +1,76 @@
+"""The times of a body, the memory of all bodies, and the places of a port."""
+
+from __future__ import annotations
+
+import pytest
+
+from gearman_process.http.bounds import SMALL_BODY_BYTES, BodyMemory, BodyShare, HttpBounds, Pace
+from gearman_process.http.messages import HttpRefusal
+from gearman_process.http.places import Places
+
+BOUNDS = HttpBounds(pace_s=10, pace_bytes=100, request_s=60)
+
+
+class Visitor:
+    """A connection: `since` is when its request began, None while it is carried out."""
+
+    def __init__(self, address: str, since: float | None) -> None:
+        self.address = address
+        self.reading_since = since
+        self.has_made_room = False
+
+    def make_room(self) -> None:
+        self.has_made_room = True
+
+
+def test_a_body_that_brings_enough_in_each_period_goes_on_until_the_request_is_over() -> None:
+    pace = Pace(BOUNDS, started_at=0, now=0)
+    for now in range(0, 60, 10):
+        assert pace.wait_s(now) == 10
+        pace.note(100)
+    with pytest.raises(HttpRefusal, match="not complete after 60 s") as refused:
+        pace.wait_s(60)
+    assert refused.value.status == 408
+
+
+def test_a_body_that_brings_too_little_is_too_slow_at_the_end_of_the_period() -> None:
+    pace = Pace(BOUNDS, started_at=0, now=0)
+    pace.note(99)
+    assert pace.wait_s(9) == 1
+    with pytest.raises(HttpRefusal, match="too slowly"):
+        pace.wait_s(10)
+
+
+def test_all_bodies_share_the_memory_and_one_may_be_larger() -> None:
+    memory = BodyMemory(1000)
+    first, second, third = (BodyShare(memory) for _ in range(3))
+    first.grow(SMALL_BODY_BYTES + 900)
+    second.grow(SMALL_BODY_BYTES + 900)
+    second.grow(10**9)
+    with pytest.raises(HttpRefusal) as refused:
+        third.grow(SMALL_BODY_BYTES + 101)
+    assert (refused.value.status, refused.value.headers) == (503, (("Retry-After", "1"),))
+    BodyShare(memory).grow(SMALL_BODY_BYTES)
+    second.free()
+    third.grow(1)
+    first.free()
+    second.grow(SMALL_BODY_BYTES + 1000)
+
+
+def test_a_new_connection_takes_the_place_of_the_slowest_of_the_address_with_the_most() -> None:
+    places = Places(4)
+    alone, later, slowest, busy = Visitor("a", 1), Visitor("b", 3), Visitor("b", 2), Visitor("b", None)
+    for visitor in (alone, later, slowest, busy):
+        assert places.enter(visitor)
+    assert places.enter(Visitor("c", 9))
+    assert slowest.has_made_room
+    assert not any(visitor.has_made_room for visitor in (alone, later, busy))
+
+
+def test_whole_requests_keep_their_places() -> None:
+    places = Places(1)
+    busy = Visitor("a", None)
+    assert places.enter(busy)
+    assert not places.enter(Visitor("b", 1))
+    places.leave(busy)
+    assert places.enter(Visitor("b", 1))
