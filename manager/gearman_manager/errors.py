@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class ManagerError(Exception):
     """The base of the manager's errors; the text names the place and the remedy."""
@@ -12,13 +14,22 @@ class StartError(ManagerError):
 
 
 class ModuleError(ManagerError):
-    """A worker module can't be loaded."""
+    """A worker module can't be loaded, because of the file and line that the error names.
 
-    def __init__(self, file: str, line: int, message: str) -> None:
-        super().__init__(f"{file}:{line}: {message}")
+    `importers` holds the modules that fail because they import that file, with their lines; often there are none.
+    """
+
+    def __init__(self, file: str, line: int, message: str, importers: Mapping[str, str] | None = None) -> None:
+        super().__init__(f"{file}:{line}: {message}" if line else f"{file}: {message}")
         self.file = file
         self.line = line
         self.message = message
+        self.importers = dict(importers or {})
+
+    @property
+    def modules(self) -> list[str]:
+        """The files that can't be loaded."""
+        return sorted({self.file, *self.importers})
 
 
 class UnexpectedEvent(ManagerError):

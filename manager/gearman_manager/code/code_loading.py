@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from gearman_manager.bridge.order import is_php_file
@@ -34,20 +34,31 @@ class LoadedCode:
     found: tuple[FoundFunction, ...]
     errors: tuple[Problem, ...]
     files: CodeFiles
+    #: Files and folders that look like something else than worker modules, and why.
+    passed_over: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_report(cls, report: Mapping[str, Any]) -> LoadedCode:
         """Read the zygote's message."""
         return cls(
             found=tuple(FoundFunction(f["name"], f["file"], f["line"], f["options"]) for f in report["functions"]),
-            errors=tuple(Problem(e["file"], e["line"], "", e["message"], is_fatal=False) for e in report["errors"]),
+            errors=tuple(
+                Problem(e["file"], e["line"], "", e["message"], is_fatal=False, modules=tuple(e["modules"]))
+                for e in report["errors"]
+            ),
             files=CodeFiles(report["hashes"], report["needs"]),
+            passed_over=report["passed_over"],
         )
 
+    @property
+    def unloaded(self) -> list[str]:
+        """The files of the modules that could not be loaded."""
+        return [file for error in self.errors for file in error.modules or (error.file,)]
+
     def broken_since(self, older: LoadedCode) -> list[Problem]:
-        """The errors in files from which the older code could still serve functions."""
-        served = {function.file for function in older.found}
-        return [error for error in self.errors if error.file in served]
+        """The errors in files that the older code could use: for its functions, as its hooks or as a package."""
+        used = {function.file for function in older.found} | (older.files.hashes.keys() - set(older.unloaded))
+        return [error for error in self.errors if not used.isdisjoint((error.file, *error.modules))]
 
     def without(self, culprits: Mapping[str, Problem]) -> LoadedCode:
         """Add the errors of modules that ended their zygote."""
@@ -81,7 +92,7 @@ class CodeLoader:
         """
         culprits: dict[str, Problem] = {}
         left_out: set[str] = set()
-        code = LoadedCode((), (), CodeFiles({}, {}))
+        code: LoadedCode | None = None  # as the first zygote finds it, which imports everything
         while True:
             zygote, report = self._try(config, left_out | culprits.keys())
             if self._has_given_up:
@@ -92,12 +103,12 @@ class CodeLoader:
                     return None, LoadedCode((), (problem,), CodeFiles({}, {}))
                 culprits[zygote.loading] = problem
                 continue
-            if left_out:
+            code = code or LoadedCode.from_report(report)
+            # Again for each module left out: others may import the same helper, which leaves the same behind.
+            more = self._imported_after_fork(config, code, report["tainted"]) - left_out
+            if not more:
                 return zygote, code.without(culprits)
-            code = LoadedCode.from_report(report)
-            left_out = self._imported_after_fork(config, code, report["tainted"])
-            if not left_out:
-                return zygote, code.without(culprits)
+            left_out |= more
             zygote.kill()  # threads left behind by its imports may keep it from ending by itself
 
     def _try(self, config: Config, without: Collection[str]) -> tuple[ZygoteProcess, Mapping[str, Any] | None]:
@@ -123,7 +134,7 @@ class CodeLoader:
 
     def lay_out(self, config: Config, code: LoadedCode) -> Layout:
         """The pools and functions that run with this code."""
-        return lay_out(config, code.found, self._host.cores, [error.file for error in code.errors])
+        return lay_out(config, code.found, self._host.cores, code.unloaded)
 
 
 def _blame(config: Config, zygote: ZygoteProcess, end: str) -> Problem:

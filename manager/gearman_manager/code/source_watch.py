@@ -17,7 +17,7 @@ import gevent.event
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
-from gearman_manager.modules.discovery import content_hashes
+from gearman_manager.modules.source_files import content_hashes
 
 _log = logging.getLogger("reload")
 SETTLE_S: Final = 0.2

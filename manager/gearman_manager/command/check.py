@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import click
 from rich.table import Table
@@ -22,6 +23,9 @@ from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.job_servers.policy_gap_check import gaps_at
 from gearman_manager.job_servers.tls_checks import pools_without_tls, tls_problems
 from gearman_manager.pools.zygote_process import ZygoteProcess
+
+#: The most names in one line; nobody reads more.
+_NAMES_SHOWN: Final = 20
 
 
 class _Nobody:
@@ -77,7 +81,7 @@ def all_problems(error: ConfigError) -> list[Problem]:
         code = load_code(error.rest)
     except (ConfigError, ManagerError):
         return problems
-    layout = lay_out(error.rest, code.found, usable_cores(Cgroup.of()), [broken.file for broken in code.errors])
+    layout = lay_out(error.rest, code.found, usable_cores(Cgroup.of()), code.unloaded)
     for problem in layout.problems:
         # A problem that is reported already, or follows from a removed key, is no further mistake.
         follows = any(f"{earlier.key}.".startswith(f"{problem.key}.") for earlier in error.problems)
@@ -89,8 +93,9 @@ def all_problems(error: ConfigError) -> list[Problem]:
 def check(config: Config) -> int:
     """Print what would run, and the problems; returns the exit code."""
     code = load_code(config)
-    layout = lay_out(config, code.found, usable_cores(Cgroup.of()), [error.file for error in code.errors])
+    layout = lay_out(config, code.found, usable_cores(Cgroup.of()), code.unloaded)
     wide_console().print(_pools(layout))
+    _print_passed_over(config, code)
     problems = [*code.errors, *layout.problems, *tls_problems(config)]
     _print_problems(problems)
     for notice in pools_without_tls(config, layout):
@@ -103,6 +108,16 @@ def check(config: Config) -> int:
         return exit_codes.CONFIGURATION
     click.echo(f"{config.places.main_file}: fine, {counted(layout)}")
     return exit_codes.OK
+
+
+def _print_passed_over(config: Config, code: LoadedCode) -> None:
+    """What was not searched for functions: a user may miss one there."""
+    for folder in config.workers_dir:
+        inside = {path: why for path, why in code.passed_over.items() if path.startswith(f"{folder}/")}
+        names = [f"{os.path.relpath(path, folder)} ({why})" for path, why in inside.items()]
+        if names:
+            more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+            click.echo(f"{folder}: passed over {', '.join(names[:_NAMES_SHOWN])}{more}", err=True)
 
 
 def _unserved_schedules(config: Config, layout: Layout) -> Iterator[Problem]:
@@ -124,7 +139,7 @@ def _foreign_servers(config: Config) -> list[Address]:
 def functions(config: Config, *, as_json: bool) -> int:
     """Print the discovered functions; returns the exit code."""
     code = load_code(config)
-    layout = lay_out(config, code.found, usable_cores(Cgroup.of()), [error.file for error in code.errors])
+    layout = lay_out(config, code.found, usable_cores(Cgroup.of()), code.unloaded)
     rows = [
         {"name": name, "pool": f.pool, "file": f.file, "line": f.line, "options": _options(code, f.file, f.module_name)}
         for name, f in sorted(layout.functions.items())

@@ -61,7 +61,8 @@ def run(config: Config, name: str, workload: bytes) -> int:
     logging.basicConfig(level=config.log.level.upper(), format="%(levelname)s %(name)s: %(message)s")
     discovered = load_all([Path(folder) for folder in config.workers_dir])
     found = [FoundFunction(f.name, f.file, f.line, f.options) for f in discovered.functions]
-    layout = lay_out(config, found, usable_cores(Cgroup.of()), [error.file for error in discovered.errors])
+    unloaded = [file for error in discovered.errors for file in error.modules]
+    layout = lay_out(config, found, usable_cores(Cgroup.of()), unloaded)
     function = layout.functions.get(name)
     if function is None:
         for error in discovered.errors:

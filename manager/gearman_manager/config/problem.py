@@ -24,7 +24,8 @@ class Place(NamedTuple):
 class Problem:
     """One mistake: its place, its key and a message that says what is wrong and what is allowed.
 
-    A fatal problem keeps a manager from starting. Others stop a single function or pool; the rest can run.
+    A fatal problem keeps a manager from starting. Others stop a single function or pool; the rest can run. `modules`
+    holds the files of modules that can't be loaded because of it.
     """
 
     file: str
@@ -32,6 +33,7 @@ class Problem:
     key: str
     message: str
     is_fatal: bool = True
+    modules: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         parts = [str(Place(self.file, self.line)), self.key, self.message]

@@ -1,35 +1,44 @@
 """Finds and loads worker modules, and reports their functions and errors.
 
-It runs in the zygote, never in the supervisor, because loading runs user code. Modules are compiled from source under a
-private package: a file named `email.py` hides no other module, and two saves within one second leave no stale bytecode.
-One broken module never stops the others.
+It runs in the zygote, never in the supervisor, because loading runs user code. `importing` says how modules are named
+and found, `source_files` which files count. One broken module never stops the others.
 """
 
 from __future__ import annotations
 
-import hashlib
+import importlib
 import inspect
 import json
+import keyword
 import os
 import sys
 import traceback
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+import unicodedata
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.machinery import FileFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-from gearman_manager.bridge.functions import php_files
 from gearman_manager.errors import ModuleError
 from gearman_manager.function import Declaration, declaration_of
+from gearman_manager.modules import importing
 from gearman_manager.modules.hooks import FILE_NAME as HOOKS_FILE
 from gearman_manager.modules.hooks import Hooks
-from gearman_manager.modules.import_graph import ImportGraph
+from gearman_manager.modules.import_graph import ImportGraph, is_users_file
+from gearman_manager.modules.importing import composed, folder_package, make_empty_package, module_name
+from gearman_manager.modules.signatures import problem_with_class, problem_with_function
+from gearman_manager.modules.source_files import content_hashes, dangling_links, is_helper, source_files
 from gearman_manager.modules.taint import Taint
 
-PACKAGE: Final = "gearman_workers"
+_INIT: Final = "__init__.py"
+#: The most importers of a broken file that its error names.
+_IMPORTERS_SHOWN: Final = 5
+_import_module: Final = importlib.import_module  # the graph records the user's calls of it, not ours
+
+
+class _NoFunction(ModuleError):
+    """A module holds no function."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,58 +64,8 @@ class Discovery:
     needs: dict[str, list[str]] = field(default_factory=dict)
     #: A module's file → the things that it left behind and that survive no fork.
     tainted: dict[str, str] = field(default_factory=dict)
-
-
-class _UncachedLoader(SourceFileLoader):
-    """Compiles helpers from source at every import, without reading or writing bytecode files."""
-
-    def path_stats(self, path: Any) -> Any:
-        raise OSError("bytecode files are not used for worker modules")
-
-
-def source_files(folder: Path, seen: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
-    """The Python files below a folder, helpers included, in a stable order.
-
-    Links are followed, but not in circles. Only regular files count.
-
-    Raises:
-        OSError: the folder, or one below it, can't be read.
-    """
-    status = folder.stat()
-    identity = (status.st_dev, status.st_ino)
-    if identity in seen:
-        return
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith(".") or entry.name == "__pycache__":
-            continue
-        if entry.is_dir():
-            yield from source_files(entry, seen | {identity})
-        elif entry.suffix == ".py" and entry.is_file():
-            yield entry
-
-
-def content_hashes(folders: Sequence[Path], files: Iterable[str] = ()) -> dict[str, str]:
-    """File → hash of its content: all source files of the folders, PHP's too, and these files.
-
-    Files that vanish meanwhile, or can't be read, are left out.
-    """
-    paths = [Path(file) for file in files]
-    for folder in folders:
-        with suppress(OSError):
-            paths += source_files(folder)
-            paths += php_files(folder)
-    hashes = {}
-    for path in paths:
-        with suppress(OSError):
-            if not path.is_file():
-                continue
-            hashes[str(path)] = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-    return hashes
-
-
-def is_helper(folder: Path, file: Path) -> bool:
-    """Whether the name of the file, or of a folder around it, starts with an underscore: then it holds no functions."""
-    return any(part.startswith("_") for part in file.relative_to(folder).parts)
+    #: Files and folders that look like something else than worker modules, and why.
+    passed_over: dict[str, str] = field(default_factory=dict)
 
 
 def load_all(
@@ -118,100 +77,170 @@ def load_all(
     """
     found = Discovery()
     graph = ImportGraph()
-    prepare(folders)
+    errors: list[ModuleError] = []
     with graph.recording():
-        try:
-            found.hooks = load_hooks(folders)
-        except ModuleError as error:
-            found.errors.append(error)
-        modules = list(_modules(folders, found.errors))
-        for file, name in modules:
+        errors += prepare(folders)
+        found.hooks, hook_errors = load_hooks(folders)
+        errors += hook_errors
+        files = list(_modules(folders, found, errors))
+        for file in files:
             if str(file) in without:
                 continue
             starting(file)
             before = Taint.now()
+            imported = set(sys.modules)
             try:
-                found.functions += load_file(file, name)
+                found.functions += load_file(file)
             except ModuleError as error:
-                found.errors.append(error)
+                errors.append(error)
             if left := Taint.now().since(before):
-                found.tainted[str(file)] = left
+                # A module that this one imported may be the cause, and would be imported again for its own functions.
+                fresh = {getattr(sys.modules[name], "__file__", None) for name in set(sys.modules) - imported}
+                found.tainted |= {str(other): left for other in files if other == file or str(other) in fresh}
+    found.functions = _each_once(found.functions)
+    found.errors = _merged(_without_parts(errors, found.functions))
     # Broken modules count too, so that files known to be theirs are not taken for anybody's.
-    found.needs = {str(file): sorted(graph.files_of(str(file))) for file, _ in modules}
+    found.needs = {str(file): sorted(graph.files_of(str(file), _packages(folders, file))) for file in files}
     found.hashes = content_hashes(folders, {file for files in found.needs.values() for file in files})
     return found
 
 
-def prepare(folders: Sequence[Path]) -> None:
-    """Make the modules of these folders importable: always from source, helpers by their plain names."""
-    sys.dont_write_bytecode = True
-    for folder in folders:
-        _make_importable(folder)
+def prepare(folders: Sequence[Path]) -> list[ModuleError]:
+    """Make the modules of these folders importable, and import the packages of the folders themselves.
 
-
-def _modules(folders: Sequence[Path], errors: list[ModuleError]) -> Iterator[tuple[Path, str]]:
-    """Every module file and its private name; a folder that can't be read is an error."""
+    A broken `__init__.py` there is an error, but no reason to load nothing below it.
+    """
+    importing.prepare(folders)
+    errors = []
     for number, folder in enumerate(folders):
         try:
-            files = [file for file in source_files(folder) if not is_helper(folder, file)]
+            _imported(folder / _INIT, folder_package(number))
+        except ModuleError as error:
+            make_empty_package(number)
+            errors.append(error)
+    return errors
+
+
+def _packages(folders: Sequence[Path], file: Path) -> set[str]:
+    """The `__init__.py` files that are run before a module can be."""
+    folder = next(folder for folder in folders if file.is_relative_to(folder))
+    around = [parent / _INIT for parent in file.parents if parent.is_relative_to(folder)]
+    return {str(init) for init in around if init.is_file()}
+
+
+def _modules(folders: Sequence[Path], found: Discovery, errors: list[ModuleError]) -> Iterator[Path]:
+    """Every module file; a folder that can't be read is an error."""
+
+    def passed_over(path: Path, why: str) -> None:
+        found.passed_over[str(path)] = why
+
+    for folder in folders:
+        try:
+            files = [file for file in source_files(folder, passed_over) if not is_helper(folder, file)]
         except OSError as error:
             remedy = "make the folder readable for this user, or correct workers_dir"
             message = f"the workers folder can't be read: {error.strerror}; {remedy}"
             errors.append(ModuleError(str(folder), 0, message))
             continue
-        for file in files:
-            yield file, _module_name(number, folder, file)
+        errors += [
+            ModuleError(str(link), 0, f"the link leads nowhere, to {os.readlink(link)}: correct it, or remove it")
+            for link in dangling_links(folder)
+        ]
+        yield from files
 
 
-def load_file(file: Path, module_name: str) -> list[LoadedFunction]:
-    """Import one module and list its functions.
+def load_file(file: Path) -> list[LoadedFunction]:
+    """Import one module and list its functions. A worker does this too, with a module that the zygote left out.
 
     Raises:
         ModuleError: it can't be read, compiled or run, or holds no function. The error names file and line.
     """
-    return _functions_of(_execute(file, module_name), file)
+    module = _imported(file, module_name(file))
+    origin = getattr(module, "__file__", None)
+    if origin == str(file):
+        return _functions_of(module, file)
+    if file.name == _INIT:
+        return []  # a module beside the folder has its name, or it is broken, which is reported already
+    raise ModuleError(str(file), 1, f"{origin} has the same module name: rename one of them")
 
 
-def load_late(file: str) -> list[LoadedFunction]:
-    """Import a module in the process that will run it, instead of in the zygote before the fork.
-
-    Raises:
-        ModuleError: as `load_file`.
-    """
-    return load_file(Path(file), f"{PACKAGE}.late.{Path(file).stem}")
-
-
-def load_hooks(folders: Sequence[Path]) -> Hooks:
+def load_hooks(folders: Sequence[Path]) -> tuple[Hooks, list[ModuleError]]:
     """Load the hooks, before the modules, which may import them by their plain name and must see the same object."""
-    loaded = []
-    for number, folder in enumerate(folders):
+    loaded, errors = [], []
+    for folder in folders:
         file = folder / HOOKS_FILE
         if os.path.exists(file):  # Path.exists would raise in a folder that can't be read
-            module = _execute(file, f"{PACKAGE}.folder{number}.{file.stem}")
+            try:
+                module = _imported(file, module_name(file))
+            except ModuleError as error:
+                errors.append(error)
+                continue
             sys.modules.setdefault(file.stem, module)
             loaded.append((file, module))
-    return Hooks.of(loaded)
+    hooks, problems = Hooks.of(loaded)
+    return hooks, errors + problems
 
 
-def _execute(file: Path, module_name: str) -> ModuleType:
-    module = ModuleType(module_name)
-    module.__file__ = str(file)
+def _imported(file: Path, name: str) -> ModuleType:
     try:
-        code = compile(file.read_bytes(), str(file), "exec", dont_inherit=True)
-    except OSError as error:
-        raise ModuleError(str(file), 0, f"can't be read: {error.strerror}; make it readable for this user") from error
-    except SyntaxError as error:
-        raise ModuleError(str(file), error.lineno or 0, f"syntax error: {error.msg}") from error
-    except ValueError as error:  # zero bytes in the source
-        raise ModuleError(str(file), 0, f"is not Python source: {error}") from error
-    sys.modules[module_name] = module
-    try:
-        exec(code, module.__dict__)
+        return _import_module(name)
     except BaseException as error:
         # A module may raise anything, even SystemExit; it must not end the zygote.
-        del sys.modules[module_name]
-        raise ModuleError(str(file), _line_in(file, error), f"{type(error).__name__}: {error}") from error
-    return module
+        raise _error_of(file, error) from error
+
+
+def _error_of(file: Path, error: BaseException) -> ModuleError:
+    """The error of a module's import, at the line where its author should look: perhaps in another of their files."""
+    places = [(frame.filename, frame.lineno or 1) for frame in traceback.extract_tb(error.__traceback__)]
+    places = [(name, line) for name, line in places if name == str(file) or is_users_file(name)]
+    message = f"{type(error).__name__}: {error}"
+    if isinstance(error, SyntaxError) and error.filename and is_users_file(error.filename):
+        places.append((error.filename, error.lineno or 0))
+        message = f"syntax error: {error.msg}"
+    elif not places and isinstance(error, OSError):
+        return ModuleError(str(file), 0, f"can't be read: {error.strerror}; make it readable for this user")
+    elif not places and isinstance(error, ValueError):  # zero bytes in the source
+        message = f"is not Python source: {error}"
+    where, line = places[-1] if places else (str(file), 1)
+    if where == str(file):
+        return ModuleError(where, line, message)
+    own = [line for name, line in places if name == str(file)]
+    importer = f"{file.name}:{own[-1]}" if own else file.name
+    return ModuleError(where, line, message, {str(file): importer})
+
+
+def _merged(errors: Sequence[ModuleError]) -> list[ModuleError]:
+    """One error for all modules that fail for the same reason, such as a helper that they all import."""
+    importers: dict[tuple[str, int, str], dict[str, str]] = {}
+    for error in errors:
+        importers.setdefault((error.file, error.line, error.message), {}).update(error.importers)
+    merged = []
+    for (file, line, message), by_module in importers.items():
+        names = sorted(set(by_module.values()))
+        more = f" and {len(names) - _IMPORTERS_SHOWN} more" if len(names) > _IMPORTERS_SHOWN else ""
+        via = f" (imported by {', '.join(names[:_IMPORTERS_SHOWN])}{more})" if names else ""
+        merged.append(ModuleError(file, line, message + via, by_module))
+    return merged
+
+
+def _each_once(functions: Sequence[LoadedFunction]) -> list[LoadedFunction]:
+    """The functions without those that a package only passes on from a module that serves them itself."""
+    own = {id(f.target) for f in functions if not _is_package(f.file)}
+    return [f for f in functions if not _is_package(f.file) or id(f.target) not in own]
+
+
+def _without_parts(errors: Sequence[ModuleError], functions: Sequence[LoadedFunction]) -> list[ModuleError]:
+    """The errors, except that a file of a package that serves a function needs none of its own."""
+    packages = [Path(f.file).parent for f in functions if _is_package(f.file)]
+    return [
+        error
+        for error in errors
+        if not isinstance(error, _NoFunction) or not any(Path(error.file).is_relative_to(each) for each in packages)
+    ]
+
+
+def _is_package(file: str) -> bool:
+    return file.endswith(f"/{_INIT}")
 
 
 def _functions_of(module: ModuleType, file: Path) -> list[LoadedFunction]:
@@ -221,28 +250,39 @@ def _functions_of(module: ModuleType, file: Path) -> list[LoadedFunction]:
         if declaration is not None and getattr(target, "__module__", None) == module.__name__:
             declared[id(target)] = (declaration, target)
     if not declared:
-        target = getattr(module, file.stem, None)
-        if not callable(target) or getattr(target, "__module__", None) != module.__name__:
-            raise ModuleError(
-                str(file),
-                1,
-                f"holds no function: define a function or class named {file.stem!r}, decorate one with @function, "
-                f"or rename the file to _{file.name} if it is a helper",
-            )
-        declared[id(target)] = (Declaration(file.stem, {}), target)
+        name = composed(file.parent.name if file.name == _INIT else file.stem)
+        target = _named(module, name, is_package=file.name == _INIT)
+        if target is not None:
+            declared[id(target)] = (Declaration(name, {}), target)
+        elif file.name != _INIT:
+            raise _NoFunction(str(file), 1, _without_function(file, name))
     return [_checked(declaration, target, file) for declaration, target in declared.values()]
+
+
+def _named(module: ModuleType, name: str, *, is_package: bool) -> Any:
+    """The function or class of this name that the module defines; a package may take it from a module of its own."""
+    target = getattr(module, unicodedata.normalize("NFKC", name), None)  # as the parser does with identifiers
+    home = str(getattr(target, "__module__", ""))
+    is_own = home == module.__name__ or (is_package and home.startswith(f"{module.__name__}."))
+    return target if callable(target) and is_own and not (is_package and declaration_of(target)) else None
+
+
+def _without_function(file: Path, name: str) -> str:
+    helper = f"or rename the file to _{file.name} if it is a helper"
+    if not name.isidentifier() or keyword.iskeyword(name):
+        return (
+            f"holds no function: {name!r} can be no function's name in Python, so decorate one with "
+            f'@function(name="{name}"), rename the file, {helper}'
+        )
+    return f"holds no function: define a function or class named {name!r}, decorate one with @function, {helper}"
 
 
 def _checked(declaration: Declaration, target: Any, file: Path) -> LoadedFunction:
     line = _line_of(target)
-    name = declaration.name
-    if isinstance(target, type) and not callable(getattr(target, "run", None)):
-        raise ModuleError(
-            str(file), line, f"the class {target.__name__} serves {name!r} and needs a method run(self, job)"
-        )
-    called = getattr(target, "run", None) if isinstance(target, type) else target
-    if inspect.iscoroutinefunction(called):
-        raise ModuleError(str(file), line, f"{name!r} is an async function; a plain def is needed")
+    name = composed(declaration.name)
+    problem = (problem_with_class if isinstance(target, type) else problem_with_function)(target, name)
+    if problem:
+        raise ModuleError(str(file), line, problem)
     if not name or "\0" in name or "\n" in name:
         raise ModuleError(str(file), line, f"{name!r} can't be a function's name")
     options = dict(declaration.options)
@@ -261,28 +301,3 @@ def _line_of(target: Any) -> int:
         return inspect.getsourcelines(target)[1]
     except (OSError, TypeError):
         return 1
-
-
-def _line_in(file: Path, error: BaseException) -> int:
-    """The innermost line of this file in a traceback, where its author should look."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-    return (lines[-1] if lines else None) or 1
-
-
-def _module_name(number: int, folder: Path, file: Path) -> str:
-    return ".".join([PACKAGE, f"folder{number}", *file.relative_to(folder).with_suffix("").parts])
-
-
-def _make_importable(folder: Path) -> None:
-    """Let modules import the helpers beside them by their plain names; installed modules come first."""
-    root = str(folder)
-
-    def hook(path: str) -> FileFinder:
-        if path != root and not path.startswith(root + "/"):
-            raise ImportError("not a workers folder", path=path)
-        return FileFinder(path, (_UncachedLoader, [".py"]))
-
-    sys.path_hooks.insert(0, hook)
-    sys.path_importer_cache.pop(root, None)
-    if root not in sys.path:
-        sys.path.append(root)

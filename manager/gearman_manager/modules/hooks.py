@@ -6,17 +6,23 @@ connections, error trackers and the like. It is loaded with the modules; its hoo
 
 from __future__ import annotations
 
+import difflib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final
 
 from gearman_manager.errors import ModuleError
 from gearman_manager.job import Job
+from gearman_manager.modules.signatures import problem_with_hook
 
 FILE_NAME: Final = "_hooks.py"
-NAMES: Final = ("worker_start", "job_start", "job_end", "worker_stop")
+#: The hooks, and the arguments that they get.
+NAMES: Final = {"worker_start": (), "job_start": ("job",), "job_end": ("job", "error"), "worker_stop": ()}
+#: From this likeness on, of 0 to 1, a name is taken for a misspelt hook.
+_ALMOST: Final = 0.8
 _log = logging.getLogger("hooks")
 
 Hook = Callable[..., Any]
@@ -29,20 +35,17 @@ class Hooks:
     found: tuple[dict[str, Hook], ...] = ()
 
     @classmethod
-    def of(cls, modules: Iterable[tuple[Path, object]]) -> Hooks:
-        """Take the hooks from loaded `_hooks.py` files.
-
-        Raises:
-            ModuleError: one of the names is not callable.
-        """
-        found = []
+    def of(cls, modules: Iterable[tuple[Path, ModuleType]]) -> tuple[Hooks, list[ModuleError]]:
+        """The hooks of loaded `_hooks.py` files, and the errors of those that can't be called, or are misspelt."""
+        found, errors = [], []
         for file, module in modules:
             hooks = {name: getattr(module, name) for name in NAMES if hasattr(module, name)}
             for name, hook in hooks.items():
-                if not callable(hook):
-                    raise ModuleError(str(file), 1, f"{name} must be a function")
-            found.append(hooks)
-        return cls(tuple(found))
+                if problem := problem_with_hook(hook, name, NAMES[name]):
+                    errors.append(ModuleError(str(file), _line_of(hook), problem))
+            errors += _misspelt(file, module)
+            found.append({name: hook for name, hook in hooks.items() if callable(hook)})
+        return cls(tuple(found)), errors
 
     def worker_start(self) -> None:
         """The worker process has started, but has not registered yet. An error of a hook ends the worker."""
@@ -73,3 +76,18 @@ class Hooks:
             hooks[name](*arguments)
         except BaseException:  # noqa: BLE001 (user code, at a boundary: the answer stands)
             _log.exception("the hook %s failed", name)
+
+
+def _misspelt(file: Path, module: ModuleType) -> Iterator[ModuleError]:
+    """Functions that are named almost like a hook that is missing."""
+    missing = [name for name in NAMES if not hasattr(module, name)]
+    for name, value in vars(module).items():
+        is_own = callable(value) and getattr(value, "__module__", None) == module.__name__ and name not in NAMES
+        nearest = difflib.get_close_matches(name.lower(), missing, n=1, cutoff=_ALMOST) if is_own else []
+        if nearest:
+            message = f"{name} is no hook, did you mean {nearest[0]}? (A helper can be called _{name}.)"
+            yield ModuleError(str(file), _line_of(value), message)
+
+
+def _line_of(hook: object) -> int:
+    return int(getattr(getattr(hook, "__code__", None), "co_firstlineno", 1))

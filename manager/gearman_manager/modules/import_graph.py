@@ -25,7 +25,10 @@ _INSTALLED: Final = tuple(
     for name, path in sysconfig.get_paths().items()
     if name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
-_OURS: Final = str(Path(__file__).resolve().parents[1]) + "/"
+#: The manager, and the package that only holds the user's modules.
+_OURS: Final = tuple(
+    f"{Path(__file__).resolve().parents[2] / package}/" for package in ("gearman_manager", "gearman_workers")
+)
 
 
 class ImportGraph:
@@ -62,10 +65,10 @@ class ImportGraph:
         finally:
             builtins.__import__, importlib.import_module = import_statement, import_module
 
-    def files_of(self, file: str) -> set[str]:
-        """The file and all the user's files that it needs, directly or indirectly."""
+    def files_of(self, file: str, packages: Iterable[str] = ()) -> set[str]:
+        """The file and all the user's files that it needs, directly or indirectly; so does it its `packages`."""
         needed: set[str] = set()
-        waiting = [file]
+        waiting = [file, *packages]
         while waiting:
             current = waiting.pop()
             if current in needed:
@@ -102,7 +105,7 @@ def _files(names: Iterable[str], find: Callable[[str], Any]) -> Iterator[str]:
 def is_users_file(file: str) -> bool:
     """Whether a file is the user's own source: not the standard library's, not installed, not ours."""
     resolved = str(Path(file).resolve())
-    return resolved.endswith(".py") and not resolved.startswith((*_INSTALLED, _OURS)) and Path(resolved).exists()
+    return resolved.endswith(".py") and not resolved.startswith((*_INSTALLED, *_OURS)) and Path(resolved).exists()
 
 
 def _absolute(name: str, package: str, level: int) -> str:
@@ -122,13 +125,28 @@ def _statements(file: str) -> frozenset[str]:
     except (OSError, SyntaxError, ValueError):
         return frozenset()
     names: set[str] = set()
+    beside: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 names.update(_names(alias.name, ()))
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             names.update(_names(node.module, [alias.name for alias in node.names]))
-    return frozenset(_files(names, _find))
+        elif isinstance(node, ast.ImportFrom) and node.level > 0:
+            beside |= _relative(file, node.level, node.module or "", [alias.name for alias in node.names])
+    return frozenset({*_files(names, _find), *beside})
+
+
+def _relative(file: str, level: int, module: str, fromlist: Iterable[str]) -> set[str]:
+    """The user's files that `from ..module import names` means."""
+    parents = Path(file).parents
+    if level > len(parents):
+        return set()
+    base = parents[level - 1].joinpath(*module.split(".")) if module else parents[level - 1]
+    candidates = [base.with_suffix(".py") if module else base / "__init__.py", base / "__init__.py"]
+    for name in fromlist:
+        candidates += [base / f"{name}.py", base / name / "__init__.py"]
+    return {str(path) for path in candidates if is_users_file(str(path))}
 
 
 def _find(name: str) -> Any:

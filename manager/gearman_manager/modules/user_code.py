@@ -6,9 +6,10 @@ If each worker imports for itself, as with `preload: false` or `concurrency`, th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from gearman_manager.errors import ModuleError
-from gearman_manager.modules.discovery import LoadedFunction, load_late
+from gearman_manager.modules.discovery import LoadedFunction, load_file
 from gearman_manager.modules.hooks import Hooks
 
 Functions = dict[tuple[str, str], LoadedFunction]  #: by file and name
@@ -29,7 +30,7 @@ class UserCode:
         """
         key = file, name
         if key not in self.functions:
-            self.functions.update({(f.file, f.name): f for f in load_late(file)})
+            self.functions.update({(f.file, f.name): f for f in load_file(Path(file))})
         if key not in self.functions:
             raise ModuleError(file, 1, f"holds no function {name!r} any more")
         return self.functions[key]

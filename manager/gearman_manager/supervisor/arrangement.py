@@ -9,7 +9,7 @@ from gearman_manager.code.source_watch import SourceWatch
 from gearman_manager.config import Config, Layout
 from gearman_manager.job_servers.job_servers import JobServers
 from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
-from gearman_manager.modules.discovery import content_hashes
+from gearman_manager.modules.source_files import content_hashes
 from gearman_manager.pools.pool_order import CodeFiles, PoolOrder, Surroundings, pool_order
 from gearman_manager.pools.workforce import Workforce
 from gearman_manager.scaling.pool_sizes import PoolSizes

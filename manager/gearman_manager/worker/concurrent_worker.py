@@ -151,12 +151,15 @@ def _serve(order: Order, links: Links) -> int:
     folders = [Path(folder) for folder in order.folders]
     try:
         with ends_with_supervisor(links.lifeline):
-            discovery.prepare(folders)
-            code = UserCode({}, discovery.load_hooks(folders))
+            errors = discovery.prepare(folders)
+            hooks, hook_errors = discovery.load_hooks(folders)
+            for error in [*errors, *hook_errors]:
+                _log.error("%s", error)
+            code = UserCode({}, hooks)
             process = ConcurrentWorkerProcess(order, code, links)
-    except Exception as error:  # noqa: BLE001 (setup is user code)
-        SlotWriter(links.scoreboard, order.slot).error(describe(error))
-        _log.error("the worker can't start: %s", describe(error), exc_info=True)
+    except Exception as failure:  # noqa: BLE001 (setup is user code)
+        SlotWriter(links.scoreboard, order.slot).error(describe(failure))
+        _log.error("the worker can't start: %s", describe(failure), exc_info=True)
         return 1
     process.run()
     return 0

@@ -32,6 +32,7 @@ from gearman_manager.ipc.links import Links, read_arguments
 from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.modules import discovery
 from gearman_manager.modules.hooks import Hooks
+from gearman_manager.modules.source_files import content_hashes
 from gearman_manager.modules.user_code import Functions, UserCode
 from gearman_manager.worker import worker
 from gearman_manager.worker.order import Order
@@ -105,11 +106,13 @@ class Zygote:
                     *({"name": f.name, "file": f.file, "line": f.line, "options": {}} for f in php.functions),
                 ],
                 "errors": [
-                    {"file": e.file, "line": e.line, "message": e.message} for e in [*found.errors, *php.errors]
+                    {"file": e.file, "line": e.line, "message": e.message, "modules": e.modules}
+                    for e in [*found.errors, *php.errors]
                 ],
-                "hashes": found.hashes | discovery.content_hashes((), included),
+                "hashes": found.hashes | content_hashes((), included),
                 "needs": found.needs | php.needs,
                 "tainted": found.tainted,
+                "passed_over": found.passed_over,
             },
         )
 

@@ -12,7 +12,7 @@ import pytest
 
 from gearman_manager.code import source_watch as module
 from gearman_manager.code.source_watch import SourceWatch
-from gearman_manager.modules.discovery import content_hashes
+from gearman_manager.modules.source_files import content_hashes
 
 DEADLINE_S = 20.0
 

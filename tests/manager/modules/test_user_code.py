@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gearman_manager.errors import ModuleError
-from gearman_manager.modules.discovery import load_all
+from gearman_manager.modules.discovery import load_all, prepare
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.modules.user_code import UserCode
 
@@ -22,6 +22,7 @@ def module(tmp_path: Path) -> Path:
         "@function\ndef mail(job):\n    return 'mail'\n"
         "@function\ndef sms(job):\n    return 'sms'\n"
     )
+    prepare([tmp_path])
     return file
 
 
