@@ -125,6 +125,23 @@ def test_a_php_worker_serves(server: ServerProcess, run: Callable[..., subproces
     assert client.receive() == (13, handle + b"\0RASMUS")
 
 
+def test_a_libgearman_worker_that_overruns_its_own_timeout_ends_its_job_in_the_end(server: ServerProcess) -> None:
+    """It takes the ERROR for its late result as the answer to its next request, and sleeps with the job assigned."""
+    script = (
+        f'$w = new GearmanWorker(); $w->addServer("127.0.0.1", {server.port}); '
+        '$w->addFunction("slow", function ($job) { usleep(1300000); return "slept"; }, null, 1000); '
+        "while (true) { @$w->work(); }"
+    )
+    client = server.peer()
+    handle = client.ask(7, b"slow", b"", b"")[1]
+    worker = subprocess.Popen(["php", "-r", script])
+    try:
+        assert client.receive() == (13, handle + b"\0slept")
+    finally:
+        worker.kill()
+        worker.wait()
+
+
 def test_perl_gets_its_answer(
     server: ServerProcess, run: Callable[..., subprocess.CompletedProcess[str]], gearman_worker: subprocess.Popen[bytes]
 ) -> None:

@@ -182,27 +182,11 @@ def tls_settings(options: dict[str, Any]) -> TlsSettings | None:
     certificate = os.environ.get("GEARMAND_SERVER_PEM") or options["ssl_certificate"]
     key = os.environ.get("GEARMAND_SERVER_KEY") or options["ssl_key"]
     if not certificate:
-        if not os.path.exists(DEFAULT_CERTIFICATE):
-            raise UsageError(
-                f"--ssl needs the server's certificate: give --ssl-certificate FILE; {DEFAULT_CERTIFICATE}, which is "
-                "used without that option, does not exist"
-            )
         certificate, key = DEFAULT_CERTIFICATE, key or DEFAULT_KEY
-    return TlsSettings(certificate, key, _ca_file(options), options["ssl_verify"])
-
-
-def _ca_file(options: dict[str, Any]) -> str | None:
-    ca_file: str | None = os.environ.get("GEARMAND_CA_CERTIFICATE") or options["ssl_ca_file"]
-    if ca_file:
-        return ca_file
-    if os.path.exists(DEFAULT_CA_FILE):
-        return DEFAULT_CA_FILE
-    if options["ssl_verify"]:
-        raise UsageError(
-            "--ssl-verify needs the CA that signs clients' certificates: give --ssl-ca-file FILE; "
-            f"{DEFAULT_CA_FILE}, which is used without that option, does not exist"
-        )
-    return None
+    ca_file = os.environ.get("GEARMAND_CA_CERTIFICATE") or options["ssl_ca_file"]
+    if not ca_file and (options["ssl_verify"] or os.path.exists(DEFAULT_CA_FILE)):
+        ca_file = DEFAULT_CA_FILE
+    return TlsSettings(certificate, key, ca_file or None, options["ssl_verify"])
 
 
 def _tls(options: dict[str, Any], jobs: ListenSettings) -> ListenSettings | None:

@@ -78,7 +78,9 @@ def _check_readable(option: str, path: str | None) -> None:
         with open(path, "rb"):
             pass
     except OSError as error:
-        raise StartError(f"{option} {path} can't be read: {error.strerror}; give a readable PEM file") from error
+        raise StartError(
+            f"{option} {path} can't be read: {error.strerror}; give {option} FILE, a readable PEM file"
+        ) from error
 
 
 def _explain(failure: Exception) -> str:

@@ -47,6 +47,10 @@ class JobTimeouts:
             self._sweep_above = max(_SWEEP_ABOVE, 2 * len(self._heap))
         self.next_due = self._heap[0][0]
 
+    def stop(self, job: Job) -> None:
+        """Forget the job's deadline."""
+        job.with_extras().deadline = None
+
     def take_due(self, now: float) -> Iterator[tuple[Job, Overrun]]:
         """The jobs whose deadlines have passed, each once."""
         while self._heap and self._heap[0][0] <= now:

@@ -69,6 +69,8 @@ class Assignments:
         session.worker_state = SLEEP[session.worker_state]
         for function in session.functions:
             function.sleepers[session] = None
+        if session.assigned and session.timeouts_s:
+            self._stop_announced_timeouts(session)
         for function in session.functions:
             if function.throttle is not None and self._is_assigning and session.worker_state is SLEEPING:
                 self._wake_up.wake_for_openings(function)  # plans it for when the rate allows the next start
@@ -148,6 +150,22 @@ class Assignments:
                             self._start_timeout(session, job, now)
                         return job
         return None
+
+    def _stop_announced_timeouts(self, session: Session) -> None:
+        """A worker that sleeps has no clock of its own, as in gearmand; the policy's limit holds on.
+
+        A libgearman worker that has overrun its time takes the ERROR for its late result as the answer to its GRAB_JOB,
+        and sleeps; the job that the server has assigned meanwhile is found only afterwards. With the clock going on it
+        would overrun again, and its job would be repeated without end.
+        """
+        for job in session.assigned.values():
+            if job.rare.deadline is None or job.function not in session.timeouts_s:
+                continue
+            limit_s = job.function.policy.timeout_s
+            if limit_s is None:
+                self._timeouts.stop(job)
+            else:
+                self._timeouts.start(job, job.since + limit_s + TIMEOUT_GRACE_S, Overrun.POLICY)
 
     def _start_timeout(self, session: Session, job: Job, now: float) -> None:
         """Start the limit that comes first: the one that the worker announced, or the policy's after some grace."""

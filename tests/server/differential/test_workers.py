@@ -132,6 +132,22 @@ def timing_out(talk: Conversation) -> None:
     talk.step("complete", "worker 2", "WORK_COMPLETE", b"{1}", b"r")
 
 
+def sleeping_over_a_job(talk: Conversation) -> None:
+    talk.step("can do", "worker", "CAN_DO_TIMEOUT", b"f", b"1000")
+    talk.step("grab nothing", "worker", "GRAB_JOB")
+    talk.step("submit", "client", "SUBMIT_JOB", b"f", b"", b"w")
+    talk.step("grab", "worker", "GRAB_JOB")
+    talk.step("sleep", "worker", "PRE_SLEEP")
+    # This clock goes on, and runs out after the first one would have.
+    talk.step("other can do", "worker 2", "CAN_DO_TIMEOUT", b"g", b"1000")
+    talk.step("submit another", "client", "SUBMIT_JOB", b"g", b"", b"w")
+    talk.step("grab the other", "worker 2", "GRAB_JOB")
+    talk.step("third can do", "worker 3", "CAN_DO", b"g")
+    talk.step("third sleeps", "worker 3", "PRE_SLEEP")
+    talk.wait("the third is woken", "worker 3")
+    talk.step("complete", "worker", "WORK_COMPLETE", b"{1}", b"r")
+
+
 def registering(talk: Conversation) -> None:
     talk.step("id", "worker", "SET_CLIENT_ID", b"worker one")
     for name in (b"a", b"b"):
@@ -158,6 +174,7 @@ CONVERSATIONS = (
     lost_worker,
     giving_up,
     timing_out,
+    sleeping_over_a_job,
     registering,
 )
 

@@ -275,7 +275,7 @@ def test_sighup_reloads_the_certificates_and_keeps_the_old_ones_when_the_new_are
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--ssl"], "--ssl-certificate FILE; /etc/ssl/certs/gearmand.pem, which is used"),
+        (["--ssl"], "--ssl-certificate /etc/ssl/certs/gearmand.pem can't be read: No such file"),
         (["--ssl", "--ssl-certificate", "/nonexistent.pem"], "--ssl-certificate /nonexistent.pem"),
         (["--ssl", "--ssl-certificate", "/dev/null"], "PEM"),
         (["--ssl", "--ssl-certificate", "SERVER", "--ssl-key", "/nonexistent.key"], "--ssl-key /nonexistent.key"),

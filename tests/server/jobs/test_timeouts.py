@@ -42,6 +42,20 @@ def test_of_announced_timeout_and_policy_the_earlier_one_requeues_or_fails_the_j
     assert client.take() == ([] if is_requeued else [(PacketType.WORK_FAIL, handle)])
 
 
+def test_the_policys_limit_holds_on_for_a_worker_that_sleeps(broker_with: Callable[..., BrokerHarness]) -> None:
+    broker = broker_with(timeout_s=30)
+    client, worker = broker.peer(), broker.peer()
+    worker.send(PacketType.CAN_DO_TIMEOUT, b"f", b"5000")
+    handle = client.submit(b"f")
+    worker.grab()
+    broker.advance(2)
+    worker.send(PacketType.PRE_SLEEP)
+    broker.advance(29.9)
+    assert broker.status(b"f") == (1, 1, 1)
+    broker.advance(0.2)
+    assert client.take() == [(PacketType.WORK_FAIL, handle)]
+
+
 def test_a_job_that_ends_in_time_is_not_failed_and_leaves_no_timer(
     broker_with: Callable[..., BrokerHarness],
 ) -> None:

@@ -165,6 +165,32 @@ def test_a_timeout_requeues_the_job_and_refuses_the_late_answer(broker: BrokerHa
     assert client.take() == [(PacketType.WORK_COMPLETE, handle + b"\0in time")]
 
 
+def test_pre_sleep_stops_the_clock_that_the_worker_announced(broker: BrokerHarness) -> None:
+    client, worker = broker.peer(), broker.peer()
+    worker.send(PacketType.CAN_DO_TIMEOUT, b"f", b"5000")
+    handle = client.submit(b"f")
+    assert worker.grab() == handle
+    assert worker.ask(PacketType.PRE_SLEEP) == []
+    assert broker.advance(60) is None
+    worker.send(PacketType.WORK_COMPLETE, handle, b"r")
+    assert client.take() == [(PacketType.WORK_COMPLETE, handle + b"\0r")]
+    # The next job has a clock again.
+    client.submit(b"f")
+    assert worker.take() == NOOP
+    worker.grab()
+    assert broker.broker.next_due == broker.now + 5
+
+
+def test_a_worker_that_is_kept_awake_keeps_its_clock(broker: BrokerHarness) -> None:
+    client, worker = broker.peer(), broker.peer()
+    worker.send(PacketType.CAN_DO_TIMEOUT, b"f", b"5000")
+    handle, _ = client.submit(b"f"), client.submit(b"f")
+    assert worker.grab() == handle
+    assert worker.ask(PacketType.PRE_SLEEP) == NOOP
+    broker.advance(6)
+    assert worker.session.assigned == {}
+
+
 def test_each_job_of_a_connection_has_a_timer_of_its_own(broker: BrokerHarness) -> None:
     client, worker = broker.peer(), broker.peer()
     worker.send(PacketType.CAN_DO_TIMEOUT, b"f", b"5000")
