@@ -131,7 +131,7 @@ import socket
 from gearman_server import Server
 with Server("127.0.0.1:0") as server:
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as peer:
-        peer.sendall(b"maxqueue f\\n")
+        peer.sendall(b"show maxqueue f\\n")
         print(peer.recv(100))
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=DEADLINE_S)

@@ -122,8 +122,7 @@ class AdminClient:
         """Limit the function's jobs: one number for all priorities, three (high, normal, low), or none for no limit."""
         if len(limits) not in (0, 1, 3) or not all(isinstance(limit, int) for limit in limits):
             raise ArgumentError("maxqueue takes no number, one, or three (high, normal, low), all whole")
-        # 0 means "no limit" at every server; without a number some servers remove the limit and others show it.
-        self._value(" ".join(["maxqueue", _word(function), *map(str, limits or (0,))]))
+        self._value(" ".join(["maxqueue", _word(function), *map(str, limits)]))
 
     def create_function(self, function: str) -> None:
         """Make the function known to the server."""

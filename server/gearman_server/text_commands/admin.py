@@ -6,11 +6,12 @@ and `OK value` end with a line feed, a bare `OK` and every `ERR` with carriage r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.jobs.events import ForeignRequest
+from gearman_server.jobs.function import QueueLimits
 from gearman_server.text_commands.foreign_protocols import foreign_line
 from gearman_server.text_commands.policy_commands import policy_table
 
@@ -121,9 +122,19 @@ class AdminCommands:
             return UNKNOWN_SERVER_COMMAND % words[0]
         if arguments[0] == b"jobs":
             return _table(_job_line(job) for job in self._jobs.values())
+        if arguments[0] == b"maxqueue":
+            return _table(self._limit_lines(words[2:]))
         if arguments[:2] == [b"unique", b"jobs"]:
             return _table(job.unique + b"\n" for job in self._jobs.values())
         return _UNKNOWN_SHOW
+
+    def _limit_lines(self, names: list[bytes]) -> Iterator[bytes]:
+        """Our extension: the limits that `maxqueue` has set, of one function, or of all that have some."""
+        by_name = self._functions.by_name
+        for name in names[:1] or by_name:
+            limits = (by_name[name].limits if name in by_name else None) or QueueLimits()
+            if names or limits.high or limits.normal or limits.low:
+                yield b"%s\t%d\t%d\t%d\n" % (name, limits.high, limits.normal, limits.low)
 
 
 def split_words(line: bytes) -> list[bytes]:

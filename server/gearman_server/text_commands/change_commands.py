@@ -58,7 +58,7 @@ class ChangeCommands:
     def commands(self, *, allow_shutdown: bool) -> dict[bytes, Command]:
         """The commands, by their first words."""
         commands: dict[bytes, Command] = {
-            b"maxqueue": self._max_queue,
+            b"maxqueue": self._for_administrators(self._max_queue),
             b"cancel": self._for_administrators(self._cancel),
             b"create": self._for_administrators(self._create),
             b"drop": self._for_administrators(self._drop),
@@ -123,20 +123,13 @@ class ChangeCommands:
         del self._functions.by_name[function.name]
         return OK
 
-    def _max_queue(self, session: Session, words: list[bytes]) -> bytes:
-        """Set the operator's limits of a function, or show them if there are no numbers (gearmand would reset them)."""
+    def _max_queue(self, _session: Session, words: list[bytes]) -> bytes:
+        """Set the operator's limits of a function; without numbers there is no limit. `show maxqueue` reads them."""
         if len(words) < 2:
             return _INCOMPLETE % words[0]
-        if len(words) == 2:
-            function = self._functions.by_name.get(words[1])
-            limits = (function.limits if function is not None else None) or QueueLimits()
-            return b"%s\t%d\t%d\t%d\n.\n" % (words[1], limits.high, limits.normal, limits.low)
-        return self._for_administrators(self._limit_queue)(session, words)
-
-    def _limit_queue(self, _session: Session, words: list[bytes]) -> bytes:
         function = self._functions.by_name.get(words[1])
         if function is not None:
-            numbers = [_limit(word) for word in words[2:]]
+            numbers = [_limit(word) for word in words[2:]] or [0]
             limits = QueueLimits(*(numbers if len(numbers) > 1 else numbers * 3))
             function.limit_queue(limits.high, limits.normal, limits.low)
         return OK

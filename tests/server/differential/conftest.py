@@ -52,7 +52,6 @@ DIFFERENCES: dict[tuple[str, str], str] = {
     ("tabs_in_names", "workers"): "functions stand in the order in which they are served",
     ("registering", "counted"): "registering twice counts once (defect 31)",
     ("functions", "cut name"): "gearmand takes the line ending for two bytes (defect 11)",
-    ("text_lines", "maxqueue f"): "reads the limits back (defect 33)",
     **{
         ("refusals", step): "an ERROR says why the connection is closed"
         for step in ("no magic", "type 0", "type 43", "type 43 as a response")

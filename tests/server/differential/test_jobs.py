@@ -112,6 +112,10 @@ def full_queues(talk: Conversation) -> None:
     talk.step("low has no limit", "client", "SUBMIT_JOB_LOW_BG", b"f", b"", b"w")
     talk.text("no limit", "operator", b"maxqueue f 0")
     talk.step("accepted", "client", "SUBMIT_JOB_BG", b"f", b"", b"w")
+    talk.text("a limit again", "operator", b"maxqueue f 1")
+    talk.step("refused again", "client", "SUBMIT_JOB_BG", b"f", b"", b"w")
+    talk.text("no numbers", "operator", b"maxqueue f")
+    talk.step("accepted again", "client", "SUBMIT_JOB_BG", b"f", b"", b"w")
     talk.text("of an unknown function", "operator", b"maxqueue g 1")
 
 

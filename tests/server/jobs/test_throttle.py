@@ -70,7 +70,7 @@ def test_maxqueue_and_max_queue_both_hold(broker_with: Callable[..., BrokerHarne
     submit(broker, 1)
     assert operator.text(b"maxqueue f 1") == b"OK\r\n"
     assert refused(broker)
-    assert operator.text(b"maxqueue f") == b"f\t1\t1\t1\n.\n"
+    assert operator.text(b"show maxqueue f") == b"f\t1\t1\t1\n.\n"
     operator.text(b"maxqueue f 100")
     submit(broker, 1)
     assert refused(broker)

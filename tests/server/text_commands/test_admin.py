@@ -132,14 +132,25 @@ def test_drop_function_fails_the_waiting_jobs(broker: BrokerHarness) -> None:
         (b"many", b"0\t0\t0"),
     ],
 )
-def test_maxqueue_sets_and_reads_back(broker: BrokerHarness, words: bytes, limits: bytes) -> None:
+def test_maxqueue_sets_what_show_maxqueue_reads_back(broker: BrokerHarness, words: bytes, limits: bytes) -> None:
     peer = broker.worker(b"f")
     assert peer.text(b"maxqueue f " + words) == b"OK\r\n"
-    assert peer.text(b"maxqueue f") == b"f\t" + limits + b"\n.\n"
+    assert peer.text(b"show maxqueue f") == b"f\t" + limits + b"\n.\n"
 
 
 def test_maxqueue_of_an_unknown_function_creates_nothing(broker: BrokerHarness) -> None:
     peer = broker.peer()
     assert peer.text(b"maxqueue f 3") == b"OK\r\n"
-    assert peer.text(b"maxqueue f") == b"f\t0\t0\t0\n.\n"
+    assert peer.text(b"show maxqueue f") == b"f\t0\t0\t0\n.\n"
     assert peer.text(b"status") == b".\n"
+
+
+def test_maxqueue_without_numbers_removes_the_limits(broker: BrokerHarness) -> None:
+    peer = broker.worker(b"f", b"g")
+    assert peer.text(b"maxqueue f 1") == peer.text(b"maxqueue g 3 2 1") == b"OK\r\n"
+    assert sorted(peer.text(b"SHOW MaxQueue").splitlines()) == [b".", b"f\t1\t1\t1", b"g\t3\t2\t1"]
+    peer.submit(b"f")
+    assert peer.ask(7, b"f", b"", b"") == [(19, b"QUEUE_ERROR\0Job queue is full")]
+    assert peer.text(b"maxqueue f") == b"OK\r\n"
+    assert peer.text(b"show maxqueue") == b"g\t3\t2\t1\n.\n"
+    peer.submit(b"f")

@@ -18,7 +18,15 @@ from ..server_process import ServerProcess
 REFUSED = b"ERR NOT_ALLOWED Not+from+this+address:+the+operator+says+who+may+with+--admin-allow\r\n"
 
 
-CHANGES = [b"cancel job %s", b"create function g", b"drop function f", b"maxqueue f 1", b"CANCEL", b"shutdown"]
+CHANGES = [
+    b"cancel job %s",
+    b"create function g",
+    b"drop function f",
+    b"maxqueue f 1",
+    b"maxqueue f",
+    b"CANCEL",
+    b"shutdown",
+]
 
 
 @pytest.mark.parametrize("line", CHANGES)
@@ -30,11 +38,11 @@ def test_a_foreign_address_can_change_nothing_and_gets_a_refusal(
     line = line.replace(b"%s", client.submit(b"f"))
     assert client.text(line) == REFUSED
     assert client.text(b"status") == b"f\t1\t0\t0\n.\n"
-    assert client.text(b"maxqueue f") == b"f\t0\t0\t0\n.\n"
+    assert client.text(b"show maxqueue f") == b"f\t0\t0\t0\n.\n"
     assert client.take() == []
 
 
-@pytest.mark.parametrize("line", [b"status", b"workers", b"version", b"show jobs", b"maxqueue f", b"getpid"])
+@pytest.mark.parametrize("line", [b"status", b"workers", b"version", b"show jobs", b"show maxqueue f", b"getpid"])
 def test_every_address_may_ask(make_broker: Callable[..., BrokerHarness], line: bytes) -> None:
     broker = make_broker(admin_allow=THIS_MACHINE)
     assert not broker.peer().text(line).startswith(b"ERR")
