@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gearman_manager.command.command_line import main
+from gearman_process.early_signals import gearman_manager
 
 if __name__ == "__main__":
-    main()
+    gearman_manager()

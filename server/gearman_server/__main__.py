@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gearman_server.command.command_line import main
+from gearman_process.early_signals import gearman_server
 
-main()
+gearman_server()

@@ -30,6 +30,7 @@ from gearman_manager.command.job_commands import GROUPS
 from gearman_manager.command.schedule_commands import schedules, trigger
 from gearman_manager.migration.options import gearmanmanager_options, overrides_of
 from gearman_manager.simulation.options import simulation_options
+from gearman_process import early_signals
 
 
 class _Commands(click.Group):
@@ -67,6 +68,8 @@ def main(context: click.Context, /, config: Path, **letters: Any) -> None:
     `gearman-manager COMMAND --help` tells more about a command. The one-letter options are those of GearmanManager;
     each wins over the configuration file.
     """
+    if context.invoked_subcommand is not None:
+        early_signals.let_go()  # a command in a terminal ends like any other program
     context.obj = config
     context.meta[OVERRIDES] = overrides_of(letters)
     if letters["dump"]:

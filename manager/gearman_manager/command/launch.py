@@ -26,7 +26,7 @@ from gearman_manager.host.process import TITLE
 from gearman_manager.logs.destinations import SYSLOG
 from gearman_manager.supervisor.privileges import become, prepare_paths, wanted_account
 from gearman_manager.supervisor.run_folder import RunFolder
-from gearman_process import system_log
+from gearman_process import early_signals, system_log
 from gearman_process.errors import ProcessError
 from gearman_process.pid_file import PidFile
 
@@ -120,11 +120,12 @@ def _log_unheard(state: str, reason: str) -> None:
 
 
 def _wait_with_signals() -> None:
-    """Handle signals until the supervisor does: until then there is nothing to finish, to reopen or to dump."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Until the supervisor handles signals there is nothing to finish: a stop ends the process, others are noted."""
+    early_signals.note_all()
+    for number in early_signals.ENDING:
         signal.signal(number, _end_at_once)
-    for number in (signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)
+    if early_signals.take(early_signals.ENDING):
+        sys.exit(exit_codes.OK)
 
 
 def _end_at_once(_number: int, _frame: FrameType | None) -> None:

@@ -17,6 +17,8 @@ from typing import Final
 
 import psutil
 
+from gearman_process.early_signals import NOTED
+
 _PR_SET_CHILD_SUBREAPER: Final = 36
 TITLE: Final = "gearman-manager"
 
@@ -42,18 +44,17 @@ def start(
 ) -> Child:
     """Exec a program in a session of its own, with these descriptors inherited and `output` as its output.
 
+    The signals `NOTED` are blocked in it: it has to unblock them.
+
     Raises:
         OSError: it can't be started.
     """
-    popen = subprocess.Popen(  # not gevent's: we reap by pidfd, and never call its wait or poll
-        list(arguments),
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        pass_fds=list(descriptors),
-        start_new_session=True,
-        env=None if environment is None else dict(environment),
-    )
+    # It keeps the blocked signals until it can handle them; they would kill it before its first line.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, NOTED)
+    try:
+        popen = _popen(arguments, descriptors, output, environment)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
         child = Child(popen.pid, os.pidfd_open(popen.pid))
     except OSError:
@@ -62,6 +63,20 @@ def start(
         raise
     popen.returncode = 0  # so that Popen neither reaps nor complains when it is collected
     return child
+
+
+def _popen(
+    arguments: Sequence[str], descriptors: Sequence[int], output: int, environment: Mapping[str, str] | None
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # not gevent's: we reap by pidfd, and never call its wait or poll
+        list(arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        pass_fds=list(descriptors),
+        start_new_session=True,
+        env=None if environment is None else dict(environment),
+    )
 
 
 def exit_status(pidfd: int) -> int | None:

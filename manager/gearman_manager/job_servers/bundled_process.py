@@ -1,6 +1,6 @@
 """One process of the bundled job server: started by exec, heard when it listens or can't, reaped when it has ended.
 
-The socket between us is its lifeline: the server ends when our end of it closes.
+The socket between us is its lifeline: the server ends when we tell it to, or when our end of it closes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -29,6 +29,8 @@ from gearman_manager.logs.output import ChildOutput
 
 READY_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 5.0
+#: The order to end. `gearman_server.process.server_process` has it too.
+STOP: Final = b"stop\n"
 
 
 class StartFailure(Enum):
@@ -117,8 +119,9 @@ class BundledProcess:
             process.send_signal(self._child.pidfd, number)
 
     def stop(self) -> None:
-        """End it, by force if it takes too long."""
-        self.signal(signal.SIGTERM)
+        """End it, by force if it takes too long. It does not obey signals, which may reach all processes at once."""
+        with suppress(OSError):  # it has ended
+            self._lifeline.sendall(STOP)
         if not self.ended.wait(STOP_TIMEOUT_S):
             self.signal(signal.SIGKILL)
             self.ended.wait(STOP_TIMEOUT_S)
@@ -191,7 +194,7 @@ def _command(options: ServerOptions, wanted: Listening, supervised: int) -> list
         *("--results", str(results.max_count)),
         *("--results-size", str(results.max_size)),
         *("--result-data", str(results.max_data)),
-        *("--log-file", "stderr", "--supervised-fd", str(supervised)),
+        *("--log-file", "stderr", "--supervised-fd", str(supervised), "--bundled"),
     ]
 
 

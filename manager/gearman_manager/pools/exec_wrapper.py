@@ -42,6 +42,7 @@ def _prepare(options: dict[str, str]) -> None:
     # After the change of user, which clears it. If the supervisor dies the kernel sends the program its stop signal.
     number = signal.Signals[options["--stop-signal"]]
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # the supervisor starts its children with signals blocked
     if os.getppid() != int(options["--parent"]):
         sys.exit(0)  # the supervisor died before the call above
 

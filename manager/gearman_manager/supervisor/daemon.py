@@ -11,7 +11,7 @@ import click
 
 from gearman_manager import exit_codes
 from gearman_manager.host.process import describe_status
-from gearman_process import background
+from gearman_process import background, early_signals
 from gearman_process.background import StartingChild
 
 
@@ -26,7 +26,7 @@ def _wait(child: StartingChild) -> int:
     def pass_on(_number: int, _frame: FrameType | None) -> None:
         os.kill(child.pid, signal.SIGTERM)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in early_signals.ENDING:
         signal.signal(number, pass_on)
     if child.gets_up():
         return exit_codes.OK

@@ -46,6 +46,7 @@ from gearman_manager.supervisor.manager_state import ManagerEvent, ManagerState
 from gearman_manager.supervisor.orphan_reaper import OrphanReaper
 from gearman_manager.supervisor.reload import Reloads, ReloadWishes
 from gearman_manager.supervisor.run_folder import RunFolder
+from gearman_process import early_signals
 
 _log = logging.getLogger("manager")
 _LONGEST_SLEEP_S: Final = 60.0
@@ -238,15 +239,21 @@ class Supervisor:
             except Exception:  # noqa: BLE001 (the manager's boundary)
                 _log.exception("unexpected, at the end; the manager goes on ending")
         _log.info("stopped")
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)  # a last Ctrl-C must not turn a clean end into a crash
+        early_signals.ignore_all()
 
     def _install_signals(self) -> None:
-        gevent.signal_handler(signal.SIGTERM, self.stop)
-        gevent.signal_handler(signal.SIGINT, self.stop)
-        gevent.signal_handler(signal.SIGHUP, self.reload)
-        gevent.signal_handler(signal.SIGUSR1, log.reopen)
-        gevent.signal_handler(signal.SIGUSR2, self._dump)
+        reactions: dict[int, Callable[[], None]] = {
+            signal.SIGTERM: self.stop,
+            signal.SIGINT: self.stop,
+            signal.SIGQUIT: self.stop,
+            signal.SIGHUP: self.reload,
+            signal.SIGUSR1: log.reopen,
+            signal.SIGUSR2: self._dump,
+        }
+        for number, react in reactions.items():
+            gevent.signal_handler(number, react)
+        for number in early_signals.take():
+            gevent.spawn(reactions[number])
 
     def _dump(self) -> None:
         _log.info("state: %s", json.dumps(self._parts.status.report()))

@@ -18,7 +18,6 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 import gevent
@@ -35,6 +34,7 @@ from gearman_manager.ipc.links import Links, read_arguments
 from gearman_manager.ipc.scoreboard import Scoreboard, SlotWriter
 from gearman_manager.modules import discovery
 from gearman_manager.modules.user_code import UserCode
+from gearman_manager.worker import group_signals
 from gearman_manager.worker.function_call import FunctionCall, describe, run_job
 from gearman_manager.worker.job_slots import JobSlot, JobSlots
 from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order
@@ -131,9 +131,8 @@ def _refuse_fork(*_: object) -> NoReturn:
 
 def _prepare_process(order: Order) -> None:
     """Set up a process that runs greenlets."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, _do_nothing)  # not SIG_IGN: programs that jobs start would inherit that through exec
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # not yet serving: nothing to finish
+    group_signals.leave_to_supervisor()
+    group_signals.end_at_once()
     if order.nice:
         os.nice(order.nice)
     setproctitle(order.title)
@@ -141,10 +140,6 @@ def _prepare_process(order: Order) -> None:
     os.fork = os.forkpty = _refuse_fork
     gevent.config.track_greenlet_tree = False  # tracking which greenlet started which costs a third of a short job
     Hub.SYSTEM_ERROR = ()  # a greenlet that a job left behind must not end the worker, whatever it raises
-
-
-def _do_nothing(_number: int, _frame: FrameType | None) -> None:
-    """A handler for signals that are meant for the supervisor."""
 
 
 def _serve(order: Order, links: Links) -> int:

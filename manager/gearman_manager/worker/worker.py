@@ -18,6 +18,7 @@ from gearman_manager.ipc.lifeline import ends_with_supervisor
 from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.scoreboard import SlotWriter
 from gearman_manager.modules.user_code import UserCode
+from gearman_manager.worker import group_signals
 from gearman_manager.worker.function_call import describe, run_job
 from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order
 from gearman_manager.worker.process_state import ProcessState
@@ -79,7 +80,7 @@ def main(order: Order, code: UserCode, links: Links) -> int:
         os.nice(order.nice)
     setproctitle(order.title)
     os.environ[CLIENT_ID_VARIABLE] = order.client_id  # the supervisor finds its leftovers by it
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))  # not yet serving: nothing to finish
+    group_signals.end_at_once()
     try:
         with ends_with_supervisor(links.lifeline):
             process = WorkerProcess(order, code, links)

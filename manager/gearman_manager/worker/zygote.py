@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 from setproctitle import setproctitle
@@ -34,8 +33,9 @@ from gearman_manager.modules import discovery
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.modules.source_files import content_hashes
 from gearman_manager.modules.user_code import Functions, UserCode
-from gearman_manager.worker import worker
+from gearman_manager.worker import group_signals, worker
 from gearman_manager.worker.order import Order
+from gearman_process.early_signals import NOTED
 
 _log = logging.getLogger("zygote")
 
@@ -123,14 +123,15 @@ class Zygote:
         log_pipe, scoreboard = message["descriptors"]
         order = Order.from_message(message)
         try:
-            pid = os.fork()
+            with group_signals.term_is_kept():
+                pid = os.fork()
+                if pid == 0:
+                    self._become_worker(order, log_pipe, scoreboard)
         except OSError as error:
             os.close(log_pipe)
             os.close(scoreboard)
             channel.send(self._sock, {"type": "spawn_failed", "name": order.name, "error": error.strerror})
             return
-        if pid == 0:
-            self._become_worker(order, log_pipe, scoreboard)
         self._children.add(pid)
         os.close(log_pipe)
         os.close(scoreboard)
@@ -184,18 +185,13 @@ def _arguments(argv: Sequence[str]) -> Namespace:
     return read_arguments(parser, ["channel"], argv)
 
 
-def _do_nothing(_number: int, _frame: FrameType | None) -> None:
-    """A handler for signals that are meant for the supervisor."""
-
-
 def main(argv: Sequence[str]) -> int:
     """Entry point after the exec; the numbers in `argv` are inherited descriptors."""
     arguments = _arguments(argv)
     setproctitle("gearman-manager: zygote")
     child_log.redirect_output(1)
     child_log.set_up(arguments.log_level)
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, _do_nothing)  # not SIG_IGN: programs that workers start would inherit that through exec
+    group_signals.leave_to_supervisor(NOTED)  # SIGTERM too: the end of the channel is the zygote's
     # The supervisor may go away while we answer, which is the same as the end of the channel.
     with suppress(BrokenPipeError, ConnectionResetError):
         Zygote(socket.socket(fileno=arguments.channel), arguments).run()

@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from gearman_process import early_signals
 from gearman_server.broker import BrokerSettings
 from gearman_server.command import import_command
 from gearman_server.command.config_file import with_config_file
@@ -44,13 +45,15 @@ _NO_EFFECT: Final = {
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and exit: 0 after a clean end, 1 after any error."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end_before_the_loop_runs)
     words = list(sys.argv[1:] if arguments is None else arguments)
     is_import = words[:1] == [import_command.NAME]
+    if is_import:
+        early_signals.let_go()
     command = import_command.command() if is_import else _server_command()
     try:
         command.main(args=words[1:] if is_import else words, standalone_mode=False)
+    except click.Abort:
+        _fail("interrupted")
     except click.ClickException as error:
         _fail(f"{error.format_message()} (gearman-server --help lists the options)")
     except PolicyFileError as error:
@@ -65,13 +68,15 @@ def _server_command() -> click.Command:
         "gearman-server",
         params=[*PARAMETERS, _version_option()],
         callback=_start,
-        help="A Gearman job server. Serves until SIGTERM or SIGINT; SIGUSR1 lets running jobs end first."
+        help="A Gearman job server. Serves until SIGTERM, SIGINT or SIGQUIT; SIGUSR1 lets running jobs end first."
         " `gearman-server import --help`: taking over the jobs of gearmand's persistent queue.",
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
 
 
 def _start(**given: Any) -> None:
+    if not given["bundled"]:  # a bundled server leaves its end to its manager
+        _obey_signals()
     options = with_config_file(click.get_current_context(), given)
     settings, process = settings_of(options), process_settings_of(options)
     _say(*idle_options(options))
@@ -114,6 +119,7 @@ def process_settings_of(options: dict[str, Any]) -> ProcessSettings:
         pid_file=options["pid_file"],
         file_descriptors=options["file_descriptors"],
         supervised_fd=options["supervised_fd"],
+        is_bundled=options["bundled"],
         without_effect=tuple(name for option, name in _NO_EFFECT.items() if options[option] not in (None, False)),
     )
 
@@ -162,6 +168,14 @@ def _version_option() -> click.Option:
     return click.Option(
         ["-V", "--version"], is_flag=True, is_eager=True, expose_value=False, callback=show, help="Show the version."
     )
+
+
+def _obey_signals() -> None:
+    """End on a signal until the loop handles it: there is nothing to finish yet."""
+    for number in early_signals.ENDING:
+        signal.signal(number, _end_before_the_loop_runs)
+    if early_signals.take(early_signals.ENDING):
+        sys.exit(EXIT_OK)
 
 
 def _end_before_the_loop_runs(_number: int, _frame: FrameType | None) -> NoReturn:

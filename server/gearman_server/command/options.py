@@ -185,6 +185,7 @@ _PROCESS: Final = (
     option("--check-args", is_flag=True, help="Check the options, start nothing."),
     option("--coredump", is_flag=True, hidden=True),
     option("--supervised-fd", type=WholeNumber(0), hidden=True),
+    option("--bundled", is_flag=True, hidden=True),
 )
 
 PARAMETERS: Final[list[click.Parameter]] = [

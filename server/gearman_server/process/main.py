@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import gevent
 from setproctitle import setproctitle
 
+from gearman_process import early_signals
 from gearman_process.activation import inherited_sockets
 from gearman_process.background import StartingChild, detach
 from gearman_process.errors import ProcessError
@@ -42,6 +43,8 @@ class ProcessSettings:
     pid_file: str | None = None
     file_descriptors: int | None = None
     supervised_fd: int | None = None
+    #: A manager started the server, and ends it: signals do not.
+    is_bundled: bool = False
     #: Options that are accepted, but have no effect.
     without_effect: tuple[str, ...] = ()
 
@@ -77,7 +80,7 @@ def _serve(server: Server, settings: ProcessSettings, say_ready: Callable[[], No
         server.start()
     loop = gevent.get_hub().loop
     service_manager = ServiceManager(os.environ, _log_unheard)
-    process = ServerProcess(server, loop, service_manager)
+    process = ServerProcess(server, loop, service_manager, is_bundled=settings.is_bundled)
     if settings.supervised_fd is not None:
         process.obey_supervisor(settings.supervised_fd)
     for option in settings.without_effect:
@@ -89,6 +92,7 @@ def _serve(server: Server, settings: ProcessSettings, say_ready: Callable[[], No
     service_manager.tell(READY=1)
     process.reassure_service_manager()
     process.wait()
+    process.ignore_signals()
     service_manager.tell(STOPPING=1)
     server.stop()
     garbage.close()
@@ -99,7 +103,7 @@ def _serve(server: Server, settings: ProcessSettings, say_ready: Callable[[], No
 
 def _wait_until_ready(child: StartingChild) -> int:
     """The command's exit code. A Ctrl-C ends only the command."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in early_signals.ENDING:
         signal.signal(number, signal.SIG_DFL)
     return 0 if child.gets_up() else 1
 

@@ -9,12 +9,13 @@ import fcntl
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
 from gevent.event import Event
 
+from gearman_process import early_signals
 from gearman_process.service_manager import ServiceManager
 from gearman_server.errors import StartError
 from gearman_server.log import NOTICE, logger
@@ -24,12 +25,17 @@ from gearman_server.server import Server
 
 #: How long running jobs may go on after the supervisor is gone.
 ORPHANED_PATIENCE_S: Final = 10.0
+#: The supervisor's order to end. The manager's `job_servers.bundled_process` has it too.
+STOP: Final = b"stop\n"
 
 
 class ServerProcess:
     """Ends the server on a signal, on the command `shutdown`, or when its supervisor or its store is gone."""
 
-    def __init__(self, server: Server, loop: Loop, service_manager: ServiceManager) -> None:
+    def __init__(
+        self, server: Server, loop: Loop, service_manager: ServiceManager, *, is_bundled: bool = False
+    ) -> None:
+        """`is_bundled`: leave the end to the supervisor, who may have got the same signal."""
         self._server = server
         self._loop = loop
         self._service_manager = service_manager
@@ -39,17 +45,28 @@ class ServerProcess:
         self.failure: str | None = None
         # Kept, because a garbage-collected watcher watches nothing.
         self._watchers: list[Watcher] = []
-        for number, react in (
-            (signal.SIGTERM, self._end_now),
-            (signal.SIGINT, self._end_now),
-            (signal.SIGUSR1, self._end_gracefully),
-            (signal.SIGHUP, self._reload),
-        ):
-            watcher = loop.signal(number)
+        self._signal_watchers: dict[int, Watcher] = {}
+        reactions: dict[int, Callable[[], None]] = {
+            signal.SIGTERM: self._end_now,
+            signal.SIGINT: self._end_now,
+            signal.SIGQUIT: self._end_now,
+            signal.SIGUSR1: self._end_gracefully,
+        }
+        if is_bundled:
+            reactions = dict.fromkeys(reactions, self._leave_to_supervisor)
+        reactions |= {signal.SIGHUP: self._reload, signal.SIGUSR2: self._do_nothing}
+        for number, react in reactions.items():
+            watcher = self._signal_watchers[number] = loop.signal(number)
             watcher.start(react)
-            self._watchers.append(watcher)
+        self._came_early = [reactions[number] for number in early_signals.take()]
         server.on_shutdown_command(self._on_shutdown_command)
         server.on_store_lost(self._fail)
+
+    def ignore_signals(self) -> None:
+        """At the end: a signal must not turn it into a crash."""
+        for watcher in self._signal_watchers.values():
+            watcher.stop()
+        early_signals.ignore_all()
 
     def _on_shutdown_command(self, is_graceful: bool) -> None:
         if is_graceful:
@@ -59,6 +76,8 @@ class ServerProcess:
 
     def wait(self) -> None:
         """Return when the server has to end."""
+        for react in self._came_early:
+            react()
         self._ended.wait()
 
     def reassure_service_manager(self) -> None:
@@ -79,6 +98,12 @@ class ServerProcess:
 
     def _end_now(self) -> None:
         self._end("signal")
+
+    def _leave_to_supervisor(self) -> None:
+        logger.log(NOTICE, "a signal to end: the manager that started this server ends it, after its workers")
+
+    def _do_nothing(self) -> None:
+        """A signal that means something to the manager alone, and may have been sent to all processes."""
 
     def _end_gracefully(self) -> None:
         logger.log(NOTICE, "ending gracefully: running jobs are finished, no other is started")
@@ -110,7 +135,9 @@ class ServerProcess:
 
     def _on_supervisor(self, descriptor: int, watcher: Watcher) -> None:
         try:
-            if os.read(descriptor, 4096):
+            if told := os.read(descriptor, 4096):
+                if told.endswith(STOP):
+                    self._end("the supervisor")
                 return
         except BlockingIOError:
             return

@@ -106,8 +106,8 @@ def test_handles_do_not_repeat_after_a_restart(start_server: Callable[..., Serve
     assert all(len(handle) < 64 and handle.startswith(b"H:") for handle in handles)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_term_and_int_end_the_server_at_once_with_exit_code_0(
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_term_int_and_quit_end_the_server_at_once_with_exit_code_0(
     start_server: Callable[..., ServerProcess], tmp_path: Path, number: signal.Signals
 ) -> None:
     pid_file = tmp_path / "pid"
@@ -138,6 +138,12 @@ def end_by_usr1(server: ServerProcess) -> None:
 
 def end_by_loss_of_the_supervisor(server: ServerProcess) -> None:
     server.supervisor.close()
+
+
+def test_usr2_means_nothing_to_a_server(server: ServerProcess) -> None:
+    server.peer().sync()
+    server.signal(signal.SIGUSR2)
+    server.peer().sync()
 
 
 @pytest.mark.parametrize("end", [end_by_usr1, end_by_loss_of_the_supervisor])

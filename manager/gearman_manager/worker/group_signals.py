@@ -1,0 +1,41 @@
+"""Signals in zygotes and workers: a signal to all processes of the manager at once is left to the supervisor.
+
+The supervisor starts a process with these signals blocked; it unblocks them once it can handle them.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from gearman_process.early_signals import NOTED
+
+
+def leave_to_supervisor(numbers: Iterable[int] = NOTED - {signal.SIGTERM}) -> None:
+    """Do nothing on these signals."""
+    for number in numbers:
+        signal.signal(number, _do_nothing)  # not SIG_IGN: programs that jobs start would inherit that through exec
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+
+
+@contextmanager
+def term_is_kept() -> Iterator[None]:
+    """In this context SIGTERM waits. Around a fork: Python forgets what comes to a child before its first line."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def end_at_once() -> None:
+    """As a worker that does not serve yet, end on SIGTERM: there is nothing to finish."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    """A handler for signals that are meant for the supervisor."""
