@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gearman_server.version import __version__
 
 if TYPE_CHECKING:
-    from gearman_server.broker import BrokerSettings
+    from gearman_server.broker_settings import BrokerSettings
     from gearman_server.edge.settings import (
         KeepaliveSettings,
         ListenerSettings,
@@ -47,7 +47,7 @@ _HOMES: Final = {
     "ListenerSettings": "edge.settings",
     "AccessList": "jobs.access",
     # Jobs, dead letters and results.
-    "BrokerSettings": "broker",
+    "BrokerSettings": "broker_settings",
     "DeadLetterBounds": "jobs.dead_letters",
     "ResultBounds": "jobs.kept_results",
     "StoreSettings": "stores.settings",

@@ -8,15 +8,15 @@ packets that have arrived are carried out. Then the driver sends the out-buffers
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from gearman_client.packet import Packet
+from gearman_server.broker_settings import BrokerSettings
 from gearman_server.errors import MalformedPacketError, RefusedError
-from gearman_server.jobs.access import THIS_MACHINE, AccessList, Identity
+from gearman_server.jobs.access import Identity
 from gearman_server.jobs.agenda import Agenda
 from gearman_server.jobs.attempts import Attempts, Failure
-from gearman_server.jobs.dead_letters import DEFAULT_BOUNDS, DeadLetter, DeadLetterBounds, DeadLetters
+from gearman_server.jobs.dead_letters import DeadLetter, DeadLetters
 from gearman_server.jobs.durability import Durability
 from gearman_server.jobs.events import (
     OVERRAN,
@@ -32,8 +32,7 @@ from gearman_server.jobs.functions import Functions
 from gearman_server.jobs.job import Job
 from gearman_server.jobs.job_life import JobLife
 from gearman_server.jobs.job_table import JobTable
-from gearman_server.jobs.kept_results import DEFAULT_BOUNDS as DEFAULT_RESULT_BOUNDS
-from gearman_server.jobs.kept_results import KeptResult, KeptResults, ResultBounds
+from gearman_server.jobs.kept_results import KeptResult, KeptResults
 from gearman_server.jobs.policies import FunctionPolicy, Policies
 from gearman_server.jobs.replies import error
 from gearman_server.jobs.result_keeping import ResultKeeping
@@ -59,30 +58,9 @@ from gearman_server.text_commands.job_commands import JobCommands
 from gearman_server.text_commands.schedule_commands import ScheduleCommands
 
 _LAST_STANDARD_TYPE: Final = 42
+#: In place of a packet that can't be carried out because the store can't be asked; no packet has this type.
+_UNREADABLE: Final = 2**32
 _NOT_READABLE: Final = error(b"QUEUE_ERROR", b"The store can't be asked for the job")
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerSettings:
-    """The operator's settings for jobs."""
-
-    handle_prefix: bytes = b"H:localhost"
-    #: A job is given up when this many of its attempts have lost their worker; None = no limit.
-    job_retries: int | None = None
-    #: How long a worker that has just finished a job waits for the next one before it gets NO_JOB.
-    grab_patience_s: float = 0.001
-    #: How many sleeping workers one job wakes at once; 0 = one, then more and more while the job still waits.
-    worker_wakeup: int = 0
-    #: Whether every connection gets WORK_EXCEPTION without asking.
-    exceptions: bool = False
-    #: The peers that may change things by text command.
-    admin_allow: AccessList = THIS_MACHINE
-    #: Whether there is a text command `shutdown`.
-    allow_shutdown: bool = False
-    #: How many jobs that failed for good are kept.
-    dead_letters: DeadLetterBounds = DEFAULT_BOUNDS
-    #: How many results of background jobs are kept.
-    results: ResultBounds = DEFAULT_RESULT_BOUNDS
 
 
 class Broker:
@@ -143,6 +121,7 @@ class Broker:
             **WorkPackets(self._life, self._attempts, self.results, events).handlers(),
             **Queries(self.table.jobs, self.functions, self.results, self._queue_events).handlers(),
             0: self._text_line,
+            _UNREADABLE: lambda session, _body, _now: session.reply(_NOT_READABLE),
         }
         self._find_handler = self._handlers.get
 
@@ -210,13 +189,16 @@ class Broker:
 
         While stored jobs come back, some packets may have to wait. Those that have waited already come `is_admitted`.
         """
-        if session.ending is not None:
+        if session.is_halted:
+            if session.ending is None:
+                session.set_aside(packets)
             return
         if self._replay is not None and not is_admitted:
             packets = self._replay.admit(session, packets)
         self._agenda.now = now
         find_handler = self._find_handler
-        for packet_type, body in packets:
+        left = iter(packets)
+        for packet_type, body in left:
             if session.worker_state is ASKING:
                 self._assignments.answer(session, now)
             handler = find_handler(packet_type)
@@ -229,12 +211,19 @@ class Broker:
                 self._refuse(session, error.code, error.text)
             except MalformedPacketError as error:
                 self.end_for_violation(session, b"INVALID_PACKET", str(error))
-            if session.ending is not None:
+            if session.is_halted:
+                session.end_turn(left)
                 break
         if self._freed:
             self._wake_up.wake_freed()
         if self._queue_events.subscribers:
             self._queue_events.note_change()
+
+    def go_on(self, session: Session, now: float) -> None:
+        """Carry out some of the packets that a session has set aside, if it can go on."""
+        if session.can_go_on:
+            self.receive(session, session.begin_turn(), now)
+            session.end_turn(())
 
     def _end_durable_pass(self) -> None:
         self.settle()
@@ -259,10 +248,8 @@ class Broker:
         now = self._agenda.now
         for session, packets, how in replay.take_released():
             if how is Release.UNREADABLE:
-                self._assignments.answer(session, now)  # no reply overtakes another
-                session.reply(_NOT_READABLE)
-            else:
-                self.receive(session, packets, now, is_admitted=how is Release.ASKED)
+                packets = [(_UNREADABLE, b"")]  # as a packet, because no reply overtakes another
+            self.receive(session, packets, now, is_admitted=how is not Release.BEHIND)
             self.touched.add(session)
         if replay.is_over:
             self._replay = None
@@ -280,8 +267,11 @@ class Broker:
 
     def _text_line(self, session: Session, line: bytes, _now: float) -> None:
         answer = self._text_commands.execute(session, line)
-        if answer is not None:
+        if isinstance(answer, bytes):
             session.reply(answer)
+        elif answer is not None:
+            session.answer(answer)
+        session.yield_turn()
 
     # --- time, store, end
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final, Self
 import gevent
 
 from gearman_server import event_log
-from gearman_server.broker import Broker, BrokerSettings
+from gearman_server.broker import Broker
+from gearman_server.broker_settings import BrokerSettings
 from gearman_server.edge.listener import Listener
 from gearman_server.edge.ports import Ports
 from gearman_server.edge.settings import ListenerSettings, ListenSettings, PortSettings, TlsSettings

@@ -10,7 +10,8 @@ from gearman_client.packet import (
     PacketParser,
     PacketType,
 )
-from gearman_server.broker import Broker, BrokerSettings
+from gearman_server.broker import Broker
+from gearman_server.broker_settings import BrokerSettings
 from gearman_server.jobs.access import Identity
 from gearman_server.jobs.dead_letters import DeadLetter
 from gearman_server.jobs.job import Job
@@ -45,6 +46,15 @@ class Peer:
 
     def send(self, packet_type: int, *arguments: bytes) -> None:
         self._harness.broker.receive(self.session, [(packet_type, b"\0".join(arguments))], self._harness.now)
+        self.have_turns()
+
+    def have_turns(self) -> None:
+        """All turns that the session can use now, as if the peer read everything at once."""
+        while self.session.has_piece or self.session.can_go_on:
+            if self.session.has_piece:
+                self.session.send_piece()
+            else:
+                self._harness.broker.go_on(self.session, self._harness.now)
 
     def take(self) -> list[Received]:
         """The packets that may leave now; this removes them from the out-buffer."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gearman_server.broker import BrokerSettings
+from gearman_server.broker_settings import BrokerSettings
 from gearman_server.jobs.access import EVERYBODY
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.store import MemoryStore, Store

@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from gearman_process import early_signals
-from gearman_server.broker import BrokerSettings
+from gearman_server.broker_settings import BrokerSettings
 from gearman_server.command import import_command
 from gearman_server.command.config_file import with_config_file
 from gearman_server.command.listen_options import allowed, http_hosts, port_settings, tls_settings

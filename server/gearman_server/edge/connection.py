@@ -1,17 +1,20 @@
 """The edge of one connection: bytes read, bytes written, on event-loop watchers with plain callbacks.
 
-There is no greenlet per connection: switching into one costs twice the CPU per job (measured). A read dispatches all
-its packets before anything is written; replies are joined and written once per loop pass, when the listener flushes.
-The writable watcher runs only while the socket is full.
+There is no greenlet per connection: switching into one costs twice the CPU per job (measured). The packets of a read
+are dispatched before anything is written; replies are joined and written once per loop pass, when the listener flushes.
+The writable watcher runs only while the socket is full. Packets that would take long, and the pieces of a long answer,
+wait for the connection's next turn (see the listener); until then nothing more is read from its peer.
 """
 
 from __future__ import annotations
 
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gearman_client.packet import REQUEST_MAGIC, Packet, PacketParser
+from gearman_server.jobs.session import PACKETS_AT_ONCE
 from gearman_server.log import logger
 from gearman_server.loop import READABLE, WRITABLE
 
@@ -22,8 +25,6 @@ if TYPE_CHECKING:
     from gearman_server.loop import Loop, Timer, Watcher
 
 READ_BYTES: Final = 65536
-#: Packets dispatched before the size of their answers is checked: short requests can have long answers.
-PACKETS_PER_CHECK: Final = 128
 #: Bytes joined for one write; more are sent piece by piece, so that joining can't double a big backlog.
 JOIN_BYTES: Final = 1 << 18
 #: Bytes that one connection may write in one loop pass, so that a fast reader of a huge result starves nobody.
@@ -61,6 +62,15 @@ class Dispatcher(Protocol):
     def dispatch(self, connection: Connection, packets: list[Packet], /) -> None:
         """Have the broker carry out these packets."""
 
+    def go_on(self, connection: Connection, /) -> None:
+        """Have the broker carry out some of the packets that have to wait."""
+
+    def has_time(self) -> bool:
+        """Whether packets that could wait may be carried out now."""
+
+    def queue(self, turn: Callable[[], None], /) -> None:
+        """Call `turn` when those before it have had theirs."""
+
     def violation(self, connection: Connection, violation: ProtocolError, /) -> None:
         """Have the broker end the session of a peer that breaks the protocol."""
 
@@ -72,6 +82,7 @@ class Connection:
     """One accepted stream and its session."""
 
     __slots__ = (
+        "_awaits_turn",
         "_dispatch",
         "_feed",
         "_linger_bytes",
@@ -102,6 +113,7 @@ class Connection:
         #: Bytes that the socket did not take at once.
         self._waiting: deque[bytes | memoryview] = deque()
         self._waiting_bytes = 0
+        self._awaits_turn = False
         self._linger_bytes = LINGER_BYTES
         self._linger_timer: Timer | None = None
         self._write_watcher: Watcher | None = None
@@ -111,21 +123,21 @@ class Connection:
     @property
     def has_unsent(self) -> bool:
         """Whether something is ready for the peer, but not yet sent."""
-        return bool(self._waiting or self.session.out)
+        return bool(self._waiting or self.session.out or self.session.has_piece)
 
     # --- reading
 
     def on_readable(self) -> None:
-        """Read once, and have all of its packets carried out."""
+        """Read once, and have its packets carried out."""
         try:
             data = self._receive(READ_BYTES)
             if data:
                 packets = self._feed(data)
-                if len(packets) <= PACKETS_PER_CHECK:
+                if len(packets) <= PACKETS_AT_ONCE:
                     self._dispatch(self, packets)
                 else:
                     self._dispatch_in_parts(packets)
-                if self._parser.violation is not None and not self.is_closed:
+                if self._parser.violation is not None and not self.session.is_halted:
                     self._listener.violation(self, self._parser.violation)
             else:
                 self._on_end_of_file()
@@ -138,12 +150,38 @@ class Connection:
             self.close("internal error")
 
     def _dispatch_in_parts(self, packets: list[Packet]) -> None:
-        for at in range(0, len(packets), PACKETS_PER_CHECK):
-            self._dispatch(self, packets[at : at + PACKETS_PER_CHECK])
-            if sum(map(len, self.session.out)) > JOIN_BYTES:
+        session = self.session
+        session.set_aside(packets)
+        while session.can_go_on:
+            self._listener.go_on(self)
+            if sum(map(len, session.out)) > JOIN_BYTES:
+                self.flush()  # short requests can have long answers
+            if not self._listener.has_time():
+                return  # it gets a turn when its answers are sent
+
+    def _take_turn(self) -> None:
+        """Do some of the work that had to wait."""
+        self._awaits_turn = False
+        session = self.session
+        if self.is_closed:
+            return
+        try:
+            if not session.has_piece:
+                self._listener.go_on(self)
+                if not session.is_halted:
+                    self._read_again()
+            elif not self._waiting:
+                session.send_piece()
                 self.flush()
-            if self.is_closed:
-                return
+        except Exception:  # noqa: BLE001 - the loop's boundary
+            logger.exception("connection %s: internal error, the connection is closed", session.identity)
+            self.close("internal error")
+
+    def _read_again(self) -> None:
+        if self._parser.violation is not None:
+            self._listener.violation(self, self._parser.violation)
+        elif not self._read_watcher.active:
+            self._read_watcher.start(self.on_readable)
 
     def _on_end_of_file(self) -> None:
         """The peer sends no more. Its jobs are requeued now, but it may still be reading a long answer."""
@@ -166,8 +204,22 @@ class Connection:
                 self._flush_several(out)
         if self._waiting_bytes or session.withheld_bytes:
             self._drop_if_over_bound()
-        if session.ending is not None and not self._waiting:
-            self._end()
+        if session.is_halted:
+            self._settle_halt()
+
+    def _settle_halt(self) -> None:
+        """End the connection if its session is ending; else read no more, and ask for a turn if it can use one."""
+        session = self.session
+        if session.ending is not None:
+            if not self._waiting:
+                self._end()
+            return
+        self._read_watcher.stop()
+        # A peer that does not read an answer gets no other piece of it, and no other packet of it is carried out.
+        can_use_a_turn = not self._waiting if session.has_piece else session.can_go_on
+        if can_use_a_turn and not self._awaits_turn:
+            self._awaits_turn = True
+            self._listener.queue(self._take_turn)
 
     def _flush_several(self, out: list[bytes]) -> None:
         size_bytes = sum(map(len, out))

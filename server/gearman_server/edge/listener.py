@@ -1,14 +1,18 @@
 """Connects the broker with its connections, the clock and the event loop. Access is the acceptor's business.
 
 Everything runs in callbacks of gevent's loop. The broker is called only from here, and nothing here decides about jobs.
+
+Nobody stops all others: work that would take long is done in turns of at most a millisecond, `TURNS_S` in each pass, by
+all who have such work. Requests that have just come are carried out before.
 """
 
 from __future__ import annotations
 
 import socket
+from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gearman_client.errors import ProtocolError
 from gearman_client.packet import Packet
@@ -23,6 +27,10 @@ if TYPE_CHECKING:
     from gearman_server.edge.settings import ListenerSettings
     from gearman_server.edge.tls import TlsContext
     from gearman_server.loop import Loop
+
+
+#: The time of each pass in which work is done that has to wait for its turn.
+TURNS_S: Final = 0.002
 
 
 class Endpoint(Protocol):
@@ -56,6 +64,9 @@ class Listener:
         self._connections: dict[Session, Endpoint] = {}
         self._acceptor = Acceptor(loop, settings.allowed, self.adopt)
         self._when_idle: Callable[[], None] | None = None
+        self._turns: deque[Callable[[], None]] = deque()
+        #: Until when packets of this pass that could wait are carried out at once; None: there were none yet.
+        self._has_time_until: float | None = None
         # It runs once per loop pass, before the loop would wait, so the replies of one pass leave together.
         self._pass_watcher = loop.prepare()
         self._pass_watcher.start(self._end_pass)
@@ -86,6 +97,22 @@ class Listener:
         self._receive(connection.session, packets, monotonic())
         self._asked.append(connection)
 
+    def go_on(self, connection: Endpoint) -> None:
+        """Have the broker carry out some of the packets that have to wait."""
+        self._broker.go_on(connection.session, monotonic())
+        self._asked.append(connection)
+
+    def has_time(self) -> bool:
+        """Whether packets that could wait may be carried out now: not if such packets took long in this pass."""
+        now = monotonic()
+        if self._has_time_until is None:
+            self._has_time_until = now + TURNS_S
+        return now < self._has_time_until
+
+    def queue(self, turn: Callable[[], None]) -> None:
+        """Call `turn`, which takes a millisecond at most and raises nothing, when those before it have had theirs."""
+        self._turns.append(turn)
+
     def violation(self, connection: Connection, violation: ProtocolError) -> None:
         """Have the broker end the session of a peer that breaks the protocol."""
         self._broker.end_for_violation(connection.session, b"INVALID_PACKET", str(violation))
@@ -104,18 +131,34 @@ class Listener:
     # --- once per loop pass
 
     def _end_pass(self) -> None:
-        """The only end of a pass: the broker settles open matters and hands the pass's changes to the store, then the
-        out-buffers are sent. This repeats until nothing is left, since a peer that could not be reached may have left
-        jobs behind."""
-        self._settle()
-        while self._touched or self._asked:
-            self._flush()
-            self._settle()
+        """The only end of a pass: replies are sent, then those have their turns who wait for one."""
+        self._send_replies()
+        self._has_time_until = None
+        if self._turns:
+            self._take_turns()
+            self._send_replies()
+            if self._turns:
+                self.flush_soon()
         if self._broker.next_due != self._tick_due:
             self._arm_tick()
         if self._when_idle is not None and self._is_idle():
             when_idle, self._when_idle = self._when_idle, None
             when_idle()
+
+    def _send_replies(self) -> None:
+        """The broker settles open matters and hands the pass's changes to the store, then the out-buffers are sent.
+        This repeats until nothing is left, since a peer that could not be reached may have left jobs behind."""
+        self._settle()
+        while self._touched or self._asked:
+            self._flush()
+            self._settle()
+
+    def _take_turns(self) -> None:
+        until = monotonic() + TURNS_S
+        while self._turns:
+            self._turns.popleft()()
+            if monotonic() >= until:
+                break
 
     def _flush(self) -> None:
         touched, connections = self._touched, self._connections

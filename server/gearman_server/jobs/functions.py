@@ -61,6 +61,7 @@ class Functions:
 
     def __init__(self, policies: Policies, agenda: Agenda, events: EventStream) -> None:
         self.by_name: dict[bytes, Function] = {}
+        self._names: tuple[bytes, ...] | None = None
         self.policies = policies
         self.unread = UnreadRows()
         self._agenda = agenda
@@ -78,11 +79,24 @@ class Functions:
         if not is_promised:
             self._make_room_for(name)
         function = self.by_name[name] = Function(name, self.policies.of(name))
+        self._names = None
         if self._counts_jobs:
             function.count_jobs()
         if self.unread.is_reading:
             function.queues = self.unread.queues_of(name)
         return function
+
+    @property
+    def names(self) -> tuple[bytes, ...]:
+        """The names of all functions at this time. Whoever reads them slowly has to see which of them are left."""
+        if self._names is None:
+            self._names = tuple(self.by_name)
+        return self._names
+
+    def drop(self, function: Function) -> None:
+        """Remove it from the table."""
+        del self.by_name[function.name]
+        self._names = None
 
     def count_jobs(self) -> None:
         """From now on, count how jobs fare (`Function.counts`)."""
@@ -119,6 +133,7 @@ class Functions:
         idle = [name for name, function in self.by_name.items() if name not in written and _is_idle(function)]
         for name in idle:
             del self.by_name[name]
+        self._names = None
         self._not_before = self._agenda.now + _PAUSE_S
         if idle:
             self._events.emit(FunctionsForgotten(len(idle)))

@@ -7,15 +7,19 @@ later packets on this connection wait behind them, so that a client sees its rep
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from gearman_client.packet import Packet
     from gearman_server.jobs.access import Identity
     from gearman_server.jobs.function import Function
     from gearman_server.jobs.job import Job
 
+#: Packets of one session that are carried out before others have their turn.
+PACKETS_AT_ONCE: Final = 128
 #: The size that a withheld reply adds to its connection's bound, besides the packets behind it.
 WITHHELD_REPLY_BYTES: Final = 128
 
@@ -73,10 +77,21 @@ class WithheldReply:
             self.session.send_released()
 
 
+class LongAnswer(WithheldReply):
+    """A gap that is filled piece by piece, as the peer reads."""
+
+    __slots__ = ("pieces",)
+
+    def __init__(self, session: Session, pieces: Iterator[bytes]) -> None:
+        super().__init__(session)
+        self.pieces = pieces
+
+
 class Session:
     """The server's side of one connection."""
 
     __slots__ = (
+        "_holds",
         "_withheld",
         "asking",
         "assigned",
@@ -86,10 +101,12 @@ class Session:
         "excepted_handle",
         "functions",
         "identity",
+        "is_halted",
         "listening",
         "number",
         "out",
         "reply",
+        "rest",
         "timeouts_s",
         "wants_attempt",
         "wants_exceptions",
@@ -130,6 +147,92 @@ class Session:
         self.reply: Callable[[bytes], None] = self.out.append
         self._withheld: deque[WithheldReply] = deque()
         self.withheld_bytes = 0
+        #: Whether no further packet is carried out now: it is ending, had its turn, or `is_held`.
+        self.is_halted = False
+        #: Packets that have to wait for the session's next turn.
+        self.rest: deque[Packet] | None = None
+        self._holds = 0
+
+    # --- its turns
+
+    def yield_turn(self) -> None:
+        """Let others go first after this request, because it took longer than most."""
+        self.is_halted = True
+
+    def hold(self) -> None:
+        """Carry out no further packet until `unhold`, because this request takes many turns."""
+        self._holds += 1
+        self.is_halted = True
+
+    def unhold(self) -> None:
+        """End one `hold`: the session goes on at its next turn."""
+        self._holds -= 1
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a request takes many turns and is not over."""
+        return self._holds > 0
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether it waits for nothing but its next turn."""
+        return self.is_halted and not self._holds and self.ending is None
+
+    def set_aside(self, packets: Iterable[Packet]) -> None:
+        """Keep packets for the next turn, behind those that wait already."""
+        self.is_halted = True
+        if self.rest is None:
+            self.rest = deque(packets)
+        else:
+            self.rest.extend(packets)
+
+    def begin_turn(self) -> list[Packet]:
+        """The packets to carry out now; the others stay. It must be one that can go on."""
+        rest = self.rest or deque()
+        packets = [rest.popleft() for _ in range(min(PACKETS_AT_ONCE, len(rest)))]
+        self.is_halted = False
+        if not rest:
+            self.rest = None
+        return packets
+
+    def end_turn(self, left: Iterable[Packet]) -> None:
+        """Keep the packets that the end of a turn has left over, before those that wait already."""
+        packets = deque(left)
+        if self.ending is not None:
+            self.rest = None
+        elif packets:
+            packets.extend(self.rest or ())
+            self.rest = packets
+        self.is_halted = self.ending is not None or self.rest is not None or self.is_held
+
+    # --- its replies
+
+    def answer(self, pieces: Iterator[bytes]) -> None:
+        """Reply with an answer in pieces: the first of them now, each of the others when `send_piece` is called.
+
+        Until the last, no further packet is carried out, and other replies wait behind the answer.
+        """
+        self.reply(next(pieces, b""))
+        second = next(pieces, None)
+        if second is not None:
+            self.hold()
+            self.leave_gap(LongAnswer(self, chain((second,), pieces)))
+
+    @property
+    def has_piece(self) -> bool:
+        """Whether the next piece of an answer may be sent now."""
+        return bool(self._withheld) and isinstance(self._withheld[0], LongAnswer)
+
+    def send_piece(self) -> None:
+        """Move the next piece of the answer to `out`; after the last, the replies that have waited for it."""
+        answer = self._withheld[0]
+        assert isinstance(answer, LongAnswer)
+        piece = next(answer.pieces, None)
+        if piece is not None:
+            self.out.append(piece)
+        else:
+            self.unhold()
+            answer.release(b"")
 
     def withhold(self) -> WithheldReply:
         """Leave a gap for a reply that must not leave yet."""
@@ -175,10 +278,12 @@ class Session:
     def end(self, reason: str) -> None:
         """Have the listener close the connection once its replies are sent."""
         self.ending = self.ending or reason
+        self.is_halted = True
 
     def close(self) -> None:
         """The connection is gone: drop its packets, and discard any that still follow."""
-        self.ending = self.ending or "closed"
+        self.end("closed")
+        self.rest = None
         self._withheld.clear()
         self.withheld_bytes = 0
         self.out.clear()

@@ -6,14 +6,17 @@ and `OK value` end with a line feed, a bare `OK` and every `ERR` with carriage r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Final
+from weakref import ref
 
 from gearman_server.jobs.events import ForeignRequest
 from gearman_server.jobs.function import QueueLimits
 from gearman_server.text_commands.foreign_protocols import foreign_line
-from gearman_server.text_commands.policy_commands import policy_table
+from gearman_server.text_commands.policy_commands import policy_lines
+from gearman_server.text_commands.tables import in_pieces
 
 if TYPE_CHECKING:
     from gearman_server.jobs.events import EventStream
@@ -30,8 +33,18 @@ MOST_OF_A_LINE: Final = 100
 UNKNOWN_SERVER_COMMAND: Final = b"ERR UNKNOWN_COMMAND Unknown+server+command%s\r\n"
 _UNKNOWN_SHOW: Final = b"ERR UNKNOWN_SHOW_ARGUMENTS\r\n"
 
+#: The names that one part of a line of `workers` holds at most; each may have 8 kB.
+_FUNCTIONS_AT_ONCE: Final = 4
+
+#: An answer to a text command: whole, or in pieces. Pieces are made as their peer reads them, so that each line says
+#: what is true when it is made.
+Answer = bytes | Iterator[bytes]
 #: Carries out a command: it is handed the session and the words of the line, and returns the answer.
-Command = Callable[["Session", list[bytes]], bytes]
+Command = Callable[["Session", list[bytes]], Answer]
+
+
+class _Handles(list[bytes]):
+    """The handles of all jobs at one time. Other than a plain list, it can be found as long as anybody reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +62,7 @@ class AdminCommands:
     def __init__(
         self,
         functions: Functions,
-        jobs: Mapping[bytes, Job],
+        jobs: dict[bytes, Job],
         sessions: Collection[Session],
         facts: ServerFacts,
         events: EventStream,
@@ -59,6 +72,7 @@ class AdminCommands:
         self._sessions = sessions
         self._facts = facts
         self._events = events
+        self._last_handles: ref[_Handles] | None = None
         self._commands: dict[bytes, Command] = {
             b"status": self._status,
             b"prioritystatus": self._priority_status,
@@ -67,14 +81,14 @@ class AdminCommands:
             b"verbose": self._verbose,
             b"getpid": self._getpid,
             b"show": self._show,
-            b"policies": lambda _session, _words: policy_table(functions.policies),
+            b"policies": lambda _session, _words: in_pieces(policy_lines(functions.policies)),
         }
 
     def add(self, commands: Mapping[bytes, Command]) -> None:
         """Add commands, by their first words."""
         self._commands.update(commands)
 
-    def execute(self, session: Session, line: bytes) -> bytes | None:
+    def execute(self, session: Session, line: bytes) -> Answer | None:
         """The answer to one line (without its line feed), None for none. A line that nobody types here ends the
         session."""
         words = split_words(line)
@@ -103,38 +117,54 @@ class AdminCommands:
 
     # --- tables
 
-    def _status(self, _session: Session, _words: list[bytes]) -> bytes:
-        return _table(
-            b"%s\t%d\t%d\t%d\n" % (function.name, function.total, function.running, len(function.workers))
-            for function in self._functions.by_name.values()
-        )
+    def _status(self, _session: Session, _words: list[bytes]) -> Answer:
+        return in_pieces(map(_status_line, self._present_functions()))
 
-    def _priority_status(self, _session: Session, _words: list[bytes]) -> bytes:
-        return _table(_priority_line(function) for function in self._functions.by_name.values())
+    def _priority_status(self, _session: Session, _words: list[bytes]) -> Answer:
+        return in_pieces(map(_priority_line, self._present_functions()))
 
-    def _workers(self, _session: Session, _words: list[bytes]) -> bytes:
+    def _present_functions(self) -> Iterator[Function]:
+        """The functions that exist now and still do when their turn comes."""
+        names, find = self._functions.names, self._functions.by_name.get
+        return (function for name in names if (function := find(name)) is not None)
+
+    def _workers(self, _session: Session, _words: list[bytes]) -> Answer:
         sessions = sorted(self._sessions, key=lambda session: session.number)
-        return _table(_worker_line(session) for session in sessions)
+        return in_pieces(part for session in sessions if session in self._sessions for part in _worker_line(session))
 
-    def _show(self, _session: Session, words: list[bytes]) -> bytes:
+    def _present_jobs(self) -> Iterator[Job]:
+        """The jobs that exist now and still do when their turn comes.
+
+        Handles, not jobs, because a slow reader must not keep the workloads of jobs that have ended. Readers share
+        them while no job has come since: a new one is always the last.
+        """
+        handles = self._last_handles() if self._last_handles is not None else None
+        if not handles or next(reversed(self._jobs), None) is not handles[-1]:
+            handles = _Handles(self._jobs)
+            self._last_handles = ref(handles)
+        find = self._jobs.get
+        return (job for handle in handles if (job := find(handle)) is not None)
+
+    def _show(self, _session: Session, words: list[bytes]) -> Answer:
         arguments = [word.lower() for word in words[1:]]
         if not arguments:
             return UNKNOWN_SERVER_COMMAND % words[0]
         if arguments[0] == b"jobs":
-            return _table(_job_line(job) for job in self._jobs.values())
+            return in_pieces(map(_job_line, self._present_jobs()))
         if arguments[0] == b"maxqueue":
-            return _table(self._limit_lines(words[2:]))
+            return in_pieces(self._limit_lines(words[2:]))
         if arguments[:2] == [b"unique", b"jobs"]:
-            return _table(job.unique + b"\n" for job in self._jobs.values())
+            return in_pieces(job.unique + b"\n" for job in self._present_jobs())
         return _UNKNOWN_SHOW
 
     def _limit_lines(self, names: list[bytes]) -> Iterator[bytes]:
         """Our extension: the limits that `maxqueue` has set, of one function, or of all that have some."""
         by_name = self._functions.by_name
-        for name in names[:1] or by_name:
+        for name in names[:1] or self._functions.names:
             limits = (by_name[name].limits if name in by_name else None) or QueueLimits()
-            if names or limits.high or limits.normal or limits.low:
-                yield b"%s\t%d\t%d\t%d\n" % (name, limits.high, limits.normal, limits.low)
+            is_shown = names or limits.high or limits.normal or limits.low
+            # No line, but a part: a piece must not walk over all functions in search of one.
+            yield b"%s\t%d\t%d\t%d\n" % (name, limits.high, limits.normal, limits.low) if is_shown else b""
 
 
 def split_words(line: bytes) -> list[bytes]:
@@ -145,8 +175,8 @@ def split_words(line: bytes) -> list[bytes]:
     return [word.partition(b"\0")[0] for word in words]
 
 
-def _table(lines: Iterable[bytes]) -> bytes:
-    return b"".join(lines) + b".\n"
+def _status_line(function: Function) -> bytes:
+    return b"%s\t%d\t%d\t%d\n" % (function.name, function.total, function.running, len(function.workers))
 
 
 def _priority_line(function: Function) -> bytes:
@@ -156,9 +186,13 @@ def _priority_line(function: Function) -> bytes:
     return b"%s\t%d\t%d\t%d\t%d\n" % (function.name, high, normal, low, len(function.workers))
 
 
-def _worker_line(session: Session) -> bytes:
-    functions = b"".join(b" " + function.name for function in session.functions)
-    return b"%d %s %s :%s\n" % (session.number, session.identity.address.encode(), session.client_id, functions)
+def _worker_line(session: Session) -> Iterator[bytes]:
+    """One line, in parts, for a worker may have very many functions."""
+    yield b"%d %s %s :" % (session.number, session.identity.address.encode(), session.client_id)
+    names = (b" " + function.name for function in list(session.functions))
+    while some := b"".join(islice(names, _FUNCTIONS_AT_ONCE)):
+        yield some
+    yield b"\n"
 
 
 def _job_line(job: Job) -> bytes:

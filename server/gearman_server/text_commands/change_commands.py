@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
     from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.session import Session
-    from gearman_server.text_commands.admin import Command
+    from gearman_server.text_commands.admin import Answer, Command
 
 OK: Final = b"OK\r\n"
 #: The answer of those versions of gearmand that had `shutdown`.
@@ -69,7 +69,7 @@ class ChangeCommands:
         return commands
 
     def _for_administrators(self, command: Command) -> Command:
-        def execute_if_allowed(session: Session, words: list[bytes]) -> bytes:
+        def execute_if_allowed(session: Session, words: list[bytes]) -> Answer:
             return command(session, words) if self._allowed.allows(session.identity) else _NOT_AN_ADMINISTRATOR
 
         return execute_if_allowed
@@ -120,7 +120,7 @@ class ChangeCommands:
         # While stored jobs come back, some of its jobs may be queued behind unread ones.
         are_some_outside = self._functions.unread.is_reading
         self._life.drop_waiting(function, are_some_outside=are_some_outside, reason="its function was dropped")
-        del self._functions.by_name[function.name]
+        self._functions.drop(function)
         return OK
 
     def _max_queue(self, _session: Session, words: list[bytes]) -> bytes:

@@ -5,6 +5,7 @@ A manager sends it to a server that it did not start itself, to report which of 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gearman_server.text_commands.printable import printable
@@ -13,11 +14,11 @@ if TYPE_CHECKING:
     from gearman_server.jobs.policies import FunctionPolicy, Policies
 
 
-def policy_table(policies: Policies) -> bytes:
+def policy_lines(policies: Policies) -> Iterator[bytes]:
     """A line named `*` for functions without rules of their own, then one for each of the others."""
-    lines = [_line(b"*", policies.default)]
-    lines += [_line(printable(name), policies.of(name)) for name in policies.by_function]
-    return b"".join(lines) + b".\n"
+    yield _line(b"*", policies.default)
+    for name in policies.by_function:  # they are replaced as a whole, never changed
+        yield _line(printable(name), policies.of(name))
 
 
 def _line(name: bytes, policy: FunctionPolicy) -> bytes:

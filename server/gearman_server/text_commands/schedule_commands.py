@@ -11,11 +11,13 @@ from gearman_server.errors import RefusedError
 from gearman_server.jobs.job import PRIORITY_NAMES
 from gearman_server.text_commands.arguments import CommandError, NotAllowedError
 from gearman_server.text_commands.printable import printable
+from gearman_server.text_commands.tables import in_pieces
 
 if TYPE_CHECKING:
     from gearman_server.jobs.access import AccessList
     from gearman_server.jobs.session import Session
     from gearman_server.requests.scheduler import Scheduled, Scheduler
+    from gearman_server.text_commands.admin import Answer
 
 
 _NOT_STORED: Final = CommandError(b"QUEUE_ERROR", b"The job could not be stored, try again later")
@@ -28,11 +30,11 @@ class ScheduleCommands:
         self._scheduler = scheduler
         self._allowed = allowed
 
-    def execute(self, session: Session, words: list[bytes]) -> bytes:
+    def execute(self, session: Session, words: list[bytes]) -> Answer:
         """The answer to one line; empty if it follows later."""
         try:
             if [word.lower() for word in words[1:]] == [b"list"]:
-                return b"".join(map(_line, self._scheduler)) + b".\n"
+                return in_pieces(map(_line, list(self._scheduler)))
             if len(words) == 3 and words[1].lower() == b"trigger":
                 return self._trigger(session, words[2])
             raise CommandError(b"INVALID_ARGUMENTS", b"schedules list or schedules trigger NAME is expected")

@@ -1,0 +1,86 @@
+"""One peer with much work for the server stops nobody, and costs no more memory than its own bound."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gearman_client.packet import PacketType, encode_request
+
+from ..server_process import ServerProcess
+from ..stream_peer import StreamPeer
+
+FUNCTIONS = 10_000
+#: Requests of another connection that are answered meanwhile, at least. If a whole read were carried out in one pass,
+#: it would be one for each read.
+OTHERS = 20
+RSS_BYTES = 64_000_000
+
+
+def resident_bytes(server: ServerProcess) -> int:
+    pages = int(Path(f"/proc/{server.pid}/statm").read_text().split()[1])
+    return pages * 4096
+
+
+@pytest.fixture
+def crowded(server: ServerProcess) -> ServerProcess:
+    """A server with a worker of very many functions."""
+    worker = server.peer()
+    worker.socket.sendall(b"".join(encode_request(PacketType.CAN_DO, b"f%d" % n) for n in range(FUNCTIONS)))
+    worker.sync()
+    return server
+
+
+def read_tables(peer: StreamPeer, count: int) -> None:
+    tail = b"\n"
+    while count > 0:
+        data = tail + peer.socket.recv(1 << 20)
+        assert data != tail
+        count -= data.count(b"\n.\n")
+        tail = data[-2:]
+
+
+def echoes_while(server: ServerProcess, work: Callable[[], None]) -> int:
+    """How many requests another connection has answered, one after another, while `work` is done."""
+    other, is_over = server.peer(), threading.Event()
+
+    def do() -> None:
+        try:
+            work()
+        finally:
+            is_over.set()
+
+    thread = threading.Thread(target=do)
+    thread.start()
+    count = 0
+    while not is_over.is_set():
+        other.sync()
+        count += 1
+    thread.join()
+    return count
+
+
+@pytest.mark.parametrize("command", [b"status\n", b"prioritystatus\n", b"workers\n"])
+def test_others_are_answered_while_one_peer_reads_long_tables(crowded: ServerProcess, command: bytes) -> None:
+    peer = crowded.peer()
+
+    def flood() -> None:
+        peer.socket.sendall(command * 50)
+        read_tables(peer, 50)
+
+    assert echoes_while(crowded, flood) >= OTHERS
+
+
+def test_peers_that_do_not_read_their_tables_cost_little_memory(crowded: ServerProcess) -> None:
+    before = resident_bytes(crowded)
+    peers = [crowded.peer() for _ in range(50)]
+    for peer in peers:
+        peer.socket.sendall(b"status\n" * 100)
+    other = crowded.peer()
+    for _ in range(300):  # by then every peer has had its turns
+        other.sync()
+    assert resident_bytes(crowded) - before < RSS_BYTES
+    read_tables(peers[0], 100)  # and they still get everything
