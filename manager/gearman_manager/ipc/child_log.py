@@ -6,6 +6,7 @@ user code. Writing never fails: once the supervisor is gone the lines are droppe
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import logging
@@ -14,12 +15,20 @@ import sys
 from contextlib import suppress
 from typing import Any, Final
 
+from gearman_manager.ipc import logging_guard
+
 RECORD_MARK: Final = "\x1e"
 MAX_TEXT_CHARACTERS: Final = 16_000
 STREAMS: Final = (("stdout", 1), ("stderr", 2))
 FIELDS: Final = ("function", "handle")
 
+_LEVELS: Final = ((50, "CRITICAL"), (40, "ERROR"), (30, "WARNING"), (20, "INFO"))
+_PLAIN: Final = logging.Formatter()
+#: High, because some code counts on small numbers.
+_SPARE_FROM: Final = 100
+
 _streams: dict[str, io.TextIOWrapper] = {}
+_records: RecordHandler | None = None
 
 
 class _Pipe(io.FileIO):
@@ -30,29 +39,66 @@ class _Pipe(io.FileIO):
             return super().write(data) or 0
         except BrokenPipeError:
             null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-            os.dup2(null, self.fileno(), inheritable=True)
+            os.dup2(null, self.fileno(), inheritable=self.fileno() <= 2)
             os.close(null)
             return len(data)
 
 
-class RecordHandler(logging.Handler):
-    """Writes each record as one marked JSON line."""
+class RecordHandler(logging_guard.Sink):
+    """Writes each record as one marked JSON line, to a descriptor of its own: user code may close or replace others.
+
+    It is the root's handler, too, so that a plain `basicConfig` finds one there and adds none.
+    """
+
+    def __init__(self, level: str) -> None:
+        super().__init__(level)
+        self._pipe = _Pipe(fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, _SPARE_FROM), "w")
+
+    def take(self, record: logging.LogRecord, printer: logging.Handler | None) -> None:
+        """Write a record, in the format of `printer` if there is one. A line that can't be written is dropped."""
+        with suppress(Exception):
+            line = RECORD_MARK + json.dumps(_fields(record, printer), ensure_ascii=False) + "\n"
+            self._write(line.encode(errors="backslashreplace"))
 
     def emit(self, record: logging.LogRecord) -> None:
+        self.take(record, None)
+
+    def lead_to(self, descriptor: int) -> None:
+        """Write to this descriptor's pipe from now on."""
+        os.dup2(descriptor, self._pipe.fileno(), inheritable=False)
+
+    def _write(self, data: bytes) -> None:
         try:
-            sys.stderr.write(RECORD_MARK + json.dumps(self._fields(record), ensure_ascii=False) + "\n")
-        except Exception:  # noqa: BLE001 (user code may have closed sys.stderr, or put anything in its place)
-            self.handleError(record)
+            while data:
+                data = data[self._pipe.write(data) :]
+        except OSError:  # user code has closed all descriptors that it does not know
+            os.write(2, data)
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
-        """Drop a line that can't be written; the job must go on."""
 
-    def _fields(self, record: logging.LogRecord) -> dict[str, object]:
+def _fields(record: logging.LogRecord, printer: logging.Handler | None) -> dict[str, object]:
+    fields: dict[str, object] = {"level": _level_name(record.levelno)}
+    fields["message"] = _text(record, printer)[:MAX_TEXT_CHARACTERS]
+    return fields | {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
+
+
+def _text(record: logging.LogRecord, printer: logging.Handler | None) -> str:
+    if printer is not None:
+        with suppress(Exception):
+            return printer.format(record)
+    try:
         text = record.getMessage()
-        if record.exc_info:
-            text += "\n" + logging.Formatter().formatException(record.exc_info)
-        fields: dict[str, object] = {"level": record.levelname, "message": text[:MAX_TEXT_CHARACTERS]}
-        return fields | {name: getattr(record, name) for name in FIELDS if hasattr(record, name)}
+    except Exception as error:  # noqa: BLE001 (a call that does not fit its message, or an object of user code)
+        text = f"{record.msg!r} with {record.args!r} ({type(error).__name__}: {error})"
+    if record.exc_info:
+        text += "\n" + _PLAIN.formatException(record.exc_info)
+    if record.stack_info:
+        text += "\n" + record.stack_info
+    return text
+
+
+def _level_name(level: int) -> str:
+    """By number, because user code gives levels names of its own, with colours for instance."""
+    return next((name for least, name in _LEVELS if level >= least), "DEBUG")
 
 
 def redirect_output(descriptor: int) -> None:
@@ -63,6 +109,8 @@ def redirect_output(descriptor: int) -> None:
     """
     os.dup2(descriptor, 1, inheritable=True)
     os.dup2(descriptor, 2, inheritable=True)
+    if _records is not None:
+        _records.lead_to(descriptor)
     for name, number in STREAMS:
         if _streams.get(name) is getattr(sys, name) and not _streams[name].closed:
             continue
@@ -79,8 +127,11 @@ def open_stream(name: str, number: int) -> None:
 
 def set_up(level: str) -> None:
     """Send every logger's records to the supervisor."""
-    logging.root.handlers[:] = [RecordHandler()]
+    global _records
+    _records = RecordHandler(level)
+    logging.root.handlers[:] = [_records]
     logging.root.setLevel(level)
+    logging_guard.install(_records)
 
 
 def flush_output() -> None:

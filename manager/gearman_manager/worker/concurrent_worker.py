@@ -11,7 +11,6 @@ jobs, never during them.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 from argparse import ArgumentParser
@@ -31,6 +30,7 @@ from gearman_manager.errors import ManagerError
 from gearman_manager.ipc import child_log
 from gearman_manager.ipc.lifeline import ends_with_supervisor
 from gearman_manager.ipc.links import Links, read_arguments
+from gearman_manager.ipc.logging_guard import OwnLogger
 from gearman_manager.ipc.scoreboard import Scoreboard, SlotWriter
 from gearman_manager.modules import discovery
 from gearman_manager.modules.user_code import UserCode
@@ -41,7 +41,7 @@ from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order
 from gearman_manager.worker.timeout_in_greenlets import GreenletTimeout, TimeoutsInGreenlets
 from gearman_manager.worker.worker_base import WorkerBase
 
-_log = logging.getLogger("worker")
+_log = OwnLogger("worker")
 
 
 class ConcurrentWorkerProcess(WorkerBase):

@@ -5,7 +5,6 @@ All kinds of workers use it; each has its own way to interrupt a job at its time
 
 from __future__ import annotations
 
-import logging
 import os
 import traceback
 from collections.abc import Callable, Iterable
@@ -14,6 +13,7 @@ from typing import Final, Protocol, TypeVar
 
 from gearman_client import WorkerJob
 from gearman_manager.errors import JobTimeout
+from gearman_manager.ipc.logging_guard import OwnLogger
 from gearman_manager.job import NOTHING_INTERRUPTS, Job
 from gearman_manager.modules.discovery import LoadedFunction
 from gearman_manager.modules.hooks import Hooks
@@ -46,7 +46,7 @@ class FunctionCall:
         self.registered = ordered.registered
         self.timeout_s = ordered.timeout_s
         self.settings = ordered.settings
-        self.log = logging.getLogger(ordered.name)
+        self.log = OwnLogger(ordered.name)
         self.pid = os.getpid()
         self._object = loaded.target() if isinstance(loaded.target, type) else None
         self.call = loaded.target if self._object is None else self._object.run

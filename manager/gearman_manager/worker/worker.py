@@ -6,7 +6,6 @@ supervisor asks (SIGTERM) or is gone (end of file on the lifeline): after the cu
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import time
@@ -16,6 +15,7 @@ from setproctitle import setproctitle
 from gearman_client import Worker, WorkerJob, WorkerSettings
 from gearman_manager.ipc.lifeline import ends_with_supervisor
 from gearman_manager.ipc.links import Links
+from gearman_manager.ipc.logging_guard import OwnLogger
 from gearman_manager.ipc.scoreboard import SlotWriter
 from gearman_manager.modules.user_code import UserCode
 from gearman_manager.worker import group_signals
@@ -25,7 +25,7 @@ from gearman_manager.worker.process_state import ProcessState
 from gearman_manager.worker.timeout_by_signal import TimeoutBySignal
 from gearman_manager.worker.worker_base import WorkerBase
 
-_log = logging.getLogger("worker")
+_log = OwnLogger("worker")
 
 
 class WorkerProcess(WorkerBase):
