@@ -39,7 +39,8 @@ _JOB_OFFSET: Final = _WEAR_OFFSET + 1
 _ERROR_OFFSET: Final = _JOB_OFFSET + _JOB.size
 _ACTIVE: Final = Struct("=H")
 _ACTIVE_OFFSET: Final = SLOT_BYTES - _ACTIVE.size  #: behind the body: written far more often, and not guarded
-assert _SEQUENCE.size + _BODY.size <= _ACTIVE_OFFSET
+_LEAVE_OFFSET: Final = _ACTIVE_OFFSET - 1  #: the only byte that the supervisor writes
+assert _SEQUENCE.size + _BODY.size <= _LEAVE_OFFSET
 
 
 _JobNumbers = tuple[int, int, int, int]  # server, function, start, deadline
@@ -158,6 +159,10 @@ class Scoreboard:
         """Whether the owner of a slot has a job. Reads a single byte, for callers that look at all slots often."""
         return self.memory[self.at(index) + _JOB_OFFSET] == _BUSY
 
+    def tell_to_leave(self, index: int) -> None:
+        """Mark that the owner of a slot is to leave after its job. It looks before it asks for another one."""
+        self.memory[self.at(index) + _LEAVE_OFFSET] = 1
+
     def active_place(self, index: int) -> int:
         """The job slot, from 1, that has the processor in a worker with several jobs at once; 0 is none."""
         (place,) = _ACTIVE.unpack_from(self.memory, self.at(index) + _ACTIVE_OFFSET)
@@ -200,6 +205,11 @@ class SlotWriter:
         self._at = scoreboard.at(index)
         self._sequence = 0
         self._done = self._failed = self._busy_ns = self._start_ns = 0
+
+    @property
+    def is_told_to_leave(self) -> bool:
+        """Whether the supervisor wants this worker to leave."""
+        return self._memory[self._at + _LEAVE_OFFSET] != 0
 
     def claim(self, pid: int) -> None:
         """Take the slot: it belongs to this process from now on."""

@@ -27,6 +27,7 @@ class LiveWorker:
     pidfd: int = -1
     watcher: Any = None
     kill_at: float | None = None
+    told_at: float | None = None  #: to leave
     doom: str = ""  #: the reason for which we killed it, unless that was a stop
 
     @property

@@ -65,6 +65,10 @@ class WorkerSlots:
         """Whether it runs a job; cheaper than `view`."""
         return self._scoreboard.is_busy(self.own)
 
+    def tell_to_leave(self) -> None:
+        """Mark that the worker is to leave after its job."""
+        self._scoreboard.tell_to_leave(self.own)
+
     def jobs(self) -> list[SlotView]:
         """The slots of its running jobs, the longest running first."""
         views = (self._read(slot) for slot in (self.places or self.numbers))

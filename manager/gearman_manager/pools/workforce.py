@@ -268,7 +268,7 @@ class Workforce:
         live.watcher = gevent.get_hub().loop.io(child.pidfd, 1)
         live.watcher.start(self._gone, live)
         if draining:
-            self._tell_to_stop(live)
+            self.tell_to_stop(live)
         self.look_at(live)  # it may have rung before the zygote's message was read
         self._wake()
 
@@ -315,9 +315,12 @@ class Workforce:
         if kill_at is not None:
             live.kill_at = kill_at
         if live.pid:
-            self._tell_to_stop(live)
+            self.tell_to_stop(live)
 
-    def _tell_to_stop(self, live: LiveWorker) -> None:
+    def tell_to_stop(self, live: LiveWorker) -> None:
+        """Tell the worker to leave. It may be told again, in case a job has swallowed the signal."""
+        live.told_at = live.told_at or time.monotonic()
+        live.slots.tell_to_leave()  # before the signal, which a job may have taken over
         name = live.order.pool.stop_signal if live.is_program else "SIGTERM"
         process.send_signal(live.pidfd, signal.Signals[name])
 

@@ -1,6 +1,6 @@
 """Enforces limits during a job: kills a worker whose job is over its time limit, or that is far over its memory limit.
 
-It also kills a worker whose report in the scoreboard makes no sense.
+It also kills a worker whose report in the scoreboard makes no sense, and one without a job that does not leave.
 
 The worker acts first: it raises JobTimeout at the time limit, and is replaced between jobs at its memory limit. If it
 can't, the supervisor stops the process a second after the time limit, looks again (the job may have ended just then),
@@ -20,7 +20,7 @@ import gevent
 from gearman_client import Address, AdminClient, AdminError, GearmanError
 from gearman_manager.host import process
 from gearman_manager.host.memory import anonymous_bytes, private_bytes
-from gearman_manager.ipc.scoreboard import SlotView
+from gearman_manager.ipc.scoreboard import SlotState, SlotView
 from gearman_manager.job_servers.connection import connect_to
 from gearman_manager.pools.live_worker import LiveWorker
 from gearman_manager.pools.oom import OomKills
@@ -36,6 +36,8 @@ GIVE_UP_S: Final = 0.5
 THOROUGH_INTERVAL_S: Final = 1.0
 #: The multiple of max_memory at which a worker is killed during a job.
 HARD_MEMORY_FACTOR: Final = 1.5
+#: The time for a worker without a job to leave; a teardown may take `stop_timeout`.
+LEAVE_S: Final = 10.0
 _SERVER_TIMEOUT_S: Final = 1.0
 
 
@@ -83,6 +85,8 @@ class LimitEnforcer:
             self._kill(live, None, live.slots.fault)
             return
         if not live.slots.has_job():
+            if thorough and live.told_at is not None:
+                self._urge(live, now_ns / 1e9 - live.told_at)
             return
         jobs = live.slots.jobs()
         if _overdue(live, jobs, now_ns):
@@ -91,6 +95,15 @@ class LimitEnforcer:
             limit = live.order.pool.max_memory_bytes
             reason = f"took more than {HARD_MEMORY_FACTOR:g} times its max_memory of {limit} bytes"
             self._kill(live, jobs[0] if len(jobs) == 1 else None, reason)
+
+    def _urge(self, live: LiveWorker, told_s: float) -> None:
+        """Tell a worker without a job again that it is to leave; a job may have swallowed the signal or blocked it."""
+        tearing_down = live.slots.view().state is SlotState.LEAVING
+        limit_s = max(LEAVE_S, live.order.pool.stop_timeout_s) if tearing_down else LEAVE_S
+        if told_s >= limit_s:
+            self._kill(live, None, f"has no job, and has not left for {told_s:.0f} s")
+        elif not tearing_down:
+            self._workforce.tell_to_stop(live)
 
     def _end_overdue(self, live: LiveWorker, now_ns: int) -> None:
         process.send_signal(live.pidfd, signal.SIGSTOP)

@@ -38,6 +38,7 @@ from gearman_manager.worker import group_signals
 from gearman_manager.worker.function_call import FunctionCall, describe, run_job
 from gearman_manager.worker.job_slots import JobSlot, JobSlots
 from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order
+from gearman_manager.worker.signal_state import OwnSignals
 from gearman_manager.worker.timeout_in_greenlets import GreenletTimeout, TimeoutsInGreenlets
 from gearman_manager.worker.worker_base import WorkerBase
 
@@ -60,8 +61,11 @@ class ConcurrentWorkerProcess(WorkerBase):
     def run(self) -> None:
         """Serve until a stop is requested, the supervisor is gone, or `max_jobs` are done."""
         signal.signal(signal.SIGTERM, lambda *_: self._gearman.stop())
+        self._signals = OwnSignals()
         settrace(self._switched)
         while not self._is_done:
+            if self._slot.is_told_to_leave and not self._gearman.stopping:
+                self._gearman.stop()
             for assigned in self._gearman.take(self._open_places):
                 self._start(assigned)
             self._places.show()  # before the new jobs run: the first may keep the processor
@@ -99,6 +103,7 @@ class ConcurrentWorkerProcess(WorkerBase):
             limit = GreenletTimeout(self._timeouts, partial(self._give_up, assigned, function, place))
         failure = run_job(assigned, function, self._hooks, limit)
         del self._place_of[gevent.getcurrent()]
+        self._signals.restore()
         if failure is not None:
             self._slot.error(failure)
         self._places.give_back(place, failed=failure is not None)

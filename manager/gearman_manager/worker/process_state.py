@@ -1,4 +1,4 @@
-"""Restores the state of a process after a job: working directory, standard output and standard error.
+"""Restores the state of a process after a job: working directory, standard output and standard error, signals.
 
 A job may change the directory, close its output or replace it by another file. The worker's next job finds everything
 as the worker's setup left it. Not for workers that run several jobs at once: these share the state.
@@ -13,8 +13,9 @@ from contextlib import suppress
 from typing import Final
 
 from gearman_manager.ipc.child_log import STREAMS, open_stream
+from gearman_manager.worker.signal_state import SignalState
 
-#: The outputs are not checked after every job: two system calls would be a noticeable part of the shortest ones.
+#: What takes a system call to notice is not checked after every job: they would be a noticeable part of the shortest.
 LOOK_INTERVAL_NS: Final = 1_000_000
 #: High, because some code counts on small numbers.
 _SPARE_FROM: Final = 100
@@ -29,6 +30,7 @@ class ProcessState:
         with suppress(OSError):  # the folder is gone, or may not be read
             self._folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._outputs = [(number, *_spare(number)) for _, number in STREAMS]
+        self._signals = SignalState()
         self._looked_ns = 0
 
     def clear_up(self, now_ns: int) -> None:
@@ -36,8 +38,10 @@ class ProcessState:
         if self._folder >= 0:
             with suppress(OSError):
                 os.fchdir(self._folder)
+        self._signals.restore()
         if now_ns >= self._looked_ns + LOOK_INTERVAL_NS:
             self._looked_ns = now_ns
+            self._signals.restore_all()
             for number, spare, identity in self._outputs:
                 if spare >= 0 and _identity(number) != identity:
                     os.dup2(spare, number, inheritable=True)

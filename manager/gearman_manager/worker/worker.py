@@ -1,7 +1,8 @@
 """A worker process: registers its functions, grabs jobs, runs them one at a time, answers. Forked by the zygote.
 
 It is blocking and single-threaded. Its slot of the scoreboard shows its state to the supervisor. It ends when the
-supervisor asks (SIGTERM) or is gone (end of file on the lifeline): after the current job, never during it.
+supervisor asks (by SIGTERM, and a mark in the slot, since a job may take the signal over) or is gone (end of file on
+the lifeline): after the current job, never during it.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ class WorkerProcess(WorkerBase):
     def __init__(self, order: Order, code: UserCode, links: Links) -> None:
         super().__init__(order, code, links)
         self._timeout = TimeoutBySignal()
-        self._process_state = ProcessState()
         self._gearman = Worker(self._server_index, WorkerSettings(client_id=order.client_id), observer=self)
         self._gearman.interrupt_on(links.lifeline)
         for registered in self._functions:
@@ -43,7 +43,8 @@ class WorkerProcess(WorkerBase):
     def run(self) -> None:
         """Serve until a stop is requested, the supervisor is gone, or `max_jobs` are done."""
         signal.signal(signal.SIGTERM, lambda *_: self._gearman.stop())
-        while self._wear.jobs_left != 0:
+        self._process_state = ProcessState()
+        while self._wear.jobs_left != 0 and not self._slot.is_told_to_leave:
             assigned = self._gearman.grab()
             if assigned is None:
                 break

@@ -57,8 +57,7 @@ class Zygote:
 
     def run(self) -> None:
         """Serve until the supervisor closes the channel. Children that still run are the supervisor's business."""
-        signal.signal(signal.SIGCHLD, lambda *_: None)  # only the wake-up descriptor matters
-        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        self._watch_children()
         poller = select.poll()
         poller.register(self._sock, select.POLLIN)
         poller.register(self._wake_read, select.POLLIN)
@@ -78,6 +77,11 @@ class Zygote:
                 while self._inbox:
                     self._handle(self._inbox.popleft())
 
+    def _watch_children(self) -> None:
+        """Hear of each child's end."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # only the wake-up descriptor matters
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+
     def _handle(self, message: channel.Message) -> None:
         if message["type"] == "load":
             self._load([Path(folder) for folder in message["folders"]], message["without"])
@@ -89,6 +93,12 @@ class Zygote:
     def _load(self, folders: Sequence[Path], without: Sequence[str]) -> None:
         with ends_with_supervisor(self._lifeline):
             found = discovery.load_all(folders, without, self._starting)
+        # Modules may have taken the signals over, or blocked them, or left an alarm: workers would inherit all of this.
+        for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+            signal.setitimer(timer, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        group_signals.leave_to_supervisor({signal.SIGTERM})
+        self._watch_children()
         self._functions = {(f.file, f.name): f for f in found.functions}
         php = find_php_functions(folders)  # only found: programs of their own serve them
         included = {file for files in php.needs.values() for file in files}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from gearman_manager.host import process
 from gearman_manager.host.cgroup import Cgroup
 from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.scoreboard import Scoreboard, SlotWriter
+from gearman_manager.pools import exec_wrapper
 from gearman_manager.pools.exits import Exits
 from gearman_manager.pools.live_worker import LiveWorker
 from gearman_manager.pools.oom import OomKills
@@ -64,7 +66,10 @@ class SleepingStart(WorkerStart):
             raise StartError(self.refusal)
         if live.is_program:
             return super().start(live)
-        self.children[live.name] = process.start(self.command, (), live.output.write_end)
+        # The wrapper unblocks the signals, which a process of ours has to do for itself.
+        wrapped = [sys.executable, "-I", "-S", exec_wrapper.__file__, "--parent", str(os.getpid())]
+        arguments = [*wrapped, "--stop-signal", "SIGTERM", "--", *self.command]
+        self.children[live.name] = process.start(arguments, (), live.output.write_end)
         return None
 
 
