@@ -43,6 +43,7 @@ from gearman_server.jobs.timeouts import JobTimeouts, Overrun
 from gearman_server.jobs.wake_up import WakeUp
 from gearman_server.requests.abilities import Abilities
 from gearman_server.requests.assignments import Assignments
+from gearman_server.requests.departures import Departures
 from gearman_server.requests.named_jobs import NamedJobs
 from gearman_server.requests.queries import Queries
 from gearman_server.requests.queue_events import QueueEvents
@@ -52,6 +53,7 @@ from gearman_server.requests.scheduler import Scheduler
 from gearman_server.requests.submissions import Handler, Submissions
 from gearman_server.requests.work_packets import WorkPackets
 from gearman_server.text_commands.admin import AdminCommands, ServerFacts
+from gearman_server.text_commands.bulk_changes import LongChanges
 from gearman_server.text_commands.change_commands import ChangeCommands
 from gearman_server.text_commands.dead_commands import DeadCommands
 from gearman_server.text_commands.job_commands import JobCommands
@@ -86,6 +88,8 @@ class Broker:
         self.touched: set[Session] = set()
         self.events = events = EventStream()
         self._agenda = agenda = Agenda(unix_time)
+        #: Long work. While there is any, the driver calls `do_chore` again and again, and serves others in between.
+        self.chores = agenda.chores
         # --- jobs
         self.functions = Functions(Policies(settings.job_retries), agenda, events)
         self.table = JobTable(store.next_number, settings.handle_prefix, self.touched)
@@ -101,7 +105,8 @@ class Broker:
         # --- requests
         self._queue_events = QueueEvents(self.functions, agenda, self.touched)
         events.subscribe(self._note_change, JobDue)
-        self._abilities = Abilities(self.functions, self._attempts, events)
+        abilities = Abilities(self.functions, self._attempts, agenda.chores, self.touched, events)
+        self._departures = Departures(self._life, self._attempts, abilities, self._wake_up, agenda.chores)
         self._assignments = Assignments(
             self._life, self._wake_up, self._timeouts, agenda, self.touched, settings.grab_patience_s
         )
@@ -116,7 +121,7 @@ class Broker:
         self._text_commands = self._make_text_commands(facts)
         self._handlers: dict[int, Handler] = {
             **self._submissions,
-            **self._abilities.handlers(),
+            **abilities.handlers(),
             **self._assignments.handlers(),
             **WorkPackets(self._life, self._attempts, self.results, events).handlers(),
             **Queries(self.table.jobs, self.functions, self.results, self._queue_events).handlers(),
@@ -128,13 +133,14 @@ class Broker:
     def _make_text_commands(self, facts: ServerFacts) -> AdminCommands:
         allowed, jobs, agenda = self._settings.admin_allow, self.table.jobs, self._agenda
         revival = Revival(self.functions, self.table, self._life, self.durability, self.dead_letters, agenda)
-        changes = ChangeCommands(self.functions, jobs, self._life, self._attempts, self.events, allowed)
+        long_changes = LongChanges(agenda.chores, self.touched)
+        changes = ChangeCommands(self.functions, self._life, self._attempts, self.events, long_changes, allowed)
         commands = AdminCommands(self.functions, jobs, self.sessions, facts, self.events)
         commands.add(changes.commands(allow_shutdown=self._settings.allow_shutdown))
         commands.add(
             {
-                b"dead": DeadCommands(self.dead_letters, revival, agenda, self.touched, allowed).execute,
-                b"jobs": JobCommands(jobs, self._life, agenda, self.touched, allowed).execute,
+                b"dead": DeadCommands(self.dead_letters, revival, agenda, long_changes, allowed).execute,
+                b"jobs": JobCommands(jobs, self._life, agenda, long_changes, allowed).execute,
                 b"schedules": ScheduleCommands(self.scheduler, allowed).execute,
             }
         )
@@ -168,14 +174,9 @@ class Broker:
             return
         self.sessions.discard(session)
         session.close()
-        self._life.stop_listening(session)
         if self._replay is not None:
             self._replay.forget(session)
-        # It must leave the sleepers first, or requeueing would wake it. Newest job first, as in gearmand.
-        self._wake_up.rouse(session)
-        for job in reversed(list(session.assigned.values())):
-            self._attempts.lose_worker(job, "its worker's connection ended")
-        self._abilities.forget_all(session)
+        self._departures.forget(session)
         self._wake_up.wake_freed()
         self._queue_events.unsubscribe(session)
         self.results.forget(session)
@@ -224,6 +225,14 @@ class Broker:
         if session.can_go_on:
             self.receive(session, session.begin_turn(), now)
             session.end_turn(())
+
+    def do_chore(self, now: float) -> None:
+        """Do the next step of long work, which takes half a millisecond."""
+        self._agenda.now = now
+        self.chores.step()
+        if self._freed:
+            self._wake_up.wake_freed()
+        self._note_change()
 
     def _end_durable_pass(self) -> None:
         self.settle()

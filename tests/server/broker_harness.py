@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gearman_client.packet import (
     RESPONSE_MAGIC,
+    Packet,
     PacketParser,
     PacketType,
 )
@@ -59,9 +60,7 @@ class Peer:
     def take(self) -> list[Received]:
         """The packets that may leave now; this removes them from the out-buffer."""
         self._harness.broker.settle()
-        data = b"".join(self.session.out)
-        self.session.out.clear()
-        return decode(data)
+        return decode(self.take_bytes())
 
     def ask(self, packet_type: int, *arguments: bytes) -> list[Received]:
         self.send(packet_type, *arguments)
@@ -70,9 +69,20 @@ class Peer:
     def text(self, line: bytes) -> bytes:
         """The answer to a text command, as on the wire."""
         self.send(0, line)
-        answer = b"".join(self.session.out)
+        while self.session.is_held:
+            self._harness.broker.do_chore(self._harness.now)
+        self.have_turns()
+        return self.take_bytes()
+
+    def begin(self, *packets: Packet) -> None:
+        """Send packets as one read, after which nobody has a turn."""
+        self._harness.broker.receive(self.session, packets, self._harness.now)
+
+    def take_bytes(self) -> bytes:
+        """The out-buffer, which is empty then."""
+        data = b"".join(self.session.out)
         self.session.out.clear()
-        return answer
+        return data
 
     def submit(self, function: bytes, workload: bytes = b"", unique: bytes = b"", kind: str = "SUBMIT_JOB") -> bytes:
         """Submits a job; its handle."""
@@ -204,6 +214,11 @@ class BrokerHarness:
         self.now += seconds
         self.unix_time += seconds
         return self.broker.tick(self.now)
+
+    def do_chores(self) -> None:
+        """Do all long work."""
+        while self.broker.chores:
+            self.broker.do_chore(self.now)
 
     def status(self, function: bytes) -> tuple[int, int, int]:
         """The total, running and worker counts of a function, as in `status`."""

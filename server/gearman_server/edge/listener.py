@@ -65,6 +65,8 @@ class Listener:
         self._acceptor = Acceptor(loop, settings.allowed, self.adopt)
         self._when_idle: Callable[[], None] | None = None
         self._turns: deque[Callable[[], None]] = deque()
+        self._chores = broker.chores
+        self._has_chore_turn = False
         #: Until when packets of this pass that could wait are carried out at once; None: there were none yet.
         self._has_time_until: float | None = None
         # It runs once per loop pass, before the loop would wait, so the replies of one pass leave together.
@@ -134,10 +136,10 @@ class Listener:
         """The only end of a pass: replies are sent, then those have their turns who wait for one."""
         self._send_replies()
         self._has_time_until = None
-        if self._turns:
+        if self._turns or self._chores:
             self._take_turns()
             self._send_replies()
-            if self._turns:
+            if self._turns or self._chores:
                 self.flush_soon()
         if self._broker.next_due != self._tick_due:
             self._arm_tick()
@@ -155,10 +157,22 @@ class Listener:
 
     def _take_turns(self) -> None:
         until = monotonic() + TURNS_S
+        if self._chores and not self._has_chore_turn:
+            self._has_chore_turn = True
+            self._turns.append(self._do_chore)
         while self._turns:
             self._turns.popleft()()
             if monotonic() >= until:
                 break
+
+    def _do_chore(self) -> None:
+        try:
+            self._broker.do_chore(monotonic())
+        except Exception:  # noqa: BLE001 - the loop's boundary
+            logger.exception("internal error in long work, which is given up")
+        self._has_chore_turn = bool(self._chores)
+        if self._has_chore_turn:
+            self._turns.append(self._do_chore)
 
     def _flush(self) -> None:
         touched, connections = self._touched, self._connections
@@ -213,6 +227,8 @@ class Listener:
         self.close_listeners()
         for connection in list(self._connections.values()):
             connection.close("the server is ending")
+        while self._chores:
+            self._do_chore()
         self._pass_watcher.stop()
         self._tick_timer.stop()
         self._nudge_timer.stop()

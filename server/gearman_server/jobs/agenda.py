@@ -1,4 +1,4 @@
-"""The broker's time, and the acts that are due at a time, except for the deadlines of running jobs.
+"""The broker's time, the acts that are due at a time (except for running jobs' deadlines), and long work in steps.
 
 Pure: it reads no clock. The monotonic time is handed to the broker, and the wall clock is a function.
 """
@@ -6,12 +6,33 @@ Pure: it reads no clock. The monotonic time is handed to the broker, and the wal
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 from itertools import count
+from typing import Final
+
+#: The number of jobs or functions with which one step of a chore deals: half a millisecond of work.
+STEP: Final = 100
 
 #: An act that is due at a time; it is handed the monotonic time.
 Act = Callable[[float], None]
+
+
+class Chores(deque[Iterator[None]]):
+    """Long work that is done a step at a time, so that others are served in between. True while there is any.
+
+    Each is an iterator that does its next step when it is asked for the next item.
+    """
+
+    def start(self, steps: Iterator[None]) -> None:
+        """Do the first step now, and each of the others in its turn, when `step` is called."""
+        for _ in steps:
+            self.append(steps)
+            break
+
+    def step(self) -> None:
+        """Do the next step of the chore that has waited longest. One that raises is over."""
+        self.start(self.popleft())
 
 
 class Agenda:
@@ -22,6 +43,7 @@ class Agenda:
         self.now = 0.0
         #: The wall clock.
         self.unix_time = unix_time
+        self.chores = Chores()
         self._heap: list[tuple[float, int, Act]] = []
         self._serial = count()  # acts that are due at the same time run in the order in which they were added
         #: When the first act is due; None if there is none.

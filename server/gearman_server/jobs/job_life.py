@@ -6,12 +6,14 @@ whether another attempt follows one that did not end well.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
+from gearman_server.jobs.agenda import STEP
 from gearman_server.jobs.delayed_jobs import EpochTimer, RetryTimer
 from gearman_server.jobs.events import EventStream, JobAssigned, JobDropped, JobDue
-from gearman_server.jobs.job import ASSIGN, CANCEL, DELAY, DELAYED, END, ENQUEUE, QUEUED, Job
+from gearman_server.jobs.job import ASSIGN, CANCEL, DELAY, DELAYED, END, ENQUEUE, Job
 from gearman_server.jobs.kept_results import Ending
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ class JobLife:
         self._freed = wake_up.freed
         self._epoch_timer = EpochTimer(agenda, self._release_delayed)
         self._retry_timer = RetryTimer(agenda, self._release_delayed)
-        self._jobs = table.jobs
+        #: All jobs by handle, to be read only.
+        self.jobs = table.jobs
         #: They send a packet to a job's listeners.
         self.tell = table.tell
         self.tell_failure = table.tell_failure
@@ -136,7 +139,7 @@ class JobLife:
     def end(self, job: Job) -> None:
         """End the job. The caller has called `release_worker`, if a worker had it."""
         job.state = END[job.state]
-        del self._jobs[job.handle]
+        del self.jobs[job.handle]
         if job.unique:
             self._table.forget_key(job)
         if job.listeners:
@@ -163,14 +166,16 @@ class JobLife:
         else:
             job.function.queues[job.priority].bury()
 
-    def drop_waiting(self, function: Function, *, are_some_outside: bool, reason: str) -> None:
-        """Drop all waiting jobs of the function. `are_some_outside`: some may be in no queue, or behind unread rows."""
-        if are_some_outside or any(function.delayed):
-            waiting = [job for job in self._jobs.values() if job.function is function and job.is_waiting]
-        else:
-            waiting = [job for queue in function.queues for job in queue if job.state is QUEUED]
-        for job in waiting:
-            self.drop(job, reason)
+    def drop_waiting(self, function: Function, *, are_some_outside: bool, reason: str) -> Iterator[None]:
+        """Drop all waiting jobs of the function, in steps. `are_some_outside`: some may be in no queue."""
+        is_all = are_some_outside or any(function.delayed)
+        jobs = list(self.jobs.values() if is_all else chain.from_iterable(function.queues))
+        for at in range(0, len(jobs), STEP):
+            for job in jobs[at : at + STEP]:
+                if job.function is function and job.is_waiting:
+                    self.drop(job, reason)
+            if at + STEP < len(jobs):
+                yield
 
     def cancel(self, job: Job) -> None:
         """Cancel a job. A running one stays with its worker, which is not told; nobody is told of its outcome."""
@@ -187,13 +192,18 @@ class JobLife:
             self._durability.job_ended(job)
         self._events.emit(JobDropped(job.handle, job.function.name, "cancelled while it ran", job.priority))
 
-    def stop_listening(self, session: Session) -> None:
-        """Forget a session that is gone. A waiting job that nobody else wants is dropped; a running one goes on."""
-        for job in session.listening:
-            job.listeners = [listener for listener in job.listeners if listener is not session]
-            if job.is_waiting and not job.is_wanted:
-                self.drop(job, "abandoned by its clients")
-        session.listening.clear()
+    def stop_listening(self, session: Session) -> Iterator[None]:
+        """Forget a session that is gone, in steps. A waiting job that nobody else wants is dropped; a running one goes
+        on."""
+        listening = session.listening
+        while listening:
+            for _ in range(min(STEP, len(listening))):
+                job = listening.pop()
+                job.listeners = [listener for listener in job.listeners if listener is not session]
+                if job.is_waiting and not job.is_wanted:
+                    self.drop(job, "abandoned by its clients")
+            if listening:
+                yield
 
     def inserts_failed(self, jobs: Iterable[Job]) -> None:
         """Deal with inserts that will not be committed: a running job goes on in memory, a waiting one is dropped

@@ -123,7 +123,7 @@ class Session:
         self.wants_exceptions = wants_exceptions
         self.wants_attempt = False
         #: The functions that it can do, the one served longest ago first.
-        self.functions: list[Function] = []
+        self.functions: dict[Function, None] = {}
         self.timeouts_s: dict[Function, float] = {}
         self.worker_state = AWAKE
         #: While it is WOKEN: the function for whose job it was sent a NOOP.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from gearman_client.packet import PacketType
 from gearman_server.errors import MalformedPacketError
+from gearman_server.jobs.agenda import STEP
 from gearman_server.jobs.events import EventStream, FunctionRegistered, FunctionUnregistered
 from gearman_server.jobs.session import SLEEPING
 
 if TYPE_CHECKING:
+    from gearman_server.jobs.agenda import Chores
     from gearman_server.jobs.attempts import Attempts
     from gearman_server.jobs.function import Function
     from gearman_server.jobs.functions import Functions
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from gearman_server.requests.submissions import Handler
 
 MAX_CLIENT_ID_BYTES: Final = 127
+_GIVEN_UP: Final = "its worker gave the function up"
 MIN_TIMEOUT_MS: Final = 1000
 MAX_TIMEOUT_MS: Final = 2**31
 
@@ -24,9 +28,13 @@ MAX_TIMEOUT_MS: Final = 2**31
 class Abilities:
     """Handlers of the requests that register functions, and name a worker."""
 
-    def __init__(self, functions: Functions, attempts: Attempts, events: EventStream) -> None:
+    def __init__(
+        self, functions: Functions, attempts: Attempts, chores: Chores, touched: set[Session], events: EventStream
+    ) -> None:
         self._functions = functions
         self._attempts = attempts
+        self._chores = chores
+        self._touched = touched
         self._events = events
 
     def handlers(self) -> dict[int, Handler]:
@@ -57,7 +65,7 @@ class Abilities:
         if session in function.workers:
             return
         function.workers.add(session)
-        session.functions.append(function)
+        session.functions[function] = None
         if session.worker_state is SLEEPING:
             function.sleepers[session] = None
         self._events.emit(FunctionRegistered(session.identity, session.client_id, name))
@@ -65,25 +73,42 @@ class Abilities:
     def _cant_do(self, session: Session, body: bytes, _now: float) -> None:
         function = self._functions.by_name.get(body)
         if function is not None and session in function.workers:
-            session.functions.remove(function)
+            if len(session.assigned) > STEP:
+                session.yield_turn()
+            for job in [job for job in session.assigned.values() if job.function is function]:
+                self._attempts.lose_worker(job, _GIVEN_UP)
             self._unregister(session, function)
 
     def _reset_abilities(self, session: Session, _body: bytes, _now: float) -> None:
-        self.forget_all(session)
+        def steps() -> Iterator[None]:
+            session.hold()
+            try:
+                for at, job in enumerate(list(session.assigned.values()), 1):
+                    self._attempts.lose_worker(job, _GIVEN_UP)
+                    if at % STEP == 0:
+                        yield
+                yield from self.forget_all(session)
+            finally:
+                session.unhold()
+            self._touched.add(session)
 
-    def forget_all(self, session: Session) -> None:
-        """Unregister the worker from all functions; the jobs that it runs are requeued."""
-        functions, session.functions = session.functions, []
-        for function in functions:
-            self._unregister(session, function)
+        self._chores.start(steps())
+
+    def forget_all(self, session: Session) -> Iterator[None]:
+        """Unregister the worker, which has no job any more, from all functions, in steps."""
+        functions = session.functions
+        while functions:
+            for _ in range(min(STEP, len(functions))):
+                self._unregister(session, functions.popitem()[0])
+            if functions:
+                yield
 
     def _unregister(self, session: Session, function: Function) -> None:
+        session.functions.pop(function, None)
         function.workers.discard(session)
         function.sleepers.pop(session, None)
         function.woken.discard(session)
         session.timeouts_s.pop(function, None)
-        for job in [job for job in session.assigned.values() if job.function is function]:
-            self._attempts.lose_worker(job, "its worker gave the function up")
         self._events.emit(FunctionUnregistered(session.identity, session.client_id, function.name))
 
 

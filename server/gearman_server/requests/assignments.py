@@ -143,8 +143,8 @@ class Assignments:
                     job = queue.take() if self._is_assigning else None
                     if job is not None:
                         if len(functions) > 1:
-                            functions.remove(function)
-                            functions.append(function)
+                            del functions[function]
+                            functions[function] = None
                         self._assign(job, session, now)
                         if session.timeouts_s or function.policy.timeout_s is not None:
                             self._start_timeout(session, job, now)

@@ -1,50 +1,65 @@
 """Changes that an administrator orders for very many jobs, made a few at a time, so that nobody else waits. Pure.
 
-The answer is the count, and leaves once all are done; later requests of the connection are answered after it.
+The answer leaves once all are made; until then no later request of the connection is carried out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from gearman_server.jobs.agenda import STEP
 
 if TYPE_CHECKING:
-    from gearman_server.jobs.agenda import Agenda
+    from gearman_server.jobs.agenda import Chores
     from gearman_server.jobs.session import Session
 
-#: The number of changes made at once, which takes some two milliseconds.
-AT_ONCE: Final = 500
 
+class LongChanges:
+    """Carries out changes that may be long."""
 
-class BulkChanges:
-    """Carries out bulk changes."""
-
-    def __init__(self, agenda: Agenda, touched: set[Session]) -> None:
-        self._agenda = agenda
+    def __init__(self, chores: Chores, touched: set[Session]) -> None:
+        self._chores = chores
         self._touched = touched
 
-    def start(self, session: Session, handles: Sequence[bytes], change: Callable[[bytes], bool], now: float) -> bytes:
-        """Call `change` with each handle; it returns whether there was something to change.
+    def start(self, session: Session, steps: Iterator[None], answer: Callable[[], bytes]) -> bytes:
+        """Make a change in steps. `answer` is called after the last one.
 
         Returns the answer, empty if it follows later.
         """
-        changed = sum(map(change, handles[:AT_ONCE]))
-        if len(handles) <= AT_ONCE:
-            return _answer(changed)
-        gap = session.withhold()
+        answers: list[bytes] = []
 
-        def go_on(start: int, changed: int, now: float) -> None:
-            changed += sum(map(change, handles[start : start + AT_ONCE]))
-            start += AT_ONCE
-            if start < len(handles):
-                self._agenda.add(now, lambda now: go_on(start, changed, now))
-            elif session.ending is None:
-                gap.release(_answer(changed))
+        def to_the_end() -> Iterator[None]:
+            session.hold()
+            try:
+                yield from steps
+            finally:
+                session.unhold()
+            answers.append(answer())
+
+        def to_the_answer() -> Iterator[None]:
+            yield from to_the_end()
+            if is_late:
+                session.reply(answers[0])
                 self._touched.add(session)
 
-        self._agenda.add(now, lambda now: go_on(AT_ONCE, changed, now))
-        return b""
+        is_late = False
+        self._chores.start(to_the_answer())
+        is_late = not answers
+        return answers[0] if answers else b""
 
+    def start_each(self, session: Session, handles: Sequence[bytes], change: Callable[[bytes], bool]) -> bytes:
+        """Call `change` with each handle; it returns whether there was something to change. The answer is their number.
 
-def _answer(changed: int) -> bytes:
-    return b"OK %d\n" % changed
+        Returns the answer, empty if it follows later.
+        """
+        changed = 0
+
+        def steps() -> Iterator[None]:
+            nonlocal changed
+            for at in range(0, len(handles), STEP):
+                changed += sum(map(change, handles[at : at + STEP]))
+                if at + STEP < len(handles):
+                    yield
+
+        return self.start(session, steps(), lambda: b"OK %d\n" % changed)

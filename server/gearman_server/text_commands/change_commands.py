@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.errors import RefusedError
@@ -18,10 +17,10 @@ if TYPE_CHECKING:
     from gearman_server.jobs.access import AccessList
     from gearman_server.jobs.attempts import Attempts
     from gearman_server.jobs.functions import Functions
-    from gearman_server.jobs.job import Job
     from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.session import Session
     from gearman_server.text_commands.admin import Answer, Command
+    from gearman_server.text_commands.bulk_changes import LongChanges
 
 OK: Final = b"OK\r\n"
 #: The answer of those versions of gearmand that had `shutdown`.
@@ -42,17 +41,17 @@ class ChangeCommands:
     def __init__(
         self,
         functions: Functions,
-        jobs: Mapping[bytes, Job],
         life: JobLife,
         attempts: Attempts,
         events: EventStream,
+        long_changes: LongChanges,
         allowed: AccessList,
     ) -> None:
         self._functions = functions
-        self._jobs = jobs
         self._life = life
         self._attempts = attempts
         self._events = events
+        self._long_changes = long_changes
         self._allowed = allowed
 
     def commands(self, *, allow_shutdown: bool) -> dict[bytes, Command]:
@@ -79,7 +78,7 @@ class ChangeCommands:
             return UNKNOWN_SERVER_COMMAND % words[0]
         if words[1].lower() != b"job":
             return _UNKNOWN_ERROR
-        job = self._jobs.get(words[2])
+        job = self._life.jobs.get(words[2])
         if job is None or job.state is CANCELLED:
             return _UNKNOWN_JOB
         self._life.cancel(job)
@@ -89,7 +88,7 @@ class ChangeCommands:
         """Our extension: a worker's supervisor, on the same machine, reports that the worker's attempt has failed."""
         if len(words) < 4 or words[1].lower() != b"job":
             return _INCOMPLETE % words[0]
-        job = self._jobs.get(words[2])
+        job = self._life.jobs.get(words[2])
         if job is None:
             return _UNKNOWN_JOB
         if job.worker is None:
@@ -109,7 +108,7 @@ class ChangeCommands:
             return b"ERR CREATE_FUNCTION %s\r\n" % words[2]
         return OK
 
-    def _drop(self, _session: Session, words: list[bytes]) -> bytes:
+    def _drop(self, session: Session, words: list[bytes]) -> bytes:
         if len(words) != 3 or words[1].lower() != b"function":
             return _INCOMPLETE % words[0]
         function = self._functions.by_name.get(words[2])
@@ -117,11 +116,11 @@ class ChangeCommands:
             return _NO_FUNCTION
         if function.workers or function.running:
             return _FUNCTION_IN_USE
+        self._functions.drop(function)
         # While stored jobs come back, some of its jobs may be queued behind unread ones.
         are_some_outside = self._functions.unread.is_reading
-        self._life.drop_waiting(function, are_some_outside=are_some_outside, reason="its function was dropped")
-        self._functions.drop(function)
-        return OK
+        steps = self._life.drop_waiting(function, are_some_outside=are_some_outside, reason="its function was dropped")
+        return self._long_changes.start(session, steps, lambda: OK)
 
     def _max_queue(self, _session: Session, words: list[bytes]) -> bytes:
         """Set the operator's limits of a function; without numbers there is no limit. `show maxqueue` reads them."""

@@ -14,7 +14,6 @@ from gearman_server.text_commands.arguments import (
     Subcommands,
     parse_arguments,
 )
-from gearman_server.text_commands.bulk_changes import BulkChanges
 from gearman_server.text_commands.listings import Listings
 from gearman_server.text_commands.printable import printable
 from gearman_server.text_commands.tables import PREVIEW_BYTES, SHOWN_BYTES, page, table
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.dead_letters import DeadLetter, DeadLetters
     from gearman_server.jobs.session import Session
     from gearman_server.requests.restoring import Revival
+    from gearman_server.text_commands.bulk_changes import LongChanges
 
 #: The part of an error that a list shows.
 ERROR_BYTES: Final = 200
@@ -39,7 +39,7 @@ class DeadCommands:
         letters: DeadLetters,
         revival: Revival,
         agenda: Agenda,
-        touched: set[Session],
+        long_changes: LongChanges,
         allowed: AccessList,
     ) -> None:
         self._letters = letters
@@ -47,7 +47,7 @@ class DeadCommands:
         self._agenda = agenda
         self._allowed = allowed
         self._listings = Listings(agenda)
-        self._bulk_changes = BulkChanges(agenda, touched)
+        self._long_changes = long_changes
         #: Carries out one line of a session.
         self.execute = Subcommands(
             b"dead list, dead show, dead retry or dead drop is expected",
@@ -91,7 +91,7 @@ class DeadCommands:
     def _change(self, session: Session, words: list[bytes], change: Callable[[bytes], bool]) -> bytes:
         if not self._allowed.allows(session.identity):
             raise NotAllowedError
-        return self._bulk_changes.start(session, self._selected(words), change, self._agenda.now)
+        return self._long_changes.start_each(session, self._selected(words), change)
 
     def _selected(self, words: list[bytes]) -> Sequence[bytes]:
         """The given handles, or those that match the conditions, or all with `all`. No argument is an error."""

@@ -14,7 +14,6 @@ from gearman_server.text_commands.arguments import (
     Subcommands,
     parse_arguments,
 )
-from gearman_server.text_commands.bulk_changes import BulkChanges
 from gearman_server.text_commands.listings import Listings
 from gearman_server.text_commands.printable import printable
 from gearman_server.text_commands.tables import PREVIEW_BYTES, SHOWN_BYTES, page, table
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
     from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.session import Session
+    from gearman_server.text_commands.bulk_changes import LongChanges
 
 _STATE_NAMES: Final = {
     JobState.QUEUED: b"waiting",
@@ -45,7 +45,7 @@ class JobCommands:
         jobs: Mapping[bytes, Job],
         life: JobLife,
         agenda: Agenda,
-        touched: set[Session],
+        long_changes: LongChanges,
         allowed: AccessList,
     ) -> None:
         self._jobs = jobs
@@ -53,7 +53,7 @@ class JobCommands:
         self._agenda = agenda
         self._allowed = allowed
         self._listings = Listings(agenda)
-        self._bulk_changes = BulkChanges(agenda, touched)
+        self._long_changes = long_changes
         #: Carries out one line of a session.
         self.execute = Subcommands(
             b"jobs list, jobs show or jobs purge is expected",
@@ -99,7 +99,7 @@ class JobCommands:
             self._life.drop(job, PURGED)
             return True
 
-        return self._bulk_changes.start(session, list(self._jobs), drop, self._agenda.now)
+        return self._long_changes.start_each(session, list(self._jobs), drop)
 
     def _matcher(self, arguments: Arguments) -> Callable[[Job], bool]:
         function, state = arguments.function, arguments.state

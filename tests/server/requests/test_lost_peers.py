@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from gearman_client.packet import PacketType
+from gearman_server.jobs.agenda import STEP
 
 from ..broker_harness import BrokerHarness, Peer
 
@@ -171,3 +172,89 @@ def test_a_job_cancelled_while_it_ran_is_not_requeued(broker: BrokerHarness) -> 
     worker.leave()
     assert broker.status(b"f") == (0, 0, 0)
     assert operator.text(b"show jobs") == b".\n"
+
+
+# --- very much at once is done a little at a time
+
+
+MANY = 10 * STEP
+
+
+def test_the_jobs_of_a_client_that_vanishes_are_dropped_a_few_at_a_time(broker: BrokerHarness) -> None:
+    client, other = broker.peer(), broker.peer()
+    for _ in range(MANY):
+        client.submit(b"f")
+    kept = other.submit(b"f")
+    client.leave()
+    assert broker.status(b"f")[0] == MANY + 1 - STEP
+    broker.broker.do_chore(broker.now)
+    assert broker.status(b"f")[0] == MANY + 1 - 2 * STEP
+    broker.do_chores()
+    assert broker.status(b"f")[0] == 1
+    assert broker.worker(b"f").grab() == kept
+
+
+def test_the_jobs_of_a_worker_that_vanishes_are_requeued_a_few_at_a_time_and_it_gets_no_other(
+    broker: BrokerHarness,
+) -> None:
+    client, lost = broker.peer(), broker.worker(b"f")
+    handles = [client.submit(b"f") for _ in range(MANY)]
+    for _ in range(MANY):
+        lost.grab()
+    lost.leave()
+    assert broker.status(b"f") == (MANY, MANY - STEP, 1)
+    broker.do_chores()
+    assert broker.status(b"f") == (MANY, 0, 0)
+    other = broker.worker(b"f")
+    assert [other.grab() for _ in range(MANY)] == handles[::-1]
+
+
+@pytest.mark.parametrize("how", ["leaves", "resets"])
+def test_a_worker_of_very_many_functions_is_unregistered_from_a_few_at_a_time(broker: BrokerHarness, how: str) -> None:
+    worker = broker.worker(*(b"f%d" % number for number in range(MANY)))
+    if how == "leaves":
+        worker.leave()
+    else:
+        worker.begin((PacketType.RESET_ABILITIES, b""), (PacketType.CAN_DO, b"f0"), (PacketType.ECHO_REQ, b"x"))
+    registered = sum(bool(function.workers) for function in broker.broker.functions.by_name.values())
+    assert registered == MANY - STEP
+    assert worker.take_bytes() == b""
+    broker.do_chores()
+    worker.have_turns()
+    assert worker.take() == ([] if how == "leaves" else [(PacketType.ECHO_RES, b"x")])
+    registered = sum(bool(function.workers) for function in broker.broker.functions.by_name.values())
+    assert registered == (0 if how == "leaves" else 1)
+
+
+def test_a_worker_that_vanishes_while_it_resets_leaves_nothing(broker: BrokerHarness) -> None:
+    worker = broker.worker(*(b"f%d" % number for number in range(MANY)))
+    worker.begin((PacketType.RESET_ABILITIES, b""), (PacketType.CAN_DO, b"f0"))
+    worker.leave()
+    broker.do_chores()
+    assert not any(function.workers for function in broker.broker.functions.by_name.values())
+
+
+def test_giving_up_a_function_with_very_many_jobs_in_hand_ends_the_turn(broker: BrokerHarness) -> None:
+    client, worker = broker.peer(), broker.worker(b"f")
+    for _ in range(2 * STEP):
+        client.submit(b"f")
+        worker.grab()
+    worker.begin((PacketType.CAN_DO, b"g"), (PacketType.CANT_DO, b"g"), (PacketType.ECHO_REQ, b"x"))
+    assert worker.take_bytes() == b""
+    worker.have_turns()
+    assert worker.take() == [(PacketType.ECHO_RES, b"x")]
+
+
+def test_a_function_with_very_many_jobs_is_dropped_a_few_at_a_time(broker: BrokerHarness) -> None:
+    client, operator = broker.peer(), broker.peer()
+    for _ in range(MANY):
+        client.submit(b"f", kind="SUBMIT_JOB_BG")
+    operator.begin((0, b"drop function f"), (0, b"version"))
+    assert operator.take_bytes() == b""
+    assert len(broker.broker.table.jobs) == MANY - STEP
+    assert broker.status(b"f") == (0, 0, 0)  # it is gone, and a job with its name belongs to a new one
+    late = client.submit(b"f", kind="SUBMIT_JOB_BG")
+    broker.do_chores()
+    operator.have_turns()
+    assert operator.take_bytes() == b"OK\r\nOK 1.2.3\n"
+    assert broker.broker.table.jobs.keys() == {late}

@@ -16,23 +16,12 @@ from gearman_server.jobs.store import MemoryStore
 from gearman_server.text_commands import tables
 from gearman_server.text_commands.tables import PIECE_BYTES, PIECE_LINES
 
-from ..broker_harness import FACTS, BrokerHarness, Peer
+from ..broker_harness import FACTS, BrokerHarness
 
 MANY = 20 * PIECE_LINES
 STATUS = (0, b"status")
 ECHO = (PacketType.ECHO_REQ, b"behind")
 ECHOED = b"\0RES\x00\x00\x00\x11\x00\x00\x00\x06behind"
-
-
-def feed(broker: BrokerHarness, peer: Peer, *packets: Packet) -> None:
-    """Hand packets over as one read, and let nobody have a further turn."""
-    broker.broker.receive(peer.session, packets, broker.now)
-
-
-def take(peer: Peer) -> bytes:
-    data = b"".join(peer.session.out)
-    peer.session.out.clear()
-    return data
 
 
 @pytest.fixture
@@ -47,11 +36,11 @@ def test_a_request_makes_one_piece_of_a_long_answer_however_many_are_in_the_read
     crowded: BrokerHarness, command: bytes
 ) -> None:
     peer = crowded.peer()
-    feed(crowded, peer, *[(0, command)] * 200)
-    first = take(peer)
+    peer.begin(*[(0, command)] * 200)
+    first = peer.take_bytes()
     assert 0 < first.count(b"f") <= 4 * PIECE_LINES + 64
     peer.session.send_piece()
-    assert 0 < take(peer).count(b"f") <= 4 * PIECE_LINES + 64
+    assert 0 < peer.take_bytes().count(b"f") <= 4 * PIECE_LINES + 64
 
 
 @pytest.mark.parametrize("command", [b"show jobs", b"show unique jobs"])
@@ -59,41 +48,41 @@ def test_lists_of_jobs_come_in_pieces(broker: BrokerHarness, command: bytes) -> 
     peer = broker.peer()
     for number in range(3 * PIECE_LINES):
         peer.submit(b"f", unique=b"u%d" % number, kind="SUBMIT_JOB_BG")
-    feed(broker, peer, (0, command))
-    assert take(peer).count(b"\n") <= PIECE_LINES + 32
+    peer.begin((0, command))
+    assert peer.take_bytes().count(b"\n") <= PIECE_LINES + 32
     peer.have_turns()
-    assert take(peer).endswith(b"\n.\n")
+    assert peer.take_bytes().endswith(b"\n.\n")
 
 
 def test_a_piece_of_long_names_is_bounded_in_bytes(broker: BrokerHarness) -> None:
     broker.worker(*(b"%d" % number + b"x" * 8000 for number in range(100)))
     for command in (b"status", b"workers"):
         peer = broker.peer()
-        feed(broker, peer, (0, command))
-        take(peer)
+        peer.begin((0, command))
+        peer.take_bytes()
         while peer.session.has_piece:
             peer.session.send_piece()
-            assert len(take(peer)) <= 32 * 4 * 8192 + PIECE_BYTES
+            assert len(peer.take_bytes()) <= 32 * 4 * 8192 + PIECE_BYTES
 
 
 def test_the_pieces_are_the_whole_table_and_the_requests_behind_it_are_answered_in_order(
     crowded: BrokerHarness,
 ) -> None:
     peer = crowded.peer()
-    feed(crowded, peer, STATUS, ECHO, (0, b"version"), ECHO)
+    peer.begin(STATUS, ECHO, (0, b"version"), ECHO)
     peer.have_turns()
     table = b"".join(b"f%d\t0\t0\t1\n" % number for number in range(MANY)) + b".\n"
-    assert take(peer) == table + ECHOED + b"OK 1.2.3\n" + ECHOED
+    assert peer.take_bytes() == table + ECHOED + b"OK 1.2.3\n" + ECHOED
 
 
 def test_packets_from_others_wait_until_a_table_is_complete(crowded: BrokerHarness) -> None:
     peer, worker = crowded.peer(), crowded.worker(b"g")
     handle = peer.submit(b"g")
     worker.grab()
-    feed(crowded, peer, STATUS)
+    peer.begin(STATUS)
     worker.send(PacketType.WORK_COMPLETE, handle, b"r")
     peer.have_turns()
-    table, _, rest = take(peer).partition(b"\n.\n")
+    table, _, rest = peer.take_bytes().partition(b"\n.\n")
     assert table.count(b"\n") == MANY  # g's line is the last
     assert rest == b"\0RES\x00\x00\x00\x0d" + (len(handle) + 2).to_bytes(4, "big") + handle + b"\0r"
 
@@ -103,12 +92,12 @@ def test_a_function_that_is_dropped_meanwhile_has_no_line_and_a_new_one_none_yet
     for number in range(3 * PIECE_LINES):
         operator.text(b"create function f%d" % number)
     peer = broker.peer()
-    feed(broker, peer, STATUS)
+    peer.begin(STATUS)
     last = b"f%d" % (3 * PIECE_LINES - 1)
     operator.text(b"drop function " + last)
     operator.text(b"create function later")
     peer.have_turns()
-    lines = take(peer).splitlines()
+    lines = peer.take_bytes().splitlines()
     assert last + b"\t0\t0\t0" not in lines
     assert b"later\t0\t0\t0" not in lines
     assert len(lines) == 3 * PIECE_LINES
@@ -118,17 +107,17 @@ def test_a_slow_reader_of_the_jobs_keeps_none_that_has_ended(broker: BrokerHarne
     client = broker.peer()
     handles = [client.submit(b"f", kind="SUBMIT_JOB_BG") for _ in range(3 * PIECE_LINES)]
     peer = broker.peer()
-    feed(broker, peer, (0, b"show jobs"))
+    peer.begin((0, b"show jobs"))
     client.text(b"cancel job " + handles[-1])
     peer.have_turns()
-    answer = take(peer)
+    answer = peer.take_bytes()
     assert handles[-1] + b"\t" not in answer
     assert answer.count(b"\n") == len(handles)
 
 
 def test_a_connection_that_is_lost_in_the_middle_of_an_answer_leaves_nothing(crowded: BrokerHarness) -> None:
     peer = crowded.peer()
-    feed(crowded, peer, STATUS, ECHO)
+    peer.begin(STATUS, ECHO)
     peer.leave()
     assert not peer.session.has_piece
     assert not peer.session.can_go_on

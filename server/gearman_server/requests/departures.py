@@ -1,0 +1,45 @@
+"""The end of a connection: what its worker ran, and what it waited for, in steps if that is much. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gearman_server.jobs.agenda import STEP
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.agenda import Chores
+    from gearman_server.jobs.attempts import Attempts
+    from gearman_server.jobs.job_life import JobLife
+    from gearman_server.jobs.session import Session
+    from gearman_server.jobs.wake_up import WakeUp
+    from gearman_server.requests.abilities import Abilities
+
+
+class Departures:
+    """Forgets sessions that are gone."""
+
+    def __init__(
+        self, life: JobLife, attempts: Attempts, abilities: Abilities, wake_up: WakeUp, chores: Chores
+    ) -> None:
+        self._life = life
+        self._attempts = attempts
+        self._abilities = abilities
+        self._wake_up = wake_up
+        self._chores = chores
+
+    def forget(self, session: Session) -> None:
+        """Requeue the jobs that it ran, and abandon those that only it waited for. It gets no job from now on."""
+        # It must leave the sleepers first, or requeueing would wake it.
+        self._wake_up.rouse(session)
+        self._chores.start(self._steps(session))
+
+    def _steps(self, session: Session) -> Iterator[None]:
+        yield from self._life.stop_listening(session)
+        assigned = session.assigned
+        while assigned:
+            for _ in range(min(STEP, len(assigned))):
+                self._attempts.lose_worker(assigned.popitem()[1], "its worker's connection ended")  # newest first
+            if assigned:
+                yield
+        yield from self._abilities.forget_all(session)
