@@ -249,6 +249,11 @@ def test_files_can_be_added_and_removed_while_the_manager_runs(manager: RunningM
         ("<?php\nfunction who($job) {\n    return 1 +;\n}\n", 3, "syntax error"),
         ("<?php\n$x = 'no function at all';\n", 1, "holds no function: define function who($job, &$log)"),
         ("<?php\n\nclass Who {}\n", 3, "needs a method run($job, &$log)"),
+        (
+            "<?php\n\nclass Net_Gearman_Job_who extends Net_Gearman_Job_Common\n{\n    function run($arg) {}\n}\n",
+            3,
+            "is written for PEAR's Net_Gearman",
+        ),
     ],
 )
 def test_broken_code_is_reported_with_its_place_and_the_old_code_goes_on(

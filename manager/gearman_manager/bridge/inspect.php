@@ -27,7 +27,11 @@ function inspect(string $file): array
         return ['line' => 1, 'error' => "holds no function: $remedy", 'includes' => []];
     }
     $error = null;
-    if ($serving['kind'] === 'class' && !$serving['has_run']) {
+    if ($serving['kind'] === 'class' && \stripos($serving['name'], 'Net_Gearman_Job_') === 0) {
+        $error = "the class {$serving['name']} is written for PEAR's Net_Gearman, whose run() gets the decoded "
+            . "argument; here it is run(\$job, &\$log): rename it to $name, take its base class away, and decode "
+            . '$job->workload()';
+    } elseif ($serving['kind'] === 'class' && !$serving['has_run']) {
         $error = "the class {$serving['name']} serves '$name' and needs a method run(\$job, &\$log)";
     }
     return ['line' => $serving['line'], 'error' => $error, 'includes' => followed($definition->includes)];

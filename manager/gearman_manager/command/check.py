@@ -14,6 +14,7 @@ from gearman_client import Address
 from gearman_manager import exit_codes
 from gearman_manager.code.code_loading import CodeLoader, Host, LoadedCode
 from gearman_manager.code.generations import counted
+from gearman_manager.command.start_checks import start_notices, start_problems
 from gearman_manager.command.status_view import wide_console
 from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out
 from gearman_manager.errors import ManagerError
@@ -96,8 +97,9 @@ def check(config: Config) -> int:
     layout = lay_out(config, code.found, usable_cores(Cgroup.of()), code.unloaded)
     wide_console().print(_pools(layout))
     _print_passed_over(config, code)
-    problems = [*code.errors, *layout.problems, *tls_problems(config)]
+    problems = [*code.errors, *layout.problems, *tls_problems(config), *start_problems(config, layout)]
     _print_problems(problems)
+    _print_problems(start_notices(config))
     for notice in pools_without_tls(config, layout):
         click.echo(str(notice), err=True)
     for sentence in gaps_at(_foreign_servers(config), layout.functions):

@@ -28,7 +28,7 @@ from gearman_manager.command.control_commands import COMMANDS
 from gearman_manager.command.import_ini import import_ini
 from gearman_manager.command.job_commands import GROUPS
 from gearman_manager.command.schedule_commands import schedules, trigger
-from gearman_manager.migration.options import gearmanmanager_options, overrides_of
+from gearman_manager.migration.options import Seconds, gearmanmanager_options, overrides_of
 from gearman_manager.simulation.options import simulation_options
 from gearman_process import early_signals
 
@@ -141,7 +141,7 @@ def status(context: click.Context, as_json: bool, watch: bool) -> None:
 @main.command(short_help="Stop the manager; running jobs are finished.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0),
+    type=Seconds(),
     metavar="SECONDS",
     default=60.0,
     show_default=True,

@@ -82,7 +82,7 @@ def config_source(context: click.Context) -> Callable[[], Config]:
     def load_again() -> Config:
         from gearman_manager.config import load
 
-        config: Config = load(file, os.environ)
+        config: Config = load(file, os.environ, {} if overrides is None else overrides.replaced)
         return config if overrides is None else overrides.apply(config)
 
     return load_again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ import click
 from gearman_manager.command.context import mistakes_are_messages
 
 _MAX_FILE_BYTES: Final = 1 << 20
+_YAML_KEY: Final = re.compile(r"(---|[\w.-]+:(\s|$))")
 
 
 @click.command("import-ini", short_help="Turn GearmanManager's ini file into our YAML.")
@@ -37,6 +39,7 @@ def read_ini(path: Path) -> str:
     from gearman_manager.config.error import ConfigError
     from gearman_manager.config.problem import Problem
     from gearman_manager.migration.import_ini import import_ini as converted
+    from gearman_process.regular_file import read_regular_file
 
     def refusal(message: str, line: int = 0) -> ConfigError:
         return ConfigError([Problem(str(path), line, "", message)])
@@ -44,8 +47,7 @@ def read_ini(path: Path) -> str:
     if path.suffix == ".php":
         raise refusal("a PHP file can't be imported, it would have to be run: write its array as an ini file first")
     try:
-        with path.open("rb") as stream:
-            content = stream.read(_MAX_FILE_BYTES + 1)
+        content = read_regular_file(path, _MAX_FILE_BYTES + 1)
     except OSError as error:
         raise refusal(f"can't be read: {error.strerror}") from error
     if len(content) > _MAX_FILE_BYTES:
@@ -55,4 +57,12 @@ def read_ini(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise refusal("the text is not UTF-8: save it in this encoding", line) from error
+    if _looks_like_yaml(path, text):
+        raise refusal(f"this is YAML, not an ini file: run it with `gearman-manager -c {path}`")
     return converted(text, str(path))
+
+
+def _looks_like_yaml(path: Path, text: str) -> bool:
+    lines = [line for line in text.splitlines() if line.strip() and line.strip()[0] not in "#;"]
+    has_section = any(line.lstrip().startswith("[") for line in lines)
+    return not has_section and (path.suffix in (".yaml", ".yml") or any(map(_YAML_KEY.match, lines)))

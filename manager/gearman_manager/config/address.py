@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Final
 
@@ -53,4 +54,18 @@ def _parse(value: object, lowest_port: int) -> Address:
     port = int(match["port"] or DEFAULT_PORT)
     if not lowest_port <= port <= MAX_PORT:
         raise ValueError(f"a port is a number from {lowest_port} to {MAX_PORT}, not {port}")
-    return Address(match["ipv6"] or match["host"] or DEFAULT_HOST, port)
+    host = match["ipv6"] or match["host"] or DEFAULT_HOST
+    if not _is_host(host, is_ipv6=match["ipv6"] is not None):
+        raise ValueError(f"{_HELP}, not {shown(value)}")
+    return Address(host, port)
+
+
+def _is_host(host: str, *, is_ipv6: bool) -> bool:
+    """Whether it is an IP address, or may be the name of a host (underscores are common in containers)."""
+    if is_ipv6 or re.fullmatch(r"[0-9.]+", host):
+        try:
+            return (ipaddress.ip_address(host).version == 6) is is_ipv6
+        except ValueError:
+            return False
+    labels = host.removesuffix(".").split(".")
+    return len(host) <= 253 and all(re.fullmatch(r"(?!-)[\w-]{1,63}(?<!-)", label, re.A) for label in labels)

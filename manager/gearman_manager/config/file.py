@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from gearman_manager.config.document import Entry, read_document
@@ -17,6 +19,7 @@ from gearman_manager.config.merge import PATH_KEYS, SQLITE, SYSLOG, PathKey, anc
 from gearman_manager.config.models import Config
 from gearman_manager.config.problem import Place, Problem
 from gearman_manager.config.validation import validated
+from gearman_process.regular_file import read_regular_file
 
 #: A configuration written by people is far smaller; a log or an image that was named by mistake is larger.
 MAX_FILE_BYTES: Final = 4 << 20
@@ -24,12 +27,14 @@ MAX_INCLUDED_FILES: Final = 1000
 DEFAULT_WORKERS_DIR: Final = "workers"
 
 _WILDCARDS: Final = "*?["
+_INI_SECTION: Final = re.compile(r"\[[\w .-]+\](\s*[;#].*)?")
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Config:
+def load(path: Path, environ: Mapping[str, str], replaced: Mapping[str, object] = MappingProxyType({})) -> Config:
     """The configuration in the file at `path` and in the files that it includes.
 
-    `environ` holds the variables that `${NAME}` can name.
+    `environ` holds the variables that `${NAME}` can name. `replaced` holds values that stand in the place of those of
+    the files, by key; None takes a key out.
 
     Raises:
         ConfigError: the configuration has mistakes; the error holds all of them.
@@ -38,7 +43,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Config:
     tree = reader.read_all()
     if not reader.is_main_read:
         raise ConfigError(reader.problems)
-    tree = anchor_paths(_with_workers_dir(tree), reader.folders)
+    tree = anchor_paths(_with_workers_dir(_with_replaced(tree, replaced)), reader.folders)
     config, problems = validated(tree, reader.problems)
     problems += _missing_paths(tree)
     if problems or config is None:
@@ -116,8 +121,7 @@ class _Reader:
         file = str(path)
         self.folders[file] = str(path.absolute().parent)
         try:
-            with path.open("rb") as stream:
-                content = stream.read(MAX_FILE_BYTES + 1)
+            content = read_regular_file(path, MAX_FILE_BYTES + 1)
         except OSError as error:
             self._report(place, key, _unreadable(error, "file", path if key else None))
             return None
@@ -130,12 +134,37 @@ class _Reader:
             line = content.count(b"\n", 0, error.start) + 1
             self._report(Place(file, line), "", "the text is not UTF-8: save the file in this encoding")
             return None
+        if other := _other_language(text):
+            self._report(Place(file, 1), "", other.format(file=file))
+            return None
         entry, problems = read_document(text, file, self._environ)
         self.problems += problems
         return entry if entry.value or not problems else None
 
     def _report(self, place: Place, key: str, message: str) -> None:
         self.problems.append(Problem(place.file, place.line, key, message))
+
+
+def _with_replaced(tree: Entry, replaced: Mapping[str, object]) -> Entry:
+    """The tree with these values: what the files say in their place is not looked at."""
+    if not isinstance(tree.value, dict):
+        return tree
+    sections = dict(tree.value)
+    for key, value in replaced.items():
+        section, _, inner = key.partition(".")
+        if value is None:
+            sections.pop(section, None)
+        elif inner:
+            around = sections.get(section)
+            entries = around.value if around is not None and isinstance(around.value, dict) else {}
+            sections[section] = Entry({**entries, inner: _entry(value, tree.place)}, tree.place)
+        else:
+            sections[section] = _entry(value, tree.place)
+    return Entry(sections, tree.place)
+
+
+def _entry(value: object, place: Place) -> Entry:
+    return Entry([_entry(item, place) for item in value] if isinstance(value, (list, tuple)) else value, place)
 
 
 def _with_workers_dir(tree: Entry) -> Entry:
@@ -173,6 +202,9 @@ def _path_message(path: str, path_key: PathKey) -> str:
     if path_key.kind == "file":
         return _tried(_open_and_close, "file", Path(path))
     is_log_file = path_key.kind == "log" and path != SYSLOG
+    if is_log_file and (Path(path).is_dir() or Path(path).is_fifo()):
+        kind = "folder" if Path(path).is_dir() else "named pipe"
+        return f"{path} is a {kind}: name a file"
     if is_log_file or (path_key.kind == "store" and path.startswith(SQLITE)):
         return _tried(os.listdir, "folder", Path(path.removeprefix(SQLITE)).parent)
     return ""
@@ -187,8 +219,7 @@ def _tried(action: Callable[[Path], object], what: str, path: Path) -> str:
 
 
 def _open_and_close(path: Path) -> None:
-    with path.open("rb"):
-        pass
+    read_regular_file(path, 0)
 
 
 def _unreadable(error: OSError, what: str, path: Path | None) -> str:
@@ -202,7 +233,21 @@ def _unreadable(error: OSError, what: str, path: Path | None) -> str:
         return f"{name} can't be read: a folder is expected where a file stands"
     if isinstance(error, IsADirectoryError):
         return f"{name} can't be read: it is a folder, name a file in it"
-    return f"{name} can't be read: {(error.strerror or 'input/output error').lower()}"
+    reason = error.strerror or "input/output error"
+    return f"{name} can't be read: {reason[:1].lower()}{reason[1:]}"
+
+
+def _other_language(text: str) -> str:
+    """What to do with a file that is no YAML but GearmanManager's, or nothing."""
+    if text.lstrip().startswith("<?php"):
+        return "this is PHP, and our configuration is YAML: write its array as an ini file, then use import-ini"
+    lines = (line.strip() for line in text.splitlines())
+    if _INI_SECTION.fullmatch(next((line for line in lines if line and line[0] not in "#;"), "")):
+        return (
+            "this is an ini file, and our configuration is YAML: `gearman-manager import-ini {file} > config.yaml` "
+            "turns GearmanManager's into ours"
+        )
+    return ""
 
 
 def _in_file_order(problems: Iterable[Problem], files: list[str]) -> list[Problem]:

@@ -26,6 +26,7 @@ from gearman_manager.config.resolve import (
     resolve_pool,
     worker_range,
 )
+from gearman_manager.config.values import MAX_FUNCTION_NAME_BYTES
 from gearman_manager.config.wording import message_for, nearest_name, place_of_error
 
 #: The most names in a message: users choose from them, but would not scroll through more.
@@ -181,6 +182,12 @@ class _Plan:
                 self._problems.append(Problem(function.file, function.line, key, message, is_fatal=False))
             return
         registered = self._config.prefix + function.name
+        if len(registered.encode()) > MAX_FUNCTION_NAME_BYTES:
+            self._refused.add(function.name)
+            what = "with the prefix the name has" if self._config.prefix else "the name has"
+            message = f"{what} more than {MAX_FUNCTION_NAME_BYTES} bytes: shorten one"
+            self._problems.append(Problem(function.file, function.line, function.name, message, is_fatal=False))
+            return
         self._found[registered] = function
         self._options[registered] = options
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
+import unicodedata
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
@@ -132,7 +133,7 @@ def _variable(value: object) -> str:
 
 
 def _function_name(value: object) -> str:
-    name = parse_text(value)
+    name = unicodedata.normalize("NFC", parse_text(value))  # as a Mac's file names are read
     # A blank breaks the text protocol. A TAB does not, and Perl's clients put one between their prefix and the name.
     if not name.replace("\t", "").isprintable() or " " in name:
         raise ValueError(f"a function's name holds no blank, and no control character but TAB: {shown(name)}")
@@ -215,6 +216,8 @@ def _store(value: object) -> str:
     if not separator or scheme not in allowed:
         written = f"{scheme}://" if separator else "this"
         raise ValueError(f"one of {', '.join(STORES)} is expected, {written} is not one of them")
+    if scheme == "sqlite" and not rest.startswith("/"):
+        raise ValueError("sqlite: has three slashes before the file, as in sqlite:///jobs.db, and four before /var")
     if scheme == "sqlite" and (rest in ("", "/") or ":memory:" in rest):
         raise ValueError("sqlite:/// needs a file, as in sqlite:///jobs.db; to keep jobs in memory only write memory")
     if scheme == "mysql+pymysql" and not _NAMES_DATABASE.match(rest):

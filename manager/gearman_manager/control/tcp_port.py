@@ -10,7 +10,6 @@ import hmac
 import logging
 import socket
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from gevent.pool import Pool
@@ -19,6 +18,7 @@ from gevent.pywsgi import WSGIServer
 from gearman_manager.config import ConfigError
 from gearman_manager.config.values import parse_token
 from gearman_manager.errors import StartError
+from gearman_process.regular_file import read_regular_file
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -50,7 +50,7 @@ class ControlPort:
             ConfigError: the token can't be read.
         """
         section = config.control
-        token = _token(config)
+        token = read_token(config)
         if section.listen != self._listen:
             server = None if section.listen is None else self._open(config)
             self.close()
@@ -98,13 +98,19 @@ class _Server(WSGIServer):  # type: ignore[misc]
         super().handle(sock, address)
 
 
-def _token(config: Config) -> bytes:
+def read_token(config: Config) -> bytes:
+    """The token that a request must show; empty without an address.
+
+    Raises:
+        ConfigError: the file holds none.
+    """
     section = config.control
     if section.token_file is None:
         return (section.token or "").encode()
     try:
-        with Path(section.token_file).open("rb") as stream:
-            return parse_token(stream.read(_MAX_TOKEN_FILE_BYTES).decode("ascii").strip()).encode()
+        return parse_token(
+            read_regular_file(section.token_file, _MAX_TOKEN_FILE_BYTES).decode("ascii").strip()
+        ).encode()
     except (OSError, ValueError) as error:
         reason = (error.strerror or "").lower() if isinstance(error, OSError) else str(error)
         raise ConfigError([config.places.problem("control.token_file", f"no token in the file: {reason}")]) from error

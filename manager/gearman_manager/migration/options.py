@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from gearman_process.errors import UnitError
+from gearman_process.values.durations import parse_duration_s
+
 if TYPE_CHECKING:
     from gearman_manager.config import JobServer
     from gearman_manager.migration.overrides import Overrides
@@ -18,7 +21,23 @@ if TYPE_CHECKING:
 #: With at least so many -v GearmanManager logged more than the events of workers and their jobs.
 _DEBUG_FROM: Final = 4
 _SYSLOG: Final = "syslog"
-_SECONDS: Final = click.FloatRange(min=0)
+
+
+class Seconds(click.ParamType[float]):
+    """Seconds, or a duration with its unit, such as `30s` or `5m`."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number of seconds."""
+        text = str(value)
+        try:
+            return parse_duration_s(text if text[-1:].isalpha() else f"{text}s")
+        except UnitError as error:
+            self.fail(f"{error}; a number without a unit counts seconds.", param, ctx)
+
+
+_SECONDS: Final = Seconds()
 
 
 def _folders(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:

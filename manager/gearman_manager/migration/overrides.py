@@ -27,6 +27,16 @@ class Overrides:
     max_lifetime_s: float | None = None
     all_workers: int | None = None
 
+    @property
+    def replaced(self) -> dict[str, object]:
+        """The keys of the file that don't count, so that mistakes in them don't either, with their new values."""
+        replaced = _written(**{"user": self.user, "log.file": self.log_file, "log.level": self.log_level})
+        if self.workers_dir:
+            replaced["workers_dir"] = self.workers_dir
+        if self.servers:
+            replaced |= {"servers": [str(server.address) for server in self.servers], "server": None}
+        return replaced
+
     def apply(self, config: Config) -> Config:
         """The configuration to run. Pools and functions keep the keys that they set themselves."""
         defaults = _written(timeout=self.timeout_s, max_jobs=self.max_jobs, max_lifetime=self.max_lifetime_s)

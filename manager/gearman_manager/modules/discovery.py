@@ -283,8 +283,9 @@ def _checked(declaration: Declaration, target: Any, file: Path) -> LoadedFunctio
     problem = (problem_with_class if isinstance(target, type) else problem_with_function)(target, name)
     if problem:
         raise ModuleError(str(file), line, problem)
-    if not name or "\0" in name or "\n" in name:
-        raise ModuleError(str(file), line, f"{name!r} can't be a function's name")
+    # A blank breaks the text protocol, a TAB does not.
+    if not name or " " in name or not name.replace("\t", "").isprintable():
+        raise ModuleError(str(file), line, f"{name!r} can't be a function's name: it holds a blank, or is empty")
     options = dict(declaration.options)
     try:
         json.dumps(options)

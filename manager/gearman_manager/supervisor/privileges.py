@@ -10,7 +10,7 @@ import pwd
 from contextlib import suppress
 from pathlib import Path
 
-from gearman_manager.config import Config
+from gearman_manager.config import Config, ConfigError
 from gearman_manager.errors import StartError
 from gearman_process.account import Account, find_gid, find_user, home_of
 
@@ -19,7 +19,7 @@ def wanted_account(config: Config) -> Account | None:
     """The account that `user` and `group` name; None when neither is set.
 
     Raises:
-        StartError: there is no such user or group.
+        ConfigError: there is no such user or group.
     """
     if config.user is None and config.group is None:
         return None
@@ -67,11 +67,13 @@ def _user(config: Config) -> pwd.struct_passwd:
     try:
         return find_user(str(config.user))
     except KeyError as error:
-        raise StartError(f"{config.place('user')}: user: there is no user {config.user}") from error
+        message = f"there is no user {config.user}: create it, or correct the name"
+        raise ConfigError([config.places.problem("user", message)]) from error
 
 
 def _gid(config: Config) -> int:
     try:
         return find_gid(str(config.group))
     except KeyError as error:
-        raise StartError(f"{config.place('group')}: group: there is no group {config.group}") from error
+        message = f"there is no group {config.group}: create it, or correct the name"
+        raise ConfigError([config.places.problem("group", message)]) from error

@@ -53,15 +53,23 @@ class RunFolder:
         except (OSError, ValueError):
             return None
 
+    def check_length(self) -> None:
+        """Refuse a path that is too long for a socket.
+
+        Raises:
+            StartError: it is.
+        """
+        if len(os.fsencode(self.socket)) > _MAX_SOCKET_PATH_BYTES:
+            remedy = "set run_dir in the configuration, or XDG_RUNTIME_DIR, to a shorter path"
+            raise StartError(f"the run folder {self.path} is too long for a socket in it; {remedy}")
+
     def acquire(self) -> None:
         """Make the folder and lock it for this manager alone, until the process ends.
 
         Raises:
             StartError: it can't be made, belongs to another user, or another manager holds it.
         """
-        if len(os.fsencode(self.socket)) > _MAX_SOCKET_PATH_BYTES:
-            remedy = "set run_dir in the configuration, or XDG_RUNTIME_DIR, to a shorter path"
-            raise StartError(f"the run folder {self.path} is too long for a socket in it; {remedy}")
+        self.check_length()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.path.mkdir(exist_ok=True, mode=0o700)

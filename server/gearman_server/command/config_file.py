@@ -6,13 +6,17 @@ The command line wins over it. As in gearmand, a word that is no option is passe
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Final
 
 import click
 from click.core import ParameterSource
 
+from gearman_process.regular_file import read_regular_file
 from gearman_server.command.options import DEFAULT_CONFIG_FILE
 from gearman_server.errors import UsageError
+
+#: A longer file holds no options.
+_MAX_FILE_BYTES: Final = 1 << 20
 
 
 def with_config_file(context: click.Context, options: dict[str, Any]) -> dict[str, Any]:
@@ -47,8 +51,7 @@ def _path(options: dict[str, Any]) -> str | None:
 
 def _words(path: str) -> list[str]:
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines()
+        lines = read_regular_file(path, _MAX_FILE_BYTES).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UsageError(f"--config-file {path} can't be read: {reason}; name another, or '' for none") from error

@@ -10,6 +10,7 @@ import socket
 import ssl
 from typing import Any, Final
 
+from gearman_process.regular_file import read_regular_file
 from gearman_server.edge.settings import TlsSettings
 from gearman_server.errors import StartError
 from gearman_server.log import NOTICE, logger
@@ -75,8 +76,7 @@ def _check_readable(option: str, path: str | None) -> None:
     if path is None:
         return
     try:
-        with open(path, "rb"):
-            pass
+        read_regular_file(path, 0)
     except OSError as error:
         raise StartError(
             f"{option} {path} can't be read: {error.strerror}; give {option} FILE, a readable PEM file"

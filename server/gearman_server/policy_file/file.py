@@ -9,12 +9,12 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from operator import itemgetter
-from pathlib import Path
 from typing import Annotated, Final, TypeAlias, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from gearman_process.regular_file import read_regular_file
 from gearman_server.errors import PolicyFileError
 from gearman_server.jobs.policies import DEFAULT_BACKOFF_S, DEFAULT_MAX_BACKOFF_S, FunctionPolicy, Rate
 from gearman_server.jobs.schedule_rules import ScheduleRule
@@ -65,8 +65,7 @@ def read_policies(path: str) -> PolicyFile:
 def _composed(path: str) -> yaml.Node | None:
     """The file's nodes, which know their lines. Composing makes no objects and expands no aliases."""
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+        content = read_regular_file(path, MAX_FILE_BYTES + 1)
     except OSError as error:
         raise PolicyFileError(
             [f"{path}: the file of --policies can't be read: {error.strerror}; name another"]

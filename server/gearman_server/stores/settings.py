@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
+from gearman_process.regular_file import read_regular_file
 from gearman_server.errors import UsageError
 
 #: Instead of a URL, for no store at all: jobs live as long as the server.
@@ -21,6 +21,9 @@ class StoreSettings:
     timeout_s: float = DEFAULT_TIMEOUT_S
 
 
+_MAX_URL_FILE_BYTES: Final = 1 << 16
+
+
 def read_url_file(path: str) -> str:
     """Read the URL from a file, because it may hold a password that nobody else should see.
 
@@ -28,7 +31,7 @@ def read_url_file(path: str) -> str:
         UsageError: the file can't be read.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8").strip()
+        text = read_regular_file(path, _MAX_URL_FILE_BYTES).decode().strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise UsageError(f"--store-url-file {path} can't be read: {reason}") from error

@@ -153,6 +153,14 @@ TOP = [
     ),
     ("servers: [a, 'a:4730']", "servers: a:4730 is named twice: every job server once is enough"),
     ("servers: [{tls: yes}]", "servers.address: address is missing"),
+    *(
+        (
+            f"servers: ['{address}']",
+            "servers.address: an address such as 127.0.0.1:4730, jobs.example.com:4730 or [::1]:4730 is expected, "
+            f"not '{address}'",
+        )
+        for address in ("300.1.1.1:4730", "1.2.3:4730", "jobs..example.com", "-jobs:4730", "[::zz]:1", "[1.2.3.4]:1")
+    ),
     (
         "servers: [{address: a, key_file: config.yaml}]",
         "servers: certificate_file and key_file belong together: name both or neither",
@@ -171,6 +179,10 @@ SERVER = [
     ("listen: 127.0.0.1:99999", "listen: a port is a number from 0 to 65535, not 99999"),
     ("store: redis://u:secret@h", f"store: one of {STORES} is expected, redis:// is not one of them"),
     ("store: u:secret@h", f"store: one of {STORES} is expected, this is not one of them"),
+    (
+        "store: sqlite://jobs.db",
+        "store: sqlite: has three slashes before the file, as in sqlite:///jobs.db, and four before /var",
+    ),
     (
         "store: 'sqlite:///:memory:'",
         "store: sqlite:/// needs a file, as in sqlite:///jobs.db; to keep jobs in memory only write memory",

@@ -226,7 +226,7 @@ def test_the_systems_log_stays_the_systems_log(folder: Path) -> None:
         (["-w", "nowhere"], "the folder nowhere does not exist"),
         (["--servers", "127.0.0.1:http"], "127.0.0.1:http"),
         (["-D", "0"], "0 is not in the range"),
-        (["-x", "soon"], "'soon' is not a valid float"),
+        (["-x", "soon"], "not 'soon'; a number without a unit counts seconds"),
     ],
 )
 def test_a_wrong_letter_is_a_usage_error(folder: Path, letters: list[str], message: str) -> None:

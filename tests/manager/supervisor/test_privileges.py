@@ -9,8 +9,7 @@ import sys
 
 import pytest
 
-from gearman_manager.config import Config
-from gearman_manager.errors import StartError
+from gearman_manager.config import Config, ConfigError
 from gearman_manager.supervisor.privileges import wanted_account
 
 
@@ -20,7 +19,7 @@ def test_without_user_and_group_no_account_is_wanted() -> None:
 
 @pytest.mark.parametrize("key", ["user", "group"])
 def test_an_unknown_name_is_refused_with_its_key(key: str) -> None:
-    with pytest.raises(StartError, match=f"{key}: there is no {key} no-such-name"):
+    with pytest.raises(ConfigError, match=f"{key}: there is no {key} no-such-name"):
         wanted_account(Config.model_validate({key: "no-such-name"}))
 
 

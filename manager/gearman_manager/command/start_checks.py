@@ -1,0 +1,178 @@
+"""What would keep a manager with this configuration from starting, found without starting anything.
+
+`check` and nothing else asks for it: what is wrong now may be right by the time of a start.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from gearman_client import Address
+from gearman_manager.config import Config, ConfigError, Layout, Problem, ResolvedPool
+from gearman_manager.control.tcp_port import read_token
+from gearman_manager.errors import StartError
+from gearman_manager.logs.destinations import SYSLOG
+from gearman_manager.supervisor.privileges import wanted_account
+from gearman_manager.supervisor.run_folder import RunFolder
+from gearman_process.account import find_user
+
+_SQLITE: Final = "sqlite:///"
+#: The module that a store's URL needs, and the extra that installs it.
+_DRIVERS: Final[Mapping[str, tuple[str, str]]] = {
+    "postgresql+psycopg": ("psycopg", "postgresql"),
+    "mysql+pymysql": ("pymysql", "mysql"),
+}
+
+
+def start_problems(config: Config, layout: Layout) -> list[Problem]:
+    """The mistakes that only a start would show otherwise."""
+    return [
+        *_refused(config),
+        *_unknown_users(config, layout),
+        *_programs(config, layout),
+        *_paths(config),
+        *_driver(config),
+        *(problem for problem in _addresses(config) if problem.is_fatal),
+    ]
+
+
+def start_notices(config: Config) -> list[Problem]:
+    """What would keep it from starting at this moment, unless it is the manager that runs already."""
+    return [problem for problem in _addresses(config) if not problem.is_fatal]
+
+
+def _refused(config: Config) -> Iterator[Problem]:
+    for check in (read_token, wanted_account):
+        try:
+            check(config)
+        except ConfigError as error:
+            yield from error.problems
+
+
+def _unknown_users(config: Config, layout: Layout) -> Iterator[Problem]:
+    for name, pool in layout.pools.items():
+        if pool.user is not None:
+            try:
+                find_user(pool.user)
+            except KeyError:
+                message = f"there is no user {pool.user}: create it, or correct the name"
+                yield config.places.problem(f"pools.{name}.user", message)
+
+
+def _programs(config: Config, layout: Layout) -> Iterator[Problem]:
+    for name, pool in layout.pools.items():
+        if pool.command is not None and name in config.pools and (message := _program_message(pool, pool.command[0])):
+            yield config.places.problem(f"pools.{name}.command", message)
+
+
+def _program_message(pool: ResolvedPool, program: str) -> str:
+    folder = pool.cwd or os.getcwd()
+    path = os.path.join(folder, program) if "/" in program else ""
+    if not path:
+        found = shutil.which(program, path=pool.env.get("PATH", os.environ.get("PATH")))
+        if found is None:
+            return f"the program {program} is not on the PATH: install it, or write its whole path"
+        path = os.path.join(folder, found)
+    if not os.path.exists(path):
+        return f"there is no program {path}: install it, or correct the path"
+    if os.path.isdir(path) or not os.access(path, os.X_OK):
+        return f"{path} is no program: make it executable (chmod +x), or put its interpreter before it"
+    interpreter = _interpreter(path)
+    if interpreter and not os.path.exists(interpreter):
+        return f"{path} is run by {interpreter}, which does not exist: install it, or correct the first line"
+    return ""
+
+
+def _interpreter(script: str) -> str:
+    """The program that runs a script, by its first line; nothing for other programs."""
+    try:
+        with open(script, "rb") as file:
+            line = file.readline(256)
+    except OSError:
+        return ""
+    words = line[2:].split() if line.startswith(b"#!") else []
+    return os.fsdecode(words[0]) if words else ""
+
+
+def _paths(config: Config) -> Iterator[Problem]:
+    """Folders in which the manager could not make its files."""
+    if config.run_dir is not None:
+        if message := _unwritable(Path(config.run_dir)):
+            yield config.places.problem("run_dir", message)
+        try:
+            RunFolder(Path(config.run_dir)).check_length()
+        except StartError as error:
+            yield config.places.problem("run_dir", str(error))
+    if config.log.file not in (None, SYSLOG) and (message := _unwritable_file(Path(str(config.log.file)))):
+        yield config.places.problem("log.file", message)
+    store = config.server.store if config.server is not None else ""
+    if store.startswith(_SQLITE):
+        file = Path(store.removeprefix(_SQLITE).partition("?")[0])
+        if message := _unwritable_file(file) or _unwritable(file.parent):  # SQLite makes two more files beside it
+            yield config.places.problem("server.store", message)
+
+
+def _unwritable_file(file: Path) -> str:
+    if not file.exists():
+        return _unwritable(file.parent)
+    if not file.is_file() and not file.is_char_device():
+        return f"{file} is no file: name another"
+    return "" if os.access(file, os.W_OK) else f"{file} can't be written: allow this user to, or name another"
+
+
+def _unwritable(folder: Path) -> str:
+    """Why no file can be made in a folder, which may be made first; or nothing."""
+    existing = next(parent for parent in (folder, *folder.parents) if os.path.lexists(parent))
+    if not existing.is_dir():
+        return f"{existing} is no folder: name another"
+    if not os.access(existing, os.W_OK | os.X_OK):
+        return f"nothing can be written into {existing}: allow this user to, or name another folder"
+    return ""
+
+
+def _driver(config: Config) -> Iterator[Problem]:
+    scheme = config.server.store.partition("://")[0] if config.server is not None else ""
+    module, extra = _DRIVERS.get(scheme, ("", ""))
+    if module and importlib.util.find_spec(module) is None:
+        message = f"{scheme} needs a driver that is not installed: pip install 'gearman-manager[{extra}]'"
+        yield config.places.problem("server.store", message)
+
+
+def _addresses(config: Config) -> Iterator[Problem]:
+    """Addresses on which this machine can't listen, or (not fatal) where a program listens already."""
+    server, control = config.server, config.control
+    for index, address in enumerate(server.listen if server is not None else ()):
+        yield from _address(config, "server.listen", address, f"server.listen[{index}]")
+    if server is not None and server.metrics_listen is not None:
+        yield from _address(config, "server.metrics_listen", server.metrics_listen)
+    if control.listen is not None:
+        yield from _address(config, "control.listen", control.listen)
+
+
+def _address(config: Config, key: str, address: Address, entry: str = "") -> Iterator[Problem]:
+    try:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, where = found[0]
+        with socket.socket(family, kind, protocol) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(where)
+    except socket.gaierror:
+        message = f"the host {address.host} is not known here: correct the name, or write an IP address of this machine"
+        yield config.places.problem(key, message, at=entry)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            message = f"a program listens on {address} already: unless it is this manager, stop it or change the port"
+            yield config.places.problem(key, message, at=entry, is_fatal=False)
+        elif error.errno == errno.EACCES:
+            message = f"only root may listen on {address}: choose a port from 1024 up, or start it as root"
+            yield config.places.problem(key, message, at=entry, is_fatal=config.user is None)
+        else:
+            message = f"nothing can listen on {address}: {os.strerror(error.errno or 0).lower()}"
+            yield config.places.problem(key, f"{message}; write an IP address of this machine", at=entry)
