@@ -9,13 +9,29 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+from collections.abc import MutableMapping
 from dataclasses import dataclass
+from typing import Final
+
+#: Variables that name folders and sockets of the user who has logged in. The manager's `exec_wrapper` has them too.
+SESSION_VARIABLES: Final = (
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "SSH_AUTH_SOCK",
+    "MAIL",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user, its group, and its supplementary groups."""
+    """A user with its home, its group, and its supplementary groups."""
 
+    name: str
+    home: str
     uid: int
     gid: int
     groups: tuple[int, ...]
@@ -24,17 +40,22 @@ class Account:
     def of_user(cls, user: pwd.struct_passwd, gid: int | None = None) -> Account:
         """A user's account; `gid` replaces the user's own group."""
         own = user.pw_gid if gid is None else gid
-        return cls(user.pw_uid, own, tuple(os.getgrouplist(user.pw_name, own)))
+        return cls(user.pw_name, user.pw_dir, user.pw_uid, own, tuple(os.getgrouplist(user.pw_name, own)))
 
-    def take_on(self) -> None:
-        """Run this process, and all that it starts, as this account.
+    def take_on(self, environ: MutableMapping[str, str]) -> None:
+        """Run this process, and all that it starts, as this account; for another user the environment says so too.
 
         Raises:
             OSError: the system refuses; a PermissionError if this process is not root's.
         """
+        is_another = self.uid != os.getuid()
         os.setgroups(self.groups)
         os.setgid(self.gid)
         os.setuid(self.uid)
+        if is_another:
+            environ.update(HOME=self.home, USER=self.name, LOGNAME=self.name)
+            for name in SESSION_VARIABLES:
+                environ.pop(name, None)
 
 
 def find_user(name: str) -> pwd.struct_passwd:
@@ -53,11 +74,3 @@ def find_gid(name: str) -> int:
         KeyError: there is none.
     """
     return int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
-
-
-def home_of(uid: int) -> str:
-    """The user's home folder; `/` for a number without a user."""
-    try:
-        return pwd.getpwuid(uid).pw_dir
-    except KeyError:
-        return "/"

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from gearman_process.account import Account, find_gid, find_user, home_of
+from gearman_process.account import Account, find_gid, find_user
 
 ROOT = pwd.getpwuid(0)
 
@@ -41,20 +41,17 @@ def test_an_account_has_all_groups_of_its_user_and_may_get_another_main_group() 
     assert 54321 in other.groups
 
 
-def test_a_user_id_without_an_entry_has_the_root_folder_as_its_home() -> None:
-    assert home_of(0) == ROOT.pw_dir
-    assert home_of(2**31 - 7) == "/"
-
-
 def test_root_can_become_another_user_and_other_users_are_refused() -> None:
     program = """
 import os
+environ = {"HOME": "/root", "USER": "root", "XDG_RUNTIME_DIR": "/run/user/0", "PATH": "/bin"}
 from gearman_process.account import Account, find_user
 if os.getuid() == 0:
-    Account.of_user(find_user("nobody")).take_on()
+    Account.of_user(find_user("nobody")).take_on(environ)
     print(os.getuid(), os.getgid(), os.getgroups())
+    print(environ)
 try:
-    Account.of_user(find_user("0")).take_on()
+    Account.of_user(find_user("0")).take_on(environ)
 except PermissionError:
     print("refused")
 """
@@ -62,5 +59,6 @@ except PermissionError:
     *became, refused = result.stdout.splitlines()
     if os.getuid() == 0:
         nobody = pwd.getpwnam("nobody")
-        assert became == [f"{nobody.pw_uid} {nobody.pw_gid} [{nobody.pw_gid}]"]
+        expected = {"HOME": nobody.pw_dir, "USER": "nobody", "PATH": "/bin", "LOGNAME": "nobody"}
+        assert became == [f"{nobody.pw_uid} {nobody.pw_gid} [{nobody.pw_gid}]", str(expected)]
     assert refused == "refused"

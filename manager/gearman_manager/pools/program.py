@@ -66,7 +66,7 @@ def start_program(pool: ResolvedPool, order: Order, output: int) -> process.Chil
         raise StartError(MISSING)
     options = ["--parent", str(os.getpid()), "--stop-signal", pool.stop_signal, "--nice", str(pool.nice)]
     if pool.user is not None:
-        options += ["--user", pool.user]
+        options += ["--user", pool.user, "--own", ",".join(pool.env)]
     if pool.cwd is not None:
         options += ["--cwd", pool.cwd]
     # -I and -S: the wrapper needs the standard library alone, and starts in a fraction of the time.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gearman_manager.config import Config, ConfigError
 from gearman_manager.errors import StartError
-from gearman_process.account import Account, find_gid, find_user, home_of
+from gearman_process.account import Account, find_gid, find_user
 
 
 def wanted_account(config: Config) -> Account | None:
@@ -28,7 +28,7 @@ def wanted_account(config: Config) -> Account | None:
 
 
 def become(account: Account | None) -> None:
-    """Take the account on for good, in this process and in all that it starts.
+    """Take the account on for good, in this process with its environment, and in all that it starts.
 
     Raises:
         StartError: only root can, and this is another user.
@@ -36,11 +36,9 @@ def become(account: Account | None) -> None:
     if account is None or (account.uid, account.gid) == (os.getuid(), os.getgid()):
         return
     try:
-        account.take_on()
+        account.take_on(os.environ)
     except PermissionError as error:
         raise StartError("only root can change the user: start it as root, or leave out `user` and `group`") from error
-    os.environ["HOME"] = home_of(account.uid)
-    os.environ.pop("XDG_RUNTIME_DIR", None)  # root's, closed to others
 
 
 def prepare_paths(config: Config, account: Account | None) -> None:

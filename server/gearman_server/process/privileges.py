@@ -38,6 +38,6 @@ def become(user: pwd.struct_passwd, addresses: Iterable[str]) -> None:
         for address in addresses:
             if address.startswith(UNIX_PREFIX):
                 os.chown(address.removeprefix(UNIX_PREFIX), user.pw_uid, user.pw_gid)
-        Account.of_user(user).take_on()
+        Account.of_user(user).take_on(os.environ)
     except OSError as error:
         raise StartError(f"-u {user.pw_name}: the system refuses: {error.strerror}") from error

@@ -32,7 +32,7 @@ from gearman_manager.errors import StartError
 from gearman_manager.supervisor.privileges import become, wanted_account
 if os.getuid() == 0:
     become(wanted_account(Config.model_validate({"user": "nobody"})))
-    print(os.getuid(), os.getgroups(), os.environ["HOME"])
+    print(os.getuid(), os.getgroups(), *map(os.environ.get, ("HOME", "USER", "LOGNAME", "XDG_RUNTIME_DIR")))
 try:
     become(wanted_account(Config.model_validate({"user": "root"})))
     print("became root")
@@ -43,5 +43,5 @@ except StartError as error:
     *became, refused = result.stdout.splitlines()
     if os.getuid() == 0:
         nobody = pwd.getpwnam("nobody")
-        assert became == [f"{nobody.pw_uid} [{nobody.pw_gid}] {nobody.pw_dir}"]
+        assert became == [f"{nobody.pw_uid} [{nobody.pw_gid}] {nobody.pw_dir} nobody nobody None"]
     assert refused.startswith("only root can change the user")
