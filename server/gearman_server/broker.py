@@ -105,7 +105,7 @@ class Broker:
         # --- requests
         self._queue_events = QueueEvents(self.functions, agenda, self.touched)
         events.subscribe(self._note_change, JobDue)
-        abilities = Abilities(self.functions, self._attempts, agenda.chores, self.touched, events)
+        abilities = Abilities(self.functions, self._attempts, self._wake_up, agenda.chores, self.touched, events)
         self._departures = Departures(self._life, self._attempts, abilities, self._wake_up, agenda.chores)
         self._assignments = Assignments(
             self._life, self._wake_up, self._timeouts, agenda, self.touched, settings.grab_patience_s

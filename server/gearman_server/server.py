@@ -233,9 +233,12 @@ class Server:
             self._parts.listener.flush_soon()  # a raised limit has woken workers
 
     @property
-    def job_count(self) -> int:
-        """The number of jobs, waiting and running."""
-        return len(self._parts.broker.table.jobs) if self._parts is not None else 0
+    def size(self) -> int:
+        """The number of jobs, waiting and running, and that of functions, each of which is as much as ten jobs."""
+        if self._parts is None:
+            return 0
+        broker = self._parts.broker
+        return len(broker.table.jobs) + 10 * len(broker.functions.by_name)
 
     def shrink(self) -> None:
         """Release memory that only a larger backlog needed."""

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
 from gearman_client.packet import PacketType
+from gearman_server.jobs import wake_up
 from gearman_server.jobs.policies import TIMEOUT_GRACE_S
-from gearman_server.jobs.wake_up import PATIENCE_S
+from gearman_server.jobs.wake_up import FEW_FUNCTIONS, PATIENCE_S
 
 from .broker_harness import BrokerHarness, Peer
 from .broker_history import FUNCTIONS, MAX_RUNNING, PRIORITIES, RATE, TIMEOUT_S, UNIQUES, WAKING_S, KnownHistory
@@ -343,11 +344,19 @@ class BrokerHistory(KnownHistory):
 
 
 @pytest.mark.timeout(300)
-def test_the_broker_keeps_every_promise_in_random_histories(make_broker: Callable[..., BrokerHarness]) -> None:
+@pytest.mark.parametrize(
+    ("few_functions", "histories"),
+    [pytest.param(FEW_FUNCTIONS, 800, id="few functions"), pytest.param(1, 300, id="very many functions")],
+)
+def test_the_broker_keeps_every_promise_in_random_histories(
+    make_broker: Callable[..., BrokerHarness], monkeypatch: pytest.MonkeyPatch, few_functions: int, histories: int
+) -> None:
+    """Once more with workers whose two functions count as very many."""
+    monkeypatch.setattr(wake_up, "FEW_FUNCTIONS", few_functions)
     BrokerHistory.new_broker = make_broker
     case = BrokerHistory.TestCase
     case.settings = settings(
-        max_examples=800,
+        max_examples=histories,
         stateful_step_count=50,
         deadline=None,
         derandomize=True,

@@ -117,6 +117,7 @@ class Function:
     """One function name, with its queues, workers and rules."""
 
     __slots__ = (
+        "broad_workers",
         "by_key",
         "counts",
         "delayed",
@@ -140,7 +141,9 @@ class Function:
         self.running = 0
         self.by_key: dict[CoalescingKey, Job] = {}
         self.workers: set[Session] = set()
-        #: Registered workers that wait for a NOOP, the one that has slept longest first.
+        #: Those of the workers that have very many functions, whether they sleep or not; None: there were never any.
+        self.broad_workers: dict[Session, None] | None = None
+        #: Registered workers with few functions that wait for a NOOP, the one that has slept longest first.
         self.sleepers: OrderedDict[Session, None] = OrderedDict()
         #: Workers that were woken for a job of this function and have yet to ask for it.
         self.woken: set[Session] = set()

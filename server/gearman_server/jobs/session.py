@@ -6,7 +6,7 @@ later packets on this connection wait behind them, so that a client sees its rep
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from itertools import chain
@@ -105,6 +105,7 @@ class Session:
         "listening",
         "number",
         "out",
+        "ready",
         "reply",
         "rest",
         "timeouts_s",
@@ -122,8 +123,11 @@ class Session:
         self.client_id = b"-"
         self.wants_exceptions = wants_exceptions
         self.wants_attempt = False
-        #: The functions that it can do, the one served longest ago first.
+        #: The functions that it can do; if they are few, the one served longest ago first.
         self.functions: dict[Function, None] = {}
+        #: If they are many: those with jobs in their queues, by priority, the one whose turn it is first. The jobs of
+        #: some may have been taken since.
+        self.ready: tuple[OrderedDict[Function, None], ...] | None = None
         self.timeouts_s: dict[Function, float] = {}
         self.worker_state = AWAKE
         #: While it is WOKEN: the function for whose job it was sent a NOOP.

@@ -12,16 +12,22 @@ which a woken worker is on its way.
 For a function that may not start all its waiting jobs at once (`Throttle`), as many sleepers are woken as jobs may be
 started, whenever a place or a token becomes free. Some woken workers may not come (they died, or were given another
 job), so the remaining sleepers are considered again a moment later.
+
+A worker with very many functions is in no function's list of sleepers, and looks for no job in all their queues: it is
+told which of its functions have jobs (`Session.ready`) when a queue is no longer empty. So none of its requests costs
+more the more functions it has.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.jobs.replies import NOOP
-from gearman_server.jobs.session import ROUSE, SLEEPING, WAKE
+from gearman_server.jobs.session import ROUSE, SLEEP, SLEEPING, WAKE
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
@@ -33,6 +39,9 @@ if TYPE_CHECKING:
 STAGE_S: Final = 0.005
 #: How long workers that were woken for a throttled function have to grab their jobs.
 PATIENCE_S: Final = 0.05
+#: A worker with more functions is a broad one.
+FEW_FUNCTIONS: Final = 64
+_MANY_WORKERS: Final = 1 << 20
 
 
 class WakeUp:
@@ -49,10 +58,14 @@ class WakeUp:
         #: Functions with a next stage ahead, which wakes more sleepers if a job still waits.
         self._staged: set[Function] = set()
         self._is_stopped = False
+        #: Sleepers with very many functions, the one that has slept longest first.
+        self._broad_sleepers: OrderedDict[Session, None] = OrderedDict()
 
     def wake(self, function: Function, jobs: int = 1) -> None:
         """Have sleepers woken for this many jobs that entered the function's queues."""
-        if not function.sleepers:
+        if function.broad_workers:
+            _tell_broad_workers(function, jobs)
+        if not self._has_sleepers(function):
             return
         if function.throttle is None:
             self.due[function] = self.due.get(function, 0) + jobs
@@ -69,7 +82,7 @@ class WakeUp:
                 self._wake_sleepers(function, self._worker_wakeup * min(jobs, waiting))
                 continue
             self._wake_sleepers(function, min(jobs, waiting - len(function.woken)))
-            if waiting and function.sleepers and function not in self._staged:
+            if waiting and function not in self._staged and self._has_sleepers(function):
                 self._staged.add(function)
                 self._agenda.add(now + STAGE_S, partial(self._next_stage, function, 1))
 
@@ -93,32 +106,93 @@ class WakeUp:
             return
         worker.worker_state = ROUSE[state]
         if state is SLEEPING:
+            if worker.ready is not None:
+                self._broad_sleepers.pop(worker, None)
+                return
             for function in worker.functions:
                 function.sleepers.pop(worker, None)
         elif worker.woken_for is not None:
             worker.woken_for.woken.discard(worker)
             worker.woken_for = None
 
-    def _wake_sleepers(self, function: Function, count: int) -> None:
-        """Send NOOP to this many sleepers, the one that has slept longest first."""
-        if count > 0 and not self._is_stopped:
-            for worker in list(islice(function.sleepers, count)):
-                self.wake_worker(worker, function)
+    def _wake_sleepers(self, function: Function, count: int) -> int:
+        """Send NOOP to this many sleepers, the one that has slept longest first. Returns how many there were."""
+        if count <= 0 or self._is_stopped:
+            return 0
+        workers = list(islice(self._sleepers(function), count))
+        for worker in workers:
+            self.wake_worker(worker, function)
+        return len(workers)
 
     def _next_stage(self, function: Function, woken: int, now: float) -> None:
         """Wake more sleepers than the stage before, and plan the stage after, unless no job waits any more."""
         since = function.waiting_since
         is_throttled = function.throttle is not None  # it has a throttle now: `wake_for_openings` sees to its jobs
-        if self._is_stopped or is_throttled or not function.sleepers or since is None:
+        if self._is_stopped or is_throttled or since is None or not self._has_sleepers(function):
             self._staged.discard(function)
             return
         if now < since + STAGE_S:  # the job that waits now is another one
             self._agenda.add(since + STAGE_S, partial(self._next_stage, function, 1))
             return
         function.woken.clear()  # they have had their time to grab
-        to_wake = min(max(2 * woken, function.takeable), len(function.sleepers))
+        to_wake = min(max(2 * woken, function.takeable), _MANY_WORKERS)
         self._wake_sleepers(function, to_wake)
         self._agenda.add(now + STAGE_S, partial(self._next_stage, function, to_wake))
+
+    # --- sleepers
+
+    def put_to_sleep(self, worker: Session) -> None:
+        """Send NOOP to the worker when there is a job for it."""
+        worker.worker_state = SLEEP[worker.worker_state]
+        if worker.ready is not None:
+            self._broad_sleepers[worker] = None
+            return
+        for function in worker.functions:
+            function.sleepers[worker] = None
+
+    def _sleepers(self, function: Function) -> Iterator[Session]:
+        """The sleepers that can do the function."""
+        yield from function.sleepers
+        broad_workers = function.broad_workers
+        if not broad_workers or not self._broad_sleepers:
+            return
+        if len(broad_workers) < len(self._broad_sleepers):
+            yield from (worker for worker in broad_workers if worker.worker_state is SLEEPING)
+        else:
+            yield from (worker for worker in self._broad_sleepers if function in worker.functions)
+
+    def _has_sleepers(self, function: Function) -> bool:
+        return bool(function.sleepers) or next(self._sleepers(function), None) is not None
+
+    # --- a worker's functions
+
+    def add_function(self, worker: Session, function: Function) -> None:
+        """The worker has one more function."""
+        if worker.ready is not None:
+            _broaden(worker, function, worker.ready)
+        elif len(worker.functions) > FEW_FUNCTIONS:
+            worker.ready = (OrderedDict(), OrderedDict(), OrderedDict())
+            for each in worker.functions:
+                each.sleepers.pop(worker, None)
+                _broaden(worker, each, worker.ready)
+            if worker.worker_state is SLEEPING:
+                self._broad_sleepers[worker] = None
+        elif worker.worker_state is SLEEPING:
+            function.sleepers[worker] = None
+
+    def remove_function(self, worker: Session, function: Function) -> None:
+        """The worker has a function no longer."""
+        function.woken.discard(worker)
+        function.sleepers.pop(worker, None)
+        if worker.ready is not None and function.broad_workers is not None:
+            function.broad_workers.pop(worker, None)
+            for ready in worker.ready:
+                ready.pop(function, None)
+
+    def forget_breadth(self, worker: Session) -> None:
+        """The worker has no function any more."""
+        self._broad_sleepers.pop(worker, None)
+        worker.ready = None
 
     # --- functions with a throttle
 
@@ -130,11 +204,10 @@ class WakeUp:
     def wake_for_openings(self, function: Function) -> None:
         """Wake one sleeper for each job that may be started, and plan another look for the remaining sleepers."""
         throttle, now = function.throttle, self._agenda.now
-        if throttle is None or not function.sleepers:
+        if throttle is None or not self._has_sleepers(function):
             return
-        count = min(function.startable(now), len(function.sleepers))
-        self._wake_sleepers(function, count)
-        if function.sleepers and function.queued:
+        count = self._wake_sleepers(function, function.startable(now))
+        if function.queued and self._has_sleepers(function):
             at = now + PATIENCE_S if count else throttle.opens_at(function.running, now)
             if at is not None:
                 self._look_again(function, throttle, at)
@@ -147,3 +220,22 @@ class WakeUp:
         if throttle.alarm is None:
             throttle.alarm = self._agenda.alarm(look)
         throttle.alarm.by(at)
+
+
+def _broaden(worker: Session, function: Function, ready: tuple[OrderedDict[Function, None], ...]) -> None:
+    """Note the function of a worker that has very many."""
+    if function.broad_workers is None:
+        function.broad_workers = {}
+    function.broad_workers[worker] = None
+    for queue, functions in zip(function.queues, ready, strict=True):
+        if queue:
+            functions[function] = None
+
+
+def _tell_broad_workers(function: Function, jobs: int) -> None:
+    """Tell workers with very many functions of queues that may have been empty before this many jobs came."""
+    for priority, queue in enumerate(function.queues):
+        if 0 < len(queue) <= jobs + queue.tombstones:
+            for worker in function.broad_workers or ():
+                if worker.ready is not None:
+                    worker.ready[priority][function] = None

@@ -85,7 +85,7 @@ def _serve(server: Server, settings: ProcessSettings, say_ready: Callable[[], No
         process.obey_supervisor(settings.supervised_fd)
     for option in settings.without_effect:
         logger.log(NOTICE, "the option %s is accepted, and has no effect here", option)
-    garbage = GarbageCollection(loop, lambda: server.job_count)
+    garbage = GarbageCollection(loop, lambda: server.size)
     freed_memory = FreedMemory(loop, server.shrink)  # noqa: F841 - kept as long as the server runs
     if say_ready is not None:
         say_ready()

@@ -18,7 +18,7 @@ from gearman_server.loop import Loop
 COLLECT_EVERY_S: Final = 1.0
 #: New containers since the last collection that make another one worthwhile.
 WORTH_CONTAINERS: Final = 5_000
-#: With more jobs, a collection waits until the last one is LONGEST_S ago.
+#: With more jobs (a function is as much as ten), a collection waits until the last one is LONGEST_S ago.
 FEW_JOBS: Final = 10_000
 LONGEST_S: Final = 600.0
 _LARGEST_SHARE_OF_COLLECTING: Final = 0.01

@@ -9,7 +9,6 @@ from gearman_client.packet import PacketType
 from gearman_server.errors import MalformedPacketError
 from gearman_server.jobs.agenda import STEP
 from gearman_server.jobs.events import EventStream, FunctionRegistered, FunctionUnregistered
-from gearman_server.jobs.session import SLEEPING
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Chores
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.function import Function
     from gearman_server.jobs.functions import Functions
     from gearman_server.jobs.session import Session
+    from gearman_server.jobs.wake_up import WakeUp
     from gearman_server.requests.submissions import Handler
 
 MAX_CLIENT_ID_BYTES: Final = 127
@@ -29,10 +29,17 @@ class Abilities:
     """Handlers of the requests that register functions, and name a worker."""
 
     def __init__(
-        self, functions: Functions, attempts: Attempts, chores: Chores, touched: set[Session], events: EventStream
+        self,
+        functions: Functions,
+        attempts: Attempts,
+        wake_up: WakeUp,
+        chores: Chores,
+        touched: set[Session],
+        events: EventStream,
     ) -> None:
         self._functions = functions
         self._attempts = attempts
+        self._wake_up = wake_up
         self._chores = chores
         self._touched = touched
         self._events = events
@@ -66,8 +73,7 @@ class Abilities:
             return
         function.workers.add(session)
         session.functions[function] = None
-        if session.worker_state is SLEEPING:
-            function.sleepers[session] = None
+        self._wake_up.add_function(session, function)
         self._events.emit(FunctionRegistered(session.identity, session.client_id, name))
 
     def _cant_do(self, session: Session, body: bytes, _now: float) -> None:
@@ -84,7 +90,8 @@ class Abilities:
             session.hold()
             try:
                 for at, job in enumerate(list(session.assigned.values()), 1):
-                    self._attempts.lose_worker(job, _GIVEN_UP)
+                    if job.worker is session:  # else it has ended meanwhile
+                        self._attempts.lose_worker(job, _GIVEN_UP)
                     if at % STEP == 0:
                         yield
                 yield from self.forget_all(session)
@@ -102,12 +109,12 @@ class Abilities:
                 self._unregister(session, functions.popitem()[0])
             if functions:
                 yield
+        self._wake_up.forget_breadth(session)
 
     def _unregister(self, session: Session, function: Function) -> None:
         session.functions.pop(function, None)
         function.workers.discard(session)
-        function.sleepers.pop(session, None)
-        function.woken.discard(session)
+        self._wake_up.remove_function(session, function)
         session.timeouts_s.pop(function, None)
         self._events.emit(FunctionUnregistered(session.identity, session.client_id, function.name))
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from gearman_client.packet import PacketType
 from gearman_server.jobs.job import PRIORITIES, Job
 from gearman_server.jobs.policies import TIMEOUT_GRACE_S
 from gearman_server.jobs.replies import NO_JOB, job_assign, job_assign_all, job_assign_attempt, job_assign_unique
-from gearman_server.jobs.session import ANSWER, ASK, ASKING, AWAKE, SLEEP, SLEEPING, WOKEN
+from gearman_server.jobs.session import ANSWER, ASK, ASKING, AWAKE, SLEEPING, WOKEN
 from gearman_server.jobs.timeouts import JobTimeouts, Overrun
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
+    from gearman_server.jobs.function import Function
     from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.session import Session
     from gearman_server.jobs.wake_up import WakeUp
     from gearman_server.requests.submissions import Handler
+
+#: The functions of a worker that have jobs in their queues, by priority.
+Ready = tuple[OrderedDict["Function", None], ...]
 
 
 class Assignments:
@@ -62,16 +67,16 @@ class Assignments:
     def _pre_sleep(self, session: Session, _body: bytes, now: float) -> None:
         if session.worker_state is WOKEN:
             self._wake_up.rouse(session)  # it was woken, but did not ask for a job
-        for function in session.functions:
+        candidates = session.functions if session.ready is None else self._startable(session.ready, now)
+        for function in candidates:
             if self._is_assigning and function.has_job_for_a_worker(now):
                 self._wake_up.wake_worker(session, function)
                 return
-        session.worker_state = SLEEP[session.worker_state]
-        for function in session.functions:
-            function.sleepers[session] = None
+        self._wake_up.put_to_sleep(session)
         if session.assigned and session.timeouts_s:
             self._stop_announced_timeouts(session)
-        for function in session.functions:
+        # One that has very many functions is told of their jobs; those that wait are those of throttled functions.
+        for function in session.functions if session.ready is None else _all_ready(session.ready):
             if function.throttle is not None and self._is_assigning and session.worker_state is SLEEPING:
                 self._wake_up.wake_for_openings(function)  # plans it for when the rate allows the next start
 
@@ -135,6 +140,8 @@ class Assignments:
         """
         if session.worker_state is not AWAKE:
             self._wake_up.rouse(session)
+        if session.ready is not None:
+            return self._take_for_broad_worker(session, session.ready, now)
         functions = session.functions
         for priority in PRIORITIES:
             for function in functions:
@@ -145,11 +152,32 @@ class Assignments:
                         if len(functions) > 1:
                             del functions[function]
                             functions[function] = None
-                        self._assign(job, session, now)
-                        if session.timeouts_s or function.policy.timeout_s is not None:
-                            self._start_timeout(session, job, now)
-                        return job
+                        return self._start(job, session, now)
         return None
+
+    def _take_for_broad_worker(self, session: Session, ready: Ready, now: float) -> Job | None:
+        """Do the same for a worker with very many functions. Those that have jobs are served in turn."""
+        if not self._is_assigning:
+            return None
+        for priority, functions in enumerate(ready):
+            function = _first_startable(functions, priority, now)
+            job = function.queues[priority].take() if function is not None else None
+            if job is not None and function is not None:
+                functions.move_to_end(function)
+                return self._start(job, session, now)
+        return None
+
+    def _startable(self, ready: Ready, now: float) -> Iterator[Function]:
+        for priority, functions in enumerate(ready):
+            function = _first_startable(functions, priority, now)
+            if function is not None:
+                yield function
+
+    def _start(self, job: Job, session: Session, now: float) -> Job:
+        self._assign(job, session, now)
+        if session.timeouts_s or job.function.policy.timeout_s is not None:
+            self._start_timeout(session, job, now)
+        return job
 
     def _stop_announced_timeouts(self, session: Session) -> None:
         """A worker that sleeps has no clock of its own, as in gearmand; the policy's limit holds on.
@@ -175,6 +203,32 @@ class Assignments:
             self._timeouts.start(job, now + limit_s + TIMEOUT_GRACE_S, Overrun.POLICY)
         elif announced_s is not None:
             self._timeouts.start(job, now + announced_s, Overrun.ANNOUNCED)
+
+
+def _first_startable(functions: OrderedDict[Function, None], priority: int, now: float) -> Function | None:
+    """The first function with a job that may be started. Functions without jobs are forgotten, so that nobody looks at
+    them again before they have some."""
+    throttled: list[Function] = []
+    found = None
+    while functions and found is None:
+        function = next(iter(functions))
+        queue = function.queues[priority]
+        queue.drop_tombstones_at_head()
+        if not queue:
+            del functions[function]
+        elif function.throttle is not None and not function.throttle.admits(function.running, now):
+            del functions[function]
+            throttled.append(function)
+        else:
+            found = function
+    for function in reversed(throttled):
+        functions[function] = None
+        functions.move_to_end(function, last=False)
+    return found
+
+
+def _all_ready(ready: Ready) -> list[Function]:
+    return [function for functions in ready for function in functions]
 
 
 def _nothing(_now: float) -> None:

@@ -145,7 +145,7 @@ class Submissions:
                 session.reply(job_created(job.handle))
             else:
                 promise(session, job)
-            if function.sleepers or function.counts is not None or events.wants_jobs:
+            if function.sleepers or function.broad_workers or function.counts is not None or events.wants_jobs:
                 self._announce(job)
             return job
 
@@ -173,7 +173,7 @@ class Submissions:
     def _announce(self, job: Job) -> None:
         function = job.function
         # After the reply: a submitter that is a worker too sees JOB_CREATED before the NOOP.
-        if function.sleepers and job.state is QUEUED:
+        if (function.sleepers or function.broad_workers) and job.state is QUEUED:
             self._wake(function)
         if function.counts is not None:
             function.counts[job.priority].submitted += 1
