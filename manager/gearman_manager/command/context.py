@@ -75,14 +75,18 @@ def mistakes_are_messages(command: Callable[_Parameters, None]) -> Callable[_Par
 def config_source(context: click.Context) -> Callable[[], Config]:
     """A function that reads the configuration that `-c` names at each call, and applies the command line's overrides.
 
-    It raises ConfigError with all mistakes in the file.
+    It raises ConfigError with all mistakes in the file. Variables that only the manager needs are taken out of the
+    environment, so that nothing that it starts has them; the next call still knows them.
     """
+    environ = dict(os.environ)
     file, overrides = context.obj, context.find_root().meta.get(OVERRIDES)
 
     def load_again() -> Config:
         from gearman_manager.config import load
 
-        config: Config = load(file, os.environ, {} if overrides is None else overrides.replaced)
+        config: Config = load(file, environ, {} if overrides is None else overrides.replaced)
+        for name in config.private_variables:
+            os.environ.pop(name, None)
         return config if overrides is None else overrides.apply(config)
 
     return load_again

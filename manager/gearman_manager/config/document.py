@@ -13,7 +13,7 @@ from typing import Final
 
 import yaml
 
-from gearman_manager.config.environment import ExpansionError, expand
+from gearman_manager.config.environment import ExpansionError, expand, variables_in
 from gearman_manager.config.problem import Place, Places, Problem
 from gearman_process.values.quoting import shown
 
@@ -32,10 +32,14 @@ _HINTS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One value of a file: a mapping of entries, a list of entries, or a plain value. `place` is its key's place."""
+    """One value of a file: a mapping of entries, a list of entries, or a plain value. `place` is its key's place.
+
+    `written` is the text in the file, if it names environment variables.
+    """
 
     value: object
     place: Place
+    written: str = ""
 
     def plain(self) -> object:
         """The value without the places."""
@@ -45,16 +49,16 @@ class Entry:
             return [entry.plain() for entry in self.value]
         return self.value
 
-    def places(self, key: str = "") -> Iterator[tuple[str, Place]]:
-        """The dotted name and the place of every entry of this tree."""
+    def below(self, key: str = "") -> Iterator[tuple[str, Entry]]:
+        """Every entry of this tree with its dotted name."""
         if key:
-            yield key, self.place
+            yield key, self
         if isinstance(self.value, dict):
             for name, entry in self.value.items():
-                yield from entry.places(f"{key}.{name}" if key else name)
+                yield from entry.below(f"{key}.{name}" if key else name)
         elif isinstance(self.value, list):
             for index, entry in enumerate(self.value):
-                yield from entry.places(f"{key}[{index}]")
+                yield from entry.below(f"{key}[{index}]")
 
 
 class _Loader(yaml.SafeLoader):
@@ -98,7 +102,9 @@ def read_document(text: str, file: str, environ: Mapping[str, str]) -> tuple[Ent
 
 def places_of(entry: Entry) -> Places:
     """The places of a tree's keys."""
-    return Places(entry.place.file, dict(entry.places()))
+    below = dict(entry.below())
+    written = {key: inner.written for key, inner in below.items() if inner.written}
+    return Places(entry.place.file, {key: inner.place for key, inner in below.items()}, written)
 
 
 class _Builder:
@@ -123,7 +129,8 @@ class _Builder:
             return Entry(None, place)
         self._open.add(id(node))
         try:
-            return Entry(self._value(node, key), place)
+            has_variables = isinstance(node, yaml.ScalarNode) and variables_in(node.value)
+            return Entry(self._value(node, key), place, node.value if has_variables else "")
         finally:
             self._open.discard(id(node))
 

@@ -14,6 +14,11 @@ _PATTERN: Final = re.compile(
 )
 
 
+def variables_in(text: str) -> frozenset[str]:
+    """The names of the variables in `text`."""
+    return frozenset(match["name"] for match in _PATTERN.finditer(text) if match["name"])
+
+
 class ExpansionError(ValueError):
     """A variable is not set, or is not written correctly."""
 

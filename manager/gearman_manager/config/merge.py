@@ -75,7 +75,7 @@ def anchor_paths(tree: Entry, folders: Mapping[str, str]) -> Entry:
         if not is_file or ":memory:" in str(entry.value):
             return entry
         path = _absolute(str(entry.value).removeprefix(SQLITE), folders[entry.place.file])
-        return Entry(SQLITE + path, entry.place)
+        return Entry(SQLITE + path, entry.place, entry.written)
 
     def absolute_log(entry: Entry) -> Entry:
         return entry if entry.value == SYSLOG else absolute(entry)

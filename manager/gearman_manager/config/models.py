@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import Field, GetJsonSchemaHandler, PrivateAttr, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -19,12 +19,22 @@ from gearman_client.address import Address
 from gearman_client.tls import Tls
 from gearman_manager.config import values as v
 from gearman_manager.config.address import parse_address, reachable
+from gearman_manager.config.environment import variables_in
 from gearman_manager.config.function_keys import Function, FunctionKeys
 from gearman_manager.config.pool_keys import Pool, PoolKeys
 from gearman_manager.config.problem import Place, Places
 from gearman_manager.config.schedule_keys import Schedule
 from gearman_manager.config.section import Section, shown_default
 from gearman_manager.logs.output_budget import DEFAULT_BYTES
+
+#: The keys whose values can hold a secret that no worker needs.
+SECRET_KEYS: Final = ("server.store", "control.token")
+#: The job server reads these by itself.
+STORE_VARIABLES: Final = frozenset({"GEARMAN_STORE_URL", "GEARMAN_STORE_PASSWORD", "GEARMAN_IMPORT_URL"})
+#: Everybody's, even if one stands in the path of a SQLite file.
+ORDINARY_VARIABLES: Final = frozenset(
+    {"HOME", "USER", "LOGNAME", "PATH", "PWD", "SHELL", "TMPDIR", "HOSTNAME", "LANG", "TZ", "VIRTUAL_ENV"}
+)
 
 
 class Defaults(PoolKeys, FunctionKeys):
@@ -289,6 +299,12 @@ class Config(Section):
     def place(self, key: str) -> Place:
         """File and line of a key such as `pools.email.functions`, or of the nearest key around it."""
         return self._places.find(key)
+
+    @property
+    def private_variables(self) -> frozenset[str]:
+        """The environment variables for the manager and its job server alone: nothing that they start needs them."""
+        named = (variables_in(self._places.written.get(key, "")) for key in SECRET_KEYS)
+        return STORE_VARIABLES.union(*named) - ORDINARY_VARIABLES
 
     @property
     def job_servers(self) -> tuple[JobServer, ...]:

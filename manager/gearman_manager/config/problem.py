@@ -43,8 +43,12 @@ class Problem:
 class Places:
     """The place of each key of a configuration, by its dotted name (`pools.email.min`, `pools.email.functions[0]`)."""
 
-    def __init__(self, main_file: str = "", places: Mapping[str, Place] | None = None) -> None:
+    def __init__(
+        self, main_file: str = "", places: Mapping[str, Place] | None = None, written: Mapping[str, str] | None = None
+    ) -> None:
         self.main_file = main_file
+        #: The text of each key that names environment variables, as it stands in the file.
+        self.written = dict(written or {})
         self._places = dict(places or {})
 
     def __contains__(self, key: str) -> bool:

@@ -10,8 +10,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -167,17 +167,26 @@ def _exec(options: ServerOptions, wanted: Listening) -> tuple[process.Child, gev
         undo.callback(ours.close)
         output = ChildOutput(gevent.get_hub().loop, "server", {}, logs_json=True)
         undo.callback(output.close)
-        # Not on the command line: the URL of a store can hold a password, and every user can list processes.
-        environment = {**os.environ, "GEARMAN_STORE_URL": options.section.store}
-        command = _command(options, wanted, theirs.fileno())
-        child = process.start(command, [theirs.fileno()], output.write_end, environment)
+        # Neither on the command line nor in the environment: the URL of a store can hold a password.
+        with _in_memory(options.section.store) as store:
+            command = _command(options, wanted, theirs.fileno(), store)
+            child = process.start(command, [theirs.fileno(), store], output.write_end)
         undo.pop_all()
     output.handed_over()
     output.extra["pid"] = child.pid
     return child, gevent.socket.socket(fileno=ours.detach()), output
 
 
-def _command(options: ServerOptions, wanted: Listening, supervised: int) -> list[str]:
+@contextmanager
+def _in_memory(text: str) -> Iterator[int]:
+    """The descriptor of a file without a name, to be read by a child."""
+    with open(os.memfd_create("gearman-manager-store", os.MFD_CLOEXEC), "w+b", buffering=0) as file:
+        file.write(text.encode())
+        file.seek(0)
+        yield file.fileno()
+
+
+def _command(options: ServerOptions, wanted: Listening, supervised: int, store: int) -> list[str]:
     dead_letters, results = options.section.dead_letters, options.section.results
     first, *others = wanted.jobs
     metrics = () if wanted.metrics is None else ("--metrics-listen", str(wanted.metrics))
@@ -195,6 +204,7 @@ def _command(options: ServerOptions, wanted: Listening, supervised: int) -> list
         *("--results-size", str(results.max_size)),
         *("--result-data", str(results.max_data)),
         *("--log-file", "stderr", "--supervised-fd", str(supervised), "--bundled"),
+        *("--store-url-fd", str(store)),
     ]
 
 

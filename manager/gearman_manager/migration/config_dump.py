@@ -1,51 +1,81 @@
-"""Writes a configuration as YAML that can be loaded again: the written keys, with the command line's overrides."""
+"""Writes a configuration as YAML that can be loaded again: the written keys, with the command line's overrides.
+
+No secret is printed: a text with environment variables stays as it is in the file, and passwords become `***`.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 import yaml
 from pydantic import BaseModel
 
-from gearman_manager.config.models import Config
+from gearman_manager.config.models import SECRET_KEYS, Config
 
 #: Fractions that are plain numbers; all others in a configuration are durations.
 _NUMBERS: Final = frozenset({"utilisation", "max_load"})
+_STORE, _TOKEN = SECRET_KEYS
+_PASSWORDS: Final = re.compile(r"(?<=://)([^/?:]*):.*(?=@)|(?i:(?<=pass=)|(?<=password=))[^&]*")
 
 
 def dump(config: Config) -> str:
-    """The YAML. It holds the values of environment variables, passwords too."""
-    return yaml.safe_dump(_section(config), sort_keys=False, allow_unicode=True)
+    """The YAML."""
+    plain = _Dumper(config.places.written).section("", config)
+    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
 
 
-def _section(section: BaseModel) -> dict[str, Any]:
-    values = {name: getattr(section, name) for name in type(section).model_fields if name in section.model_fields_set}
-    # Included files are merged already, so they must not be named again.
-    return {name: _plain(name, value) for name, value in values.items() if value is not None and name != "include"}
+class _Dumper:
+    """Turns values into plain ones. `key` is a value's dotted name."""
+
+    def __init__(self, written: Mapping[str, str]) -> None:
+        self._written = written
+
+    def section(self, key: str, section: BaseModel) -> dict[str, Any]:
+        names = [name for name in type(section).model_fields if name in section.model_fields_set]
+        # Included files are merged already, so they must not be named again.
+        values = {name: getattr(section, name) for name in names if name != "include"}
+        return {name: self._plain(_below(key, name), value) for name, value in values.items() if value is not None}
+
+    def _plain(self, key: str, value: object) -> Any:
+        if isinstance(value, BaseModel):
+            return self.section(key, value)
+        if _name(key) == "settings":
+            return self._free(key, value)
+        if isinstance(value, Mapping):
+            return {str(name): self._plain(_below(key, str(name)), item) for name, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._plain(f"{key}[{index}]", item) for index, item in enumerate(value)]
+        if isinstance(value, float) and _name(key) not in _NUMBERS:
+            return f"{value:.0f}s" if value.is_integer() else f"{value * 1000:.0f}ms"
+        if isinstance(value, (str, int, float)):
+            return self._free(key, value)
+        text = str(value)  # an address, or a number of workers
+        return int(text) if text.isdecimal() else text
+
+    def _free(self, key: str, value: object) -> Any:
+        """A value of any shape, with each `$` escaped that does not begin a variable."""
+        if isinstance(value, Mapping):
+            return {name: self._free(_below(key, str(name)), item) for name, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self._free(f"{key}[{index}]", item) for index, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        if key in self._written:
+            return self._written[key]
+        if key == _TOKEN:
+            return "***"
+        return (_PASSWORDS.sub(_masked, value) if key == _STORE else value).replace("$", "$$")
 
 
-def _plain(name: str, value: object) -> Any:
-    if isinstance(value, BaseModel):
-        return _section(value)
-    if name == "settings":
-        return _free(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(str(key), item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(name, item) for item in value]
-    if isinstance(value, float) and name not in _NUMBERS:
-        return f"{value:.0f}s" if value.is_integer() else f"{value * 1000:.0f}ms"
-    if isinstance(value, (str, int, float)):
-        return _free(value)
-    text = str(value)  # an address, or a number of workers
-    return int(text) if text.isdecimal() else text
+def _masked(match: re.Match[str]) -> str:
+    return "***" if match[1] is None else f"{match[1]}:***"
 
 
-def _free(value: object) -> Any:
-    """A value of any shape, with each `$` escaped."""
-    if isinstance(value, Mapping):
-        return {key: _free(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_free(item) for item in value]
-    return value.replace("$", "$$") if isinstance(value, str) else value
+def _below(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name
+
+
+def _name(key: str) -> str:
+    return key.rpartition(".")[2].partition("[")[0]

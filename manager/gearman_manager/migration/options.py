@@ -99,7 +99,12 @@ _OPTIONS: Final = (
     click.option(
         "-D", "all_workers", type=click.IntRange(min=1), metavar="N", help="N workers for all functions without a pool."
     ),
-    click.option("-Z", "dump", is_flag=True, help="Print the configuration as it would run, as YAML, and end."),
+    click.option(
+        "-Z",
+        "dump",
+        is_flag=True,
+        help="Print the configuration as it would run, as YAML without its secrets, and end.",
+    ),
     click.option("-a", "auto_update", is_flag=True, help="Without effect: changed code is always noticed."),
     click.option("-p", "php_prefix", metavar="PREFIX", help="Without effect: PHP functions are found with any prefix."),
 )

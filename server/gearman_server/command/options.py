@@ -115,6 +115,7 @@ _JOBS: Final = (
         metavar="FILE",
         help="Read that URL from a file, so that no list of processes shows a password in it.",
     ),
+    option("--store-url-fd", type=WholeNumber(0), hidden=True),
     option(
         "--store-timeout",
         type=click.FloatRange(0.1, 3600),

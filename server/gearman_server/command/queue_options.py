@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from gearman_server.command.listen_options import option
 from gearman_server.errors import UsageError
-from gearman_server.stores.settings import MEMORY, read_url_file
+from gearman_server.stores.settings import MEMORY, read_url_descriptor, read_url_file
 
 QUEUE_OPTIONS: Final = (
     option(
@@ -62,7 +62,7 @@ def store_url(options: Mapping[str, Any]) -> str:
         UsageError: they choose two, or none that we have.
     """
     queue = (options["queue_type"] or "").lower()
-    by_url = read_url_file(options["store_url_file"]) if options["store_url_file"] is not None else options["store"]
+    by_url = _by_url(options)
     if queue in ("", "builtin"):
         return _absolute(by_url)
     if by_url != MEMORY:
@@ -72,6 +72,14 @@ def store_url(options: Mapping[str, Any]) -> str:
         known = ", ".join(_CHOICES)
         raise UsageError(f"-q {options['queue_type']}: there is no such store here: builtin, {known}, or --store URL")
     return choose(options)
+
+
+def _by_url(options: Mapping[str, Any]) -> str:
+    if options["store_url_fd"] is not None:
+        return read_url_descriptor(options["store_url_fd"])
+    if options["store_url_file"] is not None:
+        return read_url_file(options["store_url_file"])
+    return str(options["store"])
 
 
 def idle_options(options: Mapping[str, Any]) -> Iterator[str]:

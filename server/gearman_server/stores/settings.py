@@ -38,3 +38,16 @@ def read_url_file(path: str) -> str:
     if not text:
         raise UsageError(f"--store-url-file {path} is empty: it holds the URL of the store")
     return text
+
+
+def read_url_descriptor(descriptor: int) -> str:
+    """Read the URL from a file that the manager has opened, and close it.
+
+    Raises:
+        UsageError: it can't be read.
+    """
+    try:
+        with open(descriptor, encoding="utf-8") as file:
+            return file.read()
+    except OSError as error:
+        raise UsageError(f"--store-url-fd {descriptor} can't be read: {error.strerror}") from error
