@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from flask import Flask, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, HTTPException
 
+from gearman_manager.control.wsgi import MAX_BODY_BYTES
 from gearman_manager.errors import ManagerError
-
-_MAX_BODY_BYTES: Final = 1 << 20
 
 
 def make_app() -> Flask:
     """The application without routes; each module `*_routes` makes a blueprint of them."""
     app = Flask("gearman_manager.control", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.url_map.merge_slashes = False  # an empty name in a path must not cause a redirection
 
     @app.errorhandler(ManagerError)

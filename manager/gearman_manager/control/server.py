@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import gevent.socket
 from flask import Flask
-from gevent.pywsgi import WSGIServer
 
 from gearman_manager.config import Config
+from gearman_manager.control.connections import ControlConnections
 from gearman_manager.control.tcp_port import ControlPort
+from gearman_manager.control.wsgi import wsgi
 from gearman_manager.errors import StartError
 
-_log = logging.getLogger("control")
-_BACKLOG: Final = 16
+_BACKLOG: Final = 1024
+_MAX_CONNECTIONS: Final = 256
 
 
 class ControlServer:
@@ -28,8 +29,7 @@ class ControlServer:
         self._path = path
         self._port = ControlPort(app)
         self._listener = gevent.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        errors: Any = _log
-        self._server = WSGIServer(self._listener, app, log=None, error_log=errors)
+        self._server = ControlConnections(self._listener, partial(wsgi, app), _MAX_CONNECTIONS)
 
     def open(self, config: Config) -> None:
         """Serve from now on.

@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import hmac
 import logging
-import socket
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
-
-from gevent.pool import Pool
-from gevent.pywsgi import WSGIServer
+from typing import TYPE_CHECKING, Final
 
 from gearman_manager.config import ConfigError
 from gearman_manager.config.values import parse_token
+from gearman_manager.control.connections import ControlConnections
+from gearman_manager.control.refused_tokens import RefusedTokens
+from gearman_manager.control.wsgi import wsgi
 from gearman_manager.errors import StartError
+from gearman_process.http.messages import HttpAnswer, HttpRefusal, HttpRequest
 from gearman_process.regular_file import read_regular_file
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIApplication
 
     from gearman_manager.config import Config
 
 _log = logging.getLogger("control")
 _MAX_CONNECTIONS: Final = 32
-_SILENCE_S: Final = 30.0
 _MAX_TOKEN_FILE_BYTES: Final = 4096
 
 
@@ -38,7 +36,8 @@ class ControlPort:
         self._application = application
         self._token = b""
         self._listen: object = None
-        self._server: _Server | None = None
+        self._server: ControlConnections | None = None
+        self._refused = RefusedTokens()
 
     def use(self, config: Config) -> None:
         """Serve as the section `control` says. A changed address ends the old one with its connections.
@@ -63,11 +62,11 @@ class ControlPort:
             self._server.stop(timeout=1)
             self._server = None
 
-    def _open(self, config: Config) -> _Server:
+    def _open(self, config: Config) -> ControlConnections:
         address = config.control.listen
         assert address is not None
         try:
-            server = _Server((address.host, address.port), self._guarded)
+            server = ControlConnections((address.host, address.port), self._guarded, _MAX_CONNECTIONS)
             server.start()
         except OSError as error:
             place = f"{config.place('control.listen')}: control.listen"
@@ -75,27 +74,15 @@ class ControlPort:
         _log.info("control API on %s:%d too", address.host, server.server_port)
         return server
 
-    def _guarded(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        scheme, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), self._token):
-            return self._application(environ, start_response)
-        # The connection is closed, so that no client without the token can make us read a body.
-        headers = [("WWW-Authenticate", "Bearer"), ("Content-Type", "application/json"), ("Connection", "close")]
-        start_response("401 Unauthorized", headers)
-        return [b'{"error": "the header `Authorization: Bearer TOKEN` is missing or wrong: see control.token"}\n']
-
-
-class _Server(WSGIServer):  # type: ignore[misc]
-    """A WSGI server that limits the number of connections, and closes silent ones."""
-
-    def __init__(self, address: tuple[str, int], application: Callable[..., Iterable[bytes]]) -> None:
-        errors: Any = _log
-        super().__init__(address, application, log=None, error_log=errors, spawn=Pool(_MAX_CONNECTIONS))
-
-    def handle(self, sock: socket.socket, address: object) -> None:
-        """Serve one connection."""
-        sock.settimeout(_SILENCE_S)
-        super().handle(sock, address)
+    def _guarded(self, request: HttpRequest, address: str) -> HttpAnswer:
+        """Carry out a request with the token. Before that nothing of its body is read."""
+        given = request.header("authorization")
+        scheme, _, token = (given or "").partition(" ")
+        if scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode("latin-1"), self._token):
+            return wsgi(self._application, request, address)
+        self._refused.note(address, is_missing=given is None)
+        text = "the header `Authorization: Bearer TOKEN` is missing or wrong: see control.token"
+        raise HttpRefusal(401, text, ("WWW-Authenticate", "Bearer"), ("Connection", "close"))
 
 
 def read_token(config: Config) -> bytes:

@@ -11,30 +11,29 @@ from gearman_process.http.messages import HttpAnswer, HttpRefusal, HttpRequest
 Application = Callable[[HttpRequest], HttpAnswer]
 
 
-def serve(connection: HttpConnection, application: Application, note_refusal: Callable[[HttpRefusal], None]) -> None:
-    """Answer requests until the peer or a refusal ends the connection; then it is closed. `note_refusal` hears of
-    requests that never reached the application.
+def serve(connection: HttpConnection, application: Application, malformed: Callable[[HttpRefusal], HttpAnswer]) -> None:
+    """Answer requests until the peer or a refusal ends the connection; then it is closed. `malformed` answers what
+    is no valid request, and so never reaches the application.
 
     Raises:
         OSError: the connection was lost.
         Exception: the application's own error, after the peer got a 500.
     """
     try:
-        while _serve_one(connection, application, note_refusal):
+        while _serve_one(connection, application, malformed):
             pass
     finally:
         connection.close()
 
 
 def _serve_one(
-    connection: HttpConnection, application: Application, note_refusal: Callable[[HttpRefusal], None]
+    connection: HttpConnection, application: Application, malformed: Callable[[HttpRefusal], HttpAnswer]
 ) -> bool:
     """Answer one request. Returns whether another may follow."""
     try:
         request = connection.next_request()
     except HttpRefusal as refusal:
-        note_refusal(refusal)
-        return connection.answer(refusal.answer, closes=True)
+        return connection.answer(malformed(refusal), closes=True)
     if request is None:
         return False
     try:

@@ -113,11 +113,12 @@ class HttpPort:
         peer.end = lambda: greenlet.kill(block=False)
 
     def _serve(self, peer: HttpPeer) -> None:
-        def note_refusal(refusal: HttpRefusal) -> None:
+        def refuse(refusal: HttpRefusal) -> HttpAnswer:
             logger.info("HTTP connection %s: no valid request: %s", peer.identity, _one_line(refusal))
+            return refusal.answer
 
         try:
-            serve(peer.connection, lambda request: self._application(request, peer), note_refusal)
+            serve(peer.connection, lambda request: self._application(request, peer), refuse)
         except OSError as error:
             logger.info("HTTP connection %s: lost: %s", peer.identity, error.strerror or error)
         except Exception:  # noqa: BLE001 - the loop's boundary

@@ -27,14 +27,17 @@ def echo(request: HttpRequest) -> HttpAnswer:
     return text_answer(200, request.path + b" " + body)
 
 
+def refused(refusal: HttpRefusal) -> HttpAnswer:
+    return refusal.answer
+
+
 @pytest.fixture
 def peer() -> Iterator[socket.socket]:
     """A socket whose other end serves `echo` until it is closed."""
     ours, theirs = socket.socketpair()
     ours.settimeout(10)
     connection = HttpConnection(theirs, BOUNDS, BodyMemory(1 << 20), lambda: None)
-    refusals: list[HttpRefusal] = []
-    server = threading.Thread(target=serve, args=(connection, echo, refusals.append))
+    server = threading.Thread(target=serve, args=(connection, echo, refused))
     server.start()
     yield ours
     ours.close()
@@ -90,7 +93,7 @@ def test_line_ends_alone_do_not_put_off_the_end() -> None:
     ours, theirs = socket.socketpair()
     bounds = HttpBounds(idle_s=0.5)
     server = threading.Thread(
-        target=serve, args=(HttpConnection(theirs, bounds, BodyMemory(0), lambda: None), echo, print)
+        target=serve, args=(HttpConnection(theirs, bounds, BodyMemory(0), lambda: None), echo, refused)
     )
     server.start()
     ours.settimeout(0.05)

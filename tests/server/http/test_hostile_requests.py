@@ -7,7 +7,7 @@ import select
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,14 @@ SMUGGLED = b"GET /smuggled HTTP/1.1\r\nHost: localhost\r\n" + BACKGROUND + b"\r\
 def web(start_server: Callable[..., ServerProcess]) -> ServerProcess:
     """A server with an HTTP port."""
     return start_server("-r", "http", "--http-port", "0", "--verbose", "INFO")
+
+
+@pytest.fixture(scope="module")
+def refusing() -> Iterator[ServerProcess]:
+    """A server with an HTTP port, for all requests that leave nothing behind."""
+    server = ServerProcess("-r", "http", "--http-port", "0", "--verbose", "INFO")
+    yield server
+    server.stop()
 
 
 def connect(server: ServerProcess, purpose: str = "http") -> socket.socket:
@@ -90,13 +98,13 @@ HEADERS = {
 
 @pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS.keys())
 def test_a_request_that_can_be_read_in_two_ways_is_refused_and_nothing_follows_it(
-    web: ServerProcess, header: bytes
+    refusing: ServerProcess, header: bytes
 ) -> None:
-    answer = ask(web, POST + header + b"\r\n" + b"4\r\nabcd\r\n0\r\n\r\n" + SMUGGLED)
+    answer = ask(refusing, POST + header + b"\r\n" + b"4\r\nabcd\r\n0\r\n\r\n" + SMUGGLED)
     assert re.match(rb"HTTP/1\.1 (400|501) ", answer), answer
     assert answer.count(b"\r\nDate: ") == 1
     assert b"\r\nConnection: close\r\n" in answer
-    assert jobs(web) == b".\n"
+    assert jobs(refusing) == b".\n"
 
 
 LINES = [
@@ -118,11 +126,11 @@ LINES = [
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_request_line_that_is_none_is_refused(web: ServerProcess, line: bytes) -> None:
-    answer = ask(web, line + SMUGGLED)
+def test_a_request_line_that_is_none_is_refused(refusing: ServerProcess, line: bytes) -> None:
+    answer = ask(refusing, line + SMUGGLED)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert answer.count(b"\r\nDate: ") == 1
-    assert jobs(web) == b".\n"
+    assert jobs(refusing) == b".\n"
 
 
 CHUNKS = {
@@ -143,11 +151,11 @@ CHUNKS = {
 
 
 @pytest.mark.parametrize("chunks", CHUNKS.values(), ids=CHUNKS.keys())
-def test_malformed_chunks_are_refused(web: ServerProcess, chunks: bytes) -> None:
-    answer = ask(web, CHUNKED + b"\r\n" + chunks + (SMUGGLED if chunks.endswith(b"\n\r\n") else b""))
+def test_malformed_chunks_are_refused(refusing: ServerProcess, chunks: bytes) -> None:
+    answer = ask(refusing, CHUNKED + b"\r\n" + chunks + (SMUGGLED if chunks.endswith(b"\n\r\n") else b""))
     assert re.match(rb"HTTP/1\.1 (400|431) ", answer), answer
     assert answer.count(b"\r\nDate: ") == 1
-    assert jobs(web) == b".\n"
+    assert jobs(refusing) == b".\n"
 
 
 def test_extensions_and_trailers_of_chunks_are_left_out_and_the_next_request_follows(web: ServerProcess) -> None:
@@ -160,10 +168,10 @@ def test_extensions_and_trailers_of_chunks_are_left_out_and_the_next_request_fol
     assert jobs(web).startswith(b"f\t1\t1\t1\ng\t1\t0\t0\n")
 
 
-def test_http_1_0_has_no_chunks(web: ServerProcess) -> None:
+def test_http_1_0_has_no_chunks(refusing: ServerProcess) -> None:
     request = b"POST /f HTTP/1.0\r\n" + BACKGROUND + b"Transfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n0\r\n\r\n"
-    assert ask(web, request + SMUGGLED).startswith(b"HTTP/1.0 400 ")
-    assert jobs(web) == b".\n"
+    assert ask(refusing, request + SMUGGLED).startswith(b"HTTP/1.0 400 ")
+    assert jobs(refusing) == b".\n"
 
 
 @pytest.mark.parametrize("more", [b"", b"Connection: keep-alive\r\n"], ids=["", "keep-alive"])
@@ -177,9 +185,9 @@ def test_http_1_0_has_no_chunks(web: ServerProcess) -> None:
     ],
 )
 def test_http_1_0_is_answered_in_its_version_and_closed(
-    web: ServerProcess, request_bytes: bytes, status: int, more: bytes
+    refusing: ServerProcess, request_bytes: bytes, status: int, more: bytes
 ) -> None:
-    with connect(web) as stream:
+    with connect(refusing) as stream:
         stream.sendall(request_bytes % more)
         answer = b""
         while data := stream.recv(65536):
@@ -202,20 +210,22 @@ def trickle(streams: list[socket.socket], piece: bytes, deadline_s: float) -> No
             stream.sendall(piece)
 
 
-def test_a_body_or_headers_that_trickle_are_ended_with_408_and_others_are_served_meanwhile(web: ServerProcess) -> None:
-    bodies = [connect(web) for _ in range(20)]
+def test_a_body_or_headers_that_trickle_are_ended_with_408_and_others_are_served_meanwhile(
+    refusing: ServerProcess,
+) -> None:
+    bodies = [connect(refusing) for _ in range(20)]
     for stream in bodies[:10]:
         stream.sendall(POST + b"Content-Length: 1000\r\n\r\n")
     for stream in bodies[10:]:
         stream.sendall(CHUNKED + b"\r\nffff\r\n")
-    heads = [connect(web) for _ in range(10)]
+    heads = [connect(refusing) for _ in range(10)]
     for stream in heads:
         stream.sendall(POST + b"X: ")
     trickle([*bodies, *heads], b"x", 25)
     for stream in [*bodies, *heads]:
         assert stream.recv(65536).startswith(b"HTTP/1.1 408 ")
         stream.close()
-    assert jobs(web) == b".\n"
+    assert jobs(refusing) == b".\n"
 
 
 def test_a_thousand_unfinished_requests_do_not_keep_others_out(web: ServerProcess) -> None:
@@ -316,13 +326,12 @@ def page_request(method: bytes = b"POST", host: bytes = b"127.0.0.1:8080", **hea
         b"POST http://evil.example/f HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
     ],
 )
-def test_a_foreign_web_page_submits_no_job(web: ServerProcess, request_bytes: bytes) -> None:
-    answer = ask(web, request_bytes)
+def test_a_foreign_web_page_submits_no_job(refusing: ServerProcess, request_bytes: bytes) -> None:
+    answer = ask(refusing, request_bytes)
     assert answer.startswith(b"HTTP/1.1 403 ")
     assert b"--http-allow-host NAME" in answer
     assert b"Access-Control" not in answer
-    assert jobs(web) == b".\n"
-    assert "HTTP connection 127.0.0.1:" in web.wait_for_log("refused, ")
+    assert jobs(refusing) == b".\n"
 
 
 @pytest.mark.parametrize(
@@ -367,6 +376,13 @@ def test_a_page_cannot_read_results_under_a_name_of_its_own(start_server: Callab
     for path in (b"/metrics", b"/jobs/H:x:1", b"/healthz"):
         request = b"GET %s HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n" % path
         assert ask(server, request, "metrics").startswith(b"HTTP/1.1 403 ")
+
+
+def test_the_log_names_a_foreign_page_and_its_peer(web: ServerProcess) -> None:
+    ask(web, page_request(Origin=b"http://evil.example"))
+    line = web.wait_for_log("refused, pages of http://evil.example may not use this server")
+    assert "WARNING" in line
+    assert "HTTP connection 127.0.0.1:" in line
 
 
 def test_the_option_takes_names_only(run_command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
