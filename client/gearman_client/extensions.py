@@ -40,3 +40,10 @@ QUEUE_EVENTS_OPTION: Final = b"queue-events"
 #: Sent by the server once `queue-events` is on: function, queued, running, workers, waiting (decimal text).
 QUEUE_CHANGED: Final = 1001
 QUEUE_CHANGED_ARGUMENTS: Final = 5
+
+#: OPTION_REQ name: the connection wants to hear what keeps the server from doing all of its work.
+SERVER_TROUBLES_OPTION: Final = b"server-troubles"
+
+#: Sent by the server once `server-troubles` is on, at once and at each change: a sentence for people, empty if all is
+#: well.
+SERVER_TROUBLE: Final = 1005

@@ -51,6 +51,7 @@ from gearman_server.requests.replay import Release, Replay
 from gearman_server.requests.restoring import Restoring, Revival
 from gearman_server.requests.scheduler import Scheduler
 from gearman_server.requests.submissions import Handler, Submissions
+from gearman_server.requests.troubles import Troubles
 from gearman_server.requests.work_packets import WorkPackets
 from gearman_server.text_commands.admin import AdminCommands, ServerFacts
 from gearman_server.text_commands.bulk_changes import LongChanges
@@ -104,6 +105,7 @@ class Broker:
         self._attempts = Attempts(self._life, self.dead_letters, self.results, agenda, events, random)
         # --- requests
         self._queue_events = QueueEvents(self.functions, agenda, self.touched)
+        self.troubles = Troubles(self.touched, events)
         events.subscribe(self._note_change, JobDue)
         abilities = Abilities(self.functions, self._attempts, self._wake_up, agenda.chores, self.touched, events)
         self._departures = Departures(self._life, self._attempts, abilities, self._wake_up, agenda.chores)
@@ -124,7 +126,7 @@ class Broker:
             **abilities.handlers(),
             **self._assignments.handlers(),
             **WorkPackets(self._life, self._attempts, self.results, events).handlers(),
-            **Queries(self.table.jobs, self.functions, self.results, self._queue_events).handlers(),
+            **Queries(self.table.jobs, self.functions, self.results, self._queue_events, self.troubles).handlers(),
             0: self._text_line,
             _UNREADABLE: lambda session, _body, _now: session.reply(_NOT_READABLE),
         }
@@ -179,6 +181,7 @@ class Broker:
         self._departures.forget(session)
         self._wake_up.wake_freed()
         self._queue_events.unsubscribe(session)
+        self.troubles.unsubscribe(session)
         self.results.forget(session)
         self._note_change()
         self.events.emit(ConnectionClosed(session.identity, session.client_id, reason))

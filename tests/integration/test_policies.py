@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
 from gearman_client import Client, JobException, JobFailed, ServerError, connect_admin
 
+from ..server.server_process import ServerProcess
 from .conftest import RunningManager, eventually
 
 FLAKY = """
@@ -126,6 +128,36 @@ def test_on_a_foreign_job_server_check_and_status_name_the_keys_that_can_not_hol
         client.submit("later", b"")
     untold = f"{gearmand} is no job server of ours and can't be told: the job has failed"
     eventually(lambda: untold in napping.log(), "its worker says so")
+
+
+def test_a_job_server_that_comes_back_with_other_policies_is_asked_again_at_once(
+    napping: RunningManager, tmp_path: Path
+) -> None:
+    """Without that, it would be asked a minute after the last time."""
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("functions: {nap: {retries: 3, keep_result: 1h}}\n")
+    server = ServerProcess("--policies", str(rules))
+    address, port = f"127.0.0.1:{server.port}", str(server.port)
+    try:
+        napping.config_file.write_text(
+            f"run_dir: run\nservers: ['{address}']\nfunctions: {{nap: {{retries: 3, keep_result: 1h}}}}\n"
+        )
+        napping.launch()
+        eventually(napping.settled, "it runs")
+        assert napping.status()["servers"][address]["notices"] == []
+        server.stop()
+        eventually(lambda: not napping.status()["servers"][address]["up"], "its end is noticed")
+        server = ServerProcess("-p", port)
+        notices = eventually(lambda: napping.status()["servers"][address]["notices"], "the gaps are known")
+        says = "does not hold: this job server's own policies say"
+        assert notices == [f"functions.nap.keep_result: 1h {says} none", f"functions.nap.retries: 3 {says} 0"]
+        assert f"job server {address}: {notices[0]}" in napping.log()
+        server.stop()
+        server = ServerProcess("-p", port, "--policies", str(rules))
+        eventually(lambda: napping.status()["servers"][address]["notices"] == [], "they are gone")
+        assert f"job server {address}: all of the functions' keys hold there again" in napping.log()
+    finally:
+        server.stop()
 
 
 def test_check_reports_a_server_that_can_not_be_asked(napping: RunningManager) -> None:

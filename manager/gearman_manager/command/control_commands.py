@@ -1,4 +1,5 @@
-"""The commands that change or inspect a running manager: `scale`, `restart`, `pause`, `resume`, `reload`, `logs`."""
+"""The commands that change or inspect a running manager: `health`, `scale`, `restart`, `pause`, `resume`, `reload`,
+`logs`."""
 
 from __future__ import annotations
 
@@ -27,6 +28,18 @@ class _Size(click.ParamType[tuple[int, int]]):
             return minimum, int(high) if dots else minimum
         except ValueError:
             self.fail(f"{value!r} is no size: write a number of workers, as 4, or a range, as 2..8", param, context)
+
+
+@click.command(short_help="Say whether all is well; exit with 1 if not.")
+@click.pass_context
+@mistakes_are_messages
+def health(context: click.Context) -> None:
+    """Say in one line how the running manager is, and exit with 1 if not all is well.
+
+    All is well while every pool can keep its workers, and every job server answers and can do all of its work: one that
+    can't write its store refuses background jobs. For health checks of containers and for monitoring.
+    """
+    click.echo(ask(context, "GET", "/health")["health"])
 
 
 @click.command(short_help="Give a pool another size, until a reload.")
@@ -129,4 +142,4 @@ def logs(context: click.Context, subject: str | None, follow: bool) -> None:
     raise ManagerError("the manager ended")
 
 
-COMMANDS: Final = (scale, restart, pause, resume, reload, logs)
+COMMANDS: Final = (health, scale, restart, pause, resume, reload, logs)

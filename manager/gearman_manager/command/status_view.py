@@ -121,7 +121,10 @@ def _servers(report: Report) -> Table:
     table = Table("job server", "state", "for", box=None)
     for address, server in report["servers"].items():
         since = duration(_since_s(server["since"])) if server["since"] else "-"
-        table.add_row(address, "up" if server["up"] else "[red]down[/red]", since)
+        state = "down" if not server["up"] else "in trouble" if server["trouble"] else "up"
+        table.add_row(address, Text(state, "" if state == "up" else "red"), since)
+        if server["trouble"]:
+            table.add_row("", Text(printed(server["trouble"]), "red"))
         for notice in server["notices"]:
             table.add_row("", Text(notice))
     return table

@@ -1,4 +1,4 @@
-"""The control API's routes for the manager as a whole: `/status`, `/stop`, `/reload` and `/logs`."""
+"""The control API's routes for the manager as a whole: `/status`, `/health`, `/stop`, `/reload` and `/logs`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,18 @@ from gearman_manager.errors import ManagerError
 from gearman_manager.logs.recent_log import RecentLog
 
 
+class Health(Protocol):
+    """The manager's health as the routes see it."""
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether pools and job servers can do all of their work."""
+
+    @property
+    def text(self) -> str:
+        """One line."""
+
+
 class Manager(Protocol):
     """The supervisor as the routes see it. Its methods note the wish and return at once."""
 
@@ -21,14 +33,22 @@ class Manager(Protocol):
     def reload(self) -> None:
         """Load configuration and code anew."""
 
+    def health(self) -> Health:
+        """The manager's health now."""
+
 
 def manager_routes(manager: Manager, status: StatusReport, recent_log: RecentLog) -> Blueprint:
-    """The routes for status, stop, reload and logs."""
+    """The routes for status, health, stop, reload and logs."""
     routes = Blueprint("manager", __name__)
 
     @routes.get("/status")
     def report() -> ResponseReturnValue:
         return jsonify(status.report())
+
+    @routes.get("/health")
+    def health() -> ResponseReturnValue:
+        now = manager.health()
+        return jsonify({"health": now.text}) if now.is_healthy else (jsonify({"error": now.text}), 503)
 
     @routes.post("/stop")
     def stop() -> ResponseReturnValue:

@@ -61,7 +61,12 @@ def _message(problem: Problem) -> str:
 
 
 def _server(server: ServerWatch, policy_gaps: Mapping[str, list[str]]) -> Report:
-    return {"up": server.is_up, "since": server.since, "notices": policy_gaps.get(str(server.address), [])}
+    return {
+        "up": server.is_up,
+        "since": server.since,
+        "trouble": server.trouble,
+        "notices": policy_gaps.get(str(server.address), []),
+    }
 
 
 def _pool(pool: Pool, workforce: Workforce, settings: ResolvedPool | None) -> Report:

@@ -66,6 +66,10 @@ class PolicyGapCheck:
             self._greenlet.start()  # which it does once
         self._look.set()
 
+    def ask_now(self) -> None:
+        """Ask again now: a server that has come back may have other policies, or be another one."""
+        self._look.set()
+
     def close(self) -> None:
         """Stop asking."""
         self._greenlet.kill()
@@ -81,8 +85,11 @@ class PolicyGapCheck:
             found = policy_gaps(self._functions, ask_policies(server))
         except (OSError, GearmanError):
             return False  # the queues' watch logs it
+        before = self.broken.get(str(server), [])
         for sentence in found:
-            if sentence not in self.broken.get(str(server), ()):
+            if sentence not in before:
                 _log.warning("job server %s: %s", server, sentence)
+        if before and not found:
+            _log.info("job server %s: all of the functions' keys hold there again", server)
         self.broken[str(server)] = found
         return True

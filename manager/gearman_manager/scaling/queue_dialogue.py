@@ -1,7 +1,8 @@
 """The conversation with one job server about its queues: bytes in, queues and peers out. Pure: no socket, no clock.
 
 It names the connection and requests pushed queue changes (our server has them; others answer UNKNOWN_OPTION and are
-polled). Then it asks `status` and `workers` in turn, one question at a time: a late answer shows a stalled server.
+polled). Then it asks `status` and `workers` in turn, one question at a time: a late answer shows a stalled server. A
+server that pushes is also asked, once, to tell of its troubles.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from typing import Final
 
 from gearman_client.admin.tables import ConnectedWorker, parse_connected_worker, parse_function_status
 from gearman_client.errors import AdminError, ProtocolError
-from gearman_client.extensions import QUEUE_CHANGED, QUEUE_CHANGED_ARGUMENTS, QUEUE_EVENTS_OPTION
+from gearman_client.extensions import (
+    QUEUE_CHANGED,
+    QUEUE_CHANGED_ARGUMENTS,
+    QUEUE_EVENTS_OPTION,
+    SERVER_TROUBLE,
+    SERVER_TROUBLES_OPTION,
+)
 from gearman_client.packet import HEADER, HEADER_BYTES, RESPONSE_MAGIC, PacketType, encode_request, split_arguments
 from gearman_client.text import to_argument, to_text
 from gearman_manager.scaling.neighbours import Peers
@@ -27,6 +34,7 @@ RECHECK_INTERVAL_S: Final = 10.0
 ANSWER_TIMEOUT_S: Final = 2.0
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
 MAX_PACKET_BYTES: Final = 64 * 1024
+MAX_TROUBLE_BYTES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +50,7 @@ class FunctionQueue:
 
 class _Question(Enum):
     EVENTS = QUEUE_EVENTS_OPTION
+    TROUBLES = SERVER_TROUBLES_OPTION
     STATUS = b"status\n"
     WORKERS = b"workers\n"
 
@@ -54,6 +63,9 @@ class QueueDialogue:
         self.peers = Peers()
         self.is_informed = False  # both tables have been received
         self.is_pushed: bool | None = None if offer_events else False
+        #: What keeps the server from doing all of its work, as it says; empty if nothing does, or if it does not tell.
+        self.trouble = ""
+        self._will_ask_for_troubles = False
         self._client_id = client_id
         self._pending = bytearray()
         self._question: _Question | None = None
@@ -73,7 +85,13 @@ class QueueDialogue:
 
     def ask(self, now: float) -> bytes:
         """The question that is due, or nothing."""
-        if self._question is not None or now < min(self._status_due, self._workers_due):
+        if self._question is not None:
+            return b""
+        if self._will_ask_for_troubles and self.is_informed:
+            self._will_ask_for_troubles = False
+            self._question, self._asked_at = _Question.TROUBLES, now
+            return encode_request(PacketType.OPTION_REQ, SERVER_TROUBLES_OPTION)
+        if now < min(self._status_due, self._workers_due):
             return b""
         question = _Question.STATUS if now >= self._status_due else _Question.WORKERS
         if question is _Question.WORKERS:
@@ -85,6 +103,8 @@ class QueueDialogue:
         """The time at which the next question is due, or the latest time for the answer to the last one."""
         if self._question is not None:
             return self._asked_at + ANSWER_TIMEOUT_S
+        if self._will_ask_for_troubles and self.is_informed:
+            return -inf
         return min(self._status_due, self._workers_due)
 
     def is_overdue(self, now: float) -> bool:
@@ -94,7 +114,7 @@ class QueueDialogue:
     # --- hearing
 
     def feed(self, data: bytes, now: float) -> bool:
-        """Take in received bytes; returns whether queues or peers have changed.
+        """Take in received bytes; returns whether queues, peers or troubles have changed.
 
         Raises:
             ProtocolError, AdminError: the bytes make no sense, or were not asked for.
@@ -120,7 +140,7 @@ class QueueDialogue:
         return end if len(self._pending) >= end else 0
 
     def _end_of_answer(self) -> int:
-        if self._question in (None, _Question.EVENTS):
+        if self._question in (None, _Question.EVENTS, _Question.TROUBLES):
             raise ProtocolError(f"text that was not asked for: {bytes(self._pending[:80])!r}")
         if self._pending.startswith(b".\n"):
             return 2
@@ -137,10 +157,15 @@ class QueueDialogue:
         body = packet[HEADER_BYTES:]
         if packet_type == QUEUE_CHANGED:
             return self._queue_changed(body, now)
+        if packet_type == SERVER_TROUBLE:
+            before, self.trouble = self.trouble, to_text(body[:MAX_TROUBLE_BYTES])
+            return self.trouble != before
         if packet_type == PacketType.OPTION_RES and self._question is _Question.EVENTS:
-            self.is_pushed = True
+            self.is_pushed = self._will_ask_for_troubles = True
         elif packet_type == PacketType.ERROR and self._question is _Question.EVENTS:
             self.is_pushed = False
+        elif packet_type in (PacketType.OPTION_RES, PacketType.ERROR) and self._question is _Question.TROUBLES:
+            pass  # an older server of ours does not tell
         elif packet_type == PacketType.ERROR:
             code, text = split_arguments(packet_type, body)
             raise ProtocolError(f"the server says {to_text(code)}: {to_text(text)}")

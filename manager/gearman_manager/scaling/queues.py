@@ -35,12 +35,17 @@ _NOBODY: Final = Peers()
 class ServerWatch:
     """One job server's queues, as last reported."""
 
-    def __init__(self, address: Address, client_id: str, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, address: Address, client_id: str, changed: Callable[[], None], answers: Callable[[], None]
+    ) -> None:
+        """`changed` is called after every change, `answers` when the server answers for the first time, or again."""
         self.address = address
         self.is_up = False
         self.since = 0.0  # wall-clock time of the last change of `is_up`
         self._client_id = client_id
         self._changed = changed
+        self._answers = answers
+        self._told_trouble = ""
         self._heard: QueueDialogue | None = None
         self._offer_events = True
         self._retry_now = gevent.event.Event()
@@ -50,6 +55,11 @@ class ServerWatch:
     def is_answering(self) -> bool | None:
         """Whether the server can be reached; None if not known yet."""
         return self.is_up if self.since else None
+
+    @property
+    def trouble(self) -> str:
+        """What keeps the server from doing all of its work, as it says; empty if nothing does, or while it is down."""
+        return self._heard.trouble if self._heard is not None and self.is_up else ""
 
     @property
     def functions(self) -> Mapping[str, FunctionQueue]:
@@ -108,6 +118,7 @@ class ServerWatch:
             if dialogue.is_informed and has_changed:
                 self._heard, self._offer_events = dialogue, True
                 self._set_up(True, "")
+                self._log_trouble()
                 self._changed()
 
     def _set_up(self, is_up: bool, reason: str) -> None:
@@ -118,9 +129,20 @@ class ServerWatch:
         if is_up:
             how = "tells of its queues" if self.is_pushed else "is asked for its queues"
             _log.info("job server %s answers and %s", self.address, how)
+            self._answers()
         else:
             _log.warning("job server %s can't be reached: %s; the pools keep their sizes", self.address, reason)
+            self._told_trouble = ""
         self._changed()
+
+    def _log_trouble(self) -> None:
+        if self.trouble == self._told_trouble:
+            return
+        if self.trouble:
+            _log.error("job server %s is in trouble: %s", self.address, self.trouble)
+        else:
+            _log.info("job server %s is in trouble no longer", self.address)
+        self._told_trouble = self.trouble
 
 
 def _send(sock: Any, data: bytes) -> None:
@@ -143,18 +165,20 @@ def _receive(sock: Any, timeout_s: float) -> bytes | None:
 class Queues:
     """All job servers together; none before `follow` names some."""
 
-    def __init__(self, client_id: str, changed: Callable[[], None]) -> None:
+    def __init__(self, client_id: str, changed: Callable[[], None], answers: Callable[[], None] = lambda: None) -> None:
+        """`changed` is called after changes, `answers` when a server answers for the first time, or again."""
         self.manager = client_id.removeprefix(PREFIX)
         self.servers: list[ServerWatch] = []
         self._client_id = client_id
         self._tell = changed
+        self._answers = answers
         self._told_at = 0.0
         self._telling: Any = None
 
     def follow(self, addresses: Sequence[Address]) -> None:
         """From now on these servers, and asked anew; what was known of others is forgotten."""
         self.close()
-        self.servers = [ServerWatch(address, self._client_id, self._changed) for address in addresses]
+        self.servers = [ServerWatch(address, self._client_id, self._changed, self._answers) for address in addresses]
 
     def close(self) -> None:
         """Stop following all servers."""

@@ -57,9 +57,9 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     oom_kills = OomKills(cgroup)
 
     # The job servers, and their queues.
-    queues = Queues(f"gm:{name}", awake.set)
-    job_servers = JobServers(config, run_folder.path, queues.ask_now, oom_kills.describe)
     policy_gaps = PolicyGapCheck()
+    queues = Queues(f"gm:{name}", awake.set, policy_gaps.ask_now)
+    job_servers = JobServers(config, run_folder.path, queues.ask_now, oom_kills.describe)
 
     # The workers, and their number.
     links = _links()

@@ -19,6 +19,8 @@ class Health:
     waiting: Sequence[str]  #: pools whose `min` workers are not registered yet, but can still become so
     failing: Sequence[str]
     down: Sequence[str]  #: job servers that can't be reached
+    unheard: Sequence[str]  #: job servers of which it is not known yet whether they can be reached
+    troubles: Mapping[str, str]  #: of job servers that answer, but can't do all of their work
     servers: int
 
     @property
@@ -28,6 +30,11 @@ class Health:
         return not self.waiting or 0 < self.servers == len(self.down)
 
     @property
+    def is_healthy(self) -> bool:
+        """Whether every pool can keep its workers, and every job server does all of its work."""
+        return not (self.failing or self.down or self.unheard or self.troubles)
+
+    @property
     def text(self) -> str:
         """One line for people who ask the service manager."""
         parts = [f"{_counted(self.workers, 'worker')} in {_counted(self.pools, 'pool')}, {self.busy} busy"]
@@ -35,14 +42,22 @@ class Health:
             ("starting", self.waiting),
             ("failing", self.failing),
             ("no answer from job server", self.down),
+            ("no answer yet from job server", self.unheard),
         ):
             if names:
                 parts.append(f"{what}: {', '.join(names)}")
+        parts += [f"job server {address} is in trouble: {trouble}" for address, trouble in self.troubles.items()]
         return "; ".join(parts)
 
 
-def health_of(pools: Iterable[tuple[Pool, int]], busy: Mapping[str, int], servers: Mapping[str, bool | None]) -> Health:
-    """The health of pools with their `min`, from the numbers of busy workers and whether each job server answers.
+def health_of(
+    pools: Iterable[tuple[Pool, int]],
+    busy: Mapping[str, int],
+    servers: Mapping[str, bool | None],
+    troubles: Mapping[str, str],
+) -> Health:
+    """The health of pools with their `min`, from the numbers of busy workers, whether each job server answers, and what
+    they say of their troubles.
 
     None stands for an answer that is still unknown.
     """
@@ -60,6 +75,8 @@ def health_of(pools: Iterable[tuple[Pool, int]], busy: Mapping[str, int], server
         waiting=waiting,
         failing=[pool.name for pool, _ in listed if pool.state is PoolState.FAILING],
         down=[address for address, answers in servers.items() if answers is False],
+        unheard=[address for address, answers in servers.items() if answers is None],
+        troubles=troubles,
         servers=len(servers),
     )
 

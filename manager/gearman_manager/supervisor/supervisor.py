@@ -159,7 +159,7 @@ class Supervisor:
         awake, announcer = self._parts.awake, self._announcer
         while not self._is_over(now := time.monotonic()):
             awake.clear()
-            pulse_at = self._attempt("telling the service manager", lambda: announcer.pulse(now, self._health), now)
+            pulse_at = self._attempt("telling the service manager", lambda: announcer.pulse(now, self.health), now)
             deadlines = [self._reconcile(now), pulse_at, self._end_at]
             deadline = min(moment for moment in deadlines if moment is not None)
             awake.wait(min(max(0.0, deadline - time.monotonic()), _LONGEST_SLEEP_S))
@@ -201,13 +201,15 @@ class Supervisor:
             self._happen(ManagerEvent.HOPELESS)
             self._let_workers_finish()
 
-    def _health(self) -> Health:
+    def health(self) -> Health:
+        """The manager's health now."""
         workforce, sizes = self._parts.workforce, self._parts.sizes.current
         pools = [(pool, sizes[pool.name].min) for pool in workforce.active if pool.name in sizes]
         busy = {pool.name: len(workforce.busy(pool)) for pool, _ in pools}
-        return health_of(
-            pools, busy, {str(server.address): server.is_answering for server in self._parts.queues.servers}
-        )
+        servers = self._parts.queues.servers
+        answering = {str(server.address): server.is_answering for server in servers}
+        troubles = {str(server.address): server.trouble for server in servers if server.trouble}
+        return health_of(pools, busy, answering, troubles)
 
     def _happen(self, event: ManagerEvent) -> None:
         self._state = manager_state.transition(self._state, event)

@@ -41,7 +41,16 @@ Adopt = Callable[["Transport", Identity], "Connection | None"]
 class Acceptor:
     """Accepts on its listening sockets, and hands over the connections whose peers are allowed."""
 
-    def __init__(self, loop: Loop, allowed: AccessList | None, adopt: Adopt) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        allowed: AccessList | None,
+        adopt: Adopt,
+        tell_trouble: Callable[[str | None], None] = lambda _text: None,
+    ) -> None:
+        """`tell_trouble` is called when no more connections can be accepted, and with None when they can again."""
+        self._tell_trouble = tell_trouble
+        self._has_trouble = False
         self._loop = loop
         self._allowed = allowed
         self._adopt = adopt
@@ -86,6 +95,9 @@ class Acceptor:
             except OSError as error:
                 self._accept_failed(error)
                 return
+            if self._has_trouble:
+                self._has_trouble = False
+                self._tell_trouble(None)
             try:
                 self._take(connected, address, tls)
             except Exception as error:  # noqa: BLE001 - the loop's boundary: the next connection is accepted
@@ -128,6 +140,9 @@ class Acceptor:
         self._no_descriptors_log.error(
             "no more connections can be accepted for now, they wait: %s; allow more with -f", failure.strerror
         )
+        if not self._has_trouble:
+            self._has_trouble = True
+            self._tell_trouble(f"no more connections can be accepted: {failure.strerror}")
         if self._pause_timer is None:
             for watcher, _ in self._watchers:
                 watcher.stop()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -62,7 +63,7 @@ class Listener:
         #: The endpoints with requests in this loop pass.
         self._asked: list[Endpoint] = []
         self._connections: dict[Session, Endpoint] = {}
-        self._acceptor = Acceptor(loop, settings.allowed, self.adopt)
+        self._acceptor = Acceptor(loop, settings.allowed, self.adopt, partial(broker.troubles.note, "connections"))
         self._when_idle: Callable[[], None] | None = None
         self._turns: deque[Callable[[], None]] = deque()
         self._chores = broker.chores

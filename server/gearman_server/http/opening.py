@@ -50,7 +50,7 @@ def _metrics_port(broker: Broker, listener: Listener, allowed: AccessList | None
 
     application = MetricsApplication(
         Metrics(broker).registry(),
-        lambda: broker.store_trouble,
+        lambda: broker.troubles.text,
         partial(page_of, broker.results, broker.functions.unread),
         WebPages(listener.settings.http_hosts, everywhere=False),
     )

@@ -12,6 +12,7 @@ from gearman_client.extensions import (
     JOB_FAILURE_OPTION,
     JOB_RESULT_OPTION,
     QUEUE_EVENTS_OPTION,
+    SERVER_TROUBLES_OPTION,
 )
 from gearman_client.packet import PacketType, encode_response
 from gearman_server.errors import RefusedError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.session import Session
     from gearman_server.requests.queue_events import QueueEvents
     from gearman_server.requests.submissions import Handler
+    from gearman_server.requests.troubles import Troubles
 
 _LEADING_DIGITS: Final = re.compile(rb"\s*\+?(\d{1,20})")
 _MAX_PROGRESS: Final = 2**32 - 1
@@ -34,12 +36,18 @@ class Queries:
     """Handlers of requests that only ask, or that set options of their connection."""
 
     def __init__(
-        self, jobs: Mapping[bytes, Job], functions: Functions, results: ResultKeeping, queue_events: QueueEvents
+        self,
+        jobs: Mapping[bytes, Job],
+        functions: Functions,
+        results: ResultKeeping,
+        queue_events: QueueEvents,
+        troubles: Troubles,
     ) -> None:
         self._jobs = jobs
         self._functions = functions
         self._results = results
-        self._queue_events = queue_events
+        #: What follows the answer to an option.
+        self._subscriptions = {QUEUE_EVENTS_OPTION: queue_events.subscribe, SERVER_TROUBLES_OPTION: troubles.subscribe}
 
     def handlers(self) -> dict[int, Handler]:
         """By packet type."""
@@ -70,11 +78,11 @@ class Queries:
             session.wants_exceptions = True
         elif option == JOB_ATTEMPT_OPTION:
             session.wants_attempt = True
-        elif option != QUEUE_EVENTS_OPTION and option not in _QUESTIONS:
+        elif option not in self._subscriptions and option not in _QUESTIONS:
             raise RefusedError(b"UNKNOWN_OPTION", b"Server does not recognize given option")
         session.reply(encode_response(PacketType.OPTION_RES, body))  # in the client's spelling
-        if option == QUEUE_EVENTS_OPTION:
-            self._queue_events.subscribe(session)
+        if option in self._subscriptions:
+            self._subscriptions[option](session)
 
     def _find_by_unique(self, unique: bytes) -> Job | None:
         """Any job with that unique key: the request names no function."""

@@ -28,6 +28,7 @@ class Manager:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.is_healthy = True
         self.pool = Pool("mail")
         self.pool.arrange("1")
         self.awake = gevent.event.Event()
@@ -47,6 +48,9 @@ class Manager:
     def reload(self) -> None:
         self.asked.append("reload")
 
+    def health(self) -> Any:
+        return SimpleNamespace(is_healthy=self.is_healthy, text="2 workers in 1 pool, 0 busy")
+
     def report(self) -> dict[str, Any]:
         return {"pools": {"mail": {}}}
 
@@ -54,6 +58,14 @@ class Manager:
 @pytest.fixture
 def manager() -> Manager:
     return Manager()
+
+
+def test_health_is_an_error_while_not_all_is_well(manager: Manager) -> None:
+    answer = manager.client.get("/health")
+    assert (answer.status_code, answer.get_json()) == (200, {"health": "2 workers in 1 pool, 0 busy"})
+    manager.is_healthy = False
+    answer = manager.client.get("/health")
+    assert (answer.status_code, answer.get_json()) == (503, {"error": "2 workers in 1 pool, 0 busy"})
 
 
 def test_stop_and_reload_reach_the_supervisor(manager: Manager) -> None:

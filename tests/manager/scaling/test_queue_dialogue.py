@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from gearman_client import AdminError, ProtocolError
-from gearman_client.extensions import QUEUE_CHANGED, QUEUE_EVENTS_OPTION
+from gearman_client.extensions import QUEUE_CHANGED, QUEUE_EVENTS_OPTION, SERVER_TROUBLE, SERVER_TROUBLES_OPTION
 from gearman_client.packet import PacketType, encode_request, encode_response
 from gearman_manager.scaling.queue_dialogue import ANSWER_TIMEOUT_S, MAX_ANSWER_BYTES, FunctionQueue, QueueDialogue
 
 OPTION_RES = encode_response(PacketType.OPTION_RES, QUEUE_EVENTS_OPTION)
+TROUBLES = encode_request(PacketType.OPTION_REQ, SERVER_TROUBLES_OPTION)
 UNKNOWN_OPTION = encode_response(PacketType.ERROR, b"UNKNOWN_OPTION", b"Server does not recognize given option")
 STATUS = b"mail\t3\t1\t2\nsms\t0\t0\t0\n.\n"
 WORKERS = b"30 127.0.0.1 gm:a :\n31 127.0.0.1 gm:b/mail/1 : mail\n32 127.0.0.1 - : mail\n.\n"
@@ -33,6 +34,9 @@ def dialogue(option_answer: bytes) -> QueueDialogue:
     assert talk.ask(0.0) == b"workers\n"
     assert talk.feed(WORKERS, 0.0)
     assert talk.is_informed
+    if talk.is_pushed:
+        assert talk.ask(talk.wakes_at()) == TROUBLES
+        assert not talk.feed(UNKNOWN_OPTION, 0.0)
     return talk
 
 
@@ -71,6 +75,24 @@ def test_a_server_with_events_reports_its_changes() -> None:
     assert talk.feed(changed(b"new", 1, 0, 0), 0.4)
     assert talk.functions["new"] == FunctionQueue(1, 0, 0, 1)
     assert talk.wakes_at() == pytest.approx(0.5)  # the function is new, so the workers table is asked for its workers
+
+
+def test_a_server_with_events_is_asked_once_for_its_troubles() -> None:
+    talk = QueueDialogue("gm:a")
+    talk.greet(0.0)
+    talk.feed(OPTION_RES, 0.0)
+    for question, answer in ((b"status\n", STATUS), (b"workers\n", WORKERS)):
+        assert talk.ask(0.0) == question
+        talk.feed(answer, 0.0)
+    assert talk.ask(0.1) == TROUBLES
+    answer = encode_response(PacketType.OPTION_RES, SERVER_TROUBLES_OPTION)
+    assert not talk.feed(answer + encode_response(SERVER_TROUBLE, b""), 0.1)
+    assert talk.feed(encode_response(SERVER_TROUBLE, b"disk full"), 0.2)
+    assert talk.trouble == "disk full"
+    assert not talk.feed(encode_response(SERVER_TROUBLE, b"disk full"), 0.3)
+    assert talk.feed(encode_response(SERVER_TROUBLE, b""), 0.4)
+    assert talk.trouble == ""
+    assert talk.ask(0.5) == b""
 
 
 def test_jobs_that_could_not_be_started_do_not_count_as_waiting() -> None:

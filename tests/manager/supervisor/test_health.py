@@ -22,8 +22,10 @@ def pool(name: str, *, target: int, registered: int = 0) -> Pool:
     return made
 
 
-def standing(*pools: tuple[Pool, int], servers: dict[str, bool | None] = SERVERS, busy: int = 0) -> Health:
-    return health_of(pools, {"any": busy}, servers)
+def standing(
+    *pools: tuple[Pool, int], servers: dict[str, bool | None] = SERVERS, busy: int = 0, trouble: str = ""
+) -> Health:
+    return health_of(pools, {"any": busy}, servers, {"a:4730": trouble} if trouble else {})
 
 
 def failing() -> Pool:
@@ -72,3 +74,15 @@ def test_the_text_names_the_problems() -> None:
     assert not_fine.text == (
         "0 workers in 2 pools, 0 busy; starting: late; failing: bad; no answer from job server: a:4730"
     )
+
+
+def test_all_is_well_while_pools_and_job_servers_can_do_all_of_their_work() -> None:
+    well = (pool("p", target=2, registered=1), 2)
+    assert standing(well).is_healthy
+    assert not standing(well, (failing(), 1)).is_healthy
+    assert not standing(well, servers={"a:4730": True, "b:4730": False}).is_healthy
+    unheard = standing(well, servers={"a:4730": True, "b:4730": None})
+    assert (unheard.is_healthy, unheard.text.endswith("; no answer yet from job server: b:4730")) == (False, True)
+    troubled = standing(well, trouble="the store jobs.db fails: disk full")
+    assert not troubled.is_healthy
+    assert troubled.text.endswith("; job server a:4730 is in trouble: the store jobs.db fails: disk full")
