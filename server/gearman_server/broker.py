@@ -7,7 +7,7 @@ packets that have arrived are carried out. Then the driver sends the out-buffers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from gearman_client.packet import Packet
@@ -38,7 +38,7 @@ from gearman_server.jobs.replies import error
 from gearman_server.jobs.result_keeping import ResultKeeping
 from gearman_server.jobs.schedule_rules import ScheduleMark, ScheduleRule
 from gearman_server.jobs.session import ASKING, Session
-from gearman_server.jobs.store import InsertsFailed, InsertsWritten, Store, Unread
+from gearman_server.jobs.store import InsertsFailed, InsertsLate, InsertsWritten, Store, Unread
 from gearman_server.jobs.timeouts import JobTimeouts, Overrun
 from gearman_server.jobs.wake_up import WakeUp
 from gearman_server.requests.abilities import Abilities
@@ -94,7 +94,7 @@ class Broker:
         # --- jobs
         self.functions = Functions(Policies(settings.job_retries), agenda, events)
         self.table = JobTable(store.next_number, settings.handle_prefix, self.touched)
-        self.durability = Durability(store, self.touched)
+        self.durability = Durability(store, self.touched, agenda)
         self.dead_letters = DeadLetters(store, settings.dead_letters, agenda, events)
         kept = KeptResults(store, settings.results, agenda, events)
         self.results = ResultKeeping(kept, self.table.jobs, agenda, self.touched)
@@ -337,18 +337,21 @@ class Broker:
             if isinstance(verdict, InsertsWritten):
                 self.inserts_written(verdict.jobs)
             elif isinstance(verdict, InsertsFailed):
-                self.inserts_failed(verdict.jobs)
+                self.inserts_failed(verdict)
             else:
                 self.durability.note_health(verdict)
-                self.events.emit(verdict)
+                if self.durability.is_holding:
+                    self._life.hold_back(self._store.unwritten())
+                if not isinstance(verdict, InsertsLate):
+                    self.events.emit(verdict)
 
-    def inserts_written(self, jobs: Iterable[Job]) -> None:
+    def inserts_written(self, jobs: Collection[Job]) -> None:
         """The store has committed these inserts: their submitters get JOB_CREATED."""
-        self.durability.inserts_written(jobs)
+        self._life.inserts_written(jobs)
 
-    def inserts_failed(self, jobs: Iterable[Job]) -> None:
-        """The store could not commit these inserts: their submitters get QUEUE_ERROR."""
-        self._life.inserts_failed(list(jobs))
+    def inserts_failed(self, failed: InsertsFailed) -> None:
+        """The store could not commit these inserts: submitters whose job has not run and never will get QUEUE_ERROR."""
+        self._life.inserts_failed(failed)
         self._note_change()
 
     def start_replay(self, unread: Unread) -> Replay:

@@ -44,12 +44,16 @@ class StartError(ServerError):
 class StoreError(ServerError):
     """The store can't be read or written now; the message is one line that says why."""
 
-    def __init__(self, reason: str, *, is_lost: bool = False, is_about_data: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, is_lost: bool = False, is_about_data: bool = False, is_unknown: bool = False
+    ) -> None:
         super().__init__(reason)
         #: The connection is gone; a new one may work.
         self.is_lost = is_lost
         #: The data may be the reason; a part of it may work.
         self.is_about_data = is_about_data
+        #: It is not known whether the changes were committed.
+        self.is_unknown = is_unknown
 
 
 class OwnershipLostError(StoreError):

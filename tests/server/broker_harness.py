@@ -19,7 +19,7 @@ from gearman_server.jobs.job import Job
 from gearman_server.jobs.kept_results import KeptResult
 from gearman_server.jobs.schedule_rules import ScheduleMark
 from gearman_server.jobs.session import Session
-from gearman_server.jobs.store import Store, Verdict
+from gearman_server.jobs.store import InsertsFailed, Store, Verdict
 from gearman_server.text_commands.admin import ServerFacts
 
 #: The wall clock of a broker without sockets at its start.
@@ -144,6 +144,12 @@ class BatchStore:
     def insert(self, job: Job) -> None:
         self.batch.append(job)
 
+    def insert_again(self, job: Job) -> None:
+        self.batch.append(job)
+
+    def unwritten(self) -> list[Job]:
+        return [*self.in_flight, *self.batch]
+
     def update(self, job: Job) -> None:
         self.updates.append((job.handle, job.attempt))
 
@@ -241,7 +247,12 @@ class DurableBroker(BrokerHarness):
         self.store.start_commit()
         self.broker.inserts_written(self.store.write())
 
-    def fail(self) -> None:
+    def fail(self, *, are_unknown: bool = False, are_refused: bool = False) -> None:
         self.store.start_commit()
         failed, self.store.in_flight = self.store.in_flight, []
-        self.broker.inserts_failed(failed)
+        self.broker.inserts_failed(InsertsFailed(failed, are_unknown, are_refused))
+
+    def tell(self, news: Verdict) -> None:
+        """The store reports its health."""
+        self.store.verdicts.append(news)
+        self.broker.settle()

@@ -24,7 +24,12 @@ PREFIX: Final = "/jobs/"
 _JSON: Final = "application/json"
 _BYTES: Final = "application/octet-stream"
 _TEXT: Final = "text/plain; charset=utf-8"
-_STATES: Final = {JobState.QUEUED: "waiting", JobState.DELAYED: "delayed", JobState.RUNNING: "running"}
+_STATES: Final = {
+    JobState.QUEUED: "waiting",
+    JobState.HELD: "waiting",
+    JobState.DELAYED: "delayed",
+    JobState.RUNNING: "running",
+}
 _REPORTS: Final = {int(PacketType.WORK_DATA): "data", int(PacketType.WORK_WARNING): "warning"}
 _UNKNOWN: Final = b"no result of such a job is kept: there was no such job, or it is long over\n"
 _EXPIRED: Final = b"this job's result has expired: its time is over, or newer results needed the room\n"

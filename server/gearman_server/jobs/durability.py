@@ -1,7 +1,9 @@
 """Holds acknowledgements back until the store has committed their jobs, and acts on the store's verdicts. Pure.
 
 The rules (group commit): a job is runnable at once; its JOB_CREATED waits for its insert, or leaves without it when the
-job ends before; submissions that coalesce onto a job being inserted share its outcome.
+job ends before; submissions that coalesce onto a job being inserted share its outcome. QUEUE_ERROR means that the job
+has not run and never will. So a job is not given out while inserts are late or the store is in trouble; if the insert
+of one that has run fails, or it is not known whether it failed, the insert is repeated and the answer waits.
 """
 
 from __future__ import annotations
@@ -12,10 +14,15 @@ from typing import TYPE_CHECKING, Final
 from gearman_server.jobs.events import StoreFailed, StoreLost, StoreRecovered
 from gearman_server.jobs.job import WRITTEN, Job, JobRecord
 from gearman_server.jobs.replies import error, job_created
+from gearman_server.jobs.store import InsertsLate
 
 if TYPE_CHECKING:
+    from gearman_server.jobs.agenda import Agenda
     from gearman_server.jobs.session import Session
     from gearman_server.jobs.store import Store
+
+#: A submitter waits at most this long to hear of a job that may be stored or not; then its connection is closed.
+UNKNOWN_PATIENCE_S: Final = 60.0
 
 _NOT_STORED: Final = error(b"QUEUE_ERROR", b"The job could not be stored")
 
@@ -23,7 +30,7 @@ _NOT_STORED: Final = error(b"QUEUE_ERROR", b"The job could not be stored")
 class Durability:
     """Acknowledges background submissions when the store allows it."""
 
-    def __init__(self, store: Store, touched: set[Session]) -> None:
+    def __init__(self, store: Store, touched: set[Session], agenda: Agenda) -> None:
         """Sessions for which packets are left are added to `touched`."""
         self._store = store
         self._insert = store.insert
@@ -34,13 +41,23 @@ class Durability:
         self._told_later: dict[Job, list[Callable[[bool], None]]] = {}
         #: Why the store can't be written now, in a sentence; None while it can.
         self.trouble: str | None = None
+        self._are_late = False
+        #: Whether new jobs are not given out before they are written.
+        self.is_holding = False
+        self._agenda = agenda
+        # Jobs that may be stored or not, by the time until which their submitters wait to hear it.
+        self._unknown: dict[Job, float] = {}
+        self._patience_alarm = agenda.alarm(self._end_patience)
 
-    def note_health(self, news: StoreFailed | StoreRecovered | StoreLost) -> None:
+    def note_health(self, news: StoreFailed | StoreRecovered | StoreLost | InsertsLate) -> None:
         """Note news of the store's health. A lost store changes nothing here: the server ends."""
         if isinstance(news, StoreFailed):
             self.trouble = news.reason
         elif isinstance(news, StoreRecovered):
             self.trouble = None
+        elif isinstance(news, InsertsLate):
+            self._are_late = news.are_late
+        self.is_holding = self.trouble is not None or self._are_late
 
     def acknowledge(self, session: Session | None, job: Job) -> None:
         """Answer a background submission with JOB_CREATED, as soon as the job's row is committed.
@@ -76,24 +93,48 @@ class Durability:
         sessions: set[Session | None] = set()
         for job in jobs:
             record = job.record
-            if record is not None:
+            if record is not None and record is not WRITTEN:
                 job.record = WRITTEN
                 record.packet = job_created(job.handle)
                 sessions.add(record.session)
                 for gap in record.others or ():
                     gap.packet = record.packet
                     sessions.add(gap.session)
+                if self._unknown:
+                    self._unknown.pop(job, None)
         for job in [job for job in self._told_later if job.record is WRITTEN]:
             self._tell_later(job, is_stored=True)
         self._send(sessions)
 
-    def insert_failed(self, job: Job) -> bool:
-        """Answer the submitters of an insert that will not be committed. False: the job has ended meanwhile."""
+    def is_unknown(self, job: Job) -> bool:
+        """Whether the job may be stored or not."""
+        return job in self._unknown
+
+    def insert_again(self, job: Job, *, is_unknown: bool) -> None:
+        """Repeat an insert that failed, once the store works: the submitters wait for that, or for the job's end."""
+        self._store.insert_again(job)
+        if is_unknown and job not in self._unknown:
+            self._unknown[job] = self._agenda.now + UNKNOWN_PATIENCE_S
+            if self._patience_alarm.due is None:
+                self._patience_alarm.by(self._unknown[job])
+
+    def _end_patience(self, now: float) -> None:
+        """Close the connections of submitters that have waited long enough to hear whether their job is stored."""
+        for job, deadline in self._unknown.items():
+            if deadline > now:
+                self._patience_alarm.by(deadline)
+                break
+            record = job.record
+            gaps = () if record is None else (record, *(record.others or ()))
+            for session in {gap.session for gap in gaps if gap.session is not None}:
+                session.end("the store does not say whether a job was stored")
+                self._touched.add(session)
+
+    def insert_failed(self, job: Job) -> None:
+        """Answer the submitters of a job that is not stored, has not run, and never will."""
         record, job.record = job.record, None
-        if record is None:
-            return False
-        self._release(record, _NOT_STORED)
-        return True
+        if record is not None:
+            self._release(record, _NOT_STORED)
 
     def tell_failed(self, job: Job) -> None:
         """Tell the callers of `when_known` that the insert failed, once the job itself is dealt with."""
@@ -110,6 +151,7 @@ class Durability:
             if record is not WRITTEN:
                 self._release(record, job_created(job.handle))
             self._store.delete(job)
+            self._unknown.pop(job, None)
             if self._told_later:
                 self._tell_later(job, is_stored=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,17 @@ class JobQueue(deque[Job]):
             self.tombstones -= 1
         return None
 
+    def withdraw(self, jobs: Collection[Job]) -> None:
+        """Take out these jobs, which are in here and came lately: the queue is walked from its tail."""
+        left, kept = len(jobs), list[Job]()
+        while left and self:
+            job = self.pop()
+            if job in jobs:
+                left -= 1
+            else:
+                kept.append(job)
+        self.extend(reversed(kept))
+
     def drop_tombstones_at_head(self) -> None:
         """Drop jobs that have ended until the first one is alive, or the queue is empty."""
         while self and self[0].state is not QUEUED:
@@ -79,6 +91,10 @@ class ReplayQueue(JobQueue):
     def append(self, job: Job) -> None:
         """Queue a new job, or one that is to run again, behind all unread ones."""
         self.behind.append(job)
+
+    def withdraw(self, jobs: Collection[Job]) -> None:
+        """Take out these jobs, which came lately."""
+        self.behind.withdraw(jobs)
 
     def restore(self, job: Job) -> None:
         """Queue the next of the unread jobs."""
@@ -136,7 +152,7 @@ class Function:
     def __init__(self, name: bytes, policy: FunctionPolicy) -> None:
         self.name = name
         self.queues = (JobQueue(), JobQueue(), JobQueue())
-        #: The number of jobs of each priority that wait for their time, outside the queues.
+        #: The number of jobs of each priority that wait for their time, or for their insert, outside the queues.
         self.delayed = [0, 0, 0]
         self.running = 0
         self.by_key: dict[CoalescingKey, Job] = {}

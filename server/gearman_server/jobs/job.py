@@ -34,6 +34,8 @@ class JobState(Enum):
 
     #: Its time, or the time of its next attempt, has not come: it is in no queue yet.
     DELAYED = "delayed"
+    #: Its insert into the store is late: it is in no queue before it is written.
+    HELD = "held"
     QUEUED = "queued"
     RUNNING = "running"
     #: A worker still has it, but it was cancelled: nobody is told of its outcome, and it is never run again.
@@ -44,24 +46,27 @@ class JobState(Enum):
 # A look-up in an enum costs as much as ten in a module, and every job needs three.
 QUEUED: Final = JobState.QUEUED
 DELAYED: Final = JobState.DELAYED
+HELD: Final = JobState.HELD
 RUNNING: Final = JobState.RUNNING
 CANCELLED: Final = JobState.CANCELLED
 ENDED: Final = JobState.ENDED
 
-_WAITING: Final = (QUEUED, DELAYED)
+_WAITING: Final = (QUEUED, DELAYED, HELD)
 
 # The table of transitions: for each event the states that allow it, and the state to which each of them leads. In any
 # other state the look-up raises KeyError, and nothing changes. A new job is QUEUED even before it is in its queue.
-#: It enters its queue: because it is new, because its time has come, or because an attempt failed.
-ENQUEUE: Final = {QUEUED: QUEUED, DELAYED: QUEUED, RUNNING: QUEUED}
+#: It enters its queue: it is new, its time has come, it is written, or an attempt failed.
+ENQUEUE: Final = {QUEUED: QUEUED, DELAYED: QUEUED, HELD: QUEUED, RUNNING: QUEUED}
 #: It has to wait for its time, or for the time of its next attempt.
 DELAY: Final = {QUEUED: DELAYED, RUNNING: DELAYED}
+#: It has to wait until it is written.
+HOLD: Final = {QUEUED: HELD, DELAYED: HELD}
 #: It is given to a worker.
 ASSIGN: Final = {QUEUED: RUNNING}
 #: It is cancelled while it runs.
 CANCEL: Final = {RUNNING: CANCELLED}
 #: It is over.
-END: Final = {QUEUED: ENDED, DELAYED: ENDED, RUNNING: ENDED, CANCELLED: ENDED}
+END: Final = {QUEUED: ENDED, DELAYED: ENDED, HELD: ENDED, RUNNING: ENDED, CANCELLED: ENDED}
 
 
 class JobRecord(WithheldReply):

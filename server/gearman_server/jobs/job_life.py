@@ -6,14 +6,27 @@ whether another attempt follows one that did not end well.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
 from gearman_server.jobs.agenda import STEP
 from gearman_server.jobs.delayed_jobs import EpochTimer, RetryTimer
 from gearman_server.jobs.events import EventStream, JobAssigned, JobDropped, JobDue
-from gearman_server.jobs.job import ASSIGN, CANCEL, DELAY, DELAYED, END, ENQUEUE, Job
+from gearman_server.jobs.job import (
+    ASSIGN,
+    CANCEL,
+    DELAY,
+    DELAYED,
+    END,
+    ENQUEUE,
+    HELD,
+    HOLD,
+    QUEUED,
+    WRITTEN,
+    Job,
+)
 from gearman_server.jobs.kept_results import Ending
 
 if TYPE_CHECKING:
@@ -23,6 +36,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.job_table import JobTable
     from gearman_server.jobs.result_keeping import ResultKeeping
     from gearman_server.jobs.session import Session
+    from gearman_server.jobs.store import InsertsFailed
     from gearman_server.jobs.wake_up import WakeUp
 
 
@@ -62,6 +76,39 @@ class JobLife:
         job.function.queues[job.priority].append(job)
         self._wake(job.function)
 
+    def enter(self, job: Job) -> None:
+        """Put a new job into its queue, or keep it out of it until it is written."""
+        if self._durability.is_holding:
+            self.hold(job)
+        else:
+            self.enqueue(job)
+
+    def hold(self, job: Job) -> None:
+        """Keep a background job that is in no queue out of its own until it is written."""
+        job.state = HOLD[job.state]
+        job.function.delayed[job.priority] += 1
+
+    def hold_back(self, jobs: Iterable[Job]) -> None:
+        """Take those of the jobs out of their queues that are neither written nor wanted by a foreground client, and
+        have never run: they are not given out before they are written."""
+        by_queue: dict[tuple[Function, int], set[Job]] = defaultdict(set)
+        for job in jobs:
+            if job.state is QUEUED and self._can_be_held(job):
+                by_queue[job.function, job.priority].add(job)
+        for (function, priority), held in by_queue.items():
+            function.queues[priority].withdraw(held)
+            for job in held:
+                self.hold(job)
+
+    def _can_be_held(self, job: Job) -> bool:
+        is_unwritten = job.record is not None and job.record is not WRITTEN
+        return is_unwritten and job.history is None and not job.listeners
+
+    def release_held(self, job: Job) -> None:
+        """Put a job that was held into its queue."""
+        job.function.delayed[job.priority] -= 1
+        self.enqueue(job)
+
     def delay_until(self, job: Job, run_at: int, now: float) -> bool:
         """Delay the job, unless its time has come already. Returns whether it is delayed."""
         if not self._epoch_timer.is_future(run_at):
@@ -87,6 +134,9 @@ class JobLife:
         job.function.delayed[job.priority] -= 1
         if job.history is not None:
             job.history.not_before = None
+        if self._durability.is_holding and self._can_be_held(job):
+            self.hold(job)
+            return
         self.enqueue(job)
         self._events.emit(JobDue(job.handle, job.function.name))
 
@@ -154,16 +204,17 @@ class JobLife:
 
     def drop(self, job: Job, reason: str) -> None:
         """End a waiting job: it will not run, and its listeners get WORK_FAIL."""
-        was_delayed = job.state is DELAYED
+        state = job.state
         self._keep_failure(job, reason)
         self.tell_failure(job)
         self._discard(job, reason)
         job.workload = b""  # the tombstone in the queue must not hold its memory
-        if was_delayed:
+        if state is not QUEUED:
             job.function.delayed[job.priority] -= 1
+        if state is DELAYED:
             awaits_retry = job.history is not None and job.history.not_before is not None
             (self._retry_timer if awaits_retry else self._epoch_timer).note_dropped()
-        else:
+        elif state is QUEUED:
             job.function.queues[job.priority].bury()
 
     def drop_waiting(self, function: Function, *, are_some_outside: bool, reason: str) -> Iterator[None]:
@@ -205,17 +256,31 @@ class JobLife:
             if listening:
                 yield
 
-    def inserts_failed(self, jobs: Iterable[Job]) -> None:
-        """Deal with inserts that will not be committed: a running job goes on in memory, a waiting one is dropped
-        unless a client waits for it."""
+    # --- the store's verdicts
+
+    def inserts_written(self, jobs: Collection[Job]) -> None:
+        """Acknowledge jobs that are written, and put those that were held into their queues."""
+        self._durability.inserts_written(jobs)
         for job in jobs:
-            if not self._durability.insert_failed(job):
-                continue
-            if job.is_waiting:
-                job.is_background = False
-                if not job.is_wanted:
-                    self.drop(job, "could not be stored")
-            self._durability.tell_failed(job)
+            if job.state is HELD:
+                self.release_held(job)
+
+    def inserts_failed(self, failed: InsertsFailed) -> None:
+        """Deal with inserts that failed: a job that has not run, is surely not stored and is wanted by no foreground
+        client is dropped, and its submitters are told. All others go on, and are inserted again."""
+        durability = self._durability
+        for job in list(failed.jobs):
+            if job.record is None or job.record is WRITTEN:
+                continue  # it has ended meanwhile
+            is_unknown = failed.are_unknown or durability.is_unknown(job)
+            if job.is_waiting and not is_unknown and job.history is None and not job.listeners:
+                durability.insert_failed(job)
+                self.drop(job, "could not be stored")
+                durability.tell_failed(job)
+            elif not failed.are_refused:
+                durability.insert_again(job, is_unknown=is_unknown)
+                if is_unknown:
+                    self.hold_back([job])
 
     def _keep_failure(self, job: Job, reason: str) -> None:
         if job.function.keep_result_s is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gearman_client.extensions import RESULT
 from gearman_client.packet import PacketType, encode_response
 from gearman_server.errors import MalformedPacketError
-from gearman_server.jobs.job import CANCELLED, DELAYED, QUEUED, RUNNING, Recording
+from gearman_server.jobs.job import CANCELLED, DELAYED, HELD, QUEUED, RUNNING, Recording
 from gearman_server.jobs.kept_results import Ending, KeptResult, KeptResults
 from gearman_server.jobs.replies import forwarded
 from gearman_server.jobs.result_waits import ResultWaits, Wait
@@ -26,7 +26,7 @@ _NOTHING: Final = b"0"
 _MAX_NUMBER_BYTES: Final = 40
 #: A longer wait can't be meant; clients that wait for any time send no number.
 _MAX_WAIT_DIGITS: Final = 12
-_STATES: Final = {QUEUED: b"waiting", DELAYED: b"delayed", RUNNING: b"running"}
+_STATES: Final = {QUEUED: b"waiting", HELD: b"waiting", DELAYED: b"delayed", RUNNING: b"running"}
 
 
 class ResultKeeping:

@@ -8,7 +8,7 @@ a pass. Nothing here waits, and neither does the broker; no store calls the brok
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
@@ -91,13 +91,23 @@ class InsertsWritten(NamedTuple):
 
 
 class InsertsFailed(NamedTuple):
-    """These inserts could not be committed: their submitters get QUEUE_ERROR."""
+    """These inserts could not be committed. Submitters get QUEUE_ERROR if their job has not run and never will."""
 
     jobs: Collection[Job]
+    #: It is not known whether they are committed: the connection broke in the middle of it.
+    are_unknown: bool = False
+    #: The database does not take these jobs because of their contents: another attempt would fail, too.
+    are_refused: bool = False
+
+
+class InsertsLate(NamedTuple):
+    """Whether the commits of inserts take long now."""
+
+    are_late: bool
 
 
 #: The store's news about batches, and about itself.
-Verdict: TypeAlias = InsertsWritten | InsertsFailed | StoreFailed | StoreRecovered | StoreLost
+Verdict: TypeAlias = InsertsWritten | InsertsFailed | InsertsLate | StoreFailed | StoreRecovered | StoreLost
 
 
 class Store(LetterStore, ResultStore, Protocol):
@@ -118,6 +128,12 @@ class Store(LetterStore, ResultStore, Protocol):
 
     def insert(self, job: Job) -> None:
         """Add the job to the next batch."""
+
+    def insert_again(self, job: Job) -> None:
+        """Add a job whose insert failed to a later batch, once the store can be written again."""
+
+    def unwritten(self) -> Iterable[Job]:
+        """The jobs whose insert is under way: no outcome of it was reported yet."""
 
     def update(self, job: Job) -> None:
         """Update the job's row: a worker has the job now, or its attempts (`job.history`) or the time of the next one
@@ -152,6 +168,13 @@ class MemoryStore:
 
     def insert(self, job: Job) -> None:
         """Nothing to do."""
+
+    def insert_again(self, job: Job) -> None:
+        """Nothing to do."""
+
+    def unwritten(self) -> Iterable[Job]:
+        """None."""
+        return ()
 
     def update(self, job: Job) -> None:
         """Nothing to do."""

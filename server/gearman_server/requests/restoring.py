@@ -108,7 +108,7 @@ class Revival:
             function.by_key[key] = job
         if self._durability.is_durable:
             self._durability.insert(job, partial(self._keep_unless, letter))
-        self._life.enqueue(job)
+        self._life.enter(job)
         self._dead_letters.revived(letter)
         return True
 

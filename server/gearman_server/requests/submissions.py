@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from gearman_client.packet import PacketType
 from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.jobs.events import EventStream, JobCoalesced, JobQueued
-from gearman_server.jobs.job import HIGH, LOW, NORMAL, PRIORITIES, QUEUED, coalescing_key
+from gearman_server.jobs.job import HELD, HIGH, LOW, NORMAL, PRIORITIES, QUEUED, coalescing_key
 from gearman_server.jobs.replies import job_created
 
 if TYPE_CHECKING:
@@ -113,7 +113,9 @@ class Submissions:
         """
         life, events, create = self._life, self._events, self._table.create
         find_function, create_function = self._functions.by_name.get, self._functions.create
-        promise = self._durability.acknowledge if is_background and self._is_durable else self._listen
+        durability = self._durability
+        promises = is_background and self._is_durable
+        promise = durability.acknowledge if promises else self._listen
         is_answered_at_once = is_background and not self._is_durable
 
         def submit(
@@ -140,7 +142,10 @@ class Submissions:
             if reducer is not None:
                 job.with_extras().reducer = reducer
             if run_at is None or not life.delay_until(job, run_at, now):
-                function.queues[priority].append(job)
+                if promises and durability.is_holding:
+                    life.hold(job)
+                else:
+                    function.queues[priority].append(job)
             if is_answered_at_once and session is not None:
                 session.reply(job_created(job.handle))
             else:
@@ -158,6 +163,8 @@ class Submissions:
             self._durability.acknowledge(session, job)
         elif not is_background:
             self._listen(session, job)
+            if job.state is HELD:
+                self._life.release_held(job)
         elif session is not None:
             session.reply(job_created(job.handle))
         if job.function.counts is not None:

@@ -49,9 +49,9 @@ class Batch:
         self.marks: dict[str, ScheduleMark | None] = {}
         #: The time of its first insert (monotonic seconds).
         self.since: float | None = None
-        #: Whether its submitters no longer wait: it took too long, or the batch before it did.
+        #: Whether it took too long, or the batch before it did: it is not begun, nor repeated.
         self.is_given_up = False
-        #: The number of deletes for rows whose insert failed, or seemed to.
+        #: The number of deletes for rows that may have been inserted or not.
         self.undone = 0
 
     def __bool__(self) -> bool:
@@ -66,16 +66,9 @@ class Batch:
         return bool(self.inserts) and not (others or self.results or self.outdated or self.marks)
 
     def take_back(self, failed: Batch) -> None:
-        """Take over the changes of an earlier batch that could not be written, except its inserts.
-
-        The submitters of the inserts are told of the failure. Whether the inserts were committed is not always known,
-        for instance if the connection broke during the commit, so their rows are deleted.
-        """
-        self.deletes[:0] = [*failed.deletes, *map(row_id, failed.inserts)]
-        self.undone += failed.undone + len(failed.inserts)
+        """Take over the changes of an earlier batch that could not be written, except those that are `put_aside`."""
+        self.deletes[:0] = failed.deletes
         self.updates = {job: None for job in (*failed.updates, *self.updates) if job.record is not None}
-        # If a job was not inserted, the maker of its mark or letter sets that back.
-        self.marks = {**failed.marks, **self.marks}
         self.letters = {
             **{handle: letter for handle, letter in failed.letters.items() if handle not in self.forgotten},
             **self.letters,
@@ -85,7 +78,29 @@ class Batch:
             **self.results,
         }
         self.outdated = {**failed.outdated, **self.outdated}
-        self.forgotten = {**failed.forgotten, **self.forgotten}
+
+    def put_aside(self, failed: Batch, following: Batch, *, is_unknown: bool) -> None:
+        """Take over those changes of a failed batch that may be written only together with its inserts, or later.
+
+        Some of the inserts will be repeated. If a job is dropped instead, the maker of its mark or letter sets that
+        back, in the batch that is `following`. If it `is_unknown` whether the batch was committed, because the
+        connection broke during the commit for instance, its rows are deleted before they are inserted again.
+        """
+        if is_unknown:
+            self.deletes += map(row_id, failed.inserts)
+            self.undone += len(failed.inserts)
+        self.undone += failed.undone
+        self.marks.update({name: mark for name, mark in failed.marks.items() if name not in following.marks})
+        gone = (handle for handle in failed.forgotten if handle not in failed.letters)
+        self.forgotten.update({handle: None for handle in gone if handle not in following.letters})
+
+    def add_repeated(self, repeated: Batch) -> None:
+        """Take over inserts that are repeated, and the changes that were put aside."""
+        self.deletes[:0] = repeated.deletes
+        self.undone += repeated.undone
+        self.inserts = {**repeated.inserts, **self.inserts}
+        self.marks = {**repeated.marks, **self.marks}
+        self.forgotten = {**repeated.forgotten, **self.forgotten}
 
 
 def row_id(job: Job) -> int:

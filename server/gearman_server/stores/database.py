@@ -27,7 +27,7 @@ from gearman_server.log import NOTICE, logger
 from gearman_server.stores.backends import Backend, backend_of
 from gearman_server.stores.batch import Batch, number_of, row_id
 from gearman_server.stores.changes import change, count_losses, delete_jobs
-from gearman_server.stores.engine import connect, make_engine, reason_of, shown
+from gearman_server.stores.engine import connect, is_half_written, make_engine, reason_of, shown
 from gearman_server.stores.letters_table import read_letters
 from gearman_server.stores.migrations import migrate, read_meta, write_meta
 from gearman_server.stores.reading import StoredRows
@@ -62,6 +62,8 @@ class Database:
         self._backend = backend_of(url)
         self._engine = _engine(url, self._backend, timeout_s)
         self._connection: Connection | None = None
+        #: Whether a transaction that fails now may have been committed all the same.
+        self._is_committing = False
         #: The number of times that a server has owned the store, this one included.
         self._epoch = 0
 
@@ -140,17 +142,25 @@ class Database:
         """
         with self._in_use() as connection, connection.begin():
             yield connection
+            self._is_committing = True
 
     @contextlib.contextmanager
     def _in_use(self) -> Iterator[Connection]:
         """The connection. It is not used again after an error."""
+        self._is_committing = False
         try:
             yield self._connected()
         except DBAPIError as error:
             is_lost = self._connection is None or error.connection_invalidated
-            is_about_data = not is_lost and _is_about_data(error)
+            raise_as = StoreError(
+                self._reason_of(error),
+                is_lost=is_lost,
+                is_about_data=not is_lost and _is_about_data(error),
+                # A database that still answers has rolled the transaction back.
+                is_unknown=self._is_committing and (is_lost or is_half_written(error)),
+            )
             self._drop_connection()
-            raise StoreError(self._reason_of(error), is_lost=is_lost, is_about_data=is_about_data) from error
+            raise raise_as from error
         except StoreError:
             self._drop_connection()
             raise
@@ -177,16 +187,6 @@ class Database:
             first = max(int(read_meta(connection, "next_number") or 1), new)
             write_meta(connection, "next_number", str(first + NUMBERS_RESERVED))
         return range(first, first + NUMBERS_RESERVED)
-
-    def return_numbers(self, unused: range) -> None:
-        """Return the rest of the numbers that were reserved last.
-
-        Raises:
-            StoreError: they are lost, which does no harm.
-        """
-        with self._transaction() as connection:
-            if int(read_meta(connection, "next_number") or 1) == unused.stop:
-                write_meta(connection, "next_number", str(unused.start))
 
     def letters(self) -> list[DeadLetter]:
         """The letters of jobs that failed for good, the oldest first.
@@ -264,6 +264,7 @@ class Database:
         if len(plain_of(jobs)) < len(jobs) or not self._backend.is_atomic(jobs):
             return False
         with self._in_use() as connection:
+            self._is_committing = True
             self._backend.insert_plain(connection, jobs, _offset_s())
         return True
 

@@ -117,3 +117,8 @@ def is_locked(failure: DBAPIError) -> bool:
     """Whether SQLite waited for another process in vain, or was broken off: the next attempt may succeed."""
     name = getattr(failure.orig, "sqlite_errorname", "")
     return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_INTERRUPT"))
+
+
+def is_half_written(failure: DBAPIError) -> bool:
+    """Whether SQLite could not make sure of a transaction that it had written already: a crash may bring it back."""
+    return getattr(failure.orig, "sqlite_errorname", "").endswith("FSYNC")

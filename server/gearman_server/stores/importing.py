@@ -36,7 +36,6 @@ def import_jobs(queue: GearmandQueue, target: URL, handle_prefix: bytes, *, keep
         left: list[str] = []
         keys: list[tuple[Any, Any]] = []
         database.insert_rows(_chunks(queue.jobs(), numbers.start, handle_prefix, left, keys))
-        database.return_numbers(range(numbers.start + len(keys), numbers.stop))
     except StoreError as error:
         raise StartError(f"the store {database.name} can't be written: {error}; nothing is taken over") from error
     finally:

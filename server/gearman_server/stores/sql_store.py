@@ -10,19 +10,21 @@ because their jobs may be inserted anew.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import chain
 from time import monotonic
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from gearman_server.errors import OwnershipLostError, RefusedError, StartError, StoreError
+from gearman_server.errors import OwnershipLostError, RefusedError, StoreError
 from gearman_server.jobs.events import StoreFailed, StoreLost, StoreRecovered
-from gearman_server.jobs.store import InsertsFailed, InsertsWritten, Verdict
+from gearman_server.jobs.store import InsertsFailed, InsertsLate, InsertsWritten, Verdict
 from gearman_server.log import logger
 from gearman_server.loop import Loop, Pause
 from gearman_server.stores.batch import Batch, row_id
 from gearman_server.stores.database import Database
 from gearman_server.stores.engine import parse_url
 from gearman_server.stores.loading import Loading
+from gearman_server.stores.opening import Left, open_database
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.stores.writer import WriteOrder, WriteOutcome, Writer
 
@@ -32,10 +34,11 @@ if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
     from gearman_server.jobs.kept_results import KeptResult
     from gearman_server.jobs.schedule_rules import ScheduleMark
-    from gearman_server.stores.reading import StoredRows
 
 #: A change for which nobody waits may stay unwritten this long.
 LAZY_DELAY_S: Final = 0.03
+#: An insert is late after this time: new jobs are not given out any more before they are written.
+LATE_S: Final = 0.05
 #: A store in trouble is tried again at this interval.
 PROBE_EVERY_S: Final = 0.5
 #: A store is well again when nothing has failed for this long.
@@ -49,19 +52,9 @@ _FEW_NUMBERS: Final = 500_000_000
 MAX_UNDONE: Final = 10_000
 #: While the store is in trouble, at least this many removed letters, and as many removed results, are remembered.
 MAX_GONE: Final = 100_000
-#: The number of looks at the clock within the timeout of a batch.
+#: The number of looks at the clock within the timeout of a batch, at least, and the longest time between two.
 _LOOKS: Final = 20
-
-
-class _Left(NamedTuple):
-    """The contents of the database from an earlier run."""
-
-    pages: StoredRows
-    #: Looks up jobs for requests while the pages are read; None: there are no rows.
-    look_ups: StoredRows | None
-    letters: Sequence[DeadLetter]
-    results: Sequence[KeptResult]
-    schedule_marks: Mapping[str, ScheduleMark]
+_LOOK_S: Final = 0.02
 
 
 class SqlStore:
@@ -77,11 +70,11 @@ class SqlStore:
         """
         self._timeout_s = settings.timeout_s
         self._database = Database(parse_url(settings.url), settings.timeout_s)
-        numbers, left = self._open_database()
+        numbers, left = open_database(self._database)
         self._number, self._numbers_end = numbers.start, numbers.stop
         self._reserved: range | None = None
         #: The contents from an earlier run, until `restore_to`.
-        self._left: _Left | None = left
+        self._left: Left | None = left
         #: The schedules' marks from an earlier run.
         self.schedule_marks = left.schedule_marks
         self._loading: Loading | None = None
@@ -90,7 +83,11 @@ class SqlStore:
         self._open = Batch()
         # The writer's batches, the oldest first: the one that it writes, and at most one that waits behind it.
         self._in_flight: deque[Batch] = deque()
+        #: Inserts that failed and are to be repeated once the store can be written, and the changes that may not be
+        #: written before them: the marks of their schedules, and the removal of the letters that they come from.
+        self._repeated = Batch()
         self._is_in_trouble = False
+        self._is_late = False
         self._failed_at = 0.0
         self._loop = loop
         self._writer = Writer(self._database, loop, self._on_outcome)
@@ -98,43 +95,10 @@ class SqlStore:
         self._writer_has_ended: bool | None = None
         self._lazy_pause = Pause(loop, LAZY_DELAY_S)
         self._probe_pause = Pause(loop, PROBE_EVERY_S)
-        self._overdue_timer = loop.timer(self._timeout_s / _LOOKS, self._timeout_s / _LOOKS)
+        self._look_s = min(self._timeout_s / _LOOKS, _LOOK_S)
+        self._overdue_timer = loop.timer(self._look_s, self._look_s)
 
     # --- life
-
-    def _open_database(self) -> tuple[range, _Left]:
-        try:
-            self._database.open()
-            return self._read()
-        except BaseException as error:
-            self._database.close()
-            if isinstance(error, StoreError):
-                raise StartError(f"the store {self._database.name} can't be used: {error}") from error
-            raise
-
-    def _read(self) -> tuple[range, _Left]:
-        """Numbers for handles, and the contents from an earlier run."""
-        database = self._database
-        numbers = database.reserve_numbers()
-        pages, look_ups = database.stored_rows(numbers.start), None
-        if pages.has_rows():
-            look_ups = database.stored_rows(numbers.start)
-        left = _Left(pages, look_ups, self._letters(), self._results(), database.schedule_marks())
-        return numbers, left
-
-    def _letters(self) -> list[DeadLetter]:
-        try:
-            return self._database.letters()
-        except StoreError as error:
-            logger.error("the store %s: the dead letters can't be read: %s", self._database.name, error)
-            return []
-
-    def _results(self) -> list[KeptResult]:
-        try:
-            return self._database.results()
-        except StoreError as error:
-            logger.error("the store %s: the kept results can't be read: %s", self._database.name, error)
-            return []
 
     def restore_to(self, broker: Broker) -> None:
         """Hand the contents from an earlier run to the broker, which has this store. Jobs come back while it serves."""
@@ -160,7 +124,7 @@ class SqlStore:
         self._writer_has_ended = self._writer.stop(CLOSE_PATIENCE_S)
 
     def close(self) -> None:
-        """Write the remaining changes, return unused numbers, and release the database. Blocks, but not for long."""
+        """Write the remaining changes, and release the database. Blocks, but not for long."""
         if self._writer_has_ended is None:
             self.stop_writing()
         if self._write_the_rest():
@@ -172,10 +136,10 @@ class SqlStore:
             return False
         if self._left is not None:
             return True  # it never began to serve, so there is nothing to write
+        self._add_repeated()
         try:
             if self._open:
                 self._database.write(self._open, is_repeated=False)
-            self._database.return_numbers(range(self._number, self._numbers_end))
         except StoreError as error:
             logger.error("the store %s: what was done last is not written: %s", self._database.name, error)
         return True
@@ -200,9 +164,17 @@ class SqlStore:
             batch.since = monotonic()
         batch.inserts[job] = None
 
+    def insert_again(self, job: Job) -> None:
+        """Add the job to a batch once the store can be written."""
+        self._repeated.inserts[job] = None
+
+    def unwritten(self) -> Iterable[Job]:
+        """The jobs of the batches that are being written, and of the next one."""
+        return chain(*[batch.inserts for batch in self._in_flight], self._open.inserts)
+
     def update(self, job: Job) -> None:
         """Have the job's state, attempts and time written with the next batch."""
-        if job not in self._open.inserts:
+        if job not in self._open.inserts and job not in self._repeated.inserts:
             self._open.updates[job] = None
 
     def delete(self, job: Job) -> None:
@@ -213,12 +185,14 @@ class SqlStore:
             if not batch.inserts:
                 batch.since = None
         else:
+            self._repeated.inserts.pop(job, None)
             batch.updates.pop(job, None)
-            batch.deletes.append(row_id(job))
+            batch.deletes.append(row_id(job))  # also of one that is not stored for all we know
 
     def bury(self, letter: DeadLetter) -> None:
         """Have the letter written with the delete of its job's row, which is the next call."""
         self._open.letters[letter.handle] = letter
+        self._repeated.forgotten.pop(letter.handle, None)
 
     def forget_dead(self, handles: Sequence[bytes]) -> None:
         """Forget these letters."""
@@ -249,10 +223,13 @@ class SqlStore:
     def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
         """Have the mark written with the insert just before it, if there was one."""
         self._open.marks[name] = mark
+        self._repeated.marks.pop(name, None)
 
     def forget_schedules(self, names: Sequence[str]) -> None:
         """Forget the marks of schedules that no longer exist."""
-        self._open.marks.update(dict.fromkeys(names))
+        for name in names:
+            self._open.marks[name] = None
+            self._repeated.marks.pop(name, None)
 
     # --- handing over
 
@@ -264,11 +241,13 @@ class SqlStore:
                 self._fail(self._take_inserts())
             elif self._may_wait_behind(batch):
                 self._hand_over()
-        elif batch.inserts and self._is_in_trouble and batch.undone > MAX_UNDONE:
+        elif batch.inserts and self._is_in_trouble and self._repeated.undone > MAX_UNDONE:
             self._fail(self._take_inserts())
         elif batch.inserts:
+            if not self._is_in_trouble:
+                self._add_repeated()
             self._hand_over()
-        elif batch and not self._is_in_trouble and not self._lazy_pause.is_running:
+        elif (batch or self._repeated) and not self._is_in_trouble and not self._lazy_pause.is_running:
             self._lazy_pause.start(self._hand_over_late)
 
     def _may_wait_behind(self, batch: Batch) -> bool:
@@ -286,7 +265,15 @@ class SqlStore:
 
     def _hand_over_if_idle(self) -> None:
         if not self._in_flight:
+            self._add_repeated()
             self._hand_over()
+
+    def _add_repeated(self) -> None:
+        """Put the inserts that are repeated into the open batch."""
+        if self._repeated:
+            self._open.add_repeated(self._repeated)
+            self._open.since = self._open.since or monotonic()
+            self._repeated = Batch()
 
     def _hand_over(self) -> None:
         batch, self._open = self._open, Batch()
@@ -310,44 +297,43 @@ class SqlStore:
         self.verdicts.append(InsertsFailed(jobs))
 
     def _look_at_the_clock(self) -> None:
-        """Give up batches that have taken longer than the timeout: nobody waits longer. They may still be committed, so
-        they are undone."""
+        """Note inserts that are late, and break off those that have taken longer than the timeout. Submitters hear
+        what became of them once that is known."""
+        waiting = [batch.since for batch in (*self._in_flight, self._open) if batch.since is not None]
+        age_s = monotonic() - min(waiting, default=monotonic())
+        if self._is_late != (age_s > LATE_S):
+            self._is_late = not self._is_late
+            self.verdicts.append(InsertsLate(self._is_late))
         if not self._in_flight:
             self._overdue_timer.stop()
-            return
-        too_old = monotonic() - self._timeout_s * (1 - 1 / _LOOKS)
-        waiting = [batch.since for batch in (*self._in_flight, self._open) if batch.since is not None]
-        if self._in_flight[0].is_given_up or not waiting or min(waiting) > too_old:
-            return
-        self._troubled(StoreError(f"no answer within {self._timeout_s:g} s"))
-        jobs: list[Job] = []
-        for batch in self._in_flight:
-            batch.is_given_up = True
-            jobs += batch.inserts
-        self._open.deletes += map(row_id, jobs)
-        self._open.undone += len(jobs)
-        self._fail([*jobs, *self._take_inserts()])
-        self._database.break_off()
+        elif self._in_flight[0].is_given_up:
+            self._database.break_off()  # the first time it may have been between two calls
+        elif age_s >= self._timeout_s - self._look_s:
+            self._troubled(StoreError(f"no answer within {self._timeout_s:g} s"))
+            for batch in self._in_flight:
+                batch.is_given_up = True
+            self._fail(self._take_inserts())
+            self._database.break_off()
 
     # --- outcomes
 
     def _on_outcome(self, outcome: WriteOutcome) -> None:
-        batch = self._in_flight.popleft()
+        batch, failure = self._in_flight.popleft(), outcome.failure
         if outcome.numbers is not None:
             self._reserved = outcome.numbers
-        if outcome.failure is not None:
+        if failure is not None:
+            self._repeated.put_aside(batch, self._open, is_unknown=failure.is_unknown)
+            self._bound(self._repeated.forgotten)
             self._open.take_back(batch)
-            self._troubled(outcome.failure)
-            if not batch.is_given_up:
-                self._fail(batch.inserts)
+            self._troubled(failure)
+            self.verdicts.append(InsertsFailed(batch.inserts, are_unknown=failure.is_unknown))
             return
         self._succeeded()
-        if not batch.is_given_up:
-            if outcome.refused:
-                self._fail(outcome.refused)
-                for job in outcome.refused:
-                    del batch.inserts[job]
-            self.verdicts.append(InsertsWritten(batch.inserts))
+        if outcome.refused:
+            self.verdicts.append(InsertsFailed(outcome.refused, are_refused=True))
+            for job in outcome.refused:
+                del batch.inserts[job]
+        self.verdicts.append(InsertsWritten(batch.inserts))
 
     def _troubled(self, failure: StoreError) -> None:
         if isinstance(failure, OwnershipLostError):

@@ -77,7 +77,7 @@ class Writer:
             return WriteOutcome(failure=error)
         except Exception as error:  # noqa: BLE001 - the thread's boundary: it must not die
             reason = f"internal error: {type(error).__name__}: {error}"
-            return WriteOutcome(failure=StoreError(reason))
+            return WriteOutcome(failure=StoreError(reason, is_unknown=True))
         return WriteOutcome(refused, numbers=self._numbers() if order.wants_numbers else None)
 
     def _numbers(self) -> range | None:
@@ -89,14 +89,15 @@ class Writer:
 
     def _write(self, order: WriteOrder) -> Sequence[Job]:
         pause_s = _FIRST_PAUSE_S
-        is_repeated = False
+        is_repeated = is_unknown = False
         while True:
             try:
                 return self._database.write(order.batch, is_repeated=is_repeated)
-            except OwnershipLostError:
-                raise
             except StoreError as error:
-                if not error.is_lost or time.monotonic() + pause_s > order.deadline:
+                # An attempt that fails for sure does not say what became of the one before.
+                is_unknown = error.is_unknown = is_unknown or error.is_unknown
+                may_repeat = error.is_lost and not isinstance(error, OwnershipLostError)
+                if not may_repeat or order.batch.is_given_up or time.monotonic() + pause_s > order.deadline:
                     raise
             is_repeated = True
             native_sleep(pause_s)

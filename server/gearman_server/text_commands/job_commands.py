@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _STATE_NAMES: Final = {
     JobState.QUEUED: b"waiting",
+    JobState.HELD: b"waiting",
     JobState.DELAYED: b"delayed",
     JobState.RUNNING: b"running",
     JobState.CANCELLED: b"cancelled",

@@ -11,6 +11,7 @@ from gearman_client.packet import PacketType
 from gearman_server.jobs.dead_letters import DeadLetterBounds
 from gearman_server.jobs.events import StoreFailed
 from gearman_server.jobs.policies import FunctionPolicy
+from gearman_server.jobs.store import InsertsFailed
 
 from ..broker_harness import BatchStore, BrokerHarness, DurableBroker
 from ..dead_jobs import kill, listed, shown
@@ -193,13 +194,13 @@ def test_a_dead_job_that_can_not_be_stored_again_becomes_a_letter_again(
     durable.peer().text(b"dead retry " + handle)
     batch_store.start_commit()
     failed, batch_store.in_flight = batch_store.in_flight, []
-    durable.broker.inserts_failed(failed)
+    durable.broker.inserts_failed(InsertsFailed(failed))
     assert listed(durable) == [handle]
     assert list(batch_store.letters) == [handle]
     assert durable.status(b"f") == (0, 0, 1)
 
 
-def test_the_letter_of_a_dead_job_that_runs_without_being_stored_again_is_kept(
+def test_a_dead_job_that_runs_though_it_can_not_be_stored_again_is_inserted_later(
     durable: DurableBroker, batch_store: BatchStore
 ) -> None:
     handle = kill_durably(durable)
@@ -207,11 +208,10 @@ def test_the_letter_of_a_dead_job_that_runs_without_being_stored_again_is_kept(
     durable.peer().text(b"dead retry " + handle)
     worker = durable.worker(b"f")
     assert worker.grab() == handle
-    batch_store.start_commit()
-    failed, batch_store.in_flight = batch_store.in_flight, []
-    durable.broker.inserts_failed(failed)
-    # If the server were killed now, nothing else would be left of the job.
-    assert (listed(durable), list(batch_store.letters)) == ([handle], [handle])
+    durable.fail()
+    assert listed(durable) == []  # it runs
+    durable.commit()
+    assert list(batch_store.rows) == [handle]
     assert worker.ask(PacketType.WORK_COMPLETE, handle, b"r") == []
 
 

@@ -6,9 +6,12 @@ import pytest
 
 from gearman_client.packet import PacketType
 from gearman_server.jobs.access import Identity
+from gearman_server.jobs.durability import UNKNOWN_PATIENCE_S
+from gearman_server.jobs.events import StoreFailed, StoreRecovered
 from gearman_server.jobs.session import Session, WithheldReply
+from gearman_server.jobs.store import InsertsLate, Verdict
 
-from ..broker_harness import DurableBroker, Peer
+from ..broker_harness import UNIX_TIME, DurableBroker, Peer
 
 CREATED = PacketType.JOB_CREATED
 COMPLETE = PacketType.WORK_COMPLETE
@@ -134,27 +137,170 @@ def test_a_failed_insert_answers_queue_error_in_place_of_job_created_and_removes
     assert durable.store.rows == {}
 
 
-def test_a_failed_insert_of_a_running_job_tells_the_submitter_and_the_job_goes_on(durable: DurableBroker) -> None:
+def test_a_job_that_runs_is_never_refused_though_its_insert_fails(durable: DurableBroker) -> None:
     client, worker = durable.peer(), durable.worker(b"f")
     submit_background(client)
     handle = worker.grab_handle()
     durable.fail()
-    assert client.take() == [NOT_STORED]
-    assert worker.ask(COMPLETE, handle, b"r") == []
+    assert client.take() == []
+    worker.send(COMPLETE, handle, b"r")
+    assert client.take() == [(CREATED, handle)]
     durable.commit()
     assert durable.store.rows == {}
     assert durable.status(b"f") == (0, 0, 1)
 
 
-def test_a_failed_insert_leaves_the_job_to_its_foreground_clients(durable: DurableBroker) -> None:
+def test_a_job_that_has_run_is_inserted_again_whatever_became_of_its_attempt(durable: DurableBroker) -> None:
+    client, worker = durable.peer(), durable.worker(b"f")
+    submit_background(client)
+    handle = worker.grab_handle()
+    worker.leave()
+    durable.fail()
+    assert client.take() == []
+    assert durable.status(b"f") == (1, 0, 0)
+    durable.commit()
+    assert client.take() == [(CREATED, handle)]
+    assert list(durable.store.rows) == [handle]
+
+
+def test_a_job_that_the_database_does_not_take_is_answered_at_its_end_if_it_runs(durable: DurableBroker) -> None:
+    client, other, worker = durable.peer(), durable.peer(), durable.worker(b"f")
+    submit_background(client, b"u")
+    handle = worker.grab_handle()
+    submit_background(other, b"v")
+    durable.fail(are_refused=True)
+    assert (client.take(), other.take()) == ([], [NOT_STORED])
+    assert durable.store.batch == []
+    worker.send(COMPLETE, handle, b"r")
+    assert client.take() == [(CREATED, handle)]
+    assert worker.grab() is None
+
+
+def test_a_foreground_client_keeps_a_job_whose_insert_fails_and_nobody_is_told_that_it_does_not_run(
+    durable: DurableBroker,
+) -> None:
     client, waiting, worker = durable.peer(), durable.peer(), durable.worker(b"f")
     submit_background(client, b"u")
     handle = waiting.submit(b"f", unique=b"u")
     durable.fail()
-    assert client.take() == [NOT_STORED]
+    assert client.take() == []
     assert worker.grab() == handle
     worker.send(COMPLETE, handle, b"r")
     assert waiting.take() == [(COMPLETE, handle + b"\0r")]
+    assert client.take() == [(CREATED, handle)]
+
+
+def test_a_job_that_may_be_stored_is_neither_refused_nor_given_out_before_that_is_known(
+    durable: DurableBroker,
+) -> None:
+    client, worker = durable.peer(), durable.worker(b"f")
+    submit_background(client)
+    durable.fail(are_unknown=True)
+    durable.fail()  # the repetition fails for sure, but what became of the first attempt?
+    assert (client.take(), worker.grab()) == ([], None)
+    assert durable.status(b"f") == (1, 0, 1)
+    worker.send(PacketType.PRE_SLEEP)
+    durable.commit()
+    assert client.take() == [(CREATED, b"H:test:1")]
+    assert worker.take() == [(PacketType.NOOP, b"")]
+    assert worker.grab() == b"H:test:1"
+
+
+def test_whoever_waits_too_long_to_hear_whether_a_job_is_stored_loses_the_connection(durable: DurableBroker) -> None:
+    client, twin, other = durable.peer(), durable.peer(), durable.peer()
+    submit_background(client, b"u")
+    submit_background(twin, b"u")
+    submit_background(other)
+    durable.fail(are_unknown=True)
+    durable.advance(UNKNOWN_PATIENCE_S - 1)
+    assert client.session.ending is None
+    other.leave()
+    durable.advance(1)
+    assert client.session.ending == twin.session.ending == "the store does not say whether a job was stored"
+    durable.commit()
+    assert sorted(durable.store.rows) == [b"H:test:1", b"H:test:2"]  # nobody was told that they are not
+    durable.advance(UNKNOWN_PATIENCE_S)
+
+
+# --- while the store is in trouble, or slow
+
+TROUBLES = [(InsertsLate(True), InsertsLate(False)), (StoreFailed("no space left"), StoreRecovered())]
+
+
+@pytest.mark.parametrize(("trouble", "end"), TROUBLES)
+def test_in_trouble_jobs_are_given_out_only_after_their_commit(
+    durable: DurableBroker, trouble: Verdict, end: Verdict
+) -> None:
+    client, worker = durable.peer(), durable.worker(b"f", b"g")
+    submit_background(client)
+    submit_background(client)
+    foreground = durable.peer().submit(b"f")
+    durable.store.start_commit()
+    submit_background(client)
+    durable.tell(trouble)
+    client.send(PacketType.SUBMIT_REDUCE_JOB_BACKGROUND, b"f", b"", b"sum", b"", b"w")
+    client.send(PacketType.SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % UNIX_TIME, b"w")
+    assert worker.grab() == foreground  # it needs no store
+    assert worker.grab() is None
+    assert durable.status(b"f") == (6, 1, 1)
+    assert client.text(b"jobs list function=f").count(b"\twaiting\t") == 0  # behind the withheld answers
+    worker.send(PacketType.PRE_SLEEP)
+    durable.broker.inserts_written(durable.store.write())
+    assert worker.take() == [(PacketType.NOOP, b"")]
+    assert [worker.grab(), worker.grab(), worker.grab()] == [b"H:test:1", b"H:test:2", None]
+    durable.tell(end)
+    submit_background(client)
+    assert worker.grab() == b"H:test:7"  # the fast path is back
+    durable.commit()
+    assert [worker.grab(), worker.grab(), worker.grab()] == [b"H:test:4", b"H:test:5", b"H:test:6"]
+
+
+@pytest.mark.parametrize(("trouble", "_end"), TROUBLES)
+def test_a_refused_job_has_not_run_and_a_held_one_can_be_cancelled(
+    durable: DurableBroker, trouble: Verdict, _end: Verdict
+) -> None:
+    client, operator, worker = durable.peer(), durable.peer(), durable.worker(b"f")
+    submit_background(client)
+    durable.tell(trouble)
+    submit_background(client)
+    submit_background(client)
+    assert operator.text(b"cancel job H:test:2") == b"OK\r\n"
+    durable.fail()
+    assert client.take() == [NOT_STORED, (CREATED, b"H:test:2"), NOT_STORED]
+    assert worker.grab() is None
+    assert durable.status(b"f") == (0, 0, 1)
+
+
+def test_a_foreground_client_that_joins_a_held_job_gets_it_run_at_once(durable: DurableBroker) -> None:
+    client, waiting, worker = durable.peer(), durable.peer(), durable.worker(b"f")
+    durable.tell(InsertsLate(True))
+    submit_background(client, b"u")
+    handle = waiting.submit(b"f", unique=b"u")
+    assert worker.grab() == handle
+    worker.send(COMPLETE, handle, b"r")
+    assert client.take() == [(CREATED, handle)]
+
+
+def test_a_delayed_job_whose_time_comes_in_trouble_waits_for_its_commit(durable: DurableBroker) -> None:
+    client, worker = durable.peer(), durable.worker(b"f")
+    client.send(PacketType.SUBMIT_JOB_EPOCH, b"f", b"", b"%d" % (UNIX_TIME + 5), b"w")
+    durable.tell(InsertsLate(True))
+    durable.advance(6)
+    assert worker.grab() is None
+    durable.commit()
+    assert worker.grab() == b"H:test:1"
+
+
+def test_a_dead_job_that_is_tried_again_is_not_given_out_before_its_commit(durable: DurableBroker) -> None:
+    client, worker = durable.peer(), durable.worker(b"f")
+    submit_background(client)
+    durable.commit()
+    worker.send(PacketType.WORK_FAIL, worker.grab_handle())
+    durable.tell(InsertsLate(True))
+    assert durable.peer().text(b"dead retry H:test:1") == b"OK 1\n"
+    assert worker.grab() is None
+    durable.commit()
+    assert worker.grab() == b"H:test:1"
 
 
 @pytest.mark.parametrize("outcome", ["commit", "fail"])

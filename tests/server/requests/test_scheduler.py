@@ -13,6 +13,7 @@ from gearman_server.jobs.events import StoreFailed, StoreRecovered
 from gearman_server.jobs.job import HIGH
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.schedule_rules import Missed, ScheduleMark, ScheduleRule
+from gearman_server.jobs.store import InsertsFailed
 from gearman_server.jobs.timing import Every
 
 from ..broker_harness import BatchStore, BrokerHarness, Peer
@@ -58,7 +59,7 @@ def fail(broker: BrokerHarness, batch_store: BatchStore) -> None:
     """The batch can't be written."""
     batch_store.start_commit()
     failed, batch_store.in_flight = batch_store.in_flight, []
-    broker.broker.inserts_failed(failed)
+    broker.broker.inserts_failed(InsertsFailed(failed))
 
 
 # --- due times
@@ -283,7 +284,7 @@ def test_a_run_that_was_done_before_its_insert_failed_is_not_repeated(
     batch_store.start_commit()
     failed, batch_store.in_flight = batch_store.in_flight, []
     worker.send(13, worker.grab_handle(), b"")  # WORK_COMPLETE
-    broker.broker.inserts_failed(failed)
+    broker.broker.inserts_failed(InsertsFailed(failed))
     broker.advance(5)
     assert queued(broker) == 0
 

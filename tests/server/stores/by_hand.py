@@ -88,7 +88,7 @@ class HandWriter:
         if how != "fails":
             refused = self._database.write(order.batch, is_repeated=False)
             assert refused == [], "a row was written twice"
-        failure = None if how == "succeeds" else StoreError("no space left")
+        failure = None if how == "succeeds" else StoreError("no space left", is_unknown=how == "is lost")
         self._report(WriteOutcome(failure=failure))
 
     def stop(self, _patience_s: float) -> bool:

@@ -11,10 +11,12 @@ import gevent.event
 import pytest
 
 from gearman_client.packet import PacketType
+from gearman_server.jobs.schedule_rules import ScheduleRule
+from gearman_server.jobs.timing import Every
 from gearman_server.stores import sql_store
 from gearman_server.stores.batch import Batch
 from gearman_server.stores.settings import StoreSettings
-from gearman_server.stores.sql_store import WELL_AFTER_S, SqlStore
+from gearman_server.stores.sql_store import LATE_S, WELL_AFTER_S, SqlStore
 from gearman_server.stores.writer import WriteOutcome, Writer
 
 from ..broker_harness import BrokerHarness, Peer, Received
@@ -114,21 +116,23 @@ def test_the_number_of_jobs_to_undo_is_limited_however_long_the_trouble_lasts(
     handing: Handing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sql_store, "MAX_UNDONE", 3)
+    clients = []
     for _ in range(4):
-        [client] = handing.submit()
-        handing.writer.end("fails")
-        assert client.take() == NOT_STORED
+        clients += handing.submit()
+        handing.writer.end("is lost")
+    assert answers(clients) == [[]] * 4  # each may be stored
     for _ in range(3):
         assert answers(handing.submit(2)) == [NOT_STORED] * 2
         assert handing.sizes == []
         handing.probe.fire_once()
         assert len(handing.writer.orders[0].batch.deletes) == 4
         handing.writer.end("fails")
+        handing.end_pass()
     handing.probe.fire_once()
     handing.writer.end("succeeds")
-    [client] = handing.submit()
+    clients += handing.submit()
     handing.writer.end("succeeds")
-    assert [kind for kind, _ in client.take()] == [PacketType.JOB_CREATED]
+    assert [kind for [(kind, _)] in answers(clients)] == [PacketType.JOB_CREATED] * 5
 
 
 @pytest.mark.parametrize(("forget", "gone"), [("forget_results", "outdated"), ("forget_dead", "forgotten")])
@@ -168,23 +172,76 @@ def test_the_cost_of_taking_a_batch_back_depends_on_its_size_alone() -> None:
     batch.outdated.update(dict.fromkeys(gone))
     batch.forgotten.update(dict.fromkeys(gone))
     batch.take_back(failed)
+    Batch().put_aside(failed, batch, is_unknown=True)
     assert len(batch.results) == len(batch.letters) == 400
     assert len(looks) < 4 * len(gone)
 
 
-def test_both_batches_are_given_up_when_the_older_takes_too_long(handing: Handing) -> None:
+def test_batches_that_take_too_long_are_broken_off_and_their_clients_hear_what_became_of_them(
+    handing: Handing,
+) -> None:
     clients = handing.submit() + handing.submit() + handing.submit()
     assert handing.sizes == [1, 1]
     handing.harness.advance(TIMEOUT_S)
     handing.overdue.fire()
-    assert answers(clients) == [NOT_STORED] * 3
-    handing.writer.end("succeeds")
+    assert answers(clients) == [[], [], NOT_STORED]
+    handing.writer.end("succeeds")  # it was committed at the last moment
     [late] = handing.submit()
     assert late.take() == NOT_STORED  # the other is still on its way
-    handing.writer.end("succeeds")
+    handing.writer.end("fails")
+    [[created], refused, none] = answers(clients)
+    assert (created[0], refused, none) == (PacketType.JOB_CREATED, NOT_STORED, [])
     handing.probe.fire_once()
-    [undone] = handing.writer.orders
-    assert len(undone.batch.deletes) == 2
+    [probing] = handing.writer.orders
+    assert not probing.batch
+
+
+def test_jobs_are_given_out_only_after_their_commit_while_inserts_are_late(handing: Handing) -> None:
+    clients, worker = handing.submit(), handing.harness.worker(b"f")
+    handing.harness.advance(LATE_S + 0.01)
+    handing.overdue.fire()
+    clients += handing.submit()
+    assert worker.grab() is None
+    handing.writer.end("succeeds")
+    assert worker.grab() is not None
+    assert worker.grab() is None
+    handing.end_pass()
+    handing.writer.end("succeeds")
+    assert worker.grab() is not None
+    handing.overdue.fire()  # nothing is late any more
+    handing.end_pass()
+    clients += handing.submit()
+    assert worker.grab() is not None
+    handing.writer.end("succeeds")
+    assert [kind for [(kind, _)] in answers(clients)] == [PacketType.JOB_CREATED] * 3
+
+
+@pytest.mark.parametrize("how", ["fails", "is lost"])
+def test_the_mark_and_the_letter_of_a_job_wait_for_the_repetition_of_its_insert(handing: Handing, how: str) -> None:
+    handing.harness.broker.use_schedules([ScheduleRule("tick", Every(4.0), b"f")], handing.harness.now)
+    handing.end_pass()
+    handing.lazy.fire_once()
+    handing.writer.end("succeeds")
+
+    def was_run() -> bool:
+        """Whether the database has both the job and the mark; it must not have one of them."""
+        with handing.store._database._transaction() as connection:
+            is_stored = handle in connection.exec_driver_sql("SELECT handle FROM gearman_jobs").scalars().all()
+        assert is_stored == (handing.store._database.schedule_marks()["tick"].last_run is not None)
+        return is_stored
+
+    handing.harness.advance(4.0)
+    handing.end_pass()
+    worker = handing.harness.worker(b"f")
+    handle = worker.grab()
+    assert handle is not None  # it runs before its insert fails
+    handing.writer.end(how)
+    handing.submit()
+    handing.writer.end("succeeds")
+    was_run()
+    handing.probe.fire_once()
+    handing.writer.end("succeeds")
+    assert was_run()
 
 
 def test_an_insert_behind_a_batch_that_nobody_waits_for_has_the_usual_deadline(handing: Handing) -> None:
@@ -198,32 +255,36 @@ def test_an_insert_behind_a_batch_that_nobody_waits_for_has_the_usual_deadline(h
     clients = handing.submit() + handing.submit()
     handing.harness.advance(TIMEOUT_S)
     handing.overdue.fire()
-    assert answers(clients) == [NOT_STORED] * 2
+    assert answers(clients) == [[], NOT_STORED]
+    handing.writer.end("fails")
+    handing.writer.end("fails")
+    assert answers(clients) == [NOT_STORED, []]
 
 
-def test_a_job_that_is_inserted_anew_waits_for_the_delete_of_its_first_row(handing: Handing) -> None:
-    handing.submit(unique=b"u")
+def test_an_insert_of_unknown_outcome_is_repeated_after_the_delete_of_its_first_row(handing: Handing) -> None:
+    [first] = handing.submit(unique=b"u")
     handing.submit()
     handing.harness.worker(b"f").grab()
-    handing.writer.end("fails")  # the job with the key runs on in memory
+    handing.writer.end("is lost")  # the job with the key runs on
     handing.harness.advance(WELL_AFTER_S)
     handing.writer.end("succeeds")  # and the store seems to be well again
-    handing.probe.fire_once()
     handing.end_pass()
     handing.lazy.fire_once()
     [undoing] = handing.writer.orders
-    assert len(undoing.batch.deletes) == 1
+    assert (len(undoing.batch.deletes), len(undoing.batch.inserts)) == (1, 1)
     [again] = handing.submit(unique=b"u")
     assert handing.writer.orders == [undoing]
     handing.writer.end("fails")
-    assert again.take() == []
+    assert first.take() == again.take() == []
     handing.end_pass()
+    handing.probe.fire_once()
     handing.writer.end("succeeds")
     [(kind, handle)] = again.take()
     assert kind == PacketType.JOB_CREATED
+    assert first.take() == [(kind, handle)]
     with handing.store._database._transaction() as connection:
         stored = connection.exec_driver_sql("SELECT handle FROM gearman_jobs").scalars().all()
-    assert handle in stored
+    assert stored.count(handle) == 1
 
 
 def test_a_batch_that_failed_is_not_handed_over_again_before_the_broker_knows(handing: Handing) -> None:
@@ -234,13 +295,13 @@ def test_a_batch_that_failed_is_not_handed_over_again_before_the_broker_knows(ha
     handing.end_pass()
     assert handing.lazy.active
     handing.submit()
-    handing.writer.end("fails")
+    handing.writer.end("is lost")
     handing.lazy.fire_once()  # in the same pass
     assert handing.writer.orders == []
     handing.end_pass()
     handing.probe.fire_once()
     [undoing] = handing.writer.orders
-    assert len(undoing.batch.deletes) == 2
+    assert (len(undoing.batch.deletes), len(undoing.batch.inserts)) == (2, 1)
 
 
 def test_a_batch_whose_only_job_ended_at_once_is_as_young_as_its_next_job(handing: Handing) -> None:

@@ -66,6 +66,9 @@ class StoreHistory(RuleBasedStateMachine):
         self.operator = self.harness.peer()
         self.workers = [self.harness.worker(*FUNCTIONS) for _ in range(2)]
         self.waiting: list[Peer] = []
+        self.workloads: dict[Peer, bytes] = {}
+        self.given_out: set[bytes] = set()
+        self.refused: set[bytes] = set()
         self.promised: set[Job] = set()
 
     @property
@@ -77,12 +80,15 @@ class StoreHistory(RuleBasedStateMachine):
     @rule(function=st.sampled_from(FUNCTIONS), unique=st.sampled_from([b"", b"u"]))
     def submit(self, function: bytes, unique: bytes) -> None:
         client = self.harness.peer()
-        client.send(PacketType.SUBMIT_JOB_BG, function, unique, b"w")
+        workload = b"%d" % len(self.workloads)
+        client.send(PacketType.SUBMIT_JOB_BG, function, unique, workload)
         self.waiting.append(client)
+        self.workloads[client] = workload
 
     @rule(worker=st.integers(0, 1))
     def grab(self, worker: int) -> None:
-        self.workers[worker].ask(PacketType.GRAB_JOB)
+        for _, body in self.workers[worker].ask(PacketType.GRAB_JOB):
+            self.given_out.add(body.rpartition(b"\0")[2])
 
     @rule(worker=st.integers(0, 1), how=st.sampled_from(["WORK_COMPLETE", "WORK_FAIL", "WORK_EXCEPTION"]))
     def work(self, worker: int, how: str) -> None:
@@ -160,6 +166,8 @@ class StoreHistory(RuleBasedStateMachine):
                 self.waiting.remove(client)
                 if packet_type == PacketType.JOB_CREATED and body in self.table.jobs:
                     self.promised.add(self.table.jobs[body])
+                elif packet_type == PacketType.ERROR:
+                    self.refused.add(self.workloads[client])
 
     # --- the end
 
@@ -190,6 +198,9 @@ class StoreHistory(RuleBasedStateMachine):
         database = self.store._database
         with database._transaction() as connection:
             rows = connection.exec_driver_sql("SELECT handle, state, requeues, failures FROM gearman_jobs").all()
+            workloads = set(connection.exec_driver_sql("SELECT workload FROM gearman_jobs").scalars())
+        assert not self.refused & self.given_out, "a refused job has run"
+        assert not self.refused & workloads, "a refused job will run after a restart"
         stored = [job for job in self.table.jobs.values() if job.record is not None]
         assert all(job.record is WRITTEN for job in stored)
         assert sorted(map(tuple, rows)) == sorted(
@@ -197,9 +208,6 @@ class StoreHistory(RuleBasedStateMachine):
             for job in stored
         )
         promised = {job for job in self.promised if self.table.jobs.get(job.handle) is job}
-        # A dead job that is tried again runs in memory if it can't be stored, and its letter is kept meanwhile.
-        letters = self.harness.broker.dead_letters.by_handle
-        promised = {job for job in promised if job.handle not in letters}
         assert {job for job in promised if job.state is not JobState.CANCELLED} <= set(stored)
         assert {letter.handle: letter for letter in database.letters()} == self.harness.broker.dead_letters.by_handle
         assert {result.handle: result for result in database.results()} == self.harness.broker.results.kept.by_handle
