@@ -74,3 +74,15 @@ def test_whole_requests_keep_their_places() -> None:
     assert not places.enter(Visitor("b", 1))
     places.leave(busy)
     assert places.enter(Visitor("b", 1))
+
+
+def test_an_address_gets_three_quarters_of_the_places_whatever_it_does_with_them() -> None:
+    places = Places(8)
+    for _ in range(6):
+        assert places.enter(Visitor("a", None))
+    assert not places.enter(Visitor("a", 1))
+    slow = Visitor("b", 2)
+    assert places.enter(slow)
+    assert places.enter(Visitor("b", None))
+    assert places.enter(Visitor("c", 3))
+    assert slow.has_made_room
