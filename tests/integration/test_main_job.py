@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from gearman_client import JobException
+from gearman_client import Client, JobException, parse_address
 
+from ..silent_proxy import silent_proxy
 from .conftest import RunningManager, alive, eventually
 
 BURST_POOL = "pools: {nap: {functions: [nap], min: 1, max: 8, scale: {target_wait: 2s, cooldown: 2s}}}\n"
@@ -246,6 +247,21 @@ def test_workers_serve_several_job_servers(napping: RunningManager, tmp_path_fac
             assert client.submit("nap", "0")
     finally:
         other.destroy()
+
+
+@pytest.mark.parametrize("concurrency", ["", ", concurrency: 3"])
+def test_idle_workers_behind_a_balancer_that_forgot_them_serve_again_within_seconds(
+    napping: RunningManager, gearmand: str, concurrency: str
+) -> None:
+    with silent_proxy(parse_address(gearmand)) as proxy, Client(gearmand, timeout_s=12) as client:
+        pool = f"pools: {{nap: {{functions: [nap], max: 2{concurrency}}}}}\n"
+        napping.config_file.write_text(f"run_dir: run\nservers: ['{proxy.address}']\n{pool}")
+        napping.launch()
+        eventually(napping.settled, "all workers registered")
+        client.submit("nap", b"0")
+        proxy.wait_for_sleeper()
+        proxy.forget()
+        client.submit("nap", b"0")
 
 
 def test_a_worker_that_reached_max_jobs_is_replaced_without_a_crash(napping: RunningManager) -> None:

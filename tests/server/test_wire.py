@@ -188,6 +188,7 @@ def test_accepted_sockets_have_nodelay_and_keepalive(server: ServerProcess) -> N
         with socket.socket(fileno=copy) as accepted:
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
             assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
     finally:
         os.close(pidfd)
 

@@ -76,7 +76,6 @@ class Connection:
         sock = self._socket.below if isinstance(self._socket, TlsStream) else self._socket
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setblocking(self._kernel_waits)
         if self._kernel_waits:
             seconds = max(self._stall_s, 0.001)

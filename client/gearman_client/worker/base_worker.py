@@ -18,9 +18,10 @@ from gearman_client.address import Address, parse_addresses
 from gearman_client.arguments import to_limit
 from gearman_client.exclusive import Exclusive
 from gearman_client.text import to_argument, to_function
+from gearman_client.worker.link_context import LinkContext
 from gearman_client.worker.observer import WorkerObserver
 from gearman_client.worker.readiness import Readiness
-from gearman_client.worker.server_link import LinkContext, ServerLink
+from gearman_client.worker.server_link import ServerLink
 from gearman_client.worker.worker_settings import TIMES, WorkerSettings
 
 #: How long `close` lets the servers read the last answers.

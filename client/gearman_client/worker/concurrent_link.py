@@ -17,8 +17,9 @@ from typing import Final
 from gearman_client.address import Address
 from gearman_client.connection.connection import Connection
 from gearman_client.errors import ConnectionLost
+from gearman_client.worker.link_context import LinkContext
 from gearman_client.worker.link_state import LinkEvent, LinkState
-from gearman_client.worker.server_link import MAX_UNSENT_BYTES, LinkContext, ServerLink
+from gearman_client.worker.server_link import MAX_UNSENT_BYTES, ServerLink
 from gearman_client.worker.worker_job import WorkerJob
 
 MAX_ASKED: Final = 1024
@@ -97,8 +98,10 @@ class ConcurrentLink(ServerLink):
         """Do what is due. A server that answers no grab, or takes no byte, for too long counts as lost."""
         if self.state < LinkState.READY:
             super().tick(now)
-        elif now >= self.due_at:
+        elif now >= min(self._reply_by, self._room_by):
             self._lose(f"no answer for {self._context.settings.reply_timeout_s:g} s")
+        elif now >= self._probe.due_at:
+            self._ask_whether_there(now)
 
     # --- called by jobs, in greenlets of their own
 
@@ -145,7 +148,10 @@ class ConcurrentLink(ServerLink):
         elif self._room_by == inf or connection.sent_bytes != self._sent_bytes:
             self._sent_bytes = connection.sent_bytes
             self._room_by = now + self._context.settings.reply_timeout_s
-        self.due_at = min(self._reply_by, self._room_by)
+        self._schedule_probe()
+
+    def _schedule_probe(self) -> None:
+        self.due_at = min(self._reply_by, self._room_by, self._probe.due_at)
 
     def _replied(self, event: LinkEvent) -> None:
         """A grab was answered, so the server has read everything sent before it; other grabs may be under way."""

@@ -6,9 +6,7 @@ in link_state.py.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from math import inf
 from time import monotonic
 from typing import Final
@@ -25,11 +23,10 @@ from gearman_client.extensions import (
 )
 from gearman_client.packet import Packet, PacketType, encode_request, split_arguments
 from gearman_client.text import to_argument, to_text
+from gearman_client.worker.link_context import LinkContext
 from gearman_client.worker.link_state import LinkEvent, LinkState, next_state
-from gearman_client.worker.observer import WorkerObserver
-from gearman_client.worker.readiness import Readiness
+from gearman_client.worker.probe import ARE_YOU_THERE, Probe
 from gearman_client.worker.worker_job import WorkerJob
-from gearman_client.worker.worker_settings import WorkerSettings
 
 #: A job waits for a slow server when more than this much progress and data is unsent.
 MAX_UNSENT_BYTES: Final = 1024 * 1024
@@ -38,16 +35,6 @@ MAX_PACKETS_BEFORE_REPLY: Final = 1000
 
 _PRE_SLEEP: Final = encode_request(PacketType.PRE_SLEEP)
 _PROBE: Final = b"greeting"
-
-
-@dataclass(slots=True)
-class LinkContext:
-    """The state that all links of one worker share."""
-
-    settings: WorkerSettings
-    observer: WorkerObserver
-    readiness: Readiness
-    functions: dict[bytes, str] = field(default_factory=dict)
 
 
 class ServerLink:
@@ -68,6 +55,7 @@ class ServerLink:
         self._assigned: WorkerJob | None = None
         #: The handles whose answers no later reply of the server has confirmed.
         self._unconfirmed: list[bytes] = []
+        self._probe = Probe(context.settings)
         self._grab = encode_request(PacketType.GRAB_JOB_UNIQ if context.settings.grab_unique else PacketType.GRAB_JOB)
         self._handlers: Final[dict[int, Callable[[bytes], None]]] = {
             PacketType.NO_JOB: self._on_no_job,
@@ -77,7 +65,7 @@ class ServerLink:
             PacketType.JOB_ASSIGN_ALL: self._on_assign_all,
             JOB_ASSIGN_ATTEMPT: self._on_assign_attempt,
             PacketType.OPTION_RES: self._on_option,
-            PacketType.ECHO_RES: self._on_greeted,
+            PacketType.ECHO_RES: self._on_echo,
             PacketType.ERROR: self._on_error,
         }
 
@@ -93,6 +81,8 @@ class ServerLink:
             self._go_on_connecting(now)
         elif self.state is LinkState.GREETING:
             self._lose(f"no answer for {self._context.settings.reply_timeout_s:g} s")
+        elif self.state is LinkState.ASLEEP:
+            self._ask_whether_there(now)
 
     def on_ready(self) -> None:
         """The watched descriptor of this link can be read, or its connection is established."""
@@ -149,12 +139,32 @@ class ServerLink:
             connection.queue(encode_request(PacketType.CAN_DO, function))
         connection.flush()
 
+    def _ask_whether_there(self, now: float) -> None:
+        """Send the question to a server that has said nothing for a while; without an answer it is lost."""
+        if self._probe.is_sent:
+            self._lose(f"no answer for {self._probe.answer_s:g} s to the question whether it is there")
+        elif self._send(ARE_YOU_THERE):
+            self._probe.sent(now)
+            self._schedule_probe()
+
+    def _was_heard(self) -> None:
+        """Wait for the next silence."""
+        if self.state is LinkState.ASLEEP:
+            self._probe.wait(monotonic())
+        else:
+            self._probe.stop()
+        self._schedule_probe()
+
+    def _schedule_probe(self) -> None:
+        self.due_at = self._probe.due_at
+
     # --- registering
 
     def can_do(self, function: bytes) -> None:
         """Register one more function, and ask again, because this does not make a server wake a sleeping worker."""
         if self._send(encode_request(PacketType.CAN_DO, function)):
             self._to(LinkEvent.WAKE)
+            self._was_heard()
 
     def cant_do(self, function: bytes) -> None:
         """Withdraw a function."""
@@ -258,9 +268,17 @@ class ServerLink:
         self._replied(LinkEvent.NO_JOB)
         if self.connection is not None and self.state is LinkState.ASLEEP:
             self.connection.queue(_PRE_SLEEP)
+            self._was_heard()
 
     def _on_noop(self, _body: bytes) -> None:
         self._to(LinkEvent.WAKE)
+        self._was_heard()
+
+    def _on_echo(self, body: bytes) -> None:
+        if self.state is LinkState.GREETING:
+            self._on_greeted(body)
+        else:
+            self._was_heard()
 
     def _on_assign(self, body: bytes) -> None:
         handle, function, workload = split_arguments(PacketType.JOB_ASSIGN, body)
@@ -312,6 +330,10 @@ class ServerLink:
         if self.state is LinkState.GREETING:
             self._on_greeted(body)
             return
+        if self._probe.is_sent:
+            self._probe.refused()
+            self._schedule_probe()
+            return
         code, _, text = body.partition(b"\0")
         self._context.observer.server_error(self.address, to_text(code), to_text(text))
 
@@ -336,7 +358,7 @@ class ServerLink:
             self._failures = 0
         # A connection that was up is opened again at once. A server that keeps hanging up is treated like one that is
         # down.
-        self.due_at = now if was_up and self._failures == 0 else now + self._backoff_s()
+        self.due_at = now if was_up and self._failures == 0 else now + self._context.backoff_s(self._failures)
         self._failures += 1
         if was_up:
             self._context.observer.disconnected(self.address, reason)
@@ -347,7 +369,7 @@ class ServerLink:
     def _unreachable(self, reason: str, now: float) -> None:
         self._forget_connection()
         self._failures += 1
-        self.due_at = now + self._backoff_s()
+        self.due_at = now + self._context.backoff_s(self._failures)
         self._context.observer.unreachable(self.address, reason)
 
     def _forget_connection(self) -> None:
@@ -356,6 +378,7 @@ class ServerLink:
         self._attempt = None
         self._assigned = None
         self.server_is_ours = self.takes_failures = False
+        self._probe.start_anew()
         if self.connection is not None:
             self.connection.close()
             self.connection = None
@@ -364,12 +387,6 @@ class ServerLink:
         handles, self._unconfirmed = self._unconfirmed, []
         for handle in handles:
             self._context.observer.result_lost(self.address, to_text(handle))
-
-    def _backoff_s(self) -> float:
-        settings = self._context.settings
-        doublings = min(max(self._failures, 1) - 1, 30)
-        pause_s = min(settings.max_backoff_s, settings.first_backoff_s * float(2**doublings))
-        return pause_s * random.uniform(0.5, 1.0)  # so that a hundred workers do not come back at the same moment
 
     def _to(self, event: LinkEvent) -> None:
         self.state = next_state(self.state, event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gevent.socket
 
 from gearman_client import Address
+from gearman_client.connection.connecting import keep_alive
 from gearman_client.connection.tls_stream import TlsStream, secured
 
 
@@ -14,4 +15,6 @@ def connect_to(server: Address, timeout_s: float) -> gevent.socket.socket | TlsS
     Raises:
         OSError, GearmanError: no server answers within `timeout_s` (for each step), or it is not trusted.
     """
-    return secured(gevent.socket.create_connection((server.host, server.port), timeout_s), server)
+    connected = gevent.socket.create_connection((server.host, server.port), timeout_s)
+    keep_alive(connected)
+    return secured(connected, server)

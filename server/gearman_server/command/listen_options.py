@@ -77,10 +77,19 @@ _WHERE: Final = (
         help="Connections that may wait to be accepted.",
     ),
     option("--keepalive", is_flag=True, help="TCP keepalive on the listening sockets; connections always have it."),
-    option("--keepalive-idle", type=WholeNumber(-1), metavar="SECONDS", help="Silence before the first probe."),
-    option("--keepalive-interval", type=WholeNumber(-1), metavar="SECONDS", help="Time between probes."),
-    option("--keepalive-count", type=WholeNumber(-1), metavar="N", help="Lost probes that end a connection."),
+    option(
+        "--keepalive-idle",
+        type=WholeNumber(-1),
+        metavar="SECONDS",
+        help="Silence before the first probe.  [default: 60]",
+    ),
+    option("--keepalive-interval", type=WholeNumber(-1), metavar="SECONDS", help="Time between probes.  [default: 10]"),
+    option(
+        "--keepalive-count", type=WholeNumber(-1), metavar="N", help="Lost probes that end a connection.  [default: 3]"
+    ),
 )
+
+_KEEPALIVE: Final = KeepaliveSettings()
 
 _TLS_OPTIONS: Final = (
     option("--ssl", is_flag=True, help="The port speaks TLS, and nothing else."),
@@ -160,9 +169,9 @@ def _jobs(options: dict[str, Any]) -> ListenSettings:
         backlog=options["backlog"],
         keepalive=KeepaliveSettings(
             on_listening=options["keepalive"],
-            idle_s=_figure(options["keepalive_idle"]),
-            interval_s=_figure(options["keepalive_interval"]),
-            count=_figure(options["keepalive_count"]),
+            idle_s=_figure(options["keepalive_idle"], _KEEPALIVE.idle_s),
+            interval_s=_figure(options["keepalive_interval"], _KEEPALIVE.interval_s),
+            count=_figure(options["keepalive_count"], _KEEPALIVE.count),
         ),
         socket_mode=_mode(options["socket_mode"]),
     )
@@ -252,9 +261,11 @@ def _hosts(addresses: Sequence[str]) -> Sequence[str]:
     return [f"[{host}]" if ":" in host else host for host in dict.fromkeys(hosts)] or [DEFAULT_ADDRESS]
 
 
-def _figure(given: int | None) -> int | None:
+def _figure(given: int | None, default: int | None) -> int | None:
     """As in gearmand -1 leaves it to the system; so does 0, which the kernel refuses."""
-    return given if given is not None and given > 0 else None
+    if given is None:
+        return default
+    return given if given > 0 else None
 
 
 def _mode(digits: str) -> int:

@@ -17,12 +17,15 @@ DEFAULT_MAX_BACKLOG_BYTES: Final = 256 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class KeepaliveSettings:
-    """TCP's probes of idle peers. Connections always have them; None leaves a value to the system."""
+    """TCP's probes of idle peers. Connections always have them; None leaves a value to the system, which takes hours.
+
+    A minute keeps a NAT or a balancer from forgetting the connection; after a minute and a half a dead peer is gone.
+    """
 
     on_listening: bool = False
-    idle_s: int | None = None
-    interval_s: int | None = None
-    count: int | None = None
+    idle_s: int | None = 60
+    interval_s: int | None = 10
+    count: int | None = 3
 
 
 @dataclass(frozen=True, slots=True)
