@@ -19,6 +19,7 @@ from gearman_manager.command.status_view import wide_console
 from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out
 from gearman_manager.errors import ManagerError
 from gearman_manager.host.cgroup import Cgroup, usable_cores
+from gearman_manager.ipc.lifeline import own_lifeline
 from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.job_servers.policy_gap_check import gaps_at
@@ -56,9 +57,8 @@ def load_code(config: Config) -> LoadedCode:
         ConfigError: nothing could be loaded.
         StartError: no process can be started.
     """
-    lifeline_read, lifeline_write = os.pipe2(os.O_CLOEXEC)
     doorbell = os.eventfd(0, os.EFD_CLOEXEC)
-    links = Links(Scoreboard.create(1), lifeline_read, doorbell)
+    links = Links(Scoreboard.create(1), own_lifeline(), doorbell)
     nobody = _Nobody()
     host = Host(usable_cores(Cgroup.of()))
     loader = CodeLoader(lambda: ZygoteProcess(links, "WARNING", nobody, nobody.zygote_ended), host)
@@ -68,7 +68,7 @@ def load_code(config: Config) -> LoadedCode:
             raise ConfigError(code.errors)
         zygote.kill()
     finally:
-        for descriptor in (lifeline_read, lifeline_write, doorbell):
+        for descriptor in (links.lifeline, doorbell):
             os.close(descriptor)
     return code
 

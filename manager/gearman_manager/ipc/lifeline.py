@@ -1,40 +1,46 @@
-"""Watches the lifeline while user code runs that may never return: an import, a worker's setup.
+"""The lifeline: a pidfd of the supervisor, which all its children hold. It becomes readable when the supervisor ends.
 
-The process can't look at the descriptor meanwhile, so the kernel does: the end of the pipe sends SIGIO, which ends the
-process by default, wherever it is stuck. Jobs are not cut off this way: a serving worker watches the lifeline itself.
-(PDEATHSIG would fire for workers whose zygote is replaced.)
+Nobody can write into it, so nothing but that end comes out of it. A serving worker watches it itself. While user code
+runs that may never return (an import, a worker's setup), the kernel watches for processes that the supervisor has
+started; a forked worker in its setup is ended by its zygote.
 """
 
 from __future__ import annotations
 
-import fcntl
+import ctypes
 import os
 import select
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def own_lifeline() -> int:
+    """A lifeline to this process, for its children."""
+    return os.pidfd_open(os.getpid())
+
+
+def has_ended(lifeline: int, timeout_s: float = 0.0) -> bool:
+    """Whether the supervisor has ended, or does so within this time."""
+    poll = select.poll()
+    poll.register(lifeline, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))
 
 
 @contextmanager
 def ends_with_supervisor(lifeline: int) -> Iterator[None]:
-    """In this context the end of the supervisor ends the process, except without /proc."""
+    """In this context the end of the supervisor kills the process, wherever it is stuck.
+
+    Only for a process that the supervisor has started itself: for others the kernel would watch another parent.
+    """
+    prctl = ctypes.CDLL(None).prctl
+    prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
     try:
-        # A new open file: owner and flags belong to it, and other processes of this manager share the inherited one.
-        own = os.open(f"/proc/self/fd/{lifeline}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        yield
-        return
-    try:
-        fcntl.fcntl(own, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(own, fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
-        if _has_ended(own):  # it ended before the kernel watched
-            os.kill(os.getpid(), signal.SIGIO)
+        if has_ended(lifeline):  # it ended before the kernel watched
+            os.kill(os.getpid(), signal.SIGKILL)
         yield
     finally:
-        os.close(own)
-
-
-def _has_ended(descriptor: int) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, 0)  # POLLHUP is always reported
-    return bool(poll.poll(0))
+        prctl(_PR_SET_PDEATHSIG, 0)

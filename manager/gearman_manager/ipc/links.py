@@ -24,7 +24,7 @@ class Links:
     """The links that every process of this manager holds."""
 
     scoreboard: Scoreboard
-    #: The read end of a pipe whose write end only the supervisor has: its end of file means the supervisor's end.
+    #: A pidfd of the supervisor: it becomes readable when the supervisor ends.
     lifeline: int
     #: An eventfd by which a worker asks the supervisor to look at the scoreboard.
     doorbell: int

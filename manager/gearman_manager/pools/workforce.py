@@ -19,7 +19,7 @@ import gevent
 
 from gearman_manager.errors import StartError
 from gearman_manager.host import process
-from gearman_manager.ipc.scoreboard import SlotState, Wear
+from gearman_manager.ipc.scoreboard import SlotState, SlotView, Wear
 from gearman_manager.pools.exits import Exit, Exits
 from gearman_manager.pools.leftovers import Leftovers
 from gearman_manager.pools.live_worker import LiveWorker, Totals
@@ -74,6 +74,7 @@ class Workforce:
             self._totals.setdefault(name, Totals())
             self.pools.setdefault(name, Pool(name)).arrange(order.version)
         self._orders = dict(orders)
+        self._zygotes.guard(self.live.values())  # it may be another zygote than before
 
     def reconcile(self, now: float) -> float | None:
         """Bring every pool nearer to its target; returns the latest time for the next call, or None."""
@@ -269,6 +270,7 @@ class Workforce:
         live.watcher.start(self._gone, live)
         if draining:
             self.tell_to_stop(live)
+        self._zygotes.guard([live])
         self.look_at(live)  # it may have rung before the zygote's message was read
         self._wake()
 
@@ -359,7 +361,8 @@ class Workforce:
         status = self._exits.status_of(live)
         asked = live.worker.state in (WorkerState.DRAINING, WorkerState.STOPPING)
         registered = live.worker.ready_at is not None or view.state in (SlotState.IDLE, SlotState.BUSY)
-        left_alone = registered and status == 0 if live.is_program else view.state is SlotState.LEAVING
+        # A Python worker that leaves without having run a job is no use, and must not be replaced without end.
+        left_alone = registered and status == 0 if live.is_program else _has_served(view)
         process.kill_session(live.pid)
         self._leftovers.left_by(live.client_id)
         totals = self._totals[live.pool.name]
@@ -381,6 +384,11 @@ class Workforce:
     def _discard(self, live: LiveWorker) -> None:
         del self.live[live.name]
         self._starter.give_back(live)
+
+
+def _has_served(view: SlotView) -> bool:
+    """Whether a worker that is gone had left on its own accord, after a job at least."""
+    return view.state is SlotState.LEAVING and view.done + view.failed > 0
 
 
 def _go_back(jobs: int) -> str:

@@ -105,6 +105,11 @@ class ZygoteProcess:
         self._outstanding.add(order.name)
         self._send({"type": "spawn"} | order.to_message(), (log_pipe, self._scoreboard.descriptor))
 
+    def guard(self, pidfd: int, pid: int, stop_timeout_s: float, *, is_program: bool) -> None:
+        """Let it kill this worker if we are gone and it takes longer than its `stop_timeout` to leave."""
+        ward = {"pid": pid, "stop_timeout_s": stop_timeout_s, "is_program": is_program}
+        self._send({"type": "guard", "ward": ward}, (pidfd,))
+
     def dismiss(self) -> None:
         """Let it end once it has answered every order; its workers live on as the supervisor's own children."""
         if not self._is_dismissed:
@@ -118,6 +123,7 @@ class ZygoteProcess:
 
     def _leave_when_done(self) -> None:
         if self._is_dismissed and not self._outstanding and self.is_alive:
+            self._send({"type": "dismiss"})
             with suppress(OSError):  # it may have died just now
                 self._sock.shutdown(socket.SHUT_WR)
 

@@ -5,7 +5,10 @@ The room `code` decides which code a zygote loads and whether it takes over; `wo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from gearman_manager.ipc.links import Links
+from gearman_manager.pools.live_worker import LiveWorker
 from gearman_manager.pools.zygote_process import ForkEvents, ZygoteEnd, ZygoteProcess
 
 
@@ -37,6 +40,15 @@ class Zygotes:
         zygote = ZygoteProcess(self._links, log_level, forks, ended)
         self._alive.add(zygote)
         return zygote
+
+    def guard(self, workers: Iterable[LiveWorker]) -> None:
+        """Let the current one guard these workers."""
+        if self.current is None:
+            return
+        for live in list(workers):
+            if live.pid:
+                timeout_s = live.order.pool.stop_timeout_s
+                self.current.guard(live.pidfd, live.pid, timeout_s, is_program=live.is_program)
 
     def kill_current(self) -> None:
         """Kill the current one, for example if it does not answer. Orders that it did not carry out become void."""

@@ -22,6 +22,7 @@ from gearman_manager.control.server import ControlServer
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.status import StatusReport
 from gearman_manager.host.cgroup import Cgroup, usable_cores
+from gearman_manager.ipc.lifeline import own_lifeline
 from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.job_servers.job_servers import JobServers
@@ -124,7 +125,6 @@ def manager_name(run_folder: RunFolder) -> str:
 
 
 def _links() -> Links:
-    """The links between the manager's processes. The lifeline's write end stays open here until this process ends."""
-    lifeline, _ = os.pipe2(os.O_CLOEXEC)
+    """The links between the manager's processes."""
     doorbell = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-    return Links(Scoreboard.create(), lifeline, doorbell)
+    return Links(Scoreboard.create(), own_lifeline(), doorbell)

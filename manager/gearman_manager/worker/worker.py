@@ -1,8 +1,8 @@
 """A worker process: registers its functions, grabs jobs, runs them one at a time, answers. Forked by the zygote.
 
 It is blocking and single-threaded. Its slot of the scoreboard shows its state to the supervisor. It ends when the
-supervisor asks (by SIGTERM, and a mark in the slot, since a job may take the signal over) or is gone (end of file on
-the lifeline): after the current job, never during it.
+supervisor asks (by SIGTERM, and a mark in the slot, since a job may take the signal over) or is gone (the
+lifeline): after the current job, never during it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import time
 from setproctitle import setproctitle
 
 from gearman_client import Worker, WorkerJob, WorkerSettings
-from gearman_manager.ipc.lifeline import ends_with_supervisor
 from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.logging_guard import OwnLogger
 from gearman_manager.ipc.scoreboard import SlotWriter
@@ -83,8 +82,7 @@ def main(order: Order, code: UserCode, links: Links) -> int:
     os.environ[CLIENT_ID_VARIABLE] = order.client_id  # the supervisor finds its leftovers by it
     group_signals.end_at_once()
     try:
-        with ends_with_supervisor(links.lifeline):
-            process = WorkerProcess(order, code, links)
+        process = WorkerProcess(order, code, links)
     except BaseException as error:  # noqa: BLE001 (setup is user code)
         SlotWriter(links.scoreboard, order.slot).error(describe(error))
         _log.error("the worker can't start: %s", describe(error), exc_info=True)

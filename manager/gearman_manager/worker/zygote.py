@@ -35,6 +35,7 @@ from gearman_manager.modules.source_files import content_hashes
 from gearman_manager.modules.user_code import Functions, UserCode
 from gearman_manager.worker import group_signals, worker
 from gearman_manager.worker.order import Order
+from gearman_manager.worker.wards import Ward, Wards
 from gearman_process.early_signals import NOTED
 
 _log = logging.getLogger("zygote")
@@ -53,15 +54,23 @@ class Zygote:
         self._functions: Functions = {}
         self._hooks = Hooks()
         self._children: set[int] = set()
+        self._wards = Wards()
+        self._is_dismissed = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def run(self) -> None:
-        """Serve until the supervisor closes the channel. Children that still run are the supervisor's business."""
+        """Serve until the supervisor dismisses us or is gone. Then the workers are its business, or else ours."""
+        with suppress(BrokenPipeError, ConnectionResetError):  # the supervisor may go away while we answer
+            self._serve()
+        if not self._is_dismissed:
+            self._wards.outlive_supervisor(self._lifeline)
+
+    def _serve(self) -> None:
         self._watch_children()
         poller = select.poll()
         poller.register(self._sock, select.POLLIN)
         poller.register(self._wake_read, select.POLLIN)
-        poller.register(self._lifeline, 0)  # POLLHUP is always reported
+        poller.register(self._lifeline, select.POLLIN)
         while True:
             ready = dict(poller.poll())
             if self._wake_read in ready:
@@ -87,6 +96,11 @@ class Zygote:
             self._load([Path(folder) for folder in message["folders"]], message["without"])
         elif message["type"] == "spawn":
             self._spawn(message)
+        elif message["type"] == "guard":
+            (pidfd,) = message["descriptors"]
+            self._wards.add(pidfd, Ward(**message["ward"]))
+        elif message["type"] == "dismiss":
+            self._is_dismissed = True
         else:
             raise ManagerError(f"the zygote does not know the message {message['type']!r}")
 
@@ -158,6 +172,7 @@ class Zygote:
             self._sock.close()
             os.close(self._wake_read)
             os.close(self._wake_write)
+            self._wards.close()
             for message in self._inbox:  # the orders for other workers
                 for descriptor in message["descriptors"]:
                     os.close(descriptor)
@@ -202,9 +217,7 @@ def main(argv: Sequence[str]) -> int:
     child_log.redirect_output(1)
     child_log.set_up(arguments.log_level)
     group_signals.leave_to_supervisor(NOTED)  # SIGTERM too: the end of the channel is the zygote's
-    # The supervisor may go away while we answer, which is the same as the end of the channel.
-    with suppress(BrokenPipeError, ConnectionResetError):
-        Zygote(socket.socket(fileno=arguments.channel), arguments).run()
+    Zygote(socket.socket(fileno=arguments.channel), arguments).run()
     return 0
 
 

@@ -16,6 +16,7 @@ from gearman_manager.code.generations import Accepted, Generations
 from gearman_manager.config import Config, ConfigError
 from gearman_manager.errors import StartError
 from gearman_manager.host.cgroup import Cgroup
+from gearman_manager.ipc.lifeline import own_lifeline
 from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.pools.exits import Exits
@@ -33,8 +34,7 @@ class Modules:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        lifeline, self._lifeline_end = os.pipe2(os.O_CLOEXEC)
-        self.links = Links(Scoreboard.create(4), lifeline, os.eventfd(0, os.EFD_CLOEXEC))
+        self.links = Links(Scoreboard.create(4), own_lifeline(), os.eventfd(0, os.EFD_CLOEXEC))
         self.zygotes = Zygotes(self.links)
         exits = Exits(OomKills(Cgroup(()), folder / "nowhere"))
         workforce = Workforce(WorkerStart("here", self.links, self.zygotes), self.zygotes, exits, lambda: None)
@@ -59,7 +59,7 @@ class Modules:
     def close(self) -> None:
         self.generations.end()
         until(lambda: not self.zygotes.pids, "all zygotes have ended")
-        for descriptor in (self.links.lifeline, self._lifeline_end, self.links.doorbell):
+        for descriptor in (self.links.lifeline, self.links.doorbell):
             os.close(descriptor)
 
 

@@ -19,6 +19,7 @@ from gearman_manager.config import Config, FoundFunction, lay_out
 from gearman_manager.errors import StartError
 from gearman_manager.host import process
 from gearman_manager.host.cgroup import Cgroup
+from gearman_manager.ipc.lifeline import own_lifeline
 from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.scoreboard import Scoreboard, SlotWriter
 from gearman_manager.pools import exec_wrapper
@@ -77,8 +78,7 @@ class Staff:
     """The workforce, and the actions of a test on it."""
 
     def __init__(self, slots: int = 64) -> None:
-        lifeline, self._lifeline_end = os.pipe2(os.O_CLOEXEC)
-        self.links = Links(Scoreboard.create(slots), lifeline, os.eventfd(0, os.EFD_CLOEXEC))
+        self.links = Links(Scoreboard.create(slots), own_lifeline(), os.eventfd(0, os.EFD_CLOEXEC))
         self.zygotes = DeadZygotes(self.links)
         #: Unique, since the search for leftovers by this name may come after the end of the test.
         self.manager = f"manager-{next(_numbers)}"
@@ -154,7 +154,7 @@ class Staff:
         with gevent.Timeout(DEADLINE_S, False):
             while any(live.pid for live in self.workers):
                 gevent.sleep(0.005)
-        for descriptor in (self.links.lifeline, self._lifeline_end, self.links.doorbell):
+        for descriptor in (self.links.lifeline, self.links.doorbell):
             os.close(descriptor)
 
 

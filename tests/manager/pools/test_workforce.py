@@ -277,11 +277,25 @@ def test_a_worker_that_is_killed_has_crashed_and_is_replaced(staff: Staff) -> No
 
 def test_a_worker_that_leaves_by_itself_has_not_crashed(staff: Staff) -> None:
     (live,) = staff.serving(1)
-    staff.slot(live).leave()
+    slot = staff.slot(live)
+    slot.end(0, failed=False)
+    slot.leave()
     os.kill(live.pid, signal.SIGTERM)
     staff.gone(live)
     assert staff.pool.crashes.consecutive == 0
     assert staff.pool.last_error == ""
+
+
+def test_workers_that_leave_without_having_run_a_job_are_replaced_more_slowly(staff: Staff) -> None:
+    staff.arrange(1)
+    for _ in range(8):
+        staff.workforce.reconcile(LATER)
+        (live,) = staff.workers
+        staff.register(staff.fork(live)).leave()
+        os.kill(live.pid, signal.SIGTERM)
+        staff.gone(live)
+    assert staff.pool.crashes.consecutive > 1
+    assert staff.pool.crashes.not_before > time.monotonic()
 
 
 def test_processes_in_a_workers_session_end_with_it(staff: Staff) -> None:
