@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -9,6 +10,8 @@ from gearman_process.http.messages import HttpRefusal
 
 #: A body up to this size counts for nothing: the number of connections bounds them.
 SMALL_BODY_BYTES: Final = 1 << 16
+#: How long a larger body may take before it must make room for others.
+UNDISTURBED_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,36 +38,53 @@ class HttpBounds:
 
 
 class BodyMemory:
-    """The memory for the bodies of all connections of a port. One body at a time may be larger than the whole of it."""
+    """The memory for the bodies of all connections of a port. One body at a time may be larger than the whole of it.
+
+    When it is used up, the body that has taken part of it for the longest time makes room, unless that is a short time.
+    """
 
     def __init__(self, most_bytes: int) -> None:
         self._left_bytes = most_bytes
         self._large: BodyShare | None = None
+        #: In the order of their beginnings.
+        self._holders: dict[BodyShare, float] = {}
 
-    def grow(self, share: BodyShare, size_bytes: int) -> None:
-        """Let a body grow by so many bytes.
+    def grow(self, share: BodyShare, size_bytes: int, now: float) -> None:
+        """Let a body grow by so many bytes. `now` is monotonic.
 
         Raises:
             HttpRefusal: the other bodies leave no room.
         """
         share.seen_bytes += size_bytes
         wanted_bytes = max(0, share.seen_bytes - SMALL_BODY_BYTES) - share.taken_bytes
-        if wanted_bytes <= 0:
+        if wanted_bytes <= 0 or share is self._large:
             return
-        if self._large is not share:
-            if wanted_bytes <= self._left_bytes:
-                self._left_bytes -= wanted_bytes
-                share.taken_bytes += wanted_bytes
-                return
-            if self._large is not None:
+        self._holders.setdefault(share, now)
+        while not self._take(share, wanted_bytes):
+            slowest, since = next(iter(self._holders.items()))
+            if slowest is share or now - since < UNDISTURBED_S:
                 text = "the requests of other peers have taken the memory for large bodies: try again"
                 raise HttpRefusal(503, text, ("Retry-After", "1"))
-            self._large = share
+            self.free(slowest)
+            slowest.give_up()
+
+    def _take(self, share: BodyShare, wanted_bytes: int) -> bool:
+        if wanted_bytes <= self._left_bytes:
+            self._left_bytes -= wanted_bytes
+            share.taken_bytes += wanted_bytes
+            return True
+        if self._large is not None:
+            return False
+        self._left_bytes += share.taken_bytes
+        share.taken_bytes = 0
+        self._large = share
+        return True
 
     def free(self, share: BodyShare) -> None:
         """Take a body's memory back."""
         self._left_bytes += share.taken_bytes
         share.taken_bytes = share.seen_bytes = 0
+        self._holders.pop(share, None)
         if self._large is share:
             self._large = None
 
@@ -74,12 +94,14 @@ class BodyShare:
     """What one connection's body has of the memory."""
 
     memory: BodyMemory
+    #: Ends the connection, whose memory is already counted as free.
+    give_up: Callable[[], None]
     seen_bytes: int = field(default=0, init=False)
     taken_bytes: int = field(default=0, init=False)
 
-    def grow(self, size_bytes: int) -> None:
+    def grow(self, size_bytes: int, now: float) -> None:
         """Do as `BodyMemory.grow`."""
-        self.memory.grow(self, size_bytes)
+        self.memory.grow(self, size_bytes, now)
 
     def free(self) -> None:
         """Do as `BodyMemory.free`."""

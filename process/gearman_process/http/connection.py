@@ -58,7 +58,7 @@ class HttpConnection:
     def __init__(self, stream: Stream, bounds: HttpBounds, memory: BodyMemory, pause: Callable[[], None]) -> None:
         self.stream = stream
         self._bounds = bounds
-        self._share = BodyShare(memory)
+        self._share = BodyShare(memory, self._give_up)
         self._pause = pause
         #: Since when the peer has owed a whole request (monotonic seconds); None while one is carried out.
         self.reading_since: float | None = time.monotonic()
@@ -160,7 +160,7 @@ class HttpConnection:
             self._send(self._sent(h11.InformationalResponse(status_code=100, headers=[], reason=b"Continue")))
         event = self._next_event()
         if isinstance(event, h11.Data):
-            self._share.grow(len(event.data))
+            self._share.grow(len(event.data), time.monotonic())
             return bytes(event.data)
         self._has_read_all = True
         self.reading_since = None
@@ -263,6 +263,12 @@ class HttpConnection:
     def abandon(self) -> None:
         """Have `close` lose no time."""
         self._has_read_all = True
+
+    def _give_up(self) -> None:
+        """Called for another connection: whoever waits for bytes of this one now finds its end."""
+        self.abandon()
+        with contextlib.suppress(OSError):
+            self.stream.shutdown(socket.SHUT_RDWR)
 
     def _linger(self) -> None:
         now = self.reading_since = time.monotonic()  # meanwhile others may have its place

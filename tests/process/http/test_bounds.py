@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gearman_process.http.bounds import SMALL_BODY_BYTES, BodyMemory, BodyShare, HttpBounds, Pace
+from gearman_process.http.bounds import SMALL_BODY_BYTES, UNDISTURBED_S, BodyMemory, BodyShare, HttpBounds, Pace
 from gearman_process.http.messages import HttpRefusal
 from gearman_process.http.places import Places
 
@@ -41,20 +41,45 @@ def test_a_body_that_brings_too_little_is_too_slow_at_the_end_of_the_period() ->
         pace.wait_s(10)
 
 
+class Bodies:
+    """Bodies that share a memory of 1000 bytes; `given_up` has those that had to make room."""
+
+    def __init__(self) -> None:
+        self._memory = BodyMemory(1000)
+        self.given_up: list[str] = []
+
+    def begin(self, name: str) -> BodyShare:
+        return BodyShare(self._memory, lambda: self.given_up.append(name))
+
+
 def test_all_bodies_share_the_memory_and_one_may_be_larger() -> None:
-    memory = BodyMemory(1000)
-    first, second, third = (BodyShare(memory) for _ in range(3))
-    first.grow(SMALL_BODY_BYTES + 900)
-    second.grow(SMALL_BODY_BYTES + 900)
-    second.grow(10**9)
+    bodies = Bodies()
+    first, second, third, fourth = map(bodies.begin, "abcd")
+    first.grow(SMALL_BODY_BYTES + 900, now=0)
+    second.grow(SMALL_BODY_BYTES + 900, now=0)
+    second.grow(10**9, now=0)
     with pytest.raises(HttpRefusal) as refused:
-        third.grow(SMALL_BODY_BYTES + 101)
+        third.grow(SMALL_BODY_BYTES + 101, now=0)
     assert (refused.value.status, refused.value.headers) == (503, (("Retry-After", "1"),))
-    BodyShare(memory).grow(SMALL_BODY_BYTES)
+    third.free()
+    fourth.grow(SMALL_BODY_BYTES, now=0)
     second.free()
-    third.grow(1)
-    first.free()
-    second.grow(SMALL_BODY_BYTES + 1000)
+    fourth.grow(10**9, now=0)
+    assert bodies.given_up == []
+
+
+def test_a_body_that_takes_long_makes_room_for_others() -> None:
+    bodies = Bodies()
+    slow, large, young = map(bodies.begin, "abc")
+    slow.grow(SMALL_BODY_BYTES + 900, now=0)
+    large.grow(10**9, now=1)
+    with pytest.raises(HttpRefusal):
+        young.grow(SMALL_BODY_BYTES + 500, now=UNDISTURBED_S - 1)
+    young.free()
+    young.grow(SMALL_BODY_BYTES + 500, now=UNDISTURBED_S)
+    assert bodies.given_up == ["a"]
+    bodies.begin("d").grow(10**9, now=UNDISTURBED_S + 1)
+    assert bodies.given_up == ["a", "b"]
 
 
 def test_a_new_connection_takes_the_place_of_the_slowest_of_the_address_with_the_most() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from gearman_process.http.bounds import BodyMemory, HttpBounds
+from gearman_process.http.bounds import UNDISTURBED_S, BodyMemory, BodyShare, HttpBounds
 from gearman_process.http.connection import HttpConnection
 from gearman_process.http.messages import HttpAnswer, HttpRefusal, HttpRequest, text_answer
 from gearman_process.http.serving import serve
@@ -109,4 +111,32 @@ def test_line_ends_alone_do_not_put_off_the_end() -> None:
     else:
         pytest.fail("the connection is still open")
     ours.close()
+    server.join(10)
+
+
+def test_a_body_in_the_way_of_others_is_ended() -> None:
+    memory, has_memory = BodyMemory(0), threading.Event()
+    slow, theirs = socket.socketpair()
+    slow.settimeout(10)
+    connection = HttpConnection(theirs, HttpBounds(), memory, lambda: None)
+
+    def read(request: HttpRequest) -> HttpAnswer:
+        size_bytes = 0
+        while data := request.body.read():
+            size_bytes += len(data)
+            if size_bytes == 100_000:
+                has_memory.set()
+        return text_answer(200)
+
+    def serve_until_lost() -> None:
+        with contextlib.suppress(OSError):
+            serve(connection, read, refused)
+
+    server = threading.Thread(target=serve_until_lost)
+    server.start()
+    slow.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + bytes(100_000))
+    assert has_memory.wait(10)
+    BodyShare(memory, lambda: None).grow(1_000_000, time.monotonic() + UNDISTURBED_S)
+    assert slow.recv(1) == b""
+    slow.close()
     server.join(10)
