@@ -21,6 +21,7 @@ import job_server
 import manager
 import metrics_cost
 import reload
+import stalls
 import tls
 from scope import Scope
 
@@ -40,6 +41,7 @@ SUBJECTS: Final = {
     "metrics": Subject(metrics_cost.report),
     "durable": Subject(durable.report, rounds=3),
     "backlog": Subject(backlog.report, rounds=1),
+    "stalls": Subject(stalls.report, rounds=1),
     "manager": Subject(manager.report, rounds=3),
     "reload": Subject(reload.report, rounds=3),
     "background": Subject(background.report, rounds=3),

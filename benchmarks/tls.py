@@ -48,14 +48,15 @@ def report(scope: Scope) -> Iterator[str]:
     yield "| | CPU µs/job with TLS | without | more |"
     yield "|---|--:|--:|--:|"
     with tempfile.TemporaryDirectory() as folder:
-        certificate, key = _certificate(Path(folder))
+        certificate, key = make_certificate(Path(folder))
         for row in rows:
             rounds = [(_measure(row, None, None), _measure(row, certificate, key)) for _ in range(scope.rounds)]
             plain, encrypted = (median(figures) for figures in zip(*rounds, strict=True))
             yield f"| {row} | {encrypted:.1f} | {plain:.1f} | {encrypted - plain:.1f} |"
 
 
-def _certificate(folder: Path) -> tuple[Path, Path]:
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate that its own key has signed, and the key."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-subj", "/CN=localhost", "-keyout", str(key), "-out", str(certificate)]

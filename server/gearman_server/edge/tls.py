@@ -18,6 +18,14 @@ from gearman_server.log import NOTICE, logger
 #: Bytes encrypted at a time: a big result must not be doubled in memory before the socket takes it.
 ENCRYPT_BYTES: Final = 1 << 17
 _DECRYPT_BYTES: Final = 1 << 16
+#: Bytes read at a time: one TLS record. A record of data costs little, but six hundred key updates take 8 ms.
+_READ_BYTES: Final = 1 << 14
+#: The same, after bytes that held hardly any data.
+_SUSPICIOUS_BYTES: Final = 1 << 12
+#: A peer that sends more than this without any data is closed: nobody needs so many key updates or empty records.
+MOST_BYTES_WITHOUT_DATA: Final = 1 << 16
+#: The same for one that does not read the answers to its key updates.
+MOST_CONTROL_BYTES: Final = ENCRYPT_BYTES + (1 << 16)
 
 
 class TlsContext:
@@ -90,7 +98,17 @@ def _explain(failure: Exception) -> str:
 class TlsStream:
     """The encrypted stream over one connected, non-blocking socket."""
 
-    __slots__ = ("_accepted_bytes", "_ciphertext", "_incoming", "_is_ended", "_outgoing", "_socket", "_tls")
+    __slots__ = (
+        "_accepted_bytes",
+        "_bytes_without_data",
+        "_ciphertext",
+        "_incoming",
+        "_is_ended",
+        "_outgoing",
+        "_read_bytes",
+        "_socket",
+        "_tls",
+    )
 
     def __init__(self, connected: socket.socket, context: ssl.SSLContext) -> None:
         self._socket = connected
@@ -100,6 +118,8 @@ class TlsStream:
         #: Encrypted bytes that the socket has yet to take, and how many bytes of the last `send` they contain.
         self._ciphertext = memoryview(b"")
         self._accepted_bytes = 0
+        self._read_bytes = _READ_BYTES
+        self._bytes_without_data = 0
         self._is_ended = False
 
     @property
@@ -122,7 +142,7 @@ class TlsStream:
         Raises:
             OSError: it failed.
         """
-        if self._fill(_DECRYPT_BYTES):
+        if self._fill(_READ_BYTES) == 0:
             raise ConnectionResetError("the peer closed the connection")
         try:
             self._tls.do_handshake()
@@ -144,17 +164,37 @@ class TlsStream:
     # --- for a connection, with the meaning that these have for a socket
 
     def recv(self, size: int) -> bytes:
-        """All the plaintext that one read of `size` bytes yields; none of it is left behind.
+        """All the plaintext of about `size` bytes from the socket; none of it is left behind.
 
         Raises:
             BlockingIOError: there is none yet.
+            ConnectionAbortedError: the peer sends too much that is no data.
         """
-        is_closed = self._fill(size)
-        data = self._decrypt()
-        self._send_control()
-        if data or is_closed or self._is_ended:
-            return data
+        pieces: list[bytes] = []
+        while True:
+            read_bytes = self._read_bytes
+            filled = self._fill(read_bytes)
+            data = self._decrypt()
+            self._send_control()
+            if data:
+                pieces.append(data)
+            if not filled or self._is_ended:
+                break
+            self._note_share(len(data), filled)
+            size -= filled
+            # Full of data: there is probably more.
+            if filled < read_bytes or len(data) * 2 < filled or size <= 0:
+                break
+        if pieces or filled == 0 or self._is_ended:
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         raise BlockingIOError
+
+    def _note_share(self, data_bytes: int, read_bytes: int) -> None:
+        """Read less at a time from a peer whose messages are hardly any data, and close one that sends none."""
+        self._read_bytes = _SUSPICIOUS_BYTES if data_bytes * 8 < read_bytes else _READ_BYTES
+        self._bytes_without_data = 0 if data_bytes else self._bytes_without_data + read_bytes
+        if self._bytes_without_data > MOST_BYTES_WITHOUT_DATA:
+            raise ConnectionAbortedError("it sends TLS messages without any data")
 
     def send(self, data: bytes | memoryview) -> int:
         """Encrypt and send the start of `data`; returns how many of its bytes.
@@ -186,15 +226,16 @@ class TlsStream:
 
     # --- inside
 
-    def _fill(self, size: int) -> bool:
-        """Read once from the socket; returns whether the peer has closed it."""
+    def _fill(self, size: int) -> int | None:
+        """Read once from the socket; returns the number of bytes, 0 if the peer has closed it, None if there are none
+        yet."""
         try:
             data = self._socket.recv(size)
         except (BlockingIOError, InterruptedError):
-            return False
+            return None
         if data:
             self._incoming.write(data)
-        return not data
+        return len(data)
 
     def _decrypt(self) -> bytes:
         pieces: list[bytes] = []
@@ -240,6 +281,8 @@ class TlsStream:
         if self._ciphertext:
             with contextlib.suppress(BlockingIOError, InterruptedError):
                 self._push()
+            if len(self._ciphertext) > MOST_CONTROL_BYTES:
+                raise ConnectionAbortedError("it does not read the answers to its TLS messages")
 
     def _say_goodbye(self) -> None:
         with contextlib.suppress(OSError, ValueError):

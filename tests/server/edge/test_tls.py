@@ -22,6 +22,7 @@ from gearman_server.edge.settings import ListenSettings, PortSettings, TlsSettin
 from gearman_server.edge.tls import TlsContext, TlsStream
 
 from ...certificates import Certificates
+from ..key_updates import KeyUpdater
 from ..server_process import ServerProcess
 from ..stream_peer import StreamPeer
 
@@ -305,3 +306,25 @@ def test_a_key_with_a_password_is_refused_without_a_prompt(
     refused = run_command("-p", "0", "--ssl", "--ssl-certificate", own(certificates)[0], "--ssl-key", str(encrypted))
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1), refused.stderr
     assert "without a password" in refused.stderr
+
+
+@pytest.mark.parametrize("wants_answer", [False, True])
+def test_a_peer_that_sends_nothing_but_key_updates_is_closed(
+    start_server: Callable[..., ServerProcess], tls_options: list[str], wants_answer: bool
+) -> None:
+    server = start_server("--ssl", *tls_options, "-vv")
+    flooder = KeyUpdater(socket.create_connection(("127.0.0.1", server.port)))
+    try:
+        assert not all(flooder.send(wants_answer=wants_answer) for _ in range(200_000))
+    finally:
+        flooder.close()
+    assert "without any data" in server.wait_for_log("lost")
+
+
+def test_a_large_request_may_come_in_the_smallest_of_records(
+    start_server: Callable[..., ServerProcess], tls_options: list[str], connect_tls: Callable[..., StreamPeer]
+) -> None:
+    peer = connect_tls(start_server("--ssl", *tls_options).port)
+    for byte in encode_request(PacketType.ECHO_REQ, b"x" * 5000):
+        peer.socket.sendall(bytes([byte]))
+    assert peer.receive() == (PacketType.ECHO_RES, b"x" * 5000)
