@@ -126,7 +126,7 @@ class Broker:
             **abilities.handlers(),
             **self._assignments.handlers(),
             **WorkPackets(self._life, self._attempts, self.results, events).handlers(),
-            **Queries(self.table.jobs, self.functions, self.results, self._queue_events, self.troubles).handlers(),
+            **Queries(self.table, self.results, self._queue_events, self.troubles).handlers(),
             0: self._text_line,
             _UNREADABLE: lambda session, _body, _now: session.reply(_NOT_READABLE),
         }
@@ -155,7 +155,7 @@ class Broker:
 
     def shrink(self) -> None:
         """Free memory that only a larger backlog needed."""
-        self.table.shrink(self.functions.by_name.values())
+        self.table.shrink()
 
     def note_time(self, now: float) -> None:
         """Set the time (monotonic seconds) for calls that do not pass it."""
@@ -356,9 +356,9 @@ class Broker:
 
     def start_replay(self, unread: Unread) -> Replay:
         """Begin the return of an earlier run's jobs. Until it ends, requests may have to wait for the store."""
-        functions, jobs = self.functions, self.table.jobs
+        functions = self.functions
         restoring = Restoring(functions, self.table, self._life, self._attempts, self._agenda)
-        named_jobs = NamedJobs(jobs, functions, self.results.kept)
+        named_jobs = NamedJobs(self.table, functions, self.results.kept)
         self._replay = Replay(restoring, functions, self._wake_up, named_jobs, unread, self._agenda)
         return self._replay
 

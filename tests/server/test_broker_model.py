@@ -320,7 +320,7 @@ class BrokerHistory(KnownHistory):
         assert broker.table.jobs.keys() == self.jobs.keys()
         assert broker.dead_letters.by_handle.keys() == self.dead.keys()
         for function in broker.functions.by_name.values():
-            keyed = {job.handle for job in function.by_key.values()}
+            keyed = {job.handle for key in UNIQUES if (job := broker.table.find_by_key(function, key)) is not None}
             assert keyed == {
                 handle
                 for handle, job in self.jobs.items()

@@ -12,7 +12,6 @@ from gearman_server.jobs.job_counts import JobCounts
 from gearman_server.jobs.throttle import Throttle
 
 if TYPE_CHECKING:
-    from gearman_server.jobs.job import CoalescingKey
     from gearman_server.jobs.policies import FunctionPolicy
     from gearman_server.jobs.session import Session
 
@@ -134,7 +133,6 @@ class Function:
 
     __slots__ = (
         "broad_workers",
-        "by_key",
         "counts",
         "delayed",
         "keep_result_s",
@@ -155,7 +153,6 @@ class Function:
         #: The number of jobs of each priority that wait for their time, or for their insert, outside the queues.
         self.delayed = [0, 0, 0]
         self.running = 0
-        self.by_key: dict[CoalescingKey, Job] = {}
         self.workers: set[Session] = set()
         #: Those of the workers that have very many functions, whether they sleep or not; None: there were never any.
         self.broad_workers: dict[Session, None] | None = None

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from sys import getsizeof
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -23,6 +23,7 @@ _SMALL_INDEX_BYTES: Final = 1 << 20
 _SPARSE_BYTES_PER_JOB: Final = 256
 
 Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class JobTable:
@@ -31,6 +32,9 @@ class JobTable:
     def __init__(self, next_number: Callable[[], int], handle_prefix: bytes, touched: set[Session]) -> None:
         """Sessions for which packets are left are added to `touched`."""
         self.jobs: dict[bytes, Job] = {}
+        #: The jobs that have a unique key, by that key; a dictionary by function if several functions use the key. One
+        #: table for all functions, so that a question about a key asks none of them.
+        self.by_key: dict[CoalescingKey, Job | dict[Function, Job]] = {}
         self._next_number = next_number
         self._handle_format = cut_handle_prefix(handle_prefix).replace(b"%", b"%%") + b":%d"
         self._touched = touched
@@ -44,22 +48,52 @@ class JobTable:
         """
         handle = self._handle_format % self._next_number()
         job = self.jobs[handle] = Job(handle, function, unique, workload, priority, now)
-        if key is not None:
-            function.by_key[key] = job
+        if key is not None and self.by_key.setdefault(key, job) is not job:
+            self._share_key(key, job)
         return job
+
+    def find_by_key(self, function: Function, key: CoalescingKey) -> Job | None:
+        """The function's job with that unique key."""
+        known = self.by_key.get(key)
+        if isinstance(known, dict):
+            return known.get(function)
+        return known if known is not None and known.function is function else None
+
+    def find_by_unique(self, unique: bytes) -> Job | None:
+        """Any function's job with that unique key."""
+        known = self.by_key.get(unique)
+        return next(iter(known.values())) if isinstance(known, dict) else known
+
+    def add_key(self, key: CoalescingKey, job: Job) -> None:
+        """Note the unique key of a job, unless another one of its function has it."""
+        known = self.by_key.setdefault(key, job)
+        if known is not job and self.find_by_key(job.function, key) is None:
+            self._share_key(key, job)
+
+    def _share_key(self, key: CoalescingKey, job: Job) -> None:
+        known = self.by_key[key]
+        if not isinstance(known, dict):
+            known = self.by_key[key] = {known.function: known}
+        known[job.function] = job
 
     def forget_key(self, job: Job) -> None:
         """Free its unique key: further submissions of the key are new jobs."""
         key = coalescing_key(job.unique, job.workload)
+        known = self.by_key.get(key) if key is not None else None
+        if known is None or key is None:
+            return
         # A job that was cancelled while it ran has freed its key already, and another job may have it by now.
-        if key is not None and job.function.by_key.get(key) is job:
-            del job.function.by_key[key]
+        if known is job:
+            del self.by_key[key]
+        elif isinstance(known, dict) and known.get(job.function) is job:
+            del known[job.function]
+            if not known:
+                del self.by_key[key]
 
-    def shrink(self, functions: Iterable[Function]) -> None:
+    def shrink(self) -> None:
         """Rebuild indexes that are large but sparse: a dictionary does not shrink when entries are removed."""
         _shrink(self.jobs)
-        for function in functions:
-            _shrink(function.by_key)
+        _shrink(self.by_key)
 
     # --- who is told
 
@@ -93,7 +127,7 @@ class JobTable:
             self._touched.add(listener)
 
 
-def _shrink(index: dict[Key, Job]) -> None:
+def _shrink(index: dict[Key, Value]) -> None:
     if getsizeof(index) <= max(_SMALL_INDEX_BYTES, len(index) * _SPARSE_BYTES_PER_JOB):
         return
     kept = dict(index)

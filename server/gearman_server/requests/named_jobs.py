@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from typing import TYPE_CHECKING, Final
 
 from gearman_client.extensions import GET_RESULT
@@ -12,6 +11,7 @@ from gearman_server.jobs.store import Wanted
 
 if TYPE_CHECKING:
     from gearman_server.jobs.functions import Functions
+    from gearman_server.jobs.job_table import JobTable
     from gearman_server.jobs.kept_results import KeptResults
 
 _WITH_UNIQUE: Final = frozenset(
@@ -38,8 +38,8 @@ _ARGUMENTS: Final = {
 class NamedJobs:
     """Tells whether a request can be answered from memory alone."""
 
-    def __init__(self, jobs: Container[bytes], functions: Functions, kept: KeptResults) -> None:
-        self._jobs = jobs
+    def __init__(self, table: JobTable, functions: Functions, kept: KeptResults) -> None:
+        self._table = table
         self._functions = functions
         self._kept = kept
 
@@ -55,15 +55,14 @@ class NamedJobs:
             return self._wanted_handle(body.partition(b"\0")[0])
         if packet_type == PacketType.GET_STATUS_UNIQUE:
             unique = body.partition(b"\0")[0]
-            is_known = any(unique in function.by_key for function in self._functions.by_name.values())
-            return None if is_known or unique in (b"", b"-") else Wanted(unique=unique)
+            return None if unique in self._table.by_key or unique in (b"", b"-") else Wanted(unique=unique)
         if packet_type == 0:  # a text command that names a job, such as `cancel job H:host:1`
             handles = (word for word in body.split()[1:] if word.rpartition(b":")[2].isdigit() and b":" in word)
             return next((want for word in handles if (want := self._wanted_handle(word)) is not None), None)
         return None
 
     def _wanted_handle(self, handle: bytes) -> Wanted | None:
-        return None if handle in self._jobs else Wanted(handle=handle)
+        return None if handle in self._table.jobs else Wanted(handle=handle)
 
     def _wanted_by_submission(self, packet_type: int, body: bytes) -> Wanted | None:
         arguments = body.split(b"\0", _ARGUMENTS.get(PacketType(packet_type), 2))
@@ -72,7 +71,7 @@ class NamedJobs:
         name, unique, workload = arguments[0], arguments[1], arguments[-1]
         key = coalescing_key(unique, workload)
         function = self._functions.by_name.get(name)
-        if key is None or (function is not None and key in function.by_key):
+        if key is None or (function is not None and self._table.find_by_key(function, key) is not None):
             return None
         if not any(self._functions.unread.may_hold(name, priority) for priority in PRIORITIES):
             return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from gearman_client.extensions import (
@@ -19,7 +18,7 @@ from gearman_server.errors import RefusedError
 from gearman_server.jobs.job import Job
 
 if TYPE_CHECKING:
-    from gearman_server.jobs.functions import Functions
+    from gearman_server.jobs.job_table import JobTable
     from gearman_server.jobs.result_keeping import ResultKeeping
     from gearman_server.jobs.session import Session
     from gearman_server.requests.queue_events import QueueEvents
@@ -37,14 +36,12 @@ class Queries:
 
     def __init__(
         self,
-        jobs: Mapping[bytes, Job],
-        functions: Functions,
+        table: JobTable,
         results: ResultKeeping,
         queue_events: QueueEvents,
         troubles: Troubles,
     ) -> None:
-        self._jobs = jobs
-        self._functions = functions
+        self._table = table
         self._results = results
         #: What follows the answer to an option.
         self._subscriptions = {QUEUE_EVENTS_OPTION: queue_events.subscribe, SERVER_TROUBLES_OPTION: troubles.subscribe}
@@ -63,12 +60,12 @@ class Queries:
 
     def _get_status(self, session: Session, body: bytes, _now: float) -> None:
         handle = body.partition(b"\0")[0]
-        job = self._jobs.get(handle)
+        job = self._table.jobs.get(handle)
         session.reply(encode_response(PacketType.STATUS_RES, handle, *_status_arguments(job)))
 
     def _get_status_unique(self, session: Session, body: bytes, _now: float) -> None:
         unique = body.partition(b"\0")[0]
-        job = self._find_by_unique(unique)
+        job = self._table.find_by_unique(unique) if unique != b"-" else None  # the request names no function
         listeners = len(job.listeners) if job is not None else 0
         session.reply(encode_response(PacketType.STATUS_RES_UNIQUE, unique, *_status_arguments(job), b"%d" % listeners))
 
@@ -83,16 +80,6 @@ class Queries:
         session.reply(encode_response(PacketType.OPTION_RES, body))  # in the client's spelling
         if option in self._subscriptions:
             self._subscriptions[option](session)
-
-    def _find_by_unique(self, unique: bytes) -> Job | None:
-        """Any job with that unique key: the request names no function."""
-        if unique == b"-":
-            return None
-        for function in self._functions.by_name.values():
-            job = function.by_key.get(unique)
-            if job is not None:
-                return job
-        return None
 
 
 def _status_arguments(job: Job | None) -> tuple[bytes, bytes, bytes, bytes]:

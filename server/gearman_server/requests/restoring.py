@@ -51,7 +51,7 @@ class Restoring:
             history.error = stored.error or b""
         key = coalescing_key(job.unique, job.workload)
         if key is not None:
-            function.by_key.setdefault(key, job)
+            self._table.add_key(key, job)
         self._await_its_time(job, stored.run_at, now)
         return None if stored.was_running and not self._attempts.lose_server(job) else job
 
@@ -99,13 +99,13 @@ class Revival:
         name, now = letter.function, self._agenda.now
         function = self._functions.by_name.get(name) or self._functions.create(name, is_promised=True)
         key = coalescing_key(letter.unique, letter.workload)
-        if letter.handle in self._table.jobs or key in function.by_key:
+        if letter.handle in self._table.jobs or (key and self._table.find_by_key(function, key) is not None):
             return False
         job = Job(letter.handle, function, letter.unique, letter.workload, letter.priority, now)
         self._table.jobs[letter.handle] = job
         _complete(job, letter, now, self._agenda.unix_time())
         if key is not None:
-            function.by_key[key] = job
+            self._table.add_key(key, job)
         if self._durability.is_durable:
             self._durability.insert(job, partial(self._keep_unless, letter))
         self._life.enter(job)

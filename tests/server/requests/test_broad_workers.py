@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-from types import FrameType
-from typing import Any
-
 import pytest
 
 from gearman_client.packet import PacketType
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.wake_up import FEW_FUNCTIONS, PATIENCE_S
 
-from ..broker_harness import BrokerHarness, Peer
+from ..broker_harness import BrokerHarness, Peer, lines_run
 
 MANY = 10 * FEW_FUNCTIONS
 NOOP = [(PacketType.NOOP, b"")]
@@ -25,24 +20,6 @@ LAST = NAMES[-1]
 def worker(broker: BrokerHarness) -> Peer:
     """A worker with very many functions."""
     return broker.worker(*NAMES)
-
-
-def lines_run(act: Callable[[], object]) -> int:
-    """How many lines of Python are executed: work, but not time, which depends on the machine."""
-    lines = 0
-
-    def count(_frame: FrameType, event: str, _argument: Any) -> Any:
-        nonlocal lines
-        lines += event == "line"
-        return count
-
-    before = sys.gettrace()
-    sys.settrace(count)
-    try:
-        act()
-    finally:
-        sys.settrace(before)
-    return lines
 
 
 @pytest.mark.parametrize("request_type", ["GRAB_JOB", "GRAB_JOB_UNIQ", "GRAB_JOB_ALL", "PRE_SLEEP"])

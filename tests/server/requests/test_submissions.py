@@ -8,7 +8,7 @@ import pytest
 
 from gearman_client.packet import PacketType
 
-from ..broker_harness import BrokerHarness
+from ..broker_harness import BrokerHarness, Peer, lines_run
 
 CREATED = PacketType.JOB_CREATED
 
@@ -220,3 +220,32 @@ def test_a_reduce_job_is_checked_like_any_other(broker: BrokerHarness, kind: int
 def test_a_submission_of_a_documented_kind_that_no_server_supports_is_answered(broker: BrokerHarness) -> None:
     [(packet_type, body)] = broker.peer().ask(PacketType.SUBMIT_JOB_SCHED, b"f")
     assert (packet_type, body) == (PacketType.ERROR, b"INVALID_COMMAND\0Command not expected")
+
+
+# --- one unique key, several functions
+
+
+def unique_status(peer: Peer, unique: bytes) -> tuple[bytes, ...]:
+    [(_, body)] = peer.ask(PacketType.GET_STATUS_UNIQUE, unique)
+    return tuple(body.split(b"\0")[1:3])
+
+
+def test_functions_may_share_a_unique_key_and_each_frees_its_own(broker: BrokerHarness) -> None:
+    client, worker = broker.peer(), broker.worker(b"f", b"g", b"h")
+    handles = {name: client.submit(name, b"w", b"u", "SUBMIT_JOB_BG") for name in (b"f", b"g", b"h")}
+    assert len(set(handles.values())) == 3
+    assert {name: client.submit(name, b"w", b"u", "SUBMIT_JOB_BG") for name in handles} == handles
+    for _ in handles:
+        assert unique_status(client, b"u")[0] == b"1"
+        worker.send(PacketType.WORK_COMPLETE, worker.grab_handle(), b"")
+    assert unique_status(client, b"u")[0] == b"0"
+    assert broker.broker.table.by_key == {}
+    assert client.submit(b"f", b"w", b"u", "SUBMIT_JOB_BG") not in handles.values()
+
+
+def test_a_question_about_a_unique_key_asks_no_function(broker: BrokerHarness) -> None:
+    client = broker.peer()
+    for number in range(1000):
+        client.submit(b"f%d" % number, unique=b"u%d" % number, kind="SUBMIT_JOB_BG")
+    assert lines_run(lambda: unique_status(client, b"u999")) < 100
+    assert lines_run(lambda: unique_status(client, b"none")) < 100
