@@ -119,7 +119,7 @@ def test_a_start_that_fails_late_gives_up_the_store(tmp_path: Path, monkeypatch:
         patched.setattr("gearman_server.server.open_http_ports", fail)
         with pytest.raises(RuntimeError, match="no HTTP today"):
             failing.start()
-    monkeypatch.setattr("gearman_server.stores.database.OWNER_PATIENCE_S", 0.0)
+    monkeypatch.setattr("gearman_server.stores.ownership.OWNER_PATIENCE_S", 0.0)
     with Server("127.0.0.1:0", settings=settings) as server:
         assert echoed(server.address) == ECHO
 

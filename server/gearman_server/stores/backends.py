@@ -7,22 +7,22 @@ long (measured), and the server's loop needs this lock.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import socket
 import sqlite3
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from sqlalchemy import Connection, exc, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from gearman_server.stores.backend import Backend
 from gearman_server.stores.rows import FULL, PLAIN, Layout, Row, plain_rows
 from gearman_server.stores.sqlite import MAX_ROWS, bindable, obstacle_of, plain_insert
+from gearman_server.stores.sqlite_file import SqliteFile
 
 if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
@@ -41,53 +41,10 @@ ONLY_READS: Final = "gearman_only_reads"
 Item = TypeVar("Item")
 
 
-class Backend(Protocol):
-    """One kind of database."""
-
-    def connect_options(self, timeout_s: float) -> dict[str, Any]:
-        """The options for the driver's `connect`, so that no call waits much longer than the time."""
-
-    def prepare(self, driver_connection: Any) -> None:
-        """Give a new connection the settings that are not the database's defaults."""
-
-    def begin(self, connection: Connection) -> None:
-        """Begin a transaction, if the driver does not do it by itself."""
-
-    def insert(self, connection: Connection, layout: Layout, rows: Sequence[Row]) -> None:
-        """Add rows to the table of jobs."""
-
-    def insert_plain(self, connection: Connection, jobs: Sequence[Job], offset_s: float) -> None:
-        """Add plain jobs. The hot path.
-
-        `offset_s` is added to a monotonic time to get the wall clock's.
-        """
-
-    def is_atomic(self, jobs: Sequence[Job]) -> bool:
-        """Whether `insert_plain` adds all of these or none, without a transaction around it."""
-
-    def refused(self, driver_connection: Any, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs that are too big for the database, so that an attempt would cost the connection."""
-
-    def room_bytes(self) -> int | None:
-        """The largest size of the texts of one row; None: there is no bound that matters."""
-
-    def own(self, connection: Connection) -> bool:
-        """Become the store's only owner while the connection (or this process) lives; False: there is another owner."""
-
-    def disown(self) -> None:
-        """Give the ownership up, if the end of the connection does not."""
-
-    def obstacle(self) -> str | None:
-        """The reason why the database can't be used at all, as far as it can be seen from outside."""
-
-    def break_off(self, driver_connection: Any) -> None:
-        """Make a call that waits for the database fail now. For another thread."""
-
-
 def backend_of(url: URL) -> Backend:
     """The backend for a URL."""
     if url.drivername == "sqlite":
-        return Sqlite(Path(url.database or ""))
+        return Sqlite(url.database or "")
     return PostgreSql() if url.drivername.startswith("postgresql") else MySql()
 
 
@@ -146,14 +103,13 @@ def _chunks(rows: Sequence[Item], sizes: Sequence[int], statement_bytes: int) ->
 
 
 class Sqlite(_ManyValues):
-    """A file in WAL mode. A second file beside it holds the owner's lock, because closing a descriptor of the database
-    itself would release SQLite's own locks."""
+    """A file in WAL mode."""
 
-    def __init__(self, path: Path) -> None:
+    wants_looks = True
+
+    def __init__(self, name: str) -> None:
         super().__init__("?", FULL)
-        self._path = path
-        self._lock_path = path.with_name(path.name + "-owner")
-        self._lock: int | None = None
+        self._file = SqliteFile(name)
 
     def connect_options(self, timeout_s: float) -> dict[str, Any]:
         # None: the driver begins no transaction by itself, so a single statement is a transaction.
@@ -199,23 +155,28 @@ class Sqlite(_ManyValues):
         return len(jobs) <= MAX_ROWS and sum([len(job.workload) for job in jobs]) <= self.statement_bytes
 
     def own(self, connection: Connection) -> bool:
-        if self._lock is None:
-            descriptor = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(descriptor)
-                return False
-            self._lock = descriptor
-        return True
+        return self._file.own()
 
     def disown(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._file.disown()
+
+    def open(self) -> None:
+        self._file.open()
+
+    def begin_ownership(self, driver_connection: Any) -> None:
+        self._file.mark(driver_connection)
+
+    def check(self) -> None:
+        self._file.check()
+
+    def repair(self, driver_connection: Any) -> bool:
+        return self._file.repair(driver_connection)
+
+    def note_closed(self) -> None:
+        self._file.finish_repair()
 
     def obstacle(self) -> str | None:
-        return obstacle_of(self._path)
+        return obstacle_of(self._file.path)
 
     def break_off(self, driver_connection: Any) -> None:
         driver_connection.interrupt()
@@ -227,7 +188,34 @@ def _as_sqlalchemys(failure: sqlite3.Error, statement: str) -> DBAPIError:
     return kind(statement, None, failure)
 
 
-class PostgreSql:
+class _Remote:
+    """A database that a server of its own looks after."""
+
+    wants_looks = False
+
+    def disown(self) -> None:
+        pass
+
+    def open(self) -> None:
+        pass
+
+    def begin_ownership(self, driver_connection: Any) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
+
+    def repair(self, driver_connection: Any) -> bool:
+        return False
+
+    def note_closed(self) -> None:
+        pass
+
+    def obstacle(self) -> str | None:
+        return None
+
+
+class PostgreSql(_Remote):
     """Rows are sent as one array per column; the owner holds an advisory lock."""
 
     _TYPES: Final = {
@@ -282,17 +270,11 @@ class PostgreSql:
         key = int.from_bytes(hashlib.sha256(f"gearman-server {schema}".encode()).digest()[:7])
         return bool(connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar())
 
-    def disown(self) -> None:
-        pass
-
-    def obstacle(self) -> str | None:
-        return None
-
     def break_off(self, driver_connection: Any) -> None:
         _shut_down(driver_connection.fileno())
 
 
-class MySql(_ManyValues):
+class MySql(_ManyValues, _Remote):
     """MySQL and MariaDB; the owner holds a lock made by GET_LOCK."""
 
     def __init__(self) -> None:
@@ -342,12 +324,6 @@ class MySql(_ManyValues):
         database = connection.execute(text("SELECT DATABASE()")).scalar()
         name = "gearman-server " + hashlib.sha256(str(database).encode()).hexdigest()[:32]
         return connection.execute(text("SELECT GET_LOCK(:name, 0)"), {"name": name}).scalar() == 1
-
-    def disown(self) -> None:
-        pass
-
-    def obstacle(self) -> str | None:
-        return None
 
     def break_off(self, driver_connection: Any) -> None:
         _shut_down(driver_connection._sock.fileno())

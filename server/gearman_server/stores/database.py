@@ -6,8 +6,6 @@ Only one thread at a time may use a `Database`; only `break_off` may be called f
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,21 +21,19 @@ from gearman_server.jobs.job import NORMAL, Job
 from gearman_server.jobs.kept_results import KeptResult
 from gearman_server.jobs.schedule_rules import ScheduleMark
 from gearman_server.jobs.store import first_number
-from gearman_server.log import NOTICE, logger
-from gearman_server.stores.backends import Backend, backend_of
+from gearman_server.stores.backend import Backend
+from gearman_server.stores.backends import backend_of
 from gearman_server.stores.batch import Batch, number_of, row_id
 from gearman_server.stores.changes import change, count_losses, delete_jobs
 from gearman_server.stores.engine import connect, is_half_written, make_engine, reason_of, shown
 from gearman_server.stores.letters_table import read_letters
 from gearman_server.stores.migrations import migrate, read_meta, write_meta
+from gearman_server.stores.ownership import holder_of, this_process, wait_to_own
 from gearman_server.stores.reading import StoredRows
 from gearman_server.stores.results_table import read_results
 from gearman_server.stores.rows import FULL, QUEUED, Row, plain_of, row_of
 from gearman_server.stores.schedules_table import read_marks
 
-#: How long a second server waits for the first one to end.
-OWNER_PATIENCE_S: Final = 15.0
-_OWNER_LOOKS_S: Final = 0.1
 #: Numbers that are reserved at once: enough to give out handles for hours while the database is away.
 NUMBERS_RESERVED: Final = 1_000_000_000
 
@@ -64,6 +60,8 @@ class Database:
         self._connection: Connection | None = None
         #: Whether a transaction that fails now may have been committed all the same.
         self._is_committing = False
+        #: Whether the last look said that a commit would be lost.
+        self._is_misplaced = False
         #: The number of times that a server has owned the store, this one included.
         self._epoch = 0
 
@@ -76,30 +74,18 @@ class Database:
             StartError: it can't be reached or written, or another server owns it.
         """
         try:
+            self._backend.open()
             connection = self._connection = connect(self._engine, _THE_STORE)
-            self._wait_to_own(connection)
+            wait_to_own(self._backend, connection, self.name)
             migrate(connection, self.name)
             self._epoch = int(read_meta(connection, "epoch") or 0) + 1
             write_meta(connection, "epoch", str(self._epoch))
-            write_meta(connection, "owner", _this_process())
+            write_meta(connection, "owner", this_process())
             connection.commit()
             count_losses(connection)
+            self._backend.begin_ownership(connection.connection.driver_connection)
         except (DBAPIError, OSError) as error:
             raise StartError(f"the store {self.name} can't be used: {self._reason_of(error)}") from error
-
-    def _wait_to_own(self, connection: Connection) -> None:
-        deadline = time.monotonic() + OWNER_PATIENCE_S
-        is_told = False
-        while not self._backend.own(connection):
-            connection.rollback()
-            if not is_told:
-                is_told = True
-                text = "the store %s belongs to another gearman-server (%s): waiting %d s at most for its end"
-                logger.log(NOTICE, text, self.name, _holder(connection), OWNER_PATIENCE_S)
-            if time.monotonic() > deadline:
-                raise StartError(f"the store {self.name} belongs to another gearman-server: {_holder(connection)}")
-            time.sleep(_OWNER_LOOKS_S)
-        connection.commit()
 
     def close(self) -> None:
         """Give the ownership up."""
@@ -121,13 +107,14 @@ class Database:
                 connection.invalidate()
             with contextlib.suppress(DBAPIError):
                 connection.close()
+        self._backend.note_closed()
 
     def _connected(self) -> Connection:
         """The connection. If it is gone, a new one, but only if no other server has owned the store meanwhile."""
         if self._connection is None:
             connection = self._connection = self._engine.connect()
             if not self._backend.own(connection):
-                raise StoreError(f"another session owns it: {_holder(connection)}", is_lost=True)
+                raise StoreError(f"another session owns it: {holder_of(connection)}", is_lost=True)
             if int(read_meta(connection, "epoch") or 0) != self._epoch:
                 raise OwnershipLostError("another gearman-server has owned the store in the meantime")
             connection.commit()
@@ -221,8 +208,54 @@ class Database:
         Raises:
             StoreError: none of the changes still in the batch is known to be committed.
         """
+        self._check()
         if not batch:
             self._probe()
+        refused = self._write_all(batch, is_repeated=is_repeated)
+        try:
+            self._backend.check()
+        except StoreError as error:
+            error.is_unknown = not self._undo(batch)
+            self._is_misplaced = True
+            raise
+        return refused
+
+    @property
+    def wants_looks(self) -> bool:
+        """Whether `look` may find out what no write would."""
+        return self._backend.wants_looks
+
+    def look(self) -> Sequence[Job]:
+        """Check that the next start will find what is committed. Returns no jobs.
+
+        Raises:
+            StoreError: it will not.
+        """
+        self._check()
+        return ()
+
+    def _check(self) -> None:
+        """Check that a commit would not be lost. If it would, the next attempt tries to change that."""
+        try:
+            self._backend.check()
+        except StoreError:
+            connection = self._connection if self._is_misplaced else None
+            self._is_misplaced = True
+            if connection is None or not self._backend.repair(connection.connection.driver_connection):
+                raise
+            self._drop_connection()
+        self._is_misplaced = False
+
+    def _undo(self, batch: Batch) -> bool:
+        """Take back the inserts of a batch. False: they may still be there."""
+        try:
+            with self._transaction() as connection:
+                delete_jobs(connection, [row_id(job) for job in batch.inserts])
+        except StoreError:
+            return False
+        return True
+
+    def _write_all(self, batch: Batch, *, is_repeated: bool) -> Sequence[Job]:
         self._delete_ahead(batch)
         inserts = list(batch.inserts)
         deletes = [*map(row_id, inserts), *batch.deletes] if is_repeated else batch.deletes
@@ -337,6 +370,10 @@ def _engine(url: URL, backend: Backend, timeout_s: float) -> Engine:
     def prepare(driver_connection: Any, _record: Any) -> None:
         backend.prepare(driver_connection)
 
+    @event.listens_for(engine, "do_connect")
+    def check(*_arguments: Any) -> None:
+        backend.check()  # SQLite would make a new file
+
     event.listen(engine, "begin", backend.begin)
     return engine
 
@@ -350,17 +387,3 @@ def _is_about_data(failure: DBAPIError) -> bool:
 def _offset_s() -> float:
     """The wall clock's time minus the monotonic one's."""
     return time.time() - time.monotonic()
-
-
-def _holder(connection: Connection) -> str:
-    try:
-        connection.rollback()
-        with connection.begin():  # it ends here, because the owner has to write
-            return read_meta(connection, "owner") or "one that is just starting"
-    except DBAPIError:
-        return "one that is just starting"
-
-
-def _this_process() -> str:
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime())
-    return f"process {os.getpid()} on {platform.node()[:128]}, since {since}"

@@ -17,7 +17,8 @@ from sqlalchemy.sql import ColumnElement
 
 from gearman_server.errors import StoreError
 from gearman_server.jobs.store import StoredJob, Wanted
-from gearman_server.stores.backends import JOBS, ONLY_READS, Backend
+from gearman_server.stores.backend import Backend
+from gearman_server.stores.backends import JOBS, ONLY_READS
 from gearman_server.stores.engine import is_locked, reason_of
 from gearman_server.stores.rows import COLUMNS, OWNER, stored_job
 

@@ -41,6 +41,8 @@ LAZY_DELAY_S: Final = 0.03
 LATE_S: Final = 0.05
 #: A store in trouble is tried again at this interval.
 PROBE_EVERY_S: Final = 0.5
+#: While nothing is written, the store is looked at at this interval.
+LOOK_EVERY_S: Final = 1.0
 #: A store is well again when nothing has failed for this long.
 WELL_AFTER_S: Final = 1.0
 #: How long the server's end may wait for the store.
@@ -98,6 +100,10 @@ class SqlStore:
         self._look_s = min(self._timeout_s / _LOOKS, _LOOK_S)
         self._overdue_timer = loop.timer(self._look_s, self._look_s)
 
+        self._look_timer = loop.timer(LOOK_EVERY_S, LOOK_EVERY_S)
+        if self._database.wants_looks:
+            self._look_timer.start(self._look)
+
     # --- life
 
     def restore_to(self, broker: Broker) -> None:
@@ -117,7 +123,7 @@ class SqlStore:
         Then their outcomes are in `verdicts`. The broker has to take them before `close`, because it sets back the
         marks and letters of jobs that could not be inserted.
         """
-        for waiting in (self._lazy_pause, self._probe_pause, self._overdue_timer):
+        for waiting in (self._lazy_pause, self._probe_pause, self._overdue_timer, self._look_timer):
             waiting.stop()
         if self._loading is not None:
             self._loading.stop()
@@ -347,6 +353,12 @@ class SqlStore:
     def _probe(self) -> None:
         """Try to write the open batch, even if it is empty: the store's answer is an outcome like any other."""
         self._hand_over_if_idle()
+
+    def _look(self) -> None:
+        """See whether the store is still there, if nothing else would."""
+        if not self._in_flight and not self._is_in_trouble:
+            self._in_flight.append(Batch())
+            self._writer.write(WriteOrder(self._in_flight[0], monotonic(), is_look=True))
 
     def _succeeded(self) -> None:
         """Note a successful write. On a full disk some batches find room and others don't: that is no recovery yet."""

@@ -33,6 +33,8 @@ class WriteOrder(NamedTuple):
     deadline: float
     #: Few numbers for handles are left: reserve more, too.
     wants_numbers: bool = False
+    #: Write nothing: only see whether the database is still the one that the next start will open.
+    is_look: bool = False
 
 
 class WriteOutcome(NamedTuple):
@@ -72,7 +74,7 @@ class Writer:
         if order.batch.is_given_up:
             return WriteOutcome(failure=StoreError("given up before it was written"))
         try:
-            refused = self._write(order)
+            refused = self._database.look() if order.is_look else self._write(order)
         except StoreError as error:
             return WriteOutcome(failure=error)
         except Exception as error:  # noqa: BLE001 - the thread's boundary: it must not die

@@ -18,6 +18,7 @@ from gearman_client.packet import PacketType, encode_request
 from gearman_server.errors import OwnershipLostError, StartError, StoreError, UsageError
 from gearman_server.jobs.kept_results import Ending, KeptResult
 from gearman_server.stores import database as database_module
+from gearman_server.stores import ownership
 from gearman_server.stores.batch import Batch
 from gearman_server.stores.database import Database
 from gearman_server.stores.engine import parse_url, shown
@@ -29,7 +30,7 @@ from .conftest import StoreDatabase
 @pytest.fixture
 def open_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[StoreDatabase], Database]]:
     """Opens a database as a server does, but does not wait for another owner."""
-    monkeypatch.setattr(database_module, "OWNER_PATIENCE_S", 0.2)
+    monkeypatch.setattr(ownership, "OWNER_PATIENCE_S", 0.2)
     opened = []
 
     def open_one(store: StoreDatabase) -> Database:

@@ -33,7 +33,7 @@ class Handing:
         self.loop, self.harness = loop, harness
         self.store = store
         store.restore_to(harness.broker)
-        self.lazy, self.probe, self.overdue = self.loop.timers
+        self.lazy, self.probe, self.overdue = self.loop.timers[:3]
         self.writer = writer_of(store)
         self.client = harness.peer()
 

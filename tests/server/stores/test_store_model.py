@@ -61,7 +61,7 @@ class StoreHistory(RuleBasedStateMachine):
         broker.use_policies(POLICIES)
         broker.use_schedules([ScheduleRule("tick", Every(4.0), b"g")], self.harness.now)
         self.store.restore_to(broker)
-        self.lazy, self.probe, self.overdue = self.loop.timers
+        self.lazy, self.probe, self.overdue = self.loop.timers[:3]
         self.writer = writer_of(self.store)
         self.operator = self.harness.peer()
         self.workers = [self.harness.worker(*FUNCTIONS) for _ in range(2)]
