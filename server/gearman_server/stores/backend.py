@@ -71,6 +71,19 @@ class Backend(Protocol):
     def repair(self, driver_connection: Any) -> bool:
         """Remove the reason why `check` has failed. True: it is done, and the connection has to be closed."""
 
+    def limit_log(self, driver_connection: Any) -> None:
+        """Keep the database's log small enough that its contents can be moved out of it on the disk as it is."""
+
+    def check_room(self, driver_connection: Any, workload_bytes: int) -> None:
+        """Check that there is room for workloads of this size.
+
+        Raises:
+            StoreError: there is not, and an attempt could use up the room without which the log can't be emptied.
+        """
+
+    def empty_log(self, driver_connection: Any) -> None:
+        """Try to give the log's room on the disk back."""
+
     def note_closed(self) -> None:
         """The connection is closed."""
 

@@ -19,10 +19,19 @@ from sqlalchemy import Connection, exc, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from gearman_server.errors import StoreError
 from gearman_server.stores.backend import Backend
 from gearman_server.stores.rows import FULL, PLAIN, Layout, Row, plain_rows
-from gearman_server.stores.sqlite import MAX_ROWS, bindable, obstacle_of, plain_insert
-from gearman_server.stores.sqlite_file import SqliteFile
+from gearman_server.stores.sqlite import (
+    MAX_ROWS,
+    PAGE_BYTES,
+    RESERVE_BYTES,
+    bindable,
+    log_pages,
+    obstacle_of,
+    plain_insert,
+)
+from gearman_server.stores.sqlite_file import SqliteFile, free_bytes
 
 if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
@@ -110,6 +119,7 @@ class Sqlite(_ManyValues):
     def __init__(self, name: str) -> None:
         super().__init__("?", FULL)
         self._file = SqliteFile(name)
+        self._log_pages = 0
 
     def connect_options(self, timeout_s: float) -> dict[str, Any]:
         # None: the driver begins no transaction by itself, so a single statement is a transaction.
@@ -121,11 +131,9 @@ class Sqlite(_ManyValues):
         }
 
     def prepare(self, driver_connection: Any) -> None:
-        # FULL: a commit is on the disk when it returns. The log is moved into the file at 32 MiB instead of 4 MiB, the
-        # default: everybody waits meanwhile, and pages that change often are moved once (a tenth more inserts,
-        # measured).
-        for pragma in ("synchronous=FULL", "wal_autocheckpoint=8000", "journal_size_limit=67108864"):
-            driver_connection.execute(f"PRAGMA {pragma}").close()
+        # A commit is on the disk when it returns.
+        driver_connection.execute("PRAGMA synchronous=FULL").close()
+        self._log_pages = 0  # the next write sets the limit
         driver_connection.execute("PRAGMA journal_mode=WAL").close()
 
     def begin(self, connection: Connection) -> None:
@@ -172,6 +180,25 @@ class Sqlite(_ManyValues):
     def repair(self, driver_connection: Any) -> bool:
         return self._file.repair(driver_connection)
 
+    def limit_log(self, driver_connection: Any) -> None:
+        pages = log_pages(free_bytes(self._file.path))
+        if pages != self._log_pages:
+            self._log_pages = pages
+            driver_connection.execute(f"PRAGMA wal_autocheckpoint={pages}").close()
+            driver_connection.execute(f"PRAGMA journal_size_limit={2 * pages * PAGE_BYTES}").close()
+
+    def check_room(self, driver_connection: Any, workload_bytes: int) -> None:
+        room = free_bytes(self._file.path)
+        if room > RESERVE_BYTES + 2 * workload_bytes:  # in the log, and then in the file
+            return
+        (free_pages,) = driver_connection.execute("PRAGMA freelist_count").fetchone()
+        if room < workload_bytes or room + free_pages * PAGE_BYTES < RESERVE_BYTES + 2 * workload_bytes:
+            raise StoreError(f"database or disk is full: {room >> 10} KiB are left")
+
+    def empty_log(self, driver_connection: Any) -> None:
+        with contextlib.suppress(sqlite3.Error):  # the disk is full, or whatever the trouble is
+            driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
     def note_closed(self) -> None:
         self._file.finish_repair()
 
@@ -207,6 +234,15 @@ class _Remote:
 
     def repair(self, driver_connection: Any) -> bool:
         return False
+
+    def limit_log(self, driver_connection: Any) -> None:
+        pass
+
+    def check_room(self, driver_connection: Any, workload_bytes: int) -> None:
+        pass
+
+    def empty_log(self, driver_connection: Any) -> None:
+        pass
 
     def note_closed(self) -> None:
         pass

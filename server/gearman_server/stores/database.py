@@ -9,9 +9,9 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
@@ -21,11 +21,10 @@ from gearman_server.jobs.job import NORMAL, Job
 from gearman_server.jobs.kept_results import KeptResult
 from gearman_server.jobs.schedule_rules import ScheduleMark
 from gearman_server.jobs.store import first_number
-from gearman_server.stores.backend import Backend
 from gearman_server.stores.backends import backend_of
 from gearman_server.stores.batch import Batch, number_of, row_id
 from gearman_server.stores.changes import change, count_losses, delete_jobs
-from gearman_server.stores.engine import connect, is_half_written, make_engine, reason_of, shown
+from gearman_server.stores.engine import connect, engine_of, is_full, is_half_written, reason_of, shown
 from gearman_server.stores.letters_table import read_letters
 from gearman_server.stores.migrations import migrate, read_meta, write_meta
 from gearman_server.stores.ownership import holder_of, this_process, wait_to_own
@@ -45,6 +44,8 @@ _THE_STORE: Final = "the store"
 
 #: Rows deleted in one transaction: more could take so long that submitters behind them give up.
 DELETES_AT_ONCE: Final = 20_000
+#: On a full disk: the log has little room.
+DELETES_WHEN_SHORT: Final = 20
 
 #: Adds rows; returns the jobs that are refused.
 Insert = Callable[[Connection, Sequence[Job]], list[Job]]
@@ -56,10 +57,12 @@ class Database:
     def __init__(self, url: URL, timeout_s: float) -> None:
         self.name = shown(url)
         self._backend = backend_of(url)
-        self._engine = _engine(url, self._backend, timeout_s)
+        self._engine = engine_of(url, self._backend, _THE_STORE, timeout_s)
         self._connection: Connection | None = None
         #: Whether a transaction that fails now may have been committed all the same.
         self._is_committing = False
+        #: Whether the last failure was a full disk.
+        self._is_short = False
         #: Whether the last look said that a commit would be lost.
         self._is_misplaced = False
         #: The number of times that a server has owned the store, this one included.
@@ -118,6 +121,7 @@ class Database:
             if int(read_meta(connection, "epoch") or 0) != self._epoch:
                 raise OwnershipLostError("another gearman-server has owned the store in the meantime")
             connection.commit()
+        self._backend.limit_log(self._connection.connection.driver_connection)
         return self._connection
 
     @contextlib.contextmanager
@@ -139,6 +143,7 @@ class Database:
             yield self._connected()
         except DBAPIError as error:
             is_lost = self._connection is None or error.connection_invalidated
+            self._is_short = is_full(error)
             raise_as = StoreError(
                 self._reason_of(error),
                 is_lost=is_lost,
@@ -149,6 +154,7 @@ class Database:
             self._drop_connection()
             raise raise_as from error
         except StoreError:
+            self._is_short = True  # if it was for room, the next attempt needs less
             self._drop_connection()
             raise
 
@@ -209,9 +215,12 @@ class Database:
             StoreError: none of the changes still in the batch is known to be committed.
         """
         self._check()
+        if self._is_short and self._connection is not None:
+            self._backend.empty_log(self._connection.connection.driver_connection)
         if not batch:
             self._probe()
         refused = self._write_all(batch, is_repeated=is_repeated)
+        self._is_short = False
         try:
             self._backend.check()
         except StoreError as error:
@@ -274,20 +283,23 @@ class Database:
         A batch that was broken off because it took too long then has less to do when it is repeated; otherwise it would
         never finish. The rows of jobs whose letters or results are in the batch must go in its own transaction.
         """
-        if len(batch.deletes) <= DELETES_AT_ONCE:
+        at_once = DELETES_WHEN_SHORT if self._is_short else DELETES_AT_ONCE
+        if len(batch.deletes) <= at_once:
             return
         kept = {number_of(handle) for handle in (*batch.letters, *batch.results)}
         last = [number for number in batch.deletes if number in kept]
         batch.deletes = [*last, *(number for number in batch.deletes if number not in kept)]
-        while len(batch.deletes) - len(last) > DELETES_AT_ONCE:
+        while len(batch.deletes) - len(last) > at_once:
             with self._transaction() as connection:
-                delete_jobs(connection, batch.deletes[-DELETES_AT_ONCE:])
-            del batch.deletes[-DELETES_AT_ONCE:]
+                delete_jobs(connection, batch.deletes[-at_once:])
+            del batch.deletes[-at_once:]
 
     def _write(self, deletes: Sequence[int], inserts: Sequence[Job], batch: Batch, insert: Insert) -> list[Job]:
         """Write deletes, inserts and the other changes of a batch in one transaction."""
         with self._transaction() as connection:
             delete_jobs(connection, deletes)
+            if inserts:
+                self._backend.check_room(connection.connection.driver_connection, _workload_bytes(inserts))
             refused = insert(connection, inserts) if inserts else []
             change(connection, batch, self._backend.room_bytes())
         return refused
@@ -297,6 +309,7 @@ class Database:
         if len(plain_of(jobs)) < len(jobs) or not self._backend.is_atomic(jobs):
             return False
         with self._in_use() as connection:
+            self._backend.check_room(connection.connection.driver_connection, _workload_bytes(jobs))
             self._is_committing = True
             self._backend.insert_plain(connection, jobs, _offset_s())
         return True
@@ -357,25 +370,15 @@ class Database:
             bytes(_PROBE_BYTES),
         )
         with self._transaction() as connection:
+            self._backend.check_room(connection.connection.driver_connection, _PROBE_BYTES)
             delete_jobs(connection, [_PROBE_ID])
             self._backend.insert(connection, FULL, [row])
         with self._transaction() as connection:
             delete_jobs(connection, [_PROBE_ID])
 
 
-def _engine(url: URL, backend: Backend, timeout_s: float) -> Engine:
-    engine = make_engine(url, _THE_STORE, pool_reset_on_return=None, connect_args=backend.connect_options(timeout_s))
-
-    @event.listens_for(engine, "connect")
-    def prepare(driver_connection: Any, _record: Any) -> None:
-        backend.prepare(driver_connection)
-
-    @event.listens_for(engine, "do_connect")
-    def check(*_arguments: Any) -> None:
-        backend.check()  # SQLite would make a new file
-
-    event.listen(engine, "begin", backend.begin)
-    return engine
+def _workload_bytes(jobs: Sequence[Job]) -> int:
+    return sum([len(job.workload) for job in jobs])
 
 
 def _is_about_data(failure: DBAPIError) -> bool:

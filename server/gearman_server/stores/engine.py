@@ -7,14 +7,17 @@ never reaches a message or a log.
 from __future__ import annotations
 
 import warnings
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SAWarning
 from sqlalchemy.pool import NullPool
 
 from gearman_server.errors import StartError, UsageError
+
+if TYPE_CHECKING:
+    from gearman_server.stores.backend import Backend
 
 #: The allowed starts of a URL.
 SCHEMES: Final = ("sqlite", "postgresql+psycopg", "mysql+pymysql")
@@ -79,6 +82,26 @@ def make_engine(url: URL, what: str, **options: Any) -> Engine:
         raise _refused(url, what) from error
 
 
+def engine_of(url: URL, backend: Backend, what: str, timeout_s: float) -> Engine:
+    """The engine of a store, whose calls do not wait much longer than the time.
+
+    Raises:
+        StartError: the driver is not installed, or does not accept the URL.
+    """
+    engine = make_engine(url, what, pool_reset_on_return=None, connect_args=backend.connect_options(timeout_s))
+
+    @event.listens_for(engine, "connect")
+    def prepare(driver_connection: Any, _record: Any) -> None:
+        backend.prepare(driver_connection)
+
+    @event.listens_for(engine, "do_connect")
+    def check(*_arguments: Any) -> None:
+        backend.check()  # SQLite would make a new file
+
+    event.listen(engine, "begin", backend.begin)
+    return engine
+
+
 def connect(engine: Engine, what: str) -> Connection:
     """The first connection.
 
@@ -122,3 +145,8 @@ def is_locked(failure: DBAPIError) -> bool:
 def is_half_written(failure: DBAPIError) -> bool:
     """Whether SQLite could not make sure of a transaction that it had written already: a crash may bring it back."""
     return getattr(failure.orig, "sqlite_errorname", "").endswith("FSYNC")
+
+
+def is_full(failure: DBAPIError) -> bool:
+    """Whether SQLite found no room on the disk."""
+    return getattr(failure.orig, "sqlite_errorname", "") == "SQLITE_FULL"

@@ -67,26 +67,29 @@ class SqliteFile:
             StartError: it has several names.
         """
         with contextlib.suppress(OSError):  # SQLite will say what is wrong
+            self._open()
+
+    def _open(self) -> bool:
+        """False: a server of this process owns the file."""
+        with contextlib.suppress(FileNotFoundError):
             if _identity_of(os.stat(self.path)) in _owned:
-                return
-        with contextlib.suppress(OSError):
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            found = os.fstat(self._descriptor)
-            if found.st_nlink > 1 and not self._lock_path.exists():
-                raise StartError(
-                    f"the store {self.path} has other names (hard links), and was not used by this one: SQLite keeps"
-                    " what it has not yet moved into the file beside the name that it was given; use that name, or"
-                    " remove the others"
-                )
+                return False
+        self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if os.fstat(self._descriptor).st_nlink > 1 and not self._lock_path.exists():
+            raise StartError(
+                f"the store {self.path} has other names (hard links), and was not used by this one: SQLite keeps"
+                " what it has not yet moved into the file beside the name that it was given; use that name, or"
+                " remove the others"
+            )
+        return True
 
     def own(self) -> bool:
         """Become the only owner of the file, by whatever name others call it. False: there is another one."""
         if self._lock is not None:
             return True
-        if self._descriptor is None:
-            self.open()
-        if self._descriptor is None:
+        if self._descriptor is None and not self._open():
             return False
+        assert self._descriptor is not None
         lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -192,6 +192,36 @@ def test_a_full_disk_refuses_background_jobs_until_there_is_room(
     assert server.text(b"status") == b"f\t%d\t0\t0\n.\n" % len(acknowledged)
 
 
+def test_a_small_disk_that_was_full_works_again_once_there_is_room(
+    small_disk: Path, database_in: Callable[[Path], StoreDatabase], start_durable: Callable[..., ServerProcess]
+) -> None:
+    kept, freed = small_disk / "kept", small_disk / "freed"
+    kept.write_bytes(bytes(15 << 20))
+    freed.write_bytes(bytes(20 << 20))
+    server = start_durable(database_in(small_disk))
+    client, worker = server.peer(), server.peer()
+    worker.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    worker.send(PacketType.CAN_DO, b"f")
+
+    def submit_until_refused() -> int:
+        jobs = 0
+        while client.ask(BACKGROUND, b"f", b"", bytes(50_000))[0] == CREATED:
+            jobs += 1
+        return jobs
+
+    assert submit_until_refused() > 300
+    server.wait_for_log("background jobs are refused")
+    freed.unlink()
+    server.wait_for_log("NOTICE the store can be written again")
+    assert submit_until_refused() > 300
+    server.wait_for_log("background jobs are refused")
+    # Nobody frees anything but the store itself, whose jobs are done.
+    while (answer := worker.ask(PacketType.GRAB_JOB))[0] == PacketType.JOB_ASSIGN:
+        worker.send(PacketType.WORK_COMPLETE, answer[1].split(b"\0")[0], b"")
+    server.wait_for_log("NOTICE the store can be written again")
+    assert submit_until_refused() > 300
+
+
 def test_a_disk_that_became_read_only_refuses_background_jobs_until_it_can_be_written(
     disk: Disk,
     database_in: Callable[[Path], StoreDatabase],
