@@ -11,7 +11,7 @@ import pytest
 
 from gearman_client import GearmanError
 
-from .conftest import RunningManager, eventually
+from .conftest import NAP, RunningManager, eventually
 
 ANSWER = """
 import time
@@ -146,3 +146,53 @@ def test_reading_or_touching_a_file_causes_no_reload(loaded: tuple[RunningManage
     manager.write_module("second.py", "def second(job): return b'2'\n")
     eventually(lambda: "second" in manager.status()["pools"], "a real change is taken over")
     assert manager.log().count("reloading") == 1
+
+
+HANGING = "import time\ntime.sleep(600)\n\n\ndef slow(job):\n    return b'never'\n"
+CORRECTED = "def slow(job):\n    return b'corrected'\n"
+
+
+@pytest.mark.parametrize("wish", ["file", "hup"])
+def test_an_import_that_hangs_is_named_and_gives_way_to_its_correction(manager: RunningManager, wish: str) -> None:
+    manager.write_module("nap.py", NAP)
+    manager.start("")
+    manager.write_module("slow.py", HANGING)
+    slow = f"{manager.workers_dir}/slow.py:1: the import of this module still goes on after 5 s"
+    eventually(lambda: slow in manager.log(), "the slow import in the log")
+    assert [error["file"] for error in manager.status()["errors"]] == [f"{manager.workers_dir}/slow.py"]
+    manager.write_module("slow.py", CORRECTED)
+    if wish == "hup":
+        assert manager.process is not None
+        manager.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "slow" in manager.status()["functions"], "the corrected module", within_s=10)
+    with manager.client() as client:
+        assert client.submit("slow", b"", timeout_s=10) == b"corrected"
+    assert manager.status()["errors"] == []
+
+
+def test_a_module_that_hangs_at_the_start_may_be_corrected_meanwhile(manager: RunningManager) -> None:
+    manager.write_module("slow.py", HANGING)
+    manager.config_file.write_text("run_dir: run\nserver: {listen: 127.0.0.1:0}\n")
+    manager.launch()
+    eventually(lambda: "slow.py:1: the import of this module still goes on after 5 s" in manager.log(), "the log")
+    manager.write_module("slow.py", CORRECTED)
+    eventually(manager.settled, "all workers registered", within_s=10)
+    assert list(manager.status()["functions"]) == ["slow"]
+
+
+def test_a_release_that_a_link_leads_to_is_loaded_as_a_whole(manager: RunningManager) -> None:
+    """A deployment: `current` comes to lead to another release, whose modules belong together."""
+    for number in ("1", "2"):
+        for name in ("part", "whole"):
+            text = f"V = {number}\n" if name == "part" else "from .part import V\ndef whole(job): return str(V)\n"
+            file = manager.folder / f"releases/{number}/workers/{name}.py"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text + ("def part(job): return str(V)\n" if name == "part" else ""))
+    (manager.folder / "current").symlink_to("releases/1")
+    manager.start("workers_dir: current/workers\n")
+    fresh = manager.folder / "fresh"
+    fresh.symlink_to("releases/2")
+    fresh.rename(manager.folder / "current")
+    with manager.client() as client:
+        eventually(lambda: client.submit("whole", b"") == b"2", "the second release")
+        eventually(lambda: client.submit("part", b"") == b"2", "the second release")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import gevent
+
 from gearman_manager.bridge.order import is_php_file
 from gearman_manager.config import Config, FoundFunction, Layout, Problem, lay_out
-from gearman_manager.errors import StartError
+from gearman_manager.errors import ManagerError, StartError
 from gearman_manager.host.process import describe_status
 from gearman_manager.pools.pool_order import CodeFiles
 from gearman_manager.pools.zygote_process import LOAD_TIMEOUT_S, ZygoteProcess
@@ -17,6 +20,9 @@ from gearman_manager.pools.zygote_process import LOAD_TIMEOUT_S, ZygoteProcess
 _log = logging.getLogger("reload")
 #: The number of modules that may end a zygote in one load; after more of them nothing is loaded.
 MAX_CULPRITS: Final = 20
+#: A load during which files change is repeated after a pause, up to this time: some modules write files at import.
+UNSETTLED_S: Final = 0.5
+MAX_UNSETTLED_S: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +75,23 @@ class LoadedCode:
         return replace(self, errors=(*self.errors, *culprits.values()), files=files)
 
 
+class LoadAbandoned(ManagerError):
+    """A load was not finished, because another one is wished for."""
+
+
 class CodeLoader:
     """Starts zygotes until one has loaded every module that can be loaded."""
 
-    def __init__(self, start: Callable[[], ZygoteProcess], host: Host) -> None:
+    def __init__(
+        self, start: Callable[[], ZygoteProcess], host: Host, slow: Callable[[Problem], None] = lambda _problem: None
+    ) -> None:
+        """`slow` is told of a module whose import takes long."""
         self._start = start
         self._host = host
+        self._slow = slow
         self._zygote: ZygoteProcess | None = None
         self._has_given_up = False
+        self._is_abandoned = False
 
     def give_up(self) -> None:
         """End the zygote that is loading, and start no other: the manager stops."""
@@ -84,12 +99,26 @@ class CodeLoader:
         if self._zygote is not None:
             self._zygote.kill()
 
+    def abandon(self) -> None:
+        """End the load that goes on, if there is one: it need not be finished, because another one follows."""
+        if self._zygote is not None:
+            self._is_abandoned = True
+            self._zygote.kill()
+
+    @property
+    def zygote(self) -> ZygoteProcess | None:
+        """The zygote that is loading."""
+        return self._zygote
+
     def load(self, config: Config) -> tuple[ZygoteProcess | None, LoadedCode]:
         """A zygote with the modules loaded, or none with the reason among the errors.
 
         Raises:
             StartError: no process can be started.
+            LoadAbandoned: `abandon` was called.
         """
+        self._is_abandoned = False
+        began = time.monotonic()
         culprits: dict[str, Problem] = {}
         left_out: set[str] = set()
         code: LoadedCode | None = None  # as the first zygote finds it, which imports everything
@@ -97,11 +126,20 @@ class CodeLoader:
             zygote, report = self._try(config, left_out | culprits.keys())
             if self._has_given_up:
                 raise StartError("stopped while the modules were being loaded")
+            if self._is_abandoned:
+                zygote.kill()
+                raise LoadAbandoned("the code or the wish has changed")
             if report is None:
                 problem = _blame(config, zygote, self._host.describe(zygote.status))
                 if not zygote.loading or len(culprits) >= MAX_CULPRITS:
                     return None, LoadedCode((), (problem,), CodeFiles({}, {}))
                 culprits[zygote.loading] = problem
+                continue
+            if not report["is_settled"] and time.monotonic() < began + MAX_UNSETTLED_S:
+                _log.info("files changed during the load, which begins anew: half a change is no code to run")
+                zygote.kill()
+                gevent.sleep(UNSETTLED_S)
+                code, left_out = None, set()
                 continue
             code = code or LoadedCode.from_report(report)
             # Again for each module left out: others may import the same helper, which leaves the same behind.
@@ -114,13 +152,23 @@ class CodeLoader:
     def _try(self, config: Config, without: Collection[str]) -> tuple[ZygoteProcess, Mapping[str, Any] | None]:
         zygote = self._zygote = self._start()
         try:
-            report = zygote.load(config.workers_dir, without)
+            report = zygote.load(
+                config.workers_dir, without, lambda seconds: self._report_slow(config, zygote, seconds)
+            )
         finally:
             self._zygote = None
         if report is None:
             zygote.kill()
             zygote.wait_for_end()
         return zygote, report
+
+    def _report_slow(self, config: Config, zygote: ZygoteProcess, seconds: float) -> None:
+        what = "the import of this module" if zygote.loading else "the start of the zygote"
+        until = f"it is given up after {LOAD_TIMEOUT_S:g} s, or when the code changes"
+        place = (zygote.loading, 1) if zygote.loading else (config.places.main_file, 0)
+        problem = Problem(*place, "", f"{what} still goes on after {seconds:g} s; {until}", is_fatal=False)
+        _log.warning("%s", problem)
+        self._slow(problem)
 
     def _imported_after_fork(self, config: Config, code: LoadedCode, tainted: Mapping[str, str]) -> set[str]:
         """The files that the zygote must not import: those that survive no fork, and those for no forked worker."""

@@ -15,7 +15,7 @@ from typing import Final
 import gevent
 import gevent.lock
 
-from gearman_manager.code.code_loading import CodeLoader, Host, LoadedCode
+from gearman_manager.code.code_loading import CodeLoader, Host, LoadAbandoned, LoadedCode
 from gearman_manager.config import Config, ConfigError, Layout, Problem
 from gearman_manager.errors import StartError
 from gearman_manager.job_servers.tls_checks import pools_without_tls, tls_problems
@@ -27,6 +27,9 @@ _log = logging.getLogger("reload")
 _FIRST_RETRY_S: Final = 0.05
 _MAX_RETRY_S: Final = 30.0
 _QUIET_S: Final = 10.0
+#: A load that takes longer than this is given up when a newer one is wished for, but so many times in a row at most.
+PATIENCE_S: Final = 1.0
+MAX_ABANDONED: Final = 5
 #: The time for a zygote to end once no worker is left.
 END_TIMEOUT_S: Final = 2.0
 
@@ -53,7 +56,8 @@ class Generations:
         self._zygotes = zygotes
         self._workforce = workforce
         self._accepted = accepted
-        self._loader = CodeLoader(self._start_zygote, host)
+        self._loader = CodeLoader(self._start_zygote, host, self._note_slow)
+        self._abandoned = 0
         self._describe = host.describe
         self._log_level = "INFO"
         self._is_stopping = False
@@ -69,11 +73,36 @@ class Generations:
             StartError: no process can be started.
         """
         with self._busy:
-            zygote, code = self._load(config)
+            while True:
+                try:
+                    zygote, code = self._load(config)
+                    break
+                except LoadAbandoned:
+                    continue
             self._take_over(zygote, code, config)
 
+    def abandon_slow_load(self) -> None:
+        """A reload is wished for: a load that goes on and on need not be finished before."""
+        if self._loader.zygote is not None:
+            gevent.spawn_later(PATIENCE_S, self._abandon, self._loader.zygote)
+
+    def _abandon(self, zygote: ZygoteProcess) -> None:
+        # Not for ever: wishes may come faster than the modules can be imported.
+        if self._loader.zygote is zygote and self._abandoned < MAX_ABANDONED:
+            self._abandoned += 1
+            _log.warning("the load that goes on is given up: a newer one is wished for", extra={"pid": zygote.pid})
+            self._loader.abandon()
+
+    def _note_slow(self, problem: Problem) -> None:
+        """Show a slow import in `status`, too, until its load ends."""
+        self.errors = [*(error for error in self.errors if error.file != problem.file), problem]
+
     def reload(self, config: Config) -> bool:
-        """Load anew; returns whether the new generation runs. If it is broken the old one stays; `errors` say why."""
+        """Load anew; returns whether the new generation runs. If it is broken the old one stays; `errors` say why.
+
+        Raises:
+            LoadAbandoned: a newer reload was wished for meanwhile.
+        """
         with self._busy:
             try:
                 zygote, code = self._load(config)
@@ -125,6 +154,8 @@ class Generations:
                 if self._zygotes.current is None and self.current is not None:
                     try:
                         self._try_to_succeed(self.current)
+                    except LoadAbandoned:
+                        continue
                     except StartError as error:
                         _log.error("%s; trying again", error)
             if self._zygotes.current is None:
@@ -151,7 +182,9 @@ class Generations:
     def _load(self, config: Config) -> tuple[ZygoteProcess | None, LoadedCode]:
         self._born_at = time.monotonic()
         self._log_level = config.log.level.upper()
-        return self._loader.load(config)
+        loaded = self._loader.load(config)
+        self._abandoned = 0
+        return loaded
 
     def _start_zygote(self) -> ZygoteProcess:
         return self._zygotes.start(self._log_level, self._workforce, self._zygote_gone)

@@ -66,6 +66,8 @@ class Discovery:
     tainted: dict[str, str] = field(default_factory=dict)
     #: Files and folders that look like something else than worker modules, and why.
     passed_over: dict[str, str] = field(default_factory=dict)
+    #: Whether no file has changed meanwhile; otherwise modules of two versions may have met.
+    is_settled: bool = True
 
 
 def load_all(
@@ -78,6 +80,7 @@ def load_all(
     found = Discovery()
     graph = ImportGraph()
     errors: list[ModuleError] = []
+    at_first = content_hashes(folders)
     with graph.recording():
         errors += prepare(folders)
         found.hooks, hook_errors = load_hooks(folders)
@@ -102,6 +105,7 @@ def load_all(
     # Broken modules count too, so that files known to be theirs are not taken for anybody's.
     found.needs = {str(file): sorted(graph.files_of(str(file), _packages(folders, file))) for file in files}
     found.hashes = content_hashes(folders, {file for files in found.needs.values() for file in files})
+    found.is_settled = content_hashes(folders) == at_first
     return found
 
 

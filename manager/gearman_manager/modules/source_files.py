@@ -68,6 +68,21 @@ def source_files(
             yield entry
 
 
+def links_below(folder: Path, around: frozenset[tuple[int, int]] = frozenset()) -> Iterator[Path]:
+    """The links below a folder that lead to modules or to folders of modules, or could."""
+    with suppress(OSError):
+        status = folder.stat()
+        identity = (status.st_dev, status.st_ino)
+        for entry in sorted(folder.iterdir()) if identity not in around else ():
+            is_folder = entry.is_dir()
+            if _reason(entry, is_folder=is_folder):
+                continue
+            if entry.is_symlink() and (is_folder or entry.suffix in (".py", ".php", "")):
+                yield entry
+            if is_folder:
+                yield from links_below(entry, around | {identity})
+
+
 def dangling_links(folder: Path) -> Iterator[Path]:
     """The links below a folder that should lead to a module or a folder of modules, but lead nowhere."""
     with suppress(OSError):

@@ -80,7 +80,7 @@ class Workforce:
         """Bring every pool nearer to its target; returns the latest time for the next call, or None."""
         self._kill_overdue(now)  # first, so that nothing can keep the manager from its end
         deadlines = self._retire_expired(now)
-        self._give_up_on_zygote(now)
+        deadlines += self._give_up_on_zygote(now)
         for pool in list(self.pools.values()):
             try:
                 deadlines += self._carry_out_plan(pool, now)
@@ -302,11 +302,16 @@ class Workforce:
                 coming.append(live.expires_at)
         return coming
 
-    def _give_up_on_zygote(self, now: float) -> None:
-        """Kill a zygote that has not carried out an order for `ORDER_TIMEOUT_S`: it hangs, and is replaced."""
-        if any(not live.pid and live.started_at + ORDER_TIMEOUT_S < now for live in self.live.values()):
+    def _give_up_on_zygote(self, now: float) -> list[float]:
+        """Kill a zygote that has not carried out an order for `ORDER_TIMEOUT_S`: it hangs, and is replaced.
+
+        Returns the times at which the other orders are overdue.
+        """
+        overdue_at = [live.started_at + ORDER_TIMEOUT_S for live in self.live.values() if not live.pid]
+        if any(moment <= now for moment in overdue_at):
             _log.error("the zygote has not forked a worker for %g s: it is replaced", ORDER_TIMEOUT_S)
             self._zygotes.kill_current()
+        return [moment for moment in overdue_at if moment > now]
 
     def _drain(self, live: LiveWorker, kill_at: float | None) -> None:
         now = time.monotonic()

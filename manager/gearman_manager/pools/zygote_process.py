@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, suppress
 from typing import Final, Protocol
@@ -28,6 +29,8 @@ from gearman_manager.worker.order import Order
 
 _log = logging.getLogger("zygote")
 LOAD_TIMEOUT_S: Final = 60.0
+#: When a load that still goes on is worth a line in the log.
+SLOW_LOAD_S: Final = (5.0, 15.0, 30.0)
 END_TIMEOUT_S: Final = 5.0
 
 
@@ -83,18 +86,28 @@ class ZygoteProcess:
         """Its process number."""
         return self._child.pid
 
-    def load(self, folders: Sequence[str], without: Collection[str] = ()) -> channel.Message | None:
-        """Let it import the modules of these folders, except some files.
+    def load(
+        self,
+        folders: Sequence[str],
+        without: Collection[str] = (),
+        slow: Callable[[float], None] = lambda _seconds: None,
+    ) -> channel.Message | None:
+        """Let it import the modules of these folders, except some files; `slow` is called while that takes long.
 
         Returns its report, None if it died or took too long.
         """
         self._send({"type": "load", "folders": list(folders), "without": list(without)})
-        try:
-            report: channel.Message | None = self._loaded.get(timeout=LOAD_TIMEOUT_S)
-        except gevent.Timeout:
-            self.took_too_long = True
-            return None
-        return report
+        began = time.monotonic()
+        for seconds in (*SLOW_LOAD_S, LOAD_TIMEOUT_S):
+            try:
+                report: channel.Message | None = self._loaded.get(timeout=max(0.0, began + seconds - time.monotonic()))
+            except gevent.Timeout:
+                if seconds < LOAD_TIMEOUT_S:
+                    slow(seconds)
+            else:
+                return report
+        self.took_too_long = True
+        return None
 
     def wait_for_end(self, timeout_s: float = END_TIMEOUT_S) -> bool:
         """Wait until it is gone and `status` is known; returns False if that takes too long."""

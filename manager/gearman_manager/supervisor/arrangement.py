@@ -48,7 +48,7 @@ class Arrangement:
         self._policy_gaps.watch(self._job_servers.foreign, layout.functions)
         self._workforce.arrange(self._orders(layout, code), config.log.max_output)
         self._sizes.arrange(layout, config.limits)
-        self._source_watch.follow(code.hashes.keys())
+        self._source_watch.follow(code.hashes)
 
     def _orders(self, layout: Layout, code: CodeFiles) -> dict[str, PoolOrder]:
         config = self.config

@@ -52,7 +52,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     """A manager that is ready to run. `load` reads the configuration again, for a reload."""
     name = manager_name(run_folder)
     awake = gevent.event.Event()
-    wishes = ReloadWishes()
+    wishes = ReloadWishes(lambda: generations.abandon_slow_load())
     recent_log = RecentLog()
     cgroup = Cgroup.of()
     oom_kills = OomKills(cgroup)

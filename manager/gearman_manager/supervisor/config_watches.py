@@ -21,6 +21,10 @@ class ConfigWatches:
     def follow(self, config: Config) -> None:
         """Follow this configuration's job servers and folders from now on."""
         self._queues.follow(self._job_servers.addresses)
+        self.watch_sources(config)
+
+    def watch_sources(self, config: Config) -> None:
+        """Follow the sources alone: a module whose first import hangs may be corrected meanwhile."""
         self._source_watch.watch([Path(folder) for folder in config.workers_dir])
 
     def close(self) -> None:

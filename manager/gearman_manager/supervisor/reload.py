@@ -11,6 +11,7 @@ from collections.abc import Callable
 import gevent
 import gevent.event
 
+from gearman_manager.code.code_loading import LoadAbandoned
 from gearman_manager.code.generations import Generations
 from gearman_manager.config import Config, ConfigError
 from gearman_manager.control.server import ControlServer
@@ -28,7 +29,9 @@ _log = logging.getLogger("manager")
 class ReloadWishes:
     """The wishes to reload that have not been taken up yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, come: Callable[[], None] = lambda: None) -> None:
+        """`come` is called at each wish."""
+        self._come = come
         self._has_come = gevent.event.Event()
         self._reread = False
         self._is_open = True
@@ -58,6 +61,7 @@ class ReloadWishes:
         if self._is_open:
             self._reread = self._reread or reread
             self._has_come.set()
+            self._come()
 
 
 class ConfigReader:
@@ -112,12 +116,16 @@ class Reloads:
 
     def run(self, wishes: ReloadWishes) -> None:
         """Take up wishes as long as the manager runs, in a greenlet of its own."""
+        reread_again = False
         while True:
-            reread = wishes.wait()
+            reread = wishes.wait() or reread_again
+            reread_again = False
             if reread:
                 self._announcer.reloading()
             try:
                 self._reload(reread=reread)
+            except LoadAbandoned:
+                reread_again = reread  # with the next wish, which is there already
             except Exception:  # noqa: BLE001 (the loop's boundary: the next reload may do better)
                 _log.exception("the reload failed")
             finally:

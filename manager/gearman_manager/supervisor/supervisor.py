@@ -144,6 +144,7 @@ class Supervisor:
         parts.doorbell.start()
         parts.limits.start()
         # Each takes most of a second on a cold machine, so they start together; a failure of either ends the start.
+        parts.config_watches.watch_sources(parts.arrangement.config)
         server_start = parts.job_servers.start()
         code_start = gevent.spawn(parts.generations.load_first, parts.arrangement.config)
         gevent.joinall([server_start, code_start], raise_error=True)

@@ -137,6 +137,7 @@ class Zygote:
                 "needs": found.needs | php.needs,
                 "tainted": found.tainted,
                 "passed_over": found.passed_over,
+                "is_settled": found.is_settled,
             },
         )
 

@@ -11,7 +11,8 @@ from typing import Any
 import gevent
 import pytest
 
-from gearman_manager.code.code_loading import Host
+from gearman_manager.code import generations as generations_module
+from gearman_manager.code.code_loading import Host, LoadAbandoned
 from gearman_manager.code.generations import Accepted, Generations
 from gearman_manager.config import Config, ConfigError
 from gearman_manager.errors import StartError
@@ -19,6 +20,7 @@ from gearman_manager.host.cgroup import Cgroup
 from gearman_manager.ipc.lifeline import own_lifeline
 from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.scoreboard import Scoreboard
+from gearman_manager.pools import zygote_process
 from gearman_manager.pools.exits import Exits
 from gearman_manager.pools.oom import OomKills
 from gearman_manager.pools.worker_start import WorkerStart
@@ -177,3 +179,47 @@ def test_a_stop_does_not_wait_for_an_import(modules: Modules) -> None:
     modules.generations.stop()
     with gevent.Timeout(DEADLINE_S), pytest.raises(StartError, match="stopped"):
         loading.get()
+
+
+def test_files_that_change_during_a_load_are_loaded_anew_together(modules: Modules) -> None:
+    """The first load finds the first half of a deployment, and the second half comes meanwhile."""
+    halfway = modules.folder / "halfway"
+    modules.write("a", f"import time\nopen({str(halfway)!r}, 'w').close()\ntime.sleep(0.3)\ndef a(job): ...\n")
+    modules.write("b", "def b(job): ...\n")
+
+    def deploy() -> None:
+        until(halfway.exists, "the load is halfway")
+        modules.write("b", "from .a import NEW\ndef b(job): ...\n")
+        modules.write("a", "NEW = 1\ndef a(job): ...\n")
+
+    deployment = gevent.spawn(deploy)
+    accepted = modules.load()
+    deployment.get()
+    assert set(accepted.layout.functions) == {"a", "b", "nap"}
+    assert modules.generations.errors == []
+
+
+def test_an_import_that_hangs_is_given_up_for_newer_code(modules: Modules, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generations_module, "PATIENCE_S", 0.05)
+    monkeypatch.setattr(zygote_process, "SLOW_LOAD_S", (0.5, 1.0, 2.0, 4.0))
+    modules.load()
+    modules.write("doze", "import time\ntime.sleep(600)\ndef doze(job): ...\n")
+    reload = gevent.spawn(modules.generations.reload, modules.config())
+    doze = str(modules.folder / "doze.py")
+    until(lambda: [e for e in modules.generations.errors if e.file == doze], "the slow import is shown")
+    assert "doze.py:1: the import of this module still goes on after" in str(modules.generations.errors[-1])
+    modules.write("doze", "def doze(job): ...\n")
+    modules.generations.abandon_slow_load()
+    with pytest.raises(LoadAbandoned), gevent.Timeout(DEADLINE_S):
+        reload.get()
+    assert modules.generations.reload(modules.config())
+    assert set(modules.accepted[-1].layout.functions) == {"nap", "doze"}
+    assert modules.generations.errors == []
+
+
+def test_a_load_that_is_soon_done_is_not_given_up(modules: Modules) -> None:
+    modules.load()
+    reload = gevent.spawn(modules.generations.reload, modules.config())
+    gevent.sleep(0)
+    modules.generations.abandon_slow_load()
+    assert reload.get()
