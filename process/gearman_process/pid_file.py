@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,8 @@ from typing import Final
 from gearman_process.errors import PidFileError
 
 _MAX_PID_BYTES: Final = 32
+#: Never through a link, and without waiting for a pipe: the folder may belong to another user.
+_FLAGS: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class PidFile:
@@ -25,7 +28,8 @@ class PidFile:
             remedy: advice for the error message if the file can't be written.
 
         Raises:
-            PidFileError: it can't be written, or a living process has it.
+            PidFileError: it can't be written, a living process has it, or it may be a trap: a link, no regular file, a
+                file with several names or, for root, one of another user. Nothing was changed then.
         """
         #: The absolute path.
         self.path = Path(path).absolute()
@@ -35,15 +39,30 @@ class PidFile:
             os.ftruncate(self._descriptor, 0)
             os.write(self._descriptor, f"{os.getpid()}\n".encode())
         except OSError as error:
-            raise PidFileError(f"the pid file {path} can't be written: {error.strerror}; {remedy}") from error
+            reason = "it is a symbolic link" if os.path.islink(path) else error.strerror
+            raise PidFileError(f"the pid file {path} can't be written: {reason}; {remedy}") from error
 
     def _open_locked(self) -> int:
         while True:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(self.path, _FLAGS, 0o644)
+            self._refuse_trap(descriptor)
             self._lock(descriptor)
             if self._is_named(descriptor):
                 return descriptor
             os.close(descriptor)  # its owner has just removed it: there is a new one, or none
+
+    def _refuse_trap(self, descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        reason = ""
+        if not stat.S_ISREG(status.st_mode):
+            reason = "is no regular file"
+        elif status.st_nlink > 1:
+            reason = "is a file with another name, too"
+        elif os.geteuid() == 0 and status.st_uid != 0:
+            reason = f"belongs to user {status.st_uid}, who could put another number into it"
+        if reason:
+            os.close(descriptor)
+            raise PidFileError(f"the pid file {self.path} {reason}: remove it, or choose another with -P FILE")
 
     def _lock(self, descriptor: int) -> None:
         try:
@@ -58,7 +77,7 @@ class PidFile:
 
     def _is_named(self, descriptor: int) -> bool:
         try:
-            return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
+            return os.path.samestat(os.fstat(descriptor), os.lstat(self.path))
         except FileNotFoundError:
             return False
 

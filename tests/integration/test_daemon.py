@@ -204,3 +204,13 @@ def test_the_job_servers_of_the_command_line_replace_the_configured_ones(daemon:
     assert "job server 127.0.0.1:1 can't be reached" in log
     assert "goes on without" not in log
     daemon.end()
+
+
+def test_a_pid_file_that_somebody_planted_is_refused_and_its_target_kept(daemon: Daemon) -> None:
+    target, link = daemon.folder / "target", daemon.folder / "gm.pid"
+    target.write_text("precious")
+    link.symlink_to(target)
+    refused = daemon.prepare().command("-d", "-P", str(link), check=False)
+    assert refused.returncode == 1
+    assert f"the pid file {link} can't be written: it is a symbolic link" in refused.stderr
+    assert target.read_text() == "precious"

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from contextlib import suppress
@@ -184,10 +185,13 @@ def test_after_a_rotation_lines_go_to_the_new_file_even_when_it_can_be_opened_on
     folder.mkdir()
     napping.start("log: {file: logs/gm.log}\npools: {nap: {min: 1, max: 1}}\n")
     assert napping.process is not None
+    assert stat.S_IMODE(log.stat().st_mode) == 0o640
+    log.chmod(0o600)
     log.rename(moved)
     napping.process.send_signal(signal.SIGUSR1)
     eventually(lambda: log.exists() and "reopened the log" in log.read_text(), "the new file has lines")
     assert "reopened" not in moved.read_text()
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
 
     log.rename(moved)
     away = folder.rename(napping.folder / "away")

@@ -93,3 +93,45 @@ except PermissionError:
     command = [sys.executable, "-c", program, str(path), str(pwd.getpwnam("nobody").pw_uid)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "refused\n"
     assert path.read_text() == ""
+
+
+# --- traps in a folder of another user
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    target, path = tmp_path / "target", tmp_path / "pid"
+    target.write_text("precious")
+    path.symlink_to(target)
+    with pytest.raises(PidFileError, match="can't be written: it is a symbolic link; choose another one"):
+        make(path)
+    target.rename(tmp_path / "elsewhere")
+    with pytest.raises(PidFileError, match="it is a symbolic link"):
+        make(path)
+    assert (tmp_path / "elsewhere").read_text() == "precious"
+    assert not target.exists()
+
+
+def test_a_file_with_two_names_is_not_emptied(tmp_path: Path) -> None:
+    target, path = tmp_path / "target", tmp_path / "pid"
+    target.write_text("precious")
+    path.hardlink_to(target)
+    with pytest.raises(PidFileError, match="is a file with another name, too: remove it, or choose another with -P"):
+        make(path)
+    assert target.read_text() == "precious"
+
+
+def test_a_pipe_and_a_device_are_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pid")
+    for path in (tmp_path / "pid", Path("/dev/null")):
+        with pytest.raises(PidFileError, match="is no regular file"):
+            make(path)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_root_refuses_a_file_in_which_another_user_could_put_another_number(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    path.write_text("1\n")
+    os.chown(path, 54321, 54321)
+    with pytest.raises(PidFileError, match="belongs to user 54321, who could put another number into it"):
+        make(path)
+    assert path.read_text() == "1\n"

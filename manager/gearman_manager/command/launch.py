@@ -26,8 +26,9 @@ from gearman_manager.host.process import TITLE
 from gearman_manager.logs.destinations import SYSLOG
 from gearman_manager.supervisor.privileges import become, prepare_paths, wanted_account
 from gearman_manager.supervisor.run_folder import RunFolder
-from gearman_process import early_signals, system_log
+from gearman_process import early_signals
 from gearman_process.errors import ProcessError
+from gearman_process.logs import system_log
 from gearman_process.pid_file import PidFile
 
 _log = logging.getLogger("manager")

@@ -72,6 +72,9 @@ def write_policies(
     if file.exists() and file.read_text() == text:
         return False
     fresh = file.with_suffix(".fresh")
-    fresh.write_text(text)
+    # Workloads of schedules stand in it.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(fresh, flags, 0o600), "w", encoding="utf-8") as written:
+        written.write(text)
     os.replace(fresh, file)
     return True

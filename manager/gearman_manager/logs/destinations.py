@@ -11,10 +11,11 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TextIO, cast
+from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
-from gearman_process.patient_stream import PatientStream
-from gearman_process.system_log import SystemLog
+from gearman_process.logs.log_file import mode_of, open_log
+from gearman_process.logs.patient_stream import PatientStream
+from gearman_process.logs.system_log import SystemLog
 
 if TYPE_CHECKING:
     StreamHandler = logging.StreamHandler[TextIO]
@@ -100,7 +101,17 @@ class LogFile(CountingHandler, logging.handlers.WatchedFileHandler):
 
     def __init__(self, path: Path) -> None:
         """Raises OSError when it can't be opened."""
+        self._mode: int | None = None
         logging.handlers.WatchedFileHandler.__init__(self, path, encoding="utf-8", errors="backslashreplace")
+
+    def _open(self) -> Any:  # logging's name, and its way to open the file, also after a rotation
+        return open(open_log(self.baseFilename, self._mode), "a", encoding=self.encoding, errors=self.errors)
+
+    def reopenIfNeeded(self) -> None:  # noqa: N802 (the name is logging's)
+        """Reopen the file if it was moved away; the new one gets its mode."""
+        if self.stream is not None:
+            self._mode = mode_of(self.stream.fileno())
+        super().reopenIfNeeded()
 
     def reopen(self) -> None:
         """Reopen the file after it was rotated. If it can't be opened, the next line that can be written says so."""

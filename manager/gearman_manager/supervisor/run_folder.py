@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,11 @@ from gearman_manager.job_servers.policies_file import FILE_NAME as POLICIES_FILE
 
 _PID_FILE: Final = "gearman-manager.pid"
 _SOCKET: Final = "control.sock"
+_LOCK: Final = "lock"
+_OWN: Final = frozenset({_PID_FILE, _SOCKET, _LOCK, POLICIES_FILE})
+_FLAGS: Final = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_OTHERS: Final = 0o077
+_OTHERS_WRITE: Final = 0o022
 #: sun_path of unix(7), less its zero byte.
 _MAX_SOCKET_PATH_BYTES: Final = 107
 
@@ -72,12 +78,14 @@ class RunFolder:
         self.check_length()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._refuse_planted_link()
             self.path.mkdir(exist_ok=True, mode=0o700)
             self._refuse_strangers()
-            self.path.chmod(0o700)
-            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._make_private()
+            self._lock = os.open(self.path / _LOCK, _FLAGS | os.O_RDWR, 0o600)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.pid_file.write_text(f"{os.getpid()}\n")
+            with open(os.open(self.pid_file, _FLAGS | os.O_WRONLY | os.O_TRUNC, 0o644), "w", encoding="ascii") as file:
+                file.write(f"{os.getpid()}\n")
         except BlockingIOError as error:
             holder = self.read_pid()
             raise StartError(
@@ -87,22 +95,58 @@ class RunFolder:
         except OSError as error:
             raise StartError(f"run_dir {self.path} can't be used: {error.strerror}; choose another run_dir") from error
 
+    @property
+    def _is_in_temporary_folder(self) -> bool:
+        """Whether it is a default folder where everybody may make files."""
+        return self.path.parent.parent == Path(tempfile.gettempdir())
+
+    def _refuse_planted_link(self) -> None:
+        if self._is_in_temporary_folder and self.path.parent.is_symlink():
+            raise StartError(f"the run folder {self.path.parent} is a link: remove it, or choose another run_dir")
+
     def _refuse_strangers(self) -> None:
         """Refuse a folder that another user owns, or could replace because it lies in the temporary folder.
 
         Raises:
             StartError: the folder, or the one around it in the temporary folder, belongs to another user.
         """
-        trusted = {self.path: {os.getuid()}}
-        if self.path.parent.parent == Path(tempfile.gettempdir()):
-            trusted[self.path.parent] = {os.getuid(), 0}
+        own = os.getuid()
+        trusted = {self.path: {own}}
+        if self._is_in_temporary_folder:
+            trusted[self.path.parent] = {own, 0}
         for folder, owners in trusted.items():
-            owner = folder.stat().st_uid
-            if owner not in owners:
+            found = {folder.stat().st_uid} - owners or {folder.lstat().st_uid} - {own, 0}
+            if found:
                 raise StartError(
-                    f"the run folder {folder} belongs to another user (uid {owner}, this is {os.getuid()}): "
+                    f"the run folder {folder} belongs to another user (uid {found.pop()}, this is {own}): "
                     "give it to this one with chown, or choose another run_dir"
                 )
+
+    def _make_private(self) -> None:
+        """Close the folder to others, unless it is more than a run folder, whose mode is not ours to change.
+
+        Raises:
+            StartError: others could put files into it, or it is a link to a folder that is open to others.
+        """
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            mode = stat.S_IMODE(os.fstat(folder).st_mode)
+            if not mode & _OTHERS:
+                return
+            if self.path.is_symlink():
+                raise StartError(
+                    f"run_dir {self.path} is a link to a folder that other users may enter (mode {mode:o}): "
+                    "close that with chmod 700, or name a folder of its own"
+                )
+            if _OWN.issuperset(os.listdir(folder)):
+                os.fchmod(folder, 0o700)
+            elif mode & _OTHERS_WRITE:
+                raise StartError(
+                    f"run_dir {self.path} holds other files, and other users may write there (mode {mode:o}): "
+                    "name a folder of its own"
+                )
+        finally:
+            os.close(folder)
 
     def release(self) -> None:
         """Unlock the folder and remove its files, except the lock file."""

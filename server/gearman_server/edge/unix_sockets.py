@@ -25,14 +25,16 @@ def open_unix_socket(path: str, mode: int, backlog: int) -> socket.socket:
     """
     _make_room(path)
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o777 & ~mode)  # no chmod later: another user's folder could have a link in its place by then
     try:
         listening.bind(path)
-        os.chmod(path, mode)
         listening.listen(backlog)
     except OSError as error:
         listening.close()
         text = f"can't listen on unix:{path}: {error.strerror or error}; choose another path with -L unix:PATH"
         raise StartError(text, StartFailure.CANT_LISTEN) from error
+    finally:
+        os.umask(before)
     return listening
 
 

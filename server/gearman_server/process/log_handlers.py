@@ -12,9 +12,10 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from gearman_process import system_log
-from gearman_process.patient_stream import OPEN_FLAGS, PatientStream
-from gearman_process.system_log import SystemLog
+from gearman_process.logs import system_log
+from gearman_process.logs.log_file import mode_of, open_log
+from gearman_process.logs.patient_stream import PatientStream
+from gearman_process.logs.system_log import SystemLog
 from gearman_server.log import LEVEL_NAMES, LEVELS, NOTICE, logger
 
 _STDERR: Final = 2
@@ -138,15 +139,15 @@ class FileHandler(LineHandler):
     def __init__(self, path: str) -> None:
         """Raises OSError when it can't be opened."""
         self.path = os.path.abspath(path)
-        super().__init__(PatientStream(os.open(self.path, OPEN_FLAGS | os.O_CREAT, 0o666)))
+        super().__init__(PatientStream(open_log(self.path)))
 
     def reopen(self) -> None:
-        """Continue in the file that has the name now.
+        """Continue in the file that has the name now; a new one gets the mode of the old one.
 
         Raises:
             OSError: it can't be opened; the log continues in the old one.
         """
-        opened = os.open(self.path, OPEN_FLAGS | os.O_CREAT, 0o666)
+        opened = open_log(self.path, mode_of(self._stream.fileno()))
         try:
             os.dup2(opened, self._stream.fileno(), inheritable=False)
         finally:

@@ -37,7 +37,8 @@ def become(user: pwd.struct_passwd, addresses: Iterable[str]) -> None:
     try:
         for address in addresses:
             if address.startswith(UNIX_PREFIX):
-                os.chown(address.removeprefix(UNIX_PREFIX), user.pw_uid, user.pw_gid)
+                path = address.removeprefix(UNIX_PREFIX)
+                os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)  # its folder may be another user's
         Account.of_user(user).take_on(os.environ)
     except OSError as error:
         raise StartError(f"-u {user.pw_name}: the system refuses: {error.strerror}") from error

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gearman_client.packet import PacketType
-from gearman_process.patient_stream import PIPE_BYTES, PatientStream
+from gearman_process.logs.patient_stream import PIPE_BYTES, PatientStream
 from gearman_server.process.log_handlers import FileHandler, LineHandler, SyslogHandler
 
 from ..server_process import ServerProcess

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -229,9 +230,12 @@ def test_sighup_reopens_the_log(
     log = tmp_path / "log"
     server = start_server("-v", "-l", str(log))
     until(lambda: "listens on" in log.read_text())
+    assert stat.S_IMODE(log.stat().st_mode) == 0o640
+    log.chmod(0o600)
     log.rename(tmp_path / "log.1")
     server.signal(signal.SIGHUP)
     until(log.exists)
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
     server.signal(signal.SIGTERM)
     server.wait()
     assert "ended" in log.read_text()

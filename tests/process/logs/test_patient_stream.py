@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import pytest
 
-from gearman_process.patient_stream import PATIENCE_S, PIPE_BYTES, PatientStream
+from gearman_process.logs.patient_stream import PATIENCE_S, PIPE_BYTES, PatientStream
 
 
 def socket_ends() -> tuple[int, int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gearman_process.system_log import SystemLog
+from gearman_process.logs.system_log import SystemLog
 
 DEADLINE_S = 20
 
