@@ -32,6 +32,9 @@ _NEW_VERSION: Final = b"HTTP/1.1"
 #: A line feed or carriage return that is no line end, a folded header, a control character, in this order.
 _FAULT: Final = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\n[ \t]|[\0-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
+#: A whole header in quotes means nothing: curl sends it for `--header` with quotes too many, as gearmand's tests do.
+_QUOTED_HEADER: Final = re.compile(rb'(?<=\r\n)"[^\s:]*:[^\r\n]*\r\n')
+
 
 class Stream(Protocol):
     """A connected socket, as far as it is used here: plain, or gevent's."""
@@ -124,7 +127,8 @@ class HttpConnection:
                 deadline = started_at + self._bounds.head_s
             head += data
         self._pace = Pace(self._bounds, started_at, time.monotonic())
-        self._parser.receive_data(bytes(head))
+        end += len(_LINE_END)
+        self._parser.receive_data(_QUOTED_HEADER.sub(b"", head[:end]) + head[end:])
         return True
 
     def _check_head(self, head: bytearray, start: int, end: int) -> None:

@@ -90,7 +90,8 @@ HEADERS = {
     "control character": b"Content-Length: 4\r\nX-Gearman-Unique: a\x01b\r\n",
     "no colon": b"Content-Length: 4\r\nX-A\r\n",
     "no name": b"Content-Length: 4\r\n: b\r\n",
-    "name in quotes": b'Content-Length: 4\r\n"X": b\r\n',
+    "name in brackets": b"Content-Length: 4\r\n[X]: b\r\n",
+    "blank in a quoted name": b'Content-Length: 4\r\n"X Y: b"\r\n',
     "two unique keys": b"Content-Length: 4\r\nX-Gearman-Unique: a\r\nX-Gearman-Unique: b\r\n",
     "two hosts": b"Content-Length: 4\r\nHost: localhost\r\n",
 }
@@ -166,6 +167,15 @@ def test_extensions_and_trailers_of_chunks_are_left_out_and_the_next_request_fol
     worker.send(PacketType.CAN_DO, b"f")
     assert worker.ask(PacketType.GRAB_JOB_UNIQ)[1].split(b"\0")[1:] == [b"f", b"-", b"abcd"]
     assert jobs(web).startswith(b"f\t1\t1\t1\ng\t1\t0\t0\n")
+
+
+def test_a_header_in_quotes_is_left_out(web: ServerProcess) -> None:
+    headers = b'"X-Gearman-Unique: a"\r\n"Transfer-Encoding: chunked"\r\nConnection: close\r\n"Content-Length: 9"\r\n'
+    answer = ask(web, POST + headers + b"Content-Length: 4\r\n\r\nabcd")
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    worker = web.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    assert worker.ask(PacketType.GRAB_JOB_UNIQ)[1].split(b"\0")[1:] == [b"f", b"-", b"abcd"]
 
 
 def test_http_1_0_has_no_chunks(refusing: ServerProcess) -> None:
