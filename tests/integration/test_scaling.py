@@ -190,3 +190,25 @@ def test_gearmand_is_asked_for_its_queues_and_foreign_workers_are_counted(
             foreign.kill()
     assert max(sizes(manager)) == 4, manager.log()
     assert "1 foreign workers" in manager.log()
+
+
+@pytest.mark.parametrize("minimum", [0, 1])
+def test_delayed_jobs_on_a_gearmand_start_one_worker_and_a_burst_starts_them_all(
+    napping: RunningManager, gearmand: str, minimum: int
+) -> None:
+    """gearmand's `status` counts delayed jobs as waiting."""
+    pools = POOL_OF_TEN.replace("min: 1", f"min: {minimum}")
+    manager = start(napping, f"servers: ['{gearmand}']\n{pools}")
+    with Client([gearmand]) as client:
+        for _ in range(100):
+            client.submit_background("nap", "0", delay=3600)
+        eventually(lambda: manager.status()["functions"]["nap"]["queued"] == 100, "they are known")
+        eventually(lambda: manager.status()["pools"]["nap"]["target"] == 1, "one worker is wanted")
+        eventually(lambda: workers_at(gearmand) == 1, "and there")
+        for _ in range(60):
+            client.submit_background("nap", "1")
+        eventually(lambda: manager.status()["pools"]["nap"]["target"] == 10, "now all are wanted")
+        eventually(lambda: manager.status()["functions"]["nap"]["queued"] == 100, "the burst is over", within_s=60)
+        eventually(lambda: manager.status()["pools"]["nap"]["target"] == 1, "one stays")
+    grown = sizes(manager)
+    assert max(grown[: grown.index(10)], default=1) == 1, f"the delayed jobs alone made it grow: {grown}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from gearman_manager.logs.output import ChildOutput
-from gearman_manager.pools.pool import Pool, PoolWorker
+from gearman_manager.pools.pool import Pool, PoolWorker, WorkerState
 from gearman_manager.pools.pool_order import PoolOrder
 from gearman_manager.pools.worker_slots import WorkerSlots
 
@@ -44,6 +45,16 @@ class LiveWorker:
     def where(self) -> dict[str, Any]:
         """The fields for a log line about it."""
         return {"pool": self.pool.name, "worker": self.name, "pid": self.pid or None}
+
+
+def idle_workers(workers: Iterable[LiveWorker]) -> dict[str, int]:
+    """The registered workers that could take a job now, by name, with the numbers of jobs that they have finished.
+
+    Programs don't report their jobs, so they are never among them.
+    """
+    ready = (live for live in workers if live.worker.state is WorkerState.READY and not live.is_program)
+    views = ((live, live.slots.view()) for live in ready)
+    return {live.name: view.done + view.failed for live, view in views if view.running < live.order.pool.concurrency}
 
 
 @dataclass(slots=True)

@@ -9,17 +9,19 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from gearman_manager.config.resolve import ResolvedPool
-from gearman_manager.pools.pool import Pool
+from gearman_manager.pools.live_worker import idle_workers
+from gearman_manager.pools.pool import Pool, WorkerState
 from gearman_manager.pools.workforce import Workforce
 from gearman_manager.scaling.allotment import Room, Wish, grant
+from gearman_manager.scaling.held_jobs import HeldJobs
 from gearman_manager.scaling.host_guards import HostGuards
 from gearman_manager.scaling.neighbours import Company, Neighbours
 from gearman_manager.scaling.queue_dialogue import FunctionQueue
 from gearman_manager.scaling.queues import Queues
-from gearman_manager.scaling.steps import Field, PoolScaler, Work
+from gearman_manager.scaling.steps import Field, PoolScaler, Work, demand
 
 _log = logging.getLogger("scaler")
 
@@ -31,6 +33,9 @@ class _PoolScale:
     settings: ResolvedPool
     scaler: PoolScaler
     neighbours: Neighbours
+    held: HeldJobs = field(default_factory=HeldJobs)
+    doubtful: int = 0  #: jobs that waited at the last look, on servers that can't tell startable ones
+    taken: int = 0  #: how often there were fewer of them than before
     managers: int = 1
     reason: str = ""  #: for the last wish, for the log
 
@@ -73,6 +78,7 @@ class Autoscaler:
         self._carry_out(wishes)
         moments = [entry.scaler.next_change for entry in self._pools.values()]
         moments += [entry.neighbours.next_change for entry in self._pools.values()]
+        moments += [entry.held.next_change for entry in self._pools.values()]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _wanted(self, now: float, pool: Pool, entry: _PoolScale) -> int:
@@ -84,7 +90,11 @@ class Autoscaler:
         functions = self._workforce.registered(pool.name)
         waiting = [self._queues.of(function) for function in functions]
         running = pool.running_jobs = sum(queue.running for queue in waiting)
-        queued = sum(map(self._startable, functions, waiting))
+        startable = list(map(self._startable, functions, waiting))
+        doubtful = sum(min(count, queue.doubtful) for count, queue in zip(startable, waiting, strict=True))
+        self._look_at_doubtful(now, pool, entry, waiting, doubtful)
+        held_back = doubtful - entry.held.startable(doubtful)
+        queued = sum(startable) - held_back
         company = self._company(now, entry, functions, queued, running)
         at_least = 0 if self._queues.is_reachable else pool.target
         # A foreign worker runs one job at a time, a worker of this pool as many as its `concurrency`.
@@ -92,8 +102,35 @@ class Autoscaler:
         maximum = self._useful_maximum(settings, functions)
         field = Field(settings.min, maximum, company.managers, company.rank, foreign_workers)
         work = Work(queued, running, settings.concurrency)
-        entry.reason = f"{queued} jobs wait, {running} run" + _describe(company)
+        if doubtful and not entry.held.is_resting:
+            work, field = self._with_held(pool, entry, work, field, held_back)
+        entry.reason = f"{work.queued} jobs wait, {running} run" + _describe(company)
         return entry.scaler.size(now, work, field, at_least=at_least)
+
+    def _look_at_doubtful(
+        self, now: float, pool: Pool, entry: _PoolScale, queues: Sequence[FunctionQueue], doubtful: int
+    ) -> None:
+        entry.taken += doubtful < entry.doubtful
+        entry.doubtful = doubtful
+        idle = idle_workers(self._workforce.of(pool.name))
+        if entry.settings.command is not None:
+            # Programs don't report their jobs, but the servers say whether any runs, and the queue whether it moves.
+            has_workers = all(queue.workers for queue in queues if queue.doubtful)
+            idle = {"": entry.taken} if has_workers and not any(queue.running for queue in queues) else {}
+        entry.held.look(now, doubtful, idle)
+
+    def _with_held(self, pool: Pool, entry: _PoolScale, work: Work, field: Field, held_back: int) -> tuple[Work, Field]:
+        """No worker rests, so some of the jobs that were held back may have become due: grow for them step by step.
+
+        The same if there is no worker yet that could show whether the jobs can be started.
+        """
+        ready = sum(worker.state is WorkerState.READY for worker in pool.workers.values())
+        if ready and not held_back:
+            return work, field
+        scale, service_s = entry.settings.scale, entry.scaler.service.value_s
+        surely = demand(work, scale, service_s) if ready else 0
+        most = min(field.maximum, max(surely, pool.target, 2 * ready, 1))
+        return replace(work, queued=work.queued + held_back), replace(field, maximum=max(most, field.minimum))
 
     def _useful_maximum(self, settings: ResolvedPool, functions: Sequence[str]) -> int:
         """The pool's `max`, or fewer, if its functions' `max_running` allows too few jobs to keep that many busy."""

@@ -40,12 +40,14 @@ MAX_TROUBLE_BYTES: Final = 1000
 @dataclass(frozen=True, slots=True)
 class FunctionQueue:
     """One function's startable jobs (`queued`), running jobs and workers. `waiting` also counts delayed jobs, and jobs
-    that a limit of the function holds back."""
+    that a limit of the function holds back. `doubtful` is the part of `queued` on servers that can't tell which of the
+    waiting jobs are startable."""
 
     queued: int = 0
     running: int = 0
     workers: int = 0
     waiting: int = 0
+    doubtful: int = 0
 
 
 class _Question(Enum):

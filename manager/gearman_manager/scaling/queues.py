@@ -212,6 +212,9 @@ class Queues:
             running=sum(entry.running for entry in entries),
             workers=max((entry.workers for entry in entries), default=0),
             waiting=sum(entry.waiting for entry in entries),
+            doubtful=sum(
+                entry.queued for server, entry in zip(self.servers, entries, strict=True) if not server.is_pushed
+            ),
         )
 
     def _changed(self) -> None:

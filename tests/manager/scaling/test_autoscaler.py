@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from gearman_manager.config import Config, FoundFunction, ResolvedPool, lay_out
 from gearman_manager.config.models import Limits
 from gearman_manager.host.cgroup import Cgroup
-from gearman_manager.pools.pool import Pool
+from gearman_manager.pools.live_worker import LiveWorker
+from gearman_manager.pools.pool import Pool, PoolWorker, WorkerEvent
 from gearman_manager.scaling.autoscaler import Autoscaler
 from gearman_manager.scaling.host_guards import HostGuards
 from gearman_manager.scaling.neighbours import Peers
@@ -36,6 +38,7 @@ class FakeWorkforce:
 
     def __init__(self) -> None:
         self.pools: dict[str, Pool] = {}
+        self.resting: set[str] = set()
         self._settings: Mapping[str, ResolvedPool] = {}
 
     def use(self, settings: Mapping[str, ResolvedPool]) -> None:
@@ -45,6 +48,18 @@ class FakeWorkforce:
 
     def registered(self, pool: str) -> Sequence[str]:
         return self._settings[pool].functions
+
+    def of(self, pool: str) -> Iterable[LiveWorker]:
+        return [self._live(worker) for worker in self.pools[pool].workers.values()]
+
+    def _live(self, worker: PoolWorker) -> LiveWorker:
+        running = 0 if worker.name in self.resting else 1
+        slots = SimpleNamespace(view=lambda: SimpleNamespace(running=running, done=0, failed=0))
+        settings = self._settings[worker.name.partition("/")[0]]
+        is_program = settings.command is not None
+        order = SimpleNamespace(pool=settings)
+        live = SimpleNamespace(name=worker.name, worker=worker, order=order, slots=slots, is_program=is_program)
+        return cast(LiveWorker, live)
 
     def sums(self, _pool: str) -> tuple[int, int]:
         return 0, 0
@@ -142,3 +157,78 @@ def test_a_pool_that_stays_keeps_its_size_through_a_reload(scaled: Scaled) -> No
     scaled.queues.functions = {}
     scaled.arrange(mail=POOL, text=POOL)
     assert scaled.update(1.0) == {"mail": 6, "text": 1}
+
+
+# --- a server that counts delayed jobs as waiting
+
+
+def delayed(count: int, **counts: int) -> FunctionQueue:
+    return FunctionQueue(queued=count, waiting=count, doubtful=count, **counts)
+
+
+def ready(pool: Pool, count: int) -> set[str]:
+    """Brings the pool to this many registered workers; their names."""
+    while len(pool.workers) < count:
+        worker = pool.new_worker(0.0)
+        pool.event(worker.name, WorkerEvent.FORKED, 0.0)
+        pool.event(worker.name, WorkerEvent.REGISTERED, 0.0)
+    return set(pool.workers)
+
+
+def test_delayed_jobs_of_a_foreign_server_do_not_drive_a_pool_to_its_max(scaled: Scaled) -> None:
+    scaled.arrange(mail=POOL)
+    scaled.update()
+    scaled.workforce.resting = ready(scaled.workforce.pools["mail"], 1)
+    scaled.update(0.5)
+    scaled.queues.functions["mail"] = delayed(200, workers=1)
+    for tenth in range(20):
+        assert scaled.update(1 + tenth / 10) == {"mail": 1}
+
+
+def test_when_they_are_due_the_pool_doubles_while_no_worker_rests(scaled: Scaled) -> None:
+    scaled.arrange(mail=POOL)
+    scaled.update()
+    pool = scaled.workforce.pools["mail"]
+    scaled.workforce.resting = ready(pool, 1)
+    scaled.queues.functions["mail"] = delayed(200, workers=1)
+    for tenth in range(20):
+        scaled.update(tenth / 10)
+    scaled.workforce.resting = set()
+    sizes = []
+    for step in range(5):
+        count = len(pool.workers)
+        scaled.queues.functions["mail"] = delayed(200 - count, running=count, workers=count)
+        sizes.append(scaled.update(3 + step / 10)["mail"])
+        ready(pool, sizes[-1])
+    assert sizes == [2, 4, 8, 10, 10]
+
+
+def test_an_empty_pool_sends_one_worker_ahead(scaled: Scaled) -> None:
+    scaled.arrange(mail=POOL | {"min": 0})
+    scaled.queues.functions["mail"] = delayed(200)
+    assert scaled.update() == {"mail": 1}
+    (name,) = ready(scaled.workforce.pools["mail"], 1)
+    scaled.workforce.resting = {name}
+    assert scaled.update(0.1) == {"mail": 1}
+    scaled.workforce.resting = set()  # it has found a job
+    scaled.queues.functions["mail"] = delayed(199, running=1, workers=1)
+    assert scaled.update(0.2) == {"mail": 10}
+
+
+def test_a_burst_on_a_foreign_server_is_met_at_once(scaled: Scaled) -> None:
+    scaled.arrange(mail=POOL)
+    scaled.update()
+    ready(scaled.workforce.pools["mail"], 1)
+    scaled.queues.functions["mail"] = delayed(200, running=1, workers=1)
+    assert scaled.update(1.0) == {"mail": 10}
+
+
+def test_a_pool_of_programs_rests_while_none_of_its_jobs_runs(scaled: Scaled) -> None:
+    scaled.arrange(mail=POOL | {"command": "php mail.php", "functions": ["mail"]})
+    scaled.update()
+    ready(scaled.workforce.pools["mail"], 1)
+    scaled.queues.functions["mail"] = delayed(200, workers=1)
+    for tenth in range(20):
+        assert scaled.update(tenth / 10) == {"mail": 1}
+    scaled.queues.functions["mail"] = delayed(500, workers=1, running=1)
+    assert scaled.update(3.0) == {"mail": 10}
