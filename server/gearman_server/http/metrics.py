@@ -6,12 +6,14 @@ the state of the queues is looked up when the metrics are read. Nothing here dec
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -44,10 +46,12 @@ _HELP_BY_COUNTER: Final = {
     "dropped": "Jobs cancelled, abandoned by their clients, or out of attempts.",
 }
 _LABELS: Final = ("function", "priority")
+#: Functions whose samples of one family are made in one piece.
+FUNCTIONS_AT_ONCE: Final = 20
 
 
 class Metrics(Collector):
-    """The collector for a Prometheus registry."""
+    """Makes the text for Prometheus, in pieces: there can be very many functions. Collects what is no function's."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -66,13 +70,18 @@ class Metrics(Collector):
         for event_type, react in reactions.items():
             broker.events.subscribe(react, event_type)
 
-    def registry(self) -> CollectorRegistry:
-        """These metrics, and those of the process."""
-        registry = CollectorRegistry()
+        self._registry = registry = CollectorRegistry()
         registry.register(self)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        return registry
+
+    def pieces(self) -> Iterator[bytes]:
+        """All metrics and those of the process, in Prometheus' text format. Each piece takes some two milliseconds, and
+        says what is true when it is made. A function that was dropped takes its counts with it."""
+        for family in _FAMILIES:
+            for at, part in enumerate(self._parts(family)):
+                yield _exposed(part, has_head=not at)
+        yield generate_latest(self._registry)
 
     # --- counting rare events
 
@@ -110,10 +119,7 @@ class Metrics(Collector):
     # --- reading
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics, as they are now. A function that was dropped takes its counts with it."""
-        yield from self._counters()
-        yield from self._histograms()
-        yield from _queue_gauges(self._functions.values())
+        """The metrics that are no function's."""
         letters = self._broker.dead_letters.by_handle
         yield _gauge("gearman_dead_letters", "Background jobs that failed for good and are kept.", len(letters))
         kept = self._broker.results.kept
@@ -132,26 +138,26 @@ class Metrics(Collector):
         family.add_metric((), self._foreign_requests)
         yield family
 
-    def _counters(self) -> Iterator[Metric]:
-        for name, help_text in _HELP_BY_COUNTER.items():
-            family = CounterMetricFamily(f"gearman_jobs_{name}", help_text, labels=_LABELS)
-            for labels, counts in self._labelled():
-                family.add_metric(labels, getattr(counts, name))
-            yield family
+    def _parts(self, family: Family) -> Iterator[Metric]:
+        """One family in parts with a few functions each. The first part is there even if no function is."""
+        names = self._broker.functions.names
+        for at in range(0, len(names) or 1, FUNCTIONS_AT_ONCE):
+            part = family.empty()
+            for name in names[at : at + FUNCTIONS_AT_ONCE]:
+                function = self._functions.get(name)
+                if function is not None:
+                    family.add(part, function)
+            yield part
 
-    def _histograms(self) -> Iterator[Metric]:
-        for name, help_text in (("waited", "From the queue to a worker."), ("ran", "From a worker to the end.")):
-            family = HistogramMetricFamily(f"gearman_job_{name}_seconds", help_text, labels=_LABELS)
-            for labels, counts in self._labelled():
-                durations: Durations = getattr(counts, name)
-                family.add_metric(labels, _buckets(durations), durations.sum_s)
-            yield family
 
-    def _labelled(self) -> Iterator[tuple[tuple[str, str], JobCounts]]:
-        for function in self._functions.values():
-            for priority, counts in zip(PRIORITY_NAMES, function.counts or (), strict=False):
-                if counts.is_used:
-                    yield (_text(function.name), priority), counts
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Metrics with one name, of all functions."""
+
+    #: Makes one without any sample.
+    empty: Callable[[], Any]
+    #: Adds a function's samples.
+    add: Callable[[Any, Function], None]
 
 
 def _buckets(durations: Durations) -> list[tuple[str, float]]:
@@ -160,27 +166,67 @@ def _buckets(durations: Durations) -> list[tuple[str, float]]:
     return list(zip(bounds, map(float, accumulate(durations.counts)), strict=True))
 
 
-def _queue_gauges(functions: Iterable[Function]) -> Iterator[Metric]:
-    queued = GaugeMetricFamily("gearman_jobs_queued", "Jobs that wait for a worker.", labels=_LABELS)
-    oldest = GaugeMetricFamily(
-        "gearman_oldest_queued_job_age_seconds", "How long the first in the queue has waited.", labels=_LABELS
-    )
-    running = GaugeMetricFamily("gearman_jobs_running", "Jobs that a worker has.", labels=_LABELS[:1])
-    workers = GaugeMetricFamily("gearman_workers", "Connections registered for the function.", labels=_LABELS[:1])
-    now = monotonic()
-    for function in functions:
-        name = _text(function.name)
+def _used_counts(function: Function) -> Iterator[tuple[tuple[str, str], JobCounts]]:
+    for priority, counts in zip(PRIORITY_NAMES, function.counts or (), strict=False):
+        if counts.is_used:
+            yield (_text(function.name), priority), counts
+
+
+def _counter(name: str, help_text: str) -> Family:
+    def add(family: CounterMetricFamily, function: Function) -> None:
+        for labels, counts in _used_counts(function):
+            family.add_metric(labels, getattr(counts, name))
+
+    return Family(partial(CounterMetricFamily, f"gearman_jobs_{name}", help_text, labels=_LABELS), add)
+
+
+def _histogram(name: str, help_text: str) -> Family:
+    def add(family: HistogramMetricFamily, function: Function) -> None:
+        for labels, counts in _used_counts(function):
+            durations: Durations = getattr(counts, name)
+            family.add_metric(labels, _buckets(durations), durations.sum_s)
+
+    return Family(partial(HistogramMetricFamily, f"gearman_job_{name}_seconds", help_text, labels=_LABELS), add)
+
+
+def _function_gauge(name: str, help_text: str, figure: Callable[[Function], float]) -> Family:
+    def add(family: GaugeMetricFamily, function: Function) -> None:
+        family.add_metric((_text(function.name),), figure(function))
+
+    return Family(partial(GaugeMetricFamily, name, help_text, labels=_LABELS[:1]), add)
+
+
+def _queue_gauge(name: str, help_text: str, figure: Callable[[JobQueue], float]) -> Family:
+    def add(family: GaugeMetricFamily, function: Function) -> None:
         for priority, queue in zip(PRIORITY_NAMES, function.queues, strict=True):
-            queued.add_metric((name, priority), queue.waiting)
-            oldest.add_metric((name, priority), _oldest_age_s(queue, now))
-        running.add_metric((name,), function.running)
-        workers.add_metric((name,), len(function.workers))
-    return iter((queued, oldest, running, workers))
+            family.add_metric((_text(function.name), priority), figure(queue))
+
+    return Family(partial(GaugeMetricFamily, name, help_text, labels=_LABELS), add)
 
 
-def _oldest_age_s(queue: JobQueue, now: float) -> float:
+def _exposed(part: Metric, *, has_head: bool) -> bytes:
+    """Prometheus' text of a part of a family; help and type come with the first part only."""
+    registry = CollectorRegistry()
+    registry.register(_Only(part))
+    text = generate_latest(registry)
+    while not has_head and text.startswith(b"# "):
+        text = text.partition(b"\n")[2]
+    return text
+
+
+class _Only(Collector):
+    """Collects one metric."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._metric
+
+
+def _oldest_age_s(queue: JobQueue) -> float:
     first = next((job for job in queue if job.state is QUEUED), None)
-    return max(0.0, now - first.since) if first is not None else 0.0
+    return max(0.0, monotonic() - first.since) if first is not None else 0.0
 
 
 def _gauge(name: str, help_text: str, figure: float) -> Metric:
@@ -189,3 +235,16 @@ def _gauge(name: str, help_text: str, figure: float) -> Metric:
 
 def _text(name: bytes) -> str:
     return name.decode("utf-8", "backslashreplace")
+
+
+_FAMILIES: Final = (
+    *(_counter(name, help_text) for name, help_text in _HELP_BY_COUNTER.items()),
+    _histogram("waited", "From the queue to a worker."),
+    _histogram("ran", "From a worker to the end."),
+    _queue_gauge("gearman_jobs_queued", "Jobs that wait for a worker.", lambda queue: queue.waiting),
+    _queue_gauge("gearman_oldest_queued_job_age_seconds", "How long the first in the queue has waited.", _oldest_age_s),
+    _function_gauge("gearman_jobs_running", "Jobs that a worker has.", lambda function: function.running),
+    _function_gauge(
+        "gearman_workers", "Connections registered for the function.", lambda function: len(function.workers)
+    ),
+)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+import gevent
+from gevent.lock import BoundedSemaphore
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from gearman_process.http.messages import HttpAnswer, HttpRefusal, HttpRequest, text_answer
 from gearman_server.http.results import PREFIX, JobPage
@@ -15,19 +18,28 @@ if TYPE_CHECKING:
     from gearman_server.http.web_pages import WebPages
 
 
+#: How long an answer is made before others have their turn.
+TURN_S: Final = 0.002
+#: After a pause of no time gevent may run the greenlet again before it has looked for other events.
+PAUSE_S: Final = 0.0005
+
+
 class MetricsApplication:
     """Answers GET and HEAD."""
 
     def __init__(
         self,
-        registry: CollectorRegistry,
+        metrics: Callable[[], Iterator[bytes]],
         trouble: Callable[[], str | None],
         job_page: Callable[[str, str, str], JobPage],
         pages: WebPages,
     ) -> None:
-        """`trouble` says why the server can't accept background jobs, None if it can; `job_page` answers by path, query
-        and Accept header; `pages` decides which web pages may read."""
-        self._registry = registry
+        """`metrics` makes the text for Prometheus, in pieces; `trouble` says why the server can't accept background
+        jobs, None if it can; `job_page` answers by path, query and Accept header; `pages` decides which web pages may
+        read.
+        """
+        self._metrics = metrics
+        self._turn = BoundedSemaphore()
         self._trouble = trouble
         self._job_page = job_page
         self._pages = pages
@@ -48,4 +60,20 @@ class MetricsApplication:
         if path == "/healthz":
             trouble = self._trouble()
             return text_answer(200, b"ok\n") if trouble is None else text_answer(503, f"{trouble}\n".encode())
-        return text_answer(200, generate_latest(self._registry), ("Content-Type", CONTENT_TYPE_LATEST))
+        return HttpAnswer(200, (("Content-Type", CONTENT_TYPE_LATEST),), self._metrics_in_turns())
+
+    def _metrics_in_turns(self) -> Iterator[bytes]:
+        """A few pieces of one answer, then everybody else has a turn."""
+        pieces = self._metrics()
+        while True:
+            with self._turn:
+                until = monotonic() + TURN_S
+                made = []
+                for piece in pieces:
+                    made.append(piece)
+                    if monotonic() >= until:
+                        break
+                gevent.sleep(PAUSE_S)
+            if not made:
+                return
+            yield b"".join(made)

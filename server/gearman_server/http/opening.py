@@ -49,7 +49,7 @@ def _metrics_port(broker: Broker, listener: Listener, allowed: AccessList | None
     from gearman_server.http.web_pages import WebPages
 
     application = MetricsApplication(
-        Metrics(broker).registry(),
+        Metrics(broker).pieces,
         lambda: broker.troubles.text,
         partial(page_of, broker.results, broker.functions.unread),
         WebPages(listener.settings.http_hosts, everywhere=False),

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from gearman_client.packet import PacketType, encode_request
 
 from ..server_process import ServerProcess
-from ..stream_peer import StreamPeer
+from ..stream_peer import DEADLINE_S, StreamPeer
 
 FUNCTIONS = 10_000
 #: Requests of another connection that are answered meanwhile, at least. If a whole read were carried out in one pass,
@@ -72,6 +74,29 @@ def test_others_are_answered_while_one_peer_reads_long_tables(crowded: ServerPro
         read_tables(peer, 50)
 
     assert echoes_while(crowded, flood) >= OTHERS
+
+
+def test_others_are_answered_while_the_metrics_of_very_many_functions_are_read(
+    start_server: Callable[..., ServerProcess],
+) -> None:
+    server = start_server("--metrics-listen", "127.0.0.1:0")
+    port = int(server.announced["metrics"][0].rpartition(":")[2])
+    client = server.peer()
+    for number in range(2000):
+        assert client.ask(PacketType.SUBMIT_JOB_BG, b"f%d" % number, b"", b"w")[0] == PacketType.JOB_CREATED
+    texts: list[str] = []
+
+    def scrape() -> None:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=DEADLINE_S) as answer:
+            texts.append(answer.read().decode())
+
+    assert echoes_while(server, scrape) >= OTHERS
+    families = {family.name: family for family in text_string_to_metric_families(texts[0])}
+    assert len(families) == texts[0].count("# TYPE ")
+    submitted = {sample.labels["function"] for sample in families["gearman_jobs_submitted"].samples}
+    assert submitted == {f"f{number}" for number in range(2000)}
+    assert len(families["gearman_job_waited_seconds"].samples) > 2000
+    assert families["gearman_connections"].samples[0].value >= 1
 
 
 def test_peers_that_do_not_read_their_tables_cost_little_memory(crowded: ServerProcess) -> None:
