@@ -123,6 +123,23 @@ def test_check_warns_of_a_port_that_is_taken_now(prepared: RunningManager) -> No
     assert f"config.yaml:1: server.listen: a program listens on {address} already" in output
 
 
+def test_check_warns_of_a_database_that_does_not_answer_now(prepared: RunningManager) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # and nobody listens
+        at = f"127.0.0.1:{closed.getsockname()[1]}"
+        url = f"postgresql+psycopg://u:secret@{at}/jobs"
+        status, output = checked(prepared, f"server: {{listen: 127.0.0.1:0, store: '{url}'}}\n")
+    assert status == 0
+    assert f"config.yaml:1: server.store: no database answers at {at} now (connection refused)" in output
+    assert "secret" not in output
+
+
+def test_check_looks_at_the_pid_file_too(prepared: RunningManager) -> None:
+    prepared.config_file.write_text("server: {listen: 127.0.0.1:0}\n")
+    done = prepared.command("-P", f"{prepared.folder}/short/x.pid", "check", check=False)
+    assert (done.returncode, done.stderr) == (78, f"-P: {prepared.folder}/short is no folder: name another\n")
+
+
 def test_a_run_ends_as_check_says(prepared: RunningManager) -> None:
     prepared.config_file.write_text("server: {listen: 127.0.0.1:0}\nuser: nobody-at-all\n")
     done = prepared.command(check=False)

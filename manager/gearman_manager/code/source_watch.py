@@ -63,6 +63,8 @@ class SourceWatch:
         self._hashes: Mapping[str, str] | None = None
         self._changed = changed
         self._stirred = gevent.event.Event()
+        self._is_quiet = gevent.event.Event()
+        self._is_quiet.set()
         self._bell = gevent.get_hub().loop.async_()
         self._bell.start(self._stirred.set)
         self._observer = Observer()
@@ -87,6 +89,11 @@ class SourceWatch:
         if self._greenlet.started:
             self._renew()
             self._compare()
+
+    def wait_until_quiet(self) -> None:
+        """Wait while files are changing."""
+        gevent.sleep(0)  # if an event has just come, its greenlet has yet to hear of it
+        self._is_quiet.wait(SETTLE_AT_MOST_S + SETTLE_SEVERAL_S)
 
     def close(self) -> None:
         """Stop watching."""
@@ -141,7 +148,9 @@ class SourceWatch:
     def _run(self) -> None:
         while True:
             self._stirred.wait()
+            self._is_quiet.clear()
             hashes = self._settled_hashes()
+            self._is_quiet.set()
             if self._renew():
                 hashes = content_hashes(self._folders, self._files)  # what changed before the new watches
             if hashes != self._hashes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 import click
@@ -14,7 +15,7 @@ from gearman_client import Address
 from gearman_manager import exit_codes
 from gearman_manager.code.code_loading import CodeLoader, Host, LoadedCode
 from gearman_manager.code.generations import counted
-from gearman_manager.command.start_checks import start_notices, start_problems
+from gearman_manager.command.start_checks import pid_file_problem, start_notices, start_problems
 from gearman_manager.command.status_view import wide_console
 from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out
 from gearman_manager.errors import ManagerError
@@ -91,13 +92,15 @@ def all_problems(error: ConfigError) -> list[Problem]:
     return problems
 
 
-def check(config: Config) -> int:
-    """Print what would run, and the problems; returns the exit code."""
+def check(config: Config, pid_file: Path | None = None) -> int:
+    """Print what would run, and the problems; returns the exit code. `pid_file` is that of `-P`."""
     code = load_code(config)
     layout = lay_out(config, code.found, usable_cores(Cgroup.of()), code.unloaded)
     wide_console().print(_pools(layout))
     _print_passed_over(config, code)
     problems = [*code.errors, *layout.problems, *tls_problems(config), *start_problems(config, layout)]
+    if pid_file is not None and (reason := pid_file_problem(pid_file)):
+        problems.append(Problem("-P", 0, "", reason))
     _print_problems(problems)
     _print_problems(start_notices(config))
     for notice in pools_without_tls(config, layout):

@@ -99,7 +99,7 @@ def check(context: click.Context) -> None:
     """
     from gearman_manager.command import check as checking
 
-    sys.exit(checking.check(load_config(context)))
+    sys.exit(checking.check(load_config(context), context.find_root().params.get("pid_file")))
 
 
 @main.command(short_help="List the functions, their files and options.")

@@ -11,8 +11,10 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from gearman_client import Address
 from gearman_manager.config import Config, ConfigError, Layout, Problem, ResolvedPool
@@ -20,7 +22,7 @@ from gearman_manager.control.tcp_port import read_token
 from gearman_manager.errors import StartError
 from gearman_manager.logs.destinations import SYSLOG
 from gearman_manager.supervisor.privileges import wanted_account
-from gearman_manager.supervisor.run_folder import RunFolder
+from gearman_manager.supervisor.run_folder import RunFolder, default_run_folder
 from gearman_process.account import find_user
 
 _SQLITE: Final = "sqlite:///"
@@ -29,6 +31,8 @@ _DRIVERS: Final[Mapping[str, tuple[str, str]]] = {
     "postgresql+psycopg": ("psycopg", "postgresql"),
     "mysql+pymysql": ("pymysql", "mysql"),
 }
+_DATABASE_PORTS: Final[Mapping[str, int]] = {"postgresql+psycopg": 5432, "mysql+pymysql": 3306}
+_CONNECT_TIMEOUT_S: Final = 3.0
 
 
 def start_problems(config: Config, layout: Layout) -> list[Problem]:
@@ -45,7 +49,7 @@ def start_problems(config: Config, layout: Layout) -> list[Problem]:
 
 def start_notices(config: Config) -> list[Problem]:
     """What would keep it from starting at this moment, unless it is the manager that runs already."""
-    return [problem for problem in _addresses(config) if not problem.is_fatal]
+    return [*(problem for problem in _addresses(config) if not problem.is_fatal), *_unreachable_store(config)]
 
 
 def _refused(config: Config) -> Iterator[Problem]:
@@ -103,11 +107,16 @@ def _interpreter(script: str) -> str:
 
 def _paths(config: Config) -> Iterator[Problem]:
     """Folders in which the manager could not make its files."""
-    if config.run_dir is not None:
-        if message := _unwritable(Path(config.run_dir)):
+    with suppress(ConfigError):  # an unknown user is a problem already
+        account = wanted_account(config)
+        if account is not None and os.getuid() not in (0, account.uid):
+            return  # only root can start it, and root may write anywhere
+        default = default_run_folder(Path(config.places.main_file), account.uid if account else None)
+        folder = Path(config.run_dir) if config.run_dir is not None else default
+        if message := _unwritable(folder):
             yield config.places.problem("run_dir", message)
         try:
-            RunFolder(Path(config.run_dir)).check_length()
+            RunFolder(folder).check_length()
         except StartError as error:
             yield config.places.problem("run_dir", str(error))
     if config.log.file not in (None, SYSLOG) and (message := _unwritable_file(Path(str(config.log.file)))):
@@ -143,6 +152,31 @@ def _driver(config: Config) -> Iterator[Problem]:
     if module and importlib.util.find_spec(module) is None:
         message = f"{scheme} needs a driver that is not installed: pip install 'gearman-manager[{extra}]'"
         yield config.places.problem("server.store", message)
+
+
+def _unreachable_store(config: Config) -> Iterator[Problem]:
+    """A database that does not answer now. It may be starting too, so this is no mistake of the configuration."""
+    scheme = config.server.store.partition("://")[0] if config.server is not None else ""
+    if config.server is None or scheme not in _DRIVERS:
+        return
+    try:
+        url = urlsplit(config.server.store)
+        host, port = url.hostname, url.port or _DATABASE_PORTS[scheme]
+    except ValueError:
+        return  # the driver has its own way to read it
+    if not host:
+        return
+    try:
+        socket.create_connection((host, port), timeout=_CONNECT_TIMEOUT_S).close()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        message = f"no database answers at {host}:{port} now ({reason}): the job server would not start without it"
+        yield config.places.problem("server.store", message, is_fatal=False)
+
+
+def pid_file_problem(file: Path) -> str:
+    """Why the file of `-P` can't be written, or nothing."""
+    return _unwritable_file(file.absolute())
 
 
 def _addresses(config: Config) -> Iterator[Problem]:

@@ -173,7 +173,7 @@ def load_hooks(folders: Sequence[Path]) -> tuple[Hooks, list[ModuleError]]:
     loaded, errors = [], []
     for folder in folders:
         file = folder / HOOKS_FILE
-        if os.path.exists(file):  # Path.exists would raise in a folder that can't be read
+        if os.path.isfile(file):  # Path.is_file would raise in a folder that can't be read
             try:
                 module = _imported(file, module_name(file))
             except ModuleError as error:

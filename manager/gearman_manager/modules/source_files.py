@@ -111,7 +111,8 @@ def content_hashes(folders: Sequence[Path], files: Iterable[str] = ()) -> dict[s
         with suppress(OSError):
             if not path.is_file():
                 continue
-            hashes[str(path)] = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+            with path.open("rb") as file:  # in pieces: a file that is watched may be a large one
+                hashes[str(path)] = hashlib.file_digest(file, _digest).hexdigest()
     return hashes
 
 
@@ -124,6 +125,10 @@ def is_helper(folder: Path, file: Path) -> bool:
     if parts[-1] == "__init__.py":
         parts = parts[:-1]
     return any(part.startswith("_") for part in parts)
+
+
+def _digest() -> hashlib.blake2b:
+    return hashlib.blake2b(digest_size=16)
 
 
 def _reason(entry: Path, *, is_folder: bool) -> str:

@@ -27,6 +27,10 @@ class ConfigWatches:
         """Follow the sources alone: a module whose first import hangs may be corrected meanwhile."""
         self._source_watch.watch([Path(folder) for folder in config.workers_dir])
 
+    def wait_until_quiet(self) -> None:
+        """Wait while source files are changing."""
+        self._source_watch.wait_until_quiet()
+
     def close(self) -> None:
         """Follow nothing any more."""
         self._source_watch.close()

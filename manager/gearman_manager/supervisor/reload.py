@@ -133,6 +133,7 @@ class Reloads:
                     self._announcer.reloaded()
 
     def _reload(self, *, reread: bool) -> None:
+        self._config_watches.wait_until_quiet()  # a HUP may come in the middle of a deployment
         config = self._arrangement.config
         if reread:
             try:

@@ -211,3 +211,16 @@ def test_other_files_that_are_written_all_the_time_delay_nothing(watch: Watch, t
             (tmp_path / "job").mkdir(exist_ok=True)
             (tmp_path / "job").rmdir()
             gevent.sleep(0.001)
+
+
+def test_a_wish_in_the_middle_of_a_deployment_waits_for_its_end(watch: Watch, tmp_path: Path) -> None:
+    watch.watch.watch([tmp_path])
+    watch.watch.wait_until_quiet()
+    (tmp_path / "nap.py").write_text("1")
+    (tmp_path / "doze.py").write_text("1")
+    with gevent.Timeout(DEADLINE_S):
+        while watch.watch._is_quiet.is_set():
+            gevent.sleep(0.001)
+        watch.watch.wait_until_quiet()
+    assert watch.watch._is_quiet.is_set()
+    assert watch.wait() == 1

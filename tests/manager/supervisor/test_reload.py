@@ -29,7 +29,9 @@ class Neighbours:
         self.wishes = ReloadWishes()
         arrangement = SimpleNamespace(config=OLD)
         sizes = SimpleNamespace(forget_given=lambda: self.calls.append("forget"))
-        config_watches = SimpleNamespace(follow=lambda config: self.calls.append(f"follow {config.prefix}"))
+        config_watches = SimpleNamespace(
+            follow=lambda config: self.calls.append(f"follow {config.prefix}"), wait_until_quiet=lambda: None
+        )
         announcer: Any = SimpleNamespace(
             reloading=lambda: self.calls.append("reloading"), reloaded=lambda: self.calls.append("reloaded")
         )
