@@ -10,6 +10,7 @@ from typing import Final
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from gearman_client import Address
 from gearman_manager import exit_codes
@@ -26,6 +27,7 @@ from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.job_servers.policy_gap_check import gaps_at
 from gearman_manager.job_servers.tls_checks import pools_without_tls, tls_problems
 from gearman_manager.pools.zygote_process import ZygoteProcess
+from gearman_process.values.escaping import escape_line, escape_text
 
 #: The most names in one line; nobody reads more.
 _NAMES_SHOWN: Final = 20
@@ -104,14 +106,14 @@ def check(config: Config, pid_file: Path | None = None) -> int:
     _print_problems(problems)
     _print_problems(start_notices(config))
     for notice in pools_without_tls(config, layout):
-        click.echo(str(notice), err=True)
+        click.echo(escape_line(str(notice)), err=True)
     for sentence in gaps_at(_foreign_servers(config), layout.functions):
-        click.echo(sentence, err=True)
+        click.echo(escape_line(sentence), err=True)
     if not code.errors:
         _print_problems(list(_unserved_schedules(config, layout)))
     if problems:
         return exit_codes.CONFIGURATION
-    click.echo(f"{config.places.main_file}: fine, {counted(layout)}")
+    click.echo(escape_line(f"{config.places.main_file}: fine, {counted(layout)}"))
     return exit_codes.OK
 
 
@@ -122,7 +124,7 @@ def _print_passed_over(config: Config, code: LoadedCode) -> None:
         names = [f"{os.path.relpath(path, folder)} ({why})" for path, why in inside.items()]
         if names:
             more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-            click.echo(f"{folder}: passed over {', '.join(names[:_NAMES_SHOWN])}{more}", err=True)
+            click.echo(escape_line(f"{folder}: passed over {', '.join(names[:_NAMES_SHOWN])}{more}"), err=True)
 
 
 def _unserved_schedules(config: Config, layout: Layout) -> Iterator[Problem]:
@@ -156,7 +158,7 @@ def functions(config: Config, *, as_json: bool) -> int:
         table = Table("function", "pool", "file", "options", box=None)
         for name, f in sorted(layout.functions.items()):
             options = ", ".join(f"{key}: {value}" for key, value in _options(code, f.file, f.module_name).items())
-            table.add_row(name, f.pool, f"{f.file}:{f.line}", options)
+            table.add_row(*(Text(escape_line(cell)) for cell in (name, f.pool, f"{f.file}:{f.line}", options)))
         wide_console().print(table)
         _print_problems(code.errors)
     return exit_codes.CONFIGURATION if code.errors else exit_codes.OK
@@ -168,7 +170,7 @@ def _pools(layout: Layout) -> Table:
         size = str(pool.min) if pool.min == pool.max else f"{pool.min}..{pool.max}"
         if pool.concurrency > 1:
             size += f", {pool.concurrency} jobs each"
-        table.add_row(name, size, ", ".join(pool.functions))
+        table.add_row(name, size, Text(escape_line(", ".join(pool.functions))))
     return table
 
 
@@ -178,4 +180,4 @@ def _options(code: LoadedCode, file: str, name: str) -> dict[str, object]:
 
 def _print_problems(problems: Sequence[Problem]) -> None:
     for problem in problems:
-        click.echo(str(problem), err=True)
+        click.echo(escape_text(str(problem)), err=True)

@@ -14,6 +14,7 @@ import click
 
 from gearman_manager import exit_codes
 from gearman_manager.errors import ManagerError
+from gearman_process.values.escaping import escape_text
 
 if TYPE_CHECKING:
     from gearman_manager.config import Config
@@ -43,7 +44,7 @@ def takes_config(command: click.Command) -> None:
 
 def fail(message: str, code: int) -> NoReturn:
     """End with a message on standard error."""
-    click.echo(f"gearman-manager: {message}", err=True)
+    click.echo(f"gearman-manager: {escape_text(message)}", err=True)
     sys.exit(code)
 
 
@@ -60,7 +61,7 @@ def mistakes_are_messages(command: Callable[_Parameters, None]) -> Callable[_Par
             from gearman_manager.command.check import all_problems
 
             for problem in all_problems(error):
-                click.echo(str(problem), err=True)
+                click.echo(escape_text(str(problem)), err=True)
             sys.exit(exit_codes.CONFIGURATION)
         except ManagerError as error:
             fail(str(error), exit_codes.FAILURE)

@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from gearman_process.values.escaping import escape_text
+
 Report = dict[str, Any]
 WATCH_INTERVAL_S: Final = 1.0
 #: Wider than any line: a reader of a pipe wants a whole job on one line.
@@ -46,7 +48,7 @@ def _view(report: Report) -> Group:
         parts += ["", table]
     for error in report["errors"]:
         where = f"{error['file']}:{error['line']}" if error["line"] else error["file"]
-        parts.append(Text.assemble(("error ", "red"), f"{where}: {error['message']}"))
+        parts.append(Text.assemble(("error ", "red"), escape_text(f"{where}: {error['message']}")))
     return Group(*parts)
 
 
@@ -75,7 +77,7 @@ def _pools(report: Report) -> Table:
     for name, pool in report["pools"].items():
         busy = sum(worker["state"] == "busy" for worker in pool["workers"])
         mark = "" if pool["state"] == "running" else pool["state"] + " "
-        error = Text.assemble((mark, "red"), pool["last_error"])
+        error = Text.assemble((mark, "red"), escape_text(pool["last_error"]))
         numbers = (pool["min"], pool["max"], pool["target"], len(pool["workers"]), busy)
         table.add_row(name, *(str(number) for number in numbers), error)
     return table
@@ -101,9 +103,11 @@ def _workers(report: Report) -> Table:
     return table
 
 
-def _jobs(jobs: Sequence[Report]) -> list[tuple[str, str]]:
+def _jobs(jobs: Sequence[Report]) -> list[tuple[str | Text, str]]:
     """A worker's jobs and their run times, a line for each; of very many jobs only those that run longest."""
-    lines = [(printed(f"{job['function']} {job['handle']}"), duration(job["for_s"])) for job in jobs[:JOBS_SHOWN]]
+    lines: list[tuple[str | Text, str]] = [
+        (Text(printed(f"{job['function']} {job['handle']}")), duration(job["for_s"])) for job in jobs[:JOBS_SHOWN]
+    ]
     if len(jobs) > JOBS_SHOWN:
         lines.append((f"and {len(jobs) - JOBS_SHOWN} more", ""))
     return lines or [("-", "-")]
@@ -113,7 +117,7 @@ def _functions(report: Report) -> Table:
     table = Table("function", "pool", "queued", "running", "workers", "file", box=None)
     for name, entry in report["functions"].items():
         numbers = ("-" if entry[key] is None else str(entry[key]) for key in ("queued", "running", "workers"))
-        table.add_row(Text(printed(name)), entry["pool"], *numbers, entry["file"])
+        table.add_row(Text(printed(name)), entry["pool"], *numbers, Text(printed(entry["file"])))
     return table
 
 
@@ -126,5 +130,5 @@ def _servers(report: Report) -> Table:
         if server["trouble"]:
             table.add_row("", Text(printed(server["trouble"]), "red"))
         for notice in server["notices"]:
-            table.add_row("", Text(notice))
+            table.add_row("", Text(printed(notice)))
     return table

@@ -19,6 +19,7 @@ from gearman_manager.logs.destinations import (
     is_first_process,
     severity_of,
 )
+from gearman_process.values.escaping import escape_json, escape_line, escape_text
 
 _log = logging.getLogger("manager")
 FIELDS: Final = ("pool", "worker", "pid", "function", "handle")
@@ -65,8 +66,8 @@ class TextFormatter(logging.Formatter):
         text = record.getMessage()
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
-        text = text.replace("\n", "\n    ")
-        return f"{where}: {text}"
+        text = escape_text(text).replace("\n", "\n    ")
+        return f"{escape_line(where)}: {text}"
 
 
 class SystemLogFormatter(TextFormatter):
@@ -94,7 +95,7 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             text += "\n" + self.formatException(record.exc_info)
         line = {"time": f"{moment}.{int(record.msecs):03d}Z", "level": record.levelname, "logger": record.name}
-        return json.dumps(line | fields_of(record) | {"message": text}, ensure_ascii=False, default=str)
+        return escape_json(json.dumps(line | fields_of(record) | {"message": text}, ensure_ascii=False, default=str))
 
 
 def style_of(settings: LogSettings) -> str:

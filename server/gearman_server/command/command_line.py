@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from gearman_process import early_signals
+from gearman_process.values.escaping import escape_line
 from gearman_server.broker_settings import BrokerSettings
 from gearman_server.command import import_command
 from gearman_server.command.config_file import with_config_file
@@ -189,4 +190,4 @@ def _fail(*messages: str) -> NoReturn:
 
 def _say(*messages: str) -> None:
     for message in messages:
-        print(f"gearman-server: {' '.join(message.split())}", file=sys.stderr)
+        print(f"gearman-server: {escape_line(' '.join(message.split()))}", file=sys.stderr)

@@ -16,6 +16,7 @@ from gearman_process.logs import system_log
 from gearman_process.logs.log_file import mode_of, open_log
 from gearman_process.logs.patient_stream import PatientStream
 from gearman_process.logs.system_log import SystemLog
+from gearman_process.values.escaping import escape_json, escape_line, escape_text
 from gearman_server.log import LEVEL_NAMES, LEVELS, NOTICE, logger
 
 _STDERR: Final = 2
@@ -37,8 +38,10 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
-        line = f"{at}.{int(record.msecs):03d} {LEVEL_NAMES.get(record.levelno, record.levelname)} {record.getMessage()}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        level, text = LEVEL_NAMES.get(record.levelno, record.levelname), escape_line(record.getMessage())
+        if record.exc_info:
+            text += "\n" + escape_text(self.formatException(record.exc_info))
+        return f"{at}.{int(record.msecs):03d} {level} {text}"
 
 
 class JsonFormatter(logging.Formatter):
@@ -54,7 +57,7 @@ class JsonFormatter(logging.Formatter):
         entry.update(getattr(record, "fields", {}))
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        return escape_json(json.dumps(entry, ensure_ascii=False))
 
 
 def configure(settings: LogSettings) -> None:
@@ -164,7 +167,7 @@ class SyslogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send the record; it is lost if the system's log does not take it at once."""
-        self._system_log.send(_severity(record.levelno), record.getMessage())
+        self._system_log.send(_severity(record.levelno), escape_line(record.getMessage()))
 
     def close(self) -> None:
         """Close the socket."""

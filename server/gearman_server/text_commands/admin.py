@@ -16,6 +16,7 @@ from gearman_server.jobs.events import ForeignRequest
 from gearman_server.jobs.function import QueueLimits
 from gearman_server.text_commands.foreign_protocols import foreign_line
 from gearman_server.text_commands.policy_commands import policy_lines
+from gearman_server.text_commands.printable import printable
 from gearman_server.text_commands.tables import in_pieces
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class AdminCommands:
         if arguments[0] == b"maxqueue":
             return in_pieces(self._limit_lines(words[2:]))
         if arguments[:2] == [b"unique", b"jobs"]:
-            return in_pieces(job.unique + b"\n" for job in self._present_jobs())
+            return in_pieces(printable(job.unique) + b"\n" for job in self._present_jobs())
         return _UNKNOWN_SHOW
 
     def _limit_lines(self, names: list[bytes]) -> Iterator[bytes]:
@@ -188,7 +189,7 @@ def _priority_line(function: Function) -> bytes:
 
 def _worker_line(session: Session) -> Iterator[bytes]:
     """One line, in parts, for a worker may have very many functions."""
-    yield b"%d %s %s :" % (session.number, session.identity.address.encode(), session.client_id)
+    yield b"%d %s %s :" % (session.number, session.identity.address.encode(), printable(session.client_id))
     names = (b" " + function.name for function in list(session.functions))
     while some := b"".join(islice(names, _FUNCTIONS_AT_ONCE)):
         yield some

@@ -244,3 +244,12 @@ def test_sighup_reopens_the_log(
 def test_a_log_file_that_cannot_be_opened_is_replaced_by_stderr(start_server: Callable[..., ServerProcess]) -> None:
     server = start_server("-l", "/nonexistent/log")
     assert " ERROR " in server.wait_for_log("/nonexistent/log can't be opened")
+
+
+def test_unique_keys_and_client_ids_forge_no_line(server: ServerProcess) -> None:
+    peer = server.peer()
+    peer.send(PacketType.SET_CLIENT_ID, b"me\x1b[2J\t\xe2\x80\xae")
+    peer.send(PacketType.CAN_DO, b"f")
+    peer.ask(PacketType.SUBMIT_JOB_BG, b"f", b"a\n.\nforged\t1", b"")
+    assert server.text(b"show unique jobs") == b"a\\x0a.\\x0aforged\\x091\n.\n"
+    assert b" me\\x1b[2J\\x09\\xe2\\x80\\xae : f\n" in server.text(b"workers")
