@@ -110,6 +110,8 @@ class Autoscaler:
     def _look_at_doubtful(
         self, now: float, pool: Pool, entry: _PoolScale, queues: Sequence[FunctionQueue], doubtful: int
     ) -> None:
+        if self._queues.is_all_pushed and not entry.doubtful:
+            return  # with many workers, looking at each costs something
         entry.taken += doubtful < entry.doubtful
         entry.doubtful = doubtful
         idle = idle_workers(self._workforce.of(pool.name))

@@ -199,6 +199,11 @@ class Queues:
         return all(server.is_up for server in self.servers)
 
     @property
+    def is_all_pushed(self) -> bool:
+        """Whether every server that answers pushes its changes, and so tells startable jobs from others."""
+        return all(server.is_pushed for server in self.servers if server.is_up)
+
+    @property
     def peers(self) -> list[Peers]:
         """The connections of each server."""
         return [server.peers for server in self.servers]

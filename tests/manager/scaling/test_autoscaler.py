@@ -28,6 +28,7 @@ class FakeQueues:
         self.functions: dict[str, FunctionQueue] = {}
         self.peers: Sequence[Peers] = ()
         self.is_reachable = True
+        self.is_all_pushed = False
 
     def of(self, function: str) -> FunctionQueue:
         return self.functions.get(function, FunctionQueue())
