@@ -56,10 +56,10 @@ def log_events(events: EventStream) -> None:
 
 
 _LEVELS_OF_EVENTS: Final[tuple[tuple[int, tuple[type[Event], ...]], ...]] = (
-    (logging.ERROR, (StoreFailed, StoreLost)),
+    (logging.ERROR, (JobFailed, StoreFailed, StoreLost)),
     (
         logging.WARNING,
-        (RequestRefused, ForeignRequest, JobRequeued, JobFailed, AttemptFailed, ScheduleRefused, ScheduleClockSet),
+        (RequestRefused, ForeignRequest, JobRequeued, AttemptFailed, ScheduleRefused, ScheduleClockSet),
     ),
     (
         NOTICE,
@@ -155,7 +155,7 @@ _MESSAGES: Final[dict[type[Event], str]] = {
     JobDue: "job {handle} of {function}: its time has come, queued",
     JobAssigned: "job {handle} of {function}: assigned to {worker}",
     JobEnded: "job {handle} of {function}: ended with {how}",
-    JobFailed: "job {handle} of {function}: taken from its worker, this attempt has failed: {reason}",
+    JobFailed: "job {handle} of {function}: failed for good, attempts: {attempts}; {reason}",
     AttemptFailed: "job {handle} of {function}: attempt {attempts} failed, the next follows in {wait_s} s: {reason}",
     JobRequeued: "job {handle} of {function}: back in its queue for the {requeues}. time, {reason}",
     JobDropped: "job {handle} of {function}: dropped, {reason}",

@@ -112,6 +112,13 @@ def test_the_samples_are_served_beside_python_functions(samples: RunningManager)
     (line,) = [line for line in samples.log().splitlines() if "made hello-world" in line]
     assert "shop.slug H:" in line
     assert "[lines] => 2" in samples.log()
+    # A program does not report how many jobs it has run, so the status does not say 0.
+    pools = samples.status()["pools"]
+    counts = {name: {(worker["done"], worker["failed"]) for worker in pool["workers"]} for name, pool in pools.items()}
+    assert (None, None) in set.union(*counts.values())
+    assert (1, 0) in set.union(*counts.values())
+    assert (0, 0) not in set.union(*counts.values()), counts
+    assert " -  " in samples.command("status").stdout
 
 
 def test_include_and_exclude_choose_among_php_functions_too(samples: RunningManager) -> None:

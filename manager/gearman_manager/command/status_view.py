@@ -93,8 +93,8 @@ def _workers(report: Report) -> Table:
                 str(worker["pid"] or "-"),
                 worker["state"],
                 *jobs[0],
-                str(worker["done"]),
-                str(worker["failed"]),
+                "-" if worker["done"] is None else str(worker["done"]),
+                "-" if worker["failed"] is None else str(worker["failed"]),
                 f"{worker['private_bytes'] / 1e6:.1f} MB" if worker["private_bytes"] else "-",
                 duration(worker["age_s"]),
             )

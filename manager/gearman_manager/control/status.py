@@ -94,8 +94,9 @@ def _worker(live: LiveWorker) -> Report:
         "pid": live.pid or None,
         "state": state,
         "jobs": jobs,
-        "done": view.done,
-        "failed": view.failed,
+        # A program reports to nobody how many jobs it has run: null, because 0 would be wrong.
+        "done": None if live.is_program else view.done,
+        "failed": None if live.is_program else view.failed,
         "private_bytes": _private_bytes(live.pid) if live.pid else None,
         "age_s": round(now - live.started_at, 3),
     }

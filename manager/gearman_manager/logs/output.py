@@ -43,10 +43,21 @@ class ChildOutput:
         self.extra = extra
         self._starts = (_MARK, b"{") if logs_json else (_MARK,)
         self._pending = b""
-        self.last_lines: list[str] = []
+        #: With the time (monotonic) at which each was read.
+        self._last_lines: list[tuple[float, str]] = []
+        self._read_at = 0.0
         self._read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._read_end, False)
         self._watcher = watch_readable(loop, self._read_end, self._readable)
+
+    @property
+    def last_lines(self) -> list[str]:
+        """The last lines that the child wrote."""
+        return [line for _, line in self._last_lines]
+
+    def lines_since(self, moment: float) -> list[str]:
+        """Those of the last lines that were read at that time (monotonic) or later."""
+        return [line for read_at, line in self._last_lines if read_at >= moment]
 
     def handed_over(self) -> None:
         """Close our writing end now that the child has it, so that the child's death ends the pipe."""
@@ -81,7 +92,8 @@ class ChildOutput:
         if not data:
             self._close_read_end()
             return False
-        self._budget.begin(time.monotonic())
+        self._read_at = time.monotonic()
+        self._budget.begin(self._read_at)
         if self._budget.is_spent:
             self._drop(data)
         else:
@@ -142,8 +154,8 @@ class ChildOutput:
 
     def _remember(self, text: str) -> None:
         """Keep the last lines, also of a single record: a process's reason for ending is the end of its traceback."""
-        lines = [line[:MAX_REMEMBERED] for line in text.splitlines()[-LAST_LINES:]]
-        self.last_lines = [*self.last_lines, *lines][-LAST_LINES:]
+        lines = [(self._read_at, line[:MAX_REMEMBERED]) for line in text.splitlines()[-LAST_LINES:]]
+        self._last_lines = [*self._last_lines, *lines][-LAST_LINES:]
 
 
 def _record(line: bytes) -> Extra | None:

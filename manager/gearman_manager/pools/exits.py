@@ -25,6 +25,9 @@ _STATUS_WAIT_S: Final = 1.0
 #: The part of a worker's output that goes into `last_error`.
 LAST_LINES: Final = 3
 LAST_LINE_CHARACTERS: Final = 300
+#: How old its last lines may be: they explain an end of its own for a while, but not why somebody killed it later.
+OWN_END_S: Final = 60.0
+KILLED_S: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -82,7 +85,8 @@ class Exits:
             _log.info("ended (%s)%s", process.describe_status(status), jobs, extra=live.where)
             return
         how = f"{live.doom}, {process.describe_status(status)}" if live.doom else self._oom_kills.describe(status)
-        last = _last_words(departure)
+        is_killed = bool(live.doom) or status is None or status < 0
+        last = _last_words(departure, time.monotonic() - (KILLED_S if is_killed else OWN_END_S))
         live.pool.last_error = f"{live.name} pid {live.pid}: {how}" + (f": {last}" if last else "")
         job, under = {}, ""
         if len(departure.jobs) == 1:
@@ -95,9 +99,9 @@ class Exits:
         _log.error("died (%s)%s, replaced %s", how, under, then, extra=live.where | job)
 
 
-def _last_words(departure: Exit) -> str:
-    """The worker's own note why it could not start; otherwise the last lines that it wrote."""
+def _last_words(departure: Exit, since: float) -> str:
+    """The worker's own note why it could not start; otherwise the last lines that it wrote since that time."""
     if departure.view.state is SlotState.STARTING and departure.view.last_error:
         return departure.view.last_error
-    lines = departure.live.output.last_lines[-LAST_LINES:]
+    lines = departure.live.output.lines_since(since)[-LAST_LINES:]
     return " | ".join(line.strip()[:LAST_LINE_CHARACTERS] for line in lines)

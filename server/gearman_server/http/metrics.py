@@ -40,10 +40,10 @@ _HELP_BY_COUNTER: Final = {
     "coalesced": "Submissions that found their job already there.",
     "started": "Jobs given to a worker, again after a retry.",
     "completed": "Jobs that ended with a result.",
-    "failed": "Jobs whose worker, or its supervisor, said that they failed.",
+    "failed": "Jobs that failed for good: in their last attempt, or because they took their workers with them.",
     "timed_out": "Attempts that took longer than they may.",
     "retried": "Attempts that came to nothing and were followed by another: failed, or the worker was lost.",
-    "dropped": "Jobs cancelled, abandoned by their clients, or out of attempts.",
+    "dropped": "Jobs cancelled, or abandoned by their clients.",
 }
 _LABELS: Final = ("function", "priority")
 #: Functions whose samples of one family are made in one piece.
@@ -91,7 +91,7 @@ class Metrics(Collector):
 
     def _on_failed(self, event: JobFailed) -> None:
         counts = self._of(event.function, event.priority)
-        counts.failed += 1
+        counts.failed += not event.is_counted
         if event.reason == TIMEOUT:
             counts.timed_out += 1
 

@@ -93,6 +93,9 @@ class Attempts:
         if job.function.keep_result_s is not None:
             ending = Ending.FAILED if failure.reason is None else Ending.EXCEPTION
             self._results.end(job, ending, failure.reason or b"")
+        if job.is_wanted:
+            reason = history.error or b"its worker gave no reason"
+            self._note_failure(job, history, reason, is_counted=failure.how is not None)
         self._life.end(job)
         self._note_end(job, failure, started)
 
@@ -120,7 +123,8 @@ class Attempts:
             self._life.tell_failure(job)
             if job.is_background:
                 self._dead_letters.bury(job, self._agenda.now)
-            self._life.give_up(job, f"{reason}, and it has had its {history.losses} attempts")
+            self._note_failure(job, history, history.error, is_counted=False)
+            self._life.fail(job, f"{reason}, and it has had its {history.losses} attempts")
             return False
         self._events.emit(JobRequeued(job.handle, job.function.name, reason, history.losses, job.priority))
         return True
@@ -141,10 +145,13 @@ class Attempts:
         wait_s = min(policy.backoff_s * 2.0 ** min(failures - 1, _MAX_DOUBLINGS), policy.max_backoff_s)
         return wait_s * (1 + JITTER * (2 * self._random() - 1))
 
+    def _note_failure(self, job: Job, history: JobHistory, reason: bytes, *, is_counted: bool) -> None:
+        name, attempts = job.function.name, history.attempts
+        self._events.emit(JobFailed(job.handle, name, reason, attempts, job.priority, is_counted=is_counted))
+
     def _note_end(self, job: Job, failure: Failure, started: float) -> None:
         events = self._events
         if failure.how is None:
-            events.emit(JobFailed(job.handle, job.function.name, failure.reason or b"", job.priority))
             return
         if job.function.counts is not None:
             job.function.counts[job.priority].note_failure(self._agenda.now - started)

@@ -101,13 +101,17 @@ class JobEnded(NamedTuple):
 
 
 class JobFailed(NamedTuple):
-    """A job has failed for good, and its last attempt was ended from outside: by the worker's supervisor, or by the
-    server's own timer."""
+    """A job that somebody wanted has failed for good, after so many attempts.
+
+    is_counted: its worker said so itself; then the failure is in the function's counts already.
+    """
 
     handle: bytes
     function: bytes
     reason: bytes
+    attempts: int
     priority: int
+    is_counted: bool = False
 
 
 class AttemptFailed(NamedTuple):
@@ -132,7 +136,7 @@ class JobRequeued(NamedTuple):
 
 
 class JobDropped(NamedTuple):
-    """A job will not run (again): cancelled, abandoned by its clients, or out of attempts."""
+    """A job will not run (again): cancelled, or abandoned by its clients."""
 
     handle: bytes
     function: bytes

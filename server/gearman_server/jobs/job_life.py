@@ -198,9 +198,14 @@ class JobLife:
             self._durability.job_ended(job)
 
     def give_up(self, job: Job, reason: str) -> None:
-        """End a job that no worker has and that is in no queue: it will not run again."""
+        """End a job that no worker has and that is in no queue, because nobody wants it any more."""
         self._keep_failure(job, reason)
         self._discard(job, reason)
+
+    def fail(self, job: Job, reason: str) -> None:
+        """End a job that no worker has and that is in no queue, because it has had its attempts."""
+        self._keep_failure(job, reason)
+        self.end(job)
 
     def drop(self, job: Job, reason: str) -> None:
         """End a waiting job: it will not run, and its listeners get WORK_FAIL."""

@@ -87,6 +87,16 @@ def test_the_last_lines_of_the_output_are_the_reason(staff: Staff, caplog: pytes
     assert died(caplog)[0].startswith("died (exit status 3), replaced ")
 
 
+def test_lines_from_long_before_a_kill_are_not_blamed_for_it(staff: Staff, monkeypatch: pytest.MonkeyPatch) -> None:
+    staff.start.command = ("sh", "-c", "echo a warning of yesterday; exec sleep 60")
+    (live,) = staff.serving(1)
+    staff.until(lambda: live.output.last_lines, "it has written")
+    monkeypatch.setattr("gearman_manager.pools.exits.KILLED_S", 0.0)  # that was long ago
+    os.kill(live.pid, signal.SIGKILL)
+    staff.gone(live)
+    assert staff.pool.last_error == f"mail/1 pid {live.pid}: killed by SIGKILL"
+
+
 def test_the_workers_own_reason_for_a_failed_start_is_used(staff: Staff) -> None:
     staff.start.command = FAILING
     staff.arrange(1)

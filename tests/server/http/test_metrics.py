@@ -86,7 +86,7 @@ def test_each_step_of_a_job_is_counted_by_function_and_priority(measured: Server
     assert samples["gearman_jobs_queued", "f", "high"] == samples["gearman_jobs_running", "f"] == 0
 
 
-def test_a_lost_worker_counts_as_a_retry_and_the_last_one_as_a_drop(
+def test_a_lost_worker_counts_as_a_retry_and_the_last_one_as_a_failure(
     measured: ServerProcess, page: Page, until: Callable[[Callable[[], bool]], None]
 ) -> None:
     def is_counted(name: str) -> bool:
@@ -94,13 +94,13 @@ def test_a_lost_worker_counts_as_a_retry_and_the_last_one_as_a_drop(
 
     client = measured.peer()
     client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")
-    for name in ("retried", "dropped"):
+    for name in ("retried", "failed"):
         worker = measured.peer()
         worker.send(PacketType.CAN_DO, b"f")
         worker.ask(PacketType.GRAB_JOB)
         worker.close()
         until(partial(is_counted, name))
-    assert counted(page.samples(), "f") == {"submitted": 1, "started": 2, "retried": 1, "dropped": 1}
+    assert counted(page.samples(), "f") == {"submitted": 1, "started": 2, "retried": 1, "failed": 1}
 
 
 def test_a_timeout_is_counted(measured: ServerProcess, page: Page, until: Callable[[Callable[[], bool]], None]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from gearman_client.packet import PacketType
 
 from ..broker_harness import BrokerHarness
+from ..server_process import ServerProcess
 
 
 def lose(broker: BrokerHarness, handle: bytes, times: int) -> None:
@@ -72,3 +74,60 @@ def test_giving_the_function_up_and_exceeding_an_announced_timeout_count_as_a_lo
     assert client.take() == []
     broker.advance(1.1)
     assert client.take() == [(PacketType.WORK_FAIL, handle)]
+
+
+# --- the running server
+
+
+def test_each_job_that_failed_for_good_has_one_line_with_its_attempts_and_the_reason(
+    start_server: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
+    policies = tmp_path / "policies.yaml"
+    policies.write_text("functions: {f: {crash_retries: 1, retries: 1, backoff: 0s}}\n")
+    server = start_server("--policies", str(policies))  # it logs errors, nothing else
+    client = server.peer()
+
+    def submit(kind: PacketType) -> bytes:
+        return client.ask(kind, b"f", b"", b"w")[1]
+
+    poison = submit(PacketType.SUBMIT_JOB_BG)
+    for _ in range(2):
+        worker = server.peer()
+        worker.send(PacketType.CAN_DO, b"f")
+        worker.ask(PacketType.GRAB_JOB)
+        worker.close()
+    line = server.wait_for_log(f"job {poison.decode()} of f: ")
+    assert "failed for good, attempts: 2; its worker's connection ended" in line
+    assert "ERROR" in line
+    worker = server.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    for kind, answer, reason in (
+        (PacketType.SUBMIT_JOB_BG, (PacketType.WORK_EXCEPTION, b"boom\x1b[2J"), "boom\\x1b[2J"),
+        (PacketType.SUBMIT_JOB, (PacketType.WORK_FAIL,), "its worker gave no reason"),
+    ):
+        handle = submit(kind)
+        for _ in range(2):
+            worker.ask(PacketType.GRAB_JOB)
+            worker.send(answer[0], handle, *answer[1:])
+        worker.sync()
+        line = server.wait_for_log(f"job {handle.decode()} of f: failed for good, attempts: 2; ")
+        assert line.endswith(reason)
+    assert server.passed == []  # no other line, and none twice
+
+
+def test_a_job_that_nobody_wants_any_more_has_no_line(
+    start_server: Callable[..., ServerProcess],
+) -> None:
+    server = start_server()
+    client, worker = server.peer(), server.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    handle = client.ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")[1]
+    worker.ask(PacketType.GRAB_JOB)
+    assert server.text(b"cancel job " + handle) == b"OK\r\n"
+    worker.send(PacketType.WORK_FAIL, handle)
+    worker.sync()
+    last = client.ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")[1]
+    worker.ask(PacketType.GRAB_JOB)
+    worker.send(PacketType.WORK_FAIL, last)
+    server.wait_for_log(last.decode())
+    assert server.passed == []

@@ -94,4 +94,4 @@ def test_a_timeout_acts_on_a_worker_without_a_supervisor(
     handle = client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")[1]
     worker.ask(PacketType.GRAB_JOB)
     assert client.receive() == (PacketType.WORK_FAIL, handle)
-    server.wait_for_log("this attempt has failed: timeout")
+    server.wait_for_log("failed for good, attempts: 1; timeout")
