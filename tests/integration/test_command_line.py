@@ -109,8 +109,8 @@ def test_the_commented_settings_of_a_first_configuration_are_valid(tmp_path: Pat
     assert run(tmp_path, "init", ".").returncode == 0
     file = tmp_path / "config.yaml"
     text = file.read_text()
-    assert "\n  # store: sqlite:///jobs.db " in text
-    file.write_text(re.sub(r"^( *)# ?(?=store:|pools:|functions:|  )", r"\1", text, flags=re.MULTILINE))
+    assert "\n  store: sqlite:///jobs.db " in text
+    file.write_text(re.sub(r"^( *)# ?(?=pools:|functions:|  )", r"\1", text, flags=re.MULTILINE))
     assert "\n    max: 10\n" in file.read_text()
     checked = run(tmp_path, "check")
     assert (checked.returncode, checked.stderr) == (0, "")

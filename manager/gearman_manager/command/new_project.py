@@ -12,7 +12,7 @@ _CONFIG: Final = """\
 
 server:                          # the bundled job server; leave the section out to use only external ones
   listen: 127.0.0.1:${GEARMAN_PORT:-4730}
-  # store: sqlite:///jobs.db     # keep background jobs in this file; without it they end with the job server
+  store: sqlite:///jobs.db       # background jobs are kept in this file, so they survive any end of the server
 
 workers_dir: [workers]           # every module in here is loaded; the file's name is the function's
 
