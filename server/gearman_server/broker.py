@@ -14,7 +14,7 @@ from gearman_client.packet import Packet
 from gearman_server.broker_settings import BrokerSettings
 from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.jobs.access import Identity
-from gearman_server.jobs.agenda import Agenda
+from gearman_server.jobs.agenda import STEP, Agenda
 from gearman_server.jobs.attempts import Attempts, Failure
 from gearman_server.jobs.dead_letters import DeadLetter, DeadLetters
 from gearman_server.jobs.durability import Durability
@@ -296,9 +296,9 @@ class Broker:
         return timeout
 
     def tick(self, now: float) -> float | None:
-        """Do everything that is due. Returns when to call again, or None if nothing is pending."""
+        """Do what is due, but not very much at once. Returns when to call again, or None if nothing is pending."""
         self._agenda.now = now
-        for job, overrun in self._timeouts.take_due(now):
+        for job, overrun in self._timeouts.take_due(now, STEP):
             if overrun is Overrun.POLICY:
                 self._attempts.fail(job, Failure(None, TIMEOUT))
             else:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 #: The time of each pass in which work is done that has to wait for its turn.
 TURNS_S: Final = 0.002
+#: Connections that get packets through another's request: so many are served at once, the others in turns.
+TOLD_AT_ONCE: Final = 200
 
 
 class Endpoint(Protocol):
@@ -178,15 +180,22 @@ class Listener:
     def _flush(self) -> None:
         touched, connections = self._touched, self._connections
         # Answers leave first, in the order of the requests: those peers are back at work while the others are told.
-        endpoints = self._asked + [connections[session] for session in touched if session in connections]
+        endpoints = [connections[session] for session in touched if session in connections]
+        if len(endpoints) > TOLD_AT_ONCE:
+            self._turns.extend(partial(self._flush_one, endpoint) for endpoint in endpoints[TOLD_AT_ONCE:])
+            del endpoints[TOLD_AT_ONCE:]
+        endpoints = self._asked + endpoints
         touched.clear()
         self._asked = []
         for endpoint in endpoints:
-            try:
-                endpoint.flush()
-            except Exception:  # noqa: BLE001 - the loop's boundary
-                logger.exception("connection %s: internal error, the connection is closed", endpoint.session.identity)
-                endpoint.close("internal error")
+            self._flush_one(endpoint)
+
+    def _flush_one(self, endpoint: Endpoint) -> None:
+        try:
+            endpoint.flush()
+        except Exception:  # noqa: BLE001 - the loop's boundary
+            logger.exception("connection %s: internal error, the connection is closed", endpoint.session.identity)
+            endpoint.close("internal error")
 
     def _is_idle(self) -> bool:
         """Whether no job runs and everything is sent."""

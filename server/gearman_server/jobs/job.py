@@ -6,7 +6,7 @@ own, and a value that can be derived is not stored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -178,7 +178,7 @@ class Job:
         #: A submission asked for it in the background: it runs whether or not a client waits for it.
         self.is_background = False
         #: The sessions that are told of its progress and its end; a session that submitted it twice is here twice.
-        self.listeners: Sequence[Session] = ()
+        self.listeners: Collection[Session] = ()
         self.worker: Session | None = None
         #: When it was submitted, and when it entered its queue or was given to its worker (monotonic seconds).
         self.submitted = self.since = now

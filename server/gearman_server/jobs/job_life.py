@@ -255,7 +255,7 @@ class JobLife:
         while listening:
             for _ in range(min(STEP, len(listening))):
                 job = listening.pop()
-                job.listeners = [listener for listener in job.listeners if listener is not session]
+                self._table.forget_listener(job, session)
                 if job.is_waiting and not job.is_wanted:
                     self.drop(job, "abandoned by its clients")
             if listening:

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import chain, repeat, starmap
 from sys import getsizeof
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -24,6 +25,37 @@ _SPARSE_BYTES_PER_JOB: Final = 256
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+
+class Crowd(Collection["Session"]):
+    """Several listeners of one job, or many: one comes and goes without a walk over the others."""
+
+    __slots__ = ("_size", "_times")
+
+    def __init__(self, sessions: Iterable[Session]) -> None:
+        #: How often each is to be told.
+        self._times: dict[Session, int] = {}
+        self._size = 0
+        for session in sessions:
+            self.add(session)
+
+    def add(self, session: Session) -> None:
+        """One more, or one of them once more."""
+        self._times[session] = self._times.get(session, 0) + 1
+        self._size += 1
+
+    def remove(self, session: Session) -> None:
+        """Forget the session, however often it is here."""
+        self._size -= self._times.pop(session, 0)
+
+    def __iter__(self) -> Iterator[Session]:
+        return chain.from_iterable(starmap(repeat, self._times.items()))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def __contains__(self, session: object) -> bool:
+        return session in self._times
 
 
 class JobTable:
@@ -99,8 +131,21 @@ class JobTable:
 
     def listen(self, session: Session, job: Job) -> None:
         """Tell the session of the job's progress and end from now on."""
-        job.listeners = [*job.listeners, session] if job.listeners else (session,)
+        listeners = job.listeners
+        if not listeners:
+            job.listeners = (session,)
+        elif isinstance(listeners, Crowd):
+            listeners.add(session)
+        else:
+            job.listeners = Crowd((*listeners, session))
         session.listening.add(job)
+
+    def forget_listener(self, job: Job, session: Session) -> None:
+        """Stop telling this session, which has forgotten the job, of it."""
+        if isinstance(job.listeners, Crowd):
+            job.listeners.remove(session)
+        else:
+            job.listeners = ()
 
     def forget_listeners(self, job: Job) -> None:
         """Stop telling anybody of the job."""

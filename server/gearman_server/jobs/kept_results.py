@@ -28,6 +28,8 @@ _TELL_EVERY_S: Final = 60.0
 #: One result may take at most one part in this many of the room; a larger one would drive out all others.
 _LARGEST_PART: Final = 4
 _FEW: Final = 1000
+#: Results that are dropped at once when their time is over: a millisecond of work. The others follow.
+EXPIRIES_AT_ONCE: Final = 500
 #: The number of results whose handles are remembered after they are gone: about a megabyte.
 MAX_EXPIRED: Final = 10_000
 
@@ -202,8 +204,9 @@ class KeptResults:
             self._alarm.by(now + min(max(self._expiries[0][0] - self._unix_time(), 0.0), _LONGEST_SLEEP_S))
 
     def _look(self, now: float) -> None:
-        unix_now, gone = self._unix_time(), []
-        while self._expiries and self._expiries[0][0] <= unix_now:
+        unix_now = self._unix_time()
+        gone: list[bytes] = []
+        while len(gone) < EXPIRIES_AT_ONCE and self._expiries and self._expiries[0][0] <= unix_now:
             expires_at, handle = heappop(self._expiries)
             result = self._results.get(handle)
             if result is not None and result.expires_at == expires_at:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: The number of results for which one connection may wait at once.
 MAX_WAITS: Final = 1000
+#: Waits whose time is over that are answered at once: a millisecond of work. The others follow.
+TIMEOUTS_AT_ONCE: Final = 500
 
 
 class Wait:
@@ -105,7 +107,9 @@ class ResultWaits:
             self._alarm.by(self._deadlines[0][0])
 
     def _look(self, now: float) -> None:
-        while self._deadlines and self._deadlines[0][0] <= now:
+        for _ in range(TIMEOUTS_AT_ONCE):
+            if not self._deadlines or self._deadlines[0][0] > now:
+                break
             wait = heappop(self._deadlines)[2]
             if wait.is_over:
                 self._over -= 1

@@ -51,13 +51,14 @@ class JobTimeouts:
         """Forget the job's deadline."""
         job.with_extras().deadline = None
 
-    def take_due(self, now: float) -> Iterator[tuple[Job, Overrun]]:
-        """The jobs whose deadlines have passed, each once."""
-        while self._heap and self._heap[0][0] <= now:
+    def take_due(self, now: float, most: int) -> Iterator[tuple[Job, Overrun]]:
+        """The jobs whose deadlines have passed, each once; no more than `most` of them, the others remain due."""
+        while most > 0 and self._heap and self._heap[0][0] <= now:
             deadline, _, handle, overrun = heappop(self._heap)
             job = self._live(handle, deadline)
             if job is not None:
                 job.with_extras().deadline = None
+                most -= 1
                 yield job, overrun
         self.next_due = self._heap[0][0] if self._heap else None
 

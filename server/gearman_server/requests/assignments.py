@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from gearman_client.packet import PacketType
+from gearman_server.jobs.agenda import STEP
 from gearman_server.jobs.job import PRIORITIES, Job
 from gearman_server.jobs.policies import TIMEOUT_GRACE_S
 from gearman_server.jobs.replies import NO_JOB, job_assign, job_assign_all, job_assign_attempt, job_assign_unique
@@ -74,6 +75,8 @@ class Assignments:
                 return
         self._wake_up.put_to_sleep(session)
         if session.assigned and session.timeouts_s:
+            if len(session.assigned) > STEP:
+                session.yield_turn()
             self._stop_announced_timeouts(session)
         # One that has very many functions is told of their jobs; those that wait are those of throttled functions.
         for function in session.functions if session.ready is None else _all_ready(session.ready):

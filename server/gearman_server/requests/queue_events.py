@@ -6,13 +6,16 @@ shared by all requests of the next moments; the look sends the counts that have 
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from gearman_client.extensions import QUEUE_CHANGED
 from gearman_client.packet import encode_response
+from gearman_server.jobs.agenda import STEP
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
+    from gearman_server.jobs.function import Function
     from gearman_server.jobs.functions import Functions
     from gearman_server.jobs.session import Session
 
@@ -37,6 +40,9 @@ class QueueEvents:
         self._told: dict[bytes, _Counts] = {}
         #: Before this time (monotonic seconds) there is no further look.
         self._not_before = 0.0
+        self._is_looking = False
+        #: Whether something has changed since the look began.
+        self._is_outdated = False
         self._look_alarm = agenda.alarm(self._look)
         self._opening_alarm = agenda.alarm(self._open)
 
@@ -44,12 +50,25 @@ class QueueEvents:
         """Send the session all functions' counts now, and every change from now on."""
         if session in self.subscribers:
             return
-        counts = self._counts(self._agenda.now)  # the next look also plans changes that come with time alone
         if not self.subscribers:
-            self._told = counts
+            self._told = {}
         self.subscribers.add(session)
-        for name, count in counts.items():
-            session.reply(_queue_changed(name, count))
+        session.answer(self._all_counts())
+        self.note_change()  # the look also plans changes that come with time alone
+
+    def _all_counts(self) -> Iterator[bytes]:
+        """The packets for all functions, in pieces."""
+        names, told = self._functions.names, self._told
+        for at in range(0, len(names), STEP):
+            packets = []
+            for name in names[at : at + STEP]:
+                count = self._count(name)
+                if len(self.subscribers) == 1:
+                    told[name] = count
+                elif told.get(name) != count:
+                    told.pop(name, None)  # others do not know it yet: the next look tells all
+                packets.append(_queue_changed(name, count))
+            yield b"".join(packets)
 
     def unsubscribe(self, session: Session) -> None:
         """Forget a session that is gone."""
@@ -60,38 +79,60 @@ class QueueEvents:
         self._look_alarm.by(self._not_before)
 
     def _look(self, now: float) -> None:
-        self._not_before = now + max(COALESCING_S, _PAUSE_PER_FUNCTION_S * len(self._functions.by_name))
-        if not self.subscribers:
+        if self._is_looking:
+            self._is_outdated = True
             return
-        self._plan_openings(now)
-        told, self._told = self._told, self._counts(now)
-        packets = [_queue_changed(name, count) for name, count in self._told.items() if told.get(name) != count]
-        packets += [_queue_changed(name, _GONE) for name in told.keys() - self._told.keys()]
+        self._not_before = now + max(COALESCING_S, _PAUSE_PER_FUNCTION_S * len(self._functions.by_name))
+        if self.subscribers:
+            self._agenda.chores.start(self._steps())
+
+    def _steps(self) -> Iterator[None]:
+        """Tell the subscribers what has changed, some functions at a time."""
+        self._is_looking, self._is_outdated = True, False
+        try:
+            told = self._told
+            for names in (self._functions.names, tuple(told)):  # the latter for those that are gone
+                for at in range(0, len(names), STEP):
+                    if at:
+                        yield
+                    self._tell_changes(told, names[at : at + STEP])
+        finally:
+            self._is_looking = False
+        if self._is_outdated:
+            self.note_change()
+
+    def _tell_changes(self, told: dict[bytes, _Counts], names: Sequence[bytes]) -> None:
+        packets = []
+        for name in names:
+            count = self._count(name)
+            if told.get(name, _GONE if count is _GONE else None) != count:
+                packets.append(_queue_changed(name, count))
+            if count is _GONE:
+                told.pop(name, None)
+            else:
+                told[name] = count
         if packets:
             data = b"".join(packets)
             for session in self.subscribers:
                 session.reply(data)
             self._touched.update(self.subscribers)
 
-    def _plan_openings(self, now: float) -> None:
+    def _plan_opening(self, function: Function, now: float) -> None:
         """Plan a look for when a rate allows the next start: the number of startable jobs grows without a request."""
-        openings = (
-            function.throttle.opens_at(function.running, now)
-            for function in self._functions.by_name.values()
-            if function.throttle is not None and function.queued
-        )
-        opening = min((at for at in openings if at is not None), default=None)
-        if opening is not None:
-            self._opening_alarm.by(opening)
+        if function.throttle is not None and function.queued:
+            opening = function.throttle.opens_at(function.running, now)
+            if opening is not None:
+                self._opening_alarm.by(opening)
 
     def _open(self, _now: float) -> None:
         self.note_change()
 
-    def _counts(self, now: float) -> dict[bytes, _Counts]:
-        return {
-            name: (function.startable(now), function.running, len(function.workers), function.waiting)
-            for name, function in self._functions.by_name.items()
-        }
+    def _count(self, name: bytes) -> _Counts:
+        function, now = self._functions.by_name.get(name), self._agenda.now
+        if function is None:
+            return _GONE
+        self._plan_opening(function, now)
+        return (function.startable(now), function.running, len(function.workers), function.waiting)
 
 
 def _queue_changed(name: bytes, counts: _Counts) -> bytes:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from gearman_client.extensions import WORK_FAILURE, WORK_FAILURE_ARGUMENTS
 from gearman_client.packet import PacketType
 from gearman_server.errors import MalformedPacketError, RefusedError
+from gearman_server.jobs.agenda import STEP
 from gearman_server.jobs.attempts import Failure, Verdict
 from gearman_server.jobs.events import EventStream, JobEnded
 from gearman_server.jobs.kept_results import Ending
@@ -111,24 +112,29 @@ class WorkPackets:
             return  # Perl's `send_work_status` leaves the denominator out: that says nothing
         job.with_extras().progress = (arguments[1], arguments[2])
         packet = forwarded(PacketType.WORK_STATUS, body)
-        self._tell(job, packet)
+        self._tell_progress(session, job, packet)
         if job.function.keep_result_s is not None:
             self._results.pass_on(job, packet)
 
     def _data(self, session: Session, body: bytes, _now: float) -> None:
         body = _with_text(body)
         job = _assigned_job(session, body, _NO_SUCH_JOB)
-        self._report(job, forwarded(PacketType.WORK_DATA, body))
+        self._report(session, job, forwarded(PacketType.WORK_DATA, body))
 
     def _warning(self, session: Session, body: bytes, _now: float) -> None:
         body = _with_text(body)
         job = _assigned_job(session, body, _NO_SUCH_JOB)
-        self._report(job, forwarded(PacketType.WORK_WARNING, body))
+        self._report(session, job, forwarded(PacketType.WORK_WARNING, body))
 
-    def _report(self, job: Job, packet: bytes) -> None:
-        self._tell(job, packet)
+    def _report(self, session: Session, job: Job, packet: bytes) -> None:
+        self._tell_progress(session, job, packet)
         if job.function.keep_result_s is not None:
             self._results.report(job, packet)
+
+    def _tell_progress(self, session: Session, job: Job, packet: bytes) -> None:
+        self._tell(job, packet)
+        if len(job.listeners) > STEP:
+            session.yield_turn()  # each such packet costs as much as very many others
 
 
 def _verdict(name: bytes) -> Verdict:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gearman_client.packet import PacketType
+from gearman_server.jobs.agenda import STEP
 from gearman_server.jobs.policies import FunctionPolicy
 
 from ..broker_harness import BrokerHarness
@@ -95,3 +96,14 @@ def test_a_timeout_acts_on_a_worker_without_a_supervisor(
     worker.ask(PacketType.GRAB_JOB)
     assert client.receive() == (PacketType.WORK_FAIL, handle)
     server.wait_for_log("failed for good, attempts: 1; timeout")
+
+
+def test_very_many_jobs_that_overrun_at_once_are_requeued_a_few_at_a_time(broker: BrokerHarness) -> None:
+    worker, client = broker.peer(), broker.peer()
+    worker.send(PacketType.CAN_DO_TIMEOUT, b"f", b"1000")
+    for _ in range(3 * STEP):
+        client.submit(b"f")
+        worker.grab()
+    for left in (2 * STEP, STEP, 0):
+        assert broker.advance(2) is not None or not left
+        assert broker.status(b"f")[1] == left

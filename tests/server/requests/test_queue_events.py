@@ -7,6 +7,7 @@ import time
 import pytest
 
 from gearman_client.packet import PacketType
+from gearman_server.jobs.agenda import STEP
 
 from ..broker_harness import BrokerHarness, Peer
 from ..server_process import ServerProcess
@@ -138,3 +139,33 @@ def test_a_job_that_is_assigned_at_the_end_of_the_pass_is_reported_as_running(
     assert [packet_type for packet_type, _ in worker.take()] == [PacketType.JOB_ASSIGN]
     broker.advance(COALESCING_S)
     assert watcher.take()[-1] == changed(b"f", 0, 1, 1)
+
+
+def test_very_many_functions_are_told_a_few_at_a_time_and_a_new_listener_knows_all_in_the_end(
+    broker: BrokerHarness,
+) -> None:
+    names = [b"f%d" % number for number in range(10 * STEP)]
+    worker, client, first = broker.worker(*names), broker.peer(), broker.peer()
+    first.ask(PacketType.OPTION_REQ, b"queue-events")
+    late = broker.peer()
+    late.begin((PacketType.OPTION_REQ, b"queue-events"), (PacketType.ECHO_REQ, b"x"))
+    told = late.take()
+    assert 1 < len(told) <= 2 * STEP
+    for name in names:
+        client.submit(name)
+    broker.advance(1)
+    assert len(first.take()) == STEP
+    broker.do_chores()
+    late.have_turns()
+    told += late.take()
+    assert (PacketType.ECHO_RES, b"x") in told
+    assert {body.partition(b"\0")[0]: body for packet_type, body in told if packet_type == QUEUE_CHANGED} == {
+        name: changed(name, 1, 0, 1)[1] for name in names
+    }
+    worker.leave()
+    broker.do_chores()
+    broker.advance(1)
+    broker.do_chores()
+    assert {body.partition(b"\0")[0]: body for _, body in first.take()} == {
+        name: changed(name, 1, 0, 0)[1] for name in names
+    }
