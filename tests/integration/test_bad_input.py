@@ -173,6 +173,13 @@ def test_garbage_costs_its_sender_the_connection_and_disturbs_no_other_peer(napp
         assert client.submit("nap", "0")
 
 
+def test_init_writes_through_no_link(tmp_path: Path) -> None:
+    target = tmp_path / "elsewhere.yaml"
+    (tmp_path / "config.yaml").symlink_to(target)
+    assert_message(run(tmp_path, "init"), 1, "config.yaml can't be written: File exists")
+    assert not target.exists()
+
+
 def test_init_makes_a_folder_in_which_the_manager_runs_at_once(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -75,10 +75,12 @@ def test_a_command_in_a_terminal_ends_by_a_signal_like_any_other_program(
     assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == -number
 
 
-@pytest.fixture
-def busy(napping: RunningManager) -> Iterator[tuple[RunningManager, threading.Thread, list[bytes]]]:
+@pytest.fixture(params=["", ", concurrency: 2"], ids=["forked", "concurrent"])
+def busy(
+    napping: RunningManager, request: pytest.FixtureRequest
+) -> Iterator[tuple[RunningManager, threading.Thread, list[bytes]]]:
     """A manager, and a client that waits for a job that runs."""
-    napping.start("pools: {nap: {min: 2, max: 2}}\n")
+    napping.start(f"pools: {{nap: {{min: 2, max: 2{request.param}}}}}\n")
     results: list[bytes] = []
 
     def ask() -> None:

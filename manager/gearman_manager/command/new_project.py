@@ -54,7 +54,8 @@ def write_starter(folder: Path) -> list[Path]:
     try:
         for file, text in files.items():
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
+            with file.open("x") as new:  # "x": a link that leads nowhere is not followed
+                new.write(text)
     except OSError as error:
         raise ManagerError(f"{error.filename} can't be written: {error.strerror}") from error
     return list(files)

@@ -160,8 +160,9 @@ class Supervisor:
         awake, announcer = self._parts.awake, self._announcer
         while not self._is_over(now := time.monotonic()):
             awake.clear()
+            reconcile_at = self._reconcile(now)  # first: without targets every pool has all the workers that it wants
             pulse_at = self._attempt("telling the service manager", lambda: announcer.pulse(now, self.health), now)
-            deadlines = [self._reconcile(now), pulse_at, self._end_at]
+            deadlines = [reconcile_at, pulse_at, self._end_at]
             deadline = min(moment for moment in deadlines if moment is not None)
             awake.wait(min(max(0.0, deadline - time.monotonic()), _LONGEST_SLEEP_S))
 
