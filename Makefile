@@ -4,7 +4,8 @@ PYTHON ?= python3
 CONFIG ?= config/config.yaml
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Modules are compiled when they are first imported: most never are, and their compiled form is a third of the whole.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 # The number of processes that run the tests: more than processors, because most tests wait for something.
 TESTERS ?= 4
 NODE_PEERS := gearmanode@0.9.2 winston@3.19.0 abraxas@2.1.10
@@ -35,8 +36,10 @@ $(VENV)/.test $(VENV)/.lint $(VENV)/.bench: $(VENV)/.%: pyproject.toml | setup
 run: setup
 	$(BIN)/gearman-manager -c $(CONFIG)
 
+# A tester that breaks down is not replaced: its successor would run the same test again, and pytest-xdist can wait for it
+# for ever. The run ends with its summary, which names that test.
 test: setup $(VENV)/.test
-	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 # The Node libraries that tests talk to. Nothing else needs them, and without them these tests are skipped.
 peers: setup

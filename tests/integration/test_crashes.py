@@ -232,6 +232,10 @@ def test_a_job_that_kills_its_worker_fails_after_its_crash_retries(
 
     eventually(lambda: len(made()) >= attempts, "what the last worker printed is in the log")
     assert made() == [str(number + 1) for number in range(attempts)]
+    (line,) = [line for line in manager.log().splitlines() if "failed for good" in line]
+    assert " ERROR " in line
+    assert " poison H:" in line
+    assert f"attempts: {attempts}; its worker's connection ended" in line
 
 
 STARTS = {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-from importlib.metadata import requires
+import sys
+import tomllib
+from importlib.metadata import files, requires
 from pathlib import Path
 
 import pytest
@@ -59,3 +62,56 @@ def test_each_target_installs_just_what_it_needs(target: str, extras: set[str]) 
     done = commands(target)
     every = {"samples", "test", "lint", "bench", "dev"}
     assert {extra for extra in every if f"-e '.[{extra}]'" in done} == extras
+
+
+def test_what_running_needs_is_small() -> None:
+    needed = installed_with("gearman-manager", frozenset({"samples"})) | {"pip"}
+    size_bytes = sum(
+        file.locate().stat().st_size  # type: ignore[attr-defined]
+        for name in needed
+        for file in files(name) or ()
+        if file.suffix != ".pyc" and file.locate().is_file()  # type: ignore[attr-defined]
+    )
+    assert size_bytes < 100e6
+    assert "--no-compile" in commands("setup")
+
+
+TESTS_THAT_HANG = """
+import signal
+import time
+
+def test_before(): pass
+
+def test_too_long():
+    time.sleep(600)
+
+def test_after(): pass
+"""
+DEAF_TEST = """
+import signal
+import time
+
+def test_deaf():
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    time.sleep(600)
+
+def test_after(): pass
+"""
+
+
+def test_a_run_whose_tests_hang_ends_with_a_summary(tmp_path: Path) -> None:
+    for name, source in (("long", TESTS_THAT_HANG), ("deaf", DEAF_TEST), ("other", "def test_fine(): pass\n")):
+        (tmp_path / f"test_{name}.py").write_text(source)
+    (line,) = [line for line in commands("test").splitlines() if " -m pytest " in line]
+    options = line.split(" -m pytest ")[1].split()
+    times = ["--timeout", "2", "-o", "faulthandler_timeout=5"]  # the methods are those of pyproject.toml
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    for name in ("timeout_method", "faulthandler_exit_on_timeout"):
+        times += ["-o", f"{name}={settings[name]}"]
+    command = [sys.executable, "-m", "pytest", "-ra", *options, *times, "-c", "/dev/null", f"--rootdir={tmp_path}"]
+    environment = os.environ | {"COLUMNS": "200"}
+    done = subprocess.run([*command, tmp_path], capture_output=True, text=True, timeout=90, env=environment)
+    assert done.returncode == 1
+    assert "test_too_long - Failed: Timeout" in done.stdout
+    assert "crashed while running 'test_deaf.py::test_deaf'" in done.stdout
+    assert "2 failed, 3 passed" in done.stdout.splitlines()[-1]
