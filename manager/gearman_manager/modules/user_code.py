@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gearman_manager.errors import ModuleError
 from gearman_manager.modules.discovery import LoadedFunction, load_file
+from gearman_manager.modules.generators import reseed_all
 from gearman_manager.modules.hooks import Hooks
 
 Functions = dict[tuple[str, str], LoadedFunction]  #: by file and name
@@ -31,6 +32,7 @@ class UserCode:
         key = file, name
         if key not in self.functions:
             self.functions.update({(f.file, f.name): f for f in load_file(Path(file))})
+            reseed_all()
         if key not in self.functions:
             raise ModuleError(file, 1, f"holds no function {name!r} any more")
         return self.functions[key]

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from setproctitle import setproctitle
 
@@ -30,6 +30,7 @@ from gearman_manager.ipc.lifeline import ends_with_supervisor
 from gearman_manager.ipc.links import Links, read_arguments
 from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.modules import discovery
+from gearman_manager.modules.generators import find_generators, reseed
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.modules.source_files import content_hashes
 from gearman_manager.modules.user_code import Functions, UserCode
@@ -54,6 +55,7 @@ class Zygote:
         self._functions: Functions = {}
         self._hooks = Hooks()
         self._children: set[int] = set()
+        self._generators: list[Any] = []
         self._wards = Wards()
         self._is_dismissed = False
         self._wake_read, self._wake_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -120,6 +122,7 @@ class Zygote:
         child_log.flush_output()  # every worker would inherit half a line that a module printed
         # All workers share the objects that are alive now: to collect or move them there would only unshare pages.
         gc.collect()
+        self._generators = find_generators()
         gc.freeze()
         channel.send(
             self._sock,
@@ -180,6 +183,7 @@ class Zygote:
             child_log.redirect_output(log_pipe)
             os.close(log_pipe)
             links = Links.inherited(self._arguments, Scoreboard.take_over(scoreboard, order.slot, 1))
+            reseed(self._generators)
             status = worker.main(order, UserCode(self._functions, self._hooks), links)
         except BaseException:  # noqa: BLE001 (a boundary: the zygote's own loop lies below it)
             _log.critical("the worker %s broke down", order.name, exc_info=True)
