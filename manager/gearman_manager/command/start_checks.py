@@ -23,7 +23,7 @@ from gearman_manager.errors import StartError
 from gearman_manager.logs.destinations import SYSLOG
 from gearman_manager.supervisor.privileges import wanted_account
 from gearman_manager.supervisor.run_folder import RunFolder, default_run_folder
-from gearman_process.account import find_user
+from gearman_process.account import Account, find_user
 
 _SQLITE: Final = "sqlite:///"
 #: The module that a store's URL needs, and the extra that installs it.
@@ -48,8 +48,25 @@ def start_problems(config: Config, layout: Layout) -> list[Problem]:
 
 
 def start_notices(config: Config) -> list[Problem]:
-    """What would keep it from starting at this moment, unless it is the manager that runs already."""
+    """What would keep it from starting at this moment; nothing if it runs."""
+    if _is_running(config):
+        return []
     return [*(problem for problem in _addresses(config) if not problem.is_fatal), *_unreachable_store(config)]
+
+
+def _is_running(config: Config) -> bool:
+    """Whether a manager with this configuration answers on its control socket."""
+    with suppress(ConfigError, OSError), socket.socket(socket.AF_UNIX) as control:
+        control.settimeout(_CONNECT_TIMEOUT_S)
+        control.connect(os.fspath(_run_folder(config, wanted_account(config)).socket))
+        return True
+    return False
+
+
+def _run_folder(config: Config, account: Account | None) -> RunFolder:
+    if config.run_dir is not None:
+        return RunFolder(Path(config.run_dir))
+    return RunFolder(default_run_folder(Path(config.places.main_file), account.uid if account else None))
 
 
 def _refused(config: Config) -> Iterator[Problem]:
@@ -111,12 +128,11 @@ def _paths(config: Config) -> Iterator[Problem]:
         account = wanted_account(config)
         if account is not None and os.getuid() not in (0, account.uid):
             return  # only root can start it, and root may write anywhere
-        default = default_run_folder(Path(config.places.main_file), account.uid if account else None)
-        folder = Path(config.run_dir) if config.run_dir is not None else default
-        if message := _unwritable(folder):
+        folder = _run_folder(config, account)
+        if message := _unwritable(folder.path):
             yield config.places.problem("run_dir", message)
         try:
-            RunFolder(folder).check_length()
+            folder.check_length()
         except StartError as error:
             yield config.places.problem("run_dir", str(error))
     if config.log.file not in (None, SYSLOG) and (message := _unwritable_file(Path(str(config.log.file)))):
@@ -202,7 +218,7 @@ def _address(config: Config, key: str, address: Address, entry: str = "") -> Ite
         yield config.places.problem(key, message, at=entry)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            message = f"a program listens on {address} already: unless it is this manager, stop it or change the port"
+            message = f"a program listens on {address} already: stop it or change the port"
             yield config.places.problem(key, message, at=entry, is_fatal=False)
         elif error.errno == errno.EACCES:
             message = f"only root may listen on {address}: choose a port from 1024 up, or start it as root"
