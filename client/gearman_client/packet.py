@@ -21,6 +21,8 @@ HEADER_BYTES: Final = HEADER.size
 _unpack_header: Final = HEADER.unpack_from
 DEFAULT_MAX_BODY_BYTES: Final = 256 * 1024 * 1024
 MAX_LINE_BYTES: Final = 8192
+#: The packets in one answer of a parser after which a text line is the last.
+MAX_LINES: Final = 128
 #: The first bytes of every TLS connection since SSL 3: the type of the record, and the version's first half.
 _TLS_HANDSHAKE: Final = b"\x16\x03"
 
@@ -162,7 +164,16 @@ class PacketParser:
     Memory grows only with the bytes that arrive, whatever length a header announces.
     """
 
-    __slots__ = ("_accepts_text", "_magic", "_max_body_bytes", "_needed", "_other_magic", "_pending", "violation")
+    __slots__ = (
+        "_accepts_text",
+        "_magic",
+        "_max_body_bytes",
+        "_needed",
+        "_other_magic",
+        "_pending",
+        "has_more",
+        "violation",
+    )
 
     def __init__(
         self, magic: bytes, *, max_body_bytes: int = DEFAULT_MAX_BODY_BYTES, accepts_text: bool = False
@@ -174,6 +185,9 @@ class PacketParser:
         self._pending = bytearray()
         #: The number of bytes that `_pending` must hold before it is worth parsing again.
         self._needed = 0
+        #: Whether there may be more complete packets: lines are short, so one call of `feed` returns no more than
+        #: MAX_LINES of them. The next call returns the next ones, of no bytes too.
+        self.has_more = False
         self.violation: ProtocolError | None = None
 
     @property
@@ -182,7 +196,7 @@ class PacketParser:
         return len(self._pending)
 
     def feed(self, data: bytes) -> list[Packet]:
-        """Take the bytes of one read, and return every packet that is now complete, in order."""
+        """Take the bytes of one read, and return every packet that is now complete, in order; see `has_more`."""
         pending = self._pending
         if pending or self.violation is not None:
             if self.violation is not None:
@@ -192,6 +206,7 @@ class PacketParser:
                 return []
             data = bytes(pending)
             pending.clear()
+            self.has_more = False
         at, end = 0, len(data)
         unpack, magic, max_body_bytes = _unpack_header, self._magic, self._max_body_bytes
         if end >= HEADER_BYTES:
@@ -214,9 +229,10 @@ class PacketParser:
             if at == end:
                 return packets
             stop = self._take_other(data, at, packets)
-            if stop == at:
+            if stop == at or self.has_more:
                 if self.violation is None:
-                    pending += data[at:]
+                    pending += data[stop:]
+                self.has_more = at < stop < end
                 return packets
             at = stop
 
@@ -253,6 +269,8 @@ class PacketParser:
         stop = data.find(b"\n", at, at + MAX_LINE_BYTES)
         if stop >= 0:
             packets.append((int(PacketType.TEXT_LINE), data[at:stop]))
+            self.has_more = len(packets) >= MAX_LINES
+            self._needed = 0
             return stop + 1
         if len(data) - at >= MAX_LINE_BYTES:
             self.violation = ProtocolError(f"a text line is longer than {MAX_LINE_BYTES} bytes")

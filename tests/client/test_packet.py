@@ -12,6 +12,7 @@ from gearman_client.packet import (
     HEADER,
     HEADER_BYTES,
     MAX_LINE_BYTES,
+    MAX_LINES,
     REQUEST_MAGIC,
     RESPONSE_MAGIC,
     PacketParser,
@@ -154,3 +155,17 @@ def test_the_byte_example_of_the_reference_is_met_exactly() -> None:
         bytes.fromhex("00524551 00000007 0000000f") + b"reverse\0u1\0test"
     )
     assert encode_response(PacketType.NOOP) == bytes.fromhex("00524553 00000006 00000000")
+
+
+def test_many_text_lines_come_in_several_answers_and_nothing_is_lost() -> None:
+    parser = PacketParser(REQUEST_MAGIC, accepts_text=True)
+    echo = encode_request(PacketType.ECHO_REQ, b"x")
+    packets = parser.feed(b"version\n" * (3 * MAX_LINES) + echo + b"sta")
+    assert len(packets) == MAX_LINES
+    while parser.has_more:
+        more = parser.feed(b"")
+        assert len(more) <= MAX_LINES + 1
+        packets += more
+    assert packets == [(0, b"version")] * (3 * MAX_LINES) + [(PacketType.ECHO_REQ, b"x")]
+    assert parser.feed(b"tus\n") == [(0, b"status")]
+    assert not parser.has_more

@@ -24,11 +24,14 @@ if TYPE_CHECKING:
     from gearman_server.jobs.session import Session
     from gearman_server.loop import Loop, Timer, Watcher
 
-READ_BYTES: Final = 65536
+#: Bytes of one read: more than a thousand of the smallest packets.
+READ_BYTES: Final = 1 << 14
+#: The same, after a read that completed no packet: a large one is on its way.
+LARGE_READ_BYTES: Final = 1 << 16
 #: Bytes joined for one write; more are sent piece by piece, so that joining can't double a big backlog.
 JOIN_BYTES: Final = 1 << 18
 #: Bytes that one connection may write in one loop pass, so that a fast reader of a huge result starves nobody.
-WRITE_BUDGET_BYTES: Final = 1 << 22
+WRITE_BUDGET_BYTES: Final = 1 << 20
 #: How long, and for how many bytes, a refused peer may go on sending while it reads its ERROR packet.
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 1 << 20
@@ -89,6 +92,7 @@ class Connection:
         "_linger_timer",
         "_listener",
         "_parser",
+        "_read_bytes",
         "_read_watcher",
         "_receive",
         "_send",
@@ -114,6 +118,7 @@ class Connection:
         self._waiting: deque[bytes | memoryview] = deque()
         self._waiting_bytes = 0
         self._awaits_turn = False
+        self._read_bytes = READ_BYTES
         self._linger_bytes = LINGER_BYTES
         self._linger_timer: Timer | None = None
         self._write_watcher: Watcher | None = None
@@ -130,15 +135,16 @@ class Connection:
     def on_readable(self) -> None:
         """Read once, and have its packets carried out."""
         try:
-            data = self._receive(READ_BYTES)
+            data = self._receive(self._read_bytes)
             if data:
                 packets = self._feed(data)
+                self._read_bytes = READ_BYTES if packets else LARGE_READ_BYTES
                 if len(packets) <= PACKETS_AT_ONCE:
                     self._dispatch(self, packets)
                 else:
                     self._dispatch_in_parts(packets)
-                if self._parser.violation is not None and not self.session.is_halted:
-                    self._listener.violation(self, self._parser.violation)
+                if (self._parser.violation is not None or self._parser.has_more) and not self.session.is_halted:
+                    self._read_again()
             else:
                 self._on_end_of_file()
         except (BlockingIOError, InterruptedError):
@@ -178,7 +184,10 @@ class Connection:
             self.close("internal error")
 
     def _read_again(self) -> None:
-        if self._parser.violation is not None:
+        if self._parser.has_more:
+            self.session.set_aside(self._feed(b""))
+            self._listener.go_on(self)
+        elif self._parser.violation is not None:
             self._listener.violation(self, self._parser.violation)
         elif not self._read_watcher.active:
             self._read_watcher.start(self.on_readable)

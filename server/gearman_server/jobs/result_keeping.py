@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from gearman_client.extensions import RESULT
 from gearman_client.packet import PacketType, encode_response
 from gearman_server.errors import MalformedPacketError
+from gearman_server.jobs.agenda import STEP
 from gearman_server.jobs.job import CANCELLED, DELAYED, HELD, QUEUED, RUNNING, Recording
 from gearman_server.jobs.kept_results import Ending, KeptResult, KeptResults
 from gearman_server.jobs.replies import forwarded
@@ -122,8 +123,11 @@ class ResultKeeping:
 
     def _catch_up(self, session: Session, job: Job) -> None:
         """Send the packets that sessions which waited from the start have got already."""
-        for packet in job.rare.recording.packets if job.rare.recording is not None else ():
+        packets = job.rare.recording.packets if job.rare.recording is not None else ()
+        for packet in packets:
             session.reply(packet)
+        if len(packets) > STEP:
+            session.yield_turn()
         if job.rare.progress is not None:
             session.reply(forwarded(PacketType.WORK_STATUS, b"\0".join((job.handle, *job.rare.progress))))
 

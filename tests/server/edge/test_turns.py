@@ -109,3 +109,12 @@ def test_peers_that_do_not_read_their_tables_cost_little_memory(crowded: ServerP
         other.sync()
     assert resident_bytes(crowded) - before < RSS_BYTES
     read_tables(peers[0], 100)  # and they still get everything
+
+
+def test_very_many_lines_in_one_write_are_all_answered_in_order(server: ServerProcess) -> None:
+    peer = server.peer()
+    answer = peer.text(b"version")
+    peer.socket.sendall(b"version\n" * 2000 + encode_request(PacketType.ECHO_REQ, b"x") + b"version\n" * 2000)
+    peer.socket.sendall(b"\0bad" + b"x" * 20)
+    told = peer.read_to_end()
+    assert told.startswith(answer * 2000 + b"\0RES\0\0\0\x11\0\0\0\x01x" + answer * 2000 + b"\0RES\0\0\0\x13")
