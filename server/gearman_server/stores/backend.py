@@ -17,6 +17,8 @@ class Backend(Protocol):
 
     #: Whether `check` may fail although nothing is written.
     wants_looks: bool
+    #: Whether the lock of `own` can't be trusted everywhere.
+    is_lock_weak: bool
 
     def connect_options(self, timeout_s: float) -> dict[str, Any]:
         """The options for the driver's `connect`, so that no call waits much longer than the time."""
@@ -46,7 +48,11 @@ class Backend(Protocol):
         """The largest size of the texts of one row; None: there is no bound that matters."""
 
     def own(self, connection: Connection) -> bool:
-        """Become the store's only owner while the connection (or this process) lives; False: there is another owner."""
+        """Become the store's only owner while the connection (or this process) lives; False: there is another owner.
+
+        Raises:
+            StoreError: no lock would hold here.
+        """
 
     def disown(self) -> None:
         """Give the ownership up, if the end of the connection does not."""
@@ -61,8 +67,8 @@ class Backend(Protocol):
     def begin_ownership(self, driver_connection: Any) -> None:
         """Mark the database as this owner's."""
 
-    def check(self) -> None:
-        """Check that the next start will find what is committed now.
+    def check(self, *, is_brief: bool = False) -> None:
+        """Check that the next start will find what is committed now; `is_brief`: as far as that costs nothing.
 
         Raises:
             StoreError: it will not, and why.
@@ -71,11 +77,8 @@ class Backend(Protocol):
     def repair(self, driver_connection: Any) -> bool:
         """Remove the reason why `check` has failed. True: it is done, and the connection has to be closed."""
 
-    def limit_log(self, driver_connection: Any) -> None:
-        """Keep the database's log small enough that its contents can be moved out of it on the disk as it is."""
-
     def check_room(self, driver_connection: Any, workload_bytes: int) -> None:
-        """Check that there is room for workloads of this size.
+        """Check that there is room for workloads of this size, and keep the log small enough for the disk as it is.
 
         Raises:
             StoreError: there is not, and an attempt could use up the room without which the log can't be emptied.

@@ -31,7 +31,7 @@ from gearman_server.stores.sqlite import (
     obstacle_of,
     plain_insert,
 )
-from gearman_server.stores.sqlite_file import SqliteFile, free_bytes
+from gearman_server.stores.sqlite_file import SqliteFile
 
 if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
@@ -115,11 +115,13 @@ class Sqlite(_ManyValues):
     """A file in WAL mode."""
 
     wants_looks = True
+    is_lock_weak = False
 
     def __init__(self, name: str) -> None:
         super().__init__("?", FULL)
         self._file = SqliteFile(name)
-        self._log_pages = 0
+        #: The limit of the log, and the room on the disk to which it fits.
+        self._log_fits = self._log_pages = 0
 
     def connect_options(self, timeout_s: float) -> dict[str, Any]:
         # None: the driver begins no transaction by itself, so a single statement is a transaction.
@@ -133,7 +135,8 @@ class Sqlite(_ManyValues):
     def prepare(self, driver_connection: Any) -> None:
         # A commit is on the disk when it returns.
         driver_connection.execute("PRAGMA synchronous=FULL").close()
-        self._log_pages = 0  # the next write sets the limit
+        self._log_pages = 0
+        self._limit_log(driver_connection, self._file.room())
         driver_connection.execute("PRAGMA journal_mode=WAL").close()
 
     def begin(self, connection: Connection) -> None:
@@ -174,26 +177,28 @@ class Sqlite(_ManyValues):
     def begin_ownership(self, driver_connection: Any) -> None:
         self._file.mark(driver_connection)
 
-    def check(self) -> None:
-        self._file.check()
+    def check(self, *, is_brief: bool = False) -> None:
+        self._file.check(is_brief=is_brief)
 
     def repair(self, driver_connection: Any) -> bool:
         return self._file.repair(driver_connection)
 
-    def limit_log(self, driver_connection: Any) -> None:
-        pages = log_pages(free_bytes(self._file.path))
-        if pages != self._log_pages:
-            self._log_pages = pages
-            driver_connection.execute(f"PRAGMA wal_autocheckpoint={pages}").close()
-            driver_connection.execute(f"PRAGMA journal_size_limit={2 * pages * PAGE_BYTES}").close()
-
     def check_room(self, driver_connection: Any, workload_bytes: int) -> None:
-        room = free_bytes(self._file.path)
+        room = self._file.room()
+        if room != self._log_fits:
+            self._limit_log(driver_connection, room)
         if room > RESERVE_BYTES + 2 * workload_bytes:  # in the log, and then in the file
             return
         (free_pages,) = driver_connection.execute("PRAGMA freelist_count").fetchone()
         if room < workload_bytes or room + free_pages * PAGE_BYTES < RESERVE_BYTES + 2 * workload_bytes:
             raise StoreError(f"database or disk is full: {room >> 10} KiB are left")
+
+    def _limit_log(self, driver_connection: Any, room: int) -> None:
+        self._log_fits, pages = room, log_pages(room)
+        if pages != self._log_pages:
+            self._log_pages = pages
+            driver_connection.execute(f"PRAGMA wal_autocheckpoint={pages}").close()
+            driver_connection.execute(f"PRAGMA journal_size_limit={2 * pages * PAGE_BYTES}").close()
 
     def empty_log(self, driver_connection: Any) -> None:
         with contextlib.suppress(sqlite3.Error):  # the disk is full, or whatever the trouble is
@@ -219,6 +224,8 @@ class _Remote:
     """A database that a server of its own looks after."""
 
     wants_looks = False
+    # A lock of a session says nothing about another node of a cluster, or the sessions behind a proxy.
+    is_lock_weak = True
 
     def disown(self) -> None:
         pass
@@ -229,14 +236,11 @@ class _Remote:
     def begin_ownership(self, driver_connection: Any) -> None:
         pass
 
-    def check(self) -> None:
+    def check(self, *, is_brief: bool = False) -> None:
         pass
 
     def repair(self, driver_connection: Any) -> bool:
         return False
-
-    def limit_log(self, driver_connection: Any) -> None:
-        pass
 
     def check_room(self, driver_connection: Any, workload_bytes: int) -> None:
         pass
@@ -302,7 +306,13 @@ class PostgreSql(_Remote):
         return None
 
     def own(self, connection: Connection) -> bool:
-        schema = connection.execute(text("SELECT current_schema()")).scalar()
+        schema, session = connection.execute(text("SELECT current_schema(), pg_backend_pid()")).one()
+        driver_connection: Any = connection.connection.driver_connection
+        if session != driver_connection.info.backend_pid:
+            raise StoreError(
+                "the connection leads to a pooler, such as PgBouncer, whose sessions others use too: the lock of the"
+                " store's owner would not hold, or stay for ever; give the address of PostgreSQL itself"
+            )
         key = int.from_bytes(hashlib.sha256(f"gearman-server {schema}".encode()).digest()[:7])
         return bool(connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar())
 

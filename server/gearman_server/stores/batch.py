@@ -7,6 +7,7 @@ and removes them from the batch.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -111,3 +112,8 @@ def row_id(job: Job) -> int:
 def number_of(handle: bytes) -> int:
     """The number in one of our handles."""
     return int(handle.rpartition(b":")[2])
+
+
+def workload_bytes(jobs: Iterable[Job]) -> int:
+    """The size of the jobs' workloads."""
+    return sum([len(job.workload) for job in jobs])

@@ -22,7 +22,7 @@ from gearman_server.jobs.kept_results import KeptResult
 from gearman_server.jobs.schedule_rules import ScheduleMark
 from gearman_server.jobs.store import first_number
 from gearman_server.stores.backends import backend_of
-from gearman_server.stores.batch import Batch, number_of, row_id
+from gearman_server.stores.batch import Batch, number_of, row_id, workload_bytes
 from gearman_server.stores.changes import change, count_losses, delete_jobs
 from gearman_server.stores.engine import connect, engine_of, is_full, is_half_written, reason_of, shown
 from gearman_server.stores.letters_table import read_letters
@@ -35,6 +35,9 @@ from gearman_server.stores.schedules_table import read_marks
 
 #: Numbers that are reserved at once: enough to give out handles for hours while the database is away.
 NUMBERS_RESERVED: Final = 1_000_000_000
+
+#: Where a lock can't be trusted, a write looks this often whether another server has owned the store.
+EPOCH_EVERY_S: Final = 0.5
 
 #: The row that tests whether a store in trouble can be written again.
 _PROBE_ID: Final = -1
@@ -61,6 +64,7 @@ class Database:
         self._connection: Connection | None = None
         #: Whether a transaction that fails now may have been committed all the same.
         self._is_committing = False
+        self._epoch_read_at = float("-inf")
         #: Whether the last failure was a full disk.
         self._is_short = False
         #: Whether the last look said that a commit would be lost.
@@ -87,7 +91,7 @@ class Database:
             connection.commit()
             count_losses(connection)
             self._backend.begin_ownership(connection.connection.driver_connection)
-        except (DBAPIError, OSError) as error:
+        except (DBAPIError, OSError, StoreError) as error:
             raise StartError(f"the store {self.name} can't be used: {self._reason_of(error)}") from error
 
     def close(self) -> None:
@@ -118,11 +122,14 @@ class Database:
             connection = self._connection = self._engine.connect()
             if not self._backend.own(connection):
                 raise StoreError(f"another session owns it: {holder_of(connection)}", is_lost=True)
-            if int(read_meta(connection, "epoch") or 0) != self._epoch:
-                raise OwnershipLostError("another gearman-server has owned the store in the meantime")
+            self._check_epoch(read_meta(connection, "epoch"))
             connection.commit()
-        self._backend.limit_log(self._connection.connection.driver_connection)
         return self._connection
+
+    def _check_epoch(self, found: str | None) -> None:
+        if int(found or 0) != self._epoch:
+            raise OwnershipLostError("another gearman-server has owned the store in the meantime")
+        self._epoch_read_at = time.monotonic()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -158,7 +165,7 @@ class Database:
             self._drop_connection()
             raise
 
-    def _reason_of(self, failure: DBAPIError | OSError) -> str:
+    def _reason_of(self, failure: DBAPIError | OSError | StoreError) -> str:
         obstacle = self._backend.obstacle() if isinstance(failure, OperationalError) else None
         return f"{reason_of(failure)}: {obstacle}" if obstacle is not None else reason_of(failure)
 
@@ -214,7 +221,8 @@ class Database:
         Raises:
             StoreError: none of the changes still in the batch is known to be committed.
         """
-        self._check()
+        if self._is_misplaced:
+            self._check()
         if self._is_short and self._connection is not None:
             self._backend.empty_log(self._connection.connection.driver_connection)
         if not batch:
@@ -222,7 +230,7 @@ class Database:
         refused = self._write_all(batch, is_repeated=is_repeated)
         self._is_short = False
         try:
-            self._backend.check()
+            self._backend.check(is_brief=True)
         except StoreError as error:
             error.is_unknown = not self._undo(batch)
             self._is_misplaced = True
@@ -297,9 +305,11 @@ class Database:
     def _write(self, deletes: Sequence[int], inserts: Sequence[Job], batch: Batch, insert: Insert) -> list[Job]:
         """Write deletes, inserts and the other changes of a batch in one transaction."""
         with self._transaction() as connection:
+            if self._backend.is_lock_weak and time.monotonic() > self._epoch_read_at + EPOCH_EVERY_S:
+                self._check_epoch(read_meta(connection, "epoch"))
             delete_jobs(connection, deletes)
             if inserts:
-                self._backend.check_room(connection.connection.driver_connection, _workload_bytes(inserts))
+                self._backend.check_room(connection.connection.driver_connection, workload_bytes(inserts))
             refused = insert(connection, inserts) if inserts else []
             change(connection, batch, self._backend.room_bytes())
         return refused
@@ -309,7 +319,7 @@ class Database:
         if len(plain_of(jobs)) < len(jobs) or not self._backend.is_atomic(jobs):
             return False
         with self._in_use() as connection:
-            self._backend.check_room(connection.connection.driver_connection, _workload_bytes(jobs))
+            self._backend.check_room(connection.connection.driver_connection, workload_bytes(jobs))
             self._is_committing = True
             self._backend.insert_plain(connection, jobs, _offset_s())
         return True
@@ -375,10 +385,6 @@ class Database:
             self._backend.insert(connection, FULL, [row])
         with self._transaction() as connection:
             delete_jobs(connection, [_PROBE_ID])
-
-
-def _workload_bytes(jobs: Sequence[Job]) -> int:
-    return sum([len(job.workload) for job in jobs])
 
 
 def _is_about_data(failure: DBAPIError) -> bool:

@@ -15,6 +15,7 @@ import sqlite3
 import struct
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -27,6 +28,11 @@ _LOCKED_BYTE: Final = 1 << 62
 _WRITE_LOCK: Final = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, _LOCKED_BYTE, 1, 0)
 #: Where the header of a database holds `user_version`, which is this owner's mark.
 _MARK_AT, _MARK_BYTES = 60, 4
+
+#: A commit looks at everything if the last full look is older than this.
+_FULL_LOOK_EVERY_S: Final = 0.05
+#: More than a batch can take, whatever else fills the disk meanwhile.
+_LARGE_ROOM_BYTES: Final = 1 << 30
 
 #: Device and number of a file.
 Identity = tuple[int, int]
@@ -45,6 +51,7 @@ class SqliteFile:
         self._name = os.path.abspath(plain)
         #: The file itself: SQLite follows links, and keeps its log beside the file.
         self.path = Path(os.path.realpath(plain))
+        self._log_folder = str(self.path.parent)
         self._lock_path = self._beside("-owner")
         self._descriptor: int | None = None
         self._lock: int | None = None
@@ -54,6 +61,10 @@ class SqliteFile:
         self._former: int | None = None
         #: What may be in the header; None: not known yet.
         self._marks: set[bytes] | None = None
+        #: The time of the last full look (monotonic seconds), and what it saw.
+        self._looked_at = float("-inf")
+        self._last_seen: tuple[int, ...] = ()
+        self._room_bytes, self._room_read_at = 0, 0.0
 
     def _beside(self, suffix: str) -> Path:
         return self.path.with_name(self.path.name + suffix)
@@ -125,21 +136,43 @@ class SqliteFile:
         found = os.pread(self._descriptor, _MARK_BYTES, _MARK_AT)  # an old one, if others read the file just now
         self._marks = {found, mark.to_bytes(_MARK_BYTES)}
 
-    def forget_log(self) -> None:
-        """SQLite's connection is closed: with the next one the log may be another file."""
-        self._log = None
-
-    def check(self) -> None:
+    def check(self, *, is_brief: bool = False) -> None:
         """Check that the file in use is the one that the next start would open.
+
+        Each system call costs a commit as much as the interpreter's lock, which the server's loop holds meanwhile. So a
+        brief look is only whether the file or its folder has changed, if the last full look was a moment ago.
 
         Raises:
             StoreError: it is not, and why.
         """
         if self._identity is None or self._descriptor is None:
             return
+        now, seen = monotonic(), self._seen()
+        if is_brief and seen and seen == self._last_seen and now < self._looked_at + _FULL_LOOK_EVERY_S:
+            return
+        self._last_seen = seen
         trouble = self._trouble(self._descriptor)
         if trouble is not None:
             raise StoreError(trouble)
+        self._looked_at = now
+
+    def _seen(self) -> tuple[int, ...]:
+        """What changes when the file is written by others, deleted or replaced, or its log is. SQLite itself writes the
+        file seldom."""
+        try:
+            file, folder = os.stat(self._name), os.stat(self._log_folder)
+        except OSError:
+            return ()
+        return (file.st_dev, file.st_ino, file.st_mtime_ns, folder.st_dev, folder.st_ino, folder.st_mtime_ns)
+
+    def room(self) -> int:
+        """The room on the file's disk that is left for its user, in bytes. As long as it is large, it is read anew only
+        now and then."""
+        now = monotonic()
+        if self._room_bytes < _LARGE_ROOM_BYTES or now > self._room_read_at + _FULL_LOOK_EVERY_S:
+            disk = os.statvfs(self._log_folder)
+            self._room_bytes, self._room_read_at = disk.f_bavail * disk.f_frsize, now
+        return self._room_bytes
 
     def _trouble(self, descriptor: int) -> str | None:
         try:
@@ -228,9 +261,3 @@ class SqliteFile:
 
 def _identity_of(found: os.stat_result) -> Identity:
     return found.st_dev, found.st_ino
-
-
-def free_bytes(path: Path) -> int:
-    """The room on a file's disk that is left for its user."""
-    disk = os.statvfs(path)
-    return disk.f_bavail * disk.f_frsize

@@ -327,6 +327,22 @@ def test_a_broken_page_costs_its_own_rows_and_no_others(
     assert server.peer().ask(BACKGROUND, b"f", b"", b"new")[0] == CREATED
 
 
+@pytest.mark.parametrize("kind", ["postgresql", "mysql"])
+def test_a_server_whose_lock_did_not_hold_soon_hears_of_it_and_ends(
+    kind: str, database_of: Callable[[str], StoreDatabase], start_durable: Callable[..., ServerProcess]
+) -> None:
+    database = database_of(kind)
+    server = start_durable(database)
+    # As if another node of a cluster had given the same lock to another server.
+    database.execute("UPDATE gearman_store SET content = '17' WHERE name = 'epoch'")
+    with contextlib.suppress(ConnectionError):
+        client = server.peer()
+        while True:
+            client.ask(BACKGROUND, b"f", b"", b"w")
+    assert "another gearman-server has owned the store" in server.wait_for_log("this server ends")
+    assert server.wait() == 1
+
+
 def test_a_server_whose_store_was_taken_by_another_ends(
     database_of: Callable[[str], StoreDatabase], start_durable: Callable[..., ServerProcess]
 ) -> None:
