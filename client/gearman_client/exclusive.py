@@ -11,23 +11,38 @@ from gearman_client.errors import InUse
 _AFTER_FORK: Final = "was made before a fork and belongs to the process that made it: make one in each process"
 
 
+#: The number of forks between the first process and this one: much cheaper to read than a process id.
+forks = 0
+
+
+def _note_fork() -> None:
+    global forks
+    forks += 1
+
+
+os.register_at_fork(after_in_child=_note_fork)
+
+
 class Exclusive:
-    """A context manager around each use of an object; `what` names the object.
+    """Brackets each use of an object, by `begin` and `end` or as a context manager; `what` names the object."""
 
-    Raises (on entry):
-        InUse: another use has not ended, or this is a child of the process that made the object.
-    """
-
-    __slots__ = ("_acquire", "_pid", "_release", "_what")
+    __slots__ = ("_acquire", "_forks", "_what", "end")
 
     def __init__(self, what: str) -> None:
         lock = Lock()
-        self._acquire, self._release = lock.acquire, lock.release
-        self._pid = os.getpid()
+        self._acquire = lock.acquire
+        #: The use is over.
+        self.end = lock.release
+        self._forks = forks
         self._what = what
 
-    def __enter__(self) -> None:
-        if os.getpid() != self._pid:
+    def begin(self) -> None:
+        """Begin a use.
+
+        Raises:
+            InUse: another use has not ended, or this is a child of the process that made the object.
+        """
+        if self._forks != forks:
             raise InUse(f"this {self._what} {_AFTER_FORK}")
         if not self._acquire(False):
             raise InUse(
@@ -35,10 +50,13 @@ class Exclusive:
                 "make one for each"
             )
 
+    def __enter__(self) -> None:
+        self.begin()
+
     def __exit__(self, *_: object) -> None:
-        self._release()
+        self.end()
 
     @property
     def is_after_fork(self) -> bool:
         """Whether this process is a child of the one that made the object."""
-        return os.getpid() != self._pid
+        return self._forks != forks

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import _socket
 import contextlib
-import os
 import select
 import socket
 import struct
@@ -17,6 +16,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
+from gearman_client import exclusive
 from gearman_client.address import Address
 from gearman_client.connection.tls_stream import PartOfRecord, TlsStream
 from gearman_client.errors import ConnectionLost, InUse, Timeout
@@ -42,12 +42,12 @@ class Connection:
     """
 
     __slots__ = (
+        "_forks",
         "_inbox",
         "_inbox_bytes",
         "_kernel_waits",
         "_outgoing",
         "_parser",
-        "_pid",
         "_receive_bytes",
         "_recv",
         "_socket",
@@ -63,7 +63,7 @@ class Connection:
         self._socket = sock
         self._recv: Callable[[int, int], bytes] = sock.recv_once if isinstance(sock, TlsStream) else sock.recv
         self._stall_s = stall_s
-        self._pid = os.getpid()
+        self._forks = exclusive.forks
         self._outgoing: list[bytes | memoryview] = []
         self._parser = PacketParser(RESPONSE_MAGIC)
         self._inbox: list[Packet] = []
@@ -97,7 +97,7 @@ class Connection:
         Raises:
             InUse: another process opened the connection.
         """
-        if os.getpid() != self._pid:
+        if self._forks != exclusive.forks:
             raise InUse(
                 f"the connection to {self.address} belongs to the process that opened it before a fork: "
                 "what it has begun ends there"

@@ -91,8 +91,11 @@ class Worker(BaseWorker[ServerLink]):
         Raises:
             InUse: another thread is in `grab`, or the worker was made before a fork.
         """
-        with self._use:
+        self._use.begin()
+        try:
             return self._grab(timeout_s)
+        finally:
+            self._use.end()
 
     def _grab(self, timeout_s: timedelta | float | None) -> WorkerJob | None:
         now = monotonic()
