@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -199,6 +200,23 @@ def test_a_stop_lets_the_running_job_finish_and_leaves_no_process(manager: Runni
     assert "may be lost" not in manager.log()
     assert job
     assert not any(alive(pid) for pid in family)
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM]
+)
+def test_a_signal_to_all_processes_cuts_no_job_off(manager: RunningManager, number: signal.Signals) -> None:
+    manager.write_module("nap.php", NAP)
+    manager.start("functions: {nap: {timeout: 20s}}\npools: {nap: {functions: [nap], min: 1, max: 1}}\n")
+    (worker,) = pids(manager, "nap")
+    family = [worker, manager.pid_of("gearman-manager: watchdog")]
+    with manager.client(timeout_s=20) as client, ThreadPoolExecutor() as waiting:
+        result = waiting.submit(client.submit, "nap", "1")
+        eventually(lambda: manager.status()["functions"]["nap"]["running"], "the job runs")
+        for pid in family:
+            os.kill(pid, number)
+        assert result.result(20) == str(worker).encode()
+    assert "killed by" not in manager.log()
 
 
 def test_max_jobs_is_exact_and_costs_no_job(manager: RunningManager) -> None:

@@ -32,6 +32,7 @@ final class TimeLimit
         $parent = \getmypid();
         $child = $pair === false ? -1 : \pcntl_fork();
         if ($child === 0) {
+            \pcntl_signal(\SIGTERM, \SIG_IGN); // it ends with the worker, who may still finish a job
             \fclose($pair[0]);
             @\cli_set_process_title("gearman-manager: watchdog $worker");
             (new Watchdog($pair[1], $parent))->run();
