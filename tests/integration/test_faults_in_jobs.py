@@ -230,6 +230,38 @@ def test_an_alarm_of_a_job_does_not_count_as_its_time_limit(watched: RunningMana
     assert int(run(watched, code, "timed")) == pid_of(watched, "run")
 
 
+def test_what_a_timed_out_job_has_started_ends_with_it_and_what_was_there_before_stays(
+    watched: RunningManager,
+) -> None:
+    folder = watched.folder
+    code = f"""
+        import subprocess, time
+        before = subprocess.Popen(["sleep", "600"])
+        open({str(folder / "before")!r}, "w").write(str(before.pid))
+        time.sleep(0.05)
+    """
+    worker = run(watched, code)
+    code = f"""
+        import subprocess, time
+        mark = {str(folder / "started")!r}
+        say = "echo $$ >> " + mark + "; exec sleep 600"
+        subprocess.Popen(["sh", "-c", say])
+        subprocess.Popen(["sh", "-c", say], start_new_session=True)
+        subprocess.run(["sh", "-c", "setsid sh -c '" + say + "' &"])
+        subprocess.run(["sh", "-c", "sh -c '" + say + "' &"])
+        while not os.path.exists(mark) or len(open(mark).readlines()) < 4:
+            time.sleep(0.01)
+        time.sleep(60)
+    """
+    with pytest.raises(JobException, match="JobTimeout"):
+        run(watched, code, "timed")
+    started = [int(line) for line in (folder / "started").read_text().split()]
+    assert len(started) == 4
+    eventually(lambda: not any(map(alive, started)), "what it had started ends", within_s=5)
+    assert run(watched, "") == worker
+    assert alive(int((folder / "before").read_text()))
+
+
 def test_a_stop_ends_a_manager_whose_worker_reports_nonsense(running: RunningManager) -> None:
     code = """
         import gc, time

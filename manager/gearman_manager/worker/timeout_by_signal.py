@@ -22,12 +22,14 @@ EARLY_S: Final = 0.002
 class TimeoutBySignal:
     """One per process: it owns SIGALRM and the real-time interval timer."""
 
-    __slots__ = ("_deadline", "_is_raising", "_is_too_late")
+    __slots__ = ("_deadline", "_is_raising", "_is_too_late", "has_rung")
 
     def __init__(self) -> None:
         self._deadline = 0.0
         self._is_raising = False
         self._is_too_late = False
+        #: Whether the time of the last call was up.
+        self.has_rung = False
         signal.signal(signal.SIGALRM, self._time_is_up)
 
     def call(self, function: Callable[[], _Result], timeout_s: float) -> _Result:
@@ -36,7 +38,7 @@ class TimeoutBySignal:
         Raises:
             JobTimeout: it took longer.
         """
-        self._is_too_late = False
+        self._is_too_late = self.has_rung = False
         self._is_raising = True
         self._deadline = monotonic() + timeout_s
         signal.setitimer(signal.ITIMER_REAL, timeout_s)
@@ -51,7 +53,7 @@ class TimeoutBySignal:
         if left_s > EARLY_S:  # the job's own alarm, or one that an earlier job left behind
             signal.setitimer(signal.ITIMER_REAL, left_s)
             return
-        self._is_too_late = True
+        self._is_too_late = self.has_rung = True
         if self._is_raising:
             raise JobTimeout
 

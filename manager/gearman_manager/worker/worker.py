@@ -22,6 +22,7 @@ from gearman_manager.worker import group_signals
 from gearman_manager.worker.function_call import describe, run_job
 from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order
 from gearman_manager.worker.process_state import ProcessState
+from gearman_manager.worker.started_processes import kill_started_since
 from gearman_manager.worker.timeout_by_signal import TimeoutBySignal
 from gearman_manager.worker.worker_base import WorkerBase
 
@@ -33,6 +34,7 @@ class WorkerProcess(WorkerBase):
 
     def __init__(self, order: Order, code: UserCode, links: Links) -> None:
         super().__init__(order, code, links)
+        self._client_id = order.client_id
         self._timeout = TimeoutBySignal()
         self._gearman = Worker(self._server_index, WorkerSettings(client_id=order.client_id), observer=self)
         self._gearman.interrupt_on(links.lifeline)
@@ -70,6 +72,8 @@ class WorkerProcess(WorkerBase):
         ended_ns = time.monotonic_ns()
         self._slot.end(ended_ns, failed=failure is not None)
         self._process_state.clear_up(ended_ns)
+        if function.timeout_s is not None and self._timeout.has_rung:
+            kill_started_since(now_ns, self._client_id)
         return failure is not None
 
 
