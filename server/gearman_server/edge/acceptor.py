@@ -36,6 +36,8 @@ _UNKNOWN_UID: Final = -1
 
 #: Makes a connection of an accepted stream whose peer is known.
 Adopt = Callable[["Transport", Identity], "Connection | None"]
+#: Calls what it is handed, later.
+Queue = Callable[[Callable[[], None]], None]
 
 
 class Acceptor:
@@ -47,8 +49,11 @@ class Acceptor:
         allowed: AccessList | None,
         adopt: Adopt,
         tell_trouble: Callable[[str | None], None] = lambda _text: None,
+        queue: Queue = lambda turn: turn(),
     ) -> None:
-        """`tell_trouble` is called when no more connections can be accepted, and with None when they can again."""
+        """`tell_trouble` is called when no more connections can be accepted, and with None when they can again. `queue`
+        calls the steps of TLS handshakes when others have had their turns."""
+        self._queue = queue
         self._tell_trouble = tell_trouble
         self._has_trouble = False
         self._loop = loop
@@ -118,7 +123,7 @@ class Acceptor:
             self._adopt(connected, identity)
         else:
             stream = TlsStream(connected, tls.context)
-            self._handshakes.add(Handshake(stream, identity, self._loop, self._handshake_ended))
+            self._handshakes.add(Handshake(stream, identity, self._loop, self._queue, self._handshake_ended))
 
     def _handshake_ended(self, handshake: Handshake, failure: Exception | None) -> None:
         self._handshakes.discard(handshake)

@@ -65,7 +65,8 @@ class Listener:
         #: The endpoints with requests in this loop pass.
         self._asked: list[Endpoint] = []
         self._connections: dict[Session, Endpoint] = {}
-        self._acceptor = Acceptor(loop, settings.allowed, self.adopt, partial(broker.troubles.note, "connections"))
+        tell_trouble = partial(broker.troubles.note, "connections")
+        self._acceptor = Acceptor(loop, settings.allowed, self.adopt, tell_trouble, self.queue)
         self._when_idle: Callable[[], None] | None = None
         self._turns: deque[Callable[[], None]] = deque()
         self._chores = broker.chores
@@ -115,7 +116,7 @@ class Listener:
         return now < self._has_time_until
 
     def queue(self, turn: Callable[[], None]) -> None:
-        """Call `turn`, which takes a millisecond at most and raises nothing, when those before it have had theirs."""
+        """Call `turn`, which takes a millisecond at most, when those before it have had theirs."""
         self._turns.append(turn)
 
     def violation(self, connection: Connection, violation: ProtocolError) -> None:
@@ -164,7 +165,10 @@ class Listener:
             self._has_chore_turn = True
             self._turns.append(self._do_chore)
         while self._turns:
-            self._turns.popleft()()
+            try:
+                self._turns.popleft()()
+            except Exception:  # noqa: BLE001 - the loop's boundary: the others have their turns
+                logger.exception("internal error in the turn of a connection")
             if monotonic() >= until:
                 break
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
+import signal
+import socket
+import ssl
 import threading
 import urllib.request
 from collections.abc import Callable
@@ -118,3 +123,34 @@ def test_very_many_lines_in_one_write_are_all_answered_in_order(server: ServerPr
     peer.socket.sendall(b"\0bad" + b"x" * 20)
     told = peer.read_to_end()
     assert told.startswith(answer * 2000 + b"\0RES\0\0\0\x11\0\0\0\x01x" + answer * 2000 + b"\0RES\0\0\0\x13")
+
+
+def client_hello() -> bytes:
+    """The first message of a TLS handshake."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    outgoing = ssl.MemoryBIO()
+    handshake = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        handshake.do_handshake()
+    return outgoing.read()
+
+
+def test_others_are_answered_between_the_handshakes_of_very_many_peers(
+    start_server: Callable[..., ServerProcess], tls_options: list[str]
+) -> None:
+    server = start_server("--ssl-port", "0", *tls_options)
+    port = int(server.announced["tls"][0].rpartition(":")[2])
+    other, hello = server.peer(), client_hello()
+    other.sync()
+    peers = [socket.create_connection(("127.0.0.1", port), timeout=DEADLINE_S) for _ in range(300)]
+    server.signal(signal.SIGSTOP)  # so that all messages are there at once
+    for peer in peers:
+        peer.sendall(hello)
+    other.send(PacketType.ECHO_REQ, b"x")
+    server.signal(signal.SIGCONT)
+    assert other.receive() == (PacketType.ECHO_RES, b"x")
+    waiting = select.select(peers, [], [], 0)[0]
+    assert len(waiting) < len(peers)  # the answer did not wait for all handshakes
+    for peer in peers:
+        assert peer.recv(1)
+        peer.close()
