@@ -123,6 +123,12 @@ def test_check_warns_of_a_port_that_is_taken_now(prepared: RunningManager) -> No
     assert f"config.yaml:1: server.listen: a program listens on {address} already" in output
 
 
+def test_check_beside_the_running_manager_does_not_warn_of_its_port(prepared: RunningManager) -> None:
+    prepared.start("")
+    prepared.config_file.write_text(f"run_dir: run\nserver: {{listen: '{prepared.address}'}}\n")
+    assert prepared.command("check").stderr == ""
+
+
 def test_check_warns_of_a_database_that_does_not_answer_now(prepared: RunningManager) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and nobody listens

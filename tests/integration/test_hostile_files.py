@@ -88,11 +88,13 @@ def test_a_fifo_and_circular_links_among_the_modules_do_no_harm(napping: Running
     manager = napping
     os.mkfifo(manager.workers_dir / "pipe.py")
     (manager.workers_dir / "loop").symlink_to("../workers")
-    (manager.workers_dir / "nowhere.py").symlink_to("nowhere.py")
+    nowhere = manager.workers_dir / "nowhere.py"
+    nowhere.symlink_to("nowhere.py")
     launch(manager, "run_dir: run\nserver: {listen: 127.0.0.1:0}\n")
     eventually(manager.settled, "all workers registered", WITHIN_S)
     status = manager.status()
-    assert status["errors"] == []
+    message = "the link leads nowhere, to nowhere.py: correct it, or remove it"
+    assert status["errors"] == [{"file": str(nowhere), "line": 0, "message": message}]
     assert list(status["functions"]) == ["nap"]
     end_without_a_trace(manager)
 
