@@ -66,6 +66,7 @@ class ZygoteProcess:
         self._sending = gevent.lock.RLock()
         self._outstanding: set[str] = set()
         self._is_dismissed = False
+        self._has_heard_all = False
         #: The module that it imported last.
         self.loading = ""
         #: The exit status; None before the end.
@@ -120,6 +121,8 @@ class ZygoteProcess:
 
     def guard(self, pidfd: int, pid: int, stop_timeout_s: float, *, is_program: bool) -> None:
         """Let it kill this worker if we are gone and it takes longer than its `stop_timeout` to leave."""
+        if self._has_heard_all:
+            return
         ward = {"pid": pid, "stop_timeout_s": stop_timeout_s, "is_program": is_program}
         self._send({"type": "guard", "ward": ward}, (pidfd,))
 
@@ -135,7 +138,8 @@ class ZygoteProcess:
             process.send_signal(self._child.pidfd, signal.SIGKILL)
 
     def _leave_when_done(self) -> None:
-        if self._is_dismissed and not self._outstanding and self.is_alive:
+        if self._is_dismissed and not self._outstanding and self.is_alive and not self._has_heard_all:
+            self._has_heard_all = True  # reports that were under way still come
             self._send({"type": "dismiss"})
             with suppress(OSError):  # it may have died just now
                 self._sock.shutdown(socket.SHUT_WR)

@@ -215,12 +215,12 @@ def test_the_json_log_has_one_object_per_line(start_server: Callable[..., Server
     assert (entry["level"], entry["event"], entry["function"]) == ("INFO", "FunctionRegistered", "fü")
 
 
-def test_a_dropped_job_is_logged_at_notice(start_server: Callable[..., ServerProcess]) -> None:
-    server = start_server("-v", "--job-retries", "1")
+def test_a_job_that_failed_for_good_is_logged_as_an_error(start_server: Callable[..., ServerProcess]) -> None:
+    server = start_server("--job-retries", "1")
     _client, worker, handle = running_job(server)
     worker.close()
-    line = server.wait_for_log("dropped")
-    assert " NOTICE " in line
+    line = server.wait_for_log("failed for good, attempts: 1")
+    assert " ERROR " in line
     assert handle.decode() in line
 
 
