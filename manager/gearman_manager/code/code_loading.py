@@ -62,9 +62,17 @@ class LoadedCode:
         return [file for error in self.errors for file in error.modules or (error.file,)]
 
     def broken_since(self, older: LoadedCode) -> list[Problem]:
-        """The errors in files that the older code could use: for its functions, as its hooks or as a package."""
+        """The errors in files that the older code could use: for its functions, as its hooks or as a package.
+
+        The error of a whole workers folder, which may be away for a moment only, is one in all its files.
+        """
         used = {function.file for function in older.found} | (older.files.hashes.keys() - set(older.unloaded))
-        return [error for error in self.errors if not used.isdisjoint((error.file, *error.modules))]
+        return [
+            error
+            for error in self.errors
+            if not used.isdisjoint((error.file, *error.modules))
+            or any(file.startswith(f"{error.file}/") for file in used)
+        ]
 
     def without(self, culprits: Mapping[str, Problem]) -> LoadedCode:
         """Add the errors of modules that ended their zygote."""

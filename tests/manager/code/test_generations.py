@@ -135,6 +135,19 @@ def test_broken_code_is_not_used_and_the_old_code_goes_on(modules: Modules) -> N
     until(lambda: modules.zygotes.pids == {old.pid}, "the new one ends")
 
 
+def test_a_workers_folder_that_is_away_takes_no_function_away(tmp_path: Path, modules: Modules) -> None:
+    release = modules.folder = tmp_path / "current"
+    (tmp_path / "1").mkdir()
+    release.symlink_to("1")
+    modules.write("doze", "def doze(job): ...\n")
+    accepted = modules.load()
+    release.unlink()
+    assert not modules.generations.reload(modules.config())
+    assert modules.generations.current is accepted
+    (problem,) = modules.generations.errors
+    assert "the workers folder can't be read" in problem.message
+
+
 def test_a_configuration_that_does_not_fit_is_not_used_either(modules: Modules) -> None:
     modules.load()
     old = modules.zygote
