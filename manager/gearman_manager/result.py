@@ -1,7 +1,8 @@
 """The value that a function returns, as the bytes of its result. Light, because worker modules import its neighbours.
 
-A refusal here comes after the work was done, and a retry would do it again; so whatever has a sensible form in JSON
-gets it. The types of other modules are imported only when a value needs them.
+A refusal here comes after the work was done. So whatever has a sensible form in JSON gets it, and any other value fails
+the job without another attempt, which would do the work again. The types of other modules are imported only when a
+value needs them.
 """
 
 from __future__ import annotations
@@ -109,15 +110,17 @@ def _conversions() -> Sequence[tuple[Callable[[Any], bool], Callable[[Any], obje
     import fractions
     import ipaddress
     import os
+    import types
     import uuid
+    from collections import UserString
 
     addresses = (
         *(ipaddress.IPv4Address, ipaddress.IPv4Network, ipaddress.IPv4Interface),
         *(ipaddress.IPv6Address, ipaddress.IPv6Network, ipaddress.IPv6Interface),
     )
 
-    def is_a(*types: type) -> Callable[[Any], bool]:
-        return lambda value: isinstance(value, types)
+    def is_a(*kinds: type) -> Callable[[Any], bool]:
+        return lambda value: isinstance(value, kinds)
 
     def has(method: str) -> Callable[[Any], bool]:
         return lambda value: not isinstance(value, type) and hasattr(value, method)
@@ -135,13 +138,14 @@ def _conversions() -> Sequence[tuple[Callable[[Any], bool], Callable[[Any], obje
         (is_a(decimal.Decimal, fractions.Fraction, uuid.UUID, *addresses), str),  # exact; a float would round
         (is_a(bytes, bytearray, memoryview), _text_of_bytes),
         (has("tolist"), lambda value: value.tolist()),  # numpy's numbers and arrays, pandas' series; before float
-        (is_a(str), str),
+        (is_a(str, UserString), str),
         (is_a(int), int),
         (is_a(float), float),
         (is_a(os.PathLike), os.fspath),
         (is_a(Set), _list_of_set),
         (has("__dataclass_fields__"), fields),
         (has("__attrs_attrs__"), attributes),
+        (is_a(types.SimpleNamespace), vars),
         (has("model_dump"), lambda value: value.model_dump()),  # pydantic
         (is_a(Collection), list),  # a deque, a range; an iterator is none, and may never end
     )

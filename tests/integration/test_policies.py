@@ -33,6 +33,23 @@ def test_the_retries_of_decorator_and_file_apply_to_a_function_that_raises(manag
             client.submit("flaky", "4")
 
 
+def test_a_job_whose_result_can_not_be_sent_is_not_done_again(manager: RunningManager, tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    manager.write_module(
+        "mail.py",
+        f"""
+        def mail(job):
+            with open({str(done)!r}, "a") as file:
+                file.write("sent\\n")
+            return {{"by": object()}}
+        """,
+    )
+    manager.start("functions: {mail: {retries: 2, backoff: 50ms}}\n")
+    with manager.client(timeout_s=30) as client, pytest.raises(JobException, match=r"\['by'\] is of type object"):
+        client.submit("mail", b"")
+    assert done.read_text() == "sent\n"
+
+
 def test_a_job_that_runs_into_its_timeout_is_tried_again(manager: RunningManager) -> None:
     manager.write_module(
         "slow_once.py",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from array import array
-from collections import OrderedDict, deque, namedtuple
+from collections import OrderedDict, UserString, deque, namedtuple
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -13,7 +13,7 @@ from fractions import Fraction
 from ipaddress import ip_address
 from itertools import count
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -129,6 +129,8 @@ def test_a_return_value_becomes_the_result(returned: Any, sent: bytes) -> None:
         ),
         (Model(at=date(2026, 1, 2), path=Path("a")), {"at": "2026-01-02", "path": "a"}),
         (AttributesOfAttrs(), {"x": "0.1"}),
+        (SimpleNamespace(a={1}), {"a": [1]}),
+        (UserString("text"), "text"),
     ],
 )  # fmt: skip
 def test_what_a_program_holds_has_a_form_in_json(value: Any, read: Any) -> None:

@@ -77,6 +77,7 @@ def make_functions(functions: Iterable[OrderedFunction], code: UserCode) -> dict
 def run_job(assigned: WorkerJob, function: FunctionCall, hooks: Hooks, limit: TimeLimit | None) -> str | None:
     """Run a job and answer it; any error of user code fails it. Returns the reason of the failure, None on success."""
     failure: BaseException | None = None
+    is_done = False
     if function.timeout_s is None:
         limit = None
     job = Job(assigned, function.settings, function.log, limit or NOTHING_INTERRUPTS)
@@ -84,13 +85,14 @@ def run_job(assigned: WorkerJob, function: FunctionCall, hooks: Hooks, limit: Ti
         hooks.job_start(job)
         result = _call(function, job, limit)
         _end_if_a_copy(function.pid)
+        is_done = True
         if not assigned.answered:  # otherwise it was given up meanwhile
             assigned.complete(encode_result(result))
     except BaseException as error:  # noqa: BLE001 (user code may raise anything: the job fails, the worker goes on)
         _end_if_a_copy(function.pid)
         failure = error
         if not assigned.answered:
-            _fail(assigned, job, error)
+            _fail(assigned, job, error, is_done=is_done)
     hooks.job_end(job, failure)
     return None if failure is None else describe(failure)
 
@@ -112,7 +114,8 @@ def _call(function: FunctionCall, job: Job, limit: TimeLimit | None) -> object:
         raise JobTimeout(f"{job.function} took longer than its timeout of {function.timeout_s:g} s") from None
 
 
-def _fail(assigned: WorkerJob, job: Job, error: BaseException) -> None:
+def _fail(assigned: WorkerJob, job: Job, error: BaseException, *, is_done: bool) -> None:
+    """Answer that the job has failed. `is_done`: only its result can't be sent, and another attempt would not help."""
     text = describe(error).encode(errors="replace")
     if isinstance(error, Retry):
         job.log.warning("the job is to be tried again: %s", error)
@@ -123,7 +126,8 @@ def _fail(assigned: WorkerJob, job: Job, error: BaseException) -> None:
     else:
         is_plain = not isinstance(error, JobTimeout)
         job.log.error("the job failed: %s", describe(error), exc_info=error if is_plain else None)
-        assigned.fail_because(text, trace=_trace(error))
+        answer = assigned.reject if is_done else assigned.fail_because
+        answer(text, trace=_trace(error))
         return
     if not told:
         job.log.warning("%s is no job server of ours and can't be told: the job has failed", assigned.server)
