@@ -145,6 +145,8 @@ def test_a_job_that_fills_its_own_report_with_nonsense_ends_its_worker_alone(wat
         "signal.signal(signal.SIGTERM, lambda *_: None)",
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
         "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()); time.sleep(0.005)",
+        "import faulthandler; faulthandler.register(signal.SIGTERM); time.sleep(0.005)",
+        "import ctypes; ctypes.CDLL(None).signal(15, 1); time.sleep(0.005)",
     ],
 )
 def test_a_worker_leaves_although_a_job_has_taken_the_signal_over(watched: RunningManager, act: str) -> None:
@@ -193,6 +195,7 @@ def test_a_worker_that_is_told_to_leave_during_a_job_takes_no_further_one(watche
         "signal.setitimer(signal.ITIMER_VIRTUAL, 0.5)",
         "signal.signal(signal.SIGPROF, print); signal.setitimer(signal.ITIMER_PROF, 0.3, 0.1)",
         "import faulthandler; faulthandler.dump_traceback_later(0.7, exit=True)",
+        "import ctypes; ctypes.CDLL(None).signal(14, 0); signal.setitimer(signal.ITIMER_REAL, 1)",
         "os.umask(0o777); signal.signal(signal.SIGCHLD, signal.SIG_IGN); sys.settrace(lambda *_: None)",
     ],
 )

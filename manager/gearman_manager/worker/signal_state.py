@@ -14,6 +14,7 @@ import sys
 
 # The functions of the module `signal` turn every number into an enum member, at ten times the cost.
 from _signal import getitimer, getsignal, pthread_sigmask  # type: ignore[import-not-found]
+from _signal import signal as install
 from typing import Final
 
 #: The signals by which the manager reaches a worker.
@@ -45,9 +46,8 @@ class OwnSignals:
 
     def restore(self) -> None:
         """Install the handlers again, and let the signals through."""
-        if tuple(map(getsignal, OURS)) != self._handlers:
-            for number, handler in zip(OURS, self._handlers, strict=True):
-                signal.signal(number, handler)
+        for number, handler in zip(OURS, self._handlers, strict=True):
+            install(number, handler)  # in any case: `getsignal` does not see a handler in C, as of faulthandler
         pthread_sigmask(signal.SIG_UNBLOCK, OURS)
 
 
@@ -85,7 +85,8 @@ class SignalState:
             if getitimer(timer)[0] and not before[0]:
                 signal.setitimer(timer, 0)
         for number, handler in zip(_RESTORED, self._handlers, strict=True):
-            if handler is not None and getsignal(number) != handler:  # None: installed by code in C
-                signal.signal(number, handler)
+            # Our own in any case: `getsignal` does not see a handler in C, as of faulthandler. None is one from before.
+            if number in OURS or (handler is not None and getsignal(number) != handler):
+                install(number, handler)
         if pthread_sigmask(signal.SIG_BLOCK, ()) != self._blocked:
             signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
