@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 READ_BYTES: Final = 1 << 14
 #: The same, after a read that completed no packet: a large one is on its way.
 LARGE_READ_BYTES: Final = 1 << 16
+#: The same, in a pass that is late.
+SHORT_READ_BYTES: Final = 1 << 10
 #: Bytes joined for one write; more are sent piece by piece, so that joining can't double a big backlog.
 JOIN_BYTES: Final = 1 << 18
 #: Bytes that one connection may write in one loop pass, so that a fast reader of a huge result starves nobody.
@@ -61,15 +63,17 @@ class Dispatcher(Protocol):
 
     settings: ListenerSettings
     loop: Loop
+    #: Whether this pass has taken so long that packets which may take long have to wait for their turn.
+    is_late: bool
 
     def dispatch(self, connection: Connection, packets: list[Packet], /) -> None:
-        """Have the broker carry out these packets."""
+        """Have the broker carry out these packets, or let them wait for their turn."""
+
+    def dispatch_in_parts(self, connection: Connection, packets: list[Packet], /) -> None:
+        """Have the broker carry out very many packets."""
 
     def go_on(self, connection: Connection, /) -> None:
         """Have the broker carry out some of the packets that have to wait."""
-
-    def has_time(self) -> bool:
-        """Whether packets that could wait may be carried out now."""
 
     def queue(self, turn: Callable[[], None], /) -> None:
         """Call `turn` when those before it have had theirs."""
@@ -135,14 +139,14 @@ class Connection:
     def on_readable(self) -> None:
         """Read once, and have its packets carried out."""
         try:
-            data = self._receive(self._read_bytes)
+            data = self._receive(SHORT_READ_BYTES if self._listener.is_late else self._read_bytes)
             if data:
                 packets = self._feed(data)
                 self._read_bytes = READ_BYTES if packets else LARGE_READ_BYTES
                 if len(packets) <= PACKETS_AT_ONCE:
                     self._dispatch(self, packets)
                 else:
-                    self._dispatch_in_parts(packets)
+                    self._listener.dispatch_in_parts(self, packets)
                 if (self._parser.violation is not None or self._parser.has_more) and not self.session.is_halted:
                     self._read_again()
             else:
@@ -154,16 +158,6 @@ class Connection:
         except Exception:  # noqa: BLE001 - the loop's boundary: one connection's trouble is not the server's
             logger.exception("connection %s: internal error, the connection is closed", self.session.identity)
             self.close("internal error")
-
-    def _dispatch_in_parts(self, packets: list[Packet]) -> None:
-        session = self.session
-        session.set_aside(packets)
-        while session.can_go_on:
-            self._listener.go_on(self)
-            if sum(map(len, session.out)) > JOIN_BYTES:
-                self.flush()  # short requests can have long answers
-            if not self._listener.has_time():
-                return  # it gets a turn when its answers are sent
 
     def _take_turn(self) -> None:
         """Do some of the work that had to wait."""
@@ -201,6 +195,11 @@ class Connection:
         self._listener.forget(self, "closed by the peer")
 
     # --- writing
+
+    def flush_if_long(self) -> None:
+        """Send what is ready if it is much: short requests can have long answers."""
+        if sum(map(len, self.session.out)) > JOIN_BYTES:
+            self.flush()
 
     def flush(self) -> None:
         """Send the session's out-buffer; bytes that the socket doesn't take wait until it becomes writable."""

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gearman_client.errors import ProtocolError
-from gearman_client.packet import Packet
+from gearman_client.packet import Packet, PacketType
 from gearman_server.broker import Broker
 from gearman_server.edge.acceptor import Acceptor
 from gearman_server.edge.connection import Connection, Transport
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 #: The time of each pass in which work is done that has to wait for its turn.
 TURNS_S: Final = 0.002
+#: The time after which a pass is late: a crowd of connections can be one peer too.
+PASS_S: Final = 0.005
+#: More packets of one read may take long.
+FEW_PACKETS: Final = 4
+_LINE, _OPTION = int(PacketType.TEXT_LINE), int(PacketType.OPTION_REQ)
 #: Connections that get packets through another's request: so many are served at once, the others in turns.
 TOLD_AT_ONCE: Final = 200
 
@@ -73,6 +78,10 @@ class Listener:
         self._has_chore_turn = False
         #: Until when packets of this pass that could wait are carried out at once; None: there were none yet.
         self._has_time_until: float | None = None
+        #: When this pass is late; None: there were no packets yet.
+        self._is_late_at: float | None = None
+        #: Whether this pass has taken so long that packets which may take long have to wait for their turn.
+        self.is_late = False
         # It runs once per loop pass, before the loop would wait, so the replies of one pass leave together.
         self._pass_watcher = loop.prepare()
         self._pass_watcher.start(self._end_pass)
@@ -99,9 +108,26 @@ class Listener:
     # --- for connections
 
     def dispatch(self, connection: Endpoint, packets: list[Packet]) -> None:
-        """Have the broker carry out these packets."""
-        self._receive(connection.session, packets, monotonic())
+        """Have the broker carry out these packets, or let them wait for their turn."""
+        now = monotonic()
+        if self._is_late_at is None:
+            self._is_late_at = now + PASS_S
+        elif now > self._is_late_at:
+            self.is_late = True
+        if self.is_late and _may_take_long(packets):
+            connection.session.set_aside(packets)
+        else:
+            self._receive(connection.session, packets, now)
         self._asked.append(connection)
+
+    def dispatch_in_parts(self, connection: Connection, packets: list[Packet]) -> None:
+        """Have the broker carry out very many packets; those for which there is no time wait for their turn."""
+        session = connection.session
+        session.set_aside(packets)
+        self._asked.append(connection)
+        while session.can_go_on and self.has_time():
+            self.go_on(connection)
+            connection.flush_if_long()
 
     def go_on(self, connection: Endpoint) -> None:
         """Have the broker carry out some of the packets that have to wait."""
@@ -139,7 +165,8 @@ class Listener:
     def _end_pass(self) -> None:
         """The only end of a pass: replies are sent, then those have their turns who wait for one."""
         self._send_replies()
-        self._has_time_until = None
+        self._has_time_until = self._is_late_at = None
+        self.is_late = False
         if self._turns or self._chores:
             self._take_turns()
             self._send_replies()
@@ -246,6 +273,10 @@ class Listener:
         self._pass_watcher.stop()
         self._tick_timer.stop()
         self._nudge_timer.stop()
+
+
+def _may_take_long(packets: list[Packet]) -> bool:
+    return len(packets) > FEW_PACKETS or any(packet_type in (_LINE, _OPTION) for packet_type, _ in packets)
 
 
 def _nothing() -> None:

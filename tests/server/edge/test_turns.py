@@ -125,6 +125,36 @@ def test_very_many_lines_in_one_write_are_all_answered_in_order(server: ServerPr
     assert told.startswith(answer * 2000 + b"\0RES\0\0\0\x11\0\0\0\x01x" + answer * 2000 + b"\0RES\0\0\0\x13")
 
 
+@pytest.mark.parametrize(
+    "requests",
+    [
+        encode_request(PacketType.GET_STATUS, b"H:x:1") * 128,
+        b"jobs list function=none\n" * 2,
+        encode_request(PacketType.OPTION_REQ, b"exceptions") * 100 + b"jobs list function=none\n",
+    ],
+    ids=["packets", "lines", "both"],
+)
+def test_others_are_answered_while_a_crowd_asks_for_much(server: ServerProcess, requests: bytes) -> None:
+    client = server.peer()
+    client.socket.sendall(encode_request(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w") * 4000)
+    for _ in range(4000):
+        client.receive()
+    other, crowd = server.peer(), [server.peer() for _ in range(400)]
+    other.sync()
+    server.signal(signal.SIGSTOP)  # so that all of it is there at once
+    for peer in crowd:
+        peer.socket.sendall(requests)
+    other.send(PacketType.ECHO_REQ, b"x")
+    server.signal(signal.SIGCONT)
+    for _ in range(2):  # one pass for each, at least
+        assert other.receive() == (PacketType.ECHO_RES, b"x")
+        other.send(PacketType.ECHO_REQ, b"x")
+    waiting = select.select([peer.socket for peer in crowd], [], [], 0)[0]
+    assert len(waiting) < len(crowd)  # the second answer did not wait for all of the crowd
+    for peer in crowd:
+        assert peer.socket.recv(1)
+
+
 def client_hello() -> bytes:
     """The first message of a TLS handshake."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
