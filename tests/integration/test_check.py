@@ -67,6 +67,10 @@ WRONG = [
     ),
     ("pools: {p: {command: no-such-program --x}}", "pools.p.command: the program no-such-program is not on the PATH"),
     ("pools: {p: {command: ./gone.sh}}", "pools.p.command: there is no program"),
+    (
+        "pools: {p: {command: python3 gone.py --x, cwd: .}}",
+        "pools.p.command: python3 is to run {}/gone.py, which does not exist",
+    ),
     ("pools: {p: {command: short, cwd: .}}", "pools.p.command: the program short is not on the PATH"),
     ("pools: {p: {command: ./short, cwd: .}}", "short is no program: make it executable (chmod +x)"),
     ("pools: {p: {command: ./script, cwd: .}}", "script is run by /usr/bin/no-such-interpreter, which does not exist"),
@@ -107,6 +111,13 @@ def test_check_finds_what_would_keep_the_manager_from_starting(
     status, output = checked(prepared, f"server: {{listen: 127.0.0.1:0}}\n{line}\n")
     assert status == 78, output
     assert expected.format(prepared.folder) in output
+
+
+def test_check_names_a_store_that_is_no_database(prepared: RunningManager) -> None:
+    status, output = checked(prepared, "server: {listen: 127.0.0.1:0, store: 'sqlite:///short'}\n")
+    assert (status, "server.store: " in output, "short is no SQLite database" in output) == (78, True, True), output
+    (prepared.folder / "short").write_bytes(b"")
+    assert checked(prepared, "server: {listen: 127.0.0.1:0, store: 'sqlite:///short'}\n")[0] == 0
 
 
 def test_check_names_an_address_that_is_not_of_this_machine(prepared: RunningManager) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import importlib.util
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
@@ -33,6 +34,10 @@ _DRIVERS: Final[Mapping[str, tuple[str, str]]] = {
 }
 _DATABASE_PORTS: Final[Mapping[str, int]] = {"postgresql+psycopg": 5432, "mysql+pymysql": 3306}
 _CONNECT_TIMEOUT_S: Final = 3.0
+_SQLITE_HEADER: Final = b"SQLite format 3\0"
+#: What programs that run scripts are called, and how the names of their scripts end.
+_INTERPRETERS: Final = re.compile(r"(python|php|perl|ruby|node|bash|sh)[\d.]*")
+_SCRIPT_ENDINGS: Final = (".py", ".php", ".pl", ".rb", ".js", ".mjs", ".sh")
 
 
 def start_problems(config: Config, layout: Layout) -> list[Problem]:
@@ -89,7 +94,9 @@ def _unknown_users(config: Config, layout: Layout) -> Iterator[Problem]:
 
 def _programs(config: Config, layout: Layout) -> Iterator[Problem]:
     for name, pool in layout.pools.items():
-        if pool.command is not None and name in config.pools and (message := _program_message(pool, pool.command[0])):
+        if pool.command is None or name not in config.pools:
+            continue
+        if message := _program_message(pool, pool.command[0]) or _script_message(pool, *pool.command[:2]):
             yield config.places.problem(f"pools.{name}.command", message)
 
 
@@ -109,6 +116,16 @@ def _program_message(pool: ResolvedPool, program: str) -> str:
     if interpreter and not os.path.exists(interpreter):
         return f"{path} is run by {interpreter}, which does not exist: install it, or correct the first line"
     return ""
+
+
+def _script_message(pool: ResolvedPool, program: str, script: str = "") -> str:
+    """Why an interpreter could not run its script, or nothing."""
+    if not _INTERPRETERS.fullmatch(os.path.basename(program)) or not script.endswith(_SCRIPT_ENDINGS):
+        return ""
+    path = os.path.join(pool.cwd or "", script)
+    if os.path.exists(path) or not os.path.isabs(path):  # the manager may start in another folder than this check
+        return ""
+    return f"{program} is to run {path}, which does not exist: correct the path"
 
 
 def _interpreter(script: str) -> str:
@@ -140,7 +157,8 @@ def _paths(config: Config) -> Iterator[Problem]:
     store = config.server.store if config.server is not None else ""
     if store.startswith(_SQLITE):
         file = Path(store.removeprefix(_SQLITE).partition("?")[0])
-        if message := _unwritable_file(file) or _unwritable(file.parent):  # SQLite makes two more files beside it
+        # SQLite makes two more files beside it.
+        if message := _unwritable_file(file) or _unwritable(file.parent) or _no_database(file):
             yield config.places.problem("server.store", message)
 
 
@@ -150,6 +168,13 @@ def _unwritable_file(file: Path) -> str:
     if not file.is_file() and not file.is_char_device():
         return f"{file} is no file: name another"
     return "" if os.access(file, os.W_OK) else f"{file} can't be written: allow this user to, or name another"
+
+
+def _no_database(file: Path) -> str:
+    with suppress(OSError), file.open("rb") as content:
+        if content.read(len(_SQLITE_HEADER)) not in (b"", _SQLITE_HEADER):
+            return f"{file} is no SQLite database: name another file"
+    return ""
 
 
 def _unwritable(folder: Path) -> str:
