@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from gearman_client.packet import PacketType
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.attempts import Attempts
     from gearman_server.jobs.function import Function
     from gearman_server.jobs.functions import Functions
+    from gearman_server.jobs.job import Job
     from gearman_server.jobs.session import Session
     from gearman_server.jobs.wake_up import WakeUp
     from gearman_server.requests.submissions import Handler
@@ -78,23 +79,33 @@ class Abilities:
 
     def _cant_do(self, session: Session, body: bytes, _now: float) -> None:
         function = self._functions.by_name.get(body)
-        if function is not None and session in function.workers:
-            if len(session.assigned) > STEP:
-                session.yield_turn()
-            for job in [job for job in session.assigned.values() if job.function is function]:
-                self._attempts.lose_worker(job, _GIVEN_UP)
-            self._unregister(session, function)
+        if function is None or session not in function.workers:
+            return
+        if len(session.assigned) > STEP:
+            session.yield_turn()
+
+        def unregister() -> Iterator[None]:
+            if session in function.workers:  # else the connection has ended meanwhile
+                self._unregister(session, function)
+            yield from ()
+
+        self._give_up([job for job in session.assigned.values() if job.function is function], session, unregister)
 
     def _reset_abilities(self, session: Session, _body: bytes, _now: float) -> None:
+        self._give_up(list(session.assigned.values()), session, lambda: self.forget_all(session))
+
+    def _give_up(self, jobs: list[Job], session: Session, unregister: Callable[[], Iterator[None]]) -> None:
+        """Take these jobs from the worker, then unregister it, in steps. No later request overtakes them."""
+
         def steps() -> Iterator[None]:
             session.hold()
             try:
-                for at, job in enumerate(list(session.assigned.values()), 1):
+                for at, job in enumerate(jobs, 1):
                     if job.worker is session:  # else it has ended meanwhile
                         self._attempts.lose_worker(job, _GIVEN_UP)
                     if at % STEP == 0:
                         yield
-                yield from self.forget_all(session)
+                yield from unregister()
             finally:
                 session.unhold()
             self._touched.add(session)

@@ -245,6 +245,24 @@ def test_giving_up_a_function_with_very_many_jobs_in_hand_ends_the_turn(broker: 
     assert worker.take() == [(PacketType.ECHO_RES, b"x")]
 
 
+@pytest.mark.parametrize("vanishes", [False, True])
+def test_the_jobs_of_a_function_that_a_worker_gives_up_are_put_back_a_few_at_a_time(
+    broker: BrokerHarness, vanishes: bool
+) -> None:
+    client, worker = broker.peer(), broker.worker(b"f")
+    for _ in range(MANY):
+        client.submit(b"f")
+        worker.grab()
+    worker.begin((PacketType.CANT_DO, b"f"), (PacketType.GRAB_JOB, b""))
+    assert broker.status(b"f") == (MANY, MANY - STEP, 1)
+    if vanishes:
+        worker.leave()
+    broker.do_chores()
+    worker.have_turns()
+    assert broker.status(b"f") == (MANY, 0, 0)
+    assert worker.take() == ([] if vanishes else [(PacketType.NO_JOB, b"")])
+
+
 def test_a_function_with_very_many_jobs_is_dropped_a_few_at_a_time(broker: BrokerHarness) -> None:
     client, operator = broker.peer(), broker.peer()
     for _ in range(MANY):
