@@ -28,11 +28,16 @@ def test_check_says_what_it_passed_over(manager: RunningManager) -> None:
         file.write_text("def one(job): ...\n" if name == "one.py" else "raise RuntimeError\n")
     status, output = checked(manager)
     assert status == 0
-    assert (
+    expected = (
         f"{manager.workers_dir}: passed over node_modules (installed packages), setup.py (a build script), "
         "test_one.py (tests), venv (a virtual environment)\n"
-    ) in output
+    )
+    assert expected in output
     assert "fine, 1 function in 1 pool" in output
+    manager.start("")
+    manager.write_module("one.py", "def one(job): return 'new'\n")
+    eventually(lambda: "generation 2" in manager.log(), "the new code")
+    assert manager.log().count(expected) == 1
 
 
 def test_check_names_the_helper_that_is_broken(manager: RunningManager) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ from gearman_manager.pools.zygote_process import LOAD_TIMEOUT_S, ZygoteProcess
 _log = logging.getLogger("reload")
 #: The number of modules that may end a zygote in one load; after more of them nothing is loaded.
 MAX_CULPRITS: Final = 20
+#: The most names in a line about what was passed over.
+_NAMES_SHOWN: Final = 20
 #: A load during which files change is repeated after a pause, up to this time: some modules write files at import.
 UNSETTLED_S: Final = 0.5
 MAX_UNSETTLED_S: Final = 15.0
@@ -60,6 +63,15 @@ class LoadedCode:
     def unloaded(self) -> list[str]:
         """The files of the modules that could not be loaded."""
         return [file for error in self.errors for file in error.modules or (error.file,)]
+
+    def passed_over_in(self, folders: Sequence[str]) -> Iterator[str]:
+        """A line for each folder in which something was not searched for functions: a user may miss one there."""
+        for folder in folders:
+            inside = {path: why for path, why in self.passed_over.items() if path.startswith(f"{folder}/")}
+            names = [f"{os.path.relpath(path, folder)} ({why})" for path, why in inside.items()]
+            if names:
+                more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+                yield f"{folder}: passed over {', '.join(names[:_NAMES_SHOWN])}{more}"
 
     def broken_since(self, older: LoadedCode) -> list[Problem]:
         """The errors in files that the older code could use: for its functions, as its hooks or as a package.

@@ -204,12 +204,16 @@ class Generations:
             raise ConfigError(fatal)
         old, self._zygotes.current = self._zygotes.current, zygote
         number = self.current.number + 1 if self.current else 1
+        known = self.current.code.passed_over if self.current else {}
         self.current = Accepted(number, config, code, layout)
         self.errors = problems
         for problem in problems:
             _log.error("%s", problem)
         for notice in pools_without_tls(config, layout):
             _log.warning("%s", notice)
+        if code.passed_over != known:
+            for line in code.passed_over_in(config.workers_dir):
+                _log.info("%s", line)
         if not layout.pools:
             folders = ", ".join(config.workers_dir)
             _log.warning("there is nothing to run: put a module into %s, as hello.py with def hello(job)", folders)

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
 
 import click
 from rich.table import Table
@@ -30,7 +29,6 @@ from gearman_manager.pools.zygote_process import ZygoteProcess
 from gearman_process.values.escaping import escape_line, escape_text
 
 #: The most names in one line; nobody reads more.
-_NAMES_SHOWN: Final = 20
 
 
 class _Nobody:
@@ -99,7 +97,8 @@ def check(config: Config, pid_file: Path | None = None) -> int:
     code = load_code(config)
     layout = lay_out(config, code.found, usable_cores(Cgroup.of()), code.unloaded)
     wide_console().print(_pools(layout))
-    _print_passed_over(config, code)
+    for line in code.passed_over_in(config.workers_dir):
+        click.echo(escape_line(line), err=True)
     problems = [*code.errors, *layout.problems, *tls_problems(config), *start_problems(config, layout)]
     if pid_file is not None and (reason := pid_file_problem(pid_file)):
         problems.append(Problem("-P", 0, "", reason))
@@ -115,16 +114,6 @@ def check(config: Config, pid_file: Path | None = None) -> int:
         return exit_codes.CONFIGURATION
     click.echo(escape_line(f"{config.places.main_file}: fine, {counted(layout)}"))
     return exit_codes.OK
-
-
-def _print_passed_over(config: Config, code: LoadedCode) -> None:
-    """What was not searched for functions: a user may miss one there."""
-    for folder in config.workers_dir:
-        inside = {path: why for path, why in code.passed_over.items() if path.startswith(f"{folder}/")}
-        names = [f"{os.path.relpath(path, folder)} ({why})" for path, why in inside.items()]
-        if names:
-            more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-            click.echo(escape_line(f"{folder}: passed over {', '.join(names[:_NAMES_SHOWN])}{more}"), err=True)
 
 
 def _unserved_schedules(config: Config, layout: Layout) -> Iterator[Problem]:
