@@ -87,6 +87,38 @@ def test_a_job_that_never_ends_ends_with_the_supervisor_after_stop_timeout(
     assert time.monotonic() - killed >= STOP_TIMEOUT_S
 
 
+def test_what_such_a_job_has_started_ends_with_it(running: RunningManager) -> None:
+    assert running.process is not None
+    running.write_module(
+        "start.py",
+        """
+        import subprocess, time
+        def start(job):
+            started = [
+                subprocess.Popen(["sleep", "600"], start_new_session=True),
+                subprocess.Popen(["env", "-i", "/bin/sleep", "600"], start_new_session=True),
+                subprocess.Popen(["setsid", "sh", "-c", "setsid sleep 600 & wait"]),
+            ]
+            with open(job.workload, "w") as file:
+                file.write(" ".join(str(process.pid) for process in started))
+            while True:
+                try:
+                    time.sleep(600)
+                except BaseException:
+                    pass
+        """,
+    )
+    mark = running.folder / "started"
+    eventually(lambda: "start" in running.status()["functions"], "the new module is served")
+    with running.client(timeout_s=20) as client:
+        client.submit_background("start", str(mark))
+    eventually(lambda: mark.exists() and len(mark.read_text().split()) == 3, "the job has started its processes")
+    started = [int(pid) for pid in mark.read_text().split()]
+    running.process.kill()
+    running.process.wait()
+    eventually(lambda: not any(map(alive, started)), "they end", within_s=STOP_TIMEOUT_S + 10)
+
+
 def test_nothing_that_a_job_writes_looks_like_the_supervisors_end(tmp_path: Path) -> None:
     manager = RunningManager(tmp_path)
     manager.write_module(

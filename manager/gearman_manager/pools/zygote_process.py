@@ -119,11 +119,11 @@ class ZygoteProcess:
         self._outstanding.add(order.name)
         self._send({"type": "spawn"} | order.to_message(), (log_pipe, self._scoreboard.descriptor))
 
-    def guard(self, pidfd: int, pid: int, stop_timeout_s: float, *, is_program: bool) -> None:
+    def guard(self, pidfd: int, pid: int, client_id: str, stop_timeout_s: float, *, is_program: bool) -> None:
         """Let it kill this worker if we are gone and it takes longer than its `stop_timeout` to leave."""
         if self._has_heard_all:
             return
-        ward = {"pid": pid, "stop_timeout_s": stop_timeout_s, "is_program": is_program}
+        ward = {"pid": pid, "client_id": client_id, "stop_timeout_s": stop_timeout_s, "is_program": is_program}
         self._send({"type": "guard", "ward": ward}, (pidfd,))
 
     def dismiss(self) -> None:

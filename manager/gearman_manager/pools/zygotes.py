@@ -48,7 +48,7 @@ class Zygotes:
         for live in list(workers):
             if live.pid:
                 timeout_s = live.order.pool.stop_timeout_s
-                self.current.guard(live.pidfd, live.pid, timeout_s, is_program=live.is_program)
+                self.current.guard(live.pidfd, live.pid, live.client_id, timeout_s, is_program=live.is_program)
 
     def kill_current(self) -> None:
         """Kill the current one, for example if it does not answer. Orders that it did not carry out become void."""

@@ -1,7 +1,8 @@
-"""Kills the processes that a timed-out job has started, while the worker goes on with the next job.
+"""Kills the processes that a job has started: after its timeout, or with a worker that has outlived the supervisor.
 
-They are found by their start, which is not before the job's, and by what ties them to this worker: they are below it,
-in its session, or have its name in their environment. What a setup or an earlier job has started stays.
+They are found by what ties them to the worker: they are below it, in its session, or have its name in their
+environment. After a timeout the worker goes on, so what a setup or an earlier job has started stays: it is older than
+the job.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Final, NamedTuple
 
@@ -27,30 +28,57 @@ class _Process(NamedTuple):
 
 def kill_started_since(start_ns: int, client_id: str) -> None:
     """Kill what this process has started since `start_ns` (monotonic)."""
-    age_ns = time.monotonic_ns() - start_ns
-    first_tick = (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - age_ns) * os.sysconf("SC_CLK_TCK") // 1_000_000_000
+    first_tick, own = _tick(start_ns), os.getpid()
     for _ in range(_LOOKS):
         processes = _processes()
         young = {pid for pid, process in processes.items() if process.start_ticks >= first_tick}
-        ours = [pid for pid in young if pid != os.getpid() and _is_ours(pid, processes, client_id)]
-        for pid in ours:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        if not ours:
+        found = [pid for pid in young if _is_of(own, pid, processes) or _has_name(pid, client_id)]
+        if not _kill(found, own):
             return
 
 
-def _is_ours(pid: int, processes: Mapping[int, _Process], client_id: str) -> bool:
-    own = os.getpid()
-    if processes[pid].session == own:
+def kill_started_by(worker: int, client_id: str, named_until_ns: int) -> None:
+    """Kill what the process `worker` has started, which lives still or is not reaped.
+
+    By its name only what had started by `named_until_ns` (monotonic): later ones may be a new manager's.
+    """
+    last_tick = _tick(named_until_ns)
+    for _ in range(_LOOKS):
+        processes = _processes()
+        old = {pid for pid, process in processes.items() if process.start_ticks <= last_tick}
+        found = [
+            pid for pid in processes if _is_of(worker, pid, processes) or (pid in old and _has_name(pid, client_id))
+        ]
+        if not _kill(found, worker):
+            return
+
+
+def _tick(at_ns: int) -> int:
+    """A monotonic time in the units of `start_ticks`."""
+    age_ns = time.monotonic_ns() - at_ns
+    return (time.clock_gettime_ns(time.CLOCK_BOOTTIME) - age_ns) * os.sysconf("SC_CLK_TCK") // 1_000_000_000
+
+
+def _kill(pids: Iterable[int], spared: int) -> bool:
+    """Kill them, except for one; returns whether there were any."""
+    victims = [pid for pid in pids if pid not in (spared, os.getpid())]
+    for pid in victims:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(victims)
+
+
+def _is_of(worker: int, pid: int, processes: Mapping[int, _Process]) -> bool:
+    """Whether a process is in the session of `worker`, or below it."""
+    if processes[pid].session == worker:
         return True
     above = processes[pid].parent
-    while above in processes and above != own:
+    while above in processes and above != worker:
         above = processes[above].parent
-    return above == own or _has_our_name(pid, client_id)
+    return above == worker
 
 
-def _has_our_name(pid: int, client_id: str) -> bool:
+def _has_name(pid: int, client_id: str) -> bool:
     try:
         with open(f"/proc/{pid}/environ", "rb") as environ:
             return f"{CLIENT_ID_VARIABLE}={client_id}".encode() in environ.read().split(b"\0")

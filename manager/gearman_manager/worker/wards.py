@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gearman_manager.ipc.lifeline import has_ended
+from gearman_manager.worker.started_processes import kill_started_by
 
 #: The channel may end a little before the supervisor's process has.
 _END_WAIT_S: Final = 5.0
@@ -26,6 +27,7 @@ class Ward:
     """A worker that is guarded, from the supervisor's message."""
 
     pid: int
+    client_id: str
     stop_timeout_s: float
     is_program: bool
 
@@ -55,7 +57,7 @@ class Wards:
         """The supervisor is gone: wait until all workers are, and kill those that take longer than they may."""
         if not has_ended(lifeline, _END_WAIT_S):
             return  # it lives, and only has no more use for us
-        began = time.monotonic()
+        began, ended_ns = time.monotonic(), time.monotonic_ns()
         for pidfd, ward in self._wards.items():
             if not ward.is_program:  # the kernel has sent a program its own stop signal
                 _send(pidfd, signal.SIGTERM)  # for one that does not serve yet, and so does not look
@@ -63,6 +65,7 @@ class Wards:
             now = time.monotonic() - began
             for pidfd, ward in self._wards.items():
                 if ward.stop_timeout_s <= now:
+                    kill_started_by(ward.pid, ward.client_id, ended_ns)  # first: then they are still below it
                     _send(pidfd, signal.SIGKILL)
                     with suppress(ProcessLookupError, PermissionError):
                         os.killpg(ward.pid, signal.SIGKILL)
