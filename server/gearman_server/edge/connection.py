@@ -34,6 +34,10 @@ SHORT_READ_BYTES: Final = 1 << 10
 JOIN_BYTES: Final = 1 << 18
 #: Bytes that one connection may write in one loop pass, so that a fast reader of a huge result starves nobody.
 WRITE_BUDGET_BYTES: Final = 1 << 20
+#: When all peers together leave so much unread, those that leave more than a modest part are not read from meanwhile.
+#: A client that sends a million requests before it reads an answer comes through.
+MUCH_UNREAD_BYTES: Final = 48 << 20
+MODEST_UNREAD_BYTES: Final = 1 << 18
 #: How long, and for how many bytes, a refused peer may go on sending while it reads its ERROR packet.
 LINGER_S: Final = 2.0
 LINGER_BYTES: Final = 1 << 20
@@ -65,6 +69,8 @@ class Dispatcher(Protocol):
     loop: Loop
     #: Whether this pass has taken so long that packets which may take long have to wait for their turn.
     is_late: bool
+    #: What the sockets of all connections did not take at once.
+    unread_bytes: int
 
     def dispatch(self, connection: Connection, packets: list[Packet], /) -> None:
         """Have the broker carry out these packets, or let them wait for their turn."""
@@ -90,8 +96,10 @@ class Connection:
 
     __slots__ = (
         "_awaits_turn",
+        "_counted_bytes",
         "_dispatch",
         "_feed",
+        "_is_held_back",
         "_linger_bytes",
         "_linger_timer",
         "_listener",
@@ -121,6 +129,10 @@ class Connection:
         #: Bytes that the socket did not take at once.
         self._waiting: deque[bytes | memoryview] = deque()
         self._waiting_bytes = 0
+        #: Those of them that the listener knows of.
+        self._counted_bytes = 0
+        #: Whether nothing is read because much is unread.
+        self._is_held_back = False
         self._awaits_turn = False
         self._read_bytes = READ_BYTES
         self._linger_bytes = LINGER_BYTES
@@ -211,6 +223,7 @@ class Connection:
             else:
                 self._flush_several(out)
         if self._waiting_bytes or session.withheld_bytes:
+            self._count_unread()
             self._drop_if_over_bound()
         if session.is_halted:
             self._settle_halt()
@@ -238,7 +251,7 @@ class Connection:
                 self._send_or_wait(data)
             return
         had_waiting = bool(self._waiting)
-        self._waiting += out
+        self._waiting += (b"".join(out),) if size_bytes <= JOIN_BYTES else out
         self._waiting_bytes += size_bytes
         out.clear()
         if not had_waiting:
@@ -274,10 +287,26 @@ class Connection:
             if sent < len(piece):
                 self._waiting.appendleft(memoryview(piece)[sent:])
                 break
+        self._count_unread()
         if self._waiting:
             self._watch_writable()
         elif self._write_watcher is not None:
             self._write_watcher.stop()
+
+    def _count_unread(self) -> None:
+        """Tell the listener what is unread. If it is much, read no more from this peer; if it no longer is, go on."""
+        self._listener.unread_bytes += self._waiting_bytes - self._counted_bytes
+        self._counted_bytes = self._waiting_bytes
+        if self.is_closed or self.session.ending is not None:
+            return
+        if self._waiting_bytes <= MODEST_UNREAD_BYTES:
+            if self._is_held_back:
+                self._is_held_back = False
+                if not self.session.is_halted:
+                    self._read_again()
+        elif self._listener.unread_bytes > MUCH_UNREAD_BYTES:
+            self._is_held_back = True
+            self._read_watcher.stop()
 
     def _next_piece(self) -> bytes | memoryview:
         """The head of the backlog, joined with the next packets up to one write of reasonable size."""
@@ -359,4 +388,5 @@ class Connection:
         self._socket.close()
         self._waiting.clear()
         self._waiting_bytes = 0
+        self._count_unread()
         self._listener.forget(self, reason)

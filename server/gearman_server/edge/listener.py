@@ -82,6 +82,8 @@ class Listener:
         self._is_late_at: float | None = None
         #: Whether this pass has taken so long that packets which may take long have to wait for their turn.
         self.is_late = False
+        #: What the sockets of all connections did not take at once.
+        self.unread_bytes = 0
         # It runs once per loop pass, before the loop would wait, so the replies of one pass leave together.
         self._pass_watcher = loop.prepare()
         self._pass_watcher.start(self._end_pass)

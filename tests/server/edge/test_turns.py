@@ -125,6 +125,27 @@ def test_very_many_lines_in_one_write_are_all_answered_in_order(server: ServerPr
     assert told.startswith(answer * 2000 + b"\0RES\0\0\0\x11\0\0\0\x01x" + answer * 2000 + b"\0RES\0\0\0\x13")
 
 
+def test_answers_that_nobody_reads_cost_little_memory_and_are_all_there_later(server: ServerProcess) -> None:
+    before, count = resident_bytes(server), 150
+    peer, body = server.peer(), bytes(1_000_000)
+
+    def send() -> None:
+        for _ in range(count):
+            peer.send(PacketType.ECHO_REQ, body)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    other, seen = server.peer(), 0
+    for _ in range(500):
+        other.sync()
+        seen = max(seen, resident_bytes(server) - before)
+    for _ in range(count):
+        assert peer.receive() == (PacketType.ECHO_RES, body)
+    sender.join()
+    peer.sync()
+    assert seen < RSS_BYTES
+
+
 @pytest.mark.parametrize(
     "requests",
     [
