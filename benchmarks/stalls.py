@@ -225,6 +225,38 @@ def drop_function(port: int) -> Iterator[None]:
     exchange(client, b"drop function q\n", 1)
 
 
+def gives_a_function_up(port: int) -> Iterator[None]:
+    """A worker that has very many jobs of a function gives it up."""
+    client, worker = submit(port, 100_000, _T.SUBMIT_JOB_BG), connected(port)
+    requests = encode_request(_T.CAN_DO, b"q") + encode_request(_T.GRAB_JOB) * 100_000
+    exchange(worker, requests, 100_000 * (HEADER_BYTES + 10))
+    yield
+    worker.sendall(encode_request(_T.CANT_DO, b"q"))
+    echo(worker)
+    client.close()
+
+
+def crowd(port: int) -> Iterator[None]:
+    """Very many connections ask for much at once, again and again."""
+    peers = [connected(port) for _ in range(400)]
+    yield
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        for peer in peers:
+            peer.sendall(encode_request(_T.GET_STATUS, b"H:x:1") * 128)
+        for peer in peers:
+            peer.recv(1 << 16)
+
+
+def unread_echoes(port: int) -> Iterator[None]:
+    """A peer sends large requests, and reads none of the answers."""
+    yield
+    peer = connected(port)
+    threading.Thread(target=_send, args=(peer, encode_request(_T.ECHO_REQ, bytes(1_000_000)) * 300)).start()
+    time.sleep(5)
+    peer.shutdown(socket.SHUT_RDWR)
+
+
 def key_updates(port: int) -> Iterator[None]:
     """A TLS 1.3 client sends nothing but key updates; it connects again when it is closed."""
     yield
@@ -262,6 +294,9 @@ ROWS: Final = (
     Row("client with 200,000 jobs vanishes", client_vanishes),
     Row("worker of 100,000 functions vanishes", worker_with_functions_vanishes),
     Row("worker with 100,000 jobs vanishes", worker_with_jobs_vanishes),
+    Row("CANT_DO with 100,000 jobs", gives_a_function_up),
+    Row("400 connections x 128 GET_STATUS at once", crowd),
+    Row("300 x ECHO_REQ of 1 MB, unread", unread_echoes),
     Row("5 x RESET_ABILITIES, 10,000 x CAN_DO", resets),
     Row("`drop function` with 200,000 jobs", drop_function),
     Row("TLS 1.3 key updates", key_updates, is_tls=True),
