@@ -41,6 +41,14 @@ function stuck($job) {
 }
 """
 
+DEAF = """<?php
+function deaf($job) {
+    pcntl_signal(SIGTERM, SIG_IGN);
+    pcntl_sigprocmask(SIG_BLOCK, [SIGTERM]);
+    return getmypid();
+}
+"""
+
 GROW = """<?php
 function grow($job) {
     static $kept = [];
@@ -217,6 +225,15 @@ def test_a_signal_to_all_processes_cuts_no_job_off(manager: RunningManager, numb
             os.kill(pid, number)
         assert result.result(20) == str(worker).encode()
     assert "killed by" not in manager.log()
+
+
+def test_a_worker_leaves_although_a_job_has_taken_the_signal_over(manager: RunningManager) -> None:
+    manager.write_module("deaf.php", DEAF)
+    manager.start("pools: {deaf: {functions: [deaf], min: 1, max: 1, stop_timeout: 30s}}\n")
+    with manager.client(timeout_s=20) as client:
+        worker = int(client.submit("deaf", b""))
+    manager.command("pause", "deaf")
+    eventually(lambda: not alive(worker), "it leaves")
 
 
 def test_max_jobs_is_exact_and_costs_no_job(manager: RunningManager) -> None:

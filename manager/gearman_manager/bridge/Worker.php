@@ -33,6 +33,8 @@ final class Worker
     private $running = null;
     /** @var Connection|null of the running job */
     private $running_on = null;
+    /** @var callable|null called after each job, which may have taken the signals over or blocked them */
+    public $take_signals_back = null;
     /** @var mixed the entries that the running job's function has put into its `$log` */
     private $log = [];
     /** @var int */
@@ -178,6 +180,9 @@ final class Worker
             $this->failed($job, $error);
         }
         $this->running = Log::$job = null;
+        if ($this->take_signals_back !== null) {
+            ($this->take_signals_back)();
+        }
     }
 
     private function call(Job $job, Connection $connection): string

@@ -71,9 +71,14 @@ function handle_signals(Worker $worker, ?TimeLimit $limit, string $name): void
         $limit->start($name);
     }
     \pcntl_async_signals(true);
-    \pcntl_signal(\SIGTERM, function () use ($worker): void {
+    $stop = function () use ($worker): void {
         $worker->is_stopping = true;
-    });
+    };
+    $worker->take_signals_back = function () use ($stop): void {
+        \pcntl_signal(\SIGTERM, $stop);
+        \pcntl_sigprocmask(\SIG_UNBLOCK, [\SIGTERM, \SIGALRM]);
+    };
+    ($worker->take_signals_back)();
 }
 
 function load(Functions $functions): bool
