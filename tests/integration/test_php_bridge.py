@@ -233,7 +233,7 @@ def test_a_worker_leaves_although_a_job_has_taken_the_signal_over(manager: Runni
     with manager.client(timeout_s=20) as client:
         worker = int(client.submit("deaf", b""))
     manager.command("pause", "deaf")
-    eventually(lambda: not alive(worker), "it leaves")
+    eventually(lambda: not alive(worker), "it leaves", within_s=10)
 
 
 def test_max_jobs_is_exact_and_costs_no_job(manager: RunningManager) -> None:
