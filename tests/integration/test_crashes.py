@@ -232,7 +232,12 @@ def test_a_job_that_kills_its_worker_fails_after_its_crash_retries(
 
     eventually(lambda: len(made()) >= attempts, "what the last worker printed is in the log")
     assert made() == [str(number + 1) for number in range(attempts)]
-    (line,) = [line for line in manager.log().splitlines() if "failed for good" in line]
+
+    def ends() -> list[str]:
+        return [line for line in manager.log().splitlines() if "failed for good" in line]
+
+    eventually(ends, "the log says that it failed for good")
+    (line,) = ends()
     assert " ERROR " in line
     assert " poison H:" in line
     assert f"attempts: {attempts}; its worker's connection ended" in line

@@ -297,7 +297,9 @@ def test_a_file_of_the_first_version_is_migrated(
         ("mysql+pymysql://u:secret@127.0.0.1:1/d?charset=secret", "charset"),
     ],
 )
-@pytest.mark.parametrize("command", [("--store",), ("import", "--store", "sqlite:///{folder}/ours.db", "--from")])
+@pytest.mark.parametrize(
+    "command", [("-p", "0", "--store"), ("import", "--store", "sqlite:///{folder}/ours.db", "--from")]
+)
 def test_a_value_that_the_driver_refuses_is_reported_without_the_value(
     url: str,
     words: str,
