@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -77,6 +78,28 @@ def _popen(
         start_new_session=True,
         env=None if environment is None else dict(environment),
     )
+
+
+def open_again(pidfd: int, pid: int) -> int | None:
+    """Another descriptor of the process behind a pidfd, for somebody else; None if it has ended.
+
+    A duplicate would not do. The kernel's poll set forgets a descriptor only with its last duplicate, and a closed one
+    whose duplicate lives on makes libev build its poll set anew: fatal while there are no free descriptors.
+
+    Raises:
+        OSError: there is no free descriptor.
+    """
+    try:
+        other = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    # The number belongs to the same process if that still runs.
+    ended = select.poll()
+    ended.register(pidfd, select.POLLIN)
+    if ended.poll(0):
+        os.close(other)
+        return None
+    return other
 
 
 def exit_status(pidfd: int) -> int | None:

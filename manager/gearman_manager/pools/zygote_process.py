@@ -124,7 +124,17 @@ class ZygoteProcess:
         if self._has_heard_all:
             return
         ward = {"pid": pid, "client_id": client_id, "stop_timeout_s": stop_timeout_s, "is_program": is_program}
-        self._send({"type": "guard", "ward": ward}, (pidfd,))
+        try:
+            own = process.open_again(pidfd, pid)
+        except OSError as error:
+            _log.warning("no zygote guards the worker %d: %s", pid, error.strerror, extra={"pid": self.pid})
+            return
+        if own is None:
+            return  # it has ended
+        try:
+            self._send({"type": "guard", "ward": ward}, (own,))
+        finally:
+            os.close(own)
 
     def dismiss(self) -> None:
         """Let it end once it has answered every order; its workers live on as the supervisor's own children."""
