@@ -13,6 +13,7 @@ from typing import Final
 
 import gevent
 import gevent.socket
+from gevent.lock import Semaphore
 from gevent.pool import Group
 
 from gearman_process.http.bounds import BodyMemory, HttpBounds
@@ -79,6 +80,7 @@ class HttpPort:
         self._bounds = settings.bounds
         self._memory = BodyMemory(settings.body_memory_bytes)
         self._places = Places(settings.max_connections)
+        self._turns = Semaphore()
         self._greenlets = Group()
 
     def listen(self, sockets: Sequence[socket.socket]) -> None:
@@ -101,7 +103,7 @@ class HttpPort:
     def _adopt(self, stream: Transport, identity: Identity) -> None:
         assert isinstance(stream, socket.socket)
         connected = gevent.socket.socket(stream.family, stream.type, stream.proto, fileno=stream.detach())
-        connection = HttpConnection(connected, self._bounds, self._memory, _let_others_run)
+        connection = HttpConnection(connected, self._bounds, self._memory, self._wait_for_turn)
         peer = HttpPeer(connected, identity, connection)
         if not self._places.enter(peer):
             with contextlib.suppress(OSError):
@@ -111,6 +113,12 @@ class HttpPort:
             return
         greenlet = self._greenlets.spawn(self._serve, peer)
         peer.end = lambda: greenlet.kill(block=False)
+
+    def _wait_for_turn(self) -> None:
+        """One connection after the other has a turn, and between two turns the loop looks at all sockets."""
+        with self._turns:
+            # sleep(0) is a callback, and gevent runs fifty of them before it looks at the sockets again.
+            gevent.sleep(1e-6)
 
     def _serve(self, peer: HttpPeer) -> None:
         def refuse(refusal: HttpRefusal) -> HttpAnswer:
@@ -125,11 +133,6 @@ class HttpPort:
             logger.exception("HTTP connection %s: internal error, the connection is closed", peer.identity)
         finally:
             self._places.leave(peer)
-
-
-def _let_others_run() -> None:
-    # sleep(0) is a callback, and gevent runs fifty of them before it looks at the sockets again.
-    gevent.sleep(1e-6)
 
 
 def _one_line(error: Exception) -> str:
