@@ -27,7 +27,7 @@ class Promise:
 PROMISES = {
     "gearman_manager_client": Promise(frozenset({"gearman_client"}), frozenset({"gearman", "gearadmin"})),
     "gearman_manager": Promise(
-        frozenset({"gearman_manager", "gearman_process", "gearman_server"}),
+        frozenset({"gearman_manager", "gearman_process", "gearman_server", "gearman_workers"}),
         frozenset({"gearman-manager", "gearman-server"}),
         frozenset({"gearman_manager/bridge/bridge.php", f"{SERVICE_FILES}gearman-manager.service"}),
     ),
