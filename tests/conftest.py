@@ -14,6 +14,8 @@ from .certificates import Certificates
 # A shell starts background processes with SIGINT ignored, and the processes that the tests interrupt would inherit it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # by nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 SKIPPING_FAILS = os.environ.get("CI") == "true"
 

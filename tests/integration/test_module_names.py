@@ -74,3 +74,23 @@ def test_a_function_can_use_processes_of_its_own(manager: RunningManager, method
     with manager.client() as client:
         answer = client.submit("pool", method.encode(), timeout_s=90)
     assert json.loads(answer) == {"name": "gearman_workers.folder0.reports.pool", "number": 42}
+
+
+def test_a_function_can_end_processes_that_it_has_forked(manager: RunningManager) -> None:
+    manager.write_module(
+        "ending.py",
+        """
+        import multiprocessing
+        import time
+
+        def ending(job):
+            process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+            process.start()
+            process.terminate()
+            process.join(30)
+            return process.exitcode
+        """,
+    )
+    manager.start("")
+    with manager.client(timeout_s=60) as client:
+        assert client.submit("ending", b"") == b"-15"

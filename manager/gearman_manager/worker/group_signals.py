@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -35,6 +36,28 @@ def end_at_once() -> None:
     """As a worker that does not serve yet, end on SIGTERM: there is nothing to finish."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def end_copies_by_term() -> None:
+    """Let SIGTERM end the processes that a job forks: `terminate` and `Pool` of multiprocessing count on it.
+
+    Called when the worker's own handler is installed. A handler of the job's own stays. SIGTERM waits around the fork,
+    for the reason above.
+    """
+    ours, before = signal.getsignal(signal.SIGTERM), threading.local()
+
+    def block() -> None:
+        before.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def unblock() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before.mask)
+
+    def end_by_it() -> None:
+        if signal.getsignal(signal.SIGTERM) is ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        unblock()
+
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=end_by_it)
 
 
 def _do_nothing(_number: int, _frame: FrameType | None) -> None:

@@ -44,6 +44,7 @@ class WorkerProcess(WorkerBase):
     def run(self) -> None:
         """Serve until a stop is requested, the supervisor is gone, or `max_jobs` are done."""
         signal.signal(signal.SIGTERM, lambda *_: self._gearman.stop())
+        group_signals.end_copies_by_term()
         self._process_state = ProcessState()
         while self._wear.jobs_left != 0 and not self._slot.is_told_to_leave:
             assigned = self._gearman.grab()
