@@ -102,13 +102,18 @@ def test_a_taken_port_is_reported_on_the_terminal_with_exit_code_1(daemon: Daemo
     assert not daemon.pid_file.exists()
 
 
+def has_a_pid(daemon: Daemon) -> bool:
+    """Whether the pid file is there, with the number in it."""
+    return daemon.pid_file.exists() and bool(daemon.pid_file.read_text())
+
+
 def slow_start(daemon: Daemon) -> subprocess.Popen[str]:
     """The command of a daemon whose start has begun and does not finish."""
     daemon.prepare()
     daemon.write_module("slow.py", "import time\ntime.sleep(50)\n")
     command: list[str | Path] = [BIN / "gearman-manager", "-c", daemon.config_file, "-d"]
     waiting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    eventually(lambda: (daemon.folder / "gm.log").exists() and daemon.pid_file.exists(), "it starts")
+    eventually(lambda: (daemon.folder / "gm.log").exists() and has_a_pid(daemon), "it starts")
     return waiting
 
 

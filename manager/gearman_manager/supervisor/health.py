@@ -25,9 +25,12 @@ class Health:
 
     @property
     def is_up(self) -> bool:
-        """Whether each pool's `min` workers are registered. Failing pools don't count, since the others work meanwhile;
-        nor does any pool while no job server can be reached."""
-        return not self.waiting or 0 < self.servers == len(self.down)
+        """Whether a job server answers and each pool's `min` workers are registered. Failing pools don't count, since the
+        others work meanwhile; nor does any pool while no job server can be reached."""
+        if self.servers and len(self.down) == self.servers:
+            return True
+        does_one_answer = not self.servers or len(self.down) + len(self.unheard) < self.servers
+        return does_one_answer and not self.waiting
 
     @property
     def is_healthy(self) -> bool:

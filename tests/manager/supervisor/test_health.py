@@ -59,6 +59,9 @@ def paused() -> Pool:
         (((pool("p", target=1), 1),), {"a:4730": False, "b:4730": None}, False),
         (((pool("p", target=1), 1),), {"a:4730": False, "b:4730": True}, False),
         (((pool("p", target=1), 1),), {}, False),
+        (((pool("p", target=1, registered=1), 1),), {"a:4730": None}, False),
+        (((pool("p", target=1, registered=1), 1),), {"a:4730": None, "b:4730": False}, False),
+        (((pool("p", target=1, registered=1), 1),), {"a:4730": None, "b:4730": True}, True),
     ],
 )
 def test_it_is_up_once_no_worker_is_missing_that_can_still_register(
