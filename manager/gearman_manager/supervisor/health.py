@@ -25,8 +25,8 @@ class Health:
 
     @property
     def is_up(self) -> bool:
-        """Whether a job server answers and each pool's `min` workers are registered. Failing pools don't count, since the
-        others work meanwhile; nor does any pool while no job server can be reached."""
+        """Whether a job server answers and each pool's `min` workers are registered. Failing pools don't count, since
+        the others work meanwhile; nor does any pool while no job server can be reached."""
         if self.servers and len(self.down) == self.servers:
             return True
         does_one_answer = not self.servers or len(self.down) + len(self.unheard) < self.servers
