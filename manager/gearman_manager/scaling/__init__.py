@@ -5,6 +5,6 @@ pool's `target`; `pools` starts workers or sends them away until it has that man
 
 `queues` listens to the servers, in the language of `queue_dialogue`. `autoscaler` asks the pure parts in turn:
 `neighbours` (other managers and workers for these functions), `steps` (demand, share, pace), and `allotment` (the
-workers of all pools together). `host_guards` says when the machine has no room, `pool_sizes` between which bounds a
-pool may move. Nothing here starts or ends a process. Open `autoscaler` first, then `steps`.
+workers of all pools together). `decision` tells in a sentence why. `host_guards` says when the machine has no room,
+`pool_sizes` between which bounds a pool may move. Nothing here starts a process. Open `autoscaler` first, then `steps`.
 """

@@ -1,26 +1,30 @@
 """Feeds the scaler: from the job servers' queues and the scoreboard to each pool's target.
 
 The decisions are pure (`steps`, `neighbours`, `allotment`); this module gives them their inputs and the pools their
-targets.
+targets, and keeps the last ones with their reasons.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gearman_manager.config.resolve import ResolvedPool
 from gearman_manager.pools.live_worker import idle_workers
 from gearman_manager.pools.pool import Pool, WorkerState
+from gearman_manager.pools.pool_state import PoolState
 from gearman_manager.pools.workforce import Workforce
-from gearman_manager.scaling.allotment import Room, Wish, grant
+from gearman_manager.scaling.allotment import Wish, grant
+from gearman_manager.scaling.clock import time_of_day
+from gearman_manager.scaling.decision import Decision, Inputs, Limit, Reckoning, Step
 from gearman_manager.scaling.held_jobs import HeldJobs
 from gearman_manager.scaling.host_guards import HostGuards
 from gearman_manager.scaling.neighbours import Company, Neighbours
 from gearman_manager.scaling.queue_dialogue import FunctionQueue
 from gearman_manager.scaling.queues import Queues
+from gearman_manager.scaling.recent_decisions import RecentDecisions
 from gearman_manager.scaling.steps import Field, PoolScaler, Work, demand
 
 _log = logging.getLogger("scaler")
@@ -37,7 +41,7 @@ class _PoolScale:
     doubtful: int = 0  #: jobs that waited at the last look, on servers that can't tell startable ones
     taken: int = 0  #: how often there were fewer of them than before
     managers: int = 1
-    reason: str = ""  #: for the last wish, for the log
+    decisions: RecentDecisions = field(default_factory=RecentDecisions)
 
 
 class Autoscaler:
@@ -48,12 +52,18 @@ class Autoscaler:
         self._queues = queues
         self._guards = guards
         self._max_running: Mapping[str, int] = {}
+        self._by_hand: Collection[str] = ()
         self._pools: dict[str, _PoolScale] = {}
-        self._held_back = ""
+        self._holding: set[str] = set()
 
-    def arrange(self, pools: Mapping[str, ResolvedPool], max_running: Mapping[str, int]) -> None:
-        """Take over the pools' settings and the functions' `max_running`. A pool that stays keeps its memory."""
-        self._max_running = max_running
+    def arrange(
+        self, pools: Mapping[str, ResolvedPool], max_running: Mapping[str, int], by_hand: Collection[str] = ()
+    ) -> None:
+        """Take over the pools' settings and the functions' `max_running`. A pool that stays keeps its memory.
+
+        `by_hand` names the pools whose size an operator has set.
+        """
+        self._max_running, self._by_hand = max_running, frozenset(by_hand)
         kept = self._pools
         self._pools = {}
         for name, settings in pools.items():
@@ -65,24 +75,28 @@ class Autoscaler:
     def _new_entry(self, settings: ResolvedPool) -> _PoolScale:
         return _PoolScale(settings, PoolScaler(settings.scale), Neighbours(self._queues.manager))
 
+    def decisions(self, pool: str) -> RecentDecisions:
+        """The last decisions for a pool; none for one that the configuration no longer names."""
+        return self._pools[pool].decisions if pool in self._pools else RecentDecisions()
+
     def update(self, now: float) -> float | None:
         """Set every pool's target and the jobs that it runs; returns the latest time for the next update."""
-        wishes = {}
+        wishes, reckoned = {}, {}
         for name, entry in self._pools.items():
             pool = self._workforce.pools[name]
             entry.scaler.service.update(*self._workforce.sums(name))
-            wanted = self._wanted(now, pool, entry)
             serving = sum(worker.is_serving for worker in pool.workers.values())
-            minimum = min(wanted, entry.settings.min)
-            wishes[name] = Wish(wanted, minimum, serving, len(pool.workers) - serving)
-        self._carry_out(wishes)
+            reckoning, _ = reckoned[name] = self._reckon(now, pool, entry, serving)
+            minimum = min(reckoning.size, entry.settings.min)
+            wishes[name] = Wish(reckoning.size, minimum, serving, len(pool.workers) - serving)
+        self._carry_out(now, wishes, reckoned)
         moments = [entry.scaler.next_change for entry in self._pools.values()]
         moments += [entry.neighbours.next_change for entry in self._pools.values()]
         moments += [entry.held.next_change for entry in self._pools.values()]
         return min((moment for moment in moments if moment is not None), default=None)
 
-    def _wanted(self, now: float, pool: Pool, entry: _PoolScale) -> int:
-        """The size that the work asks for.
+    def _reckon(self, now: float, pool: Pool, entry: _PoolScale, serving: int) -> tuple[Reckoning, Inputs]:
+        """The size that the work asks for, and the numbers behind it.
 
         While a server can't be reached the demand is unknown, and no pool shrinks.
         """
@@ -96,16 +110,37 @@ class Autoscaler:
         held_back = doubtful - entry.held.startable(doubtful)
         queued = sum(startable) - held_back
         company = self._company(now, entry, functions, queued, running)
-        at_least = 0 if self._queues.is_reachable else pool.target
         # A foreign worker runs one job at a time, a worker of this pool as many as its `concurrency`.
         foreign_workers = company.foreign_workers // settings.concurrency
-        maximum = self._useful_maximum(settings, functions)
-        field = Field(settings.min, maximum, company.managers, company.rank, foreign_workers)
+        field = self._bounds(settings, functions)
+        field = replace(field, managers=company.managers, rank=company.rank, foreign_workers=foreign_workers)
         work = Work(queued, running, settings.concurrency)
+        notes = self._limits_of_functions(functions, waiting)
         if doubtful and not entry.held.is_resting:
             work, field = self._with_held(pool, entry, work, field, held_back)
-        entry.reason = f"{work.queued} jobs wait, {running} run" + _describe(company)
-        return entry.scaler.size(now, work, field, at_least=at_least)
+        if held := sum(startable) - work.queued:
+            notes.append(Limit("held jobs", "jobs that seem delayed are left out", f"{held} jobs"))
+        away = ", ".join(self._queues.away)
+        kept = Step(Limit("servers", "no pool shrinks with a job server away", away), pool.target) if away else None
+        reckoning = entry.scaler.reckon(now, work, field, notes=notes, kept=kept)
+        return reckoning, self._inputs(entry, work, field, sum(queue.waiting for queue in waiting), serving)
+
+    def _inputs(self, entry: _PoolScale, work: Work, field: Field, waiting: int, serving: int) -> Inputs:
+        return Inputs(
+            queued=work.queued,
+            running=work.running,
+            held=max(0, waiting - work.queued),
+            service_s=entry.scaler.service.value_s,
+            jobs_per_worker=work.jobs_per_worker,
+            workers=serving,
+            managers=field.managers,
+            rank=field.rank,
+            foreign_workers=field.foreign_workers,
+            away=tuple(self._queues.away),
+            minimum=field.minimum,
+            maximum=field.maximum,
+            max_workers=self._guards.limits.max_workers,
+        )
 
     def _look_at_doubtful(
         self, now: float, pool: Pool, entry: _PoolScale, queues: Sequence[FunctionQueue], doubtful: int
@@ -131,16 +166,39 @@ class Autoscaler:
             return work, field
         scale, service_s = entry.settings.scale, entry.scaler.service.value_s
         surely = demand(work, scale, service_s) if ready else 0
-        most = min(field.maximum, max(surely, pool.target, 2 * ready, 1))
-        return replace(work, queued=work.queued + held_back), replace(field, maximum=max(most, field.minimum))
+        work = replace(work, queued=work.queued + held_back)
+        most = max(surely, pool.target, 2 * ready, 1, field.minimum)
+        if most >= field.maximum:
+            return work, field
+        limit = Limit("held jobs", "a pool at most doubles where waiting jobs may be delayed ones")
+        return work, replace(field, maximum=most, maximum_by=limit)
 
-    def _useful_maximum(self, settings: ResolvedPool, functions: Sequence[str]) -> int:
-        """The pool's `max`, or fewer, if its functions' `max_running` allows too few jobs to keep that many busy."""
+    def _bounds(self, settings: ResolvedPool, functions: Sequence[str]) -> Field:
+        """The pool's `min` and `max`, or fewer workers than that, if its functions' `max_running` allows too few jobs
+        to keep that many busy."""
+        minimum, maximum, low, high = settings.min, settings.max, None, None
+        if settings.name in self._by_hand:
+            shown = str(minimum) if minimum == maximum else f"{minimum}..{maximum}"
+            low = Limit("min by hand", f"scaled to {shown} by hand")
+            high = replace(low, name="max by hand")
         limits = [self._max_running.get(function) for function in functions]
-        if not functions or any(limit is None for limit in limits):
-            return settings.max
-        places = sum(limit for limit in limits if limit is not None)
-        return max(settings.min, min(settings.max, math.ceil(places / settings.concurrency)))
+        if functions and not any(limit is None for limit in limits):
+            places = sum(limit for limit in limits if limit is not None)
+            useful = max(minimum, math.ceil(places / settings.concurrency))
+            if useful < maximum:
+                jobs = f"{places} job{'s' if places > 1 else ''}"
+                maximum, high = useful, Limit("max_running", f"max_running allows {jobs} at once")
+        return Field(minimum, maximum, minimum_by=low, maximum_by=high)
+
+    def _limits_of_functions(self, functions: Sequence[str], queues: Sequence[FunctionQueue]) -> list[Limit]:
+        """The functions' `max_running`, if jobs wait for it."""
+        full = []
+        for function, queue in zip(functions, queues, strict=True):
+            limit = self._max_running.get(function)
+            room = math.inf if limit is None else max(0, limit - queue.running)
+            if queue.queued > room or (not room and queue.waiting > queue.queued):
+                full.append(function)
+        return [Limit("max_running", f"max_running holds for {', '.join(full)}")] if full else []
 
     def _startable(self, function: str, queue: FunctionQueue) -> int:
         """The jobs that further workers could take. Our job server counts only these, others count all."""
@@ -157,29 +215,50 @@ class Autoscaler:
             return Company(company.managers, company.rank)
         return company
 
-    def _carry_out(self, wishes: Mapping[str, Wish]) -> None:
-        room = self._guards.room()
-        sizes = grant(wishes, self._guards.limits.max_workers, room)
-        for name, size in sizes.items():
-            self._set(self._workforce.pools[name], size, self._pools[name].reason)
-        self._tell_held_back({name: wish.wanted - sizes[name] for name, wish in wishes.items()}, room)
+    def _carry_out(
+        self, now: float, wishes: Mapping[str, Wish], reckoned: Mapping[str, tuple[Reckoning, Inputs]]
+    ) -> None:
+        allotment = grant(wishes, self._guards.limits.max_workers, self._guards.room())
+        for name, size in allotment.sizes.items():
+            pool, (reckoning, inputs) = self._workforce.pools[name], reckoned[name]
+            if name in allotment.limits:
+                reckoning.to(size, allotment.limits[name])
+            target = reckoning.size
+            _limit_by_state(now, pool, inputs.workers, reckoning)
+            decision, is_new = self._pools[name].decisions.record(reckoning.decision(now, inputs))
+            if is_new and _log.isEnabledFor(logging.DEBUG):
+                _log.debug("%s", decision.sentence(time_of_day), extra={"pool": name})
+            self._set(pool, target, decision)
+        self._tell_held_back(allotment.limits)
 
-    def _tell_held_back(self, missing: Mapping[str, int], room: Room | None) -> None:
-        """Log once which guard holds workers back, and when it no longer does."""
-        names = [name for name, count in missing.items() if count]
-        reason = "" if not names else room.reason if room is not None and room.workers <= 0 else "limits.max_workers"
-        if reason and reason != self._held_back:
-            _log.warning("%s holds: no further workers for %s", reason, ", ".join(names))
-        elif self._held_back and not reason:
-            _log.info("%s holds no longer", self._held_back)
-        self._held_back = reason
+    def _tell_held_back(self, limits: Mapping[str, Limit]) -> None:
+        """Log once which limits hold workers back, and when one no longer does."""
+        holding = {limit.name: limit for limit in limits.values()}
+        for name in sorted(holding.keys() - self._holding):
+            pools = ", ".join(pool for pool, limit in limits.items() if limit.name == name)
+            _log.warning("%s: no further workers for %s", holding[name], pools)
+        for name in sorted(self._holding - holding.keys()):
+            _log.info("%s holds no longer", name)
+        self._holding = set(holding)
 
-    def _set(self, pool: Pool, target: int, reason: str) -> None:
+    def _set(self, pool: Pool, target: int, decision: Decision) -> None:
         if target != pool.target:
+            reason = f"{decision.inputs.queued} jobs wait, {decision.inputs.running} run" + _describe(decision.inputs)
             _log.info("%d → %d workers: %s", pool.target, target, reason, extra={"pool": pool.name})
             pool.target = target
 
 
-def _describe(company: Company) -> str:
-    others = f", shared by {company.managers} managers" if company.managers > 1 else ""
-    return others + (f", {company.foreign_workers} foreign workers" if company.foreign_workers else "")
+def _limit_by_state(now: float, pool: Pool, serving: int, reckoning: Reckoning) -> None:
+    """A paused pool has no workers, and one that waits after crashes only those that live."""
+    if pool.state is PoolState.PAUSED:
+        reckoning.to(0, Limit("paused", "paused by hand"))
+    elif now < pool.crashes.not_before and serving < reckoning.size:
+        crashes = pool.crashes.consecutive
+        detail = f"{crashes} crash{'es' if crashes > 1 else ''}" if crashes else "no process could be started"
+        until = pool.crashes.not_before
+        reckoning.to(serving, Limit("back-off", "no worker starts", detail, until))
+
+
+def _describe(inputs: Inputs) -> str:
+    others = f", shared by {inputs.managers} managers" if inputs.managers > 1 else ""
+    return others + (f", {inputs.foreign_workers} foreign workers" if inputs.foreign_workers else "")

@@ -12,6 +12,7 @@ import psutil
 from gearman_manager.config import Limits
 from gearman_manager.host.cgroup import Cgroup
 from gearman_manager.scaling.allotment import Room
+from gearman_manager.scaling.decision import Limit
 
 
 def free_memory_bytes(cgroup: Cgroup) -> int:
@@ -33,7 +34,11 @@ class HostGuards:
         """None while the host sets no limit; else room for no further worker, with the guard's name."""
         limits = self.limits
         if limits.min_free_memory and (free := free_memory_bytes(self._cgroup)) < limits.min_free_memory:
-            return Room(0, f"limits.min_free_memory ({free // 1_000_000} MB are free)")
+            return _no_room("limits.min_free_memory", f"{free // 1_000_000} MB are free")
         if limits.max_load is not None and (load := os.getloadavg()[0]) > limits.max_load:
-            return Room(0, f"limits.max_load (the load is {load:.1f})")
+            return _no_room("limits.max_load", f"the load is {load:.1f}")
         return None
+
+
+def _no_room(key: str, detail: str) -> Room:
+    return Room(0, Limit(key, f"{key} holds", detail))

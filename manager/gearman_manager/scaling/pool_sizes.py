@@ -49,5 +49,5 @@ class PoolSizes:
         self._by_hand.clear()
 
     def _tell(self) -> None:
-        self._autoscaler.arrange(self.current, self._max_running)
+        self._autoscaler.arrange(self.current, self._max_running, self._by_hand)
         self._wake()

@@ -194,9 +194,9 @@ class Queues:
             server.ask_now()
 
     @property
-    def is_reachable(self) -> bool:
-        """Whether every server answers: only then do the sums count all work."""
-        return all(server.is_up for server in self.servers)
+    def away(self) -> list[str]:
+        """The servers that do not answer, or have not yet: only without any do the sums count all work."""
+        return [str(server.address) for server in self.servers if not server.is_up]
 
     @property
     def is_all_pushed(self) -> bool:

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
+
+from gearman_manager.scaling.decision import Limit, Reckoning, Step
+from gearman_process.values.durations import format_duration
 
 UNKNOWN_SERVICE_S: Final = 1.0
 _WEIGHT_OF_A_JOB: Final = 0.1  #: the mean follows a change of the service time within some twenty jobs
@@ -55,6 +59,8 @@ class Field:
     managers: int = 1
     rank: int = 0  #: of this manager among them, from 0
     foreign_workers: int = 0  #: registered workers that belong to no manager
+    minimum_by: Limit | None = None  #: what the minimum comes from, if not from the pool's `min`
+    maximum_by: Limit | None = None  #: the same for the maximum
 
 
 def demand(work: Work, strategy: Strategy, service_s: float | None) -> int:
@@ -88,17 +94,36 @@ def _slots_for_target_wait(work: Work, wait_s: float, service_s: float | None) -
     return max(0.0, work.queued - work.running * starts) / (starts + 1)
 
 
-def share(needed: int, others: Field) -> int:
-    """This manager's part of the demand: divided evenly, the remainder by rank, then within the pool's bounds."""
-    part, remainder = divmod(max(0, needed - others.foreign_workers), max(1, others.managers))
-    if others.rank < remainder:
-        part += 1
-    return within(part, others)
+def rule_of(strategy: Strategy) -> str:
+    """What the demand is computed for, as a sentence has it: "2 s of waiting"."""
+    if strategy.utilisation:
+        return f"a utilisation of {strategy.utilisation * 100:g} %"
+    if strategy.backlog_per_worker:
+        return f"{strategy.backlog_per_worker:g} waiting jobs per worker"
+    duration = format_duration(strategy.target_wait_s or UNKNOWN_SERVICE_S)
+    number = duration.rstrip("dhms")
+    return f"{number} {duration.removeprefix(number)} of waiting"
 
 
-def within(size: int, bounds: Field) -> int:
-    """The size, raised to the pool's `min` or lowered to its `max`."""
-    return max(bounds.minimum, min(size, bounds.maximum))
+def take_share(reckoning: Reckoning, others: Field) -> None:
+    """This manager's part of the demand: divided evenly, the remainder by rank."""
+    foreign, managers = others.foreign_workers, max(1, others.managers)
+    if foreign:
+        text = f"{foreign} foreign worker{'s take' if foreign > 1 else ' takes'} jobs too"
+        reckoning.to(max(0, reckoning.size - foreign), Limit("foreign workers", text))
+    if managers > 1:
+        part, remainder = divmod(reckoning.size, managers)
+        reckoning.to(part + (others.rank < remainder), Limit("managers", f"shared by {managers} managers"))
+
+
+def keep_within(reckoning: Reckoning, bounds: Field) -> None:
+    """Raise the size to the pool's minimum, or lower it to its maximum."""
+    if reckoning.size > bounds.maximum:
+        limit = bounds.maximum_by or Limit("max", f"max {bounds.maximum} holds")
+        reckoning.to(bounds.maximum, limit)
+    if reckoning.size < bounds.minimum:
+        limit = bounds.minimum_by or Limit("min", f"min {bounds.minimum} holds")
+        reckoning.to(bounds.minimum, limit)
 
 
 @dataclass(slots=True)
@@ -138,6 +163,14 @@ class Pace:
         if self.idle_s is not None and self._needed_until is not None and self._wanted[-1][1] == 0:
             moments.append(self._needed_until + self.idle_s)
         return min(moments, default=None)
+
+    @property
+    def limit(self) -> Limit:
+        """What keeps the size above the wanted one."""
+        until = self.next_change()
+        if self._wanted[0][1]:
+            return Limit("cooldown", "the cooldown holds", until=until)
+        return Limit("idle", "idle keeps the last worker", until=until)
 
     def _note(self, now: float, wanted: int) -> None:
         while self._wanted and self._wanted[-1][1] <= wanted:
@@ -196,25 +229,44 @@ class PoolScaler:
         self.service = ServiceTime()
         self.next_change: float | None = None  # when to call `size` again if nothing else happens
         self._settings = settings
+        self._rule = rule_of(settings)
         self._pace = Pace(settings.cooldown_s, settings.idle_s)
         self._lateness = Lateness()
 
     def arrange(self, settings: ScaleSettings) -> None:
         """Go on with other settings; service time and wishes are kept."""
-        self._settings = settings
+        self._settings, self._rule = settings, rule_of(settings)
         self._pace.cooldown_s, self._pace.idle_s = settings.cooldown_s, settings.idle_s
 
-    def size(self, now: float, work: Work, others: Field, *, at_least: int = 0) -> int:
-        """The size to have now.
+    def size(self, now: float, work: Work, others: Field) -> int:
+        """The size to have now."""
+        return self.reckon(now, work, others).size
 
-        `at_least` is the size to keep while a job server can't be reached: the work on the other servers is then only a
-        part of the whole, a reason to grow but not to shrink.
+    def reckon(
+        self, now: float, work: Work, others: Field, *, notes: Sequence[Limit] = (), kept: Step | None = None
+    ) -> Reckoning:
+        """The size to have now, and the limits that led to it.
+
+        Args:
+            notes: limits that have already lowered the work.
+            kept: the size to keep, and why, while a job server can't be reached: the work on the other servers is then
+                only a part of the whole, a reason to grow but not to shrink.
         """
         wait_s = expected_wait_s(self._settings)
         if self._lateness.is_late(now, work.queued, self.service.jobs, wait_s):
             work = replace(work, is_late=True)
-        needed = share(demand(work, self._settings, self.service.value_s), others)
-        size = self._pace.size(now, within(max(needed, at_least), others))
+        wanted = demand(work, self._settings, self.service.value_s)
+        reckoning = Reckoning(wanted, self._rule, work.is_late)
+        for limit in notes:
+            reckoning.note(limit)
+        take_share(reckoning, others)
+        if kept is not None:
+            reckoning.to(max(reckoning.size, kept.size), kept.limit)
+        keep_within(reckoning, others)
+        size = self._pace.size(now, reckoning.size)
+        if size > reckoning.size:
+            reckoning.to(size, self._pace.limit)
+        keep_within(reckoning, others)
         moments = (self._pace.next_change(), self._lateness.next_change(now, wait_s))
         self.next_change = min((moment for moment in moments if moment is not None), default=None)
-        return within(size, others)
+        return reckoning

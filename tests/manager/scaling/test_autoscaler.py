@@ -27,7 +27,7 @@ class FakeQueues:
     def __init__(self) -> None:
         self.functions: dict[str, FunctionQueue] = {}
         self.peers: Sequence[Peers] = ()
-        self.is_reachable = True
+        self.away: Sequence[str] = ()
         self.is_all_pushed = False
 
     def of(self, function: str) -> FunctionQueue:
@@ -123,9 +123,9 @@ def test_no_pool_shrinks_while_a_server_is_away(scaled: Scaled) -> None:
     scaled.arrange(mail=POOL | {"scale": {"backlog_per_worker": 1, "cooldown": 0}})
     scaled.queues.functions["mail"] = FunctionQueue(queued=6)
     scaled.update()
-    scaled.queues.functions, scaled.queues.is_reachable = {}, False
+    scaled.queues.functions, scaled.queues.away = {}, ["10.0.0.1:4730"]
     assert scaled.update(10.0) == {"mail": 6}
-    scaled.queues.is_reachable = True
+    scaled.queues.away = ()
     assert scaled.update(20.0) == {"mail": 1}
 
 

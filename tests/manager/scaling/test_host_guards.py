@@ -23,7 +23,7 @@ def test_the_memory_guard_acts_when_the_group_has_less_than_the_floor(limited_pr
     room = HostGuards(Limits.model_validate({"min_free_memory": "100MB"}), cgroup).room()
     assert room is not None
     assert room.workers == 0
-    assert "limits.min_free_memory" in room.reason
+    assert room.limit.name == "limits.min_free_memory"
     assert HostGuards(Limits.model_validate({"min_free_memory": "1MB"}), cgroup).room() is None
 
 
@@ -34,4 +34,4 @@ def test_the_load_guard_acts_above_its_limit() -> None:
     if load > 0.01:
         room = HostGuards(Limits.model_validate({"max_load": load / 10}), Cgroup(())).room()
         assert room is not None
-        assert "limits.max_load" in room.reason
+        assert room.limit.name == "limits.max_load"

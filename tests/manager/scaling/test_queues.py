@@ -128,7 +128,7 @@ def follow() -> Iterator[Callable[..., Following]]:
 
 def test_a_pushed_change_is_reported_at_once(server: ScriptedServer, follow: Callable[..., Following]) -> None:
     following = follow(server.address)
-    following.until(lambda: following.queues.is_reachable, "the server answers")
+    following.until(lambda: not following.queues.away, "the server answers")
     assert following.queues.servers[0].is_pushed
     assert following.queues.of("mail") == FunctionQueue(queued=1, running=0, workers=1, waiting=1)
     pushed_at = time.monotonic()
@@ -142,7 +142,7 @@ def test_changes_in_quick_succession_are_reported_together(
     server: ScriptedServer, follow: Callable[..., Following]
 ) -> None:
     following = follow(server.address)
-    following.until(lambda: following.queues.is_reachable, "the server answers")
+    following.until(lambda: not following.queues.away, "the server answers")
     before = following.tellings
     started = time.monotonic()
     for count in range(2, 500):
@@ -155,7 +155,7 @@ def test_changes_in_quick_succession_are_reported_together(
 def test_a_server_that_does_not_know_events_is_asked(server: ScriptedServer, follow: Callable[..., Following]) -> None:
     server.option = UNKNOWN_OPTION
     following = follow(server.address)
-    following.until(lambda: following.queues.is_reachable, "the server answers")
+    following.until(lambda: not following.queues.away, "the server answers")
     assert not following.queues.servers[0].is_pushed
     server.answers[b"status"] = b"mail\t9\t2\t3\n.\n"
     following.until(lambda: following.queues.of("mail") == FunctionQueue(7, 2, 3, 7, doubtful=7), "the change")
@@ -167,7 +167,7 @@ def test_a_server_that_ignores_the_option_or_hangs_up_on_it_is_polled_without_it
 ) -> None:
     server.option = answer
     following = follow(server.address)
-    following.until(lambda: following.queues.is_reachable, "the server answers")
+    following.until(lambda: not following.queues.away, "the server answers")
     assert server.asked.count(QUEUE_EVENTS_OPTION) == 1
     # After a connection without the option the next one offers it again: a newer server may have taken the place.
     server.option = OPTION_RES
@@ -181,18 +181,18 @@ def test_a_silent_server_counts_as_down_and_the_others_go_on(
     other = ScriptedServer()
     try:
         following = follow(server.address, other.address)
-        following.until(lambda: following.queues.is_reachable, "both answer")
+        following.until(lambda: not following.queues.away, "both answer")
         assert following.queues.of("mail") == FunctionQueue(queued=2, running=0, workers=1, waiting=2)
         silent_at = time.monotonic()
         server.is_silent = True
-        following.until(lambda: not following.queues.is_reachable, "the silent one counts as down")
+        following.until(lambda: bool(following.queues.away), "the silent one counts as down")
         assert time.monotonic() - silent_at < ANSWER_TIMEOUT_S + 3 * IDLE_INTERVAL_S
         assert [watch.is_up for watch in following.queues.servers] == [False, True]
         assert following.queues.of("mail") == FunctionQueue(queued=1, running=0, workers=1, waiting=1)
         other.push(changed(b"mail", 5, 1, 1))
         following.until(lambda: following.queues.of("mail").queued == 5, "the other one's change")
         server.is_silent = False
-        following.until(lambda: following.queues.is_reachable, "both answer again")
+        following.until(lambda: not following.queues.away, "both answer again")
     finally:
         other.close()
 
@@ -203,7 +203,7 @@ def test_a_missing_server_is_down_until_it_listens(follow: Callable[..., Followi
     following = follow(Address("127.0.0.1", port))
     (watch,) = following.queues.servers
     following.until(lambda: watch.since > 0, "it was tried")
-    assert not following.queues.is_reachable
+    assert following.queues.away
     assert following.queues.of("mail") == FunctionQueue()
 
 
@@ -211,14 +211,14 @@ def test_nonsense_from_a_server_ends_only_its_connection(
     server: ScriptedServer, follow: Callable[..., Following]
 ) -> None:
     following = follow(server.address)
-    following.until(lambda: following.queues.is_reachable, "the server answers")
+    following.until(lambda: not following.queues.away, "the server answers")
     server.push(b"\0RES\0\0\0\x63\0\0\0\0")
-    following.until(lambda: not following.queues.is_reachable, "the connection ended")
-    following.until(lambda: following.queues.is_reachable, "the next one is as good as new")
+    following.until(lambda: bool(following.queues.away), "the connection ended")
+    following.until(lambda: not following.queues.away, "the next one is as good as new")
 
 
 def test_close_ends_the_polling(server: ScriptedServer, follow: Callable[..., Following]) -> None:
     following = follow(server.address)
-    following.until(lambda: following.queues.is_reachable, "the server answers")
+    following.until(lambda: not following.queues.away, "the server answers")
     following.queues.close()
     assert all(watch._greenlet.dead for watch in following.queues.servers)

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearman_manager.scaling.steps import Field, Lateness, Pace, PoolScaler, ServiceTime, Work, demand, share
+from gearman_manager.scaling.decision import Limit, Reckoning, Step
+from gearman_manager.scaling.steps import (
+    Field,
+    Lateness,
+    Pace,
+    PoolScaler,
+    ServiceTime,
+    Work,
+    demand,
+    keep_within,
+    take_share,
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +35,7 @@ class Scale:
 WAIT_2S = Scale(target_wait_s=2.0)
 BACKLOG_10 = Scale(backlog_per_worker=10)
 BUSY_70 = Scale(utilisation=0.7)
+AWAY = Limit("servers", "a job server is away")
 
 SCALES = st.one_of(
     st.builds(Scale, target_wait_s=st.floats(0.01, 3600)),
@@ -118,6 +130,14 @@ def test_more_waiting_jobs_never_need_fewer_workers(
 )
 def test_a_managers_share_of_the_demand(needed: int, field: Field, workers: int) -> None:
     assert share(needed, field) == workers
+
+
+def share(needed: int, field: Field) -> int:
+    """This manager's part, within its bounds."""
+    reckoning = Reckoning(needed, "the test")
+    take_share(reckoning, field)
+    keep_within(reckoning, field)
+    return reckoning.size
 
 
 @given(st.integers(0, 500), st.integers(1, 9))
@@ -256,7 +276,7 @@ def test_a_pool_never_leaves_its_bounds(
     now = 0.0
     for gap, work, at_least in steps:
         now += gap
-        assert field.minimum <= scaler.size(now, work, field, at_least=at_least) <= field.maximum
+        assert field.minimum <= scaler.reckon(now, work, field, kept=Step(AWAY, at_least)).size <= field.maximum
         assert scaler.next_change is None or scaler.next_change > now
 
 
@@ -264,9 +284,9 @@ def test_while_a_server_is_away_a_pool_may_grow_but_not_shrink() -> None:
     scaler = PoolScaler(Scale(target_wait_s=2.0, cooldown_s=1.0))
     field = Field(1, 10)
     assert scaler.size(0.0, Work(queued=6), field) == 3
-    assert scaler.size(100.0, Work(), field, at_least=3) == 3
-    assert scaler.size(200.0, Work(running=5), field, at_least=3) == 5
-    assert scaler.size(300.0, Work(), field, at_least=5) == 5
+    assert scaler.reckon(100.0, Work(), field, kept=Step(AWAY, 3)).size == 3
+    assert scaler.reckon(200.0, Work(running=5), field, kept=Step(AWAY, 3)).size == 5
+    assert scaler.reckon(300.0, Work(), field, kept=Step(AWAY, 5)).size == 5
     assert scaler.size(300.5, Work(), field) == 5  # the server is back; the cooldown starts now
     assert scaler.size(301.5, Work(), field) == 1
 

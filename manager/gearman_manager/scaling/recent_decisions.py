@@ -1,0 +1,68 @@
+"""The last decisions for one pool: only changes are kept, and a repeated decision extends the one before. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from gearman_manager.scaling.decision import Decision
+
+#: Decisions kept for a pool: some 30 kB.
+DECISIONS_KEPT: Final = 50
+
+
+@dataclass(slots=True)
+class RepeatedDecision:
+    """A decision as it was made first and last, and how often."""
+
+    first: Decision
+    last: Decision
+    times: int = 1
+
+
+class RecentDecisions:
+    """The memory of one pool."""
+
+    def __init__(self, kept: int = DECISIONS_KEPT) -> None:
+        self._kept = kept
+        self._entries: list[RepeatedDecision] = []
+
+    @property
+    def entries(self) -> Sequence[RepeatedDecision]:
+        """The oldest first; each holds until the next one."""
+        return self._entries
+
+    @property
+    def last(self) -> Decision | None:
+        """The decision that holds; None before the first one."""
+        return self._entries[-1].last if self._entries else None
+
+    def record(self, decision: Decision) -> tuple[Decision, bool]:
+        """Take in a decision; returns it with the times since which its limits hold, and whether it is another one."""
+        before = self.last
+        since = {} if before is None else {s.limit.name: s.since for s in before.steps if s.since is not None}
+        decision = decision.with_since(since)
+        entry = self._same(decision)
+        if entry is None:
+            self._entries.append(RepeatedDecision(decision, decision))
+            del self._entries[: -self._kept]
+        else:
+            entry.last = decision
+            entry.times += 1
+            self._entries.remove(entry)
+            self._entries.append(entry)
+        return decision, before is None or before.key != decision.key
+
+    def _same(self, decision: Decision) -> RepeatedDecision | None:
+        """The same decision among those since the size changed last.
+
+        Under load a pool's need rises above its size and falls below it many times a second: these turns of reasons for
+        one size must not push out all that came before.
+        """
+        for entry in reversed(self._entries):
+            if entry.last.size != decision.size:
+                return None
+            if entry.last.key == decision.key:
+                return entry
+        return None
