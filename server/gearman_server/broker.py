@@ -59,6 +59,7 @@ from gearman_server.text_commands.change_commands import ChangeCommands
 from gearman_server.text_commands.dead_commands import DeadCommands
 from gearman_server.text_commands.job_commands import JobCommands
 from gearman_server.text_commands.schedule_commands import ScheduleCommands
+from gearman_server.text_commands.worker_commands import WorkerCommands
 
 _LAST_STANDARD_TYPE: Final = 42
 #: In place of a packet that can't be carried out because the store can't be asked; no packet has this type.
@@ -120,7 +121,7 @@ class Broker:
         )
         #: The return of stored jobs, until every row is read and every request that had to wait is carried out.
         self._replay: Replay | None = None
-        self._text_commands = self._make_text_commands(facts)
+        self._text_commands = self._make_text_commands(facts, abilities)
         self._handlers: dict[int, Handler] = {
             **self._submissions,
             **abilities.handlers(),
@@ -132,20 +133,18 @@ class Broker:
         }
         self._find_handler = self._handlers.get
 
-    def _make_text_commands(self, facts: ServerFacts) -> AdminCommands:
+    def _make_text_commands(self, facts: ServerFacts, abilities: Abilities) -> AdminCommands:
         allowed, jobs, agenda = self._settings.admin_allow, self.table.jobs, self._agenda
         revival = Revival(self.functions, self.table, self._life, self.durability, self.dead_letters, agenda)
         long_changes = LongChanges(agenda.chores, self.touched)
         changes = ChangeCommands(self.functions, self._life, self._attempts, self.events, long_changes, allowed)
         commands = AdminCommands(self.functions, jobs, self.sessions, facts, self.events)
         commands.add(changes.commands(allow_shutdown=self._settings.allow_shutdown))
-        commands.add(
-            {
-                b"dead": DeadCommands(self.dead_letters, revival, agenda, long_changes, allowed).execute,
-                b"jobs": JobCommands(jobs, self._life, agenda, long_changes, allowed).execute,
-                b"schedules": ScheduleCommands(self.scheduler, allowed).execute,
-            }
-        )
+        dead = DeadCommands(self.dead_letters, revival, agenda, long_changes, allowed).execute
+        queued = JobCommands(jobs, self._life, agenda, long_changes, allowed).execute
+        schedules = ScheduleCommands(self.scheduler, allowed).execute
+        workers = WorkerCommands(self.sessions, abilities, self._attempts, long_changes).execute
+        commands.add({b"dead": dead, b"jobs": queued, b"schedules": schedules, b"worker": workers})
         return commands
 
     @property

@@ -31,6 +31,7 @@ from gearman_server.jobs.events import (
     JobFailed,
     JobQueued,
     JobRequeued,
+    JobReturned,
     JobRevived,
     LettersForgotten,
     RequestRefused,
@@ -66,6 +67,7 @@ _LEVELS_OF_EVENTS: Final[tuple[tuple[int, tuple[type[Event], ...]], ...]] = (
         (
             FunctionsForgotten,
             JobDropped,
+            JobReturned,
             LettersForgotten,
             ResultsForgotten,
             ScheduleSkipped,
@@ -158,6 +160,7 @@ _MESSAGES: Final[dict[type[Event], str]] = {
     JobFailed: "job {handle} of {function}: failed for good, attempts: {attempts}; {reason}",
     AttemptFailed: "job {handle} of {function}: attempt {attempts} failed, the next follows in {wait_s} s: {reason}",
     JobRequeued: "job {handle} of {function}: back in its queue for the {requeues}. time, {reason}",
+    JobReturned: "job {handle} of {function}: back at the head of its queue, {reason}",
     JobDropped: "job {handle} of {function}: dropped, {reason}",
     ShutdownRequested: "connection {identity}: the command shutdown",
     JobBuried: "job {handle} of {function}: kept as a dead letter after {attempts} attempts: {error}",

@@ -113,10 +113,7 @@ class AdminClient:
 
     def getpid(self) -> int:
         """The server's process id."""
-        text = self._value("getpid")
-        if not (text.isascii() and text.isdigit()):
-            raise self._unexpected("getpid", text)
-        return int(text)
+        return self._number("getpid")
 
     def max_queue(self, function: str, *limits: int) -> None:
         """Limit the function's jobs: one number for all priorities, three (high, normal, low), or none for no limit."""
@@ -140,6 +137,21 @@ class AdminClient:
     def fail_job(self, handle: str, reason: str) -> None:
         """Our own server only: end the current attempt of a running job as if its worker had failed."""
         self._value(f"fail job {_word(handle)} {_word(reason)}")
+
+    def drain_worker(self, worker: str) -> int:
+        """Our own server only: give a worker no further job; it keeps those that it has.
+
+        worker: its client id, or the address of its connection, such as `127.0.0.1:53120`. Returns the number of
+        connections of that name. It must be at the address from which this command comes.
+        """
+        return self._number(f"worker drain {_word(worker)}")
+
+    def return_worker(self, worker: str) -> int:
+        """Our own server only: the same, and its jobs go back into their queues, which counts as no attempt.
+
+        Returns the number of jobs.
+        """
+        return self._number(f"worker return {_word(worker)}")
 
     def set_client_id(self, client_id: str) -> None:
         """Give this connection a name that `workers` shows; the server sends no reply."""
@@ -173,6 +185,12 @@ class AdminClient:
         if word != "OK":
             raise self._unexpected(line, answer)
         return rest
+
+    def _number(self, line: str) -> int:
+        text = self._value(line)
+        if not (text.isascii() and text.isdigit()):
+            raise self._unexpected(line, text)
+        return int(text)
 
     def _table(self, line: str) -> list[bytes]:
         answer = self.command(line)

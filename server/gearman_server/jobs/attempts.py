@@ -10,7 +10,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gearman_server.jobs.events import AttemptFailed, EventStream, JobEnded, JobFailed, JobRequeued
+from gearman_server.jobs.events import AttemptFailed, EventStream, JobEnded, JobFailed, JobRequeued, JobReturned
 from gearman_server.jobs.job import JobHistory
 from gearman_server.jobs.kept_results import Ending
 
@@ -110,6 +110,15 @@ class Attempts:
         history.losses += 1
         if self._may_run_again(job, history, reason):
             self._life.put_back(job)
+
+    def take_back(self, job: Job, reason: str) -> None:
+        """Requeue a job that is taken from its worker, at the head, as if it had never been given out."""
+        self._life.release_worker(job)
+        if not job.is_wanted:
+            self._life.give_up(job, "abandoned")
+            return
+        self._life.put_first(job)
+        self._events.emit(JobReturned(job.handle, job.function.name, reason))
 
     def lose_server(self, job: Job) -> bool:
         """For a stored job that was running when the server ended. False: that was its last attempt, it is given up."""

@@ -135,6 +135,14 @@ class JobRequeued(NamedTuple):
     priority: int
 
 
+class JobReturned(NamedTuple):
+    """A job went back to its queue unfinished, which counts as no attempt."""
+
+    handle: bytes
+    function: bytes
+    reason: str
+
+
 class JobDropped(NamedTuple):
     """A job will not run (again): cancelled, or abandoned by its clients."""
 
@@ -245,6 +253,7 @@ Event: TypeAlias = (
     | JobFailed
     | AttemptFailed
     | JobRequeued
+    | JobReturned
     | JobDropped
     | JobBuried
     | JobRevived

@@ -76,6 +76,17 @@ class JobLife:
         job.function.queues[job.priority].append(job)
         self._wake(job.function)
 
+    def put_first(self, job: Job) -> None:
+        """Put a job that was taken from its worker at the head of its queue: it has waited there before."""
+        job.state = ENQUEUE[job.state]
+        job.since = self._agenda.now
+        if job.extras is not None:
+            job.extras.progress = job.extras.recording = None
+        job.function.queues[job.priority].appendleft(job)
+        self._wake(job.function)
+        if job.record is not None:
+            self._durability.job_changed(job)
+
     def enter(self, job: Job) -> None:
         """Put a new job into its queue, or keep it out of it until it is written."""
         if self._durability.is_holding:

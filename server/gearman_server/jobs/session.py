@@ -101,6 +101,7 @@ class Session:
         "excepted_handle",
         "functions",
         "identity",
+        "is_drained",
         "is_halted",
         "listening",
         "number",
@@ -138,6 +139,8 @@ class Session:
         self.asking: Callable[[Job], bytes] | None = None
         #: The jobs that it runs, by handle, in the order of their assignment.
         self.assigned: dict[bytes, Job] = {}
+        #: Whether it was taken out of service: it registers for no function any more, so it gets no job.
+        self.is_drained = False
         #: The handle of the job that this worker last ended by an exception.
         self.excepted_handle = b""
         #: The jobs whose progress and end it is told.

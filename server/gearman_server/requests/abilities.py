@@ -65,6 +65,8 @@ class Abilities:
         self._register(session, name, _timeout_s(digits))
 
     def _register(self, session: Session, name: bytes, timeout_s: float | None) -> None:
+        if session.is_drained:
+            return
         function = self._functions.by_name.get(name) or self._functions.create(name)
         # A repeated registration only replaces the timeout; gearmand would list the function twice.
         session.timeouts_s.pop(function, None)
@@ -113,7 +115,7 @@ class Abilities:
         self._chores.start(steps())
 
     def forget_all(self, session: Session) -> Iterator[None]:
-        """Unregister the worker, which has no job any more, from all functions, in steps."""
+        """Unregister the worker from all functions, in steps. It keeps the jobs that it has."""
         functions = session.functions
         while functions:
             for _ in range(min(STEP, len(functions))):
