@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import background
 import backlog
 import durable
+import instructions
 import job_server
 import manager
 import metrics_cost
@@ -37,6 +38,7 @@ class Subject:
 #: The subjects by name. A new subject is a module beside this file and a line here.
 SUBJECTS: Final = {
     "job_server": Subject(job_server.report),
+    "instructions": Subject(instructions.report, rounds=1),
     "tls": Subject(tls.report, rounds=3),
     "metrics": Subject(metrics_cost.report),
     "durable": Subject(durable.report, rounds=3),

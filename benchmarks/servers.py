@@ -60,12 +60,12 @@ def fresh_server(name: str) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def started(command: Callable[[int], list[str]]) -> Iterator[Server]:
-    """Start a server with a command for a port; it is killed at the end."""
+def started(command: Callable[[int], list[str]], deadline_s: float = START_DEADLINE_S) -> Iterator[Server]:
+    """Start a server with a command for a port; it has to listen in this time, and is killed at the end."""
     port = _free_port()
     process = subprocess.Popen(command(port), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        _wait_until_listening(port)
+        _wait_until_listening(port, deadline_s)
         yield Server(port, process.pid)
     finally:
         process.kill()
@@ -79,8 +79,8 @@ def _free_port() -> int:
         return port
 
 
-def _wait_until_listening(port: int) -> None:
-    deadline = time.monotonic() + START_DEADLINE_S
+def _wait_until_listening(port: int, deadline_s: float) -> None:
+    deadline = time.monotonic() + deadline_s
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
