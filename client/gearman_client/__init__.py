@@ -36,7 +36,7 @@ from gearman_client.tls import Tls
 from gearman_client.worker.observer import WorkerObserver
 from gearman_client.worker.worker import Worker
 from gearman_client.worker.worker_job import WorkerJob
-from gearman_client.worker.worker_settings import WorkerSettings
+from gearman_client.worker.worker_settings import Batch, WorkerSettings
 
 __version__ = "0.1.0"
 
@@ -46,6 +46,7 @@ __all__ = [
     "AdminClient",
     "AdminError",
     "ArgumentError",
+    "Batch",
     "Client",
     "ConnectedWorker",
     "ConnectionLost",

@@ -48,6 +48,17 @@ def to_limit(value: Any, what: str) -> float:
     return min(seconds, MAX_LIMIT_S)
 
 
+def to_count(value: Any, what: str, most: int) -> int:
+    """A whole number from 1 to `most`.
+
+    Raises:
+        ArgumentError: it is none; `what` names it.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise ArgumentError(f"{what} {value!r}: expected a whole number from 1 to {most}")
+    return value
+
+
 def check_callbacks(caller: str, given: Mapping[str, object], callbacks: Iterable[str], others: Iterable[str]) -> None:
     """Check the callbacks among the keyword arguments of a call.
 

@@ -47,3 +47,40 @@ SERVER_TROUBLES_OPTION: Final = b"server-troubles"
 #: Sent by the server once `server-troubles` is on, at once and at each change: a sentence for people, empty if all is
 #: well.
 SERVER_TROUBLE: Final = 1005
+
+#: OPTION_REQ name: the worker wants several jobs at once. Asked after `job-attempt`.
+GRAB_MANY_OPTION: Final = b"grab-many"
+
+#: A worker registers a function of which it wants batches: function, the most jobs of one batch, the milliseconds that
+#: a job may wait for the batch to fill up (both decimal text).
+CAN_DO_MANY: Final = 1006
+CAN_DO_MANY_ARGUMENTS: Final = 3
+
+#: A worker asks for up to so many jobs (decimal text).
+GRAB_JOBS: Final = 1007
+
+#: Answers GRAB_JOBS if there is a job: the number of jobs (decimal text); so many JOB_ASSIGN_ATTEMPT packets follow.
+JOBS_ASSIGNED: Final = 1008
+
+#: A worker names the key with which another connection may give its jobs back: the key.
+SET_RETURN_KEY: Final = 1009
+#: The bounds of its length in bytes.
+MIN_RETURN_KEY_BYTES: Final = 16
+MAX_RETURN_KEY_BYTES: Final = 64
+
+#: Gives jobs back that a worker has not begun: the worker's key, handles. The worker itself may leave the key empty.
+RETURN_JOBS: Final = 1010
+
+#: The most jobs in one answer to GRAB_JOBS, in one batch, and in one RETURN_JOBS.
+MAX_JOBS_AT_ONCE: Final = 1000
+
+#: The longest time that a job may wait for a batch to fill up.
+MAX_LINGER_MS: Final = 60_000
+
+#: OPTION_REQ name: a supervisor wants to hear of its workers that hold jobs which an idle worker could do.
+HELD_JOBS_OPTION: Final = b"held-jobs"
+
+#: Sent by the server once `held-jobs` is on: client id of the worker, function, number of its jobs that are not begun
+#: (decimal text).
+JOBS_HELD: Final = 1011
+JOBS_HELD_ARGUMENTS: Final = 3

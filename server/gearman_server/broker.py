@@ -8,8 +8,8 @@ packets that have arrived are carried out. Then the driver sends the out-buffers
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Final
 
+from gearman_client.extensions import QUEUE_EVENTS_OPTION, SERVER_TROUBLES_OPTION
 from gearman_client.packet import Packet
 from gearman_server.broker_settings import BrokerSettings
 from gearman_server.errors import MalformedPacketError, RefusedError
@@ -43,13 +43,17 @@ from gearman_server.jobs.timeouts import JobTimeouts, Overrun
 from gearman_server.jobs.wake_up import WakeUp
 from gearman_server.requests.abilities import Abilities
 from gearman_server.requests.assignments import Assignments
+from gearman_server.requests.batches import Batches
 from gearman_server.requests.departures import Departures
+from gearman_server.requests.held_jobs import HeldJobs
 from gearman_server.requests.named_jobs import NamedJobs
 from gearman_server.requests.queries import Queries
 from gearman_server.requests.queue_events import QueueEvents
+from gearman_server.requests.refusals import UNREADABLE, answer_unreadable, refuse_submission, refuse_type
 from gearman_server.requests.replay import Release, Replay
 from gearman_server.requests.restoring import Restoring, Revival
 from gearman_server.requests.scheduler import Scheduler
+from gearman_server.requests.sets import Sets
 from gearman_server.requests.submissions import Handler, Submissions
 from gearman_server.requests.troubles import Troubles
 from gearman_server.requests.work_packets import WorkPackets
@@ -60,11 +64,6 @@ from gearman_server.text_commands.dead_commands import DeadCommands
 from gearman_server.text_commands.job_commands import JobCommands
 from gearman_server.text_commands.schedule_commands import ScheduleCommands
 from gearman_server.text_commands.worker_commands import WorkerCommands
-
-_LAST_STANDARD_TYPE: Final = 42
-#: In place of a packet that can't be carried out because the store can't be asked; no packet has this type.
-_UNREADABLE: Final = 2**32
-_NOT_READABLE: Final = error(b"QUEUE_ERROR", b"The store can't be asked for the job")
 
 
 class Broker:
@@ -114,6 +113,11 @@ class Broker:
             self._life, self._wake_up, self._timeouts, agenda, self.touched, settings.grab_patience_s
         )
         self._asking = self._assignments.asking
+        self._held_jobs = HeldJobs(self._wake_up, agenda, self.touched)
+        batches = Batches(abilities, self._wake_up, agenda)
+        sets = Sets(self._life, self._attempts, self._assignments, batches, self._held_jobs, agenda)
+        subscribe, options = self._queue_events.subscribe, sets.options()
+        options |= {QUEUE_EVENTS_OPTION: subscribe, SERVER_TROUBLES_OPTION: self.troubles.subscribe}
         submissions = Submissions(self.functions, self.table, self._life, self.durability, self._wake_up, events)
         self._submissions = submissions.handlers()
         self.scheduler = Scheduler(
@@ -127,9 +131,10 @@ class Broker:
             **abilities.handlers(),
             **self._assignments.handlers(),
             **WorkPackets(self._life, self._attempts, self.results, events).handlers(),
-            **Queries(self.table, self.results, self._queue_events, self.troubles).handlers(),
+            **sets.handlers(),
+            **Queries(self.table, self.results, options).handlers(),
             0: self._text_line,
-            _UNREADABLE: lambda session, _body, _now: session.reply(_NOT_READABLE),
+            UNREADABLE: answer_unreadable,
         }
         self._find_handler = self._handlers.get
 
@@ -181,6 +186,7 @@ class Broker:
         self._wake_up.wake_freed()
         self._queue_events.unsubscribe(session)
         self.troubles.unsubscribe(session)
+        self._held_jobs.forget(session)
         self.results.forget(session)
         self._note_change()
         self.events.emit(ConnectionClosed(session.identity, session.client_id, reason))
@@ -209,7 +215,7 @@ class Broker:
                 if handler is not None:
                     handler(session, body, now)
                 else:
-                    _refuse_type(packet_type)
+                    refuse_type(packet_type)
             except RefusedError as error:
                 self._refuse(session, error.code, error.text)
             except MalformedPacketError as error:
@@ -259,7 +265,7 @@ class Broker:
         now = self._agenda.now
         for session, packets, how in replay.take_released():
             if how is Release.UNREADABLE:
-                packets = [(_UNREADABLE, b"")]  # as a packet, because no reply overtakes another
+                packets = [(UNREADABLE, b"")]  # as a packet, because no reply overtakes another
             self.receive(session, packets, now, is_admitted=how is not Release.BEHIND)
             self.touched.add(session)
         if replay.is_over:
@@ -383,16 +389,4 @@ class Broker:
         """The server is ending: running jobs finish, no other is started, and submissions are refused."""
         self._assignments.stop()
         self.scheduler.stop()
-        self._handlers.update(dict.fromkeys(self._submissions, _refuse_submission))
-
-
-def _refuse_type(packet_type: int) -> None:
-    if -_LAST_STANDARD_TYPE <= packet_type < 0:
-        raise RefusedError(b"INVALID_MAGIC", b"Request magic expected")
-    if 0 < packet_type <= _LAST_STANDARD_TYPE:
-        raise RefusedError(b"INVALID_COMMAND", b"Command not expected")
-    raise MalformedPacketError(f"unknown packet type {abs(packet_type)}")
-
-
-def _refuse_submission(_session: Session, _body: bytes, _now: float) -> None:
-    raise RefusedError(b"QUEUE_ERROR", b"The server is shutting down")
+        self._handlers.update(dict.fromkeys(self._submissions, refuse_submission))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from gearman_client.worker.observer import WorkerObserver
 from gearman_client.worker.readiness import Readiness
-from gearman_client.worker.worker_settings import WorkerSettings
+from gearman_client.worker.worker_settings import Batch, WorkerSettings
 
 
 @dataclass(slots=True)
@@ -18,6 +18,8 @@ class LinkContext:
     observer: WorkerObserver
     readiness: Readiness
     functions: dict[bytes, str] = field(default_factory=dict)
+    #: Those of the functions whose jobs come in batches.
+    batches: dict[bytes, Batch] = field(default_factory=dict)
 
     def backoff_s(self, failures: int) -> float:
         """The pause after so many connections and attempts in a row that ended early."""

@@ -1,4 +1,6 @@
-"""The worker: grabs jobs from several job servers, one at a time. Each answer leaves with the next grab, in one write.
+"""The worker: grabs jobs from several job servers. Each answer leaves with the next grab, in one write.
+
+`grab` gets one job, `grab_many` all that the server gives at once, up to the `prefetch` of the settings.
 
 A process that runs jobs creates its worker after its last fork; there are no threads. A ServerLink handles everything
 about one server; the worker decides which server to ask, how long to wait, and when to stop.
@@ -8,44 +10,54 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from math import inf
 from time import monotonic
-from typing import Final
+from typing import Final, TypeVar
 
 from gearman_client.address import parse_addresses
-from gearman_client.arguments import to_seconds
+from gearman_client.arguments import to_count, to_limit, to_seconds
 from gearman_client.errors import ArgumentError
+from gearman_client.extensions import (
+    MAX_JOBS_AT_ONCE,
+    MAX_LINGER_MS,
+    MAX_RETURN_KEY_BYTES,
+    MIN_RETURN_KEY_BYTES,
+)
 from gearman_client.text import to_function
 from gearman_client.tls import Tls
 from gearman_client.worker.base_worker import BaseWorker, Servers
 from gearman_client.worker.link_state import LinkState
 from gearman_client.worker.observer import WorkerObserver
-from gearman_client.worker.server_link import ServerLink
+from gearman_client.worker.set_link import SetLink
 from gearman_client.worker.worker_job import WorkerJob
-from gearman_client.worker.worker_settings import WorkerSettings
+from gearman_client.worker.worker_settings import Batch, WorkerSettings
 
 #: With several servers, the worker turns to the next one after this many jobs or this long, so that none starves.
 TURN_JOBS: Final = 100
 TURN_S: Final = 0.1
+#: Answers of jobs that came together leave together; none waits longer than this and the job that runs then.
+ANSWERS_S: Final = 0.002
 #: With a single server that has jobs, the worker polls its other descriptors this often.
 LOOK_INTERVAL_S: Final = 0.001
 
 JobCallback = Callable[[WorkerJob], bytes | str | None]
 
+Taken = TypeVar("Taken", WorkerJob, list[WorkerJob])
+
 logger = logging.getLogger(__name__)
 _DEFAULT_SETTINGS: Final = WorkerSettings()
 
 
-class Worker(BaseWorker[ServerLink]):
+class Worker(BaseWorker[SetLink]):
     """Serves every job server in `servers` at once, and connects and reconnects inside `grab`.
 
     tls: for servers that speak TLS; an `Address` may have its own.
 
     Raises:
         AddressError: `servers` is not a list of addresses.
-        ArgumentError: the client id can't be sent, or a time of the settings is none.
+        ArgumentError: the client id can't be sent, or a time or number of the settings is none.
     """
 
     def __init__(
@@ -56,7 +68,9 @@ class Worker(BaseWorker[ServerLink]):
         observer: WorkerObserver | None = None,
         tls: Tls | None = None,
     ) -> None:
-        super().__init__(parse_addresses(servers, tls), settings, observer, ServerLink)
+        to_count(settings.prefetch, "prefetch", MAX_JOBS_AT_ONCE)
+        _check_key(settings.return_key)
+        super().__init__(parse_addresses(servers, tls), settings, observer, SetLink)
         self._callbacks: dict[str, JobCallback] = {}
         self._current = 0
         self._turn_jobs = 0
@@ -64,10 +78,25 @@ class Worker(BaseWorker[ServerLink]):
         self._looked_at = 0.0
         self._readiness.watch_interrupt(self._wake_reader)
 
-    def register(self, function: str, callback: JobCallback | None = None) -> None:
-        """Offer `function` to all servers. `work` calls `callback` with each job; `grab` alone needs none."""
+    def register(self, function: str, callback: JobCallback | None = None, *, batch: Batch | None = None) -> None:
+        """Offer `function` to all servers. `work` calls `callback` with each job; `grab` alone needs none.
+
+        batch: `grab_many` gets several jobs of this function at once, and none of another with them. `work` knows no
+            batches, so there is no callback then.
+
+        Raises:
+            ArgumentError: the callback can't be called, or the batch has impossible values.
+        """
+        if batch is not None and callback is not None:
+            raise ArgumentError(f"{function}: a batch is got with grab_many, so no callback is called for it")
         if callback is not None and not callable(callback):
             raise ArgumentError(f"the callback of {function} is {type(callback).__name__}: expected a function")
+        name = to_function(function)
+        if batch is not None and name not in self._context.functions:
+            to_count(batch.at_most, "at_most", MAX_JOBS_AT_ONCE)
+            if to_limit(batch.linger_s, "linger_s") * 1000 > MAX_LINGER_MS:
+                raise ArgumentError(f"linger_s {batch.linger_s!r}: expected {MAX_LINGER_MS // 1000} seconds at most")
+            self._context.batches[name] = batch
         self._offer(function)
         if callback is not None:
             self._callbacks[function] = callback
@@ -76,6 +105,7 @@ class Worker(BaseWorker[ServerLink]):
         """Stop offering `function`. The server requeues a job of it that is running and unanswered."""
         name = to_function(function)
         self._callbacks.pop(function, None)
+        self._context.batches.pop(name, None)
         if self._context.functions.pop(name, None) is not None:
             for link in self._links:
                 link.cant_do(name)
@@ -93,11 +123,34 @@ class Worker(BaseWorker[ServerLink]):
         """
         self._use.begin()
         try:
-            return self._grab(timeout_s)
+            return self._get(SetLink.grab, timeout_s)
         finally:
             self._use.end()
 
-    def _grab(self, timeout_s: timedelta | float | None) -> WorkerJob | None:
+    def grab_many(self, timeout_s: timedelta | float | None = None) -> list[WorkerJob]:
+        """As `grab`, but get several jobs at once: up to `prefetch` of the settings, or one batch of a function.
+
+        The jobs are to be run in this order. The next `grab_many` tells the server that this worker holds no job any
+        more: jobs without an answer go back into their queue. Those that are not begun when the worker stops go back
+        with `give_back`. Returns [] where `grab` returns None. A server that is not ours gives one job at a time.
+        """
+        self._use.begin()
+        try:
+            return self._get(SetLink.grab_many, timeout_s) or []
+        finally:
+            self._use.end()
+
+    def give_back(self, jobs: Iterable[WorkerJob]) -> None:
+        """Give these jobs of the last `grab_many`, which have not been begun, back to the head of their queue, at once.
+
+        They do not count as attempts. Jobs that have been answered, or whose connection is gone, are passed over.
+        """
+        jobs = list(jobs)
+        for link in self._links:
+            link.give_back(jobs)
+            link.flush()
+
+    def _get(self, take: Callable[[SetLink], Taken | None], timeout_s: timedelta | float | None) -> Taken | None:
         now = monotonic()
         deadline = inf if timeout_s is None else now + to_seconds(timeout_s, "timeout_s")
         wait_s: float | None = 0.0
@@ -110,9 +163,9 @@ class Worker(BaseWorker[ServerLink]):
             link = self._choose_link()
             if link is not None:
                 self._flush_except(link)
-                job = link.grab()
-                if job is not None:
-                    return job
+                taken = take(link)
+                if taken:
+                    return taken
                 wait_s, now = 0.0, monotonic()
                 continue
             self.flush()
@@ -126,13 +179,21 @@ class Worker(BaseWorker[ServerLink]):
     def work(self, *, max_jobs: int | None = None) -> int:
         """Run jobs with the registered callbacks until `stop`, an interrupt or `max_jobs`; returns the number of jobs.
 
+        With a `prefetch` above 1 it gets several at once. They run one after the other; their answers leave together.
         The callback's return value is the result. An exception fails the job and is logged, and the loop goes on.
         """
         if max_jobs is not None and not isinstance(max_jobs, int):
             raise ArgumentError(f"max_jobs {max_jobs!r}: expected a whole number")
         jobs = 0
+        gets_sets = self._context.settings.prefetch > 1
         try:
             while max_jobs is None or jobs < max_jobs:
+                if gets_sets:
+                    done = self._run_set(self.grab_many(), inf if max_jobs is None else max_jobs - jobs)
+                    if not done:
+                        break
+                    jobs += done
+                    continue
                 job = self.grab()
                 if job is None:
                     break
@@ -141,6 +202,26 @@ class Worker(BaseWorker[ServerLink]):
         finally:
             self.flush()
         return jobs
+
+    def _run_set(self, jobs: list[WorkerJob], most: float) -> int:
+        """Run the jobs, no more than `most`, and give back those that are not begun. Returns how many were run."""
+        begun, unsent_since = 0, inf
+        try:
+            for job in jobs:
+                if begun >= most or (begun and self._is_stopping):
+                    break
+                begun += 1
+                self._run(job)
+                now = monotonic()
+                if now > unsent_since + ANSWERS_S:
+                    self.flush()
+                    unsent_since = inf
+                else:
+                    unsent_since = min(unsent_since, now)
+        finally:
+            if begun < len(jobs):
+                self.give_back(jobs[begun:])
+        return begun
 
     def _run(self, job: WorkerJob) -> None:
         callback = self._callbacks.get(job.function)
@@ -168,7 +249,7 @@ class Worker(BaseWorker[ServerLink]):
             and self._links[0].state is LinkState.READY
         )
 
-    def _choose_link(self) -> ServerLink | None:
+    def _choose_link(self) -> SetLink | None:
         """A link that may have a job: the current one until its turn is over, then the next in the circle."""
         links = self._links
         if len(links) == 1:
@@ -184,9 +265,16 @@ class Worker(BaseWorker[ServerLink]):
                 return links[index]
         return None
 
-    def _flush_except(self, link: ServerLink) -> None:
+    def _flush_except(self, link: SetLink) -> None:
         """Flush the other links: their answers must not wait for their turn. The chosen link's leave with its grab."""
         if len(self._links) > 1:
             for other in self._links:
                 if other is not link:
                     other.flush()
+
+
+def _check_key(key: bytes) -> None:
+    if key and not (MIN_RETURN_KEY_BYTES <= len(key) <= MAX_RETURN_KEY_BYTES and b"\0" not in key):
+        raise ArgumentError(
+            f"return_key: expected {MIN_RETURN_KEY_BYTES} to {MAX_RETURN_KEY_BYTES} bytes, none of them zero"
+        )

@@ -70,6 +70,11 @@ class WorkerJob:
         return to_text(self._unique)
 
     @property
+    def connection(self) -> Connection | None:
+        """The connection over which it came."""
+        return self._connection
+
+    @property
     def server(self) -> Address:
         """The job server that assigned the job."""
         return self._link.address

@@ -23,6 +23,9 @@ class WorkerSettings:
         A connection can die without a word: in a NAT, a balancer, a switch. 0: never ask.
     first_backoff_s, max_backoff_s: the pause between attempts to connect doubles from the first to the second value,
         with jitter.
+    prefetch: the most jobs that `Worker.grab_many` gets at once, from 1 to 1000.
+    return_key: who knows it can give the jobs of this worker back to the server with RETURN_JOBS, over a connection of
+        his own: 16 to 64 random bytes; empty for none.
     """
 
     client_id: str = ""
@@ -33,3 +36,17 @@ class WorkerSettings:
     probe_s: float = 4.0
     first_backoff_s: float = 0.05
     max_backoff_s: float = 2.0
+    prefetch: int = 1
+    return_key: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A function whose jobs come in batches: `Worker.grab_many` gets up to `at_most` jobs of it, and of no other.
+
+    at_most: the most jobs of a batch, from 1 to 1000.
+    linger_s: a job waits for further ones up to so long (seconds, at most 60) while the batch is not full.
+    """
+
+    at_most: int
+    linger_s: float = 0.0

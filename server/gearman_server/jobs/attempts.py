@@ -100,7 +100,14 @@ class Attempts:
         self._note_end(job, failure, started)
 
     def lose_worker(self, job: Job, reason: str) -> None:
-        """Requeue a job whose worker was lost under it, at the tail, or give it up if it has had its attempts."""
+        """Requeue a job whose worker was lost under it, at the tail, or give it up if it has had its attempts. One that
+        the worker held, but had not begun, goes back to the head, and is given out alone from now on."""
+        worker = job.worker
+        held = worker.held if worker is not None else None
+        if worker is not None and held is not None and not held.is_begun(job, worker.assigned):
+            job.with_extras().is_alone = True
+            self._life.take_back(job, held.since.pop(job.handle, job.since))
+            return
         started = job.since
         self._life.release_worker(job)
         if not job.is_wanted:
@@ -113,12 +120,8 @@ class Attempts:
 
     def take_back(self, job: Job, reason: str) -> None:
         """Requeue a job that is taken from its worker, at the head, as if it had never been given out."""
-        self._life.release_worker(job)
-        if not job.is_wanted:
-            self._life.give_up(job, "abandoned")
-            return
-        self._life.put_first(job)
-        self._events.emit(JobReturned(job.handle, job.function.name, reason))
+        if self._life.take_back(job):
+            self._events.emit(JobReturned(job.handle, job.function.name, reason))
 
     def lose_server(self, job: Job) -> bool:
         """For a stored job that was running when the server ended. False: that was its last attempt, it is given up."""

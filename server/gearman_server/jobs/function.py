@@ -13,7 +13,7 @@ from gearman_server.jobs.throttle import Throttle
 
 if TYPE_CHECKING:
     from gearman_server.jobs.policies import FunctionPolicy
-    from gearman_server.jobs.session import Session
+    from gearman_server.jobs.session import BatchRule, Session
 
 
 class JobQueue(deque[Job]):
@@ -132,6 +132,7 @@ class Function:
     """One function name, with its queues, workers and rules."""
 
     __slots__ = (
+        "batches",
         "broad_workers",
         "counts",
         "delayed",
@@ -154,6 +155,8 @@ class Function:
         self.delayed = [0, 0, 0]
         self.running = 0
         self.workers: set[Session] = set()
+        #: The rules of those workers that want batches of it; None: there are none.
+        self.batches: dict[Session, BatchRule] | None = None
         #: Those of the workers that have very many functions, whether they sleep or not; None: there were never any.
         self.broad_workers: dict[Session, None] | None = None
         #: Registered workers with few functions that wait for a NOOP, the one that has slept longest first.

@@ -128,7 +128,7 @@ class JobHistory:
 class JobExtras:
     """Properties that few jobs have, or only while they run."""
 
-    __slots__ = ("deadline", "history", "progress", "recording", "reducer", "run_at")
+    __slots__ = ("deadline", "history", "is_alone", "progress", "recording", "reducer", "run_at")
 
     def __init__(self) -> None:
         #: Numerator and denominator, as the worker sent them.
@@ -142,6 +142,8 @@ class JobExtras:
         self.deadline: float | None = None
         #: Its failed and lost attempts; None while there are none.
         self.history: JobHistory | None = None
+        #: Whether a worker was lost that held it, but had not begun it: it is given out alone from now on.
+        self.is_alone = False
 
 
 _NO_EXTRAS: Final = JobExtras()
@@ -214,6 +216,12 @@ class Job:
         if self.extras is None:
             self.extras = JobExtras()
         return self.extras
+
+    @property
+    def may_be_one_of_several(self) -> bool:
+        """Whether it may be given out with others: not if it is under suspicion to have ended a worker."""
+        extras = self.extras
+        return extras is None or not (extras.is_alone or (extras.history is not None and extras.history.losses))
 
     @property
     def is_waiting(self) -> bool:

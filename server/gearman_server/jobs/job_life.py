@@ -76,17 +76,6 @@ class JobLife:
         job.function.queues[job.priority].append(job)
         self._wake(job.function)
 
-    def put_first(self, job: Job) -> None:
-        """Put a job that was taken from its worker at the head of its queue: it has waited there before."""
-        job.state = ENQUEUE[job.state]
-        job.since = self._agenda.now
-        if job.extras is not None:
-            job.extras.progress = job.extras.recording = None
-        job.function.queues[job.priority].appendleft(job)
-        self._wake(job.function)
-        if job.record is not None:
-            self._durability.job_changed(job)
-
     def enter(self, job: Job) -> None:
         """Put a new job into its queue, or keep it out of it until it is written."""
         if self._durability.is_holding:
@@ -169,6 +158,40 @@ class JobLife:
         job.since = now
         if self._events.wants_jobs:
             self._events.emit(JobAssigned(job.handle, function.name, worker.identity))
+
+    def assign_unbegun(self, job: Job, worker: Session, now: float) -> None:
+        """Give a job to a worker that will begin it later. The store does not hear of it: nothing has changed for the
+        job if the server ends meanwhile."""
+        record, job.record = job.record, None
+        self.assign(job, worker, now)
+        job.record = record
+
+    def take_back(self, job: Job, since: float | None = None) -> bool:
+        """Take a job from its worker and put it at the head of its queue, as if it had never been given out.
+
+        since: for a job that the worker has not begun: since when it has waited in the queue. Returns False if nobody
+        wants the job any more; then it is given up.
+        """
+        worker, given_at, function = job.worker, job.since, job.function
+        done_at = worker.done_at if worker is not None else 0.0
+        self.release_worker(job)
+        if since is not None:
+            if worker is not None:
+                worker.done_at = done_at  # the job that it runs goes on
+            if function.throttle is not None:
+                function.throttle.forget_start(given_at)
+        if not job.is_wanted:
+            self.give_up(job, "abandoned")
+            return False
+        if job.extras is not None:
+            job.extras.progress = job.extras.recording = None
+        job.state = ENQUEUE[job.state]
+        job.since = self._agenda.now if since is None else since
+        function.queues[job.priority].appendleft(job)
+        self._wake(function)
+        if job.record is not None:
+            self._durability.job_changed(job)
+        return True
 
     def release_worker(self, job: Job) -> None:
         """Take the job from its worker, if it has one."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from gearman_client.extensions import JOB_ASSIGN_ATTEMPT
+from gearman_client.extensions import JOB_ASSIGN_ATTEMPT, JOBS_ASSIGNED
 from gearman_client.packet import HEADER, RESPONSE_MAGIC, PacketType, encode_response
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ def job_assign_attempt(job: Job) -> bytes:
     """Our own assignment, with the number of the attempt (docs/protocol-extensions.md)."""
     attempt = b"1" if job.extras is None else b"%d" % job.attempt
     return encode_response(JOB_ASSIGN_ATTEMPT, job.handle, job.function.name, job.unique, attempt, job.workload)
+
+
+def jobs_assigned(jobs: Sequence[Job]) -> bytes:
+    """The answer to GRAB_JOBS: the number of jobs, and each of them."""
+    return b"".join((encode_response(JOBS_ASSIGNED, b"%d" % len(jobs)), *map(job_assign_attempt, jobs)))
 
 
 def forwarded(packet_type: int, body: bytes) -> bytes:

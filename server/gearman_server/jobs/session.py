@@ -10,11 +10,12 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from gearman_client.packet import Packet
     from gearman_server.jobs.access import Identity
+    from gearman_server.jobs.agenda import Alarm
     from gearman_server.jobs.function import Function
     from gearman_server.jobs.job import Job
 
@@ -87,6 +88,59 @@ class LongAnswer(WithheldReply):
         self.pieces = pieces
 
 
+class BatchRule(NamedTuple):
+    """The batches that a worker wants of a function."""
+
+    #: The most jobs of a batch.
+    at_most: int
+    #: A job may wait for so long for the batch to fill up.
+    linger_s: float
+
+
+class HeldSet:
+    """The jobs that a worker was given at once; its connection has the extension `grab-many`."""
+
+    __slots__ = ("alarm", "asked", "first", "given_at", "is_batch", "jobs", "key", "shortest_s", "since", "told_at")
+
+    def __init__(self) -> None:
+        #: Who knows it may give the jobs back over another connection; empty: nobody.
+        self.key = b""
+        #: The number of jobs in the last GRAB_JOBS.
+        self.asked = 1
+        #: The jobs, until they are sent.
+        self.jobs: list[Job] = []
+        #: By handle: when each of them entered its queue.
+        self.since: dict[bytes, float] = {}
+        #: Whether all of them are begun at once; else the worker runs them one after the other.
+        self.is_batch = False
+        #: The handle of the first, which is begun in any case.
+        self.first = b""
+        self.given_at = 0.0
+        #: When a supervisor was last told of it.
+        self.told_at = float("-inf")
+        #: The shortest limit of its jobs (seconds), and the alarm for the limits.
+        self.shortest_s = float("inf")
+        self.alarm: Alarm | None = None
+
+    def begin(self, now: float, *, is_batch: bool) -> None:
+        """The next set follows."""
+        self.given_at, self.is_batch = now, is_batch
+        self.jobs.clear()
+        self.since.clear()
+        self.first = b""
+        self.shortest_s = float("inf")
+
+    def is_begun(self, job: Job, assigned: dict[bytes, Job]) -> bool:
+        """Whether the worker has begun the job; `assigned` are those that it has not answered, maybe without this."""
+        if self.is_batch or job.handle not in self.since:
+            return True
+        return next(iter(assigned), job.handle) == job.handle
+
+    def was_begun_at_once(self, job: Job) -> bool:
+        """Whether the job was begun when it was given out; also called in other threads."""
+        return self.is_batch or job.handle == self.first or job.handle not in self.since
+
+
 class Session:
     """The server's side of one connection."""
 
@@ -100,6 +154,7 @@ class Session:
         "ending",
         "excepted_handle",
         "functions",
+        "held",
         "identity",
         "is_drained",
         "is_halted",
@@ -141,6 +196,8 @@ class Session:
         self.assigned: dict[bytes, Job] = {}
         #: Whether it was taken out of service: it registers for no function any more, so it gets no job.
         self.is_drained = False
+        #: The jobs that it was given at once; None: it has not asked for that extension.
+        self.held: HeldSet | None = None
         #: The handle of the job that this worker last ended by an exception.
         self.excepted_handle = b""
         #: The jobs whose progress and end it is told.

@@ -7,6 +7,7 @@ A rate is exact: no stretch of `per_s` seconds, wherever it begins, has more tha
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ class Throttle:
         """A job was started."""
         if self._rate is not None:
             self._starts.append(now)
+
+    def forget_start(self, at: float) -> None:
+        """The job that was started at that time was given back unbegun."""
+        with suppress(ValueError):  # there is no rate, or the start has ceased to count
+            self._starts.remove(at)
 
     def opens_at(self, running: int, now: float) -> float | None:
         """When the rate allows the next start; None if it does now, or if `max_running` forbids it anyway."""

@@ -21,7 +21,7 @@ more the more functions it has.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Final
@@ -58,6 +58,8 @@ class WakeUp:
         #: Functions with a next stage ahead, which wakes more sleepers if a job still waits.
         self._staged: set[Function] = set()
         self._is_stopped = False
+        #: For functions that some workers want in batches: which of the sleepers are woken, no more than so many.
+        self.choose_ripe: Callable[[Function, Iterable[Session], int], list[Session]] = _choose_first
         #: Sleepers with very many functions, the one that has slept longest first.
         self._broad_sleepers: OrderedDict[Session, None] = OrderedDict()
 
@@ -65,7 +67,7 @@ class WakeUp:
         """Have sleepers woken for this many jobs that entered the function's queues."""
         if function.broad_workers:
             _tell_broad_workers(function, jobs)
-        if not self._has_sleepers(function):
+        if not self.has_sleepers(function):
             return
         if function.throttle is None:
             self.due[function] = self.due.get(function, 0) + jobs
@@ -82,13 +84,22 @@ class WakeUp:
                 self._wake_sleepers(function, self._worker_wakeup * min(jobs, waiting))
                 continue
             self._wake_sleepers(function, min(jobs, waiting - len(function.woken)))
-            if waiting and function not in self._staged and self._has_sleepers(function):
+            if function.batches is not None and not function.woken:
+                continue  # nobody is on his way who could get lost
+            if waiting and function not in self._staged and self.has_sleepers(function):
                 self._staged.add(function)
                 self._agenda.add(now + STAGE_S, partial(self._next_stage, function, 1))
 
     def stop(self) -> None:
         """Wake no worker any more."""
         self._is_stopped = True
+
+    def wake_for_waiting(self, function: Function) -> None:
+        """Have sleepers woken for the function's jobs that wait: the time has come for them."""
+        if function.throttle is not None:
+            self.wake_for_openings(function)
+        else:
+            self.due[function] = function.takeable
 
     def wake_worker(self, worker: Session, function: Function) -> None:
         """Send NOOP to this worker."""
@@ -119,7 +130,8 @@ class WakeUp:
         """Send NOOP to this many sleepers, the one that has slept longest first. Returns how many there were."""
         if count <= 0 or self._is_stopped:
             return 0
-        workers = list(islice(self._sleepers(function), count))
+        choose = _choose_first if function.batches is None else self.choose_ripe
+        workers = choose(function, self._sleepers(function), count)
         for worker in workers:
             self.wake_worker(worker, function)
         return len(workers)
@@ -128,7 +140,8 @@ class WakeUp:
         """Wake more sleepers than the stage before, and plan the stage after, unless no job waits any more."""
         since = function.waiting_since
         is_throttled = function.throttle is not None  # it has a throttle now: `wake_for_openings` sees to its jobs
-        if self._is_stopped or is_throttled or since is None or not self._has_sleepers(function):
+        is_unripe = function.batches is not None and not function.woken
+        if self._is_stopped or is_throttled or is_unripe or since is None or not self.has_sleepers(function):
             self._staged.discard(function)
             return
         if now < since + STAGE_S:  # the job that waits now is another one
@@ -161,7 +174,8 @@ class WakeUp:
         else:
             yield from (worker for worker in self._broad_sleepers if function in worker.functions)
 
-    def _has_sleepers(self, function: Function) -> bool:
+    def has_sleepers(self, function: Function) -> bool:
+        """Whether a worker that can do the function sleeps."""
         return bool(function.sleepers) or next(self._sleepers(function), None) is not None
 
     # --- a worker's functions
@@ -204,10 +218,10 @@ class WakeUp:
     def wake_for_openings(self, function: Function) -> None:
         """Wake one sleeper for each job that may be started, and plan another look for the remaining sleepers."""
         throttle, now = function.throttle, self._agenda.now
-        if throttle is None or not self._has_sleepers(function):
+        if throttle is None or not self.has_sleepers(function):
             return
         count = self._wake_sleepers(function, function.startable(now))
-        if function.queued and self._has_sleepers(function):
+        if function.queued and self.has_sleepers(function):
             at = now + PATIENCE_S if count else throttle.opens_at(function.running, now)
             if at is not None:
                 self._look_again(function, throttle, at)
@@ -239,3 +253,7 @@ def _tell_broad_workers(function: Function, jobs: int) -> None:
             for worker in function.broad_workers or ():
                 if worker.ready is not None:
                     worker.ready[priority][function] = None
+
+
+def _choose_first(_function: Function, sleepers: Iterable[Session], most: int) -> list[Session]:
+    return list(islice(sleepers, most))

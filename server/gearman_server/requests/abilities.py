@@ -56,28 +56,32 @@ class Abilities:
         }
 
     def _can_do(self, session: Session, body: bytes, _now: float) -> None:
-        self._register(session, body, None)
+        self.register(session, body, None)
 
     def _can_do_timeout(self, session: Session, body: bytes, _now: float) -> None:
         name, separator, digits = body.partition(b"\0")
         if not separator:
             raise MalformedPacketError("CAN_DO_TIMEOUT takes function and milliseconds")
-        self._register(session, name, _timeout_s(digits))
+        self.register(session, name, _timeout_s(digits))
 
-    def _register(self, session: Session, name: bytes, timeout_s: float | None) -> None:
+    def register(self, session: Session, name: bytes, timeout_s: float | None) -> Function | None:
+        """Register the worker for the function, maybe with its own time limit. None: it is out of service."""
         if session.is_drained:
-            return
+            return None
         function = self._functions.by_name.get(name) or self._functions.create(name)
         # A repeated registration only replaces the timeout; gearmand would list the function twice.
         session.timeouts_s.pop(function, None)
+        if function.batches is not None:
+            _forget_batches(session, function)
         if timeout_s is not None:
             session.timeouts_s[function] = timeout_s
         if session in function.workers:
-            return
+            return function
         function.workers.add(session)
         session.functions[function] = None
         self._wake_up.add_function(session, function)
         self._events.emit(FunctionRegistered(session.identity, session.client_id, name))
+        return function
 
     def _cant_do(self, session: Session, body: bytes, _now: float) -> None:
         function = self._functions.by_name.get(body)
@@ -98,6 +102,8 @@ class Abilities:
 
     def _give_up(self, jobs: list[Job], session: Session, unregister: Callable[[], Iterator[None]]) -> None:
         """Take these jobs from the worker, then unregister it, in steps. No later request overtakes them."""
+        if session.held is not None:
+            jobs.reverse()  # the last first: those that it has not begun go back to the head of their queue
 
         def steps() -> Iterator[None]:
             session.hold()
@@ -129,7 +135,15 @@ class Abilities:
         function.workers.discard(session)
         self._wake_up.remove_function(session, function)
         session.timeouts_s.pop(function, None)
+        if function.batches is not None:
+            _forget_batches(session, function)
         self._events.emit(FunctionUnregistered(session.identity, session.client_id, function.name))
+
+
+def _forget_batches(session: Session, function: Function) -> None:
+    """The worker wants no batches of the function any more."""
+    if function.batches is not None and function.batches.pop(session, None) is not None and not function.batches:
+        function.batches = None
 
 
 def _set_client_id(session: Session, body: bytes, _now: float) -> None:

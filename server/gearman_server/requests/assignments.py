@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from gearman_client.packet import PacketType
@@ -48,6 +48,12 @@ class Assignments:
         #: Workers whose GRAB_JOB found nothing and is not answered yet, in the order of their requests.
         self.asking: dict[Session, None] = {}
         self._patience_alarm = agenda.alarm(_nothing)
+        #: For workers that may be given several jobs at once: they assign these, and return the first (see `sets`).
+        self.take_set: Callable[[Session, float], Job | None] = _take_nothing
+        #: The functions of which such a worker would be given jobs now.
+        self.startable_in_set: Callable[[Session, float], Iterable[Function]] = _none_startable
+        #: Told of each worker that has found nothing to do (see `held_jobs`).
+        self.note_sleeper: Callable[[float], None] = _nothing
 
     def handlers(self) -> dict[int, Handler]:
         """By packet type."""
@@ -68,12 +74,17 @@ class Assignments:
     def _pre_sleep(self, session: Session, _body: bytes, now: float) -> None:
         if session.worker_state is WOKEN:
             self._wake_up.rouse(session)  # it was woken, but did not ask for a job
-        candidates = session.functions if session.ready is None else self._startable(session.ready, now)
+        candidates: Iterable[Function]
+        if session.held is not None:
+            candidates = self.startable_in_set(session, now)
+        else:
+            candidates = session.functions if session.ready is None else self._startable(session.ready, now)
         for function in candidates:
             if self._is_assigning and function.has_job_for_a_worker(now):
                 self._wake_up.wake_worker(session, function)
                 return
         self._wake_up.put_to_sleep(session)
+        self.note_sleeper(now)
         if session.assigned and session.timeouts_s:
             if len(session.assigned) > STEP:
                 session.yield_turn()
@@ -84,15 +95,16 @@ class Assignments:
                 self._wake_up.wake_for_openings(function)  # plans it for when the rate allows the next start
 
     def _grab(self, session: Session, _body: bytes, now: float) -> None:
-        self._grab_with(session, job_assign, now)
+        self.grab_with(session, job_assign, now)
 
     def _grab_unique(self, session: Session, _body: bytes, now: float) -> None:
-        self._grab_with(session, job_assign_attempt if session.wants_attempt else job_assign_unique, now)
+        self.grab_with(session, job_assign_attempt if session.wants_attempt else job_assign_unique, now)
 
     def _grab_all(self, session: Session, _body: bytes, now: float) -> None:
-        self._grab_with(session, job_assign_attempt if session.wants_attempt else job_assign_all, now)
+        self.grab_with(session, job_assign_attempt if session.wants_attempt else job_assign_all, now)
 
-    def _grab_with(self, session: Session, encode: Callable[[Job], bytes], now: float) -> None:
+    def grab_with(self, session: Session, encode: Callable[[Job], bytes], now: float) -> None:
+        """Answer a request for a job with one, encoded so; if there is none, the answer may wait for the next."""
         job = self._take(session, now)
         if job is not None:
             session.reply(encode(job))
@@ -143,6 +155,8 @@ class Assignments:
         """
         if session.worker_state is not AWAKE:
             self._wake_up.rouse(session)
+        if session.held is not None:
+            return self.take_set(session, now) if self._is_assigning else None
         if session.ready is not None:
             return self._take_for_broad_worker(session, session.ready, now)
         functions = session.functions
@@ -179,7 +193,7 @@ class Assignments:
     def _start(self, job: Job, session: Session, now: float) -> Job:
         self._assign(job, session, now)
         if session.timeouts_s or job.function.policy.timeout_s is not None:
-            self._start_timeout(session, job, now)
+            self.start_timeout(session, job, now)
         return job
 
     def _stop_announced_timeouts(self, session: Session) -> None:
@@ -198,14 +212,20 @@ class Assignments:
             else:
                 self._timeouts.start(job, job.since + limit_s + TIMEOUT_GRACE_S, Overrun.POLICY)
 
-    def _start_timeout(self, session: Session, job: Job, now: float) -> None:
-        """Start the limit that comes first: the one that the worker announced, or the policy's after some grace."""
-        announced_s = session.timeouts_s.get(job.function)
-        limit_s = job.function.policy.timeout_s
+    def start_timeout(self, session: Session, job: Job, now: float) -> None:
+        """Start the limit of a job that this worker begins now."""
+        limit = self.limit_of(session, job.function)
+        if limit is not None:
+            self._timeouts.start(job, now + limit[0], limit[1])
+
+    def limit_of(self, session: Session, function: Function) -> tuple[float, Overrun] | None:
+        """The limit that comes first (seconds): the one that the worker announced, or the policy's after some grace.
+        None: there is none."""
+        announced_s = session.timeouts_s.get(function)
+        limit_s = function.policy.timeout_s
         if limit_s is not None and (announced_s is None or limit_s + TIMEOUT_GRACE_S < announced_s):
-            self._timeouts.start(job, now + limit_s + TIMEOUT_GRACE_S, Overrun.POLICY)
-        elif announced_s is not None:
-            self._timeouts.start(job, now + announced_s, Overrun.ANNOUNCED)
+            return limit_s + TIMEOUT_GRACE_S, Overrun.POLICY
+        return None if announced_s is None else (announced_s, Overrun.ANNOUNCED)
 
 
 def _first_startable(functions: OrderedDict[Function, None], priority: int, now: float) -> Function | None:
@@ -236,3 +256,12 @@ def _all_ready(ready: Ready) -> list[Function]:
 
 def _nothing(_now: float) -> None:
     """Do nothing: the alarm only has to start a pass, at the end of which `answer_asking` is called."""
+
+
+def _take_nothing(_session: Session, _now: float) -> Job | None:
+    """Nobody can ask for several jobs."""
+    return None
+
+
+def _none_startable(_session: Session, _now: float) -> Iterable[Function]:
+    return ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from gearman_client.extensions import (
@@ -10,8 +11,6 @@ from gearman_client.extensions import (
     JOB_ATTEMPT_OPTION,
     JOB_FAILURE_OPTION,
     JOB_RESULT_OPTION,
-    QUEUE_EVENTS_OPTION,
-    SERVER_TROUBLES_OPTION,
 )
 from gearman_client.packet import PacketType, encode_response
 from gearman_server.errors import RefusedError
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.job_table import JobTable
     from gearman_server.jobs.result_keeping import ResultKeeping
     from gearman_server.jobs.session import Session
-    from gearman_server.requests.queue_events import QueueEvents
     from gearman_server.requests.submissions import Handler
-    from gearman_server.requests.troubles import Troubles
 
 _LEADING_DIGITS: Final = re.compile(rb"\s*\+?(\d{1,20})")
 _MAX_PROGRESS: Final = 2**32 - 1
@@ -38,13 +35,12 @@ class Queries:
         self,
         table: JobTable,
         results: ResultKeeping,
-        queue_events: QueueEvents,
-        troubles: Troubles,
+        subscriptions: Mapping[bytes, Callable[[Session], None]],
     ) -> None:
+        """`subscriptions`: what follows the answer to an option."""
         self._table = table
         self._results = results
-        #: What follows the answer to an option.
-        self._subscriptions = {QUEUE_EVENTS_OPTION: queue_events.subscribe, SERVER_TROUBLES_OPTION: troubles.subscribe}
+        self._subscriptions = subscriptions
 
     def handlers(self) -> dict[int, Handler]:
         """By packet type."""

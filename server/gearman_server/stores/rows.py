@@ -103,8 +103,12 @@ def row_of(job: Job, offset_s: float) -> Row:
 
 
 def state_of(job: Job) -> int:
-    """The state for its row: RUNNING if a worker has it, else QUEUED."""
-    return RUNNING if job.state is JobState.RUNNING else QUEUED
+    """The state for its row: RUNNING if a worker has it, else QUEUED, as for those that wait in a worker's hands."""
+    if job.state is not JobState.RUNNING:
+        return QUEUED
+    worker = job.worker
+    held = worker.held if worker is not None else None
+    return RUNNING if held is None or held.was_begun_at_once(job) else QUEUED
 
 
 def changes_of(job: Job) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class WorkerCommands:
         def steps() -> Iterator[None]:
             nonlocal returned
             yield from self._unregister(workers)
-            for at, (worker, job) in enumerate([(w, job) for w in workers for job in w.assigned.values()], 1):
+            for at, (worker, job) in enumerate([(w, job) for w in workers for job in reversed(w.assigned.values())], 1):
                 if job.worker is worker:  # else it has ended meanwhile
                     self._attempts.take_back(job, TAKEN_BACK)
                     returned += 1

@@ -1,0 +1,156 @@
+"""A link to one job server that can get several jobs in one answer: our extension `grab-many`.
+
+A server without the extension gives one job at a time. All jobs of an answer come before `grab_many` returns, so the
+link still waits for nothing but the answer to its own grab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from gearman_client.address import Address
+from gearman_client.errors import ProtocolError
+from gearman_client.extensions import (
+    CAN_DO_MANY,
+    GRAB_JOBS,
+    GRAB_MANY_OPTION,
+    JOB_ATTEMPT_OPTION,
+    JOB_FAILURE_OPTION,
+    JOBS_ASSIGNED,
+    MAX_JOBS_AT_ONCE,
+    RETURN_JOBS,
+    SET_RETURN_KEY,
+)
+from gearman_client.packet import PacketType, encode_request
+from gearman_client.text import to_text
+from gearman_client.worker.link_context import LinkContext
+from gearman_client.worker.link_state import LinkEvent, LinkState
+from gearman_client.worker.server_link import ServerLink
+from gearman_client.worker.worker_job import WorkerJob
+from gearman_client.worker.worker_settings import Batch
+
+_ASK: Final = encode_request(PacketType.OPTION_REQ, GRAB_MANY_OPTION)
+
+
+class SetLink(ServerLink):
+    """One job server of a worker that may hold several jobs."""
+
+    def __init__(self, address: Address, context: LinkContext) -> None:
+        super().__init__(address, context)
+        #: Whether the server knows the extension; it is asked only if there is use for it.
+        self.gives_sets = False
+        self._has_asked = False
+        self._grab_set = encode_request(GRAB_JOBS, b"%d" % context.settings.prefetch)
+        self._arrived: list[WorkerJob] = []
+        #: The number of jobs of the answer that have yet to come.
+        self._to_come = 0
+        self._handlers[JOBS_ASSIGNED] = self._on_set
+
+    # --- greeting and registering
+
+    def _on_option(self, body: bytes) -> None:
+        if body == GRAB_MANY_OPTION:
+            self._on_sets_known()
+        elif body == JOB_ATTEMPT_OPTION and self.state is LinkState.GREETING and self._wants_sets:
+            self.server_is_ours = True
+            self._queue(encode_request(PacketType.OPTION_REQ, JOB_FAILURE_OPTION))
+            self._ask_for_sets()  # the greeting ends with the answer: a first grab of the old kind would split a batch
+            if self.connection is not None:
+                self.connection.flush()
+        else:
+            super()._on_option(body)
+
+    @property
+    def _wants_sets(self) -> bool:
+        return self._context.settings.prefetch > 1 or bool(self._context.batches)
+
+    def _ask_for_sets(self) -> None:
+        self._has_asked = True
+        self._queue(_ASK)
+
+    def _on_sets_known(self) -> None:
+        self.gives_sets = True
+        key = self._context.settings.return_key
+        if key:
+            self._queue(encode_request(SET_RETURN_KEY, key))
+        for function, batch in self._context.batches.items():
+            self._queue(_can_do_many(function, batch))
+        if self.state is LinkState.GREETING:
+            self._on_greeted(b"")
+
+    def can_do(self, function: bytes) -> None:
+        """Register one more function; one with batches as such, if the server knows them."""
+        batch = self._context.batches.get(function)
+        if batch is not None and self.server_is_ours and not self._has_asked:
+            self._ask_for_sets()
+        elif batch is not None and self.gives_sets:
+            self._queue(_can_do_many(function, batch))
+            self._wake_up()
+            return
+        super().can_do(function)
+
+    def _wake_up(self) -> None:
+        """Ask again: a new function does not make a server wake a sleeping worker."""
+        self.flush()
+        if self.connection is not None:
+            self._to(LinkEvent.WAKE)
+            self._was_heard()
+
+    def _queue(self, packet: bytes) -> None:
+        if self.connection is not None:
+            self.connection.queue(packet)
+
+    # --- working
+
+    def grab_many(self) -> list[WorkerJob]:
+        """As `grab`, but with all jobs that the server gives at once; none: there is no job, or the link broke."""
+        connection = self.connection
+        if connection is None:
+            return []
+        if not self.gives_sets:
+            job = self.grab()
+            return [] if job is None else [job]
+        self._to(LinkEvent.GRAB)
+        connection.queue(self._grab_set)
+        self._guard(self._await_reply)
+        jobs, self._arrived = self._arrived, []
+        return jobs
+
+    def give_back(self, jobs: Iterable[WorkerJob]) -> None:
+        """Queue the return of jobs that came over this connection and have not been begun."""
+        if not self.gives_sets:
+            return
+        handles = [job.handle_bytes for job in jobs if job.connection is self.connection and not job.answered]
+        if handles:
+            self._queue(encode_request(RETURN_JOBS, b"", *handles))
+
+    # --- receiving
+
+    def _on_set(self, body: bytes) -> None:
+        if self.state is not LinkState.GRABBING or not body.isdigit() or self._to_come:
+            raise ProtocolError("JOBS_ASSIGNED is not expected, or holds no number")
+        self._to_come = int(body[:9])
+        if not 0 < self._to_come <= MAX_JOBS_AT_ONCE:
+            raise ProtocolError(f"JOBS_ASSIGNED announces {self._to_come} jobs")
+
+    def _assign(self, handle: bytes, function: bytes, unique: bytes, workload: bytes) -> WorkerJob:
+        if not self._to_come:
+            return super()._assign(handle, function, unique, workload)
+        name = self._context.functions.get(function) or to_text(function)
+        job = WorkerJob(self, handle, name, unique, workload)
+        self._arrived.append(job)
+        self._to_come -= 1
+        if not self._to_come:
+            self._replied(LinkEvent.ASSIGNED)
+        return job
+
+    def _forget_connection(self) -> None:
+        super()._forget_connection()
+        self._arrived.clear()  # the server gives these jobs to another worker
+        self._to_come = 0
+        self.gives_sets = self._has_asked = False
+
+
+def _can_do_many(function: bytes, batch: Batch) -> bytes:
+    return encode_request(CAN_DO_MANY, function, b"%d" % batch.at_most, b"%d" % round(batch.linger_s * 1000))

@@ -1,0 +1,317 @@
+"""Several jobs at once for one worker: GRAB_JOBS and its answer, time limits, and the return of jobs. Pure.
+
+A set holds jobs that the worker runs one after the other, or one batch of a function, which it begins as a whole. Jobs
+that wait in a worker's hands are RUNNING like all that it was given, but the store does not hear of them, and they go
+back to the head of their queue as if they had never been given out.
+
+A function with `max_running` or a `rate` has at most one job in a set, the first: it would hold a place while it waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from hmac import compare_digest
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+from gearman_client.extensions import (
+    GRAB_JOBS,
+    GRAB_MANY_OPTION,
+    HELD_JOBS_OPTION,
+    MAX_JOBS_AT_ONCE,
+    MAX_RETURN_KEY_BYTES,
+    MIN_RETURN_KEY_BYTES,
+    RETURN_JOBS,
+    SET_RETURN_KEY,
+)
+from gearman_server.errors import MalformedPacketError
+from gearman_server.jobs.agenda import STEP
+from gearman_server.jobs.attempts import Failure
+from gearman_server.jobs.events import OVERRAN, TIMEOUT
+from gearman_server.jobs.job import PRIORITIES
+from gearman_server.jobs.replies import jobs_assigned
+from gearman_server.jobs.session import ASKING, HeldSet
+from gearman_server.jobs.timeouts import Overrun
+from gearman_server.requests.batches import held_of, jobs_of
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.agenda import Agenda
+    from gearman_server.jobs.attempts import Attempts
+    from gearman_server.jobs.function import Function, JobQueue
+    from gearman_server.jobs.job import Job
+    from gearman_server.jobs.job_life import JobLife
+    from gearman_server.jobs.session import BatchRule, Session
+    from gearman_server.requests.assignments import Assignments
+    from gearman_server.requests.batches import Batches
+    from gearman_server.requests.held_jobs import HeldJobs
+    from gearman_server.requests.submissions import Handler
+
+#: The workloads of one set, unless its first job alone is larger.
+SET_BYTES: Final = 8 << 20
+
+
+class Sets:
+    """Handlers of GRAB_JOBS, SET_RETURN_KEY and RETURN_JOBS, and the choice of the jobs for a worker with `grab-many`.
+
+    That extension leaves plain GRAB_JOB as it is: one job, chosen by the same rules.
+    """
+
+    def __init__(
+        self,
+        life: JobLife,
+        attempts: Attempts,
+        assignments: Assignments,
+        batches: Batches,
+        held_jobs: HeldJobs,
+        agenda: Agenda,
+    ) -> None:
+        self._life = life
+        self._attempts = attempts
+        self._assignments = assignments
+        self._batches = batches
+        self._held_jobs = held_jobs
+        self._agenda = agenda
+        assignments.take_set = self.take
+        assignments.startable_in_set = self.startable
+        assignments.note_sleeper = held_jobs.note_sleeper
+
+    def handlers(self) -> dict[int, Handler]:
+        """By packet type."""
+        return {
+            **self._batches.handlers(),
+            GRAB_JOBS: self._grab_jobs,
+            SET_RETURN_KEY: _set_return_key,
+            RETURN_JOBS: self._return_jobs,
+        }
+
+    def options(self) -> dict[bytes, Callable[[Session], None]]:
+        """The options of this extension and of `held-jobs`, and what follows their answers."""
+        return {GRAB_MANY_OPTION: _enable, HELD_JOBS_OPTION: self._held_jobs.subscribe}
+
+    # --- giving out
+
+    def _grab_jobs(self, session: Session, body: bytes, now: float) -> None:
+        held = held_of(session)
+        held.asked = jobs_of(body)
+        if session.assigned:
+            for _ in self._take_back(session, list(session.assigned)):
+                pass
+        session.asking = _encode
+        self._assignments.grab_with(session, _encode, now)
+        if session.worker_state is not ASKING:
+            session.asking = None
+        if len(session.assigned) > STEP:
+            session.yield_turn()
+
+    def take(self, session: Session, now: float) -> Job | None:
+        """Assign the next set to this worker, and return its first job; None if there is none."""
+        held = session.held
+        choice = self._choose(session, now)
+        if choice is None or held is None:
+            return None
+        function, queue = choice
+        rule = function.batches.get(session) if function.batches is not None else None
+        share = _share(function)
+        held.begin(now, is_batch=rule is not None)
+        first = self._start(session, held, queue, now)
+        if session.asking is _encode and first.may_be_one_of_several:
+            if rule is not None:
+                self._fill_batch(session, held, function, rule, now)
+            elif held.asked > 1:
+                self._add_more(session, held, share - 1, now)
+        if held.shortest_s < inf:
+            self._watch_limits(session, held, now)
+        if len(held.jobs) > 1 and not held.is_batch:
+            self._held_jobs.note_holder(session, held, now)
+        return first
+
+    def startable(self, session: Session, now: float) -> Iterator[Function]:
+        """The function from which a set would be taken now."""
+        choice = self._choose(session, now)
+        if choice is not None:
+            yield choice[0]
+
+    def _choose(self, session: Session, now: float) -> tuple[Function, JobQueue] | None:
+        """The function and the queue, with a living job at its head, from which the worker is served next: as for
+        GRAB_JOB, but a batch has to be ripe."""
+        if session.ready is not None:
+            return self._choose_for_broad_worker(session, now)
+        for priority in PRIORITIES:
+            for function in session.functions:
+                queue = function.queues[priority]
+                if queue:
+                    queue.drop_tombstones_at_head()
+                    if queue and self._may_start(session, function, now):
+                        return function, queue
+        return None
+
+    def _choose_for_broad_worker(self, session: Session, now: float) -> tuple[Function, JobQueue] | None:
+        for priority, functions in enumerate(session.ready or ()):
+            idle: list[Function] = []
+            choice = None
+            for function in functions:
+                queue = function.queues[priority]
+                queue.drop_tombstones_at_head()
+                if not queue:
+                    idle.append(function)
+                elif self._may_start(session, function, now):
+                    choice = function, queue
+                    break
+            for function in idle:
+                del functions[function]
+            if choice is not None:
+                return choice
+        return None
+
+    def _may_start(self, session: Session, function: Function, now: float) -> bool:
+        if function.throttle is not None and not function.throttle.admits(function.running, now):
+            return False
+        return function.batches is None or self._batches.is_ripe(session, function, now)
+
+    def _start(self, session: Session, held: HeldSet, queue: JobQueue, now: float) -> Job:
+        """Give the first job of the queue to the worker."""
+        job = queue.popleft()
+        function = job.function
+        held.since[job.handle] = job.since
+        if held.is_batch or not held.jobs:
+            held.first = held.first or job.handle
+            self._life.assign(job, session, now)
+        else:
+            self._life.assign_unbegun(job, session, now)
+        held.jobs.append(job)
+        if session.timeouts_s or function.policy.timeout_s is not None:
+            if held.is_batch:
+                self._assignments.start_timeout(session, job, now)
+            else:
+                limit = self._assignments.limit_of(session, function)
+                held.shortest_s = min(held.shortest_s, limit[0] if limit is not None else inf)
+        if session.ready is not None:
+            session.ready[job.priority].move_to_end(function)
+        elif len(session.functions) > 1:
+            del session.functions[function]
+            session.functions[function] = None
+        return job
+
+    def _add_more(self, session: Session, held: HeldSet, share: int, now: float) -> None:
+        """Add jobs to the first, up to the number asked for: of any function that has no limits on starts, and no more
+        of each than is this worker's share of it. `share` is what is left of the first job's function."""
+        first = held.jobs[0]
+        room = {first.function: share}
+        left_bytes = SET_BYTES - len(first.workload)
+        while len(held.jobs) < held.asked:
+            choice = self._choose(session, now)
+            if choice is None:
+                return
+            function, queue = choice
+            job = queue[0]
+            left = room.get(function)
+            if left is None:
+                left = _share(function)
+            left_bytes -= len(job.workload)
+            is_limited = function.throttle is not None or session in (function.batches or ())
+            if left <= 0 or left_bytes < 0 or is_limited or not job.may_be_one_of_several:
+                return
+            room[function] = left - 1
+            self._start(session, held, queue, now)
+
+    def _fill_batch(self, session: Session, held: HeldSet, function: Function, rule: BatchRule, now: float) -> None:
+        left_bytes = SET_BYTES - len(held.jobs[0].workload)
+        for queue in function.queues:
+            while len(held.jobs) < rule.at_most:
+                queue.drop_tombstones_at_head()
+                if not queue:
+                    break
+                left_bytes -= len(queue[0].workload)
+                is_throttled = function.throttle is not None and not function.throttle.admits(function.running, now)
+                if left_bytes < 0 or is_throttled or not queue[0].may_be_one_of_several:
+                    return
+                self._start(session, held, queue, now)
+
+    # --- limits of time
+
+    def _watch_limits(self, session: Session, held: HeldSet, now: float) -> None:
+        if held.alarm is None:
+            held.alarm = self._agenda.alarm(partial(self._check_limits, session))
+        held.alarm.by(now + held.shortest_s)
+
+    def _check_limits(self, session: Session, now: float) -> None:
+        """End the job that runs if it is over its limit; the jobs behind it go back. The limit of a job begins when the
+        one before it was answered, since when the worker has had no other."""
+        held, job = session.held, next(iter(session.assigned.values()), None)
+        if held is None or job is None or held.is_batch:
+            return
+        begun_at = max(held.given_at, session.done_at)
+        limit = self._assignments.limit_of(session, job.function)
+        if limit is not None and begun_at + limit[0] <= now:
+            for _ in self._take_back(session, list(session.assigned)[1:]):
+                pass
+            if limit[1] is Overrun.POLICY:
+                self._attempts.fail(job, Failure(None, TIMEOUT))
+            else:
+                self._attempts.lose_worker(job, OVERRAN)
+            return
+        due = now + held.shortest_s if limit is None else min(now + held.shortest_s, begun_at + limit[0])
+        if due < inf and held.alarm is not None:
+            held.alarm.by(due)
+
+    # --- giving back
+
+    def _return_jobs(self, session: Session, body: bytes, _now: float) -> None:
+        """Take jobs back. Those that the worker with this key does not have any more are passed over."""
+        key, *handles = body.split(b"\0")
+        if len(handles) > MAX_JOBS_AT_ONCE:
+            raise MalformedPacketError(f"RETURN_JOBS takes {MAX_JOBS_AT_ONCE} handles at most")
+        by_worker: dict[Session, list[bytes]] = {}
+        for handle in handles:
+            job = self._life.jobs.get(handle)
+            worker = job.worker if job is not None else None
+            if worker is not None and _may_return(session, key, worker):
+                by_worker.setdefault(worker, []).append(handle)
+        for worker, its_handles in by_worker.items():
+            self._agenda.chores.start(self._take_back(worker, its_handles))
+
+    def _take_back(self, worker: Session, handles: Iterable[bytes]) -> Iterator[None]:
+        """Take jobs back from a worker, in steps: the last first, because each goes to the head of its queue."""
+        held = worker.held
+        for at, handle in enumerate(reversed(list(handles)), 1):
+            job = worker.assigned.get(handle)
+            if job is not None and held is not None:
+                self._life.take_back(job, held.since.pop(handle, job.since))
+            if at % STEP == 0:
+                yield
+
+
+def _encode(first: Job) -> bytes:
+    """The answer to GRAB_JOBS, once the set has been assigned with its first job."""
+    held = first.worker.held if first.worker is not None else None
+    if held is None:
+        return jobs_assigned([first])
+    jobs, held.jobs = held.jobs, []
+    return jobs_assigned(jobs)
+
+
+def _share(function: Function) -> int:
+    """The function's jobs that one worker takes at most, so that those that sleep, or were just woken, get some too."""
+    others = len(function.sleepers) + len(function.woken)
+    return -(-function.takeable // (others + 1))
+
+
+def _enable(session: Session) -> None:
+    """The connection has asked for the extension."""
+    session.held = session.held or HeldSet()
+
+
+def _set_return_key(session: Session, body: bytes, _now: float) -> None:
+    held = held_of(session)
+    if not MIN_RETURN_KEY_BYTES <= len(body) <= MAX_RETURN_KEY_BYTES or b"\0" in body:
+        raise MalformedPacketError(
+            f"SET_RETURN_KEY takes {MIN_RETURN_KEY_BYTES} to {MAX_RETURN_KEY_BYTES} bytes without a zero"
+        )
+    held.key = body
+
+
+def _may_return(session: Session, key: bytes, worker: Session) -> bool:
+    if worker.held is None:
+        return False
+    return session is worker if not key else bool(worker.held.key) and compare_digest(key, worker.held.key)

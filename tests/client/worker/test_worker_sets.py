@@ -1,0 +1,239 @@
+"""A worker that gets several jobs at once: against a scripted server, for what the bytes are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from gearman_client import ArgumentError, Batch, Worker, WorkerJob, WorkerSettings
+from gearman_client.extensions import (
+    CAN_DO_MANY,
+    GRAB_JOBS,
+    JOB_ASSIGN_ATTEMPT,
+    JOBS_ASSIGNED,
+    RETURN_JOBS,
+    SET_RETURN_KEY,
+)
+from gearman_client.packet import PacketType
+
+from ..conftest import DEADLINE_S, Peer, ScriptedServer
+
+KEY = b"0123456789abcdef"
+InThread = Callable[..., "Future[Any]"]
+
+
+def greet(peer: Peer, *functions: bytes, batches: dict[bytes, tuple[bytes, bytes]] | None = None) -> None:
+    """Play a server with the extension up to the worker's first GRAB_JOBS, which is read too."""
+    peer.expect(PacketType.OPTION_REQ, b"job-attempt")
+    for function in functions:
+        peer.expect(PacketType.CAN_DO, function)
+    peer.send(PacketType.OPTION_RES, b"job-attempt")
+    peer.expect(PacketType.OPTION_REQ, b"job-failure")
+    peer.expect(PacketType.OPTION_REQ, b"grab-many")
+    peer.send(PacketType.OPTION_RES, b"job-failure")
+    peer.send(PacketType.OPTION_RES, b"grab-many")
+    peer.expect(SET_RETURN_KEY, KEY)
+    for function, numbers in (batches or {}).items():
+        peer.expect(CAN_DO_MANY, function, *numbers)
+    peer.expect(GRAB_JOBS, b"3")
+
+
+def assign(peer: Peer, *handles: bytes, announced: int | None = None) -> None:
+    peer.send(JOBS_ASSIGNED, b"%d" % (len(handles) if announced is None else announced))
+    for handle in handles:
+        peer.send(JOB_ASSIGN_ATTEMPT, handle, b"f", b"", b"1", b"w")
+
+
+@pytest.fixture
+def many(scripted_server: ScriptedServer) -> Any:
+    """A worker for f that asks for three jobs at once."""
+    settings = WorkerSettings(reply_timeout_s=0.3, prefetch=3, return_key=KEY)
+    with Worker(scripted_server.address, settings) as worker:
+        worker.register("f")
+        yield worker
+        scripted_server.close()
+
+
+def test_the_jobs_of_one_answer_come_together_and_their_answers_leave_with_the_next_grab(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread
+) -> None:
+    grabbed = in_thread(many.grab_many, DEADLINE_S)
+    peer = scripted_server.accept()
+    greet(peer, b"f")
+    assign(peer, b"H:1", b"H:2")
+    jobs = grabbed.result(DEADLINE_S)
+    assert [(job.handle, job.function, job.attempt, job.workload) for job in jobs] == [
+        ("H:1", "f", 1, b"w"),
+        ("H:2", "f", 1, b"w"),
+    ]
+    for job in jobs:
+        job.complete(b"r")
+    grabbed = in_thread(many.grab_many, DEADLINE_S)
+    complete = int(PacketType.WORK_COMPLETE)
+    assert peer.read_once() == [(complete, b"H:1\0r"), (complete, b"H:2\0r"), (GRAB_JOBS, b"3")]
+    assign(peer, b"H:3")
+    assert len(grabbed.result(DEADLINE_S)) == 1
+
+
+def test_no_job_ends_the_wait_with_an_empty_list(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread
+) -> None:
+    grabbed = in_thread(many.grab_many, 0.05)
+    peer = scripted_server.accept()
+    greet(peer, b"f")
+    peer.put_to_sleep()
+    assert grabbed.result(DEADLINE_S) == []
+
+
+def test_batches_are_registered_in_the_greeting_and_later(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread
+) -> None:
+    many.register("b", batch=Batch(100, 0.05))
+    grabbed = in_thread(many.grab_many, DEADLINE_S)
+    peer = scripted_server.accept()
+    greet(peer, b"f", b"b", batches={b"b": (b"100", b"50")})
+    assign(peer, b"H:1")
+    grabbed.result(DEADLINE_S)
+    many.register("c", batch=Batch(2))
+    peer.expect(CAN_DO_MANY, b"c", b"2", b"0")
+
+
+def test_a_server_without_the_extension_gives_one_job_at_a_time(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread
+) -> None:
+    grabbed = in_thread(many.grab_many, DEADLINE_S)
+    peer = scripted_server.accept()
+    peer.greet(b"f")
+    peer.send(PacketType.JOB_ASSIGN_UNIQ, b"H:1", b"f", b"", b"w")
+    [job] = grabbed.result(DEADLINE_S)
+    many.give_back([job])  # it can't: the server does not know how
+    job.complete()
+    grabbed = in_thread(many.grab_many, DEADLINE_S)
+    peer.expect(PacketType.WORK_COMPLETE, b"H:1", b"")
+    peer.expect(PacketType.GRAB_JOB_UNIQ)
+    peer.put_to_sleep()
+    many.stop()
+    assert grabbed.result(DEADLINE_S) == []
+
+
+def test_a_server_of_an_older_version_is_asked_once(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread
+) -> None:
+    grabbed = in_thread(many.grab_many, DEADLINE_S)
+    peer = scripted_server.accept()
+    peer.expect(PacketType.OPTION_REQ, b"job-attempt")
+    peer.expect(PacketType.CAN_DO, b"f")
+    peer.send(PacketType.OPTION_RES, b"job-attempt")
+    peer.expect(PacketType.OPTION_REQ, b"job-failure")
+    peer.expect(PacketType.OPTION_REQ, b"grab-many")
+    peer.send(PacketType.OPTION_RES, b"job-failure")
+    peer.send(PacketType.ERROR, b"UNKNOWN_OPTION", b"Server does not recognize given option")
+    peer.expect(PacketType.GRAB_JOB_UNIQ)
+    peer.send(JOB_ASSIGN_ATTEMPT, b"H:1", b"f", b"", b"2", b"w")
+    [job] = grabbed.result(DEADLINE_S)
+    assert (job.attempt, job.server_is_ours) == (2, True)
+
+
+def test_jobs_that_are_not_begun_are_given_back(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread
+) -> None:
+    grabbed = in_thread(many.grab_many, DEADLINE_S)
+    peer = scripted_server.accept()
+    greet(peer, b"f")
+    assign(peer, b"H:1", b"H:2", b"H:3")
+    jobs = grabbed.result(DEADLINE_S)
+    jobs[0].complete()
+    many.give_back(jobs)
+    peer.expect(PacketType.WORK_COMPLETE, b"H:1", b"")
+    peer.expect(RETURN_JOBS, b"", b"H:2", b"H:3")
+
+
+def test_work_runs_the_jobs_of_an_answer_and_gives_back_those_beyond_its_number(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread
+) -> None:
+    many.register("f", lambda job: job.handle)
+    worked = in_thread(many.work, max_jobs=4)
+    peer = scripted_server.accept()
+    greet(peer, b"f")
+    assign(peer, b"H:1", b"H:2", b"H:3")
+    for handle in (b"H:1", b"H:2", b"H:3"):
+        peer.expect(PacketType.WORK_COMPLETE, handle, handle)
+    peer.expect(GRAB_JOBS, b"3")
+    assign(peer, b"H:4", b"H:5", b"H:6")
+    peer.expect(PacketType.WORK_COMPLETE, b"H:4", b"H:4")
+    peer.expect(RETURN_JOBS, b"", b"H:5", b"H:6")
+    assert worked.result(DEADLINE_S) == 4
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, SystemExit])
+def test_a_callback_that_ends_the_program_leaves_no_job_behind(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread, ending: type[BaseException]
+) -> None:
+    def end(_job: WorkerJob) -> str:
+        raise ending
+
+    many.register("f", end)
+    worked = in_thread(many.work)
+    peer = scripted_server.accept()
+    greet(peer, b"f")
+    assign(peer, b"H:1", b"H:2", b"H:3")
+    peer.expect(RETURN_JOBS, b"", b"H:2", b"H:3")
+    with pytest.raises(ending):
+        worked.result(DEADLINE_S)
+
+
+@pytest.mark.parametrize("announced", [0, 1001])
+def test_an_impossible_number_of_jobs_ends_the_connection(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread, announced: int
+) -> None:
+    grabbed = in_thread(many.grab_many, DEADLINE_S)
+    peer = scripted_server.accept()
+    greet(peer, b"f")
+    assign(peer, announced=announced)
+    greet(scripted_server.accept(), b"f")
+    many.stop()
+    scripted_server.peers[-1].send(PacketType.NO_JOB)
+    assert grabbed.result(DEADLINE_S) == []
+
+
+def test_a_connection_that_breaks_in_the_middle_of_an_answer_leaves_no_job(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread
+) -> None:
+    grabbed = in_thread(many.grab_many, DEADLINE_S)
+    peer = scripted_server.accept()
+    greet(peer, b"f")
+    assign(peer, b"H:1", announced=2)
+    peer.close()
+    peer = scripted_server.accept()
+    greet(peer, b"f")
+    assign(peer, b"H:1", b"H:2")
+    assert [job.handle for job in grabbed.result(DEADLINE_S)] == ["H:1", "H:2"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        WorkerSettings(prefetch=0),
+        WorkerSettings(prefetch=1001),
+        WorkerSettings(prefetch=True),
+        WorkerSettings(return_key=b"short"),
+        WorkerSettings(return_key=b"\0" * 16),
+    ],
+)
+def test_impossible_settings_are_refused(settings: WorkerSettings) -> None:
+    with pytest.raises(ArgumentError):
+        Worker("127.0.0.1", settings)
+
+
+@pytest.mark.parametrize("batch", [Batch(0), Batch(1001), Batch(2, -1), Batch(2, 61)])
+def test_impossible_batches_are_refused(batch: Batch) -> None:
+    with Worker("127.0.0.1") as worker, pytest.raises(ArgumentError):
+        worker.register("f", batch=batch)
+
+
+def test_a_batch_has_no_callback() -> None:
+    with Worker("127.0.0.1") as worker, pytest.raises(ArgumentError):
+        worker.register("f", lambda job: None, batch=Batch(2))
