@@ -101,6 +101,7 @@ def test_without_a_manager_bash_completes_commands_options_and_the_names_in_the_
 def test_bash_completes_the_names_that_the_running_manager_knows(bash: Bash, napping: RunningManager) -> None:
     napping.start("pools: {rest: {functions: ['*'], min: 2, max: 2}}\n")
     assert bash.complete("gearman-manager pause ") == {"rest"}
+    assert bash.complete("gearman-manager explain ") == {"rest"}
     assert bash.complete("gearman-manager logs re") == {"rest", "rest/1", "rest/2"}
     assert bash.complete("gearman-manager run n") == {"nap"}
 

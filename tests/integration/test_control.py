@@ -23,6 +23,10 @@ def test_scale_changes_a_pools_size_until_the_next_reload(napping: RunningManage
     assert "nap: 4..4 workers" in manager.command("scale", "nap", "4").stdout
     eventually(lambda: manager.settled() and size(manager) == 4, "four workers")
     assert before < {worker["pid"] for worker in manager.workers("nap")}
+    assert ", 4 had: scaled to 4 by hand since " in manager.status()["pools"]["nap"]["why"]
+    assert "0 wanted → 4 (min by hand)" in manager.command("explain", "nap").stdout
+    told = json.loads(manager.command("explain", "nap", "--json").stdout)
+    assert (told["now"]["size"], told["decisions"][0]["size"]) == (4, 2)
     manager.command("scale", "nap", "1..3")
     pool = manager.status()["pools"]["nap"]
     assert (pool["min"], pool["max"]) == (1, 3)
@@ -62,6 +66,7 @@ def test_a_paused_pool_finishes_its_jobs_and_serves_the_waiting_ones_after_resum
         (("scale", "nope", "3"), "there is no pool nope; the pools are: nap"),
         (("scale", "nap", "3..1"), "3..1 is no size"),
         (("pause", "nope"), "there is no pool nope"),
+        (("explain", "nope"), "there is no pool nope; the pools are: nap"),
         (("restart", "nope"), "there is no pool nope"),
         (("logs", "nope"), "nope has logged nothing; the pools are: nap"),
         (("logs", "nope/1", "-f"), "nope/1 has logged nothing; the pools are: nap"),

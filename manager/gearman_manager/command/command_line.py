@@ -25,6 +25,7 @@ from gearman_manager.command.context import (
     takes_config,
 )
 from gearman_manager.command.control_commands import COMMANDS
+from gearman_manager.command.explain import explain
 from gearman_manager.command.import_ini import import_ini
 from gearman_manager.command.job_commands import GROUPS
 from gearman_manager.command.schedule_commands import schedules, trigger
@@ -246,6 +247,7 @@ main.commands = {
         functions,
         run,
         status,
+        explain,
         *COMMANDS,
         *GROUPS,
         schedules,
@@ -260,6 +262,7 @@ for command in (
     functions,
     run,
     status,
+    explain,
     *COMMANDS,
     *(c for g in GROUPS for c in g.commands.values()),
     schedules,

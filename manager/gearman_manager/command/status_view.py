@@ -44,7 +44,7 @@ def show_live(ask: Callable[[], Report]) -> None:
 def _view(report: Report) -> Group:
     since_s = _since_s(report["supervisor"]["since"])
     parts: list[RenderableType] = [f"manager pid {report['supervisor']['pid']}, running for {duration(since_s)}"]
-    for table in (_pools(report), _workers(report), _functions(report), _servers(report)):
+    for table in (_pools(report), _reasons(report), _workers(report), _functions(report), _servers(report)):
         parts += ["", table]
     for error in report["errors"]:
         where = f"{error['file']}:{error['line']}" if error["line"] else error["file"]
@@ -80,6 +80,13 @@ def _pools(report: Report) -> Table:
         error = Text.assemble((mark, "red"), escape_text(pool["last_error"]))
         numbers = (pool["min"], pool["max"], pool["target"], len(pool["workers"]), busy)
         table.add_row(name, *(str(number) for number in numbers), error)
+    return table
+
+
+def _reasons(report: Report) -> Table:
+    table = Table("pool", "why", box=None)
+    for name, pool in report["pools"].items():
+        table.add_row(name, Text(printed(pool["why"] or "-")))
     return table
 
 

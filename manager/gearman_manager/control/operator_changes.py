@@ -29,7 +29,7 @@ class OperatorChanges:
         Raises:
             ManagerError: there is no such pool, or the sizes are invalid.
         """
-        pool = self._pool(name)
+        pool = find_pool(self._workforce, name)
         if not 0 <= minimum <= maximum or maximum < 1:
             remedy = "min from 0 up to max, and max at least 1; or pause the pool"
             raise ManagerError(f"{minimum}..{maximum} is no size: {remedy}")
@@ -43,7 +43,7 @@ class OperatorChanges:
             ManagerError: there is no such pool, or it is being removed.
         """
         wanted = [pool for pool in self._workforce.active if pool.state is not PoolState.RETIRING]
-        for pool in wanted if name is None else [self._pool(name)]:
+        for pool in wanted if name is None else [find_pool(self._workforce, name)]:
             pool.restart()
             _log.info("restarting by hand", extra={"pool": pool.name})
         self._wake()
@@ -54,7 +54,7 @@ class OperatorChanges:
         Raises:
             ManagerError: there is no such pool, or it is being removed.
         """
-        self._pool(name).pause()
+        find_pool(self._workforce, name).pause()
         _log.info("paused by hand", extra={"pool": name})
         self._wake()
 
@@ -64,13 +64,19 @@ class OperatorChanges:
         Raises:
             ManagerError: there is no such pool, or it is being removed.
         """
-        self._pool(name).resume()
+        find_pool(self._workforce, name).resume()
         _log.info("resumed by hand", extra={"pool": name})
         self._wake()
 
-    def _pool(self, name: str) -> Pool:
-        for pool in self._workforce.active:
-            if pool.name == name:
-                return pool
-        known = ", ".join(sorted(pool.name for pool in self._workforce.active))
-        raise ManagerError(f"there is no pool {name}; the pools are: {known}")
+
+def find_pool(workforce: Workforce, name: str) -> Pool:
+    """The pool of that name.
+
+    Raises:
+        ManagerError: there is none; the others are named.
+    """
+    for pool in workforce.active:
+        if pool.name == name:
+            return pool
+    known = ", ".join(sorted(pool.name for pool in workforce.active))
+    raise ManagerError(f"there is no pool {name}; the pools are: {known}")

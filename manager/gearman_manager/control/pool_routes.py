@@ -1,4 +1,4 @@
-"""The control API's routes for pools: `/pools/NAME/scale`, `/pools/NAME/pause`, `/pools/NAME/resume` and `/restart`."""
+"""The control API's routes for pools: `/pools/NAME/scale`, `pause`, `resume` and `decisions`, and `/restart`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from flask import Blueprint, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from gearman_manager.control.app import json_body
+from gearman_manager.control.explanations import Explanations
 from gearman_manager.control.operator_changes import OperatorChanges
 from gearman_manager.errors import ManagerError
 
 
-def pool_routes(changes: OperatorChanges) -> Blueprint:
-    """The routes for an operator's changes to pools. Each only notes the wish, and its answer repeats it."""
+def pool_routes(changes: OperatorChanges, explanations: Explanations) -> Blueprint:
+    """The routes for an operator's changes to pools, which only note the wish and repeat it, and for the reasons why a
+    pool has as many workers as it has."""
     routes = Blueprint("pools", __name__)
+
+    @routes.get("/pools/<path:name>/decisions")
+    def decisions(name: str) -> ResponseReturnValue:
+        return jsonify(explanations.report(name))
 
     @routes.post("/pools/<path:name>/scale")
     def scale(name: str) -> ResponseReturnValue:

@@ -9,6 +9,7 @@ from typing import Any
 
 from gearman_manager.code.generations import Generations
 from gearman_manager.config import Problem, ResolvedPool
+from gearman_manager.control.explanations import Explanations
 from gearman_manager.host.memory import private_bytes
 from gearman_manager.ipc.scoreboard import SlotView
 from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
@@ -33,6 +34,7 @@ class StatusReport:
         queues: Queues,
         sizes: PoolSizes,
         policy_gaps: PolicyGapCheck,
+        explanations: Explanations,
     ) -> None:
         self._since = time.time()
         self._generations = generations
@@ -40,19 +42,33 @@ class StatusReport:
         self._queues = queues
         self._sizes = sizes
         self._policy_gaps = policy_gaps
+        self._explanations = explanations
 
     def report(self) -> Report:
         """The state of all parts now."""
-        workforce, sizes, gaps = self._workforce, self._sizes.current, self._policy_gaps.broken
+        sizes, gaps = self._sizes.current, self._policy_gaps.broken
         return {
             "supervisor": {"pid": os.getpid(), "since": self._since},
-            "pools": {pool.name: _pool(pool, workforce, sizes.get(pool.name)) for pool in workforce.active},
+            "pools": {pool.name: self._pool(pool, sizes.get(pool.name)) for pool in self._workforce.active},
             "functions": _functions(self._generations, self._queues),
             "servers": {str(server.address): _server(server, gaps) for server in self._queues.servers},
             "errors": [
                 *({"file": p.file, "line": p.line, "message": _message(p)} for p in self._generations.errors),
                 *({"file": file, "line": 0, "message": message} for file, message in log.problems().items()),
             ],
+        }
+
+    def _pool(self, pool: Pool, settings: ResolvedPool | None) -> Report:
+        return {
+            "min": settings.min if settings else 0,
+            "max": settings.max if settings else 0,
+            "target": pool.target,
+            "why": self._explanations.why(pool.name),
+            "state": pool.state.value,
+            "paused": pool.state is PoolState.PAUSED,
+            "failing": pool.state is PoolState.FAILING,
+            "last_error": pool.last_error,
+            "workers": [_worker(live) for live in self._workforce.of(pool.name)],
         }
 
 
@@ -66,19 +82,6 @@ def _server(server: ServerWatch, policy_gaps: Mapping[str, list[str]]) -> Report
         "since": server.since,
         "trouble": server.trouble,
         "notices": policy_gaps.get(str(server.address), []),
-    }
-
-
-def _pool(pool: Pool, workforce: Workforce, settings: ResolvedPool | None) -> Report:
-    return {
-        "min": settings.min if settings else 0,
-        "max": settings.max if settings else 0,
-        "target": pool.target,
-        "state": pool.state.value,
-        "paused": pool.state is PoolState.PAUSED,
-        "failing": pool.state is PoolState.FAILING,
-        "last_error": pool.last_error,
-        "workers": [_worker(live) for live in workforce.of(pool.name)],
     }
 
 

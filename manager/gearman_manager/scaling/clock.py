@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import time
+from typing import Final
+
+#: The error of a sum of clocks must not turn 10:00 into 09:59:59.
+_ROUNDING_S: Final = 0.01
 
 
 def epoch(moment: float) -> float:
@@ -12,6 +16,6 @@ def epoch(moment: float) -> float:
 
 def time_of_day(moment: float) -> str:
     """The local time: `12:01:07`, `12:01` if it is a full minute, and with its date if it is not today's."""
-    at = time.localtime(round(epoch(moment)))
+    at = time.localtime(int(epoch(moment) + _ROUNDING_S))
     text = time.strftime("%H:%M:%S" if at.tm_sec else "%H:%M", at)
     return text if at[:3] == time.localtime()[:3] else time.strftime("%Y-%m-%d ", at) + text

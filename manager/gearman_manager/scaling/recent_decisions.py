@@ -14,10 +14,11 @@ DECISIONS_KEPT: Final = 50
 
 @dataclass(slots=True)
 class RepeatedDecision:
-    """A decision as it was made first and last, and how often."""
+    """A decision as it was made first and last, until when it held, and how often it was made."""
 
     first: Decision
     last: Decision
+    until: float
     times: int = 1
 
 
@@ -30,7 +31,7 @@ class RecentDecisions:
 
     @property
     def entries(self) -> Sequence[RepeatedDecision]:
-        """The oldest first; each holds until the next one."""
+        """The decision that holds is the last one."""
         return self._entries
 
     @property
@@ -43,12 +44,14 @@ class RecentDecisions:
         before = self.last
         since = {} if before is None else {s.limit.name: s.since for s in before.steps if s.since is not None}
         decision = decision.with_since(since)
+        if self._entries:
+            self._entries[-1].until = decision.at
         entry = self._same(decision)
         if entry is None:
-            self._entries.append(RepeatedDecision(decision, decision))
+            self._entries.append(RepeatedDecision(decision, decision, decision.at))
             del self._entries[: -self._kept]
         else:
-            entry.last = decision
+            entry.last, entry.until = decision, decision.at
             entry.times += 1
             self._entries.remove(entry)
             self._entries.append(entry)

@@ -99,7 +99,8 @@ def rule_of(strategy: Strategy) -> str:
     if strategy.utilisation:
         return f"a utilisation of {strategy.utilisation * 100:g} %"
     if strategy.backlog_per_worker:
-        return f"{strategy.backlog_per_worker:g} waiting jobs per worker"
+        plural = "" if strategy.backlog_per_worker == 1 else "s"
+        return f"{strategy.backlog_per_worker:g} waiting job{plural} per worker"
     duration = format_duration(strategy.target_wait_s or UNKNOWN_SERVICE_S)
     number = duration.rstrip("dhms")
     return f"{number} {duration.removeprefix(number)} of waiting"
@@ -256,13 +257,16 @@ class PoolScaler:
         if self._lateness.is_late(now, work.queued, self.service.jobs, wait_s):
             work = replace(work, is_late=True)
         wanted = demand(work, self._settings, self.service.value_s)
-        reckoning = Reckoning(wanted, self._rule, work.is_late)
+        # The other rules do not plan a wait.
+        is_late = work.is_late and not (self._settings.backlog_per_worker or self._settings.utilisation)
+        reckoning = Reckoning(wanted, self._rule, is_late)
         for limit in notes:
             reckoning.note(limit)
         take_share(reckoning, others)
+        keep_within(reckoning, others)
         if kept is not None:
             reckoning.to(max(reckoning.size, kept.size), kept.limit)
-        keep_within(reckoning, others)
+            keep_within(reckoning, others)
         size = self._pace.size(now, reckoning.size)
         if size > reckoning.size:
             reckoning.to(size, self._pace.limit)

@@ -14,6 +14,7 @@ from gearman_manager.code.generations import Generations
 from gearman_manager.code.source_watch import SourceWatch
 from gearman_manager.config import Config
 from gearman_manager.control.app import make_app
+from gearman_manager.control.explanations import Explanations
 from gearman_manager.control.job_routes import job_routes
 from gearman_manager.control.manager_routes import manager_routes
 from gearman_manager.control.operator_changes import OperatorChanges
@@ -84,7 +85,8 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     control = ControlServer(run_folder.socket, app)
     reader = ConfigReader(load, recent_log, control)
     reloads = Reloads(reader, generations, arrangement, sizes, config_watches, announcer)
-    status = StatusReport(generations, workforce, queues, sizes, policy_gaps)
+    explanations = Explanations(workforce, autoscaler)
+    status = StatusReport(generations, workforce, queues, sizes, policy_gaps, explanations)
 
     def own_pids() -> set[int]:
         return workforce.pids() | zygotes.pids | job_servers.pids
@@ -112,7 +114,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     )
     supervisor = Supervisor(run_folder, announcer, parts)
     app.register_blueprint(manager_routes(supervisor, status, recent_log))
-    app.register_blueprint(pool_routes(OperatorChanges(workforce, sizes, awake.set)))
+    app.register_blueprint(pool_routes(OperatorChanges(workforce, sizes, awake.set), explanations))
     app.register_blueprint(job_routes(ServerJobs(lambda: job_servers.addresses)))
     return supervisor
 

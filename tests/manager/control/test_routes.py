@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,16 +10,20 @@ import gevent.event
 import pytest
 from flask.testing import FlaskClient
 
+from gearman_manager.command.explain import explanation
 from gearman_manager.config import Config, FoundFunction, lay_out
 from gearman_manager.control.app import make_app
+from gearman_manager.control.explanations import Explanations
 from gearman_manager.control.manager_routes import manager_routes
 from gearman_manager.control.operator_changes import OperatorChanges
 from gearman_manager.control.pool_routes import pool_routes
 from gearman_manager.logs.recent_log import RecentLog
 from gearman_manager.pools.pool import Pool
 from gearman_manager.pools.pool_state import PoolState
+from gearman_manager.scaling.decision import Inputs, Limit, Reckoning
 from gearman_manager.scaling.host_guards import HostGuards
 from gearman_manager.scaling.pool_sizes import PoolSizes
+from gearman_manager.scaling.recent_decisions import RecentDecisions
 
 CONFIG = Config.model_validate({"server": {}, "pools": {"mail": {"max": 3}}})
 
@@ -33,13 +38,15 @@ class Manager:
         self.pool.arrange("1")
         self.awake = gevent.event.Event()
         workforce: Any = SimpleNamespace(active=[self.pool])
-        autoscaler: Any = SimpleNamespace(arrange=lambda *_: None)
+        self.decisions = RecentDecisions()
+        autoscaler: Any = SimpleNamespace(arrange=lambda *_: None, decisions=lambda _: self.decisions)
         self.sizes = PoolSizes(autoscaler, HostGuards(CONFIG.limits, cast(Any, None)), self.awake.set)
         self.sizes.arrange(lay_out(CONFIG, [FoundFunction("mail", "m.py", 1, {})], 1), CONFIG.limits)
         self.awake.clear()
         app = make_app()
         app.register_blueprint(manager_routes(self, cast(Any, self), RecentLog()))
-        app.register_blueprint(pool_routes(OperatorChanges(workforce, self.sizes, self.awake.set)))
+        changes = OperatorChanges(workforce, self.sizes, self.awake.set)
+        app.register_blueprint(pool_routes(changes, Explanations(workforce, autoscaler)))
         self.client: FlaskClient = app.test_client()
 
     def stop(self) -> None:
@@ -93,6 +100,48 @@ def test_a_new_size_reaches_the_pool_sizes(manager: Manager) -> None:
     assert manager.client.post("/pools/mail/scale", json={"min": 2, "max": 5}).get_json() == {"min": 2, "max": 5}
     assert (manager.sizes.current["mail"].min, manager.sizes.current["mail"].max) == (2, 5)
     assert manager.awake.is_set()
+
+
+def test_before_the_first_decision_there_is_nothing_to_explain(manager: Manager) -> None:
+    answer = manager.client.get("/pools/mail/decisions").get_json()
+    assert answer == {"pool": "mail", "now": None, "decisions": []}
+    assert explanation(answer, 10) == ["mail: no decision yet"]
+
+
+def test_decisions_are_told_with_their_limits_and_numbers(manager: Manager) -> None:
+    now = time.monotonic()
+    for ago_s, queued in ((60.0, 0), (2.0, 30), (0.0, 40)):
+        reckoning = Reckoning(queued // 5, "2 s of waiting")
+        if queued:
+            reckoning.to(3, Limit("max", "max 3 holds"))
+        inputs = Inputs(queued=queued, service_s=0.25, workers=1, minimum=0, maximum=3, max_workers=9, away=("a:1",))
+        manager.decisions.record(reckoning.decision(now - ago_s, inputs))
+    answer = manager.client.get("/pools/mail/decisions").get_json()
+    assert [(entry["size"], entry["limit"], entry["times"]) for entry in answer["decisions"]] == [
+        (0, None, 1),
+        (3, "max", 2),
+    ]
+    since, now_told = answer["decisions"][1]["since"], answer["now"]
+    assert since == pytest.approx(time.time() - 2.0, abs=1.0)
+    assert now_told["at"] == pytest.approx(since + 2.0, abs=0.01)
+    assert [entry["until"] for entry in answer["decisions"]] == [pytest.approx(since, abs=0.01), None]
+    assert now_told["steps"] == [{"limit": "max", "text": "max 3 holds", "size": 3, "since": since, "until": None}]
+    assert now_told["inputs"]["queued"] == 40
+    assert now_told["sentence"].startswith("8 wanted by 2 s of waiting, 3 had: max 3 holds since ")
+    lines = explanation(answer, 1)
+    assert [line for line in lines if line.startswith("  ")] == [
+        "  " + answer["decisions"][1]["sentence"],
+        "    30 queued, 0 running; a job takes 0.25 s; 1 worker of 0..3; limits.max_workers 9; away: a:1",
+        "    6 wanted → 3 (max)",
+        "  " + now_told["sentence"],
+        "    40 queued, 0 running; a job takes 0.25 s; 1 worker of 0..3; limits.max_workers 9; away: a:1",
+        "    8 wanted → 3 (max)",
+    ]
+
+
+def test_the_decisions_of_an_unknown_pool_are_refused(manager: Manager) -> None:
+    answer = manager.client.get("/pools/nobody/decisions")
+    assert (answer.status_code, answer.get_json()) == (400, {"error": "there is no pool nobody; the pools are: mail"})
 
 
 @pytest.mark.parametrize("size", [(5, 2), (-1, 2), (0, 0)])

@@ -40,15 +40,15 @@ class FakeWorkforce:
     def __init__(self) -> None:
         self.pools: dict[str, Pool] = {}
         self.resting: set[str] = set()
-        self._settings: Mapping[str, ResolvedPool] = {}
+        self.settings: Mapping[str, ResolvedPool] = {}
 
     def use(self, settings: Mapping[str, ResolvedPool]) -> None:
-        self._settings = settings
+        self.settings = settings
         for name in settings:
             self.pools.setdefault(name, Pool(name)).arrange("version")
 
     def registered(self, pool: str) -> Sequence[str]:
-        return self._settings[pool].functions
+        return self.settings[pool].functions
 
     def of(self, pool: str) -> Iterable[LiveWorker]:
         return [self._live(worker) for worker in self.pools[pool].workers.values()]
@@ -56,7 +56,7 @@ class FakeWorkforce:
     def _live(self, worker: PoolWorker) -> LiveWorker:
         running = 0 if worker.name in self.resting else 1
         slots = SimpleNamespace(view=lambda: SimpleNamespace(running=running, done=0, failed=0))
-        settings = self._settings[worker.name.partition("/")[0]]
+        settings = self.settings[worker.name.partition("/")[0]]
         is_program = settings.command is not None
         order = SimpleNamespace(pool=settings)
         live = SimpleNamespace(name=worker.name, worker=worker, order=order, slots=slots, is_program=is_program)
@@ -158,6 +158,134 @@ def test_a_pool_that_stays_keeps_its_size_through_a_reload(scaled: Scaled) -> No
     scaled.queues.functions = {}
     scaled.arrange(mail=POOL, text=POOL)
     assert scaled.update(1.0) == {"mail": 6, "text": 1}
+
+
+# --- why
+
+
+def why(scaled: Scaled, pool: str = "mail") -> str:
+    """The sentence that holds, with every time of day as T."""
+    decision = scaled.autoscaler.decisions(pool).last
+    assert decision is not None
+    return decision.sentence(lambda _: "T")
+
+
+def test_max_running_is_a_reason(scaled: Scaled) -> None:
+    scaled.arrange({"mail": 3}, mail=POOL)
+    scaled.queues.functions["mail"] = FunctionQueue(waiting=6, running=3)
+    assert scaled.update() == {"mail": 3}
+    assert why(scaled) == "3 wanted by 1 waiting job per worker, 3 had: max_running holds for mail since T"
+    scaled.queues.functions["mail"] = FunctionQueue(queued=3, waiting=3)
+    scaled.update(1.0)
+    assert why(scaled) == "3 wanted by 1 waiting job per worker, 3 had"
+    scaled.arrange({"mail": 3, "sms": 4}, mail=POOL | {"command": "php mail.php", "functions": ["mail", "sms"]})
+    scaled.queues.functions = {"mail": FunctionQueue(queued=3), "sms": FunctionQueue(queued=4, running=1)}
+    scaled.update(2.0)
+    assert why(scaled) == "6 wanted by 1 waiting job per worker, 6 had: max_running holds for sms since T"
+
+
+def test_fewer_places_than_workers_are_a_reason(scaled: Scaled) -> None:
+    scaled.arrange({"mail": 2}, mail=POOL)
+    scaled.queues.functions["mail"] = FunctionQueue(queued=2, running=5)
+    scaled.update()
+    assert why(scaled).endswith(", 2 had: max_running allows 2 jobs at once since T")
+
+
+def test_an_operators_size_is_a_reason(scaled: Scaled) -> None:
+    scaled.arrange(mail=POOL | {"min": 4, "max": 4})
+    scaled.autoscaler.arrange(scaled.workforce.settings, {}, ["mail"])
+    scaled.update()
+    assert why(scaled) == "0 wanted by 1 waiting job per worker, 4 had: scaled to 4 by hand since T"
+    scaled.queues.functions["mail"] = FunctionQueue(queued=9)
+    scaled.update(1.0)
+    assert why(scaled) == "9 wanted by 1 waiting job per worker, 4 had: scaled to 4 by hand since T"
+
+
+def test_a_pause_is_a_reason_and_leaves_the_target(scaled: Scaled) -> None:
+    scaled.arrange(mail=POOL)
+    scaled.queues.functions["mail"] = FunctionQueue(queued=6)
+    scaled.workforce.pools["mail"].pause()
+    assert scaled.update() == {"mail": 6}
+    assert why(scaled) == "6 wanted by 1 waiting job per worker, 0 had: paused by hand since T"
+    scaled.workforce.pools["mail"].resume()
+    scaled.update(1.0)
+    assert why(scaled) == "6 wanted by 1 waiting job per worker, 6 had"
+
+
+def test_a_back_off_is_a_reason_until_its_end(scaled: Scaled) -> None:
+    scaled.arrange(mail=POOL)
+    pool = scaled.workforce.pools["mail"]
+    scaled.queues.functions["mail"] = FunctionQueue(queued=6)
+    ready(pool, 1)
+    for _ in range(3):
+        pool.crashed(pool.new_worker(0.0).name, 0.0, registered=False, jitter=0.5)
+    assert scaled.update(0.5) == {"mail": 6}
+    assert why(scaled) == "6 wanted by 1 waiting job per worker, 1 had: no worker starts until T (3 crashes)"
+    scaled.update(1.0)
+    assert why(scaled) == "6 wanted by 1 waiting job per worker, 6 had"
+    pool.refused("no memory", 5.0)
+    pool.crashes.consecutive = 0
+    scaled.update(2.0)
+    assert why(scaled).endswith(", 1 had: no worker starts until T (no process could be started)")
+
+
+def test_a_server_that_is_away_is_a_reason(scaled: Scaled) -> None:
+    scaled.arrange(mail=POOL)
+    scaled.queues.functions["mail"] = FunctionQueue(queued=6)
+    scaled.update()
+    scaled.queues.functions, scaled.queues.away = {}, ["10.0.0.1:4730"]
+    scaled.update(1.0)
+    text = "no pool shrinks with a job server away since T (10.0.0.1:4730)"
+    assert why(scaled) == f"0 wanted by 1 waiting job per worker, 6 had: {text}"
+
+
+def test_the_host_and_the_cap_are_reasons() -> None:
+    scaled = Scaled({"max_workers": 3})
+    scaled.arrange(mail=POOL, text=POOL)
+    scaled.queues.functions["mail"] = FunctionQueue(queued=9)
+    scaled.update()
+    assert why(scaled) == "9 wanted by 1 waiting job per worker, 2 had: limits.max_workers holds since T"
+    assert why(scaled, "text") == "0 wanted by 1 waiting job per worker, 1 had: min 1 holds since T"
+    scaled = Scaled({"min_free_memory": "100000GB"})
+    scaled.arrange(mail=POOL)
+    scaled.queues.functions["mail"] = FunctionQueue(queued=9)
+    scaled.update()
+    assert ", 1 had: limits.min_free_memory holds since T (" in why(scaled)
+    assert why(scaled).endswith(" MB are free)")
+
+
+def test_jobs_that_seem_delayed_are_a_reason(scaled: Scaled) -> None:
+    scaled.arrange(mail=POOL)
+    scaled.workforce.resting = ready(scaled.workforce.pools["mail"], 1)
+    scaled.queues.functions["mail"] = delayed(200, workers=1)
+    for tenth in range(10):
+        scaled.update(tenth / 10)
+    left_out = "jobs that seem delayed are left out since T (199 jobs)"
+    assert why(scaled) == f"1 wanted by 1 waiting job per worker, 1 had: {left_out}"
+    scaled.workforce.resting = set()
+    scaled.queues.functions["mail"] = delayed(199, running=1, workers=1)
+    scaled.update(2.0)
+    assert why(scaled).endswith(", 2 had: a pool at most doubles where waiting jobs may be delayed ones since T")
+
+
+def test_another_decision_is_logged_at_debug_and_a_repeated_one_is_not(
+    scaled: Scaled, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    scaled.arrange(mail=POOL)
+    for second in range(3):
+        scaled.queues.functions["mail"] = FunctionQueue(queued=20 + second)
+        scaled.update(float(second))
+    told = [record.message for record in caplog.records if "wanted by" in record.message]
+    assert len(told) == 1
+    assert told[0].startswith("20 wanted by 1 waiting job per worker, 10 had: max 10 holds since ")
+
+
+def test_a_removed_pool_has_no_decisions(scaled: Scaled) -> None:
+    scaled.arrange(mail=POOL)
+    scaled.update()
+    scaled.arrange(text=POOL)
+    assert scaled.autoscaler.decisions("mail").last is None
 
 
 # --- a server that counts delayed jobs as waiting

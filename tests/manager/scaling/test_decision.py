@@ -97,6 +97,14 @@ def reckoned(
             "9 wanted by 2 s of waiting, 7 had: 2 foreign workers take jobs too since 12:03",
         ),
         (
+            reckoned(Work(), Field(1, 9), kept=1),
+            "0 wanted by 2 s of waiting, 1 had: min 1 holds since 12:03",
+        ),
+        (
+            reckoned(Work(running=1), Field(0, 4), kept=5),
+            "1 wanted by 2 s of waiting, 4 had: max 4 holds since 12:03",
+        ),
+        (
             reckoned(Work(running=1), Field(0, 9), kept=5),
             "1 wanted by 2 s of waiting, 5 had: a job server is away since 12:03",
         ),
@@ -165,8 +173,15 @@ def test_a_repeated_decision_extends_the_last_one() -> None:
     assert recent.record(decided(9, 4, CAP, at=1.0))[1]
     assert not recent.record(decided(12, 4, CAP, at=5.0))[1]
     (entry,) = recent.entries
-    assert (entry.first.at, entry.last.at, entry.times) == (1.0, 5.0, 2)
+    assert (entry.first.at, entry.last.at, entry.until, entry.times) == (1.0, 5.0, 5.0, 2)
     assert (entry.first.wanted, entry.last.wanted) == (9, 12)
+
+
+def test_a_decision_holds_until_the_next_one() -> None:
+    recent = RecentDecisions()
+    recent.record(decided(4, 4, at=1.0))
+    recent.record(decided(5, 5, at=60.0))
+    assert [entry.until for entry in recent.entries] == [60.0, 60.0]
 
 
 def test_another_size_or_another_limit_is_another_decision() -> None:
