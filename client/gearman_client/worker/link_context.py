@@ -20,6 +20,8 @@ class LinkContext:
     functions: dict[bytes, str] = field(default_factory=dict)
     #: Those of the functions whose jobs come in batches.
     batches: dict[bytes, Batch] = field(default_factory=dict)
+    #: The number of the last request for a set of jobs.
+    set_number: int = 0
 
     def backoff_s(self, failures: int) -> float:
         """The pause after so many connections and attempts in a row that ended early."""

@@ -28,7 +28,7 @@ from gearman_client.worker.link_context import LinkContext
 from gearman_client.worker.link_state import LinkEvent, LinkState
 from gearman_client.worker.server_link import ServerLink
 from gearman_client.worker.worker_job import WorkerJob
-from gearman_client.worker.worker_settings import Batch
+from gearman_client.worker.worker_settings import Batch, key_of_set
 
 _ASK: Final = encode_request(PacketType.OPTION_REQ, GRAB_MANY_OPTION)
 
@@ -71,9 +71,6 @@ class SetLink(ServerLink):
 
     def _on_sets_known(self) -> None:
         self.gives_sets = True
-        key = self._context.settings.return_key
-        if key:
-            self._queue(encode_request(SET_RETURN_KEY, key))
         for function, batch in self._context.batches.items():
             self._queue(_can_do_many(function, batch))
         if self.state is LinkState.GREETING:
@@ -112,6 +109,11 @@ class SetLink(ServerLink):
             job = self.grab()
             return [] if job is None else [job]
         self._to(LinkEvent.GRAB)
+        context = self._context
+        context.set_number += 1
+        if context.settings.return_key:
+            key = key_of_set(context.settings.return_key, context.set_number)
+            connection.queue(encode_request(SET_RETURN_KEY, key))
         connection.queue(self._grab_set)
         self._guard(self._await_reply)
         jobs, self._arrived = self._arrived, []

@@ -39,6 +39,8 @@ TURN_JOBS: Final = 100
 TURN_S: Final = 0.1
 #: Answers of jobs that came together leave together; none waits longer than this and the job that runs then.
 ANSWERS_S: Final = 0.002
+#: The longest `return_key`: the key of a set has its number too.
+MAX_KEY_BYTES: Final = MAX_RETURN_KEY_BYTES - 24
 #: With a single server that has jobs, the worker polls its other descriptors this often.
 LOOK_INTERVAL_S: Final = 0.001
 
@@ -140,6 +142,23 @@ class Worker(BaseWorker[SetLink]):
         finally:
             self._use.end()
 
+    @property
+    def set_number(self) -> int:
+        """The number of the set that `grab_many` got last, for `key_of_set`."""
+        return self._context.set_number
+
+    def look(self) -> bool:
+        """Handle what has arrived, without waiting: between two jobs of a set. It costs something once a millisecond.
+
+        Returns False after `stop`, and while an interrupt descriptor can be read. The loss of a server shows in
+        `is_lost` of its jobs.
+        """
+        now = monotonic()
+        if now >= self._looked_at + LOOK_INTERVAL_S:
+            self._looked_at = now
+            self._serve(0.0)
+        return not self._is_stopping and not self._readiness.is_interrupted
+
     def give_back(self, jobs: Iterable[WorkerJob]) -> None:
         """Give these jobs of the last `grab_many`, which have not been begun, back to the head of their queue, at once.
 
@@ -208,7 +227,7 @@ class Worker(BaseWorker[SetLink]):
         begun, unsent_since = 0, inf
         try:
             for job in jobs:
-                if begun >= most or (begun and self._is_stopping):
+                if begun >= most or (begun and (not self.look() or job.is_lost)):
                     break
                 begun += 1
                 self._run(job)
@@ -274,7 +293,5 @@ class Worker(BaseWorker[SetLink]):
 
 
 def _check_key(key: bytes) -> None:
-    if key and not (MIN_RETURN_KEY_BYTES <= len(key) <= MAX_RETURN_KEY_BYTES and b"\0" not in key):
-        raise ArgumentError(
-            f"return_key: expected {MIN_RETURN_KEY_BYTES} to {MAX_RETURN_KEY_BYTES} bytes, none of them zero"
-        )
+    if key and not (MIN_RETURN_KEY_BYTES <= len(key) <= MAX_KEY_BYTES and b"\0" not in key):
+        raise ArgumentError(f"return_key: expected {MIN_RETURN_KEY_BYTES} to {MAX_KEY_BYTES} bytes, none of them zero")

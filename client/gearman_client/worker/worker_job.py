@@ -70,6 +70,11 @@ class WorkerJob:
         return to_text(self._unique)
 
     @property
+    def is_lost(self) -> bool:
+        """Whether the connection over which it came is gone: then the server runs it again."""
+        return self._connection is None or self._connection is not self._link.connection
+
+    @property
     def connection(self) -> Connection | None:
         """The connection over which it came."""
         return self._connection

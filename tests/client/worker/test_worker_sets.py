@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future
+from threading import Event
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -18,6 +21,7 @@ from gearman_client.extensions import (
     SET_RETURN_KEY,
 )
 from gearman_client.packet import PacketType
+from gearman_client.worker.worker import LOOK_INTERVAL_S
 
 from ..conftest import DEADLINE_S, Peer, ScriptedServer
 
@@ -25,7 +29,9 @@ KEY = b"0123456789abcdef"
 InThread = Callable[..., "Future[Any]"]
 
 
-def greet(peer: Peer, *functions: bytes, batches: dict[bytes, tuple[bytes, bytes]] | None = None) -> None:
+def greet(
+    peer: Peer, *functions: bytes, batches: dict[bytes, tuple[bytes, bytes]] | None = None, number: int = 1
+) -> None:
     """Play a server with the extension up to the worker's first GRAB_JOBS, which is read too."""
     peer.expect(PacketType.OPTION_REQ, b"job-attempt")
     for function in functions:
@@ -35,9 +41,14 @@ def greet(peer: Peer, *functions: bytes, batches: dict[bytes, tuple[bytes, bytes
     peer.expect(PacketType.OPTION_REQ, b"grab-many")
     peer.send(PacketType.OPTION_RES, b"job-failure")
     peer.send(PacketType.OPTION_RES, b"grab-many")
-    peer.expect(SET_RETURN_KEY, KEY)
     for function, numbers in (batches or {}).items():
         peer.expect(CAN_DO_MANY, function, *numbers)
+    expect_grab(peer, number)
+
+
+def expect_grab(peer: Peer, number: int) -> None:
+    """Read the request for a set; each has another key."""
+    peer.expect(SET_RETURN_KEY, b"%b-%d" % (KEY, number))
     peer.expect(GRAB_JOBS, b"3")
 
 
@@ -73,7 +84,8 @@ def test_the_jobs_of_one_answer_come_together_and_their_answers_leave_with_the_n
         job.complete(b"r")
     grabbed = in_thread(many.grab_many, DEADLINE_S)
     complete = int(PacketType.WORK_COMPLETE)
-    assert peer.read_once() == [(complete, b"H:1\0r"), (complete, b"H:2\0r"), (GRAB_JOBS, b"3")]
+    key = int(SET_RETURN_KEY), b"%b-2" % KEY
+    assert peer.read_once() == [(complete, b"H:1\0r"), (complete, b"H:2\0r"), key, (GRAB_JOBS, b"3")]
     assign(peer, b"H:3")
     assert len(grabbed.result(DEADLINE_S)) == 1
 
@@ -161,7 +173,7 @@ def test_work_runs_the_jobs_of_an_answer_and_gives_back_those_beyond_its_number(
     assign(peer, b"H:1", b"H:2", b"H:3")
     for handle in (b"H:1", b"H:2", b"H:3"):
         peer.expect(PacketType.WORK_COMPLETE, handle, handle)
-    peer.expect(GRAB_JOBS, b"3")
+    expect_grab(peer, 2)
     assign(peer, b"H:4", b"H:5", b"H:6")
     peer.expect(PacketType.WORK_COMPLETE, b"H:4", b"H:4")
     peer.expect(RETURN_JOBS, b"", b"H:5", b"H:6")
@@ -193,7 +205,7 @@ def test_an_impossible_number_of_jobs_ends_the_connection(
     peer = scripted_server.accept()
     greet(peer, b"f")
     assign(peer, announced=announced)
-    greet(scripted_server.accept(), b"f")
+    greet(scripted_server.accept(), b"f", number=2)
     many.stop()
     scripted_server.peers[-1].send(PacketType.NO_JOB)
     assert grabbed.result(DEADLINE_S) == []
@@ -208,7 +220,7 @@ def test_a_connection_that_breaks_in_the_middle_of_an_answer_leaves_no_job(
     assign(peer, b"H:1", announced=2)
     peer.close()
     peer = scripted_server.accept()
-    greet(peer, b"f")
+    greet(peer, b"f", number=2)
     assign(peer, b"H:1", b"H:2")
     assert [job.handle for job in grabbed.result(DEADLINE_S)] == ["H:1", "H:2"]
 
@@ -220,6 +232,7 @@ def test_a_connection_that_breaks_in_the_middle_of_an_answer_leaves_no_job(
         WorkerSettings(prefetch=1001),
         WorkerSettings(prefetch=True),
         WorkerSettings(return_key=b"short"),
+        WorkerSettings(return_key=b"x" * 41),
         WorkerSettings(return_key=b"\0" * 16),
     ],
 )
@@ -237,3 +250,61 @@ def test_impossible_batches_are_refused(batch: Batch) -> None:
 def test_a_batch_has_no_callback() -> None:
     with Worker("127.0.0.1") as worker, pytest.raises(ArgumentError):
         worker.register("f", lambda job: None, batch=Batch(2))
+
+
+def test_between_two_jobs_a_look_tells_of_a_lost_server(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread
+) -> None:
+    grabbed = in_thread(many.grab_many, DEADLINE_S)
+    peer = scripted_server.accept()
+    greet(peer, b"f")
+    assign(peer, b"H:1", b"H:2")
+    jobs = grabbed.result(DEADLINE_S)
+    assert many.set_number == 1
+    assert many.look()
+    assert not jobs[1].is_lost
+    peer.close()
+    deadline = monotonic() + DEADLINE_S
+    while not jobs[1].is_lost and monotonic() < deadline:
+        assert many.look()
+    assert jobs[1].is_lost
+
+
+def test_between_two_jobs_a_look_tells_of_a_stop_and_of_an_interrupt(many: Worker) -> None:
+    reader, writer = os.pipe()
+    many.interrupt_on(reader)
+    assert many.look()
+    os.close(writer)
+    deadline = monotonic() + DEADLINE_S
+    while many.look() and monotonic() < deadline:
+        pass
+    assert not many.look()
+    os.close(reader)
+    many.stop()
+    assert not many.look()
+
+
+def test_work_begins_no_job_of_a_lost_server(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread
+) -> None:
+    begun: list[str] = []
+    may_go_on = Event()
+
+    def run(job: WorkerJob) -> None:
+        begun.append(job.handle)
+        assert may_go_on.wait(DEADLINE_S)
+        sleep(2 * LOOK_INTERVAL_S)  # a look is worth something once a millisecond
+
+    many.register("f", run)
+    worked = in_thread(many.work)
+    peer = scripted_server.accept()
+    greet(peer, b"f")
+    assign(peer, b"H:1", b"H:2", b"H:3")
+    peer.close()
+    may_go_on.set()
+    peer = scripted_server.accept()
+    greet(peer, b"f", number=2)
+    assert begun == ["H:1"]
+    many.stop()
+    peer.send(PacketType.NO_JOB)
+    worked.result(DEADLINE_S)
