@@ -44,7 +44,9 @@ def show_live(ask: Callable[[], Report]) -> None:
 def _view(report: Report) -> Group:
     since_s = _since_s(report["supervisor"]["since"])
     parts: list[RenderableType] = [f"manager pid {report['supervisor']['pid']}, running for {duration(since_s)}"]
-    for table in (_pools(report), _reasons(report), _workers(report), _functions(report), _servers(report)):
+    budgets = [_budgets(report)] if report["budgets"] else []
+    tables = (_pools(report), _reasons(report), *budgets, _workers(report), _functions(report), _servers(report))
+    for table in tables:
         parts += ["", table]
     for error in report["errors"]:
         where = f"{error['file']}:{error['line']}" if error["line"] else error["file"]
@@ -87,6 +89,13 @@ def _reasons(report: Report) -> Table:
     table = Table("pool", "why", box=None)
     for name, pool in report["pools"].items():
         table.add_row(name, Text(printed(pool["why"] or "-")))
+    return table
+
+
+def _budgets(report: Report) -> Table:
+    table = Table("budget", "units", "used", box=None)
+    for name, budget in report["budgets"].items():
+        table.add_row(name, str(budget["units"]), str(budget["used"]))
     return table
 
 

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from gearman_client.address import Address
 from gearman_manager.config.address import overlap
+from gearman_manager.config.budgets import impossible_uses
 from gearman_manager.config.function_keys import FunctionKeys
 from gearman_manager.config.models import Config, Defaults
 from gearman_manager.config.pool_keys import Pool, PoolKeys
@@ -161,6 +162,9 @@ class _Rules:
         own_range = keys.min is not None or keys.max is not None
         if minimum and maximum and own_range and self._are_intact(key, "min", "max") and _is_above(minimum, maximum):
             yield range_problem(key, keys, (str(minimum), str(maximum)), self._places)
+        for budget, message in impossible_uses(keys.uses or {}, self._config.limits.budgets):
+            if not self._broken & {"limits.budgets", f"{key}.uses"}:
+                yield self._places.problem(f"{key}.uses.{budget}", message)
         idle = keys.scale.idle if keys.scale is not None else None
         if idle is not None and (minimum is None or minimum.number > 0) and self._are_intact(key, "min"):
             message = f"idle needs min: 0; here min is {minimum or 1}, so the last worker stays"

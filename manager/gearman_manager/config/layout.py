@@ -13,6 +13,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from gearman_manager.bridge.order import is_php_file
+from gearman_manager.config.budgets import exceeded_by_minima
 from gearman_manager.config.checks import EVERY_OTHER_FUNCTION, functions_of, range_problem
 from gearman_manager.config.function_keys import Function
 from gearman_manager.config.models import Config
@@ -265,6 +266,8 @@ class _Plan:
         return resolve_function(identity, explicit or Function(), decorated, self._config.defaults)
 
     def _check_global_limit(self, pools: Mapping[str, ResolvedPool]) -> None:
+        for budget, message in exceeded_by_minima(pools.values(), self._config.limits.budgets):
+            self._report(f"limits.budgets.{budget}", message)
         limit, needed = self._config.limits.max_workers, sum(pool.min for pool in pools.values())
         if limit is not None and needed > limit:
             self._report(

@@ -174,6 +174,12 @@ class Limits(Section):
     max_workers: v.Positive | None = Field(
         default=None, description="The largest number of workers in all pools together."
     )
+    budgets: Annotated[Mapping[v.BudgetName, v.Positive], v.is_mapping] = Field(
+        default={},
+        description="Amounts, by name, that the workers of all pools never exceed together, such as connections to a "
+        "server; a pool's `uses` says how much one worker takes.",
+        examples=[{"smtp": 50, "database": 80}],
+    )
     min_free_memory: v.Size | None = Field(
         default=None,
         description="Start no worker beyond `min` while less memory is free; a tighter limit of the control group "

@@ -58,6 +58,16 @@ class PoolKeys(Section):
         description="The largest number of workers.",
         json_schema_extra=shown_default("4, or `min` if that is more"),
     )
+    weight: v.Weight | None = Field(
+        default=None,
+        description="The pool's part when `limits.max_workers` or a budget has too little for all: twice the weight, "
+        "twice the workers.",
+    )
+    uses: Annotated[Mapping[v.BudgetName, v.Natural], v.is_mapping] | None = Field(
+        default=None,
+        description="The units of each of `limits.budgets` that one worker uses, whatever its `concurrency`.",
+        examples=[{"smtp": 1}],
+    )
     scale: Annotated[Scale | None, v.is_mapping] = Field(
         default=None,
         description="The rules by which the number of workers follows the queue.",

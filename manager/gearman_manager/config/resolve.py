@@ -21,6 +21,7 @@ BUILT_IN_POOL_KEYS: Final[Mapping[str, object]] = {
     "nice": 0,
     "preload": True,
     "concurrency": 1,
+    "weight": 1,
     "stop_signal": "TERM",
     "scale": {"target_wait": "2s", "cooldown": "30s"},
 }
@@ -72,6 +73,8 @@ class ResolvedPool:
     cwd: str | None
     user: str | None
     stop_signal: str
+    weight: int
+    uses: Mapping[str, int]  #: by budget, the units that one worker uses
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,8 @@ def resolve_pool(name: str, pool: Pool, defaults: Defaults, functions: tuple[str
         cwd=_optional(*(layer.cwd for layer in layers)) if command else None,
         user=_optional(*(layer.user for layer in layers)) if command else None,
         stop_signal=_first(*(layer.stop_signal for layer in layers)),
+        weight=_first(*(layer.weight for layer in layers)),
+        uses={budget: units for budget, units in _first(*(layer.uses for layer in layers), {}).items() if units},
     )
 
 

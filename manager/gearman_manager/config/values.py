@@ -291,6 +291,13 @@ Concurrency = Annotated[
     PlainValidator(_whole(1, MAX_CONCURRENCY)),
     schema(f"number, 1 to {MAX_CONCURRENCY}", {**_whole_schema(1), "maximum": MAX_CONCURRENCY}),
 ]
+#: Beside 1 this leaves the others next to nothing.
+MAX_WEIGHT: Final = 1000
+Weight = Annotated[
+    int,
+    PlainValidator(_whole(1, MAX_WEIGHT)),
+    schema(f"number, 1 to {MAX_WEIGHT}", {**_whole_schema(1), "maximum": MAX_WEIGHT}),
+]
 Niceness = Annotated[
     int, PlainValidator(_whole(-20, 19)), schema("number, -20 to 19", {**_whole_schema(-20), "maximum": 19})
 ]
@@ -309,6 +316,7 @@ Variable = Annotated[str, PlainValidator(_variable), schema("text", _STRING_OR_N
 FunctionName = Annotated[str, PlainValidator(_function_name), schema("function", _TEXT)]
 ScheduleName = Annotated[str, PlainValidator(_name_of("schedule")), schema("name", _STRING)]
 PoolName = Annotated[str, PlainValidator(_name_of("pool")), schema("name", _STRING)]
+BudgetName = Annotated[str, PlainValidator(_name_of("budget")), schema("name", _STRING)]
 Prefix = Annotated[str, PlainValidator(_prefix), schema("text", _STRING)]
 StopSignal = Annotated[str, PlainValidator(_stop_signal), schema("signal", _STRING)]
 LogFormat = Annotated[str, PlainValidator(choice(LOG_FORMATS)), schema("word", {**_STRING, "enum": list(LOG_FORMATS)})]

@@ -27,12 +27,14 @@ class OperatorChanges:
         """Give a pool another size.
 
         Raises:
-            ManagerError: there is no such pool, or the sizes are invalid.
+            ManagerError: there is no such pool, the sizes are invalid, or a budget is too small for this `min`.
         """
         pool = find_pool(self._workforce, name)
         if not 0 <= minimum <= maximum or maximum < 1:
             remedy = "min from 0 up to max, and max at least 1; or pause the pool"
             raise ManagerError(f"{minimum}..{maximum} is no size: {remedy}")
+        if refusal := self._sizes.refusal(pool.name, minimum):
+            raise ManagerError(refusal)
         _log.info("scaled to %d..%d by hand", minimum, maximum, extra={"pool": name})
         self._sizes.give(pool.name, minimum, maximum)
 

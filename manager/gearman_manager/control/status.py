@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,6 +51,7 @@ class StatusReport:
         return {
             "supervisor": {"pid": os.getpid(), "since": self._since},
             "pools": {pool.name: self._pool(pool, sizes.get(pool.name)) for pool in self._workforce.active},
+            "budgets": _budgets(self._sizes.budgets, self._workforce, sizes),
             "functions": _functions(self._generations, self._queues),
             "servers": {str(server.address): _server(server, gaps) for server in self._queues.servers},
             "errors": [
@@ -83,6 +85,14 @@ def _server(server: ServerWatch, policy_gaps: Mapping[str, list[str]]) -> Report
         "trouble": server.trouble,
         "notices": policy_gaps.get(str(server.address), []),
     }
+
+
+def _budgets(budgets: Mapping[str, int], workforce: Workforce, settings: Mapping[str, ResolvedPool]) -> Report:
+    """The units of each budget, and those that workers use, leaving ones included."""
+    used = Counter[str]()
+    for live in workforce.live.values():
+        used.update(settings.get(live.pool.name, live.order.pool).uses)
+    return {name: {"units": units, "used": used[name]} for name, units in budgets.items()}
 
 
 def _worker(live: LiveWorker) -> Report:

@@ -120,6 +120,8 @@ class Pool:
         self.workers: dict[str, PoolWorker] = {}
         #: The number of workers that it should have.
         self.target = 0
+        #: The most processes that it may have at a time, those that leave included; None: no limit.
+        self.ceiling: int | None = None
         #: The running jobs of its functions on all workers, foreign ones included, by the job servers' last report.
         self.running_jobs = 0
         self.version = ""
@@ -137,6 +139,12 @@ class Pool:
     def is_hopeless(self) -> bool:
         """Whether it has failed for so long that the manager should end, if `exit_when_failing` is set."""
         return self._state is PoolState.FAILING and self.crashes.consecutive >= HOPELESS_CRASHES
+
+    @property
+    def renewing(self) -> int:
+        """The workers that it wants on top for now, because others are out of date."""
+        is_stale = any(worker.is_serving and self._is_stale(worker) for worker in self.workers.values())
+        return self._step if is_stale else 0
 
     # --- decisions about the pool
 
@@ -237,28 +245,42 @@ class Pool:
         serving = [worker for worker in self.workers.values() if worker.is_serving]
         if self._state in pool_state.LEAVING:
             return Plan(drain=tuple(worker.name for worker in serving))
-        fresh = [worker for worker in serving if worker.version == self.version and not worker.is_worn]
-        stale = [worker for worker in serving if worker.version != self.version or worker.is_worn]
+        fresh = [worker for worker in serving if not self._is_stale(worker)]
+        stale = [worker for worker in serving if self._is_stale(worker)]
         pending = sum(worker.state is not WorkerState.READY for worker in fresh)
         if stale:
             return self._replace(now, stale, len(serving), pending, busy)
         if len(serving) < self.target:
-            return self._spawn(now, self.target - len(serving))
+            return self._spawn(now, self._allowed(self.target - len(serving)))
         surplus = len(serving) - self.target
         drain = self._surplus(fresh, surplus, busy)
         return Plan(drain=drain, again_at=now + BUSY_LOOK_S if len(drain) < surplus else None)
 
     def _replace(self, now: float, stale: list[PoolWorker], size: int, pending: int, busy: Collection[str]) -> Plan:
         """Replace stale workers: start some new ones first, then drain an old one for each that has registered."""
-        step = max(1, self.target // 8)
+        step = self._step
         surplus = size - pending - self.target
-        if surplus > 0:
-            leaving = [worker for worker in stale if not worker.leaves_alone]
-            order = sorted(leaving, key=lambda worker: (worker.name in busy, worker.ordered_at))
-            return Plan(drain=tuple(worker.name for worker in order[:surplus]))
-        if pending < step:
-            return self._spawn(now, self.target + step - size)
-        return Plan()
+        if surplus <= 0 and pending < step:
+            if count := self._allowed(self.target + step - size):
+                return self._spawn(now, count)
+            # The old worker goes first. Those on their way in or out count, so that no more than `step` are missing.
+            surplus = step - pending - (len(self.workers) - size) - sum(worker.leaves_alone for worker in stale)
+        leaving = [worker for worker in stale if not worker.leaves_alone]
+        order = sorted(leaving, key=lambda worker: (worker.name in busy, worker.ordered_at))
+        return Plan(drain=tuple(worker.name for worker in order[: max(surplus, 0)]))
+
+    @property
+    def _step(self) -> int:
+        """The number of workers that are replaced at a time."""
+        return max(1, self.target // 8)
+
+    def _allowed(self, count: int) -> int:
+        """The workers that may start, of `count`."""
+        room = count if self.ceiling is None else self.ceiling - len(self.workers)
+        return max(0, min(count, room))
+
+    def _is_stale(self, worker: PoolWorker) -> bool:
+        return worker.is_worn or worker.version != self.version
 
     def _spawn(self, now: float, count: int) -> Plan:
         if now < self.crashes.not_before:

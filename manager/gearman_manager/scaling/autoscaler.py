@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,7 +17,7 @@ from gearman_manager.pools.live_worker import idle_workers
 from gearman_manager.pools.pool import Pool, WorkerState
 from gearman_manager.pools.pool_state import PoolState
 from gearman_manager.pools.workforce import Workforce
-from gearman_manager.scaling.allotment import Wish, grant
+from gearman_manager.scaling.allotment import Bounds, Wish, grant
 from gearman_manager.scaling.clock import time_of_day
 from gearman_manager.scaling.decision import Decision, Inputs, Limit, Reckoning, Step
 from gearman_manager.scaling.held_jobs import HeldJobs
@@ -87,8 +88,7 @@ class Autoscaler:
             entry.scaler.service.update(*self._workforce.sums(name))
             serving = sum(worker.is_serving for worker in pool.workers.values())
             reckoning, _ = reckoned[name] = self._reckon(now, pool, entry, serving)
-            minimum = min(reckoning.size, entry.settings.min)
-            wishes[name] = Wish(reckoning.size, minimum, serving, len(pool.workers) - serving)
+            wishes[name] = _wish(pool, entry.settings, reckoning.size, serving)
         self._carry_out(now, wishes, reckoned)
         moments = [entry.scaler.next_change for entry in self._pools.values()]
         moments += [entry.neighbours.next_change for entry in self._pools.values()]
@@ -218,9 +218,10 @@ class Autoscaler:
     def _carry_out(
         self, now: float, wishes: Mapping[str, Wish], reckoned: Mapping[str, tuple[Reckoning, Inputs]]
     ) -> None:
-        allotment = grant(wishes, self._guards.limits.max_workers, self._guards.room())
+        allotment = grant(wishes, self._bounds_for_all())
         for name, size in allotment.sizes.items():
             pool, (reckoning, inputs) = self._workforce.pools[name], reckoned[name]
+            pool.ceiling = allotment.ceilings.get(name)
             if name in allotment.limits:
                 reckoning.to(size, allotment.limits[name])
             target = reckoning.size
@@ -230,6 +231,16 @@ class Autoscaler:
                 _log.debug("%s", decision.sentence(time_of_day), extra={"pool": name})
             self._set(pool, target, decision)
         self._tell_held_back(allotment.limits)
+
+    def _bounds_for_all(self) -> Bounds:
+        """The limits for all pools together, and what the last workers of removed pools still use of them."""
+        limits = self._guards.limits
+        departing, units = 0, Counter[str]()
+        for name in self._workforce.pools.keys() - self._pools.keys():
+            for live in self._workforce.of(name):
+                departing += 1
+                units.update(live.order.pool.uses)
+        return Bounds(limits.max_workers, limits.budgets, self._guards.room(), departing, units)
 
     def _tell_held_back(self, limits: Mapping[str, Limit]) -> None:
         """Log once which limits hold workers back, and when one no longer does."""
@@ -246,6 +257,20 @@ class Autoscaler:
             reason = f"{decision.inputs.queued} jobs wait, {decision.inputs.running} run" + _describe(decision.inputs)
             _log.info("%d → %d workers: %s", pool.target, target, reason, extra={"pool": pool.name})
             pool.target = target
+
+
+def _wish(pool: Pool, settings: ResolvedPool, wanted: int, serving: int) -> Wish:
+    """A pool's wish. While it is paused it keeps no more than its `min` free for the end of the pause."""
+    minimum = min(wanted, settings.min)
+    return Wish(
+        minimum if pool.state is PoolState.PAUSED else wanted,
+        minimum,
+        serving,
+        len(pool.workers) - serving,
+        settings.weight,
+        settings.uses,
+        pool.renewing if settings.uses else 0,
+    )
 
 
 def _limit_by_state(now: float, pool: Pool, serving: int, reckoning: Reckoning) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from gearman_manager.config import Layout, Limits, ResolvedPool
+from gearman_manager.config.budgets import exceeded_by_minima
 from gearman_manager.scaling.autoscaler import Autoscaler
 from gearman_manager.scaling.host_guards import HostGuards
 
@@ -31,6 +32,11 @@ class PoolSizes:
                 pools[name] = replace(pools[name], min=minimum, max=maximum)
         return pools
 
+    @property
+    def budgets(self) -> Mapping[str, int]:
+        """The budgets of the configuration, each with its units."""
+        return self._guards.limits.budgets
+
     def arrange(self, layout: Layout, limits: Limits) -> None:
         """Take over the sizes and limits of a configuration."""
         self._configured = layout.pools
@@ -43,6 +49,14 @@ class PoolSizes:
         """Give a pool the size that an operator wants."""
         self._by_hand[pool] = (minimum, maximum)
         self._tell()
+
+    def refusal(self, pool: str, minimum: int) -> str:
+        """Why a pool can't have this `min`: the budget that is too small for it beside the others'; else nothing."""
+        pools = self.current
+        if pool in pools:
+            pools[pool] = replace(pools[pool], min=minimum)
+        problems = exceeded_by_minima(pools.values(), self.budgets)
+        return next((f"limits.budgets.{name}: {message}" for name, message in problems), "")
 
     def forget_given(self) -> None:
         """Forget the operator's sizes: the configuration is being read again."""

@@ -336,6 +336,11 @@ def test_a_decorator_with_bad_options_costs_only_its_function(
             "limits: {max_workers: 1}\npools:\n  a: {min: 2}\n",
             "config.yaml:2: limits.max_workers: 1 is less than the min of all pools together, 2: raise it",
         ),
+        (
+            "limits: {budgets: {smtp: 5, db: 9}}\npools:\n  a: {min: 1/core, uses: {smtp: 3, db: 1}}\n",
+            "config.yaml:2: limits.budgets.smtp: 5 is less than the min workers of all pools use, 6 (a: 2 of 3 each): "
+            "raise it or lower a min",
+        ),
     ],
 )
 def test_worker_counts_that_are_impossible_on_this_machine_are_reported(

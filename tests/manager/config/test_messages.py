@@ -27,6 +27,13 @@ POOL = [
     ("nice: 20", "nice: a whole number from -20 to 19 is expected, not 20"),
     ("concurrency: 0", "concurrency: a whole number from 1 to 1000 is expected, not 0"),
     ("concurrency: 1001", "concurrency: a whole number from 1 to 1000 is expected, not 1001"),
+    ("weight: 0", "weight: a whole number from 1 to 1000 is expected, not 0"),
+    ("uses: smtp", "uses: a mapping (lines of 'key: value') is expected, not 'smtp'"),
+    ("uses: {smtp: some}", "uses.smtp: a whole number from 0 up is expected, not 'some'"),
+    (
+        "uses: {smtp: 1}",
+        "uses.smtp: no budget has this name; there is none yet: add it to limits.budgets, as in smtp: 50",
+    ),
     ("max_lifetime: 30", f"max_lifetime: a duration needs a unit: write 30s (allowed: {DURATIONS}), not 30"),
     ("stop_timeout: soon", f"stop_timeout: a duration such as {DURATIONS} is expected, not 'soon'"),
     ("max_memory: 300", "max_memory: a size needs a unit: write 300MB (allowed: 300MB or 1GiB), not 300"),
@@ -125,6 +132,20 @@ TOP = [
     ("prefix: a b", "prefix: a function's name holds no blank, and no control character but TAB: 'a b'"),
     ("include_functions: []", "include_functions: at least one entry is expected, not an empty list"),
     ("limits: {max_workers: 0}", "limits.max_workers: a whole number from 1 up is expected, not 0"),
+    ("limits: {budgets: {smtp: 0}}", "limits.budgets.smtp: a whole number from 1 up is expected, not 0"),
+    (
+        "limits: {budgets: {a b: 1}}",
+        "limits.budgets.a b: a budget's name consists of up to 64 letters, digits, '_', '-' and '.'",
+    ),
+    (
+        "defaults: {uses: {smpt: 1}}\nlimits: {budgets: {smtp: 5}}",
+        "defaults.uses.smpt: no budget has this name; did you mean smtp? known are smtp: "
+        "add it to limits.budgets, as in smpt: 50",
+    ),
+    (
+        "pools: {a: {uses: {smtp: 6}}}\nlimits: {budgets: {smtp: 5}}",
+        "pools.a.uses.smtp: one worker would use 6, and limits.budgets has only 5: raise that one",
+    ),
     ("limits: {max_load: 0}", "limits.max_load: a number above 0 is expected, not 0"),
     ("limits: {max_load: .inf}", "limits.max_load: a number is expected, not '.inf'"),
     ("log: {level: loud}", "log.level: one of debug, info, warning, error is expected, not 'loud'"),

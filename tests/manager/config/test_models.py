@@ -38,6 +38,8 @@ pools:
     functions: [send_email]
     min: 0
     max: 2/core
+    weight: 3
+    uses: {smtp: 1}
     scale: {backlog_per_worker: 10, cooldown: 10s, idle: 5m}
     max_jobs: 1000
     max_lifetime: 1h
@@ -76,7 +78,7 @@ schedules:
     priority: low
     missed: skip
   often: {every: 10m, function: send_email}
-limits: {max_workers: 100, min_free_memory: 1GiB, max_load: 8}
+limits: {max_workers: 100, budgets: {smtp: 50}, min_free_memory: 1GiB, max_load: 8}
 run_dir: run
 log: {file: manager.log, format: json, level: debug, max_output: 200KB}
 user: gearman

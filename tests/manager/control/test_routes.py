@@ -25,7 +25,13 @@ from gearman_manager.scaling.host_guards import HostGuards
 from gearman_manager.scaling.pool_sizes import PoolSizes
 from gearman_manager.scaling.recent_decisions import RecentDecisions
 
-CONFIG = Config.model_validate({"server": {}, "pools": {"mail": {"max": 3}}})
+CONFIG = Config.model_validate(
+    {
+        "server": {},
+        "limits": {"budgets": {"smtp": 9}},
+        "pools": {"mail": {"max": 3, "uses": {"smtp": 2}}},
+    }
+)
 
 
 class Manager:
@@ -142,6 +148,13 @@ def test_decisions_are_told_with_their_limits_and_numbers(manager: Manager) -> N
 def test_the_decisions_of_an_unknown_pool_are_refused(manager: Manager) -> None:
     answer = manager.client.get("/pools/nobody/decisions")
     assert (answer.status_code, answer.get_json()) == (400, {"error": "there is no pool nobody; the pools are: mail"})
+
+
+def test_a_min_that_a_budget_is_too_small_for_is_refused(manager: Manager) -> None:
+    answer = manager.client.post("/pools/mail/scale", json={"min": 5, "max": 9})
+    why = "limits.budgets.smtp: 9 is less than the min workers of all pools use, 10 (mail: 5 of 2 each)"
+    assert answer.get_json()["error"].startswith(why)
+    assert manager.client.post("/pools/mail/scale", json={"min": 4, "max": 9}).status_code == 202
 
 
 @pytest.mark.parametrize("size", [(5, 2), (-1, 2), (0, 0)])

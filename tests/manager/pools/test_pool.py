@@ -147,3 +147,61 @@ def test_a_paused_pool_drains_all_workers_even_busy_ones_and_starts_none() -> No
     pool.pause()
     plan = pool.plan(0.0, busy={"p/1"})
     assert (plan.spawn, set(plan.drain)) == (0, {"p/1", "p/2"})
+
+
+# --- under a budget, which the pool's ceiling stands for
+
+
+def test_under_a_ceiling_no_worker_starts_beside_those_that_leave() -> None:
+    pool = pool_with(3, target=4)
+    pool.ceiling = 4
+    pool.event("p/1", WorkerEvent.DRAIN, 0.0)
+    assert pool.plan(0.0, busy=()).spawn == 1
+    pool.ceiling = 3
+    assert pool.plan(0.0, busy=()) == Plan()
+
+
+def test_under_a_ceiling_a_worker_is_replaced_once_it_has_gone() -> None:
+    pool = pool_with(3, target=3)
+    pool.ceiling = 3
+    pool.arrange("2")
+    (leaving,) = pool.plan(0.0, busy={"p/1", "p/2"}).drain
+    assert leaving == "p/3"
+    pool.event(leaving, WorkerEvent.DRAIN, 0.0)
+    pool.target = 2  # as the allotment counts a worker that leaves
+    assert pool.plan(0.0, busy={"p/1", "p/2"}) == Plan()
+    pool.event(leaving, WorkerEvent.EXITED, 0.0)
+    pool.target = 3
+    plan = pool.plan(0.0, busy={"p/1", "p/2"})
+    assert plan == Plan(spawn=1)
+    carry_out(pool, plan, register=False)
+    assert pool.plan(0.0, busy={"p/1", "p/2"}) == Plan()
+    pool.event("p/4", WorkerEvent.REGISTERED, 0.0)
+    assert pool.plan(0.0, busy={"p/1", "p/2"}).drain == ("p/1",)
+
+
+def test_under_a_ceiling_a_reload_ends_with_new_workers_only() -> None:
+    pool = pool_with(20, target=20)
+    pool.ceiling = 20
+    pool.arrange("2")
+    for _ in range(40):
+        assert len(pool.workers) >= 18
+        carry_out(pool, pool.plan(0.0, busy=()))
+    assert [worker.version for worker in pool.workers.values()] == ["2"] * 20
+
+
+def test_under_a_ceiling_a_worker_that_leaves_by_itself_is_waited_for() -> None:
+    pool = pool_with(2, target=2)
+    pool.ceiling = 2
+    pool.workers["p/1"].is_worn = pool.workers["p/1"].leaves_alone = True
+    pool.workers["p/2"].is_worn = True
+    assert pool.plan(0.0, busy=()) == Plan()
+    pool.event("p/1", WorkerEvent.EXITED, 0.0)
+    assert pool.plan(0.0, busy=()).spawn == 1
+
+
+def test_a_pool_says_how_many_workers_it_would_start_on_top() -> None:
+    pool = pool_with(16, target=16)
+    assert pool.renewing == 0
+    pool.workers["p/1"].is_worn = True
+    assert pool.renewing == 2

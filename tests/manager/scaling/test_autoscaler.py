@@ -40,10 +40,10 @@ class FakeWorkforce:
     def __init__(self) -> None:
         self.pools: dict[str, Pool] = {}
         self.resting: set[str] = set()
-        self.settings: Mapping[str, ResolvedPool] = {}
+        self.settings: dict[str, ResolvedPool] = {}
 
     def use(self, settings: Mapping[str, ResolvedPool]) -> None:
-        self.settings = settings
+        self.settings = {**self.settings, **settings}  # the workers of a removed pool keep theirs
         for name in settings:
             self.pools.setdefault(name, Pool(name)).arrange("version")
 
@@ -142,6 +142,49 @@ def test_all_pools_together_stay_within_the_cap(caplog: pytest.LogCaptureFixture
     targets = scaled.update()
     assert sum(targets.values()) == 5
     assert "limits.max_workers holds" in caplog.text
+
+
+def test_pools_share_a_budget_by_weight_and_the_log_says_that_it_holds(caplog: pytest.LogCaptureFixture) -> None:
+    scaled = Scaled({"budgets": {"smtp": 8}})
+    scaled.arrange(mail=POOL | {"uses": {"smtp": 1}, "weight": 3}, news=POOL | {"uses": {"smtp": 1}}, text=POOL)
+    scaled.queues.functions = {name: FunctionQueue(queued=9) for name in ("mail", "news", "text")}
+    assert scaled.update() == {"mail": 6, "news": 2, "text": 9}
+    assert "limits.budgets.smtp holds: no further workers for mail, news" in caplog.text
+    pools = scaled.workforce.pools
+    bindings = [scaled.autoscaler.decisions(name).entries[-1].last.binding for name in pools]
+    assert [step.limit.name for step in bindings if step] == ["limits.budgets.smtp"] * 2
+    assert [pools[name].ceiling for name in pools] == [6, 2, None]
+    scaled.arrange(mail=POOL | {"uses": {"smtp": 1}}, text=POOL)
+    scaled.queues.functions["mail"] = FunctionQueue(queued=3)
+    with caplog.at_level("INFO"):
+        scaled.update(100.0)
+        scaled.update(200.0)
+    assert "limits.budgets.smtp holds no longer" in caplog.text
+
+
+def test_workers_that_leave_use_a_budget_also_those_of_a_removed_pool() -> None:
+    scaled = Scaled({"budgets": {"smtp": 8}})
+    mail, news = (POOL | {"uses": {"smtp": units}} for units in (1, 2))
+    scaled.arrange(mail=mail, news=news)
+    for pool in scaled.workforce.pools.values():
+        ready(pool, 2)
+    scaled.arrange(mail=mail)
+    scaled.queues.functions["mail"] = FunctionQueue(queued=9)
+    assert scaled.update()["mail"] == 4
+    scaled.workforce.pools["mail"].event("mail/1", WorkerEvent.DRAIN, 0.0)
+    assert scaled.update(1.0)["mail"] == 3
+    scaled.workforce.pools["news"].event("news/1", WorkerEvent.EXITED, 0.0)
+    assert scaled.update(2.0)["mail"] == 5
+
+
+def test_a_paused_pool_leaves_the_budget_to_others_except_for_its_min() -> None:
+    scaled = Scaled({"budgets": {"smtp": 8}})
+    scaled.arrange(mail=POOL | {"uses": {"smtp": 1}}, news=POOL | {"uses": {"smtp": 1}})
+    scaled.queues.functions = {name: FunctionQueue(queued=9) for name in ("mail", "news")}
+    scaled.workforce.pools["news"].pause()
+    assert scaled.update()["mail"] == 7
+    scaled.workforce.pools["news"].resume()
+    assert scaled.update(1.0) == {"mail": 4, "news": 4}
 
 
 def test_two_managers_share_the_work(scaled: Scaled) -> None:

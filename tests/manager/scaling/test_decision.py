@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.manager.scaling.test_steps import AWAY, BACKLOG_10, BUSY_70, SCALES, WAIT_2S, WORK, Scale
 
-from gearman_manager.scaling.allotment import Room, Wish, grant
+from gearman_manager.scaling.allotment import Bounds, Room, Wish, grant
 from gearman_manager.scaling.decision import Decision, Inputs, Limit, Reckoning, Step
 from gearman_manager.scaling.recent_decisions import RecentDecisions
 from gearman_manager.scaling.steps import Field, PoolScaler, Work
@@ -141,8 +141,7 @@ def test_every_sentence_has_the_size_and_the_limit_that_binds(
         reckoning = scaler.reckon(now, work, field, kept=None if kept is None else Step(AWAY, kept))
         allotment = grant(
             {"mail": Wish(reckoning.size, min(field.minimum, reckoning.size), serving)},
-            cap,
-            None if room is None else Room(room, Limit("limits.max_load", "limits.max_load holds")),
+            Bounds(cap, room=None if room is None else Room(room, Limit("limits.max_load", "limits.max_load holds"))),
         )
         if "mail" in allotment.limits:
             reckoning.to(allotment.sizes["mail"], allotment.limits["mail"])
