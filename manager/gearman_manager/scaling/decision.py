@@ -7,7 +7,7 @@ Whatever happened, a `Decision` tells it in a sentence.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 #: Writes a moment of the scaler's clock as people read it, such as 12:01.
 TimeOfDay = Callable[[float], str]
@@ -93,8 +93,11 @@ class Decision:
 
     def with_since(self, since: Mapping[str, float]) -> Decision:
         """The same; by name, since when limits hold, those not named from now on."""
-        steps = (replace(step, since=since.get(step.limit.name, self.at)) for step in self.steps)
-        return replace(self, steps=tuple(steps))
+        if not self.steps:
+            return self
+        # Made for every pool at every change of a queue: not with `replace`, which takes four times as long.
+        steps = tuple([Step(step.limit, step.size, since.get(step.limit.name, self.at)) for step in self.steps])
+        return Decision(self.at, self.wanted, self.rule, self.is_late, self.size, steps, self.inputs)
 
 
 @dataclass(slots=True)

@@ -44,28 +44,37 @@ class RecentDecisions:
         before = self.last
         since = {} if before is None else {s.limit.name: s.since for s in before.steps if s.since is not None}
         decision = decision.with_since(since)
+        is_new = before is None or before.key != decision.key
+        if is_new:
+            self._begin(decision)
+        else:
+            entry = self._entries[-1]
+            entry.last, entry.until = decision, decision.at
+            entry.times += 1
+        return decision, is_new
+
+    def _begin(self, decision: Decision) -> None:
         if self._entries:
             self._entries[-1].until = decision.at
-        entry = self._same(decision)
-        if entry is None:
+        index = self._index_of_same(decision)
+        if index is None:
             self._entries.append(RepeatedDecision(decision, decision, decision.at))
             del self._entries[: -self._kept]
         else:
+            entry = self._entries.pop(index)
             entry.last, entry.until = decision, decision.at
             entry.times += 1
-            self._entries.remove(entry)
             self._entries.append(entry)
-        return decision, before is None or before.key != decision.key
 
-    def _same(self, decision: Decision) -> RepeatedDecision | None:
-        """The same decision among those since the size changed last.
+    def _index_of_same(self, decision: Decision) -> int | None:
+        """The place of the same decision among those since the size changed last.
 
         Under load a pool's need rises above its size and falls below it many times a second: these turns of reasons for
         one size must not push out all that came before.
         """
-        for entry in reversed(self._entries):
-            if entry.last.size != decision.size:
+        for index in range(len(self._entries) - 1, -1, -1):
+            if self._entries[index].last.size != decision.size:
                 return None
-            if entry.last.key == decision.key:
-                return entry
+            if self._entries[index].last.key == decision.key:
+                return index
         return None
