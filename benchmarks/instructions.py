@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from servers import COMMANDS, started
 #: valgrind is so slow that a run has this part of the row's jobs, and a shorter one that part.
 MANY: Final = 1 / 10
 FEW: Final = 1 / 50
+PATIENT_SERVER: Final = Path(__file__).with_name("patient_server.py")
 _START_DEADLINE_S: Final = 120
 _JOBS: Final = re.compile(r"-n (\d+)")
 
@@ -35,11 +37,8 @@ class Counter:
         """The command that starts the process in valgrind, which counts nothing yet; Python's hashes are not random."""
         valgrind = ["valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no"]
         places = [f"--callgrind-out-file={self._folder}/counts", f"--vgdb-prefix={self._folder}/vgdb"]
-        program = Path(command[0])
-        with program.open("rb") as file:
-            first_line = file.readline()
-        interpreter = [first_line[2:].decode().strip()] if first_line.startswith(b"#!") else []
-        return ["env", "PYTHONHASHSEED=0", *valgrind, *places, *interpreter, *command]
+        program = [sys.executable, str(PATIENT_SERVER)] if Path(command[0]).name == OURS else [command[0]]
+        return ["env", "PYTHONHASHSEED=0", *valgrind, *places, *program, *command[1:]]
 
     def begin(self) -> None:
         """Count from now on."""
