@@ -62,7 +62,7 @@ function handle_signals(Worker $worker, ?TimeLimit $limit, string $name): void
             . 'stops, and timeouts are left to the job server');
         return;
     }
-    foreach ([\SIGHUP, \SIGINT, \SIGQUIT, \SIGUSR1, \SIGUSR2] as $signal) {
+    foreach ([\SIGHUP, \SIGINT, \SIGQUIT, \SIGUSR1, \SIGUSR2, \SIGPWR] as $signal) {
         // For the supervisor, if they go to all processes. Not ignored: a program that a job starts would inherit that.
         \pcntl_signal($signal, function (): void {
         });

@@ -25,6 +25,7 @@ from gearman_manager.command.context import (
     takes_config,
 )
 from gearman_manager.command.control_commands import COMMANDS
+from gearman_manager.command.drain_command import drain
 from gearman_manager.command.explain import explain
 from gearman_manager.command.import_ini import import_ini
 from gearman_manager.command.job_commands import GROUPS
@@ -251,6 +252,7 @@ main.commands = {
         *COMMANDS,
         *GROUPS,
         schedules,
+        drain,
         stop,
         simulate,
         schema,
@@ -267,6 +269,7 @@ for command in (
     *(c for g in GROUPS for c in g.commands.values()),
     schedules,
     trigger,
+    drain,
     stop,
 ):
     takes_config(command)

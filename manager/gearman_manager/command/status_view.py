@@ -44,6 +44,8 @@ def show_live(ask: Callable[[], Report]) -> None:
 def _view(report: Report) -> Group:
     since_s = _since_s(report["supervisor"]["since"])
     parts: list[RenderableType] = [f"manager pid {report['supervisor']['pid']}, running for {duration(since_s)}"]
+    if report.get("drain"):
+        parts.append(Text(_drain(report["drain"]), "red"))
     budgets = [_budgets(report)] if report["budgets"] else []
     tables = (_pools(report), _reasons(report), *budgets, _workers(report), _functions(report), _servers(report))
     for table in tables:
@@ -52,6 +54,14 @@ def _view(report: Report) -> Group:
         where = f"{error['file']}:{error['line']}" if error["line"] else error["file"]
         parts.append(Text.assemble(("error ", "red"), escape_text(f"{where}: {error['message']}")))
     return Group(*parts)
+
+
+def _drain(drain: Report) -> str:
+    """What is left of a drain, in one line."""
+    until = "" if drain["until"] is None else f", until {time.strftime('%H:%M:%S', time.localtime(drain['until']))}"
+    programs = f" and {drain['programs']} programs" if drain["programs"] else ""
+    still = f"; may still begin a job: {', '.join(drain['may_begin'])}" if drain["may_begin"] else ""
+    return f"draining: {drain['running']} jobs{programs} still run{until}{still}"
 
 
 def _since_s(moment: float) -> float:

@@ -214,6 +214,21 @@ class Log(Section):
     )
 
 
+class Drain(Section):
+    """The end of a manager whose host goes away."""
+
+    within: v.PositiveDuration | None = Field(
+        default=None,
+        description="End within this time, if `gearman-manager drain` names no other; what is unfinished then goes "
+        "back into its queue.",
+        examples=["100s"],
+        json_schema_extra=shown_default("as long as the jobs take"),
+    )
+    on_sigpwr: v.Flag = Field(
+        default=False, description="Drain on SIGPWR, which some hosts send before they lose their power."
+    )
+
+
 class Control(Section):
     """The control API on a TCP address, beside its socket in the run folder."""
 
@@ -290,6 +305,9 @@ class Config(Section):
     group: v.NameOrId | None = Field(default=None, description="The group to take on, if root starts the manager.")
     exit_when_failing: v.Flag = Field(
         default=False, description="End with exit code 1 when a pool can't keep a worker alive."
+    )
+    drain: Annotated[Drain, v.is_mapping] = Field(
+        default=Drain(), description="The time for a drain, and whether SIGPWR begins one."
     )
     control: Annotated[Control, v.is_mapping] = Field(
         default=Control(), description="The control API on a TCP address, beside its socket."

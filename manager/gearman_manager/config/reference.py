@@ -31,6 +31,7 @@ SECTIONS: Final = (
     "Function",
     "Schedule",
     "Log",
+    "Drain",
     "Control",
 )
 

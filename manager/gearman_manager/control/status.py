@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gearman_manager.code.generations import Generations
@@ -44,12 +44,18 @@ class StatusReport:
         self._sizes = sizes
         self._policy_gaps = policy_gaps
         self._explanations = explanations
+        self._added: dict[str, Callable[[], object]] = {}
+
+    def add(self, name: str, report: Callable[[], object]) -> None:
+        """Add a part of this name to the reports."""
+        self._added[name] = report
 
     def report(self) -> Report:
         """The state of all parts now."""
         sizes, gaps = self._sizes.current, self._policy_gaps.broken
         return {
             "supervisor": {"pid": os.getpid(), "since": self._since},
+            **{name: report() for name, report in self._added.items()},
             "pools": {pool.name: self._pool(pool, sizes.get(pool.name)) for pool in self._workforce.active},
             "budgets": _budgets(self._sizes.budgets, self._workforce, sizes),
             "functions": _functions(self._generations, self._queues),

@@ -11,7 +11,7 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
@@ -201,6 +201,23 @@ def environment_value(pid: int, name: str) -> str | None:
         return None
     start = f"{name}=".encode()
     return next((entry[len(start) :].decode(errors="replace") for entry in entries if entry.startswith(start)), None)
+
+
+def connections_of(pids: Iterable[int]) -> dict[int, list[tuple[str, int]]]:
+    """The TCP connections of these processes and all their descendants: own address with port, and the other's port."""
+    by_member: dict[int, int] = {}
+    for pid in pids:
+        with suppress(psutil.Error):
+            by_member |= {member.pid: pid for member in psutil.Process(pid).children(recursive=True)}
+        by_member[pid] = pid
+    found: dict[int, list[tuple[str, int]]] = {}
+    if by_member:
+        for connection in psutil.net_connections("tcp"):
+            pid = by_member.get(connection.pid or 0, 0)
+            own = connection.laddr
+            if pid and own and connection.raddr:
+                found.setdefault(pid, []).append((f"{own.ip}:{own.port}", connection.raddr.port))
+    return found
 
 
 def kill_tree(pid: int) -> None:

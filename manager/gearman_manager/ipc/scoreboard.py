@@ -40,7 +40,8 @@ _ERROR_OFFSET: Final = _JOB_OFFSET + _JOB.size
 _ACTIVE: Final = Struct("=H")
 _ACTIVE_OFFSET: Final = SLOT_BYTES - _ACTIVE.size  #: behind the body: written far more often, and not guarded
 _LEAVE_OFFSET: Final = _ACTIVE_OFFSET - 1  #: the only byte that the supervisor writes
-assert _SEQUENCE.size + _BODY.size <= _LEAVE_OFFSET
+_LAST_OFFSET: Final = _LEAVE_OFFSET - 1  #: not guarded either
+assert _SEQUENCE.size + _BODY.size <= _LAST_OFFSET
 
 
 _JobNumbers = tuple[int, int, int, int]  # server, function, start, deadline
@@ -163,6 +164,10 @@ class Scoreboard:
         """Mark that the owner of a slot is to leave after its job. It looks before it asks for another one."""
         self.memory[self.at(index) + _LEAVE_OFFSET] = 1
 
+    def has_begun_its_last(self, index: int) -> bool:
+        """Whether the owner of a slot has said that it begins no further job."""
+        return self.memory[self.at(index) + _LAST_OFFSET] != 0
+
     def active_place(self, index: int) -> int:
         """The job slot, from 1, that has the processor in a worker with several jobs at once; 0 is none."""
         (place,) = _ACTIVE.unpack_from(self.memory, self.at(index) + _ACTIVE_OFFSET)
@@ -210,6 +215,10 @@ class SlotWriter:
     def is_told_to_leave(self) -> bool:
         """Whether the supervisor wants this worker to leave."""
         return self._memory[self._at + _LEAVE_OFFSET] != 0
+
+    def begin_no_more(self) -> None:
+        """Every job that this worker will ever run has begun."""
+        self._memory[self._at + _LAST_OFFSET] = 1
 
     def claim(self, pid: int) -> None:
         """Take the slot: it belongs to this process from now on."""

@@ -48,6 +48,16 @@ class JobServers:
         return [address for address in self.addresses if address not in own]
 
     @property
+    def bundled(self) -> list[Address] | None:
+        """The addresses of the bundled server; None if the configuration has none."""
+        return None if self._bundled is None else list(map(reachable, self._bundled.listens.jobs))
+
+    @property
+    def is_durable(self) -> bool:
+        """Whether the bundled server, if there is one, keeps background jobs when it ends."""
+        return self._config.server is not None and self._config.server.store != "memory"
+
+    @property
     def pids(self) -> set[int]:
         """The bundled server's process number, which is reaped here, while it lives."""
         pid = self._bundled.pid if self._bundled is not None else None

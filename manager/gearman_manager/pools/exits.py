@@ -105,3 +105,13 @@ def _last_words(departure: Exit, since: float) -> str:
         return departure.view.last_error
     lines = departure.live.output.lines_since(since)[-LAST_LINES:]
     return " | ".join(line.strip()[:LAST_LINE_CHARACTERS] for line in lines)
+
+
+def has_served(view: SlotView) -> bool:
+    """Whether a worker that is gone had left on its own accord, after a job at least."""
+    return view.state is SlotState.LEAVING and view.done + view.failed > 0
+
+
+def go_back(jobs: int) -> str:
+    """What becomes of the jobs of a worker that is killed."""
+    return "its job goes back to the queue" if jobs == 1 else f"its {jobs} jobs go back to the queue"

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from gearman_manager.ipc.scoreboard import Wear
 from gearman_manager.logs.output import ChildOutput
 from gearman_manager.pools.pool import Pool, PoolWorker, WorkerState
 from gearman_manager.pools.pool_order import PoolOrder
 from gearman_manager.pools.worker_slots import WorkerSlots
+
+#: How the log words it that a worker has to be replaced.
+WORN: Final = {
+    Wear.LAST_JOBS: "has reached its max_jobs",
+    Wear.MEMORY: "has reached its max_memory",
+    Wear.DESCRIPTORS: "has used up its file descriptors",
+    Wear.STUCK_JOB: "has a job that does not end",
+}
 
 
 @dataclass(slots=True)

@@ -69,6 +69,17 @@ class WorkerSlots:
         """Mark that the worker is to leave after its job."""
         self._scoreboard.tell_to_leave(self.own)
 
+    def begins_no_more(self) -> bool:
+        """Whether a worker that was told to leave can begin no further job.
+
+        A worker of one job that has a job looks at the mark before it would ask for another one. One without a job may
+        wait for the answer to a request that left before the mark was there.
+        """
+        state = self.view().state
+        if state is SlotState.LEAVING or self._scoreboard.has_begun_its_last(self.own):
+            return True
+        return state is SlotState.BUSY and not self.places
+
     def jobs(self) -> list[SlotView]:
         """The slots of its running jobs, the longest running first."""
         views = (self._read(slot) for slot in (self.places or self.numbers))

@@ -7,6 +7,7 @@ module turns these decisions into signals and orders.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import signal
@@ -19,10 +20,10 @@ import gevent
 
 from gearman_manager.errors import StartError
 from gearman_manager.host import process
-from gearman_manager.ipc.scoreboard import SlotState, SlotView, Wear
-from gearman_manager.pools.exits import Exit, Exits
+from gearman_manager.ipc.scoreboard import SlotState, Wear
+from gearman_manager.pools.exits import Exit, Exits, go_back, has_served
 from gearman_manager.pools.leftovers import Leftovers
-from gearman_manager.pools.live_worker import LiveWorker, Totals
+from gearman_manager.pools.live_worker import WORN, LiveWorker, Totals
 from gearman_manager.pools.pool import Pool, WorkerEvent, WorkerState
 from gearman_manager.pools.pool_order import PoolOrder
 from gearman_manager.pools.pool_state import PoolState
@@ -34,12 +35,6 @@ _log = logging.getLogger("workers")
 PROGRAM_START_S: Final = 1.0
 ORDER_TIMEOUT_S: Final = 30.0
 SYSTEM_RETRY_S: Final = 1.0
-_WORN: Final = {
-    Wear.LAST_JOBS: "has reached its max_jobs",
-    Wear.MEMORY: "has reached its max_memory",
-    Wear.DESCRIPTORS: "has used up its file descriptors",
-    Wear.STUCK_JOB: "has a job that does not end",
-}
 
 
 class Workforce:
@@ -103,13 +98,24 @@ class Workforce:
                 break
         return [moment for moment in (calm_at, plan.again_at) if moment is not None]
 
-    def stop(self, now: float) -> None:
-        """Let every worker finish its job within its pool's stop_timeout, and start none."""
+    def stop(self, now: float, until: float = math.inf) -> None:
+        """Let every worker finish its job within its pool's stop_timeout, but not beyond `until`, and start none."""
+        self.drain(lambda live: min(now + live.order.pool.stop_timeout_s, until))
+
+    def drain(self, kill_at: Callable[[LiveWorker], float | None]) -> None:
+        """Let every worker finish its job until its time, None as long as it takes, and start none.
+
+        Those that leave already are not told again: a second signal makes many a program end at once.
+        """
         self._is_stopping = True
         for pool in self.active:
-            pool.stop()
+            if pool.state is not PoolState.STOPPING:
+                pool.stop()
         for live in list(self.live.values()):
-            self._drain(live, now + live.order.pool.stop_timeout_s)
+            if live.told_at is None:
+                self._drain(live, kill_at(live))
+            elif live.worker.state is not WorkerState.STOPPING:
+                live.kill_at = kill_at(live)
 
     def kill_all(self) -> None:
         """Kill all workers."""
@@ -285,7 +291,7 @@ class Workforce:
         if view.wear is not Wear.NONE and not live.worker.is_worn:
             live.worker.is_worn = True
             live.worker.leaves_alone = view.wear is Wear.LAST_JOBS
-            _log.info("%s, a replacement is started", _WORN[view.wear], extra=live.where)
+            _log.info("%s, a replacement is started", WORN[view.wear], extra=live.where)
 
     # --- end
 
@@ -345,7 +351,7 @@ class Workforce:
             if live.kill_at is not None and live.kill_at <= now:
                 jobs = live.slots.jobs()
                 handle = {"handle": jobs[0].handle if len(jobs) == 1 else None}
-                _log.warning("did not stop in time, killed; %s", _go_back(len(jobs)), extra=live.where | handle)
+                _log.warning("did not stop in time, killed; %s", go_back(len(jobs)), extra=live.where | handle)
                 self._kill(live)
 
     def _gone(self, live: LiveWorker) -> None:
@@ -367,7 +373,7 @@ class Workforce:
         asked = live.worker.state in (WorkerState.DRAINING, WorkerState.STOPPING)
         registered = live.worker.ready_at is not None or view.state in (SlotState.IDLE, SlotState.BUSY)
         # A Python worker that leaves without having run a job is no use, and must not be replaced without end.
-        left_alone = registered and status == 0 if live.is_program else _has_served(view)
+        left_alone = registered and status == 0 if live.is_program else has_served(view)
         process.kill_session(live.pid)
         self._leftovers.left_by(live.client_id)
         totals = self._totals[live.pool.name]
@@ -389,12 +395,3 @@ class Workforce:
     def _discard(self, live: LiveWorker) -> None:
         del self.live[live.name]
         self._starter.give_back(live)
-
-
-def _has_served(view: SlotView) -> bool:
-    """Whether a worker that is gone had left on its own accord, after a job at least."""
-    return view.state is SlotState.LEAVING and view.done + view.failed > 0
-
-
-def _go_back(jobs: int) -> str:
-    return "its job goes back to the queue" if jobs == 1 else f"its {jobs} jobs go back to the queue"

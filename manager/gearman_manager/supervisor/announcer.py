@@ -19,6 +19,8 @@ _LOOK_S: Final = 0.5
 STATUS_INTERVAL_S: Final = 5.0
 #: The time that the end takes after the workers': for zygote, job server and leftover processes.
 _END_S: Final = 20.0
+#: The most that is asked for at once, for an end that may take any time.
+_LONGEST_EXTENSION_S: Final = 86400.0
 
 
 class Announcer:
@@ -31,6 +33,7 @@ class Announcer:
         self._started_at: float | None = None
         self._status = ""
         self._status_at = 0.0
+        self._is_ending = False
         self._alive_at = float("-inf")
 
     def pulse(self, now: float, standing: Callable[[], Health]) -> float | None:
@@ -56,8 +59,13 @@ class Announcer:
             self._manager.tell(READY=1)
 
     def stopping(self, longest_s: float) -> None:
-        """Announce that running jobs are being finished, for at most this long."""
-        extension_us = int((longest_s + _END_S) * 1e6)
+        """Announce that running jobs are being finished, for at most this long; infinite: as long as they take.
+
+        More time is asked for with each later message on the state.
+        """
+        self._is_ending = True
+        wait_s = min(longest_s, _LONGEST_EXTENSION_S)
+        extension_us = int((wait_s + _END_S) * 1e6)
         self._manager.tell(STOPPING=1, STATUS="running jobs are finished", EXTEND_TIMEOUT_USEC=extension_us)
 
     def _look(self, now: float, standing: Health) -> None:
@@ -74,7 +82,9 @@ class Announcer:
 
     def _tell_status(self, now: float, standing: Health) -> None:
         self._status_at = now
-        if standing.text != self._status:
+        if self._is_ending:
+            self._manager.tell(STATUS=standing.text, EXTEND_TIMEOUT_USEC=int(_END_S * 1e6))
+        elif standing.text != self._status:
             self._status = standing.text
             self._manager.tell(STATUS=standing.text)
 

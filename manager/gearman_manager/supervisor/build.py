@@ -14,6 +14,8 @@ from gearman_manager.code.generations import Generations
 from gearman_manager.code.source_watch import SourceWatch
 from gearman_manager.config import Config
 from gearman_manager.control.app import make_app
+from gearman_manager.control.drain_report import DrainReport
+from gearman_manager.control.drain_routes import drain_routes
 from gearman_manager.control.explanations import Explanations
 from gearman_manager.control.job_routes import job_routes
 from gearman_manager.control.manager_routes import manager_routes
@@ -29,6 +31,7 @@ from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.job_servers.job_servers import JobServers
 from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
 from gearman_manager.logs.recent_log import RecentLog
+from gearman_manager.pools.drain import Drain
 from gearman_manager.pools.exits import Exits
 from gearman_manager.pools.oom import OomKills
 from gearman_manager.pools.worker_start import WorkerStart
@@ -87,6 +90,9 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     reloads = Reloads(reader, generations, arrangement, sizes, config_watches, announcer)
     explanations = Explanations(workforce, autoscaler)
     status = StatusReport(generations, workforce, queues, sizes, policy_gaps, explanations)
+    drain = Drain(workforce, awake.set)
+    drain_report = DrainReport(drain, job_servers, queues)
+    status.add("drain", drain_report.report)
 
     def own_pids() -> set[int]:
         return workforce.pids() | zygotes.pids | job_servers.pids
@@ -111,9 +117,12 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         wishes=wishes,
         reloads=reloads,
         status=status,
+        drain=drain,
+        drain_report=drain_report,
     )
     supervisor = Supervisor(run_folder, announcer, parts)
     app.register_blueprint(manager_routes(supervisor, status, recent_log))
+    app.register_blueprint(drain_routes(supervisor, drain_report))
     app.register_blueprint(pool_routes(OperatorChanges(workforce, sizes, awake.set), explanations))
     app.register_blueprint(job_routes(ServerJobs(lambda: job_servers.addresses)))
     return supervisor

@@ -22,6 +22,7 @@ class Health:
     unheard: Sequence[str]  #: job servers of which it is not known yet whether they can be reached
     troubles: Mapping[str, str]  #: of job servers that answer, but can't do all of their work
     servers: int
+    drain: str = ""  #: what is left of a drain, in one line; empty while there is none
 
     @property
     def is_up(self) -> bool:
@@ -40,7 +41,8 @@ class Health:
     @property
     def text(self) -> str:
         """One line for people who ask the service manager."""
-        parts = [f"{_counted(self.workers, 'worker')} in {_counted(self.pools, 'pool')}, {self.busy} busy"]
+        parts = [self.drain] if self.drain else []
+        parts += [f"{_counted(self.workers, 'worker')} in {_counted(self.pools, 'pool')}, {self.busy} busy"]
         for what, names in (
             ("starting", self.waiting),
             ("failing", self.failing),

@@ -13,6 +13,7 @@ class ManagerState(Enum):
 
     STARTING = "starting"
     RUNNING = "running"
+    DRAINING = "draining"  #: as stopping, but jobs have the time that the drain was given
     STOPPING = "stopping"  #: running jobs are being finished
     GIVING_UP = "giving up"  #: the same, but its exit code will say that it failed
 
@@ -22,6 +23,7 @@ class ManagerEvent(Enum):
 
     STARTED = "started"
     STOPPED = "asked to stop"
+    DRAINED = "asked to drain"
     HOPELESS = "without hope"  #: a pool can't keep a worker alive, and the configuration wants others to take over
 
 
@@ -30,15 +32,20 @@ _S, _E = ManagerState, ManagerEvent
 TRANSITIONS: Final[dict[tuple[ManagerState, ManagerEvent], ManagerState]] = {
     (_S.STARTING, _E.STARTED): _S.RUNNING,
     (_S.STARTING, _E.STOPPED): _S.STOPPING,
+    (_S.STARTING, _E.DRAINED): _S.DRAINING,
     (_S.RUNNING, _E.STOPPED): _S.STOPPING,
+    (_S.RUNNING, _E.DRAINED): _S.DRAINING,
     (_S.RUNNING, _E.HOPELESS): _S.GIVING_UP,
+    (_S.DRAINING, _E.STARTED): _S.DRAINING,  # as for a stop
+    (_S.DRAINING, _E.DRAINED): _S.DRAINING,  # its end is moved
+    (_S.DRAINING, _E.STOPPED): _S.STOPPING,
     (_S.STOPPING, _E.STARTED): _S.STOPPING,  # the stop came just before the start was complete
     (_S.STOPPING, _E.STOPPED): _S.STOPPING,  # asked again: the operator does not want to wait
     (_S.GIVING_UP, _E.STOPPED): _S.GIVING_UP,
 }
 
 #: The states in which the manager waits for its workers to end, and begins nothing.
-ENDING: Final = frozenset({_S.STOPPING, _S.GIVING_UP})
+ENDING: Final = frozenset({_S.DRAINING, _S.STOPPING, _S.GIVING_UP})
 
 
 def transition(state: ManagerState, event: ManagerEvent) -> ManagerState:

@@ -14,7 +14,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import gevent
@@ -23,6 +23,7 @@ import gevent.event
 from gearman_manager import exit_codes
 from gearman_manager.code.generations import Generations
 from gearman_manager.config import ConfigError
+from gearman_manager.control.drain_report import DrainReport
 from gearman_manager.control.server import ControlServer
 from gearman_manager.control.status import StatusReport
 from gearman_manager.errors import ManagerError, StartError
@@ -31,6 +32,7 @@ from gearman_manager.job_servers.job_servers import JobServers
 from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
 from gearman_manager.logs import log, uncaught
 from gearman_manager.logs.recent_log import RecentLog
+from gearman_manager.pools.drain import Drain
 from gearman_manager.pools.workforce import Workforce
 from gearman_manager.scaling.autoscaler import Autoscaler
 from gearman_manager.scaling.pool_sizes import PoolSizes
@@ -47,12 +49,16 @@ from gearman_manager.supervisor.orphan_reaper import OrphanReaper
 from gearman_manager.supervisor.reload import Reloads, ReloadWishes
 from gearman_manager.supervisor.run_folder import RunFolder
 from gearman_process import early_signals
+from gearman_process.values.durations import format_duration
 
 _log = logging.getLogger("manager")
 _LONGEST_SLEEP_S: Final = 60.0
 _RETRY_S: Final = 1.0
 #: How much longer than the longest `stop_timeout` the manager waits for its workers, whatever has gone wrong.
 _LAST_WAIT_S: Final = 5.0
+#: The part of a drain's time that is kept for the end itself, and the most that is kept.
+_RESERVE_SHARE: Final = 0.2
+_LONGEST_RESERVE_S: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,8 @@ class Parts:
     wishes: ReloadWishes
     reloads: Reloads
     status: StatusReport
+    drain: Drain
+    drain_report: DrainReport
 
 
 class Supervisor:
@@ -120,6 +128,13 @@ class Supervisor:
         """Finish running jobs, then end. A second call does not wait for them."""
         was, parts = self._state, self._parts
         self._happen(ManagerEvent.STOPPED)
+        if was is ManagerState.DRAINING:
+            _log.info("stopping: the drain's jobs are finished within their pools' stop_timeout")
+            now = time.monotonic()
+            parts.workforce.stop(now, parts.drain.until)
+            self._end_at = min(now + parts.workforce.longest_stop_s, parts.drain.until) + _LAST_WAIT_S
+            parts.awake.set()
+            return
         if was in manager_state.ENDING:
             _log.warning("asked again: not waiting for running jobs any longer")
             self._end_at = time.monotonic() + _LAST_WAIT_S
@@ -127,9 +142,38 @@ class Supervisor:
             parts.workforce.kill_all()
             return
         self._let_workers_finish()
-        if was is ManagerState.STARTING:  # don't wait for a slow import
-            parts.generations.stop()
-            parts.job_servers.give_up()
+        if was is ManagerState.STARTING:
+            self._give_up_starting()
+
+    def drain(self, within_s: float | None) -> None:
+        """Begin no job from now on, finish the running ones, and end with 0 within that time.
+
+        None: within the configuration's `drain.within`; without that, jobs have as long as they take. What is
+        unfinished shortly before the end goes back into its queue. A second call moves the end.
+
+        Raises:
+            UnexpectedEvent: the manager is stopping already.
+        """
+        was, parts, now = self._state, self._parts, time.monotonic()
+        self._happen(ManagerEvent.DRAINED)
+        wanted_s = parts.arrangement.config.drain.within if within_s is None else within_s
+        longest_s = math.inf if wanted_s is None else wanted_s
+        how_long = "as long as they take" if wanted_s is None else f"{format_duration(wanted_s)} at most"
+        _log.info("draining: no job is begun any more, running ones are finished, for %s", how_long)
+        # The ends of processes and job server take a part of the time.
+        until = now + longest_s - min(_LONGEST_RESERVE_S, _RESERVE_SHARE * longest_s)
+        if was not in manager_state.ENDING:
+            self._take_nothing_new()
+        self._end_at = until + _LAST_WAIT_S
+        self._announcer.stopping(longest_s)
+        parts.drain.begin(until)
+        parts.awake.set()
+        if was is ManagerState.STARTING:
+            self._give_up_starting()
+
+    def settle(self, patience_s: float) -> list[str]:
+        """Wait, at most so long, until no worker can begin a job any more; returns the names of those that can."""
+        return self._parts.drain.settle(patience_s)
 
     def reload(self) -> None:
         """Load the configuration anew, and the code after it."""
@@ -211,7 +255,7 @@ class Supervisor:
         servers = self._parts.queues.servers
         answering = {str(server.address): server.is_answering for server in servers}
         troubles = {str(server.address): server.trouble for server in servers if server.trouble}
-        return health_of(pools, busy, answering, troubles)
+        return replace(health_of(pools, busy, answering, troubles), drain=self._parts.drain_report.text)
 
     def _happen(self, event: ManagerEvent) -> None:
         self._state = manager_state.transition(self._state, event)
@@ -225,9 +269,17 @@ class Supervisor:
         self._end_at = now + longest_s + _LAST_WAIT_S
         parts.awake.set()
         self._announcer.stopping(longest_s)
-        parts.wishes.close()
-        parts.generations.expect_end()
+        self._take_nothing_new()
         parts.workforce.stop(now)
+
+    def _take_nothing_new(self) -> None:
+        self._parts.wishes.close()
+        self._parts.generations.expect_end()
+
+    def _give_up_starting(self) -> None:
+        """Don't wait for a slow import."""
+        self._parts.generations.stop()
+        self._parts.job_servers.give_up()
 
     def _end(self) -> None:
         """End all parts in order: workers, zygote, job server last. Afterwards no process of ours is left.
@@ -235,7 +287,7 @@ class Supervisor:
         An error of one part does not keep the others from their ends.
         """
         parts = self._parts
-        closing = (parts.config_watches, parts.policy_gaps, parts.control, parts.limits, parts.orphans)
+        closing = (parts.drain, parts.config_watches, parts.policy_gaps, parts.control, parts.limits, parts.orphans)
         ends = (parts.workforce.kill_all, parts.generations.end, parts.job_servers.stop, process.kill_descendants)
         for step in (*(part.close for part in closing), *ends, self._run_folder.release):
             try:
@@ -253,11 +305,21 @@ class Supervisor:
             signal.SIGHUP: self.reload,
             signal.SIGUSR1: log.reopen,
             signal.SIGUSR2: self._dump,
+            signal.SIGPWR: self._power_fails,
         }
         for number, react in reactions.items():
             gevent.signal_handler(number, react)
         for number in early_signals.take():
             gevent.spawn(reactions[number])
+
+    def _power_fails(self) -> None:
+        if not self._parts.arrangement.config.drain.on_sigpwr:
+            signal.signal(signal.SIGPWR, signal.SIG_DFL)  # as if there were no handler
+            os.kill(os.getpid(), signal.SIGPWR)
+        elif self._state in (ManagerState.STOPPING, ManagerState.GIVING_UP):
+            _log.info("SIGPWR: the manager is stopping already")
+        else:
+            self.drain(None)
 
     def _dump(self) -> None:
         _log.info("state: %s", json.dumps(self._parts.status.report()))

@@ -66,6 +66,9 @@ class ConcurrentWorkerProcess(WorkerBase):
         while not self._is_done:
             if self._slot.is_told_to_leave and not self._gearman.stopping:
                 self._gearman.stop()
+            if self._gearman.stopping and not self._gearman.asked:
+                gevent.sleep(0)  # jobs that came with the last answer have their first turn: now they have begun
+                self._slot.begin_no_more()
             for assigned in self._gearman.take(self._open_places):
                 self._start(assigned)
             self._places.show()  # before the new jobs run: the first may keep the processor

@@ -15,7 +15,7 @@ from types import FrameType
 from gearman_process.early_signals import NOTED
 
 
-def leave_to_supervisor(numbers: Iterable[int] = NOTED - {signal.SIGTERM}) -> None:
+def leave_to_supervisor(numbers: Iterable[int] = (NOTED | {signal.SIGPWR}) - {signal.SIGTERM}) -> None:
     """Do nothing on these signals."""
     for number in numbers:
         signal.signal(number, _do_nothing)  # not SIG_IGN: programs that jobs start would inherit that through exec

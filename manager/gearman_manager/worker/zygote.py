@@ -221,7 +221,7 @@ def main(argv: Sequence[str]) -> int:
     setproctitle("gearman-manager: zygote")
     child_log.redirect_output(1)
     child_log.set_up(arguments.log_level)
-    group_signals.leave_to_supervisor(NOTED)  # SIGTERM too: the end of the channel is the zygote's
+    group_signals.leave_to_supervisor(NOTED | {signal.SIGPWR})  # SIGTERM too: the end of the channel is the zygote's
     Zygote(socket.socket(fileno=arguments.channel), arguments).run()
     return 0
 

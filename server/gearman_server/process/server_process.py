@@ -53,7 +53,7 @@ class ServerProcess:
             signal.SIGUSR1: self._end_gracefully,
         }
         if is_bundled:
-            reactions = dict.fromkeys(reactions, self._leave_to_supervisor)
+            reactions = dict.fromkeys(reactions, self._leave_to_supervisor) | {signal.SIGPWR: self._do_nothing}
         reactions |= {signal.SIGHUP: self._reload, signal.SIGUSR2: self._do_nothing}
         for number, react in reactions.items():
             watcher = self._signal_watchers[number] = loop.signal(number)

@@ -84,6 +84,7 @@ log: {file: manager.log, format: json, level: debug, max_output: 200KB}
 user: gearman
 group: 1000
 exit_when_failing: yes
+drain: {within: 100s, on_sigpwr: yes}
 control: {listen: 127.0.0.1:4800, token: 0123456789abcdef}
 """
 
@@ -111,6 +112,7 @@ def test_every_key_is_accepted(full: Config) -> None:
         full.servers[1],
         full.limits,
         full.log,
+        full.drain,
     ]
     sections.append(full.functions["send_email"])
     assert [list(unwritten(section)) for section in sections] == [[]] * len(sections)

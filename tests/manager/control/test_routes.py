@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from gearman_manager.command.explain import explanation
 from gearman_manager.config import Config, FoundFunction, lay_out
 from gearman_manager.control.app import make_app
+from gearman_manager.control.drain_routes import drain_routes
 from gearman_manager.control.explanations import Explanations
 from gearman_manager.control.manager_routes import manager_routes
 from gearman_manager.control.operator_changes import OperatorChanges
@@ -40,6 +41,8 @@ class Manager:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.is_healthy = True
+        self.within: list[float | None] = []
+        self.may_begin: list[str] = []
         self.pool = Pool("mail")
         self.pool.arrange("1")
         self.awake = gevent.event.Event()
@@ -51,6 +54,8 @@ class Manager:
         self.awake.clear()
         app = make_app()
         app.register_blueprint(manager_routes(self, cast(Any, self), RecentLog()))
+        self.drain_of = SimpleNamespace(report=lambda: {"running": 1} if self.within else None)
+        app.register_blueprint(drain_routes(self, cast(Any, self.drain_of)))
         changes = OperatorChanges(workforce, self.sizes, self.awake.set)
         app.register_blueprint(pool_routes(changes, Explanations(workforce, autoscaler)))
         self.client: FlaskClient = app.test_client()
@@ -60,6 +65,12 @@ class Manager:
 
     def reload(self) -> None:
         self.asked.append("reload")
+
+    def drain(self, within_s: float | None) -> None:
+        self.within.append(within_s)
+
+    def settle(self, _patience_s: float) -> list[str]:
+        return self.may_begin
 
     def health(self) -> Any:
         return SimpleNamespace(is_healthy=self.is_healthy, text="2 workers in 1 pool, 0 busy")
@@ -85,6 +96,15 @@ def test_stop_and_reload_reach_the_supervisor(manager: Manager) -> None:
     assert manager.client.post("/stop").status_code == 202
     assert manager.client.post("/reload").get_json() == {"reloading": True}
     assert manager.asked == ["stop", "reload"]
+
+
+def test_a_drain_has_its_time_from_the_body_or_none_and_says_who_may_still_begin_a_job(manager: Manager) -> None:
+    assert manager.client.get("/drain").status_code == 400
+    assert manager.client.post("/drain").status_code == 200
+    manager.may_begin = ["mail/1"]
+    assert manager.client.post("/drain", json={"within": "2m"}).status_code == 202
+    assert manager.within == [None, 120.0]
+    assert manager.client.get("/drain").get_json() == {"running": 1}
 
 
 def test_pause_and_resume_reach_the_pool(manager: Manager) -> None:
@@ -171,6 +191,8 @@ def test_an_invalid_size_is_refused(manager: Manager, size: tuple[int, int]) -> 
         ("/pools/mail/scale", {"min": 1}, 400, "min and max, two whole numbers"),
         ("/pools/mail/scale", {"min": 1, "max": 2, "mx": 3}, 400, "mx: there is no such key"),
         ("/pools/mail/scale", [1, 2], 400, "a JSON object is expected"),
+        ("/drain", {"within": 100}, 400, "within: a duration needs a unit"),
+        ("/drain", {"whithin": "1s"}, 400, "whithin: there is no such key"),
         ("/nowhere", None, 404, "POST /nowhere: 404"),
         ("/status", None, 405, "POST /status: 405"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from gearman_manager.pools.pool import Pool, WorkerEvent
@@ -89,3 +91,8 @@ def test_all_is_well_while_pools_and_job_servers_can_do_all_of_their_work() -> N
     troubled = standing(well, trouble="the store jobs.db fails: disk full")
     assert not troubled.is_healthy
     assert troubled.text.endswith("; job server a:4730 is in trouble: the store jobs.db fails: disk full")
+
+
+def test_a_drain_is_named_first_and_is_no_fault() -> None:
+    draining = replace(standing((pool("p", target=1, registered=1), 1), busy=1), drain="draining: 1 jobs still run")
+    assert (draining.text, draining.is_healthy) == ("draining: 1 jobs still run; 1 worker in 1 pool, 1 busy", True)

@@ -28,3 +28,10 @@ def test_it_can_be_stopped_in_any_state_and_never_runs_again() -> None:
 def test_a_stop_does_not_turn_a_failure_into_a_success() -> None:
     given_up = transition(ManagerState.RUNNING, ManagerEvent.HOPELESS)
     assert transition(given_up, ManagerEvent.STOPPED) is ManagerState.GIVING_UP
+
+
+def test_a_drain_can_be_moved_and_stopped_but_does_not_follow_a_stop() -> None:
+    draining = transition(ManagerState.RUNNING, ManagerEvent.DRAINED)
+    assert transition(draining, ManagerEvent.DRAINED) is draining
+    assert transition(draining, ManagerEvent.STOPPED) is ManagerState.STOPPING
+    assert (ManagerState.STOPPING, ManagerEvent.DRAINED) not in TRANSITIONS
