@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import time
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import click
 from rich.table import Table
@@ -17,7 +21,7 @@ from gearman_manager.code.code_loading import CodeLoader, Host, LoadedCode
 from gearman_manager.code.generations import counted
 from gearman_manager.command.start_checks import pid_file_problem, start_notices, start_problems
 from gearman_manager.command.status_view import wide_console
-from gearman_manager.config import Config, ConfigError, Layout, Problem, lay_out
+from gearman_manager.config import Config, ConfigError, Layout, Problem, ResolvedWindow, lay_out
 from gearman_manager.errors import ManagerError
 from gearman_manager.host.cgroup import Cgroup, usable_cores
 from gearman_manager.ipc.lifeline import own_lifeline
@@ -26,6 +30,8 @@ from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.job_servers.policy_gap_check import gaps_at
 from gearman_manager.job_servers.tls_checks import pools_without_tls, tls_problems
 from gearman_manager.pools.zygote_process import ZygoteProcess
+from gearman_manager.scaling.windows import next_start
+from gearman_process.values.durations import format_duration
 from gearman_process.values.escaping import escape_line, escape_text
 
 #: The most names in one line; nobody reads more.
@@ -160,7 +166,18 @@ def _pools(layout: Layout) -> Table:
         if pool.concurrency > 1:
             size += f", {pool.concurrency} jobs each"
         table.add_row(name, size, Text(escape_line(", ".join(pool.functions))))
+        for window in pool.windows:
+            table.add_row("", f"  {_window(window)}", "")
     return table
+
+
+def _window(window: ResolvedWindow) -> str:
+    bounds = [f"{key} {value}" for key, value in (("min", window.min), ("max", window.max)) if value is not None]
+    next_s = next_start(window, time.time())
+    text = f"{', '.join(bounds)} for {format_duration(window.length_s)} from {window.cron} {window.time_zone}"
+    if math.isinf(next_s):
+        return text
+    return f"{text}, next {datetime.fromtimestamp(next_s, ZoneInfo(window.time_zone)):%a %Y-%m-%d %H:%M %z}"
 
 
 def _options(code: LoadedCode, file: str, name: str) -> dict[str, object]:

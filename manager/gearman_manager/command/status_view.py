@@ -99,6 +99,8 @@ def _reasons(report: Report) -> Table:
     table = Table("pool", "why", box=None)
     for name, pool in report["pools"].items():
         table.add_row(name, Text(printed(pool["why"] or "-")))
+        if pool["bounds"]:
+            table.add_row("", Text(printed(pool["bounds"])))
     return table
 
 

@@ -16,8 +16,9 @@ from gearman_manager.config.layout import FoundFunction, Layout, lay_out
 from gearman_manager.config.models import Config, Control, Defaults, JobServer, Limits, Log, Server
 from gearman_manager.config.pool_keys import Pool, Scale
 from gearman_manager.config.problem import Place, Problem
-from gearman_manager.config.resolve import ResolvedFunction, ResolvedPool, ResolvedScale
+from gearman_manager.config.resolve import ResolvedFunction, ResolvedPool, ResolvedScale, ResolvedWindow
 from gearman_manager.config.schedule_keys import Schedule
+from gearman_manager.config.window_keys import Window
 from gearman_manager.config.worker_count import WorkerCount
 
 __all__ = [
@@ -37,9 +38,11 @@ __all__ = [
     "ResolvedFunction",
     "ResolvedPool",
     "ResolvedScale",
+    "ResolvedWindow",
     "Scale",
     "Schedule",
     "Server",
+    "Window",
     "WorkerCount",
     "lay_out",
     "load",

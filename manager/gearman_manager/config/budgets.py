@@ -32,3 +32,8 @@ def exceeded_by_minima(pools: Iterable[ResolvedPool], budgets: Mapping[str, int]
                 name,
                 f"{units} is less than the min workers of all pools use, {needed} ({sums}): raise it or lower a min",
             )
+            continue
+        for pool in listed:
+            most = max((window.min for window in pool.windows if window.min is not None), default=0)
+            if (needed := most * pool.uses.get(name, 0)) > units:
+                yield name, f"{units} is less than the min of a window of the pool {pool.name} uses, {needed}: raise it"

@@ -166,7 +166,8 @@ class _Rules:
             if not self._broken & {"limits.budgets", f"{key}.uses"}:
                 yield self._places.problem(f"{key}.uses.{budget}", message)
         idle = keys.scale.idle if keys.scale is not None else None
-        if idle is not None and (minimum is None or minimum.number > 0) and self._are_intact(key, "min"):
+        can_be_empty = (minimum is not None and minimum.number == 0) or 0 in _window_minima(keys, defaults)
+        if idle is not None and not can_be_empty and self._are_intact(key, "min", "windows"):
             message = f"idle needs min: 0; here min is {minimum or 1}, so the last worker stays"
             yield self._places.problem(f"{key}.scale.idle", message)
 
@@ -186,7 +187,7 @@ class _Rules:
     def _fixed_size(self, key: str, pool: Pool) -> Iterator[Problem]:
         """Rules for a program without `functions`: it has no queue to follow, so it can't scale."""
         minimum = pool.min or self._defaults.min
-        if not self._are_intact(key, "min", "max", "scale"):
+        if not self._are_intact(key, "min", "max", "scale", "windows"):
             return
         if pool.max is not None and str(pool.max) != str(minimum or 1):
             message = f"a program scales only with functions: {_NAME_FUNCTIONS}, or leave max out"
@@ -194,7 +195,7 @@ class _Rules:
         elif pool.scale is not None:
             message = f"a program scales only with functions: {_NAME_FUNCTIONS}"
             yield self._places.problem(f"{key}.scale", message)
-        elif minimum is not None and minimum.number == 0:
+        elif minimum is not None and minimum.number == 0 and not any(_window_minima(pool, self._defaults)):
             message = f"0 workers would never become more: {_NAME_FUNCTIONS}, or write min: 1"
             yield self._places.problem(f"{key}.min", message)
 
@@ -228,6 +229,12 @@ class _Rules:
 def _is_above(minimum: WorkerCount, maximum: WorkerCount) -> bool:
     """False for counts of different kinds (4 and 2/core): layout.py compares them, once the cores are known."""
     return minimum.is_per_core == maximum.is_per_core and minimum.number > maximum.number
+
+
+def _window_minima(keys: PoolKeys, defaults: PoolKeys) -> list[int]:
+    """The numbers of the windows' `min`, whether per core or not."""
+    windows = keys.windows if keys.windows is not None else defaults.windows or ()
+    return [window.min.number for window in windows if window.min is not None]
 
 
 def _wrong_kind(pool: Pool) -> str:

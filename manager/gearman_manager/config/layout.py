@@ -23,6 +23,7 @@ from gearman_manager.config.resolve import (
     FunctionIdentity,
     ResolvedFunction,
     ResolvedPool,
+    impossible_windows,
     resolve_function,
     resolve_pool,
     worker_range,
@@ -228,7 +229,15 @@ class _Plan:
             written = (str(minimum), f"{maximum} with {self._cores} cores")
             self._problems.append(range_problem(key, keys, written, self._config.places))
             return None
-        return resolve_pool(name, pool, self._config.defaults, functions, self._cores)
+        resolved = resolve_pool(name, pool, self._config.defaults, functions, self._cores)
+        return resolved if self._has_possible_windows(resolved) else None
+
+    def _has_possible_windows(self, pool: ResolvedPool) -> bool:
+        key = f"pools.{pool.name}" if self._pools[pool.name].windows is not None else "defaults"
+        wrong = list(impossible_windows(pool))
+        for index, message in wrong:
+            self._report(f"{key}.windows", message, at=f"{key}.windows[{index}]")
+        return not wrong
 
     def _is_concurrent_php(self, name: str, functions: Sequence[str]) -> bool:
         """Only Python has greenlets."""
@@ -273,6 +282,12 @@ class _Plan:
             self._report(
                 "limits.max_workers", f"{limit} is less than the min of all pools together, {needed}: raise it"
             )
+            return
+        for pool in pools.values():
+            needed = max((window.min for window in pool.windows if window.min is not None), default=0)
+            if limit is not None and needed > limit:
+                message = f"{limit} is less than the min of a window of the pool {pool.name}, {needed}: raise it"
+                self._report("limits.max_workers", message)
 
     def _report_definitions(self, name: str, definitions: Sequence[FoundFunction]) -> None:
         self._refused.add(name)

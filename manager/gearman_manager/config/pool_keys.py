@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from gearman_manager.config import values as v
 from gearman_manager.config.section import Section, shown_default
+from gearman_manager.config.window_keys import MAX_WINDOWS, Window
 
 
 class Scale(Section):
@@ -44,6 +45,12 @@ class Scale(Section):
         return self
 
 
+def _not_too_many(windows: tuple[Window, ...] | None) -> tuple[Window, ...] | None:
+    if windows is not None and len(windows) > MAX_WINDOWS:
+        raise ValueError(f"at most {MAX_WINDOWS} windows are allowed, not {len(windows)}")
+    return windows
+
+
 POLICIES: Final = ("target_wait", "backlog_per_worker", "utilisation")
 
 
@@ -72,6 +79,13 @@ class PoolKeys(Section):
         default=None,
         description="The rules by which the number of workers follows the queue.",
         json_schema_extra=shown_default("`target_wait: 2s`"),
+    )
+    windows: Annotated[
+        tuple[Annotated[Window, v.is_mapping], ...] | None, AfterValidator(_not_too_many), v.one_or_several
+    ] = Field(
+        default=None,
+        description="Other values of `min` and `max` by the time of day.",
+        examples=[[{"cron": "0 8 * * mon-fri", "for": "2h", "min": 20}]],
     )
     max_jobs: v.Natural | None = Field(
         default=None, description="Replace a worker after this many jobs.", json_schema_extra=shown_default("0: never")

@@ -27,6 +27,7 @@ SECTIONS: Final = (
     "JobServer",
     "Pool",
     "Scale",
+    "Window",
     "Limits",
     "Function",
     "Schedule",
@@ -43,6 +44,7 @@ _ANCHORS: Final = {
     "Pool": "pools",
     "Function": "functions",
     "Schedule": "schedules",
+    "Window": "windows",
     "Defaults": "pools",
 }
 _BUILT_IN: Final[Mapping[str, object]] = {**BUILT_IN_POOL_KEYS, **BUILT_IN_FUNCTION_KEYS}

@@ -5,7 +5,7 @@ Results are plain frozen values with units in their names. A limit that is switc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -52,6 +52,17 @@ class ResolvedScale:
 
 
 @dataclass(frozen=True, slots=True)
+class ResolvedWindow:
+    """Other bounds for a pool, for `length_s` from each time of `cron` in the time zone; None leaves the pool's."""
+
+    cron: str
+    time_zone: str
+    length_s: float
+    min: int | None
+    max: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ResolvedPool:
     """A pool as it runs. `functions` are the names registered with the job servers."""
 
@@ -60,6 +71,7 @@ class ResolvedPool:
     command: tuple[str, ...] | None
     min: int
     max: int
+    windows: tuple[ResolvedWindow, ...]
     scale: ResolvedScale
     max_jobs: int | None
     max_lifetime_s: float | None
@@ -116,6 +128,8 @@ def resolve_pool(name: str, pool: Pool, defaults: Defaults, functions: tuple[str
     """The pool with every key filled in."""
     layers: tuple[PoolKeys, ...] = (pool, defaults, _BUILT_IN_POOL)
     minimum, maximum = worker_range(pool, defaults, cores)
+    windows = _windows(pool, defaults, cores)
+    lowest = min((window.min for window in windows if window.min is not None), default=minimum)
     command = pool.command
     return ResolvedPool(
         name=name,
@@ -123,7 +137,8 @@ def resolve_pool(name: str, pool: Pool, defaults: Defaults, functions: tuple[str
         command=command,
         min=minimum,
         max=maximum,
-        scale=_scale(layers, minimum),
+        windows=windows,
+        scale=_scale(layers, min(minimum, lowest)),
         max_jobs=_limit(*(layer.max_jobs for layer in layers)),
         max_lifetime_s=_limit(*(layer.max_lifetime for layer in layers)),
         max_memory_bytes=_limit(*(layer.max_memory for layer in layers)),
@@ -146,9 +161,44 @@ def worker_range(pool: Pool, defaults: Defaults, cores: int) -> tuple[int, int]:
     minimum = _first(pool.min, defaults.min, _BUILT_IN_POOL.min).resolve(cores)
     if pool.command is not None and pool.functions is None and pool.max is None:
         # Its queue is unknown, so it can't scale, and an inherited `max` does not apply.
-        return minimum, max(minimum, 1)
+        return minimum, max(minimum, 1, *_window_minima(pool, defaults, cores))
     maximum = _optional(pool.max, defaults.max)
-    return minimum, max(minimum, BUILT_IN_MAX) if maximum is None else maximum.resolve(cores)
+    if maximum is None:
+        return minimum, max(minimum, BUILT_IN_MAX, *_window_minima(pool, defaults, cores))
+    return minimum, maximum.resolve(cores)
+
+
+def impossible_windows(pool: ResolvedPool) -> Iterator[tuple[int, str]]:
+    """The windows whose `min` would be above their `max`, by their index, with the mistake and its remedy."""
+    for index, window in enumerate(pool.windows):
+        low, high = _optional(window.min, pool.min), _optional(window.max, pool.max)
+        if low is None or high is None or low <= high:
+            continue
+        if window.max is None:
+            yield index, f"min {low} is more than the pool's max, {high}: lower it, or give the window a max too"
+        elif window.min is None:
+            yield index, f"max {high} is less than the pool's min, {low}: raise it, or give the window a min too"
+        else:
+            yield index, f"min {low} is more than max {high}: lower min or raise max"
+
+
+def _windows(pool: Pool, defaults: Defaults, cores: int) -> tuple[ResolvedWindow, ...]:
+    return tuple(
+        ResolvedWindow(
+            cron=window.cron,
+            time_zone=window.time_zone,
+            length_s=window.length,
+            min=None if window.min is None else window.min.resolve(cores),
+            max=None if window.max is None else window.max.resolve(cores),
+        )
+        for window in _first(pool.windows, defaults.windows, ())
+    )
+
+
+def _window_minima(pool: Pool, defaults: Defaults, cores: int) -> list[int]:
+    """A `max` that nobody has written leaves room for them."""
+    windows = _windows(pool, defaults, cores)
+    return [window.min for window in windows if window.min is not None and window.max is None]
 
 
 def resolve_function(

@@ -23,10 +23,15 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
     present_when_empty: ClassVar[frozenset[str]] = frozenset()
 
+    @classmethod
+    def key_names(cls) -> list[str]:
+        """The keys as users write them; a field whose key is a word of Python has it as its alias."""
+        return [field.alias or name for name, field in cls.model_fields.items()]
+
     @model_validator(mode="before")
     @classmethod
     def _empty_is_not_written(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        known = cls.model_fields.keys() - cls.present_when_empty
+        known = set(cls.key_names()) - cls.present_when_empty
         return {key: value for key, value in data.items() if value is not None or key not in known}

@@ -7,6 +7,7 @@ entry is reported and removed, and the rest is validated again, until all of it 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -71,15 +72,18 @@ def _affected(location: Location) -> set[str]:
 
 def _meant(location: Location) -> Location:
     """The location of the known key that was probably meant by an unknown one."""
-    nearest = nearest_name(str(location[-1]), list(section_at(location[:-1]).model_fields))
+    nearest = nearest_name(str(location[-1]), section_at(location[:-1]).key_names())
     return (*location[:-1], nearest or location[-1])
 
 
 def _take_out(data: Any, location: Location) -> None:
-    """Removes a wrong entry. A list is removed as a whole, so that the places of its other items stay right."""
-    for part in location[:-1]:
+    """Removes a wrong entry. A list is removed as a whole, so that the places of its other items stay right.
+
+    So is a single section where a list of them may stand: without the entry it might lack a key that it needs.
+    """
+    for part, after in pairwise(location):
         if isinstance(part, str) and isinstance(data, dict) and isinstance(data.get(part), (dict, list)):
-            if isinstance(data[part], list):
+            if isinstance(data[part], list) or (after == 0 and 0 not in data[part]):
                 del data[part]
                 return
             data = data[part]

@@ -14,6 +14,7 @@ from gearman_manager.config.models import Config, Control, Defaults, JobServer, 
 from gearman_manager.config.pool_keys import Pool, PoolKeys, Scale
 from gearman_manager.config.schedule_keys import Schedule
 from gearman_manager.config.section import Section
+from gearman_manager.config.window_keys import Window
 from gearman_process.values.quoting import shown
 
 Location = tuple[str | int, ...]
@@ -56,7 +57,7 @@ def message_for(error: Mapping[str, Any]) -> str:
 
 def unknown_key(key: str, section: type[Section]) -> str:
     """The message for a key that a section does not have: where it belongs, or which key was probably meant."""
-    keys = list(section.model_fields)
+    keys = section.key_names()
     if home := _home(key, section):
         return f"the key belongs {home}"
     nearest = nearest_name(key, keys)
@@ -75,6 +76,8 @@ def section_at(location: Location) -> type[Section]:
         return Config
     if location[-1] == "scale":
         return Scale
+    if len(location) > 1 and location[-2] == "windows" and isinstance(location[-1], int):
+        return Window
     top = str(location[0])
     return _NAMED[top] if top in _NAMED else _TOP[top]
 
@@ -83,6 +86,8 @@ def _home(key: str, section: type[Section]) -> str:
     """Where a key belongs that only other sections have, or nothing."""
     if key in Scale.model_fields and section in (Pool, Defaults):
         return f"in scale, as in scale: {{{key}: …}}"
+    if key in Window.key_names() and section in (Pool, Defaults):
+        return f"in windows, as in windows: [{{{key}: …}}]"
     if section is Pool and key in FunctionKeys.model_fields:
         return "to jobs, not to processes: write it under functions, or in defaults"
     if section is Function and key in PoolKeys.model_fields:

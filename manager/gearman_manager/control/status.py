@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import Counter
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gearman_manager.code.generations import Generations
-from gearman_manager.config import Problem, ResolvedPool
+from gearman_manager.config import Problem, ResolvedPool, ResolvedWindow
 from gearman_manager.control.explanations import Explanations
 from gearman_manager.host.memory import private_bytes
 from gearman_manager.ipc.scoreboard import SlotView
@@ -21,6 +22,7 @@ from gearman_manager.pools.pool_state import PoolState
 from gearman_manager.pools.workforce import Workforce
 from gearman_manager.scaling.pool_sizes import PoolSizes
 from gearman_manager.scaling.queues import Queues, ServerWatch
+from gearman_manager.scaling.windows import PoolBounds, bounds_at, next_start, opening
 
 Report = dict[str, Any]
 
@@ -52,7 +54,7 @@ class StatusReport:
 
     def report(self) -> Report:
         """The state of all parts now."""
-        sizes, gaps = self._sizes.current, self._policy_gaps.broken
+        sizes, gaps = self._sizes.arranged, self._policy_gaps.broken
         return {
             "supervisor": {"pid": os.getpid(), "since": self._since},
             **{name: report() for name, report in self._added.items()},
@@ -67,9 +69,13 @@ class StatusReport:
         }
 
     def _pool(self, pool: Pool, settings: ResolvedPool | None) -> Report:
+        now = time.time()
+        bounds = bounds_at(settings, now) if settings else PoolBounds(0, 0)
         return {
-            "min": settings.min if settings else 0,
-            "max": settings.max if settings else 0,
+            "min": bounds.minimum,
+            "max": bounds.maximum,
+            "bounds": bounds.reason,
+            "windows": [_window(window, now) for window in settings.windows] if settings else [],
             "target": pool.target,
             "why": self._explanations.why(pool.name),
             "state": pool.state.value,
@@ -99,6 +105,20 @@ def _budgets(budgets: Mapping[str, int], workforce: Workforce, settings: Mapping
     for live in workforce.live.values():
         used.update(settings.get(live.pool.name, live.order.pool).uses)
     return {name: {"units": units, "used": used[name]} for name, units in budgets.items()}
+
+
+def _window(window: ResolvedWindow, now: float) -> Report:
+    opened, next_s = opening(window, now), next_start(window, now)
+    return {
+        "cron": window.cron,
+        "time_zone": window.time_zone,
+        "for_s": window.length_s,
+        "min": window.min,
+        "max": window.max,
+        "open": opened is not None,
+        "until": opened.until if opened else None,
+        "next": next_s if math.isfinite(next_s) else None,
+    }
 
 
 def _worker(live: LiveWorker) -> Report:

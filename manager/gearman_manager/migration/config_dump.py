@@ -33,9 +33,10 @@ class _Dumper:
         self._written = written
 
     def section(self, key: str, section: BaseModel) -> dict[str, Any]:
-        names = [name for name in type(section).model_fields if name in section.model_fields_set]
         # Included files are merged already, so they must not be named again.
-        values = {name: getattr(section, name) for name in names if name != "include"}
+        names = section.model_fields_set - {"include"}
+        fields = type(section).model_fields.items()
+        values = {field.alias or name: getattr(section, name) for name, field in fields if name in names}
         return {name: self._plain(_below(key, name), value) for name, value in values.items() if value is not None}
 
     def _plain(self, key: str, value: object) -> Any:

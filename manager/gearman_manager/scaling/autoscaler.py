@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from gearman_manager.config.resolve import ResolvedPool
@@ -27,6 +28,7 @@ from gearman_manager.scaling.queue_dialogue import FunctionQueue
 from gearman_manager.scaling.queues import Queues
 from gearman_manager.scaling.recent_decisions import RecentDecisions
 from gearman_manager.scaling.steps import Field, PoolScaler, Work, demand
+from gearman_manager.scaling.windows import PoolBounds, Timetable
 
 _log = logging.getLogger("scaler")
 
@@ -35,7 +37,9 @@ _log = logging.getLogger("scaler")
 class _PoolScale:
     """The memory of one pool."""
 
-    settings: ResolvedPool
+    configured: ResolvedPool
+    settings: ResolvedPool  #: with the bounds that hold at this time of day
+    timetable: Timetable
     scaler: PoolScaler
     neighbours: Neighbours
     held: HeldJobs = field(default_factory=HeldJobs)
@@ -43,12 +47,17 @@ class _PoolScale:
     taken: int = 0  #: how often there were fewer of them than before
     managers: int = 1
     decisions: RecentDecisions = field(default_factory=RecentDecisions)
+    bounds: PoolBounds | None = None  #: that the pool's windows have set last
 
 
 class Autoscaler:
     """Keeps every pool's target at the size that its queue needs."""
 
-    def __init__(self, workforce: Workforce, queues: Queues, guards: HostGuards) -> None:
+    def __init__(
+        self, workforce: Workforce, queues: Queues, guards: HostGuards, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`clock` tells the Unix time, by which the pools' windows open and close."""
+        self._clock = clock
         self._workforce = workforce
         self._queues = queues
         self._guards = guards
@@ -69,12 +78,14 @@ class Autoscaler:
         self._pools = {}
         for name, settings in pools.items():
             entry = kept.get(name) or self._new_entry(settings)
-            entry.settings = settings
+            entry.configured = entry.settings = settings
+            entry.timetable, entry.bounds = Timetable(settings), None
             entry.scaler.arrange(settings.scale)
             self._pools[name] = entry
 
     def _new_entry(self, settings: ResolvedPool) -> _PoolScale:
-        return _PoolScale(settings, PoolScaler(settings.scale), Neighbours(self._queues.manager))
+        scaler, neighbours = PoolScaler(settings.scale), Neighbours(self._queues.manager)
+        return _PoolScale(settings, settings, Timetable(settings), scaler, neighbours)
 
     def decisions(self, pool: str) -> RecentDecisions:
         """The last decisions for a pool; none for one that the configuration no longer names."""
@@ -83,17 +94,30 @@ class Autoscaler:
     def update(self, now: float) -> float | None:
         """Set every pool's target and the jobs that it runs; returns the latest time for the next update."""
         wishes, reckoned = {}, {}
+        moments = [self._open_and_close(now, entry) for entry in self._pools.values() if entry.configured.windows]
         for name, entry in self._pools.items():
             pool = self._workforce.pools[name]
             entry.scaler.service.update(*self._workforce.sums(name))
             serving = sum(worker.is_serving for worker in pool.workers.values())
             reckoning, _ = reckoned[name] = self._reckon(now, pool, entry, serving)
-            wishes[name] = _wish(pool, entry.settings, reckoning.size, serving)
+            wishes[name] = _wish(pool, entry, reckoning.size, serving)
         self._carry_out(now, wishes, reckoned)
-        moments = [entry.scaler.next_change for entry in self._pools.values()]
+        moments += [entry.scaler.next_change for entry in self._pools.values()]
         moments += [entry.neighbours.next_change for entry in self._pools.values()]
         moments += [entry.held.next_change for entry in self._pools.values()]
         return min((moment for moment in moments if moment is not None), default=None)
+
+    def _open_and_close(self, now: float, entry: _PoolScale) -> float | None:
+        """Give a pool the bounds that its windows set now; returns when others may open or close."""
+        unix_time = self._clock()
+        bounds = entry.timetable.at(unix_time)
+        if bounds is not entry.bounds:
+            if (bounds.minimum, bounds.maximum) != (entry.settings.min, entry.settings.max):
+                text = bounds.reason or f"no window is open: min {bounds.minimum}, max {bounds.maximum}"
+                _log.info("%s", text, extra={"pool": entry.configured.name})
+            entry.bounds = bounds
+            entry.settings = replace(entry.configured, min=bounds.minimum, max=bounds.maximum)
+        return None if math.isinf(bounds.next_change) else now + bounds.next_change - unix_time
 
     def _reckon(self, now: float, pool: Pool, entry: _PoolScale, serving: int) -> tuple[Reckoning, Inputs]:
         """The size that the work asks for, and the numbers behind it.
@@ -112,7 +136,7 @@ class Autoscaler:
         company = self._company(now, entry, functions, queued, running)
         # A foreign worker runs one job at a time, a worker of this pool as many as its `concurrency`.
         foreign_workers = company.foreign_workers // settings.concurrency
-        field = self._bounds(settings, functions)
+        field = self._bounds(entry, functions)
         field = replace(field, managers=company.managers, rank=company.rank, foreign_workers=foreign_workers)
         work = Work(queued, running, settings.concurrency)
         notes = self._limits_of_functions(functions, waiting)
@@ -173,10 +197,13 @@ class Autoscaler:
         limit = Limit("held jobs", "a pool at most doubles where waiting jobs may be delayed ones")
         return work, replace(field, maximum=most, maximum_by=limit)
 
-    def _bounds(self, settings: ResolvedPool, functions: Sequence[str]) -> Field:
+    def _bounds(self, entry: _PoolScale, functions: Sequence[str]) -> Field:
         """The pool's `min` and `max`, or fewer workers than that, if its functions' `max_running` allows too few jobs
         to keep that many busy."""
+        settings, windows = entry.settings, entry.bounds
         minimum, maximum, low, high = settings.min, settings.max, None, None
+        if windows is not None:
+            low, high = windows.minimum_by, windows.maximum_by
         if settings.name in self._by_hand:
             shown = str(minimum) if minimum == maximum else f"{minimum}..{maximum}"
             low = Limit("min by hand", f"scaled to {shown} by hand")
@@ -259,9 +286,13 @@ class Autoscaler:
             pool.target = target
 
 
-def _wish(pool: Pool, settings: ResolvedPool, wanted: int, serving: int) -> Wish:
-    """A pool's wish. While it is paused it keeps no more than its `min` free for the end of the pause."""
-    minimum = min(wanted, settings.min)
+def _wish(pool: Pool, entry: _PoolScale, wanted: int, serving: int) -> Wish:
+    """A pool's wish. While it is paused it keeps no more than its `min` free for the end of the pause.
+
+    The `min` of a window yields to the limits of all pools together, as the pool's own does not.
+    """
+    settings = entry.settings
+    minimum = min(wanted, settings.min, entry.configured.min)
     return Wish(
         minimum if pool.state is PoolState.PAUSED else wanted,
         minimum,

@@ -21,6 +21,7 @@ class Limit:
     text: str  #: as a sentence has it after the colon: "max 4 holds"
     detail: str = ""  #: in parentheses after that; may change from look to look
     until: float | None = None  #: when it ends, if that is known; else a sentence says since when it holds
+    until_text: str = ""  #: the same as text, for an end by the clocks of another time zone
 
     def __str__(self) -> str:
         return f"{self.text} ({self.detail})" if self.detail else self.text
@@ -37,7 +38,9 @@ class Step:
     def text(self, time_of_day: TimeOfDay) -> str:
         """The limit, with the time until which or since which it holds: "max 4 holds since 12:01"."""
         limit, when = self.limit, ""
-        if limit.until is not None:
+        if limit.until_text:
+            when = f" until {limit.until_text}"
+        elif limit.until is not None:
             when = f" until {time_of_day(limit.until)}"
         elif self.since is not None:
             when = f" since {time_of_day(self.since)}"

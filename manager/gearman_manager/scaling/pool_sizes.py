@@ -1,7 +1,8 @@
-"""The bounds between which the autoscaler moves each pool, from the configuration or from an operator."""
+"""The bounds between which the autoscaler moves each pool: from the configuration, its windows, or an operator."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -9,13 +10,21 @@ from gearman_manager.config import Layout, Limits, ResolvedPool
 from gearman_manager.config.budgets import exceeded_by_minima
 from gearman_manager.scaling.autoscaler import Autoscaler
 from gearman_manager.scaling.host_guards import HostGuards
+from gearman_manager.scaling.windows import in_force
 
 
 class PoolSizes:
     """Keeps both. An operator's sizes hold until the configuration is read again."""
 
-    def __init__(self, autoscaler: Autoscaler, guards: HostGuards, wake: Callable[[], None]) -> None:
-        """`wake` is called after a change, so that the autoscaler runs at once."""
+    def __init__(
+        self,
+        autoscaler: Autoscaler,
+        guards: HostGuards,
+        wake: Callable[[], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`wake` is called after a change, so that the autoscaler runs at once. `clock` tells the Unix time."""
+        self._clock = clock
         self._autoscaler = autoscaler
         self._guards = guards
         self._wake = wake
@@ -25,11 +34,17 @@ class PoolSizes:
 
     @property
     def current(self) -> dict[str, ResolvedPool]:
-        """The pools of the configuration, with the operator's sizes."""
+        """The pools with the bounds that hold now: an operator's, else those of open windows, else the file's."""
+        now = self._clock()
+        return {name: in_force(pool, now) for name, pool in self.arranged.items()}
+
+    @property
+    def arranged(self) -> dict[str, ResolvedPool]:
+        """The pools with their windows. A pool with an operator's size has none: that size holds all day."""
         pools = dict(self._configured)
         for name, (minimum, maximum) in self._by_hand.items():
             if name in pools:
-                pools[name] = replace(pools[name], min=minimum, max=maximum)
+                pools[name] = replace(pools[name], min=minimum, max=maximum, windows=())
         return pools
 
     @property
@@ -63,5 +78,5 @@ class PoolSizes:
         self._by_hand.clear()
 
     def _tell(self) -> None:
-        self._autoscaler.arrange(self.current, self._max_running, self._by_hand)
+        self._autoscaler.arrange(self.arranged, self._max_running, self._by_hand)
         self._wake()

@@ -125,6 +125,44 @@ def test_only_a_pool_that_can_go_to_zero_has_an_idle_time(laid_out: LaidOut, poo
     assert laid_out(f"pools: {{a: {pool}}}", found("a")).pools["a"].scale.idle_s == idle_s
 
 
+WINDOW = "cron: 0 8 * * mon-fri, for: 2h"
+
+
+@pytest.mark.parametrize(
+    ("text", "bounds"),
+    [
+        (f"pools: {{a: {{windows: {{{WINDOW}, min: 2}}}}}}", (1, 4, [(2, None)])),
+        # A max that nobody has written leaves room for the windows.
+        (f"pools: {{a: {{windows: {{{WINDOW}, min: 20}}}}}}", (1, 20, [(20, None)])),
+        (f"pools: {{a: {{windows: {{{WINDOW}, min: 10, max: 5/core}}, max: 3}}}}", (1, 3, [(10, 10)])),
+        (f"defaults: {{windows: {{{WINDOW}, min: 2}}}}", (1, 4, [(2, None)])),
+        (f"defaults: {{windows: {{{WINDOW}, min: 2}}}}\npools: {{a: {{windows: []}}}}", (1, 4, [])),
+        (f"defaults: {{windows: {{{WINDOW}, min: 2}}}}\npools: {{a: {{windows: {{{WINDOW}, max: 3}}}}}}",
+         (1, 4, [(None, 3)])),
+    ],
+)  # fmt: skip
+def test_windows_come_from_the_pool_or_the_defaults(
+    laid_out: LaidOut, text: str, bounds: tuple[int, int, list[tuple[int | None, int | None]]]
+) -> None:
+    layout = laid_out(text, found("a"))
+    assert problems(layout) == []
+    pool = layout.pools["a"]
+    assert (pool.min, pool.max, [(window.min, window.max) for window in pool.windows]) == bounds
+    assert all(window.length_s == 7200.0 and window.time_zone == "UTC" for window in pool.windows)
+
+
+def test_a_window_can_let_a_pool_go_to_zero(laid_out: LaidOut) -> None:
+    night = "{cron: 0 22 * * *, for: 8h, min: 0}"
+    pool = laid_out(f"pools: {{a: {{scale: {{idle: 5m}}, windows: {night}}}}}", found("a")).pools["a"]
+    assert (pool.min, pool.scale.idle_s) == (1, 300.0)
+
+
+def test_a_program_of_fixed_size_has_another_by_the_time_of_day(laid_out: LaidOut) -> None:
+    day = "{cron: 0 8 * * *, for: 8h, min: 6}"
+    pool = laid_out(f"pools: {{p: {{command: php, min: 0, windows: {day}}}}}", found("a")).pools["p"]
+    assert (pool.min, pool.max) == (0, 6)
+
+
 def test_programs_have_environment_folder_and_user_and_python_pools_do_not(laid_out: LaidOut) -> None:
     text = "defaults: {env: {A: '1', B: '2'}, user: www}\npools: {p: {command: php x.php, env: {B: '3'}}}"
     layout = laid_out(text, found("a"))
@@ -340,6 +378,30 @@ def test_a_decorator_with_bad_options_costs_only_its_function(
             "limits: {budgets: {smtp: 5, db: 9}}\npools:\n  a: {min: 1/core, uses: {smtp: 3, db: 1}}\n",
             "config.yaml:2: limits.budgets.smtp: 5 is less than the min workers of all pools use, 6 (a: 2 of 3 each): "
             "raise it or lower a min",
+        ),
+        (
+            "limits: {max_workers: 9}\npools:\n  a: {max: 20, windows: {cron: 0 8 * * *, for: 1h, min: 5/core}}\n",
+            "config.yaml:2: limits.max_workers: 9 is less than the min of a window of the pool a, 10: raise it",
+        ),
+        (
+            "limits: {budgets: {db: 9}}\n"
+            "pools: {a: {max: 20, uses: {db: 2}, windows: {cron: 0 8 * * *, for: 1h, min: 5}}}\n",
+            "config.yaml:2: limits.budgets.db: 9 is less than the min of a window of the pool a uses, 10: raise it",
+        ),
+        (
+            "pools:\n  a:\n    max: 9\n    windows:\n      - {cron: 0 8 * * *, for: 1h, min: 9}\n"
+            "      - {cron: 0 9 * * *, for: 1h, min: 10}\n",
+            "config.yaml:7: pools.a.windows: min 10 is more than the pool's max, 9: lower it, or give the window a max "
+            "too",
+        ),
+        (
+            "defaults:\n  min: 3\n  windows: {cron: 0 8 * * *, for: 1h, max: 1/core}\n",
+            "config.yaml:4: defaults.windows: max 2 is less than the pool's min, 3: raise it, or give the window a min "
+            "too",
+        ),
+        (
+            "pools: {a: {windows: [{cron: 0 8 * * *, for: 1h, min: 5, max: 2/core}]}}\n",
+            "config.yaml:2: pools.a.windows: min 5 is more than max 4: lower min or raise max",
         ),
     ],
 )

@@ -11,6 +11,7 @@ from gearman_manager.config import Config, Function, Pool
 Messages = Callable[..., list[str]]
 
 POOL_KEYS = ", ".join(Pool.model_fields)
+WINDOW_KEYS = "cron, for, min, max, time_zone"
 FUNCTION_KEYS = ", ".join(Function.model_fields)
 TOP_KEYS = ", ".join(Config.model_fields)
 DURATIONS = "500ms, 30s, 5m, 1h or 7d"
@@ -62,6 +63,36 @@ POOL = [
         "scale.target: unknown key, did you mean target_wait? "
         "Allowed here: target_wait, backlog_per_worker, utilisation, cooldown, idle",
     ),
+    ("windows: {cron: 61 * * * *, for: 1h, min: 2}", "windows.cron: '61 * * * *' is no cron expression: bad minute"),
+    ("windows: {for: 1h, min: 2}", "windows.cron: cron is missing"),
+    ("windows: [{cron: 0 8 * * *, min: 2}]", "windows.for: for is missing"),
+    ("windows: [{cron: 0 8 * * *, for: 1h}]", "windows: min, max or both are expected: what the window changes"),
+    (
+        "windows: [{cron: 0 8 * * *, for: 10ms, min: 2}]",
+        "windows.for: a duration from 1s to 366d is expected, not '10ms'",
+    ),
+    (
+        "windows: [{cron: 0 8 * * *, for: 2, min: 2}]",
+        f"windows.for: a duration needs a unit: write 2s (allowed: {DURATIONS}), not 2",
+    ),
+    (
+        "windows: [{cron: 0 8 * * *, for: 1h, min: 2, time_zone: Moon}]",
+        "windows.time_zone: there is no time zone 'Moon': a name such as Europe/Berlin or UTC is expected",
+    ),
+    (
+        "windows: [{cron: 0 8 * * *, for: 1h, min: 2, timezone: UTC}]",
+        f"windows.timezone: unknown key, did you mean time_zone? Allowed here: {WINDOW_KEYS}",
+    ),
+    (
+        "windows: [{cron: 0 8 * * *, length: 1h, for: 1h, min: 2}]",
+        f"windows.length: unknown key. Allowed here: {WINDOW_KEYS}",
+    ),
+    ("windows: 8 to 10", "windows: a mapping (lines of 'key: value') is expected, not '8 to 10'"),
+    (
+        f"windows: [{', '.join(['{cron: 0 8 * * *, for: 1h, min: 2}'] * 101)}]",
+        "windows: at most 100 windows are allowed, not 101",
+    ),
+    ("cron: 0 8 * * *", "cron: the key belongs in windows, as in windows: [{cron: …}]"),
     ("scale: {idle: 5m}", "scale.idle: idle needs min: 0; here min is 1, so the last worker stays"),
     ("max_memry: 1GB", f"max_memry: unknown key, did you mean max_memory? Allowed here: {POOL_KEYS}"),
     ("xyz: 1", f"xyz: unknown key. Allowed here: {POOL_KEYS}"),

@@ -41,6 +41,8 @@ pools:
     weight: 3
     uses: {smtp: 1}
     scale: {backlog_per_worker: 10, cooldown: 10s, idle: 5m}
+    windows:
+      - {cron: 0 8 * * mon-fri, for: 90m, min: 1/core, max: 20, time_zone: Europe/Berlin}
     max_jobs: 1000
     max_lifetime: 1h
     max_memory: 300MB
@@ -115,6 +117,7 @@ def test_every_key_is_accepted(full: Config) -> None:
         full.drain,
     ]
     sections.append(full.functions["send_email"])
+    sections += full.pools["email"].windows or ()
     assert [list(unwritten(section)) for section in sections] == [[]] * len(sections)
     pools = full.pools["email"].model_fields_set | full.pools["legacy"].model_fields_set
     assert pools == set(Pool.model_fields)
@@ -124,6 +127,8 @@ def test_every_key_is_accepted(full: Config) -> None:
 def test_values_have_the_types_that_the_program_uses(full: Config) -> None:
     email, legacy = full.pools["email"], full.pools["legacy"]
     assert email.scale is not None
+    [window] = email.windows or ()
+    assert (window.length, window.min, window.max) == (5400.0, WorkerCount(1, is_per_core=True), WorkerCount(20))
     assert (email.min, email.max) == (WorkerCount(0), WorkerCount(2, is_per_core=True))
     assert (email.scale.idle, email.max_memory, email.preload) == (300.0, 300_000_000, False)
     assert legacy.command == ("php", "my worker.php")

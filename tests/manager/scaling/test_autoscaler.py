@@ -73,7 +73,10 @@ class Scaled:
         self.queues = FakeQueues()
         self.workforce = FakeWorkforce()
         guards = HostGuards(Limits.model_validate(limits or {}), Cgroup(()))
-        self.autoscaler = Autoscaler(cast(Any, self.workforce), cast(Any, self.queues), guards)
+        self.unix_time = 0.0
+        self.autoscaler = Autoscaler(
+            cast(Any, self.workforce), cast(Any, self.queues), guards, clock=lambda: self.unix_time
+        )
 
     def arrange(self, max_running: Mapping[str, int] | None = None, **pools: Mapping[str, Any]) -> None:
         config = Config.model_validate({"server": {}, "pools": pools})
@@ -404,3 +407,90 @@ def test_a_pool_of_programs_rests_while_none_of_its_jobs_runs(scaled: Scaled) ->
         assert scaled.update(tenth / 10) == {"mail": 1}
     scaled.queues.functions["mail"] = delayed(500, workers=1, running=1)
     assert scaled.update(3.0) == {"mail": 10}
+
+
+# --- windows: other bounds by the time of day
+
+
+def opens(cron: str, length: str = "2h", **bounds: int) -> dict[str, Any]:
+    return {"cron": cron, "for": length, **bounds}
+
+
+EIGHT, TEN = 8 * 3600.0, 10 * 3600.0
+OFFICE_HOURS = POOL | {"max": 30, "windows": [opens("0 8 * * *", min=20)]}
+
+
+def test_a_window_raises_the_pool_at_its_start_and_the_cooldown_governs_the_way_down(
+    scaled: Scaled, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    scaled.arrange(mail=OFFICE_HOURS)
+    scaled.unix_time = EIGHT - 600
+    assert scaled.autoscaler.update(0.0) == 600.0  # nothing else wakes it
+    assert scaled.update(0.0) == {"mail": 1}
+    scaled.unix_time = EIGHT
+    assert scaled.update(600.0) == {"mail": 20}
+    assert "min 20 until 10:00 (window 0 8 * * * UTC)" in caplog.messages
+    last = scaled.autoscaler.decisions("mail").last
+    assert last is not None
+    assert last.sentence(str).endswith("20 had: min 20 holds until 10:00 (window 0 8 * * * UTC)")
+    end = 600.0 + TEN - EIGHT
+    scaled.unix_time = TEN
+    assert scaled.autoscaler.update(end) == end + 30.0
+    assert scaled.update(end) == {"mail": 20}
+    assert "no window is open: min 1, max 30" in caplog.messages
+    scaled.unix_time = TEN + 30
+    assert scaled.update(end + 30.0) == {"mail": 1}
+
+
+def test_a_lower_max_holds_at_once(scaled: Scaled) -> None:
+    scaled.arrange(mail=POOL | {"windows": [opens("0 8 * * *", max=2)]})
+    scaled.queues.functions["mail"] = FunctionQueue(queued=9)
+    assert scaled.update() == {"mail": 9}
+    scaled.unix_time = EIGHT
+    assert scaled.update(1.0) == {"mail": 2}
+    scaled.unix_time = TEN
+    assert scaled.update(2.0) == {"mail": 9}
+
+
+def test_a_clock_that_is_set_back_closes_the_window_and_opens_it_again(scaled: Scaled) -> None:
+    scaled.arrange(mail=OFFICE_HOURS | {"scale": {"backlog_per_worker": 1, "cooldown": 0}})
+    scaled.unix_time = EIGHT + 60
+    assert scaled.update(0.0) == {"mail": 20}
+    scaled.unix_time = EIGHT - 60
+    assert scaled.autoscaler.update(1.0) == 61.0
+    assert scaled.update(1.0) == {"mail": 1}
+    scaled.unix_time = EIGHT
+    assert scaled.update(61.0) == {"mail": 20}
+
+
+def test_the_min_of_a_window_yields_to_the_limit_of_all_pools_together() -> None:
+    scaled = Scaled({"max_workers": 25})
+    scaled.arrange(mail=OFFICE_HOURS, text=POOL | {"min": 4, "windows": [opens("0 9 * * *", min=10)]})
+    scaled.unix_time = EIGHT
+    assert scaled.update() == {"mail": 20, "text": 4}
+    scaled.unix_time = EIGHT + 3600
+    together = scaled.update(3600.0)
+    assert sum(together.values()) == 25
+    assert together["text"] >= 4
+
+
+def test_a_reload_during_a_window_keeps_it_open_and_other_bounds_hold_at_once(scaled: Scaled) -> None:
+    scaled.arrange(mail=OFFICE_HOURS)
+    scaled.unix_time = EIGHT + 60
+    scaled.update()
+    scaled.arrange(mail=OFFICE_HOURS | {"min": 2})
+    assert scaled.update(1.0) == {"mail": 20}
+    scaled.arrange(mail=OFFICE_HOURS | {"windows": [opens("0 8 * * *", min=25)]})
+    assert scaled.update(2.0) == {"mail": 25}
+
+
+def test_a_window_lets_a_pool_go_to_zero(scaled: Scaled) -> None:
+    scaled.arrange(mail=POOL | {"windows": [opens("0 22 * * *", "8h", min=0)]})
+    scaled.unix_time = 21 * 3600.0
+    assert scaled.update() == {"mail": 1}
+    scaled.unix_time = 22 * 3600.0
+    scaled.update(3600.0)
+    assert scaled.update(3660.0) == {"mail": 0}
+    scaled.unix_time = 30 * 3600.0
+    assert scaled.update(9 * 3600.0) == {"mail": 1}

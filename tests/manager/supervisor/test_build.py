@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,22 @@ def test_an_operators_sizes_hold_until_the_file_is_read_again(built: Built) -> N
     assert autoscaler._pools["p"].settings.max == 7
     sizes.forget_given()
     assert sizes.current["p"].max == 3
+
+
+def test_an_operators_size_holds_during_a_window_too(built: Built) -> None:
+    always = {"cron": "* * * * *", "for": "1h", "min": 4}
+    built.take_over(pools={"p": {"functions": ["nap"], "max": 9, "windows": always}})
+    sizes, status = built.parts.sizes, built.parts.status
+    assert (sizes.current["p"].min, sizes.current["p"].max) == (4, 9)
+    report = status.report()["pools"]["p"]
+    assert (report["min"], report["max"], report["bounds"]) == (4, 9, "min 4 (window * * * * * UTC)")
+    [window] = report["windows"]
+    assert (window["cron"], window["for_s"], window["min"], window["open"]) == ("* * * * *", 3600.0, 4, True)
+    assert time.time() < window["next"] <= time.time() + 60
+    sizes.give("p", 1, 2)
+    assert (sizes.current["p"].min, sizes.current["p"].max) == (1, 2)
+    report = status.report()["pools"]["p"]
+    assert (report["min"], report["max"], report["bounds"], report["windows"]) == (1, 2, "", [])
 
 
 def test_a_stop_lets_the_workers_finish_and_refuses_further_wishes(built: Built) -> None:
