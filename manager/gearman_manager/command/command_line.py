@@ -174,17 +174,19 @@ def simulate(context: click.Context, /, **options: Any) -> None:
     """Replay a trace of arrivals through the scaler and print what each policy would have cost.
 
     Nothing is started: it runs on a virtual clock. With -c and --pool the policy is that of a pool of a configuration;
-    the other options change it.
+    the other options change it. With --propose it reads days of arrivals and looks for times of the week at which a
+    higher min would have kept waiting short.
 
     \b
-    Example:
+    Examples:
       gearman-manager simulate --trace arrivals.csv --max 20 --target-wait 2s
+      gearman-manager simulate --propose --trace month.json -c config.yaml --pool email --time-zone Europe/Berlin
     """
-    from gearman_manager.simulation import run as simulation
+    from gearman_manager.simulation import propose, run
 
     if context.find_root().get_parameter_source("config") is not click.core.ParameterSource.DEFAULT:
         options["config_file"] = options["config_file"] or context.obj
-    simulation.run(simulation.Options(**options))
+    (propose.run if options["propose"] else run.run)(run.Options(**options))
 
 
 @main.command(short_help="Write a configuration and a first module.")

@@ -5,6 +5,7 @@ Imports only click, and the parser of durations once there is one to parse.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -25,11 +26,48 @@ def _duration_s(_context: click.Context, _parameter: click.Parameter, value: str
         raise click.BadParameter(str(error)) from error
 
 
+def _positive_duration_s(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    seconds = _duration_s(context, parameter, value)
+    if seconds == 0:
+        raise click.BadParameter("a duration above 0 is expected")
+    return seconds
+
+
+def _goal(context: click.Context, parameter: click.Parameter, value: str | None) -> tuple[float, float] | None:
+    """A percentile's share and its wait: `2s` is that of 95 % of the jobs, `p99=500ms` of 99 %."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"(?:p([1-9][0-9]?(?:\.[0-9]{1,2})?)=)?(.*)", value)
+    if match is None or not match[2]:
+        raise click.BadParameter("a duration such as 2s is expected, or one with a percentile such as p99=500ms")
+    wait_s = _positive_duration_s(context, parameter, match[2])
+    return float(match[1] or 95) / 100, wait_s or 0.0
+
+
+def _time_zone(_context: click.Context, _parameter: click.Parameter, value: str) -> Any:
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        return ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise click.BadParameter(
+            f"there is no time zone {value!r}: a name such as Europe/Berlin is expected"
+        ) from error
+
+
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _WORKERS: Final = click.IntRange(min=0, max=100_000)
 
 _OPTIONS: Final = (
-    click.option("--trace", type=_FILE, required=True, help="CSV of arrival_s,service_s[,function], one row a job."),
+    click.option(
+        "--trace",
+        "traces",
+        type=_FILE,
+        required=True,
+        multiple=True,
+        help="CSV of arrival_s,service_s[,function], one row a job. With --propose also an export of Prometheus, and "
+        "several files.",
+    ),
     click.option("-c", "--config", "config_file", type=_FILE, help="The configuration whose pool is tried."),
     click.option("--pool", help="Which of its pools, if it has several."),
     click.option("--function", help="Replay only the jobs of this function."),
@@ -74,12 +112,30 @@ _OPTIONS: Final = (
     ),
     click.option(
         "--service-mean",
+        "--service",
         "service_mean_s",
-        callback=_duration_s,
+        callback=_positive_duration_s,
         metavar="DURATION",
-        help="Mean for rows without a service time.",
+        help="Mean for rows without a service time, and for exports without run times.",
     ),
     click.option("--plot", type=_FILE, help="Draw queue and workers over time into this picture (needs matplotlib)."),
+    click.option("--propose", is_flag=True, help="Look for windows: times of the week that need a higher min."),
+    click.option(
+        "--goal",
+        callback=_goal,
+        metavar="[pNN=]DURATION",
+        help="With --propose: how long all but a few jobs may wait, as 2s or p99=500ms. Default: p95, the target wait.",
+    ),
+    click.option(
+        "--time-zone",
+        "zone",
+        callback=_time_zone,
+        metavar="ZONE",
+        default="UTC",
+        show_default=True,
+        help="With --propose: the windows' time zone, as Europe/Berlin.",
+    ),
+    click.option("--json", "as_json", is_flag=True, help="With --propose: print JSON."),
 )
 
 

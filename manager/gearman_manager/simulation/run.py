@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import click
 from rich.console import Console
@@ -34,7 +35,7 @@ _POLICIES: Final = ("target_wait_s", "backlog_per_worker", "utilisation")
 class Options:
     """The command's options; None means not given."""
 
-    trace: Path
+    traces: tuple[Path, ...]
     config_file: Path | None
     pool: str | None
     function: str | None
@@ -49,6 +50,10 @@ class Options:
     spawn_delay_s: float
     service_mean_s: float | None
     plot: Path | None
+    propose: bool
+    goal: tuple[float, float] | None
+    zone: ZoneInfo
+    as_json: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +75,17 @@ def run(options: Options) -> None:
     """
     if options.plot is not None:
         require_matplotlib()  # fail before the work, not after it
-    rules = _rules(options)
-    trace = read_trace(options.trace, function=options.function, service_mean_s=options.service_mean_s)
+    if len(options.traces) > 1:
+        raise ManagerError("several files are for --propose: one --trace is expected")
+    if options.goal is not None or options.as_json:
+        raise ManagerError("--goal and --json are for --propose")
+    (file,) = options.traces
+    rules = rules_of(options)
+    trace = read_trace(file, function=options.function, service_mean_s=options.service_mean_s)
     outcomes = compare(trace, rules, options.spawn_delay_s)
-    _show(trace, rules, outcomes, options)
+    _show(trace, rules, outcomes, file.name)
     if options.plot is not None:
-        plot(outcomes, f"{options.trace.stem}: {describe(rules.scale)}", options.plot)
+        plot(outcomes, f"{file.stem}: {describe(rules.scale)}", options.plot)
         click.echo(f"wrote {options.plot}")
 
 
@@ -92,6 +102,12 @@ def compare(trace: Sequence[Arrival], rules: Rules, spawn_delay_s: float) -> lis
     return [*(replay(policy) for policy in others), ours]
 
 
+def describe_pool(rules: Rules) -> str:
+    """The pool's bounds and policy in the words of the configuration."""
+    places = f", concurrency: {rules.concurrency}" if rules.concurrency > 1 else ""
+    return f"min: {rules.minimum}, max: {rules.maximum}{places}, {describe(rules.scale)}"
+
+
 def describe(scale: ResolvedScale) -> str:
     """The policy in the words of the configuration."""
     if scale.backlog_per_worker is not None:
@@ -104,7 +120,7 @@ def describe(scale: ResolvedScale) -> str:
     return f"{policy}, cooldown: {format_duration(scale.cooldown_s)}{idle}"
 
 
-def _rules(options: Options) -> Rules:
+def rules_of(options: Options) -> Rules:
     """The pool's policy, else the built-in one, changed by the options."""
     if options.config_file is None and options.pool is not None:
         raise ManagerError("--pool names a pool of a configuration: name the file too: -c config.yaml")
@@ -153,12 +169,11 @@ def _default_idle_s() -> float | None:
     return resolve_pool("default", Pool.model_validate({"min": 0}), Defaults(), (), 1).scale.idle_s
 
 
-def _show(trace: Sequence[Arrival], rules: Rules, outcomes: Sequence[Outcome], options: Options) -> None:
+def _show(trace: Sequence[Arrival], rules: Rules, outcomes: Sequence[Outcome], name: str) -> None:
     console = Console(highlight=False)
     work_s = sum(job.service_s for job in trace)
-    console.print(f"{options.trace.name}: {len(trace)} jobs in {trace[-1].at_s:.0f} s, {work_s:.0f} s of work")
-    places = f", concurrency: {rules.concurrency}" if rules.concurrency > 1 else ""
-    console.print(f"min: {rules.minimum}, max: {rules.maximum}{places}, {describe(rules.scale)}")
+    console.print(f"{name}: {len(trace)} jobs in {trace[-1].at_s:.0f} s, {work_s:.0f} s of work")
+    console.print(describe_pool(rules))
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("policy", no_wrap=True)
     for heading in ("wait p50", "p95", "max", "worker-seconds", "changes", "peak"):

@@ -1,6 +1,6 @@
 """Reads the simulation's traces from CSV files: the time of each job's arrival, and how long it took.
 
-The columns are `arrival_s,service_s[,function]`. One error names the lines of all bad rows.
+The columns are `arrival_s,service_s[,function]`. One error names the lines of bad rows. Files are read line by line.
 """
 
 from __future__ import annotations
@@ -8,16 +8,18 @@ from __future__ import annotations
 import csv
 import math
 import random
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 from gearman_manager.errors import ManagerError
 
 MAX_ROWS: Final = 1_000_000
 MAX_SERVICE_S: Final = 7 * 86_400.0
 _COLUMNS: Final = ("arrival_s", "service_s", "function")
+_MAX_LINE: Final = 65_536
 _SHOWN_MISTAKES: Final = 20
 _SEED: Final = 1
 
@@ -34,6 +36,21 @@ class Arrival:
     service_s: float
 
 
+@dataclass(slots=True)
+class Jobs:
+    """The jobs of a trace, or of several, without an object for each."""
+
+    at_s: array[float] = field(default_factory=lambda: array("d"))  #: of the trace's clock
+    service_s: array[float] = field(default_factory=lambda: array("d"))
+
+    def in_order(self) -> Jobs:
+        """The same jobs by their arrival."""
+        if all(first <= second for first, second in zip(self.at_s, self.at_s[1:], strict=False)):
+            return self
+        order = sorted(range(len(self.at_s)), key=self.at_s.__getitem__)
+        return Jobs(array("d", map(self.at_s.__getitem__, order)), array("d", map(self.service_s.__getitem__, order)))
+
+
 def read_trace(file: Path, *, function: str | None = None, service_mean_s: float | None = None) -> list[Arrival]:
     """The jobs of a trace in the order of their arrival; with `function`, only that function's.
 
@@ -43,40 +60,80 @@ def read_trace(file: Path, *, function: str | None = None, service_mean_s: float
     Raises:
         TraceError: the file can't be read, or has bad rows.
     """
+    jobs = read_jobs(file, function=function, service_mean_s=service_mean_s)
+    return _from_zero(map(Arrival, jobs.at_s, jobs.service_s))
+
+
+def read_jobs(
+    file: Path, *, function: str | None = None, service_mean_s: float | None = None, max_rows: int = MAX_ROWS
+) -> Jobs:
+    """The jobs of a trace as they stand in the file, at least one.
+
+    Raises:
+        TraceError: the file can't be read, or has bad rows, or more than `max_rows`.
+    """
+    reader = _TraceReader(str(file), function, service_mean_s, max_rows)
     try:
-        text = file.read_text(encoding="utf-8")
+        with file.open(encoding="utf-8", newline="") as stream:
+            return reader.read(stream)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise TraceError(f"the trace {file} can't be read: {reason}") from error
-    return _TraceReader(str(file), function, service_mean_s).read(text.splitlines())
 
 
 class _TraceReader:
     """Reads one file and collects its bad rows."""
 
-    def __init__(self, file: str, function: str | None, service_mean_s: float | None) -> None:
+    def __init__(self, file: str, function: str | None, service_mean_s: float | None, max_rows: int) -> None:
         self._file = file
         self._function = function
         self._service_mean_s = service_mean_s
+        self._max_rows = max_rows
         self._random = random.Random(_SEED)
         self._mistakes: list[str] = []
+        self._mistake_count = 0
 
-    def read(self, lines: Sequence[str]) -> list[Arrival]:
-        rows = csv.reader(lines)
-        if len(lines) > MAX_ROWS + 1:
-            raise TraceError(f"{self._file}: more than {MAX_ROWS} rows: take a part of it")
-        arrivals = [arrival for row in rows if (arrival := self._row(rows.line_num, row)) is not None]
-        if self._mistakes:
-            more = len(self._mistakes) - _SHOWN_MISTAKES
-            shown = [*self._mistakes[:_SHOWN_MISTAKES], *([f"and {more} more"] if more > 0 else [])]
-            raise TraceError(f"the trace has {len(self._mistakes)} bad rows:\n" + "\n".join(shown))
-        if not arrivals:
+    def read(self, stream: TextIO) -> Jobs:
+        rows, jobs = csv.reader(self._lines(stream)), Jobs()
+        try:
+            for row in rows:
+                job = self._good_row(row) or self._row(rows.line_num, row)
+                if job is not None and self._is_wanted(row):
+                    jobs.at_s.append(job[0])
+                    jobs.service_s.append(job[1])
+        except csv.Error as error:
+            raise TraceError(f"{self._file}:{rows.line_num}: it is no CSV: {error}") from error
+        if self._mistake_count:
+            more = self._mistake_count - len(self._mistakes)
+            shown = [*self._mistakes, *([f"and {more} more"] if more else [])]
+            raise TraceError(f"the trace has {self._mistake_count} bad rows:\n" + "\n".join(shown))
+        if not jobs.at_s:
             of = f" of the function {self._function}" if self._function else ""
             raise TraceError(f"{self._file}: no jobs{of}: rows of {','.join(_COLUMNS[:2])} are expected")
-        return _from_zero(arrivals)
+        return jobs
 
-    def _row(self, line: int, row: Sequence[str]) -> Arrival | None:
-        """The job of one row; None for a blank row, the header, another function's job, and a bad row."""
+    def _lines(self, stream: TextIO) -> Iterator[str]:
+        number = 0
+        while line := stream.readline(_MAX_LINE):
+            number += 1
+            if len(line) == _MAX_LINE:
+                raise TraceError(f"{self._file}:{number}: the line is longer than {_MAX_LINE} characters")
+            if number > self._max_rows + 1:
+                raise TraceError(f"{self._file}: more than {self._max_rows} rows: take a part of it")
+            yield line
+
+    def _good_row(self, row: Sequence[str]) -> tuple[float, float] | None:
+        """The job of a row that has nothing special, for the sake of files with very many."""
+        if not 2 <= len(row) <= 3:
+            return None
+        try:
+            at_s, service_s = float(row[0]), float(row[1])
+        except ValueError:
+            return None
+        return (at_s, service_s) if 0 <= at_s < math.inf and 0 <= service_s <= MAX_SERVICE_S else None
+
+    def _row(self, line: int, row: Sequence[str]) -> tuple[float, float] | None:
+        """The job of one row; None for a blank row, the header, and a bad row."""
         cells = [cell.strip() for cell in row]
         if not any(cells) or (line == 1 and tuple(cells) in (_COLUMNS[:2], _COLUMNS)):
             return None
@@ -89,8 +146,10 @@ class _TraceReader:
         if service_s is None or service_s > MAX_SERVICE_S:
             self._wrong(line, f"service_s: {self._expected_service()} is expected, not {cells[1]!r}")
             return None
-        is_wanted = self._function is None or (len(cells) == 3 and cells[2] == self._function)
-        return Arrival(arrival_s, service_s) if arrival_s is not None and is_wanted else None
+        return (arrival_s, service_s) if arrival_s is not None else None
+
+    def _is_wanted(self, row: Sequence[str]) -> bool:
+        return self._function is None or (len(row) == 3 and row[2].strip() == self._function)
 
     def _service_s(self, cell: str) -> float | None:
         if not cell and self._service_mean_s is not None:
@@ -102,7 +161,9 @@ class _TraceReader:
         return limits + (" or nothing" if self._service_mean_s is not None else " (or --service-mean for empty cells)")
 
     def _wrong(self, line: int, message: str) -> None:
-        self._mistakes.append(f"{self._file}:{line}: {message}")
+        self._mistake_count += 1
+        if len(self._mistakes) < _SHOWN_MISTAKES:
+            self._mistakes.append(f"{self._file}:{line}: {message}")
 
 
 def _number(cell: str) -> float | None:

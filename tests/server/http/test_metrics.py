@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from functools import partial
 from http.client import HTTPMessage
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gearman_client.packet import PacketType
+from gearman_manager.simulation.prometheus_export import read_exports
 
 from ..server_process import ServerProcess
 
@@ -84,6 +87,34 @@ def test_each_step_of_a_job_is_counted_by_function_and_priority(measured: Server
     assert samples["gearman_job_ran_seconds_count", "f", "normal"] == 1
     assert 0 < samples["gearman_job_waited_seconds_sum", "f", "high"] < DEADLINE_S
     assert samples["gearman_jobs_queued", "f", "high"] == samples["gearman_jobs_running", "f"] == 0
+
+
+def test_simulate_reads_arrivals_and_run_times_from_what_prometheus_makes_of_the_page(
+    measured: ServerProcess, page: Page, tmp_path: Path
+) -> None:
+    client, worker = measured.peer(), measured.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    scrapes = []
+    for number in range(2):
+        for unique in (b"", b""):
+            client.ask(PacketType.SUBMIT_JOB, b"f", unique, b"w")
+            handle = worker.ask(PacketType.GRAB_JOB)[1].split(b"\0")[0]
+            worker.send(PacketType.WORK_COMPLETE, handle, b"r")
+        worker.sync()
+        families = text_string_to_metric_families(page.get("/metrics")[2])
+        scrapes.append((1_767_225_600 + 60 * number, [sample for family in families for sample in family.samples]))
+    series: dict[tuple[tuple[str, str], ...], list[list[object]]] = {}
+    for at_s, samples in scrapes:
+        for sample in samples:
+            labels = {"__name__": sample.name, "instance": "a", **sample.labels}
+            series.setdefault(tuple(labels.items()), []).append([at_s, str(sample.value)])
+    result = [{"metric": dict(labels), "values": values} for labels, values in series.items()]
+    export = tmp_path / "export.json"
+    export.write_text(json.dumps({"status": "success", "data": {"resultType": "matrix", "result": result}}))
+    jobs = read_exports([export], functions=frozenset("f"), service_mean_s=None, max_jobs=9).jobs
+    assert len(jobs.at_s) == 2
+    assert all(1_767_225_600 <= at_s <= 1_767_225_660 for at_s in jobs.at_s)
+    assert all(0 < service_s < DEADLINE_S for service_s in jobs.service_s)
 
 
 def test_a_lost_worker_counts_as_a_retry_and_the_last_one_as_a_failure(
