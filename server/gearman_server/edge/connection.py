@@ -258,7 +258,10 @@ class Connection:
             self._send_waiting()
 
     def _send_or_wait(self, data: bytes) -> None:
-        sent = self._try_send(data)
+        try:
+            sent = self._send(data)  # without another call: the hot path
+        except OSError as error:
+            sent = self._not_sent(data, error)
         if sent < len(data):
             self._waiting.append(memoryview(data)[sent:])
             self._waiting_bytes += len(data) - sent
@@ -268,11 +271,15 @@ class Connection:
         """Send; returns the number of bytes that the socket took."""
         try:
             return self._send(data)
-        except (BlockingIOError, InterruptedError):
-            return 0
         except OSError as error:
-            self.close(f"lost: {error.strerror or error}")
-            return len(data)
+            return self._not_sent(data, error)
+
+    def _not_sent(self, data: bytes | memoryview, error: OSError) -> int:
+        """The number of bytes that count as sent: all of them if the connection is lost, which closes it."""
+        if isinstance(error, BlockingIOError | InterruptedError):
+            return 0
+        self.close(f"lost: {error.strerror or error}")
+        return len(data)
 
     def _send_waiting(self) -> None:
         """Send from the backlog until the socket is full or the budget of this loop pass is spent."""

@@ -221,14 +221,20 @@ class Listener:
         touched.clear()
         self._asked = []
         for endpoint in endpoints:
-            self._flush_one(endpoint)
+            try:
+                endpoint.flush()
+            except Exception:  # noqa: BLE001 - the loop's boundary
+                self._close_broken(endpoint)
 
     def _flush_one(self, endpoint: Endpoint) -> None:
         try:
             endpoint.flush()
         except Exception:  # noqa: BLE001 - the loop's boundary
-            logger.exception("connection %s: internal error, the connection is closed", endpoint.session.identity)
-            endpoint.close("internal error")
+            self._close_broken(endpoint)
+
+    def _close_broken(self, endpoint: Endpoint) -> None:
+        logger.exception("connection %s: internal error, the connection is closed", endpoint.session.identity)
+        endpoint.close("internal error")
 
     def _is_idle(self) -> bool:
         """Whether no job runs and everything is sent."""

@@ -91,17 +91,19 @@ class Durability:
     def inserts_written(self, jobs: Iterable[Job]) -> None:
         """Release the acknowledgements of committed inserts. A job that has ended meanwhile has no record any more."""
         sessions: set[Session | None] = set()
+        unknown = self._unknown
         for job in jobs:
             record = job.record
             if record is not None and record is not WRITTEN:
                 job.record = WRITTEN
                 record.packet = job_created(job.handle)
                 sessions.add(record.session)
-                for gap in record.others or ():
-                    gap.packet = record.packet
-                    sessions.add(gap.session)
-                if self._unknown:
-                    self._unknown.pop(job, None)
+                if record.others is not None:
+                    for gap in record.others:
+                        gap.packet = record.packet
+                        sessions.add(gap.session)
+                if unknown:
+                    unknown.pop(job, None)
         for job in [job for job in self._told_later if job.record is WRITTEN]:
             self._tell_later(job, is_stored=True)
         self._send(sessions)

@@ -63,6 +63,8 @@ class JobLife:
         self._retry_timer = RetryTimer(agenda, self._release_delayed)
         #: All jobs by handle, to be read only.
         self.jobs = table.jobs
+        #: The number of held jobs.
+        self._held = 0
         #: They send a packet to a job's listeners.
         self.tell = table.tell
         self.tell_failure = table.tell_failure
@@ -86,6 +88,7 @@ class JobLife:
     def hold(self, job: Job) -> None:
         """Keep a background job that is in no queue out of its own until it is written."""
         job.state = HOLD[job.state]
+        self._held += 1
         job.function.delayed[job.priority] += 1
 
     def hold_back(self, jobs: Iterable[Job]) -> None:
@@ -106,6 +109,7 @@ class JobLife:
 
     def release_held(self, job: Job) -> None:
         """Put a job that was held into its queue."""
+        self._held -= 1
         job.function.delayed[job.priority] -= 1
         self.enqueue(job)
 
@@ -255,6 +259,8 @@ class JobLife:
             (self._retry_timer if awaits_retry else self._epoch_timer).note_dropped()
         elif state is QUEUED:
             job.function.queues[job.priority].bury()
+        else:
+            self._held -= 1
 
     def drop_waiting(self, function: Function, *, are_some_outside: bool, reason: str) -> Iterator[None]:
         """Drop all waiting jobs of the function, in steps. `are_some_outside`: some may be in no queue."""
@@ -300,9 +306,10 @@ class JobLife:
     def inserts_written(self, jobs: Collection[Job]) -> None:
         """Acknowledge jobs that are written, and put those that were held into their queues."""
         self._durability.inserts_written(jobs)
-        for job in jobs:
-            if job.state is HELD:
-                self.release_held(job)
+        if self._held:
+            for job in jobs:
+                if job.state is HELD:
+                    self.release_held(job)
 
     def inserts_failed(self, failed: InsertsFailed) -> None:
         """Deal with inserts that failed: a job that has not run, is surely not stored and is wanted by no foreground

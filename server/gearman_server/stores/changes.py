@@ -19,6 +19,8 @@ from gearman_server.stores.schedules_table import write_marks
 
 #: Ids in one statement.
 _MAX_IDS: Final = 2000
+#: So many ids that follow one another are worth a statement of their own.
+_LONG_RANGE: Final = 16
 _COUNT_LOSSES: Final = text(
     f"UPDATE {JOBS} SET state = {LOST}, requeues = requeues + 1 WHERE state = {RUNNING} AND owner = {OWNER}"
 )
@@ -44,8 +46,8 @@ def count_losses(connection: Connection) -> None:
 
 
 def delete_jobs(connection: Connection, ids: Sequence[int]) -> None:
-    for listed in _lists(ids):
-        connection.exec_driver_sql(f"DELETE FROM {JOBS} WHERE id IN ({listed})")
+    for condition in _conditions(ids):
+        connection.exec_driver_sql(f"DELETE FROM {JOBS} WHERE {condition}")
 
 
 def change(connection: Connection, batch: Batch, room_bytes: int | None = None) -> None:
@@ -74,13 +76,28 @@ def _update(connection: Connection, jobs: Iterable[Job]) -> None:
         else:
             changes.append(changes_of(job))
     for state, ids in by_state.items():
-        for listed in _lists(ids):
-            connection.exec_driver_sql(f"UPDATE {JOBS} SET state = {state} WHERE id IN ({listed})")
+        for condition in _conditions(ids):
+            connection.exec_driver_sql(f"UPDATE {JOBS} SET state = {state} WHERE {condition}")
     if changes:
         connection.execute(_CHANGE, changes)
 
 
-def _lists(ids: Sequence[int]) -> Iterator[str]:
-    """Ids for a statement's text: they are our own numbers, so they need not be bound."""
-    for at in range(0, len(ids), _MAX_IDS):
-        yield ",".join(map(str, ids[at : at + _MAX_IDS]))
+def _conditions(ids: Sequence[int]) -> Iterator[str]:
+    """Conditions for statements that together change the rows with these ids.
+
+    Jobs leave their queues in the order of their ids, so most of many ids follow one another: a range takes a database
+    less time than a list of nineteen-digit numbers. The ids are our own, so they need not be bound.
+    """
+    alone = []
+    ordered = sorted(ids)
+    first = 0
+    for at in range(1, len(ordered) + 1):
+        if at < len(ordered) and ordered[at] - ordered[first] == at - first:
+            continue
+        if at - first >= _LONG_RANGE:
+            yield f"id BETWEEN {ordered[first]} AND {ordered[at - 1]}"
+        else:
+            alone += ordered[first:at]
+        first = at
+    for at in range(0, len(alone), _MAX_IDS):
+        yield f"id IN ({','.join(map(str, alone[at : at + _MAX_IDS]))})"

@@ -271,6 +271,24 @@ def test_a_refused_job_has_not_run_and_a_held_one_can_be_cancelled(
     assert durable.status(b"f") == (0, 0, 1)
 
 
+@pytest.mark.parametrize(("trouble", "end"), TROUBLES)
+def test_jobs_are_held_and_released_again_after_one_of_them_was_cancelled_and_another_released(
+    durable: DurableBroker, trouble: Verdict, end: Verdict
+) -> None:
+    client, waiting, operator, worker = durable.peer(), durable.peer(), durable.peer(), durable.worker(b"f")
+    durable.tell(trouble)
+    for unique in (b"cancelled", b"joined", b"held"):
+        submit_background(client, unique)
+    assert operator.text(b"cancel job H:test:1") == b"OK\r\n"
+    waiting.submit(b"f", unique=b"joined")
+    assert [worker.grab(), worker.grab()] == [b"H:test:2", None]
+    durable.commit()
+    assert [worker.grab(), worker.grab()] == [b"H:test:3", None]
+    durable.tell(end)
+    submit_background(client)
+    assert worker.grab() == b"H:test:4"
+
+
 def test_a_foreground_client_that_joins_a_held_job_gets_it_run_at_once(durable: DurableBroker) -> None:
     client, waiting, worker = durable.peer(), durable.peer(), durable.worker(b"f")
     durable.tell(InsertsLate(True))
