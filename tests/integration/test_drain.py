@@ -49,6 +49,14 @@ worker.work()
 """
 #: What a machine that is busy with other tests may add to the end.
 SLACK_S = 2.0
+#: One that ends at once by the signal, whatever it does.
+PLAIN = """
+{note}
+from gearman_client import Worker
+worker = Worker(os.environ["GEARMAN_SERVERS"].split(","))
+worker.register("plain", lambda job: (time.sleep(1), note(b"plain"))[1])
+worker.work()
+"""
 FAST = ("one", "many", "deaf", *(("php",) if shutil.which("php") else ()))
 
 
@@ -70,12 +78,14 @@ def test_under_load_no_job_begins_after_the_answer_and_what_is_unfinished_is_bac
     manager.write_module("long.py", LONG)
     if "php" in FAST:
         manager.write_module("php.php", PHP.replace("FILE,", f"{str(begun)!r},"))
-    program = manager.folder / "deaf.py"
+    program, plain = manager.folder / "deaf.py", manager.folder / "plain.py"
     program.write_text(DEAF.format(note=note))
+    plain.write_text(PLAIN.format(note=note))
     manager.config_file.write_text(
         f"run_dir: run\nservers: 127.0.0.1:{server.port}\npools:\n"
         "  one: {min: 3, max: 3}\n  many: {min: 2, max: 2, concurrency: 8}\n  long: {min: 2, max: 2}\n"
         f"  deaf: {{command: '{sys.executable} {program}', functions: [deaf], min: 1, max: 1}}\n"
+        f"  plain: {{command: '{sys.executable} {plain}', functions: [plain], min: 1, max: 1}}\n"
     )
     manager.launch()
     eventually(manager.settled, "all workers registered")
@@ -84,20 +94,24 @@ def test_under_load_no_job_begins_after_the_answer_and_what_is_unfinished_is_bac
             client.submit_background_many(name, [b""] * (2 if name == "long" else 3000))
         eventually(lambda: {row.function: row for row in admin.status()}["long"].running == 2, "the long jobs run")
         eventually(lambda: {name.encode() for name in FAST} <= set(begun.read_bytes().split()), "all others do too")
+        client.submit_background_many("plain", [b""] * 3)
+        eventually(lambda: {row.function: row for row in admin.status()}["plain"].running == 1, "the plain one too")
         answer = request(manager.folder / "run" / "control.sock", "POST", "/drain", {"within": "3s"})
         answered_ns = time.monotonic_ns()
         assert (answer["may_begin"], answer["running"]) == ([], 2)
         assert manager.process is not None
         assert manager.process.wait(30) == 0
-        late = [line for line in begun.read_text().splitlines() if int(line.split()[1]) > answered_ns]
+        lines = begun.read_text().splitlines()
+        late = [line for line in lines if int(line.split()[1]) > answered_ns and not line.startswith("plain")]
         # A program's last job was assigned before; the programs' own look at the clock comes a little later.
         assert [line for line in late if line.split()[0] in ("one", "many")] == []
         assert len(late) <= 2
         counts = {row.function: row for row in admin.status()}
         assert (counts["long"].total, counts["long"].running) == (2, 0)
         assert b"\nlosses\t0\n" in admin.command(f"jobs show {_waiting(admin.command('jobs list function=long'))}")
-        done = len(begun.read_bytes().splitlines())
-        assert sum(counts[name].total for name in FAST) == 3000 * len(FAST) - done
+        # The plain program's job was finished; it writes at its end.
+        assert (sum(line.startswith("plain") for line in lines), counts["plain"].total) == (1, 2)
+        assert sum(counts[name].total for name in FAST) == 3000 * len(FAST) - (len(lines) - 1)
     assert "2 unfinished jobs are back in their queues" in manager.log()
     assert _logged_at(manager, "stopped") - _logged_at(manager, "draining") < timedelta(seconds=3 + SLACK_S)
 

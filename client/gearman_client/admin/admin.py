@@ -141,8 +141,8 @@ class AdminClient:
     def drain_worker(self, worker: str) -> int:
         """Our own server only: give a worker no further job; it keeps those that it has.
 
-        worker: its client id, or the address of its connection, such as `127.0.0.1:53120`. Returns the number of
-        connections of that name. It must be at the address from which this command comes.
+        worker: its client id, or the address of its connection, such as `127.0.0.1:53120`. It must be at the address
+        from which this command comes. Returns the number of jobs that it has.
         """
         return self._number(f"worker drain {_word(worker)}")
 

@@ -25,7 +25,7 @@ Answers = dict[Address, dict[str, int]]
 
 
 def drain_workers(workers: Workers) -> Answers:
-    """Have these workers given no further job. Returns the numbers of their connections."""
+    """Have these workers given no further job. Returns the numbers of jobs that they have."""
     return _ask_all(AdminClient.drain_worker, workers)
 
 

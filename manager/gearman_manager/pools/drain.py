@@ -1,9 +1,10 @@
 """Drains this manager's workers: none begins a job, running ones are finished or, when the time is over, put back.
 
 A worker of ours is told by a mark in its slot and a signal, and counts as quiet once it can begin no further job. A
-program can't say that, so its job servers are asked to give it none; a foreign server can't do that, so there a program
-is quiet only when it is gone. What is unfinished in the end goes back into its queue, which counts as no attempt where
-the server can do that, and as a lost worker elsewhere.
+program can't say that, so its job servers are asked to give it none; it gets its signal once it has no job, since many
+a program ends by that at once. A foreign server can't do this: there a program is told at once, and is quiet only when
+it is gone. What is unfinished in the end goes back into its queue, which counts as no attempt where the server can do
+that, and as a lost worker elsewhere.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from gearman_manager.pools.workforce import Workforce
 _log = logging.getLogger("manager")
 #: Between two looks at workers that may still begin a job, while somebody waits for that.
 _LOOK_S: Final = 0.005
-#: Between two looks at programs, which may have connected anew.
-_ASK_AGAIN_S: Final = 1.0
+#: Between two looks at programs, which may have finished their jobs, or connected anew.
+_ASK_AGAIN_S: Final = 0.5
 #: Beyond the end of the drain, the time for putting jobs back; then workers are killed without that.
 _PUT_BACK_S: Final = 3.0
 
@@ -57,7 +58,7 @@ class Drain:
         """Begin no job from now on, and finish the running ones until then; or move the end of a drain that is on."""
         self.until = until
         self.is_on = True
-        self._workforce.drain(lambda live: self._kill_at(live, time.monotonic()))
+        self._workforce.drain(lambda live: self._kill_at(live, time.monotonic()), lambda live: not live.is_program)
         self._moved.set()
         self._greenlet.start()
 
@@ -122,12 +123,17 @@ class Drain:
         connections = self._connections_of_programs()
         answers = worker_service.drain_workers(_by_server(self._workforce.live.values(), connections))
         for live in list(self._workforce.live.values()):
-            if live.is_program:
-                own = connections.get(live.name, [])
-                drained = [name in answers[server] for server, name in own]
-                known = any(live.client_id in answers[server] for server in live.order.servers)
-                is_quiet = all(drained) and (known or bool(drained))
-                (self._quiet.add if is_quiet else self._quiet.discard)(live.name)
+            if live.is_program and live.pid:
+                self._hear(live, answers, connections.get(live.name, []))
+
+    def _hear(self, live: LiveWorker, answers: worker_service.Answers, own: list[tuple[Address, str]]) -> None:
+        """Act on the servers' answers about a program: whether they give it nothing more, and whether it has a job."""
+        named = [answers[server][live.client_id] for server in live.order.servers if live.client_id in answers[server]]
+        drained = [answers[server][name] for server, name in own if name in answers[server]]
+        is_quiet = len(drained) == len(own) and bool(named or drained)
+        (self._quiet.add if is_quiet else self._quiet.discard)(live.name)
+        if live.told_at is None and not (is_quiet and any(named + drained)):
+            self._workforce.tell_to_stop(live)
 
     def _connections_of_programs(self) -> dict[str, list[tuple[Address, str]]]:
         """By program, its connections to job servers: the server, and the connection's own address."""

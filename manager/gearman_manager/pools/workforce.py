@@ -102,10 +102,13 @@ class Workforce:
         """Let every worker finish its job within its pool's stop_timeout, but not beyond `until`, and start none."""
         self.drain(lambda live: min(now + live.order.pool.stop_timeout_s, until))
 
-    def drain(self, kill_at: Callable[[LiveWorker], float | None]) -> None:
+    def drain(
+        self, kill_at: Callable[[LiveWorker], float | None], tell: Callable[[LiveWorker], bool] = lambda _live: True
+    ) -> None:
         """Let every worker finish its job until its time, None as long as it takes, and start none.
 
-        Those that leave already are not told again: a second signal makes many a program end at once.
+        Those that leave already are not told again: a second signal makes many a program end at once. Those for which
+        `tell` is false are not told yet.
         """
         self._is_stopping = True
         for pool in self.active:
@@ -113,7 +116,7 @@ class Workforce:
                 pool.stop()
         for live in list(self.live.values()):
             if live.told_at is None:
-                self._drain(live, kill_at(live))
+                self._drain(live, kill_at(live), is_told=tell(live))
             elif live.worker.state is not WorkerState.STOPPING:
                 live.kill_at = kill_at(live)
 
@@ -319,7 +322,7 @@ class Workforce:
             self._zygotes.kill_current()
         return [moment for moment in overdue_at if moment > now]
 
-    def _drain(self, live: LiveWorker, kill_at: float | None) -> None:
+    def _drain(self, live: LiveWorker, kill_at: float | None, *, is_told: bool = True) -> None:
         now = time.monotonic()
         live.pool.event(live.name, WorkerEvent.DRAIN, now)
         if kill_at is None and live.is_program:
@@ -327,7 +330,7 @@ class Workforce:
             kill_at = now + live.order.pool.stop_timeout_s
         if kill_at is not None:
             live.kill_at = kill_at
-        if live.pid:
+        if live.pid and is_told:
             self.tell_to_stop(live)
 
     def tell_to_stop(self, live: LiveWorker) -> None:

@@ -41,9 +41,13 @@ class WorkerCommands:
         ).execute
 
     def _drain(self, session: Session, words: list[bytes]) -> bytes:
-        """Give the worker no further job; it keeps those that it has."""
+        """Give the worker no further job; it keeps those that it has. The answer is their number."""
         workers = self._named(session, words)
-        return self._long_changes.start(session, self._unregister(workers), lambda: b"OK %d\n" % len(workers))
+
+        def answer() -> bytes:
+            return b"OK %d\n" % sum(len(worker.assigned) for worker in workers)
+
+        return self._long_changes.start(session, self._unregister(workers), answer)
 
     def _return(self, session: Session, words: list[bytes]) -> bytes:
         """Put the worker's jobs back into their queues too, as if they had never been given out."""

@@ -28,9 +28,10 @@ def test_a_drained_worker_finishes_its_job_and_gets_no_other(broker: BrokerHarne
     client = broker.peer()
     first, second = client.submit(b"f"), client.submit(b"f")
     assert worker.grab() == first
-    assert broker.peer().text(b"worker drain " + ID) == b"OK 1\n"
+    assert broker.peer().text(b"worker drain " + ID) == b"OK 1\n"  # the number of its jobs
     assert broker.status(b"f") == (2, 1, 0)  # nobody counts on it any more
     assert worker.ask(PacketType.WORK_COMPLETE, first, b"done") == []
+    assert broker.peer().text(b"worker drain " + ID) == b"OK 0\n"
     assert client.take() == [(PacketType.WORK_COMPLETE, first + b"\0done")]
     assert worker.grab() is None
     worker.send(PacketType.CAN_DO, b"f")
@@ -43,7 +44,7 @@ def test_one_that_sleeps_or_waits_for_an_answer_is_not_woken(broker: BrokerHarne
     asking.send(PacketType.SET_CLIENT_ID, ID)
     asking.begin((PacketType.GRAB_JOB, b""))  # its answer waits for the end of the pass
     worker.ask(PacketType.PRE_SLEEP)
-    assert broker.peer().text(b"worker drain " + ID) == b"OK 2\n"
+    assert broker.peer().text(b"worker drain " + ID) == b"OK 0\n"
     broker.peer().submit(b"f")
     assert worker.take() == []
     assert asking.take() == [(PacketType.NO_JOB, b"")]
@@ -79,7 +80,7 @@ def test_it_may_be_named_by_its_address(broker: BrokerHarness) -> None:
     named, other = broker.worker(b"f"), broker.worker(b"f")
     named.session.identity = Identity("192.0.2.1", 53120)
     broker.peer().submit(b"f")
-    assert broker.peer().text(b"worker drain 192.0.2.1:53120") == b"OK 1\n"
+    assert broker.peer().text(b"worker drain 192.0.2.1:53120") == b"OK 0\n"
     assert named.grab() is None
     assert other.grab() is not None
 
