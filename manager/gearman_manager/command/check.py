@@ -30,8 +30,7 @@ from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.job_servers.policy_gap_check import gaps_at
 from gearman_manager.job_servers.tls_checks import pools_without_tls, tls_problems
 from gearman_manager.pools.zygote_process import ZygoteProcess
-from gearman_manager.scaling.windows import next_start
-from gearman_process.values.durations import format_duration
+from gearman_manager.scaling.windows import describe_window, next_start
 from gearman_process.values.escaping import escape_line, escape_text
 
 #: The most names in one line; nobody reads more.
@@ -172,9 +171,7 @@ def _pools(layout: Layout) -> Table:
 
 
 def _window(window: ResolvedWindow) -> str:
-    bounds = [f"{key} {value}" for key, value in (("min", window.min), ("max", window.max)) if value is not None]
-    next_s = next_start(window, time.time())
-    text = f"{', '.join(bounds)} for {format_duration(window.length_s)} from {window.cron} {window.time_zone}"
+    text, next_s = describe_window(window), next_start(window, time.time())
     if math.isinf(next_s):
         return text
     return f"{text}, next {datetime.fromtimestamp(next_s, ZoneInfo(window.time_zone)):%a %Y-%m-%d %H:%M %z}"

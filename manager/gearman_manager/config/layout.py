@@ -234,7 +234,7 @@ class _Plan:
 
     def _has_possible_windows(self, pool: ResolvedPool) -> bool:
         key = f"pools.{pool.name}" if self._pools[pool.name].windows is not None else "defaults"
-        wrong = list(impossible_windows(pool))
+        wrong = list(impossible_windows(pool.windows, pool.min, pool.max))
         for index, message in wrong:
             self._report(f"{key}.windows", message, at=f"{key}.windows[{index}]")
         return not wrong

@@ -5,7 +5,7 @@ Results are plain frozen values with units in their names. A limit that is switc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -168,11 +168,12 @@ def worker_range(pool: Pool, defaults: Defaults, cores: int) -> tuple[int, int]:
     return minimum, maximum.resolve(cores)
 
 
-def impossible_windows(pool: ResolvedPool) -> Iterator[tuple[int, str]]:
-    """The windows whose `min` would be above their `max`, by their index, with the mistake and its remedy."""
-    for index, window in enumerate(pool.windows):
-        low, high = _optional(window.min, pool.min), _optional(window.max, pool.max)
-        if low is None or high is None or low <= high:
+def impossible_windows(windows: Sequence[ResolvedWindow], minimum: int, maximum: int) -> Iterator[tuple[int, str]]:
+    """The windows of a pool whose `min` would be above their `max`, by their index, with the mistake and its remedy."""
+    for index, window in enumerate(windows):
+        low = minimum if window.min is None else window.min
+        high = maximum if window.max is None else window.max
+        if low <= high:
             continue
         if window.max is None:
             yield index, f"min {low} is more than the pool's max, {high}: lower it, or give the window a max too"

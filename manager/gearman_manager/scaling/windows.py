@@ -9,15 +9,17 @@ cronsim is asked for clock times without a zone: with one it misses starts where
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
-from typing import Final
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
 from gearman_manager.config.resolve import ResolvedPool, ResolvedWindow
 from gearman_manager.scaling.decision import Limit
+from gearman_process.values.durations import format_duration
 
 _DAY_S: Final = 86400.0
 _SECOND: Final = timedelta(seconds=1)
@@ -25,6 +27,17 @@ _SECOND: Final = timedelta(seconds=1)
 _MOST_REOPENINGS: Final = 50
 #: Within so many days the name of the day says which one is meant.
 _DAYS_BY_NAME: Final = 6
+
+
+class Windowed(Protocol):
+    """A pool, as far as its bounds are concerned."""
+
+    @property
+    def min(self) -> int: ...
+    @property
+    def max(self) -> int: ...
+    @property
+    def windows(self) -> Sequence[ResolvedWindow]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +83,7 @@ def opening(window: ResolvedWindow, unix_time: float) -> Opening | None:
     return Opening(window, closes_at, None)
 
 
-def bounds_at(pool: ResolvedPool, unix_time: float) -> PoolBounds:
+def bounds_at(pool: Windowed, unix_time: float) -> PoolBounds:
     """The pool's bounds at a time.
 
     Where several windows are open, the highest `min` and the lowest `max` hold, and `max` where `min` is above it.
@@ -94,6 +107,15 @@ def bounds_at(pool: ResolvedPool, unix_time: float) -> PoolBounds:
     return PoolBounds(minimum, maximum, minimum_by, maximum_by, reason, next_change)
 
 
+def bounds_between(pool: Windowed, start_s: float, end_s: float) -> Iterator[tuple[float, PoolBounds]]:
+    """The pool's bounds from each moment on, the first one `start_s`, as far as they change before `end_s`."""
+    moment = start_s
+    while moment < end_s or moment == start_s:
+        bounds = bounds_at(pool, moment)
+        yield moment, bounds
+        moment = bounds.next_change
+
+
 def in_force(pool: ResolvedPool, unix_time: float) -> ResolvedPool:
     """The pool with the bounds that hold at a time."""
     if not pool.windows:
@@ -105,7 +127,7 @@ def in_force(pool: ResolvedPool, unix_time: float) -> ResolvedPool:
 class Timetable:
     """The bounds of one pool, worked out anew only when a window opens or closes, or the clock was set back."""
 
-    def __init__(self, pool: ResolvedPool) -> None:
+    def __init__(self, pool: Windowed) -> None:
         self._pool = pool
         self._since = math.inf
         self._bounds = PoolBounds(pool.min, pool.max)
@@ -171,6 +193,13 @@ def _moment(clock_time: datetime, zone: tzinfo) -> float:
 
 
 # --- sentences
+
+
+def describe_window(window: ResolvedWindow) -> str:
+    """The window in the words of the configuration: `min 20 for 2h from 0 8 * * mon-fri Europe/Berlin`."""
+    bounds = [f"{key} {value}" for key, value in (("min", window.min), ("max", window.max)) if value is not None]
+    length = format_duration(window.length_s)
+    return f"{', '.join(bounds)} for {length} from {window.cron} {window.time_zone}"
 
 
 def _reason(low: Opening | None, high: Opening | None, bounds: tuple[int, int], unix_time: float) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -55,6 +56,14 @@ def _time_zone(_context: click.Context, _parameter: click.Parameter, value: str)
         ) from error
 
 
+def _start(_context: click.Context, _parameter: click.Parameter, value: str | None) -> datetime | None:
+    """A date and time, with an offset from UTC or without."""
+    try:
+        return None if value is None else datetime.fromisoformat(value)
+    except ValueError as error:
+        raise click.BadParameter(f"a time such as 2026-03-30T07:50 is expected, not {value!r}") from error
+
+
 _FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _WORKERS: Final = click.IntRange(min=0, max=100_000)
 
@@ -70,6 +79,13 @@ _OPTIONS: Final = (
     ),
     click.option("-c", "--config", "config_file", type=_FILE, help="The configuration whose pool is tried."),
     click.option("--pool", help="Which of its pools, if it has several."),
+    click.option(
+        "--start",
+        callback=_start,
+        metavar="TIME",
+        help="When the trace begins, as 2026-03-30T07:50, for the pool's windows. Default: as its own times say, if "
+        "they are Unix seconds.",
+    ),
     click.option("--function", help="Replay only the jobs of this function."),
     click.option("--min", "minimum", type=_WORKERS, help="Fewest workers. Default: the pool's, or 1."),
     click.option("--max", "maximum", type=click.IntRange(1, 100_000), help="Most workers. Default: the pool's, or 10."),

@@ -8,12 +8,14 @@ import click
 
 from gearman_manager.errors import ManagerError
 from gearman_manager.scaling.steps import Field
+from gearman_manager.scaling.windows import bounds_between
 from gearman_manager.simulation.patterns import Goal
 from gearman_manager.simulation.proposal_words import Setting, as_json, show
 from gearman_manager.simulation.proposing import propose
 from gearman_manager.simulation.recording import read_recording
 from gearman_manager.simulation.replay import CALM_S, ReplaySettings
 from gearman_manager.simulation.run import Options, describe_pool, rules_of
+from gearman_manager.simulation.scaling_policies import Bounded
 from gearman_process.values.durations import format_duration
 
 _GOAL_S: Final = 2.0  #: of pools that scale by something else than a wait
@@ -28,6 +30,8 @@ def run(options: Options) -> None:
     """
     if options.plot is not None:
         raise ManagerError("--plot can't be used with --propose")
+    if options.start is not None:
+        raise ManagerError("--start can't be used with --propose: the arrivals have times of their own")
     rules = rules_of(options)
     recording = read_recording(options.traces, function=options.function, service_mean_s=options.service_mean_s)
     load = recording.load
@@ -35,7 +39,9 @@ def run(options: Options) -> None:
         Goal(rules.scale.target_wait_s or _GOAL_S) if options.goal is None else Goal(options.goal[1], options.goal[0])
     )
     settings = ReplaySettings(rules.scale, options.spawn_delay_s, rules.concurrency, CALM_S)
-    report = propose(load, [(load.start_s, Field(rules.minimum, rules.maximum))], settings, goal, options.zone)
+    pool = Bounded(rules.minimum, rules.maximum, rules.windows)
+    bounds = [(at, Field(b.minimum, b.maximum)) for at, b in bounds_between(pool, load.start_s, load.end_s)]
+    report = propose(load, bounds, settings, goal, options.zone)
     setting = Setting(
         files=[file.name for file in options.traces],
         pool=f"{describe_pool(rules)}; a worker starts within {format_duration(options.spawn_delay_s)}",

@@ -15,9 +15,9 @@ from gearman_manager.simulation.trace import Jobs, TraceError, read_jobs
 MAX_JOBS: Final = 5_000_000
 MAX_DAYS: Final = 400
 #: Smaller numbers are hardly Unix seconds: this is March 1973.
-_FIRST_UNIX_TIME: Final = 100_000_000.0
+FIRST_UNIX_TIME: Final = 100_000_000.0
 #: The end of the year 9999, the last that a calendar knows.
-_LAST_UNIX_TIME: Final = 253_402_300_799.0
+LAST_UNIX_TIME: Final = 253_402_300_799.0
 _START: Final = 4096
 
 
@@ -65,12 +65,12 @@ def _of_traces(files: Sequence[Path], function: str | None, service_mean_s: floa
         left = MAX_JOBS - len(together.at_s)
         jobs = read_jobs(file, function=function, service_mean_s=service_mean_s, max_rows=left)
         first_s, last_s = min(jobs.at_s), max(jobs.at_s)
-        if first_s < _FIRST_UNIX_TIME:
+        if first_s < FIRST_UNIX_TIME:
             raise RecordingError(
                 f"{file}: arrival_s must be in Unix seconds (`date +%s`), or the day of the week is unknown: "
                 f"{first_s:.0f} would be in 1970"
             )
-        if last_s > _LAST_UNIX_TIME:
+        if last_s > LAST_UNIX_TIME:
             raise RecordingError(f"{file}: arrival_s must be in Unix seconds: {last_s:g} is after the year 9999")
         together.at_s.extend(jobs.at_s)
         together.service_s.extend(jobs.service_s)
@@ -82,7 +82,7 @@ def _of_exports(files: Sequence[Path], function: str | None, service_mean_s: flo
     functions = None if function is None else frozenset((function,))
     export = read_exports(files, functions=functions, service_mean_s=service_mean_s, max_jobs=MAX_JOBS)
     start_s = min(export.start_s, export.jobs.at_s[0])
-    if start_s < _FIRST_UNIX_TIME or export.end_s > _LAST_UNIX_TIME:
+    if start_s < FIRST_UNIX_TIME or export.end_s > LAST_UNIX_TIME:
         raise RecordingError("the times of the samples are no Unix seconds of our days")
     notes = [f"bursts shorter than the step of the samples, {export.step_s:g} s, are spread over it"]
     if export.lost:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -17,14 +18,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from gearman_manager.config import Config, Defaults, Pool, ResolvedScale, load
-from gearman_manager.config.resolve import resolve_pool
+from gearman_manager.config import Config, Defaults, Pool, ResolvedScale, ResolvedWindow, load
+from gearman_manager.config.resolve import impossible_windows, resolve_pool
 from gearman_manager.errors import ManagerError
 from gearman_manager.scaling.steps import Field
+from gearman_manager.scaling.windows import describe_window
 from gearman_manager.simulation.engine import Outcome, Policy, simulate
 from gearman_manager.simulation.plot import plot, require_matplotlib
-from gearman_manager.simulation.scaling_policies import FixedCount, OneStep, OurScaler
-from gearman_manager.simulation.trace import Arrival, read_trace
+from gearman_manager.simulation.recording import FIRST_UNIX_TIME, LAST_UNIX_TIME
+from gearman_manager.simulation.scaling_policies import DatedWindows, FixedCount, OneStep, OurScaler
+from gearman_manager.simulation.trace import Arrival, read_jobs, read_trace
 from gearman_process.values.durations import format_duration
 
 _DEFAULT_MAX: Final = 10
@@ -36,6 +39,7 @@ class Options:
     """The command's options; None means not given."""
 
     traces: tuple[Path, ...]
+    start: datetime | None
     config_file: Path | None
     pool: str | None
     function: str | None
@@ -64,6 +68,7 @@ class Rules:
     maximum: int
     scale: ResolvedScale
     concurrency: int = 1
+    windows: tuple[ResolvedWindow, ...] = ()
 
 
 def run(options: Options) -> None:
@@ -82,30 +87,40 @@ def run(options: Options) -> None:
     (file,) = options.traces
     rules = rules_of(options)
     trace = read_trace(file, function=options.function, service_mean_s=options.service_mean_s)
-    outcomes = compare(trace, rules, options.spawn_delay_s)
-    _show(trace, rules, outcomes, file.name)
+    start_s = _start_s(options, rules)
+    outcomes = compare(trace, rules, options.spawn_delay_s, start_s)
+    _show(trace, rules, outcomes, file.name, start_s)
     if options.plot is not None:
         plot(outcomes, f"{file.stem}: {describe(rules.scale)}", options.plot)
         click.echo(f"wrote {options.plot}")
 
 
-def compare(trace: Sequence[Arrival], rules: Rules, spawn_delay_s: float) -> list[Outcome]:
-    """The outcome of each policy: fixed at `max`, fixed at our average, one step at a time, ours."""
+def compare(trace: Sequence[Arrival], rules: Rules, spawn_delay_s: float, start_s: float = 0.0) -> list[Outcome]:
+    """The outcome of each policy: fixed at `max`, fixed at our average, one step at a time, ours.
+
+    For a pool with windows ours is tried without them too; with them the virtual clock begins at this Unix time.
+    """
     bounds = Field(rules.minimum, rules.maximum)
     replay = partial(simulate, trace, spawn_delay_s=spawn_delay_s, concurrency=rules.concurrency)
-    ours = replay(OurScaler(bounds, rules.scale, "ours", rules.concurrency))
+    dated = DatedWindows(rules.windows, start_s)
+    ours = replay(OurScaler(bounds, rules.scale, "ours", rules.concurrency, dated))
     average = max(1, round(ours.worker_seconds / ours.samples[-1].at_s))
-    others: list[Policy] = [FixedCount(rules.maximum, f"fixed: {rules.maximum}")]
-    if average != rules.maximum:
+    most = max(rules.maximum, *(window.max or 0 for window in rules.windows)) if rules.windows else rules.maximum
+    others: list[Policy] = [FixedCount(most, f"fixed: {most}")]
+    if average != most:
         others.append(FixedCount(average, f"fixed: {average} (our average)"))
     others.append(OneStep(rules.minimum, rules.maximum))
+    if rules.windows:
+        others.append(OurScaler(bounds, rules.scale, "ours, without windows", rules.concurrency))
     return [*(replay(policy) for policy in others), ours]
 
 
 def describe_pool(rules: Rules) -> str:
     """The pool's bounds and policy in the words of the configuration."""
     places = f", concurrency: {rules.concurrency}" if rules.concurrency > 1 else ""
-    return f"min: {rules.minimum}, max: {rules.maximum}{places}, {describe(rules.scale)}"
+    count = len(rules.windows)
+    windows = f", {count} window{'s' * (count > 1)}" if count else ""
+    return f"min: {rules.minimum}, max: {rules.maximum}{windows}{places}, {describe(rules.scale)}"
 
 
 def describe(scale: ResolvedScale) -> str:
@@ -129,8 +144,11 @@ def rules_of(options: Options) -> Rules:
     maximum = max(minimum, base.maximum) if options.maximum is None else options.maximum
     if minimum > maximum:
         raise ManagerError(f"--min {minimum} is more than --max {maximum}")
+    for _, message in impossible_windows(base.windows, minimum, maximum):
+        raise ManagerError(f"a window of the pool: {message}")
     concurrency = options.concurrency or base.concurrency
-    return Rules(minimum, maximum, _scale(base.scale, options, minimum), concurrency)
+    lowest = min((window.min for window in base.windows if window.min is not None), default=minimum)
+    return Rules(minimum, maximum, _scale(base.scale, options, min(minimum, lowest)), concurrency, base.windows)
 
 
 def _built_in() -> Rules:
@@ -146,7 +164,7 @@ def _of_config(config: Config, name: str | None) -> Rules:
         wrong = "name a pool with --pool" if name is None else f"there is no pool {name}"
         raise ManagerError(f"{wrong}; the configuration has: {known}")
     resolved = resolve_pool(name, config.pools[name], config.defaults, (), len(os.sched_getaffinity(0)))
-    return Rules(resolved.min, resolved.max, resolved.scale, resolved.concurrency)
+    return Rules(resolved.min, resolved.max, resolved.scale, resolved.concurrency, resolved.windows)
 
 
 def _scale(base: ResolvedScale, options: Options, minimum: int) -> ResolvedScale:
@@ -169,11 +187,34 @@ def _default_idle_s() -> float | None:
     return resolve_pool("default", Pool.model_validate({"min": 0}), Defaults(), (), 1).scale.idle_s
 
 
-def _show(trace: Sequence[Arrival], rules: Rules, outcomes: Sequence[Outcome], name: str) -> None:
+def _start_s(options: Options, rules: Rules) -> float:
+    """The Unix time at which the trace begins. A time without an offset is that of the first window's zone."""
+    if not rules.windows:
+        if options.start is not None:
+            raise ManagerError("--start is for the windows of a pool, and there are none")
+        return 0.0
+    if options.start is not None:
+        zone = ZoneInfo(rules.windows[0].time_zone)
+        return (options.start if options.start.tzinfo else options.start.replace(tzinfo=zone)).timestamp()
+    first_s = min(read_jobs(options.traces[0], function=options.function, service_mean_s=options.service_mean_s).at_s)
+    if not FIRST_UNIX_TIME <= first_s <= LAST_UNIX_TIME:
+        raise ManagerError(
+            "the pool has windows, so the time of day counts: say when the trace begins, as --start 2026-03-30T07:50, "
+            "or write its arrival_s in Unix seconds (`date +%s`)"
+        )
+    return first_s
+
+
+def _show(trace: Sequence[Arrival], rules: Rules, outcomes: Sequence[Outcome], name: str, start_s: float) -> None:
     console = Console(highlight=False)
     work_s = sum(job.service_s for job in trace)
     console.print(f"{name}: {len(trace)} jobs in {trace[-1].at_s:.0f} s, {work_s:.0f} s of work")
     console.print(describe_pool(rules))
+    for window in rules.windows:
+        console.print(f"window: {describe_window(window)}")
+    if rules.windows:
+        zone = ZoneInfo(rules.windows[0].time_zone)
+        console.print(f"begins {datetime.fromtimestamp(start_s, zone):%a %Y-%m-%d %H:%M:%S %z}")
     table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("policy", no_wrap=True)
     for heading in ("wait p50", "p95", "max", "worker-seconds", "changes", "peak"):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gearman_manager.config import Defaults, Pool, ResolvedPool, ResolvedWindow
 from gearman_manager.config.resolve import resolve_pool
-from gearman_manager.scaling.windows import Timetable, bounds_at, in_force, next_start, opening
+from gearman_manager.scaling.windows import Timetable, bounds_at, bounds_between, in_force, next_start, opening
 
 BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"
 HOUR_S, DAY_S = 3600.0, 86400.0
@@ -180,6 +180,17 @@ def test_the_next_change_is_the_first_start_or_end() -> None:
         changes.append(f"{datetime.fromtimestamp(now, UTC):%d %H:%M}")
     assert changes == ["01 08:00", "01 10:00", "01 12:00", "01 14:00", "02 08:00"]
     assert bounds_at(pool(), now).next_change == math.inf
+
+
+def test_bounds_between_two_moments_are_told_from_change_to_change() -> None:
+    some = pool(window("0 8 * * *", 2, minimum=20))
+    told = bounds_between(some, at("2026-06-01T09:00"), at("2026-06-02T09:00"))
+    assert [(f"{datetime.fromtimestamp(moment, UTC):%d %H:%M}", bounds.minimum) for moment, bounds in told] == [
+        ("01 09:00", 20),
+        ("01 10:00", 2),
+        ("02 08:00", 20),
+    ]
+    assert [bounds.minimum for _, bounds in bounds_between(pool(), 5.0, 5.0)] == [2]
 
 
 def test_a_timetable_follows_a_clock_that_is_set_back() -> None:

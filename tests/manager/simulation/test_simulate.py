@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gearman_manager.config import ResolvedScale
+from gearman_manager.config import ResolvedScale, ResolvedWindow
 from gearman_manager.scaling.steps import Field
 from gearman_manager.simulation.engine import SPAWN_DELAY_S, Decision, Outcome, SimulatedPool, simulate
-from gearman_manager.simulation.scaling_policies import FixedCount, OneStep, OurScaler
+from gearman_manager.simulation.scaling_policies import DatedWindows, FixedCount, OneStep, OurScaler
 from gearman_manager.simulation.trace import Arrival, TraceError, read_trace
 
 ROOT = Path(__file__).parents[3]
@@ -267,9 +267,78 @@ def test_the_policy_comes_from_a_pool_of_the_configuration_and_options_change_it
     )
 
 
+WINDOW = {"cron": "0 8 * * mon-fri", "for": "1m", "min": 6, "time_zone": "Europe/Berlin"}
+
+
+def windowed(folder: Path, first_arrival_s: float) -> Path:
+    """A configuration whose pool has a window, and a trace: one job, and two minutes later eight at once."""
+    pools = {"a": {"functions": ["a"], "max": 4, "scale": {"cooldown": "5s"}, "windows": WINDOW | {"max": 9}}}
+    (folder / "config.yaml").write_text(json.dumps({"servers": ["127.0.0.1:1"], "pools": pools}))
+    (folder / "workers").mkdir()
+    arrivals = [first_arrival_s, *[first_arrival_s + 120] * 6]
+    return write(folder, "".join(f"{arrival},1,a\n" for arrival in arrivals))
+
+
+@pytest.mark.parametrize(
+    ("start", "longest_s"),
+    [
+        (("--start", "2026-03-30T07:59:30"), "1.05"),  # the window is over when they come; four workers for six jobs
+        (("--start", "2026-03-30T07:58:30"), "0.00"),
+        (("--start", "2026-03-30T05:58:30+00:00"), "0.00"),
+        (("--start", "2026-03-29T07:58:30"), "1.05"),  # a Sunday
+        ((), "0.00"),  # its own times are Unix seconds
+    ],
+)
+def test_a_window_holds_at_its_time_of_day(tmp_path: Path, start: tuple[str, ...], longest_s: str) -> None:
+    windowed(tmp_path, 1774850310)
+    result = command("simulate", "--trace", "trace.csv", "-c", "config.yaml", *start, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    rows = {line[:24].strip(): line.split() for line in result.stdout.splitlines()}
+    longest = {name: row[-5] for name, row in rows.items() if name.startswith("ours")}
+    assert longest == {"ours": longest_s, "ours, without windows": "1.05"}
+    assert "window: min 6, max 9 for 1m from 0 8 * * mon-fri Europe/Berlin\nbegins " in result.stdout
+    if not start:
+        assert "begins Mon 2026-03-30 07:58:30 +0200" in result.stdout
+
+
+def test_our_policy_follows_a_window_of_minutes_without_any_job() -> None:
+    windows = (ResolvedWindow("0 8 * * *", "UTC", 600.0, 5, None), ResolvedWindow("30 8 * * *", "UTC", 600.0, 0, 1))
+    scale = ResolvedScale(2.0, None, None, cooldown_s=30.0, idle_s=60.0)
+    policy = OurScaler(Field(2, 9), scale, "ours", dated=DatedWindows(windows, 7.5 * 3600))
+    outcome = simulate([Arrival(0.0, 0.0), Arrival(5400.0, 0.0)], policy)
+    changes = [(sample.at_s, sample.workers) for sample in outcome.samples]
+    sizes = [first for first, second in zip(changes[1:], changes, strict=False) if first[1] != second[1]]
+    assert sizes == [(1800.0, 5), (2430.0, 2), (3600.0, 1), (3660.0, 0), (4200.0, 2)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
+        (
+            (),
+            1,
+            "the pool has windows, so the time of day counts: say when the trace begins, as --start 2026-03-30T07:50",
+        ),
+        (("--start", "now"), 2, "a time such as 2026-03-30T07:50 is expected, not 'now'"),
+        (("--min", "10", "--max", "10"), 1, "a window of the pool: max 9 is less"),
+    ],
+)
+def test_a_mistake_with_windows_gives_a_message(
+    tmp_path: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    pools = {"a": {"functions": ["a"], "windows": {"cron": "0 8 * * *", "for": "1h", "max": 9}}}
+    (tmp_path / "config.yaml").write_text(json.dumps({"servers": ["127.0.0.1:1"], "pools": pools}))
+    (tmp_path / "workers").mkdir()
+    write(tmp_path, "0,1\n")
+    result = command("simulate", "--trace", "trace.csv", "-c", "config.yaml", *arguments, folder=tmp_path)
+    assert (result.returncode, message in result.stderr) == (code, True), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--start", "2026-03-30"), 1, "--start is for the windows of a pool"),
+        (("--start", "2026-03-30", "--propose"), 1, "--start can't be used with --propose"),
         (("--min", "5", "--max", "2"), 1, "--min 5 is more than --max 2"),
         (("--target-wait", "2s", "--utilisation", "0.5"), 1, "only one of"),
         (("--target-wait", "fast"), 2, "a duration such as"),
