@@ -24,7 +24,7 @@ MOST_DAYS: Final = 0.6
 #: Late times so close to each other become one.
 JOINED_SLOTS: Final = 3
 #: How probable it may be that chance alone makes a time look like this.
-MAX_CHANCE: Final = 0.01
+MAX_CHANCE: Final = 0.003
 #: A time that is so long may be late for most of its length.
 DENSE_SLOTS: Final = 4
 #: Fewer days than this of a weekday are thin evidence.

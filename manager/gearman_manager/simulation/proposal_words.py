@@ -127,11 +127,11 @@ def as_json(report: Report, setting: Setting) -> str:
 
 
 def _head(report: Report, setting: Setting) -> Iterator[str]:
-    covered = report.covered
-    yield (
-        f"{', '.join(setting.files)}: {setting.jobs:,} jobs from {covered.first} to {covered.last} "
-        f"({setting.zone.key}), {setting.work_s / 3600:,.1f} h of work"
-    )
+    first, last = report.covered.first, report.covered.last
+    days = f"from {first} to {last}" if first < last else f"of {first}"
+    hours = setting.work_s / 3600
+    work = f"{hours:,.1f} h" if hours >= 1 else f"{setting.work_s:.0f} s"
+    yield f"{', '.join(setting.files)}: {setting.jobs:,} jobs {days} ({setting.zone.key}), {work} of work"
     yield setting.pool
     yield f"goal: {setting.percentile} of waiting is {format_duration(setting.goal.wait_s)} or less"
     yield from (f"note: {note}" for note in setting.notes)

@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
+from typing import Final
 
 from gearman_manager.scaling.steps import Field
 from gearman_manager.simulation.patterns import DAYS, Span
 
 #: A pool's bounds from each moment on, in Unix seconds.
 Bounds = Sequence[tuple[float, Field]]
+
+_SUNDAY: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,6 @@ def cron_days(weekdays: frozenset[int]) -> str:
     if len(weekdays) == len(DAYS):
         return "*"
     days = sorted(weekdays)
-    if len(days) > 2 and days[-1] - days[0] == len(days) - 1:
+    if len(days) > 2 and days[-1] - days[0] == len(days) - 1 and days[-1] < _SUNDAY:  # a range ends before cron's day 0
         return f"{DAYS[days[0]]}-{DAYS[days[-1]]}"
     return ",".join(DAYS[day] for day in days)

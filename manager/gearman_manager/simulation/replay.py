@@ -21,6 +21,7 @@ from gearman_manager.simulation.engine import AFTERMATH_S, LOOK_INTERVAL_S
 #: While no job waits and all fit, the scaler is asked so often: what it could decide then takes a cooldown anyway.
 CALM_S: Final = 1.0
 _NEVER: Final = math.inf
+_UNKNOWN: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,9 @@ class _Replay:
     """One run. A slot is a place for one job, as in `engine`."""
 
     __slots__ = (
-        "_arrivals_s", "_ask_at", "_asked_at", "_bound", "_bounds", "_busy_s", "_current", "_done", "_finished",
+        "_arrivals_s", "_asked_at", "_bound", "_bounds", "_busy_s", "_change_at", "_current", "_done", "_finished",
         "_given_up", "_idle", "_look_at", "_most_running", "_next", "_ready", "_result", "_running", "_scaler",
-        "_services_s", "_settings", "_starting", "_target", "_waiting",
+        "_services_s", "_settings", "_starting", "_target", "_told", "_waiting",
     )  # fmt: skip
 
     def __init__(
@@ -96,8 +97,9 @@ class _Replay:
         self._target = self._idle = self._current.minimum * settings.concurrency
         self._starting = self._given_up = self._running = self._finished = 0
         self._busy_s = 0.0
-        self._look_at = self._ask_at = self._asked_at = start_s
-        self._most_running = 0  # since the scaler was asked
+        self._look_at = self._change_at = self._asked_at = start_s
+        self._most_running = 0  # in the second since `_asked_at`
+        self._told = _UNKNOWN  # the running jobs that the scaler was told of, at least those that `min` is enough for
         self._note(start_s)
 
     def run(self) -> Replay:
@@ -116,7 +118,7 @@ class _Replay:
             self._result.end_s = max(end_s, now)
             if next_bound <= now:
                 self._current, self._bound = bounds[self._bound][1], self._bound + 1
-                self._look_at = self._ask_at = now
+                self._look_at = self._change_at = now
                 continue
             if next_done <= now:
                 self._end_job(now)
@@ -177,30 +179,40 @@ class _Replay:
 
     def _look(self, now: float) -> None:
         if self._is_calm(now):
-            self._look_at = self._ask_at
             return
         self._asked_at = now
         self._scaler.service.update(self._finished, round(self._busy_s * 1e9))
         running = self._running if self._waiting else max(self._running, self._most_running)
-        self._most_running = 0
+        self._told = _UNKNOWN if self._waiting else max(running, self._floor())
+        self._most_running = self._running
         work = Work(len(self._waiting), running, self._settings.concurrency)
         self._resize(now, self._scaler.size(now, work, self._current) * self._settings.concurrency)
         change = self._scaler.next_change
-        self._ask_at = _NEVER if change is None else max(change, now + 0.001)
+        self._change_at = self._look_at = _NEVER if change is None else max(change, now + 0.001)
         if running > self._running:  # the scaler takes it that so many run until it is told otherwise
-            self._ask_at = min(self._ask_at, now + self._settings.calm_s)
-        self._look_at = self._ask_at
+            self._look_at = min(self._look_at, now + self._settings.calm_s)
 
     def _is_calm(self, now: float) -> bool:
-        """Whether the scaler would keep the size. It is asked a little later then, for the sake of its memory."""
+        """Whether the scaler would keep the size. It is told of each second then, if it brought anything new."""
         calm_s, share = self._settings.calm_s, self._settings.scale.utilisation or 1.0
-        if not calm_s or now >= self._ask_at or self._waiting or self._running > self._target * share:
+        if not calm_s or now >= self._change_at or self._waiting or self._running > self._target * share:
             return False
-        least = self._current.minimum * self._settings.concurrency
-        if self._target > least or self._running > least * share:
-            self._most_running = max(self._most_running, self._running)
-            self._ask_at = min(self._ask_at, self._asked_at + calm_s)
-        return now < self._ask_at
+        floor = self._floor()
+        self._most_running = max(self._most_running, self._running)
+        if now >= self._asked_at + calm_s and max(self._most_running, floor) == self._told:
+            self._asked_at, self._most_running = now, self._running
+        until = self._asked_at + calm_s
+        if now >= until:
+            return False
+        self._look_at = self._change_at
+        if max(self._running, floor) != self._told:
+            self._look_at = min(until, self._change_at)
+        return True
+
+    def _floor(self) -> int:
+        """As many running jobs need no more workers than `min`."""
+        share = self._settings.scale.utilisation or 1.0
+        return int(self._current.minimum * self._settings.concurrency * share)
 
     def _resize(self, now: float, target: int) -> None:
         if target == self._target:

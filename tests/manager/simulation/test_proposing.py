@@ -20,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gearman_manager.command.command_line import main
-from gearman_manager.config import ResolvedScale
+from gearman_manager.config import ResolvedScale, ResolvedWindow
 from gearman_manager.scaling.steps import Field
+from gearman_manager.scaling.windows import next_start, opening
 from gearman_manager.simulation.patterns import Goal, span
 from gearman_manager.simulation.proposal_words import Setting, as_json, sentences, yaml_of
 from gearman_manager.simulation.proposed_windows import Window, cron_days, part_of, raised
@@ -205,6 +206,7 @@ def test_bounds_are_raised_within_the_windows() -> None:
         ([5, 6], "sat,sun"),
         ([0, 2, 4], "mon,wed,fri"),
         ([0, 1, 2, 3, 4], "mon-fri"),
+        ([4, 5, 6], "fri,sat,sun"),
         (range(7), "*"),
     ],
 )
@@ -217,6 +219,26 @@ def test_windows_keep_their_time_when_the_clocks_change() -> None:
     covered = span(MONDAY.timestamp(), MONDAY.timestamp() + 27 * 86_400, BERLIN)
     starts = [datetime.fromtimestamp(start_s, BERLIN) for start_s, _ in window.times(covered, BERLIN)]
     assert [f"{start:%a %H:%M %Z}" for start in starts] == ["Mon 07:30 CET"] * 3 + ["Mon 07:30 CEST"]
+
+
+@given(
+    st.sets(st.integers(0, 6), min_size=1), st.integers(3 * 60, 24 * 60 - 1), st.sampled_from(["Europe/Berlin", "UTC"])
+)
+@settings(max_examples=25, deadline=None)
+def test_windows_are_open_when_the_scaler_opens_them(weekdays: set[int], start_minute: int, name: str) -> None:
+    zone = ZoneInfo(name)
+    window = Window(frozenset(weekdays), start_minute, 60, 5)
+    start_s, end_s = MONDAY.timestamp(), MONDAY.timestamp() + 27 * 86_400
+    times = [time for time in window.times(span(start_s, end_s, zone), zone) if start_s < time[0] < end_s]
+    assert times
+    moment = start_s
+    configured = ResolvedWindow(window.cron, name, 3600.0, 5, None)
+    for time in times:
+        moment = next_start(configured, moment)
+        opened = opening(configured, moment)
+        assert opened is not None
+        assert time == (moment, opened.until)
+    assert next_start(configured, moment) >= end_s
 
 
 def test_the_proposal_is_told_in_words_yaml_and_json() -> None:
