@@ -11,6 +11,7 @@ from pathlib import Path
 from gearman_client import Batch, Client, Worker, WorkerSettings
 from gearman_client.extensions import JOBS_HELD, RETURN_JOBS
 from gearman_client.packet import PacketType
+from gearman_client.worker.worker_settings import key_of_set
 
 from .server_process import ServerProcess
 from .stream_peer import DEADLINE_S
@@ -89,7 +90,7 @@ def test_a_supervisor_hears_of_held_jobs_and_an_idle_worker_gets_them_at_once(se
         assert [job.handle for job in held] == handles
         assert idle.grab_many(0.05) == []
         assert supervisor.receive() == (JOBS_HELD, b"gm:box/pool/1\0f\0" + b"2")
-        supervisor.send(RETURN_JOBS, KEY, *(handle.encode() for handle in handles[1:]))
+        supervisor.send(RETURN_JOBS, key_of_set(KEY, busy.set_number), *(handle.encode() for handle in handles[1:]))
         started = time.monotonic()
         assert [job.handle for job in idle.grab_many(DEADLINE_S)] == handles[1:]
         assert time.monotonic() - started < 1
