@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
-import psutil
+import pytest
 
 from .conftest import NAP, RunningManager, eventually
 
@@ -16,21 +19,30 @@ class Census:
 
     def __init__(self, *managers: RunningManager) -> None:
         self.most = 0
-        self.counts = 0
-        self._roots = [psutil.Process(manager.process.pid) for manager in managers if manager.process is not None]
+        self._roots = [manager.process.pid for manager in managers if manager.process is not None]
 
-    def count(self) -> int:
-        """The worker processes now; one that has ended but is not reaped yet uses nothing any more."""
-        found = 0
-        for root in self._roots:
-            for child in root.children(recursive=True):
-                try:
-                    found += child.status() != psutil.STATUS_ZOMBIE and ": worker " in " ".join(child.cmdline())
-                except psutil.NoSuchProcess:
-                    continue
-        self.most = max(self.most, found)
-        self.counts += 1
-        return found
+    def count(self) -> None:
+        """Count the workers now; one that has ended but is not reaped yet has no command line any more."""
+        titles = [_title(pid) for root in self._roots for pid in _descendants(root)]
+        self.most = max(self.most, sum(b": worker " in title for title in titles))
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    for child in _read(f"/proc/{pid}/task/{pid}/children").split():
+        yield int(child)
+        yield from _descendants(int(child))
+
+
+def _title(pid: int) -> bytes:
+    return _read(f"/proc/{pid}/cmdline")
+
+
+def _read(file: str) -> bytes:
+    """The file's contents; nothing if the process has gone."""
+    try:
+        return Path(file).read_bytes()
+    except OSError:
+        return b""
 
 
 @contextmanager
@@ -39,7 +51,7 @@ def counted(*managers: RunningManager) -> Iterator[Census]:
     census, enough = Census(*managers), threading.Event()
 
     def go_on() -> None:
-        while not enough.wait(0.005):
+        while not enough.wait(0.01):
             census.count()
 
     thread = threading.Thread(target=go_on, daemon=True)
@@ -71,3 +83,39 @@ def test_pools_share_a_budget_that_no_replacement_exceeds(napping: RunningManage
         eventually(lambda: manager.status()["budgets"] == {"smtp": {"units": 8, "used": 2}}, "and the work is done")
     assert census.most == 8
     assert "limits.budgets.smtp holds: no further workers" in manager.log()
+
+
+@pytest.fixture
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningManager]:
+    running = RunningManager(tmp_path_factory.mktemp("second"))
+    running.write_module("nap.py", NAP)
+    yield running
+    running.destroy()
+
+
+def test_two_managers_divide_a_maximum_and_the_part_of_a_killed_one_is_taken_over(
+    napping: RunningManager, second: RunningManager
+) -> None:
+    pools = (
+        "pools: {nap: {functions: [nap], max: 9, max_everywhere: 5, scale: {backlog_per_worker: 1, cooldown: 0s}}}\n"
+    )
+    napping.config_file.write_text(f"run_dir: one\nserver: {{listen: 127.0.0.1:0}}\n{pools}")
+    napping.launch()
+    eventually(napping.settled, "the first manager has been seen long enough")
+    (napping.address,) = napping.status()["servers"]
+    with napping.client() as client:
+        for _ in range(500):
+            client.submit_background("nap", "0.5")
+    second.config_file.write_text(f"run_dir: two\nservers: ['{napping.address}']\n{pools}")
+    second.launch()
+    both = (napping, second)
+    with counted(*both) as census:
+        eventually(lambda: len(napping.workers("nap")) == 5, "alone it has all")
+        eventually(second.settled, "the second one runs")
+        eventually(lambda: sorted(len(manager.workers("nap")) for manager in both) == [2, 3], "each has its part")
+        assert "max_everywhere holds" in second.status()["pools"]["nap"]["why"]
+        for pid in second.family():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        eventually(lambda: len(napping.workers("nap")) == 5, "the part of the killed one")
+    assert census.most == 5

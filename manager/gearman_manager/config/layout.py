@@ -277,6 +277,11 @@ class _Plan:
     def _check_global_limit(self, pools: Mapping[str, ResolvedPool]) -> None:
         for budget, message in exceeded_by_minima(pools.values(), self._config.limits.budgets):
             self._report(f"limits.budgets.{budget}", message)
+        for name, pool in pools.items():
+            if pool.max_everywhere is not None and pool.min > pool.max_everywhere:
+                key = f"pools.{name}.max_everywhere"
+                key = key if key in self._config.places else "defaults.max_everywhere"
+                self._report(key, f"{pool.max_everywhere} is less than the min of pool {name}, {pool.min}: raise it")
         limit, needed = self._config.limits.max_workers, sum(pool.min for pool in pools.values())
         if limit is not None and needed > limit:
             self._report(

@@ -65,6 +65,11 @@ class PoolKeys(Section):
         description="The largest number of workers.",
         json_schema_extra=shown_default("4, or `min` if that is more"),
     )
+    max_everywhere: v.Positive | None = Field(
+        default=None,
+        description="The largest number of workers on all managers that have a pool of this name and share a job "
+        "server; each manager has its part.",
+    )
     weight: v.Weight | None = Field(
         default=None,
         description="The pool's part when `limits.max_workers` or a budget has too little for all: twice the weight, "

@@ -85,6 +85,7 @@ class ResolvedPool:
     cwd: str | None
     user: str | None
     stop_signal: str
+    max_everywhere: int | None
     weight: int
     uses: Mapping[str, int]  #: by budget, the units that one worker uses
 
@@ -151,6 +152,7 @@ def resolve_pool(name: str, pool: Pool, defaults: Defaults, functions: tuple[str
         cwd=_optional(*(layer.cwd for layer in layers)) if command else None,
         user=_optional(*(layer.user for layer in layers)) if command else None,
         stop_signal=_first(*(layer.stop_signal for layer in layers)),
+        max_everywhere=_optional(*(layer.max_everywhere for layer in layers)),
         weight=_first(*(layer.weight for layer in layers)),
         uses={budget: units for budget, units in _first(*(layer.uses for layer in layers), {}).items() if units},
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from gearman_manager.scaling.decision import Limit
@@ -21,7 +21,23 @@ from gearman_manager.scaling.decision import Limit
 CAP: Final = Limit("limits.max_workers", "limits.max_workers holds")
 _ROOM: Final = "room"
 _BUDGET: Final = "limits.budgets."
+_PART: Final = "part of "
 _WITH_LEAVING: Final = "workers that leave count until they are gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The workers that one pool may have, of a maximum over several managers; a limit that holds for `min` too."""
+
+    units: int
+    now: int  #: as long as other managers have more than their part; no worker is ended for that
+    limit: Limit
+    limit_now: Limit  #: the reason why `now` is less
+
+    @property
+    def told_now(self) -> Limit:
+        """What keeps the pool from growing to its part."""
+        return self.limit_now if self.now < self.units else replace(self.limit, detail=_WITH_LEAVING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +51,7 @@ class Wish:
     weight: int = 1
     uses: Mapping[str, int] = field(default_factory=dict)  #: by budget, the units that one worker uses
     renewing: int = 0  #: the workers that it would start on top before others that are out of date leave
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +80,7 @@ class Allotment:
 
     sizes: dict[str, int]
     limits: dict[str, Limit]
-    #: For pools that use a budget: the most processes at a time, those that leave included.
+    #: For pools that use a budget or have a part: the most processes at a time, those that leave included.
     ceilings: dict[str, int] = field(default_factory=dict)
 
 
@@ -73,8 +90,8 @@ def grant(wishes: Mapping[str, Wish], bounds: Bounds) -> Allotment:
     The host's room ends no existing worker. Under a cap or a budget no worker starts before the one that it replaces
     has gone; the cap makes an exception for minima, a budget makes none.
     """
-    is_budgeted = bool(bounds.budgets) and any(wish.uses for wish in wishes.values())
-    if bounds.cap is None and bounds.room is None and not is_budgeted:
+    is_limited = any(wish.part or (wish.uses and bounds.budgets) for wish in wishes.values())
+    if bounds.cap is None and bounds.room is None and not is_limited:
         return Allotment({name: wish.wanted for name, wish in wishes.items()}, {})
     shares = _fair_shares(wishes, bounds)
     return _for_now(wishes, shares, bounds)
@@ -83,21 +100,26 @@ def grant(wishes: Mapping[str, Wish], bounds: Bounds) -> Allotment:
 def _fair_shares(wishes: Mapping[str, Wish], bounds: Bounds) -> Allotment:
     """The sizes once every worker above its pool's share has gone."""
     left = {_BUDGET + name: units for name, units in bounds.budgets.items()}
+    left |= {_PART + name: wish.part.units for name, wish in wishes.items() if wish.part is not None}
     sizes = dict.fromkeys(wishes, 0)
     _fill(sizes, {name: min(wish.minimum, wish.wanted) for name, wish in wishes.items()}, wishes, left)
     if bounds.cap is not None:
         left[CAP.name] = bounds.cap - sum(sizes.values())
     lacking = _fill(sizes, {name: wish.wanted for name, wish in wishes.items()}, wishes, left)
-    return Allotment(sizes, {name: Limit(limit, f"{limit} holds") for name, limit in lacking.items()})
+    parts = {_PART + name: wish.part.limit for name, wish in wishes.items() if wish.part is not None}
+    limits = {name: parts.get(limit) or Limit(limit, f"{limit} holds") for name, limit in lacking.items()}
+    return Allotment(sizes, limits)
 
 
 def _for_now(wishes: Mapping[str, Wish], shares: Allotment, bounds: Bounds) -> Allotment:
     """The part of the shares for which there is room beside all workers of the moment."""
     goals = shares.sizes
     left = {_BUDGET + name: units - bounds.departing_units.get(name, 0) for name, units in bounds.budgets.items()}
-    for wish in wishes.values():
-        for name in wish.uses.keys() & bounds.budgets.keys():
-            left[_BUDGET + name] -= wish.uses[name] * (wish.serving + wish.leaving)
+    for name, wish in wishes.items():
+        for budget in wish.uses.keys() & bounds.budgets.keys():
+            left[_BUDGET + budget] -= wish.uses[budget] * (wish.serving + wish.leaving)
+        if wish.part is not None:
+            left[_PART + name] = wish.part.now - wish.serving - wish.leaving
     sizes = {name: min(goals[name], wish.serving) for name, wish in wishes.items()}
     lacking = _fill(sizes, {name: min(goals[name], wish.minimum) for name, wish in wishes.items()}, wishes, left)
     beyond_minima = dict(left)
@@ -107,10 +129,9 @@ def _for_now(wishes: Mapping[str, Wish], shares: Allotment, bounds: Bounds) -> A
     if bounds.room is not None:
         beyond_minima[_ROOM] = bounds.room.workers
     lacking |= _fill(sizes, goals, wishes, beyond_minima)
-    guard = {_ROOM: bounds.room.limit} if bounds.room is not None else {}
-    limits = {
-        name: guard.get(limit) or Limit(limit, f"{limit} holds", _WITH_LEAVING) for name, limit in lacking.items()
-    }
+    told = {_ROOM: bounds.room.limit} if bounds.room is not None else {}
+    told |= {_PART + name: wish.part.told_now for name, wish in wishes.items() if wish.part is not None}
+    limits = {name: told.get(limit) or Limit(limit, f"{limit} holds", _WITH_LEAVING) for name, limit in lacking.items()}
     ceilings = _ceilings(wishes, sizes, {name: beyond_minima[name] for name in left})
     return Allotment(sizes, shares.limits | limits, ceilings)
 
@@ -123,7 +144,7 @@ def _ceilings(wishes: Mapping[str, Wish], sizes: Mapping[str, int], left: dict[s
     return {
         name: wish.leaving + max(wish.serving, renewed[name])
         for name, wish in wishes.items()
-        if any(_BUDGET + budget in left for budget in wish.uses)
+        if wish.part is not None or any(_BUDGET + budget in left for budget in wish.uses)
     }
 
 
@@ -134,7 +155,7 @@ def _fill(
 
     Returns the limit that stopped each pool whose goal was not reached.
     """
-    costs = {name: _costs(wishes[name], left) for name, size in sizes.items() if size < goals[name]}
+    costs = {name: _costs(name, wishes[name], left) for name, size in sizes.items() if size < goals[name]}
     if _take_all(sizes, goals, costs, left):
         return {}
     held = {}
@@ -159,10 +180,10 @@ def _rank(name: str, size: int, wish: Wish) -> tuple[float, int, str]:
     return size / wish.weight, -wish.weight, name
 
 
-def _costs(wish: Wish, left: Mapping[str, int]) -> dict[str, int]:
+def _costs(name: str, wish: Wish, left: Mapping[str, int]) -> dict[str, int]:
     """What one worker takes of the limits that hold here."""
-    costs = {_BUDGET + name: units for name, units in wish.uses.items() if _BUDGET + name in left}
-    return costs | {limit: 1 for limit in (CAP.name, _ROOM) if limit in left}
+    costs = {_BUDGET + budget: units for budget, units in wish.uses.items() if _BUDGET + budget in left}
+    return costs | {limit: 1 for limit in (_PART + name, CAP.name, _ROOM) if limit in left}
 
 
 def _take_all(

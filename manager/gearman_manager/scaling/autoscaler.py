@@ -18,9 +18,10 @@ from gearman_manager.pools.live_worker import idle_workers
 from gearman_manager.pools.pool import Pool, WorkerState
 from gearman_manager.pools.pool_state import PoolState
 from gearman_manager.pools.workforce import Workforce
-from gearman_manager.scaling.allotment import Bounds, Wish, grant
+from gearman_manager.scaling.allotment import Bounds, Part, Wish, grant
 from gearman_manager.scaling.clock import time_of_day
 from gearman_manager.scaling.decision import Decision, Inputs, Limit, Reckoning, Step
+from gearman_manager.scaling.everywhere import Everywhere
 from gearman_manager.scaling.held_jobs import HeldJobs
 from gearman_manager.scaling.host_guards import HostGuards
 from gearman_manager.scaling.neighbours import Company, Neighbours
@@ -46,6 +47,7 @@ class _PoolScale:
     doubtful: int = 0  #: jobs that waited at the last look, on servers that can't tell startable ones
     taken: int = 0  #: how often there were fewer of them than before
     managers: int = 1
+    everywhere: Everywhere | None = None  #: if the pool has a maximum over all managers
     decisions: RecentDecisions = field(default_factory=RecentDecisions)
     bounds: PoolBounds | None = None  #: that the pool's windows have set last
 
@@ -81,7 +83,12 @@ class Autoscaler:
             entry.configured = entry.settings = settings
             entry.timetable, entry.bounds = Timetable(settings), None
             entry.scaler.arrange(settings.scale)
+            if settings.max_everywhere is None:
+                entry.everywhere = None
+            elif entry.everywhere is None:
+                entry.everywhere = Everywhere(self._queues.manager, name)
             self._pools[name] = entry
+        self._queues.announce(name for name, settings in pools.items() if settings.max_everywhere is not None)
 
     def _new_entry(self, settings: ResolvedPool) -> _PoolScale:
         scaler, neighbours = PoolScaler(settings.scale), Neighbours(self._queues.manager)
@@ -100,11 +107,12 @@ class Autoscaler:
             entry.scaler.service.update(*self._workforce.sums(name))
             serving = sum(worker.is_serving for worker in pool.workers.values())
             reckoning, _ = reckoned[name] = self._reckon(now, pool, entry, serving)
-            wishes[name] = _wish(pool, entry, reckoning.size, serving)
+            wishes[name] = _wish(pool, entry, reckoning.size, serving, self._part(now, pool, entry))
         self._carry_out(now, wishes, reckoned)
         moments += [entry.scaler.next_change for entry in self._pools.values()]
         moments += [entry.neighbours.next_change for entry in self._pools.values()]
         moments += [entry.held.next_change for entry in self._pools.values()]
+        moments += [entry.everywhere.next_change for entry in self._pools.values() if entry.everywhere is not None]
         return min((moment for moment in moments if moment is not None), default=None)
 
     def _open_and_close(self, now: float, entry: _PoolScale) -> float | None:
@@ -118,6 +126,13 @@ class Autoscaler:
             entry.bounds = bounds
             entry.settings = replace(entry.configured, min=bounds.minimum, max=bounds.maximum)
         return None if math.isinf(bounds.next_change) else now + bounds.next_change - unix_time
+
+    def _part(self, now: float, pool: Pool, entry: _PoolScale) -> Part | None:
+        most = entry.settings.max_everywhere
+        if entry.everywhere is None or most is None:
+            return None
+        is_complete = not self._queues.away
+        return entry.everywhere.part(now, most, len(pool.workers), self._queues.heard, is_complete=is_complete)
 
     def _reckon(self, now: float, pool: Pool, entry: _PoolScale, serving: int) -> tuple[Reckoning, Inputs]:
         """The size that the work asks for, and the numbers behind it.
@@ -286,7 +301,7 @@ class Autoscaler:
             pool.target = target
 
 
-def _wish(pool: Pool, entry: _PoolScale, wanted: int, serving: int) -> Wish:
+def _wish(pool: Pool, entry: _PoolScale, wanted: int, serving: int, part: Part | None) -> Wish:
     """A pool's wish. While it is paused it keeps no more than its `min` free for the end of the pause.
 
     The `min` of a window yields to the limits of all pools together, as the pool's own does not.
@@ -300,7 +315,8 @@ def _wish(pool: Pool, entry: _PoolScale, wanted: int, serving: int) -> Wish:
         len(pool.workers) - serving,
         settings.weight,
         settings.uses,
-        pool.renewing if settings.uses else 0,
+        pool.renewing if settings.uses or part is not None else 0,
+        part,
     )
 
 

@@ -3,12 +3,17 @@
 A supervisor's connection (`gm:MANAGER`) shows that the manager is there; its workers' connections (`gm:MANAGER/POOL/N`)
 show the functions that it serves. Workers with other names are foreign. A manager whose pool went to zero shows no
 worker, so it is remembered while its supervisor is connected. Managers and workers that let jobs wait don't count.
+
+Pools with a maximum over all managers are announced before they have workers: `gm:MANAGER+MARKS`, six digits for each.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Final
 
 from gearman_client.admin.tables import ConnectedWorker
@@ -16,6 +21,19 @@ from gearman_client.admin.tables import ConnectedWorker
 PREFIX: Final = "gm:"
 #: Neighbours that let jobs wait this long are no longer expected to take them.
 PATIENCE_S: Final = 2.0
+_MARK_DIGITS: Final = 6
+_ANNOUNCED: Final = re.compile(rf"(.+)\+((?:[0-9a-f]{{{_MARK_DIGITS}}})+)")
+
+
+def mark_of(pool: str) -> str:
+    """The mark of a pool's name: short, because gearmand cuts the name of a connection after 127 bytes."""
+    return blake2b(pool.encode(), digest_size=_MARK_DIGITS // 2).hexdigest()
+
+
+def announced_name(manager: str, pools: Iterable[str]) -> str:
+    """The manager's name with the marks of these pools."""
+    marks = "".join(sorted(map(mark_of, pools)))
+    return f"{manager}+{marks}" if marks else manager
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +43,8 @@ class Peers:
     supervisors: frozenset[str] = frozenset()
     managers: Mapping[str, frozenset[str]] = field(default_factory=dict)  #: by function, managers with workers for it
     unlabelled: tuple[frozenset[str], ...] = ()  #: the functions of each foreign worker
+    announced: Mapping[str, frozenset[str]] = field(default_factory=dict)  #: by mark, the managers that announce it
+    crews: Mapping[tuple[str, str], int] = field(default_factory=dict)  #: by manager and pool, the number of workers
 
     @classmethod
     def of(cls, connections: Iterable[ConnectedWorker]) -> Peers:
@@ -32,25 +52,37 @@ class Peers:
         supervisors: set[str] = set()
         managers: dict[str, set[str]] = {}
         unlabelled = []
+        announced: dict[str, set[str]] = {}
+        crews = Counter[tuple[str, str]]()
         for connection in connections:
-            manager, is_worker = _manager(connection.client_id)
-            if manager is None:
+            name, slash, worker = connection.client_id.removeprefix(PREFIX).partition("/")
+            if not connection.client_id.startswith(PREFIX):
                 if connection.functions:
                     unlabelled.append(frozenset(connection.functions))
-            elif not is_worker:
-                supervisors.add(manager)
-            for function in connection.functions if manager else ():
-                managers.setdefault(function, set()).add(manager or "")
-        serving = {function: frozenset(names) for function, names in managers.items()}
-        return cls(frozenset(supervisors), serving, tuple(unlabelled))
+                continue
+            if slash:
+                crews[name, worker.partition("/")[0]] += 1
+            else:
+                name, marks = _without_marks(name)
+                supervisors.add(name)
+                for mark in marks:
+                    announced.setdefault(mark, set()).add(name)
+            for function in connection.functions:
+                managers.setdefault(function, set()).add(name)
+        return cls(frozenset(supervisors), _frozen(managers), tuple(unlabelled), _frozen(announced), dict(crews))
 
 
-def _manager(client_id: str) -> tuple[str | None, bool]:
-    """The manager to which a connection belongs, or None, and whether it is a worker's."""
-    if not client_id.startswith(PREFIX):
-        return None, False
-    name, slash, _ = client_id.removeprefix(PREFIX).partition("/")
-    return name, bool(slash)
+def _frozen(names: Mapping[str, set[str]]) -> dict[str, frozenset[str]]:
+    return {key: frozenset(values) for key, values in names.items()}
+
+
+def _without_marks(name: str) -> tuple[str, list[str]]:
+    """A supervisor's name in two parts: the manager, and the marks of its pools."""
+    announced = _ANNOUNCED.fullmatch(name)
+    if announced is None:
+        return name, []
+    marks = announced[2]
+    return announced[1], [marks[at : at + _MARK_DIGITS] for at in range(0, len(marks), _MARK_DIGITS)]
 
 
 @dataclass(frozen=True, slots=True)

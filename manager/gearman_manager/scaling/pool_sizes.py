@@ -67,7 +67,7 @@ class PoolSizes:
 
     def refusal(self, pool: str, minimum: int) -> str:
         """Why a pool can't have this `min`: the budget that is too small for it beside the others'; else nothing."""
-        pools = self.current
+        pools = self.arranged
         if pool in pools:
             pools[pool] = replace(pools[pool], min=minimum)
         problems = exceeded_by_minima(pools.values(), self.budgets)

@@ -68,7 +68,8 @@ class QueueDialogue:
         #: What keeps the server from doing all of its work, as it says; empty if nothing does, or if it does not tell.
         self.trouble = ""
         self._will_ask_for_troubles = False
-        self._client_id = client_id
+        self.client_id = client_id  #: the connection's name; a new one is told with the next question
+        self._told_id = client_id
         self._pending = bytearray()
         self._question: _Question | None = None
         self._asked_at = -inf
@@ -79,7 +80,7 @@ class QueueDialogue:
 
     def greet(self, now: float) -> bytes:
         """The bytes to send first."""
-        greeting = encode_request(PacketType.SET_CLIENT_ID, to_argument(self._client_id, "client id"))
+        greeting = self._naming()
         if self.is_pushed is None:
             self._question, self._asked_at = _Question.EVENTS, now
             greeting += encode_request(PacketType.OPTION_REQ, QUEUE_EVENTS_OPTION)
@@ -89,6 +90,9 @@ class QueueDialogue:
         """The question that is due, or nothing."""
         if self._question is not None:
             return b""
+        if self._told_id != self.client_id:
+            self._workers_due = now  # to see whether the server shows it
+            return self._naming() + self.ask(now)
         if self._will_ask_for_troubles and self.is_informed:
             self._will_ask_for_troubles = False
             self._question, self._asked_at = _Question.TROUBLES, now
@@ -100,6 +104,10 @@ class QueueDialogue:
             self._workers_due = now + IDLE_INTERVAL_S
         self._question, self._asked_at = question, now
         return question.value
+
+    def _naming(self) -> bytes:
+        self._told_id = self.client_id
+        return encode_request(PacketType.SET_CLIENT_ID, to_argument(self.client_id, "client id"))
 
     def wakes_at(self) -> float:
         """The time at which the next question is due, or the latest time for the answer to the last one."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import gevent
@@ -18,7 +18,7 @@ import gevent.event
 from gearman_client import Address, GearmanError, Timeout
 from gearman_client.errors import ConnectionLost
 from gearman_manager.job_servers.connection import connect_to
-from gearman_manager.scaling.neighbours import PREFIX, Peers
+from gearman_manager.scaling.neighbours import PREFIX, Peers, announced_name
 from gearman_manager.scaling.queue_dialogue import ANSWER_TIMEOUT_S, FunctionQueue, QueueDialogue
 
 _log = logging.getLogger("queues")
@@ -42,7 +42,7 @@ class ServerWatch:
         self.address = address
         self.is_up = False
         self.since = 0.0  # wall-clock time of the last change of `is_up`
-        self._client_id = client_id
+        self.client_id = client_id  #: the connection's name; may change at any time
         self._changed = changed
         self._answers = answers
         self._told_trouble = ""
@@ -101,7 +101,7 @@ class ServerWatch:
 
     def _converse(self, sock: Any) -> None:
         """Ask and listen until the connection is lost."""
-        dialogue = QueueDialogue(self._client_id, offer_events=self._offer_events)
+        dialogue = QueueDialogue(self.client_id, offer_events=self._offer_events)
         # A server that answers the unknown option with silence or a hang-up is asked without it next time.
         self._offer_events = not self._offer_events
         _send(sock, dialogue.greet(time.monotonic()))
@@ -109,6 +109,7 @@ class ServerWatch:
             now = time.monotonic()
             if dialogue.is_overdue(now):
                 raise Timeout(f"no answer within {ANSWER_TIMEOUT_S:g} s")
+            dialogue.client_id = self.client_id
             if question := dialogue.ask(now):
                 _send(sock, question)
             data = _receive(sock, dialogue.wakes_at() - now)
@@ -202,6 +203,17 @@ class Queues:
     def is_all_pushed(self) -> bool:
         """Whether every server that answers pushes its changes, and so tells startable jobs from others."""
         return all(server.is_pushed for server in self.servers if server.is_up)
+
+    def announce(self, pools: Iterable[str]) -> None:
+        """Show the other managers which pools here have a maximum over all managers."""
+        self._client_id = PREFIX + announced_name(self.manager, pools)
+        for server in self.servers:
+            server.client_id = self._client_id
+
+    @property
+    def heard(self) -> list[Peers]:
+        """The connections of each server that answers."""
+        return [server.peers for server in self.servers if server.is_up]
 
     @property
     def peers(self) -> list[Peers]:

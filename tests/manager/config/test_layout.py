@@ -403,6 +403,14 @@ def test_a_decorator_with_bad_options_costs_only_its_function(
             "pools: {a: {windows: [{cron: 0 8 * * *, for: 1h, min: 5, max: 2/core}]}}\n",
             "config.yaml:2: pools.a.windows: min 5 is more than max 4: lower min or raise max",
         ),
+        (
+            "pools:\n  a: {min: 2, max: 9, max_everywhere: 1}\n",
+            "config.yaml:3: pools.a.max_everywhere: 1 is less than the min of pool a, 2: raise it",
+        ),
+        (
+            "defaults: {max_everywhere: 1}\npools:\n  a: {min: 2}\n",
+            "config.yaml:2: defaults.max_everywhere: 1 is less than the min of pool a, 2: raise it",
+        ),
     ],
 )
 def test_worker_counts_that_are_impossible_on_this_machine_are_reported(

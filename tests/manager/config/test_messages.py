@@ -28,6 +28,7 @@ POOL = [
     ("nice: 20", "nice: a whole number from -20 to 19 is expected, not 20"),
     ("concurrency: 0", "concurrency: a whole number from 1 to 1000 is expected, not 0"),
     ("concurrency: 1001", "concurrency: a whole number from 1 to 1000 is expected, not 1001"),
+    ("max_everywhere: 0", "max_everywhere: a whole number from 1 up is expected, not 0"),
     ("weight: 0", "weight: a whole number from 1 to 1000 is expected, not 0"),
     ("uses: smtp", "uses: a mapping (lines of 'key: value') is expected, not 'smtp'"),
     ("uses: {smtp: some}", "uses.smtp: a whole number from 0 up is expected, not 'some'"),

@@ -38,6 +38,7 @@ pools:
     functions: [send_email]
     min: 0
     max: 2/core
+    max_everywhere: 40
     weight: 3
     uses: {smtp: 1}
     scale: {backlog_per_worker: 10, cooldown: 10s, idle: 5m}

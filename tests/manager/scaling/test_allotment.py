@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from gearman_manager.scaling.allotment import Bounds, Room, Wish, grant
+from gearman_manager.scaling.allotment import Bounds, Part, Room, Wish, grant
 from gearman_manager.scaling.decision import Limit
 
 Wishes = dict[str, Wish]
@@ -121,6 +121,29 @@ def test_a_pool_under_a_budget_starts_replacements_first_only_with_units_that_no
     assert grant({"a": old}, Bounds(budgets={"smtp": 5})).ceilings == {"a": 5}
     assert grant({"a": old, "b": user(9, smtp=1)}, Bounds(budgets={"smtp": 6})).ceilings["a"] == 4
     assert not grant({"a": old}, Bounds(9)).ceilings
+
+
+PART = Limit("max_everywhere", "part")
+WAIT = Limit("max_everywhere", "wait")
+
+
+@pytest.mark.parametrize(
+    ("wish", "size", "ceiling", "limit"),
+    [
+        (Wish(9, 1, 1, part=Part(5, 5, PART, WAIT)), 5, 5, "part"),
+        (Wish(3, 1, 1, part=Part(5, 5, PART, WAIT)), 3, 3, ""),
+        # Others have too many yet: no worker is ended for that, and none starts.
+        (Wish(9, 1, 4, part=Part(5, 2, PART, WAIT)), 4, 4, "wait"),
+        (Wish(9, 4, 0, part=Part(5, 0, PART, WAIT)), 0, 0, "wait"),
+        (Wish(9, 1, 8, part=Part(5, 5, PART, WAIT)), 5, 8, "part"),
+        (Wish(9, 1, 2, 2, part=Part(5, 5, PART, WAIT)), 3, 5, "part (workers that leave count until they are gone)"),
+        (Wish(4, 1, 4, part=Part(6, 5, PART, WAIT), renewing=2), 4, 5, ""),
+    ],
+)
+def test_the_part_of_a_maximum_over_several_managers(wish: Wish, size: int, ceiling: int, limit: str) -> None:
+    allotment = grant({"a": wish, "b": Wish(20, 0, 0)}, Bounds())
+    assert (allotment.sizes, allotment.ceilings) == ({"a": size, "b": 20}, {"a": ceiling})
+    assert " ".join(map(str, allotment.limits.values())) == limit
 
 
 BUDGETS = ("smtp", "database")

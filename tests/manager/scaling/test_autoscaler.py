@@ -14,8 +14,9 @@ from gearman_manager.host.cgroup import Cgroup
 from gearman_manager.pools.live_worker import LiveWorker
 from gearman_manager.pools.pool import Pool, PoolWorker, WorkerEvent
 from gearman_manager.scaling.autoscaler import Autoscaler
+from gearman_manager.scaling.everywhere import JOIN_S
 from gearman_manager.scaling.host_guards import HostGuards
-from gearman_manager.scaling.neighbours import Peers
+from gearman_manager.scaling.neighbours import Peers, mark_of
 from gearman_manager.scaling.queue_dialogue import FunctionQueue
 
 
@@ -27,8 +28,16 @@ class FakeQueues:
     def __init__(self) -> None:
         self.functions: dict[str, FunctionQueue] = {}
         self.peers: Sequence[Peers] = ()
+        self.announced: list[str] = []
         self.away: Sequence[str] = ()
         self.is_all_pushed = False
+
+    @property
+    def heard(self) -> Sequence[Peers]:
+        return self.peers
+
+    def announce(self, pools: Iterable[str]) -> None:
+        self.announced = list(pools)
 
     def of(self, function: str) -> FunctionQueue:
         return self.functions.get(function, FunctionQueue())
@@ -188,6 +197,24 @@ def test_a_paused_pool_leaves_the_budget_to_others_except_for_its_min() -> None:
     assert scaled.update()["mail"] == 7
     scaled.workforce.pools["news"].resume()
     assert scaled.update(1.0) == {"mail": 4, "news": 4}
+
+
+def test_a_pool_has_its_part_of_a_maximum_over_all_managers(scaled: Scaled) -> None:
+    scaled.arrange(mail=POOL | {"max_everywhere": 5}, text=POOL)
+    scaled.queues.functions["mail"] = FunctionQueue(queued=99)
+    assert scaled.queues.announced == ["mail"]
+    assert scaled.update()["mail"] == 0
+    both = frozenset({"here", "there"})
+    scaled.queues.peers = [Peers(both, announced={mark_of("mail"): both})]
+    assert scaled.autoscaler.update(1.0) == 1.0 + JOIN_S
+    assert scaled.update(1.0 + JOIN_S)["mail"] == 3
+    assert scaled.workforce.pools["mail"].ceiling == 3
+    step = scaled.autoscaler.decisions("mail").entries[-1].last.binding
+    assert step is not None
+    assert str(step.limit) == "max_everywhere holds (3 of 5 are this manager's part, with 2 managers)"
+    scaled.arrange(mail=POOL, text=POOL)
+    assert scaled.update(9.0)["mail"] == 10
+    assert scaled.workforce.pools["mail"].ceiling is None
 
 
 def test_two_managers_share_the_work(scaled: Scaled) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gearman_client import ConnectedWorker
-from gearman_manager.scaling.neighbours import Company, Neighbours, Peers
+from gearman_manager.scaling.neighbours import Company, Neighbours, Peers, announced_name, mark_of
 
 
 def peers(*rows: tuple[str, str]) -> Peers:
@@ -76,3 +76,17 @@ def test_foreign_workers_that_let_jobs_wait_stop_counting() -> None:
     assert neighbours.company(3.5, [server], ["mail"], 1, 0).foreign_workers == 0
     assert neighbours.next_change is None
     assert neighbours.company(4.0, [server], ["mail"], 0, 1).foreign_workers == 1
+
+
+def test_a_supervisor_can_announce_pools_and_is_the_same_manager() -> None:
+    both = announced_name("a", ["mail", "sms"])
+    seen = peers((f"gm:{both}", ""), ("gm:" + announced_name("b+c", ["mail"]), ""), ("gm:d+e", ""), ("gm:a/mail/1", ""))
+    assert seen.supervisors == {"a", "b+c", "d+e"}
+    assert seen.announced == {mark_of("mail"): {"a", "b+c"}, mark_of("sms"): {"a"}}
+    assert announced_name("a", []) == "a"
+    assert len(both) == len("a+") + 2 * 6
+
+
+def test_the_workers_of_each_pool_are_counted() -> None:
+    seen = peers(("gm:a", ""), ("gm:a/mail/1", "mail"), ("gm:a/mail/2", ""), ("gm:a/sms/3", "sms"), ("gm:b/mail/1", ""))
+    assert seen.crews == {("a", "mail"): 2, ("a", "sms"): 1, ("b", "mail"): 1}

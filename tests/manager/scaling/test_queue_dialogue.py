@@ -194,3 +194,12 @@ def test_an_endless_answer_is_not_stored() -> None:
     talk.feed(line * (MAX_ANSWER_BYTES // len(line)), 0.0)
     with pytest.raises(ProtocolError, match="more than"):
         talk.feed(line * 2, 0.0)
+
+
+def test_a_new_name_is_told_with_the_next_question_and_the_connections_are_asked_for() -> None:
+    talk = dialogue(UNKNOWN_OPTION)
+    talk.client_id = "gm:a+123456"
+    assert talk.ask(0.01) == encode_request(PacketType.SET_CLIENT_ID, b"gm:a+123456") + b"workers\n"
+    assert talk.feed(WORKERS.replace(b"gm:a ", b"gm:a+123456 "), 0.02)
+    assert talk.peers.announced == {"123456": {"a"}}
+    assert talk.ask(0.03) == b""
