@@ -83,8 +83,8 @@ _OPTIONS: Final = (
         "--start",
         callback=_start,
         metavar="TIME",
-        help="When the trace begins, as 2026-03-30T07:50, for the pool's windows. Default: as its own times say, if "
-        "they are Unix seconds.",
+        help="When the trace begins, as 2026-03-30T07:50, for the pool's windows and --propose. Default: as its own "
+        "times say, if they are Unix seconds.",
     ),
     click.option("--function", help="Replay only the jobs of this function."),
     click.option("--min", "minimum", type=_WORKERS, help="Fewest workers. Default: the pool's, or 1."),

@@ -30,10 +30,13 @@ def run(options: Options) -> None:
     """
     if options.plot is not None:
         raise ManagerError("--plot can't be used with --propose")
-    if options.start is not None:
-        raise ManagerError("--start can't be used with --propose: the arrivals have times of their own")
     rules = rules_of(options)
-    recording = read_recording(options.traces, function=options.function, service_mean_s=options.service_mean_s)
+    start_s = None
+    if options.start is not None:
+        start_s = (options.start if options.start.tzinfo else options.start.replace(tzinfo=options.zone)).timestamp()
+    recording = read_recording(
+        options.traces, function=options.function, service_mean_s=options.service_mean_s, start_s=start_s
+    )
     load = recording.load
     goal = (
         Goal(rules.scale.target_wait_s or _GOAL_S) if options.goal is None else Goal(options.goal[1], options.goal[0])
@@ -51,6 +54,7 @@ def run(options: Options) -> None:
         jobs=len(load.jobs.at_s),
         work_s=sum(load.jobs.service_s),
         notes=recording.notes,
+        has_windows=bool(rules.windows),
     )
     if options.as_json:
         click.echo(as_json(report, setting))

@@ -42,8 +42,10 @@ class Window:
                 yield start.timestamp(), start.timestamp() + self.minutes * 60
 
 
-def raised(bounds: Bounds, times: Sequence[tuple[float, float, int]]) -> list[tuple[float, Field]]:
-    """The bounds with a `min` that is at least so high within some times; `max` is never below it."""
+def raised(
+    bounds: Bounds, times: Sequence[tuple[float, float, int]], *, lifts_max: bool = False
+) -> list[tuple[float, Field]]:
+    """The bounds with a `min` that is at least so high within some times, as far as `max` allows, or with `max` too."""
     first_s = bounds[0][0]
     changes: list[tuple[float, int, int]] = []
     for start_s, end_s, minimum in times:
@@ -61,9 +63,8 @@ def raised(bounds: Bounds, times: Sequence[tuple[float, float, int]]) -> list[tu
             open_minima[changes[change][1]] += changes[change][2]
             change += 1
         minimum = max((number for number, count in open_minima.items() if count > 0), default=0)
-        now = replace(
-            current, minimum=max(current.minimum, minimum), maximum=max(current.maximum, current.minimum, minimum)
-        )
+        maximum = max(current.maximum, minimum) if lifts_max else current.maximum
+        now = replace(current, minimum=max(current.minimum, min(minimum, maximum)), maximum=maximum)
         if not result or result[-1][1] != now:
             result.append((moment, now))
     return result

@@ -232,7 +232,7 @@ class _Proposing:
     def _helps(self, trial: _Trial, minimum: int) -> bool:
         """Whether a window with this `min` keeps the goal, on the days with the most jobs."""
         window = trial.with_minimum(minimum).window
-        bounds = self._with([window])
+        bounds = self._with([window], lifts_max=minimum > self._maximum)
         found: list[Bin] = []
         parts = self._largest(trial)
         for start, end in parts:
@@ -270,7 +270,7 @@ class _Proposing:
     def _replay(self, windows: Sequence[Window]) -> Replay:
         return replay(self._at_s, self._service_s, self._with(windows), self._settings)
 
-    def _with(self, windows: Sequence[Window]) -> list[tuple[float, Field]]:
+    def _with(self, windows: Sequence[Window], *, lifts_max: bool = False) -> list[tuple[float, Field]]:
         """The pool's bounds with these windows too."""
         last_s = self._load.end_s
         times = [
@@ -279,7 +279,7 @@ class _Proposing:
             for start_s, end_s in window.times(self._covered, self._zone)
             if start_s < last_s
         ]
-        return raised(self._bounds, times)
+        return raised(self._bounds, times, lifts_max=lifts_max)
 
     def _worker_s(self, result: Replay) -> float:
         return result.worker_seconds(self._load.start_s, self._load.end_s)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,10 @@ class Recording:
     notes: tuple[str, ...] = ()
 
 
-def read_recording(files: Sequence[Path], *, function: str | None, service_mean_s: float | None) -> Recording:
-    """The jobs of all files together.
+def read_recording(
+    files: Sequence[Path], *, function: str | None, service_mean_s: float | None, start_s: float | None = None
+) -> Recording:
+    """The jobs of all files together. `start_s` is the Unix time of the first job of a trace with another clock.
 
     Raises:
         ManagerError: a file can't be used, or they cover too much.
@@ -42,9 +45,12 @@ def read_recording(files: Sequence[Path], *, function: str | None, service_mean_
     kinds = {_is_export(file) for file in files}
     if len(kinds) > 1:
         raise RecordingError("--trace: either traces or exports of Prometheus are expected, not both")
-    recording = (
-        _of_exports(files, function, service_mean_s) if kinds == {True} else _of_traces(files, function, service_mean_s)
-    )
+    if start_s is not None and (len(files) > 1 or kinds == {True}):
+        raise RecordingError("--start says when one trace begins; several, and exports, have times of their own")
+    if kinds == {True}:
+        recording = _of_exports(files, function, service_mean_s)
+    else:
+        recording = _of_traces(files, function, service_mean_s, start_s)
     days = (recording.load.end_s - recording.load.start_s) / 86_400
     if days > MAX_DAYS:
         raise RecordingError(f"the jobs came within {days:.0f} days, more than {MAX_DAYS}: take a part of them")
@@ -59,16 +65,21 @@ def _is_export(file: Path) -> bool:
         raise TraceError(f"the trace {file} can't be read: {error.strerror}") from error
 
 
-def _of_traces(files: Sequence[Path], function: str | None, service_mean_s: float | None) -> Recording:
+def _of_traces(
+    files: Sequence[Path], function: str | None, service_mean_s: float | None, start_s: float | None
+) -> Recording:
     together = Jobs()
     for file in files:
         left = MAX_JOBS - len(together.at_s)
         jobs = read_jobs(file, function=function, service_mean_s=service_mean_s, max_rows=left)
         first_s, last_s = min(jobs.at_s), max(jobs.at_s)
+        if start_s is not None:
+            jobs.at_s = array("d", (at_s - first_s + start_s for at_s in jobs.at_s))
+            first_s, last_s = start_s, last_s - first_s + start_s
         if first_s < FIRST_UNIX_TIME:
             raise RecordingError(
-                f"{file}: arrival_s must be in Unix seconds (`date +%s`), or the day of the week is unknown: "
-                f"{first_s:.0f} would be in 1970"
+                f"{file}: the day of the week is unknown: write arrival_s in Unix seconds (`date +%s`), "
+                "or say when the trace begins, as --start 2026-03-30T07:50"
             )
         if last_s > LAST_UNIX_TIME:
             raise RecordingError(f"{file}: arrival_s must be in Unix seconds: {last_s:g} is after the year 9999")

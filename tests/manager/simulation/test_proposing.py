@@ -22,12 +22,13 @@ from hypothesis import strategies as st
 from gearman_manager.command.command_line import main
 from gearman_manager.config import ResolvedScale, ResolvedWindow
 from gearman_manager.scaling.steps import Field
-from gearman_manager.scaling.windows import next_start, opening
+from gearman_manager.scaling.windows import bounds_between, next_start, opening
 from gearman_manager.simulation.patterns import Goal, span
 from gearman_manager.simulation.proposal_words import Setting, as_json, sentences, yaml_of
 from gearman_manager.simulation.proposed_windows import Window, cron_days, part_of, raised
 from gearman_manager.simulation.proposing import Load, Report, propose
 from gearman_manager.simulation.replay import ReplaySettings, replay
+from gearman_manager.simulation.scaling_policies import Bounded
 from gearman_manager.simulation.trace import Jobs
 
 BIN = Path(sys.executable).parent
@@ -193,8 +194,10 @@ def test_bounds_are_raised_within_the_windows() -> None:
     times = [(-50.0, -10.0, 9), (-5.0, 20.0, 3), (10.0, 30.0, 5), (90.0, 110.0, 6)]
     found = [(moment, one.minimum, one.maximum) for moment, one in raised(bounds, times)]
     assert found == [
-        (0.0, 3, 10), (10.0, 5, 10), (30.0, 1, 10), (90.0, 6, 10), (100.0, 6, 6), (110.0, 2, 4),
+        (0.0, 3, 10), (10.0, 5, 10), (30.0, 1, 10), (90.0, 6, 10), (100.0, 4, 4), (110.0, 2, 4),
     ]  # fmt: skip
+    lifted = raised(bounds, times, lifts_max=True)
+    assert [(moment, one.minimum, one.maximum) for moment, one in lifted][4] == (100.0, 6, 6)
     part = [(moment, one.minimum) for moment, one in part_of(raised(bounds, times), 15.0, 95.0)]
     assert part == [(15.0, 5), (30.0, 1), (90.0, 6)]
 
@@ -296,6 +299,44 @@ def test_the_command_proposes_windows_for_a_pool(tmp_path: Path) -> None:
     assert "Mondays 07:45-08:20: min " in result.stdout
     pasted = yaml.safe_load(result.stdout[result.stdout.index("windows:") :])
     assert [window["cron"] for window in pasted["windows"]] == ["45 7 * * mon"]
+    file.write_text(yaml.dump({"servers": ["127.0.0.1:1"], "pools": {"mail": {**pool, **pasted}}}))
+    with_window = command(*arguments, "--time-zone", "Europe/Berlin", "--json", folder=tmp_path)
+    assert with_window.returncode == 0, with_window.stderr
+    assert "the scaler alone keeps the goal" in json.loads(with_window.stdout)["sentences"][0]
+
+
+def test_the_windows_that_a_pool_has_count() -> None:
+    load = peaks([0])
+    (missing,) = proposed(load).proposals
+    cron, hour = missing.window.cron, 3600.0
+    weak, enough = (
+        ResolvedWindow(cron, "Europe/Berlin", hour, minimum, None) for minimum in (2, missing.window.minimum)
+    )
+
+    def with_windows(*windows: ResolvedWindow) -> Report:
+        bounds = bounds_between(Bounded(1, 30, windows), load.start_s, load.end_s)
+        fields = [(moment, Field(one.minimum, one.maximum)) for moment, one in bounds]
+        return propose(load, fields, SETTINGS, GOAL, BERLIN)
+
+    assert with_windows(enough).proposals == []
+    (more,) = with_windows(weak).proposals
+    assert more.window.minimum == missing.window.minimum
+    assert more.worker_s < missing.worker_s
+    # Where a window's max is lower than the proposed min, that max holds, so the min would be of no use.
+    report = with_windows(ResolvedWindow(cron, "Europe/Berlin", hour, None, 3))
+    assert report.proposals == []
+    assert len(report.hopeless) == 1
+
+
+def test_a_trace_of_another_clock_begins_when_the_option_says(tmp_path: Path) -> None:
+    load = peaks([0])
+    jobs = zip(load.jobs.at_s, load.jobs.service_s, strict=True)
+    file = tmp_path / "trace.csv"
+    file.write_text("".join(f"{at_s - load.jobs.at_s[0]:.3f},{service_s:.3f}\n" for at_s, service_s in jobs))
+    start = datetime.fromtimestamp(load.jobs.at_s[0], BERLIN).replace(tzinfo=None).isoformat()
+    arguments = ["--trace", str(file), "--propose", "--start", start, "--time-zone", "Europe/Berlin", "--max", "30"]
+    result = CliRunner().invoke(main, ["simulate", *arguments, "--spawn-delay", "10s"])
+    assert '{cron: "45 7 * * mon", for: 35m, min: ' in result.output
 
 
 @pytest.mark.parametrize(
@@ -305,7 +346,7 @@ def test_the_command_proposes_windows_for_a_pool(tmp_path: Path) -> None:
             "0,1\n",
             ("--propose",),
             1,
-            "arrival_s must be in Unix seconds (`date +%s`), or the day of the week is unknown",
+            "the day of the week is unknown: write arrival_s in Unix seconds (`date +%s`)",
         ),
         ("1e300,1\n", ("--propose",), 1, "1e+300 is after the year 9999"),
         ("1700000000,1\n1800000000,1\n", ("--propose",), 1, "more than 400"),
@@ -317,6 +358,12 @@ def test_the_command_proposes_windows_for_a_pool(tmp_path: Path) -> None:
         ("1700000000,1\n", ("--propose", "--plot", "x.png"), 1, "--plot can't be used with --propose"),
         ("1700000000,1\n", ("--goal", "2s"), 1, "--goal and --json are for --propose"),
         ("1700000000,1\n", ("--trace", "trace.csv"), 1, "several files are for --propose"),
+        (
+            "1,1\n",
+            ("--propose", "--trace", "trace.csv", "--start", "2026-03-30"),
+            1,
+            "--start says when one trace begins",
+        ),
     ],
 )
 def test_a_mistake_gives_a_message(

@@ -338,7 +338,6 @@ def test_a_mistake_with_windows_gives_a_message(
     ("arguments", "code", "message"),
     [
         (("--start", "2026-03-30"), 1, "--start is for the windows of a pool"),
-        (("--start", "2026-03-30", "--propose"), 1, "--start can't be used with --propose"),
         (("--min", "5", "--max", "2"), 1, "--min 5 is more than --max 2"),
         (("--target-wait", "2s", "--utilisation", "0.5"), 1, "only one of"),
         (("--target-wait", "fast"), 2, "a duration such as"),
