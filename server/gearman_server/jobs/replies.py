@@ -59,7 +59,13 @@ def job_assign_attempt(job: Job) -> bytes:
 
 def jobs_assigned(jobs: Sequence[Job]) -> bytes:
     """The answer to GRAB_JOBS: the number of jobs, and each of them."""
-    return b"".join((encode_response(JOBS_ASSIGNED, b"%d" % len(jobs)), *map(job_assign_attempt, jobs)))
+    parts = [encode_response(JOBS_ASSIGNED, b"%d" % len(jobs))]
+    for job in jobs:
+        attempt = b"1" if job.extras is None else b"%d" % job.attempt
+        body = b"\0".join((job.handle, job.function.name, job.unique, attempt, job.workload))
+        parts.append(_pack_header(RESPONSE_MAGIC, JOB_ASSIGN_ATTEMPT, len(body)))
+        parts.append(body)
+    return b"".join(parts)
 
 
 def forwarded(packet_type: int, body: bytes) -> bytes:
