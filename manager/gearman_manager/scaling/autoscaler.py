@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from gearman_manager.config.resolve import ResolvedPool
 from gearman_manager.pools.live_worker import idle_workers
@@ -32,6 +33,8 @@ from gearman_manager.scaling.steps import Field, PoolScaler, Work, demand
 from gearman_manager.scaling.windows import PoolBounds, Timetable
 
 _log = logging.getLogger("scaler")
+#: A limit holds no longer if it has not for so long: under load it comes and goes many times a second.
+QUIET_S: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -66,7 +69,7 @@ class Autoscaler:
         self._max_running: Mapping[str, int] = {}
         self._by_hand: Collection[str] = ()
         self._pools: dict[str, _PoolScale] = {}
-        self._holding: set[str] = set()
+        self._holding: dict[str, float] = {}  # by limit of which the log says that it holds: when it did last
 
     def arrange(
         self, pools: Mapping[str, ResolvedPool], max_running: Mapping[str, int], by_hand: Collection[str] = ()
@@ -272,7 +275,7 @@ class Autoscaler:
             if is_new and _log.isEnabledFor(logging.DEBUG):
                 _log.debug("%s", decision.sentence(time_of_day), extra={"pool": name})
             self._set(pool, target, decision)
-        self._tell_held_back(allotment.limits)
+        self._tell_held_back(now, allotment.limits)
 
     def _bounds_for_all(self) -> Bounds:
         """The limits for all pools together, and what the last workers of removed pools still use of them."""
@@ -284,15 +287,17 @@ class Autoscaler:
                 units.update(live.order.pool.uses)
         return Bounds(limits.max_workers, limits.budgets, self._guards.room(), departing, units)
 
-    def _tell_held_back(self, limits: Mapping[str, Limit]) -> None:
-        """Log once which limits hold workers back, and when one no longer does."""
+    def _tell_held_back(self, now: float, limits: Mapping[str, Limit]) -> None:
+        """Log once which limits hold workers back, and when one has not done so for a while."""
         holding = {limit.name: limit for limit in limits.values()}
-        for name in sorted(holding.keys() - self._holding):
+        for name in sorted(holding.keys() - self._holding.keys()):
             pools = ", ".join(pool for pool, limit in limits.items() if limit.name == name)
             _log.warning("%s: no further workers for %s", holding[name], pools)
-        for name in sorted(self._holding - holding.keys()):
-            _log.info("%s holds no longer", name)
-        self._holding = set(holding)
+        self._holding |= dict.fromkeys(holding, now)
+        for name, last in sorted(self._holding.items()):
+            if now >= last + QUIET_S:
+                _log.info("%s holds no longer", name)
+                del self._holding[name]
 
     def _set(self, pool: Pool, target: int, decision: Decision) -> None:
         if target != pool.target:

@@ -90,6 +90,11 @@ _OPTIONS: Final = (
     click.option("--min", "minimum", type=_WORKERS, help="Fewest workers. Default: the pool's, or 1."),
     click.option("--max", "maximum", type=click.IntRange(1, 100_000), help="Most workers. Default: the pool's, or 10."),
     click.option(
+        "--crowded",
+        is_flag=True,
+        help="With no more workers than the pool has while every other pool of the configuration wants its max.",
+    ),
+    click.option(
         "--concurrency",
         type=click.IntRange(1, 1000),
         help="Jobs that one worker runs at once. Default: the pool's, or 1.",

@@ -21,12 +21,14 @@ from rich.table import Table
 from gearman_manager.config import Config, Defaults, Pool, ResolvedScale, ResolvedWindow, load
 from gearman_manager.config.resolve import impossible_windows, resolve_pool
 from gearman_manager.errors import ManagerError
+from gearman_manager.scaling.allotment import Bounds
 from gearman_manager.scaling.steps import Field
 from gearman_manager.scaling.windows import describe_window
 from gearman_manager.simulation.engine import Outcome, Policy, simulate
 from gearman_manager.simulation.plot import plot, require_matplotlib
 from gearman_manager.simulation.recording import FIRST_UNIX_TIME, LAST_UNIX_TIME
 from gearman_manager.simulation.scaling_policies import DatedWindows, FixedCount, OneStep, OurScaler
+from gearman_manager.simulation.shared_limits import SharedRoom, shared_room
 from gearman_manager.simulation.trace import Arrival, read_jobs, read_trace
 from gearman_process.values.durations import format_duration
 
@@ -58,6 +60,7 @@ class Options:
     goal: tuple[float, float] | None
     zone: ZoneInfo
     as_json: bool
+    crowded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Rules:
     scale: ResolvedScale
     concurrency: int = 1
     windows: tuple[ResolvedWindow, ...] = ()
+    room: SharedRoom | None = None  #: that the other pools of the configuration leave
 
 
 def run(options: Options) -> None:
@@ -139,7 +143,11 @@ def rules_of(options: Options) -> Rules:
     """The pool's policy, else the built-in one, changed by the options."""
     if options.config_file is None and options.pool is not None:
         raise ManagerError("--pool names a pool of a configuration: name the file too: -c config.yaml")
+    if options.config_file is None and options.crowded:
+        raise ManagerError("--crowded needs the other pools of a configuration: -c config.yaml")
     base = _of_config(load(options.config_file, os.environ), options.pool) if options.config_file else _built_in()
+    if options.maximum is None and base.room is not None:
+        base = _within(base, base.room.crowded if options.crowded else base.room.alone)
     minimum = base.minimum if options.minimum is None else options.minimum
     maximum = max(minimum, base.maximum) if options.maximum is None else options.maximum
     if minimum > maximum:
@@ -148,7 +156,19 @@ def rules_of(options: Options) -> Rules:
         raise ManagerError(f"a window of the pool: {message}")
     concurrency = options.concurrency or base.concurrency
     lowest = min((window.min for window in base.windows if window.min is not None), default=minimum)
-    return Rules(minimum, maximum, _scale(base.scale, options, min(minimum, lowest)), concurrency, base.windows)
+    return Rules(
+        minimum, maximum, _scale(base.scale, options, min(minimum, lowest)), concurrency, base.windows, base.room
+    )
+
+
+def _within(rules: Rules, most: int) -> Rules:
+    """The rules with no more workers than these, at any time of day."""
+
+    def lower(count: int | None) -> int | None:
+        return None if count is None else min(count, most)
+
+    windows = tuple(replace(window, min=lower(window.min), max=lower(window.max)) for window in rules.windows)
+    return replace(rules, minimum=min(rules.minimum, most), maximum=min(rules.maximum, most), windows=windows)
 
 
 def _built_in() -> Rules:
@@ -163,8 +183,10 @@ def _of_config(config: Config, name: str | None) -> Rules:
         known = ", ".join(sorted(config.pools)) or "none"
         wrong = "name a pool with --pool" if name is None else f"there is no pool {name}"
         raise ManagerError(f"{wrong}; the configuration has: {known}")
-    resolved = resolve_pool(name, config.pools[name], config.defaults, (), len(os.sched_getaffinity(0)))
-    return Rules(resolved.min, resolved.max, resolved.scale, resolved.concurrency, resolved.windows)
+    cores = len(os.sched_getaffinity(0))
+    pools = {each: resolve_pool(each, pool, config.defaults, (), cores) for each, pool in config.pools.items()}
+    room, resolved = shared_room(name, pools, Bounds(config.limits.max_workers, config.limits.budgets)), pools[name]
+    return Rules(resolved.min, resolved.max, resolved.scale, resolved.concurrency, resolved.windows, room)
 
 
 def _scale(base: ResolvedScale, options: Options, minimum: int) -> ResolvedScale:
@@ -210,6 +232,8 @@ def _show(trace: Sequence[Arrival], rules: Rules, outcomes: Sequence[Outcome], n
     work_s = sum(job.service_s for job in trace)
     console.print(f"{name}: {len(trace)} jobs in {trace[-1].at_s:.0f} s, {work_s:.0f} s of work")
     console.print(describe_pool(rules))
+    if rules.room is not None and str(rules.room):
+        console.print(str(rules.room))
     for window in rules.windows:
         console.print(f"window: {describe_window(window)}")
     if rules.windows:

@@ -267,6 +267,26 @@ def test_the_policy_comes_from_a_pool_of_the_configuration_and_options_change_it
     )
 
 
+def test_a_pool_has_the_room_that_the_limits_for_all_pools_leave(tmp_path: Path) -> None:
+    uses = {"uses": {"db": 2}, "max": 50}
+    pools = {"a": uses | {"weight": 3}, "b": uses | {"min": 2}, "c": {"max_everywhere": 4, "max": 9}, "d": {"max": 9}}
+    limits = {"max_workers": 90, "budgets": {"db": 33}}
+    content = {"servers": ["127.0.0.1:1"], "pools": pools, "limits": limits}
+    (tmp_path / "config.yaml").write_text(json.dumps(content))
+    (tmp_path / "workers").mkdir()
+    write(tmp_path, "0,1\n")
+    simulation = ("simulate", "--trace", "trace.csv", "-c", "config.yaml", "--pool")
+    held = "limits.budgets.db holds"
+    room = f"14 workers at most: {held}; 12 while every other pool wants its max: {held}\n"
+    alone = command(*simulation, "a", folder=tmp_path).stdout
+    assert "min: 1, max: 14, target_wait: 2s" in alone
+    assert room in alone
+    assert "min: 1, max: 12, target_wait: 2s" in command(*simulation, "a", "--crowded", folder=tmp_path).stdout
+    assert "4 workers at most: max_everywhere holds\n" in command(*simulation, "c", folder=tmp_path).stdout
+    assert "workers at most" not in command(*simulation, "d", folder=tmp_path).stdout
+    assert "min: 1, max: 40, target_wait: 2s" in command(*simulation, "a", "--max", "40", folder=tmp_path).stdout
+
+
 WINDOW = {"cron": "0 8 * * mon-fri", "for": "1m", "min": 6, "time_zone": "Europe/Berlin"}
 
 
@@ -342,6 +362,7 @@ def test_a_mistake_with_windows_gives_a_message(
         (("--target-wait", "2s", "--utilisation", "0.5"), 1, "only one of"),
         (("--target-wait", "fast"), 2, "a duration such as"),
         (("--pool", "a"), 1, "-c config.yaml"),
+        (("--crowded",), 1, "-c config.yaml"),
         (("--function", "none"), 1, "no jobs of the function none"),
         (("--plot", "/nowhere/x.png"), 1, "the picture /nowhere/x.png can't be written"),
     ],
