@@ -26,7 +26,9 @@ def function(
     Args:
         name: the name to register with Gearman; by default the Python name.
         options: the function keys of the configuration, spelled as there: `timeout="30s"`, `retries=3`, …
-            The YAML file's keys win over them.
+            The YAML file's keys win over them. With `batch=100` the function takes a list of up to so many jobs, and
+            returns a list with the result of each, or an exception that fails that job alone; `linger="50ms"` waits
+            so long for the list to fill.
     """
 
     def decorate(target: _Decorated) -> _Decorated:

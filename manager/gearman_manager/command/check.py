@@ -164,6 +164,8 @@ def _pools(layout: Layout) -> Table:
         size = str(pool.min) if pool.min == pool.max else f"{pool.min}..{pool.max}"
         if pool.concurrency > 1:
             size += f", {pool.concurrency} jobs each"
+        if pool.prefetch > 1:
+            size += f", {pool.prefetch} jobs fetched at once"
         table.add_row(name, size, Text(escape_line(", ".join(pool.functions))))
         for window in pool.windows:
             table.add_row("", f"  {_window(window)}", "")

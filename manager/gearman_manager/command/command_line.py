@@ -203,24 +203,26 @@ def init(folder: Path) -> None:
 
 @main.command(short_help="Call a function here, without a job server.")
 @click.argument("function", shell_complete=completion.functions)
-@click.argument("workload", required=False)
+@click.argument("workloads", metavar="[WORKLOAD]...", nargs=-1)
 @click.pass_context
 @mistakes_are_messages
-def run(context: click.Context, function: str, workload: str | None) -> None:
+def run(context: click.Context, function: str, workloads: tuple[str, ...]) -> None:
     """Call FUNCTION once in this terminal, with no job server: for writing and debugging a module.
 
     The WORKLOAD comes from the argument, or from standard input. The result goes to standard output, progress, log and
-    traceback to standard error. When the function fails the command ends with 1.
+    traceback to standard error. When the function fails the command ends with 1. A function that takes a list of jobs
+    gets one for each WORKLOAD.
 
     \b
     Examples:
       gearman-manager run reverse Rasmus
       gearman-manager run thumbnail < order.json
+      gearman-manager run add_rows '{"id": 1}' '{"id": 2}'
     """
     from gearman_manager.command import run_function
 
-    content = sys.stdin.buffer.read() if workload is None else workload.encode()
-    sys.exit(run_function.run(load_config(context), function, content))
+    contents = [workload.encode() for workload in workloads] or [sys.stdin.buffer.read()]
+    sys.exit(run_function.run(load_config(context), function, contents))
 
 
 @main.command(short_help="Print the JSON schema of the configuration.")

@@ -21,7 +21,7 @@ from gearman_manager.config.worker_count import WorkerCount
 EVERY_OTHER_FUNCTION: Final = "*"
 
 _ONLY_WITH_COMMAND: Final = ("env", "cwd", "user", "stop_signal")
-_ONLY_WITHOUT_COMMAND: Final = ("max_jobs", "preload", "concurrency")
+_ONLY_WITHOUT_COMMAND: Final = ("max_jobs", "preload", "concurrency", "prefetch")
 _NAME_FUNCTIONS: Final = "name the functions whose queue it follows, as in functions: [legacy_report]"
 
 
@@ -170,6 +170,22 @@ class _Rules:
         if idle is not None and not can_be_empty and self._are_intact(key, "min", "windows"):
             message = f"idle needs min: 0; here min is {minimum or 1}, so the last worker stays"
             yield self._places.problem(f"{key}.scale.idle", message)
+        yield from self._one_way_to_hold_jobs(key, keys, defaults)
+
+    def _one_way_to_hold_jobs(self, key: str, keys: PoolKeys, defaults: Defaults) -> Iterator[Problem]:
+        """A worker runs jobs side by side, or fetches them ahead; a program does neither."""
+        if getattr(keys, "command", None) is not None or not self._are_intact(key, "concurrency", "prefetch"):
+            return
+        concurrency, prefetch = keys.concurrency or defaults.concurrency, keys.prefetch or defaults.prefetch
+        is_own = keys.concurrency is not None or keys.prefetch is not None
+        if is_own and (concurrency or 1) > 1 and (prefetch or 1) > 1:
+            own, other = ("prefetch", "concurrency") if keys.prefetch is not None else ("concurrency", "prefetch")
+            other_key = f"{key}.{other}" if getattr(keys, other) is not None else f"defaults.{other}"
+            message = (
+                f"a worker runs several jobs at once or fetches them ahead, not both ({other} is set at "
+                f"{self._places.find(other_key)}): set one of them to 1"
+            )
+            yield self._places.problem(f"{key}.{own}", message)
 
     def _pool(self, key: str, pool: Pool) -> Iterator[Problem]:
         refused = _ONLY_WITHOUT_COMMAND if pool.command is not None else _ONLY_WITH_COMMAND

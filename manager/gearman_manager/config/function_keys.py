@@ -66,3 +66,19 @@ class FunctionKeys(Section):
 
 class Function(FunctionKeys):
     """The rules for the jobs of one function."""
+
+    batch: v.JobsAtOnce | None = Field(
+        default=None,
+        description=(
+            "The largest number of jobs for one call of a function that takes a list of them: only for one that is "
+            "written so, with `@function(batch=100)`. See [many small jobs](writing-functions.md#many-small-jobs)."
+        ),
+        examples=[100],
+        json_schema_extra=shown_default("the decorator's"),
+    )
+    linger: v.Linger | None = Field(
+        default=None,
+        description="Only with `batch`: wait this long after a job's arrival for more, unless the list is full before.",
+        examples=["50ms"],
+        json_schema_extra=shown_default("0: take what is there"),
+    )

@@ -6,7 +6,7 @@ Pure and total: a mistake stops only the function or pool that it concerns, and 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -33,6 +33,10 @@ from gearman_manager.config.wording import message_for, nearest_name, place_of_e
 
 #: The most names in a message: users choose from them, but would not scroll through more.
 _NAMES_SHOWN: Final = 12
+_ONLY_PYTHON: Final = ("concurrency", "prefetch")
+_OF_LISTS: Final = ("batch", "linger")
+_TAKES_LISTS: Final = "only one that is written with @function(batch=100) in Python gets a list of them"
+_LINGER_ALONE: Final = "linger is for functions that take a list of jobs, as in @function(batch=100, linger='50ms')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,10 +143,13 @@ class _Plan:
             self._own(registered, own)
 
     def check_function_keys(self) -> None:
-        """Reports entries under `functions` for functions that no pool serves."""
-        for name in self._config.functions:
-            if self._registered(name) is None and name not in self._owner:
+        """Reports entries under `functions` for functions that no pool serves, and keys that theirs can't have."""
+        for name, keys in self._config.functions.items():
+            registered = self._registered(name)
+            if registered is None and name not in self._owner:
                 self._report_unknown(name, f"functions.{name}", f"functions.{name}")
+            elif registered is None or not self._takes_lists(registered):
+                self._refuse_keys_of_lists(name, keys)
 
     def layout(self) -> Layout:
         """The finished layout, its pools in the order of the configuration."""
@@ -183,6 +190,11 @@ class _Plan:
                 key = ".".join(str(part) for part in location[1:])
                 self._problems.append(Problem(function.file, function.line, key, message, is_fatal=False))
             return
+        if options.linger is not None and options.batch is None:
+            self._refused.add(function.name)
+            key = f"{function.name}.linger"
+            self._problems.append(Problem(function.file, function.line, key, _LINGER_ALONE, is_fatal=False))
+            return
         registered = self._config.prefix + function.name
         if len(registered.encode()) > MAX_FUNCTION_NAME_BYTES:
             self._refused.add(function.name)
@@ -220,7 +232,9 @@ class _Plan:
         pool, functions = self._pools[name], tuple(sorted(set(self._served[name])))
         if not functions and pool.command is None:
             return None
-        if self._mixes_languages(name, functions) or self._is_concurrent_php(name, functions):
+        if self._mixes_languages(name, functions) or self._has_pythons_keys(name, functions):
+            return None
+        if self._runs_lists_at_once(name, functions):
             return None
         minimum, maximum = worker_range(pool, self._config.defaults, self._cores)
         if minimum > maximum:
@@ -230,6 +244,7 @@ class _Plan:
             self._problems.append(range_problem(key, keys, written, self._config.places))
             return None
         resolved = resolve_pool(name, pool, self._config.defaults, functions, self._cores)
+        resolved = replace(resolved, lists=tuple(filter(self._takes_lists, functions)))
         return resolved if self._has_possible_windows(resolved) else None
 
     def _has_possible_windows(self, pool: ResolvedPool) -> bool:
@@ -239,16 +254,36 @@ class _Plan:
             self._report(f"{key}.windows", message, at=f"{key}.windows[{index}]")
         return not wrong
 
-    def _is_concurrent_php(self, name: str, functions: Sequence[str]) -> bool:
-        """Only Python has greenlets."""
+    def _has_pythons_keys(self, name: str, functions: Sequence[str]) -> bool:
+        """Only Python has greenlets, and workers that fetch jobs ahead."""
         in_php = any(is_php_file(self._found[function].file) for function in functions if function in self._found)
-        if not in_php or (self._pools[name].concurrency or 1) == 1:
+        keys = [key for key in _ONLY_PYTHON if in_php and (getattr(self._pools[name], key) or 1) > 1]
+        for key in keys:
+            message = "the key is for Python functions, and this pool's are in PHP: leave it out, and raise max instead"
+            self._report(f"pools.{name}.{key}", message)
+        return bool(keys)
+
+    def _runs_lists_at_once(self, name: str, functions: Sequence[str]) -> bool:
+        """A worker runs several jobs at once, or a function takes several."""
+        pool, defaults = self._pools[name], self._config.defaults
+        lists = [function for function in functions if self._takes_lists(function)]
+        if not lists or pool.command is not None or (pool.concurrency or defaults.concurrency or 1) == 1:
             return False
-        self._report(
-            f"pools.{name}.concurrency",
-            "the key is for Python functions, and this pool's are in PHP: leave it out, and raise max instead",
+        key = f"pools.{name}.concurrency" if pool.concurrency is not None else "defaults.concurrency"
+        message = (
+            f"{self._listed(lists)} of the pool {name} takes a list of jobs, one list after the other: give it a pool "
+            "of its own with concurrency: 1"
         )
+        self._report(key, message)
         return True
+
+    def _takes_lists(self, registered: str) -> bool:
+        return registered in self._found and self._options[registered].batch is not None
+
+    def _refuse_keys_of_lists(self, name: str, keys: Function) -> None:
+        for key in _OF_LISTS:
+            if getattr(keys, key) is not None:
+                self._report(f"functions.{name}.{key}", f"the function {name} takes one job at a time: {_TAKES_LISTS}")
 
     def _mixes_languages(self, name: str, functions: Sequence[str]) -> bool:
         """A worker runs either Python or PHP."""

@@ -133,6 +133,13 @@ class PoolKeys(Section):
             "or for great numbers of jobs that take well below a millisecond."
         ),
     )
+    prefetch: v.JobsAtOnce | None = Field(
+        default=None,
+        description=(
+            "The number of jobs that a worker fetches at once and runs one after the other; above 1 only for jobs of "
+            "about a millisecond. See [many small jobs](writing-functions.md#many-small-jobs)."
+        ),
+    )
     watch: Annotated[tuple[v.Glob, ...] | None, v.one_or_several] = Field(
         default=None, description="Other files whose change restarts the workers.", examples=[["templates/*.html"]]
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from gearman_manager.config.function_keys import FunctionKeys
+from gearman_manager.config.function_keys import Function, FunctionKeys
 from gearman_manager.config.models import Defaults
 from gearman_manager.config.pool_keys import Pool, PoolKeys, Scale
 
@@ -22,6 +22,7 @@ BUILT_IN_POOL_KEYS: Final[Mapping[str, object]] = {
     "preload": True,
     "concurrency": 1,
     "weight": 1,
+    "prefetch": 1,
     "stop_signal": "TERM",
     "scale": {"target_wait": "2s", "cooldown": "30s"},
 }
@@ -80,6 +81,7 @@ class ResolvedPool:
     nice: int
     preload: bool
     concurrency: int
+    prefetch: int
     watch: tuple[str, ...]
     env: Mapping[str, str]
     cwd: str | None
@@ -88,6 +90,12 @@ class ResolvedPool:
     max_everywhere: int | None
     weight: int
     uses: Mapping[str, int]  #: by budget, the units that one worker uses
+    lists: tuple[str, ...] = ()  #: those of its functions that take lists of jobs
+
+    @property
+    def takes_sets(self) -> bool:
+        """Whether its workers get several jobs at once."""
+        return self.prefetch > 1 or bool(self.lists)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +120,8 @@ class ResolvedFunction:
     max_running: int | None
     rate: str | None
     settings: Mapping[str, object]
+    batch: int | None = None  #: the most jobs of one call; None: the function takes one job, not a list
+    linger_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +157,7 @@ def resolve_pool(name: str, pool: Pool, defaults: Defaults, functions: tuple[str
         nice=_first(*(layer.nice for layer in layers)),
         preload=_first(*(layer.preload for layer in layers)),
         concurrency=1 if command else _first(*(layer.concurrency for layer in layers)),
+        prefetch=1 if command else _first(*(layer.prefetch for layer in layers)),
         watch=_first(*(layer.watch for layer in layers), ()),
         env={**(defaults.env or {}), **(pool.env or {})} if command else {},
         cwd=_optional(*(layer.cwd for layer in layers)) if command else None,
@@ -205,7 +216,7 @@ def _window_minima(pool: Pool, defaults: Defaults, cores: int) -> list[int]:
 
 
 def resolve_function(
-    identity: FunctionIdentity, explicit: FunctionKeys, decorated: FunctionKeys, defaults: Defaults
+    identity: FunctionIdentity, explicit: Function, decorated: Function, defaults: Defaults
 ) -> ResolvedFunction:
     """The function with every key filled in: the file wins over the decorator, the decorator over `defaults`."""
     layers: tuple[FunctionKeys, ...] = (explicit, decorated, defaults, _BUILT_IN_FUNCTION)
@@ -229,6 +240,8 @@ def resolve_function(
         max_running=_limit(*(layer.max_running for layer in layers)),
         rate=_limit(*(layer.rate for layer in layers)),
         settings=settings,
+        batch=_optional(explicit.batch, decorated.batch) if decorated.batch is not None else None,
+        linger_s=_first(explicit.linger, decorated.linger, 0.0),
     )
 
 

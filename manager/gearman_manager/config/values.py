@@ -35,6 +35,9 @@ _NAMES_DATABASE: Final = re.compile(r"(?:.*@)?[^/?]*/[^?]")
 #: The JSON schema's keyword for a kind of value, named as in the documentation; editors ignore it.
 KIND: Final = "x-kind"
 
+#: The longest wait for a list of jobs to fill.
+MAX_LINGER_S: Final = 60.0
+
 #: Gearman itself has no limit, but the SQL stores of other servers declare columns of 255.
 MAX_FUNCTION_NAME_BYTES: Final = 255
 
@@ -47,6 +50,13 @@ def _positive_duration(value: object) -> float:
     seconds = durations.parse_duration_s(value)
     if seconds <= 0:
         raise ValueError("a duration above 0 is expected, such as 500ms or 30s")
+    return seconds
+
+
+def _linger(value: object) -> float:
+    seconds = durations.parse_duration_s(value)
+    if seconds > MAX_LINGER_S:
+        raise ValueError(f"at most {MAX_LINGER_S:g}s are expected, not {shown(value)}")
     return seconds
 
 
@@ -298,6 +308,14 @@ Weight = Annotated[
     PlainValidator(_whole(1, MAX_WEIGHT)),
     schema(f"number, 1 to {MAX_WEIGHT}", {**_whole_schema(1), "maximum": MAX_WEIGHT}),
 ]
+#: What a worker may hold beside the job that it runs, and the most jobs of one call.
+MAX_JOBS_AT_ONCE: Final = 1000
+JobsAtOnce = Annotated[
+    int,
+    PlainValidator(_whole(1, MAX_JOBS_AT_ONCE)),
+    schema(f"number, 1 to {MAX_JOBS_AT_ONCE}", {**_whole_schema(1), "maximum": MAX_JOBS_AT_ONCE}),
+]
+Linger = Annotated[float, PlainValidator(_linger), schema("duration", _DURATION, _ZERO)]
 Niceness = Annotated[
     int, PlainValidator(_whole(-20, 19)), schema("number, -20 to 19", {**_whole_schema(-20), "maximum": 19})
 ]

@@ -94,6 +94,8 @@ def _home(key: str, section: type[Section]) -> str:
         return "to processes, not to jobs: write it under pools, or in defaults"
     if section is Defaults and key in ("functions", "command"):
         return "in a pool, not in defaults"
+    if section in (Defaults, Pool, Config) and key in Function.model_fields and key not in FunctionKeys.model_fields:
+        return "to one function: write it under functions, or into the decorator @function"
     if section is Config and key in Defaults.model_fields:
         return "in a pool or a function, or in defaults for all of them"
     return ""

@@ -239,6 +239,13 @@ class SlotWriter:
         self.count(now_ns - self._start_ns, failed=failed)
         self.idle()
 
+    def end_all(self, now_ns: int, jobs: int, failed: int) -> None:
+        """The call that began last has ended, and with it so many jobs; the slot shows an idle worker."""
+        self._busy_ns += now_ns - self._start_ns
+        self._done += jobs - failed
+        self._failed += failed
+        self.idle()
+
     def count(self, busy_ns: int, *, failed: bool) -> None:
         """Count an ended job and its time; the slot shows them with the next change of its state."""
         self._busy_ns += busy_ns

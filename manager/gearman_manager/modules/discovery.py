@@ -284,7 +284,8 @@ def _without_function(file: Path, name: str) -> str:
 def _checked(declaration: Declaration, target: Any, file: Path) -> LoadedFunction:
     line = _line_of(target)
     name = composed(declaration.name)
-    problem = (problem_with_class if isinstance(target, type) else problem_with_function)(target, name)
+    problem_with = problem_with_class if isinstance(target, type) else problem_with_function
+    problem = problem_with(target, name, takes_list=declaration.options.get("batch") is not None)
     if problem:
         raise ModuleError(str(file), line, problem)
     # A blank breaks the text protocol, a TAB does not.

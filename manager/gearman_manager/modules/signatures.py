@@ -10,26 +10,31 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, Final
 
+_RUN: Final = {
+    False: "the job, as in def run(self, job)",
+    True: "the list of jobs, as in def run(self, jobs)",
+}
 _METHODS: Final = {
-    "run": (1, "the job, as in def run(self, job)"),
     "setup": (1, "the function's settings, as in def setup(self, settings)"),
     "teardown": (0, "nothing, as in def teardown(self)"),
 }
 
 
-def problem_with_function(target: Callable[..., Any], name: str) -> str:
-    """Why a worker can't call this function with a job, in words, or nothing."""
+def problem_with_function(target: Callable[..., Any], name: str, *, takes_list: bool = False) -> str:
+    """Why a worker can't call this function with a job, or with a list of them, in words, or nothing."""
     kind = _not_plain(target) or _not_plain(vars(type(target)).get("__call__"))
     if kind:
         return f"{name!r} is {kind}"
     misfit = _misfit(target, 1)
-    return f"{name!r} is called with one argument, the job, as in def f(job): {misfit}" if misfit else ""
+    what = "the list of jobs, as in def f(jobs)" if takes_list else "the job, as in def f(job)"
+    return f"{name!r} is called with one argument, {what}: {misfit}" if misfit else ""
 
 
-def problem_with_class(target: type, name: str) -> str:
+def problem_with_class(target: type, name: str, *, takes_list: bool = False) -> str:
     """Why a worker can't make an object of this class and run jobs by it, in words, or nothing."""
     if not callable(getattr(target, "run", None)):
-        return f"the class {target.__name__} serves {name!r} and needs a method run(self, job)"
+        method = "run(self, jobs)" if takes_list else "run(self, job)"
+        return f"the class {target.__name__} serves {name!r} and needs a method {method}"
     if inspect.isabstract(target):
         missing = ", ".join(sorted(getattr(target, "__abstractmethods__", ())))
         return f"the class {target.__name__} serves {name!r} and is abstract: define {missing}"
@@ -38,7 +43,7 @@ def problem_with_class(target: type, name: str) -> str:
             f"an object of {target.__name__} is made without arguments: {misfit}; what a function needs to know "
             "comes to setup(self, settings)"
         )
-    for method, (arguments, called_with) in _METHODS.items():
+    for method, (arguments, called_with) in {"run": (1, _RUN[takes_list]), **_METHODS}.items():
         if hasattr(target, method) and (problem := _problem_with_method(target, method, arguments)):
             kind_or_misfit = problem if problem.startswith("is ") else f"is called with {called_with}: {problem}"
             return f"{target.__name__}.{method}, which serves {name!r}, {kind_or_misfit}"

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from gearman_manager.ipc.scoreboard import Wear
 from gearman_manager.logs.output import ChildOutput
+from gearman_manager.pools.fetched_jobs import WorkersJobs
 from gearman_manager.pools.pool import Pool, PoolWorker, WorkerState
 from gearman_manager.pools.pool_order import PoolOrder
 from gearman_manager.pools.worker_slots import WorkerSlots
@@ -33,6 +34,7 @@ class LiveWorker:
     started_at: float
     client_id: str  #: its name towards job servers
     expires_at: float | None  #: by `max_lifetime`
+    fetched: WorkersJobs | None = None  #: the jobs that it has not begun, if its pool has `prefetch`
     pid: int = 0
     pidfd: int = -1
     watcher: Any = None
@@ -44,6 +46,17 @@ class LiveWorker:
     def name(self) -> str:
         """The worker's name, POOL/N."""
         return self.worker.name
+
+    def tell_to_leave(self, now: float) -> None:
+        """Mark that it is to leave after its job, and give back the jobs behind that."""
+        self.told_at = self.told_at or now
+        self.slots.tell_to_leave()
+        self.give_back_fetched()
+
+    def give_back_fetched(self) -> None:
+        """Give the jobs that it has fetched and not begun back to their job server."""
+        if self.fetched is not None:
+            self.fetched.give_back()
 
     @property
     def is_program(self) -> bool:

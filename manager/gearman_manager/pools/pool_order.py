@@ -77,6 +77,7 @@ class PoolOrder:
             max_jobs=pool.max_jobs,
             max_memory_bytes=pool.max_memory_bytes,
             nice=pool.nice,
+            prefetch=pool.prefetch,
             job_slots=tuple(slots[1:]),
             folders=self.folders,
             log_level=self.log_level,
@@ -105,13 +106,13 @@ def pool_order(pool: ResolvedPool, layout: Layout, around: Surroundings, code: C
     functions = tuple(_function(layout, name) for name in pool.functions) if pool.command is None else ()
     contents = code.of([function.file for function in functions]) if functions else {}
     if functions and all(is_php_file(function.file) for function in functions):
-        pool = replace(pool, command=COMMAND, concurrency=1)
+        pool = replace(pool, command=COMMAND, concurrency=1, prefetch=1)
     restarting = [
         [asdict(function) for function in functions],
         [asdict(server) for server in around.servers],
         contents,
         {file: code.hashes.get(file, "") for file in pool.watch},
-        (pool.command, dict(pool.env), pool.cwd, pool.user, pool.nice, pool.preload, pool.concurrency),
+        (pool.command, dict(pool.env), pool.cwd, pool.user, pool.nice, pool.preload, pool.concurrency, pool.prefetch),
     ]
     version = hashlib.blake2b(json.dumps(restarting, sort_keys=True).encode(), digest_size=12).hexdigest()
     return PoolOrder(pool, functions, tuple(around.servers), version, tuple(around.folders), around.log_level)
@@ -119,4 +120,12 @@ def pool_order(pool: ResolvedPool, layout: Layout, around: Surroundings, code: C
 
 def _function(layout: Layout, name: str) -> OrderedFunction:
     function = layout.functions[name]
-    return OrderedFunction(name, function.module_name, function.file, function.timeout_s, dict(function.settings))
+    return OrderedFunction(
+        name,
+        function.module_name,
+        function.file,
+        function.timeout_s,
+        dict(function.settings),
+        function.batch,
+        function.linger_s,
+    )

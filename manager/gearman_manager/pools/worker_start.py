@@ -5,6 +5,8 @@ It also takes a worker's slots and the pipe for its output, and gives them back 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gevent
 
 from gearman_manager.errors import StartError
@@ -13,6 +15,7 @@ from gearman_manager.ipc.links import Links
 from gearman_manager.logs.output import ChildOutput
 from gearman_manager.logs.output_budget import DEFAULT_BYTES, OutputBudget
 from gearman_manager.pools.concurrent_start import start_concurrent_worker
+from gearman_manager.pools.fetched_jobs import FetchedJobs
 from gearman_manager.pools.live_worker import LiveWorker
 from gearman_manager.pools.pool import Pool
 from gearman_manager.pools.pool_order import PoolOrder
@@ -30,6 +33,7 @@ class WorkerStart:
         self._links = links
         self._zygotes = zygotes
         self._slots = FreeSlots(links.scoreboard)
+        self._fetched = FetchedJobs(manager)
         #: The most that a worker's output may add to the log in a second.
         self.max_output_bytes = DEFAULT_BYTES
 
@@ -68,12 +72,19 @@ class WorkerStart:
             return start_program(live.order.pool, order, live.output.write_end)
         if self._zygotes.current is None:
             raise StartError("there is no zygote that could fork a worker")
-        self._zygotes.current.spawn(order, live.output.write_end)
+        if order.prefetch == 1:
+            self._zygotes.current.spawn(order, live.output.write_end)
+            return None
+        live.fetched = self._fetched.begin(live.client_id, order.servers, order.prefetch)
+        order = replace(order, return_key=live.fetched.key)
+        self._zygotes.current.spawn(order, live.output.write_end, live.fetched.pipe.for_worker)
+        live.fetched.pipe.handed_over()
         return None
 
     def give_back(self, live: LiveWorker) -> None:
         """Free the slots of a worker that is gone, and read the rest of its output."""
         self._slots.give_back(live.slots)
+        self._fetched.end(live.client_id)
         live.output.close()
 
     def _output(self, pool: str) -> ChildOutput:

@@ -335,8 +335,7 @@ class Workforce:
 
     def tell_to_stop(self, live: LiveWorker) -> None:
         """Tell the worker to leave. It may be told again, in case a job has swallowed the signal."""
-        live.told_at = live.told_at or time.monotonic()
-        live.slots.tell_to_leave()  # before the signal, which a job may have taken over
+        live.tell_to_leave(time.monotonic())  # before the signal, which a job may have taken over
         name = live.order.pool.stop_signal if live.is_program else "SIGTERM"
         process.send_signal(live.pidfd, signal.Signals[name])
 

@@ -29,6 +29,7 @@ from gearman_manager.scaling.neighbours import Company, Neighbours
 from gearman_manager.scaling.queue_dialogue import FunctionQueue
 from gearman_manager.scaling.queues import Queues
 from gearman_manager.scaling.recent_decisions import RecentDecisions
+from gearman_manager.scaling.sets import Hands, apart
 from gearman_manager.scaling.steps import Field, PoolScaler, Work, demand
 from gearman_manager.scaling.windows import PoolBounds, Timetable
 
@@ -162,10 +163,23 @@ class Autoscaler:
             work, field = self._with_held(pool, entry, work, field, held_back)
         if held := sum(startable) - work.queued:
             notes.append(Limit("held jobs", "jobs that seem delayed are left out", f"{held} jobs"))
+        if settings.takes_sets:
+            work = apart(work, self._hands(pool, settings, functions, waiting))
         away = ", ".join(self._queues.away)
         kept = Step(Limit("servers", "no pool shrinks with a job server away", away), pool.target) if away else None
         reckoning = entry.scaler.reckon(now, work, field, notes=notes, kept=kept)
         return reckoning, self._inputs(entry, work, field, sum(queue.waiting for queue in waiting), serving)
+
+    def _hands(
+        self, pool: Pool, settings: ResolvedPool, functions: Sequence[str], queues: Sequence[FunctionQueue]
+    ) -> Hands:
+        ready = sum(worker.ready_at is not None for worker in pool.workers.values())
+        return Hands(
+            running=[queue.running for queue in queues],
+            takes_lists=[function in settings.lists for function in functions],
+            busy=len(self._workforce.busy(pool)),
+            others=max(0, max((queue.workers for queue in queues), default=0) - ready),
+        )
 
     def _inputs(self, entry: _PoolScale, work: Work, field: Field, waiting: int, serving: int) -> Inputs:
         return Inputs(

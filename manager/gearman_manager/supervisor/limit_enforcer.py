@@ -117,6 +117,7 @@ class LimitEnforcer:
         gevent.spawn(self._fail_and_kill, live, active if active in overdue else overdue[0])
 
     def _fail_and_kill(self, live: LiveWorker, view: SlotView) -> None:
+        live.give_back_fetched()  # they are innocent, and the server would take the next one for the next victim
         try:
             _fail_job(live.order.servers[view.server], view.handle)
         except (OSError, GearmanError) as error:
@@ -127,6 +128,7 @@ class LimitEnforcer:
     def _kill(self, live: LiveWorker, view: SlotView | None, reason: str) -> None:
         job = {"function": live.order.pool.functions[view.function], "handle": view.handle} if view else {}
         _log.error("%s: killed", reason, extra=live.where | job)
+        live.give_back_fetched()
         self._workforce.kill(live, reason)
         self._wake()
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Final, Protocol, TypeVar
 
-from gearman_client import WorkerJob
+from gearman_client import Batch, WorkerJob
 from gearman_manager.errors import JobTimeout
 from gearman_manager.ipc.logging_guard import OwnLogger
 from gearman_manager.job import NOTHING_INTERRUPTS, Job
@@ -46,6 +46,8 @@ class FunctionCall:
         self.registered = ordered.registered
         self.timeout_s = ordered.timeout_s
         self.settings = ordered.settings
+        #: Set if it takes a list of jobs.
+        self.batch = None if ordered.batch is None else Batch(ordered.batch, ordered.linger_s)
         self.log = OwnLogger(ordered.name)
         self.pid = os.getpid()
         self._object = loaded.target() if isinstance(loaded.target, type) else None
@@ -83,57 +85,68 @@ def run_job(assigned: WorkerJob, function: FunctionCall, hooks: Hooks, limit: Ti
     job = Job(assigned, function.settings, function.log, limit or NOTHING_INTERRUPTS)
     try:
         hooks.job_start(job)
-        result = _call(function, job, limit)
-        _end_if_a_copy(function.pid)
+        result = call_user_code(function, job, limit)
+        end_if_a_copy(function.pid)
         is_done = True
         if not assigned.answered:  # otherwise it was given up meanwhile
             assigned.complete(encode_result(result))
     except BaseException as error:  # noqa: BLE001 (user code may raise anything: the job fails, the worker goes on)
-        _end_if_a_copy(function.pid)
+        end_if_a_copy(function.pid)
         failure = error
         if not assigned.answered:
-            _fail(assigned, job, error, is_done=is_done)
+            fail(assigned, job, error, is_done=is_done)
     hooks.job_end(job, failure)
     return None if failure is None else describe(failure)
 
 
-def _end_if_a_copy(pid: int) -> None:
+def end_if_a_copy(pid: int) -> None:
     """End the child of a job that forked and returned in both processes: it would be a second worker on our
     connections."""
     if os.getpid() != pid:
         os._exit(0)
 
 
-def _call(function: FunctionCall, job: Job, limit: TimeLimit | None) -> object:
-    """Run user code under its time limit."""
+def call_user_code(function: FunctionCall, argument: object, limit: TimeLimit | None) -> object:
+    """Run user code under its time limit. `argument` is a job, or a list of jobs.
+
+    Raises:
+        BaseException: anything that user code may raise, and JobTimeout.
+    """
     if function.timeout_s is None or limit is None:
-        return function.call(job)
+        return function.call(argument)
     try:
-        return limit.call(lambda: function.call(job), function.timeout_s)
+        return limit.call(lambda: function.call(argument), function.timeout_s)
     except JobTimeout:
-        raise JobTimeout(f"{job.function} took longer than its timeout of {function.timeout_s:g} s") from None
+        raise JobTimeout(f"{function.registered} took longer than its timeout of {function.timeout_s:g} s") from None
 
 
-def _fail(assigned: WorkerJob, job: Job, error: BaseException, *, is_done: bool) -> None:
-    """Answer that the job has failed. `is_done`: only its result can't be sent, and another attempt would not help."""
-    text = describe(error).encode(errors="replace")
+def fail(assigned: WorkerJob, job: Job, error: BaseException, *, is_done: bool) -> None:
+    """Log and answer that the job has failed. `is_done`: only its result can't be sent, and another attempt would not
+    help."""
     if isinstance(error, Retry):
         job.log.warning("the job is to be tried again: %s", error)
-        told = assigned.retry(text, after_s=error.after_s, attempts=error.attempts, trace=_trace(error))
     elif isinstance(error, Reject):
         job.log.error("the job is rejected: %s", error)
-        told = assigned.reject(text, trace=_trace(error))
     else:
         is_plain = not isinstance(error, JobTimeout)
         job.log.error("the job failed: %s", describe(error), exc_info=error if is_plain else None)
-        answer = assigned.reject if is_done else assigned.fail_because
-        answer(text, trace=_trace(error))
-        return
-    if not told:
+    if not answer_failure(assigned, error, is_done=is_done, trace=trace_of(error)):
         job.log.warning("%s is no job server of ours and can't be told: the job has failed", assigned.server)
 
 
-def _trace(error: BaseException) -> bytes:
+def answer_failure(assigned: WorkerJob, error: BaseException, *, is_done: bool, trace: bytes) -> bool:
+    """Answer that the job has failed; returns False if its server can't be told of the wish of a Retry or Reject."""
+    text = describe(error).encode(errors="replace")
+    if isinstance(error, Retry):
+        return assigned.retry(text, after_s=error.after_s, attempts=error.attempts, trace=trace)
+    if isinstance(error, Reject):
+        return assigned.reject(text, trace=trace)
+    answer = assigned.reject if is_done else assigned.fail_because
+    answer(text, trace=trace)
+    return True
+
+
+def trace_of(error: BaseException) -> bytes:
     """The error's traceback, to find its cause later; of a very long one only the end."""
     try:
         text = "".join(traceback.format_exception(error))

@@ -26,6 +26,8 @@ class OrderedFunction:
     file: str
     timeout_s: float | None
     settings: Mapping[str, Any]
+    batch: int | None = None  #: the most jobs of one call, if it takes a list of them
+    linger_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Order:
     max_jobs: int | None
     max_memory_bytes: int | None
     nice: int
+    prefetch: int = 1  #: the number of jobs that it fetches at once
+    return_key: str = ""  #: the supervisor's secret for giving back those that it has not begun
 
     # Only for a worker that runs several jobs at once, which loads the code itself.
     job_slots: tuple[int, ...] = ()  #: they follow its own slot
@@ -59,6 +63,11 @@ class Order:
         values["job_slots"] = tuple(message["job_slots"])
         values["folders"] = tuple(message["folders"])
         return cls(**values)
+
+    @property
+    def takes_sets(self) -> bool:
+        """Whether the worker gets several jobs at once, or a list of them for one call."""
+        return self.prefetch > 1 or any(function.batch is not None for function in self.functions)
 
     @property
     def title(self) -> str:

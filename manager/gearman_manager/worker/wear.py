@@ -43,6 +43,13 @@ class WearLimits:
         if self._jobs == self._warn_at:
             self._tell(Wear.LAST_JOBS)
 
+    def before_jobs(self, count: int) -> None:
+        """Count the jobs of one call."""
+        warned = self._warn_at is not None and self._jobs >= self._warn_at
+        self._jobs += count
+        if self._warn_at is not None and self._jobs >= self._warn_at and not warned:
+            self._tell(Wear.LAST_JOBS)
+
     def after_job(self, *, failed: bool = False) -> None:
         """Check the limits after a job was answered."""
         if self._has_told:

@@ -1,4 +1,4 @@
-"""A worker process: registers its functions, grabs jobs, runs them one at a time, answers. Forked by the zygote.
+"""A worker process: registers its functions, grabs jobs, runs them one at a time, answers. The zygote forks it.
 
 It is blocking and single-threaded. Its slot of the scoreboard shows its state to the supervisor. It ends when the
 supervisor asks (by SIGTERM, and a mark in the slot, since a job may take the signal over) or is gone (the
@@ -7,26 +7,19 @@ lifeline): after the current job, never during it.
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 
-from setproctitle import setproctitle
-
 from gearman_client import Worker, WorkerJob, WorkerSettings
 from gearman_manager.ipc.links import Links
-from gearman_manager.ipc.logging_guard import OwnLogger
-from gearman_manager.ipc.scoreboard import SlotWriter
 from gearman_manager.modules.user_code import UserCode
 from gearman_manager.worker import group_signals
-from gearman_manager.worker.function_call import describe, run_job
-from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order
+from gearman_manager.worker.function_call import run_job
+from gearman_manager.worker.order import Order
 from gearman_manager.worker.process_state import ProcessState
 from gearman_manager.worker.started_processes import kill_started_since
 from gearman_manager.worker.timeout_by_signal import TimeoutBySignal
 from gearman_manager.worker.worker_base import WorkerBase
-
-_log = OwnLogger("worker")
 
 
 class WorkerProcess(WorkerBase):
@@ -36,16 +29,26 @@ class WorkerProcess(WorkerBase):
         super().__init__(order, code, links)
         self._client_id = order.client_id
         self._timeout = TimeoutBySignal()
-        self._gearman = Worker(self._server_index, WorkerSettings(client_id=order.client_id), observer=self)
+        settings = WorkerSettings(
+            client_id=order.client_id, prefetch=order.prefetch, return_key=order.return_key.encode()
+        )
+        self._gearman = Worker(self._server_index, settings, observer=self)
         self._gearman.interrupt_on(links.lifeline)
-        for registered in self._functions:
-            self._gearman.register(registered)
+        for registered, function in self._functions.items():
+            self._gearman.register(registered, batch=function.batch)
 
     def run(self) -> None:
         """Serve until a stop is requested, the supervisor is gone, or `max_jobs` are done."""
         signal.signal(signal.SIGTERM, lambda *_: self._gearman.stop())
         group_signals.end_copies_by_term()
         self._process_state = ProcessState()
+        self._work()
+        self._slot.leave()
+        self._gearman.close()
+        self._tear_down()
+
+    def _work(self) -> None:
+        """Run jobs, each after the one before it is answered."""
         while self._wear.jobs_left != 0 and not self._slot.is_told_to_leave:
             assigned = self._gearman.grab()
             if assigned is None:
@@ -53,9 +56,6 @@ class WorkerProcess(WorkerBase):
             self._wear.before_job()
             failed = self._serve(assigned)
             self._wear.after_job(failed=failed)
-        self._slot.leave()
-        self._gearman.close()
-        self._tear_down()
 
     def _serve(self, assigned: WorkerJob) -> bool:
         """Run a job; returns whether it failed."""
@@ -76,21 +76,3 @@ class WorkerProcess(WorkerBase):
         if function.timeout_s is not None and self._timeout.has_rung:
             kill_started_since(now_ns, self._client_id)
         return failure is not None
-
-
-def main(order: Order, code: UserCode, links: Links) -> int:
-    """Run the worker of this order, in a process that was just forked. Returns the exit code."""
-    os.setsid()
-    if order.nice:
-        os.nice(order.nice)
-    setproctitle(order.title)
-    os.environ[CLIENT_ID_VARIABLE] = order.client_id  # the supervisor finds its leftovers by it
-    group_signals.end_at_once()
-    try:
-        process = WorkerProcess(order, code, links)
-    except BaseException as error:  # noqa: BLE001 (setup is user code)
-        SlotWriter(links.scoreboard, order.slot).error(describe(error))
-        _log.error("the worker can't start: %s", describe(error), exc_info=True)
-        return 1
-    process.run()
-    return 0

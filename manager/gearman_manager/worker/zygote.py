@@ -16,7 +16,7 @@ import socket
 import sys
 from argparse import ArgumentParser, Namespace
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -34,7 +34,7 @@ from gearman_manager.modules.generators import find_generators, reseed
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.modules.source_files import content_hashes
 from gearman_manager.modules.user_code import Functions, UserCode
-from gearman_manager.worker import group_signals, worker
+from gearman_manager.worker import forked, group_signals
 from gearman_manager.worker.order import Order
 from gearman_manager.worker.wards import Ward, Wards
 from gearman_process.early_signals import NOTED
@@ -148,26 +148,23 @@ class Zygote:
         channel.send(self._sock, {"type": "loading", "file": str(file)})
 
     def _spawn(self, message: channel.Message) -> None:
-        log_pipe, scoreboard = message["descriptors"]
         order = Order.from_message(message)
         try:
             with group_signals.term_is_kept():
                 pid = os.fork()
                 if pid == 0:
-                    self._become_worker(order, log_pipe, scoreboard)
+                    self._become_worker(order, *message["descriptors"])
         except OSError as error:
-            os.close(log_pipe)
-            os.close(scoreboard)
+            _close(message["descriptors"])
             channel.send(self._sock, {"type": "spawn_failed", "name": order.name, "error": error.strerror})
             return
         self._children.add(pid)
-        os.close(log_pipe)
-        os.close(scoreboard)
+        _close(message["descriptors"])
         pidfd = os.pidfd_open(pid)
         channel.send(self._sock, {"type": "spawned", "name": order.name, "pid": pid}, (pidfd,))
         os.close(pidfd)
 
-    def _become_worker(self, order: Order, log_pipe: int, scoreboard: int) -> NoReturn:
+    def _become_worker(self, order: Order, log_pipe: int, scoreboard: int, *claims: int) -> NoReturn:
         """The child's side of the fork. It never returns into the zygote's loop."""
         status = 1
         try:
@@ -178,13 +175,12 @@ class Zygote:
             os.close(self._wake_write)
             self._wards.close()
             for message in self._inbox:  # the orders for other workers
-                for descriptor in message["descriptors"]:
-                    os.close(descriptor)
+                _close(message["descriptors"])
             child_log.redirect_output(log_pipe)
             os.close(log_pipe)
             links = Links.inherited(self._arguments, Scoreboard.take_over(scoreboard, order.slot, 1))
             reseed(self._generators)
-            status = worker.main(order, UserCode(self._functions, self._hooks), links)
+            status = forked.main(order, UserCode(self._functions, self._hooks), links, claims)
         except BaseException:  # noqa: BLE001 (a boundary: the zygote's own loop lies below it)
             _log.critical("the worker %s broke down", order.name, exc_info=True)
         finally:
@@ -207,6 +203,11 @@ class Zygote:
                 signalled = result.si_code != os.CLD_EXITED
                 status = -result.si_status if signalled else result.si_status
                 channel.send(self._sock, {"type": "exited", "pid": result.si_pid, "status": status})
+
+
+def _close(descriptors: Iterable[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _arguments(argv: Sequence[str]) -> Namespace:

@@ -421,6 +421,65 @@ def test_worker_counts_that_are_impossible_on_this_machine_are_reported(
     assert not layout.can_start
 
 
+LISTS = "@function(batch=100) in Python gets a list of them"
+
+
+@pytest.mark.parametrize(
+    ("decorator", "written", "batch", "linger_s"),
+    [
+        ({}, "", None, 0.0),
+        ({"batch": 100}, "", 100, 0.0),
+        ({"batch": 100, "linger": "50ms"}, "", 100, 0.05),
+        ({"batch": 100, "linger": "50ms"}, "batch: 20", 20, 0.05),
+        ({"batch": 100}, "linger: 1s", 100, 1.0),
+        ({"batch": 100, "linger": "50ms"}, "linger: 0", 100, 0.0),
+        ({"batch": 1}, "", 1, 0.0),
+    ],
+)
+def test_the_configuration_tunes_the_lists_of_a_function_that_takes_them(
+    laid_out: LaidOut, decorator: dict[str, object], written: str, batch: int | None, linger_s: float
+) -> None:
+    layout = laid_out(f"functions: {{a: {{{written}}}}}\n", found("a", **decorator))
+    assert not layout.problems
+    assert (layout.functions["a"].batch, layout.functions["a"].linger_s) == (batch, linger_s)
+
+
+@pytest.mark.parametrize(
+    ("config", "decorator", "expected", "can_start"),
+    [
+        ("functions: {a: {batch: 5}}", {}, "config.yaml:2: functions.a.batch: the function a takes one job at", False),
+        ("functions: {a: {linger: 0}}", {}, "config.yaml:2: functions.a.linger: the function a takes one job", False),
+        ("", {"linger": "1s"}, "workers/a.py:3: a.linger: linger is for functions that take a list of jobs", True),
+        ("", {"batch": 0}, "workers/a.py:3: a.batch: a whole number from 1 to 1000 is expected, not 0", True),
+        (
+            "pools: {p: {functions: [a], concurrency: 2}}",
+            {"batch": 5},
+            "config.yaml:2: pools.p.concurrency: a of the pool p takes a list of jobs, one list after the other: give",
+            False,
+        ),
+        ("defaults: {concurrency: 2}", {"batch": 5}, "config.yaml:2: defaults.concurrency: a of the pool a", False),
+    ],
+)
+def test_keys_of_lists_that_can_not_work_are_refused(
+    laid_out: LaidOut, config: str, decorator: dict[str, object], expected: str, can_start: bool
+) -> None:
+    layout = laid_out(config, found("a", **decorator))
+    (problem,) = problems(layout)
+    assert problem.startswith(expected)
+    assert layout.can_start is can_start
+
+
+def test_prefetch_is_for_python_and_other_pools_ignore_an_inherited_one(laid_out: LaidOut) -> None:
+    php = [FoundFunction("report", "workers/report.php", 1, {})]
+    layout = laid_out("pools:\n  p: {functions: [report], prefetch: 2}\n", php)
+    assert problems(layout) == [
+        "config.yaml:3: pools.p.prefetch: the key is for Python functions, and this pool's are in PHP: "
+        "leave it out, and raise max instead"
+    ]
+    inherited = laid_out("defaults: {prefetch: 5}\npools: {c: {command: x, functions: [y]}, a: {}}\n", found("a"))
+    assert (inherited.pools["a"].prefetch, inherited.pools["c"].prefetch) == (5, 1)
+
+
 def test_concurrency_is_for_python_and_other_pools_ignore_an_inherited_one(laid_out: LaidOut) -> None:
     php = [FoundFunction("report", "workers/report.php", 1, {})]
     layout = laid_out("pools:\n  p: {functions: [report], concurrency: 2}\n", php)

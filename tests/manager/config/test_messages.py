@@ -36,6 +36,13 @@ POOL = [
         "uses: {smtp: 1}",
         "uses.smtp: no budget has this name; there is none yet: add it to limits.budgets, as in smtp: 50",
     ),
+    ("prefetch: 0", "prefetch: a whole number from 1 to 1000 is expected, not 0"),
+    ("prefetch: 1001", "prefetch: a whole number from 1 to 1000 is expected, not 1001"),
+    (
+        "{concurrency: 2, prefetch: 50}",
+        "prefetch: a worker runs several jobs at once or fetches them ahead, not both (concurrency is set at "
+        "config.yaml:4): set one of them to 1",
+    ),
     ("max_lifetime: 30", f"max_lifetime: a duration needs a unit: write 30s (allowed: {DURATIONS}), not 30"),
     ("stop_timeout: soon", f"stop_timeout: a duration such as {DURATIONS} is expected, not 'soon'"),
     ("max_memory: 300", "max_memory: a size needs a unit: write 300MB (allowed: 300MB or 1GiB), not 300"),
@@ -113,6 +120,7 @@ POOL = [
 PROGRAM = [
     ("preload: true", "preload: the key is for Python functions: it can't stand beside a command"),
     ("concurrency: 2", "concurrency: the key is for Python functions: it can't stand beside a command"),
+    ("prefetch: 50", "prefetch: the key is for Python functions: it can't stand beside a command"),
     ("max_jobs: 5", "max_jobs: the key is for Python functions: it can't stand beside a command"),
     ("env: {A: 1.10}", "env.A: text is expected, not 1.1 (put it in quotes)"),
     ("env: {A: yes}", "env.A: text is expected, not true (put it in quotes)"),
@@ -141,6 +149,9 @@ FUNCTION = [
         "rate: 5",
         "rate: a rate from 1 to 100000 in a second, minute, hour or day, such as 5/s or 100/m, is expected, not 5",
     ),
+    ("batch: 0", "batch: a whole number from 1 to 1000 is expected, not 0"),
+    ("linger: 5", f"linger: a duration needs a unit: write 5s (allowed: {DURATIONS}), not 5"),
+    ("linger: 2m", "linger: at most 60s are expected, not '2m'"),
     ("settings: [a]", "settings: a mapping (lines of 'key: value') is expected, not a list"),
     ("max: 5", "max: the key belongs to processes, not to jobs: write it under pools, or in defaults"),
     ("timout: 5s", f"timout: unknown key, did you mean timeout? Allowed here: {FUNCTION_KEYS}"),
@@ -155,6 +166,10 @@ TOP = [
     (
         "functions: {a b: {}}",
         "functions.a b: a function's name holds no blank, and no control character but TAB: 'a b'",
+    ),
+    (
+        "defaults: {batch: 100}",
+        "defaults.batch: the key belongs to one function: write it under functions, or into the decorator @function",
     ),
     ("defaults: {functions: [a]}", "defaults.functions: the key belongs in a pool, not in defaults"),
     (

@@ -51,6 +51,7 @@ pools:
     nice: 5
     preload: false
     concurrency: 4
+    prefetch: 1
     watch: [templates/*.html]
   legacy:
     functions: [legacy_report]
@@ -70,6 +71,8 @@ functions:
     max_queue: 1000
     max_running: 10
     rate: 10/s
+    batch: 100
+    linger: 50ms
     settings: {smtp_host: 127.0.0.1, smtp_port: 25}
 schedules:
   nightly:
@@ -152,9 +155,9 @@ def test_no_key_is_both_a_pools_and_a_functions() -> None:
     assert not set(Pool.model_fields) & set(Function.model_fields)
 
 
-def test_defaults_have_every_pool_and_function_key_except_the_names_of_the_work() -> None:
+def test_defaults_have_every_pool_and_function_key_except_those_of_one_kind_of_work() -> None:
     keys = set(Pool.model_fields) | set(Function.model_fields)
-    assert set(Defaults.model_fields) == keys - {"functions", "command"}
+    assert set(Defaults.model_fields) == keys - {"functions", "command", "batch", "linger"}
 
 
 def test_every_key_is_described_in_the_schema() -> None:

@@ -439,6 +439,9 @@ def test_a_file_whose_name_is_no_identifier_is_told_how_to_name_the_function(tmp
     assert names(load_all([tmp_path])) == [name]
 
 
+LISTS = "from gearman_manager import function\n@function(batch=10)\n"
+
+
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
@@ -447,6 +450,10 @@ def test_a_file_whose_name_is_no_identifier_is_told_how_to_name_the_function(tmp
         ("def f(job):\n    yield 1", "'f' is a generator function"),
         ("async def f(job):\n    yield 1", "'f' is an async function"),
         ("class f:\n    def run(self): ...", "f.run, which serves 'f', is called with the job, as in"),
+        (LISTS + "def f(a, b): ...", "'f' is called with one argument, the list of jobs, as in def f(jobs): missing"),
+        (LISTS + "def f(jobs):\n    yield", "'f' is a generator function"),
+        (LISTS + "class f:\n    def run(self): ...", "is called with the list of jobs, as in def run(self, jobs): too"),
+        (LISTS + "class f: ...", "the class f serves 'f' and needs a method run(self, jobs)"),
         ("class f:\n    def run(self, job):\n        yield", "f.run, which serves 'f', is a generator function"),
         ("class f:\n    async def run(self, job): ...", "f.run, which serves 'f', is an async function"),
         (

@@ -71,6 +71,9 @@ class FakeWorkforce:
         live = SimpleNamespace(name=worker.name, worker=worker, order=order, slots=slots, is_program=is_program)
         return cast(LiveWorker, live)
 
+    def busy(self, pool: Pool) -> set[str]:
+        return pool.workers.keys() - self.resting
+
     def sums(self, _pool: str) -> tuple[int, int]:
         return 0, 0
 
@@ -88,8 +91,13 @@ class Scaled:
         )
 
     def arrange(self, max_running: Mapping[str, int] | None = None, **pools: Mapping[str, Any]) -> None:
+        """The functions of a pool take lists of jobs if it is called so."""
         config = Config.model_validate({"server": {}, "pools": pools})
-        found = [FoundFunction(name, f"workers/{name}.py", 1) for name, pool in pools.items() if "command" not in pool]
+        found = [
+            FoundFunction(name, f"workers/{name}.py", 1, {"batch": 100} if name == "lists" else {})
+            for name, pool in pools.items()
+            if "command" not in pool
+        ]
         settings = lay_out(config, found, cores=1).pools
         self.workforce.use(settings)
         self.autoscaler.arrange(settings, max_running or {})
@@ -129,6 +137,20 @@ def test_the_running_jobs_of_a_program_come_with_its_target(scaled: Scaled) -> N
     scaled.queues.functions = {}
     scaled.update(1.0)
     assert scaled.workforce.pools["mail"].running_jobs == 0
+
+
+@pytest.mark.parametrize(("name", "keys", "size"), [("mail", {}, 10), ("mail", {"prefetch": 50}, 2), ("lists", {}, 2)])
+def test_a_pool_does_not_grow_for_jobs_that_are_in_its_workers_hands(
+    scaled: Scaled, name: str, keys: Mapping[str, Any], size: int
+) -> None:
+    scaled.arrange(**{name: {"min": 1, "max": 10, "scale": {"backlog_per_worker": 100}, **keys}})
+    pool = scaled.workforce.pools[name]
+    for _ in range(2):
+        worker = pool.new_worker(0.0)
+        pool.event(worker.name, WorkerEvent.FORKED, 0.0)
+        pool.event(worker.name, WorkerEvent.REGISTERED, 0.0)
+    scaled.queues.functions[name] = FunctionQueue(running=100, workers=2)
+    assert scaled.update() == {name: size}
 
 
 def test_no_pool_shrinks_while_a_server_is_away(scaled: Scaled) -> None:

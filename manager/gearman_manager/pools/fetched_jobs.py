@@ -1,0 +1,75 @@
+"""The jobs that workers of pools with `prefetch` have fetched and not begun, as the supervisor sees them.
+
+They go back to the job server when the worker is told to leave or is about to be killed, and when another worker has
+nothing to do: at once, in the middle of a job too.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+from gearman_client import Address
+from gearman_client.worker.worker_settings import key_of_set
+from gearman_manager.errors import StartError
+from gearman_manager.ipc.claims import ClaimPipe
+from gearman_manager.job_servers.job_returns import JobReturns
+
+
+class WorkersJobs:
+    """Those of one worker."""
+
+    def __init__(self, returns: JobReturns, servers: Sequence[Address], prefetch: int) -> None:
+        """Raises OSError: there are too many open files."""
+        #: The secret by which the job servers know that we may give back this worker's jobs.
+        self.key = secrets.token_hex(16)
+        self.pipe = ClaimPipe(prefetch)
+        self._returns = returns
+        self._servers = servers
+        returns.begin(servers)
+
+    def give_back(self) -> None:
+        """Take all of its jobs that it has not begun, and give them back to their job server."""
+        by_set: dict[tuple[int, int], list[bytes]] = {}
+        for claim in self.pipe.take():
+            if claim.server < len(self._servers):  # a job can write anything into the pipe
+                by_set.setdefault((claim.server, claim.set_number), []).append(claim.handle)
+        for (server, set_number), handles in by_set.items():
+            self._returns.give_back(self._servers[server], key_of_set(self.key.encode(), set_number), handles)
+
+    def close(self) -> None:
+        """The worker is gone, and its job servers know by themselves."""
+        self.pipe.close()
+        self._returns.end(self._servers)
+
+
+class FetchedJobs:
+    """Those of all workers."""
+
+    def __init__(self, manager: str) -> None:
+        """`manager` is the first part of the workers' client ids."""
+        self._returns = JobReturns(f"gm:{manager}", self._held)
+        self._by_client_id: dict[str, WorkersJobs] = {}
+
+    def begin(self, client_id: str, servers: Sequence[Address], prefetch: int) -> WorkersJobs:
+        """A worker that fetches jobs ahead is about to start.
+
+        Raises:
+            StartError: there are too many open files.
+        """
+        try:
+            jobs = self._by_client_id[client_id] = WorkersJobs(self._returns, servers, prefetch)
+        except OSError as error:
+            raise StartError(f"can't start a worker: {error.strerror}") from error
+        return jobs
+
+    def end(self, client_id: str) -> None:
+        """A worker is gone."""
+        jobs = self._by_client_id.pop(client_id, None)
+        if jobs is not None:
+            jobs.close()
+
+    def _held(self, client_id: str) -> None:
+        """A server has jobs of this worker that an idle one could do."""
+        if client_id in self._by_client_id:
+            self._by_client_id[client_id].give_back()

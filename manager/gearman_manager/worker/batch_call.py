@@ -1,0 +1,124 @@
+"""Runs a function that takes a list of jobs: one call, one time limit, and a fate for each job.
+
+The function returns a list with the result of each job, in their order; an exception in it fails that job alone.
+Nothing returned means that all are done. What it raises, a timeout included, is the fate of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gearman_client import WorkerJob
+from gearman_manager.job import NOTHING_INTERRUPTS, Job
+from gearman_manager.modules.hooks import Hooks
+from gearman_manager.result import encode_result
+from gearman_manager.worker.function_call import (
+    FunctionCall,
+    TimeLimit,
+    answer_failure,
+    call_user_code,
+    describe,
+    end_if_a_copy,
+    fail,
+    trace_of,
+)
+
+
+def run_batch(
+    assigned: Sequence[WorkerJob], function: FunctionCall, hooks: Hooks, limit: TimeLimit | None
+) -> list[str]:
+    """Run the jobs in one call and answer each. Returns the reasons of those that failed."""
+    return _Batch(assigned, function, hooks, limit if function.timeout_s is not None else None).run()
+
+
+class _Batch:
+    def __init__(
+        self, assigned: Sequence[WorkerJob], function: FunctionCall, hooks: Hooks, limit: TimeLimit | None
+    ) -> None:
+        self._function = function
+        self._hooks = hooks
+        self._limit = limit
+        uninterrupted = limit or NOTHING_INTERRUPTS
+        self._pairs = [(each, Job(each, function.settings, function.log, uninterrupted)) for each in assigned]
+        self._reasons: list[str] = []
+
+    def run(self) -> list[str]:
+        """Run the jobs, without those whose hook refuses them."""
+        pairs = [pair for pair in self._pairs if self._starts(*pair)]
+        if pairs:
+            self._call(pairs)
+        return self._reasons
+
+    def _starts(self, assigned: WorkerJob, job: Job) -> bool:
+        try:
+            self._hooks.job_start(job)
+        except BaseException as error:  # noqa: BLE001 (user code may raise anything: the job fails, the others go on)
+            end_if_a_copy(self._function.pid)
+            self._fail(assigned, job, error)
+            return False
+        return True
+
+    def _call(self, pairs: Sequence[tuple[WorkerJob, Job]]) -> None:
+        try:
+            returned = call_user_code(self._function, [job for _, job in pairs], self._limit)
+            end_if_a_copy(self._function.pid)
+        except BaseException as error:  # noqa: BLE001 (as above)
+            end_if_a_copy(self._function.pid)
+            self._fail_all(pairs, error, is_done=False)
+            return
+        try:
+            results = one_each(returned, len(pairs))
+        except TypeError as error:
+            self._fail_all(pairs, error, is_done=True)
+            return
+        for (assigned, job), result in zip(pairs, results, strict=True):
+            self._end(assigned, job, result)
+
+    def _end(self, assigned: WorkerJob, job: Job, result: object) -> None:
+        """Answer one job with its part of the list."""
+        if isinstance(result, BaseException):
+            self._fail(assigned, job, result)
+            return
+        try:
+            assigned.complete(encode_result(result))
+        except BaseException as error:  # noqa: BLE001 (the conversion may run user code)
+            self._fail(assigned, job, error, is_done=True)
+            return
+        self._hooks.job_end(job, None)
+
+    def _fail(self, assigned: WorkerJob, job: Job, error: BaseException, *, is_done: bool = False) -> None:
+        if not assigned.answered:
+            fail(assigned, job, error, is_done=is_done)
+        self._hooks.job_end(job, error)
+        self._reasons.append(describe(error))
+
+    def _fail_all(self, pairs: Sequence[tuple[WorkerJob, Job]], error: BaseException, *, is_done: bool) -> None:
+        """The same fate for all; the log tells of it once, since there may be a thousand of them."""
+        first, *others = pairs
+        self._fail(*first, error, is_done=is_done)
+        if others:
+            first[1].log.error("the same holds for the %d other jobs of its call", len(others))
+        trace = trace_of(error)
+        for assigned, job in others:
+            answer_failure(assigned, error, is_done=is_done, trace=trace)
+            self._hooks.job_end(job, error)
+            self._reasons.append(describe(error))
+
+
+def one_each(returned: object, jobs: int) -> Sequence[object]:
+    """The results, one for each job.
+
+    Raises:
+        TypeError: the function returned something else.
+    """
+    if returned is None:
+        return [None] * jobs
+    if not isinstance(returned, (list, tuple)):
+        raise TypeError(
+            f"the function got {jobs} jobs and returned {type(returned).__name__}: return a list, a result for each"
+        )
+    if len(returned) != jobs:
+        raise TypeError(
+            f"the function got {jobs} jobs and returned {len(returned)} results: return one for each, in order"
+        )
+    return returned
