@@ -1,7 +1,8 @@
-"""No-op background jobs per second, from the first submission to the last completion, beside celery, dramatiq and rq.
+"""No-op background jobs per second, from the first submission to the last completion: prefetch and batches beside one
+at a time, and all of ours beside celery, dramatiq, rq and huey.
 
-Each system has two worker processes and one client, its broker in memory on the loopback interface, and the settings
-that its documentation recommends for many short jobs. All run the same number of jobs, and the jobs count themselves.
+Each system has two worker processes, one client and its broker in memory on the loopback interface. The jobs count
+themselves. The systems take turns within each round, and a ratio is the median of the ratios of the rounds.
 """
 
 from __future__ import annotations
@@ -11,38 +12,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Final
 
 import psutil
-from private_redis import private_redis
-from running_manager import BIN, manager, wait_until
+from noop_systems import BATCH, CONCURRENCY, NOOP, ONE_AT_A_TIME, PREFETCH, SYSTEMS, System
+from running_manager import wait_until
 from scope import Scope
 
-NOOP: Final = Path(__file__).parent / "noop"
 sys.path.insert(0, str(NOOP))
-import noop_counter  # noqa: E402
+import noop_counter
 
-JOBS: Final = 20_000
-WARM_UP_JOBS: Final = 200
-AT_LEAST_RATIO: Final = 8.0
-OURS: Final = "ours"
+WARM_UP_SHARE: Final = 50
+#: The least ratio to one job at a time, and to the best other system.
+AT_LEAST_BESIDE_ONE: Final = {PREFETCH: 2.5, BATCH: 4.0}
+AT_LEAST_BESIDE_BEST: Final = {PREFETCH: 15.0, BATCH: 15.0, CONCURRENCY: 8.0}
 _DEADLINE_S: Final = 300.0
-_MODULE: Final = "import noop_counter\ndef noop(job): noop_counter.count()\n"
-_QUIET_CELERY: Final = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "ERROR")
-
-
-@dataclass(frozen=True)
-class Running:
-    """Broker and workers of one system: the broker's address for the client, and the topmost processes."""
-
-    broker: str
-    pids: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -53,68 +42,12 @@ class Figures:
     cpu_us_per_job: float
 
 
-@contextmanager
-def _manager(more: str = "") -> Iterator[Running]:
-    with manager(f"pools: {{noop: {{min: 2, max: 2{more}}}}}\n", {"noop.py": _MODULE}) as running:
-        running.wait_for_control()
-        yield Running(str(running.address), (running.process.pid,))
+Round = dict[System, Figures]
 
 
-@contextmanager
-def _on_redis(*programs: tuple[str, ...]) -> Iterator[Running]:
-    """Start the worker programs of a peer, each quiet, with their own Redis."""
-    with private_redis() as (url, redis_pid), ExitStack() as stack:
-        os.environ["NOOP_REDIS"] = url
-        commands = [[url if word == "URL" else word for word in program] for program in programs]
-        pids = [stack.enter_context(_process(command)) for command in commands]
-        yield Running(url, (redis_pid, *pids))
-
-
-_RQ_WORKER: Final = ("rq", "worker", "--worker-class", "rq.worker.SimpleWorker", "--quiet", "--url", "URL")
-
-
-@dataclass(frozen=True)
-class System:
-    """One way to run background jobs, and its settings for the report."""
-
-    name: str
-    client: str
-    start: Callable[[], AbstractContextManager[Running]]
-    settings: str
-
-
-SYSTEMS: Final = (
-    System(
-        OURS,
-        "ours",
-        partial(_manager, ", concurrency: 32"),
-        "bundled server in memory, `concurrency: 32`, `submit_background_many`",
-    ),
-    System(f"{OURS}, one job at a time", "ours", _manager, "the same without `concurrency`"),
-    System(f"{OURS}, submitted one by one", "one_by_one", _manager, "and with a round trip for each submission"),
-    System(
-        "celery",
-        "celery",
-        partial(_on_redis, ("celery", "-A", "celery_noop", "worker", "-P", "prefork", "-c", "2", *_QUIET_CELERY)),
-        "prefork, prefetch multiplier 1000, no results, events, gossip, mingle, heartbeat; hiredis",
-    ),
-    System(
-        "dramatiq",
-        "dramatiq",
-        partial(_on_redis, ("dramatiq", "dramatiq_noop", "-p", "2", "-t", "1")),
-        "two processes with a thread each, `dramatiq_queue_prefetch=1000`; hiredis",
-    ),
-    System(
-        "rq",
-        "rq",
-        partial(_on_redis, _RQ_WORKER, _RQ_WORKER),
-        "two SimpleWorkers (no fork for each job), `enqueue_many`, no results; hiredis",
-    ),
-)
-
-
-def measure(system: System) -> Figures:
+def measure(system: System, jobs: int) -> Figures:
     """Start the system, warm it up, run the jobs."""
+    warm_up_jobs = jobs // WARM_UP_SHARE
     with tempfile.TemporaryDirectory() as folder:
         counts = Path(folder)
         os.environ |= {
@@ -123,12 +56,14 @@ def measure(system: System) -> Figures:
             "dramatiq_queue_prefetch": "1000",
         }
         with system.start() as running, _client(system.client, running.broker) as client:
-            _run(client, WARM_UP_JOBS, counts, WARM_UP_JOBS)
+            _warm_up(client, warm_up_jobs, counts)
+            running.wait_for_end()
             pids = (*running.pids, client.pid)
             before_s, began = _cpu_s(pids), time.monotonic()
-            _run(client, JOBS, counts, WARM_UP_JOBS + JOBS)
+            _run(client, jobs, counts)
+            running.wait_for_end()
             took_s = time.monotonic() - began
-            return Figures(JOBS / took_s, (_cpu_s(pids) - before_s) * 1e6 / JOBS)
+            return Figures(jobs / took_s, (_cpu_s(pids) - before_s) * 1e6 / jobs)
 
 
 def report(scope: Scope) -> Iterator[str]:
@@ -136,25 +71,57 @@ def report(scope: Scope) -> Iterator[str]:
     systems = [system for system in SYSTEMS if scope.wants(system.name)]
     if not systems:
         return
-    rounds = [{system.name: measure(system) for system in systems} for _ in range(scope.rounds)]
-    rates = {s.name: median(figures[s.name].jobs_per_s for figures in rounds) for s in systems}
-    best = max((rate for name, rate in rates.items() if not name.startswith(OURS)), default=None)
-    yield f"{JOBS:,} no-op background jobs, two workers each, from submission to completion; {scope.rounds} rounds"
+    rounds = [{system: measure(system, system.jobs) for system in systems} for _ in range(scope.rounds)]
+    best = max((s for s in systems if not s.is_ours), key=lambda s: _rate(rounds, s), default=None)
+    yield f"No-op background jobs, two workers each, from submission to completion; {scope.rounds} rounds"
     yield ""
-    yield "| | jobs/s | beside the best other | bar | | CPU µs/job | settings |"
-    yield "|---|--:|--:|--:|---|--:|---|"
+    yield "| | jobs/s | beside one at a time | bar | beside the best other | bar | | CPU µs/job | settings |"
+    yield "|---|--:|--:|--:|--:|--:|---|--:|---|"
     for system in systems:
-        cpu = median(figures[system.name].cpu_us_per_job for figures in rounds)
-        ratio = rates[system.name] / best if best else None
-        shown = "" if ratio is None else f"{ratio:.2f}"
-        bar = " | "
-        if system.name == OURS and ratio is not None:
-            bar = f"≥ {AT_LEAST_RATIO:g} | {'ok' if ratio >= AT_LEAST_RATIO else 'MISSED'}"
-        yield f"| {system.name} | {rates[system.name]:,.0f} | {shown} | {bar} | {cpu:.0f} | {system.settings} |"
+        yield _row(rounds, system, best)
+    if best is not None:
+        yield ""
+        yield f"The best other: {best.name}."
 
 
-def _run(client: subprocess.Popen[str], jobs: int, counts: Path, expected: int) -> None:
+def _row(rounds: list[Round], system: System, best: System | None) -> str:
+    """The line of one system in the table."""
+    beside_one = _ratio(rounds, system, ONE_AT_A_TIME) if system.is_ours and system != ONE_AT_A_TIME else None
+    beside_best = _ratio(rounds, system, best)
+    bars = [(beside_one, AT_LEAST_BESIDE_ONE.get(system)), (beside_best, AT_LEAST_BESIDE_BEST.get(system))]
+    checks = [ratio >= bar for ratio, bar in bars if ratio is not None and bar is not None]
+    verdict = ("ok" if all(checks) else "MISSED") if checks else ""
+    shown = " | ".join(
+        f"{'' if ratio is None else f'{ratio:.2f}'} | {'' if ratio is None or bar is None else f'≥ {bar:g}'}"
+        for ratio, bar in bars
+    )
+    cpu = median(figures[system].cpu_us_per_job for figures in rounds)
+    return f"| {system.name} | {_rate(rounds, system):,.0f} | {shown} | {verdict} | {cpu:.1f} | {system.settings} |"
+
+
+def _rate(rounds: list[Round], system: System) -> float:
+    return median(figures[system].jobs_per_s for figures in rounds)
+
+
+def _ratio(rounds: list[Round], system: System, other: System | None) -> float | None:
+    """The median of the rounds' ratios; None if the other was not measured."""
+    if other is None or other not in rounds[0]:
+        return None
+    return median(figures[system].jobs_per_s / figures[other].jobs_per_s for figures in rounds)
+
+
+def _warm_up(client: subprocess.Popen[str], jobs: int, counts: Path) -> None:
+    """Run some jobs, again and again until each of the two workers has run some: one may start later."""
+    deadline = time.monotonic() + _DEADLINE_S
+    while sum(1 for _ in counts.iterdir()) < 2:
+        if time.monotonic() > deadline:
+            raise SystemExit("benchmarks: only one of two workers takes jobs")
+        _run(client, jobs, counts)
+
+
+def _run(client: subprocess.Popen[str], jobs: int, counts: Path) -> None:
     """Let the client submit jobs; return when all are done."""
+    expected = noop_counter.counted(counts) + jobs
     assert client.stdin is not None
     assert client.stdout is not None
     client.stdin.write(f"{jobs}\n")
@@ -171,23 +138,6 @@ def _client(system: str, broker: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, NOOP / "submitter.py", system, broker]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield process
-
-
-@contextmanager
-def _process(command: list[str]) -> Iterator[int]:
-    """Run a worker program of a peer quietly until the end of the block; gives its pid."""
-    arguments = [str(BIN / command[0]), *command[1:]]
-    process = subprocess.Popen(arguments, cwd=NOOP, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield process.pid
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            for child in [*psutil.Process(process.pid).children(recursive=True), process]:
-                child.kill()
-            process.wait()
 
 
 def _cpu_s(pids: tuple[int, ...]) -> float:

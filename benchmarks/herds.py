@@ -52,10 +52,10 @@ class Herd:
 
 
 @contextmanager
-def our_manager(workers: int = WORKERS) -> Iterator[Herd]:
+def our_manager(workers: int = WORKERS, programs: Path = BIN, modules: Path = SAMPLES) -> Iterator[Herd]:
     """The manager with its bundled server and the sample modules."""
     config = f"pools: {{{FUNCTION}: {{min: {workers}, max: {workers}}}}}\n"
-    with manager(config, SAMPLES) as running, _registered(running.address) as ready:
+    with manager(config, modules, programs) as running, _registered(running.address) as ready:
         yield Herd(running.supervisor, running.started, ready)
 
 
@@ -83,7 +83,7 @@ def supervisord() -> Iterator[Herd]:
 def celery() -> Iterator[Herd]:
     """Celery's prefork pool. Its processes count as ready as soon as they exist: more can't be seen from outside."""
     with private_redis() as (url, _):
-        os.environ |= {"NOOP_REDIS": url, "PYTHONPATH": str(_HERE / "noop"), "NOOP_COUNTS": "/nonexistent"}
+        os.environ |= {"NOOP_BROKER": url, "PYTHONPATH": str(_HERE / "noop"), "NOOP_COUNTS": "/nonexistent"}
         command = [str(BIN / "celery"), "-A", "celery_noop", "worker", "-P", "prefork", "-c", str(WORKERS)]
         with _child([*command, "--loglevel", "ERROR"]) as (top, started):
             yield Herd(top, started, lambda: {str(child.pid) for child in top.children() if _is_alive(child)})

@@ -24,6 +24,7 @@ import metrics_cost
 import reload
 import stalls
 import tls
+from running_manager import programs_of
 from scope import Scope
 
 
@@ -56,17 +57,26 @@ def main() -> None:
     parser.add_argument("subjects", nargs="*", help=f"what to measure: {', '.join(SUBJECTS)} (default: all)")
     parser.add_argument("--rounds", type=int, help="measurements per figure, of which the median counts")
     parser.add_argument("--rows", action="append", default=[], metavar="TEXT", help="only rows with this in their name")
+    parser.add_argument(
+        "--before",
+        type=lambda name: Path(name).resolve(),
+        metavar="CHECKOUT",
+        help="`manager`: compare with this checkout",
+    )
     options = parser.parse_args()
     unknown = set(options.subjects) - SUBJECTS.keys()
     if unknown:
         parser.error(f"unknown subject {', '.join(unknown)}")
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds must be at least 1")
+    if options.before is not None and not programs_of(options.before).is_dir():
+        parser.error(f"--before: {options.before} has no environment; run `make setup` there")
     print(f"{date.today()}, {_machine()}, Python {platform.python_version()}", flush=True)
     for name in options.subjects or SUBJECTS:
         subject = SUBJECTS[name]
+        scope = Scope(options.rounds or subject.rounds, tuple(options.rows), options.before)
         print(flush=True)
-        for line in subject.report(Scope(options.rounds or subject.rounds, tuple(options.rows))):
+        for line in subject.report(scope):
             print(line, flush=True)
 
 

@@ -67,9 +67,17 @@ class RunningManager:
         return self.process.wait(within_s)
 
 
+def programs_of(checkout: Path) -> Path:
+    """The folder of a checkout's programs."""
+    return checkout / ".venv" / "bin"
+
+
 @contextmanager
-def manager(config: str, modules: dict[str, str] | Path) -> Iterator[RunningManager]:
-    """Start a manager with the rest of its configuration and its modules: texts by file name, or an existing folder."""
+def manager(config: str, modules: dict[str, str] | Path, programs: Path = BIN) -> Iterator[RunningManager]:
+    """Start a manager with the rest of its configuration and its modules: texts by file name, or an existing folder.
+
+    `programs` is the folder of the manager's program: another checkout's to measure that one.
+    """
     with tempfile.TemporaryDirectory(prefix="gm-bench-") as name:
         folder = Path(name)
         if isinstance(modules, Path):
@@ -82,7 +90,7 @@ def manager(config: str, modules: dict[str, str] | Path) -> Iterator[RunningMana
         head = f'run_dir: run\nserver: {{listen: "{address}"}}\nlog: {{file: manager.log}}\n'
         (folder / "config.yaml").write_text(head + config)
         started = time.monotonic()
-        process = subprocess.Popen([BIN / "gearman-manager", "-c", folder / "config.yaml"])
+        process = subprocess.Popen([programs / "gearman-manager", "-c", folder / "config.yaml"])
         running = RunningManager(process, address, folder, started)
         try:
             yield running

@@ -8,7 +8,7 @@ import dramatiq
 import noop_counter
 from dramatiq.brokers.redis import RedisBroker
 
-dramatiq.set_broker(RedisBroker(url=os.environ["NOOP_REDIS"]))
+dramatiq.set_broker(RedisBroker(url=os.environ["NOOP_BROKER"]))
 
 
 @dramatiq.actor

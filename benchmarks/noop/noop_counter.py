@@ -18,12 +18,12 @@ _counter: memoryview | None = None
 _owner = 0
 
 
-def count() -> None:
-    """Count one job."""
+def count(jobs: int = 1) -> None:
+    """Count a job, or the jobs of a batch."""
     global _counter, _owner
     if _counter is None or _owner != os.getpid():
         _counter, _owner = _own_counter(), os.getpid()
-    _counter[0] += 1
+    _counter[0] += jobs
 
 
 def counted(folder: Path) -> int:
