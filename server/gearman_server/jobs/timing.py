@@ -1,15 +1,18 @@
 """The due times of a schedule: by a cron expression in a time zone, or at even intervals. Pure.
 
-Times are Unix seconds. Cron's days and hours are those of the zone's clocks. cronsim treats the changes to and from
-daylight saving time as Debian's cron does: a run at a skipped hour comes right after the gap, a run at a repeated hour
-is due once, and a run every few minutes goes on evenly.
+Times are Unix seconds. Cron's days and hours are those of the zone's clocks. The changes to and from daylight saving time
+are treated as Debian's cron does: a run at a skipped hour comes right after the gap, a run at a repeated hour is due
+once, and a run every few minutes or hours (a field of them begins with `*`) goes on evenly.
+
+For the last kind cronsim is asked for clock times without a zone: with one it goes on by whole hours, and so misses
+runs where the clocks change by half an hour.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 SHORTEST_INTERVAL_S: Final = 1.0
 DEFAULT_ZONE: Final = "UTC"
 _MAX_EXPRESSION_CHARACTERS: Final = 256
+_DAY_S: Final = 86400
+_SECOND: Final = timedelta(seconds=1)
 
 
 class Timing(Protocol):
@@ -58,15 +63,58 @@ class Cron:
 
     def next_after(self, unix_time: float) -> float:
         """The next time that matches the expression."""
-        # Forward from the whole second: cronsim only returns times after the one that it is given.
-        since = datetime.fromtimestamp(math.floor(unix_time), UTC).astimezone(self.zone)
-        for due in CronSim(self.expression, since):
+        whole = math.floor(unix_time)  # cronsim only returns times after the one that it is given
+        if self._is_even:
+            return self._next_evenly(whole)
+        for due in CronSim(self.expression, _clock(whole, self.zone)):
             if due.timestamp() > unix_time:
                 return due.timestamp()
         return math.inf  # not within the fifty years that cronsim looks ahead
 
+    @property
+    def _is_even(self) -> bool:
+        minute, hour, *_ = self.expression.split()
+        return minute.startswith("*") or hour.startswith("*")
+
+    def _next_evenly(self, unix_time: int) -> float:
+        """The next moment whose clock time fits: both of a repeated one, and none of a skipped one."""
+        due = self._fitting(_clock(unix_time, self.zone), unix_time)
+        back_at = _put_back(unix_time, self.zone)
+        if back_at is None:
+            return due
+        # The clocks may already have shown times that they will show again.
+        return min(due, self._fitting(_clock(back_at, self.zone) - _SECOND, back_at - 1))
+
+    def _fitting(self, clock_time: datetime, unix_time: int) -> float:
+        """The first moment after `unix_time` that shows a fitting time later than this one."""
+        for due in CronSim(self.expression, clock_time.replace(tzinfo=None)):
+            for fold in (0, 1):
+                moment = due.replace(tzinfo=self.zone, fold=fold).timestamp()
+                if moment > unix_time and _clock(moment, self.zone).replace(tzinfo=None, fold=0) == due:
+                    return moment
+        return math.inf
+
     def __str__(self) -> str:
         return f"cron {self.expression} {self.zone_name}"
+
+
+def _clock(unix_time: float, zone: tzinfo) -> datetime:
+    return datetime.fromtimestamp(unix_time, zone)
+
+
+def _put_back(unix_time: int, zone: tzinfo) -> int | None:
+    """When the clocks are put back within a day from then on; None if they are not."""
+    offset = _clock(unix_time, zone).utcoffset() or timedelta()
+    before, after = unix_time, unix_time + _DAY_S
+    if (_clock(after, zone).utcoffset() or timedelta()) >= offset:
+        return None
+    while after - before > 1:
+        middle = (before + after) // 2
+        if (_clock(middle, zone).utcoffset() or timedelta()) >= offset:
+            before = middle
+        else:
+            after = middle
+    return after
 
 
 def parse_cron(expression: str, zone_name: str = DEFAULT_ZONE) -> Cron:

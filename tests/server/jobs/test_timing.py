@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
 
 import pytest
+from cronsim import CronSim
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gearman_server.jobs.timing import Every, parse_cron
 
@@ -61,6 +66,50 @@ def due_times(expression: str, zone: str, since: str, until: str) -> list[str]:
 )
 def test_cron_follows_the_clocks_of_its_zone(expression: str, since: str, until: str, expected: list[str]) -> None:
     assert due_times(expression, "Europe/Berlin", since, until) == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "day", "expected"),
+    [
+        pytest.param("0 */3 * * *", "2026-10-04", "00:00 03:00 06:00", id="hours on the day with a gap of half an hour"),
+        pytest.param("0 */3 * * *", "2026-04-05", "00:00 03:00 06:00", id="hours on the day that repeats half an hour"),
+        pytest.param("*/15 1-2 * * *", "2026-10-04", "01:00 01:15 01:30 01:45 02:30 02:45", id="minutes and the gap"),
+        pytest.param(
+            "*/15 1 * * *", "2026-04-05", "01:00 01:15 01:30 01:45 01:30 01:45", id="minutes and the repeated time"
+        ),
+        pytest.param("15 2 * * *", "2026-10-04", "02:30", id="a skipped time comes right after the gap"),
+        pytest.param("45 1 * * *", "2026-04-05", "01:45", id="a repeated time counts once"),
+    ],
+)
+def test_no_run_is_missed_where_the_clocks_change_by_half_an_hour(expression: str, day: str, expected: str) -> None:
+    times = due_times(expression, "Australia/Lord_Howe", f"{day}T00:00+12:00", f"{day}T07:00+10:30")
+    assert [time[4:9] for time in times if time[:2] == day[-2:] and time[4:9] < "07:00"] == expected.split()
+
+
+#: Days on which clocks change: by an hour, by half an hour, at midnight, and with a shift that comes before it.
+CHANGES: Final = {
+    "Europe/Berlin": ["2026-03-29", "2026-10-25"],
+    "Australia/Lord_Howe": ["2026-04-05", "2026-10-04"],
+    "America/Santiago": ["2026-04-05", "2026-09-06"],
+    "Africa/Casablanca": ["2026-02-15", "2026-03-22"],
+}
+
+
+@settings(max_examples=60)
+@given(
+    change=st.sampled_from([(zone, day) for zone, days in CHANGES.items() for day in days]),
+    minute=st.sampled_from(["*", "*/7", "*/15", "*/30"]),
+    hour=st.sampled_from(["*", "*/2", "1-3", "0", "23,2"]),
+    minutes=st.integers(-180, 240),
+)
+def test_a_run_every_few_minutes_is_due_whenever_the_clocks_show_it(
+    change: tuple[str, str], minute: str, hour: str, minutes: int
+) -> None:
+    zone, expression = ZoneInfo(change[0]), f"{minute} {hour} * * *"
+    since = int(datetime.fromisoformat(change[1]).replace(tzinfo=zone).timestamp()) + 60 * minutes
+    shown = ((t, datetime.fromtimestamp(t, zone).replace(tzinfo=None)) for t in range(since + 60, since + 172800, 60))
+    fits = (t for t, clock in shown if next(CronSim(expression, clock - timedelta(seconds=1))) == clock.replace(fold=0))
+    assert parse_cron(expression, change[0]).next_after(since) == next(fits)
 
 
 def test_the_29th_of_february_waits_for_a_leap_year() -> None:
