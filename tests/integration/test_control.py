@@ -149,6 +149,30 @@ def test_run_calls_a_function_in_the_terminal_with_its_settings(tmp_path: Path) 
     assert "Traceback" not in unknown.stderr
 
 
+def test_run_gives_a_function_of_lists_a_job_for_each_workload(tmp_path: Path) -> None:
+    (tmp_path / "workers").mkdir()
+    (tmp_path / "workers" / "several.py").write_text(
+        "from gearman_manager import function\n"
+        "@function(batch=3)\n"
+        "def several(jobs):\n"
+        "    return [ValueError('no') if job.workload == b'bad' else job.workload.upper() for job in jobs]\n"
+        "@function\n"
+        "def one(job): return job.workload\n"
+    )
+    (tmp_path / "config.yaml").write_text("server: {}\n")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command: list[str | Path] = [BIN / "gearman-manager", "run", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+    assert run("several", "a", "b").stdout == "A\nB\n"
+    failed = run("several", "a", "bad", "c")
+    assert (failed.returncode, failed.stdout) == (1, "A\nC\n")
+    assert "ValueError: no" in failed.stderr
+    assert "several takes at most 3 jobs at a time, and here are 4" in run("several", *"abcd").stderr
+    assert "one takes one job at a time, and here are 2 workloads" in run("one", "a", "b").stderr
+
+
 def test_schema_is_a_json_schema_that_knows_the_keys(tmp_path: Path) -> None:
     result = subprocess.run(
         [BIN / "gearman-manager", "schema"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True

@@ -38,6 +38,9 @@ class SetWorkerProcess(WorkerProcess):
             if not jobs:
                 break
             function = self._functions.get(jobs[0].function)
+            if len(jobs) > 1 and self._slot.is_told_to_leave:
+                self._gearman.give_back(jobs)
+                break
             if function is not None and function.batch is not None:
                 self._serve_in_one_call(jobs, function)
             else:
@@ -51,6 +54,9 @@ class SetWorkerProcess(WorkerProcess):
         if len(jobs) > 1 and self._claims is not None:
             handles = [job.handle_bytes for job in jobs[1:]]  # the first begins now
             self._claims.put(self._gearman.set_number, self._server_index[jobs[0].server], handles)
+            if self._slot.is_told_to_leave:  # in this moment: then the supervisor may have found no claims yet
+                self._gearman.give_back(jobs)
+                return
         sent_ns = time.monotonic_ns()
         for position, assigned in enumerate(jobs):
             if position and not self._may_begin(jobs, position):

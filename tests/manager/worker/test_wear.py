@@ -74,6 +74,15 @@ def test_the_last_tenth_of_its_jobs_is_reported(told: Told) -> None:
     assert (told.wear, told.rings, limits.jobs_left) == (Wear.LAST_JOBS, 1, 2)
 
 
+def test_the_jobs_of_one_call_count_each_and_are_reported_once(told: Told) -> None:
+    limits = told.limits(max_jobs=20)
+    limits.before_jobs(17)
+    assert (told.wear, limits.jobs_left) == (Wear.NONE, 3)
+    limits.before_jobs(2)
+    limits.before_jobs(100)
+    assert (told.wear, told.rings, limits.jobs_left) == (Wear.LAST_JOBS, 1, 0)
+
+
 def test_no_jobs_are_left_after_the_last(told: Told) -> None:
     limits = told.limits(max_jobs=1)
     run_jobs(limits, 1)
