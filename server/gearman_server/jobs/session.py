@@ -126,7 +126,7 @@ class HeldSet:
         """The next set follows."""
         self.given_at, self.is_batch = now, is_batch
         self.jobs.clear()
-        self.since.clear()
+        self.since = {}
         self.first = b""
         self.shortest_s = float("inf")
 

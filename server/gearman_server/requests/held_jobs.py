@@ -1,7 +1,8 @@
 """The extension `held-jobs`: a supervisor hears of jobs in a worker's hands for which another worker is idle. Pure.
 
 A worker that has just answered a job will probably get to the next ones soon. So a supervisor is told only once the
-worker has ended no job for QUIET_S; it takes jobs back with RETURN_JOBS. As long as nobody is idle, nobody looks.
+worker has ended no job for QUIET_S, or is not through with its set after LONG_S; it takes jobs back with RETURN_JOBS. As
+long as nobody is idle, nobody looks.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 #: A worker that has ended no job for so long may hold the jobs behind it for longer.
 QUIET_S: Final = 0.01
+#: Short jobs may take so long together before an idle worker gets some of them.
+LONG_S: Final = 0.03
 #: A supervisor is told again of the same worker after this time.
 REPEAT_S: Final = 0.02
 
@@ -36,6 +39,8 @@ class HeldJobs:
         self._subscribers: set[Session] = set()
         #: Workers that were given several jobs to run one after the other. Some may have answered all of them.
         self._holders: dict[Session, HeldSet] = {}
+        #: Workers whose jobs a supervisor has given back, and that have not asked for others since.
+        self.robbed: set[Session] = set()
         self._alarm = agenda.alarm(self._look)
 
     def subscribe(self, session: Session) -> None:
@@ -47,6 +52,7 @@ class HeldJobs:
         """Forget a session that is gone."""
         self._subscribers.discard(session)
         self._holders.pop(session, None)
+        self.robbed.discard(session)
 
     def note_holder(self, worker: Session, held: HeldSet, now: float) -> None:
         """This worker was given several jobs."""
@@ -66,7 +72,7 @@ class HeldJobs:
             if len(worker.assigned) < 2 or held.is_batch:
                 del self._holders[worker]
                 continue
-            due = max(held.given_at, worker.done_at) + QUIET_S
+            due = min(max(held.given_at, worker.done_at) + QUIET_S, held.given_at + LONG_S)
             if due <= now:
                 supervisors, counts = self._supervisors_of(worker), self._wanted(worker)
                 if not supervisors or not counts:

@@ -94,6 +94,7 @@ class Sets:
     def _grab_jobs(self, session: Session, body: bytes, now: float) -> None:
         held = held_of(session)
         held.asked = jobs_of(body)
+        self._held_jobs.robbed.discard(session)
         if session.assigned:
             for _ in self._take_back(session, list(session.assigned)):
                 pass
@@ -112,7 +113,7 @@ class Sets:
             return None
         function, queue = choice
         rule = function.batches.get(session) if function.batches is not None else None
-        share = _share(function)
+        share = self._share(function)
         held.begin(now, is_batch=rule is not None)
         first = self._start(session, held, queue, now)
         if session.asking is _encode and first.may_be_one_of_several:
@@ -209,7 +210,7 @@ class Sets:
             job = queue[0]
             left = room.get(function)
             if left is None:
-                left = _share(function)
+                left = self._share(function)
             left_bytes -= len(job.workload)
             is_limited = function.throttle is not None or session in (function.batches or ())
             if left <= 0 or left_bytes < 0 or is_limited or not job.may_be_one_of_several:
@@ -242,6 +243,14 @@ class Sets:
                 jobs.append(job)
                 if has_limit and is_batch:
                     self._assignments.start_timeout(session, job, now)
+
+    def _share(self, function: Function) -> int:
+        """The function's jobs that one worker takes at most, so that others get some too: those that sleep, were just
+        woken, or will ask once their job is done, because those behind it were taken from them."""
+        others = len(function.sleepers) + len(function.woken)
+        if self._held_jobs.robbed:
+            others += sum(function in worker.functions for worker in self._held_jobs.robbed)
+        return -(-function.takeable // (others + 1))
 
     # --- limits of time
 
@@ -284,17 +293,22 @@ class Sets:
             if worker is not None and _may_return(session, key, worker):
                 by_worker.setdefault(worker, []).append(handle)
         for worker, its_handles in by_worker.items():
+            if worker is not session:
+                self._held_jobs.robbed.add(worker)
             self._agenda.chores.start(self._take_back(worker, its_handles))
 
     def _take_back(self, worker: Session, handles: Iterable[bytes]) -> Iterator[None]:
         """Take jobs back from a worker, in steps: the last first, because each goes to the head of its queue."""
         held = worker.held
+        since = held.since if held is not None else {}
         for at, handle in enumerate(reversed(list(handles)), 1):
             job = worker.assigned.get(handle)
-            if job is not None and held is not None:
-                self._life.take_back(job, held.since.pop(handle, job.since))
+            if job is not None:
+                self._life.take_back(job, since.pop(handle, job.since))
             if at % STEP == 0:
                 yield
+                if held is not None and held.since is not since:
+                    return  # meanwhile it was given another set, maybe with the same jobs, and has begun it
 
 
 def _encode(first: Job) -> bytes:
@@ -304,12 +318,6 @@ def _encode(first: Job) -> bytes:
         return jobs_assigned([first])
     jobs, held.jobs = held.jobs, []
     return jobs_assigned(jobs)
-
-
-def _share(function: Function) -> int:
-    """The function's jobs that one worker takes at most, so that those that sleep, or were just woken, get some too."""
-    others = len(function.sleepers) + len(function.woken)
-    return -(-function.takeable // (others + 1))
 
 
 def _enable(session: Session) -> None:

@@ -68,6 +68,40 @@ def test_it_hears_of_it_when_the_worker_has_been_quiet_for_a_while(broker: Broke
     assert supervisor.take() == [told(2)]
 
 
+def test_it_hears_of_a_worker_that_ends_jobs_all_the_time_but_not_its_set(
+    broker: BrokerHarness, supervisor: Peer
+) -> None:
+    worker = holder_of(broker, b"f", jobs=20)
+    idle(broker, b"f")
+    told_after = 0
+    for handle in list(broker.broker.table.jobs):
+        broker.advance(0.005)
+        if supervisor.take():
+            break
+        worker.send(PacketType.WORK_COMPLETE, handle, b"")
+        told_after += 1
+    assert 4 <= told_after <= 6  # jobs of 5 ms: after 30 ms
+
+
+def test_the_worker_whose_jobs_are_given_back_gets_its_share_of_them(broker: BrokerHarness, supervisor: Peer) -> None:
+    holder, other = holder_of(broker, b"f", jobs=11), idle(broker, b"f")
+    other.ask(PacketType.OPTION_REQ, b"grab-many")
+    first, *handles = list(broker.broker.table.jobs)
+    supervisor.send(RETURN_JOBS, KEY, *handles)
+    assert other.take() == [(PacketType.NOOP, b"")]
+    assert len(other.ask(GRAB_JOBS, b"100")) == 1 + 5
+    holder.send(PacketType.WORK_COMPLETE, first, b"")
+    assert len(holder.ask(GRAB_JOBS, b"100")) == 1 + 5
+
+
+def test_a_worker_that_left_without_its_jobs_has_no_share(broker: BrokerHarness, supervisor: Peer) -> None:
+    holder, other = holder_of(broker, b"f", jobs=11), idle(broker, b"f")
+    other.ask(PacketType.OPTION_REQ, b"grab-many")
+    supervisor.send(RETURN_JOBS, KEY, *list(broker.broker.table.jobs)[1:])
+    holder.leave()
+    assert len(other.ask(GRAB_JOBS, b"100")) == 1 + 10  # the eleventh, which its worker lost, comes alone
+
+
 def test_it_hears_again_every_20_ms_as_long_as_that_lasts(broker: BrokerHarness, supervisor: Peer) -> None:
     holder_of(broker, b"f", jobs=3)
     idle(broker, b"f")

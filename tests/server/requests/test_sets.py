@@ -432,6 +432,18 @@ def test_very_many_jobs_come_back_in_order(broker: BrokerHarness) -> None:
     assert list(iter(other.grab, None)) == handles[1:]
 
 
+def test_a_return_in_steps_takes_nothing_of_the_next_set(broker: BrokerHarness) -> None:
+    handles = submit(broker, b"f", 400)
+    worker = set_worker(broker, b"f")
+    assert grab(worker, 400) == handles
+    give_back(broker, *handles[1:])  # its first step
+    complete(worker, handles[0])
+    worker.send(SET_RETURN_KEY, b"n" * 16)
+    assert grab(worker, 400) == handles[1:]
+    broker.do_chores()
+    assert broker.status(b"f") == (399, 399, 1)
+
+
 # --- the loss of a worker
 
 
