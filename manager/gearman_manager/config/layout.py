@@ -26,6 +26,7 @@ from gearman_manager.config.resolve import (
     impossible_windows,
     resolve_function,
     resolve_pool,
+    too_few_everywhere,
     worker_range,
 )
 from gearman_manager.config.values import MAX_FUNCTION_NAME_BYTES
@@ -313,10 +314,9 @@ class _Plan:
         for budget, message in exceeded_by_minima(pools.values(), self._config.limits.budgets):
             self._report(f"limits.budgets.{budget}", message)
         for name, pool in pools.items():
-            if pool.max_everywhere is not None and pool.min > pool.max_everywhere:
+            if message := too_few_everywhere(pool):
                 key = f"pools.{name}.max_everywhere"
-                key = key if key in self._config.places else "defaults.max_everywhere"
-                self._report(key, f"{pool.max_everywhere} is less than the min of pool {name}, {pool.min}: raise it")
+                self._report(key if key in self._config.places else "defaults.max_everywhere", message)
         limit, needed = self._config.limits.max_workers, sum(pool.min for pool in pools.values())
         if limit is not None and needed > limit:
             self._report(

@@ -196,6 +196,18 @@ def impossible_windows(windows: Sequence[ResolvedWindow], minimum: int, maximum:
             yield index, f"min {low} is more than max {high}: lower min or raise max"
 
 
+def too_few_everywhere(pool: ResolvedPool) -> str:
+    """Why a pool's `max_everywhere` can't hold, since a `min` is above it, with the remedy; else nothing."""
+    if pool.max_everywhere is None:
+        return ""
+    if pool.min > pool.max_everywhere:
+        return f"{pool.max_everywhere} is less than the min of pool {pool.name}, {pool.min}: raise it"
+    most = max((window.min for window in pool.windows if window.min is not None), default=0)
+    if most > pool.max_everywhere:
+        return f"{pool.max_everywhere} is less than the min of a window of the pool {pool.name}, {most}: raise it"
+    return ""
+
+
 def _windows(pool: Pool, defaults: Defaults, cores: int) -> tuple[ResolvedWindow, ...]:
     return tuple(
         ResolvedWindow(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -38,7 +39,7 @@ class DrainReport:
             "programs": drain.programs,
             "may_begin": drain.may_begin(),
             "returned": drain.returned,
-            "server": self._server(drain.running),
+            "server": self._server(),
             "over": drain.over.is_set(),
         }
 
@@ -66,16 +67,17 @@ class DrainReport:
         programs = f" and {drain.programs} programs" if drain.programs else ""
         return f"draining: {drain.running} jobs{programs} still run{until}"
 
-    def _server(self, own_jobs: int) -> Report | None:
+    def _server(self) -> Report | None:
         """What the bundled job server, which ends with the manager, holds for others; None without one."""
         bundled = self._job_servers.bundled
         if bundled is None:
             return None
-        queues = [
-            queue for server in self._queues.servers if server.address in bundled for queue in server.functions.values()
-        ]
+        servers = [server for server in self._queues.servers if server.address in bundled]
+        running = Counter[str]()
+        for server in servers:
+            running.update({function: queue.running for function, queue in server.functions.items()})
         return {
             "durable": self._job_servers.is_durable,
-            "waiting": sum(queue.waiting for queue in queues),
-            "running_elsewhere": max(0, sum(queue.running for queue in queues) - own_jobs),
+            "waiting": sum(queue.waiting for server in servers for queue in server.functions.values()),
+            "running_elsewhere": max(0, running.total() - self._drain.own_jobs(running)),
         }

@@ -13,8 +13,8 @@ import logging
 import math
 import signal
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import gevent
@@ -95,6 +95,14 @@ class Drain:
     def programs(self) -> int:
         """The number of programs that have not left."""
         return sum(live.is_program for live in self._workforce.live.values())
+
+    def own_jobs(self, running: Mapping[str, int]) -> int:
+        """How many of the running jobs, by function, are those of our workers; of a program we take it for one."""
+        own, programs = self.running, [live for live in self._workforce.live.values() if live.is_program]
+        functions = {live.pool.name: live.order.pool.functions for live in programs}
+        for pool, count in Counter(live.pool.name for live in programs).items():
+            own += min(count, sum(running.get(name, 0) for name in functions[pool]))
+        return own
 
     def _kill_at(self, live: LiveWorker, now: float) -> float | None:
         if self.until != math.inf:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from gearman_manager.config import Layout, Limits, ResolvedPool
 from gearman_manager.config.budgets import exceeded_by_minima
+from gearman_manager.config.resolve import too_few_everywhere
 from gearman_manager.scaling.autoscaler import Autoscaler
 from gearman_manager.scaling.host_guards import HostGuards
 from gearman_manager.scaling.windows import in_force
@@ -66,10 +67,12 @@ class PoolSizes:
         self._tell()
 
     def refusal(self, pool: str, minimum: int) -> str:
-        """Why a pool can't have this `min`: the budget that is too small for it beside the others'; else nothing."""
+        """Why a pool can't have this `min`: its `max_everywhere`, or a budget too small for all `min`; else nothing."""
         pools = self.arranged
         if pool in pools:
-            pools[pool] = replace(pools[pool], min=minimum)
+            pools[pool] = replace(pools[pool], min=minimum, windows=())
+            if message := too_few_everywhere(pools[pool]):
+                return f"pools.{pool}.max_everywhere: {message}"
         problems = exceeded_by_minima(pools.values(), self.budgets)
         return next((f"limits.budgets.{name}: {message}" for name, message in problems), "")
 

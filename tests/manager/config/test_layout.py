@@ -411,6 +411,10 @@ def test_a_decorator_with_bad_options_costs_only_its_function(
             "defaults: {max_everywhere: 1}\npools:\n  a: {min: 2}\n",
             "config.yaml:2: defaults.max_everywhere: 1 is less than the min of pool a, 2: raise it",
         ),
+        (
+            "pools:\n  a: {max: 9, max_everywhere: 4, windows: {cron: 0 8 * * *, for: 1h, min: 5}}\n",
+            "config.yaml:3: pools.a.max_everywhere: 4 is less than the min of a window of the pool a, 5: raise it",
+        ),
     ],
 )
 def test_worker_counts_that_are_impossible_on_this_machine_are_reported(

@@ -30,7 +30,7 @@ CONFIG = Config.model_validate(
     {
         "server": {},
         "limits": {"budgets": {"smtp": 9}},
-        "pools": {"mail": {"max": 3, "uses": {"smtp": 2}}},
+        "pools": {"mail": {"max": 3, "uses": {"smtp": 2}, "max_everywhere": 6}},
     }
 )
 
@@ -175,6 +175,12 @@ def test_a_min_that_a_budget_is_too_small_for_is_refused(manager: Manager) -> No
     why = "limits.budgets.smtp: 9 is less than the min workers of all pools use, 10 (mail: 5 of 2 each)"
     assert answer.get_json()["error"].startswith(why)
     assert manager.client.post("/pools/mail/scale", json={"min": 4, "max": 9}).status_code == 202
+
+
+def test_a_min_above_the_maximum_over_all_managers_is_refused(manager: Manager) -> None:
+    answer = manager.client.post("/pools/mail/scale", json={"min": 7, "max": 9})
+    why = "pools.mail.max_everywhere: 6 is less than the min of pool mail, 7: raise it"
+    assert (answer.status_code, answer.get_json()["error"]) == (400, why)
 
 
 @pytest.mark.parametrize("size", [(5, 2), (-1, 2), (0, 0)])

@@ -80,3 +80,11 @@ def test_the_end_is_moved_for_all_workers_and_nobody_is_told_twice(
     assert [live.kill_at for live in staff.workers] == [2e9 + 3, 2e9 + 3]
     assert told == ["mail/1", "mail/2"]
     drain.close()
+
+
+def test_of_a_program_one_running_job_counts_as_its_own(staff: Staff) -> None:
+    staff.arrange(2, command="sleep 60", functions=["mail", "post"])
+    staff.workforce.reconcile(0.0)
+    drain = Drain(staff.workforce, staff.woken.set)
+    running = [{"mail": 1}, {"mail": 1, "post": 1}, {"mail": 5, "post": 1}, {"other": 3}]
+    assert [drain.own_jobs(each) for each in running] == [1, 2, 2, 0]
