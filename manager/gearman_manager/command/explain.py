@@ -80,6 +80,9 @@ def _numbers(inputs: Report) -> str:
         parts.append(f"{inputs['foreign_workers']} foreign workers")
     if inputs["max_workers"] is not None:
         parts.append(f"limits.max_workers {inputs['max_workers']}")
+    parts += [f"a worker uses {units} of {inputs['budgets'][name]} {name}" for name, units in inputs["uses"].items()]
+    if inputs["max_everywhere"] is not None:
+        parts.append(f"max_everywhere {inputs['max_everywhere']}")
     if inputs["away"]:
         parts.append(f"away: {', '.join(inputs['away'])}")
     return "; ".join(parts)

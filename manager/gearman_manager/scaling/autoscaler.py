@@ -196,6 +196,9 @@ class Autoscaler:
             minimum=field.minimum,
             maximum=field.maximum,
             max_workers=self._guards.limits.max_workers,
+            max_everywhere=entry.settings.max_everywhere,
+            uses=entry.settings.uses,
+            budgets=self._guards.limits.budgets,
         )
 
     def _look_at_doubtful(

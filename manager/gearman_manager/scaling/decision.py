@@ -64,6 +64,9 @@ class Inputs:
     minimum: int = 0
     maximum: int = 0
     max_workers: int | None = None  #: for all pools together
+    max_everywhere: int | None = None  #: for this pool over all managers
+    uses: Mapping[str, int] = field(default_factory=dict)  #: by budget, the units of one worker
+    budgets: Mapping[str, int] = field(default_factory=dict)  #: all of them, with their units
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -141,6 +142,9 @@ def test_decisions_are_told_with_their_limits_and_numbers(manager: Manager) -> N
         if queued:
             reckoning.to(3, Limit("max", "max 3 holds"))
         inputs = Inputs(queued=queued, service_s=0.25, workers=1, minimum=0, maximum=3, max_workers=9, away=("a:1",))
+        inputs = replace(
+            inputs, uses=manager.sizes.arranged["mail"].uses, budgets=manager.sizes.budgets, max_everywhere=6
+        )
         manager.decisions.record(reckoning.decision(now - ago_s, inputs))
     answer = manager.client.get("/pools/mail/decisions").get_json()
     assert [(entry["size"], entry["limit"], entry["times"]) for entry in answer["decisions"]] == [
@@ -157,10 +161,12 @@ def test_decisions_are_told_with_their_limits_and_numbers(manager: Manager) -> N
     lines = explanation(answer, 1)
     assert [line for line in lines if line.startswith("  ")] == [
         "  " + answer["decisions"][1]["sentence"],
-        "    30 queued, 0 running; a job takes 0.25 s; 1 worker of 0..3; limits.max_workers 9; away: a:1",
+        "    30 queued, 0 running; a job takes 0.25 s; 1 worker of 0..3; limits.max_workers 9; a worker "
+        "uses 2 of 9 smtp; max_everywhere 6; away: a:1",
         "    6 wanted → 3 (max)",
         "  " + now_told["sentence"],
-        "    40 queued, 0 running; a job takes 0.25 s; 1 worker of 0..3; limits.max_workers 9; away: a:1",
+        "    40 queued, 0 running; a job takes 0.25 s; 1 worker of 0..3; limits.max_workers 9; a worker "
+        "uses 2 of 9 smtp; max_everywhere 6; away: a:1",
         "    8 wanted → 3 (max)",
     ]
 

@@ -187,6 +187,9 @@ def test_pools_share_a_budget_by_weight_and_the_log_says_that_it_holds(caplog: p
     pools = scaled.workforce.pools
     bindings = [scaled.autoscaler.decisions(name).entries[-1].last.binding for name in pools]
     assert [step.limit.name for step in bindings if step] == ["limits.budgets.smtp"] * 2
+    last = scaled.autoscaler.decisions("mail").last
+    assert last is not None
+    assert (last.inputs.uses, last.inputs.budgets) == ({"smtp": 1}, {"smtp": 8})
     assert [pools[name].ceiling for name in pools] == [6, 2, None]
     scaled.arrange(mail=POOL | {"uses": {"smtp": 1}}, text=POOL)
     scaled.queues.functions["mail"] = FunctionQueue(queued=3)
