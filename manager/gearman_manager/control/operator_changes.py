@@ -27,8 +27,8 @@ class OperatorChanges:
         """Give a pool another size.
 
         Raises:
-            ManagerError: there is no such pool, the sizes are invalid, or a budget or `max_everywhere` is too small for this
-                `min`.
+            ManagerError: there is no such pool, the sizes are invalid, or a budget or `max_everywhere` is too small for
+                this `min`.
         """
         pool = find_pool(self._workforce, name)
         if not 0 <= minimum <= maximum or maximum < 1:

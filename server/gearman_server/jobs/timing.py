@@ -1,7 +1,7 @@
 """The due times of a schedule: by a cron expression in a time zone, or at even intervals. Pure.
 
-Times are Unix seconds. Cron's days and hours are those of the zone's clocks. The changes to and from daylight saving time
-are treated as Debian's cron does: a run at a skipped hour comes right after the gap, a run at a repeated hour is due
+Times are Unix seconds. Cron's days and hours are those of the zone's clocks. Changes to and from daylight saving time
+are treated as by Debian's cron: a run at a skipped hour comes right after the gap, a run at a repeated hour is due
 once, and a run every few minutes or hours (a field of them begins with `*`) goes on evenly.
 
 For the last kind cronsim is asked for clock times without a zone: with one it goes on by whole hours, and so misses

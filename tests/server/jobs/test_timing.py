@@ -71,8 +71,8 @@ def test_cron_follows_the_clocks_of_its_zone(expression: str, since: str, until:
 @pytest.mark.parametrize(
     ("expression", "day", "expected"),
     [
-        pytest.param("0 */3 * * *", "2026-10-04", "00:00 03:00 06:00", id="hours on the day with a gap of half an hour"),
-        pytest.param("0 */3 * * *", "2026-04-05", "00:00 03:00 06:00", id="hours on the day that repeats half an hour"),
+        pytest.param("0 */3 * * *", "2026-10-04", "00:00 03:00 06:00", id="hours on a day with a gap of half an hour"),
+        pytest.param("0 */3 * * *", "2026-04-05", "00:00 03:00 06:00", id="hours on a day that repeats half an hour"),
         pytest.param("*/15 1-2 * * *", "2026-10-04", "01:00 01:15 01:30 01:45 02:30 02:45", id="minutes and the gap"),
         pytest.param(
             "*/15 1 * * *", "2026-04-05", "01:00 01:15 01:30 01:45 01:30 01:45", id="minutes and the repeated time"
