@@ -146,7 +146,7 @@ def test_the_command_shows_what_is_left_and_its_end_can_be_moved(manager: Runnin
     assert (report["drain"]["running"], report["drain"]["may_begin"]) == (1, [])
     assert 50 < report["drain"]["until"] - time.time() < 60
     health = request(manager.folder / "run" / "control.sock", "GET", "/health")["health"]
-    assert health.startswith("draining: 1 jobs still run, ")
+    assert health.startswith("draining: 1 job left, for ")
 
     waiting.send_signal(signal.SIGINT)
     _, said = waiting.communicate(timeout=20)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from gearman_manager import exit_codes
 from gearman_manager.command.context import ask, fail, folder_of_running, mistakes_are_messages
 from gearman_manager.command.control_client import NotRunning, stream, wait_until_gone
+from gearman_manager.command.status_view import Report, counted, left_of
 from gearman_manager.migration.options import Seconds
 from gearman_process.values.durations import format_duration
 
@@ -68,10 +67,10 @@ def drain(context: click.Context, within: float | None, no_wait: bool) -> None:
     if not last["over"]:
         fail("the manager ended without a word; its jobs run again elsewhere", exit_codes.FAILURE)
     back = last["returned"]
-    click.echo(f"drained: {_counted(back, 'unfinished job')} back in the queue" if back else "drained")
+    click.echo(f"drained: {counted(back, 'unfinished job')} back in the queue" if back else "drained")
 
 
-def _follow(socket: Path, report: Mapping[str, Any]) -> Mapping[str, Any]:
+def _follow(socket: Path, report: Report) -> Report:
     """Show each change until the manager ends; returns the last report."""
     shown = _line(report)
     try:
@@ -85,43 +84,34 @@ def _follow(socket: Path, report: Mapping[str, Any]) -> Mapping[str, Any]:
     return report
 
 
-def _say(report: Mapping[str, Any]) -> None:
+def _say(report: Report) -> None:
     click.echo(_line(report))
 
 
-def _line(report: Mapping[str, Any]) -> str:
-    jobs = _counted(report["running"], "job")
-    programs = f" and {_counted(report['programs'], 'program')}" if report["programs"] else ""
-    runs = "still runs" if report["running"] + report["programs"] == 1 else "still run"
-    until = "" if report["until"] is None else f", until {time.strftime('%H:%M:%S', time.localtime(report['until']))}"
-    if report["may_begin"]:
-        return f"{_may_begin(report)}; {jobs}{programs} {runs}{until}"
-    return f"no job is begun any more; {jobs}{programs} {runs}{until}"
+def _line(report: Report) -> str:
+    quiet = _may_begin(report) if report["may_begin"] else "no job is begun any more"
+    return f"{quiet}; {left_of(report)}"
 
 
-def _may_begin(report: Mapping[str, Any]) -> str:
+def _may_begin(report: Report) -> str:
     return f"may still begin a job, until they leave: {', '.join(report['may_begin'])}"
 
 
-def _warn(server: Mapping[str, Any] | None) -> None:
+def _warn(server: Report | None) -> None:
     """Say what the end of the bundled job server means for others."""
     if server is None:
         return
     if server["running_elsewhere"]:
         click.echo(
-            f"{_counted(server['running_elsewhere'], 'job')} of other workers run on the bundled job server, "
+            f"{counted(server['running_elsewhere'], 'job')} of other workers run on the bundled job server, "
             "which ends with this manager: their results are lost",
             err=True,
         )
     if server["waiting"] and server["durable"]:
-        click.echo(f"{_counted(server['waiting'], 'job')} waiting: background jobs stay in the store", err=True)
+        click.echo(f"{counted(server['waiting'], 'job')} waiting: background jobs stay in the store", err=True)
     elif server["waiting"]:
         click.echo(
-            f"{_counted(server['waiting'], 'job')} waiting in the bundled job server, which ends with this manager and "
+            f"{counted(server['waiting'], 'job')} waiting in the bundled job server, which ends with this manager and "
             "keeps them in memory: they will be LOST; server.store names a durable store",
             err=True,
         )
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 from urllib.parse import quote
 
@@ -11,6 +10,7 @@ import click
 
 from gearman_manager.command.completion import pools
 from gearman_manager.command.context import ask, mistakes_are_messages
+from gearman_manager.command.status_view import clock
 from gearman_process.values.escaping import escape_text
 
 Report = dict[str, Any]
@@ -46,11 +46,11 @@ def explanation(report: Report, count: int) -> list[str]:
         return [f"{report['pool']}: no decision yet"]
     lines = []
     for decision in report["decisions"][-count:]:
-        when = _clock(decision["since"])
-        when = f"since {when}" if decision["until"] is None else f"{when} to {_clock(decision['until'])}"
+        when = clock(decision["since"])
+        when = f"since {when}" if decision["until"] is None else f"{when} to {clock(decision['until'])}"
         times = f", decided {decision['times']} times" if decision["times"] > 1 else ""
         lines += [when + times, *_told(decision), ""]
-    return [*lines, f"now, at {_clock(now['at'])}", *_told(now)]
+    return [*lines, f"now, at {clock(now['at'])}", *_told(now)]
 
 
 def _told(decision: Report) -> list[str]:
@@ -86,9 +86,3 @@ def _numbers(inputs: Report) -> str:
     if inputs["away"]:
         parts.append(f"away: {', '.join(inputs['away'])}")
     return "; ".join(parts)
-
-
-def _clock(moment: float) -> str:
-    at = time.localtime(moment)
-    day = "" if at[:3] == time.localtime()[:3] else time.strftime("%Y-%m-%d ", at)
-    return day + time.strftime("%H:%M:%S", at)

@@ -58,10 +58,28 @@ def _view(report: Report) -> Group:
 
 def _drain(drain: Report) -> str:
     """What is left of a drain, in one line."""
-    until = "" if drain["until"] is None else f", until {time.strftime('%H:%M:%S', time.localtime(drain['until']))}"
-    programs = f" and {drain['programs']} programs" if drain["programs"] else ""
     still = f"; may still begin a job: {', '.join(drain['may_begin'])}" if drain["may_begin"] else ""
-    return f"draining: {drain['running']} jobs{programs} still run{until}{still}"
+    return f"draining: {left_of(drain)}{still}"
+
+
+def left_of(drain: Report) -> str:
+    """What is left of a drain: `2 jobs and 1 program still run, until 12:01:07`."""
+    programs = f" and {counted(drain['programs'], 'program')}" if drain["programs"] else ""
+    runs = "still runs" if drain["running"] + drain["programs"] == 1 else "still run"
+    until = "" if drain["until"] is None else f", until {clock(drain['until'])}"
+    return f"{counted(drain['running'], 'job')}{programs} {runs}{until}"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 job`, `2 jobs`."""
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
+def clock(unix_time: float) -> str:
+    """The local time, with its date if it is not today's."""
+    at = time.localtime(unix_time)
+    day = "" if at[:3] == time.localtime()[:3] else time.strftime("%Y-%m-%d ", at)
+    return day + time.strftime("%H:%M:%S", at)
 
 
 def _since_s(moment: float) -> float:

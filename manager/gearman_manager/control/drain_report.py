@@ -63,9 +63,9 @@ class DrainReport:
         if not drain.is_on:
             return ""
         left_s = max(0.0, drain.until - time.monotonic())
-        until = "" if left_s == math.inf else f", {format_duration(round(left_s))} left"
-        programs = f" and {drain.programs} programs" if drain.programs else ""
-        return f"draining: {drain.running} jobs{programs} still run{until}"
+        until = "" if left_s == math.inf else f", for {format_duration(round(left_s))} at most"
+        programs = f" and {_counted(drain.programs, 'program')}" if drain.programs else ""
+        return f"draining: {_counted(drain.running, 'job')}{programs} left{until}"
 
     def _server(self) -> Report | None:
         """What the bundled job server, which ends with the manager, holds for others; None without one."""
@@ -81,3 +81,7 @@ class DrainReport:
             "waiting": sum(queue.waiting for server in servers for queue in server.functions.values()),
             "running_elsewhere": max(0, running.total() - self._drain.own_jobs(running)),
         }
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"

@@ -12,6 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from gearman_manager.command.explain import explanation
+from gearman_manager.command.status_view import left_of
 from gearman_manager.config import Config, FoundFunction, lay_out
 from gearman_manager.control.app import make_app
 from gearman_manager.control.drain_routes import drain_routes
@@ -169,6 +170,23 @@ def test_decisions_are_told_with_their_limits_and_numbers(manager: Manager) -> N
         "uses 2 of 9 smtp; max_everywhere 6; away: a:1",
         "    8 wanted → 3 (max)",
     ]
+
+
+@pytest.mark.parametrize(
+    ("running", "programs", "until", "text"),
+    [
+        (1, 0, None, "1 job still runs"),
+        (0, 2, None, "0 jobs and 2 programs still run"),
+        (
+            2,
+            1,
+            time.mktime((2020, 1, 2, 3, 4, 5, 0, 0, -1)),
+            "2 jobs and 1 program still run, until 2020-01-02 03:04:05",
+        ),
+    ],
+)
+def test_what_is_left_of_a_drain_is_told_in_a_line(running: int, programs: int, until: float | None, text: str) -> None:
+    assert left_of({"running": running, "programs": programs, "until": until}) == text
 
 
 def test_the_decisions_of_an_unknown_pool_are_refused(manager: Manager) -> None:

@@ -94,5 +94,5 @@ def test_all_is_well_while_pools_and_job_servers_can_do_all_of_their_work() -> N
 
 
 def test_a_drain_is_named_first_and_is_no_fault() -> None:
-    draining = replace(standing((pool("p", target=1, registered=1), 1), busy=1), drain="draining: 1 jobs still run")
-    assert (draining.text, draining.is_healthy) == ("draining: 1 jobs still run; 1 worker in 1 pool, 1 busy", True)
+    draining = replace(standing((pool("p", target=1, registered=1), 1), busy=1), drain="draining: 1 job left")
+    assert (draining.text, draining.is_healthy) == ("draining: 1 job left; 1 worker in 1 pool, 1 busy", True)
