@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gearman_client import Address, Client, Tls
+from gearman_client import Address, Client, Tls, connect_admin
 
 from ..certificates import Certificates
 from .conftest import GATE, NAP, RunningManager, eventually
@@ -182,3 +182,30 @@ def test_check_loads_the_files_and_names_pools_that_do_not_support_tls(
     assert refused.returncode == 78
     assert f"config.yaml:2: servers[0]: {tmp_path}/empty.pem can't be used: " in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_jobs_that_a_worker_has_fetched_and_not_begun_go_back_over_tls(
+    manager: RunningManager, start_tls_server: Callable[..., TlsServer], certificates: Certificates
+) -> None:
+    server, trust = start_tls_server(), Tls(str(certificates.ca))
+    manager.write_module("gate.py", GATE)
+    write_config(
+        manager, server.address, f"ca_file: {certificates.ca}", "pools: {gate: {prefetch: 10, min: 1, max: 1}}\n"
+    )
+    manager.launch()
+    eventually(manager.settled, "the worker is registered")
+    gate = manager.folder / "gate"
+
+    def counts() -> tuple[int, int]:
+        with connect_admin(server.address, tls=trust) as admin:
+            (row,) = admin.status()
+        return row.total, row.running
+
+    with Client(server.address, tls=trust) as client:
+        client.submit_background_many("gate", [str(gate)] * 3)
+    eventually(lambda: counts() == (3, 3), "the worker has all of them")
+    manager.command("pause", "gate")
+    eventually(lambda: counts() == (3, 1), "two are in the queue again")
+    gate.touch()
+    manager.command("resume", "gate")
+    eventually(lambda: counts() == (0, 0), "all are done")
