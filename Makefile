@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 TESTERS ?= 4
 NODE_PEERS := gearmanode@0.9.2 winston@3.19.0 abraxas@2.1.10
 
-.PHONY: setup run test soak soak-workers soak-kills lint docs bench peers clean
+.PHONY: setup run test soak soak-workers soak-kills lint docs bench peers compiled test-compiled clean
 
 setup: $(VENV)/.installed
 
@@ -27,7 +27,7 @@ $(VENV)/.installed: pyproject.toml client/pyproject.toml
 	@touch $@
 
 # Each adds its own tools, from the extra of its name.
-$(VENV)/.test $(VENV)/.lint $(VENV)/.bench: $(VENV)/.%: pyproject.toml | setup
+$(VENV)/.test $(VENV)/.lint $(VENV)/.bench $(VENV)/.compiled: $(VENV)/.%: pyproject.toml | setup
 	@echo 'installing what make $* needs'
 	@$(INSTALL) -e '.[$*]'
 	@touch $@
@@ -70,5 +70,15 @@ bench: setup $(VENV)/.bench
 	@command -v cc >/dev/null || { echo 'a C compiler (cc) is needed for the load generator' >&2; exit 1; }
 	$(BIN)/python benchmarks/run.py
 
+# The compiled core of the job server, optional: docs/job-server.md. It is made anew after each change of the sources.
+compiled: setup $(VENV)/.compiled
+	@command -v cc >/dev/null || { echo 'a C compiler (cc) and the headers of Python are needed' >&2; exit 1; }
+	GEARMAN_COMPILED=0 $(BIN)/python -m gearman_server.compiled.building
+
+# The tests of the job server and of the packets with the compiled core, which must be there.
+test-compiled: compiled $(VENV)/.test
+	GEARMAN_COMPILED=1 $(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --max-worker-restart 0 -m "not pure_core" \
+		tests/server tests/client/test_packet.py tests/integration
+
 clean:
-	rm -rf $(VENV) dist benchmarks/build
+	rm -rf $(VENV) dist server/gearman_server_core benchmarks/build

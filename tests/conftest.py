@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
@@ -11,6 +12,10 @@ from typing import Any
 import pytest
 
 from .certificates import Certificates
+
+# The pure core, for the tests' processes too, unless they are run with the compiled one. It is chosen at this import.
+os.environ.setdefault("GEARMAN_COMPILED", "0")
+CHOICE = importlib.import_module("gearman_server.compiled.choosing").CHOICE
 
 # A shell starts background processes with SIGINT ignored, and the processes that the tests interrupt would inherit it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -22,6 +27,9 @@ if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # by nohup
 # processor instead of 0.3; and every tester rewrites the assertions of all test files once more, for 10 s.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+if CHOICE.trouble is not None:
+    raise pytest.UsageError(CHOICE.trouble)
 
 SKIPPING_FAILS = os.environ.get("CI") == "true"
 

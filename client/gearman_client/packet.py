@@ -198,8 +198,8 @@ class PacketParser:
     def feed(self, data: bytes) -> list[Packet]:
         """Take the bytes of one read, and return every packet that is now complete, in order; see `has_more`."""
         pending = self._pending
-        if pending or self.violation is not None:
-            if self.violation is not None:
+        if pending or self.violation:
+            if self.violation:
                 return []
             pending += data
             if len(pending) < self._needed:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from gearman_server.compiled import choosing as _choosing  # noqa: F401 - before any other module: it says which is loaded
 from gearman_server.version import __version__
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ process of its own: see the room process. The order here is that of a server's l
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import random
@@ -22,6 +23,7 @@ import gevent
 from gearman_server import event_log
 from gearman_server.broker import Broker
 from gearman_server.broker_settings import BrokerSettings
+from gearman_server.compiled.choosing import CHOICE
 from gearman_server.edge.listener import Listener
 from gearman_server.edge.ports import Ports
 from gearman_server.edge.settings import ListenerSettings, ListenSettings, PortSettings, TlsSettings
@@ -178,6 +180,8 @@ class Server:
         """
         if self._was_started:
             raise StartError("a server can be started once; make another")
+        if CHOICE.trouble is not None:
+            raise StartError(CHOICE.trouble)
         ports = self._opened_ports({})
         try:
             self._parts = build(self._settings, ports, gevent.get_hub().loop)
@@ -186,6 +190,7 @@ class Server:
             raise
         self._was_started = True
         logger.log(NOTICE, "gearman-server %s listens on %s", __version__, ports.describe())
+        logger.log(NOTICE if CHOICE.is_compiled or CHOICE.reason else logging.INFO, "%s", CHOICE.describe())
 
     def __enter__(self) -> Self:
         self.start()

@@ -346,7 +346,10 @@ class BrokerHistory(KnownHistory):
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("few_functions", "histories"),
-    [pytest.param(FEW_FUNCTIONS, 800, id="few functions"), pytest.param(1, 300, id="very many functions")],
+    [
+        pytest.param(FEW_FUNCTIONS, 800, id="few functions"),
+        pytest.param(1, 300, id="very many functions", marks=pytest.mark.pure_core),
+    ],
 )
 def test_the_broker_keeps_every_promise_in_random_histories(
     make_broker: Callable[..., BrokerHarness], monkeypatch: pytest.MonkeyPatch, few_functions: int, histories: int

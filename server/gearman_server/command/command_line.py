@@ -18,6 +18,7 @@ from gearman_server.command.config_file import with_config_file
 from gearman_server.command.listen_options import allowed, http_hosts, port_settings, tls_settings
 from gearman_server.command.options import PARAMETERS
 from gearman_server.command.queue_options import WITHOUT_EFFECT, idle_options, store_url
+from gearman_server.compiled.choosing import CHOICE
 from gearman_server.edge.own_addresses import this_machine
 from gearman_server.edge.settings import ListenerSettings
 from gearman_server.errors import PolicyFileError, ServerError, UsageError
@@ -76,6 +77,8 @@ def _server_command() -> click.Command:
 
 
 def _start(**given: Any) -> None:
+    if CHOICE.trouble is not None:
+        raise UsageError(CHOICE.trouble)
     if not given["bundled"]:  # a bundled server leaves its end to its manager
         _obey_signals()
     options = with_config_file(click.get_current_context(), given)
@@ -163,7 +166,7 @@ def _administrators(networks: Sequence[str]) -> AccessList:
 def _version_option() -> click.Option:
     def show(context: click.Context, _parameter: click.Parameter, is_asked: bool) -> None:
         if is_asked:
-            click.echo(f"gearman-server {__version__}")
+            click.echo(f"gearman-server {__version__}, {CHOICE.describe()}")
             context.exit(EXIT_OK)
 
     return click.Option(

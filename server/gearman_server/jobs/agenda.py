@@ -11,6 +11,8 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Final
 
+from gearman_server.compiled.python_class import python_class
+
 #: The number of jobs or functions with which one step of a chore deals: half a millisecond of work.
 STEP: Final = 100
 
@@ -18,6 +20,7 @@ STEP: Final = 100
 Act = Callable[[float], None]
 
 
+@python_class
 class Chores(deque[Iterator[None]]):
     """Long work that is done a step at a time, so that others are served in between. True while there is any.
 

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from gearman_server.compiled.python_class import python_class
 from gearman_server.jobs.job import PRIORITIES, QUEUED, Job
 from gearman_server.jobs.job_counts import JobCounts
 from gearman_server.jobs.throttle import Throttle
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.session import BatchRule, Session
 
 
+@python_class
 class JobQueue(deque[Job]):
     """Waiting jobs of one function and priority, in order.
 
@@ -73,6 +75,7 @@ class JobQueue(deque[Job]):
             self.tombstones = 0
 
 
+@python_class
 class ReplayQueue(JobQueue):
     """A queue whose older jobs are not all read yet: it holds the jobs that were read, and apart from them new ones."""
 

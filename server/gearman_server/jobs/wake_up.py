@@ -169,10 +169,15 @@ class WakeUp:
         broad_workers = function.broad_workers
         if not broad_workers or not self._broad_sleepers:
             return
+        # Loops, because mypyc makes a list of a generator expression, and often only the first one is wanted.
         if len(broad_workers) < len(self._broad_sleepers):
-            yield from (worker for worker in broad_workers if worker.worker_state is SLEEPING)
+            for worker in broad_workers:
+                if worker.worker_state is SLEEPING:
+                    yield worker
         else:
-            yield from (worker for worker in self._broad_sleepers if function in worker.functions)
+            for worker in self._broad_sleepers:
+                if function in worker.functions:
+                    yield worker
 
     def has_sleepers(self, function: Function) -> bool:
         """Whether a worker that can do the function sleeps."""

@@ -386,6 +386,7 @@ def test_bytes_behind_a_withheld_reply_count_towards_the_connections_limit(
     assert client.session.withheld_bytes == 0
 
 
+@pytest.mark.pure_core
 def test_the_cost_of_releasing_replies_depends_on_their_number_alone() -> None:
     session, looks = Session(Identity("127.0.0.1")), []
 

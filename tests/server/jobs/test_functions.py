@@ -57,6 +57,7 @@ def test_names_of_finished_jobs_are_kept_while_they_are_few_and_forgotten_beyond
     assert forgotten == [FunctionsForgotten(MANY_FUNCTIONS)]
 
 
+@pytest.mark.pure_core
 def test_a_function_in_use_is_never_forgotten(small: BrokerHarness) -> None:
     small.broker.use_policies({b"policy": FunctionPolicy(retries=1)})
     client = small.peer()
@@ -73,6 +74,7 @@ def test_a_function_in_use_is_never_forgotten(small: BrokerHarness) -> None:
     assert not {b"left", b"new-0"} & set(names(small))
 
 
+@pytest.mark.pure_core
 def test_a_forgotten_function_comes_back_when_it_is_named(small: BrokerHarness) -> None:
     worker = small.peer()
     name_functions(small, 11)
@@ -81,6 +83,7 @@ def test_a_forgotten_function_comes_back_when_it_is_named(small: BrokerHarness) 
     assert worker.can_do(b"new-0").grab() == handle
 
 
+@pytest.mark.pure_core
 def test_beyond_the_maximum_of_used_functions_a_new_name_is_refused_and_known_ones_go_on(small: BrokerHarness) -> None:
     small.broker.use_policies({b"written": FunctionPolicy(retries=1)})
     worker = small.worker(*(b"f%d" % number for number in range(20)))
@@ -92,6 +95,7 @@ def test_beyond_the_maximum_of_used_functions_a_new_name_is_refused_and_known_on
     assert len(names(small)) == 21
 
 
+@pytest.mark.pure_core
 def test_when_other_functions_are_no_longer_used_there_is_room_again(small: BrokerHarness) -> None:
     worker = small.worker(*(b"f%d" % number for number in range(20)))
     assert is_refused(small, b"new")
@@ -102,6 +106,7 @@ def test_when_other_functions_are_no_longer_used_there_is_room_again(small: Brok
     assert names(small) == [b"new"]
 
 
+@pytest.mark.pure_core
 def test_a_dead_letter_can_be_tried_again_whatever_the_number_of_functions(small: BrokerHarness) -> None:
     worker = small.worker(b"dies")
     handle = small.peer().submit(b"dies", kind="SUBMIT_JOB_BG")

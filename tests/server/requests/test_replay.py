@@ -81,6 +81,7 @@ def test_a_row_whose_function_has_no_valid_name_is_reported_and_the_others_are_s
     assert workloads(replayed.harness.worker(b"f")) == [b"old 2"]
 
 
+@pytest.mark.pure_core
 def test_stored_jobs_come_back_whatever_the_number_of_functions(
     monkeypatch: pytest.MonkeyPatch, make_broker: Callable[..., BrokerHarness], batch_store: BatchStore
 ) -> None:
@@ -94,6 +95,7 @@ def test_stored_jobs_come_back_whatever_the_number_of_functions(
     assert replayed.harness.status(b"f") == (1, 0, 0)
 
 
+@pytest.mark.pure_core
 def test_a_function_whose_jobs_are_behind_unread_ones_is_not_forgotten(
     monkeypatch: pytest.MonkeyPatch, make_broker: Callable[..., BrokerHarness], batch_store: BatchStore
 ) -> None:

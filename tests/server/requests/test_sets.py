@@ -157,6 +157,7 @@ def test_a_worker_with_very_many_functions_gets_sets(broker: BrokerHarness) -> N
     assert grab(worker) == []
 
 
+@pytest.mark.pure_core
 def test_workloads_of_one_set_are_bounded(broker: BrokerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sets, "SET_BYTES", 10)
     client, worker = broker.peer(), set_worker(broker, b"f")
