@@ -1,8 +1,8 @@
 """The extension `held-jobs`: a supervisor hears of jobs in a worker's hands for which another worker is idle. Pure.
 
 A worker that has just answered a job will probably get to the next ones soon. So a supervisor is told only once the
-worker has ended no job for QUIET_S, or is not through with its set after LONG_S; it takes jobs back with RETURN_JOBS. As
-long as nobody is idle, nobody looks.
+worker has ended no job for QUIET_S, or is not through with its set after LONG_S; it takes jobs back with RETURN_JOBS.
+As long as nobody is idle, nobody looks.
 """
 
 from __future__ import annotations
