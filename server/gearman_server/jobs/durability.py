@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from gearman_server.jobs.events import StoreFailed, StoreLost, StoreRecovered
 from gearman_server.jobs.job import WRITTEN, Job, JobRecord
-from gearman_server.jobs.replies import error, job_created
+from gearman_server.jobs.replies import JOB_CREATED_HEADERS, error, job_created
 from gearman_server.jobs.store import InsertsLate
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ class Durability:
         """Sessions for which packets are left are added to `touched`."""
         self._store = store
         self._insert = store.insert
+        #: Called when a job was given to a worker, or an attempt failed: that is written some time later; nobody waits.
+        self.job_changed: Callable[[Job], None] = store.update
         self._touched = touched
         #: Whether acknowledgements wait for anything.
         self.is_durable = store.is_durable
@@ -91,12 +93,13 @@ class Durability:
     def inserts_written(self, jobs: Iterable[Job]) -> None:
         """Release the acknowledgements of committed inserts. A job that has ended meanwhile has no record any more."""
         sessions: set[Session | None] = set()
-        unknown = self._unknown
+        unknown, headers = self._unknown, JOB_CREATED_HEADERS
         for job in jobs:
             record = job.record
             if record is not None and record is not WRITTEN:
                 job.record = WRITTEN
-                record.packet = job_created(job.handle)
+                handle = job.handle
+                record.packet = headers[len(handle)] + handle  # `job_created` without the call
                 sessions.add(record.session)
                 if record.others is not None:
                     for gap in record.others:
@@ -142,10 +145,6 @@ class Durability:
         """Tell the callers of `when_known` that the insert failed, once the job itself is dealt with."""
         self._tell_later(job, is_stored=False)
 
-    def job_changed(self, job: Job) -> None:
-        """A job was given to a worker, or an attempt failed: the store writes that some time later; nobody waits."""
-        self._store.update(job)
-
     def job_ended(self, job: Job) -> None:
         """Send JOB_CREATED to submitters that still wait for the insert, and have the row deleted, or never written."""
         record, job.record = job.record, None
@@ -153,7 +152,8 @@ class Durability:
             if record is not WRITTEN:
                 self._release(record, job_created(job.handle))
             self._store.delete(job)
-            self._unknown.pop(job, None)
+            if self._unknown:
+                self._unknown.pop(job, None)
             if self._told_later:
                 self._tell_later(job, is_stored=True)
 

@@ -17,7 +17,8 @@ MAX_HANDLE_BYTES: Final = 64
 NO_JOB: Final = encode_response(PacketType.NO_JOB)
 NOOP: Final = encode_response(PacketType.NOOP)
 
-_JOB_CREATED_HEADERS: Final = tuple(
+#: By the length of the handle.
+JOB_CREATED_HEADERS: Final = tuple(
     HEADER.pack(RESPONSE_MAGIC, PacketType.JOB_CREATED, length) for length in range(MAX_HANDLE_BYTES)
 )
 # Plain integers, because `pack` would call the `__index__` of an enum member.
@@ -28,7 +29,7 @@ _pack_header: Final = HEADER.pack
 
 def job_created(handle: bytes) -> bytes:
     """JOB_CREATED for a handle of this server, which is always shorter than MAX_HANDLE_BYTES."""
-    return _JOB_CREATED_HEADERS[len(handle)] + handle
+    return JOB_CREATED_HEADERS[len(handle)] + handle
 
 
 def job_assign(job: Job) -> bytes:

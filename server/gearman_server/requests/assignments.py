@@ -169,7 +169,10 @@ class Assignments:
                         if len(functions) > 1:
                             del functions[function]
                             functions[function] = None
-                        return self._start(job, session, now)
+                        self._assign(job, session, now)  # as `_start` does, without another call
+                        if session.timeouts_s or function.policy.timeout_s is not None:
+                            self.start_timeout(session, job, now)
+                        return job
         return None
 
     def _take_for_broad_worker(self, session: Session, ready: Ready, now: float) -> Job | None:

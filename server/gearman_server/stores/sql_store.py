@@ -20,7 +20,7 @@ from gearman_server.jobs.events import StoreFailed, StoreLost, StoreRecovered
 from gearman_server.jobs.store import InsertsFailed, InsertsLate, InsertsWritten, Verdict
 from gearman_server.log import logger
 from gearman_server.loop import Loop, Pause
-from gearman_server.stores.batch import Batch, row_id
+from gearman_server.stores.batch import Batch
 from gearman_server.stores.database import Database
 from gearman_server.stores.engine import parse_url
 from gearman_server.stores.loading import Loading
@@ -180,8 +180,9 @@ class SqlStore:
 
     def update(self, job: Job) -> None:
         """Have the job's state, attempts and time written with the next batch."""
-        if job not in self._open.inserts and job not in self._repeated.inserts:
-            self._open.updates[job] = None
+        batch = self._open
+        if job not in batch.inserts and job not in self._repeated.inserts:
+            batch.updates[job] = None
 
     def delete(self, job: Job) -> None:
         """Withdraw the insert of a job that has ended if no batch has taken it yet, else delete its row in the next."""
@@ -191,9 +192,11 @@ class SqlStore:
             if not batch.inserts:
                 batch.since = None
         else:
-            self._repeated.inserts.pop(job, None)
+            if self._repeated.inserts:
+                self._repeated.inserts.pop(job, None)
             batch.updates.pop(job, None)
-            batch.deletes.append(row_id(job))  # also of one that is not stored for all we know
+            # Also of one that is not stored for all we know. Two calls are saved here: it is `row_id`.
+            batch.deletes.append(int(job.handle.rpartition(b":")[2]))
 
     def bury(self, letter: DeadLetter) -> None:
         """Have the letter written with the delete of its job's row, which is the next call."""

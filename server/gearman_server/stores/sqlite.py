@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from gearman_server.stores.batch import number_of
+
 if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
 
@@ -39,7 +41,7 @@ def plain_insert(jobs: Sequence[Job], offset_s: float) -> tuple[str, Sequence[An
     """
     handles = [job.handle for job in jobs]
     columns: list[Iterable[Any]] = [
-        [int(handle.rpartition(b":")[2]) for handle in handles],
+        _numbers_of(handles),
         [offset_s + job.submitted for job in jobs],
         map(bytearray, handles),
         map(bytearray, [job.workload for job in jobs]),
@@ -60,6 +62,16 @@ def plain_insert(jobs: Sequence[Job], offset_s: float) -> tuple[str, Sequence[An
     for at, column_values in enumerate(columns, first):
         values[at : first + len(jobs) * width : width] = column_values
     return _text(tuple(is_common), rows), values
+
+
+def _numbers_of(handles: Sequence[bytes]) -> list[int]:
+    """The numbers in handles. Nearly always all have the same prefix, which is then looked for once."""
+    at = handles[0].rindex(b":") + 1
+    prefix = handles[0][:at]
+    try:
+        return [int(handle[at:] if handle.startswith(prefix) else handle.rpartition(b":")[2]) for handle in handles]
+    except ValueError:  # a longer prefix begins like this one
+        return list(map(number_of, handles))
 
 
 def bindable(value: Any) -> Any:

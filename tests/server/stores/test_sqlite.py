@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from sqlalchemy import event
 
 from gearman_server.jobs.function import Function
-from gearman_server.jobs.job import PRIORITIES, Job
+from gearman_server.jobs.job import NORMAL, PRIORITIES, Job
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.schedule_rules import ScheduleMark
 from gearman_server.jobs.store import StoredJob
 from gearman_server.stores.batch import Batch
 from gearman_server.stores.database import Database
 from gearman_server.stores.engine import parse_url
-from gearman_server.stores.sqlite import MAX_ROWS
+from gearman_server.stores.sqlite import MAX_ROWS, plain_insert
 
 FUNCTIONS = [Function(name, FunctionPolicy()) for name in (b"f", b"g", b"\xff" * 8192)]
 numbers = count(1)
@@ -150,3 +150,10 @@ def test_a_batch_with_one_refused_job_is_still_one_transaction(database: Databas
     assert len([one for one in transactions if "INSERT" in one and "COMMIT" in one]) == 1
     assert set(stored(database, jobs)) == {job.handle for job in jobs}
     assert database.schedule_marks() == batch.marks
+
+
+def test_numbers_of_handles_with_prefixes_that_begin_alike() -> None:
+    handles = [b"H:host:7", b"H:host:8", b"H:host:other:9", b"H:elsewhere:10"]
+    jobs = [Job(handle, Function(b"f", FunctionPolicy()), b"", b"", NORMAL, 0.0) for handle in handles]
+    _, values = plain_insert(jobs, 0.0)
+    assert [value for value in values if isinstance(value, int) and value > NORMAL] == [7, 8, 9, 10]
