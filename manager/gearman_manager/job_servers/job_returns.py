@@ -113,8 +113,7 @@ class ReturnConnection:
             ready, _, _ = gevent.select.select([sock, self._wake], [], [])
             if self._wake in ready:
                 os.eventfd_read(self._wake)
-                packets, self._unsent = self._unsent, []
-                sock.sendall(b"".join(packets))
+                self._send_unsent(sock)
             if sock in ready:
                 data = sock.recv(_RECEIVE_BYTES)
                 if not data:
@@ -123,6 +122,15 @@ class ReturnConnection:
                     self._hear(packet_type, body)
                 if parser.violation is not None:
                     raise parser.violation
+
+    def _send_unsent(self, sock: Any) -> None:
+        packets, self._unsent = self._unsent, []
+        try:
+            sock.sendall(b"".join(packets))
+        except OSError:
+            self._unsent[:0] = packets  # for the next connection: the worker may be in a job that takes long
+            os.eventfd_write(self._wake, 1)
+            raise
 
     def _hear(self, packet_type: int, body: bytes) -> None:
         """Everything else is an answer to the option, or the refusal of one that it does not know."""

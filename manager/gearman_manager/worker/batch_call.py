@@ -6,12 +6,14 @@ Nothing returned means that all are done. What it raises, a timeout included, is
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from gearman_client import WorkerJob
 from gearman_manager.job import NOTHING_INTERRUPTS, Job
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.result import encode_result
+from gearman_manager.verdict import Retry
 from gearman_manager.worker.function_call import (
     FunctionCall,
     TimeLimit,
@@ -97,7 +99,8 @@ class _Batch:
         first, *others = pairs
         self._fail(*first, error, is_done=is_done)
         if others:
-            first[1].log.error("the same holds for the %d other jobs of its call", len(others))
+            level = logging.WARNING if isinstance(error, Retry) else logging.ERROR
+            first[1].log.log(level, "the same holds for the %d other jobs of its call", len(others))
         trace = trace_of(error)
         for assigned, job in others:
             answer_failure(assigned, error, is_done=is_done, trace=trace)

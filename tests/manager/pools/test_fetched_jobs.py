@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Iterator
+from struct import Struct
 from typing import Any
 
 import gevent.event
@@ -119,6 +122,18 @@ def test_a_lost_connection_is_opened_again_and_nothing_is_forgotten(
     heard = server.hear(4)
     assert [packet for packet in heard if packet not in (None, returned(jobs, 1, b"H:1"))] == GREETING
     assert returned(jobs, 1, b"H:1") in heard
+
+
+def test_what_could_not_be_sent_is_sent_over_the_next_connection(server: Server, begin: Begin) -> None:
+    jobs, claims = begin()
+    server.hear(2)
+    with socket.socket(fileno=os.dup(server.connection.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, Struct("ii").pack(1, 0))  # it ends with a reset
+        same.shutdown(socket.SHUT_RD)
+    assert server.hear(1) == [None]
+    claims.put(1, 0, [b"H:1"])
+    jobs.give_back()
+    assert server.hear(3) == [*GREETING, returned(jobs, 1, b"H:1")]
 
 
 def test_a_server_that_knows_nothing_of_it_is_left_alone(server: Server, begin: Begin) -> None:

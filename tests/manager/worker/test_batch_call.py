@@ -119,6 +119,7 @@ def test_what_it_raises_is_the_fate_of_all_and_logged_once(
     assert len(reasons) == 100
     assert len(caplog.records) == 2
     assert caplog.records[1].getMessage() == "the same holds for the 99 other jobs of its call"
+    assert caplog.records[1].levelno == caplog.records[0].levelno
 
 
 @pytest.mark.parametrize(
