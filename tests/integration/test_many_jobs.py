@@ -305,6 +305,17 @@ def test_the_jobs_of_a_call_whose_worker_is_killed_are_given_out_alone(many: Run
     assert Counter(runs(many)[before:]) == Counter([("e", 1), ("f", 1), ("e", 2), ("f", 2), ("g", 2)])
 
 
+def test_a_call_is_finished_by_a_worker_that_is_told_to_leave(many: RunningManager) -> None:
+    first, second = next(names), next(names)
+    handles = submit(many, "lists", first, f"{second} wait {many.folder / second}")
+    has_begun(many, second)
+    pid = pid_of(many, "lists")
+    os.kill(pid, signal.SIGTERM)
+    (many.folder / second).touch()
+    assert fates(many, handles) == [f"{first} 1 of 2", f"{second} 1 of 2"]
+    eventually(lambda: many.settled() and pid_of(many, "lists") != pid, "another worker is there")
+
+
 def test_whichever_process_ends_no_job_is_lost_and_none_runs_twice_but_the_one_that_had_begun(
     manager: RunningManager,
 ) -> None:

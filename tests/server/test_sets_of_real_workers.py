@@ -80,6 +80,23 @@ def test_no_held_job_is_lost_when_the_server_is_killed(
     assert taken == [(handles[0], 2), *((handle, 1) for handle in handles[1:])]
 
 
+def test_a_batch_that_was_begun_when_the_server_was_killed_has_lost_an_attempt_and_comes_one_by_one(
+    start_server: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
+    store = ("--store", f"sqlite:///{tmp_path / 'jobs.db'}")
+    server = start_server(*store)
+    handles = submit(server, 3)
+    with Worker(f"127.0.0.1:{server.port}", WorkerSettings(max_backoff_s=0.1)) as worker:
+        worker.register("f", batch=Batch(10))
+        assert [job.handle for job in worker.grab_many(DEADLINE_S)] == handles
+        submit(server, 1, "another")  # the state of the jobs is written with its batch at the latest
+        server.process.kill()
+        server.process.wait()
+        start_server(*store, "-p", str(server.port))
+        taken = finish(worker, 3)
+    assert sorted(taken) == [[(handle, 2)] for handle in sorted(handles)]
+
+
 def test_a_supervisor_hears_of_held_jobs_and_an_idle_worker_gets_them_at_once(server: ServerProcess) -> None:
     handles = submit(server, 3)
     supervisor = server.peer()
@@ -92,9 +109,10 @@ def test_a_supervisor_hears_of_held_jobs_and_an_idle_worker_gets_them_at_once(se
         assert supervisor.receive() == (JOBS_HELD, b"gm:box/pool/1\0f\0" + b"2")
         supervisor.send(RETURN_JOBS, key_of_set(KEY, busy.set_number), *(handle.encode() for handle in handles[1:]))
         started = time.monotonic()
-        assert [job.handle for job in idle.grab_many(DEADLINE_S)] == handles[1:]
+        assert [job.handle for job in idle.grab_many(DEADLINE_S)] == handles[1:2]  # the other one is for `busy`
         assert time.monotonic() - started < 1
         held[0].complete()
+        assert [job.handle for job in busy.grab_many(DEADLINE_S)] == handles[2:]
 
 
 def test_a_batch_lingers_until_it_is_full_or_its_time_has_come(server: ServerProcess) -> None:
