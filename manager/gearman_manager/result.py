@@ -26,7 +26,7 @@ def encode_result(result: object) -> bytes:
         TypeError: JSON has no form for a value; the text names its place.
         ValueError: it is longer than a packet may be.
     """
-    encoded = _encoded(result)
+    encoded = result if type(result) is bytes else b"" if result is None else _encoded(result)
     if len(encoded) > MAX_RESULT_BYTES:
         remedy = "put it where the client can fetch it, and return where that is"
         raise ValueError(f"the result has {len(encoded)} bytes, the limit is {MAX_RESULT_BYTES}: {remedy}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from gearman_client.address import Address
 from gearman_client.connection.connection import Connection
 from gearman_client.errors import ArgumentError, JobAnswered
 from gearman_client.extensions import WORK_FAILURE
-from gearman_client.packet import PacketType, encode_request
+from gearman_client.packet import HEADER, REQUEST_MAGIC, PacketType, encode_request
 from gearman_client.text import to_body, to_text
 
 #: Plain integers, because an enum member costs an extra lookup for every job.
@@ -22,6 +22,7 @@ _WORK_EXCEPTION, _WORK_DATA, _WORK_WARNING = (
     int(PacketType.WORK_DATA),
     int(PacketType.WORK_WARNING),
 )
+_pack_header: Final = HEADER.pack
 
 
 class JobLink(Protocol):
@@ -91,7 +92,10 @@ class WorkerJob:
 
     def complete(self, result: bytes | bytearray | memoryview | str | None = None) -> None:
         """The job is done; `result` goes to its clients."""
-        self._answer(encode_request(_WORK_COMPLETE, self.handle_bytes, to_body(result)))
+        handle = self.handle_bytes
+        body = result if type(result) is bytes else to_body(result)
+        header = _pack_header(REQUEST_MAGIC, _WORK_COMPLETE, len(handle) + 1 + len(body))
+        self._answer(b"%b%b\0%b" % (header, handle, body))
 
     def fail(self) -> None:
         """The job failed."""

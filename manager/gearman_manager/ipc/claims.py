@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from itertools import takewhile
 from struct import Struct
@@ -44,14 +44,15 @@ class Claims:
         self._records = b""
         self._at = 0
 
-    def put(self, set_number: int, server: int, handles: Iterable[bytes]) -> None:
+    def put(self, set_number: int, server: int, handles: Sequence[bytes]) -> None:
         """Jobs of a set have come, which may be given back until each is claimed."""
         if self._records:
             self._discard()
         pack = _RECORD.pack
-        # A server with longer handles gets back the jobs that the worker can't claim.
-        fitting = takewhile(lambda handle: len(handle) <= MAX_HANDLE_BYTES, handles)
-        self._records = b"".join([pack(set_number, server, handle) for handle in fitting])
+        if max(map(len, handles), default=0) > MAX_HANDLE_BYTES:
+            # A server with longer handles gets back the jobs that the worker can't claim.
+            handles = list(takewhile(lambda handle: len(handle) <= MAX_HANDLE_BYTES, handles))
+        self._records = b"".join([pack(set_number, server, handle) for handle in handles])
         self._at = 0
         with suppress(OSError):  # a job has filled or closed it: then no claim succeeds, and the jobs go back
             os.write(self._writer, self._records)

@@ -34,6 +34,7 @@ _SEQUENCE: Final = Struct("=Q")
 #: pid, wear, state, server, function, running, start, deadline, done, failed, busy, handle, last error
 _BODY: Final = Struct(f"=IB BBHH QQ QQQ {_HANDLE_BYTES}s {_ERROR_BYTES}s")
 _JOB: Final = Struct(f"=BBHH QQ QQQ {_HANDLE_BYTES}s")  #: the part of the body that changes with a job
+_pack_sequence, _pack_job = _SEQUENCE.pack_into, _JOB.pack
 _WEAR_OFFSET: Final = _SEQUENCE.size + 4
 _JOB_OFFSET: Final = _WEAR_OFFSET + 1
 _ERROR_OFFSET: Final = _JOB_OFFSET + _JOB.size
@@ -232,12 +233,18 @@ class SlotWriter:
     def begin(self, server: int, function: int, handle: bytes, now_ns: int, deadline_ns: int) -> None:
         """A job starts. A handle that is too long is cut."""
         self._start_ns = now_ns
-        self._write_job(_BUSY, 1, (server, function, now_ns, deadline_ns), handle)
+        counters = (self._done, self._failed, self._busy_ns)
+        self._write(_JOB_OFFSET, _pack_job(_BUSY, server, function, 1, now_ns, deadline_ns, *counters, handle))
 
-    def end(self, now_ns: int, *, failed: bool) -> None:
-        """The job ended; the slot shows an idle worker."""
-        self.count(now_ns - self._start_ns, failed=failed)
-        self.idle()
+    def end(self, now_ns: int, *, failed: bool, shown: bool = True) -> None:
+        """The job ended, and the slot shows an idle worker; if not `shown`, with the next `begin` or `idle`."""
+        self._busy_ns += now_ns - self._start_ns
+        if failed:
+            self._failed += 1
+        else:
+            self._done += 1
+        if shown:
+            self._write_job(_IDLE)
 
     def end_all(self, now_ns: int, jobs: int, failed: int) -> None:
         """The call that began last has ended, and with it so many jobs; the slot shows an idle worker."""
@@ -283,11 +290,12 @@ class SlotWriter:
         server, function, start_ns, deadline_ns = job
         counters = (self._done, self._failed, self._busy_ns)
         # Copied in one piece, not packed in place: a worker that is stopped in between must leave no half-written job.
-        self._write(_JOB_OFFSET, _JOB.pack(state, server, function, running, start_ns, deadline_ns, *counters, handle))
+        self._write(_JOB_OFFSET, _pack_job(state, server, function, running, start_ns, deadline_ns, *counters, handle))
 
     def _write(self, offset: int, data: bytes) -> None:
-        memory, at = self._memory, self._at
-        _SEQUENCE.pack_into(memory, at, self._sequence + 1)
-        memory[at + offset : at + offset + len(data)] = data
-        self._sequence += 2
-        _SEQUENCE.pack_into(memory, at, self._sequence)
+        memory, at, sequence = self._memory, self._at, self._sequence
+        start = at + offset
+        _pack_sequence(memory, at, sequence + 1)
+        memory[start : start + len(data)] = data
+        self._sequence = sequence = sequence + 2
+        _pack_sequence(memory, at, sequence)

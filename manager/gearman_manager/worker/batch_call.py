@@ -46,7 +46,7 @@ class _Batch:
 
     def run(self) -> list[str]:
         """Run the jobs, without those whose hook refuses them."""
-        pairs = [pair for pair in self._pairs if self._starts(*pair)]
+        pairs = [pair for pair in self._pairs if self._starts(*pair)] if self._hooks.found else self._pairs
         if pairs:
             self._call(pairs)
         return self._reasons
@@ -73,20 +73,18 @@ class _Batch:
         except TypeError as error:
             self._fail_all(pairs, error, is_done=True)
             return
+        has_hooks = bool(self._hooks.found)
         for (assigned, job), result in zip(pairs, results, strict=True):
-            self._end(assigned, job, result)
-
-    def _end(self, assigned: WorkerJob, job: Job, result: object) -> None:
-        """Answer one job with its part of the list."""
-        if isinstance(result, BaseException):
-            self._fail(assigned, job, result)
-            return
-        try:
-            assigned.complete(encode_result(result))
-        except BaseException as error:  # noqa: BLE001 (the conversion may run user code)
-            self._fail(assigned, job, error, is_done=True)
-            return
-        self._hooks.job_end(job, None)
+            if isinstance(result, BaseException):
+                self._fail(assigned, job, result)
+                continue
+            try:
+                assigned.complete(encode_result(result))
+            except BaseException as error:  # noqa: BLE001 (the conversion may run user code)
+                self._fail(assigned, job, error, is_done=True)
+                continue
+            if has_hooks:
+                self._hooks.job_end(job, None)
 
     def _fail(self, assigned: WorkerJob, job: Job, error: BaseException, *, is_done: bool = False) -> None:
         if not assigned.answered:

@@ -83,10 +83,13 @@ def run_job(assigned: WorkerJob, function: FunctionCall, hooks: Hooks, limit: Ti
     if function.timeout_s is None:
         limit = None
     job = Job(assigned, function.settings, function.log, limit or NOTHING_INTERRUPTS)
+    has_hooks = bool(hooks.found)  # the shortest jobs take a microsecond; so does each pair of calls here
     try:
-        hooks.job_start(job)
-        result = call_user_code(function, job, limit)
-        end_if_a_copy(function.pid)
+        if has_hooks:
+            hooks.job_start(job)
+        result = function.call(job) if limit is None else call_user_code(function, job, limit)
+        if os.getpid() != function.pid:
+            end_if_a_copy(function.pid)
         is_done = True
         if not assigned.answered:  # otherwise it was given up meanwhile
             assigned.complete(encode_result(result))
@@ -95,7 +98,8 @@ def run_job(assigned: WorkerJob, function: FunctionCall, hooks: Hooks, limit: Ti
         failure = error
         if not assigned.answered:
             fail(assigned, job, error, is_done=is_done)
-    hooks.job_end(job, failure)
+    if has_hooks:
+        hooks.job_end(job, failure)
     return None if failure is None else describe(failure)
 
 

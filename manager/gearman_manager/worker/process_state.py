@@ -36,8 +36,10 @@ class ProcessState:
     def clear_up(self, now_ns: int) -> None:
         """Restore the state after a job."""
         if self._folder >= 0:
-            with suppress(OSError):
+            try:
                 os.fchdir(self._folder)
+            except OSError:
+                self._looked_ns = 0  # nothing else can be done; and `suppress` costs five calls for every job
         self._signals.restore()
         if now_ns >= self._looked_ns + LOOK_INTERVAL_NS:
             self._looked_ns = now_ns
@@ -45,6 +47,11 @@ class ProcessState:
             for number, spare, identity in self._outputs:
                 if spare >= 0 and _identity(number) != identity:
                     os.dup2(spare, number, inheritable=True)
+        try:
+            if not sys.stdout.closed and not sys.stderr.closed:
+                return
+        except AttributeError:  # it is None, or something that is no stream
+            pass
         for name, number in STREAMS:
             if getattr(getattr(sys, name, None), "closed", True):
                 open_stream(name, number)

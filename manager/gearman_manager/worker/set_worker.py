@@ -60,18 +60,21 @@ class SetWorkerProcess(WorkerProcess):
         sent_ns = time.monotonic_ns()
         for position, assigned in enumerate(jobs):
             if position and not self._may_begin(jobs, position):
-                return
+                break
             self._wear.before_job()
-            failed = self._serve(assigned)
+            failed = self._serve(assigned, shown=False)
             self._wear.after_job(failed=failed)
             now_ns = time.monotonic_ns()
             if now_ns >= sent_ns + ANSWERS_WAIT_NS:
+                self._slot.idle()  # this may wait for a slow server
                 self._gearman.flush()
                 sent_ns = now_ns
+        self._slot.idle()
 
     def _may_begin(self, jobs: Sequence[WorkerJob], position: int) -> bool:
         """Whether to begin the next job of a set. If not, the server has the rest, or gets it now."""
-        if not self._may_go_on() or not self._gearman.look():
+        if self._wear.jobs_left == 0 or self._slot.is_told_to_leave or not self._gearman.look():
+            self._slot.idle()
             self._gearman.give_back(jobs[position:])
             return False
         return not jobs[position].is_lost and self._claims is not None and self._claims.claim()

@@ -29,6 +29,7 @@ class WorkerProcess(WorkerBase):
         super().__init__(order, code, links)
         self._client_id = order.client_id
         self._timeout = TimeoutBySignal()
+        self._has_one_server = len(self._server_index) == 1
         settings = WorkerSettings(
             client_id=order.client_id, prefetch=order.prefetch, return_key=order.return_key.encode()
         )
@@ -57,21 +58,20 @@ class WorkerProcess(WorkerBase):
             failed = self._serve(assigned)
             self._wear.after_job(failed=failed)
 
-    def _serve(self, assigned: WorkerJob) -> bool:
-        """Run a job; returns whether it failed."""
+    def _serve(self, assigned: WorkerJob, *, shown: bool = True) -> bool:
+        """Run a job; returns whether it failed. If not `shown`, the slot shows it on, until the caller changes that."""
         function = self._function_of(assigned)
         if function is None:
             return True
         now_ns = time.monotonic_ns()
         deadline_ns = now_ns + int(function.timeout_s * 1e9) if function.timeout_s else 0
-        self._slot.begin(
-            self._server_index[assigned.server], function.index, assigned.handle_bytes, now_ns, deadline_ns
-        )
+        server = 0 if self._has_one_server else self._server_index[assigned.server]
+        self._slot.begin(server, function.index, assigned.handle_bytes, now_ns, deadline_ns)
         failure = run_job(assigned, function, self._hooks, self._timeout)
         if failure is not None:
             self._slot.error(failure)
         ended_ns = time.monotonic_ns()
-        self._slot.end(ended_ns, failed=failure is not None)
+        self._slot.end(ended_ns, failed=failure is not None, shown=shown)
         self._process_state.clear_up(ended_ns)
         if function.timeout_s is not None and self._timeout.has_rung:
             kill_started_since(now_ns, self._client_id)

@@ -32,6 +32,20 @@ def test_a_job_is_visible_while_it_runs_and_counted_when_it_has_ended() -> None:
     assert (view.done, view.failed, view.busy_ns, view.last_error) == (1, 1, 3500, "it broke")
 
 
+def test_a_job_that_another_follows_at_once_is_shown_until_then_and_counted() -> None:
+    board = Scoreboard.create(1)
+    slot = SlotWriter(board, 0)
+    slot.begin(0, 0, b"H:box:1", 1000, 0)
+    slot.end(4000, failed=False, shown=False)
+    assert (board.read(0).state, board.read(0).handle, board.read(0).done) == (SlotState.BUSY, "H:box:1", 0)
+    slot.begin(0, 0, b"H:box:2", 5000, 0)
+    assert (board.read(0).handle, board.read(0).done, board.read(0).busy_ns) == ("H:box:2", 1, 3000)
+    slot.end(5500, failed=True, shown=False)
+    slot.idle()
+    view = board.read(0)
+    assert (view.state, view.handle, view.done, view.failed, view.busy_ns) == (SlotState.IDLE, "", 1, 1, 3500)
+
+
 def test_slots_do_not_touch_their_neighbours() -> None:
     board = Scoreboard.create(3)
     middle = SlotWriter(board, 1)
