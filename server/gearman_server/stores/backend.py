@@ -77,7 +77,7 @@ class Backend(Protocol):
     def repair(self, driver_connection: Any) -> bool:
         """Remove the reason why `check` has failed. True: it is done, and the connection has to be closed."""
 
-    def check_room(self, driver_connection: Any, workload_bytes: int) -> None:
+    def check_room(self, connection: Connection, workload_bytes: int) -> None:
         """Check that there is room for workloads of this size, and keep the log small enough for the disk as it is.
 
         Raises:

@@ -183,12 +183,13 @@ class Sqlite(_ManyValues):
     def repair(self, driver_connection: Any) -> bool:
         return self._file.repair(driver_connection)
 
-    def check_room(self, driver_connection: Any, workload_bytes: int) -> None:
+    def check_room(self, connection: Connection, workload_bytes: int) -> None:
         room = self._file.room()
         if room != self._log_fits:
-            self._limit_log(driver_connection, room)
+            self._limit_log(connection.connection.driver_connection, room)
         if room > RESERVE_BYTES + 2 * workload_bytes:  # in the log, and then in the file
             return
+        driver_connection: Any = connection.connection.driver_connection  # the other one would begin a transaction
         (free_pages,) = driver_connection.execute("PRAGMA freelist_count").fetchone()
         if room < workload_bytes or room + free_pages * PAGE_BYTES < RESERVE_BYTES + 2 * workload_bytes:
             raise StoreError(f"database or disk is full: {room >> 10} KiB are left")
@@ -242,7 +243,7 @@ class _Remote:
     def repair(self, driver_connection: Any) -> bool:
         return False
 
-    def check_room(self, driver_connection: Any, workload_bytes: int) -> None:
+    def check_room(self, connection: Connection, workload_bytes: int) -> None:
         pass
 
     def empty_log(self, driver_connection: Any) -> None:

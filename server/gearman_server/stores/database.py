@@ -309,7 +309,7 @@ class Database:
                 self._check_epoch(read_meta(connection, "epoch"))
             delete_jobs(connection, deletes)
             if inserts:
-                self._backend.check_room(connection.connection.driver_connection, workload_bytes(inserts))
+                self._backend.check_room(connection, workload_bytes(inserts))
             refused = insert(connection, inserts) if inserts else []
             change(connection, batch, self._backend.room_bytes())
         return refused
@@ -319,7 +319,7 @@ class Database:
         if len(plain_of(jobs)) < len(jobs) or not self._backend.is_atomic(jobs):
             return False
         with self._in_use() as connection:
-            self._backend.check_room(connection.connection.driver_connection, workload_bytes(jobs))
+            self._backend.check_room(connection, workload_bytes(jobs))
             self._is_committing = True
             self._backend.insert_plain(connection, jobs, _offset_s())
         return True
@@ -380,7 +380,7 @@ class Database:
             bytes(_PROBE_BYTES),
         )
         with self._transaction() as connection:
-            self._backend.check_room(connection.connection.driver_connection, _PROBE_BYTES)
+            self._backend.check_room(connection, _PROBE_BYTES)
             delete_jobs(connection, [_PROBE_ID])
             self._backend.insert(connection, FULL, [row])
         with self._transaction() as connection:

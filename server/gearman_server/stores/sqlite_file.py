@@ -52,6 +52,8 @@ class SqliteFile:
         #: The file itself: SQLite follows links, and keeps its log beside the file.
         self.path = Path(os.path.realpath(plain))
         self._log_folder = str(self.path.parent)
+        #: Where the name is, and where the file is if that is a link: mostly the same.
+        self._folders = tuple({os.path.dirname(self._name), self._log_folder})
         self._lock_path = self._beside("-owner")
         self._descriptor: int | None = None
         self._lock: int | None = None
@@ -157,13 +159,19 @@ class SqliteFile:
         self._looked_at = now
 
     def _seen(self) -> tuple[int, ...]:
-        """What changes when the file is written by others, deleted or replaced, or its log is. SQLite itself writes the
-        file seldom."""
+        """What changes when the file is written by others, deleted, moved or replaced, or its log is. SQLite itself
+        writes the file seldom. The file by its descriptor, because a look at a path takes more than twice as long."""
+        if self._descriptor is None:
+            return ()
         try:
-            file, folder = os.stat(self._name), os.stat(self._log_folder)
+            folders = [os.stat(folder) for folder in self._folders]
         except OSError:
             return ()
-        return (file.st_dev, file.st_ino, file.st_mtime_ns, folder.st_dev, folder.st_ino, folder.st_mtime_ns)
+        file = os.fstat(self._descriptor)
+        seen = [file.st_nlink, file.st_mtime_ns]
+        for folder in folders:
+            seen += (folder.st_dev, folder.st_ino, folder.st_mtime_ns)
+        return tuple(seen)
 
     def room(self) -> int:
         """The room on the file's disk that is left for its user, in bytes. As long as it is large, it is read anew only
