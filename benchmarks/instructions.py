@@ -15,7 +15,7 @@ from typing import Final
 from gearload import gearload
 from job_server import OURS, ROWS, THEIRS, Row
 from scope import Scope
-from servers import COMMANDS, started
+from servers import COMMANDS, our_version, started
 
 #: valgrind is so slow that a run has this part of the row's jobs, and a shorter one that part.
 MANY: Final = 1 / 10
@@ -33,12 +33,13 @@ class Counter:
         self._command = ["vgdb", f"--vgdb-prefix={folder}/vgdb"]
         self._dumps = 0
 
-    def wrap(self, command: list[str]) -> list[str]:
+    def wrap(self, command: list[str], is_compiled: bool) -> list[str]:
         """The command that starts the process in valgrind, which counts nothing yet; Python's hashes are not random."""
+        environment = ["PYTHONHASHSEED=0", f"GEARMAN_COMPILED={is_compiled:d}"]
         valgrind = ["valgrind", "--quiet", "--tool=callgrind", "--instr-atstart=no"]
         places = [f"--callgrind-out-file={self._folder}/counts", f"--vgdb-prefix={self._folder}/vgdb"]
         program = [sys.executable, str(PATIENT_SERVER)] if Path(command[0]).name == OURS else [command[0]]
-        return ["env", "PYTHONHASHSEED=0", *valgrind, *places, *program, *command[1:]]
+        return ["env", *environment, *valgrind, *places, *program, *command[1:]]
 
     def begin(self) -> None:
         """Count from now on."""
@@ -55,11 +56,12 @@ class Counter:
         subprocess.run([*self._command, *words], capture_output=True, check=True, timeout=60)
 
 
-def per_job(server_name: str, row: Row) -> float:
+def per_job(server_name: str, row: Row, *, is_compiled: bool = False) -> float:
     """Instructions per job: the difference of two runs against one server that has run such jobs before."""
     with tempfile.TemporaryDirectory(prefix="instructions-") as folder:
         counter = Counter(Path(folder))
-        with started(lambda port: counter.wrap(COMMANDS[server_name](port)), _START_DEADLINE_S) as server:
+        command = COMMANDS[server_name]
+        with started(lambda port: counter.wrap(command(port), is_compiled), _START_DEADLINE_S) as server:
 
             def count(part: float) -> int:
                 if row.before is not None:
@@ -96,8 +98,13 @@ def report(scope: Scope) -> Iterator[str]:
         return
     yield f"Instructions per job outside the kernel, medians of {scope.rounds} rounds"
     yield ""
-    yield "| gearload | ours | gearmand | ratio |"
-    yield "|---|--:|--:|--:|"
+    has_compiled = our_version().endswith("compiled core")
+    yield "| gearload | gearmand | ours | ratio |" + (" compiled | ratio |" if has_compiled else "")
+    yield "|---|--:|--:|--:|" + ("--:|--:|" if has_compiled else "")
     for row in rows:
-        ours, theirs = (median(per_job(name, row) for _ in range(scope.rounds)) for name in (OURS, THEIRS))
-        yield f"| {row.arguments} | {ours:,.0f} | {theirs:,.0f} | {ours / theirs:.2f} |"
+        theirs = median(per_job(THEIRS, row) for _ in range(scope.rounds))
+        line = f"| {row.arguments} | {theirs:,.0f} |"
+        for is_compiled in (False, True) if has_compiled else (False,):
+            ours = median(per_job(OURS, row, is_compiled=is_compiled) for _ in range(scope.rounds))
+            line += f" {ours:,.0f} | {ours / theirs:.2f} |"
+        yield line

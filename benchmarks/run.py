@@ -26,8 +26,7 @@ import stalls
 import tls
 from running_manager import programs_of
 from scope import Scope
-
-from gearman_server.compiled.choosing import CHOICE
+from servers import our_version
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def main() -> None:
         parser.error("--rounds must be at least 1")
     if options.before is not None and not programs_of(options.before).is_dir():
         parser.error(f"--before: {options.before} has no environment; run `make setup` there")
-    print(f"{date.today()}, {_machine()}, Python {platform.python_version()}, {CHOICE.describe()}", flush=True)
+    print(f"{date.today()}, {_machine()}, Python {platform.python_version()}, {our_version()}", flush=True)
     for name in options.subjects or SUBJECTS:
         subject = SUBJECTS[name]
         scope = Scope(options.rounds or subject.rounds, tuple(options.rows), options.before)

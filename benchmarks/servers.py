@@ -41,6 +41,12 @@ def ours(port: int) -> list[str]:
     return [str(Path(sys.executable).with_name("gearman-server")), "-L", "127.0.0.1", "-p", str(port)]
 
 
+def our_version() -> str:
+    """The version of our server, and the core that it runs: the compiled one if there is one that fits."""
+    program = Path(sys.executable).with_name("gearman-server")
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+
+
 def gearmand(port: int) -> list[str]:
     """The command of gearmand as Debian installs it, with its own defaults, in memory."""
     program = shutil.which("gearmand", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
