@@ -38,7 +38,7 @@ class Backend(Protocol):
         `offset_s` is added to a monotonic time to get the wall clock's.
         """
 
-    def is_atomic(self, jobs: Sequence[Job]) -> bool:
+    def is_atomic(self, jobs: Sequence[Job], size_bytes: int) -> bool:
         """Whether `insert_plain` adds all of these or none, without a transaction around it."""
 
     def refused(self, driver_connection: Any, jobs: Sequence[Job]) -> list[Job]:

@@ -149,7 +149,11 @@ class Sqlite(_ManyValues):
         return tuple([bindable(value) for value in chain.from_iterable(rows)])
 
     def insert_plain(self, connection: Connection, jobs: Sequence[Job], offset_s: float) -> None:
-        for chunk in _chunks(jobs, [len(job.workload) for job in jobs], self.statement_bytes):
+        sizes = [len(job.workload) for job in jobs]
+        if self.is_atomic(jobs, sum(sizes)):
+            self._insert_at_once(connection, jobs, offset_s)
+            return
+        for chunk in _chunks(jobs, sizes, self.statement_bytes):
             for at in range(0, len(chunk), MAX_ROWS):
                 self._insert_at_once(connection, chunk[at : at + MAX_ROWS], offset_s)
 
@@ -162,8 +166,8 @@ class Sqlite(_ManyValues):
         except sqlite3.Error as error:
             raise _as_sqlalchemys(error, statement) from error
 
-    def is_atomic(self, jobs: Sequence[Job]) -> bool:
-        return len(jobs) <= MAX_ROWS and sum([len(job.workload) for job in jobs]) <= self.statement_bytes
+    def is_atomic(self, jobs: Sequence[Job], size_bytes: int) -> bool:
+        return len(jobs) <= MAX_ROWS and size_bytes <= self.statement_bytes
 
     def own(self, connection: Connection) -> bool:
         return self._file.own()
@@ -297,7 +301,7 @@ class PostgreSql(_Remote):
     def insert_plain(self, connection: Connection, jobs: Sequence[Job], offset_s: float) -> None:
         self.insert(connection, PLAIN, plain_rows(jobs, offset_s))
 
-    def is_atomic(self, jobs: Sequence[Job]) -> bool:
+    def is_atomic(self, jobs: Sequence[Job], size_bytes: int) -> bool:
         return False
 
     def refused(self, driver_connection: Any, jobs: Sequence[Job]) -> list[Job]:
@@ -347,7 +351,7 @@ class MySql(_ManyValues, _Remote):
     def insert_plain(self, connection: Connection, jobs: Sequence[Job], offset_s: float) -> None:
         self.insert(connection, PLAIN, plain_rows(jobs, offset_s))
 
-    def is_atomic(self, jobs: Sequence[Job]) -> bool:
+    def is_atomic(self, jobs: Sequence[Job], size_bytes: int) -> bool:
         return False
 
     def _sizes(self, layout: Layout, rows: Sequence[Row]) -> list[int]:

@@ -9,11 +9,11 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from gearman_server.errors import OwnershipLostError, StartError, StoreError
 from gearman_server.jobs.dead_letters import DeadLetter
@@ -24,13 +24,13 @@ from gearman_server.jobs.store import first_number
 from gearman_server.stores.backends import backend_of
 from gearman_server.stores.batch import Batch, number_of, row_id, workload_bytes
 from gearman_server.stores.changes import change, count_losses, delete_jobs
-from gearman_server.stores.engine import connect, engine_of, is_full, is_half_written, reason_of, shown
+from gearman_server.stores.engine import connect, engine_of, is_about_data, is_full, is_half_written, reason_of, shown
 from gearman_server.stores.letters_table import read_letters
 from gearman_server.stores.migrations import migrate, read_meta, write_meta
 from gearman_server.stores.ownership import holder_of, this_process, wait_to_own
 from gearman_server.stores.reading import StoredRows
 from gearman_server.stores.results_table import read_results
-from gearman_server.stores.rows import FULL, QUEUED, Row, plain_of, row_of
+from gearman_server.stores.rows import FULL, QUEUED, Row, plain_of, row_of, wall_clock_offset_s
 from gearman_server.stores.schedules_table import read_marks
 
 #: Numbers that are reserved at once: enough to give out handles for hours while the database is away.
@@ -148,22 +148,26 @@ class Database:
         self._is_committing = False
         try:
             yield self._connected()
-        except DBAPIError as error:
-            is_lost = self._connection is None or error.connection_invalidated
-            self._is_short = is_full(error)
-            raise_as = StoreError(
-                self._reason_of(error),
-                is_lost=is_lost,
-                is_about_data=not is_lost and _is_about_data(error),
-                # A database that still answers has rolled the transaction back.
-                is_unknown=self._is_committing and (is_lost or is_half_written(error)),
-            )
-            self._drop_connection()
-            raise raise_as from error
-        except StoreError:
+        except (DBAPIError, StoreError) as error:
+            self._give_up(error)
+
+    def _give_up(self, error: DBAPIError | StoreError) -> NoReturn:
+        """Drop the connection after this error, and raise it as a StoreError."""
+        if isinstance(error, StoreError):
             self._is_short = True  # if it was for room, the next attempt needs less
             self._drop_connection()
-            raise
+            raise error
+        is_lost = self._connection is None or error.connection_invalidated
+        self._is_short = is_full(error)
+        raise_as = StoreError(
+            self._reason_of(error),
+            is_lost=is_lost,
+            is_about_data=not is_lost and is_about_data(error),
+            # A database that still answers has rolled the transaction back.
+            is_unknown=self._is_committing and (is_lost or is_half_written(error)),
+        )
+        self._drop_connection()
+        raise raise_as from error
 
     def _reason_of(self, failure: DBAPIError | OSError | StoreError) -> str:
         obstacle = self._backend.obstacle() if isinstance(failure, OperationalError) else None
@@ -316,16 +320,21 @@ class Database:
 
     def _insert_alone(self, jobs: Sequence[Job]) -> bool:
         """Insert by a single statement, which is its own transaction. False: these jobs need more than one."""
-        if len(plain_of(jobs)) < len(jobs) or not self._backend.is_atomic(jobs):
+        size_bytes = workload_bytes(jobs)
+        if len(plain_of(jobs)) < len(jobs) or not self._backend.is_atomic(jobs, size_bytes):
             return False
-        with self._in_use() as connection:
-            self._backend.check_room(connection, workload_bytes(jobs))
+        self._is_committing = False
+        try:  # what `_in_use` does, whose generator is noticed in a commit of one job
+            connection = self._connected()
+            self._backend.check_room(connection, size_bytes)
             self._is_committing = True
-            self._backend.insert_plain(connection, jobs, _offset_s())
+            self._backend.insert_plain(connection, jobs, wall_clock_offset_s())
+        except (DBAPIError, StoreError) as error:
+            self._give_up(error)
         return True
 
     def _insert(self, connection: Connection, jobs: Sequence[Job]) -> list[Job]:
-        offset_s = _offset_s()
+        offset_s = wall_clock_offset_s()
         refused = self._backend.refused(connection.connection.driver_connection, jobs)
         if refused:
             jobs = [job for job in jobs if job not in refused]
@@ -344,7 +353,7 @@ class Database:
             with connection.begin_nested():
                 return self._insert(connection, jobs)
         except DBAPIError as error:
-            if not _is_about_data(error):
+            if not is_about_data(error):
                 raise
         if len(jobs) == 1:
             return list(jobs)
@@ -385,14 +394,3 @@ class Database:
             self._backend.insert(connection, FULL, [row])
         with self._transaction() as connection:
             delete_jobs(connection, [_PROBE_ID])
-
-
-def _is_about_data(failure: DBAPIError) -> bool:
-    """Whether the jobs themselves are the reason. If it is the database, a read-only one for instance, none of them
-    could be stored."""
-    return isinstance(failure, DataError | IntegrityError) and not failure.connection_invalidated
-
-
-def _offset_s() -> float:
-    """The wall clock's time minus the monotonic one's."""
-    return time.time() - time.monotonic()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SAWarning
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SAWarning
 from sqlalchemy.pool import NullPool
 
 from gearman_server.errors import StartError, UsageError
@@ -150,3 +150,9 @@ def is_half_written(failure: DBAPIError) -> bool:
 def is_full(failure: DBAPIError) -> bool:
     """Whether SQLite found no room on the disk."""
     return getattr(failure.orig, "sqlite_errorname", "") == "SQLITE_FULL"
+
+
+def is_about_data(failure: DBAPIError) -> bool:
+    """Whether the jobs themselves are the reason. If it is the database, a read-only one for instance, none of them
+    could be stored."""
+    return isinstance(failure, DataError | IntegrityError) and not failure.connection_invalidated
