@@ -122,6 +122,9 @@ class Sqlite(_ManyValues):
         self._file = SqliteFile(name)
         #: The limit of the log, and the room on the disk to which it fits.
         self._log_fits = self._log_pages = 0
+        #: The connection of the last insert, and the driver's: to look that up takes six calls.
+        self._known: Connection | None = None
+        self._driver_connection: Any = None
 
     def connect_options(self, timeout_s: float) -> dict[str, Any]:
         # None: the driver begins no transaction by itself, so a single statement is a transaction.
@@ -160,9 +163,10 @@ class Sqlite(_ManyValues):
     def _insert_at_once(self, connection: Connection, jobs: Sequence[Job], offset_s: float) -> None:
         """Insert by the driver itself: the way through SQLAlchemy costs a tenth of the submissions (measured)."""
         statement, values = plain_insert(jobs, offset_s)
-        driver_connection: Any = connection.connection.driver_connection
+        if connection is not self._known:
+            self._known, self._driver_connection = connection, connection.connection.driver_connection
         try:
-            driver_connection.execute(statement, values)
+            self._driver_connection.execute(statement, values)
         except sqlite3.Error as error:
             raise _as_sqlalchemys(error, statement) from error
 
@@ -210,6 +214,7 @@ class Sqlite(_ManyValues):
             driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
     def note_closed(self) -> None:
+        self._known = self._driver_connection = None
         self._file.finish_repair()
 
     def obstacle(self) -> str | None:

@@ -39,6 +39,8 @@ def plain_insert(jobs: Sequence[Job], offset_s: float) -> tuple[str, Sequence[An
 
     `offset_s` is added to a monotonic time to get the wall clock's.
     """
+    if len(jobs) == 1:
+        return _text((True, True, True), 1), _values_of_one(jobs[0], offset_s)
     handles = [job.handle for job in jobs]
     columns: list[Iterable[Any]] = [
         _numbers_of(handles),
@@ -62,6 +64,14 @@ def plain_insert(jobs: Sequence[Job], offset_s: float) -> tuple[str, Sequence[An
     for at, column_values in enumerate(columns, first):
         values[at : first + len(jobs) * width : width] = column_values
     return _text(tuple(is_common), rows), values
+
+
+def _values_of_one(job: Job, offset_s: float) -> Sequence[Any]:
+    """The values for a single job: what follows for several would take longer than all else in its commit."""
+    name, unique = bytearray(job.function.name), bytearray(job.unique)
+    number = int(job.handle.rpartition(b":")[2])
+    submitted = offset_s + job.submitted
+    return job.priority, name, unique, number, submitted, bytearray(job.handle), bytearray(job.workload)
 
 
 def _numbers_of(handles: Sequence[bytes]) -> list[int]:
