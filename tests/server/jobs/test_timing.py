@@ -95,7 +95,7 @@ CHANGES: Final = {
 }
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     change=st.sampled_from([(zone, day) for zone, days in CHANGES.items() for day in days]),
     minute=st.sampled_from(["*", "*/7", "*/15", "*/30"]),
