@@ -24,13 +24,22 @@ from gearman_server.jobs.store import first_number
 from gearman_server.stores.backends import backend_of
 from gearman_server.stores.batch import Batch, number_of, row_id, workload_bytes
 from gearman_server.stores.changes import change, count_losses, delete_jobs
-from gearman_server.stores.engine import connect, engine_of, is_about_data, is_full, is_half_written, reason_of, shown
+from gearman_server.stores.engine import (
+    connect,
+    engine_of,
+    is_about_data,
+    is_full,
+    is_half_written,
+    reason_of,
+    shown,
+    wall_clock_offset_s,
+)
 from gearman_server.stores.letters_table import read_letters
 from gearman_server.stores.migrations import migrate, read_meta, write_meta
 from gearman_server.stores.ownership import holder_of, this_process, wait_to_own
 from gearman_server.stores.reading import StoredRows
 from gearman_server.stores.results_table import read_results
-from gearman_server.stores.rows import FULL, QUEUED, Row, plain_of, row_of, wall_clock_offset_s
+from gearman_server.stores.rows import FULL, QUEUED, Row, plain_of, row_of
 from gearman_server.stores.schedules_table import read_marks
 
 #: Numbers that are reserved at once: enough to give out handles for hours while the database is away.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -60,11 +59,6 @@ PLAIN: Final = Layout(
 
 #: The values of one row.
 Row = tuple[Any, ...]
-
-
-def wall_clock_offset_s() -> float:
-    """The wall clock's time minus the monotonic one's."""
-    return time.time() - time.monotonic()
 
 
 def plain_of(jobs: Iterable[Job]) -> list[Job]:
