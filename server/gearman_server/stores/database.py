@@ -24,16 +24,7 @@ from gearman_server.jobs.store import first_number
 from gearman_server.stores.backends import backend_of
 from gearman_server.stores.batch import Batch, number_of, row_id, workload_bytes
 from gearman_server.stores.changes import change, count_losses, delete_jobs
-from gearman_server.stores.engine import (
-    connect,
-    engine_of,
-    is_about_data,
-    is_full,
-    is_half_written,
-    reason_of,
-    shown,
-    wall_clock_offset_s,
-)
+from gearman_server.stores.engine import connect, engine_of, is_about_data, is_full, is_half_written, reason_of, shown
 from gearman_server.stores.letters_table import read_letters
 from gearman_server.stores.migrations import migrate, read_meta, write_meta
 from gearman_server.stores.ownership import holder_of, this_process, wait_to_own
@@ -337,13 +328,13 @@ class Database:
             connection = self._connected()
             self._backend.check_room(connection, size_bytes)
             self._is_committing = True
-            self._backend.insert_plain(connection, jobs, wall_clock_offset_s())
+            self._backend.insert_plain(connection, jobs, time.time() - time.monotonic())
         except (DBAPIError, StoreError) as error:
             self._give_up(error)
         return True
 
     def _insert(self, connection: Connection, jobs: Sequence[Job]) -> list[Job]:
-        offset_s = wall_clock_offset_s()
+        offset_s = time.time() - time.monotonic()
         refused = self._backend.refused(connection.connection.driver_connection, jobs)
         if refused:
             jobs = [job for job in jobs if job not in refused]

@@ -6,7 +6,6 @@ never reaches a message or a log.
 
 from __future__ import annotations
 
-import time
 import warnings
 from typing import TYPE_CHECKING, Any, Final
 
@@ -157,8 +156,3 @@ def is_about_data(failure: DBAPIError) -> bool:
     """Whether the jobs themselves are the reason. If it is the database, a read-only one for instance, none of them
     could be stored."""
     return isinstance(failure, DataError | IntegrityError) and not failure.connection_invalidated
-
-
-def wall_clock_offset_s() -> float:
-    """The wall clock's time minus the monotonic one's."""
-    return time.time() - time.monotonic()
