@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from types import FrameType
 from typing import Any, Final
@@ -63,11 +63,16 @@ def _note(number: int, _frame: FrameType | None) -> None:
 
 def gearman_manager() -> None:
     """The command `gearman-manager`."""
-    note_all()
-    import_module("gearman_manager.command.command_line").main()
+    _main_of("gearman_manager.command.command_line")()
 
 
 def gearman_server() -> None:
     """The command `gearman-server`."""
+    _main_of("gearman_server.command.command_line")()
+
+
+def _main_of(module: str) -> Callable[[], object]:
     note_all()
-    import_module("gearman_server.command.command_line").main()
+    with import_module("gearman_process.lasting").all_lasts():
+        main: Callable[[], object] = import_module(module).main
+    return main

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from gearman_server.jobs.access import AccessList
     from gearman_server.jobs.dead_letters import DeadLetterBounds
     from gearman_server.jobs.kept_results import ResultBounds
-    from gearman_server.jobs.policies import FunctionPolicy, Rate
+    from gearman_server.jobs.policies import BrakeRule, FunctionPolicy, KeyPolicy, Rate
     from gearman_server.jobs.schedule_rules import Missed, ScheduleRule
     from gearman_server.jobs.timing import Cron, Every, Timing, parse_cron
     from gearman_server.policy_file.contents import PolicyFile
     from gearman_server.policy_file.loading import read_policies
     from gearman_server.server import Server, ServerSettings
-    from gearman_server.stores.settings import StoreSettings
+    from gearman_server.stores.settings import ClusterSettings, StoreSettings
 
 #: The module that defines each name. A test compares this with the imports above.
 _HOMES: Final = {
@@ -52,10 +52,13 @@ _HOMES: Final = {
     "DeadLetterBounds": "jobs.dead_letters",
     "ResultBounds": "jobs.kept_results",
     "StoreSettings": "stores.settings",
+    "ClusterSettings": "stores.settings",
     # The rules for functions, and schedules.
     "PolicyFile": "policy_file.contents",
     "read_policies": "policy_file.loading",
     "FunctionPolicy": "jobs.policies",
+    "KeyPolicy": "jobs.policies",
+    "BrakeRule": "jobs.policies",
     "Rate": "jobs.policies",
     "ScheduleRule": "jobs.schedule_rules",
     "Missed": "jobs.schedule_rules",
@@ -73,12 +76,15 @@ _HOMES: Final = {
 
 __all__ = [
     "AccessList",
+    "BrakeRule",
     "BrokerSettings",
+    "ClusterSettings",
     "Cron",
     "DeadLetterBounds",
     "Every",
     "FunctionPolicy",
     "KeepaliveSettings",
+    "KeyPolicy",
     "ListenSettings",
     "ListenerSettings",
     "Missed",

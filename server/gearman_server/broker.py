@@ -1,26 +1,26 @@
 """The broker: packets in, replies in the sessions' out-buffers. It is the whole job server but for moving the bytes.
 
-Pure: no socket, no clock, no gevent. Its driver hands it packets and the monotonic time, and calls `end_pass` once all
-packets that have arrived are carried out. Then the driver sends the out-buffers of the sessions in `touched`, and calls
-`tick` at the time that the broker names. The wall clock is handed in too; it counts only for times that people wrote.
+Pure: no socket, no clock, no gevent. Its driver hands it packets and the monotonic time, calls `end_pass` once all that
+have arrived are carried out, sends the out-buffers of the sessions in `touched`, and calls `tick` at the time that the
+broker names. The wall clock is handed in too; it counts only for times that people wrote.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from gearman_client.extensions import QUEUE_EVENTS_OPTION, SERVER_TROUBLES_OPTION
+from gearman_client.extensions import QUEUE_EVENTS_OPTION, SERVER_TROUBLES_OPTION, SERVERS_OPTION
 from gearman_client.packet import Packet
 from gearman_server.broker_settings import BrokerSettings
+from gearman_server.cluster.part import Part, Requests
+from gearman_server.ending.attempts import Attempts
+from gearman_server.ending.throttled import Throttling
 from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.jobs.access import Identity
 from gearman_server.jobs.agenda import STEP, Agenda
-from gearman_server.jobs.attempts import Attempts, Failure
-from gearman_server.jobs.dead_letters import DeadLetter, DeadLetters
+from gearman_server.jobs.dead_letters import DeadLetters
 from gearman_server.jobs.durability import Durability
 from gearman_server.jobs.events import (
-    OVERRAN,
-    TIMEOUT,
     ConnectionClosed,
     ConnectionOpened,
     Event,
@@ -31,38 +31,54 @@ from gearman_server.jobs.events import (
 from gearman_server.jobs.functions import Functions
 from gearman_server.jobs.job import Job
 from gearman_server.jobs.job_life import JobLife
-from gearman_server.jobs.job_table import JobTable
-from gearman_server.jobs.kept_results import KeptResult, KeptResults
+from gearman_server.jobs.job_table import Handles, JobTable
+from gearman_server.jobs.kept_results import KeptResults
 from gearman_server.jobs.policies import FunctionPolicy, Policies
 from gearman_server.jobs.replies import error
 from gearman_server.jobs.result_keeping import ResultKeeping
-from gearman_server.jobs.schedule_rules import ScheduleMark, ScheduleRule
+from gearman_server.jobs.schedule_rules import ScheduleRule
 from gearman_server.jobs.session import ASKING, Session
-from gearman_server.jobs.store import InsertsFailed, InsertsLate, InsertsWritten, Store, Unread
-from gearman_server.jobs.timeouts import JobTimeouts, Overrun
+from gearman_server.jobs.store import InsertsFailed, Store, Unread
+from gearman_server.jobs.timeouts import JobTimeouts
 from gearman_server.jobs.wake_up import WakeUp
+from gearman_server.keys.key_rules import KeyRules
+from gearman_server.orphans.orphans import Orphans
 from gearman_server.requests.abilities import Abilities
 from gearman_server.requests.assignments import Assignments
 from gearman_server.requests.batches import Batches
 from gearman_server.requests.departures import Departures
 from gearman_server.requests.held_jobs import HeldJobs
+from gearman_server.requests.insert_outcomes import InsertOutcomes
+from gearman_server.requests.job_batches import JobBatchRequests
 from gearman_server.requests.named_jobs import NamedJobs
+from gearman_server.requests.pauses import Pauses
 from gearman_server.requests.queries import Queries
 from gearman_server.requests.queue_events import QueueEvents
 from gearman_server.requests.refusals import UNREADABLE, answer_unreadable, refuse_submission, refuse_type
 from gearman_server.requests.replay import Release, Replay
 from gearman_server.requests.restoring import Restoring, Revival
+from gearman_server.requests.scheduled_jobs import ScheduledJobs
 from gearman_server.requests.scheduler import Scheduler
 from gearman_server.requests.sets import Sets
+from gearman_server.requests.stops import Stops
+from gearman_server.requests.store_news import StoreNews
 from gearman_server.requests.submissions import Handler, Submissions
+from gearman_server.requests.submissions_with import SubmissionsWith
 from gearman_server.requests.troubles import Troubles
 from gearman_server.requests.work_packets import WorkPackets
+from gearman_server.same_job.known_keys import KnownKeys
+from gearman_server.sequels.job_batches import CANCEL, STOP
+from gearman_server.sequels.sequels import Sequels
 from gearman_server.text_commands.admin import AdminCommands, ServerFacts
 from gearman_server.text_commands.bulk_changes import LongChanges
 from gearman_server.text_commands.change_commands import ChangeCommands
 from gearman_server.text_commands.dead_commands import DeadCommands
+from gearman_server.text_commands.discovery import Discovery
 from gearman_server.text_commands.job_commands import JobCommands
+from gearman_server.text_commands.key_commands import KeyCommands
+from gearman_server.text_commands.pause_commands import PauseCommands
 from gearman_server.text_commands.schedule_commands import ScheduleCommands
+from gearman_server.text_commands.stop_command import StopCommand
 from gearman_server.text_commands.worker_commands import WorkerCommands
 
 
@@ -78,9 +94,7 @@ class Broker:
         random: Callable[[], float],
     ) -> None:
         """`unix_time` is the wall clock, `random` gives numbers from 0 to 1."""
-        self._settings = settings
-        self._store = store
-        self._verdicts = store.verdicts
+        self._settings, self._store, self._verdicts = settings, store, store.verdicts
         #: Ends a pass: settles everything that its packets left open, and hands the changes to the store. Then the
         #: driver sends the out-buffers. Without a durable store this is `settle` itself.
         self.end_pass = self._end_durable_pass if store.is_durable else self.settle
@@ -91,9 +105,8 @@ class Broker:
         self._agenda = agenda = Agenda(unix_time)
         #: Long work. While there is any, the driver calls `do_chore` again and again, and serves others in between.
         self.chores = agenda.chores
-        # --- jobs
         self.functions = Functions(Policies(settings.job_retries), agenda, events)
-        self.table = JobTable(store.next_number, settings.handle_prefix, self.touched)
+        self.table = JobTable(Handles(store.take_numbers, settings.handle_prefix), self.touched)
         self.durability = Durability(store, self.touched, agenda)
         self.dead_letters = DeadLetters(store, settings.dead_letters, agenda, events)
         kept = KeptResults(store, settings.results, agenda, events)
@@ -101,11 +114,16 @@ class Broker:
         self._wake_up = WakeUp(agenda, self.touched, settings.worker_wakeup)
         self._due, self._freed = self._wake_up.due, self._wake_up.freed
         self._life = JobLife(self.table, agenda, events, self.durability, self.results, self._wake_up)
+        self._inserts = InsertOutcomes(self._life)
         self._timeouts = JobTimeouts(self.table.jobs)
         self._attempts = Attempts(self._life, self.dead_letters, self.results, agenda, events, random)
-        # --- requests
+        Throttling(self._life, self._attempts, KeyRules(self.functions, self.sessions, self._wake_up, agenda), events)
+        self.job_batches = Sequels(self.functions, self.table, self._life, self._attempts.expiry, store).batches
+        self._restoring = Restoring(self.functions, self.table, self._life, self._attempts, self.job_batches, agenda)
         self._queue_events = QueueEvents(self.functions, agenda, self.touched)
         self.troubles = Troubles(self.touched, events)
+        self.discovery = Discovery(facts.name, facts.address, facts.version, self.touched)
+        self.pauses = Pauses(self.functions, self._wake_up, store, agenda, self.touched, events)
         events.subscribe(self._note_change, JobDue)
         abilities = Abilities(self.functions, self._attempts, self._wake_up, agenda.chores, self.touched, events)
         self._departures = Departures(self._life, self._attempts, abilities, self._wake_up, agenda.chores)
@@ -116,23 +134,36 @@ class Broker:
         self._held_jobs = HeldJobs(self._wake_up, agenda, self.touched)
         batches = Batches(abilities, self._wake_up, agenda)
         sets = Sets(self._life, self._attempts, self._assignments, batches, self._held_jobs, agenda)
-        subscribe, options = self._queue_events.subscribe, sets.options()
-        options |= {QUEUE_EVENTS_OPTION: subscribe, SERVER_TROUBLES_OPTION: self.troubles.subscribe}
+        self._stops = Stops(self._life, self._timeouts, self.durability, agenda, settings.admin_allow)
+        options = sets.options() | self._stops.options() | {SERVERS_OPTION: self.discovery.subscribe}
+        options |= {QUEUE_EVENTS_OPTION: self._queue_events.subscribe, SERVER_TROUBLES_OPTION: self.troubles.subscribe}
+        work = WorkPackets(self._life, self._attempts, self.results, events).handlers()
+        start_timeout = self._assignments.start_timeout
+        self.orphans = Orphans(self._life, self._attempts, start_timeout, work, agenda, store.store_id)
+        options |= self.orphans.options()
+        self.known_keys = KnownKeys(store, self.table, self._life, agenda, events)
         submissions = Submissions(self.functions, self.table, self._life, self.durability, self._wake_up, events)
-        self._submissions = submissions.handlers()
-        self.scheduler = Scheduler(
-            submissions.submit_scheduled, self.durability, self.functions.unread, store, agenda, events
-        )
+        with_options = SubmissionsWith(submissions, self.job_batches, self._attempts.expiry, self.known_keys, agenda)
+        self._submissions = submissions.handlers() | with_options.handlers()
+        scheduled, unread = ScheduledJobs(submissions), self.functions.unread
+        self.scheduler = Scheduler(scheduled, self.durability, unread, store, agenda, events)
+        self._news = StoreNews(store, self._life, self._inserts, self.pauses, self.job_batches, self.scheduler)
         #: The return of stored jobs, until every row is read and every request that had to wait is carried out.
         self._replay: Replay | None = None
+        #: This server's part in a cluster; None: it has its store alone.
+        self.part: Part | None = None
         self._text_commands = self._make_text_commands(facts, abilities)
+        self._queries = Queries(self.table, self.results, options)
         self._handlers: dict[int, Handler] = {
             **self._submissions,
             **abilities.handlers(),
             **self._assignments.handlers(),
-            **WorkPackets(self._life, self._attempts, self.results, events).handlers(),
+            **work,
+            **self.orphans.handlers(),
             **sets.handlers(),
-            **Queries(self.table, self.results, options).handlers(),
+            **self._stops.handlers(),
+            **JobBatchRequests(self.job_batches, submissions, self._stops).handlers(),
+            **self._queries.handlers(),
             0: self._text_line,
             UNREADABLE: answer_unreadable,
         }
@@ -141,25 +172,25 @@ class Broker:
     def _make_text_commands(self, facts: ServerFacts, abilities: Abilities) -> AdminCommands:
         allowed, jobs, agenda = self._settings.admin_allow, self.table.jobs, self._agenda
         revival = Revival(self.functions, self.table, self._life, self.durability, self.dead_letters, agenda)
-        long_changes = LongChanges(agenda.chores, self.touched)
-        changes = ChangeCommands(self.functions, self._life, self._attempts, self.events, long_changes, allowed)
+        long_changes = LongChanges(agenda.chores, self.touched, self.durability)
+        changes = ChangeCommands(self.functions, self._life, self._attempts, self.events, long_changes, self._stops)
         commands = AdminCommands(self.functions, jobs, self.sessions, facts, self.events)
         commands.add(changes.commands(allow_shutdown=self._settings.allow_shutdown))
-        dead = DeadCommands(self.dead_letters, revival, agenda, long_changes, allowed).execute
-        queued = JobCommands(jobs, self._life, agenda, long_changes, allowed).execute
-        schedules = ScheduleCommands(self.scheduler, allowed).execute
-        workers = WorkerCommands(self.sessions, abilities, self._attempts, long_changes).execute
-        commands.add({b"dead": dead, b"jobs": queued, b"schedules": schedules, b"worker": workers})
+        commands.add(PauseCommands(self.functions, self.pauses, agenda, allowed).commands())
+        keys = KeyCommands(self.functions, self.sessions, agenda).keys
+        workers = WorkerCommands(self.sessions, abilities, self._attempts, long_changes)
+        #: The commands for dead letters; a store that other servers share makes them use its table.
+        self.dead_commands = dead = DeadCommands(self.dead_letters, revival, agenda, long_changes, allowed)
+        queued = JobCommands(self._life, self.job_batches, self._stops, long_changes, allowed, keys)
+        schedules, stop = ScheduleCommands(self.scheduler, allowed), StopCommand(self._stops)
+        commands.add({b"dead": dead.execute, b"jobs": queued.execute, b"servers": self.discovery.execute})
+        commands.add({b"schedules": schedules.execute, b"worker": workers.execute, b"stop": stop.execute})
         return commands
 
     @property
     def has_running_jobs(self) -> bool:
         """Whether any worker holds a job."""
         return any(function.running for function in self.functions.by_name.values())
-
-    def shrink(self) -> None:
-        """Free memory that only a larger backlog needed."""
-        self.table.shrink()
 
     def note_time(self, now: float) -> None:
         """Set the time (monotonic seconds) for calls that do not pass it."""
@@ -184,9 +215,10 @@ class Broker:
             self._replay.forget(session)
         self._departures.forget(session)
         self._wake_up.wake_freed()
-        self._queue_events.unsubscribe(session)
-        self.troubles.unsubscribe(session)
+        for subscription in (self._queue_events, self.troubles, self.discovery, self.orphans):
+            subscription.unsubscribe(session)
         self._held_jobs.forget(session)
+        self._stops.forget(session)
         self.results.forget(session)
         self._note_change()
         self.events.emit(ConnectionClosed(session.identity, session.client_id, reason))
@@ -262,11 +294,10 @@ class Broker:
             self._wake_up.settle(self._agenda.now)
 
     def _carry_out_released(self, replay: Replay) -> None:
-        now = self._agenda.now
         for session, packets, how in replay.take_released():
             if how is Release.UNREADABLE:
                 packets = [(UNREADABLE, b"")]  # as a packet, because no reply overtakes another
-            self.receive(session, packets, now, is_admitted=how is not Release.BEHIND)
+            self.receive(session, packets, self._agenda.now, is_admitted=how is not Release.BEHIND)
             self.touched.add(session)
         if replay.is_over:
             self._replay = None
@@ -304,10 +335,7 @@ class Broker:
         """Do what is due, but not very much at once. Returns when to call again, or None if nothing is pending."""
         self._agenda.now = now
         for job, overrun in self._timeouts.take_due(now, STEP):
-            if overrun is Overrun.POLICY:
-                self._attempts.fail(job, Failure(None, TIMEOUT))
-            else:
-                self._attempts.lose_worker(job, OVERRAN)
+            self._attempts.overrun(job, overrun)
             self._note_change()
         self._agenda.run_due(now)
         self._wake_up.wake_freed()
@@ -326,10 +354,6 @@ class Broker:
         self.results.note_policies()
         self._note_change()
 
-    def restore_schedules(self, marks: Mapping[str, ScheduleMark]) -> None:
-        """Take over the schedules' progress from the store; call this before `use_schedules`."""
-        self.scheduler.restore(marks)
-
     def use_schedules(self, rules: Iterable[ScheduleRule], now: float) -> None:
         """Replace the rules for jobs that are submitted by the clock."""
         self._agenda.now = now
@@ -339,51 +363,32 @@ class Broker:
         """Act on the store's news about inserts and about its health."""
         while self._verdicts:
             verdict = self._verdicts.popleft()
-            if isinstance(verdict, InsertsWritten):
-                self.inserts_written(verdict.jobs)
-            elif isinstance(verdict, InsertsFailed):
-                self.inserts_failed(verdict)
-            else:
-                self.durability.note_health(verdict)
-                if self.durability.is_holding:
-                    self._life.hold_back(self._store.unwritten())
-                if not isinstance(verdict, InsertsLate):
-                    self.events.emit(verdict)
-
-    def inserts_written(self, jobs: Collection[Job]) -> None:
-        """The store has committed these inserts: their submitters get JOB_CREATED."""
-        self._life.inserts_written(jobs)
-
-    def inserts_failed(self, failed: InsertsFailed) -> None:
-        """The store could not commit these inserts: submitters whose job has not run and never will get QUEUE_ERROR."""
-        self._life.inserts_failed(failed)
-        self._note_change()
+            self._news.act_on(verdict)
+            if isinstance(verdict, InsertsFailed):
+                self._note_change()
 
     def start_replay(self, unread: Unread) -> Replay:
         """Begin the return of an earlier run's jobs. Until it ends, requests may have to wait for the store."""
-        functions = self.functions
-        restoring = Restoring(functions, self.table, self._life, self._attempts, self._agenda)
-        named_jobs = NamedJobs(self.table, functions, self.results.kept)
-        self._replay = Replay(restoring, functions, self._wake_up, named_jobs, unread, self._agenda)
+        named = NamedJobs(self.table, self.functions, self.results.kept)
+        self._replay = Replay(self._restoring, self.functions, self._wake_up, named, unread, self._agenda)
         return self._replay
+
+    def take_part(self) -> Part:
+        """Share the store with other servers from now on."""
+        requests = Requests(self._handlers, self._queries, self._stops, self.pauses)
+        part = Part(self._life, self._wake_up, self._restoring, self._attempts, self.orphans, requests)
+        self.part = part
+        return part
+
+    def ends_of_batches(self) -> dict[int, Callable[[Job], object]]:
+        """How a job is ended that is part of a batch, by the batch's mark."""
+        return {CANCEL: self._life.cancel, STOP: self._stops.stop_unasked}
 
     def end_replay(self, now: float) -> None:
         """All stored jobs are back: the requests that had to wait are carried out at the end of this pass."""
         if self._replay is not None:
             self._replay.end(now)
-
-    def restore_dead(self, letters: Iterable[DeadLetter], now: float) -> None:
-        """Take over the store's letters of jobs that failed for good in an earlier run, the oldest first."""
-        self.dead_letters.restore(letters, now)
-
-    def restore_results(self, results: Iterable[KeptResult], now: float) -> None:
-        """Take over the store's results of jobs that ended in an earlier run, in the order of their ends."""
-        self.results.kept.restore(results, now)
-
-    @property
-    def store_trouble(self) -> str | None:
-        """Why the store can't be written, in a sentence; None while it can, or if there is no store."""
-        return self.durability.trouble
+        self.job_batches.all_are_back(now)
 
     def stop_assigning(self) -> None:
         """The server is ending: running jobs finish, no other is started, and submissions are refused."""

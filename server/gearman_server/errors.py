@@ -48,7 +48,7 @@ class StoreError(ServerError):
         self, reason: str, *, is_lost: bool = False, is_about_data: bool = False, is_unknown: bool = False
     ) -> None:
         super().__init__(reason)
-        #: The connection is gone; a new one may work.
+        #: The connection is gone, or another transaction was in the way: the next attempt may work.
         self.is_lost = is_lost
         #: The data may be the reason; a part of it may work.
         self.is_about_data = is_about_data
@@ -58,6 +58,10 @@ class StoreError(ServerError):
 
 class OwnershipLostError(StoreError):
     """Another server has owned the store in the meantime: this one's knowledge of the jobs is outdated."""
+
+
+class ComparisonNeededError(StoreError):
+    """The connection is new, and may lead to a database that lacks what was committed last."""
 
 
 class MalformedPacketError(ServerError):

@@ -44,6 +44,13 @@ class Timer(Watcher, Protocol):
         """Start anew, whether it is started or not: the first call comes after the time by which it repeats."""
 
 
+class Check(Watcher, Protocol):
+    """Calls back in each pass, after the wait."""
+
+    #: Those with a higher one are called before the others of the pass.
+    priority: int
+
+
 class Bell(Watcher, Protocol):
     """Calls back after another thread has rung it."""
 
@@ -68,6 +75,23 @@ class Loop(Protocol):
 
     def signal(self, number: int, /) -> Watcher:
         """Watch for a signal to this process."""
+
+
+class CheckingLoop(Loop, Protocol):
+    """A loop in which something can be called before all else."""
+
+    #: The highest priority of a watcher.
+    MAXPRI: int
+
+    def check(self) -> Check:
+        """Watch for the moment in each pass when the loop has waited."""
+
+
+def before_all(loop: CheckingLoop) -> Watcher:
+    """A watcher that calls back in each pass after the wait, and before all others."""
+    watcher = loop.check()
+    watcher.priority = loop.MAXPRI
+    return watcher
 
 
 class Pause:

@@ -36,13 +36,13 @@ from gearman_server.jobs.store import MemoryStore, first_number
 from gearman_server.log import NOTICE, level_name, logger
 from gearman_server.policy_file.contents import PolicyFile
 from gearman_server.policy_file.loading import reread_policies, use_policies
-from gearman_server.stores.settings import StoreSettings
+from gearman_server.stores.settings import StoreSettings, member_name, named_by, reachable_address
 from gearman_server.text_commands.admin import ServerFacts
 from gearman_server.version import __version__
 
 if TYPE_CHECKING:
     from gearman_server.http.port import HttpPort
-    from gearman_server.loop import Loop
+    from gearman_server.loop import CheckingLoop
     from gearman_server.stores.sql_store import SqlStore
 
 #: How long the last HTTP answers may take to leave after the last job has ended.
@@ -86,7 +86,7 @@ class Parts:
     store: SqlStore | None
 
 
-def build(settings: ServerSettings, ports: Ports, loop: Loop) -> Parts:
+def build(settings: ServerSettings, ports: Ports, loop: CheckingLoop) -> Parts:
     """Make the parts, each from those before it. When it returns, the server accepts jobs.
 
     Raises:
@@ -94,10 +94,10 @@ def build(settings: ServerSettings, ports: Ports, loop: Loop) -> Parts:
         UsageError: the store's URL is invalid.
     """
     with ExitStack() as undo:
-        store = _open_store(settings.store, loop) if settings.store is not None else None
+        store = _open_store(settings.store, ports, loop) if settings.store is not None else None
         if store is not None:
             undo.callback(store.close)
-        broker = _build_broker(settings, store)
+        broker = _build_broker(settings, store, ports)
         listener = Listener(broker, loop, settings.bounds)
         undo.callback(listener.close)
         if store is not None:
@@ -110,23 +110,30 @@ def build(settings: ServerSettings, ports: Ports, loop: Loop) -> Parts:
     return Parts(broker, listener, http_ports, store)
 
 
-def _open_store(settings: StoreSettings, loop: Loop) -> SqlStore:
-    from gearman_server.stores.sql_store import SqlStore  # only a server with such a store loads SQL
-
+def _open_store(settings: StoreSettings, ports: Ports, loop: CheckingLoop) -> SqlStore:
+    # Only a server with such a store loads SQL.
     try:
+        if settings.cluster is not None:
+            from gearman_server.sharing.shared_store import SharedStore
+
+            return SharedStore(settings, named_by(settings.cluster, ports.addresses), loop)
+        from gearman_server.stores.sql_store import SqlStore
+
         return SqlStore(settings, loop)
     except StartError as error:
         raise StartError(str(error), StartFailure.STORE) from error
 
 
-def _build_broker(settings: ServerSettings, store: SqlStore | None) -> Broker:
+def _build_broker(settings: ServerSettings, store: SqlStore | None, ports: Ports) -> Broker:
     """Make the broker, with the rules and the schedules that it must know before the first packet."""
-    facts = ServerFacts(__version__, os.getpid(), level_name())
+    address = reachable_address(ports.addresses)
+    facts = ServerFacts(__version__, os.getpid(), level_name(), member_name(address), address)
     jobs = store if store is not None else MemoryStore(first_number(time.time(), random.random()))
     broker = Broker(jobs, settings.broker, facts, time.time, random.random)
     event_log.log_events(broker.events)
     if store is not None:
-        broker.restore_schedules(store.schedule_marks)
+        broker.scheduler.restore(store.schedule_marks)
+        broker.pauses.restore(store.pauses)
     if settings.policies is not None:
         use_policies(broker, settings.policies, time.monotonic())
     return broker
@@ -248,7 +255,7 @@ class Server:
     def shrink(self) -> None:
         """Release memory that only a larger backlog needed."""
         if self._parts is not None:
-            self._parts.broker.shrink()
+            self._parts.broker.table.shrink()
 
     def on_shutdown_command(self, react: Callable[[bool], None]) -> None:
         """Call `react` after the answer to an administrator's `shutdown` has left; its argument: whether gracefully.

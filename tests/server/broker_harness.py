@@ -17,12 +17,13 @@ from gearman_client.packet import (
 from gearman_server.broker import Broker
 from gearman_server.broker_settings import BrokerSettings
 from gearman_server.jobs.access import Identity
+from gearman_server.jobs.batch_rows import BatchRow, BatchRowsWritten, FollowedEnd
 from gearman_server.jobs.dead_letters import DeadLetter
 from gearman_server.jobs.job import Job
 from gearman_server.jobs.kept_results import KeptResult
-from gearman_server.jobs.schedule_rules import ScheduleMark
+from gearman_server.jobs.schedule_rules import ScheduleMark, ScheduleRun
 from gearman_server.jobs.session import Session
-from gearman_server.jobs.store import InsertsFailed, Store, Verdict
+from gearman_server.jobs.store import ChangesWritten, InsertsFailed, KeyKind, KnownKey, Store, Verdict, submission_key
 from gearman_server.text_commands.admin import ServerFacts
 
 #: The wall clock of a broker without sockets at its start.
@@ -42,11 +43,13 @@ def decode(packets: bytes) -> list[Received]:
 
 
 def lines_run(act: Callable[[], object]) -> int:
-    """How many lines of Python are executed: work, but not time, which depends on the machine."""
+    """How many lines of the server's code are executed: work, but not time, which depends on the machine."""
     lines = 0
 
-    def count(_frame: FrameType, event: str, _argument: Any) -> Any:
+    def count(frame: FrameType, event: str, _argument: Any) -> Any:
         nonlocal lines
+        if "gearman_server" not in frame.f_code.co_filename:  # the test's own peers read the replies
+            return None
         lines += event == "line"
         return count
 
@@ -142,15 +145,24 @@ class BatchStore:
     """Keeps rows in a dictionary; the test commits or fails the batches."""
 
     is_durable = True
+    store_id = b"a-store"
 
     def __init__(self) -> None:
         self.rows: dict[bytes, bytes] = {}
         self.batch: list[Job] = []
         self.in_flight: list[Job] = []
         self.updates: list[tuple[bytes, int]] = []
+        self.cursors: dict[bytes, bytes | None] = {}
         self.letters: dict[bytes, DeadLetter] = {}
         self.results: dict[bytes, KeptResult] = {}
         self.marks: dict[str, ScheduleMark] = {}
+        self.keys: dict[tuple[KeyKind, int], KnownKey] = {}
+        self.rewrites: dict[Job, None] = {}
+        self.pauses: dict[bytes, float | None] = {}
+        self.stops: dict[bytes, None] = {}
+        self.awaited: list[int] = []
+        self.job_batches: dict[bytes, BatchRow] = {}
+        self._serials: dict[bytes, int] = {}
         self._deletes: list[bytes] = []
         self.verdicts: deque[Verdict] = deque()
         self._number = 0
@@ -158,9 +170,9 @@ class BatchStore:
     def hand_over(self) -> None:
         """Does nothing: batches end when the test says so."""
 
-    def next_number(self) -> int:
-        self._number += 1
-        return self._number
+    def take_numbers(self, at_most: int) -> range:
+        self._number += at_most
+        return range(self._number - at_most + 1, self._number + 1)
 
     def insert(self, job: Job) -> None:
         self.batch.append(job)
@@ -168,11 +180,39 @@ class BatchStore:
     def insert_again(self, job: Job) -> None:
         self.batch.append(job)
 
+    def insert_owed(self, job: Job) -> None:
+        if job not in self.unwritten():
+            self.batch.append(job)
+
+    def delete_followed(self, job: Job, end: FollowedEnd) -> None:
+        self.delete(job)
+
+    def keep_batch(self, row: BatchRow, *, is_awaited: bool) -> None:
+        self.job_batches[row.name] = row
+        self._serials[row.name] = row.serial
+
+    def news_of_batches(self, *, are_written: bool) -> BatchRowsWritten:
+        serials, self._serials = self._serials, {}
+        return BatchRowsWritten(serials, are_written)
+
+    def forget_batches(self, names: Sequence[bytes]) -> None:
+        for name in names:
+            self.job_batches.pop(name, None)
+
     def unwritten(self) -> list[Job]:
         return [*self.in_flight, *self.batch]
 
-    def update(self, job: Job) -> None:
-        self.updates.append((job.handle, job.attempt))
+    def update(self, job: Job, *, is_cursor_alone: bool = False) -> None:
+        if is_cursor_alone:
+            self.cursors[job.handle] = job.rare.cursor
+        else:
+            self.updates.append((job.handle, job.attempt))
+
+    def stop(self, job: Job) -> None:
+        self.stops[job.handle] = None
+
+    def await_changes(self, number: int) -> None:
+        self.awaited.append(number)
 
     def bury(self, letter: DeadLetter) -> None:
         self.letters[letter.handle] = letter
@@ -188,12 +228,28 @@ class BatchStore:
         for handle in handles:
             self.results.pop(handle, None)
 
+    def remember(self, key: KnownKey) -> None:
+        self.keys[key.kind, key.number] = key
+
+    def forget_keys(self, keys: Sequence[KnownKey]) -> None:
+        for key in keys:
+            self.keys.pop((key.kind, key.number), None)
+
+    def rewrite(self, job: Job) -> None:
+        self.rewrites[job] = None
+
+    def note_run(self, run: ScheduleRun) -> None:
+        self.mark_schedule(run.name, run.mark)
+
     def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
         self.marks[name] = mark
 
     def forget_schedules(self, names: Sequence[str]) -> None:
         for name in names:
             self.marks.pop(name, None)
+
+    def set_pause(self, function: bytes, since: float | None) -> None:
+        self.pauses[function] = since
 
     def delete(self, job: Job) -> None:
         if job in self.batch:
@@ -209,9 +265,17 @@ class BatchStore:
         """The commit has happened; returns the jobs to report."""
         for job in self.in_flight:
             self.rows[job.handle] = job.workload
+            key = submission_key(job, 0.0)
+            if key is not None:
+                self.keys[key.kind, key.number] = key
+        for job in self.rewrites:
+            self.rows[job.handle] = job.workload
         for handle in self._deletes:
             self.rows.pop(handle, None)
         self._deletes.clear()
+        self.verdicts.append(ChangesWritten(list(self.rewrites), awaited=list(self.awaited)))
+        self.rewrites.clear()
+        self.awaited.clear()
         written, self.in_flight = self.in_flight, []
         return written
 
@@ -266,12 +330,14 @@ class DurableBroker(BrokerHarness):
 
     def commit(self) -> None:
         self.store.start_commit()
-        self.broker.inserts_written(self.store.write())
+        self.broker._inserts.written(self.store.write())
+        self.tell(self.store.news_of_batches(are_written=True))
 
     def fail(self, *, are_unknown: bool = False, are_refused: bool = False) -> None:
         self.store.start_commit()
         failed, self.store.in_flight = self.store.in_flight, []
-        self.broker.inserts_failed(InsertsFailed(failed, are_unknown, are_refused))
+        self.broker._inserts.failed(InsertsFailed(failed, are_unknown, are_refused))
+        self.tell(self.store.news_of_batches(are_written=False))
 
     def tell(self, news: Verdict) -> None:
         """The store reports its health."""

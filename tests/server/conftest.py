@@ -19,6 +19,7 @@ from gearman_server.jobs.access import EVERYBODY
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.store import MemoryStore, Store
 
+from .. import warm
 from ..certificates import Certificates
 from .broker_harness import BatchStore, BrokerHarness, DurableBroker
 from .server_process import ServerProcess
@@ -103,10 +104,26 @@ def free_port() -> int:
 
 
 @pytest.fixture
+def free_ports() -> Callable[[int], list[int]]:
+    """So many different ports that were free a moment ago."""
+
+    def find(count: int) -> list[int]:
+        probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+        ports = [int(probe.getsockname()[1]) for probe in probes]
+        for probe in probes:
+            probe.close()
+        return ports
+
+    return find
+
+
+@pytest.fixture
 def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `gearman-server` with these options until it ends."""
 
     def run(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        if not environment:
+            return warm.run("gearman_server", options, DEADLINE_S)
         return subprocess.run(
             [sys.executable, "-m", "gearman_server", *options],
             capture_output=True,
@@ -120,11 +137,11 @@ def run_command() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture
-def until() -> Callable[[Callable[[], bool]], None]:
+def until() -> Callable[..., None]:
     """Waits for a condition that no event announces."""
 
-    def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + DEADLINE_S
+    def wait(condition: Callable[[], bool], within_s: float = DEADLINE_S) -> None:
+        deadline = time.monotonic() + within_s
         while not condition():
             assert time.monotonic() < deadline, "the condition did not come true"
             time.sleep(0.005)

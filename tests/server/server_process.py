@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+from ..warm import start_with_piped_errors
 from .stream_peer import DEADLINE_S, StreamPeer
 
 
@@ -22,7 +23,8 @@ class ServerProcess:
         command = [sys.executable, "-m", "gearman_server", "--supervised-fd", str(inherited.fileno()), *options]
         if not {"-p", "--port"} & set(options):
             command += ["-p", "0"]
-        self.process = subprocess.Popen(
+        warm = None if environment else start_with_piped_errors("gearman_server", command[3:], [inherited.fileno()])
+        self.process: subprocess.Popen[bytes] = warm or subprocess.Popen(
             command,
             pass_fds=[inherited.fileno()],
             stdout=subprocess.DEVNULL,
@@ -46,6 +48,11 @@ class ServerProcess:
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    @property
+    def address(self) -> str:
+        """Its first address."""
+        return f"127.0.0.1:{self.port}"
 
     def peer(self) -> StreamPeer:
         peer = self._connected()

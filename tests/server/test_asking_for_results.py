@@ -215,5 +215,3 @@ def test_the_command_submits_a_delayed_job_which_is_listed_and_cancelled(keeping
     assert keeping.text(b"jobs list") == b".\n"
     assert run(keeping, "-b", "-f", "f", "--at", "2100-01-01T12:00", "w").returncode == 0
     assert keeping.text(b"jobs list").count(b"\tdelayed\t") == 1
-    refused = run(keeping, "-f", "f", "--delay", "1", "w")
-    assert (refused.returncode, refused.stderr) == (1, b"gearman: --at and --delay are for background jobs: add -b\n")

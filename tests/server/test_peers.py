@@ -198,6 +198,36 @@ def test_perls_client_and_worker_meet_under_their_prefix(
     assert "shop\tlater\t1\t0\t0\n" in shown
 
 
+def test_php_and_perl_workers_get_no_job_of_a_paused_function(
+    server: ServerProcess, until: Callable[[Callable[[], bool]], None]
+) -> None:
+    php = (
+        f'$w = new GearmanWorker(); $w->addServer("127.0.0.1", {server.port}); '
+        '$w->addFunction("upper", function ($job) { return strtoupper($job->workload()); }); '
+        "while (true) { $w->work(); }"
+    )
+    perl = (
+        "use Gearman::Worker; my $w = Gearman::Worker->new; "
+        f'$w->job_servers("127.0.0.1:{server.port}"); '
+        "$w->register_function(f => sub { uc $_[0]->arg }); $w->work while 1;"
+    )
+    client = server.peer()
+    workers = [subprocess.Popen(["php", "-r", php]), subprocess.Popen(["perl", "-e", perl])]
+    try:
+        until(lambda: {b"upper\t0\t0\t1", b"f\t0\t0\t1"} <= set(server.text(b"status").splitlines()))
+        for function in (b"upper", b"f"):
+            assert server.text(b"pause function " + function) == b"OK\r\n"
+            handle = client.ask(7, function, b"", b"rasmus")[1]  # its worker sleeps, or asks once more
+            assert client.ask(7, b"echo", b"", b"")[0] == 8
+            assert server.text(b"jobs show " + handle).splitlines()[4] == b"state\twaiting"
+            assert server.text(b"resume function " + function) == b"OK\r\n"
+            assert client.receive() == (13, handle + b"\0RASMUS")
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+
+
 @pytest.mark.parametrize("value", ["", "0"])
 def test_a_perl_worker_that_answers_nothing_goes_on(
     server: ServerProcess, run: Callable[..., subprocess.CompletedProcess[str]], value: str

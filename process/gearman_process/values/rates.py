@@ -1,4 +1,5 @@
-"""Rates as people write them, such as `5/s` or `100/m`: a number per second, minute, hour or day. Pure."""
+"""Rates as people write them, such as `5/s` or `100/m`: a number per second, minute, hour or day, or per
+several of them, as `20/10s`. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from gearman_process.values.bare_numbers import whole
 from gearman_process.values.durations import MILLISECONDS
 from gearman_process.values.quoting import shown
 
-PATTERN: Final = r"^([0-9]+)/(s|m|h|d)$"
+PATTERN: Final = r"^([0-9]+)/([1-9][0-9]{0,3})?(s|m|h|d)$"
 #: The job server keeps the time of each start that counts.
 MAX_RATE_COUNT: Final = 100_000
 
@@ -28,4 +29,4 @@ def parse_rate(value: object) -> tuple[int, float] | None:
     match = re.fullmatch(PATTERN, value) if isinstance(value, str) else None
     if match is None or not 0 < whole(match[1]) <= MAX_RATE_COUNT:
         raise UnitError(f"{_HELP}, not {shown(value)}")
-    return whole(match[1]), MILLISECONDS[match[2]] / 1000
+    return whole(match[1]), int(match[2] or 1) * MILLISECONDS[match[3]] / 1000

@@ -10,6 +10,8 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from gearman_client.address import parse_address
+from gearman_client.errors import AddressError
 from gearman_process import early_signals
 from gearman_process.values.escaping import escape_line
 from gearman_server.broker_settings import BrokerSettings
@@ -29,11 +31,14 @@ from gearman_server.policy_file.loading import read_policies
 from gearman_server.process.log_handlers import LogSettings
 from gearman_server.process.main import ProcessSettings, run
 from gearman_server.server import Server, ServerSettings, default_handle_prefix
-from gearman_server.stores.settings import MEMORY, StoreSettings
+from gearman_server.stores.settings import MEMORY, ClusterSettings, StoreSettings
 from gearman_server.version import __version__
 
 EXIT_OK: Final = 0
 EXIT_FAILURE: Final = 1
+
+#: What servers can share.
+_SHAREABLE: Final = "--store postgresql+psycopg://… or mysql+pymysql://…"
 
 _VERBOSITY_BY_COUNT: Final = ("ERROR", "NOTICE", "INFO", "DEBUG")
 _NO_EFFECT: Final = {
@@ -146,12 +151,27 @@ def _broker_settings(options: dict[str, Any]) -> BrokerSettings:
 
 def _store_settings(options: dict[str, Any]) -> StoreSettings | None:
     url = store_url(options)
+    name = options["cluster"]
     if url == MEMORY:
+        if name is not None:
+            raise UsageError(f"--cluster {name}: jobs in memory can't be shared: {_SHAREABLE}")
         return None
     from gearman_server.stores.engine import parse_url  # SQL is loaded only where there is a store for it
 
-    parse_url(url)
-    return StoreSettings(url, options["store_timeout"])
+    if parse_url(url).get_backend_name() == "sqlite" and name is not None:
+        raise UsageError(f"--cluster {name}: a SQLite file has one server: {_SHAREABLE}")
+    cluster = None
+    if name is not None:
+        cluster = ClusterSettings(name, options["lease"], address=_announced(options["announce"]))
+    return StoreSettings(url, options["store_timeout"], cluster)
+
+
+def _announced(text: str | None) -> str:
+    """The address that the servers of a cluster are told; empty: that where this one listens."""
+    try:
+        return "" if text is None else str(parse_address(text))
+    except AddressError as error:
+        raise UsageError(f"--announce: {error}") from error
 
 
 def _administrators(networks: Sequence[str]) -> AccessList:

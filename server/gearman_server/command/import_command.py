@@ -58,9 +58,9 @@ def command() -> click.Command:
 
 
 def _import(**options: Any) -> None:
+    from gearman_server.importing.gearmand_queue import GearmandQueue  # SQL is loaded for this alone
+    from gearman_server.importing.import_jobs import import_jobs
     from gearman_server.stores.engine import parse_url
-    from gearman_server.stores.gearmand_queue import GearmandQueue  # SQL is loaded for this alone
-    from gearman_server.stores.importing import import_jobs
 
     file = options["store_url_file"]
     target = read_url_file(file) if file is not None else options["store"]

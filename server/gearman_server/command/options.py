@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from gearman_server.cluster.members import DEFAULT_LEASE_S, MAX_LEASE_S, MIN_LEASE_S
 from gearman_server.command.listen_options import LISTEN_OPTIONS, option
 from gearman_server.command.parameter_types import WholeNumber, Word
 from gearman_server.command.queue_options import QUEUE_OPTIONS
@@ -126,6 +127,30 @@ _JOBS: Final = (
     ),
 )
 
+_CLUSTER: Final = (
+    option(
+        "--cluster",
+        type=Word(),
+        metavar="NAME",
+        help="Share the store with all servers that have the same store and this name: when one dies, the others take"
+        " over its jobs. The store has to be in PostgreSQL, MariaDB or MySQL.",
+    ),
+    option(
+        "--lease",
+        type=click.FloatRange(MIN_LEASE_S, MAX_LEASE_S),
+        default=DEFAULT_LEASE_S,
+        show_default=True,
+        metavar="SECONDS",
+        help="How long a server of the cluster may be silent before the others take over its jobs.",
+    ),
+    option(
+        "--announce",
+        type=Word(),
+        metavar="ADDRESS",
+        help="Where others reach this server of a cluster.  [default: where it listens]",
+    ),
+)
+
 _ADMINISTRATION: Final = (
     option(
         "--admin-allow",
@@ -193,6 +218,7 @@ PARAMETERS: Final[list[click.Parameter]] = [
     *LISTEN_OPTIONS,
     *_JOBS,
     *QUEUE_OPTIONS,
+    *_CLUSTER,
     *_ADMINISTRATION,
     *_BOUNDS,
     *_PROCESS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -25,11 +26,13 @@ MODULES: Final = (
     *(
         f"gearman_server.jobs.{name}"
         for name in (
-            *("access", "agenda", "attempts", "durability", "events", "function", "functions", "job", "job_counts"),
+            *("access", "agenda", "durability", "events", "function", "functions", "job", "job_counts"),
             *("job_life", "job_table", "policies", "replies", "result_keeping", "session", "store", "throttle"),
             *("timeouts", "wake_up"),
         )
     ),
+    "gearman_server.ending.attempts",
+    *(f"gearman_server.keys.{name}" for name in ("key_table", "key_throttle", "keyed_queue")),
     *(
         f"gearman_server.requests.{name}"
         for name in ("abilities", "assignments", "held_jobs", "refusals", "sets", "submissions", "work_packets")
@@ -37,6 +40,10 @@ MODULES: Final = (
 )
 #: mypyc believes mypy, which believes that an attribute found to be None stays so, whatever is called meanwhile.
 _BELIEVED_NONE: Final = re.compile(r"^def (.*)$|= borrow self\.(\w+)\n +\w+ = unbox\(None", re.MULTILINE)
+
+
+#: The methods of which mypyc makes one slot; a class in C that fills it, and not that of the hash, is unhashable.
+_COMPARISONS: Final = frozenset(("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__"))
 
 
 class CantCompile(Exception):
@@ -73,6 +80,8 @@ def _compile(work: Path, modules: Sequence[str]) -> None:
     except ImportError as error:
         raise CantCompile(f"{error.name} is missing: pip install 'gearman-manager[compiled]'") from error
     sources = [name.replace(".", "/") + ".py" for name in modules]
+    for source in sources:
+        refuse_unhashable((work / source).read_text())
     options = ["--config-file=", "--strict", "--explicit-package-bases", "--ignore-missing-imports"]
     os.environ["MYPYPATH"] = str(work)
     try:
@@ -98,6 +107,19 @@ def _compile(work: Path, modules: Sequence[str]) -> None:
     (work / "out").mkdir()
     for name in (*modules, GROUP):
         shutil.move(work / "lib" / (name.replace(".", "/") + SUFFIX), work / "out" / (name + SUFFIX))
+
+
+def refuse_unhashable(source: str) -> None:
+    """Refuse a class whose objects could be keys and members of sets in Python, but not once it is compiled.
+
+    Raises:
+        CantCompile: there is one.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ClassDef) and not node.decorator_list:
+            methods = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
+            if methods & _COMPARISONS and "__hash__" not in methods:
+                raise CantCompile(f"{node.name} compares, but has no __hash__: give it one")
 
 
 def _refuse_broken_beliefs(operations: str) -> None:

@@ -261,12 +261,17 @@ class Listener:
 
     def finish(self, when_idle: Callable[[], None]) -> None:
         """Start no more jobs; close connections that neither run a job nor wait for a running one; call back when no
-        job is running."""
+        job is running.
+
+        Servers of the cluster keep theirs: without it they would find a port that refuses, and take over what runs.
+        """
         self._end_pass()
         self.close_listeners()
         self._broker.stop_assigning()
         for session, connection in list(self._connections.items()):
-            if not session.assigned and not any(job.worker is not None for job in session.listening):
+            if session.is_peer or session.assigned:
+                continue
+            if not any(job.worker is not None for job in session.listening):
                 connection.close("the server is ending")
         self._when_idle = when_idle
         self.flush_soon()

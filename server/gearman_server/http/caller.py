@@ -1,4 +1,4 @@
-"""One HTTP request's session with the broker: submits a job, and collects the packets about it.
+"""One HTTP request's session with the broker: submits a job and collects the packets about it, or stops one.
 
 The request's greenlet waits here; the loop wakes it when packets have come, or when its peer has gone.
 """
@@ -12,16 +12,26 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gevent.event import Event
 
+from gearman_client.extensions import DUPLICATE, INVALID_OPTION
 from gearman_client.packet import RESPONSE_MAGIC, Packet, PacketParser, PacketType
 from gearman_server.errors import ServerError
 from gearman_server.jobs.access import Identity
 from gearman_server.loop import READABLE
+from gearman_server.sequels.job_batches import INVALID_BATCH
 
 if TYPE_CHECKING:
     from gearman_server.edge.listener import Listener
 
 #: The codes of ERROR for a mistake of the peer; all others mean a problem of the server.
-_CALLERS_FAULTS: Final = (b"ARGUMENT_TOO_LARGE", b"INVALID_FUNCTION_NAME", b"INVALID_ARGUMENT", b"INVALID_PACKET")
+_CALLERS_FAULTS: Final = (
+    b"ARGUMENT_TOO_LARGE",
+    b"INVALID_FUNCTION_NAME",
+    b"INVALID_ARGUMENT",
+    b"INVALID_PACKET",
+    INVALID_OPTION,
+)
+#: Those that say what has become of something.
+_CONFLICTS: Final = (DUPLICATE, INVALID_BATCH)
 
 
 class CallerGoneError(ServerError):
@@ -81,6 +91,16 @@ class Caller:
                     return JobOutcome(502, "WORK_DATA", handle, b"the result is too large\n")
             elif packet_type in _ENDINGS:
                 return _ended(packet_type, body, handle, pieces)
+
+    def ask(self, packet: Packet) -> Packet:
+        """The answer to a request.
+
+        Raises:
+            CallerGoneError: the server is ending.
+        """
+        self._listener.dispatch(self, [packet])
+        self._listener.flush_soon()
+        return self._next()
 
     def _next(self) -> Packet:
         while not self._packets:
@@ -145,6 +165,6 @@ def _ended(packet_type: int, body: bytes, handle: bytes, pieces: list[bytes]) ->
     if packet_type == PacketType.WORK_COMPLETE:
         return JobOutcome(200, command, handle, b"".join([*pieces, rest]))
     if packet_type == PacketType.ERROR:
-        status = 400 if first in _CALLERS_FAULTS else 503
+        status = 400 if first in _CALLERS_FAULTS else 409 if first in _CONFLICTS else 503
         return JobOutcome(status, command, handle, first + b": " + rest + b"\n")
     return JobOutcome(502, command, handle, rest or b"the job failed\n")

@@ -1,7 +1,7 @@
 """Jobs by HTTP: the path is the function, the body the workload, the answer's body the result.
 
-Each request is one submission in a session of its own. Its headers give unique key, priority and background; the
-answer's `X-Gearman-*` headers give the job's handle and the packet that ended it.
+Each request is one submission in a session of its own. Its headers give unique key, priority, background and options;
+the answer's `X-Gearman-*` headers give the job's handle and the packet that ended it. DELETE stops a job.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gearman_client.extensions import SUBMIT_JOB_WITH
+from gearman_client.job_pairs import encode_pairs
 from gearman_client.packet import PacketType
 from gearman_process.http.messages import HttpAnswer, HttpRefusal, HttpRequest, text_answer
 from gearman_server.http.caller import Caller, CallerGoneError, JobOutcome
+from gearman_server.http.option_headers import job_pairs
+from gearman_server.http.stopping import stop_job
 
 if TYPE_CHECKING:
     from gearman_server.edge.listener import Listener
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
 _METHODS: Final = ("GET", "HEAD", "POST", "PUT")
 #: Methods that exist but have no meaning here. Any other is unknown.
-_OTHER_METHODS: Final = ("CONNECT", "DELETE", "OPTIONS", "PATCH", "TRACE")
+_OTHER_METHODS: Final = ("CONNECT", "OPTIONS", "PATCH", "TRACE")
 
 _REQUESTS: Final = {
     ("high", False): PacketType.SUBMIT_JOB_HIGH,
@@ -30,6 +34,8 @@ _REQUESTS: Final = {
     ("normal", True): PacketType.SUBMIT_JOB_BG,
     ("low", True): PacketType.SUBMIT_JOB_LOW_BG,
 }
+#: The same as options: the middle of each queue's range.
+_PRIORITIES: Final = {"high": b"8", "normal": b"5", "low": b"2"}
 #: gearmand's default: identical workloads of one function are one job, unless the request says otherwise.
 _DEFAULT_UNIQUE: Final = "-"
 
@@ -42,16 +48,21 @@ class Submission:
     unique: bytes
     priority: str
     is_background: bool
+    #: Its own options and headers.
+    pairs: tuple[tuple[bytes, bytes], ...] = ()
 
     @property
     def packet_type(self) -> int:
         """The packet that submits it by the Gearman protocol."""
-        return _REQUESTS[self.priority, self.is_background]
+        return SUBMIT_JOB_WITH if self.pairs else _REQUESTS[self.priority, self.is_background]
 
     @property
     def start(self) -> bytes:
         """The packet's body up to the workload."""
-        return b"%s\0%s\0" % (self.function, self.unique)
+        start = b"%s\0%s\0" % (self.function, self.unique)
+        if not self.pairs:
+            return start
+        return start + encode_pairs([(b"background", b"%d" % self.is_background), *self.pairs])
 
 
 class JobApplication:
@@ -67,6 +78,8 @@ class JobApplication:
         self._pages.check(request, peer.identity)
         if request.method == "HEAD" and not _function(request):
             return text_answer(200)
+        if request.method == "DELETE":
+            return self._stop(request.path, peer)
         submission = read_submission(request)
         max_bytes = self._listener.settings.max_packet_bytes
         body = _read_workload(request, submission.start, max_bytes)
@@ -76,10 +89,19 @@ class JobApplication:
             body.clear()
             outcome = caller.call(packet, is_background=submission.is_background, on_submitted=request.body.release)
         except CallerGoneError as error:
-            raise HttpRefusal(503, "the server is ending", ("Retry-After", "1")) from error
+            raise _is_ending() from error
         finally:
             caller.close("its HTTP request is over")
         return _answer(outcome)
+
+    def _stop(self, path: bytes, peer: HttpPeer) -> HttpAnswer:
+        caller = Caller(self._listener, peer.identity, peer.stream)
+        try:
+            return stop_job(caller, path)
+        except CallerGoneError as error:
+            raise _is_ending() from error
+        finally:
+            caller.close("its HTTP request is over")
 
 
 # --- the request
@@ -93,7 +115,7 @@ def read_submission(request: HttpRequest) -> Submission:
     """
     method = request.method
     if method in _OTHER_METHODS:
-        raise HttpRefusal(405, f"{method} submits no job", ("Allow", ", ".join(_METHODS)))
+        raise HttpRefusal(405, f"{method} submits no job", ("Allow", ", ".join((*_METHODS, "DELETE"))))
     if method not in _METHODS:
         raise HttpRefusal(501, "the method is unknown")
     function = _function(request)
@@ -102,11 +124,18 @@ def read_submission(request: HttpRequest) -> Submission:
     if b"\0" in function:
         raise HttpRefusal(400, "the function's name holds a zero byte")
     unique = request.header("x-gearman-unique")
+    priority = _choice(request, "X-Gearman-Priority", ("high", "normal", "low"), "normal")
+    pairs = job_pairs(request.headers)
+    if pairs and priority != "normal":
+        if any(key == b"priority" for key, _ in pairs):
+            raise HttpRefusal(400, "X-Gearman-Option-Priority: X-Gearman-Priority is given too, keep one of them")
+        pairs.append((b"priority", _PRIORITIES[priority]))
     return Submission(
         function=function,
         unique=(_DEFAULT_UNIQUE if unique is None else unique).encode("latin-1"),
-        priority=_choice(request, "X-Gearman-Priority", ("high", "normal", "low"), "normal"),
+        priority=priority,
         is_background=_choice(request, "X-Gearman-Background", ("true", "false"), "false") == "true",
+        pairs=tuple(pairs),
     )
 
 
@@ -145,6 +174,10 @@ def _too_large(max_bytes: int) -> HttpRefusal:
 
 
 # --- the answer
+
+
+def _is_ending() -> HttpRefusal:
+    return HttpRefusal(503, "the server is ending", ("Retry-After", "1"))
 
 
 def _answer(outcome: JobOutcome) -> HttpAnswer:

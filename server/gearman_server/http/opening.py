@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,13 +44,13 @@ def _metrics_port(broker: Broker, listener: Listener, allowed: AccessList | None
     from gearman_server.http.metrics import Metrics
     from gearman_server.http.metrics_application import MetricsApplication
     from gearman_server.http.port import HttpPort, HttpSettings
-    from gearman_server.http.results import page_of
+    from gearman_server.http.result_pages import ResultPages
     from gearman_server.http.web_pages import WebPages
 
     application = MetricsApplication(
         Metrics(broker).pieces,
         lambda: broker.troubles.text,
-        partial(page_of, broker.results, broker.functions.unread),
+        ResultPages(broker).page,
         WebPages(listener.settings.http_hosts, everywhere=False),
     )
     return HttpPort(application, listener.loop, HttpSettings(allowed, max_connections=32))

@@ -17,7 +17,7 @@ from gearman_server.jobs.kept_results import Ending
 if TYPE_CHECKING:
     from gearman_server.jobs.functions import UnreadRows
     from gearman_server.jobs.job import Job
-    from gearman_server.jobs.kept_results import KeptResult
+    from gearman_server.jobs.kept_results import KeptResult, Looked
     from gearman_server.jobs.result_keeping import ResultKeeping
 
 PREFIX: Final = "/jobs/"
@@ -29,6 +29,7 @@ _STATES: Final = {
     JobState.HELD: "waiting",
     JobState.DELAYED: "delayed",
     JobState.RUNNING: "running",
+    JobState.STOPPING: "running",
 }
 _REPORTS: Final = {int(PacketType.WORK_DATA): "data", int(PacketType.WORK_WARNING): "warning"}
 _UNKNOWN: Final = b"no result of such a job is kept: there was no such job, or it is long over\n"
@@ -45,23 +46,41 @@ class JobPage(NamedTuple):
     content_type: str = _TEXT
 
 
+def handle_of(path: str) -> bytes:
+    """The handle in a path, which is WSGI's: each character stands for a byte."""
+    return path.removeprefix(PREFIX).encode("latin-1", "replace")
+
+
 def page_of(results: ResultKeeping, unread: UnreadRows, path: str, query: str, accept: str) -> JobPage:
-    """The answer to `GET /jobs/HANDLE`. `path` is WSGI's: each character stands for a byte."""
-    handle = path.removeprefix(PREFIX).encode("latin-1", "replace")
+    """The answer to `GET /jobs/HANDLE`."""
+    handle = handle_of(path)
     job = results.unfinished(handle)
     if job is not None:
-        if job.function.keep_result_s is None or not job.is_background:
+        if job.keep_result_s is None or not job.is_background:
             return JobPage(404, _NOT_KEPT)
         return JobPage(202, _encoded(_unfinished(job)), _JSON)
     result = results.kept.get(handle)
     if result is not None:
-        is_raw = "raw" in parse_qs(query, keep_blank_values=True) or _wants_bytes(accept)
-        return _raw(result) if is_raw else JobPage(200, _encoded(_finished(result)), _JSON)
+        return _page_of_result(result, query, accept)
     if results.kept.has_expired(handle):
         return JobPage(410, _EXPIRED)
     if unread.is_reading:
         return JobPage(503, _UNREAD)
     return JobPage(404, _UNKNOWN)
+
+
+def page_of_looked(handle: bytes, looked: Looked | None, query: str, accept: str) -> JobPage:
+    """The same for a job of another server of the cluster, of which the store has that."""
+    if looked is None:
+        return JobPage(404, _UNKNOWN)
+    if looked.result is not None:
+        return _page_of_result(looked.result, query, accept)
+    return JobPage(202, _encoded({"handle": _text(handle), "state": _text(looked.state)}), _JSON)
+
+
+def _page_of_result(result: KeptResult, query: str, accept: str) -> JobPage:
+    is_raw = "raw" in parse_qs(query, keep_blank_values=True) or _wants_bytes(accept)
+    return _raw(result) if is_raw else JobPage(200, _encoded(_finished(result)), _JSON)
 
 
 def _wants_bytes(accept: str) -> bool:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gearman_server.jobs.events import JobBuried, JobRevived, LettersForgotten
+from gearman_server.jobs.job import JobHistory
+from gearman_server.options.job_options import with_cursor
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
@@ -18,9 +20,11 @@ if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
 
 #: The memory that a letter takes besides its texts, roughly.
-_OVERHEAD_BYTES: Final = 600
+OVERHEAD_BYTES: Final = 600
 #: A letter may outlive its time by this much.
 _LONGEST_SLEEP_S: Final = 3600.0
+_TOO_MANY: Final = "there are too many"
+_TOO_OLD: Final = "they are too old"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class DeadLetter:
     died_at: float
     error: bytes
     traceback: bytes
+    #: The pairs of its options, and its cursor.
+    options: bytes = b""
 
     @property
     def attempts(self) -> int:
@@ -51,7 +57,8 @@ class DeadLetter:
     @property
     def size_bytes(self) -> int:
         """The memory that it takes, roughly."""
-        return len(self.workload) + len(self.error) + len(self.traceback) + len(self.unique) + _OVERHEAD_BYTES
+        texts = self.workload, self.error, self.traceback, self.unique, self.options
+        return sum(map(len, texts)) + OVERHEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +73,11 @@ class DeadLetterBounds:
 DEFAULT_BOUNDS: Final = DeadLetterBounds()
 
 
-def letter_of(job: Job, now: float, unix_now: float) -> DeadLetter:
-    """The letter of a job that has just failed for good, by the monotonic clock and the wall's."""
-    history = job.history
-    assert history is not None  # it has failed
+def letter_of(job: Job, now: float, unix_now: float, error: bytes | None = None) -> DeadLetter:
+    """The letter of a job that has just failed for good, by the monotonic clock and the wall's. The error is that of
+    its last attempt, if none is given; a job without an attempt has no times of any."""
     offset = unix_now - now
+    history = job.history or JobHistory(-offset)
     return DeadLetter(
         handle=job.handle,
         function=job.function.name,
@@ -84,9 +91,18 @@ def letter_of(job: Job, now: float, unix_now: float) -> DeadLetter:
         first_started_at=history.first_started + offset,
         last_started_at=history.last_started + offset,
         died_at=unix_now,
-        error=history.error,
+        error=history.error if error is None else error,
         traceback=history.traceback,
+        options=with_cursor(_kept_pairs(job), job.rare.cursor),
     )
+
+
+def _kept_pairs(job: Job) -> bytes:
+    """The pairs for a letter. The end of the job is counted in its batch: it leaves it."""
+    options = job.rare.options
+    if options is None or not options.batch:
+        return job.kept_pairs
+    return b"\0".join(pair for pair in job.kept_pairs.split(b"\0") if not pair.startswith(b"batch="))
 
 
 class LetterStore(Protocol):
@@ -95,7 +111,7 @@ class LetterStore(Protocol):
     def bury(self, letter: DeadLetter) -> None:
         """Keep the letter of a job that failed for good. It is written in the same transaction as the delete of the
         job's row, which is the next call. It replaces a letter with the same handle. At the start the letters are
-        handed to `Broker.restore_dead`, the oldest first."""
+        handed to `DeadLetters.restore`, the oldest first."""
 
     def forget_dead(self, handles: Sequence[bytes]) -> None:
         """Forget these letters. If one of the jobs was inserted anew, `insert` was called before, and both are written
@@ -113,7 +129,11 @@ class DeadLetters:
         events: EventStream,
     ) -> None:
         self._store = store
-        self._bounds = bounds
+        self.bounds = bounds
+        #: Whether other servers have the same letters; then none is in memory.
+        self.are_shared = False
+        #: How many there are.
+        self.count = 0
         self._events = events
         self._unix_time = agenda.unix_time
         self._letters: dict[bytes, DeadLetter] = {}
@@ -125,16 +145,20 @@ class DeadLetters:
         """All letters, to be read only."""
         return self._letters
 
-    def bury(self, job: Job, now: float) -> None:
-        """Keep a letter of a background job that has failed for good."""
-        letter = letter_of(job, now, self._unix_time())
+    def bury(self, job: Job, now: float, error: bytes | None = None) -> None:
+        """Keep a letter of a background job that has failed for good. The error is that of its last attempt, if none is
+        given."""
+        letter = letter_of(job, now, self._unix_time(), error)
         self._events.emit(JobBuried(letter.handle, letter.function, letter.error, letter.attempts, letter.priority))
         self.put(letter, now)
 
     def put(self, letter: DeadLetter, now: float) -> None:
         """Keep a letter, if the bounds allow it."""
-        if not self._bounds.max_count or letter.size_bytes > self._bounds.max_bytes:
+        if not self.bounds.max_count or letter.size_bytes > self.bounds.max_bytes:
             self._events.emit(LettersForgotten(1, "there is no room for it"))
+            return
+        if self.are_shared:
+            self._store.bury(letter)
             return
         self._add(letter)
         self._store.bury(letter)
@@ -149,6 +173,13 @@ class DeadLetters:
         self._letters = dict(sorted(self._letters.items(), key=lambda item: item[1].died_at))
         self._forget_excess()
         self._plan_look(now)
+
+    def note_shared(self, count: int, size_bytes: int, too_many: int, too_old: int) -> None:
+        """The table that others use too has so many letters; this server has removed some for the bounds."""
+        self.count, self.size_bytes = count, size_bytes
+        for gone, why in ((too_many, _TOO_MANY), (too_old, _TOO_OLD)):
+            if gone:
+                self._events.emit(LettersForgotten(gone, why))
 
     def take(self, handle: bytes) -> DeadLetter | None:
         """Remove a letter and return it."""
@@ -166,19 +197,21 @@ class DeadLetters:
         self._remove(letter.handle)
         self._letters[letter.handle] = letter
         self.size_bytes += letter.size_bytes
+        self.count += 1
 
     def _remove(self, handle: bytes) -> DeadLetter | None:
         letter = self._letters.pop(handle, None)
         if letter is not None:
             self.size_bytes -= letter.size_bytes
+            self.count -= 1
         return letter
 
     def _forget_excess(self) -> None:
         gone = []
-        while len(self._letters) > self._bounds.max_count or self.size_bytes > self._bounds.max_bytes:
+        while len(self._letters) > self.bounds.max_count or self.size_bytes > self.bounds.max_bytes:
             gone.append(next(iter(self._letters)))
             self._remove(gone[-1])
-        self._tell_forgotten(gone, "there are too many")
+        self._tell_forgotten(gone, _TOO_MANY)
 
     def _tell_forgotten(self, handles: list[bytes], why: str) -> None:
         if handles:
@@ -188,11 +221,11 @@ class DeadLetters:
     def _plan_look(self, now: float) -> None:
         oldest = next(iter(self._letters.values()), None)
         if oldest is not None and self._alarm.due is None:
-            remaining_s = oldest.died_at + self._bounds.max_age_s - self._unix_time()
+            remaining_s = oldest.died_at + self.bounds.max_age_s - self._unix_time()
             self._alarm.by(now + min(max(remaining_s, 0.0), _LONGEST_SLEEP_S))
 
     def _look(self, now: float) -> None:
-        too_old = self._unix_time() - self._bounds.max_age_s
+        too_old = self._unix_time() - self.bounds.max_age_s
         gone = []
         for handle, letter in self._letters.items():
             if letter.died_at > too_old:
@@ -200,5 +233,5 @@ class DeadLetters:
             gone.append(handle)
         for handle in gone:
             self._remove(handle)
-        self._tell_forgotten(gone, "they are too old")
+        self._tell_forgotten(gone, _TOO_OLD)
         self._plan_look(now)

@@ -1,14 +1,15 @@
 """The broker's event stream: typed values for the log, the metrics and other subscribers. Pure.
-
 The events of every job are on the hot path: they are made only if `wants_jobs` says that somebody has subscribed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Final, NamedTuple, TypeAlias
 
 from gearman_server.jobs.access import Identity
+from gearman_server.jobs.batch_rows import BatchEnded, BatchesForgotten, ChainBroken
 
 
 class ConnectionOpened(NamedTuple):
@@ -39,6 +40,35 @@ class FunctionUnregistered(NamedTuple):
     identity: Identity
     client_id: bytes
     function: bytes
+
+
+class FunctionPaused(NamedTuple):
+    """An operator has paused a function: none of its jobs is started any more."""
+
+    identity: Identity
+    function: bytes
+
+
+class FunctionResumed(NamedTuple):
+    """An operator has ended a function's pause, or taken its brake off."""
+
+    identity: Identity
+    function: bytes
+
+
+class FunctionHeld(NamedTuple):
+    """A function's brake starts none of its jobs for so many seconds."""
+
+    function: bytes
+    hold_s: float
+    reason: str
+
+
+class FunctionReleased(NamedTuple):
+    """A job that probed a function has succeeded, so its brake is off after so many seconds."""
+
+    function: bytes
+    held_s: float
 
 
 class FunctionsForgotten(NamedTuple):
@@ -125,6 +155,17 @@ class AttemptFailed(NamedTuple):
     priority: int
 
 
+class JobThrottled(NamedTuple):
+    """A worker put its job back, and had its key or its function held for `wait_s`; that counts as no attempt."""
+
+    handle: bytes
+    function: bytes
+    held: str
+    wait_s: float
+    reason: bytes
+    priority: int
+
+
 class JobRequeued(NamedTuple):
     """A job went back to its queue because its worker was lost under it, gave it up, or overran its timeout."""
 
@@ -133,6 +174,14 @@ class JobRequeued(NamedTuple):
     reason: str
     requeues: int
     priority: int
+
+
+class JobGoesOn(NamedTuple):
+    """The worker of a job goes on with it, though its server is gone."""
+
+    handle: bytes
+    function: bytes
+    worker: bytes
 
 
 class JobReturned(NamedTuple):
@@ -149,6 +198,43 @@ class JobDropped(NamedTuple):
     handle: bytes
     function: bytes
     reason: str
+    priority: int
+
+
+class JobExpired(NamedTuple):
+    """A job was not begun before its time was over, so it will not run (again)."""
+
+    handle: bytes
+    function: bytes
+    priority: int
+
+
+class StopOutcome(Enum):
+    """What became of a job that was stopped while a worker had it."""
+
+    #: Its worker has answered, whatever it said.
+    ANSWERED = "answered"
+    #: Its worker was lost, or gave it up.
+    LOST = "lost"
+    #: It had not been begun, and was taken back.
+    NOT_BEGUN = "not begun"
+    #: Its worker was told and did not react in time: it goes on for nothing.
+    OVERDUE = "overdue"
+    #: Its worker can't be told: it goes on for nothing.
+    UNTOLD = "untold"
+    #: The server ended before the worker had answered.
+    SERVER_ENDED = "server ended"
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+class JobStopped(NamedTuple):
+    """A job that a worker had is over because it was stopped."""
+
+    handle: bytes
+    function: bytes
+    outcome: StopOutcome
     priority: int
 
 
@@ -181,6 +267,12 @@ class ResultsForgotten(NamedTuple):
     """There are too many results of background jobs, so this many were dropped before their time."""
 
     results: int
+
+
+class KeysForgotten(NamedTuple):
+    """There are too many ids of submissions and kept unique keys, so this many are no longer known."""
+
+    keys: int
 
 
 class ScheduleRan(NamedTuple):
@@ -231,6 +323,10 @@ class StoreRecovered(NamedTuple):
     """The durable store can be written again."""
 
 
+class StoreFenced(NamedTuple):
+    """Other servers share the store, and have taken over the jobs of this one."""
+
+
 class StoreLost(NamedTuple):
     """The store belongs to another server now, so this one ends."""
 
@@ -242,6 +338,10 @@ Event: TypeAlias = (
     | ConnectionClosed
     | FunctionRegistered
     | FunctionUnregistered
+    | FunctionPaused
+    | FunctionResumed
+    | FunctionHeld
+    | FunctionReleased
     | FunctionsForgotten
     | RequestRefused
     | ForeignRequest
@@ -252,13 +352,21 @@ Event: TypeAlias = (
     | JobEnded
     | JobFailed
     | AttemptFailed
+    | JobThrottled
     | JobRequeued
+    | JobGoesOn
     | JobReturned
     | JobDropped
+    | JobExpired
+    | JobStopped
     | JobBuried
     | JobRevived
     | LettersForgotten
     | ResultsForgotten
+    | KeysForgotten
+    | BatchEnded
+    | BatchesForgotten
+    | ChainBroken
     | ScheduleRan
     | ScheduleSkipped
     | ScheduleRefused
@@ -267,14 +375,10 @@ Event: TypeAlias = (
     | StoreFailed
     | StoreRecovered
     | StoreLost
+    | StoreFenced
 )
 
 EVERY_JOB: Final = (JobQueued, JobCoalesced, JobAssigned, JobEnded)
-
-#: The reason of a JobRequeued whose worker kept the job longer than it had announced.
-OVERRAN: Final = "its worker overran the timeout"
-#: The reason of a JobFailed or AttemptFailed whose attempt took too long.
-TIMEOUT: Final = b"timeout"
 
 
 class EventStream:

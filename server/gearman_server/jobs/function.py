@@ -27,6 +27,14 @@ class JobQueue(deque[Job]):
     """
 
     tombstones = 0
+    #: The number of jobs that were looked up for a request before their turn: they are in memory, but not queued.
+    ahead = 0
+    #: Whether all older jobs are in here: not while stored jobs come back.
+    is_read = True
+    #: Whether keys take turns in it, or hold jobs back (the room `keys`).
+    is_keyed = False
+    #: Whether its durable jobs are withheld (the room `cluster`).
+    is_lapsed = False
 
     @property
     def waiting(self) -> int:
@@ -47,6 +55,11 @@ class JobQueue(deque[Job]):
             self.tombstones -= 1
         return None
 
+    def peek(self) -> Job | None:
+        """The job that would be taken next, left in its place."""
+        self.drop_tombstones_at_head()
+        return self[0] if self else None
+
     def withdraw(self, jobs: Collection[Job]) -> None:
         """Take out these jobs, which are in here and came lately: the queue is walked from its tail."""
         left, kept = len(jobs), list[Job]()
@@ -64,8 +77,8 @@ class JobQueue(deque[Job]):
             self.popleft()
             self.tombstones -= 1
 
-    def bury(self) -> None:
-        """Note that one of the jobs in here has just ended."""
+    def bury(self, _job: Job) -> None:
+        """Note that this job, which is in here, has just ended."""
         self.tombstones += 1
         self.drop_tombstones_at_head()  # a purge begins at the head: else it would compact half a million jobs at once
         if self.tombstones * 2 > len(self):
@@ -74,16 +87,28 @@ class JobQueue(deque[Job]):
             self.extend(living)
             self.tombstones = 0
 
+    def restore(self, job: Job) -> None:
+        """Queue the next of the unread jobs."""
+        deque.append(self, job)
+
+    def as_read(self) -> JobQueue:
+        """The queue of the same jobs for when everything has been read."""
+        return self
+
+    def as_regained(self) -> JobQueue:
+        """The queue of the same jobs for when none of them is withheld."""
+        return self
+
 
 @python_class
 class ReplayQueue(JobQueue):
     """A queue whose older jobs are not all read yet: it holds the jobs that were read, and apart from them new ones."""
 
+    is_read = False
+
     def __init__(self) -> None:
         super().__init__()
         self.behind: JobQueue = JobQueue()
-        #: The number of jobs that were looked up for a request before their turn: they are in memory, but not queued.
-        self.ahead = 0
 
     @property
     def waiting(self) -> int:
@@ -98,12 +123,8 @@ class ReplayQueue(JobQueue):
         """Take out these jobs, which came lately."""
         self.behind.withdraw(jobs)
 
-    def restore(self, job: Job) -> None:
-        """Queue the next of the unread jobs."""
-        super().append(job)
-
-    def bury(self) -> None:
-        """Note that one of the jobs in here has just ended; it may not be queued yet."""
+    def bury(self, _job: Job) -> None:
+        """Note that this job has just ended; it may not be queued yet."""
         self.tombstones += 1
 
     def as_read(self) -> JobQueue:
@@ -168,7 +189,7 @@ class Function:
         self.woken: set[Session] = set()
         #: None: no submission is refused.
         self.limits: QueueLimits | None = None
-        #: None: any job may be started at any time.
+        #: None: any job may be started at any time, and failures need not be counted.
         self.throttle: Throttle | None = None
         #: Counts of its jobs' fates, by priority; None while nobody reads them.
         self.counts: tuple[JobCounts, ...] | None = None
@@ -183,9 +204,28 @@ class Function:
         self.policy = policy
         #: How long results of background jobs are kept; None = not at all.
         self.keep_result_s = policy.keep_result_s
-        is_limited = policy.max_running is not None or policy.rate is not None
-        self.throttle = Throttle(policy.max_running, policy.rate, self.throttle) if is_limited else None
+        self._use(Throttle(policy, self.throttle))
         self._limit(replace(self.limits or QueueLimits(), waiting=policy.max_queue or 0))
+
+    @property
+    def paused_since(self) -> float | None:
+        """Since when an operator lets none of its jobs start (Unix seconds); None: it is not paused."""
+        return None if self.throttle is None else self.throttle.paused_since
+
+    def pause(self, since: float | None) -> None:
+        """Start none of its jobs from now on; None: start them again."""
+        throttle = self.throttle or Throttle(self.policy, None)
+        throttle.paused_since = since
+        self._use(throttle)
+
+    def hold_until(self, time: float) -> None:
+        """Start none of its jobs before that time (monotonic seconds)."""
+        throttle = self.throttle or Throttle(self.policy, None)
+        throttle.held_until = time
+        self._use(throttle)
+
+    def _use(self, throttle: Throttle) -> None:
+        self.throttle = throttle if throttle.is_needed else None
 
     def limit_queue(self, high: int, normal: int, low: int) -> None:
         """Set the operator's limits; the policy's limit stays in force beside them."""
@@ -203,9 +243,8 @@ class Function:
     @property
     def waiting_since(self) -> float | None:
         """Since when the job has waited that entered its queue first (monotonic seconds); None if all are empty."""
-        for queue in self.queues:
-            queue.drop_tombstones_at_head()
-        return min((queue[0].since for queue in self.queues if queue), default=None)
+        heads = [queue.peek() for queue in self.queues]
+        return min((job.since for job in heads if job is not None), default=None)
 
     def startable(self, now: float) -> int:
         """How many of its jobs could be given to workers now."""
@@ -231,10 +270,10 @@ class Function:
         """Whether a worker that grabbed now would be given a job."""
         if self.throttle is not None and not self.throttle.admits(self.running, now):
             return False
-        for queue in self.queues:
+        for queue in self.queues:  # no generator: see `WakeUp._sleepers`
             if queue:
-                queue.drop_tombstones_at_head()
-                if queue:
+                job = queue.peek()
+                if job is not None:
                     return True
         return False
 

@@ -7,7 +7,7 @@ names, and creates them again when they are used again. It is called only for na
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -62,12 +62,18 @@ class Functions:
     def __init__(self, policies: Policies, agenda: Agenda, events: EventStream) -> None:
         self.by_name: dict[bytes, Function] = {}
         self._names: tuple[bytes, ...] | None = None
+        #: Told of each function that was dropped (see `pauses`).
+        self.note_dropped: Callable[[Function], None] = _leave
         self.policies = policies
         self.unread = UnreadRows()
+        #: Makes the queues of new functions; None: they are ordinary ones (see the room `cluster`).
+        self.split_queue: Callable[[JobQueue], JobQueue] | None = None
         self._agenda = agenda
         self._events = events
         self._counts_jobs = False
         self._not_before = 0.0
+        #: Called for each function that has got its rules (see the room `keys`).
+        self.arrange: Callable[[Function], None] = _leave
 
     def create(self, name: bytes, *, is_promised: bool = False) -> Function:
         """Create the function of that name, which must not exist yet.
@@ -84,6 +90,10 @@ class Functions:
             function.count_jobs()
         if self.unread.is_reading:
             function.queues = self.unread.queues_of(name)
+        elif self.split_queue is not None:
+            high, normal, low = map(self.split_queue, function.queues)
+            function.queues = (high, normal, low)
+        self.arrange(function)
         return function
 
     @property
@@ -96,6 +106,7 @@ class Functions:
     def drop(self, function: Function) -> None:
         """Remove it from the table."""
         del self.by_name[function.name]
+        self.note_dropped(function)
         self._names = None
 
     def count_jobs(self) -> None:
@@ -112,6 +123,7 @@ class Functions:
         self.policies = replace(self.policies, by_function=by_function)
         for function in self.by_name.values():
             function.use_policy(self.policies.of(function.name))
+            self.arrange(function)
             yield function
 
     def _make_room_for(self, name: bytes) -> None:
@@ -154,5 +166,10 @@ def check_function_name(name: bytes) -> None:
 
 
 def _is_idle(function: Function) -> bool:
-    """Whether it has no worker (so no running job), no waiting job, and no limit that the operator set by command."""
-    return not (function.workers or any(function.queues) or any(function.delayed) or function.limits is not None)
+    """Whether it has no worker (so no running job), no waiting job, and nothing that the operator or a worker set."""
+    has_jobs = any(function.queues) or any(function.delayed)
+    return not (function.workers or has_jobs or function.limits is not None or function.throttle is not None)
+
+
+def _leave(_function: Function) -> None:
+    """Keys and pauses mean nothing."""

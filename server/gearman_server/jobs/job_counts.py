@@ -11,7 +11,19 @@ from typing import Final
 
 #: Upper bounds of the histograms' buckets, in seconds.
 BUCKETS_S: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
-COUNTERS: Final = ("submitted", "coalesced", "started", "completed", "failed", "timed_out", "retried", "dropped")
+COUNTERS: Final = (
+    "submitted",
+    "coalesced",
+    "started",
+    "completed",
+    "failed",
+    "timed_out",
+    "retried",
+    "throttled",
+    "dropped",
+    "expired",
+    "stopped",
+)
 
 
 class Durations:
@@ -47,7 +59,10 @@ class JobCounts:
     failed: int
     timed_out: int
     retried: int
+    throttled: int
     dropped: int
+    expired: int
+    stopped: int
 
     def note_start(self, waited_s: float) -> None:
         """A job was given to a worker."""

@@ -1,4 +1,4 @@
-"""A job's life: it is queued, delayed, given to a worker, put back, ended, dropped or cancelled. Pure.
+"""A job's life: it is queued, delayed, given to a worker, put back, ended, dropped, cancelled or stopped. Pure.
 
 This is the one place where a job's state changes; the table of transitions is beside `JobState`. `attempts` decides
 whether another attempt follows one that did not end well.
@@ -7,16 +7,16 @@ whether another attempt follows one that did not end well.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
-from itertools import chain
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
 
-from gearman_server.jobs.agenda import STEP
+from gearman_server.jobs.batch_rows import WITHDRAWN, Outcome
 from gearman_server.jobs.delayed_jobs import EpochTimer, RetryTimer
-from gearman_server.jobs.events import EventStream, JobAssigned, JobDropped, JobDue
+from gearman_server.jobs.events import Event, EventStream, JobAssigned, JobDropped, JobDue, JobStopped, StopOutcome
 from gearman_server.jobs.job import (
     ASSIGN,
     CANCEL,
+    CANCELLED,
     DELAY,
     DELAYED,
     END,
@@ -24,20 +24,28 @@ from gearman_server.jobs.job import (
     HELD,
     HOLD,
     QUEUED,
+    STOP,
+    STOPPING,
     WRITTEN,
     Job,
+    JobExtras,
+    JobState,
 )
 from gearman_server.jobs.kept_results import Ending
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
+    from gearman_server.jobs.batch_rows import Following
     from gearman_server.jobs.durability import Durability
     from gearman_server.jobs.function import Function
     from gearman_server.jobs.job_table import JobTable
     from gearman_server.jobs.result_keeping import ResultKeeping
     from gearman_server.jobs.session import Session
-    from gearman_server.jobs.store import InsertsFailed
     from gearman_server.jobs.wake_up import WakeUp
+
+
+#: The reason for the end of a job that was stopped, also for clients that asked for exceptions.
+STOPPED: Final = "stopped"
 
 
 class JobLife:
@@ -52,10 +60,10 @@ class JobLife:
         results: ResultKeeping,
         wake_up: WakeUp,
     ) -> None:
-        self._table = table
-        self._agenda = agenda
-        self._events = events
-        self._durability = durability
+        self.table = table
+        self.agenda = agenda
+        self.events = events
+        self.durability = durability
         self._results = results
         self._wake = wake_up.wake
         self._freed = wake_up.freed
@@ -63,8 +71,14 @@ class JobLife:
         self._retry_timer = RetryTimer(agenda, self._release_delayed)
         #: All jobs by handle, to be read only.
         self.jobs = table.jobs
+        #: Told of each end of a job that has extras, before the store is, and whether it was withdrawn: cancelled, say.
+        self.note_end: Callable[[Job, bool], None] = _nothing
+        #: What follows a job's end; set by the broker.
+        self.following: Following | None = None
         #: The number of held jobs.
-        self._held = 0
+        self.held = 0
+        #: Sessions that got packets through the request of another.
+        self.touched = table.touched
         #: They send a packet to a job's listeners.
         self.tell = table.tell
         self.tell_failure = table.tell_failure
@@ -74,13 +88,13 @@ class JobLife:
     def enqueue(self, job: Job) -> None:
         """Put a job that is in no queue at the tail of its own."""
         job.state = ENQUEUE[job.state]
-        job.since = self._agenda.now
+        job.since = self.agenda.now
         job.function.queues[job.priority].append(job)
         self._wake(job.function)
 
     def enter(self, job: Job) -> None:
         """Put a new job into its queue, or keep it out of it until it is written."""
-        if self._durability.is_holding:
+        if self.durability.must_hold(job):
             self.hold(job)
         else:
             self.enqueue(job)
@@ -88,7 +102,7 @@ class JobLife:
     def hold(self, job: Job) -> None:
         """Keep a background job that is in no queue out of its own until it is written."""
         job.state = HOLD[job.state]
-        self._held += 1
+        self.held += 1
         job.function.delayed[job.priority] += 1
 
     def hold_back(self, jobs: Iterable[Job]) -> None:
@@ -104,28 +118,49 @@ class JobLife:
                 self.hold(job)
 
     def _can_be_held(self, job: Job) -> bool:
-        is_unwritten = job.record is not None and job.record is not WRITTEN
-        return is_unwritten and job.history is None and not job.listeners
+        return job.record not in (None, WRITTEN) and job.history is None and not job.listeners
 
-    def release_held(self, job: Job) -> None:
-        """Put a job that was held into its queue."""
-        self._held -= 1
+    def release_held(self, jobs: Iterable[Job]) -> None:
+        """Put those of the jobs that were held into their queues."""
+        now = self.agenda.now
+        released: dict[Function, int] = {}
+        for job in jobs:
+            if job.state is HELD:
+                job.state = ENQUEUE[HELD]
+                job.since = now
+                function, priority = job.function, job.priority
+                function.delayed[priority] -= 1
+                function.queues[priority].append(job)
+                released[function] = released.get(function, 0) + 1
+        for function, number in released.items():
+            self.held -= number
+            self._wake(function, number)
+
+    def unhold(self, job: Job) -> None:
+        """A held job is in no queue, and waits for nothing any more."""
+        self.held -= 1
         job.function.delayed[job.priority] -= 1
-        self.enqueue(job)
+        job.state = ENQUEUE[job.state]
 
-    def delay_until(self, job: Job, run_at: int, now: float) -> bool:
+    def delay_until(self, job: Job, run_at: float, now: float) -> bool:
         """Delay the job, unless its time has come already. Returns whether it is delayed."""
         if not self._epoch_timer.is_future(run_at):
             return False
         self.delay(job, run_at, now)
         return True
 
-    def delay(self, job: Job, run_at: int, now: float) -> None:
+    def delay(self, job: Job, run_at: float, now: float) -> None:
         """Have a job that is in no queue enter its own at that time (Unix seconds)."""
         job.state = DELAY[job.state]
         job.with_extras().run_at = run_at
         job.function.delayed[job.priority] += 1
         self._epoch_timer.add(job, run_at, now)
+
+    def delay_again(self, job: Job, run_at: float) -> None:
+        """Have a job that waits for its time wait for another one (Unix seconds) instead."""
+        job.with_extras().run_at = run_at
+        self._epoch_timer.note_dropped()
+        self._epoch_timer.add(job, run_at, self.agenda.now)
 
     def await_retry(self, job: Job, due: float) -> None:
         """Have a job that is in no queue enter its own at that time (monotonic seconds)."""
@@ -138,11 +173,11 @@ class JobLife:
         job.function.delayed[job.priority] -= 1
         if job.history is not None:
             job.history.not_before = None
-        if self._durability.is_holding and self._can_be_held(job):
+        if self.durability.must_hold(job) and self._can_be_held(job):
             self.hold(job)
             return
         self.enqueue(job)
-        self._events.emit(JobDue(job.handle, job.function.name))
+        self.events.emit(JobDue(job.handle, job.function.name))
 
     # --- to a worker, and back
 
@@ -154,14 +189,16 @@ class JobLife:
         function = job.function
         function.running += 1
         if function.throttle is not None:
-            function.throttle.note_start(now)
+            function.throttle.note_start(job.key, now)
         if job.record is not None:
-            self._durability.job_changed(job)
+            self.durability.job_changed(job)
+        if job.extras is not None and job.extras.options is not None and job.extras.options.is_unique_until_start:
+            self.table.forget_key(job)
         if function.counts is not None:
             function.counts[job.priority].note_start(now - job.since)
         job.since = now
-        if self._events.wants_jobs:
-            self._events.emit(JobAssigned(job.handle, function.name, worker.identity))
+        if self.events.wants_jobs:
+            self.events.emit(JobAssigned(job.handle, function.name, worker.identity))
 
     def assign_unbegun(self, job: Job, worker: Session, now: float) -> None:
         """Give a job to a worker that will begin it later. The store does not hear of it: nothing has changed for the
@@ -169,6 +206,8 @@ class JobLife:
         record, job.record = job.record, None
         self.assign(job, worker, now)
         job.record = record
+        if job.extras is not None and job.extras.options is not None and job.extras.options.is_unique_until_start:
+            self.table.forget_key(job)
 
     def take_back(self, job: Job, since: float | None = None) -> bool:
         """Take a job from its worker and put it at the head of its queue, as if it had never been given out.
@@ -183,18 +222,21 @@ class JobLife:
             if worker is not None:
                 worker.done_at = done_at  # the job that it runs goes on
             if function.throttle is not None:
-                function.throttle.forget_start(given_at)
+                function.throttle.forget_start(job.key, given_at)
+        if job.state is STOPPING:
+            self.end_stopped(job, StopOutcome.NOT_BEGUN)
+            return False
         if not job.is_wanted:
             self.give_up(job, "abandoned")
             return False
-        if job.extras is not None:
+        if isinstance(job.extras, JobExtras):
             job.extras.progress = job.extras.recording = None
         job.state = ENQUEUE[job.state]
-        job.since = self._agenda.now if since is None else since
+        job.since = self.agenda.now if since is None else since
         function.queues[job.priority].appendleft(job)
         self._wake(function)
         if job.record is not None:
-            self._durability.job_changed(job)
+            self.durability.job_changed(job)
         return True
 
     def release_worker(self, job: Job) -> None:
@@ -202,55 +244,89 @@ class JobLife:
         worker = job.worker
         if worker is not None:
             worker.assigned.pop(job.handle, None)
-            worker.done_at = self._agenda.now
+            worker.done_at = self.agenda.now
             job.worker = None
-            if job.extras is not None:
+            if job.extras is not None and isinstance(job.extras, JobExtras):  # without a call for most
                 job.extras.deadline = None
             function = job.function
             function.running -= 1
-            if function.throttle is not None:
+            throttle = function.throttle
+            if throttle is not None:
+                throttle.note_end(job.key)
                 self._freed.add(function)
+                if throttle.brake is not None:
+                    throttle.brake.note_release(job.since)
 
     def put_back(self, job: Job, wait_s: float = 0.0) -> None:
         """Put a job that its worker no longer has at the tail of its queue, after that wait, for another attempt."""
-        if job.extras is not None:
+        if isinstance(job.extras, JobExtras):
             job.extras.progress = job.extras.recording = None
         if wait_s > 0:
-            self.await_retry(job, self._agenda.now + wait_s)
+            self.await_retry(job, self.agenda.now + wait_s)
         else:
             self.enqueue(job)
         if job.record is not None:
-            self._durability.job_changed(job)
+            self.durability.job_changed(job)
 
     # --- the end
 
-    def end(self, job: Job) -> None:
-        """End the job. The caller has called `release_worker`, if a worker had it."""
+    def end(self, job: Job, outcome: Outcome | None = Outcome.FAILED, text: bytes = b"") -> None:
+        """End the job; `release_worker` came before. Text: the result or the reason. None: it was never accepted."""
+        was_cancelled = job.state is CANCELLED
+        if job.extras is not None:
+            self.note_end(job, outcome in WITHDRAWN)
         job.state = END[job.state]
         del self.jobs[job.handle]
         if job.unique:
-            self._table.forget_key(job)
+            self.table.forget_key(job)
         if job.listeners:
-            self._table.forget_listeners(job)
-        if job.record is not None:
-            self._durability.job_ended(job)
+            self.table.forget_listeners(job)
+        if job.extras is not None and not was_cancelled:
+            self._end_record(job, outcome, text)
+        elif job.record is not None:
+            self.durability.job_ended(job)
+
+    def _end_record(self, job: Job, outcome: Outcome | None, text: bytes) -> None:
+        """Have the row deleted, and let follow what follows."""
+        options = job.followed
+        if options is not None and self.following is not None:
+            self.following.end(job, options, outcome, text)
+        elif job.record is not None:
+            self.durability.job_ended(job)
 
     def give_up(self, job: Job, reason: str) -> None:
         """End a job that no worker has and that is in no queue, because nobody wants it any more."""
         self._keep_failure(job, reason)
-        self._discard(job, reason)
+        self._discard(job, reason, Outcome.CANCELLED)
 
     def fail(self, job: Job, reason: str) -> None:
         """End a job that no worker has and that is in no queue, because it has had its attempts."""
         self._keep_failure(job, reason)
-        self.end(job)
+        self.end(job, Outcome.FAILED, reason.encode())
 
-    def drop(self, job: Job, reason: str) -> None:
-        """End a waiting job: it will not run, and its listeners get WORK_FAIL."""
+    def finish(self, job: Job, reason: str, event: Event, outcome: Outcome) -> None:
+        """End a job that no worker has and that is in no queue, for a reason that its listeners are told."""
+        self._keep_failure(job, reason)
+        self.tell_failure(job, reason.encode())
+        self.end(job, outcome, reason.encode())
+        self.events.emit(event)
+
+    def drop(self, job: Job, reason: str, outcome: Outcome | None = Outcome.CANCELLED) -> None:
+        """End a waiting job: it will not run. Its listeners get WORK_FAIL. Outcome None: it was never accepted."""
         state = job.state
         self._keep_failure(job, reason)
         self.tell_failure(job)
-        self._discard(job, reason)
+        self._discard(job, reason, outcome)
+        self._leave_queue(job, state)
+
+    def drop_for(self, job: Job, reason: str, event: Event, outcome: Outcome) -> None:
+        """End a waiting job for a reason that its listeners are told, with an event of its own."""
+        state = job.state
+        self.finish(job, reason, event, outcome)
+        self._leave_queue(job, state)
+
+    def _leave_queue(self, job: Job, state: JobState) -> None:
+        """Forget the place of a job that has waited in this state."""
         job.workload = b""  # the tombstone in the queue must not hold its memory
         if state is not QUEUED:
             job.function.delayed[job.priority] -= 1
@@ -258,80 +334,66 @@ class JobLife:
             awaits_retry = job.history is not None and job.history.not_before is not None
             (self._retry_timer if awaits_retry else self._epoch_timer).note_dropped()
         elif state is QUEUED:
-            job.function.queues[job.priority].bury()
+            job.function.queues[job.priority].bury(job)
         else:
-            self._held -= 1
-
-    def drop_waiting(self, function: Function, *, are_some_outside: bool, reason: str) -> Iterator[None]:
-        """Drop all waiting jobs of the function, in steps. `are_some_outside`: some may be in no queue."""
-        is_all = are_some_outside or any(function.delayed)
-        jobs = list(self.jobs.values() if is_all else chain.from_iterable(function.queues))
-        for at in range(0, len(jobs), STEP):
-            for job in jobs[at : at + STEP]:
-                if job.function is function and job.is_waiting:
-                    self.drop(job, reason)
-            if at + STEP < len(jobs):
-                yield
+            self.held -= 1
 
     def cancel(self, job: Job) -> None:
         """Cancel a job. A running one stays with its worker, which is not told; nobody is told of its outcome."""
         if job.is_waiting:
             self.drop(job, "cancelled")
             return
+        self._leave_to_worker(job, "cancelled while it ran", Outcome.CANCELLED)
+        self.events.emit(JobDropped(job.handle, job.function.name, "cancelled while it ran", job.priority))
+
+    def stop(self, job: Job) -> None:
+        """Note that the worker of a running job is to stop it. A further submission of its unique key is a new job."""
+        job.state = STOP[job.state]
+        self.table.forget_key(job)
+
+    def end_stopped(self, job: Job, outcome: StopOutcome) -> None:
+        """End a job that was stopped and that no worker has any more."""
+        self._keep_failure(job, STOPPED)
+        self.tell_failure(job, STOPPED.encode())
+        self.end(job, Outcome.STOPPED, STOPPED.encode())
+        self.events.emit(JobStopped(job.handle, job.function.name, outcome, job.priority))
+
+    def leave_stopped(self, job: Job, outcome: StopOutcome) -> None:
+        """End a job for its clients that was to be stopped and that its worker goes on with."""
+        self._leave_to_worker(job, STOPPED, Outcome.STOPPED, STOPPED.encode())
+        self.events.emit(JobStopped(job.handle, job.function.name, outcome, job.priority))
+
+    def _leave_to_worker(self, job: Job, reason: str, outcome: Outcome, text: bytes | None = None) -> None:
+        """End a running job for its clients, who get the text. Nobody is told of its worker's answer."""
         following = CANCEL[job.state]
-        self.tell_failure(job)
-        self._table.forget_listeners(job)
-        self._keep_failure(job, "cancelled while it ran")
+        self.tell_failure(job, text)
+        self.table.forget_listeners(job)
+        self._keep_failure(job, reason)
+        if job.extras is not None:
+            self.note_end(job, True)
         job.state = following
-        self._table.forget_key(job)
-        if job.record is not None:
-            self._durability.job_ended(job)
-        self._events.emit(JobDropped(job.handle, job.function.name, "cancelled while it ran", job.priority))
+        self.table.forget_key(job)
+        self._end_record(job, outcome, reason.encode())
 
-    def stop_listening(self, session: Session) -> Iterator[None]:
-        """Forget a session that is gone, in steps. A waiting job that nobody else wants is dropped; a running one goes
-        on."""
-        listening = session.listening
-        while listening:
-            for _ in range(min(STEP, len(listening))):
-                job = listening.pop()
-                self._table.forget_listener(job, session)
-                if job.is_waiting and not job.is_wanted:
-                    self.drop(job, "abandoned by its clients")
-            if listening:
-                yield
-
-    # --- the store's verdicts
-
-    def inserts_written(self, jobs: Collection[Job]) -> None:
-        """Acknowledge jobs that are written, and put those that were held into their queues."""
-        self._durability.inserts_written(jobs)
-        if self._held:
-            for job in jobs:
-                if job.state is HELD:
-                    self.release_held(job)
-
-    def inserts_failed(self, failed: InsertsFailed) -> None:
-        """Deal with inserts that failed: a job that has not run, is surely not stored and is wanted by no foreground
-        client is dropped, and its submitters are told. All others go on, and are inserted again."""
-        durability = self._durability
-        for job in list(failed.jobs):
-            if job.record is None or job.record is WRITTEN:
-                continue  # it has ended meanwhile
-            is_unknown = failed.are_unknown or durability.is_unknown(job)
-            if job.is_waiting and not is_unknown and job.history is None and not job.listeners:
-                durability.insert_failed(job)
-                self.drop(job, "could not be stored")
-                durability.tell_failed(job)
-            elif not failed.are_refused:
-                durability.insert_again(job, is_unknown=is_unknown)
-                if is_unknown:
-                    self.hold_back([job])
+    def let_go(self, job: Job) -> None:
+        """Forget a waiting job that another server has now: whoever waits for it here hears of no result."""
+        state = job.state
+        self.tell_failure(job)
+        job.record = None  # so its keys stay
+        job.state = END[job.state]
+        del self.jobs[job.handle]
+        self.table.forget_key(job)
+        self.table.forget_listeners(job)
+        self._leave_queue(job, state)
 
     def _keep_failure(self, job: Job, reason: str) -> None:
-        if job.function.keep_result_s is not None:
+        if job.keep_result_s is not None:
             self._results.end(job, Ending.FAILED, reason.encode())
 
-    def _discard(self, job: Job, reason: str) -> None:
-        self.end(job)
-        self._events.emit(JobDropped(job.handle, job.function.name, reason, job.priority))
+    def _discard(self, job: Job, reason: str, outcome: Outcome | None) -> None:
+        self.end(job, outcome, reason.encode())
+        self.events.emit(JobDropped(job.handle, job.function.name, reason, job.priority))
+
+
+def _nothing(_job: Job, _is_withdrawn: bool) -> None:
+    """Nobody wants to be told of ends."""

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 _SMALL_INDEX_BYTES: Final = 1 << 20
 _SPARSE_BYTES_PER_JOB: Final = 256
 
+#: So many handles have all digits but the last three in common.
+THOUSAND: Final = 1000
+_ENDINGS: Final = tuple(b"%03d" % number for number in range(THOUSAND))
+
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -58,18 +62,62 @@ class Crowd(Collection["Session"]):
         return session in self._times
 
 
+class Handles:
+    """Makes handles, each once: the server's prefix and a number of up to nineteen digits.
+
+    To write out such a number took a tenth of a submission's time. Handles follow one another, so all digits but the
+    last three are written once for a thousand handles.
+    """
+
+    def __init__(self, take_numbers: Callable[[int], range], prefix: bytes) -> None:
+        """`take_numbers` gives numbers that follow one another and that nobody else gets: one at least, and so many at
+        most."""
+        self._take_numbers = take_numbers
+        self._start = cut_handle_prefix(prefix) + b":"
+        self._ready: Iterator[bytes] = iter(())
+
+    def new(self) -> bytes:
+        """The next handle.
+
+        Raises:
+            RefusedError: the store gives no numbers.
+        """
+        handle = next(self._ready, None)
+        if handle is None:
+            self._ready = self._handles_of(self._take_numbers(THOUSAND))
+            handle = next(self._ready)
+        return handle
+
+    def _handles_of(self, numbers: range) -> Iterator[bytes]:
+        """Lazily, so that the first of a thousand does not pay for all."""
+        next_thousand = (numbers.start // THOUSAND + 1) * THOUSAND
+        if numbers.stop <= next_thousand:
+            return self._in_one_thousand(numbers)
+        later = range(next_thousand, numbers.stop)
+        return chain(self._in_one_thousand(range(numbers.start, next_thousand)), self._handles_of(later))
+
+    def _in_one_thousand(self, numbers: range) -> Iterator[bytes]:
+        common, first = divmod(numbers.start, THOUSAND)
+        if common == 0:
+            return iter([self._start + b"%d" % number for number in numbers])  # without zeros in front
+        return map((self._start + b"%d" % common).__add__, _ENDINGS[first : first + len(numbers)])
+
+
 class JobTable:
     """Jobs by handle."""
 
-    def __init__(self, next_number: Callable[[], int], handle_prefix: bytes, touched: set[Session]) -> None:
+    def __init__(self, handles: Handles, touched: set[Session]) -> None:
         """Sessions for which packets are left are added to `touched`."""
         self.jobs: dict[bytes, Job] = {}
         #: The jobs that have a unique key, by that key; a dictionary by function if several functions use the key. One
         #: table for all functions, so that a question about a key asks none of them.
         self.by_key: dict[CoalescingKey, Job | dict[Function, Job]] = {}
-        self._next_number = next_number
-        self._handle_format = cut_handle_prefix(handle_prefix).replace(b"%", b"%%") + b":%d"
-        self._touched = touched
+        #: The handles of jobs that have ended and whose unique key is still theirs, by function and key.
+        self.outlived: dict[tuple[bytes, bytes], bytes] = {}
+        #: Told of a job whose key, which holds for a cluster, is free.
+        self.note_freed: Callable[[Job], None] = _nothing
+        self._handles = handles
+        self.touched = touched
 
     def create(
         self, function: Function, unique: bytes, workload: bytes, priority: int, key: CoalescingKey | None, now: float
@@ -78,11 +126,19 @@ class JobTable:
 
         `key` is its `coalescing_key`, which no other job of the function has.
         """
-        handle = self._handle_format % self._next_number()
+        handle = self._handles.new()
         job = self.jobs[handle] = Job(handle, function, unique, workload, priority, now)
         if key is not None and self.by_key.setdefault(key, job) is not job:
             self._share_key(key, job)
         return job
+
+    def new_handle(self) -> bytes:
+        """A handle that no job has.
+
+        Raises:
+            RefusedError: the store gives no numbers.
+        """
+        return self._handles.new()
 
     def find_by_key(self, function: Function, key: CoalescingKey) -> Job | None:
         """The function's job with that unique key."""
@@ -110,6 +166,8 @@ class JobTable:
 
     def forget_key(self, job: Job) -> None:
         """Free its unique key: further submissions of the key are new jobs."""
+        if job.extras is not None and job.extras.is_key_shared:
+            self.note_freed(job)
         key = coalescing_key(job.unique, job.workload)
         known = self.by_key.get(key) if key is not None else None
         if known is None or key is None:
@@ -155,7 +213,7 @@ class JobTable:
 
     def tell(self, job: Job, packet: bytes) -> None:
         """Send one packet to all listeners of the job, in the order in which they came."""
-        touched = self._touched
+        touched = self.touched
         for listener in job.listeners:
             listener.reply(packet)
             touched.add(listener)
@@ -169,7 +227,7 @@ class JobTable:
         exception = forwarded(PacketType.WORK_EXCEPTION, job.handle + b"\0" + reason)
         for listener in job.listeners:
             listener.reply(exception if listener.wants_exceptions else failure)
-            self._touched.add(listener)
+            self.touched.add(listener)
 
 
 def _shrink(index: dict[Key, Value]) -> None:
@@ -178,6 +236,10 @@ def _shrink(index: dict[Key, Value]) -> None:
     kept = dict(index)
     index.clear()
     index.update(kept)
+
+
+def _nothing(_job: Job) -> None:
+    """There is no cluster."""
 
 
 def cut_handle_prefix(prefix: bytes) -> bytes:

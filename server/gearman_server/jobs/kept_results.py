@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from gearman_server.jobs.events import ResultsForgotten
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.events import EventStream
 
 #: The memory that a result takes besides its texts, roughly.
-_OVERHEAD_BYTES: Final = 700
+OVERHEAD_BYTES: Final = 700
 #: The wall clock can be set, so it is read at least this often.
 _LONGEST_SLEEP_S: Final = 60.0
 #: Results that were dropped before their time are reported at most this often.
@@ -68,7 +68,15 @@ class KeptResult:
     @property
     def size_bytes(self) -> int:
         """The memory that it takes, roughly."""
-        return len(self.content) + len(self.reports) + _OVERHEAD_BYTES
+        return len(self.content) + len(self.reports) + OVERHEAD_BYTES
+
+
+class Looked(NamedTuple):
+    """What the store has of a job: its result, or how it stands while it is not over."""
+
+    result: KeptResult | None
+    #: As GET_RESULT has it.
+    state: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +107,7 @@ class ResultStore(Protocol):
     def keep(self, result: KeptResult) -> None:
         """Keep the result of a job that has ended. It is written in the same transaction as the delete of the job's
         row, which is the next call. It replaces a result with the same handle. At the start the results are handed to
-        `Broker.restore_results`, in the order of their ends."""
+        `KeptResults.restore`, in the order of their ends."""
 
     def forget_results(self, handles: Sequence[bytes]) -> None:
         """Forget these results."""
@@ -116,6 +124,10 @@ class KeptResults:
         events: EventStream,
     ) -> None:
         self.bounds = bounds
+        #: Whether other servers have the same results; then none is in memory.
+        self.are_shared = False
+        #: How many there are, and what they take.
+        self.count = 0
         self.size_bytes = 0
         self._store = store
         self._events = events
@@ -149,10 +161,18 @@ class KeptResults:
         """Keep a result, instead of an earlier one with the same handle. Returns it as it is kept."""
         result = fitting(result, self.bounds.max_bytes // _LARGEST_PART)
         self._store.keep(result)
+        if self.are_shared:
+            return result
         self._add(result)
         self._forget_excess(now)
         self._plan_look(now)
         return result
+
+    def note_shared(self, count: int, size_bytes: int, too_many: int, now: float) -> None:
+        """The table that others use too has so many results; this server has removed some for the bounds."""
+        self.count, self.size_bytes = count, size_bytes
+        if too_many:
+            self._tell_forgotten(too_many, now)
 
     def restore(self, results: Iterable[KeptResult], now: float) -> None:
         """Take over results of an earlier run, in the order of their ends; they are in the store."""
@@ -167,6 +187,7 @@ class KeptResults:
         self._expired.pop(result.handle, None)
         self._results[result.handle] = result
         self.size_bytes += result.size_bytes
+        self.count += 1
         heappush(self._expiries, (result.expires_at, result.handle))
         if len(self._expiries) > 2 * len(self._results) + _FEW:
             self._expiries = [(each.expires_at, each.handle) for each in self._results.values()]
@@ -176,6 +197,7 @@ class KeptResults:
         result = self._results.pop(handle, None)
         if result is not None:
             self.size_bytes -= result.size_bytes
+            self.count -= 1
 
     def _forget_excess(self, now: float) -> None:
         gone = []

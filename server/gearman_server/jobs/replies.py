@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from gearman_client.extensions import JOB_ASSIGN_ATTEMPT, JOBS_ASSIGNED
+from gearman_client.extensions import JOB_ASSIGN_ATTEMPT, JOB_ASSIGN_WITH, JOBS_ASSIGNED
 from gearman_client.packet import HEADER, RESPONSE_MAGIC, PacketType, encode_response
+from gearman_server.options.job_options import with_cursor
 
 if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
@@ -34,14 +35,16 @@ def job_created(handle: bytes) -> bytes:
 
 def job_assign(job: Job) -> bytes:
     """JOB_ASSIGN, the answer to GRAB_JOB."""
-    body = b"\0".join((job.handle, job.function.name, job.workload))
-    return _pack_header(RESPONSE_MAGIC, _JOB_ASSIGN, len(body)) + body
+    handle, name, workload = job.handle, job.function.name, job.workload
+    header = _pack_header(RESPONSE_MAGIC, _JOB_ASSIGN, len(handle) + len(name) + len(workload) + 2)
+    return b"\0".join((header + handle, name, workload))  # in this order the workload is copied once
 
 
 def job_assign_unique(job: Job) -> bytes:
     """JOB_ASSIGN_UNIQ, the answer to GRAB_JOB_UNIQ, and to GRAB_JOB_ALL for a job without a reducer."""
-    body = b"\0".join((job.handle, job.function.name, job.unique, job.workload))
-    return _pack_header(RESPONSE_MAGIC, _JOB_ASSIGN_UNIQ, len(body)) + body
+    handle, name, unique, workload = job.handle, job.function.name, job.unique, job.workload
+    length = len(handle) + len(name) + len(unique) + len(workload) + 3
+    return b"\0".join((_pack_header(RESPONSE_MAGIC, _JOB_ASSIGN_UNIQ, length) + handle, name, unique, workload))
 
 
 def job_assign_all(job: Job) -> bytes:
@@ -58,10 +61,30 @@ def job_assign_attempt(job: Job) -> bytes:
     return encode_response(JOB_ASSIGN_ATTEMPT, job.handle, job.function.name, job.unique, attempt, job.workload)
 
 
-def jobs_assigned(jobs: Sequence[Job]) -> bytes:
+def job_assign_with(job: Job) -> bytes:
+    """The same with what the job's options tell its worker, if they do."""
+    told = _told(job)
+    if not told:
+        return job_assign_attempt(job)
+    start = job.handle, job.function.name, job.unique, b"%d" % job.attempt
+    return encode_response(JOB_ASSIGN_WITH, *start, told, b"", job.workload)  # an empty pair ends the pairs
+
+
+def _told(job: Job) -> bytes:
+    """The pairs for a job's worker, without their end; empty if there are none."""
+    extras = job.extras
+    if extras is None:
+        return b""
+    return with_cursor(job.told_pairs, extras.cursor)
+
+
+def jobs_assigned(jobs: Sequence[Job], *, with_options: bool = False) -> bytes:
     """The answer to GRAB_JOBS: the number of jobs, and each of them."""
     parts = [encode_response(JOBS_ASSIGNED, b"%d" % len(jobs))]
     for job in jobs:
+        if with_options and job.extras is not None:
+            parts.append(job_assign_with(job))
+            continue
         attempt = b"1" if job.extras is None else b"%d" % job.attempt
         body = b"\0".join((job.handle, job.function.name, job.unique, attempt, job.workload))
         parts.append(_pack_header(RESPONSE_MAGIC, JOB_ASSIGN_ATTEMPT, len(body)))

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gearman_server.jobs.job import NORMAL
 
 if TYPE_CHECKING:
+    from gearman_server.jobs.job import Job
     from gearman_server.jobs.timing import Timing
+
+#: Marks that are this far in the future come from a clock that was wrong.
+ABSURD_S: Final = 86_400.0
 
 
 class Missed(Enum):
@@ -42,3 +46,16 @@ class ScheduleMark(NamedTuple):
     handled_until: float
     #: When a job was last submitted, by the clock or by hand.
     last_run: float | None = None
+
+
+class ScheduleRun(NamedTuple):
+    """One run, whose mark is written in the same transaction as its job."""
+
+    name: str
+    #: The first due time that it is for; None: it was ordered by hand.
+    due: float | None
+    mark: ScheduleMark
+    #: The job that is inserted; None: there is none, because it was skipped, refused, or is that of an earlier run.
+    job: Job | None
+    #: The mark before it.
+    earlier: ScheduleMark

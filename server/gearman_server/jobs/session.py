@@ -149,6 +149,7 @@ class Session:
         "_withheld",
         "asking",
         "assigned",
+        "assignment",
         "client_id",
         "done_at",
         "ending",
@@ -158,6 +159,7 @@ class Session:
         "identity",
         "is_drained",
         "is_halted",
+        "is_peer",
         "listening",
         "number",
         "out",
@@ -165,7 +167,6 @@ class Session:
         "reply",
         "rest",
         "timeouts_s",
-        "wants_attempt",
         "wants_exceptions",
         "withheld_bytes",
         "woken_for",
@@ -178,7 +179,8 @@ class Session:
         self.number = number
         self.client_id = b"-"
         self.wants_exceptions = wants_exceptions
-        self.wants_attempt = False
+        #: The encoder of a job that answers GRAB_JOB_UNIQ and GRAB_JOB_ALL; None: it asked for no extension of these.
+        self.assignment: Callable[[Job], bytes] | None = None
         #: The functions that it can do; if they are few, the one served longest ago first.
         self.functions: dict[Function, None] = {}
         #: If they are many: those with jobs in their queues, by priority, the one whose turn it is first. The jobs of
@@ -196,6 +198,8 @@ class Session:
         self.assigned: dict[bytes, Job] = {}
         #: Whether it was taken out of service: it registers for no function any more, so it gets no job.
         self.is_drained = False
+        #: Whether it is a server of the same cluster.
+        self.is_peer = False
         #: The jobs that it was given at once; None: it has not asked for that extension.
         self.held: HeldSet | None = None
         #: The handle of the job that this worker last ended by an exception.

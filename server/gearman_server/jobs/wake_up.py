@@ -181,7 +181,9 @@ class WakeUp:
 
     def has_sleepers(self, function: Function) -> bool:
         """Whether a worker that can do the function sleeps."""
-        return bool(function.sleepers) or next(self._sleepers(function), None) is not None
+        if function.sleepers or not self._broad_sleepers:
+            return bool(function.sleepers)
+        return next(self._sleepers(function), None) is not None
 
     # --- a worker's functions
 
@@ -227,7 +229,9 @@ class WakeUp:
             return
         count = self._wake_sleepers(function, function.startable(now))
         if function.queued and self.has_sleepers(function):
-            at = now + PATIENCE_S if count else throttle.opens_at(function.running, now)
+            at = throttle.opens_at(function.running, now)
+            if count and (at is None or at > now + PATIENCE_S):
+                at = now + PATIENCE_S
             if at is not None:
                 self._look_again(function, throttle, at)
 

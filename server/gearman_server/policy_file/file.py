@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from dataclasses import replace
 from operator import itemgetter
 from typing import Annotated, Final, TypeAlias, TypeVar
 
@@ -16,7 +17,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from gearman_process.regular_file import read_regular_file
 from gearman_server.errors import PolicyFileError
-from gearman_server.jobs.policies import DEFAULT_BACKOFF_S, DEFAULT_MAX_BACKOFF_S, FunctionPolicy, Rate
+from gearman_server.jobs.policies import (
+    DEFAULT_BACKOFF_S,
+    DEFAULT_MAX_BACKOFF_S,
+    BrakeRule,
+    FunctionPolicy,
+    KeyPolicy,
+    Rate,
+)
 from gearman_server.jobs.schedule_rules import ScheduleRule
 from gearman_server.policy_file import values as v
 from gearman_server.policy_file.contents import PolicyFile
@@ -46,6 +54,12 @@ class _FunctionKeys(BaseModel):
     max_queue: Annotated[int, BeforeValidator(v.whole)] = 0
     max_running: Annotated[int, BeforeValidator(v.whole)] = 0
     rate: Annotated[Rate | None, BeforeValidator(v.rate)] = None
+    allow_options: Annotated[frozenset[str] | None, BeforeValidator(v.option_names)] = None
+    per_key: Annotated[KeyPolicy | None, BeforeValidator(v.per_key)] = None
+    fair: Annotated[bool, BeforeValidator(v.flag)] = False
+    weights: Annotated[Mapping[bytes, int] | None, BeforeValidator(v.weights)] = None
+    brake: Annotated[BrakeRule | None, BeforeValidator(v.brake)] = None
+    unique_scope: Annotated[bool, BeforeValidator(v.is_cluster)] = False
     settings: object = None  #: for the worker's code; the server ignores it
 
 
@@ -114,13 +128,22 @@ class _Reader:
                 self._report(key_node, key_node.value, "unknown key. Allowed here: functions, schedules")
 
     def _read_function(self, name: str, keys: _Keys) -> None:
-        values = {key: _value(value_node) for key, (_, value_node) in keys.items() if not _is_null(value_node)}
+        values: dict[str, object] = {}
+        for key, (_, value_node) in keys.items():
+            if isinstance(value_node, yaml.MappingNode):
+                inner = self._mapping(value_node, f"functions.{name}.{key}")
+                values[key] = {name: _value(node) for name, (_, node) in inner.items() if not _is_null(node)}
+            elif not _is_null(value_node):
+                values[key] = _value(value_node)
         written = self._validated(_FunctionKeys, f"functions.{name}", None, keys, values)
         if written is None:
             return
         if {"backoff", "max_backoff"} <= keys.keys() and written.max_backoff < written.backoff:
             where = f"functions.{name}.max_backoff"
             self._report(keys["max_backoff"][0], where, "max_backoff is less than backoff: raise it")
+        if written.weights and not written.fair:
+            where = f"functions.{name}.weights"
+            self._report(keys["weights"][0], where, "keys take no turns without fair: add fair: true")
         self.policies[name.encode()] = _policy(written)
 
     def _read_schedule(self, name: str, name_node: yaml.Node, keys: _Keys) -> None:
@@ -190,6 +213,7 @@ class _Reader:
 
 
 def _policy(written: _FunctionKeys) -> FunctionPolicy:
+    keys = replace(written.per_key or KeyPolicy(), is_fair=written.fair, weights=written.weights or {})
     return FunctionPolicy(
         timeout_s=written.timeout or None,
         retries=written.retries,
@@ -199,7 +223,11 @@ def _policy(written: _FunctionKeys) -> FunctionPolicy:
         max_queue=written.max_queue or None,
         max_running=written.max_running or None,
         rate=written.rate,
+        brake=written.brake,
         keep_result_s=written.keep_result or None,
+        allow_options=written.allow_options,
+        keys=keys if keys.is_fair or keys.is_limited else None,
+        is_unique_in_cluster=written.unique_scope,
     )
 
 
@@ -210,7 +238,9 @@ def _is_null(node: yaml.Node) -> bool:
 def _value(node: yaml.Node) -> _Value:
     if isinstance(node, yaml.ScalarNode):
         return str(node.value)
-    return {} if isinstance(node, yaml.MappingNode) else []
+    if isinstance(node, yaml.SequenceNode):
+        return [each.value if isinstance(each, yaml.ScalarNode) else {} for each in node.value]
+    return {}
 
 
 def _unknown(key: str, model: type[BaseModel]) -> str:

@@ -27,6 +27,8 @@ from gearman_server.server import Server
 ORPHANED_PATIENCE_S: Final = 10.0
 #: The supervisor's order to end. The manager's `job_servers.bundled_process` has it too.
 STOP: Final = b"stop\n"
+#: The supervisor's order to end once no job is running; STOP may follow.
+FINISH: Final = b"finish\n"
 
 
 class ServerProcess:
@@ -138,6 +140,8 @@ class ServerProcess:
             if told := os.read(descriptor, 4096):
                 if told.endswith(STOP):
                     self._end("the supervisor")
+                elif told.endswith(FINISH):
+                    self._end_gracefully()
                 return
         except BlockingIOError:
             return

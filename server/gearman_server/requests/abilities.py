@@ -11,8 +11,8 @@ from gearman_server.jobs.agenda import STEP
 from gearman_server.jobs.events import EventStream, FunctionRegistered, FunctionUnregistered
 
 if TYPE_CHECKING:
+    from gearman_server.ending.attempts import Attempts
     from gearman_server.jobs.agenda import Chores
-    from gearman_server.jobs.attempts import Attempts
     from gearman_server.jobs.function import Function
     from gearman_server.jobs.functions import Functions
     from gearman_server.jobs.job import Job

@@ -10,7 +10,7 @@ from gearman_client.packet import PacketType
 from gearman_server.jobs.agenda import STEP
 from gearman_server.jobs.job import PRIORITIES, Job
 from gearman_server.jobs.policies import TIMEOUT_GRACE_S
-from gearman_server.jobs.replies import NO_JOB, job_assign, job_assign_all, job_assign_attempt, job_assign_unique
+from gearman_server.jobs.replies import NO_JOB, job_assign, job_assign_all, job_assign_unique
 from gearman_server.jobs.session import ANSWER, ASK, ASKING, AWAKE, SLEEPING, WOKEN
 from gearman_server.jobs.timeouts import JobTimeouts, Overrun
 
@@ -98,10 +98,10 @@ class Assignments:
         self.grab_with(session, job_assign, now)
 
     def _grab_unique(self, session: Session, _body: bytes, now: float) -> None:
-        self.grab_with(session, job_assign_attempt if session.wants_attempt else job_assign_unique, now)
+        self.grab_with(session, session.assignment or job_assign_unique, now)
 
     def _grab_all(self, session: Session, _body: bytes, now: float) -> None:
-        self.grab_with(session, job_assign_attempt if session.wants_attempt else job_assign_all, now)
+        self.grab_with(session, session.assignment or job_assign_all, now)
 
     def grab_with(self, session: Session, encode: Callable[[Job], bytes], now: float) -> None:
         """Answer a request for a job with one, encoded so; if there is none, the answer may wait for the next."""
@@ -170,7 +170,8 @@ class Assignments:
                             del functions[function]
                             functions[function] = None
                         self._assign(job, session, now)  # as `_start` does, without another call
-                        if session.timeouts_s or function.policy.timeout_s is not None:
+                        has_limit = session.timeouts_s or function.policy.timeout_s is not None
+                        if has_limit or (job.extras is not None and job.timeout_s is not None):
                             self.start_timeout(session, job, now)
                         return job
         return None
@@ -195,7 +196,7 @@ class Assignments:
 
     def _start(self, job: Job, session: Session, now: float) -> Job:
         self._assign(job, session, now)
-        if session.timeouts_s or job.function.policy.timeout_s is not None:
+        if session.timeouts_s or job.timeout_s is not None:
             self.start_timeout(session, job, now)
         return job
 
@@ -209,7 +210,7 @@ class Assignments:
         for job in session.assigned.values():
             if job.rare.deadline is None or job.function not in session.timeouts_s:
                 continue
-            limit_s = job.function.policy.timeout_s
+            limit_s = job.timeout_s
             if limit_s is None:
                 self._timeouts.stop(job)
             else:
@@ -217,15 +218,15 @@ class Assignments:
 
     def start_timeout(self, session: Session, job: Job, now: float) -> None:
         """Start the limit of a job that this worker begins now."""
-        limit = self.limit_of(session, job.function)
+        limit = self.limit_of(session, job)
         if limit is not None:
             self._timeouts.start(job, now + limit[0], limit[1])
 
-    def limit_of(self, session: Session, function: Function) -> tuple[float, Overrun] | None:
+    def limit_of(self, session: Session, job: Job) -> tuple[float, Overrun] | None:
         """The limit that comes first (seconds): the one that the worker announced, or the policy's after some grace.
         None: there is none."""
-        announced_s = session.timeouts_s.get(function)
-        limit_s = function.policy.timeout_s
+        announced_s = session.timeouts_s.get(job.function)
+        limit_s = job.timeout_s
         if limit_s is not None and (announced_s is None or limit_s + TIMEOUT_GRACE_S < announced_s):
             return limit_s + TIMEOUT_GRACE_S, Overrun.POLICY
         return None if announced_s is None else (announced_s, Overrun.ANNOUNCED)
@@ -239,10 +240,10 @@ def _first_startable(functions: OrderedDict[Function, None], priority: int, now:
     while functions and found is None:
         function = next(iter(functions))
         queue = function.queues[priority]
-        queue.drop_tombstones_at_head()
+        head = queue.peek()
         if not queue:
             del functions[function]
-        elif function.throttle is not None and not function.throttle.admits(function.running, now):
+        elif head is None or (function.throttle is not None and not function.throttle.admits(function.running, now)):
             del functions[function]
             throttled.append(function)
         else:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from gearman_server.jobs.agenda import STEP
 
 if TYPE_CHECKING:
+    from gearman_server.ending.attempts import Attempts
     from gearman_server.jobs.agenda import Chores
-    from gearman_server.jobs.attempts import Attempts
     from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.session import Session
     from gearman_server.jobs.wake_up import WakeUp
@@ -34,8 +34,20 @@ class Departures:
         self._wake_up.rouse(session)
         self._chores.start(self._steps(session))
 
+    def _stop_listening(self, session: Session) -> Iterator[None]:
+        """Drop the waiting jobs that nobody else wants; running ones go on."""
+        listening = session.listening
+        while listening:
+            for _ in range(min(STEP, len(listening))):
+                job = listening.pop()
+                self._life.table.forget_listener(job, session)
+                if job.is_waiting and not job.is_wanted:
+                    self._life.drop(job, "abandoned by its clients")
+            if listening:
+                yield
+
     def _steps(self, session: Session) -> Iterator[None]:
-        yield from self._life.stop_listening(session)
+        yield from self._stop_listening(session)
         assigned = session.assigned
         while assigned:
             for _ in range(min(STEP, len(assigned))):

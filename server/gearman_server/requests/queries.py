@@ -7,14 +7,18 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from gearman_client.extensions import (
+    CHECKPOINTS_OPTION,
     GET_RESULT,
     JOB_ATTEMPT_OPTION,
+    JOB_BATCHES_OPTION,
     JOB_FAILURE_OPTION,
+    JOB_OPTIONS_OPTION,
     JOB_RESULT_OPTION,
 )
 from gearman_client.packet import PacketType, encode_response
 from gearman_server.errors import RefusedError
 from gearman_server.jobs.job import Job
+from gearman_server.jobs.replies import job_assign_attempt, job_assign_with
 
 if TYPE_CHECKING:
     from gearman_server.jobs.job_table import JobTable
@@ -25,7 +29,9 @@ if TYPE_CHECKING:
 _LEADING_DIGITS: Final = re.compile(rb"\s*\+?(\d{1,20})")
 _MAX_PROGRESS: Final = 2**32 - 1
 #: Options that only ask whether the server knows their packets.
-_QUESTIONS: Final = (JOB_FAILURE_OPTION, JOB_RESULT_OPTION)
+_QUESTIONS: Final = (JOB_FAILURE_OPTION, JOB_RESULT_OPTION, JOB_BATCHES_OPTION, CHECKPOINTS_OPTION)
+#: Options that change how the connection's jobs are assigned; the later one includes the earlier.
+_ASSIGNMENTS: Final = {JOB_ATTEMPT_OPTION: job_assign_attempt, JOB_OPTIONS_OPTION: job_assign_with}
 
 
 class Queries:
@@ -41,6 +47,8 @@ class Queries:
         self._table = table
         self._results = results
         self._subscriptions = subscriptions
+        #: Answers GET_STATUS for a job that is not here; None: nobody else could have it (see the room `cluster`).
+        self.elsewhere: Callable[[Session, bytes], bool] | None = None
 
     def handlers(self) -> dict[int, Handler]:
         """By packet type."""
@@ -57,6 +65,8 @@ class Queries:
     def _get_status(self, session: Session, body: bytes, _now: float) -> None:
         handle = body.partition(b"\0")[0]
         job = self._table.jobs.get(handle)
+        if job is None and self.elsewhere is not None and self.elsewhere(session, handle):
+            return
         session.reply(encode_response(PacketType.STATUS_RES, handle, *_status_arguments(job)))
 
     def _get_status_unique(self, session: Session, body: bytes, _now: float) -> None:
@@ -69,8 +79,8 @@ class Queries:
         option = body.lower()
         if option == b"exceptions":
             session.wants_exceptions = True
-        elif option == JOB_ATTEMPT_OPTION:
-            session.wants_attempt = True
+        elif option in _ASSIGNMENTS:
+            session.assignment = _ASSIGNMENTS[option]
         elif option not in self._subscriptions and option not in _QUESTIONS:
             raise RefusedError(b"UNKNOWN_OPTION", b"Server does not recognize given option")
         session.reply(encode_response(PacketType.OPTION_RES, body))  # in the client's spelling

@@ -18,14 +18,17 @@ if TYPE_CHECKING:
     from gearman_server.jobs.function import Function
     from gearman_server.jobs.functions import Functions
     from gearman_server.jobs.session import Session
+    from gearman_server.jobs.throttle import Throttle, Wish
 
 #: A function's changes within this time are sent together.
 COALESCING_S: Final = 0.02
 #: With very many functions, the pause between two looks grows, so that the looks take no more than 5 % of the time.
 _PAUSE_PER_FUNCTION_S: Final = 20e-6
 
-#: A function's startable jobs, running jobs, workers, and all waiting jobs.
-_Counts = tuple[int, int, int, int]
+#: A function's startable jobs, running jobs, workers, and all waiting jobs. While it is paused or held by anything,
+#: since when it is paused, since when and until when its brake holds it, and until when a worker's wish does: Unix
+#: milliseconds, 0 for no.
+_Counts = tuple[int, ...]
 _GONE: Final[_Counts] = (0, 0, 0, 0)
 
 
@@ -132,7 +135,24 @@ class QueueEvents:
         if function is None:
             return _GONE
         self._plan_opening(function, now)
-        return (function.startable(now), function.running, len(function.workers), function.waiting)
+        counts = (function.startable(now), function.running, len(function.workers), function.waiting)
+        throttle = function.throttle
+        if throttle is None:
+            return counts
+        wish = throttle.wished(now)
+        if wish is not None:
+            self._opening_alarm.by(wish.until)
+        return counts + _holds(throttle, wish)
+
+
+def _holds(throttle: Throttle, wish: Wish | None) -> _Counts:
+    paused_since, brake = throttle.paused_since, throttle.brake
+    is_held = brake is not None and brake.since is not None
+    if paused_since is None and not is_held and wish is None:
+        return ()
+    since, until = (brake.since_unix, brake.until_unix) if brake is not None and is_held else (0.0, 0.0)
+    moments = (paused_since or 0.0, since, until, 0.0 if wish is None else wish.until_unix)
+    return tuple(round(1000 * moment) for moment in moments)
 
 
 def _queue_changed(name: bytes, counts: _Counts) -> bytes:

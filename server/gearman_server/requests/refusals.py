@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from gearman_client.extensions import ENDING_CODE, ENDING_TEXT
 from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.jobs.replies import error
 
@@ -41,4 +42,4 @@ def refuse_submission(_session: Session, _body: bytes, _now: float) -> NoReturn:
     Raises:
         RefusedError: always.
     """
-    raise RefusedError(b"QUEUE_ERROR", b"The server is shutting down")
+    raise RefusedError(ENDING_CODE, ENDING_TEXT)

@@ -15,7 +15,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from gearman_server.errors import RefusedError
-from gearman_server.jobs.function import ReplayQueue
 from gearman_server.jobs.job import DELAYED, PRIORITIES, QUEUED
 from gearman_server.jobs.session import WITHHELD_REPLY_BYTES
 
@@ -129,7 +128,6 @@ class Replay:
 
     def _take_place(self, job: Job, *, is_new: bool) -> None:
         queue = job.function.queues[job.priority]
-        assert isinstance(queue, ReplayQueue)
         if not is_new:
             queue.ahead -= 1
         queue.restore(job)  # a job that has ended meanwhile becomes a tombstone
@@ -151,7 +149,7 @@ class Replay:
         """Make the queue an ordinary one: it has no unread rows any more."""
         queues = list(function.queues)
         queue = queues[priority]
-        if isinstance(queue, ReplayQueue):
+        if not queue.is_read:
             queues[priority] = queue.as_read()
             high, normal, low = queues
             function.queues = (high, normal, low)
@@ -173,7 +171,7 @@ class Replay:
         if not self._rows.is_reading:
             return packets
         for at, packet in enumerate(packets):
-            if self._wanted_by(packet) is not None:
+            if self._wanted_by(packet):
                 self._park(session, packets[at:])
                 self._ask(session)
                 return packets[:at]
@@ -201,7 +199,7 @@ class Replay:
             del self._parked[session]
             session.withheld_bytes -= parked.size_bytes
             for packet in parked.packets[: parked.asked]:
-                is_refused = not parked.is_readable and self._wanted_by(packet) is not None
+                is_refused = not parked.is_readable and bool(self._wanted_by(packet))
                 yield Released(session, (packet,), Release.UNREADABLE if is_refused else Release.ASKED)
             if parked.asked < len(parked.packets):
                 yield Released(session, parked.packets[parked.asked :], Release.BEHIND)
@@ -217,7 +215,7 @@ class Replay:
         """Ask the store for all jobs that the kept packets name."""
         parked = self._parked[session]
         parked.asked = len(parked.packets)
-        wanted = [want for packet in parked.packets if (want := self._wanted_by(packet)) is not None]
+        wanted = [want for packet in parked.packets for want in self._wanted_by(packet)]
         self._look_up(wanted, lambda found, now: self._answer(session, parked, found, now))
 
     def _answer(self, session: Session, parked: _Parked, found: Sequence[StoredJob] | None, now: float) -> None:
@@ -239,6 +237,6 @@ class Replay:
         self._ahead[row.id] = None
         if job is not None and job.state is QUEUED:
             queue = job.function.queues[job.priority]
-            if isinstance(queue, ReplayQueue):
+            if not queue.is_read:
                 self._ahead[row.id] = job
                 queue.ahead += 1

@@ -1,6 +1,7 @@
 """Submits jobs by the clock: a schedule's job once for each due time, in spite of restarts and clock changes. Pure.
 
 The mark of a run is written in the same transaction as its job, so a server that is killed has written both or neither.
+If several servers have the same schedules, each tries every run, and the first to change the mark has it.
 Due times follow the wall clock, which can be set: it is read again at least once a minute. If it was set back, no run
 is due a second time.
 """
@@ -14,25 +15,26 @@ from typing import TYPE_CHECKING, Final
 from gearman_server.errors import RefusedError
 from gearman_server.jobs.events import EventStream, ScheduleClockSet, ScheduleRan, ScheduleRefused, ScheduleSkipped
 from gearman_server.jobs.job import ENDED, WRITTEN
-from gearman_server.jobs.schedule_rules import Missed, ScheduleMark, ScheduleRule
+from gearman_server.jobs.schedule_rules import ABSURD_S, Missed, ScheduleMark, ScheduleRule, ScheduleRun
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
     from gearman_server.jobs.durability import Durability
     from gearman_server.jobs.functions import UnreadRows
     from gearman_server.jobs.job import Job
-    from gearman_server.jobs.store import Store
+    from gearman_server.jobs.store import RunsSettled, Store
+    from gearman_server.requests.scheduled_jobs import ScheduledJobs
+
+#: Calls the callable once the marks are as other servers have left them.
+Refresh = Callable[[Callable[[], None]], None]
 
 LONGEST_SLEEP_S: Final = 60.0
 #: While the store can't be written, or is still being read, runs wait, and are tried again at this interval.
 PATIENCE_S: Final = 1.0
 #: A run that is later than this was missed: no server was there to start it, or the clock jumped.
 LATE_S: Final = 60.0
-#: Marks that are this far in the future come from a clock that was wrong.
-ABSURD_S: Final = 86_400.0
-
-#: Submits a schedule's job; it is handed the monotonic time in seconds.
-Submit = Callable[[ScheduleRule, float], "Job"]
+#: A run whose mark another server had in hand is tried again after this time, unless it has been run.
+BUSY_S: Final = 0.25
 
 
 class Scheduled:
@@ -52,7 +54,7 @@ class Scheduler:
 
     def __init__(
         self,
-        submit: Submit,
+        jobs: ScheduledJobs,
         durability: Durability,
         unread: UnreadRows,
         store: Store,
@@ -65,7 +67,9 @@ class Scheduler:
         self._store = store
         self._agenda = agenda
         self._events = events
-        self._submit = submit
+        self._jobs = jobs
+        #: Set if other servers have the same schedules.
+        self.refresh: Refresh | None = None
         self._marks: dict[str, ScheduleMark] = {}
         self._scheduled: dict[str, Scheduled] = {}
         # Jobs whose insert is not written yet, each with the marks from before it, by the schedule's name.
@@ -97,6 +101,42 @@ class Scheduler:
         self._alarm.turn_off()
         self._alarm.by(now)
 
+    def share(self, refresh: Refresh) -> None:
+        """Other servers have the same schedules. `refresh` asks for a `take_over` of their marks."""
+        self.refresh = refresh
+
+    def take_over(self, marks: Mapping[str, ScheduleMark]) -> None:
+        """Note what other servers have done."""
+        for name, found in marks.items():
+            scheduled = self._scheduled.get(name)
+            if scheduled is not None:
+                mark = scheduled.mark
+                last_run = max(found.last_run or 0.0, mark.last_run or 0.0) or None
+                self._note(scheduled, mark._replace(last_run=last_run))
+                if found.handled_until > mark.handled_until:
+                    self._note(scheduled, scheduled.mark._replace(handled_until=found.handled_until))
+                    self._alarm.by(self._agenda.now)
+
+    def note_settled(self, settled: RunsSettled) -> None:
+        """Give out the jobs of the runs that are ours, and forget those of the others."""
+        for run in settled.won:
+            if run.job is not None and self._jobs.is_prepared(run.job):
+                self._jobs.enter(run.job)
+                self._events.emit(ScheduleRan(run.name, run.job.function.name, run.job.handle))
+        for run, found in settled.lost:
+            if run.job is not None:
+                self._unwritten.pop(run.job, None)
+                self._jobs.withdraw(run.job)
+            scheduled = self._scheduled.get(run.name)
+            if scheduled is None:
+                continue
+            if found is None:
+                self._set_back(scheduled, run.earlier)
+                self._alarm.by(self._agenda.now + BUSY_S)
+            else:
+                self._note(scheduled, found._replace(timing=scheduled.mark.timing))
+                self._alarm.by(self._agenda.now)
+
     def stop(self) -> None:
         """Submit no more jobs: the server is ending."""
         self._scheduled = {}
@@ -112,7 +152,7 @@ class Scheduler:
             return None
         if self._has_to_wait():
             raise RefusedError(b"QUEUE_ERROR", b"The store can't be used now, try again later")
-        return self._run(scheduled, scheduled.mark._replace(last_run=self._agenda.unix_time()))
+        return self._run(scheduled, scheduled.mark._replace(last_run=self._agenda.unix_time()), None)
 
     def _note_unwritten(self, job: Job, name: str, earlier: ScheduleMark) -> None:
         """Remember the earlier mark until the job's insert, and the new mark beside it, are written."""
@@ -126,6 +166,7 @@ class Scheduler:
         marks = self._unwritten.pop(job)
         if is_stored or job.state is not ENDED:
             return
+        self._jobs.forget(job)
         for name, mark in marks.items():
             if name in self._scheduled:
                 self._set_back(self._scheduled[name], mark)
@@ -167,25 +208,38 @@ class Scheduler:
         is_missed = rule.timing.next_after(unix_time - LATE_S) > unix_time
         if is_missed and rule.missed is Missed.SKIP:
             self._events.emit(ScheduleSkipped(rule.name, rule.function, scheduled.next_due))
-            self._set(scheduled, mark)
+            self._note_run(scheduled, scheduled.next_due, mark)
             return
         try:
-            self._run(scheduled, mark._replace(last_run=unix_time))
+            self._run(scheduled, mark._replace(last_run=unix_time), scheduled.next_due)
         except RefusedError as error:
             self._events.emit(ScheduleRefused(rule.name, rule.function, error.text))
-            self._set(scheduled, mark)
+            self._note_run(scheduled, scheduled.next_due, mark)
 
-    def _run(self, scheduled: Scheduled, mark: ScheduleMark) -> Job:
+    def _run(self, scheduled: Scheduled, mark: ScheduleMark, due: float | None) -> Job:
         """Submit the job and note the run; if it raises RefusedError, nothing has changed."""
         rule, earlier = scheduled.rule, scheduled.mark
-        job = self._submit(rule, self._agenda.now)
-        self._set(scheduled, mark)
-        if job.record is not None and job.record is not WRITTEN:
+        submit = self._jobs.submit if self.refresh is None or due is None else self._jobs.prepare
+        job = submit(rule, self._agenda.now)
+        is_unwritten = job.record is not None and job.record is not WRITTEN
+        is_prepared = self._jobs.is_prepared(job)
+        is_its_own = is_prepared or (due is None and is_unwritten)
+        self._note_run(scheduled, due, mark, job if is_its_own else None)
+        if is_unwritten:
             self._note_unwritten(job, rule.name, earlier)
-        self._events.emit(ScheduleRan(rule.name, rule.function, job.handle))
+        if not is_prepared:  # else it may be another server's
+            self._events.emit(ScheduleRan(rule.name, rule.function, job.handle))
         return job
 
+    def _note_run(self, scheduled: Scheduled, due: float | None, mark: ScheduleMark, job: Job | None = None) -> None:
+        run = ScheduleRun(scheduled.rule.name, due, mark, job, scheduled.mark)
+        self._note(scheduled, mark)
+        self._store.note_run(run)
+
     def _set(self, scheduled: Scheduled, mark: ScheduleMark) -> None:
+        self._note(scheduled, mark)
+        self._store.mark_schedule(scheduled.rule.name, mark)
+
+    def _note(self, scheduled: Scheduled, mark: ScheduleMark) -> None:
         scheduled.mark = mark
         scheduled.next_due = scheduled.rule.timing.next_after(mark.handled_until)
-        self._store.mark_schedule(scheduled.rule.name, mark)

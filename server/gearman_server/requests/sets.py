@@ -27,17 +27,14 @@ from gearman_client.extensions import (
 )
 from gearman_server.errors import MalformedPacketError
 from gearman_server.jobs.agenda import STEP
-from gearman_server.jobs.attempts import Failure
-from gearman_server.jobs.events import OVERRAN, TIMEOUT
 from gearman_server.jobs.job import PRIORITIES, QUEUED
-from gearman_server.jobs.replies import jobs_assigned
+from gearman_server.jobs.replies import job_assign_with, jobs_assigned
 from gearman_server.jobs.session import ASKING, HeldSet
-from gearman_server.jobs.timeouts import Overrun
 from gearman_server.requests.batches import held_of, jobs_of
 
 if TYPE_CHECKING:
+    from gearman_server.ending.attempts import Attempts
     from gearman_server.jobs.agenda import Agenda
-    from gearman_server.jobs.attempts import Attempts
     from gearman_server.jobs.function import Function, JobQueue
     from gearman_server.jobs.job import Job
     from gearman_server.jobs.job_life import JobLife
@@ -143,10 +140,8 @@ class Sets:
         for priority in PRIORITIES:
             for function in session.functions:
                 queue = function.queues[priority]
-                if queue:
-                    queue.drop_tombstones_at_head()
-                    if queue and self._may_start(session, function, now):
-                        return function, queue
+                if queue and queue.peek() is not None and self._may_start(session, function, now):
+                    return function, queue
         return None
 
     def _choose_for_broad_worker(self, session: Session, now: float) -> tuple[Function, JobQueue] | None:
@@ -155,10 +150,10 @@ class Sets:
             choice = None
             for function in functions:
                 queue = function.queues[priority]
-                queue.drop_tombstones_at_head()
+                head = queue.peek()
                 if not queue:
                     idle.append(function)
-                elif self._may_start(session, function, now):
+                elif head is not None and self._may_start(session, function, now):
                     choice = function, queue
                     break
             for function in idle:
@@ -173,8 +168,9 @@ class Sets:
         return function.batches is None or self._batches.is_ripe(session, function, now)
 
     def _start(self, session: Session, held: HeldSet, queue: JobQueue, now: float) -> Job:
-        """Give the first job of the queue to the worker."""
-        job = queue.popleft()
+        """Give the first job of the queue, which was looked at, to the worker."""
+        job = queue.take()
+        assert job is not None
         function = job.function
         held.since[job.handle] = job.since
         if held.is_batch or not held.jobs:
@@ -183,12 +179,8 @@ class Sets:
         else:
             self._life.assign_unbegun(job, session, now)
         held.jobs.append(job)
-        if session.timeouts_s or function.policy.timeout_s is not None:
-            if held.is_batch:
-                self._assignments.start_timeout(session, job, now)
-            else:
-                limit = self._assignments.limit_of(session, function)
-                held.shortest_s = min(held.shortest_s, limit[0] if limit is not None else inf)
+        if session.timeouts_s or function.policy.timeout_s is not None or job.extras is not None:
+            self._note_limit(session, held, job, now)
         if session.ready is not None:
             session.ready[job.priority].move_to_end(function)
         elif len(session.functions) > 1:
@@ -207,7 +199,8 @@ class Sets:
             if choice is None:
                 return
             function, queue = choice
-            job = queue[0]
+            job = queue.peek()
+            assert job is not None
             left = room.get(function)
             if left is None:
                 left = self._share(function)
@@ -223,11 +216,14 @@ class Sets:
         first, jobs, since, is_batch = held.jobs[0], held.jobs, held.since, held.is_batch
         function = first.function
         throttle, assign = function.throttle, self._life.assign if is_batch else self._life.assign_unbegun
-        has_limit = bool(session.timeouts_s) or function.policy.timeout_s is not None
+        has_limit = is_batch and (bool(session.timeouts_s) or function.policy.timeout_s is not None)
         room, left_bytes = most - 1, SET_BYTES - len(first.workload)
         for queue in function.queues:
+            is_keyed = queue.is_keyed
             while room > 0 and queue:
-                job = queue[0]
+                job = queue.peek() if is_keyed else queue[0]
+                if job is None:
+                    break
                 if job.state is not QUEUED:
                     queue.drop_tombstones_at_head()
                     continue
@@ -236,13 +232,24 @@ class Sets:
                     return
                 if throttle is not None and not throttle.admits(function.running, now):
                     return
-                queue.popleft()
+                if is_keyed:
+                    queue.take()
+                else:
+                    queue.popleft()
                 room -= 1
                 since[job.handle] = job.since
                 assign(job, session, now)
                 jobs.append(job)
-                if has_limit and is_batch:
-                    self._assignments.start_timeout(session, job, now)
+                if has_limit or job.extras is not None:
+                    self._note_limit(session, held, job, now)
+
+    def _note_limit(self, session: Session, held: HeldSet, job: Job, now: float) -> None:
+        """Note how long the worker may have this job. In a batch all of them begin at once."""
+        if held.is_batch:
+            self._assignments.start_timeout(session, job, now)
+        else:
+            limit = self._assignments.limit_of(session, job)
+            held.shortest_s = min(held.shortest_s, limit[0] if limit is not None else inf)
 
     def _share(self, function: Function) -> int:
         """The function's jobs that one worker takes at most, so that others get some too: those that sleep, were just
@@ -266,14 +273,11 @@ class Sets:
         if held is None or job is None or held.is_batch:
             return
         begun_at = max(held.given_at, session.done_at)
-        limit = self._assignments.limit_of(session, job.function)
+        limit = self._assignments.limit_of(session, job)
         if limit is not None and begun_at + limit[0] <= now:
             for _ in self._take_back(session, list(session.assigned)[1:]):
                 pass
-            if limit[1] is Overrun.POLICY:
-                self._attempts.fail(job, Failure(None, TIMEOUT))
-            else:
-                self._attempts.lose_worker(job, OVERRAN)
+            self._attempts.overrun(job, limit[1])
             return
         due = now + held.shortest_s if limit is None else min(now + held.shortest_s, begun_at + limit[0])
         if due < inf and held.alarm is not None:
@@ -317,7 +321,8 @@ def _encode(first: Job) -> bytes:
     if held is None:
         return jobs_assigned([first])
     jobs, held.jobs = held.jobs, []
-    return jobs_assigned(jobs)
+    worker = first.worker
+    return jobs_assigned(jobs, with_options=worker is not None and worker.assignment is job_assign_with)
 
 
 def _enable(session: Session) -> None:

@@ -6,19 +6,30 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
+from gearman_client.extensions import DUPLICATE
 from gearman_client.packet import PacketType
 from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.jobs.events import EventStream, JobCoalesced, JobQueued
-from gearman_server.jobs.job import HELD, HIGH, LOW, NORMAL, PRIORITIES, QUEUED, coalescing_key
+from gearman_server.jobs.job import (
+    CANCELLED,
+    HIGH,
+    LOW,
+    NORMAL,
+    PRIORITIES,
+    QUEUED,
+    WRITTEN,
+    JobExtras,
+    coalescing_key,
+)
 from gearman_server.jobs.replies import job_created
+from gearman_server.requests.allowance import Allowance
 
 if TYPE_CHECKING:
     from gearman_server.jobs.durability import Durability
     from gearman_server.jobs.functions import Functions
-    from gearman_server.jobs.job import Job
+    from gearman_server.jobs.job import CoalescingKey, Extras, Job
     from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.job_table import JobTable
-    from gearman_server.jobs.schedule_rules import ScheduleRule
     from gearman_server.jobs.session import Session
     from gearman_server.jobs.wake_up import WakeUp
 
@@ -34,9 +45,17 @@ class Submit(Protocol):
     """Carries out a submission."""
 
     def __call__(
-        self, session: Session | None, body: bytes, now: float, run_at: int | None = None, reducer: bytes | None = None
-    ) -> Job:
+        self,
+        session: Session | None,
+        body: bytes,
+        now: float,
+        run_at: float | None = None,
+        extras: Extras | None = None,
+        parts: tuple[bytes, bytes, bytes] | None = None,
+    ) -> Job | None:
         """`body` is that of a SUBMIT_JOB, `run_at` the Unix time of a delayed job; a schedule has no session.
+        `extras` is for a new job; `parts` is the body in parts, if that is known.
+        Returns None if the job has ended already.
 
         Raises:
             MalformedPacketError: the body is not that of a SUBMIT_JOB.
@@ -56,25 +75,27 @@ class Submissions:
         wake_up: WakeUp,
         events: EventStream,
     ) -> None:
-        self._functions = functions
-        self._table = table
-        self._life = life
-        self._durability = durability
+        self.functions = functions
+        self.allowance = Allowance(functions)
+        self.table = table
+        self.life = life
+        self.durability = durability
         self._wake = wake_up.wake
         self._events = events
         self._is_durable = durability.is_durable
-        self._foreground = [self._submitter(priority, is_background=False) for priority in PRIORITIES]
-        self._background = [self._submitter(priority, is_background=True) for priority in PRIORITIES]
+        #: How jobs are submitted, by their queue.
+        self.foreground = [self._submitter(priority, is_background=False) for priority in PRIORITIES]
+        self.background = [self._submitter(priority, is_background=True) for priority in PRIORITIES]
 
     def handlers(self) -> dict[int, Handler]:
         """By packet type."""
         return {
-            PacketType.SUBMIT_JOB: self._foreground[NORMAL],
-            PacketType.SUBMIT_JOB_HIGH: self._foreground[HIGH],
-            PacketType.SUBMIT_JOB_LOW: self._foreground[LOW],
-            PacketType.SUBMIT_JOB_BG: self._background[NORMAL],
-            PacketType.SUBMIT_JOB_HIGH_BG: self._background[HIGH],
-            PacketType.SUBMIT_JOB_LOW_BG: self._background[LOW],
+            PacketType.SUBMIT_JOB: self.foreground[NORMAL],
+            PacketType.SUBMIT_JOB_HIGH: self.foreground[HIGH],
+            PacketType.SUBMIT_JOB_LOW: self.foreground[LOW],
+            PacketType.SUBMIT_JOB_BG: self.background[NORMAL],
+            PacketType.SUBMIT_JOB_HIGH_BG: self.background[HIGH],
+            PacketType.SUBMIT_JOB_LOW_BG: self.background[LOW],
             PacketType.SUBMIT_JOB_EPOCH: self._submit_epoch,
             PacketType.SUBMIT_REDUCE_JOB: self._submit_reduce,
             PacketType.SUBMIT_REDUCE_JOB_BACKGROUND: self._submit_reduce_background,
@@ -87,63 +108,64 @@ class Submissions:
         except ValueError:
             raise MalformedPacketError("an epoch job takes function, unique, Unix seconds and workload") from None
         plain = b"\0".join((name, unique, workload))
-        self._background[NORMAL](session, plain, now, run_at=_unix_seconds(seconds))
+        self.background[NORMAL](session, plain, now, run_at=_unix_seconds(seconds))
 
     def _submit_reduce(self, session: Session, body: bytes, now: float) -> None:
         plain, reducer = _split_reduce(body)
-        self._foreground[NORMAL](session, plain, now, reducer=reducer)
+        self.foreground[NORMAL](session, plain, now, extras=_with_reducer(reducer))
 
     def _submit_reduce_background(self, session: Session, body: bytes, now: float) -> None:
         plain, reducer = _split_reduce(body)
-        self._background[NORMAL](session, plain, now, reducer=reducer)
-
-    def submit_scheduled(self, rule: ScheduleRule, now: float) -> Job:
-        """Submit a background job for a schedule.
-
-        Raises:
-            RefusedError: the function's queue is full, or its name can't be used.
-        """
-        plain = b"\0".join((rule.function, rule.unique, rule.workload))
-        return self._background[rule.priority](None, plain, now)
+        self.background[NORMAL](session, plain, now, extras=_with_reducer(reducer))
 
     def _submitter(self, priority: int, *, is_background: bool) -> Submit:
         """Make the function that carries out one kind of submission, and returns the job, a new or an existing one.
 
         It is the hottest path of all: split into six methods, codec and broker took a tenth longer (measured).
         """
-        life, events, create = self._life, self._events, self._table.create
-        by_key, find_by_key = self._table.by_key, self._table.find_by_key
-        find_function, create_function = self._functions.by_name.get, self._functions.create
-        durability = self._durability
+        life, events, create = self.life, self._events, self.table.create
+        by_key, find_by_key = self.table.by_key, self.table.find_by_key
+        find_function, create_function = self.functions.by_name.get, self.functions.create
+        durability, outlived = self.durability, self.table.outlived
+        is_written_first = durability.is_written_first
         promises = is_background and self._is_durable
         promise = durability.acknowledge if promises else self._listen
         is_answered_at_once = is_background and not self._is_durable
 
         def submit(
-            session: Session | None, body: bytes, now: float, run_at: int | None = None, reducer: bytes | None = None
-        ) -> Job:
+            session: Session | None,
+            body: bytes,
+            now: float,
+            run_at: float | None = None,
+            extras: Extras | None = None,
+            parts: tuple[bytes, bytes, bytes] | None = None,
+        ) -> Job | None:
             try:
-                name, unique, workload = body.split(b"\0", 2)
+                name, unique, workload = parts or body.split(b"\0", 2)
             except ValueError:
                 raise MalformedPacketError("a submission takes function, unique and workload") from None
             function = find_function(name) or create_function(name)
             key = None
             if unique:
-                if len(unique) > MAX_UNIQUE_BYTES:
-                    raise RefusedError(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
-                key = unique if unique != b"-" else coalescing_key(unique, workload)
+                is_own = len(unique) <= MAX_UNIQUE_BYTES and unique != b"-"
+                key = unique if is_own else _checked_key(unique, workload)
                 known = find_by_key(function, key) if key is not None and key in by_key else None
                 if known is not None:
                     self._coalesce(session, known, is_background=is_background)
                     return known
+                if outlived and (name, unique) in outlived:
+                    self._answer_ended(session, outlived[name, unique], is_background=is_background)
+                    return None
             if function.limits is not None and function.is_full_for(priority):
                 raise RefusedError(b"QUEUE_ERROR", b"Job queue is full")
             job = create(function, unique, workload, priority, key, now)
             job.is_background = is_background
-            if reducer is not None:
-                job.with_extras().reducer = reducer
+            job.extras = extras
+            if key is not None and promises and function.policy.is_unique_in_cluster:
+                durability.share_key(job)
+                extras = job.extras
             if run_at is None or not life.delay_until(job, run_at, now):
-                if promises and durability.is_holding:
+                if promises and (durability.is_holding or (extras is not None and is_written_first(extras))):
                     life.hold(job)
                 else:
                     function.queues[priority].append(job)
@@ -152,20 +174,22 @@ class Submissions:
             else:
                 promise(session, job)
             if function.sleepers or function.broad_workers or function.counts is not None or events.wants_jobs:
-                self._announce(job)
+                self.announce(job)
             return job
 
         return submit
 
     def _coalesce(self, session: Session | None, job: Job, *, is_background: bool) -> None:
         """Join an existing job. If any submission was in the background, the job runs even if all clients leave."""
-        job.is_background = job.is_background or is_background
+        if is_background and not job.is_background:
+            job.is_background = True
+            self.durability.share_key(job)
         if is_background and self._is_durable:
-            self._durability.acknowledge(session, job)
+            self.durability.acknowledge(session, job)
         elif not is_background:
             self._listen(session, job)
-            if job.state is HELD:
-                self._life.release_held(job)
+            if job.record is not WRITTEN:  # else it is held because a worker may have it (the room `orphans`)
+                self.life.release_held((job,))
         elif session is not None:
             session.reply(job_created(job.handle))
         if job.function.counts is not None:
@@ -173,12 +197,31 @@ class Submissions:
         if self._events.wants_jobs:
             self._events.emit(JobCoalesced(job.handle, job.function.name))
 
+    def answer_known(self, session: Session, handle: bytes, *, is_background: bool) -> None:
+        """Answer a submission of a job that is known, whether it has ended or not.
+
+        Raises:
+            RefusedError: it has ended, and a foreground client would wait for its end.
+        """
+        job = self.table.jobs.get(handle)
+        if job is not None and job.state is not CANCELLED:
+            self._coalesce(session, job, is_background=is_background)
+        else:
+            self._answer_ended(session, handle, is_background=is_background)
+
+    def _answer_ended(self, session: Session | None, handle: bytes, *, is_background: bool) -> None:
+        """Answer a submission whose unique key is still that of a job that has ended."""
+        if session is None or not is_background:
+            raise RefusedError(DUPLICATE, b"Its key is known for a job that has ended: " + handle)
+        session.reply(job_created(handle))
+
     def _listen(self, session: Session | None, job: Job) -> None:
         if session is not None:
-            self._table.listen(session, job)
+            self.table.listen(session, job)
             session.reply(job_created(job.handle))
 
-    def _announce(self, job: Job) -> None:
+    def announce(self, job: Job) -> None:
+        """Wake workers for a new job, count it, and tell of it."""
         function = job.function
         # After the reply: a submitter that is a worker too sees JOB_CREATED before the NOOP.
         if (function.sleepers or function.broad_workers) and job.state is QUEUED:
@@ -187,6 +230,18 @@ class Submissions:
             function.counts[job.priority].submitted += 1
         if self._events.wants_jobs:
             self._events.emit(JobQueued(job.handle, function.name))
+
+
+def _checked_key(unique: bytes, workload: bytes) -> CoalescingKey | None:
+    if len(unique) > MAX_UNIQUE_BYTES:
+        raise RefusedError(b"ARGUMENT_TOO_LARGE", b"Unique value too large")
+    return coalescing_key(unique, workload)
+
+
+def _with_reducer(reducer: bytes) -> JobExtras:
+    extras = JobExtras()
+    extras.reducer = reducer
+    return extras
 
 
 def _split_reduce(body: bytes) -> tuple[bytes, bytes]:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from gearman_client.extensions import WORK_FAILURE, WORK_FAILURE_ARGUMENTS
+from gearman_client.extensions import (
+    CHECKPOINT,
+    MAX_CURSOR_BYTES,
+    THROTTLE_FUNCTION,
+    THROTTLE_KEY,
+    WORK_FAILURE,
+    WORK_FAILURE_ARGUMENTS,
+)
 from gearman_client.packet import PacketType
+from gearman_server.ending.attempts import Failure, Verdict
 from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.jobs.agenda import STEP
-from gearman_server.jobs.attempts import Failure, Verdict
-from gearman_server.jobs.events import EventStream, JobEnded
+from gearman_server.jobs.batch_rows import Outcome
+from gearman_server.jobs.events import EventStream, JobEnded, StopOutcome
+from gearman_server.jobs.job import STOPPING
 from gearman_server.jobs.kept_results import Ending
 from gearman_server.jobs.replies import forwarded
 
 if TYPE_CHECKING:
-    from gearman_server.jobs.attempts import Attempts
+    from gearman_server.ending.attempts import Attempts
     from gearman_server.jobs.job import Job
     from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.result_keeping import ResultKeeping
@@ -50,6 +59,7 @@ class WorkPackets:
             PacketType.WORK_FAIL: self._fail,
             PacketType.WORK_EXCEPTION: self._exception,
             WORK_FAILURE: self._failure,
+            CHECKPOINT: self._checkpoint,
             PacketType.WORK_STATUS: self._status,
             PacketType.WORK_DATA: self._data,
             PacketType.WORK_WARNING: self._warning,
@@ -62,12 +72,22 @@ class WorkPackets:
         job = session.assigned.get(body[:at])
         if job is None:
             raise RefusedError(b"JOB_NOT_FOUND", _NOT_FOUND)
+        if job.state is STOPPING:
+            self._life.release_worker(job)
+            self._life.end_stopped(job, StopOutcome.ANSWERED)
+            return
         if job.listeners:
             self._tell(job, forwarded(_WORK_COMPLETE, body))
         self._life.release_worker(job)
-        if job.function.keep_result_s is not None:
+        throttle = job.function.throttle
+        if throttle is not None and throttle.brake is not None:
+            self._attempts.note_success(job, throttle.brake)
+        if job.function.keep_result_s is not None or (job.extras is not None and job.keep_result_s is not None):
             self._results.end(job, Ending.COMPLETE, body[at + 1 :])
-        self._life.end(job)
+        if job.extras is None or job.followed is None:
+            self._life.end(job)
+        else:
+            self._life.end(job, Outcome.COMPLETE, body[at + 1 :])
         if job.function.counts is not None:
             job.function.counts[job.priority].note_completion(now - job.since)
         if self._events.wants_jobs:
@@ -99,11 +119,28 @@ class WorkPackets:
         arguments = body.split(b"\0", WORK_FAILURE_ARGUMENTS - 1)
         if len(arguments) != WORK_FAILURE_ARGUMENTS:
             raise MalformedPacketError("WORK_FAILURE takes handle, verdict, wait, attempts, reason and traceback")
-        _, verdict, wait, attempts, reason, traceback = arguments
-        failure = Failure(
-            "WORK_FAILURE", reason, traceback, _verdict(verdict), _wait_s(wait), _number(attempts, "attempts")
-        )
+        _, name, wait, attempts, reason, traceback = arguments
+        verdict = _verdict(name)
+        if verdict is Verdict.THROTTLE:
+            failure = Failure(
+                "WORK_FAILURE", reason, traceback, verdict, _wait_s(wait), is_of_function=_is_of_function(attempts)
+            )
+        else:
+            failure = Failure("WORK_FAILURE", reason, traceback, verdict, _wait_s(wait), _number(attempts, "attempts"))
         self._attempts.fail(_assigned_job(session, body, _NO_JOB_FOR_EXCEPTION), failure)
+
+    def _checkpoint(self, session: Session, body: bytes, _now: float) -> None:
+        """Our extension: how far the worker has come."""
+        _, is_there, cursor = body.partition(b"\0")
+        if not is_there or b"\0" in cursor:
+            raise MalformedPacketError("CHECKPOINT takes handle and cursor, which holds no zero byte")
+        job = _assigned_job(session, body, _NOT_FOUND)
+        if len(cursor) > MAX_CURSOR_BYTES:
+            text = b"%s: a cursor of %d bytes, at most %d are allowed" % (job.handle, len(cursor), MAX_CURSOR_BYTES)
+            raise RefusedError(b"INVALID_ARGUMENT", text)
+        job.with_extras().cursor = cursor
+        if job.record is not None:
+            self._life.durability.cursor_changed(job)
 
     def _status(self, session: Session, body: bytes, _now: float) -> None:
         arguments = body.split(b"\0", 2)
@@ -113,7 +150,7 @@ class WorkPackets:
         job.with_extras().progress = (arguments[1], arguments[2])
         packet = forwarded(PacketType.WORK_STATUS, body)
         self._tell_progress(session, job, packet)
-        if job.function.keep_result_s is not None:
+        if job.keep_result_s is not None:
             self._results.pass_on(job, packet)
 
     def _data(self, session: Session, body: bytes, _now: float) -> None:
@@ -128,7 +165,7 @@ class WorkPackets:
 
     def _report(self, session: Session, job: Job, packet: bytes) -> None:
         self._tell_progress(session, job, packet)
-        if job.function.keep_result_s is not None:
+        if job.keep_result_s is not None:
             self._results.report(job, packet)
 
     def _tell_progress(self, session: Session, job: Job, packet: bytes) -> None:
@@ -141,7 +178,13 @@ def _verdict(name: bytes) -> Verdict:
     try:
         return Verdict(name)
     except ValueError:
-        raise MalformedPacketError("a verdict is fail, retry or reject") from None
+        raise MalformedPacketError("a verdict is fail, retry, reject, throttle or yield") from None
+
+
+def _is_of_function(scope: bytes) -> bool:
+    if scope not in (THROTTLE_KEY, THROTTLE_FUNCTION):
+        raise MalformedPacketError("with the verdict throttle, key or function stands in the place of attempts")
+    return scope == THROTTLE_FUNCTION
 
 
 def _wait_s(digits: bytes) -> float | None:

@@ -12,6 +12,29 @@ if TYPE_CHECKING:
     from gearman_server.stores.rows import Layout, Row
 
 
+class Sharing(Protocol):
+    """What a kind of database does for several servers that share a store."""
+
+    def connect_options(self) -> dict[str, Any]:
+        """Further options for the driver's `connect`, since the connection may lead to a pooler."""
+
+    def own_briefly(self, connection: Connection) -> bool:
+        """Take the lock of the store's only owner, until the transaction ends or `disown_briefly`. False: somebody else
+        has it."""
+
+    def disown_briefly(self, connection: Connection) -> None:
+        """Give that lock back, if the end of the transaction does not."""
+
+    def node(self, connection: Connection) -> str:
+        """Which of several copies of a database answers, as far as one may lack what another has committed."""
+
+    def bound_waits(self, connection: Connection) -> None:
+        """Have the transaction that has just begun wait no longer than a second for a row that another one holds."""
+
+    def end_blockers(self, connection: Connection) -> int:
+        """End sessions that hold a server's row without doing anything. Returns their number."""
+
+
 class Backend(Protocol):
     """One kind of database."""
 
@@ -19,6 +42,10 @@ class Backend(Protocol):
     wants_looks: bool
     #: Whether the lock of `own` can't be trusted everywhere.
     is_lock_weak: bool
+
+    @property
+    def sharing(self) -> Sharing | None:
+        """What it does for several servers on one store; None: its stores have one server each."""
 
     def connect_options(self, timeout_s: float) -> dict[str, Any]:
         """The options for the driver's `connect`, so that no call waits much longer than the time."""
@@ -28,6 +55,9 @@ class Backend(Protocol):
 
     def begin(self, connection: Connection) -> None:
         """Begin a transaction, if the driver does not do it by itself."""
+
+    def use_owner(self, owner: int) -> None:
+        """Insert rows as those of this owner from now on."""
 
     def insert(self, connection: Connection, layout: Layout, rows: Sequence[Row]) -> None:
         """Add rows to the table of jobs."""

@@ -9,68 +9,79 @@ import contextlib
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 from sqlalchemy import Connection
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from gearman_server.errors import OwnershipLostError, StartError, StoreError
-from gearman_server.jobs.dead_letters import DeadLetter
+from gearman_server.errors import StartError, StoreError
 from gearman_server.jobs.job import NORMAL, Job
-from gearman_server.jobs.kept_results import KeptResult
-from gearman_server.jobs.schedule_rules import ScheduleMark
-from gearman_server.jobs.store import first_number
+from gearman_server.jobs.store import first_number, number_of
+from gearman_server.stores.backend import Backend
 from gearman_server.stores.backends import backend_of
-from gearman_server.stores.batch import Batch, number_of, row_id, workload_bytes
-from gearman_server.stores.changes import change, count_losses, delete_jobs
-from gearman_server.stores.engine import connect, engine_of, is_about_data, is_full, is_half_written, reason_of, shown
-from gearman_server.stores.letters_table import read_letters
-from gearman_server.stores.migrations import migrate, read_meta, write_meta
-from gearman_server.stores.ownership import holder_of, this_process, wait_to_own
+from gearman_server.stores.batch import Batch, row_id, workload_bytes
+from gearman_server.stores.batches_table import count_and_delete
+from gearman_server.stores.changes import change
+from gearman_server.stores.engine import (
+    connect,
+    engine_of,
+    is_about_data,
+    is_collision,
+    is_full,
+    is_half_written,
+    is_intact_after,
+    reason_of,
+    shown,
+)
+from gearman_server.stores.keys_table import delete_keys, submission_keys, write_keys
+from gearman_server.stores.migrations import read_meta, write_meta
+from gearman_server.stores.ownership import Ownership, SoleOwnership
 from gearman_server.stores.reading import StoredRows
-from gearman_server.stores.results_table import read_results
-from gearman_server.stores.rows import FULL, QUEUED, Row, plain_of, row_of
-from gearman_server.stores.schedules_table import read_marks
+from gearman_server.stores.rows import FULL, Row, delete_rows, plain_of, row_of, waiting_row
+from gearman_server.stores.small_tables import CursorsTable
 
 #: Numbers that are reserved at once: enough to give out handles for hours while the database is away.
 NUMBERS_RESERVED: Final = 1_000_000_000
 
-#: Where a lock can't be trusted, a write looks this often whether another server has owned the store.
-EPOCH_EVERY_S: Final = 0.5
-
-#: The row that tests whether a store in trouble can be written again.
-_PROBE_ID: Final = -1
+#: What the row holds that tests whether a store in trouble can be written again.
 _PROBE_BYTES: Final = 1 << 16
-
-_THE_STORE: Final = "the store"
 
 #: Rows deleted in one transaction: more could take so long that submitters behind them give up.
 DELETES_AT_ONCE: Final = 20_000
 #: On a full disk: the log has little room.
 DELETES_WHEN_SHORT: Final = 20
 
+Item = TypeVar("Item")
+
+#: It gets the backend, and the name of the store for people.
+MakeOwnership = Callable[[Backend, str], Ownership]
+
 #: Adds rows; returns the jobs that are refused.
 Insert = Callable[[Connection, Sequence[Job]], list[Job]]
 
 
 class Database:
-    """The database of a store, owned by this server once it is open."""
+    """The database of a store, which this server owns, alone or with others, once it is open."""
 
-    def __init__(self, url: URL, timeout_s: float) -> None:
+    def __init__(self, url: URL, timeout_s: float, make_ownership: MakeOwnership = SoleOwnership) -> None:
         self.name = shown(url)
         self._backend = backend_of(url)
-        self._engine = engine_of(url, self._backend, _THE_STORE, timeout_s)
+        self._ownership = make_ownership(self._backend, self.name)
+        self.engine = engine_of(url, self._backend, timeout_s, self._ownership.connect_options())
         self._connection: Connection | None = None
         #: Whether a transaction that fails now may have been committed all the same.
         self._is_committing = False
-        self._epoch_read_at = float("-inf")
         #: Whether the last failure was a full disk.
         self._is_short = False
         #: Whether the last look said that a commit would be lost.
         self._is_misplaced = False
-        #: The number of times that a server has owned the store, this one included.
-        self._epoch = 0
+        self.cursors = CursorsTable()
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other servers use it at the same time."""
+        return self._ownership.is_shared
 
     # --- start and end
 
@@ -82,23 +93,16 @@ class Database:
         """
         try:
             self._backend.open()
-            connection = self._connection = connect(self._engine, _THE_STORE)
-            wait_to_own(self._backend, connection, self.name)
-            migrate(connection, self.name)
-            self._epoch = int(read_meta(connection, "epoch") or 0) + 1
-            write_meta(connection, "epoch", str(self._epoch))
-            write_meta(connection, "owner", this_process())
-            connection.commit()
-            count_losses(connection)
-            self._backend.begin_ownership(connection.connection.driver_connection)
+            connection = self._connection = connect(self.engine, "the store")
+            self._ownership.take(connection)
         except (DBAPIError, OSError, StoreError) as error:
             raise StartError(f"the store {self.name} can't be used: {self._reason_of(error)}") from error
 
     def close(self) -> None:
         """Give the ownership up."""
         self._drop_connection()
-        self._backend.disown()
-        self._engine.dispose()
+        self._ownership.release()
+        self.engine.dispose()
 
     def break_off(self) -> None:
         """Make a call that waits for the database fail now. For another thread."""
@@ -117,42 +121,35 @@ class Database:
         self._backend.note_closed()
 
     def _connected(self) -> Connection:
-        """The connection. If it is gone, a new one, but only if no other server has owned the store meanwhile."""
+        """The connection. If it is gone, a new one, but only if the store has not become another's meanwhile."""
         if self._connection is None:
-            connection = self._connection = self._engine.connect()
-            if not self._backend.own(connection):
-                raise StoreError(f"another session owns it: {holder_of(connection)}", is_lost=True)
-            self._check_epoch(read_meta(connection, "epoch"))
-            connection.commit()
+            connection = self._connection = self.engine.connect()
+            self._ownership.retake(connection)
         return self._connection
-
-    def _check_epoch(self, found: str | None) -> None:
-        if int(found or 0) != self._epoch:
-            raise OwnershipLostError("another gearman-server has owned the store in the meantime")
-        self._epoch_read_at = time.monotonic()
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        """One transaction, all of it or nothing.
+        """One transaction that changes rows, all of it or nothing.
 
         Raises:
             StoreError: it was not committed, or it is unknown whether it was.
         """
         with self._in_use() as connection, connection.begin():
+            self._ownership.begin(connection)
             yield connection
             self._is_committing = True
 
     @contextlib.contextmanager
     def _in_use(self) -> Iterator[Connection]:
-        """The connection. It is not used again after an error."""
+        """The connection. It is not used again after an error, unless that was a collision with another transaction."""
         self._is_committing = False
         try:
             yield self._connected()
         except (DBAPIError, StoreError) as error:
-            self._give_up(error)
+            self._give_up(error, keeps_connection=is_intact_after(error, self._connection))
 
-    def _give_up(self, error: DBAPIError | StoreError) -> NoReturn:
-        """Drop the connection after this error, and raise it as a StoreError."""
+    def _give_up(self, error: DBAPIError | StoreError, *, keeps_connection: bool = False) -> NoReturn:
+        """Drop the connection after this error, unless it is to be kept, and raise it as a StoreError."""
         if isinstance(error, StoreError):
             self._is_short = True  # if it was for room, the next attempt needs less
             self._drop_connection()
@@ -161,12 +158,13 @@ class Database:
         self._is_short = is_full(error)
         raise_as = StoreError(
             self._reason_of(error),
-            is_lost=is_lost,
+            is_lost=is_lost or is_collision(error),
             is_about_data=not is_lost and is_about_data(error),
             # A database that still answers has rolled the transaction back.
             is_unknown=self._is_committing and (is_lost or is_half_written(error)),
         )
-        self._drop_connection()
+        if not keeps_connection:
+            self._drop_connection()
         raise raise_as from error
 
     def _reason_of(self, failure: DBAPIError | OSError | StoreError) -> str:
@@ -175,7 +173,7 @@ class Database:
 
     def stored_rows(self, end: int) -> StoredRows:
         """The jobs with ids below `end`, over a connection of their own, for another thread."""
-        return StoredRows(self._engine, self._backend, end)
+        return StoredRows(self.engine, self._backend, self._ownership.owner, end)
 
     # --- writing
 
@@ -186,38 +184,28 @@ class Database:
         Raises:
             StoreError: they could not be reserved.
         """
-        with self._transaction() as connection:
-            new = first_number(time.time(), random.random())
-            first = max(int(read_meta(connection, "next_number") or 1), new)
+
+        def reserve(connection: Connection) -> int:
+            found = read_meta(connection, "next_number", for_update=self._backend.is_lock_weak)
+            first = max(int(found or 1), first_number(time.time(), random.random()))
             write_meta(connection, "next_number", str(first + NUMBERS_RESERVED))
+            return first
+
+        first = self.call(reserve)
         return range(first, first + NUMBERS_RESERVED)
 
-    def letters(self) -> list[DeadLetter]:
-        """The letters of jobs that failed for good, the oldest first.
+    def call(self, call: Callable[[Connection], Item], *, as_owner: bool = False) -> Item:
+        """What `call` returns, in a transaction of its own; `as_owner`: only while the rows are ours.
 
         Raises:
-            StoreError: they can't be read.
+            StoreError: it failed, or it is unknown whether it did.
         """
-        with self._transaction() as connection:
-            return read_letters(connection)
-
-    def results(self) -> list[KeptResult]:
-        """The results of background jobs, in the order of their ends.
-
-        Raises:
-            StoreError: they can't be read.
-        """
-        with self._transaction() as connection:
-            return read_results(connection)
-
-    def schedule_marks(self) -> dict[str, ScheduleMark]:
-        """The marks of the schedules.
-
-        Raises:
-            StoreError: they can't be read.
-        """
-        with self._transaction() as connection:
-            return read_marks(connection)
+        with self._in_use() as connection, connection.begin():
+            if as_owner:
+                self._ownership.begin(connection)
+            found = call(connection)
+            self._is_committing = True
+        return found
 
     def write(self, batch: Batch, *, is_repeated: bool) -> Sequence[Job]:
         """Commit a batch. Returns the jobs whose insert the database refuses because of their contents.
@@ -271,7 +259,8 @@ class Database:
         """Take back the inserts of a batch. False: they may still be there."""
         try:
             with self._transaction() as connection:
-                delete_jobs(connection, [row_id(job) for job in batch.inserts])
+                self._delete(connection, [row_id(job) for job in batch.inserts])
+                delete_keys(connection, submission_keys(batch.inserts))
         except StoreError:
             return False
         return True
@@ -293,30 +282,54 @@ class Database:
         """If there are very many deletes, carry out most of them beforehand, and remove them from the batch.
 
         A batch that was broken off because it took too long then has less to do when it is repeated; otherwise it would
-        never finish. The rows of jobs whose letters or results are in the batch must go in its own transaction.
+        never finish. The rows of jobs whose letters, results or keys are in the batch must go in its own transaction,
+        and so must those that its rows of batches count.
         """
         at_once = DELETES_WHEN_SHORT if self._is_short else DELETES_AT_ONCE
-        if len(batch.deletes) <= at_once:
+        if len(batch.deletes) <= at_once and len(batch.counted) <= at_once:
             return
-        kept = {number_of(handle) for handle in (*batch.letters, *batch.results)}
+        keys = (key.handle for key in batch.remembered)
+        kept = {number_of(handle) for handle in (*batch.letters, *batch.results, *keys)} | batch.uncounted
+        kept |= {
+            row_id(job) for job in (*batch.revived, *batch.owed, *(run.job for run in batch.runs)) if job is not None
+        }
         last = [number for number in batch.deletes if number in kept]
         batch.deletes = [*last, *(number for number in batch.deletes if number not in kept)]
         while len(batch.deletes) - len(last) > at_once:
             with self._transaction() as connection:
-                delete_jobs(connection, batch.deletes[-at_once:])
+                self._delete(connection, batch.deletes[-at_once:])
             del batch.deletes[-at_once:]
+        counted = [number for number in batch.counted if number not in kept]
+        while len(counted) > at_once:
+            with self._transaction() as connection:
+                ends = {number: batch.counted[number] for number in counted[-at_once:]}
+                count_and_delete(connection, ends, self._ownership.owner)
+            for number in counted[-at_once:]:
+                del batch.counted[number]
+            del counted[-at_once:]
 
     def _write(self, deletes: Sequence[int], inserts: Sequence[Job], batch: Batch, insert: Insert) -> list[Job]:
         """Write deletes, inserts and the other changes of a batch in one transaction."""
         with self._transaction() as connection:
-            if self._backend.is_lock_weak and time.monotonic() > self._epoch_read_at + EPOCH_EVERY_S:
-                self._check_epoch(read_meta(connection, "epoch"))
-            delete_jobs(connection, deletes)
+            inserts = self._ownership.begin_batch(connection, batch, inserts)
+            if batch.counted or batch.tied:
+                tied = {number: counted for number, counted in batch.tied.items() if counted is not None}
+                count_and_delete(connection, {**batch.counted, **tied}, self._ownership.owner)
+                delete_rows(connection, list(batch.tied), self._ownership.owner)
+                self.cursors.delete(connection, [*batch.counted, *batch.tied])
+            self._delete(connection, deletes)
             if inserts:
                 self._backend.check_room(connection, workload_bytes(inserts))
             refused = insert(connection, inserts) if inserts else []
-            change(connection, batch, self._backend.room_bytes())
+            change(connection, batch, self._ownership.owner, self._backend.room_bytes())
+            if batch.updates:
+                self.cursors.write(connection, batch.updates)
         return refused
+
+    def _delete(self, connection: Connection, ids: Sequence[int]) -> None:
+        """Delete jobs, with their cursors."""
+        delete_rows(connection, ids, self._ownership.owner)
+        self.cursors.delete(connection, ids)
 
     def _insert_alone(self, jobs: Sequence[Job]) -> bool:
         """Insert by a single statement, which is its own transaction. False: these jobs need more than one."""
@@ -343,8 +356,10 @@ class Database:
             self._backend.insert_plain(connection, plain, offset_s)
         if len(plain) < len(jobs):
             are_plain = set(plain)
-            rows = [row_of(job, offset_s) for job in jobs if job not in are_plain]
-            self._backend.insert(connection, FULL, rows)
+            others = [job for job in jobs if job not in are_plain]
+            self._backend.insert(connection, FULL, [row_of(job, offset_s) for job in others])
+            if not self.is_shared:  # else they are claimed beforehand
+                write_keys(connection, submission_keys(others))
         return refused
 
     def _insert_in_parts(self, connection: Connection, jobs: Sequence[Job]) -> list[Job]:
@@ -373,24 +388,12 @@ class Database:
 
     def _probe(self) -> None:
         """Check that there is room: commit a row of some size, and delete it. No reader ever sees a row of this id."""
-        row: Row = (
-            _PROBE_ID,
-            QUEUED,
-            NORMAL,
-            0,
-            0,
-            None,
-            0.0,
-            b"probe",
-            b"probe",
-            b"",
-            None,
-            None,
-            bytes(_PROBE_BYTES),
-        )
+        names = dict.fromkeys(("handle", "function_name"), b"probe")
+        probe = -self._ownership.owner
+        row = waiting_row(id=probe, priority=NORMAL, submitted_at=0.0, **names, workload=bytes(_PROBE_BYTES))
         with self._transaction() as connection:
             self._backend.check_room(connection, _PROBE_BYTES)
-            delete_jobs(connection, [_PROBE_ID])
+            delete_rows(connection, [probe], self._ownership.owner)
             self._backend.insert(connection, FULL, [row])
         with self._transaction() as connection:
-            delete_jobs(connection, [_PROBE_ID])
+            delete_rows(connection, [probe], self._ownership.owner)

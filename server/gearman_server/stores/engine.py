@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, SAWarning
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError, SAWarning
 from sqlalchemy.pool import NullPool
 
 from gearman_server.errors import StartError, UsageError
@@ -25,6 +25,9 @@ SCHEMES: Final = ("sqlite", "postgresql+psycopg", "mysql+pymysql")
 _EXPECTED: Final = "sqlite:///FILE, postgresql+psycopg://… or mysql+pymysql://…"
 
 _EXTRAS: Final = {"psycopg": "postgresql", "pymysql": "mysql"}
+#: PostgreSQL's codes and MySQL's number for two transactions that can't both go on; Galera has the latter, too.
+_COLLISIONS: Final = ("40001", "40P01")
+_MYSQL_DEADLOCK: Final = 1213
 #: The exceptions of SQLAlchemy and the drivers for mistakes after the `?` of a URL.
 _MISTAKES: Final = (ArgumentError, SAWarning, TypeError, ValueError, AttributeError)
 
@@ -82,13 +85,14 @@ def make_engine(url: URL, what: str, **options: Any) -> Engine:
         raise _refused(url, what) from error
 
 
-def engine_of(url: URL, backend: Backend, what: str, timeout_s: float) -> Engine:
-    """The engine of a store, whose calls do not wait much longer than the time.
+def engine_of(url: URL, backend: Backend, timeout_s: float, further: dict[str, Any]) -> Engine:
+    """The engine of a store, whose calls do not wait much longer than the time; `further` options are the driver's.
 
     Raises:
         StartError: the driver is not installed, or does not accept the URL.
     """
-    engine = make_engine(url, what, pool_reset_on_return=None, connect_args=backend.connect_options(timeout_s))
+    options = {**backend.connect_options(timeout_s), **further}
+    engine = make_engine(url, "the store", pool_reset_on_return=None, connect_args=options)
 
     @event.listens_for(engine, "connect")
     def prepare(driver_connection: Any, _record: Any) -> None:
@@ -156,3 +160,18 @@ def is_about_data(failure: DBAPIError) -> bool:
     """Whether the jobs themselves are the reason. If it is the database, a read-only one for instance, none of them
     could be stored."""
     return isinstance(failure, DataError | IntegrityError) and not failure.connection_invalidated
+
+
+def is_collision(failure: DBAPIError) -> bool:
+    """Whether the database has rolled the transaction back in favour of another one: the same once more may succeed."""
+    cause = failure.orig
+    if isinstance(failure, OperationalError) and cause is not None and cause.args[:1] == (_MYSQL_DEADLOCK,):
+        return True
+    return getattr(cause, "sqlstate", None) in _COLLISIONS
+
+
+def is_intact_after(failure: Exception, connection: Connection | None) -> bool:
+    """Whether the connection can be used again: it was a collision, and nothing is left of the transaction."""
+    if connection is None or not isinstance(failure, DBAPIError) or failure.connection_invalidated:
+        return False
+    return is_collision(failure) and not (connection.invalidated or connection.in_transaction())

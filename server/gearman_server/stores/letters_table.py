@@ -9,11 +9,11 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Connection, LargeBinary, column, delete, insert, select, table
 
 from gearman_server.jobs.dead_letters import DeadLetter
-from gearman_server.stores.batch import number_of
+from gearman_server.jobs.store import number_of
 
-_BYTES: Final = ("handle", "function_name", "unique_key", "reducer", "error", "traceback", "workload")
+_BYTES: Final = ("handle", "function_name", "unique_key", "reducer", "error", "traceback", "options", "workload")
 _NUMBERS: Final = ("priority", "failures", "losses", "submitted_at", "first_started_at", "last_started_at", "died_at")
-_dead: Final = table(
+LETTERS: Final = table(
     "gearman_dead",
     column("id", BigInteger()),
     *(column(name) for name in _NUMBERS),
@@ -31,7 +31,7 @@ def write_letters(connection: Connection, letters: Iterable[DeadLetter], room_by
     rows = [_row(letter if room_bytes is None else _fitting(letter, room_bytes)) for letter in letters]
     _delete(connection, [row["id"] for row in rows])
     if rows:
-        connection.execute(insert(_dead), rows)
+        connection.execute(insert(LETTERS), rows)
 
 
 def forget_letters(connection: Connection, handles: Iterable[bytes]) -> None:
@@ -41,13 +41,19 @@ def forget_letters(connection: Connection, handles: Iterable[bytes]) -> None:
 
 def read_letters(connection: Connection) -> list[DeadLetter]:
     """All letters, the oldest first."""
-    rows = connection.execute(select(_dead).order_by(_dead.c.died_at, _dead.c.id)).mappings()
-    return [_letter(dict(row)) for row in rows]
+    rows = connection.execute(select(LETTERS).order_by(LETTERS.c.died_at, LETTERS.c.id)).mappings()
+    return [letter_of_row(dict(row)) for row in rows]
+
+
+def read_letters_of(connection: Connection, ids: list[int]) -> list[DeadLetter]:
+    """The letters that have these ids."""
+    rows = connection.execute(select(LETTERS).where(LETTERS.c.id.in_(ids))).mappings()
+    return [letter_of_row(dict(row)) for row in rows]
 
 
 def _delete(connection: Connection, ids: list[int]) -> None:
     for at in range(0, len(ids), _MAX_IDS):
-        connection.execute(delete(_dead).where(_dead.c.id.in_(ids[at : at + _MAX_IDS])))
+        connection.execute(delete(LETTERS).where(LETTERS.c.id.in_(ids[at : at + _MAX_IDS])))
 
 
 def _fitting(letter: DeadLetter, room_bytes: int) -> DeadLetter:
@@ -67,11 +73,13 @@ def _row(letter: DeadLetter) -> dict[str, Any]:
         "reducer": letter.reducer,
         "error": letter.error,
         "traceback": letter.traceback,
+        "options": letter.options or None,
         "workload": letter.workload,
     }
 
 
-def _letter(row: dict[str, Any]) -> DeadLetter:
+def letter_of_row(row: dict[str, Any]) -> DeadLetter:
+    """The letter in a row."""
     texts = {name: None if row[name] is None else bytes(row[name]) for name in _BYTES}
     return DeadLetter(
         handle=texts["handle"] or b"",
@@ -80,6 +88,7 @@ def _letter(row: dict[str, Any]) -> DeadLetter:
         reducer=texts["reducer"],
         error=texts["error"] or b"",
         traceback=texts["traceback"] or b"",
+        options=texts["options"] or b"",
         workload=texts["workload"] or b"",
         **{name: row[name] for name in _NUMBERS},
     )

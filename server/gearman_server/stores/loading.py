@@ -16,7 +16,7 @@ from gearman_server.errors import StoreError
 from gearman_server.jobs.job import PRIORITIES
 from gearman_server.log import NOTICE, logger
 from gearman_server.loop import Loop, Pause
-from gearman_server.stores.thread import Delivery, NativeThread
+from gearman_server.thread import Delivery, NativeThread
 
 if TYPE_CHECKING:
     from gearman_server.broker import Broker

@@ -6,6 +6,7 @@ itself.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -29,7 +30,10 @@ from gearman_server.errors import StartError
 from gearman_server.stores.rows import OWNER
 
 META: Final = "gearman_store"
-_VERSION: Final = "version"
+#: The fact that names the cluster whose servers share the store; there is none if it has one server.
+CLUSTER: Final = "cluster"
+VERSION: Final = "version"
+STORE_ID: Final = "store_id"
 
 
 def _id() -> Any:
@@ -133,30 +137,156 @@ def _create_schedules(connection: Connection) -> None:
     ).create(connection, checkfirst=True)
 
 
+def _add_options(connection: Connection) -> None:
+    """Version 5: the options that jobs brought along. No row is touched, however many there are."""
+    for name in ("gearman_jobs", "gearman_dead"):
+        if all(column["name"] != "options" for column in inspect(connection).get_columns(name)):
+            kind = _workload().compile(connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {name} ADD COLUMN options {kind}")
+
+
+def _create_keys(connection: Connection) -> None:
+    """Version 6: keys that outlive their jobs."""
+    Table(
+        "gearman_keys",
+        MetaData(),
+        Column("kind", SmallInteger(), primary_key=True, autoincrement=False),
+        Column("id", BigInteger(), primary_key=True, autoincrement=False),
+        Column("known_until", _seconds(), nullable=False),
+        Column("handle", _bytes(64), nullable=False),
+        Column("function_name", _bytes(8192), nullable=False),
+        Column("known_key", _bytes(64), nullable=False),
+        mysql_engine="InnoDB",
+    ).create(connection, checkfirst=True)
+
+
+def _create_functions(connection: Connection) -> None:
+    """Version 7: the pauses of functions. A name is too long for an index, and the table is small."""
+    Table(
+        "gearman_functions",
+        MetaData(),
+        Column("id", _id(), primary_key=True, autoincrement=True),
+        Column("function_name", _bytes(8192), nullable=False),
+        Column("paused_at", _seconds(), nullable=False),
+        mysql_engine="InnoDB",
+    ).create(connection, checkfirst=True)
+
+
+def _create_batches(connection: Connection) -> None:
+    """Version 8: batches of jobs, and how many of their jobs have ended in which way."""
+    counts = ("complete", "failed", "expired", "cancelled", "stopped")
+    Table(
+        "gearman_batches",
+        MetaData(),
+        Column("name", _bytes(64), primary_key=True),
+        Column("state", SmallInteger(), nullable=False),
+        Column("is_cancelled", SmallInteger(), nullable=False),
+        Column("opened_at", _seconds(), nullable=False),
+        Column("closed_at", _seconds()),
+        Column("ended_at", _seconds()),
+        Column("callbacks", _workload(), nullable=False),
+        Column("unwritten", _workload(), nullable=False),
+        *(Column(name, BigInteger(), nullable=False) for name in counts),
+        mysql_engine="InnoDB",
+    ).create(connection, checkfirst=True)
+
+
+def _create_cursors(connection: Connection) -> None:
+    """Version 9: how far running jobs have come."""
+    Table(
+        "gearman_cursors",
+        MetaData(),
+        Column("id", BigInteger(), primary_key=True, autoincrement=False),
+        Column("job_cursor", _workload(), nullable=False),
+        mysql_engine="InnoDB",
+    ).create(connection, checkfirst=True)
+
+
+def _create_servers(connection: Connection) -> None:
+    """Version 10: the servers that share the store, if any do, and their beats."""
+    Table(
+        "gearman_servers",
+        MetaData(),
+        Column("id", BigInteger(), primary_key=True, autoincrement=False),
+        Column("name", String(255), nullable=False),
+        Column("address", String(255), nullable=False),
+        Column("version", String(64), nullable=False),
+        Column("state", SmallInteger(), nullable=False),
+        Column("fence", BigInteger(), nullable=False),
+        Column("started_at", _seconds(), nullable=False),
+        mysql_engine="InnoDB",
+    ).create(connection, checkfirst=True)
+    Table(
+        "gearman_beats",
+        MetaData(),
+        Column("id", BigInteger(), primary_key=True, autoincrement=False),
+        Column("beat", BigInteger(), nullable=False),
+        Column("facts", _workload(), nullable=False),
+        mysql_engine="InnoDB",
+    ).create(connection, checkfirst=True)
+
+
+def _give_id(connection: Connection) -> None:
+    """Version 11: an id of the store, by which workers know whose jobs' handles these are."""
+    if read_meta(connection, STORE_ID) is None:
+        write_meta(connection, STORE_ID, secrets.token_hex(8))
+
+
+def _create_shared_keys(connection: Connection) -> None:
+    """Version 12: keys that all servers of a cluster know, by their SHA-256."""
+    Table(
+        "gearman_shared_keys",
+        MetaData(),
+        Column("digest", _bytes(32), primary_key=True),
+        Column("kind", SmallInteger(), nullable=False),
+        Column("known_until", _seconds(), nullable=False),
+        Column("handle", _bytes(64), nullable=False),
+        mysql_engine="InnoDB",
+    ).create(connection, checkfirst=True)
+
+
+def _add_batch_jobs(connection: Connection) -> None:
+    """Version 13: how many jobs a batch has, which servers of a cluster count in its row."""
+    if all(column["name"] != "jobs" for column in inspect(connection).get_columns("gearman_batches")):
+        connection.exec_driver_sql("ALTER TABLE gearman_batches ADD COLUMN jobs BIGINT")
+
+
 STEPS: Final[tuple[Callable[[Connection], None], ...]] = (
     _create_jobs,
     _create_dead,
     _create_results,
     _create_schedules,
+    _add_options,
+    _create_keys,
+    _create_functions,
+    _create_batches,
+    _create_cursors,
+    _create_servers,
+    _give_id,
+    _create_shared_keys,
+    _add_batch_jobs,
 )
 
 
-def migrate(connection: Connection, name: str) -> None:
-    """Bring the database to the newest version.
+def migrate(connection: Connection, name: str, *, in_parts: bool = True) -> None:
+    """Bring the database to the newest version; `in_parts`: each step is committed, and the caller commits nothing.
 
     Raises:
         StartError: a newer gearman-server has written it.
     """
     _create_meta(connection)
-    version = int(read_meta(connection, _VERSION) or 0)
+    if in_parts:
+        connection.commit()
+    version = int(read_meta(connection, VERSION) or 0)
     if version > len(STEPS):
         raise StartError(
             f"the store {name} has version {version}, this gearman-server knows version {len(STEPS)}: use a newer one"
         )
     for number, step in enumerate(STEPS[version:], version + 1):
         step(connection)
-        write_meta(connection, _VERSION, str(number))
-        connection.commit()
+        write_meta(connection, VERSION, str(number))
+        if in_parts:
+            connection.commit()
 
 
 def _create_meta(connection: Connection) -> None:
@@ -168,14 +298,12 @@ def _create_meta(connection: Connection) -> None:
             Column("content", String(255), nullable=False),
             mysql_engine="InnoDB",
         ).create(connection, checkfirst=True)
-        connection.commit()
 
 
-def read_meta(connection: Connection, name: str) -> str | None:
-    """Read one of the store's own facts."""
-    found: str | None = connection.execute(
-        text(f"SELECT content FROM {META} WHERE name = :name"), {"name": name}
-    ).scalar()
+def read_meta(connection: Connection, name: str, *, for_update: bool = False) -> str | None:
+    """Read one of the store's own facts; `for_update`: nobody else changes it before the transaction ends."""
+    query = f"SELECT content FROM {META} WHERE name = :name" + (" FOR UPDATE" if for_update else "")
+    found: str | None = connection.execute(text(query), {"name": name}).scalar()
     return found
 
 

@@ -7,7 +7,7 @@ starts. So one pass over the rows looks for many keys.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Engine, LargeBinary, Select, and_, column, or_, select, table
@@ -18,9 +18,9 @@ from sqlalchemy.sql import ColumnElement
 from gearman_server.errors import StoreError
 from gearman_server.jobs.store import StoredJob, Wanted
 from gearman_server.stores.backend import Backend
-from gearman_server.stores.backends import JOBS, ONLY_READS
+from gearman_server.stores.backends import ONLY_READS
 from gearman_server.stores.engine import is_locked, reason_of
-from gearman_server.stores.rows import COLUMNS, OWNER, stored_job
+from gearman_server.stores.rows import COLUMNS, JOBS, stored_job
 
 if TYPE_CHECKING:
     AnyRow = Row[*tuple[Any, ...]]
@@ -35,7 +35,7 @@ _ROWS_AT_ONCE: Final = 50
 _KEYS_PER_QUERY: Final = 500
 _WORKLOADS_PER_QUERY: Final = 20
 
-_BYTES: Final = {"handle", "function_name", "unique_key", "reducer", "last_error", "workload"}
+_BYTES: Final = {"handle", "function_name", "unique_key", "reducer", "last_error", "options", "workload"}
 _jobs: Final = table(
     JOBS, *(column(name, LargeBinary()) if name in _BYTES else column(name) for name in COLUMNS), column("owner")
 )
@@ -56,15 +56,17 @@ END: Final = RowPage((), (), None)
 
 
 class StoredRows:
-    """The rows of earlier runs: those with ids below `end`."""
+    """An owner's rows of earlier runs: those with ids below `end`."""
 
-    def __init__(self, engine: Engine, backend: Backend, end: int) -> None:
+    def __init__(self, engine: Engine, backend: Backend, owner: int, end: int) -> None:
         self._engine = engine
         self._backend = backend
         self._end = end
         # There is no lower bound here: SQLite would begin each page at it, instead of at the page's own.
-        self._mine = and_(_jobs.c.owner == OWNER, _jobs.c.id < end)
+        self._mine = and_(_jobs.c.owner == owner, _jobs.c.id < end)
         self._connection: Connection | None = None
+        #: The cursors of the jobs, by their ids.
+        self.cursors: Mapping[int, bytes] = {}
 
     def page(self, priority: int, after_id: int) -> RowPage:
         """The next rows of a priority.
@@ -75,7 +77,7 @@ class StoredRows:
         if after_id >= self._end - 1:
             return END
         try:
-            return _page(self._fetch(self._after(priority, after_id).limit(PAGE_ROWS), PAGE_BYTES))
+            return self._page(self._fetch(self._after(priority, after_id).limit(PAGE_ROWS), PAGE_BYTES))
         except StoreError as error:
             if error.is_lost:
                 raise
@@ -109,7 +111,7 @@ class StoredRows:
         unreadable: list[tuple[str, str]] = []
         for number in ids:
             try:
-                page = _page(self._fetch(select(*_columns).where(self._mine, _jobs.c.id == number)))
+                page = self._page(self._fetch(select(*_columns).where(self._mine, _jobs.c.id == number)))
             except StoreError as error:
                 if error.is_lost:
                     raise
@@ -156,7 +158,7 @@ class StoredRows:
         """
         found: dict[int, StoredJob] = {}
         for condition in _conditions(wanted):
-            for job in _page(self._fetch(select(*_columns).where(self._mine, condition))).jobs:
+            for job in self._page(self._fetch(select(*_columns).where(self._mine, condition))).jobs:
                 found[job.id] = job
         return list(found.values())
 
@@ -181,6 +183,17 @@ class StoredRows:
             if error.is_lost:
                 raise
             return True
+
+    def _page(self, rows: Sequence[AnyRow]) -> RowPage:
+        jobs, unreadable, cursors = [], [], self.cursors
+        for row in rows:
+            try:
+                job = stored_job(row)
+            except (ValueError, TypeError) as error:
+                unreadable.append((f"row {row[0]}", str(error)))
+                continue
+            jobs.append(job._replace(cursor=cursors[job.id]) if job.id in cursors else job)
+        return RowPage(jobs, unreadable, int(rows[-1][0]) if rows else None)
 
     def _fetch(self, query: AnySelect, max_bytes: int | None = None) -> list[AnyRow]:
         """The rows, until their workloads have more than `max_bytes`."""
@@ -219,16 +232,6 @@ class StoredRows:
         if connection is not None:
             with contextlib.suppress(DBAPIError):
                 connection.close()
-
-
-def _page(rows: Sequence[AnyRow]) -> RowPage:
-    jobs, unreadable = [], []
-    for row in rows:
-        try:
-            jobs.append(stored_job(row))
-        except (ValueError, TypeError) as error:
-            unreadable.append((f"row {row[0]}", str(error)))
-    return RowPage(jobs, unreadable, int(rows[-1][0]) if rows else None)
 
 
 def _conditions(wanted: Sequence[Wanted]) -> Iterator[ColumnElement[bool]]:

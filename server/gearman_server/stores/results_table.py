@@ -8,11 +8,11 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Connection, LargeBinary, column, delete, insert, select, table
 
 from gearman_server.jobs.kept_results import Ending, KeptResult, fitting
-from gearman_server.stores.batch import number_of
+from gearman_server.jobs.store import number_of
 
 _BYTES: Final = ("handle", "function_name", "ending", "content", "reports", "numerator", "denominator")
 _NUMBERS: Final = ("lost_bytes", "ended_at", "expires_at")
-_results: Final = table(
+RESULTS: Final = table(
     "gearman_results",
     column("id", BigInteger()),
     *(column(name) for name in _NUMBERS),
@@ -27,7 +27,7 @@ def write_results(connection: Connection, results: Iterable[KeptResult], room_by
     rows = [_row(result if room_bytes is None else fitting(result, room_bytes)) for result in results]
     _delete(connection, [row["id"] for row in rows])
     if rows:
-        connection.execute(insert(_results), rows)
+        connection.execute(insert(RESULTS), rows)
 
 
 def delete_results(connection: Connection, handles: Iterable[bytes]) -> None:
@@ -37,13 +37,19 @@ def delete_results(connection: Connection, handles: Iterable[bytes]) -> None:
 
 def read_results(connection: Connection) -> list[KeptResult]:
     """All results, in the order of their ends."""
-    rows = connection.execute(select(_results).order_by(_results.c.ended_at, _results.c.id)).mappings()
+    rows = connection.execute(select(RESULTS).order_by(RESULTS.c.ended_at, RESULTS.c.id)).mappings()
+    return [_result(dict(row)) for row in rows]
+
+
+def read_results_of(connection: Connection, ids: list[int]) -> list[KeptResult]:
+    """The results that have these ids."""
+    rows = connection.execute(select(RESULTS).where(RESULTS.c.id.in_(ids))).mappings()
     return [_result(dict(row)) for row in rows]
 
 
 def _delete(connection: Connection, ids: list[int]) -> None:
     for at in range(0, len(ids), _MAX_IDS):
-        connection.execute(delete(_results).where(_results.c.id.in_(ids[at : at + _MAX_IDS])))
+        connection.execute(delete(RESULTS).where(RESULTS.c.id.in_(ids[at : at + _MAX_IDS])))
 
 
 def _row(result: KeptResult) -> dict[str, Any]:

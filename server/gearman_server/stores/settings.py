@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gearman_process.regular_file import read_regular_file
@@ -14,11 +17,51 @@ DEFAULT_TIMEOUT_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """A server's part in a cluster: servers that share a store."""
+
+    #: The name of the cluster.
+    name: str
+    #: How long a server may be silent before the others take its jobs.
+    lease_s: float
+    #: What this server is called. One that starts with the name of another takes its place.
+    member: str = ""
+    #: Where clients, workers and the other servers reach it.
+    address: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StoreSettings:
-    """The store's URL, and how long a submitter may have to wait for the store."""
+    """The store's URL, how long a submitter may have to wait for the store, and with whom it is shared."""
 
     url: str
     timeout_s: float = DEFAULT_TIMEOUT_S
+    cluster: ClusterSettings | None = None
+
+
+def named_by(cluster: ClusterSettings, addresses: Mapping[str, Sequence[str]]) -> ClusterSettings:
+    """The settings with the server's name and address, if it has none, from those where it listens, by purpose."""
+    address = cluster.address or reachable_address(addresses)
+    return replace(cluster, address=address, member=cluster.member or member_name(address))
+
+
+_LOOPBACK: Final = ("127.", "localhost:", "[::1]:")
+
+
+def member_name(address: str) -> str:
+    """What a server at this address is called, unless it is told. Every machine has a loopback address."""
+    if not address:
+        return f"{platform.node()}:{os.getpid()}"
+    return f"{platform.node()} {address}" if address.startswith(_LOOPBACK) else address
+
+
+def reachable_address(addresses: Mapping[str, Sequence[str]]) -> str:
+    """The first TCP address for jobs, as other machines reach it; empty if there is none."""
+    for address in [*addresses.get("jobs", ()), *addresses.get("tls", ())]:
+        host, _, port = address.rpartition(":")
+        if port.isdigit():
+            return f"{platform.node()}:{port}" if host in ("0.0.0.0", "[::]", "") else address
+    return ""
 
 
 _MAX_URL_FILE_BYTES: Final = 1 << 16

@@ -10,30 +10,37 @@ because their jobs may be inserted anew.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable
 from itertools import chain
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.errors import OwnershipLostError, RefusedError, StoreError
+from gearman_server.jobs.batch_rows import BatchRowsWritten
 from gearman_server.jobs.events import StoreFailed, StoreLost, StoreRecovered
-from gearman_server.jobs.store import InsertsFailed, InsertsLate, InsertsWritten, Verdict
+from gearman_server.jobs.store import (
+    ChangesWritten,
+    InsertsFailed,
+    InsertsLate,
+    InsertsWritten,
+    PausesKnown,
+    Verdict,
+)
 from gearman_server.log import logger
 from gearman_server.loop import Loop, Pause
 from gearman_server.stores.batch import Batch
 from gearman_server.stores.database import Database
 from gearman_server.stores.engine import parse_url
 from gearman_server.stores.loading import Loading
+from gearman_server.stores.noted_changes import NotedChanges
 from gearman_server.stores.opening import Left, open_database
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.stores.writer import WriteOrder, WriteOutcome, Writer
 
 if TYPE_CHECKING:
     from gearman_server.broker import Broker
-    from gearman_server.jobs.dead_letters import DeadLetter
+    from gearman_server.jobs.batch_rows import BatchRow, FollowedEnd
     from gearman_server.jobs.job import Job
-    from gearman_server.jobs.kept_results import KeptResult
-    from gearman_server.jobs.schedule_rules import ScheduleMark
 
 #: A change for which nobody waits may stay unwritten this long.
 LAZY_DELAY_S: Final = 0.03
@@ -52,43 +59,41 @@ _FEW_NUMBERS: Final = 500_000_000
 #: While the store is in trouble and more failed inserts than this are still to be undone, no insert is tried: the
 #: number would grow as long as the trouble lasts, and so would the time to undo them when it is over.
 MAX_UNDONE: Final = 10_000
-#: While the store is in trouble, at least this many removed letters, and as many removed results, are remembered.
-MAX_GONE: Final = 100_000
 #: The number of looks at the clock within the timeout of a batch, at least, and the longest time between two.
 _LOOKS: Final = 20
 _LOOK_S: Final = 0.02
 
 
-class SqlStore:
+class SqlStore(NotedChanges):
     """A `Store` in an SQL database."""
 
     is_durable = True
 
-    def __init__(self, settings: StoreSettings, loop: Loop) -> None:
+    def __init__(self, settings: StoreSettings, loop: Loop, database: Database | None = None) -> None:
         """Take ownership of the database, bring its schema up to date, and reserve numbers. Blocks.
 
         Raises:
             StartError: the database can't be used.
         """
+        super().__init__()
         self._timeout_s = settings.timeout_s
-        self._database = Database(parse_url(settings.url), settings.timeout_s)
+        self._database = database or Database(parse_url(settings.url), settings.timeout_s)
         numbers, left = open_database(self._database)
         self._number, self._numbers_end = numbers.start, numbers.stop
         self._reserved: range | None = None
         #: The contents from an earlier run, until `restore_to`.
         self._left: Left | None = left
+        # Nobody goes on with jobs of a store that has one server: it knows nothing of what was running when it ended.
+        self.store_id = left.store_id if self._database.is_shared else b""
         #: The schedules' marks from an earlier run.
         self.schedule_marks = left.schedule_marks
+        #: The functions that were paused in an earlier run.
+        self.pauses = left.pauses
         self._loading: Loading | None = None
         #: The outcomes of earlier batches, and news of the store's health, for the broker to take.
         self.verdicts: deque[Verdict] = deque()
-        self._open = Batch()
         # The writer's batches, the oldest first: the one that it writes, and at most one that waits behind it.
         self._in_flight: deque[Batch] = deque()
-        #: Inserts that failed and are to be repeated once the store can be written, and the changes that may not be
-        #: written before them: the marks of their schedules, and the removal of the letters that they come from.
-        self._repeated = Batch()
-        self._is_in_trouble = False
         self._is_late = False
         self._failed_at = 0.0
         self._loop = loop
@@ -99,7 +104,6 @@ class SqlStore:
         self._probe_pause = Pause(loop, PROBE_EVERY_S)
         self._look_s = min(self._timeout_s / _LOOKS, _LOOK_S)
         self._overdue_timer = loop.timer(self._look_s, self._look_s)
-
         self._look_timer = loop.timer(LOOK_EVERY_S, LOOK_EVERY_S)
         if self._database.wants_looks:
             self._look_timer.start(self._look)
@@ -111,9 +115,13 @@ class SqlStore:
         left, self._left = self._left, None
         if left is None:
             return
-        broker.restore_dead(left.letters, monotonic())
-        broker.restore_results(left.results, monotonic())
-        if left.look_ups is not None:
+        broker.dead_letters.restore(left.letters, monotonic())
+        broker.results.kept.restore(left.results, monotonic())
+        broker.known_keys.restore(left.keys)
+        broker.job_batches.restore(left.job_batches, monotonic())
+        if left.look_ups is None:
+            broker.end_replay(monotonic())
+        else:
             self._loading = Loading((left.pages, left.look_ups), broker, self._loop, self._timeout_s, self._troubled)
             self._loading.start()
 
@@ -152,16 +160,16 @@ class SqlStore:
 
     # --- for the broker
 
-    def next_number(self) -> int:
-        """The number of a new handle."""
-        number = self._number
-        if number == self._numbers_end:
+    def take_numbers(self, at_most: int) -> range:
+        """The numbers of new handles."""
+        if self._number == self._numbers_end:
             if self._reserved is None:
                 raise RefusedError(b"QUEUE_ERROR", b"The store gives no numbers for handles")
-            number, self._numbers_end = self._reserved.start, self._reserved.stop
+            self._number, self._numbers_end = self._reserved.start, self._reserved.stop
             self._reserved = None
-        self._number = number + 1
-        return number
+        first = self._number
+        self._number = min(first + at_most, self._numbers_end)
+        return range(first, self._number)
 
     def insert(self, job: Job) -> None:
         """Add the job to the next batch."""
@@ -178,67 +186,60 @@ class SqlStore:
         """The jobs of the batches that are being written, and of the next one."""
         return chain(*[batch.inserts for batch in self._in_flight], self._open.inserts)
 
-    def update(self, job: Job) -> None:
+    def insert_owed(self, job: Job) -> None:
+        """Add the job to the next batch, unless one has it."""
+        if not any(job in batch.inserts for batch in (*self._in_flight, self._repeated)):
+            self.insert(job)
+
+    def update(self, job: Job, *, is_cursor_alone: bool = False) -> None:
         """Have the job's state, attempts and time written with the next batch."""
         batch = self._open
         if job not in batch.inserts and job not in self._repeated.inserts:
-            batch.updates[job] = None
+            batch.updates[job] = is_cursor_alone and batch.updates.get(job, True)
 
     def delete(self, job: Job) -> None:
         """Withdraw the insert of a job that has ended if no batch has taken it yet, else delete its row in the next."""
         batch = self._open
         if job in batch.inserts:
             del batch.inserts[job]
-            if not batch.inserts:
+            batch.rewrites.pop(job, None)
+            if not (batch.inserts or batch.is_awaited):
                 batch.since = None
         else:
             if self._repeated.inserts:
                 self._repeated.inserts.pop(job, None)
             batch.updates.pop(job, None)
+            if batch.rewrites:
+                batch.rewrites.pop(job, None)
             # Also of one that is not stored for all we know. Two calls are saved here: it is `row_id`.
             batch.deletes.append(int(job.handle.rpartition(b":")[2]))
 
-    def bury(self, letter: DeadLetter) -> None:
-        """Have the letter written with the delete of its job's row, which is the next call."""
-        self._open.letters[letter.handle] = letter
-        self._repeated.forgotten.pop(letter.handle, None)
+    def set_pause(self, function: bytes, since: float | None) -> None:
+        """Have a function's pause, or its end, written with the next batch; a verdict tells when that is done."""
+        self._open.pauses[function] = since
+        self._write_soon()
 
-    def forget_dead(self, handles: Sequence[bytes]) -> None:
-        """Forget these letters."""
-        for handle in handles:
-            self._open.letters.pop(handle, None)
-        self._open.forgotten.update(dict.fromkeys(handles))
-        self._bound(self._open.forgotten)
+    def keep_batch(self, row: BatchRow, *, is_awaited: bool) -> None:
+        """Have the row written, if somebody waits for it as soon as an insert."""
+        if self.note_batch(row) and is_awaited:
+            self._write_soon()
 
-    def keep(self, result: KeptResult) -> None:
-        """Have the result written with the delete of its job's row, which is the next call."""
-        self._open.results[result.handle] = result
+    def await_changes(self, number: int) -> None:
+        """Have it told once every change so far is written: earlier batches are written before the open one."""
+        self._open.awaited.append(number)
+        self._write_soon()
 
-    def forget_results(self, handles: Sequence[bytes]) -> None:
-        """Forget these results."""
-        for handle in handles:
-            self._open.results.pop(handle, None)
-        self._open.outdated.update(dict.fromkeys(handles))
-        self._bound(self._open.outdated)
+    def _write_soon(self) -> None:
+        """Somebody waits for the open batch: it is handed over as one with inserts is, and may take no longer."""
+        self._open.is_awaited = True
+        self._open.since = self._open.since or monotonic()
 
-    def _bound(self, gone: dict[bytes, None]) -> None:
-        """Bound the number of removed letters or results. During a long trouble, many come and go that were never
-        written. If one that is left out here has a row, it comes back at the next start, and goes then by its age or
-        the bounds."""
-        if self._is_in_trouble and len(gone) > 2 * MAX_GONE:
-            for handle in list(gone)[:-MAX_GONE]:
-                del gone[handle]
-
-    def mark_schedule(self, name: str, mark: ScheduleMark) -> None:
-        """Have the mark written with the insert just before it, if there was one."""
-        self._open.marks[name] = mark
-        self._repeated.marks.pop(name, None)
-
-    def forget_schedules(self, names: Sequence[str]) -> None:
-        """Forget the marks of schedules that no longer exist."""
-        for name in names:
-            self._open.marks[name] = None
-            self._repeated.marks.pop(name, None)
+    def delete_followed(self, job: Job, end: FollowedEnd) -> None:
+        """Withdraw the insert if no batch has taken it yet, else delete the row in the next, and count it."""
+        before = len(self._open.deletes)
+        self.delete(job)
+        if len(self._open.deletes) > before:
+            self._open.count_last_delete(end)
 
     # --- handing over
 
@@ -247,12 +248,12 @@ class SqlStore:
         batch = self._open
         if self._in_flight:
             if batch.inserts and self._in_flight[0].is_given_up:
-                self._fail(self._take_inserts())
+                self.verdicts.append(InsertsFailed(self._take_inserts()))
             elif self._may_wait_behind(batch):
                 self._hand_over()
         elif batch.inserts and self._is_in_trouble and self._repeated.undone > MAX_UNDONE:
-            self._fail(self._take_inserts())
-        elif batch.inserts:
+            self.verdicts.append(InsertsFailed(self._take_inserts()))
+        elif batch.inserts or batch.is_awaited:
             if not self._is_in_trouble:
                 self._add_repeated()
             self._hand_over()
@@ -264,7 +265,7 @@ class SqlStore:
         if len(self._in_flight) > 1 or self._is_in_trouble or not batch.has_inserts_alone:
             return False
         before = self._in_flight[0]
-        return not before.undone and len(batch.inserts) >= len(before.inserts)
+        return not before.undone and not before.job_batches and len(batch.inserts) >= len(before.inserts)
 
     def _hand_over_late(self) -> None:
         """Hand over, except in trouble: then the broker may not yet have set back the marks and letters of a batch that
@@ -273,6 +274,7 @@ class SqlStore:
             self._hand_over_if_idle()
 
     def _hand_over_if_idle(self) -> None:
+        """Try to write the open batch, even if it is empty: the store's answer is an outcome like any other."""
         if not self._in_flight:
             self._add_repeated()
             self._hand_over()
@@ -298,12 +300,10 @@ class SqlStore:
 
     def _take_inserts(self) -> list[Job]:
         jobs = list(self._open.inserts)
+        self._repeated.put_owed_aside(self._open)
         self._open.inserts.clear()
         self._open.since = None
         return jobs
-
-    def _fail(self, jobs: Collection[Job]) -> None:
-        self.verdicts.append(InsertsFailed(jobs))
 
     def _look_at_the_clock(self) -> None:
         """Note inserts that are late, and break off those that have taken longer than the timeout. Submitters hear
@@ -321,7 +321,7 @@ class SqlStore:
             self._troubled(StoreError(f"no answer within {self._timeout_s:g} s"))
             for batch in self._in_flight:
                 batch.is_given_up = True
-            self._fail(self._take_inserts())
+            self.verdicts.append(InsertsFailed(self._take_inserts()))
             self._database.break_off()
 
     # --- outcomes
@@ -331,31 +331,48 @@ class SqlStore:
         if outcome.numbers is not None:
             self._reserved = outcome.numbers
         if failure is not None:
+            self._note_rows(batch, are_written=False)
             self._repeated.put_aside(batch, self._open, is_unknown=failure.is_unknown)
             self._bound(self._repeated.forgotten)
             self._open.take_back(batch)
             self._troubled(failure)
+            if batch.pauses:
+                self.verdicts.append(PausesKnown(batch.pauses, are_written=False))
             self.verdicts.append(InsertsFailed(batch.inserts, are_unknown=failure.is_unknown))
             return
         self._succeeded()
+        if batch.pauses:
+            self.verdicts.append(PausesKnown(batch.pauses, are_written=True))
         if outcome.refused:
             self.verdicts.append(InsertsFailed(outcome.refused, are_refused=True))
             for job in outcome.refused:
                 del batch.inserts[job]
+        self._settle_claims(batch)
         self.verdicts.append(InsertsWritten(batch.inserts))
+        if batch.rewrites or batch.stops or batch.awaited:
+            self.verdicts.append(ChangesWritten(batch.rewrites, batch.stops, batch.awaited))
+        self._note_rows(batch, are_written=True)
+
+    def _settle_claims(self, batch: Batch) -> None:
+        """Tell what others have done first: there are no others."""
+
+    def _note_rows(self, batch: Batch, *, are_written: bool) -> None:
+        if batch.job_batches:
+            serials = {name: row.serial for name, row in batch.job_batches.items()}
+            self.verdicts.append(BatchRowsWritten(serials, are_written))
 
     def _troubled(self, failure: StoreError) -> None:
         if isinstance(failure, OwnershipLostError):
-            self.verdicts.append(StoreLost(str(failure)))
+            self._note_lost(str(failure))
         self._failed_at = monotonic()
         if not self._is_in_trouble:
             self._is_in_trouble = True
             self.verdicts.append(StoreFailed(f"the store {self._database.name} fails: {failure}"))
-        self._probe_pause.start(self._probe)
+        self._probe_pause.start(self._hand_over_if_idle)
 
-    def _probe(self) -> None:
-        """Try to write the open batch, even if it is empty: the store's answer is an outcome like any other."""
-        self._hand_over_if_idle()
+    def _note_lost(self, reason: str) -> None:
+        """The rows are another server's now."""
+        self.verdicts.append(StoreLost(reason))
 
     def _look(self) -> None:
         """See whether the store is still there, if nothing else would."""
@@ -369,7 +386,7 @@ class SqlStore:
             return
         if monotonic() - self._failed_at < WELL_AFTER_S:
             if not self._probe_pause.is_running:
-                self._probe_pause.start(self._probe)
+                self._probe_pause.start(self._hand_over_if_idle)
             return
         self._is_in_trouble = False
         self._probe_pause.stop()

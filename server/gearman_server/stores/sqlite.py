@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from gearman_server.stores.batch import number_of
+from gearman_server.jobs.store import number_of
 
 if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
@@ -28,6 +28,8 @@ MAX_ROWS: Final = _SIZES[-1]
 _OWN: Final = ("id", "submitted_at", "handle", "workload")
 #: Columns in which all jobs may have the same value.
 _COMMON: Final = ("priority", "function_name", "unique_key")
+#: The same, but it is left out if no job has any.
+_OPTIONS: Final = "options"
 _ZEROS: Final = ("state", "requeues", "failures")
 
 #: The files beside the database's: SQLite's log and index, and our lock.
@@ -39,8 +41,8 @@ def plain_insert(jobs: Sequence[Job], offset_s: float) -> tuple[str, Sequence[An
 
     `offset_s` is added to a monotonic time to get the wall clock's.
     """
-    if len(jobs) == 1:
-        return _text((True, True, True), 1), _values_of_one(jobs[0], offset_s)
+    if len(jobs) == 1 and jobs[0].extras is None:
+        return _text(_COMMON, (), 1), _values_of_one(jobs[0], offset_s)
     handles = [job.handle for job in jobs]
     columns: list[Iterable[Any]] = [
         _numbers_of(handles),
@@ -48,22 +50,32 @@ def plain_insert(jobs: Sequence[Job], offset_s: float) -> tuple[str, Sequence[An
         map(bytearray, handles),
         map(bytearray, [job.workload for job in jobs]),
     ]
-    names, uniques = [job.function.name for job in jobs], [job.unique for job in jobs]
-    may_be_common: tuple[list[Any], ...] = ([job.priority for job in jobs], names, uniques)
+    may_be_common: list[tuple[str, list[Any]]] = [
+        ("priority", [job.priority for job in jobs]),
+        ("function_name", [job.function.name for job in jobs]),
+        ("unique_key", [job.unique for job in jobs]),
+    ]
+    extras = [job.extras for job in jobs]
+    if extras.count(None) < len(jobs):
+        are_equal = extras.count(extras[0]) == len(jobs)  # they share one object
+        pairs = [jobs[0].kept_pairs] if are_equal else [job.kept_pairs or None for job in jobs]
+        may_be_common.append((_OPTIONS, pairs))
     values: list[Any] = []
-    is_common = []
-    for column in may_be_common:
-        is_common.append(column.count(column[0]) == len(column))
-        if is_common[-1]:
+    common: list[str] = []
+    varying: list[str] = []
+    for name, column in may_be_common:
+        if column.count(column[0]) == len(column):
+            common.append(name)
             values.append(bindable(column[0]))
         else:
+            varying.append(name)
             columns.append(map(bindable, column))
     rows = _SIZES[bisect_left(_SIZES, len(jobs))]
     first, width = len(values), len(columns)
     values += [None] * (rows * width)
     for at, column_values in enumerate(columns, first):
         values[at : first + len(jobs) * width : width] = column_values
-    return _text(tuple(is_common), rows), values
+    return _text(tuple(common), tuple(varying), rows), values
 
 
 def _values_of_one(job: Job, offset_s: float) -> Sequence[Any]:
@@ -91,10 +103,8 @@ def bindable(value: Any) -> Any:
 
 
 @cache
-def _text(is_common: tuple[bool, ...], rows: int) -> str:
-    varying = [name for name, has_one in zip(_COMMON, is_common, strict=True) if not has_one]
+def _text(common: Sequence[str], varying: Sequence[str], rows: int) -> str:
     given = [*_OWN, *varying]
-    common = [name for name in _COMMON if name not in varying]
     row = f"({', '.join('?' * len(given))})"
     taken = ["0"] * len(_ZEROS) + ["?"] * len(common) + [f"column{at}" for at in range(1, len(given) + 1)]
     return (

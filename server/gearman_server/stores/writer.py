@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from gearman_server.errors import OwnershipLostError, StoreError
-from gearman_server.stores.thread import Delivery, NativeThread, native_sleep
+from gearman_server.thread import Delivery, NativeThread, native_sleep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +57,10 @@ class Writer:
     def write(self, order: WriteOrder) -> None:
         """Hand a batch over. It is written after the earlier ones, whether these succeed or fail."""
         self._thread.run(partial(self._carry_out, order))
+
+    def run(self, call: Callable[[], Delivery]) -> None:
+        """Have something else done with the database, after the batches that were handed over before."""
+        self._thread.run(call)
 
     def stop(self, patience_s: float) -> bool:
         """Let it finish its batches, and end; blocks. False: the database does not answer, even after a break-off."""

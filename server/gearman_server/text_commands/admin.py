@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MAX_WORDS: Final = 5
 #: Our own commands may have more words: sentences, conditions and many handles.
-_LONG_COMMANDS: Final = (b"fail", b"dead", b"jobs")
+_LONG_COMMANDS: Final = (b"fail", b"dead", b"jobs", b"stop")
 #: The bytes of another protocol's line that the log shows.
 MOST_OF_A_LINE: Final = 100
 UNKNOWN_SERVER_COMMAND: Final = b"ERR UNKNOWN_COMMAND Unknown+server+command%s\r\n"
@@ -50,11 +50,14 @@ class _Handles(list[bytes]):
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """The answers to `version`, `getpid` and `verbose`."""
+    """The answers to `version`, `getpid` and `verbose`, and what `servers` says of a server without a cluster."""
 
     version: str
     pid: int
     verbosity: str
+    name: str = ""
+    #: Where others reach it; empty if nowhere.
+    address: str = ""
 
 
 class AdminCommands:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.session import Session
 
 #: The names of all conditions; each command allows some of them.
-_ALL: Final = frozenset({b"function", b"older", b"state", b"limit", b"after"})
+_ALL: Final = frozenset({b"function", b"tag", b"key", b"older", b"state", b"limit", b"after"})
 
 
 class CommandError(Exception):
@@ -56,6 +56,9 @@ class Arguments:
     #: Words without a `=`: handles.
     names: list[bytes] = field(default_factory=list)
     function: bytes | None = None
+    #: Options of the jobs.
+    tag: bytes | None = None
+    key: bytes | None = None
     state: bytes | None = None
     #: The least age of the jobs, in seconds.
     older_s: float = 0.0
@@ -87,12 +90,8 @@ def _set(arguments: Arguments, name: bytes, value: bytes) -> None:
         arguments.older_s = _seconds(value)
     elif name == b"limit":
         arguments.limit = max(1, min(_whole(value), MAX_LINES))
-    elif name == b"function":
-        arguments.function = value
-    elif name == b"state":
-        arguments.state = value
     else:
-        arguments.after = value
+        setattr(arguments, name.decode(), value)
 
 
 def _seconds(text: bytes) -> float:

@@ -12,15 +12,18 @@ from gearman_server.jobs.agenda import STEP
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Chores
+    from gearman_server.jobs.durability import Durability
     from gearman_server.jobs.session import Session
 
 
 class LongChanges:
     """Carries out changes that may be long."""
 
-    def __init__(self, chores: Chores, touched: set[Session]) -> None:
+    def __init__(self, chores: Chores, touched: set[Session], durability: Durability) -> None:
         self._chores = chores
         self._touched = touched
+        #: For the answer to a change: empty if it follows once the change is written.
+        self.once_written = durability.once_written
 
     def start(self, session: Session, steps: Iterator[None], answer: Callable[[], bytes]) -> bytes:
         """Make a change in steps. `answer` is called after the last one.
@@ -39,7 +42,7 @@ class LongChanges:
 
         def to_the_answer() -> Iterator[None]:
             yield from to_the_end()
-            if is_late:
+            if is_late and answers[0]:
                 session.reply(answers[0])
                 self._touched.add(session)
 
@@ -49,7 +52,8 @@ class LongChanges:
         return answers[0] if answers else b""
 
     def start_each(self, session: Session, handles: Sequence[bytes], change: Callable[[bytes], bool]) -> bytes:
-        """Call `change` with each handle; it returns whether there was something to change. The answer is their number.
+        """Call `change` with each handle; it returns whether there was something to change. The answer is their number,
+        once the changes are written.
 
         Returns the answer, empty if it follows later.
         """
@@ -62,4 +66,8 @@ class LongChanges:
                 if at + STEP < len(handles):
                     yield
 
-        return self.start(session, steps(), lambda: b"OK %d\n" % changed)
+        def answer() -> bytes:
+            number = b"OK %d\n" % changed
+            return self.once_written(session, number) if changed else number
+
+        return self.start(session, steps(), answer)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from gearman_server.ending.attempts import Failure
 from gearman_server.errors import RefusedError
 from gearman_server.jobs.access import is_same_origin
-from gearman_server.jobs.attempts import Failure
+from gearman_server.jobs.agenda import STEP
 from gearman_server.jobs.events import EventStream, ShutdownRequested
 from gearman_server.jobs.function import QueueLimits
 from gearman_server.jobs.job import CANCELLED
@@ -14,11 +17,11 @@ from gearman_server.text_commands.admin import UNKNOWN_SERVER_COMMAND
 from gearman_server.text_commands.arguments import NotAllowedError
 
 if TYPE_CHECKING:
-    from gearman_server.jobs.access import AccessList
-    from gearman_server.jobs.attempts import Attempts
+    from gearman_server.ending.attempts import Attempts
     from gearman_server.jobs.functions import Functions
     from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.session import Session
+    from gearman_server.requests.stops import Stops
     from gearman_server.text_commands.admin import Answer, Command
     from gearman_server.text_commands.bulk_changes import LongChanges
 
@@ -45,14 +48,14 @@ class ChangeCommands:
         attempts: Attempts,
         events: EventStream,
         long_changes: LongChanges,
-        allowed: AccessList,
+        stops: Stops,
     ) -> None:
         self._functions = functions
         self._life = life
         self._attempts = attempts
         self._events = events
         self._long_changes = long_changes
-        self._allowed = allowed
+        self._stops = stops
 
     def commands(self, *, allow_shutdown: bool) -> dict[bytes, Command]:
         """The commands, by their first words."""
@@ -69,20 +72,22 @@ class ChangeCommands:
 
     def _for_administrators(self, command: Command) -> Command:
         def execute_if_allowed(session: Session, words: list[bytes]) -> Answer:
-            return command(session, words) if self._allowed.allows(session.identity) else _NOT_AN_ADMINISTRATOR
+            return command(session, words) if self._stops.may(session) else _NOT_AN_ADMINISTRATOR
 
         return execute_if_allowed
 
-    def _cancel(self, _session: Session, words: list[bytes]) -> bytes:
+    def _cancel(self, session: Session, words: list[bytes]) -> bytes:
         if len(words) < 3:
             return UNKNOWN_SERVER_COMMAND % words[0]
         if words[1].lower() != b"job":
             return _UNKNOWN_ERROR
         job = self._life.jobs.get(words[2])
+        if job is None and self._stops.elsewhere is not None:
+            return self._stops.elsewhere.cancel(session, words[2], _UNKNOWN_JOB)
         if job is None or job.state is CANCELLED:
             return _UNKNOWN_JOB
         self._life.cancel(job)
-        return OK
+        return self._long_changes.once_written(session, OK)
 
     def _fail(self, session: Session, words: list[bytes]) -> bytes:
         """Our extension: a worker's supervisor, on the same machine, reports that the worker's attempt has failed."""
@@ -118,9 +123,18 @@ class ChangeCommands:
             return _FUNCTION_IN_USE
         self._functions.drop(function)
         # While stored jobs come back, some of its jobs may be queued behind unread ones.
-        are_some_outside = self._functions.unread.is_reading
-        steps = self._life.drop_waiting(function, are_some_outside=are_some_outside, reason="its function was dropped")
-        return self._long_changes.start(session, steps, lambda: OK)
+        is_all = self._functions.unread.is_reading or any(function.delayed)
+        jobs = list(self._life.jobs.values() if is_all else chain.from_iterable(function.queues))
+
+        def steps() -> Iterator[None]:
+            for at in range(0, len(jobs), STEP):
+                for job in jobs[at : at + STEP]:
+                    if job.function is function and job.is_waiting:
+                        self._life.drop(job, "its function was dropped")
+                if at + STEP < len(jobs):
+                    yield
+
+        return self._long_changes.start(session, steps(), lambda: self._long_changes.once_written(session, OK))
 
     def _max_queue(self, _session: Session, words: list[bytes]) -> bytes:
         """Set the operator's limits of a function; without numbers there is no limit. `show maxqueue` reads them."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+from gearman_server.cluster.letters import LetterChoice
 from gearman_server.jobs.job import PRIORITY_NAMES
 from gearman_server.text_commands.arguments import (
     Arguments,
@@ -15,10 +16,13 @@ from gearman_server.text_commands.arguments import (
     parse_arguments,
 )
 from gearman_server.text_commands.listings import Listings
+from gearman_server.text_commands.option_fields import option_fields, options_matcher
 from gearman_server.text_commands.printable import printable
+from gearman_server.text_commands.shared_dead_commands import SharedDeadCommands
 from gearman_server.text_commands.tables import PREVIEW_BYTES, SHOWN_BYTES, page, table
 
 if TYPE_CHECKING:
+    from gearman_server.cluster.letters import LetterTable
     from gearman_server.jobs.access import AccessList
     from gearman_server.jobs.agenda import Agenda
     from gearman_server.jobs.dead_letters import DeadLetter, DeadLetters
@@ -28,11 +32,13 @@ if TYPE_CHECKING:
 
 #: The part of an error that a list shows.
 ERROR_BYTES: Final = 200
-_SELECTION: Final = (b"function", b"older")
+_SELECTION: Final = (b"function", b"tag", b"key", b"older")
 
 
 class DeadCommands:
     """Carries out the `dead` commands."""
+
+    unknown: Final = CommandError(b"UNKNOWN_JOB", b"There is no such dead letter")
 
     def __init__(
         self,
@@ -43,13 +49,13 @@ class DeadCommands:
         allowed: AccessList,
     ) -> None:
         self._letters = letters
-        self._revival = revival
         self._agenda = agenda
         self._allowed = allowed
         self._listings = Listings(agenda)
         self._long_changes = long_changes
-        #: Carries out one line of a session.
-        self.execute = Subcommands(
+        self.durability = revival.durability
+        self.revival = revival
+        self._subcommands = Subcommands(
             b"dead list, dead show, dead retry or dead drop is expected",
             {
                 b"list": self._list,
@@ -59,76 +65,111 @@ class DeadCommands:
             },
         ).execute
 
+    def share(self, letters: LetterTable) -> None:
+        """Other servers have the same letters."""
+        self._letters.are_shared = True
+        self._subcommands = SharedDeadCommands(self, letters).execute
+
+    def execute(self, session: Session, words: list[bytes]) -> bytes:
+        """The answer to one line; empty if it follows later."""
+        return self._subcommands(session, words)
+
     def _list(self, _session: Session, words: list[bytes]) -> bytes:
-        arguments = parse_arguments(words, (*_SELECTION, b"limit", b"after"))
-        matches = self._matcher(arguments)
+        choice, arguments = self.choice(words, b"limit", b"after")
+        matches = _matcher(choice)
 
         def line(handle: bytes) -> bytes | None:
             letter = self._letters.by_handle.get(handle)
-            return _line(letter) if letter is not None and matches(letter) else None
+            return self.line(letter, len(letter.workload)) if letter is not None and matches(letter) else None
 
         return page(self._listings, arguments, self._letters.by_handle, line, self._agenda.now)
 
     def _show(self, _session: Session, words: list[bytes]) -> bytes:
         letter = self._letters.by_handle.get(words[0]) if len(words) == 1 else None
         if letter is None:
-            raise CommandError(b"UNKNOWN_JOB", b"There is no such dead letter")
-        return table(_fields(letter))
+            raise self.unknown
+        return table(self.fields(letter))
 
     def _retry(self, session: Session, words: list[bytes]) -> bytes:
-        obstacle = self._revival.obstacle
+        self.check_revival()
+        return self._change(session, words, self._revive)
+
+    def check_revival(self) -> None:
+        """Refuse to revive anything while that is impossible."""
+        obstacle = self.revival.obstacle
         if obstacle is not None:
             raise CommandError(b"QUEUE_ERROR", obstacle)
-        return self._change(session, words, self._revive)
 
     def _revive(self, handle: bytes) -> bool:
         letter = self._letters.by_handle.get(handle)
-        return letter is not None and self._revival.revive(letter)
+        return letter is not None and self.revival.revive(letter)
 
     def _drop(self, session: Session, words: list[bytes]) -> bytes:
         return self._change(session, words, lambda handle: self._letters.take(handle) is not None)
 
     def _change(self, session: Session, words: list[bytes], change: Callable[[bytes], bool]) -> bytes:
+        handles, choice = self.selection(session, words)
+        if handles is None:
+            matches = _matcher(choice)
+            handles = [handle for handle, letter in self._letters.by_handle.items() if matches(letter)]
+        return self._long_changes.start_each(session, handles, change)
+
+    def selection(self, session: Session, words: list[bytes]) -> tuple[Sequence[bytes] | None, LetterChoice]:
+        """The letters to change: the given handles, or None for those that meet the conditions, or all with `all`. No
+        argument is an error."""
         if not self._allowed.allows(session.identity):
             raise NotAllowedError
-        return self._long_changes.start_each(session, self._selected(words), change)
-
-    def _selected(self, words: list[bytes]) -> Sequence[bytes]:
-        """The given handles, or those that match the conditions, or all with `all`. No argument is an error."""
-        arguments = parse_arguments(words, _SELECTION)
+        choice, arguments = self.choice(words)
         if arguments.names == [b"all"]:
-            arguments.names.clear()
-        elif arguments.names:
-            return arguments.names
-        elif arguments.function is None and not arguments.older_s:
-            raise CommandError(b"INVALID_ARGUMENTS", b"handles, function=, older= or all are expected")
-        matches = self._matcher(arguments)
-        return [handle for handle, letter in self._letters.by_handle.items() if matches(letter)]
+            return None, choice
+        if arguments.names:
+            return arguments.names, choice
+        if not (arguments.older_s or any(each is not None for each in _texts(arguments))):
+            raise CommandError(b"INVALID_ARGUMENTS", b"handles, function=, tag=, key=, older= or all are expected")
+        return None, choice
 
-    def _matcher(self, arguments: Arguments) -> Callable[[DeadLetter], bool]:
+    def choice(self, words: list[bytes], *further: bytes) -> tuple[LetterChoice, Arguments]:
+        """The conditions in a command, in which `further` words mean something too."""
+        arguments = parse_arguments(words, (*_SELECTION, *further))
         # Without a condition the clock does not count: it may have been set back.
         died_before = self._agenda.unix_time() - arguments.older_s if arguments.older_s else math.inf
-        function = arguments.function
+        return LetterChoice(arguments.function, died_before, options_matcher(arguments)), arguments
 
-        def matches(letter: DeadLetter) -> bool:
-            return (function is None or letter.function == function) and letter.died_at <= died_before
+    @staticmethod
+    def line(letter: DeadLetter, workload_bytes: int) -> bytes:
+        """The line of a list; the letter's own workload may be cut."""
+        columns = (
+            letter.handle,
+            printable(letter.function),
+            PRIORITY_NAMES[letter.priority].encode(),
+            b"%d" % letter.attempts,
+            b"%.3f" % letter.died_at,
+            b"%d" % workload_bytes,
+            printable(letter.unique),
+            printable(letter.error.partition(b"\n")[0], ERROR_BYTES),
+            printable(letter.workload, PREVIEW_BYTES),
+        )
+        return b"\t".join(columns) + b"\n"
 
-        return matches
+    @staticmethod
+    def fields(letter: DeadLetter) -> dict[str, bytes]:
+        """What is shown of one letter."""
+        return _fields(letter)
 
 
-def _line(letter: DeadLetter) -> bytes:
-    columns = (
-        letter.handle,
-        printable(letter.function),
-        PRIORITY_NAMES[letter.priority].encode(),
-        b"%d" % letter.attempts,
-        b"%.3f" % letter.died_at,
-        b"%d" % len(letter.workload),
-        printable(letter.unique),
-        printable(letter.error.partition(b"\n")[0], ERROR_BYTES),
-        printable(letter.workload, PREVIEW_BYTES),
-    )
-    return b"\t".join(columns) + b"\n"
+def _matcher(choice: LetterChoice) -> Callable[[DeadLetter], bool]:
+    def matches(letter: DeadLetter) -> bool:
+        return (
+            (choice.function is None or letter.function == choice.function)
+            and letter.died_at <= choice.died_before
+            and (choice.has_options is None or choice.has_options(letter.options))
+        )
+
+    return matches
+
+
+def _texts(arguments: Arguments) -> tuple[bytes | None, ...]:
+    return arguments.function, arguments.tag, arguments.key
 
 
 def _fields(letter: DeadLetter) -> dict[str, bytes]:
@@ -143,6 +184,7 @@ def _fields(letter: DeadLetter) -> dict[str, bytes]:
         "first_attempt": b"%.3f" % letter.first_started_at,
         "last_attempt": b"%.3f" % letter.last_started_at,
         "died": b"%.3f" % letter.died_at,
+        **option_fields(letter.options),
         "error": printable(letter.error),
         "traceback": printable(letter.traceback),
         "bytes": b"%d" % len(letter.workload),

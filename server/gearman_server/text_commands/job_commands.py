@@ -1,12 +1,13 @@
-"""The text commands `jobs list|show|purge`, about waiting and running jobs. Pure."""
+"""The text commands `jobs list|show|keys|purge`, about waiting and running jobs. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from gearman_server.jobs.job import PRIORITY_NAMES, JobState
+from gearman_server.options.job_options import with_cursor
 from gearman_server.text_commands.arguments import (
     Arguments,
     CommandError,
@@ -14,16 +15,19 @@ from gearman_server.text_commands.arguments import (
     Subcommands,
     parse_arguments,
 )
+from gearman_server.text_commands.batch_commands import BatchCommands
 from gearman_server.text_commands.listings import Listings
+from gearman_server.text_commands.option_fields import option_fields, options_matcher
 from gearman_server.text_commands.printable import printable
 from gearman_server.text_commands.tables import PREVIEW_BYTES, SHOWN_BYTES, page, table
 
 if TYPE_CHECKING:
     from gearman_server.jobs.access import AccessList
-    from gearman_server.jobs.agenda import Agenda
     from gearman_server.jobs.job import Job
     from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.session import Session
+    from gearman_server.requests.stops import Stops
+    from gearman_server.sequels.job_batches import JobBatches
     from gearman_server.text_commands.bulk_changes import LongChanges
 
 _STATE_NAMES: Final = {
@@ -31,9 +35,11 @@ _STATE_NAMES: Final = {
     JobState.HELD: b"waiting",
     JobState.DELAYED: b"delayed",
     JobState.RUNNING: b"running",
+    JobState.STOPPING: b"stopping",
     JobState.CANCELLED: b"cancelled",
     JobState.ENDED: b"ended",
 }
+_SELECTION: Final = (b"function", b"tag", b"key", b"older")
 #: The reason for the end of a purged job.
 PURGED: Final = "purged"
 
@@ -43,32 +49,35 @@ class JobCommands:
 
     def __init__(
         self,
-        jobs: Mapping[bytes, Job],
         life: JobLife,
-        agenda: Agenda,
+        batches: JobBatches,
+        stops: Stops,
         long_changes: LongChanges,
         allowed: AccessList,
+        keys: Callable[[Session, list[bytes]], bytes],
     ) -> None:
-        self._jobs = jobs
+        """`keys` carries out `jobs keys`."""
+        self._jobs, self._agenda = life.jobs, life.agenda
         self._life = life
-        self._agenda = agenda
         self._allowed = allowed
-        self._listings = Listings(agenda)
+        self._listings = Listings(life.agenda)
         self._long_changes = long_changes
         #: Carries out one line of a session.
         self.execute = Subcommands(
-            b"jobs list, jobs show or jobs purge is expected",
+            b"jobs list, jobs show, jobs keys, jobs purge, jobs batches or jobs batch is expected",
             {
+                **BatchCommands(batches, stops, life, long_changes).handlers(),
                 b"list": self._list,
                 b"show": self._show,
+                b"keys": keys,
                 b"purge": self._purge,
             },
         ).execute
 
     def _list(self, _session: Session, words: list[bytes]) -> bytes:
-        arguments = parse_arguments(words, (b"function", b"state", b"older", b"limit", b"after"))
+        arguments = parse_arguments(words, (*_SELECTION, b"state", b"limit", b"after"))
         if arguments.state is not None and arguments.state not in _STATE_NAMES.values():
-            raise CommandError(b"INVALID_ARGUMENTS", b"state= is waiting, delayed, running or cancelled")
+            raise CommandError(b"INVALID_ARGUMENTS", b"state= is waiting, delayed, running, stopping or cancelled")
         matches = self._matcher(arguments)
         now = self._agenda.now
 
@@ -85,12 +94,13 @@ class JobCommands:
         return table(_fields(job, self._agenda.unix_time() - self._agenda.now))
 
     def _purge(self, session: Session, words: list[bytes]) -> bytes:
-        """Drop a function's jobs that wait for a worker or for their time. Running jobs go on."""
+        """Drop the jobs of a function, or with a tag or key, that wait for a worker or for their time. Running jobs go
+        on."""
         if not self._allowed.allows(session.identity):
             raise NotAllowedError
-        arguments = parse_arguments(words, (b"function", b"older"))
-        if arguments.function is None or arguments.names:
-            raise CommandError(b"INVALID_ARGUMENTS", b"function=NAME is expected")
+        arguments = parse_arguments(words, _SELECTION)
+        if arguments.names or (arguments.function, arguments.tag, arguments.key) == (None, None, None):
+            raise CommandError(b"INVALID_ARGUMENTS", b"function=NAME, tag=TEXT or key=TEXT is expected")
         matches = self._matcher(arguments)
 
         def drop(handle: bytes) -> bool:
@@ -103,7 +113,7 @@ class JobCommands:
         return self._long_changes.start_each(session, list(self._jobs), drop)
 
     def _matcher(self, arguments: Arguments) -> Callable[[Job], bool]:
-        function, state = arguments.function, arguments.state
+        function, state, has_options = arguments.function, arguments.state, options_matcher(arguments)
         submitted_before = self._agenda.now - arguments.older_s if arguments.older_s else math.inf
 
         def matches(job: Job) -> bool:
@@ -111,6 +121,7 @@ class JobCommands:
                 (function is None or job.function.name == function)
                 and (state is None or _STATE_NAMES[job.state] == state)
                 and job.submitted <= submitted_before
+                and (has_options is None or has_options(job.kept_pairs))
             )
 
         return matches
@@ -152,6 +163,8 @@ def _fields(job: Job, offset: float) -> dict[str, bytes]:
         "submitted": b"%.3f" % (job.submitted + offset),
         "since": b"%.3f" % (job.since + offset),
         "not_before": b"" if not_before is None else b"%.3f" % not_before,
+        "expires": b"" if rare.expires_at is None else b"%.3f" % rare.expires_at,
+        **option_fields(with_cursor(job.kept_pairs, rare.cursor)),
         "worker": b"" if job.worker is None else printable(job.worker.client_id),
         "address": b"" if job.worker is None else printable(str(job.worker.identity).encode()),
         "progress": b"" if rare.progress is None else printable(numerator + b"/" + denominator),

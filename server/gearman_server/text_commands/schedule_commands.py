@@ -34,12 +34,19 @@ class ScheduleCommands:
         """The answer to one line; empty if it follows later."""
         try:
             if [word.lower() for word in words[1:]] == [b"list"]:
-                return in_pieces(map(_line, list(self._scheduler)))
+                return self._list(session)
             if len(words) == 3 and words[1].lower() == b"trigger":
                 return self._trigger(session, words[2])
             raise CommandError(b"INVALID_ARGUMENTS", b"schedules list or schedules trigger NAME is expected")
         except CommandError as error:
             return error.answer
+
+    def _list(self, session: Session) -> Answer:
+        if self._scheduler.refresh is None:
+            return in_pieces(map(_line, list(self._scheduler)))
+        fill = self._scheduler.durability.withhold(session)
+        self._scheduler.refresh(lambda: fill(b"".join(in_pieces(map(_line, self._scheduler)))))
+        return b""
 
     def _trigger(self, session: Session, name: bytes) -> bytes:
         if not self._allowed.allows(session.identity):

@@ -14,7 +14,7 @@ from gearman_server.jobs.agenda import STEP
 from gearman_server.text_commands.arguments import CommandError, Subcommands
 
 if TYPE_CHECKING:
-    from gearman_server.jobs.attempts import Attempts
+    from gearman_server.ending.attempts import Attempts
     from gearman_server.jobs.session import Session
     from gearman_server.requests.abilities import Abilities
     from gearman_server.text_commands.bulk_changes import LongChanges

@@ -25,7 +25,7 @@ STEPS = 150
 FUNCTIONS = (b"f", b"g", b"h")
 OPTIONS = (
     *(b"exceptions", b"job-attempt", b"job-failure", b"job-result", b"queue-events", b"server-troubles", b"grab-many"),
-    b"no such option",
+    *(b"servers", b"no such option"),
 )
 LINES = (
     *(b"status", b"prioritystatus", b"show jobs", b"show unique jobs", b"version", b"getpid", b"verbose", b"jobs"),

@@ -190,7 +190,8 @@ def test_http_1_0_has_no_chunks(refusing: ServerProcess) -> None:
     [
         (b"HEAD / HTTP/1.0\r\n%b\r\n", 200),
         (b"GET / HTTP/1.0\r\n%b\r\n", 404),
-        (b"DELETE /f HTTP/1.0\r\n%b\r\n", 405),
+        (b"DELETE /f HTTP/1.0\r\n%b\r\n", 404),
+        (b"PATCH /f HTTP/1.0\r\n%b\r\n", 405),
         (b"GET /f HTTP/1.0\r\nbad header\r\n%b\r\n", 400),
     ],
 )

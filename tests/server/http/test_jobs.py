@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import signal
 import socket
 import subprocess
@@ -12,12 +13,14 @@ from typing import Any
 
 import pytest
 
+from gearman_client.extensions import BATCH, CLOSE_BATCH, JOB_ASSIGN_WITH, JOB_STOPPING, OPEN_BATCH
 from gearman_client.packet import PacketType
 
 from ..server_process import ServerProcess
 from ..stream_peer import StreamPeer
 
 DEADLINE_S = 20
+HANDLE = "X-Gearman-Job-Handle"
 NAMES: dict[int, str] = {PacketType.WORK_FAIL: "WORK_FAIL", PacketType.WORK_EXCEPTION: "WORK_EXCEPTION"}
 
 
@@ -209,7 +212,10 @@ def test_a_chunked_body_is_read(http_peer: Http, worker: StreamPeer) -> None:
     [
         ("GET", "/", {}, 404),
         ("POST", "///", {}, 404),
-        ("DELETE", "/f", {}, 405),
+        ("DELETE", "/f", {}, 404),
+        ("DELETE", "/jobs/", {}, 404),
+        ("DELETE", "/jobs/a%00b", {}, 404),
+        ("PATCH", "/f", {}, 405),
         ("TRACE", "/f", {}, 405),
         ("BREW", "/f", {}, 501),
         ("GET", "/f", {"X_Gearman_Priority": "urgent"}, 400),
@@ -230,7 +236,40 @@ def test_a_request_without_meaning_is_refused_with_a_reason(
 
 
 def test_405_names_the_allowed_methods(http_peer: Http) -> None:
-    assert http_peer.ask("DELETE", "/f")[1]["Allow"] == "GET, HEAD, POST, PUT"
+    assert http_peer.ask("PATCH", "/f")[1]["Allow"] == "GET, HEAD, POST, PUT, DELETE"
+
+
+def test_delete_stops_a_job(web: ServerProcess, http_peer: Http, worker: StreamPeer) -> None:
+    def submit() -> str:
+        return str(http_peer.ask("POST", "/reverse", b"w", X_Gearman_Unique="", X_Gearman_Background="true")[1][HANDLE])
+
+    def stop(handle: str) -> tuple[int, bytes]:
+        status, _, body = http_peer.ask("DELETE", f"/jobs/{handle}")
+        return status, body
+
+    running, waiting = submit(), submit()
+    worker.ask(PacketType.OPTION_REQ, b"own-job-stopping")
+    handle = take_job(worker)[0]
+    assert handle.decode() == running
+    status, headers, body = http_peer.ask("DELETE", f"/jobs/{waiting}")
+    assert (status, headers["Content-Type"]) == (200, "application/json")
+    assert json.loads(body) == {"handle": waiting, "outcome": "cancelled"}
+    unknown = (404, b"there is no such job, or it is over\n")
+    assert stop(waiting) == stop("H:box:%2F") == unknown
+    status, body = stop(running)
+    assert (status, json.loads(body)["outcome"]) == (202, "stopping")
+    packet_type, body = worker.receive()
+    assert (packet_type, body.rpartition(b"\0")[2]) == (JOB_STOPPING, handle)
+    worker.send(PacketType.WORK_FAIL, handle)
+    worker.sync()
+    assert stop(running) == unknown
+
+
+def test_who_may_change_nothing_may_not_stop_jobs_by_http(start_server: Callable[..., ServerProcess]) -> None:
+    peer = Http(start_server("-r", "http", "--http-port", "0", "--admin-allow", "192.0.2.1"))
+    handle = peer.ask("POST", "/reverse", b"w", X_Gearman_Background="true")[1][HANDLE]
+    status, _, body = peer.ask("DELETE", f"/jobs/{handle}")
+    assert (status, b"--admin-allow" in body) == (403, True)
 
 
 @pytest.mark.parametrize(
@@ -327,3 +366,89 @@ def test_allow_holds_for_http_too(start_server: Callable[..., ServerProcess]) ->
     server = start_server("-r", "http", "--http-port", "0", "--allow", "192.0.2.1")
     with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):
         Http(server).ask("HEAD", "/")
+
+
+def test_options_and_headers_of_the_job_come_in_headers(http_peer: Http, worker: StreamPeer) -> None:
+    for option in (b"job-attempt", b"job-options"):
+        assert worker.ask(PacketType.OPTION_REQ, option) == (PacketType.OPTION_RES, option)
+    headers = {
+        "X-Gearman-Background": "true",
+        "X-Gearman-Priority": "high",
+        "X-Gearman-Option-Timeout": "1.5s",
+        "X-Gearman-Option-Retries": "3",
+        "X-Gearman-Option-Tags": "mail, daily",
+        "X-Gearman-Option-Expires": "10m",
+        "X-Gearman-Option-At": "2001-02-03T04:05:06Z",
+        "X-Gearman-Header-Traceparent": "00-ab",
+    }
+    status, _, _ = http_peer.ask("POST", "/reverse", b"a\0\0b", **headers)
+    assert status == 200
+    packet_type, body = worker.ask(PacketType.GRAB_JOB_UNIQ)
+    assert packet_type == JOB_ASSIGN_WITH
+    _handle, rest = body.split(b"\0", 1)
+    told = b"timeout=1500", b"tag=mail", b"tag=daily", b"priority=8", b"header:traceparent=00-ab"
+    assert rest == b"\0".join((b"reverse", b"-", b"1", *told, b"", b"a\0\0b"))
+
+
+WRONG_OPTIONS: list[tuple[dict[str, str], str]] = [
+    ({"X-Gearman-Option-Timeot": "3s"}, "'timeot' is no option, did you mean timeout? Known are at, backoff,"),
+    ({"X-Gearman-Option-Timeout": "3"}, "X-Gearman-Option-Timeout: a duration needs a unit: write 3s"),
+    ({"X-Gearman-Option-At": "noon"}, "X-Gearman-Option-At: a time such as 2030-01-31T12:00:00Z or 1900000000,"),
+    ({"X-Gearman-Option-At": "2030-01-31T12:00"}, "X-Gearman-Option-At: '2030-01-31T12:00' needs a time zone"),
+    ({"X-Gearman-Option-Expired-Letter": "1"}, "X-Gearman-Option-Expired-Letter: true or false is expected"),
+    ({"X-Gearman-Option-Priority": "10"}, "INVALID_OPTION: priority: a whole number from 0 to 9 is expected"),
+    ({"X-Gearman-Option-Tags": "a,,b"}, "INVALID_OPTION: tag: a text of 1 to 64 bytes is expected, not ''"),
+    ({"X-Gearman-Option-Expires": "2001-02-03T04:05:06Z"}, "INVALID_OPTION: expires: that is over before"),
+    ({"X-Gearman-Option-Batch": "b" * 65}, "INVALID_OPTION: batch: a text of 1 to 64 bytes is expected"),
+    ({"X-Gearman-Option-Then": "a,,b"}, "INVALID_OPTION: a job that is to follow: function=NAME is missing"),
+    ({"X-Gearman-Option-On-Failure": "mend"}, "INVALID_OPTION: batch, then, on_failure: only background jobs"),
+    (
+        {"X-Gearman-Priority": "low", "X-Gearman-Option-Priority": "1"},
+        "X-Gearman-Option-Priority: X-Gearman-Priority is given too",
+    ),
+]
+
+
+def test_a_wrong_option_is_refused_with_its_name(http_peer: Http) -> None:
+    for headers, reason in WRONG_OPTIONS:
+        status, _, body = http_peer.ask("POST", "/reverse", b"w", **headers)
+        assert (status, body.decode()[: len(reason)]) == (400, reason)
+
+
+def test_a_job_joins_a_batch_and_has_a_chain(http_peer: Http, worker: StreamPeer) -> None:
+    headers = {
+        "X-Gearman-Background": "true",
+        "X-Gearman-Option-Batch": "b",
+        "X-Gearman-Option-Then": "reverse, \xe4,=&",
+        "X-Gearman-Option-On-Failure": "reverse",
+    }
+    status, _, body = http_peer.ask("POST", "/reverse", b"w", **headers)
+    assert (status, body) == (409, b"INVALID_BATCH: there is no batch of this id: open it first\n")
+    assert worker.ask(PacketType.OPTION_REQ, b"job-batches")[0] == PacketType.OPTION_RES
+    assert worker.ask(OPEN_BATCH, b"b")[0] == BATCH
+    assert http_peer.ask("POST", "/reverse", b"w", **headers)[0] == 200
+    handle, _, workload = take_job(worker)
+    assert workload == b"w"
+    worker.send(PacketType.WORK_COMPLETE, handle, b"r")
+    handle, _, workload = take_job(worker)
+    assert workload == b"r"
+    worker.send(PacketType.WORK_FAIL, handle)
+    handle, _, workload = take_job(worker)
+    assert json.loads(workload)["outcome"] == "failed"
+    worker.send(PacketType.WORK_COMPLETE, handle, b"")
+    assert {b"jobs=3", b"complete=2", b"failed=1", b"state=done"} <= {*worker.ask(CLOSE_BATCH, b"b")[1].split(b"\0")}
+    assert http_peer.ask("POST", "/reverse", b"w", **headers)[0] == 409
+
+
+def test_a_job_that_has_ended_already_is_a_conflict(http_peer: Http, worker: StreamPeer) -> None:
+    headers = {"X-Gearman-Option-Submission": "order 7"}
+    status, accepted, _ = http_peer.ask("POST", "/reverse", b"w", **headers, X_Gearman_Background="true")
+    assert status == 200
+    handle, _, _ = take_job(worker)
+    worker.send(PacketType.WORK_COMPLETE, handle, b"")
+    worker.sync()
+    status, again, _ = http_peer.ask("POST", "/reverse", b"w", **headers, X_Gearman_Background="true")
+    assert (status, again["X-Gearman-Job-Handle"]) == (200, accepted["X-Gearman-Job-Handle"])
+    status, _, body = http_peer.ask("POST", "/reverse", b"w", **headers)
+    assert status == 409, body
+    assert body.startswith(b"DUPLICATE: ")

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gearman_client.extensions import BATCH, CLOSE_BATCH, END_BATCH, OPEN_BATCH, SUBMIT_JOB_WITH, WORK_FAILURE
+from gearman_client.job_pairs import MAX_HANDED_ON_BYTES
 from gearman_client.packet import PacketType
 from gearman_manager.simulation.prometheus_export import read_exports
 
@@ -57,7 +59,7 @@ def page(measured: ServerProcess) -> Page:
 
 def counted(samples: dict[tuple[str, ...], float], function: str, priority: str = "normal") -> dict[str, float]:
     """The counters of a function that are not zero."""
-    names = ("submitted", "coalesced", "started", "completed", "failed", "timed_out", "retried", "dropped")
+    names = ("submitted", "coalesced", "started", "completed", "failed", "timed_out", "retried", "dropped", "stopped")
     found = {name: samples.get((f"gearman_jobs_{name}_total", function, priority), 0) for name in names}
     return {name: count for name, count in found.items() if count}
 
@@ -87,6 +89,48 @@ def test_each_step_of_a_job_is_counted_by_function_and_priority(measured: Server
     assert samples["gearman_job_ran_seconds_count", "f", "normal"] == 1
     assert 0 < samples["gearman_job_waited_seconds_sum", "f", "high"] < DEADLINE_S
     assert samples["gearman_jobs_queued", "f", "high"] == samples["gearman_jobs_running", "f"] == 0
+    client.ask(PacketType.SUBMIT_JOB_LOW, b"f", b"", b"w")
+    handle = worker.ask(PacketType.GRAB_JOB)[1].split(b"\0")[0]
+    assert measured.text(b"stop job " + handle) == b"OK 1\n"
+    samples = page.samples()
+    assert counted(samples, "f", "low") == {"submitted": 1, "started": 1, "stopped": 1}
+    assert (samples["gearman_stops_total", "untold"], samples["gearman_stops_total", "answered"]) == (1, 0)
+
+
+def test_batches_and_broken_chains_are_counted(measured: ServerProcess, page: Page) -> None:
+    client = measured.peer()
+    for option in (b"job-batches", b"job-options"):
+        assert client.ask(PacketType.OPTION_REQ, option)[0] == PacketType.OPTION_RES
+    for name in (b"open", b"good", b"bad"):
+        assert client.ask(OPEN_BATCH, name)[0] == BATCH
+    client.ask(CLOSE_BATCH, b"good")
+    client.ask(END_BATCH, b"bad", b"cancel")
+    client.send(PacketType.CAN_DO, b"f")
+    client.ask(SUBMIT_JOB_WITH, b"f", b"", b"background=1", b"then=function=g", b"", b"w")
+    handle = client.ask(PacketType.GRAB_JOB)[1].split(b"\0")[0]
+    client.send(PacketType.WORK_COMPLETE, handle, b"x" * (MAX_HANDED_ON_BYTES + 1))
+    client.sync()
+    samples = page.samples()
+    assert samples["gearman_batches",] == 1
+    assert (samples["gearman_batches_ended_total", "success"], samples["gearman_batches_ended_total", "failure"]) == (
+        1,
+        1,
+    )
+    assert (samples["gearman_chains_broken_total",], samples["gearman_batches_forgotten_total",]) == (1, 0)
+
+
+def test_held_keys_are_counted_with_their_jobs(measured: ServerProcess, page: Page) -> None:
+    client, worker = measured.peer(), measured.peer()
+    handle = client.ask(PacketType.SUBMIT_JOB, b"f", b"", b"w")[1]
+    worker.send(PacketType.CAN_DO, b"f")
+    assert worker.ask(PacketType.GRAB_JOB)[1].startswith(handle)
+    assert page.samples()["gearman_jobs_startable", "f"] == 0
+    worker.send(WORK_FAILURE, handle, b"throttle", b"60000", b"key", b"", b"")
+    worker.sync()
+    samples = page.samples()
+    assert samples["gearman_jobs_throttled_total", "f", "normal"] == samples["gearman_keys", "f"] == 1
+    assert (samples["gearman_jobs_queued", "f", "normal"], samples["gearman_jobs_startable", "f"]) == (1, 0)
+    assert samples["gearman_oldest_queued_job_age_seconds", "f", "normal"] > 0
 
 
 def test_simulate_reads_arrivals_and_run_times_from_what_prometheus_makes_of_the_page(

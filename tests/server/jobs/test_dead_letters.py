@@ -57,6 +57,7 @@ def test_the_letter_of_a_failed_background_job_has_all_that_is_known_of_the_job(
         b"died": b"%.3f" % (started + 15),
         b"error": b"ValueError: no\\x09such",
         b"traceback": b"Traceback\\x0ahere",
+        **dict.fromkeys((b"options", b"tags", b"key", b"headers", b"cursor"), b""),
         b"bytes": b"8",
         b"workload": b"to\\x00whom\\x0a",
     }
@@ -180,9 +181,12 @@ def test_the_store_gets_every_letter(durable: DurableBroker, batch_store: BatchS
     assert list(batch_store.letters) == [handle]
     durable.commit()
     assert batch_store.rows == {}
-    assert durable.peer().text(b"dead retry " + handle) == b"OK 1\n"
+    operator = durable.peer()
+    assert operator.text(b"dead retry " + handle) == b""  # the answer waits for the commit
     assert batch_store.letters == {}
     durable.commit()
+    durable.broker.settle()
+    assert operator.take_bytes() == b"OK 1\n"
     assert list(batch_store.rows) == [handle]
 
 
@@ -194,7 +198,7 @@ def test_a_dead_job_that_can_not_be_stored_again_becomes_a_letter_again(
     durable.peer().text(b"dead retry " + handle)
     batch_store.start_commit()
     failed, batch_store.in_flight = batch_store.in_flight, []
-    durable.broker.inserts_failed(InsertsFailed(failed))
+    durable.broker._inserts.failed(InsertsFailed(failed))
     assert listed(durable) == [handle]
     assert list(batch_store.letters) == [handle]
     assert durable.status(b"f") == (0, 0, 1)
@@ -230,7 +234,7 @@ def test_letters_of_an_earlier_run_come_back(make_broker: Callable[..., BrokerHa
         handle = kill(earlier)
         letters.append(earlier.broker.dead_letters.by_handle[handle])
         earlier.advance(1)
-    later.broker.restore_dead(letters, later.now)
+    later.broker.dead_letters.restore(letters, later.now)
     assert listed(later) == [letter.handle for letter in letters[1:]]
 
 

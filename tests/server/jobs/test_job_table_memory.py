@@ -21,7 +21,7 @@ def test_the_indexes_shrink_after_a_large_backlog_and_keep_their_entries(broker:
         assert worker.grab() == handle
         worker.send(PacketType.WORK_COMPLETE, handle, b"")
     assert (sys.getsizeof(table.jobs), sys.getsizeof(by_key)) == largest
-    broker.broker.shrink()
+    broker.broker.table.shrink()
     assert sys.getsizeof(table.jobs) < largest[0] / 1000
     assert sys.getsizeof(by_key) < largest[1] / 1000
     assert list(table.jobs) == handles[-1:]

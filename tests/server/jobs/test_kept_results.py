@@ -162,7 +162,7 @@ def test_a_waiting_client_that_leaves_is_forgotten(keeping: Callable[..., Broker
     other.leave()
     worker.send(PacketType.WORK_COMPLETE, handle, b"r")
     assert worker.take() == []
-    assert list(broker.broker.results._waits._by_session) == []
+    assert list(broker.broker.results.waits._by_session) == []
 
 
 def test_a_connection_can_wait_for_a_limited_number_of_results(keeping: Callable[..., BrokerHarness]) -> None:
@@ -175,7 +175,7 @@ def test_a_connection_can_wait_for_a_limited_number_of_results(keeping: Callable
     assert (packet_type, error.split(b"\0")[0]) == (PacketType.ERROR, b"TOO_MANY_WAITS")
     run(broker, handle)
     assert client.take() == [answer(handle, b"complete", b"result")] * MAX_WAITS
-    assert len(broker.broker.results._waits._deadlines) <= MAX_WAITS // 2
+    assert len(broker.broker.results.waits._deadlines) <= MAX_WAITS // 2
 
 
 @pytest.mark.parametrize(
@@ -339,12 +339,12 @@ def test_a_durable_store_keeps_the_result_before_the_row_goes_and_hands_it_back(
     client = broker.peer()
     client.send(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
     batch_store.start_commit()
-    broker.broker.inserts_written(batch_store.write())
+    broker.broker._inserts.written(batch_store.write())
     [(_, handle)] = client.take()
     run(broker, handle)
     assert list(batch_store.results) == [handle]
     again = keeping()
-    again.broker.restore_results(batch_store.results.values(), again.now)
+    again.broker.results.kept.restore(batch_store.results.values(), again.now)
     assert ask(again.peer(), handle) == [answer(handle, b"complete", b"result")]
     broker.advance(KEEP_S + 1)
     assert batch_store.results == {}

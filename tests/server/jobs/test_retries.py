@@ -234,7 +234,7 @@ def test_a_durable_store_gets_every_failed_attempt(
     client, worker = broker.peer(), broker.worker(b"f")
     client.send(PacketType.SUBMIT_JOB_BG, b"f", b"", b"w")
     batch_store.start_commit()
-    broker.broker.inserts_written(batch_store.write())
+    broker.broker._inserts.written(batch_store.write())
     [(_, handle)] = client.take()
     assert worker.grab() == handle
     worker.send(PacketType.WORK_FAIL, handle)

@@ -12,7 +12,7 @@ from gearman_server.jobs.session import WorkerState
 
 from ..broker_harness import BrokerHarness
 
-JOB_EVENTS = (jobs.ENQUEUE, jobs.DELAY, jobs.HOLD, jobs.ASSIGN, jobs.CANCEL, jobs.END)
+JOB_EVENTS = (jobs.ENQUEUE, jobs.DELAY, jobs.HOLD, jobs.ASSIGN, jobs.STOP, jobs.CANCEL, jobs.END)
 WORKER_EVENTS = (sessions.ASK, sessions.ANSWER, sessions.SLEEP, sessions.ROUSE, sessions.WAKE)
 
 

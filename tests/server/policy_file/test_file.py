@@ -11,7 +11,7 @@ import pytest
 
 from gearman_client.packet import PacketType
 from gearman_server.errors import PolicyFileError
-from gearman_server.jobs.policies import FunctionPolicy, Rate
+from gearman_server.jobs.policies import BrakeRule, FunctionPolicy, KeyPolicy, Rate
 from gearman_server.policy_file.file import read_policies
 
 from ..server_process import ServerProcess
@@ -44,7 +44,10 @@ def test_a_file_with_defaults_and_functions_is_read(written: Callable[..., Path]
 
 def test_every_key_of_a_function_can_be_written(written: Callable[..., Path]) -> None:
     keys = "retries: 5, backoff: 1m, max_backoff: 1h, max_queue: 100, max_running: 3, rate: 100/m, keep_result: 2h"
-    file = read_policies(str(written(f"functions: {{f: {{{keys}}}, g: {{max_backoff: 1s, max_running: 0}}}}")))
+    keys += ", allow_options: [timeout, tags], unique_scope: cluster"
+    keys += ", brake: {failures: 20/90s, hold: 5s, probe: 2}"
+    others = "g: {max_backoff: 1s, max_running: 0, brake: {failures: 0}}, h: {brake: {failures: 3/m, hold: }}"
+    file = read_policies(str(written(f"functions: {{f: {{{keys}}}, {others}}}")))
     assert file.by_function == {
         b"f": FunctionPolicy(
             retries=5,
@@ -54,9 +57,17 @@ def test_every_key_of_a_function_can_be_written(written: Callable[..., Path]) ->
             max_running=3,
             rate=Rate(100, 60),
             keep_result_s=7200,
+            allow_options=frozenset({"tags", "timeout"}),
+            brake=BrakeRule(Rate(20, 90), hold_s=5.0, probe=2),
+            is_unique_in_cluster=True,
         ),
         b"g": FunctionPolicy(backoff_s=10, max_backoff_s=10),  # the first wait is no longer than the maximum
+        b"h": FunctionPolicy(brake=BrakeRule(Rate(3, 60), hold_s=30.0, probe=1)),
     }
+    keys = "unique_scope: server, per_key: {max_running: 5, rate: 10/s}, fair: yes, weights: {a: 10, '': 2}"
+    file = read_policies(str(written(f"functions: {{f: {{{keys}}}, g: {{per_key: {{max_running: 0}}, fair: false}}}}")))
+    rules = KeyPolicy(max_running=5, rate=Rate(10, 1), is_fair=True, weights={b"a": 10, b"": 2})
+    assert file.by_function == {b"f": FunctionPolicy(keys=rules), b"g": FunctionPolicy()}
 
 
 @pytest.mark.parametrize("text", ["", "functions:\n", "functions: {}\n", "---\n"])
@@ -85,7 +96,53 @@ def test_a_file_may_be_empty(written: Callable[..., Path], text: str) -> None:
         ("functions: {f: {rate: 10}}", ["1: functions.f.rate: a rate from 1 to 100000 in a second"]),
         ("functions: {f: {rate: 0/s}}", ["1: functions.f.rate: a rate from 1 to 100000 in a second"]),
         ("functions: {f: {rate: 100001/s}}", ["1: functions.f.rate: a rate from 1 to 100000 in a second"]),
+        (
+            "functions: {f: {allow_options: [retries, timeot]}}",
+            ["1: functions.f.allow_options: 'timeot' is no option of a job, did you mean timeout? Known are at"],
+        ),
+        (
+            "functions: {f: {allow_options: [[a]]}}",
+            ["1: functions.f.allow_options: a mapping is no option of a job"],
+        ),
+        (
+            "functions: {f: {allow_options: tags}}",
+            ["1: functions.f.allow_options: a list of options is expected"],
+        ),
+        (
+            "functions: {f: {unique_scope: everywhere}}",
+            ["1: functions.f.unique_scope: server or cluster is expected, not 'everywhere'"],
+        ),
+        ("functions: {f: {fair: 2}}", ["1: functions.f.fair: true or false is expected"]),
+        ("functions: {f: {per_key: 5}}", ["1: functions.f.per_key: a mapping such as {max_running: 5, rate: 100/m}"]),
+        (
+            "functions: {f: {per_key: {rates: 5}}}",
+            ["1: functions.f.per_key: rates: unknown key. Allowed"],
+        ),
+        ("functions: {f: {per_key: {rate: 5}}}", ["1: functions.f.per_key: rate: a rate from 1 to 100000 in a sec"]),
+        ("functions: {f: {per_key: {rate: 1/s, rate: 2/s}}}", ["1: functions.f.per_key.rate: the key is repeated"]),
+        ("functions: {f: &a {per_key: *a}}", ["1: functions.f.per_key: per_key: unknown key"]),
+        (
+            "functions: {f: {fair: true, weights: {a: 0}}}",
+            ["1: functions.f.weights: 'a': a whole number from 1"],
+        ),
+        (
+            "functions: {f: {weights: {a: 2}}}",
+            ["1: functions.f.weights: keys take no turns without fair"],
+        ),
         ("functions: {f: {rate: [1/s]}}", ["1: functions.f.rate: a rate from 1 to 100000 in a second"]),
+        ("functions: {f: {brake: 20/1m}}", ["1: functions.f.brake: a mapping such as {failures: 20/1m, hold: 30s"]),
+        ("functions: {f: {brake: [1]}}", ["1: functions.f.brake: a mapping such as {failures: 20/1m, hold: 30s"]),
+        ("functions: {f: {brake: {hold: 1s}}}", ["1: functions.f.brake: failures: a rate from 1 to 100000"]),
+        ("functions: {f: {brake: {failures: 20}}}", ["1: functions.f.brake: failures: a rate from 1 to 100000"]),
+        ("functions: {f: {brake: {failures: 1/s, hold: 9}}}", ["1: functions.f.brake: hold: a duration needs a unit"]),
+        ("functions: {f: {brake: {failures: 1/s, hold: 0s}}}", ["1: functions.f.brake: hold: more than 0 is expected"]),
+        ("functions: {f: {brake: {failures: 1/s, probe: 0}}}", ["1: functions.f.brake: probe: more than 0 is"]),
+        ("functions: {f: {brake: {failures: 1/s, probe: [1]}}}", ["1: functions.f.brake: probe: a whole number"]),
+        ("functions: {f: {brake: {failures: 1/s, stop: 1}}}", ["1: functions.f.brake: stop: unknown key. Allowed"]),
+        (
+            "functions: {f: {brake: {failures: 1/s, hold: 1s,\n hold: 1s}}}",
+            ["2: functions.f.brake.hold: the key is repeated"],
+        ),
         ("functions: {f: {}, f: {}}", ["1: functions.f: the key is repeated"]),
         ("functions: {[1]: {}}", ["1: functions: a key is plain text"]),
         ("functions: [f]", ["1: functions: a mapping"]),

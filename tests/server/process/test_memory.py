@@ -52,7 +52,8 @@ def collect_for(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Jobs]
 
 
 def leave_garbage() -> weakref.ReferenceType[Ring]:
-    rings = [Ring() for _ in range(WORTH_CONTAINERS)]
+    # Twice as much as is worth a collection: each older object that is freed meanwhile counts as one less.
+    rings = [Ring() for _ in range(2 * WORTH_CONTAINERS)]
     return weakref.ref(rings[0])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gearman_client.packet import PacketType
-from gearman_server.jobs.store import StoredJob, Wanted
+from gearman_server.jobs.store import ChangesWritten, StoredJob, Wanted
 
 from ..broker_harness import BatchStore, BrokerHarness, Peer
 
@@ -23,6 +23,7 @@ def stored(
     fields: dict[str, Any] = {
         "id": number,
         "was_running": False,
+        "was_stopped": False,
         "priority": priority,
         "requeues": 0,
         "failures": 0,
@@ -50,6 +51,17 @@ class Replayed:
     def look_up(self, wanted: Sequence[Wanted], answer: Answer) -> None:
         self.questions.append((wanted, answer))
 
+    def once_written(self, peer: Peer, line: bytes) -> bytes:
+        """The answer to a text command, once the store has written what it did."""
+        assert peer.text(line) == b""
+        self.write_changes()
+        return peer.take_bytes()
+
+    def write_changes(self) -> None:
+        """The store has written the changes for which somebody waits."""
+        self.store.verdicts.append(ChangesWritten(stops=tuple(self.store.stops), awaited=tuple(self.store.awaited)))
+        self.harness.broker.settle()
+
     def answer(self, *rows: StoredJob) -> None:
         """The answer to the oldest question, and the end of the pass in which it comes."""
         _, answer = self.questions.pop(0)
@@ -70,7 +82,7 @@ class Replayed:
 
     def commit(self) -> None:
         self.store.start_commit()
-        self.harness.broker.inserts_written(self.store.write())
+        self.harness.broker._inserts.written(self.store.write())
 
 
 def submit(

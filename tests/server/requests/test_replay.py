@@ -55,7 +55,7 @@ def test_counts_are_right_while_jobs_come_back(replayed: Replayed) -> None:
     replayed.load(stored(1), stored(2), stored(3))
     submit(client, b"new")
     assert replayed.harness.status(b"f") == (4, 0, 0)
-    assert client.text(b"cancel job H:old:2") == b"OK\r\n"
+    assert replayed.once_written(client, b"cancel job H:old:2") == b"OK\r\n"
     assert replayed.harness.status(b"f") == (3, 0, 0)
     replayed.end()
     replayed.end()
@@ -141,6 +141,6 @@ def test_dropping_a_function_also_removes_its_jobs_behind_unread_ones(replayed: 
     replayed.read_to(1)
     submit(client, b"new")
     [(_, handle)] = submit(client, b"newer")
-    assert replayed.harness.peer().text(b"drop function f") == b"OK\r\n"
+    assert replayed.once_written(replayed.harness.peer(), b"drop function f") == b"OK\r\n"
     assert client.take()[-1] == (PacketType.WORK_FAIL, handle)
     assert replayed.harness.broker.table.jobs == {}

@@ -72,7 +72,8 @@ def test_a_job_that_was_looked_up_and_cancelled_stays_cancelled_when_its_turn_co
     replayed.read_to(1)
     assert client.text(b"cancel job H:old:3") == b""
     replayed.answer(stored(3))
-    assert b"".join(client.session.out) == b"OK\r\n"
+    replayed.write_changes()
+    assert client.take_bytes() == b"OK\r\n"
     assert replayed.harness.status(b"f") == (0, 0, 0)
     replayed.load(stored(2), stored(3), stored(4))
     assert replayed.harness.status(b"f") == (2, 0, 0)

@@ -31,7 +31,7 @@ def scheduled(make_broker: Callable[..., BrokerHarness]) -> Callable[..., Broker
     ) -> BrokerHarness:
         broker = make_broker(store=store)
         broker.unix_time = 1_800_000_000.0
-        broker.broker.restore_schedules(dict(marks))
+        broker.broker.scheduler.restore(dict(marks))
         use(broker, ScheduleRule("tick", Every(every_s), b"f", **rule))
         return broker
 
@@ -59,7 +59,7 @@ def fail(broker: BrokerHarness, batch_store: BatchStore) -> None:
     """The batch can't be written."""
     batch_store.start_commit()
     failed, batch_store.in_flight = batch_store.in_flight, []
-    broker.broker.inserts_failed(InsertsFailed(failed))
+    broker.broker._inserts.failed(InsertsFailed(failed))
 
 
 # --- due times
@@ -130,7 +130,7 @@ def test_missed_runs_are_made_up_for_once_or_skipped(
     first.advance(3600)
     later = make_broker()
     later.unix_time = first.unix_time + 7 * 86400 + 1800  # the server was down for a week and half an hour
-    later.broker.restore_schedules(batch_store.marks)
+    later.broker.scheduler.restore(batch_store.marks)
     use(later, ScheduleRule("tick", Every(3600), b"f", missed=missed))
     assert queued(later) == expected
     later.advance(1700)
@@ -242,7 +242,7 @@ def test_a_run_whose_insert_fails_stays_due(scheduled: Callable[..., BrokerHarne
     broker.advance(1)
     assert queued(broker) == 1
     batch_store.start_commit()
-    broker.broker.inserts_written(batch_store.write())
+    broker.broker._inserts.written(batch_store.write())
     broker.advance(30)
     assert queued(broker) == 1
 
@@ -284,7 +284,7 @@ def test_a_run_that_was_done_before_its_insert_failed_is_not_repeated(
     batch_store.start_commit()
     failed, batch_store.in_flight = batch_store.in_flight, []
     worker.send(13, worker.grab_handle(), b"")  # WORK_COMPLETE
-    broker.broker.inserts_failed(InsertsFailed(failed))
+    broker.broker._inserts.failed(InsertsFailed(failed))
     broker.advance(5)
     assert queued(broker) == 0
 
@@ -319,7 +319,7 @@ def test_the_answer_to_a_trigger_comes_when_the_job_is_stored(
     assert other.text(b"version") == b"OK 1.2.3\n"
     assert queued(broker) == 1
     batch_store.start_commit()
-    broker.broker.inserts_written(batch_store.write())
+    broker.broker._inserts.written(batch_store.write())
     assert b"".join(operator.session.out) == b"OK H:test:1\nOK 1.2.3\n"
     assert operator.session in broker.broker.touched
     assert list(batch_store.rows) == [b"H:test:1"]
@@ -352,7 +352,7 @@ def test_a_triggered_job_that_is_stored_already_is_answered_at_once(
     broker = scheduled(store=batch_store, unique=b"once")
     broker.advance(60)
     batch_store.start_commit()
-    broker.broker.inserts_written(batch_store.write())
+    broker.broker._inserts.written(batch_store.write())
     assert trigger(broker.peer()) == b"OK H:test:1\n"
 
 
@@ -364,7 +364,7 @@ def test_an_operator_who_triggers_a_schedule_and_leaves_changes_nothing(
     trigger(operator)
     operator.leave()
     batch_store.start_commit()
-    broker.broker.inserts_written(batch_store.write())
+    broker.broker._inserts.written(batch_store.write())
     assert operator.session.out == []
     assert queued(broker) == 1
 

@@ -9,8 +9,8 @@ from typing import NoReturn, cast
 from gearman_server.errors import StoreError
 from gearman_server.stores.database import Database
 from gearman_server.stores.sql_store import SqlStore
-from gearman_server.stores.thread import Delivery
 from gearman_server.stores.writer import WriteOrder, WriteOutcome
+from gearman_server.thread import Delivery
 
 
 class HandTimer:

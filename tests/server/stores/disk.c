@@ -2,7 +2,8 @@
  *
  * Each flush adds a byte to the file $DISK_FLUSHES. While the file $DISK_READ_ONLY exists its folder is read-only for
  * this process, as if the kernel had remounted the disk after an error: for files that are open already too, which no
- * mount can bring about as long as somebody writes there.
+ * mount can bring about as long as somebody writes there. What was written before can still be flushed. While the file
+ * $DISK_FAILS exists files can be written and not flushed, as on a disk that breaks when the kernel writes to it.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -58,8 +59,12 @@ static void count_flush(void)
     int name(int descriptor)                                            \
     {                                                                   \
         int (*real)(int) = dlsym(RTLD_NEXT, #name);                     \
+        const char *fails = getenv("DISK_FAILS");                       \
         count_flush();                                                  \
-        return is_read_only(descriptor) ? refuse() : real(descriptor);  \
+        if (fails == NULL || access(fails, F_OK) != 0)                  \
+            return real(descriptor);                                    \
+        errno = EIO;                                                    \
+        return -1;                                                      \
     }
 
 FLUSH(fsync)

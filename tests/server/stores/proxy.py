@@ -56,6 +56,11 @@ class Proxy:
         self._is_cut = False
         self._flows.set()
 
+    def retarget(self, port: int) -> None:
+        """Lead to another database from now on."""
+        self._target = port
+        self.heal()
+
     def close(self) -> None:
         self.cut()
         self._flows.set()

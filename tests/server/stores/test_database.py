@@ -22,6 +22,7 @@ from gearman_server.stores import ownership
 from gearman_server.stores.batch import Batch
 from gearman_server.stores.database import Database
 from gearman_server.stores.engine import parse_url, shown
+from gearman_server.stores.results_table import read_results
 
 from ..server_process import ServerProcess
 from .conftest import StoreDatabase
@@ -260,7 +261,7 @@ def test_the_repeat_of_a_failed_batch_deletes_only_the_rows_that_are_left(
     database.execute("ALTER TABLE away RENAME TO gearman_results")
     assert opened.write(batch, is_repeated=False) == []
     assert database.rows("id") == []
-    assert list(batch.results.values()) == opened.results()
+    assert list(batch.results.values()) == opened.call(read_results)
 
 
 def test_a_file_of_the_first_version_is_migrated(

@@ -13,9 +13,10 @@ import pytest
 from gearman_client.packet import PacketType
 from gearman_server.jobs.schedule_rules import ScheduleRule
 from gearman_server.jobs.timing import Every
-from gearman_server.stores import sql_store
+from gearman_server.stores import noted_changes, sql_store
 from gearman_server.stores.batch import Batch
 from gearman_server.stores.settings import StoreSettings
+from gearman_server.stores.small_tables import read_marks
 from gearman_server.stores.sql_store import LATE_S, WELL_AFTER_S, SqlStore
 from gearman_server.stores.writer import WriteOutcome, Writer
 
@@ -139,7 +140,7 @@ def test_the_number_of_jobs_to_undo_is_limited_however_long_the_trouble_lasts(
 def test_the_number_of_expired_entries_is_limited_while_the_store_is_in_trouble(
     handing: Handing, monkeypatch: pytest.MonkeyPatch, forget: str, gone: str
 ) -> None:
-    monkeypatch.setattr(sql_store, "MAX_GONE", 3)
+    monkeypatch.setattr(noted_changes, "MAX_GONE", 3)
     handles, more = ([b"H:test:%d" % number for number in numbers] for numbers in (range(20), range(20, 30)))
     getattr(handing.store, forget)(handles)
     assert list(getattr(handing.store._open, gone)) == handles  # many at once are no trouble
@@ -227,7 +228,7 @@ def test_the_mark_and_the_letter_of_a_job_wait_for_the_repetition_of_its_insert(
         """Whether the database has both the job and the mark; it must not have one of them."""
         with handing.store._database._transaction() as connection:
             is_stored = handle in connection.exec_driver_sql("SELECT handle FROM gearman_jobs").scalars().all()
-        assert is_stored == (handing.store._database.schedule_marks()["tick"].last_run is not None)
+        assert is_stored == (handing.store._database.call(read_marks)["tick"].last_run is not None)
         return is_stored
 
     handing.harness.advance(4.0)
@@ -259,6 +260,20 @@ def test_an_insert_behind_a_batch_that_nobody_waits_for_has_the_usual_deadline(h
     handing.writer.end("fails")
     handing.writer.end("fails")
     assert answers(clients) == [NOT_STORED, []]
+
+
+def test_an_answer_waits_for_a_silent_database_no_longer_than_a_submission(handing: Handing) -> None:
+    [client] = handing.submit()
+    handing.writer.end("succeeds")
+    [(_, handle)] = client.take()
+    operator = handing.harness.peer()
+    assert operator.text(b"cancel job " + handle) == b""
+    handing.end_pass()
+    assert handing.sizes == [0]
+    handing.harness.advance(TIMEOUT_S)
+    handing.overdue.fire()
+    handing.end_pass()
+    assert operator.take_bytes() == b"OK\r\n"
 
 
 def test_an_insert_of_unknown_outcome_is_repeated_after_the_delete_of_its_first_row(handing: Handing) -> None:

@@ -24,6 +24,8 @@ from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, enco
 from ..server_process import ServerProcess
 from .conftest import StoreDatabase
 
+#: Rounds of the test of checkpoints: each lasts as long as a state may be unsettled.
+WALKS = 5
 ROUNDS = {"sqlite": 20, "postgresql": 5, "mysql": 5}
 SUBMITTERS = 4
 WORKERS = 2
@@ -163,3 +165,51 @@ def test_every_acknowledged_job_runs_whatever_is_killed(
     for workload, times in scene.runs().items():
         for at in times[:-1]:
             assert any(kill - UNSETTLED_S < at < kill + UNSETTLED_S for kill in scene.kills), (workload, times)
+
+
+@pytest.mark.timeout(3600 if "GEARMAN_KILL_ROUNDS" in os.environ else 120)
+def test_no_checkpoint_is_lost_whatever_is_killed(
+    database: StoreDatabase,
+    start_durable: Callable[..., ServerProcess],
+    tmp_path: Path,
+    free_port: int,
+    until: Callable[[Callable[[], bool]], None],
+) -> None:
+    """An attempt begins at the last checkpoint that was sent so long before the kill that it was surely written."""
+    journal = tmp_path / "journal"
+    program = Path(__file__).with_name("killed_walker.py")
+
+    def start_walker() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, str(program), str(free_port), str(journal)])
+
+    def lines() -> list[list[bytes]]:
+        return [line.split() for line in journal.read_bytes().splitlines()] if journal.exists() else []
+
+    dice = random.Random()
+    server, walker = start_durable(database, "-p", str(free_port)), start_walker()
+    try:
+        server.peer().ask(PacketType.SUBMIT_JOB_BG, b"walk", b"", b"w")
+        for round_ in range(int(os.environ.get("GEARMAN_KILL_ROUNDS", WALKS))):
+            begun = len(lines())
+            until(lambda begun=begun: len(lines()) > begun + 5)  # type: ignore[misc]
+            time.sleep(UNSETTLED_S + dice.uniform(0, 0.2))
+            killed_at = time.monotonic()
+            if round_ % 3 != 1:
+                server.process.kill()
+                server.stop()
+            if round_ % 3 != 0:
+                walker.kill()
+                walker.wait()
+            sent = lines()
+            if round_ % 3 != 1:
+                server = start_durable(database, "-p", str(free_port))
+            if round_ % 3 != 0:
+                walker = start_walker()
+            written = max(int(at) for at, time_ in sent if at != b"begin" and float(time_) < killed_at - UNSETTLED_S)
+            until(lambda sent=sent: any(line[0] == b"begin" for line in lines()[len(sent) :]))  # type: ignore[misc]
+            begin = next(int(line[1]) for line in lines()[len(sent) :] if line[0] == b"begin")
+            last = max(int(at) for at, *_ in lines() if at != b"begin")
+            assert written <= begin <= last, (round_, written, begin, last)
+    finally:
+        walker.kill()
+        walker.wait()

@@ -16,6 +16,7 @@ from sqlalchemy.engine.base import Engine
 from sqlalchemy.pool.base import _ConnectionRecord
 
 from gearman_server.stores import loading, reading, sql_store
+from gearman_server.stores.rows import waiting_row
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.stores.sql_store import SqlStore
 
@@ -32,20 +33,19 @@ SAMPLE = 20
 
 def row(number: int, unix_time: float) -> tuple[bytes | float | int | None, ...]:
     """Jobs of all kinds: with a unique key, delayed, tried before, running when their server ended."""
-    return (
-        number,
-        int(number % 11 == 0),
-        number % 3,
-        int(number % 7 == 0),
-        int(number % 5 == 0),
-        unix_time + 3600 if number % 6 == 0 else None,
-        unix_time - 60,
-        b"H:test:%d" % number,
-        b"f%d" % (number % FUNCTIONS),
-        b"u%d" % number if number % 2 else b"",
-        None,
-        b"boom" if number % 5 == 0 else None,
-        b"w" * 50,
+    return waiting_row(
+        id=number,
+        state=int(number % 11 == 0),
+        priority=number % 3,
+        requeues=int(number % 7 == 0),
+        failures=int(number % 5 == 0),
+        run_at=unix_time + 3600 if number % 6 == 0 else None,
+        submitted_at=unix_time - 60,
+        handle=b"H:test:%d" % number,
+        function_name=b"f%d" % (number % FUNCTIONS),
+        unique_key=b"u%d" % number if number % 2 else b"",
+        last_error=b"boom" if number % 5 == 0 else None,
+        workload=b"w" * 50,
     )
 
 

@@ -1,4 +1,4 @@
-"""The writing of plain jobs in SQLite: one statement, which is a transaction, for all that the jobs have in common."""
+"""Jobs without attempts in SQLite: one statement, a transaction of its own, for all that they have in common."""
 
 from __future__ import annotations
 
@@ -9,20 +9,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event
 
 from gearman_server.jobs.function import Function
-from gearman_server.jobs.job import NORMAL, PRIORITIES, Job
+from gearman_server.jobs.job import NORMAL, PRIORITIES, Extras, Job, JobExtras, extras_of
 from gearman_server.jobs.policies import FunctionPolicy
 from gearman_server.jobs.schedule_rules import ScheduleMark
 from gearman_server.jobs.store import StoredJob
+from gearman_server.options.reading import read_options
 from gearman_server.stores.batch import Batch
 from gearman_server.stores.database import Database
 from gearman_server.stores.engine import parse_url
+from gearman_server.stores.small_tables import read_marks
 from gearman_server.stores.sqlite import MAX_ROWS, plain_insert
 
+PAIRS = b"", b"retries=2\0tag=a", b"tag=a\0header:x=\xff", b"key=k"
+OPTIONS: list[Extras | None] = [extras_of(read_options(pairs)) for pairs in PAIRS]
+#: Those of a job in the line of its key.
+IN_LINE = JobExtras()
+IN_LINE.own, IN_LINE.key, IN_LINE.order = b"key=k", b"k", 7
+OPTIONS.append(IN_LINE)
 FUNCTIONS = [Function(name, FunctionPolicy()) for name in (b"f", b"g", b"\xff" * 8192)]
 numbers = count(1)
 
@@ -45,9 +53,9 @@ def statements(database: Database) -> Iterator[list[str]]:
         driver_connection.set_trace_callback(told.append)
 
     trace(database._connected().connection.driver_connection)
-    event.listen(database._engine, "connect", trace)
+    event.listen(database.engine, "connect", trace)
     yield told
-    event.remove(database._engine, "connect", trace)
+    event.remove(database.engine, "connect", trace)
     database._drop_connection()
 
 
@@ -57,8 +65,11 @@ def a_job(
     workload: bytes = b"w",
     priority: int = 1,
     prefix: bytes = b"H:test",
+    extras: Extras | None = None,
 ) -> Job:
-    return Job(b"%s:%d" % (prefix, next(numbers)), function, unique, workload, priority, now=float(next(numbers)))
+    job = Job(b"%s:%d" % (prefix, next(numbers)), function, unique, workload, priority, now=float(next(numbers)))
+    job.extras = extras
+    return job
 
 
 def batch_of(jobs: list[Job]) -> Batch:
@@ -89,12 +100,19 @@ jobs_of_all_kinds = st.builds(
     st.binary(max_size=20),
     st.sampled_from(PRIORITIES),
     st.sampled_from([b"H:test", b"H:caf\xc3", b"H:1:2"]),
+    st.sampled_from(OPTIONS),
 )
 
 
+@settings(deadline=None)  # there may be a thousand jobs, and the disk may be busy
 @given(
     st.one_of(
-        st.lists(jobs_of_all_kinds, min_size=1), st.integers(1, 2 * MAX_ROWS).map(lambda n: [a_job() for _ in range(n)])
+        st.lists(jobs_of_all_kinds, min_size=1),
+        st.builds(
+            lambda n, extras: [a_job(extras=extras) for _ in range(n)],
+            st.integers(1, 2 * MAX_ROWS),
+            st.sampled_from(OPTIONS),
+        ),
     )
 )
 def test_the_stored_values_are_the_given_ones(database: Database, jobs: list[Job]) -> None:
@@ -105,15 +123,18 @@ def test_the_stored_values_are_the_given_ones(database: Database, jobs: list[Job
         row = rows.pop(job.handle)
         assert (row.function, row.unique, row.workload) == (job.function.name, job.unique, job.workload)
         assert (row.priority, row.was_running, row.requeues, row.failures) == (job.priority, False, 0, 0)
+        assert row.options == job.kept_pairs
         assert row.submitted_at == pytest.approx(offset_s + job.submitted, abs=1e-3)
     assert rows == {}
 
 
 @pytest.mark.parametrize("number", [1, 5, MAX_ROWS])
+@pytest.mark.parametrize("kinds", [OPTIONS[:1], OPTIONS[1:2], OPTIONS])
 def test_a_batch_of_plain_jobs_is_one_statement_and_one_transaction(
-    database: Database, statements: list[str], number: int
+    database: Database, statements: list[str], number: int, kinds: list[Extras | None]
 ) -> None:
-    database.write(batch_of([a_job() for _ in range(number)]), is_repeated=False)
+    jobs = [a_job(extras=kinds[at % len(kinds)]) for at in range(number)]
+    database.write(batch_of(jobs), is_repeated=False)
     assert [statement.split()[0] for statement in statements] == ["INSERT"]
 
 
@@ -149,7 +170,7 @@ def test_a_batch_with_one_refused_job_is_still_one_transaction(database: Databas
     transactions = "\n".join(statements).split("BEGIN IMMEDIATE")
     assert len([one for one in transactions if "INSERT" in one and "COMMIT" in one]) == 1
     assert set(stored(database, jobs)) == {job.handle for job in jobs}
-    assert database.schedule_marks() == batch.marks
+    assert database.call(read_marks) == batch.marks
 
 
 def test_numbers_of_handles_with_prefixes_that_begin_alike() -> None:

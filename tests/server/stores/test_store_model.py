@@ -24,7 +24,10 @@ from gearman_server.jobs.schedule_rules import ScheduleRule
 from gearman_server.jobs.timing import Every
 from gearman_server.stores import database as database_module
 from gearman_server.stores import sql_store
+from gearman_server.stores.letters_table import read_letters
+from gearman_server.stores.results_table import read_results
 from gearman_server.stores.settings import StoreSettings
+from gearman_server.stores.small_tables import read_marks, read_pauses
 from gearman_server.stores.sql_store import WELL_AFTER_S, SqlStore
 
 from ..broker_harness import BrokerHarness, Peer
@@ -66,6 +69,7 @@ class StoreHistory(RuleBasedStateMachine):
         self.operator = self.harness.peer()
         self.workers = [self.harness.worker(*FUNCTIONS) for _ in range(2)]
         self.waiting: list[Peer] = []
+        self.commanding: list[Peer] = []
         self.workloads: dict[Peer, bytes] = {}
         self.given_out: set[bytes] = set()
         self.refused: set[bytes] = set()
@@ -130,6 +134,12 @@ class StoreHistory(RuleBasedStateMachine):
     def trigger(self) -> None:
         self.operator.send(0, b"schedules trigger tick")
 
+    @rule(command=st.sampled_from([b"pause", b"resume"]), function=st.sampled_from(FUNCTIONS))
+    def pause(self, command: bytes, function: bytes) -> None:
+        operator = self.harness.peer()
+        operator.send(0, command + b" function " + function)
+        self.commanding.append(operator)
+
     @rule(seconds=st.sampled_from([0.1, 1.1, 4.0]))
     def time_passes(self, seconds: float) -> None:
         self.harness.advance(seconds)
@@ -178,6 +188,7 @@ class StoreHistory(RuleBasedStateMachine):
             self.settle()
             self.take_answers()
             assert self.waiting == [], "somebody was never answered"
+            assert all(operator.take_bytes() for operator in self.commanding)
             self.compare()
         finally:
             self.store.close()
@@ -188,9 +199,9 @@ class StoreHistory(RuleBasedStateMachine):
             if self.writer.is_busy:
                 self.writer.end("succeeds")
             self.a_batch_is_handed_over()
-            if self.harness.broker.store_trouble is not None:
+            if self.harness.broker.durability.trouble is not None:
                 self.harness.now += WELL_AFTER_S  # only its clock moves: nothing else becomes due
-        assert self.harness.broker.store_trouble is None
+        assert self.harness.broker.durability.trouble is None
         assert not self.writer.is_busy
         assert not self.store._open
 
@@ -209,9 +220,14 @@ class StoreHistory(RuleBasedStateMachine):
         )
         promised = {job for job in self.promised if self.table.jobs.get(job.handle) is job}
         assert {job for job in promised if job.state is not JobState.CANCELLED} <= set(stored)
-        assert {letter.handle: letter for letter in database.letters()} == self.harness.broker.dead_letters.by_handle
-        assert {result.handle: result for result in database.results()} == self.harness.broker.results.kept.by_handle
-        assert database.schedule_marks() == {one.rule.name: one.mark for one in self.harness.broker.scheduler}
+        broker = self.harness.broker
+        letters, results = database.call(read_letters), database.call(read_results)
+        assert {letter.handle: letter for letter in letters} == broker.dead_letters.by_handle
+        assert {result.handle: result for result in results} == broker.results.kept.by_handle
+        assert database.call(read_marks) == {one.rule.name: one.mark for one in broker.scheduler}
+        functions = [broker.functions.by_name[name] for name in FUNCTIONS if name in broker.functions.by_name]
+        pauses = {function.name: function.paused_since for function in functions if function.paused_since is not None}
+        assert database.call(read_pauses) == pauses
 
 
 @pytest.mark.timeout(300)
@@ -222,7 +238,7 @@ def test_in_the_end_the_store_holds_what_the_broker_knows_whatever_failed(
     StoreHistory.folder, StoreHistory.monkeypatch = tmp_path, monkeypatch
     case = StoreHistory.TestCase
     case.settings = settings(
-        max_examples=200,
+        max_examples=60,
         stateful_step_count=40,
         deadline=None,
         derandomize=True,

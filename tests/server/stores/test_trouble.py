@@ -240,6 +240,30 @@ def test_a_disk_that_became_read_only_refuses_background_jobs_until_it_can_be_wr
     server.wait_for_log(f"{len(acknowledged)} jobs are back")
 
 
+def test_a_job_that_a_broken_disk_may_have_kept_is_neither_refused_nor_given_out_until_it_is_known(
+    disk: Disk, database_in: Callable[[Path], StoreDatabase], start_durable: Callable[..., ServerProcess]
+) -> None:
+    database = database_in(disk.fails.parent)
+    server = start_durable(database, **disk.environment)
+    client, worker = server.peer(), server.peer()
+    disk.fails.touch()
+    client.send(BACKGROUND, b"f", b"", b"w")
+    assert "disk I/O error" in server.wait_for_log("background jobs are refused")
+    worker.send(PacketType.CAN_DO, b"f")
+    assert worker.ask(PacketType.GRAB_JOB) == (PacketType.NO_JOB, b"")
+    foreground_job_works(server)
+    disk.fails.unlink()
+    packet_type, handle = client.receive()
+    assert packet_type == CREATED
+    server.process.kill()
+    server.process.wait()
+    server = start_durable(database)
+    server.wait_for_log("1 jobs are back")
+    worker = server.peer()
+    worker.send(PacketType.CAN_DO, b"f")
+    assert worker.ask(PacketType.GRAB_JOB) == (PacketType.JOB_ASSIGN, handle + b"\0f\0w")
+
+
 @pytest.mark.parametrize("kind", ["postgresql", "mysql"])
 def test_terminated_connections_are_reopened_and_no_job_is_refused(
     kind: str,

@@ -10,9 +10,22 @@ from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from gearman_server.jobs.events import AttemptFailed, EventStream, JobEnded, JobFailed, JobRequeued, JobReturned
-from gearman_server.jobs.job import JobHistory
+from gearman_server.ending.expiry import Expiry
+from gearman_server.jobs.batch_rows import Outcome
+from gearman_server.jobs.events import (
+    AttemptFailed,
+    EventStream,
+    FunctionHeld,
+    FunctionReleased,
+    JobEnded,
+    JobFailed,
+    JobRequeued,
+    JobReturned,
+    StopOutcome,
+)
+from gearman_server.jobs.job import STOPPING, JobHistory
 from gearman_server.jobs.kept_results import Ending
+from gearman_server.jobs.timeouts import OVERRAN, TIMEOUT, Overrun
 
 if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
@@ -20,6 +33,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
     from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.result_keeping import ResultKeeping
+    from gearman_server.jobs.throttle import Brake
 
 #: The wait before a retry is up to this share shorter or longer than computed, so that jobs that failed together do not
 #: come back together.
@@ -40,6 +54,10 @@ class Verdict(Enum):
     RETRY = b"retry"
     #: No other attempt, even if the policy has some left.
     REJECT = b"reject"
+    #: No failure: back to its queue, and none of its key or function starts for a while.
+    THROTTLE = b"throttle"
+    #: No failure: the worker has to leave, and the job goes on at its last checkpoint. It costs no attempt.
+    YIELD = b"yield"
 
 
 class Failure(NamedTuple):
@@ -51,9 +69,12 @@ class Failure(NamedTuple):
     reason: bytes | None = None
     traceback: bytes = b""
     verdict: Verdict = Verdict.FAIL
-    #: With RETRY: the wait in seconds (None: the policy's), and the number of attempts in all (None: no limit).
+    #: With RETRY: the wait in seconds (None: the policy's), and the number of attempts in all (None: no limit). With
+    #: THROTTLE the wait is the hold's.
     wait_s: float | None = None
     most_attempts: int | None = None
+    #: With THROTTLE: whether the whole function is held, not only the job's key.
+    is_of_function: bool = False
 
 
 class Attempts:
@@ -69,34 +90,50 @@ class Attempts:
         random: Callable[[], float],
     ) -> None:
         """`random` gives numbers from 0 to 1."""
+        self.expiry = Expiry(life, dead_letters, agenda, events)
         self._life = life
         self._dead_letters = dead_letters
         self._results = results
         self._agenda = agenda
         self._events = events
         self._random = random
+        #: Holds the key or function of a job that its worker puts back; returns whether it is back (see `throttled`).
+        self.throttle: Callable[[Job, Failure], bool] = _fails
 
     def fail(self, job: Job, failure: Failure) -> None:
         """End a failed attempt. The job's listeners are told only if no other attempt follows."""
+        if failure.verdict is Verdict.YIELD and job.state is not STOPPING:
+            self.take_back(job, "its worker leaves")
+            return
+        if failure.verdict is Verdict.THROTTLE and self.throttle(job, failure):
+            return
         started = job.since
         self._life.release_worker(job)
+        if job.state is STOPPING:
+            self._life.end_stopped(job, StopOutcome.ANSWERED)
+            return
+        if failure.verdict is not Verdict.REJECT:  # that blames the job, not what it depends on
+            self._note_for_brake(job, started)
         history = _history(job, started)
         history.failures += 1
         history.error = (failure.reason or b"")[:MAX_ERROR_BYTES]
         history.traceback = failure.traceback[-MAX_TRACEBACK_BYTES:]
         if job.is_wanted and _is_followed(job, history, failure):
-            self._retry(job, history, failure)
+            if self.expiry.is_over(job):
+                self.expiry.end(job)
+            else:
+                self._retry(job, history, failure)
             return
         self._life.tell_failure(job, failure.reason)
         if job.is_background and job.is_wanted:
             self._dead_letters.bury(job, self._agenda.now)
-        if job.function.keep_result_s is not None:
+        if job.keep_result_s is not None:
             ending = Ending.FAILED if failure.reason is None else Ending.EXCEPTION
             self._results.end(job, ending, failure.reason or b"")
         if job.is_wanted:
             reason = history.error or b"its worker gave no reason"
             self._note_failure(job, history, reason, is_counted=failure.how is not None)
-        self._life.end(job)
+        self._life.end(job, Outcome.FAILED, history.error)
         self._note_end(job, failure, started)
 
     def lose_worker(self, job: Job, reason: str) -> None:
@@ -110,6 +147,10 @@ class Attempts:
             return
         started = job.since
         self._life.release_worker(job)
+        if job.state is STOPPING:
+            self._life.end_stopped(job, StopOutcome.LOST)
+            return
+        self._note_for_brake(job, started)
         if not job.is_wanted:
             self._life.give_up(job, "abandoned")
             return
@@ -117,6 +158,33 @@ class Attempts:
         history.losses += 1
         if self._may_run_again(job, history, reason):
             self._life.put_back(job)
+
+    def overrun(self, job: Job, limit: Overrun) -> None:
+        """Decide on a running job that has overrun this limit."""
+        if limit is Overrun.POLICY:
+            self.fail(job, Failure(None, TIMEOUT))
+        elif limit is Overrun.ANNOUNCED:
+            self.lose_worker(job, OVERRAN)
+        elif job.state is STOPPING:  # else it was cancelled meanwhile
+            self._life.leave_stopped(job, StopOutcome.OVERDUE)
+
+    def note_success(self, job: Job, brake: Brake) -> None:
+        """The job has ended well, which takes its function's brake off if it was a probe."""
+        since = brake.since
+        if brake.note_success(job.since) and since is not None:
+            self._events.emit(FunctionReleased(job.function.name, round(self._agenda.now - since, 3)))
+
+    def _note_for_brake(self, job: Job, started: float) -> None:
+        throttle = job.function.throttle
+        brake = throttle.brake if throttle is not None else None
+        if brake is None:
+            return
+        was_on = brake.since is not None
+        if brake.note_failure(started, self._agenda.now, self._agenda.unix_time()):
+            failures = brake.rule.failures
+            reason = f"more than {failures.count} attempts have failed within {failures.per_s:g} s"
+            reason = "a job that probed it has failed" if was_on else reason
+            self._events.emit(FunctionHeld(job.function.name, brake.rule.hold_s, reason))
 
     def take_back(self, job: Job, reason: str) -> None:
         """Requeue a job that is taken from its worker, at the head, as if it had never been given out."""
@@ -138,6 +206,9 @@ class Attempts:
             self._note_failure(job, history, history.error, is_counted=False)
             self._life.fail(job, f"{reason}, and it has had its {history.losses} attempts")
             return False
+        if self.expiry.is_over(job):
+            self.expiry.end(job)
+            return False
         self._events.emit(JobRequeued(job.handle, job.function.name, reason, history.losses, job.priority))
         return True
 
@@ -153,7 +224,7 @@ class Attempts:
         self._life.put_back(job, wait_s)
 
     def _wait_s(self, job: Job, failures: int) -> float:
-        policy = job.function.policy
+        policy = job.policy
         wait_s = min(policy.backoff_s * 2.0 ** min(failures - 1, _MAX_DOUBLINGS), policy.max_backoff_s)
         return wait_s * (1 + JITTER * (2 * self._random() - 1))
 
@@ -177,7 +248,7 @@ def _is_followed(job: Job, history: JobHistory, failure: Failure) -> bool:
         return False
     if failure.verdict is Verdict.RETRY and (failure.most_attempts is None or history.attempts < failure.most_attempts):
         return True
-    return history.failures <= job.function.policy.retries
+    return history.failures <= job.policy.retries
 
 
 def _history(job: Job, started: float) -> JobHistory:
@@ -186,3 +257,8 @@ def _history(job: Job, started: float) -> JobHistory:
         history = job.with_extras().history = JobHistory(started)
     history.last_started = started
     return history
+
+
+def _fails(_job: Job, _failure: Failure) -> bool:
+    """Nobody can hold anything."""
+    return False

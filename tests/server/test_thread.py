@@ -10,7 +10,7 @@ import gevent
 import gevent.event
 import pytest
 
-from gearman_server.stores.thread import Delivery, NativeThread
+from gearman_server.thread import Delivery, NativeThread
 
 DEADLINE_S = 20.0
 

@@ -10,11 +10,11 @@ from typing import Any, Final
 from sqlalchemy.engine import URL
 
 from gearman_server.errors import RefusedError, StartError, StoreError
+from gearman_server.importing.gearmand_queue import GearmandQueue, QueuedJob
 from gearman_server.jobs.functions import check_function_name
 from gearman_server.jobs.job import PRIORITIES
 from gearman_server.stores.database import Database
-from gearman_server.stores.gearmand_queue import GearmandQueue, QueuedJob
-from gearman_server.stores.rows import QUEUED, Row
+from gearman_server.stores.rows import Row, waiting_row
 from gearman_server.stores.settings import DEFAULT_TIMEOUT_S
 
 _ROWS_AT_ONCE: Final = 500
@@ -68,5 +68,5 @@ def _row(job: QueuedJob, number: int, handle_prefix: bytes, now: float) -> Row:
         raise RefusedError(b"", f"its priority is {job.priority}".encode())
     run_at = float(job.run_at) if job.run_at > 0 else None
     handle = b"%b:%d" % (handle_prefix, number)
-    texts = (handle, job.function, job.unique, None, None, job.workload)
-    return (number, QUEUED, job.priority, 0, 0, run_at, now, *texts)
+    texts = {"handle": handle, "function_name": job.function, "unique_key": job.unique, "workload": job.workload}
+    return waiting_row(id=number, priority=job.priority, run_at=run_at, submitted_at=now, **texts)

@@ -1,0 +1,164 @@
+"""The table of dead letters that all servers of a cluster use: lists, single letters, and its bounds.
+
+No server has the letters in memory. The bounds hold for the table as a whole, and each server that has buried a letter
+sees to them: those that are too many are found by one statement, so that two servers that look at once remove the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from sqlalchemy import Connection, and_, delete, func, or_, select
+
+from gearman_server.cluster.letters import LetterChoice, LetterPage, Place
+from gearman_server.jobs.dead_letters import OVERHEAD_BYTES, DeadLetter
+from gearman_server.sharing.directory import ids_of
+from gearman_server.stores.letters_table import LETTERS, letter_of_row, read_letters_of
+
+if TYPE_CHECKING:
+    from gearman_server.jobs.dead_letters import DeadLetterBounds
+    from gearman_server.jobs.job import Job
+    from gearman_server.sharing.reader import Reader
+
+#: Rows that are read at once, and at most for one page.
+_ROWS_AT_ONCE: Final = 500
+_MAX_LOOKS: Final = 4000
+#: Of a workload and an error, for a line of a list.
+_CUT_BYTES: Final = 1000
+_c: Final = LETTERS.c
+_WHOLE: Final = ("id", "priority", "failures", "losses", "submitted_at", "first_started_at", "last_started_at")
+_WHOLE_TEXTS: Final = ("handle", "function_name", "unique_key", "reducer", "options")
+_LINE: Final = [
+    *(_c[name] for name in (*_WHOLE, "died_at", *_WHOLE_TEXTS)),
+    func.substr(_c.error, 1, _CUT_BYTES).label("error"),
+    func.substr(_c.traceback, 1, 0).label("traceback"),
+    func.substr(_c.workload, 1, _CUT_BYTES).label("workload"),
+    func.length(_c.workload).label("workload_bytes"),
+]
+_SIZE: Final = (
+    func.length(_c.workload)
+    + func.length(_c.error)
+    + func.length(_c.traceback)
+    + func.length(_c.unique_key)
+    + func.coalesce(func.length(_c.options), 0)
+    + OVERHEAD_BYTES
+)
+
+
+class SharedLetters:
+    """A `LetterTable`."""
+
+    def __init__(self, reader: Reader, insert: Callable[[Job], None]) -> None:
+        self._reader = reader
+        #: Notes the job with its letter in the store's next batch.
+        self.insert = insert
+
+    def page(
+        self, choice: LetterChoice, after: Place | None, limit: int, answer: Callable[[LetterPage | None], None]
+    ) -> None:
+        """Some of the letters behind a place."""
+        self._reader.ask(partial(_page, choice=choice, after=after, limit=limit), answer)
+
+    def choose(self, choice: LetterChoice, answer: Callable[[list[bytes] | None], None]) -> None:
+        """The handles of all letters that meet the conditions."""
+        self._reader.ask(partial(_choose, choice=choice), answer)
+
+    def get(self, handles: Sequence[bytes], answer: Callable[[list[DeadLetter] | None], None]) -> None:
+        """Those of the letters that exist."""
+        self._reader.ask(partial(_get, handles=handles), answer)
+
+    def drop(self, handles: Sequence[bytes], answer: Callable[[int | None], None]) -> None:
+        """Remove those that exist."""
+        self._reader.ask(partial(_drop, handles=handles), answer)
+
+
+class Tidied(NamedTuple):
+    """What the table has once the bounds hold, and how many rows had to go for that."""
+
+    kept: int
+    size_bytes: int
+    too_many: int
+    too_old: int
+
+
+def tidy(connection: Connection, bounds: DeadLetterBounds, unix_now: float) -> Tidied:
+    """Remove the letters that are too old, and the oldest of those that are too many or too large together."""
+    count = size_bytes = 0
+    too_many: list[int] = []
+    too_old: list[int] = []
+    query = select(_c.id, _c.died_at, _SIZE).order_by(_c.died_at.desc(), _c.id.desc())
+    for number, died_at, letter_bytes in connection.execute(query):
+        if died_at <= unix_now - bounds.max_age_s:
+            too_old.append(int(number))
+        elif too_many or count >= bounds.max_count or size_bytes + int(letter_bytes) > bounds.max_bytes:
+            too_many.append(int(number))
+        else:
+            count, size_bytes = count + 1, size_bytes + int(letter_bytes)
+    return Tidied(count, size_bytes, _delete(connection, too_many), _delete(connection, too_old))
+
+
+def _delete(connection: Connection, ids: Sequence[int]) -> int:
+    gone = 0
+    for at in range(0, len(ids), _ROWS_AT_ONCE):
+        gone += connection.execute(delete(LETTERS).where(_c.id.in_(ids[at : at + _ROWS_AT_ONCE]))).rowcount
+    return gone
+
+
+def _conditions(choice: LetterChoice, after: Place | None) -> list[Any]:
+    conditions: list[Any] = []
+    if choice.function is not None:
+        conditions.append(_c.function_name == choice.function)
+    if choice.died_before != float("inf"):
+        conditions.append(_c.died_at <= choice.died_before)
+    if after is not None:
+        is_later = _c.died_at > after.died_at
+        conditions.append(or_(is_later, and_(_c.died_at == after.died_at, _c.id > after.id)))
+    return conditions
+
+
+def _page(connection: Connection, choice: LetterChoice, after: Place | None, limit: int) -> LetterPage:
+    found: list[tuple[DeadLetter, int]] = []
+    for _ in range(_MAX_LOOKS // _ROWS_AT_ONCE):
+        query = select(*_LINE).where(*_conditions(choice, after)).order_by(_c.died_at, _c.id).limit(_ROWS_AT_ONCE)
+        rows = [dict(row) for row in connection.execute(query).mappings()]
+        for at, row in enumerate(rows):
+            after = Place(row["died_at"], int(row["id"]))
+            if choice.has_options is None or choice.has_options(bytes(row["options"] or b"")):
+                found.append((letter_of_row(row), int(row["workload_bytes"])))
+                if len(found) == limit and (at + 1 < len(rows) or len(rows) == _ROWS_AT_ONCE):
+                    return LetterPage(found, after)
+        if len(rows) < _ROWS_AT_ONCE:
+            return LetterPage(found, None)
+    return LetterPage(found, after)
+
+
+def _choose(connection: Connection, choice: LetterChoice) -> list[bytes]:
+    query = select(_c.handle, _c.options).where(*_conditions(choice, None)).order_by(_c.died_at, _c.id)
+    matches = choice.has_options
+    return [
+        bytes(handle)
+        for handle, options in connection.execute(query)
+        if matches is None or matches(bytes(options or b""))
+    ]
+
+
+def _get(connection: Connection, handles: Sequence[bytes]) -> list[DeadLetter]:
+    letters = {letter.handle: letter for letter in read_letters_of(connection, ids_of(handles))}
+    return [letters[handle] for handle in handles if handle in letters]
+
+
+def _drop(connection: Connection, handles: Sequence[bytes]) -> int:
+    query = select(_c.id, _c.handle).where(_c.id.in_(ids_of(handles)))
+    wanted = set(handles)
+    return _delete(connection, [int(number) for number, handle in connection.execute(query) if bytes(handle) in wanted])
+
+
+def claim_letters(connection: Connection, ids: Sequence[int]) -> set[int]:
+    """Remove the letters with these ids that are ours to remove: those that exist, and that no other server is just
+    removing. Returns their ids."""
+    query = select(_c.id).where(_c.id.in_(ids)).with_for_update(skip_locked=True)
+    ours = [int(row[0]) for row in connection.execute(query)]
+    _delete(connection, ours)
+    return set(ours)

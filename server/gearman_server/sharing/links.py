@@ -1,0 +1,162 @@
+"""Connections to the other servers of the cluster, on their Gearman ports: a greenlet for each.
+
+A link tells of a death long before the lease is over: when a server's process ends, its connections end, and its port
+refuses new ones. That counts only for a server that was reached at this address before, and proved to be the one that
+is meant, so that a wrong address accuses nobody. A wrong accusation costs time, and no job: the fence sees to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+import gevent
+from gevent import socket as green_socket
+
+from gearman_client.address import parse_address
+from gearman_client.errors import AddressError
+from gearman_client.extensions import PEER_HELLO
+from gearman_client.packet import RESPONSE_MAGIC, PacketParser, encode_request
+from gearman_server.cluster.members import MemberState
+from gearman_server.cluster.peers import word_of
+
+if TYPE_CHECKING:
+    from gearman_server.cluster.members import Member
+
+_CONNECT_S: Final = 1.0
+#: The time until the next attempt after one that failed.
+_RETRY_S: Final = 0.5
+#: A question gets no answer after this time.
+PATIENCE_S: Final = 2.0
+_RECEIVE_BYTES: Final = 1 << 16
+
+Answer = Callable[["bytes | None"], None]
+
+
+class Link:
+    """The connection to one server."""
+
+    def __init__(self, member: Member, report_refusal: Callable[[int], None]) -> None:
+        self.member = member
+        self._report_refusal = report_refusal
+        #: The socket once its peer has proved to be the server that is meant; it never waits.
+        self._socket: socket.socket | None = None
+        #: Whether that was ever so.
+        self._was_known = False
+        self._questions: deque[tuple[float, Answer]] = deque()
+        self._greenlet = gevent.spawn(self._run)
+
+    def ask(self, request: bytes, answer: Answer) -> None:
+        """Send a request, and call `answer` with the body of the reply."""
+        if self._socket is None:
+            answer(None)
+            return
+        self._questions.append((monotonic() + PATIENCE_S, answer))
+        try:
+            is_sent = self._socket.send(request) == len(request)
+        except OSError:
+            is_sent = False
+        if not is_sent:
+            self._end()
+
+    def close(self) -> None:
+        """End it."""
+        self._greenlet.kill(block=False)
+        self._end()
+
+    def look_at_the_clock(self) -> None:
+        """End a connection whose peer does not answer: what comes later could not be told from the next answers."""
+        if self._questions and self._questions[0][0] < monotonic():
+            self._end()
+
+    def _run(self) -> None:
+        while True:
+            began_at = monotonic()
+            has_worked = self._serve_one()
+            self._end()
+            if not has_worked or monotonic() - began_at < _RETRY_S:
+                gevent.sleep(_RETRY_S)
+
+    def _serve_one(self) -> bool:
+        """One connection, until its end. Returns whether the peer was the right one: then the next attempt follows at
+        once, since a refusal would tell of its death."""
+        try:
+            address = parse_address(self.member.address)
+            connection = green_socket.create_connection((address.host, address.port), timeout=_CONNECT_S)
+        except ConnectionRefusedError:
+            if self._was_known:
+                self._report_refusal(self.member.id)
+            return False
+        except (OSError, UnicodeError, AddressError):
+            return False  # the lease decides
+        is_right = False
+        with contextlib.suppress(OSError), connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection.sendall(encode_request(PEER_HELLO, b"%d" % self.member.id, word_of(self.member.facts).encode()))
+            parser = PacketParser(RESPONSE_MAGIC, accepts_text=True)
+            while parser.violation is None and (data := connection.recv(_RECEIVE_BYTES)):
+                for packet_type, body in parser.feed(data):
+                    if packet_type == PEER_HELLO:
+                        is_right = True
+                        self._begin(connection)
+                    elif self._questions:
+                        self._questions.popleft()[1](body)
+        return is_right
+
+    def _begin(self, connection: socket.socket) -> None:
+        self._was_known = True
+        connection.settimeout(None)
+        self._socket = socket.socket(fileno=os.dup(connection.fileno()))
+        self._socket.setblocking(False)
+
+    def _end(self) -> None:
+        connection, self._socket = self._socket, None
+        if connection is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)  # the greenlet hears of it
+            connection.close()
+        questions, self._questions = self._questions, deque()
+        for _, answer in questions:
+            answer(None)
+
+
+class Links:
+    """A link to each of the other servers that live."""
+
+    def __init__(self, report_refusal: Callable[[int], None]) -> None:
+        """`report_refusal` is called with the id of a server whose port refuses connections, and did not before."""
+        self._report_refusal = report_refusal
+        self._links: dict[int, Link] = {}
+
+    def follow(self, members: Sequence[Member], own_id: int) -> None:
+        """Have links to these servers, those of them that live. Call it often: it looks at the clock too."""
+        others = {
+            member.id: member
+            for member in members
+            if member.id != own_id and member.state is MemberState.ALIVE and member.address and member.facts
+        }
+        for number in [number for number in self._links if number not in others]:
+            self._links.pop(number).close()
+        for number, member in others.items():
+            if number not in self._links:
+                self._links[number] = Link(member, self._report_refusal)
+            self._links[number].look_at_the_clock()
+
+    def ask(self, owner: int, request: bytes, answer: Answer) -> None:
+        """Send a request to that server. `answer` gets the body of the reply, or the line; None: there is none."""
+        link = self._links.get(owner)
+        if link is None:
+            answer(None)
+        else:
+            link.ask(request, answer)
+
+    def close(self) -> None:
+        """End all of them."""
+        for link in self._links.values():
+            link.close()
+        self._links.clear()

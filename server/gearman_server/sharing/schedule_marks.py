@@ -1,0 +1,112 @@
+"""The marks of schedules that all servers of a cluster have: those that begin anew or end, and what others wrote.
+
+Each change is a transaction of its own on the writer's thread, tried until it succeeds. The marks of runs are written
+with their jobs: see `schedule_runs.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from gearman_server.errors import StoreError
+from gearman_server.jobs.schedule_rules import ABSURD_S, ScheduleMark
+from gearman_server.loop import Loop, Pause
+from gearman_server.sharing.schedule_runs import FORGOTTEN, add_mark, has_mark, lock_mark, set_mark
+from gearman_server.stores.small_tables import read_marks
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from gearman_server.requests.scheduler import Scheduler
+    from gearman_server.stores.database import Database
+    from gearman_server.stores.writer import Writer
+    from gearman_server.thread import Delivery
+
+#: A change that found the mark in other hands, or no database, is tried again after this time.
+_RETRY_S: Final = 0.25
+
+
+class SharedMarks:
+    """Changes and reads them for one server."""
+
+    def __init__(self, database: Database, writer: Writer, loop: Loop) -> None:
+        self._database = database
+        self._writer = writer
+        #: Marks to begin with, by name; None: this server no longer has the schedule.
+        self._changes: dict[str, ScheduleMark | None] = {}
+        self._scheduler: Scheduler | None = None
+        self._is_busy = False
+        self._pause = Pause(loop, _RETRY_S)
+        #: Those that wait for all marks to be read.
+        self._waiting: list[Callable[[], None]] = []
+        self.stop = self._pause.stop
+
+    def start(self, scheduler: Scheduler) -> None:
+        """Keep the scheduler informed from now on."""
+        self._scheduler = scheduler
+        scheduler.share(self.refresh)
+        self._go_on()
+
+    def change(self, name: str, mark: ScheduleMark | None) -> None:
+        """Begin with a mark, unless others have begun with the same timing; None: forget the schedule."""
+        self._changes[name] = mark
+        self._go_on()
+
+    def refresh(self, then: Callable[[], None]) -> None:
+        """Give the scheduler the marks as they are now, as far as the database answers, and call `then`."""
+        self._waiting.append(then)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._scheduler is not None and not self._is_busy and (self._changes or self._waiting):
+            self._is_busy = True
+            changes, self._changes = self._changes, {}
+            self._writer.run(partial(self._carry_out, changes, self._waiting))
+            self._waiting = []
+
+    # --- on the writer's thread
+
+    def _carry_out(self, changes: Mapping[str, ScheduleMark | None], waiting: list[Callable[[], None]]) -> Delivery:
+        try:
+            left = self._database.call(partial(_change, changes=changes)) if changes else {}
+            return partial(self._done, left, self._database.call(read_marks), waiting)
+        except StoreError:
+            return partial(self._done, changes, {}, waiting)
+
+    # --- on the loop's thread
+
+    def _done(
+        self,
+        left: Mapping[str, ScheduleMark | None],
+        marks: Mapping[str, ScheduleMark],
+        waiting: list[Callable[[], None]],
+    ) -> None:
+        self._is_busy = False
+        if left:
+            self._changes = {**left, **self._changes}
+            self._pause.start(self._go_on)
+        if self._scheduler is not None:
+            self._scheduler.take_over(marks)
+        for tell in waiting:
+            tell()
+        if not self._pause.is_running:
+            self._go_on()
+
+
+def _change(connection: Connection, changes: Mapping[str, ScheduleMark | None]) -> dict[str, ScheduleMark | None]:
+    """Change marks; returns the changes that could not be made now, because another server has the mark in hand."""
+    left: dict[str, ScheduleMark | None] = {}
+    for name, mark in sorted(changes.items()):
+        row = lock_mark(connection, name)
+        if row is None:
+            if not (add_mark(connection, name, mark) if mark is not None else not has_mark(connection, name)):
+                left[name] = mark
+        elif mark is None:
+            set_mark(connection, name, row._replace(timing=FORGOTTEN))
+        elif row.timing != mark.timing:
+            is_absurd = row.handled_until > mark.handled_until + ABSURD_S
+            handled = mark.handled_until if is_absurd else max(row.handled_until, mark.handled_until)
+            set_mark(connection, name, ScheduleMark(mark.timing, handled, mark.last_run or row.last_run))
+    return left

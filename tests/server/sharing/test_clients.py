@@ -1,0 +1,191 @@
+"""Clients and workers of our library know one server of a cluster, and go on when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gearman_client import AsyncClient, Client, JobHandle, JobStatus, Worker, WorkerJob, parse_address
+
+from ..server_process import ServerProcess
+from .conftest import Cluster, Until, waiting
+
+DEADLINE_S = 20.0
+#: What is learned does not depend on the database.
+pytestmark = pytest.mark.parametrize("cluster", ["postgresql"], indirect=True)
+
+Ask = Callable[..., Any]
+
+
+class Blocking:
+    """Calls of a blocking client, one after the other."""
+
+    def __init__(self, *servers: str) -> None:
+        self.client: Any = Client(servers, timeout_s=DEADLINE_S)
+
+    def __call__(self, method: str, *arguments: Any, **options: Any) -> Any:
+        return getattr(self.client, method)(*arguments, **options)
+
+    def close(self) -> None:
+        self.client.close()
+
+
+class OnLoop:
+    """The same of an asynchronous one."""
+
+    def __init__(self, *servers: str) -> None:
+        self.client: Any = AsyncClient(servers, timeout_s=DEADLINE_S)
+        self._runner = asyncio.Runner()
+
+    def __call__(self, method: str, *arguments: Any, **options: Any) -> Any:
+        async def call() -> Any:
+            return await getattr(self.client, method)(*arguments, **options)
+
+        return self._runner.run(call())
+
+    def close(self) -> None:
+        self._runner.run(self.client.close())
+        self._runner.close()
+
+
+@pytest.fixture(params=[Blocking, OnLoop])
+def start_client(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Starts clients of both kinds: `start_client(address)`."""
+    started: list[Any] = []
+
+    def start(*servers: str) -> Any:
+        started.append(request.param(*servers))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+
+
+@pytest.fixture
+def start_worker() -> Iterator[Callable[..., Worker]]:
+    """Starts workers in threads: `start_worker(servers, function)` serves `f`."""
+    workers: list[Worker] = []
+    with ThreadPoolExecutor() as threads:
+
+        def start(servers: Any, callback: Callable[[WorkerJob], Any]) -> Worker:
+            worker = Worker(servers)
+            worker.register("f", callback)
+            workers.append(worker)
+            threads.submit(worker.work)
+            return worker
+
+        yield start
+        for worker in workers:
+            worker.stop()
+    for worker in workers:
+        worker.close()
+
+
+def knowing(start_client: Callable[..., Any], until: Until, *servers: ServerProcess) -> Any:
+    """A client that was given the first of the servers, and knows all."""
+    ask = start_client(servers[0].address)
+    ask("echo", b"hello")
+    until(lambda: ask("echo", b"hello") and len(ask.client.servers) == len(servers))
+    assert set(ask.client.servers) == {parse_address(server.address) for server in servers}
+    return ask
+
+
+def test_who_knows_one_server_goes_on_when_it_dies(
+    pair: tuple[ServerProcess, ServerProcess], start_client: Callable[..., Any], until: Until, cluster: Cluster
+) -> None:
+    first, second = pair
+    ask = knowing(start_client, until, first, second)
+    first.signal(signal.SIGKILL)
+    first.wait()
+    assert ask("submit_background", "f", b"w").server == parse_address(second.address)
+    third = cluster.start()
+    until(lambda: ask("echo", b"hello") and parse_address(third.address) in ask.client.servers)
+    second.signal(signal.SIGKILL)
+    second.wait()
+    assert ask("submit_background", "f", b"w").server == parse_address(third.address)
+
+
+def test_a_job_whose_server_died_is_asked_for_at_the_others(
+    pair: tuple[ServerProcess, ServerProcess], start_client: Callable[..., Any], until: Until
+) -> None:
+    first, second = pair
+    ask = knowing(start_client, until, first, second)
+    handle: JobHandle = ask("submit_background", "f", b"w")
+    assert handle.server == parse_address(first.address)
+    first.signal(signal.SIGKILL)
+    first.wait()
+    assert ask("status", handle) == JobStatus(True, False, 0, 0)  # also before it is adopted
+    assert ask("stop", handle) is True
+    assert waiting(second) == 0
+    assert ask("status", handle).known is False
+
+
+def test_the_result_of_a_job_whose_server_died_comes_from_another(
+    cluster: Cluster,
+    start_client: Callable[..., Any],
+    start_worker: Callable[..., Worker],
+    until: Until,
+    tmp_path: Path,
+) -> None:
+    policies = tmp_path / "policies.yaml"
+    policies.write_text("functions: {f: {keep_result: 1h}}\n")
+    first, second = (cluster.start("--policies", str(policies)) for _ in range(2))
+    ask = knowing(start_client, until, first, second)
+    handle = ask("submit_background", "f", b"w")
+    first.signal(signal.SIGKILL)
+    first.wait()
+    until(lambda: waiting(second) == 1)
+    start_worker(second.address, lambda job: job.workload[::-1] + b"!")
+    assert ask("result", handle) == b"w!"
+
+
+def test_a_foreground_job_whose_server_died_runs_at_another(
+    pair: tuple[ServerProcess, ServerProcess],
+    start_client: Callable[..., Any],
+    start_worker: Callable[..., Worker],
+    until: Until,
+) -> None:
+    first, second = pair
+    begun = threading.Event()
+
+    def run_once(job: WorkerJob) -> bytes:
+        if begun.is_set():
+            return b"done"
+        begun.set()
+        first.signal(signal.SIGKILL)
+        first.wait()
+        return b"lost with its server"
+
+    start_worker([first.address], run_once)
+    ask = knowing(start_client, until, first, second)
+    assert ask("submit", "f", b"w") == b"done"
+
+
+def test_a_worker_that_knows_one_server_serves_those_that_join(
+    pair: tuple[ServerProcess, ServerProcess], start_worker: Callable[..., Worker], cluster: Cluster
+) -> None:
+    first, second = pair
+    start_worker(first.address, lambda job: job.workload)
+    with Client(second.address, discover=False, timeout_s=DEADLINE_S) as client:
+        assert client.submit("f", b"to the second") == b"to the second"
+    third = cluster.start()
+    with Client(third.address, discover=False, timeout_s=DEADLINE_S) as client:
+        assert client.submit("f", b"to the third") == b"to the third"
+
+
+def test_discovery_can_be_switched_off(
+    pair: tuple[ServerProcess, ServerProcess], start_worker: Callable[..., Worker]
+) -> None:
+    first, _ = pair
+    start_worker(first.address, lambda job: job.workload)
+    with Client(first.address, discover=False, timeout_s=DEADLINE_S) as client:
+        assert client.submit("f", b"w") == b"w"
+        assert client.servers == (parse_address(first.address),)

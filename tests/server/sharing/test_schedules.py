@@ -1,0 +1,137 @@
+"""Schedules that all servers of a cluster have: each due time makes one job, whatever becomes of the servers."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from ..server_process import ServerProcess
+from .conftest import Cluster, Until, submit
+
+TICK = "tick: {every: 1s, function: f, workload: x}"
+YEARLY = 'yearly: {cron: "0 0 1 1 *", function: f, unique: u}'
+
+
+class Scheduled:
+    """Servers with a file of schedules."""
+
+    def __init__(self, cluster: Cluster, file: Path) -> None:
+        self.cluster = cluster
+        self.file = file
+
+    def write(self, *schedules: str) -> None:
+        self.file.write_text("schedules:" + "".join(f"\n  {line}" for line in schedules or ("{}",)) + "\n")
+
+    def start(self) -> ServerProcess:
+        return self.cluster.start("--policies", str(self.file))
+
+    def reread(self, server: ServerProcess) -> None:
+        server.signal(signal.SIGHUP)
+        server.wait_for_log("policies read again")
+
+    def seconds(self) -> list[int]:
+        """The seconds in which jobs were submitted."""
+        rows = self.cluster.database.rows("submitted_at", "gearman_jobs ORDER BY submitted_at")
+        return [int(row[0]) for row in rows]
+
+    def timing(self) -> str:
+        ((timing,),) = self.cluster.database.rows("timing", "gearman_schedules")
+        return str(timing)
+
+
+@pytest.fixture
+def scheduled(cluster: Cluster, tmp_path: Path) -> Scheduled:
+    scheduled = Scheduled(cluster, tmp_path / "policies.yaml")
+    scheduled.write(TICK)
+    return scheduled
+
+
+def listed(server: ServerProcess) -> list[list[bytes]]:
+    return [line.split(b"\t") for line in server.text(b"schedules list").splitlines() if b"\t" in line]
+
+
+def test_each_due_time_makes_one_job_while_servers_are_killed(scheduled: Scheduled, until: Until) -> None:
+    servers = [scheduled.start() for _ in range(3)]
+    for count in (1, 3):
+        until(lambda count=count: len(scheduled.seconds()) >= count)  # type: ignore[misc]
+        servers.pop(0).signal(signal.SIGKILL)
+    until(lambda: len(scheduled.seconds()) >= 6)
+    seconds = scheduled.seconds()
+    assert seconds == list(range(seconds[0], seconds[0] + len(seconds)))
+
+
+def test_the_job_of_a_lost_run_leaves_no_trace(scheduled: Scheduled, until: Until) -> None:
+    servers = [scheduled.start() for _ in range(2)]
+    until(lambda: len(scheduled.seconds()) >= 3)
+    scheduled.write()
+    for server in servers:
+        scheduled.reread(server)
+    handles = [line.split(b"\t")[0] for server in servers for line in server.text(b"jobs list").splitlines()[:-1]]
+    assert sorted(handles) == sorted(row[0] for row in scheduled.cluster.database.rows("handle"))
+    assert not any("dropped" in line or "could not" in line for server in servers for line in server.passed)
+
+
+def test_all_servers_list_the_same_runs(scheduled: Scheduled, until: Until) -> None:
+    scheduled.write(YEARLY)
+    one, other = scheduled.start(), scheduled.start()
+    assert listed(one) == listed(other)
+    assert listed(one)[0][3] == b"", "it has run"
+    assert one.text(b"schedules trigger yearly").startswith(b"OK H:test:")
+    until(lambda: listed(other)[0][3] != b"")
+    assert listed(one) == listed(other)
+
+
+def test_a_schedule_that_one_server_no_longer_has_goes_on_elsewhere_and_begins_anew_when_all_have_forgotten_it(
+    scheduled: Scheduled, until: Until
+) -> None:
+    one, other = scheduled.start(), scheduled.start()
+    until(lambda: len(scheduled.seconds()) >= 1)
+    scheduled.write()
+    scheduled.reread(one)
+    so_far = len(scheduled.seconds())
+    until(lambda: len(scheduled.seconds()) >= so_far + 2)
+    scheduled.reread(other)
+    until(lambda: scheduled.timing() == "")
+    seconds = scheduled.seconds()
+    assert seconds == list(range(seconds[0], seconds[0] + len(seconds)))
+    scheduled.write(TICK)
+    scheduled.reread(other)
+    until(lambda: len(scheduled.seconds()) > len(seconds))
+
+
+def test_a_changed_timing_is_taken_over_by_all(scheduled: Scheduled, until: Until) -> None:
+    scheduled.write(TICK.replace("1s", "1h"))
+    one, other = scheduled.start(), scheduled.start()
+    until(lambda: scheduled.cluster.database.rows("timing", "gearman_schedules") == [("every 3600 s",)])
+    scheduled.write(TICK)
+    scheduled.reread(one)
+    until(lambda: len(scheduled.seconds()) >= 1)
+    scheduled.reread(other)
+    until(lambda: len(scheduled.seconds()) >= 3)
+    seconds = scheduled.seconds()
+    assert seconds == list(range(seconds[0], seconds[0] + len(seconds)))
+    assert scheduled.timing() == "every 1 s"
+
+
+def test_no_server_waits_for_one_that_stands_still_with_a_mark_in_its_hands(scheduled: Scheduled, until: Until) -> None:
+    server = scheduled.start()
+
+    def ticks() -> int:
+        return len(scheduled.cluster.database.rows("id", "gearman_jobs WHERE function_name = 'f'"))
+
+    until(lambda: ticks() >= 1)
+    with scheduled.cluster.database.connect() as connection, connection.begin():
+        connection.execute(text("SELECT * FROM gearman_schedules FOR UPDATE")).all()
+        so_far, began_at, longest_s = scheduled.seconds(), time.monotonic(), 0.0
+        peer = server.peer()
+        while time.monotonic() < began_at + 2.2:  # two due times at least
+            submitted_at = time.monotonic()
+            submit(peer, 1, function=b"g")
+            longest_s = max(longest_s, time.monotonic() - submitted_at)
+        assert longest_s < 1.0
+        assert ticks() == len(so_far)
+    until(lambda: ticks() > len(so_far))
