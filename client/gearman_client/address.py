@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -12,6 +12,8 @@ from gearman_client.tls import Tls
 DEFAULT_PORT: Final = 4730
 DEFAULT_HOST: Final = "127.0.0.1"
 MAX_PORT: Final = 65535
+#: The environment variables that name the job servers; the first one that is set counts.
+SERVER_VARIABLES: Final = ("GEARMAN_SERVERS", "GEARMAN_SERVER")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -84,3 +86,20 @@ def parse_addresses(servers: str | Address | Iterable[str | Address], tls: Tls |
     if not found:
         raise AddressError("no job server given: name at least one as host:port")
     return tuple(found) if tls is None else tuple(replace(address, tls=address.tls or tls) for address in found)
+
+
+def default_servers(environment: Mapping[str, str], host: str = DEFAULT_HOST) -> str:
+    """The servers that `GEARMAN_SERVERS` names, else the one on this machine.
+
+    Raises:
+        AddressError: the variable holds something that is not an address; the text names the variable.
+    """
+    for name in SERVER_VARIABLES:
+        servers = environment.get(name)
+        if servers:
+            try:
+                parse_addresses(servers)
+            except AddressError as error:
+                raise AddressError(f"the environment variable {name}: {error}") from error
+            return servers
+    return host

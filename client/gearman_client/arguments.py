@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
 from gearman_client.errors import ArgumentError
+
+#: A number of seconds, or a timedelta, or a text such as `5m`.
+Duration = timedelta | float | str
+
+_DURATION: Final = re.compile(r"([0-9]{1,12}(?:\.[0-9]{1,12})?)(ms|s|m|h|d)")
+_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 #: The longest wait for a server, because the kernel's numbers have an end.
 MAX_LIMIT_S: Final = 365 * 86400.0
@@ -29,6 +36,20 @@ def to_seconds(value: Any, what: str) -> float:
     if seconds != seconds:
         raise ArgumentError(f"{what} {value!r}: expected seconds (a number) or a timedelta")
     return seconds
+
+
+def to_duration_s(value: Any, what: str) -> float:
+    """A duration in seconds; as text it has a unit.
+
+    Raises:
+        ArgumentError: it is none; `what` names it.
+    """
+    if not isinstance(value, str):
+        return to_seconds(value, what)
+    match = _DURATION.fullmatch(value)
+    if match is None:
+        raise ArgumentError(f"{what} {value!r}: expected seconds (a number), a timedelta, or a text as 500ms, 30s, 5m")
+    return float(match[1]) * _UNITS[match[2]]
 
 
 def to_optional_seconds(value: Any, what: str) -> float | None:
@@ -59,21 +80,26 @@ def to_count(value: Any, what: str, most: int) -> int:
     return value
 
 
-def check_callbacks(caller: str, given: Mapping[str, object], callbacks: Iterable[str], others: Iterable[str]) -> None:
-    """Check the callbacks among the keyword arguments of a call.
+#: The one name of this form that is no callback: it names a function for the server to submit.
+_OPTION_OF_A_JOB: Final = "on_failure"
 
-    callbacks: the names that `given` may hold.
-    others: the names of the caller's other keyword arguments.
+
+def check_options(
+    caller: str, given: Mapping[str, object], known: Mapping[str, object], others: Iterable[str] = ()
+) -> None:
+    """Check the names of a call's further keyword arguments, and that those called `on_…` can be called.
+
+    known: the names that `given` may hold.
+    others: the names of the caller's other arguments.
 
     Raises:
         TypeError: an unknown name, as from any Python function.
         ArgumentError: a callback that can't be called.
     """
-    known = list(callbacks)
     for name, value in given.items():
         if name not in known:
             raise TypeError(_unexpected(caller, name, [*others, *known]))
-        if value is not None and not callable(value):
+        if name.startswith("on_") and name != _OPTION_OF_A_JOB and value is not None and not callable(value):
             raise ArgumentError(f"{name} {value!r}: expected a function")
 
 

@@ -32,8 +32,32 @@ class ConnectionLost(GearmanError):
     """The connection to the job server ended before the answer arrived."""
 
 
+class JobNotKnown(ConnectionLost):
+    """A background job was sent, and its acknowledgement was lost: it may exist, or not, at `server` (host:port).
+
+    accepted: of many jobs submitted at once, the handles of those that the server did acknowledge.
+    """
+
+    def __init__(self, text: str, server: str = "", accepted: Sequence[str] = ()) -> None:
+        super().__init__(text)
+        self.server = server
+        self.accepted = accepted
+
+
 class Timeout(GearmanError):
     """The answer did not arrive in time."""
+
+
+class ServerSilent(ConnectionLost, Timeout):
+    """The job server has a job of ours and does not answer any more, not even whether it is alive."""
+
+
+class JobNotAcknowledged(JobNotKnown, Timeout):
+    """A `JobNotKnown` because the server did not acknowledge the job in time."""
+
+
+class Unfinished(GearmanError):
+    """The result of a task was asked for before the task was done, or its set was closed before."""
 
 
 class ServerError(GearmanError):
@@ -43,6 +67,10 @@ class ServerError(GearmanError):
         super().__init__(f"{code}: {text}")
         self.code = code
         self.text = text
+
+
+class ServerEnding(ServerError, ConnectionLost):
+    """The job server is about to end: it has not taken the job, and another server, or its successor, may."""
 
 
 class PartlyRefused(ServerError):
@@ -77,12 +105,39 @@ class ResultNotKept(GearmanError):
     """The server knows the job but did not keep its result: the function has no `keep_result`, or it was too large."""
 
 
+class ResultNotDecoded(GearmanError):
+    """The job is complete, but the codec can't make a value of its result; `data` has the bytes."""
+
+    def __init__(self, text: str, data: bytes) -> None:
+        super().__init__(text)
+        self.data = data
+
+
 class NotSupported(GearmanError):
     """The job server lacks the requested feature; the message names the feature and a server that has it."""
 
 
+class OutboxError(GearmanError):
+    """The outbox can't be written: its table is missing. The text says how to make it."""
+
+
 class JobAnswered(GearmanError):
     """A worker answered the same job twice."""
+
+
+class JobInterrupted(BaseException):
+    """Ends an attempt because its worker has to leave: the job goes back to its queue, and goes on at its last
+    checkpoint. Raised by `iterate`; functions let it pass, and clean up in `finally`."""
+
+
+class JobStopped(BaseException):
+    """Raised inside a worker function when its job was stopped, by `client.stop` or `gearman-manager jobs stop`.
+
+    The manager raises it wherever the function is, a worker of this library in `job.check_stopped()` and between two
+    items of `job.iterate`. A BaseException, so that an `except Exception` in the function does not swallow it. The
+    function may catch it to clean up, in a manager for five seconds, or the pool's `stop_timeout` if that is shorter.
+    Whatever it returns or raises then, the job is over and never run again.
+    """
 
 
 class InUse(GearmanError):

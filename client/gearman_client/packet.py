@@ -126,6 +126,12 @@ ARGUMENT_COUNTS: Final[dict[int, int]] = {
 Packet = tuple[int, bytes]
 
 
+#: The headers seen lately are not taken apart again, by the magic of their direction: most packets have one of few.
+MAX_KNOWN_HEADERS: Final = 4096
+_OTHER: Final = (0, 1 << 40)
+_known_headers: Final[dict[bytes, dict[bytes, tuple[int, int]]]] = {REQUEST_MAGIC: {}, RESPONSE_MAGIC: {}}
+
+
 def encode_request(packet_type: int, *arguments: bytes) -> bytes:
     """The bytes of a packet to the job server."""
     body = b"\0".join(arguments)
@@ -166,6 +172,7 @@ class PacketParser:
 
     __slots__ = (
         "_accepts_text",
+        "_known_headers",
         "_magic",
         "_max_body_bytes",
         "_needed",
@@ -179,6 +186,7 @@ class PacketParser:
         self, magic: bytes, *, max_body_bytes: int = DEFAULT_MAX_BODY_BYTES, accepts_text: bool = False
     ) -> None:
         self._magic = magic
+        self._known_headers = _known_headers[magic]
         self._other_magic = RESPONSE_MAGIC if magic == REQUEST_MAGIC else REQUEST_MAGIC
         self._max_body_bytes = max_body_bytes
         self._accepts_text = accepts_text
@@ -208,21 +216,23 @@ class PacketParser:
             pending.clear()
             self.has_more = False
         at, end = 0, len(data)
-        unpack, magic, max_body_bytes = _unpack_header, self._magic, self._max_body_bytes
+        known_headers, max_body_bytes = self._known_headers, self._max_body_bytes
         if end >= HEADER_BYTES:
             # Most reads of a server return exactly one whole packet.
-            found, packet_type, length = unpack(data)
-            if length + HEADER_BYTES == end and found == magic and length <= max_body_bytes and packet_type:
+            header = data[:HEADER_BYTES]
+            packet_type, length = known_headers.get(header) or self._take_apart(header)
+            if length + HEADER_BYTES == end and length <= max_body_bytes:
                 return [(packet_type, data[HEADER_BYTES:])]
         packets: list[Packet] = []
         last_header = end - HEADER_BYTES
         while True:
             # The hot path: whole packets of the expected direction. Everything else is handled below.
             while at <= last_header:
-                found, packet_type, length = unpack(data, at)
                 start = at + HEADER_BYTES
+                header = data[at:start]
+                packet_type, length = known_headers.get(header) or self._take_apart(header)
                 stop = start + length
-                if stop > end or found != magic or length > max_body_bytes or not packet_type:
+                if stop > end or length > max_body_bytes:
                     break
                 packets.append((packet_type, data[start:stop]))
                 at = stop
@@ -235,6 +245,17 @@ class PacketParser:
                 self.has_more = at < stop < end
                 return packets
             at = stop
+
+    def _take_apart(self, header: bytes) -> tuple[int, int]:
+        """The type and the length in a header that is not known yet; if it is none of a packet of the expected
+        direction, the length is above all bounds."""
+        found, packet_type, length = _unpack_header(header)
+        if found != self._magic or not packet_type:
+            return _OTHER
+        if len(self._known_headers) >= MAX_KNOWN_HEADERS:
+            self._known_headers.clear()
+        known = self._known_headers[header] = (packet_type, length)
+        return known
 
     def _take_other(self, data: bytes, at: int, packets: list[Packet]) -> int:
         """Take anything else: a text line, a packet with the other direction's magic, incomplete or invalid bytes.

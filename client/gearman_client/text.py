@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from gearman_client.errors import ArgumentError
 
+#: The longest handles and unique ids.
+MAX_IDENTIFIER_BYTES: Final = 63
 _ENCODING: Final = "utf-8"
 _ERRORS: Final = "surrogateescape"
+_ESCAPE: Final = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 def to_text(data: bytes) -> str:
     """A function name, unique id or handle as the peer spelled it."""
     return data.decode(_ENCODING, _ERRORS)
+
+
+def unescaped(cell: bytes) -> bytes:
+    r"""A cell of one of our own server's tables, in which bytes that do not print stand as `\xNN`."""
+    return _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), cell)
 
 
 def to_argument(value: str, what: str) -> bytes:
@@ -29,6 +38,21 @@ def to_argument(value: str, what: str) -> bytes:
         raise ArgumentError(f"the {what} {value!r} can't be encoded as UTF-8") from error
     if b"\0" in data:
         raise ArgumentError(f"the {what} {value!r} holds a zero byte")
+    return data
+
+
+def to_identifier(value: str, what: str) -> bytes:
+    """A handle or unique id that a server is asked for, as bytes.
+
+    Raises:
+        ArgumentError: as `to_argument`; it is longer than any that a server gives or takes, and gearmand does not even
+            answer a query for such a one.
+    """
+    data = to_argument(value, what)
+    if len(data) > MAX_IDENTIFIER_BYTES:
+        raise ArgumentError(
+            f"the {what} {value!r} has {len(data)} bytes: the protocol knows at most {MAX_IDENTIFIER_BYTES}"
+        )
     return data
 
 

@@ -9,15 +9,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gearman_client import Address, Worker, WorkerObserver, WorkerSettings
+from gearman_client.extensions import SERVERS_OPTION
 from gearman_client.packet import REQUEST_MAGIC, Packet, PacketParser, PacketType, encode_response
+from gearman_client.worker.link_context import OPTIONS_OF_OURS
 
 from ..gearmand import Gearmand
+from ..server.server_process import ServerProcess
 
 DEADLINE_S = 20.0
 
@@ -59,6 +63,39 @@ def gearmand(start_gearmand: Callable[[], Gearmand]) -> Gearmand:
     return start_gearmand()
 
 
+@dataclass(frozen=True)
+class JobServer:
+    """A running job server; `text` sends a text command and returns the answer."""
+
+    address: Address
+    text: Callable[[str], str]
+    kind: str = "gearmand"
+
+    @property
+    def is_ours(self) -> bool:
+        return self.kind == "ours"
+
+
+@pytest.fixture
+def start_ours() -> Iterator[Callable[..., JobServer]]:
+    """Starts any number of our servers, with options."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*options: str) -> JobServer:
+            server = ServerProcess("-L", "127.0.0.1", *options)
+            stack.callback(server.stop)
+            return JobServer(
+                Address("127.0.0.1", server.port), lambda line: server.text(line.encode()).decode(), "ours"
+            )
+
+        yield start
+
+
+def without_discovery(packets: list[Packet]) -> list[Packet]:
+    """The packets but for the question for the servers of the cluster, which scripted servers pass over."""
+    return [packet for packet in packets if packet != (PacketType.OPTION_REQ, SERVERS_OPTION)]
+
+
 class Peer:
     """The server's end of one connection, driven by the test."""
 
@@ -74,7 +111,7 @@ class Peer:
             data = self.socket.recv(65536)
             if not data:
                 raise AssertionError("the connection ended instead of a packet")
-            self._packets += self._parser.feed(data)
+            self._packets += without_discovery(self._parser.feed(data))
         return self._packets.pop(0)
 
     def expect(self, packet_type: int, *arguments: bytes) -> None:
@@ -83,7 +120,7 @@ class Peer:
     def read_once(self) -> list[Packet]:
         """All packets that one recv brings: those that were sent in one write."""
         assert not self._packets
-        return self._parser.feed(self.socket.recv(1024 * 1024))
+        return without_discovery(self._parser.feed(self.socket.recv(1024 * 1024)))
 
     def send(self, packet_type: int, *arguments: bytes) -> None:
         self.socket.sendall(encode_response(packet_type, *arguments))
@@ -92,7 +129,7 @@ class Peer:
         """All packets until the client library closes its sending side."""
         with contextlib.suppress(ConnectionResetError):
             while data := self.socket.recv(65536):
-                self._packets += self._parser.feed(data)
+                self._packets += without_discovery(self._parser.feed(data))
         packets, self._packets = self._packets, []
         return packets
 
@@ -103,11 +140,16 @@ class Peer:
             self.expect(PacketType.CAN_DO, function)
         if ours:
             self.send(PacketType.OPTION_RES, b"job-attempt")
-            self.expect(PacketType.OPTION_REQ, b"job-failure")
+            self.expect_options()
             self.send(PacketType.OPTION_RES, b"job-failure")
         else:
             self.send(PacketType.ERROR, b"UNKNOWN_OPTION", b"Server does not recognize given option")
         self.expect(PacketType.GRAB_JOB_UNIQ)
+
+    def expect_options(self) -> None:
+        """Read the worker's questions for the extensions of our server."""
+        for option in OPTIONS_OF_OURS:
+            self.expect(PacketType.OPTION_REQ, option)
 
     def put_to_sleep(self) -> None:
         self.send(PacketType.NO_JOB)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gearman_client import Address, AddressError, parse_address, parse_addresses
+from gearman_client.address import default_servers
 
 
 @pytest.mark.parametrize(
@@ -54,3 +55,9 @@ def test_other_values_than_addresses_are_refused(servers: object) -> None:
 def test_an_empty_list_of_addresses_is_refused(servers: object) -> None:
     with pytest.raises(AddressError, match="no job server given"):
         parse_addresses(servers)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("servers", ["box:port", ",", "a b"])
+def test_a_mistake_in_the_environment_names_the_variable(servers: str) -> None:
+    with pytest.raises(AddressError, match="the environment variable GEARMAN_SERVERS: "):
+        default_servers({"GEARMAN_SERVERS": servers})

@@ -11,6 +11,7 @@ from gearman_client.packet import (
     ARGUMENT_COUNTS,
     HEADER,
     HEADER_BYTES,
+    MAX_KNOWN_HEADERS,
     MAX_LINE_BYTES,
     MAX_LINES,
     REQUEST_MAGIC,
@@ -169,3 +170,22 @@ def test_many_text_lines_come_in_several_answers_and_nothing_is_lost() -> None:
     assert packets == [(0, b"version")] * (3 * MAX_LINES) + [(PacketType.ECHO_REQ, b"x")]
     assert parser.feed(b"tus\n") == [(0, b"status")]
     assert not parser.has_more
+
+
+def test_a_parser_of_short_packets_refuses_a_length_that_another_has_accepted() -> None:
+    packet = encode_request(PacketType.ECHO_REQ, b"x" * 1000)
+    assert PacketParser(REQUEST_MAGIC).feed(packet) == [(PacketType.ECHO_REQ, b"x" * 1000)]
+    for arrived in (packet, packet + packet):
+        strict = PacketParser(REQUEST_MAGIC, max_body_bytes=999)
+        assert strict.feed(arrived) == []
+        assert "announces 1000 bytes, the limit is 999" in str(strict.violation)
+
+
+def test_a_stream_of_ever_new_headers_takes_no_more_memory() -> None:
+    parser = PacketParser(REQUEST_MAGIC)
+    lengths = range(MAX_KNOWN_HEADERS + 100)
+    for length in lengths:
+        assert parser.feed(HEADER.pack(REQUEST_MAGIC, PacketType.ECHO_REQ, length) + bytes(length)) == [
+            (PacketType.ECHO_REQ, bytes(length))
+        ]
+    assert len(parser._known_headers) <= MAX_KNOWN_HEADERS

@@ -16,15 +16,19 @@ from typing import Final, Protocol
 from gearman_client.address import Address, parse_address
 from gearman_client.admin.tables import (
     ConnectedWorker,
+    FunctionHold,
     FunctionStatus,
     PriorityStatus,
     ShownJob,
     parse_connected_worker,
+    parse_function_hold,
     parse_function_status,
     parse_priority_status,
+    parse_server,
     parse_shown_job,
 )
 from gearman_client.arguments import to_limit
+from gearman_client.connection.cluster_servers import ClusterServer
 from gearman_client.connection.connecting import connect
 from gearman_client.errors import AdminError, ArgumentError, ConnectionLost, Timeout
 from gearman_client.exclusive import Exclusive
@@ -36,10 +40,10 @@ DEFAULT_MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
 RECEIVE_BYTES: Final = 64 * 1024
 
 #: The commands whose answer is many lines, ended by a line with a single dot. All other answers are one line.
-_TABLES: Final = frozenset({"status", "prioritystatus", "workers", "show", "policies"})
+_TABLES: Final = frozenset({"status", "prioritystatus", "workers", "show", "policies", "holds", "servers"})
 #: Commands of our own server that answer with a table if their second word is one of `_FAMILY_TABLES`.
 _TABLE_FAMILIES: Final = frozenset({"jobs", "dead", "schedules"})
-_FAMILY_TABLES: Final = frozenset({"list", "show"})
+_FAMILY_TABLES: Final = frozenset({"list", "show", "keys", "batches"})
 #: What ends a word of a text command. A TAB does not: Perl's clients put one between a prefix and the function's name.
 _WORD_BREAKS: Final = frozenset(" \r\n\0")
 
@@ -130,9 +134,32 @@ class AdminClient:
         """Make the server forget the function."""
         self._value(f"drop function {_word(function)}")
 
+    def pause_function(self, function: str) -> None:
+        """Our own server only: start no more jobs of the function. They are accepted and wait; running ones go on.
+
+        When this returns, the pause is stored, if the server has a durable store.
+        """
+        self._value(f"pause function {_word(function)}")
+
+    def resume_function(self, function: str) -> None:
+        """Our own server only: start the function's jobs again, whether it was paused or is held by its brake."""
+        self._value(f"resume function {_word(function)}")
+
+    def holds(self) -> list[FunctionHold]:
+        """Our own server only: the functions that are paused, or held by their brakes."""
+        return [parse_function_hold(line) for line in self._table("holds")]
+
+    def servers(self) -> list[ClusterServer]:
+        """Our own server only: the servers of its cluster, itself among them; without a cluster itself alone."""
+        return [parse_server(line) for line in self._table("servers")]
+
     def cancel_job(self, handle: str) -> None:
         """Fail the job for its clients and remove it from its queue."""
         self._value(f"cancel job {_word(handle)}")
+
+    def stop_jobs(self, *handles: str) -> int:
+        """Our own server only: stop jobs, also those that run, and cancel those that wait. Returns their number."""
+        return self._number(" ".join(["stop job", *map(_word, handles)]))
 
     def fail_job(self, handle: str, reason: str) -> None:
         """Our own server only: end the current attempt of a running job as if its worker had failed."""
@@ -272,8 +299,10 @@ def connect_admin(
 
 
 def _is_table(line: str) -> bool:
-    first, second, *_ = [*line.rstrip("\r").lower().split(" ", 2), ""]
-    return first in _TABLES or (first in _TABLE_FAMILIES and second in _FAMILY_TABLES)
+    first, second, *rest = [*line.rstrip("\r").lower().split(" "), ""]
+    if first in _TABLE_FAMILIES:
+        return second in _FAMILY_TABLES or (second == "batch" and len([word for word in rest if word]) == 1)
+    return first in _TABLES
 
 
 def _end_of_answer(received: bytearray, searched: int, *, is_table: bool) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gearman_client.connection import cluster_servers
+from gearman_client.connection.cluster_servers import ClusterServer
 from gearman_client.errors import AdminError
-from gearman_client.text import to_text
+from gearman_client.text import to_text, unescaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,40 @@ class ShownJob:
     retries: int
     ignored: bool
     queued: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionHold:
+    """One line of `holds`, which only our own server has: a reason for which none of a function's jobs is started.
+
+    kind: `paused` by an operator, `held` by its brake, `probed`: the brake lets single jobs through, or `throttled`: as
+    one of its jobs wished. since, until: Unix seconds; until is None if the end is not known.
+    """
+
+    function: str
+    kind: str
+    since: float
+    until: float | None
+
+
+def parse_function_hold(line: bytes) -> FunctionHold:
+    """`function TAB kind TAB since TAB until`; bytes of the name that do not print are written as `\\xNN`."""
+    name, *rest = line.split(b"\t")
+    try:
+        kind, since, until = rest
+        return FunctionHold(
+            to_text(unescaped(name)), to_text(kind), float(since), None if until == b"-" else float(until)
+        )
+    except ValueError:
+        raise _malformed(line) from None
+
+
+def parse_server(line: bytes) -> ClusterServer:
+    """A row of `servers`, which only our own server has."""
+    try:
+        return cluster_servers.parse_server(line)
+    except ValueError:
+        raise _malformed(line) from None
 
 
 def parse_function_status(line: bytes) -> FunctionStatus:

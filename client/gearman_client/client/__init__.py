@@ -6,6 +6,7 @@ Open `client.py` first. `server_pool.py` chooses the job server; most other file
 
 from __future__ import annotations
 
-from gearman_client.client.client import Client, Priority
+from gearman_client.client.client import Client
+from gearman_client.client.submission import Priority
 
 __all__ = ["Client", "Priority"]

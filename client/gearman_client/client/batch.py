@@ -5,16 +5,28 @@ A client that submits one job at a time is limited by one round trip for each jo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from time import monotonic
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
 
+from gearman_client.address import Address
+from gearman_client.client.attempts import LOSSES, Attempts, Limits
+from gearman_client.client.calls import Conversation, chosen
 from gearman_client.client.foreground import server_error
 from gearman_client.client.job_status import JobHandle
-from gearman_client.client.server_pool import next_packets
+from gearman_client.client.server_pool import PooledServer, ServerPool, next_packets
+from gearman_client.client.submission import Forms
 from gearman_client.connection.connection import Connection
-from gearman_client.errors import PartlyRefused, ProtocolError, ServerError
-from gearman_client.packet import HEADER, REQUEST_MAGIC, PacketType
+from gearman_client.errors import (
+    ArgumentError,
+    GearmanError,
+    JobNotAcknowledged,
+    JobNotKnown,
+    PartlyRefused,
+    ProtocolError,
+    ServerError,
+    Timeout,
+)
+from gearman_client.packet import PacketType
 from gearman_client.text import to_text
 
 #: The most jobs under way at once: enough that the round trip no longer counts, few enough to fit into any buffer.
@@ -22,30 +34,60 @@ PORTION_JOBS: Final = 200
 PORTION_BYTES: Final = 256 * 1024
 
 
-def submission_encoder(packet_type: int, function: bytes) -> Callable[[bytes], bytes]:
-    """A function that makes the packets of jobs that differ only in their workload; none has a unique id."""
-    start = function + b"\0\0"
-    pack, length = HEADER.pack, len(start)
-    return lambda workload: pack(REQUEST_MAGIC, packet_type, length + len(workload)) + start + workload
+def check_workloads(workloads: object) -> None:
+    """Check that there can be many.
+
+    Raises:
+        ArgumentError: it is one text, or not iterable.
+    """
+    if isinstance(workloads, str | bytes | bytearray | memoryview) or not isinstance(workloads, Iterable):
+        raise ArgumentError(f"workloads: expected a list or another iterable, not {type(workloads).__name__}")
 
 
-def submit_all(connection: Connection, packets: Iterable[bytes], reply_timeout_s: float) -> list[JobHandle]:
-    """Submit every packet; returns the handles in the same order.
+def submit_all(
+    pool: ServerPool,
+    forms: Forms[Callable[[Any], bytes]],
+    workloads: Iterable[Any],
+    limits: Limits,
+    only: PooledServer | None = None,
+) -> list[JobHandle]:
+    """Submit every workload to one server; returns the handles in the same order.
 
     Raises:
         PartlyRefused: the server refused some; the portions after the one with the refusal were not submitted.
-        Timeout, ConnectionLost, ProtocolError: the server may have accepted the jobs under way, or not.
+        JobNotKnown: the server may have accepted the jobs under way, or not.
+        CouldNotConnect, Timeout: no server can be reached; there is no time.
+        NotSupported: the server does not know an option of the jobs.
     """
+    limits.begin()
+    if only is None:
+        server, connection = pool.choose(b"", limits.deadline)
+    else:
+        server, connection = Attempts(pool, limits, only=only).next()
+    packets = map(chosen(forms, server, connection, limits), workloads)
     accepted: list[JobHandle] = []
-    for portion in _portions(packets):
-        connection.check_process()  # the caller's generator has run meanwhile
-        for packet in portion:
-            connection.queue(packet)
-        connection.flush()
-        refusal = _take_answers(connection, len(portion), monotonic() + reply_timeout_s, accepted)
-        if refusal is not None:
-            raise PartlyRefused(refusal.code, refusal.text, accepted)
+    with Conversation(server):
+        for portion in _portions(packets):
+            connection.check_process()  # the caller's generator has run meanwhile
+            for packet in portion:
+                connection.queue(packet)
+            before = len(accepted)
+            try:
+                connection.flush(limits.deadline)
+                refusal = _take_answers(connection, len(portion), limits.answer_by(0), accepted)
+            except LOSSES as error:
+                missing = len(portion) - (len(accepted) - before)
+                raise many_not_known(missing, server.address, error, accepted) from error
+            if refusal is not None:
+                raise PartlyRefused(refusal.code, refusal.text, accepted)
     return accepted
+
+
+def many_not_known(missing: int, server: Address, error: GearmanError, accepted: Sequence[JobHandle]) -> JobNotKnown:
+    """The error for background jobs that were sent and not acknowledged, because of `error`."""
+    kind = JobNotAcknowledged if isinstance(error, Timeout) else JobNotKnown
+    text = f"{server} did not acknowledge {missing} jobs, which it may have, or not ({error})"
+    return kind(text, str(server), accepted)
 
 
 def _take_answers(

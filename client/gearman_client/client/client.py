@@ -5,88 +5,97 @@ Threads, greenlets and forked processes may share it: each request under way has
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+import os
+from collections.abc import Callable, Iterable
+from copy import copy
+from dataclasses import replace
+from datetime import timedelta
 from math import inf
 from time import monotonic, time
 from types import TracebackType
-from typing import Final, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
-from gearman_client.address import Address, parse_addresses
-from gearman_client.arguments import check_callbacks, to_limit, to_optional_seconds, to_seconds
-from gearman_client.client.batch import submission_encoder, submit_all
-from gearman_client.client.foreground import ForegroundJob, JobCallbacks, server_error
-from gearman_client.client.job_status import JobHandle, JobStatus, to_number
-from gearman_client.client.kept_result import KeptAnswer, ask_for_result
-from gearman_client.client.run_time import run_time
-from gearman_client.client.server_pool import PooledServer, PoolSettings, ServerPool, next_packets
-from gearman_client.client.shared_pools import SharedPools
-from gearman_client.connection.connection import Connection
-from gearman_client.errors import (
-    ArgumentError,
-    ConnectionLost,
-    CouldNotConnect,
-    JobException,
-    JobFailed,
-    NotSupported,
-    ProtocolError,
-    ResultUnknown,
-    ServerError,
-    Timeout,
+from gearman_client.address import Address, default_servers, parse_addresses
+from gearman_client.arguments import check_options, to_seconds
+from gearman_client.client.attempts import Limits
+from gearman_client.client.batch import check_workloads, submit_all
+from gearman_client.client.calls import answering, ask_any, find_status, leave_job, run_job, status_of, stop
+from gearman_client.client.codec import Codec
+from gearman_client.client.foreground import JobCallbacks
+from gearman_client.client.job_status import JobHandle, JobStatus
+from gearman_client.client.kept_result import fetch_result
+from gearman_client.client.many_jobs import ManyJobs, ResultT, WorkloadT
+from gearman_client.client.options import (
+    BackgroundOptions,
+    ClientOptions,
+    ForegroundOptions,
+    ManyOptions,
+    client_settings,
 )
-from gearman_client.extensions import JOB_RESULT_OPTION
-from gearman_client.packet import PacketType, encode_request, split_arguments
-from gearman_client.text import to_argument, to_body, to_function, to_text
-from gearman_client.tls import Tls
+from gearman_client.client.server_pool import PoolSettings, ServerPool
+from gearman_client.client.shared_pools import SharedPools
+from gearman_client.client.submission import UNSET, Unset, when
+from gearman_client.connection.roster import Roster
+from gearman_client.packet import PacketType, encode_request
+from gearman_client.text import to_body, to_identifier
 
-Priority = Literal["high", "normal", "low"]
-
-_FOREGROUND: Final[dict[str, PacketType]] = {
-    "high": PacketType.SUBMIT_JOB_HIGH,
-    "normal": PacketType.SUBMIT_JOB,
-    "low": PacketType.SUBMIT_JOB_LOW,
-}
-_BACKGROUND: Final[dict[str, PacketType]] = {
-    "high": PacketType.SUBMIT_JOB_HIGH_BG,
-    "normal": PacketType.SUBMIT_JOB_BG,
-    "low": PacketType.SUBMIT_JOB_LOW_BG,
-}
+if TYPE_CHECKING:
+    from gearman_client.client.batch_packets import BatchStatus
+    from gearman_client.client.job_batch import JobBatch
+    from gearman_client.client.job_options import Follower
+    from gearman_client.client.remote_task import RemoteTask
 
 
-class Client:
+class Client(ManyJobs[WorkloadT, ResultT]):
     """A client of one or several job servers; a context manager. Threads, greenlets and forked processes may share it.
 
-    servers: `"host:port"`, several of them separated by commas, or a list.
-    timeout_s: how long `submit` waits for a result by default; None: for ever. Every time is a number of seconds or a
-        timedelta.
-    connect_timeout_s: the limit for one server to accept a connection and to answer the first question.
-    reply_timeout_s: the limit for the server's own answers (a job accepted, a status).
-    exceptions: ask for the data of WORK_EXCEPTION; without it such jobs just fail.
-    tls: for servers that speak TLS; an `Address` may have its own.
+    servers: `"host:port"`, several of them separated by commas, or a list; None: those that the environment variable
+        GEARMAN_SERVERS names, else the one on this machine.
+    codec: makes workloads and results of other values; None: workloads are bytes or text, results are bytes.
+    options: `ClientOptions` explains them.
 
     Raises:
         AddressError: `servers` is not a list of addresses.
-        ArgumentError: a time is none.
+        ArgumentError: an option has a value that it can't have.
+        TypeError: there is no such option.
     """
+
+    @overload
+    def __init__(
+        self: Client[bytes | str, bytes],
+        servers: str | Address | Iterable[str | Address] | None = None,
+        *,
+        codec: None = None,
+        **options: Unpack[ClientOptions],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        servers: str | Address | Iterable[str | Address] | None = None,
+        *,
+        codec: Codec[WorkloadT, ResultT],
+        **options: Unpack[ClientOptions],
+    ) -> None: ...
 
     def __init__(
         self,
-        servers: str | Address | Iterable[str | Address],
+        servers: str | Address | Iterable[str | Address] | None = None,
         *,
-        timeout_s: timedelta | float | None = None,
-        connect_timeout_s: timedelta | float = 5.0,
-        reply_timeout_s: timedelta | float = 30.0,
-        exceptions: bool = True,
-        tls: Tls | None = None,
+        codec: Codec[Any, Any] | None = None,
+        **options: Unpack[ClientOptions],
     ) -> None:
-        self._timeout_s = to_optional_seconds(timeout_s, "timeout_s")
-        self._reply_timeout_s = to_limit(reply_timeout_s, "reply_timeout_s")
-        settings = PoolSettings(to_limit(connect_timeout_s, "connect_timeout_s"), self._reply_timeout_s, exceptions)
-        addresses = parse_addresses(servers, tls)
-        self._pools = SharedPools(lambda: ServerPool(addresses, settings))
+        settings = client_settings("Client", codec, options)
+        self._timeout_s = settings.timeout_s
+        self._reply_timeout_s = settings.reply_timeout_s
+        self._submissions = settings.submissions
+        addresses = parse_addresses(default_servers(os.environ) if servers is None else servers, settings.tls)
+        self._roster = roster = Roster(addresses)
+        pool_settings = PoolSettings(*settings.bounds, roster if settings.discover else None)
+        self._pool_settings = pool_settings
+        self._pools = SharedPools(lambda: ServerPool(addresses, pool_settings), pool_settings.close)
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -94,105 +103,173 @@ class Client:
     ) -> None:
         self.close()
 
+    @overload
+    def submit(self, function: str, workload: WorkloadT, **options: Unpack[ForegroundOptions]) -> ResultT: ...
+
+    @overload
+    def submit(self, function: str, *, json: Any, **options: Unpack[ForegroundOptions]) -> Any: ...
+
     def submit(
         self,
         function: str,
-        workload: bytes | str,
+        workload: WorkloadT | Unset = UNSET,
         *,
-        unique: str | None = None,
-        priority: Priority = "normal",
-        timeout_s: timedelta | float | None = None,
-        **callbacks: Unpack[JobCallbacks],
-    ) -> bytes:
+        json: Any = UNSET,
+        **options: Unpack[ForegroundOptions],
+    ) -> Any:
         """Run a job and return its result, the body of WORK_COMPLETE; WORK_DATA goes only to `on_data`.
 
-        unique: jobs of one function with equal ids are one job, and all its clients get the result. None sends an empty
-            id, which makes a separate job.
-        timeout_s: in seconds. When it has passed the connection is closed, which abandons the job.
+        workload: bytes or text, or what the client's codec takes; the result comes through the codec too.
+        json: instead of a workload, a value to send as JSON; the result is the value of the JSON that comes back.
+        unique: jobs of one function with equal ids are one job, and all its clients get the result. `"-"`: the workload
+            is the id. None sends an empty id, which makes a separate job.
+        priority: `"high"`, `"normal"` or `"low"`, or a number from 0 to 9, the most urgent.
+        reducer: the function that joins the results of the job's parts (SUBMIT_REDUCE_JOB).
+        at, delay, retries, and the options of `JobOptions`: enforced by gearman-server.
+        timeout_s: the limit of the whole call. When it has passed the connection is closed, which abandons the job.
+        resubmit: submit the job again, to another server if there is one, when its server was lost (True). It may then
+            run twice.
+        on_created, on_status, on_data, on_warning, on_exception: callbacks; they get bytes as they arrived.
 
         Raises:
             JobFailed, JobException: the worker reported a failure (JobException carries its data).
-            Timeout: no result in time.
-            ServerError: the server refused the job, for instance with QUEUE_ERROR.
-            ConnectionLost: the server went away; it is not known whether the job ran.
-            CouldNotConnect: no server can be reached.
+            Timeout: no result in time. Without any time nothing is sent.
+            ResultNotDecoded: the job is done, but its result is not what the codec, or JSON, can be.
+            ServerError: the server refused the job, for instance with QUEUE_ERROR, or INVALID_OPTION.
+            NotSupported: the server does not know an option of the job, which was not sent.
+            ConnectionLost: the server went away, and no other one took the job in time; it may have run.
+            CouldNotConnect: no server can be reached; the text has the address and the reason of each.
             ArgumentError: a name, an id or the workload can't be sent, or the time is none.
-            TypeError: there is no such keyword argument.
+            TypeError: there is no such keyword argument, or no workload.
         """
-        check_callbacks("submit", callbacks, JobCallbacks.__annotations__, ("unique", "priority", "timeout_s"))
-        packet, unique_id = _submission(_FOREGROUND, function, workload, unique, priority)
-        timeout_s = self._timeout_s if timeout_s is None else to_seconds(timeout_s, "timeout_s")
-        deadline = inf if timeout_s is None else monotonic() + timeout_s
+        check_options("submit", options, ForegroundOptions.__annotations__, ("function", "workload", "json"))
+        submission = self._submissions.foreground(function, workload, json, options)
+        limits = self._limits(options.get("timeout_s"))
         with self._pools.lend() as pool:
-            server, connection = pool.choose(unique_id)
-            return self._run(server, connection, packet, deadline, callbacks)
-
-    def _run(
-        self, server: PooledServer, connection: Connection, packet: bytes, deadline: float, callbacks: JobCallbacks
-    ) -> bytes:
-        job = ForegroundJob(server.address, callbacks)
-        with _conversation(server):
-            connection.queue(packet)
-            connection.flush()
-            created_by = min(deadline, monotonic() + self._reply_timeout_s)
-            while job.result is None:
-                for packet_type, body in next_packets(connection, deadline if job.is_created else created_by):
-                    job.take(packet_type, body)
-                    if job.result is not None:
-                        break
-            return job.result
+            result = run_job(pool, submission, options, limits, resubmit=options.get("resubmit", True))
+        return submission.codec.decode(result)
 
     def submit_background(
         self,
         function: str,
-        workload: bytes | str,
+        workload: WorkloadT | Unset = UNSET,
         *,
-        unique: str | None = None,
-        priority: Priority = "normal",
-        at: datetime | float | None = None,
-        delay: timedelta | float | None = None,
+        json: Any = UNSET,
+        **options: Unpack[BackgroundOptions],
     ) -> JobHandle:
         """Leave a job with the server and return its handle, a `str` that also knows its server.
 
+        workload, json, unique, priority, reducer: as `submit`.
         at: do not run the job before this time, a datetime (without a zone: local time) or Unix seconds.
-        delay: do not run the job for this long (a timedelta or seconds).
+        delay: do not run the job for this long: a timedelta, seconds, or a text as `"5m"`.
+        retries, and the options of `JobOptions`: enforced by gearman-server.
+        timeout_s: the limit of the whole call.
 
-        The protocol counts whole seconds, so `at` and `delay` are rounded up; it allows them only with normal priority.
+        With a `submission`, a job whose acknowledgement was lost is submitted again to the same server, within the time
+        of the call, and stays one job.
 
         Raises:
-            ServerError, Timeout, ConnectionLost, CouldNotConnect, ArgumentError: as `submit`.
+            JobNotKnown: the server went away, or said nothing, before it acknowledged the job: it may exist, or not.
+            ServerError, CouldNotConnect, ArgumentError, TypeError: as `submit`; there is no such job.
         """
-        run_at = run_time(at, delay, time())
-        if run_at is None:
-            packet, unique_id = _submission(_BACKGROUND, function, workload, unique, priority)
-        else:
-            packet, unique_id = _delayed_submission(function, workload, unique, priority, run_at)
+        check_options("submit_background", options, BackgroundOptions.__annotations__, ("function", "workload", "json"))
+        submission = self._submissions.background(function, workload, json, options, when(options, time()))
         with self._pools.lend() as pool:
-            server, connection = pool.choose(unique_id)
-            (handle,) = self._ask(server, connection, packet, PacketType.JOB_CREATED)
-        return JobHandle(to_text(handle), server.address)
+            return leave_job(pool, submission, function, self._limits(options.get("timeout_s")))
 
     def submit_background_many(
-        self, function: str, workloads: Iterable[bytes | str], *, priority: Priority = "normal"
+        self,
+        function: str,
+        workloads: Iterable[WorkloadT],
+        **options: Unpack[ManyOptions],
     ) -> list[JobHandle]:
         """Leave many jobs with one server, and return their handles in the same order.
 
         The client does not wait for each answer, so this takes a fraction of the time of as many calls of
-        `submit_background`. The workloads may come from a generator: only a portion of them is held at once.
+        `submit_background`. The workloads may come from a generator: only a portion of them is held at once. The
+        options hold for each job; `unique`, `reducer` and `submission` are not among them.
 
         Raises:
             PartlyRefused: the server refused some; `accepted` of the exception has the handles of the others.
-            ConnectionLost, Timeout: it is not known which jobs of the last portion (at most 200) the server has.
+            JobNotKnown: it is not known which jobs of the last portion (at most 200) the server has; `accepted` has the
+                handles of the others.
             CouldNotConnect, ArgumentError: as `submit`.
         """
-        if isinstance(workloads, str | bytes | bytearray | memoryview) or not isinstance(workloads, Iterable):
-            raise ArgumentError(f"workloads: expected a list or another iterable, not {type(workloads).__name__}")
-        encode = submission_encoder(_packet_type(_BACKGROUND, priority), to_function(function))
-        packets = (encode(to_body(workload)) for workload in workloads)
+        check_workloads(workloads)
+        check_options("submit_background_many", options, ManyOptions.__annotations__, ("function", "workloads"))
+        forms = self._submissions.encoder(function, options, when(options, time()), background=True)
         with self._pools.lend() as pool:
-            server, connection = pool.choose(b"")
-            with _conversation(server):
-                return submit_all(connection, packets, self._reply_timeout_s)
+            return submit_all(pool, forms, workloads, self._limits(options.get("timeout_s")))
+
+    def batch(
+        self,
+        *,
+        on_complete: Follower | None = None,
+        on_success: Follower | None = None,
+        on_failure: Follower | None = None,
+        id: str | None = None,
+        timeout_s: timedelta | float | None = None,
+    ) -> JobBatch[WorkloadT]:
+        """Open a batch of background jobs, for a `with` that adds jobs and closes it.
+
+        on_complete, on_success, on_failure: the functions, or `FollowUp`s, that are submitted, each exactly once, when
+            the batch is closed and its last job has ended; the second if all are complete, else the third. Without a
+            workload of their own they get JSON with the numbers.
+        id: a text that names it; None: a random one.
+
+        Raises:
+            NotSupported: the job server is not gearman-server.
+            ServerError: INVALID_BATCH, there is another one of this id, or there are too many.
+            CouldNotConnect, ConnectionLost, Timeout: no server could be asked.
+            ArgumentError: a value that can't be.
+        """
+        from gearman_client.client.batch_packets import open_packet
+
+        callbacks = {"on_complete": on_complete, "on_success": on_success, "on_failure": on_failure}
+        name, packet = open_packet(id, callbacks)
+        server, _ = self._ask_about_batch(None, packet, timeout_s)
+        return self._batch_at(name, server)
+
+    def batch_status(
+        self,
+        id: str,
+        *,
+        server: Address | None = None,
+        timeout_s: timedelta | float | None = None,
+    ) -> BatchStatus:
+        """What a server knows of a batch of jobs: the first that can be reached, or this one."""
+        from gearman_client.client.batch_packets import request_packet
+
+        return self._ask_about_batch(server, request_packet(id, "get"), timeout_s)[1]
+
+    def _batch_at(self, name: str, server: Address) -> JobBatch[WorkloadT]:
+        from gearman_client.client.job_batch import JobBatch
+
+        def submit(function: str, workload: Any, json: Any, options: BackgroundOptions) -> JobHandle:
+            check_options("background", options, BackgroundOptions.__annotations__, ("function", "workload", "json"))
+            submission = self._submissions.background(function, workload, json, options, when(options, time()))
+            with self._pools.lend() as pool:
+                return leave_job(pool, submission, function, self._limits(options.get("timeout_s")), pool.at(server))
+
+        def submit_many(function: str, workloads: Iterable[Any], options: ManyOptions) -> list[JobHandle]:
+            check_workloads(workloads)
+            check_options("background_many", options, ManyOptions.__annotations__, ("function", "workloads"))
+            forms = self._submissions.encoder(function, options, when(options, time()), background=True)
+            with self._pools.lend() as pool:
+                return submit_all(pool, forms, workloads, self._limits(options.get("timeout_s")), pool.at(server))
+
+        return JobBatch(
+            name, server, submit, submit_many, lambda packet: self._ask_about_batch(server, packet, None)[1]
+        )
+
+    def _ask_about_batch(
+        self, server: Address | None, packet: bytes, timeout_s: timedelta | float | None
+    ) -> tuple[Address, BatchStatus]:
+        from gearman_client.client.job_batch import ask_about_batch
+
+        with self._pools.lend() as pool:
+            only = None if server is None else pool.at(server)
+            return ask_about_batch(pool, only, packet, self._limits(timeout_s))
 
     def result(
         self, handle: str, *, timeout_s: timedelta | float | None = None, **callbacks: Unpack[JobCallbacks]
@@ -215,167 +292,106 @@ class Client:
             ArgumentError: the handle is no text, or the time is none.
             TypeError: there is no such keyword argument.
         """
-        check_callbacks("result", callbacks, JobCallbacks.__annotations__, ("timeout_s",))
-        argument = to_argument(handle, "handle")
-        wait_s = self._timeout_s if timeout_s is None else to_seconds(timeout_s, "timeout_s")
+        check_options("result", callbacks, JobCallbacks.__annotations__, ("handle", "timeout_s"))
+        waits = timeout_s is None or to_seconds(timeout_s, "timeout_s") > 0
+        if waits:
+            self._submissions.check_result(handle)
+        limits = self._limits(timeout_s) if waits else self._limits(inf)
         with self._pools.lend() as pool:
-            servers = _home_of(handle, pool)
-            server = servers[0] if len(servers) == 1 else self._find_holder(pool, servers, argument)
-            if server is None:
-                raise ResultUnknown(f"job {handle}: no server has a result, there was no such job or it is long over")
-            return self._ask_for_result(pool, server, argument, wait_s, callbacks).result_of(handle)
+            return fetch_result(pool, handle, callbacks, limits, waits=waits)
 
-    def _find_holder(self, pool: ServerPool, servers: list[PooledServer], handle: bytes) -> PooledServer | None:
-        """The server that knows the job; None when all servers answer that they do not know it."""
-        failure = None
-        for server in servers:
-            try:
-                if self._ask_for_result(pool, server, handle, 0, {}).is_known:
-                    return server
-            except (ConnectionLost, CouldNotConnect, NotSupported, Timeout) as error:
-                failure = error
-        if failure is not None:
-            raise failure
-        return None
-
-    def _ask_for_result(
-        self, pool: ServerPool, server: PooledServer, handle: bytes, wait_s: float | None, callbacks: JobCallbacks
-    ) -> KeptAnswer:
-        connection = pool.connection(server)
-        if not server.tells_results:
-            option = encode_request(PacketType.OPTION_REQ, JOB_RESULT_OPTION)
-            try:
-                self._ask(server, connection, option, PacketType.OPTION_RES)
-            except ServerError as error:
-                raise NotSupported(
-                    f"{server.address} keeps no results of background jobs: gearman-server does"
-                ) from error
-            server.tells_results = True
-        with _conversation(server):
-            return ask_for_result(connection, handle, wait_s, self._reply_timeout_s, callbacks)
-
-    def status(self, handle: str) -> JobStatus:
-        """The status of a job. With a handle that names no server, every server that can be reached is asked.
+    def status(self, handle: str, *, timeout_s: timedelta | float | None = None) -> JobStatus:
+        """The status of a job. With a handle that names no server, all servers that can be reached are asked at once.
 
         Raises:
             CouldNotConnect, ConnectionLost, Timeout: no server could be asked.
+            ArgumentError: the handle is longer than 63 bytes, or is no text.
         """
-        packet = encode_request(PacketType.GET_STATUS, to_argument(handle, "handle"))
         with self._pools.lend() as pool:
-            return self._find_status(pool, _home_of(handle, pool), packet, PacketType.STATUS_RES)
+            return status_of(pool, handle, self._limits(timeout_s))
 
-    def status_unique(self, unique: str) -> JobStatus:
+    def status_unique(self, unique: str, *, timeout_s: timedelta | float | None = None) -> JobStatus:
         """The status of the job with this unique id, of any function, and the number of clients that wait for it.
 
         Raises:
             CouldNotConnect, ConnectionLost, Timeout: no server could be asked.
+            ArgumentError: the id is longer than 63 bytes, or is no text.
         """
-        packet = encode_request(PacketType.GET_STATUS_UNIQUE, to_argument(unique, "unique id"))
+        packet = encode_request(PacketType.GET_STATUS_UNIQUE, to_identifier(unique, "unique id"))
         with self._pools.lend() as pool:
-            return self._find_status(pool, pool.servers, packet, PacketType.STATUS_RES_UNIQUE)
+            return find_status(pool, pool.servers, packet, PacketType.STATUS_RES_UNIQUE, self._limits(timeout_s))
 
-    def echo(self, data: bytes | str = b"ping") -> bytes:
-        """Send bytes to the first server that can be reached, and return its answer, the same bytes."""
+    def stop(self, handle: str, *, timeout_s: timedelta | float | None = None) -> bool:
+        """Stop a job: one that waits is cancelled, one that runs is interrupted by its manager. It is not tried again.
+
+        Clients that wait for it get JobException with the data `stopped`, or JobFailed without `exceptions`. With a
+        handle that names no server, all servers are asked. Returns whether there was such a job; a True is certain:
+        the job is not run again, whatever becomes of the server. The function may still be cleaning up.
+
+        Raises:
+            NotSupported: the job server is not gearman-server.
+            ServerError: NOT_ALLOWED, this machine may not; the server's `--admin-allow` says who may.
+            CouldNotConnect, ConnectionLost, Timeout: no server could be asked.
+            ArgumentError: the handle is longer than 63 bytes, or is no text.
+        """
+        with self._pools.lend() as pool:
+            return stop(pool, handle, self._limits(timeout_s))
+
+    @property
+    def servers(self) -> tuple[Address, ...]:
+        """The servers that are known now: those that were given, and those that they have told of."""
+        return self._roster.known.addresses
+
+    def with_codec(self, codec: Codec[Any, Any]) -> Client[Any, Any]:
+        """A client with another codec, and with the settings and the connections of this one."""
+        other = copy(self)
+        other._submissions = replace(self._submissions, codec=codec)
+        other._futures = None
+        return other
+
+    def check_waits(self, check: Callable[[str], None] | None) -> None:
+        """Have `check` called with a function's name before its job, or the result of its job, is awaited.
+
+        It raises an exception to refuse that.
+
+        The manager uses this: a function must not wait for its own pool.
+        """
+        self._submissions = replace(self._submissions, check_wait=check)
+
+    def task(self, name: str, *, result: Any = Any) -> RemoteTask[Any]:
+        """A function that is a task on its workers, for a process without its module.
+
+        result: the type of its result, as the function's annotation would say; Any: as JSON has it.
+
+        Raises:
+            ArgumentError: the name can't be sent.
+            UnsupportedAnnotation: JSON has no form for such a result.
+        """
+        from gearman_client.client.remote_task import remote_task
+
+        return remote_task(self, name, result)
+
+    def echo(self, data: bytes | str = b"ping", *, timeout_s: timedelta | float | None = None) -> bytes:
+        """Send bytes to the first server that can be reached, and return its answer, the same bytes.
+
+        Raises:
+            CouldNotConnect, ConnectionLost, Timeout: no server answers.
+        """
         request = encode_request(PacketType.ECHO_REQ, to_body(data))
         with self._pools.lend() as pool:
-            server, connection = pool.choose(b"")
-            return self._ask(server, connection, request, PacketType.ECHO_RES)[0]
+            return ask_any(pool, request, PacketType.ECHO_RES, self._limits(timeout_s))
 
-    def ping(self) -> tuple[Address, ...]:
-        """The servers that answer."""
-        request = encode_request(PacketType.ECHO_REQ, b"ping")
-        answering = []
+    def ping(self, *, timeout_s: timedelta | float | None = None) -> tuple[Address, ...]:
+        """The servers that answer; all are asked at once."""
         with self._pools.lend() as pool:
-            for server in pool.servers:
-                try:
-                    self._ask(server, pool.connection(server), request, PacketType.ECHO_RES)
-                except (ConnectionLost, CouldNotConnect, ProtocolError, Timeout):
-                    continue
-                answering.append(server.address)
-        return tuple(answering)
+            return answering(pool, self._limits(timeout_s))
 
     def close(self) -> None:
         """Close all connections; requests under way are finished, and another one would open them again."""
         self._pools.close()
 
-    def _find_status(
-        self, pool: ServerPool, servers: Sequence[PooledServer], packet: bytes, answer: PacketType
-    ) -> JobStatus:
-        status, failure = None, None
-        for server in servers:
-            try:
-                status = _to_status(self._ask(server, pool.connection(server), packet, answer))
-            except (ConnectionLost, CouldNotConnect, Timeout) as error:
-                failure = error
-                continue
-            if status.known:
-                break
-        if status is None:
-            raise failure or CouldNotConnect("no job server to ask")
-        return status
-
-    def _ask(self, server: PooledServer, connection: Connection, packet: bytes, answer: PacketType) -> list[bytes]:
-        """Send one request and return the arguments of its answer."""
-        with _conversation(server):
-            connection.queue(packet)
-            connection.flush()
-            packet_type, body = next_packets(connection, monotonic() + self._reply_timeout_s)[0]
-            if packet_type == PacketType.ERROR:
-                raise server_error(body)
-            if packet_type != answer:
-                raise ProtocolError(f"{connection.address} answered with packet type {packet_type}, not {answer.name}")
-            return split_arguments(packet_type, body)
-
-
-def _home_of(handle: str, pool: ServerPool) -> list[PooledServer]:
-    """The server that gave the handle; all servers when it is not known."""
-    home = getattr(handle, "server", None)
-    return [server for server in pool.servers if server.address == home] or list(pool.servers)
-
-
-@contextmanager
-def _conversation(server: PooledServer) -> Iterator[None]:
-    """Close the connection unless the request ended with its last packet: the next one must find no rest of it."""
-    try:
-        yield
-    except (JobException, JobFailed, ServerError):
-        raise  # this was the last packet of the request: the connection is clean
-    except BaseException:
-        server.drop()
-        raise
-
-
-def _submission(
-    types: dict[str, PacketType], function: str, workload: bytes | str, unique: str | None, priority: str
-) -> tuple[bytes, bytes]:
-    packet_type = _packet_type(types, priority)
-    unique_id = to_argument("" if unique is None else unique, "unique id")
-    return encode_request(packet_type, to_function(function), unique_id, to_body(workload)), unique_id
-
-
-def _delayed_submission(
-    function: str, workload: bytes | str, unique: str | None, priority: str, run_at: int
-) -> tuple[bytes, bytes]:
-    if priority != "normal":
-        raise ArgumentError(f"priority {priority!r}: the protocol knows delayed jobs of normal priority alone")
-    unique_id = to_argument("" if unique is None else unique, "unique id")
-    arguments = to_function(function), unique_id, b"%d" % run_at, to_body(workload)
-    return encode_request(PacketType.SUBMIT_JOB_EPOCH, *arguments), unique_id
-
-
-def _packet_type(types: dict[str, PacketType], priority: str) -> PacketType:
-    packet_type = types.get(priority) if isinstance(priority, str) else None
-    if packet_type is None:
-        raise ArgumentError(f"priority {priority!r}: expected high, normal or low")
-    return packet_type
-
-
-def _to_status(arguments: list[bytes]) -> JobStatus:
-    _, known, running, numerator, denominator, *clients = arguments
-    return JobStatus(
-        known=known == b"1",
-        running=running == b"1",
-        numerator=to_number(numerator),
-        denominator=to_number(denominator),
-        waiting_clients=to_number(clients[0]) if clients else None,
-    )
+    def _limits(self, timeout_s: timedelta | float | None) -> Limits:
+        """The limits of a call that begins now."""
+        seconds = self._timeout_s if timeout_s is None else to_seconds(timeout_s, "timeout_s")
+        deadline = inf if seconds is None else monotonic() + seconds
+        return Limits(deadline, self._reply_timeout_s, self._pool_settings.connect_timeout_s)

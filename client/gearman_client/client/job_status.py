@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gearman_client.address import Address
 
 
 class JobHandle(str):
-    """A job's handle, a plain text, together with the server that gave it.
+    """A job's handle, a plain text, together with the server that gave it, and the job's function if that is known.
 
     Two job servers can give out the same handle. Pass this object to `Client.status`, and it asks the right server.
     """
 
-    __slots__ = ("server",)
+    __slots__ = ("function", "server")
     server: Address
+    function: str
 
-    def __new__(cls, handle: str, server: Address) -> JobHandle:
+    def __new__(cls, handle: str, server: Address, function: str = "") -> JobHandle:
         self = super().__new__(cls, handle)
         self.server = server
+        self.function = function
         return self
 
 
@@ -39,3 +42,15 @@ class JobStatus:
 def to_number(digits: bytes) -> int:
     """The number that the peer sent; anything else counts as 0, as in the job server (workers may report anything)."""
     return int(digits) if digits.isdigit() and len(digits) <= 20 else 0
+
+
+def to_job_status(arguments: Sequence[bytes]) -> JobStatus:
+    """The status in the arguments of STATUS_RES or STATUS_RES_UNIQUE."""
+    _, known, running, numerator, denominator, *clients = arguments
+    return JobStatus(
+        known=known == b"1",
+        running=running == b"1",
+        numerator=to_number(numerator),
+        denominator=to_number(denominator),
+        waiting_clients=to_number(clients[0]) if clients else None,
+    )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Final
+from weakref import WeakSet
 
 from gearman_client import exclusive
 from gearman_client.client.server_pool import ServerPool
@@ -22,11 +23,14 @@ class SharedPools:
     A list's `append` and `pop` are each one step for other threads and for signal handlers, so this needs no lock.
     """
 
-    def __init__(self, new_pool: Callable[[], ServerPool]) -> None:
+    def __init__(self, new_pool: Callable[[], ServerPool], close_others: Callable[[], object]) -> None:
+        """`close_others` closes what the pools have in common."""
         self._new_pool = new_pool
+        self._close_others = close_others
         self._forks = exclusive.forks
         #: The pools that no request has; the one used last is last, and the next to be lent.
         self._idle: list[ServerPool] = []
+        _all.add(self)
 
     def lend(self) -> Loan:
         """A pool that nobody else has, for one request: `with pools.lend() as pool`."""
@@ -38,9 +42,11 @@ class SharedPools:
             self._begin_anew()
         idle = self._idle
         try:
-            return idle, idle.pop()
+            pool = idle.pop()
         except IndexError:
             return idle, self._new_pool()
+        pool.refresh()
+        return idle, pool
 
     def give_back(self, idle: list[ServerPool], pool: ServerPool) -> None:
         """Keep the pool for the next request; if all was closed meanwhile, or the process forked, close it."""
@@ -52,11 +58,22 @@ class SharedPools:
     def close(self) -> None:
         """Close the pools that no request has; those of requests under way are closed at their end."""
         self._begin_anew()
+        self._close_others()
 
     def _begin_anew(self) -> None:
         idle, self._idle, self._forks = self._idle, [], exclusive.forks
         for pool in idle:
             pool.close()
+
+
+#: Those of all clients of this process.
+_all: Final[WeakSet[SharedPools]] = WeakSet()
+
+
+def close_idle() -> None:
+    """Close the idle connections of all clients, because new ones lead elsewhere: tests do so, with a stand-in."""
+    for pools in list(_all):
+        pools.close()
 
 
 class Loan:

@@ -2,156 +2,182 @@
 
 Options and output are those of the tool that comes with gearmand, without its defects: a failed connection and a
 timeout lead to exit code 1, a denominator of zero is harmless, and -N removes a newline only where there is one.
+
+Shells run this command in loops, so what only some of its options need is imported when they are used.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
 
-from gearman_client.commands.command_line import ExitCode, Parser, UsageError, add_server_options, run, server_addresses
-from gearman_client.commands.fetching import fetch
-from gearman_client.commands.submitting import Lines, Submission, submit_all
-from gearman_client.commands.working import WorkOptions, work
+from gearman_client.client.submission import Priority
+from gearman_client.commands.command_line import ExitCode, as_path, as_utf8, path_of, run, server_addresses
+from gearman_client.commands.completion_scripts import variable_of
+from gearman_client.commands.detaching import detach, pid_file
+from gearman_client.commands.gearman_options import (
+    SECTIONS,
+    USAGE,
+    count,
+    gearman_help,
+    job_options,
+    milliseconds,
+    window,
+)
+from gearman_client.commands.job_report import Output
+from gearman_client.commands.options import Given, UsageError, read_options
+from gearman_client.commands.plain_output import PlainOutput
+from gearman_client.commands.streams import STDOUT, write_all
+from gearman_client.commands.submitting import Lines, Submission, fetch, submit_all
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    return run("gearman", lambda: _run(sys.argv[1:] if arguments is None else list(arguments)))
+    return run("gearman", lambda: _run(as_utf8(sys.argv[1:] if arguments is None else arguments)))
 
 
-def _run(arguments: list[str]) -> int:
-    parser = _parser()
-    options = _parse(parser, arguments)
-    if options.help:
-        parser.print_help()
+def _run(arguments: Sequence[str]) -> int:
+    if variable_of("gearman") in os.environ:
+        from gearman_client.commands.completion import answer
+
+        return answer("gearman", SECTIONS, arguments, os.environ)
+    given = read_options(SECTIONS, arguments)
+    if "help" in given:
+        write_all(STDOUT, gearman_help().encode())
         return ExitCode.SUCCESS
-    if options.result is not None:
-        return _fetch(options)
-    if not options.functions:
-        raise UsageError(f"no function given, name one with -f\n{parser.format_usage().rstrip()}")
-    if options.timeout_ms == 0:
-        raise UsageError("-t 0: expected a number of milliseconds above 0")
-    if (options.at is not None or options.delay_s is not None) and not options.background:
-        raise UsageError("--at and --delay are for background jobs: add -b")
-    servers = server_addresses(options, os.environ)
-    timeout_s = None if options.timeout_ms is None else options.timeout_ms / 1000
-    lines: Lines | None = "strip" if options.stripped_lines else "keep" if options.lines else None
-    if options.work:
-        return work(servers, WorkOptions(options.functions, options.words, lines, options.count, timeout_s))
+    shell = given.last("completion")
+    if shell is not None:
+        from gearman_client.commands.completion import print_script
+
+        return print_script("gearman", shell)
+    body = _worker(given) if "w" in given else _client(given)
+    if "d" in given:
+        detach()
+    with pid_file(path_of(given, "i")):
+        return body()
+
+
+def _worker(given: Given) -> Callable[[], int]:
+    from gearman_client.commands.working import WorkOptions, check_command, work
+
+    options = WorkOptions(
+        _functions(given),
+        [as_path(word) for word in given.words],
+        _lines(given),
+        count(given.last("c")),
+        _timeout_s(given),
+    )
+    servers = server_addresses(given, os.environ)
+    check_command(options.command)
+    return lambda: work(servers, options)
+
+
+def _client(given: Given) -> Callable[[], int]:
+    if "map" in given:
+        return _mapping(given)
+    body = _fetching(given) if "result" in given else _submitting(given)
+    output = _output(given)
+
+    def write_and_close() -> int:
+        try:
+            return body(output)
+        finally:
+            output.close()
+
+    return write_and_close
+
+
+def _mapping(given: Given) -> Callable[[], int]:
+    from gearman_client.commands.line_mapping import MapRequest, map_lines
+
+    functions = _functions(given)
+    unwanted = [name for name in ("n", "N", "s", "result") if name in given]
+    if len(functions) > 1 or given.words or unwanted:
+        raise UsageError(
+            "--map makes a job of each line of a file, for one function: leave out data, -n, -N, -s, --result"
+        )
+    if given.last("u") not in (None, "", "-"):
+        raise UsageError(
+            "--map with one unique id would be one job: only -u - is possible, equal lines are one job then"
+        )
+    request = MapRequest(
+        function=functions[0],
+        path=path_of(given, "map") or "-",
+        done=path_of(given, "done"),
+        window=window(given.last("window")),
+        unique=given.last("u") or None,
+        background="b" in given,
+        prefix="P" in given,
+        handles="v" in given,
+        as_json="json" in given,
+        timeout_s=_timeout_s(given),
+        options={"priority": _priority(given), **job_options(given)},
+    )
+    servers = server_addresses(given, os.environ)
+    return lambda: map_lines(servers, request)
+
+
+def _submitting(given: Given) -> Callable[[Output], int]:
     submission = Submission(
-        functions=options.functions,
-        workloads=options.words,
-        lines=lines,
-        no_input=options.no_input,
-        unique=options.unique,
-        priority="high" if options.high else "low" if options.low else "normal",
-        background=options.background,
-        prefix=options.prefix,
-        verbose=options.verbose,
-        timeout_s=timeout_s,
-        at=options.at,
-        delay_s=options.delay_s,
+        functions=_functions(given),
+        workloads=given.words,
+        lines=_lines(given),
+        no_input="s" in given,
+        unique=given.last("u"),
+        background="b" in given,
+        timeout_s=_timeout_s(given),
+        options={"priority": _priority(given), **job_options(given)},
     )
-    return submit_all(servers, submission)
+    if "done" in given or "window" in given:
+        raise UsageError("--done and --window belong to --map")
+    if "submission" in submission.options and (submission.lines or len(given.words) > 1):
+        raise UsageError("--option submission: with one for all of them, many jobs would be one")
+    servers = server_addresses(given, os.environ)
+    return lambda output: submit_all(servers, submission, output)
 
 
-def _fetch(options: argparse.Namespace) -> int:
-    if options.functions or options.work or options.background or options.words:
+def _fetching(given: Given) -> Callable[[Output], int]:
+    handle = given.last("result")
+    if "f" in given or "b" in given or given.words:
         raise UsageError("--result asks for an existing job: leave out -f, -w, -b and data")
-    if not options.result:
+    if not handle:
         raise UsageError("--result: a job's handle is expected, such as H:box:1, which `gearman -b -v` prints")
-    servers = server_addresses(options, os.environ)
-    return fetch(servers, options.result, None if options.timeout_ms is None else options.timeout_ms / 1000)
+    servers = server_addresses(given, os.environ)
+    timeout_ms = milliseconds(given.last("t"))
+    return lambda output: fetch(servers, handle, None if timeout_ms is None else timeout_ms / 1000, output)
 
 
-def _parse(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
-    """Parse the options, which may follow data. Everything after `--` is data (or the worker's command)."""
-    end = arguments.index("--") if "--" in arguments else len(arguments)
-    options = parser.parse_intermixed_args(arguments[:end])
-    options.words += arguments[end + 1 :]
-    return options
+def _output(given: Given) -> Output:
+    if "json" in given:
+        from gearman_client.commands.json_output import JsonOutput
+
+        return JsonOutput()
+    return PlainOutput(prefix="P" in given, handles="v" in given, in_order="b" in given or "result" in given)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="gearman",
-        add_help=False,
-        usage="gearman [options] [DATA ...]\n       gearman -w [options] [-- COMMAND [ARGUMENT ...]]",
-        description="Submit jobs to a Gearman job server, or work for it.",
-        epilog="Without -h and -p the environment's GEARMAN_SERVERS counts: host:port, several separated by commas.",
-    )
-    parser.add_argument("words", nargs="*", metavar="DATA", help="a job each; without any, standard input is one job")
-    both = parser.add_argument_group("client and worker")
-    both.add_argument("-f", dest="functions", action="append", default=[], metavar="FUNCTION", help="may be repeated")
-    add_server_options(both, long_names=False)
-    both.add_argument("-t", dest="timeout_ms", type=_milliseconds, metavar="MS", help="give up after so long")
-    both.add_argument("-n", dest="lines", action="store_true", help="one job (worker: WORK_DATA packet) per line")
-    both.add_argument("-N", dest="stripped_lines", action="store_true", help="like -n, without the newline")
-    both.add_argument("-H", "--help", dest="help", action="store_true", help="print this help")
-    _add_client_options(parser.add_argument_group("client"))
-    worker = parser.add_argument_group("worker")
-    worker.add_argument("-w", dest="work", action="store_true", help="work: COMMAND gets the workload on its input")
-    worker.add_argument("-c", dest="count", type=_count, metavar="COUNT", help="end after so many jobs")
-    return parser
+def _functions(given: Given) -> Sequence[str]:
+    functions = given.all("f")
+    if not functions:
+        raise UsageError(f"no function given, name one with -f\n{USAGE}")
+    return functions
 
 
-def _add_client_options(client: argparse._ArgumentGroup) -> None:
-    client.add_argument("-b", dest="background", action="store_true", help="background: do not wait for results")
-    client.add_argument("--delay", dest="delay_s", type=_seconds, metavar="SECONDS", help="with -b: not before then")
-    client.add_argument("--at", type=_time, metavar="TIME", help="with -b: not before 2030-01-31T12:00")
-    client.add_argument("--result", metavar="HANDLE", help="wait for a background job's kept result (-t 0: don't wait)")
-    client.add_argument("-I", dest="high", action="store_true", help="high priority")
-    client.add_argument("-L", dest="low", action="store_true", help="low priority")
-    client.add_argument("-P", dest="prefix", action="store_true", help="write the function's name before its output")
-    client.add_argument("-s", dest="no_input", action="store_true", help="empty workload, input is not read")
-    client.add_argument("-u", dest="unique", metavar="UNIQUE", help="unique id; equal ids of a function are one job")
-    client.add_argument("-v", dest="verbose", action="store_true", help="print the handles of jobs")
+def _priority(given: Given) -> Priority:
+    """That of the last option that names one."""
+    names = [name for name, _ in given.in_order if name in ("I", "L")]
+    return "normal" if not names else "high" if names[-1] == "I" else "low"
 
 
-def _milliseconds(text: str) -> int:
-    value = _whole(text)
-    if value is None or value < 0:
-        raise argparse.ArgumentTypeError(f"{text}: expected a number of milliseconds above 0")
-    return value
+def _lines(given: Given) -> Lines | None:
+    return "strip" if "N" in given else "keep" if "n" in given else None
 
 
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: expected seconds from 0 up")
-    return value
-
-
-def _time(text: str) -> datetime | float:
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text}: expected a time such as 2030-01-31T12:00, or Unix seconds") from None
-
-
-def _count(text: str) -> int:
-    value = _whole(text)
-    if value is None or value <= 0:
-        raise argparse.ArgumentTypeError(f"{text}: expected a number above 0")
-    return value
-
-
-def _whole(text: str) -> int | None:
-    try:
-        return int(text)
-    except ValueError:
-        return None
+def _timeout_s(given: Given) -> float | None:
+    timeout_ms = milliseconds(given.last("t"))
+    if timeout_ms == 0:
+        raise UsageError("-t 0: expected a number of milliseconds above 0")
+    return None if timeout_ms is None else timeout_ms / 1000
 
 
 if __name__ == "__main__":

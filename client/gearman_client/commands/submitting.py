@@ -1,18 +1,20 @@
-"""The client side of the `gearman` command: reads workloads, submits them, and prints the answers."""
+"""The client side of the `gearman` command: reads workloads, submits them, and prints the answers, or a kept result."""
 
 from __future__ import annotations
 
-import sys
+import os
 import threading
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 from gearman_client.address import Address
-from gearman_client.client.client import Client, Priority
-from gearman_client.commands.command_line import ExitCode, UsageError
+from gearman_client.client.client import Client
+from gearman_client.commands.command_line import ExitCode
+from gearman_client.commands.job_report import JobReport, Output
+from gearman_client.commands.options import UsageError
+from gearman_client.commands.streams import STDIN
+from gearman_client.commands.workload_hash import workload_hash
 from gearman_client.errors import GearmanError, JobException, JobFailed
 from gearman_client.packet import DEFAULT_MAX_BODY_BYTES
 from gearman_client.text import to_body
@@ -22,57 +24,24 @@ Lines = Literal["keep", "strip"]
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """The request of the command line. `lines`: one job for each line of input, its newline kept or stripped."""
+    """The request of the command line.
+
+    lines: one job for each line of input, its newline kept or stripped.
+    options: of each job, as keywords of `Client.submit`.
+    """
 
     functions: Sequence[str]
     workloads: Sequence[str]
     lines: Lines | None
     no_input: bool
     unique: str | None
-    priority: Priority
     background: bool
-    prefix: bool
-    verbose: bool
     timeout_s: float | None
-    at: datetime | float | None = None
-    delay_s: float | None = None
+    options: Mapping[str, Any]
 
 
-class Output:
-    """Standard output and error as bytes, locked for each chunk, because several functions may answer at once."""
-
-    def __init__(self, *, prefix: bool) -> None:
-        self._prefix = prefix
-        self._lock = threading.Lock()
-
-    def result(self, function: str, data: bytes) -> None:
-        """Print a piece of a result."""
-        self._write(sys.stdout.buffer, function, data)
-
-    def complaint(self, function: str, data: bytes) -> None:
-        """Print a warning, or the reason of a failure."""
-        self._write(sys.stderr.buffer, function, data)
-
-    def progress(self, function: str, numerator: int, denominator: int) -> None:
-        """Print the progress of a job."""
-        percent = numerator * 100 // denominator if denominator else 0
-        self._write(sys.stdout.buffer, function, b"%d%% Complete\n" % percent)
-
-    def created(self, handle: str) -> None:
-        """Print the handle of an accepted job."""
-        self._write(sys.stdout.buffer, "", b"Task created: %s\n" % to_body(handle))
-
-    def _write(self, stream: BinaryIO, function: str, data: bytes) -> None:
-        if function and self._prefix:
-            data = to_body(f"{function}: ") + data
-        with self._lock:
-            stream.write(data)
-            stream.flush()
-
-
-def submit_all(servers: Sequence[Address], submission: Submission) -> int:
+def submit_all(servers: Sequence[Address], submission: Submission, output: Output) -> int:
     """Run the workloads one after another, each with all functions at once; returns the exit code."""
-    output = Output(prefix=submission.prefix)
     submitters = [_Submitter(_client(servers, submission), each, submission, output) for each in submission.functions]
     failed = False
     try:
@@ -82,6 +51,28 @@ def submit_all(servers: Sequence[Address], submission: Submission) -> int:
         for submitter in submitters:
             submitter.client.close()
     return ExitCode.FAILURE if failed else ExitCode.SUCCESS
+
+
+def fetch(servers: Sequence[Address], handle: str, timeout_s: float | None, output: Output) -> int:
+    """Wait for the result, for at most `timeout_s`, and print it; returns the exit code."""
+    report = output.job("", handle=handle)
+    with Client(servers) as client:
+        try:
+            result = client.result(
+                handle,
+                timeout_s=timeout_s,
+                on_data=report.data,
+                on_warning=report.warning,
+                on_status=report.status,
+            )
+        except (JobException, JobFailed) as error:
+            report.failed(error)
+            return ExitCode.FAILURE
+        except GearmanError as error:
+            report.failed(error)
+            raise
+        report.complete(result)
+    return ExitCode.SUCCESS
 
 
 def _client(servers: Sequence[Address], submission: Submission) -> Client:
@@ -104,47 +95,39 @@ class _Submitter:
     def run(self, workload: bytes) -> None:
         """Submit the workload, and set `has_succeeded` or `error`."""
         self.error, self.has_succeeded = None, False
+        unique = unique_of(self._submission.unique, workload)
+        report = self._output.job(self._function, unique)
+        submit = self._submit_background if self._submission.background else self._submit
         try:
-            if self._submission.background:
-                self._submit_background(workload)
-            else:
-                self._submit(workload)
+            submit(workload, unique, report)
             self.has_succeeded = True
-        except JobException as error:
-            self._output.complaint(self._function, error.data.removesuffix(b"\n") + b"\n")
-            self._output.complaint(self._function, b"Job failed\n")
-        except JobFailed:
-            self._output.complaint(self._function, b"Job failed\n")
-        except (GearmanError, OSError) as error:
+        except (JobException, JobFailed) as error:
+            report.failed(error)
+        except GearmanError as error:
+            report.failed(error)
+            self.error = error
+        except OSError as error:
             self.error = error
 
-    def _submit_background(self, workload: bytes) -> None:
+    def _submit_background(self, workload: bytes, unique: str, report: JobReport) -> None:
         submission = self._submission
-        handle = self.client.submit_background(
+        handle = self.client.submit_background(self._function, workload, unique=unique, **submission.options)
+        report.created(handle)
+        report.accepted()
+
+    def _submit(self, workload: bytes, unique: str, report: JobReport) -> None:
+        result = self.client.submit(
             self._function,
             workload,
-            unique=_unique(submission),
-            priority=submission.priority,
-            at=submission.at,
-            delay=submission.delay_s,
+            unique=unique,
+            timeout_s=self._submission.timeout_s,
+            on_created=report.created,
+            on_data=report.data,
+            on_warning=report.warning,
+            on_status=report.status,
+            **self._submission.options,
         )
-        if submission.verbose:
-            self._output.created(handle)
-
-    def _submit(self, workload: bytes) -> None:
-        submission, output, function = self._submission, self._output, self._function
-        result = self.client.submit(
-            function,
-            workload,
-            unique=_unique(submission),
-            priority=submission.priority,
-            timeout_s=submission.timeout_s,
-            on_created=output.created if submission.verbose else _ignore,
-            on_data=lambda data: output.result(function, data),
-            on_warning=lambda data: output.complaint(function, data),
-            on_status=lambda numerator, denominator: output.progress(function, numerator, denominator),
-        )
-        output.result(function, result)
+        report.complete(result)
 
 
 def _run_round(submitters: Sequence[_Submitter], workload: bytes) -> bool:
@@ -170,22 +153,40 @@ def _workloads(submission: Submission) -> Iterator[bytes]:
     elif submission.no_input:
         yield b""
     elif submission.lines is None:
-        yield _bounded(sys.stdin.buffer.read(DEFAULT_MAX_BODY_BYTES + 1))
+        with standard_input() as stream:
+            yield bounded(stream.read(DEFAULT_MAX_BODY_BYTES + 1))
     else:
-        while line := _bounded(sys.stdin.buffer.readline(DEFAULT_MAX_BODY_BYTES + 1)):
-            yield line.removesuffix(b"\n") if submission.lines == "strip" else line
+        with standard_input() as stream:
+            while line := bounded(stream.readline(DEFAULT_MAX_BODY_BYTES + 1)):
+                yield line.removesuffix(b"\n") if submission.lines == "strip" else line
 
 
-def _bounded(data: bytes) -> bytes:
-    if len(data) > DEFAULT_MAX_BODY_BYTES:
+def standard_input() -> BinaryIO:
+    """Standard input as bytes; the stream that Python opened may be missing."""
+    return open(STDIN, "rb", closefd=False)
+
+
+def bounded(workload: bytes) -> bytes:
+    """The workload.
+
+    Raises:
+        UsageError: it is too large for one packet.
+    """
+    if len(workload) > DEFAULT_MAX_BODY_BYTES:
         raise UsageError(f"a workload has more than {DEFAULT_MAX_BODY_BYTES} bytes")
-    return data
+    return workload
 
 
-def _unique(submission: Submission) -> str:
-    """The unique id. A job that was given none gets a new one, as with gearmand's tool."""
-    return str(uuid.uuid4()) if submission.unique is None else submission.unique
+def unique_of(wanted: str | None, workload: bytes) -> str:
+    """The unique id of a job. As with gearmand's tool, `#` is a number made of the workload, and nothing a new id."""
+    if not wanted:
+        return _new_id()
+    return workload_hash(workload) if wanted == "#" else wanted
 
 
-def _ignore(_handle: str) -> None:
-    pass
+def _new_id() -> str:
+    """A random UUID. The module `uuid` takes as long to load as all else that a job needs."""
+    digits = os.urandom(16).hex()
+    return (
+        f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{'89ab'[int(digits[16], 16) & 3]}{digits[17:20]}-{digits[20:]}"
+    )

@@ -5,19 +5,21 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gearman_client.address import Address
-from gearman_client.commands.command_line import ExitCode, UsageError
+from gearman_client.commands.command_line import ExitCode, complain
+from gearman_client.commands.options import UsageError
+from gearman_client.commands.streams import STDOUT, write_all
 from gearman_client.commands.submitting import Lines
 from gearman_client.errors import CouldNotConnect, Timeout
 from gearman_client.packet import DEFAULT_MAX_BODY_BYTES
 from gearman_client.worker.observer import WorkerObserver
 from gearman_client.worker.worker import Worker
 from gearman_client.worker.worker_job import WorkerJob
+from gearman_client.worker.worker_settings import WorkerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class _Watcher(WorkerObserver):
 
     def disconnected(self, address: Address, reason: str) -> None:
         """Print the reason; the worker reconnects."""
-        print(f"gearman: {reason}; connecting again", file=sys.stderr, flush=True)
+        complain("gearman", f"{reason}; connecting again")
 
     def unreachable(self, address: Address, reason: str) -> None:
         """Stop the worker once every server has been tried in vain."""
@@ -56,12 +58,21 @@ class _Watcher(WorkerObserver):
             self.worker.stop()
 
 
+def check_command(command: Sequence[str]) -> None:
+    """Check that the program of a worker is there.
+
+    Raises:
+        UsageError: it is not, or it can't be run.
+    """
+    if command and shutil.which(command[0]) is None:
+        raise UsageError(f"{command[0]}: no such command")
+
+
 def work(servers: Sequence[Address], options: WorkOptions) -> int:
     """Serve jobs until SIGTERM, or up to the wanted number; returns the exit code."""
-    if options.command and shutil.which(options.command[0]) is None:
-        raise UsageError(f"{options.command[0]}: no such command")
     watcher = _Watcher(servers)
-    with Worker(servers, observer=watcher) as worker:
+    # No job's id is needed, and Perl's server knows only the plain GRAB_JOB.
+    with Worker(servers, WorkerSettings(grab_unique=False), observer=watcher) as worker:
         watcher.worker = worker
         signal.signal(signal.SIGTERM, lambda _number, _frame: worker.stop())
         for function in options.functions:
@@ -86,8 +97,7 @@ def _serve(worker: Worker, options: WorkOptions) -> None:
 
 def _run_job(job: WorkerJob, options: WorkOptions) -> None:
     if not options.command:
-        sys.stdout.buffer.write(job.workload)
-        sys.stdout.buffer.flush()
+        write_all(STDOUT, job.workload)
         job.complete()
         return
     # A file, not a pipe: a program that answers before it has read everything would block both sides.

@@ -1,6 +1,6 @@
 """Opens a connection without blocking: one attempt tries every address of a host name in turn.
 
-Only the name lookup blocks, because the standard library has no other one. No Gearman packet is sent here.
+No Gearman packet is sent here.
 """
 
 from __future__ import annotations
@@ -14,35 +14,47 @@ from time import monotonic
 from typing import Final
 
 from gearman_client.address import Address
+from gearman_client.connection import stand_in
+from gearman_client.connection.lookup import Candidate, Lookup, look_up
 from gearman_client.connection.tls_stream import TlsStream, context_of
+from gearman_client.connection.waiting import wait_for, wait_for_any
 from gearman_client.errors import CouldNotConnect
 
 #: TCP's probes of a silent peer: after a minute without a byte three of them, ten seconds apart. A minute also keeps a
 #: NAT or a balancer from forgetting the connection; the system's own value is two hours.
 _KEEPALIVE: Final = (("TCP_KEEPIDLE", 60), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+#: Said of a host's name that nobody could tell in time.
+NO_NAME_SERVER: Final = "the look-up of the host name takes too long; check the name servers of this machine"
 _UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EAGAIN, errno.EINTR})
-_Candidate = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 
 
 class ConnectAttempt:
     """One attempt to reach a job server. Watch `fileno` for `events`; call `advance` when one occurs or at `deadline`.
+
+    candidates: the addresses of the host, from a `Lookup`; without them the constructor blocks while it looks them up.
 
     Raises:
         CouldNotConnect: from the constructor and from `advance`, when no address of the host answers or one of its TLS
             files can't be used.
     """
 
-    def __init__(self, address: Address, timeout_s: float, now: float) -> None:
+    def __init__(
+        self, address: Address, timeout_s: float, now: float, candidates: deque[Candidate] | None = None
+    ) -> None:
         self._address = address
-        self._tls_context = context_of(address)
-        self._candidates = _resolve(address)
-        # An address that swallows packets must not use up the time of the next one.
-        self._share_s = timeout_s / len(self._candidates)
         self._socket: socket.socket | None = None
         self._stream: TlsStream | None = None
         self._is_connected = False
         self._reason = ""
         self.deadline = now
+        connect_in_its_place = stand_in.current()
+        if connect_in_its_place is not None:
+            self._socket, self._is_connected = connect_in_its_place(address), True
+            return
+        self._tls_context = context_of(address)
+        self._candidates = look_up(address) if candidates is None else candidates
+        # An address that swallows packets must not use up the time of the next one.
+        self._share_s = timeout_s / len(self._candidates)
         self._start_next(now)
 
     def fileno(self) -> int:
@@ -81,17 +93,14 @@ class ConnectAttempt:
             if now >= self.deadline:
                 self._next("no answer", now)
             return
-        error_number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        error_number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or _error_once_connected(sock)
         if error_number:
             self._next(os.strerror(error_number), now)
         else:
             self._settle(sock, now)
 
     def _settle(self, sock: socket.socket, now: float) -> None:
-        # Connecting to a free port of this machine can connect the socket to itself.
-        if sock.getsockname() == sock.getpeername():
-            self._next(os.strerror(errno.ECONNREFUSED), now)
-        elif self._tls_context is None:
+        if self._tls_context is None:
             self._is_connected = True
         else:
             self._stream = TlsStream(sock, self._tls_context, self._address.host)
@@ -145,38 +154,44 @@ def keep_alive(sock: socket.socket) -> None:
 
 
 def connect(address: Address, timeout_s: float) -> socket.socket | TlsStream:
-    """Open a connection within `timeout_s`, not counting the name lookup.
+    """Open a connection within `timeout_s`, the look-up of the host's name included.
 
     Raises:
         CouldNotConnect: as `ConnectAttempt`.
     """
-    attempt = ConnectAttempt(address, timeout_s, monotonic())
+    deadline = monotonic() + timeout_s
+    attempt = ConnectAttempt(address, timeout_s, monotonic(), _looked_up(address, deadline))
     try:
         while True:
             sock = attempt.advance(monotonic())
             if sock is not None:
                 return sock
-            poll = select.poll()
-            poll.register(attempt.fileno(), attempt.events)
-            poll.poll(max(0.0, attempt.deadline - monotonic()) * 1000 + 1)
+            wait_for_any([(attempt.fileno(), attempt.events)], attempt.deadline - monotonic())
     finally:
         attempt.close()
 
 
-def _resolve(address: Address) -> deque[_Candidate]:
-    # As bytes: text would import the codec for international names, 2 MB in every worker, and ASCII does not need it.
-    host = address.host.encode() if address.host.isascii() else address.host
+def _looked_up(address: Address, deadline: float) -> deque[Candidate]:
+    lookup = Lookup(address)
     try:
-        found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise CouldNotConnect(
-            f"could not connect to {address}: the host name can't be resolved ({reason}); check its spelling"
-        ) from error
-    return deque((family, where) for family, _, _, _, where in found)
+        while (candidates := lookup.take()) is None:
+            left_s = deadline - monotonic()
+            if left_s <= 0:
+                raise CouldNotConnect(f"could not connect to {address}: {NO_NAME_SERVER}")
+            wait_for_any([(lookup.fileno(), select.POLLIN)], left_s)
+        return candidates
+    finally:
+        lookup.close()
+
+
+def _error_once_connected(sock: socket.socket) -> int:
+    """What makes a socket useless that has connected; 0 if nothing does."""
+    try:
+        # Connecting to a free port of this machine can connect the socket to itself.
+        return errno.ECONNREFUSED if sock.getsockname() == sock.getpeername() else 0
+    except OSError:  # the peer has reset the connection meanwhile, so it has no peer any more
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNRESET
 
 
 def _is_writable(sock: socket.socket) -> bool:
-    poll = select.poll()
-    poll.register(sock.fileno(), select.POLLOUT)
-    return bool(poll.poll(0))
+    return bool(wait_for(sock.fileno(), select.POLLOUT, 0))

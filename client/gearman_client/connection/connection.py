@@ -13,13 +13,16 @@ import select
 import socket
 import struct
 from collections.abc import Callable
+from math import inf
 from time import monotonic
 from typing import Final
 
 from gearman_client import exclusive
 from gearman_client.address import Address
 from gearman_client.connection.tls_stream import PartOfRecord, TlsStream
-from gearman_client.errors import ConnectionLost, InUse, Timeout
+from gearman_client.connection.waiting import wait_for
+from gearman_client.errors import ConnectionLost, InUse, ProtocolError, Timeout
+from gearman_client.extensions import SERVERS
 from gearman_client.packet import DEFAULT_MAX_BODY_BYTES, RESPONSE_MAGIC, Packet, PacketParser
 
 #: Small enough that malloc serves it from the heap (a mapping per read costs more than the read).
@@ -28,8 +31,6 @@ RECEIVE_BYTES: Final = 64 * 1024
 BIG_RECEIVE_BYTES: Final = 1024 * 1024
 #: The limit of the bytes that arrive while we send and are kept for later.
 MAX_INBOX_BYTES: Final = 2 * DEFAULT_MAX_BODY_BYTES
-#: The longest wait at once: `poll` takes its milliseconds as a C int, which ends at 24 days.
-MAX_WAIT_S: Final = 86_400.0
 
 _TIMEVAL: Final = struct.Struct("ll")
 
@@ -45,6 +46,7 @@ class Connection:
         "_forks",
         "_inbox",
         "_inbox_bytes",
+        "_kernel_wait_s",
         "_kernel_waits",
         "_outgoing",
         "_parser",
@@ -53,11 +55,24 @@ class Connection:
         "_socket",
         "_stall_s",
         "address",
+        "on_servers",
+        "queue",
         "sent_bytes",
     )
 
-    def __init__(self, sock: socket.socket | TlsStream, address: Address, *, stall_s: float = 10.0) -> None:
+    def __init__(
+        self,
+        sock: socket.socket | TlsStream,
+        address: Address,
+        *,
+        stall_s: float = 10.0,
+        tick_s: float | None = None,
+    ) -> None:
+        """`tick_s`: how long `receive` waits, if not for `stall_s`; see `receive_within`."""
         self.address = address
+        #: Called with the body of each SERVERS packet, which is then not among the packets received; None: such a
+        #: packet was not asked for.
+        self.on_servers: Callable[[bytes], object] | None = None
         #: The number of bytes that the kernel has taken so far.
         self.sent_bytes = 0
         self._socket = sock
@@ -65,11 +80,14 @@ class Connection:
         self._stall_s = stall_s
         self._forks = exclusive.forks
         self._outgoing: list[bytes | memoryview] = []
+        #: Adds a packet for the next `flush` or `try_flush`.
+        self.queue: Callable[[bytes], None] = self._outgoing.append
         self._parser = PacketParser(RESPONSE_MAGIC)
         self._inbox: list[Packet] = []
         self._inbox_bytes = 0
         self._receive_bytes = RECEIVE_BYTES
         self._kernel_waits = _recv_waits_in_the_kernel()
+        self._kernel_wait_s = max(stall_s if tick_s is None else tick_s, 0.001)
         self._prepare()
 
     def _prepare(self) -> None:
@@ -78,7 +96,7 @@ class Connection:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(self._kernel_waits)
         if self._kernel_waits:
-            seconds = max(self._stall_s, 0.001)
+            seconds = self._kernel_wait_s
             timeval = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1_000_000))
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
 
@@ -90,6 +108,11 @@ class Connection:
     def unsent_bytes(self) -> int:
         """The number of bytes that wait to be sent."""
         return sum(map(len, self._outgoing))
+
+    @property
+    def violation(self) -> ProtocolError | None:
+        """How the peer has broken the protocol, after the packets returned so far; the next read would raise."""
+        return self._parser.violation
 
     def check_process(self) -> None:
         """Check that no fork came in between.
@@ -103,9 +126,10 @@ class Connection:
                 "what it has begun ends there"
             )
 
-    def queue(self, packet: bytes) -> None:
-        """Add a packet for the next `flush` or `try_flush`."""
-        self._outgoing.append(packet)
+    def send_some(self, most_unsent_bytes: int) -> None:
+        """Send what the server takes now; wait for it only while more than so many bytes are unsent."""
+        if not self.try_flush() and self.unsent_bytes > most_unsent_bytes:
+            self.flush()
 
     def try_flush(self) -> bool:
         """Send as much as the kernel takes at once; True when nothing is left."""
@@ -128,15 +152,21 @@ class Connection:
                 outgoing[0] = memoryview(data)[sent:]
         return True
 
-    def flush(self) -> None:
-        """Send everything, and read meanwhile: with a peer that writes before it reads, both would block for ever."""
+    def flush(self, deadline: float = inf) -> None:
+        """Send everything, and read meanwhile: with a peer that writes before it reads, both would block for ever.
+
+        Raises:
+            Timeout: `deadline` (monotonic) has passed.
+        """
         if self.try_flush():
             return
-        unsent_bytes, deadline = self.unsent_bytes, monotonic() + self._stall_s
+        unsent_bytes, stalled_at = self.unsent_bytes, monotonic() + self._stall_s
         while not self.try_flush():
             if self.unsent_bytes < unsent_bytes:
-                unsent_bytes, deadline = self.unsent_bytes, monotonic() + self._stall_s
-            events = self._wait(select.POLLIN | select.POLLOUT, deadline - monotonic())
+                unsent_bytes, stalled_at = self.unsent_bytes, monotonic() + self._stall_s
+            events = self._wait(select.POLLIN | select.POLLOUT, min(stalled_at, deadline) - monotonic())
+            if not events and monotonic() >= deadline:
+                raise Timeout(f"{self.address} took no more than a part of the request in the time allowed")
             if not events:
                 raise self._lost(f"the peer took no data for {self._stall_s:g} s")
             if events & ~select.POLLOUT:
@@ -155,10 +185,27 @@ class Connection:
             raise Timeout(f"{self.address} sent nothing for {self._stall_s:g} s")
         return self._read()
 
+    def receive_within(self, left_s: float) -> list[Packet]:
+        """As `receive`, but wait at most so long (may be infinite) or for a tick; no packet is an empty list.
+
+        A wait of the kernel in `recv` costs one system call, a wait in `poll` before it two.
+        """
+        if not self._inbox:
+            if self._kernel_waits and left_s > self._kernel_wait_s:
+                try:
+                    return self._read()
+                except Timeout:
+                    return []
+            if not self.wait_readable(None if left_s == inf else left_s):
+                return []
+        return self.receive()
+
     def try_receive(self) -> list[Packet]:
         """The complete packets among the bytes that have arrived, possibly none; never waits."""
         if self._inbox:
             return self.receive()
+        if not self._kernel_waits and not self.wait_readable(0):
+            return []
         try:
             return self._read(socket.MSG_DONTWAIT)
         except Timeout:
@@ -173,15 +220,15 @@ class Connection:
         return bool(self._inbox) or bool(self._wait(select.POLLIN, timeout_s))
 
     def is_quiet(self) -> bool:
-        """Whether nothing has arrived, apart from messages that TLS sends for its own purposes.
+        """Whether nothing has arrived, apart from SERVERS and from messages that TLS sends for its own purposes.
 
         Raises:
             ConnectionLost: the peer has ended the connection.
         """
         if not self.wait_readable(0):
             return True
-        is_tls = isinstance(self._socket, TlsStream)
-        return is_tls and not self.try_receive() and not self._parser.pending_bytes
+        may_be_quiet = self.on_servers is not None or isinstance(self._socket, TlsStream)
+        return may_be_quiet and not self.try_receive() and not self._parser.pending_bytes
 
     def finish_sending(self) -> None:
         """Tell the peer that nothing follows; it can still read what was sent."""
@@ -226,9 +273,20 @@ class Connection:
             raise self._lost("closed by the job server")
         self._receive_bytes = BIG_RECEIVE_BYTES if len(data) >= RECEIVE_BYTES else RECEIVE_BYTES
         packets = parser.feed(data)
+        if self.on_servers is not None:
+            packets = self._without_servers(packets, self.on_servers)
         if not packets and parser.violation is not None:
             raise self._lost(str(parser.violation)) from parser.violation
         return packets
+
+    def _without_servers(self, packets: list[Packet], on_servers: Callable[[bytes], object]) -> list[Packet]:
+        for packet_type, body in packets:
+            if packet_type == SERVERS:
+                try:
+                    on_servers(body)
+                except ProtocolError as error:
+                    raise self._lost(str(error)) from error
+        return [packet for packet in packets if packet[0] != SERVERS]
 
     def _fill_inbox(self) -> None:
         packets = self._read()
@@ -242,10 +300,7 @@ class Connection:
         descriptor = self._socket.fileno()
         if descriptor < 0:
             raise self._lost("already closed")
-        poll = select.poll()
-        poll.register(descriptor, events)
-        ready = poll.poll(None if timeout_s is None else min(max(0.0, timeout_s), MAX_WAIT_S) * 1000)
-        return ready[0][1] if ready else 0
+        return wait_for(descriptor, events, timeout_s)
 
     def _lost(self, reason: str) -> ConnectionLost:
         return ConnectionLost(f"connection to {self.address} lost: {reason}")

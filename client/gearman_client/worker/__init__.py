@@ -8,7 +8,9 @@ table of its states.
 
 from __future__ import annotations
 
+from gearman_client.worker.callbacks import JobCallback
 from gearman_client.worker.concurrent_worker import ConcurrentWorker
-from gearman_client.worker.worker import LOOK_INTERVAL_S, TURN_JOBS, TURN_S, JobCallback, Worker, logger
+from gearman_client.worker.job_loop import logger
+from gearman_client.worker.worker import LOOK_INTERVAL_S, TURN_JOBS, TURN_S, Worker
 
 __all__ = ["ConcurrentWorker", "JobCallback", "LOOK_INTERVAL_S", "TURN_JOBS", "TURN_S", "Worker", "logger"]

@@ -16,19 +16,22 @@ from typing import Final, Generic, Self, TypeVar
 
 from gearman_client.address import Address, parse_addresses
 from gearman_client.arguments import to_limit
+from gearman_client.connection.roster import Roster
 from gearman_client.exclusive import Exclusive
 from gearman_client.text import to_argument, to_function
 from gearman_client.worker.link_context import LinkContext
-from gearman_client.worker.observer import WorkerObserver
+from gearman_client.worker.observer import LoggingObserver, WorkerObserver
+from gearman_client.worker.orphan_link import OrphanLink
 from gearman_client.worker.readiness import Readiness
-from gearman_client.worker.server_link import ServerLink
 from gearman_client.worker.worker_settings import TIMES, WorkerSettings
 
 #: How long `close` lets the servers read the last answers.
 GOODBYE_S: Final = 1.0
+#: The same for one server that is left, while the others wait.
+_LEAVING_S: Final = 0.1
 
 Servers = str | Address | Iterable[str | Address]
-Link = TypeVar("Link", bound=ServerLink)
+Link = TypeVar("Link", bound=OrphanLink)
 
 
 class BaseWorker(Generic[Link]):
@@ -36,7 +39,7 @@ class BaseWorker(Generic[Link]):
 
     Raises:
         AddressError: `servers` is not a list of addresses.
-        ArgumentError: the client id can't be sent.
+        ArgumentError: the client id or the namespace can't be sent.
     """
 
     def __init__(
@@ -45,14 +48,23 @@ class BaseWorker(Generic[Link]):
         settings: WorkerSettings,
         observer: WorkerObserver | None,
         new_link: Callable[[Address, LinkContext], Link],
+        readiness: Readiness | None = None,
     ) -> None:
         to_argument(settings.client_id, "client id")
+        to_argument(settings.namespace, "namespace")
         for name in TIMES:
             to_limit(getattr(settings, name), name)
-        self._readiness = Readiness()
-        self._context = LinkContext(settings, observer or WorkerObserver(), self._readiness)
-        self._links: Sequence[Link] = tuple(new_link(address, self._context) for address in parse_addresses(servers))
+        self._readiness = readiness or Readiness()
+        self._context = LinkContext(settings, observer or LoggingObserver(), self._readiness)
+        self._new_link = new_link
+        roster = Roster(parse_addresses(servers))
+        if settings.discover:
+            self._context.roster = roster
+        self._version, addresses, _ = roster.known
+        self._links: Sequence[Link] = tuple(new_link(address, self._context) for address in addresses)
+        self._context.orphans.links = lambda: self._links
         self._is_stopping = False
+        self.leave_when(bool)
         self._use = Exclusive("worker")
         self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -64,8 +76,12 @@ class BaseWorker(Generic[Link]):
     ) -> None:
         self.close()
 
+    def _name_of(self, function: str) -> bytes:
+        """The name at the job servers."""
+        return to_argument(self._context.settings.namespace, "namespace") + to_function(function)
+
     def _offer(self, function: str) -> None:
-        name = to_function(function)
+        name = self._name_of(function)
         if name in self._context.functions:
             return
         self._context.functions[name] = function
@@ -75,6 +91,13 @@ class BaseWorker(Generic[Link]):
     def interrupt_on(self, descriptor: int) -> None:
         """Treat a readable `descriptor` (or one whose other end is closed) like a call of `stop`."""
         self._readiness.watch_interrupt(descriptor)
+
+    def leave_when(self, is_told: Callable[[], bool]) -> None:
+        """Have jobs that can be interrupted (`WorkerJob.iterate`) give way once `is_told` is true, as after `stop`.
+
+        It is called for each item of such a job.
+        """
+        self._context.must_leave = lambda: self._is_stopping or is_told()
 
     def stop(self) -> None:
         """Grab no more jobs, and end the wait for them. Safe in a signal handler.
@@ -119,11 +142,39 @@ class BaseWorker(Generic[Link]):
             if descriptor >= 0:
                 os.close(descriptor)
 
+    @property
+    def servers(self) -> tuple[Address, ...]:
+        """The servers that are known now: those that were given, and those that they have told of."""
+        return tuple(link.address for link in self._links)
+
+    def _follow_cluster(self, roster: Roster, now: float) -> None:
+        """Serve the servers that have come, and leave those that are forgotten."""
+        if now >= roster.forget_at:
+            roster.forget(now)
+        version, addresses, _ = roster.known
+        if version == self._version or self._is_stopping:
+            return
+        self._version = version
+        former = {link.address: link for link in self._links}
+        links = [former.pop(each) if each in former else self._new_link(each, self._context) for each in addresses]
+        busy = [link for link in former.values() if not self._let_go(link, now)]
+        if busy:
+            self._version = -1  # they are looked at again
+        self._links = (*links, *busy)
+
+    def _let_go(self, link: Link, now: float) -> bool:
+        """Leave a server that is forgotten, or known by another name. False: jobs of it are under way."""
+        link.begin_close()
+        link.close(now + _LEAVING_S)
+        return True
+
     def _serve(self, wait_s: float | None) -> None:
         """Handle the bytes that arrived and the links that are due."""
         for listener in self._readiness.wait(wait_s):
             listener.on_ready()
         now = monotonic()
+        if self._context.roster is not None:
+            self._follow_cluster(self._context.roster, now)
         for link in self._links:
             if link.due_at <= now:
                 link.tick(now)

@@ -17,9 +17,11 @@ from typing import Final
 from gearman_client.address import Address
 from gearman_client.connection.connection import Connection
 from gearman_client.errors import ConnectionLost
+from gearman_client.worker.assignments import MakeJob
 from gearman_client.worker.link_context import LinkContext
 from gearman_client.worker.link_state import LinkEvent, LinkState
-from gearman_client.worker.server_link import MAX_UNSENT_BYTES, ServerLink
+from gearman_client.worker.orphan_link import OrphanLink
+from gearman_client.worker.server_link import MAX_UNSENT_BYTES
 from gearman_client.worker.worker_job import WorkerJob
 
 MAX_ASKED: Final = 1024
@@ -27,17 +29,23 @@ MAX_ASKED: Final = 1024
 _LOOK_S: Final = 0.5
 
 
-class ConcurrentLink(ServerLink):
+class ConcurrentLink(OrphanLink):
     """One job server of a worker with several places. `wake` ends the wait of the greenlet that drives the worker."""
 
     def __init__(self, address: Address, context: LinkContext, wake: Callable[[], None]) -> None:
         super().__init__(address, context)
         self._wake = wake
+        #: The jobs of this connection, and when they came: only if they go on without their server.
+        self._running: dict[bytes, tuple[WorkerJob, float]] = {}
+        #: Whether the server is to be asked for no more jobs.
+        self.is_leaving = False
         self._arrived: list[WorkerJob] = []
         self._start_anew()
 
     def _start_anew(self) -> None:
         """Reset the fields that hold for one connection."""
+        #: The number of jobs without an answer.
+        self._unanswered = 0
         #: For each grab under way: the number of answers sent before it.
         self._asked: deque[int] = deque()
         self._answers = self._confirmed = 0
@@ -58,9 +66,16 @@ class ConcurrentLink(ServerLink):
     @property
     def wants_to_be_asked(self) -> bool:
         """Whether the server may have more jobs than the grabs under way ask for."""
+        if self.is_leaving:
+            return False
         if self.state is LinkState.GRABBING:
             return len(self._asked) < self._at_once
         return self.state is LinkState.READY
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether jobs are under way, or may be on their way."""
+        return bool(self._unanswered or self._asked or self._arrived)
 
     def ask(self, now: float) -> None:
         """Queue one grab for the next `push`."""
@@ -70,7 +85,7 @@ class ConcurrentLink(ServerLink):
         if not self._asked:
             self._to(LinkEvent.GRAB)
             self._reply_by = now + self._context.settings.reply_timeout_s
-        connection.queue(self._grab)
+        connection.queue(self._grab.packet)
         self._asked.append(self._answers)
 
     def take(self) -> list[WorkerJob]:
@@ -105,15 +120,30 @@ class ConcurrentLink(ServerLink):
 
     # --- called by jobs, in greenlets of their own
 
-    def answer(self, connection: Connection | None, handle: bytes, packet: bytes) -> None:
+    def answer(self, connection: Connection | None, handle: bytes, packet: bytes, attempt: int = 0) -> None:
         """Queue a job's final answer for the next `push`."""
         if connection is not None and connection is self.connection:
             self._answers += 1
-        super().answer(connection, handle, packet)
+            self._unanswered -= 1
+            self._running.pop(handle, None)
+        super().answer(connection, handle, packet, attempt)
 
-    def tell(self, connection: Connection | None, packet: bytes) -> None:
+    def pass_on(self, packet: bytes) -> None:
+        """Queue a word about a job of another server for the next `push`: this may be any greenlet."""
+        if self.connection is not None:
+            self.connection.queue(packet)
+            self._wake()
+
+    def _look_for_stops(self) -> None:
+        """Nothing: the greenlet that drives the worker reads all that arrives."""
+
+    def hear(self) -> None:
+        """Nothing, as above."""
+
+    def tell(self, connection: Connection | None, packet: bytes, attempt: int = 0) -> None:
         """Send a report of a running job, as far as the server takes it now; wait while too much is unsent."""
         if connection is None or connection is not self.connection:
+            super().tell(connection, packet, attempt)
             return
         connection.queue(packet)
         try:
@@ -165,13 +195,22 @@ class ConcurrentLink(ServerLink):
         if self._asked:
             self._reply_by = monotonic() + self._context.settings.reply_timeout_s
 
-    def _assign(self, handle: bytes, function: bytes, unique: bytes, workload: bytes) -> WorkerJob:
-        job = super()._assign(handle, function, unique, workload)
+    def _assign(
+        self, handle: bytes, function: bytes, unique: bytes, workload: bytes, make: MakeJob = WorkerJob
+    ) -> WorkerJob:
+        job = super()._assign(handle, function, unique, workload, make)
         self._assigned = None
+        self._unanswered += 1
         self._arrived.append(job)
+        if self.store_id:
+            self._running[handle] = job, monotonic()
         return job
 
     def _forget_connection(self) -> None:
+        running, self._running = self._running, {}
+        for job in self._arrived:
+            running.pop(job.handle_bytes, None)
         super()._forget_connection()
+        self._tell_of_running(running)
         self._arrived.clear()  # the server gives these jobs to another worker
         self._start_anew()

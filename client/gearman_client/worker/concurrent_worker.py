@@ -16,9 +16,12 @@ from math import inf
 from time import monotonic
 from typing import Final
 
+from gearman_client.address import Address
 from gearman_client.worker.base_worker import BaseWorker, Servers
 from gearman_client.worker.concurrent_link import ConcurrentLink
+from gearman_client.worker.link_context import LinkContext
 from gearman_client.worker.observer import WorkerObserver
+from gearman_client.worker.readiness import Readiness
 from gearman_client.worker.worker_job import WorkerJob
 from gearman_client.worker.worker_settings import WorkerSettings
 
@@ -39,10 +42,12 @@ class ConcurrentWorker(BaseWorker[ConcurrentLink]):
         settings: WorkerSettings = _DEFAULT_SETTINGS,
         *,
         observer: WorkerObserver | None = None,
+        readiness: Readiness | None = None,
     ) -> None:
-        super().__init__(
-            servers, settings, observer, lambda address, context: ConcurrentLink(address, context, self.wake)
-        )
+        def new_link(address: Address, context: LinkContext) -> ConcurrentLink:
+            return ConcurrentLink(address, context, self.wake)
+
+        super().__init__(servers, settings, observer, new_link, readiness)
         self._was_woken = False
         #: The index of the link to ask next.
         self._next = 0
@@ -76,6 +81,10 @@ class ConcurrentWorker(BaseWorker[ConcurrentLink]):
             self._is_stopping = True
         return [job for link in self._links for job in link.take()]
 
+    def _let_go(self, link: ConcurrentLink, now: float) -> bool:
+        link.is_leaving = True
+        return not link.is_busy and super()._let_go(link, now)
+
     @property
     def asked(self) -> int:
         """The number of grabs under way."""
@@ -99,7 +108,7 @@ class ConcurrentWorker(BaseWorker[ConcurrentLink]):
         links = self._links
         refused = 0
         while free > 0 and refused < len(links):
-            link = links[self._next]
+            link = links[self._next % len(links)]
             self._next = (self._next + 1) % len(links)
             if link.wants_to_be_asked:
                 link.ask(now)

@@ -3,11 +3,39 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from time import monotonic
+from typing import Final
 
+from gearman_client.address import Address
+from gearman_client.connection.roster import Roster
+from gearman_client.extensions import (
+    CHECKPOINTS_OPTION,
+    JOB_FAILURE_OPTION,
+    JOB_OPTIONS_OPTION,
+    ORPHANED_JOBS_OPTION,
+    OWN_STOPS_OPTION,
+    SERVERS_OPTION,
+)
+from gearman_client.packet import PacketType, encode_request
 from gearman_client.worker.observer import WorkerObserver
+from gearman_client.worker.orphans import Orphans
 from gearman_client.worker.readiness import Readiness
 from gearman_client.worker.worker_settings import Batch, WorkerSettings
+
+#: What a server of ours is asked for, beside the attempt number by which it is known.
+OPTIONS_OF_OURS: Final = (
+    JOB_FAILURE_OPTION,
+    JOB_OPTIONS_OPTION,
+    CHECKPOINTS_OPTION,
+    ORPHANED_JOBS_OPTION,
+    OWN_STOPS_OPTION,
+)
+#: The same, and the servers of its cluster.
+KNOWN_OPTIONS: Final = (*OPTIONS_OF_OURS, SERVERS_OPTION)
+#: The answer of a server that does not know one of them.
+UNKNOWN_OPTION: Final = b"UNKNOWN_OPTION\0"
 
 
 @dataclass(slots=True)
@@ -22,6 +50,24 @@ class LinkContext:
     batches: dict[bytes, Batch] = field(default_factory=dict)
     #: The number of the last request for a set of jobs.
     set_number: int = 0
+    #: Whether the worker was told to end, so that jobs which can be interrupted give way.
+    must_leave: Callable[[], bool] = bool
+    #: The jobs whose servers are gone.
+    orphans: Orphans = field(default_factory=Orphans)
+    #: The servers that are known; None: only those that were given, and none tells of others.
+    roster: Roster | None = None
+
+    def option_requests(self) -> bytes:
+        """The packets that ask a server of ours for its extensions."""
+        wanted = OPTIONS_OF_OURS if self.settings.hears_stops else OPTIONS_OF_OURS[:-1]
+        if self.roster is not None:
+            wanted = (*wanted, SERVERS_OPTION)
+        return b"".join(encode_request(PacketType.OPTION_REQ, option) for option in wanted)
+
+    def learn(self, told_by: Address, table: bytes) -> None:
+        """Take in what a server tells of its cluster."""
+        if self.roster is not None:
+            self.roster.learn(told_by, table, monotonic())
 
     def backoff_s(self, failures: int) -> float:
         """The pause after so many connections and attempts in a row that ended early."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 from typing import Protocol
 
-from gearman_client.connection.connection import MAX_WAIT_S
+from gearman_client.connection.waiting import MAX_WAIT_S
 
 
 class Listener(Protocol):
@@ -19,7 +19,7 @@ class Readiness:
     """A poll object and the listener for each descriptor. An interrupt is a descriptor without a listener."""
 
     def __init__(self) -> None:
-        self._poll = select.poll()
+        self._poll: select.poll | select.epoll = select.poll()
         self._listeners: dict[int, Listener] = {}
         self._descriptors: dict[Listener, int] = {}
         self._interrupts: list[int] = []

@@ -1,12 +1,12 @@
 """A worker's link to one job server: it connects, greets, grabs, sleeps, and reconnects after a loss.
 
-The worker decides which link to ask and when. A link waits for nothing but the answer to its own grab. Its states are
-in link_state.py.
+The worker decides which link to ask and when. A link waits only for the answer to its own grab. States: link_state.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from math import inf
 from time import monotonic
 from typing import Final
@@ -15,15 +15,12 @@ from gearman_client.address import Address
 from gearman_client.connection.connecting import ConnectAttempt
 from gearman_client.connection.connection import Connection
 from gearman_client.errors import ConnectionLost, CouldNotConnect, ProtocolError, Timeout
-from gearman_client.extensions import (
-    JOB_ASSIGN_ATTEMPT,
-    JOB_ASSIGN_ATTEMPT_ARGUMENTS,
-    JOB_ATTEMPT_OPTION,
-    JOB_FAILURE_OPTION,
-)
-from gearman_client.packet import Packet, PacketType, encode_request, split_arguments
+from gearman_client.extensions import JOB_ATTEMPT_OPTION, JOB_STOPPING, OWN_STOPS_OPTION, SERVERS
+from gearman_client.packet import Packet, PacketType, encode_request
 from gearman_client.text import to_argument, to_text
-from gearman_client.worker.link_context import LinkContext
+from gearman_client.worker.assignments import GrabRequest, MakeJob, assignment_handlers
+from gearman_client.worker.heard_stops import HeardStops
+from gearman_client.worker.link_context import KNOWN_OPTIONS, UNKNOWN_OPTION, LinkContext
 from gearman_client.worker.link_state import LinkEvent, LinkState, next_state
 from gearman_client.worker.probe import ARE_YOU_THERE, Probe
 from gearman_client.worker.worker_job import WorkerJob
@@ -45,9 +42,8 @@ class ServerLink:
         self.connection: Connection | None = None
         self.state = LinkState.DOWN
         self.server_is_ours = False
-        self.takes_failures = False
-        self.due_at = 0.0
-        self._context = context
+        self.extensions, self.former_extensions = set[bytes](), frozenset[bytes]()
+        self.due_at, self._context = 0.0, context
         self._attempt: ConnectAttempt | None = None
         #: The number of connections and attempts in a row that ended early.
         self._failures = 0
@@ -55,19 +51,29 @@ class ServerLink:
         self._assigned: WorkerJob | None = None
         #: The handles whose answers no later reply of the server has confirmed.
         self._unconfirmed: list[bytes] = []
+        self._stops = HeardStops()
         self._probe = Probe(context.settings)
-        self._grab = encode_request(PacketType.GRAB_JOB_UNIQ if context.settings.grab_unique else PacketType.GRAB_JOB)
+        self._grab = GrabRequest(unique=context.settings.grab_unique)
         self._handlers: Final[dict[int, Callable[[bytes], None]]] = {
             PacketType.NO_JOB: self._on_no_job,
             PacketType.NOOP: self._on_noop,
-            PacketType.JOB_ASSIGN: self._on_assign,
-            PacketType.JOB_ASSIGN_UNIQ: self._on_assign_unique,
-            PacketType.JOB_ASSIGN_ALL: self._on_assign_all,
-            JOB_ASSIGN_ATTEMPT: self._on_assign_attempt,
             PacketType.OPTION_RES: self._on_option,
             PacketType.ECHO_RES: self._on_echo,
             PacketType.ERROR: self._on_error,
+            JOB_STOPPING: self._stops.note,
+            SERVERS: partial(context.learn, address),
+            **assignment_handlers(self._assign),
         }
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether jobs of a connection that is gone go on: not with this server alone."""
+        return False
+
+    @property
+    def must_leave(self) -> bool:
+        """Whether the worker was told to end."""
+        return self._context.must_leave()
 
     # --- connecting
 
@@ -186,25 +192,35 @@ class ServerLink:
         if connection is None:
             return None
         self._to(LinkEvent.GRAB)
-        connection.queue(self._grab)
+        connection.queue(self._grab.packet)
         self._guard(self._await_reply)
         job, self._assigned = self._assigned, None
         return job
 
-    def answer(self, connection: Connection | None, handle: bytes, packet: bytes) -> None:
+    def answer(self, connection: Connection | None, handle: bytes, packet: bytes, _attempt: int = 0) -> None:
         """Queue a job's final answer for the next write, if the connection that assigned the job still exists."""
         if connection is None or connection is not self.connection:
             self._context.observer.result_lost(self.address, to_text(handle))
             return
         connection.queue(packet)
         self._unconfirmed.append(handle)
+        self._stops.answered(handle)
 
-    def tell(self, connection: Connection | None, packet: bytes) -> None:
+    def hears_stop(self, connection: Connection | None, handle: bytes) -> bool:
+        """Whether the server has said that this job is to be stopped. Looks at what has arrived, once a millisecond."""
+        if OWN_STOPS_OPTION in self.extensions and connection is self.connection and self._stops.is_look_due():
+            self._look_for_stops()
+        return self._stops.has(handle)
+
+    def _look_for_stops(self) -> None:
+        self._guard(lambda connection: self._handle(connection.try_receive()))
+
+    def tell(self, connection: Connection | None, packet: bytes, _attempt: int = 0) -> None:
         """Send a report of a running job, as far as the server takes it now."""
         if connection is None or connection is not self.connection:
             return
         connection.queue(packet)
-        self._guard(_send_some)
+        self._guard(lambda connection: connection.send_some(MAX_UNSENT_BYTES))
 
     def flush(self) -> None:
         """Send everything that is queued."""
@@ -280,45 +296,29 @@ class ServerLink:
         else:
             self._was_heard()
 
-    def _on_assign(self, body: bytes) -> None:
-        handle, function, workload = split_arguments(PacketType.JOB_ASSIGN, body)
-        self._assign(handle, function, b"", workload)
-
-    def _on_assign_unique(self, body: bytes) -> None:
-        handle, function, unique, workload = split_arguments(PacketType.JOB_ASSIGN_UNIQ, body)
-        self._assign(handle, function, unique, workload)
-
-    def _on_assign_all(self, body: bytes) -> None:
-        handle, function, unique, _reducer, workload = split_arguments(PacketType.JOB_ASSIGN_ALL, body)
-        self._assign(handle, function, unique, workload)
-
-    def _on_assign_attempt(self, body: bytes) -> None:
-        arguments = body.split(b"\0", JOB_ASSIGN_ATTEMPT_ARGUMENTS - 1)
-        if len(arguments) != JOB_ASSIGN_ATTEMPT_ARGUMENTS:
-            raise ProtocolError(f"JOB_ASSIGN_ATTEMPT takes {JOB_ASSIGN_ATTEMPT_ARGUMENTS} arguments")
-        handle, function, unique, attempt, workload = arguments
-        job = self._assign(handle, function, unique, workload)
-        if attempt == b"1":
-            job.attempt = 1
-            return
-        if not attempt.isdigit() or len(attempt) > 9:
-            raise ProtocolError("JOB_ASSIGN_ATTEMPT: the attempt is not a number")
-        job.attempt = int(attempt)
-
-    def _assign(self, handle: bytes, function: bytes, unique: bytes, workload: bytes) -> WorkerJob:
+    def _assign(
+        self, handle: bytes, function: bytes, unique: bytes, workload: bytes, make: MakeJob = WorkerJob
+    ) -> WorkerJob:
         self._replied(LinkEvent.ASSIGNED)
         name = self._context.functions.get(function) or to_text(function)
-        self._assigned = WorkerJob(self, handle, name, unique, workload)
-        return self._assigned
+        self._assigned = job = make(self, handle, name, unique, workload)
+        return job
 
     def _on_option(self, body: bytes) -> None:
-        if body == JOB_FAILURE_OPTION:
-            self.takes_failures = True
+        if body in KNOWN_OPTIONS:
+            self.extensions.add(body)
             return
         self.server_is_ours = body == JOB_ATTEMPT_OPTION
         self._on_greeted(body)
-        if self.server_is_ours and self.connection is not None:
-            self.connection.queue(encode_request(PacketType.OPTION_REQ, JOB_FAILURE_OPTION))
+        if self.server_is_ours:
+            self._ask_for_extensions()
+
+    def _ask_for_extensions(self) -> None:
+        self._queue(self._context.option_requests())
+
+    def _queue(self, packet: bytes) -> None:
+        if self.connection is not None:
+            self.connection.queue(packet)
 
     def _on_greeted(self, _body: bytes) -> None:
         self._to(LinkEvent.GREETED)
@@ -330,9 +330,14 @@ class ServerLink:
         if self.state is LinkState.GREETING:
             self._on_greeted(body)
             return
+        if body.startswith(UNKNOWN_OPTION):
+            return  # a server of ours from before that extension: its part of the worker does without
         if self._probe.is_sent:
             self._probe.refused()
             self._schedule_probe()
+            return
+        if self.state is LinkState.GRABBING and self._grab.is_unknown(body):
+            self._send(self._grab.packet)
             return
         code, _, text = body.partition(b"\0")
         self._context.observer.server_error(self.address, to_text(code), to_text(text))
@@ -377,7 +382,9 @@ class ServerLink:
         self._context.readiness.forget(self)
         self._attempt = None
         self._assigned = None
-        self.server_is_ours = self.takes_failures = False
+        self.server_is_ours = False
+        self.extensions.clear()
+        self._stops.clear()
         self._probe.start_anew()
         if self.connection is not None:
             self.connection.close()
@@ -390,8 +397,3 @@ class ServerLink:
 
     def _to(self, event: LinkEvent) -> None:
         self.state = next_state(self.state, event)
-
-
-def _send_some(connection: Connection) -> None:
-    if not connection.try_flush() and connection.unsent_bytes > MAX_UNSENT_BYTES:
-        connection.flush()

@@ -16,7 +16,6 @@ from gearman_client.extensions import (
     GRAB_JOBS,
     GRAB_MANY_OPTION,
     JOB_ATTEMPT_OPTION,
-    JOB_FAILURE_OPTION,
     JOBS_ASSIGNED,
     MAX_JOBS_AT_ONCE,
     RETURN_JOBS,
@@ -24,16 +23,17 @@ from gearman_client.extensions import (
 )
 from gearman_client.packet import PacketType, encode_request
 from gearman_client.text import to_text
+from gearman_client.worker.assignments import MakeJob
 from gearman_client.worker.link_context import LinkContext
 from gearman_client.worker.link_state import LinkEvent, LinkState
-from gearman_client.worker.server_link import ServerLink
+from gearman_client.worker.orphan_link import OrphanLink
 from gearman_client.worker.worker_job import WorkerJob
 from gearman_client.worker.worker_settings import Batch, key_of_set
 
 _ASK: Final = encode_request(PacketType.OPTION_REQ, GRAB_MANY_OPTION)
 
 
-class SetLink(ServerLink):
+class SetLink(OrphanLink):
     """One job server of a worker that may hold several jobs."""
 
     def __init__(self, address: Address, context: LinkContext) -> None:
@@ -54,8 +54,8 @@ class SetLink(ServerLink):
             self._on_sets_known()
         elif body == JOB_ATTEMPT_OPTION and self.state is LinkState.GREETING and self._wants_sets:
             self.server_is_ours = True
-            self._queue(encode_request(PacketType.OPTION_REQ, JOB_FAILURE_OPTION))
             self._ask_for_sets()  # the greeting ends with the answer: a first grab of the old kind would split a batch
+            self._ask_for_extensions()
             if self.connection is not None:
                 self.connection.flush()
         else:
@@ -93,10 +93,6 @@ class SetLink(ServerLink):
         if self.connection is not None:
             self._to(LinkEvent.WAKE)
             self._was_heard()
-
-    def _queue(self, packet: bytes) -> None:
-        if self.connection is not None:
-            self.connection.queue(packet)
 
     # --- working
 
@@ -136,11 +132,13 @@ class SetLink(ServerLink):
         if not 0 < self._to_come <= MAX_JOBS_AT_ONCE:
             raise ProtocolError(f"JOBS_ASSIGNED announces {self._to_come} jobs")
 
-    def _assign(self, handle: bytes, function: bytes, unique: bytes, workload: bytes) -> WorkerJob:
+    def _assign(
+        self, handle: bytes, function: bytes, unique: bytes, workload: bytes, make: MakeJob = WorkerJob
+    ) -> WorkerJob:
         if not self._to_come:
-            return super()._assign(handle, function, unique, workload)
+            return super()._assign(handle, function, unique, workload, make)
         name = self._context.functions.get(function) or to_text(function)
-        job = WorkerJob(self, handle, name, unique, workload)
+        job = make(self, handle, name, unique, workload)
         self._arrived.append(job)
         self._to_come -= 1
         if not self._to_come:

@@ -8,16 +8,17 @@ about one server; the worker decides which server to ask, how long to wait, and 
 
 from __future__ import annotations
 
-import logging
-import traceback
+import os
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import replace
 from datetime import timedelta
 from math import inf
 from time import monotonic
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, overload
 
-from gearman_client.address import parse_addresses
-from gearman_client.arguments import to_count, to_limit, to_seconds
+from gearman_client.address import default_servers, parse_addresses
+from gearman_client.arguments import to_count, to_limit, to_optional_seconds, to_seconds
 from gearman_client.errors import ArgumentError
 from gearman_client.extensions import (
     MAX_JOBS_AT_ONCE,
@@ -25,9 +26,10 @@ from gearman_client.extensions import (
     MAX_RETURN_KEY_BYTES,
     MIN_RETURN_KEY_BYTES,
 )
-from gearman_client.text import to_function
 from gearman_client.tls import Tls
 from gearman_client.worker.base_worker import BaseWorker, Servers
+from gearman_client.worker.callbacks import JobCallback, name_of, prepared
+from gearman_client.worker.job_loop import JobLoop, RoundHooks, StopCondition, logger
 from gearman_client.worker.link_state import LinkState
 from gearman_client.worker.observer import WorkerObserver
 from gearman_client.worker.set_link import SetLink
@@ -37,63 +39,73 @@ from gearman_client.worker.worker_settings import Batch, WorkerSettings
 #: With several servers, the worker turns to the next one after this many jobs or this long, so that none starves.
 TURN_JOBS: Final = 100
 TURN_S: Final = 0.1
-#: Answers of jobs that came together leave together; none waits longer than this and the job that runs then.
-ANSWERS_S: Final = 0.002
 #: The longest `return_key`: the key of a set has its number too.
 MAX_KEY_BYTES: Final = MAX_RETURN_KEY_BYTES - 24
 #: With a single server that has jobs, the worker polls its other descriptors this often.
 LOOK_INTERVAL_S: Final = 0.001
 
-JobCallback = Callable[[WorkerJob], bytes | str | None]
-
 Taken = TypeVar("Taken", WorkerJob, list[WorkerJob])
+Function = TypeVar("Function", bound=Callable[..., object])
+Hook = TypeVar("Hook")
 
-logger = logging.getLogger(__name__)
 _DEFAULT_SETTINGS: Final = WorkerSettings()
 
 
 class Worker(BaseWorker[SetLink]):
     """Serves every job server in `servers` at once, and connects and reconnects inside `grab`.
 
+    servers: None: those that GEARMAN_SERVERS names, else the one on this machine, as with `Client`.
+    observer: told of connections and jobs; without one, the log is.
     tls: for servers that speak TLS; an `Address` may have its own.
+    client_id: wins over that of the settings.
 
     Raises:
         AddressError: `servers` is not a list of addresses.
-        ArgumentError: the client id can't be sent, or a time or number of the settings is none.
+        ArgumentError: the client id or the namespace can't be sent, or a time or number of the settings is none.
     """
 
     def __init__(
         self,
-        servers: Servers,
+        servers: Servers | None = None,
         settings: WorkerSettings = _DEFAULT_SETTINGS,
         *,
         observer: WorkerObserver | None = None,
         tls: Tls | None = None,
+        client_id: str | None = None,
     ) -> None:
+        if client_id is not None:
+            settings = replace(settings, client_id=client_id)
         to_count(settings.prefetch, "prefetch", MAX_JOBS_AT_ONCE)
         _check_key(settings.return_key)
+        servers = default_servers(os.environ) if servers is None else servers
         super().__init__(parse_addresses(servers, tls), settings, observer, SetLink)
         self._callbacks: dict[str, JobCallback] = {}
+        self._given: dict[str, Callable[..., object]] = {}
         self._current = 0
         self._turn_jobs = 0
         self._turn_ends_at = 0.0
         self._looked_at = 0.0
         self._readiness.watch_interrupt(self._wake_reader)
 
-    def register(self, function: str, callback: JobCallback | None = None, *, batch: Batch | None = None) -> None:
+    def register(
+        self, function: str, callback: Callable[..., object] | None = None, *, batch: Batch | None = None
+    ) -> None:
         """Offer `function` to all servers. `work` calls `callback` with each job; `grab` alone needs none.
 
+        callback: a function of the job, a task, which gets the arguments that were sent, or a coroutine function, which
+            runs in an event loop of its own.
         batch: `grab_many` gets several jobs of this function at once, and none of another with them. `work` knows no
             batches, so there is no callback then.
 
         Raises:
             ArgumentError: the callback can't be called, or the batch has impossible values.
+            UnsupportedAnnotation: JSON has no form for a parameter of a task.
         """
         if batch is not None and callback is not None:
             raise ArgumentError(f"{function}: a batch is got with grab_many, so no callback is called for it")
         if callback is not None and not callable(callback):
             raise ArgumentError(f"the callback of {function} is {type(callback).__name__}: expected a function")
-        name = to_function(function)
+        name = self._name_of(function)
         if batch is not None and name not in self._context.functions:
             to_count(batch.at_most, "at_most", MAX_JOBS_AT_ONCE)
             if to_limit(batch.linger_s, "linger_s") * 1000 > MAX_LINGER_MS:
@@ -101,16 +113,43 @@ class Worker(BaseWorker[SetLink]):
             self._context.batches[name] = batch
         self._offer(function)
         if callback is not None:
-            self._callbacks[function] = callback
+            self._callbacks[function] = prepared(callback)
+            self._given[function] = callback
+
+    @overload
+    def function(self, named: Function, /) -> Function: ...
+    @overload
+    def function(self, named: str, /) -> Callable[[Function], Function]: ...
+    def function(self, named: Any, /) -> Any:
+        """Register a function as a decorator: `@worker.function` under its own name (a task's is the name that it has),
+        `@worker.function("name")`."""
+        if isinstance(named, str):
+            return lambda callback: self._registered(named, callback)
+        return self._registered(name_of(named), named)
+
+    def _registered(self, name: str, callback: Function) -> Function:
+        self.register(name, callback)
+        return callback
 
     def unregister(self, function: str) -> None:
         """Stop offering `function`. The server requeues a job of it that is running and unanswered."""
-        name = to_function(function)
+        name = self._name_of(function)
         self._callbacks.pop(function, None)
+        self._given.pop(function, None)
         self._context.batches.pop(name, None)
         if self._context.functions.pop(name, None) is not None:
             for link in self._links:
                 link.cant_do(name)
+
+    @property
+    def callbacks(self) -> dict[str, Callable[..., object]]:
+        """A copy of the registered callbacks, by the functions' names."""
+        return dict(self._given)
+
+    def unregister_all(self) -> None:
+        """Stop offering any function."""
+        for function in list(self._context.functions.values()):
+            self.unregister(function)
 
     def grab(self, timeout_s: timedelta | float | None = None) -> WorkerJob | None:
         """Send the pending answers, and get the next job.
@@ -195,66 +234,63 @@ class Worker(BaseWorker[SetLink]):
         self.flush()
         return None
 
-    def work(self, *, max_jobs: int | None = None) -> int:
-        """Run jobs with the registered callbacks until `stop`, an interrupt or `max_jobs`; returns the number of jobs.
+    def work(self, *, max_jobs: int | None = None, timeout_s: timedelta | float | None = None) -> int:
+        """Run jobs with the registered callbacks; returns the number of jobs. `work(max_jobs=1)` is one cycle.
 
+        It ends after `max_jobs`, when no job came for `timeout_s` (None: it waits on), after `stop`, and while an
+        interrupt descriptor can be read.
         With a `prefetch` above 1 it gets several at once. They run one after the other; their answers leave together.
-        The callback's return value is the result. An exception fails the job and is logged, and the loop goes on.
+        The callback's return value is the result: bytes, text, None, or what JSON can hold. An exception fails the job
+        and is logged, and the loop goes on.
+
+        Raises:
+            ArgumentError: `max_jobs` or `timeout_s` is no number.
+            InUse: another thread is in `work`, or the worker was made before a fork.
         """
-        if max_jobs is not None and not isinstance(max_jobs, int):
-            raise ArgumentError(f"max_jobs {max_jobs!r}: expected a whole number")
-        jobs = 0
-        gets_sets = self._context.settings.prefetch > 1
-        try:
-            while max_jobs is None or jobs < max_jobs:
-                if gets_sets:
-                    done = self._run_set(self.grab_many(), inf if max_jobs is None else max_jobs - jobs)
-                    if not done:
-                        break
-                    jobs += done
-                    continue
-                job = self.grab()
-                if job is None:
-                    break
-                self._run(job)
-                jobs += 1
-        finally:
-            self.flush()
+        return self._loop().run(_most(max_jobs), to_optional_seconds(timeout_s, "timeout_s"), None)
+
+    def run(
+        self,
+        *,
+        max_jobs: int | None = None,
+        on_idle: Callable[[], object] | None = None,
+        stop_if: StopCondition | None = None,
+        idle_s: timedelta | float = 1.0,
+        signals: bool = True,
+    ) -> int:
+        """As `work`, for a whole process: until SIGTERM or SIGINT, `stop`, `stop_if` or `max_jobs`.
+
+        The first signal lets the job that runs be finished. The second ends it at once, by KeyboardInterrupt (SIGINT)
+        or SystemExit in the callback; its server runs it again. At the end the handlers from before are back.
+
+        on_idle: called when no server had a job for `idle_s`, and again after each further `idle_s`, for instance to
+            close what is not needed. What it raises is logged.
+        stop_if: called after each job and after each `idle_s` without one, with two arguments as in Perl's library:
+            whether the worker is idle, and the end of the last job as Unix seconds (None: there was none). The run ends
+            when it returns something true, and with an exception that it raises.
+        signals: False leaves the signals alone. Outside the main thread they are left alone in any case.
+
+        Raises:
+            ArgumentError: an argument is of the wrong type.
+            InUse: another thread is in `run`, or the worker was made before a fork.
+        """
+        from gearman_client.worker.stop_signals import StopSignals  # here: a client needs no `signal`
+
+        hooks = None
+        if on_idle is not None or stop_if is not None:
+            hooks = RoundHooks(_callable(on_idle, "on_idle"), _callable(stop_if, "stop_if"))
+        wait_s = None if hooks is None else to_limit(idle_s, "idle_s")
+        most = _most(max_jobs)
+        servers = ", ".join(str(link.address) for link in self._links)
+        logger.info("serving %s at %s", ", ".join(self._callbacks) or "no function", servers)
+        with StopSignals(self.stop) if signals else nullcontext():
+            jobs = self._loop().run(most, wait_s, hooks)
+        logger.info("ended after %d jobs", jobs)
         return jobs
 
-    def _run_set(self, jobs: list[WorkerJob], most: float) -> int:
-        """Run the jobs, no more than `most`, and give back those that are not begun. Returns how many were run."""
-        begun, unsent_since = 0, inf
-        try:
-            for job in jobs:
-                if begun >= most or (begun and (not self.look() or job.is_lost)):
-                    break
-                begun += 1
-                self._run(job)
-                now = monotonic()
-                if now > unsent_since + ANSWERS_S:
-                    self.flush()
-                    unsent_since = inf
-                else:
-                    unsent_since = min(unsent_since, now)
-        finally:
-            if begun < len(jobs):
-                self.give_back(jobs[begun:])
-        return begun
-
-    def _run(self, job: WorkerJob) -> None:
-        callback = self._callbacks.get(job.function)
-        if callback is None:
-            job.fail_because(f"this worker has no callback for {job.function}")
-            return
-        try:
-            result = callback(job)
-            if not job.answered:
-                job.complete(result)
-        except Exception as error:
-            logger.exception("job %s of %s failed", job.handle, job.function)
-            if not job.answered:
-                job.fail_because(f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+    def _loop(self) -> JobLoop:
+        context = self._context
+        return JobLoop(self, self._callbacks, context.observer, gets_sets=context.settings.prefetch > 1)
 
     def _looked_just_now(self, now: float) -> bool:
         """Whether the last poll is recent enough. A poll is a system call, too expensive for each of the shortest jobs.
@@ -274,6 +310,7 @@ class Worker(BaseWorker[SetLink]):
         if len(links) == 1:
             return links[0] if links[0].state is LinkState.READY else None
         now = monotonic()
+        self._current %= len(links)
         self._turn_jobs -= 1
         if self._turn_jobs > 0 and now < self._turn_ends_at and links[self._current].state is LinkState.READY:
             return links[self._current]
@@ -295,3 +332,15 @@ class Worker(BaseWorker[SetLink]):
 def _check_key(key: bytes) -> None:
     if key and not (MIN_RETURN_KEY_BYTES <= len(key) <= MAX_KEY_BYTES and b"\0" not in key):
         raise ArgumentError(f"return_key: expected {MIN_RETURN_KEY_BYTES} to {MAX_KEY_BYTES} bytes, none of them zero")
+
+
+def _most(max_jobs: int | None) -> float:
+    if max_jobs is not None and not isinstance(max_jobs, int):
+        raise ArgumentError(f"max_jobs {max_jobs!r}: expected a whole number")
+    return inf if max_jobs is None else max_jobs
+
+
+def _callable(given: Hook, what: str) -> Hook:
+    if given is not None and not callable(given):
+        raise ArgumentError(f"{what} {given!r}: expected a function")
+    return given

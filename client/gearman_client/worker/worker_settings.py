@@ -14,6 +14,9 @@ class WorkerSettings:
     """Times in seconds.
 
     client_id: the name that SET_CLIENT_ID gives the server; "" for none.
+    namespace: stands before the name of each function at the servers, as with `Client(namespace=…)`; the worker
+        itself uses the names without it.
+    discover: serve the other servers of a cluster too, of which the given ones tell. It needs `job_attempt`.
     grab_unique: ask with GRAB_JOB_UNIQ, so that jobs come with their unique id.
     job_attempt: ask for the attempt number of jobs; a server that does not know this extension refuses it once.
     connect_timeout_s: the limit for one attempt to connect.
@@ -23,6 +26,8 @@ class WorkerSettings:
         A connection can die without a word: in a NAT, a balancer, a switch. 0: never ask.
     first_backoff_s, max_backoff_s: the pause between attempts to connect doubles from the first to the second value,
         with jitter.
+    hears_stops: have our server tell which of the worker's jobs are to be stopped, for `WorkerJob.check_stopped`; False
+        for a worker whose supervisor hears of it.
     prefetch: the most jobs that `Worker.grab_many` gets at once, from 1 to 1000.
     return_key: who knows it can give the jobs of this worker back to the server with RETURN_JOBS, over a connection of
         his own and with `key_of_set`: 16 to 40 random bytes; empty for none.
@@ -36,8 +41,11 @@ class WorkerSettings:
     probe_s: float = 4.0
     first_backoff_s: float = 0.05
     max_backoff_s: float = 2.0
+    hears_stops: bool = True
     prefetch: int = 1
     return_key: bytes = b""
+    namespace: str = ""
+    discover: bool = True
 
 
 def key_of_set(return_key: bytes, set_number: int) -> bytes:

@@ -19,6 +19,7 @@ from gearman_client.packet import PacketType
 
 from ...gearmand import Gearmand
 from ..conftest import RunningWorker, ScriptedServer
+from ..forking import in_child
 
 THREADS = 8
 T = PacketType
@@ -30,27 +31,6 @@ def echoing(gearmand: Gearmand, start_worker: Callable[..., RunningWorker]) -> G
     for _ in range(2):
         start_worker(gearmand.address, {"echo": lambda job: job.workload})
     return gearmand
-
-
-def in_child(check: Callable[[], object]) -> None:
-    """Run `check` in a forked child; an assertion that fails there fails here."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        report = b"never reported"
-        try:
-            check()
-            report = b"fine"
-        except BaseException as error:  # noqa: BLE001 (the child must not run on in the test runner)
-            report = repr(error).encode()
-        finally:
-            os.write(writer, report)
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read().decode()
-    os.waitpid(pid, 0)
-    assert said == "fine"
 
 
 def run_many(client: Client, name: str, jobs: int = 25) -> None:

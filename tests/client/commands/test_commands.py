@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from gearman_client import WorkerJob
+from gearman_client import Client, WorkerJob
 
 from ...gearmand import Gearmand
-from ..conftest import RunningWorker
+from ..conftest import JobServer, RunningWorker, wait_for
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("GEARMAN")}
 
@@ -65,9 +66,9 @@ def test_an_argument_is_a_workload_and_so_is_the_whole_input(served: Gearmand) -
     assert run("gearman", "-p", port, "-f", "upper", "-s", workload=b"not read").stdout == b""
 
 
-def test_the_output_of_a_job_is_that_of_debians_tool(served: Gearmand) -> None:
+def test_a_denominator_of_zero_is_no_progress(served: Gearmand) -> None:
     done = run("gearman", "-p", str(served.port), "-f", "talk", "x")
-    assert (done.stdout, done.stderr, done.returncode) == (b"D;33% Complete\n0% Complete\nR(x)", b"W;", 0)
+    assert (done.stdout, done.stderr, done.returncode) == (b"D;R(x)33% Complete\n0% Complete\n", b"W;", 0)
     done = run("gearman", "-p", str(served.port), "-P", "-f", "talk", "x")
     assert done.stdout == b"talk: D;talk: 33% Complete\ntalk: 0% Complete\ntalk: R(x)"
     assert done.stderr == b"talk: W;"
@@ -147,13 +148,30 @@ def test_a_failed_connection_and_a_timeout_give_exit_code_1_and_one_line_with_th
         (["x"], b"no function given"),
         (["-f", "f", "-p", "0", "x"], b"the port must be a number"),
         (["-f", "f", "-p", "1", "-t", "-5", "x"], b"expected a number of milliseconds"),
-        (["-f", "f", "-p", "1", "-t", "soon", "x"], b"argument -t: soon: expected a number of milliseconds"),
-        (["-f", "f", "-c", "some", "-w"], b"argument -c: some: expected a number above 0"),
-        (["-f", "f", "-b", "--delay", "soon", "x"], b"argument --delay: soon: expected seconds from 0 up"),
+        (["-f", "f", "-p", "1", "-t", "soon", "x"], b"-t soon: expected a number of milliseconds"),
+        (["-f", "f", "-c", "some", "-w"], b"-c some: expected a number above 0"),
+        (
+            ["-f", "f", "-b", "--delay", "soon", "x"],
+            b"delay 'soon': expected seconds (a number), a timedelta, or a text as 500ms",
+        ),
+        (["-f", "f", "--option", "retries", "x"], b"--option retries: expected KEY=VALUE"),
+        (["-f", "f", "--option", "retrys=1", "x"], b"there is no option retrys; there are retries, backoff"),
+        (["-f", "f", "--option", "retries=many", "x"], b"--option retries many: expected a whole number from 0 up"),
+        (["-f", "f", "--option", "replace=yes", "-u", "x"], b"--option replace yes: expected true or false"),
+        (["-f", "f", "--option", "delay=5m", "x"], b"there is no option delay; use --delay"),
+        (["-f", "f", "--option", "tag=mail", "x"], b"there is no option tag; use --tag"),
+        (["-f", "f", "--option", "replace=true", "x"], b"it is about jobs with equal unique ids, which -u gives"),
+        (["-f", "f", "--option", "then=g", "x"], b"only background jobs have it, which -b submits"),
+        (["-f", "f", "-b", "--option", "then=g,", "x"], b"then '': a function name must not be empty"),
+        (["-f", "f", "--header", "=x", "x"], b"--header =x: expected NAME=TEXT"),
+        (["-f", "f", "--tag", "", "x"], b"tag '': expected a text of 1 to 64 bytes"),
+        (["-f", "f", "-b", "--option", "submission=s", "x", "y"], b"many jobs would be one"),
         (["--result", ""], b"--result: a job's handle is expected"),
         (["--result", "H:box:1", "-b"], b"leave out -f, -w, -b and data"),
         (["-f", "f", "-c", "0", "-w"], b"expected a number above 0"),
-        (["-f", "f", "-Q"], b"-Q"),
+        (["-f", "f", "-Q"], b"there is no option -Q: --help"),
+        (["x", "-f"], b"option -f needs its value, FUNCTION: --help"),
+        (["-f", "f", "--map"], b"option --map needs its value, FILE: --help"),
         (["-f", "", "-p", "1", "x"], b"must not be empty"),
         (["-f", "f", "-w", "--", "no-such-program"], b"no-such-program: no such command"),
     ],
@@ -163,6 +181,44 @@ def test_a_wrong_command_line_gives_exit_code_1_and_the_reason(arguments: list[s
     assert done.returncode == 1
     assert reason in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_options_of_a_job(
+    start_ours: Callable[..., JobServer], start_worker: Callable[..., RunningWorker], gearmand: Gearmand, tmp_path: Path
+) -> None:
+    def tell(job: WorkerJob) -> str:
+        return repr((job.tags, dict(job.headers), job.key, job.timeout_s))
+
+    server = start_ours()
+    start_worker(server.address, {"tell": tell})
+    options = ["--tag", "a", "--tag", "b", "--header", "trace=1=2", "--option", "key=k", "--option", "timeout=5m"]
+    where = ["-p", str(server.address.port), "-f", "tell"]
+    told = b"(('a', 'b'), {'trace': '1=2'}, 'k', 300.0)"
+    assert run("gearman", *where, *options, "--delay", "20ms", "x").stdout == told
+    lines = tmp_path / "lines"
+    lines.write_text("1\n2\n")
+    assert run("gearman", *where, *options, "--map", str(lines)).stdout == (told + b"\n") * 2
+    once = ["-b", "-v", "-s", "--option", "submission=17", "--option", "expires=1h"]
+    left = {run("gearman", *where, *once).stdout for _ in range(2)}
+    assert len(left) == 1
+    assert left != {b""}
+    with Client(server.address) as client, client.batch() as batch:
+        chain = ["--option", "then=tell,tell", "--option", "on_failure=mend", "--option", f"batch={batch.id}"]
+        assert run("gearman", *where, "-b", *chain, "x").returncode == 0
+        wait_for(lambda: batch.status().complete == 3, "the chain has come to its end")
+    refused = run("gearman", "-p", str(gearmand.port), "-f", "f", "--tag", "a", "x")
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    assert b"takes no tags for a job, which was not sent: gearman-server does" in refused.stderr
+
+
+def test_gearadmin_stops_jobs(start_ours: Callable[..., JobServer]) -> None:
+    where = ["-p", str(start_ours().address.port)]
+    handle = run("gearman", *where, "-f", "f", "-b", "-v", "-s").stdout.split()[-1].decode()
+    assert run("gearadmin", *where, "--stop-job", handle).stdout == b"OK\n"
+    again = run("gearadmin", *where, "--stop-job", handle)
+    assert (again.stdout, again.stderr, again.returncode) == (b"", b"Error: UNKNOWN_JOB\r\n", 1)
+    [report] = [json.loads(run("gearadmin", *where, "--json", "--stop-job", handle).stdout)]
+    assert report["stop_job"] == [{"name": handle, "done": False, "failure": "UNKNOWN_JOB"}]
 
 
 def test_help_is_no_error() -> None:
@@ -260,7 +316,7 @@ def test_gearadmin_prints_the_servers_answer(gearmand: Gearmand) -> None:
     port = str(gearmand.port)
     gearmand.ask("create function abc\r")
     done = run("gearadmin", "-p", port, "--status", "--getpid", "--priority-status")
-    assert done.stdout == b"abc\t0\t0\t0\n.\n%d\nabc\t0\t0\t0\t0\n.\n" % gearmand.pid
+    assert done.stdout == b"%d\nabc\t0\t0\t0\t0\n.\nabc\t0\t0\t0\n.\n" % gearmand.pid
     assert (done.stderr, done.returncode) == (b"", 0)
     assert run("gearadmin", "--port", port, "--host", "127.0.0.1", "--server-verbose").stdout == b"ERROR\n"
     assert run("gearadmin", "-p", port, "--server-version").stdout[:1].isdigit()
@@ -274,16 +330,26 @@ def test_gearadmin_carries_out_actions_and_a_refusal_gives_exit_code_1(gearmand:
     assert (done.stdout, done.stderr, done.returncode) == (b"OK\nOK\n", b"", 0)
     done = run("gearadmin", "-p", port, "--drop-function", "abc", "--cancel-job", "H:x:1", "--getpid")
     assert done.stdout == b"%d\n" % gearmand.pid
-    assert done.stderr == b"Error: function not found\nError: UNKNOWN_JOB\n"
+    assert done.stderr == b"Error: function not found\r\nError: UNKNOWN_JOB\r\n"
     assert done.returncode == 1
 
 
 def test_gearadmin_without_action_or_server_gives_exit_code_1(gearmand: Gearmand) -> None:
     port = str(gearmand.port)
-    for arguments in ([], ["-p", port], ["--shutdown"]):
+    for arguments, reason in (
+        ([], b"nothing to do: name an action, such as --status\nusage: gearadmin"),
+        (["-p", port], b"nothing to do"),
+        (["--shutdown"], b"there is no option --shutdown: --help shows the options"),
+        (["--cancel-job"], b"option --cancel-job needs its value, HANDLE: --help"),
+        (["--server-v"], b"--server-v may be --server-verbose or --server-version: --help"),
+        (["--getpid=3"], b"option --getpid takes no value: --help"),
+        (["-p", port, "status"], b"'status' is no option: actions begin with --"),
+        (["-p", port, "--create-function", "a b"], b"must not be empty or hold a blank"),
+        (["-p", port, "--cancel-job", ""], b"must not be empty or hold a blank"),
+    ):
         done = run("gearadmin", *arguments)
-        assert done.returncode == 1
-        assert b"usage: gearadmin" in done.stderr
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert reason in done.stderr
     gearmand.kill()
     done = run("gearadmin", "-h", "127.0.0.1", "-p", port, "--status")
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1)

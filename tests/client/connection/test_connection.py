@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from gearman_client import Address, ConnectionLost, CouldNotConnect, Timeout
+from gearman_client import Address, Client, ConnectionLost, CouldNotConnect, Timeout
 from gearman_client.connection.connecting import ConnectAttempt, connect
 from gearman_client.connection.connection import Connection
 from gearman_client.packet import PacketType, encode_request, encode_response
@@ -130,6 +132,60 @@ def test_every_address_of_a_host_is_tried() -> None:
         assert isinstance(sock, socket.socket)
         assert sock.getpeername() == listener.getsockname()
         sock.close()
+
+
+def reset(connected: socket.socket) -> None:
+    """Have the other side find the connection reset."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connected.close()
+
+
+def test_a_connection_that_is_reset_right_after_it_was_made_is_a_failed_attempt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(10)
+        address = Address(*listener.getsockname())
+
+        class ResetOnceConnected(socket.socket):
+            def getsockopt(self, *arguments: int) -> Any:
+                answer = super().getsockopt(*arguments)
+                if arguments == (socket.SOL_SOCKET, socket.SO_ERROR) and not resets:
+                    resets.append(answer)
+                    reset(listener.accept()[0])
+                return answer
+
+        resets: list[int] = []
+        monkeypatch.setattr(socket, "socket", ResetOnceConnected)
+        with pytest.raises(CouldNotConnect, match="reset by peer; check that a job server runs there"):
+            connect(address, 5)
+        assert resets == [0]  # it was connected
+
+
+def test_a_connection_that_is_reset_before_it_is_used_is_lost() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = Address(*listener.getsockname())
+        sock = connect(address, 5)
+        reset(listener.accept()[0])
+    connection = Connection(sock, address)
+    with pytest.raises(ConnectionLost, match="reset by peer"):
+        connection.receive()
+    connection.close()
+
+
+def test_a_socket_that_takes_no_options_any_more_is_a_failed_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Dead(socket.socket):
+        """As a socket is on BSD and macOS once it was reset; Linux takes options until it is closed."""
+
+        def setsockopt(self, level: int, option: int, *value: Any) -> None:
+            if (level, option) == (socket.IPPROTO_TCP, socket.TCP_NODELAY):
+                raise OSError(errno.EINVAL, "Invalid argument")
+            super().setsockopt(level, option, *value)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, Client(Address(*listener.getsockname())) as client:
+        monkeypatch.setattr(socket, "socket", Dead)
+        with pytest.raises(CouldNotConnect, match="Invalid argument; check host and port"):
+            client.echo()
 
 
 def test_a_connection_attempt_without_an_answer_ends_at_its_deadline() -> None:

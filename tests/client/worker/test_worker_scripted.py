@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from gearman_client import ArgumentError, JobAnswered, Worker, WorkerSettings
-from gearman_client.extensions import JOB_ASSIGN_ATTEMPT, WORK_FAILURE
+from gearman_client.extensions import JOB_ASSIGN_ATTEMPT, JOB_ASSIGN_WITH, WORK_FAILURE
 from gearman_client.packet import PacketType, encode_response
 
 from ..conftest import RecordingObserver, ScriptedServer
@@ -248,3 +249,63 @@ def test_values_of_a_wrong_type_are_refused_by_their_name(worker: Worker, script
     for complaint, call in wrong:
         with pytest.raises(ArgumentError, match=complaint):
             call()
+
+
+def test_options_of_a_job_are_read_and_unknown_ones_passed_over(
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
+) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f", ours=True)
+    pairs = b"timeout=1500", b"tag=a", b"tag=b", b"key=k", b"priority=9", b"header:x=1=2", b"batch=b", b"new=?"
+    peer.send(JOB_ASSIGN_WITH, b"H:x:1", b"f", b"u", b"3", *pairs, b"", b"a\0\0b")
+    job = grabbed.result(10)
+    assert (job.attempt, job.unique, job.workload) == (3, "u", b"a\0\0b")
+    assert job.batch == "b"
+    assert (job.timeout_s, job.tags, job.key, job.priority, dict(job.headers)) == (
+        1.5,
+        ("a", "b"),
+        "k",
+        9,
+        {"x": "1=2"},
+    )
+
+
+def test_headers_become_json_also_without_any(
+    worker: Worker, scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
+) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f", ours=True)
+    peer.send(JOB_ASSIGN_ATTEMPT, b"H:x:1", b"f", b"u", b"1", b"w")
+    assert json.dumps(grabbed.result(10).headers) == "{}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ((b"H:x:1", b"f", b"", b"1", b"timeout=1.5", b"", b"w"), "the timeout of an assigned job is not a number"),
+        ((b"H:x:1", b"f", b"", b"1", b"priority=10", b"", b"w"), "the priority of an assigned job is not a number"),
+        ((b"H:x:1", b"f", b"", b"x", b"tag=a", b"", b"w"), "the attempt of an assigned job is not a number"),
+        ((b"H:x:1", b"f", b"", b"1", b"tag=a"), "an empty pair ends the pairs, and it is missing"),
+        ((b"H:x:1", b"f", b"", b"1", b"tag", b"", b"w"), "'tag' is no pair key=value"),
+        ((b"H:x:1", b"f"), "can't be read"),
+    ],
+)
+def test_options_that_can_not_be_read_end_the_connection(
+    arguments: tuple[bytes, ...],
+    reason: str,
+    worker: Worker,
+    observer: RecordingObserver,
+    scripted_server: ScriptedServer,
+    in_thread: Callable[..., Future[Any]],
+) -> None:
+    grabbed = in_thread(worker.grab)
+    peer = scripted_server.accept()
+    peer.greet(b"f", ours=True)
+    peer.send(JOB_ASSIGN_WITH, *arguments)
+    scripted_server.accept()
+    [(_, _, told)] = observer.named("disconnected")
+    assert reason in told
+    worker.stop()
+    assert grabbed.result(10) is None

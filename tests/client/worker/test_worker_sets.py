@@ -37,10 +37,10 @@ def greet(
     for function in functions:
         peer.expect(PacketType.CAN_DO, function)
     peer.send(PacketType.OPTION_RES, b"job-attempt")
-    peer.expect(PacketType.OPTION_REQ, b"job-failure")
     peer.expect(PacketType.OPTION_REQ, b"grab-many")
-    peer.send(PacketType.OPTION_RES, b"job-failure")
+    peer.expect_options()
     peer.send(PacketType.OPTION_RES, b"grab-many")
+    peer.send(PacketType.OPTION_RES, b"job-failure")
     for function, numbers in (batches or {}).items():
         peer.expect(CAN_DO_MANY, function, *numbers)
     expect_grab(peer, number)
@@ -58,6 +58,17 @@ def assign(peer: Peer, *handles: bytes, announced: int | None = None) -> None:
         peer.send(JOB_ASSIGN_ATTEMPT, handle, b"f", b"", b"1", b"w")
 
 
+def grabbing(
+    server: ScriptedServer, many: Worker, in_thread: InThread, *handles: bytes, announced: int | None = None
+) -> tuple[Peer, Future[Any]]:
+    """The server's side, after it has answered the first grab with these jobs, and the grab."""
+    grabbed = in_thread(many.grab_many, DEADLINE_S)
+    peer = server.accept()
+    greet(peer, b"f")
+    assign(peer, *handles, announced=announced)
+    return peer, grabbed
+
+
 @pytest.fixture
 def many(scripted_server: ScriptedServer) -> Any:
     """A worker for f that asks for three jobs at once."""
@@ -71,10 +82,7 @@ def many(scripted_server: ScriptedServer) -> Any:
 def test_the_jobs_of_one_answer_come_together_and_their_answers_leave_with_the_next_grab(
     scripted_server: ScriptedServer, many: Worker, in_thread: InThread
 ) -> None:
-    grabbed = in_thread(many.grab_many, DEADLINE_S)
-    peer = scripted_server.accept()
-    greet(peer, b"f")
-    assign(peer, b"H:1", b"H:2")
+    peer, grabbed = grabbing(scripted_server, many, in_thread, b"H:1", b"H:2")
     jobs = grabbed.result(DEADLINE_S)
     assert [(job.handle, job.function, job.attempt, job.workload) for job in jobs] == [
         ("H:1", "f", 1, b"w"),
@@ -139,10 +147,10 @@ def test_a_server_of_an_older_version_is_asked_once(
     peer.expect(PacketType.OPTION_REQ, b"job-attempt")
     peer.expect(PacketType.CAN_DO, b"f")
     peer.send(PacketType.OPTION_RES, b"job-attempt")
-    peer.expect(PacketType.OPTION_REQ, b"job-failure")
     peer.expect(PacketType.OPTION_REQ, b"grab-many")
-    peer.send(PacketType.OPTION_RES, b"job-failure")
-    peer.send(PacketType.ERROR, b"UNKNOWN_OPTION", b"Server does not recognize given option")
+    peer.expect_options()
+    for _ in range(3):
+        peer.send(PacketType.ERROR, b"UNKNOWN_OPTION", b"Server does not recognize given option")
     peer.expect(PacketType.GRAB_JOB_UNIQ)
     peer.send(JOB_ASSIGN_ATTEMPT, b"H:1", b"f", b"", b"2", b"w")
     [job] = grabbed.result(DEADLINE_S)
@@ -152,10 +160,7 @@ def test_a_server_of_an_older_version_is_asked_once(
 def test_jobs_that_are_not_begun_are_given_back(
     scripted_server: ScriptedServer, many: Worker, in_thread: InThread
 ) -> None:
-    grabbed = in_thread(many.grab_many, DEADLINE_S)
-    peer = scripted_server.accept()
-    greet(peer, b"f")
-    assign(peer, b"H:1", b"H:2", b"H:3")
+    peer, grabbed = grabbing(scripted_server, many, in_thread, b"H:1", b"H:2", b"H:3")
     jobs = grabbed.result(DEADLINE_S)
     jobs[0].complete()
     many.give_back(jobs)
@@ -201,10 +206,7 @@ def test_a_callback_that_ends_the_program_leaves_no_job_behind(
 def test_an_impossible_number_of_jobs_ends_the_connection(
     scripted_server: ScriptedServer, many: Worker, in_thread: InThread, announced: int
 ) -> None:
-    grabbed = in_thread(many.grab_many, DEADLINE_S)
-    peer = scripted_server.accept()
-    greet(peer, b"f")
-    assign(peer, announced=announced)
+    _, grabbed = grabbing(scripted_server, many, in_thread, announced=announced)
     greet(scripted_server.accept(), b"f", number=2)
     many.stop()
     scripted_server.peers[-1].send(PacketType.NO_JOB)
@@ -214,10 +216,7 @@ def test_an_impossible_number_of_jobs_ends_the_connection(
 def test_a_connection_that_breaks_in_the_middle_of_an_answer_leaves_no_job(
     scripted_server: ScriptedServer, many: Worker, in_thread: InThread
 ) -> None:
-    grabbed = in_thread(many.grab_many, DEADLINE_S)
-    peer = scripted_server.accept()
-    greet(peer, b"f")
-    assign(peer, b"H:1", announced=2)
+    peer, grabbed = grabbing(scripted_server, many, in_thread, b"H:1", announced=2)
     peer.close()
     peer = scripted_server.accept()
     greet(peer, b"f", number=2)
@@ -255,10 +254,7 @@ def test_a_batch_has_no_callback() -> None:
 def test_between_two_jobs_a_look_tells_of_a_lost_server(
     scripted_server: ScriptedServer, many: Worker, in_thread: InThread
 ) -> None:
-    grabbed = in_thread(many.grab_many, DEADLINE_S)
-    peer = scripted_server.accept()
-    greet(peer, b"f")
-    assign(peer, b"H:1", b"H:2")
+    peer, grabbed = grabbing(scripted_server, many, in_thread, b"H:1", b"H:2")
     jobs = grabbed.result(DEADLINE_S)
     assert many.set_number == 1
     assert many.look()

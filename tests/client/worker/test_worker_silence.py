@@ -68,10 +68,10 @@ def test_a_server_that_answers_keeps_its_connection_and_wakes_the_worker_as_ever
     gearmand: Gearmand, start_worker: Callable[..., RunningWorker]
 ) -> None:
     observer = RecordingObserver()
-    start_worker(gearmand.address, {"f": lambda job: b"done"}, observer=observer, settings=WorkerSettings(probe_s=0.05))
+    start_worker(gearmand.address, {"f": lambda job: b"done"}, observer=observer, settings=WorkerSettings(probe_s=0.5))
     with Client(gearmand.address, timeout_s=20) as client:
-        for _ in range(5):
-            time.sleep(0.2)  # several probes long
+        for _ in range(2):
+            time.sleep(0.7)  # longer than a silence before a probe; the answer has half a second
             assert client.submit("f", b"") == b"done"
     assert len(observer.events) == 1
 

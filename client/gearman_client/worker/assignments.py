@@ -1,0 +1,98 @@
+"""The packets that ask for a job and those that assign one, of the protocol and of our extensions, whichever a server
+knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
+
+from gearman_client.errors import ProtocolError
+from gearman_client.extensions import (
+    JOB_ASSIGN_ATTEMPT,
+    JOB_ASSIGN_ATTEMPT_ARGUMENTS,
+    JOB_ASSIGN_WITH,
+    JOB_ASSIGN_WITH_START,
+)
+from gearman_client.job_pairs import cut_pairs, split_pairs
+from gearman_client.packet import PacketType, encode_request, split_arguments
+from gearman_client.worker.job_link import JobLink
+from gearman_client.worker.job_with_options import JobWithOptions, whole_number
+from gearman_client.worker.worker_job import WorkerJob
+
+#: What Perl's Gearman::Server says of a packet whose number it does not know.
+_UNKNOWN_PACKET: Final = b'server_error\0Can\'t locate object method "CMD_"'
+
+#: Makes the job for link, handle, function, unique key and workload.
+MakeJob = Callable[[JobLink, bytes, str, bytes, bytes], WorkerJob]
+
+
+class GrabRequest:
+    """The packet to send. A server that does not know it makes it the older one, which carries no unique id."""
+
+    __slots__ = ("_asks_for_unique", "packet")
+
+    def __init__(self, *, unique: bool) -> None:
+        self._asks_for_unique = unique
+        self.packet = encode_request(PacketType.GRAB_JOB_UNIQ if unique else PacketType.GRAB_JOB)
+
+    def is_unknown(self, error: bytes) -> bool:
+        """Whether the body of an ERROR says that the server does not know the packet; send the new one then."""
+        if not self._asks_for_unique or not error.startswith(_UNKNOWN_PACKET):
+            return False
+        self._asks_for_unique = False
+        self.packet = encode_request(PacketType.GRAB_JOB)
+        return True
+
+
+class Assign(Protocol):
+    """The link's way to take a job."""
+
+    def __call__(
+        self, handle: bytes, function: bytes, unique: bytes, workload: bytes, make: MakeJob = ...
+    ) -> WorkerJob: ...
+
+
+def assignment_handlers(assign: Assign) -> dict[int, Callable[[bytes], None]]:
+    """By packet type: takes the body of such a packet, and gives `assign` the job.
+
+    The handlers raise ProtocolError if the body is none of that packet.
+    """
+
+    def on_assign(body: bytes) -> None:
+        handle, function, workload = split_arguments(PacketType.JOB_ASSIGN, body)
+        assign(handle, function, b"", workload)
+
+    def on_assign_unique(body: bytes) -> None:
+        handle, function, unique, workload = split_arguments(PacketType.JOB_ASSIGN_UNIQ, body)
+        assign(handle, function, unique, workload)
+
+    def on_assign_all(body: bytes) -> None:
+        handle, function, unique, _reducer, workload = split_arguments(PacketType.JOB_ASSIGN_ALL, body)
+        assign(handle, function, unique, workload)
+
+    def on_assign_attempt(body: bytes) -> None:
+        arguments = body.split(b"\0", JOB_ASSIGN_ATTEMPT_ARGUMENTS - 1)
+        if len(arguments) != JOB_ASSIGN_ATTEMPT_ARGUMENTS:
+            raise ProtocolError(f"JOB_ASSIGN_ATTEMPT takes {JOB_ASSIGN_ATTEMPT_ARGUMENTS} arguments")
+        handle, function, unique, attempt, workload = arguments
+        job = assign(handle, function, unique, workload)
+        job.attempt = 1 if attempt == b"1" else whole_number(attempt, "attempt")
+
+    def on_assign_with(body: bytes) -> None:
+        try:
+            handle, function, unique, attempt, rest = body.split(b"\0", JOB_ASSIGN_WITH_START)
+            encoded, workload = cut_pairs(rest)
+            pairs = split_pairs(encoded)
+        except ValueError as error:
+            raise ProtocolError(f"a JOB_ASSIGN_WITH that can't be read: {error}") from None
+        job = assign(handle, function, unique, workload, partial(JobWithOptions, pairs))
+        job.attempt = whole_number(attempt, "attempt")
+
+    return {
+        PacketType.JOB_ASSIGN: on_assign,
+        PacketType.JOB_ASSIGN_UNIQ: on_assign_unique,
+        PacketType.JOB_ASSIGN_ALL: on_assign_all,
+        JOB_ASSIGN_ATTEMPT: on_assign_attempt,
+        JOB_ASSIGN_WITH: on_assign_with,
+    }

@@ -1,0 +1,113 @@
+"""A link to one job server whose jobs go on when the server is gone: the extension `orphaned-jobs`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import monotonic
+
+from gearman_client.address import Address
+from gearman_client.connection.connection import Connection
+from gearman_client.extensions import ORPHAN_RUNS, ORPHAN_WORK, STORE_ID
+from gearman_client.packet import HEADER_BYTES, encode_request
+from gearman_client.worker.link_context import LinkContext
+from gearman_client.worker.link_state import LinkState
+from gearman_client.worker.orphans import SentAnswer, SentAnswers
+from gearman_client.worker.server_link import ServerLink
+from gearman_client.worker.worker_job import WorkerJob
+
+
+class OrphanLink(ServerLink):
+    """One job server of a worker, and what becomes of its jobs."""
+
+    def __init__(self, address: Address, context: LinkContext) -> None:
+        super().__init__(address, context)
+        #: The id of the server's store; empty while there is no connection, or if the server has no such extension.
+        self.store_id = b""
+        #: Those of the last connection that had one.
+        self._former_store_id = b""
+        #: Whether it is known which store the server has.
+        self._is_greeted = False
+        self._sent = SentAnswers()
+        self._handlers[STORE_ID] = self._on_store_id
+
+    def _on_store_id(self, body: bytes) -> None:
+        self.store_id = self._former_store_id = body
+        self._is_greeted = True
+        self._context.orphans.greet(self, monotonic())
+
+    # --- as the jobs see it
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether there is a server that may have the jobs of the last connection."""
+        return self._context.orphans.has_hearer(self._former_store_id)
+
+    def answer(self, connection: Connection | None, handle: bytes, packet: bytes, attempt: int = 0) -> None:
+        """Queue a job's final answer. Other servers are told if the connection that assigned the job is gone."""
+        if connection is not None and connection is self.connection:
+            connection.queue(packet)  # as `ServerLink`, without its call: this is on the path of the shortest jobs
+            self._unconfirmed.append(handle)
+            if self.store_id:
+                self._sent.note((monotonic(), handle, attempt, packet))
+            self._stops.answered(handle)
+        elif not self._tell_others(SentAnswer(handle, attempt, packet)):
+            super().answer(None, handle, packet)
+
+    def tell(self, connection: Connection | None, packet: bytes, attempt: int = 0) -> None:
+        """Send a report of a running job."""
+        if connection is not None and connection is self.connection:
+            super().tell(connection, packet)
+        elif self._former_store_id:
+            handle = packet[HEADER_BYTES:].partition(b"\0")[0]
+            self._context.orphans.tell(self._former_store_id, _orphan_work(SentAnswer(handle, attempt, packet)))
+
+    def hears_stop(self, connection: Connection | None, handle: bytes) -> bool:
+        """Whether the job is to be stopped, as its server says, or the one that has adopted it."""
+        if connection is self.connection:
+            return super().hears_stop(connection, handle)
+        return self._context.orphans.is_stopped(self._former_store_id, handle)
+
+    def is_stopped(self, handle: bytes) -> bool:
+        """Whether this server has said so."""
+        return super().hears_stop(self.connection, handle)
+
+    # --- between the links
+
+    def hear(self) -> None:
+        """Go on with the greeting of this server in the middle of a job, as far as that can be done at once."""
+        if self.state >= LinkState.GREETING and not self._is_greeted:
+            self._guard(lambda connection: self._handle(connection.try_receive()))
+            self._guard(lambda connection: connection.try_flush())
+
+    def pass_on(self, packet: bytes) -> None:
+        """Send a word about a job of another server, as far as this one takes it now."""
+        if self.connection is not None:
+            super().tell(self.connection, packet)
+
+    def _tell_others(self, answer: SentAnswer) -> bool:
+        store_id = self._former_store_id
+        return bool(store_id) and self._context.orphans.tell(store_id, _orphan_work(answer), monotonic())
+
+    def _tell_of_running(self, running: Mapping[bytes, tuple[WorkerJob, float]]) -> None:
+        """The connection is gone over which these jobs came (and when), and they go on."""
+        now = monotonic()
+        for handle, (job, came_at) in running.items():
+            elapsed_ms = round((now - came_at) * 1000)
+            packet = encode_request(ORPHAN_RUNS, handle, b"", b"%d" % (job.attempt or 0), b"%d" % elapsed_ms)
+            self._context.orphans.tell(self._former_store_id, packet, now)
+
+    def _forget_connection(self) -> None:
+        if self.store_id:
+            self.former_extensions = frozenset(self.extensions)
+        self.store_id = b""
+        self._is_greeted = False
+        super()._forget_connection()
+
+    def _report_lost_results(self) -> None:
+        told = {answer.handle for answer in self._sent.take(monotonic()) if self._tell_others(answer)}
+        self._unconfirmed = [handle for handle in self._unconfirmed if handle not in told]
+        super()._report_lost_results()
+
+
+def _orphan_work(answer: SentAnswer) -> bytes:
+    return encode_request(ORPHAN_WORK, answer.handle, b"%d" % answer.attempt, answer.packet)
