@@ -7,11 +7,12 @@ modules; migration, config, bridge; logs, ipc, host. Open `supervisor/supervisor
 
 from __future__ import annotations
 
+from gearman_client.errors import JobStopped
 from gearman_manager.errors import JobTimeout, ManagerError
 from gearman_manager.function import function
 from gearman_manager.job import Job
-from gearman_manager.verdict import Reject, Retry
+from gearman_manager.verdict import Reject, Retry, Throttled
 
 __version__ = "0.1.0"
 
-__all__ = ["Job", "JobTimeout", "ManagerError", "Reject", "Retry", "__version__", "function"]
+__all__ = ["Job", "JobStopped", "JobTimeout", "ManagerError", "Reject", "Retry", "Throttled", "__version__", "function"]

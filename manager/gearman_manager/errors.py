@@ -36,6 +36,10 @@ class UnexpectedEvent(ManagerError):
     """A state machine was given an event that its state does not allow."""
 
 
+class WaitsForItself(ManagerError):
+    """A function would wait for a job that only its own pool can run."""
+
+
 class JobTimeout(BaseException):
     """Raised inside a worker function when its time is up.
 

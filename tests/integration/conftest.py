@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from gearman_manager.command.control_client import request
 from gearman_manager.errors import ManagerError
 
 from ..gearmand import running_gearmand
+from ..warm import run as warm_run
+from ..warm import start as warm_start
 from .peers.programs import LANGUAGES, Command
 
 BIN = Path(sys.executable).parent
@@ -111,9 +114,12 @@ class RunningManager:
 
     def launch(self) -> None:
         """Start the process without waiting."""
+        command = [*self.program, "-c", self.config_file]
         with self.log_file.open("ab") as log:
-            self.process = subprocess.Popen(
-                [*self.program, "-c", self.config_file],
+            may_be_warm = len(self.program) == 1 and not self.environment
+            warm = warm_start("gearman_manager", ["-c", str(self.config_file)], log) if may_be_warm else None
+            self.process = warm or subprocess.Popen(
+                command,
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -122,8 +128,10 @@ class RunningManager:
 
     def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run one of the manager's commands."""
-        command: list[str | Path] = [BIN / "gearman-manager", "-c", self.config_file, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=check)
+        done = warm_run("gearman_manager", ["-c", self.config_file, *arguments], 60)
+        if check:
+            done.check_returncode()
+        return done
 
     def status(self) -> dict[str, Any]:
         """The report of `status --json`; in a known run folder the control socket is asked, which needs no process."""
@@ -214,6 +222,15 @@ def napping(manager: RunningManager) -> RunningManager:
     return manager
 
 
+@pytest.fixture
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningManager]:
+    """Another manager's folder, with the same function."""
+    running = RunningManager(tmp_path_factory.mktemp("second"))
+    running.write_module("nap.py", NAP)
+    yield running
+    running.destroy()
+
+
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningManager]:
     """A manager that serves the sample functions, and `gate`, from the bundled job server."""
@@ -235,6 +252,15 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Comma
     """Gives the command line of the program `client` or `worker` in a language; compiled once for the module."""
     folder = tmp_path_factory.mktemp("compiled")
     return lambda language, program: LANGUAGES[language](program, folder)
+
+
+@pytest.fixture(scope="session")
+def php() -> None:
+    """Skip the test without PHP and the extensions of its Debian package."""
+    check = ["-r", "exit(extension_loaded('pcntl') && extension_loaded('posix') ? 0 : 1);"]
+    interpreter = shutil.which("php")
+    if interpreter is None or subprocess.run([interpreter, *check], check=False).returncode != 0:
+        pytest.skip("missing peer: php with pcntl")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from .. import warm
 from .conftest import BIN, RunningManager, eventually
 
 MISTAKES = """\
@@ -26,9 +27,7 @@ pools:
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [BIN / "gearman-manager", *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False
-    )
+    return warm.run("gearman_manager", arguments, 60, folder)
 
 
 def configured(folder: Path, text: str, **modules: str) -> Path:

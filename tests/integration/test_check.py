@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from .. import warm
 from .conftest import BIN, RunningManager, eventually
 
 
@@ -184,8 +185,7 @@ def test_an_option_stands_in_for_a_value_that_is_wrong_in_the_file(
     prepared: RunningManager, file: str, arguments: list[str]
 ) -> None:
     prepared.config_file.write_text(f"server: {{listen: 127.0.0.1:0}}\n{file}")
-    command: list[str | Path] = [BIN / "gearman-manager", "-c", prepared.config_file, *arguments, "check"]
-    done = subprocess.run(command, cwd=prepared.folder, capture_output=True, text=True, timeout=60, check=False)
+    done = warm.run("gearman_manager", ["-c", prepared.config_file, *arguments, "check"], 60, prepared.folder)
     assert done.returncode == 0, done.stderr
 
 
@@ -222,7 +222,7 @@ def test_a_file_for_another_command_names_that_command(
     make: Callable[[], object] = (lambda: os.mkfifo(file)) if text is None else (lambda: file.write_text(text or ""))
     make()
     words = [word.format(file=file) for word in arguments]
-    done = subprocess.run([BIN / "gearman-manager", *words], capture_output=True, text=True, timeout=20, check=False)
+    done = warm.run("gearman_manager", words, 20)
     assert (done.returncode, done.stderr) == (78, expected.format(file=file))
 
 

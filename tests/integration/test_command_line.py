@@ -13,14 +13,14 @@ from click.testing import CliRunner
 
 from gearman_manager.command.command_line import main
 
+from .. import warm
 from .conftest import BIN, RunningManager
 
 PREFIX = f"{BIN}:/usr/bin:/bin"
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command: list[str | Path] = [BIN / "gearman-manager", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return warm.run("gearman_manager", arguments, 60, folder)
 
 
 def help_of(*command: str) -> str:
@@ -90,17 +90,20 @@ def test_without_a_manager_bash_completes_commands_options_and_the_names_in_the_
     for name in ("resize.py", "_helper.py"):
         (tmp_path / "workers" / name).write_text("1 / 0  # nobody imports it\n")
     (tmp_path / "my.yaml").write_text("server: {}\npools: {mails: {functions: [send, bounce], max: 2}}\n")
-    assert bash.complete("gearman-manager re") == {"restart", "resume", "reload"}
+    assert bash.complete("gearman-manager re") == {"restart", "resume", "reload", "restart-server"}
+    (tmp_path / "three.yaml").write_text("server: {instances: 3}\n")
+    assert bash.complete("gearman-manager -c three.yaml restart-server --instance ") == {"1", "2", "3"}
     assert bash.complete("gearman-manager -c my.yaml scale ") == {"mails", "resize"}
     assert bash.complete("gearman-manager logs -c my.yaml ma") == {"mails"}
     assert bash.complete("gearman-manager -c my.yaml run ") == {"send", "bounce", "resize"}
-    assert bash.complete("gearman-manager -c nowhere.yaml pause ") == set()
+    assert bash.complete("gearman-manager -c nowhere.yaml restart ") == set()
     assert bash.complete("gearman-server --store-") == {"--store-url-file", "--store-timeout"}
 
 
 def test_bash_completes_the_names_that_the_running_manager_knows(bash: Bash, napping: RunningManager) -> None:
     napping.start("pools: {rest: {functions: ['*'], min: 2, max: 2}}\n")
-    assert bash.complete("gearman-manager pause ") == {"rest"}
+    assert bash.complete("gearman-manager pause ") == {"rest", "function"}
+    assert bash.complete("gearman-manager pause function ") == {"nap"}
     assert bash.complete("gearman-manager explain ") == {"rest"}
     assert bash.complete("gearman-manager logs re") == {"rest", "rest/1", "rest/2"}
     assert bash.complete("gearman-manager run n") == {"nap"}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from .. import warm
 from .conftest import BIN, RunningManager, eventually
 
 POOLS = "pools: {nap: {functions: [nap], min: 2, max: 2}}\n"
@@ -52,7 +53,7 @@ def test_a_paused_pool_finishes_its_jobs_and_serves_the_waiting_ones_after_resum
         manager.command("pause", "nap")
         eventually(lambda: size(manager) == 0, "the workers are gone")
         assert manager.status()["pools"]["nap"]["paused"]
-        assert "after 1 jobs" in manager.log()
+        eventually(lambda: "after 1 jobs" in manager.log(), "the worker that had the job says so")
         waiting = client.submit_background("nap", "0")
         assert client.status(waiting).known
         manager.command("resume", "nap")
@@ -162,8 +163,7 @@ def test_run_gives_a_function_of_lists_a_job_for_each_workload(tmp_path: Path) -
     (tmp_path / "config.yaml").write_text("server: {}\n")
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command: list[str | Path] = [BIN / "gearman-manager", "run", *arguments]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        return warm.run("gearman_manager", ["run", *arguments], 60, tmp_path)
 
     assert run("several", "a", "b").stdout == "A\nB\n"
     failed = run("several", "a", "bad", "c")
@@ -174,8 +174,6 @@ def test_run_gives_a_function_of_lists_a_job_for_each_workload(tmp_path: Path) -
 
 
 def test_schema_is_a_json_schema_that_knows_the_keys(tmp_path: Path) -> None:
-    result = subprocess.run(
-        [BIN / "gearman-manager", "schema"], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True
-    )
+    result = warm.run("gearman_manager", ["schema"], 60, tmp_path)
     schema = json.loads(result.stdout)
     assert {"pools", "functions", "server", "workers_dir"} <= schema["properties"].keys()

@@ -55,10 +55,21 @@ MISTAKES = [
     ("POST", "/jobs/purge", '{"function": "nap", "older": -1}', 400, "a number of seconds from 0 up is expected"),
     ("POST", "/dead/drop", '{"function": "nap", "older": NaN}', 400, "a number of seconds from 0 up is expected"),
     ("POST", "/dead/drop", '{"all": true, "function": "nap"}', 400, '"all": true alone is expected'),
-    ("POST", "/dead/drop", '{"handles": ["H:box:1"], "function": "nap"}', 400, "either handles, or function"),
+    ("POST", "/dead/drop", '{"handles": ["H:box:1"], "function": "nap"}', 400, "either handles, or function, tag"),
     ("POST", "/pools/nap/scale", '{"min": 2}', 400, "min and max, two whole numbers, are expected, not 2 and None"),
     ("POST", "/pools/a/b/pause", None, 400, "there is no pool a/b; the pools are: nap"),
     ("POST", "/pools//pause", None, 404, "404 Not Found"),
+    ("GET", "/restart-server", None, 400, "no job server was replaced by hand"),
+    (
+        "POST",
+        "/restart-server",
+        '{"instance": "1"}',
+        400,
+        "instance: the number of a job server is expected, from 1 up",
+    ),
+    ("POST", "/restart-server", '{"force": 1}', 400, "force: true or false is expected, not 1"),
+    ("POST", "/restart-server", '{"within": "soon"}', 400, "within: "),
+    ("POST", "/restart-server", "{}", 400, "the job server keeps its jobs in memory"),
     ("POST", "/schedules/trigger", '{"name": "a b"}', 400, "'a b' is no name of a schedule"),
 ]
 

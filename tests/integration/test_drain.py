@@ -193,3 +193,38 @@ def test_sigpwr_drains_where_the_configuration_says_so_and_a_stop_shortens_it(
 def test_without_that_key_sigpwr_ends_the_manager_as_any_program(napping: RunningManager) -> None:
     napping.start("pools: {nap: {min: 1, max: 1}}")
     assert napping.stop(signal.SIGPWR) == -signal.SIGPWR
+
+
+@pytest.mark.parametrize("is_in_time", [True, False])
+def test_the_bundled_server_finishes_the_jobs_of_others_within_the_time(
+    napping: RunningManager, is_in_time: bool
+) -> None:
+    napping.start("pools: {nap: {min: 1, max: 1}}")
+    gate = napping.folder / "gate"
+    host, _, port = napping.address.partition(":")
+    gearman = (BIN / "gearman", "-h", host, "-p", port, "-f", "elsewhere")
+    until_open = f"until [ -e {gate} ]; do sleep 0.02; done; printf done"
+    worker = subprocess.Popen([*gearman, "-w", "--", "sh", "-c", until_open], stderr=subprocess.DEVNULL)
+    client = subprocess.Popen([*gearman, "x"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    control = napping.folder / "run" / "control.sock"
+    try:
+        with connect_admin(napping.address) as admin:
+            eventually(lambda: any(row.running for row in admin.status()), "the job runs elsewhere")
+        started = time.monotonic()
+        answer = request(control, "POST", "/drain", {"within": "60s" if is_in_time else "1500ms"})
+        assert answer["may_begin"] == []
+        eventually(lambda: "the job server finishes the jobs of others" in napping.log(), "its own workers are gone")
+        if is_in_time:
+            left = napping.status()["drain"]
+            assert (left["running"], left["server"]["finishing"]) == (0, True)
+            gate.touch()
+        assert napping.process is not None
+        assert napping.process.wait(30) == 0
+        assert time.monotonic() - started < 10
+        assert (client.communicate(timeout=20)[0] == b"done") == is_in_time
+    finally:
+        gate.touch()
+        for process in (client, worker):
+            process.kill()
+            process.communicate()
+    assert "can't be reached" not in napping.log()

@@ -7,17 +7,26 @@ import json
 import os
 import pty
 import re
+import socket
 import subprocess
 import termios
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gearman_client import connect_admin
+from gearman_client import Address, Client, connect_admin
+from gearman_client.address import parse_address
+from gearman_client.extensions import SUBMIT_JOB_WITH
+from gearman_client.packet import PacketType
+from gearman_manager.command.control_client import request
+from gearman_manager.control.server_jobs import ServerJobs
+from gearman_manager.errors import ManagerError
 
+from ..server.server_process import ServerProcess
+from ..server.stream_peer import StreamPeer
 from .conftest import BIN, RunningManager, eventually
 
 PICKY = """
@@ -39,6 +48,15 @@ def busy(napping: RunningManager) -> RunningManager:
 def listed(manager: RunningManager, *arguments: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = json.loads(manager.command(*arguments, "--json").stdout)
     return rows
+
+
+def submit_with(manager: RunningManager, function: str, *pairs: bytes) -> str:
+    """Submit a job with options; returns its handle."""
+    address = parse_address(manager.address)
+    with socket.create_connection((address.host, address.port), timeout=20) as stream:
+        packet_type, body = StreamPeer(stream).ask(SUBMIT_JOB_WITH, function.encode(), b"", *pairs, b"", b"600")
+        assert packet_type == PacketType.JOB_CREATED, body
+        return body.decode()
 
 
 def test_the_queue_can_be_listed_shown_cancelled_and_purged(busy: RunningManager) -> None:
@@ -73,7 +91,71 @@ def test_the_queue_can_be_listed_shown_cancelled_and_purged(busy: RunningManager
     nothing = busy.command("jobs", "purge", "nap", "--older", "1d")  # nothing to cancel, so no question
     assert nothing.stdout == "0 cancelled: nothing at least 1d old waits for nap\n"
     assert busy.command("jobs", "purge", "nap", "--yes").stdout == "2 cancelled\n"
+    tagged = submit_with(
+        busy, "nap", b"background=1", b"tag=mail", b"tag=a b", b"key=k", b"header:x=1", b"timeout=5000"
+    )
+    assert [row["handle"] for row in listed(busy, "jobs", "list", "--tag", "a b", "--key", "k")] == [tagged]
+    one = json.loads(busy.command("jobs", "show", tagged, "--json").stdout)
+    told = (one["tags"], one["key"], one["headers"], one["options"], one["expires"])
+    assert told == (["mail", "a b"], "k", {"x": "1"}, {"timeout": "5000"}, None)
+    assert busy.command("jobs", "purge", "--tag", "mail", "--yes").stdout == "1 cancelled\n"
     assert [row["handle"] for row in listed(busy, "jobs", "list")] == [running]
+
+
+def test_batches_can_be_listed_shown_closed_cancelled_and_stopped(busy: RunningManager) -> None:
+    api = busy.folder / "run" / "control.sock"
+    with busy.client() as client:
+        odd = client.batch(id="a/b c=\x1b", on_complete="picky")
+        odd.background_many("nap", ["600", "600"])
+        other = client.batch(on_failure="picky")
+        other.background("nap", "0")
+        with client.batch(id="empty"):
+            pass
+        eventually(lambda: listed(busy, "jobs", "list", "--state", "running"), "the first one runs")
+        rows = listed(busy, "jobs", "batches")
+        states = [(row["batch"], row["state"]) for row in rows]
+        assert states == [(odd.id, "open"), (other.id, "open"), ("empty", "done")]
+        assert [row["batch"] for row in listed(busy, "jobs", "batches", "--state", "done")] == ["empty"]
+        table = busy.command("jobs", "batches", "--limit", "2")
+        assert re.search(r"^ *a/b c=\\x1b +open +\S+ ago +2 +2 +0 +0 +0 +0 +0 *$", table.stdout, re.MULTILINE)
+        assert "there may be more" in table.stderr
+        one = json.loads(busy.command("jobs", "batch", odd.id, "--json").stdout)
+        assert one | {"batch": one.pop("id")} == rows[0]
+        shown = busy.command("jobs", "batch", odd.id).stdout
+        assert "jobs: 2\nwaiting: 2\n" in shown
+        assert re.search(r"^opened: \d{4}-\d\d-\d\d ", shown, re.MULTILINE)
+
+        assert busy.command("jobs", "batch", other.id, "close").stdout == "closed\n"
+        assert other.status().state == "closed"
+        assert busy.command("jobs", "batch", other.id, "cancel").stdout == "1 cancelled\n"
+        assert busy.command("jobs", "batch", odd.id, "stop").stdout == "2 stopped\n"
+        eventually(lambda: odd.status().state == "done", "the one that ran has ended")
+        assert (odd.status().stopped, odd.status().cancelled, other.status().cancelled) == (1, 1, 1)
+        eventually(lambda: len(listed(busy, "dead", "list", "picky")) == 2, "the callbacks of both have run")
+    with pytest.raises(ManagerError, match="limit"):
+        request(api, "GET", "/jobs/batches?function=nap")
+    with pytest.raises(ManagerError, match="id: the id of a batch is expected"):
+        request(api, "POST", "/jobs/batches/stop", {"id": 3})
+
+
+def test_a_batch_is_found_at_the_server_that_has_it() -> None:
+    with ExitStack() as stack:
+        servers = [ServerProcess("-L", "127.0.0.1") for _ in range(2)]
+        for server in servers:
+            stack.callback(server.stop)
+        first, second = (Address("127.0.0.1", server.port) for server in servers)
+        client = stack.enter_context(Client(str(second)))
+        batch = client.batch(id="x")
+        batch.background("f", b"")
+        both = ServerJobs(lambda: (first, second))
+        page = both.page("jobs/batches", {})
+        assert page == {"jobs": [], "next": {"server": str(second)}}
+        assert [row["batch"] for row in both.page("jobs/batches", page["next"])["jobs"]] == ["x"]
+        assert both.show("jobs/batches", "x")["server"] == str(second)
+        assert both.end_batch("x", "close") is None
+        assert both.end_batch("x", "cancel") == 1
+        with pytest.raises(ManagerError, match="there is no batch x"):
+            ServerJobs(lambda: (first,)).end_batch("x", "stop")
 
 
 def test_failed_jobs_can_be_looked_at_tried_again_and_dropped(busy: RunningManager) -> None:
@@ -89,7 +171,7 @@ def test_failed_jobs_can_be_looked_at_tried_again_and_dropped(busy: RunningManag
     assert 'raise ValueError(f"I don\'t like {job.workload!r}")' in shown  # its traceback
 
     busy.write_module("picky.py", PICKY.replace('!= b"good"', '== b"worst"'))
-    eventually(lambda: "the new code" in busy.log() or "reloading" in busy.log(), "the mended code is noticed")
+    eventually(lambda: "generation 2" in busy.log(), "the mended code is loaded")
     eventually(busy.settled, "the mended code runs")
     assert busy.command("dead", "retry", handles[0]).stdout == "1 queued again\n"
     eventually(lambda: listed(busy, "jobs", "list") == [], "it ran")
@@ -107,10 +189,12 @@ def test_failed_jobs_can_be_looked_at_tried_again_and_dropped(busy: RunningManag
 
 
 def test_a_job_whose_year_is_in_no_calendar_can_be_shown(busy: RunningManager) -> None:
-    with busy.client() as client:
-        handle = client.submit_background("nap", "0", delay=10**17)
-    shown = busy.command("jobs", "show", handle).stdout
-    assert re.search(r"^not_before: 1\d{17} \(Unix seconds\)$", shown, re.MULTILINE), shown
+    address = parse_address(busy.address)
+    with socket.create_connection((address.host, address.port), timeout=20) as stream:
+        year = b"%d" % 10**17
+        _, handle = StreamPeer(stream).ask(PacketType.SUBMIT_JOB_EPOCH, b"nap", b"", year, b"0")
+    shown = busy.command("jobs", "show", handle.decode()).stdout
+    assert re.search(r"^not_before: 10{17} \(Unix seconds\)$", shown, re.MULTILINE), shown
     assert "\nbackground: yes\n" in shown
 
 
@@ -125,9 +209,13 @@ def test_output_to_a_full_disk_gives_a_message(busy: RunningManager) -> None:
 MISTAKES = [
     (("jobs", "show", "H:none:1"), 1, "there is no job H:none:1"),
     (("dead", "show", "H:none:1"), 1, "there is no dead letter H:none:1"),
+    (("jobs", "batch", "none"), 1, "there is no batch none"),
+    (("jobs", "batch", "none", "stop"), 1, "there is no batch none"),
+    (("jobs", "batch", ""), 1, "the id of a batch is expected"),
+    (("jobs", "batch", "none", "stop", "--json"), 2, "--json is for a batch that is shown"),
     (("jobs", "show", ""), 1, "'' is no handle of a job"),
     (("dead", "show", ""), 1, "'' is no handle of a job"),
-    (("dead", "retry"), 2, "name handles, or choose by --function and --older, or --all"),
+    (("dead", "retry"), 2, "name handles, or choose by --function, --tag, --key and --older, or --all"),
     (("dead", "drop", "--all", "--older", "1h"), 2, "--all takes no other condition"),
     (("jobs", "list", "--older", "10"), 2, "a duration needs a unit: write 10s"),
 ]

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -35,6 +36,8 @@ server: {{listen: '127.0.0.1:{port}', store: 'sqlite:///jobs.db'}}
 functions: {{note: {{crash_retries: 1000, settings: {{file: {notes}}}}}}}
 pools: {{note: {{functions: [note], min: 4, max: 4}}}}
 """
+KILLS = 20
+KILLED_WITHIN_S = 60.0
 WORKER, ZYGOTE, SERVER = "gearman-manager: worker note/", "gearman-manager: zygote", "gearman-server: "
 
 
@@ -72,20 +75,21 @@ class Load:
                 self._enough.wait(0.005)  # the backlog has to be done before the test ends
 
 
-def kill_at_random(manager: RunningManager, titles: tuple[str, ...], seconds: float) -> int:
-    """Kill one process after the other at random moments; returns the number of kills."""
+def kill_at_random(manager: RunningManager, titles: tuple[str, ...]) -> None:
+    """Kill one process after the other at random moments, `KILLS` times."""
     chance, count = random.Random(), 0
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + KILLED_WITHIN_S
     assert manager.process is not None
     supervisor = psutil.Process(manager.process.pid)
-    while time.monotonic() < deadline:
+    while count < KILLS:
+        assert time.monotonic() < deadline, f"only {count} processes came to be killed"
         time.sleep(chance.uniform(0.0, 0.15))
         title = chance.choice(titles)
         family = [(child.pid, _title(child)) for child in supervisor.children(recursive=True)]
         if victims := [pid for pid, text in family if text.startswith(title)]:
-            os.kill(chance.choice(victims), signal.SIGKILL)
-            count += 1
-    return count
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(victims), signal.SIGKILL)
+                count += 1
 
 
 def _title(process: psutil.Process) -> str:
@@ -109,7 +113,7 @@ def test_workers_and_zygotes_killed_at_any_moment_cost_no_job_and_disturb_no_nei
             assert client.submit("note", workload) == workload
 
         with Load(call) as foreground, Load(lambda workload: other.submit_background("note", b"b" + workload)) as load:
-            assert kill_at_random(manager, (WORKER, ZYGOTE), 3.0) > 10
+            kill_at_random(manager, (WORKER, ZYGOTE))
         assert foreground.errors == load.errors == 0
         _eventually_noted(notes, [*foreground.acknowledged, *(b"b" + number for number in load.acknowledged)])
     eventually(manager.settled, "four workers serve again")
@@ -132,7 +136,7 @@ def test_no_acknowledged_job_is_lost_whatever_is_killed_with_the_supervisor_last
             client.submit_background("note", workload)
 
     with Load(submit) as load:
-        assert kill_at_random(manager, (WORKER, ZYGOTE, SERVER), 3.0) > 10
+        kill_at_random(manager, (WORKER, ZYGOTE, SERVER))
         assert manager.process is not None
         family = manager.family()
         manager.process.kill()

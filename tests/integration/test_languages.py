@@ -74,6 +74,7 @@ def test_a_foreign_client_and_ours_share_a_foreground_job(
 ) -> None:
     function = f"join_{language}"
     unique = f"{function} shared"
+    command = peer(language, "client")  # where it is missing, the test ends here
     with (
         ThreadPoolExecutor(1) as background,
         samples.client(timeout_s=DEADLINE_S) as client,
@@ -82,7 +83,7 @@ def test_a_foreign_client_and_ours_share_a_foreground_job(
     ):
         ours = background.submit(client.submit, function, "ours", unique=unique)
         eventually(lambda: observer.status_unique(unique).waiting_clients == 1, "our client waits")
-        with running([*peer(language, "client"), port_of(samples), "join", function]) as theirs:
+        with running([*command, port_of(samples), "join", function]) as theirs:
             eventually(lambda: observer.status_unique(unique).waiting_clients == 2, "both wait for one job")
             worker.register(function, lambda job: job.workload[::-1])
             assert worker.work(max_jobs=1) == 1

@@ -8,7 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -94,7 +94,8 @@ pools:
   limited: {{prefetch: 50, min: 1, max: 1}}
   lists: {{min: 1, max: 1}}
 """
-names = (f"n{number}" for number in itertools.count())
+#: No test names a job so itself.
+names = (f"held{number}" for number in itertools.count())
 
 
 def start(manager: RunningManager, store: str = "memory") -> RunningManager:
@@ -130,9 +131,15 @@ def _notes(manager: RunningManager) -> list[list[str]]:
 
 
 def submit(manager: RunningManager, function: str, *workloads: str) -> list[str]:
-    """Leave jobs at once, so that one worker gets them together; returns their handles."""
-    with manager.client() as client:
-        return [str(handle) for handle in client.submit_background_many(function, workloads)]
+    """Leave jobs at once, so that one worker gets them together; returns their handles.
+
+    The function is paused meanwhile: else the first could begin before the server has read the others.
+    """
+    with manager.client() as client, connect_admin(manager.address) as admin:
+        admin.pause_function(function)
+        handles = [str(handle) for handle in client.submit_background_many(function, workloads)]
+        admin.resume_function(function)
+    return handles
 
 
 def fates(manager: RunningManager, handles: Sequence[str]) -> list[str]:
@@ -235,6 +242,7 @@ class TestFates:
         fates(many, submit(many, "turn", "a", "b fail", "c"))
         fates(many, submit(many, "lists", "a", "b fail", "c"))
         eventually(lambda: sums() == after, "all are counted")
+        assert sums() == after  # and none twice
 
     def test_an_answer_does_not_wait_for_a_long_job_behind_it(self, many: RunningManager) -> None:
         second, end = next(names), many.folder / "end"
@@ -259,6 +267,7 @@ class TestGivingBack:
     def test_when_its_worker_is_told_to_leave(self, many: RunningManager) -> None:
         before = len(runs(many))
         with held(many, "b", "c", "d") as (first, handles):
+            assert [worker["fetched"] for worker in many.workers("turn")] == [3], many.log()[-5000:]
             many.command("pause", "turn")
             eventually(lambda: counts(many, "turn") == (3, 1), "they are back, in the middle of the first job")
         many.command("resume", "turn")
@@ -339,13 +348,28 @@ def test_whichever_process_ends_no_job_is_lost_and_none_runs_twice_but_the_one_t
     relaunch(manager)
     have_run(manager, *"xyz")
     with held(manager, *"uvw") as (first, _):
+        call = submit(manager, "lists", "k", f"l wait {manager.folder / first}", "m")
+        has_begun(manager, "l")
         manager.process.kill()
         manager.process.wait()
     relaunch(manager)
     have_run(manager, *"uvw")
     eventually(lambda: counts(manager, "turn") == (0, 0), "all are done")
-    expected |= {first: 1} | dict.fromkeys("uvw", 1)
+    assert fates(manager, call) == ["k 1 of 3", "l 1 of 3", "m 1 of 3"], "a call is finished"
+    expected |= {first: 1} | dict.fromkeys("uvwklm", 1)
     assert Counter(name for name, _ in runs(manager)) == expected
+
+    gate = manager.folder / "gate"
+    call = submit(manager, "lists", "o", f"p wait {gate}", "q")
+    has_begun(manager, "p")
+    for pid in manager.family():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    manager.process.wait()
+    gate.touch()
+    relaunch(manager)
+    assert [fate.split()[0] for fate in fates(manager, call)] == ["o", "p", "q"]
+    assert Counter(name for name, _ in runs(manager)) == expected | {"o": 2, "p": 2, "q": 1}
 
 
 def relaunch(manager: RunningManager) -> None:

@@ -19,7 +19,16 @@ from .conftest import GATE, SAMPLE_WORKERS, RunningManager, eventually, port_of
 from .peers.programs import DEADLINE_S, LANGUAGES, Command, ended, installed, run, running
 from .peers.transcripts import BINARY, CANNOT, NOT_UTF8, TRANSCRIPTS
 
-SAMPLE_FUNCTIONS = ("fetch_url", "reverse", "send_email", "slow_reverse", "thumbnail", "word_count")
+SAMPLE_FUNCTIONS = (
+    "fetch_url",
+    "newsletter",
+    "reverse",
+    "send_email",
+    "slow_reverse",
+    "text_totals",
+    "thumbnail",
+    "word_count",
+)
 GEARMAN, GEARADMIN = "/usr/bin/gearman", "/usr/bin/gearadmin"
 
 

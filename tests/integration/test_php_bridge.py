@@ -7,7 +7,9 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,19 +17,8 @@ import pytest
 from gearman_client import Client, JobException, JobFailed, connect_admin
 
 from .conftest import BIN, RunningManager, alive, eventually
-from .observing import pids, replaced
-
-SAMPLES = Path(__file__).parent / "gearmanmanager" / "workers"
-
-NAP = """<?php
-function nap($job) {
-    $until = hrtime(true) + (float) $job->workload() * 1e9;
-    while (hrtime(true) < $until) {
-        usleep(10000);
-    }
-    return getmypid();
-}
-"""
+from .observing import pids, replaced, titled
+from .php_functions import NAP, SAMPLES, WHO
 
 STUCK = """<?php
 function stuck($job) {
@@ -57,8 +48,6 @@ function grow($job) {
 }
 """
 
-WHO = "<?php\nfunction who($job) { return getmypid(); }\n"
-
 MISBEHAVIOUR = """<?php
 function misbehave($job, &$log) {
     $log[] = 'before it happens';
@@ -74,16 +63,11 @@ function misbehave($job, &$log) {
 }
 """
 
-pytestmark = pytest.mark.usefixtures("_php")
+WARNED = "<?php\nfunction warned($job) {\n    return $job->workload() . $gone;\n}\n"
+BRIEF = NAP.replace("function nap", "function brief")
+SHARED = {"misbehave": MISBEHAVIOUR, "warned": WARNED, "nap": NAP, "brief": BRIEF, "who": WHO}
 
-
-@pytest.fixture(scope="module")
-def _php() -> None:
-    """Skip the test without PHP and the extensions of its Debian package."""
-    check = ["-r", "exit(extension_loaded('pcntl') && extension_loaded('posix') ? 0 : 1);"]
-    interpreter = shutil.which("php")
-    if interpreter is None or subprocess.run([interpreter, *check], check=False).returncode != 0:
-        pytest.skip("missing peer: php with pcntl")
+pytestmark = pytest.mark.usefixtures("php")
 
 
 @pytest.fixture
@@ -92,6 +76,18 @@ def samples(manager: RunningManager) -> RunningManager:
     shutil.copytree(SAMPLES, manager.workers_dir)
     manager.write_module("greet.py", "def greet(job): return b'hello from Python'\n")
     return manager
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningManager]:
+    """A manager with one worker for each of the functions that a test may use without an end of it."""
+    manager = RunningManager(tmp_path_factory.mktemp("shared"))
+    for name, source in SHARED.items():
+        manager.write_module(f"{name}.php", source)
+    try:
+        yield manager.start("defaults: {min: 1, max: 1}\nfunctions: {nap: {timeout: 20s}, brief: {timeout: 300ms}}\n")
+    finally:
+        manager.destroy()
 
 
 def exception_of(client: Client, function: str, workload: str | bytes) -> str:
@@ -117,15 +113,20 @@ def test_the_samples_are_served_beside_python_functions(samples: RunningManager)
         assert "nothing is left of the title '!!'" in exception_of(client, "shop.slug", b"!!")
         with pytest.raises(JobFailed):
             client.submit("shop.csv_columns", b"x\na,b\n1,2")
+        with client.batch() as batch:
+            batch.background("shop.slug", "A Title", then=["shop.slug", "shop.greet"])
+            batch.background("shop.slug", "!!", then=["shop.slug"], on_failure="shop.greet")
+        eventually(lambda: batch.status().state == "done", "chains of PHP and Python functions have come to their ends")
+        assert (batch.status().jobs, batch.status().failed) == (5, 1)
     eventually(lambda: "the header has no such column: x" in samples.log(), "its log lines are in our log")
+    eventually(lambda: "[lines] => 2" in samples.log(), "and what it prints, which comes through a pipe of its own")
     (line,) = [line for line in samples.log().splitlines() if "made hello-world" in line]
     assert "shop.slug H:" in line
-    assert "[lines] => 2" in samples.log()
     # A program does not report how many jobs it has run, so the status does not say 0.
     pools = samples.status()["pools"]
     counts = {name: {(worker["done"], worker["failed"]) for worker in pool["workers"]} for name, pool in pools.items()}
     assert (None, None) in set.union(*counts.values())
-    assert (1, 0) in set.union(*counts.values())
+    assert (3, 0) in set.union(*counts.values())
     assert (0, 0) not in set.union(*counts.values()), counts
     assert " -  " in samples.command("status").stdout
 
@@ -156,34 +157,33 @@ def test_a_php_worker_has_a_client_id_like_ours(samples: RunningManager) -> None
     ],
 )
 def test_a_failure_reaches_client_and_log_and_the_pool_goes_on(
-    manager: RunningManager, workload: str, reason: str
+    shared: RunningManager, workload: str, reason: str
 ) -> None:
-    file = manager.write_module("misbehave.php", MISBEHAVIOUR)
-    manager.start("defaults: {min: 1, max: 1}\n")
-    with manager.client(timeout_s=20) as client:
+    places = len(placed(shared, "misbehave"))
+    with shared.client(timeout_s=20) as client:
         assert reason in exception_of(client, "misbehave", workload)
         assert client.submit("misbehave", b"") == b"fine"
     if workload in ("throw", "error", "memory"):
-        eventually(lambda: f"{file}:" in manager.log(), "the log names the place")
+        eventually(lambda: len(placed(shared, "misbehave")) > places, "the log names the place")
 
 
-def test_php_warnings_are_log_lines_with_file_and_line(manager: RunningManager) -> None:
-    file = manager.write_module(
-        "warned.php", "<?php\nfunction warned($job) {\n    return $job->workload() . $gone;\n}\n"
-    )
-    manager.start("defaults: {min: 1, max: 1}\n")
-    with manager.client(timeout_s=20) as client:
+def placed(manager: RunningManager, module: str) -> list[str]:
+    """The lines of the log that name a place in this module."""
+    return [line for line in manager.log().splitlines() if f"{manager.workers_dir / module}.php:" in line]
+
+
+def test_php_warnings_are_log_lines_with_file_and_line(shared: RunningManager) -> None:
+    with shared.client(timeout_s=20) as client:
         assert client.submit("warned", b"x") == b"x"
-    eventually(lambda: f"{file}:3: Undefined variable $gone" in manager.log(), "the warning is in the log")
+    warning = f"{shared.workers_dir}/warned.php:3: Undefined variable $gone"
+    eventually(lambda: warning in shared.log(), "the warning is in the log")
 
 
-def test_a_timeout_ends_the_function_and_the_worker_goes_on(manager: RunningManager) -> None:
-    manager.write_module("nap.php", NAP)
-    manager.start("defaults: {min: 1, max: 1}\nfunctions: {nap: {timeout: 300ms}}\n")
-    with manager.client(timeout_s=20) as client:
-        before = client.submit("nap", b"0.01")
-        assert exception_of(client, "nap", b"30") == "JobTimeout: nap took longer than its timeout of 0.3 s"
-        assert client.submit("nap", b"0.01") == before
+def test_a_timeout_ends_the_function_and_the_worker_goes_on(shared: RunningManager) -> None:
+    with shared.client(timeout_s=20) as client:
+        before = client.submit("brief", b"0.01")
+        assert exception_of(client, "brief", b"30") == "JobTimeout: brief took longer than its timeout of 0.3 s"
+        assert client.submit("brief", b"0.01") == before
 
 
 def test_a_job_that_blocks_every_signal_is_ended_with_its_worker(manager: RunningManager) -> None:
@@ -213,18 +213,19 @@ def test_a_stop_lets_the_running_job_finish_and_leaves_no_process(manager: Runni
 @pytest.mark.parametrize(
     "number", [signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM]
 )
-def test_a_signal_to_all_processes_cuts_no_job_off(manager: RunningManager, number: signal.Signals) -> None:
-    manager.write_module("nap.php", NAP)
-    manager.start("functions: {nap: {timeout: 20s}}\npools: {nap: {functions: [nap], min: 1, max: 1}}\n")
-    (worker,) = pids(manager, "nap")
-    family = [worker, manager.pid_of("gearman-manager: watchdog")]
-    with manager.client(timeout_s=20) as client, ThreadPoolExecutor() as waiting:
+def test_a_signal_to_all_processes_cuts_no_job_off(shared: RunningManager, number: signal.Signals) -> None:
+    eventually(shared.settled, "the worker of the case before has been replaced")
+    (worker,) = pids(shared, "nap")
+    family = [worker, *titled(shared, "gearman-manager: watchdog")]
+    with shared.client(timeout_s=20) as client, ThreadPoolExecutor() as waiting:
         result = waiting.submit(client.submit, "nap", "1")
-        eventually(lambda: manager.status()["functions"]["nap"]["running"], "the job runs")
+        eventually(lambda: shared.status()["functions"]["nap"]["running"], "the job runs")
         for pid in family:
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # the watchdog of a worker that is gone
+                os.kill(pid, number)
         assert result.result(20) == str(worker).encode()
-    assert "killed by" not in manager.log()
+    ends = [line for line in shared.log().splitlines() if "killed by" in line]
+    assert not [line for line in ends if "nap/" in line or "watchdog" in line]
 
 
 def test_a_worker_leaves_although_a_job_has_taken_the_signal_over(manager: RunningManager) -> None:
@@ -251,80 +252,6 @@ def test_a_worker_above_max_memory_is_replaced(manager: RunningManager) -> None:
         first = client.submit("grow", b"")
         assert client.submit("grow", b"100") == first
         assert client.submit("grow", b"") != first
-
-
-def test_a_changed_file_restarts_only_its_own_pool(samples: RunningManager) -> None:
-    samples.start("defaults: {min: 1, max: 1}\n")
-    others = pids(samples, "greet", "Invoice", "csv_columns")
-    before = pids(samples, "slug")
-    samples.write_module("slug.php", "<?php\nfunction slug($job) { return 'new'; }\n")
-    replaced(samples, before, "slug")
-    assert pids(samples, "greet", "Invoice", "csv_columns") == others
-    with samples.client(timeout_s=20) as client:
-        assert client.submit("slug", b"") == b"new"
-
-
-def test_a_changed_include_restarts_the_pools_that_include_it(samples: RunningManager) -> None:
-    samples.start("defaults: {min: 1, max: 1}\n")
-    others, before = pids(samples, "greet", "slug", "csv_columns"), pids(samples, "Invoice")
-    money = samples.workers_dir / "lib" / "money.php"
-    money.write_text(money.read_text().replace("'.', ''", "',', ''"))
-    replaced(samples, before, "Invoice")
-    assert pids(samples, "greet", "slug", "csv_columns") == others
-    with samples.client(timeout_s=20) as client:
-        assert json.loads(client.submit("Invoice", b'[{"pieces": 1, "price": "2.5"}]'))["total"] == "2,50"
-
-
-def test_files_can_be_added_and_removed_while_the_manager_runs(manager: RunningManager) -> None:
-    manager.write_module("who.php", WHO)
-    manager.start("defaults: {min: 1, max: 1}\n")
-    file = manager.write_module("nap.php", NAP)
-    with manager.client(timeout_s=20) as client:
-        assert client.submit("nap", b"0")
-    file.unlink()
-    eventually(lambda: sorted(manager.status()["functions"]) == ["who"], "the function is gone")
-
-
-@pytest.mark.parametrize(
-    ("source", "place", "message"),
-    [
-        ("<?php\nfunction who($job) {\n    return 1 +;\n}\n", 3, "syntax error"),
-        ("<?php\n$x = 'no function at all';\n", 1, "holds no function: define function who($job, &$log)"),
-        ("<?php\n\nclass Who {}\n", 3, "needs a method run($job, &$log)"),
-        (
-            "<?php\n\nclass Net_Gearman_Job_who extends Net_Gearman_Job_Common\n{\n    function run($arg) {}\n}\n",
-            3,
-            "is written for PEAR's Net_Gearman",
-        ),
-    ],
-)
-def test_broken_code_is_reported_with_its_place_and_the_old_code_goes_on(
-    manager: RunningManager, source: str, place: int, message: str
-) -> None:
-    file = manager.write_module("who.php", WHO)
-    manager.start("defaults: {min: 1, max: 1}\n")
-    before = pids(manager, "who")
-    manager.write_module("who.php", source)
-    error = eventually(lambda: manager.status()["errors"], "the error is in the status")[0]
-    assert (error["file"], error["line"]) == (str(file), place)
-    assert message in error["message"]
-    assert pids(manager, "who") == before
-    result = manager.command("check", check=False)
-    assert result.returncode == 78
-    assert f"{file}:{place}: " in result.stderr
-
-
-def test_code_that_fails_when_it_is_loaded_leaves_the_old_workers_serving(manager: RunningManager) -> None:
-    manager.write_module("who.php", WHO)
-    manager.start("defaults: {min: 1, max: 1}\n")
-    file = manager.write_module("who.php", "<?php\nfunction who($job) { return 'new'; }\nmissing_function();\n")
-    pool = eventually(
-        lambda: (report := manager.status()["pools"]["who"])["last_error"] and report, "the pool says what is wrong"
-    )
-    assert "exit status 1" in pool["last_error"]
-    assert f"{file}:3: the worker can't start: Error: Call to undefined function missing_function()" in manager.log()
-    with manager.client(timeout_s=20) as client:
-        assert client.submit("who", b"").isdigit()
 
 
 def test_a_pool_of_php_and_python_is_refused_with_place_and_remedy(samples: RunningManager) -> None:

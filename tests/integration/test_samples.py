@@ -24,11 +24,21 @@ from PIL import Image
 
 from gearman_client import JobException
 
+from .. import warm
 from .conftest import BIN, RunningManager, eventually
 
 ROOT = Path(__file__).parents[2]
 SAMPLE_CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
-FUNCTIONS = {"fetch_url", "reverse", "send_email", "slow_reverse", "thumbnail", "word_count"}
+FUNCTIONS = {
+    "fetch_url",
+    "newsletter",
+    "reverse",
+    "send_email",
+    "slow_reverse",
+    "text_totals",
+    "thumbnail",
+    "word_count",
+}
 DEADLINE_S = 30.0
 ORIENTATION_TAG = 0x0112
 MAIL = {
@@ -149,6 +159,19 @@ def sample(tmp_path_factory: pytest.TempPathFactory, mail_server: MailServer) ->
             yield manager
 
 
+def test_a_long_text_is_counted_by_several_workers(sample: RunningManager) -> None:
+    text = "".join(f"line {number} with ümlauts\n" for number in range(20_000)) + "the end"
+    steps: list[tuple[int, int]] = []
+    with sample.client(timeout_s=DEADLINE_S) as client:
+        counted = json.loads(client.submit("text_totals", text, on_status=lambda *of: steps.append(of)))
+        assert json.loads(client.submit("text_totals", b"")) == {"lines": 0, "words": 0, "characters": 0}
+        with pytest.raises(JobException, match="the text is not UTF-8"):
+            client.submit("text_totals", b"fine\n\xff")
+    assert counted == {"lines": 20_001, "words": 80_002, "characters": len(text)}
+    assert steps == [(step, len(steps)) for step in range(1, len(steps) + 1)]
+    assert len(steps) > 5
+
+
 def gearman(manager: RunningManager, *arguments: str, stdin: bytes = b"") -> bytes:
     """The output of our own `gearman` command, which must succeed with an empty standard error."""
     host, _, port = manager.address.rpartition(":")
@@ -160,10 +183,9 @@ def gearman(manager: RunningManager, *arguments: str, stdin: bytes = b"") -> byt
 
 @pytest.mark.parametrize("config_file", SAMPLE_CONFIGS, ids=lambda file: file.name)
 def test_a_sample_configuration_passes_check(config_file: Path) -> None:
-    command = [str(BIN / "gearman-manager"), "-c", str(config_file), "check"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    done = warm.run("gearman_manager", ["-c", config_file, "check"], DEADLINE_S)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == f"{config_file}: fine, 6 functions in 6 pools"
+    assert done.stdout.splitlines()[-1] == f"{config_file}: fine, 8 functions in 8 pools"
 
 
 @pytest.mark.parametrize("config_file", SAMPLE_CONFIGS, ids=lambda file: file.name)
@@ -199,6 +221,21 @@ def parsed(envelope: Envelope) -> EmailMessage:
     message = email.message_from_bytes(content, policy=email.policy.default)
     assert isinstance(message, EmailMessage)
     return message
+
+
+def test_each_recipient_of_a_newsletter_gets_a_mail_of_its_own(sample: RunningManager, mail_server: MailServer) -> None:
+    mail_server.envelopes.clear()
+    recipients = [f"reader{number}@example.org" for number in range(5)]
+    steps: list[tuple[int, int]] = []
+    with sample.client(timeout_s=DEADLINE_S) as client:
+        request = MAIL | {"to": recipients, "cc": [], "bcc": []}
+        result = client.submit("newsletter", json.dumps(request), on_status=lambda *of: steps.append(of))
+        with pytest.raises(JobException, match="to: 'no address' is not an e-mail address"):
+            client.submit("newsletter", json.dumps(MAIL | {"to": ["reader@example.org", "no address"]}))
+    assert json.loads(result) == {"recipients": 5}
+    assert [envelope.rcpt_tos for envelope in mail_server.envelopes] == [[recipient] for recipient in recipients]
+    assert [parsed(envelope)["To"] for envelope in mail_server.envelopes] == recipients
+    assert steps == [(number, 5) for number in range(5)]
 
 
 def test_every_mail_of_a_backlog_arrives_once(sample: RunningManager, mail_server: MailServer) -> None:

@@ -7,13 +7,12 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from gearman_client import Client, connect_admin
 
-from .conftest import NAP, RunningManager, eventually
+from .conftest import RunningManager, eventually
 
 POOL_OF_TEN = "pools: {nap: {functions: [nap], min: 1, max: 10, scale: {target_wait: 2s, cooldown: 1s}}}\n"
 
@@ -98,14 +97,6 @@ def test_a_busy_worker_is_never_retired(napping: RunningManager) -> None:
         eventually(lambda: workers_at(manager.address) == 3, "it goes when the cooldown is over")
         assert jobs_at(manager.address) == (3, 3)
     assert sum(bool(worker["jobs"]) for worker in manager.workers("nap")) == 3
-
-
-@pytest.fixture
-def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningManager]:
-    running = RunningManager(tmp_path_factory.mktemp("second"))
-    running.write_module("nap.py", NAP)
-    yield running
-    running.destroy()
 
 
 def test_two_managers_on_one_server_share_the_work_and_settle_without_oscillating(

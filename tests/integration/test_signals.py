@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
-from .conftest import BIN, RunningManager, alive, eventually
+from .conftest import BIN, GATE, RunningManager, alive, eventually
 
 #: Sends these signals to its own process before each import of ours: from the program's first line on.
 AT_EACH_IMPORT = """
@@ -75,23 +75,42 @@ def test_a_command_in_a_terminal_ends_by_a_signal_like_any_other_program(
     assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == -number
 
 
-@pytest.fixture(params=["", ", concurrency: 2"], ids=["forked", "concurrent"])
-def busy(
-    napping: RunningManager, request: pytest.FixtureRequest
-) -> Iterator[tuple[RunningManager, threading.Thread, list[bytes]]]:
-    """A manager, and a client that waits for a job that runs."""
-    napping.start(f"pools: {{nap: {{min: 2, max: 2{request.param}}}}}\n")
-    results: list[bytes] = []
+KINDS = pytest.mark.parametrize("kind", ["", ", concurrency: 2"], ids=["forked", "concurrent"])
 
-    def ask() -> None:
-        with napping.client(timeout_s=30) as client:
-            results.append(client.submit("nap", b"1.5"))
 
-    asking = threading.Thread(target=ask)
-    asking.start()
-    eventually(lambda: "busy" in [worker["state"] for worker in napping.workers("nap")], "the job runs")
-    yield napping, asking, results
-    asking.join(30)
+def serve_gate(manager: RunningManager, kind: str) -> None:
+    """Start a manager with two workers whose jobs run until a file is there."""
+    manager.write_module("gate.py", GATE)
+    manager.start(f"pools: {{gate: {{min: 2, max: 2{kind}}}}}\n")
+
+
+@contextmanager
+def asking(manager: RunningManager, gate: Path) -> Iterator[Future[bytes]]:
+    """A client waits for a job that runs until this file is there."""
+
+    def ask() -> bytes:
+        with manager.client(timeout_s=30) as client:
+            return client.submit("gate", str(gate))
+
+    with ThreadPoolExecutor() as threads:
+        result = threads.submit(ask)
+        eventually(lambda: "busy" in [worker["state"] for worker in manager.workers("gate")], "the job runs")
+        try:
+            yield result
+        finally:
+            gate.touch()
+
+
+@pytest.fixture(scope="module", params=["", ", concurrency: 2"], ids=["forked", "concurrent"])
+def gated(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[RunningManager]:
+    """A manager whose two workers run jobs until a file is there."""
+    manager = RunningManager(tmp_path_factory.mktemp("gated"))
+    try:
+        serve_gate(manager, request.param)
+        yield manager
+        assert manager.stop() == 0
+    finally:
+        manager.destroy()
 
 
 def to_all(manager: RunningManager, number: signal.Signals) -> None:
@@ -101,36 +120,41 @@ def to_all(manager: RunningManager, number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
+@KINDS
 @pytest.mark.parametrize("number", ENDING)
 def test_a_signal_to_end_that_reaches_all_processes_at_once_costs_no_result(
-    busy: tuple[RunningManager, threading.Thread, list[bytes]], number: signal.Signals
+    manager: RunningManager, tmp_path: Path, kind: str, number: signal.Signals
 ) -> None:
     """As systemd sends it with KillMode=control-group, the default of units that people write."""
-    manager, asking, results = busy
-    family = manager.family()
-    to_all(manager, number)
-    asking.join(30)
+    serve_gate(manager, kind)
+    with asking(manager, tmp_path / "open") as result:
+        family = manager.family()
+        to_all(manager, number)
+        eventually(lambda: ": stopping" in manager.log(), "it stops")
+    assert result.result()
     assert manager.process is not None
     assert manager.process.wait(30) == 0
-    assert len(results) == 1
     assert "starting it again" not in manager.log()
     assert "killed by" not in manager.log()
     assert not any(alive(pid) for pid in family)
 
 
+SAID = {signal.SIGHUP: "reloading", signal.SIGUSR1: "reopened the log", signal.SIGUSR2: "state: {"}
+
+
 @pytest.mark.parametrize("number", FROM_THE_FIRST_LINE)
 def test_another_signal_to_all_processes_at_once_ends_none(
-    busy: tuple[RunningManager, threading.Thread, list[bytes]], number: signal.Signals
+    gated: RunningManager, tmp_path: Path, number: signal.Signals
 ) -> None:
-    manager, asking, results = busy
-    server = manager.pid_of("gearman-server")
-    to_all(manager, number)
-    asking.join(30)
-    assert len(results) == 1
+    server = gated.pid_of("gearman-server")
+    with asking(gated, tmp_path / "open") as result:
+        to_all(gated, number)
+        eventually(lambda: SAID[number] in gated.log(), "the manager says what it does")
+    assert result.result()
     assert psutil.pid_exists(server)
-    assert "starting it again" not in manager.log()
-    assert "killed by" not in manager.log()
-    assert manager.stop() == 0
+    eventually(gated.settled, "both workers serve")
+    assert "starting it again" not in gated.log()
+    assert "killed by" not in gated.log()
 
 
 @pytest.mark.parametrize("number", ENDING)

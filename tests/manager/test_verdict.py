@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gearman_manager import Reject, Retry
+from gearman_manager import Reject, Retry, Throttled
 from gearman_manager.verdict import DEFAULT_ATTEMPTS
 
 
@@ -32,6 +32,16 @@ def test_attempts_are_limited_unless_the_function_asks_otherwise() -> None:
     assert Retry(attempts=None).attempts is None
     with pytest.raises(ValueError, match="a number from 1 up"):
         Retry(attempts=0)
+
+
+def test_a_hold_has_a_time_and_a_scope() -> None:
+    throttled = Throttled("421 busy", after="5m")
+    assert (str(throttled), throttled.after_s, throttled.scope) == ("421 busy", 300, "key")
+    assert Throttled(after=1, scope="function").scope == "function"
+    with pytest.raises(ValueError, match="after: a time above 0 is expected"):
+        Throttled(after=0)
+    with pytest.raises(ValueError, match="scope: key or function is expected, not 'pool'"):
+        Throttled(after=1, scope="pool")
 
 
 def test_the_reason_is_the_text_of_the_exception() -> None:

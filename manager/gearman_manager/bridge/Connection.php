@@ -31,8 +31,9 @@ final class Connection
     public const WORK_WARNING = 29;
     public const GRAB_JOB_UNIQ = 30;
     public const JOB_ASSIGN_ATTEMPT = 1000; // our servers' extension: holds the attempt's number
+    public const JOB_ASSIGN_WITH = 1013; // the same with the options of the job that concern us
 
-    private const ATTEMPT_OPTION = 'job-attempt';
+    private const OPTIONS = ['job-attempt', 'job-options'];
     private const CONNECT_S = 3.0;
     private const ANSWER_S = 10.0;
     private const FIRST_RETRY_S = 0.1;
@@ -79,7 +80,9 @@ final class Connection
         $this->is_asleep = $this->is_ours = false;
         $this->unread = $this->unsent = '';
         $this->queue(self::SET_CLIENT_ID, $client_id);
-        $this->queue(self::OPTION_REQ, self::ATTEMPT_OPTION);
+        foreach (self::OPTIONS as $option) {
+            $this->queue(self::OPTION_REQ, $option);
+        }
         foreach ($functions as $function) {
             $this->queue(self::CAN_DO, $function);
         }
@@ -122,7 +125,8 @@ final class Connection
     }
 
     /**
-     * Ask for a job: its arguments (handle, function, unique, attempt, workload), or null if there is none.
+     * Ask for a job: its arguments (handle, function, unique, attempt, workload), and after them pairs key=value; or
+     * null if there is none.
      *
      * @return string[]|null
      * @throws ConnectionLost
@@ -136,6 +140,12 @@ final class Connection
             [$type, $body] = $this->packet($deadline);
             if ($type === self::JOB_ASSIGN_ATTEMPT) {
                 return $this->arguments($body, 5);
+            }
+            if ($type === self::JOB_ASSIGN_WITH) {
+                [$handle, $function, $unique, $attempt, $rest] = $this->arguments($body, 5);
+                [$pairs, $workload] = \explode("\0\0", "\0$rest", 2) + [1 => '']; // an empty pair ends the pairs
+                $told = $pairs === '' ? [] : \explode("\0", \substr($pairs, 1));
+                return \array_merge([$handle, $function, $unique, $attempt, $workload], $told);
             }
             if ($type === self::JOB_ASSIGN_UNIQ) {
                 [$handle, $function, $unique, $workload] = $this->arguments($body, 4);

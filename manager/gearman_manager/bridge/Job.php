@@ -13,6 +13,16 @@ final class Job extends \GearmanJob
     public $settings;
     /** @var int|null 1 for the first attempt; null if the job server does not say. */
     public $attempt;
+    /** @var string[] names and values that the client gave the job for its function, such as `traceparent`. */
+    public $headers = [];
+    /** @var string[] */
+    public $tags = [];
+    /** @var string a customer, a domain, by which the job server limits; or empty. */
+    public $key = '';
+    /** @var int|null from 0 to 9, the most urgent; null: the client gave none. */
+    public $priority = null;
+    /** @var float|null the job's own time limit, which wins over the function's; 0: none; null: it has none of its own. */
+    public $timeout_s = null;
     /** @var bool the server has been told how the job ended. */
     public $answered = false;
 
@@ -38,10 +48,30 @@ final class Job extends \GearmanJob
     public function __construct(array $arguments, array $settings, Connection $connection, TimeLimit $limit)
     {
         [$this->handle, $this->function, $this->unique, $attempt, $this->workload] = $arguments;
+        $this->take_options(\array_slice($arguments, 5));
         $this->attempt = $attempt === '' ? null : (int) $attempt;
         $this->settings = $settings;
         $this->connection = $connection;
         $this->limit = $limit;
+    }
+
+    /** @param string[] $pairs key=value; keys that this version does not know are passed over */
+    private function take_options(array $pairs): void
+    {
+        foreach ($pairs as $pair) {
+            [$key, $value] = \explode('=', $pair, 2) + [1 => ''];
+            if (\strpos($key, 'header:') === 0) {
+                $this->headers[\substr($key, 7)] = $value;
+            } elseif ($key === 'tag') {
+                $this->tags[] = $value;
+            } elseif ($key === 'key') {
+                $this->key = $value;
+            } elseif ($key === 'priority') {
+                $this->priority = (int) $value;
+            } elseif ($key === 'timeout') {
+                $this->timeout_s = (int) $value / 1000;
+            }
+        }
     }
 
     public function __destruct()

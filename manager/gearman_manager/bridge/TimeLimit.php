@@ -24,9 +24,15 @@ final class TimeLimit
     private $is_interruptible = false;
     /** @var bool the function's time ran out while it could not be interrupted. */
     private $is_late = false;
+    /** @var callable|null starts the watchdog for the first job that has a limit of its own, where no function has one. */
+    public $start_late = null;
 
-    /** Fork the watchdog. Call it before any connection is open: the watchdog must hold none. */
-    public function start(string $worker): void
+    /**
+     * Fork the watchdog. It holds none of the worker's connections, or their servers would not see the worker's end.
+     *
+     * @param resource[] $connections
+     */
+    public function start(string $worker, array $connections = []): void
     {
         $pair = \stream_socket_pair(\STREAM_PF_UNIX, \STREAM_SOCK_STREAM, 0);
         $parent = \getmypid();
@@ -34,9 +40,10 @@ final class TimeLimit
         if ($child === 0) {
             \pcntl_signal(\SIGTERM, \SIG_IGN); // it ends with the worker, who may still finish a job
             \fclose($pair[0]);
+            \array_map('fclose', $connections);
             @\cli_set_process_title("gearman-manager: watchdog $worker");
             (new Watchdog($pair[1], $parent))->run();
-            exit(0);
+            \posix_kill(\getmypid(), \SIGKILL); // at an exit PHP would say good-bye over what the functions had open
         }
         if ($child < 0) {
             throw new \RuntimeException('the watchdog of the time limits can not be started');
@@ -56,6 +63,10 @@ final class TimeLimit
      */
     public function call(callable $function, ?float $timeout_s, string $server, string $handle)
     {
+        if ($timeout_s !== null && $this->start_late !== null) {
+            [$start, $this->start_late] = [$this->start_late, null];
+            $start();
+        }
         if ($timeout_s === null || $this->watchdog === null) {
             return $function();
         }

@@ -69,6 +69,12 @@ final class Worker
         }
     }
 
+    /** @return resource[] the open connections */
+    public function streams(): array
+    {
+        return \array_filter(\array_column($this->connections, 'stream'));
+    }
+
     /** The process ends during a job, by a fatal error or by exit: fail the job, so that its client hears of it. */
     public function broke_down(string $reason): void
     {
@@ -192,6 +198,9 @@ final class Worker
             return $this->functions->call($registered, $job, $this->log);
         };
         $timeout_s = $this->functions->timeout_s($registered);
+        if ($job->timeout_s !== null) {
+            $timeout_s = $job->timeout_s > 0 ? $job->timeout_s : null;
+        }
         try {
             return $this->limit->call($function, $timeout_s, $connection->address, $job->handle());
         } catch (JobTimeout $error) {

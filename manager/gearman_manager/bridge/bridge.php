@@ -27,7 +27,7 @@ function main(): int
     $limit = new TimeLimit();
     $worker = new Worker($order, $functions, $limit);
     @\cli_set_process_title("gearman-manager: worker {$order['worker']} " . \implode(',', $functions->names()));
-    handle_signals($worker, $functions->have_timeouts() ? $limit : null, $order['worker']);
+    handle_signals($worker, $limit, $functions->have_timeouts(), $order['worker']);
     $is_running = true;
     $reserve = \str_repeat('x', 1 << 18); // freed to report that the memory is used up
     $own_pid = \getmypid(); // a process that a function forks runs this too, and must not speak for us
@@ -55,7 +55,7 @@ function set_up_reporting(): void
     \set_error_handler([Log::class, 'php_message']);
 }
 
-function handle_signals(Worker $worker, ?TimeLimit $limit, string $name): void
+function handle_signals(Worker $worker, TimeLimit $limit, bool $has_limits, string $name): void
 {
     if (!\function_exists('pcntl_async_signals') || !\function_exists('posix_kill')) {
         Log::write('WARNING', "PHP's extensions pcntl and posix are missing: running jobs are cut off when the worker "
@@ -67,8 +67,16 @@ function handle_signals(Worker $worker, ?TimeLimit $limit, string $name): void
         \pcntl_signal($signal, function (): void {
         });
     }
-    if ($limit !== null) {
+    if ($has_limits) {
         $limit->start($name);
+    } else {
+        $limit->start_late = function () use ($worker, $limit, $name): void {
+            try {
+                $limit->start($name, $worker->streams());
+            } catch (\RuntimeException $error) {
+                Log::write('WARNING', "{$error->getMessage()}: they are left to the job server");
+            }
+        };
     }
     \pcntl_async_signals(true);
     $stop = function () use ($worker): void {

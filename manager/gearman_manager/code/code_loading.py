@@ -50,7 +50,10 @@ class LoadedCode:
     def from_report(cls, report: Mapping[str, Any]) -> LoadedCode:
         """Read the zygote's message."""
         return cls(
-            found=tuple(FoundFunction(f["name"], f["file"], f["line"], f["options"]) for f in report["functions"]),
+            found=tuple(
+                FoundFunction(f["name"], f["file"], f["line"], f["options"], f["is_async"], f["parameters"])
+                for f in report["functions"]
+            ),
             errors=tuple(
                 Problem(e["file"], e["line"], "", e["message"], is_fatal=False, modules=tuple(e["modules"]))
                 for e in report["errors"]
@@ -195,7 +198,9 @@ class CodeLoader:
         for file, left in tainted.items():
             _log.warning("%s leaves %s behind when it is imported: each worker imports it for itself", file, left)
         layout = self.lay_out(config, code)
-        forked = {name for name, pool in layout.pools.items() if pool.preload and pool.concurrency == 1}
+        forked = {
+            name for name, pool in layout.pools.items() if pool.preload and (pool.concurrency == 1 or pool.is_async)
+        }
         preloaded = {f.file for f in layout.functions.values() if f.pool in forked}
         others = {f.file for f in layout.functions.values() if f.pool not in forked}
         return tainted.keys() | {file for file in others - preloaded if not is_php_file(file)}

@@ -21,7 +21,7 @@ from gearman_manager.code.code_loading import CodeLoader, Host, LoadedCode
 from gearman_manager.code.generations import counted
 from gearman_manager.command.start_checks import pid_file_problem, start_notices, start_problems
 from gearman_manager.command.status_view import wide_console
-from gearman_manager.config import Config, ConfigError, Layout, Problem, ResolvedWindow, lay_out
+from gearman_manager.config import Config, ConfigError, FoundFunction, Layout, Problem, ResolvedWindow, lay_out
 from gearman_manager.errors import ManagerError
 from gearman_manager.host.cgroup import Cgroup, usable_cores
 from gearman_manager.ipc.lifeline import own_lifeline
@@ -111,8 +111,9 @@ def check(config: Config, pid_file: Path | None = None) -> int:
     _print_problems(start_notices(config))
     for notice in pools_without_tls(config, layout):
         click.echo(escape_line(str(notice)), err=True)
-    for sentence in gaps_at(_foreign_servers(config), layout.functions):
+    for sentence in gaps_at(_foreign_servers(config), layout):
         click.echo(escape_line(sentence), err=True)
+    _print_problems(list(_limits_of_each(config, layout)))
     if not code.errors:
         _print_problems(list(_unserved_schedules(config, layout)))
     if problems:
@@ -132,6 +133,21 @@ def _unserved_schedules(config: Config, layout: Layout) -> Iterator[Problem]:
             yield config.places.problem(f"schedules.{name}.function", text, is_fatal=False)
 
 
+def _limits_of_each(config: Config, layout: Layout) -> Iterator[Problem]:
+    """Notices: limits that hold for a cluster as a whole, but that each of several servers without one keeps alone."""
+    if config.server is None or not config.server.are_independent:
+        return
+    for name, f in layout.functions.items():
+        limits = {"max_running": f.max_running, "rate": f.rate}
+        held = [key for key, limit in limits.items() if limit is not None]
+        if held:
+            text = (
+                f"{' and '.join(held)}: each of the {config.server.instances} job servers keeps its own, since they "
+                "know nothing of each other; those of a cluster share it"
+            )
+            yield config.places.problem(f"functions.{name}", text, is_fatal=False)
+
+
 def _foreign_servers(config: Config) -> list[Address]:
     """The job servers that this manager would not start itself."""
     return [server.reached_by for server in config.servers if server.address not in config.own_addresses]
@@ -142,8 +158,16 @@ def functions(config: Config, *, as_json: bool) -> int:
     code = load_code(config)
     layout = lay_out(config, code.found, usable_cores(Cgroup.of()), code.unloaded)
     rows = [
-        {"name": name, "pool": f.pool, "file": f.file, "line": f.line, "options": _options(code, f.file, f.module_name)}
+        {
+            "name": name,
+            "pool": f.pool,
+            "file": f.file,
+            "line": f.line,
+            "options": dict(found.options),
+            "parameters": found.parameters or None,
+        }
         for name, f in sorted(layout.functions.items())
+        for found in [_found(code, f.file, f.module_name)]
     ]
     if as_json:
         errors = [{"file": error.file, "line": error.line, "message": error.message} for error in code.errors]
@@ -151,8 +175,10 @@ def functions(config: Config, *, as_json: bool) -> int:
     else:
         table = Table("function", "pool", "file", "options", box=None)
         for name, f in sorted(layout.functions.items()):
-            options = ", ".join(f"{key}: {value}" for key, value in _options(code, f.file, f.module_name).items())
-            table.add_row(*(Text(escape_line(cell)) for cell in (name, f.pool, f"{f.file}:{f.line}", options)))
+            found = _found(code, f.file, f.module_name)
+            options = ", ".join(f"{key}: {value}" for key, value in found.options.items())
+            cells = (name + found.parameters, f.pool, f"{f.file}:{f.line}", options)
+            table.add_row(*(Text(escape_line(cell)) for cell in cells))
         wide_console().print(table)
         _print_problems(code.errors)
     return exit_codes.CONFIGURATION if code.errors else exit_codes.OK
@@ -179,8 +205,9 @@ def _window(window: ResolvedWindow) -> str:
     return f"{text}, next {datetime.fromtimestamp(next_s, ZoneInfo(window.time_zone)):%a %Y-%m-%d %H:%M %z}"
 
 
-def _options(code: LoadedCode, file: str, name: str) -> dict[str, object]:
-    return next((dict(found.options) for found in code.found if (found.file, found.name) == (file, name)), {})
+def _found(code: LoadedCode, file: str, name: str) -> FoundFunction:
+    """What the code says of a function; a program's function has no code."""
+    return next((each for each in code.found if (each.file, each.name) == (file, name)), FoundFunction(name, file, 0))
 
 
 def _print_problems(problems: Sequence[Problem]) -> None:

@@ -29,10 +29,13 @@ from gearman_manager.command.drain_command import drain
 from gearman_manager.command.explain import explain
 from gearman_manager.command.import_ini import import_ini
 from gearman_manager.command.job_commands import GROUPS
+from gearman_manager.command.outbox_commands import outbox
+from gearman_manager.command.restart_server import restart_server
 from gearman_manager.command.schedule_commands import schedules, trigger
 from gearman_manager.migration.options import Seconds, gearmanmanager_options, overrides_of
 from gearman_manager.simulation.options import simulation_options
 from gearman_process import early_signals
+from gearman_process.lasting import all_lasts
 
 
 class _Commands(click.Group):
@@ -84,7 +87,8 @@ def main(context: click.Context, /, config: Path, **letters: Any) -> None:
 
 
 def _run(context: click.Context, *, daemon: bool, pid_file: Path | None) -> None:
-    from gearman_manager.command import launch
+    with all_lasts():
+        from gearman_manager.command import launch
 
     wishes = launch.Wishes(daemon, pid_file)
     sys.exit(launch.run(config_source(context), lambda config: run_folder(context, config), wishes))
@@ -256,6 +260,8 @@ main.commands = {
         *COMMANDS,
         *GROUPS,
         schedules,
+        outbox,
+        restart_server,
         drain,
         stop,
         simulate,
@@ -273,6 +279,7 @@ for command in (
     *(c for g in GROUPS for c in g.commands.values()),
     schedules,
     trigger,
+    restart_server,
     drain,
     stop,
 ):

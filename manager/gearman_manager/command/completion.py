@@ -1,4 +1,6 @@
-"""Completes names of pools, workers and functions in the shell, from the running manager, or else from the files.
+"""Completes names of pools, workers, functions, batches and job servers in the shell.
+
+They come from the running manager, or else from the files.
 
 It runs while a user types: nothing here may fail, print, or import a worker module.
 """
@@ -31,10 +33,41 @@ def pools_and_workers(context: click.Context, _parameter: click.Parameter, incom
     return _starting_with(incomplete, [*running["pools"], *workers])
 
 
+def pools_or_functions(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """For arguments POOL, or `function` and names of functions."""
+    if context.params.get(parameter.name or ""):  # the words before this one, and no pool is followed by another
+        return functions(context, parameter, incomplete)
+    return [*pools(context, parameter, incomplete), *_starting_with(incomplete, ["function"])]
+
+
 def functions(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
     """For an argument FUNCTION."""
     running = _status(context)
     return _starting_with(incomplete, running["functions"] if running else _configured(context)[1])
+
+
+def batches(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """For an argument ID of a batch that is not done."""
+    _know_config(context)
+    rows: list[dict[str, Any]] = []
+    for state in ("open", "closed"):
+        with suppress(ManagerError):
+            rows += ask(context, "GET", f"/jobs/batches?state={state}&limit=100")["jobs"]
+    return _starting_with(incomplete, (row["batch"] for row in rows))
+
+
+def instances(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    """For the number of a bundled job server."""
+    from gearman_manager.config import ConfigError
+
+    _know_config(context)
+    try:
+        server = load_config(context).server
+    except ConfigError:
+        return []
+    return [
+        text for number in range(server.instances if server else 0) if (text := str(number + 1)).startswith(incomplete)
+    ]
 
 
 def _starting_with(incomplete: str, names: Iterable[str]) -> list[str]:

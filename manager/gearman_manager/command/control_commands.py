@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Final
 from urllib.parse import quote
 
 import click
 
-from gearman_manager.command.completion import pools, pools_and_workers
+from gearman_manager.command.completion import pools, pools_and_workers, pools_or_functions
 from gearman_manager.command.context import ask, folder_of_running, mistakes_are_messages
-from gearman_manager.command.control_client import stream
+from gearman_manager.command.control_client import NotRunning, stream
 from gearman_manager.errors import ManagerError
 
 
@@ -77,27 +78,72 @@ def restart(context: click.Context, pool: str | None) -> None:
     click.echo(f"restarting {pool or 'all pools'}")
 
 
-@click.command(short_help="Let a pool take no further jobs.")
-@click.argument("pool", shell_complete=pools)
+_pool_or_functions = click.argument(
+    "subject", metavar="POOL | function NAME...", nargs=-1, required=True, shell_complete=pools_or_functions
+)
+
+
+def _paths(subject: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The names and the paths of a pool, or of functions."""
+    if len(subject) == 1:
+        yield subject[0], f"/pools/{quote(subject[0], safe='')}"
+    elif subject[0] != "function":
+        raise click.UsageError("write one pool, or the word function and names of functions")
+    else:
+        for name in subject[1:]:
+            yield name, f"/functions/{quote(name, safe='')}"
+
+
+def _post(context: click.Context, subject: Sequence[str], path: str) -> None:
+    """Ask for the change. The word function alone is a pool, if there is one of that name."""
+    try:
+        ask(context, "POST", path)
+    except NotRunning:
+        raise
+    except ManagerError as error:
+        if tuple(subject) == ("function",):
+            name = context.info_name
+            text = f"which function? Write its name behind the word, as in: gearman-manager {name} function send_email"
+            raise click.UsageError(text) from error
+        raise
+
+
+@click.command(short_help="Let a pool take no further jobs, or start none of a function.")
+@_pool_or_functions
 @click.pass_context
 @mistakes_are_messages
-def pause(context: click.Context, pool: str) -> None:
-    """Let POOL's workers finish their jobs and take no others.
+def pause(context: click.Context, subject: tuple[str, ...]) -> None:
+    """Let POOL's workers finish their jobs and take no others; or have the job servers start no job of a function.
 
-    What is submitted waits until `gearman-manager resume POOL`.
+    What is submitted waits until `gearman-manager resume`. A function is paused for all workers of the job servers,
+    also those of other machines, and stays so after a restart of a server with a durable store.
+
+    \b
+    Examples:
+      gearman-manager pause email
+      gearman-manager pause function send_email send_sms
     """
-    ask(context, "POST", f"/pools/{quote(pool, safe='')}/pause")
-    click.echo(f"{pool} is paused")
+    for name, path in _paths(subject):
+        _post(context, subject, f"{path}/pause")
+        click.echo(f"{name} is paused")
 
 
-@click.command(short_help="Let a paused pool go on.")
-@click.argument("pool", shell_complete=pools)
+@click.command(short_help="Let a paused pool or function go on.")
+@_pool_or_functions
 @click.pass_context
 @mistakes_are_messages
-def resume(context: click.Context, pool: str) -> None:
-    """Let a paused POOL go on: it starts workers, and they take the jobs that wait."""
-    ask(context, "POST", f"/pools/{quote(pool, safe='')}/resume")
-    click.echo(f"{pool} goes on")
+def resume(context: click.Context, subject: tuple[str, ...]) -> None:
+    """Let a paused POOL go on: it starts workers, and they take the jobs that wait. Or a function that is paused, or
+    held by its brake.
+
+    \b
+    Examples:
+      gearman-manager resume email
+      gearman-manager resume function send_email send_sms
+    """
+    for name, path in _paths(subject):
+        _post(context, subject, f"{path}/resume")
+        click.echo(f"{name} goes on")
 
 
 @click.command(short_help="Take over a changed configuration.")

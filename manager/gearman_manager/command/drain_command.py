@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from gearman_manager import exit_codes
 from gearman_manager.command.context import ask, fail, folder_of_running, mistakes_are_messages
 from gearman_manager.command.control_client import NotRunning, stream, wait_until_gone
-from gearman_manager.command.status_view import Report, counted, left_of
+from gearman_manager.command.words import counted, left_of
 from gearman_manager.migration.options import Seconds
 from gearman_process.values.durations import format_duration
 
+Report = dict[str, Any]
 #: How long the manager may take for its end when all workers are gone.
 _END_S: Final = 30.0
 
@@ -98,20 +99,23 @@ def _may_begin(report: Report) -> str:
 
 
 def _warn(server: Report | None) -> None:
-    """Say what the end of the bundled job server means for others."""
+    """Say what the end of the bundled job servers means for others."""
     if server is None:
         return
+    several = server["instances"] > 1
+    which = "the bundled job servers, which end" if several else "the bundled job server, which ends"
+    keeps = "keep" if several else "keeps"
     if server["running_elsewhere"]:
         click.echo(
-            f"{counted(server['running_elsewhere'], 'job')} of other workers run on the bundled job server, "
-            "which ends with this manager: their results are lost",
+            f"{counted(server['running_elsewhere'], 'job')} of other workers run on {which} "
+            "with this manager: what is not finished in time is lost with its connections",
             err=True,
         )
     if server["waiting"] and server["durable"]:
         click.echo(f"{counted(server['waiting'], 'job')} waiting: background jobs stay in the store", err=True)
     elif server["waiting"]:
         click.echo(
-            f"{counted(server['waiting'], 'job')} waiting in the bundled job server, which ends with this manager and "
-            "keeps them in memory: they will be LOST; server.store names a durable store",
+            f"{counted(server['waiting'], 'job')} waiting in {which} with this manager and "
+            f"{keeps} them in memory: they will be LOST; server.store names a durable store",
             err=True,
         )

@@ -10,7 +10,7 @@ import click
 
 from gearman_manager.command.completion import pools
 from gearman_manager.command.context import ask, mistakes_are_messages
-from gearman_manager.command.status_view import clock
+from gearman_manager.command.words import clock
 from gearman_process.values.escaping import escape_text
 
 Report = dict[str, Any]

@@ -1,4 +1,4 @@
-"""The commands `jobs` and `dead`: the jobs that wait or run on the job servers, and those that failed for good."""
+"""The commands `jobs` and `dead`: what waits or runs on the job servers, batches of jobs, and what failed for good."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from gearman_manager.command.completion import functions
+from gearman_manager.command.completion import batches, functions
 from gearman_manager.command.context import ask, mistakes_are_messages
 from gearman_manager.errors import ManagerError
 from gearman_process.errors import UnitError
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 Show = Callable[[Sequence[Row]], None]
 
 
-class _Duration(click.ParamType[float]):
+class Duration(click.ParamType[float]):
     """`10m`."""
 
     name = "duration"
@@ -39,7 +39,9 @@ class _Duration(click.ParamType[float]):
             self.fail(str(error), param, context)
 
 
-_older = click.option("--older", type=_Duration(), metavar="DURATION", help="Only those of at least this age, as 10m.")
+_older = click.option("--older", type=Duration(), metavar="DURATION", help="Only those of at least this age, as 10m.")
+_tag = click.option("--tag", metavar="TEXT", help="Only those with this tag.")
+_key = click.option("--key", metavar="TEXT", help="Only those with this key.")
 _limit = click.option(
     "--limit", type=click.IntRange(1), default=100, show_default=True, metavar="N", help="Lines at most."
 )
@@ -47,14 +49,18 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, for ot
 _yes = click.option("--yes", is_flag=True, help="Don't ask.")
 
 
-@click.group(short_help="What waits and runs: list, show, cancel, purge.")
+@click.group(short_help="What waits and runs: list, show, cancel, stop, purge, batches.")
 def jobs() -> None:
-    """Look into the queues of the job servers, and cancel what should not run."""
+    """Look into the queues of the job servers, and cancel or stop what should not run."""
 
 
 @jobs.command("list", short_help="List jobs that wait or run.")
 @click.argument("function", required=False, shell_complete=functions)
-@click.option("--state", type=click.Choice(["waiting", "delayed", "running", "cancelled"]), help="Only those.")
+@click.option(
+    "--state", type=click.Choice(["waiting", "delayed", "running", "stopping", "cancelled"]), help="Only those."
+)
+@_tag
+@_key
 @_older
 @_limit
 @_as_json
@@ -77,6 +83,54 @@ def show_job(context: click.Context, handle: str, as_json: bool) -> None:
     _show(context, "jobs", handle, as_json=as_json)
 
 
+@jobs.command("keys", short_help="List the keys of a function's jobs.")
+@click.argument("function", shell_complete=functions)
+@_limit
+@_as_json
+@click.pass_context
+@mistakes_are_messages
+def list_keys(context: click.Context, function: str, limit: int, as_json: bool) -> None:
+    """List the keys of the jobs of FUNCTION, those with the most waiting jobs first: how many wait, run and may start
+    now, and what holds the others."""
+    from gearman_manager.command.job_view import show_keys
+
+    _list(context, "jobs/keys", {"function": function}, limit, None if as_json else show_keys)
+
+
+@jobs.command("batches", short_help="List batches of jobs.")
+@click.option("--state", type=click.Choice(["open", "closed", "done"]), help="Only those.")
+@_limit
+@_as_json
+@click.pass_context
+@mistakes_are_messages
+def list_batches(context: click.Context, state: str | None, limit: int, as_json: bool) -> None:
+    """List batches of jobs, the oldest first: open, closed (some jobs have not ended), or done within the last hour."""
+    from gearman_manager.command.job_view import show_batches
+
+    _list(context, "jobs/batches", {"state": state}, limit, None if as_json else show_batches)
+
+
+@jobs.command("batch", short_help="Show, close, cancel or stop a batch of jobs.")
+@click.argument("batch_id", metavar="ID", shell_complete=batches)
+@click.argument("change", metavar="[close|cancel|stop]", required=False, type=click.Choice(["close", "cancel", "stop"]))
+@_as_json
+@click.pass_context
+@mistakes_are_messages
+def one_batch(context: click.Context, batch_id: str, change: str | None, as_json: bool) -> None:
+    """Show how far the batch ID is, or change it.
+
+    close: no job can be added; its callbacks follow when all have ended. cancel: close it and cancel its jobs; those
+    that run are not interrupted, but nobody hears of their outcome. stop: the same, and stop those that run."""
+    if change is None:
+        _show(context, "jobs/batches", batch_id, as_json=as_json)
+        return
+    if as_json:
+        raise click.UsageError("--json is for a batch that is shown")
+    answer = ask(context, "POST", f"/jobs/batches/{change}", {"id": batch_id}, timeout_s=CHANGE_TIMEOUT_S)
+    words = [f"{answer[word]} {word}" for word in ("cancelled", "stopped") if word in answer]
+    click.echo("".join(words) or "closed")
+
+
 @jobs.command(short_help="Cancel single jobs.")
 @click.argument("handles", metavar="HANDLE...", nargs=-1, required=True)
 @click.pass_context
@@ -85,25 +139,43 @@ def cancel(context: click.Context, handles: tuple[str, ...]) -> None:
     """Cancel jobs. One that runs is not interrupted, but nobody hears of its outcome."""
     cancelled = ask(context, "POST", "/jobs/cancel", {"handles": list(handles)})["cancelled"]
     if cancelled < len(handles):
-        raise ManagerError(f"{cancelled} of {len(handles)} cancelled: there are no others of these")
+        raise ManagerError(f"{cancelled} of {len(handles)} cancelled: the others are over, or unknown")
     click.echo(f"{cancelled} cancelled")
 
 
-@jobs.command(short_help="Cancel all that waits for a function.")
-@click.argument("function", shell_complete=functions)
+@jobs.command("stop", short_help="Stop single jobs, also while they run.")
+@click.argument("handles", metavar="HANDLE...", nargs=-1, required=True)
+@click.pass_context
+@mistakes_are_messages
+def stop_jobs(context: click.Context, handles: tuple[str, ...]) -> None:
+    """Stop jobs, in their functions too: these get JobStopped and can clean up. They are not tried again."""
+    stopped = ask(context, "POST", "/jobs/stop", {"handles": list(handles)})["stopped"]
+    if stopped < len(handles):
+        raise ManagerError(f"{stopped} of {len(handles)} stopped: the others are over, or unknown")
+    click.echo(f"{stopped} stopped")
+
+
+@jobs.command(short_help="Cancel all that waits for a function, or has a tag.")
+@click.argument("function", required=False, shell_complete=functions)
+@_tag
+@_key
 @_older
 @_yes
 @click.pass_context
 @mistakes_are_messages
-def purge(context: click.Context, function: str, older: float | None, yes: bool) -> None:
-    """Cancel all jobs that wait for FUNCTION, for a worker, for their time or for a retry. Asks first."""
-    body = {"function": function, "older": older}
+def purge(context: click.Context, /, yes: bool, **conditions: Any) -> None:
+    """Cancel all jobs that wait for FUNCTION, or have a tag or key: for a worker, for their time or for a retry. Asks
+    first."""
+    body = {name: value for name, value in conditions.items() if value is not None}
+    if not body.keys() & {"function", "tag", "key"}:
+        raise click.UsageError("name a function, or choose by --tag or --key")
     if not yes:
+        waits = f"for {body['function']}" if "function" in body else "for any function"
         count = _count(context, "jobs", body, states=_WAITING)
         if count == "0":
-            click.echo(f"0 cancelled: nothing{_that(older)} waits for {function}")
+            click.echo(f"0 cancelled: nothing{_that(body)} waits {waits}")
             return
-        _confirm(f"Cancel {count} jobs{_that(older)} that wait for {function}? They will not run")
+        _confirm(f"Cancel {count} jobs{_that(body)} that wait {waits}? They will not run")
     answer = ask(context, "POST", "/jobs/purge", body, timeout_s=CHANGE_TIMEOUT_S)
     click.echo(f"{answer['cancelled']} cancelled")
 
@@ -115,6 +187,8 @@ def dead() -> None:
 
 @dead.command("list", short_help="List jobs that failed for good.")
 @click.argument("function", required=False, shell_complete=functions)
+@_tag
+@_key
 @_older
 @_limit
 @_as_json
@@ -142,6 +216,8 @@ def _chosen(command: Callable[..., None]) -> Callable[..., None]:
     for decorate in (
         click.option("--all", "everything", is_flag=True, help="All of them."),
         _older,
+        _key,
+        _tag,
         click.option("--function", metavar="NAME", help="Those of this function.", shell_complete=functions),
         click.argument("handles", metavar="[HANDLE...]", nargs=-1),
     ):
@@ -170,7 +246,7 @@ def drop(context: click.Context, /, yes: bool, **choice: Any) -> None:
         count = _count(context, "dead", body)
         if count != "0":
             function = f" of {body['function']}" if "function" in body else ""
-            _confirm(f"Forget {count} dead jobs{function}{_that(body.get('older'))}? They can't be tried again then")
+            _confirm(f"Forget {count} dead jobs{function}{_that(body)}? They can't be tried again then")
     _change(context, "drop", body, "dropped")
 
 
@@ -214,25 +290,28 @@ def _count(context: click.Context, family: str, choice: dict[str, Any], states: 
     return f"{count} or more" if there_may_be_more else str(count)
 
 
-def _that(older: float | None) -> str:
-    return "" if older is None else f" at least {format_duration(older)} old"
+def _that(choice: dict[str, Any]) -> str:
+    words = [f" with the {name} {choice[name]}" for name in ("tag", "key") if name in choice]
+    if "older" in choice:
+        words.append(f" at least {format_duration(choice['older'])} old")
+    return "".join(words)
 
 
 def _show(context: click.Context, family: str, handle: str, *, as_json: bool) -> None:
     from gearman_manager.command.job_view import show_one
 
-    row = ask(context, "GET", f"/{family}/{quote(handle)}")
+    row = ask(context, "GET", f"/{family}/{quote(handle, safe='')}")
     if as_json:
         click.echo(json.dumps(row, indent=2))
     else:
         show_one(row)
 
 
-def _choice(handles: tuple[str, ...], function: str | None, older: float | None, everything: bool) -> dict[str, Any]:
-    conditions = {"function": function, "older": older, "all": everything or None}
-    body = {name: value for name, value in conditions.items() if value is not None}
+def _choice(handles: tuple[str, ...], everything: bool, **conditions: str | float | None) -> dict[str, Any]:
+    chosen = {**conditions, "all": everything or None}
+    body = {name: value for name, value in chosen.items() if value is not None}
     if bool(handles) == bool(body):
-        raise click.UsageError("name handles, or choose by --function and --older, or --all")
+        raise click.UsageError("name handles, or choose by --function, --tag, --key and --older, or --all")
     if everything and len(body) > 1:
         raise click.UsageError("--all takes no other condition")
     return {"handles": list(handles)} if handles else body

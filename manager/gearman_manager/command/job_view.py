@@ -10,11 +10,17 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from gearman_manager.command.status_view import duration, printed, wide_console
+from gearman_manager.command.status_view import wide_console
+from gearman_manager.command.words import duration, printed
 
 Row = dict[str, Any]
 
-_TIMES: Final = frozenset({"submitted", "since", "not_before", "first_attempt", "last_attempt", "died"})
+_TIMES: Final = frozenset(
+    {
+        *("submitted", "since", "not_before", "first_attempt", "last_attempt", "died", "expires"),
+        *("opened", "closed", "ended"),
+    }
+)
 _HIDDEN: Final = frozenset({"workload_base64"})
 #: The fields that are shown on lines of their own, below the rest.
 _TEXTS: Final = ("error", "traceback", "workload")
@@ -44,10 +50,35 @@ def show_dead(rows: Sequence[Row]) -> None:
     wide_console().print(table)
 
 
+def show_keys(rows: Sequence[Row]) -> None:
+    """Print the keys of a function."""
+    table = Table("key", "waiting", "running", "may start", "held by", box=None)
+    for row in rows:
+        held_by = row["held_by"]
+        if row["opens_in_s"] is not None:
+            held_by += f" for {duration(row['opens_in_s'])}"
+        numbers = (str(row[name]) for name in ("waiting", "running", "startable"))
+        table.add_row(_cell(row["key"] or "(none)"), *numbers, _cell(held_by))
+    wide_console().print(table)
+
+
+def show_batches(rows: Sequence[Row]) -> None:
+    """Print batches of jobs."""
+    numbers = ("jobs", "waiting", "complete", "failed", "expired", "cancelled", "stopped")
+    table = Table("batch", "state", "opened", *numbers, box=None)
+    table.columns[0].no_wrap = True  # users copy ids
+    now = time.time()
+    for row in rows:
+        kind = " (cancelled)" if row["is_cancelled"] else " (still counting)" if row["is_counting"] else ""
+        ago = duration(max(0.0, now - row["opened"])) + " ago"
+        table.add_row(*map(_cell, (row["batch"], row["state"] + kind, ago)), *(str(row[name]) for name in numbers))
+    wide_console().print(table)
+
+
 def show_one(row: Row) -> None:
-    """Print all details of one job or dead letter."""
+    """Print all details of one job, dead letter or batch."""
     for name, value in row.items():
-        if name not in _HIDDEN and name not in _TEXTS and value not in (None, ""):
+        if name not in _HIDDEN and name not in _TEXTS and value not in (None, "", [], {}):
             click.echo(f"{name}: {_value(name, value)}")
     for name in _TEXTS:
         if row.get(name):
@@ -69,7 +100,9 @@ def _value(name: str, value: object) -> str:
         return "yes" if value else "no"
     if name in _TIMES and isinstance(value, (int, float)):
         return _clock(value)
-    return printed(str(value))
+    if isinstance(value, dict):
+        value = [f"{key}={text}" for key, text in value.items()]
+    return printed(", ".join(value) if isinstance(value, list) else str(value))
 
 
 def _clock(unix_time: float) -> str:

@@ -28,6 +28,7 @@ from gearman_manager.supervisor.privileges import become, prepare_paths, wanted_
 from gearman_manager.supervisor.run_folder import RunFolder
 from gearman_process import early_signals
 from gearman_process.errors import ProcessError
+from gearman_process.lasting import all_lasts
 from gearman_process.logs import system_log
 from gearman_process.pid_file import PidFile
 
@@ -67,9 +68,10 @@ def _run(load: Callable[[], Config], config: Config, folder: RunFolder, say_up: 
     account = wanted_account(config)
     prepare_paths(config, account)
     become(account)
-    from gearman_manager.supervisor.announcer import Announcer
-    from gearman_manager.supervisor.build import build
-    from gearman_process.service_manager import ServiceManager
+    with all_lasts():
+        from gearman_manager.supervisor.announcer import Announcer
+        from gearman_manager.supervisor.build import build
+        from gearman_process.service_manager import ServiceManager
 
     _set_up_log(config)
     return build(load, config, folder, Announcer(ServiceManager(os.environ, _log_unheard), say_up)).run()

@@ -45,7 +45,8 @@ def _show(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from gearman_manager.command.status_view import duration, wide_console
+    from gearman_manager.command.status_view import wide_console
+    from gearman_manager.command.words import duration
 
     table = Table("schedule", "function", "next", "in", "last", "when", "missed", "unique", box=None)
     for column in (table.columns[2], table.columns[4]):

@@ -223,10 +223,11 @@ def pid_file_problem(file: Path) -> str:
 def _addresses(config: Config) -> Iterator[Problem]:
     """Addresses on which this machine can't listen, or (not fatal) where a program listens already."""
     server, control = config.server, config.control
-    for index, address in enumerate(server.listen if server is not None else ()):
-        yield from _address(config, "server.listen", address, f"server.listen[{index}]")
-    if server is not None and server.metrics_listen is not None:
-        yield from _address(config, "server.metrics_listen", server.metrics_listen)
+    for instance in server.listening if server is not None else ():
+        for index, address in enumerate(instance.jobs):
+            yield from _address(config, "server.listen", address, f"server.listen[{index}]")
+        if instance.metrics is not None:
+            yield from _address(config, "server.metrics_listen", instance.metrics)
     if control.listen is not None:
         yield from _address(config, "control.listen", control.listen)
 

@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from gearman_manager.command.words import clock, duration, left_of, printed
 from gearman_process.values.escaping import escape_text
 
 Report = dict[str, Any]
@@ -20,7 +21,6 @@ WATCH_INTERVAL_S: Final = 1.0
 #: Wider than any line: a reader of a pipe wants a whole job on one line.
 PIPE_WIDTH: Final = 20_000
 JOBS_SHOWN: Final = 10
-_UNITS: Final = ((86400, "d"), (3600, "h"), (60, "m"))
 
 
 def show(report: Report) -> None:
@@ -62,44 +62,9 @@ def _drain(drain: Report) -> str:
     return f"draining: {left_of(drain)}{still}"
 
 
-def left_of(drain: Report) -> str:
-    """What is left of a drain: `2 jobs and 1 program still run, until 12:01:07`."""
-    programs = f" and {counted(drain['programs'], 'program')}" if drain["programs"] else ""
-    runs = "still runs" if drain["running"] + drain["programs"] == 1 else "still run"
-    until = "" if drain["until"] is None else f", until {clock(drain['until'])}"
-    return f"{counted(drain['running'], 'job')}{programs} {runs}{until}"
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 job`, `2 jobs`."""
-    return f"{count} {noun}{'s' * (count != 1)}"
-
-
-def clock(unix_time: float) -> str:
-    """The local time, with its date if it is not today's."""
-    at = time.localtime(unix_time)
-    day = "" if at[:3] == time.localtime()[:3] else time.strftime("%Y-%m-%d ", at)
-    return day + time.strftime("%H:%M:%S", at)
-
-
 def _since_s(moment: float) -> float:
     """The time since a moment, at least 0: the clock may have been set back."""
     return max(0.0, time.time() - moment)
-
-
-def printed(text: str) -> str:
-    """A text that others chose, with control characters escaped, so that it can't move the reader's cursor."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def duration(seconds: float) -> str:
-    """`850ms`, `12.3s`, `5m`, `2h`, `3d`."""
-    for size, unit in _UNITS:
-        if seconds >= size:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{seconds:.1f}s" if seconds >= 1 else f"{seconds * 1000:.0f}ms"
 
 
 def _pools(report: Report) -> Table:
@@ -134,6 +99,8 @@ def _workers(report: Report) -> Table:
     for pool in report["pools"].values():
         for worker in pool["workers"]:
             jobs = _jobs(worker["jobs"])
+            if worker["fetched"]:
+                jobs.append((f"and {worker['fetched']} fetched", ""))
             table.add_row(
                 worker["name"],
                 str(worker["pid"] or "-"),
@@ -160,11 +127,26 @@ def _jobs(jobs: Sequence[Report]) -> list[tuple[str | Text, str]]:
 
 
 def _functions(report: Report) -> Table:
-    table = Table("function", "pool", "queued", "running", "workers", "file", box=None)
+    table = Table("function", "pool", "queued", "running", "workers", "held", "file", box=None)
     for name, entry in report["functions"].items():
-        numbers = ("-" if entry[key] is None else str(entry[key]) for key in ("queued", "running", "workers"))
-        table.add_row(Text(printed(name)), entry["pool"], *numbers, Text(printed(entry["file"])))
+        numbers = ["-" if entry[key] is None else str(entry[key]) for key in ("queued", "running", "workers")]
+        numbers[0] += f" ({entry['held_back']} held back)" if entry["held_back"] else ""
+        hold = _hold(entry)
+        held = Text(hold, "red") if hold else Text("-")
+        table.add_row(Text(printed(name)), entry["pool"], *numbers, held, Text(printed(entry["file"])))
     return table
+
+
+def _hold(function: Report) -> str:
+    """Why none of its jobs is started: `paused since 12:01`."""
+    paused, held, until = (function[name] for name in ("paused_since", "held_since", "held_until"))
+    throttled = function["throttled_until"]
+    if paused:
+        return f"paused since {clock(paused)}"
+    if not held:
+        return f"throttled until {clock(throttled)}" if throttled else ""
+    when = f"until {clock(until)}" if until > time.time() else f"since {clock(held)}, now probed"
+    return f"by its brake {when}"
 
 
 def _servers(report: Report) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import replace
 from typing import Final
 
 from gearman_client.address import DEFAULT_HOST, DEFAULT_PORT, MAX_PORT, Address
@@ -19,6 +20,11 @@ _EVERY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 def reachable(listening: Address) -> Address:
     """The address at which a process on this machine reaches a server that listens on `listening`."""
     return Address(_EVERY_ADDRESS.get(listening.host, listening.host), listening.port)
+
+
+def neighbour(address: Address, offset: int) -> Address:
+    """The address whose port is so many above. Of port 0, any free one, every neighbour is any free one too."""
+    return replace(address, port=address.port + offset) if address.port else address
 
 
 def overlap(first: Address, second: Address) -> bool:
@@ -40,6 +46,14 @@ def parse_address(value: object) -> Address:
 def parse_listen_address(value: object) -> Address:
     """The address for a job server to listen on; port 0 means any free port."""
     return _parse(value, lowest_port=0)
+
+
+def parse_host(value: object) -> str:
+    """A host's name or IP address, without a port."""
+    text = value.removeprefix("[").removesuffix("]") if isinstance(value, str) else ""
+    if not text or text.isdecimal() or not _is_host(text, is_ipv6=":" in text):
+        raise ValueError(f"a host alone is expected, such as jobs1.example.com or 10.0.0.5, not {shown(value)}")
+    return text
 
 
 def _parse(value: object, lowest_port: int) -> Address:

@@ -7,15 +7,14 @@ reported once. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
-from gearman_client.address import Address
-from gearman_manager.config.address import overlap
 from gearman_manager.config.budgets import impossible_uses
 from gearman_manager.config.function_keys import FunctionKeys
 from gearman_manager.config.models import Config, Defaults
 from gearman_manager.config.pool_keys import Pool, PoolKeys
 from gearman_manager.config.problem import Places, Problem
+from gearman_manager.config.server_checks import server_problems
 from gearman_manager.config.worker_count import WorkerCount
 
 EVERY_OTHER_FUNCTION: Final = "*"
@@ -54,14 +53,6 @@ def range_problem(key: str, keys: PoolKeys, written: tuple[str, str], places: Pl
     return places.problem(f"{key}.{own}", f"{text}{where}: lower min or raise max")
 
 
-class _Listening(NamedTuple):
-    """An address to listen on, with its key and, in a list, its entry."""
-
-    key: str
-    entry: str
-    address: Address
-
-
 class _Rules:
     def __init__(self, config: Config, places: Places, broken: frozenset[str]) -> None:
         self._config = config
@@ -72,7 +63,7 @@ class _Rules:
     def all(self) -> Iterator[Problem]:
         yield from self._job_servers()
         yield from self._control()
-        yield from self._listening()
+        yield from server_problems(self._config, self._places, self._broken)
         yield from self._schedules()
         yield from self._pool_keys("defaults", self._defaults, Defaults())
         yield from self._backoff("defaults", self._defaults)
@@ -112,36 +103,6 @@ class _Rules:
         if control.listen is None and tokens and "control.listen" not in self._broken:
             message = "only control.listen needs a token: add an address, such as 127.0.0.1:4731, or leave it out"
             yield self._places.problem(f"control.{tokens[0]}", message)
-
-    def _listening(self) -> Iterator[Problem]:
-        """Addresses that can't be listened on together."""
-        taken: list[_Listening] = []
-        for one in self._listened_on():
-            rival = next((other for other in taken if overlap(one.address, other.address)), None)
-            if rival is not None:
-                yield self._places.problem(one.key, self._in_the_way(one, rival), at=one.entry)
-            elif one.key == "server.listen" and taken and one.address.port == 0:
-                message = "only the port of the first address can be any free one: choose one, such as 4730"
-                yield self._places.problem(one.key, message, at=one.entry)
-            taken.append(one)
-
-    def _listened_on(self) -> Iterator[_Listening]:
-        server, control = self._config.server, self._config.control
-        if server is not None and "server.listen" not in self._broken:
-            for index, address in enumerate(server.listen):
-                yield _Listening("server.listen", f"server.listen[{index}]", address)
-        for key, other in (
-            ("server.metrics_listen", server.metrics_listen if server is not None else None),
-            ("control.listen", control.listen),
-        ):
-            if other is not None and key not in self._broken:
-                yield _Listening(key, key, other)
-
-    def _in_the_way(self, one: _Listening, rival: _Listening) -> str:
-        if one.key == rival.key:
-            return f"{one.address} can't be listened on beside {rival.address}: one of them is enough"
-        at = f" (at {self._places.find(rival.entry)})" if rival.key in self._places else ""
-        return f"{rival.key} is {rival.address} already{at}: choose another port"
 
     def _schedules(self) -> Iterator[Problem]:
         if self._config.schedules and self._config.server is None and "server" not in self._broken:

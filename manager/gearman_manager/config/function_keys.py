@@ -2,10 +2,73 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections.abc import Mapping
+from typing import Annotated, Final, Self
 
+from pydantic import AfterValidator, Field, PlainValidator, model_validator
+
+from gearman_client.job_pairs import MAX_KEY_BYTES
 from gearman_manager.config import values as v
 from gearman_manager.config.section import Section, shown_default
+
+#: What `brake.hold` is unless it is written.
+DEFAULT_HOLD_S: Final = 30.0
+#: As many keys of one function may have a weight.
+_MAX_WEIGHTS: Final = 1000
+
+
+def _key(value: object) -> str:
+    """A job's key, which may be empty: that of jobs without one."""
+    key = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(key, str) or "\0" in key or len(key.encode()) > MAX_KEY_BYTES:
+        raise ValueError(f"a key is text of at most {MAX_KEY_BYTES} bytes without zero bytes")
+    return key
+
+
+def _not_too_many(weights: Mapping[str, int] | None) -> Mapping[str, int] | None:
+    if weights is not None and len(weights) > _MAX_WEIGHTS:
+        raise ValueError(f"at most {_MAX_WEIGHTS} keys have a weight of their own")
+    return weights
+
+
+class PerKey(Section):
+    """Limits that hold for the jobs of each key."""
+
+    max_running: v.Natural | None = Field(
+        default=None,
+        description="The largest number of jobs with the same key that run at once, on all workers together.",
+        json_schema_extra=shown_default("0: no limit"),
+    )
+    rate: v.Rate | None = Field(
+        default=None,
+        description="The largest number of jobs with the same key that start within any second, minute, hour or day.",
+        examples=["100/m"],
+        json_schema_extra=shown_default("0: no limit"),
+    )
+
+
+class Brake(Section):
+    """Holds a function's jobs back after too many failures, until a job succeeds that is started as a probe."""
+
+    failures: v.Rate = Field(
+        description=(
+            "More failed attempts than this put the brake on: failures, overrun time limits and lost workers. `20/1m` "
+            "allows 20 within any minute. 0: no brake."
+        ),
+        examples=["20/1m"],
+    )
+    hold: v.PositiveDuration = Field(
+        default=DEFAULT_HOLD_S,
+        description="No job of the function starts for this long.",
+        json_schema_extra=shown_default("`30s`"),
+    )
+    probe: v.Positive = Field(
+        default=1,
+        description=(
+            "After that, this many jobs may run at once. The first that succeeds takes the brake off, and one that "
+            "fails puts it on again."
+        ),
+    )
 
 
 class FunctionKeys(Section):
@@ -57,11 +120,62 @@ class FunctionKeys(Section):
         examples=["100/m"],
         json_schema_extra=shown_default("0: no limit"),
     )
+    allow_options: v.OptionNames | None = Field(
+        default=None,
+        description=(
+            "The [options](job-server.md#options-of-a-job) that a job may bring along; one with another is refused. "
+            "`[]` allows none."
+        ),
+        examples=[["retries", "timeout"]],
+        json_schema_extra=shown_default("all"),
+    )
+    unique_scope: v.UniqueScope | None = Field(
+        default=None,
+        description=(
+            "Where the unique key of a background job holds: at the job server that has the job, or, with `cluster`, "
+            "at all [servers of a cluster](cluster.md#unique-keys)."
+        ),
+        examples=["cluster"],
+        json_schema_extra=shown_default("`server`"),
+    )
+    per_key: Annotated[PerKey | None, v.is_mapping] = Field(
+        default=None,
+        description=(
+            "Limits for the jobs of each key: a customer, a recipient's domain. A key at its limit holds up no other. "
+            "See [keys](job-server.md#keys-fair-shares-and-limits)."
+        ),
+        examples=[{"max_running": 5, "rate": "100/m"}],
+    )
+    fair: v.Flag | None = Field(
+        default=None,
+        description="Let the keys of its jobs take turns, so that one with very many jobs does not delay the others.",
+        json_schema_extra=shown_default("`false`"),
+    )
+    weights: (
+        Annotated[Mapping[Annotated[str, PlainValidator(_key)], v.Weight], AfterValidator(_not_too_many), v.is_mapping]
+        | None
+    ) = Field(
+        default=None,
+        description="Only with `fair`: so many jobs of this key start in its turn. A key without a weight has 1.",
+        examples=[{"bulk": 1, "transactional": 10}],
+    )
+    brake: Annotated[Brake | None, v.is_mapping] = Field(
+        default=None,
+        description="Start no jobs for a while after too many failures.",
+        examples=[{"failures": "20/1m", "hold": "30s", "probe": 1}],
+        json_schema_extra=shown_default("none"),
+    )
     settings: v.FreeMapping | None = Field(
         default=None,
         description="Values that the function's code finds in `job.settings`; merged key by key.",
         examples=[{"smtp_host": "127.0.0.1"}],
     )
+
+    @model_validator(mode="after")
+    def _weights_are_for_turns(self) -> Self:
+        if self.weights and not self.fair:
+            raise ValueError("weights have no effect unless keys take turns: write fair: true beside them")
+        return self
 
 
 class Function(FunctionKeys):

@@ -16,6 +16,7 @@ from gearman_manager.bridge.order import is_php_file
 from gearman_manager.config.budgets import exceeded_by_minima
 from gearman_manager.config.checks import EVERY_OTHER_FUNCTION, functions_of, range_problem
 from gearman_manager.config.function_keys import Function
+from gearman_manager.config.loops import loop_problem
 from gearman_manager.config.models import Config
 from gearman_manager.config.pool_keys import Pool
 from gearman_manager.config.problem import Problem
@@ -30,10 +31,8 @@ from gearman_manager.config.resolve import (
     worker_range,
 )
 from gearman_manager.config.values import MAX_FUNCTION_NAME_BYTES
-from gearman_manager.config.wording import message_for, nearest_name, place_of_error
+from gearman_manager.config.wording import NAMES_SHOWN, listed, message_for, nearest_name, place_of_error
 
-#: The most names in a message: users choose from them, but would not scroll through more.
-_NAMES_SHOWN: Final = 12
 _ONLY_PYTHON: Final = ("concurrency", "prefetch")
 _OF_LISTS: Final = ("batch", "linger")
 _TAKES_LISTS: Final = "only one that is written with @function(batch=100) in Python gets a list of them"
@@ -42,12 +41,17 @@ _LINGER_ALONE: Final = "linger is for functions that take a list of jobs, as in 
 
 @dataclass(frozen=True, slots=True)
 class FoundFunction:
-    """A function that discovery found: its name in the code, its file and line, and its decorator's options."""
+    """A function that discovery found: its name in the code, its file and line, and its decorator's options.
+
+    parameters: of a task, as its callers know them: `(person: Person, greeting: str = 'Hello') -> str`; else empty.
+    """
 
     name: str
     file: str
     line: int
     options: Mapping[str, object] = field(default_factory=dict)
+    is_async: bool = False
+    parameters: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +239,7 @@ class _Plan:
             return None
         if self._mixes_languages(name, functions) or self._has_pythons_keys(name, functions):
             return None
-        if self._runs_lists_at_once(name, functions):
+        if self._runs_lists_at_once(name, functions) or self._mixes_loops(name, functions):
             return None
         minimum, maximum = worker_range(pool, self._config.defaults, self._cores)
         if minimum > maximum:
@@ -245,7 +249,11 @@ class _Plan:
             self._problems.append(range_problem(key, keys, written, self._config.places))
             return None
         resolved = resolve_pool(name, pool, self._config.defaults, functions, self._cores)
-        resolved = replace(resolved, lists=tuple(filter(self._takes_lists, functions)))
+        resolved = replace(
+            resolved,
+            lists=tuple(filter(self._takes_lists, functions)),
+            is_async=any(self._found[function].is_async for function in functions if function in self._found),
+        )
         return resolved if self._has_possible_windows(resolved) else None
 
     def _has_possible_windows(self, pool: ResolvedPool) -> bool:
@@ -272,7 +280,7 @@ class _Plan:
             return False
         key = f"pools.{name}.concurrency" if pool.concurrency is not None else "defaults.concurrency"
         message = (
-            f"{self._listed(lists)} of the pool {name} takes a list of jobs, one list after the other: give it a pool "
+            f"{listed(lists)} of the pool {name} takes a list of jobs, one list after the other: give it a pool "
             "of its own with concurrency: 1"
         )
         self._report(key, message)
@@ -294,11 +302,24 @@ class _Plan:
             return False
         python = [function.name for function in found if not is_php_file(function.file)]
         message = (
-            f"a pool serves functions of one language: {self._listed(php)} in PHP, {self._listed(python)} in Python; "
+            f"a pool serves functions of one language: {listed(php)} in PHP, {listed(python)} in Python; "
             "name either in a pool of their own"
         )
         self._report(f"pools.{name}.functions", message)
         return True
+
+    def _mixes_loops(self, name: str, functions: Sequence[str]) -> bool:
+        found = [self._found[function] for function in functions if function in self._found]
+        pool, defaults = self._pools[name], self._config.defaults
+        wrong = loop_problem(
+            name,
+            [function.name for function in found if function.is_async],
+            [function.name for function in found if not function.is_async],
+            {f"pools.{name}.prefetch": pool.prefetch, "defaults.prefetch": defaults.prefetch},
+        )
+        if wrong is not None:
+            self._report(*wrong)
+        return wrong is not None
 
     def _resolved_function(self, registered: str) -> ResolvedFunction:
         found = self._found.get(registered)
@@ -358,14 +379,9 @@ class _Plan:
         )
 
     def _known(self, names: Sequence[str]) -> str:
-        text = f"known are {self._listed(names)}" if names else "no function is known"
-        failed = ", ".join(self._unloaded[:_NAMES_SHOWN])
+        text = f"known are {listed(names)}" if names else "no function is known"
+        failed = ", ".join(self._unloaded[:NAMES_SHOWN])
         return f"{text} (could not be loaded: {failed})" if failed else text
-
-    @staticmethod
-    def _listed(names: Sequence[str]) -> str:
-        shown = sorted(names)[:_NAMES_SHOWN]
-        return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")
 
     def _report(self, key: str, message: str, *, at: str = "", is_fatal: bool = True) -> None:
         self._problems.append(self._config.places.problem(key, message, at=at, is_fatal=is_fatal))

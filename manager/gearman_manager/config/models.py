@@ -18,13 +18,14 @@ from pydantic_core import CoreSchema
 from gearman_client.address import Address
 from gearman_client.tls import Tls
 from gearman_manager.config import values as v
-from gearman_manager.config.address import parse_address, reachable
+from gearman_manager.config.address import reachable
 from gearman_manager.config.environment import variables_in
 from gearman_manager.config.function_keys import Function, FunctionKeys
 from gearman_manager.config.pool_keys import Pool, PoolKeys
 from gearman_manager.config.problem import Place, Places
 from gearman_manager.config.schedule_keys import Schedule
 from gearman_manager.config.section import Section, shown_default
+from gearman_manager.config.server_keys import Server
 from gearman_manager.logs.output_budget import DEFAULT_BYTES
 
 #: The keys whose values can hold a secret that no worker needs.
@@ -39,83 +40,6 @@ ORDINARY_VARIABLES: Final = frozenset(
 
 class Defaults(PoolKeys, FunctionKeys):
     """Values for every pool and every function that does not set its own."""
-
-
-class DeadLetters(Section):
-    """The number and age of the background jobs that failed for good and that the bundled job server keeps."""
-
-    max_count: v.Natural = Field(
-        default=10_000,
-        description="Keep only this many, the newest; 0: keep none.",
-        json_schema_extra=shown_default("`10000`"),
-    )
-    max_size: v.Size = Field(
-        default=64 << 20,
-        description="Keep at most about this much of them in memory.",
-        json_schema_extra=shown_default("`64MiB`"),
-    )
-    max_age: v.PositiveDuration = Field(
-        default=7 * 86400.0, description="Keep them for this long.", json_schema_extra=shown_default("`7d`")
-    )
-
-
-class KeptResults(Section):
-    """The results of background jobs that the bundled job server keeps, for functions with `keep_result`."""
-
-    max_count: v.Natural = Field(
-        default=100_000,
-        description="Keep only this many, the newest; 0: keep none.",
-        json_schema_extra=shown_default("`100000`"),
-    )
-    max_size: v.Size = Field(
-        default=64 << 20,
-        description="Keep at most about this much of them in memory.",
-        json_schema_extra=shown_default("`64MiB`"),
-    )
-    max_data: v.Size = Field(
-        default=1 << 20,
-        description="Keep at most this much of the data and warnings that one job reports while it runs.",
-        json_schema_extra=shown_default("`1MiB`"),
-    )
-
-
-class Server(Section):
-    """The bundled job server."""
-
-    listen: Annotated[tuple[v.ListenAddress, ...], v.at_least_one] = Field(
-        default=(parse_address("127.0.0.1:4730"),),
-        description=(
-            "The addresses for clients and workers. Our own workers use the first address, whose port can be 0: any "
-            "free port."
-        ),
-        examples=[["127.0.0.1:4730", "10.0.0.5:4730"]],
-        json_schema_extra={"default": "127.0.0.1:4730"},  # as people write it, not as its parts
-    )
-    metrics_listen: v.MetricsAddress | None = Field(
-        default=None,
-        description=(
-            "Serve metrics for Prometheus, `/healthz` and "
-            "[results of background jobs](job-server.md#results-of-background-jobs) by HTTP on this address. The "
-            "metrics cost a few microseconds for each job."
-        ),
-        examples=["127.0.0.1:4732"],
-    )
-    store: v.Store = Field(
-        default="memory",
-        description=(
-            "The store of background jobs: `memory`, which is lost when the job server ends, or a database: "
-            "`sqlite:///FILE`, `postgresql+psycopg://…` or `mysql+pymysql://…`. See "
-            "[durable jobs](job-server.md#durable-jobs)."
-        ),
-    )
-    dead_letters: Annotated[DeadLetters, v.is_mapping] = Field(
-        default=DeadLetters(),
-        description="Limits for the background jobs that failed for good and are kept.",
-    )
-    results: Annotated[KeptResults, v.is_mapping] = Field(
-        default=KeptResults(),
-        description="Limits for the kept results of background jobs, for functions with `keep_result`.",
-    )
 
 
 class JobServer(Section):
@@ -264,7 +188,8 @@ class Config(Section):
     )
     servers: Annotated[tuple[JobServer, ...], v.one_or_several] = Field(
         default=(),
-        description="Job servers to which the workers connect. One of `server` and `servers` is needed.",
+        description="Job servers to which the workers connect; of a [cluster](cluster.md) one is enough. "
+        "One of `server` and `servers` is needed.",
         json_schema_extra=shown_default("the bundled one"),
     )
     workers_dir: Annotated[tuple[v.FilePath, ...], v.one_or_several] = Field(
@@ -335,12 +260,14 @@ class Config(Section):
         """The job servers to which the workers connect."""
         if self.servers or self.server is None:
             return self.servers
-        return (JobServer(address=self.own_addresses[0]),)
+        return tuple(JobServer(address=reachable(instance.jobs[0])) for instance in self.server.listening)
 
     @property
     def own_addresses(self) -> tuple[Address, ...]:
-        """The addresses at which this machine reaches the bundled job server, in the order of `listen`."""
-        return tuple(map(reachable, self.server.listen)) if self.server is not None else ()
+        """The addresses at which this machine reaches the bundled job servers, one after the other, each in the order
+        of `listen`."""
+        instances = self.server.listening if self.server is not None else ()
+        return tuple(reachable(address) for instance in instances for address in instance.jobs)
 
 
 def placed(config: Config, places: Places) -> Config:

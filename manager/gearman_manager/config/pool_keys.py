@@ -129,8 +129,9 @@ class PoolKeys(Section):
     concurrency: v.Concurrency | None = Field(
         default=None,
         description=(
-            "The number of jobs that one worker runs at once, in greenlets; above 1 only for code that waits a lot, "
-            "or for great numbers of jobs that take well below a millisecond."
+            "The number of jobs that one worker runs at once, in greenlets, or on an asyncio loop if its functions are "
+            "`async def`; above 1 only for code that waits a lot, or for great numbers of jobs that take well below a "
+            "millisecond."
         ),
     )
     prefetch: v.JobsAtOnce | None = Field(

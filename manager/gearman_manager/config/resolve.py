@@ -6,10 +6,10 @@ Results are plain frozen values with units in their names. A limit that is switc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from gearman_manager.config.function_keys import Function, FunctionKeys
+from gearman_manager.config.function_keys import Brake, Function, FunctionKeys
 from gearman_manager.config.models import Defaults
 from gearman_manager.config.pool_keys import Pool, PoolKeys, Scale
 
@@ -91,6 +91,7 @@ class ResolvedPool:
     weight: int
     uses: Mapping[str, int]  #: by budget, the units that one worker uses
     lists: tuple[str, ...] = ()  #: those of its functions that take lists of jobs
+    is_async: bool = False  #: an asyncio loop runs its functions
 
     @property
     def takes_sets(self) -> bool:
@@ -119,9 +120,16 @@ class ResolvedFunction:
     max_queue: int | None
     max_running: int | None
     rate: str | None
+    brake: Brake | None
     settings: Mapping[str, object]
     batch: int | None = None  #: the most jobs of one call; None: the function takes one job, not a list
     linger_s: float = 0.0
+    allow_options: tuple[str, ...] | None = None  #: what a job may bring along; None: every option
+    unique_scope: str = "server"  #: or "cluster"
+    key_max_running: int | None = None  #: for the jobs of each key
+    key_rate: str | None = None
+    is_fair: bool = False
+    weights: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,9 +259,16 @@ def resolve_function(
         max_queue=_limit(*(layer.max_queue for layer in layers)),
         max_running=_limit(*(layer.max_running for layer in layers)),
         rate=_limit(*(layer.rate for layer in layers)),
+        key_max_running=_limit(*(layer.per_key.max_running for layer in layers if layer.per_key is not None)),
+        key_rate=_limit(*(layer.per_key.rate for layer in layers if layer.per_key is not None)),
+        is_fair=_first(*(layer.fair for layer in layers), False),
+        weights=_first(*(layer.weights for layer in layers), {}),
+        brake=_brake(*(layer.brake for layer in layers)),
         settings=settings,
         batch=_optional(explicit.batch, decorated.batch) if decorated.batch is not None else None,
         linger_s=_first(explicit.linger, decorated.linger, 0.0),
+        allow_options=_optional(*(layer.allow_options for layer in layers)),
+        unique_scope=_first(*(layer.unique_scope for layer in layers), "server"),
     )
 
 
@@ -280,6 +295,12 @@ def _first(*values: T | None) -> T:
     if value is None:
         raise LookupError("a key has no built-in value")
     return value
+
+
+def _brake(*brakes: Brake | None) -> Brake | None:
+    """The first that is written; one without failures switches an inherited one off."""
+    brake = _optional(*brakes)
+    return brake if brake is not None and brake.failures else None
 
 
 def _limit(*values: T | None) -> T | None:

@@ -31,7 +31,7 @@ def validated(tree: Entry, earlier: Sequence[Problem] = ()) -> tuple[Config | No
     data = tree.plain()
     problems = list(earlier)
     broken = {key for problem in earlier for key in _affected(tuple(problem.key.split(".")))}
-    config = None
+    config, taken_out = None, set[Location]()
     for _ in range(_MAX_ROUNDS):
         try:
             config = Config.model_validate(data)
@@ -40,10 +40,12 @@ def validated(tree: Entry, earlier: Sequence[Problem] = ()) -> tuple[Config | No
             for detail in error.errors(include_url=False):
                 location = place_of_error(detail)
                 problem = _problem(location, message_for(detail), places)
-                if not any(_follows(problem, cause) for cause in earlier):
+                is_consequence = detail["type"] == "missing" and location in taken_out
+                if not is_consequence and not any(_follows(problem, cause) for cause in earlier):
                     problems.append(problem)
                 broken |= _affected(_meant(location) if detail["type"] == "extra_forbidden" else location)
                 _take_out(data, location)
+                taken_out.add(location)
     if config is not None:
         problems += check(config, places, frozenset(broken))
     return (None if config is None else placed(config, places)), problems

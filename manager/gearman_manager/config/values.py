@@ -18,11 +18,12 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from gearman_client.address import Address
+from gearman_client.job_pairs import OPTION_NAMES
 from gearman_manager.config import worker_count
 from gearman_manager.config.address import parse_address, parse_listen_address
 from gearman_manager.config.worker_count import WorkerCount, parse_worker_count
 from gearman_process.values import durations, rates, sizes
-from gearman_process.values.quoting import shown
+from gearman_process.values.quoting import not_among, shown
 
 STOP_SIGNALS: Final = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "KILL")
 LOG_FORMATS: Final = ("text", "json")
@@ -265,6 +266,20 @@ def _at_least_one(value: object) -> object:
     return entries
 
 
+def _option_names(value: object) -> tuple[str, ...]:
+    names = value if isinstance(value, (list, tuple)) else [value]
+    for name in names:
+        if name not in OPTION_NAMES:
+            raise ValueError(not_among(name, OPTION_NAMES, "option of a job"))
+    return tuple(sorted(set(names)))
+
+
+def _unique_scope(value: object) -> str:
+    if value not in ("server", "cluster"):
+        raise ValueError(f"server or cluster is expected, not {shown(value)}")
+    return str(value)
+
+
 def schema(kind: str, *forms: dict[str, object]) -> WithJsonSchema:
     """The schema by which editors check a value: one of `forms`. `kind` is its name in the documentation."""
     form = forms[0] if len(forms) == 1 else {"anyOf": list(forms)}
@@ -301,6 +316,13 @@ Concurrency = Annotated[
     PlainValidator(_whole(1, MAX_CONCURRENCY)),
     schema(f"number, 1 to {MAX_CONCURRENCY}", {**_whole_schema(1), "maximum": MAX_CONCURRENCY}),
 ]
+#: Each has a loop of its own, and takes a core under load.
+MAX_INSTANCES: Final = 64
+Instances = Annotated[
+    int,
+    PlainValidator(_whole(1, MAX_INSTANCES)),
+    schema(f"number, 1 to {MAX_INSTANCES}", {**_whole_schema(1), "maximum": MAX_INSTANCES}),
+]
 #: Beside 1 this leaves the others next to nothing.
 MAX_WEIGHT: Final = 1000
 Weight = Annotated[
@@ -314,6 +336,15 @@ JobsAtOnce = Annotated[
     int,
     PlainValidator(_whole(1, MAX_JOBS_AT_ONCE)),
     schema(f"number, 1 to {MAX_JOBS_AT_ONCE}", {**_whole_schema(1), "maximum": MAX_JOBS_AT_ONCE}),
+]
+#: An empty list allows none.
+OptionNames = Annotated[
+    tuple[str, ...],
+    PlainValidator(_option_names),
+    schema("list of options", {"type": "array", "items": {"enum": list(OPTION_NAMES)}}, {"enum": list(OPTION_NAMES)}),
+]
+UniqueScope = Annotated[
+    str, PlainValidator(_unique_scope), schema("`server` or `cluster`", {"enum": ["server", "cluster"]})
 ]
 Linger = Annotated[float, PlainValidator(_linger), schema("duration", _DURATION, _ZERO)]
 Niceness = Annotated[

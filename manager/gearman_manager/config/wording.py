@@ -9,11 +9,12 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from gearman_manager.config.function_keys import Function, FunctionKeys
-from gearman_manager.config.models import Config, Control, Defaults, JobServer, Limits, Log, Server
+from gearman_manager.config.function_keys import Brake, Function, FunctionKeys, PerKey
+from gearman_manager.config.models import Config, Control, Defaults, Drain, JobServer, Limits, Log
 from gearman_manager.config.pool_keys import Pool, PoolKeys, Scale
 from gearman_manager.config.schedule_keys import Schedule
 from gearman_manager.config.section import Section
+from gearman_manager.config.server_keys import Cluster, DeadLetters, KeptResults, Server
 from gearman_manager.config.window_keys import Window
 from gearman_process.values.quoting import shown
 
@@ -25,9 +26,22 @@ _TOP: Final[Mapping[str, type[Section]]] = {
     "defaults": Defaults,
     "limits": Limits,
     "log": Log,
+    "drain": Drain,
     "control": Control,
 }
 _NAMED: Final[Mapping[str, type[Section]]] = {"pools": Pool, "functions": Function, "schedules": Schedule}
+#: Sections within another one, or within an entry of those with names.
+_INNER: Final[Mapping[str, type[Section]]] = {
+    "cluster": Cluster,
+    "dead_letters": DeadLetters,
+    "results": KeptResults,
+    "scale": Scale,
+    "per_key": PerKey,
+    "brake": Brake,
+}
+
+#: The most names in a message: users choose from them, but would not scroll through more.
+NAMES_SHOWN: Final = 12
 
 
 def dotted(location: Location) -> str:
@@ -74,8 +88,9 @@ def section_at(location: Location) -> type[Section]:
     """The model of the section at `location`."""
     if not location:
         return Config
-    if location[-1] == "scale":
-        return Scale
+    depth = 2 if location[0] in _NAMED else 1
+    if len(location) > depth and location[-1] in _INNER:
+        return _INNER[str(location[-1])]
     if len(location) > 1 and location[-2] == "windows" and isinstance(location[-1], int):
         return Window
     top = str(location[0])
@@ -99,3 +114,9 @@ def _home(key: str, section: type[Section]) -> str:
     if section is Config and key in Defaults.model_fields:
         return "in a pool or a function, or in defaults for all of them"
     return ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """The names in alphabetical order, for a message; of many only the first."""
+    shown = sorted(names)[:NAMES_SHOWN]
+    return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
-from flask import Flask, jsonify, request
+from flask import Flask, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import BadRequest, HTTPException
 
 from gearman_manager.control.wsgi import MAX_BODY_BYTES
 from gearman_manager.errors import ManagerError
+from gearman_process.errors import UnitError
+from gearman_process.values.durations import parse_duration_s
 
 
 def make_app() -> Flask:
@@ -30,6 +33,42 @@ def make_app() -> Flask:
         return jsonify({"error": f"{request.method} {request.path}: {error.code} {error.name}{why}"}), error.code or 500
 
     return app
+
+
+class Followable(Protocol):
+    """Something that takes its time."""
+
+    def report(self) -> Mapping[str, Any] | None:
+        """How far it has come; None: it was not begun."""
+
+    def follow(self) -> Iterator[Mapping[str, Any]]:
+        """The report now, then again whenever it has changed, until its end."""
+
+
+def followed(what: Followable, none: str) -> Response:
+    """The answer that tells how far something has come: its report, or with `?follow` each report until its end.
+
+    Raises:
+        ManagerError: there is no report; it says `none`.
+    """
+    report = what.report()
+    if report is None:
+        raise ManagerError(none)
+    if "follow" not in request.args:
+        return jsonify(report)
+    return Response((json.dumps(each) + "\n" for each in what.follow()), mimetype="application/x-ndjson")
+
+
+def seconds_of(body: Mapping[str, Any], key: str) -> float | None:
+    """The duration of that key of a body, in seconds; None: it has none.
+
+    Raises:
+        ManagerError: it is no duration.
+    """
+    try:
+        return None if body.get(key) is None else parse_duration_s(body[key])
+    except UnitError as error:
+        raise ManagerError(f"{key}: {error}") from error
 
 
 def json_body(*keys: str) -> Mapping[str, Any]:

@@ -68,7 +68,7 @@ class DrainReport:
         return f"draining: {_counted(drain.running, 'job')}{programs} left{until}"
 
     def _server(self) -> Report | None:
-        """What the bundled job server, which ends with the manager, holds for others; None without one."""
+        """What the bundled job servers, which end with the manager, hold for others; None without any."""
         bundled = self._job_servers.bundled
         if bundled is None:
             return None
@@ -77,7 +77,9 @@ class DrainReport:
         for server in servers:
             running.update({function: queue.running for function, queue in server.functions.items()})
         return {
+            "instances": len(self._job_servers.instances),
             "durable": self._job_servers.is_durable,
+            "finishing": self._job_servers.is_finishing,
             "waiting": sum(queue.waiting for server in servers for queue in server.functions.values()),
             "running_elsewhere": max(0, running.total() - self._drain.own_jobs(running)),
         }

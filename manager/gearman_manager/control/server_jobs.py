@@ -12,14 +12,16 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from gearman_client import Address, AdminClient, AdminError, GearmanError
+from gearman_client.text import unescaped
 from gearman_manager.errors import ManagerError
 from gearman_manager.job_servers.connection import connect_to
-from gearman_manager.job_servers.escapes import unescaped
 
 CONNECT_TIMEOUT_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 8.0
 #: A million jobs take a few seconds.
 CHANGE_TIMEOUT_S: Final = 280.0
+#: Handles in one text command, whose length is bounded.
+_HANDLES_AT_ONCE: Final = 100
 
 Row = dict[str, Any]
 
@@ -28,13 +30,54 @@ _COLUMNS: Final[Mapping[str, tuple[str, ...]]] = {
         *("handle", "function", "state", "priority", "attempt", "age_s", "for_s", "bytes", "background", "unique"),
         "preview",
     ),
+    "jobs/keys": ("key", "waiting", "running", "startable", "held_by", "opens_in_s"),
+    "jobs/batches": (
+        *("batch", "state", "jobs", "waiting", "complete", "failed", "expired", "cancelled", "stopped", "is_cancelled"),
+        *("is_counting", "opened", "closed", "ended"),
+    ),
     "dead": ("handle", "function", "priority", "attempts", "died", "bytes", "unique", "error", "preview"),
     "schedules": ("schedule", "function", "next", "last_run", "timing", "priority", "missed", "unique"),
 }
-_WHOLE: Final = frozenset({"attempt", "attempts", "bytes", "failures", "losses", "clients"})
-_SECONDS: Final = frozenset(
-    {"age_s", "for_s", "died", "submitted", "since", "first_attempt", "last_attempt", "not_before", "next", "last_run"}
+_LISTS: Final[Mapping[str, str]] = {
+    "jobs": "jobs list",
+    "jobs/keys": "jobs keys",
+    "jobs/batches": "jobs batches",
+    "dead": "dead list",
+}
+_BATCHES: Final = "jobs/batches"
+#: Each server of a cluster has all of these.
+_SHARED: Final = ("dead", _BATCHES)
+#: What there can be one of, and the answer if there is none.
+_ONES: Final = {"jobs": "job", _BATCHES: "batch", "dead": "dead letter"}
+_NO_SUCH: Final = (b"ERR UNKNOWN_JOB", b"ERR UNKNOWN_BATCH")
+_WHOLE: Final = frozenset(
+    {
+        *("attempt", "attempts", "bytes", "failures", "losses", "clients", "waiting", "running", "startable"),
+        *("jobs", "complete", "failed", "expired", "cancelled", "stopped"),
+    }
 )
+_FLAGS: Final = frozenset({"background", "is_cancelled", "is_counting"})
+_SECONDS: Final = frozenset(
+    {
+        "age_s",
+        "for_s",
+        "died",
+        "submitted",
+        "since",
+        "first_attempt",
+        "last_attempt",
+        "not_before",
+        "expires",
+        "opens_in_s",
+        "next",
+        "last_run",
+        *("opened", "closed", "ended"),
+    }
+)
+
+
+#: Fields with several values.
+_SEVERAL: Final = frozenset({"tags", "options", "headers"})
 
 
 class _CanNotBeAsked(ManagerError):
@@ -44,25 +87,32 @@ class _CanNotBeAsked(ManagerError):
 class ServerJobs:
     """Asks the job servers, in the order in which they are configured."""
 
-    def __init__(self, addresses: Callable[[], Sequence[Address]]) -> None:
+    def __init__(
+        self,
+        addresses: Callable[[], Sequence[Address]],
+        one_of_each_cluster: Callable[[], Sequence[Address]] | None = None,
+    ) -> None:
+        """`one_of_each_cluster` gives a server of each cluster, and all servers without one."""
         self._addresses = addresses
+        self._one_of_each = one_of_each_cluster or addresses
 
     def page(self, family: str, conditions: Mapping[str, str]) -> dict[str, Any]:
-        """A page of `jobs` or of `dead` letters; `next` says where the next page begins, None after the last page of
-        the last server. `conditions` are those of the text command, and the `server` to begin with. If one of several
-        servers can't be asked its page is empty, and `missing` gives the reason.
+        """A page of `jobs`, of `dead` letters, of `jobs/keys`, or of `jobs/batches`; `next` says where the next page
+        begins, None after the last page of the last server. `conditions` are those of the text command, and the
+        `server` to begin with. If one of several servers can't be asked its page is empty, and `missing` gives the
+        reason.
 
         Raises:
             ManagerError: the only server can't be asked, or one refuses the conditions.
         """
-        addresses = list(self._by_name())
+        addresses = [str(each) for each in (self._one_of_each() if family in _SHARED else self._addresses())]
         server = conditions.get("server") or addresses[0]
         if server not in addresses:
             raise ManagerError(f"{server} is none of the job servers: {', '.join(addresses)}")
         words = [f"{name}={quote(value)}" for name, value in conditions.items() if name != "server" and value]
         try:
             with self._connected(server) as admin:
-                lines = _table(admin.command(" ".join([family, "list", *words])))
+                lines = _table(admin.command(" ".join([_LISTS[family], *words])))
         except _CanNotBeAsked as error:
             if not addresses[1:]:
                 raise
@@ -73,26 +123,25 @@ class ServerJobs:
         return {"jobs": rows, "next": _next(addresses, server, cursor)}
 
     def show(self, family: str, handle: str) -> Row:
-        """All details of one job or dead letter.
+        """All details of one of `jobs` or `dead` letters by its handle, or of `jobs/batches` by its id.
 
         Raises:
             ManagerError: no server that can be asked has it.
         """
-        command = f"{family} show {_word(handle)}"
+        command = _batch(handle) if family == _BATCHES else f"{family} show {_word(handle)}"
         missing = []
         for server in self._by_name():
             try:
                 with self._connected(server) as admin:
                     answer = admin.command(command)
-                    if not answer.startswith(b"ERR UNKNOWN_JOB"):
+                    if not answer.startswith(_NO_SUCH):
                         pairs = (line.split(b"\t", 1) for line in _table(answer))
                         return {**_row((name.decode(), value) for name, value in pairs), "server": server}
             except _CanNotBeAsked as error:
                 missing.append(str(error))
         if len(missing) == len(self._by_name()):
             raise ManagerError("; ".join(missing))
-        what = "dead letter" if family == "dead" else "job"
-        raise ManagerError("; ".join([f"there is no {what} {handle}", *missing]))
+        raise ManagerError("; ".join([f"there is no {_ONES[family]} {handle}", *missing]))
 
     def cancel(self, handles: Sequence[str]) -> int:
         """Cancel jobs; returns how many were found.
@@ -110,14 +159,45 @@ class ServerJobs:
                     cancelled += answer.startswith(b"OK")
         return cancelled
 
+    def stop(self, handles: Sequence[str]) -> int:
+        """Stop jobs, and cancel those that wait; returns how many were found.
+
+        Raises:
+            ManagerError: a server does not know the command, or refuses it.
+        """
+        parts = [handles[at : at + _HANDLES_AT_ONCE] for at in range(0, len(handles), _HANDLES_AT_ONCE)]
+        return sum(self.change("stop job", part) for part in parts)
+
+    def end_batch(self, name: str, how: str) -> int | None:
+        """Close a batch of jobs, or also cancel or stop its jobs; returns how many these were, None: it is just closed.
+
+        Raises:
+            ManagerError: no server has it, or a server refuses, or can't write it; those before it have done it.
+        """
+        is_known, ended = False, 0
+        for server in self._by_name():
+            with self._connected(server, CHANGE_TIMEOUT_S) as admin:
+                answer = admin.command(f"{_batch(name)} {how}")
+                if answer.startswith(_NO_SUCH):
+                    continue
+                if not answer.startswith(b"OK"):
+                    raise _refused(answer)
+                is_known = True
+                ended += sum(map(int, answer.split()[1:]))
+        if not is_known:
+            raise ManagerError(f"there is no batch {name}")
+        return None if how == "close" else ended
+
     def change(self, command: str, arguments: Sequence[str]) -> int:
-        """Run `jobs purge`, `dead retry` or `dead drop` on every server; returns the number of affected jobs.
+        """Run a command that changes jobs, such as `dead retry`, on every server, or on those that have all of what it
+        changes; returns the number of affected jobs.
 
         Raises:
             ManagerError: a server does not know the command, or refuses it.
         """
         changed = 0
-        for server in self._by_name():
+        is_shared = command.split()[0] in _SHARED
+        for server in map(str, self._one_of_each()) if is_shared else self._by_name():
             with self._connected(server, CHANGE_TIMEOUT_S) as admin:
                 answer = admin.command(" ".join([command, *arguments]))
                 if not answer.startswith(b"OK "):
@@ -125,10 +205,52 @@ class ServerJobs:
                 changed += int(answer.split()[1])
         return changed
 
+    def pause(self, function: str) -> None:
+        """Have every server start no more jobs of a function.
+
+        Raises:
+            ManagerError: a server could not be told, or refuses; it names the servers. The others were told.
+        """
+        self._tell_all(lambda admin: admin.pause_function(function))
+
+    def resume(self, function: str) -> None:
+        """Have every server start a function's jobs again.
+
+        Raises:
+            ManagerError: as `pause`, or no server knows the function.
+        """
+        unknown = []
+
+        def resume(admin: AdminClient) -> None:
+            try:
+                admin.resume_function(function)
+            except AdminError as error:
+                if error.code != "UNKNOWN_FUNCTION":
+                    raise
+                unknown.append(error)
+
+        told = self._tell_all(resume)
+        if len(unknown) == told:
+            raise ManagerError(f"no job server knows a function {function}")
+
+    def _tell_all(self, tell: Callable[[AdminClient], None]) -> int:
+        """Tell every server; returns how many there are."""
+        servers, failed = list(self._by_name()), []
+        for server in servers:
+            try:
+                with self._connected(server) as admin:
+                    tell(admin)
+            except ManagerError as error:
+                failed.append(str(error))
+        if failed:
+            others = len(servers) - len(failed)
+            raise ManagerError("; ".join([*failed, *([f"it is done on {others} of {len(servers)}"] if others else [])]))
+        return len(servers)
+
     def schedules(self) -> list[Row]:
         """The schedules of all job servers."""
         rows: list[Row] = []
-        for server in self._by_name():
+        for server in map(str, self._one_of_each()):
             with self._connected(server) as admin:
                 answer = admin.command("schedules list")
                 if answer.startswith(b"ERR UNKNOWN_COMMAND"):
@@ -171,9 +293,9 @@ class ServerJobs:
             raise _CanNotBeAsked(f"the job server {server} can't be asked: {error}") from error
 
 
-def conditions_of(function: str | None, older_s: float | None) -> list[str]:
-    """The words of a text command that select jobs."""
-    words = [f"function={quote(function)}"] if function is not None else []
+def conditions_of(texts: Mapping[str, str], older_s: float | None) -> list[str]:
+    """The words of a text command that select jobs, by function, tag, key and age (seconds)."""
+    words = [f"{name}={quote(text)}" for name, text in texts.items()]
     return words if older_s is None else [*words, f"older={older_s:g}"]
 
 
@@ -181,6 +303,12 @@ def _word(word: str, what: str = "handle of a job") -> str:
     if not word.isprintable() or " " in word or not word:
         raise ManagerError(f"{word!r} is no {what}")
     return word
+
+
+def _batch(name: str) -> str:
+    if not name:
+        raise ManagerError("the id of a batch is expected")
+    return f"jobs batch id={quote(name, safe='')}"
 
 
 def _next(addresses: Sequence[str], server: str, cursor: str | None) -> dict[str, str] | None:
@@ -208,10 +336,13 @@ def _row(cells: Any) -> Row:
             row[name] = int(cell)
         elif name in _SECONDS:
             row[name] = float(cell) if cell else None
-        elif name == "background":
+        elif name in _FLAGS:
             row[name] = cell == b"1"
         elif name in ("preview", "workload"):
             row[name] = cell.decode(errors="replace")  # still escaped, since people read it
+        elif name in _SEVERAL:
+            texts = [text.decode(errors="replace") for text in unescaped(cell).split(b"\0")] if cell else []
+            row[name] = texts if name == "tags" else dict(text.split("=", 1) for text in texts)
         else:
             row[name] = unescaped(cell).decode(errors="replace")
         if name == "workload":

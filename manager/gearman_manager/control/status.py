@@ -21,6 +21,7 @@ from gearman_manager.pools.pool import Pool, WorkerState
 from gearman_manager.pools.pool_state import PoolState
 from gearman_manager.pools.workforce import Workforce
 from gearman_manager.scaling.pool_sizes import PoolSizes
+from gearman_manager.scaling.queue_dialogue import Hold
 from gearman_manager.scaling.queues import Queues, ServerWatch
 from gearman_manager.scaling.windows import PoolBounds, bounds_at, next_start, opening
 
@@ -133,6 +134,7 @@ def _worker(live: LiveWorker) -> Report:
         "pid": live.pid or None,
         "state": state,
         "jobs": jobs,
+        "fetched": live.fetched.count(view) if live.fetched is not None else 0,
         # A program reports to nobody how many jobs it has run: null, because 0 would be wrong.
         "done": None if live.is_program else view.done,
         "failed": None if live.is_program else view.failed,
@@ -163,7 +165,16 @@ def _functions(generations: Generations, queues: Queues) -> Mapping[str, Report]
             "pool": function.pool,
             "file": function.file,
             "queued": queue.waiting if queue else None,
+            "held_back": queue.waiting - queue.queued if queue else None,
             "running": queue.running if queue else None,
             "workers": queue.workers if queue else None,
+            **_hold(queue.hold if queue else None),
         }
     return result
+
+
+def _hold(hold: Hold | None) -> Report:
+    """Since when the function is paused, since and until when its brake holds it, and until when it is held as one of
+    its jobs wished, in Unix seconds."""
+    names = ("paused_since", "held_since", "held_until", "throttled_until")
+    return dict(zip(names, (moment or None for moment in hold or Hold()), strict=True))

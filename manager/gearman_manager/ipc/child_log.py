@@ -24,11 +24,24 @@ FIELDS: Final = ("function", "handle")
 
 _LEVELS: Final = ((50, "CRITICAL"), (40, "ERROR"), (30, "WARNING"), (20, "INFO"))
 _PLAIN: Final = logging.Formatter()
-#: High, because some code counts on small numbers.
-_SPARE_FROM: Final = 100
+#: High, because some code counts on small numbers; a process that may have few descriptors has no such number.
+_SPARE_FROM: Final = (100, 3)
 
 _streams: dict[str, io.TextIOWrapper] = {}
 _records: RecordHandler | None = None
+
+
+def spare_copy(descriptor: int) -> int:
+    """Another descriptor of the open file, out of the way of user code.
+
+    Raises:
+        OSError: there is no such file, or no descriptor left.
+    """
+    high, low = _SPARE_FROM
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, high)
+    except OSError:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, low)
 
 
 class _Pipe(io.FileIO):
@@ -52,7 +65,7 @@ class RecordHandler(logging_guard.Sink):
 
     def __init__(self, level: str) -> None:
         super().__init__(level)
-        self._pipe = _Pipe(fcntl.fcntl(2, fcntl.F_DUPFD_CLOEXEC, _SPARE_FROM), "w")
+        self._pipe = _Pipe(spare_copy(2), "w")
 
     def take(self, record: logging.LogRecord, printer: logging.Handler | None) -> None:
         """Write a record, in the format of `printer` if there is one. A line that can't be written is dropped."""

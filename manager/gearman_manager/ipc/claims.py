@@ -1,26 +1,34 @@
-"""The jobs that a worker has fetched and not begun: a pipe with a record for each. Who reads a record owns its job.
+"""The jobs that a worker has fetched and not begun: a pipe with a record for each, by which they can be given back.
 
-The worker writes the records when it gets a set of jobs, and reads one before it begins a job. The supervisor reads all
-to give the jobs back, in the middle of a job too: the worker takes no part in it. The kernel lets only one of the
-two have a record, and neither waits. A job can reach the worker's descriptors and write or read anything, so the
-supervisor looks at the form of the records, has a descriptor of its own, and a worker that misses a record asks the
-server for other jobs.
+The worker writes the records when it gets a set of jobs. Before it begins a job it writes into its slot of the
+scoreboard how many it then still holds, and looks whether it was called. The supervisor goes the opposite way, in the
+middle of a job too: it takes the records, calls the worker, and then looks how many that still holds: only these go
+back. Whoever looks last knows better: either the supervisor sees that a job has begun, or the worker sees the call and
+begins no other job of the set. So a job costs no system call, and neither of the two waits for the other. A job can
+reach the worker's descriptors and write or read anything, so the supervisor looks at the form of the records, and has a
+descriptor of its own.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import takewhile
 from struct import Struct
 from typing import Final, NamedTuple
 
+from gearman_manager.ipc.scoreboard import Scoreboard
+
 #: The set's number, the server's place in the worker's list, the job's handle.
 _RECORD: Final = Struct("=QH118s")
 RECORD_BYTES: Final = _RECORD.size
 MAX_HANDLE_BYTES: Final = 118
+#: A processor shows its writes to the others in the order in which they were made, but later: after a microsecond at
+#: most. What a worker wrote before it could have seen a call is visible after this time.
+SETTLE_S: Final = 0.0001
 #: A pipe's size, unless it is changed.
 _USUAL_BYTES: Final = 64 * 1024
 _READ_BYTES: Final = 128 * 1024
@@ -41,52 +49,39 @@ class Claims:
         """The ends of the pipe, which belong to this object."""
         self._reader = reader
         self._writer = writer
-        self._records = b""
-        self._at = 0
+        self._has_put = False
 
-    def put(self, set_number: int, server: int, handles: Sequence[bytes]) -> None:
-        """Jobs of a set have come, which may be given back until each is claimed."""
-        if self._records:
-            self._discard()
-        pack = _RECORD.pack
+    def put(self, set_number: int, server: int, handles: Sequence[bytes]) -> int:
+        """Jobs of a set have come, which may be given back until each begins.
+
+        Returns for how many of them, from the first on, this is so; the worker has to give back the others.
+        """
+        if self._has_put:  # nobody takes the records of jobs that were begun
+            with suppress(OSError):
+                while len(os.read(self._reader, _READ_BYTES)) == _READ_BYTES:
+                    pass
         if max(map(len, handles), default=0) > MAX_HANDLE_BYTES:
-            # A server with longer handles gets back the jobs that the worker can't claim.
             handles = list(takewhile(lambda handle: len(handle) <= MAX_HANDLE_BYTES, handles))
-        self._records = b"".join([pack(set_number, server, handle) for handle in handles])
-        self._at = 0
-        with suppress(OSError):  # a job has filled or closed it: then no claim succeeds, and the jobs go back
-            os.write(self._writer, self._records)
-
-    def claim(self) -> bool:
-        """Whether the next of these jobs is still the worker's. Without it, all that follow are lost, too."""
-        at = self._at
+        pack = _RECORD.pack
+        records = b"".join([pack(set_number, server, handle) for handle in handles])
+        self._has_put = True
         try:
-            record = os.read(self._reader, RECORD_BYTES)
-        except OSError:
-            return False
-        end = self._at = at + RECORD_BYTES
-        if not record or record != self._records[at:end]:
-            return False
-        if end == len(self._records):
-            self._records = b""  # the pipe is empty
-        return True
-
-    def _discard(self) -> None:
-        """Empty the pipe of a set that was not begun as a whole."""
-        with suppress(OSError):
-            while os.read(self._reader, _READ_BYTES):
-                pass
+            return os.write(self._writer, records) // RECORD_BYTES
+        except OSError:  # a job has filled or closed it
+            return 0
 
 
 class ClaimPipe:
     """The supervisor's side, which also makes the pipe."""
 
-    def __init__(self, jobs: int) -> None:
-        """Make a pipe with room for so many records.
+    def __init__(self, jobs: int, board: Scoreboard, slot: int) -> None:
+        """Make a pipe with room for so many records, for the worker with this slot.
 
         Raises:
             OSError: there are too many open files.
         """
+        self._board = board
+        self._slot = slot
         reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         #: The worker's ends, until they are handed over.
         self.for_worker: tuple[int, ...] = (reader, writer)
@@ -112,8 +107,13 @@ class ClaimPipe:
             data = os.read(self._reader, _READ_BYTES)
         except OSError:
             return ()
+        # In this order. A set that comes later has another number, so that what is taken of it here does no harm.
+        self._board.call(self._slot)
+        time.sleep(SETTLE_S)
+        held = self._board.held(self._slot)
         whole = len(data) - len(data) % RECORD_BYTES
-        records = [_RECORD.unpack_from(data, at) for at in range(0, whole, RECORD_BYTES)]
+        places = range(max(0, whole - held * RECORD_BYTES), whole, RECORD_BYTES)
+        records = [_RECORD.unpack_from(data, at) for at in places]
         claims = [Claim(number, server, handle.rstrip(b"\0")) for number, server, handle in records]
         return [claim for claim in claims if claim.set_number and claim.handle and b"\0" not in claim.handle]
 

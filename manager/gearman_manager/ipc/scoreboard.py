@@ -31,22 +31,23 @@ _READ_ATTEMPTS: Final = 100
 _CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 
 _SEQUENCE: Final = Struct("=Q")
-#: pid, wear, state, server, function, running, start, deadline, done, failed, busy, handle, last error
-_BODY: Final = Struct(f"=IB BBHH QQ QQQ {_HANDLE_BYTES}s {_ERROR_BYTES}s")
-_JOB: Final = Struct(f"=BBHH QQ QQQ {_HANDLE_BYTES}s")  #: the part of the body that changes with a job
+#: pid, wear, state, server, function, running, held, start, deadline, done, failed, busy, handle, last error
+_BODY: Final = Struct(f"=IB BBHHH QQ QQQ {_HANDLE_BYTES}s {_ERROR_BYTES}s")
+_JOB: Final = Struct(f"=BBHHH QQ QQQ {_HANDLE_BYTES}s")  #: the part of the body that changes with a job
 _pack_sequence, _pack_job = _SEQUENCE.pack_into, _JOB.pack
 _WEAR_OFFSET: Final = _SEQUENCE.size + 4
 _JOB_OFFSET: Final = _WEAR_OFFSET + 1
 _ERROR_OFFSET: Final = _JOB_OFFSET + _JOB.size
+_HELD: Final = Struct("=H")
+_HELD_OFFSET: Final = _JOB_OFFSET + 6
 _ACTIVE: Final = Struct("=H")
 _ACTIVE_OFFSET: Final = SLOT_BYTES - _ACTIVE.size  #: behind the body: written far more often, and not guarded
-_LEAVE_OFFSET: Final = _ACTIVE_OFFSET - 1  #: the only byte that the supervisor writes
-_LAST_OFFSET: Final = _LEAVE_OFFSET - 1  #: not guarded either
-assert _SEQUENCE.size + _BODY.size <= _LAST_OFFSET
-
-
-_JobNumbers = tuple[int, int, int, int]  # server, function, start, deadline
-_NO_JOB: Final[_JobNumbers] = (0, 0, 0, 0)
+_LEAVE_OFFSET: Final = _ACTIVE_OFFSET - 1  #: this, the next and the stop are all that the supervisor writes
+_CALLS_OFFSET: Final = _LEAVE_OFFSET - 1
+_LAST_OFFSET: Final = _CALLS_OFFSET - 1  #: not guarded either
+_STOP: Final = Struct("=QQ")  #: the start of the job that is to stop, which tells it from all others; until when it may
+_STOP_OFFSET: Final = _LAST_OFFSET - _STOP.size
+assert _SEQUENCE.size + _BODY.size <= _STOP_OFFSET
 
 
 class UnreadableSlot(ManagerError):
@@ -84,9 +85,10 @@ class SlotView:
     pid: int
     wear: Wear
     state: SlotState
-    server: int  #: index into the worker's list of job servers
+    server: int  #: index into the worker's list of job servers, or a `learned_number` (worker/order.py)
     function: int  #: index into the worker's list of functions
     running: int  #: the number of jobs that the worker has now
+    held: int  #: the number of jobs that it has fetched and not begun
     start_ns: int
     deadline_ns: int
     done: int
@@ -164,6 +166,27 @@ class Scoreboard:
     def tell_to_leave(self, index: int) -> None:
         """Mark that the owner of a slot is to leave after its job. It looks before it asks for another one."""
         self.memory[self.at(index) + _LEAVE_OFFSET] = 1
+        self.call(index)
+
+    def call(self, index: int) -> None:
+        """Call the owner of a slot, which has fetched jobs: it begins none of them that it has not begun by now."""
+        at = self.at(index) + _CALLS_OFFSET
+        self.memory[at] = (self.memory[at] + 1) & 0xFF
+
+    def held(self, index: int) -> int:
+        """The number of jobs that the owner of a slot has fetched and not begun; 0 too while that can't be told."""
+        at = self.at(index)
+        for _ in range(_READ_ATTEMPTS):
+            (before,) = _SEQUENCE.unpack_from(self.memory, at)
+            (held,) = _HELD.unpack_from(self.memory, at + _HELD_OFFSET)
+            if _SEQUENCE.unpack_from(self.memory, at) == (before,) and not before & 1:
+                return int(held)
+        return 0  # it was stopped while it wrote
+
+    def tell_to_stop(self, index: int, start_ns: int, until_ns: int) -> None:
+        """Mark that the job of a slot that began then is to stop, and may clean up until that time. A signal follows,
+        for which its worker looks."""
+        _STOP.pack_into(self.memory, self.at(index) + _STOP_OFFSET, start_ns, until_ns)
 
     def has_begun_its_last(self, index: int) -> bool:
         """Whether the owner of a slot has said that it begins no further job."""
@@ -176,7 +199,7 @@ class Scoreboard:
 
 
 def _view(body: tuple[Any, ...]) -> SlotView:
-    pid, wear, state, server, function, running, start, deadline, done, failed, busy, handle, error = body
+    pid, wear, state, server, function, running, held, start, deadline, done, failed, busy, handle, error = body
     try:
         limit_reached, activity = Wear(wear), SlotState(state)
     except ValueError as nonsense:
@@ -191,6 +214,7 @@ def _view(body: tuple[Any, ...]) -> SlotView:
         server=server,
         function=function,
         running=running,
+        held=held,
         start_ns=start,
         deadline_ns=deadline,
         done=done,
@@ -217,24 +241,52 @@ class SlotWriter:
         """Whether the supervisor wants this worker to leave."""
         return self._memory[self._at + _LEAVE_OFFSET] != 0
 
+    @property
+    def calls(self) -> int:
+        """The number of the supervisor's calls, of which one byte is kept: it matters only whether it has changed."""
+        return self._memory[self._at + _CALLS_OFFSET]
+
+    @property
+    def start_ns(self) -> int:
+        """The time at which the last job began."""
+        return self._start_ns
+
+    @property
+    def stop_until_ns(self) -> int:
+        """Until when the last job that began may clean up, because it is to stop; 0: it is not to stop."""
+        start_ns, until_ns = _STOP.unpack_from(self._memory, self._at + _STOP_OFFSET)
+        return int(until_ns) if start_ns == self._start_ns else 0
+
     def begin_no_more(self) -> None:
         """Every job that this worker will ever run has begun."""
         self._memory[self._at + _LAST_OFFSET] = 1
 
     def claim(self, pid: int) -> None:
         """Take the slot: it belongs to this process from now on."""
-        body = _BODY.pack(pid, Wear.NONE, SlotState.STARTING, 0, 0, 0, 0, 0, 0, 0, 0, b"", b"")
+        body = _BODY.pack(pid, Wear.NONE, SlotState.STARTING, 0, 0, 0, 0, 0, 0, 0, 0, 0, b"", b"")
         self._write(_SEQUENCE.size, body)
 
-    def idle(self) -> None:
-        """The worker is registered, and has no job."""
-        self._write_job(_IDLE)
+    def idle(self, held: int = 0) -> None:
+        """The worker is registered, and runs no job; it may have fetched some."""
+        self._write_job(_IDLE, held=held)
 
-    def begin(self, server: int, function: int, handle: bytes, now_ns: int, deadline_ns: int) -> None:
-        """A job starts. A handle that is too long is cut."""
+    def begin(self, server: int, function: int, handle: bytes, now_ns: int, deadline_ns: int, held: int = 0) -> int:
+        """A job starts, and `held` others are in hand. A handle that is too long is cut.
+
+        Returns `calls`, read after the job was written: if it has not changed, the supervisor knows that the job has
+        begun.
+        """
         self._start_ns = now_ns
-        counters = (self._done, self._failed, self._busy_ns)
-        self._write(_JOB_OFFSET, _pack_job(_BUSY, server, function, 1, now_ns, deadline_ns, *counters, handle))
+        memory, at, sequence = self._memory, self._at, self._sequence
+        done, failed, busy_ns = self._done, self._failed, self._busy_ns
+        # As `_write`, without its call: this is on the path of the shortest jobs.
+        _pack_sequence(memory, at, sequence + 1)
+        memory[at + _JOB_OFFSET : at + _ERROR_OFFSET] = _pack_job(
+            _BUSY, server, function, 1, held, now_ns, deadline_ns, done, failed, busy_ns, handle
+        )
+        self._sequence = sequence = sequence + 2
+        _pack_sequence(memory, at, sequence)
+        return memory[at + _CALLS_OFFSET]
 
     def end(self, now_ns: int, *, failed: bool, shown: bool = True) -> None:
         """The job ended, and the slot shows an idle worker; if not `shown`, with the next `begin` or `idle`."""
@@ -286,11 +338,10 @@ class SlotWriter:
         encoded = text.encode(errors="replace")[:_ERROR_BYTES]
         self._write(_ERROR_OFFSET, encoded.ljust(_ERROR_BYTES, b"\0"))
 
-    def _write_job(self, state: int, running: int = 0, job: _JobNumbers = _NO_JOB, handle: bytes = b"") -> None:
-        server, function, start_ns, deadline_ns = job
+    def _write_job(self, state: int, running: int = 0, held: int = 0) -> None:
         counters = (self._done, self._failed, self._busy_ns)
         # Copied in one piece, not packed in place: a worker that is stopped in between must leave no half-written job.
-        self._write(_JOB_OFFSET, _pack_job(state, server, function, running, start_ns, deadline_ns, *counters, handle))
+        self._write(_JOB_OFFSET, _pack_job(state, 0, 0, running, held, 0, 0, *counters, b""))
 
     def _write(self, offset: int, data: bytes) -> None:
         memory, at, sequence = self._memory, self._at, self._sequence

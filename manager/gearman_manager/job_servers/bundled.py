@@ -1,4 +1,4 @@
-"""Runs the bundled job server for the supervisor: starts it, restarts it when it dies, and stops it last."""
+"""Runs a bundled job server for the supervisor: starts it, restarts it when it dies, and stops it last."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 import gevent
+from gevent.event import AsyncResult, Event
 
-from gearman_manager.job_servers.bundled_process import BundledProcess, Listening, ServerCanNotStart, ServerOptions
+from gearman_client import Address
+from gearman_manager.config import reachable
+from gearman_manager.job_servers.bundled_process import BundledProcess, ServerCanNotStart, ServerOptions
 from gearman_manager.job_servers.policies_file import write_policies
 
 _log = logging.getLogger("server")
@@ -31,10 +34,23 @@ class BundledServer:
         self._is_back = is_back
         self._describe = describe
         #: As configured; with the real ports once it was ready: a free port (0) is kept over restarts.
-        self.listens = Listening(options.section.listen, options.section.metrics_listen)
+        self.listens = options.listening
         self._process: BundledProcess | None = None  # the last one; None before the first
+        #: Gets the outcome of the next start; set while the process is being replaced.
+        self._replaced: AsyncResult[None] | None = None
+        self._hurry = Event()
         self._keeper = gevent.Greenlet(self._keep)
         self._is_stopping = False
+
+    @property
+    def title(self) -> str:
+        """The server in messages: `the job server`, or `job server 2` of several."""
+        return self._options.title
+
+    @property
+    def address(self) -> Address:
+        """The address at which our own workers reach it."""
+        return reachable(self.listens.jobs[0])
 
     @property
     def pid(self) -> int | None:
@@ -50,20 +66,55 @@ class BundledServer:
         try:
             self._launch()
         except OSError as error:
-            raise ServerCanNotStart(f"the job server can't be started: {error.strerror}") from error
+            raise ServerCanNotStart(f"{self.title} can't be started: {error.strerror}") from error
         self._keeper.start()
+
+    def replace(self, within_s: float) -> None:
+        """End the process in order, and start another one, which listens when this returns.
+
+        Running jobs may be finished for so long. What waits in memory is lost; a durable store keeps background jobs.
+
+        Raises:
+            ServerCanNotStart: the new one did not come up. It is started again and again, as one that has died.
+        """
+        outcome: AsyncResult[None] = AsyncResult()
+        self._replaced = outcome
+        self._hurry.set()  # it may be dead, and waiting for its next start
+        if self._process is not None:
+            self._process.finish()
+            if not self._process.ended.wait(within_s):
+                self._process.stop()
+        outcome.get()
+
+    def write_policies(
+        self, functions: Mapping[str, Mapping[str, object]], schedules: Mapping[str, Mapping[str, object]]
+    ) -> bool:
+        """Write the server's file of rules and schedules, for its next start; returns whether that changed it.
+
+        Raises:
+            OSError: the file can't be written.
+        """
+        return write_policies(self._options.policies, functions, schedules)
 
     def use_policies(
         self, functions: Mapping[str, Mapping[str, object]], schedules: Mapping[str, Mapping[str, object]]
     ) -> None:
         """Give the server new rules for the functions' jobs, and new schedules."""
         try:
-            changed = write_policies(self._options.policies, functions, schedules)
+            changed = self.write_policies(functions, schedules)
         except OSError as error:
-            _log.error("the job server keeps its old policies: %s can't be written: %s", error.filename, error.strerror)
+            reason = f"{error.filename} can't be written: {error.strerror}"
+            _log.error("%s keeps its old policies: %s", self.title, reason)
             return
         if changed and self._process is not None:
             self._process.signal(signal.SIGHUP)
+
+    def finish(self, ended: Callable[[], None]) -> None:
+        """Have the server start no job, and end once none is running; `ended` is called then."""
+        self._is_stopping = True
+        if self._process is not None:
+            self._process.ended.rawlink(lambda _event: ended())
+            self._process.finish()
 
     def stop(self) -> None:
         """End the server. Call it once no process of ours needs the server any more."""
@@ -88,24 +139,33 @@ class BundledServer:
         started_at = time.monotonic()
         while self._process is not None:
             self._process.ended.wait()
+            if self._replaced is None and not self._is_stopping:
+                if time.monotonic() - started_at > _QUIET_S:
+                    delay_s = _FIRST_RESTART_S
+                how = self._describe(self._process.status)
+                _log.error("%s ended (%s); starting it again in %.2f s", self.title, how, delay_s)
+                self._hurry.wait(delay_s * random.uniform(0.75, 1.25))
+                delay_s = min(delay_s * 2, _MAX_RESTART_S)
             if self._is_stopping:
                 return
-            if time.monotonic() - started_at > _QUIET_S:
-                delay_s = _FIRST_RESTART_S
-            how = self._describe(self._process.status)
-            _log.error("the job server ended (%s); starting it again in %.2f s", how, delay_s)
-            gevent.sleep(delay_s * random.uniform(0.75, 1.25))
-            delay_s = min(delay_s * 2, _MAX_RESTART_S)
+            self._hurry.clear()
             started_at = time.monotonic()
             self._process.close()
             self._start_again()
 
     def _start_again(self) -> None:
+        replaced, self._replaced = self._replaced, None
+        failure: ServerCanNotStart | None = None
         try:
             self._launch()
         except OSError as error:
-            _log.error("the job server can't be started: %s", error.strerror)
-        except ServerCanNotStart:
-            return  # its own words are in the log
+            _log.error("%s can't be started: %s", self.title, error.strerror)
+            failure = ServerCanNotStart(f"it can't be started: {error.strerror}")
+        except ServerCanNotStart as error:
+            failure = error  # its own words are in the log
         else:
             self._is_back()
+        if replaced is not None and failure is not None:
+            replaced.set_exception(failure)
+        elif replaced is not None:
+            replaced.set(None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import signal
 import socket
 import sys
@@ -22,15 +23,16 @@ import gevent.event
 import gevent.socket
 
 from gearman_client import Address
-from gearman_manager.config.models import Server
+from gearman_manager.config.server_keys import Listening, Server
 from gearman_manager.errors import StartError
 from gearman_manager.host import process
 from gearman_manager.logs.output import ChildOutput
 
 READY_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 5.0
-#: The order to end. `gearman_server.process.server_process` has it too.
+#: The orders to end, at once or when no job is running. `gearman_server.process.server_process` has them too.
 STOP: Final = b"stop\n"
+FINISH: Final = b"finish\n"
 
 
 class StartFailure(Enum):
@@ -55,19 +57,22 @@ class ServerCanNotStart(StartError):
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """The options of a job server's process."""
+    """The options of a job server's process. number: of this one among several, from 1; 0: it is the only one."""
 
     section: Server  #: of the configuration
     log_level: str
     policies: Path
+    number: int = 0
 
+    @property
+    def title(self) -> str:
+        """The server in messages."""
+        return f"job server {self.number}" if self.number else "the job server"
 
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """The server's addresses: the configured ones, and the real ports once it is ready."""
-
-    jobs: tuple[Address, ...]
-    metrics: Address | None
+    @property
+    def listening(self) -> Listening:
+        """Its addresses, as configured."""
+        return self.section.listening[max(0, self.number - 1)]
 
 
 class BundledProcess:
@@ -80,6 +85,7 @@ class BundledProcess:
             OSError: the system refuses.
         """
         self._wanted = wanted
+        self._title = options.title
         self._child, self._lifeline, self._output = _exec(options, wanted)
         self.ended = gevent.event.Event()
         self.status: int | None = None  # once it has ended
@@ -111,12 +117,17 @@ class BundledProcess:
         last = next(reversed(self._output.last_lines), "")
         # After the semicolon the server names its own options, but a manager's user has the configuration.
         reason = last.removeprefix("gearman-server: ").partition("; ")[0]
-        raise ServerCanNotStart(reason or f"the job server ended ({describe(self.status)}) without a word")
+        raise ServerCanNotStart(reason or f"{self._title} ended ({describe(self.status)}) without a word")
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal. It is no error if it has ended."""
         if not self.ended.is_set():
             process.send_signal(self._child.pidfd, number)
+
+    def finish(self) -> None:
+        """Have it start no job and end once none is running; this does not wait for it."""
+        with suppress(OSError):  # it has ended
+            self._lifeline.sendall(FINISH)
 
     def stop(self) -> None:
         """End it, by force if it takes too long. It does not obey signals, which may reach all processes at once."""
@@ -165,7 +176,8 @@ def _exec(options: ServerOptions, wanted: Listening) -> tuple[process.Child, gev
     ours, theirs = socket.socketpair()
     with theirs, ExitStack() as undo:
         undo.callback(ours.close)
-        output = ChildOutput(gevent.get_hub().loop, "server", {}, logs_json=True)
+        logger = f"server-{options.number}" if options.number else "server"
+        output = ChildOutput(gevent.get_hub().loop, logger, {}, logs_json=True)
         undo.callback(output.close)
         # Neither on the command line nor in the environment: the URL of a store can hold a password.
         with _in_memory(options.section.store) as store:
@@ -187,7 +199,8 @@ def _in_memory(text: str) -> Iterator[int]:
 
 
 def _command(options: ServerOptions, wanted: Listening, supervised: int, store: int) -> list[str]:
-    dead_letters, results = options.section.dead_letters, options.section.results
+    section = options.section
+    dead_letters, results = section.dead_letters, section.results
     first, *others = wanted.jobs
     metrics = () if wanted.metrics is None else ("--metrics-listen", str(wanted.metrics))
     return [
@@ -195,6 +208,7 @@ def _command(options: ServerOptions, wanted: Listening, supervised: int, store: 
         *("--listen", first.host, "--port", str(first.port)),
         *(word for address in others for word in ("--listen", str(address))),
         *metrics,
+        *_among_others(options),
         *("--verbose", options.log_level, "--log-format", "json"),
         *("--policies", str(options.policies)),
         *("--dead-letters", str(dead_letters.max_count)),
@@ -206,6 +220,20 @@ def _command(options: ServerOptions, wanted: Listening, supervised: int, store: 
         *("--log-file", "stderr", "--supervised-fd", str(supervised), "--bundled"),
         *("--store-url-fd", str(store)),
     ]
+
+
+def _among_others(options: ServerOptions) -> tuple[str, ...]:
+    """The options of one server of several."""
+    cluster = options.section.cluster
+    if cluster is not None:
+        words = ("--cluster", cluster.name, "--lease", f"{cluster.lease:g}")
+        if cluster.announce is None:
+            return words
+        return (*words, "--announce", str(Address(cluster.announce, options.listening.jobs[0].port)))
+    if options.number > 1:
+        # Servers that know nothing of each other must not give the same handles.
+        return ("--job-handle-prefix", f"H:{platform.node()}-{options.number}")
+    return ()
 
 
 def _with_real_port(address: Address, listening: Sequence[str]) -> Address:

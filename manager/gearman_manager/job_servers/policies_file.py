@@ -1,9 +1,10 @@
-"""Writes the bundled job server's policies file: the functions' keys that it enforces, and the schedules."""
+"""Writes the policies file of a bundled job server: the functions' keys that it enforces, and the schedules."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,17 @@ from gearman_manager.config import Config, Function, ResolvedFunction, Schedule
 from gearman_manager.config.resolve import FunctionIdentity, resolve_function
 from gearman_process.values.durations import format_duration
 
-FILE_NAME: Final = "policies.yaml"
+_FILE_NAME: Final = re.compile(r"policies(-[0-9]+)?\.yaml")
+
+
+def file_name(number: int) -> str:
+    """The name of a job server's file in the run folder; the first one's is that of a single one."""
+    return "policies.yaml" if number == 1 else f"policies-{number}.yaml"
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a file of this name in the run folder is one of ours."""
+    return _FILE_NAME.fullmatch(name) is not None
 
 
 def policies_of(functions: Mapping[str, ResolvedFunction]) -> dict[str, dict[str, object]]:
@@ -27,6 +38,21 @@ def policies_of(functions: Mapping[str, ResolvedFunction]) -> dict[str, dict[str
         }
         limits = {"max_queue": function.max_queue, "max_running": function.max_running, "rate": function.rate}
         policies[name] |= {key: limit for key, limit in limits.items() if limit is not None}
+        if function.allow_options is not None:
+            policies[name]["allow_options"] = list(function.allow_options)
+        if function.unique_scope != "server":
+            policies[name]["unique_scope"] = function.unique_scope
+        per_key = {"max_running": function.key_max_running, "rate": function.key_rate}
+        keys = {
+            "per_key": {key: limit for key, limit in per_key.items() if limit is not None},
+            "fair": function.is_fair,
+            "weights": dict(function.weights) if function.is_fair else {},
+        }
+        policies[name] |= {key: value for key, value in keys.items() if value}
+        if function.brake is not None:
+            brake = function.brake
+            hold = format_duration(max(0.001, brake.hold))
+            policies[name]["brake"] = {"failures": brake.failures, "hold": hold, "probe": brake.probe}
         if function.keep_result_s is not None:
             policies[name]["keep_result"] = format_duration(max(0.001, function.keep_result_s))
         if function.timeout_s is not None:

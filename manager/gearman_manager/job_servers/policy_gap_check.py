@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import gevent
 import gevent.event
 
 from gearman_client import Address, AdminClient, GearmanError
-from gearman_manager.config import ResolvedFunction
+from gearman_manager.config import Layout
 from gearman_manager.job_servers.connection import connect_to
 from gearman_manager.job_servers.policy_gaps import COMMAND, policy_gaps
 
@@ -20,8 +20,6 @@ ASK_TIMEOUT_S: Final = 2.0
 ASK_AGAIN_S: Final = 60.0
 #: The wait after a server could not be asked.
 RETRY_S: Final = 5.0
-
-Functions = Mapping[str, ResolvedFunction]
 
 
 def ask_policies(server: Address) -> bytes | None:
@@ -35,12 +33,13 @@ def ask_policies(server: Address) -> bytes | None:
     return None if answer.startswith(b"ERR ") else answer
 
 
-def gaps_at(servers: Sequence[Address], functions: Functions) -> list[str]:
+def gaps_at(servers: Sequence[Address], layout: Layout) -> list[str]:
     """For `check`: a sentence for each key that does not hold, and for each server that can't be asked."""
     sentences = []
     for server in servers:
         try:
-            sentences += [f"{server}: {sentence}" for sentence in policy_gaps(functions, ask_policies(server))]
+            found = policy_gaps(layout.functions, layout.pools, ask_policies(server))
+            sentences += [f"{server}: {sentence}" for sentence in found]
         except (OSError, GearmanError) as error:
             sentences.append(f"{server}: can't be asked, so whether the functions' keys hold there is open: {error}")
     return sentences
@@ -53,13 +52,13 @@ class PolicyGapCheck:
         #: The sentences of each server.
         self.broken: dict[str, list[str]] = {}
         self._servers: Sequence[Address] = ()
-        self._functions: Functions = {}
+        self._layout = Layout({}, {}, ())
         self._look = gevent.event.Event()
         self._greenlet = gevent.Greenlet(self._run)
 
-    def watch(self, servers: Sequence[Address], functions: Functions) -> None:
-        """Ask these servers about these functions from now on, and forget all others."""
-        self._servers, self._functions = servers, functions
+    def watch(self, servers: Sequence[Address], layout: Layout) -> None:
+        """Ask these servers about these functions and pools from now on, and forget all others."""
+        self._servers, self._layout = servers, layout
         names = {str(server) for server in servers}
         self.broken = {name: found for name, found in self.broken.items() if name in names}
         if servers:
@@ -82,7 +81,7 @@ class PolicyGapCheck:
 
     def _ask(self, server: Address) -> bool:
         try:
-            found = policy_gaps(self._functions, ask_policies(server))
+            found = policy_gaps(self._layout.functions, self._layout.pools, ask_policies(server))
         except (OSError, GearmanError):
             return False  # the queues' watch logs it
         before = self.broken.get(str(server), [])

@@ -118,6 +118,12 @@ def set_up(settings: LogSettings) -> None:
     add(handler, settings)
     logging.root.setLevel(settings.level.upper())
     logging.getLogger("watchdog").setLevel(max(logging.INFO, logging.root.level))  # its DEBUG logs every event
+    logging.getLogger("watchdog.observers.inotify").addFilter(_is_no_end_of_a_watch)
+
+
+def _is_no_end_of_a_watch(record: logging.LogRecord) -> bool:
+    """watchdog calls it an error if we end a watch while its thread is at work; nothing is wrong then."""
+    return "when the thread is inactive" not in record.msg
 
 
 def add(handler: logging.Handler, settings: LogSettings) -> None:

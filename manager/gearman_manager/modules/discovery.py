@@ -20,6 +20,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from gearman_client.tasks.task import Task
+from gearman_client.typed_json.mismatch import UnsupportedAnnotation
+from gearman_client.typed_json.served_call import ServedCall
 from gearman_manager.errors import ModuleError
 from gearman_manager.function import Declaration, declaration_of
 from gearman_manager.modules import importing
@@ -27,9 +30,10 @@ from gearman_manager.modules.hooks import FILE_NAME as HOOKS_FILE
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.modules.import_graph import ImportGraph, is_users_file
 from gearman_manager.modules.importing import composed, folder_package, make_empty_package, module_name
-from gearman_manager.modules.signatures import problem_with_class, problem_with_function
+from gearman_manager.modules.signatures import is_async, problem_with_class, problem_with_function, problem_with_task
 from gearman_manager.modules.source_files import content_hashes, dangling_links, is_helper, source_files
 from gearman_manager.modules.taint import Taint
+from gearman_manager.modules.task_function import task_of
 
 _INIT: Final = "__init__.py"
 #: The most importers of a broken file that its error names.
@@ -50,6 +54,19 @@ class LoadedFunction:
     line: int
     options: dict[str, object]
     target: Callable[..., Any]
+    #: Set if it takes arguments instead of the job.
+    task: ServedCall | None = None
+    #: Whether an asyncio loop has to run it.
+    is_async: bool = False
+
+    @property
+    def parameters(self) -> str:
+        """A task's parameters and result, as its callers know them; empty if it takes the job."""
+        return "" if self.task is None else self.task.parameters
+
+    def called(self, function: Callable[..., Any]) -> Callable[[Any], Any]:
+        """What a worker calls with a job, or a list of them; `function` is the target, or its object's `run`."""
+        return function if self.task is None else self.task.called_by(function, is_async=self.is_async)
 
 
 @dataclass(slots=True)
@@ -260,7 +277,10 @@ def _functions_of(module: ModuleType, file: Path) -> list[LoadedFunction]:
             declared[id(target)] = (Declaration(name, {}), target)
         elif file.name != _INIT:
             raise _NoFunction(str(file), 1, _without_function(file, name))
-    return [_checked(declaration, target, file) for declaration, target in declared.values()]
+    return [
+        _checked(declaration, target, file, is_decorated=declaration_of(target) is not None)
+        for declaration, target in declared.values()
+    ]
 
 
 def _named(module: ModuleType, name: str, *, is_package: bool) -> Any:
@@ -281,11 +301,16 @@ def _without_function(file: Path, name: str) -> str:
     return f"holds no function: define a function or class named {name!r}, decorate one with @function, {helper}"
 
 
-def _checked(declaration: Declaration, target: Any, file: Path) -> LoadedFunction:
+def _checked(declaration: Declaration, target: Any, file: Path, *, is_decorated: bool) -> LoadedFunction:
     line = _line_of(target)
     name = composed(declaration.name)
-    problem_with = problem_with_class if isinstance(target, type) else problem_with_function
-    problem = problem_with(target, name, takes_list=declaration.options.get("batch") is not None)
+    takes_list = declaration.options.get("batch") is not None
+    try:
+        task = task_of(target, takes_list=takes_list) if is_decorated else None
+    except UnsupportedAnnotation as error:
+        raise ModuleError(str(file), line, f"{name!r} can't take arguments as a task: {error}") from error
+    target = target.function if isinstance(target, Task) else target
+    problem = _problem(target, name, takes_list=takes_list, is_task=task is not None)
     if problem:
         raise ModuleError(str(file), line, problem)
     # A blank breaks the text protocol, a TAB does not.
@@ -296,7 +321,19 @@ def _checked(declaration: Declaration, target: Any, file: Path) -> LoadedFunctio
         json.dumps(options)
     except (TypeError, ValueError) as error:
         raise ModuleError(str(file), line, f"the options of {name!r} must be plain values: {error}") from error
-    return LoadedFunction(name, str(file), line, options, target)
+    return LoadedFunction(name, str(file), line, options, target, task, is_async(target))
+
+
+def _problem(target: Any, name: str, *, takes_list: bool, is_task: bool) -> str:
+    if isinstance(target, type):
+        return problem_with_class(target, name, takes_list=takes_list, is_task=is_task)
+    if not is_task:
+        return problem_with_function(target, name, takes_list=takes_list)
+    return (
+        f"{name!r} is a task, and takes no list of jobs: leave out batch"
+        if takes_list
+        else problem_with_task(target, name)
+    )
 
 
 def _line_of(target: Any) -> int:

@@ -61,6 +61,8 @@ class Exits:
             return
         pid = departure.live.pid
         self._departed[pid] = departure
+        if _is_told(departure):  # at once, because its pool may count as failing already
+            departure.live.pool.last_error = _sentence(departure, departure.live.doom or "ended", None)
         # Its zygote may end too without reaping it, and leave that to us: keep the pidfd.
         gevent.spawn_later(_STATUS_WAIT_S, self._give_up_on, pid, departure)
 
@@ -68,6 +70,7 @@ class Exits:
         """The zygote reports how a process ended; `still_known` if the kernel has not reported its end yet."""
         departure = self._departed.pop(pid, None)
         if departure is not None:
+            os.close(departure.live.pidfd)
             self._explain(departure, status)
         elif still_known:
             self._statuses[pid] = status
@@ -75,19 +78,18 @@ class Exits:
     def _give_up_on(self, pid: int, departure: Exit) -> None:
         if self._departed.get(pid) is departure:
             del self._departed[pid]
-            self._explain(departure, process.exit_status(departure.live.pidfd))
-        os.close(departure.live.pidfd)
+            status = process.exit_status(departure.live.pidfd)
+            os.close(departure.live.pidfd)
+            self._explain(departure, status)
 
     def _explain(self, departure: Exit, status: int | None) -> None:
         live, view = departure.live, departure.view
-        if departure.is_expected and not live.doom:
+        if not _is_told(departure):
             jobs = "" if live.is_program else f" after {view.done + view.failed} jobs"
             _log.info("ended (%s)%s", process.describe_status(status), jobs, extra=live.where)
             return
         how = f"{live.doom}, {process.describe_status(status)}" if live.doom else self._oom_kills.describe(status)
-        is_killed = bool(live.doom) or status is None or status < 0
-        last = _last_words(departure, time.monotonic() - (KILLED_S if is_killed else OWN_END_S))
-        live.pool.last_error = f"{live.name} pid {live.pid}: {how}" + (f": {last}" if last else "")
+        live.pool.last_error = _sentence(departure, how, status)
         job, under = {}, ""
         if len(departure.jobs) == 1:
             (running,) = departure.jobs
@@ -97,6 +99,19 @@ class Exits:
         wait_s = live.pool.crashes.not_before - time.monotonic()
         then = f"in {wait_s:.1f} s" if wait_s > 0 else "now"
         _log.error("died (%s)%s, replaced %s", how, under, then, extra=live.where | job)
+
+
+def _is_told(departure: Exit) -> bool:
+    """Whether the end is a trouble of the pool."""
+    return bool(departure.live.doom) or not departure.is_expected
+
+
+def _sentence(departure: Exit, how: str, status: int | None) -> str:
+    """The end as `last_error` tells it."""
+    live = departure.live
+    is_killed = bool(live.doom) or status is None or status < 0
+    last = _last_words(departure, time.monotonic() - (KILLED_S if is_killed else OWN_END_S))
+    return f"{live.name} pid {live.pid}: {how}" + (f": {last}" if last else "")
 
 
 def _last_words(departure: Exit, since: float) -> str:

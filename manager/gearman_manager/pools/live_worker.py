@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from gearman_manager.ipc.scoreboard import Wear
@@ -40,6 +40,7 @@ class LiveWorker:
     watcher: Any = None
     kill_at: float | None = None
     told_at: float | None = None  #: to leave
+    stops: dict[int, int] = field(default_factory=dict)  #: by start, its jobs that are to stop: until when they may
     doom: str = ""  #: the reason for which we killed it, unless that was a stop
 
     @property

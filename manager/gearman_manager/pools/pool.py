@@ -7,7 +7,7 @@ that from the scoreboard and hands it to `plan`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -122,6 +122,8 @@ class Pool:
         self.target = 0
         #: The most processes that it may have at a time, those that leave included; None: no limit.
         self.ceiling: int | None = None
+        #: With a ceiling: the number of workers that it should have once there is room; more than its target then.
+        self.share = 0
         #: The running jobs of its functions on all workers, foreign ones included, by the job servers' last report.
         self.running_jobs = 0
         self.version = ""
@@ -129,6 +131,8 @@ class Pool:
         self.last_error = ""
         self._state = PoolState.ABSENT
         self._last_serial = 0
+        #: Since when it has too many workers of which none is idle, and the jobs that each had finished then.
+        self._crowded: tuple[float, Mapping[str, int]] | None = None
 
     @property
     def state(self) -> PoolState:
@@ -240,8 +244,13 @@ class Pool:
 
     # --- the plan
 
-    def plan(self, now: float, busy: Collection[str]) -> Plan:
-        """The steps towards the target. They drain no busy worker as surplus, and keep the capacity during a reload."""
+    def plan(self, now: float, busy: Mapping[str, int]) -> Plan:
+        """The steps towards the target. They keep the capacity during a reload, and drain as surplus only workers that
+        are idle, or were so since the surplus was there.
+
+        busy: by each worker that has a job, the jobs that it has finished.
+        """
+        crowded, self._crowded = self._crowded, None
         serving = [worker for worker in self.workers.values() if worker.is_serving]
         if self._state in pool_state.LEAVING:
             return Plan(drain=tuple(worker.name for worker in serving))
@@ -253,8 +262,15 @@ class Pool:
         if len(serving) < self.target:
             return self._spawn(now, self._allowed(self.target - len(serving)))
         surplus = len(serving) - self.target
-        drain = self._surplus(fresh, surplus, busy)
-        return Plan(drain=drain, again_at=now + BUSY_LOOK_S if len(drain) < surplus else None)
+        since, finished = crowded or (now, busy)
+        may_leave = {worker.name for worker in fresh} - busy.keys()
+        if now >= since + BUSY_LOOK_S:  # where jobs are short and many wait, no worker is ever seen idle
+            may_leave |= {name for name, count in busy.items() if count > finished.get(name, count)}
+        drain = self._surplus([worker for worker in fresh if worker.name in may_leave], surplus, busy)
+        if len(drain) == surplus:
+            return Plan(drain=drain)
+        self._crowded = since, finished
+        return Plan(drain=drain, again_at=now + BUSY_LOOK_S)
 
     def _replace(self, now: float, stale: list[PoolWorker], size: int, pending: int, busy: Collection[str]) -> Plan:
         """Replace stale workers: start some new ones first, then drain an old one for each that has registered."""
@@ -263,8 +279,10 @@ class Pool:
         if surplus <= 0 and pending < step:
             if count := self._allowed(self.target + step - size):
                 return self._spawn(now, count)
-            # The old worker goes first. Those on their way in or out count, so that no more than `step` are missing.
-            surplus = step - pending - (len(self.workers) - size) - sum(worker.leaves_alone for worker in stale)
+            # The old worker goes first. Those on their way in or out count, and those for whose replacements there is
+            # no room yet, so that no more than `step` are missing.
+            missing = max(len(self.workers), self.share) - size
+            surplus = step - pending - missing - sum(worker.leaves_alone for worker in stale)
         leaving = [worker for worker in stale if not worker.leaves_alone]
         order = sorted(leaving, key=lambda worker: (worker.name in busy, worker.ordered_at))
         return Plan(drain=tuple(worker.name for worker in order[: max(surplus, 0)]))
@@ -287,8 +305,9 @@ class Pool:
             return Plan(again_at=self.crashes.not_before)
         return Plan(spawn=max(count, 0))
 
-    def _surplus(self, fresh: list[PoolWorker], count: int, busy: Collection[str]) -> tuple[str, ...]:
+    def _surplus(self, workers: list[PoolWorker], count: int, busy: Collection[str]) -> tuple[str, ...]:
         """The workers to drain: unregistered ones first, then idle ones, the youngest before the oldest."""
-        idle = [worker for worker in fresh if worker.name not in busy]
-        idle.sort(key=lambda worker: (worker.state is WorkerState.READY, -worker.ordered_at))
-        return tuple(worker.name for worker in idle[: max(count, 0)])
+        order = sorted(
+            workers, key=lambda worker: (worker.state is WorkerState.READY, worker.name in busy, -worker.ordered_at)
+        )
+        return tuple(worker.name for worker in order[:count])

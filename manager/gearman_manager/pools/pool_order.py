@@ -16,7 +16,7 @@ from gearman_client.address import Address
 from gearman_manager.bridge.order import COMMAND, is_php_file
 from gearman_manager.config.layout import Layout
 from gearman_manager.config.resolve import ResolvedPool
-from gearman_manager.worker.order import Order, OrderedFunction
+from gearman_manager.worker.order import Order, OrderedFunction, learned_number
 
 #: The share of `max_lifetime` over which the ends of a pool's workers are spread, so that no two end together.
 LIFETIME_SPREAD: Final = 0.2
@@ -57,13 +57,22 @@ class PoolOrder:
 
     @property
     def is_concurrent(self) -> bool:
-        """Whether a worker runs several jobs at once."""
-        return self.pool.concurrency > 1
+        """Whether a worker has a slot for each of its jobs: in greenlets, or on an asyncio loop."""
+        return self.pool.concurrency > 1 or self.pool.is_async
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether a zygote forks the workers; greenlets and programs need a process of their own."""
+        return self.pool.command is None and (self.pool.concurrency == 1 or self.pool.is_async)
 
     @property
     def registered(self) -> list[str]:
         """The functions' names, as they are registered with Gearman."""
         return list(self.pool.functions)
+
+    def number_of(self, server: Address) -> int:
+        """The number by which a worker's report names a job server."""
+        return self.servers.index(server) if server in self.servers else learned_number(server)
 
     def for_worker(self, name: str, slots: Sequence[int], client_id: str) -> Order:
         """The order for the worker POOL/N; the first slot is its own, the others are for its jobs."""
@@ -78,6 +87,7 @@ class PoolOrder:
             max_memory_bytes=pool.max_memory_bytes,
             nice=pool.nice,
             prefetch=pool.prefetch,
+            is_async=pool.is_async,
             job_slots=tuple(slots[1:]),
             folders=self.folders,
             log_level=self.log_level,
@@ -99,6 +109,8 @@ class Surroundings:
     servers: Sequence[Address]
     folders: Sequence[str]
     log_level: str
+    #: Of the servers, those that the configuration does not name, but that are in the clusters of the others.
+    learned: Sequence[Address] = ()
 
 
 def pool_order(pool: ResolvedPool, layout: Layout, around: Surroundings, code: CodeFiles) -> PoolOrder:
@@ -107,9 +119,11 @@ def pool_order(pool: ResolvedPool, layout: Layout, around: Surroundings, code: C
     contents = code.of([function.file for function in functions]) if functions else {}
     if functions and all(is_php_file(function.file) for function in functions):
         pool = replace(pool, command=COMMAND, concurrency=1, prefetch=1)
+    # Workers of ours learn of them too. But who fetches jobs ahead needs us to know each of its servers by number.
+    servers = around.servers if pool.prefetch > 1 else [each for each in around.servers if each not in around.learned]
     restarting = [
         [asdict(function) for function in functions],
-        [asdict(server) for server in around.servers],
+        [asdict(server) for server in servers],
         contents,
         {file: code.hashes.get(file, "") for file in pool.watch},
         (pool.command, dict(pool.env), pool.cwd, pool.user, pool.nice, pool.preload, pool.concurrency, pool.prefetch),

@@ -23,11 +23,13 @@ _WRAPPER: Final = str(Path(exec_wrapper.__file__).resolve())
 def environment(pool: ResolvedPool, order: Order) -> Mapping[str, str]:
     """Our own variables, the pool's `env`, and the program's order.
 
-    libgearman reads `GEARMAN_SERVERS` by itself; programs for one server can use the host and the port alone.
+    libgearman reads `GEARMAN_SERVERS` by itself; programs for one server can use the host and the port alone. The
+    commands that are installed beside the manager are found after all others, as in `command: gearman-manager outbox`.
     """
     first = order.servers[0]
     return {
         **os.environ,
+        "PATH": f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{Path(sys.executable).parent}",
         "GEARMAN_SERVERS": ",".join(map(str, order.servers)),
         "GEARMAN_HOST": first.host,
         "GEARMAN_PORT": str(first.port),

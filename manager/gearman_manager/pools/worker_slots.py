@@ -13,8 +13,9 @@ from typing import Final
 
 from gearman_manager.errors import StartError
 from gearman_manager.ipc.scoreboard import PAGE_SLOTS, Scoreboard, SlotState, SlotView, UnreadableSlot, Wear
+from gearman_manager.worker.order import LEARNED_SERVERS
 
-_NO_REPORT: Final = SlotView(0, Wear.NONE, SlotState.FREE, 0, 0, 0, 0, 0, 0, 0, 0, "", "")
+_NO_REPORT: Final = SlotView(0, Wear.NONE, SlotState.FREE, 0, 0, 0, 0, 0, 0, 0, 0, 0, "", "")
 _SECOND_NS: Final = 1_000_000_000
 #: No Python worker comes near this; it bounds the numbers that the scaler calculates with.
 _MOST_JOBS_PER_S: Final = 1_000_000
@@ -69,6 +70,15 @@ class WorkerSlots:
         """Mark that the worker is to leave after its job."""
         self._scoreboard.tell_to_leave(self.own)
 
+    def tell_to_stop(self, server: int, handle: str, until_ns: int) -> int:
+        """Mark that the job with this handle is to stop; returns when it began, 0 if it does not run here."""
+        for slot in self.places or self.numbers:
+            view = self._read(slot)
+            if view is not None and view.state is SlotState.BUSY and (view.server, view.handle) == (server, handle):
+                self._scoreboard.tell_to_stop(slot, view.start_ns, until_ns)
+                return view.start_ns
+        return 0
+
     def begins_no_more(self) -> bool:
         """Whether a worker that was told to leave can begin no further job.
 
@@ -107,7 +117,7 @@ class WorkerSlots:
         Raises:
             UnreadableSlot: a number is out of its range.
         """
-        if view.server and view.server >= self._servers:
+        if view.server and self._servers <= view.server < LEARNED_SERVERS:
             raise UnreadableSlot(f"there is no job server {view.server}")
         if view.function and view.function >= self._functions:
             raise UnreadableSlot(f"there is no function {view.function}")

@@ -33,13 +33,13 @@ class WorkerStart:
         self._links = links
         self._zygotes = zygotes
         self._slots = FreeSlots(links.scoreboard)
-        self._fetched = FetchedJobs(manager)
+        self._fetched = FetchedJobs(manager, links.scoreboard)
         #: The most that a worker's output may add to the log in a second.
         self.max_output_bytes = DEFAULT_BYTES
 
     def is_possible(self, order: PoolOrder) -> bool:
         """Whether a worker can be started now: not if a zygote has to fork it and its successor is still on its way."""
-        return not _is_forked(order) or self._zygotes.current is not None
+        return not order.is_forked or self._zygotes.current is not None
 
     def prepare(self, pool: Pool, order: PoolOrder, now: float) -> LiveWorker:
         """A new worker of the pool, without a process yet.
@@ -66,7 +66,7 @@ class WorkerStart:
             StartError: the system refuses.
         """
         order = live.order.for_worker(live.name, live.slots.numbers, live.client_id)
-        if live.order.is_concurrent:
+        if live.order.is_concurrent and not live.order.is_forked:
             return start_concurrent_worker(self._links, order, live.output.write_end)
         if live.is_program:
             return start_program(live.order.pool, order, live.output.write_end)
@@ -75,7 +75,7 @@ class WorkerStart:
         if order.prefetch == 1:
             self._zygotes.current.spawn(order, live.output.write_end)
             return None
-        live.fetched = self._fetched.begin(live.client_id, order.servers, order.prefetch)
+        live.fetched = self._fetched.begin(live.client_id, order.slot, order.servers, order.prefetch)
         order = replace(order, return_key=live.fetched.key)
         self._zygotes.current.spawn(order, live.output.write_end, live.fetched.pipe.for_worker)
         live.fetched.pipe.handed_over()
@@ -92,7 +92,3 @@ class WorkerStart:
             return ChildOutput(gevent.get_hub().loop, pool, {"pool": pool}, OutputBudget(self.max_output_bytes))
         except OSError as error:
             raise StartError(f"can't start a worker: {error.strerror}") from error
-
-
-def _is_forked(order: PoolOrder) -> bool:
-    return order.pool.command is None and not order.is_concurrent

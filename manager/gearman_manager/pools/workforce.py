@@ -47,7 +47,7 @@ class Workforce:
         self._starter = starter
         self._zygotes = zygotes
         self._exits = exits
-        self._wake = wake
+        self.wake = wake
         self._leftovers = Leftovers(self.pids)
         self._totals: dict[str, Totals] = {}
         self._orders: dict[str, PoolOrder] = {}
@@ -92,7 +92,7 @@ class Workforce:
         calm_at = pool.tick(now)
         plan = pool.plan(now, self.busy(pool))
         for name in plan.drain:
-            self._drain(self.live[name], None)
+            self.drain_one(self.live[name], None)
         for _ in range(plan.spawn):
             if not self._start(pool, now):
                 break
@@ -116,7 +116,7 @@ class Workforce:
                 pool.stop()
         for live in list(self.live.values()):
             if live.told_at is None:
-                self._drain(live, kill_at(live), is_told=tell(live))
+                self.drain_one(live, kill_at(live), is_told=tell(live))
             elif live.worker.state is not WorkerState.STOPPING:
                 live.kill_at = kill_at(live)
 
@@ -142,20 +142,19 @@ class Workforce:
         """The longest `stop_timeout` of all workers."""
         return max((live.order.pool.stop_timeout_s for live in self.live.values()), default=0.0)
 
-    def busy(self, pool: Pool) -> set[str]:
-        """The names of the pool's workers that have a job, and so must not be drained as surplus.
+    def busy(self, pool: Pool) -> dict[str, int]:
+        """The pool's workers that have a job, and so must not be drained as surplus; with the jobs that they finished.
 
         Of workers that run several jobs at once the least busy ones don't count, unless they are full: to wait for one
         without a job could take for ever. Programs don't report their jobs: if any of them may have one, all count.
         """
         order = self._orders.get(pool.name)
         if order is not None and order.pool.command is not None:
-            return set(pool.workers) if pool.running_jobs else set()
-        running = {name: self.live[name].slots.view().running for name in pool.workers}
-        if order is None or not order.is_concurrent:
-            return {name for name, count in running.items() if count}
-        least = min(running.values(), default=0)
-        return {name for name, count in running.items() if count > least or count >= order.pool.concurrency}
+            return dict.fromkeys(pool.workers, 0) if pool.running_jobs else {}
+        views = {name: self.live[name].slots.view() for name in pool.workers}
+        least = min((view.running for view in views.values()), default=0)
+        bound = min(least + 1, order.pool.concurrency) if order is not None and order.is_concurrent else 1
+        return {name: view.done + view.failed for name, view in views.items() if view.running >= bound}
 
     def of(self, pool: str) -> Iterable[LiveWorker]:
         """The pool's workers, oldest first."""
@@ -182,7 +181,7 @@ class Workforce:
         """A worker registered for the first time, or reached a limit: find out which one."""
         for live in list(self.live.values()):
             self.look_at(live)
-        self._wake()
+        self.wake()
 
     def spawned(self, name: str, pid: int, pidfd: int) -> None:
         """The zygote forked the worker."""
@@ -211,7 +210,7 @@ class Workforce:
         for live in [live for live in self.live.values() if not live.pid]:
             live.pool.event(live.name, WorkerEvent.EXITED, time.monotonic())
             self._discard(live)
-        self._wake()
+        self.wake()
 
     def exited(self, pid: int, status: int) -> None:
         """The zygote reaped a worker. This comes before or after the pidfd reports the end."""
@@ -226,7 +225,7 @@ class Workforce:
                 live.worker.is_worn = True
                 then = "a replacement is started; after kill -CONT it finishes its job and leaves"
                 _log.warning("stopped by a signal from outside, %s", then, extra=live.where)
-                self._wake()
+                self.wake()
 
     # --- start
 
@@ -249,7 +248,7 @@ class Workforce:
         """Try again a little later: the system refuses, and the pool is not at fault."""
         _log.error("%s; trying again", reason, extra={"pool": pool.name})
         pool.refused(reason, now + SYSTEM_RETRY_S)
-        self._wake()  # plan anew, because the present plan has no time for the next one
+        self.wake()  # plan anew, because the present plan has no time for the next one
 
     def _launch(self, live: LiveWorker) -> None:
         try:
@@ -267,7 +266,7 @@ class Workforce:
     def _program_lives(self, live: LiveWorker) -> None:
         if self.live.get(live.name) is live and live.worker.state is WorkerState.STARTING:
             live.pool.event(live.name, WorkerEvent.REGISTERED, time.monotonic())
-            self._wake()
+            self.wake()
 
     def _born(self, live: LiveWorker, child: process.Child) -> None:
         live.pid, live.pidfd = child.pid, child.pidfd
@@ -281,7 +280,7 @@ class Workforce:
             self.tell_to_stop(live)
         self._zygotes.guard([live])
         self.look_at(live)  # it may have rung before the zygote's message was read
-        self._wake()
+        self.wake()
 
     def look_at(self, live: LiveWorker) -> None:
         """Read the worker's report: whether it has registered, or is near a limit."""
@@ -322,7 +321,8 @@ class Workforce:
             self._zygotes.kill_current()
         return [moment for moment in overdue_at if moment > now]
 
-    def _drain(self, live: LiveWorker, kill_at: float | None, *, is_told: bool = True) -> None:
+    def drain_one(self, live: LiveWorker, kill_at: float | None, *, is_told: bool = True) -> None:
+        """Let a worker finish its job until that time, None as long as it takes. Its pool replaces it."""
         now = time.monotonic()
         live.pool.event(live.name, WorkerEvent.DRAIN, now)
         if kill_at is None and live.is_program:
@@ -366,7 +366,7 @@ class Workforce:
             _log.exception("unexpected, at the end of the worker", extra=live.where)
             live.pool.workers.pop(live.name, None)
             self.live.pop(live.name, None)
-        self._wake()
+        self.wake()
 
     def _account_for(self, live: LiveWorker) -> None:
         """Find out how a worker ended, and take it out of the table."""
@@ -392,7 +392,7 @@ class Workforce:
         """Count the crash, so that the next worker may have to wait."""
         live.pool.crashed(live.name, time.monotonic(), registered=registered, jitter=random.random())
         self._discard(live)
-        self._wake()
+        self.wake()
 
     def _discard(self, live: LiveWorker) -> None:
         del self.live[live.name]

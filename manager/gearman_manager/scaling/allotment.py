@@ -82,6 +82,8 @@ class Allotment:
     limits: dict[str, Limit]
     #: For pools that use a budget or have a part: the most processes at a time, those that leave included.
     ceilings: dict[str, int] = field(default_factory=dict)
+    #: For the same pools: their sizes once every worker above its pool's share has gone.
+    shares: dict[str, int] = field(default_factory=dict)
 
 
 def grant(wishes: Mapping[str, Wish], bounds: Bounds) -> Allotment:
@@ -133,7 +135,7 @@ def _for_now(wishes: Mapping[str, Wish], shares: Allotment, bounds: Bounds) -> A
     told |= {_PART + name: wish.part.told_now for name, wish in wishes.items() if wish.part is not None}
     limits = {name: told.get(limit) or Limit(limit, f"{limit} holds", _WITH_LEAVING) for name, limit in lacking.items()}
     ceilings = _ceilings(wishes, sizes, {name: beyond_minima[name] for name in left})
-    return Allotment(sizes, shares.limits | limits, ceilings)
+    return Allotment(sizes, shares.limits | limits, ceilings, {name: goals[name] for name in ceilings})
 
 
 def _ceilings(wishes: Mapping[str, Wish], sizes: Mapping[str, int], left: dict[str, int]) -> dict[str, int]:

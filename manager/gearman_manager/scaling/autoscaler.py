@@ -26,7 +26,7 @@ from gearman_manager.scaling.everywhere import Everywhere
 from gearman_manager.scaling.held_jobs import HeldJobs
 from gearman_manager.scaling.host_guards import HostGuards
 from gearman_manager.scaling.neighbours import Company, Neighbours
-from gearman_manager.scaling.queue_dialogue import FunctionQueue
+from gearman_manager.scaling.queue_dialogue import FunctionQueue, Hold
 from gearman_manager.scaling.queues import Queues
 from gearman_manager.scaling.recent_decisions import RecentDecisions
 from gearman_manager.scaling.sets import Hands, apart
@@ -158,7 +158,7 @@ class Autoscaler:
         field = self._bounds(entry, functions)
         field = replace(field, managers=company.managers, rank=company.rank, foreign_workers=foreign_workers)
         work = Work(queued, running, settings.concurrency)
-        notes = self._limits_of_functions(functions, waiting)
+        notes = self._limits_of_functions(now, functions, waiting)
         if doubtful and not entry.held.is_resting:
             work, field = self._with_held(pool, entry, work, field, held_back)
         if held := sum(startable) - work.queued:
@@ -252,15 +252,19 @@ class Autoscaler:
                 maximum, high = useful, Limit("max_running", f"max_running allows {jobs} at once")
         return Field(minimum, maximum, minimum_by=low, maximum_by=high)
 
-    def _limits_of_functions(self, functions: Sequence[str], queues: Sequence[FunctionQueue]) -> list[Limit]:
-        """The functions' `max_running`, if jobs wait for it."""
-        full = []
+    def _limits_of_functions(
+        self, now: float, functions: Sequence[str], queues: Sequence[FunctionQueue]
+    ) -> list[Limit]:
+        """The functions' `max_running`, their brakes and their pauses, if jobs wait for that."""
+        full, notes = [], list[Limit]()
         for function, queue in zip(functions, queues, strict=True):
             limit = self._max_running.get(function)
             room = math.inf if limit is None else max(0, limit - queue.running)
             if queue.queued > room or (not room and queue.waiting > queue.queued):
                 full.append(function)
-        return [Limit("max_running", f"max_running holds for {', '.join(full)}")] if full else []
+            if queue.hold is not None and queue.waiting > queue.queued:
+                notes.append(_limit_of(queue.hold, function, now, self._clock()))
+        return [Limit("max_running", f"max_running holds for {', '.join(full)}"), *notes] if full else notes
 
     def _startable(self, function: str, queue: FunctionQueue) -> int:
         """The jobs that further workers could take. Our job server counts only these, others count all."""
@@ -283,7 +287,7 @@ class Autoscaler:
         allotment = grant(wishes, self._bounds_for_all())
         for name, size in allotment.sizes.items():
             pool, (reckoning, inputs) = self._workforce.pools[name], reckoned[name]
-            pool.ceiling = allotment.ceilings.get(name)
+            pool.ceiling, pool.share = allotment.ceilings.get(name), allotment.shares.get(name, 0)
             if name in allotment.limits:
                 reckoning.to(size, allotment.limits[name])
             target = reckoning.size
@@ -305,7 +309,8 @@ class Autoscaler:
         return Bounds(limits.max_workers, limits.budgets, self._guards.room(), departing, units)
 
     def _tell_held_back(self, now: float, limits: Mapping[str, Limit]) -> None:
-        """Log once which limits hold workers back, and when one has not done so for a while."""
+        """Log once which limits hold workers back for more than a moment, and when one has not for a while."""
+        limits = {pool: limit for pool, limit in limits.items() if not limit.is_brief}
         holding = {limit.name: limit for limit in limits.values()}
         for name in sorted(holding.keys() - self._holding.keys()):
             pools = ", ".join(pool for pool, limit in limits.items() if limit.name == name)
@@ -340,6 +345,20 @@ def _wish(pool: Pool, entry: _PoolScale, wanted: int, serving: int, part: Part |
         pool.renewing if settings.uses or part is not None else 0,
         part,
     )
+
+
+def _limit_of(hold: Hold, function: str, now: float, unix_now: float) -> Limit:
+    """The limit that a hold of this function is, in times of the scaler's clock."""
+    offset = now - unix_now
+    if hold.paused_at:
+        return Limit("paused function", f"{function} is paused", since=hold.paused_at + offset, is_told=True)
+    if not hold.held_at:
+        until = hold.throttled_until + offset
+        return Limit("throttled function", f"{function} is held, as one of its jobs wished", until=until, is_told=True)
+    since, until = hold.held_at + offset, hold.held_until + offset
+    if until <= now:
+        return Limit("brake", f"{function} is held by its brake, single jobs probe", since=since, is_told=True)
+    return Limit("brake", f"{function} is held by its brake", until=until, is_told=True)
 
 
 def _limit_by_state(now: float, pool: Pool, serving: int, reckoning: Reckoning) -> None:

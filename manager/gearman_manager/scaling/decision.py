@@ -22,6 +22,9 @@ class Limit:
     detail: str = ""  #: in parentheses after that; may change from look to look
     until: float | None = None  #: when it ends, if that is known; else a sentence says since when it holds
     until_text: str = ""  #: the same as text, for an end by the clocks of another time zone
+    since: float | None = None  #: when it began, if that is known; else a sentence says since when it was seen
+    is_told: bool = False  #: in every sentence, also if another limit decides after it
+    is_brief: bool = False  #: it ends by itself within seconds, so no warning tells of it
 
     def __str__(self) -> str:
         return f"{self.text} ({self.detail})" if self.detail else self.text
@@ -42,8 +45,8 @@ class Step:
             when = f" until {limit.until_text}"
         elif limit.until is not None:
             when = f" until {time_of_day(limit.until)}"
-        elif self.since is not None:
-            when = f" since {time_of_day(self.since)}"
+        elif (since := self.since if limit.since is None else limit.since) is not None:
+            when = f" since {time_of_day(since)}"
         return f"{limit.text}{when} ({limit.detail})" if limit.detail else limit.text + when
 
 
@@ -89,13 +92,20 @@ class Decision:
     @property
     def key(self) -> tuple[int, str]:
         """Decisions with equal keys are the same: size and binding limit. The numbers of jobs never stand still."""
-        return self.size, self.binding.limit.name if self.binding else ""
+        return self.size, "; ".join(step.limit.name for step in self._told)
+
+    @property
+    def _told(self) -> list[Step]:
+        """The limits that a sentence has: the binding one first."""
+        others = [step for step in self.steps[:-1] if step.limit.is_told]
+        return [*self.steps[-1:], *others]
 
     def sentence(self, time_of_day: TimeOfDay) -> str:
         """For example "9 wanted by 2 s of waiting, 4 had: limits.max_workers holds since 12:01"."""
         late = " (jobs are late)" if self.is_late else ""
         head = f"{self.wanted} wanted by {self.rule}{late}, {self.size} had"
-        return f"{head}: {self.binding.text(time_of_day)}" if self.binding else head
+        told = "; ".join(step.text(time_of_day) for step in self._told)
+        return f"{head}: {told}" if told else head
 
     def with_since(self, since: Mapping[str, float]) -> Decision:
         """The same; by name, since when limits hold, those not named from now on."""

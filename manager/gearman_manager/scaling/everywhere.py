@@ -10,6 +10,7 @@ subtracted from its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -31,6 +32,7 @@ class Everywhere:
         self._pool = pool
         self._mark = mark_of(pool)
         self._shown_since: float | None = None  # since then every job server that answers shows this manager
+        self._hidden_since: float | None = None  # since then this is not so; None while it is
         self._clear_since: float | None = None  # since then this is so, and every job server answers
         self._others: dict[str, float | None] = {}  # by manager: since when it is away, None while it is there
         self._may_have_orphans = True  # workers of an earlier run of this manager, which was killed
@@ -54,9 +56,10 @@ class Everywhere:
         managers = f"{own} of {most} are this manager's part, with {len(names)} managers"
         limit = Limit("max_everywhere", "max_everywhere holds", managers if len(names) > 1 else f"{most} workers")
         if self._shown_since is None:
-            return Part(own, 0, limit, _waiting("a job server has yet to show this manager to the others"))
+            detail, is_brief = "a job server has yet to show this manager to the others", now < self._hidden_until
+            return Part(own, 0, limit, _waiting(detail, is_brief=is_brief))
         if now < self._shown_since + JOIN_S:
-            return Part(own, 0, limit, _waiting("other managers have yet to see this one"))
+            return Part(own, 0, limit, _waiting("other managers have yet to see this one", is_brief=True))
         self._may_have_orphans = orphans > 0  # never again: later ones are those of the last moment
         if orphans:
             return Part(own, max(0, own - beyond - orphans), limit, _waiting(f"{orphans} workers of an earlier run"))
@@ -67,6 +70,7 @@ class Everywhere:
         announced = [peers.announced.get(self._mark, frozenset()) for peers in answering]
         is_shown = bool(announced) and all(self._own_name in names for names in announced)
         self._shown_since = (now if self._shown_since is None else self._shown_since) if is_shown else None
+        self._hidden_since = None if is_shown else now if self._hidden_since is None else self._hidden_since
         is_clear = is_shown and is_complete
         self._clear_since = (now if self._clear_since is None else self._clear_since) if is_clear else None
         there = {name for names in announced for name in names}
@@ -75,7 +79,7 @@ class Everywhere:
         self._others = dict.fromkeys(there) | {
             name: now if since is None else since for name, since in self._others.items() if name not in there
         }
-        moments = [self._shown_since + JOIN_S] if self._shown_since is not None else []
+        moments = [self._hidden_until if self._shown_since is None else self._shown_since + JOIN_S]
         for name, since in list(self._others.items()):
             if since is None or self._clear_since is None:
                 continue
@@ -85,10 +89,15 @@ class Everywhere:
                 del self._others[name]
         return moments
 
+    @property
+    def _hidden_until(self) -> float:
+        """Until then it is nothing unusual that a job server does not show this manager."""
+        return -math.inf if self._hidden_since is None else self._hidden_since + JOIN_S
+
     def _crew(self, manager: str, answering: Sequence[Peers]) -> int:
         """The workers that a manager has in this pool; each is connected to every job server."""
         return max((peers.crews.get((manager, self._pool), 0) for peers in answering), default=0)
 
 
-def _waiting(detail: str) -> Limit:
-    return Limit("max_everywhere", "max_everywhere holds", detail)
+def _waiting(detail: str, *, is_brief: bool = False) -> Limit:
+    return Limit("max_everywhere", "max_everywhere holds", detail, is_brief=is_brief)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from glob import glob
 
+from gearman_client import Address
 from gearman_manager.code.generations import Accepted
 from gearman_manager.code.source_watch import SourceWatch
 from gearman_manager.config import Config, Layout
@@ -34,6 +36,10 @@ class Arrangement:
         self._workforce = workforce
         self._sizes = sizes
         self._source_watch = source_watch
+        #: Gives all job servers that are known, also those that the configuration does not name.
+        self.known_servers: Callable[[], Sequence[Address]] = tuple
+        #: Makes the orders for the pools; None before the first generation.
+        self._make_orders: Callable[[], dict[str, PoolOrder]] | None = None
 
     def take_over(self, accepted: Accepted) -> None:
         """Run this generation from now on.
@@ -45,14 +51,22 @@ class Arrangement:
         self._job_servers.use(config, layout.functions)
         self.config = config
         code = _with_watched_files(accepted.code.files, layout)
-        self._policy_gaps.watch(self._job_servers.foreign, layout.functions)
-        self._workforce.arrange(self._orders(layout, code), config.log.max_output)
+        self._policy_gaps.watch(self._job_servers.foreign, layout)
+        self._make_orders = lambda: self._orders(layout, code)
+        self.note_servers()
         self._sizes.arrange(layout, config.limits)
         self._source_watch.follow(code.hashes)
 
+    def note_servers(self) -> None:
+        """Tell new workers of the servers that are known now."""
+        if self._make_orders is not None:
+            self._workforce.arrange(self._make_orders(), self.config.log.max_output)
+
     def _orders(self, layout: Layout, code: CodeFiles) -> dict[str, PoolOrder]:
         config = self.config
-        around = Surroundings(self._job_servers.addresses, config.workers_dir, config.log.level.upper())
+        given = self._job_servers.addresses
+        learned = [address for address in self.known_servers() if address not in given]
+        around = Surroundings([*given, *learned], config.workers_dir, config.log.level.upper(), learned)
         return {name: pool_order(pool, layout, around, code) for name, pool in layout.pools.items()}
 
 

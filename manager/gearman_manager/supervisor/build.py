@@ -17,12 +17,14 @@ from gearman_manager.control.app import make_app
 from gearman_manager.control.drain_report import DrainReport
 from gearman_manager.control.drain_routes import drain_routes
 from gearman_manager.control.explanations import Explanations
-from gearman_manager.control.job_routes import job_routes
+from gearman_manager.control.job_routes import batch_routes, function_routes, job_routes
 from gearman_manager.control.manager_routes import manager_routes
 from gearman_manager.control.operator_changes import OperatorChanges
 from gearman_manager.control.pool_routes import pool_routes
 from gearman_manager.control.server import ControlServer
 from gearman_manager.control.server_jobs import ServerJobs
+from gearman_manager.control.server_restart_routes import server_restart_routes
+from gearman_manager.control.server_restarts import ServerRestarts
 from gearman_manager.control.status import StatusReport
 from gearman_manager.host.cgroup import Cgroup, usable_cores
 from gearman_manager.ipc.lifeline import own_lifeline
@@ -49,6 +51,7 @@ from gearman_manager.supervisor.limit_enforcer import LimitEnforcer
 from gearman_manager.supervisor.orphan_reaper import OrphanReaper
 from gearman_manager.supervisor.reload import ConfigReader, Reloads, ReloadWishes
 from gearman_manager.supervisor.run_folder import RunFolder
+from gearman_manager.supervisor.running_jobs import RunningJobs
 from gearman_manager.supervisor.supervisor import Parts, Supervisor
 
 
@@ -63,7 +66,8 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
 
     # The job servers, and their queues.
     policy_gaps = PolicyGapCheck()
-    queues = Queues(f"gm:{name}", awake.set, policy_gaps.ask_now)
+    job_news = RunningJobs()
+    queues = Queues(f"gm:{name}", awake.set, policy_gaps.ask_now, job_news, lambda: arrangement.note_servers())
     job_servers = JobServers(config, run_folder.path, queues.ask_now, oom_kills.describe)
 
     # The workers, and their number.
@@ -74,11 +78,13 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     guards = HostGuards(config.limits, cgroup)
     autoscaler = Autoscaler(workforce, queues, guards)
     sizes = PoolSizes(autoscaler, guards, awake.set)
-    limits = LimitEnforcer(workforce, awake.set, oom_kills)
+    limits = LimitEnforcer(workforce, awake.set, oom_kills, lambda: queues.known.addresses)
+    job_news.begin(workforce, queues)
 
     # The code that they run.
     source_watch = SourceWatch(wishes.code_changed)
     arrangement = Arrangement(config, job_servers, policy_gaps, workforce, sizes, source_watch)
+    arrangement.known_servers = lambda: queues.known.addresses
     host = Host(usable_cores(cgroup), oom_kills.describe)
     generations = Generations(zygotes, workforce, host, arrangement.take_over)
     config_watches = ConfigWatches(job_servers, queues, source_watch)
@@ -93,6 +99,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     drain = Drain(workforce, awake.set)
     drain_report = DrainReport(drain, job_servers, queues)
     status.add("drain", drain_report.report)
+    server_restarts = ServerRestarts(job_servers, queues)
 
     def own_pids() -> set[int]:
         return workforce.pids() | zygotes.pids | job_servers.pids
@@ -119,12 +126,20 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         status=status,
         drain=drain,
         drain_report=drain_report,
+        server_restarts=server_restarts,
     )
     supervisor = Supervisor(run_folder, announcer, parts)
     app.register_blueprint(manager_routes(supervisor, status, recent_log))
     app.register_blueprint(drain_routes(supervisor, drain_report))
+    app.register_blueprint(server_restart_routes(server_restarts))
     app.register_blueprint(pool_routes(OperatorChanges(workforce, sizes, awake.set), explanations))
-    app.register_blueprint(job_routes(ServerJobs(lambda: job_servers.addresses)))
+    server_jobs = ServerJobs(
+        lambda: queues.known.having_jobs or job_servers.addresses,
+        lambda: queues.known.one_of_each_cluster or job_servers.addresses,
+    )
+    app.register_blueprint(job_routes(server_jobs))
+    app.register_blueprint(batch_routes(server_jobs))
+    app.register_blueprint(function_routes(server_jobs))
     return supervisor
 
 

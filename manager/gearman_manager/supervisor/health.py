@@ -22,6 +22,7 @@ class Health:
     unheard: Sequence[str]  #: job servers of which it is not known yet whether they can be reached
     troubles: Mapping[str, str]  #: of job servers that answer, but can't do all of their work
     servers: int
+    replaced: Sequence[str] = ()  #: job servers that are down because an operator has them replaced just now
     drain: str = ""  #: what is left of a drain, in one line; empty while there is none
 
     @property
@@ -48,6 +49,7 @@ class Health:
             ("failing", self.failing),
             ("no answer from job server", self.down),
             ("no answer yet from job server", self.unheard),
+            ("being replaced: job server", self.replaced),
         ):
             if names:
                 parts.append(f"{what}: {', '.join(names)}")

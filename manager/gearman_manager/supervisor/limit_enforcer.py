@@ -1,4 +1,5 @@
 """Enforces limits during a job: kills a worker whose job is over its time limit, or that is far over its memory limit.
+A stop is a limit, too.
 
 It also kills a worker whose report in the scoreboard makes no sense, and one without a job that does not leave.
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import gevent
@@ -44,7 +45,15 @@ _SERVER_TIMEOUT_S: Final = 1.0
 class LimitEnforcer:
     """Checks the scoreboard a few times a second, at a cost of some microseconds per worker."""
 
-    def __init__(self, workforce: Workforce, wake: Callable[[], None], oom_kills: OomKills) -> None:
+    def __init__(
+        self,
+        workforce: Workforce,
+        wake: Callable[[], None],
+        oom_kills: OomKills,
+        servers: Callable[[], Sequence[Address]] = tuple,
+    ) -> None:
+        """`servers` gives all job servers that are known."""
+        self._servers = servers
         self._workforce = workforce
         self._wake = wake
         self._oom_kills = oom_kills
@@ -111,19 +120,29 @@ class LimitEnforcer:
         if not overdue:
             process.send_signal(live.pidfd, signal.SIGCONT)  # the job has just ended
             return
-        live.doom = "did not react to its timeout"
         # Of several jobs fail the one that holds the processor; the others are innocent, and run again elsewhere.
         active = live.slots.active_job()
-        gevent.spawn(self._fail_and_kill, live, active if active in overdue else overdue[0])
+        job = active if active is not None and active in overdue else overdue[0]
+        live.doom = f"did not react to its {'stop' if live.stops.get(job.start_ns) else 'timeout'}"
+        gevent.spawn(self._fail_and_kill, live, job)
 
     def _fail_and_kill(self, live: LiveWorker, view: SlotView) -> None:
         live.give_back_fetched()  # they are innocent, and the server would take the next one for the next victim
         try:
-            _fail_job(live.order.servers[view.server], view.handle)
+            self._fail_job(live, view)
         except (OSError, GearmanError) as error:
             _log.warning("the job server could not be told that the job failed: %s", error, extra=live.where)
         if self._workforce.live.get(live.name) is live:
             self._kill(live, view, live.doom)
+
+    def _fail_job(self, live: LiveWorker, view: SlotView) -> None:
+        given = live.order.servers
+        if view.server < len(given):
+            _fail_job(given[view.server], view.handle)
+            return
+        learned = (server for server in self._servers() if live.order.number_of(server) == view.server)
+        if not any(_has_failed_job(server, view.handle) for server in learned):
+            raise AdminError("UNKNOWN_JOB", "the server of the cluster that gave it does not have it")
 
     def _kill(self, live: LiveWorker, view: SlotView | None, reason: str) -> None:
         job = {"function": live.order.pool.functions[view.function], "handle": view.handle} if view else {}
@@ -146,10 +165,23 @@ class LimitEnforcer:
 
 
 def _overdue(live: LiveWorker, jobs: Iterable[SlotView], now_ns: int) -> list[SlotView]:
-    """The jobs that are past their deadline and the grace after it, the longest overdue first."""
-    grace_ns = (GRACE_S + GIVE_UP_S * live.order.is_concurrent) * 1e9
+    """The jobs that are past their deadline and the grace after it, or past their stop, the longest running first."""
+    give_up_ns = int(GIVE_UP_S * live.order.is_concurrent * 1e9)
+    grace_ns = int(GRACE_S * 1e9) + give_up_ns
     overdue = [job for job in jobs if job.deadline_ns and now_ns > job.deadline_ns + grace_ns]
-    return sorted(overdue, key=lambda job: job.deadline_ns)
+    if live.stops:
+        overdue += [job for job in jobs if 0 < live.stops.get(job.start_ns, 0) < now_ns - give_up_ns]
+    return sorted(overdue, key=lambda job: job.deadline_ns or job.start_ns)
+
+
+def _has_failed_job(server: Address, handle: str) -> bool:
+    """Whether this server of ours has the job, and treats it as timed out."""
+    try:
+        with AdminClient(connect_to(server, _SERVER_TIMEOUT_S), timeout_s=_SERVER_TIMEOUT_S) as admin:
+            admin.fail_job(handle, "timeout")
+    except (OSError, GearmanError):
+        return False
+    return True
 
 
 def _fail_job(server: Address, handle: str) -> None:

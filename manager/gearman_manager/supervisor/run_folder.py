@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from gearman_manager.errors import StartError
-from gearman_manager.job_servers.policies_file import FILE_NAME as POLICIES_FILE
+from gearman_manager.job_servers import policies_file
 
 _PID_FILE: Final = "gearman-manager.pid"
 _SOCKET: Final = "control.sock"
 _LOCK: Final = "lock"
-_OWN: Final = frozenset({_PID_FILE, _SOCKET, _LOCK, POLICIES_FILE})
+_OWN: Final = frozenset({_PID_FILE, _SOCKET, _LOCK})
 _FLAGS: Final = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _OTHERS: Final = 0o077
 _OTHERS_WRITE: Final = 0o022
@@ -138,7 +138,7 @@ class RunFolder:
                     f"run_dir {self.path} is a link to a folder that other users may enter (mode {mode:o}): "
                     "close that with chmod 700, or name a folder of its own"
                 )
-            if _OWN.issuperset(os.listdir(folder)):
+            if all(name in _OWN or policies_file.is_file_name(name) for name in os.listdir(folder)):
                 os.fchmod(folder, 0o700)
             elif mode & _OTHERS_WRITE:
                 raise StartError(
@@ -150,9 +150,11 @@ class RunFolder:
 
     def release(self) -> None:
         """Unlock the folder and remove its files, except the lock file."""
-        for file in (self.pid_file, self.socket, self.path / POLICIES_FILE):
-            with suppress(OSError):
-                file.unlink()
+        with suppress(OSError):
+            policies = [file for file in self.path.iterdir() if policies_file.is_file_name(file.name)]
+            for file in (self.pid_file, self.socket, *policies):
+                with suppress(OSError):
+                    file.unlink()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None

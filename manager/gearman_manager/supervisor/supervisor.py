@@ -25,6 +25,7 @@ from gearman_manager.code.generations import Generations
 from gearman_manager.config import ConfigError
 from gearman_manager.control.drain_report import DrainReport
 from gearman_manager.control.server import ControlServer
+from gearman_manager.control.server_restarts import ServerRestarts
 from gearman_manager.control.status import StatusReport
 from gearman_manager.errors import ManagerError, StartError
 from gearman_manager.host import process
@@ -86,6 +87,7 @@ class Parts:
     status: StatusReport
     drain: Drain
     drain_report: DrainReport
+    server_restarts: ServerRestarts
 
 
 class Supervisor:
@@ -212,7 +214,20 @@ class Supervisor:
 
     def _is_over(self, now: float) -> bool:
         """Whether the manager may end: all workers are gone, or should be."""
-        return self._state in manager_state.ENDING and (not self._parts.workforce.live or now >= self._end_at)
+        if self._state not in manager_state.ENDING or now >= self._end_at:
+            return self._state in manager_state.ENDING
+        return not self._parts.workforce.live and (
+            self._state is not ManagerState.DRAINING or self._is_server_done(now)
+        )
+
+    def _is_server_done(self, now: float) -> bool:
+        """Have the bundled job server end, but leave others the drain's time for the jobs that their workers have."""
+        parts = self._parts
+        if now >= parts.drain.until:
+            return True
+        self._end_at = parts.drain.until
+        parts.queues.close()  # else the log would say that the server is away
+        return parts.job_servers.finish(parts.awake.set)
 
     def _reconcile(self, now: float) -> float | None:
         """Bring the pools nearer to their targets; returns the latest time for the next pass, or None."""
@@ -252,10 +267,19 @@ class Supervisor:
         workforce, sizes = self._parts.workforce, self._parts.sizes.current
         pools = [(pool, sizes[pool.name].min) for pool in workforce.active if pool.name in sizes]
         busy = {pool.name: len(workforce.busy(pool)) for pool, _ in pools}
-        servers = self._parts.queues.servers
-        answering = {str(server.address): server.is_answering for server in servers}
-        troubles = {str(server.address): server.trouble for server in servers if server.trouble}
-        return replace(health_of(pools, busy, answering, troubles), drain=self._parts.drain_report.text)
+        parts = self._parts
+        replaced = [str(address) for address in parts.server_restarts.away]
+        servers = {str(server.address): server for server in parts.queues.servers}
+        # One that its cluster has told of may be gone for good: the cluster goes on without it.
+        expected = parts.queues.known.given
+        answering = {
+            name: server.is_answering
+            for name, server in servers.items()
+            if name not in replaced and (server.is_answering or server.address in expected)
+        }
+        troubles = {name: server.trouble for name, server in servers.items() if server.trouble}
+        health = health_of(pools, busy, answering, troubles)
+        return replace(health, replaced=replaced, drain=parts.drain_report.text)
 
     def _happen(self, event: ManagerEvent) -> None:
         self._state = manager_state.transition(self._state, event)
@@ -274,6 +298,7 @@ class Supervisor:
 
     def _take_nothing_new(self) -> None:
         self._parts.wishes.close()
+        self._parts.server_restarts.close()
         self._parts.generations.expect_end()
 
     def _give_up_starting(self) -> None:
@@ -287,7 +312,8 @@ class Supervisor:
         An error of one part does not keep the others from their ends.
         """
         parts = self._parts
-        closing = (parts.drain, parts.config_watches, parts.policy_gaps, parts.control, parts.limits, parts.orphans)
+        watching = (parts.config_watches, parts.policy_gaps, parts.control, parts.limits, parts.orphans)
+        closing = (parts.drain, parts.server_restarts, *watching)
         ends = (parts.workforce.kill_all, parts.generations.end, parts.job_servers.stop, process.kill_descendants)
         for step in (*(part.close for part in closing), *ends, self._run_folder.release):
             try:

@@ -10,38 +10,37 @@ import logging
 from collections.abc import Sequence
 
 from gearman_client import WorkerJob
-from gearman_manager.job import NOTHING_INTERRUPTS, Job
+from gearman_client.typed_json.free_result import encode_result
+from gearman_manager.job import Job
 from gearman_manager.modules.hooks import Hooks
-from gearman_manager.result import encode_result
 from gearman_manager.verdict import Retry
 from gearman_manager.worker.function_call import (
     FunctionCall,
     TimeLimit,
     answer_failure,
-    call_user_code,
     describe,
     end_if_a_copy,
     fail,
+    in_words,
+    is_interruption,
+    leave_off,
+    limit_of,
     trace_of,
 )
 
 
-def run_batch(
-    assigned: Sequence[WorkerJob], function: FunctionCall, hooks: Hooks, limit: TimeLimit | None
-) -> list[str]:
+def run_batch(assigned: Sequence[WorkerJob], function: FunctionCall, hooks: Hooks, limit: TimeLimit) -> list[str]:
     """Run the jobs in one call and answer each. Returns the reasons of those that failed."""
-    return _Batch(assigned, function, hooks, limit if function.timeout_s is not None else None).run()
+    return _Batch(assigned, function, hooks, limit).run()
 
 
 class _Batch:
-    def __init__(
-        self, assigned: Sequence[WorkerJob], function: FunctionCall, hooks: Hooks, limit: TimeLimit | None
-    ) -> None:
+    def __init__(self, assigned: Sequence[WorkerJob], function: FunctionCall, hooks: Hooks, limit: TimeLimit) -> None:
         self._function = function
         self._hooks = hooks
+        self._timeout_s = limit_of(function, assigned)
         self._limit = limit
-        uninterrupted = limit or NOTHING_INTERRUPTS
-        self._pairs = [(each, Job(each, function.settings, function.log, uninterrupted)) for each in assigned]
+        self._pairs = [(each, Job(each, function.settings, function.log, limit)) for each in assigned]
         self._reasons: list[str] = []
 
     def run(self) -> list[str]:
@@ -62,11 +61,16 @@ class _Batch:
 
     def _call(self, pairs: Sequence[tuple[WorkerJob, Job]]) -> None:
         try:
-            returned = call_user_code(self._function, [job for _, job in pairs], self._limit)
+            returned = self._limit.call(self._function.call, [job for _, job in pairs], self._timeout_s)
             end_if_a_copy(self._function.pid)
         except BaseException as error:  # noqa: BLE001 (as above)
             end_if_a_copy(self._function.pid)
-            self._fail_all(pairs, error, is_done=False)
+            if any(is_interruption(assigned, error) for assigned, _ in pairs):
+                for assigned, job in pairs:
+                    leave_off(assigned, job)
+                    self._hooks.job_end(job, None)
+            else:
+                self._fail_all(pairs, in_words(error, self._function, self._timeout_s), is_done=False)
             return
         try:
             results = one_each(returned, len(pairs))

@@ -26,7 +26,6 @@ from setproctitle import setproctitle
 
 from gearman_client import WorkerJob, WorkerSettings
 from gearman_client.worker.concurrent_worker import ConcurrentWorker
-from gearman_manager.errors import ManagerError
 from gearman_manager.ipc import child_log
 from gearman_manager.ipc.lifeline import ends_with_supervisor
 from gearman_manager.ipc.links import Links, read_arguments
@@ -36,27 +35,25 @@ from gearman_manager.modules import discovery
 from gearman_manager.modules.user_code import UserCode
 from gearman_manager.worker import group_signals
 from gearman_manager.worker.function_call import FunctionCall, describe, run_job
-from gearman_manager.worker.job_slots import JobSlot, JobSlots
+from gearman_manager.worker.job_slots import JobSlot
 from gearman_manager.worker.order import CLIENT_ID_VARIABLE, Order
+from gearman_manager.worker.side_by_side import SideBySideWorker, forbid_fork
 from gearman_manager.worker.signal_state import OwnSignals
 from gearman_manager.worker.timeout_in_greenlets import GreenletTimeout, TimeoutsInGreenlets
-from gearman_manager.worker.worker_base import WorkerBase
 
 _log = OwnLogger("worker")
 
 
-class ConcurrentWorkerProcess(WorkerBase):
-    """The life of one worker with several places for jobs, from its first connection to its last answer."""
+class ConcurrentWorkerProcess(SideBySideWorker):
+    """The life of one worker of greenlets, from its first connection to its last answer."""
 
     def __init__(self, order: Order, code: UserCode, links: Links) -> None:
-        super().__init__(order, code, links)
-        self._places = JobSlots(links.scoreboard, order.job_slots, self._slot)
         self._place_of: dict[object, int] = {}
         self._timeouts = TimeoutsInGreenlets()
-        self._gearman = ConcurrentWorker(self._server_index, WorkerSettings(client_id=order.client_id), observer=self)
-        self._gearman.interrupt_on(links.lifeline)
-        for registered in self._functions:
-            self._gearman.register(registered)
+        servers = {address: index for index, address in enumerate(order.servers)}
+        settings = WorkerSettings(client_id=order.client_id, hears_stops=False)
+        gearman = ConcurrentWorker(servers, settings, observer=self)
+        super().__init__(order, code, links, gearman)
 
     def run(self) -> None:
         """Serve until a stop is requested, the supervisor is gone, or `max_jobs` are done."""
@@ -76,65 +73,25 @@ class ConcurrentWorkerProcess(WorkerBase):
         self._gearman.close()
         self._tear_down()
 
-    @property
-    def _is_done(self) -> bool:
-        """Whether no job runs, none is on its way, and no more may be asked for."""
-        is_last = self._gearman.stopping or self._wear.jobs_left == 0
-        return is_last and not self._places.taken and not self._gearman.asked
-
-    @property
-    def _open_places(self) -> int:
-        left = self._wear.jobs_left
-        return self._places.free if left is None else min(self._places.free, left)
-
     def _start(self, assigned: WorkerJob) -> None:
-        function = self._function_of(assigned)
-        if function is None:
-            self._gearman.wake()  # its place is still free
+        taken = self._place_for(assigned)
+        if taken is None:
             return
-        self._wear.before_job()
-        server = self._server_index[assigned.server]
-        place = self._places.take(server, function.index, assigned.handle_bytes, function.timeout_s)
+        function, place = taken
         greenlet = gevent.Greenlet(self._serve, assigned, function, place)
         self._place_of[greenlet] = place.number
         greenlet.start()
 
     def _serve(self, assigned: WorkerJob, function: FunctionCall, place: JobSlot) -> None:
         """The life of one job's greenlet."""
-        limit = None
-        if function.timeout_s is not None:
-            limit = GreenletTimeout(self._timeouts, partial(self._give_up, assigned, function, place))
+        limit = GreenletTimeout(self._timeouts, partial(self._give_up, assigned, function, place), place.slot)
         failure = run_job(assigned, function, self._hooks, limit)
         del self._place_of[gevent.getcurrent()]
-        self._signals.restore()
-        if failure is not None:
-            self._slot.error(failure)
-        self._places.give_back(place, failed=failure is not None)
-        self._wear.after_job(failed=failure is not None)
-        self._gearman.wake()
-
-    def _give_up(self, assigned: WorkerJob, function: FunctionCall, place: JobSlot) -> None:
-        """Fail a job that goes on in spite of its timeout. Only the process's end can end it, after the other jobs."""
-        if assigned.answered:
-            return  # it ended in this very moment
-        text = f"JobTimeout: {assigned.function} goes on in spite of its timeout of {function.timeout_s:g} s"
-        function.log.error("%s", text, extra={"function": assigned.function, "handle": assigned.handle})
-        assigned.fail_because(text)
-        self._slot.error(text)
-        self._places.give_up(place)
-        self._wear.has_stuck_job()
-        self._gearman.wake()
+        self._ended(place, failure)
 
     def _switched(self, _event: str, greenlets: tuple[object, object]) -> None:
         """Note which job has the processor: if one keeps it, the supervisor must know which."""
         self._slot.activate(self._place_of.get(greenlets[1], 0))
-
-
-def _refuse_fork(*_: object) -> NoReturn:
-    raise ManagerError(
-        "a function of a pool with `concurrency` can't fork: the other jobs of its process would run on in the copy, a "
-        "second time; start programs by subprocess, or take the function into a pool of its own without `concurrency`"
-    )
 
 
 def _prepare_process(order: Order) -> None:
@@ -145,7 +102,10 @@ def _prepare_process(order: Order) -> None:
         os.nice(order.nice)
     setproctitle(order.title)
     os.environ[CLIENT_ID_VARIABLE] = order.client_id
-    os.fork = os.forkpty = _refuse_fork
+    forbid_fork(
+        "a function of a pool with `concurrency` can't fork: the other jobs of its process would run on in the copy, a "
+        "second time; start programs by subprocess, or take the function into a pool of its own without `concurrency`"
+    )
     gevent.config.track_greenlet_tree = False  # tracking which greenlet started which costs a third of a short job
     Hub.SYSTEM_ERROR = ()  # a greenlet that a job left behind must not end the worker, whatever it raises
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Protocol
 
 from setproctitle import setproctitle
 
@@ -19,6 +20,11 @@ from gearman_manager.worker.set_worker import SetWorkerProcess
 from gearman_manager.worker.worker import WorkerProcess
 
 _log = OwnLogger("worker")
+
+
+class _Process(Protocol):
+    def run(self) -> None:
+        """Serve until it is to end."""
 
 
 def main(order: Order, code: UserCode, links: Links, claims: Sequence[int]) -> int:
@@ -42,7 +48,11 @@ def main(order: Order, code: UserCode, links: Links, claims: Sequence[int]) -> i
     return 0
 
 
-def _process(order: Order, code: UserCode, links: Links, claims: Sequence[int]) -> WorkerProcess:
+def _process(order: Order, code: UserCode, links: Links, claims: Sequence[int]) -> _Process:
+    if order.is_async:
+        from gearman_manager.worker.async_worker import AsyncWorkerProcess  # the other workers do without asyncio
+
+        return AsyncWorkerProcess(order, code, links)
     if not order.takes_sets:
         return WorkerProcess(order, code, links)
     return SetWorkerProcess(order, code, links, Claims(*claims) if claims else None)

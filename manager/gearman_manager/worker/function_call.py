@@ -5,32 +5,46 @@ All kinds of workers use it; each has its own way to interrupt a job at its time
 
 from __future__ import annotations
 
+import mmap
 import os
 import traceback
 from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import Final, Protocol, TypeVar
+from types import FrameType, TracebackType
+from typing import Any, Final, Protocol, TypeVar
 
 from gearman_client import Batch, WorkerJob
+from gearman_client.errors import JobInterrupted, JobStopped
+from gearman_client.typed_json.free_result import encode_result
 from gearman_manager.errors import JobTimeout
 from gearman_manager.ipc.logging_guard import OwnLogger
 from gearman_manager.job import NOTHING_INTERRUPTS, Job
 from gearman_manager.modules.discovery import LoadedFunction
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.modules.user_code import UserCode
-from gearman_manager.result import encode_result
-from gearman_manager.verdict import Reject, Retry
+from gearman_manager.verdict import Reject, Retry, Throttled
 from gearman_manager.worker.order import OrderedFunction
 
+_Argument = TypeVar("_Argument")
 _Result = TypeVar("_Result")
 MAX_TRACE_BYTES: Final = 32 * 1024
+#: The kernel's number; the module `mmap` has no name for it.
+_MADV_WIPEONFORK: Final = 18
+
+
+async def awaited(awaitable: Any) -> Any:
+    """What an awaitable gives, as a coroutine, which is what an event loop runs."""
+    return await awaitable
 
 
 class TimeLimit(Protocol):
     """Interrupts user code. `with limit:` suspends it, for our own code that user code calls."""
 
-    def call(self, function: Callable[[], _Result], timeout_s: float) -> _Result:
-        """Run user code; after `timeout_s` seconds raise JobTimeout in it."""
+    @property
+    def watches_all(self) -> bool:
+        """Whether it has to call the functions of jobs without a time limit, too."""
+
+    def call(self, function: Callable[[_Argument], _Result], argument: _Argument, timeout_s: float | None) -> _Result:
+        """Run user code; after `timeout_s` seconds raise JobTimeout in it, and JobStopped if its job is to stop."""
 
     def __enter__(self) -> None: ...
     def __exit__(
@@ -41,7 +55,15 @@ class TimeLimit(Protocol):
 class FunctionCall:
     """A function prepared for repeated calls. A class is instantiated once per process."""
 
-    def __init__(self, ordered: OrderedFunction, loaded: LoadedFunction, index: int) -> None:
+    def __init__(
+        self,
+        ordered: OrderedFunction,
+        loaded: LoadedFunction,
+        index: int,
+        original: mmap.mmap,
+        complete: Callable[[object], object] = lambda returned: returned,
+    ) -> None:
+        """`original` is of `mark_of_process`; `complete` awaits what an async `setup` or `teardown` returns."""
         self.index = index
         self.registered = ordered.registered
         self.timeout_s = ordered.timeout_s
@@ -50,57 +72,98 @@ class FunctionCall:
         self.batch = None if ordered.batch is None else Batch(ordered.batch, ordered.linger_s)
         self.log = OwnLogger(ordered.name)
         self.pid = os.getpid()
+        self.original = original
         self._object = loaded.target() if isinstance(loaded.target, type) else None
-        self.call = loaded.target if self._object is None else self._object.run
+        self.call = loaded.called(loaded.target if self._object is None else self._object.run)
+        self._complete = complete
         if hasattr(self._object, "setup"):
-            self._object.setup(ordered.settings)  # type: ignore[union-attr]
+            complete(self._object.setup(ordered.settings))  # type: ignore[union-attr]
 
     def teardown(self) -> None:
         """Call the object's `teardown`, if it has one."""
         if hasattr(self._object, "teardown"):
             try:
-                self._object.teardown()  # type: ignore[union-attr]
+                self._complete(self._object.teardown())  # type: ignore[union-attr]
             except Exception:
                 self.log.exception("teardown failed")
 
 
-def make_functions(functions: Iterable[OrderedFunction], code: UserCode) -> dict[str, FunctionCall]:
+def make_functions(
+    functions: Iterable[OrderedFunction],
+    code: UserCode,
+    complete: Callable[[object], object] = lambda returned: returned,
+) -> dict[str, FunctionCall]:
     """The functions of a worker, by registered name. Errors of `setup` reach the caller.
 
     Raises:
         ModuleError: a module that is imported only now can't be imported.
     """
+    original = mark_of_process()
     return {
-        ordered.registered: FunctionCall(ordered, code.function(ordered.file, ordered.name), index)
+        ordered.registered: FunctionCall(ordered, code.function(ordered.file, ordered.name), index, original, complete)
         for index, ordered in enumerate(functions)
     }
 
 
-def run_job(assigned: WorkerJob, function: FunctionCall, hooks: Hooks, limit: TimeLimit | None) -> str | None:
+def run_job(assigned: WorkerJob, function: FunctionCall, hooks: Hooks, limit: TimeLimit) -> str | None:
     """Run a job and answer it; any error of user code fails it. Returns the reason of the failure, None on success."""
     failure: BaseException | None = None
     is_done = False
-    if function.timeout_s is None:
-        limit = None
-    job = Job(assigned, function.settings, function.log, limit or NOTHING_INTERRUPTS)
-    has_hooks = bool(hooks.found)  # the shortest jobs take a microsecond; so does each pair of calls here
+    timeout_s = function.timeout_s if assigned.timeout_s is None else assigned.timeout_s or None
+    is_limited = timeout_s is not None or limit.watches_all
+    job = Job(assigned, function.settings, function.log, limit if is_limited else NOTHING_INTERRUPTS)
+    has_hooks = hooks.found  # the shortest jobs take a microsecond; so does each pair of calls here
     try:
         if has_hooks:
             hooks.job_start(job)
-        result = function.call(job) if limit is None else call_user_code(function, job, limit)
-        if os.getpid() != function.pid:
-            end_if_a_copy(function.pid)
+        result = limit.call(function.call, job, timeout_s) if is_limited else function.call(job)
+        if not function.original[0]:
+            os._exit(0)  # as `end_if_a_copy`, but without a system call for each job
         is_done = True
-        if not assigned.answered:  # otherwise it was given up meanwhile
-            assigned.complete(encode_result(result))
+        if assigned.is_interrupted:
+            leave_off(assigned, job)  # the function has passed over it
+        elif not assigned.answered:  # otherwise it was given up meanwhile
+            assigned.complete(b"" if result is None else encode_result(result))
     except BaseException as error:  # noqa: BLE001 (user code may raise anything: the job fails, the worker goes on)
+        failure = error  # first: from now on nothing interrupts it
         end_if_a_copy(function.pid)
-        failure = error
-        if not assigned.answered:
-            fail(assigned, job, error, is_done=is_done)
+        if is_interruption(assigned, error):
+            leave_off(assigned, job)
+        else:
+            failure = error = in_words(error, function, timeout_s)
+            if not assigned.answered:
+                fail(assigned, job, error, is_done=is_done)
     if has_hooks:
         hooks.job_end(job, failure)
     return None if failure is None else describe(failure)
+
+
+#: Code of ours that user code calls, and that must not be interrupted.
+_OURS: Final = frozenset({Job.status.__code__, Job.data.__code__, Job.warning.__code__})
+
+
+def is_in_user_code(frame: FrameType | None) -> bool:
+    """Whether this frame is one of a job's function, of code that it has called, or of a hook before it, so that an
+    exception that is raised there becomes the job's. False too if it is one of ours that user code has called."""
+    while frame is not None:
+        if frame.f_code in _OURS:
+            return False
+        if frame.f_code is run_job.__code__:
+            known = frame.f_locals
+            return "has_hooks" in known and not known["is_done"] and known["failure"] is None
+        frame = frame.f_back
+    return False
+
+
+def mark_of_process() -> mmap.mmap:
+    """Memory whose first byte is 1 in this process, and 0 in every copy of it, whoever forks."""
+    page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        page.madvise(_MADV_WIPEONFORK)
+    except OSError:  # not in every sandbox
+        os.register_at_fork(after_in_child=lambda: page.__setitem__(0, 0))
+    page[0] = 1
+    return page
 
 
 def end_if_a_copy(pid: int) -> None:
@@ -110,27 +173,48 @@ def end_if_a_copy(pid: int) -> None:
         os._exit(0)
 
 
-def call_user_code(function: FunctionCall, argument: object, limit: TimeLimit | None) -> object:
-    """Run user code under its time limit. `argument` is a job, or a list of jobs.
+def limit_of(function: FunctionCall, jobs: Iterable[WorkerJob]) -> float | None:
+    """The longest time of a call with these jobs (seconds; None: no limit): the shortest of theirs. A job's own limit
+    wins over its function's."""
+    limits = (function.timeout_s if job.timeout_s is None else job.timeout_s or None for job in jobs)
+    return min((limit_s for limit_s in limits if limit_s is not None), default=None)
 
-    Raises:
-        BaseException: anything that user code may raise, and JobTimeout.
-    """
-    if function.timeout_s is None or limit is None:
-        return function.call(argument)
-    try:
-        return limit.call(lambda: function.call(argument), function.timeout_s)
-    except JobTimeout:
-        raise JobTimeout(f"{function.registered} took longer than its timeout of {function.timeout_s:g} s") from None
+
+def is_interruption(assigned: WorkerJob, error: BaseException) -> bool:
+    """Whether this ended the call because `iterate` gives way to the worker's end; a task group wraps it."""
+    return assigned.is_interrupted and isinstance(error, (JobInterrupted, BaseExceptionGroup))
+
+
+def leave_off(assigned: WorkerJob, job: Job) -> None:
+    """Give a job back that `iterate` has interrupted."""
+    job.log.info("the worker leaves: the job goes on elsewhere, from its last checkpoint")
+    if not assigned.answered:
+        assigned.leave_off()
+
+
+def in_words(error: BaseException, function: FunctionCall, timeout_s: float | None) -> BaseException:
+    """The error of a job with that time limit (seconds); if it was interrupted, with a text that says why."""
+    if isinstance(error, JobTimeout) and not error.args and timeout_s is not None:
+        return JobTimeout(f"{function.registered} took longer than its timeout of {timeout_s:g} s")
+    if isinstance(error, JobStopped) and not error.args:
+        return JobStopped(f"{function.registered} was stopped")
+    return error
 
 
 def fail(assigned: WorkerJob, job: Job, error: BaseException, *, is_done: bool) -> None:
     """Log and answer that the job has failed. `is_done`: only its result can't be sent, and another attempt would not
     help."""
-    if isinstance(error, Retry):
-        job.log.warning("the job is to be tried again: %s", error)
+    # Only of our own exceptions: the text of others can fail, too.
+    reason = f": {error}" if isinstance(error, (Throttled, Retry, Reject)) and error.args else ""
+    if isinstance(error, Throttled):
+        held = "function is" if error.scope == "function" else "key is"
+        job.log.warning("the job is put back, and its %s held for %g s%s", held, error.after_s, reason)
+    elif isinstance(error, Retry):
+        job.log.warning("the job is to be tried again%s", reason)
     elif isinstance(error, Reject):
-        job.log.error("the job is rejected: %s", error)
+        job.log.error("the job is rejected%s", reason)
+    elif isinstance(error, JobStopped):
+        job.log.warning("the job was stopped")
     else:
         is_plain = not isinstance(error, JobTimeout)
         job.log.error("the job failed: %s", describe(error), exc_info=error if is_plain else None)
@@ -141,6 +225,9 @@ def fail(assigned: WorkerJob, job: Job, error: BaseException, *, is_done: bool) 
 def answer_failure(assigned: WorkerJob, error: BaseException, *, is_done: bool, trace: bytes) -> bool:
     """Answer that the job has failed; returns False if its server can't be told of the wish of a Retry or Reject."""
     text = describe(error).encode(errors="replace")
+    if isinstance(error, Throttled):
+        after_s = error.after_s or 0.0
+        return assigned.throttle(text, after_s=after_s, scope=error.scope, attempts=error.attempts, trace=trace)
     if isinstance(error, Retry):
         return assigned.retry(text, after_s=error.after_s, attempts=error.attempts, trace=trace)
     if isinstance(error, Reject):

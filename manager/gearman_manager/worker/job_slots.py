@@ -16,6 +16,7 @@ class JobSlot:
     number: int  #: from 1
     slot: SlotWriter
     start_ns: int = 0
+    timeout_s: float | None = None  #: of its job
     is_given_up: bool = False
 
 
@@ -36,7 +37,7 @@ class JobSlots:
     def take(self, server: int, function: int, handle: bytes, timeout_s: float | None) -> JobSlot:
         """Take a place for a job that starts now; there must be a free one."""
         place = self._free.pop()
-        place.start_ns = time.monotonic_ns()
+        place.start_ns, place.timeout_s = time.monotonic_ns(), timeout_s
         deadline_ns = place.start_ns + int(timeout_s * 1e9) if timeout_s else 0
         place.slot.begin(server, function, handle, place.start_ns, deadline_ns)
         self.taken += 1

@@ -9,12 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
+from zlib import crc32
 
 from gearman_client.address import Address
 from gearman_client.tls import Tls
 
 #: In the environment of every worker, and so of all programs that it starts.
 CLIENT_ID_VARIABLE: Final = "GEARMAN_CLIENT_ID"
+#: From here on the numbers of job servers that are not in the worker's list, but of which those have told.
+LEARNED_SERVERS: Final = 128
+
+
+def learned_number(server: Address) -> int:
+    """The number of such a server, by its address. Two of them may have the same."""
+    return LEARNED_SERVERS + crc32(str(server).encode()) % (256 - LEARNED_SERVERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +53,12 @@ class Order:
     prefetch: int = 1  #: the number of jobs that it fetches at once
     return_key: str = ""  #: the supervisor's secret for giving back those that it has not begun
 
-    # Only for a worker that runs several jobs at once, which loads the code itself.
+    is_async: bool = False  #: an asyncio loop runs its functions
+
+    # Only for a worker that runs several jobs at once, or has an asyncio loop.
     job_slots: tuple[int, ...] = ()  #: they follow its own slot
+
+    # Only for a worker of greenlets, which loads the code itself.
     folders: tuple[str, ...] = ()  #: of the modules
     log_level: str = "INFO"
 
@@ -68,6 +80,11 @@ class Order:
     def takes_sets(self) -> bool:
         """Whether the worker gets several jobs at once, or a list of them for one call."""
         return self.prefetch > 1 or any(function.batch is not None for function in self.functions)
+
+    @property
+    def prefix(self) -> str:
+        """The prefix of the manager's functions."""
+        return next((each.registered.removesuffix(each.name) for each in self.functions), "")
 
     @property
     def title(self) -> str:

@@ -6,19 +6,16 @@ as the worker's setup left it. Not for workers that run several jobs at once: th
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sys
 from contextlib import suppress
 from typing import Final
 
-from gearman_manager.ipc.child_log import STREAMS, open_stream
+from gearman_manager.ipc.child_log import STREAMS, open_stream, spare_copy
 from gearman_manager.worker.signal_state import SignalState
 
 #: What takes a system call to notice is not checked after every job: they would be a noticeable part of the shortest.
 LOOK_INTERVAL_NS: Final = 1_000_000
-#: High, because some code counts on small numbers.
-_SPARE_FROM: Final = 100
 
 
 class ProcessState:
@@ -60,7 +57,7 @@ class ProcessState:
 def _spare(number: int) -> tuple[int, tuple[int, int] | None]:
     """A second descriptor of the open file, and the file's identity."""
     try:
-        return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, _SPARE_FROM), _identity(number)
+        return spare_copy(number), _identity(number)
     except OSError:
         return -1, None
 

@@ -1,7 +1,7 @@
 """A worker process that gets several jobs at once: it runs them one after the other, or in one call of a function.
 
 Their answers leave together, with the next request. Between two jobs of a set it looks whether it may go on: the
-supervisor may have taken the rest back (see `ipc/claims`), or it is to leave, or the server or the supervisor is gone.
+supervisor may have taken the rest (see `ipc/claims`), or it is to leave, or the server or the supervisor is gone.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from gearman_manager.ipc.claims import Claims
 from gearman_manager.ipc.links import Links
 from gearman_manager.modules.user_code import UserCode
 from gearman_manager.worker.batch_call import run_batch
-from gearman_manager.worker.function_call import FunctionCall
+from gearman_manager.worker.function_call import FunctionCall, limit_of, run_job
 from gearman_manager.worker.order import Order
 from gearman_manager.worker.started_processes import kill_started_since
 from gearman_manager.worker.worker import WorkerProcess
 
-#: Answers wait for the next request, but between two jobs no longer than this.
-ANSWERS_WAIT_NS: Final = 2_000_000
+#: After this time between two jobs the answers so far leave, and the worker looks whether it may go on.
+LOOK_NS: Final = 2_000_000
 
 
 class SetWorkerProcess(WorkerProcess):
@@ -50,41 +50,77 @@ class SetWorkerProcess(WorkerProcess):
         return self._wear.jobs_left != 0 and not self._slot.is_told_to_leave
 
     def _serve_in_turn(self, jobs: Sequence[WorkerJob]) -> None:
-        """Run the jobs of a set one after the other, as far as they stay this worker's."""
-        if len(jobs) > 1 and self._claims is not None:
-            handles = [job.handle_bytes for job in jobs[1:]]  # the first begins now
-            self._claims.put(self._gearman.set_number, self._server_index[jobs[0].server], handles)
-            if self._slot.is_told_to_leave:  # in this moment: then the supervisor may have found no claims yet
-                self._gearman.give_back(jobs)
-                return
-        sent_ns = time.monotonic_ns()
-        for position, assigned in enumerate(jobs):
-            if position and not self._may_begin(jobs, position):
-                break
-            self._wear.before_job()
-            failed = self._serve(assigned, shown=False)
-            self._wear.after_job(failed=failed)
-            now_ns = time.monotonic_ns()
-            if now_ns >= sent_ns + ANSWERS_WAIT_NS:
-                self._slot.idle()  # this may wait for a slow server
-                self._gearman.flush()
-                sent_ns = now_ns
-        self._slot.idle()
+        """Run the jobs of a set one after the other, as far as they stay this worker's.
 
-    def _may_begin(self, jobs: Sequence[WorkerJob], position: int) -> bool:
-        """Whether to begin the next job of a set. If not, the server has the rest, or gets it now."""
-        if self._wear.jobs_left == 0 or self._slot.is_told_to_leave or not self._gearman.look():
-            self._slot.idle()
-            self._gearman.give_back(jobs[position:])
-            return False
-        return not jobs[position].is_lost and self._claims is not None and self._claims.claim()
+        Jobs may take a microsecond, so this repeats in one place what `WorkerProcess` does for each.
+        """
+        slot, wear, process_state = self._slot, self._wear, self._process_state
+        calls = slot.calls
+        jobs = self._kept(jobs)
+        if len(jobs) > 1 and slot.is_told_to_leave:  # in this moment: then the supervisor may have found no claims yet
+            self._gearman.give_back(jobs)
+            return
+        wear.before_jobs(len(jobs))
+        is_alone = len(jobs) == 1
+        server = self._server_index[jobs[0].server]
+        behind = len(jobs)
+        now_ns = looked_ns = time.monotonic_ns()
+        for assigned in jobs:
+            function = self._functions.get(assigned.function)
+            if function is None:
+                self._function_of(assigned)
+                behind -= 1
+                continue
+            timeout_s = function.timeout_s if assigned.timeout_s is None else assigned.timeout_s
+            deadline_ns = now_ns + int(timeout_s * 1e9) if timeout_s else 0
+            seen = slot.begin(server, function.index, assigned.handle_bytes, now_ns, deadline_ns, behind - 1)
+            if (seen != calls and not is_alone) or assigned.is_lost:
+                break
+            behind -= 1
+            failure = run_job(assigned, function, self._hooks, self._timeout)
+            began_ns, now_ns = now_ns, time.monotonic_ns()
+            slot.end(now_ns, failed=failure is not None, shown=False)
+            process_state.clear_up(now_ns)
+            if failure is not None:
+                slot.error(failure)
+                wear.after_job(failed=True)
+                if assigned.was_throttled:  # it was put back, and others may have to wait with it
+                    break
+            if self._timeout.has_rung:
+                self._timeout.has_rung = False
+                kill_started_since(began_ns, self._client_id)
+            if now_ns >= looked_ns + LOOK_NS:
+                slot.idle(behind)  # this may wait for a slow server
+                self._gearman.flush()
+                wear.after_job()
+                if not self._gearman.look():
+                    break
+                now_ns = looked_ns = time.monotonic_ns()
+        slot.idle()
+        wear.after_job()
+        if behind:
+            wear.take_back(behind)
+            self._gearman.give_back(jobs[-behind:])
+
+    def _kept(self, jobs: Sequence[WorkerJob]) -> Sequence[WorkerJob]:
+        """The jobs that this worker may hold; the others go back at once."""
+        most = self._wear.jobs_left
+        keep = len(jobs) if most is None else min(len(jobs), most)
+        if keep > 1:
+            handles = [job.handle_bytes for job in jobs[1:keep]]  # the first begins now
+            server = self._server_index[jobs[0].server]
+            keep = 1 if self._claims is None else 1 + self._claims.put(self._gearman.set_number, server, handles)
+        if keep < len(jobs):
+            self._gearman.give_back(jobs[keep:])
+        return jobs[:keep]
 
     def _serve_in_one_call(self, jobs: Sequence[WorkerJob], function: FunctionCall) -> None:
         """Run all jobs of a set in one call of their function."""
         first = jobs[0]
         self._wear.before_jobs(len(jobs))
         now_ns = time.monotonic_ns()
-        deadline_ns = now_ns + int(function.timeout_s * 1e9) if function.timeout_s else 0
+        timeout_s = limit_of(function, jobs)
+        deadline_ns = now_ns + int(timeout_s * 1e9) if timeout_s else 0
         self._slot.begin(self._server_index[first.server], function.index, first.handle_bytes, now_ns, deadline_ns)
         failures = run_batch(jobs, function, self._hooks, self._timeout)
         if failures:
@@ -92,6 +128,7 @@ class SetWorkerProcess(WorkerProcess):
         ended_ns = time.monotonic_ns()
         self._slot.end_all(ended_ns, len(jobs), len(failures))
         self._process_state.clear_up(ended_ns)
-        if function.timeout_s is not None and self._timeout.has_rung:
+        if self._timeout.has_rung:
+            self._timeout.has_rung = False
             kill_started_since(now_ns, self._client_id)
         self._wear.after_job(failed=bool(failures))

@@ -37,6 +37,11 @@ class WearLimits:
         """The number of jobs that it may still take; None: there is no limit."""
         return None if self._max_jobs is None else max(0, self._max_jobs - self._jobs)
 
+    @property
+    def weighs(self) -> bool:
+        """Whether `after_job` has something to do after a job that has not failed."""
+        return self._gauge is not None
+
     def before_job(self) -> None:
         """Count a job that was assigned."""
         self._jobs += 1
@@ -49,6 +54,10 @@ class WearLimits:
         self._jobs += count
         if self._warn_at is not None and self._jobs >= self._warn_at and not warned:
             self._tell(Wear.LAST_JOBS)
+
+    def take_back(self, count: int) -> None:
+        """So many of the jobs that were counted are not run."""
+        self._jobs -= count
 
     def after_job(self, *, failed: bool = False) -> None:
         """Check the limits after a job was answered."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import time
 
-from gearman_client import Worker, WorkerJob, WorkerSettings
+from gearman_client import Address, Worker, WorkerJob, WorkerSettings
 from gearman_manager.ipc.links import Links
 from gearman_manager.modules.user_code import UserCode
 from gearman_manager.worker import group_signals
@@ -28,13 +28,21 @@ class WorkerProcess(WorkerBase):
     def __init__(self, order: Order, code: UserCode, links: Links) -> None:
         super().__init__(order, code, links)
         self._client_id = order.client_id
-        self._timeout = TimeoutBySignal()
-        self._has_one_server = len(self._server_index) == 1
+        self._timeout = TimeoutBySignal(self._slot)
+        #: The server of the last job, and its number: to find that anew takes longer than the shortest jobs should.
+        self._last_server: Address | None = None
+        self._last_number = 0
         settings = WorkerSettings(
-            client_id=order.client_id, prefetch=order.prefetch, return_key=order.return_key.encode()
+            client_id=order.client_id,
+            hears_stops=False,  # the supervisor does
+            # The supervisor gives fetched jobs back, and has to know the servers for that.
+            discover=order.prefetch == 1,
+            prefetch=order.prefetch,
+            return_key=order.return_key.encode(),
         )
         self._gearman = Worker(self._server_index, settings, observer=self)
         self._gearman.interrupt_on(links.lifeline)
+        self._gearman.leave_when(self._must_leave)
         for registered, function in self._functions.items():
             self._gearman.register(registered, batch=function.batch)
 
@@ -58,21 +66,25 @@ class WorkerProcess(WorkerBase):
             failed = self._serve(assigned)
             self._wear.after_job(failed=failed)
 
-    def _serve(self, assigned: WorkerJob, *, shown: bool = True) -> bool:
-        """Run a job; returns whether it failed. If not `shown`, the slot shows it on, until the caller changes that."""
+    def _serve(self, assigned: WorkerJob) -> bool:
+        """Run a job; returns whether it failed."""
         function = self._function_of(assigned)
         if function is None:
             return True
         now_ns = time.monotonic_ns()
-        deadline_ns = now_ns + int(function.timeout_s * 1e9) if function.timeout_s else 0
-        server = 0 if self._has_one_server else self._server_index[assigned.server]
-        self._slot.begin(server, function.index, assigned.handle_bytes, now_ns, deadline_ns)
+        timeout_s = function.timeout_s if assigned.timeout_s is None else assigned.timeout_s
+        deadline_ns = now_ns + int(timeout_s * 1e9) if timeout_s else 0
+        if assigned.server is not self._last_server:
+            self._last_server = assigned.server
+            self._last_number = self._server_index[assigned.server]
+        self._slot.begin(self._last_number, function.index, assigned.handle_bytes, now_ns, deadline_ns)
         failure = run_job(assigned, function, self._hooks, self._timeout)
         if failure is not None:
             self._slot.error(failure)
         ended_ns = time.monotonic_ns()
-        self._slot.end(ended_ns, failed=failure is not None, shown=shown)
+        self._slot.end(ended_ns, failed=failure is not None)
         self._process_state.clear_up(ended_ns)
-        if function.timeout_s is not None and self._timeout.has_rung:
+        if self._timeout.has_rung:
+            self._timeout.has_rung = False
             kill_started_since(now_ns, self._client_id)
         return failure is not None

@@ -7,16 +7,29 @@ from __future__ import annotations
 
 import logging
 import os
+import select
+from time import monotonic
+from typing import Final
 
 from gearman_client import Address, WorkerJob, WorkerObserver
 from gearman_manager.ipc.links import Links, ring
 from gearman_manager.ipc.scoreboard import SlotWriter
+from gearman_manager.job_client import use_servers
 from gearman_manager.modules.user_code import UserCode
 from gearman_manager.worker.function_call import FunctionCall, make_functions
-from gearman_manager.worker.order import Order
+from gearman_manager.worker.order import Order, learned_number
 from gearman_manager.worker.wear import WearLimits
 
 _log = logging.getLogger("worker")
+#: While a job goes through its items the worker looks this often whether the supervisor is still there.
+LIFELINE_EVERY_S: Final = 0.2
+
+
+class ServerNumbers(dict[Address, int]):
+    """The numbers of the job servers for the supervisor: their places in its list, or those of learned ones."""
+
+    def __missing__(self, address: Address) -> int:
+        return learned_number(address)
 
 
 class WorkerBase(WorkerObserver):
@@ -29,10 +42,28 @@ class WorkerBase(WorkerObserver):
         self._slot.claim(os.getpid())
         self._wear = WearLimits(order, self._slot, links.doorbell)
         self._is_announced = False
-        self._server_index = {address: index for index, address in enumerate(order.servers)}
+        self._lifeline = select.poll()
+        self._lifeline.register(links.lifeline, select.POLLIN)
+        self._lifeline_at = 0.0
+        self._server_index = ServerNumbers((address, index) for index, address in enumerate(order.servers))
+        use_servers(order.servers, [function.name for function in order.functions], order.prefix)
         self._hooks = code.hooks
         self._hooks.worker_start()
-        self._functions = make_functions(order.functions, code)
+        self._functions = make_functions(order.functions, code, self._complete)
+
+    def _complete(self, returned: object) -> object:
+        """What a `setup` or `teardown` returned; a worker with an asyncio loop awaits it."""
+        return returned
+
+    def _must_leave(self) -> bool:
+        """Whether jobs that can be interrupted are to give way: the supervisor said so, or is gone."""
+        if self._slot.is_told_to_leave:
+            return True
+        now = monotonic()
+        if now < self._lifeline_at:
+            return False
+        self._lifeline_at = now + LIFELINE_EVERY_S
+        return bool(self._lifeline.poll(0))
 
     def _function_of(self, assigned: WorkerJob) -> FunctionCall | None:
         """The function for this job. If it is not one of ours, the job is failed and None returned."""

@@ -120,6 +120,8 @@ class Zygote:
         included = {file for files in php.needs.values() for file in files}
         self._hooks = found.hooks
         child_log.flush_output()  # every worker would inherit half a line that a module printed
+        if any(function.is_async for function in found.functions):
+            import gearman_manager.worker.async_worker  # noqa: F401 (asyncio is large: only once, and only if needed)
         # All workers share the objects that are alive now: to collect or move them there would only unshare pages.
         gc.collect()
         self._generators = find_generators()
@@ -129,8 +131,11 @@ class Zygote:
             {
                 "type": "loaded",
                 "functions": [
-                    *({"name": f.name, "file": f.file, "line": f.line, "options": f.options} for f in found.functions),
-                    *({"name": f.name, "file": f.file, "line": f.line, "options": {}} for f in php.functions),
+                    *(
+                        _reported(f.name, f.file, f.line, f.options, is_async=f.is_async, parameters=f.parameters)
+                        for f in found.functions
+                    ),
+                    *(_reported(f.name, f.file, f.line, {}) for f in php.functions),
                 ],
                 "errors": [
                     {"file": e.file, "line": e.line, "message": e.message, "modules": e.modules}
@@ -178,7 +183,9 @@ class Zygote:
                 _close(message["descriptors"])
             child_log.redirect_output(log_pipe)
             os.close(log_pipe)
-            links = Links.inherited(self._arguments, Scoreboard.take_over(scoreboard, order.slot, 1))
+            links = Links.inherited(
+                self._arguments, Scoreboard.take_over(scoreboard, order.slot, 1 + len(order.job_slots))
+            )
             reseed(self._generators)
             status = forked.main(order, UserCode(self._functions, self._hooks), links, claims)
         except BaseException:  # noqa: BLE001 (a boundary: the zygote's own loop lies below it)
@@ -203,6 +210,13 @@ class Zygote:
                 signalled = result.si_code != os.CLD_EXITED
                 status = -result.si_status if signalled else result.si_status
                 channel.send(self._sock, {"type": "exited", "pid": result.si_pid, "status": status})
+
+
+def _reported(
+    name: str, file: str, line: int, options: dict[str, object], *, is_async: bool = False, parameters: str = ""
+) -> dict[str, object]:
+    place = {"name": name, "file": file, "line": line}
+    return {**place, "options": options, "is_async": is_async, "parameters": parameters}
 
 
 def _close(descriptors: Iterable[int]) -> None:

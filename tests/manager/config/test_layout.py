@@ -473,23 +473,49 @@ def test_keys_of_lists_that_can_not_work_are_refused(
     assert layout.can_start is can_start
 
 
-def test_prefetch_is_for_python_and_other_pools_ignore_an_inherited_one(laid_out: LaidOut) -> None:
+@pytest.mark.parametrize("key", ["prefetch", "concurrency"])
+def test_some_keys_are_for_python_and_other_pools_ignore_an_inherited_one(laid_out: LaidOut, key: str) -> None:
     php = [FoundFunction("report", "workers/report.php", 1, {})]
-    layout = laid_out("pools:\n  p: {functions: [report], prefetch: 2}\n", php)
+    layout = laid_out(f"pools:\n  p: {{functions: [report], {key}: 2}}\n", php)
     assert problems(layout) == [
-        "config.yaml:3: pools.p.prefetch: the key is for Python functions, and this pool's are in PHP: "
+        f"config.yaml:3: pools.p.{key}: the key is for Python functions, and this pool's are in PHP: "
         "leave it out, and raise max instead"
     ]
-    inherited = laid_out("defaults: {prefetch: 5}\npools: {c: {command: x, functions: [y]}, a: {}}\n", found("a"))
-    assert (inherited.pools["a"].prefetch, inherited.pools["c"].prefetch) == (5, 1)
+    inherited = laid_out(f"defaults: {{{key}: 5}}\npools: {{c: {{command: x, functions: [y]}}, a: {{}}}}\n", found("a"))
+    assert (getattr(inherited.pools["a"], key), getattr(inherited.pools["c"], key)) == (5, 1)
 
 
-def test_concurrency_is_for_python_and_other_pools_ignore_an_inherited_one(laid_out: LaidOut) -> None:
-    php = [FoundFunction("report", "workers/report.php", 1, {})]
-    layout = laid_out("pools:\n  p: {functions: [report], concurrency: 2}\n", php)
-    assert problems(layout) == [
-        "config.yaml:3: pools.p.concurrency: the key is for Python functions, and this pool's are in PHP: "
-        "leave it out, and raise max instead"
-    ]
-    inherited = laid_out("defaults: {concurrency: 5}\npools: {c: {command: x, functions: [y]}, a: {}}\n", found("a"))
-    assert (inherited.pools["a"].concurrency, inherited.pools["c"].concurrency) == (5, 1)
+def of_kinds(**is_async: bool) -> list[FoundFunction]:
+    return [FoundFunction(name, f"workers/{name}.py", 3, {}, kind) for name, kind in is_async.items()]
+
+
+def test_a_pool_of_async_functions_has_a_loop(laid_out: LaidOut) -> None:
+    layout = laid_out("pools: {a: {concurrency: 5}}", of_kinds(a=True, b=False))
+    assert problems(layout) == []
+    assert [(pool.is_async, pool.concurrency) for pool in layout.pools.values()] == [(True, 5), (False, 1)]
+
+
+@pytest.mark.parametrize(
+    ("config", "kinds", "expected"),
+    [
+        (
+            "pools: {p: {functions: [a, b]}}",
+            {"a": True, "b": False},
+            "config.yaml:2: pools.p.functions: a pool runs its functions either on an asyncio loop or without one, and "
+            "here are a with async def, b with def: name either in a pool of their own",
+        ),
+        (
+            "pools: {a: {prefetch: 5}}",
+            {"a": True},
+            "config.yaml:2: pools.a.prefetch: the pool a has functions with async def (a), and an asyncio loop asks",
+        ),
+        ("defaults: {prefetch: 5}", {"a": True}, "config.yaml:2: defaults.prefetch: the pool a has functions"),
+    ],
+)
+def test_what_an_asyncio_loop_can_not_run_is_refused(
+    laid_out: LaidOut, config: str, kinds: dict[str, bool], expected: str
+) -> None:
+    layout = laid_out(config, of_kinds(**kinds))
+    (problem,) = problems(layout)
+    assert problem.startswith(expected)
+    assert "a" not in layout.functions

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from gearman_client.job_pairs import OPTION_NAMES
 from gearman_manager.config import Config, Function, Pool
 
 Messages = Callable[..., list[str]]
@@ -146,8 +147,19 @@ FUNCTION = [
     ("timeout: 30", f"timeout: a duration needs a unit: write 30s (allowed: {DURATIONS}), not 30"),
     ("retries: -1", "retries: a whole number from 0 up is expected, not -1"),
     (
+        "allow_options: [timeot]",
+        f"allow_options: 'timeot' is no option of a job, did you mean timeout? Known are {', '.join(OPTION_NAMES)}",
+    ),
+    ("unique_scope: all", "unique_scope: server or cluster is expected, not 'all'"),
+    (
         "rate: 5",
         "rate: a rate from 1 to 100000 in a second, minute, hour or day, such as 5/s or 100/m, is expected, not 5",
+    ),
+    ("brake: 20/1m", "brake: a mapping (lines of 'key: value') is expected, not '20/1m'"),
+    (
+        "brake: {failures: 20}",
+        "brake.failures: a rate from 1 to 100000 in a second, minute, hour or day, such as 5/s or 100/m, is expected, "
+        "not 20",
     ),
     ("batch: 0", "batch: a whole number from 1 to 1000 is expected, not 0"),
     ("linger: 5", f"linger: a duration needs a unit: write 5s (allowed: {DURATIONS}), not 5"),
@@ -271,7 +283,27 @@ SERVER = [
         "metrics_listen: an address such as 127.0.0.1:4730, jobs.example.com:4730 or [::1]:4730 is expected, "
         "not 'a b:1'",
     ),
-    ("port: 4730", "port: unknown key. Allowed here: listen, metrics_listen, store, dead_letters, results"),
+    (
+        "port: 4730",
+        "port: unknown key. Allowed here: listen, metrics_listen, store, instances, cluster, dead_letters, results",
+    ),
+    ("instances: 0", "instances: a whole number from 1 to 64 is expected, not 0"),
+    (
+        "cluster: {name: a, leas: 3s}",
+        "cluster.leas: unknown key, did you mean lease? Allowed here: name, lease, announce",
+    ),
+    (
+        "cluster: {name: my shop}",
+        "cluster.name: at most 63 letters, digits, dots, dashes and underscores are expected, not 'my shop'",
+    ),
+    *(
+        (
+            f"cluster: {{name: a, announce: '{host}'}}",
+            f"cluster.announce: a host alone is expected, such as jobs1.example.com or 10.0.0.5, not '{host}'",
+        )
+        for host in ("jobs1:4730", "4730", "[::1]:4730", "a b")
+    ),
+    ("cluster: {name: a, lease: 1s}", "cluster.lease: a duration from 1.5s to 60s is expected, not '1s'"),
 ]
 
 
@@ -381,6 +413,87 @@ def test_mistakes_among_several_addresses(messages: Messages, second: str, expec
 )
 def test_different_addresses_on_one_port_are_accepted(messages: Messages, section: str) -> None:
     assert messages(f"server: {section}\n") == []
+
+
+SHARED = "PostgreSQL or MariaDB/MySQL (postgresql+psycopg://… or mysql+pymysql://…)"
+
+
+@pytest.mark.parametrize(
+    ("server", "expected"),
+    [
+        (
+            "{cluster: {name: shop}}",
+            f"cluster: a cluster shares a database, and memory belongs to one job server: set server.store to {SHARED}",
+        ),
+        (
+            "{cluster: {name: shop}, store: sqlite:///jobs.db, instances: 2}",
+            "cluster: a cluster shares a database, and a SQLite file belongs to one job server: set server.store to "
+            + SHARED,
+        ),
+        (
+            "{instances: 3, store: sqlite:///jobs.db}",
+            f"instances: a SQLite file belongs to one job server, not to 3: set server.store to {SHARED}, with "
+            "server.cluster, or leave instances out",
+        ),
+        (
+            "{instances: 2, store: 'mysql+pymysql://root@db/jobs'}",
+            "instances: several job servers on one database are a cluster: name it, as in cluster: {name: shop}",
+        ),
+        (
+            "{instances: 2, metrics_listen: 4731}",
+            "listen: job server 2 would listen on 127.0.0.1:4731, but server.metrics_listen is 127.0.0.1:4731 already "
+            "for job server 1 (at config.yaml:1): choose another port",
+        ),
+        (
+            "{instances: 2, metrics_listen: 4729}",
+            "metrics_listen: job server 2 would listen on 127.0.0.1:4730, but server.listen is 127.0.0.1:4730 already "
+            "for job server 1: choose another port",
+        ),
+        (
+            "{instances: 2, listen: [4730, 4731]}",
+            "listen: job server 2 would listen on 127.0.0.1:4731, but server.listen is 127.0.0.1:4731 already for job "
+            "server 1 (at config.yaml:1): choose another port",
+        ),
+        (
+            "{store: 'postgresql+psycopg://db/jobs', cluster: {name: shop, announce: '::1'}, listen: 0}",
+            "cluster.announce: only a fixed port can be announced: choose that of the first address in server.listen",
+        ),
+        (
+            "{instances: 3, listen: 65534}",
+            "listen: 3 job servers need as many ports from 65534 up: choose 65533 at most",
+        ),
+    ],
+)
+def test_what_can_not_be_shared_among_several_job_servers(messages: Messages, server: str, expected: str) -> None:
+    assert messages(f"server: {server}\n") == [f"config.yaml:1: server.{expected}"]
+
+
+def test_the_control_address_is_compared_with_each_job_server(messages: Messages) -> None:
+    text = "server: {instances: 3}\ncontrol: {listen: 4732, token: 0123456789abcdef}\n"
+    expected = "server.listen is 127.0.0.1:4732 already for job server 3: choose another port"
+    assert messages(text) == [f"config.yaml:2: control.listen: {expected}"]
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "{instances: 3}",
+        "{listen: 0, metrics_listen: 0, instances: 3}",
+        "{store: 'postgresql+psycopg://db/jobs', cluster: {name: shop}}",
+        "{store: 'postgresql+psycopg://db/jobs', cluster: {name: shop}, instances: 2}",
+    ],
+)
+def test_several_job_servers_are_accepted(messages: Messages, section: str) -> None:
+    assert messages(f"server: {section}\n") == []
+
+
+def test_sections_within_sections_name_their_own_keys(messages: Messages) -> None:
+    text = "server: {results: {max: 1}}\ndrain: {in: 3s}\nfunctions: {f: {per_key: {max: 1}}}\n"
+    assert [message.partition("Allowed here: ")[2] for message in messages(text)] == [
+        "max_count, max_size, max_data",
+        "within, on_sigpwr",
+        "max_running, rate",
+    ]
 
 
 def test_a_max_backoff_below_the_backoff_is_reported(messages: Messages) -> None:

@@ -17,8 +17,10 @@ EVERY_KEY = """
 include: [conf.d/*.yaml]
 server:
   listen: [0.0.0.0:4731, "[::]:4731"]
-  metrics_listen: 0.0.0.0:4732
-  store: sqlite:///jobs.db
+  metrics_listen: 0.0.0.0:4750
+  store: postgresql+psycopg://localhost/jobs
+  instances: 2
+  cluster: {name: shop, lease: 4s, announce: jobs1.example.com}
   dead_letters: {max_count: 100, max_size: 5MB, max_age: 1d}
   results: {max_count: 100, max_size: 5MB, max_data: 1kB}
 servers:
@@ -71,6 +73,12 @@ functions:
     max_queue: 1000
     max_running: 10
     rate: 10/s
+    allow_options: [retries, timeout]
+    unique_scope: cluster
+    per_key: {max_running: 5, rate: 100/m}
+    fair: true
+    weights: {bulk: 1, transactional: 10}
+    brake: {failures: 20/1m, hold: 1m, probe: 2}
     batch: 100
     linger: 50ms
     settings: {smtp_host: 127.0.0.1, smtp_port: 25}
@@ -110,9 +118,11 @@ def unwritten(section: Section) -> Iterator[str]:
 
 def test_every_key_is_accepted(full: Config) -> None:
     assert full.server is not None
+    assert full.server.cluster is not None
     sections: list[Section] = [
         full,
         full.server,
+        full.server.cluster,
         full.server.dead_letters,
         full.server.results,
         full.servers[1],
@@ -141,14 +151,17 @@ def test_values_have_the_types_that_the_program_uses(full: Config) -> None:
     assert (full.user, full.group, full.exit_when_failing) == ("gearman", "1000", True)
 
 
-def test_relative_paths_start_at_the_folder_of_the_file(full: Config, folder: Path) -> None:
-    assert full.server is not None
+def test_relative_paths_start_at_the_folder_of_the_file(
+    full: Config, read: Callable[..., Config], folder: Path
+) -> None:
     assert full.workers_dir == (f"{folder}/workers",)
-    assert full.server.store == f"sqlite:///{folder}/jobs.db"
     assert full.servers[1].ca_file == f"{folder}/tls/ca.pem"
     assert full.pools["email"].watch == (f"{folder}/templates/*.html",)
     assert full.pools["legacy"].cwd == f"{folder}/workers"
     assert (full.run_dir, full.log.file) == (f"{folder}/run", f"{folder}/manager.log")
+    server = read("server: {store: sqlite:///jobs.db}\n").server
+    assert server is not None
+    assert server.store == f"sqlite:///{folder}/jobs.db"
 
 
 def test_no_key_is_both_a_pools_and_a_functions() -> None:
@@ -216,6 +229,8 @@ def test_an_empty_section_equals_a_missing_one_except_server_which_asks_for_the_
         ('server: {listen: "[::]:4731"}', ["[::1]:4731"]),
         ("server: {listen: 4731}", ["127.0.0.1:4731"]),
         ('server: {listen: [0.0.0.0:4731, "[::]:4731"]}', ["127.0.0.1:4731"]),
+        ("server: {instances: 3}", ["127.0.0.1:4730", "127.0.0.1:4731", "127.0.0.1:4732"]),
+        ("server: {listen: [0, 80], instances: 2}", ["127.0.0.1:0", "127.0.0.1:0"]),
         ("servers: jobs.example.com", ["jobs.example.com:4730"]),
         ('servers: ["[2001:db8::1]:4731", 10.0.0.1:4732]', ["[2001:db8::1]:4731", "10.0.0.1:4732"]),
         ("server:\nservers: [10.0.0.1]", ["10.0.0.1:4730"]),
@@ -225,6 +240,22 @@ def test_workers_connect_to_the_named_servers_or_else_to_the_bundled_one(
     read: Callable[..., Config], text: str, servers: list[str]
 ) -> None:
     assert [str(server.address) for server in read(text).job_servers] == servers
+
+
+def test_each_instance_has_the_next_port_of_every_address(read: Callable[..., Config]) -> None:
+    config = read('server: {listen: [0.0.0.0:4730, "[::1]:80"], metrics_listen: 4740, instances: 2}')
+    assert config.server is not None
+    told = [([str(address) for address in each.jobs], str(each.metrics)) for each in config.server.listening]
+    assert told == [
+        (["0.0.0.0:4730", "[::1]:80"], "127.0.0.1:4740"),
+        (["0.0.0.0:4731", "[::1]:81"], "127.0.0.1:4741"),
+    ]
+    assert [str(address) for address in config.own_addresses] == [
+        "127.0.0.1:4730",
+        "[::1]:80",
+        "127.0.0.1:4731",
+        "[::1]:81",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,16 @@ from gearman_manager.config import FoundFunction, lay_out, load
 
 ROOT = Path(__file__).parents[3]
 SAMPLES = sorted((ROOT / "config").glob("*.yaml"))
-FUNCTIONS = ("fetch_url", "reverse", "send_email", "slow_reverse", "thumbnail", "word_count")
+FUNCTIONS = (
+    "fetch_url",
+    "newsletter",
+    "reverse",
+    "send_email",
+    "slow_reverse",
+    "text_totals",
+    "thumbnail",
+    "word_count",
+)
 FOUND = [FoundFunction(name, f"workers/{name}.py", 1) for name in FUNCTIONS]
 
 

@@ -12,7 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from gearman_manager.command.explain import explanation
-from gearman_manager.command.status_view import left_of
+from gearman_manager.command.words import left_of
 from gearman_manager.config import Config, FoundFunction, lay_out
 from gearman_manager.control.app import make_app
 from gearman_manager.control.drain_routes import drain_routes
@@ -186,7 +186,15 @@ def test_decisions_are_told_with_their_limits_and_numbers(manager: Manager) -> N
     ],
 )
 def test_what_is_left_of_a_drain_is_told_in_a_line(running: int, programs: int, until: float | None, text: str) -> None:
-    assert left_of({"running": running, "programs": programs, "until": until}) == text
+    assert left_of({"running": running, "programs": programs, "until": until, "server": None}) == text
+
+
+def test_the_jobs_of_others_are_what_is_left_in_the_end() -> None:
+    drain = {"running": 0, "programs": 0, "until": None, "server": {"finishing": True, "instances": 1}}
+    assert left_of(drain) == "the job server finishes the jobs of other workers"
+    assert left_of(drain | {"server": {"finishing": True, "instances": 2}}) == (
+        "the job servers finish the jobs of other workers"
+    )
 
 
 def test_the_decisions_of_an_unknown_pool_are_refused(manager: Manager) -> None:

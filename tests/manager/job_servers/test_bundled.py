@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gearman_client import Address
-from gearman_manager.config.models import Server
+from gearman_manager.config import Server
 from gearman_manager.host.process import describe_status
 from gearman_manager.job_servers.bundled import BundledServer
 from gearman_manager.job_servers.bundled_process import ServerCanNotStart, ServerOptions, StartFailure

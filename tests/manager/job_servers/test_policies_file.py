@@ -9,18 +9,20 @@ import pytest
 
 from gearman_manager.config import FoundFunction, lay_out, load
 from gearman_manager.job_servers.policies_file import policies_of, provisional_policies, write_policies
-from gearman_server.jobs.policies import FunctionPolicy, Rate
+from gearman_server.jobs.policies import BrakeRule, FunctionPolicy, KeyPolicy, Rate
 from gearman_server.policy_file.file import read_policies
 
 CONFIG = """
 server:
 prefix: acme.
-defaults: {rate: 5/s, retries: 1}
+defaults: {rate: 5/s, retries: 1, brake: {failures: 20/1m, hold: 1m, probe: 2}}
 functions:
   mail: {timeout: 1.5s, retries: 4, backoff: 30s, max_backoff: 2m, crash_retries: 0, max_queue: 10, max_running: 2,
-    keep_result: 1d}
-  free: {rate: 0, retries: 0}
+    keep_result: 1d, per_key: {max_running: 5, rate: 100/m}, fair: true, weights: {bulk: 1, 2: 10},
+    allow_options: [timeout, retries], unique_scope: cluster}
+  free: {rate: 0, retries: 0, allow_options: [], brake: {failures: 0}}
 """
+BRAKE = BrakeRule(Rate(20, 60), hold_s=60, probe=2)
 MAIL = FunctionPolicy(
     timeout_s=1.5,
     retries=4,
@@ -31,8 +33,12 @@ MAIL = FunctionPolicy(
     max_running=2,
     rate=Rate(5, 1),
     keep_result_s=86400,
+    allow_options=frozenset({"retries", "timeout"}),
+    is_unique_in_cluster=True,
+    keys=KeyPolicy(5, Rate(100, 60), is_fair=True, weights={b"bulk": 1, b"2": 10}),
+    brake=BRAKE,
 )
-FREE = FunctionPolicy(crash_retries=3)
+FREE = FunctionPolicy(crash_retries=3, allow_options=frozenset())
 
 
 @pytest.fixture
@@ -58,7 +64,7 @@ def test_the_server_understands_every_key(read: Callable[..., dict[bytes, Functi
     assert read(*found) == {
         b"acme.mail": MAIL,
         b"acme.free": FREE,
-        b"acme.other": FunctionPolicy(retries=1, crash_retries=3, rate=Rate(5, 1)),
+        b"acme.other": FunctionPolicy(retries=1, crash_retries=3, rate=Rate(5, 1), brake=BRAKE),
     }
 
 

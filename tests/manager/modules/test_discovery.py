@@ -99,7 +99,7 @@ def test_a_file_with_the_name_of_a_library_does_not_hide_the_library(discover: C
         ("import sys\nsys.exit(3)\n", "broken.py:2: SystemExit: 3"),
         ("raise KeyboardInterrupt\n", "broken.py:1: KeyboardInterrupt"),
         ("class broken: ...\n", "broken.py:1: the class broken serves 'broken' and needs a method run"),
-        ("async def broken(job): ...\n", "broken.py:1: 'broken' is an async function"),
+        ("async def broken(job):\n    yield 1\n", "broken.py:1: 'broken' is an async generator"),
         ("x = '\0'\n", "broken.py:"),
         (
             "from gearman_manager import function\n@function(settings={1, 2})\ndef broken(job): ...\n",
@@ -448,14 +448,17 @@ LISTS = "from gearman_manager import function\n@function(batch=10)\n"
         ("def f(): ...", "'f' is called with one argument, the job, as in def f(job): too many"),
         ("def f(job, database): ...", "'f' is called with one argument, the job, as in def f(job): missing"),
         ("def f(job):\n    yield 1", "'f' is a generator function"),
-        ("async def f(job):\n    yield 1", "'f' is an async function"),
+        ("async def f(job):\n    yield 1", "'f' is an async generator function, which does nothing"),
+        (
+            "from gearman_manager import function\n@function(batch=3)\nasync def f(jobs): ...",
+            "'f' is an async function",
+        ),
         ("class f:\n    def run(self): ...", "f.run, which serves 'f', is called with the job, as in"),
         (LISTS + "def f(a, b): ...", "'f' is called with one argument, the list of jobs, as in def f(jobs): missing"),
         (LISTS + "def f(jobs):\n    yield", "'f' is a generator function"),
         (LISTS + "class f:\n    def run(self): ...", "is called with the list of jobs, as in def run(self, jobs): too"),
         (LISTS + "class f: ...", "the class f serves 'f' and needs a method run(self, jobs)"),
         ("class f:\n    def run(self, job):\n        yield", "f.run, which serves 'f', is a generator function"),
-        ("class f:\n    async def run(self, job): ...", "f.run, which serves 'f', is an async function"),
         (
             "class f:\n    def setup(self): ...\n    def run(self, job): ...",
             "f.setup, which serves 'f', is called with",
@@ -522,3 +525,20 @@ def test_a_hook_that_would_not_be_called_or_fail_is_an_error(tmp_path: Path, hoo
 def test_a_helper_of_the_hooks_may_be_named_like_a_hook_that_is_there(tmp_path: Path) -> None:
     write(tmp_path, _hooks="def job_started(job): ...\ndef job_start(job): ...\n", fine="def fine(job): ...\n")
     assert names(load_all([tmp_path])) == ["fine"]
+
+
+@pytest.mark.parametrize(
+    ("source", "is_async"),
+    [
+        ("async def f(job): ...", True),
+        ("class f:\n    async def setup(self, settings): ...\n    async def run(self, job): ...", True),
+        ("class F:\n    async def __call__(self, job): ...\nf = F()\nf.__module__ = __name__", True),
+        ("from gearman_manager import function\n@function\nasync def f(number: int): ...", True),
+        ("def f(job): ...", False),
+        ("class f:\n    def run(self, job): ...", False),
+    ],
+)
+def test_an_async_function_is_known_as_one(tmp_path: Path, source: str, *, is_async: bool) -> None:
+    write(tmp_path, f=source + "\n")
+    (function,) = load_all([tmp_path]).functions
+    assert function.is_async is is_async

@@ -10,6 +10,7 @@ import pytest
 
 from gearman_manager.pools import exits as module
 from gearman_manager.pools.live_worker import LiveWorker
+from gearman_manager.pools.pool_state import PoolState
 
 from .conftest import Staff
 
@@ -44,6 +45,25 @@ def test_a_status_that_comes_after_the_kernels_news_is_waited_for(
     assert not died(caplog)
     staff.workforce.exited(live.pid, 5)
     assert died(caplog) == ["died (exit status 5), replaced now"]
+    with pytest.raises(OSError, match="Bad file"):  # of no more use
+        os.fstat(live.pidfd)
+
+
+def test_an_end_is_told_in_the_moment_in_which_the_pool_fails_though_its_status_comes_later(staff: Staff) -> None:
+    staff.arrange(1)
+    staff.workforce.reconcile(0.0)
+    (live,) = staff.workers
+    staff.fork(live)
+    staff.slot(live).error("setup failed: no database")
+    os.kill(live.pid, signal.SIGKILL)
+    reaped_by_the_zygote(live)
+    told: list[str] = []
+    staff.workforce.wake = lambda: told.append(staff.pool.last_error)
+    staff.gone(live)
+    assert staff.pool.state is PoolState.FAILING
+    assert told[-1] == f"mail/1 pid {live.pid}: ended: setup failed: no database"
+    staff.workforce.exited(live.pid, 3)
+    assert staff.pool.last_error == f"mail/1 pid {live.pid}: exit status 3: setup failed: no database"
 
 
 def test_a_status_that_never_comes_is_logged_as_unknown(

@@ -121,7 +121,7 @@ def test_a_refused_event_changes_nothing_in_the_pool(state: PoolState, event: Po
 def test_in_states_in_which_workers_leave_none_start(state: PoolState) -> None:
     pool = in_state(state, workers=2)
     pool.target = 4
-    plan = pool.plan(0.0, busy={"p/1"})
+    plan = pool.plan(0.0, busy={"p/1": 0})
     assert (plan.spawn, set(plan.drain)) == (0, {"p/1", "p/2"})
 
 
@@ -148,10 +148,10 @@ def test_new_code_makes_the_crashes_of_a_failing_pool_forgotten() -> None:
     for _ in range(5):
         lose_at_start(pool)
     assert pool.is_hopeless
-    assert pool.plan(0.1, busy=()).spawn == 0
+    assert pool.plan(0.1, busy={}).spawn == 0
     pool.arrange("2")
     assert pool.state is S.RUNNING
-    assert pool.plan(0.1, busy=()).spawn == 1
+    assert pool.plan(0.1, busy={}).spawn == 1
 
 
 def test_after_a_pause_crashes_are_forgotten() -> None:
@@ -161,7 +161,7 @@ def test_after_a_pause_crashes_are_forgotten() -> None:
         lose_at_start(pool)
     pool.pause()
     pool.resume()
-    assert pool.plan(0.1, busy=()).spawn == 1
+    assert pool.plan(0.1, busy={}).spawn == 1
 
 
 def test_a_refusal_of_the_system_is_no_crash_but_causes_a_wait() -> None:
@@ -169,8 +169,8 @@ def test_a_refusal_of_the_system_is_no_crash_but_causes_a_wait() -> None:
     pool.target = 1
     pool.refused("too many open files", 1.0)
     assert (pool.state, pool.last_error, pool.is_hopeless) == (S.FAILING, "too many open files", False)
-    assert pool.plan(0.5, busy=()).spawn == 0
-    assert pool.plan(1.0, busy=()).spawn == 1
+    assert pool.plan(0.5, busy={}).spawn == 0
+    assert pool.plan(1.0, busy={}).spawn == 1
 
 
 def test_a_removed_pool_without_workers_is_gone_at_once_and_may_come_back() -> None:

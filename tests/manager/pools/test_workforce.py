@@ -15,7 +15,7 @@ from gearman_manager.host.cgroup import Cgroup
 from gearman_manager.ipc.scoreboard import SLOT_BYTES, SlotState, Wear
 from gearman_manager.pools import workforce as module
 from gearman_manager.pools.oom import OomKills
-from gearman_manager.pools.pool import Pool, WorkerState
+from gearman_manager.pools.pool import BUSY_LOOK_S, Pool, WorkerState
 from gearman_manager.pools.pool_state import PoolState
 from gearman_manager.pools.workforce import ORDER_TIMEOUT_S, SYSTEM_RETRY_S
 from gearman_manager.supervisor.limit_enforcer import LimitEnforcer
@@ -201,7 +201,7 @@ def test_a_worker_with_a_job_is_busy_and_not_drained(staff: Staff) -> None:
     first, second, third = staff.serving(3)
     writer = staff.slot(third)
     writer.begin(0, 0, b"H:1", time.monotonic_ns(), 0)
-    assert staff.workforce.busy(staff.pool) == {third.name}
+    assert staff.workforce.busy(staff.pool) == {third.name: 0}
     staff.pool.target = 1
     staff.workforce.reconcile(0.0)
     assert [live.worker.state for live in (first, second, third)] == [
@@ -211,11 +211,24 @@ def test_a_worker_with_a_job_is_busy_and_not_drained(staff: Staff) -> None:
     ]
 
 
+def test_a_worker_that_has_one_job_after_the_other_leaves_when_there_are_too_many(staff: Staff) -> None:
+    hourly, short = staff.serving(2)
+    staff.slot(hourly).begin(0, 0, b"H:1", time.monotonic_ns(), 0)
+    writer = staff.slot(short)
+    writer.begin(0, 0, b"H:2", time.monotonic_ns(), 0)
+    staff.pool.target = 1
+    assert staff.workforce.reconcile(0.0) == BUSY_LOOK_S
+    writer.count(1, failed=False)
+    writer.begin(0, 0, b"H:3", time.monotonic_ns(), 0)
+    staff.workforce.reconcile(BUSY_LOOK_S)
+    assert (hourly.worker.state, short.worker.state) == (WorkerState.READY, WorkerState.DRAINING)
+
+
 def test_of_workers_with_several_jobs_the_least_busy_may_leave(staff: Staff) -> None:
     workers = staff.serving(3, concurrency=3)
     for live, running in zip(workers, (2, 1, 3), strict=True):
         staff.slot(live).serve(running)
-    assert staff.workforce.busy(staff.pool) == {workers[0].name, workers[2].name}
+    assert staff.workforce.busy(staff.pool) == {workers[0].name: 0, workers[2].name: 0}
     for live in workers:
         staff.slot(live).serve(3)
     assert len(staff.workforce.busy(staff.pool)) == 3
@@ -224,9 +237,9 @@ def test_of_workers_with_several_jobs_the_least_busy_may_leave(staff: Staff) -> 
 def test_while_a_program_has_a_job_all_programs_count_as_busy(staff: Staff) -> None:
     staff.arrange(2, command=["sleep", "600"], functions=["mail"])
     staff.workforce.reconcile(0.0)
-    assert staff.workforce.busy(staff.pool) == set()
+    assert staff.workforce.busy(staff.pool) == {}
     staff.pool.running_jobs = 1
-    assert staff.workforce.busy(staff.pool) == {live.name for live in staff.workers}
+    assert staff.workforce.busy(staff.pool).keys() == {live.name for live in staff.workers}
 
 
 def test_a_pools_sums_include_workers_that_are_gone(staff: Staff) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,7 +18,7 @@ from gearman_manager.scaling.autoscaler import Autoscaler
 from gearman_manager.scaling.everywhere import JOIN_S
 from gearman_manager.scaling.host_guards import HostGuards
 from gearman_manager.scaling.neighbours import Peers, mark_of
-from gearman_manager.scaling.queue_dialogue import FunctionQueue
+from gearman_manager.scaling.queue_dialogue import FunctionQueue, Hold
 
 
 class FakeQueues:
@@ -242,6 +243,44 @@ def test_a_pool_has_its_part_of_a_maximum_over_all_managers(scaled: Scaled) -> N
     assert scaled.workforce.pools["mail"].ceiling is None
 
 
+def test_a_pool_knows_its_share_while_there_is_no_room_for_it(scaled: Scaled) -> None:
+    scaled.arrange(mail=POOL | {"max_everywhere": 5})
+    scaled.queues.functions["mail"] = FunctionQueue(queued=99)
+    alone = frozenset({"here"})
+    scaled.queues.peers = [Peers(alone, announced={mark_of("mail"): alone})]
+    scaled.update()
+    assert scaled.update(JOIN_S)["mail"] == 5
+    for _ in range(4):
+        scaled.workforce.pools["mail"].new_worker(JOIN_S)
+    scaled.queues.peers = [Peers()]  # the job server has been started again
+    assert scaled.update(10.0)["mail"] == 4
+    assert (scaled.workforce.pools["mail"].ceiling, scaled.workforce.pools["mail"].share) == (4, 5)
+
+
+def test_no_warning_tells_of_the_moment_in_which_managers_get_to_know_each_other(
+    scaled: Scaled, caplog: pytest.LogCaptureFixture
+) -> None:
+    scaled.arrange(mail=POOL | {"max_everywhere": 5})
+    scaled.queues.functions["mail"] = FunctionQueue(queued=99)
+    scaled.update()
+    alone = frozenset({"here"})
+    scaled.queues.peers = [Peers(alone, announced={mark_of("mail"): alone})]
+    assert scaled.update(1.0)["mail"] == 0
+    assert "max_everywhere" not in caplog.text
+    assert scaled.update(1.0 + JOIN_S)["mail"] == 5
+    assert "max_everywhere holds (5 workers): no further workers for mail" in caplog.text
+
+
+def test_a_server_that_never_shows_this_manager_is_warned_of_after_that_moment(
+    scaled: Scaled, caplog: pytest.LogCaptureFixture
+) -> None:
+    scaled.arrange(mail=POOL | {"max_everywhere": 5})
+    assert scaled.autoscaler.update(0.0) == JOIN_S
+    assert "max_everywhere" not in caplog.text
+    scaled.update(JOIN_S)
+    assert "a job server has yet to show this manager to the others): no further workers for mail" in caplog.text
+
+
 def test_two_managers_share_the_work(scaled: Scaled) -> None:
     scaled.arrange(mail=POOL)
     scaled.queues.functions["mail"] = FunctionQueue(queued=8)
@@ -280,6 +319,30 @@ def test_max_running_is_a_reason(scaled: Scaled) -> None:
     scaled.queues.functions = {"mail": FunctionQueue(queued=3), "sms": FunctionQueue(queued=4, running=1)}
     scaled.update(2.0)
     assert why(scaled) == "6 wanted by 1 waiting job per worker, 6 had: max_running holds for sms since T"
+
+
+@pytest.mark.parametrize(
+    ("hold", "reason"),
+    [
+        (Hold(paused_at=50.0), "mail is paused since -50"),
+        (Hold(paused_at=50.0, held_at=90.0, held_until=120.0), "mail is paused since -50"),
+        (Hold(held_at=90.0, held_until=120.0), "mail is held by its brake until 20"),
+        (Hold(held_at=60.0, held_until=90.0), "mail is held by its brake, single jobs probe since -40"),
+        (Hold(throttled_until=130.0), "mail is held, as one of its jobs wished until 30"),
+    ],
+)
+def test_a_pool_does_not_grow_for_jobs_of_a_function_that_is_held_and_says_why(
+    scaled: Scaled, hold: Hold, reason: str
+) -> None:
+    scaled.unix_time = 100.0
+    scaled.arrange(mail=POOL)
+    scaled.queues.functions["mail"] = FunctionQueue(queued=0, waiting=90, hold=hold)
+    assert scaled.update(0.0) == {"mail": 1}
+    decision = scaled.autoscaler.decisions("mail").last
+    assert decision is not None
+    assert decision.sentence(lambda moment: f"{moment:g}").endswith(f", 1 had: min 1 holds since 0; {reason}")
+    scaled.queues.functions["mail"] = FunctionQueue(queued=90, waiting=90)
+    assert scaled.update(1.0) == {"mail": 10}
 
 
 def test_fewer_places_than_workers_are_a_reason(scaled: Scaled) -> None:
@@ -390,7 +453,8 @@ def test_a_removed_pool_has_no_decisions(scaled: Scaled) -> None:
 
 
 def delayed(count: int, **counts: int) -> FunctionQueue:
-    return FunctionQueue(queued=count, waiting=count, doubtful=count, **counts)
+    queue = FunctionQueue(queued=count, waiting=count, doubtful=count)
+    return replace(queue, running=counts.get("running", 0), workers=counts.get("workers", 0))
 
 
 def ready(pool: Pool, count: int) -> set[str]:

@@ -5,12 +5,32 @@ from __future__ import annotations
 import pytest
 
 from gearman_client import AdminError, ProtocolError
-from gearman_client.extensions import QUEUE_CHANGED, QUEUE_EVENTS_OPTION, SERVER_TROUBLE, SERVER_TROUBLES_OPTION
+from gearman_client.extensions import (
+    JOB_STOPPING,
+    JOB_STOPPING_OPTION,
+    ORPHANED_JOBS_OPTION,
+    QUEUE_CHANGED,
+    QUEUE_EVENTS_OPTION,
+    SERVER_TROUBLE,
+    SERVER_TROUBLES_OPTION,
+    SERVERS,
+    SERVERS_OPTION,
+    STORE_ID,
+)
 from gearman_client.packet import PacketType, encode_request, encode_response
-from gearman_manager.scaling.queue_dialogue import ANSWER_TIMEOUT_S, MAX_ANSWER_BYTES, FunctionQueue, QueueDialogue
+from gearman_manager.scaling.queue_dialogue import (
+    ANSWER_TIMEOUT_S,
+    MAX_ANSWER_BYTES,
+    FunctionQueue,
+    Hold,
+    QueueDialogue,
+)
 
 OPTION_RES = encode_response(PacketType.OPTION_RES, QUEUE_EVENTS_OPTION)
 TROUBLES = encode_request(PacketType.OPTION_REQ, SERVER_TROUBLES_OPTION)
+ORPHANS = encode_request(PacketType.OPTION_REQ, ORPHANED_JOBS_OPTION)
+STOPS = encode_request(PacketType.OPTION_REQ, JOB_STOPPING_OPTION)
+CLUSTER = encode_request(PacketType.OPTION_REQ, SERVERS_OPTION)
 UNKNOWN_OPTION = encode_response(PacketType.ERROR, b"UNKNOWN_OPTION", b"Server does not recognize given option")
 STATUS = b"mail\t3\t1\t2\nsms\t0\t0\t0\n.\n"
 WORKERS = b"30 127.0.0.1 gm:a :\n31 127.0.0.1 gm:b/mail/1 : mail\n32 127.0.0.1 - : mail\n.\n"
@@ -35,8 +55,9 @@ def dialogue(option_answer: bytes) -> QueueDialogue:
     assert talk.feed(WORKERS, 0.0)
     assert talk.is_informed
     if talk.is_pushed:
-        assert talk.ask(talk.wakes_at()) == TROUBLES
-        assert not talk.feed(UNKNOWN_OPTION, 0.0)
+        for later in (TROUBLES, STOPS, ORPHANS, CLUSTER):
+            assert talk.ask(talk.wakes_at()) == later
+            assert not talk.feed(UNKNOWN_OPTION, 0.0)
     return talk
 
 
@@ -77,7 +98,27 @@ def test_a_server_with_events_reports_its_changes() -> None:
     assert talk.wakes_at() == pytest.approx(0.5)  # the function is new, so the workers table is asked for its workers
 
 
-def test_a_server_with_events_is_asked_once_for_its_troubles() -> None:
+def test_a_server_with_events_tells_of_pauses_and_brakes() -> None:
+    talk = dialogue(OPTION_RES)
+    assert talk.feed(changed(b"mail", 0, 1, 2, 2, 1500, 0, 0, 0), 0.2)
+    assert talk.functions["mail"] == FunctionQueue(0, 1, 2, 2, hold=Hold(1.5))
+    assert talk.feed(changed(b"mail", 0, 1, 2, 2, 0, 0, 0, 3500), 0.3)
+    assert talk.functions["mail"].hold == Hold(throttled_until=3.5)
+    assert talk.feed(changed(b"mail", 0, 1, 2, 2, 0, 2500, 4500, 0), 0.3)
+    assert talk.functions["mail"].hold == Hold(0.0, 2.5, 4.5)
+    now = talk.wakes_at()
+    while talk.ask(now) != b"status\n":  # the table of all counts does not tell of it
+        talk.feed(WORKERS, now)
+        now = talk.wakes_at()
+    talk.feed(STATUS, now)
+    assert talk.functions["mail"] == FunctionQueue(0, 1, 2, 2, hold=Hold(0.0, 2.5, 4.5))
+    assert talk.feed(changed(b"mail", 2, 1, 2), now)
+    assert talk.functions["mail"] == MAIL
+    with pytest.raises(ProtocolError, match="not a queue's state"):
+        talk.feed(encode_response(QUEUE_CHANGED, b"mail", b"0", b"1", b"2", b"2", b"1500"), now)
+
+
+def test_a_server_with_events_is_asked_once_for_its_troubles_stops_store_and_cluster() -> None:
     talk = QueueDialogue("gm:a")
     talk.greet(0.0)
     talk.feed(OPTION_RES, 0.0)
@@ -92,7 +133,21 @@ def test_a_server_with_events_is_asked_once_for_its_troubles() -> None:
     assert not talk.feed(encode_response(SERVER_TROUBLE, b"disk full"), 0.3)
     assert talk.feed(encode_response(SERVER_TROUBLE, b""), 0.4)
     assert talk.trouble == ""
-    assert talk.ask(0.5) == b""
+    assert talk.ask(0.5) == STOPS
+    stop = encode_response(JOB_STOPPING, b"gm:a/mail/1", b"127.0.0.1:5000", b"H:box:1")
+    assert not talk.feed(encode_response(PacketType.OPTION_RES, JOB_STOPPING_OPTION) + stop + stop, 0.5)
+    assert talk.stops == [("gm:a/mail/1", "127.0.0.1:5000", "H:box:1")] * 2
+    assert talk.ask(0.6) == ORPHANS
+    orphans = encode_response(PacketType.OPTION_RES, ORPHANED_JOBS_OPTION) + encode_response(STORE_ID, b"store")
+    assert not talk.feed(orphans, 0.6)
+    assert talk.store_id == b"store"
+    assert talk.ask(0.6) == CLUSTER
+    servers = encode_response(SERVERS, b"1\ta\ta:1\t1.0\talive\t1\n")
+    assert not talk.feed(encode_response(PacketType.OPTION_RES, SERVERS_OPTION) + servers, 0.6)
+    assert talk.cluster == b"1\ta\ta:1\t1.0\talive\t1\n"
+    assert talk.ask(0.6) == b""
+    with pytest.raises(ProtocolError, match="not a job that is to be stopped"):
+        talk.feed(encode_response(JOB_STOPPING, b"H:box:1"), 0.7)
 
 
 def test_jobs_that_could_not_be_started_do_not_count_as_waiting() -> None:

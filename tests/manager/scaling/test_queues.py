@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 import gevent.event
 import pytest
 
-from gearman_client import Address
+from gearman_client import Address, Tls
 from gearman_client.extensions import QUEUE_CHANGED, QUEUE_EVENTS_OPTION
 from gearman_client.packet import REQUEST_MAGIC, PacketParser, PacketType, encode_response
 from gearman_manager.scaling.queue_dialogue import ANSWER_TIMEOUT_S, IDLE_INTERVAL_S, FunctionQueue
-from gearman_manager.scaling.queues import Queues
+from gearman_manager.scaling.queues import LOSSES, Queues
 
 DEADLINE_S = 20.0
 OPTION_RES = encode_response(PacketType.OPTION_RES, QUEUE_EVENTS_OPTION)
@@ -168,11 +168,27 @@ def test_a_server_that_ignores_the_option_or_hangs_up_on_it_is_polled_without_it
     server.option = answer
     following = follow(server.address)
     following.until(lambda: not following.queues.away, "the server answers")
-    assert server.asked.count(QUEUE_EVENTS_OPTION) == 1
+    assert server.asked.count(QUEUE_EVENTS_OPTION) == LOSSES
     # After a connection without the option the next one offers it again: a newer server may have taken the place.
     server.option = OPTION_RES
     server.hang_up()
     following.until(lambda: following.queues.servers[0].is_pushed, "the next connection is told of changes")
+
+
+def test_a_server_that_has_pushed_is_offered_it_again_whatever_became_of_some_connections(
+    server: ScriptedServer, follow: Callable[..., Following]
+) -> None:
+    following = follow(server.address)
+    following.until(lambda: following.queues.servers[0].is_pushed, "the server tells of its changes")
+    before = server.asked.count(QUEUE_EVENTS_OPTION)
+    server.option = None  # as when it is killed just now, and its ports still accept
+    server.hang_up()
+    following.until(lambda: bool(following.queues.away), "it is away")
+    while server.asked.count(QUEUE_EVENTS_OPTION) < before + LOSSES + 1:
+        gevent.sleep(0.005)
+    server.option = OPTION_RES
+    following.until(lambda: not following.queues.away, "it is back")
+    assert following.queues.servers[0].is_pushed
 
 
 def test_a_silent_server_counts_as_down_and_the_others_go_on(
@@ -215,6 +231,35 @@ def test_nonsense_from_a_server_ends_only_its_connection(
     server.push(b"\0RES\0\0\0\x63\0\0\0\0")
     following.until(lambda: bool(following.queues.away), "the connection ended")
     following.until(lambda: not following.queues.away, "the next one is as good as new")
+
+
+def test_a_server_that_stays_keeps_its_connection_and_what_it_told_of_its_queues(
+    server: ScriptedServer, follow: Callable[..., Following]
+) -> None:
+    other = ScriptedServer()
+    try:
+        following = follow(server.address, other.address)
+        following.until(lambda: not following.queues.away, "both answer")
+        kept, left = following.queues.servers
+        following.queues.follow([Address(server.address.host, server.address.port)])
+        assert following.queues.servers == [kept]
+        assert not following.queues.away
+        assert following.queues.of("mail").queued == 1
+        following.until(lambda: bool(left._greenlet.dead), "the other one is followed no longer")
+        server.push(changed(b"mail", 5, 1, 1))
+        following.until(lambda: following.queues.of("mail").queued == 5, "the next change")
+        assert server.asked.count(QUEUE_EVENTS_OPTION) == 1
+    finally:
+        other.close()
+
+
+def test_a_server_with_another_certificate_is_another_one(
+    server: ScriptedServer, follow: Callable[..., Following]
+) -> None:
+    following = follow(server.address)
+    following.until(lambda: not following.queues.away, "the server answers")
+    following.queues.follow([Address(server.address.host, server.address.port, Tls())])
+    assert following.queues.away
 
 
 def test_close_ends_the_polling(server: ScriptedServer, follow: Callable[..., Following]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from array import array
 from collections.abc import Iterable
 from dataclasses import replace
@@ -31,7 +29,8 @@ from gearman_manager.simulation.replay import ReplaySettings, replay
 from gearman_manager.simulation.scaling_policies import Bounded
 from gearman_manager.simulation.trace import Jobs
 
-BIN = Path(sys.executable).parent
+from .command_line import command
+
 BERLIN = ZoneInfo("Europe/Berlin")
 MONDAY = datetime(2026, 3, 9, tzinfo=BERLIN)  # the clocks change on the 29th
 SCALE = ResolvedScale(2.0, None, None, cooldown_s=30.0, idle_s=None)
@@ -267,18 +266,6 @@ def test_the_proposal_is_told_in_words_yaml_and_json() -> None:
 # --- the command
 
 
-def command(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [BIN / "gearman-manager", "simulate", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd=folder,
-        env={"COLUMNS": "120", "PATH": "/usr/bin:/bin"},
-    )
-
-
 def test_the_command_proposes_windows_for_a_pool(tmp_path: Path) -> None:
     load = peaks([0])
     rows = [
@@ -291,7 +278,7 @@ def test_the_command_proposes_windows_for_a_pool(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(yaml.dump({"servers": ["127.0.0.1:1"], "pools": {"mail": pool}}))
     arguments = ("--propose", "--trace", "1.csv", "--trace", "2.csv", "-c", "config.yaml", "--spawn-delay", "10s")
-    result = command(*arguments, "--time-zone", "Europe/Berlin", folder=tmp_path)
+    result = command("simulate", *arguments, "--time-zone", "Europe/Berlin", folder=tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"1.csv, 2.csv: {len(rows):,} jobs from 2026-03-09 to 2026-03-29 (Europe/Berlin)" in result.stdout
     assert "min: 1, max: 30, target_wait: 2s, cooldown: 30s; a worker starts within 10s" in result.stdout
@@ -300,7 +287,7 @@ def test_the_command_proposes_windows_for_a_pool(tmp_path: Path) -> None:
     pasted = yaml.safe_load(result.stdout[result.stdout.index("windows:") :])
     assert [window["cron"] for window in pasted["windows"]] == ["45 7 * * mon"]
     file.write_text(yaml.dump({"servers": ["127.0.0.1:1"], "pools": {"mail": {**pool, **pasted}}}))
-    with_window = command(*arguments, "--time-zone", "Europe/Berlin", "--json", folder=tmp_path)
+    with_window = command("simulate", *arguments, "--time-zone", "Europe/Berlin", "--json", folder=tmp_path)
     assert with_window.returncode == 0, with_window.stderr
     assert "the scaler alone keeps the goal" in json.loads(with_window.stdout)["sentences"][0]
 

@@ -19,9 +19,10 @@ from gearman_manager.simulation.engine import SPAWN_DELAY_S, Decision, Outcome, 
 from gearman_manager.simulation.scaling_policies import DatedWindows, FixedCount, OneStep, OurScaler
 from gearman_manager.simulation.trace import Arrival, TraceError, read_trace
 
+from .command_line import command
+
 ROOT = Path(__file__).parents[3]
 TRACES = ROOT / "benchmarks" / "traces"
-BIN = Path(sys.executable).parent
 WAIT_2S = ResolvedScale(2.0, None, None, cooldown_s=30.0, idle_s=None)
 
 
@@ -223,18 +224,6 @@ def test_the_sample_traces_are_the_output_of_their_script(tmp_path: Path) -> Non
 
 
 # --- the command
-
-
-def command(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [BIN / "gearman-manager", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd=folder,
-        env={"COLUMNS": "120", "PATH": "/usr/bin:/bin"},
-    )
 
 
 def test_the_command_compares_the_policies_in_a_table() -> None:

@@ -13,17 +13,19 @@ from hypothesis import strategies as st
 
 from gearman_client import Address, WorkerJob
 from gearman_client.connection.connection import Connection
-from gearman_client.extensions import WORK_FAILURE
+from gearman_client.extensions import JOB_FAILURE_OPTION, WORK_FAILURE
 from gearman_client.packet import HEADER, HEADER_BYTES, PacketType
 from gearman_manager import Job, JobTimeout, Reject, Retry
+from gearman_manager.ipc.scoreboard import Scoreboard, SlotWriter
 from gearman_manager.modules.discovery import LoadedFunction
 from gearman_manager.modules.hooks import Hooks
 from gearman_manager.worker.batch_call import run_batch
-from gearman_manager.worker.function_call import FunctionCall
+from gearman_manager.worker.function_call import FunctionCall, mark_of_process
 from gearman_manager.worker.order import OrderedFunction
 from gearman_manager.worker.timeout_by_signal import TimeoutBySignal
 
 Function = Callable[[list[Job]], Any]
+SLOT = SlotWriter(Scoreboard.create(pages=1), 0)
 
 
 class Server:
@@ -31,14 +33,20 @@ class Server:
 
     def __init__(self) -> None:
         self.address = Address()
-        self.connection: Connection | None = None
-        self.server_is_ours = self.takes_failures = True
+        self.connection: Any = object()
+        self.server_is_ours = True
+        self.must_leave = self.can_go_on = False
+        self.former_extensions: frozenset[bytes] = frozenset()
+        self.extensions = {JOB_FAILURE_OPTION}
         self.told: list[bytes] = []
 
-    def answer(self, _connection: Connection | None, _handle: bytes, packet: bytes) -> None:
+    def hears_stop(self, _connection: Connection | None, _handle: bytes) -> bool:
+        return False
+
+    def answer(self, _connection: Connection | None, _handle: bytes, packet: bytes, _attempt: int = 0) -> None:
         self.told.append(packet)
 
-    def tell(self, _connection: Connection | None, packet: bytes) -> None:
+    def tell(self, _connection: Connection | None, packet: bytes, _attempt: int = 0) -> None:
         self.told.append(packet)
 
     @property
@@ -62,10 +70,9 @@ def run(
     """Call the function with so many jobs; returns the answers and the reasons of the failed ones."""
     server = Server()
     ordered = OrderedFunction("f", "f", "f.py", timeout_s, {}, 1000)
-    function = FunctionCall(ordered, LoadedFunction("f", "f.py", 1, {}, target), 0)
+    function = FunctionCall(ordered, LoadedFunction("f", "f.py", 1, {}, target), 0, mark_of_process())
     assigned = [WorkerJob(server, b"%d" % number, "f", b"", b"load %d" % number) for number in range(jobs)]
-    limit = TimeoutBySignal() if timeout_s is not None else None
-    reasons = run_batch(assigned, function, hooks or Hooks(), limit)
+    reasons = run_batch(assigned, function, hooks or Hooks(), TimeoutBySignal(SLOT))
     assert all(job.answered for job in assigned)
     return server.answers, reasons
 
