@@ -10,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 TESTERS ?= 4
 NODE_PEERS := gearmanode@0.9.2 winston@3.19.0 abraxas@2.1.10
 
-.PHONY: setup run test soak soak-workers soak-kills lint docs bench peers compiled test-compiled clean
+.PHONY: setup run test soak soak-workers soak-kills soak-cluster lint docs bench peers compiled test-compiled clean
 
 setup: $(VENV)/.installed
 
@@ -47,7 +47,7 @@ peers: setup
 	npm install --silent --no-save --no-package-lock --no-audit --no-fund --prefix $(VENV)/peers $(NODE_PEERS)
 
 # The tests that take too long for every day. A thousand workers on this machine: minutes.
-soak: soak-workers soak-kills
+soak: soak-workers soak-kills soak-cluster
 
 soak-workers: setup $(VENV)/.test
 	$(BIN)/python benchmarks/soak.py
@@ -55,6 +55,13 @@ soak-workers: setup $(VENV)/.test
 # Hundreds of kills with each kind of database: minutes too.
 soak-kills: setup $(VENV)/.test
 	GEARMAN_KILL_ROUNDS=300 $(BIN)/python -m pytest tests/server/stores/test_kills.py
+	GEARMAN_KILL_ROUNDS=100 $(BIN)/python -m pytest tests/server/stores/test_kills_of_batches.py
+	GEARMAN_KILL_ROUNDS=50 $(BIN)/python -m pytest tests/client/client/test_kills_under_load.py
+	GEARMAN_KILL_ROUNDS=60 $(BIN)/python -m pytest tests/integration/outbox/test_kills_of_relays.py
+
+# An hour of random faults around three job servers, half of it on each kind of database.
+soak-cluster: setup $(VENV)/.test
+	GEARMAN_CLUSTER_SOAK_S=1800 $(BIN)/python -m pytest -s -o faulthandler_timeout=0 tests/server/sharing/test_histories.py
 
 lint: setup $(VENV)/.test $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -75,9 +82,10 @@ compiled: setup $(VENV)/.compiled
 	@command -v cc >/dev/null || { echo 'a C compiler (cc) and the headers of Python are needed' >&2; exit 1; }
 	GEARMAN_COMPILED=0 $(BIN)/python -m gearman_server.compiled.building
 
-# The tests of the job server and of the packets with the compiled core, which must be there.
+# The tests of the job server and of the packets with the compiled core, which must be there. Without the client's plugin
+# for pytest, which would import the pure packets before the core is chosen.
 test-compiled: compiled $(VENV)/.test
-	GEARMAN_COMPILED=1 $(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --max-worker-restart 0 -m "not pure_core" \
+	GEARMAN_COMPILED=1 $(BIN)/python -m pytest -n $(TESTERS) --dist loadfile --max-worker-restart 0 -p no:gearman -m "not pure_core" \
 		tests/server tests/client/test_packet.py tests/integration
 
 clean:

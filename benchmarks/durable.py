@@ -75,13 +75,20 @@ def report(scope: Scope) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def own_folder() -> Iterator[Path]:
+    """A folder on the disk of the checkout, which is removed afterwards."""
     BUILD.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as folder:
         yield Path(folder)
 
 
-def _sqlite(folder: Path, port: int) -> list[str]:
+def in_memory(_folder: Path, port: int) -> list[str]:
+    """Our server's command, without a store."""
+    return ours(port)
+
+
+def in_sqlite(folder: Path, port: int) -> list[str]:
+    """Our server's command, with a store in the folder."""
     return [*ours(port), "--store", f"sqlite:///{folder / 'jobs.db'}"]
 
 
@@ -90,7 +97,7 @@ def _gearmand(folder: Path, port: int) -> list[str]:
 
 
 def _rate(command: Callable[[Path, int], list[str]], arguments: str, before: str | None = None) -> float:
-    with _folder() as folder, started(partial(command, folder)) as server:
+    with own_folder() as folder, started(partial(command, folder)) as server:
         if before is not None:
             gearload(server.port, before)
         return gearload(server.port, arguments)["jobs_per_s"]
@@ -99,9 +106,9 @@ def _rate(command: Callable[[Path, int], list[str]], arguments: str, before: str
 def _submission_line(row: Row, rounds: int) -> str:
     durable, theirs, memory = [], [], []
     for _ in range(rounds):
-        durable.append(_rate(_sqlite, f"submit -n {row.ours} {row.arguments}"))
+        durable.append(_rate(in_sqlite, f"submit -n {row.ours} {row.arguments}"))
         theirs.append(_rate(_gearmand, f"submit -n {row.theirs} {row.arguments}"))
-        memory.append(_rate(lambda _folder, port: ours(port), f"submit -n {row.ours} {row.arguments}"))
+        memory.append(_rate(in_memory, f"submit -n {row.ours} {row.arguments}"))
     rate, their_rate, memory_rate = median(durable), median(theirs), median(memory)
     times, of_memory = rate / their_rate, rate / memory_rate
     is_met = times >= row.at_least_times and of_memory >= (row.at_least_of_memory or 0)
@@ -116,8 +123,8 @@ def _drain_line(rounds: int) -> str:
     before = "submit -n 60000 -c 4 -d 100"
     durable, memory = [], []
     for _ in range(rounds):
-        durable.append(_rate(_sqlite, DRAIN, before))
-        memory.append(_rate(lambda _folder, port: ours(port), DRAIN, before))
+        durable.append(_rate(in_sqlite, DRAIN, before))
+        memory.append(_rate(in_memory, DRAIN, before))
     rate, memory_rate = median(durable), median(memory)
     of_memory = rate / memory_rate
     return (
@@ -129,7 +136,7 @@ def _drain_line(rounds: int) -> str:
 def _database_line(name: str, url: str, rounds: int) -> str:
     rates = []
     for _ in range(rounds):
-        with _own_database(url) as own, started(lambda port, own=own: [*ours(port), "--store", own]) as server:
+        with own_database(url) as own, started(lambda port, own=own: [*ours(port), "--store", own]) as server:
             rates.append(gearload(server.port, DATABASE_ROW)["jobs_per_s"])
     is_met = median(rates) >= AT_LEAST_BY_DATABASE
     bar = f"≥ {AT_LEAST_BY_DATABASE:,}"
@@ -137,7 +144,7 @@ def _database_line(name: str, url: str, rounds: int) -> str:
 
 
 @contextlib.contextmanager
-def _own_database(url: str) -> Iterator[str]:
+def own_database(url: str) -> Iterator[str]:
     """The URL of a new schema (PostgreSQL) or database (MySQL), which is dropped afterwards."""
     name = f"gearman_{uuid.uuid4().hex}"
     kind = "SCHEMA" if url.startswith("postgresql") else "DATABASE"
@@ -157,12 +164,12 @@ def _own_database(url: str) -> Iterator[str]:
 
 def _million() -> Iterator[str]:
     """Start with a million jobs in the file: time until the first is served, until all are loaded, and their memory."""
-    with _folder() as folder:
-        with started(partial(_sqlite, folder)) as server:
+    with own_folder() as folder:
+        with started(partial(in_sqlite, folder)) as server:
             before_bytes = server.resident_bytes()
             gearload(server.port, f"submit -n {MILLION} -c 4 -d 100 -s {WORKLOAD_BYTES}")
         launched = time.monotonic()
-        with started(partial(_sqlite, folder)) as server:
+        with started(partial(in_sqlite, folder)) as server:
             gearload(server.port, "drain -n 1 -w 1")
             first_s = time.monotonic() - launched - 0.1  # gearload waits 0.1 s before it ends
             while _queued(server) < MILLION - 1:

@@ -12,12 +12,12 @@ BUILD: Final = FOLDER / "build"
 STALLED_AFTER_S: Final = 600
 
 
-def build(name: str) -> Path:
-    """The program compiled from `name`.c; it is compiled again when the source is newer."""
+def build(name: str, *libraries: str) -> Path:
+    """The program compiled from `name`.c and linked with these options; again when the source is newer."""
     source, program = FOLDER / f"{name}.c", BUILD / name
     if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
         BUILD.mkdir(exist_ok=True)
-        subprocess.run(["cc", "-O2", "-o", str(program), str(source)], check=True)
+        subprocess.run(["cc", "-O2", "-o", str(program), str(source), *libraries], check=True)
     return program
 
 

@@ -14,15 +14,21 @@ from typing import Final
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import async_client
 import background
 import backlog
+import client_calls
+import cluster
 import durable
 import instructions
+import job_options
 import job_server
+import keys
 import manager
 import metrics_cost
 import reload
 import stalls
+import task_sets
 import tls
 from running_manager import programs_of
 from scope import Scope
@@ -44,11 +50,17 @@ SUBJECTS: Final = {
     "tls": Subject(tls.report, rounds=3),
     "metrics": Subject(metrics_cost.report),
     "durable": Subject(durable.report, rounds=3),
+    "cluster": Subject(cluster.report, rounds=3),
+    "options": Subject(job_options.report, rounds=3),
+    "keys": Subject(keys.report, rounds=3),
     "backlog": Subject(backlog.report, rounds=1),
+    "task_sets": Subject(task_sets.report, rounds=3),
     "stalls": Subject(stalls.report, rounds=1),
     "manager": Subject(manager.report, rounds=3),
     "reload": Subject(reload.report, rounds=3),
     "background": Subject(background.report, rounds=3),
+    "calls": Subject(client_calls.report, rounds=5),
+    "async_client": Subject(async_client.report, rounds=3),
 }
 
 

@@ -1,4 +1,4 @@
-"""Debian's gearmand, for tests that need a job server of other people, or one to compare ours with."""
+"""Debian's gearmand, and Perl's Gearman::Server, for tests that need a job server of other people."""
 
 from __future__ import annotations
 
@@ -17,23 +17,27 @@ import pytest
 from gearman_client import Address
 
 DEADLINE_S = 20.0
+PERL_PROGRAM = "/usr/bin/gearmand"
 
 
 class Gearmand:
     """One gearmand process with these options; `kill` and `start` keep its port."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        executable = shutil.which("gearmand", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-        if executable is None:
-            pytest.skip("gearmand is not installed (Debian: apt-get install gearman-job-server)")
         self._log = folder / "gearmand.log"
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.address = Address("127.0.0.1", self.port)
-        where = ["-p", str(self.port), "-L", "127.0.0.1", "-P", str(folder / "gearmand.pid"), "-l", "stderr"]
-        self._command = [executable, *where, "--config-file", "", *options]
+        self._command = [*self._program(folder), "-p", str(self.port), "-L", "127.0.0.1", *options]
         self.process: subprocess.Popen[bytes] | None = None
+
+    def _program(self, folder: Path) -> list[str]:
+        # Debian's package of Perl's server has a program of this name too, in /usr/bin.
+        executable = shutil.which("gearmand", path=f"/usr/sbin:/usr/local/sbin:{os.environ.get('PATH', '')}")
+        if executable is None or executable == PERL_PROGRAM:
+            pytest.skip("gearmand is not installed (Debian: apt-get install gearman-job-server)")
+        return [executable, "-P", str(folder / "gearmand.pid"), "-l", "stderr", "--config-file", ""]
 
     def start(self) -> None:
         """Return when it answers."""
@@ -66,7 +70,10 @@ class Gearmand:
             admin.sendall(line.encode() + b"\n")
             received = b""
             while not received.endswith((b".\n", b"\r\n")) and not received.startswith(b"OK "):
-                received += admin.recv(65536)
+                data = admin.recv(65536)
+                if not data:
+                    break
+                received += data
         return received.decode()
 
     def registered(self, function: str) -> bool:
@@ -77,8 +84,23 @@ class Gearmand:
         assert self.process is not None
         assert self.process.poll() is None, f"gearmand ended at its start: {self._log.read_text()}"
         with contextlib.suppress(OSError):
-            return self.ask("getpid") == f"OK {self.pid}\n"
+            return self._is_this_one()
         return False
+
+    def _is_this_one(self) -> bool:
+        return self.ask("getpid") == f"OK {self.pid}\n"
+
+
+class PerlServer(Gearmand):
+    """One process of Perl's Gearman::Server. It knows no low priority, no time, no reducer, no key in a status."""
+
+    def _program(self, folder: Path) -> list[str]:
+        if not os.access(PERL_PROGRAM, os.X_OK):
+            pytest.skip("Perl's server is not installed (Debian: apt-get install gearman-server)")
+        return ["perl", PERL_PROGRAM]
+
+    def _is_this_one(self) -> bool:
+        return self.ask("status") == ".\n"
 
 
 @contextlib.contextmanager
