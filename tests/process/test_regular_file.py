@@ -32,12 +32,12 @@ def test_a_file_is_read_up_to_the_bound(tmp_path: Path) -> None:
 def test_anything_else_is_refused_at_once(tmp_path: Path, kind: str, reason: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
-    open_files = len(os.listdir("/proc/self/fd"))
+    open_files = set(os.listdir("/proc/self/fd"))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket"))
         with pytest.raises(OSError, match=reason):
             read_regular_file(tmp_path / kind, 10)
-    assert len(os.listdir("/proc/self/fd")) == open_files
+    assert set(os.listdir("/proc/self/fd")) <= open_files  # fewer if the collector has closed somebody else's
 
 
 def test_a_pipe_that_a_shell_hands_over_is_read() -> None:

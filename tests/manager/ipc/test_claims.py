@@ -215,4 +215,4 @@ def test_nothing_stays_open(board: Scoreboard) -> None:
     pipe.handed_over()
     pipe.close()
     pipe.close()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before

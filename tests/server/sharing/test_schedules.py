@@ -34,9 +34,9 @@ class Scheduled:
         server.wait_for_log("policies read again")
 
     def seconds(self) -> list[int]:
-        """The seconds in which jobs were submitted."""
+        """The due times of the jobs. A job's time is that of the pass of the loop, which began a moment before."""
         rows = self.cluster.database.rows("submitted_at", "gearman_jobs ORDER BY submitted_at")
-        return [int(row[0]) for row in rows]
+        return [int(row[0] + 0.2) for row in rows]
 
     def timing(self) -> str:
         ((timing,),) = self.cluster.database.rows("timing", "gearman_schedules")
