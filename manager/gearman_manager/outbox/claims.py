@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
@@ -14,12 +14,14 @@ class Openings:
     servers: the job servers that are ready and have nothing to do, by name.
     numbers: rows with these `server_number`s, taken modulo `servers_in_all`, go to one of them.
     held: functions whose jobs are not accepted for the time being.
+    stand_ins: the servers among these that get the rows which another one may have, by the name of that one.
     """
 
     servers: Sequence[str]
     numbers: Sequence[int]
     servers_in_all: int
     held: Sequence[str] = ()
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
 
 
 class Candidate(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from gearman_manager.outbox.listing import Counts
@@ -56,11 +58,17 @@ class Figures:
         self.is_up[server] = False
         return was_up
 
+    def keep_servers(self, servers: Collection[str]) -> None:
+        """Tell of these job servers alone whether they answer."""
+        for server in self.is_up.keys() - servers:
+            del self.is_up[server]
+
     def text(self) -> bytes:
         """The text for Prometheus."""
         self._rows.labels("waiting").set(self.counts.waiting)
         self._rows.labels("aside").set(self.counts.aside)
         self._oldest.set(self.counts.oldest_ms / 1000)
+        self._up.clear()
         for server, is_up in list(self.is_up.items()):
             self._up.labels(server).set(is_up)
         return generate_latest(self._registry)

@@ -16,6 +16,7 @@ from gearman_client.client.foreground import server_error
 from gearman_client.client.server_pool import PoolSettings, ServerPool, next_packets
 from gearman_client.client.submission import OPTIONS_REQUEST
 from gearman_client.connection.connection import Connection
+from gearman_client.connection.roster import Roster
 from gearman_client.errors import CouldNotConnect, GearmanError, NotSupported, ProtocolError, ServerEnding, ServerError
 from gearman_client.packet import PacketType
 from gearman_manager.outbox.batch import Answer, Answered, Batch, is_to_be_repeated
@@ -43,13 +44,15 @@ class Link:
     """
 
     def __init__(self, address: Address, reply_timeout_s: float, report: Callable[[Link, object], None]) -> None:
-        """`report` is called from the thread, with `Up`, `Down` or a list of `Answered`."""
+        """`report` is called from the thread, with `Up`, `Down`, `Told` or a list of `Answered`."""
+        self.address = address
         self.name = str(address)
         self.is_ready = False
         self.batch: Batch | None = None
         self._report = report
         self._reply_timeout_s = reply_timeout_s
-        self._pool = ServerPool([address], PoolSettings(CONNECT_TIMEOUT_S, reply_timeout_s, False))
+        ear = _Ear(address, lambda table: report(self, Told(table)))
+        self._pool = ServerPool([address], PoolSettings(CONNECT_TIMEOUT_S, reply_timeout_s, True, ear))
         self._server = self._pool.servers[0]
         self._orders: SimpleQueue[Batch | None] = SimpleQueue()
         self._pause_s = _FIRST_PAUSE_S
@@ -64,9 +67,13 @@ class Link:
         self.batch = batch
         self._orders.put(batch)
 
+    def leave(self) -> None:
+        """End the thread after its batch."""
+        self._orders.put(None)
+
     def stop(self, timeout_s: float) -> None:
         """End the thread after its batch, and wait for it so long."""
-        self._orders.put(None)
+        self.leave()
         self._thread.join(timeout_s)
 
     # --- the thread
@@ -191,8 +198,29 @@ class Link:
                     raise ProtocolError(f"{self.name} answered a submission with packet type {packet_type}")
 
 
+class _Ear(Roster):
+    """Passes on what the server tells of its cluster: the relay has the roster, and this link its one server."""
+
+    def __init__(self, address: Address, tell: Callable[[bytes], object]) -> None:
+        super().__init__([address])
+        self._tell = tell
+
+    def learn(self, told_by: Address, table: bytes, now: float) -> bool:
+        may_tell_more = Roster([told_by]).learn(told_by, table, now)
+        if may_tell_more:
+            self._tell(table)
+        return may_tell_more
+
+
 class Up:
     """The server answers."""
+
+
+class Told:
+    """The server tells of its cluster, in a packet SERVERS."""
+
+    def __init__(self, table: bytes) -> None:
+        self.table = table
 
 
 class Down:

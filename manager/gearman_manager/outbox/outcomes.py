@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from gearman_manager.outbox.batch import PASSING, Answer, Answered
 from gearman_manager.outbox.claims import Change
@@ -56,21 +56,28 @@ class Holds:
             del self._until[function]
 
 
-def outcome_of(server: str, answers: Iterable[Answered], holds: Holds, now_ms: int, retries: int) -> Outcome:
+class Asked(NamedTuple):
+    """The server that had a batch, and the name in rows that it may have."""
+
+    server: str
+    name_for_doubt: str
+
+
+def outcome_of(asked: Asked, answers: Iterable[Answered], holds: Holds, now_ms: int, retries: int) -> Outcome:
     """What becomes of the rows of a batch that was given to a server."""
     outcome = Outcome()
     refused: dict[str, int] = {}
     for row, answer, code, text in answers:
         # Whoever may have had the row before still may: a refusal does not say that its submission is not known.
-        doubted = server if row.is_in_doubt else None
+        doubted = asked.name_for_doubt if row.is_in_doubt else None
         attempts = 1 if row.is_in_doubt else row.attempts + 1
-        reason = f"{server}: {code}: {text}"
+        reason = f"{asked.server}: {code}: {text}"
         if answer is Answer.CREATED:
             outcome.created.append(row)
         elif answer is Answer.UNSENT:
             outcome.changes.append(Change(row.id, now_ms, row.attempts, text or None, doubted))
         elif answer is Answer.LOST:
-            _lost(outcome, row, server, text, now_ms)
+            _lost(outcome, row, asked, text, now_ms)
         elif code == PASSING and attempts <= retries:
             refused[row.function] = until_ms = holds.hold(row.function, now_ms)
             outcome.changes.append(Change(row.id, until_ms, attempts, reason, doubted))
@@ -81,14 +88,14 @@ def outcome_of(server: str, answers: Iterable[Answered], holds: Holds, now_ms: i
     return outcome
 
 
-def _lost(outcome: Outcome, row: OutboxRow, server: str, text: str, now_ms: int) -> None:
+def _lost(outcome: Outcome, row: OutboxRow, asked: Asked, text: str, now_ms: int) -> None:
     attempts = row.attempts + 1 if row.is_in_doubt else 1
     if attempts > MOST_LOSSES:
-        reason = f"{server} was lost {attempts} times with this row, and may have it: {text}"
-        _set_aside(outcome, row, reason, server)
+        reason = f"{asked.server} was lost {attempts} times with this row, and may have it: {text}"
+        _set_aside(outcome, row, reason, asked.name_for_doubt)
         return
     pause_s = min(_FIRST_LOSS_S * 2 ** (attempts - 1), _LONGEST_LOSS_S)
-    outcome.changes.append(Change(row.id, now_ms + int(pause_s * 1000), attempts, text, server))
+    outcome.changes.append(Change(row.id, now_ms + int(pause_s * 1000), attempts, text, asked.name_for_doubt))
 
 
 def _set_aside(outcome: Outcome, row: OutboxRow, reason: str, server: str | None) -> None:

@@ -58,7 +58,7 @@ def plan(
 
 def _target(candidate: Candidate, openings: Openings, servers: Sequence[str], answering: frozenset[str]) -> str | None:
     if candidate.server is not None:
-        found: str | None = candidate.server
+        found: str | None = openings.stand_ins.get(candidate.server, candidate.server)
     elif candidate.server_number is None:
         # One that was refused tries the next server.
         found = openings.servers[candidate.attempts % len(openings.servers)]

@@ -2,7 +2,7 @@
 
 One thread has the database, a link for each job server has a thread of its own. Nothing is written about a row that was
 sent before its answer has come; so whatever is killed in between, the row is still there, and is sent again to the same
-server, which takes its submission once.
+server, or another one of its cluster, which takes its submission once.
 """
 
 from __future__ import annotations
@@ -12,19 +12,22 @@ import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
 
+from gearman_client.address import Address
 from gearman_manager.errors import ManagerError
 from gearman_manager.outbox.batch import Answered, Batch
 from gearman_manager.outbox.claims import Candidate, Change, Openings
 from gearman_manager.outbox.database import TROUBLES, Database, is_missing_table, reason_of
 from gearman_manager.outbox.figures import Figures
-from gearman_manager.outbox.link import Down, Link, Up
+from gearman_manager.outbox.job_servers import JobServers
+from gearman_manager.outbox.link import Down, Link, Told, Up
 from gearman_manager.outbox.listing import counts
-from gearman_manager.outbox.outcomes import Holds, Outcome, outcome_of
+from gearman_manager.outbox.outcomes import Asked, Holds, Outcome, outcome_of
 from gearman_manager.outbox.planning import openings_of, plan
 from gearman_manager.outbox.row import OutboxRow, UnsendableRow, row_of
 from gearman_manager.outbox.settings import RelaySettings
@@ -68,13 +71,7 @@ class Relay:
         self._figures = figures
         self._table = OutboxTable(settings.table, f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"[:200])
         self._reports: SimpleQueue[tuple[Link, Any] | None] = SimpleQueue()
-        self._links = {
-            link.name: link
-            for link in (
-                Link(address, settings.reply_timeout_s, lambda link, report: self._reports.put((link, report)))
-                for address in settings.servers
-            )
-        }
+        self._servers = JobServers(settings.servers, self._link_to)
         self._holds = Holds()
         self._is_stopping = threading.Event()
         #: Answers that are not in the database yet.
@@ -85,6 +82,9 @@ class Relay:
         self._blocked: dict[str, int] = {}
         self._trouble, self._pause_s = "", _FIRST_PAUSE_S
 
+    def _link_to(self, address: Address) -> Link:
+        return Link(address, self._settings.reply_timeout_s, lambda link, report: self._reports.put((link, report)))
+
     def stop(self) -> None:
         """End after the answers that are under way; a signal handler may call it."""
         self._is_stopping.set()
@@ -93,8 +93,7 @@ class Relay:
     def run(self) -> None:
         """Hand rows over."""
         self._check_table()
-        for link in self._links.values():
-            link.start()
+        self._servers.start()
         try:
             self._hear_first_words()
             until = float("inf")
@@ -103,13 +102,13 @@ class Relay:
                     until = monotonic() + _END_S
                 self._turn()
         finally:
-            for link in self._links.values():
+            for link in self._servers:
                 link.stop(1.0)
             self._database.close()
 
     @property
     def _has_work(self) -> bool:
-        return bool(self._unwritten) or any(link.batch for link in self._links.values())
+        return bool(self._unwritten) or any(link.batch for link in self._servers)
 
     # --- the start
 
@@ -138,7 +137,7 @@ class Relay:
         Raises:
             ManagerError: one of them is no gearman-server.
         """
-        missing, deadline = set(self._links.values()), monotonic() + _FIRST_WORD_S
+        missing, deadline = set(self._servers), monotonic() + _FIRST_WORD_S
         while missing and not self._is_stopping.is_set() and (left_s := deadline - monotonic()) > 0:
             try:
                 report = self._reports.get(timeout=left_s)
@@ -147,15 +146,17 @@ class Relay:
             if report is None:
                 return
             link, word = report
-            missing.discard(link)
-            if isinstance(word, Down) and word.is_foreign:
+            if link in missing and isinstance(word, Down) and word.is_foreign:
                 raise ManagerError(f"{word.reason}; the outbox needs a gearman-server")
+            if not isinstance(word, Told):
+                missing.discard(link)
             self._hear(link, word)
 
     # --- the loop
 
     def _turn(self) -> None:
         self._listen()
+        self._note_servers(self._servers.forget(monotonic()))
         try:
             self._write_and_claim()
         except TROUBLES as failure:
@@ -187,7 +188,11 @@ class Relay:
                 self._hear(*report)
 
     def _hear(self, link: Link, report: Any) -> None:
-        if isinstance(report, Up):
+        if isinstance(report, Told):
+            self._note_servers(self._servers.learn(link, report.table, monotonic()))
+        elif not self._servers.is_known(link) and isinstance(report, (Up, Down)):
+            return
+        elif isinstance(report, Up):
             self._poll_s = 0.0
             self._figures.is_up[link.name] = True
             _log.info("job server %s answers", link.name)
@@ -198,13 +203,21 @@ class Relay:
         else:
             self._unwritten.append((link, report))
 
+    def _note_servers(self, are_others: bool) -> None:
+        if are_others:
+            links = self._servers.links
+            self._figures.keep_servers(links)
+            _log.info("the job servers are now %s", ", ".join(links))
+
     def _write_and_claim(self) -> None:
         """One transaction: what has become of rows, and the next ones for servers that have nothing to do."""
         now_ms, begun = self._database.now_ms(), monotonic()
         outcomes = self._outcomes(now_ms)
         answered = {link for link, _ in self._unwritten}
         idle = [
-            link.name for link in self._links.values() if link.is_ready and (link.batch is None or link in answered)
+            name
+            for name, link in self._servers.links.items()
+            if link.is_ready and (link.batch is None or link in answered)
         ]
         takes = bool(idle) and not self._is_stopping.is_set()
         if takes and not outcomes:  # a look costs less than a claim, which takes a lock from the program in SQLite
@@ -219,18 +232,21 @@ class Relay:
                     batches = self._claim(connection, now_ms, begun, idle)
         self._written(outcomes)
         for server, batch in batches.items():
-            self._links[server].send(batch)
+            self._servers.links[server].send(batch)
         took_s = monotonic() - begun
         self._poll_s = 0.0 if batches else min(max(self._settings.poll_s, took_s / _SHARE_OF_LOOKS), _LONGEST_POLL_S)
 
     # --- what has become of rows
 
     def _outcomes(self, now_ms: int) -> Sequence[Outcome]:
-        retries = self._settings.retries
+        retries, doubted = self._settings.retries, self._servers.name_for_doubt
         for _, answers in self._unwritten:
             for each in answers:
                 self._blocked.pop(each.row.order_key or "", None)
-        return [outcome_of(link.name, answers, self._holds, now_ms, retries) for link, answers in self._unwritten]
+        return [
+            outcome_of(Asked(link.name, doubted(link)), answers, self._holds, now_ms, retries)
+            for link, answers in self._unwritten
+        ]
 
     def _write(self, connection: Any, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
@@ -259,16 +275,20 @@ class Relay:
 
     @property
     def _ready(self) -> Sequence[str]:
-        return [link.name for link in self._links.values() if link.is_ready]
+        return [name for name, link in self._servers.links.items() if link.is_ready]
 
     def _claim(self, connection: Any, now_ms: int, begun: float, idle: Sequence[str]) -> Mapping[str, Batch]:
-        servers, ready = list(self._links), self._ready
+        links, ready = self._servers.links, self._ready
+        servers = list(links)
         openings = openings_of(servers, ready, idle, self._holds.held(now_ms))
+        openings = replace(openings, stand_ins=self._servers.stand_ins(ready, idle))
         candidates = self._candidates(connection, now_ms, openings)
         planned = plan(candidates, openings, servers, ready) if candidates else {}
         if not planned:
             return {}
-        ids = {server: [row.id for row in rows] for server, rows in planned.items()}
+        ids: dict[str, list[int]] = {}
+        for server, rows in planned.items():
+            ids.setdefault(self._servers.name_for_doubt(links[server]), []).extend(row.id for row in rows)
         contents = self._table.contents(connection, [number for some in ids.values() for number in some])
         self._table.claim(connection, ids, now_ms, now_ms + int(LEASE_S * 1000))
         batches = {}
@@ -306,22 +326,21 @@ class Relay:
 
     def _is_due(self) -> bool:
         now = monotonic()
-        return now >= self._keep_house_at or (
-            now >= self._renew_at and any(link.batch for link in self._links.values())
-        )
+        return now >= self._keep_house_at or (now >= self._renew_at and any(link.batch for link in self._servers))
 
     def _keep_up(self, connection: Any, now_ms: int) -> None:
         now = monotonic()
         if now >= self._renew_at:
             self._renew_at = now + _RENEW_S
-            for link in self._links.values():
+            for link in self._servers:
                 if link.batch is not None:
                     ids = [row.id for row in link.batch.rows]
                     self._table.renew(connection, ids, now_ms + int(LEASE_S * 1000))
                     link.batch.leased_until = now + LEASE_S
         if now >= self._keep_house_at:
             self._keep_house_at = now + _KEEP_HOUSE_S
-            gone = self._table.set_aside_doubtful(connection, now_ms, list(self._links), now_ms - _KNOWN_FOR_MS)
+            names = [link.name for link in self._servers]
+            gone = self._table.set_aside_doubtful(connection, now_ms, names, now_ms - _KNOWN_FOR_MS)
             for number in gone:
                 _log.error("row %d set aside: nobody can be asked whether it was handed over", number)
             if self._settings.metrics is not None:

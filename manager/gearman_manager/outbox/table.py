@@ -1,9 +1,9 @@
 """The statements over the table of the outbox.
 
 A row is *claimed* by a lease: `relay` says by whom, and until `due_ms` nobody else takes it. `server` says which job
-server may have it, from before it is sent until an answer says otherwise: only that one knows its submission again. So
-a relay that is killed leaves rows that another one sends to the same server after the lease, and that server takes each
-of them once.
+server may have it, from before it is sent until an answer says otherwise: only that one, or another one of its cluster,
+knows its submission again. So a relay that is killed leaves rows that the next one sends to the same server after the
+lease, and that server takes each of them once.
 
 The order of a key: a row is claimed only together with, or after, all waiting rows of its key with lower numbers.
 A claim locks free rows, of which relays skip each other's, and then looks at what waits in front of them.
@@ -121,7 +121,7 @@ class OutboxTable:
         return first
 
     def claim(self, connection: Connection, ids: Mapping[str, Sequence[int]], now_ms: int, until_ms: int) -> None:
-        """Take rows, by the job server to which they go."""
+        """Take rows, by the name of the job server that may have them from now on."""
         row = self.rows.c
         for server, numbers in ids.items():
             if numbers:
@@ -207,7 +207,8 @@ class OutboxTable:
 
 def _is_free(row: Any, now_ms: int, openings: Openings) -> ColumnElement[bool]:
     """Whether a waiting row can be sent now, apart from the rows before it. Never NULL."""
-    conditions = [row.due_ms <= now_ms, or_(row.server.is_(None), row.server.in_(openings.servers))]
+    askable = [*openings.servers, *openings.stand_ins]
+    conditions = [row.due_ms <= now_ms, or_(row.server.is_(None), row.server.in_(askable))]
     if openings.servers_in_all > 1:
         number = func.abs(row.server_number) % openings.servers_in_all  # somebody may have written a negative one
         conditions.append(or_(row.server.is_not(None), row.server_number.is_(None), number.in_(openings.numbers)))

@@ -7,11 +7,12 @@ import pytest
 from gearman_client.client.server_choice import first_of, hash_of
 from gearman_manager.outbox.batch import Answer, Answered, waves_of
 from gearman_manager.outbox.claims import Candidate, Change
-from gearman_manager.outbox.outcomes import MOST_LOSSES, Holds, outcome_of
+from gearman_manager.outbox.outcomes import MOST_LOSSES, Asked, Holds, outcome_of
 from gearman_manager.outbox.planning import MAX_BYTES, MAX_ROWS, openings_of, plan
 from gearman_manager.outbox.row import OutboxRow, UnsendableRow, packet_of
 
 NOW = 1_000_000
+ASKED = Asked("s", "s")
 
 
 def row(number: int, key: str | None = None, *, attempts: int = 0, in_doubt: bool = False) -> OutboxRow:
@@ -40,14 +41,14 @@ def test_a_row_that_is_not_handed_over(
     attempts: int, in_doubt: bool, answer: Answer, code: str, change: Change
 ) -> None:
     answered = Answered(row(1, attempts=attempts, in_doubt=in_doubt), answer, code, "why")
-    outcome = outcome_of("s", [answered], Holds(), NOW, retries=5)
+    outcome = outcome_of(ASKED, [answered], Holds(), NOW, retries=5)
     assert outcome.changes == [change]
     assert bool(outcome.aside) == (change.due_ms is None)
 
 
 def test_a_row_that_no_server_survives_is_set_aside() -> None:
     answered = Answered(row(1, attempts=MOST_LOSSES, in_doubt=True), Answer.LOST, text="why")
-    outcome = outcome_of("s", [answered], Holds(), NOW, retries=5)
+    outcome = outcome_of(ASKED, [answered], Holds(), NOW, retries=5)
     assert [(change.due_ms, change.server) for change in outcome.changes] == [(None, "s")]
 
 
@@ -61,7 +62,7 @@ def test_a_function_is_held_for_longer_and_longer_until_a_job_is_taken() -> None
         now = until
         assert holds.held(now) == []
     assert waits == [500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]
-    outcome_of("s", [Answered(row(1), Answer.CREATED)], holds, now, retries=5)
+    outcome_of(ASKED, [Answered(row(1), Answer.CREATED)], holds, now, retries=5)
     assert holds.hold("f", now) == now + 500
 
 
