@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any, Final
 
-from .warm_template import MOST_BYTES
+from .warm_template import MOST_BYTES, NETWORK, NETWORK_NUMBER
 
 _TEMPLATE: Final = Path(__file__).with_name("warm_template.py")
 _DEADLINE_S: Final = 60.0
@@ -61,8 +61,9 @@ class _Template:
 
     def start(self, arguments: Sequence[str], descriptors: dict[int, int], folder: Path) -> int:
         """Fork; `descriptors` are ours by the numbers that they get there. Returns the pid."""
-        order = {"arguments": arguments, "folder": str(folder), "numbers": list(descriptors)}
-        with self._lock:
+        with self._lock, NETWORK.open("rb") as network:  # the calling thread's: the child is there too
+            descriptors = {**descriptors, NETWORK_NUMBER: network.fileno()}
+            order = {"arguments": arguments, "folder": str(folder), "numbers": list(descriptors)}
             socket.send_fds(self._socket, [json.dumps(order).encode()], list(descriptors.values()))
             while (pid := self._hear()) is None:
                 pass

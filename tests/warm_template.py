@@ -15,12 +15,16 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 #: The descriptors of a child get numbers below this one.
 _ABOVE = 700
 MOST_BYTES = 1 << 16
 MOST_DESCRIPTORS = 16
+#: The network namespace of a thread, and the number that it has in a child until that is there.
+NETWORK = Path("/proc/thread-self/ns/net")
+NETWORK_NUMBER = _ABOVE - 1
 
 #: What the entry functions in `gearman_process.early_signals` import, and what they import later.
 MODULES = {
@@ -86,12 +90,23 @@ def _take(descriptors: list[int], numbers: list[int]) -> None:
         os.close(descriptor)
 
 
+def _enter_network() -> None:
+    """Be in the network namespace of whoever asked for the start."""
+    if os.stat(NETWORK).st_ino != os.fstat(NETWORK_NUMBER).st_ino:
+        import ctypes  # in few tests
+
+        if ctypes.CDLL(None).setns(NETWORK_NUMBER, 0) != 0:
+            raise OSError("setns")
+    os.close(NETWORK_NUMBER)
+
+
 def main(command: str, descriptor: int) -> None:
     """Run a fork's command, and end as Python ends after it."""
     for module in MODULES[command]:
         importlib.import_module(module)
     entry: Callable[[], None] = getattr(importlib.import_module("gearman_process.early_signals"), command)
     order = serve(socket.socket(fileno=descriptor))
+    _enter_network()
     os.chdir(order["folder"])
     sys.argv[:] = order["arguments"]
     entry()

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 from ..warm import start_with_piped_errors
 from .stream_peer import DEADLINE_S, StreamPeer
@@ -40,6 +41,8 @@ class ServerProcess:
             raise RuntimeError(f"the server did not start: {self.process.communicate(timeout=DEADLINE_S)[1]!r}")
         self.announced = json.loads(line)
         self.port = int(self.announced["listening"][0].rpartition(":")[2])
+        #: How its peers get there.
+        self.connect: Callable[[], socket.socket] = self._connect_here
         self._peers: list[StreamPeer] = []
         self._log = ""
         #: Lines of the log that were read and did not match.
@@ -68,7 +71,10 @@ class ServerProcess:
             peer.close()
 
     def _connected(self) -> StreamPeer:
-        return StreamPeer(socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S))
+        return StreamPeer(self.connect())
+
+    def _connect_here(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S)
 
     def wait_for_log(self, text: str) -> str:
         """The first line of the log that contains `text`, from the last returned line on."""

@@ -109,6 +109,16 @@ def run_all(peer: StreamPeer, count: int | None = None) -> list[bytes]:
     return done
 
 
+def foreground(client: StreamPeer, worker: StreamPeer) -> None:
+    """A foreground job goes through."""
+    assert client.ask(PacketType.SUBMIT_JOB, b"now", b"", b"w")[0] == PacketType.JOB_CREATED
+    worker.send(PacketType.CAN_DO, b"now")
+    packet_type, body = worker.ask(PacketType.GRAB_JOB)
+    assert packet_type == PacketType.JOB_ASSIGN
+    worker.send(PacketType.WORK_COMPLETE, body.partition(b"\0")[0], b"done")
+    assert client.receive()[0] == PacketType.WORK_COMPLETE
+
+
 def waiting(server: ServerProcess, function: bytes = b"f") -> int:
     """How many jobs of the function the server has in memory."""
     for line in server.text(b"status").splitlines():

@@ -15,8 +15,7 @@ from gearman_client.packet import PacketType
 from ..server_process import ServerProcess
 from ..stores.conftest import StoreDatabase
 from ..stores.proxy import Proxy
-from ..stream_peer import StreamPeer
-from .conftest import Cluster, Until, grab, numbered, run_all, startable, submit, waiting
+from .conftest import Cluster, Until, foreground, grab, numbered, run_all, startable, submit, waiting
 from .own_postgresql import Node, begun, new_primary, own_folder
 
 Pair = tuple[ServerProcess, ServerProcess]
@@ -29,37 +28,6 @@ def by_proxy(cluster: Cluster) -> tuple[Proxy, str]:
     assert url.port is not None
     proxy = Proxy(url.port)
     return proxy, url.set(port=proxy.port).render_as_string(hide_password=False)
-
-
-def foreground(client: StreamPeer, worker: StreamPeer) -> None:
-    """A foreground job goes through."""
-    assert client.ask(PacketType.SUBMIT_JOB, b"now", b"", b"w")[0] == PacketType.JOB_CREATED
-    worker.send(PacketType.CAN_DO, b"now")
-    packet_type, body = worker.ask(PacketType.GRAB_JOB)
-    assert packet_type == PacketType.JOB_ASSIGN
-    worker.send(PacketType.WORK_COMPLETE, body.partition(b"\0")[0], b"done")
-    assert client.receive()[0] == PacketType.WORK_COMPLETE
-
-
-def test_a_server_that_is_cut_from_the_database_alone_serves_foreground_jobs_and_gives_no_durable_one_out(
-    cluster: Cluster, until: Until
-) -> None:
-    proxy, url = by_proxy(cluster)
-    cut, other = cluster.start(url=url), cluster.start()
-    submit(cut.peer(), 5)
-    proxy.cut()
-    until(lambda: startable(cut) == 0)  # its lease is over
-    assert grab(cut.peer()) is None
-    foreground(cut.peer(), cut.peer())
-    until(lambda: waiting(other) == 5)
-    assert run_all(other.peer(), 5) == numbered(5)
-    proxy.heal()
-    cut.wait_for_log("comes back as a new one")
-    until(lambda: len(cluster.ids()) == 2)
-    assert run_all(cut.peer()) == []
-    submit(cut.peer(), 1, workload=b"after")
-    assert run_all(cut.peer()) == [b"after0"]
-    proxy.close()
 
 
 def test_a_database_that_is_away_for_all_declares_nobody_dead(cluster: Cluster, until: Until) -> None:

@@ -10,9 +10,11 @@ import threading
 class Proxy:
     """A connection to a database that can be cut or stalled."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, listening: socket.socket | None = None, host: str = "127.0.0.1") -> None:
+        """`listening`: where it takes connections, if not at a free port of this machine."""
+        self._host = host
         self._target = port
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = listening or socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         self._flows = threading.Event()
         self._flows.set()
@@ -27,7 +29,7 @@ class Proxy:
                 if self._is_cut:
                     near.close()
                     continue
-                far = socket.create_connection(("127.0.0.1", self._target))
+                far = socket.create_connection((self._host, self._target))
                 self._sockets += [near, far]
                 for source, sink in ((near, far), (far, near)):
                     threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
@@ -37,6 +39,7 @@ class Proxy:
             while data := source.recv(65536):
                 self._flows.wait()
                 sink.sendall(data)
+        self._flows.wait()  # an end is told of as little as a byte
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
