@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from ..scraped import value_of
 from ..small_disk import fill, mounted_disk
 from . import neighbour
 from .conftest import RunningManager, eventually
+from .scraping import scrape
 
 POOLS = "pools: {nap: {functions: [nap], min: 1, max: 1}}\n"
 
@@ -54,6 +56,9 @@ def test_a_full_disk_under_the_log_costs_lines_and_their_number_is_logged_once_t
         replace_a_worker(manager)
         eventually(lambda: "log lines were lost: [Errno 28] No space left" in log.read_text(), "it says so")
         assert manager.status()["errors"] == []
+        lost = value_of(scrape(manager), "gearman_manager_log_lines_lost_total", reason="unwritten")
+        assert lost is not None
+        assert lost > 0
     assert manager.stop() == 0
     assert "stopped" in log.read_text()
     assert manager.log() == ""

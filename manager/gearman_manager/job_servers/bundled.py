@@ -35,6 +35,7 @@ class BundledServer:
         self._describe = describe
         #: As configured; with the real ports once it was ready: a free port (0) is kept over restarts.
         self.listens = options.listening
+        self.restarts = 0  #: how often it was started again, for whatever reason
         self._process: BundledProcess | None = None  # the last one; None before the first
         #: Gets the outcome of the next start; set while the process is being replaced.
         self._replaced: AsyncResult[None] | None = None
@@ -156,6 +157,7 @@ class BundledServer:
     def _start_again(self) -> None:
         replaced, self._replaced = self._replaced, None
         failure: ServerCanNotStart | None = None
+        self.restarts += 1
         try:
             self._launch()
         except OSError as error:

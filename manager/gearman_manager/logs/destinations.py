@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TextIO, cast
 
+from gearman_manager.logs.lost_lines import LOST
 from gearman_process.logs.log_file import mode_of, open_log
 from gearman_process.logs.patient_stream import PatientStream
 from gearman_process.logs.system_log import SystemLog
@@ -71,6 +72,7 @@ class CountingHandler(StreamHandler):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
         """Count the lost record. It is called while its exception is handled."""
         self._lost += 1
+        LOST.unwritten += 1
         self._reason = str(sys.exc_info()[1])
 
 
@@ -129,7 +131,8 @@ class SystemLogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Send the record; it is lost if the system's log does not take it at once."""
-        self._system_log.send(severity_of(record.levelno), self.format(record))
+        if not self._system_log.send(severity_of(record.levelno), self.format(record)):
+            LOST.unwritten += 1
 
     def close(self) -> None:
         """Close its socket."""

@@ -13,6 +13,7 @@ import time
 from typing import Any, Final
 
 from gearman_manager.ipc.child_log import RECORD_MARK
+from gearman_manager.logs.lost_lines import LOST
 from gearman_manager.logs.output_budget import WINDOW_S, OutputBudget
 from gearman_manager.logs.uncaught import watch_readable
 
@@ -116,6 +117,7 @@ class ChildOutput:
         self._remember(complete[complete.rfind(b"\n") + 1 :].decode(errors="backslashreplace"))
 
     def _count_dropped(self, lines: int, size_bytes: int) -> None:
+        LOST.over_budget += lines
         if self._budget.drop(lines, size_bytes):
             self._account_timer = self._loop.timer(WINDOW_S)
             self._account_timer.start(self._give_account)

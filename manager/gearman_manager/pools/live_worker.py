@@ -78,11 +78,3 @@ def idle_workers(workers: Iterable[LiveWorker]) -> dict[str, int]:
     ready = (live for live in workers if live.worker.state is WorkerState.READY and not live.is_program)
     views = ((live, live.slots.view()) for live in ready)
     return {live.name: view.done + view.failed for live, view in views if view.running < live.order.pool.concurrency}
-
-
-@dataclass(slots=True)
-class Totals:
-    """The counters of the workers that are gone, so that a pool's sums never fall."""
-
-    jobs: int = 0
-    busy_ns: int = 0

@@ -15,6 +15,7 @@ from typing import Final
 from gearman_manager.errors import UnexpectedEvent
 from gearman_manager.pools import pool_state
 from gearman_manager.pools.crash_backoff import CrashBackoff
+from gearman_manager.pools.pool_counts import Departure, PoolCounts
 from gearman_manager.pools.pool_state import PoolEvent, PoolState
 
 
@@ -93,6 +94,7 @@ class PoolWorker:
     ready_at: float | None = None
     is_worn: bool = False  #: it has to be replaced, for example because it reached a limit
     leaves_alone: bool = False  #: it ends by itself right after its last job, so a replacement does not drain it
+    departure: Departure | None = None  #: why it leaves, once that is known
 
     @property
     def is_serving(self) -> bool:
@@ -128,6 +130,7 @@ class Pool:
         self.running_jobs = 0
         self.version = ""
         self.crashes = CrashBackoff()
+        self.counts = PoolCounts()
         self.last_error = ""
         self._state = PoolState.ABSENT
         self._last_serial = 0
@@ -174,6 +177,7 @@ class Pool:
         self.crashes = CrashBackoff()
         for worker in self.workers.values():
             worker.is_worn = True
+            worker.departure = worker.departure or Departure.RENEWED
 
     def pause(self) -> None:
         """Let all workers leave, and start none."""
@@ -195,6 +199,7 @@ class Pool:
     def new_worker(self, now: float) -> PoolWorker:
         """A worker with the next serial number; no number is used twice in a run."""
         self._last_serial += 1
+        self.counts.started += 1
         worker = PoolWorker(f"{self.name}/{self._last_serial}", self.version, now)
         self.workers[worker.name] = worker
         return worker
@@ -202,18 +207,23 @@ class Pool:
     def event(self, name: str, event: WorkerEvent, now: float) -> PoolWorker:
         """Apply an event to a worker; a dead worker is removed."""
         worker = self.workers[name]
-        worker.state = transition(worker.state, event)
+        was, worker.state = worker.state, transition(worker.state, event)
+        worker.departure = worker.departure or self._departure(worker, was, event)
         if event is WorkerEvent.REGISTERED:
+            if worker.ready_at is None and was is WorkerState.STARTING:
+                self.counts.start_times.add(now - worker.ordered_at)
             worker.ready_at = now
             self._happen(PoolEvent.REGISTERED)
         if worker.state is WorkerState.DEAD:
             del self.workers[name]
+            self.counts.ended[worker.departure or Departure.CRASHED] += 1
             if not self.workers:
                 self._happen(PoolEvent.EMPTIED)
         return worker
 
     def crashed(self, name: str, now: float, *, registered: bool, jitter: float) -> None:
         """A worker died without being told to; `jitter` is a random number from 0 to 1."""
+        self.workers[name].departure = Departure.CRASHED if registered else Departure.UNSTARTED
         self.event(name, WorkerEvent.EXITED, now)
         self.crashes.crashed(now, registered=registered, workers=len(self.workers) + 1, jitter=jitter)
         if self.crashes.consecutive:
@@ -241,6 +251,20 @@ class Pool:
 
     def _happen(self, event: PoolEvent) -> None:
         self._state = pool_state.transition(self._state, event)
+
+    def _departure(self, worker: PoolWorker, was: WorkerState, event: WorkerEvent) -> Departure | None:
+        """Why a worker leaves, by what happens to it; None if it does not leave."""
+        if event is WorkerEvent.KILL:
+            return Departure.KILLED
+        if event is WorkerEvent.EXITED:  # by itself: after its last job, unless there never was a process
+            return Departure.UNSTARTED if was is WorkerState.ORDERED else Departure.WORN
+        if event is not WorkerEvent.DRAIN:
+            return None
+        if self._state in pool_state.LEAVING:
+            return Departure.STOPPED
+        if worker.is_worn:
+            return Departure.WORN
+        return Departure.RENEWED if worker.version != self.version else Departure.SURPLUS
 
     # --- the plan
 

@@ -23,7 +23,7 @@ from gearman_manager.host import process
 from gearman_manager.ipc.scoreboard import SlotState, Wear
 from gearman_manager.pools.exits import Exit, Exits, go_back, has_served
 from gearman_manager.pools.leftovers import Leftovers
-from gearman_manager.pools.live_worker import WORN, LiveWorker, Totals
+from gearman_manager.pools.live_worker import WORN, LiveWorker
 from gearman_manager.pools.pool import Pool, WorkerEvent, WorkerState
 from gearman_manager.pools.pool_order import PoolOrder
 from gearman_manager.pools.pool_state import PoolState
@@ -49,7 +49,6 @@ class Workforce:
         self._exits = exits
         self.wake = wake
         self._leftovers = Leftovers(self.pids)
-        self._totals: dict[str, Totals] = {}
         self._orders: dict[str, PoolOrder] = {}
         self._is_stopping = False
 
@@ -66,7 +65,6 @@ class Workforce:
         for name in self._orders.keys() - orders.keys():
             self.pools[name].remove()
         for name, order in orders.items():
-            self._totals.setdefault(name, Totals())
             self.pools.setdefault(name, Pool(name)).arrange(order.version)
         self._orders = dict(orders)
         self._zygotes.guard(self.live.values())  # it may be another zygote than before
@@ -166,10 +164,10 @@ class Workforce:
 
     def sums(self, pool: str) -> tuple[int, int]:
         """The jobs finished since the pool exists, and the nanoseconds spent in them."""
-        totals = self._totals[pool]
+        gone = self.pools[pool].counts
         views = [live.slots.view() for live in self.of(pool)]
-        jobs = totals.jobs + sum(view.done + view.failed for view in views)
-        return jobs, totals.busy_ns + sum(view.busy_ns for view in views)
+        jobs = gone.done + gone.failed + sum(view.done + view.failed for view in views)
+        return jobs, gone.busy_ns + sum(view.busy_ns for view in views)
 
     def pids(self) -> set[int]:
         """The process numbers of all workers."""
@@ -378,9 +376,9 @@ class Workforce:
         left_alone = registered and status == 0 if live.is_program else has_served(view)
         process.kill_session(live.pid)
         self._leftovers.left_by(live.client_id)
-        totals = self._totals[live.pool.name]
-        totals.jobs += view.done + view.failed
-        totals.busy_ns += view.busy_ns
+        gone = live.pool.counts
+        gone.done, gone.failed = gone.done + view.done, gone.failed + view.failed
+        gone.busy_ns += view.busy_ns
         if asked or left_alone:
             live.pool.event(live.name, WorkerEvent.EXITED, time.monotonic())
             self._discard(live)

@@ -325,6 +325,7 @@ class Autoscaler:
         if target != pool.target:
             reason = f"{decision.inputs.queued} jobs wait, {decision.inputs.running} run" + _describe(decision.inputs)
             _log.info("%d → %d workers: %s", pool.target, target, reason, extra={"pool": pool.name})
+            pool.counts.resized(pool.target, target)
             pool.target = target
 
 

@@ -33,6 +33,8 @@ from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.job_servers.job_servers import JobServers
 from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
 from gearman_manager.logs.recent_log import RecentLog
+from gearman_manager.metrics.routes import metrics_routes
+from gearman_manager.metrics.scrape import Scrape, Sources
 from gearman_manager.pools.drain import Drain
 from gearman_manager.pools.exits import Exits
 from gearman_manager.pools.oom import OomKills
@@ -140,6 +142,9 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     app.register_blueprint(job_routes(server_jobs))
     app.register_blueprint(batch_routes(server_jobs))
     app.register_blueprint(function_routes(server_jobs))
+    app.register_blueprint(
+        metrics_routes(Scrape(Sources(generations, workforce, autoscaler, sizes, queues, job_servers)))
+    )
     return supervisor
 
 

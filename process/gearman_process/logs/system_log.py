@@ -20,21 +20,24 @@ class SystemLog:
         self._address = address
         self._socket = self._connect()
 
-    def send(self, severity: int, text: str) -> None:
+    def send(self, severity: int, text: str) -> bool:
         """Send a line, with a severity of syslog(3) from 0 (emergency) to 7 (debug).
 
-        A line that the system's log does not take at once is lost.
+        Returns whether the system's log took it. One that it does not take at once is lost.
         """
         line = f"<{_DAEMON | severity}>{self._program}[{os.getpid()}]: {text}".encode("utf-8", "backslashreplace")
         try:
             self._socket.send(line)
         except BlockingIOError:
-            pass
+            return False
         except OSError:  # the log was restarted: a new socket has the old name
             with suppress(OSError):
                 self._socket.close()
                 self._socket = self._connect()
                 self._socket.send(line)
+                return True
+            return False
+        return True
 
     def _connect(self) -> socket.socket:
         connected = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)

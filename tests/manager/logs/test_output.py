@@ -14,6 +14,7 @@ import gevent
 import pytest
 
 from gearman_manager.ipc.child_log import RECORD_MARK
+from gearman_manager.logs.lost_lines import LOST
 from gearman_manager.logs.output import LAST_LINES, MAX_LINE_BYTES, MAX_REMEMBERED, ChildOutput
 from gearman_manager.logs.output_budget import OutputBudget
 
@@ -126,13 +127,14 @@ def test_the_last_lines_of_a_record_are_remembered(output: ChildOutput) -> None:
 def test_output_beyond_the_budget_is_dropped_and_counted(
     outputs: Callable[..., ChildOutput], caplog: pytest.LogCaptureFixture
 ) -> None:
-    output = outputs(OutputBudget(bytes_per_s=200))
+    output, before = outputs(OutputBudget(bytes_per_s=200)), LOST.over_budget
     write(output, b"fits 1\nfits 2\nfits 3\nnot 4\n")
     write(output, b"not 5\nnot 6\nhalf")
     assert caplog.messages == ["fits 1", "fits 2", "fits 3"]
     assert output.last_lines[-2:] == ["not 4", "not 6"]
     output.close()
     assert "4 lines" in caplog.messages[-1]  # including the half one
+    assert LOST.over_budget == before + 4
     assert "dropped" in caplog.messages[-1]
 
 

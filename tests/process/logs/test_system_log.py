@@ -24,13 +24,13 @@ def test_a_line_has_priority_program_and_pid_and_a_restarted_log_is_found_again(
     path = tmp_path / "log"
     with listen(path) as system:
         log = SystemLog("gearman-test", str(path))
-        log.send(6, "hello \udcff")
+        assert log.send(6, "hello \udcff")
         assert system.recv(1000) == f"<30>gearman-test[{os.getpid()}]: hello \\udcff".encode()
     path.unlink()
-    log.send(6, "lost")
-    log.send(6, "lost too")
+    assert not log.send(6, "lost")
+    assert not log.send(6, "lost too")
     with listen(path) as system:
-        log.send(3, "back")
+        assert log.send(3, "back")
         assert system.recv(1000) == f"<27>gearman-test[{os.getpid()}]: back".encode()
     log.close()
 
@@ -38,8 +38,8 @@ def test_a_line_has_priority_program_and_pid_and_a_restarted_log_is_found_again(
 def test_a_log_that_nobody_reads_is_not_waited_for(tmp_path: Path) -> None:
     with listen(tmp_path / "log") as system:
         log = SystemLog("gearman-test", str(tmp_path / "log"))
-        for _ in range(5000):
-            log.send(6, "x" * 200)
+        taken = [log.send(6, "x" * 200) for _ in range(5000)]
+        assert (taken[0], taken[-1]) == (True, False)
         assert system.recv(1000).endswith(b"x")
         log.close()
 
