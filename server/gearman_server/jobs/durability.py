@@ -8,7 +8,7 @@ of one that has run fails, or it is not known whether it failed, the insert is r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -45,6 +45,9 @@ class Durability:
         self.are_keys_shared = False
         #: Whether acknowledgements wait for anything.
         self.is_durable = store.is_durable
+        #: Jobs that turn out to be known in the cluster, with the handles by which they are: while those are told who
+        #: wait to hear whether they were stored.
+        self.known_as: Mapping[Job, bytes] = {}
         # Callables that wait to be told whether a job was stored.
         self._told_later: dict[Job, list[Callable[[bool], None]]] = {}
         # By handle of a job: callables that wait for it to be written that the job is never run again.
@@ -321,12 +324,18 @@ class Durability:
             if self._told_later:
                 self._tell_later(job, is_stored=True)
 
-    def answer(self, session: Session, job: Job, stored: bytes, not_stored: bytes) -> bytes:
-        """The answer of a text command that submitted the job: one of the two; empty if it follows later."""
+    def answer(self, session: Session, job: Job, stored: Callable[[bytes], bytes], not_stored: bytes) -> bytes:
+        """The answer of a text command that submitted the job: `stored` makes it of the handle, which may be that of a
+        job in another server. Empty if it follows later."""
         if job.record is None or job.record is WRITTEN:
-            return stored
+            return stored(job.handle)
         fill = self.withhold(session)
-        self.when_known(job, lambda is_stored: fill(stored if is_stored else not_stored))
+
+        def tell(is_stored: bool) -> None:
+            handle = job.handle if is_stored else self.known_as.get(job)
+            fill(not_stored if handle is None else stored(handle))
+
+        self.when_known(job, tell)
         return b""
 
     def withhold(self, session: Session) -> Callable[[bytes], None]:

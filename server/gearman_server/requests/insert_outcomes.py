@@ -69,6 +69,7 @@ class InsertOutcomes:
 
     def known(self, jobs: Mapping[Job, bytes]) -> None:
         """Answer the submissions of jobs that are known in the cluster with the handles of those, and forget them."""
+        self._durability.known_as = jobs
         for job, handle in jobs.items():
             if job.record is None:
                 continue  # it has ended meanwhile
@@ -78,6 +79,7 @@ class InsertOutcomes:
             elif job.followed is not None and self._life.following is not None:
                 self._life.following.end(job, job.followed, None, b"")
         self.lost([job for job in jobs if job.is_background])
+        self._durability.known_as = {}
 
     def _leave_to_foreground(self, job: Job) -> None:
         """A client waits for its end, or a worker has it on behalf of one: it is that client's alone from now on."""

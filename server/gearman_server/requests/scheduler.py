@@ -162,9 +162,10 @@ class Scheduler:
         self._unwritten[job].setdefault(name, earlier)
 
     def _note_outcome(self, job: Job, is_stored: bool) -> None:
-        """If the job could not be stored and was dropped, its run is still due. A job that runs already goes on."""
+        """If the job could not be stored and was dropped, its run is still due. A job that runs already goes on. If
+        another server has a job with the key, the run has joined that one."""
         marks = self._unwritten.pop(job)
-        if is_stored or job.state is not ENDED:
+        if is_stored or job.state is not ENDED or job in self.durability.known_as:
             return
         self._jobs.forget(job)
         for name, mark in marks.items():

@@ -57,7 +57,7 @@ class ScheduleCommands:
             raise CommandError(error.code, error.text) from error
         if job is None:
             raise CommandError(b"UNKNOWN_SCHEDULE", b"There is no such schedule")
-        return self._scheduler.durability.answer(session, job, b"OK %s\n" % job.handle, _NOT_STORED.answer)
+        return self._scheduler.durability.answer(session, job, b"OK %s\n".__mod__, _NOT_STORED.answer)
 
 
 def _line(scheduled: Scheduled) -> bytes:
