@@ -181,6 +181,41 @@ def test_user_code_that_never_returns_does_not_outlive_a_killed_supervisor(manag
     eventually(lambda: not any(alive(pid) for pid in family), "no process is left", within_s=5)
 
 
+def test_a_worker_of_which_the_killed_supervisor_had_not_heard_does_not_outlive_it_either(
+    manager: RunningManager,
+) -> None:
+    begun = manager.folder / "begun"
+    manager.write_module(
+        "stuck.py",
+        f"""
+        import os, time
+
+        class stuck:
+            def setup(self, settings):
+                if os.path.exists({str(manager.folder / "hangs")!r}):
+                    with open({str(begun)!r}, "w") as file:
+                        file.write(str(os.getpid()))
+                    time.sleep(60)
+            def run(self, job): ...
+        """,
+    )
+    manager.start("")
+    assert manager.process is not None
+    (manager.folder / "hangs").touch()
+    zygote = manager.pid_of("gearman-manager: zygote")
+    os.kill(zygote, signal.SIGSTOP)
+    (worker,) = manager.workers("stuck")
+    os.kill(worker["pid"], signal.SIGKILL)
+    eventually(lambda: [w["state"] for w in manager.workers("stuck")] == ["ordered"], "a worker is ordered")
+    os.kill(manager.process.pid, signal.SIGSTOP)
+    os.kill(zygote, signal.SIGCONT)
+    eventually(lambda: begun.exists() and begun.read_text(), "the worker has begun")
+    pid = int(begun.read_text())
+    manager.process.kill()
+    manager.process.wait()
+    eventually(lambda: not alive(pid) and not alive(zygote), "no process is left")
+
+
 def test_a_pool_that_keeps_crashing_is_retried_ever_more_slowly_and_its_neighbour_serves(
     napping: RunningManager,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -107,4 +108,13 @@ class ServerProcess:
             self.process.kill()
         self.process.wait()
         self.supervisor.close()
+        self._print_log()
         self.stderr.close()
+
+    def _print_log(self) -> None:
+        """Show the log beside the failure, if the test has failed."""
+        os.set_blocking(self.stderr.fileno(), False)
+        with contextlib.suppress(BlockingIOError):  # a child that lives longer holds the pipe
+            while data := os.read(self.stderr.fileno(), 65536):
+                self._log += data.decode(errors="replace")
+        print(f"the log of the server {self.address}, process {self.pid}:", *self.passed, self._log, sep="\n")

@@ -72,12 +72,13 @@ class WorkerStart:
             return start_program(live.order.pool, order, live.output.write_end)
         if self._zygotes.current is None:
             raise StartError("there is no zygote that could fork a worker")
+        stop_timeout_s = live.order.pool.stop_timeout_s
         if order.prefetch == 1:
-            self._zygotes.current.spawn(order, live.output.write_end)
+            self._zygotes.current.spawn(order, live.output.write_end, stop_timeout_s)
             return None
         live.fetched = self._fetched.begin(live.client_id, order.slot, order.servers, order.prefetch)
         order = replace(order, return_key=live.fetched.key)
-        self._zygotes.current.spawn(order, live.output.write_end, live.fetched.pipe.for_worker)
+        self._zygotes.current.spawn(order, live.output.write_end, stop_timeout_s, live.fetched.pipe.for_worker)
         live.fetched.pipe.handed_over()
         return None
 

@@ -114,13 +114,14 @@ class ZygoteProcess:
         """Wait until it is gone and `status` is known; returns False if that takes too long."""
         return bool(self._gone.wait(timeout_s))
 
-    def spawn(self, order: Order, log_pipe: int, claims: tuple[int, ...] = ()) -> None:
+    def spawn(self, order: Order, log_pipe: int, stop_timeout_s: float, claims: tuple[int, ...] = ()) -> None:
         """Have a worker forked, with its output on this pipe; `claims` are its ends of a `ClaimPipe`, if it has one.
 
-        The answer comes as an event.
+        It is guarded from then on. The answer comes as an event.
         """
         self._outstanding.add(order.name)
-        self._send({"type": "spawn"} | order.to_message(), (log_pipe, self._scoreboard.descriptor, *claims))
+        message = {"type": "spawn", "stop_timeout_s": stop_timeout_s} | order.to_message()
+        self._send(message, (log_pipe, self._scoreboard.descriptor, *claims))
 
     def guard(self, pidfd: int, pid: int, client_id: str, stop_timeout_s: float, *, is_program: bool) -> None:
         """Let it kill this worker if we are gone and it takes longer than its `stop_timeout` to leave."""

@@ -65,6 +65,7 @@ class Zygote:
         with suppress(BrokenPipeError, ConnectionResetError):  # the supervisor may go away while we answer
             self._serve()
         if not self._is_dismissed:
+            self._take_last_wards()
             self._wards.outlive_supervisor(self._lifeline)
 
     def _serve(self) -> None:
@@ -87,6 +88,16 @@ class Zygote:
                 self._inbox.extend(messages)
                 while self._inbox:
                     self._handle(self._inbox.popleft())
+
+    def _take_last_wards(self) -> None:
+        """Guard those of which the supervisor has written in its last moments."""
+        self._sock.setblocking(False)
+        with suppress(BlockingIOError, ConnectionResetError):
+            while messages := channel.receive(self._sock, self._reader):
+                self._inbox.extend(messages)
+        for message in self._inbox:
+            if message["type"] == "guard":
+                self._handle(message)
 
     def _watch_children(self) -> None:
         """Hear of each child's end."""
@@ -166,8 +177,9 @@ class Zygote:
         self._children.add(pid)
         _close(message["descriptors"])
         pidfd = os.pidfd_open(pid)
+        # At once: the supervisor may be killed before it hears of it.
+        self._wards.add(pidfd, Ward(pid, order.client_id, message["stop_timeout_s"], is_program=False))
         channel.send(self._sock, {"type": "spawned", "name": order.name, "pid": pid}, (pidfd,))
-        os.close(pidfd)
 
     def _become_worker(self, order: Order, log_pipe: int, scoreboard: int, *claims: int) -> NoReturn:
         """The child's side of the fork. It never returns into the zygote's loop."""
