@@ -237,7 +237,8 @@ class Attempts:
         if failure.how is None:
             return
         if job.function.counts is not None:
-            job.function.counts[job.priority].note_failure(self._agenda.now - started)
+            now = self._agenda.now
+            job.function.counts[job.priority].note_failure(now - started, job.handle, now)
         if events.wants_jobs:
             events.emit(JobEnded(job.handle, job.function.name, failure.how))
 

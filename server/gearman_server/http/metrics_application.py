@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 import gevent
 from gevent.lock import BoundedSemaphore
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from gearman_process.http.messages import HttpAnswer, HttpRefusal, HttpRequest, text_answer
+from gearman_server.http.metrics_page import MetricsPage
 from gearman_server.http.results import PREFIX, JobPage
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class MetricsApplication:
 
     def __init__(
         self,
-        metrics: Callable[[], Iterator[bytes]],
+        metrics: Callable[[MetricsPage], Iterator[bytes]],
         trouble: Callable[[], str | None],
         job_page: Callable[[str, str, str], JobPage],
         pages: WebPages,
@@ -60,11 +60,12 @@ class MetricsApplication:
         if path == "/healthz":
             trouble = self._trouble()
             return text_answer(200, b"ok\n") if trouble is None else text_answer(503, f"{trouble}\n".encode())
-        return HttpAnswer(200, (("Content-Type", CONTENT_TYPE_LATEST),), self._metrics_in_turns())
+        metrics = MetricsPage.of(request)
+        return HttpAnswer(200, (("Content-Type", metrics.content_type),), self._metrics_in_turns(metrics))
 
-    def _metrics_in_turns(self) -> Iterator[bytes]:
+    def _metrics_in_turns(self, page: MetricsPage) -> Iterator[bytes]:
         """A few pieces of one answer, then everybody else has a turn."""
-        pieces = self._metrics()
+        pieces = self._metrics(page)
         while True:
             with self._turn:
                 until = monotonic() + TURN_S
@@ -76,4 +77,5 @@ class MetricsApplication:
                 gevent.sleep(PAUSE_S)
             if not made:
                 return
-            yield b"".join(made)
+            if text := b"".join(made):
+                yield text

@@ -27,17 +27,20 @@ COUNTERS: Final = (
 
 
 class Durations:
-    """A histogram of seconds."""
+    """A histogram of seconds, and of each bucket the last job: its handle, its duration, and when it was counted."""
 
-    __slots__ = ("counts", "sum_s")
+    __slots__ = ("counts", "last", "sum_s")
 
     def __init__(self) -> None:
         self.counts = [0] * (len(BUCKETS_S) + 1)
+        self.last: list[tuple[bytes, float, float] | None] = [None] * (len(BUCKETS_S) + 1)
         self.sum_s = 0.0
 
-    def add(self, duration_s: float) -> None:
-        """Count one duration."""
-        self.counts[bisect_left(BUCKETS_S, duration_s)] += 1
+    def add(self, duration_s: float, handle: bytes, now: float) -> None:
+        """Count the duration of one job."""
+        bucket = bisect_left(BUCKETS_S, duration_s)
+        self.counts[bucket] += 1
+        self.last[bucket] = (handle, duration_s, now)
         self.sum_s += duration_s
 
 
@@ -64,20 +67,20 @@ class JobCounts:
     expired: int
     stopped: int
 
-    def note_start(self, waited_s: float) -> None:
+    def note_start(self, waited_s: float, handle: bytes, now: float) -> None:
         """A job was given to a worker."""
         self.started += 1
-        self.waited.add(waited_s)
+        self.waited.add(waited_s, handle, now)
 
-    def note_completion(self, ran_s: float) -> None:
+    def note_completion(self, ran_s: float, handle: bytes, now: float) -> None:
         """A job ended with a result."""
         self.completed += 1
-        self.ran.add(ran_s)
+        self.ran.add(ran_s, handle, now)
 
-    def note_failure(self, ran_s: float) -> None:
+    def note_failure(self, ran_s: float, handle: bytes, now: float) -> None:
         """A job's worker reported a failure, and it was the last attempt."""
         self.failed += 1
-        self.ran.add(ran_s)
+        self.ran.add(ran_s, handle, now)
 
     @property
     def is_used(self) -> bool:

@@ -195,7 +195,7 @@ class JobLife:
         if job.extras is not None and job.extras.options is not None and job.extras.options.is_unique_until_start:
             self.table.forget_key(job)
         if function.counts is not None:
-            function.counts[job.priority].note_start(now - job.since)
+            function.counts[job.priority].note_start(now - job.since, job.handle, now)
         job.since = now
         if self.events.wants_jobs:
             self.events.emit(JobAssigned(job.handle, function.name, worker.identity))

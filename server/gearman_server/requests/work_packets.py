@@ -89,7 +89,7 @@ class WorkPackets:
         else:
             self._life.end(job, Outcome.COMPLETE, body[at + 1 :])
         if job.function.counts is not None:
-            job.function.counts[job.priority].note_completion(now - job.since)
+            job.function.counts[job.priority].note_completion(now - job.since, job.handle, now)
         if self._events.wants_jobs:
             self._events.emit(JobEnded(job.handle, job.function.name, "WORK_COMPLETE"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from http.client import HTTPMessage
 from pathlib import Path
 
 import pytest
+from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from gearman_client.extensions import BATCH, CLOSE_BATCH, END_BATCH, OPEN_BATCH, SUBMIT_JOB_WITH, WORK_FAILURE
@@ -19,6 +21,7 @@ from gearman_client.job_pairs import MAX_HANDED_ON_BYTES
 from gearman_client.packet import PacketType
 from gearman_manager.simulation.prometheus_export import read_exports
 
+from ...scraped import OPENMETRICS, parsed, value_of
 from ..server_process import ServerProcess
 
 DEADLINE_S = 20
@@ -30,8 +33,8 @@ class Page:
     def __init__(self, server: ServerProcess) -> None:
         self._base = f"http://{server.announced['metrics'][0]}"
 
-    def get(self, path: str, method: str = "GET") -> tuple[int, HTTPMessage, str]:
-        request = urllib.request.Request(self._base + path, method=method)
+    def get(self, path: str, method: str = "GET", **headers: str) -> tuple[int, HTTPMessage, str]:
+        request = urllib.request.Request(self._base + path, method=method, headers=headers)
         with urllib.request.urlopen(request, timeout=DEADLINE_S) as response:
             return response.status, response.headers, response.read().decode()
 
@@ -205,6 +208,65 @@ def test_the_page_has_figures_of_the_process(page: Page) -> None:
 def test_healthz_shows_that_the_server_answers(page: Page) -> None:
     assert page.get("/healthz")[::2] == (200, "ok\n")
     assert page.get("/healthz", "HEAD")[::2] == (200, "")
+
+
+def run_jobs(server: ServerProcess, *functions: bytes) -> list[bytes]:
+    """Have a job of each of these functions done; returns the handles."""
+    client, worker, handles = server.peer(), server.peer(), []
+    for function in functions:
+        worker.send(PacketType.CAN_DO, function)
+        client.ask(PacketType.SUBMIT_JOB, function, b"", b"w")
+        handle = worker.ask(PacketType.GRAB_JOB)[1].partition(b"\0")[0]
+        worker.send(PacketType.WORK_COMPLETE, handle, b"")
+        assert client.receive()[0] == PacketType.WORK_COMPLETE
+        handles.append(handle)
+    worker.close()
+    return handles
+
+
+def test_a_scraper_that_asks_for_openmetrics_gets_histograms_with_handles(measured: ServerProcess, page: Page) -> None:
+    [handle] = run_jobs(measured, b"f")
+    before, (_, headers, text) = time.time(), page.get("/metrics", Accept=OPENMETRICS)
+    assert headers["Content-Type"].startswith("application/openmetrics-text")
+    families = parsed(text, is_openmetrics=True)
+    for name in ("waited", "ran"):
+        [exemplar] = [s.exemplar for s in families[f"gearman_job_{name}_seconds"].samples if s.exemplar is not None]
+        assert exemplar.labels == {"handle": handle.decode()}
+        assert 0 <= exemplar.value < DEADLINE_S
+        assert abs(float(exemplar.timestamp or 0) - before) < DEADLINE_S
+    plain = page.get("/metrics")[2]
+    assert handle.decode() not in plain
+    assert value_of(parsed(plain, is_openmetrics=False), "gearman_job_ran_seconds_count", function="f") == 1
+
+
+@pytest.mark.parametrize("accept", ["", OPENMETRICS])
+def test_beyond_the_wanted_number_functions_are_shown_as_one_and_the_first_ones_stay(
+    measured: ServerProcess, page: Page, accept: str
+) -> None:
+    def shown() -> dict[str, Metric]:
+        text = page.get("/metrics?functions=2&server=10.0.0.1:4730", Accept=accept)[2]
+        return parsed(text, is_openmetrics=bool(accept))
+
+    run_jobs(measured, b"c", b"d", b"a", b"b", b"a")
+    first = shown()
+    samples = [sample for family in first.values() for sample in family.samples]
+    assert {sample.labels["server"] for sample in samples} == {"10.0.0.1:4730"}
+    assert {sample.labels["function"] for sample in samples if "function" in sample.labels} == {"c", "d", "other"}
+    assert value_of(first, "gearman_jobs_completed_total", function="c") == 1
+    assert value_of(first, "gearman_jobs_completed_total", function="other") == 3
+    assert value_of(first, "gearman_job_ran_seconds_count", function="other") == 3
+    assert value_of(first, "gearman_job_ran_seconds_bucket", function="other", le="+Inf") == 3
+
+    measured.text(b"drop function c")
+    labels = [sample.labels for family in shown().values() for sample in family.samples]
+    assert {each["function"] for each in labels if "function" in each} == {"d", "a", "other"}
+
+
+@pytest.mark.parametrize("query", ["functions=0", "functions=x", "functions=1000000", "server=" + "s" * 201])
+def test_a_page_that_makes_no_sense_is_refused(page: Page, query: str) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        page.get(f"/metrics?{query}")
+    assert refused.value.code == 400
 
 
 @pytest.mark.parametrize(
