@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
+import psutil
 import pytest
+from prometheus_client.metrics_core import Metric
+
+from gearman_client import Client
 
 from ..scraped import OPENMETRICS
 from ..scraped import value_of as value
@@ -36,15 +41,23 @@ def scraped(napping: RunningManager) -> RunningManager:
     return napping
 
 
-@pytest.mark.parametrize("accept", ["", OPENMETRICS])
-def test_a_scrape_shows_pools_functions_and_servers(scraped: RunningManager, accept: str) -> None:
+def test_a_scrape_shows_pools_functions_and_servers_in_both_formats(scraped: RunningManager) -> None:
     with scraped.client() as client:
         assert client.submit("nap", "0")
     eventually(
-        lambda: value(scrape(scraped, accept), "gearman_manager_pool_jobs_total", pool="nap", outcome="done") == 1,
+        lambda: value(scrape(scraped), "gearman_manager_pool_jobs_total", pool="nap", outcome="done") == 1,
         "the job counts",
     )
-    seen = scrape(scraped, accept)
+    check_one_job(scraped, scrape(scraped))
+    check_one_job(scraped, scrape(scraped, OPENMETRICS))
+    eventually(
+        lambda: value(scrape(scraped), "gearman_manager_pool_limit", pool="broken", limit="back-off") == 1,
+        "the pool waits for its next attempt",
+    )
+
+
+def check_one_job(scraped: RunningManager, seen: dict[str, Metric]) -> None:
+    """Check the figures after one job of `nap`."""
     pool = "gearman_manager_pool_"
     assert value(seen, pool + "workers", pool="nap", state="idle") == 2
     assert value(seen, pool + "workers_target", pool="nap") == 2
@@ -61,10 +74,6 @@ def test_a_scrape_shows_pools_functions_and_servers(scraped: RunningManager, acc
     assert value(seen, "gearman_manager_job_server_restarts_total", server=scraped.address) == 0
     assert value(seen, "gearman_manager_log_lines_lost_total", reason="unwritten") == 0
     assert value(seen, "process_cpu_seconds_total") is not None
-    eventually(
-        lambda: value(scrape(scraped, accept), pool + "limit", pool="broken", limit="back-off") == 1,
-        "the pool waits for its next attempt",
-    )
 
 
 def test_a_killed_worker_counts_and_the_series_of_a_pool_vanish_with_it(scraped: RunningManager) -> None:
@@ -85,3 +94,59 @@ def test_a_killed_worker_counts_and_the_series_of_a_pool_vanish_with_it(scraped:
     eventually(lambda: "broken" not in scraped.status()["pools"], "the pool is gone")
     samples = [sample for family in scrape(scraped).values() for sample in family.samples]
     assert {sample.labels["pool"] for sample in samples if "pool" in sample.labels} == {"nap"}
+
+
+@pytest.fixture
+def twins(napping: RunningManager) -> RunningManager:
+    """A running manager with two job servers, which have metrics."""
+    napping.config_file.write_text(
+        "run_dir: run\nserver: {listen: 127.0.0.1:0, metrics_listen: 127.0.0.1:0, instances: 2}\n"
+        "pools: {nap: {functions: [nap], min: 1, max: 1}}\n"
+    )
+    napping.launch()
+    eventually(napping.settled, "all workers registered")
+    return napping
+
+
+def test_the_bundled_servers_metrics_are_on_the_page_too_each_with_its_address(twins: RunningManager) -> None:
+    first, second = twins.status()["servers"]
+    with Client([first]) as client:
+        client.submit("nap", "0")
+    check_twins(scrape(twins), first, second)
+    seen = scrape(twins, OPENMETRICS)
+    check_twins(seen, first, second)
+    [exemplar] = [s.exemplar for s in seen["gearman_job_ran_seconds"].samples if s.exemplar is not None]
+    assert exemplar.labels["handle"].startswith("H:")
+
+
+def check_twins(seen: dict[str, Metric], first: str, second: str) -> None:
+    """Check the figures of two servers, of which the first one has had a job."""
+    for server, jobs in ((first, 1), (second, None)):
+        assert value(seen, "gearman_manager_job_server_scraped", server=server) == 1
+        assert value(seen, "gearman_jobs_completed_total", server=server, function="nap") == jobs
+        assert value(seen, "gearman_workers", server=server, function="nap") == 1
+        assert value(seen, "gearman_store_up", server=server) == 1
+        assert value(seen, "gearman_job_ran_seconds_count", server=server) == jobs
+        assert value(seen, "process_resident_memory_bytes", server=server)
+    assert len(seen["process_resident_memory_bytes"].samples) == 3
+
+
+def test_a_server_that_does_not_answer_costs_its_series_alone(twins: RunningManager) -> None:
+    first, second = twins.status()["servers"]
+    families = [psutil.Process(pid) for pid in twins.family()]
+    server = next(
+        each
+        for each in families
+        if " ".join(each.cmdline()).startswith("gearman-server") and first in str(each.cmdline())
+    )
+    server.suspend()
+    try:
+        seen = scrape(twins)
+        assert value(seen, "gearman_manager_job_server_scraped", server=first) == 0
+        assert value(seen, "gearman_manager_job_server_scraped", server=second) == 1
+        assert value(seen, "gearman_store_up", server=first) is None
+        assert value(seen, "gearman_manager_pool_workers_target", pool="nap") == 1
+    finally:
+        server.resume()
+    eventually(lambda: value(scrape(twins), "gearman_store_up", server=first) == 1, "it is back on the page")
+    assert len(re.findall("no metrics of job server 1: no answer within", twins.log())) == 1

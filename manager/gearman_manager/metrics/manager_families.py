@@ -28,6 +28,7 @@ class ServerFigures:
     is_up: bool
     is_in_trouble: bool
     restarts: int | None  #: None: it is not ours
+    is_scraped: bool | None  #: None: it has no metrics port
 
 
 @dataclass(slots=True)
@@ -72,6 +73,12 @@ SERVER_FAMILIES: Final[tuple[AnyFamily[ServerFigures], ...]] = (
         "counter",
         "How often the bundled job server was started again.",
         lambda row: row.restarts,
+    ),
+    Family(
+        "gearman_manager_job_server_scraped",
+        "gauge",
+        "Whether the metrics of the bundled job server are on this page; only with server.metrics_listen.",
+        lambda row: None if row.is_scraped is None else int(row.is_scraped),
     ),
 )
 

@@ -27,8 +27,9 @@ def metrics_routes(scrape: Scrape) -> Blueprint:
 
     @routes.get("/metrics")
     def metrics() -> Response:
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        pieces = scrape.pieces(encode, is_openmetrics=content_type.startswith(_OPENMETRICS))
+        accept = request.headers.get("Accept", "")
+        encode, content_type = choose_encoder(accept)
+        pieces = scrape.pieces(encode, accept, is_openmetrics=content_type.startswith(_OPENMETRICS))
         return Response(_in_turns(pieces, turn), content_type=content_type)
 
     return routes

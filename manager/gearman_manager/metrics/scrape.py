@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
+from gearman_client import Address
 from gearman_manager import __version__
 from gearman_manager.code.generations import Generations
 from gearman_manager.job_servers.job_servers import JobServers
 from gearman_manager.logs.lost_lines import LOST
 from gearman_manager.metrics.bounded_names import BoundedNames
 from gearman_manager.metrics.exposition import AnyFamily, R, exposed, label
+from gearman_manager.metrics.federation import Federation
 from gearman_manager.metrics.function_families import FUNCTION_FAMILIES, function_figures
+from gearman_manager.metrics.joined_pages import END, joined
 from gearman_manager.metrics.manager_families import (
     BUDGET_FAMILIES,
     MANAGER_FAMILIES,
@@ -34,7 +37,10 @@ from gearman_manager.scaling.queues import Queues
 
 #: Functions with series of their own; the others are together `other`.
 MOST_FUNCTIONS: Final = 200
-_END: Final = b"# EOF\n"
+
+
+#: By server, its page; None: it does not answer.
+Pages = Mapping[Address, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +62,31 @@ class Scrape:
         self._sources = sources
         self._use = ProcessUse()
         self._functions = BoundedNames(MOST_FUNCTIONS)
+        self._federation = Federation(sources.job_servers, MOST_FUNCTIONS)
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
 
-    def pieces(self, encode: Callable[[CollectorRegistry], bytes], *, is_openmetrics: bool) -> Iterator[bytes]:
-        """All families; `encode` writes those of the process. An empty piece only says that a pause would be good."""
-        for part in (self._manager, self._servers, self._budgets, self._functions_by_queue, self._pools):
+    def pieces(
+        self, encode: Callable[[CollectorRegistry], bytes], accept: str, *, is_openmetrics: bool
+    ) -> Iterator[bytes]:
+        """All families of the manager and of the bundled job servers, in the format for this header Accept.
+
+        The servers are asked before this returns. `encode` writes the families of the process. An empty piece only says
+        that a pause would be good.
+        """
+        return self._pieces(encode, self._federation.pages(accept), is_openmetrics)
+
+    def _pieces(
+        self, encode: Callable[[CollectorRegistry], bytes], pages: Pages, is_openmetrics: bool
+    ) -> Iterator[bytes]:
+        yield from self._manager(is_openmetrics)
+        yield from self._servers(pages, is_openmetrics)
+        for part in (self._budgets, self._functions_by_queue, self._pools):
             yield from part(is_openmetrics)
-        yield encode(self._registry).removesuffix(_END)
+        yield from joined([encode(self._registry), *(page for page in pages.values() if page is not None)])
         if is_openmetrics:
-            yield _END
+            yield END
 
     def _manager(self, is_openmetrics: bool) -> Iterator[bytes]:
         current = self._sources.generations.current
@@ -75,7 +95,7 @@ class Scrape:
         row = ManagerFigures(__version__, number, errors, LOST.unwritten, LOST.over_budget)
         yield from _exposed(MANAGER_FAMILIES, [row], is_openmetrics)
 
-    def _servers(self, is_openmetrics: bool) -> Iterator[bytes]:
+    def _servers(self, pages: Pages, is_openmetrics: bool) -> Iterator[bytes]:
         restarts = {instance.address: instance.restarts for instance in self._sources.job_servers.instances}
         rows = [
             ServerFigures(
@@ -83,6 +103,7 @@ class Scrape:
                 server.is_up,
                 bool(server.trouble),
                 restarts.get(server.address),
+                pages[server.address] is not None if server.address in pages else None,
             )
             for server in self._sources.queues.servers
         ]
