@@ -38,6 +38,10 @@ class Directory(Protocol):
 class Links(Protocol):
     """Connections to the other servers."""
 
+    @property
+    def ids(self) -> Sequence[int]:
+        """The other servers that live."""
+
     def ask(self, owner: int, request: bytes, answer: Callable[[bytes | None], None]) -> None:
         """Send the request to that server, and call `answer`, later, with the body of its reply, or the line; None: it
         can't be asked, or does not answer in time."""

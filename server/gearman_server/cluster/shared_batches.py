@@ -7,7 +7,7 @@ ended by the servers that have them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
@@ -16,7 +16,7 @@ from gearman_server.jobs.agenda import STEP
 from gearman_server.jobs.batch_rows import BatchEnded, BatchState, Outcome, StoredBatch
 from gearman_server.jobs.job import CANCELLED
 from gearman_server.sequels.job_batch import JobBatch
-from gearman_server.sequels.job_batches import facts_for_callback
+from gearman_server.sequels.job_batches import ABANDONED_AFTER_S, CANCEL, facts_for_callback
 
 if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: The time between two looks for batches that are over.
 LOOK_EVERY_S: Final = 1.0
+#: The time between two looks for batches that nobody uses any more.
+_LOOK_AT_IDLE_EVERY_S: Final = 600.0
 #: A batch whose callbacks are being submitted is not tried again for so long: only one attempt can succeed.
 _PATIENCE_S: Final = 5.0
 
@@ -66,6 +68,32 @@ class BatchTable(Protocol):
     def due(self, answer: Answer) -> None:
         """Those that are over and not done, and those that are cancelled and not over."""
 
+    def idle(self, opened_before: float, answer: Answer) -> None:
+        """Those that are open since before that time (Unix seconds), and whose jobs have all ended."""
+
+    def count_undone(self, answer: Callable[[int | None], None]) -> None:
+        """How many are not done."""
+
+
+class AbandonedBatches:
+    """Open batches whose jobs have all ended, and which nobody has used for very long: their makers are gone.
+
+    The table does not say when one was used last. A server sees that for as long as it runs, by the number of jobs.
+    """
+
+    def __init__(self) -> None:
+        #: How many jobs each has, and since when that is so (monotonic seconds).
+        self._since: dict[bytes, tuple[int, float]] = {}
+
+    def note(self, idle: Sequence[SharedBatch], now: float) -> Sequence[bytes]:
+        """Take in those that are idle now; the names of those that are abandoned."""
+        former, self._since = self._since, {}
+        for shared in idle:
+            name = shared.stored.row.name
+            jobs, since = former.get(name, (-1, now))
+            self._since[name] = shared.jobs, since if jobs == shared.jobs else now
+        return [name for name, (_, since) in self._since.items() if since + ABANDONED_AFTER_S <= now]
+
 
 class SharedBatches:
     """Finishes and ends batches for one server."""
@@ -86,9 +114,14 @@ class SharedBatches:
         self._ends = ends
         #: Until when a batch is not tried again (monotonic seconds).
         self._tried: dict[bytes, float] = {}
-        #: Batches whose jobs here are ended, or being ended.
-        self._marked: set[bytes] = set()
+        #: Batches whose jobs here are ended, or being ended, with the number of jobs of which nobody was told so far.
+        self._marked: dict[bytes, int] = {}
+        #: Those that the last look did not find any more.
+        self._gone: set[bytes] = set()
         self._is_looking = False
+        self._abandoned = AbandonedBatches()
+        self._look_at_idle_at = self._owed.agenda.now
+        self._undone = 0
         self._alarm = self._owed.agenda.alarm(self._look)
         self.look_soon(0.0)
 
@@ -100,9 +133,25 @@ class SharedBatches:
         """Whether the batch was cancelled or stopped."""
         return name in self._marked
 
-    def end_jobs(self, name: bytes, mark: int, count: Callable[[], None] = lambda: None) -> Iterator[None]:
+    @property
+    def undone(self) -> int:
+        """How many batches of the cluster were not done when that was asked last; this has it counted anew."""
+        self.table.count_undone(self._note_undone)
+        return self._undone
+
+    def _note_undone(self, found: int | None) -> None:
+        self._undone = self._undone if found is None else found
+
+    def take_ended(self, name: bytes) -> int:
+        """How many jobs of the batch were ended here, and not told of by an earlier call."""
+        ended = self._marked.get(name, 0)
+        if ended:
+            self._marked[name] = 0
+        return ended
+
+    def end_jobs(self, name: bytes, mark: int) -> Iterator[None]:
         """Steps that end the jobs of the batch that this server has."""
-        self._marked.add(name)
+        self._marked.setdefault(name, 0)
         handles = list(self._owed.table.jobs)
         for at in range(0, len(handles), STEP):
             for handle in handles[at : at + STEP]:
@@ -111,15 +160,23 @@ class SharedBatches:
                     continue
                 if (options := job.followed) is not None and options.batch == name:
                     self._ends[mark](job)
-                    count()
+                    self._marked[name] = self._marked.get(name, 0) + 1
             if at + STEP < len(handles):
                 yield
 
-    def _look(self, _now: float) -> None:
+    def _look(self, now: float) -> None:
         self.look_soon(LOOK_EVERY_S)
-        if not self._is_looking and self._owed.life.durability.trouble is None:
-            self._is_looking = True
-            self.table.due(self._take_due)
+        if self._is_looking or self._owed.life.durability.trouble is not None:
+            return
+        self._is_looking = True
+        self.table.due(self._take_due)
+        if now >= self._look_at_idle_at:
+            self._look_at_idle_at = now + _LOOK_AT_IDLE_EVERY_S
+            self.table.idle(self._owed.agenda.unix_time() - ABANDONED_AFTER_S, self._take_idle)
+
+    def _take_idle(self, found: list[SharedBatch] | None) -> None:
+        for name in self._abandoned.note(found or [], self._owed.agenda.now):
+            self.table.change(name, CANCEL, lambda _found: None)
 
     def _take_due(self, found: list[SharedBatch] | None) -> None:
         self._is_looking = False
@@ -127,7 +184,10 @@ class SharedBatches:
             return
         now = self._owed.agenda.now
         self._tried = {name: until for name, until in self._tried.items() if until > now}
-        self._marked &= {batch.stored.row.name for batch in found if batch.mark}
+        marked = {batch.stored.row.name for batch in found if batch.mark}
+        # One that was marked a moment ago may not have been in that answer.
+        gone, self._gone = self._gone, self._marked.keys() - marked
+        self._marked = {name: ended for name, ended in self._marked.items() if name not in gone - marked}
         for shared in found:
             name = shared.stored.row.name
             if shared.mark and name not in self._marked:

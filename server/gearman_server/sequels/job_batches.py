@@ -64,6 +64,10 @@ Found = Callable[["Sequence[JobBatch] | None"], None]
 class SharedByServers(Protocol):
     """The batches of a whole cluster."""
 
+    @property
+    def undone(self) -> int:
+        """How many are not done, as far as that is known here."""
+
     def is_marked(self, name: bytes) -> bool:
         """Whether the batch was cancelled or stopped, and is not over."""
 
@@ -86,7 +90,10 @@ class SharedByServers(Protocol):
         """Call `then`, later, with batches whose names come after that one."""
 
     def end_whole(self, name: bytes, mark: int | None, then: Callable[[int | None], None]) -> None:
-        """Close the batch, and by a mark end its jobs. `then` gets how many were here; None: the store is away."""
+        """Close the batch, and by a mark end its jobs. `then` gets how many these were; None: the store is away."""
+
+    def end_here(self, name: bytes, mark: int, then: Callable[[int], None]) -> None:
+        """End the jobs of a marked batch that this server has. `then` gets how many these were."""
 
 
 class JobBatches:
@@ -113,7 +120,7 @@ class JobBatches:
     @property
     def undone(self) -> int:
         """How many batches are not done."""
-        return len(self.by_name) - len(self._done)
+        return self.shared.undone if self.shared is not None else len(self.by_name) - len(self._done)
 
     # --- requests
 

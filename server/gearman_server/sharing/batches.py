@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
+from collections.abc import Callable
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from gearman_server.cluster.shared_batches import Answer, SharedBatch
 from gearman_server.jobs.batch_rows import BatchState, Outcome
 from gearman_server.options.reading import read_options
-from gearman_server.sequels.job_batches import KEEP_DONE_S
+from gearman_server.sequels.job_batches import KEEP_DONE_S, MAX_CALLBACK_BYTES, MAX_DONE, MAX_UNDONE
 from gearman_server.stores.batch import row_id
 from gearman_server.stores.batches_table import BATCHES, stored_batch
 from gearman_server.stores.rows import JOBS
@@ -34,8 +35,9 @@ _COUNTS: Final = [_c[outcome.value] for outcome in Outcome]
 _JOBS: Final = func.coalesce(_c.jobs, 0)
 _ENDED: Final = sum(_COUNTS[1:], start=_COUNTS[0])
 _IS_OVER: Final = (_c.state == _CLOSED) & (_JOBS == _ENDED)
-#: Batches in one answer.
+#: Batches in one answer, and the most that are forgotten at once.
 _AT_ONCE: Final = 1000
+_MOST_AT_ONCE: Final = 10_000
 
 
 class BatchTable:
@@ -45,7 +47,7 @@ class BatchTable:
         self._reader = reader
 
     def open(self, name: bytes, callbacks: bytes, answer: Answer) -> None:
-        """Open a batch, unless there is one of that name, and return it."""
+        """Open a batch, unless there is one of that name, and return it; nothing if there are too many."""
         self._reader.ask(partial(_open, name=name, callbacks=callbacks), answer)
 
     def change(self, name: bytes, mark: int | None, answer: Answer) -> None:
@@ -70,11 +72,22 @@ class BatchTable:
         """Those that are over and not done, and those that are cancelled and not over."""
         self._reader.ask(_due, answer)
 
+    def idle(self, opened_before: float, answer: Answer) -> None:
+        """Those that are open since before that time (Unix seconds), and whose jobs have all ended."""
+        self._reader.ask(partial(_idle, opened_before=opened_before), answer)
+
+    def count_undone(self, answer: Callable[[int | None], None]) -> None:
+        """How many are not done."""
+        self._reader.ask(lambda connection: _undone(connection)[0], answer)
+
 
 def _open(connection: Connection, name: bytes, callbacks: bytes) -> list[SharedBatch]:
     found = _get(connection, name)
     if found:
         return found
+    number, callback_bytes = _undone(connection)
+    if number >= MAX_UNDONE or callback_bytes + len(callbacks) > MAX_CALLBACK_BYTES:
+        return []
     row = {
         "name": name,
         "state": _OPEN,
@@ -110,6 +123,18 @@ def _page(connection: Connection, state: BatchState | None, after: bytes, limit:
 def _due(connection: Connection) -> list[SharedBatch]:
     is_cancelled = (_c.state != _DONE) & (_c.is_cancelled != 0)
     return _read(connection, select(BATCHES).where(or_(_IS_OVER, is_cancelled)).limit(_AT_ONCE))
+
+
+def _idle(connection: Connection, opened_before: float) -> list[SharedBatch]:
+    is_idle = (_c.state == _OPEN) & (_c.opened_at < opened_before) & (_JOBS == _ENDED)
+    return _read(connection, select(BATCHES).where(is_idle).limit(MAX_UNDONE))
+
+
+def _undone(connection: Connection) -> tuple[int, int]:
+    """How many batches are not done, and the bytes of their callbacks."""
+    query = select(func.count(), func.coalesce(func.sum(func.length(_c.callbacks)), 0)).where(_c.state != _DONE)
+    number, size_bytes = connection.execute(query).one()
+    return int(number), int(size_bytes)
 
 
 def _read(connection: Connection, query: Any) -> list[SharedBatch]:
@@ -151,8 +176,10 @@ def finish_batches(connection: Connection, batch: Batch, left: dict[Job, None], 
 
 
 def tidy(connection: Connection, unix_now: float) -> None:
-    """Forget batches that are done long since."""
-    query = select(_c.name).where(_c.state == _DONE, _c.ended_at < unix_now - KEEP_DONE_S).limit(_AT_ONCE)
+    """Forget batches that are done long since, and of the others all but the last ones."""
+    last = select(_c.ended_at).where(_c.state == _DONE).order_by(_c.ended_at.desc()).offset(MAX_DONE).limit(1)
+    oldest = max(connection.scalar(last) or 0.0, unix_now - KEEP_DONE_S)
+    query = select(_c.name).where(_c.state == _DONE, _c.ended_at <= oldest).limit(_MOST_AT_ONCE)
     names = [bytes(row[0]) for row in connection.execute(query)]
     if names:
         connection.execute(delete(BATCHES).where(_c.name.in_(names), _c.state == _DONE))

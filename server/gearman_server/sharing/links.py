@@ -147,6 +147,11 @@ class Links:
                 self._links[number] = Link(member, self._report_refusal)
             self._links[number].look_at_the_clock()
 
+    @property
+    def ids(self) -> Sequence[int]:
+        """The other servers that live."""
+        return list(self._links)
+
     def ask(self, owner: int, request: bytes, answer: Answer) -> None:
         """Send a request to that server. `answer` gets the body of the reply, or the line; None: there is none."""
         link = self._links.get(owner)

@@ -54,7 +54,7 @@ class SharedChanges(SqlStore):
         shared = SharedBatches(
             broker.job_batches, BatchTable(self.reader), self._finish_batch, broker.ends_of_batches()
         )
-        SharedBatchRequests(broker.job_batches, shared)
+        self._batch_requests = SharedBatchRequests(broker.job_batches, shared)
         broker.durability.are_keys_shared = True
         broker.results.kept.are_shared = True
         SharedResults(broker.results, ResultsTable(self.reader).look, broker.durability.after_changes)

@@ -102,6 +102,7 @@ class SharedStore(SharedChanges):
         me = Member(self._id, self._cluster.member, self._cluster.address, __version__, MemberState.ALIVE, None, b"")
         self._tell_members([me], self._id)  # the others follow with the first beat
         self._part.meet(self._peers, self._directory, self._links)
+        self._batch_requests.links = self._links
         self._peers.id = self._id
         self._heart.facts = partial(_facts, self._part, self._peers.word)
         self._adopter = Adopter(self._database, self._writer, self._part.adoption, self._loop)

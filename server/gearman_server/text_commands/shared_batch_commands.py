@@ -67,8 +67,13 @@ class SharedBatchCommands:
         return b""
 
     def end(self, name: bytes, how: bytes) -> bytes:
-        """`jobs batch ID close`, `cancel` or `stop`. The number is that of the jobs that this server had."""
+        """`jobs batch ID close`, `cancel` or `stop`. The number is that of the jobs of all servers, or, if one of these
+        asks, of the jobs that are here."""
         self._begin()
+        mark = _MARKS[how]
+        if self._session.is_peer and mark is not None:
+            self._shared.end_here(name, mark, lambda ended: self._send(b"OK %d\n" % ended))
+            return b""
 
         def answer(ended: int | None) -> None:
             if ended is None:
@@ -80,7 +85,7 @@ class SharedBatchCommands:
             if not found:
                 self._send((_UNREADABLE if found is None else UNKNOWN_BATCH).answer)
             else:
-                self._shared.end_whole(name, _MARKS[how], answer)
+                self._shared.end_whole(name, mark, answer)
 
         self._shared.look_up(name, end)
         return b""

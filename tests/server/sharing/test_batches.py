@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import urllib.request
 
 import pytest
 
@@ -13,7 +14,7 @@ from gearman_client.packet import PacketType
 
 from ..server_process import ServerProcess
 from ..stream_peer import StreamPeer
-from .conftest import Cluster, Until, grab, run_all, waiting
+from .conftest import Cluster, Until, grab, run_all, submit, waiting
 
 Pair = tuple[ServerProcess, ServerProcess]
 CALLBACK = b"on_complete=" + encode_link(b"done")
@@ -31,6 +32,19 @@ def fill(peer: StreamPeer, count: int, batch: bytes = b"b") -> None:
         peer.send(SUBMIT_JOB_WITH, b"f", b"", b"background=1", b"batch=" + batch, b"", b"%d" % number)
     for _ in range(count):
         assert peer.receive()[0] == PacketType.JOB_CREATED
+
+
+def reaches(server: ServerProcess, *others: ServerProcess) -> bool:
+    """Whether the server has links to the others: it can cancel their jobs."""
+    handles = [submit(other.peer(), 1, function=b"other")[0] for other in others]
+    return all(server.text(b"cancel job " + handle).startswith(b"OK") for handle in handles)
+
+
+def gauge(url: str) -> int:
+    """The open and closed batches, as the metrics tell."""
+    with urllib.request.urlopen(url) as answer:
+        lines = answer.read().decode().splitlines()
+    return int(float(next(line for line in lines if line.startswith("gearman_batches ")).split()[1]))
 
 
 def callbacks(cluster: Cluster) -> list[dict[str, object]]:
@@ -99,13 +113,51 @@ def test_a_cancelled_batch_ends_everywhere(cluster: Cluster, pair: Pair, until: 
     facts(peer, OPEN_BATCH, b"b", b"on_failure=" + encode_link(b"done"))
     fill(peer, 2)
     fill(other.peer(), 3)
-    assert facts(peer, END_BATCH, b"b", b"cancel")[b"is_cancelled"] == b"1"
+    until(lambda: reaches(one, other))
+    ended = facts(peer, END_BATCH, b"b", b"cancel")
+    assert (ended[b"is_cancelled"], ended[b"cancelled"], ended[b"waiting"]) == (b"1", b"5", b"0")
+    assert waiting(one) + waiting(other) == 0
     until(lambda: len(callbacks(cluster)) == 1)
     assert callbacks(cluster)[0]["cancelled"] == 5
-    assert waiting(other) == 0
 
 
-def test_text_commands_see_all_batches(pair: Pair) -> None:
+@pytest.mark.parametrize("how", [b"cancel", b"stop"])
+def test_an_operator_is_told_of_the_jobs_of_all_servers(cluster: Cluster, until: Until, how: bytes) -> None:
+    one, other, stopped = (cluster.start() for _ in range(3))
+    until(lambda: reaches(other, one, stopped) and reaches(one, other, stopped))
+    facts(one.peer(), OPEN_BATCH, b"a b", b"")
+    for server in (one, other, stopped):
+        fill(server.peer(), 3, b"a b")
+    assert other.text(b"jobs batch id=a%20b " + how) == b"OK 9\n"
+    assert waiting(one) + waiting(other) + waiting(stopped) == 0
+    assert one.text(b"jobs batch id=a%20b " + how) == b"OK 0\n"
+    facts(one.peer(), OPEN_BATCH, b"b", b"")
+    fill(one.peer(), 2)
+    stopped.signal(signal.SIGSTOP)
+    assert other.text(b"jobs batch b " + how) == b"OK 2\n", "nobody waits long for a server that does not answer"
+
+
+def test_open_batches_have_bounds_and_are_counted_for_the_whole_cluster(cluster: Cluster, until: Until) -> None:
+    one, other = cluster.start("--metrics-listen", "127.0.0.1:0"), cluster.start()
+    url = f"http://{one.announced['metrics'][0]}/metrics"
+    facts(one.peer(), OPEN_BATCH, b"b", b"")
+    facts(other.peer(), OPEN_BATCH, b"c", b"")
+    until(lambda: gauge(url) == 2)
+    facts(other.peer(), CLOSE_BATCH, b"c")
+    until(lambda: gauge(url) == 1)
+    more = ", ".join(f"('{number:05}', 0, 0, 0, '', '', 0, 0, 0, 0, 0, 0)" for number in range(9_999))
+    columns = "name, state, is_cancelled, opened_at, callbacks, unwritten, jobs"
+    counts = "complete, failed, expired, cancelled, stopped"
+    cluster.database.execute(f"INSERT INTO gearman_batches ({columns}, {counts}) VALUES {more}")
+    assert facts(one.peer(), OPEN_BATCH, b"b", b"")[b"state"] == b"open", "it is there"
+    kind, body = other.peer().ask(OPEN_BATCH, b"d", b"")
+    assert (kind, body.split(b"\0")[0]) == (PacketType.ERROR, b"INVALID_BATCH")
+    until(lambda: gauge(url) == 10_000)
+    assert one.text(b"jobs batch b cancel") == b"OK 0\n"
+    until(lambda: other.peer().ask(OPEN_BATCH, b"d", b"")[0] == BATCH)
+
+
+def test_text_commands_see_all_batches(pair: Pair, until: Until) -> None:
     one, other = pair
     peer = one.peer()
     for name in (b"a", b"b", b"c"):
@@ -122,7 +174,8 @@ def test_text_commands_see_all_batches(pair: Pair) -> None:
         listed.socket.sendall(b"jobs batch b\n")
         shown = dict(lines.readline().strip().split(b"\t") for _ in range(4))
         assert (shown[b"jobs"], shown[b"waiting"]) == (b"2", b"2")
-    assert other.text(b"jobs batch b cancel") == b"OK 0\n"
+    until(lambda: reaches(other, one))
+    assert other.text(b"jobs batch b cancel") == b"OK 2\n"
     assert other.text(b"jobs batch none close").startswith(b"ERR UNKNOWN_BATCH")
 
 
