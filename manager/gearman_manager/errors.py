@@ -9,6 +9,18 @@ class ManagerError(Exception):
     """The base of the manager's errors; the text names the place and the remedy."""
 
 
+class NotFound(ManagerError):
+    """There is nothing of that name."""
+
+
+class NotNow(ManagerError):
+    """It makes sense, but can't be done as things are."""
+
+
+class Unreachable(ManagerError):
+    """What would know the answer can't be asked."""
+
+
 class StartError(ManagerError):
     """The manager can't start: a port, a socket, a folder or a permission stands in the way."""
 

@@ -32,7 +32,7 @@ def ask(port: int, method: str, resource: str, token: str | None = TOKEN, **head
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
-    connection.request(method, resource, headers=headers)
+    connection.request(method, f"/api/v1{resource}", headers=headers)
     response = connection.getresponse()
     content = response.read()
     assert response.getheader("Access-Control-Allow-Origin") is None
@@ -51,7 +51,7 @@ def test_without_the_token_every_request_is_refused(napping: RunningManager, por
     for token in (None, "", "0123456789abcdeF", TOKEN + "0", TOKEN[:-1], "\xe9" * 16):
         assert ask(port, "GET", "/status", token)[0] == 401
         assert ask(port, "POST", "/stop", token)[0] == 401
-    assert "token" in json.loads(ask(port, "GET", "/nope", None)[1])["error"]
+    assert "token" in json.loads(ask(port, "GET", "/nope", None)[1])["detail"]
     assert ask(port, "GET", "/status")[0] == 200
     assert TOKEN not in napping.log()
 
@@ -91,7 +91,7 @@ def until_answered(streams: list[socket.socket], piece: bytes, deadline_s: float
 
 @pytest.mark.parametrize(
     ("start", "piece"),
-    [(b"GET /status HTTP/1.1\r\nHost: localhost\r\n", b"X: y\r\n"), (b"G", b"E")],
+    [(b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n", b"X: y\r\n"), (b"G", b"E")],
     ids=["headers", "request-line"],
 )
 def test_requests_that_trickle_neither_keep_the_operator_out_nor_stay(
@@ -109,9 +109,8 @@ def test_requests_that_trickle_neither_keep_the_operator_out_nor_stay(
 
 
 def test_a_body_with_the_token_that_trickles_is_ended(napping: RunningManager, port: int) -> None:
-    head = (
-        f"POST /pools/nap/scale HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 99999\r\n\r\n"
-    )
+    headers = f"Host: x\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 99999\r\n"
+    head = f"POST /api/v1/pools/nap/scale HTTP/1.1\r\n{headers}\r\n"
     slow = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(40)]
     for stream in slow:
         stream.sendall(head.encode())
@@ -125,7 +124,9 @@ def test_a_body_with_the_token_that_trickles_is_ended(napping: RunningManager, p
 def test_peers_that_keep_their_connection_after_a_refusal_keep_nobody_out(napping: RunningManager, port: int) -> None:
     refused = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(40)]
     for stream in refused:
-        stream.sendall(b"POST /stop HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer wrong\r\nContent-Length: 9999\r\n\r\n")
+        stream.sendall(
+            b"POST /api/v1/stop HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer wrong\r\nContent-Length: 9999\r\n\r\n"
+        )
     assert ask(port, "GET", "/status")[0] == 200
     for stream in refused:
         stream.close()
@@ -154,7 +155,7 @@ def test_wrong_tokens_are_logged_with_their_address_and_number_and_not_one_by_on
     ],
 )
 def test_a_request_that_can_be_read_in_two_ways_is_refused(napping: RunningManager, port: int, framing: str) -> None:
-    head = f"POST /pools/nap/pause HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+    head = f"POST /api/v1/pools/nap/pause HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=10) as stream:
         stream.sendall(f"{head}{framing}\r\n\r\n0\r\n\r\n{head}Content-Length: 0\r\n\r\n".encode("latin-1"))
         stream.shutdown(socket.SHUT_WR)
@@ -163,13 +164,13 @@ def test_a_request_that_can_be_read_in_two_ways_is_refused(napping: RunningManag
             answer += data
     assert re.match(rb"HTTP/1\.1 (400|501) ", answer), answer
     assert answer.count(b"\r\nDate: ") == 1
-    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["detail"]
     assert not napping.status()["pools"]["nap"]["paused"]
 
 
 def test_http_1_0_is_answered_in_its_version_and_closed(napping: RunningManager, port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as stream:
-        stream.sendall(f"GET /status HTTP/1.0\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
+        stream.sendall(f"GET /api/v1/status HTTP/1.0\r\nAuthorization: Bearer {TOKEN}\r\n\r\n".encode())
         answer = b""
         while data := stream.recv(65536):
             answer += data
@@ -184,7 +185,7 @@ def test_connections_that_stay_silent_on_the_control_socket_keep_no_command_out(
         stream = socket.socket(socket.AF_UNIX)
         stream.settimeout(10)
         stream.connect(str(napping.folder / "run" / "control.sock"))
-        stream.sendall(b"GET /status HTTP/1.1\r\n")
+        stream.sendall(b"GET /api/v1/status HTTP/1.1\r\n")
         silent.append(stream)
     assert napping.status()["pools"]["nap"]["workers"]
     for stream in silent:

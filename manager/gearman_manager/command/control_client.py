@@ -14,6 +14,8 @@ from typing import Any, Final
 from gearman_manager.errors import ManagerError
 
 TIMEOUT_S: Final = 10.0
+#: Before the path of each resource.
+API: Final = "/api/v1"
 
 
 class NotRunning(ManagerError):
@@ -48,7 +50,7 @@ def request(path: Path, method: str, resource: str, body: object = None, timeout
     finally:
         connection.close()
     if response.status >= 400:
-        raise ManagerError(str(answer.get("error", answer)))
+        raise ManagerError(str(answer.get("detail", answer)))
     return answer
 
 
@@ -62,7 +64,7 @@ def stream(path: Path, resource: str) -> Iterator[str]:
     try:
         response = _send(connection, path, "GET", resource, None)
         if response.status >= 400:
-            raise ManagerError(str(json.loads(response.read())["error"]))
+            raise ManagerError(str(json.loads(response.read())["detail"]))
         if connection.sock is not None:
             connection.sock.settimeout(None)  # the next line may take any time
         for line in response:
@@ -79,7 +81,7 @@ def _send(
     content = None if body is None else json.dumps(body)
     headers = {} if body is None else {"Content-Type": "application/json"}
     try:
-        connection.request(method, resource, content, headers)
+        connection.request(method, API + resource, content, headers)
         return connection.getresponse()
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise NotRunning(f"no manager runs with this configuration (nobody listens on {path})") from error

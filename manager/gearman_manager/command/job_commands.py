@@ -270,14 +270,16 @@ def _rows(
     chosen = {name: value for name, value in conditions.items() if value is not None}
     rows: list[Row] = []
     missing: list[str] = []
-    position: dict[str, str] | None = {}
-    while position is not None and len(rows) < limit:
+    position: dict[str, str] = {}
+    while len(rows) < limit:
         query = {**chosen, **position, "limit": min(limit - len(rows), _PAGE_LINES)}
         answer = ask(context, "GET", f"/{family}?{urlencode(query)}")
         rows += answer["jobs"]
         missing += [answer["missing"]] if "missing" in answer else []
-        position = answer["next"]
-    return rows, position is not None, missing
+        if answer["next"] is None:
+            return rows, False, missing
+        position = {"cursor": answer["next"]}
+    return rows, True, missing
 
 
 def _count(context: click.Context, family: str, choice: dict[str, Any], states: frozenset[str] | None = None) -> str:

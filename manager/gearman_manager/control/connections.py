@@ -11,7 +11,8 @@ import gevent
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
-from gearman_manager.control.wsgi import MAX_BODY_BYTES, json_refusal
+from gearman_manager.control.problems import refusal_as_problem
+from gearman_manager.control.wsgi import MAX_BODY_BYTES
 from gearman_process.http.bounds import BodyMemory, HttpBounds
 from gearman_process.http.connection import HttpConnection
 from gearman_process.http.messages import HttpAnswer, HttpRefusal, HttpRequest
@@ -45,7 +46,7 @@ class ControlConnections(StreamServer):  # type: ignore[misc]
             stream.close()
             return
         try:
-            serve(visitor.connection, lambda request: self._answer(request, address), json_refusal)
+            serve(visitor.connection, lambda request: self._answer(request, address), refusal_as_problem)
         except OSError:
             pass  # the peer has gone, or does not read
         except Exception:  # noqa: BLE001 - the loop's boundary
@@ -57,7 +58,7 @@ class ControlConnections(StreamServer):  # type: ignore[misc]
         try:
             return self._application(request, address)
         except HttpRefusal as refusal:
-            return json_refusal(refusal)
+            return refusal_as_problem(refusal)
 
 
 class _Visitor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from gearman_manager.errors import ManagerError
+from gearman_manager.errors import ManagerError, NotFound
 from gearman_manager.pools.pool import Pool
 from gearman_manager.pools.pool_state import PoolState
 from gearman_manager.pools.workforce import Workforce
@@ -76,10 +76,10 @@ def find_pool(workforce: Workforce, name: str) -> Pool:
     """The pool of that name.
 
     Raises:
-        ManagerError: there is none; the others are named.
+        NotFound: there is none; the others are named.
     """
     for pool in workforce.active:
         if pool.name == name:
             return pool
     known = ", ".join(sorted(pool.name for pool in workforce.active))
-    raise ManagerError(f"there is no pool {name}; the pools are: {known}")
+    raise NotFound(f"there is no pool {name}; the pools are: {known}")

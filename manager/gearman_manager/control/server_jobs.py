@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from gearman_client import Address, AdminClient, AdminError, GearmanError
 from gearman_client.text import unescaped
-from gearman_manager.errors import ManagerError
+from gearman_manager.errors import ManagerError, NotFound, NotNow, Unreachable
 from gearman_manager.job_servers.connection import connect_to
 
 CONNECT_TIMEOUT_S: Final = 2.0
@@ -80,10 +80,6 @@ _SECONDS: Final = frozenset(
 _SEVERAL: Final = frozenset({"tags", "options", "headers"})
 
 
-class _CanNotBeAsked(ManagerError):
-    """A job server does not answer, or is a foreign one. Others may still be asked."""
-
-
 class ServerJobs:
     """Asks the job servers, in the order in which they are configured."""
 
@@ -113,7 +109,7 @@ class ServerJobs:
         try:
             with self._connected(server) as admin:
                 lines = _table(admin.command(" ".join([_LISTS[family], *words])))
-        except _CanNotBeAsked as error:
+        except Unreachable as error:
             if not addresses[1:]:
                 raise
             return {"jobs": [], "next": _next(addresses, server, None), "missing": str(error)}
@@ -137,11 +133,11 @@ class ServerJobs:
                     if not answer.startswith(_NO_SUCH):
                         pairs = (line.split(b"\t", 1) for line in _table(answer))
                         return {**_row((name.decode(), value) for name, value in pairs), "server": server}
-            except _CanNotBeAsked as error:
+            except Unreachable as error:
                 missing.append(str(error))
         if len(missing) == len(self._by_name()):
-            raise ManagerError("; ".join(missing))
-        raise ManagerError("; ".join([f"there is no {_ONES[family]} {handle}", *missing]))
+            raise Unreachable("; ".join(missing))
+        raise NotFound("; ".join([f"there is no {_ONES[family]} {handle}", *missing]))
 
     def cancel(self, handles: Sequence[str]) -> int:
         """Cancel jobs; returns how many were found.
@@ -185,7 +181,7 @@ class ServerJobs:
                 is_known = True
                 ended += sum(map(int, answer.split()[1:]))
         if not is_known:
-            raise ManagerError(f"there is no batch {name}")
+            raise NotFound(f"there is no batch {name}")
         return None if how == "close" else ended
 
     def change(self, command: str, arguments: Sequence[str]) -> int:
@@ -231,7 +227,7 @@ class ServerJobs:
 
         told = self._tell_all(resume)
         if len(unknown) == told:
-            raise ManagerError(f"no job server knows a function {function}")
+            raise NotFound(f"no job server knows a function {function}")
 
     def _tell_all(self, tell: Callable[[AdminClient], None]) -> int:
         """Tell every server; returns how many there are."""
@@ -273,7 +269,7 @@ class ServerJobs:
                     return answer.split()[1].decode()
                 if not answer.startswith((b"ERR UNKNOWN_SCHEDULE", b"ERR UNKNOWN_COMMAND")):
                     raise _refused(answer)
-        raise ManagerError(f"there is no schedule {name}; `gearman-manager schedules` lists those that there are")
+        raise NotFound(f"there is no schedule {name}; `gearman-manager schedules` lists those that there are")
 
     def _by_name(self) -> dict[str, Address]:
         return {str(address): address for address in self._addresses()}
@@ -287,10 +283,11 @@ class ServerJobs:
                 yield admin
         except AdminError as error:
             if error.code == "UNKNOWN_COMMAND":
-                raise _CanNotBeAsked(f"{server} is no gearman-server: it can't be asked for its jobs") from error
-            raise ManagerError(f"the job server {server} says: {error}") from error
+                raise Unreachable(f"{server} is no gearman-server: it can't be asked for its jobs") from error
+            kind = ManagerError if error.code.startswith("INVALID") else NotNow
+            raise kind(f"the job server {server} says: {error}") from error
         except (OSError, GearmanError) as error:
-            raise _CanNotBeAsked(f"the job server {server} can't be asked: {error}") from error
+            raise Unreachable(f"the job server {server} can't be asked: {error}") from error
 
 
 def conditions_of(texts: Mapping[str, str], older_s: float | None) -> list[str]:
@@ -301,7 +298,7 @@ def conditions_of(texts: Mapping[str, str], older_s: float | None) -> list[str]:
 
 def _word(word: str, what: str = "handle of a job") -> str:
     if not word.isprintable() or " " in word or not word:
-        raise ManagerError(f"{word!r} is no {what}")
+        raise NotFound(f"{word!r} is no {what}")
     return word
 
 

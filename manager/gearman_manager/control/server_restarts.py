@@ -13,7 +13,7 @@ import gevent
 
 from gearman_client import Address
 from gearman_manager.config import reachable
-from gearman_manager.errors import ManagerError
+from gearman_manager.errors import NotFound, NotNow
 from gearman_manager.job_servers.bundled import BundledServer
 from gearman_manager.job_servers.bundled_process import ServerCanNotStart
 from gearman_manager.job_servers.job_servers import JobServers
@@ -89,15 +89,15 @@ class ServerRestarts:
         within_s: how long each may finish its running jobs. force: also if queued jobs are lost.
 
         Raises:
-            ManagerError: there is no such server, jobs would be lost, or this is no time for it.
+            NotFound, NotNow: there is no such server, jobs would be lost, or this is no time for it.
         """
         if self._is_closed:
-            raise ManagerError("the manager is ending, and its job servers with it: none is replaced any more")
+            raise NotNow("the manager is ending, and its job servers with it: none is replaced any more")
         if self._greenlet is not None and not self._greenlet.dead:
-            raise ManagerError("job servers are being replaced already: wait for the end of that")
+            raise NotNow("job servers are being replaced already: wait for the end of that")
         servers = self._chosen(number)
         if not self._job_servers.is_durable and not force:
-            raise ManagerError(self._loss(servers))
+            raise NotNow(self._loss(servers))
         # One that is down first: else there might be none for a while.
         self._steps = [_Step(server) for server in sorted(servers, key=lambda server: server.pid is not None)]
         self._within_s = within_s
@@ -141,11 +141,11 @@ class ServerRestarts:
     def _chosen(self, number: int | None) -> list[BundledServer]:
         servers = list(self._job_servers.instances)
         if not servers:
-            raise ManagerError("this manager has no job server of its own: `servers` names those of others")
+            raise NotNow("this manager has no job server of its own: `servers` names those of others")
         if number is None:
             return servers
         if not 1 <= number <= len(servers):
-            raise ManagerError(f"there is no job server {number}: server.instances is {len(servers)}")
+            raise NotFound(f"there is no job server {number}: server.instances is {len(servers)}")
         return [servers[number - 1]]
 
     def _loss(self, servers: list[BundledServer]) -> str:

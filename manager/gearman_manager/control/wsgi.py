@@ -6,7 +6,6 @@ A body is small, so it is read whole before the application runs: it never waits
 from __future__ import annotations
 
 import io
-import json
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
@@ -37,12 +36,6 @@ def wsgi(application: WSGIApplication, request: HttpRequest, address: str) -> Ht
     pieces = application(_environ(request, _body(request), address), start_response)
     code, _, reason = status.partition(" ")
     return HttpAnswer(int(code), headers, _closing(pieces), reason)
-
-
-def json_refusal(refusal: HttpRefusal) -> HttpAnswer:
-    """A refusal as all others of the API: a JSON object."""
-    body = json.dumps({"error": str(refusal)}).encode() + b"\n"
-    return HttpAnswer(refusal.status, (*refusal.headers, ("Content-Type", "application/json")), body)
 
 
 def _body(request: HttpRequest) -> bytes:

@@ -9,21 +9,25 @@ from collections.abc import Callable
 
 import gevent.event
 
+from gearman_manager.api.batch_routes import batch_routes
+from gearman_manager.api.dead_routes import dead_routes
+from gearman_manager.api.document import serve_api
+from gearman_manager.api.drain_routes import drain_routes
+from gearman_manager.api.function_routes import function_routes, schedule_routes
+from gearman_manager.api.job_routes import job_routes
+from gearman_manager.api.manager_routes import manager_routes
+from gearman_manager.api.pool_routes import pool_routes
+from gearman_manager.api.server_restart_routes import server_restart_routes
 from gearman_manager.code.code_loading import Host
 from gearman_manager.code.generations import Generations
 from gearman_manager.code.source_watch import SourceWatch
 from gearman_manager.config import Config
 from gearman_manager.control.app import make_app
 from gearman_manager.control.drain_report import DrainReport
-from gearman_manager.control.drain_routes import drain_routes
 from gearman_manager.control.explanations import Explanations
-from gearman_manager.control.job_routes import batch_routes, function_routes, job_routes
-from gearman_manager.control.manager_routes import manager_routes
 from gearman_manager.control.operator_changes import OperatorChanges
-from gearman_manager.control.pool_routes import pool_routes
 from gearman_manager.control.server import ControlServer
 from gearman_manager.control.server_jobs import ServerJobs
-from gearman_manager.control.server_restart_routes import server_restart_routes
 from gearman_manager.control.server_restarts import ServerRestarts
 from gearman_manager.control.status import StatusReport
 from gearman_manager.host.cgroup import Cgroup, usable_cores
@@ -131,20 +135,24 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         server_restarts=server_restarts,
     )
     supervisor = Supervisor(run_folder, announcer, parts)
-    app.register_blueprint(manager_routes(supervisor, status, recent_log))
-    app.register_blueprint(drain_routes(supervisor, drain_report))
-    app.register_blueprint(server_restart_routes(server_restarts))
-    app.register_blueprint(pool_routes(OperatorChanges(workforce, sizes, awake.set), explanations))
     server_jobs = ServerJobs(
         lambda: queues.known.having_jobs or job_servers.addresses,
         lambda: queues.known.one_of_each_cluster or job_servers.addresses,
     )
-    app.register_blueprint(job_routes(server_jobs))
-    app.register_blueprint(batch_routes(server_jobs))
-    app.register_blueprint(function_routes(server_jobs))
-    app.register_blueprint(
-        metrics_routes(Scrape(Sources(generations, workforce, autoscaler, sizes, queues, job_servers)))
+    serve_api(
+        app,
+        manager_routes(supervisor, status, recent_log),
+        drain_routes(supervisor, drain_report),
+        server_restart_routes(server_restarts),
+        pool_routes(OperatorChanges(workforce, sizes, awake.set), explanations),
+        job_routes(server_jobs),
+        batch_routes(server_jobs),
+        dead_routes(server_jobs),
+        function_routes(server_jobs),
+        schedule_routes(server_jobs),
     )
+    scrape = Scrape(Sources(generations, workforce, autoscaler, sizes, queues, job_servers))
+    app.register_blueprint(metrics_routes(scrape))
     return supervisor
 
 

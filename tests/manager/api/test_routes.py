@@ -11,15 +11,16 @@ import gevent.event
 import pytest
 from flask.testing import FlaskClient
 
+from gearman_manager.api.document import serve_api
+from gearman_manager.api.drain_routes import drain_routes
+from gearman_manager.api.manager_routes import manager_routes
+from gearman_manager.api.pool_routes import pool_routes
 from gearman_manager.command.explain import explanation
 from gearman_manager.command.words import left_of
 from gearman_manager.config import Config, FoundFunction, lay_out
 from gearman_manager.control.app import make_app
-from gearman_manager.control.drain_routes import drain_routes
 from gearman_manager.control.explanations import Explanations
-from gearman_manager.control.manager_routes import manager_routes
 from gearman_manager.control.operator_changes import OperatorChanges
-from gearman_manager.control.pool_routes import pool_routes
 from gearman_manager.logs.recent_log import RecentLog
 from gearman_manager.pools.pool import Pool
 from gearman_manager.pools.pool_state import PoolState
@@ -55,11 +56,14 @@ class Manager:
         self.sizes.arrange(lay_out(CONFIG, [FoundFunction("mail", "m.py", 1, {})], 1), CONFIG.limits)
         self.awake.clear()
         app = make_app()
-        app.register_blueprint(manager_routes(self, cast(Any, self), RecentLog()))
         self.drain_of = SimpleNamespace(report=lambda: {"running": 1} if self.within else None)
-        app.register_blueprint(drain_routes(self, cast(Any, self.drain_of)))
         changes = OperatorChanges(workforce, self.sizes, self.awake.set)
-        app.register_blueprint(pool_routes(changes, Explanations(workforce, autoscaler)))
+        serve_api(
+            app,
+            manager_routes(self, cast(Any, self), RecentLog()),
+            drain_routes(self, cast(Any, self.drain_of)),
+            pool_routes(changes, Explanations(workforce, autoscaler)),
+        )
         self.client: FlaskClient = app.test_client()
 
     def stop(self) -> None:
@@ -87,51 +91,51 @@ def manager() -> Manager:
 
 
 def test_health_is_an_error_while_not_all_is_well(manager: Manager) -> None:
-    answer = manager.client.get("/health")
+    answer = manager.client.get("/api/v1/health")
     assert (answer.status_code, answer.get_json()) == (200, {"health": "2 workers in 1 pool, 0 busy"})
     manager.is_healthy = False
-    answer = manager.client.get("/health")
-    assert (answer.status_code, answer.get_json()) == (503, {"error": "2 workers in 1 pool, 0 busy"})
+    answer = manager.client.get("/api/v1/health")
+    assert (answer.status_code, answer.get_json()["detail"]) == (503, "2 workers in 1 pool, 0 busy")
 
 
 def test_stop_and_reload_reach_the_supervisor(manager: Manager) -> None:
-    assert manager.client.post("/stop").status_code == 202
-    assert manager.client.post("/reload").get_json() == {"reloading": True}
+    assert manager.client.post("/api/v1/stop").status_code == 202
+    assert manager.client.post("/api/v1/reload").get_json() == {"reloading": True}
     assert manager.asked == ["stop", "reload"]
 
 
 def test_a_drain_has_its_time_from_the_body_or_none_and_says_who_may_still_begin_a_job(manager: Manager) -> None:
-    assert manager.client.get("/drain").status_code == 400
-    assert manager.client.post("/drain").status_code == 200
+    assert manager.client.get("/api/v1/drain").status_code == 404
+    assert manager.client.post("/api/v1/drain").status_code == 200
     manager.may_begin = ["mail/1"]
-    assert manager.client.post("/drain", json={"within": "2m"}).status_code == 202
+    assert manager.client.post("/api/v1/drain", json={"within": "2m"}).status_code == 202
     assert manager.within == [None, 120.0]
-    assert manager.client.get("/drain").get_json() == {"running": 1}
+    assert manager.client.get("/api/v1/drain").get_json() == {"running": 1}
 
 
 def test_pause_and_resume_reach_the_pool(manager: Manager) -> None:
-    assert manager.client.post("/pools/mail/pause").get_json() == {"paused": True}
+    assert manager.client.post("/api/v1/pools/mail/pause").get_json() == {"paused": True}
     assert manager.pool.state is PoolState.PAUSED
     assert manager.awake.is_set()
-    assert manager.client.post("/pools/mail/resume").get_json() == {"paused": False}
+    assert manager.client.post("/api/v1/pools/mail/resume").get_json() == {"paused": False}
     assert manager.pool.state is PoolState.RUNNING
 
 
 def test_a_restart_marks_the_workers_as_worn(manager: Manager) -> None:
     worker = manager.pool.new_worker(0.0)
-    assert manager.client.post("/restart?pool=mail").status_code == 202
+    assert manager.client.post("/api/v1/restart?pool=mail").status_code == 202
     assert worker.is_worn
-    assert manager.client.post("/restart").status_code == 202
+    assert manager.client.post("/api/v1/restart").status_code == 202
 
 
 def test_a_new_size_reaches_the_pool_sizes(manager: Manager) -> None:
-    assert manager.client.post("/pools/mail/scale", json={"min": 2, "max": 5}).get_json() == {"min": 2, "max": 5}
+    assert manager.client.post("/api/v1/pools/mail/scale", json={"min": 2, "max": 5}).get_json() == {"min": 2, "max": 5}
     assert (manager.sizes.current["mail"].min, manager.sizes.current["mail"].max) == (2, 5)
     assert manager.awake.is_set()
 
 
 def test_before_the_first_decision_there_is_nothing_to_explain(manager: Manager) -> None:
-    answer = manager.client.get("/pools/mail/decisions").get_json()
+    answer = manager.client.get("/api/v1/pools/mail/decisions").get_json()
     assert answer == {"pool": "mail", "now": None, "decisions": []}
     assert explanation(answer, 10) == ["mail: no decision yet"]
 
@@ -147,7 +151,7 @@ def test_decisions_are_told_with_their_limits_and_numbers(manager: Manager) -> N
             inputs, uses=manager.sizes.arranged["mail"].uses, budgets=manager.sizes.budgets, max_everywhere=6
         )
         manager.decisions.record(reckoning.decision(now - ago_s, inputs))
-    answer = manager.client.get("/pools/mail/decisions").get_json()
+    answer = manager.client.get("/api/v1/pools/mail/decisions").get_json()
     assert [(entry["size"], entry["limit"], entry["times"]) for entry in answer["decisions"]] == [
         (0, None, 1),
         (3, "max", 2),
@@ -198,26 +202,26 @@ def test_the_jobs_of_others_are_what_is_left_in_the_end() -> None:
 
 
 def test_the_decisions_of_an_unknown_pool_are_refused(manager: Manager) -> None:
-    answer = manager.client.get("/pools/nobody/decisions")
-    assert (answer.status_code, answer.get_json()) == (400, {"error": "there is no pool nobody; the pools are: mail"})
+    answer = manager.client.get("/api/v1/pools/nobody/decisions")
+    assert (answer.status_code, answer.get_json()["detail"]) == (404, "there is no pool nobody; the pools are: mail")
 
 
 def test_a_min_that_a_budget_is_too_small_for_is_refused(manager: Manager) -> None:
-    answer = manager.client.post("/pools/mail/scale", json={"min": 5, "max": 9})
+    answer = manager.client.post("/api/v1/pools/mail/scale", json={"min": 5, "max": 9})
     why = "limits.budgets.smtp: 9 is less than the min workers of all pools use, 10 (mail: 5 of 2 each)"
-    assert answer.get_json()["error"].startswith(why)
-    assert manager.client.post("/pools/mail/scale", json={"min": 4, "max": 9}).status_code == 202
+    assert answer.get_json()["detail"].startswith(why)
+    assert manager.client.post("/api/v1/pools/mail/scale", json={"min": 4, "max": 9}).status_code == 202
 
 
 def test_a_min_above_the_maximum_over_all_managers_is_refused(manager: Manager) -> None:
-    answer = manager.client.post("/pools/mail/scale", json={"min": 7, "max": 9})
+    answer = manager.client.post("/api/v1/pools/mail/scale", json={"min": 7, "max": 9})
     why = "pools.mail.max_everywhere: 6 is less than the min of pool mail, 7: raise it"
-    assert (answer.status_code, answer.get_json()["error"]) == (400, why)
+    assert (answer.status_code, answer.get_json()["detail"]) == (400, why)
 
 
 @pytest.mark.parametrize("size", [(5, 2), (-1, 2), (0, 0)])
 def test_an_invalid_size_is_refused(manager: Manager, size: tuple[int, int]) -> None:
-    answer = manager.client.post("/pools/mail/scale", json={"min": size[0], "max": size[1]})
+    answer = manager.client.post("/api/v1/pools/mail/scale", json={"min": size[0], "max": size[1]})
     assert answer.status_code == 400
     assert manager.sizes.current["mail"].max == 3
 
@@ -225,21 +229,27 @@ def test_an_invalid_size_is_refused(manager: Manager, size: tuple[int, int]) -> 
 @pytest.mark.parametrize(
     ("path", "body", "status", "why"),
     [
-        ("/pools/nobody/pause", None, 400, "there is no pool nobody; the pools are: mail"),
+        ("/pools/nobody/pause", None, 404, "there is no pool nobody; the pools are: mail"),
+        ("/pools/mail/scale", {"min": True, "max": 2}, 400, "not True and 2"),
+        ("/pools/mail/pause?pool=x", None, 400, "pool: there is no such condition; this takes none"),
+        ("/restart?pool=a&pool=b", None, 400, "pool: it is there 2 times"),
+        ("/restart?pool=", None, 400, "pool: text is expected"),
         ("/pools/mail/scale", {"min": 1}, 400, "min and max, two whole numbers"),
         ("/pools/mail/scale", {"min": 1, "max": 2, "mx": 3}, 400, "mx: there is no such key"),
         ("/pools/mail/scale", [1, 2], 400, "a JSON object is expected"),
         ("/drain", {"within": 100}, 400, "within: a duration needs a unit"),
         ("/drain", {"whithin": "1s"}, 400, "whithin: there is no such key"),
-        ("/nowhere", None, 404, "POST /nowhere: 404"),
-        ("/status", None, 405, "POST /status: 405"),
+        ("/nowhere", None, 404, "POST /api/v1/nowhere: 404"),
+        ("/status", None, 405, "POST /api/v1/status: 405"),
     ],
 )
 def test_every_refusal_gives_its_reason(manager: Manager, path: str, body: Any, status: int, why: str) -> None:
-    answer = manager.client.post(path, json=body)
-    assert (answer.status_code, why in answer.get_json()["error"]) == (status, True)
+    answer = manager.client.post(f"/api/v1{path}", json=body)
+    problem = answer.get_json()
+    assert (answer.status_code, answer.mimetype, why in problem["detail"]) == (status, "application/problem+json", True)
+    assert (problem["type"], problem["status"]) == ("about:blank", status)
 
 
 def test_the_log_of_an_unknown_pool_is_refused_and_of_a_silent_one_is_empty(manager: Manager) -> None:
-    assert manager.client.get("/logs?of=mail/1").get_json() == []
-    assert manager.client.get("/logs?of=nobody").status_code == 400
+    assert manager.client.get("/api/v1/logs?of=mail/1").get_json() == []
+    assert manager.client.get("/api/v1/logs?of=nobody").status_code == 404

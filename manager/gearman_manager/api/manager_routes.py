@@ -1,4 +1,4 @@
-"""The control API's routes for the manager as a whole: `/status`, `/health`, `/stop`, `/reload` and `/logs`."""
+"""The API's routes for the manager as a whole: `/status`, `/health`, `/stop`, `/reload` and `/logs`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from typing import Protocol
 from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from gearman_manager.api.description import FLAG, NAME, PRESENT, TEXT, Operation, list_of, record
+from gearman_manager.api.schemas import STATUS
+from gearman_manager.control.problems import problem
 from gearman_manager.control.status import StatusReport
-from gearman_manager.errors import ManagerError
+from gearman_manager.errors import NotFound
 from gearman_manager.logs.recent_log import RecentLog
 
 
@@ -42,31 +45,41 @@ def manager_routes(manager: Manager, status: StatusReport, recent_log: RecentLog
     routes = Blueprint("manager", __name__)
 
     @routes.get("/status")
+    @Operation("Pools, workers, functions and job servers, and what is wrong.", {200: STATUS})
     def report() -> ResponseReturnValue:
         return jsonify(status.report())
 
     @routes.get("/health")
+    @Operation("Whether all is well, in one line; 503 if not.", {200: record(health=TEXT)}, refusals=(503,))
     def health() -> ResponseReturnValue:
         now = manager.health()
-        return jsonify({"health": now.text}) if now.is_healthy else (jsonify({"error": now.text}), 503)
+        return jsonify({"health": now.text}) if now.is_healthy else problem(503, now.text)
 
     @routes.post("/stop")
+    @Operation("Finish running jobs, then end.", {202: record(stopping=FLAG)}, refusals=(409,))
     def stop() -> ResponseReturnValue:
         manager.stop()
         return jsonify({"stopping": True}), 202
 
     @routes.post("/reload")
+    @Operation("Load configuration and code anew.", {202: record(reloading=FLAG)})
     def reload() -> ResponseReturnValue:
         manager.reload()
         return jsonify({"reloading": True}), 202
 
     @routes.get("/logs")
+    @Operation(
+        "The last lines of the log, of all, of a POOL, or of a worker POOL/N; with `follow` as text, and on and on.",
+        {200: list_of(TEXT)},
+        query={"of": NAME, "follow": PRESENT},
+        refusals=(404,),
+    )
     def logs() -> ResponseReturnValue:
         subject = request.args.get("of")
         said = recent_log.lines(subject)
         pools = status.report()["pools"]
         if subject is not None and not said and subject.partition("/")[0] not in pools:
-            raise ManagerError(f"{subject} has logged nothing; the pools are: {', '.join(pools)}")
+            raise NotFound(f"{subject} has logged nothing; the pools are: {', '.join(pools)}")
         if "follow" not in request.args:
             return jsonify(said)
         lines = (line + "\n" for line in recent_log.follow(subject))

@@ -1,13 +1,16 @@
-"""The control API's route `/drain`: begin a drain or move its end, and follow it."""
+"""The API's route `/drain`: begin a drain or move its end, and follow it."""
 
 from __future__ import annotations
 
 from typing import Final, Protocol
 
-from flask import Blueprint, jsonify, request
+from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
-from gearman_manager.control.app import followed, json_body, seconds_of
+from gearman_manager.api.answers import followed
+from gearman_manager.api.description import PRESENT, Operation, only
+from gearman_manager.api.requests import json_body, seconds_of
+from gearman_manager.api.schemas import DRAIN, DURATION
 from gearman_manager.control.drain_report import DrainReport
 
 #: How long the answer waits for workers that may still begin a job: shorter than a client waits for an answer.
@@ -29,13 +32,25 @@ def drain_routes(manager: Drainable, report: DrainReport) -> Blueprint:
     routes = Blueprint("drain", __name__)
 
     @routes.post("/drain")
+    @Operation(
+        "Begin no job any more, finish the running ones, and end; again: move the end.",
+        {200: DRAIN, 202: DRAIN},
+        body=only(within=DURATION),
+        is_body_optional=True,
+        refusals=(409,),
+    )
     def drain() -> ResponseReturnValue:
-        body = json_body("within") if request.content_length else {}
-        manager.drain(seconds_of(body, "within"))
+        manager.drain(seconds_of(json_body(), "within"))
         left = manager.settle(PATIENCE_S)
         return jsonify(report.report()), 202 if left else 200
 
     @routes.get("/drain")
+    @Operation(
+        "What is left of a drain; with `follow` a line of JSON at each change, until the manager ends.",
+        {200: DRAIN},
+        query={"follow": PRESENT},
+        refusals=(404,),
+    )
     def follow() -> ResponseReturnValue:
         return followed(report, "the manager does not drain; POST /drain begins that")
 

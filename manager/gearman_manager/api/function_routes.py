@@ -1,0 +1,56 @@
+"""The API's routes for functions, and for the schedules that submit their jobs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flask import Blueprint, jsonify
+from flask.typing import ResponseReturnValue
+
+from gearman_manager.api.description import FLAG, NAME, TEXT, Operation, list_of, only, record
+from gearman_manager.api.requests import json_body, name_of
+from gearman_manager.api.schemas import SCHEDULE
+from gearman_manager.control.server_jobs import ServerJobs
+
+_PAUSED: Final = record(paused=FLAG)
+
+
+def function_routes(jobs: ServerJobs) -> Blueprint:
+    """The routes below `/functions`."""
+    routes = Blueprint("functions", __name__)
+
+    @routes.post("/functions/<path:name>/pause")
+    @Operation("Have every job server start no job of the function.", {200: _PAUSED}, refusals=(409, 502))
+    def pause(name: str) -> ResponseReturnValue:
+        jobs.pause(name)
+        return jsonify({"paused": True})
+
+    @routes.post("/functions/<path:name>/resume")
+    @Operation("Have every job server start the function's jobs again.", {200: _PAUSED}, refusals=(404, 409, 502))
+    def resume(name: str) -> ResponseReturnValue:
+        jobs.resume(name)
+        return jsonify({"paused": False})
+
+    return routes
+
+
+def schedule_routes(jobs: ServerJobs) -> Blueprint:
+    """The routes below `/schedules`."""
+    routes = Blueprint("schedules", __name__)
+
+    @routes.get("/schedules")
+    @Operation("The schedules, with their next and last runs.", {200: list_of(SCHEDULE)}, refusals=(409, 502))
+    def schedules() -> ResponseReturnValue:
+        return jsonify(jobs.schedules())
+
+    @routes.post("/schedules/trigger")
+    @Operation(
+        "Submit a schedule's job now.",
+        {200: record(handle=TEXT)},
+        body=only("name", name=NAME),
+        refusals=(404, 409, 502),
+    )
+    def trigger() -> ResponseReturnValue:
+        return jsonify({"handle": jobs.trigger(name_of(json_body(), "name", "the name of a schedule"))})
+
+    return routes

@@ -1,0 +1,54 @@
+"""Long lists come in pages. A page names the cursor of the next one, which only we can read. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from gearman_manager.api.description import NAME, Schema, list_of, or_null
+from gearman_manager.errors import ManagerError
+
+#: The parameters of every list that comes in pages.
+PAGING: Final[Mapping[str, Schema]] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": 1000, "description": "how many at most"},
+    "cursor": {**NAME, "description": "`next` of the page before"},
+}
+
+
+def page_of(schema: Schema, **more: Schema) -> Schema:
+    """The schema of a page: its rows under `jobs`, or the names in `more`, and `next`."""
+    rows = more or {"jobs": list_of(schema)}
+    return {
+        "type": "object",
+        "properties": {**rows, "next": or_null({**NAME, "description": "the cursor of the next page"})},
+        "required": [*rows, "next"],
+    }
+
+
+def cursor_of(position: Mapping[str, Any] | None) -> str | None:
+    """The cursor of a position; None: there is no further page."""
+    if position is None:
+        return None
+    return base64.urlsafe_b64encode(json.dumps(position, separators=(",", ":")).encode()).decode().rstrip("=")
+
+
+def position_of(cursor: str | None, *keys: str) -> Mapping[str, str]:
+    """The position of a cursor, texts by key; empty without a cursor.
+
+    Raises:
+        ManagerError: it is no cursor of ours.
+    """
+    if cursor is None:
+        return {}
+    try:
+        position = json.loads(base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True))
+    except (binascii.Error, ValueError, RecursionError):
+        position = None
+    if not isinstance(position, dict) or not all(
+        name in keys and isinstance(value, str) for name, value in position.items()
+    ):
+        raise ManagerError("cursor: the text under `next` of the page before is expected")
+    return position

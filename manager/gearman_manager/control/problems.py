@@ -1,0 +1,45 @@
+"""Refusals as problems of RFC 9457: JSON objects with `type`, `title`, `status` and `detail`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+from flask import Response
+
+from gearman_manager.errors import ManagerError, NotFound, NotNow, UnexpectedEvent, Unreachable
+from gearman_process.http.messages import HttpAnswer, HttpRefusal
+
+MEDIA_TYPE: Final = "application/problem+json"
+#: The statuses of our errors; the status of all others is 400.
+_STATUSES: Final[Mapping[type[ManagerError], int]] = {
+    NotFound: 404,
+    NotNow: 409,
+    UnexpectedEvent: 409,
+    Unreachable: 502,
+}
+
+
+def problem(status: int, detail: str) -> Response:
+    """The answer of a route that refuses."""
+    return Response(_text(status, detail), status, mimetype=MEDIA_TYPE)
+
+
+def problem_of(error: ManagerError) -> Response:
+    """The answer to a request that one of our errors ended."""
+    status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 400)
+    return problem(status, str(error))
+
+
+def refusal_as_problem(refusal: HttpRefusal) -> HttpAnswer:
+    """The answer to a request that never reached a route."""
+    headers = (*refusal.headers, ("Content-Type", MEDIA_TYPE))
+    return HttpAnswer(refusal.status, headers, _text(refusal.status, str(refusal)).encode())
+
+
+def _text(status: int, detail: str) -> str:
+    # Without a page of ours about it, the type says no more than the status.
+    about = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
+    return json.dumps(about) + "\n"
