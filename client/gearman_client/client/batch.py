@@ -13,16 +13,19 @@ from gearman_client.client.attempts import LOSSES, Attempts, Limits
 from gearman_client.client.calls import Conversation, chosen
 from gearman_client.client.foreground import server_error
 from gearman_client.client.job_status import JobHandle
-from gearman_client.client.server_pool import PooledServer, ServerPool, next_packets
+from gearman_client.client.server_pool import PooledServer, ServerPool, is_quiet, next_packets
 from gearman_client.client.submission import Forms
 from gearman_client.connection.connection import Connection
 from gearman_client.errors import (
     ArgumentError,
+    ConnectionLost,
+    CouldNotConnect,
     GearmanError,
     JobNotAcknowledged,
     JobNotKnown,
     PartlyRefused,
     ProtocolError,
+    ServerEnding,
     ServerError,
     Timeout,
 )
@@ -53,6 +56,8 @@ def submit_all(
 ) -> list[JobHandle]:
     """Submit every workload to one server; returns the handles in the same order.
 
+    Those that the server does not take because it is about to end go to the next one, or to its successor.
+
     Raises:
         PartlyRefused: the server refused some; the portions after the one with the refusal were not submitted.
         JobNotKnown: the server may have accepted the jobs under way, or not.
@@ -60,27 +65,99 @@ def submit_all(
         NotSupported: the server does not know an option of the jobs.
     """
     limits.begin()
-    if only is None:
-        server, connection = pool.choose(b"", limits.deadline)
-    else:
-        server, connection = Attempts(pool, limits, only=only).next()
-    packets = map(chosen(forms, server, connection, limits), workloads)
-    accepted: list[JobHandle] = []
-    with Conversation(server):
-        for portion in _portions(packets):
-            connection.check_process()  # the caller's generator has run meanwhile
-            for packet in portion:
-                connection.queue(packet)
-            before = len(accepted)
+    line = _Line(Attempts(pool, limits, only=only), forms)
+    for portion in _portions(line.jobs(workloads)):
+        line.submit(portion)
+    return line.accepted
+
+
+class _Job:
+    """One of many; it has its handle once it is accepted."""
+
+    __slots__ = ("_encode", "handle", "packet", "workload")
+
+    def __init__(self, workload: Any, encode: Callable[[Any], bytes]) -> None:
+        self.workload = workload
+        self.handle: JobHandle | None = None
+        self._encode = encode
+        self.packet = encode(workload)
+
+    def be_for(self, encode: Callable[[Any], bytes]) -> None:
+        """Have the packet that this makes: another connection may need another one."""
+        if encode is not self._encode:
+            self._encode, self.packet = encode, encode(self.workload)
+
+
+class _Line:
+    """The connection over which many jobs are submitted, and another one after it if its server is about to end.
+
+    accepted: the handles, in the order of the workloads.
+    """
+
+    def __init__(self, attempts: Attempts, forms: Forms[Callable[[Any], bytes]]) -> None:
+        self._attempts = attempts
+        self._limits = attempts.limits
+        self._forms = forms
+        self.accepted: list[JobHandle] = []
+        self._connect()
+
+    def jobs(self, workloads: Iterable[Any]) -> Iterator[_Job]:
+        """Each workload with its packet."""
+        for workload in workloads:
+            yield _Job(workload, self._encode)
+
+    def submit(self, portion: Sequence[_Job]) -> None:
+        """Submit a portion. The caller's generator has run since the last one."""
+        self._connection.check_process()
+        if not is_quiet(self._connection):  # closed while it was idle, and nothing is under way
+            self._server.drop()
+            self._attempts.lost(self._server, ConnectionLost(f"connection to {self._server.address} lost"))
+            self._connect()
+        left = portion
+        while (ending := self._submit(portion, left)) is not None:
+            left = [job for job in left if job.handle is None]
+            self._server.drop()  # it would refuse the next job too
             try:
-                connection.flush(limits.deadline)
-                refusal = _take_answers(connection, len(portion), limits.answer_by(0), accepted)
+                self._attempts.lost(self._server, ending)
+                self._connect()
+            except (ConnectionLost, CouldNotConnect, Timeout) as error:
+                raise PartlyRefused(ending.code, ending.text, self._handles(portion)) from error
+        self.accepted = self._handles(portion)
+
+    def _connect(self) -> None:
+        while True:
+            self._server, self._connection = self._attempts.next()
+            try:
+                self._encode = chosen(self._forms, self._server, self._connection, self._limits)
             except LOSSES as error:
-                missing = len(portion) - (len(accepted) - before)
-                raise many_not_known(missing, server.address, error, accepted) from error
-            if refusal is not None:
-                raise PartlyRefused(refusal.code, refusal.text, accepted)
-    return accepted
+                self._attempts.lost(self._server, error)
+            else:
+                return
+
+    def _handles(self, portion: Sequence[_Job]) -> list[JobHandle]:
+        """All handles so far."""
+        return [*self.accepted, *(job.handle for job in portion if job.handle is not None)]
+
+    def _submit(self, portion: Sequence[_Job], left: Sequence[_Job]) -> ServerEnding | None:
+        """Send what is left of a portion, and take the answers. Returns the refusal of a server that is ending."""
+        connection, refusals = self._connection, list[ServerError]()
+        with Conversation(self._server):
+            for job in left:
+                job.be_for(self._encode)
+                connection.queue(job.packet)
+            missing = len(left)
+            try:
+                connection.flush(self._limits.deadline)
+                for refusal in _answers(connection, left, self._limits.answer_by(0)):
+                    missing -= 1
+                    if refusal is not None:
+                        refusals.append(refusal)
+            except LOSSES as error:
+                raise many_not_known(missing, self._server.address, error, self._handles(portion)) from error
+            for refusal in refusals:
+                if not isinstance(refusal, ServerEnding):
+                    raise PartlyRefused(refusal.code, refusal.text, self._handles(portion))
+        return next((refusal for refusal in refusals if isinstance(refusal, ServerEnding)), None)
 
 
 def many_not_known(missing: int, server: Address, error: GearmanError, accepted: Sequence[JobHandle]) -> JobNotKnown:
@@ -90,34 +167,33 @@ def many_not_known(missing: int, server: Address, error: GearmanError, accepted:
     return kind(text, str(server), accepted)
 
 
-def _take_answers(
-    connection: Connection, expected: int, deadline: float, accepted: list[JobHandle]
-) -> ServerError | None:
-    """Read every answer to a portion, so that none is left on the connection; return the first refusal, if any."""
-    refusal = None
-    address = connection.address
-    while expected > 0:
+def _answers(connection: Connection, jobs: Sequence[_Job], deadline: float) -> Iterator[ServerError | None]:
+    """Read every answer to these jobs, so that none is left on the connection: for each the refusal, or None."""
+    address, open_jobs = connection.address, iter(jobs)
+    answered = 0
+    while answered < len(jobs):
         for packet_type, body in next_packets(connection, deadline):
-            expected -= 1
-            if packet_type == PacketType.JOB_CREATED:
-                accepted.append(JobHandle(to_text(body), address))
-            elif packet_type == PacketType.ERROR:
-                refusal = refusal or server_error(body)
+            job = next(open_jobs, None)
+            answered += 1
+            if job is not None and packet_type == PacketType.JOB_CREATED:
+                job.handle = JobHandle(to_text(body), address)
+                yield None
+            elif job is not None and packet_type == PacketType.ERROR:
+                yield server_error(body)
             else:
                 raise ProtocolError(f"{address} answered a submission with packet type {packet_type}")
-    return refusal
 
 
-def _portions(packets: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Portions of packets that may be under way at once; a packet above the limit makes a portion of its own."""
-    portion: list[bytes] = []
+def _portions(jobs: Iterable[_Job]) -> Iterator[list[_Job]]:
+    """Portions of jobs that may be under way at once; a packet above the limit makes a portion of its own."""
+    portion: list[_Job] = []
     size_bytes = 0
-    for packet in packets:
-        if portion and size_bytes + len(packet) > PORTION_BYTES:
+    for job in jobs:
+        if portion and size_bytes + len(job.packet) > PORTION_BYTES:
             yield portion
             portion, size_bytes = [], 0
-        portion.append(packet)
-        size_bytes += len(packet)
+        portion.append(job)
+        size_bytes += len(job.packet)
         if len(portion) == PORTION_JOBS:
             yield portion
             portion, size_bytes = [], 0

@@ -17,6 +17,7 @@ from gearman_client import (
     CouldNotConnect,
     JobNotAcknowledged,
     JobNotKnown,
+    PartlyRefused,
     Timeout,
 )
 from gearman_client.client import server_pool
@@ -93,6 +94,43 @@ def test_a_job_that_a_server_does_not_take_because_it_is_ending_goes_to_the_othe
     other.send(T.WORK_COMPLETE, b"H:2", b"done")
     assert call.result(60) == ("H:2" if is_background else b"done")
     assert peer.read_to_end() == []
+
+
+def test_of_many_jobs_those_that_an_ending_server_does_not_take_go_to_the_other_one(
+    two: tuple[ScriptedServer, ScriptedServer], client: Client, in_thread: Callable[..., Future[Any]]
+) -> None:
+    call = in_thread(client.submit_background_many, "f", ["a", "b", "c", "d"])
+    peer = two[0].accept()
+    for workload in (b"a", b"b", b"c", b"d"):
+        peer.expect(T.SUBMIT_JOB_BG, b"f", b"", workload)
+    two[0].stop_listening()
+    peer.send(T.JOB_CREATED, b"H:a")
+    peer.send(*ENDING)
+    peer.send(T.JOB_CREATED, b"H:c")
+    peer.send(*ENDING)
+    other = two[1].accept()
+    for workload in (b"b", b"d"):
+        other.expect(T.SUBMIT_JOB_BG, b"f", b"", workload)
+        other.send(T.JOB_CREATED, b"H:" + workload)
+    assert call.result(60) == ["H:a", "H:b", "H:c", "H:d"]
+    assert [handle.server for handle in call.result()] == [each.address for each in (two[0], two[1]) * 2]
+    assert peer.read_to_end() == []
+
+
+def test_of_many_jobs_those_that_nobody_takes_are_refused(
+    scripted_server: ScriptedServer, in_thread: Callable[..., Future[Any]]
+) -> None:
+    with Client(scripted_server.address, exceptions=False, connect_timeout_s=0.5) as client:
+        call = in_thread(client.submit_background_many, "f", ["a", "b"])
+        peer = scripted_server.accept()
+        for workload in (b"a", b"b"):
+            peer.expect(T.SUBMIT_JOB_BG, b"f", b"", workload)
+        scripted_server.stop_listening()
+        peer.send(T.JOB_CREATED, b"H:a")
+        peer.send(*ENDING)
+        with pytest.raises(PartlyRefused, match="shutting down") as refused:
+            call.result(60)
+        assert refused.value.accepted == ["H:a"]
 
 
 def test_a_job_waits_for_the_successor_of_the_only_server(

@@ -189,3 +189,63 @@ def test_discovery_can_be_switched_off(
     with Client(first.address, discover=False, timeout_s=DEADLINE_S) as client:
         assert client.submit("f", b"w") == b"w"
         assert client.servers == (parse_address(first.address),)
+
+
+def background_jobs(cluster: Cluster) -> list[bytes]:
+    rows = cluster.database.rows("workload", "gearman_jobs WHERE function_name = 'g' ORDER BY id")
+    return [bytes(workload) for (workload,) in rows]
+
+
+@pytest.fixture
+def held(pair: tuple[ServerProcess, ServerProcess], start_worker: Callable[..., Worker]) -> Iterator[threading.Event]:
+    """The first server has a worker that holds its job until this is set: so it takes its time to end."""
+    event = threading.Event()
+    start_worker([pair[0].address], lambda job: event.wait(DEADLINE_S) and job.workload)
+    yield event
+    event.set()
+
+
+def test_of_many_jobs_the_rest_goes_to_another_server_when_the_first_ends(
+    pair: tuple[ServerProcess, ServerProcess], held: threading.Event, until: Until, cluster: Cluster
+) -> None:
+    first, second = pair
+
+    def workloads() -> Iterator[bytes]:
+        for number in range(500):
+            if number == 250:
+                first.signal(signal.SIGUSR1)
+                first.wait_for_log("ending gracefully")
+            yield b"%d" % number
+
+    with Client(first.address, timeout_s=DEADLINE_S) as client, Client(first.address, discover=False) as other:
+        other.submit_background("f", b"held")
+        until(lambda: client.echo(b"hello") == b"hello" and len(client.servers) == 2)
+        handles = client.submit_background_many("g", workloads())
+        held.set()
+        first.wait()
+    assert {handle.server for handle in handles} == {parse_address(each.address) for each in pair}
+    assert sorted(background_jobs(cluster)) == sorted(b"%d" % number for number in range(500))
+    assert waiting(second, b"g") >= 250
+
+
+def test_of_many_jobs_those_that_an_ending_server_refuses_go_to_another_one(
+    pair: tuple[ServerProcess, ServerProcess], held: threading.Event, cluster: Cluster
+) -> None:
+    first, second = pair
+    created = asyncio.Event()
+
+    async def body() -> list[JobHandle]:
+        async with AsyncClient(first.address, timeout_s=DEADLINE_S) as client:
+            # Its connection stays open for this job while the server ends.
+            running = asyncio.create_task(client.submit("f", b"held", on_created=lambda _handle: created.set()))
+            await created.wait()
+            first.signal(signal.SIGUSR1)
+            first.wait_for_log("ending gracefully")
+            handles = await client.submit_background_many("g", [b"%d" % number for number in range(500)])
+            held.set()
+            assert await running == b"held"
+            return handles
+
+    handles = asyncio.run(body())
+    assert {handle.server for handle in handles} == {parse_address(second.address)}
+    assert background_jobs(cluster) == [b"%d" % number for number in range(500)]
