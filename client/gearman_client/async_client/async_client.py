@@ -363,7 +363,7 @@ class AsyncClient(Generic[WorkloadT, ResultT]):
     def _task_maker(self, options: TaskSetOptions) -> TaskMaker:
         from gearman_client.task_sets.maker import task_maker
 
-        return task_maker(self._submissions, self.servers, self._timeout_s, options)
+        return task_maker(self._submissions, lambda: self.servers, self._timeout_s, options)
 
     def _here(self) -> Servers:
         """The servers as this event loop uses them."""

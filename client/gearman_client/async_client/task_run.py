@@ -5,18 +5,19 @@ The tasks, their rules and their callbacks are those of the blocking sets.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
 from gearman_client.address import Address
+from gearman_client.async_client.at_home import at_home
 from gearman_client.async_client.attempts import AsyncAttempts
 from gearman_client.async_client.calls import find_status, leave_job, run_job
 from gearman_client.async_client.link import Link
-from gearman_client.async_client.servers import Servers
+from gearman_client.async_client.servers import AsyncServer, Servers
 from gearman_client.client.attempts import Limits
 from gearman_client.client.foreground import JobCallbacks
-from gearman_client.client.job_status import JobHandle
+from gearman_client.client.job_status import JobHandle, JobStatus
 from gearman_client.client.opening import OpeningSettings
 from gearman_client.errors import GearmanError, JobException, JobFailed, Timeout
 from gearman_client.task_sets.set_task import SetTask, StatusSetTask
@@ -60,8 +61,7 @@ class TaskRun:
     async def _outcome(self) -> Any:
         task = self._task
         if isinstance(task, StatusSetTask):
-            asked = [server for server in self._servers.all if server.address in task.servers]
-            return await find_status(self._servers, asked, task.packet, task.answer, self._limits())
+            return await self._status(task)
         if not task.is_background:
             return await self._result()
         attempts = TaskAttempts(self._servers, self._limits(), task, self._tell)
@@ -69,6 +69,14 @@ class TaskRun:
         handle = await leave_job(attempts, task.forms, task.name, is_repeatable=is_repeatable)
         self._accept(handle)
         return handle
+
+    async def _status(self, task: StatusSetTask) -> JobStatus:
+        servers = self._servers
+
+        def ask(candidates: Sequence[AsyncServer], limits: Limits) -> Awaitable[JobStatus]:
+            return find_status(servers, candidates, task.packet, task.answer, limits)
+
+        return await at_home(servers, task.asked_for, self._limits(), ask)
 
     async def _result(self) -> bytes:
         """The result of a foreground job, in as many attempts as its rules allow."""

@@ -146,4 +146,5 @@ class ManyJobs(Generic[WorkloadT, ResultT]):
     def _task_maker(self, options: TaskSetOptions) -> TaskMaker:
         from gearman_client.task_sets.maker import task_maker
 
-        return task_maker(self._submissions, self._roster.known.addresses, self._timeout_s, options)
+        roster = self._roster
+        return task_maker(self._submissions, lambda: roster.known.addresses, self._timeout_s, options)

@@ -31,6 +31,8 @@ from gearman_client.task_sets.set_task import (
 )
 from gearman_client.text import to_identifier
 
+Servers = Callable[[], Sequence[Address]]
+
 #: A program that calls more functions than that has their names from outside.
 _MOST_MAKERS: Final = 100
 
@@ -47,9 +49,10 @@ class AddBackgroundOptions(SubmissionOptions, TaskSetOptions, total=False):
 
 
 class TaskMaker:
-    """Makes the tasks of one set. `rules` are those of a task that overrides none."""
+    """Makes the tasks of one set. `servers` returns those that are known, and `rules` are those of a task that
+    overrides none."""
 
-    def __init__(self, submissions: SubmissionSettings, servers: Sequence[Address], rules: TaskRules) -> None:
+    def __init__(self, submissions: SubmissionSettings, servers: Servers, rules: TaskRules) -> None:
         self._submissions = submissions
         self._servers = servers
         self._rules = rules
@@ -92,8 +95,12 @@ class TaskMaker:
         """
         packet = encode_request(PacketType.GET_STATUS, to_identifier(handle, "handle"))
         home: Address | None = getattr(handle, "server", None)
-        servers = [each for each in self._servers if each == home] or list(self._servers)
-        return StatusSetTask(packet, self._rules_of(options), PacketType.STATUS_RES, servers)
+        servers = self._servers()
+        is_known = home in servers
+        asked = [each for each in servers if each == home or not is_known]
+        task = StatusSetTask(packet, self._rules_of(options), PacketType.STATUS_RES, asked)
+        task.asked_for, task.home = handle, home if is_known else None
+        return task
 
     def status_unique(self, unique: str, options: TaskSetOptions) -> StatusSetTask:
         """A query by unique id.
@@ -102,7 +109,7 @@ class TaskMaker:
             ArgumentError: the id can't be sent.
         """
         packet = encode_request(PacketType.GET_STATUS_UNIQUE, to_identifier(unique, "unique id"))
-        return StatusSetTask(packet, self._rules_of(options), PacketType.STATUS_RES_UNIQUE, list(self._servers))
+        return StatusSetTask(packet, self._rules_of(options), PacketType.STATUS_RES_UNIQUE, list(self._servers()))
 
     def many(self, function: str, options: AddOptions) -> Callable[[Any], SetTask[Any]]:
         """A function that makes the tasks of many workloads.
@@ -158,7 +165,7 @@ def _set(task: SetTask[Any], options: SubmissionOptions, submission: Submission)
 
 
 def task_maker(
-    submissions: SubmissionSettings, servers: Sequence[Address], timeout_s: float | None, options: TaskSetOptions
+    submissions: SubmissionSettings, servers: Servers, timeout_s: float | None, options: TaskSetOptions
 ) -> TaskMaker:
     """The maker of a client with this limit for a call; `options` are those of the set.
 

@@ -153,7 +153,17 @@ class TaskPlacement:
         return [line for line in lines if line.address == address or line.address in fellows]
 
     def _line_to_ask(self, lines: Sequence[TaskLine], task: StatusSetTask, now: float) -> TaskLine | None:
-        """The next of the servers that a query is for; one that can't be reached is passed over."""
+        """The next of the servers that a query is for; one that can't be reached is passed over. If that is the one of
+        the handle, the others of its cluster have the job."""
+        line = self._next_to_ask(lines, task, now)
+        home, roster = task.home, self._settings.roster
+        if line is None and home is not None and roster is not None and task.outcome is None:
+            task.home = None
+            task.servers = list(roster.fellows_of(home))
+            line = self._next_to_ask(lines, task, now)
+        return line
+
+    def _next_to_ask(self, lines: Sequence[TaskLine], task: StatusSetTask, now: float) -> TaskLine | None:
         for line in lines:
             if line.address in task.servers:
                 if self._may_open(line, now):

@@ -59,6 +59,8 @@ class TaskRunner:
         self._forks = exclusive.forks
         self._loan: tuple[list[ServerPool], ServerPool] | None = None
         self._lines: list[TaskLine] = []
+        #: The version of the roster whose servers have lines.
+        self._version = -1
         self._new: deque[SetTask[Any]] = deque()
         self._placement = TaskPlacement(settings, self)
         self._deadlines: Deadlines[SetTask[Any]] = Deadlines()
@@ -88,9 +90,8 @@ class TaskRunner:
         if self._raised:
             raise self._raised.popleft()
         finished, now = len(self.finished), monotonic()
-        if not self._lines and self.unfinished:
-            self._loan = self._pools.take()
-            self._lines = [TaskLine(server, self._settings) for server in self._loan[1].servers]
+        if self.unfinished:
+            self._follow_servers()
         if self._new:
             self._begin_new(now)
         for line in self._lines:
@@ -183,6 +184,20 @@ class TaskRunner:
         task.forget_packets()
         self.unfinished -= 1
         self.finished.append(task)
+
+    def _follow_servers(self) -> None:
+        """Have a line to each server, also to those that were learned since the last step."""
+        roster = self._settings.roster
+        version = 0 if roster is None else roster.known.version
+        if self._loan is not None and version == self._version:
+            return
+        if self._loan is None:
+            self._loan = self._pools.take()
+        else:
+            self._loan[1].refresh(is_idle=False)
+        self._version = version
+        there = {line.server for line in self._lines}
+        self._lines += [TaskLine(each, self._settings) for each in self._loan[1].servers if each not in there]
 
     def _begin_new(self, now: float) -> None:
         new = self._new

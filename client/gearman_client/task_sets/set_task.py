@@ -241,15 +241,19 @@ class StatusSetTask(SetTask[JobStatus]):
     """Asks for the status of a job: its server if that is known, else one after another until one knows the job.
 
     answer: STATUS_RES or STATUS_RES_UNIQUE.
+    asked_for: the handle; empty: a unique id.
     servers: those that are still to be asked.
+    home: the only one of these, if it is the server of the handle: others of its cluster have the job if it is gone.
     """
 
-    __slots__ = ("answer", "servers")
+    __slots__ = ("answer", "asked_for", "home", "servers")
 
     def __init__(self, packet: bytes, rules: TaskRules, answer: PacketType, servers: list[Address]) -> None:
         super().__init__("", None, packet, rules)
         self.answer = answer
+        self.asked_for = ""
         self.servers = servers
+        self.home: Address | None = None
 
     @property
     def belongs_to_one_server(self) -> bool:

@@ -249,3 +249,51 @@ def test_of_many_jobs_those_that_an_ending_server_refuses_go_to_another_one(
     handles = asyncio.run(body())
     assert {handle.server for handle in handles} == {parse_address(second.address)}
     assert background_jobs(cluster) == [b"%d" % number for number in range(500)]
+
+
+def test_a_task_set_asks_the_others_for_a_job_whose_server_died(
+    pair: tuple[ServerProcess, ServerProcess], until: Until
+) -> None:
+    first, second = pair
+    with Client(first.address, timeout_s=DEADLINE_S) as client:
+        handle = client.submit_background("f", b"w")
+        assert handle.server == parse_address(first.address)
+        with client.task_set() as tasks:
+            assert tasks.add_status(handle) in list(tasks)
+            until(lambda: client.echo(b"hello") == b"hello" and len(client.servers) == 2)
+            first.signal(signal.SIGKILL)
+            first.wait()
+            asked = [tasks.add_status(handle), tasks.add_status(str(handle))]
+            tasks.wait()
+            assert [task.result().known for task in asked] == [True, True]
+            left = tasks.add_background("f", b"w2")
+            tasks.wait()
+            assert left.result().server == parse_address(second.address)
+
+    async def body() -> list[bool]:
+        async with AsyncClient(second.address, timeout_s=DEADLINE_S) as client, client.task_set() as tasks:
+            asked = [tasks.add_status(handle), tasks.add_status(str(handle))]
+            await tasks.wait()
+            return [task.result().known for task in asked]
+
+    assert asyncio.run(body()) == [True, True]
+
+
+def test_a_task_set_of_asyncio_asks_the_others_for_a_job_whose_server_died(
+    pair: tuple[ServerProcess, ServerProcess], until: Until
+) -> None:
+    first, second = pair
+
+    async def body() -> bool:
+        async with AsyncClient(first.address, timeout_s=DEADLINE_S) as client, client.task_set() as tasks:
+            handle = await client.submit_background("f", b"w")
+            assert handle.server == parse_address(first.address)
+            while parse_address(second.address) not in client.servers:
+                await client.echo(b"hello")
+            first.signal(signal.SIGKILL)
+            first.wait()
+            asked = tasks.add_status(handle)
+            await tasks.wait()
+            return asked.result().known
+
+    assert asyncio.run(body())
