@@ -42,6 +42,8 @@ from gearman_server.jobs.store import InsertsFailed, Store, Unread
 from gearman_server.jobs.timeouts import JobTimeouts
 from gearman_server.jobs.wake_up import WakeUp
 from gearman_server.keys.key_rules import KeyRules
+from gearman_server.orphans.doubts import Doubts
+from gearman_server.orphans.former_run import NOTHING_RUNS, FormerRun
 from gearman_server.orphans.orphans import Orphans
 from gearman_server.requests.abilities import Abilities
 from gearman_server.requests.assignments import Assignments
@@ -55,7 +57,7 @@ from gearman_server.requests.pauses import Pauses
 from gearman_server.requests.queries import Queries
 from gearman_server.requests.queue_events import QueueEvents
 from gearman_server.requests.refusals import UNREADABLE, answer_unreadable, refuse_submission, refuse_type
-from gearman_server.requests.replay import Release, Replay
+from gearman_server.requests.replay import Comebacks, Release, Replay
 from gearman_server.requests.restoring import Restoring, Revival
 from gearman_server.requests.scheduled_jobs import ScheduledJobs
 from gearman_server.requests.scheduler import Scheduler
@@ -126,7 +128,7 @@ class Broker:
         self.pauses = Pauses(self.functions, self._wake_up, store, agenda, self.touched, events)
         events.subscribe(self._note_change, JobDue)
         abilities = Abilities(self.functions, self._attempts, self._wake_up, agenda.chores, self.touched, events)
-        self._departures = Departures(self._life, self._attempts, abilities, self._wake_up, agenda.chores)
+        self.departures = Departures(self._life, self._attempts, abilities, self._wake_up, agenda.chores)
         self._assignments = Assignments(
             self._life, self._wake_up, self._timeouts, agenda, self.touched, settings.grab_patience_s
         )
@@ -138,15 +140,15 @@ class Broker:
         options = sets.options() | self._stops.options() | {SERVERS_OPTION: self.discovery.subscribe}
         options |= {QUEUE_EVENTS_OPTION: self._queue_events.subscribe, SERVER_TROUBLES_OPTION: self.troubles.subscribe}
         work = WorkPackets(self._life, self._attempts, self.results, events).handlers()
-        start_timeout = self._assignments.start_timeout
-        self.orphans = Orphans(self._life, self._attempts, start_timeout, work, agenda, store.store_id)
+        start_timeout, unread = self._assignments.start_timeout, self.functions.unread
+        self.orphans = Orphans(self._life, self._attempts, start_timeout, work, unread, store.store_id)
+        self._doubts = Doubts(self._life, self._wake_up, self._attempts, self.orphans)
         options |= self.orphans.options()
         self.known_keys = KnownKeys(store, self.table, self._life, agenda, events)
         submissions = Submissions(self.functions, self.table, self._life, self.durability, self._wake_up, events)
         with_options = SubmissionsWith(submissions, self.job_batches, self._attempts.expiry, self.known_keys, agenda)
         self._submissions = submissions.handlers() | with_options.handlers()
-        scheduled, unread = ScheduledJobs(submissions), self.functions.unread
-        self.scheduler = Scheduler(scheduled, self.durability, unread, store, agenda, events)
+        self.scheduler = Scheduler(ScheduledJobs(submissions), self.durability, unread, store, agenda, events)
         self._news = StoreNews(store, self._life, self._inserts, self.pauses, self.job_batches, self.scheduler)
         #: The return of stored jobs, until every row is read and every request that had to wait is carried out.
         self._replay: Replay | None = None
@@ -213,7 +215,7 @@ class Broker:
         session.close()
         if self._replay is not None:
             self._replay.forget(session)
-        self._departures.forget(session)
+        self.departures.forget(session)
         self._wake_up.wake_freed()
         for subscription in (self._queue_events, self.troubles, self.discovery, self.orphans):
             subscription.unsubscribe(session)
@@ -367,17 +369,18 @@ class Broker:
             if isinstance(verdict, InsertsFailed):
                 self._note_change()
 
-    def start_replay(self, unread: Unread) -> Replay:
+    def start_replay(self, unread: Unread, former: FormerRun = NOTHING_RUNS) -> Replay:
         """Begin the return of an earlier run's jobs. Until it ends, requests may have to wait for the store."""
         named = NamedJobs(self.table, self.functions, self.results.kept)
-        self._replay = Replay(self._restoring, self.functions, self._wake_up, named, unread, self._agenda)
+        comebacks = Comebacks(self._restoring, self._doubts, former)
+        self._replay = Replay(comebacks, self.functions, self._wake_up, named, unread, self._agenda)
         return self._replay
 
     def take_part(self) -> Part:
         """Share the store with other servers from now on."""
         requests = Requests(self._handlers, self._queries, self._stops, self.pauses)
-        part = Part(self._life, self._wake_up, self._restoring, self._attempts, self.orphans, requests)
-        self.part = part
+        part = self.part = Part(self._life, self._wake_up, self._restoring, self._doubts, requests)
+        self.orphans.has_peers = True
         return part
 
     def ends_of_batches(self) -> dict[int, Callable[[Job], object]]:

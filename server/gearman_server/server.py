@@ -302,6 +302,7 @@ class Server:
         """Close every connection and port at once. Stopping twice does nothing."""
         parts, self._parts = self._parts, None
         if parts is not None:
+            parts.broker.departures.keep_jobs = parts.store is not None
             parts.listener.close()
             for port in parts.http_ports:
                 port.close()

@@ -1,4 +1,5 @@
-"""The job servers of a cluster are killed while a manager's workers run their jobs: each job runs once."""
+"""Job servers are killed while a manager's workers run their jobs: each job runs once, with a cluster and with a single
+server."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ from .test_instances import free_ports, processes
 __all__ = ["database_of"]
 
 #: So many kills. The long form, with which `ORPHANED_JOBS=1000` jobs are in the hands of workers when their server is
-#: killed, tells the numbers.
+#: killed, tells the numbers, and kills a single server on PostgreSQL too.
 KILLS = 3
 IN_HAND = int(os.environ.get("ORPHANED_JOBS", "0"))
 NOTERS, LONGEST_S = (40, 0.5) if IN_HAND else (6, 0.1)
@@ -79,10 +80,8 @@ CONFIG = """
 run_dir: run
 server:
   listen: 127.0.0.1:{port}
-  instances: 2
   store: '{store}'
-  cluster: {{name: shop, lease: 1.5s}}
-defaults:
+{several}defaults:
   keep_result: 1h
   settings: {{journal: '{folder}/journal', go_on: '{folder}/go-on', longest_s: {longest_s}}}
 pools:
@@ -94,14 +93,29 @@ pools:
 """
 
 
-@pytest.fixture
-def cluster(database_of: Callable[[str], StoreDatabase], manager: RunningManager) -> Iterator[RunningManager]:
-    """A running manager with two job servers on one database."""
+SEVERAL = """\
+  instances: 2
+  cluster: {name: shop, lease: 1.5s}
+"""
+
+
+@pytest.fixture(params=["cluster", "sqlite", *(["postgresql"] if IN_HAND else [])])
+def served(
+    request: pytest.FixtureRequest, database_of: Callable[[str], StoreDatabase], manager: RunningManager
+) -> Iterator[RunningManager]:
+    """A running manager with two job servers on one database, or with one."""
     manager.write_module("jobs.py", MODULE)
-    store = database_of("postgresql").url.replace("$", "$$")
-    manager.config_file.write_text(
-        CONFIG.format(port=free_ports(2), store=store, folder=manager.folder, noters=NOTERS, longest_s=LONGEST_S)
+    several = request.param == "cluster"
+    store = database_of("postgresql" if several else request.param).url.replace("$", "$$")
+    config = CONFIG.format(
+        port=free_ports(2 if several else 1),
+        store=store,
+        several=SEVERAL if several else "",
+        folder=manager.folder,
+        noters=NOTERS,
+        longest_s=LONGEST_S,
     )
+    manager.config_file.write_text(config)
     (manager.folder / "journal").touch()
     manager.launch()
     eventually(manager.settled, "all workers registered")
@@ -135,28 +149,28 @@ def kill(manager: RunningManager, server: str) -> None:
     eventually(lambda: processes(manager).get(server, killed) != killed, "it is back")
 
 
-def test_long_jobs_go_on_and_can_be_stopped_and_only_a_lost_worker_repeats_one(cluster: RunningManager) -> None:
-    first, second = processes(cluster)
+def test_long_jobs_go_on_and_can_be_stopped_and_only_a_lost_worker_repeats_one(served: RunningManager) -> None:
+    first, *others = processes(served)
     names = ["wait", "wait", "greenlet", "greenlet", "doze", "doze"]
     with Client([first]) as client:
         handles = [client.submit_background(name, f"{name} {number}") for number, name in enumerate(names)]
         stopped = client.submit_background("stopped", "stopped")
-    eventually(lambda: len(begun(cluster)) == 7, "all run")
-    kill(cluster, first)
+    eventually(lambda: len(begun(served)) == 7, "all run")
+    kill(served, first)
     time.sleep(3)  # whatever is in doubt is decided
-    with Client([second, first]) as client:
+    with Client([*others, first]) as client:
         assert client.status(stopped).running
         client.stop(stopped)
-        eventually(lambda: begun(cluster)[f"{stopped} was stopped"] == 1, "the job is stopped")
+        eventually(lambda: begun(served)[f"{stopped} was stopped"] == 1, "the job is stopped")
         (victim,) = [
-            each for each in workers(cluster, "wait") if each["jobs"] and each["jobs"][0]["handle"] == handles[1]
+            each for each in workers(served, "wait") if each["jobs"] and each["jobs"][0]["handle"] == handles[1]
         ]
         os.kill(victim["pid"], signal.SIGKILL)
-        eventually(lambda: begun(cluster)[f"{handles[1]} wait1"] == 2, "the lost worker's job runs again")
-        (cluster.folder / "go-on").touch()
+        eventually(lambda: begun(served)[f"{handles[1]} wait1"] == 2, "the lost worker's job runs again")
+        (served.folder / "go-on").touch()
         assert [client.result(handle, timeout_s=20) for handle in handles] == [b"done"] * 6
-    times = begun(cluster)
-    assert {job for job, number in times.items() if number != 1} == {f"{handles[1]} wait1"}, cluster.log()
+    times = begun(served)
+    assert {job for job, number in times.items() if number != 1} == {f"{handles[1]} wait1"}, served.log()
 
 
 class Load:
@@ -197,8 +211,8 @@ def running(server: str) -> int:
         return sum(function.running for function in admin.status())
 
 
-def test_no_job_runs_twice_because_its_server_was_killed(cluster: RunningManager) -> None:
-    servers = list(processes(cluster))
+def test_no_job_runs_twice_because_its_server_was_killed(served: RunningManager) -> None:
+    servers = list(processes(served))
     in_hand = kills = 0
     with Load(servers) as load:
         while kills < KILLS or in_hand < IN_HAND:
@@ -207,10 +221,10 @@ def test_no_job_runs_twice_because_its_server_was_killed(cluster: RunningManager
             victim = random.choice(servers)
             in_hand += running(victim)
             kills += 1
-            kill(cluster, victim)
-    eventually(lambda: workloads(cluster) >= load.accepted, "every accepted job has run", 60)
+            kill(served, victim)
+    eventually(lambda: workloads(served) >= load.accepted, "every accepted job has run", 60)
     time.sleep(2)  # time for a second run
-    twice = [job for job, times in begun(cluster).items() if times > 1]
+    twice = [job for job, times in begun(served).items() if times > 1]
     print(f"{kills} kills, {in_hand} jobs in hand, {len(load.accepted)} jobs, {len(twice)} twice: {twice}")
     assert in_hand
-    assert twice == [], cluster.log()
+    assert twice == [], served.log()

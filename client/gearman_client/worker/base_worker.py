@@ -136,6 +136,7 @@ class BaseWorker(Generic[Link]):
         deadline = monotonic() + GOODBYE_S
         for link in self._links:
             link.close(deadline)
+        self._context.orphans.close()
         reader, self._wake_reader = self._wake_reader, -1
         writer, self._wake_writer = self._wake_writer, -1
         for descriptor in (reader, writer):

@@ -34,6 +34,8 @@ OPTIONS_OF_OURS: Final = (
 )
 #: The same, and the servers of its cluster.
 KNOWN_OPTIONS: Final = (*OPTIONS_OF_OURS, SERVERS_OPTION)
+#: The longest pause of a worker that has to tell of jobs: a server that has come up waits 1.5 seconds for words.
+WORD_PAUSE_S: Final = 0.75
 #: The answer of a server that does not know one of them.
 UNKNOWN_OPTION: Final = b"UNKNOWN_OPTION\0"
 
@@ -72,5 +74,8 @@ class LinkContext:
     def backoff_s(self, failures: int) -> float:
         """The pause after so many connections and attempts in a row that ended early."""
         doublings = min(max(failures, 1) - 1, 30)
-        pause_s = min(self.settings.max_backoff_s, self.settings.first_backoff_s * float(2**doublings))
+        longest_s = self.settings.max_backoff_s
+        if self.orphans.has_words:
+            longest_s = min(longest_s, WORD_PAUSE_S)
+        pause_s = min(longest_s, self.settings.first_backoff_s * float(2**doublings))
         return pause_s * random.uniform(0.5, 1.0)  # so that a hundred workers do not come back at the same moment

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from time import monotonic
 
 from gearman_client.address import Address
 from gearman_client.connection.connection import Connection
-from gearman_client.extensions import ORPHAN_RUNS, ORPHAN_WORK, STORE_ID
+from gearman_client.extensions import ORPHAN_WORK, STORE_ID
 from gearman_client.packet import HEADER_BYTES, encode_request
+from gearman_client.text import to_text
 from gearman_client.worker.link_context import LinkContext
 from gearman_client.worker.link_state import LinkState
-from gearman_client.worker.orphans import SentAnswer, SentAnswers
+from gearman_client.worker.orphans import TELL_S, SentAnswer, SentAnswers
 from gearman_client.worker.server_link import ServerLink
 from gearman_client.worker.worker_job import WorkerJob
 
@@ -25,6 +27,8 @@ class OrphanLink(ServerLink):
         self.store_id = b""
         #: Those of the last connection that had one.
         self._former_store_id = b""
+        #: When that was lost (monotonic seconds).
+        self._lost_at = 0.0
         #: Whether it is known which store the server has.
         self._is_greeted = False
         self._sent = SentAnswers()
@@ -39,8 +43,10 @@ class OrphanLink(ServerLink):
 
     @property
     def can_go_on(self) -> bool:
-        """Whether there is a server that may have the jobs of the last connection."""
-        return self._context.orphans.has_hearer(self._former_store_id)
+        """Whether there is a server that may have the jobs of the last connection, or there may be one soon."""
+        if self._context.orphans.has_hearer(self._former_store_id):
+            return True
+        return bool(self._former_store_id) and monotonic() < self._lost_at + TELL_S
 
     def answer(self, connection: Connection | None, handle: bytes, packet: bytes, attempt: int = 0) -> None:
         """Queue a job's final answer. Other servers are told if the connection that assigned the job is gone."""
@@ -50,8 +56,10 @@ class OrphanLink(ServerLink):
             if self.store_id:
                 self._sent.note((monotonic(), handle, attempt, packet))
             self._stops.answered(handle)
-        elif not self._tell_others(SentAnswer(handle, attempt, packet)):
-            super().answer(None, handle, packet)
+        else:
+            self._context.orphans.ended(self._former_store_id, handle)
+            if not self._tell_others(SentAnswer(handle, attempt, packet), is_open=True):
+                super().answer(None, handle, packet)
 
     def tell(self, connection: Connection | None, packet: bytes, attempt: int = 0) -> None:
         """Send a report of a running job."""
@@ -74,38 +82,62 @@ class OrphanLink(ServerLink):
     # --- between the links
 
     def hear(self) -> None:
-        """Go on with the greeting of this server in the middle of a job, as far as that can be done at once."""
+        """Go on with the greeting of this server in the middle of a job, as far as that can be done at once; the
+        server may be the one that was lost, and is back."""
+        now = monotonic()
+        if self.state is LinkState.CONNECTING or (self.state is LinkState.DOWN and now >= self.due_at):
+            self._reconnect(now)
         if self.state >= LinkState.GREETING and not self._is_greeted:
             self._guard(lambda connection: self._handle(connection.try_receive()))
             self._guard(lambda connection: connection.try_flush())
+
+    def _reconnect(self, now: float) -> None:
+        if self.state is LinkState.DOWN:
+            self.tick(now)
+        else:
+            self._go_on_connecting(now)
 
     def pass_on(self, packet: bytes) -> None:
         """Send a word about a job of another server, as far as this one takes it now."""
         if self.connection is not None:
             super().tell(self.connection, packet)
 
-    def _tell_others(self, answer: SentAnswer) -> bool:
+    def _tell_others(self, answer: SentAnswer, *, is_open: bool) -> bool:
+        """Tell the servers that may have the job, also those that come up soon. False: there can be none.
+
+        is_open: the server that had the job has not confirmed the answer.
+        """
         store_id = self._former_store_id
-        return bool(store_id) and self._context.orphans.tell(store_id, _orphan_work(answer), monotonic())
+        if not store_id:
+            return False
+        lost = partial(self._context.observer.result_lost, self.address, to_text(answer.handle)) if is_open else None
+        self._context.orphans.tell(store_id, _orphan_work(answer), monotonic(), lost)
+        return True
 
     def _tell_of_running(self, running: Mapping[bytes, tuple[WorkerJob, float]]) -> None:
         """The connection is gone over which these jobs came (and when), and they go on."""
         now = monotonic()
         for handle, (job, came_at) in running.items():
-            elapsed_ms = round((now - came_at) * 1000)
-            packet = encode_request(ORPHAN_RUNS, handle, b"", b"%d" % (job.attempt or 0), b"%d" % elapsed_ms)
-            self._context.orphans.tell(self._former_store_id, packet, now)
+            self._context.orphans.goes_on(self._former_store_id, handle, job.attempt or 0, came_at, now)
 
     def _forget_connection(self) -> None:
         if self.store_id:
             self.former_extensions = frozenset(self.extensions)
+            self._lost_at = monotonic()
         self.store_id = b""
         self._is_greeted = False
         super()._forget_connection()
 
     def _report_lost_results(self) -> None:
-        told = {answer.handle for answer in self._sent.take(monotonic()) if self._tell_others(answer)}
-        self._unconfirmed = [handle for handle in self._unconfirmed if handle not in told]
+        # While others are told, this link may be up again, and lost again.
+        unconfirmed, self._unconfirmed = self._unconfirmed, []
+        open_ = set(unconfirmed)
+        told = {
+            answer.handle
+            for answer in self._sent.take(monotonic())
+            if self._tell_others(answer, is_open=answer.handle in open_)
+        }
+        self._unconfirmed += [handle for handle in unconfirmed if handle not in told]
         super()._report_lost_results()
 
 

@@ -26,7 +26,8 @@ from gearman_manager.scaling.queue_dialogue import ANSWER_TIMEOUT_S, FunctionQue
 _log = logging.getLogger("queues")
 CONNECT_TIMEOUT_S: Final = 2.0
 FIRST_RETRY_S: Final = 0.1
-MAX_RETRY_S: Final = 2.0
+#: A server that has come up waits 1.5 seconds for words about jobs.
+MAX_RETRY_S: Final = 1.0
 #: The first change is told at once, later ones together after this time: under load every job changes a queue.
 TELL_INTERVAL_S: Final = 0.05
 RECEIVE_BYTES: Final = 64 * 1024

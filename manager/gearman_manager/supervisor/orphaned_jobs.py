@@ -2,7 +2,8 @@
 
 A worker in the middle of a job does not notice that a connection has ended. The supervisor does, and knows by the
 scoreboard what each worker runs: it tells the servers with the same store, one of which adopts the job. A server that
-comes up later, the former one too, is told then. When a worker is through with such a job, or is gone, its answer
+comes up later, the former one too, is told then: a job that its worker had not begun when the connection ended, but had
+got, is seen then at the latest. When a worker is through with such a job, or is gone, its answer
 should have arrived; a moment later the word is taken back, so that no job waits for ever for an answer that is lost.
 """
 
@@ -66,28 +67,38 @@ class OrphanedJobs:
         self._workforce = workforce
         self._queues = queues
         self._jobs: dict[tuple[bytes, str], OrphanedJob] = {}
+        #: Servers whose connections have ended, and the stores that they had.
+        self._lost: dict[Address, bytes] = {}
         self._looking: gevent.Greenlet | None = None
 
     def find(self, handle: str) -> OrphanedJob | None:
-        """The job with this handle, if its server is gone."""
-        return next((job for job in self._jobs.values() if job.handle == handle), None)
+        """The running job with this handle, if its server is gone."""
+        return next((job for job in self._jobs.values() if job.handle == handle and job.runs), None)
 
     def lost(self, server: Address, store_id: bytes) -> None:
         """The connection to this server is gone: tell the others of the jobs that our workers have from it."""
-        jobs = [job for live in list(self._workforce.live.values()) for job in _jobs_of(live, server, store_id)]
+        self._lost[server] = store_id
+        jobs = self._note(server, store_id)
         if not jobs:
             return
-        for job in jobs:
-            self._jobs[store_id, job.handle] = job
         _log.info("job server %s is gone; %d of its jobs go on", server, len(jobs))
         for watch in self._queues.servers:
             self._tell(watch, jobs)
-        if not self._looking:
-            self._looking = gevent.spawn(self._look)
 
     def found(self, watch: ServerWatch) -> None:
         """This server has come up: tell it of the jobs that it may have now."""
+        if self._lost.pop(watch.address, b"") == watch.store_id != b"":
+            self._note(watch.address, watch.store_id)  # what it has given out itself since is no news to it
         self._tell(watch, self._jobs.values())
+
+    def _note(self, server: Address, store_id: bytes) -> list[OrphanedJob]:
+        """Follow the jobs that our workers have from that server now."""
+        jobs = [job for live in list(self._workforce.live.values()) for job in _jobs_of(live, server, store_id)]
+        for job in jobs:
+            self._jobs[store_id, job.handle] = job
+        if jobs and not self._looking:
+            self._looking = gevent.spawn(self._look)
+        return jobs
 
     def _tell(self, watch: ServerWatch, jobs: Iterable[OrphanedJob]) -> None:
         words = b"".join(job.word for job in jobs if job.store_id == watch.store_id)

@@ -10,7 +10,6 @@ from gearman_server.jobs.agenda import STEP
 from gearman_server.jobs.job import WRITTEN
 
 if TYPE_CHECKING:
-    from gearman_server.jobs.function import Function
     from gearman_server.jobs.functions import Functions
     from gearman_server.jobs.job import Job
     from gearman_server.jobs.job_life import JobLife
@@ -75,15 +74,3 @@ class DurableJobs:
                     job.record = None
             yield
         when_done()
-
-
-def take_place(function: Function, priority: int, jobs: list[Job], behind: int) -> None:
-    """Put jobs that came from another server ahead of our own, but behind so many of those that came before them."""
-    queue = function.queues[priority]
-    if queue.is_keyed or queue.is_lapsed:
-        for job in jobs:
-            queue.append(job)
-        return
-    queue.rotate(-behind)
-    queue.extendleft(reversed(jobs))
-    queue.rotate(behind)

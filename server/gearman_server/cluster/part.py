@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from gearman_server.cluster.elsewhere import Directory, Links
     from gearman_server.cluster.members import Member
     from gearman_server.cluster.peers import Peers
-    from gearman_server.ending.attempts import Attempts
     from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.wake_up import WakeUp
-    from gearman_server.orphans.orphans import Orphans
+    from gearman_server.orphans.doubts import Doubts
     from gearman_server.requests.pauses import Pauses
     from gearman_server.requests.queries import Queries
     from gearman_server.requests.restoring import Restoring
@@ -44,12 +43,11 @@ class Part:
         life: JobLife,
         wake_up: WakeUp,
         restoring: Restoring,
-        attempts: Attempts,
-        orphans: Orphans,
+        doubts: Doubts,
         requests: Requests,
     ) -> None:
         self.durable_jobs = DurableJobs(restoring.functions, life, wake_up)
-        self.adoption = Adoption(restoring, life, wake_up, attempts, orphans)
+        self.adoption = Adoption(restoring, life, doubts)
         #: All servers of the cluster, this one too, as they were at the last beat.
         self.members: Sequence[Member] = ()
         self.comparison = Comparison(life)

@@ -1,8 +1,9 @@
 """The extension `orphaned-jobs`: workers go on with the jobs of a server that is gone. Pure.
 
-A job that comes from a dead server's rows may be one that a worker has. So it is in doubt for a while: it waits for the
-word of that worker, or of its supervisor. Then the worker's connection to this server has it, as if it had been
-assigned here, or, while there is none, its supervisor's. A word that comes before the job is kept.
+A job that comes from the rows of a server that is gone, be it a former run of this one, may be one that a worker has.
+So it is in doubt for a while: it waits for the word of that worker, or of its supervisor. Then the worker's connection
+to this server has it, as if it had been assigned here, or, while there is none, its supervisor's. A word that comes
+before the job is kept.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from gearman_server.orphans.words import Word, Words
 
 if TYPE_CHECKING:
     from gearman_server.ending.attempts import Attempts
-    from gearman_server.jobs.agenda import Agenda
+    from gearman_server.jobs.functions import UnreadRows
     from gearman_server.jobs.job import Job
     from gearman_server.jobs.job_life import JobLife
 
@@ -63,7 +64,7 @@ class Orphans:
         attempts: Attempts,
         start_timeout: Callable[[Session, Job, float], None],
         work_handlers: dict[int, Handler],
-        agenda: Agenda,
+        unread: UnreadRows,
         store_id: bytes,
     ) -> None:
         """`work_handlers` carry out the packets of workers about their jobs."""
@@ -71,8 +72,13 @@ class Orphans:
         self._attempts = attempts
         self._start_timeout = start_timeout
         self._work_handlers = work_handlers
-        self._agenda = agenda
+        self._agenda = agenda = life.agenda
+        self._unread = unread
         self._store_id = store_id
+        #: Whether other servers share the store, so that jobs may come at any time.
+        self.has_peers = False
+        #: Called when somebody has the extension; the store notes it for the next start.
+        self.note_speaker: Callable[[], None] = _nothing
         #: How long an answer waits for its job (seconds).
         self.answer_s = ANSWER_S
         self._words = Words()
@@ -96,6 +102,7 @@ class Orphans:
 
     def _subscribe(self, session: Session) -> None:
         self._speakers.add(session)
+        self.note_speaker()
         session.reply(encode_response(STORE_ID, self._store_id))
 
     def unsubscribe(self, session: Session) -> None:
@@ -157,7 +164,7 @@ class Orphans:
         """Act on a word now, if its job is in doubt; else keep it if its job may come."""
         job = self._life.jobs.get(handle)
         if job is None:
-            if self._store_id:
+            if self._store_id and (self.has_peers or self._unread.is_reading):
                 self._words.keep(handle, word)
         elif job in self._doubted and job.state is HELD:
             was_running = self._doubted[job]
@@ -268,3 +275,7 @@ def _number(digits: bytes) -> int:
     if not digits.isdigit() or len(digits) > 12:
         raise MalformedPacketError("an attempt and a time are whole numbers")
     return int(digits)
+
+
+def _nothing() -> None:
+    """Nobody keeps it."""

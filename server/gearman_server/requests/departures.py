@@ -27,6 +27,10 @@ class Departures:
         self._abilities = abilities
         self._wake_up = wake_up
         self._chores = chores
+        #: Whether workers keep the jobs that they run when their connections end: the server ends, and they go on.
+        self.keep_jobs = False
+        #: Whether a worker kept jobs of which it is not known here which of them it has begun.
+        self.are_unsure = False
 
     def forget(self, session: Session) -> None:
         """Requeue the jobs that it ran, and abandon those that only it waited for. It gets no job from now on."""
@@ -49,6 +53,10 @@ class Departures:
     def _steps(self, session: Session) -> Iterator[None]:
         yield from self._stop_listening(session)
         assigned = session.assigned
+        if self.keep_jobs:
+            held = session.held
+            self.are_unsure |= held is not None and not held.is_batch and len(assigned) > 1
+            return
         while assigned:
             for _ in range(min(STEP, len(assigned))):
                 self._attempts.lose_worker(assigned.popitem()[1], "its worker's connection ended")  # newest first

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from gearman_server.errors import RefusedError
-from gearman_server.jobs.job import DELAYED, PRIORITIES, QUEUED
+from gearman_server.jobs.job import DELAYED, PRIORITIES
 from gearman_server.jobs.session import WITHHELD_REPLY_BYTES
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from gearman_server.jobs.session import Session
     from gearman_server.jobs.store import StoredJob, Unread
     from gearman_server.jobs.wake_up import WakeUp
+    from gearman_server.orphans.doubts import Doubts
+    from gearman_server.orphans.former_run import FormerRun
     from gearman_server.requests.named_jobs import NamedJobs
     from gearman_server.requests.restoring import Restoring
 
@@ -62,19 +64,45 @@ class _Parked:
     is_readable: bool = True
 
 
+class Comebacks:
+    """Makes jobs of rows."""
+
+    def __init__(self, restoring: Restoring, doubts: Doubts, former: FormerRun) -> None:
+        self._restoring = restoring
+        self._doubts = doubts
+        self._former = former
+
+    def take(self, row: StoredJob, now: float) -> Job | None:
+        """The job of the row, which is to take its place in its queue. None: it takes none, because it waits for its
+        time or for its worker's word, has its worker still, or is over.
+
+        Raises:
+            RefusedError: the row can't be used.
+        """
+        job = self._restoring.restore(row, now)
+        if job is None or job.state is DELAYED:
+            return None
+        until = self._former.doubted_until(job, was_running=row.was_running)
+        return job if self._doubts.settle(job, until, was_running=row.was_running) else None
+
+    def end(self) -> None:
+        """All rows are read."""
+        self._doubts.end()
+
+
 class Replay:
     """Brings stored jobs back into the table, and holds up only requests that can't be answered without them."""
 
     def __init__(
         self,
-        restoring: Restoring,
+        comebacks: Comebacks,
         functions: Functions,
         wake_up: WakeUp,
         named_jobs: NamedJobs,
         unread: Unread,
         agenda: Agenda,
     ) -> None:
-        self._restoring = restoring
+        self._comebacks = comebacks
         self._functions = functions
         self._wake = wake_up.wake
         self._wanted_by = named_jobs.wanted_by
@@ -89,7 +117,7 @@ class Replay:
         # Those of the parked packets that need wait no longer, in order.
         self._released: deque[tuple[Session, _Parked]] = deque()
         # Jobs that were looked up before their row's turn, by the row's id, until its turn comes. None: the job takes
-        # no place in the queue then, because it is delayed and enters the queue by itself, or has had its attempts.
+        # no place in the queue then, because it enters the queue by itself, or is over.
         self._ahead: dict[int, Job | None] = {}
 
     @property
@@ -120,7 +148,7 @@ class Replay:
             except RefusedError as error:
                 yield row.id, str(error)
                 continue
-            if job is not None and job.state is not DELAYED:
+            if job is not None:
                 self._take_place(job, is_new=is_new)
                 returned[job.function] += 1
         for function, jobs in returned.items():
@@ -133,7 +161,7 @@ class Replay:
         queue.restore(job)  # a job that has ended meanwhile becomes a tombstone
 
     def _restore(self, row: StoredJob, now: float) -> Job | None:
-        job = self._restoring.restore(row, now)
+        job = self._comebacks.take(row, now)
         self.loaded += 1
         return job
 
@@ -184,6 +212,7 @@ class Replay:
     def end(self, now: float) -> None:
         """Release all kept packets, because everything has been read."""
         self._agenda.now = now
+        self._comebacks.end()
         self._rows.is_reading = False
         self._released.clear()
         for session, parked in self._parked.items():
@@ -235,7 +264,7 @@ class Replay:
         except RefusedError:
             return  # it is reported when the row's turn comes
         self._ahead[row.id] = None
-        if job is not None and job.state is QUEUED:
+        if job is not None:
             queue = job.function.queues[job.priority]
             if not queue.is_read:
                 self._ahead[row.id] = job

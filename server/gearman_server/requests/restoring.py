@@ -44,11 +44,11 @@ class Restoring:
         self._batches = batches
         self._agenda = agenda
 
-    def restore(self, stored: StoredJob, now: float, *, in_doubt: bool = False) -> Job | None:
+    def restore(self, stored: StoredJob, now: float) -> Job | None:
         """Create the job. It is delayed if its time has not come, else in no queue yet. None: it is over, since it was
-        stopped, or cancelled with its batch, or has had its attempts.
+        stopped, or cancelled with its batch.
 
-        in_doubt: the caller decides whether one that was running was lost with its server, which is counted already.
+        The loss of one that was running is counted already; whether a worker has it still is for `Doubts` to say.
 
         Raises:
             RefusedError: its function's name or its options can't be used, or its handle belongs to another job.
@@ -84,8 +84,7 @@ class Restoring:
             self._table.add_key(key, job)
             self._life.durability.share_key(job)
         self._await_its_time(job, stored.run_at, now)
-        is_lost = stored.was_running and not in_doubt
-        return None if is_lost and not self._attempts.lose_server(job) else job
+        return job
 
     def _await_its_time(self, job: Job, run_at: float | None, now: float) -> None:
         wait_s = run_at - self._agenda.unix_time() if run_at is not None else 0.0

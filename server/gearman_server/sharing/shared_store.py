@@ -36,6 +36,7 @@ from gearman_server.version import __version__
 if TYPE_CHECKING:
     from gearman_server.broker import Broker
     from gearman_server.cluster.part import Part
+    from gearman_server.requests.departures import Departures
     from gearman_server.stores.backend import Backend
     from gearman_server.stores.settings import ClusterSettings, StoreSettings
 
@@ -69,6 +70,7 @@ class SharedStore(SharedChanges):
                 raise StartError(f"the store {database.name} can't be used: {error}") from error
             raise
         self._part: Part | None = None
+        self._departures: Departures | None = None
         self._returning: Returning | None = None
         #: Batches that wait for the end of a comparison.
         self._postponed: list[Batch] = []
@@ -97,7 +99,7 @@ class SharedStore(SharedChanges):
         """Give the broker what the store has, and take part in the cluster."""
         super().restore_to(broker)
         self._note_time = broker.note_time
-        self._part = broker.take_part()
+        self._part, self._departures = broker.take_part(), broker.departures
         self._tell_members = broker.discovery.note
         me = Member(self._id, self._cluster.member, self._cluster.address, __version__, MemberState.ALIVE, None, b"")
         self._tell_members([me], self._id)  # the others follow with the first beat
@@ -128,10 +130,19 @@ class SharedStore(SharedChanges):
         is_free = super()._write_the_rest()
         if is_free and self._id and not self._is_fenced:
             try:
-                self._database.call(partial(servers_table.declare_dead, number=self._id, state=MemberState.LEFT))
+                state = (
+                    MemberState.DEAD if self._departures is None or self._departures.are_unsure else MemberState.LEFT
+                )
+                self._database.call(partial(servers_table.declare_dead, number=self._id, state=state))
             except StoreError as error:
                 logger.warning("the cluster can't be told of this server's end: %s", error)
         return is_free
+
+    @property
+    def _last_state(self) -> MemberState:
+        """Whether it is known which jobs run."""
+        is_sure = self._departures is not None and not self._departures.are_unsure
+        return MemberState.LEFT if is_sure else MemberState.DEAD
 
     # --- beats
 

@@ -21,6 +21,7 @@ from gearman_server.thread import Delivery, NativeThread
 if TYPE_CHECKING:
     from gearman_server.broker import Broker
     from gearman_server.jobs.store import Answer, StoredJob, Wanted
+    from gearman_server.orphans.former_run import FormerRun
     from gearman_server.stores.reading import RowPage, StoredRows
 
 #: The time until the next attempt after a failed read.
@@ -70,6 +71,7 @@ class Loading:
         self,
         rows: tuple[StoredRows, StoredRows],
         broker: Broker,
+        former: FormerRun,
         loop: Loop,
         timeout_s: float,
         report: Callable[[StoreError], None],
@@ -86,7 +88,7 @@ class Loading:
         self._set_aside_rows: set[str] = set()
         self._started = monotonic()
         self._broker = broker
-        self._replay = broker.start_replay(self)
+        self._replay = broker.start_replay(self, former)
         patience_s = _PATIENCE * timeout_s
         self._page_reader = _Reader(self._pages, NativeThread(loop), patience_s)
         self._look_up_reader = _Reader(self._look_ups, NativeThread(loop), patience_s)

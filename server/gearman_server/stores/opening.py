@@ -1,18 +1,25 @@
-"""Opens a store's database: ownership, numbers for handles, and the contents from an earlier run."""
+"""Opens a store's database: ownership, numbers for handles, and the contents from an earlier run.
+
+A store that has one server tells whether its last run ended in order, and whether workers ever came that go on with
+their jobs when their server is gone: without them a start waits for no word. Each fact is written once in a run.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 from gearman_server.errors import StartError, StoreError
 from gearman_server.log import logger
+from gearman_server.orphans.former_run import NOTHING_RUNS, FormerRun
+from gearman_server.orphans.orphans import WORD_S
 from gearman_server.stores.batches_table import read_batches
 from gearman_server.stores.keys_table import delete_lapsed, read_keys
 from gearman_server.stores.letters_table import read_letters
-from gearman_server.stores.migrations import STORE_ID, read_meta
+from gearman_server.stores.migrations import STORE_ID, read_meta, write_meta
 from gearman_server.stores.results_table import read_results
 from gearman_server.stores.small_tables import read_marks, read_pauses
 
@@ -24,11 +31,28 @@ if TYPE_CHECKING:
     from gearman_server.jobs.kept_results import KeptResult
     from gearman_server.jobs.schedule_rules import ScheduleMark
     from gearman_server.jobs.store import KnownKey
+    from gearman_server.requests.departures import Departures
     from gearman_server.stores.database import Database
     from gearman_server.stores.reading import StoredRows
+    from gearman_server.stores.writer import Writer
+    from gearman_server.thread import Delivery
 
 
 Item = TypeVar("Item")
+
+#: The fact that such workers have come.
+SPEAKERS: Final = "speakers"
+#: The fact that tells which run was the last that ended in order.
+ENDED: Final = "ended"
+
+
+class Ending(NamedTuple):
+    """How the last run ended."""
+
+    #: The number of this run.
+    run: int
+    in_order: bool
+    has_speakers: bool
 
 
 class Left(NamedTuple):
@@ -45,6 +69,8 @@ class Left(NamedTuple):
     job_batches: Sequence[StoredBatch]
     #: The id of the store.
     store_id: bytes
+    #: How the last run ended.
+    ending: Ending
 
 
 def open_database(database: Database) -> tuple[range, Left]:
@@ -77,7 +103,8 @@ def _read(database: Database) -> tuple[range, Left]:
     batches = [] if database.is_shared else database.call(read_batches)
     marks, pauses = database.call(read_marks), database.call(read_pauses)
     store_id = database.call(partial(read_meta, name=STORE_ID)) or ""
-    return numbers, Left(pages, look_ups, letters, results, keys, marks, pauses, batches, store_id.encode())
+    ending = database.call(read_ending)
+    return numbers, Left(pages, look_ups, letters, results, keys, marks, pauses, batches, store_id.encode(), ending)
 
 
 def _known_keys(connection: Connection) -> list[KnownKey]:
@@ -93,3 +120,61 @@ def _readable(database: Database, what: str, read: Callable[[Connection], list[I
     except StoreError as error:
         logger.error("the store %s: the %s can't be read: %s", database.name, what, error)
         return []
+
+
+# --- the last run, and what the next one is told of this
+
+
+def read_ending(connection: Connection) -> Ending:
+    """What the store tells. This run's number is in it already."""
+    run = int(read_meta(connection, "epoch") or 0)
+    is_in_order = read_meta(connection, ENDED) == str(run - 1)
+    return Ending(run, is_in_order, read_meta(connection, SPEAKERS) is not None)
+
+
+class LastRun:
+    """The last run, and what the next one is told of this."""
+
+    def __init__(self, database: Database, ending: Ending) -> None:
+        self._database = database
+        self._ending = ending
+        self._has_speakers = ending.has_speakers
+        self._departures: Departures | None = None
+
+    def doubts(self, now: float) -> FormerRun:
+        """Which jobs are in doubt after this start."""
+        if not self._has_speakers:
+            return NOTHING_RUNS
+        return FormerRun(now + WORD_S, ended_in_order=self._ending.in_order)
+
+    def watch(self, departures: Departures, writer: Writer) -> Callable[[], None]:
+        """Note how this run ends. The result is to be called when a worker comes that goes on with its jobs."""
+        self._departures = departures
+        return partial(self._note_speaker, writer)
+
+    def note_end(self) -> None:
+        """This run ends in order, if it is known which jobs run. All else is written."""
+        if self._departures is not None and not self._departures.are_unsure:
+            with suppress(StoreError):  # then the next start waits for words about more jobs
+                self._database.call(partial(write_meta, name=ENDED, content=str(self._ending.run)), as_owner=True)
+
+    def _note_speaker(self, writer: Writer) -> None:
+        if not self._has_speakers:
+            self._has_speakers = True
+            writer.run(self._write_speakers)
+
+    def _write_speakers(self) -> Delivery:
+        """Runs on the writer's thread."""
+        try:
+            self._database.call(partial(write_meta, name=SPEAKERS, content="1"), as_owner=True)
+        except StoreError:
+            return self._forget_speakers
+        return _nothing
+
+    def _forget_speakers(self) -> None:
+        """The next one that comes is noted."""
+        self._has_speakers = False
+
+
+def _nothing() -> None:
+    """It is written."""

@@ -33,7 +33,7 @@ from gearman_server.stores.database import Database
 from gearman_server.stores.engine import parse_url
 from gearman_server.stores.loading import Loading
 from gearman_server.stores.noted_changes import NotedChanges
-from gearman_server.stores.opening import Left, open_database
+from gearman_server.stores.opening import LastRun, Left, open_database
 from gearman_server.stores.settings import StoreSettings
 from gearman_server.stores.writer import WriteOrder, WriteOutcome, Writer
 
@@ -83,8 +83,8 @@ class SqlStore(NotedChanges):
         self._reserved: range | None = None
         #: The contents from an earlier run, until `restore_to`.
         self._left: Left | None = left
-        # Nobody goes on with jobs of a store that has one server: it knows nothing of what was running when it ended.
-        self.store_id = left.store_id if self._database.is_shared else b""
+        self.store_id = left.store_id
+        self._last_run = LastRun(self._database, left.ending)
         #: The schedules' marks from an earlier run.
         self.schedule_marks = left.schedule_marks
         #: The functions that were paused in an earlier run.
@@ -119,10 +119,14 @@ class SqlStore(NotedChanges):
         broker.results.kept.restore(left.results, monotonic())
         broker.known_keys.restore(left.keys)
         broker.job_batches.restore(left.job_batches, monotonic())
+        if not self._database.is_shared:
+            broker.orphans.note_speaker = self._last_run.watch(broker.departures, self._writer)
         if left.look_ups is None:
             broker.end_replay(monotonic())
         else:
-            self._loading = Loading((left.pages, left.look_ups), broker, self._loop, self._timeout_s, self._troubled)
+            rows = (left.pages, left.look_ups)
+            former = self._last_run.doubts(monotonic())
+            self._loading = Loading(rows, broker, former, self._loop, self._timeout_s, self._troubled)
             self._loading.start()
 
     def stop_writing(self) -> None:
@@ -154,6 +158,7 @@ class SqlStore(NotedChanges):
         try:
             if self._open:
                 self._database.write(self._open, is_repeated=False)
+            self._last_run.note_end()
         except StoreError as error:
             logger.error("the store %s: what was done last is not written: %s", self._database.name, error)
         return True

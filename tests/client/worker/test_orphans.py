@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from gearman_client.extensions import ORPHAN_RUNS
+from gearman_client.packet import encode_request
+from gearman_client.worker.link_context import WORD_PAUSE_S, LinkContext
+from gearman_client.worker.observer import WorkerObserver
 from gearman_client.worker.orphans import MAX_SENT, MAX_SENT_BYTES, MAX_TOLD_BYTES, SENT_S, TELL_S, Orphans, SentAnswers
+from gearman_client.worker.readiness import Readiness
+from gearman_client.worker.worker_settings import WorkerSettings
 
 
 class Server:
@@ -62,3 +68,39 @@ def test_what_is_kept_for_servers_that_come_up_has_a_bound() -> None:
         orphans.tell(b"store", b"x" * (MAX_TOLD_BYTES // 2), 0.0)
     orphans.greet(back, 0.0)
     assert len(back.told) == 2
+
+
+def runs(elapsed_ms: int) -> bytes:
+    return encode_request(ORPHAN_RUNS, b"H:1", b"", b"2", b"%d" % elapsed_ms)
+
+
+def test_a_server_that_comes_up_is_told_of_a_job_for_as_long_as_it_runs() -> None:
+    orphans, other = Orphans(), Server(b"another")
+    orphans.links = lambda: (other,)
+    orphans.goes_on(b"store", b"H:1", 2, 10.0, 11.0)
+    back = Server(b"store")
+    orphans.greet(back, 10.0 + 3 * TELL_S)
+    assert (back.told, other.told) == ([runs(int(3000 * TELL_S))], [])
+    orphans.ended(b"store", b"H:1")
+    orphans.greet(back, 10.0 + 3 * TELL_S)
+    assert len(back.told) == 1
+    assert not orphans.has_words
+
+
+def test_an_answer_is_lost_only_once_no_server_can_be_told_of_it_any_more() -> None:
+    orphans, back = Orphans(), Server(b"store")
+    lost: list[str] = []
+    for name, told_at in (("told", 0.0), ("late", 1.0), ("open", TELL_S + 1.5)):
+        orphans.tell(b"store", name.encode(), told_at, lambda name=name: lost.append(name))  # type: ignore[misc]
+        if name == "told":
+            orphans.greet(back, 0.5)
+    assert lost == ["late"]
+    orphans.close()
+    assert lost == ["late", "open"]
+
+
+def test_a_worker_that_has_something_to_tell_tries_often() -> None:
+    context = LinkContext(WorkerSettings(max_backoff_s=30.0), WorkerObserver(), Readiness())
+    assert context.backoff_s(12) > 10
+    context.orphans.tell(b"store", b"word", 0.0)
+    assert context.backoff_s(12) <= WORD_PAUSE_S
