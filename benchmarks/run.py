@@ -27,6 +27,7 @@ import keys
 import manager
 import metrics_cost
 import reload
+import scrape
 import stalls
 import task_sets
 import tls
@@ -58,6 +59,7 @@ SUBJECTS: Final = {
     "stalls": Subject(stalls.report, rounds=1),
     "manager": Subject(manager.report, rounds=3),
     "reload": Subject(reload.report, rounds=3),
+    "scrape": Subject(scrape.report, rounds=3),
     "background": Subject(background.report, rounds=3),
     "calls": Subject(client_calls.report, rounds=5),
     "async_client": Subject(async_client.report, rounds=3),

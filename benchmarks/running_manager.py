@@ -73,10 +73,13 @@ def programs_of(checkout: Path) -> Path:
 
 
 @contextmanager
-def manager(config: str, modules: dict[str, str] | Path, programs: Path = BIN) -> Iterator[RunningManager]:
+def manager(
+    config: str, modules: dict[str, str] | Path, programs: Path = BIN, server: str = ""
+) -> Iterator[RunningManager]:
     """Start a manager with the rest of its configuration and its modules: texts by file name, or an existing folder.
 
-    `programs` is the folder of the manager's program: another checkout's to measure that one.
+    `programs` is the folder of the manager's program: another checkout's to measure that one. `server` has further
+    keys of the section `server`, each after a comma.
     """
     with tempfile.TemporaryDirectory(prefix="gm-bench-") as name:
         folder = Path(name)
@@ -87,7 +90,7 @@ def manager(config: str, modules: dict[str, str] | Path, programs: Path = BIN) -
             for file, text in modules.items():
                 (folder / "workers" / file).write_text(text)
         address = Address("127.0.0.1", free_port())
-        head = f'run_dir: run\nserver: {{listen: "{address}"}}\nlog: {{file: manager.log}}\n'
+        head = f'run_dir: run\nserver: {{listen: "{address}"{server}}}\nlog: {{file: manager.log}}\n'
         (folder / "config.yaml").write_text(head + config)
         started = time.monotonic()
         process = subprocess.Popen([programs / "gearman-manager", "-c", folder / "config.yaml"])

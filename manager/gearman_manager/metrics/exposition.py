@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 Value = int | float
+#: Texts of labels that are kept for the next row, or the next scrape.
+_LABELS_KEPT: Final = 4096
 
 
 class Row(Protocol):
@@ -60,6 +63,7 @@ class HistogramFamily(Generic[R]):
 AnyFamily = Family[R] | LabelledFamily[R] | HistogramFamily[R]
 
 
+@lru_cache(_LABELS_KEPT)
 def label(name: str, value: str) -> str:
     """A label as the text has it."""
     escaped = value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

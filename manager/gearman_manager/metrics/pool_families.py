@@ -11,6 +11,7 @@ from gearman_manager.pools.pool_counts import START_BUCKETS_S, Departure
 from gearman_manager.pools.pool_state import PoolState
 
 _POOL: Final = "gearman_manager_pool_"
+_REASONS: Final = tuple(departure.value for departure in Departure)
 
 
 def _workers(row: PoolFigures) -> Iterator[tuple[str, int]]:
@@ -21,7 +22,7 @@ def _workers(row: PoolFigures) -> Iterator[tuple[str, int]]:
 
 
 def _ends(row: PoolFigures) -> Iterator[tuple[str, int]]:
-    return ((departure.value, row.counts.ended[departure]) for departure in Departure)
+    return zip(_REASONS, row.counts.ended.values(), strict=True)
 
 
 def _jobs(row: PoolFigures) -> Iterator[tuple[str, int]]:

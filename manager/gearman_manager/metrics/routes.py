@@ -14,7 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from gearman_manager.metrics.scrape import Scrape
 
 #: How long an answer is made before others have their turn.
-TURN_S: Final = 0.005
+TURN_S: Final = 0.002
 #: After a pause of no time gevent may run the greenlet again before it has looked for other events.
 PAUSE_S: Final = 0.0005
 _OPENMETRICS: Final = "application/openmetrics-text"

@@ -6,7 +6,6 @@ Whoever shows or watches a pool reads it; nothing is decided by it. A pool that 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
@@ -45,7 +44,7 @@ class PoolCounts:
     """The counters of one pool. They never fall."""
 
     started: int = 0  #: workers that were ordered
-    ended: Counter[Departure] = field(default_factory=Counter)
+    ended: dict[Departure, int] = field(default_factory=lambda: dict.fromkeys(Departure, 0))
     start_times: StartTimes = field(default_factory=StartTimes)
     grown: int = 0  #: how often the scaler made its target larger
     shrunk: int = 0

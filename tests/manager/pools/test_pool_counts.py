@@ -21,6 +21,10 @@ def pool_of_one() -> tuple[Pool, str]:
     return pool, name
 
 
+def ends(pool: Pool) -> dict[Departure, int]:
+    return {reason: count for reason, count in pool.counts.ended.items() if count}
+
+
 def drain(pool: Pool, name: str) -> None:
     pool.event(name, WorkerEvent.DRAIN, 20.0)
     pool.event(name, WorkerEvent.EXITED, 20.0)
@@ -81,7 +85,7 @@ def left(pool: Pool, name: str) -> None:
 def test_the_end_of_a_worker_counts_with_its_reason(end: Callable[[Pool, str], None], reason: Departure) -> None:
     pool, name = pool_of_one()
     end(pool, name)
-    assert dict(pool.counts.ended) == {reason: 1}
+    assert ends(pool) == {reason: 1}
     assert pool.counts.started == 1
 
 
@@ -90,7 +94,7 @@ def test_a_worker_that_never_came_so_far_was_not_started() -> None:
     pool.arrange("1")
     pool.event(pool.new_worker(1.0).name, WorkerEvent.EXITED, 2.0)
     pool.crashed(pool.new_worker(1.0).name, 2.0, registered=False, jitter=0.0)
-    assert dict(pool.counts.ended) == {Departure.UNSTARTED: 2}
+    assert ends(pool) == {Departure.UNSTARTED: 2}
     assert pool.counts.start_times == StartTimes()
 
 
