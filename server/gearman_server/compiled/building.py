@@ -82,6 +82,7 @@ def _compile(work: Path, modules: Sequence[str]) -> None:
     sources = [name.replace(".", "/") + ".py" for name in modules]
     for source in sources:
         refuse_unhashable((work / source).read_text())
+        refuse_tuples_of_floats((work / source).read_text())
     options = ["--config-file=", "--strict", "--explicit-package-bases", "--ignore-missing-imports"]
     os.environ["MYPYPATH"] = str(work)
     try:
@@ -120,6 +121,18 @@ def refuse_unhashable(source: str) -> None:
             methods = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
             if methods & _COMPARISONS and "__hash__" not in methods:
                 raise CantCompile(f"{node.name} compares, but has no __hash__: give it one")
+
+
+def refuse_tuples_of_floats(source: str) -> None:
+    """Refuse a constant that is a tuple of floats of known length: each function that reads it would raise NameError.
+
+    Raises:
+        CantCompile: there is one.
+    """
+    for node in ast.parse(source).body:
+        match node:
+            case ast.AnnAssign(ast.Name(name), ast.Name("Final"), ast.Tuple([ast.Constant(float()), *_])):
+                raise CantCompile(f"{name} is a tuple of floats: declare it Final[tuple[float, ...]]")
 
 
 def _refuse_broken_beliefs(operations: str) -> None:

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from typing import Final
 
 #: Upper bounds of the histograms' buckets, in seconds.
-BUCKETS_S: Final = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
+BUCKETS_S: Final[tuple[float, ...]] = (0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0)
 COUNTERS: Final = (
     "submitted",
     "coalesced",
