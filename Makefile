@@ -69,9 +69,10 @@ lint: setup $(VENV)/.test $(VENV)/.lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The tables of keys in the documentation, from the configuration's models; a test fails while they are out of date.
+# The tables of keys and of metrics in the documentation, from the code; a test fails while they are out of date.
 docs: setup
 	$(BIN)/python -m gearman_manager.config.reference docs/configuration.md
+	$(BIN)/python -m gearman_manager.metrics.reference docs/monitoring.md
 
 bench: setup $(VENV)/.bench
 	@command -v cc >/dev/null || { echo 'a C compiler (cc) is needed for the load generator' >&2; exit 1; }
