@@ -19,6 +19,7 @@ from gearman_server.log import NOTICE, logger
 from gearman_server.loop import Loop, Pause
 from gearman_server.orphans.orphans import WORD_S
 from gearman_server.sharing import adopting, servers_table
+from gearman_server.sharing.adopting import Position
 from gearman_server.stores.rows import OWNER
 from gearman_server.thread import Delivery
 
@@ -36,6 +37,8 @@ _RETRY_S: Final = 0.25
 #: A dead server's share of the limits is nobody else's before those that have got its running jobs have told that they
 #: use it: after the wait for words, with a beat or two.
 _COUNTS_S: Final = WORD_S + 3 * BEAT_EVERY_S
+#: Below the id of every row, those included that only probe the store.
+_FROM_THE_FIRST: Final = -(1 << 62)
 #: Rows whose owner is no server at all are looked for this often.
 _SWEEP_EVERY_S: Final = 60.0
 
@@ -61,6 +64,8 @@ class Adopter:
         self._dead: dict[int, tuple[Member, float]] = {}
         #: Those of which there seem to be no more rows, and when they are buried.
         self._bury_at: dict[int, float] = {}
+        #: Those that were seen to since the last beat: one after the other, and none again before the next one.
+        self._seen_to: set[int] = set()
 
     def adopt_from(self, members: Sequence[Member], own_id: int) -> None:
         """Go on with whatever there is to adopt for the server with this id. Call this after each beat."""
@@ -71,10 +76,8 @@ class Adopter:
         self._bury_at = {number: at for number, at in self._bury_at.items() if number in self._dead}
         if self._is_busy:
             return
-        due = next((member.id for member in dead if now >= self._bury_at.get(member.id, now)), None)
-        if due is not None:
-            self._begin(due)
-        elif not dead and now - self._swept_at > _SWEEP_EVERY_S:
+        self._seen_to.clear()
+        if not self._begin_next() and not dead and now - self._swept_at > _SWEEP_EVERY_S:
             self._swept_at = now
             self._run(partial(self._sweep, {member.id for member in members}))
 
@@ -86,24 +89,32 @@ class Adopter:
             self._pause.stop()
             self._rest()
 
-    def _begin(self, dead: int) -> None:
+    def _begin_next(self) -> bool:
+        """See to the next dead server. False: there is none to see to now."""
+        now = monotonic()
+        due = (dead for dead in self._dead if dead not in self._seen_to and now >= self._bury_at.get(dead, now))
+        dead = next(due, None) if self._id else None
+        if dead is None:
+            return False
+        self._seen_to.add(dead)
         self._taken = 0
-        self._page(dead, PRIORITIES[0])
+        self._page(Position(dead, PRIORITIES[0], _FROM_THE_FIRST))
+        return True
 
     def _run(self, call: Callable[[], Delivery]) -> None:
         self._is_busy = True
         self._writer.run(call)
 
-    def _page(self, dead: int, priority: int) -> None:
-        self._run(partial(self._adopt, dead, priority, self._id))
+    def _page(self, position: Position) -> None:
+        self._run(partial(self._adopt, position, self._id))
 
     # --- on the writer's thread
 
-    def _adopt(self, dead: int, priority: int, own_id: int) -> Delivery:
+    def _adopt(self, position: Position, own_id: int) -> Delivery:
         ids: list[int] = []
 
         def take(connection: Connection) -> AdoptedPage:
-            page = adopting.adopt(connection, dead, priority, own_id)
+            page = adopting.adopt(connection, position, own_id)
             ids.extend(page.ids)
             return page
 
@@ -111,20 +122,20 @@ class Adopter:
             page = self._database.call(take, as_owner=True)
         except StoreError as error:
             if not error.is_unknown:
-                return partial(self._failed, dead, priority, error, None)
-            return partial(self._doubt, dead, priority, error, ids)
+                return partial(self._failed, position, error, None)
+            return partial(self._doubt, position, error, ids)
         self._database.cursors.note(job.id for job in page.jobs if job.cursor is not None)
-        return partial(self._take_in, dead, priority, page)
+        return partial(self._take_in, position, page)
 
-    def _find_out(self, dead: int, priority: int, own_id: int, ids: Sequence[int]) -> Delivery:
+    def _find_out(self, position: Position, own_id: int, ids: Sequence[int]) -> Delivery:
         """Read what became of a page whose commit got no answer: its rows are ours, or they are not."""
         try:
             page = self._database.call(partial(adopting.read_own, ids=ids, owner=own_id), as_owner=True)
         except StoreError as error:
-            again = partial(self._find_out, dead, priority, own_id, ids)
-            return partial(self._failed, dead, priority, error, again)
+            again = partial(self._find_out, position, own_id, ids)
+            return partial(self._failed, position, error, again)
         self._database.cursors.note(job.id for job in page.jobs if job.cursor is not None)
-        return partial(self._take_in, dead, priority, page, is_end=False)
+        return partial(self._take_in, position, page, is_end=False)
 
     def _bury(self, dead: int) -> Delivery:
         with suppress(StoreError):  # the next beat is soon enough
@@ -148,14 +159,16 @@ class Adopter:
     def _rest(self) -> None:
         self._is_busy = False
 
-    def _take_in(self, dead: int, priority: int, page: AdoptedPage, *, is_end: bool = True) -> None:
+    def _take_in(self, position: Position, page: AdoptedPage, *, is_end: bool = True) -> None:
         if not self._id:
             self._rest()
             return
+        dead, priority, after = position
         if page.ids or not is_end:
-            self._page(dead, priority)  # the thread reads while the loop takes this page in
+            # The thread reads while the loop takes this page in.
+            self._page(position._replace(after=max(page.ids, default=after)))
         elif priority != PRIORITIES[-1]:
-            self._page(dead, priority + 1)
+            self._page(Position(dead, priority + 1, _FROM_THE_FIRST))
         else:
             self._end(dead)
             return
@@ -181,19 +194,19 @@ class Adopter:
             self._bury_at[dead] = at
             self._note_end(dead)
 
-    def _doubt(self, dead: int, priority: int, error: StoreError, ids: Sequence[int]) -> None:
+    def _doubt(self, position: Position, error: StoreError, ids: Sequence[int]) -> None:
         self.jobless.update(ids)
-        self._failed(dead, priority, error, partial(self._find_out, dead, priority, self._id, ids))
+        self._failed(position, error, partial(self._find_out, position, self._id, ids))
 
-    def _failed(self, dead: int, priority: int, error: StoreError, again: Callable[[], Delivery] | None) -> None:
+    def _failed(self, position: Position, error: StoreError, again: Callable[[], Delivery] | None) -> None:
         if not self._id:
             self._rest()
             return
-        logger.warning("the jobs of server %d can't be adopted now: %s", dead, error)
+        logger.warning("the jobs of server %d can't be adopted now: %s", position.dead, error)
         if again is not None:
             self._pause.start(self._run, again)
         else:
-            self._pause.start(self._page, dead, priority)
+            self._pause.start(self._page, position)
 
     def _note_end(self, dead: int) -> None:
         self._rest()
@@ -201,3 +214,4 @@ class Adopter:
         if self._taken:
             whose = "this store's former server" if dead == OWNER else f"server {dead}"
             logger.log(NOTICE, "%d jobs of %s, which is dead, were adopted", self._taken, whose)
+        self._begin_next()

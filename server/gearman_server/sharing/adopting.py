@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from sqlalchemy import Connection, LargeBinary, column, select, table, text
 
 from gearman_server.stores.reading import PAGE_BYTES, PAGE_ROWS
-from gearman_server.stores.rows import COLUMNS, JOBS, LOST, RUNNING, conditions, stored_job
+from gearman_server.stores.rows import COLUMNS, JOBS, LOST, OWNER_INDEX, RUNNING, conditions, stored_job
 
 if TYPE_CHECKING:
     from gearman_server.jobs.store import StoredJob
@@ -27,6 +27,16 @@ _ROWS_AT_ONCE: Final = 100
 _OWNERS: Final = text(f"SELECT MIN(owner) FROM {JOBS} WHERE owner > :after")
 
 
+class Position(NamedTuple):
+    """How far the adoption of a dead server's rows has come."""
+
+    dead: int
+    priority: int
+    #: The id of the last row that was taken. The next page begins behind it: while somebody's transaction stays open,
+    #: the database keeps what all pages before had, and would go through it once more for each page.
+    after: int
+
+
 class AdoptedPage(NamedTuple):
     """Jobs that are ours now."""
 
@@ -37,14 +47,16 @@ class AdoptedPage(NamedTuple):
     ids: Sequence[int]
 
 
-def adopt(connection: Connection, dead: int, priority: int, owner: int) -> AdoptedPage:
-    """Take some rows of a dead server, the oldest of that priority. None are left when the page is empty, but for those
-    that others are taking. The transaction has to hold the owner's own fence."""
+def adopt(connection: Connection, position: Position, owner: int) -> AdoptedPage:
+    """Take some rows of a dead server, the oldest of that priority behind those that were taken. None are left when the
+    page is empty, but for those that others are taking. The transaction has to hold the owner's own fence."""
+    dead = position.dead
     query = (
         select(*_columns)
-        .where(_jobs.c.owner == dead, _jobs.c.priority == priority)
+        .where(_jobs.c.owner == dead, _jobs.c.priority == position.priority, _jobs.c.id > position.after)
         .order_by(_jobs.c.id)
         .limit(PAGE_ROWS)
+        .with_hint(_jobs, f"FORCE INDEX ({OWNER_INDEX})", "mysql")  # else it begins at the first row all the same
         .with_for_update(skip_locked=True)
     )
     return _take(connection, _first_of(connection, query), dead, owner)

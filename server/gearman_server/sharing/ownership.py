@@ -21,7 +21,7 @@ from gearman_server.sharing.keys import take_over_keys
 from gearman_server.sharing.servers_table import add_dead, declare_dead, hold_fence, read_members, register
 from gearman_server.stores.migrations import CLUSTER, META, STEPS, VERSION, migrate, read_meta, write_meta
 from gearman_server.stores.ownership import wait_to_own
-from gearman_server.stores.rows import JOBS, OWNER
+from gearman_server.stores.rows import JOBS, OWNER, OWNER_INDEX
 from gearman_server.version import __version__
 
 if TYPE_CHECKING:
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from gearman_server.stores.backend import Backend, Sharing
     from gearman_server.stores.batch import Batch
     from gearman_server.stores.settings import ClusterSettings
-
-_INDEX = "gearman_jobs_owner"
 
 
 class SharedOwnership:
@@ -80,8 +78,8 @@ class SharedOwnership:
         if not self._is_set_up(connection):
             write_meta(connection, "epoch", str(int(read_meta(connection, "epoch") or 0) + 1))
             write_meta(connection, "next_number", read_meta(connection, "next_number") or "1")
-            if all(index["name"] != _INDEX for index in inspect(connection).get_indexes(JOBS)):
-                connection.exec_driver_sql(f"CREATE INDEX {_INDEX} ON {JOBS} (owner, priority, id)")
+            if all(index["name"] != OWNER_INDEX for index in inspect(connection).get_indexes(JOBS)):
+                connection.exec_driver_sql(f"CREATE INDEX {OWNER_INDEX} ON {JOBS} (owner, priority, id)")
             if connection.execute(text(f"SELECT 1 FROM {JOBS} WHERE owner = {OWNER} LIMIT 1")).first() is not None:
                 add_dead(connection, OWNER)
             take_over_keys(connection)
