@@ -9,6 +9,7 @@ import pytest
 
 from gearman_client.packet import PacketType
 
+from ...still_thread import standing_still
 from ..server_process import ServerProcess
 from .conftest import Cluster, Until, await_job, grab, numbered, run_all, startable, submit, waiting
 
@@ -80,6 +81,17 @@ def test_a_server_that_stood_still_finds_that_its_jobs_are_others_and_comes_back
     assert len(ran) + len(run_all(living.peer(), 19)) == 20
 
 
+@pytest.mark.parametrize("cluster", ["postgresql"], indirect=True)
+def test_a_server_whose_loop_hangs_has_no_beats_though_its_threads_go_on(cluster: Cluster, until: Until) -> None:
+    hanging, living = cluster.start("--lease", "2"), cluster.start("--lease", "2")
+    submit(hanging.peer(), 5)
+    with standing_still(hanging.pid):
+        until(lambda: waiting(living) == 5)
+    hanging.wait_for_log("comes back as a new one")
+    until(lambda: waiting(hanging) == 0)
+    assert run_all(living.peer(), 5) == numbered(5)
+
+
 def test_what_a_server_that_stood_still_had_in_hand_is_not_written_over_the_heads_of_others(
     cluster: Cluster, pair: tuple[ServerProcess, ServerProcess], until: Until
 ) -> None:
@@ -124,15 +136,17 @@ def test_a_server_that_is_started_again_has_its_jobs_back_without_the_end_of_the
 
 
 @pytest.mark.parametrize("cluster", ["postgresql"], indirect=True)
-def test_a_name_that_comes_back_ten_times_leaves_no_server_behind(
+def test_a_name_that_comes_back_twenty_times_leaves_no_server_behind(
     cluster: Cluster, until: Until, free_port: int
 ) -> None:
-    for number in range(10):
+    for number in range(20):
         server = cluster.start("--port", str(free_port))
         submit(server.peer(), 1, workload=b"%d-" % number)
         server.signal(signal.SIGKILL)
         server.wait()
     last = cluster.start("--port", str(free_port))
-    until(lambda: waiting(last) == 10)
+    until(lambda: waiting(last) == 20)
+    ((beats,),) = cluster.database.rows("beat", "gearman_beats WHERE id = (SELECT MAX(id) FROM gearman_servers)")
+    assert beats < 15, "one is adopted after the other, and not one at each beat"
     until(lambda: len(cluster.database.rows("id", "gearman_servers")) == 1)
-    assert sorted(run_all(last.peer(), 10)) == sorted(b"%d-0" % number for number in range(10))
+    assert sorted(run_all(last.peer(), 20)) == sorted(b"%d-0" % number for number in range(20))

@@ -1,5 +1,6 @@
 """A cluster under random faults, and the history of its jobs: what was acknowledged has run, what was refused has not,
-and a job has run twice only if something happened to a server while it ran, or right after.
+and a job has run twice only if something happened to a server while it ran, or right after. Every statement of most
+servers, and every answer, is late by a random time.
 
 `make soak-cluster` runs it for an hour. The seed is in the failure's text.
 """
@@ -32,17 +33,24 @@ WORKER = Path(__file__).parent.parent / "stores" / "killed_worker.py"
 #: The short form has no time for both.
 KINDS = ["postgresql", "mysql"] if "GEARMAN_CLUSTER_SOAK_S" in os.environ else ["postgresql"]
 SECONDS = float(os.environ.get("GEARMAN_CLUSTER_SOAK_S", "12"))
-#: The end of a job is stored within 50 ms; time for a busy machine beside.
+#: Each statement to the database, and each answer, is late by up to this: for no two servers alike, so that each does
+#: meanwhile what the others do not expect.
+DELAYS_S = (0.0, 0.01, 0.03)
+#: The same while a database is so slow that beats may come too late.
+SLOW_S = 0.5
+#: The end of a job is stored within 50 ms; time for delayed statements, and for a busy machine, beside.
 STORED_S = 1.5
 
 
 class Place:
     """A server at a port of its own, with its own way to the database, whichever process is there."""
 
-    def __init__(self, cluster: Cluster, port: int) -> None:
+    def __init__(self, cluster: Cluster, port: int, delay_s: float, seed: int) -> None:
         url = make_url(cluster.database.url)
         assert url.port is not None
         self.proxy = Proxy(url.port)
+        self.proxy.chance.seed(seed + port)
+        self.proxy.delay_s = self.delay_s = delay_s
         self.port = port
         self._cluster = cluster
         self._url = url.set(port=self.proxy.port).render_as_string(hide_password=False)
@@ -105,7 +113,7 @@ def submit_for_ever(place: Place, name: str, history: History, is_over: threadin
 
 def harm(place: Place, chance: random.Random) -> None:
     """Something happens to a server, and is over when this returns."""
-    server, kind = place.server, chance.choice(("kill", "kill", "stop", "stand", "cut", "stall"))
+    server, kind = place.server, chance.choice(("kill", "kill", "stop", "stand", "cut", "stall", "slow"))
     if kind in ("kill", "stop"):
         server.signal(signal.SIGKILL if kind == "kill" else signal.SIGTERM)
         server.process.wait()
@@ -115,6 +123,11 @@ def harm(place: Place, chance: random.Random) -> None:
         server.signal(signal.SIGSTOP)
         time.sleep(chance.uniform(0.1, 3.0))
         server.signal(signal.SIGCONT)
+    elif kind == "slow":
+        place.proxy.delay_s = SLOW_S
+        time.sleep(chance.uniform(0.5, 3.0))
+        place.proxy.delay_s = place.delay_s
+        time.sleep(SLOW_S)  # what is late is through then
     else:
         (place.proxy.cut if kind == "cut" else place.proxy.stall)()
         time.sleep(chance.uniform(0.1, 3.0))
@@ -145,7 +158,7 @@ def test_no_history_breaks_the_rules(
 ) -> None:
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
-    places = [Place(cluster, port) for port in free_ports(3)]
+    places = [Place(cluster, port, late_s, seed) for port, late_s in zip(free_ports(3), DELAYS_S, strict=True)]
     for place in places:
         journal = workers(place.port)
     history = History(journal)

@@ -1,14 +1,16 @@
-"""A way to a database that a test can cut or stall."""
+"""A way to a database that a test can cut, stall or slow down."""
 
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import threading
+import time
 
 
 class Proxy:
-    """A connection to a database that can be cut or stalled."""
+    """Connections to a database that can be cut, stalled or slowed down."""
 
     def __init__(self, port: int, listening: socket.socket | None = None, host: str = "127.0.0.1") -> None:
         """`listening`: where it takes connections, if not at a free port of this machine."""
@@ -18,6 +20,9 @@ class Proxy:
         self.port = self._listening.getsockname()[1]
         self._flows = threading.Event()
         self._flows.set()
+        #: What passes is late by a random time up to this.
+        self.delay_s = 0.0
+        self.chance = random.Random()
         self._is_cut = False
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
@@ -38,6 +43,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._flows.wait()
+                if self.delay_s:
+                    time.sleep(self.chance.uniform(0.0, self.delay_s))
                 sink.sendall(data)
         self._flows.wait()  # an end is told of as little as a byte
         for end in (source, sink):
