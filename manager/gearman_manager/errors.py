@@ -13,6 +13,14 @@ class NotFound(ManagerError):
     """There is nothing of that name."""
 
 
+class Unauthorized(ManagerError):
+    """Nobody has shown who makes this request."""
+
+
+class Forbidden(ManagerError):
+    """Whoever makes this request may not."""
+
+
 class NotNow(ManagerError):
     """It makes sense, but can't be done as things are."""
 

@@ -58,9 +58,9 @@ def test_without_the_token_every_request_is_refused(napping: RunningManager, por
 
 def test_a_web_page_in_a_browser_is_refused_under_any_host_name(napping: RunningManager, port: int) -> None:
     page = {"Origin": "http://evil.example", "Host": f"evil.example:{port}", "Content-Type": "text/plain"}
-    assert ask(port, "POST", "/stop", None, **page)[0] == 401
+    assert ask(port, "POST", "/stop", None, **page)[0] == 403
     preflight = {**page, "Access-Control-Request-Headers": "authorization", "Access-Control-Request-Method": "POST"}
-    assert ask(port, "OPTIONS", "/stop", None, **preflight)[0] == 401
+    assert ask(port, "OPTIONS", "/stop", None, **preflight)[0] == 403
     assert napping.status()["pools"]["nap"]["workers"]
 
 

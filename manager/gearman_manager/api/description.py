@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from gearman_manager.access.caller import Role
+from gearman_manager.access.requirements import needs
+
 View = TypeVar("View", bound=Callable[..., Any])
 #: A JSON schema.
 Schema = Mapping[str, Any]
@@ -30,12 +33,14 @@ class Operation:
     is_body_optional: bool = False
     #: The statuses of its refusals beside those that every route has.
     refusals: tuple[int, ...] = ()
+    #: The role that callers need, if it is not the one of every route that reads, or changes something.
+    needs: Role | None = None
     #: The form of the answers.
     media_type: str = "application/json"
 
     def __call__(self, view: View) -> View:
         view.__dict__[_ATTRIBUTE] = self
-        return view
+        return view if self.needs is None else needs(self.needs)(view)
 
 
 def operation_of(view: Callable[..., Any] | None) -> Operation | None:

@@ -12,6 +12,8 @@ from flask import Blueprint, Flask, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from gearman_manager import __version__
+from gearman_manager.access.requirements import needed_role
+from gearman_manager.access.sessions import COOKIE
 from gearman_manager.api.description import Operation, Schema, operation_of, record
 from gearman_manager.api.requests import check_query
 from gearman_manager.control.problems import MEDIA_TYPE
@@ -54,7 +56,11 @@ def make_document(app: Flask, root: str = "") -> dict[str, Any]:
         (method,) = (rule.methods or set()) - {"HEAD", "OPTIONS"}
         for path, values in _paths(rule.rule.removeprefix(API)):
             name = "-".join([method.lower(), *re.findall(r"\w+", path)])
-            paths.setdefault(path, {})[method.lower()] = _operation(operation, name, values)
+            role = needed_role(app.view_functions[rule.endpoint], method)
+            paths.setdefault(path, {})[method.lower()] = {
+                **_operation(operation, name, values),
+                "description": f"For the role {role.word if role else 'of everybody'}.",
+            }
     return {
         "openapi": "3.1.0",
         "info": {
@@ -63,12 +69,15 @@ def make_document(app: Flask, root: str = "") -> dict[str, Any]:
             "description": "Look at a running manager, and steer it.",
         },
         "servers": [{"url": root + API}],
-        "security": [{"token": []}],
+        "security": [{"token": []}, {"session": []}],
         "paths": dict(sorted(paths.items())),
         "components": {
             "schemas": {"Problem": _PROBLEM},
             "responses": {"Refusal": _answer("a refusal", MEDIA_TYPE, {"$ref": "#/components/schemas/Problem"})},
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+            },
         },
     }
 

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
+from gearman_manager.access.caller import Role
 from gearman_manager.api.answers import followed
 from gearman_manager.api.description import PRESENT, Operation, only
 from gearman_manager.api.requests import json_body, seconds_of
@@ -38,6 +39,7 @@ def drain_routes(manager: Drainable, report: DrainReport) -> Blueprint:
         body=only(within=DURATION),
         is_body_optional=True,
         refusals=(409,),
+        needs=Role.ADMIN,
     )
     def drain() -> ResponseReturnValue:
         manager.drain(seconds_of(json_body(), "within"))

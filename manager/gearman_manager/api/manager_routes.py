@@ -7,6 +7,7 @@ from typing import Protocol
 from flask import Blueprint, Response, jsonify, request
 from flask.typing import ResponseReturnValue
 
+from gearman_manager.access.caller import Role
 from gearman_manager.api.description import FLAG, NAME, PRESENT, TEXT, Operation, list_of, record
 from gearman_manager.api.schemas import STATUS
 from gearman_manager.control.problems import problem
@@ -17,6 +18,10 @@ from gearman_manager.logs.recent_log import RecentLog
 
 class Health(Protocol):
     """The manager's health as the routes see it."""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether a job server answers and the workers that there must be are there."""
 
     @property
     def is_healthy(self) -> bool:
@@ -56,13 +61,13 @@ def manager_routes(manager: Manager, status: StatusReport, recent_log: RecentLog
         return jsonify({"health": now.text}) if now.is_healthy else problem(503, now.text)
 
     @routes.post("/stop")
-    @Operation("Finish running jobs, then end.", {202: record(stopping=FLAG)}, refusals=(409,))
+    @Operation("Finish running jobs, then end.", {202: record(stopping=FLAG)}, refusals=(409,), needs=Role.ADMIN)
     def stop() -> ResponseReturnValue:
         manager.stop()
         return jsonify({"stopping": True}), 202
 
     @routes.post("/reload")
-    @Operation("Load configuration and code anew.", {202: record(reloading=FLAG)})
+    @Operation("Load configuration and code anew.", {202: record(reloading=FLAG)}, needs=Role.ADMIN)
     def reload() -> ResponseReturnValue:
         manager.reload()
         return jsonify({"reloading": True}), 202

@@ -7,6 +7,7 @@ from typing import Final
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
+from gearman_manager.access.caller import Role
 from gearman_manager.api.answers import followed
 from gearman_manager.api.description import FLAG, PRESENT, WHOLE, Operation, only, or_null
 from gearman_manager.api.requests import json_body, seconds_of, whole_of
@@ -30,6 +31,7 @@ def server_restart_routes(restarts: ServerRestarts) -> Blueprint:
         body=_BODY,
         is_body_optional=True,
         refusals=(404, 409),
+        needs=Role.ADMIN,
     )
     def begin() -> ResponseReturnValue:
         body = json_body()

@@ -32,6 +32,7 @@ from gearman_manager.command.job_commands import GROUPS
 from gearman_manager.command.outbox_commands import outbox
 from gearman_manager.command.restart_server import restart_server
 from gearman_manager.command.schedule_commands import schedules, trigger
+from gearman_manager.command.user_command import user
 from gearman_manager.migration.options import Seconds, gearmanmanager_options, overrides_of
 from gearman_manager.simulation.options import simulation_options
 from gearman_process import early_signals
@@ -265,6 +266,7 @@ main.commands = {
         drain,
         stop,
         simulate,
+        user,
         schema,
         import_ini,
     )

@@ -18,8 +18,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from gearman_client import Address
+from gearman_manager.access.credentials import read_credentials
 from gearman_manager.config import Config, ConfigError, Layout, Problem, ResolvedPool
-from gearman_manager.control.tcp_port import read_token
 from gearman_manager.errors import StartError
 from gearman_manager.logs.destinations import SYSLOG
 from gearman_manager.supervisor.privileges import wanted_account
@@ -75,7 +75,7 @@ def _run_folder(config: Config, account: Account | None) -> RunFolder:
 
 
 def _refused(config: Config) -> Iterator[Problem]:
-    for check in (read_token, wanted_account):
+    for check in (read_credentials, wanted_account):
         try:
             check(config)
         except ConfigError as error:

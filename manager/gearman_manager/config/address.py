@@ -56,6 +56,20 @@ def parse_host(value: object) -> str:
     return text
 
 
+def parse_path_prefix(value: object) -> str:
+    """The path under which a proxy shows us: `/` and more, without a `/` at its end."""
+    if not isinstance(value, str) or not re.fullmatch(r"(/[\w.~-]+)+", value, re.A):
+        raise ValueError(f"a path such as /gearman is expected, not {shown(value)}")
+    return value
+
+
+def parse_header_name(value: object) -> str:
+    """The name of an HTTP header."""
+    if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9-]{1,100}", value):
+        raise ValueError(f"the name of a header is expected, such as X-Forwarded-User, not {shown(value)}")
+    return value
+
+
 def _parse(value: object, lowest_port: int) -> Address:
     if isinstance(value, Address):
         return value

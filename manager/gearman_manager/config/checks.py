@@ -19,6 +19,8 @@ from gearman_manager.config.worker_count import WorkerCount
 
 EVERY_OTHER_FUNCTION: Final = "*"
 
+#: What those who use the control API's TCP address can show.
+_CREDENTIALS: Final = ("token", "token_file", "read_token_file", "users_file", "trusted_proxy")
 _ONLY_WITH_COMMAND: Final = ("env", "cwd", "user", "stop_signal")
 _ONLY_WITHOUT_COMMAND: Final = ("max_jobs", "preload", "concurrency", "prefetch")
 _NAME_FUNCTIONS: Final = "name the functions whose queue it follows, as in functions: [legacy_report]"
@@ -92,17 +94,18 @@ class _Rules:
 
     def _control(self) -> Iterator[Problem]:
         control = self._config.control
-        tokens = [key for key in ("token", "token_file") if getattr(control, key) is not None]
-        if control.listen is not None and not tokens and not self._broken & {"control.token", "control.token_file"}:
+        given = [key for key in _CREDENTIALS if getattr(control, key) is not None]
+        if control.listen is not None and not given and not self._broken & {f"control.{key}" for key in _CREDENTIALS}:
             message = (
-                "a TCP address needs a token, on this machine too: every user can reach it. Set control.token_file"
+                "a TCP address needs a token or users, on this machine too: every user can reach it. "
+                "Set control.token_file or control.users_file"
             )
             yield self._places.problem("control.listen", message)
-        if len(tokens) > 1:
+        if control.token is not None and control.token_file is not None:
             yield self._places.problem("control.token_file", "only one of token and token_file is allowed")
-        if control.listen is None and tokens and "control.listen" not in self._broken:
-            message = "only control.listen needs a token: add an address, such as 127.0.0.1:4731, or leave it out"
-            yield self._places.problem(f"control.{tokens[0]}", message)
+        if control.listen is None and given and "control.listen" not in self._broken:
+            message = "only control.listen needs this: add an address, such as 127.0.0.1:4731, or leave it out"
+            yield self._places.problem(f"control.{given[0]}", message)
 
     def _schedules(self) -> Iterator[Problem]:
         if self._config.schedules and self._config.server is None and "server" not in self._broken:

@@ -37,6 +37,7 @@ SECTIONS: Final = (
     "Log",
     "Drain",
     "Control",
+    "TrustedProxy",
 )
 
 #: The heading above a section's table, if it is not the section's name.
@@ -48,6 +49,7 @@ _ANCHORS: Final = {
     "Function": "functions",
     "PerKey": "per_key",
     "Schedule": "schedules",
+    "TrustedProxy": "trusted_proxy",
     "Window": "windows",
     "Defaults": "pools",
 }

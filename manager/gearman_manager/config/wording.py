@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from gearman_manager.config.function_keys import Brake, Function, FunctionKeys, PerKey
-from gearman_manager.config.models import Config, Control, Defaults, Drain, JobServer, Limits, Log
+from gearman_manager.config.models import Config, Control, Defaults, Drain, JobServer, Limits, Log, TrustedProxy
 from gearman_manager.config.pool_keys import Pool, PoolKeys, Scale
 from gearman_manager.config.schedule_keys import Schedule
 from gearman_manager.config.section import Section
@@ -38,6 +38,7 @@ _INNER: Final[Mapping[str, type[Section]]] = {
     "scale": Scale,
     "per_key": PerKey,
     "brake": Brake,
+    "trusted_proxy": TrustedProxy,
 }
 
 #: The most names in a message: users choose from them, but would not scroll through more.

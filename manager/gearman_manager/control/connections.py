@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import struct
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -11,6 +12,7 @@ import gevent
 from gevent.pool import Pool
 from gevent.server import StreamServer
 
+from gearman_manager.access.caller import Peer
 from gearman_manager.control.problems import refusal_as_problem
 from gearman_manager.control.wsgi import MAX_BODY_BYTES
 from gearman_process.http.bounds import BodyMemory, HttpBounds
@@ -25,8 +27,11 @@ _UNIX: Final = "the control socket"
 #: Bodies that may be received at once, together with their small beginnings, which are not counted.
 _BODIES: Final = 8
 
-#: Carries out a request of a peer at an address.
-ControlApplication = Callable[[HttpRequest, str], HttpAnswer]
+#: Process, user and group, as in unix(7).
+_CREDENTIALS: Final = struct.Struct("3i")
+
+#: Carries out a request of a peer.
+ControlApplication = Callable[[HttpRequest, Peer], HttpAnswer]
 
 
 class ControlConnections(StreamServer):  # type: ignore[misc]
@@ -40,13 +45,14 @@ class ControlConnections(StreamServer):  # type: ignore[misc]
 
     def _serve(self, stream: socket.socket, peer: Any) -> None:
         address = peer[0] if isinstance(peer, tuple) else _UNIX
+        known = Peer(address, None if isinstance(peer, tuple) else _uid_of(stream))
         visitor = _Visitor(HttpConnection(stream, _BOUNDS, self._memory, _let_others_run), address)
         if not self._places.enter(visitor):
             _log.warning("a connection from %s was refused: there are too many", address)
             stream.close()
             return
         try:
-            serve(visitor.connection, lambda request: self._answer(request, address), refusal_as_problem)
+            serve(visitor.connection, lambda request: self._answer(request, known), refusal_as_problem)
         except OSError:
             pass  # the peer has gone, or does not read
         except Exception:  # noqa: BLE001 - the loop's boundary
@@ -54,9 +60,9 @@ class ControlConnections(StreamServer):  # type: ignore[misc]
         finally:
             self._places.leave(visitor)
 
-    def _answer(self, request: HttpRequest, address: str) -> HttpAnswer:
+    def _answer(self, request: HttpRequest, peer: Peer) -> HttpAnswer:
         try:
-            return self._application(request, address)
+            return self._application(request, peer)
         except HttpRefusal as refusal:
             return refusal_as_problem(refusal)
 
@@ -81,6 +87,12 @@ class _Visitor:
         )
         self.connection.abandon()
         self._greenlet.kill(block=False)
+
+
+def _uid_of(stream: socket.socket) -> int:
+    """The user of the process that has connected, as the kernel knows it."""
+    _pid, uid, _gid = _CREDENTIALS.unpack(stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return int(uid)
 
 
 def _let_others_run() -> None:

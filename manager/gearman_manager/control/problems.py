@@ -9,12 +9,15 @@ from typing import Final
 
 from flask import Response
 
-from gearman_manager.errors import ManagerError, NotFound, NotNow, UnexpectedEvent, Unreachable
+from gearman_manager.access.guards import HEADERS
+from gearman_manager.errors import Forbidden, ManagerError, NotFound, NotNow, Unauthorized, UnexpectedEvent, Unreachable
 from gearman_process.http.messages import HttpAnswer, HttpRefusal
 
 MEDIA_TYPE: Final = "application/problem+json"
 #: The statuses of our errors; the status of all others is 400.
 _STATUSES: Final[Mapping[type[ManagerError], int]] = {
+    Unauthorized: 401,
+    Forbidden: 403,
     NotFound: 404,
     NotNow: 409,
     UnexpectedEvent: 409,
@@ -35,7 +38,7 @@ def problem_of(error: ManagerError) -> Response:
 
 def refusal_as_problem(refusal: HttpRefusal) -> HttpAnswer:
     """The answer to a request that never reached a route."""
-    headers = (*refusal.headers, ("Content-Type", MEDIA_TYPE))
+    headers = (*refusal.headers, *HEADERS.items(), ("Content-Type", MEDIA_TYPE))
     return HttpAnswer(refusal.status, headers, _text(refusal.status, str(refusal)).encode())
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 import gevent.socket
 from flask import Flask
 
+from gearman_manager.access.gate import Gate
+from gearman_manager.access.local import local_caller
 from gearman_manager.config import Config
 from gearman_manager.control.connections import ControlConnections
 from gearman_manager.control.tcp_port import ControlPort
@@ -25,18 +26,20 @@ _MAX_CONNECTIONS: Final = 256
 class ControlServer:
     """Serves an application on its socket, and on a TCP address if the configuration names one, until it is closed."""
 
-    def __init__(self, path: Path, app: Flask) -> None:
+    def __init__(self, path: Path, app: Flask, gate: Gate) -> None:
         self._path = path
-        self._port = ControlPort(app)
+        self._port = ControlPort(app, gate)
         self._listener = gevent.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._server = ControlConnections(self._listener, partial(wsgi, app), _MAX_CONNECTIONS)
+        self._server = ControlConnections(
+            self._listener, lambda request, peer: wsgi(app, request, local_caller(peer)), _MAX_CONNECTIONS
+        )
 
     def open(self, config: Config) -> None:
         """Serve from now on.
 
         Raises:
             StartError: the socket can't be made, or the address can't be used.
-            ConfigError: the token can't be read.
+            ConfigError: a file of tokens or users can't be used.
         """
         with suppress(FileNotFoundError):
             self._path.unlink()  # left by a manager that was killed: we hold the run folder's lock

@@ -1,43 +1,35 @@
-"""The control API on a TCP address. TCP knows no users, so every request must show the token.
-
-The token also keeps web pages out. A page can make a browser send a request here, even under a host name of its choice,
-but it does not know the token, and it may not set the token's header without a permission (CORS) that we never give.
-"""
+"""The control API on a TCP address. TCP knows no users, so every request must show who makes it: `access/gate.py`."""
 
 from __future__ import annotations
 
-import hmac
 import logging
 from typing import TYPE_CHECKING, Final
 
-from gearman_manager.config import ConfigError
-from gearman_manager.config.values import parse_token
+from gearman_manager.access.credentials import read_credentials
+from gearman_manager.access.gate import Gate
 from gearman_manager.control.connections import ControlConnections
-from gearman_manager.control.refused_tokens import RefusedTokens
 from gearman_manager.control.wsgi import wsgi
 from gearman_manager.errors import StartError
-from gearman_process.http.messages import HttpAnswer, HttpRefusal, HttpRequest
-from gearman_process.regular_file import read_regular_file
+from gearman_process.http.messages import HttpAnswer, HttpRequest
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
+    from gearman_manager.access.caller import Peer
     from gearman_manager.config import Config
 
 _log = logging.getLogger("control")
-_MAX_CONNECTIONS: Final = 32
-_MAX_TOKEN_FILE_BYTES: Final = 4096
+_MAX_CONNECTIONS: Final = 64
 
 
 class ControlPort:
     """Serves an application on the configured address, if there is one."""
 
-    def __init__(self, application: WSGIApplication) -> None:
+    def __init__(self, application: WSGIApplication, gate: Gate) -> None:
         self._application = application
-        self._token = b""
+        self._gate = gate
         self._listen: object = None
         self._server: ControlConnections | None = None
-        self._refused = RefusedTokens()
 
     def use(self, config: Config) -> None:
         """Serve as the section `control` says. A changed address ends the old one with its connections.
@@ -46,15 +38,15 @@ class ControlPort:
 
         Raises:
             StartError: the address can't be used.
-            ConfigError: the token can't be read.
+            ConfigError: a file of tokens or users can't be used.
         """
         section = config.control
-        token = read_token(config)
+        read_credentials(config)  # before anything changes
         if section.listen != self._listen:
             server = None if section.listen is None else self._open(config)
             self.close()
             self._server, self._listen = server, section.listen
-        self._token = token
+        self._gate.use(config)
 
     def close(self) -> None:
         """Stop serving."""
@@ -74,30 +66,7 @@ class ControlPort:
         _log.info("control API on %s:%d too", address.host, server.server_port)
         return server
 
-    def _guarded(self, request: HttpRequest, address: str) -> HttpAnswer:
-        """Carry out a request with the token. Before that nothing of its body is read."""
-        given = request.header("authorization")
-        scheme, _, token = (given or "").partition(" ")
-        if scheme.lower() == "bearer" and hmac.compare_digest(token.strip().encode("latin-1"), self._token):
-            return wsgi(self._application, request, address)
-        self._refused.note(address, is_missing=given is None)
-        text = "the header `Authorization: Bearer TOKEN` is missing or wrong: see control.token"
-        raise HttpRefusal(401, text, ("WWW-Authenticate", "Bearer"), ("Connection", "close"))
-
-
-def read_token(config: Config) -> bytes:
-    """The token that a request must show; empty without an address.
-
-    Raises:
-        ConfigError: the file holds none.
-    """
-    section = config.control
-    if section.token_file is None:
-        return (section.token or "").encode()
-    try:
-        return parse_token(
-            read_regular_file(section.token_file, _MAX_TOKEN_FILE_BYTES).decode("ascii").strip()
-        ).encode()
-    except (OSError, ValueError) as error:
-        reason = (error.strerror or "").lower() if isinstance(error, OSError) else str(error)
-        raise ConfigError([config.places.problem("control.token_file", f"no token in the file: {reason}")]) from error
+    def _guarded(self, request: HttpRequest, peer: Peer) -> HttpAnswer:
+        """Carry out a request that the gate lets in. Before that nothing of its body is read."""
+        caller = self._gate.admit(request, peer)
+        return wsgi(self._application, request, caller, self._gate.prefix)

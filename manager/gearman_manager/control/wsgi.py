@@ -10,16 +10,21 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from gearman_manager.access.caller import Caller
+from gearman_manager.access.gate import without_prefix
+from gearman_manager.access.guards import CALLER
 from gearman_process.http.messages import HttpAnswer, HttpRefusal, HttpRequest
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
 MAX_BODY_BYTES: Final = 1 << 20
+#: Of a request of nobody: a name and a password.
+MAX_LOGIN_BYTES: Final = 8192
 
 
-def wsgi(application: WSGIApplication, request: HttpRequest, address: str) -> HttpAnswer:
-    """Have the application carry out a request of a peer at this address.
+def wsgi(application: WSGIApplication, request: HttpRequest, caller: Caller, prefix: str = "") -> HttpAnswer:
+    """Have the application carry out a caller's request. A proxy shows us under the path `prefix`.
 
     Raises:
         HttpRefusal: its body is too large, or does not come.
@@ -33,33 +38,35 @@ def wsgi(application: WSGIApplication, request: HttpRequest, address: str) -> Ht
         status, headers = given_status, given_headers
         return _no_write
 
-    pieces = application(_environ(request, _body(request), address), start_response)
+    body = _body(request, MAX_BODY_BYTES if caller.role is not None else MAX_LOGIN_BYTES)
+    pieces = application(_environ(request, body, caller, prefix), start_response)
     code, _, reason = status.partition(" ")
     return HttpAnswer(int(code), headers, _closing(pieces), reason)
 
 
-def _body(request: HttpRequest) -> bytes:
+def _body(request: HttpRequest, most_bytes: int) -> bytes:
     body = bytearray()
     while data := request.body.read():
         body += data
-        if len(body) > MAX_BODY_BYTES:
-            raise HttpRefusal(413, f"the body may have at most {MAX_BODY_BYTES} bytes")
+        if len(body) > most_bytes:
+            raise HttpRefusal(413, f"the body may have at most {most_bytes} bytes")
     return bytes(body)
 
 
-def _environ(request: HttpRequest, body: bytes, address: str) -> WSGIEnvironment:
+def _environ(request: HttpRequest, body: bytes, caller: Caller, prefix: str) -> WSGIEnvironment:
     environ: WSGIEnvironment = {
         "REQUEST_METHOD": request.method,
-        "SCRIPT_NAME": "",
-        "PATH_INFO": request.path.decode("latin-1"),
+        "SCRIPT_NAME": prefix,
+        "PATH_INFO": without_prefix(request.path.decode("latin-1"), prefix),
         "QUERY_STRING": request.query,
         "CONTENT_LENGTH": str(len(body)),
         "SERVER_NAME": "localhost",
         "SERVER_PORT": "80",
         "SERVER_PROTOCOL": f"HTTP/{request.version}",
-        "REMOTE_ADDR": address,
+        "REMOTE_ADDR": caller.address,
+        CALLER: caller,
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
+        "wsgi.url_scheme": "https" if caller.is_https else "http",
         "wsgi.input": io.BytesIO(body),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": False,

@@ -9,7 +9,13 @@ from collections.abc import Callable
 
 import gevent.event
 
+from gearman_manager.access.gate import Gate
+from gearman_manager.access.guards import guard
+from gearman_manager.access.login_routes import Login, login_routes
+from gearman_manager.access.session_file import SessionFile
+from gearman_manager.access.sessions import Sessions
 from gearman_manager.api.batch_routes import batch_routes
+from gearman_manager.api.caller_routes import caller_routes
 from gearman_manager.api.dead_routes import dead_routes
 from gearman_manager.api.document import serve_api
 from gearman_manager.api.drain_routes import drain_routes
@@ -17,6 +23,7 @@ from gearman_manager.api.function_routes import function_routes, schedule_routes
 from gearman_manager.api.job_routes import job_routes
 from gearman_manager.api.manager_routes import manager_routes
 from gearman_manager.api.pool_routes import pool_routes
+from gearman_manager.api.probe_routes import probe_routes
 from gearman_manager.api.server_restart_routes import server_restart_routes
 from gearman_manager.code.code_loading import Host
 from gearman_manager.code.generations import Generations
@@ -97,7 +104,9 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
 
     # The operator's requests.
     app = make_app()
-    control = ControlServer(run_folder.socket, app)
+    guard(app)
+    sessions = Sessions(SessionFile(run_folder.session_file))
+    control = ControlServer(run_folder.socket, app, Gate(sessions))
     reader = ConfigReader(load, recent_log, control)
     reloads = Reloads(reader, generations, arrangement, sizes, config_watches, announcer)
     explanations = Explanations(workforce, autoscaler)
@@ -141,6 +150,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     )
     serve_api(
         app,
+        caller_routes(),
         manager_routes(supervisor, status, recent_log),
         drain_routes(supervisor, drain_report),
         server_restart_routes(server_restarts),
@@ -151,6 +161,8 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         function_routes(server_jobs),
         schedule_routes(server_jobs),
     )
+    app.register_blueprint(login_routes(Login(sessions)))
+    app.register_blueprint(probe_routes(supervisor))
     scrape = Scrape(Sources(generations, workforce, autoscaler, sizes, queues, job_servers))
     app.register_blueprint(metrics_routes(scrape))
     return supervisor

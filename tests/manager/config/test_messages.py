@@ -216,8 +216,8 @@ TOP = [
     ("control: {listen: 10.0.0.1}", "control.listen: a port is missing: 10.0.0.1:4731, or another that is free"),
     (
         "control: {listen: 127.0.0.1:4731}",
-        "control.listen: a TCP address needs a token, on this machine too: every user can reach it. "
-        "Set control.token_file",
+        "control.listen: a TCP address needs a token or users, on this machine too: every user can reach it. "
+        "Set control.token_file or control.users_file",
     ),
     (
         "control: {token: abc}",
@@ -225,12 +225,30 @@ TOP = [
     ),
     (
         "control: {token: 0123456789abcdef}",
-        "control.token: only control.listen needs a token: add an address, such as 127.0.0.1:4731, or leave it out",
+        "control.token: only control.listen needs this: add an address, such as 127.0.0.1:4731, or leave it out",
     ),
     (
         "control: {listen: 4731, token: 0123456789abcdef, token_file: config.yaml}",
         "control.token_file: only one of token and token_file is allowed",
     ),
+    (
+        "control: {listen: 1, users_file: config.yaml, prefix: a/}",
+        "control.prefix: a path such as /gearman is expected, not 'a/'",
+    ),
+    (
+        "control: {listen: 1, users_file: config.yaml, hosts: ['a:1']}",
+        "control.hosts: a host alone is expected, such as jobs1.example.com or 10.0.0.5, not 'a:1'",
+    ),
+    (
+        "control: {listen: 1, trusted_proxy: {token_file: config.yaml, role: root}}",
+        "control.trusted_proxy.role: one of viewer, operator, admin is expected, not 'root'",
+    ),
+    (
+        "control: {listen: 1, trusted_proxy: {token_file: config.yaml, user_hedder: A}}",
+        "control.trusted_proxy.user_hedder: unknown key, did you mean user_header? "
+        "Allowed here: token_file, user_header, role",
+    ),
+    ("control: {listen: 1, trusted_proxy: {}}", "control.trusted_proxy.token_file: token_file is missing"),
     ("servers: [a, 'a:4730']", "servers: a:4730 is named twice: every job server once is enough"),
     ("servers: [{tls: yes}]", "servers.address: address is missing"),
     *(

@@ -99,7 +99,15 @@ user: gearman
 group: 1000
 exit_when_failing: yes
 drain: {within: 100s, on_sigpwr: yes}
-control: {listen: 127.0.0.1:4800, token: 0123456789abcdef}
+control:
+  listen: 127.0.0.1:4800
+  token: 0123456789abcdef
+  read_token_file: read.token
+  users_file: users
+  trusted_proxy: {token_file: proxy.token, user_header: X-Forwarded-User, role: operator}
+  prefix: /gearman
+  hosts: [gearman.example.com]
+  session: 1h
 """
 
 
@@ -109,6 +117,8 @@ def full(read: Callable[..., Config], folder: Path) -> Config:
     for name in ("ca.pem", "own.pem", "own.key"):
         (folder / "tls").mkdir(exist_ok=True)
         (folder / "tls" / name).touch()
+    for name in ("read.token", "users", "proxy.token"):
+        (folder / name).touch()
     return read(EVERY_KEY, {}, {"conf.d/README": "no YAML file"})
 
 
@@ -130,6 +140,8 @@ def test_every_key_is_accepted(full: Config) -> None:
         full.log,
         full.drain,
     ]
+    assert full.control.trusted_proxy is not None
+    sections.append(full.control.trusted_proxy)
     sections.append(full.functions["send_email"])
     sections += full.pools["email"].windows or ()
     assert [list(unwritten(section)) for section in sections] == [[]] * len(sections)
