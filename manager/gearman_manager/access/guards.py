@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from typing import Final
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, g, request
 from flask.typing import ResponseReturnValue
 
 from gearman_manager.access.caller import Caller, Kind, Role
@@ -29,6 +29,17 @@ HEADERS: Final = {
 def current_caller() -> Caller:
     """Who makes the request that is carried out just now."""
     caller: Caller = request.environ[CALLER]
+    return caller
+
+
+def act_as(caller: Caller) -> None:
+    """The request that is carried out just now is this caller's doing, although nobody made it: a login."""
+    g.acting = caller
+
+
+def acting_caller() -> Caller:
+    """Whose doing the request is that is carried out just now."""
+    caller: Caller = g.get("acting") or current_caller()
     return caller
 
 

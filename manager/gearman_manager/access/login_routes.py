@@ -13,8 +13,8 @@ from flask.typing import ResponseReturnValue
 from gevent.lock import BoundedSemaphore
 
 from gearman_manager.access.attempts import Attempts
-from gearman_manager.access.caller import Kind
-from gearman_manager.access.guards import current_caller
+from gearman_manager.access.caller import Caller, Kind
+from gearman_manager.access.guards import act_as, current_caller
 from gearman_manager.access.requirements import needs
 from gearman_manager.access.sessions import COOKIE, Sessions
 from gearman_manager.access.users_file import is_password_of
@@ -52,8 +52,11 @@ class Login:
             _log.warning("a login from %s as %s was refused", address, name or "the holder of a token")
             return None
         self._attempts.succeeded(address, name)
-        _log.info("%s %s logged in from %s", kind.value, found, address)
         return self._sessions.begin(kind, found)
+
+    def caller(self, cookie: str, nobody: Caller) -> Caller:
+        """Who has just logged in."""
+        return self._sessions.caller(cookie, nobody.address, is_https=nobody.is_https) or nobody
 
     def end(self, session: str) -> None:
         """The session is over."""
@@ -90,6 +93,7 @@ def login_routes(login: Login) -> Blueprint:
         cookie = login.begin(caller.address, name, request.form.get("password", ""))
         if cookie is None:
             return _page("this name and password, or this token, are not known here", 403)
+        act_as(login.caller(cookie, caller))
         answer = redirect(_own_page(request.form.get("next", "")), 303)
         answer.set_cookie(COOKIE, cookie, path=_root() or "/", secure=caller.is_https, httponly=True, samesite="Strict")
         return answer
@@ -100,7 +104,6 @@ def login_routes(login: Login) -> Blueprint:
         caller = current_caller()
         if caller.session:
             login.end(caller.session)
-            _log.info("%s logged out from %s", caller.who, caller.address)
         answer = redirect(f"{_root()}/login", 303)
         answer.delete_cookie(COOKIE, path=_root() or "/")
         return answer

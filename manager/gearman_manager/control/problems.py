@@ -11,6 +11,7 @@ from flask import Response
 
 from gearman_manager.access.guards import HEADERS
 from gearman_manager.errors import Forbidden, ManagerError, NotFound, NotNow, Unauthorized, UnexpectedEvent, Unreachable
+from gearman_manager.history.history_file import HistoryError
 from gearman_process.http.messages import HttpAnswer, HttpRefusal
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -22,6 +23,7 @@ _STATUSES: Final[Mapping[type[ManagerError], int]] = {
     NotNow: 409,
     UnexpectedEvent: 409,
     Unreachable: 502,
+    HistoryError: 502,
 }
 
 

@@ -14,6 +14,7 @@ from gearman_manager.access.guards import guard
 from gearman_manager.access.login_routes import Login, login_routes
 from gearman_manager.access.session_file import SessionFile
 from gearman_manager.access.sessions import Sessions
+from gearman_manager.api.action_routes import action_routes
 from gearman_manager.api.batch_routes import batch_routes
 from gearman_manager.api.caller_routes import caller_routes
 from gearman_manager.api.dead_routes import dead_routes
@@ -37,6 +38,9 @@ from gearman_manager.control.server import ControlServer
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.server_restarts import ServerRestarts
 from gearman_manager.control.status import StatusReport
+from gearman_manager.history.action_log import ActionLog
+from gearman_manager.history.history_file import HistoryFile
+from gearman_manager.history.recording import record_actions
 from gearman_manager.host.cgroup import Cgroup, usable_cores
 from gearman_manager.ipc.lifeline import own_lifeline
 from gearman_manager.ipc.links import Links
@@ -105,6 +109,8 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     # The operator's requests.
     app = make_app()
     guard(app)
+    actions = ActionLog(HistoryFile(run_folder.history_file))
+    record_actions(app, actions)
     sessions = Sessions(SessionFile(run_folder.session_file))
     control = ControlServer(run_folder.socket, app, Gate(sessions))
     reader = ConfigReader(load, recent_log, control)
@@ -142,6 +148,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         drain=drain,
         drain_report=drain_report,
         server_restarts=server_restarts,
+        actions=actions,
     )
     supervisor = Supervisor(run_folder, announcer, parts)
     server_jobs = ServerJobs(
@@ -151,6 +158,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     serve_api(
         app,
         caller_routes(),
+        action_routes(actions),
         manager_routes(supervisor, status, recent_log),
         drain_routes(supervisor, drain_report),
         server_restart_routes(server_restarts),

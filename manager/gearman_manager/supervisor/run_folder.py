@@ -13,12 +13,13 @@ from typing import Final
 
 from gearman_manager.access import session_file
 from gearman_manager.errors import StartError
+from gearman_manager.history import history_file
 from gearman_manager.job_servers import policies_file
 
 _PID_FILE: Final = "gearman-manager.pid"
 _SOCKET: Final = "control.sock"
 _LOCK: Final = "lock"
-_OWN: Final = frozenset({_PID_FILE, _SOCKET, _LOCK, session_file.FILE_NAME})
+_OWN: Final = frozenset({_PID_FILE, _SOCKET, _LOCK, session_file.FILE_NAME}) | history_file.FILE_NAMES
 _FLAGS: Final = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _OTHERS: Final = 0o077
 _OTHERS_WRITE: Final = 0o022
@@ -52,6 +53,11 @@ class RunFolder:
     def session_file(self) -> Path:
         """The key of sessions; it stays for the next manager here."""
         return self.path / session_file.FILE_NAME
+
+    @property
+    def history_file(self) -> Path:
+        """What has happened; it stays for the next manager here."""
+        return self.path / history_file.FILE_NAME
 
     @property
     def pid_file(self) -> Path:

@@ -28,6 +28,7 @@ from gearman_manager.control.server import ControlServer
 from gearman_manager.control.server_restarts import ServerRestarts
 from gearman_manager.control.status import StatusReport
 from gearman_manager.errors import ManagerError, StartError
+from gearman_manager.history.action_log import ActionLog
 from gearman_manager.host import process
 from gearman_manager.job_servers.job_servers import JobServers
 from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
@@ -88,6 +89,7 @@ class Parts:
     drain: Drain
     drain_report: DrainReport
     server_restarts: ServerRestarts
+    actions: ActionLog
 
 
 class Supervisor:
@@ -313,7 +315,7 @@ class Supervisor:
         """
         parts = self._parts
         watching = (parts.config_watches, parts.policy_gaps, parts.control, parts.limits, parts.orphans)
-        closing = (parts.drain, parts.server_restarts, *watching)
+        closing = (parts.drain, parts.server_restarts, *watching, parts.actions)
         ends = (parts.workforce.kill_all, parts.generations.end, parts.job_servers.stop, process.kill_descendants)
         for step in (*(part.close for part in closing), *ends, self._run_folder.release):
             try:

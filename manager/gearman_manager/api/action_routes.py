@@ -1,0 +1,56 @@
+"""The API's route `/actions`: who did what, when, from where, and how it ended."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flask import Blueprint, jsonify, request
+from flask.typing import ResponseReturnValue
+
+from gearman_manager.api.description import MOMENT, NAME, TEXT, WHOLE, Operation, list_of, record
+from gearman_manager.api.pages import PAGING, cursor_of, page_of, position_of
+from gearman_manager.errors import ManagerError
+from gearman_manager.history.action_log import CONDITIONS, ActionLog
+
+_ACTION: Final = record(
+    id=WHOLE,
+    at=MOMENT,
+    who=TEXT,
+    role=TEXT,
+    address=TEXT,
+    what=TEXT,
+    target=TEXT,
+    details=TEXT,
+    status=WHOLE,
+    outcome=TEXT,
+)
+_DEFAULT_LIMIT: Final = 100
+
+
+def action_routes(actions: ActionLog) -> Blueprint:
+    """The route."""
+    routes = Blueprint("actions", __name__)
+
+    @routes.get("/actions")
+    @Operation(
+        "The last actions, the newest first: changes that were made or refused.",
+        {200: page_of(_ACTION, actions=list_of(_ACTION))},
+        query={**dict.fromkeys(CONDITIONS, NAME), **PAGING},
+        refusals=(502,),
+    )
+    def listed() -> ResponseReturnValue:
+        limit = int(request.args.get("limit", _DEFAULT_LIMIT))
+        rows = actions.page(limit, _before(), request.args)
+        goes_on = len(rows) == limit
+        return jsonify(actions=rows, next=cursor_of({"before": str(rows[-1]["id"])} if goes_on else None))
+
+    return routes
+
+
+def _before() -> int | None:
+    before = position_of(request.args.get("cursor"), "before").get("before")
+    if before is None:
+        return None
+    if not before.isdecimal() or len(before) > 18:
+        raise ManagerError("cursor: the text under `next` of the page before is expected")
+    return int(before)

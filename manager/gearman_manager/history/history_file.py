@@ -1,0 +1,123 @@
+"""The SQLite file of the history, and the thread in which everything is done that touches it.
+
+SQLite's own module is enough here, and the supervisor needs no memory for SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+import gevent
+from gevent.threadpool import ThreadPool
+
+from gearman_manager.errors import ManagerError
+
+_log = logging.getLogger("history")
+FILE_NAME: Final = "history.db"
+#: With what SQLite puts beside it, and what is left of a file that could not be read.
+FILE_NAMES: Final = frozenset({FILE_NAME, *(FILE_NAME + end for end in ("-wal", "-shm", "-journal", ".broken"))})
+#: The file's size is bounded by pages of 4 KiB, whatever the tables do.
+_MOST_PAGES: Final = 16 * 1024
+#: How long those who wait for an answer do so: the disk may hang.
+PATIENCE_S: Final = 5.0
+Result = TypeVar("Result")
+Job = Callable[[sqlite3.Connection], Result]
+
+
+class HistoryError(ManagerError):
+    """The history can't be read or written."""
+
+
+class HistoryFile:
+    """Runs jobs on the file's connection, one after the other. Nothing is opened before the first job."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._tables: list[str] = []
+        self._connection: sqlite3.Connection | None = None
+        self._thread: ThreadPool | None = None
+
+    def declare(self, table: str) -> None:
+        """A statement `CREATE TABLE IF NOT EXISTS …`, carried out when the file is opened."""
+        self._tables.append(table)
+
+    def run(self, job: Job[Result], patience_s: float = PATIENCE_S) -> Result:
+        """Run a job in the thread, in a transaction of its own; only the calling greenlet waits for it.
+
+        Raises:
+            HistoryError: the file can't be used, or it takes longer than `patience_s`; then it may still be done.
+        """
+        if self._thread is None:
+            self._thread = ThreadPool(1)
+        try:
+            with gevent.Timeout(patience_s):
+                result: Result = self._thread.apply(self._carry_out, (job,))
+                return result
+        except gevent.Timeout as late:
+            raise HistoryError(f"{self._path} is not ready after {patience_s:g} s") from late
+        except (sqlite3.Error, OSError) as error:
+            raise HistoryError(f"{self._path} can't be used: {error}") from error
+
+    def close(self) -> None:
+        """Close the file. Later jobs open it again."""
+        if self._connection is not None:
+            with suppress(HistoryError):  # a disk that hangs keeps the connection
+                self.run(lambda _: None, 1.0)
+                self._connection.close()
+                self._connection = None
+
+    # --- in the thread
+
+    def _carry_out(self, job: Job[Result]) -> Result:
+        try:
+            return self._in_transaction(job)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError | sqlite3.IntegrityError):
+                raise
+            self._set_aside(error)
+            return self._in_transaction(job)
+
+    def _in_transaction(self, job: Job[Result]) -> Result:
+        if self._connection is None:
+            self._connection = self._open()
+        with self._connection:
+            return job(self._connection)
+
+    def _open(self) -> sqlite3.Connection:
+        flags = os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(self._path, flags, 0o600)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError("it is no regular file")
+        finally:
+            os.close(descriptor)
+        connection = sqlite3.connect(self._path, timeout=1.0, check_same_thread=False)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")  # the last moments may be lost with the machine, no more
+            connection.execute(f"PRAGMA max_page_count = {_MOST_PAGES}")
+            for table in self._tables:
+                connection.execute(table)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_aside(self, error: sqlite3.Error) -> None:
+        """Begin a new file: this one is none of SQLite's, or broken."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        for end in ("-wal", "-shm"):
+            self._path.with_name(FILE_NAME + end).unlink(missing_ok=True)
+        self._path.replace(self._path.with_name(FILE_NAME + ".broken"))
+        _log.warning(
+            "%s is broken (%s): the history begins anew, and the old file is %s.broken", self._path, error, FILE_NAME
+        )

@@ -1,0 +1,87 @@
+"""Has each request that changes something noted as an action, whatever blueprint its route is in."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any, Final
+
+from flask import Flask, Response, g, request
+
+from gearman_manager.access.caller import Caller
+from gearman_manager.access.guards import acting_caller
+from gearman_manager.access.requirements import SAFE_METHODS
+from gearman_manager.history.action import Action, shortened
+from gearman_manager.history.action_log import ActionLog
+
+_API: Final = "/api/v1/"
+_VARIABLE: Final = re.compile(r"<(?:(\w+)(?:\([^)]*\))?:)?(\w+)>")
+#: The keys of a JSON body that name the target.
+_NAMES: Final = ("name", "id", "function")
+
+
+def record_actions(app: Flask, actions: ActionLog) -> None:
+    """Note the requests of callers that are somebody; the log tells of refused logins by itself."""
+
+    @app.after_request
+    def note(answer: Response) -> Response:
+        caller = acting_caller()
+        if request.method not in SAFE_METHODS and request.url_rule is not None and caller.role is not None:
+            actions.note(_action(caller, answer))
+        return answer
+
+
+def say_action(what: str, target: str) -> None:
+    """Have the request that is carried out just now noted under these words, instead of those of its path."""
+    g.action = (what, target)
+
+
+def _action(caller: Caller, answer: Response) -> Action:
+    assert caller.role is not None
+    rule = str(request.url_rule).removeprefix(_API).strip("/")
+    body = request.get_json(silent=True, force=True) if request.path.startswith(_API) else None
+    known = g.get("action") or (_words(rule), _target(rule, body))
+    return Action(
+        at=round(time.time(), 3),
+        who=shortened(caller.who),
+        role=caller.role.word,
+        address=shortened(caller.address),
+        what=shortened(known[0]),
+        target=shortened(known[1]),
+        details=shortened("" if body is None else request.get_data(as_text=True)),
+        status=answer.status_code,
+        outcome=shortened(_outcome(answer)),
+    )
+
+
+def _words(rule: str) -> str:
+    """The words of a rule without its variables; a choice of words is the chosen one."""
+    words = []
+    for part in rule.split("/"):
+        variable = _VARIABLE.fullmatch(part)
+        if variable is None:
+            words.append(part)
+        elif variable[1] == "any":
+            words.append(str((request.view_args or {})[variable[2]]))
+    return " ".join(words)
+
+
+def _target(rule: str, body: Any) -> str:
+    """The names in the path, in the query and in the body."""
+    given = request.view_args or {}
+    names = [str(given[name]) for kind, name in _VARIABLE.findall(rule) if kind != "any"]
+    if isinstance(body, dict):
+        names += [str(body[name]) for name in _NAMES if body.get(name)]
+        handles = body.get("handles")
+        names += [str(handle) for handle in handles] if isinstance(handles, list) else []
+    return " ".join([*names, *request.args.values()])
+
+
+def _outcome(answer: Response) -> str:
+    """The answer's text, or a problem's reason."""
+    if answer.direct_passthrough or not answer.is_json:
+        return ""
+    content = answer.get_json(silent=True)
+    if isinstance(content, dict) and answer.status_code >= 400:
+        return str(content.get("detail", ""))
+    return answer.get_data(as_text=True).strip()
