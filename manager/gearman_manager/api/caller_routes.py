@@ -1,17 +1,19 @@
-"""The API's route `/me`: who the manager takes the caller for, and what a page of the session needs to know."""
+"""The API's routes `/me`, who the manager takes the caller for, and `/dashboard`, where the pages are."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from flask import Blueprint, jsonify
 from flask.typing import ResponseReturnValue
 
 from gearman_manager.access.caller import Kind
 from gearman_manager.access.guards import current_caller
-from gearman_manager.api.description import TEXT, Operation, record
+from gearman_manager.api.description import TEXT, Operation, or_null, record
 
 
-def caller_routes() -> Blueprint:
-    """The route."""
+def caller_routes(url: Callable[[], str | None]) -> Blueprint:
+    """The routes. `url` tells the address of the pages."""
     routes = Blueprint("caller", __name__)
 
     @routes.get("/me")
@@ -39,5 +41,10 @@ def caller_routes() -> Blueprint:
             address=caller.address,
             csrf_token=caller.csrf,
         )
+
+    @routes.get("/dashboard")
+    @Operation("Where a browser on the manager's machine finds the dashboard.", {200: record(url=or_null(TEXT))})
+    def dashboard() -> ResponseReturnValue:
+        return jsonify(url=url())
 
     return routes

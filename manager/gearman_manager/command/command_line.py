@@ -25,6 +25,7 @@ from gearman_manager.command.context import (
     takes_config,
 )
 from gearman_manager.command.control_commands import COMMANDS
+from gearman_manager.command.dashboard_command import dashboard
 from gearman_manager.command.drain_command import drain
 from gearman_manager.command.explain import explain
 from gearman_manager.command.import_ini import import_ini
@@ -257,6 +258,7 @@ main.commands = {
         functions,
         run,
         status,
+        dashboard,
         explain,
         *COMMANDS,
         *GROUPS,
@@ -276,6 +278,7 @@ for command in (
     functions,
     run,
     status,
+    dashboard,
     explain,
     *COMMANDS,
     *(c for g in GROUPS for c in g.commands.values()),

@@ -34,6 +34,11 @@ class ControlServer:
             self._listener, lambda request, peer: wsgi(app, request, local_caller(peer)), _MAX_CONNECTIONS
         )
 
+    @property
+    def url(self) -> str | None:
+        """Where a browser on this machine finds the pages; None: the configuration names no address."""
+        return self._port.url
+
     def open(self, config: Config) -> None:
         """Serve from now on.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
+from gearman_client import Address
 from gearman_manager.access.credentials import read_credentials
 from gearman_manager.access.gate import Gate
+from gearman_manager.config import reachable
 from gearman_manager.control.connections import ControlConnections
 from gearman_manager.control.wsgi import wsgi
 from gearman_manager.errors import StartError
@@ -30,6 +32,14 @@ class ControlPort:
         self._gate = gate
         self._listen: object = None
         self._server: ControlConnections | None = None
+
+    @property
+    def url(self) -> str | None:
+        """Where a browser on this machine finds us; None without an address."""
+        if self._server is None:
+            return None
+        host, port = self._server.socket.getsockname()[:2]
+        return f"http://{reachable(Address(host, port))}{self._gate.prefix}/"
 
     def use(self, config: Config) -> None:
         """Serve as the section `control` says. A changed address ends the old one with its connections.

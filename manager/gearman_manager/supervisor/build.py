@@ -157,7 +157,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     )
     serve_api(
         app,
-        caller_routes(),
+        caller_routes(lambda: control.url),
         action_routes(actions),
         manager_routes(supervisor, status, recent_log),
         drain_routes(supervisor, drain_report),
