@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from gearman_client.async_client.link import Link
 from gearman_client.async_client.servers import AsyncServer, Servers
-from gearman_client.client.attempts import LOSSES, Limits, LostRequests
+from gearman_client.client.attempts import LOSSES, MAX_CHOICES, Limits, LostRequests
 from gearman_client.errors import CouldNotConnect, GearmanError, ServerEnding
 
 AnswerT = TypeVar("AnswerT")
@@ -64,8 +64,11 @@ class AsyncAttempts(LostRequests):
             return await servers.link_to(self._only, self.limits.deadline)
         if self._loss is not None:
             servers.refresh()
-        link = servers.ready(self._key) or await servers.choose(self._key, self.limits.deadline)
-        servers.refresh()  # a new connection may have told of more servers
+        for _ in range(MAX_CHOICES):
+            link = servers.ready(self._key) or await servers.choose(self._key, self.limits.deadline)
+            # A new connection may have told of more servers, and the key may be for one of those.
+            if not servers.refresh() or not self._key:
+                break
         self.others = len(servers.all) - 1
         return link
 

@@ -19,8 +19,9 @@ from gearman_client.async_client.link import Link
 from gearman_client.async_client.opening import open_connection
 from gearman_client.client.opening import OpeningSettings
 from gearman_client.client.request import ALIVE_REQUEST
-from gearman_client.client.server_choice import ServerHealth, first_of, in_order, server_at
+from gearman_client.client.server_choice import KeyOrders, ServerHealth, in_order, server_at
 from gearman_client.client.server_pool import ALIVE_S, IDLE_S, PATIENCE_S
+from gearman_client.connection.ring import Ring
 from gearman_client.errors import (
     ConnectionLost,
     CouldNotConnect,
@@ -68,28 +69,28 @@ class Servers:
         self.all = tuple(AsyncServer(address) for address in addresses)
         self._opening_settings = settings
         self._health = ServerHealth()
-        #: The servers in the order by which keys choose one.
-        self._ring = self.all
+        self._by_key = KeyOrders(self.all, Ring(addresses))
         self._version = 0
         self.refresh()
 
-    def refresh(self) -> None:
-        """Take in which servers there are now."""
+    def refresh(self) -> bool:
+        """Take in which servers there are now. Returns whether there was a change."""
         roster = self._opening_settings.roster
         if roster is None:
-            return
+            return False
         if roster.forget_at != inf and (now := monotonic()) >= roster.forget_at:
             roster.forget(now)
         version, addresses, ring = roster.known
         if version == self._version:
-            return
+            return False
         self._version = version
         former = {server.address: server for server in self.all}
         servers = {each: former.pop(each) if each in former else AsyncServer(each) for each in addresses}
         self.all = tuple(servers.values())
-        self._ring = tuple(servers[address] for address in ring)
+        self._by_key = KeyOrders(self.all, ring)
         for server in former.values():
             server.leave()
+        return True
 
     def at(self, address: Address) -> AsyncServer:
         """The server of this address.
@@ -103,7 +104,7 @@ class Servers:
         """The connection for a job with this key, if the server that is the first to ask has one."""
         if not self._health.is_good:
             return None
-        server = self._ring[first_of(key, len(self._ring))] if key else self.all[0]
+        server = self._by_key.of(key)[0]
         return server.fresh_link(self.loop.time())
 
     async def choose(self, key: bytes, deadline: float) -> Link:
@@ -113,7 +114,7 @@ class Servers:
             CouldNotConnect: no server can be reached in time; the text names each address and the reason.
         """
         now = self.loop.time()
-        servers = in_order(self._ring if key else self.all, key, self._health, now)
+        servers = in_order(self._by_key.of(key), self._health, now)
         if not self._health.is_good:
             self._revive(servers, now)
             # A server that failed at its last attempt counts again once it was reached, and not when it may be tried.

@@ -19,6 +19,8 @@ _FIRST_PAUSE_S: Final = 0.02
 _LONGEST_PAUSE_S: Final = 0.5
 #: A server is not given up for another one before it had so much time for an answer.
 _LEAST_WAIT_S: Final = 1.0
+#: The most times that a server is chosen because there are others than a moment ago.
+MAX_CHOICES: Final = 10
 #: What loses a request, rather than answering it.
 LOSSES: Final = (ConnectionLost, ProtocolError, Timeout)
 
@@ -140,8 +142,11 @@ class Attempts(LostRequests):
         pool = self.pool
         if self._loss is not None:
             pool.refresh(is_idle=False)
-        chosen = pool.choose(self._key, self.limits.deadline)
-        pool.refresh(is_idle=False)  # a new connection may have told of more servers
+        for _ in range(MAX_CHOICES):
+            chosen = pool.choose(self._key, self.limits.deadline)
+            # A new connection may have told of more servers, and the key may be for one of those.
+            if not pool.refresh(is_idle=False) or not self._key:
+                break
         self.others = len(pool.servers) - 1
         return chosen
 

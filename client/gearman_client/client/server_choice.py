@@ -6,10 +6,11 @@ The blocking and the asynchronous client share it, so that equal unique ids meet
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 from zlib import crc32
 
 from gearman_client.address import Address
+from gearman_client.connection.ring import Ring
 from gearman_client.errors import ArgumentError
 
 #: How long a server is left out after it could not be reached for the first time, and the most that this doubles to.
@@ -77,29 +78,48 @@ class ServerHealth:
         return until if until > now else 0.0
 
 
-def first_of(key: bytes, servers: int) -> int:
-    """The index of the first server to ask, of so many; equal keys have the same one, and no bytes the first.
-
-    It is the choice of Perl's client (seen on the wire with Gearman::Client 2.004), so that its jobs and ours meet.
-    """
-    return hash_of(key) % servers if key else 0
-
-
 def hash_of(key: bytes) -> int:
-    """The number of a key, from 0 to 32767, whose remainder chooses the server."""
+    """The number of a key, from 0 to 32767, whose remainder chooses the server.
+
+    It is that of Perl's client (seen on the wire with Gearman::Client 2.004), so that its jobs and ours meet.
+    """
     return crc32(key) >> 16 & 0x7FFF
 
 
-def in_order(servers: Sequence[ServerT], key: bytes, health: ServerHealth, now: float) -> Sequence[ServerT]:
-    """All servers, in the order in which to try them: those that are left out come last, the soonest due first.
-
-    key: equal keys begin with the same server; no bytes: the first one.
-    """
-    start = first_of(key, len(servers))
-    ring = [*servers[start:], *servers[:start]] if start else servers
+def in_order(servers: Sequence[ServerT], health: ServerHealth, now: float) -> Sequence[ServerT]:
+    """The servers in the order in which to try them: those that are left out come last, the soonest due first."""
     if health.is_good:
-        return ring
-    return sorted(ring, key=lambda server: health.left_out_until(server.address, now))
+        return servers
+    return sorted(servers, key=lambda server: health.left_out_until(server.address, now))
+
+
+def by_key(servers: Sequence[ServerT], key: bytes, ring: Ring) -> Sequence[ServerT]:
+    """The servers in their order for a key, those last that are not in the ring; without a key as they are."""
+    if not key:
+        return servers
+    places = {address: at for at, address in enumerate(ring.order(hash_of(key)))}
+    return sorted(servers, key=lambda server: places.get(server.address, len(places)))
+
+
+class KeyOrders(Generic[ServerT]):
+    """`by_key` for servers that stay for a while."""
+
+    __slots__ = ("_orders", "_ring", "_servers")
+
+    def __init__(self, servers: Sequence[ServerT], ring: Ring) -> None:
+        self._servers = servers
+        self._ring = ring
+        self._orders: dict[int, Sequence[ServerT]] = {}
+
+    def of(self, key: bytes) -> Sequence[ServerT]:
+        """All servers, in the order for this key."""
+        if not key or not self._servers:
+            return self._servers
+        slot = hash_of(key) % self._ring.slots
+        found = self._orders.get(slot)
+        if found is None:
+            found = self._orders[slot] = by_key(self._servers, key, self._ring)
+        return found
 
 
 def home_of(handle: str, servers: Sequence[ServerT]) -> Sequence[ServerT]:

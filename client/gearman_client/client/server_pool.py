@@ -17,8 +17,9 @@ from gearman_client.address import Address
 from gearman_client.client.exchange import Exchange
 from gearman_client.client.opening import Opening, OpeningSettings
 from gearman_client.client.request import ALIVE_REQUEST
-from gearman_client.client.server_choice import ServerHealth, in_order, server_at
+from gearman_client.client.server_choice import KeyOrders, ServerHealth, in_order, server_at
 from gearman_client.connection.connection import Connection
+from gearman_client.connection.ring import Ring
 from gearman_client.connection.waiting import wait_for_any
 from gearman_client.errors import ConnectionLost, CouldNotConnect, Timeout
 from gearman_client.packet import Packet, PacketType
@@ -102,29 +103,32 @@ class ServerPool:
     def __init__(self, addresses: Sequence[Address], settings: PoolSettings) -> None:
         self.servers = tuple(PooledServer(address) for address in addresses)
         self._settings = settings
-        #: The servers in the order by which keys choose one.
-        self._ring = self.servers
-        self._version = 0
+        self._by_key = KeyOrders(self.servers, Ring(addresses))
+        #: Of the servers that are known, as it was taken in, and as it was when all others were dropped.
+        self._version = self._clean_version = 0
         self.refresh()
 
-    def refresh(self, *, is_idle: bool = True) -> None:
-        """Take in which servers there are now. With a request under way none is dropped."""
+    def refresh(self, *, is_idle: bool = True) -> bool:
+        """Take in which servers there are now; returns whether there was a change. With a request under way none is
+        dropped."""
         roster = self._settings.roster
         if roster is None:
-            return
+            return False
         if roster.forget_at != inf and (now := monotonic()) >= roster.forget_at:
             roster.forget(now)
         version, addresses, ring = roster.known
-        if version == self._version:
-            return
+        if version == (self._clean_version if is_idle else self._version):
+            return False
         former = {server.address: server for server in self.servers}
         servers = {each: former.pop(each) if each in former else PooledServer(each) for each in addresses}
         if is_idle:
             while former:
                 former.popitem()[1].drop()
+            self._clean_version = version
         self.servers = (*servers.values(), *former.values())
-        self._ring = (*(servers[address] for address in ring), *former.values())
-        self._version = version if not former else -1  # these are dropped next time
+        self._by_key = KeyOrders(self.servers, ring)
+        self._version = version
+        return True
 
     @property
     def settings(self) -> PoolSettings:
@@ -152,7 +156,7 @@ class ServerPool:
         """
         health = self._settings.health
         now = monotonic()
-        servers = in_order(self._ring if key else self.servers, key, health, now)
+        servers = in_order(self._by_key.of(key), health, now)
         if not health.is_good:
             self._revive(servers, now)
             # A server that failed at its last attempt counts again once it was reached, and not when it may be tried.

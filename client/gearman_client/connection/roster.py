@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from gearman_client.address import Address, parse_address
 from gearman_client.connection.cluster_servers import ClusterServer, parse_servers
+from gearman_client.connection.ring import Ring
 from gearman_client.errors import AddressError, ProtocolError
 from gearman_client.tls import Tls
 
@@ -27,12 +28,12 @@ class Known(NamedTuple):
 
     version: counts the changes.
     addresses: those that were given, then the others.
-    ring: the same in an order that is the same for all who know these servers, by which keys choose one.
+    ring: the same, as keys choose one of them.
     """
 
     version: int
     addresses: tuple[Address, ...]
-    ring: tuple[Address, ...]
+    ring: Ring
 
 
 class Roster:
@@ -41,7 +42,7 @@ class Roster:
     def __init__(self, given: Sequence[Address], forget_after_s: float = FORGET_AFTER_S) -> None:
         self.given = tuple(given)
         self._forget_after_s = forget_after_s
-        self.known = Known(0, self.given, self.given)
+        self.known = Known(0, self.given, Ring(self.given))
         #: When `forget` has something to do.
         self.forget_at = inf
         #: The servers of each cluster, also those that have gone and are not forgotten.
@@ -50,6 +51,8 @@ class Roster:
         self._learned: dict[Address, float] = {}
         #: The addresses by which we reach servers that call themselves otherwise, by the addresses that they name.
         self._reached_as: dict[Address, Address] = {}
+        #: How the servers of clusters call themselves, by the addresses by which we reach them.
+        self._names: dict[Address, str] = {}
 
     def learn(self, told_by: Address, table: bytes, now: float) -> bool:
         """Take in a packet SERVERS of the server at `told_by`. Returns whether another one may follow.
@@ -71,8 +74,10 @@ class Roster:
         if own_address != told_by:
             reached_as[own_address] = told_by
         self._reached_as = reached_as
-        alive = [address for server in servers if server.is_alive and (address := _address(server, told_by))]
-        self._note(frozenset(reached_as.get(address, address) for address in alive) | {told_by}, now)
+        reached = {server: address for server in servers if (address := _address(server, told_by)) is not None}
+        reached = {server: reached_as.get(address, address) for server, address in reached.items()}
+        self._names = {**self._names, **{address: server.address for server, address in reached.items()}}
+        self._note(frozenset(address for server, address in reached.items() if server.is_alive) | {told_by}, now)
         return True
 
     def give(self, given: Sequence[Address]) -> None:
@@ -110,9 +115,11 @@ class Roster:
         self.forget_at = min(learned.values(), default=inf)
         addresses = (*self.given, *sorted(learned))
         self._clusters = [cluster.intersection(addresses) for cluster in self._clusters]
-        if list(map(_with_tls, addresses)) != list(map(_with_tls, self.known.addresses)):
-            ring = tuple(sorted(addresses)) if learned else self.given
-            self.known = Known(self.known.version + 1, addresses, ring)
+        self._names = {address: name for address, name in self._names.items() if address in addresses}
+        ring = Ring(addresses, self._names if any(self._clusters) else None)
+        version, before, former = self.known
+        if list(map(_with_tls, addresses)) != list(map(_with_tls, before)) or ring.names != former.names:
+            self.known = Known(version + 1, addresses, ring)
 
 
 def _with_tls(address: Address) -> tuple[Address, Tls | None]:

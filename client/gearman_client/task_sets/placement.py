@@ -11,8 +11,9 @@ from math import ceil, inf
 from typing import Any, Final
 
 from gearman_client.address import Address
-from gearman_client.client.server_choice import in_order
+from gearman_client.client.server_choice import KeyOrders, in_order
 from gearman_client.client.server_pool import PoolSettings
+from gearman_client.connection.ring import Ring
 from gearman_client.errors import CouldNotConnect
 from gearman_client.task_sets.attempt import Attempt, Outcomes, new_attempt
 from gearman_client.task_sets.deadlines import Deadlines
@@ -40,6 +41,7 @@ class TaskPlacement:
         self.deadlines: Deadlines[Attempt] = Deadlines()
         self._settings = settings
         self._outcomes = outcomes
+        self.follow(())
         self._for_any: deque[SetTask[Any]] = deque()
         self._for_one: deque[SetTask[Any]] = deque()
         #: Since when tasks are ready and no server is there; None: no task waits.
@@ -51,6 +53,12 @@ class TaskPlacement:
     def has_ready(self) -> bool:
         """Whether `place` has something to do."""
         return bool(self._for_any or self._for_one)
+
+    def follow(self, lines: Sequence[TaskLine]) -> None:
+        """These are all lines from now on."""
+        roster = self._settings.roster
+        ring = Ring([line.address for line in lines]) if roster is None else roster.known.ring
+        self._by_key = KeyOrders(tuple(lines), ring)
 
     def add(self, task: SetTask[Any]) -> None:
         """A new task is ready."""
@@ -72,9 +80,7 @@ class TaskPlacement:
             task = self._for_one.popleft()
             if task.is_done:  # it was given up while it waited
                 continue
-            line = (
-                self._line_to_ask(lines, task, now) if isinstance(task, StatusSetTask) else self._home(lines, task, now)
-            )
+            line = self._line_to_ask(lines, task, now) if isinstance(task, StatusSetTask) else self._home(task, now)
             if line is not None:
                 self._give(task, line, now)
             elif isinstance(task, StatusSetTask):
@@ -117,7 +123,7 @@ class TaskPlacement:
 
     def _open_lines(self, lines: Sequence[TaskLine], count: int, now: float) -> None:
         """Open as many lines as there are tasks, but none to a server that is left out while there is another one."""
-        ordered = in_order(lines, b"", self._settings.health, now)
+        ordered = in_order(lines, self._settings.health, now)
         for line in ordered[:count]:
             if self._may_open(line, now) and not self._is_left_out(line, now):
                 line.open(now)
@@ -135,11 +141,12 @@ class TaskPlacement:
     def _is_left_out(self, line: TaskLine, now: float) -> bool:
         return self._settings.health.left_out_until(line.address, now) > now
 
-    def _home(self, lines: Sequence[TaskLine], task: SetTask[Any], now: float) -> TaskLine | None:
+    def _home(self, task: SetTask[Any], now: float) -> TaskLine | None:
         """The line for a task with a key."""
+        ordered = self._by_key.of(task.key)
         if task.doubt is not None:
-            lines = self._knowing(lines, task.doubt[0])
-        for line in in_order(lines, task.key, self._settings.health, now):
+            ordered = self._knowing(ordered, task.doubt[0])
+        for line in in_order(ordered, self._settings.health, now):
             if self._may_open(line, now):
                 line.open(now)
             if line.takes_tasks or line.is_opening:

@@ -99,6 +99,8 @@ class TaskRunner:
                 self._put_back(line.take_backlog())
         if self._placement.has_ready:
             self._placement.place(self._lines, now)
+        if self.unfinished and self._follow_servers():
+            self._placement.place(self._lines, now)
         # With a line lost in `_push`, or a task given up, the caller has something to do before the next wait.
         if self._push(now) and len(self.finished) == finished and not self._raised:
             self._wait(deadline, now)
@@ -185,12 +187,13 @@ class TaskRunner:
         self.unfinished -= 1
         self.finished.append(task)
 
-    def _follow_servers(self) -> None:
-        """Have a line to each server, also to those that were learned since the last step."""
+    def _follow_servers(self) -> bool:
+        """Have a line to each server, also to those that were learned since the last step. Returns whether there are
+        others: then what was not sent yet may be for one of them."""
         roster = self._settings.roster
         version = 0 if roster is None else roster.known.version
         if self._loan is not None and version == self._version:
-            return
+            return False
         if self._loan is None:
             self._loan = self._pools.take()
         else:
@@ -198,6 +201,10 @@ class TaskRunner:
         self._version = version
         there = {line.server for line in self._lines}
         self._lines += [TaskLine(each, self._settings) for each in self._loan[1].servers if each not in there]
+        self._placement.follow(self._lines)
+        for line in self._lines:
+            self._put_back(line.take_backlog())
+        return True
 
     def _begin_new(self, now: float) -> None:
         new = self._new

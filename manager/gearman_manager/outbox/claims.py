@@ -12,14 +12,14 @@ class Openings:
     """What a relay can take rows for.
 
     servers: the job servers that are ready and have nothing to do, by name.
-    numbers: rows with these `server_number`s, taken modulo `servers_in_all`, go to one of them.
+    numbers: rows with these `server_number`s, taken modulo `slots`, go to one of them.
     held: functions whose jobs are not accepted for the time being.
     stand_ins: the servers among these that get the rows which another one may have, by the name of that one.
     """
 
     servers: Sequence[str]
     numbers: Sequence[int]
-    servers_in_all: int
+    slots: int
     held: Sequence[str] = ()
     stand_ins: Mapping[str, str] = field(default_factory=dict)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from gearman_client.address import Address
 from gearman_client.connection.roster import Roster
+from gearman_manager.outbox.planning import Homes
 
 if TYPE_CHECKING:
     from gearman_manager.outbox.link import Link
@@ -25,10 +26,11 @@ class JobServers:
         self._new_link = new_link
         self._version = 0
         self._has_started = False
-        #: By name, in the order by which rows with equal numbers choose one.
+        #: By name.
         self.links = {link.name: link for link in map(new_link, given)}
         #: Links to servers that are known no more, until their last batch is written.
         self._leaving: list[Link] = []
+        self.homes = Homes(self._roster.known.ring)
 
     def __iter__(self) -> Iterator[Link]:
         """All links, also those that get nothing any more."""
@@ -82,12 +84,12 @@ class JobServers:
         version, addresses, ring = self._roster.known
         if version == self._version:
             return False
-        self._version = version
+        self._version, self.homes = version, Homes(ring)
         former = self.links
-        links = {str(each): former.get(str(each)) or self._begun(each) for each in (*ring, *addresses)}
+        links = {str(each): former.get(str(each)) or self._begun(each) for each in addresses}
         self._leaving += [link for name, link in former.items() if name not in links and not _has_left(link)]
         self.links = links
-        return True
+        return links.keys() != former.keys()
 
     def _begun(self, address: Address) -> Link:
         link = self._new_link(address)

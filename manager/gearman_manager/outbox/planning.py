@@ -1,7 +1,7 @@
 """Which rows go to which job server in one batch each. Pure.
 
 Equal unique ids, or without one equal keys, choose the same server, the one that a `Client` would choose; if it does
-not answer, the next one. Rows without either go to the first server that has nothing to do.
+not answer, the next one in its order. Rows without either go to the first server that has nothing to do.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from gearman_client.connection.ring import Ring
 from gearman_manager.outbox.claims import Candidate, Openings
 
 #: The most rows and bytes of a batch; a single row may have more.
@@ -16,22 +17,30 @@ MAX_ROWS: Final = 200
 MAX_BYTES: Final = 4 << 20
 
 
-def openings_of(servers: Sequence[str], ready: Iterable[str], idle: Sequence[str], held: Sequence[str]) -> Openings:
+class Homes:
+    """All job servers, by name, in the order in which rows with a number go to them."""
+
+    def __init__(self, ring: Ring) -> None:
+        self._orders = [tuple(map(str, ring.order(slot))) for slot in range(ring.slots)]
+        #: Numbers with the same remainder by this have the same order.
+        self.slots = ring.slots
+
+    def of(self, number: int, ready: frozenset[str]) -> str | None:
+        """The server for rows with this number: the first that answers."""
+        return next((server for server in self._orders[abs(number) % self.slots] if server in ready), None)
+
+
+def openings_of(homes: Homes, ready: Iterable[str], idle: Sequence[str], held: Sequence[str]) -> Openings:
     """What can be sent now: `ready` servers answer, `idle` ones of these have no batch."""
     answering = frozenset(ready)
-    numbers = [at for at in range(len(servers)) if home_of(at, servers, answering) in idle]
-    return Openings(idle, numbers, len(servers), held)
-
-
-def home_of(number: int, servers: Sequence[str], ready: frozenset[str]) -> str | None:
-    """The server for rows with this number: the one that it chooses, or the next one that answers."""
-    start = abs(number) % len(servers)
-    ring = [*servers[start:], *servers[:start]]
-    return next((server for server in ring if server in ready), None)
+    if answering.issubset(idle):
+        return Openings(idle, [0], 1, held)
+    numbers = [slot for slot in range(homes.slots) if homes.of(slot, answering) in idle]
+    return Openings(idle, numbers, homes.slots, held)
 
 
 def plan(
-    candidates: Iterable[Candidate], openings: Openings, servers: Sequence[str], ready: Iterable[str]
+    candidates: Iterable[Candidate], openings: Openings, homes: Homes, ready: Iterable[str]
 ) -> Mapping[str, Sequence[Candidate]]:
     """The rows for each idle server, in their order. Of a key whose row has to wait, all later ones wait."""
     answering = frozenset(ready)
@@ -40,7 +49,7 @@ def plan(
     server_of: dict[str, str | None] = {}
     for candidate in candidates:
         key = candidate.order_key
-        target = _target(candidate, openings, servers, answering)
+        target = _target(candidate, openings, homes, answering)
         if target is not None and not _fits(candidate, rows[target], room_bytes[target]):
             target = None
         if key is not None:
@@ -56,14 +65,14 @@ def plan(
     return {server: taken for server, taken in rows.items() if taken}
 
 
-def _target(candidate: Candidate, openings: Openings, servers: Sequence[str], answering: frozenset[str]) -> str | None:
+def _target(candidate: Candidate, openings: Openings, homes: Homes, answering: frozenset[str]) -> str | None:
     if candidate.server is not None:
         found: str | None = openings.stand_ins.get(candidate.server, candidate.server)
     elif candidate.server_number is None:
         # One that was refused tries the next server.
         found = openings.servers[candidate.attempts % len(openings.servers)]
     else:
-        found = home_of(candidate.server_number, servers, answering)
+        found = homes.of(candidate.server_number, answering)
     return found if found in openings.servers else None
 
 

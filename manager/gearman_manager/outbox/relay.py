@@ -278,12 +278,11 @@ class Relay:
         return [name for name, link in self._servers.links.items() if link.is_ready]
 
     def _claim(self, connection: Any, now_ms: int, begun: float, idle: Sequence[str]) -> Mapping[str, Batch]:
-        links, ready = self._servers.links, self._ready
-        servers = list(links)
-        openings = openings_of(servers, ready, idle, self._holds.held(now_ms))
+        links, homes, ready = self._servers.links, self._servers.homes, self._ready
+        openings = openings_of(homes, ready, idle, self._holds.held(now_ms))
         openings = replace(openings, stand_ins=self._servers.stand_ins(ready, idle))
         candidates = self._candidates(connection, now_ms, openings)
-        planned = plan(candidates, openings, servers, ready) if candidates else {}
+        planned = plan(candidates, openings, homes, ready) if candidates else {}
         if not planned:
             return {}
         ids: dict[str, list[int]] = {}

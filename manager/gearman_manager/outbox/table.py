@@ -209,8 +209,8 @@ def _is_free(row: Any, now_ms: int, openings: Openings) -> ColumnElement[bool]:
     """Whether a waiting row can be sent now, apart from the rows before it. Never NULL."""
     askable = [*openings.servers, *openings.stand_ins]
     conditions = [row.due_ms <= now_ms, or_(row.server.is_(None), row.server.in_(askable))]
-    if openings.servers_in_all > 1:
-        number = func.abs(row.server_number) % openings.servers_in_all  # somebody may have written a negative one
+    if openings.slots > 1:
+        number = func.abs(row.server_number) % openings.slots  # somebody may have written a negative one
         conditions.append(or_(row.server.is_not(None), row.server_number.is_(None), number.in_(openings.numbers)))
     if openings.held:
         conditions.append(row.function_name.not_in(openings.held))

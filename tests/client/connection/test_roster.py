@@ -23,17 +23,34 @@ def table(teller: Address | str, *others: Address | str, dead: tuple[Address, ..
 def test_the_others_are_learned_and_the_given_ones_stay_in_front() -> None:
     roster = Roster([C])
     assert roster.learn(C, table(C, B, A), 0.0)
-    assert tuple(roster.known) == (1, (C, A, B), (A, B, C))
+    assert (roster.known.version, roster.known.addresses) == (1, (C, A, B))
     assert roster.fellows_of(C) == [A, B]
     assert roster.learn(A, table(A, C, B), 1.0)
     assert roster.known.version == 1
 
 
-def test_keys_choose_among_given_servers_in_the_given_order() -> None:
+def test_keys_choose_by_the_given_order_until_there_is_a_cluster() -> None:
     roster = Roster([C, A])
+    assert roster.known.ring.order(1) == (A, C)
+    assert not roster.learn(C, b"0\tbox\t10.0.0.3:3\t1.0\talive\t1\n", 0.0)
+    assert roster.known.ring.names is None
     roster.learn(C, table(C, A), 0.0)
-    assert tuple(roster.known) == (0, (C, A), (C, A))
+    assert (roster.known.version, roster.known.addresses) == (1, (C, A))
     assert roster.fellows_of(C) == [A]
+
+
+def test_whoever_knows_a_cluster_has_the_same_order_for_a_key() -> None:
+    given, other = Address("db.example", 2), Address("localhost", 3)
+    rosters = [Roster([C, A]), Roster([A]), Roster([given, A]), Roster([A, C, B])]
+    for roster in rosters:
+        roster.learn(A, table(A, B, C), 0.0)
+    rosters[2].learn(given, table(B, A, C), 0.0)
+    orders = [[roster.known.ring.order(number) for number in range(100)] for roster in rosters]
+    assert orders[0] == orders[1] == orders[3]
+    assert [tuple({given: B}.get(each, each) for each in order) for order in orders[2]] == orders[0]
+    # Until it tells its name, one that was given has the name by which it was given, and a place of its own.
+    rosters[1].give([A, other])
+    assert set(rosters[1].known.ring.order(1)) == {A, B, C, other}
 
 
 def test_a_learned_server_that_is_gone_for_good_is_forgotten_and_a_given_one_is_not() -> None:

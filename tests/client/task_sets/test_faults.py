@@ -32,7 +32,7 @@ from gearman_client import (
     Timeout,
     WorkerJob,
 )
-from gearman_client.client.server_choice import first_of
+from gearman_client.client.server_choice import hash_of
 from gearman_client.packet import PacketType
 
 from ...gearmand import Gearmand
@@ -67,7 +67,7 @@ def test_tasks_that_an_ending_server_does_not_take_go_elsewhere_and_the_others_a
     start_scripted_server: Callable[[], ScriptedServer], in_thread: Callable[..., Future[Any]], has_another: bool
 ) -> None:
     servers = [start_scripted_server() for _ in range(1 + has_another)]
-    keys = [key for key in "abcdefgh" if first_of(key.encode(), len(servers)) == 0][:2]
+    keys = [key for key in "abcdefgh" if hash_of(key.encode()) % len(servers) == 0][:2]
     client = Client([server.address for server in servers], exceptions=False)
     with client, client.task_set(timeout_s=PATIENCE_S) as tasks:
         taken, refused = (tasks.add("f", "w", unique=key) for key in keys)

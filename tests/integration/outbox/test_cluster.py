@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from gearman_client import outbox
+
 from ...server.server_process import ServerProcess
 from ...server.stores.conftest import StoreDatabase, database_of
 from ..conftest import eventually
@@ -81,8 +83,9 @@ def test_rows_that_a_dead_server_may_have_go_to_another_one(
     first, second = cluster.servers
     relay = start(first)
     second.signal(signal.SIGSTOP)
-    for key in KEYS:
-        small_shop.add(f"{key}-1", f"{key}-2", key=key)
+    with small_shop.database.connect() as connection, connection.begin():
+        for key in KEYS:
+            outbox.background_many(connection, "f", [f"{key}-1", f"{key}-2"], key=key)
     eventually(lambda: small_shop.database.rows("id", "gearman_outbox WHERE sent_ms IS NULL") == [], "all are sent")
     left = len(cluster.jobs())
     relay.kill()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from gearman_client.client.server_choice import first_of, hash_of
+from gearman_client import Address, parse_address
+from gearman_client.client.server_choice import hash_of
+from gearman_client.connection.ring import Ring
 from gearman_manager.outbox.batch import Answer, Answered, waves_of
 from gearman_manager.outbox.claims import Candidate, Change
 from gearman_manager.outbox.outcomes import MOST_LOSSES, Asked, Holds, outcome_of
-from gearman_manager.outbox.planning import MAX_BYTES, MAX_ROWS, openings_of, plan
+from gearman_manager.outbox.planning import MAX_BYTES, MAX_ROWS, Homes, openings_of, plan
 from gearman_manager.outbox.row import OutboxRow, UnsendableRow, packet_of
 
 NOW = 1_000_000
@@ -71,44 +73,64 @@ def test_waves_have_one_row_of_a_key_and_doubtful_rows_come_alone_and_first() ->
     assert [[each.id for each in wave] for wave in waves_of(rows)] == [[3], [7], [1, 2, 5, 6], [4]]
 
 
+def homes_of(*servers: str, names: dict[Address, str] | None = None) -> Homes:
+    return Homes(Ring([parse_address(server) for server in servers], names))
+
+
 def test_rows_go_where_a_client_would_send_them_or_to_the_next_server() -> None:
-    servers = ["s0", "s1", "s2"]
+    servers = ["s0:1", "s1:1", "s2:1"]
+    homes = homes_of(*servers)
     keys = [f"key {number}" for number in range(20)]
     rows = [candidate(at, key, server_number=hash_of(key.encode())) for at, key in enumerate(keys)]
-    everywhere = openings_of(servers, servers, servers, [])
-    planned = plan(rows, everywhere, servers, servers)
+    everywhere = openings_of(homes, servers, servers, [])
+    planned = plan(rows, everywhere, homes, servers)
     for server, some in planned.items():
-        assert {f"s{first_of(str(each.order_key).encode(), 3)}" for each in some} == {server}
-    without = openings_of(servers, ["s0", "s2"], ["s0", "s2"], [])
-    assert without.numbers == [0, 1, 2]
-    moved = plan(rows, without, servers, ["s0", "s2"])
-    assert set(planned["s1"]) <= set(moved["s2"])
-    busy = openings_of(servers, servers, ["s0"], [])
-    assert busy.numbers == [0]
-    assert plan(rows, busy, servers, servers).keys() == {"s0"}
+        assert {f"s{hash_of(str(each.order_key).encode()) % 3}:1" for each in some} == {server}
+    without = openings_of(homes, ["s0:1", "s2:1"], ["s0:1", "s2:1"], [])
+    assert (without.numbers, without.slots) == ([0], 1), "any row may go"
+    moved = plan(rows, without, homes, ["s0:1", "s2:1"])
+    assert set(planned["s1:1"]) <= set(moved["s2:1"])
+    busy = openings_of(homes, servers, ["s0:1"], [])
+    assert (busy.numbers, busy.slots) == ([0], 3)
+    assert plan(rows, busy, homes, servers).keys() == {"s0:1"}
+
+
+def test_in_a_cluster_rows_go_where_a_client_would_send_them_whatever_the_order_of_the_servers() -> None:
+    servers = ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"]
+    keys = [f"key {number}" for number in range(50)]
+    rows = [candidate(at, key, server_number=hash_of(key.encode())) for at, key in enumerate(keys)]
+    homes, turned = homes_of(*servers, names={}), homes_of(*reversed(servers), names={})
+    planned = plan(rows, openings_of(homes, servers, servers, []), homes, servers)
+    assert planned == plan(rows, openings_of(turned, servers, servers, []), turned, servers)
+    assert planned.keys() == set(servers)
+    busy = openings_of(homes, servers, servers[:1], [])
+    fits = [row.id for row in rows if row.server_number is not None and row.server_number % busy.slots in busy.numbers]
+    assert fits == [row.id for row in planned[servers[0]]]
 
 
 def test_a_key_keeps_to_one_server_and_its_rows_behind_one_that_waits_wait_too() -> None:
-    servers = ["s0", "s1"]
-    openings = openings_of(servers, servers, servers, [])
+    servers = ["s0:1", "s1:1"]
+    homes = homes_of(*servers)
+    openings = openings_of(homes, servers, servers, [])
     rows = [
         candidate(1, "k", server_number=0),
         candidate(2, "k", server_number=1),
         candidate(3, "k", server_number=0),
-        candidate(4, server="s1"),
-        candidate(5, "l", server="elsewhere"),
+        candidate(4, server="s1:1"),
+        candidate(5, "l", server="elsewhere:1"),
         candidate(6, "l"),
     ]
-    planned = plan(rows, openings, servers, servers)
-    assert {server: [each.id for each in some] for server, some in planned.items()} == {"s0": [1], "s1": [4]}
+    planned = plan(rows, openings, homes, servers)
+    assert {server: [each.id for each in some] for server, some in planned.items()} == {"s0:1": [1], "s1:1": [4]}
 
 
 def test_batches_are_bounded() -> None:
-    openings = openings_of(["s"], ["s"], ["s"], [])
+    homes = homes_of("s:1")
+    openings = openings_of(homes, ["s:1"], ["s:1"], [])
     many = [candidate(number) for number in range(MAX_ROWS + 5)]
-    assert len(plan(many, openings, ["s"], ["s"])["s"]) == MAX_ROWS
+    assert len(plan(many, openings, homes, ["s:1"])["s:1"]) == MAX_ROWS
     large = [candidate(1, workload_bytes=2 * MAX_BYTES), candidate(2)]
-    assert [each.id for each in plan(large, openings, ["s"], ["s"])["s"]] == [1]
+    assert [each.id for each in plan(large, openings, homes, ["s:1"])["s:1"]] == [1]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import pytest
 from gearman_client import AsyncClient, Client, JobHandle, JobStatus, Worker, WorkerJob, parse_address
 
 from ..server_process import ServerProcess
+from ..stream_peer import StreamPeer
 from .conftest import Cluster, Until, waiting
 
 DEADLINE_S = 20.0
@@ -196,32 +197,47 @@ def background_jobs(cluster: Cluster) -> list[bytes]:
     return [bytes(workload) for (workload,) in rows]
 
 
+class Held:
+    """A job of the first server that a worker holds, so that the server takes its time to end."""
+
+    def __init__(self) -> None:
+        self.begun, self.let_go = threading.Event(), threading.Event()
+
+    def run(self, job: WorkerJob) -> bytes:
+        self.begun.set()
+        self.let_go.wait(DEADLINE_S)
+        return job.workload
+
+
 @pytest.fixture
-def held(pair: tuple[ServerProcess, ServerProcess], start_worker: Callable[..., Worker]) -> Iterator[threading.Event]:
-    """The first server has a worker that holds its job until this is set: so it takes its time to end."""
-    event = threading.Event()
-    start_worker([pair[0].address], lambda job: event.wait(DEADLINE_S) and job.workload)
-    yield event
-    event.set()
+def held(pair: tuple[ServerProcess, ServerProcess], start_worker: Callable[..., Worker]) -> Iterator[Held]:
+    """The job of `f`, once it is submitted."""
+    held = Held()
+    start_worker([pair[0].address], held.run)
+    yield held
+    held.let_go.set()
 
 
 def test_of_many_jobs_the_rest_goes_to_another_server_when_the_first_ends(
-    pair: tuple[ServerProcess, ServerProcess], held: threading.Event, until: Until, cluster: Cluster
+    pair: tuple[ServerProcess, ServerProcess], held: Held, until: Until, cluster: Cluster
 ) -> None:
     first, second = pair
+    bystanders: list[StreamPeer] = []
 
     def workloads() -> Iterator[bytes]:
         for number in range(500):
             if number == 250:
+                bystanders.append(first.peer())
                 first.signal(signal.SIGUSR1)
-                first.wait_for_log("ending gracefully")
+                assert bystanders[0].read_to_end() == b"", "it has closed all connections that wait for nothing"
             yield b"%d" % number
 
     with Client(first.address, timeout_s=DEADLINE_S) as client, Client(first.address, discover=False) as other:
         other.submit_background("f", b"held")
+        assert held.begun.wait(DEADLINE_S)
         until(lambda: client.echo(b"hello") == b"hello" and len(client.servers) == 2)
         handles = client.submit_background_many("g", workloads())
-        held.set()
+        held.let_go.set()
         first.wait()
     assert {handle.server for handle in handles} == {parse_address(each.address) for each in pair}
     assert sorted(background_jobs(cluster)) == sorted(b"%d" % number for number in range(500))
@@ -229,20 +245,19 @@ def test_of_many_jobs_the_rest_goes_to_another_server_when_the_first_ends(
 
 
 def test_of_many_jobs_those_that_an_ending_server_refuses_go_to_another_one(
-    pair: tuple[ServerProcess, ServerProcess], held: threading.Event, cluster: Cluster
+    pair: tuple[ServerProcess, ServerProcess], held: Held, cluster: Cluster
 ) -> None:
     first, second = pair
-    created = asyncio.Event()
 
     async def body() -> list[JobHandle]:
         async with AsyncClient(first.address, timeout_s=DEADLINE_S) as client:
             # Its connection stays open for this job while the server ends.
-            running = asyncio.create_task(client.submit("f", b"held", on_created=lambda _handle: created.set()))
-            await created.wait()
+            running = asyncio.create_task(client.submit("f", b"held"))
+            assert await asyncio.to_thread(held.begun.wait, DEADLINE_S)
             first.signal(signal.SIGUSR1)
             first.wait_for_log("ending gracefully")
             handles = await client.submit_background_many("g", [b"%d" % number for number in range(500)])
-            held.set()
+            held.let_go.set()
             assert await running == b"held"
             return handles
 
@@ -297,3 +312,31 @@ def test_a_task_set_of_asyncio_asks_the_others_for_a_job_whose_server_died(
             return asked.result().known
 
     assert asyncio.run(body())
+
+
+def test_equal_keys_meet_whatever_servers_a_client_was_given_and_how_they_are_written(
+    pair: tuple[ServerProcess, ServerProcess], start_client: Callable[..., Any], cluster: Cluster, until: Until
+) -> None:
+    first, second = pair
+    third = cluster.start()
+    until(lambda: all(server.text(b"servers").count(b"\talive\t") == 3 for server in cluster.servers))
+    ports = [server.port for server in (first, second, third)]
+    keys = [f"key {number}" for number in range(12)]
+    homes = []
+    for given in (
+        [first.address],  # the first call learns of the others, and goes to one of them
+        [second.address, third.address, first.address],
+        [f"localhost:{port}" for port in reversed(ports)],
+        [f"localhost:{second.port}", third.address],
+    ):
+        ask = start_client(*given)
+        handles = [ask("submit_background", "f", b"w", unique=key) for key in keys]
+        homes.append([handle.server.port for handle in handles])
+        if isinstance(ask, Blocking):
+            with Client(given, timeout_s=DEADLINE_S) as client, client.task_set() as tasks:
+                added = [tasks.add_background("f", b"w", unique=key) for key in keys]
+                tasks.wait()
+                homes.append([task.result().server.port for task in added])
+    assert homes == homes[:1] * len(homes)
+    assert set(homes[0]) == set(ports)
+    assert sum(waiting(server) for server in (first, second, third)) == len(keys)
