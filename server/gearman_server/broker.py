@@ -378,7 +378,7 @@ class Broker:
 
     def take_part(self) -> Part:
         """Share the store with other servers from now on."""
-        requests = Requests(self._handlers, self._queries, self._stops, self.pauses)
+        requests = Requests(self._handlers, self._queries, self._stops, self.pauses, self.departures)
         part = self.part = Part(self._life, self._wake_up, self._restoring, self._doubts, requests)
         self.orphans.has_peers = True
         return part

@@ -173,6 +173,26 @@ def test_long_jobs_go_on_and_can_be_stopped_and_only_a_lost_worker_repeats_one(s
     assert {job for job, number in times.items() if number != 1} == {f"{handles[1]} wait1"}, served.log()
 
 
+@pytest.mark.parametrize("served", ["cluster"], indirect=True)
+def test_jobs_of_a_server_that_stands_still_go_on_and_run_once(served: RunningManager) -> None:
+    first, second = processes(served)
+    still = processes(served)[first]
+    with Client([first]) as client:
+        handles = [client.submit_background(name, name) for name in ("wait", "greenlet", "doze")]
+    eventually(lambda: len(begun(served)) == 3, "all run")
+    os.kill(still, signal.SIGSTOP)
+    try:
+        eventually(lambda: running(second) == 3, "the other one has them")
+        time.sleep(2)  # whatever is in doubt is decided
+    finally:
+        os.kill(still, signal.SIGCONT)
+    eventually(lambda: "comes back as a new one" in served.log(), "it is back")
+    (served.folder / "go-on").touch()
+    with Client([second, first]) as client:
+        assert [client.result(handle, timeout_s=20) for handle in handles] == [b"done"] * 3
+    assert set(begun(served).values()) == {1}, served.log()
+
+
 class Load:
     """Submits numbered jobs without a pause, to both servers; those in `accepted` were acknowledged."""
 

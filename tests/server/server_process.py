@@ -108,7 +108,8 @@ class ServerProcess:
             self.process.kill()
         self.process.wait()
         self.supervisor.close()
-        self._print_log()
+        if not self.stderr.closed:  # it may have been stopped before
+            self._print_log()
         self.stderr.close()
 
     def _print_log(self) -> None:

@@ -53,6 +53,8 @@ class Roster:
         self._reached_as: dict[Address, Address] = {}
         #: How the servers of clusters call themselves, by the addresses by which we reach them.
         self._names: dict[Address, str] = {}
+        #: The addresses at which servers were declared dead by their clusters, and no other lives now.
+        self.dead: frozenset[Address] = frozenset()
 
     def learn(self, told_by: Address, table: bytes, now: float) -> bool:
         """Take in a packet SERVERS of the server at `told_by`. Returns whether another one may follow.
@@ -77,7 +79,9 @@ class Roster:
         reached = {server: address for server in servers if (address := _address(server, told_by)) is not None}
         reached = {server: reached_as.get(address, address) for server, address in reached.items()}
         self._names = {**self._names, **{address: server.address for server, address in reached.items()}}
-        self._note(frozenset(address for server, address in reached.items() if server.is_alive) | {told_by}, now)
+        alive = frozenset(address for server, address in reached.items() if server.is_alive) | {told_by}
+        self.dead = (self.dead | {address for server, address in reached.items() if not server.is_alive}) - alive
+        self._note(alive, now)
         return True
 
     def give(self, given: Sequence[Address]) -> None:
@@ -115,6 +119,7 @@ class Roster:
         self.forget_at = min(learned.values(), default=inf)
         addresses = (*self.given, *sorted(learned))
         self._clusters = [cluster.intersection(addresses) for cluster in self._clusters]
+        self.dead = self.dead.intersection(addresses)
         self._names = {address: name for address, name in self._names.items() if address in addresses}
         ring = Ring(addresses, self._names if any(self._clusters) else None)
         version, before, former = self.known

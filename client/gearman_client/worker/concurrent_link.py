@@ -9,7 +9,7 @@ else, above all reading, happens only in the greenlet that drives the worker.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 from time import monotonic
 from typing import Final
@@ -125,7 +125,8 @@ class ConcurrentLink(OrphanLink):
         if connection is not None and connection is self.connection:
             self._answers += 1
             self._unanswered -= 1
-            self._running.pop(handle, None)
+            if self._running.pop(handle, None) is not None and self._is_dead:
+                self._context.orphans.ended(self.store_id, handle)
         super().answer(connection, handle, packet, attempt)
 
     def pass_on(self, packet: bytes) -> None:
@@ -140,11 +141,20 @@ class ConcurrentLink(OrphanLink):
     def hear(self) -> None:
         """Nothing, as above."""
 
+    def listen(self) -> None:
+        """Nothing, as above."""
+
+    def _assigned_jobs(self) -> Mapping[bytes, tuple[WorkerJob, float]]:
+        arrived = {job.handle_bytes for job in self._arrived}
+        return {handle: job for handle, job in self._running.items() if handle not in arrived}
+
     def tell(self, connection: Connection | None, packet: bytes, attempt: int = 0) -> None:
         """Send a report of a running job, as far as the server takes it now; wait while too much is unsent."""
         if connection is None or connection is not self.connection:
             super().tell(connection, packet, attempt)
             return
+        if self._is_dead:
+            self._report_to_others(packet, attempt)
         connection.queue(packet)
         try:
             if not connection.try_flush():

@@ -70,6 +70,7 @@ class LinkContext:
         """Take in what a server tells of its cluster."""
         if self.roster is not None:
             self.roster.learn(told_by, table, monotonic())
+            self.orphans.note_dead(self.roster.dead)
 
     def backoff_s(self, failures: int) -> float:
         """The pause after so many connections and attempts in a row that ended early."""

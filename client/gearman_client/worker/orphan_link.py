@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from functools import partial
 from time import monotonic
 
@@ -31,6 +31,8 @@ class OrphanLink(ServerLink):
         self._lost_at = 0.0
         #: Whether it is known which store the server has.
         self._is_greeted = False
+        #: Whether the server was declared dead by the others, though its connection is there: it stands still, say.
+        self._is_dead = False
         self._sent = SentAnswers()
         self._handlers[STORE_ID] = self._on_store_id
 
@@ -55,6 +57,8 @@ class OrphanLink(ServerLink):
             self._unconfirmed.append(handle)
             if self.store_id:
                 self._sent.note((monotonic(), handle, attempt, packet))
+                if self._is_dead:
+                    self._tell_last_answers()
             self._stops.answered(handle)
         else:
             self._context.orphans.ended(self._former_store_id, handle)
@@ -65,13 +69,19 @@ class OrphanLink(ServerLink):
         """Send a report of a running job."""
         if connection is not None and connection is self.connection:
             super().tell(connection, packet)
-        elif self._former_store_id:
+            if self._context.roster is not None and self.store_id:
+                self._context.orphans.look_around(monotonic())
+        if self._is_dead or connection is not self.connection:
+            self._report_to_others(packet, attempt)
+
+    def _report_to_others(self, packet: bytes, attempt: int) -> None:
+        if self._former_store_id:
             handle = packet[HEADER_BYTES:].partition(b"\0")[0]
             self._context.orphans.tell(self._former_store_id, _orphan_work(SentAnswer(handle, attempt, packet)))
 
     def hears_stop(self, connection: Connection | None, handle: bytes) -> bool:
         """Whether the job is to be stopped, as its server says, or the one that has adopted it."""
-        if connection is self.connection:
+        if connection is self.connection and not self._is_dead:
             return super().hears_stop(connection, handle)
         return self._context.orphans.is_stopped(self._former_store_id, handle)
 
@@ -90,6 +100,26 @@ class OrphanLink(ServerLink):
         if self.state >= LinkState.GREETING and not self._is_greeted:
             self._guard(lambda connection: self._handle(connection.try_receive()))
             self._guard(lambda connection: connection.try_flush())
+
+    def listen(self) -> None:
+        """Take in what the server has said, in the middle of a job of another server."""
+        if self.store_id:
+            self._guard(lambda connection: self._handle(connection.try_receive()))
+
+    def note_dead(self, dead: Set[Address]) -> None:
+        """Tell the others of the jobs of this server, if it was declared dead: they adopt them."""
+        was_dead, self._is_dead = self._is_dead, self.connection is not None and self.address in dead
+        if self._is_dead and not was_dead and self.store_id:
+            self._tell_last_answers()
+            self._tell_of_running(self._assigned_jobs())
+
+    def _tell_last_answers(self) -> None:
+        for answer in self._sent.take(monotonic()):
+            self._tell_others(answer, is_open=False)
+
+    def _assigned_jobs(self) -> Mapping[bytes, tuple[WorkerJob, float]]:
+        """The jobs that go on while nobody reports of them, and when they came."""
+        return {}
 
     def _reconnect(self, now: float) -> None:
         if self.state is LinkState.DOWN:
@@ -125,7 +155,7 @@ class OrphanLink(ServerLink):
             self.former_extensions = frozenset(self.extensions)
             self._lost_at = monotonic()
         self.store_id = b""
-        self._is_greeted = False
+        self._is_greeted = self._is_dead = False
         super()._forget_connection()
 
     def _report_lost_results(self) -> None:

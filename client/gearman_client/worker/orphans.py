@@ -8,11 +8,12 @@ had written them.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import dataclass
 from math import inf
 from typing import Final, NamedTuple, Protocol
 
+from gearman_client.address import Address
 from gearman_client.extensions import ORPHAN_RUNS
 from gearman_client.packet import encode_request
 
@@ -23,6 +24,8 @@ MAX_SENT_BYTES: Final = 1 << 20
 #: Servers that come up within this time (seconds) are told too; that may take so many bytes.
 TELL_S: Final = 60.0
 MAX_TOLD_BYTES: Final = 8 << 20
+#: A job that reports has its worker hear of the deaths of servers this often (seconds).
+LOOK_S: Final = 0.25
 #: Of so many running jobs it is told that they go on.
 MAX_RUNNING: Final = 10_000
 
@@ -75,6 +78,12 @@ class Hearer(Protocol):
     def hear(self) -> None:
         """Take in what the server has said, if it is not known yet whether it is to be told."""
 
+    def listen(self) -> None:
+        """Take in what the server has said, without a wait."""
+
+    def note_dead(self, dead: Set[Address]) -> None:
+        """The servers at these addresses were declared dead by the others of their clusters."""
+
     def pass_on(self, packet: bytes) -> None:
         """Queue a packet, to be sent soon."""
 
@@ -101,6 +110,8 @@ class Orphans:
         self.links: Callable[[], Iterable[Hearer]] = tuple
         self._told: deque[Told] = deque()
         self._size_bytes = 0
+        #: When the links were listened to last (monotonic seconds).
+        self._looked_at = 0.0
         #: The jobs that go on: by store and handle, their attempts and when they came (monotonic seconds).
         self._running: dict[tuple[bytes, bytes], tuple[int, float]] = {}
 
@@ -169,6 +180,18 @@ class Orphans:
             if word.store_id == link.store_id and now - word.told_at <= TELL_S:
                 link.pass_on(word.packet)
                 word.lost = None
+
+    def note_dead(self, dead: Set[Address]) -> None:
+        """The servers at these addresses were declared dead: others have their jobs, whatever their connections say."""
+        for link in self.links():
+            link.note_dead(dead)
+
+    def look_around(self, now: float) -> None:
+        """In the middle of a job: hear now and then whether a server was declared dead."""
+        if now >= self._looked_at + LOOK_S:
+            self._looked_at = now
+            for link in self.links():
+                link.listen()
 
     def close(self) -> None:
         """The worker ends: nobody is told any more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from math import inf
 from typing import Any, Final
 
@@ -37,6 +37,11 @@ class KnownServers:
     def given(self) -> Sequence[Address]:
         """The servers that the configuration names."""
         return self._roster.given
+
+    @property
+    def dead(self) -> Set[Address]:
+        """The servers that the others of their clusters have declared dead, whatever their connections say."""
+        return self._roster.dead
 
     @property
     def having_jobs(self) -> Sequence[Address]:

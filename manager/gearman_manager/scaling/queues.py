@@ -91,6 +91,7 @@ class ServerWatch:
         self._news = news
         #: The id of the server's store; empty while it is down, or if nobody takes over its jobs.
         self.store_id = b""
+        self._is_dead = False
         #: The connection, while it is up, and who sends over it.
         self._socket: Any = None
         self._sending = gevent.lock.RLock()
@@ -145,6 +146,13 @@ class ServerWatch:
         """If the server is down, try again now."""
         if not self.is_up:
             self._retry_now.set()
+
+    def note_dead(self, is_dead: bool) -> None:
+        """Note whether the others of its cluster have declared the server dead: then they adopt its jobs, though the
+        connection may be there still."""
+        was_dead, self._is_dead = self._is_dead, is_dead
+        if is_dead and not was_dead and self.store_id:
+            self._news.lost(self.address, self.store_id)
 
     def close(self) -> None:
         """Stop following the server."""
@@ -291,6 +299,11 @@ class Queues:
         self.known.give(addresses)
         self._follow_known()
 
+    def _learn(self, told_by: Address, table: bytes) -> None:
+        self.known.learn(told_by, table)
+        for server in self.servers:
+            server.note_dead(server.address in self.known.dead)
+
     def _is_up(self, address: Address) -> bool:
         return any(server.is_up for server in self.servers if server.address == address)
 
@@ -306,7 +319,7 @@ class Queues:
             server.close()
         self.ask_now()
         self.servers = [
-            server or ServerWatch(address, self._client_id, self._changed, self._answers, self._news, self.known.learn)
+            server or ServerWatch(address, self._client_id, self._changed, self._answers, self._news, self._learn)
             for server, address in zip(kept, addresses, strict=True)
         ]
         if known:

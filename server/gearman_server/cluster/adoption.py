@@ -6,11 +6,10 @@ death all that come from it are in doubt, and wait for words of their workers (s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from gearman_server.errors import RefusedError
-from gearman_server.jobs.job import WRITTEN
 
 if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
@@ -23,7 +22,12 @@ if TYPE_CHECKING:
 class Adoption:
     """Takes in what was adopted."""
 
-    def __init__(self, restoring: Restoring, life: JobLife, doubts: Doubts) -> None:
+    def __init__(
+        self, restoring: Restoring, life: JobLife, doubts: Doubts, forget_ceded: Callable[[bytes], None]
+    ) -> None:
+        """`forget_ceded` forgets a job that was ours before we were declared dead, and whose worker has it still: it
+        comes back as ours, and its worker is known to run it."""
+        self._forget_ceded = forget_ceded
         self._restoring = restoring
         self._agenda = life.agenda
         self._jobs = life.jobs
@@ -42,9 +46,8 @@ class Adoption:
         self._agenda.now = now
         ready: list[Job] = []
         for row in rows:
-            known = self._jobs.get(row.handle)
-            if known is not None:
-                self._find_again(known)
+            self._forget_ceded(row.handle)
+            if row.handle in self._jobs:
                 continue
             try:
                 job = self._restoring.restore(row, now)
@@ -56,11 +59,6 @@ class Adoption:
             if job is not None and self._doubts.settle(job, doubted_until, was_running=row.was_running):
                 ready.append(job)
         self._doubts.place(ready)
-
-    def _find_again(self, job: Job) -> None:
-        """It was ours before we were declared dead, and our worker still has it: it is ours again."""
-        if job.record is None and job.worker is not None and job.is_background:
-            job.record = WRITTEN
 
     def end(self) -> None:
         """Nothing more comes for now."""

@@ -22,10 +22,12 @@ _FOR_EVER = float("inf")
 class DurableJobs:
     """Withholds them, and gives them out again."""
 
-    def __init__(self, functions: Functions, life: JobLife, wake_up: WakeUp) -> None:
+    def __init__(self, functions: Functions, life: JobLife, wake_up: WakeUp, cede: Callable[[Job], None]) -> None:
+        """`cede` leaves a running job to the others."""
         self._functions = functions
         self._life = life
         self._wake_up = wake_up
+        self._cede = cede
         self.are_withheld = False
 
     def withhold(self) -> None:
@@ -57,7 +59,7 @@ class DurableJobs:
             self._wake_up.wake_for_waiting(function)
 
     def let_go(self, when_done: Callable[[], None]) -> None:
-        """They belong to others now: forget those that wait, step by step, and leave those that run to their workers.
+        """They belong to others now: forget those that wait, step by step, and cede those that run.
 
         They have to be withheld. `when_done` is called when none is left.
         """
@@ -71,6 +73,6 @@ class DurableJobs:
                 if job.is_waiting:
                     self._life.let_go(job)
                 else:
-                    job.record = None
+                    self._cede(job)
             yield
         when_done()

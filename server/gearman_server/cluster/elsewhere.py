@@ -46,6 +46,9 @@ class Links(Protocol):
         """Send the request to that server, and call `answer`, later, with the body of its reply, or the line; None: it
         can't be asked, or does not answer in time."""
 
+    def tell_all(self, packet: bytes) -> None:
+        """Send a packet that has no answer to all of them, also to those to which there is no connection now."""
+
 
 class Elsewhere:
     """Asks other servers for the sessions of this one."""

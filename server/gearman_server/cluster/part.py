@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gearman_server.cluster.adoption import Adoption
+from gearman_server.cluster.ceded_jobs import CededJobs
 from gearman_server.cluster.comparison import Comparison
 from gearman_server.cluster.durable_jobs import DurableJobs
 from gearman_server.cluster.elsewhere import Elsewhere
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.wake_up import WakeUp
     from gearman_server.orphans.doubts import Doubts
+    from gearman_server.requests.departures import Departures
     from gearman_server.requests.pauses import Pauses
     from gearman_server.requests.queries import Queries
     from gearman_server.requests.restoring import Restoring
@@ -33,6 +35,7 @@ class Requests(NamedTuple):
     queries: Queries
     stops: Stops
     pauses: Pauses
+    departures: Departures
 
 
 class Part:
@@ -46,8 +49,9 @@ class Part:
         doubts: Doubts,
         requests: Requests,
     ) -> None:
-        self.durable_jobs = DurableJobs(restoring.functions, life, wake_up)
-        self.adoption = Adoption(restoring, life, doubts)
+        self.ceded_jobs = CededJobs(life, doubts.orphans, requests.handlers, requests.departures)
+        self.durable_jobs = DurableJobs(restoring.functions, life, wake_up, self.ceded_jobs.cede)
+        self.adoption = Adoption(restoring, life, doubts, self.ceded_jobs.forget)
         #: All servers of the cluster, this one too, as they were at the last beat.
         self.members: Sequence[Member] = ()
         self.comparison = Comparison(life)
@@ -82,6 +86,7 @@ class Part:
     def meet(self, peers: Peers, directory: Directory, links: Links) -> None:
         """Know the other servers, and ask them for jobs that are not here."""
         elsewhere = Elsewhere(directory, links, self._touched)
+        self.ceded_jobs.tell = links.tell_all
         self._requests.handlers.update(peers.handlers())
         self._requests.queries.elsewhere = elsewhere.status
         self._requests.stops.elsewhere = elsewhere

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -133,6 +134,16 @@ class ReplayQueue(JobQueue):
         queue.extend(self.behind)
         queue.tombstones = self.tombstones
         return queue
+
+
+def take_out(job: Job) -> None:
+    """Take a job out of its queue. It is quick only near the head."""
+    queue = job.function.queues[job.priority]
+    if not (queue.is_keyed or queue.is_lapsed):
+        with suppress(ValueError):
+            queue.remove(job)
+            return
+    queue.withdraw({job})
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,8 @@ ASSIGN: Final = {QUEUED: RUNNING}
 STOP: Final = {RUNNING: STOPPING}
 #: It is cancelled while it runs, or is over for its clients although its worker did not stop it.
 CANCEL: Final = {RUNNING: CANCELLED, STOPPING: CANCELLED}
+#: It belongs to another server, and its worker has it still.
+CEDE: Final = {RUNNING: CANCELLED, STOPPING: CANCELLED}
 #: It is over.
 END: Final = {QUEUED: ENDED, DELAYED: ENDED, HELD: ENDED, RUNNING: ENDED, STOPPING: ENDED, CANCELLED: ENDED}
 

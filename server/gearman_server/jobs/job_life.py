@@ -276,7 +276,7 @@ class JobLife:
         if job.extras is not None:
             self.note_end(job, outcome in WITHDRAWN)
         job.state = END[job.state]
-        del self.jobs[job.handle]
+        self.jobs.pop(job.handle, None)  # one that is others' now is not there (`cluster/ceded_jobs`)
         if job.unique:
             self.table.forget_key(job)
         if job.listeners:

@@ -29,7 +29,7 @@ class Doubts:
         self._agenda = life.agenda
         self._wake_up = wake_up
         self._attempts = attempts
-        self._orphans = orphans
+        self.orphans = orphans
         #: The jobs from the store at the head of each queue, in their order.
         self._heads: dict[tuple[Function, int], deque[Job]] = defaultdict(deque)
         #: Whether no more jobs come from the store for now.
@@ -42,11 +42,11 @@ class Doubts:
     def settle(self, job: Job, until: float, *, was_running: bool) -> bool:
         """Decide on a job that is in no queue. Returns whether it is to be queued now; else it waits for its time, or a
         worker has it, or it is in doubt until that time (monotonic seconds), or over."""
-        if job.state is not QUEUED or self._orphans.claim(job, was_running=was_running):
+        if job.state is not QUEUED or self.orphans.claim(job, was_running=was_running):
             return False
         if self._agenda.now < until:
             self._has_ended = False
-            self._orphans.doubt(job, was_running=was_running)
+            self.orphans.doubt(job, was_running=was_running)
             if not self._doubted or self._doubted[-1][0] != until:
                 self._doubted.append((until, []))
                 self._alarm.by(until)
@@ -81,7 +81,7 @@ class Doubts:
         while self._doubted and self._doubted[0][0] <= self._agenda.now:
             jobs = self._doubted.popleft()[1]
             for at in range(0, len(jobs), STEP):
-                self.place([job for job in jobs[at : at + STEP] if self._orphans.end_doubt(job)])
+                self.place([job for job in jobs[at : at + STEP] if self.orphans.end_doubt(job)])
                 yield
         self._is_queueing = False
         if self._doubted:

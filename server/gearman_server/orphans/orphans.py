@@ -28,7 +28,8 @@ from gearman_client.packet import REQUEST_MAGIC, Packet, PacketParser, PacketTyp
 from gearman_server.errors import MalformedPacketError, RefusedError
 from gearman_server.jobs.access import is_same_origin
 from gearman_server.jobs.events import JobGoesOn
-from gearman_server.jobs.job import HELD, JobHistory
+from gearman_server.jobs.function import take_out
+from gearman_server.jobs.job import HELD, QUEUED, JobHistory
 from gearman_server.jobs.session import Session
 from gearman_server.orphans.words import Word, Words
 
@@ -44,6 +45,8 @@ WORD_S: Final = 1.5
 ANSWER_S: Final = 5.0
 #: Of so many jobs that go on here it is known which workers have them.
 _MAX_CLAIMED: Final = 100_000
+#: A word that comes late counts if its job is one of the last so many, and no worker has got it yet.
+_MAX_LATE: Final = 10_000
 
 _ENDINGS: Final = frozenset(
     (int(PacketType.WORK_COMPLETE), int(PacketType.WORK_FAIL), int(PacketType.WORK_EXCEPTION), WORK_FAILURE)
@@ -71,7 +74,8 @@ class Orphans:
         self._life = life
         self._attempts = attempts
         self._start_timeout = start_timeout
-        self._work_handlers = work_handlers
+        #: They may be replaced for a while (see `cluster/ceded_jobs`).
+        self.work_handlers = dict(work_handlers)
         self._agenda = agenda = life.agenda
         self._unread = unread
         self._store_id = store_id
@@ -86,6 +90,8 @@ class Orphans:
         self._speakers: set[Session] = set()
         #: Jobs in doubt, and whether the store says that they ran.
         self._doubted: dict[Job, bool] = {}
+        #: The same of the last jobs for which no word came in time.
+        self._late: dict[Job, bool] = {}
         #: By handle: the client ids of the workers that go on with jobs here.
         self._claimed: dict[bytes, bytes] = {}
         self._alarm = agenda.alarm(self._forget_answers)
@@ -129,7 +135,16 @@ class Orphans:
         if was_running is None or job.state is not HELD:
             return False
         self._life.unhold(job)
-        return not was_running or self._attempts.lose_server(job)
+        if was_running and not self._attempts.lose_server(job):
+            return False
+        self._late[job] = was_running
+        if len(self._late) > _MAX_LATE:
+            del self._late[next(iter(self._late))]
+        return True
+
+    def expect(self, job: Job, worker: Session) -> None:
+        """This worker runs the job, which may come from the store."""
+        self._words.keep(job.handle, Word(worker, worker.client_id, job.attempt, job.since))
 
     # --- words
 
@@ -141,6 +156,9 @@ class Orphans:
     def _work(self, session: Session, body: bytes, now: float) -> None:
         handle, attempt, packets = _arguments(body, ORPHAN_WORK_ARGUMENTS, "ORPHAN_WORK")
         parsed = _work_packets(packets, handle)
+        if session.is_peer and (job := self._claimed_job(handle)) is not None and job.worker is not None:
+            self._carry_out(job.worker, parsed)  # its worker is here too, but speaks with the server that had the job
+            return
         word = Word(session, session.client_id, _number(attempt), now)
         if session.assigned.get(handle) is None and not self._is_claimed_by(handle, word):
             if any(packet_type in _ENDINGS for packet_type, _ in parsed):
@@ -157,8 +175,13 @@ class Orphans:
             self._words.take(handle)
         if job is None or job.worker is None or self._claimed.get(handle) != client_id:
             return
-        if job.worker is session or is_same_origin(job.worker.identity, session.identity):
+        is_supervisor = not session.is_peer and is_same_origin(job.worker.identity, session.identity)
+        if job.worker is session or is_supervisor:
             self._attempts.lose_worker(job, "its worker has ended it without an answer")
+
+    def _claimed_job(self, handle: bytes) -> Job | None:
+        """The job, if a worker goes on with it here."""
+        return self._life.jobs.get(handle) if handle in self._claimed else None
 
     def _hear(self, handle: bytes, word: Word) -> None:
         """Act on a word now, if its job is in doubt; else keep it if its job may come."""
@@ -171,6 +194,12 @@ class Orphans:
             if self._fits(job, word, was_running=was_running):
                 del self._doubted[job]
                 self._life.unhold(job)
+                self._give(job, word, was_running=was_running)
+        elif job.state is QUEUED and job in self._late:
+            was_running = self._late[job]
+            if self._fits(job, word, was_running=was_running):
+                del self._late[job]
+                take_out(job)
                 self._give(job, word, was_running=was_running)
         elif not word.answer:
             self._is_claimed_by(handle, word)
@@ -218,7 +247,7 @@ class Orphans:
     def _carry_out(self, worker: Session, packets: Iterable[Packet]) -> None:
         for packet_type, body in packets:
             with contextlib.suppress(RefusedError, MalformedPacketError):
-                self._work_handlers[packet_type](worker, body, self._agenda.now)
+                self.work_handlers[packet_type](worker, body, self._agenda.now)
 
     def _worker_of(self, word: Word) -> Session | None:
         """The connection of the worker; None: it has none here."""
@@ -230,7 +259,8 @@ class Orphans:
         worker = self._found.get(word.client_id)
         if worker is None or worker not in self._speakers:
             return None
-        return worker if is_same_origin(worker.identity, word.speaker.identity) else None
+        is_trusted = word.speaker.is_peer or is_same_origin(worker.identity, word.speaker.identity)
+        return worker if is_trusted else None
 
     def _forget_answers(self, now: float) -> None:
         until = self._words.forget_old(now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from gearman_server.jobs.agenda import STEP
@@ -27,6 +27,8 @@ class Departures:
         self._abilities = abilities
         self._wake_up = wake_up
         self._chores = chores
+        #: Told of each session before its jobs are taken from it.
+        self.note_leaving: Callable[[Session], None] = _leave
         #: Whether workers keep the jobs that they run when their connections end: the server ends, and they go on.
         self.keep_jobs = False
         #: Whether a worker kept jobs of which it is not known here which of them it has begun.
@@ -36,6 +38,7 @@ class Departures:
         """Requeue the jobs that it ran, and abandon those that only it waited for. It gets no job from now on."""
         # It must leave the sleepers first, or requeueing would wake it.
         self._wake_up.rouse(session)
+        self.note_leaving(session)
         self._chores.start(self._steps(session))
 
     def _stop_listening(self, session: Session) -> Iterator[None]:
@@ -63,3 +66,7 @@ class Departures:
             if assigned:
                 yield
         yield from self._abilities.forget_all(session)
+
+
+def _leave(_session: Session) -> None:
+    """Nobody wants to be told."""

@@ -34,6 +34,10 @@ _RETRY_S: Final = 0.5
 #: A question gets no answer after this time.
 PATIENCE_S: Final = 2.0
 _RECEIVE_BYTES: Final = 1 << 16
+#: Packets without an answer wait for a connection with so many bytes at most.
+_MAX_UNTOLD_BYTES: Final = 8 << 20
+#: A server to which there is no link yet is told of what was told to the others so long ago (seconds).
+_TOLD_S: Final = 10.0
 
 Answer = Callable[["bytes | None"], None]
 
@@ -49,6 +53,9 @@ class Link:
         #: Whether that was ever so.
         self._was_known = False
         self._questions: deque[tuple[float, Answer]] = deque()
+        #: Packets without an answer that are not sent yet.
+        self._untold: deque[bytes] = deque()
+        self._untold_bytes = 0
         self._greenlet = gevent.spawn(self._run)
 
     def ask(self, request: bytes, answer: Answer) -> None:
@@ -64,6 +71,27 @@ class Link:
         if not is_sent:
             self._end()
 
+    def tell(self, packet: bytes) -> None:
+        """Send a packet that has no answer, now or once there is a connection."""
+        self._untold.append(packet)
+        self._untold_bytes += len(packet)
+        while self._untold_bytes > _MAX_UNTOLD_BYTES:
+            self._untold_bytes -= len(self._untold.popleft())
+        self._tell_all()
+
+    def _tell_all(self) -> None:
+        try:
+            while self._socket is not None and self._untold:
+                sent = self._socket.send(self._untold[0])
+                packet = self._untold.popleft()
+                self._untold_bytes -= len(packet)
+                if sent < len(packet):
+                    self._end()  # it takes no more: the rest would be taken for the next packet
+        except BlockingIOError:
+            pass  # the next packet, or look at the clock, tries again
+        except OSError:
+            self._end()
+
     def close(self) -> None:
         """End it."""
         self._greenlet.kill(block=False)
@@ -73,6 +101,8 @@ class Link:
         """End a connection whose peer does not answer: what comes later could not be told from the next answers."""
         if self._questions and self._questions[0][0] < monotonic():
             self._end()
+        if self._untold:
+            self._tell_all()
 
     def _run(self) -> None:
         while True:
@@ -113,6 +143,7 @@ class Link:
         connection.settimeout(None)
         self._socket = socket.socket(fileno=os.dup(connection.fileno()))
         self._socket.setblocking(False)
+        self._tell_all()
 
     def _end(self) -> None:
         connection, self._socket = self._socket, None
@@ -132,6 +163,9 @@ class Links:
         """`report_refusal` is called with the id of a server whose port refuses connections, and did not before."""
         self._report_refusal = report_refusal
         self._links: dict[int, Link] = {}
+        #: What all were told lately, and when (monotonic seconds), for those to which there is no link yet.
+        self._told: deque[tuple[float, bytes]] = deque()
+        self._told_bytes = 0
 
     def follow(self, members: Sequence[Member], own_id: int) -> None:
         """Have links to these servers, those of them that live. Call it often: it looks at the clock too."""
@@ -144,7 +178,10 @@ class Links:
             self._links.pop(number).close()
         for number, member in others.items():
             if number not in self._links:
-                self._links[number] = Link(member, self._report_refusal)
+                link = self._links[number] = Link(member, self._report_refusal)
+                self._forget_told()
+                for _, packet in self._told:
+                    link.tell(packet)
             self._links[number].look_at_the_clock()
 
     @property
@@ -159,6 +196,19 @@ class Links:
             answer(None)
         else:
             link.ask(request, answer)
+
+    def tell_all(self, packet: bytes) -> None:
+        """Send a packet that has no answer to all of them."""
+        self._told.append((monotonic(), packet))
+        self._told_bytes += len(packet)
+        self._forget_told()
+        for link in self._links.values():
+            link.tell(packet)
+
+    def _forget_told(self) -> None:
+        oldest = monotonic() - _TOLD_S
+        while self._told and (self._told[0][0] < oldest or self._told_bytes > _MAX_UNTOLD_BYTES):
+            self._told_bytes -= len(self._told.popleft()[1])
 
     def close(self) -> None:
         """End all of them."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
+from gearman_client.address import Address
 from gearman_client.extensions import ORPHAN_RUNS
 from gearman_client.packet import encode_request
 from gearman_client.worker.link_context import WORD_PAUSE_S, LinkContext
@@ -17,9 +20,16 @@ class Server:
     def __init__(self, store_id: bytes) -> None:
         self.store_id = store_id
         self.told: list[bytes] = []
+        self.listened = 0
 
     def hear(self) -> None:
         """It is known already."""
+
+    def listen(self) -> None:
+        self.listened += 1
+
+    def note_dead(self, dead: Set[Address]) -> None:
+        """It lives."""
 
     def pass_on(self, packet: bytes) -> None:
         self.told.append(packet)

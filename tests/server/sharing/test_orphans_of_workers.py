@@ -19,9 +19,16 @@ from .conftest import Cluster, Until, submit, waiting
 class Runner:
     """A worker in a thread of its own, which runs jobs in any way."""
 
-    def __init__(self, servers: tuple[ServerProcess, ...], callback: Callable[[WorkerJob], object], prefetch: int = 1):
+    def __init__(
+        self,
+        servers: tuple[ServerProcess, ...],
+        callback: Callable[[WorkerJob], object],
+        prefetch: int = 1,
+        *,
+        discover: bool = False,
+    ):
         addresses = [f"127.0.0.1:{server.port}" for server in servers]
-        self.worker = Worker(addresses, WorkerSettings(prefetch=prefetch, discover=False))
+        self.worker = Worker(addresses, WorkerSettings(prefetch=prefetch, discover=discover))
         self.worker.register("f", callback)
         self.thread = threading.Thread(target=self.worker.work)
 
@@ -105,3 +112,35 @@ def test_short_jobs_under_a_kill_run_once(
         dead.signal(signal.SIGKILL)
         until(lambda: cluster.database.rows("handle") == [])
     assert len(begun) == len(set(begun)) == 2000
+
+
+def test_a_job_of_a_server_that_stands_still_goes_on_and_runs_once(
+    cluster: Cluster, pair: tuple[ServerProcess, ServerProcess], until: Until
+) -> None:
+    still, living = pair
+    begun: list[str] = []
+
+    def run(job: WorkerJob) -> None:
+        begun.append(job.handle)
+        while not runner.go_on.wait(0.1):
+            job.status(3, 7)
+
+    with Runner(pair, run, discover=True) as runner, Runner(pair, run, discover=True):
+        until(lambda: all(server.text(b"status") == b"f\t0\t0\t2\n.\n" for server in pair))
+        (handle,) = submit(still.peer(), 1)
+        until(lambda: (1,) in cluster.database.rows("state"))
+        still.signal(signal.SIGSTOP)
+        try:
+            until(lambda: b"running" in living.text(b"jobs list"))
+            time.sleep(2)  # whatever is in doubt is decided
+            assert begun == [handle.decode()]
+        except BaseException:
+            runner.go_on.set()
+            raise
+        finally:
+            still.signal(signal.SIGCONT)
+        still.wait_for_log("comes back as a new one")
+        until(lambda: living.peer().ask(PacketType.GET_STATUS, handle)[1].split(b"\0")[2:] == [b"1", b"3", b"7"])
+        runner.go_on.set()
+        until(lambda: cluster.database.rows("handle") == [])
+    assert begun == [handle.decode()]
