@@ -18,8 +18,8 @@ from gearman_manager.command.control_client import request
 from .conftest import NAP, RunningManager
 
 TOKEN = "0123456789abcdef"
-#: What ends the manager, its workers or its job server has tests of its own.
-ENDING = ["/stop", "/drain", "/restart", "/restart-server", "/reload"]
+#: What has no end itself, or ends the manager, its workers or its job server has tests of its own.
+ENDING = ["/events", "/stop", "/drain", "/restart", "/restart-server", "/reload"]
 FEW = settings(
     max_examples=6,
     deadline=None,

@@ -51,6 +51,6 @@ def _before() -> int | None:
     before = position_of(request.args.get("cursor"), "before").get("before")
     if before is None:
         return None
-    if not before.isdecimal() or len(before) > 18:
+    if not (before.isascii() and before.isdecimal()) or len(before) > 18:
         raise ManagerError("cursor: the text under `next` of the page before is expected")
     return int(before)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import astuple, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, astuple, fields
 from functools import partial
 from typing import Any, Final
 
@@ -44,6 +44,8 @@ class ActionLog:
         self._is_written = gevent.event.Event()
         self._is_written.set()
         self._is_failing = False
+        #: Is told of each action at once.
+        self.listener: Callable[[Mapping[str, Any]], None] = lambda _action: None
 
     def note(self, action: Action) -> None:
         """An action has happened. It is in the log at once, and in the file a moment later."""
@@ -51,6 +53,7 @@ class ActionLog:
         words = " ".join(word for word in (action.what, action.target, action.details) if word)
         end = "" if action.is_done else f": refused ({action.status}): {action.outcome}"
         _log.log(level, "%s from %s: %s%s", action.who, action.address, words, end)
+        self.listener(asdict(action))
         self._waiting.append(action)
         self._is_written.clear()
         if self._writer is None:

@@ -29,7 +29,7 @@ class ProcessUse:
         total_bytes, seen_s = 0, dict[str, float]()
         before_s = self._seen_s.get(pool, {})
         for worker, pid in pids.items():
-            use = _use(pid)
+            use = use_of(pid)
             if use is not None:
                 total_bytes += use[0]
                 seen_s[worker] = use[1]
@@ -44,7 +44,9 @@ class ProcessUse:
             del self._gone_s[pool], self._seen_s[pool]
 
 
-def _use(pid: int) -> tuple[int, float] | None:
+def use_of(pid: int) -> tuple[int, float] | None:
+    """The memory of a process that belongs to no file, in bytes, and its time on the processor, in seconds; None: it is
+    gone."""
     try:
         return anonymous_bytes(_content(f"/proc/{pid}/statm")), time.clock_gettime(~pid << 3 | _PROCESS_CLOCK)
     except (OSError, IndexError):

@@ -22,6 +22,7 @@ from gearman_manager.api.document import serve_api
 from gearman_manager.api.drain_routes import drain_routes
 from gearman_manager.api.function_routes import function_routes, schedule_routes
 from gearman_manager.api.job_routes import job_routes
+from gearman_manager.api.live_routes import live_routes, scale_routes
 from gearman_manager.api.manager_routes import manager_routes
 from gearman_manager.api.pool_routes import pool_routes
 from gearman_manager.api.probe_routes import probe_routes
@@ -47,6 +48,9 @@ from gearman_manager.ipc.links import Links
 from gearman_manager.ipc.scoreboard import Scoreboard
 from gearman_manager.job_servers.job_servers import JobServers
 from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
+from gearman_manager.live.event_stream import EventStream
+from gearman_manager.live.overview import Overview
+from gearman_manager.live.overview import Sources as LiveSources
 from gearman_manager.logs.recent_log import RecentLog
 from gearman_manager.metrics.routes import metrics_routes
 from gearman_manager.metrics.scrape import Scrape, Sources
@@ -155,10 +159,14 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         lambda: queues.known.having_jobs or job_servers.addresses,
         lambda: queues.known.one_of_each_cluster or job_servers.addresses,
     )
+    overview = Overview(name, LiveSources(generations, workforce, autoscaler, sizes, queues), supervisor.health)
+    events = EventStream(overview.report)
+    actions.listener = lambda action: events.tell("action", action)
     serve_api(
         app,
         caller_routes(lambda: control.url),
         action_routes(actions),
+        live_routes(overview, events),
         manager_routes(supervisor, status, recent_log),
         drain_routes(supervisor, drain_report),
         server_restart_routes(server_restarts),
@@ -171,6 +179,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     )
     app.register_blueprint(login_routes(Login(sessions)))
     app.register_blueprint(probe_routes(supervisor))
+    app.register_blueprint(scale_routes(overview))
     scrape = Scrape(Sources(generations, workforce, autoscaler, sizes, queues, job_servers))
     app.register_blueprint(metrics_routes(scrape))
     return supervisor

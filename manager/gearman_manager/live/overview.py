@@ -1,0 +1,126 @@
+"""The overview: is all well, what is not, and each pool with its workers, its queue and the reason for its size."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gearman_manager.code.generations import Generations
+from gearman_manager.control.operator_changes import find_pool
+from gearman_manager.live.tiles import tile
+from gearman_manager.live.troubles import Health, troubles
+from gearman_manager.logs import log
+from gearman_manager.pools.pool import Pool
+from gearman_manager.pools.workforce import Workforce
+from gearman_manager.scaling.autoscaler import Autoscaler
+from gearman_manager.scaling.clock import epoch, time_of_day
+from gearman_manager.scaling.decision import Decision
+from gearman_manager.scaling.pool_sizes import PoolSizes
+from gearman_manager.scaling.queues import Queues
+
+Report = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the figures come from."""
+
+    generations: Generations
+    workforce: Workforce
+    autoscaler: Autoscaler
+    sizes: PoolSizes
+    queues: Queues
+
+
+class Overview:
+    """Makes overviews of the parts' current state."""
+
+    def __init__(self, name: str, sources: Sources, health: Callable[[], Health]) -> None:
+        """`name` is the manager's, towards job servers."""
+        self._name = name
+        self._sources = sources
+        self._health = health
+        self._since = round(time.time(), 1)
+
+    def report(self) -> Report:
+        """All of it. Every text is as others wrote it: escape it."""
+        sources, health = self._sources, self._health()
+        functions = self._functions()
+        pools = [self._pool(pool, functions.get(pool.name, ())) for pool in sources.workforce.active]
+        found = troubles(health, pools, sources.generations.errors, log.problems())
+        return {
+            "at": round(time.time(), 3),
+            "manager": {"name": self._name, "pid": os.getpid(), "since": self._since},
+            "well": health.is_up and health.is_healthy and all(each["severity"] == "note" for each in found),
+            "text": health.text,
+            "troubles": found,
+            "pools": pools,
+            "servers": [
+                {
+                    "address": str(server.address),
+                    "up": server.is_answering,
+                    "since": round(server.since, 1) if server.since else None,
+                    "trouble": server.trouble,
+                }
+                for server in sources.queues.servers
+            ],
+        }
+
+    def demand(self, name: str) -> Report:
+        """How much work a pool has, for those who scale machines by it.
+
+        Raises:
+            NotFound: there is no such pool.
+        """
+        pool = self._pool(find_pool(self._sources.workforce, name), self._functions().get(name, ()))
+        keys = ("queued", "running", "waiting", "wanted", "target", "ready")
+        return {"pool": name, "value": pool["queued"] + pool["running"], **{key: pool[key] for key in keys}}
+
+    def _functions(self) -> dict[str, list[str]]:
+        """The functions of each pool."""
+        current = self._sources.generations.current
+        found: dict[str, list[str]] = {}
+        for name, function in (current.layout.functions if current is not None else {}).items():
+            found.setdefault(function.pool, []).append(name)
+        return found
+
+    def _pool(self, pool: Pool, functions: Sequence[str]) -> Report:
+        sources = self._sources
+        queues = [sources.queues.of(function) for function in functions]
+        decision = sources.autoscaler.decisions(pool.name).last
+        minimum, maximum = self._bounds(pool.name, decision)
+        workers = [tile(live) for live in sources.workforce.of(pool.name)]
+        states = [worker["state"] for worker in workers]
+        return {
+            "name": pool.name,
+            "state": pool.state.value,
+            "functions": sorted(functions),
+            "min": minimum,
+            "max": maximum,
+            "target": pool.target,
+            "wanted": decision.wanted if decision else pool.target,
+            "ready": states.count("idle") + states.count("busy"),
+            "busy": states.count("busy"),
+            "queued": sum(queue.queued for queue in queues),
+            "waiting": sum(queue.waiting for queue in queues),
+            "running": sum(queue.running for queue in queues),
+            "held": [name for name, queue in zip(functions, queues, strict=True) if queue.hold is not None],
+            "last_error": pool.last_error,
+            "done": pool.counts.done + sum(worker["done"] or 0 for worker in workers),
+            "failed": pool.counts.failed + sum(worker["failed"] or 0 for worker in workers),
+            "memory_bytes": sum(worker["memory_bytes"] or 0 for worker in workers),
+            "why": decision.sentence(time_of_day) if decision else "",
+            "limit": decision.binding.limit.name if decision and decision.binding else None,
+            "decided": round(epoch(decision.at), 1) if decision else None,
+            "workers": workers,
+        }
+
+    def _bounds(self, pool: str, decision: Decision | None) -> tuple[int, int]:
+        """The pool's `min` and `max` at this time of day."""
+        if decision is not None:
+            return decision.inputs.minimum, decision.inputs.maximum
+        settings = self._sources.sizes.current.get(pool)
+        return (settings.min, settings.max) if settings is not None else (0, 0)
