@@ -203,6 +203,18 @@ def test_probes_tell_everybody_the_status_and_callers_the_reason(site: Site, nap
     assert unready.ask("GET", "/livez")[0].status == 200
 
 
+def test_a_session_goes_on_when_a_link_of_another_site_leads_here(site: Site) -> None:
+    from_mail = {"Accept": "text/html", "Sec-Fetch-Site": "cross-site"}
+    response, _ = site.ask("GET", "/pools?a=b", from_mail)  # without the cookie, which is SameSite=Strict
+    form = response.getheader("Location") or ""
+    again = re.search('http-equiv="refresh" content="0; url=([^"]*)"', site.ask("GET", form, from_mail)[1])
+    assert again is not None
+    own = {"Accept": "text/html", "Sec-Fetch-Site": "same-origin"}
+    assert 'http-equiv="refresh"' not in site.ask("GET", again[1], own)[1]
+    response, _ = site.ask("GET", again[1], own | site.session("viewer"))
+    assert (response.status, response.getheader("Location")) == (303, "/gearman/pools?a=b")
+
+
 def test_a_large_body_of_nobody_is_not_read(site: Site) -> None:
     assert site.ask("POST", "/login", FORM, "name=" + "x" * 10_000)[0].status == 413
 

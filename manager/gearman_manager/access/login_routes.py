@@ -79,7 +79,9 @@ def login_routes(login: Login) -> Blueprint:
     @routes.get("/login")
     @needs(None)
     def form() -> ResponseReturnValue:
-        return _page("", 200)
+        if current_caller().role is not None:
+            return redirect(_own_page(request.args.get("next", "")), 303)
+        return _page("", 200, comes_from_elsewhere=request.headers.get("Sec-Fetch-Site") == "cross-site")
 
     @routes.post("/login")
     @needs(None)
@@ -111,8 +113,11 @@ def login_routes(login: Login) -> Blueprint:
     return routes
 
 
-def _page(message: str, status: int) -> Response:
-    text = render_template("login.html", message=message, next=request.values.get("next", ""), root=_root())
+def _page(message: str, status: int, *, comes_from_elsewhere: bool = False) -> Response:
+    """The form. A browser that follows a link of another site, as in a mail, has not sent the cookie of a session that
+    there may be (SameSite=Strict): it is told to ask again, of its own accord."""
+    goal = request.values.get("next", "")
+    text = render_template("login.html", message=message, next=goal, root=_root(), again=comes_from_elsewhere)
     return Response(text, status, mimetype="text/html")
 
 

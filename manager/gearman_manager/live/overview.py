@@ -10,13 +10,14 @@ from typing import Any
 
 from gearman_manager.code.generations import Generations
 from gearman_manager.control.operator_changes import find_pool
+from gearman_manager.live.steady_clock import SteadyClock
 from gearman_manager.live.tiles import tile
 from gearman_manager.live.troubles import Health, troubles
 from gearman_manager.logs import log
 from gearman_manager.pools.pool import Pool
 from gearman_manager.pools.workforce import Workforce
 from gearman_manager.scaling.autoscaler import Autoscaler
-from gearman_manager.scaling.clock import epoch, time_of_day
+from gearman_manager.scaling.clock import time_of_day
 from gearman_manager.scaling.decision import Decision
 from gearman_manager.scaling.pool_sizes import PoolSizes
 from gearman_manager.scaling.queues import Queues
@@ -44,6 +45,7 @@ class Overview:
         self._sources = sources
         self._health = health
         self._since = round(time.time(), 1)
+        self._clock = SteadyClock()
 
     def report(self) -> Report:
         """All of it. Every text is as others wrote it: escape it."""
@@ -92,7 +94,7 @@ class Overview:
         queues = [sources.queues.of(function) for function in functions]
         decision = sources.autoscaler.decisions(pool.name).last
         minimum, maximum = self._bounds(pool.name, decision)
-        workers = [tile(live) for live in sources.workforce.of(pool.name)]
+        workers = [tile(live, self._clock) for live in sources.workforce.of(pool.name)]
         states = [worker["state"] for worker in workers]
         return {
             "name": pool.name,
@@ -114,7 +116,7 @@ class Overview:
             "memory_bytes": sum(worker["memory_bytes"] or 0 for worker in workers),
             "why": decision.sentence(time_of_day) if decision else "",
             "limit": decision.binding.limit.name if decision and decision.binding else None,
-            "decided": round(epoch(decision.at), 1) if decision else None,
+            "decided": self._clock.epoch(decision.at) if decision else None,
             "workers": workers,
         }
 

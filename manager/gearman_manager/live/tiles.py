@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from gearman_manager.live.steady_clock import SteadyClock
 from gearman_manager.metrics.process_use import use_of
 from gearman_manager.pools.live_worker import LiveWorker
 from gearman_manager.pools.pool import WorkerState
-from gearman_manager.scaling.clock import epoch
 
 Report = dict[str, Any]
 
 
-def tile(live: LiveWorker) -> Report:
+def tile(live: LiveWorker, clock: SteadyClock) -> Report:
     """What a worker does now. Moments are seconds since 1970, so that they stay while nothing happens.
 
     `memory_bytes` is the memory that belongs to no file; what the workers still share with their zygote is in it.
@@ -32,11 +32,11 @@ def tile(live: LiveWorker) -> Report:
         "state": state,
         "function": live.order.pool.functions[first.function] if first else None,
         "handle": first.handle if first else None,
-        "since": round(epoch(min(first.start_ns, now_ns) / 1e9), 1) if first else None,
+        "since": clock.epoch(min(first.start_ns, now_ns) / 1e9) if first else None,
         "jobs": len(jobs),
         "done": None if live.is_program else view.done,
         "failed": None if live.is_program else view.failed,
         "memory_bytes": use[0] if use else None,
         "cpu_s": round(use[1], 1) if use else None,
-        "started": round(epoch(live.started_at), 1),
+        "started": clock.epoch(live.started_at),
     }
