@@ -9,14 +9,14 @@ from gearman_client.errors import ArgumentError
 
 #: The longest handles and unique ids.
 MAX_IDENTIFIER_BYTES: Final = 63
-_ENCODING: Final = "utf-8"
-_ERRORS: Final = "surrogateescape"
+ENCODING: Final = "utf-8"
+ERRORS: Final = "surrogateescape"
 _ESCAPE: Final = re.compile(rb"\\x([0-9a-f]{2})")
 
 
 def to_text(data: bytes) -> str:
     """A function name, unique id or handle as the peer spelled it."""
-    return data.decode(_ENCODING, _ERRORS)
+    return data.decode(ENCODING, ERRORS)
 
 
 def unescaped(cell: bytes) -> bytes:
@@ -33,7 +33,7 @@ def to_argument(value: str, what: str) -> bytes:
     if not isinstance(value, str):
         raise ArgumentError(f"the {what} {value!r} is {type(value).__name__}: expected text (str)")
     try:
-        data = value.encode(_ENCODING, _ERRORS)
+        data = value.encode(ENCODING, ERRORS)
     except UnicodeEncodeError as error:
         raise ArgumentError(f"the {what} {value!r} can't be encoded as UTF-8") from error
     if b"\0" in data:
@@ -70,7 +70,7 @@ def to_body(value: bytes | bytearray | memoryview | str | None) -> bytes:
     if value is None:
         return b""
     if isinstance(value, str):
-        return value.encode(_ENCODING, _ERRORS)
+        return value.encode(ENCODING, ERRORS)
     if isinstance(value, bytearray | memoryview):
         return bytes(value)
     raise ArgumentError(f"expected bytes or str, not {type(value).__name__}: encode other values, for instance as JSON")

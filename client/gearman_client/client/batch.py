@@ -12,7 +12,7 @@ from gearman_client.address import Address
 from gearman_client.client.attempts import LOSSES, Attempts, Limits
 from gearman_client.client.calls import Conversation, chosen
 from gearman_client.client.foreground import server_error
-from gearman_client.client.job_status import JobHandle
+from gearman_client.client.job_status import JobHandle, handle_of
 from gearman_client.client.server_pool import PooledServer, ServerPool, is_quiet, next_packets
 from gearman_client.client.submission import Forms
 from gearman_client.connection.connection import Connection
@@ -30,8 +30,8 @@ from gearman_client.errors import (
     Timeout,
 )
 from gearman_client.packet import PacketType
-from gearman_client.text import to_text
 
+_JOB_CREATED: Final = int(PacketType.JOB_CREATED)
 #: The most jobs under way at once: enough that the round trip no longer counts, few enough to fit into any buffer.
 PORTION_JOBS: Final = 200
 PORTION_BYTES: Final = 256 * 1024
@@ -66,26 +66,36 @@ def submit_all(
     """
     limits.begin()
     line = _Line(Attempts(pool, limits, only=only), forms)
-    for portion in _portions(line.jobs(workloads)):
+    for portion in line.portions(workloads):
         line.submit(portion)
     return line.accepted
 
 
-class _Job:
-    """One of many; it has its handle once it is accepted."""
+class _Portion:
+    """Jobs that may be under way at once. Each has its handle once it is accepted."""
 
-    __slots__ = ("_encode", "handle", "packet", "workload")
+    __slots__ = ("encode", "handles", "packets", "workloads")
 
-    def __init__(self, workload: Any, encode: Callable[[Any], bytes]) -> None:
-        self.workload = workload
-        self.handle: JobHandle | None = None
-        self._encode = encode
-        self.packet = encode(workload)
+    def __init__(self, encode: Callable[[Any], bytes], workloads: list[Any], packets: list[bytes]) -> None:
+        self.encode = encode
+        self.workloads = workloads
+        self.packets = packets
+        self.handles: list[JobHandle | None] = [None] * len(packets)
 
     def be_for(self, encode: Callable[[Any], bytes]) -> None:
-        """Have the packet that this makes: another connection may need another one."""
-        if encode is not self._encode:
-            self._encode, self.packet = encode, encode(self.workload)
+        """Have the packets that this makes: another connection may need other ones."""
+        if encode is not self.encode:
+            self.encode, self.packets = encode, list(map(encode, self.workloads))
+
+    @property
+    def accepted(self) -> list[JobHandle]:
+        """The handles so far."""
+        return [handle for handle in self.handles if handle is not None]
+
+    @property
+    def left(self) -> list[int]:
+        """The places of the other jobs."""
+        return [at for at, handle in enumerate(self.handles) if handle is None]
 
 
 class _Line:
@@ -101,28 +111,41 @@ class _Line:
         self.accepted: list[JobHandle] = []
         self._connect()
 
-    def jobs(self, workloads: Iterable[Any]) -> Iterator[_Job]:
-        """Each workload with its packet."""
+    def portions(self, workloads: Iterable[Any]) -> Iterator[_Portion]:
+        """The workloads in portions, with their packets; a packet above the limit makes a portion of its own."""
+        some, packets, size_bytes = list[Any](), list[bytes](), 0
+        encode = self._encode
         for workload in workloads:
-            yield _Job(workload, self._encode)
+            packet = encode(workload)
+            size_bytes += len(packet)
+            if size_bytes > PORTION_BYTES and packets:
+                yield _Portion(encode, some, packets)
+                some, packets, encode = [], [], self._encode
+                packet = encode(workload)
+                size_bytes = len(packet)
+            some.append(workload)
+            packets.append(packet)
+            if len(packets) == PORTION_JOBS:
+                yield _Portion(encode, some, packets)
+                some, packets, size_bytes, encode = [], [], 0, self._encode
+        if packets:
+            yield _Portion(encode, some, packets)
 
-    def submit(self, portion: Sequence[_Job]) -> None:
+    def submit(self, portion: _Portion) -> None:
         """Submit a portion. The caller's generator has run since the last one."""
         self._connection.check_process()
         if not is_quiet(self._connection):  # closed while it was idle, and nothing is under way
             self._server.drop()
             self._attempts.lost(self._server, ConnectionLost(f"connection to {self._server.address} lost"))
             self._connect()
-        left = portion
-        while (ending := self._submit(portion, left)) is not None:
-            left = [job for job in left if job.handle is None]
+        while (ending := self._submit(portion)) is not None:
             self._server.drop()  # it would refuse the next job too
             try:
                 self._attempts.lost(self._server, ending)
                 self._connect()
             except (ConnectionLost, CouldNotConnect, Timeout) as error:
-                raise PartlyRefused(ending.code, ending.text, self._handles(portion)) from error
-        self.accepted = self._handles(portion)
+                raise PartlyRefused(ending.code, ending.text, self._accepted_with(portion)) from error
+        self.accepted += portion.accepted
 
     def _connect(self) -> None:
         while True:
@@ -134,29 +157,28 @@ class _Line:
             else:
                 return
 
-    def _handles(self, portion: Sequence[_Job]) -> list[JobHandle]:
+    def _accepted_with(self, portion: _Portion) -> list[JobHandle]:
         """All handles so far."""
-        return [*self.accepted, *(job.handle for job in portion if job.handle is not None)]
+        return self.accepted + portion.accepted
 
-    def _submit(self, portion: Sequence[_Job], left: Sequence[_Job]) -> ServerEnding | None:
+    def _submit(self, portion: _Portion) -> ServerEnding | None:
         """Send what is left of a portion, and take the answers. Returns the refusal of a server that is ending."""
-        connection, refusals = self._connection, list[ServerError]()
+        connection, left = self._connection, portion.left
         with Conversation(self._server):
-            for job in left:
-                job.be_for(self._encode)
-                connection.queue(job.packet)
-            missing = len(left)
+            portion.be_for(self._encode)
+            packets = [portion.packets[at] for at in left]
+            connection.queue(packets[0] if len(packets) == 1 else b"".join(packets))
+            refusals: list[ServerError] = []
             try:
                 connection.flush(self._limits.deadline)
-                for refusal in _answers(connection, left, self._limits.answer_by(0)):
-                    missing -= 1
-                    if refusal is not None:
-                        refusals.append(refusal)
+                _take_answers(connection, portion.handles, left, refusals, self._limits.answer_by(0))
             except LOSSES as error:
-                raise many_not_known(missing, self._server.address, error, self._handles(portion)) from error
+                missing = len(left) - len(refusals) - sum(portion.handles[at] is not None for at in left)
+                accepted = self._accepted_with(portion)
+                raise many_not_known(missing, self._server.address, error, accepted) from error
             for refusal in refusals:
                 if not isinstance(refusal, ServerEnding):
-                    raise PartlyRefused(refusal.code, refusal.text, self._handles(portion))
+                    raise PartlyRefused(refusal.code, refusal.text, self._accepted_with(portion))
         return next((refusal for refusal in refusals if isinstance(refusal, ServerEnding)), None)
 
 
@@ -167,35 +189,26 @@ def many_not_known(missing: int, server: Address, error: GearmanError, accepted:
     return kind(text, str(server), accepted)
 
 
-def _answers(connection: Connection, jobs: Sequence[_Job], deadline: float) -> Iterator[ServerError | None]:
-    """Read every answer to these jobs, so that none is left on the connection: for each the refusal, or None."""
-    address, open_jobs = connection.address, iter(jobs)
+def _take_answers(
+    connection: Connection,
+    handles: list[JobHandle | None],
+    places: Sequence[int],
+    refusals: list[ServerError],
+    deadline: float,
+) -> None:
+    """Read every answer to the jobs at these places, so that none is left on the connection."""
+    address, next_place = connection.address, iter(places).__next__
     answered = 0
-    while answered < len(jobs):
-        for packet_type, body in next_packets(connection, deadline):
-            job = next(open_jobs, None)
-            answered += 1
-            if job is not None and packet_type == PacketType.JOB_CREATED:
-                job.handle = JobHandle(to_text(body), address)
-                yield None
-            elif job is not None and packet_type == PacketType.ERROR:
-                yield server_error(body)
+    while answered < len(places):
+        packets = next_packets(connection, deadline)
+        answered += len(packets)
+        if answered > len(places):
+            raise ProtocolError(f"{address} answered more than was submitted")
+        for packet_type, body in packets:
+            if packet_type == _JOB_CREATED:
+                handles[next_place()] = handle_of(body, address)
+            elif packet_type == PacketType.ERROR:
+                next_place()
+                refusals.append(server_error(body))
             else:
                 raise ProtocolError(f"{address} answered a submission with packet type {packet_type}")
-
-
-def _portions(jobs: Iterable[_Job]) -> Iterator[list[_Job]]:
-    """Portions of jobs that may be under way at once; a packet above the limit makes a portion of its own."""
-    portion: list[_Job] = []
-    size_bytes = 0
-    for job in jobs:
-        if portion and size_bytes + len(job.packet) > PORTION_BYTES:
-            yield portion
-            portion, size_bytes = [], 0
-        portion.append(job)
-        size_bytes += len(job.packet)
-        if len(portion) == PORTION_JOBS:
-            yield portion
-            portion, size_bytes = [], 0
-    if portion:
-        yield portion

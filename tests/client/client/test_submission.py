@@ -66,6 +66,13 @@ def test_equal_keys_choose_the_server_and_a_dash_makes_the_workload_the_key() ->
     assert foreground(unique="-") == (T.SUBMIT_JOB, [b"f", b"-", b"w"])
 
 
+def test_the_packets_of_many_workloads_have_the_lengths_of_these() -> None:
+    encode = chosen(SubmissionSettings().encoder("f", {}, background=True))
+    for workload in (b"", b"ab", b"cd", "\u00e9", b"", b"a" * 1000, "ef"):
+        body = workload.encode() if isinstance(workload, str) else workload
+        assert sent(encode(workload)) == (T.SUBMIT_JOB_BG, [b"f", b"", body])
+
+
 def test_the_namespace_stands_before_the_names_of_functions() -> None:
     settings = SubmissionSettings(namespace="shop.")
     assert foreground(settings, reducer="r") == (T.SUBMIT_REDUCE_JOB, [b"shop.f", b"", b"shop.r", b"", b"w"])
