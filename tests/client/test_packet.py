@@ -14,6 +14,7 @@ from gearman_client.packet import (
     MAX_KNOWN_HEADERS,
     MAX_LINE_BYTES,
     MAX_LINES,
+    MOST_RUN,
     REQUEST_MAGIC,
     RESPONSE_MAGIC,
     PacketParser,
@@ -55,6 +56,26 @@ def test_packets_come_out_as_they_were_sent_however_the_bytes_are_cut(
     assert [(kind, split_arguments(kind, body)) for kind, body in found] == sent
     assert parser.pending_bytes == 0
     assert parser.violation is None
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> list[tuple[int, bytes]]:
+    """Packets with the same header one after the other; some hold that header."""
+    kind, length, number = draw(st.integers(1, 3)), draw(st.integers(0, 30)), draw(st.integers(1, 2 * MOST_RUN + 3))
+    bodies = [b"%d" % at for at in range(number)]
+    for at in draw(st.lists(st.integers(0, number - 1), max_size=2)):
+        bodies[at] = b"x" * draw(st.integers(0, 20)) + HEADER.pack(REQUEST_MAGIC, kind, length)
+    return [(kind, body[:length].ljust(length, b"\0")) for body in bodies]
+
+
+@given(st.lists(runs(), max_size=4), st.data())
+def test_packets_with_equal_headers_come_out_as_they_were_sent(
+    sent: list[list[tuple[int, bytes]]], data: st.DataObject
+) -> None:
+    packets = [packet for run in sent for packet in run]
+    stream = b"".join(encode_request(*packet) for packet in packets)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=2)))
+    assert feed_in_pieces(PacketParser(REQUEST_MAGIC), stream, cuts) == packets
 
 
 @given(packets())
