@@ -3,7 +3,7 @@ knows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Final, Protocol
 
@@ -16,12 +16,14 @@ from gearman_client.extensions import (
 )
 from gearman_client.job_pairs import cut_pairs, split_pairs
 from gearman_client.packet import PacketType, encode_request, split_arguments
+from gearman_client.text import to_text
 from gearman_client.worker.job_link import JobLink
 from gearman_client.worker.job_with_options import JobWithOptions, whole_number
 from gearman_client.worker.worker_job import WorkerJob
 
 #: What Perl's Gearman::Server says of a packet whose number it does not know.
 _UNKNOWN_PACKET: Final = b'server_error\0Can\'t locate object method "CMD_"'
+_NO_ATTEMPT: Final = f"JOB_ASSIGN_ATTEMPT takes {JOB_ASSIGN_ATTEMPT_ARGUMENTS} arguments"
 
 #: Makes the job for link, handle, function, unique key and workload.
 MakeJob = Callable[[JobLink, bytes, str, bytes, bytes], WorkerJob]
@@ -53,6 +55,24 @@ class Assign(Protocol):
     ) -> WorkerJob: ...
 
 
+def plain_jobs(link: JobLink, functions: Mapping[bytes, str], bodies: Iterable[bytes]) -> list[WorkerJob]:
+    """The jobs in the bodies of many JOB_ASSIGN_ATTEMPT; `functions` are the names of the worker's functions.
+
+    Raises:
+        ProtocolError: a body is none of that packet.
+    """
+    jobs = []
+    for body in bodies:
+        try:
+            handle, function, unique, attempt, workload = body.split(b"\0", JOB_ASSIGN_ATTEMPT_ARGUMENTS - 1)
+        except ValueError:
+            raise ProtocolError(_NO_ATTEMPT) from None
+        job = WorkerJob(link, handle, functions.get(function) or to_text(function), unique, workload)
+        job.attempt = 1 if attempt == b"1" else whole_number(attempt, "attempt")
+        jobs.append(job)
+    return jobs
+
+
 def assignment_handlers(assign: Assign) -> dict[int, Callable[[bytes], None]]:
     """By packet type: takes the body of such a packet, and gives `assign` the job.
 
@@ -74,7 +94,7 @@ def assignment_handlers(assign: Assign) -> dict[int, Callable[[bytes], None]]:
     def on_assign_attempt(body: bytes) -> None:
         arguments = body.split(b"\0", JOB_ASSIGN_ATTEMPT_ARGUMENTS - 1)
         if len(arguments) != JOB_ASSIGN_ATTEMPT_ARGUMENTS:
-            raise ProtocolError(f"JOB_ASSIGN_ATTEMPT takes {JOB_ASSIGN_ATTEMPT_ARGUMENTS} arguments")
+            raise ProtocolError(_NO_ATTEMPT)
         handle, function, unique, attempt, workload = arguments
         job = assign(handle, function, unique, workload)
         job.attempt = 1 if attempt == b"1" else whole_number(attempt, "attempt")

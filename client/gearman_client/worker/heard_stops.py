@@ -14,30 +14,31 @@ _LOOK_S: Final = 0.001
 class HeardStops:
     """Their handles."""
 
-    __slots__ = ("_handles", "_looked_at")
+    __slots__ = ("_looked_at", "handles")
 
     def __init__(self) -> None:
-        self._handles: dict[bytes, None] = {}
+        #: To be read only.
+        self.handles: dict[bytes, None] = {}
         self._looked_at = 0.0
 
     def note(self, body: bytes) -> None:
         """JOB_STOPPING has come. Nobody asks for a job whose answer was on its way then, so old ones are forgotten."""
-        self._handles[body.rpartition(b"\0")[2]] = None
-        if len(self._handles) > MAX_JOBS_AT_ONCE:
-            del self._handles[next(iter(self._handles))]
+        self.handles[body.rpartition(b"\0")[2]] = None
+        if len(self.handles) > MAX_JOBS_AT_ONCE:
+            del self.handles[next(iter(self.handles))]
 
     def has(self, handle: bytes) -> bool:
         """Whether this job is one of them."""
-        return handle in self._handles
+        return handle in self.handles
 
     def answered(self, handle: bytes) -> None:
         """The job is over."""
-        if self._handles:
-            self._handles.pop(handle, None)
+        if self.handles:
+            self.handles.pop(handle, None)
 
     def clear(self) -> None:
         """The connection is lost, and with it all jobs."""
-        self._handles.clear()
+        self.handles.clear()
 
     def is_look_due(self) -> bool:
         """Whether what has arrived is to be looked at; the next look is due later then."""

@@ -59,7 +59,8 @@ class OrphanLink(ServerLink):
                 self._sent.note((monotonic(), handle, attempt, packet))
                 if self._is_dead:
                     self._tell_last_answers()
-            self._stops.answered(handle)
+            if self._stops.handles:
+                self._stops.answered(handle)
         else:
             self._context.orphans.ended(self._former_store_id, handle)
             if not self._tell_others(SentAnswer(handle, attempt, packet), is_open=True):

@@ -6,7 +6,7 @@ link still waits for nothing but the answer to its own grab.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from gearman_client.address import Address
@@ -15,15 +15,16 @@ from gearman_client.extensions import (
     CAN_DO_MANY,
     GRAB_JOBS,
     GRAB_MANY_OPTION,
+    JOB_ASSIGN_ATTEMPT,
     JOB_ATTEMPT_OPTION,
     JOBS_ASSIGNED,
     MAX_JOBS_AT_ONCE,
     RETURN_JOBS,
     SET_RETURN_KEY,
 )
-from gearman_client.packet import PacketType, encode_request
+from gearman_client.packet import Packet, PacketType, encode_request
 from gearman_client.text import to_text
-from gearman_client.worker.assignments import MakeJob
+from gearman_client.worker.assignments import MakeJob, plain_jobs
 from gearman_client.worker.link_context import LinkContext
 from gearman_client.worker.link_state import LinkEvent, LinkState
 from gearman_client.worker.orphan_link import OrphanLink
@@ -124,6 +125,19 @@ class SetLink(OrphanLink):
             self._queue(encode_request(RETURN_JOBS, b"", *handles))
 
     # --- receiving
+
+    def _handle(self, packets: Sequence[Packet]) -> None:
+        """As in `ServerLink`. The jobs of a set, most of which come whole and plain, take one call together."""
+        if len(packets) > 2 and packets[0][0] == JOBS_ASSIGNED:
+            self._on_set(packets[0][1])
+            bodies = [body for packet_type, body in packets if packet_type == JOB_ASSIGN_ATTEMPT]
+            if len(bodies) == self._to_come == len(packets) - 1:
+                self._arrived = plain_jobs(self, self._context.functions, bodies)
+                self._to_come = 0
+                self._replied(LinkEvent.ASSIGNED)
+                return
+            packets = packets[1:]
+        super()._handle(packets)
 
     def _on_set(self, body: bytes) -> None:
         if self.state is not LinkState.GRABBING or not body.isdigit() or self._to_come:

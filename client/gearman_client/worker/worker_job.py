@@ -30,6 +30,9 @@ _WORK_EXCEPTION, _WORK_DATA, _WORK_WARNING = (
     int(PacketType.WORK_WARNING),
 )
 _pack_header: Final = HEADER.pack
+#: The headers of short answers, by the length of the body.
+_COMPLETE_HEADERS: Final = tuple(_pack_header(REQUEST_MAGIC, _WORK_COMPLETE, length) for length in range(128))
+_SHORT_BYTES: Final = len(_COMPLETE_HEADERS)
 _THROTTLED: Final = "throttled"
 
 
@@ -156,9 +159,13 @@ class WorkerJob(Resumable):
             raise JobAnswered(f"job {self.handle} has been answered already")
         handle = self.handle_bytes
         body = result if type(result) is bytes else to_body(result)
-        header = _pack_header(REQUEST_MAGIC, _WORK_COMPLETE, len(handle) + 1 + len(body))
+        length = len(handle) + 1 + len(body)
+        if length < _SHORT_BYTES:
+            header = _COMPLETE_HEADERS[length]
+        else:
+            header = _pack_header(REQUEST_MAGIC, _WORK_COMPLETE, length)
         self.answered = True
-        self._link.answer(self._connection, handle, b"%b%b\0%b" % (header, handle, body), self.attempt or 0)
+        self._link.answer(self._connection, handle, b"\0".join((header + handle, body)), self.attempt or 0)
 
     def fail(self) -> None:
         """The job failed."""

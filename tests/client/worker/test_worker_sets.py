@@ -20,7 +20,7 @@ from gearman_client.extensions import (
     RETURN_JOBS,
     SET_RETURN_KEY,
 )
-from gearman_client.packet import PacketType
+from gearman_client.packet import PacketType, encode_response
 from gearman_client.worker.worker import LOOK_INTERVAL_S
 
 from ..conftest import DEADLINE_S, Peer, ScriptedServer
@@ -211,6 +211,56 @@ def test_an_impossible_number_of_jobs_ends_the_connection(
     many.stop()
     scripted_server.peers[-1].send(PacketType.NO_JOB)
     assert grabbed.result(DEADLINE_S) == []
+
+
+def set_of(announced: int, *assignments: tuple[bytes, ...], behind: bytes = b"") -> bytes:
+    """The bytes of a set, for one write."""
+    jobs = [encode_response(JOB_ASSIGN_ATTEMPT, *each) for each in assignments]
+    return b"".join((encode_response(JOBS_ASSIGNED, b"%d" % announced), *jobs, behind))
+
+
+def test_a_set_that_comes_in_one_piece_is_understood_as_in_many(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread
+) -> None:
+    jobs = [(b"H:1", b"f", b"u", b"1", b"w\0w"), (b"H:20", b"f", b"", b"12", b""), (b"H:3", b"g", b"", b"1", b"w")]
+    grabbed = in_thread(many.grab_many, DEADLINE_S)
+    peer = scripted_server.accept()
+    greet(peer, b"f")
+    for number, behind in enumerate((b"", encode_response(PacketType.NOOP)), 1):
+        peer.socket.sendall(set_of(3, *jobs, behind=behind))
+        got = grabbed.result(DEADLINE_S)
+        assert [(job.handle, job.function, job.unique, job.attempt, job.workload) for job in got] == [
+            ("H:1", "f", "u", 1, b"w\0w"),
+            ("H:20", "f", "", 12, b""),
+            ("H:3", "g", "", 1, b"w"),
+        ]
+        assert not any(job.is_lost or job.answered for job in got)
+        grabbed = in_thread(many.grab_many, DEADLINE_S)
+        expect_grab(peer, number + 1)
+    peer.send(PacketType.NO_JOB)
+    many.stop()
+    assert grabbed.result(DEADLINE_S) == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        set_of(2, (b"H:1", b"f", b"", b"1", b"w"), (b"H:2", b"f", b"", b"1")),
+        set_of(2, (b"H:1", b"f", b"", b"1", b"w"), (b"H:2", b"f", b"", b"one", b"w")),
+        set_of(2, (b"H:1", b"f", b"", b"1", b"w"), (b"H:2", b"f", b"", b"1", b"w"), behind=set_of(1)),
+    ],
+)
+def test_a_set_that_can_not_be_read_ends_the_connection(
+    scripted_server: ScriptedServer, many: Worker, in_thread: InThread, answer: bytes
+) -> None:
+    grabbed = in_thread(many.grab_many, DEADLINE_S)
+    peer = scripted_server.accept()
+    greet(peer, b"f")
+    peer.socket.sendall(answer)
+    peer = scripted_server.accept()
+    greet(peer, b"f", number=2)
+    assign(peer, b"H:3")
+    assert [job.handle for job in grabbed.result(DEADLINE_S)] == ["H:3"]
 
 
 def test_a_connection_that_breaks_in_the_middle_of_an_answer_leaves_no_job(
