@@ -24,6 +24,7 @@ from gearman_manager.ipc.scoreboard import Scoreboard
 
 #: The set's number, the server's place in the worker's list, the job's handle.
 _RECORD: Final = Struct("=QH118s")
+_START: Final = Struct("=QH")
 RECORD_BYTES: Final = _RECORD.size
 MAX_HANDLE_BYTES: Final = 118
 #: A processor shows its writes to the others in the order in which they were made, but later: after a microsecond at
@@ -62,13 +63,21 @@ class Claims:
                     pass
         if max(map(len, handles), default=0) > MAX_HANDLE_BYTES:
             handles = list(takewhile(lambda handle: len(handle) <= MAX_HANDLE_BYTES, handles))
-        pack = _RECORD.pack
-        records = b"".join([pack(set_number, server, handle) for handle in handles])
+        records = _records(set_number, server, handles)
         self._has_put = True
         try:
             return os.write(self._writer, records) // RECORD_BYTES
         except OSError:  # a job has filled or closed it
             return 0
+
+
+def _records(set_number: int, server: int, handles: Sequence[bytes]) -> bytes:
+    """A record for each of these handles, which are short enough."""
+    if len(set(map(len, handles))) != 1:
+        return b"".join([_RECORD.pack(set_number, server, handle) for handle in handles])
+    # Most sets are so: in a tenth of the time.
+    start, end = _START.pack(set_number, server), bytes(MAX_HANDLE_BYTES - len(handles[0]))
+    return start + (end + start).join(handles) + end
 
 
 class ClaimPipe:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+
+# The function of the module `signal` turns every number into an enum member, at ten times the cost.
+from _signal import getsignal  # type: ignore[import-not-found]
 from contextlib import suppress
 from typing import Final
 
 from gearman_manager.ipc.child_log import STREAMS, open_stream, spare_copy
-from gearman_manager.worker.signal_state import SignalState
+from gearman_manager.worker.signal_state import ALARM, STOP, SignalState
 
 #: What takes a system call to notice is not checked after every job: they would be a noticeable part of the shortest.
 LOOK_INTERVAL_NS: Final = 1_000_000
@@ -28,7 +31,7 @@ class ProcessState:
             self._folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._outputs = [(number, *_spare(number)) for _, number in STREAMS]
         self._signals = SignalState()
-        self._looked_ns = 0
+        self._look_ns = 0
 
     def clear_up(self, now_ns: int) -> None:
         """Restore the state after a job."""
@@ -36,11 +39,13 @@ class ProcessState:
             try:
                 os.fchdir(self._folder)
             except OSError:
-                self._looked_ns = 0  # nothing else can be done; and `suppress` costs five calls for every job
-        self._signals.restore()
-        if now_ns >= self._looked_ns + LOOK_INTERVAL_NS:
-            self._looked_ns = now_ns
-            self._signals.restore_all()
+                self._look_ns = 0  # nothing else can be done; and `suppress` costs five calls for every job
+        signals = self._signals
+        if getsignal(STOP) is not signals.on_stop or getsignal(ALARM) != signals.on_alarm:
+            signals.restore_all()
+        if now_ns >= self._look_ns:
+            self._look_ns = now_ns + LOOK_INTERVAL_NS
+            signals.restore_all()
             for number, spare, identity in self._outputs:
                 if spare >= 0 and _identity(number) != identity:
                     os.dup2(spare, number, inheritable=True)

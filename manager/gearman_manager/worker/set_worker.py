@@ -54,7 +54,7 @@ class SetWorkerProcess(WorkerProcess):
 
         Jobs may take a microsecond, so this repeats in one place what `WorkerProcess` does for each.
         """
-        slot, wear, process_state = self._slot, self._wear, self._process_state
+        slot, wear, timeout = self._slot, self._wear, self._timeout
         calls = slot.calls
         jobs = self._kept(jobs)
         if len(jobs) > 1 and slot.is_told_to_leave:  # in this moment: then the supervisor may have found no claims yet
@@ -64,38 +64,45 @@ class SetWorkerProcess(WorkerProcess):
         is_alone = len(jobs) == 1
         server = self._server_index[jobs[0].server]
         behind = len(jobs)
-        now_ns = looked_ns = time.monotonic_ns()
+        find, begin, run, hooks = self._functions.get, slot.begin, run_job, self._hooks
+        clock, clear_up = time.monotonic_ns, self._process_state.clear_up
+        now_ns = clock()
+        look_ns = now_ns + LOOK_NS
         for assigned in jobs:
-            function = self._functions.get(assigned.function)
+            function = find(assigned.function)
             if function is None:
                 self._function_of(assigned)
                 behind -= 1
                 continue
             timeout_s = function.timeout_s if assigned.timeout_s is None else assigned.timeout_s
             deadline_ns = now_ns + int(timeout_s * 1e9) if timeout_s else 0
-            seen = slot.begin(server, function.index, assigned.handle_bytes, now_ns, deadline_ns, behind - 1)
+            seen = begin(server, function.index, assigned.handle_bytes, now_ns, deadline_ns, behind - 1)
             if (seen != calls and not is_alone) or assigned.is_lost:
                 break
             behind -= 1
-            failure = run_job(assigned, function, self._hooks, self._timeout)
-            began_ns, now_ns = now_ns, time.monotonic_ns()
-            slot.end(now_ns, failed=failure is not None, shown=False)
-            process_state.clear_up(now_ns)
-            if failure is not None:
+            failure = run(assigned, function, hooks, timeout)
+            began_ns, now_ns = now_ns, clock()
+            slot.busy_ns += now_ns - began_ns  # shown with the next `begin` or `idle`
+            clear_up(now_ns)
+            if failure is None:
+                slot.done += 1
+            else:
+                slot.failed += 1
                 slot.error(failure)
                 wear.after_job(failed=True)
                 if assigned.was_throttled:  # it was put back, and others may have to wait with it
                     break
-            if self._timeout.has_rung:
-                self._timeout.has_rung = False
+            if timeout.has_rung:
+                timeout.has_rung = False
                 kill_started_since(began_ns, self._client_id)
-            if now_ns >= looked_ns + LOOK_NS:
+            if now_ns >= look_ns:
                 slot.idle(behind)  # this may wait for a slow server
                 self._gearman.flush()
                 wear.after_job()
                 if not self._gearman.look():
                     break
-                now_ns = looked_ns = time.monotonic_ns()
+                now_ns = clock()
+                look_ns = now_ns + LOOK_NS
         slot.idle()
         wear.after_job()
         if behind:

@@ -32,7 +32,8 @@ _RESTORED: Final = (
     signal.SIGPROF,
 )
 _NUMBERS: Final = tuple(map(int, _RESTORED))
-_STOP, _ALARM = _NUMBERS[:2]
+#: The first two, by which the worker hears of its end and of its time.
+STOP, ALARM = _NUMBERS[:2]
 _TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
 
@@ -63,13 +64,9 @@ class SignalState:
         self._wakeup = signal.set_wakeup_fd(-1)
         self._trace, self._profile = sys.gettrace(), sys.getprofile()
         self._umask = os.umask(0o077)
-        self._stop, self._alarm = self._handlers[:2]
+        #: The handlers of STOP and ALARM. If they are in place, the others are restored less often.
+        self.on_stop, self.on_alarm = self._handlers[:2]
         self.restore_all()
-
-    def restore(self) -> None:
-        """Undo everything if the worker's own signals were touched; this costs next to nothing."""
-        if getsignal(_STOP) is not self._stop or getsignal(_ALARM) != self._alarm:
-            self.restore_all()
 
     def restore_all(self) -> None:
         """Undo everything."""

@@ -65,6 +65,13 @@ def test_nobody_takes_what_has_begun_and_the_worker_sees_that_the_rest_was_taken
     assert not pipe.take()
 
 
+def test_handles_may_differ_in_length(pipe: ClaimPipe, claims: Claims, slot: SlotWriter) -> None:
+    different = [b"H:a:9", b"H:a:10", b"H", b"h" * MAX_HANDLE_BYTES]
+    assert claims.put(1, 2, different) == 4
+    begin(slot, 4)
+    assert pipe.take() == [Claim(1, 2, handle) for handle in different]
+
+
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_set_that_is_over_leaves_nothing_for_the_next(
     pipe: ClaimPipe, claims: Claims, slot: SlotWriter, ends: bool
