@@ -23,6 +23,8 @@ _log = logging.getLogger("control")
 #: Passwords that are checked at once, each by a thread and with 32 MiB, and those that may wait for that.
 _AT_ONCE: Final = 2
 _WAITING: Final = 8
+#: Of a name: attempts are counted by names that others choose, and stand in the log.
+_MOST_CHARACTERS: Final = 100
 
 
 class Login:
@@ -86,7 +88,7 @@ def login_routes(login: Login) -> Blueprint:
     @routes.post("/login")
     @needs(None)
     def begin() -> ResponseReturnValue:
-        caller, name = current_caller(), request.form.get("name", "").strip()
+        caller, name = current_caller(), request.form.get("name", "").strip()[:_MOST_CHARACTERS]
         wait_s = login.wait_s(caller.address, name)
         if wait_s > 0:
             page = _page(f"too many attempts: try again in {math.ceil(wait_s)} s", 429)

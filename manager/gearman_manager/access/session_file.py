@@ -17,6 +17,8 @@ from typing import Any, Final
 
 _log = logging.getLogger("control")
 FILE_NAME: Final = "sessions.json"
+_FRESH: Final = FILE_NAME + ".new"
+FILE_NAMES: Final = frozenset({FILE_NAME, _FRESH})
 _KEY_BYTES: Final = 32
 _MAX_FILE_BYTES: Final = 1 << 18
 #: More than these are forgotten, those first that would have ended soonest.
@@ -68,7 +70,7 @@ class SessionFile:
             self._write()
 
     def _write(self) -> None:
-        fresh = self._path.with_name(FILE_NAME + ".new")
+        fresh = self._path.with_name(_FRESH)
         try:
             fresh.unlink(missing_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -66,7 +66,8 @@ def make_document(app: Flask, root: str = "") -> dict[str, Any]:
         "info": {
             "title": "gearman-manager",
             "version": __version__,
-            "description": "Look at a running manager, and steer it.",
+            "description": "Look at a running manager, and steer it. Requests of a session that change something bring "
+            "along the `csrf_token` of `/me` in the header `X-CSRF-Token`.",
         },
         "servers": [{"url": root + API}],
         "security": [{"token": []}, {"session": []}],

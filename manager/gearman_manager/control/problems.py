@@ -1,4 +1,8 @@
-"""Refusals as problems of RFC 9457: JSON objects with `type`, `title`, `status` and `detail`."""
+"""Refusals as problems of RFC 9457: JSON objects with `type`, `title`, `status` and `detail`.
+
+Browsers get a page instead, if there is one: under `PROBLEM_PAGE` an application's configuration can hold a function
+that makes it of the status and the detail.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
-from flask import Response
+from flask import Response, current_app, request
 
 from gearman_manager.access.guards import HEADERS
 from gearman_manager.errors import Forbidden, ManagerError, NotFound, NotNow, Unauthorized, UnexpectedEvent, Unreachable
@@ -15,6 +19,7 @@ from gearman_manager.history.history_file import HistoryError
 from gearman_process.http.messages import HttpAnswer, HttpRefusal
 
 MEDIA_TYPE: Final = "application/problem+json"
+PROBLEM_PAGE: Final = "GEARMAN_PROBLEM_PAGE"
 #: The statuses of our errors; the status of all others is 400.
 _STATUSES: Final[Mapping[type[ManagerError], int]] = {
     Unauthorized: 401,
@@ -29,6 +34,9 @@ _STATUSES: Final[Mapping[type[ManagerError], int]] = {
 
 def problem(status: int, detail: str) -> Response:
     """The answer of a route that refuses."""
+    make_page = current_app.config.get(PROBLEM_PAGE)
+    if make_page is not None and not request.path.startswith("/api/") and _prefers_a_page():
+        return Response(make_page(status, detail), status, mimetype="text/html")
     return Response(_text(status, detail), status, mimetype=MEDIA_TYPE)
 
 
@@ -42,6 +50,11 @@ def refusal_as_problem(refusal: HttpRefusal) -> HttpAnswer:
     """The answer to a request that never reached a route."""
     headers = (*refusal.headers, *HEADERS.items(), ("Content-Type", MEDIA_TYPE))
     return HttpAnswer(refusal.status, headers, _text(refusal.status, str(refusal)).encode())
+
+
+def _prefers_a_page() -> bool:
+    kinds = request.accept_mimetypes
+    return kinds["text/html"] > max(kinds["application/json"], kinds[MEDIA_TYPE])
 
 
 def _text(status: int, detail: str) -> str:

@@ -19,7 +19,17 @@ from gearman_manager.job_servers import policies_file
 _PID_FILE: Final = "gearman-manager.pid"
 _SOCKET: Final = "control.sock"
 _LOCK: Final = "lock"
-_OWN: Final = frozenset({_PID_FILE, _SOCKET, _LOCK, session_file.FILE_NAME}) | history_file.FILE_NAMES
+_OWN: Final = (
+    frozenset(
+        {
+            _PID_FILE,
+            _SOCKET,
+            _LOCK,
+        }
+    )
+    | session_file.FILE_NAMES
+    | history_file.FILE_NAMES
+)
 _FLAGS: Final = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _OTHERS: Final = 0o077
 _OTHERS_WRITE: Final = 0o022

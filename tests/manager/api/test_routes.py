@@ -21,6 +21,7 @@ from gearman_manager.config import Config, FoundFunction, lay_out
 from gearman_manager.control.app import make_app
 from gearman_manager.control.explanations import Explanations
 from gearman_manager.control.operator_changes import OperatorChanges
+from gearman_manager.control.problems import PROBLEM_PAGE
 from gearman_manager.logs.recent_log import RecentLog
 from gearman_manager.pools.pool import Pool
 from gearman_manager.pools.pool_state import PoolState
@@ -253,3 +254,19 @@ def test_every_refusal_gives_its_reason(manager: Manager, path: str, body: Any, 
 def test_the_log_of_an_unknown_pool_is_refused_and_of_a_silent_one_is_empty(manager: Manager) -> None:
     assert manager.client.get("/api/v1/logs?of=mail/1").get_json() == []
     assert manager.client.get("/api/v1/logs?of=nobody").status_code == 404
+
+
+def test_a_browser_gets_a_page_of_a_refusal_if_there_is_one_and_programs_get_the_problem(manager: Manager) -> None:
+    app = manager.client.application
+    for accept, path, kind in (
+        ("text/html,*/*;q=0.8", "/nowhere", "application/problem+json"),  # there is none yet
+        ("text/html,*/*;q=0.8", "/nowhere", "text/html"),
+        ("*/*", "/nowhere", "application/problem+json"),
+        ("", "/nowhere", "application/problem+json"),
+        ("text/html,*/*;q=0.8", "/api/v1/nowhere", "application/problem+json"),
+    ):
+        answer = manager.client.get(path, headers={"Accept": accept})
+        assert (answer.status_code, answer.mimetype) == (404, kind), (accept, path)
+        if kind == "text/html":
+            assert answer.text == "404: GET /nowhere: 404 Not Found"
+        app.config[PROBLEM_PAGE] = lambda status, detail: f"{status}: {detail}"
