@@ -31,6 +31,8 @@ RECEIVE_BYTES: Final = 64 * 1024
 BIG_RECEIVE_BYTES: Final = 1024 * 1024
 #: The limit of the bytes that arrive while we send and are kept for later.
 MAX_INBOX_BYTES: Final = 2 * DEFAULT_MAX_BODY_BYTES
+#: Reads that may find nothing but what was not asked for, before a connection counts as busy.
+_MOST_QUIET_READS: Final = 10
 
 _TIMEVAL: Final = struct.Struct("ll")
 
@@ -225,10 +227,13 @@ class Connection:
         Raises:
             ConnectionLost: the peer has ended the connection.
         """
-        if not self.wait_readable(0):
-            return True
         may_be_quiet = self.on_servers is not None or isinstance(self._socket, TlsStream)
-        return may_be_quiet and not self.try_receive() and not self._parser.pending_bytes
+        for _ in range(_MOST_QUIET_READS):  # behind what the server tells of its cluster its end may have arrived
+            if not self.wait_readable(0):
+                return True
+            if not may_be_quiet or self.try_receive() or self._parser.pending_bytes:
+                return False
+        return False
 
     def finish_sending(self) -> None:
         """Tell the peer that nothing follows; it can still read what was sent."""

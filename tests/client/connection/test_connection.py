@@ -16,6 +16,7 @@ import pytest
 from gearman_client import Address, Client, ConnectionLost, CouldNotConnect, Timeout
 from gearman_client.connection.connecting import ConnectAttempt, connect
 from gearman_client.connection.connection import Connection
+from gearman_client.extensions import SERVERS
 from gearman_client.packet import PacketType, encode_request, encode_response
 
 BIG = 8 * 1024 * 1024
@@ -29,6 +30,19 @@ def pair() -> Iterator[tuple[Connection, socket.socket]]:
     yield connection, theirs
     connection.close()
     theirs.close()
+
+
+def test_the_end_is_seen_behind_what_a_server_tells_of_its_cluster(pair: tuple[Connection, socket.socket]) -> None:
+    connection, peer = pair
+    told: list[bytes] = []
+    connection.on_servers = told.append
+    peer.sendall(encode_response(SERVERS, b"one"))
+    assert connection.is_quiet()
+    peer.sendall(encode_response(SERVERS, b"two"))
+    peer.close()
+    with pytest.raises(ConnectionLost):
+        connection.is_quiet()
+    assert told == [b"one", b"two"]
 
 
 def test_two_peers_that_write_before_they_read_do_not_block_each_other(

@@ -228,6 +228,7 @@ def test_of_many_jobs_the_rest_goes_to_another_server_when_the_first_ends(
         for number in range(500):
             if number == 250:
                 bystanders.append(first.peer())
+                bystanders[0].sync()
                 first.signal(signal.SIGUSR1)
                 assert bystanders[0].read_to_end() == b"", "it has closed all connections that wait for nothing"
             yield b"%d" % number
