@@ -1,4 +1,8 @@
-"""The limits of functions that hold for the cluster as a whole: `max_running` and `rate`. Pure."""
+"""The limits of functions that hold for the cluster as a whole: `max_running`, `rate` and `max_queue`. Pure.
+
+The first two are shared out, and never exceeded. Of the last each server adds up what all have told with their beats: a
+share of it would refuse jobs while there is room at others.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ if TYPE_CHECKING:
     from gearman_server.jobs.functions import Functions
     from gearman_server.jobs.wake_up import WakeUp
 
-_RUNNING, _STARTS = "running", "starts"
+_RUNNING, _STARTS, _WAITING = "running", "starts", "waiting"
 #: A name with other bytes is published all the same.
 _CODEC: Final = "latin-1"
 
@@ -73,6 +77,9 @@ class Limits:
             age_ms = 0 if since is None else int((now - since) * 1000)
             claim = self._share(function, kind).claim(min(limit, used + function.takeable), age_ms, used)
             published.setdefault(function.name.decode(_CODEC), {})[kind] = list(claim)
+        for function in self._functions.by_name.values():
+            if function.policy.max_queue and function.waiting:
+                published.setdefault(function.name.decode(_CODEC), {})[_WAITING] = [function.waiting]
         return published
 
     def follow(self, told: Mapping[int, Mapping[str, Any]], own_id: int, now: float) -> None:
@@ -84,6 +91,18 @@ class Limits:
             claims = {number: _claim(published, name, kind) for number, published in limits.items()}
             self._share(function, kind).follow(limit, claims, own_id, used)
             self._use(function)
+        others = [published for number, published in limits.items() if number != own_id]
+        for function in self._functions.by_name.values():
+            if function.policy.max_queue:
+                name = function.name.decode(_CODEC)
+                function.waiting_elsewhere = sum(_waiting(published, name) for published in others)
+
+
+def _waiting(limits: Any, name: str) -> int:
+    try:
+        return int(limits[name][_WAITING][0])
+    except (KeyError, IndexError, TypeError, ValueError):
+        return 0
 
 
 def _claim(limits: Any, name: str, kind: str) -> Claim:

@@ -179,6 +179,7 @@ class Function:
         "running",
         "sleepers",
         "throttle",
+        "waiting_elsewhere",
         "woken",
         "workers",
     )
@@ -200,6 +201,8 @@ class Function:
         self.woken: set[Session] = set()
         #: None: no submission is refused.
         self.limits: QueueLimits | None = None
+        #: How many of its jobs wait in the other servers of a cluster, as they have told last.
+        self.waiting_elsewhere = 0
         #: None: any job may be started at any time, and failures need not be counted.
         self.throttle: Throttle | None = None
         #: Counts of its jobs' fates, by priority; None while nobody reads them.
@@ -291,4 +294,4 @@ class Function:
     def is_full_for(self, priority: int) -> bool:
         """Whether its limits refuse one more job of that priority."""
         limits = self.limits or QueueLimits()
-        return 0 < limits.of(priority) <= self.total or 0 < limits.waiting <= self.waiting
+        return 0 < limits.of(priority) <= self.total or 0 < limits.waiting <= self.waiting + self.waiting_elsewhere

@@ -12,7 +12,7 @@ from gearman_client.packet import PacketType, encode_request
 
 from ..server_process import ServerProcess
 from ..stream_peer import StreamPeer
-from .conftest import Cluster, Until, grab, submit, waiting
+from .conftest import Cluster, Until, grab, run_all, submit, waiting
 
 #: Nothing here depends on the kind of database.
 pytestmark = pytest.mark.parametrize("cluster", ["postgresql"], indirect=True)
@@ -106,3 +106,23 @@ def test_a_pause_holds_everywhere_within_a_second_and_so_does_its_end(
     assert later.text(b"resume function f") == b"OK\r\n"
     worker = other.peer()
     until(lambda: grab(worker) is not None)
+
+
+def test_max_queue_counts_the_jobs_of_all_servers(cluster: Cluster, tmp_path: Path, until: Until) -> None:
+    policies = tmp_path / "policies.yaml"
+    policies.write_text("functions: {f: {max_queue: 5}}\n")
+    one, other = (cluster.start("--policies", str(policies)) for _ in range(2))
+    submit(one.peer(), 5)
+    asking = other.peer()
+
+    def is_refused() -> bool:
+        return asking.ask(PacketType.SUBMIT_JOB_BG, b"f", b"", b"")[0] == PacketType.ERROR
+
+    for _ in range(4):
+        time.sleep(1.0)  # a beat tells of them, and one that is taken before is one of the five
+        if is_refused():
+            break
+    assert waiting(other) < 4
+    assert is_refused()
+    assert len(run_all(one.peer())) == 5
+    until(lambda: not is_refused())
