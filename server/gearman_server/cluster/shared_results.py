@@ -1,7 +1,8 @@
 """Results that are in a table which all servers of a cluster use: any server answers GET_RESULT for any job. Pure.
 
-What is not in memory is looked up. A session that waits for the job of another server is answered once a look finds the
-end of that job; there is one look for all of them, four times a second.
+What is not in memory is looked up. A session that waits for the job of another server hears of it as it goes if there
+is a link to its owner (`live_waits`), and else is answered once a look finds the end of that job; there is one look for
+all of them, four times a second.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from gearman_server.jobs.replies import error
 from gearman_server.jobs.result_keeping import answer_of, final_packets
 
 if TYPE_CHECKING:
+    from gearman_server.cluster.live_waits import LiveWaits
     from gearman_server.jobs.kept_results import Looked
     from gearman_server.jobs.result_keeping import ResultKeeping
     from gearman_server.jobs.session import Session, WithheldReply
@@ -41,6 +43,8 @@ class SharedResults:
         self._alarm = results.agenda.alarm(self._look_for_ends)
         self._is_looking = False
         self._at = 0
+        #: Has the owners tell of jobs as they go; None: there are no links.
+        self.live: LiveWaits | None = None
         results.elsewhere = self
 
     def get(self, session: Session, handle: bytes, digits: bytes, now: float) -> None:
@@ -77,10 +81,10 @@ class SharedResults:
             gap.release(answer_of(handle, looked.state))
         else:
             gap.release(b"")
-            self._wait(session, handle, deadline, looked.state)
+            self._wait(session, handle, deadline, looked)
         self._results.touched.add(session)
 
-    def _wait(self, session: Session, handle: bytes, deadline: float | None, state: bytes) -> None:
+    def _wait(self, session: Session, handle: bytes, deadline: float | None, looked: Looked) -> None:
         if session.ending is not None:
             return
         try:
@@ -88,8 +92,11 @@ class SharedResults:
         except RefusedError as refusal:
             session.reply(error(refusal.code, refusal.text))
             return
-        self._results.states_elsewhere[handle] = state
+        self._results.states_elsewhere[handle] = looked.state
         self._look_soon()
+        if self.live is not None:
+            self.live.join(session, handle)
+            self.live.follow(handle, looked.owner)
 
     def _gone(self, handle: bytes) -> bytes:
         return answer_of(handle, b"expired" if self._results.kept.has_expired(handle) else b"unknown")
@@ -119,6 +126,8 @@ class SharedResults:
             looked = found.get(handle) if found is not None else None
             if looked is not None and looked.result is None:
                 self._results.states_elsewhere[handle] = looked.state
+                if self.live is not None and self._results.unfinished(handle) is None:
+                    self.live.follow(handle, looked.owner)
                 continue
             self._results.states_elsewhere.pop(handle, None)
             if self._results.unfinished(handle) is not None:

@@ -77,6 +77,8 @@ class Looked(NamedTuple):
     result: KeptResult | None
     #: As GET_RESULT has it.
     state: bytes = b""
+    #: The server that has it.
+    owner: int = 0
 
 
 @dataclass(frozen=True, slots=True)

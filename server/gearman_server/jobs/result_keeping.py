@@ -116,7 +116,7 @@ class ResultKeeping:
         if not part or (digits and not (digits.isdigit() and len(digits) <= _MAX_WAIT_DIGITS)):
             raise MalformedPacketError("GET_RESULT takes a handle and milliseconds, or nothing for any time")
         job = self.unfinished(handle)
-        if job is None and self.elsewhere is not None:
+        if job is None and self.elsewhere is not None and not session.is_peer:
             self.elsewhere.get(session, handle, digits, now)
         elif job is None:
             self._answer_now(session, handle)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING, Final
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: The number of results for which one connection may wait at once.
 MAX_WAITS: Final = 1000
+#: The same for another server of the cluster.
+MAX_PEER_WAITS: Final = 10_000
 #: Waits whose time is over that are answered at once: a millisecond of work. The others follow.
 TIMEOUTS_AT_ONCE: Final = 500
 
@@ -55,7 +57,7 @@ class ResultWaits:
             RefusedError: the connection waits for too many results already.
         """
         waits = self._by_session.setdefault(session, set())
-        if len(waits) >= MAX_WAITS:
+        if len(waits) >= (MAX_PEER_WAITS if session.is_peer else MAX_WAITS):
             raise RefusedError(b"TOO_MANY_WAITS", b"This connection waits for 1000 results already")
         wait = Wait(session, handle)
         waits.add(wait)
@@ -74,6 +76,13 @@ class ResultWaits:
         waits = self._by_handle.pop(handle, {})
         for wait in waits:
             self._finish(wait)
+        return [wait.session for wait in waits]
+
+    def end_for(self, handle: bytes, sessions: Collection[Session]) -> list[Session]:
+        """End the waits of these sessions for the job. Returns those that waited."""
+        waits = [wait for wait in self._by_handle.get(handle, ()) if wait.session in sessions]
+        for wait in waits:
+            self._drop(wait)
         return [wait.session for wait in waits]
 
     def forget(self, session: Session) -> None:

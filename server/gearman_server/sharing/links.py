@@ -13,15 +13,15 @@ import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import gevent
 from gevent import socket as green_socket
 
 from gearman_client.address import parse_address
 from gearman_client.errors import AddressError
-from gearman_client.extensions import PEER_HELLO
-from gearman_client.packet import RESPONSE_MAGIC, PacketParser, encode_request
+from gearman_client.extensions import PEER_HELLO, RESULT
+from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request
 from gearman_server.cluster.members import MemberState
 from gearman_server.cluster.peers import word_of
 
@@ -40,13 +40,26 @@ _MAX_UNTOLD_BYTES: Final = 8 << 20
 _TOLD_S: Final = 10.0
 
 Answer = Callable[["bytes | None"], None]
+#: What a server tells of a job for whose result this one waits there; no question is answered by these.
+_TOLD: Final = frozenset((int(PacketType.WORK_STATUS), int(PacketType.WORK_DATA), int(PacketType.WORK_WARNING), RESULT))
+
+
+class Listener(Protocol):
+    """Hears what servers tell."""
+
+    def heard(self, packet_type: int, body: bytes) -> None:
+        """Such a packet has come."""
+
+    def lost(self, owner: int) -> None:
+        """The connection to that server is gone."""
 
 
 class Link:
     """The connection to one server."""
 
-    def __init__(self, member: Member, report_refusal: Callable[[int], None]) -> None:
+    def __init__(self, member: Member, report_refusal: Callable[[int], None], listener: Listener | None) -> None:
         self.member = member
+        self._listener = listener
         self._report_refusal = report_refusal
         #: The socket once its peer has proved to be the server that is meant; it never waits.
         self._socket: socket.socket | None = None
@@ -70,6 +83,20 @@ class Link:
             is_sent = False
         if not is_sent:
             self._end()
+
+    def send_now(self, request: bytes) -> bool:
+        """Send a request that no question waits for, or return False."""
+        if self._socket is None or self._untold:
+            return False
+        try:
+            if self._socket.send(request) == len(request):
+                return True
+        except BlockingIOError:
+            return False
+        except OSError:
+            pass
+        self._end()
+        return False
 
     def tell(self, packet: bytes) -> None:
         """Send a packet that has no answer, now or once there is a connection."""
@@ -134,6 +161,8 @@ class Link:
                     if packet_type == PEER_HELLO:
                         is_right = True
                         self._begin(connection)
+                    elif packet_type in _TOLD and self._listener is not None:
+                        self._listener.heard(packet_type, body)
                     elif self._questions:
                         self._questions.popleft()[1](body)
         return is_right
@@ -151,6 +180,8 @@ class Link:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)  # the greenlet hears of it
             connection.close()
+            if self._listener is not None:
+                self._listener.lost(self.member.id)
         questions, self._questions = self._questions, deque()
         for _, answer in questions:
             answer(None)
@@ -163,6 +194,8 @@ class Links:
         """`report_refusal` is called with the id of a server whose port refuses connections, and did not before."""
         self._report_refusal = report_refusal
         self._links: dict[int, Link] = {}
+        #: Hears what servers tell unasked; set before there are any.
+        self.listener: Listener | None = None
         #: What all were told lately, and when (monotonic seconds), for those to which there is no link yet.
         self._told: deque[tuple[float, bytes]] = deque()
         self._told_bytes = 0
@@ -178,7 +211,7 @@ class Links:
             self._links.pop(number).close()
         for number, member in others.items():
             if number not in self._links:
-                link = self._links[number] = Link(member, self._report_refusal)
+                link = self._links[number] = Link(member, self._report_refusal, self.listener)
                 self._forget_told()
                 for _, packet in self._told:
                     link.tell(packet)
@@ -196,6 +229,11 @@ class Links:
             answer(None)
         else:
             link.ask(request, answer)
+
+    def watch(self, owner: int, request: bytes) -> bool:
+        """Send a request whose answers are told as they come. False: there is no connection to that server."""
+        link = self._links.get(owner)
+        return link is not None and link.send_now(request)
 
     def tell_all(self, packet: bytes) -> None:
         """Send a packet that has no answer to all of them."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gearman_server.sharing.reader import Reader
 
 _jobs: Final = table(
-    JOBS, column("id", BigInteger()), column("state"), column("run_at"), column("handle", LargeBinary())
+    JOBS, *map(column, ("state", "run_at", "owner")), column("id", BigInteger()), column("handle", LargeBinary())
 )
 _c: Final = RESULTS.c
 _SIZE: Final = func.length(_c.content) + func.length(_c.reports) + OVERHEAD_BYTES
@@ -47,9 +47,11 @@ def _look(connection: Connection, handles: Sequence[bytes]) -> dict[bytes, Looke
     now = time()
     ids = ids_of(handles)
     for at in range(0, len(ids), _MAX_IDS):
-        query = select(_jobs.c.handle, _jobs.c.state, _jobs.c.run_at).where(_jobs.c.id.in_(ids[at : at + _MAX_IDS]))
-        for handle, state, run_at in connection.execute(query):
-            found[bytes(handle)] = Looked(None, _state(state, run_at, now))
+        columns = _jobs.c.handle, _jobs.c.state, _jobs.c.run_at, _jobs.c.owner
+        for handle, state, run_at, owner in connection.execute(
+            select(*columns).where(_jobs.c.id.in_(ids[at : at + _MAX_IDS]))
+        ):
+            found[bytes(handle)] = Looked(None, _state(state, run_at, now), owner)
     left = ids_of([handle for handle in handles if handle not in found])
     for at in range(0, len(left), _MAX_IDS):
         for result in read_results_of(connection, left[at : at + _MAX_IDS]):

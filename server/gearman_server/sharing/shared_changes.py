@@ -57,7 +57,9 @@ class SharedChanges(SqlStore):
         self._batch_requests = SharedBatchRequests(broker.job_batches, shared)
         broker.durability.are_keys_shared = True
         broker.results.kept.are_shared = True
-        SharedResults(broker.results, ResultsTable(self.reader).look, broker.durability.after_changes)
+        self._shared_results = SharedResults(
+            broker.results, ResultsTable(self.reader).look, broker.durability.after_changes
+        )
         self._tidying.start(broker)
 
     def stop_writing(self) -> None:

@@ -11,6 +11,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from gearman_server.cluster.live_waits import LiveWaits
 from gearman_server.cluster.members import Member, MemberState
 from gearman_server.cluster.peers import Peers, encode_facts
 from gearman_server.cluster.watch import Watch, trusted_until
@@ -105,6 +106,7 @@ class SharedStore(SharedChanges):
         self._tell_members([me], self._id)  # the others follow with the first beat
         self._part.meet(self._peers, self._directory, self._links)
         self._batch_requests.links = self._links
+        self._links.listener = self._shared_results.live = LiveWaits(broker.results, self._links)
         self._peers.id = self._id
         self._heart.facts = partial(_facts, self._part, self._peers.word)
         self._adopter = Adopter(self._database, self._writer, self._part.adoption, self._loop)
