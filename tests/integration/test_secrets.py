@@ -26,6 +26,10 @@ CONFIG = f"""
 run_dir: run
 server: {{listen: 127.0.0.1:0, store: "${{APP_STORE}}"}}
 control: {{listen: 127.0.0.1:0, token: "${{APP_TOKEN}}"}}
+alerts:
+  to: {{mail: ops@example.com, webhook: ["https://chat.example/${{APP_HOOK}}"]}}
+  rules: {{dead: 1}}
+  smtp: {{user: me, password: "${{APP_MAIL}}"}}
 functions: {{show: {{settings: {{mode: "${{APP_MODE}}"}}}}}}
 pools:
   show: {{functions: [show]}}
@@ -48,6 +52,8 @@ def keeper(manager: RunningManager, tmp_path: Path) -> RunningManager:
     manager.environment = {
         "APP_STORE": f"sqlite:////{tmp_path}/{URL_SECRET}.db",
         "APP_TOKEN": TOKEN,
+        "APP_HOOK": f"hook-{TOKEN}",
+        "APP_MAIL": f"mail-{TOKEN}",
         "APP_MODE": BYSTANDER,
         "GEARMAN_STORE_URL": f"postgresql+psycopg://me:{URL_SECRET}@db.example/jobs",
         "GEARMAN_STORE_PASSWORD": URL_SECRET,
@@ -94,6 +100,7 @@ def test_nothing_that_the_manager_prints_shows_a_secret(
     assert keeper.stop() == 0
     dumped = []
     for config in (CONFIG, CONFIG.replace('store: "${APP_STORE}"', literal).replace("${APP_TOKEN}", TOKEN)):
+        config = config if config is CONFIG else config.replace("${APP_HOOK}", TOKEN).replace("${APP_MAIL}", TOKEN)
         keeper.config_file.write_text(config)
         dumped.append(keeper.command("-Z").stdout)
         printed.append(keeper.command("check").stdout)
@@ -101,7 +108,9 @@ def test_nothing_that_the_manager_prints_shows_a_secret(
     assert failed.returncode == 1
     assert "${APP_STORE}" in dumped[0]
     assert "${APP_TOKEN}" in dumped[0]
+    assert "${APP_MAIL}" in dumped[0]
     assert "me:***@127.0.0.1" in dumped[1]
+    assert "password: '***'" in dumped[1]
     for text in (*printed, *dumped, failed.stdout, failed.stderr, keeper.log()):
         assert URL_SECRET not in text.replace(f"{URL_SECRET}.db", "")
         assert TOKEN not in text

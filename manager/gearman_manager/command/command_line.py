@@ -13,6 +13,8 @@ import click
 
 from gearman_manager import __version__, exit_codes
 from gearman_manager.command import completion
+from gearman_manager.command.alert_commands import alerts
+from gearman_manager.command.alert_commands import test as try_alerts
 from gearman_manager.command.context import (
     OVERRIDES,
     ask,
@@ -264,6 +266,7 @@ main.commands = {
         *GROUPS,
         schedules,
         outbox,
+        alerts,
         restart_server,
         drain,
         stop,
@@ -284,6 +287,7 @@ for command in (
     *(c for g in GROUPS for c in g.commands.values()),
     schedules,
     trigger,
+    try_alerts,
     restart_server,
     drain,
     stop,

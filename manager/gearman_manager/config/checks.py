@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from gearman_manager.config.budgets import impossible_uses
+from gearman_manager.config.alert_keys import AlertTargets
 from gearman_manager.config.function_keys import FunctionKeys
 from gearman_manager.config.models import Config, Defaults
+from gearman_manager.config.pool_checks import impossible_uses
 from gearman_manager.config.pool_keys import Pool, PoolKeys
 from gearman_manager.config.problem import Places, Problem
 from gearman_manager.config.server_checks import server_problems
@@ -65,6 +66,7 @@ class _Rules:
     def all(self) -> Iterator[Problem]:
         yield from self._job_servers()
         yield from self._control()
+        yield from self._alerts()
         yield from server_problems(self._config, self._places, self._broken)
         yield from self._schedules()
         yield from self._pool_keys("defaults", self._defaults, Defaults())
@@ -106,6 +108,17 @@ class _Rules:
         if control.listen is None and given and "control.listen" not in self._broken:
             message = "only control.listen needs this: add an address, such as 127.0.0.1:4731, or leave it out"
             yield self._places.problem(f"control.{given[0]}", message)
+
+    def _alerts(self) -> Iterator[Problem]:
+        alerts = self._config.alerts
+        if any(key.startswith("alerts") for key in self._broken):
+            return
+        if alerts.rules.is_any and not alerts.is_on:
+            yield self._places.problem("alerts.rules", "nobody is told: name a mail, webhook or command in alerts.to")
+        if not alerts.rules.is_any and alerts.to != AlertTargets():
+            yield self._places.problem("alerts.to", "there is nothing to tell: name rules in alerts.rules")
+        if (alerts.smtp.user is None) != (alerts.smtp.password is None):
+            yield self._places.problem("alerts.smtp", "user and password belong together: name both or neither")
 
     def _schedules(self) -> Iterator[Problem]:
         if self._config.schedules and self._config.server is None and "server" not in self._broken:

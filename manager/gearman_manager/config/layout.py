@@ -13,11 +13,10 @@ from typing import Final
 from pydantic import ValidationError
 
 from gearman_manager.bridge.order import is_php_file
-from gearman_manager.config.budgets import exceeded_by_minima
 from gearman_manager.config.checks import EVERY_OTHER_FUNCTION, functions_of, range_problem
 from gearman_manager.config.function_keys import Function
-from gearman_manager.config.loops import loop_problem
 from gearman_manager.config.models import Config
+from gearman_manager.config.pool_checks import exceeded_by_minima, loop_problem
 from gearman_manager.config.pool_keys import Pool
 from gearman_manager.config.problem import Problem
 from gearman_manager.config.resolve import (

@@ -19,6 +19,7 @@ from gearman_client.address import Address
 from gearman_client.tls import Tls
 from gearman_manager.config import values as v
 from gearman_manager.config.address import parse_header_name, parse_host, parse_path_prefix, reachable
+from gearman_manager.config.alert_keys import Alerts
 from gearman_manager.config.environment import variables_in
 from gearman_manager.config.function_keys import Function, FunctionKeys
 from gearman_manager.config.pool_keys import Pool, PoolKeys
@@ -29,7 +30,7 @@ from gearman_manager.config.server_keys import Server
 from gearman_manager.logs.output_budget import DEFAULT_BYTES
 
 #: The keys whose values can hold a secret that no worker needs.
-SECRET_KEYS: Final = ("server.store", "control.token")
+SECRET_KEYS: Final = ("server.store", "control.token", "alerts.smtp.password", "alerts.to.webhook")
 #: What callers of the control API may do: look; change pools, functions and jobs; all.
 ROLES: Final = ("viewer", "operator", "admin")
 #: The job server reads these by itself.
@@ -281,6 +282,9 @@ class Config(Section):
     control: Annotated[Control, v.is_mapping] = Field(
         default=Control(), description="The control API on a TCP address, beside its socket."
     )
+    alerts: Annotated[Alerts, v.is_mapping] = Field(
+        default=Alerts(), description="Messages about troubles, by mail, to a web address, or by a program."
+    )
 
     _places: Places = PrivateAttr(default_factory=Places)
 
@@ -296,7 +300,8 @@ class Config(Section):
     @property
     def private_variables(self) -> frozenset[str]:
         """The environment variables for the manager and its job server alone: nothing that they start needs them."""
-        named = (variables_in(self._places.written.get(key, "")) for key in SECRET_KEYS)
+        written = self._places.written.items()
+        named = (variables_in(text) for key, text in written if key.partition("[")[0] in SECRET_KEYS)
         return STORE_VARIABLES.union(*named) - ORDINARY_VARIABLES
 
     @property

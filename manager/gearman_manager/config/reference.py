@@ -38,10 +38,16 @@ SECTIONS: Final = (
     "Drain",
     "Control",
     "TrustedProxy",
+    "Alerts",
+    "AlertTargets",
+    "AlertRules",
+    "Smtp",
 )
 
 #: The heading above a section's table, if it is not the section's name.
 _ANCHORS: Final = {
+    "AlertRules": "rules",
+    "AlertTargets": "to",
     "DeadLetters": "dead_letters",
     "KeptResults": "results",
     "JobServer": "servers",

@@ -16,7 +16,7 @@ from gearman_manager.config.models import SECRET_KEYS, Config
 
 #: Fractions that are plain numbers; all others in a configuration are durations.
 _NUMBERS: Final = frozenset({"utilisation", "max_load"})
-_STORE, _TOKEN = SECRET_KEYS
+_STORE: Final = "server.store"  #: a URL with a password in it; the other secrets are nothing else
 _PASSWORDS: Final = re.compile(r"(?<=://)([^/?:]*):.*(?=@)|(?i:(?<=pass=)|(?<=password=))[^&]*")
 
 
@@ -65,7 +65,7 @@ class _Dumper:
             return value
         if key in self._written:
             return self._written[key]
-        if key == _TOKEN:
+        if key != _STORE and key.partition("[")[0] in SECRET_KEYS:
             return "***"
         return (_PASSWORDS.sub(_masked, value) if key == _STORE else value).replace("$", "$$")
 

@@ -159,8 +159,8 @@ class Workforce:
         return [self.live[name] for name in self.pools[pool].workers]
 
     def registered(self, pool: str) -> list[str]:
-        """The names of the functions that a pool serves, as they are registered with Gearman."""
-        return self._orders[pool].registered
+        """The names of the functions that a pool serves, as they are registered with Gearman; none if it is removed."""
+        return self._orders[pool].registered if pool in self._orders else []
 
     def sums(self, pool: str) -> tuple[int, int]:
         """The jobs finished since the pool exists, and the nanoseconds spent in them."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from gearman_manager.config import Layout, Limits, ResolvedPool
-from gearman_manager.config.budgets import exceeded_by_minima
+from gearman_manager.config.pool_checks import exceeded_by_minima
 from gearman_manager.config.resolve import too_few_everywhere
 from gearman_manager.scaling.autoscaler import Autoscaler
 from gearman_manager.scaling.host_guards import HostGuards

@@ -14,6 +14,9 @@ from gearman_manager.access.guards import guard
 from gearman_manager.access.login_routes import Login, login_routes
 from gearman_manager.access.session_file import SessionFile
 from gearman_manager.access.sessions import Sessions
+from gearman_manager.alerts.deliveries import Deliveries
+from gearman_manager.alerts.server_questions import ServerQuestions
+from gearman_manager.alerts.watch import AlertWatch, Watched
 from gearman_manager.api.action_routes import action_routes
 from gearman_manager.api.batch_routes import batch_routes
 from gearman_manager.api.caller_routes import caller_routes
@@ -126,8 +129,23 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     status.add("drain", drain_report.report)
     server_restarts = ServerRestarts(job_servers, queues)
 
+    server_jobs = ServerJobs(
+        lambda: queues.known.having_jobs or job_servers.addresses,
+        lambda: queues.known.one_of_each_cluster or job_servers.addresses,
+    )
+
+    # Those who are told of troubles.
+    deliveries = Deliveries()
+
+    def asked() -> list[str]:
+        return [str(server.address) for server in queues.servers if server.is_up and server.is_pushed]
+
+    questions = ServerQuestions(server_jobs.page, asked)
+    watched = Watched(lambda: arrangement.config, generations, workforce, queues)
+    alerts = AlertWatch(watched, questions, deliveries)
+
     def own_pids() -> set[int]:
-        return workforce.pids() | zygotes.pids | job_servers.pids
+        return workforce.pids() | zygotes.pids | job_servers.pids | deliveries.pids
 
     parts = Parts(
         name=name,
@@ -153,12 +171,9 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         drain_report=drain_report,
         server_restarts=server_restarts,
         actions=actions,
+        alerts=alerts,
     )
     supervisor = Supervisor(run_folder, announcer, parts)
-    server_jobs = ServerJobs(
-        lambda: queues.known.having_jobs or job_servers.addresses,
-        lambda: queues.known.one_of_each_cluster or job_servers.addresses,
-    )
     overview = Overview(name, LiveSources(generations, workforce, autoscaler, sizes, queues), supervisor.health)
     events = EventStream(overview.report)
     actions.listener = lambda action: events.tell("action", action)

@@ -21,6 +21,7 @@ import gevent
 import gevent.event
 
 from gearman_manager import exit_codes
+from gearman_manager.alerts.watch import AlertWatch
 from gearman_manager.code.generations import Generations
 from gearman_manager.config import ConfigError
 from gearman_manager.control.drain_report import DrainReport
@@ -90,6 +91,7 @@ class Parts:
     drain_report: DrainReport
     server_restarts: ServerRestarts
     actions: ActionLog
+    alerts: AlertWatch
 
 
 class Supervisor:
@@ -199,6 +201,7 @@ class Supervisor:
         parts.control.open(parts.arrangement.config)
         _log.info("%s runs, pid %d, control socket %s", parts.name, os.getpid(), self._run_folder.socket)
         parts.config_watches.follow(parts.arrangement.config)
+        parts.alerts.start()
         self._happen(ManagerEvent.STARTED)
 
     # --- running
@@ -315,7 +318,7 @@ class Supervisor:
         """
         parts = self._parts
         watching = (parts.config_watches, parts.policy_gaps, parts.control, parts.limits, parts.orphans)
-        closing = (parts.drain, parts.server_restarts, *watching, parts.actions)
+        closing = (parts.alerts, parts.drain, parts.server_restarts, *watching, parts.actions)
         ends = (parts.workforce.kill_all, parts.generations.end, parts.job_servers.stop, process.kill_descendants)
         for step in (*(part.close for part in closing), *ends, self._run_folder.release):
             try:

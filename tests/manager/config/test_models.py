@@ -108,6 +108,18 @@ control:
   prefix: /gearman
   hosts: [gearman.example.com]
   session: 1h
+alerts:
+  to: {mail: ops@example.com, webhook: "https://chat.example.com/hooks/1?a=b", command: notify.sh --now}
+  rules:
+    waiting: 5m
+    failures: 20/5m
+    dead: 1
+    crash_loop: true
+    no_jobs: {send_email: 1h}
+    server_down: 30s
+    store: true
+  again: 2h
+  smtp: {server: "mail.example.com:587", from: gearman@example.com, tls: starttls, user: gearman, password: secret}
 """
 
 
@@ -139,6 +151,10 @@ def test_every_key_is_accepted(full: Config) -> None:
         full.limits,
         full.log,
         full.drain,
+        full.alerts,
+        full.alerts.to,
+        full.alerts.rules,
+        full.alerts.smtp,
     ]
     assert full.control.trusted_proxy is not None
     sections.append(full.control.trusted_proxy)

@@ -1,0 +1,137 @@
+"""Looks at the manager once a second, and has people told of what is wrong."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import gevent
+
+from gearman_manager.alerts.board import Board
+from gearman_manager.alerts.deliveries import Deliveries
+from gearman_manager.alerts.memory import Memory
+from gearman_manager.alerts.named_targets import targets_of
+from gearman_manager.alerts.rules import failures_of, findings
+from gearman_manager.alerts.server_questions import ServerQuestions
+from gearman_manager.alerts.snapshot import FunctionView, PoolView, ServerView, Snapshot
+from gearman_manager.alerts.wording import compose
+from gearman_manager.code.generations import Generations
+from gearman_manager.config import Config
+from gearman_manager.config.alert_keys import AlertRules
+from gearman_manager.pools.pool import Pool, WorkerState
+from gearman_manager.pools.pool_state import PoolState
+from gearman_manager.pools.workforce import Workforce
+from gearman_manager.scaling.queues import Queues
+
+_log = logging.getLogger("alerts")
+LOOK_S: Final = 1.0
+_CRASHING: Final = frozenset({PoolState.FAILING, PoolState.BACKING_OFF})
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """The live objects. `config` gives the configuration in force."""
+
+    config: Callable[[], Config]
+    generations: Generations
+    workforce: Workforce
+    queues: Queues
+
+
+class AlertWatch:
+    """A greenlet of its own. Without rules it only looks whether a reload has brought some."""
+
+    def __init__(self, sources: Watched, questions: ServerQuestions, deliveries: Deliveries) -> None:
+        self._sources = sources
+        self._questions = questions
+        self._deliveries = deliveries
+        self._memory = Memory()
+        self._board = Board()
+        self._functions: dict[str, FunctionView] = {}
+        self._greenlet = gevent.Greenlet(self._run)
+        self._has_failed = False
+
+    def start(self) -> None:
+        """Watch from now on."""
+        self._greenlet.start()
+
+    def close(self) -> None:
+        """Watch no longer, and deliver nothing more."""
+        self._greenlet.kill()
+        self._questions.close()
+        self._deliveries.close()
+
+    def _run(self) -> None:
+        while True:
+            gevent.sleep(LOOK_S)
+            config = self._sources.config()
+            if not config.alerts.is_on:
+                self._memory, self._board = Memory(), Board()
+                continue
+            try:
+                self._look(config)
+                self._has_failed = False
+            except Exception:  # noqa: BLE001 (the loop's boundary: the next look may do better)
+                if not self._has_failed:  # of errors in a row only the first is logged
+                    _log.exception("the look for troubles failed; trying again")
+                self._has_failed = True
+
+    def _look(self, config: Config) -> None:
+        rules, now, unix_now = config.alerts.rules, time.monotonic(), time.time()
+        seen = self._snapshot(rules, now, unix_now)
+        self._memory.take_in(seen, failures_of(rules)[1])
+        self._questions.ask(now, self._asked_about(rules, now), wants_letters=rules.dead is not None)
+        self._board.take_in(now, findings(rules, seen, self._memory), config.alerts.again)
+        digest = self._board.digest(now)
+        if digest is not None:
+            manager = f"gearman-manager on {socket.gethostname()}"
+            self._deliveries.send(compose(digest, manager, unix_now - now), targets_of(config))
+
+    def _asked_about(self, rules: AlertRules, now: float) -> list[str]:
+        """The functions in which jobs have waited all the time for so long that one may be too old."""
+        if rules.waiting is None:
+            return []
+        since = {name: memory.waiting_since for name, memory in self._memory.functions.items()}
+        return [name for name, begun in since.items() if begun is not None and now - begun >= rules.waiting]
+
+    def _snapshot(self, rules: AlertRules, now: float, unix_now: float) -> Snapshot:
+        generation = self._sources.generations.current
+        names = {*generation.layout.functions, *rules.no_jobs} if generation is not None else set()
+        queues = self._sources.queues
+        if not queues.away:  # else what is in their queues is not known: it stays as it was
+            self._functions = {name: self._function(name) for name in names}
+        return Snapshot(
+            now=now,
+            unix_now=unix_now,
+            pools={pool.name: self._pool(pool) for pool in self._sources.workforce.active},
+            functions=self._functions,
+            servers={str(each.address): ServerView(each.is_answering, each.trouble) for each in queues.servers},
+            letters=self._questions.letters,
+        )
+
+    def _function(self, name: str) -> FunctionView:
+        queue = self._sources.queues.of(name)
+        is_paused = queue.hold is not None and queue.hold.paused_at > 0
+        oldest = self._questions.oldest.get(name) if queue.waiting else None
+        return FunctionView(queue.waiting, queue.queued, queue.running, is_paused, oldest)
+
+    def _pool(self, pool: Pool) -> PoolView:
+        workforce, gone = self._sources.workforce, pool.counts
+        done, failed, error = gone.done, gone.failed, ""
+        for live in workforce.of(pool.name):
+            view = live.slots.view()
+            done, failed = done + view.done, failed + view.failed
+            error = view.last_error or error
+        return PoolView(
+            functions=workforce.registered(pool.name),
+            is_crashing=pool.state in _CRASHING,
+            has_workers=any(worker.state is WorkerState.READY for worker in pool.workers.values()),
+            last_error=pool.last_error,
+            ended=done + failed,
+            failed=failed,
+            job_error=error,
+        )
