@@ -59,6 +59,8 @@ class Part:
         self._touched = life.touched
         self._agenda = life.agenda
         self._requests = requests
+        #: What each told last, as it came and read.
+        self._told: dict[int, tuple[bytes, Mapping[str, Any]]] = {}
         #: How many of the functions' pauses this server has changed, and what the others said of that last.
         self._pauses_changed = 0
         self._pauses_told: dict[int, int] = {}
@@ -70,7 +72,14 @@ class Part:
     def follow(self, members: Sequence[Member], own_id: int) -> bool:
         """Follow what all have told. Returns whether the pauses of functions are to be read from the store."""
         self.members = members
-        told = {member.id: read_facts(member.facts) for member in members}
+        former = self._told
+        self._told = {
+            member.id: former[member.id]
+            if member.id in former and former[member.id][0] == member.facts  # nearly always
+            else (member.facts, read_facts(member.facts))
+            for member in members
+        }
+        told = {number: read for number, (_, read) in self._told.items()}
         self.limits.follow(told, own_id, self._agenda.now)
         before, self._pauses_told = self._pauses_told, {id_: facts.get("pauses", 0) for id_, facts in told.items()}
         return before != self._pauses_told

@@ -1,8 +1,8 @@
 """Batches of jobs in a cluster: any server opens, fills, closes and ends them, and one submits the callbacks. Pure.
 
-The table has the truth, and no server's memory. Once a second each server looks for batches that are over: it submits
-the callbacks together with a change of the batch's row that only one server can make. The jobs of a cancelled batch are
-ended by the servers that have them.
+The table has the truth, and no server's memory. With every second beat each server hears whether there are batches that
+are over, and if so it reads them: it submits the callbacks together with a change of the batch's row that only one
+server can make. The jobs of a cancelled batch are ended by the servers that have them.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from gearman_server.jobs.job import Job
     from gearman_server.sequels.job_batches import JobBatches
 
-#: The time between two looks for batches that are over.
-LOOK_EVERY_S: Final = 1.0
 #: The time between two looks for batches that nobody uses any more.
 _LOOK_AT_IDLE_EVERY_S: Final = 600.0
 #: A batch whose callbacks are being submitted is not tried again for so long: only one attempt can succeed.
@@ -123,11 +121,18 @@ class SharedBatches:
         self._look_at_idle_at = self._owed.agenda.now
         self._undone = 0
         self._alarm = self._owed.agenda.alarm(self._look)
-        self.look_soon(0.0)
 
-    def look_soon(self, within_s: float = 0.0) -> None:
+    def note_due(self, are_due: bool | None) -> None:
+        """Note whether the table has batches that are over, or cancelled and not over; None: nobody has looked."""
+        if are_due is None:
+            return
+        if are_due or self._marked:  # marked ones that are over now are to be forgotten
+            self.look_soon()
+        self._look_at_idle(self._owed.agenda.now)
+
+    def look_soon(self) -> None:
         """Look for batches that are over."""
-        self._alarm.by(self._owed.agenda.now + within_s)
+        self._alarm.by(self._owed.agenda.now)
 
     def is_marked(self, name: bytes) -> bool:
         """Whether the batch was cancelled or stopped."""
@@ -164,13 +169,13 @@ class SharedBatches:
             if at + STEP < len(handles):
                 yield
 
-    def _look(self, now: float) -> None:
-        self.look_soon(LOOK_EVERY_S)
-        if self._is_looking or self._owed.life.durability.trouble is not None:
-            return
-        self._is_looking = True
-        self.table.due(self._take_due)
-        if now >= self._look_at_idle_at:
+    def _look(self, _now: float) -> None:
+        if not self._is_looking and self._owed.life.durability.trouble is None:
+            self._is_looking = True
+            self.table.due(self._take_due)
+
+    def _look_at_idle(self, now: float) -> None:
+        if now >= self._look_at_idle_at and self._owed.life.durability.trouble is None:
             self._look_at_idle_at = now + _LOOK_AT_IDLE_EVERY_S
             self.table.idle(self._owed.agenda.unix_time() - ABANDONED_AFTER_S, self._take_idle)
 

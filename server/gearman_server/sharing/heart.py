@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from gearman_server.cluster.members import BEAT_EVERY_S, Member
 from gearman_server.log import logger
 from gearman_server.sharing import servers_table
+from gearman_server.sharing.beat_statements import BeatStatements
 from gearman_server.stores.engine import reason_of
 from gearman_server.stores.small_tables import read_pauses
 from gearman_server.thread import Delivery, NativeThread
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from gearman_server.loop import Loop
     from gearman_server.stores.backend import Backend, Sharing
 
+#: With one of so many beats batches of jobs are looked for that are due.
+_BATCHES_EVERY: Final = 2
 #: A beat that takes longer is broken off.
 _PATIENCE_S: Final = 2.0
 _STOP_PATIENCE_S: Final = 2.0
@@ -39,6 +42,8 @@ class Beat(NamedTuple):
     sent_at: float
     #: All servers of the cluster; None: the database could not be asked.
     members: Sequence[Member] | None
+    #: Whether any batch of jobs is due, if that was looked for.
+    has_due_batches: bool | None = None
     #: Since when functions are paused, if that was to be read.
     pauses: Mapping[bytes, float] | None = None
     #: Why the database could not be asked.
@@ -55,7 +60,9 @@ class Heart:
         self._thread = NativeThread(loop)
         self._timer = loop.timer(BEAT_EVERY_S, BEAT_EVERY_S)
         self._connection: Connection | None = None
+        self._statements: BeatStatements | None = None
         self._began_at = 0.0
+        self._beats = 0
         #: Whose heart it is; 0: nobody's, and it does not beat.
         self._id = 0
         #: Makes what the others are told.
@@ -91,8 +98,9 @@ class Heart:
                 self._break_off()
         elif self._id:
             self._began_at = monotonic()
-            self._thread.run(partial(self._carry_out, self._id, self.facts(), self.wants_pauses))
+            self._thread.run(partial(self._carry_out, self._id, self.facts(), self._beats, self.wants_pauses))
             self.wants_pauses = False
+            self._beats += 1
 
     def declare_dead(self, members: Sequence[Member], then: Callable[[], None]) -> None:
         """Have these servers fenced, and call `then`, on the loop's thread, when that is done or has failed."""
@@ -107,13 +115,14 @@ class Heart:
 
     # --- on its thread
 
-    def _carry_out(self, number: int, facts: bytes, wants_pauses: bool) -> Delivery:
+    def _carry_out(self, number: int, facts: bytes, beats: int, wants_pauses: bool) -> Delivery:
         sent_at = monotonic()
         try:
             connection = self._connected()
-            servers_table.beat(connection, number, facts)
-            members = servers_table.read_members(connection)
-            beat = Beat(number, sent_at, members, read_pauses(connection) if wants_pauses else None)
+            statements = self._statements = self._statements or BeatStatements(connection)
+            statements.beat(number, facts)
+            members, has_due = statements.read(looks_for_batches=beats % _BATCHES_EVERY == 0)
+            beat = Beat(number, sent_at, members, has_due, read_pauses(connection) if wants_pauses else None)
         except Exception as error:  # noqa: BLE001 - the thread's boundary: it must not die
             self._drop_connection()
             beat = Beat(number, sent_at, None, reason=reason_of(error))
@@ -150,7 +159,7 @@ class Heart:
         return self._connection
 
     def _drop_connection(self) -> None:
-        connection, self._connection = self._connection, None
+        connection, self._connection, self._statements = self._connection, None, None
         if connection is not None:
             with contextlib.suppress(DBAPIError):
                 connection.invalidate()

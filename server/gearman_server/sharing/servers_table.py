@@ -7,21 +7,10 @@ so that neither a long transaction delays a beat nor a beat a transaction.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final
 
-from sqlalchemy import (
-    BigInteger,
-    Connection,
-    LargeBinary,
-    bindparam,
-    column,
-    delete,
-    insert,
-    select,
-    table,
-    text,
-    update,
-)
+from sqlalchemy import BigInteger, Connection, LargeBinary, column, delete, insert, select, table, text, update
 
 from gearman_server.cluster.members import Member, MemberState
 from gearman_server.stores.rows import JOBS
@@ -34,21 +23,10 @@ _servers: Final = table(
 _beats: Final = table("gearman_beats", column("id", BigInteger()), column("beat"), column("facts", LargeBinary()))
 _ALIVE = int(MemberState.ALIVE)
 
-_MEMBERS: Final = (
-    select(
-        _servers.c.id,
-        _servers.c.name,
-        _servers.c.address,
-        _servers.c.version,
-        _servers.c.state,
-        _beats.c.beat,
-        _beats.c.facts,
-    )
-    .select_from(_servers.outerjoin(_beats, _beats.c.id == _servers.c.id))
-    .order_by(_servers.c.id)
-)
-_BEAT: Final = (
-    update(_beats).where(_beats.c.id == bindparam("number")).values(beat=_beats.c.beat + 1, facts=bindparam("told"))
+#: The columns of a member, and the rest of the statement that reads all of them.
+MEMBER_COLUMNS: Final = "servers.id, name, address, version, state, beat, facts"
+FROM_MEMBERS: Final = (
+    "FROM gearman_servers servers LEFT JOIN gearman_beats beats ON beats.id = servers.id ORDER BY servers.id"
 )
 # FOR SHARE is enough: whoever declares us dead waits for our commit, and two transactions of ours don't wait for one
 # another. MySQL's read locks are unknown to the other nodes of a Galera cluster: there the row has to be changed.
@@ -85,18 +63,15 @@ def state_of(connection: Connection, number: int) -> MemberState | None:
     return None if state is None else MemberState(state)
 
 
-def beat(connection: Connection, number: int, facts: bytes) -> bool:
-    """Beat. False: the server was declared dead, and its jobs are adopted already."""
-    return connection.execute(_BEAT, {"number": number, "told": facts}).rowcount == 1
-
-
 def read_members(connection: Connection) -> list[Member]:
     """All servers whose jobs are their own, or not adopted yet, those that came first at the head."""
-    rows = connection.execute(_MEMBERS)
-    return [
-        Member(int(number), name, address, version, MemberState(state), last, bytes(facts or b""))
-        for number, name, address, version, state, last, facts in rows
-    ]
+    return [member_of(row) for row in connection.exec_driver_sql(f"SELECT {MEMBER_COLUMNS} {FROM_MEMBERS}")]
+
+
+def member_of(row: Sequence[Any]) -> Member:
+    """The server of this row, which begins with the columns of one."""
+    number, name, address, version, state, beat, facts = row[:7]
+    return Member(int(number), name, address, version, MemberState(state), beat, bytes(facts or b""))
 
 
 def declare_dead(connection: Connection, number: int, state: MemberState = MemberState.DEAD) -> bool:

@@ -6,7 +6,7 @@ one server may make is made on a condition, in the transaction of the job that i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from gearman_server.cluster.shared_batch_requests import SharedBatchRequests
@@ -45,6 +45,8 @@ class SharedChanges(SqlStore):
         self._marks = SharedMarks(database, self._writer, loop)
         self._letters = SharedLetters(self.reader, self._insert_for_letter)
         self._tidying = Tidying(self.reader, loop)
+        #: Told whether the table has batches of jobs that are due, if that was looked for.
+        self._note_due_batches: Callable[[bool | None], None] = lambda _are_due: None
 
     def restore_to(self, broker: Broker) -> None:
         """Have the broker use the tables."""
@@ -55,6 +57,7 @@ class SharedChanges(SqlStore):
             broker.job_batches, BatchTable(self.reader), self._finish_batch, broker.ends_of_batches()
         )
         self._batch_requests = SharedBatchRequests(broker.job_batches, shared)
+        self._note_due_batches = shared.note_due
         broker.durability.are_keys_shared = True
         broker.results.kept.are_shared = True
         self._shared_results = SharedResults(

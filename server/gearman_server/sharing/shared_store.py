@@ -176,6 +176,7 @@ class SharedStore(SharedChanges):
         self._tell_members(beat.members, self._id)
         if self._part.follow(beat.members, self._id):
             self._heart.wants_pauses = True
+        self._note_due_batches(beat.has_due_batches)
         if beat.pauses is not None:
             self._part.follow_pauses(beat.pauses, beat.sent_at)
         self._links.follow(beat.members, self._id)

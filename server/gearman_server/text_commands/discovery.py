@@ -6,7 +6,7 @@ The text command `servers` and the extension of that name speak of the same rows
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gearman_client.extensions import SERVERS
 from gearman_client.packet import encode_response
@@ -23,10 +23,16 @@ class Discovery:
     def __init__(self, name: str, address: str, version: str, touched: set[Session]) -> None:
         self._touched = touched
         self._subscribers: set[Session] = set()
+        #: The id and the members of which the rows were made.
+        self._shown: tuple[int, list[Any]] = 0, []
         self._rows = _row(Member(0, name, address, version, MemberState.ALIVE, None, b""), is_this=True)
 
     def note(self, members: Sequence[Member], own_id: int) -> None:
         """Note the servers of the cluster, and tell the subscribers if one has come, gone or died."""
+        shown = own_id, [member[:5] for member in members]  # all but the beats
+        if shown == self._shown:  # nearly always: it is called with each beat
+            return
+        self._shown = shown
         rows = b"".join(_row(member, is_this=member.id == own_id) for member in members)
         if rows != self._rows:
             self._rows = rows
