@@ -32,7 +32,7 @@ MODULES: Final = (
         )
     ),
     "gearman_server.ending.attempts",
-    *(f"gearman_server.keys.{name}" for name in ("key_table", "key_throttle", "keyed_queue")),
+    *(f"gearman_server.keys.{name}" for name in ("key_table", "key_throttle", "keyed_queue", "line")),
     *(
         f"gearman_server.requests.{name}"
         for name in ("abilities", "assignments", "held_jobs", "refusals", "sets", "submissions", "work_packets")

@@ -177,13 +177,16 @@ class JobExtras:
 class OptionsAlone:
     """Stands in the place of `JobExtras` for a job that has options, and nothing else of what few jobs have.
 
-    Nobody changes it, so jobs with equal options share one. `Job.with_extras` makes a JobExtras of it.
+    Jobs with equal options share one, unless these have pairs of their own: nobody changes anything of it but the place
+    in a line, and that only if it has such pairs. `Job.with_extras` makes a JobExtras of it.
     """
 
-    __slots__ = ("options", "own")
+    __slots__ = ("options", "order", "own")
 
     options: JobOptions | None
     own: bytes
+    #: While the job waits in the line of its key: its place among all jobs in its queue; else None.
+    order: int | None
 
     progress: ClassVar[None] = None
     recording: ClassVar[None] = None
@@ -192,7 +195,6 @@ class OptionsAlone:
     expires_at: ClassVar[None] = None
     submission: ClassVar[bytes] = b""
     is_key_shared: ClassVar[bool] = False
-    order: ClassVar[None] = None
     cursor: ClassVar[None] = None
     deadline: ClassVar[None] = None
     history: ClassVar[None] = None
@@ -218,7 +220,7 @@ def extras_of(options: SubmissionOptions) -> Extras | None:
             return None
         if len(own) + (0 if job is None else len(job.stored)) <= _ALONE_BYTES:
             alone = OptionsAlone()
-            alone.options, alone.own = job, own
+            alone.options, alone.own, alone.order = job, own, None
             return alone
     extras = JobExtras()
     extras.options, extras.own, extras.key = job, own, options.key
@@ -347,7 +349,13 @@ class Job:
         written = self.extras = JobExtras()
         if extras is not None:
             written.options, written.own, written.key = extras.options, extras.own, extras.key
+            written.order = extras.order
         return written
+
+    def with_place(self) -> Extras:
+        """The properties of which `order` may be written."""
+        extras = self.extras
+        return extras if extras is not None and extras.own else self.with_extras()
 
     @property
     def may_be_one_of_several(self) -> bool:

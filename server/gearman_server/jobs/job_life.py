@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from gearman_server.jobs.session import Session
     from gearman_server.jobs.wake_up import WakeUp
 
-
 #: The reason for the end of a job that was stopped, also for clients that asked for exceptions.
 STOPPED: Final = "stopped"
 
@@ -71,7 +70,7 @@ class JobLife:
         self._retry_timer = RetryTimer(agenda, self._release_delayed)
         #: All jobs by handle, to be read only.
         self.jobs = table.jobs
-        #: Told of each end of a job that has extras, before the store is, and whether it was withdrawn: cancelled, say.
+        #: Told of each end of a job with options or an id, before the store is, and whether it was withdrawn.
         self.note_end: Callable[[Job, bool], None] = _nothing
         #: What follows a job's end; set by the broker.
         self.following: Following | None = None
@@ -188,8 +187,8 @@ class JobLife:
         worker.assigned[job.handle] = job
         function = job.function
         function.running += 1
-        if function.throttle is not None:
-            function.throttle.note_start(job.key, now)
+        if function.throttle is not None and function.throttle.counts_starts:
+            function.throttle.note_start(now)
         if job.record is not None:
             self.durability.job_changed(job)
         if job.extras is not None and job.extras.options is not None and job.extras.options.is_unique_until_start:
@@ -246,14 +245,15 @@ class JobLife:
             worker.assigned.pop(job.handle, None)
             worker.done_at = self.agenda.now
             job.worker = None
-            if job.extras is not None and isinstance(job.extras, JobExtras):  # without a call for most
-                job.extras.deadline = None
+            if job.extras is not None and job.extras.deadline is not None:
+                job.with_extras().deadline = None
             function = job.function
             function.running -= 1
             throttle = function.throttle
-            if throttle is not None:
+            if throttle is not None and throttle.counts_ends:
                 throttle.note_end(job.key)
-                self._freed.add(function)
+                if function.sleepers or function.broad_workers:  # who falls asleep later looks for itself
+                    self._freed.add(function)
                 if throttle.brake is not None:
                     throttle.brake.note_release(job.since)
 
@@ -272,8 +272,9 @@ class JobLife:
 
     def end(self, job: Job, outcome: Outcome | None = Outcome.FAILED, text: bytes = b"") -> None:
         """End the job; `release_worker` came before. Text: the result or the reason. None: it was never accepted."""
-        was_cancelled = job.state is CANCELLED
-        if job.extras is not None:
+        was_cancelled, extras = job.state is CANCELLED, job.extras
+        matters = extras is not None and (extras.options is not None or extras.submission != b"")
+        if matters:
             self.note_end(job, outcome in WITHDRAWN)
         job.state = END[job.state]
         self.jobs.pop(job.handle, None)  # one that is others' now is not there (`cluster/ceded_jobs`)
@@ -281,7 +282,7 @@ class JobLife:
             self.table.forget_key(job)
         if job.listeners:
             self.table.forget_listeners(job)
-        if job.extras is not None and not was_cancelled:
+        if matters and not was_cancelled:
             self._end_record(job, outcome, text)
         elif job.record is not None:
             self.durability.job_ended(job)

@@ -113,6 +113,8 @@ class Throttle:
         "_starts",
         "alarm",
         "brake",
+        "counts_ends",
+        "counts_starts",
         "held_until",
         "paused_since",
         "wish",
@@ -131,6 +133,9 @@ class Throttle:
         if policy.brake is not None:
             brake = former.brake if former is not None else None
             self.brake = brake if brake is not None and brake.rule == policy.brake else Brake(policy.brake)
+        #: Whether `note_start` has to be called, and `note_end`: the end of a job may allow another one's start.
+        self.counts_starts = rate is not None or policy.brake is not None
+        self.counts_ends = policy.max_running is not None or policy.brake is not None
         #: Since when an operator lets no job start (Unix seconds); None: the function is not paused.
         self.paused_since: float | None = None if former is None else former.paused_since
         #: Nothing is started before this time (monotonic seconds), as a worker wished; 0 = it is not held.
@@ -196,12 +201,15 @@ class Throttle:
             waiting = self.brake.room(waiting, now)
         return waiting if self._rate is None else min(waiting, max(0, self._tokens(self._rate, now)))
 
-    def note_start(self, _key: bytes, now: float) -> None:
-        """A job with this key was started."""
+    def note_start(self, now: float) -> None:
+        """A job was started that was taken from its queue."""
         if self._rate is not None:
             self._starts.append(now)
         if self.brake is not None:
             self.brake.note_start()
+
+    def note_running(self, _key: bytes, _began_at: float) -> None:
+        """A job with this key runs already: `note_start` follows, but it comes from no queue."""
 
     def note_end(self, _key: bytes) -> None:
         """A job with this key is no longer with its worker."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
+from math import inf
 from sys import maxsize
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from gearman_server.jobs.agenda import Agenda
     from gearman_server.jobs.job import Job
     from gearman_server.jobs.policies import KeyPolicy
-    from gearman_server.keys.keyed_queue import KeyedQueue, Line
+    from gearman_server.keys.keyed_queue import KeyedQueue
+    from gearman_server.keys.line import Line
 
 #: A key takes some 1.5 kB, beside its jobs.
 MAX_KEYS: Final = 100_000
@@ -77,6 +79,7 @@ class KeyTable:
         "is_fair",
         "is_limited",
         "keys",
+        "looks_at",
         "max_running",
         "queues",
         "rate",
@@ -98,6 +101,8 @@ class KeyTable:
         self._shared = 0
         self._due: list[tuple[float, int, Key]] = []
         self._due_serial = 0
+        #: When `advance` has something to do (monotonic seconds).
+        self.looks_at = inf
         self._alarm = agenda.alarm(self._look)
         self.rules = rules
         self.max_running = rules.max_running
@@ -144,27 +149,27 @@ class KeyTable:
     def recount(self, key: Key) -> None:
         """Note how many of the key's jobs may start, after something has happened to it."""
         left = self._room(key) if self.is_limited else maxsize
-        key.is_short = False
+        is_short = False
         for line in key.lines:
-            counted = line.waiting
+            counted = len(line.jobs) - line.jobs.tombstones  # `line.waiting`, without a call
             if counted > left:
-                key.is_short, counted = True, left
+                is_short, counted = True, left
             left -= counted
             if counted != line.counted:
                 line.queue.set_startable(line, counted)
-        if self.is_limited and (key.is_short or key.due is None):
-            self._plan(key)
+        key.is_short = is_short
+        if (is_short or key.due is None) and (key.starts or key.held_until):
+            self.plan(key)
 
     def _room(self, key: Key) -> int:
         """How many more of its jobs may be started, if it has any."""
-        now, room = self.agenda.now, maxsize
-        if now < key.held_until:
+        if key.held_until and self.agenda.now < key.held_until:
             return 0
-        if self.max_running is not None:
-            room = self.max_running - key.running
+        room = maxsize if self.max_running is None else self.max_running - key.running
         if self.rate is not None:
-            tokens, starts, per_s = self.rate.count, key.starts, self.rate.per_s
-            if starts:
+            tokens = self.rate.count
+            if key.starts:
+                starts, per_s, now = key.starts, self.rate.per_s, self.agenda.now
                 while starts and starts[0] + per_s <= now:
                     starts.popleft()
                 tokens -= len(starts)
@@ -185,7 +190,7 @@ class KeyTable:
         count, per_s = (1, 0.0) if self.rate is None else (self.rate.count, self.rate.per_s)
         return b"rate", starts[max(0, len(starts) - count)] + per_s if starts else None
 
-    def _plan(self, key: Key) -> None:
+    def plan(self, key: Key) -> None:
         """Plan the next look at the key, if time alone changes something."""
         if self.agenda.now < key.held_until:
             due = key.held_until
@@ -197,13 +202,14 @@ class KeyTable:
             key.due = due
             self._due_serial += 1
             heappush(self._due, (due, self._due_serial, key))
+            self.looks_at = self._due[0][0]
             if self._alarm.due is None:
                 self._alarm.by(due + _LATE_S)
 
     def advance(self) -> None:
         """Look at the keys whose time has come: not all at once, if there are very many."""
         now, due, looks = self.agenda.now, self._due, 0
-        if not due:
+        if now < self.looks_at:
             return
         while due and due[0][0] <= now and looks < _LOOKS:
             at, _, key = heappop(due)
@@ -215,6 +221,7 @@ class KeyTable:
                 self.held.discard(key)
             self.recount(key)
             self.forget_idle(key)
+        self.looks_at = due[0][0] if due else inf
 
     def _look(self, now: float) -> None:
         self.advance()
@@ -249,30 +256,37 @@ class KeyTable:
 
     # --- what happens to jobs
 
-    def note_start(self, name: bytes, now: float) -> None:
-        """One of the key's jobs that could start was given to a worker."""
-        key = self.find(name)
+    def note_start(self, key: Key) -> None:
+        """One of the key's jobs that could start was taken."""
         if self.max_running is not None:
             key.running += 1
         if self.rate is not None:
             if key.starts is None:
                 key.starts = deque()
-            key.starts.append(now)
+            key.starts.append(self.agenda.now)
             if key.due is None:
-                self._plan(key)
-        elif not key.lines:
-            self.forget_idle(key)
+                self.plan(key)
+
+    def note_running(self, name: bytes, began_at: float) -> None:
+        """One of the key's jobs runs since that time, and was taken from no queue."""
+        key = self.find(name)
+        if self.max_running is not None:
+            key.running += 1
+        if self.rate is not None:
+            key.starts = key.starts or deque()
+            key.starts.append(began_at)
+        self.recount(key)
+        self.forget_idle(key)
 
     def note_end(self, name: bytes) -> None:
-        """A worker no longer has one of the key's jobs."""
-        if self.max_running is not None:
-            key = self.find(name)
-            if key.running:
-                key.running -= 1
-            if key.is_short:
-                self.recount(key)
-            elif not key.lines:
-                self.forget_idle(key)
+        """A worker no longer has one of the key's jobs, whose number has a limit."""
+        key = self.keys.get(name) or self._shared_or_new(name)
+        if key.running:
+            key.running -= 1
+        if key.is_short:
+            self.recount(key)
+        elif not key.lines:
+            self.forget_idle(key)
 
     def forget_start(self, name: bytes, at: float) -> None:
         """One of the key's jobs, which was started at that time, was given back unbegun."""

@@ -1,4 +1,7 @@
-"""The limits on starting the jobs of a function whose keys have limits of their own, or are held. Pure."""
+"""The limits on starting the jobs of a function whose keys have limits of their own, or are held. Pure.
+
+A key's starts are counted where its jobs are taken, in its queue.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ class KeyThrottle(Throttle):
         self._table = table
         #: Whether the function itself has a limit: most with limits for their keys have none.
         self._has_rule = self.has_rule
+        if table.max_running is not None:
+            self.counts_ends = True
 
     @property
     def is_needed(self) -> bool:
@@ -33,7 +38,8 @@ class KeyThrottle(Throttle):
         if not is_free and not super().admits(running, now):
             return False
         table = self._table
-        table.advance()
+        if now >= table.looks_at:
+            table.advance()
         return table.startable > 0 or table.sort_until_startable()
 
     def room(self, running: int, waiting: int, now: float) -> int:
@@ -41,15 +47,14 @@ class KeyThrottle(Throttle):
         self._table.advance()
         return super().room(running, self._table.startable, now)
 
-    def note_start(self, key: bytes, now: float) -> None:
-        """A job with this key was started."""
-        if self._has_rule:
-            super().note_start(key, now)
-        self._table.note_start(key, now)
+    def note_running(self, key: bytes, began_at: float) -> None:
+        """A job with this key runs already: `note_start` follows, but it comes from no queue."""
+        self._table.note_running(key, began_at)
 
     def note_end(self, key: bytes) -> None:
         """A job with this key is no longer with its worker."""
-        self._table.note_end(key)
+        if self._table.max_running is not None:
+            self._table.note_end(key)
 
     def forget_start(self, key: bytes, at: float) -> None:
         """A job with this key, which was started at that time, was given back unbegun."""

@@ -11,7 +11,7 @@ row; the others cost two steps in a heap. With 10,000 keys the heap alone took h
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from heapq import heapify, heappop, heappush
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -19,41 +19,14 @@ from typing import TYPE_CHECKING, Final
 from gearman_server.compiled.python_class import python_class
 from gearman_server.jobs.agenda import STEP
 from gearman_server.jobs.function import JobQueue, ReplayQueue
-from gearman_server.jobs.job import QUEUED, Job, JobExtras
+from gearman_server.jobs.job import QUEUED, Job
+from gearman_server.keys.line import Entry, Line, current, order_of, priority_of
 
 if TYPE_CHECKING:
-    from gearman_server.keys.key_table import Key, KeyTable
+    from gearman_server.keys.key_table import KeyTable
 
 #: So many outdated entries are left alone.
 _FEW: Final = 64
-
-
-class Line:
-    """The waiting jobs of one key in one priority."""
-
-    __slots__ = ("counted", "is_listed", "jobs", "key", "queue", "serial", "tag", "waiting")
-
-    def __init__(self, key: Key, queue: KeyedQueue, serial: int) -> None:
-        self.key = key
-        self.queue = queue
-        self.jobs = JobQueue()
-        #: The number of its jobs, and how many of them may start.
-        self.waiting = self.counted = 0
-        #: Its place among the lines. Those with equal tags have their turns in the order of their serial numbers.
-        self.tag = 0
-        self.serial = serial
-        #: Whether its queue has an entry for it with this tag.
-        self.is_listed = False
-
-    def __lt__(self, _other: Line) -> bool:
-        return False  # for two entries of one line
-
-    def __hash__(self) -> int:
-        return self.serial  # compiled, a class with a comparison has no other
-
-
-#: A line with its tag and its serial number.
-Entry = tuple[int, int, Line]
 
 
 @python_class
@@ -99,8 +72,9 @@ class KeyedQueue(JobQueue):
     def __bool__(self) -> bool:
         if self._in_lines > 0:
             return True
-        has_others = self._unsorted is not None or self._behind is not None or self.ahead > 0
-        return has_others and self.waiting > 0
+        if self._unsorted is None and self._behind is None and not self.ahead:
+            return False
+        return self.waiting > 0
 
     def __iter__(self) -> Iterator[Job]:
         lines = (line.jobs for key in self.table.keys.values() for line in key.lines if line.queue is self)
@@ -150,8 +124,9 @@ class KeyedQueue(JobQueue):
     def appendleft(self, job: Job) -> None:
         """Put a job back at the head of its line. Its key's next turn is the next of all."""
         self._first_order -= 1
-        job.with_extras().order = self._first_order
-        line = self._line_of(job)
+        extras = job.with_place()
+        extras.order = self._first_order
+        line = self._line_of(extras.key, self._first_order)
         line.jobs.appendleft(job)
         line.tag = min(line.tag, self._turn - 1) if self.table.is_fair else self._first_order
         line.is_listed = False
@@ -159,31 +134,31 @@ class KeyedQueue(JobQueue):
 
     def _sort(self, job: Job) -> None:
         """Put the job at the tail of its line."""
-        self._last_order += 1
-        job.with_extras().order = self._last_order
-        line = self._line_of(job)
+        self._last_order = order = self._last_order + 1
+        extras = job.with_place()
+        extras.order = order
+        line = self._line_of(extras.key, order)
         line.jobs.append(job)
         self._note_one_more(line)
 
-    def _line_of(self, job: Job) -> Line:
-        key = self.table.find(job.key)
+    def _line_of(self, name: bytes, order: int) -> Line:
+        """The line of the key with that name; a new one begins with the job of this order."""
+        table = self.table
+        key = table.keys.get(name) or table.find(name)
         for line in key.lines:
             if line.queue is self:
                 return line
         self._last_serial += 1
         line = Line(key, self, self._last_serial)
-        line.tag = self._turn + key.stride if self.table.is_fair else job.rare.order or 0
+        line.tag = self._turn + key.stride if table.is_fair else order
         key.lines.append(line)
         if len(key.lines) > 1:
-            key.lines.sort(key=_priority)
+            key.lines.sort(key=priority_of)
         return line
 
     def _note_one_more(self, line: Line) -> None:
         self._in_lines += 1
-        line.waiting += 1
-        if not self.table.is_limited:
-            self.set_startable(line, line.waiting)
-        elif not line.key.is_short or len(line.key.lines) > 1:
+        if not line.key.is_short or len(line.key.lines) > 1:
             self.table.recount(line.key)
         if line.counted and not line.is_listed:
             self._list(line)
@@ -221,36 +196,48 @@ class KeyedQueue(JobQueue):
         return None if line is None else line.jobs.peek()
 
     def take(self) -> Job | None:
-        """The job whose turn it is, taken out of the queue."""
-        line = self._first_listed() or self._next_line()
-        job = None if line is None else line.jobs.take()
-        if line is None or job is None:
-            return None
-        if isinstance(job.extras, JobExtras):
+        """The job whose turn it is, taken out of the queue: it starts now. The hot path, so it makes hardly a call."""
+        row, heap = self._row, self._heap
+        is_in_row = bool(row) and not (heap and heap[0] < row[0])
+        first = row[0] if is_in_row else heap[0] if heap else None
+        line = None if first is None or first[2].tag != first[0] else first[2]
+        if line is None or not line.counted:
+            line = self._next_line()
+            if line is None:
+                return None
+            row, heap, is_in_row = self._row, self._heap, self._is_in_row
+        if is_in_row:
+            row.popleft()
+        else:
+            heappop(heap)
+        table, key, jobs = self.table, line.key, line.jobs
+        job = jobs.popleft()
+        if job.extras is not None:
             job.extras.order = None
-        table = self.table
+        if jobs.tombstones:
+            jobs.drop_tombstones_at_head()
         self._in_lines -= 1
-        line.waiting -= 1
         self._startable -= 1
         table.startable -= 1
         line.counted -= 1
+        if table.is_limited:
+            table.note_start(key)
         if table.is_fair:
-            if line.tag > self._turn:
-                self._turn = line.tag
-            line.tag = self._turn + line.key.stride
-        else:
-            head = line.jobs.peek()
-            line.tag = 0 if head is None else _order(head)
-        if self._is_in_row:
-            self._row.popleft()
-        else:
-            heappop(self._heap)
+            turn = self._turn = line.tag if line.tag > self._turn else self._turn
+            line.tag = turn + key.stride
+        elif jobs:
+            line.tag = order_of(jobs[0])
         if line.counted:
-            self._put((line.tag, line.serial, line))
+            entry = line.tag, line.serial, line
+            if row and entry < row[-1]:
+                heappush(heap, entry)
+            else:
+                row.append(entry)
         else:
             self._open_lines -= 1
             line.is_listed = False
-            self._drop_if_empty(line)
+            if not jobs:
+                self._drop(line)
         return job
 
     def _next_line(self) -> Line | None:
@@ -282,20 +269,20 @@ class KeyedQueue(JobQueue):
         else:
             row.append(entry)
 
-    def _drop_if_empty(self, line: Line) -> None:
-        if not line.waiting:
-            line.key.lines.remove(line)
-            if not self.table.is_limited:  # else the start or the end that follows sees to it
-                self.table.forget_idle(line.key)
+    def _drop(self, line: Line) -> None:
+        """Forget a line that is empty."""
+        line.key.lines.remove(line)
+        if not line.key.starts:  # else the look that is planned sees to it
+            self.table.forget_idle(line.key)
 
     def bury(self, job: Job) -> None:
         """Note that this job, which is in here, has just ended."""
         extras = job.extras
-        if not isinstance(extras, JobExtras) or extras.order is None:
+        if extras is None or extras.order is None:
             self.tombstones += 1
             return
+        line = self._line_of(extras.key, extras.order)
         extras.order = None
-        line = self._line_of(job)
         line.jobs.bury(job)
         self._note_fewer(line, 1)
 
@@ -304,11 +291,12 @@ class KeyedQueue(JobQueue):
         by_line: dict[Line, set[Job]] = {}
         others: set[Job] = set()
         for job in jobs:
-            if job.rare.order is None:
+            extras = job.extras
+            if extras is None or extras.order is None:
                 others.add(job)
             else:
-                by_line.setdefault(self._line_of(job), set()).add(job)
-                job.with_extras().order = None
+                by_line.setdefault(self._line_of(extras.key, extras.order), set()).add(job)
+                extras.order = None
         for line, its_jobs in by_line.items():
             line.jobs.withdraw(its_jobs)
             self._note_fewer(line, len(its_jobs))
@@ -318,13 +306,12 @@ class KeyedQueue(JobQueue):
 
     def _note_fewer(self, line: Line, jobs: int) -> None:
         self._in_lines -= jobs
-        line.waiting -= jobs
+        line.jobs.drop_tombstones_at_head()
         self.table.recount(line.key)
-        head = line.jobs.peek()
-        if head is None:
+        if not line.jobs:
             line.key.lines.remove(line)
             self.table.forget_idle(line.key)
-        elif not self.table.is_fair and _order(head) != line.tag:
+        elif not self.table.is_fair and order_of(line.jobs[0]) != line.tag:
             self.place_anew(line)
         self._clean_if_many()
 
@@ -347,8 +334,7 @@ class KeyedQueue(JobQueue):
 
     def place_anew(self, line: Line) -> None:
         """Give the line its place by the rules that hold now."""
-        head = line.jobs.peek()
-        line.tag = self._turn + line.key.stride if self.table.is_fair or head is None else _order(head)
+        line.tag = self._turn + line.key.stride if self.table.is_fair else order_of(line.jobs[0])
         line.is_listed = False
         if line.counted:
             self._list(line)
@@ -361,29 +347,6 @@ class KeyedQueue(JobQueue):
     def _clean_if_many(self) -> None:
         """Drop outdated entries if there are more of them than others."""
         if len(self._row) + len(self._heap) > 2 * self._open_lines + _FEW:
-            self._row = deque(_current(self._row))
-            self._heap = _current(self._heap)
+            self._row = deque(current(self._row))
+            self._heap = current(self._heap)
             heapify(self._heap)
-
-
-def _current(entries: Iterable[Entry]) -> list[Entry]:
-    """Those that are not outdated."""
-    kept = []
-    for entry in entries:
-        tag, _, line = entry
-        if line.tag == tag:
-            if line.counted:
-                kept.append(entry)
-            else:
-                line.is_listed = False
-    return kept
-
-
-def _order(job: Job) -> int:
-    """The place of a job in a line among all jobs of the queue."""
-    order = job.rare.order
-    return 0 if order is None else order
-
-
-def _priority(line: Line) -> int:
-    return line.queue.priority

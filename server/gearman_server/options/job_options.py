@@ -100,6 +100,8 @@ _CURSOR: Final = b"cursor="
 
 def key_of(own: bytes) -> bytes:
     """The key among a job's own pairs; empty: it has none."""
+    if own.startswith(_KEY) and b"\0" not in own:
+        return own[len(_KEY) :]  # nearly always it is the only one
     return next((pair[len(_KEY) :] for pair in own.split(b"\0") if pair.startswith(_KEY)), b"")
 
 

@@ -171,7 +171,7 @@ class Assignments:
                             functions[function] = None
                         self._assign(job, session, now)  # as `_start` does, without another call
                         has_limit = session.timeouts_s or function.policy.timeout_s is not None
-                        if has_limit or (job.extras is not None and job.timeout_s is not None):
+                        if has_limit or (job.extras is not None and job.extras.options is not None):
                             self.start_timeout(session, job, now)
                         return job
         return None

@@ -95,7 +95,7 @@ class SubmissionsWith:
                         return
                     extras = OptionsAlone()
                     submit, extras.options, batch = based
-                    extras.own = own
+                    extras.own, extras.order = own, None
                 if batch is None:
                     submit(session, body, now, None, extras, (name, unique, workload))
                     return

@@ -82,12 +82,13 @@ class WorkPackets:
         throttle = job.function.throttle
         if throttle is not None and throttle.brake is not None:
             self._attempts.note_success(job, throttle.brake)
-        if job.function.keep_result_s is not None or (job.extras is not None and job.keep_result_s is not None):
+        has_options = job.extras is not None and job.extras.options is not None  # asked here, without a call for most
+        if job.function.keep_result_s is not None or (has_options and job.keep_result_s is not None):
             self._results.end(job, Ending.COMPLETE, body[at + 1 :])
-        if job.extras is None or job.followed is None:
-            self._life.end(job)
-        else:
+        if has_options and job.followed is not None:
             self._life.end(job, Outcome.COMPLETE, body[at + 1 :])
+        else:
+            self._life.end(job)
         if job.function.counts is not None:
             job.function.counts[job.priority].note_completion(now - job.since, job.handle, now)
         if self._events.wants_jobs:

@@ -72,8 +72,8 @@ class KeyedFunction:
                     job.state = ASSIGN[job.state]
                     self.worker.assigned[job.handle] = job
                     function.running += 1
-                    if function.throttle is not None:
-                        function.throttle.note_start(job.key, self.now)
+                    if function.throttle is not None and function.throttle.counts_starts:
+                        function.throttle.note_start(self.now)
                     job.since = self.now
                     return job
         return None
@@ -102,7 +102,7 @@ class KeyedFunction:
     def _release(self, job: Job) -> None:
         del self.worker.assigned[job.handle]
         self.function.running -= 1
-        if self.function.throttle is not None:
+        if self.function.throttle is not None and self.function.throttle.counts_ends:
             self.function.throttle.note_end(job.key)
 
     def cancel(self, job: Job) -> None:

@@ -56,6 +56,31 @@ def test_a_worker_is_given_jobs_by_the_turns_of_their_keys(broker_with: BrokerWi
     assert drain(worker) == [b"a", b"b", b"", b"a", b"b", b"plain", b"a"]
 
 
+@pytest.mark.pure_core
+@pytest.mark.parametrize(
+    ("policy", "more"),
+    [
+        pytest.param(FAIR, 30, id="fair"),
+        pytest.param(KeyPolicy(rate=Rate(1000, 60.0)), 45, id="rate"),
+        pytest.param(KeyPolicy(max_running=5), 60, id="max_running"),
+    ],
+)
+def test_a_job_with_a_key_costs_its_server_little_more_than_a_plain_one(
+    broker_with: BrokerWith, policy: KeyPolicy, more: int
+) -> None:
+    """Lines of the server that are run from one job's start to the next one's."""
+
+    def lines(broker: BrokerHarness, *keys: bytes) -> int:
+        client, worker = broker.peer(), broker.worker(b"f")
+        for key in [key for key in keys for _ in range(3)]:
+            submit(client, key)
+        run(worker)
+        return lines_run(lambda: run(worker))
+
+    names = [b"%d" % number for number in range(100)]
+    assert lines(broker_with(keys=policy), *names) <= lines(broker_with(), *names) + more
+
+
 def test_a_retry_keeps_its_key(broker_with: BrokerWith) -> None:
     broker = broker_with(keys=KeyPolicy(max_running=1), retries=1, backoff_s=5)
     client, worker = broker.peer(), broker.worker(b"f")

@@ -7,7 +7,7 @@ import pytest
 from gearman_client.extensions import CHECKPOINT, ORPHAN_WORK, ORPHANED_JOBS_OPTION, STORE_ID, WORK_FAILURE
 from gearman_client.packet import PacketType, encode_request
 from gearman_server.broker_settings import BrokerSettings
-from gearman_server.jobs.policies import FunctionPolicy
+from gearman_server.jobs.policies import FunctionPolicy, KeyPolicy, Rate
 from gearman_server.jobs.store import MemoryStore
 
 from ..broker_harness import BrokerHarness
@@ -39,6 +39,18 @@ def test_jobs_without_a_word_keep_their_order_ahead_of_all_others(heir: Heir) ->
     heir.adoption.end()
     heir.pass_time(1.6)
     assert heir.grabs() == [*(row.handle for row in rows), own]
+
+
+def test_a_job_that_goes_on_counts_for_the_limits_of_its_key(heir: Heir) -> None:
+    heir.broker.use_policies({b"f": FunctionPolicy(keys=KeyPolicy(max_running=1, rate=Rate(2, 60.0)))})
+    rows = [heir.row(options=b"key=a") for _ in range(4)]
+    worker = heir.speaker()
+    heir.adopt(*rows)
+    says_it_runs(worker, rows[0])
+    heir.pass_time(2)
+    assert heir.grabs() == []
+    sends(worker, rows[0], b"result")
+    assert heir.grabs() == [rows[1].handle]
 
 
 def test_a_job_that_has_had_its_attempts_is_given_up_only_after_the_wait(heir: Heir) -> None:
