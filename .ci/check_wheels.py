@@ -29,7 +29,16 @@ PROMISES = {
     "gearman_manager": Promise(
         frozenset({"gearman_manager", "gearman_process", "gearman_server", "gearman_workers"}),
         frozenset({"gearman-manager", "gearman-server"}),
-        frozenset({"gearman_manager/bridge/bridge.php", f"{SERVICE_FILES}gearman-manager.service"}),
+        frozenset(
+            {
+                "gearman_manager/bridge/bridge.php",
+                "gearman_manager/access/templates/login.html",
+                "gearman_manager/dashboard/templates/overview.html",
+                "gearman_manager/dashboard/static/site.css",
+                "gearman_manager/dashboard/static/site.js",
+                f"{SERVICE_FILES}gearman-manager.service",
+            }
+        ),
     ),
 }
 
@@ -57,11 +66,14 @@ def problems_of(wheel: Path) -> list[str]:
 
 
 def belongs(file: str, metadata: str) -> bool:
-    """Source of the packages, the PHP bridge, service files, the wheel's own records: no tests, no bytecode."""
+    """Source of the packages, the PHP bridge, what pages are made of, service files, the wheel's own records: no tests,
+    no bytecode."""
     if file.startswith((f"{metadata}/", SERVICE_FILES)):
         return True
     if file.startswith("gearman_manager/bridge/") and file.endswith(".php"):
         return True
+    if file.startswith("gearman_manager/") and file.rpartition("/")[0].endswith(("/templates", "/static")):
+        return file.endswith((".html", ".css", ".js", ".svg"))
     return file.endswith((".py", "/py.typed")) and "test" not in Path(file).name and "/tests/" not in file
 
 

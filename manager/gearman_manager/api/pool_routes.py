@@ -56,6 +56,14 @@ def pool_routes(changes: OperatorChanges, explanations: Explanations) -> Bluepri
         changes.resume(name)
         return jsonify({"paused": False}), 202
 
+    @routes.post("/workers/<path:name>/restart")
+    @Operation(
+        "Replace one worker, POOL/N, which finishes its job first.", {202: record(restarting=TEXT)}, refusals=(404,)
+    )
+    def restart_worker(name: str) -> ResponseReturnValue:
+        changes.restart_worker(name)
+        return jsonify({"restarting": name}), 202
+
     @routes.post("/restart")
     @Operation(
         "Replace the workers of a pool, or of all pools, one after the other.",

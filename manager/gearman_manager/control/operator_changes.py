@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from gearman_manager.errors import ManagerError, NotFound
 from gearman_manager.pools.pool import Pool
+from gearman_manager.pools.pool_counts import Departure
 from gearman_manager.pools.pool_state import PoolState
 from gearman_manager.pools.workforce import Workforce
 from gearman_manager.scaling.pool_sizes import PoolSizes
@@ -49,6 +50,20 @@ class OperatorChanges:
         for pool in wanted if name is None else [find_pool(self._workforce, name)]:
             pool.restart()
             _log.info("restarting by hand", extra={"pool": pool.name})
+        self._wake()
+
+    def restart_worker(self, name: str) -> None:
+        """Replace one worker, POOL/N, which finishes its job first.
+
+        Raises:
+            NotFound: there is no such worker.
+        """
+        live = self._workforce.live.get(name)
+        if live is None:
+            raise NotFound(f"there is no worker {name}: it may have been replaced meanwhile")
+        live.worker.is_worn = True
+        live.worker.departure = live.worker.departure or Departure.RENEWED
+        _log.info("restarting by hand", extra=live.where)
         self._wake()
 
     def pause(self, name: str) -> None:

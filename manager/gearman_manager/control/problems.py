@@ -42,8 +42,12 @@ def problem(status: int, detail: str) -> Response:
 
 def problem_of(error: ManagerError) -> Response:
     """The answer to a request that one of our errors ended."""
-    status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 400)
-    return problem(status, str(error))
+    return problem(status_of(error), str(error))
+
+
+def status_of(error: ManagerError) -> int:
+    """The status of that answer."""
+    return next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), 400)
 
 
 def refusal_as_problem(refusal: HttpRefusal) -> HttpAnswer:

@@ -55,19 +55,27 @@ class StatusReport:
 
     def report(self) -> Report:
         """The state of all parts now."""
-        sizes, gaps = self._sizes.arranged, self._policy_gaps.broken
+        sizes, gaps = self._sizes.arranged, self.notices()
         return {
             "supervisor": {"pid": os.getpid(), "since": self._since},
             **{name: report() for name, report in self._added.items()},
             "pools": {pool.name: self._pool(pool, sizes.get(pool.name)) for pool in self._workforce.active},
             "budgets": _budgets(self._sizes.budgets, self._workforce, sizes),
-            "functions": _functions(self._generations, self._queues),
+            "functions": self.functions(),
             "servers": {str(server.address): _server(server, gaps) for server in self._queues.servers},
             "errors": [
                 *({"file": p.file, "line": p.line, "message": _message(p)} for p in self._generations.errors),
                 *({"file": file, "line": 0, "message": message} for file, message in log.problems().items()),
             ],
         }
+
+    def functions(self) -> Mapping[str, Report]:
+        """The part about functions alone."""
+        return _functions(self._generations, self._queues)
+
+    def notices(self) -> Mapping[str, list[str]]:
+        """By the address of a job server, the settings that do not hold there."""
+        return self._policy_gaps.broken
 
     def _pool(self, pool: Pool, settings: ResolvedPool | None) -> Report:
         now = time.time()

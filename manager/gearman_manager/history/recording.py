@@ -31,9 +31,14 @@ def record_actions(app: Flask, actions: ActionLog) -> None:
         return answer
 
 
-def say_action(what: str, target: str) -> None:
+def say_action(what: str, target: str, details: str = "") -> None:
     """Have the request that is carried out just now noted under these words, instead of those of its path."""
-    g.action = (what, target)
+    g.action, g.details = (what, target), details
+
+
+def say_outcome(outcome: str) -> None:
+    """Have the request noted with this end, since its answer is a page."""
+    g.outcome = outcome
 
 
 def _action(caller: Caller, answer: Response) -> Action:
@@ -48,9 +53,9 @@ def _action(caller: Caller, answer: Response) -> Action:
         address=shortened(caller.address),
         what=shortened(known[0]),
         target=shortened(known[1]),
-        details=shortened("" if body is None else request.get_data(as_text=True)),
+        details=shortened(g.get("details", "") if body is None else request.get_data(as_text=True)),
         status=answer.status_code,
-        outcome=shortened(_outcome(answer)),
+        outcome=shortened(g.get("outcome") or _outcome(answer)),
     )
 
 

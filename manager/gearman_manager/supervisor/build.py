@@ -42,6 +42,9 @@ from gearman_manager.control.server import ControlServer
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.server_restarts import ServerRestarts
 from gearman_manager.control.status import StatusReport
+from gearman_manager.control.submissions import Submissions
+from gearman_manager.dashboard.site import Sources as Shown
+from gearman_manager.dashboard.site import dashboard_routes
 from gearman_manager.history.action_log import ActionLog
 from gearman_manager.history.history_file import HistoryFile
 from gearman_manager.history.recording import record_actions
@@ -177,6 +180,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     overview = Overview(name, LiveSources(generations, workforce, autoscaler, sizes, queues), supervisor.health)
     events = EventStream(overview.report)
     actions.listener = lambda action: events.tell("action", action)
+    changes = OperatorChanges(workforce, sizes, awake.set)
     serve_api(
         app,
         caller_routes(lambda: control.url),
@@ -185,7 +189,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         manager_routes(supervisor, status, recent_log),
         drain_routes(supervisor, drain_report),
         server_restart_routes(server_restarts),
-        pool_routes(OperatorChanges(workforce, sizes, awake.set), explanations),
+        pool_routes(changes, explanations),
         job_routes(server_jobs),
         batch_routes(server_jobs),
         dead_routes(server_jobs),
@@ -195,6 +199,21 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     app.register_blueprint(login_routes(Login(sessions)))
     app.register_blueprint(probe_routes(supervisor))
     app.register_blueprint(scale_routes(overview))
+    pages = Shown(
+        name=name,
+        overview=overview.report,
+        manager=supervisor,
+        changes=changes,
+        explanations=explanations,
+        status=status,
+        jobs=server_jobs,
+        submissions=Submissions(lambda: queues.known.having_jobs or job_servers.addresses),
+        log=recent_log,
+        actions=actions,
+        generations=generations,
+        workforce=workforce,
+    )
+    app.register_blueprint(dashboard_routes(pages))
     scrape = Scrape(Sources(generations, workforce, autoscaler, sizes, queues, job_servers))
     app.register_blueprint(metrics_routes(scrape))
     return supervisor

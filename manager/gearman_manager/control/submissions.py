@@ -1,0 +1,71 @@
+"""Submits a background job for an operator: to the first job server that takes it, on a connection of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Any, Final
+
+import gevent
+
+from gearman_client import Address, GearmanError
+from gearman_client.packet import RESPONSE_MAGIC, PacketParser, PacketType, encode_request, split_arguments
+from gearman_client.text import to_function, to_text
+from gearman_manager.errors import ManagerError, NotNow, Unreachable
+from gearman_manager.job_servers.connection import connect_to
+
+CONNECT_TIMEOUT_S: Final = 2.0
+ANSWER_TIMEOUT_S: Final = 8.0
+_RECEIVE_BYTES: Final = 4096
+_MAX_ANSWER_BYTES: Final = 64 * 1024
+
+
+class Submissions:
+    """Submits jobs to the servers in the order in which they are configured."""
+
+    def __init__(self, addresses: Callable[[], Sequence[Address]]) -> None:
+        self._addresses = addresses
+
+    def submit(self, function: str, workload: bytes) -> str:
+        """Leave a background job; returns its handle.
+
+        Raises:
+            Unreachable: no server can be asked. After one that took the job and did not answer no other is tried.
+            NotNow: the server refuses the job, for example because its queue is full.
+        """
+        packet = encode_request(PacketType.SUBMIT_JOB_BG, to_function(function), b"", workload)
+        failed = []
+        for address in self._addresses():
+            try:
+                connected: Any = connect_to(address, CONNECT_TIMEOUT_S)
+            except (OSError, GearmanError) as error:
+                failed.append(f"the job server {address} can't be reached: {error}")
+                continue
+            with closing(connected):
+                return _ask(connected, address, packet)
+        raise Unreachable("; ".join(failed) or "there is no job server")
+
+
+def _ask(connected: Any, address: Address, packet: bytes) -> str:
+    late = Unreachable(f"the job server {address} has not answered: the job may be queued, or not")
+    try:
+        with gevent.Timeout(ANSWER_TIMEOUT_S, late):
+            connected.sendall(packet)
+            parser = PacketParser(RESPONSE_MAGIC, max_body_bytes=_MAX_ANSWER_BYTES)
+            while data := connected.recv(_RECEIVE_BYTES):
+                for packet_type, body in parser.feed(data):
+                    return _handle(address, packet_type, body)
+                if parser.violation is not None:
+                    raise parser.violation
+    except (OSError, GearmanError) as error:
+        raise Unreachable(f"the job server {address} can't be asked: {error}") from error
+    raise late
+
+
+def _handle(address: Address, packet_type: int, body: bytes) -> str:
+    if packet_type == PacketType.JOB_CREATED:
+        return to_text(body)
+    if packet_type == PacketType.ERROR:
+        code, text = split_arguments(packet_type, body)
+        raise NotNow(f"the job server {address} says: {to_text(code)}: {to_text(text)}")
+    raise ManagerError(f"the job server {address} answers with a packet of type {packet_type}")

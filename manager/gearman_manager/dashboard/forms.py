@@ -1,0 +1,60 @@
+"""Forms: what they bring, and the answer after them, which is a page again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlencode
+
+from flask import redirect, request, url_for
+from flask.typing import ResponseReturnValue
+
+from gearman_manager.errors import ManagerError
+
+#: What a page says after a form, by the word in its address: fixed texts, since anybody can write an address.
+NOTICES: Final[Mapping[str, str]] = {
+    "scaled": "The pool has another size, until the next reload.",
+    "paused": "The pool is paused: its workers finish their jobs and leave.",
+    "resumed": "The pool goes on: its workers start.",
+    "restarted": "The workers are replaced, one after the other; each finishes its job.",
+    "worker-restarted": "The worker is replaced: it finishes its job first.",
+    "reloaded": "Configuration and code are loaded anew.",
+    "draining": "The manager drains: it begins no job any more, and ends when the running ones are finished.",
+    "function-paused": "No job of the function starts until it is resumed.",
+    "function-resumed": "Jobs of the function start again.",
+    "submitted": "The job is queued.",
+    "cancelled": "Cancelled.",
+    "stopped": "The job is being stopped: the function is interrupted, and has some seconds to clean up.",
+    "retried": "Queued again.",
+    "dropped": "Forgotten.",
+    "triggered": "The schedule's job is queued.",
+    "none": "Nothing was changed: it had ended already, or was gone.",
+}
+
+
+def done(path: str, notice: str) -> ResponseReturnValue:
+    """The answer after a form: go to this page, which says so. `path` is one that `url_for` has made."""
+    return redirect(f"{path}{'&' if '?' in path else '?'}{urlencode({'said': notice})}", 303)
+
+
+def address_of(endpoint: str, query: Mapping[str, str]) -> str:
+    """The address of a page of ours, with these conditions."""
+    address = url_for(f"dashboard.{endpoint}")
+    return f"{address}?{urlencode(query)}" if query else address
+
+
+def notice() -> str:
+    """What the page that is asked for says first; empty: nothing."""
+    return NOTICES.get(request.args.get("said", ""), "")
+
+
+def whole_number(field: str, what: str) -> int:
+    """The whole number in a field of the form.
+
+    Raises:
+        ManagerError: it is none.
+    """
+    given = request.form.get(field, "").strip()
+    if not (given.isascii() and given.isdecimal()) or len(given) > 9:
+        raise ManagerError(f"{what}: a whole number is expected")
+    return int(given)

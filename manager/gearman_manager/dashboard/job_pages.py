@@ -1,0 +1,133 @@
+"""Jobs and dead letters: lists in pages, one with all that the job server tells of it, and what can be done to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from flask import Blueprint, request, url_for
+from flask.typing import ResponseReturnValue
+from werkzeug.wrappers import Response
+
+from gearman_manager.api.pages import cursor_of, position_of
+from gearman_manager.control.server_jobs import ServerJobs
+from gearman_manager.dashboard.forms import address_of, done
+from gearman_manager.dashboard.rendering import page
+from gearman_manager.errors import ManagerError, NotFound
+from gearman_manager.history.recording import say_action
+
+ROWS: Final = 50
+#: Handles of one form.
+MOST_HANDLES: Final = 1000
+STATES: Final = ("waiting", "delayed", "running", "stopping")
+_CONDITIONS: Final = ("function", "tag", "key")
+#: The fields that have a place of their own on a job's page.
+_APART: Final = frozenset(
+    {
+        *("handle", "function", "state", "progress", "error", "traceback", "workload", "workload_base64", "bytes"),
+        *("options", "tags", "headers"),
+    }
+)
+_MOMENTS: Final = frozenset(
+    {"submitted", "since", "not_before", "first_attempt", "last_attempt", "died", "expires", "last_run"}
+)
+_NOTICES: Final = {"cancel": "cancelled", "stop": "stopped", "retry": "retried", "drop": "dropped"}
+
+
+def add_job_pages(routes: Blueprint, jobs: ServerJobs) -> None:
+    """The pages."""
+
+    @routes.get("/jobs")
+    def jobs_listed() -> ResponseReturnValue:
+        handle = request.args.get("handle", "").strip()
+        if handle:
+            return _go_to(url_for("dashboard.job", handle=handle))
+        return _list(jobs, "jobs", (*_CONDITIONS, "state"))
+
+    @routes.get("/dead")
+    def dead_listed() -> ResponseReturnValue:
+        return _list(jobs, "dead", _CONDITIONS)
+
+    @routes.get("/jobs/<path:handle>")
+    def job(handle: str) -> ResponseReturnValue:
+        for family in ("jobs", "dead"):
+            with suppress(NotFound):
+                return _one(family, jobs.show(family, handle))
+        return page("job_gone.html", handle=handle, status=200 if _was_known() else 404)
+
+    @routes.get("/dead/<path:handle>")
+    def dead(handle: str) -> ResponseReturnValue:
+        return _one("dead", jobs.show("dead", handle))
+
+
+def add_job_forms(routes: Blueprint, jobs: ServerJobs) -> None:
+    """The forms. They name the jobs that were there when one looked, one or several, and concern no others."""
+    changes: Mapping[str, Callable[[Sequence[str]], int]] = {
+        "cancel": jobs.cancel,
+        "stop": jobs.stop,
+        "retry": lambda handles: jobs.change("dead retry", handles),
+        "drop": lambda handles: jobs.change("dead drop", handles),
+    }
+
+    @routes.post("/jobs/<any(cancel, stop):what>")
+    def change_jobs(what: str) -> ResponseReturnValue:
+        return _change("jobs", what)
+
+    @routes.post("/dead/<any(retry, drop):what>")
+    def change_dead(what: str) -> ResponseReturnValue:
+        return _change("dead", what)
+
+    def _change(family: str, what: str) -> ResponseReturnValue:
+        handles = request.form.getlist("handle")[:MOST_HANDLES]
+        say_action(f"{family} {what}", " ".join(handles))
+        if not handles:
+            raise ManagerError("choose the jobs first, by the boxes in front of them")
+        changed = changes[what](handles)
+        is_one = request.form.get("page_of") == "job"
+        back = url_for("dashboard.job", handle=handles[0]) if is_one else url_for(f"dashboard.{family}_listed")
+        if is_one and what == "drop":
+            back = url_for("dashboard.dead_listed")
+        return done(back, _NOTICES[what] if changed else "none")
+
+
+def _list(jobs: ServerJobs, family: str, names: Sequence[str]) -> ResponseReturnValue:
+    chosen = {name: value for name in names if (value := request.args.get(name, "").strip())}
+    if chosen.get("state", STATES[0]) not in STATES:
+        raise ManagerError(f"state: one of {', '.join(STATES)} is expected")
+    position = position_of(request.args.get("cursor") or None, "server", "after")
+    found = jobs.page(family, {"limit": str(ROWS), **chosen, **position})
+    cursor = cursor_of(found["next"])
+    return page(
+        f"{family}.html",
+        rows=found["jobs"],
+        missing=found.get("missing", ""),
+        chosen=chosen,
+        states=STATES,
+        is_first="cursor" not in request.args,
+        next=cursor and address_of(f"{family}_listed", chosen | {"cursor": cursor}),
+        first=address_of(f"{family}_listed", chosen),
+    )
+
+
+def _one(family: str, row: Mapping[str, Any]) -> ResponseReturnValue:
+    facts = {name: value for name, value in row.items() if name not in _APART and value not in (None, "", [], {})}
+    done_of, _, whole = str(row.get("progress") or "").partition("/")
+    is_known = done_of.isascii() and done_of.isdecimal() and whole.isascii() and whole.isdecimal() and int(whole or 0)
+    return page(
+        "job.html",
+        family=family,
+        job=row,
+        facts=facts,
+        moments=_MOMENTS,
+        progress=(int(done_of[:15]), int(whole[:15])) if is_known else None,
+    )
+
+
+def _was_known() -> bool:
+    """Whether one comes from a form of ours, or has the page open: then it is no mistake that there is no such job."""
+    return "said" in request.args or "X-Part" in request.headers
+
+
+def _go_to(address: str) -> Response:
+    return Response(status=303, headers={"Location": address})

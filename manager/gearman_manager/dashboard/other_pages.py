@@ -1,0 +1,64 @@
+"""Schedules, job servers, and the history of actions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from flask import Blueprint, request, url_for
+from flask.typing import ResponseReturnValue
+
+from gearman_manager.api.pages import cursor_of, position_of
+from gearman_manager.control.server_jobs import ServerJobs
+from gearman_manager.control.status import StatusReport
+from gearman_manager.dashboard.forms import address_of, done
+from gearman_manager.dashboard.rendering import page
+from gearman_manager.errors import ManagerError
+from gearman_manager.history.action_log import CONDITIONS, ActionLog
+
+ROWS: Final = 100
+MOST_SCHEDULES: Final = 1000
+Report = Mapping[str, Any]
+
+
+def add_schedules(routes: Blueprint, jobs: ServerJobs) -> None:
+    """The page of schedules, with a button for each."""
+
+    @routes.get("/schedules")
+    def schedules() -> ResponseReturnValue:
+        rows = jobs.schedules()
+        return page("schedules.html", rows=rows[:MOST_SCHEDULES], found=len(rows))
+
+    @routes.post("/schedules/<path:name>/trigger")
+    def trigger(name: str) -> ResponseReturnValue:
+        return done(url_for("dashboard.job", handle=jobs.trigger(name)), "triggered")
+
+
+def add_servers(routes: Blueprint, overview: Callable[[], Report], status: StatusReport) -> None:
+    """The page of job servers."""
+
+    @routes.get("/servers")
+    def servers() -> ResponseReturnValue:
+        return page("servers.html", events=True, now=overview(), notices=status.notices())
+
+
+def add_history(routes: Blueprint, actions: ActionLog) -> None:
+    """The page of actions."""
+
+    @routes.get("/history")
+    def history() -> ResponseReturnValue:
+        chosen = {name: value for name in CONDITIONS if (value := request.args.get(name, "").strip())}
+        before = position_of(request.args.get("cursor") or None, "before").get("before", "")
+        if before and (not before.isdecimal() or len(before) > 18):
+            raise ManagerError("cursor: this is none of ours")
+        rows = actions.page(ROWS, int(before) if before else None, chosen)
+        cursor = cursor_of({"before": str(rows[-1]["id"])}) if len(rows) == ROWS else None
+        return page(
+            "history.html",
+            events=not before,
+            rows=rows,
+            chosen=chosen,
+            is_first=not before,
+            next=cursor and address_of("history", chosen | {"cursor": cursor}),
+            first=address_of("history", chosen),
+        )

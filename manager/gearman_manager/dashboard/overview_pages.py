@@ -1,0 +1,113 @@
+"""The first page: is all well, what is not, each pool with its workers; and what can be done to pools and manager."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, Protocol
+
+from flask import Blueprint, request, url_for
+from flask.typing import ResponseReturnValue
+
+from gearman_manager.access.caller import Role
+from gearman_manager.access.requirements import needs
+from gearman_manager.control.operator_changes import OperatorChanges
+from gearman_manager.dashboard.forms import done, whole_number
+from gearman_manager.dashboard.rendering import page
+from gearman_manager.errors import ManagerError
+from gearman_manager.history.recording import say_action
+from gearman_process.errors import UnitError
+from gearman_process.values.durations import parse_duration_s
+
+Report = Mapping[str, Any]
+#: Where to look for each kind of trouble.
+LINKS: Final = {"server": "servers", "code": "functions"}
+#: Tiles of one pool, and in all, on the first page; the pool's own page has the others.
+MOST_TILES: Final = 60
+MOST_TILES_IN_ALL: Final = 400
+#: In this order: those that need a look first.
+_STATES: Final = ("failing", "backing-off", "paused", "running", "retiring", "stopping")
+_TILE_ORDER: Final = ("stopping", "draining", "starting", "ordered", "busy", "idle")
+
+
+class Ends(Protocol):
+    """The supervisor, as far as it is used here."""
+
+    def reload(self) -> None:
+        """Load configuration and code anew."""
+
+    def drain(self, within_s: float | None) -> None:
+        """Begin no job from now on, finish the running ones, and end."""
+
+
+def add_overview(routes: Blueprint, overview: Callable[[], Report], changes: OperatorChanges, manager: Ends) -> None:
+    """The first page, and the forms on it."""
+
+    @routes.get("/")
+    def start() -> ResponseReturnValue:
+        report = overview()
+        pools = list(_with_tiles(report["pools"]))
+        return page("overview.html", events=True, now=report, pools=pools, links=LINKS)
+
+    @routes.post("/pools/<path:name>/scale")
+    def scale(name: str) -> ResponseReturnValue:
+        low, high = whole_number("min", "at least"), whole_number("max", "at most")
+        say_action("pools scale", name, f"{low}..{high}")
+        changes.scale(name, low, high)
+        return done(_back(), "scaled")
+
+    @routes.post("/pools/<path:name>/pause")
+    def pause(name: str) -> ResponseReturnValue:
+        changes.pause(name)
+        return done(_back(), "paused")
+
+    @routes.post("/pools/<path:name>/resume")
+    def resume(name: str) -> ResponseReturnValue:
+        changes.resume(name)
+        return done(_back(), "resumed")
+
+    @routes.post("/pools/<path:name>/restart")
+    def restart(name: str) -> ResponseReturnValue:
+        changes.restart(name)
+        return done(_back(), "restarted")
+
+    @routes.post("/restart")
+    def restart_all() -> ResponseReturnValue:
+        changes.restart(None)
+        return done(_back(), "restarted")
+
+    @routes.post("/reload")
+    @needs(Role.ADMIN)
+    def reload() -> ResponseReturnValue:
+        manager.reload()
+        return done(_back(), "reloaded")
+
+    @routes.post("/drain")
+    @needs(Role.ADMIN)
+    def drain() -> ResponseReturnValue:
+        given = request.form.get("within", "").strip()
+        say_action("drain", "", given)
+        try:
+            within_s = parse_duration_s(given) if given else None
+        except UnitError as error:
+            raise ManagerError(f"how long running jobs may take: {error}") from error
+        manager.drain(within_s)
+        return done(_back(), "draining")
+
+
+def _back() -> str:
+    """The page on which the form was: the pool's own one, or the first."""
+    pool = request.form.get("page_of")
+    return url_for("dashboard.pool", name=pool) if pool else url_for("dashboard.start")
+
+
+def _with_tiles(pools: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The pools that need a look first, each with the tiles that are shown, and the number of those that are not."""
+    left = MOST_TILES_IN_ALL
+    for pool in sorted(pools, key=lambda pool: (_STATES.index(pool["state"]), not pool["waiting"], pool["name"])):
+        workers = sorted(pool["workers"], key=_urgency)[: min(MOST_TILES, left)]
+        left -= len(workers)
+        yield {**pool, "tiles": workers, "hidden": len(pool["workers"]) - len(workers)}
+
+
+def _urgency(worker: Report) -> tuple[int, float]:
+    return _TILE_ORDER.index(worker["state"]), worker["since"] or worker["started"]

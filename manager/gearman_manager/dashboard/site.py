@@ -1,0 +1,149 @@
+"""Joins the pages to one blueprint, with what all of them share: words for templates, errors as pages, the frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Protocol
+
+from flask import Blueprint, Response, request
+from flask.typing import ResponseReturnValue
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from gearman_manager.code.generations import Generations
+from gearman_manager.control.explanations import Explanations
+from gearman_manager.control.operator_changes import OperatorChanges
+from gearman_manager.control.problems import problem, status_of
+from gearman_manager.control.server_jobs import ServerJobs
+from gearman_manager.control.status import StatusReport
+from gearman_manager.control.submissions import Submissions
+from gearman_manager.dashboard import texts, words
+from gearman_manager.dashboard.forms import notice
+from gearman_manager.dashboard.function_pages import add_function_pages
+from gearman_manager.dashboard.job_pages import add_job_forms, add_job_pages
+from gearman_manager.dashboard.other_pages import add_history, add_schedules, add_servers
+from gearman_manager.dashboard.overview_pages import add_overview
+from gearman_manager.dashboard.pool_pages import add_pool_pages, add_worker_forms
+from gearman_manager.dashboard.rendering import page
+from gearman_manager.dashboard.static_files import add_static_files, static_address
+from gearman_manager.errors import ManagerError
+from gearman_manager.history.action_log import ActionLog
+from gearman_manager.history.recording import say_outcome
+from gearman_manager.logs.recent_log import RecentLog
+from gearman_manager.pools.workforce import Workforce
+
+#: The pages in the navigation: where they are, and what they are called.
+PAGES: Final = (
+    ("/", "Overview"),
+    ("/functions", "Functions"),
+    ("/jobs", "Jobs"),
+    ("/dead", "Failed"),
+    ("/schedules", "Schedules"),
+    ("/servers", "Servers"),
+    ("/history", "History"),
+)
+_API: Final = "/api/"
+
+
+class Manager(Protocol):
+    """The supervisor as the pages see it. Its methods note the wish and return at once."""
+
+    def reload(self) -> None:
+        """Load configuration and code anew."""
+
+    def drain(self, within_s: float | None) -> None:
+        """Begin no job from now on, finish the running ones, and end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The objects that the pages show and steer."""
+
+    name: str  #: the manager's, towards job servers
+    overview: Callable[[], dict[str, Any]]
+    manager: Manager
+    changes: OperatorChanges
+    explanations: Explanations
+    status: StatusReport
+    jobs: ServerJobs
+    submissions: Submissions
+    log: RecentLog
+    actions: ActionLog
+    generations: Generations
+    workforce: Workforce
+
+
+def dashboard_routes(sources: Sources) -> Blueprint:
+    """The routes of all pages."""
+    routes = Blueprint("dashboard", __name__, template_folder="templates")
+    add_static_files(routes)
+    add_overview(routes, sources.overview, sources.changes, sources.manager)
+    add_pool_pages(routes, sources.overview, sources.explanations, sources.generations, sources.workforce, sources.log)
+    add_worker_forms(routes, sources.changes, sources.jobs)
+    add_function_pages(routes, sources.status, sources.generations, sources.jobs, sources.submissions)
+    add_job_pages(routes, sources.jobs)
+    add_job_forms(routes, sources.jobs)
+    add_schedules(routes, sources.jobs)
+    add_servers(routes, sources.overview, sources.status)
+    add_history(routes, sources.actions)
+    _add_words(routes, sources.name)
+    _add_errors(routes)
+    return routes
+
+
+def _add_words(routes: Blueprint, name: str) -> None:
+    """What every template can use. The filters escape, or are plain text that Jinja escapes."""
+    filters: dict[str, Callable[..., object]] = {
+        "shown": texts.shown,
+        "line": texts.line,
+        "block": texts.block,
+        "plain": texts.plain,
+        "counted": words.counted,
+        "size": words.size,
+        "duration": words.duration,
+        "moment": words.moment,
+    }
+    for word, made in filters.items():
+        routes.add_app_template_filter(made, word)
+
+    @routes.app_context_processor
+    def of_frame() -> dict[str, object]:
+        root = request.root_path.rstrip("/")
+        return {
+            "root": root,
+            "static": partial(static_address, root),
+            "pages": PAGES,
+            "manager_name": name,
+            "notice": notice(),
+        }
+
+
+def _add_errors(routes: Blueprint) -> None:
+    """Refusals as pages: those of our routes, and those of addresses that there are not, for browsers."""
+
+    @routes.errorhandler(ManagerError)
+    def refused(error: ManagerError) -> ResponseReturnValue:
+        say_outcome(str(error))
+        return _error_page(status_of(error), str(error))
+
+    @routes.errorhandler(HTTPException)
+    def impossible(error: HTTPException) -> ResponseReturnValue:
+        reason = "The manager's log has the reason." if error.code == 500 else error.description or error.name
+        return _error_page(error.code or 500, reason)
+
+    @routes.app_errorhandler(NotFound)
+    @routes.app_errorhandler(MethodNotAllowed)
+    def unknown(error: HTTPException) -> ResponseReturnValue:
+        code = error.code or 404
+        if request.path.startswith(_API) or "text/html" not in request.headers.get("Accept", ""):
+            answer = problem(code, f"{request.method} {request.path}: {code} {error.name}")
+        else:
+            answer = _error_page(code, "There is no such page.")
+        if isinstance(error, MethodNotAllowed) and error.valid_methods:
+            answer.headers["Allow"] = ", ".join(error.valid_methods)
+        return answer
+
+
+def _error_page(status: int, reason: str) -> Response:
+    return page("error.html", status=status, code=status, reason=reason)

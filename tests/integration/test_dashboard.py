@@ -1,0 +1,309 @@
+"""The pages of a running manager: what they show, what their forms do, and to whom."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator, Sequence
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+from gearman_manager.access.caller import ROLES
+from gearman_manager.access.users_file import make_user, write_user
+from gearman_manager.command.control_client import request
+
+from .conftest import GATE, NAP, RunningManager, alive, eventually
+from .test_access import FORM, FULL, PASSWORD, READ, Site, bearer
+
+HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m"
+SHOWN = '&lt;script&gt;alert(1)&lt;/script&gt;<span class="odd">⟨U+202E⟩</span><span class="odd">␛</span>[31m'
+CONFIG = """
+pools:
+  nap: {functions: [nap], min: 1, max: 2}
+  gate: {functions: [gate], min: 1, max: 1}
+  fail: {functions: [fail], min: 1, max: 1}
+schedules:
+  yearly: {cron: 0 0 1 1 *, function: nap, workload: "0"}
+control:
+  listen: 127.0.0.1:0
+  token_file: full
+  read_token_file: read
+  users_file: users
+  prefix: /gearman
+"""
+FAIL = f"""
+def fail(job):
+    job.log.info({HOSTILE!r})
+    raise ValueError({HOSTILE!r})
+"""
+
+
+class Pages(Site):
+    """The port as a browser sees it: with a session, and forms with its token."""
+
+    def __init__(self, manager: RunningManager) -> None:
+        super().__init__(manager)
+        self.sessions = {role: self.session(role) for role in ROLES}
+
+    def get(self, path: str, role: str = "operator", **headers: str) -> tuple[HTTPResponse, str]:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.ask("GET", path, {"Accept": "text/html"} | self.sessions[role] | named)
+
+    def page(self, path: str, role: str = "operator") -> str:
+        response, content = self.get(path, role)
+        assert (response.status, response.getheader("Content-Type")) == (200, "text/html; charset=utf-8"), content
+        return content
+
+    def post(self, path: str, role: str = "operator", **fields: str | Sequence[str]) -> tuple[int, str]:
+        """Send a form; returns the status, and the page to which the answer leads or the answer itself."""
+        me = json.loads(self.ask("GET", "/api/v1/me", self.sessions[role])[1])
+        body = urlencode({"csrf_token": me["csrf_token"], **fields}, doseq=True)
+        response, content = self.ask("POST", path, self.sessions[role] | FORM, body)
+        return response.status, response.getheader("Location") or content
+
+    def pool(self, name: str) -> dict[str, Any]:
+        pool: dict[str, Any] = self.manager.status()["pools"][name]
+        return pool
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    """A manager with users of each role, and a module that is broken."""
+    manager = RunningManager(tmp_path_factory.mktemp("pages"))
+    for name, source in (("nap", NAP), ("gate", GATE), ("fail", FAIL), ("broken", "a = 1\nb = \n# c\n")):
+        manager.write_module(f"{name}.py", source)
+    for name, token in (("full", FULL), ("read", READ)):
+        (manager.folder / name).write_text(token)
+    for role in ROLES.values():
+        write_user(manager.folder / "users", make_user(role.word, role, PASSWORD))
+    try:
+        manager.start(CONFIG)
+        yield Pages(manager)
+    finally:
+        manager.destroy()
+
+
+def forms(page: str) -> set[str]:
+    """The addresses to which the forms of a page go, but the one to log out."""
+    return set(re.findall(r'<form[^>]* method="post" action="([^"]*)"', page)) - {"/gearman/logout"}
+
+
+def test_the_overview_tells_what_is_wrong_and_shows_each_worker(pages: Pages) -> None:
+    page = pages.page("/")
+    assert "Not all is well" in page
+    assert '<a href="/gearman/functions"><bdi>' in page  # the broken module, with where to look
+    assert re.search(r'<a class="tile idle" href="/gearman/workers/nap/\d+">', page)
+    for pool in pages.manager.status()["pools"].values():
+        assert html.escape(pool["why"]) in page
+    assert "style=" not in page
+    assert not re.search(r"<script(?![^>]* src=)", page)
+    assert not re.search(r'(?:src|href)="(?:https?:)?//', page)
+
+
+def test_a_page_has_the_forms_that_its_reader_may_send(pages: Pages) -> None:
+    assert forms(pages.page("/", "viewer")) == set()
+    operators = forms(pages.page("/", "operator"))
+    assert {"/gearman/pools/nap/pause", "/gearman/pools/nap/scale", "/gearman/restart"} <= operators
+    assert not {"/gearman/reload", "/gearman/drain"} & operators
+    assert forms(pages.page("/", "admin")) == operators | {"/gearman/reload", "/gearman/drain"}
+    for path in ("/functions/nap", "/pools/nap", "/schedules"):
+        assert forms(pages.page(path, "viewer")) == set()
+        assert forms(pages.page(path, "operator")) != set()
+
+
+def test_a_pool_is_paused_scaled_and_resumed_from_its_page(pages: Pages) -> None:
+    assert pages.post("/pools/nap/pause", page_of="nap") == (303, "/gearman/pools/nap?said=paused")
+    eventually(lambda: pages.pool("nap")["workers"] == [], "its workers leave")
+    page = pages.page("/pools/nap?said=paused")
+    assert "The pool is paused" in page
+    assert "/gearman/pools/nap/resume" in forms(page)
+    assert pages.post("/pools/nap/scale", min="2", max="3") == (303, "/gearman/?said=scaled")
+    assert pages.post("/pools/nap/resume") == (303, "/gearman/?said=resumed")
+    eventually(lambda: len(pages.pool("nap")["workers"]) == 2, "as many workers as the form said")
+    assert (pages.pool("nap")["min"], pages.pool("nap")["max"]) == (2, 3)
+    for wrong in ({"min": "4", "max": "3"}, {"min": "x", "max": "3"}, {"max": "3"}):
+        status, page = pages.post("/pools/nap/scale", **wrong)
+        assert (status, "To the overview" in page) == (400, True)
+    pages.post("/pools/nap/scale", min="1", max="2")
+
+
+def test_workers_of_a_pool_and_one_alone_are_replaced(pages: Pages) -> None:
+    eventually(lambda: [worker["state"] for worker in pages.pool("gate")["workers"]] == ["idle"], "its worker waits")
+    [before] = pages.pool("gate")["workers"]
+    assert f"<dd>{before['pid']}</dd>" in pages.page(f"/workers/{before['name']}")
+    assert pages.post(f"/workers/{before['name']}/restart")[0] == 303
+    eventually(lambda: not alive(before["pid"]), "the worker leaves")
+    eventually(lambda: [worker["state"] for worker in pages.pool("gate")["workers"]] == ["idle"], "another one waits")
+    [after] = pages.pool("gate")["workers"]
+    assert pages.post("/pools/gate/restart")[0] == 303
+    eventually(lambda: not alive(after["pid"]), "the pool is restarted")
+    assert pages.post("/workers/gate/999/restart")[0] == 404
+    eventually(pages.manager.settled, "the next one is there")
+
+
+def test_refusals_are_pages_that_say_why(pages: Pages) -> None:
+    for path, role, status, reason in (
+        ("/pools/none/pause", "operator", 404, "there is no pool none"),
+        ("/pools/nap/pause", "viewer", 403, "the role operator is needed"),
+        ("/reload", "operator", 403, "the role admin is needed"),
+        ("/drain", "admin", 400, "how long running jobs may take"),
+    ):
+        got, page = pages.post(path, role, within="soon")
+        assert (got, reason in page, "<h1>" in page) == (status, True, True)
+    response, page = pages.ask("POST", "/pools/nap/pause", pages.sessions["operator"] | FORM, "csrf_token=x")
+    assert (response.status, "load the page again" in page) == (403, True)
+    assert not pages.pool("nap")["paused"]
+    for path in ("/nowhere", "/pools/none", "/functions/none", "/jobs/H:none:1", "/dead/H:none:1", "/workers/none/1"):
+        response, page = pages.get(path)
+        assert (response.status, response.getheader("Content-Type")) == (404, "text/html; charset=utf-8")
+    response, page = pages.get("/api/v1/nowhere")
+    assert response.getheader("Content-Type") == "application/problem+json"
+    response, _ = pages.ask("GET", "/jobs?state=all", {"Accept": "text/html"})
+    assert response.getheader("Location") == "/gearman/login?next=%2Fjobs%3Fstate%3Dall"
+    assert pages.get("/jobs?state=all")[0].status == pages.get("/jobs?cursor=x")[0].status == 400
+
+
+def test_the_part_that_changes_comes_alone_and_only_if_it_has_changed(pages: Pages) -> None:
+    response, part = pages.get("/servers", X_Part="1")
+    tag = response.getheader("ETag") or ""
+    assert "<html" not in part
+    assert part.strip() in pages.page("/servers")
+    assert pages.get("/servers", X_Part="1", If_None_Match=tag)[0].status == 304
+    response, _ = pages.get("/servers")
+    assert response.getheader("ETag") is None
+    assert response.getheader("Cache-Control") == "no-store"
+
+
+def test_everybody_may_have_the_stylesheet_and_keep_it(pages: Pages) -> None:
+    found = re.findall(r'(?:href|src)="/gearman(/static/[^"]*)"', pages.ask("GET", "/login")[1])
+    found += re.findall(r'src="/gearman(/static/[^"]*)"', pages.page("/"))
+    assert [Path(address.partition("?")[0]).suffix for address in found] == [".svg", ".css", ".js"]
+    for address in found:
+        response, _ = pages.ask("GET", address)
+        assert (response.status, response.getheader("Cache-Control")) == (200, "max-age=31536000, immutable")
+        assert pages.ask("GET", address.partition("?")[0])[0].getheader("Cache-Control") == "no-cache"
+    assert pages.ask("GET", "/static/site.py")[0].status == 404
+
+
+def test_functions_and_broken_modules_are_shown(pages: Pages) -> None:
+    page = pages.page("/functions")
+    assert re.search(r"broken\.py</bdi>:2</strong>", page)
+    assert '    1   a = 1\n<span class="at">    2 → b = </span>    3   # c' in page
+    assert '<a href="/gearman/functions/nap"><bdi>nap</bdi></a>' in page
+    assert "gate" not in re.sub(r"(?s)<section class=.unwell.*?</section>", "", pages.page("/functions?name=NAP"))
+    page = pages.page("/functions/nap")
+    assert "<dt>timeout</dt><dd><bdi>none</bdi></dd>" in page
+    assert "nap.py</bdi>:6</dd>" in page
+
+
+def test_a_function_is_paused_run_and_resumed(pages: Pages) -> None:
+    assert pages.post("/functions/gate/pause") == (303, "/gearman/functions/gate?said=function-paused")
+    eventually(lambda: '<span class="badge">paused</span>' in pages.page("/functions/gate"), "it is paused")
+    file = pages.manager.folder / "open"
+    status, address = pages.post("/functions/gate/run", workload=str(file))
+    assert (status, address.endswith("?said=submitted")) == (303, True)
+    address = address.removeprefix("/gearman").partition("?")[0]
+    page = pages.page(address)
+    assert str(file) in page
+    assert ">waiting</span>" in page
+    pages.post("/functions/gate/resume")
+    eventually(lambda: ">running</span>" in pages.page(address), "it runs")
+    assert eventually(lambda: re.search(r'<progress max="10" value="3">', pages.page(address)), "its progress")
+    file.touch()
+    eventually(lambda: pages.get(address)[0].status == 404, "it ends")
+    assert "no longer there" in pages.page(f"{address}?said=submitted")
+    assert pages.post("/functions/none/run", workload="")[0] == 404
+    assert pages.post("/functions/nap/run", workload="x" * 300_000)[0] == 400
+
+
+def test_a_running_job_is_stopped_from_its_worker_and_from_its_own_page(pages: Pages) -> None:
+    with pages.manager.client() as client:
+        for stop in ("worker", "job"):
+            handle = client.submit_background("gate", b"/nowhere")
+            [worker] = eventually(lambda: [w for w in pages.pool("gate")["workers"] if w["jobs"]], "it runs")
+            assert handle in pages.page(f"/workers/{worker['name']}")
+            assert '<a class="tile busy"' in pages.page("/pools/gate")
+            if stop == "worker":
+                assert pages.post(f"/workers/{worker['name']}/stop-job", handle=handle)[1].endswith("?said=stopped")
+            else:
+                assert pages.post("/jobs/stop", handle=handle, page_of="job")[0] == 303
+            eventually(lambda: pages.pool("gate")["workers"][0]["jobs"] == [], "the job is stopped")
+
+
+def test_jobs_are_found_and_cancelled_by_those_that_were_chosen(pages: Pages) -> None:
+    pages.post("/functions/gate/pause")
+    with pages.manager.client() as client:
+        handles = [client.submit_background("gate", f"{number}", tags=["odd"] * (number % 2)) for number in range(60)]
+    page = pages.page("/jobs?function=gate")
+    assert page.count('type="checkbox" name="handle"') == 50
+    [address] = re.findall(r'<a href="/gearman(/jobs\?[^"]*cursor[^"]*)"', page)
+    assert pages.page(html.unescape(address)).count('type="checkbox" name="handle"') == 10
+    assert pages.page("/jobs?function=gate&tag=odd&state=waiting").count('type="checkbox" name="handle"') == 30
+    assert "No job is like this" in pages.page("/jobs?function=gate&state=running")
+    assert pages.get(f"/jobs?handle={handles[0]}")[0].getheader("Location") == f"/gearman/jobs/{handles[0]}"
+    assert pages.post("/jobs/cancel")[0] == 400
+    assert pages.post("/jobs/cancel", handle=handles[2:]) == (303, "/gearman/jobs?said=cancelled")
+    left = pages.page("/jobs?function=gate")
+    assert re.findall(r'name="handle" value="([^"]*)"', left) == handles[:2]
+    assert pages.post("/jobs/cancel", handle=handles[2])[1] == "/gearman/jobs?said=none"
+    pages.post("/jobs/cancel", handle=handles[:2])
+    pages.post("/functions/gate/resume")
+
+
+def test_hostile_texts_are_shown_as_texts(pages: Pages) -> None:
+    with pages.manager.client() as client:
+        handle = client.submit_background("fail", HOSTILE, unique="<b>u", tags=["<i>t"])
+    eventually(lambda: handle in pages.page("/dead"), "it fails for good")
+    for path in ("/dead", f"/dead/{handle}", f"/jobs/{handle}", "/pools/fail"):
+        page = pages.page(path)
+        assert "<script>alert" not in page
+        assert "\x1b" not in page
+        assert "\u202e" not in page
+    page = pages.page(f"/dead/{handle}")
+    assert page.count(SHOWN) >= 2  # in the error, and in the traceback
+    assert "&lt;b&gt;u" in page
+    assert "<bdi>&lt;i&gt;t</bdi>" in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in pages.page("/pools/fail")  # its log
+    for query in ("?function=", "?tag=", "?key="):
+        assert "<script>alert" not in pages.page(
+            f"/dead{query}{HOSTILE[:25]}".replace("<", "%3C").replace("\u202e", "")
+        )
+    assert pages.post("/dead/retry", handle=handle, page_of="job")[0] == 303
+    eventually(lambda: handle in pages.page("/dead?function=fail"), "it fails again")
+    assert pages.post("/dead/drop", handle=handle, page_of="job") == (303, "/gearman/dead?said=dropped")
+    assert handle not in pages.page("/dead")
+
+
+def test_a_schedule_is_run_now(pages: Pages) -> None:
+    assert "cron 0 0 1 1 *" in pages.page("/schedules")
+    status, address = pages.post("/schedules/yearly/trigger")
+    assert (status, address.startswith("/gearman/jobs/H:")) == (303, True)
+    eventually(lambda: "<td>never</td>" not in pages.page("/schedules"), "it has run")
+    assert pages.post("/schedules/none/trigger")[0] == 404
+
+
+def test_who_did_what_is_shown_with_what_a_form_said(pages: Pages) -> None:
+    pages.post("/pools/nap/scale", min="1", max="2")
+    pages.post("/reload", "operator")
+    socket = pages.manager.folder / "run" / "control.sock"
+    newest = request(socket, "GET", "/actions?limit=2")["actions"]
+    assert [(row["who"], row["what"], row["target"], row["details"], row["status"]) for row in newest] == [
+        ("user operator", "reload", "", "", 403),
+        ("user operator", "pools scale", "nap", "1..2", 303),
+    ]
+    assert newest[0]["outcome"].startswith("the role admin is needed")
+    page = pages.page("/history?what=pools+scale")
+    assert "<bdi>user operator</bdi>" in page
+    assert "<bdi>1..2</bdi>" in page
+    assert "refused: <bdi>the role admin is needed" in pages.page("/history?what=reload")
+    assert "No action is like this" in pages.page("/history?who=nobody")
+
+
+def test_the_pages_are_on_the_control_socket_and_behind_a_token_too(pages: Pages) -> None:
+    response, page = pages.ask("GET", "/", bearer(READ))
+    assert (response.status, "token read-only" in page, forms(page)) == (200, True, set())
