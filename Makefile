@@ -59,8 +59,9 @@ soak-kills: setup $(VENV)/.test
 	GEARMAN_KILL_ROUNDS=50 $(BIN)/python -m pytest tests/client/client/test_kills_under_load.py
 	GEARMAN_KILL_ROUNDS=60 $(BIN)/python -m pytest tests/integration/outbox/test_kills_of_relays.py
 
-# An hour of random faults around three job servers, half of it on each kind of database.
+# Forty job servers on one database; then an hour of random faults around three, half of it on each kind of database.
 soak-cluster: setup $(VENV)/.test
+	GEARMAN_CLUSTER_SERVERS=40 $(BIN)/python -m pytest -s tests/server/sharing/test_many_servers.py
 	GEARMAN_CLUSTER_SOAK_S=1800 $(BIN)/python -m pytest -s -o faulthandler_timeout=0 tests/server/sharing/test_histories.py
 
 lint: setup $(VENV)/.test $(VENV)/.lint

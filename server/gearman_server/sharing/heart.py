@@ -15,8 +15,8 @@ from sqlalchemy.exc import DBAPIError
 
 from gearman_server.cluster.members import BEAT_EVERY_S, Member
 from gearman_server.log import logger
-from gearman_server.sharing import servers_table
 from gearman_server.sharing.beat_statements import BeatStatements
+from gearman_server.sharing.fencing import fence
 from gearman_server.stores.engine import reason_of
 from gearman_server.stores.small_tables import read_pauses
 from gearman_server.thread import Delivery, NativeThread
@@ -131,26 +131,12 @@ class Heart:
     def _fence(self, members: Sequence[Member], then: Callable[[], None]) -> Delivery:
         for member in members:
             try:
-                self._declare_dead(member)
+                fence(self._engine, self._sharing, member.id, self._connected())
             except Exception as error:  # noqa: BLE001 - the thread's boundary
                 self._drop_connection()
                 text = "server %d (%s) can't be declared dead yet: %s"
                 logger.warning(text, member.id, member.name, reason_of(error))
         return then
-
-    def _declare_dead(self, member: Member) -> None:
-        """Fence it. A transaction that it has left open, because its process or its machine stands still, is ended."""
-        connection = self._connected()
-        try:
-            with self._engine.connect() as fencing, fencing.begin():
-                self._sharing.bound_waits(fencing)
-                servers_table.declare_dead(fencing, member.id)
-        except DBAPIError:
-            if not self._sharing.end_blockers(connection):
-                raise
-            with self._engine.connect() as fencing, fencing.begin():
-                self._sharing.bound_waits(fencing)
-                servers_table.declare_dead(fencing, member.id)
 
     def _connected(self) -> Connection:
         if self._connection is None:

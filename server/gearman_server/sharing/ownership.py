@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 
 from gearman_server.cluster.members import Member, MemberState
 from gearman_server.errors import ComparisonNeededError, OwnershipLostError, StartError
@@ -17,8 +17,9 @@ from gearman_server.log import NOTICE, logger
 from gearman_server.sharing import servers_table
 from gearman_server.sharing.batches import count_jobs
 from gearman_server.sharing.claims import claim
+from gearman_server.sharing.fencing import fence
 from gearman_server.sharing.keys import take_over_keys
-from gearman_server.sharing.servers_table import add_dead, declare_dead, hold_fence, read_members, register
+from gearman_server.sharing.servers_table import add_dead, hold_fence, read_members, register
 from gearman_server.stores.migrations import CLUSTER, META, STEPS, VERSION, migrate, read_meta, write_meta
 from gearman_server.stores.ownership import wait_to_own
 from gearman_server.stores.rows import JOBS, OWNER, OWNER_INDEX
@@ -73,8 +74,9 @@ class SharedOwnership:
     def _set_up(self, connection: Connection) -> None:
         """Become the only owner for a moment: a server that does not share can't be using the store then. Bring the
         schema up to date, and mark the store so that no such server uses it again."""
-        wait_to_own(self._sharing.own_briefly, connection, self._name)
-        migrate(connection, self._name, in_parts=False)
+        wait_to_own(self._own_unless_set_up, connection, self._name)
+        if not self._is_set_up(connection):
+            migrate(connection, self._name, in_parts=False)
         if not self._is_set_up(connection):
             write_meta(connection, "epoch", str(int(read_meta(connection, "epoch") or 0) + 1))
             write_meta(connection, "next_number", read_meta(connection, "next_number") or "1")
@@ -88,15 +90,21 @@ class SharedOwnership:
             logger.log(NOTICE, "the store %s is shared from now on: cluster %s", self._name, self._cluster.name)
         self._sharing.disown_briefly(connection)
 
-    def enter(self, connection: Connection, number: int, *, is_start: bool) -> None:
-        """Register this server as a living one with this id. The caller commits.
+    def _own_unless_set_up(self, connection: Connection) -> bool:
+        """Of many that start at once, one prepares the store, and the others go on as soon as it has."""
+        return self._is_set_up(connection) or self._sharing.own_briefly(connection)
 
-        is_start: whoever had its name before is dead. Otherwise two servers of the same name would go on declaring each
+    def fence_predecessors(self, engine: Engine) -> None:
+        """Whoever had this server's name before is dead. Only at the start: two of one name would go on declaring each
         other dead."""
-        if is_start:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             for member in read_members(connection):
-                if member.name == self._cluster.member and declare_dead(connection, member.id):
+                is_former = member.name == self._cluster.member and member.state is MemberState.ALIVE
+                if is_former and fence(engine, self._sharing, member.id, connection):
                     logger.log(NOTICE, "server %d, which was called %s before, is declared dead", *member[:2])
+
+    def enter(self, connection: Connection, number: int) -> None:
+        """Register this server as a living one with this id. The caller commits."""
         address = self._cluster.address
         self._node = self._sharing.node(connection)
         me = Member(number, self._cluster.member, address, __version__, MemberState.ALIVE, None, b"")
@@ -121,7 +129,7 @@ class SharedOwnership:
         former, self._node = self._node, node
         state = servers_table.state_of(connection, self.owner)
         if state is None and former != node:
-            self.enter(connection, self.owner, is_start=False)
+            self.enter(connection, self.owner)
             return True, True
         return state is MemberState.ALIVE, former != node
 

@@ -11,6 +11,8 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from sqlalchemy.exc import DBAPIError
+
 from gearman_server.cluster.live_waits import LiveWaits
 from gearman_server.cluster.members import Member, MemberState
 from gearman_server.cluster.peers import Peers, encode_facts
@@ -29,7 +31,7 @@ from gearman_server.sharing.returning import Differences, Returning
 from gearman_server.sharing.shared_changes import SharedChanges
 from gearman_server.stores.batch import Batch, row_id
 from gearman_server.stores.database import Database
-from gearman_server.stores.engine import parse_url
+from gearman_server.stores.engine import parse_url, reason_of
 from gearman_server.stores.writer import WriteOrder, WriteOutcome
 from gearman_server.thread import Delivery
 from gearman_server.version import __version__
@@ -63,12 +65,13 @@ class SharedStore(SharedChanges):
         #: Until when nobody else can have taken our jobs (monotonic seconds).
         self._trusted_until = trusted_until(monotonic(), cluster.lease_s)
         try:
-            self._take_id(self._enter(self._number, is_start=True))
+            self._ownership.fence_predecessors(database.engine)
+            self._take_id(self._enter(self._number))
         except BaseException as error:
             self._heart.stop()
             self.close()
-            if isinstance(error, StoreError):
-                raise StartError(f"the store {database.name} can't be used: {error}") from error
+            if isinstance(error, StoreError | DBAPIError):
+                raise StartError(f"the store {database.name} can't be used: {reason_of(error)}") from error
             raise
         self._part: Part | None = None
         self._departures: Departures | None = None
@@ -288,13 +291,13 @@ class SharedStore(SharedChanges):
         sent_at = monotonic()
         try:
             numbers = self._database.reserve_numbers()
-            number = self._enter(numbers.start, is_start=False)
+            number = self._enter(numbers.start)
         except StoreError as error:
             return partial(self._try_again, str(error))
         return partial(self._go_on, number, numbers, sent_at)
 
-    def _enter(self, number: int, *, is_start: bool) -> int:
-        self._database.call(partial(self._ownership.enter, number=number, is_start=is_start))
+    def _enter(self, number: int) -> int:
+        self._database.call(partial(self._ownership.enter, number=number))
         self._ownership.use(number)
         return number
 

@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+from sqlalchemy import text
 
 from gearman_client.packet import PacketType
 
@@ -132,6 +133,23 @@ def test_a_server_that_is_started_again_has_its_jobs_back_without_the_end_of_the
     started_at = time.monotonic()
     until(lambda: waiting(second) == 3)
     assert time.monotonic() - started_at < 1.0
+    assert run_all(second.peer(), 3) == numbered(3)
+
+
+def test_a_start_is_not_held_up_by_a_session_of_the_one_before_that_the_database_keeps(
+    cluster: Cluster, until: Until, free_port: int
+) -> None:
+    """Its host was without power in the middle of a transaction, and is back: there is nobody else who would end it."""
+    first = cluster.start("--port", str(free_port))
+    submit(first.peer(), 3)
+    with cluster.database.connect() as kept:
+        for table in ("gearman_servers", "gearman_jobs"):
+            kept.execute(text(f"SELECT 1 FROM {table} FOR UPDATE"))
+        first.signal(signal.SIGKILL)
+        first.wait()
+        second = cluster.start("--port", str(free_port))
+        until(lambda: waiting(second) == 3)
+        kept.invalidate()
     assert run_all(second.peer(), 3) == numbered(3)
 
 

@@ -31,10 +31,13 @@ class Proxy:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listening.accept()
-                if self._is_cut:
+                try:
+                    far = None if self._is_cut else socket.create_connection((self._host, self._target))
+                except OSError:  # the database has just ended
+                    far = None
+                if far is None:
                     near.close()
                     continue
-                far = socket.create_connection((self._host, self._target))
                 self._sockets += [near, far]
                 for source, sink in ((near, far), (far, near)):
                     threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
