@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,11 @@ def test_one_message_tells_all_targets_of_all_that_is_wrong(
     assert "no such database" in told["crash_loop"]["last_error"]
     assert "no more paper" in told["dead"]["last_error"]
     assert "s3cret" not in manager.log()
+
+    seen = {rule: manager.command(*shlex.split(alert["look"])[1:]).stdout for rule, alert in told.items()}
+    assert "report" in seen["waiting"]
+    assert "no more paper" in seen["dead"]
+    assert "no such database" in seen["crash_loop"]
 
     eventually(lambda: mail_server.mailbox.envelopes, "a mail comes")
     [envelope] = mail_server.mailbox.envelopes

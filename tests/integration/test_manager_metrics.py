@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import re
 import signal
@@ -150,3 +151,24 @@ def test_a_server_that_does_not_answer_costs_its_series_alone(twins: RunningMana
         server.resume()
     eventually(lambda: value(scrape(twins), "gearman_store_up", server=first) == 1, "it is back on the page")
     assert len(re.findall("no metrics of job server 1: no answer within", twins.log())) == 1
+
+
+def test_on_the_tcp_address_whoever_may_look_may_scrape_and_nobody_else(napping: RunningManager) -> None:
+    for name in ("token", "read"):
+        file = napping.folder / name
+        file.write_text(f"{name}-0123456789abcdef\n")
+        file.chmod(0o600)
+    napping.start(
+        "pools: {nap: {functions: [nap], min: 1, max: 1}}\n"
+        "control: {listen: 127.0.0.1:0, token_file: token, read_token_file: read}\n"
+    )
+    found = re.search(r"control API on 127.0.0.1:(\d+) too", napping.log())
+    assert found is not None
+    statuses = {}
+    for token in ("", "wrong", "read-0123456789abcdef", "token-0123456789abcdef"):
+        connection = http.client.HTTPConnection("127.0.0.1", int(found[1]), timeout=20)
+        connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {token}"} if token else {})
+        answer = connection.getresponse()
+        statuses[token.partition("-")[0]] = answer.status, b"gearman_manager_pool_workers" in answer.read()
+        connection.close()
+    assert statuses == {"": (401, False), "wrong": (401, False), "read": (200, True), "token": (200, True)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from shlex import quote
 from typing import Final
 
 from gearman_manager.alerts.memory import Memory
@@ -37,7 +38,7 @@ class Finding:
 
 def failures_of(rules: AlertRules) -> tuple[int, float]:
     """The number and the window, in seconds, of the rule `failures`; 0 if it does not hold."""
-    parsed = None if rules.failures is None else parse_rate(rules.failures)
+    parsed = parse_rate(rules.failures) if rules.failures else None
     return (0, 0.0) if parsed is None else parsed
 
 
@@ -57,7 +58,7 @@ def _waiting(rules: AlertRules, seen: Snapshot, memory: Memory) -> Iterator[Find
         which = f" ({handle})" if handle else ""
         text = f"{function.waiting} jobs wait, the oldest{which} for longer than {limit}"
         error = next((pool.last_error for pool in seen.pools.values() if name in pool.functions), "")
-        yield Finding("waiting", "function", name, since, text, error, f"gearman-manager jobs list --function {name}")
+        yield Finding("waiting", "function", name, since, text, error, f"gearman-manager jobs list {quote(name)}")
 
 
 def _failures(rules: AlertRules, seen: Snapshot, memory: Memory) -> Iterator[Finding]:
@@ -85,7 +86,7 @@ def _dead(rules: AlertRules, seen: Snapshot, _memory: Memory) -> Iterator[Findin
         text = (
             f"{count} background job{'s' * (count > 1)} failed for good within an hour, the last one {mine[-1].handle}"
         )
-        look = f"gearman-manager dead list --function {name}"
+        look = f"gearman-manager dead list {quote(name)}"
         yield Finding("dead", "function", name, since, text, mine[-1].error, look)
 
 

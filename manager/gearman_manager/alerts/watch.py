@@ -29,6 +29,8 @@ from gearman_manager.scaling.queues import Queues
 
 _log = logging.getLogger("alerts")
 LOOK_S: Final = 1.0
+#: How long a job server may be away until the others alone count, which may have taken over its jobs.
+AWAY_S: Final = 60.0
 _CRASHING: Final = frozenset({PoolState.FAILING, PoolState.BACKING_OFF})
 
 
@@ -52,6 +54,7 @@ class AlertWatch:
         self._memory = Memory()
         self._board = Board()
         self._functions: dict[str, FunctionView] = {}
+        self._known_at = 0.0  #: when the queues of all servers were known last
         self._greenlet = gevent.Greenlet(self._run)
         self._has_failed = False
 
@@ -102,7 +105,10 @@ class AlertWatch:
         generation = self._sources.generations.current
         names = {*generation.layout.functions, *rules.no_jobs} if generation is not None else set()
         queues = self._sources.queues
-        if not queues.away:  # else what is in their queues is not known: it stays as it was
+        if not queues.away:
+            self._known_at = now
+        # While a server is away, what waits there is not known: for a while all stays as it was.
+        if not queues.away or now - self._known_at >= AWAY_S:
             self._functions = {name: self._function(name) for name in names}
         return Snapshot(
             now=now,

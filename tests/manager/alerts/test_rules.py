@@ -77,6 +77,11 @@ def test_failures_count_within_their_window() -> None:
     assert finding.text == "20 jobs failed in 5m"
 
 
+def test_no_failures_is_no_rule() -> None:
+    looks = [look(at, pools={"mail": PoolView(failed=at)}) for at in range(3)]
+    assert found({"failures": 0}, looks) == [[], [], []]
+
+
 def test_failures_before_the_first_look_do_not_count() -> None:
     assert found({"failures": "1/m"}, [look(0, pools={"mail": PoolView(failed=99)})]) == [[]]
 
@@ -90,7 +95,7 @@ def test_dead_letters_of_the_last_hour_count_by_function() -> None:
     ]
     [[finding]] = found({"dead": 2}, [look(5000, letters=letters)])
     assert (finding.name, finding.last_error, finding.since) == ("mail", "SMTP is away", 4980.0)
-    assert finding.look == "gearman-manager dead list --function mail"
+    assert finding.look == "gearman-manager dead list mail"
     assert "H:2" in finding.text
 
 

@@ -147,6 +147,16 @@ def test_while_a_server_is_away_what_waits_there_is_not_solved(stage: Stage) -> 
     assert not any(alert["state"] == "solved" for message in stage.hook.received for alert in message["alerts"])
 
 
+def test_when_a_server_stays_away_the_others_alone_count(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "AWAY_S", 0.5)
+    stage.rules = {"waiting": "100ms"}
+    stage.queue = FunctionQueue(queued=5, waiting=5)
+    assert stage.alert("new")["rule"] == "waiting"
+    stage.away.append("a:4730")
+    stage.queue = FunctionQueue()
+    assert stage.alert("solved")["rule"] == "waiting"
+
+
 def test_a_look_that_fails_does_not_end_the_watch(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
