@@ -82,7 +82,7 @@ def manager_routes(manager: Manager, status: StatusReport, recent_log: RecentLog
     def logs() -> ResponseReturnValue:
         subject = request.args.get("of")
         said = recent_log.lines(subject)
-        pools = status.report()["pools"]
+        pools = status.pool_names
         if subject is not None and not said and subject.partition("/")[0] not in pools:
             raise NotFound(f"{subject} has logged nothing; the pools are: {', '.join(pools)}")
         if "follow" not in request.args:

@@ -29,6 +29,12 @@ defaults: {min: 1, max: 4, timeout: 5m}
 #
 # functions:
 #   hello: {timeout: 10s, retries: 3, settings: {greeting: Hello}}
+#
+# The dashboard, in a browser; `gearman-manager dashboard` tells where:
+#
+# control:
+#   listen: 127.0.0.1:4731
+#   token_file: control.token    # openssl rand -hex 16 > control.token
 """
 
 _MODULE: Final = '''\

@@ -53,6 +53,11 @@ class StatusReport:
         """Add a part of this name to the reports."""
         self._added[name] = report
 
+    @property
+    def pool_names(self) -> list[str]:
+        """The pools of a report, without making one: with 200 workers that takes 70 ms."""
+        return [pool.name for pool in self._workforce.active]
+
     def report(self) -> Report:
         """The state of all parts now."""
         sizes, gaps = self._sizes.arranged, self.notices()

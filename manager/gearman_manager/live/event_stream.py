@@ -6,6 +6,7 @@ at most a small share of the processor, however many workers there are.
 
 from __future__ import annotations
 
+import logging
 import secrets
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -17,7 +18,9 @@ import gevent.event
 from gearman_manager.errors import NotNow
 from gearman_manager.live.changes import changes, figures
 from gearman_manager.live.event_ring import EventRing
+from gearman_manager.live.turns import Turns
 
+_log = logging.getLogger("control")
 MOST_FOLLOWERS: Final = 32
 #: After a silence of this length a comment is sent: it shows both sides that the connection lives.
 HEARTBEAT_S: Final = 15.0
@@ -38,11 +41,11 @@ Report = Mapping[str, Any]
 class EventStream:
     """Looks, and hands on what has changed."""
 
-    def __init__(self, overview: Callable[[], Report]) -> None:
+    def __init__(self, overview: Callable[[Turns], Report]) -> None:
         self._overview = overview
         self._ring = EventRing(secrets.token_hex(4))
         self._looker: gevent.Greenlet[..., None] | None = None
-        self._last: Report | None = None
+        self._is_begun = gevent.event.Event()
         self._followers = 0
         self._wanted_at = 0.0
         self._figures_at = 0.0
@@ -51,8 +54,9 @@ class EventStream:
     def watched_report(self) -> Report:
         """The overview, with the id after which its changes come as `event`."""
         self._watch()
+        self._is_begun.wait(LONGEST_LOOK_S)
         event = self._ring.last_id  # what happens from here on is told after it
-        return {**self._overview(), "event": event}
+        return {**self._overview(Turns()), "event": event}
 
     def tell(self, kind: str, content: Mapping[str, Any]) -> None:
         """An event that is no change of the overview. Nobody follows: it is lost."""
@@ -76,7 +80,6 @@ class EventStream:
         until = time.monotonic() + LIFETIME_S
         try:
             while time.monotonic() < until:
-                self._watch()  # an error may have ended it
                 news, ring = self._news, self._ring
                 events = ring.after(last_id)
                 last_id = ring.last_id
@@ -95,24 +98,34 @@ class EventStream:
         self._wanted_at = time.monotonic()
         if self._looker is None:
             self._ring = EventRing(secrets.token_hex(4))
-            self._last = self._overview()
+            self._is_begun.clear()
             self._looker = gevent.spawn(self._look)
 
     def _look(self) -> None:
-        pause_s = LOOK_S
+        """Look again and again. Of errors in a row only the first is logged."""
+        last: Report | None = None
+        pause_s, is_failing = 0.0, False
         try:
             while self._followers or time.monotonic() < self._wanted_at + LINGER_S:
                 gevent.sleep(pause_s)
-                began = time.thread_time()
-                self._take(self._overview())
-                pause_s = min(max(LOOK_S, (time.thread_time() - began) / SHARE), LONGEST_LOOK_S)
+                turns = Turns()
+                try:
+                    before, last = last, self._overview(turns)
+                except Exception:  # noqa: BLE001 (the loop's boundary: the next look may do better)
+                    if not is_failing:
+                        _log.exception("the overview failed")
+                    pause_s, is_failing = LONGEST_LOOK_S, True
+                    continue
+                is_failing = False
+                self._is_begun.set()
+                if before is not None:
+                    self._tell_changes(before, last)
+                pause_s = min(max(LOOK_S, turns.spent_s / SHARE), LONGEST_LOOK_S)
         finally:
-            self._looker = self._last = None
+            self._looker = None
             self._wake()
 
-    def _take(self, now: Report) -> None:
-        assert self._last is not None
-        before, self._last = self._last, now
+    def _tell_changes(self, before: Report, now: Report) -> None:
         has_changed = time.monotonic() >= self._figures_at
         if has_changed:
             self._figures_at = time.monotonic() + FIGURES_S

@@ -13,6 +13,7 @@ from gearman_manager.control.operator_changes import find_pool
 from gearman_manager.live.steady_clock import SteadyClock
 from gearman_manager.live.tiles import tile
 from gearman_manager.live.troubles import Health, troubles
+from gearman_manager.live.turns import Turns
 from gearman_manager.logs import log
 from gearman_manager.pools.pool import Pool
 from gearman_manager.pools.workforce import Workforce
@@ -47,11 +48,12 @@ class Overview:
         self._since = round(time.time(), 1)
         self._clock = SteadyClock()
 
-    def report(self) -> Report:
-        """All of it. Every text is as others wrote it: escape it."""
+    def report(self, turns: Turns | None = None) -> Report:
+        """All of it, made in turns: others run meanwhile. Every text is as others wrote it: escape it."""
+        turns = Turns() if turns is None else turns
         sources, health = self._sources, self._health()
         functions = self._functions()
-        pools = [self._pool(pool, functions.get(pool.name, ())) for pool in sources.workforce.active]
+        pools = [self._pool(pool, functions.get(pool.name, ()), turns) for pool in sources.workforce.active]
         found = troubles(health, pools, sources.generations.errors, log.problems())
         return {
             "at": round(time.time(), 3),
@@ -77,7 +79,7 @@ class Overview:
         Raises:
             NotFound: there is no such pool.
         """
-        pool = self._pool(find_pool(self._sources.workforce, name), self._functions().get(name, ()))
+        pool = self._pool(find_pool(self._sources.workforce, name), self._functions().get(name, ()), Turns())
         keys = ("queued", "running", "waiting", "wanted", "target", "ready")
         return {"pool": name, "value": pool["queued"] + pool["running"], **{key: pool[key] for key in keys}}
 
@@ -89,12 +91,12 @@ class Overview:
             found.setdefault(function.pool, []).append(name)
         return found
 
-    def _pool(self, pool: Pool, functions: Sequence[str]) -> Report:
+    def _pool(self, pool: Pool, functions: Sequence[str], turns: Turns) -> Report:
         sources = self._sources
         queues = [sources.queues.of(function) for function in functions]
         decision = sources.autoscaler.decisions(pool.name).last
         minimum, maximum = self._bounds(pool.name, decision)
-        workers = [tile(live, self._clock) for live in sources.workforce.of(pool.name)]
+        workers = self._tiles(pool, turns)
         states = [worker["state"] for worker in workers]
         return {
             "name": pool.name,
@@ -119,6 +121,14 @@ class Overview:
             "decided": self._clock.epoch(decision.at) if decision else None,
             "workers": workers,
         }
+
+    def _tiles(self, pool: Pool, turns: Turns) -> list[Report]:
+        workforce, tiles = self._sources.workforce, []
+        for live in list(workforce.of(pool.name)):
+            turns.others()
+            if live.name in workforce.live:  # else it went meanwhile, and another may have its slot
+                tiles.append(tile(live, self._clock))
+        return tiles
 
     def _bounds(self, pool: str, decision: Decision | None) -> tuple[int, int]:
         """The pool's `min` and `max` at this time of day."""

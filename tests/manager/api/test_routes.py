@@ -85,6 +85,10 @@ class Manager:
     def report(self) -> dict[str, Any]:
         return {"pools": {"mail": {}}}
 
+    @property
+    def pool_names(self) -> list[str]:
+        return ["mail"]
+
 
 @pytest.fixture
 def manager() -> Manager:

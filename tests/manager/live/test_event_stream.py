@@ -11,6 +11,7 @@ import pytest
 from gearman_manager.errors import NotNow
 from gearman_manager.live import event_stream
 from gearman_manager.live.event_stream import EventStream
+from gearman_manager.live.turns import Turns
 
 
 class Watched:
@@ -20,8 +21,9 @@ class Watched:
         self.looks = 0
         self.servers: list[str] = []
 
-    def report(self) -> dict[str, Any]:
+    def report(self, turns: Turns) -> dict[str, Any]:
         self.looks += 1
+        turns.others()
         return {"well": True, "troubles": [], "servers": list(self.servers), "pools": []}
 
 
@@ -94,22 +96,23 @@ def test_the_number_of_followers_is_bounded(watched: Watched, monkeypatch: pytes
     next(stream.follow(""))
 
 
-def test_an_overview_that_fails_ends_the_looks_and_the_next_follower_begins_them_anew(watched: Watched) -> None:
-    broken = False
+def test_an_overview_that_fails_ends_nothing_and_is_logged_once(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(event_stream, "LONGEST_LOOK_S", 0.01)
+    failures = [ValueError("broken")] * 3
 
-    def report() -> dict[str, Any]:
-        if broken:
-            raise ValueError
-        return watched.report()
+    def report(turns: Turns) -> dict[str, Any]:
+        if watched.looks and failures:
+            raise failures.pop()
+        return watched.report(turns)
 
     stream = EventStream(report)
     events = stream.follow("")
     until(events, b"event: reset")
-    broken = True
     with gevent.Timeout(20):
-        while stream._looker is not None:
+        while failures:
             gevent.sleep(0.01)
-    broken = False
-    until(events, b"event: reset")
     watched.servers.append("a:1")
     assert b"a:1" in until(events, b"event: servers")
+    assert [record.getMessage() for record in caplog.records] == ["the overview failed"]
