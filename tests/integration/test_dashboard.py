@@ -21,7 +21,7 @@ from .conftest import GATE, NAP, RunningManager, alive, eventually
 from .test_access import FORM, FULL, PASSWORD, READ, Site, bearer
 
 HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m"
-SHOWN = '&lt;script&gt;alert(1)&lt;/script&gt;<span class="odd">⟨U+202E⟩</span><span class="odd">␛</span>[31m'
+SHOWN = '&lt;script&gt;alert(1)&lt;/script&gt;<span class="odd">⟨U+202E⟩</span><span class="odd">⟨ESC⟩</span>[31m'
 CONFIG = """
 pools:
   nap: {functions: [nap], min: 1, max: 2}

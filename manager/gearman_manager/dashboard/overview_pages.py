@@ -12,7 +12,7 @@ from gearman_manager.access.caller import Role
 from gearman_manager.access.requirements import needs
 from gearman_manager.control.operator_changes import OperatorChanges
 from gearman_manager.dashboard.forms import done, whole_number
-from gearman_manager.dashboard.rendering import page
+from gearman_manager.dashboard.rendering import shared_page
 from gearman_manager.errors import ManagerError
 from gearman_manager.history.recording import say_action
 from gearman_process.errors import UnitError
@@ -21,8 +21,9 @@ from gearman_process.values.durations import parse_duration_s
 Report = Mapping[str, Any]
 #: Where to look for each kind of trouble.
 LINKS: Final = {"server": "servers", "code": "functions"}
-#: Tiles of one pool, and in all, on the first page; the pool's own page has the others.
+#: Tiles of one pool, pools with tiles, and tiles in all, on the first page; the pools' own pages have the others.
 MOST_TILES: Final = 60
+MOST_POOLS: Final = 40
 MOST_TILES_IN_ALL: Final = 400
 #: In this order: those that need a look first.
 _STATES: Final = ("failing", "backing-off", "paused", "running", "retiring", "stopping")
@@ -44,9 +45,7 @@ def add_overview(routes: Blueprint, overview: Callable[[], Report], changes: Ope
 
     @routes.get("/")
     def start() -> ResponseReturnValue:
-        report = overview()
-        pools = list(_with_tiles(report["pools"]))
-        return page("overview.html", events=True, now=report, pools=pools, links=LINKS)
+        return shared_page("overview.html", lambda: _shown(overview()))
 
     @routes.post("/pools/<path:name>/scale")
     def scale(name: str) -> ResponseReturnValue:
@@ -100,10 +99,17 @@ def _back() -> str:
     return url_for("dashboard.pool", name=pool) if pool else url_for("dashboard.start")
 
 
+def _shown(report: Report) -> dict[str, Any]:
+    """What the page shows of an overview: the pools that need a look first, with all of it, the others in a row."""
+    pools = sorted(report["pools"], key=lambda pool: (_STATES.index(pool["state"]), not pool["waiting"], pool["name"]))
+    first = list(_with_tiles(pools[:MOST_POOLS]))
+    return {"now": report, "pools": first, "others": pools[MOST_POOLS:], "links": LINKS}
+
+
 def _with_tiles(pools: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The pools that need a look first, each with the tiles that are shown, and the number of those that are not."""
+    """Pools, each with the tiles that are shown, and the number of those that are not."""
     left = MOST_TILES_IN_ALL
-    for pool in sorted(pools, key=lambda pool: (_STATES.index(pool["state"]), not pool["waiting"], pool["name"])):
+    for pool in pools:
         workers = sorted(pool["workers"], key=_urgency)[: min(MOST_TILES, left)]
         left -= len(workers)
         yield {**pool, "tiles": workers, "hidden": len(pool["workers"]) - len(workers)}

@@ -6,9 +6,13 @@ The part comes with a tag of its content, so that one that has not changed is no
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from flask import Response, render_template, request
+from flask import Response, current_app, render_template, request
+
+from gearman_manager.access.guards import current_caller
+from gearman_manager.dashboard.shared_parts import TOKEN_PLACE, SharedParts
 
 #: The header by which the script asks for the part that changes.
 PART_HEADER: Final = "X-Part"
@@ -16,15 +20,42 @@ PART_HEADER: Final = "X-Part"
 EVERY_S: Final = 2
 
 
+#: The header that tells the script how old a part may be, in milliseconds.
+AGE_HEADER: Final = "X-Part-Age"
+_shared: Final = SharedParts()
+
+
 def page(template: str, *, status: int = 200, events: bool = False, **values: Any) -> Response:
     """The answer that shows a template. With `events` the overview's events tell when to ask again."""
-    is_part = PART_HEADER in request.headers
-    text = render_template(
-        template, frame="part.html" if is_part else "frame.html", every=EVERY_S, events=events, **values
-    )
+    if PART_HEADER in request.headers:
+        return _answer_of_part(render_template(template, frame="part.html", **values), status)
+    text = render_template(template, frame="frame.html", every=EVERY_S, events=events, **values)
+    return _answer(text, status)
+
+
+def shared_page(template: str, make_values: Callable[[], Mapping[str, Any]]) -> Response:
+    """The same for a page of which many ask for the part that changes: it depends on the reader's role alone."""
+    if PART_HEADER not in request.headers:
+        return page(template, events=True, **make_values())
+    caller = current_caller()
+
+    def make() -> str:
+        return render_template(template, frame="part.html", csrf_token=TOKEN_PLACE, **make_values())
+
+    part = _shared.get((current_app, template, request.root_path, caller.role), make)
+    answer = _answer_of_part(part.text.replace(TOKEN_PLACE, caller.csrf), 200)
+    answer.headers[AGE_HEADER] = str(round(part.lasts_s * 1000))
+    return answer
+
+
+def _answer_of_part(text: str, status: int) -> Response:
+    answer = _answer(text, status)
+    answer.set_etag(hashlib.blake2b(text.encode(errors="replace"), digest_size=12).hexdigest())
+    answer.make_conditional(request)
+    return answer
+
+
+def _answer(text: str, status: int) -> Response:
     answer = Response(text, status, mimetype="text/html")
     answer.headers["Vary"] = PART_HEADER
-    if is_part:
-        answer.set_etag(hashlib.blake2b(text.encode(errors="replace"), digest_size=12).hexdigest())
-        answer.make_conditional(request)
     return answer

@@ -99,6 +99,7 @@ def _add_words(routes: Blueprint, name: str) -> None:
         "line": texts.line,
         "block": texts.block,
         "plain": texts.plain,
+        "log": texts.log,
         "counted": words.counted,
         "size": words.size,
         "duration": words.duration,

@@ -7,6 +7,7 @@ the rest can be unfolded, up to a bound. Pure.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from markupsafe import Markup, escape
@@ -16,6 +17,7 @@ NAME_CHARACTERS: Final = 100
 LINE_CHARACTERS: Final = 240
 BLOCK_CHARACTERS: Final = 4000
 MOST_CHARACTERS: Final = 100_000
+_CONTROLS: Final = {0: "NUL", 7: "BEL", 8: "BS", 9: "TAB", 10: "LF", 13: "CR", 27: "ESC", 127: "DEL"}
 #: Controls, marks of direction, what has no width, half characters, and separators that break lines.
 _ODD: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
@@ -50,6 +52,11 @@ def block(text: object) -> Markup:
     return _pre(whole[:BLOCK_CHARACTERS] + " …") + unfolded
 
 
+def log(lines: Sequence[str]) -> Markup:
+    """Lines of a log, each of which may have further lines, as a traceback has."""
+    return _visible("\n".join(lines), _ODD_IN_BLOCKS)
+
+
 def plain(text: object, most: int = LINE_CHARACTERS) -> str:
     """A text for an attribute or a title, where no element can stand."""
     whole = str(text)
@@ -71,8 +78,6 @@ def _marked(found: re.Match[str]) -> str:
 
 
 def _name_of(character: str) -> str:
-    """A sign that stands for a character: pictures for the old controls, numbers for the others."""
+    """What stands for a character: few fonts have the pictures that Unicode has for that."""
     code = ord(character)
-    if code < 0x20:
-        return chr(0x2400 + code)
-    return "\u2421" if code == 0x7F else f"⟨U+{code:04X}⟩"
+    return f"⟨{_CONTROLS.get(code, f'U+{code:04X}')}⟩"

@@ -11,11 +11,14 @@ from gearman_manager.dashboard import texts, words
     ("text", "expected"),
     [
         ("<b>&\"'", "&lt;b&gt;&amp;&#34;&#39;"),
-        ("a\x1b[31m", 'a<span class="odd">␛</span>[31m'),
+        ("a\x1b[31m", 'a<span class="odd">⟨ESC⟩</span>[31m'),
         ("a\u202eb", 'a<span class="odd">⟨U+202E⟩</span>b'),
-        ("a\x00\x7f\x85", '<span class="odd">␀</span><span class="odd">␡</span><span class="odd">⟨U+0085⟩</span>'),
+        (
+            "a\x00\x7f\x85",
+            '<span class="odd">⟨NUL⟩</span><span class="odd">⟨DEL⟩</span><span class="odd">⟨U+0085⟩</span>',
+        ),
         ("\ud800", '<span class="odd">⟨U+D800⟩</span>'),
-        ("one\ntwo", 'one<span class="odd">␊</span>two'),
+        ("one\ntwo", 'one<span class="odd">⟨LF⟩</span>two'),
         ("Grüße, 世界 ❤️", "Grüße, 世界 ❤️"),
     ],
 )
@@ -38,7 +41,7 @@ def test_of_a_long_line_the_rest_can_be_unfolded() -> None:
 
 
 def test_a_block_keeps_its_lines_and_has_a_bound() -> None:
-    assert texts.block("a\n\tb\r") == '<pre tabindex="0">a\n\tb<span class="odd">␍</span></pre>'
+    assert texts.block("a\n\tb\r") == '<pre tabindex="0">a\n\tb<span class="odd">⟨CR⟩</span></pre>'
     huge = texts.block("<" * (texts.MOST_CHARACTERS + 5))
     assert "Show 100,000 of them" in huge
     assert "… 5 more characters are not shown" in huge

@@ -5,8 +5,10 @@
   const connection = document.getElementById("connection");
   const root = document.body.dataset.root || "";
   const shortest = 1000;      // between two questions, ms
+  let age = 0;                // an answer may be as old as that, ms: after an event we wait so long
   const withEvents = 10000;   // without an event we still ask so often
-  let tag = "", manager = managerOf(live), failures = 0, asking = false, again = false, timer = 0, stream = null, lastAsked = 0;
+  let tag = "", manager = managerOf(live), failures = 0, asking = false, timer = 0, stream = null, lastAsked = 0;
+  let changed = 0, soon = false;  // when something has happened last, and whether the next question is because of that
 
   // --- times: relative, with the exact one in the reader's zone on hover
 
@@ -94,9 +96,9 @@
 
   async function ask() {
     if (document.hidden) return;
-    if (asking) { again = true; return; }
+    if (asking) return;
     asking = true;
-    again = false;
+    soon = false;
     lastAsked = Date.now();
     try {
       const headers = { "X-Part": "1" };
@@ -120,6 +122,7 @@
 
   function take(text, answer) {
     tag = answer.headers.get("ETag") || "";
+    age = Number(answer.headers.get("X-Part-Age")) || 0;
     const fresh = new DOMParser().parseFromString(text, "text/html").body;
     const other = managerOf(fresh);
     if (manager && other && other !== manager) {
@@ -142,12 +145,22 @@
     live.dataset.every = "0";
   }
 
-  function plan(soon) {
+  function plan() {
     clearTimeout(timer);
+    soon = false;
     const every = Number(live.dataset.every) * 1000;
     if (document.hidden || !every) return;
-    const pause = again || soon ? shortest - (Date.now() - lastAsked) : isFollowing() && !failures ? Math.max(every, withEvents) : every;
+    let pause = isFollowing() && !failures ? Math.max(every, withEvents) : every;
+    if (changed && changed + age >= lastAsked) {  // the last answer may be from before
+      soon = true;
+      pause = Math.min(pause, Math.max(changed + age, lastAsked + shortest) - Date.now());
+    }
     timer = setTimeout(ask, Math.max(pause, 0));
+  }
+
+  function happened() {
+    changed = Date.now();
+    if (!soon && !asking) plan();
   }
 
   // --- events: something has happened, so ask
@@ -158,8 +171,9 @@
     if (stream) stream.close();
     if (!("events" in live.dataset)) return;
     stream = new EventSource(root + "/api/v1/events");
+    stream.onerror = happened;
     for (const kind of ["troubles", "servers", "pool", "pool-gone", "decision", "workers", "figures", "reset", "action"])
-      stream.addEventListener(kind, () => { if (asking) again = true; else plan(true); });
+      stream.addEventListener(kind, happened);
   }
 
   document.addEventListener("visibilitychange", () => {

@@ -1,0 +1,247 @@
+"""The pages in a real browser: what it makes of them, whether they stay up to date, and whether everybody can use them.
+
+With `GEARMAN_SCREENSHOTS=1` the pictures in docs/dashboard are made anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+from gearman_manager.access.caller import ROLES
+from gearman_manager.access.users_file import make_user, write_user
+
+from .conftest import GATE, NAP, RunningManager, alive, eventually
+from .test_access import PASSWORD
+from .test_dashboard import FAIL, HOSTILE
+
+PATIENCE_MS = 30_000
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+PICTURES = Path(__file__).parents[2] / "docs" / "dashboard"
+CONFIG = """
+pools:
+  nap: {{functions: [nap], min: 2, max: 4}}
+  gate: {{functions: [gate], min: 1, max: 1}}
+  fail: {{functions: [fail], min: 1, max: 1}}
+schedules:
+  yearly: {{cron: 0 0 1 1 *, function: nap, workload: "0"}}
+control: {{listen: "127.0.0.1:{port}", users_file: users}}
+"""
+
+
+class Site:
+    """A running manager, and a browser that nobody has logged in with."""
+
+    def __init__(self, manager: RunningManager, port: int, browser: Browser) -> None:
+        self.manager = manager
+        self.url = f"http://127.0.0.1:{port}"
+        self._browser = browser
+        #: What the browser has complained of, in any page.
+        self.complaints: list[str] = []
+
+    def open(self, role: str = "", path: str = "/") -> Page:
+        """A page in a browser of its own, which this user has logged in with."""
+        page = self._browser.new_context().new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("dialog", lambda dialog: self.complaints.append(f"a dialog: {dialog.message}"))
+        page.on("pageerror", lambda error: self.complaints.append(f"an error: {error}"))
+        page.on("console", lambda said: self.complaints.append(said.text) if "Content Security" in said.text else None)
+        page.goto(f"{self.url}/login?next={quote(path, safe='')}")
+        if role:
+            page.get_by_label("Name", exact=True).fill(role)
+            page.get_by_label("Password").fill(PASSWORD)
+            page.get_by_role("button", name="Log in").click()
+            page.wait_for_url(f"{self.url}{path}")
+        return page
+
+    def pids(self, pool: str) -> list[int]:
+        return [worker["pid"] for worker in self.manager.workers(pool)]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("missing peer: chromium")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+        )
+        expect.set_options(timeout=PATIENCE_MS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[Site]:
+    manager = RunningManager(tmp_path_factory.mktemp("site"))
+    for name, source in (("nap", NAP), ("gate", GATE), ("fail", FAIL), ("broken", "a = 1\nb = \n# c\n")):
+        manager.write_module(f"{name}.py", source)
+    for role in ROLES.values():
+        write_user(manager.folder / "users", make_user(role.word, role, PASSWORD))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    try:
+        manager.start(CONFIG.format(port=port))
+        yield Site(manager, port, browser)
+    finally:
+        manager.destroy()
+
+
+def pool_of(page: Page, name: str) -> Locator:
+    """A pool's part of the overview."""
+    return page.locator(f'section.pool[aria-label="pool {name}"]')
+
+
+def test_a_pause_takes_effect_in_the_processes_and_the_page_follows_by_itself(site: Site) -> None:
+    page = site.open()
+    page.get_by_label("Name", exact=True).fill("operator")
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_contain_text("are not known here")
+    page.get_by_label("Name", exact=True).fill("operator")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+    pool = pool_of(page, "nap")
+    expect(pool.locator(".tile.idle")).to_have_count(2)
+    before = site.pids("nap")
+    pool.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("The pool is paused: its workers finish")).to_be_visible()
+    eventually(lambda: not any(alive(pid) for pid in before), "the processes end")
+    expect(pool.locator(".tile")).to_have_count(0)
+    address = page.url
+    site.manager.command("resume", "nap")  # nobody touches the page
+    expect(pool.locator(".tile.idle")).to_have_count(2)
+    expect(pool.get_by_role("button", name="Pause")).to_be_visible()
+    with site.manager.client() as client:
+        client.submit_background("gate", str(site.manager.folder / "gate"))
+    busy = pool_of(page, "gate").locator(".tile.busy")
+    expect(busy).to_contain_text("gate")
+    (site.manager.folder / "gate").touch()
+    expect(busy).to_have_count(0)
+    assert page.url == address
+    page.context.close()
+
+
+def test_what_one_reads_or_types_stays_while_the_page_follows(site: Site) -> None:
+    page = site.open("operator", "/pools/nap")
+    page.get_by_text("Scale", exact=False).first.click()
+    page.get_by_label("at most").fill("3")
+    # The next answer differs: a worker is replaced.
+    [first, _] = site.manager.workers("nap")
+    site.manager.command("restart", "nap")
+    expect(page.locator(f'.tile[href="/workers/{first["name"]}"]')).to_have_count(0)
+    expect(page.get_by_label("at most")).to_have_value("3")
+    expect(page.get_by_label("at most")).to_be_focused()
+    page.get_by_label("at most").press("Enter")
+    eventually(lambda: site.manager.status()["pools"]["nap"]["max"] == 3, "the form was sent")
+    page.context.close()
+
+
+def test_hostile_texts_run_nothing(site: Site) -> None:
+    with site.manager.client() as client:
+        handle = client.submit_background("fail", HOSTILE + "<img src=x onerror=alert(2)>")
+    page = site.open("operator", "/dead")
+    expect(page.get_by_role("link", name=handle)).to_be_visible()
+    for path in ("/dead", f"/dead/{handle}", "/pools/fail", f"/jobs?function={quote(HOSTILE)}"):
+        page.goto(site.url + path)
+        assert page.locator("script:not([src]), img, [onerror]").count() == 0
+    page.goto(f"{site.url}/dead/{handle}")
+    expect(page.get_by_text("<script>alert(1)</script>").first).to_be_visible()
+    assert site.complaints == []
+    page.context.close()
+
+
+def test_a_hidden_page_does_not_ask_and_asks_at_once_when_it_is_seen(site: Site) -> None:
+    page = site.open("viewer")
+    page.clock.install()
+    page.goto(f"{site.url}/jobs")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "x-part" in request.headers else None)
+    with page.expect_request(lambda request: "x-part" in request.headers):
+        page.clock.run_for(3000)
+    page.wait_for_load_state("networkidle")
+    hide = "is => { Object.defineProperty(document, 'hidden', {value: is, configurable: true}); "
+    hide += "document.dispatchEvent(new Event('visibilitychange')); }"
+    page.evaluate(hide, True)
+    asked.clear()
+    page.clock.run_for(60_000)
+    assert asked == []
+    with page.expect_request(lambda request: "x-part" in request.headers):
+        page.evaluate(hide, False)
+    page.context.close()
+
+
+def test_pages_are_for_the_keyboard_the_phone_and_the_screen_reader(site: Site) -> None:
+    site.manager.command("pause", "function", "gate")
+    with site.manager.client() as client:
+        waiting = client.submit_background("gate", b"/nowhere", tags=["blue"])
+        dead = client.submit_background("fail", b"x")
+    page = site.open("admin", "/dead")
+    expect(page.get_by_role("link", name=dead)).to_be_visible()
+    [worker] = site.manager.workers("fail")
+    paths = {"overview": "/", "pool": "/pools/nap", "worker": f"/workers/{worker['name']}", "functions": "/functions"}
+    paths |= {"function": "/functions/nap", "jobs": "/jobs", "job": f"/jobs/{waiting}", "failed": "/dead"}
+    paths |= {"failed-job": f"/dead/{dead}", "schedules": "/schedules", "servers": "/servers", "history": "/history"}
+    axe, found = Axe(), []
+    for name, path in {**paths, "error": "/nowhere", "login": "/login?said=x"}.items():
+        if name == "login":
+            page.context.clear_cookies()
+        page.goto(site.url + path)
+        if os.environ.get("GEARMAN_SCREENSHOTS"):
+            PICTURES.mkdir(exist_ok=True)
+            page.screenshot(path=PICTURES / f"{name}.png")
+        found += serious(name, axe.run(page, options={"runOnly": RULES, "resultTypes": ["violations"]}).response)
+        if name in ("overview", "functions", "failed-job", "history"):  # they have all colours
+            page.emulate_media(color_scheme="dark")
+            found += serious(f"{name} in the dark", axe.run(page, options={"runOnly": ["color-contrast"]}).response)
+            page.emulate_media(color_scheme="light")
+        page.set_viewport_size({"width": 360, "height": 640})
+        if page.evaluate("document.documentElement.scrollWidth") > 360:
+            found.append(f"{name} is too wide for a phone")
+        page.set_viewport_size({"width": 1280, "height": 720})
+    assert found == []
+    page.context.close()
+    page = site.open("viewer")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("main")).to_be_focused()
+    assert page.get_by_role("button").all_inner_texts() == ["Log out"]
+    page.context.close()
+    site.manager.command("jobs", "cancel", waiting)
+    site.manager.command("resume", "function", "gate")
+
+
+def serious(name: str, answer: dict[str, object]) -> list[str]:
+    """What axe has found, except trifles."""
+    assert answer["passes"]
+    violations: list[dict[str, object]] = answer["violations"]  # type: ignore[assignment]
+    return [
+        f"{name}: {each['id']}: {[node['html'] for node in each['nodes']]}"  # type: ignore[attr-defined]
+        for each in violations
+        if each["impact"] in ("serious", "critical")
+    ]
+
+
+def test_a_page_says_that_the_manager_is_gone_and_goes_on_with_the_next_one(site: Site) -> None:
+    page = site.open("viewer")
+    expect(page.locator(".tile.idle").first).to_be_visible()
+    assert site.manager.stop() == 0
+    connection = page.locator("#connection")
+    expect(connection).to_contain_text("does not answer")
+    site.manager.launch()
+    expect(connection).to_contain_text(re.compile("The manager was restarted at "))
+    expect(pool_of(page, "nap").locator(".tile.idle")).to_have_count(2)
+    assert site.complaints == []
+    page.context.close()
