@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from gearman_client import Client
+from gearman_client import Client, parse_address
+from gearman_manager.control.server_jobs import ServerJobs
 
 from ..server.server_process import ServerProcess
 from ..server.stores.conftest import StoreDatabase, database_of
@@ -153,6 +154,24 @@ def test_dead_letters_batches_and_schedules_are_listed_once_and_jobs_of_every_se
     assert [row["schedule"] for row in json.loads(manager.command("schedules", "--json").stdout)] == ["tick"]
     assert manager.command("dead", "retry", "--all").stdout == "2 queued again\n"
     eventually(lambda: len(listed(manager, "dead", "list")) == 2, "they have failed again")
+
+
+def test_what_changes_jobs_counts_those_of_all_servers_once(shop: Shop, manager: RunningManager) -> None:
+    with Client(shop.servers[1].address, discover=False, timeout_s=30) as client:
+        waiting = client.submit_background("waits", b"", delay=3600)
+        running = client.submit_background("nap", b"600")
+        batch = client.batch(id="shared")
+        batch.background_many("waits", [b""] * 3, delay=3600)
+        eventually(lambda: client.status(running).running, "the job runs")
+    assert manager.command("jobs", "stop", str(running), str(waiting)).stdout == "2 stopped\n"
+    assert manager.command("jobs", "batch", "shared", "cancel").stdout == "3 cancelled\n"
+    assert manager.command("schedules", "trigger", "tick").stdout
+    # The next page may be asked for at another server than the one before.
+    addresses = [parse_address(server.address) for server in shop.servers]
+    jobs = ServerJobs(lambda: addresses, lambda: [addresses])
+    for address in addresses:
+        page = jobs.page("jobs/batches", {"server": str(address)})
+        assert ([row["batch"] for row in page["jobs"]], page["next"]) == (["shared"], None)
 
 
 def listed(manager: RunningManager, *command: str) -> list[dict[str, Any]]:

@@ -20,8 +20,6 @@ CONNECT_TIMEOUT_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 8.0
 #: A million jobs take a few seconds.
 CHANGE_TIMEOUT_S: Final = 280.0
-#: Handles in one text command, whose length is bounded.
-_HANDLES_AT_ONCE: Final = 100
 
 Row = dict[str, Any]
 
@@ -86,11 +84,11 @@ class ServerJobs:
     def __init__(
         self,
         addresses: Callable[[], Sequence[Address]],
-        one_of_each_cluster: Callable[[], Sequence[Address]] | None = None,
+        clusters: Callable[[], Sequence[Sequence[Address]]] | None = None,
     ) -> None:
-        """`one_of_each_cluster` gives a server of each cluster, and all servers without one."""
+        """`clusters` gives the same servers by cluster, first the one to ask; one without a cluster is alone."""
         self._addresses = addresses
-        self._one_of_each = one_of_each_cluster or addresses
+        self._clusters = clusters or (lambda: [(address,) for address in addresses()])
 
     def page(self, family: str, conditions: Mapping[str, str]) -> dict[str, Any]:
         """A page of `jobs`, of `dead` letters, of `jobs/keys`, or of `jobs/batches`; `next` says where the next page
@@ -101,8 +99,11 @@ class ServerJobs:
         Raises:
             ManagerError: the only server can't be asked, or one refuses the conditions.
         """
-        addresses = [str(each) for each in (self._one_of_each() if family in _SHARED else self._addresses())]
+        clusters = [[*map(str, cluster)] for cluster in self._clusters()]
+        addresses = [cluster[0] for cluster in clusters] if family in _SHARED else list(self._by_name())
         server = conditions.get("server") or addresses[0]
+        if family in _SHARED:  # the cluster may be asked by way of another server than for the last page
+            server = next((cluster[0] for cluster in clusters if server in cluster), server)
         if server not in addresses:
             raise ManagerError(f"{server} is none of the job servers: {', '.join(addresses)}")
         words = [f"{name}={quote(value)}" for name, value in conditions.items() if name != "server" and value]
@@ -161,8 +162,14 @@ class ServerJobs:
         Raises:
             ManagerError: a server does not know the command, or refuses it.
         """
-        parts = [handles[at : at + _HANDLES_AT_ONCE] for at in range(0, len(handles), _HANDLES_AT_ONCE)]
-        return sum(self.change("stop job", part) for part in parts)
+        stopped, left = 0, list(handles)
+        for server in self._by_name():
+            with self._connected(server, CHANGE_TIMEOUT_S) as admin:
+                # One by one: a server of a cluster also stops the jobs of the others, which would stop them once more.
+                found = [handle for handle in left if _affected(admin.command(f"stop job {_word(handle)}"))]
+            stopped += len(found)
+            left = [handle for handle in left if handle not in found]
+        return stopped
 
     def end_batch(self, name: str, how: str) -> int | None:
         """Close a batch of jobs, or also cancel or stop its jobs; returns how many these were, None: it is just closed.
@@ -171,7 +178,7 @@ class ServerJobs:
             ManagerError: no server has it, or a server refuses, or can't write it; those before it have done it.
         """
         is_known, ended = False, 0
-        for server in self._by_name():
+        for server in self._one_of_each():
             with self._connected(server, CHANGE_TIMEOUT_S) as admin:
                 answer = admin.command(f"{_batch(name)} {how}")
                 if answer.startswith(_NO_SUCH):
@@ -193,12 +200,9 @@ class ServerJobs:
         """
         changed = 0
         is_shared = command.split()[0] in _SHARED
-        for server in map(str, self._one_of_each()) if is_shared else self._by_name():
+        for server in self._one_of_each() if is_shared else self._by_name():
             with self._connected(server, CHANGE_TIMEOUT_S) as admin:
-                answer = admin.command(" ".join([command, *arguments]))
-                if not answer.startswith(b"OK "):
-                    raise _refused(answer)
-                changed += int(answer.split()[1])
+                changed += _affected(admin.command(" ".join([command, *arguments])))
         return changed
 
     def pause(self, function: str) -> None:
@@ -246,7 +250,7 @@ class ServerJobs:
     def schedules(self) -> list[Row]:
         """The schedules of all job servers."""
         rows: list[Row] = []
-        for server in map(str, self._one_of_each()):
+        for server in self._one_of_each():
             with self._connected(server) as admin:
                 answer = admin.command("schedules list")
                 if answer.startswith(b"ERR UNKNOWN_COMMAND"):
@@ -262,7 +266,7 @@ class ServerJobs:
             ManagerError: no server has such a schedule, or it can't be submitted.
         """
         command = f"schedules trigger {_word(name, 'name of a schedule')}"
-        for server in self._by_name():
+        for server in self._one_of_each():
             with self._connected(server) as admin:
                 answer = admin.command(command)
                 if answer.startswith(b"OK "):
@@ -270,6 +274,10 @@ class ServerJobs:
                 if not answer.startswith((b"ERR UNKNOWN_SCHEDULE", b"ERR UNKNOWN_COMMAND")):
                     raise _refused(answer)
         raise NotFound(f"there is no schedule {name}; `gearman-manager schedules` lists those that there are")
+
+    def _one_of_each(self) -> Sequence[str]:
+        """A server of each cluster, and all servers without one."""
+        return [str(cluster[0]) for cluster in self._clusters()]
 
     def _by_name(self) -> dict[str, Address]:
         return {str(address): address for address in self._addresses()}
@@ -294,6 +302,13 @@ def conditions_of(texts: Mapping[str, str], older_s: float | None) -> list[str]:
     """The words of a text command that select jobs, by function, tag, key and age (seconds)."""
     words = [f"{name}={quote(text)}" for name, text in texts.items()]
     return words if older_s is None else [*words, f"older={older_s:g}"]
+
+
+def _affected(answer: bytes) -> int:
+    """N out of `OK N`."""
+    if not answer.startswith(b"OK "):
+        raise _refused(answer)
+    return int(answer.split()[1])
 
 
 def _word(word: str, what: str = "handle of a job") -> str:

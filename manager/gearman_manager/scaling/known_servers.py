@@ -51,13 +51,18 @@ class KnownServers:
         return [each for each in self.addresses if each in up or up.isdisjoint(fellows_of(each))]
 
     @property
-    def one_of_each_cluster(self) -> Sequence[Address]:
-        """A server of each cluster, which answers if one does, and all servers without a cluster."""
-        chosen: list[Address] = []
+    def clusters(self) -> Sequence[Sequence[Address]]:
+        """The servers that have jobs, by cluster, of each first one that answers if one does; one without a cluster is
+        alone."""
+        clusters: list[list[Address]] = []
         for address in self.having_jobs:
-            if not any(fellow in chosen for fellow in self._roster.fellows_of(address)):
-                chosen.append(address)
-        return chosen
+            fellows = self._roster.fellows_of(address)
+            cluster = next((each for each in clusters if each[0] in fellows), None)
+            if cluster is None:
+                clusters.append([address])
+            else:
+                cluster.append(address)
+        return clusters
 
     def give(self, addresses: Sequence[Address]) -> None:
         """The configuration names these from now on."""

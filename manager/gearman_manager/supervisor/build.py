@@ -134,7 +134,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
 
     server_jobs = ServerJobs(
         lambda: queues.known.having_jobs or job_servers.addresses,
-        lambda: queues.known.one_of_each_cluster or job_servers.addresses,
+        lambda: queues.known.clusters or [[address] for address in job_servers.addresses],
     )
 
     # Those who are told of troubles.

@@ -11,6 +11,7 @@ from gearman_server.cluster.comparison import Comparison
 from gearman_server.cluster.durable_jobs import DurableJobs
 from gearman_server.cluster.elsewhere import Elsewhere
 from gearman_server.cluster.limits import Limits
+from gearman_server.cluster.members import MemberState
 from gearman_server.cluster.peers import read_facts
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Part:
         self.adoption = Adoption(restoring, life, doubts, self.ceded_jobs.forget)
         #: All servers of the cluster, this one too, as they were at the last beat.
         self.members: Sequence[Member] = ()
+        #: Whether it is the oldest of those that live: it tells of what all have, so that a sum over them is right.
+        self.is_oldest = False
         self.comparison = Comparison(life)
         self.limits = Limits(restoring.functions, wake_up)
         self._touched = life.touched
@@ -72,6 +75,7 @@ class Part:
     def follow(self, members: Sequence[Member], own_id: int) -> bool:
         """Follow what all have told. Returns whether the pauses of functions are to be read from the store."""
         self.members = members
+        self.is_oldest = own_id == min((each.id for each in members if each.state is MemberState.ALIVE), default=0)
         former = self._told
         self._told = {
             member.id: former[member.id]

@@ -150,11 +150,9 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """The metrics that are no function's."""
-        letters = self._broker.dead_letters.count
-        yield _gauge("gearman_dead_letters", "Background jobs that failed for good and are kept.", letters)
-        kept = self._broker.results.kept
-        yield _gauge("gearman_results", "Results of background jobs that are kept.", kept.count)
-        yield _gauge("gearman_results_bytes", "What they take in memory, about.", kept.size_bytes)
+        part = self._broker.part
+        if part is None or part.is_oldest:
+            yield from self._kept()
         yield _gauge("gearman_connections", "Open connections.", len(self._broker.sessions))
         yield _gauge(
             "gearman_store_up", "Whether background jobs can be stored.", int(self._broker.durability.trouble is None)
@@ -169,9 +167,6 @@ class Metrics(Collector):
             "gearman_stops",
             "Jobs stopped while a worker had them, by what became of them.",
             {str(outcome): count for outcome, count in self._stops.items()},
-        )
-        yield _gauge(
-            "gearman_batches", "Batches of jobs that are not done: open, or closed.", self._broker.job_batches.undone
         )
         yield _total(
             "gearman_batches_ended",
@@ -188,8 +183,8 @@ class Metrics(Collector):
             "Jobs that are complete, but whose next job was not submitted: the result is too large, for instance.",
             self._broken_chains,
         )
-        if self._broker.part is not None:
-            yield from cluster_metrics(self._broker.part, self._comebacks)
+        if part is not None:
+            yield from cluster_metrics(part, self._comebacks)
 
     def _shown(self, most: int | None) -> Collection[bytes]:
         """The functions with series of their own. One that has some keeps them until it is gone."""
@@ -203,6 +198,16 @@ class Metrics(Collector):
             kept += islice((name for name in names if name not in known), most - len(kept))
         self._had_series = kept
         return set(kept)
+
+    def _kept(self) -> Iterator[Metric]:
+        """What all servers of a cluster have together."""
+        letters = self._broker.dead_letters.count
+        yield _gauge("gearman_dead_letters", "Background jobs that failed for good and are kept.", letters)
+        kept = self._broker.results.kept
+        yield _gauge("gearman_results", "Results of background jobs that are kept.", kept.count)
+        yield _gauge("gearman_results_bytes", "What they take in memory, about.", kept.size_bytes)
+        undone = self._broker.job_batches.undone
+        yield _gauge("gearman_batches", "Batches of jobs that are not done: open, or closed.", undone)
 
     def _parts(self, family: Family, shown: Collection[bytes]) -> Iterator[Metric]:
         """One family in parts with a few functions each. The first part is there even if no function is. What is not

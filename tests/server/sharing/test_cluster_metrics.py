@@ -35,3 +35,13 @@ def test_metrics_tell_of_the_servers_the_lease_and_what_was_adopted(cluster: Clu
     until(lambda: waiting(other) == 3)
     living.signal(signal.SIGCONT)
     until(lambda: metrics(living)["gearman_cluster_comebacks_total"] >= 1)
+
+
+def test_what_all_servers_have_together_is_told_by_one_of_them(cluster: Cluster, until: Until) -> None:
+    one, other = (cluster.start("--metrics-listen", "127.0.0.1:0") for _ in range(2))
+    kept = {"gearman_dead_letters", "gearman_results", "gearman_results_bytes", "gearman_batches"}
+    until(lambda: metrics(other)['gearman_cluster_servers{state="alive"}'] == 2)
+    until(lambda: kept <= metrics(one).keys())
+    assert kept.isdisjoint(metrics(other))
+    one.signal(signal.SIGKILL)
+    until(lambda: kept <= metrics(other).keys())
