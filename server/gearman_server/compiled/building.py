@@ -35,7 +35,9 @@ MODULES: Final = (
     *(f"gearman_server.keys.{name}" for name in ("key_table", "key_throttle", "keyed_queue", "line")),
     *(
         f"gearman_server.requests.{name}"
-        for name in ("abilities", "assignments", "held_jobs", "refusals", "sets", "submissions", "work_packets")
+        for name in (
+            *("abilities", "assignments", "held_jobs", "plain_jobs", "refusals", "sets", "submissions", "work_packets"),
+        )
     ),
 )
 #: mypyc believes mypy, which believes that an attribute found to be None stays so, whatever is called meanwhile.

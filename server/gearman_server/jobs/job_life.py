@@ -1,7 +1,7 @@
 """A job's life: it is queued, delayed, given to a worker, put back, ended, dropped, cancelled or stopped. Pure.
 
-This is the one place where a job's state changes; the table of transitions is beside `JobState`. `attempts` decides
-whether another attempt follows one that did not end well.
+This is the one place where a job's state changes, beside the shortest ways of plain jobs (`requests/plain_jobs`); the
+transitions are beside `JobState`. `attempts` decides whether another attempt follows one that did not end well.
 """
 
 from __future__ import annotations

@@ -116,7 +116,8 @@ class JobTable:
         self.outlived: dict[tuple[bytes, bytes], bytes] = {}
         #: Told of a job whose key, which holds for a cluster, is free.
         self.note_freed: Callable[[Job], None] = _nothing
-        self._handles = handles
+        #: A handle that no job has; RefusedError if the store gives no numbers.
+        self.new_handle: Callable[[], bytes] = handles.new
         self.touched = touched
 
     def create(
@@ -126,19 +127,16 @@ class JobTable:
 
         `key` is its `coalescing_key`, which no other job of the function has.
         """
-        handle = self._handles.new()
+        handle = self.new_handle()
         job = self.jobs[handle] = Job(handle, function, unique, workload, priority, now)
-        if key is not None and self.by_key.setdefault(key, job) is not job:
-            self._share_key(key, job)
+        if key is not None:
+            self.note_key(key, job)
         return job
 
-    def new_handle(self) -> bytes:
-        """A handle that no job has.
-
-        Raises:
-            RefusedError: the store gives no numbers.
-        """
-        return self._handles.new()
+    def note_key(self, key: CoalescingKey, job: Job) -> None:
+        """Note the unique key of a new job, which no other one of its function has."""
+        if self.by_key.setdefault(key, job) is not job:
+            self._share_key(key, job)
 
     def find_by_key(self, function: Function, key: CoalescingKey) -> Job | None:
         """The function's job with that unique key."""

@@ -28,6 +28,15 @@ _JOB_ASSIGN_UNIQ: Final = int(PacketType.JOB_ASSIGN_UNIQ)
 _pack_header: Final = HEADER.pack
 
 
+def _attempt_header(length: int) -> bytes:
+    return _pack_header(RESPONSE_MAGIC, JOB_ASSIGN_ATTEMPT, length)
+
+
+#: The headers of short jobs, by the length of the body.
+_SHORT_BYTES: Final = 256
+_ATTEMPT_HEADERS: Final = tuple(map(_attempt_header, range(_SHORT_BYTES)))
+
+
 def job_created(handle: bytes) -> bytes:
     """JOB_CREATED for a handle of this server, which is always shorter than MAX_HANDLE_BYTES."""
     return JOB_CREATED_HEADERS[len(handle)] + handle
@@ -81,14 +90,15 @@ def _told(job: Job) -> bytes:
 def jobs_assigned(jobs: Sequence[Job], *, with_options: bool = False) -> bytes:
     """The answer to GRAB_JOBS: the number of jobs, and each of them."""
     parts = [encode_response(JOBS_ASSIGNED, b"%d" % len(jobs))]
+    add = parts.append
     for job in jobs:
-        if with_options and job.extras is not None:
-            parts.append(job_assign_with(job))
+        if job.extras is not None:
+            add(job_assign_with(job) if with_options else job_assign_attempt(job))
             continue
-        attempt = b"1" if job.extras is None else b"%d" % job.attempt
-        body = b"\0".join((job.handle, job.function.name, job.unique, attempt, job.workload))
-        parts.append(_pack_header(RESPONSE_MAGIC, JOB_ASSIGN_ATTEMPT, len(body)))
-        parts.append(body)
+        body = b"\0".join((job.handle, job.function.name, job.unique, b"1", job.workload))
+        length = len(body)
+        add(_ATTEMPT_HEADERS[length] if length < _SHORT_BYTES else _attempt_header(length))
+        add(body)
     return b"".join(parts)
 
 

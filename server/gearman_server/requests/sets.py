@@ -31,6 +31,7 @@ from gearman_server.jobs.job import PRIORITIES, QUEUED
 from gearman_server.jobs.replies import job_assign_with, jobs_assigned
 from gearman_server.jobs.session import ASKING, HeldSet
 from gearman_server.requests.batches import held_of, jobs_of
+from gearman_server.requests.plain_jobs import PlainJobs
 
 if TYPE_CHECKING:
     from gearman_server.ending.attempts import Attempts
@@ -64,6 +65,7 @@ class Sets:
         agenda: Agenda,
     ) -> None:
         self._life = life
+        self._plain = PlainJobs(life)
         self._attempts = attempts
         self._assignments = assignments
         self._batches = batches
@@ -115,7 +117,7 @@ class Sets:
         first = self._start(session, held, queue, now)
         if session.asking is _encode and first.may_be_one_of_several:
             if rule is not None:
-                self._add_of_function(session, held, rule.at_most, now)
+                self._add_to_batch(session, held, rule.at_most, now)
             elif len(session.functions) > 1:
                 self._add_more(session, held, share - 1, now)
             elif function.throttle is None:
@@ -212,15 +214,22 @@ class Sets:
             self._start(session, held, queue, now)
 
     def _add_of_function(self, session: Session, held: HeldSet, most: int, now: float) -> None:
-        """Add jobs of the first job's function, up to `most` in all. The hot path of long sets: one loop."""
-        first, jobs, since, is_batch = held.jobs[0], held.jobs, held.since, held.is_batch
+        """Add jobs of the first job's function, which has no limits on starts, up to `most` in all: the hot path."""
+        first = held.jobs[0]
         function = first.function
-        throttle, assign = function.throttle, self._life.assign if is_batch else self._life.assign_unbegun
-        has_limit = is_batch and (bool(session.timeouts_s) or function.policy.timeout_s is not None)
-        room, left_bytes = most - 1, SET_BYTES - len(first.workload)
+        jobs = self._take(function, most - 1, SET_BYTES - len(first.workload))
+        self._plain.assign_unbegun(jobs, function, session, held.since, now)
+        held.jobs += jobs
+        for job in jobs:
+            if job.extras is not None:
+                self._note_limit(session, held, job, now)
+
+    def _take(self, function: Function, most: int, left_bytes: int) -> list[Job]:
+        """Take jobs out of the function's queues, as many and with as many bytes of workload at most."""
+        jobs: list[Job] = []
         for queue in function.queues:
             is_keyed = queue.is_keyed
-            while room > 0 and queue:
+            while queue and len(jobs) < most:
                 job = queue.peek() if is_keyed else queue[0]
                 if job is None:
                     break
@@ -229,17 +238,35 @@ class Sets:
                     continue
                 left_bytes -= len(job.workload)
                 if left_bytes < 0 or not (job.extras is None or job.may_be_one_of_several):
-                    return
-                if throttle is not None and not throttle.admits(function.running, now):
-                    return
+                    return jobs
                 if is_keyed:
                     queue.take()
                 else:
                     queue.popleft()
+                jobs.append(job)
+        return jobs
+
+    def _add_to_batch(self, session: Session, held: HeldSet, most: int, now: float) -> None:
+        """Add jobs of the first job's function, up to `most` in all, which all begin at once."""
+        function = held.jobs[0].function
+        throttle, since = function.throttle, held.since
+        has_limit = bool(session.timeouts_s) or function.policy.timeout_s is not None
+        room, left_bytes = most - 1, SET_BYTES - len(held.jobs[0].workload)
+        for queue in function.queues:
+            while room > 0 and queue:
+                job = queue.peek()
+                if job is None:
+                    break
+                left_bytes -= len(job.workload)
+                if left_bytes < 0 or not job.may_be_one_of_several:
+                    return
+                if throttle is not None and not throttle.admits(function.running, now):
+                    return
+                queue.take()
                 room -= 1
                 since[job.handle] = job.since
-                assign(job, session, now)
-                jobs.append(job)
+                self._life.assign(job, session, now)
+                held.jobs.append(job)
                 if has_limit or job.extras is not None:
                     self._note_limit(session, held, job, now)
 

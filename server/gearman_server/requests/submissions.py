@@ -18,16 +18,17 @@ from gearman_server.jobs.job import (
     PRIORITIES,
     QUEUED,
     WRITTEN,
+    Job,
     JobExtras,
     coalescing_key,
 )
-from gearman_server.jobs.replies import job_created
+from gearman_server.jobs.replies import JOB_CREATED_HEADERS, job_created
 from gearman_server.requests.allowance import Allowance
 
 if TYPE_CHECKING:
     from gearman_server.jobs.durability import Durability
     from gearman_server.jobs.functions import Functions
-    from gearman_server.jobs.job import CoalescingKey, Extras, Job
+    from gearman_server.jobs.job import CoalescingKey, Extras
     from gearman_server.jobs.job_life import JobLife
     from gearman_server.jobs.job_table import JobTable
     from gearman_server.jobs.session import Session
@@ -123,12 +124,13 @@ class Submissions:
 
         It is the hottest path of all: split into six methods, codec and broker took a tenth longer (measured).
         """
-        life, events, create = self.life, self._events, self.table.create
+        life, events, new_handle, jobs = self.life, self._events, self.table.new_handle, self.table.jobs
         by_key, find_by_key = self.table.by_key, self.table.find_by_key
         find_function, create_function = self.functions.by_name.get, self.functions.create
         durability, outlived = self.durability, self.table.outlived
         is_written_first = durability.is_written_first
         promises = is_background and self._is_durable
+        note_key = self._note_promised_key if promises else self.table.note_key
         promise = durability.acknowledge if promises else self._listen
         is_answered_at_once = is_background and not self._is_durable
 
@@ -158,19 +160,19 @@ class Submissions:
                     return None
             if function.limits is not None and function.is_full_for(priority):
                 raise RefusedError(b"QUEUE_ERROR", b"Job queue is full")
-            job = create(function, unique, workload, priority, key, now)
+            handle = new_handle()
+            job = jobs[handle] = Job(handle, function, unique, workload, priority, now)
             job.is_background = is_background
             job.extras = extras
-            if key is not None and promises and function.policy.is_unique_in_cluster:
-                durability.share_key(job)
-                extras = job.extras
+            if key is not None:
+                note_key(key, job)
             if run_at is None or not life.delay_until(job, run_at, now):
-                if promises and (durability.is_holding or (extras is not None and is_written_first(extras))):
+                if promises and (durability.is_holding or (job.extras is not None and is_written_first(job.extras))):
                     life.hold(job)
                 else:
                     function.queues[priority].append(job)
             if is_answered_at_once and session is not None:
-                session.reply(job_created(job.handle))
+                session.reply(JOB_CREATED_HEADERS[len(handle)] + handle)  # as `job_created`
             else:
                 promise(session, job)
             if function.sleepers or function.broad_workers or function.counts is not None or events.wants_jobs:
@@ -178,6 +180,12 @@ class Submissions:
             return job
 
         return submit
+
+    def _note_promised_key(self, key: CoalescingKey, job: Job) -> None:
+        """Note the unique key of a durable job, which may hold for a cluster."""
+        self.table.note_key(key, job)
+        if job.function.policy.is_unique_in_cluster:
+            self.durability.share_key(job)
 
     def _coalesce(self, session: Session | None, job: Job, *, is_background: bool) -> None:
         """Join an existing job. If any submission was in the background, the job runs even if all clients leave."""

@@ -21,6 +21,7 @@ from gearman_server.jobs.events import EventStream, JobEnded, StopOutcome
 from gearman_server.jobs.job import STOPPING
 from gearman_server.jobs.kept_results import Ending
 from gearman_server.jobs.replies import forwarded
+from gearman_server.requests.plain_jobs import PlainJobs
 
 if TYPE_CHECKING:
     from gearman_server.ending.attempts import Attempts
@@ -47,6 +48,7 @@ class WorkPackets:
 
     def __init__(self, life: JobLife, attempts: Attempts, results: ResultKeeping, events: EventStream) -> None:
         self._life = life
+        self._plain = PlainJobs(life)
         self._tell = life.tell
         self._attempts = attempts
         self._results = results
@@ -78,21 +80,25 @@ class WorkPackets:
             return
         if job.listeners:
             self._tell(job, forwarded(_WORK_COMPLETE, body))
-        self._life.release_worker(job)
-        throttle = job.function.throttle
-        if throttle is not None and throttle.brake is not None:
-            self._attempts.note_success(job, throttle.brake)
-        has_options = job.extras is not None and job.extras.options is not None  # asked here, without a call for most
-        if job.function.keep_result_s is not None or (has_options and job.keep_result_s is not None):
-            self._results.end(job, Ending.COMPLETE, body[at + 1 :])
-        if has_options and job.followed is not None:
-            self._life.end(job, Outcome.COMPLETE, body[at + 1 :])
+        function = job.function
+        if job.extras is None and function.throttle is None and function.keep_result_s is None:
+            self._plain.end(job, session)
         else:
-            self._life.end(job)
-        if job.function.counts is not None:
-            job.function.counts[job.priority].note_completion(now - job.since, job.handle, now)
+            self._life.release_worker(job)
+            throttle = function.throttle
+            if throttle is not None and throttle.brake is not None:
+                self._attempts.note_success(job, throttle.brake)
+            has_options = job.extras is not None and job.extras.options is not None  # asked here: no call for most
+            if function.keep_result_s is not None or (has_options and job.keep_result_s is not None):
+                self._results.end(job, Ending.COMPLETE, body[at + 1 :])
+            if has_options and job.followed is not None:
+                self._life.end(job, Outcome.COMPLETE, body[at + 1 :])
+            else:
+                self._life.end(job)
+        if function.counts is not None:
+            function.counts[job.priority].note_completion(now - job.since, job.handle, now)
         if self._events.wants_jobs:
-            self._events.emit(JobEnded(job.handle, job.function.name, "WORK_COMPLETE"))
+            self._events.emit(JobEnded(job.handle, function.name, "WORK_COMPLETE"))
 
     def _fail(self, session: Session, body: bytes, _now: float) -> None:
         handle = body.partition(b"\0")[0]
