@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from hmac import compare_digest
+from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Final
 
@@ -229,6 +230,8 @@ class Sets:
         jobs: list[Job] = []
         for queue in function.queues:
             is_keyed = queue.is_keyed
+            if not is_keyed:
+                left_bytes = _take_plain(queue, jobs, most, left_bytes)
             while queue and len(jobs) < most:
                 job = queue.peek() if is_keyed else queue[0]
                 if job is None:
@@ -340,6 +343,21 @@ class Sets:
                 yield
                 if held is not None and held.since is not since:
                     return  # meanwhile it was given another set, maybe with the same jobs, and has begun it
+
+
+def _take_plain(queue: JobQueue, jobs: list[Job], most: int, left_bytes: int) -> int:
+    """Take jobs from the head of the queue, up to `most` in all, as long as nothing is special about them. Returns how
+    many bytes of workload are left."""
+    before = len(jobs)
+    for job in islice(queue, most - before):
+        size_bytes = len(job.workload)
+        if job.state is not QUEUED or job.extras is not None or size_bytes > left_bytes:
+            break
+        left_bytes -= size_bytes
+        jobs.append(job)
+    for _ in range(len(jobs) - before):
+        queue.popleft()
+    return left_bytes
 
 
 def _encode(first: Job) -> bytes:
