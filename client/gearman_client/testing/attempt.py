@@ -74,7 +74,7 @@ class EagerJob(JobWithOptions):
         self._async_client: AsyncClient | None = None
         self.attempt = submitted.attempts
         if submitted.cursor is not None:
-            self._progress = Progress(encode_cursor(submitted.cursor))
+            self.progress = Progress(encode_cursor(submitted.cursor))
         self.settings = settings
         self.log = logging.LoggerAdapter(
             logging.getLogger(submitted.function), {"function": submitted.function, "handle": submitted.handle}

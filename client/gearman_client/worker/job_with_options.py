@@ -38,7 +38,7 @@ class JobWithOptions(WorkerJob):
         self._pairs = pairs
         cursor = self._value(b"cursor")
         if cursor is not None:
-            self._progress = Progress(cursor)
+            self.progress = Progress(cursor)
         timeout, priority = self._value(b"timeout"), self._value(b"priority")
         self.timeout_s = None if timeout is None else whole_number(timeout, "timeout") / 1000
         self._priority = None if priority is None else whole_number(priority, "priority", MAX_PRIORITY)

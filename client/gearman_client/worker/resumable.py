@@ -23,11 +23,11 @@ Item = TypeVar("Item")
 class Resumable(ABC):
     """A job of which the server keeps how far it has come."""
 
-    __slots__ = ("_link", "_progress")
+    __slots__ = ("_link", "progress")
 
     _link: JobLink
-    #: None: it has no checkpoint.
-    _progress: Progress | None
+    #: Its checkpoints; None: it has none.
+    progress: Progress | None
     handle_bytes: bytes
 
     @property
@@ -45,7 +45,7 @@ class Resumable(ABC):
     @property
     def cursor(self) -> Any:
         """That of the last checkpoint, in this attempt or an earlier one; None: there was none."""
-        progress = self._progress
+        progress = self.progress
         return None if progress is None or not progress.cursor else decode_cursor(progress.cursor)
 
     def checkpoint(self, cursor: Any) -> bool:
@@ -88,7 +88,7 @@ class Resumable(ABC):
     @property
     def is_interrupted(self) -> bool:
         """Whether `iterate` has ended this attempt."""
-        return self._progress is not None and self._progress.is_interrupted
+        return self.progress is not None and self.progress.is_interrupted
 
     @property
     def _extensions(self) -> Set[bytes]:
@@ -101,9 +101,9 @@ class Resumable(ABC):
         return CHECKPOINTS_OPTION in self._extensions
 
     def _its_progress(self) -> Progress:
-        if self._progress is None:
-            self._progress = Progress()
-        return self._progress
+        if self.progress is None:
+            self.progress = Progress()
+        return self.progress
 
     def begin_series(self) -> None:
         """Note that the job goes through a series of items."""
@@ -140,7 +140,7 @@ class Resumable(ABC):
             raise JobInterrupted
 
     def _unsent_cursor(self) -> bytes:
-        progress = self._progress
+        progress = self.progress
         if progress is None or not progress.is_unsent or progress.cursor is None:
             return b""
         progress.is_unsent = False

@@ -45,10 +45,10 @@ class WorkerJob(Resumable):
     """
 
     __slots__ = (
-        "_connection",
         "_unique",
         "answered",
         "attempt",
+        "connection",
         "function",
         "handle_bytes",
         "workload",
@@ -59,7 +59,8 @@ class WorkerJob(Resumable):
 
     def __init__(self, link: JobLink, handle: bytes, function: str, unique: bytes, workload: bytes) -> None:
         self._link = link
-        self._connection: Connection | None = link.connection
+        #: The connection over which it came.
+        self.connection: Connection | None = link.connection
         self.handle_bytes = handle
         self.function = function
         self._unique = unique
@@ -67,7 +68,7 @@ class WorkerJob(Resumable):
         self.attempt: int | None = None
         #: Whether an answer was given; `_THROTTLED`: it was put back by `throttle`.
         self.answered: bool | str = False
-        self._progress = None
+        self.progress = None
 
     @property
     def handle(self) -> str:
@@ -107,12 +108,12 @@ class WorkerJob(Resumable):
     @property
     def is_lost(self) -> bool:
         """Whether the connection over which it came is gone: then the server runs it again."""
-        return self._connection is None or self._connection is not self._link.connection
+        return self.connection is None or self.connection is not self._link.connection
 
     @property
     def must_stop(self) -> bool:
         """Whether somebody has stopped the job, as `client.stop` does: it is over, and never run again."""
-        return self._link.hears_stop(self._connection, self.handle_bytes)
+        return self._link.hears_stop(self.connection, self.handle_bytes)
 
     def check_stopped(self) -> None:
         """End here if somebody has stopped the job. Call it now and then in a long one, in the thread of the worker: it
@@ -126,9 +127,9 @@ class WorkerJob(Resumable):
             raise JobStopped(f"{self.function} was stopped")
 
     @property
-    def connection(self) -> Connection | None:
-        """The connection over which it came."""
-        return self._connection
+    def link(self) -> JobLink:
+        """The link over which it came."""
+        return self._link
 
     @property
     def server(self) -> Address:
@@ -165,7 +166,7 @@ class WorkerJob(Resumable):
         else:
             header = _pack_header(REQUEST_MAGIC, _WORK_COMPLETE, length)
         self.answered = True
-        self._link.answer(self._connection, handle, b"\0".join((header + handle, body)), self.attempt or 0)
+        self._link.answer(self.connection, handle, b"\0".join((header + handle, body)), self.attempt or 0)
 
     def fail(self) -> None:
         """The job failed."""
@@ -291,9 +292,9 @@ class WorkerJob(Resumable):
         if self.answered:
             raise JobAnswered(f"job {self.handle} has been answered already")
         self.answered = True
-        self._link.answer(self._connection, self.handle_bytes, packet, self.attempt or 0)
+        self._link.answer(self.connection, self.handle_bytes, packet, self.attempt or 0)
 
     def _tell(self, packet: bytes) -> None:
         if self.answered:
             raise JobAnswered(f"job {self.handle} has been answered already")
-        self._link.tell(self._connection, packet, self.attempt or 0)
+        self._link.tell(self.connection, packet, self.attempt or 0)

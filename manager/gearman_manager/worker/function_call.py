@@ -120,7 +120,7 @@ def run_job(assigned: WorkerJob, function: FunctionCall, hooks: Hooks, limit: Ti
         if not function.original[0]:
             os._exit(0)  # as `end_if_a_copy`, but without a system call for each job
         is_done = True
-        if assigned.is_interrupted:
+        if assigned.progress is not None and assigned.is_interrupted:
             leave_off(assigned, job)  # the function has passed over it
         elif not assigned.answered:  # otherwise it was given up meanwhile
             assigned.complete(b"" if result is None else encode_result(result))

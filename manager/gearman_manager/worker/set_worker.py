@@ -62,7 +62,7 @@ class SetWorkerProcess(WorkerProcess):
             return
         wear.before_jobs(len(jobs))
         is_alone = len(jobs) == 1
-        server = self._server_index[jobs[0].server]
+        server, link, connection = self._server_index[jobs[0].server], jobs[0].link, jobs[0].connection
         behind = len(jobs)
         find, begin, run, hooks = self._functions.get, slot.begin, run_job, self._hooks
         clock, clear_up = time.monotonic_ns, self._process_state.clear_up
@@ -77,7 +77,7 @@ class SetWorkerProcess(WorkerProcess):
             timeout_s = function.timeout_s if assigned.timeout_s is None else assigned.timeout_s
             deadline_ns = now_ns + int(timeout_s * 1e9) if timeout_s else 0
             seen = begin(server, function.index, assigned.handle_bytes, now_ns, deadline_ns, behind - 1)
-            if (seen != calls and not is_alone) or assigned.is_lost:
+            if (seen != calls and not is_alone) or link.connection is not connection:  # `is_lost`, without its call
                 break
             behind -= 1
             failure = run(assigned, function, hooks, timeout)
