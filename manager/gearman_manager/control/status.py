@@ -12,6 +12,7 @@ from typing import Any
 from gearman_manager.code.generations import Generations
 from gearman_manager.config import Problem, ResolvedPool, ResolvedWindow
 from gearman_manager.control.explanations import Explanations
+from gearman_manager.control.turns import Turns
 from gearman_manager.host.memory import private_bytes
 from gearman_manager.ipc.scoreboard import SlotView
 from gearman_manager.job_servers.policy_gap_check import PolicyGapCheck
@@ -59,12 +60,13 @@ class StatusReport:
         return [pool.name for pool in self._workforce.active]
 
     def report(self) -> Report:
-        """The state of all parts now."""
+        """The state of all parts now, made in turns: others run meanwhile."""
+        turns = Turns()
         sizes, gaps = self._sizes.arranged, self.notices()
         return {
             "supervisor": {"pid": os.getpid(), "since": self._since},
             **{name: report() for name, report in self._added.items()},
-            "pools": {pool.name: self._pool(pool, sizes.get(pool.name)) for pool in self._workforce.active},
+            "pools": {pool.name: self._pool(pool, sizes.get(pool.name), turns) for pool in self._workforce.active},
             "budgets": _budgets(self._sizes.budgets, self._workforce, sizes),
             "functions": self.functions(),
             "servers": {str(server.address): _server(server, gaps) for server in self._queues.servers},
@@ -82,7 +84,7 @@ class StatusReport:
         """By the address of a job server, the settings that do not hold there."""
         return self._policy_gaps.broken
 
-    def _pool(self, pool: Pool, settings: ResolvedPool | None) -> Report:
+    def _pool(self, pool: Pool, settings: ResolvedPool | None, turns: Turns) -> Report:
         now = time.time()
         bounds = bounds_at(settings, now) if settings else PoolBounds(0, 0)
         return {
@@ -96,8 +98,16 @@ class StatusReport:
             "paused": pool.state is PoolState.PAUSED,
             "failing": pool.state is PoolState.FAILING,
             "last_error": pool.last_error,
-            "workers": [_worker(live) for live in self._workforce.of(pool.name)],
+            "workers": self._workers(pool, turns),
         }
+
+    def _workers(self, pool: Pool, turns: Turns) -> list[Report]:
+        reports = []
+        for live in list(self._workforce.of(pool.name)):
+            turns.others()
+            if live.name in self._workforce.live:  # else it went meanwhile, and another may have its slot
+                reports.append(_worker(live))
+        return reports
 
 
 def _message(problem: Problem) -> str:

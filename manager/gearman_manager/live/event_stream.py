@@ -15,10 +15,10 @@ from typing import Any, Final
 import gevent
 import gevent.event
 
+from gearman_manager.control.turns import Turns
 from gearman_manager.errors import NotNow
 from gearman_manager.live.changes import changes, figures
 from gearman_manager.live.event_ring import EventRing
-from gearman_manager.live.turns import Turns
 
 _log = logging.getLogger("control")
 MOST_FOLLOWERS: Final = 32

@@ -10,10 +10,10 @@ from typing import Any
 
 from gearman_manager.code.generations import Generations
 from gearman_manager.control.operator_changes import find_pool
+from gearman_manager.control.turns import Turns
 from gearman_manager.live.steady_clock import SteadyClock
 from gearman_manager.live.tiles import tile
 from gearman_manager.live.troubles import Health, troubles
-from gearman_manager.live.turns import Turns
 from gearman_manager.logs import log
 from gearman_manager.pools.pool import Pool
 from gearman_manager.pools.workforce import Workforce

@@ -8,10 +8,10 @@ from typing import Any
 import gevent
 import pytest
 
+from gearman_manager.control.turns import Turns
 from gearman_manager.errors import NotNow
 from gearman_manager.live import event_stream
 from gearman_manager.live.event_stream import EventStream
-from gearman_manager.live.turns import Turns
 
 
 class Watched:

@@ -6,7 +6,7 @@ import time
 
 import gevent
 
-from gearman_manager.live.turns import TURN_S, Turns
+from gearman_manager.control.turns import TURN_S, Turns
 
 
 def busy(for_s: float) -> None:
