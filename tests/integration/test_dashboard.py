@@ -210,9 +210,9 @@ def test_a_function_is_paused_run_and_resumed(pages: Pages) -> None:
     address = address.removeprefix("/gearman").partition("?")[0]
     page = pages.page(address)
     assert str(file) in page
-    assert ">waiting</span>" in page
+    assert ">waiting</bdi></span>" in page
     pages.post("/functions/gate/resume")
-    eventually(lambda: ">running</span>" in pages.page(address), "it runs")
+    eventually(lambda: ">running</bdi></span>" in pages.page(address), "it runs")
     assert eventually(lambda: re.search(r'<progress max="10" value="3">', pages.page(address)), "its progress")
     file.touch()
     eventually(lambda: pages.get(address)[0].status == 404, "it ends")
@@ -273,6 +273,9 @@ def test_hostile_texts_are_shown_as_texts(pages: Pages) -> None:
         assert "<script>alert" not in pages.page(
             f"/dead{query}{HOSTILE[:25]}".replace("<", "%3C").replace("\u202e", "")
         )
+    assert "fail/" in re.findall(r'(?s)<pre class="log".*?</pre>', page)[0]  # the log of this job alone
+    [again] = re.findall(r'href="/gearman(/functions/fail\?like=[^"#]*)#run">Run again', page)
+    assert html.escape(HOSTILE[:25]) in re.findall(r"(?s)<textarea.*?</textarea>", pages.page(again))[0]
     assert pages.post("/dead/retry", handle=handle, page_of="job")[0] == 303
     eventually(lambda: handle in pages.page("/dead?function=fail"), "it fails again")
     assert pages.post("/dead/drop", handle=handle, page_of="job") == (303, "/gearman/dead?said=dropped")
@@ -302,6 +305,21 @@ def test_who_did_what_is_shown_with_what_a_form_said(pages: Pages) -> None:
     assert "<bdi>1..2</bdi>" in page
     assert "refused: <bdi>the role admin is needed" in pages.page("/history?what=reload")
     assert "No action is like this" in pages.page("/history?who=nobody")
+
+
+def test_what_a_page_does_the_api_does_too(pages: Pages) -> None:
+    response, content = pages.ask("POST", "/api/v1/functions/nap/run", bearer(FULL), '{"workload": "0"}')
+    handle = json.loads(content)["handle"]
+    assert response.status == 202
+    eventually(lambda: pages.ask("GET", f"/api/v1/jobs/{handle}", bearer(FULL))[0].status == 404, "it has run")
+    for wrong in ("{}", '{"workload": 1}', '{"workload": "", "json": 1}'):
+        assert pages.ask("POST", "/api/v1/functions/nap/run", bearer(FULL), wrong)[0].status == 400
+    [before] = pages.pool("fail")["workers"]
+    assert pages.ask("POST", f"/api/v1/workers/{before['name']}/restart", bearer(FULL))[0].status == 202
+    eventually(lambda: not alive(before["pid"]), "the worker is replaced")
+    socket = pages.manager.folder / "run" / "control.sock"
+    noted = request(socket, "GET", "/actions?what=functions%20run&who=token%20full")["actions"]
+    assert [(row["target"], row["details"]) for row in noted] == [("nap", "")] * 3 + [("nap", "1 bytes")]
 
 
 def test_the_pages_are_on_the_control_socket_and_behind_a_token_too(pages: Pages) -> None:

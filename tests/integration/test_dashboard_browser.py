@@ -182,6 +182,14 @@ def test_a_hidden_page_does_not_ask_and_asks_at_once_when_it_is_seen(site: Site)
     page.context.close()
 
 
+def test_a_page_says_that_its_session_is_over(site: Site) -> None:
+    page = site.open("viewer", "/pools/nap")
+    page.context.clear_cookies()
+    page.get_by_role("link", name="log in again").click()
+    page.wait_for_url(f"{site.url}/login?next=%2Fpools%2Fnap")
+    page.context.close()
+
+
 def test_pages_are_for_the_keyboard_the_phone_and_the_screen_reader(site: Site) -> None:
     site.manager.command("pause", "function", "gate")
     with site.manager.client() as client:

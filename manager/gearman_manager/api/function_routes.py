@@ -11,11 +11,14 @@ from gearman_manager.api.description import FLAG, NAME, TEXT, Operation, list_of
 from gearman_manager.api.requests import json_body, name_of
 from gearman_manager.api.schemas import SCHEDULE
 from gearman_manager.control.server_jobs import ServerJobs
+from gearman_manager.control.submissions import Submissions
+from gearman_manager.errors import ManagerError
+from gearman_manager.history.recording import say_action
 
 _PAUSED: Final = record(paused=FLAG)
 
 
-def function_routes(jobs: ServerJobs) -> Blueprint:
+def function_routes(jobs: ServerJobs, submissions: Submissions) -> Blueprint:
     """The routes below `/functions`."""
     routes = Blueprint("functions", __name__)
 
@@ -30,6 +33,22 @@ def function_routes(jobs: ServerJobs) -> Blueprint:
     def resume(name: str) -> ResponseReturnValue:
         jobs.resume(name)
         return jsonify({"paused": False})
+
+    @routes.post("/functions/<path:name>/run")
+    @Operation(
+        "Submit a background job of the function.",
+        {202: record(handle=TEXT)},
+        body=only("workload", workload=TEXT),
+        refusals=(409, 502),
+    )
+    def run(name: str) -> ResponseReturnValue:
+        say_action("functions run", name)  # the workload itself may be nobody's business
+        workload = json_body().get("workload")
+        if not isinstance(workload, str):
+            raise ManagerError("workload: text is expected")
+        content = workload.encode(errors="replace")
+        say_action("functions run", name, f"{len(content)} bytes")
+        return jsonify({"handle": submissions.submit(name, content)}), 202
 
     return routes
 

@@ -3,6 +3,7 @@ runs one."""
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -58,6 +59,7 @@ def add_function_pages(
             line=settings.line,
             parameters=parameters,
             policies=dict(_policies(settings)),
+            like=_workload_of(jobs, request.args.get("like", "")),
         )
 
     @routes.post("/functions/<path:name>/pause")
@@ -78,6 +80,16 @@ def add_function_pages(
         if len(workload) > MOST_WORKLOAD_BYTES:
             raise ManagerError(f"a workload from this form may have {MOST_WORKLOAD_BYTES} bytes")
         return done(url_for("dashboard.job", handle=submissions.submit(name, workload)), "submitted")
+
+
+def _workload_of(jobs: ServerJobs, handle: str) -> str:
+    """The workload of a job that failed for good, if a form can bring it back unchanged; else nothing."""
+    if not handle:
+        return ""
+    row = jobs.show("dead", handle)
+    content = base64.b64decode(row["workload_base64"])
+    text = content.decode(errors="replace")
+    return text if len(content) == row["bytes"] and text.encode() == content and not {"\r", "\0"} & {*text} else ""
 
 
 def _found(generations: Generations, name: str) -> tuple[ResolvedFunction, str]:

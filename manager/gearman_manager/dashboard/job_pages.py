@@ -13,11 +13,13 @@ from werkzeug.wrappers import Response
 from gearman_manager.api.pages import cursor_of, position_of
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.dashboard.forms import address_of, done
-from gearman_manager.dashboard.rendering import page
+from gearman_manager.dashboard.rendering import SELDOM_S, page
 from gearman_manager.errors import ManagerError, NotFound
 from gearman_manager.history.recording import say_action
+from gearman_manager.logs.recent_log import RecentLog
 
 ROWS: Final = 50
+MOST_LINES: Final = 200
 #: Handles of one form.
 MOST_HANDLES: Final = 1000
 STATES: Final = ("waiting", "delayed", "running", "stopping")
@@ -35,8 +37,11 @@ _MOMENTS: Final = frozenset(
 _NOTICES: Final = {"cancel": "cancelled", "stop": "stopped", "retry": "retried", "drop": "dropped"}
 
 
-def add_job_pages(routes: Blueprint, jobs: ServerJobs) -> None:
+def add_job_pages(routes: Blueprint, jobs: ServerJobs, log: RecentLog) -> None:
     """The pages."""
+
+    def one(family: str, handle: str) -> ResponseReturnValue:
+        return _one(family, jobs.show(family, handle), log.lines_of_job(handle)[-MOST_LINES:])
 
     @routes.get("/jobs")
     def jobs_listed() -> ResponseReturnValue:
@@ -53,12 +58,14 @@ def add_job_pages(routes: Blueprint, jobs: ServerJobs) -> None:
     def job(handle: str) -> ResponseReturnValue:
         for family in ("jobs", "dead"):
             with suppress(NotFound):
-                return _one(family, jobs.show(family, handle))
-        return page("job_gone.html", handle=handle, status=200 if _was_known() else 404)
+                return one(family, handle)
+        lines = log.lines_of_job(handle)[-MOST_LINES:]
+        status = 200 if lines or _was_known() else 404
+        return page("job_gone.html", handle=handle, lines=lines, status=status)
 
     @routes.get("/dead/<path:handle>")
     def dead(handle: str) -> ResponseReturnValue:
-        return _one("dead", jobs.show("dead", handle))
+        return one("dead", handle)
 
 
 def add_job_forms(routes: Blueprint, jobs: ServerJobs) -> None:
@@ -100,6 +107,7 @@ def _list(jobs: ServerJobs, family: str, names: Sequence[str]) -> ResponseReturn
     cursor = cursor_of(found["next"])
     return page(
         f"{family}.html",
+        every=SELDOM_S,
         rows=found["jobs"],
         missing=found.get("missing", ""),
         chosen=chosen,
@@ -110,7 +118,7 @@ def _list(jobs: ServerJobs, family: str, names: Sequence[str]) -> ResponseReturn
     )
 
 
-def _one(family: str, row: Mapping[str, Any]) -> ResponseReturnValue:
+def _one(family: str, row: Mapping[str, Any], lines: Sequence[str]) -> ResponseReturnValue:
     facts = {name: value for name, value in row.items() if name not in _APART and value not in (None, "", [], {})}
     done_of, _, whole = str(row.get("progress") or "").partition("/")
     is_known = done_of.isascii() and done_of.isdecimal() and whole.isascii() and whole.isdecimal() and int(whole or 0)
@@ -118,6 +126,7 @@ def _one(family: str, row: Mapping[str, Any]) -> ResponseReturnValue:
         "job.html",
         family=family,
         job=row,
+        lines=lines,
         facts=facts,
         moments=_MOMENTS,
         progress=(int(done_of[:15]), int(whole[:15])) if is_known else None,

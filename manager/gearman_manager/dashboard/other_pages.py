@@ -12,7 +12,7 @@ from gearman_manager.api.pages import cursor_of, position_of
 from gearman_manager.control.server_jobs import ServerJobs
 from gearman_manager.control.status import StatusReport
 from gearman_manager.dashboard.forms import address_of, done
-from gearman_manager.dashboard.rendering import page
+from gearman_manager.dashboard.rendering import SELDOM_S, page
 from gearman_manager.errors import ManagerError
 from gearman_manager.history.action_log import CONDITIONS, ActionLog
 
@@ -27,7 +27,7 @@ def add_schedules(routes: Blueprint, jobs: ServerJobs) -> None:
     @routes.get("/schedules")
     def schedules() -> ResponseReturnValue:
         rows = jobs.schedules()
-        return page("schedules.html", rows=rows[:MOST_SCHEDULES], found=len(rows))
+        return page("schedules.html", every=SELDOM_S, rows=rows[:MOST_SCHEDULES], found=len(rows))
 
     @routes.post("/schedules/<path:name>/trigger")
     def trigger(name: str) -> ResponseReturnValue:

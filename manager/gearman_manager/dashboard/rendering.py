@@ -16,8 +16,10 @@ from gearman_manager.dashboard.shared_parts import TOKEN_PLACE, SharedParts
 
 #: The header by which the script asks for the part that changes.
 PART_HEADER: Final = "X-Part"
-#: How often the script asks, unless events tell it; seconds.
+#: How often the script asks, unless events tell it: seconds; 0: never.
 EVERY_S: Final = 2
+#: For lists that job servers are asked for.
+SELDOM_S: Final = 5
 
 
 #: The header that tells the script how old a part may be, in milliseconds.
@@ -25,11 +27,12 @@ AGE_HEADER: Final = "X-Part-Age"
 _shared: Final = SharedParts()
 
 
-def page(template: str, *, status: int = 200, events: bool = False, **values: Any) -> Response:
-    """The answer that shows a template. With `events` the overview's events tell when to ask again."""
+def page(template: str, *, status: int = 200, every: int = EVERY_S, events: bool = False, **values: Any) -> Response:
+    """The answer that shows a template. The script asks for its part again `every` so many seconds, or, with `events`,
+    when the overview's events tell that something has happened."""
     if PART_HEADER in request.headers:
         return _answer_of_part(render_template(template, frame="part.html", **values), status)
-    text = render_template(template, frame="frame.html", every=EVERY_S, events=events, **values)
+    text = render_template(template, frame="frame.html", every=every, events=events, **values)
     return _answer(text, status)
 
 

@@ -82,7 +82,7 @@ def dashboard_routes(sources: Sources) -> Blueprint:
     add_pool_pages(routes, sources.overview, sources.explanations, sources.generations, sources.workforce, sources.log)
     add_worker_forms(routes, sources.changes, sources.jobs)
     add_function_pages(routes, sources.status, sources.generations, sources.jobs, sources.submissions)
-    add_job_pages(routes, sources.jobs)
+    add_job_pages(routes, sources.jobs, sources.log)
     add_job_forms(routes, sources.jobs)
     add_schedules(routes, sources.jobs)
     add_servers(routes, sources.overview, sources.status)
@@ -147,4 +147,4 @@ def _add_errors(routes: Blueprint) -> None:
 
 
 def _error_page(status: int, reason: str) -> Response:
-    return page("error.html", status=status, code=status, reason=reason)
+    return page("error.html", status=status, every=0, code=status, reason=reason)

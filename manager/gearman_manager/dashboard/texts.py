@@ -53,8 +53,8 @@ def block(text: object) -> Markup:
 
 
 def log(lines: Sequence[str]) -> Markup:
-    """Lines of a log, each of which may have further lines, as a traceback has."""
-    return _visible("\n".join(lines), _ODD_IN_BLOCKS)
+    """Lines of a log, each of which may have further lines, as a traceback has; of many the last ones."""
+    return _visible("\n".join(lines)[-MOST_CHARACTERS:], _ODD_IN_BLOCKS)
 
 
 def plain(text: object, most: int = LINE_CHARACTERS) -> str:

@@ -53,10 +53,17 @@ def _action(caller: Caller, answer: Response) -> Action:
         address=shortened(caller.address),
         what=shortened(known[0]),
         target=shortened(known[1]),
-        details=shortened(g.get("details", "") if body is None else request.get_data(as_text=True)),
+        details=shortened(_details(body)),
         status=answer.status_code,
         outcome=shortened(g.get("outcome") or _outcome(answer)),
     )
+
+
+def _details(body: Any) -> str:
+    """What was said of the action itself, or its body."""
+    if "details" in g:
+        return str(g.details)
+    return "" if body is None else request.get_data(as_text=True)
 
 
 def _words(rule: str) -> str:

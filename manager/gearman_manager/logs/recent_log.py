@@ -19,11 +19,12 @@ WAITING_LINES: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A formatted line, with its pool and worker."""
+    """A formatted line, with its pool and worker, and the handle of its job."""
 
     text: str
     pool: str | None
     worker: str | None
+    handle: str | None
 
     def is_of(self, subject: str | None) -> bool:
         """Whether it belongs to a POOL or a POOL/N; every line belongs to None."""
@@ -58,7 +59,7 @@ class RecentLog(logging.Handler):
         text = self.format(record)
         if len(text) > KEPT_CHARACTERS:
             text = text[:KEPT_CHARACTERS] + f" … {len(text) - KEPT_CHARACTERS} more characters in the log"
-        line = Line(text, getattr(record, "pool", None), getattr(record, "worker", None))
+        line = Line(text, *(getattr(record, name, None) for name in ("pool", "worker", "handle")))
         self._lines.append(line)
         for follower in self._followers:
             follower.offer(line)
@@ -66,6 +67,10 @@ class RecentLog(logging.Handler):
     def lines(self, subject: str | None) -> list[str]:
         """The kept lines of a pool or worker; None: all of them."""
         return [line.text for line in self._lines if line.is_of(subject)]
+
+    def lines_of_job(self, handle: str) -> list[str]:
+        """The kept lines about one job."""
+        return [line.text for line in self._lines if line.handle == handle]
 
     def follow(self, subject: str | None) -> Iterator[str]:
         """The kept lines, then every line as it comes, until the reader goes."""

@@ -180,6 +180,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
     overview = Overview(name, LiveSources(generations, workforce, autoscaler, sizes, queues), supervisor.health)
     events = EventStream(overview.report)
     actions.listener = lambda action: events.tell("action", action)
+    submissions = Submissions(lambda: queues.known.having_jobs or job_servers.addresses)
     changes = OperatorChanges(workforce, sizes, awake.set)
     serve_api(
         app,
@@ -193,7 +194,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         job_routes(server_jobs),
         batch_routes(server_jobs),
         dead_routes(server_jobs),
-        function_routes(server_jobs),
+        function_routes(server_jobs, submissions),
         schedule_routes(server_jobs),
     )
     app.register_blueprint(login_routes(Login(sessions)))
@@ -207,7 +208,7 @@ def build(load: Callable[[], Config], config: Config, run_folder: RunFolder, ann
         explanations=explanations,
         status=status,
         jobs=server_jobs,
-        submissions=Submissions(lambda: queues.known.having_jobs or job_servers.addresses),
+        submissions=submissions,
         log=recent_log,
         actions=actions,
         generations=generations,

@@ -104,9 +104,9 @@
       const headers = { "X-Part": "1" };
       if (tag) headers["If-None-Match"] = tag;
       const answer = await fetch(location.href, { headers, cache: "no-store", redirect: "error", signal: AbortSignal.timeout(10000) });
-      if (answer.status === 401 || answer.status === 403) return leave();
-      if (answer.status >= 500) throw new Error(answer.statusText);
-      if (answer.status !== 304 && (answer.headers.get("Content-Type") || "").startsWith("text/html")) take(await answer.text(), answer);
+      if (answer.status === 401) return leave();
+      if ((answer.headers.get("Content-Type") || "").startsWith("text/html")) take(await answer.text(), answer);
+      else if (answer.status !== 304) throw new Error(answer.statusText);
       if (failures) say("");
       failures = 0;
       say(connection.dataset.said || "");
