@@ -15,6 +15,8 @@ from gearman_manager.outbox.claims import Candidate, Openings
 #: The most rows and bytes of a batch; a single row may have more.
 MAX_ROWS: Final = 200
 MAX_BYTES: Final = 4 << 20
+#: Combinations of servers for which the numbers are kept.
+_MOST_KEPT: Final = 64
 
 
 class Homes:
@@ -24,6 +26,17 @@ class Homes:
         self._orders = [tuple(map(str, ring.order(slot))) for slot in range(ring.slots)]
         #: Numbers with the same remainder by this have the same order.
         self.slots = ring.slots
+        self._numbers: dict[tuple[frozenset[str], frozenset[str]], Sequence[int]] = {}
+
+    def numbers(self, ready: frozenset[str], idle: frozenset[str]) -> Sequence[int]:
+        """The numbers whose server is one of the `idle` ones, while those answer that are `ready`."""
+        found = self._numbers.get((ready, idle))
+        if found is None:
+            if len(self._numbers) >= _MOST_KEPT:
+                self._numbers.clear()
+            found = [slot for slot in range(self.slots) if self.of(slot, ready) in idle]
+            self._numbers[ready, idle] = found
+        return found
 
     def of(self, number: int, ready: frozenset[str]) -> str | None:
         """The server for rows with this number: the first that answers."""
@@ -35,8 +48,7 @@ def openings_of(homes: Homes, ready: Iterable[str], idle: Sequence[str], held: S
     answering = frozenset(ready)
     if answering.issubset(idle):
         return Openings(idle, [0], 1, held)
-    numbers = [slot for slot in range(homes.slots) if homes.of(slot, answering) in idle]
-    return Openings(idle, numbers, homes.slots, held)
+    return Openings(idle, homes.numbers(answering, frozenset(idle)), homes.slots, held)
 
 
 def plan(
