@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.client
 import logging
+import socket
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -25,6 +26,7 @@ _log = logging.getLogger("metrics")
 TIMEOUT_S: Final = 2.0
 MAX_BYTES: Final = 32 * 1024 * 1024
 _READ_BYTES: Final = 256 * 1024
+_WAKE_BYTES: Final = 64 * 1024
 
 
 class Federation:
@@ -65,6 +67,8 @@ class _Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         self.sock: Any = gevent.socket.create_connection((self.host, self.port))
+        # The page comes in many small pieces, and each would wake us. The end of the connection does too.
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, _WAKE_BYTES)
 
 
 def _get(address: Address, resource: str, accept: str) -> bytes:
@@ -75,7 +79,7 @@ def _get(address: Address, resource: str, accept: str) -> bytes:
     """
     connection = _Connection(address.host, address.port)
     try:
-        connection.request("GET", resource, headers={"Accept": accept})
+        connection.request("GET", resource, headers={"Accept": accept, "Connection": "close"})
         answer = connection.getresponse()
         if answer.status != http.client.OK:
             raise OSError(f"it answers {answer.status} {answer.reason}")
