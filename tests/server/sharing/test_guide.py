@@ -14,6 +14,14 @@ from .conftest import Until, run_all, submit, waiting
 GUIDE = Path(__file__).parents[3] / "docs" / "cluster.md"
 
 
+def commands_in(heading: str) -> list[list[str]]:
+    """The commands of the first block of code below this heading; without one: of the page."""
+    text = GUIDE.read_text()
+    block = re.search(r"```(?:sh)?\n(gearman-server .*?)```", text[text.index(heading) :], re.S)
+    assert block is not None
+    return [shlex.split(line, comments=True) for line in block[1].splitlines()]
+
+
 def test_the_first_commands_start_a_cluster(
     database_of: Callable[[str], StoreDatabase],
     start_server: Callable[..., ServerProcess],
@@ -21,8 +29,7 @@ def test_the_first_commands_start_a_cluster(
     until: Until,
 ) -> None:
     database = database_of("postgresql")
-    blocks = re.findall(r"```sh\n(.*?)```", GUIDE.read_text(), re.S)
-    commands = [shlex.split(line) for line in blocks[0].splitlines()]
+    commands = commands_in("")
     assert [command[0] for command in commands] == ["gearman-server"] * 2
     servers = []
     for command, port in zip(commands, free_ports(2), strict=True):

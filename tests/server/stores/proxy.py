@@ -69,9 +69,9 @@ class Proxy:
         self._is_cut = False
         self._flows.set()
 
-    def retarget(self, port: int) -> None:
+    def retarget(self, port: int, host: str = "127.0.0.1") -> None:
         """Lead to another database from now on."""
-        self._target = port
+        self._host, self._target = host, port
         self.heal()
 
     def close(self) -> None:
