@@ -301,8 +301,10 @@ class Server:
     def stop(self) -> None:
         """Close every connection and port at once. Stopping twice does nothing."""
         parts, self._parts = self._parts, None
+        links: list[int] = []
         if parts is not None:
             parts.broker.departures.keep_jobs = parts.store is not None
+            links = parts.listener.hold_links()
             parts.listener.close()
             for port in parts.http_ports:
                 port.close()
@@ -312,6 +314,8 @@ class Server:
             parts.store.stop_writing()
             parts.broker.settle()  # it hears what became of the last jobs
             parts.store.close()
+        for link in links:
+            os.close(link)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

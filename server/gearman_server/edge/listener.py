@@ -8,6 +8,7 @@ all who have such work. Requests that have just come are carried out before.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -275,6 +276,11 @@ class Listener:
                 connection.close("the server is ending")
         self._when_idle = when_idle
         self.flush_soon()
+
+    def hold_links(self) -> list[int]:
+        """Descriptors that keep the connections of other servers of the cluster from ending when this is closed. The
+        caller closes them once the store has all that is ours: whoever finds our port closed takes over what it has."""
+        return [os.dup(session.number) for session in self._connections if session.is_peer]
 
     def close(self) -> None:
         """Close everything at once."""

@@ -102,10 +102,10 @@ class Heart:
             self.wants_pauses = False
             self._beats += 1
 
-    def declare_dead(self, members: Sequence[Member], then: Callable[[], None]) -> None:
+    def declare_dead(self, members: Sequence[Member], why: str, then: Callable[[], None]) -> None:
         """Have these servers fenced, and call `then`, on the loop's thread, when that is done or has failed."""
         self._began_at = monotonic()
-        self._thread.run(partial(self._fence, members, then))
+        self._thread.run(partial(self._fence, members, why, then))
 
     def _break_off(self) -> None:
         connection = self._connection
@@ -128,10 +128,11 @@ class Heart:
             beat = Beat(number, sent_at, None, reason=reason_of(error))
         return lambda: self._report(beat)
 
-    def _fence(self, members: Sequence[Member], then: Callable[[], None]) -> Delivery:
+    def _fence(self, members: Sequence[Member], why: str, then: Callable[[], None]) -> Delivery:
         for member in members:
             try:
-                fence(self._engine, self._sharing, member.id, self._connected())
+                if fence(self._engine, self._sharing, member.id, self._connected()):  # else it has left, or is dead
+                    logger.warning("server %d (%s) %s: it is declared dead", member.id, member.name, why)
             except Exception as error:  # noqa: BLE001 - the thread's boundary
                 self._drop_connection()
                 text = "server %d (%s) can't be declared dead yet: %s"

@@ -197,10 +197,8 @@ class SharedStore(SharedChanges):
     def _declare_dead(self, numbers: Sequence[int], why: str) -> None:
         members = [] if self._part is None else self._part.members
         dying = [each for each in members if each.id in numbers and each.state is MemberState.ALIVE]
-        for member in dying:
-            logger.warning("server %d (%s) %s: it is declared dead", member.id, member.name, why)
         if dying:
-            self._heart.declare_dead(dying, self._heart.beat)
+            self._heart.declare_dead(dying, why, self._heart.beat)
 
     def _note_trouble(self, reason: str) -> None:
         if reason and not self._trouble:
