@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from typing import Any, Final
@@ -18,6 +19,8 @@ _API: Final = "/api/v1/"
 _VARIABLE: Final = re.compile(r"<(?:(\w+)(?:\([^)]*\))?:)?(\w+)>")
 #: The keys of a JSON body that name the target.
 _NAMES: Final = ("name", "id", "function")
+#: Those that are not kept.
+_HIDDEN: Final = ("workload", "password", "token")
 
 
 def record_actions(app: Flask, actions: ActionLog) -> None:
@@ -60,10 +63,12 @@ def _action(caller: Caller, answer: Response) -> Action:
 
 
 def _details(body: Any) -> str:
-    """What was said of the action itself, or its body."""
+    """What was said of the action itself, or its body without what may be nobody's business."""
     if "details" in g:
         return str(g.details)
-    return "" if body is None else request.get_data(as_text=True)
+    if isinstance(body, dict):
+        body = {name: "…" if name in _HIDDEN else value for name, value in body.items()}
+    return "" if body is None else json.dumps(body, ensure_ascii=False)
 
 
 def _words(rule: str) -> str:
