@@ -12,6 +12,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Final
 
+from gevent.lock import BoundedSemaphore
+
 #: The share of one processor that the making of one part may take, and the bounds of its age.
 SHARE: Final = 0.01
 SHORTEST_S: Final = 0.2
@@ -36,11 +38,19 @@ class SharedParts:
 
     def __init__(self) -> None:
         self._parts: dict[Hashable, SharedPart] = {}
+        self._turn = BoundedSemaphore()
 
     def get(self, key: Hashable, make: Callable[[], str]) -> SharedPart:
-        """The part for this key, if need be a new one."""
-        now = time.monotonic()
+        """The part for this key, if need be a new one. Those who ask while it is made wait for it."""
         part = self._parts.get(key)
+        if part is None or part.until <= time.monotonic():
+            with self._turn:
+                return self._made(key, make)
+        return part
+
+    def _made(self, key: Hashable, make: Callable[[], str]) -> SharedPart:
+        now = time.monotonic()
+        part = self._parts.get(key)  # another one may have made it meanwhile
         if part is None or part.until <= now:
             began = time.thread_time()
             text = make()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+import gevent
+
 from gearman_manager.dashboard import shared_parts
 from gearman_manager.dashboard.shared_parts import SharedParts
 
@@ -31,6 +33,19 @@ def test_a_part_that_costs_little_is_made_again_soon() -> None:
     while time.monotonic() < first.until:
         time.sleep(first.until - time.monotonic())
     assert parts.get("viewer", lambda: "b").text == "b"
+
+
+def test_those_who_ask_while_a_part_is_made_wait_for_it() -> None:
+    parts, made = SharedParts(), []
+
+    def make() -> str:
+        made.append(0)
+        gevent.sleep(0)  # as the overview does, which is made in turns
+        return str(len(made))
+
+    asking = [gevent.spawn(parts.get, "viewer", make) for _ in range(5)]
+    gevent.joinall(asking, timeout=30, raise_error=True)
+    assert [each.value.text for each in asking] == ["1"] * 5
 
 
 def test_no_more_than_a_few_are_kept() -> None:

@@ -1,0 +1,104 @@
+"""The first page of a manager with many pools and workers: its size, and what stands first."""
+
+from __future__ import annotations
+
+import re
+import time
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from gearman_manager.access.caller import Caller, Kind, Role
+from gearman_manager.access.guards import CALLER, guard
+from gearman_manager.control.app import make_app
+from gearman_manager.dashboard.rendering import AGE_HEADER, PART_HEADER
+from gearman_manager.dashboard.site import Sources, dashboard_routes
+
+#: Of a page that many look at, on the wire.
+MOST_BYTES = 150_000
+
+
+class Reader:
+    """Somebody who looks at the pages of a manager that has this overview."""
+
+    def __init__(self, overview: dict[str, Any]) -> None:
+        app: Flask = make_app()
+        guard(app)
+        none = SimpleNamespace(cancel=None, stop=None)
+        others = cast(Any, dict.fromkeys(Sources.__dataclass_fields__, none))
+        app.register_blueprint(dashboard_routes(Sources(**others | {"name": "m", "overview": lambda: overview})))
+        self._client: FlaskClient = app.test_client()
+
+    def get(self, role: Role = Role.OPERATOR, csrf: str = "token-of-alice", *, part: bool = False) -> Any:
+        caller = Caller(Kind.USER, "alice", role, "127.0.0.1", csrf=csrf, session="s")
+        return self._client.get("/", environ_overrides={CALLER: caller}, headers={PART_HEADER: "1"} if part else {})
+
+
+def overview(pools: int, workers: int) -> dict[str, Any]:
+    now = time.time()
+    return {
+        "at": now,
+        "manager": {"name": "m", "pid": 1, "since": now},
+        "well": True,
+        "text": "all of them",
+        "troubles": [],
+        "servers": [],
+        "pools": [pool(f"pool-{number:03}", workers) for number in range(pools)],
+    }
+
+
+def pool(name: str, workers: int) -> dict[str, Any]:
+    counts = dict.fromkeys(("min", "max", "busy", "waiting", "running", "queued", "done", "failed", "memory_bytes"), 1)
+    known = {"name": name, "state": "running", "functions": ["send_email"], "held": [], "last_error": ""}
+    sizes = {"target": workers, "ready": workers, "wanted": 0}
+    why = "0 wanted by 2 s of waiting, 5 had: min 5 holds since 21:34:08"
+    return counts | known | sizes | {"why": why, "workers": [worker(f"{name}/{n}") for n in range(workers)]}
+
+
+def worker(name: str) -> dict[str, Any]:
+    doing = {"state": "busy", "function": "send_email", "since": time.time(), "jobs": 1}
+    return doing | {"name": name, "pid": 7, "memory_bytes": 14_000_000, "started": time.time()}
+
+
+@pytest.mark.parametrize(("pools", "workers"), [(200, 5), (1, 1000), (20, 50)])
+def test_the_first_page_is_small_however_much_there_is(pools: int, workers: int) -> None:
+    page = Reader(overview(pools, workers)).get().get_data(as_text=True)
+    assert len(page.encode()) < MOST_BYTES
+    shown = set(re.findall(r'"/pools/(pool-\d+)"', page))
+    assert shown == {f"pool-{number:03}" for number in range(pools)}
+
+
+def test_pools_that_need_a_look_stand_first() -> None:
+    report = overview(100, 1)
+    report["pools"][70]["state"] = "paused"
+    report["pools"][80] |= {"state": "failing", "last_error": "it died"}
+    for each in report["pools"][:60]:
+        each["waiting"] = 0
+    page = Reader(report).get().get_data(as_text=True)
+    names = re.findall(r'<h2><a href="/pools/(pool-\d+)"', page)
+    assert names[:4] == ["pool-080", "pool-070", "pool-060", "pool-061"]
+    assert "60 more pools" in page
+
+
+def test_a_shared_part_has_each_readers_own_token_and_forms() -> None:
+    reader = Reader(overview(2, 1))
+    alices, bobs = (reader.get(csrf=f"token-of-{name}", part=True) for name in ("alice", "bob"))
+    assert "token-of-alice" in alices.get_data(as_text=True)
+    assert bobs.get_data(as_text=True) == alices.get_data(as_text=True).replace("token-of-alice", "token-of-bob")
+    assert alices.get_etag() != bobs.get_etag()
+    assert int(alices.headers[AGE_HEADER]) >= 200
+    viewers = reader.get(Role.VIEWER, part=True).get_data(as_text=True)
+    assert "<form" not in viewers
+    assert "pool-001" in viewers
+
+
+def test_hostile_names_of_pools_are_texts() -> None:
+    report = overview(60, 1)
+    for each in report["pools"]:
+        each["name"] = f"<script>\u202e{each['name']}"
+    page = Reader(report).get().get_data(as_text=True)
+    assert page.count("<script") == 1
+    assert "\u202e" not in page
